@@ -12,6 +12,7 @@ The tree::
     │   │   └── LoginNeeded       the broker no longer accepts the key
     │   ├── Unavailable           nothing was sent
     │   │   └── Withdrawn         the send permit was revoked first
+    │   ├── AccountRefused   3    the account is not one of the run's mode
     │   └── OutcomeUnknown        sent without a response: look it up, never resend
     ├── Undelivered          4    an alert that a channel could not deliver
     ├── RiskError            5    refused by a risk rule, or not armed
@@ -22,6 +23,7 @@ The tree::
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar
 
 
@@ -78,12 +80,48 @@ class BrokerError(TbotError):
         self.retry_after_s = retry_after_s
 
 
+class RejectionMeaning(StrEnum):
+    """What a rejection means, where that decides what happens next; a plugin's parse decides it.
+
+    `INSUFFICIENT_QUANTITY`: the account has fewer shares to sell, or another order holds them.
+    `INSUFFICIENT_BUYING_POWER`: the account cannot pay for it. `WASH_TRADE`: an opposite order of the account works.
+    `DUPLICATE_ID`: the client order id was used before. `OFF_GRID`: a price or quantity is off the instrument's current
+    grid. `NOT_TRADABLE`: the instrument is no longer traded, at least under this name. `NOT_SHORTABLE`: it cannot be
+    sold short now. `MARKET_CLOSED`: the venue accepts no such order at this time. `NOT_LOGGED_IN`: the key or the
+    session is not accepted; a 403 with another reason has another meaning.
+    """
+
+    INSUFFICIENT_QUANTITY = "insufficient_quantity"
+    INSUFFICIENT_BUYING_POWER = "insufficient_buying_power"
+    WASH_TRADE = "wash_trade"
+    DUPLICATE_ID = "duplicate_id"
+    OFF_GRID = "off_grid"
+    NOT_TRADABLE = "not_tradable"
+    NOT_SHORTABLE = "not_shortable"
+    MARKET_CLOSED = "market_closed"
+    NOT_LOGGED_IN = "not_logged_in"
+
+
 class Rejected(BrokerError):
-    """The broker rejected the request; the message quotes the broker."""
+    """The broker rejected the request; the message quotes the broker. `meaning`: None if it only has to be reported."""
+
+    def __init__(
+        self,
+        message: str,
+        remedy: str = "",
+        *,
+        meaning: RejectionMeaning | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, remedy, retry_after_s=retry_after_s)
+        self.meaning = meaning
 
 
 class LoginNeeded(Rejected):
     """The broker no longer accepts the key, as 401 says: the request had no effect, and a retry does not help."""
+
+    def __init__(self, message: str, remedy: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, remedy, meaning=RejectionMeaning.NOT_LOGGED_IN, retry_after_s=retry_after_s)
 
 
 class Unavailable(BrokerError):
@@ -92,6 +130,12 @@ class Unavailable(BrokerError):
 
 class Withdrawn(Unavailable):
     """The permit to send an order was revoked before its first byte."""
+
+
+class AccountRefused(BrokerError):
+    """The account is live money on paper, none in live trading, or not known to be either."""
+
+    exit_code = 3
 
 
 class OutcomeUnknown(BrokerError):

@@ -103,8 +103,8 @@ def _incomplete(strategy: str, symbols: list[str]) -> Notice:
 
 def _cut(payload: Mapping[str, Any]) -> Notice:
     cut, kept = payload["cut"], payload["kept"]
-    limit = f"{payload['by']} of {payload['limit']}"
-    what = f"UNIVERSE_TRUNCATED: {kept} of {kept + len(cut)} symbols are subscribed, by {limit}"
+    whole = kept + len(cut) + sum(map(len, payload.get("denied", {}).values()))
+    what = f"UNIVERSE_TRUNCATED: {kept} of {whole} symbols are subscribed, by {payload['by']} of {payload['limit']}"
     return _routine("", f"{what}; dropped: {first_names(cut)}.", "tbot config explain UNIVERSE_MAX")
 
 

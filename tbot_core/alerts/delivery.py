@@ -9,6 +9,7 @@ import attrs
 
 from tbot_core.errors import Undelivered
 from tbot_core.system import log
+from tbot_core.system.foreign_faults import assert_failure
 from tbot_core.system.redaction import redact
 from tbot_core.system.timeouts import steps_within
 
@@ -59,7 +60,8 @@ class AlertDelivery:
         try:
             async with asyncio.timeout(SEND_S):
                 await steps_within(STEP_S, self._channels[name].send(alert))
-        except Exception as fault:  # noqa: BLE001  -- the border of an alert channel
+        except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
+            assert_failure(fault)
             _log.exception("alert.undelivered", channel=name, incident=alert.key)
             if isinstance(fault, Undelivered):
                 return fault

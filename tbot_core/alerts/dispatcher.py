@@ -14,6 +14,7 @@ from tbot_core.alerts.delivery import SendBackoff
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, STATUS_COMMAND, Notice, open_store
 from tbot_core.contracts import Urgency
+from tbot_core.engine import chain_heads
 from tbot_core.errors import AccessError, TbotError, Undelivered
 from tbot_core.journal import records
 from tbot_core.journal.store import Journal, read_journal
@@ -36,6 +37,9 @@ EVENTS_AT_ONCE: Final = 500
 """The number of events that are read at once, so that a long journal does not block the loop."""
 
 FINISH_S: Final = 10.0
+HEADS_S: Final = 3600.0
+"""How often the heads of the hash chains are sent, as a routine alert: what leaves the machine proves the files."""
+
 _log = log.logger(__name__)
 
 
@@ -65,6 +69,7 @@ class AlertDispatcher:
         self._open_incidents: frozenset[str] = frozenset()
         self._backoff = {urgency: SendBackoff() for urgency in Urgency}
         self._question_backoff = SendBackoff()
+        self._heads_due = clock.monotonic() + HEADS_S
         self._broken = False
 
     def begin(self) -> None:
@@ -79,6 +84,7 @@ class AlertDispatcher:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(self._poll))
             group.create_task(self._every(self.send_questions))
+            group.create_task(self._every(self.note_chain_heads))
             for urgency in Urgency:
                 group.create_task(self._every(partial(self.send, urgency)))
 
@@ -142,6 +148,27 @@ class AlertDispatcher:
             backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
         else:
             backoff.reset()
+
+    async def note_chain_heads(self) -> None:
+        """Store the heads of the hash chains as a routine alert, once an hour."""
+        now = self._clock.monotonic()
+        if now < self._heads_due:
+            return
+        self._heads_due = now + HEADS_S
+        heads = chain_heads.read_chain_heads(self._instance)
+        if heads:
+            named = ", ".join(f"{name} {head}" for name, head in heads.items())
+            options = " ".join(f"--{name}-head {head}" for name, head in heads.items())
+            self.notify(f"Heads of the hash chains: {named}", f"tbot audit verify {options}")
+
+    def notify(self, what: str, command: str) -> None:
+        """Store a routine alert that is in no journal; if it cannot be stored it is logged."""
+        notice = Notice(key="notice", urgency=Urgency.ROUTINE, what=redact(what), command=command)
+        try:
+            with self._store.transaction():
+                self._store.add_notices([notice], self._clock.now())
+        except AccessError as fault:
+            _log.error("alert.lost", what=what, reason=fault.message)
 
     async def send_now(self, what: str, command: str) -> None:
         """Send a message at once without storing it."""

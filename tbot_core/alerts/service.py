@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tbot_core.alerts import watchdog
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.model.clock import Clock
+    from tbot_core.plugins.failure import PluginFailure
 
 T = TypeVar("T")
 _log = log.logger(__name__)
@@ -76,11 +78,17 @@ def alerts_beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -
     ):
         assembly.call_guard.where = inside
         alerts = alert_dispatcher(assembly, clock)
+        assembly.call_guard.on_observer_off = partial(_report_observer, alerts)
 
         def with_alerts(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
             return run_with_alerts(work, alerts, beat)
 
         yield with_alerts
+
+
+def _report_observer(alerts: AlertDispatcher, failure: PluginFailure) -> None:
+    words = f"{failure.sentence}. It is switched off as an observer for the rest of the run."
+    alerts.notify(words, "tbot plugins list")
 
 
 def _unchanged(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:

@@ -6,36 +6,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tbot_core.contracts.abilities import (
+        Instrument,
+        InstrumentKind,
+        MaintenanceWindow,
+        SupportsEventStream,
+        SupportsInstruments,
+        SupportsMaintenanceNotices,
+        SupportsOrderLookup,
+        SupportsPolling,
+        SupportsPrices,
+        SupportsReplace,
+        SupportsServerTime,
+        SupportsTradingHours,
+    )
     from tbot_core.contracts.alert import Alert, AlertChannel, Urgency
     from tbot_core.contracts.broker import (
         AccountActivity,
         AccountActivityKind,
-        AccountKind,
         AccountSnapshot,
         Broker,
-        BrokerCapabilities,
         BrokerEvent,
         BrokerEventKind,
-        DayTradeRule,
-        Instrument,
-        MaintenanceWindow,
         OrderStatus,
         OrderStatusReport,
         Permit,
         PositionReport,
-        RejectionMeaning,
-        SimulatedVenue,
-        SupportsInstrumentInfo,
-        SupportsMaintenanceNotices,
-        SupportsOrderLookup,
-        SupportsPrices,
-        SupportsRejectionMeaning,
-        SupportsServerTime,
-        SupportsTradingHours,
     )
+    from tbot_core.contracts.capabilities import AccountKind, BrokerCapabilities, DayTradeRule, ReplaceMode
     from tbot_core.contracts.credentials import SecretValue
     from tbot_core.contracts.feed import (
         Bar,
+        BarHistory,
+        DailyBar,
         Feed,
         FeedCoverage,
         FeedLabel,
@@ -51,11 +54,13 @@ if TYPE_CHECKING:
         Quote,
         SupportsDailyVix,
         SupportsLiveVix,
+        SupportsMarketCaps,
         SupportsPartialVolume,
     )
     from tbot_core.contracts.network import Connect, Gap, HttpClient, HttpResponse, WebSocket
     from tbot_core.contracts.permissions import Host, PluginNeeds
     from tbot_core.contracts.plugin import Context, KeyProvider, Plugin, RunInfo, StructuredLogger
+    from tbot_core.contracts.simulated_venue import SimulatedVenue
     from tbot_core.contracts.strategy import (
         Check,
         Filter,
@@ -65,8 +70,22 @@ if TYPE_CHECKING:
         SupportsExplain,
         SupportsScreening,
     )
+    from tbot_core.errors import RejectionMeaning
 
-_MODULES = ("alert", "credentials", "network", "permissions", "plugin", "strategy", "feed", "broker")
+
+_MODULES = (
+    "alert",
+    "credentials",
+    "network",
+    "permissions",
+    "plugin",
+    "strategy",
+    "feed",
+    "capabilities",
+    "broker",
+    "abilities",
+    "simulated_venue",
+)
 
 __all__ = [
     "AccountActivity",
@@ -76,6 +95,7 @@ __all__ = [
     "Alert",
     "AlertChannel",
     "Bar",
+    "BarHistory",
     "Broker",
     "BrokerCapabilities",
     "BrokerEvent",
@@ -83,6 +103,7 @@ __all__ = [
     "Check",
     "Connect",
     "Context",
+    "DailyBar",
     "DayTradeRule",
     "Feed",
     "FeedCoverage",
@@ -101,6 +122,7 @@ __all__ = [
     "HttpResponse",
     "IndexQuote",
     "Instrument",
+    "InstrumentKind",
     "KeyProvider",
     "LiveSession",
     "MaintenanceWindow",
@@ -112,6 +134,7 @@ __all__ = [
     "PositionReport",
     "Quote",
     "RejectionMeaning",
+    "ReplaceMode",
     "RequiresData",
     "RiskCheck",
     "RunInfo",
@@ -120,14 +143,17 @@ __all__ = [
     "Strategy",
     "StructuredLogger",
     "SupportsDailyVix",
+    "SupportsEventStream",
     "SupportsExplain",
-    "SupportsInstrumentInfo",
+    "SupportsInstruments",
     "SupportsLiveVix",
     "SupportsMaintenanceNotices",
+    "SupportsMarketCaps",
     "SupportsOrderLookup",
     "SupportsPartialVolume",
+    "SupportsPolling",
     "SupportsPrices",
-    "SupportsRejectionMeaning",
+    "SupportsReplace",
     "SupportsScreening",
     "SupportsServerTime",
     "SupportsTradingHours",

@@ -2,85 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 import attrs
 
-from tbot_core.model.types import Account, Fill, OrderType
+from tbot_core.errors import RejectionMeaning
+from tbot_core.model.types import Account, Fill
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    from tbot_core.model.bars import MinuteSlice
-    from tbot_core.model.calendar import Session
+    from tbot_core.contracts.capabilities import BrokerCapabilities
     from tbot_core.model.types import Order
-
-
-def _order_types(types: Iterable[str]) -> frozenset[OrderType]:
-    return frozenset(map(OrderType, types))
-
-
-class AccountKind(StrEnum):
-    """The kind of an account.
-
-    `MARGIN`: it may borrow, and sell short where the broker allows it. `CASH`: it spends settled cash only.
-    """
-
-    MARGIN = "margin"
-    CASH = "cash"
-
-
-@attrs.frozen(kw_only=True)
-class DayTradeRule:
-    """A limit on day trades: `most` of them in five sessions, up to and including the day `until`.
-
-    It applies to accounts of the kind `account` that are worth less than `equity_below` dollars. Raises ValueError for
-    a text that is no `AccountKind`.
-    """
-
-    until: date
-    account: AccountKind = attrs.field(converter=AccountKind)
-    equity_below: Decimal
-    most: int
-
-
-@attrs.frozen(kw_only=True)
-class BrokerCapabilities:
-    """The capabilities of a broker, as it declares them.
-
-    `simulated`: it is a `SimulatedVenue`; the core passes it every closed minute. `streams`: it pushes order events, so
-    `poll` sends no request to the venue and is called every quarter of a second; otherwise at least every SLEEP_TIME.
-    In both cases `poll` is also called after each sending, and four times a second, for two seconds, while an exit
-    waits for the end of its stop. `brackets`: an entry's stop and target rest there from its fill on. `amend_atomic`: a
-    resting order is changed in place and keeps its id. `query_by_cid`, `lists_closed`, `lists_fills`: an ended order
-    can be looked up, is listed, or its executions are listed; one of the three is required, or a fill missed by the
-    stream would never be known. `lookup_window_s`: how long after sending an order may still appear.
-    `requests_per_minute`: 0 without a limit. `quantity_step`: the smallest quantity in shares, for the types in
-    `fractional_types`; without stops among them, the stop of a fraction is emulated on closed bars. `day_trade_rules`:
-    the limits on day trades; all that are in force apply. `shortable`: every instrument may be sold short unless its
-    `Instrument` says otherwise, as at a simulator; without it only those whose `Instrument` says so. Raises ValueError
-    for a fractional type that is no `OrderType`.
-    """
-
-    simulated: bool = False
-    streams: bool = False
-    brackets: bool = False
-    amend_atomic: bool = False
-    query_by_cid: bool = False
-    lists_closed: bool = False
-    lists_fills: bool = False
-    exec_ids_unique: bool = False
-    lookup_window_s: float = 600.0
-    requests_per_minute: int = 0
-    quantity_step: Decimal = Decimal(1)
-    fractional_types: frozenset[OrderType] = attrs.field(default=frozenset(), converter=_order_types)
-    cid_length: int = 48
-    day_trade_rules: tuple[DayTradeRule, ...] = ()
-    shortable: bool = False
 
 
 class BrokerEventKind(StrEnum):
@@ -118,7 +54,7 @@ class BrokerEvent:
 
     `kind` is a `BrokerEventKind`. Any other text is a status of the broker that the plugin does not know: it is
     recorded, the order is looked up, and its instrument is frozen. `event_id` is unique within broker and account, so
-    that an event is booked only once. `words` quotes the broker.
+    that an event is booked only once. `words` quotes the broker; `meaning` says what a rejection means.
     """
 
     kind: BrokerEventKind | str = attrs.field(converter=_event_kind)
@@ -126,6 +62,7 @@ class BrokerEvent:
     client_order_id: str
     fill: Fill | None = None
     words: str = ""
+    meaning: RejectionMeaning | None = attrs.field(default=None, converter=attrs.converters.optional(RejectionMeaning))
 
 
 class OrderStatus(StrEnum):
@@ -266,139 +203,8 @@ class Broker(Protocol):
     async def cancel(self, client_order_id: str) -> None:
         """Request a cancel; its outcome is reported by an event."""
 
-    async def replace(self, client_order_id: str, order: Order) -> None:
-        """Replace a working order by `order`, which has the same id with `amend_atomic`, else a new one."""
-
-    async def poll(self) -> Sequence[BrokerEvent]:
-        """Everything that happened since the last call, oldest first; does not wait.
-
-        `BrokerCapabilities.streams` says how often it is called. Without a stream a plugin keeps to the venue's request
-        limit by itself: it may return nothing while it has no request left, and report later what happened meanwhile.
-        """
-
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """The whole account, with the orders that were closed since the given time."""
 
     async def close(self) -> None:
         """Log out; working orders stay."""
-
-
-@runtime_checkable
-class SupportsOrderLookup(Protocol):
-    """A broker that can look up one order by our client order id (`query_by_cid`)."""
-
-    async def find(self, client_order_id: str) -> OrderStatusReport | None:
-        """The order, None if the broker does not know it."""
-
-
-class RejectionMeaning(StrEnum):
-    """The meaning of a rejection, if it decides what happens next."""
-
-    NOT_TRADABLE = "the instrument is no longer traded, at least under this name"
-    OFF_GRID = "a price or a quantity is off the instrument's current grid"
-
-
-@runtime_checkable
-class SupportsRejectionMeaning(Protocol):
-    """A broker that can classify its own rejection texts."""
-
-    def meaning(self, words: str) -> RejectionMeaning | None:
-        """The meaning of a rejection text; None if it only has to be reported."""
-
-
-@attrs.frozen(kw_only=True)
-class Instrument:
-    """The current trading rules of an instrument, as its broker reports them.
-
-    `tick`: prices are multiples of it; None: the exchange's own grid. `quantity_step`: quantities are multiples of it;
-    None: the broker's capabilities. `tradable`: None if not reported. `shortable`: whether it may be sold short and is
-    easy to borrow; None: not reported, which denies a short sale unless the broker's capabilities allow every one.
-    """
-
-    symbol: str
-    tick: Decimal | None = None
-    quantity_step: Decimal | None = None
-    tradable: bool | None = None
-    shortable: bool | None = None
-
-
-@runtime_checkable
-class SupportsInstrumentInfo(Protocol):
-    """A broker that reports instrument rules: requested when it rejects an order as off its grid."""
-
-    async def instrument(self, symbol: str) -> Instrument:
-        """The current rules of an instrument."""
-
-
-@attrs.frozen(kw_only=True)
-class MaintenanceWindow:
-    """An announced period without responses from the broker; `words` quotes it."""
-
-    begins: datetime
-    ends: datetime
-    words: str = ""
-
-
-@runtime_checkable
-class SupportsMaintenanceNotices(Protocol):
-    """A broker that announces its maintenance: polled every ten minutes."""
-
-    async def maintenance(self) -> Sequence[MaintenanceWindow]:
-        """All announced periods, times in UTC."""
-
-
-@runtime_checkable
-class SupportsTradingHours(Protocol):
-    """A broker that reports the trading hours of its exchange; if they differ from ours, the shorter session wins."""
-
-    async def hours(self, day: date) -> Session | None:
-        """The session of an exchange day, None if there is none."""
-
-
-@runtime_checkable
-class SupportsServerTime(Protocol):
-    """A broker whose responses carry its own time, as the HTTP header Date does."""
-
-    @property
-    def ahead_s(self) -> Sequence[float]:
-        """How far this machine's clock was ahead at each of the latest responses, in seconds, the newest last."""
-
-
-@runtime_checkable
-class SupportsPrices(Protocol):
-    """A broker that reports prices: a second source beside the feed, polled every ten seconds."""
-
-    async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
-        """The mid price of the latest quote, else the last trade, in dollars; symbols without either are left out."""
-
-
-@runtime_checkable
-class SimulatedVenue(Protocol):
-    """A broker without a market of its own: it fills orders from the bars that the core passes to it.
-
-    A client order id that is submitted again changes nothing, and a minute that is observed again fills nothing: after
-    a restart the core repeats both. An entry ends after the first bar that could fill it.
-    """
-
-    def keep_books(self, path: Path, cash: Decimal | None) -> None:
-        """Keep the account in this file from now on, and continue the account that it holds.
-
-        Called once, before `connect`, for trading in real time; a simulation keeps nothing. `cash`, in dollars: that of
-        a new account; None: the broker's own choice. Each later call is one transaction. Events of an open session are
-        reported again. Raises BrokerError for a file that cannot be used.
-        """
-
-    def open_session(
-        self, session: Session, symbols: tuple[str, ...], cash: Decimal, partial_volume: frozenset[str] = frozenset()
-    ) -> None:
-        """Start a session without working orders; an open session of that day in kept books goes on.
-
-        `cash` is the cash of the account by the journal; kept books have their own. VOLUME_LIMIT does not apply to the
-        symbols in `partial_volume`, whose volumes are a part of the tape.
-        """
-
-    def observe(self, minute: MinuteSlice) -> None:
-        """Match working orders against a closed minute, before any decision on it; all minutes come in order."""
-
-    def close_session(self) -> None:
-        """End the session, unless it has ended: open positions are closed at their last price."""

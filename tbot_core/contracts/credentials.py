@@ -11,17 +11,62 @@ Core and plugins declare in the same way. Values are validated whenever the cate
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 
 from tbot_core.contracts.setting import SettingKind, text
+from tbot_core.errors import PluginError
 from tbot_core.model import json_document
 
 T = TypeVar("T")
 METADATA: Final = "tbot_core.contracts.credentials"
 _LINE: Final = text(pattern=r"[^\x00-\x1f\x7f]{1,4096}")
 _PART: Final = re.compile(r"[^\x00-\x20\x7f,][^\x00-\x1f\x7f,]{0,199}")
+
+
+class PluginSecrets(Mapping[str, Any]):
+    """A plugin's secrets: for each category that it receives, an object of the declared class.
+
+    `write` stores renewed values and returns the new object; None where nothing is stored.
+    """
+
+    def __init__(
+        self,
+        objects: Mapping[str, Any] | None = None,
+        write: Callable[[str, Mapping[str, str]], Any] | None = None,
+    ) -> None:
+        self._objects = dict(objects or {})
+        self._write = write
+
+    def renew(self, category: str, **values: str) -> Any:
+        """Store values that the vendor renewed, such as a token, by field; returns the category's new object.
+
+        The file is written encrypted, and the access is audited; the other fields stay. Raises PluginError where
+        secrets are not stored, as in a simulation, and VaultError if a value does not fit its field or the file
+        cannot be written: the object is the former one then.
+        """
+        if self._write is None or category not in self._objects:
+            raise PluginError(f"Secrets of {category} cannot be renewed here.", "Keep the new value in memory.")
+        self._objects[category] = self._write(category, values)
+        return self._objects[category]
+
+    def __getitem__(self, category: str) -> Any:
+        """The object of a category."""
+        return self._objects[category]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the categories."""
+        return iter(self._objects)
+
+    def __len__(self) -> int:
+        """Return the number of categories."""
+        return len(self._objects)
+
+    def __repr__(self) -> str:
+        """Return the categories, never a value."""
+        return f"PluginSecrets({', '.join(self._objects)})"
 
 
 class SecretValue(Protocol):

@@ -12,7 +12,7 @@ import attrs
 from tbot_core.model.calendar import ExchangeCalendar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from tbot_core.model.bars import DayFacts, MinuteSlice
     from tbot_core.model.calendar import Session
@@ -93,6 +93,19 @@ class Bar:
 
 
 @attrs.frozen(kw_only=True)
+class DailyBar:
+    """The bar of one exchange day of one symbol: prices as they were traded, and the consolidated volume."""
+
+    symbol: str
+    date: date
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+@attrs.frozen(kw_only=True)
 class Quote:
     """The best bid and ask of a symbol, in dollars; `time` is the time of the quote by the feed."""
 
@@ -138,15 +151,19 @@ class FeedQuality:
     """The declared quality of a live feed.
 
     `subscriptions`: the largest number of symbols, 0 = no limit. `history_delay_s`: the age of a bar from which
-    `history` returns it. `halts`: whether it reports them; if not, silence of a symbol counts as a halt. Raises
-    ValueError for a coverage that is no `FeedCoverage`.
+    `history` returns it. `minute_history`: whether `history` has the bars of earlier sessions; if not, the facts of a
+    day come from daily bars. `halts`: whether it reports them; if not, silence of a symbol counts as a halt.
+    `initial_halts`: whether a new subscription reports which symbols are halted already; if not, silence of a symbol
+    counts as a halt until its first bar. Raises ValueError for a coverage that is no `FeedCoverage`.
     """
 
     coverage: FeedCoverage = attrs.field(converter=FeedCoverage)
     subscriptions: int = 0
     history_delay_s: float = 0.0
+    minute_history: bool = True
     quotes: bool = False
     halts: bool = False
+    initial_halts: bool = True
 
     @property
     def notes(self) -> Iterator[str]:
@@ -158,38 +175,56 @@ class FeedQuality:
                 yield "The feed covers one venue: its volumes are a part of the tape, so VOLUME_LIMIT is off."
         if not self.quotes:
             yield "The feed has no quotes: NO_QUOTE, SPREAD_WIDE and quote age do not apply."
+        if not self.minute_history:
+            yield "The feed has no minute bars of earlier sessions: the facts of a day come from its daily bars."
+        if self.halts and not self.initial_halts:
+            yield "The feed reports halts from its connection on: before its first bar a symbol may be halted."
 
     @property
     def words(self) -> str:
         """A short description."""
         most = f"at most {self.subscriptions} symbols" if self.subscriptions else "any number of symbols"
         delay = f"history {self.history_delay_s:.0f} s late" if self.history_delay_s else "history without delay"
+        delay = delay if self.minute_history else f"{delay} and of the session only"
         quotes, halts = ("quotes" if self.quotes else "no quotes"), ("halts" if self.halts else "no halts")
-        return f"{self.coverage.replace('_', ' ')}, {most}, {delay}, {quotes}, {halts} reported"
+        since = " from the connection on" if self.halts and not self.initial_halts else ""
+        return f"{self.coverage.replace('_', ' ')}, {most}, {delay}, {quotes}, {halts} reported{since}"
 
 
 @runtime_checkable
-class LiveSession(Protocol):
-    """One session of a live market, from which the core aggregates minutes.
+class BarHistory(Protocol):
+    """Past bars of a source: a live session has them, and another feed session may.
 
-    It keeps no clock, no order and no memory: the core detects messages that are late, repeated, revised or missing.
-    The core also chooses the subscribed symbols: as many as `quality` and UNIVERSE_MAX allow.
+    Each call has all symbols at once: the source batches its requests, and follows their pages. Symbols that it does
+    not know are left out. An empty answer means that there are no bars; `Unavailable` that they cannot be had now.
+    """
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that it has, sorted: those of the request that it knows, or all of them."""
+
+    async def daily(self, symbols: Sequence[str], first: date, last: date) -> Sequence[DailyBar]:
+        """The daily bars of the exchange days from `first` to `last`, both included, by date within each symbol."""
+
+    async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
+        """The minute bars that start in [first, last), which may span many sessions, by time within each symbol.
+
+        A minute without a trade has no bar. Bars outside regular hours are ignored.
+        """
+
+
+@runtime_checkable
+class LiveSession(BarHistory, Protocol):
+    """One session of a live market, from which the core aggregates minutes, and the history before it.
+
+    It keeps no clock, no order and no memory: the core detects messages that are late, repeated, revised or missing. It
+    computes nothing: the core computes the facts of the day from `daily` and `history`, chooses the subscribed symbols,
+    as many as `quality` and UNIVERSE_MAX allow, and requests missed bars from `history`.
     """
 
     @property
     def session(self) -> Session:
-        """The exchange day."""
-
-    @property
-    def symbols(self) -> tuple[str, ...]:
-        """The symbols that may be subscribed, sorted."""
-
-    @property
-    def day(self) -> DayFacts:
-        """The facts of each symbol known before the open.
-
-        `average_volume` is always consolidated; `typical_volume` has the coverage of the feed's bars.
-        """
+        """The exchange day: today's, or the next one if today has none or its close has passed."""
 
     @property
     def quality(self) -> FeedQuality:
@@ -199,13 +234,10 @@ class LiveSession(Protocol):
         """Connect, and yield all messages of these symbols as they arrive; at least a heartbeat every five seconds.
 
         Nothing is yielded before all of these symbols are subscribed: bars from before the first message are requested
-        from history. Halted symbols are reported first. A halt whose end was missed has ended when the symbol trades
-        again. The iterator ends, or raises `BrokerError`, when the connection is lost: the core then opens another,
-        never two at once.
+        from history. Halted symbols are reported first, unless `quality.initial_halts` is false. A halt whose end was
+        missed has ended when the symbol trades again. The iterator ends, or raises `BrokerError`, when the connection
+        is lost: the core then opens another, never two at once.
         """
-
-    async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
-        """The bars of these symbols that start in [first, last); raises `Unavailable` if they are not available."""
 
 
 @runtime_checkable
@@ -230,6 +262,14 @@ class SupportsLiveVix(Protocol):
 
     async def vix_now(self) -> IndexQuote | None:
         """The latest value of the VIX; None if there is none today."""
+
+
+@runtime_checkable
+class SupportsMarketCaps(Protocol):
+    """A broker that supplies capitalisations; without it they come from stored fundamentals."""
+
+    async def market_caps(self, symbols: Sequence[str]) -> Mapping[str, float]:
+        """The capitalisation in USD of each symbol that has one, as of the latest close."""
 
 
 @runtime_checkable

@@ -16,7 +16,8 @@ A plugin names the hosts that it needs in `PluginNeeds.hosts`; nothing else can 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+import re
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import attrs
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts.credentials import SecretValue
     from tbot_core.errors import BrokerError
 
+_MAIL: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
 _LOOPBACK: Final = r"(?:http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*/?)?"
 
 
@@ -48,6 +50,19 @@ def host_settings(plugin: str, hosts: Mapping[str, str]) -> dict[str, SettingDec
         )
         for host, url in hosts.items()
     }
+
+
+@attrs.frozen(kw_only=True)
+class OutgoingRequest:
+    """A request as it will leave: `url` with its parameters, and the body. A WebSocket begins as a GET."""
+
+    method: str
+    url: str
+    body: bytes = attrs.field(default=b"", repr=False)
+
+
+Headers: TypeAlias = "Mapping[str, str | SecretValue] | Callable[[OutgoingRequest], Mapping[str, str | SecretValue]]"
+"""The headers of all requests, or a function that is called for each attempt: for renewed tokens and signatures."""
 
 
 class HttpResponse(Protocol):
@@ -114,14 +129,15 @@ class HttpClient(Protocol):
         """Send something that has an effect, once; the permit is redeemed just before the first byte.
 
         Numbers in `json` may be Decimal; they are written with all their digits. Raises Unavailable where nothing was
-        sent, OutcomeUnknown without a clear answer (time-out, reset, 5xx, 429 unless `rejects_429`), LoginNeeded for
-        401, and what `rejection` returns for any other status that is not 2xx.
+        sent, OutcomeUnknown without a clear answer (time-out, reset, 5xx, 429), LoginNeeded for 401, and what
+        `rejection` returns for any other status that is not 2xx. With `rejects_429` a 429 is Rejected for an order,
+        which has a permit, and Unavailable for anything else.
         """
 
 
 @attrs.frozen(kw_only=True)
 class Gap:
-    """A connection was lost and stands again: what happened in between was not received. `words` says why."""
+    """A connection stands, or stands again: what happened before was not received. `words` says why."""
 
     words: str
 
@@ -136,6 +152,28 @@ class WebSocket(Protocol):
         """The next message; raises Unavailable when the connection is lost, or silent for longer than allowed."""
 
 
+def _one_line(_owner: object, field: attrs.Attribute[str], value: str) -> None:
+    if not value.strip() or not value.isprintable():
+        raise ValueError(f"{field.name} of a mail must be one line of text, not {value!r}")
+
+
+def _mail_address(_owner: object, field: attrs.Attribute[str], value: str) -> None:
+    if not _MAIL.fullmatch(value):
+        raise ValueError(f"{field.name} of a mail must be an address such as me@example.com, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Mail:
+    """A mail of plain text. ValueError for a line break or a control character in what becomes a header."""
+
+    sender: str = attrs.field(validator=_mail_address)
+    recipients: tuple[str, ...] = attrs.field(
+        validator=[attrs.validators.deep_iterable(_mail_address), attrs.validators.min_len(1)]
+    )
+    subject: str = attrs.field(validator=_one_line)
+    text: str
+
+
 class Connect(Protocol):
     """The way of a plugin to the network: only the hosts that it declared, TLS always verified.
 
@@ -146,11 +184,13 @@ class Connect(Protocol):
         self,
         host: str,
         *,
-        headers: Mapping[str, str | SecretValue] | None = None,
+        headers: Headers | None = None,
         rejection: Callable[[HttpResponse], BrokerError] | None = None,
         rejects_429: bool = False,
     ) -> HttpClient:
         """A client for requests to a declared host; `headers` go with each of them.
+
+        Clients whose headers come from a function share one request budget for each host.
 
         `rejection` turns an answer that is neither 2xx, 401, 429 nor 5xx into the exception to raise; without it that
         is `Rejected` with the answer's text. `rejects_429`: the vendor documents that a request over its limit is not
@@ -162,7 +202,7 @@ class Connect(Protocol):
         host: str,
         path: str = "",
         *,
-        headers: Mapping[str, str | SecretValue] | None = None,
+        headers: Headers | None = None,
         mute_s: float | None = None,
     ) -> AbstractAsyncContextManager[WebSocket]:
         """One connection to a declared host.
@@ -177,7 +217,7 @@ class Connect(Protocol):
         path: str = "",
         *,
         opening: Callable[[WebSocket], Awaitable[None]],
-        headers: Mapping[str, str | SecretValue] | None = None,
+        headers: Headers | None = None,
         mute_s: float | None = None,
     ) -> AsyncIterator[str | bytes | Gap]:
         """Messages of a connection that is opened again whenever it is lost.
@@ -187,8 +227,18 @@ class Connect(Protocol):
         Rejected, of the connection or of `opening`, end the iterator.
         """
 
+    async def mail(
+        self, host: str, mail: Mail, *, server: str = "", user: str = "", password: SecretValue | None = None
+    ) -> Mapping[str, str]:
+        """Send a mail; returns the recipients that the server refused, each with its words: empty if it took all.
+
+        `server` is NAME or NAME:PORT (default: 587 with STARTTLS, 465 with TLS) where the declared host is
+        `smtp://*`. Raises Unavailable where nothing was accepted and a later attempt may help, LoginNeeded for a
+        refused login, Rejected for a refusal for good, and OutcomeUnknown where the whole mail left without a reply.
+        """
+
     async def close(self) -> None:
-        """Close every connection of the plugin."""
+        """Close every connection of the plugin, and end its streams; the core calls it when it no longer uses it."""
 
 
 class NoNetwork:
@@ -205,6 +255,10 @@ class NoNetwork:
     def stream(self, host: str, path: str = "", **_options: object) -> AsyncIterator[str | bytes | Gap]:
         """Raises PluginError."""
         raise _no_network(host + path)
+
+    async def mail(self, host: str, mail: Mail, **_options: object) -> Mapping[str, str]:
+        """Raises PluginError."""
+        raise _no_network(f"{host} ({mail.sender})")
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 import attrs
 
-_SCHEMES: Final = frozenset({"https", "wss"})
+_SCHEMES: Final = frozenset({"https", "wss", "smtp", "smtps"})
+GIVEN: Final = "*"
+"""In the place of a mail server's name: the one that the operator gives."""
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~%-]+)*/?")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
@@ -17,14 +19,17 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 def _address(_owner: object, field: attrs.Attribute[str], value: object) -> None:
     if not isinstance(value, str) or not (split := urlsplit(value)).hostname or split.scheme not in _SCHEMES:
         raise TypeError(f"{field.name} must be an address such as https://api.example.com, not {value!r}")
+    if GIVEN in split.netloc and (split.netloc != GIVEN or not split.scheme.startswith("smtp")):
+        raise TypeError(f"{field.name} may leave only a mail server to the operator, not {value!r}")
     if "@" in split.netloc or split.query or split.fragment or not _PATH.fullmatch(split.path):
         raise TypeError(f"{field.name} must be scheme, host and path only, not {value!r}")
 
 
 @attrs.frozen
 class Host:
-    """A host that a plugin connects to: the address, with the scheme https or wss.
+    """A host that a plugin connects to: the address, with the scheme https, wss, smtps, or smtp (with STARTTLS).
 
+    `smtp://*` and `smtps://*` are the mail server that the operator names in the plugin's secrets.
     `requests_per_minute`: the vendor's limit for one credential, 0 without one; hosts that name the same `budget`
     share it. An instance may point a host to this machine with HOST_PLUGIN_NAME, such as
     HOST_EXAMPLE_TRADING=http://127.0.0.1:8080. Raises TypeError for anything that is not such an address.
@@ -52,6 +57,11 @@ def _hosts(_owner: object, field: attrs.Attribute[Mapping[str, Host]], value: ob
 
 def _addresses(hosts: Mapping[str, Host]) -> frozenset[tuple[str, str]]:
     return frozenset((name, host.url) for name, host in hosts.items())
+
+
+def _shown(host: Host) -> str:
+    name = urlsplit(host.url).netloc
+    return "the mail server of its secrets" if name == GIVEN else name
 
 
 @attrs.frozen(kw_only=True)
@@ -99,10 +109,6 @@ class PluginNeeds:
         parts = ["order authority"] if self.orders else []
         parts += ["child processes"] if self.subprocess else []
         parts += [f"secrets {', '.join(sorted(self.secrets))}"] if self.secrets else []
-        parts += (
-            [f"hosts {', '.join(sorted(urlsplit(one.url).netloc for one in self.hosts.values()))}"]
-            if self.hosts
-            else []
-        )
+        parts += [f"hosts {', '.join(sorted(_shown(one) for one in self.hosts.values()))}"] if self.hosts else []
         parts += ["network connections of its own, to any host"] if self.own_network else []
         return "; ".join(parts) or "nothing"

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
+from tbot_core.contracts.credentials import PluginSecrets
 from tbot_core.contracts.feed import FeedLabel, FeedQuality
 from tbot_core.contracts.network import Connect, NoNetwork
 from tbot_core.contracts.permissions import PluginNeeds
@@ -31,19 +32,24 @@ class StructuredLogger(Protocol):
         """Something failed."""
 
 
+def _as_secrets(given: Mapping[str, Any]) -> PluginSecrets:
+    return given if isinstance(given, PluginSecrets) else PluginSecrets(given)
+
+
 @attrs.frozen(kw_only=True)
 class Context:
     """What a plugin is created with: the clock, a logger, and a folder of its own inside the instance.
 
     `secrets` holds, for each category in its `needs`, an object of the declared class, filled from the plugin's own
-    section, or from the whole category if it has no sections. A trial holds none; a simulation lacks those without a
-    file. `connect` is the only way to the network, and reaches the hosts in its `needs`.
+    section, or from the whole category if it has no sections; `secrets.renew(category, field=value)` stores what the
+    vendor renewed. A trial holds none; a simulation lacks those without a file. `connect` is the only way to the
+    network, and reaches the hosts in its `needs`.
     """
 
     clock: Clock
     log: StructuredLogger
     data_dir: Path
-    secrets: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    secrets: PluginSecrets = attrs.field(factory=PluginSecrets, converter=_as_secrets, repr=False)
     connect: Connect = attrs.field(factory=NoNetwork, repr=False)
 
 
@@ -53,7 +59,8 @@ class Plugin:
 
     `name`: that of the entry point. `config`: a frozen attrs class whose fields are made by
     `tbot_core.contracts.setting.setting`. `create(config, context)` returns the object of its kind; it may import heavy
-    libraries. `capabilities`: words of the kind (`feed`: a broker that also supplies bars). `needs`: its permissions,
+    libraries. `capabilities`: words for `tbot plugins info`; a broker
+    declares what it can do in its `BrokerCapabilities` instead. `needs`: its permissions,
     shown for approval. `quality(config)`: the declared quality of a broker's live feed, before anything is connected.
     `tables`: the files in its data folder, placed there by the operator, that decisions depend on; their content is
     part of the settings hash, which binds runs and armings. `venue()`: what `tbot plugins check` tests a broker or an

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import functools
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
@@ -17,12 +18,13 @@ from tbot_core.contracts import (
     AlertChannel,
     BrokerCapabilities,
     FeedQuality,
-    FeedSource,
     Filter,
     RequiresData,
     RiskCheck,
     Strategy,
 )
+from tbot_core.contracts.abilities import FEED
+from tbot_core.contracts.network import Connect
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import PluginError, SettingsError
@@ -46,15 +48,18 @@ from tbot_core.plugins.loader import EVERY_EXTENSION, LoadedPlugin, PluginLoader
 from tbot_core.plugins.network.connector import RequestBudgets
 from tbot_core.plugins.risk_checks import risk_checks
 from tbot_core.plugins.trial_records import record_failure, record_run
-from tbot_core.system import filesystem
+from tbot_core.system import filesystem, log
 from tbot_core.trading.orders import ClientOrderIds
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 from tbot_core.vault.error_codes import combined_error
 
 if TYPE_CHECKING:
+    from tbot_core.contracts import FeedSource
     from tbot_core.contracts.setting import DeclaredConfig
     from tbot_core.instance import Mode, SettingsFiles
 
+T = TypeVar("T")
+CLOSE_S: Final = 10.0
 SIMULATOR: Final = "paper"
 """The broker of replay and demo; they ignore BROKER_NAME."""
 
@@ -64,6 +69,7 @@ DRY_RUN: Final = "dry-run"
 STORED_BARS_MODES: Final = frozenset({"replay", "backtest"})
 """The modes that trade past days."""
 
+_log = log.logger(__name__)
 _NAMELESS: Final = (
     "The bot has no identity, so its client order ids contain no identity: `tbot secrets set bot_identity` sets it."
 )
@@ -88,6 +94,7 @@ class Assembly:
     notes: tuple[str, ...] = ()
     filters: Mapping[str, Filter] = attrs.field(factory=dict)
     _placed: dict[tuple[Window, ...], tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, alias="placed")
+    _connections: list[Connect] = attrs.field(factory=list, alias="connections")
 
     @functools.cached_property
     def budgets(self) -> RequestBudgets:
@@ -124,6 +131,7 @@ class Assembly:
             filters=self.filters,
             missing_rejects=settings.trading.filter_missing_data == "reject",
             blocklist=frozenset(settings.trading.blocklist),
+            watch_only=frozenset(settings.trading.watch_only),
             universe_max=settings.trading.universe_max,
             fixed_units=fixed * UNITS_PER_SHARE,
             indices=index_funds(),
@@ -170,10 +178,25 @@ class Assembly:
     def build(self, loaded: LoadedPlugin, strategy: str | None = None, window: Window | None = None) -> Any:
         """Build a plugin's object from the settings; raises PluginError if that fails."""
         config = self.settings.plugin_config(loaded.plugin.config, strategy, window=window)
-        made = build_plugin(loaded, config, plugin_context(self.settings, self.clock, loaded, self.budgets))
+        context = plugin_context(self.settings, self.clock, loaded, self.budgets)
+        self._connections.append(context.connect)
+        made = build_plugin(loaded, config, context)
         if isinstance(made, PluginFailure):
             raise plugins_failed_error((made,))
-        return guard_plugin(loaded.entry, made, self.call_guard)
+        live = {"live": True, "paper": False}.get(self.settings.mode)
+        return guard_plugin(loaded.entry, made, self.call_guard, live=live)
+
+    async def closing(self, work: Awaitable[T]) -> T:
+        """Await the work, then close the network connections of all plugins, for `CLOSE_S` seconds at most."""
+        try:
+            return await work
+        finally:
+            closing = [asyncio.ensure_future(one.close()) for one in self._connections]
+            if closing:
+                _, left = await asyncio.wait(closing, timeout=CLOSE_S)
+                for task in left:
+                    task.cancel()
+                    _log.warning("connections.not_closed", reason=f"no answer within {CLOSE_S:g} s")
 
     def check_tables(self) -> None:
         """Rebuild the strategies and filters that read the operator's tables; raises PluginError for an invalid one.
@@ -320,9 +343,10 @@ def data_source_name(texts: Mapping[str, str]) -> str:
 
 def feed_source(broker: object, name: str) -> FeedSource:
     """The broker as a source of bars; raises PluginError if it is none."""
-    if not isinstance(broker, FeedSource):
+    source = FEED.of(broker)
+    if source is None:
         raise PluginError(f"The broker {name} supplies no bars.", "Set DATA_SOURCE to another plugin.")
-    return broker
+    return source
 
 
 def index_funds() -> Mapping[str, Mapping[str, Decimal]]:

@@ -1,5 +1,7 @@
 """Writes the heads of the two hash chains, audit log and journal, to the log: every hour of a run and at its end.
 
+Alerts send them every hour.
+
 A chain does not show that its end was cut off, or that an older copy took its place. A head that was collected with the
 log on another machine does.
 """
@@ -47,7 +49,7 @@ async def _log_hourly(instance: Instance) -> None:
 def log_chain_heads(instance: Instance) -> None:
     """Log `chain.heads` with the head of each chain that exists, as COUNT:HASH; a fault is logged instead."""
     try:
-        heads = _heads(instance)
+        heads = read_chain_heads(instance)
     except TbotError as fault:
         _log.warning("chain.heads_unknown", reason=str(fault))
         return
@@ -55,7 +57,8 @@ def log_chain_heads(instance: Instance) -> None:
         _log.info("chain.heads", **heads)
 
 
-def _heads(instance: Instance) -> dict[str, str]:
+def read_chain_heads(instance: Instance) -> dict[str, str]:
+    """The head of each chain that exists, `secrets` and `journal`, as COUNT:HASH. Raises TbotError."""
     heads: dict[str, str] = {}
     secrets = audit_log.log_head(audit_log.log_path(instance))
     if secrets.count:

@@ -20,7 +20,7 @@ from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.window import Window
 from tbot_core.trading.near_misses import NearMiss, TriggerComparison, find_near_misses, trigger_comparisons
-from tbot_core.trading.proposals import ActiveStrategy, CheckResult, TradingRules, judge, screen
+from tbot_core.trading.proposals import ActiveStrategy, CheckResult, TradingRules, Verdicts, judge, screen, universe_cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,16 +113,18 @@ async def explain_session(
 async def explain_received(
     assembly: Assembly, found: RecordedSession, symbol: str, minutes: Sequence[int], vix: RecordedVix
 ) -> SessionExplanation:
-    """Recompute the comparisons from received bars; a symbol cut by the universe limit has none.
+    """Recompute the comparisons from received bars; a symbol that the universe limit left out has none.
 
     `vix` is the VIX recorded in the journal. Raises UsageError for a symbol that the session did not subscribe.
     """
-    if symbol in found.header.cut:
+    reason = _left_out(found, symbol)
+    if reason is not None:
         entrants = assembly.entrants(found.session)
-        screenings = tuple(_cut(entrant) for entrant in entrants)
+        screenings = tuple(_unseen(entrant, reason) for entrant in entrants)
         return SessionExplanation(session=found.session, screenings=screenings, moments=())
     _check_symbol(symbol, found)
-    return await _walk(assembly, assembly.rules(BrokerCapabilities()), found, symbol, sorted(set(minutes)), vix)
+    rules = assembly.rules(BrokerCapabilities()).watching(found.header.watch_only)
+    return await _walk(assembly, rules, found, symbol, sorted(set(minutes)), vix)
 
 
 def _check_symbol(symbol: str, source: FeedSession) -> None:
@@ -133,8 +135,15 @@ def _check_symbol(symbol: str, source: FeedSession) -> None:
         )
 
 
-def _cut(entrant: ActiveStrategy) -> ScreeningExplanation:
-    reason = Reason.UNIVERSE_TRUNCATED
+def _left_out(found: RecordedSession, symbol: str) -> Reason | None:
+    # Why a symbol was not subscribed: the limit, or the filter that denied it before the limit; None if it was.
+    if symbol in found.header.cut:
+        return Reason.UNIVERSE_TRUNCATED
+    names = (reason for reason, symbols in found.header.denied.items() if symbol in symbols)
+    return next((Reason[name] for name in names), None)
+
+
+def _unseen(entrant: ActiveStrategy, reason: Reason) -> ScreeningExplanation:
     return ScreeningExplanation(strategy=entrant.name, window=entrant.window, reason=reason, findings=(), near=None)
 
 
@@ -163,17 +172,16 @@ async def _walk(  # noqa: PLR0913, PLR0917  a session and the requested part of 
             parts = tuple(_part(one, rules, market, row) for one, market in markets)
             quote = None if quotes is None else quotes.of(row)
             moments.append(MinuteExplanation(minute=minute.index, bar=_bar(tape.bars, row), parts=parts, quote=quote))
-    screenings = tuple(
-        _screening(one, rules, source, MarketView(bars=tape.bars, day=days[one.name]), row) for one in entrants
-    )
-    return SessionExplanation(session=source.session, screenings=screenings, moments=tuple(moments))
+    symbols, length = source.symbols, source.session.minutes
+    cut, screenings = universe_cut(entrants, rules, source.day, symbols, length), []
+    for one in entrants:
+        verdicts = screen(one, rules, days[one.name], symbols, length, cut=cut)
+        screenings.append(_screening(one, verdicts, MarketView(bars=tape.bars, day=days[one.name]), row))
+    return SessionExplanation(session=source.session, screenings=tuple(screenings), moments=tuple(moments))
 
 
-def _screening(
-    entrant: ActiveStrategy, rules: TradingRules, source: FeedSession, market: MarketView, row: int
-) -> ScreeningExplanation:
-    verdicts = screen(entrant, rules, market.day, source.symbols, source.session.minutes)
-    alone = np.arange(len(source.symbols)) == row
+def _screening(entrant: ActiveStrategy, verdicts: Verdicts, market: MarketView, row: int) -> ScreeningExplanation:
+    alone = np.arange(len(market.bars.symbols)) == row
     near = find_near_misses(entrant, market.bars, market.day, alone & (verdicts.reasons == Reason.ALLOWED))
     return ScreeningExplanation(
         strategy=entrant.name,

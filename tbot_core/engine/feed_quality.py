@@ -6,21 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import (
-    Broker,
-    Feed,
-    FeedCoverage,
-    FeedLabel,
-    FeedQuality,
-    SupportsDailyVix,
-    SupportsLiveVix,
-)
+from tbot_core.contracts import Broker, BrokerCapabilities, Feed, FeedCoverage, FeedLabel, FeedQuality
+from tbot_core.contracts.abilities import DAILY_VIX, LIVE_VIX, MARKET_CAPS
 from tbot_core.engine.bootstrap import feed_source
 from tbot_core.errors import SettingsError
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from tbot_core.contracts import FeedRequest, FeedSession, IndexQuote, LiveSession
     from tbot_core.instance import Settings
@@ -64,20 +57,27 @@ class LabelledFeed:
 class BarsOnlyBroker:
     """The part of a broker that is used for data alone: its bars and its index. It cannot receive an order.
 
-    `vix_close` and `vix_now` are there if the broker has them.
+    `vix_close`, `vix_now` and `market_caps` are there if the broker has them.
     """
 
     vix_close: Callable[[dt.date], Coroutine[Any, Any, float | None]]
     vix_now: Callable[[], Coroutine[Any, Any, IndexQuote | None]]
+    market_caps: Callable[[Sequence[str]], Coroutine[Any, Any, Mapping[str, float]]]
 
     def __init__(self, broker: Broker, name: str) -> None:
         """Raises PluginError if the broker of that name supplies no bars."""
         self._source = feed_source(broker, name)
         self.close = broker.close
-        if isinstance(broker, SupportsDailyVix):
-            self.vix_close = broker.vix_close
-        if isinstance(broker, SupportsLiveVix):
-            self.vix_now = broker.vix_now
+        declared = broker.capabilities
+        self.capabilities = BrokerCapabilities(
+            feed=True, daily_vix=declared.daily_vix, live_vix=declared.live_vix, market_caps=declared.market_caps
+        )
+        if (daily := DAILY_VIX.of(broker)) is not None:
+            self.vix_close = daily.vix_close
+        if (live := LIVE_VIX.of(broker)) is not None:
+            self.vix_now = live.vix_now
+        if (caps := MARKET_CAPS.of(broker)) is not None:
+            self.market_caps = caps.market_caps
 
     def feed(self, request: FeedRequest) -> Feed:
         """The feed for the request."""

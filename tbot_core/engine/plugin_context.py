@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.contracts import Context
+from tbot_core.contracts.credentials import PluginSecrets
 from tbot_core.contracts.network import host_settings
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.plugins.network.request_limits import RetryPolicy
-from tbot_core.system import log
+from tbot_core.system import filesystem, log, random
 from tbot_core.vault.categories import CATEGORIES
 
+INSTALL_ID: Final = "install.id"
+"""The file of the id of this installation, in the folder of data."""
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from tbot_core.instance import Settings
     from tbot_core.model.clock import Clock
     from tbot_core.plugins.loader import LoadedPlugin
+    from tbot_core.vault.vault import Vault
 
 
 def plugin_context(settings: Settings, clock: Clock, loaded: LoadedPlugin, budgets: RequestBudgets) -> Context:
@@ -43,7 +50,11 @@ def plugin_context(settings: Settings, clock: Clock, loaded: LoadedPlugin, budge
         budgets=budgets,
         timeout_s=settings.trading.api_timeout,
         # The core repeats the calls of a broker as a whole.
-        retries=RetryPolicy(retries=0 if kind == "broker" else settings.trading.api_retry_limit, sleep=clock.sleep),
+        retries=RetryPolicy(
+            retries=0 if kind == "broker" else settings.trading.api_retry_limit,
+            sleep=clock.sleep,
+            jitter=_jitter(settings.instance.data, f"{kind} {plugin.name}"),
+        ),
     )
     return Context(
         clock=clock,
@@ -54,17 +65,35 @@ def plugin_context(settings: Settings, clock: Clock, loaded: LoadedPlugin, budge
     )
 
 
-def plugin_secrets(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | None]) -> Mapping[str, Any]:
+def _jitter(data: Path, plugin: str) -> Callable[[], float]:
+    # Differs by install and plugin, so that many bots do not return to a vendor together.
+    path = data / INSTALL_ID
+    install = filesystem.read_text(path) if filesystem.exists(path) else str(data)
+    return random.generator(int.from_bytes(sha256(f"{install}\n{plugin}".encode()).digest())).random
+
+
+def plugin_secrets(settings: Settings, plugin: str, wanted: Mapping[str, type[Any] | None]) -> PluginSecrets:
     """An object of the plugin's class for each category in `wanted`; a simulation skips a missing file.
 
     Raises VaultError and PluginError as `plugin_context` does.
     """
     found: dict[str, Any] = {}
+    classes: dict[str, type[Any]] = {}
     for category, schema in sorted(wanted.items(), key=itemgetter(0)):
         kind = CATEGORIES.get(category)
         if kind is None or schema is None or not (kind.by_plugin or kind.shape == "object"):
             raise PluginError(f"The plugin {plugin} cannot receive secrets of {category}.", "Update the plugin.")
-        opened = open_instance_vault(settings.instance, settings.deployment, live=settings.mode == "live")
+        opened = _vault(settings)
         if opened.store.has_file(category) or settings.mode not in SIMULATED_MODES:
             found[category] = opened.read_as(schema, category, plugin if kind.by_plugin else None)
-    return found
+            classes[category] = schema
+
+    def write(category: str, values: Mapping[str, str]) -> Any:
+        section = plugin if CATEGORIES[category].by_plugin else None
+        return _vault(settings).renew(classes[category], category, values, section)
+
+    return PluginSecrets(found, None if settings.mode in SIMULATED_MODES else write)
+
+
+def _vault(settings: Settings) -> Vault:
+    return open_instance_vault(settings.instance, settings.deployment, live=settings.mode == "live")

@@ -12,12 +12,14 @@ import attrs
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo, SimulatedVenue
 from tbot_core.engine import feed_quality, resume
 from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source, shortable_notes
+from tbot_core.engine.plugin_context import INSTALL_ID
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.engine.session import kept_books
 from tbot_core.engine.session.broker_login import Closable
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
 from tbot_core.engine.session.session import SessionContext
+from tbot_core.engine.session.universe_selection import watched_request
 from tbot_core.errors import SettingsError
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.instance import folder as places
@@ -161,10 +163,11 @@ def real_time_setup(
     simulated = broker.capabilities.simulated
     fills = (FILLS_NOTE,) if simulated and quality is not None else ()
     assumed = shortable_notes(settings) if simulated else ()
-    feed = feed_quality.label_feed(feed_source(server, source).feed(request), quality, *fills, *notes, *assumed)
     journal = open_it()
     try:
         journal.check()
+        feed = feed_source(server, source).feed(watched_request(request, assembly, quality, journal))
+        feed = feed_quality.label_feed(feed, quality, *fills, *notes, *assumed)
         if isinstance(broker, SimulatedVenue):
             kept_books.keep_books(broker, name, files.books, journal, assembly.clock.now())
         book = last_session_book(journal)
@@ -217,7 +220,7 @@ def request_document(request: FeedRequest) -> dict[str, Any]:
 
 def install_id(data: Path) -> str:
     """The id of this installation, created once; it is part of the client order ids."""
-    path = data / "install.id"
+    path = data / INSTALL_ID
     if not filesystem.exists(path):
         filesystem.make_folder(data)
         filesystem.write_atomic(path, f"{random.token(16)}\n".encode())
@@ -301,7 +304,7 @@ class RunServices:
             assembly.loader,
             assembly.loaded,
             clock=plan.wall,
-            report=lambda failure: _log.error(failure.sentence),
+            report=assembly.call_guard.report_observer,
             limits_s=limits_s,
         )
 

@@ -9,21 +9,23 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 
-from tbot_core.contracts import BrokerEvent, BrokerEventKind, OrderStatusReport
+from tbot_core.contracts import BrokerEvent, BrokerEventKind, OrderStatusReport, RejectionMeaning
 from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
-from tbot_core.execution import intents
+from tbot_core.execution import instrument_rules, intents
 from tbot_core.execution.account_updates import may_lag_broker, update_account
+from tbot_core.execution.broker_requests import BrokerRequests
 from tbot_core.execution.frozen_instruments import FrozenInstruments, with_unique_execution_id
 from tbot_core.execution.intents import MinuteCommands
+from tbot_core.execution.rejections import RejectionActions
 from tbot_core.execution.send_permit import SendPermit
 from tbot_core.execution.throttling import RateLimitedBroker, run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent
-from tbot_core.model.types import OrderState
+from tbot_core.model.types import Leg, OrderState
 from tbot_core.system import log
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.orders import (
@@ -42,12 +44,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from datetime import datetime
 
+    from tbot_core.contracts import SupportsPolling, SupportsReplace
     from tbot_core.execution.broker_account import BrokerAccount
+    from tbot_core.execution.event_stream import EventStream
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.types import Order
     from tbot_core.trading.decision_engine import DecisionEngine
-
-Answer = TypeVar("Answer")
 
 _MAX_CONCURRENT: Final = 10
 _CANCEL_WAIT_S: Final = 2.0
@@ -63,11 +65,18 @@ class ExecutionEngine:
         self._journal = recorder.journal
         self._decision_engine = decision_engine
         self._clock = recorder.clock
-        self._count, self._unresponsive = 0, False
-        self.frozen_instruments = FrozenInstruments(recorder, decision_engine.exposure, venue.broker)
+        self._count = 0
+        self.frozen_instruments = FrozenInstruments(recorder, decision_engine.exposure)
+        self.rejections = RejectionActions(recorder, decision_engine, self.frozen_instruments)
+        self.stream: EventStream | None = None
         if not venue.broker.capabilities.simulated:  # a simulated broker has no rate limit
-            venue = attrs.evolve(venue, broker=RateLimitedBroker(venue.broker, recorder.clock))
+            limited = RateLimitedBroker(venue.broker, recorder.clock)
+            venue, self.stream = attrs.evolve(venue, broker=limited), limited.stream
+        if self.stream is not None:
+            self.stream.on_gap = self.rejections.request_reading
         self.venue = venue
+        self._requests = BrokerRequests(recorder, lambda: self.venue, decision_engine.exposure)
+        self.symbols: tuple[str, ...] = ()  # of the session
         self.orders: dict[str, OrderRecord] = {}
         self.sent_at: dict[str, datetime] = {}
         self._sent_monotonic: dict[str, float] = {}
@@ -80,14 +89,15 @@ class ExecutionEngine:
         if not minute.is_empty:
             await self.send(minute, self.persist_intents(minute))
 
-    def persist_intents(self, minute: MinuteCommands) -> Sequence[Order]:
+    def persist_intents(self, minute: MinuteCommands, recorded: Sequence[Order] = ()) -> Sequence[Order]:
         """Record the minute (T1) and mark the orders to send (T2), without yielding to the loop; returns these orders.
 
-        Later code finds each order in `orders`, and no request is made for an order that is not on disk.
+        Later code finds each order in `orders`, and no request is made for an order that is not on disk. `recorded`
+        are orders that a restart found recorded and not sent; they are only marked.
         """
         exits = [action.order for action in minute.actions if isinstance(action, SubmitOrder)]
         self._barrier(*intents.intent_events(self.recorder, minute))
-        return self.mark_sending([*exits, *minute.entry_orders])
+        return self._mark([*exits, *minute.entry_orders, *recorded])
 
     async def send(self, minute: MinuteCommands, allowed: Sequence[Order]) -> None:
         """Send the `allowed` orders of a recorded minute, and book the first responses.
@@ -106,8 +116,8 @@ class ExecutionEngine:
         if entries:
             await self.process_broker_events()
 
-    def mark_sending(self, orders: Sequence[Order]) -> list[Order]:
-        """T2: mark the orders that may be sent as being sent, and drop the others; returns the marked ones."""
+    def _mark(self, orders: Sequence[Order]) -> list[Order]:
+        # T2: mark the orders that may be sent, drop the others; returns the marked ones.
         if not orders:
             return []
         why = [(order, self.venue.denial_reason(order)) for order in orders]
@@ -158,54 +168,19 @@ class ExecutionEngine:
 
         An exit is due when the last working order of its position has been reported as ended.
         """
-        self.apply_events(await self._read("poll", self.venue.broker.poll) or ())
+        # A simulated venue is polled; a rate-limited broker returns what its stream received, where there is one.
+        source = cast("SupportsPolling", self.venue.broker)
+        self.apply_events(await self._requests.read("poll", source.poll) or ())
         await self.execute(MinuteCommands(actions=self._decision_engine.position_manager.orders_due_now()))
 
     async def read_account(self) -> None:
         """Read the account's current cash and buying power from the broker."""
         before = self._decision_engine.portfolio.cash_atoms
         lagging = may_lag_broker(self._decision_engine, self.orders.values())
-        account = await self._read("account", self.venue.broker.account)
+        account = await self._requests.read("account", self.venue.broker.account)
         if account is not None:
             crossed = lagging or before != self._decision_engine.portfolio.cash_atoms
             update_account(self._decision_engine, self.recorder, account, crossed=crossed)
-
-    async def _read(self, what: str, call: Callable[[], Awaitable[Answer]]) -> Answer | None:
-        # The broker's answer; None if there is none: then entries are blocked.
-        try:
-            answer = await self._with_retries(what, call)
-        except BrokerError as fault:
-            self._report_read_result(fault.message)
-            return None
-        self._report_read_result("")
-        return answer
-
-    def _report_read_result(self, fault: str) -> None:
-        if self.venue.on_read_result is not None:
-            self.venue.on_read_result(fault)
-        elif fault:
-            self._decision_engine.exposure.mark_account_unknown(self.venue.retry_policy.retries)
-
-    async def _with_retries(self, what: str, call: Callable[[], Awaitable[Answer]], cid: str | None = None) -> Answer:
-        # Repeat a request that may be repeated, as the retry policy allows. Each failure is journaled, the last raised.
-        # After that a broker gets one attempt per request, and failures are not journaled, until it answers.
-        waits = iter(()) if self._unresponsive else self.venue.retry_policy.delays()
-        while True:
-            try:
-                answer = await call()
-            except Rejected:
-                raise
-            except BrokerError as fault:
-                if not self._unresponsive:
-                    self._record(self.recorder.entry(records.SILENCE, {"asked": what, "words": fault.message}, cid))
-                wait = next(waits, None)
-                if wait is None:
-                    self._unresponsive = True
-                    raise
-            else:
-                self._unresponsive = False
-                return answer
-            await self.venue.retry_policy.sleep(wait)
 
     def apply_events(self, events: Sequence[BrokerEvent], *, read: bool = False) -> None:
         """Journal events, then apply them; one that was journaled before changes nothing.
@@ -213,9 +188,20 @@ class ExecutionEngine:
         `read`: the events are from a reading, whose executions belong to their order even if their ids were used
         before. A bust or a correction is resolved when all events before it are journaled.
         """
-        for _, part in groupby(events, lambda event: BROKER_EVENT_KINDS.get(event.kind) in AMENDS):
+        known = [event for event in events if not self._is_duplicate_id(event)]
+        for _, part in groupby(known, lambda event: BROKER_EVENT_KINDS.get(event.kind) in AMENDS):
             resolve, orders = self.frozen_instruments.resolve_execution, self.orders
             self._book([resolve(event, orders.get(event.client_order_id)) for event in part], read=read)
+
+    def _is_duplicate_id(self, event: BrokerEvent) -> bool:
+        # The venue has an order of this id, whichever request placed it: it is looked up, and nothing ends.
+        if event.kind != BrokerEventKind.REJECTED or event.meaning is not RejectionMeaning.DUPLICATE_ID:
+            return False
+        record = self.orders.get(event.client_order_id)
+        _log.error("order.duplicate_id", id=event.client_order_id, words=event.words)
+        if record is not None and not record.terminal:
+            self.mark_unknown(event.words, event.client_order_id)
+        return True
 
     def _book(self, events: Sequence[BrokerEvent], *, read: bool) -> None:
         now, repeated = self._clock.now(), []
@@ -276,6 +262,7 @@ class ExecutionEngine:
             _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
         found = None if event.fill is None else execution_update(record, self.orders[cid], event.fill)
         self.frozen_instruments.on_broker_event(event, self.orders[cid])
+        self.rejections.apply(event, record.order)
         self._decision_engine.position_manager.on_event(event, found)
 
     def mark_not_found(self, client_order_id: str) -> None:
@@ -335,7 +322,9 @@ class ExecutionEngine:
                 await self._submit(order)
             case ReplaceOrder(client_order_id=cid, stop_price=price):
                 moved = attrs.evolve(self.orders[cid].order, stop_price=price)
-                await self._request("replace", cid, partial(self.venue.broker.replace, cid, moved))
+                await self._request(
+                    "replace", cid, partial(cast("SupportsReplace", self.venue.broker).replace, cid, moved)
+                )
 
     async def _cancel(self, cids: Sequence[str]) -> None:
         # Request cancels concurrently, so that they do not wait for each other's answers.
@@ -344,7 +333,7 @@ class ExecutionEngine:
         async def one(cid: str) -> None:
             async with turn:
                 cancel = partial(self.venue.broker.cancel, cid)
-                await self._request("cancel", cid, partial(self._with_retries, "cancel", cancel, cid))
+                await self._request("cancel", cid, partial(self._requests.with_retries, "cancel", cancel, cid))
 
         await run_concurrently([partial(one, cid) for cid in cids])
 
@@ -359,7 +348,7 @@ class ExecutionEngine:
             self._count += 1
             event_id, kind = f"refused-{cid}-{self._count}", BrokerEventKind.CANCEL_REFUSED
             event = BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, words=refusal.message)
-            self.apply_events([event])
+            self.apply_events([attrs.evolve(event, meaning=refusal.meaning)])
         except BrokerError as fault:
             # The order stays as it was; the caller requests it again.
             _log.warning("request.unanswered", id=cid, reason=fault.message)
@@ -370,25 +359,33 @@ class ExecutionEngine:
 
     async def _submit(self, order: Order) -> None:
         # Send an order; after a failure its record says only what is known.
+        parts = [part.client_order_id for part in intents.order_parts(order)]
+        if order.leg is Leg.ENTRY and not order.buy:
+            exposure = self._decision_engine.exposure
+            if words := await instrument_rules.short_sale_objection(self.venue.broker, exposure, order.symbol):
+                self._drop_waiting(words, parts)
+                return
         permit = SendPermit(order, self.venue.denial_reason)
         try:
             await self.venue.broker.submit(order, permit)
         except Rejected as refusal:
-            self._refused(order, refusal.message)
+            self._refused(order, refusal)
         except BrokerError as fault:
             if isinstance(fault, Unavailable) and not permit.redeemed:  # certainly not sent
-                # An order that a reading marked as unknown while it waited for the rate limit stays unknown.
-                parts = [part.client_order_id for part in intents.order_parts(order)]
-                waiting = [cid for cid in parts if self.orders[cid].state is OrderState.SENDING]
-                if waiting:
-                    self.drop(fault.message, *waiting)
+                self._drop_waiting(fault.message, parts)
                 return
-            self.mark_unknown(fault.message, *(part.client_order_id for part in intents.order_parts(order)))
+            self.mark_unknown(fault.message, *parts)
 
-    def _refused(self, order: Order, words: str) -> None:
+    def _drop_waiting(self, words: str, cids: Sequence[str]) -> None:
+        # Drop what was not sent. An order that a reading marked as unknown while it waited stays unknown.
+        waiting = [cid for cid in cids if self.orders[cid].state is OrderState.SENDING]
+        if waiting:
+            self.drop(words, *waiting)
+
+    def _refused(self, order: Order, refusal: Rejected) -> None:
         # A rejection in the broker's answer becomes an event as from its stream.
         parts = [part.client_order_id for part in intents.order_parts(order)]
-        event = partial(BrokerEvent, kind=BrokerEventKind.REJECTED, words=words)
+        event = partial(BrokerEvent, kind=BrokerEventKind.REJECTED, words=refusal.message, meaning=refusal.meaning)
         self.apply_events([event(event_id=f"refused-{cid}", client_order_id=cid) for cid in parts])
 
     def _advance(self, cid: str, event: OrderEvent, report: BrokerEvent | None = None) -> TransitionEffect:

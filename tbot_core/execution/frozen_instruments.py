@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import BrokerEventKind, RejectionMeaning, SupportsRejectionMeaning
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.execution.reconciliation import AGAIN, executed_together, same_execution
 from tbot_core.journal import records
 from tbot_core.model.formatting import format_quantity
@@ -28,18 +28,16 @@ if TYPE_CHECKING:
     from tbot_core.trading.risk.exposure import ExposureBook
 
 _REUSED: Final = "reused "
-_REFUSALS: Final = frozenset({BrokerEventKind.REJECTED, BrokerEventKind.CANCEL_REFUSED})
 _EXECUTES: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.CORRECTED})
 _log = log.logger(__name__)
 
 
 class FrozenInstruments:
-    """Freezes and thaws instruments of one broker; uses the meaning of rejections if the broker reports it."""
+    """Freezes and thaws instruments of one broker."""
 
-    def __init__(self, recorder: JournalRecorder, exposure: ExposureBook, broker: object) -> None:
+    def __init__(self, recorder: JournalRecorder, exposure: ExposureBook) -> None:
         self._recorder = recorder
         self._exposure = exposure
-        self._broker = broker
 
     def freeze(self, symbol: str, words: str, *, lasting: bool = False) -> None:
         """Freeze a symbol until it is thawed; `lasting`: to the session's end."""
@@ -63,10 +61,6 @@ class FrozenInstruments:
             self.freeze(symbol, f"the broker reported {event.kind} for an unknown order")
         elif event.kind == BrokerEventKind.FILL and record.overfilled:
             self.freeze(symbol, f"{record.overfilled} more were filled than ordered")
-        elif event.kind == BrokerEventKind.REJECTED and self._meaning(event.words) is RejectionMeaning.NOT_TRADABLE:
-            self.freeze(symbol, f"the broker no longer trades it: {event.words}", lasting=True)
-        elif event.kind in _REFUSALS and self._meaning(event.words) is RejectionMeaning.OFF_GRID:
-            self._on_off_grid(record.order, event.words)
 
     def _freeze_misread(self, order: Order, fill: Fill) -> None:
         # A broker that took a symbol or a side for another may do so again: an exit could open a position.
@@ -75,9 +69,11 @@ class FrozenInstruments:
         self.freeze(order.symbol, f"the broker has {executed} for an order to {ordered}", lasting=True)
         self.freeze(fill.symbol, f"the broker has {executed} for an order to {ordered}")
 
-    def _on_off_grid(self, order: Order, words: str) -> None:
-        # The instrument's rules are requested, and nothing is sent until they are known. If they could not be had
-        # before and an exit is rejected, exits are given up: the symbol is frozen.
+    def on_off_grid(self, order: Order, words: str) -> None:
+        """Request the instrument's rules, and send nothing until they are known.
+
+        If they could not be had before and an exit is rejected, exits are given up: the symbol is frozen.
+        """
         symbol, rules_unknown = order.symbol, self._exposure.rules_unknown
         grid = grid_of(self._exposure, symbol)
         if grid and any(ticks_of(float(price)) % grid for price in (order.limit_price, order.stop_price) if price):
@@ -131,9 +127,6 @@ class FrozenInstruments:
             reported = event.source is not None and event.source[2].startswith(_REUSED)
             if reported and event.cid == client_order_id and event.payload["execution_id"] == execution_id:
                 yield records.adjustment_of(event.payload)
-
-    def _meaning(self, words: str) -> RejectionMeaning | None:
-        return self._broker.meaning(words) if isinstance(self._broker, SupportsRejectionMeaning) else None
 
     def _record(self, symbol: str, words: str, *, there: bool) -> None:
         lasting = symbol in self._exposure.frozen_for_session

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from tbot_core.contracts import SupportsInstrumentInfo, SupportsOrderLookup, SupportsPrices, SupportsRejectionMeaning
+from tbot_core.contracts.abilities import (
+    HOURS,
+    INSTRUMENTS,
+    MAINTENANCE,
+    ORDER_LOOKUP,
+    POLLING,
+    PRICES,
+    REPLACE,
+    SERVER_TIME,
+    STREAM,
+)
 from tbot_core.errors import BrokerError, Rejected, Unavailable, Withdrawn
 from tbot_core.execution.circuit_breaker import CircuitBreaker, RequestKind
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from datetime import datetime
 
     from tbot_core.contracts import (
@@ -17,21 +27,41 @@ if TYPE_CHECKING:
         Broker,
         BrokerCapabilities,
         BrokerEvent,
-        Instrument,
-        OrderStatusReport,
+        Gap,
         Permit,
-        RejectionMeaning,
     )
+    from tbot_core.contracts.abilities import Ability
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account, Order
 
 Answer = TypeVar("Answer")
+Methods = TypeVar("Methods")
+
+
+def offered(ability: Ability[Methods], broker: object) -> Methods:
+    """The broker with an optional method; raises Unavailable if its capabilities do not declare it."""
+    found = ability.of(broker)
+    if found is None:
+        raise Unavailable(f"The broker does not offer {ability.method} (capability {ability.capability}).")
+    return found
+
+
+def _asks(
+    ability: Ability[Any], kind: RequestKind = RequestKind.READING, *, monitored: bool = True
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    # The method that asks an optional method of the broker. Prices, hours and notices may have another connection than
+    # the account, so they are not monitored.
+    async def method(self: MonitoredBroker, *arguments: object) -> Any:
+        response = getattr(offered(ability, self._broker), ability.method)(*arguments)
+        return await (self._monitored(kind, response) if monitored else response)
+
+    return method
 
 
 class MonitoredBroker:
     """Wraps a `contracts.Broker`; a failure counts from the start of its request, not from its time-out.
 
-    Calls that need no connection go to `broker` directly.
+    The optional methods raise Unavailable where the broker does not declare them.
     """
 
     def __init__(self, broker: Broker, circuit: CircuitBreaker, clock: Clock) -> None:
@@ -62,42 +92,35 @@ class MonitoredBroker:
 
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Change a resting order."""
-        await self._monitored(RequestKind.TRADE, self._broker.replace(client_order_id, order))
+        await self._monitored(RequestKind.TRADE, offered(REPLACE, self._broker).replace(client_order_id, order))
 
-    async def poll(self) -> Sequence[BrokerEvent]:
-        """The events since the last call."""
-        return await self._monitored(RequestKind.STREAM, self._broker.poll())
+    async def events(self) -> AsyncIterator[BrokerEvent | Gap]:
+        """The events of the broker's stream; an end without an error is a failure too."""
+        try:
+            async for item in offered(STREAM, self._broker).events():
+                self._circuit.record_answer(RequestKind.STREAM, self._clock.now())
+                yield item
+        except BrokerError:
+            self._circuit.record_failure(RequestKind.STREAM, self._clock.now())
+            raise
+        self._circuit.record_failure(RequestKind.STREAM, self._clock.now())
+
+    poll = _asks(POLLING, RequestKind.STREAM)
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """A snapshot of the account."""
         return await self._monitored(RequestKind.READING, self._broker.snapshot(since))
 
-    async def find(self, client_order_id: str) -> OrderStatusReport | None:
-        """Look up one order; raises Unavailable if the broker does not support it."""
-        if not isinstance(self._broker, SupportsOrderLookup):
-            raise Unavailable("The broker does not support order lookup by client order id.")
-        return await self._monitored(RequestKind.READING, self._broker.find(client_order_id))
-
-    def meaning(self, words: str) -> RejectionMeaning | None:
-        """The meaning of a rejection, if the broker supports it."""
-        return self._broker.meaning(words) if isinstance(self._broker, SupportsRejectionMeaning) else None
+    find = _asks(ORDER_LOOKUP)
+    instruments = _asks(INSTRUMENTS)
+    prices = _asks(PRICES, monitored=False)
+    maintenance = _asks(MAINTENANCE, monitored=False)
+    hours = _asks(HOURS, monitored=False)
 
     @property
-    def has_prices(self) -> bool:
-        """Whether the broker reports prices."""
-        return isinstance(self._broker, SupportsPrices)
-
-    async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
-        """Current prices of symbols; not monitored, since prices may have another connection than the account."""
-        if not isinstance(self._broker, SupportsPrices):
-            raise Unavailable("The broker does not report prices.")
-        return await self._broker.prices(symbols)
-
-    async def instrument(self, symbol: str) -> Instrument:
-        """The current rules of an instrument; raises Unavailable if the broker does not report them."""
-        if not isinstance(self._broker, SupportsInstrumentInfo):
-            raise Unavailable("The broker does not report instrument rules.")
-        return await self._monitored(RequestKind.READING, self._broker.instrument(symbol))
+    def ahead_s(self) -> Sequence[float]:
+        """How far this machine's clock was ahead at the latest responses."""
+        return offered(SERVER_TIME, self._broker).ahead_s
 
     async def close(self) -> None:
         """Log out."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import AccountSnapshot, SupportsOrderLookup
+from tbot_core.contracts.abilities import ORDER_LOOKUP
 from tbot_core.errors import BrokerError
 from tbot_core.execution.account_updates import update_account
 from tbot_core.execution.corporate_actions import SplitMatcher
-from tbot_core.execution.instrument_rules import InstrumentRules
+from tbot_core.execution.instrument_requests import InstrumentRules
 from tbot_core.execution.open_questions import OrderLookup
 from tbot_core.execution.orphan_orders import OrphanOrders
 from tbot_core.execution.reconciliation import (
@@ -42,6 +42,7 @@ from tbot_core.trading.risk.states import StateCause
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tbot_core.contracts import AccountSnapshot
     from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.model.clock import Clock
@@ -85,7 +86,7 @@ class Reconciler:
         self._trading_state = trading_state
         self.external = decision_engine.exposure.external.held
         self.splits = SplitMatcher(execution, decision_engine)
-        self._instruments = InstrumentRules(execution, decision_engine, clock)
+        self._instruments = InstrumentRules(execution, decision_engine, clock, execution.symbols)
         self.is_maintenance: Callable[[], bool] = lambda: False
         self.read_at: datetime | None = None
         self.verdict: ReconciliationStatus | None = None
@@ -112,7 +113,7 @@ class Reconciler:
         await self._instruments.run_once()
         for cid in [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]:
             await self._look_up(cid)
-        if self._clock.monotonic() >= self._next_reading:
+        if self._clock.monotonic() >= self._next_reading or self._execution.rejections.must_read:
             await self.read()
 
     def read_soon(self) -> None:
@@ -123,6 +124,7 @@ class Reconciler:
         """Read the account until two readings agree, and act on them; None if it could not be read."""
         listed, ended, began = self._orders_to_list(), self._ended_orders(), self._clock.now()
         cash = self._decision_engine.portfolio.cash_atoms
+        self._execution.rejections.must_read = False
         try:
             await self._catch_up()
             snapshot = await self._confirmed_snapshot()
@@ -141,7 +143,7 @@ class Reconciler:
         crossed = self._decision_engine.portfolio.cash_atoms != cash or self._differs_in_own(findings)
         clean = self._apply_findings(findings, listed)
         self._book_activities(snapshot)
-        self._trading_state.set_cause(StateCause.RESTRICTED, snapshot.account.restricted)
+        self._trading_state.set_cause(StateCause.RESTRICTED, snapshot.account.blocking_words)
         self._trading_state.on_reconciled(clean=clean)
         update_account(self._decision_engine, self._execution.recorder, snapshot.account, crossed=crossed)
         self.verdict = findings.verdict
@@ -218,14 +220,13 @@ class Reconciler:
                 self._lookups.pop(cid, None)
 
     async def _look_up(self, cid: str) -> None:
-        lookup = self._lookups[cid]
-        lookup.postpone(self._clock.monotonic())
-        if not (self._broker.capabilities.query_by_cid and isinstance(self._broker, SupportsOrderLookup)):
+        (lookup := self._lookups[cid]).postpone(self._clock.monotonic())
+        if (broker := ORDER_LOOKUP.of(self._broker)) is None:
             self._next_reading = 0.0
             return
         ended = self._execution.orders[cid].terminal
         try:
-            report = await self._broker.find(cid)
+            report = await broker.find(cid)
         except BrokerError as fault:
             _log.warning("order.not_looked_up", id=cid, reason=fault.message)
             return
@@ -273,8 +274,7 @@ class Reconciler:
 
     def _orders_to_list(self) -> frozenset[str]:
         # The orders that a reading from now must list if they are open.
-        execution = self._execution
-        return frozenset(cid for cid in execution.orders if execution.age(cid) > IN_FLIGHT_S)
+        return frozenset(cid for cid in self._execution.orders if self._execution.age(cid) > IN_FLIGHT_S)
 
     def _ended_orders(self) -> frozenset[str]:
         # The orders that a reading from now must not show as open.

@@ -9,22 +9,27 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import (
-    Instrument,
-    SupportsInstrumentInfo,
-    SupportsMaintenanceNotices,
-    SupportsOrderLookup,
-    SupportsPrices,
+from tbot_core.contracts.abilities import (
+    HOURS,
+    INSTRUMENTS,
+    MAINTENANCE,
+    ORDER_LOOKUP,
+    POLLING,
+    PRICES,
+    REPLACE,
+    SERVER_TIME,
+    STREAM,
 )
-from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Unavailable
-from tbot_core.execution.monitored_broker import MonitoredBroker
+from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, RejectionMeaning, Unavailable
+from tbot_core.execution.event_stream import EventStream
+from tbot_core.execution.monitored_broker import offered
 from tbot_core.model.types import CURRENCY, Leg
 from tbot_core.plugins.network.request_limits import PRIORITY, RequestBudget, RequestPriority
 from tbot_core.system import log
 from tbot_core.system.timeouts import CallTimedOut, steps_within
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from datetime import datetime
 
     from tbot_core.contracts import (
@@ -32,10 +37,9 @@ if TYPE_CHECKING:
         Broker,
         BrokerCapabilities,
         BrokerEvent,
-        MaintenanceWindow,
-        OrderStatusReport,
         Permit,
     )
+    from tbot_core.contracts.abilities import Ability
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account, Order
 
@@ -47,15 +51,30 @@ STEP_S: Final = 2.0
 """The longest time that a broker plugin may block the event loop in one step."""
 
 
+def _asks(
+    ability: Ability[Any], what: str, priority: RequestPriority = RequestPriority.READING
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    # The method that asks an optional method of the broker, within the rate limit.
+    async def method(self: RateLimitedBroker, *arguments: object) -> Any:
+        broker = offered(ability, self._broker)
+        await self._wait_turn(priority, what.format(*arguments))
+        return _checked(await self._read(getattr(broker, ability.method)(*arguments), priority))
+
+    return method
+
+
 class RateLimitedBroker:
     """A broker wrapper that keeps to the broker's rate limit.
 
-    Polls are not counted: with a stream they send no request, and without one the plugin counts them itself.
+    Polls are not counted: with a stream they send no request, and without one the plugin counts them itself. `stream`:
+    the broker's event stream, None if it has none.
 
     A plugin call that blocks the event loop is interrupted: a reading fails, an order or cancel has an unknown outcome.
 
     Protective orders, exits and cancels wait as long as needed. An entry that would wait for more than one second, or a
     reading that would wait for more than `CYCLE_S`, raises Unavailable and is not sent.
+
+    The optional methods raise Unavailable where the broker does not declare them.
 
     `login_rejection` is the broker's message of a failed login, "" after any answer. `equity` is the last reported
     equity, `latency_s` the duration of the last answer; None before the first.
@@ -68,9 +87,8 @@ class RateLimitedBroker:
         self.login_rejection = ""
         self.equity: Decimal | None = None
         self.latency_s: float | None = None
-        self.has_prices = (
-            broker.has_prices if isinstance(broker, MonitoredBroker) else isinstance(broker, SupportsPrices)
-        )
+        source = STREAM.of(broker)
+        self.stream = None if source is None else EventStream(source, clock, STEP_S)
 
     @property
     def capabilities(self) -> BrokerCapabilities:
@@ -106,12 +124,14 @@ class RateLimitedBroker:
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Change a resting order."""
         await self._wait_turn(RequestPriority.PROTECTION, "a change")
-        await self._send(self._broker.replace(client_order_id, order))
+        await self._send(offered(REPLACE, self._broker).replace(client_order_id, order))
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """The events since the last call, without those that have invalid numbers."""
+        if self.stream is not None:
+            return [event for event in self.stream.receive() if _is_bookable(event)]
         before = self.login_rejection, self.latency_s
-        answer = await self._read(self._broker.poll())
+        answer = await self._read(offered(POLLING, self._broker).poll())
         self.login_rejection, self.latency_s = before  # a poll may not contact the broker
         return [event for event in answer if _is_bookable(event)]
 
@@ -122,34 +142,16 @@ class RateLimitedBroker:
         self._accept_account(snapshot.account)
         return _checked(snapshot)
 
-    async def find(self, client_order_id: str) -> OrderStatusReport | None:
-        """Look up one order; raises Unavailable if the broker does not support it."""
-        if not isinstance(self._broker, SupportsOrderLookup):
-            raise Unavailable("The broker does not support order lookup by client order id.")
-        await self._wait_turn(RequestPriority.READING, f"the order {client_order_id}")
-        return _checked(await self._read(self._broker.find(client_order_id)))
+    find = _asks(ORDER_LOOKUP, "the order {}")
+    prices = _asks(PRICES, "prices")
+    maintenance = _asks(MAINTENANCE, "the maintenance notices")
+    hours = _asks(HOURS, "the trading hours")
+    instruments = _asks(INSTRUMENTS, "the rules of instruments", RequestPriority.PROTECTION)
 
-    async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
-        """Current prices of symbols; raises Unavailable if the broker does not report them."""
-        if not isinstance(self._broker, SupportsPrices):
-            raise Unavailable("The broker does not report prices.")
-        await self._wait_turn(RequestPriority.READING, "prices")
-        return await self._read(self._broker.prices(symbols))
-
-    async def maintenance(self) -> Sequence[MaintenanceWindow]:
-        """The announced maintenance windows; empty if the broker does not support notices."""
-        broker = self._broker.broker if isinstance(self._broker, MonitoredBroker) else self._broker
-        if not isinstance(broker, SupportsMaintenanceNotices):
-            return ()
-        await self._wait_turn(RequestPriority.READING, "the maintenance notices")
-        return await self._read(broker.maintenance())
-
-    async def instrument(self, symbol: str) -> Instrument:
-        """The current rules of an instrument; raises Unavailable if the broker does not report them."""
-        if not isinstance(self._broker, SupportsInstrumentInfo):
-            raise Unavailable("The broker does not report instrument rules.")
-        await self._wait_turn(RequestPriority.PROTECTION, f"the rules of {symbol}")
-        return _checked(await self._read(self._broker.instrument(symbol), RequestPriority.PROTECTION))
+    @property
+    def ahead_s(self) -> Sequence[float]:
+        """How far this machine's clock was ahead at the latest responses."""
+        return offered(SERVER_TIME, self._broker).ahead_s
 
     async def close(self) -> None:
         """Log out."""
@@ -183,7 +185,7 @@ class RateLimitedBroker:
         try:
             answer = await steps_within(STEP_S, request)
         except BrokerError as fault:
-            if isinstance(fault, LoginNeeded):
+            if isinstance(fault, Rejected) and fault.meaning is RejectionMeaning.NOT_LOGGED_IN:
                 self.login_rejection = fault.message
             if fault.retry_after_s:
                 self._budget.back_off(fault.retry_after_s, self._clock.monotonic())
@@ -222,7 +224,7 @@ def _is_bookable(event: BrokerEvent) -> bool:
 def _finite(value: object) -> bool:
     if isinstance(value, Decimal):
         return value.is_finite()
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return all(map(_finite, value))
     return all(_finite(getattr(value, name)) for name in _fields(type(value)))  # type: ignore[arg-type]  # types hash
 

@@ -27,9 +27,10 @@ def open_instance_vault(
     """Open the vault of the instance; every access is audited.
 
     `live` refuses loose file modes and unapproved key provider plugins. With `ready` the audit log's key is created if
-    neither key nor log exists. Raises VaultError when the key provider fails, and when ENV_ENC_KEY_PATH names another
-    key than the one that opens `.env.enc`.
+    neither key nor log exists, and the journal gets keyed hashes from then on. Raises VaultError when the key provider
+    fails, and when ENV_ENC_KEY_PATH names another key than the one that opens `.env.enc`.
     """
+    from tbot_core.instance.journal_switch import note_new_key
     from tbot_core.model.clock import SystemClock
     from tbot_core.system import filesystem
     from tbot_core.vault.audit_log import log_path, open_vault
@@ -47,6 +48,7 @@ def open_instance_vault(
     if ready and not filesystem.is_present(log_path(instance)) and lacks_key(opened, AUDIT):
         filesystem.make_folder(store.place(AUDIT).key.parent)
         opened.make_key(AUDIT)
+        note_new_key(instance, opened)
     return opened
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GENESIS: Final = "0" * 64
+START: Final = (0, GENESIS)
+"""Number and hash before the first event."""
+
 _KEYED: Final = "hmac:"
 _LINE: Final = json.JSONEncoder(separators=(",", ":"))
 _RESTORE: Final = "Restore it from a backup; events after the last good one cannot be trusted."
@@ -50,12 +53,14 @@ def event_hash(body: Sequence[Any], key: ChainKey | None) -> str:
     return _KEYED + hmac.digest(key.secret, line, "sha256").hex()
 
 
-def verified_events(path: Path, rows: Iterable[Sequence[Any]], key: ChainKey | None) -> Iterator[tuple[int, str]]:
-    """Verify the rows of a journal from its first; yields number and hash of each.
+def verified_events(
+    path: Path, rows: Iterable[Sequence[Any]], key: ChainKey | None, after: tuple[int, str] = START
+) -> Iterator[tuple[int, str]]:
+    """Verify the rows of a journal after an event, given by number and hash; yields number and hash of each.
 
     Raises JournalError naming the first that does not fit.
     """
-    seq, previous, keyed = 0, GENESIS, False
+    (seq, previous), keyed = after, is_keyed(after[1])
     for row in rows:
         keyed = keyed or is_keyed(row[-1]) or (key is not None and key.demands(row[0]))
         if keyed and key is None:

@@ -46,6 +46,15 @@ class BrokerGauge:
 
 
 @attrs.frozen(kw_only=True)
+class HostGauge:
+    """The requests to a host of plugins that could be sent now, of `per_minute` that the vendor allows."""
+
+    name: str
+    left: int
+    per_minute: int
+
+
+@attrs.frozen(kw_only=True)
 class Gauges:
     """A snapshot of a session; `journal` is the file name of its journal, `session` its date.
 
@@ -66,6 +75,7 @@ class Gauges:
     vix: float | None = None
     clock_ahead_s: float | None = None
     brokers: tuple[BrokerGauge, ...] = ()
+    hosts: tuple[HostGauge, ...] = ()
 
 
 def write_gauges(folder: Path, gauges: Gauges) -> None:
@@ -103,6 +113,7 @@ def _gauges(raw: Mapping[str, Any]) -> Gauges:
         vix=_known(_figure, raw["vix"]),
         clock_ahead_s=_known(_figure, raw["clock_ahead_s"]),
         brokers=tuple(_broker(one) for one in raw["brokers"]),
+        hosts=tuple(_host(one) for one in raw.get("hosts", ())),
     )
 
 
@@ -114,6 +125,10 @@ def _broker(raw: Mapping[str, Any]) -> BrokerGauge:
         spare=_known(_count, raw["spare"]),
         per_minute=_count(raw["per_minute"]),
     )
+
+
+def _host(raw: Mapping[str, Any]) -> HostGauge:
+    return HostGauge(name=_text(raw["name"]), left=_count(raw["left"]), per_minute=_count(raw["per_minute"]))
 
 
 def _known(read: Callable[[Any], T], raw: Any) -> T | None:

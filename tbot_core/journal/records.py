@@ -169,6 +169,8 @@ def replace_payload(request: ReplaceOrder) -> Payload:
 def broker_payload(event: BrokerEvent) -> Payload:
     """A broker's event about an order."""
     words: Payload = {"words": event.words}
+    if event.meaning is not None:
+        words["meaning"] = event.meaning.value
     return words if event.fill is None else words | fill_payload(event.fill)
 
 
@@ -321,9 +323,13 @@ def window_payload(
 
 
 def universe_payload(universe: Universe) -> Payload:
-    """A universe that was cut: how many symbols remain, by which limit, and which are not subscribed."""
-    kept = len(universe.symbols)
-    return {"kept": kept, "limit": universe.limit, "by": universe.limited_by, "cut": list(universe.cut)}
+    """A universe that was cut: how many symbols remain, by which limit, and which are not subscribed.
+
+    `denied`, if any: those that a filter denies before the bell, by reason.
+    """
+    kept, denied = len(universe.symbols), {reason: list(found) for reason, found in universe.denied.items()}
+    cut = {"kept": kept, "limit": universe.limit, "by": universe.limited_by, "cut": list(universe.cut)}
+    return cut | ({"denied": denied} if denied else {})
 
 
 def _paid(report: OrderStatusReport) -> Decimal:

@@ -156,17 +156,17 @@ class Journal:
             row = self._connection.execute(query, (kind,)).fetchone()
             return None if row is None else _event(row)
 
-    def verify(self, key: chain.ChainKey | None = None) -> tuple[int, str]:
-        """Verify the whole chain and return its head; raises JournalError naming the first event that does not fit.
+    def verify(self, key: chain.ChainKey | None = None, *, after: tuple[int, str] = chain.START) -> tuple[int, str]:
+        """Verify the chain after an event and return its head; raises JournalError for the first that does not fit.
 
         A keyed chain needs its key. Events removed from the end are detected only if they were present when the file
         was opened.
         """
-        seq, previous, whole = 0, chain.GENESIS, self._seq == 0
-        query = f"SELECT {_COLUMNS} FROM events ORDER BY seq"  # noqa: S608  # constants
+        (seq, previous), whole = after, after == (self._seq, self._hash)
+        query = f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq"  # noqa: S608  # constants
         with self._reading():
-            rows = self._connection.execute(query)
-            for seq, previous in chain.verified_events(self.path, rows, key or self._key):
+            rows = self._connection.execute(query, (seq,))
+            for seq, previous in chain.verified_events(self.path, rows, key or self._key, after):
                 whole = whole or (seq, previous) == (self._seq, self._hash)
         if not whole:
             raise chain.ends_early(self.path, seq, self._seq)

@@ -96,6 +96,7 @@ class FeedHealth:
         self._closes: dict[str, tuple[float, float]] = {}
         self._apart: dict[str, set[str]] = {}
         self._compared: dict[tuple[str, str], float] = {}
+        self._untraded: set[str] = set()
 
     @property
     def is_market_halted(self) -> bool:
@@ -118,8 +119,10 @@ class FeedHealth:
         for seen in (self._bars, self._quoted):
             seen.update(dict.fromkeys(self.symbols, now))
 
-    def on_message(self, now: float) -> None:
-        """Record that a message was received."""
+    def on_message(self, now: float, *, is_first: bool = False) -> None:
+        """Record that a message was received; the first of a connection may not tell which symbols are halted."""
+        if is_first and not self.quality.initial_halts:
+            self._untraded.update(self.symbols)
         if now - self._message_at > SILENT_S:
             self._gaps.append((self._message_at, now))
         self._message_at = now
@@ -131,6 +134,7 @@ class FeedHealth:
         began = bar.start.timestamp()
         self._latest = max(self._latest or (minute, began), (minute, began))
         self._resume(bar.symbol, began, now)
+        self._untraded.discard(bar.symbol)
         self._bars[bar.symbol] = now
         self._closes[bar.symbol] = bar.close, now
         over = [
@@ -238,7 +242,7 @@ class FeedHealth:
         if symbol in self._apart.get(broker, ()):
             return Reason.FEEDS_APART
         if self._stale(symbol, now):
-            return Reason.DATA_STALE if self.quality.halts else Reason.SYMBOL_HALTED
+            return Reason.SYMBOL_HALTED if self._silence_is_halt(symbol) else Reason.DATA_STALE
         return None
 
     def _quote(self, symbol: str, now: float) -> tuple[float, float, float]:
@@ -290,7 +294,9 @@ class FeedHealth:
         # The first message of a symbol after a silence that was taken for a halt ends that halt. `sent` is the
         # message's own time, in epoch seconds. Time in which the whole feed was silent does not count.
         since = self._silent_since(symbol)
-        if self.quality.halts or self._latest is None or now - since <= SYMBOL_S or self._halted(symbol):
+        if self._latest is None or now - since <= SYMBOL_S or self._halted(symbol):
+            return
+        if not self._silence_is_halt(symbol):
             return
         deaf = sum(until - max(gap, since) for gap, until in self._gaps if until > since)
         if now - since - deaf <= SYMBOL_S:
@@ -298,6 +304,10 @@ class FeedHealth:
         minute, began = self._latest
         minute += max(0, math.floor((sent - began) / MINUTE_S))
         self._halts[symbol] = _Halt(since=minute, ended=now, minute=minute)
+
+    def _silence_is_halt(self, symbol: str) -> bool:
+        # Whether the feed would not have told that the symbol is halted.
+        return not self.quality.halts or symbol in self._untraded
 
     def _is_halted_before(self, symbol: str, minute: int) -> bool:
         # Whether a halt began before this minute and has no known end.

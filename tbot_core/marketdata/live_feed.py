@@ -184,12 +184,12 @@ class LiveFeedAggregator:
             self._pauses = 0
             if new:
                 self._reconnected(self._clock.monotonic())
-                new = False
-            self._receive(message)
+            self._receive(message, is_first=new)
+            new = False
 
-    def _receive(self, message: FeedMessage) -> None:
+    def _receive(self, message: FeedMessage, *, is_first: bool) -> None:
         now = self._message_at = self._clock.monotonic()
-        self.health.on_message(now)  # a heartbeat says no more
+        self.health.on_message(now, is_first=is_first)  # a heartbeat says no more
         match message:
             case Bar():
                 self._price(now)

@@ -45,7 +45,8 @@ def received_folder(journal: Path) -> Path:
 class RecordingHeader:
     """Facts known before the open: `source` names the feed, `coverage` is what it declares.
 
-    `cut` are the symbols that a limit left out.
+    `cut` are the symbols that a limit left out, `denied` those that it left out because a filter denies them, by
+    reason. `watch_only` are subscribed, but not traded.
     """
 
     session: Session
@@ -54,6 +55,8 @@ class RecordingHeader:
     source: str = ""
     coverage: str = ""
     cut: tuple[str, ...] = ()
+    denied: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    watch_only: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -232,6 +235,8 @@ def _header_parts(header: RecordingHeader) -> tuple[dict[str, Any], dict[str, Ar
         "source": header.source,
         "coverage": header.coverage,
         "cut": header.cut,
+        "denied": dict(header.denied),
+        "watch_only": header.watch_only,
     }
     return document, {name: np.asarray(value) for name, value in facts.items()}
 
@@ -245,6 +250,8 @@ def _header(document: Mapping[str, Any], facts: Mapping[str, Any]) -> RecordingH
         source=document["source"],
         coverage=document["coverage"],
         cut=tuple(document["cut"]),
+        denied={reason: tuple(found) for reason, found in document.get("denied", {}).items()},
+        watch_only=tuple(document.get("watch_only", ())),
     )
 
 

@@ -278,7 +278,7 @@ class DayFacts:
     Dollars and shares; `vix` in points, the previous session's close, shape (..., 1); `restricted` is true (1) where
     yesterday's low restricts short sales today, else false (0); a source with unknown values uses floats and NaN.
     `typical_volume` (..., symbols, minutes) is the mean of the cumulative volume over previous sessions, None unless
-    requested.
+    requested. `fund` is 1 for a fund, 0 for a stock, NaN where it is not known; None if no source says.
     """
 
     previous_close: Array
@@ -288,6 +288,7 @@ class DayFacts:
     vix: Array
     restricted: Array | Flags
     typical_volume: Array | None = None
+    fund: Array | None = None
 
     def session(self, index: int) -> DayFacts:
         """The facts of one session of a block: leading axes (symbols)."""

@@ -67,6 +67,7 @@ class Reason(IntEnum):
     SCREEN_DENIED = 12, "A filter plugin denied the symbol before the bell, with its own reason."
     SCREEN_UNKNOWN = 13, "A filter plugin lacks data on the symbol before the bell."
     SCREEN_FAILED = 14, "A plugin failed before the bell, so the symbol was not checked; unknown means deny."
+    WATCH_ONLY = 15, "The symbol is watched, but not traded: it is on WATCH_ONLY, or SPY, QQQ or IWM outside UNIVERSE."
 
     PRICE_LOW = 30, "The signal bar's close is below MIN_PRICE."
     PRICE_HIGH = 31, "The signal bar's close is above MAX_PRICE."
@@ -159,6 +160,8 @@ class Reason(IntEnum):
     INSTRUMENT_FROZEN = 97, "It is unclear what the account holds of the symbol, or whether the symbol is still traded."
 
     DEFENSE = 98, "Positions are not topped up in defense."
+
+    SHORTING_NOT_ALLOWED = 99, "The broker does not allow the account to sell short."
 
     ENTRY_NOT_FILLED = 100, "The entry order ended without a fill; entries are never chased."
 

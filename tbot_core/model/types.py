@@ -11,9 +11,12 @@ import re
 from datetime import date, datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TICKS_PER_DOLLAR: Final = 10_000
 UNITS_PER_SHARE: Final = 1_000_000
@@ -209,13 +212,33 @@ class Fill:
     time: datetime
 
 
+class AccountRestriction(StrEnum):
+    """What the broker does not allow the account.
+
+    `TRADING_BLOCKED` and `ACCOUNT_BLOCKED` block entries, as `Account.restricted` does. `TRANSFERS_BLOCKED` is
+    reported: it concerns no order.
+    """
+
+    TRADING_BLOCKED = "trading blocked"
+    ACCOUNT_BLOCKED = "account blocked"
+    TRANSFERS_BLOCKED = "transfers blocked"
+
+
+def _restrictions(texts: Iterable[str]) -> frozenset[AccountRestriction]:
+    return frozenset(map(AccountRestriction, texts))
+
+
 @attrs.frozen(kw_only=True)
 class Account:
     """The account as reported by the broker; None where it reports no value.
 
     `margin` false: a cash account. `settled_cash`: the settled part of the cash. `day_trades`: those of the last five
     sessions, including today's. `restricted`: the broker's text when it restricts the account, such as a margin call;
-    entries are blocked while it is not empty.
+    entries are blocked while it is not empty. `restrictions`: the broker's flags; a text that is no
+    `AccountRestriction` raises ValueError. `shorting_allowed` false: the account may not sell short.
+
+    `live`: whether its money is real, and `evidence`: how that is known, such as "host api.example serves paper only".
+    A flag of the plugin's own settings is no evidence. Without both, live trading is refused.
     """
 
     account_id: str
@@ -227,6 +250,16 @@ class Account:
     settled_cash: Decimal | None = None
     day_trades: int | None = None
     restricted: str = ""
+    restrictions: frozenset[AccountRestriction] = attrs.field(default=frozenset(), converter=_restrictions)
+    shorting_allowed: bool | None = None
+    live: bool | None = None
+    evidence: str = ""
+
+    @property
+    def blocking_words(self) -> str:
+        """Why the broker accepts no new position: its own words, else its flags; "" if it accepts them."""
+        flags = self.restrictions - {AccountRestriction.TRANSFERS_BLOCKED}
+        return self.restricted or ", ".join(sorted(flags))
 
 
 @attrs.frozen(kw_only=True)

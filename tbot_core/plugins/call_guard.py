@@ -17,6 +17,7 @@ from tbot_core.errors import PluginError
 from tbot_core.model.clock import Clock
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
+from tbot_core.system.foreign_faults import assert_failure
 from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class CallGuard:
     """Guards calls of a run's strategies, filters and risk checks.
 
     `strict`: a simulation, in which a failure ends the run and there is no time limit. `record` is called for each
-    failure, for `tbot plugins list`; `where` may be set: a context manager around each call that receives its name.
+    failure, for `tbot plugins list`; `where` may be set: a context manager around each call that receives its name, and
+    `on_observer_off`, which receives the last failure of an observer that is switched off.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class CallGuard:
     ) -> None:
         self.strict = strict
         self._record = record
+        self.on_observer_off: Callable[[PluginFailure], None] = lambda _failure: None
         self.where: Callable[[str], AbstractContextManager[None]] = no_activity_mark
         self._limits_s = limits_s
         self._session: GuardSession | None = None
@@ -168,6 +171,11 @@ class CallGuard:
         session.on_broker_failure(found)
         return failure.error
 
+    def report_observer(self, failure: PluginFailure) -> None:
+        """Report an observer that is switched off for the rest of the run."""
+        _log.error("observer.off", plugin=f"{failure.kind}/{failure.name}", reason=failure.sentence)
+        self.on_observer_off(failure)
+
     def _begin(self) -> None:
         self._off: set[str] = set()
         self._failed: dict[str, deque[datetime]] = defaultdict(lambda: deque(maxlen=FAILURES))
@@ -177,7 +185,8 @@ class CallGuard:
         # Call without a guard; `alone`: only this failure is shown, so it names the plugin.
         try:
             return function()
-        except (Exception, SystemExit) as fault:
+        except BaseException as fault:
+            assert_failure(fault)
             failure = _failure(entry, call, fault)
             _log.error("plugin.failed", plugin=_named(entry), phase=call, traceback=failure.trace)
             raise PluginError(failure.sentence if alone else failure.error, _REMEDY) from fault

@@ -96,8 +96,11 @@ class GuardedFilter:
         return self._guard.call(self.entry, "judge", judge, lambda words: _denied(words, shape, Reason.FILTER_FAILED))
 
 
-def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard) -> Any:
-    """A guarded strategy, filter or broker; an object of another kind is returned unchanged."""
+def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> Any:
+    """A guarded strategy, filter or broker; an object of another kind is returned unchanged.
+
+    `live`: whether a broker must have a live account or a paper account; None where no account is traded.
+    """
     match entry.kind:
         case "strategy":
             return GuardedStrategy(entry=entry, window=made.window, inner=made, guard=guard)
@@ -105,7 +108,7 @@ def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard) -> Any:
             needs = frozenset(made.needs) if isinstance(made, RequiresData) else frozenset()
             return GuardedFilter(entry=entry, needs=needs, inner=made, guard=guard)
         case "broker":
-            return guard_broker(entry, made, guard)
+            return guard_broker(entry, made, guard, live=live)
         case _:
             return made
 

@@ -6,151 +6,52 @@ A failure becomes `Unavailable`, after the permit of an order was redeemed `Outc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import partial
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
-from tbot_core.contracts import (
-    AccountSnapshot,
-    Bar,
-    BrokerCapabilities,
-    BrokerEvent,
-    Feed,
-    FeedLabel,
-    FeedMessage,
-    FeedQuality,
-    FeedSession,
-    IndexQuote,
-    Instrument,
-    LiveSession,
-    MaintenanceWindow,
-    OrderStatusReport,
-    Quote,
-    RejectionMeaning,
-)
-from tbot_core.errors import BrokerError, DataError, OutcomeUnknown, PluginError, TbotError, Unavailable
-from tbot_core.model.bars import DayFacts
-from tbot_core.model.calendar import Session
-from tbot_core.model.types import Account, Fill
+from tbot_core.errors import BrokerError, OutcomeUnknown, PluginError, TbotError, Unavailable
+from tbot_core.plugins.account_mode import account_mode_error
+from tbot_core.plugins.broker_answers import checked_answer
 from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.guarded_feed import GuardedFeed
 from tbot_core.plugins.network.request_limits import ON_SEND
+from tbot_core.system.foreign_faults import assert_failure, is_failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from datetime import datetime
 
-    from tbot_core.contracts import Broker, FeedRequest, Permit
-    from tbot_core.model.types import Order
+    from tbot_core.contracts import (
+        AccountSnapshot,
+        Broker,
+        BrokerCapabilities,
+        BrokerEvent,
+        Feed,
+        FeedRequest,
+        Gap,
+        Permit,
+    )
+    from tbot_core.model.types import Account, Order
     from tbot_core.plugins.call_guard import CallGuard
     from tbot_core.plugins.discovery import EntryPointInfo
 
 _REMEDY: Final = "`tbot plugins info` shows its last failure."
-_NUMBER: Final = int | float
 
 
-def _one(*kinds: type | None) -> Callable[[object], bool]:
-    known = tuple(type(None) if kind is None else kind for kind in kinds)
-    return lambda answer: isinstance(answer, known)
+def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> Any:
+    """The guarded broker; a simulated venue is returned unchanged.
 
-
-def _many(kind: Any) -> Callable[[object], bool]:
-    return lambda answer: isinstance(answer, list | tuple) and all(isinstance(part, kind) for part in answer)
-
-
-def _is_snapshot(answer: object) -> bool:
-    if not (isinstance(answer, AccountSnapshot) and isinstance(answer.account, Account)):
-        return False
-    parts: tuple[object, ...] = (answer.holdings, answer.orders, answer.activities, answer.fills)
-    return all(isinstance(part, tuple) and all(map(attrs.has, map(type, part))) for part in parts)
-
-
-def _is_event(answer: object) -> bool:
-    return isinstance(answer, BrokerEvent) and isinstance(answer.fill, Fill | None)
-
-
-def _is_events(answer: object) -> bool:
-    return isinstance(answer, list | tuple) and all(map(_is_event, answer))
-
-
-def _is_message(answer: object) -> bool:
-    # Another type of a time or number would fail in the core, far from the plugin that sent it.
-    match answer:
-        case Bar(start=start, open=first, high=high, low=low, close=last, volume=volume):
-            return _is_moment(start) and all(map(_is_number, (first, high, low, last, volume)))
-        case Quote(bid=bid, ask=ask, time=moment):
-            return _is_moment(moment) and _is_number(bid) and _is_number(ask)
-        case _:
-            return isinstance(answer, FeedMessage)
-
-
-def _is_bars(answer: object) -> bool:
-    return isinstance(answer, list | tuple) and all(isinstance(bar, Bar) and _is_message(bar) for bar in answer)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real)
-
-
-def _is_moment(value: object) -> bool:
-    return isinstance(value, datetime) and value.tzinfo is not None
-
-
-def _is_prices(answer: object) -> bool:
-    return isinstance(answer, Mapping) and all(isinstance(price, _NUMBER) for price in answer.values())
-
-
-def _is_skews(answer: object) -> bool:
-    return isinstance(answer, Sequence) and all(isinstance(skew, _NUMBER) for skew in answer)
-
-
-_ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
-    "capabilities": (_one(BrokerCapabilities), "BrokerCapabilities"),
-    "connect": (_one(Account), "Account"),
-    "account": (_one(Account), "Account"),
-    "poll": (_is_events, "a list of BrokerEvent"),
-    "snapshot": (_is_snapshot, "AccountSnapshot"),
-    "find": (_one(OrderStatusReport, None), "OrderStatusReport or None"),
-    "meaning": (_one(RejectionMeaning, None), "RejectionMeaning or None"),
-    "instrument": (_one(Instrument), "Instrument"),
-    "maintenance": (_many(MaintenanceWindow), "a list of MaintenanceWindow"),
-    "hours": (_one(Session, None), "Session or None"),
-    "ahead_s": (_is_skews, "a list of numbers"),
-    "prices": (_is_prices, "a mapping of numbers"),
-    "vix_close": (_one(int, float, None), "a number or None"),
-    "vix_now": (_one(IndexQuote, None), "IndexQuote or None"),
-    "feed": (_one(Feed), "Feed"),
-    "label": (_one(FeedLabel), "FeedLabel"),
-    "sessions": (lambda answer: isinstance(answer, LiveSession | FeedSession), "LiveSession or FeedSession"),
-    "session": (_one(Session), "Session"),
-    "symbols": (_many(str), "a tuple of str"),
-    "day": (_one(DayFacts), "DayFacts"),
-    "quality": (_one(FeedQuality), "FeedQuality"),
-    "messages": (_is_message, "a valid message of a feed"),
-    "history": (_is_bars, "a list of valid Bar"),
-}
-"""The checks of what each call or property returns, and the expected type as text; other answers are ignored."""
-
-FEED_CALLS: Final = frozenset({"feed", "sessions", "messages", "history", "vix_close", "vix_now"})
-"""The calls that supply data; the others concern the account."""
-
-
-def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard) -> Any:
-    """The guarded broker, with the optional protocols that the plugin has; a simulated venue is returned unchanged.
+    `live`: whether the run's mode is live or paper; None where no account is traded.
 
     Raises PluginError for an object without valid capabilities.
     """
     calls = _PluginCalls(entry, guard)
     try:
-        capabilities: BrokerCapabilities = _checked("capabilities", made.capabilities)
-    except (Exception, SystemExit) as fault:
+        capabilities: BrokerCapabilities = checked_answer("capabilities", made.capabilities)
+    except BaseException as fault:
+        assert_failure(fault)
         raise PluginError(PluginFailure.of(entry, "create", fault).sentence, _REMEDY) from fault
-    if capabilities.simulated:
-        return made
-    optional = {name: part for name, part in _OPTIONAL.items() if _has(made, name)}
-    return type(GuardedBroker.__name__, (GuardedBroker,), optional)(made, capabilities, calls)
+    return made if capabilities.simulated else GuardedBroker(made, capabilities, calls, live=live)
 
 
 class _PluginCalls:
@@ -158,6 +59,7 @@ class _PluginCalls:
     def __init__(self, entry: EntryPointInfo, guard: CallGuard) -> None:
         self._entry = entry
         self._guard = guard
+        self.name = entry.name
 
     def failed(self, name: str, fault: BaseException, *, sent: bool = False) -> BrokerError:
         # Report a failure; returns the error that the caller raises.
@@ -168,21 +70,21 @@ class _PluginCalls:
     def read(self, name: str, function: Callable[[], object], *passing: type[TbotError]) -> Any:
         # The answer of a call that does not wait.
         try:
-            return _checked(name, function())
+            return checked_answer(name, function())
         except BrokerError:
             raise
-        except (Exception, SystemExit) as fault:
-            if isinstance(fault, passing):
+        except BaseException as fault:
+            if isinstance(fault, passing) or not is_failure(fault):
                 raise
             raise self.failed(name, fault) from fault
 
     async def answer(self, name: str, call: Callable[[], Awaitable[Any]], permit: _ObservedPermit | None = None) -> Any:
         # The answer of a call; `permit`: the one of the order that it sends.
         try:
-            return _checked(name, await call())
+            return checked_answer(name, await call())
         except BrokerError:
             raise
-        except (Exception, SystemExit, asyncio.CancelledError) as fault:
+        except BaseException as fault:
             if _is_requested(fault):
                 raise
             if permit is not None and permit.fault is not None:
@@ -195,10 +97,10 @@ class _PluginCalls:
         # The checked items of an asynchronous iterator.
         try:
             async for item in source():
-                yield _checked(name, item)
+                yield checked_answer(name, item)
         except BrokerError:
             raise
-        except (Exception, SystemExit, asyncio.CancelledError) as fault:
+        except BaseException as fault:
             if isinstance(fault, passing) or _is_requested(fault):
                 raise
             raise self.failed(name, fault) from fault
@@ -230,11 +132,22 @@ class _ObservedPermit:
         self.redeemed = True
 
 
+def _asks(name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+    # The method that awaits an optional method of the plugin.
+    async def method(self: GuardedBroker, *arguments: object) -> Any:
+        return await self._answer(name, *arguments)
+
+    return method
+
+
 class GuardedBroker:
     """A broker plugin whose failures are BrokerErrors."""
 
-    def __init__(self, inner: Broker, capabilities: BrokerCapabilities, calls: _PluginCalls) -> None:
+    def __init__(
+        self, inner: Broker, capabilities: BrokerCapabilities, calls: _PluginCalls, *, live: bool | None
+    ) -> None:
         self._inner: Any = inner
+        self._live = live
         self._capabilities = capabilities
         self._calls = calls
 
@@ -248,14 +161,14 @@ class GuardedBroker:
         return self._capabilities
 
     async def connect(self) -> Account:
-        """Log in and return the account."""
+        """Log in and return the account; raises AccountRefused for one of another mode."""
         found: Account = await self._answer("connect")
-        return found
+        return self._of_the_mode(found)
 
     async def account(self) -> Account:
         """The current cash, equity and buying power."""
         found: Account = await self._answer("account")
-        return found
+        return self._of_the_mode(found)
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Submit an order; once its permit was redeemed, a failure leaves the outcome unknown."""
@@ -277,114 +190,58 @@ class GuardedBroker:
         """Replace a working order."""
         await self._answer("replace", client_order_id, order)
 
-    async def poll(self) -> Sequence[BrokerEvent]:
-        """Everything that happened since the last call."""
-        found: Sequence[BrokerEvent] = await self._answer("poll")
-        return found
-
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """The whole account."""
         found: AccountSnapshot = await self._answer("snapshot", since)
+        self._of_the_mode(found.account)
         return found
 
     async def close(self) -> None:
         """Log out."""
         await self._answer("close")
 
+    def _of_the_mode(self, account: Account) -> Account:
+        # The account, if it is one of the run's mode.
+        fault = None if self._live is None else account_mode_error(account, self._calls.name, live=self._live)
+        if fault is not None:
+            raise fault
+        return account
+
     async def _answer(self, name: str, *arguments: object) -> Any:
         return await self._calls.answer(name, lambda: getattr(self._inner, name)(*arguments))
 
-    def _meaning(self, words: str) -> RejectionMeaning | None:
-        # The meaning of a rejection; None if the plugin fails, as for an unknown text.
-        try:
-            found: RejectionMeaning | None = self._calls.read("meaning", lambda: self._inner.meaning(words))
-        except BrokerError:  # which is reported
-            return None
-        return found
+    def events(self) -> AsyncIterator[BrokerEvent | Gap]:
+        """The broker's order events."""
+        return self._calls.items("events", lambda: self._inner.events())  # noqa: PLW0108  -- the call may fail too
+
+    poll = _asks("poll")
+    find = _asks("find")
+    instruments = _asks("instruments")
+    maintenance = _asks("maintenance")
+    hours = _asks("hours")
+    prices = _asks("prices")
+    vix_close = _asks("vix_close")
+    vix_now = _asks("vix_now")
+    market_caps = _asks("market_caps")
 
     @property
-    def _ahead_s(self) -> Sequence[float]:
-        # How far this machine's clock was ahead; unknown if the plugin fails.
+    def ahead_s(self) -> Sequence[float]:
+        """How far this machine's clock was ahead; unknown if the plugin fails."""
         try:
             found: Sequence[float] = self._calls.read("ahead_s", lambda: self._inner.ahead_s)
         except BrokerError:  # which is reported
             return ()
         return found
 
-    def _feed(self, request: FeedRequest) -> Feed:
-        # The plugin's own faults of a request pass: they name what is missing.
+    def feed(self, request: FeedRequest) -> Feed:
+        """The feed for the request; the plugin's own faults of a request pass: they name what is missing."""
         feed: Feed = self._calls.read("feed", lambda: self._inner.feed(request), TbotError)
         return GuardedFeed(feed, self._calls)
 
 
-def _awaited(name: str) -> Callable[..., Awaitable[Any]]:
-    # The method that awaits the plugin's method of that name.
-    async def method(self: GuardedBroker, *arguments: object) -> Any:
-        return await self._answer(name, *arguments)
-
-    return method
-
-
-_OPTIONAL: Final[Mapping[str, object]] = {
-    **{name: _awaited(name) for name in ("find", "instrument", "maintenance", "hours", "prices")},
-    **{name: _awaited(name) for name in ("vix_close", "vix_now")},
-    "meaning": GuardedBroker._meaning,  # noqa: SLF001  -- present only where the plugin has it
-    "ahead_s": GuardedBroker._ahead_s,  # noqa: SLF001  -- present only where the plugin has it
-    "feed": GuardedBroker._feed,  # noqa: SLF001  -- present only where the plugin has it
-}
-"""The methods of the optional protocols; a broker has only those of its plugin, so that protocol checks hold."""
-
-
-class GuardedFeed:
-    """A feed plugin whose failures are BrokerErrors."""
-
-    def __init__(self, inner: Feed, calls: _PluginCalls) -> None:
-        self._inner = inner
-        self._calls = calls
-        self.label: FeedLabel = calls.read("label", lambda: inner.label)
-
-    async def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
-        """The requested sessions; a DataError says what is missing."""
-        async for source in self._calls.items("sessions", self._inner.sessions, DataError):
-            yield _GuardedLiveSession(source, self._calls) if isinstance(source, LiveSession) else source
-
-
-class _GuardedLiveSession:
-    # A live session whose facts are read and checked once.
-    def __init__(self, inner: LiveSession, calls: _PluginCalls) -> None:
-        self._inner = inner
-        self._calls = calls
-        self.session: Session = calls.read("session", lambda: inner.session)
-        self.symbols: tuple[str, ...] = tuple(calls.read("symbols", lambda: inner.symbols))
-        self.day: DayFacts = calls.read("day", lambda: inner.day)
-        self.quality: FeedQuality = calls.read("quality", lambda: inner.quality)
-
-    def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
-        return self._calls.items("messages", lambda: self._inner.messages(symbols))
-
-    async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
-        found: Sequence[Bar] = await self._calls.answer("history", lambda: self._inner.history(symbols, first, last))
-        return found
-
-
-def _checked(name: str, answer: Any) -> Any:
-    # The answer of a call; raises TypeError for another type than the contract's.
-    if name in _ANSWERS:
-        fits, expected = _ANSWERS[name]
-        if not fits(answer):
-            raise TypeError(f"it returned an object of type {type(answer).__name__} instead of {expected}")
-    return answer
-
-
-def _has(made: object, name: str) -> bool:
-    # Whether an object has an attribute; a property that fails is one.
-    try:
-        return hasattr(made, name)
-    except Exception:  # noqa: BLE001  -- the border of a plugin: reported when it is used
-        return True
-
-
 def _is_requested(fault: BaseException) -> bool:
-    # Whether the core itself cancelled the call; a plugin may cancel a task of its own and let that escape.
+    # Whether the core itself ended the call; a plugin may cancel a task of its own and let that escape.
+    if not isinstance(fault, asyncio.CancelledError):
+        return not is_failure(fault)
     task = asyncio.current_task()
-    return isinstance(fault, asyncio.CancelledError) and (task is None or task.cancelling() > 0)
+    return task is None or task.cancelling() > 0

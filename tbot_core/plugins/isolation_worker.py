@@ -19,6 +19,7 @@ from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader, build_plugin
 from tbot_core.plugins.trial import entry_of
 from tbot_core.system import filesystem, log, worker_pipe
+from tbot_core.system.foreign_faults import assert_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -118,7 +119,8 @@ def serve_requests(read: Callable[[int], bytes], write: Callable[[bytes], None],
     while (request := isolation_protocol.receive_message(read)) is not None:
         try:
             isolation_protocol.send_message(write, {"answer": host.answer(request)})
-        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of the plugin's process
+        except BaseException as fault:  # noqa: BLE001  -- the border of the plugin's process
+            assert_failure(fault)
             words = fault.message if isinstance(fault, PluginError) else f"{type(fault).__name__}: {fault}"
             isolation_protocol.send_message(write, {"fault": words[:1000]})
 

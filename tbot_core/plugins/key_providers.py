@@ -9,6 +9,7 @@ from tbot_core.plugins import discovery, lock
 from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
 from tbot_core.plugins.loader import EVERY_EXTENSION, PluginLoader
 from tbot_core.system import log
+from tbot_core.system.foreign_faults import assert_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,8 @@ def key_provider(home: Path, clock: Clock, *, live: bool = False) -> KeyProvider
             continue
         try:
             answer = caller(context=_context(it, home / "data", clock))
-        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+        except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
+            assert_failure(fault)
             raise plugins_failed_error((PluginFailure.of(it.entry, "create", fault),)) from None
         if answer is not None and not isinstance(answer, KeyProvider):
             words = "tbot_key_provider returned no KeyProvider."

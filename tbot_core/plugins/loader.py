@@ -6,18 +6,20 @@ import inspect
 from difflib import get_close_matches
 from functools import reduce
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 import pluggy
 
-from tbot_core.contracts import AlertChannel, Broker, Filter, Plugin, Strategy, hooks
+from tbot_core.contracts import AlertChannel, Broker, BrokerCapabilities, Filter, Plugin, Strategy, hooks
+from tbot_core.contracts.abilities import undeclared_differences
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import PluginError
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
+from tbot_core.system.foreign_faults import assert_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,7 +109,8 @@ class PluginLoader:
             results = self.call_hook(subject, hooks.OFFERS[entry.kind])
             phase = "validate"
             return LoadedPlugin(entry=entry, plugin=_valid_offer(entry, results), subject=subject)
-        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+        except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
+            assert_failure(fault)
             if not known and self.manager.is_registered(subject):
                 self.manager.unregister(subject)
             return PluginFailure.of(entry, phase, fault)
@@ -136,7 +139,8 @@ def load_object(entry: EntryPointInfo) -> object | PluginFailure:
     """Import the target of an entry point, such as a command."""
     try:
         return _resolve(entry)
-    except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+    except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
+        assert_failure(fault)
         return PluginFailure.of(entry, "import", fault)
 
 
@@ -145,7 +149,8 @@ def build_plugin(loaded: LoadedPlugin, config: object, context: Context) -> obje
     try:
         made = loaded.plugin.create(config, context)
         _check_made(loaded.entry.kind, made)
-    except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+    except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
+        assert_failure(fault)
         failure = PluginFailure.of(loaded.entry, "create", fault)
         log_failure(failure)
         return failure
@@ -240,6 +245,19 @@ def _check_made(kind: str, made: object) -> None:
     if lacking:
         message = f"create returned {_named(made)}, which is not a {protocol.__name__}."
         raise PluginError(message, f"It lacks {', '.join(sorted(lacking))}.")
+    if kind == "broker":
+        _check_capabilities(cast("Broker", made).capabilities, made)
+
+
+def _check_capabilities(declared: object, made: object) -> None:
+    # A broker has exactly the optional methods that its capabilities declare.
+    if not isinstance(declared, BrokerCapabilities):
+        raise PluginError(
+            f"Its capabilities are {_named(declared)}.", "Return a tbot_core.contracts.BrokerCapabilities."
+        )
+    if differences := "; ".join(undeclared_differences(made, declared)):
+        remedy = "BrokerCapabilities must declare the optional methods that the broker has, and no others."
+        raise PluginError(f"{differences[0].upper()}{differences[1:]}.", remedy)
 
 
 def _named(thing: object) -> str:

@@ -19,12 +19,12 @@ from tbot_core.system import environ, filesystem, processes
 
 LIMIT_S: Final = 10.0
 _ANSWER_BYTES: Final = 1_000_000
-_PARTS: Final = ("summary", "capabilities", "settings", "tables", "needs")
+_PARTS: Final = ("summary", "capabilities", "settings", "tables", "needs", "matrix")
 
 
 @attrs.frozen(kw_only=True)
 class TrialOutcome:
-    """The result of a trial: its failure, or a description (summary, capabilities, settings, tables, needs)."""
+    """The result of a trial: its failure, or a description (summary, settings, needs, ...)."""
 
     entry: EntryPointInfo
     description: Mapping[str, Any] | None = None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tbot_core.errors import PluginError
 from tbot_core.plugins.failure import PluginFailure
+from tbot_core.system.foreign_faults import assert_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,8 @@ def risk_checks(
         try:
             answers = loader.call_hook(it.subject, "tbot_risk_checks")
             functions = [_function(answer) for answer in answers]
-        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of plugin load
+        except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
+            assert_failure(fault)
             failures.append(PluginFailure.of(it.entry, "risk_checks", fault))
         else:
             checks += [(it.entry.name, _guarded(it.entry, check, guard)) for check in functions]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core.contracts import Context
+from tbot_core.contracts import Broker, Context
 from tbot_core.contracts.setting import declarations
 from tbot_core.errors import PluginError
 from tbot_core.model import json_document
@@ -23,9 +23,10 @@ from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader, build_plugin
 from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.system import filesystem, log
+from tbot_core.system.foreign_faults import assert_failure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tbot_core.contracts import Plugin
 
@@ -44,13 +45,17 @@ class SettingDescription:
 
 @attrs.frozen(kw_only=True)
 class PluginDescription:
-    """The description of a valid plugin; `needs` as `PluginNeeds.document` writes them."""
+    """The description of a valid plugin; `needs` as `PluginNeeds.document` writes them.
+
+    `matrix` has the capabilities of a broker as text; another plugin has none.
+    """
 
     summary: str
     capabilities: tuple[str, ...]
     settings: tuple[SettingDescription, ...]
     tables: tuple[str, ...]
     needs: dict[str, object]
+    matrix: dict[str, str]
 
 
 def try_plugin(entry: EntryPointInfo, folder: Path) -> PluginDescription | PluginFailure:
@@ -60,13 +65,16 @@ def try_plugin(entry: EntryPointInfo, folder: Path) -> PluginDescription | Plugi
         return loaded
     try:
         config = default_config(loaded.plugin.config)
-    except Exception as fault:  # noqa: BLE001  -- the border of plugin load: the class may be anything
+    except BaseException as fault:  # noqa: BLE001  -- the border of plugin load: the class may be anything
+        assert_failure(fault)
         return PluginFailure.of(entry, "config", fault)
     clock, hosts = SystemClock(), loaded.plugin.needs.hosts
     connector = Connector(plugin=f"{entry.kind} {entry.name}", hosts=hosts, clock=clock, budgets=RequestBudgets(clock))
     context = Context(clock=clock, log=log.logger(f"plugin.{entry.name}"), data_dir=folder, connect=connector)
     made = build_plugin(loaded, config, context)
-    return made if isinstance(made, PluginFailure) else describe_offer(loaded.plugin)
+    if isinstance(made, PluginFailure):
+        return made
+    return describe_offer(loaded.plugin, made.capabilities.matrix if isinstance(made, Broker) else None)
 
 
 def default_config(config: type[Any]) -> object:
@@ -84,8 +92,8 @@ def default_config(config: type[Any]) -> object:
     return config(**given)
 
 
-def describe_offer(plugin: Plugin) -> PluginDescription:
-    """Describe an offer, with every setting that its config declares."""
+def describe_offer(plugin: Plugin, matrix: Mapping[str, str] | None = None) -> PluginDescription:
+    """Describe an offer, with every setting that its config declares, and a broker's capabilities."""
     settings = tuple(
         SettingDescription(
             name=it.name, kind=it.kind.name, allowed=it.kind.allowed, default=it.default_text, doc=it.doc, file=it.file
@@ -98,6 +106,7 @@ def describe_offer(plugin: Plugin) -> PluginDescription:
         settings=settings,
         tables=plugin.tables,
         needs=plugin.needs.document,
+        matrix=dict(matrix or {}),
     )
 
 

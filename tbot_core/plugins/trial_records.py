@@ -153,13 +153,23 @@ def _result(outcome: TrialOutcome, files: str, seen: str, before: TrialRecord | 
     return TrialRecord(
         files=files,
         seen=seen,
-        description=outcome.description,
+        description=_with_matrix(outcome.description, before, files),
         phase=failure.phase if failure else "",
         error=failure.error if failure else "",
         crashed=seen if failure else crashed,
         crash=failure.reason if failure else crash,
         failures=before.failures if before else 0,
     )
+
+
+def _with_matrix(
+    description: Mapping[str, Any] | None, before: TrialRecord | None, files: str
+) -> Mapping[str, Any] | None:
+    # A run describes the offer alone: the capabilities of a broker are those of its last trial.
+    last = before.description if before is not None and before.files == files else None
+    if not (description and last) or description.get("matrix"):
+        return description
+    return {**description, "matrix": last.get("matrix", {})}
 
 
 def _results(document: Mapping[str, Any]) -> dict[str, TrialRecord]:

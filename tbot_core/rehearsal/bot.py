@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account
     from tbot_core.rehearsal.world import World
+    from tbot_core.trading.universe import Universe
 
 POLL_S: Final = 1.0
 WATCH_S: Final = 1.0
@@ -85,6 +86,9 @@ class BotEnvironment(Protocol):
 
     def session_feed(self) -> FeedSession | LiveSession:
         """The session's feed."""
+
+    def universe(self) -> Universe:
+        """The feed's symbols, with the facts known before the open."""
 
 
 class BotConnections(Protocol):
@@ -343,10 +347,9 @@ class BotProcess:
             signals=self._bot.signals,
             vix=self._bot.vix,
         )
-        feed = self._world.session_feed()
-        venue = found.venue(broker, name)
-        trading = self._trading(venue, account, standbys)
-        self.session = LiveTradingSession(trading, config, feed, self._bot.entrants, atoms_of(equity), past)
+        feed, universe = self._world.session_feed(), self._world.universe()
+        trading = self._trading(found.venue(broker, name), account, standbys)
+        self.session = LiveTradingSession(trading, config, feed, self._bot.entrants, atoms_of(equity), past, universe)
         await self.session.trade()
 
     def _trading(self, venue: BrokerAccount, account: Account, standbys: Sequence[StandbyBroker]) -> SessionContext:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import BrokerEventKind, Instrument, MaintenanceWindow, RejectionMeaning
+from tbot_core.contracts import BrokerEventKind, Gap, Instrument, MaintenanceWindow, RejectionMeaning
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
 from tbot_core.model.types import price_of
 from tbot_core.rehearsal.exchange import VenueResponse
@@ -17,7 +17,7 @@ from tbot_core.rehearsal.network import TIMEOUT_S, EventDeliveries, NetworkPath,
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
     from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, OrderStatusReport, Permit
     from tbot_core.model.clock import Clock
@@ -25,8 +25,15 @@ if TYPE_CHECKING:
 
     Value = TypeVar("Value")
 
-_MEANINGS: Final = {"42210002": RejectionMeaning.NOT_TRADABLE, "42210004": RejectionMeaning.OFF_GRID}
+_MEANINGS: Final = {
+    "42210001": RejectionMeaning.MARKET_CLOSED,
+    "42210002": RejectionMeaning.NOT_TRADABLE,
+    "42210004": RejectionMeaning.OFF_GRID,
+    "40310000": RejectionMeaning.INSUFFICIENT_BUYING_POWER,
+    "40310001": RejectionMeaning.NOT_SHORTABLE,
+}
 _LATE_S: Final = 20.0
+_STREAM_S: Final = 0.25
 _REMEMBERED: Final = 3
 _EUROS: Final = Decimal("0.9")
 
@@ -41,6 +48,8 @@ class SimulatedBroker:
         self._way = way
         self._exchange = way.exchange
         self._clock = clock
+        rules = self._exchange.matching.character.rules
+        self._capabilities = attrs.evolve(rules, server_time=True, instruments=True)
         self._deliveries = EventDeliveries(way)
         self._connected_at = float("-inf")
         self._connected = False
@@ -56,8 +65,8 @@ class SimulatedBroker:
 
     @property
     def capabilities(self) -> BrokerCapabilities:
-        """The venue's capabilities."""
-        return self._exchange.matching.character.rules
+        """The venue's capabilities; a client always reports the venue's time and the rules of its instruments."""
+        return self._capabilities
 
     async def connect(self) -> Account:
         """Log in over a new connection."""
@@ -73,7 +82,7 @@ class SimulatedBroker:
         return _in_euros(account) if passage.fault == "F51" else account
 
     async def submit(self, order: Order, permit: Permit) -> None:
-        """Submit an order; raises OutcomeUnknown if the id is in use, since the answer does not tell its state."""
+        """Submit an order; an id in use is rejected with that meaning, since the answer does not tell its state."""
         passage, cid = self._passage("submit"), order.client_order_id
         sent = order
         if passage.fault == "F19" and order.quantity >= 2:
@@ -83,14 +92,11 @@ class SimulatedBroker:
             self._way.hushed[cid] = _LATE_S if passage.fault == "F3" else float("inf")
         answer = await self._send("submit", cid, lambda: self._exchange.submit(sent), passage, permit)
         if answer.duplicate and self._way.faults.strikes("F14", self._clock.monotonic()):
-            raise OutcomeUnknown(f"400 client_order_id {cid} must be unique", "Look up what became of it.")
+            words = f"400 client_order_id {cid} must be unique"
+            raise Rejected(words, "Look up what became of it.", meaning=RejectionMeaning.DUPLICATE_ID)
         if answer.refusal:
-            raise Rejected(answer.refusal)
+            raise Rejected(answer.refusal, meaning=_meaning(answer.refusal))
         self._known_ids.update(dict.fromkeys((cid, *(part.client_order_id for part in order.protection))))
-
-    def meaning(self, words: str) -> RejectionMeaning | None:
-        """The meaning of a rejection's text."""
-        return _MEANINGS.get(words.split(" ", 1)[0])
 
     async def cancel(self, client_order_id: str) -> None:
         """Request a cancel."""
@@ -104,8 +110,15 @@ class SimulatedBroker:
 
         await self._send("cancel", client_order_id, act, passage)
 
-    async def replace(self, client_order_id: str, order: Order) -> None:
-        """Change a resting order."""
+    @property
+    def replace(self) -> Callable[[str, Order], Coroutine[Any, Any, None]]:
+        """Replace a resting order; absent where the venue cannot."""
+        if not self.capabilities.replaces:
+            raise AttributeError("replace")
+        return self._replace
+
+    async def _replace(self, client_order_id: str, order: Order) -> None:
+        # Change a resting order.
         self._must_be_known(client_order_id)
         passage = self._passage("replace")
 
@@ -117,8 +130,30 @@ class SimulatedBroker:
         await self._send("replace", client_order_id, act, passage)
         self._known_ids[order.client_order_id] = None
 
-    async def poll(self) -> Sequence[BrokerEvent]:
-        """The stream's events since the last call; raises Unavailable while there is no stream."""
+    @property
+    def poll(self) -> Callable[[], Coroutine[Any, Any, Sequence[BrokerEvent]]]:
+        """The events since the last call; absent where the venue has a stream."""
+        if self.capabilities.streams:
+            raise AttributeError("poll")
+        return self.receive
+
+    @property
+    def events(self) -> Callable[[], AsyncIterator[BrokerEvent | Gap]]:
+        """The stream of events; absent where the venue has none."""
+        if not self.capabilities.streams:
+            raise AttributeError("events")
+        return self._events
+
+    async def _events(self) -> AsyncIterator[BrokerEvent | Gap]:
+        # One connection: it lasts until the client logs out.
+        yield Gap(words="connected")
+        while True:
+            for event in await self.receive():
+                yield event
+            await asyncio.sleep(_STREAM_S)
+
+    async def receive(self) -> Sequence[BrokerEvent]:
+        """The events delivered since the last call; raises Unavailable while there is no connection."""
         now = self._clock.monotonic()
         self._exchange.advance(now)
         if not self._connected:
@@ -129,7 +164,7 @@ class SimulatedBroker:
         self._known_ids.update(
             dict.fromkeys(event.client_order_id for event in events if event.kind == BrokerEventKind.ACKNOWLEDGED)
         )
-        return events
+        return [event if event.fill else attrs.evolve(event, meaning=_meaning(event.words)) for event in events]
 
     async def snapshot(self, since: dt.datetime) -> AccountSnapshot:
         """A snapshot of the account; an outdated one never comes twice in a row, nor from a venue with barriers."""
@@ -143,29 +178,39 @@ class SimulatedBroker:
             return attrs.evolve(shown, account=_in_euros(shown.account))
         return shown
 
-    async def find(self, client_order_id: str) -> OrderStatusReport | None:
-        """Look up an order; None if the venue does not list it, or not yet."""
+    @property
+    def find(self) -> Callable[[str], Coroutine[Any, Any, OrderStatusReport | None]]:
+        """Look up an order; absent where the venue does not claim it."""
         if not self.capabilities.query_by_cid:
-            raise Unavailable("The venue cannot be asked for an order by its client order id.")
+            raise AttributeError("find")
+        return self._find
+
+    async def _find(self, client_order_id: str) -> OrderStatusReport | None:
+        # The order; None if the venue does not list it, or not yet.
         passage = self._passage("find")
         report = await self._read("find", lambda: self._exchange.report(client_order_id), passage, client_order_id)
         if report is not None:
             self._known_ids[client_order_id] = None
         return report
 
-    async def instrument(self, symbol: str) -> Instrument:
-        """The current price and quantity steps of a symbol."""
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
+        """The current facts of these symbols."""
+        passage = self._passage("instrument")
+        return await self._read("instrument", lambda: [*map(self._instrument, symbols)], passage)
+
+    def _instrument(self, symbol: str) -> Instrument:
         matching = self._exchange.matching
-
-        def read() -> Instrument:
-            path = matching.path(symbol)
-            if path is None:
-                return Instrument(symbol=symbol, tradable=False)
-            step = price_of(path.grid(matching.step))
-            lot = self.capabilities.quantity_step
-            return Instrument(symbol=symbol, tick=step, quantity_step=lot, tradable=True, shortable=True)
-
-        return await self._read("instrument", read, self._passage("instrument"))
+        path = matching.path(symbol)
+        if path is None:
+            return Instrument(symbol=symbol, tradable=False)
+        return Instrument(
+            symbol=symbol,
+            tick=price_of(path.grid(matching.step)),
+            quantity_step=self.capabilities.quantity_step,
+            tradable=True,
+            shortable=True,
+            easy_to_borrow=True,
+        )
 
     async def close(self) -> None:
         """Log out; resting orders stay."""
@@ -263,11 +308,21 @@ class SimulatedBroker:
 class MaintenanceBroker(SimulatedBroker):
     """A client of a venue that announces its maintenance."""
 
+    @property
+    def capabilities(self) -> BrokerCapabilities:
+        """The venue's capabilities, and the announcements."""
+        return attrs.evolve(super().capabilities, maintenance=True)
+
     async def maintenance(self) -> Sequence[MaintenanceWindow]:
         """The announced maintenance windows."""
         matching, found = self._exchange.matching, self._way.announced
         await self._read("maintenance", self._exchange.account, self._passage("maintenance"))
         return [MaintenanceWindow(begins=matching.moment(begins), ends=matching.moment(ends)) for begins, ends in found]
+
+
+def _meaning(words: str) -> RejectionMeaning | None:
+    # The meaning of a rejection's text.
+    return _MEANINGS.get(words.split(" ", 1)[0])
 
 
 def _in_euros(account: Account) -> Account:

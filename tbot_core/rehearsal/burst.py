@@ -26,6 +26,7 @@ from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.system import local_socket
 from tbot_core.testing.trades import rules
 from tbot_core.trading.proposals import ActiveStrategy
+from tbot_core.trading.universe import Universe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.bot import AcknowledgedJournal, BotEnvironment
 
 _RULES: Final = BrokerCapabilities(
-    query_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, amend_atomic=True, shortable=True
+    query_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, replace="same_id", shortable=True
 )
 _TIMEOUT_S: Final = 60.0
 _CASH: Final = Decimal(100_000_000)
@@ -126,8 +127,12 @@ class BurstScenario:
         """The session's feed, with the bot's clock."""
         small_world = self._world
         plan = DeliverySchedule(small_world.session, LEAD_S, small_world.faults, RandomStreams(0).stream).plan
-        day = facts_of_the_day(small_world.market, RandomStreams(0).stream("day"))
-        return SimulatedFeed(small_world.session, small_world.market, plan, day, self.clock)
+        return SimulatedFeed(small_world.session, small_world.market, plan, self.universe().day, self.clock)
+
+    def universe(self) -> Universe:
+        """All symbols, with random facts."""
+        market = self._world.market
+        return Universe(symbols=market.symbols, day=facts_of_the_day(market, RandomStreams(0).stream("day")))
 
     @property
     def bot(self) -> BotConfig:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import AccountSnapshot, BrokerEventKind
+from tbot_core.contracts import AccountSnapshot, BrokerEventKind, ReplaceMode
 from tbot_core.model.types import Account, Leg, dollars_of, quantity_of, units_of
 from tbot_core.rehearsal.venue_matching import ALIVE, VenueMatchingEngine
 from tbot_core.rehearsal.venue_orders import order_level, order_objection, worst_cost
@@ -96,7 +96,7 @@ class SimulatedExchange:
         """
         working = self.matching.find(client_order_id)
         words = "42210013 the replacement was refused" if refused else self._objection(order, replaces=True)
-        atomic = self.matching.character.rules.amend_atomic
+        atomic = self.matching.character.rules.replaces
         if working is None or working.kind not in ALIVE:
             words = "42210012 the order to replace is not open"
         elif not atomic:
@@ -126,6 +126,8 @@ class SimulatedExchange:
             cash=dollars_of(self.matching.books.cash),
             buying_power=max(dollars_of(self._power(equity)), Decimal(0)),
             margin=character.margin,
+            live=character.live,
+            evidence="the profile of the venue says so",
         )
 
     def snapshot(self, since: dt.datetime) -> AccountSnapshot:
@@ -151,6 +153,8 @@ class SimulatedExchange:
     def _amend(self, working: SimulatedVenueOrder, order: Order) -> None:
         working.order = attrs.evolve(order, client_order_id=working.cid)
         working.level, working.triggered = order_level(order), False
+        if self.matching.character.rules.replace is ReplaceMode.NEW_ID:
+            working.broker_order_id = f"{working.broker_order_id}+"
         if working.parent is None:
             working.units = max(units_of(order.quantity), working.filled)
         self.matching.write(BrokerEventKind.REPLACED, working, quantity=working.units)

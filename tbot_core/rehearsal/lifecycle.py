@@ -15,6 +15,7 @@ from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.session.arming import LiveContext
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
+from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.engine.settings_reload import SettingsReloader
@@ -29,9 +30,10 @@ from tbot_core.trading.orders import ClientOrderIds
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tbot_core.contracts import Broker, FeedSession, LiveSession
+    from tbot_core.contracts import Broker, BrokerCapabilities, FeedSession, LiveSession
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account
+    from tbot_core.trading.universe import Universe
 
 
 class LifecycleBroker:
@@ -45,6 +47,11 @@ class LifecycleBroker:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+    @property
+    def capabilities(self) -> BrokerCapabilities:
+        """The venue's capabilities, and the trading hours."""
+        return attrs.evolve(self._client.capabilities, hours=True)
 
     async def connect(self) -> Account:
         """Log in; the first calls may fail."""
@@ -113,6 +120,7 @@ class SimulatedInstance:
         days = SessionFactory(
             calendar=self.calendar,
             bars=self.bars,
+            universe=self.universe,
             entrants=lambda _session: bot.entrants,
             trading=lambda _account: trading,
             live=lambda _account: self.arming,
@@ -133,6 +141,10 @@ class SimulatedInstance:
         if session.date != self.world.session.date:
             raise ValueError(f"{session.date} is not a day of this world")
         return self.world.live_feed() if self.live else self.world.feed()
+
+    async def universe(self, source: FeedSession | LiveSession, _past: Sequence[Event]) -> Universe:
+        """The source's symbols, with the world's facts if it has none."""
+        return self.world.universe() if self.live else universe_of(source)
 
     def events(self, kind: str) -> list[Event]:
         """The journal's events of a kind."""

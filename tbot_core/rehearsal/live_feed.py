@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Bar, FeedCoverage, FeedLabel, FeedMessage, FeedQuality, HaltStatus, Heartbeat, Quote
+from tbot_core.contracts import (
+    Bar,
+    DailyBar,
+    FeedCoverage,
+    FeedLabel,
+    FeedMessage,
+    FeedQuality,
+    HaltStatus,
+    Heartbeat,
+    Quote,
+)
 from tbot_core.errors import Unavailable
-from tbot_core.model.calendar import Session
+from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.types import TICKS_PER_DOLLAR
 from tbot_core.rehearsal.faults import SeedFaults
 from tbot_core.rehearsal.feed import DeliverySchedule
@@ -52,12 +62,12 @@ class LiveFeedScenario:
 class SimulatedLiveFeed:
     """A live feed of one session; every bot gets the same script over its own connection."""
 
-    quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True)
+    quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, minute_history=False, quotes=True, halts=True)
 
     def __init__(self, scenario: LiveFeedScenario, script: Script, day: DayFacts, clock: Clock) -> None:
         self.session = scenario.session
         self.symbols = scenario.market.symbols
-        self.day = day
+        self._day = day
         self._scenario = scenario
         self._script = script
         self._clock = clock
@@ -89,6 +99,15 @@ class SimulatedLiveFeed:
             await self._until(next_heartbeat)
             yield Heartbeat()
             next_heartbeat += _HEARTBEAT_S
+
+    async def daily(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[DailyBar]:
+        """Bars around the previous close of the random facts of the day, each with the mean volume."""
+        days = [session.date for session in ExchangeCalendar().sessions(first, last)]
+        found = []
+        for symbol, close, volume in zip(self.symbols, self._day.previous_close, self._day.average_volume, strict=True):
+            prices = {"open": close, "high": close * 1.01, "low": close * 0.99, "close": close}
+            found += [DailyBar(symbol=symbol, date=day, volume=volume, **prices) for day in days if symbol in symbols]
+        return found
 
     async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
         """The true bars; raises Unavailable while the feed is frozen or disconnected."""

@@ -58,7 +58,7 @@ class OutageScenario:
         """A new world; each call creates an equal one."""
         venue = BrokerCapabilities(
             brackets=True,
-            amend_atomic=True,
+            replace="same_id",
             query_by_cid=True,
             lists_closed=True,
             exec_ids_unique=True,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from tbot_core.errors import BrokerError, Unavailable
 from tbot_core.rehearsal.serialization import dump_line, load_line
 
@@ -34,12 +36,13 @@ class RemoteBroker:
         self._open: dict[int, asyncio.Future[Any]] = {}
         self._wake: asyncio.TimerHandle | None = None
         self._capabilities: BrokerCapabilities
-        self._capabilities, start = self._exchange("hello")
+        reported, start = self._exchange("hello")
+        self._capabilities = attrs.evolve(reported, server_time=False, instruments=False)
         self._offset = clock.monotonic() - (clock.now() - start).total_seconds()
 
     @property
     def capabilities(self) -> BrokerCapabilities:
-        """The venue's capabilities."""
+        """The venue's capabilities, without those that the connection does not serve."""
         return self._capabilities
 
     async def connect(self) -> Account:

@@ -58,7 +58,7 @@ class Scenario:
         """A new world; each call creates an equal one."""
         venue = BrokerCapabilities(
             brackets=self.brackets,
-            amend_atomic=self.brackets,
+            replace="same_id" if self.brackets else "cancel_and_new",
             query_by_cid=True,
             lists_closed=True,
             exec_ids_unique=True,

@@ -19,10 +19,29 @@ from tbot_core.contracts import (
     BrokerEvent,
     OrderStatusReport,
     PositionReport,
+    ReplaceMode,
 )
-from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable, Withdrawn
+from tbot_core.errors import (
+    BrokerError,
+    LoginNeeded,
+    OutcomeUnknown,
+    Rejected,
+    RejectionMeaning,
+    Unavailable,
+    Withdrawn,
+)
 from tbot_core.model import json_document
-from tbot_core.model.types import Account, ExitReason, Fill, Leg, Order, OrderState, OrderType, SignalId
+from tbot_core.model.types import (
+    Account,
+    AccountRestriction,
+    ExitReason,
+    Fill,
+    Leg,
+    Order,
+    OrderState,
+    OrderType,
+    SignalId,
+)
 from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.trading.orders import OrderRecord
 
@@ -43,7 +62,10 @@ _TEXTS: Final[Mapping[str, tuple[Callable[[Any], str], Callable[[str], Any]]]] =
     "Decimal": (str, Decimal),
     "datetime": (dt.datetime.isoformat, dt.datetime.fromisoformat),
     "date": (dt.date.isoformat, dt.date.fromisoformat),
-    **{one.__name__: (str, one) for one in (ExitReason, Leg, OrderState, OrderType)},
+    **{
+        one.__name__: (str, one)
+        for one in (AccountRestriction, ExitReason, Leg, OrderState, OrderType, RejectionMeaning, ReplaceMode)
+    },
 }
 _KIND: Final = "is"
 _OF: Final = "of"
@@ -70,7 +92,8 @@ def _plain(value: object) -> object:
         case tuple() | list():
             return [_plain(one) for one in value]
         case BrokerError():
-            return {_KIND: kind, _OF: [value.message, value.remedy, value.retry_after_s]}
+            meaning = value.meaning if type(value) is Rejected else None
+            return {_KIND: kind, _OF: [value.message, value.remedy, value.retry_after_s, meaning]}
     return {_KIND: kind, _OF: _content(value)}
 
 
@@ -105,6 +128,9 @@ def _construct(kind: str, of: Any) -> Any:
     if kind in _TEXTS:
         return _TEXTS[kind][1](of)
     if kind in _ERRORS:
-        message, remedy, retry_after_s = of
-        return _ERRORS[kind](message, remedy, retry_after_s=retry_after_s)
+        message, remedy, retry_after_s, meaning = of
+        made = _ERRORS[kind](message, remedy, retry_after_s=retry_after_s)
+        if type(made) is Rejected:
+            made.meaning = None if meaning is None else RejectionMeaning(meaning)
+        return made
     return _VALUES[kind](**{name: _value(one) for name, one in of.items()})

@@ -85,7 +85,7 @@ class SmallWorld:
     def poll_after(self, seconds: float = 1.0) -> list[BrokerEvent]:
         """Let time pass, and poll the stream."""
         self.pass_time(seconds)
-        return list(self.wait(self.broker.poll()))
+        return list(self.wait(self.broker.receive()))
 
     def close(self) -> None:
         """End the loop."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts import BrokerCapabilities, ReplaceMode
 from tbot_core.model.types import TICKS_PER_DOLLAR, OrderType
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class VenueProfile:
     have a barrier. `refuses_at_once`: a rejection is the answer to a submit, else the order is accepted and rejected
     later. `documents_429`: a request over the limit certainly has no effect. `index_lag_s`: how long a new order cannot
     be looked up. `dedupe_window_s`: how long a second order of a client order id is refused; 0: it is accepted.
-    `cancels_by_cid` false: a cancel needs the venue's own order id.
+    `cancels_by_cid` false: a cancel needs the venue's own order id. `live`: whether the account reports live money.
     """
 
     rules: BrokerCapabilities = attrs.field(factory=BrokerCapabilities)
@@ -39,6 +39,7 @@ class VenueProfile:
     index_lag_s: float = 0.0
     dedupe_window_s: float = 0.0
     cancels_by_cid: bool = True
+    live: bool | None = None
 
 
 def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
@@ -51,7 +52,7 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
     finds, cancels = stream.happens(0.7), stream.happens(0.7)
     rules = BrokerCapabilities(
         brackets=brackets,
-        amend_atomic=amends,
+        replace=_replace_mode(chances, name) if amends else ReplaceMode.CANCEL_AND_NEW,
         query_by_cid=finds,
         lists_closed=stream.happens(0.8),
         exec_ids_unique=stream.happens(0.8),
@@ -75,5 +76,10 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
         dedupe_window_s=window if dedupes else 0.0,
         cancels_by_cid=cancels,
     )
+    rules = attrs.evolve(rules, streams=chances.stream(f"venue/{name}/events").happens(0.3))
     tells = rules.lists_closed or rules.query_by_cid
     return attrs.evolve(character, rules=attrs.evolve(rules, lists_fills=stream.happens(0.3) or not tells))
+
+
+def _replace_mode(chances: RandomStreams, name: str) -> ReplaceMode:
+    return chances.stream(f"venue/{name}/replace").one((ReplaceMode.SAME_ID, ReplaceMode.NEW_ID))

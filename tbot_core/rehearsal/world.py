@@ -25,6 +25,7 @@ from tbot_core.rehearsal.venue_matching import VenueMatchingEngine
 from tbot_core.rehearsal.venue_profiles import random_profile
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.system.secret import Secret
+from tbot_core.trading.universe import Universe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -147,6 +148,10 @@ class World:
     def session_feed(self) -> SimulatedFeed | SimulatedLiveFeed:
         """The feed of this world's bot."""
         return self.live_feed() if self.live else self.feed()
+
+    def universe(self) -> Universe:
+        """All symbols, with the facts known before the open."""
+        return Universe(symbols=self.market.symbols, day=self._day())
 
     def _day(self) -> DayFacts:
         return facts_of_the_day(self.market, RandomStreams(self.seed).stream("day"))

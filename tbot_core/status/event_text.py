@@ -264,5 +264,6 @@ def _halt(payload: Mapping[str, Any]) -> str:
 
 def universe_text(payload: Mapping[str, Any]) -> str:
     """How many symbols of the universe are kept, and by which limit."""
-    kept = payload["kept"]
-    return f"{kept} of {kept + len(payload['cut'])} symbols, by {payload['by']} of {payload['limit']}"
+    kept, denied = payload["kept"], sum(map(len, payload.get("denied", {}).values()))
+    found = f"{kept} of {kept + len(payload['cut']) + denied} symbols, by {payload['by']} of {payload['limit']}"
+    return f"{found}; filters deny {denied} of the others" if denied else found

@@ -23,6 +23,7 @@ from tbot_core.journal.projections.confirmations import PendingConfirmations
 from tbot_core.journal.projections.external_holdings import ExternalHoldings
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.projections.restarts import Restart
+from tbot_core.journal.verified_head import verify_new_events
 from tbot_core.model.formatting import format_quantity, money_text
 from tbot_core.model.types import RiskState, dollars_of, quantity_of
 from tbot_core.model.window import anchor_named, named_window, place_window
@@ -36,7 +37,7 @@ from tbot_core.system import filesystem
 from tbot_core.trading.risk.gate import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tbot_core.instance import Settings
@@ -75,7 +76,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted)
-    read = _projected(events, damage)
+    read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else live_figures.revalued_gauges(instance.data, file.path.name, read.book)
     risk = risk_status(instance.control, events, read.book, running=holder is not None)
     free = filesystem.free_bytes(instance.home)
@@ -104,12 +105,13 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     }
 
 
-def _projected(events: Sequence[Event], damage: JournalError | None) -> _Projections:
+def _projected(events: Sequence[Event], find_damage: Callable[[], JournalError | None]) -> _Projections:
     # The projections of a journal; raises its damage if the events are no longer those that tbot wrote.
     read = _Projections()
     try:
         project(events, *attrs.astuple(read, recurse=False))
     except (LookupError, TypeError, ValueError, ArithmeticError) as fault:
+        damage = find_damage()
         if damage is None:
             raise
         raise damage from fault
@@ -132,10 +134,21 @@ def _latest_run(
     return found, [], None
 
 
-def _damage(journal: Journal, instance: Instance | None) -> JournalError | None:
+def _whole_damage(file: RunFile | None, instance: Instance) -> JournalError | None:
+    # The damage of the journal that is shown, among its events of before the last start too.
+    if file is None or file.name != PAPER:
+        return None
+    with open_run_file(file) as journal:
+        return _damage(journal, instance, whole=True)
+
+
+def _damage(journal: Journal, instance: Instance | None, *, whole: bool = False) -> JournalError | None:
     # What is wrong with a journal whose events can still be read; None for an intact one. Those of runs have no key.
     try:
-        journal.verify(None if instance is None else chain_key(instance))
+        if instance is None or whole:
+            journal.verify(None if instance is None else chain_key(instance))
+        else:
+            verify_new_events(journal, chain_key(instance))
     except JournalError as fault:
         return fault
     except TbotError as fault:

@@ -77,11 +77,12 @@ class SessionActivity:
 
 
 def gauge_figures(reported: Gauges | None) -> Document:
-    """The figures that only the running bot has: the VIX, its clock offset, and each broker's responsiveness."""
+    """The figures that only the running bot has: the VIX, its clock offset, brokers and hosts of plugins."""
     return {
         "vix": None if reported is None else reported.vix,
         "clock_ahead_s": None if reported is None else reported.clock_ahead_s,
         "accounts": [] if reported is None else [_account(one) for one in reported.brokers],
+        "hosts": [] if reported is None else [_host(one) for one in reported.hosts],
     }
 
 
@@ -92,6 +93,10 @@ def protection(book: SessionBook, symbol: str) -> str:
     working = [one for one in book.orders.values() if one.order.symbol == symbol and not one.terminal]
     legs = {one.order.leg.value for one in working if one.state is not OrderState.INTENDED}
     return "closing" if "exit" in legs else "asked" if "stop" in legs else "none"
+
+
+def _host(one: gauges.HostGauge) -> Document:
+    return {"host": one.name, "requests_left": one.left, "requests_per_minute": one.per_minute}
 
 
 def _account(one: gauges.BrokerGauge) -> Document:

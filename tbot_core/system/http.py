@@ -37,7 +37,8 @@ class HttpTransport:
     """
 
     def __init__(self, base_url: str) -> None:
-        self._client = httpx2.AsyncClient(base_url=base_url, trust_env=False, follow_redirects=False, timeout=None)
+        self._base_url = base_url
+        self._client = self._opened()
 
     async def exchange(  # noqa: PLR0913  -- the parts of a request
         self,
@@ -45,12 +46,14 @@ class HttpTransport:
         path: str,
         *,
         timeout_s: float,
-        headers: Mapping[str, str],
+        headers: Callable[[str], Mapping[str, str]],
         params: Mapping[str, str] | None = None,
         body: bytes = b"",
         before_send: Callable[[], None],
     ) -> RawResponse:
         """Send one request and read its answer, within `timeout_s` seconds in all.
+
+        `headers` receives the address with its parameters, as it is sent.
 
         `before_send` is called once the connection stands, just before the first byte; what it raises ends the request.
         Raises Unavailable where no byte has left, and OutcomeUnknown where some may have.
@@ -66,8 +69,9 @@ class HttpTransport:
         try:
             async with asyncio.timeout(timeout_s):
                 request = self._client.build_request(
-                    method, path, params=params, headers=headers, content=body or None, extensions={"trace": watch}
+                    method, path, params=params, content=body or None, extensions={"trace": watch}
                 )
+                request.headers.update(headers(str(request.url)))
                 return await self._answer(request)
         except TimeoutError as fault:
             raise _fault(sent=sent, words=f"no answer within {timeout_s:g} s") from fault
@@ -75,8 +79,12 @@ class HttpTransport:
             raise _fault(sent=sent, words=str(fault) or type(fault).__name__) from fault
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
+        """Close all connections; a later exchange opens new ones."""
+        closing, self._client = self._client, self._opened()
+        await closing.aclose()
+
+    def _opened(self) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(base_url=self._base_url, trust_env=False, follow_redirects=False, timeout=None)
 
     async def _answer(self, request: httpx2.Request) -> RawResponse:
         response = await self._client.send(request, stream=True)

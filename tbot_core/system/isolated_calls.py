@@ -7,6 +7,7 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.system import log
+from tbot_core.system.foreign_faults import assert_failure
 from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class IsolatedCalls:
                 function()
             else:
                 call_within(limit_s, function)
-        except (Exception, SystemExit) as fault:  # noqa: BLE001  -- the border of what only shows or reports
+        except BaseException as fault:  # noqa: BLE001  -- the border of what only shows or reports
+            assert_failure(fault)
             self._count(name, fault)
 
     def _count(self, name: str, fault: BaseException) -> None:

@@ -25,9 +25,8 @@ class CallTimedOut(TimeoutError):
     """A call exceeded its limit and was interrupted; its cause shows where."""
 
 
-class _Interruption(BaseException):
-    # Raised in the interrupted call; not an Exception, so that few handlers catch it.
-    pass
+class Interruption(BaseException):
+    """Raised in the interrupted call; not an Exception, so that few handlers catch it."""
 
 
 class _Timer:
@@ -50,7 +49,7 @@ def call_within(limit_s: float, function: Callable[[], T]) -> T:
     _Timer.in_use = True
     try:
         return _entered(function)
-    except _Interruption as fault:
+    except Interruption as fault:
         raise CallTimedOut(f"it did not finish within {limit_s:g} s and was interrupted.") from fault
     finally:
         # The handler raises only inside the called function, so nothing here is interrupted.
@@ -88,5 +87,5 @@ def _entered(function: Callable[[], T]) -> T:
 def _interrupt(_number: int, frame: FrameType | None) -> None:
     while frame is not None:
         if frame.f_code is _entered.__code__:
-            raise _Interruption
+            raise Interruption
         frame = frame.f_back

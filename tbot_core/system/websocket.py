@@ -47,6 +47,10 @@ class OpenWebSocket:
         except WebSocketException as fault:
             raise self._lost(str(fault)) from fault
 
+    async def close(self) -> None:
+        """Close it: whoever waits for a message loses the connection."""
+        await self._connection.close()
+
     def _lost(self, words: str) -> Unavailable:
         return Unavailable(f"{self.name}: the connection is lost: {words}")
 

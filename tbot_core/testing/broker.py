@@ -13,13 +13,16 @@ no scripted server (`tbot_core.testing.venue`, `tbot_core.testing.broker_faults`
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
+from weakref import WeakKeyDictionary
 
 import attrs
 
-from tbot_core.contracts import Broker, BrokerEvent, BrokerEventKind, OrderStatus, SupportsOrderLookup
+from tbot_core.contracts import Broker, BrokerEvent, BrokerEventKind, Gap, OrderStatus
+from tbot_core.contracts.abilities import ORDER_LOOKUP, POLLING, REPLACE, STREAM, undeclared_differences
 from tbot_core.errors import BrokerError, Withdrawn
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
@@ -27,6 +30,8 @@ from tbot_core.testing.broker_faults import FAULT_CASES
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, MutableMapping
+
     from tbot_core.model.types import Account, Fill
     from tbot_core.testing.venue import BrokerUnderTest
 
@@ -34,6 +39,7 @@ PRICE: Final = Decimal(20)
 DAWN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _QUANTITY: Final = Decimal(10)
 _FAR: Final = Decimal(10)
+_QUIET_S: Final = 0.5
 
 
 class CaseOrderOptions(TypedDict, total=False):
@@ -134,10 +140,11 @@ def b09_protection_rests_from_the_fill_on(venue: BrokerUnderTest) -> None:
 def b10_a_stop_moves_at_once(venue: BrokerUnderTest) -> None:
     """A moved stop fills at its new level, not at its old one."""
     _needs_brackets(venue)
-    if not venue.broker.capabilities.amend_atomic:
+    broker = REPLACE.of(venue.broker)
+    if broker is None:
         raise NotClaimed("the broker's capabilities do not claim it")
     _traded(venue, _protected(venue))
-    venue.wait(venue.broker.replace("kit-stop", _stop(venue, PRICE - 8)))
+    venue.wait(broker.replace("kit-stop", _stop(venue, PRICE - 8)))
     demand((BrokerEventKind.REPLACED, "kit-stop") in _reported(_poll(venue)), "the replace must be reported")
     venue.trade_at(PRICE - 5)
     demand(not _fills(_poll(venue)), "the old level must no longer apply")
@@ -197,12 +204,9 @@ def b14_a_snapshot_shows_what_was_traded(venue: BrokerUnderTest) -> None:
 
 def b15_an_order_is_found_by_its_id(venue: BrokerUnderTest) -> None:
     """Its report has the filled quantity and price; an id that was never sent is unknown."""
-    broker = venue.broker
-    if not broker.capabilities.query_by_cid:
+    broker = ORDER_LOOKUP.of(venue.broker)
+    if broker is None:
         raise NotClaimed("the broker's capabilities do not claim it")
-    if not isinstance(broker, SupportsOrderLookup):
-        demand(condition=False, words="a broker that claims query_by_cid needs a method `find`")
-        return
     fills = _fills(_traded(venue, _order(venue, "kit-1")))
     report = venue.wait(broker.find("kit-1"))
     demand(report is not None and report.kind == OrderStatus.FILLED, "a filled order must be reported as filled")
@@ -213,6 +217,32 @@ def b15_an_order_is_found_by_its_id(venue: BrokerUnderTest) -> None:
             "the average price of one fill must be its price",
         )
     demand(venue.wait(broker.find("kit-never-sent")) is None, "an order that was never sent must not be found")
+
+
+def b16_it_declares_its_optional_methods(venue: BrokerUnderTest) -> None:
+    """It has the optional methods that its capabilities declare, and no others."""
+    differences = "; ".join(undeclared_differences(venue.broker, venue.broker.capabilities))
+    demand(not differences, differences)
+
+
+def b17_it_says_how_it_knows_whose_money_it_is(venue: BrokerUnderTest) -> None:
+    """An account that is reported as live money, or as none, comes with the evidence."""
+    account = venue.wait(venue.broker.account())
+    if account.live is None:
+        raise NotClaimed("the account does not say whether it is live money, so live trading is refused")
+    demand(bool(account.evidence.strip()), "Account.live needs Account.evidence: how it is known")
+
+
+def b18_a_stream_says_when_it_stands(venue: BrokerUnderTest) -> None:
+    """Its first item is a gap, so that the account is read; then events come in the order in which they happened."""
+    if STREAM.of(venue.broker) is None:
+        raise NotClaimed("the broker's capabilities do not claim a stream")
+    demand([type(item) for item in _stream(venue)] == [Gap], "a connected stream must report a Gap, and nothing else")
+    _submit(venue, _order(venue, "kit-1"))
+    venue.trade_at(PRICE)
+    kinds = [event.kind for event in _poll(venue) if event.client_order_id == "kit-1"]
+    demand(kinds[:1] == [BrokerEventKind.ACKNOWLEDGED], "an order must be acknowledged before it is filled")
+    demand(BrokerEventKind.FILL in kinds[1:], "the fill must be reported by the stream")
 
 
 CASES: Final[tuple[ContractCase, ...]] = (
@@ -230,6 +260,9 @@ CASES: Final[tuple[ContractCase, ...]] = (
     b13_nothing_leaves_without_a_permit,
     b14_a_snapshot_shows_what_was_traded,
     b15_an_order_is_found_by_its_id,
+    b16_it_declares_its_optional_methods,
+    b17_it_says_how_it_knows_whose_money_it_is,
+    b18_a_stream_says_when_it_stands,
     *FAULT_CASES,
 )
 """The contract, in order of the numbers."""
@@ -268,6 +301,8 @@ def _stop(venue: BrokerUnderTest, price: Decimal) -> Order:
 
 
 def _submit(venue: BrokerUnderTest, order: Order) -> None:
+    if venue not in _connections:
+        _stream(venue)
     venue.wait(venue.broker.submit(order, SendPermit(order, never_refuse)))
 
 
@@ -278,8 +313,45 @@ def _traded(venue: BrokerUnderTest, order: Order) -> list[BrokerEvent]:
     return _poll(venue)
 
 
+class _Connection:
+    # An open stream of events. The pending item is kept: cancelling it would close the stream.
+    def __init__(self, events: AsyncIterator[BrokerEvent | Gap]) -> None:
+        self._events = events
+        self._pending: asyncio.Future[BrokerEvent | Gap] | None = None
+
+    async def receive(self) -> list[BrokerEvent | Gap]:
+        # Everything that arrives until nothing has for a while.
+        received: list[BrokerEvent | Gap] = []
+        while True:
+            self._pending = self._pending or asyncio.ensure_future(_next(self._events))
+            done, _ = await asyncio.wait({self._pending}, timeout=_QUIET_S)
+            if not done:
+                return received
+            received.append(self._pending.result())
+            self._pending = None
+
+
+_connections: Final[MutableMapping[BrokerUnderTest, _Connection]] = WeakKeyDictionary()
+
+
+async def _next(events: AsyncIterator[BrokerEvent | Gap]) -> BrokerEvent | Gap:
+    return await anext(events)
+
+
+def _stream(venue: BrokerUnderTest) -> list[BrokerEvent | Gap]:
+    # What the stream of events has reported since the last call; it is opened by the first one.
+    source = STREAM.of(venue.broker)
+    if source is None:
+        return []
+    if venue not in _connections:
+        _connections[venue] = _Connection(source.events())
+    return venue.wait(_connections[venue].receive())
+
+
 def _poll(venue: BrokerUnderTest) -> list[BrokerEvent]:
-    return list(venue.wait(venue.broker.poll()))
+    source = POLLING.of(venue.broker)
+    reported = _stream(venue) if source is None else venue.wait(source.poll())
+    return [event for event in reported if isinstance(event, BrokerEvent)]
 
 
 def _fills(events: list[BrokerEvent]) -> list[Fill]:

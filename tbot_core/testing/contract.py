@@ -9,6 +9,8 @@ from unittest import SkipTest
 
 import attrs
 
+from tbot_core.system.foreign_faults import assert_failure
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
@@ -65,7 +67,8 @@ def _run(case: ContractCase, subject: Callable[[], AbstractContextManager[Any]])
         return CaseResult(number=number, promise=promise, outcome="not claimed", words=str(reason))
     except AssertionError as fault:
         return CaseResult(number=number, promise=promise, outcome="failed", words=str(fault))
-    except (Exception, SystemExit) as fault:  # noqa: BLE001  -- a plugin's own error is the finding
+    except BaseException as fault:  # noqa: BLE001  -- a plugin's own error is the finding
+        assert_failure(fault)
         words = f"{type(fault).__name__}: {fault}"
         trace = "".join(traceback.format_exception(fault))
         return CaseResult(number=number, promise=promise, outcome="failed", words=words, trace=trace)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import OrderStatus
+from tbot_core.contracts.abilities import POLLING
 from tbot_core.errors import BrokerError
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
@@ -143,7 +144,10 @@ def traded(venue: BrokerUnderTest, client_order_id: str) -> list[BrokerEvent]:
 
 def reported(venue: BrokerUnderTest) -> list[BrokerEvent]:
     """The events since the last call."""
-    return list(venue.wait(venue.broker.poll()))
+    source = POLLING.of(venue.broker)
+    if source is None:
+        raise NotClaimed("the broker pushes its events, and this case polls them")
+    return list(venue.wait(source.poll()))
 
 
 def fills_of(events: list[BrokerEvent], client_order_id: str) -> list[Fill]:

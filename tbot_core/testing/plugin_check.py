@@ -18,7 +18,8 @@ from tbot_core.plugins.loader import LoadedPlugin, PluginLoader, build_plugin
 from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.plugins.trial import default_config, entry_of
 from tbot_core.system import filesystem, log
-from tbot_core.testing import alert, broker, filter, sessions, strategy  # noqa: A004  -- the kits have the kinds' names
+from tbot_core.system.foreign_faults import assert_failure
+from tbot_core.testing import alert, broker, feed, filter, sessions, strategy  # noqa: A004  -- the kits have the kinds' names
 from tbot_core.testing.contract import CaseResult, ContractCase, demand, run_cases
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def check_plugin(loaded: LoadedPlugin, folder: Path) -> PluginCheck:
     if kind in VENUE_KINDS:
         if plugin.venue is None:
             return PluginCheck(missing="The plugin offers no venue (Plugin.venue), so its contract cannot be run.")
-        return PluginCheck(cases=run_cases(VENUE_KINDS[kind], plugin.venue), capabilities=_capabilities(plugin.venue))
+        capabilities = _capabilities(plugin.venue)
+        cases = VENUE_KINDS[kind] + (feed.CASES if capabilities.get("feed") == "yes" else ())
+        return PluginCheck(cases=run_cases(cases, plugin.venue), capabilities=capabilities)
     if kind == "strategy":
         return PluginCheck(cases=_run(strategy.CASES, loaded, folder, _strategy))
     if kind == "filter":
@@ -90,19 +93,10 @@ def _capabilities(venue: Callable[[], AbstractContextManager[Any]]) -> dict[str,
             made = getattr(subject, "broker", None)
             if not isinstance(made, Broker):
                 return {}
-            return {name: _text(value) for name, value in attrs.asdict(made.capabilities, recurse=False).items()}
-    except (Exception, SystemExit):  # noqa: BLE001  -- a case has failed of it
+            return made.capabilities.matrix
+    except BaseException as fault:  # noqa: BLE001  -- a case has failed of it
+        assert_failure(fault)
         return {}
-
-
-def _text(value: object) -> str:
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case tuple() | frozenset():
-            return ", ".join(sorted(map(str, value))) or "none"
-        case _:
-            return str(value)
 
 
 if __name__ == "__main__":

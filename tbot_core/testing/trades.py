@@ -150,7 +150,7 @@ def rules(indices: Mapping[str, Mapping[str, Decimal]] | None = None, **settings
         exits=ExitSettings(**parts[ExitSettings]),
         rebalance=RebalanceSettings(**parts[RebalanceSettings]),
         **{
-            "venue": BrokerCapabilities(brackets=True, amend_atomic=True, shortable=True),
+            "venue": BrokerCapabilities(brackets=True, replace="same_id", shortable=True),
             "filters": {},
             "missing_rejects": True,
             "indices": indices or {},

@@ -17,10 +17,7 @@ import numpy as np
 
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent, BrokerEventKind
 from tbot_core.model.types import (
-    ATOMS_PER_CENT,
-    ATOMS_PER_DOLLAR,
     TICKS_PER_DOLLAR,
-    UNITS_PER_SHARE,
     ExitReason,
     Fill,
     Leg,
@@ -31,23 +28,24 @@ from tbot_core.model.types import (
     ticks_of,
     units_of,
 )
-from tbot_core.trading.slippage import Slippage, slipped_price
+from tbot_core.trading.slippage import slipped_price
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from tbot_core.contracts.settings import SimulationSettings
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import SignalId
+    from tbot_core.trading.fill_costs import FillCosts
 
 SIMULATOR_CAPABILITIES: Final = BrokerCapabilities(
     simulated=True,
     brackets=True,
-    amend_atomic=True,
+    replace="same_id",
     lists_closed=True,
     exec_ids_unique=True,
     shortable=True,
+    feed=True,
     quantity_step=Decimal("0.000001"),
     fractional_types=frozenset(OrderType),
 )
@@ -55,57 +53,6 @@ SIMULATOR_CAPABILITIES: Final = BrokerCapabilities(
 
 ENTRY_BARS = 3
 """An entry waits this many minutes for its symbol's first bar."""
-
-
-@attrs.frozen(kw_only=True)
-class FillCosts:
-    """Costs and volume cap of simulated fills.
-
-    `lag`: minutes from the decision's bar to the first bar that can fill. `share_cap`: numerator and denominator of the
-    part of a bar's volume that a fill may have; None: no cap. It does not apply to the symbols in `uncapped`, whose
-    volumes are a part of the tape. Fees are in atoms per share and in bps of sales. `through`: a target fills only if
-    the bar trades through it, not at a touch.
-    """
-
-    slippage: Slippage
-    lag: int = 1
-    share_cap: tuple[int, int] | None = None
-    uncapped: frozenset[str] = frozenset()
-    fee_atoms_per_share: int = 0
-    fee_sell_bps: Decimal = Decimal(0)
-    through: bool = True
-
-    @classmethod
-    def of(cls, simulation: SimulationSettings, target_fill: str) -> FillCosts:
-        """The costs of the settings; `target_fill` is `through` or `touch`."""
-        return cls(
-            slippage=Slippage.of(simulation),
-            lag=1 + int(simulation.simulated_latency_ms) // 60_000,
-            share_cap=simulation.volume_limit.as_integer_ratio() if simulation.volume_limit else None,
-            fee_atoms_per_share=int(simulation.fee_per_share * ATOMS_PER_DOLLAR),
-            fee_sell_bps=simulation.fee_sell_bps,
-            through=target_fill == "through",
-        )
-
-    def without_volume_limit(self, symbols: frozenset[str]) -> FillCosts:
-        """The costs where VOLUME_LIMIT does not apply to these symbols."""
-        return attrs.evolve(self, uncapped=symbols)
-
-    def fee(self, ticks: int, units: int, *, buy: bool) -> Decimal:
-        """The fees of a fill in dollars, rounded up to the cent."""
-        atoms = Decimal(self.fee_atoms_per_share * units) / UNITS_PER_SHARE
-        if not buy:
-            atoms += self.fee_sell_bps * ticks * units / 10_000
-        return Decimal(math.ceil(atoms / ATOMS_PER_CENT)).scaleb(-2)
-
-    def capacity(self, symbol: str, volume: float, units: int) -> int:
-        """How much of `units` a bar of `volume` shares fills: whole shares where the cap binds, 0 without volume."""
-        if not volume > 0:
-            return 0
-        if self.share_cap is None or symbol in self.uncapped:
-            return units
-        part, whole = self.share_cap
-        return min(units, int(volume) * part // whole * UNITS_PER_SHARE)
 
 
 @attrs.define(kw_only=True)

@@ -6,7 +6,7 @@ Vectorised over sessions and symbols, so that the same code serves one live minu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -58,10 +58,15 @@ class TradingRules:
     filters: Mapping[str, Filter]
     missing_rejects: bool
     blocklist: frozenset[str] = frozenset()
+    watch_only: frozenset[str] = frozenset()
     universe_max: int = 500
     fixed_units: int = 0
     indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
     rebalance: RebalanceSettings = attrs.field(factory=RebalanceSettings)
+
+    def watching(self, symbols: Collection[str]) -> TradingRules:
+        """The rules with further symbols that are watched, but not traded."""
+        return attrs.evolve(self, watch_only=self.watch_only.union(symbols))
 
 
 @attrs.frozen(kw_only=True)
@@ -136,27 +141,48 @@ class Proposal:
         return self.signal.minute, -self.strength, self.rank, self.signal.symbol
 
 
-def screen(
-    active: ActiveStrategy, rules: TradingRules, day: DayFacts, symbols: tuple[str, ...], minutes: int
+def screen(  # noqa: PLR0913  the parts of a check before the open
+    active: ActiveStrategy,
+    rules: TradingRules,
+    day: DayFacts,
+    symbols: tuple[str, ...],
+    minutes: int,
+    *,
+    cut: Flags | None = None,
 ) -> Verdicts:
     """Screen the symbols for a strategy: reasons of shape (..., symbols), ALLOWED = candidate.
 
-    `minutes` is the sessions' length.
+    `minutes` is the sessions' length; `cut` is that of `universe_cut`.
     """
     shape = day.previous_close.shape
     reasons = np.zeros(shape, dtype=np.intp)
     if active.window.outside(minutes, rules.exits.flatten_before_close):
         reasons[:] = Reason.WINDOW_OUTSIDE_SESSION
-    blocked = np.array([symbol in rules.blocklist for symbol in symbols])
-    _deny(reasons, np.broadcast_to(blocked, shape), Reason.BLOCKLISTED)
-    if len(symbols) > rules.universe_max:
-        _deny(reasons, truncated_symbols(day, rules.universe_max), Reason.UNIVERSE_TRUNCATED)
+    for named, reason in ((rules.blocklist, Reason.BLOCKLISTED), (rules.watch_only, Reason.WATCH_ONLY)):
+        _deny(reasons, np.broadcast_to([symbol in named for symbol in symbols], shape), reason)
     checks: list[Check] = []
     if isinstance(active.strategy, SupportsScreening):
         checks += active.strategy.screen(day)
     for one in rules.filters.values():
         checks += one.screen(day, symbols, active.frame)
-    return _judge(reasons, checks, missing_rejects=rules.missing_rejects)
+    verdicts = _judge(reasons, checks, missing_rejects=rules.missing_rejects)
+    if cut is not None:
+        _deny(verdicts.reasons, cut, Reason.UNIVERSE_TRUNCATED)
+    return verdicts
+
+
+def universe_cut(
+    strategies: Sequence[ActiveStrategy], rules: TradingRules, day: DayFacts, symbols: tuple[str, ...], minutes: int
+) -> Flags | None:
+    """Flags the symbols beyond UNIVERSE_MAX, of shape (..., symbols); None if there are no more than that.
+
+    The first to go are those that every strategy denies, then those with the smallest 20-day dollar volume.
+    """
+    if len(symbols) <= rules.universe_max:
+        return None
+    found = [screen(one, rules, day, symbols, minutes).reasons for one in strategies]
+    denied = np.all(found, axis=0) if found else np.zeros(day.previous_close.shape, dtype=np.bool_)
+    return truncated_symbols(day, rules.universe_max, denied)
 
 
 def judge(active: ActiveStrategy, rules: TradingRules, signals: Signals, market: MarketView) -> Verdicts:

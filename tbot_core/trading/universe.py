@@ -1,7 +1,8 @@
-"""The universe of a session: the symbols with the largest dollar volume, up to a limit. Pure."""
+"""The universe of a session: the required symbols and those with the largest dollar volume, up to a limit. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -10,7 +11,7 @@ import numpy as np
 from tbot_core.model.bars import DayFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from tbot_core.contracts import FeedQuality
     from tbot_core.model.bars import Array, Flags, Index
@@ -21,16 +22,19 @@ FEED_LIMIT: Final = "the feed's limit of subscriptions"
 
 @attrs.frozen(kw_only=True, eq=False)
 class Universe:
-    """The symbols of a session, and those `cut` by a limit; both in the order of the input.
+    """The subscribed symbols of a session and their facts, and those that a limit left out; in the order of the input.
 
-    `limited_by` names the limit; `day` has the facts of the kept symbols.
+    `cut` are left out although nothing denies them; `denied` those that a filter denies before the bell, by reason.
+    `limited_by` names the limit. `watch_only` are subscribed, but not traded.
     """
 
     symbols: tuple[str, ...]
     day: DayFacts
     cut: tuple[str, ...] = ()
+    denied: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     limit: int = 0
     limited_by: str = ""
+    watch_only: frozenset[str] = frozenset()
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +44,10 @@ class UniverseLimit:
     max_symbols: int
     limited_by: str
 
+    def is_exceeded(self, symbols: Collection[str]) -> bool:
+        """Whether these symbols are too many."""
+        return 0 < self.max_symbols < len(symbols)
+
     @classmethod
     def of(cls, universe_max: int, quality: FeedQuality) -> UniverseLimit:
         """The narrower of UNIVERSE_MAX and the feed's subscription limit."""
@@ -48,26 +56,57 @@ class UniverseLimit:
         return cls(max_symbols=universe_max, limited_by=OWN_LIMIT)
 
 
-def truncated_symbols(day: DayFacts, max_symbols: int) -> Flags:
-    """Flags the symbols beyond the `max_symbols` with the largest 20-day dollar volume; unknown volume ranks last."""
-    return _rank_beyond(_dollars(day), max_symbols)
+def truncated_symbols(day: DayFacts, max_symbols: int, denied: Flags) -> Flags:
+    """Flags the symbols beyond the `max_symbols` with the largest 20-day dollar volume, the denied ones first.
+
+    Unknown volume ranks last of the others.
+    """
+    return _rank_beyond(np.where(denied, -np.inf, _dollars(day)), max_symbols)
 
 
 def limit_universe(
-    symbols: tuple[str, ...], day: DayFacts, limit: UniverseLimit, in_use: Collection[str] = ()
+    symbols: tuple[str, ...],
+    day: DayFacts,
+    limit: UniverseLimit,
+    required: Collection[str] = (),
+    reasons: Sequence[str] = (),
 ) -> Universe:
-    """The universe within a limit; symbols `in_use` are never cut, even if they exceed the limit."""
-    if not limit.max_symbols or len(symbols) <= limit.max_symbols:
+    """The universe within a limit: the required symbols, then those with the largest 20-day dollar volume.
+
+    Required symbols are never cut, even if they exceed the limit. `reasons` say why each symbol is denied before the
+    bell, "" for one that is not; denied symbols are cut before all others.
+    """
+    if not limit.is_exceeded(symbols):
         return Universe(symbols=symbols, day=day)
-    first = np.array([symbol in in_use for symbol in symbols])
-    excluded = _rank_beyond(np.where(first, np.inf, _dollars(day)), max(limit.max_symbols, int(first.sum())))
-    rows = np.flatnonzero(~excluded)
+    first = np.array([symbol in required for symbol in symbols])
+    last = np.array([bool(reason) for reason in reasons or [""] * len(symbols)])
+    order = np.lexsort((-_dollars(day), last, ~first))  # stable: equal ones stay in the order of the input
+    kept = max(limit.max_symbols, int(first.sum()))
+    rows, out = np.sort(order[:kept]), np.sort(order[kept:]).tolist()
+    denied: dict[str, list[str]] = {}
+    for row in out:
+        if last[row]:
+            denied.setdefault(reasons[row], []).append(symbols[row])
     return Universe(
         symbols=tuple(symbols[row] for row in rows),
         day=_rows(day, rows),
-        cut=tuple(symbol for symbol, gone in zip(symbols, excluded, strict=True) if gone),
+        cut=tuple(symbols[row] for row in out if not last[row]),
+        denied={reason: tuple(found) for reason, found in denied.items()},
         limit=limit.max_symbols,
         limited_by=limit.limited_by,
+    )
+
+
+def unknown_facts(symbols: int) -> DayFacts:
+    """The facts of so many symbols of which nothing is known."""
+    nothing = np.full(symbols, np.nan)
+    return DayFacts(
+        previous_close=nothing,
+        average_volume=nothing,
+        market_cap=nothing,
+        atr=nothing,
+        vix=np.full(1, np.nan),
+        restricted=nothing,
     )
 
 

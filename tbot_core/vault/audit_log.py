@@ -5,6 +5,7 @@ The chain reveals edited, removed, added or moved lines. A truncated end is reve
 
 from __future__ import annotations
 
+import hmac
 import json
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -21,7 +22,7 @@ from tbot_core.vault.store import SecretStore
 from tbot_core.vault.vault import SecretAccess, Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.errors import VaultError
@@ -205,6 +206,17 @@ def log_entries(path: Path) -> Iterator[AuditLogEntry]:
             raise _broken(path, number) from None
 
 
+def first_entry(path: Path, key: RootKey, wanted: Callable[[AuditLogEntry], bool]) -> AuditLogEntry | None:
+    """The first entry that is wanted. Raises VaultError if it was not written with the key, or for an invalid line."""
+    for number, (entry, line) in enumerate(zip(log_entries(path), _whole_lines(path), strict=True), start=1):
+        if wanted(entry):
+            content = json_document.parse_json(line)
+            if not hmac.compare_digest(str(content.pop("mac", "")), _mac(key, content)):
+                raise vault_error(VaultErrorCode.AUDIT_FORGED, categories.AUDIT, path.name, section=str(number))
+            return entry
+    return None
+
+
 def _entry(content: Mapping[str, Any]) -> AuditLogEntry:
     # Parse an entry; raises KeyError, TypeError or ValueError for invalid values.
     texts = {name: content[name] for name in ("actor", "action", "category", "key_id", "outcome")}
@@ -284,9 +296,10 @@ def _hash(line: bytes) -> str:
 
 
 def _mac(key: RootKey, content: Mapping[str, Any]) -> str:
-    from cryptography.hazmat.primitives import hashes, hmac
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.hmac import HMAC
 
-    mac = hmac.HMAC(key.root.view, hashes.SHA256())
+    mac = HMAC(key.root.view, hashes.SHA256())
     mac.update(_LABEL + _dump(content))
     return mac.finalize().hex()
 

@@ -26,6 +26,21 @@ def content_fields(data: memoryview, category: str, file: str, section: str | No
     return {name: _secret(value, category, file, name) for name, value in found.items()}
 
 
+def replaced_fields(
+    data: memoryview, category: str, file: str, section: str | None, changed: Mapping[str, str | None]
+) -> bytes:
+    """The content with changed fields of one section, or of the whole object; a field of None is left out.
+
+    Raises VaultError for anything but a JSON object, and for a missing section.
+    """
+    found = parse_content(data, category, file)
+    part = found if section is None else _section(found, category, file, section)
+    for name in changed.keys() & part.keys():
+        del part[name]
+    part.update({name: value for name, value in changed.items() if value is not None})
+    return json.dumps(found, ensure_ascii=False).encode()
+
+
 def check_shape(data: memoryview, category: str, file: str, shape: Shape) -> None:
     """Raises VaultError unless the content has the category's shape."""
     if shape == "text":

@@ -17,6 +17,10 @@ _RESTORE_AUDIT_KEY: Final = (
     "tbot then begins new ones."
 )
 _RESTORE_FILE: Final = "Restore it from a backup, or enter the values again with `tbot secrets set {category}`."
+_ACCEPT: Final = (
+    "If there is none, compare the journal with the heads in collected logs (`chain.heads`), then run `tbot audit "
+    "accept`."
+)
 _DISK: Final = "The previous file is still there; fix the disk, then try again."
 _NEWER: Final = "A newer tbot is needed to read it: update tbot."
 _ENTER: Final = "Correct it with `tbot secrets edit {category}`."
@@ -182,6 +186,21 @@ class VaultErrorCode(enum.Enum):
     AUDIT_CUT = (97, "{file} ends before line {section}, which an anchor names", "Compare with a backup.")
     AUDIT_ANCHOR = (98, "line {section} of {file} differs from the line that an anchor names", "Compare with a backup.")
     AUDIT_TORN = (99, "the last line of {file} is incomplete", "None needed: the next access removes it.")
+    AUDIT_GONE = (
+        113,
+        "{file} is missing, but its key is there; without the log the journal's chain cannot be judged",
+        f"Restore it from a backup. {_ACCEPT}",
+    )
+    AUDIT_JOURNAL_UNSAID = (
+        114,
+        "no line of {file} says from which event on the journal's chain is keyed",
+        f"Run `tbot audit accept` if the journal is older than the key. Else restore {{file}} from a backup. {_ACCEPT}",
+    )
+    AUDIT_FORGED = (
+        115,
+        "line {section} of {file} was not written with the key of the audit log",
+        f"Restore {{file}} from a backup, and keep this one elsewhere as evidence. {_ACCEPT}",
+    )
     BUNDLE_FORMAT = (
         100,
         "{file} is not a bundle of tbot",

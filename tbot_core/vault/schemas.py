@@ -92,14 +92,31 @@ def fill_schema(schema: type[T], fields: Mapping[str, Secret], spot: FieldLocati
     return schema(**values)
 
 
+def renewed_content(schema: type[Any], data: memoryview, spot: FieldLocation, values: Mapping[str, str]) -> bytes:
+    """The content with new values, given by field; whatever a field's spelling was, it is the field's now.
+
+    Raises VaultError as `content.replaced_fields` does.
+    """
+    section, spelt = spot.section or None, _spellings(secret_fields(schema))
+    before = content.content_fields(data, spot.category, spot.file, section)
+    changed: dict[str, str | None] = {name: None for name in before if spelt.get(name.lower()) in values}
+    for value in before.values():
+        value.wipe()
+    return content.replaced_fields(data, spot.category, spot.file, section, {**changed, **values})
+
+
+def _spellings(known: Mapping[str, SecretField]) -> dict[str, str]:
+    return {word.lower(): field for field, it in known.items() for word in (it.name, *it.aliases)}
+
+
 def _read(
     known: Mapping[str, SecretField], fields: Mapping[str, Secret], spot: FieldLocation
 ) -> tuple[dict[str, Any], list[VaultError]]:
-    spellings = {word.lower(): field for field, it in known.items() for word in (it.name, *it.aliases)}
+    spelt = _spellings(known)
     given: dict[str, Secret] = {}
     faults: list[VaultError] = []
     for name, value in fields.items():
-        field = spellings.get(name.lower())
+        field = spelt.get(name.lower())
         if field is None:
             faults.append(
                 spot.fault(VaultErrorCode.CONTENT_UNKNOWN, name, ", ".join(it.name for it in known.values()) or "none")

@@ -151,13 +151,23 @@ class Vault:
 
     def write(self, category: str, plaintext: bytes | bytearray | memoryview) -> None:
         """Encrypt with the category's current key and replace its file, after it was proven to decrypt."""
+        with self._writing(category) as key:
+            self._put(category, plaintext, key)
+
+    def renew(self, schema: type[T], category: str, values: Mapping[str, str], plugin: str | None = None) -> T:
+        """Replace some fields of what `read_as` reads, and return the new object; the others stay as they are.
+
+        Nothing is written when a value does not fit the class. Raises VaultError.
+        """
         here = self.store.place(category)
-        with self.store.holding(category), self.store.ring(category) as ring:
-            if ring.next is not None:
-                raise vault_error(VaultErrorCode.ROTATION_BEGUN, category, here.shown(here.key))
-            if ring.cur is None:
-                raise vault_error(VaultErrorCode.KEY_MISSING, category, here.shown(here.key))
-            self._put(category, plaintext, ring.cur)
+        spot = schemas.FieldLocation(category, here.shown(here.file), plugin or "")
+        with self._writing(category) as key:
+            with self.read(category) as opened:
+                plaintext = schemas.renewed_content(schema, opened.view, spot, values)
+            fields = content.content_fields(memoryview(plaintext), category, spot.file, plugin)
+            made = schemas.fill_schema(schema, fields, spot)
+            self._put(category, plaintext, key)
+        return made
 
     def make_key(self, category: str) -> str:
         """Create a category's key and return its id; raises VaultError when one exists.
@@ -255,6 +265,17 @@ class Vault:
             self.note("deny", category, error.code if isinstance(error, VaultError) else "failed")
             raise
         self.note(action, category, "ok")
+
+    @contextmanager
+    def _writing(self, category: str) -> Iterator[keys.RootKey]:
+        # The current key of a category, while no other process writes it.
+        here = self.store.place(category)
+        with self.store.holding(category), self.store.ring(category) as ring:
+            if ring.next is not None:
+                raise vault_error(VaultErrorCode.ROTATION_BEGUN, category, here.shown(here.key))
+            if ring.cur is None:
+                raise vault_error(VaultErrorCode.KEY_MISSING, category, here.shown(here.key))
+            yield ring.cur
 
     def _put(self, category: str, plaintext: bytes | bytearray | memoryview, key: keys.RootKey) -> None:
         self.note("write", category, "begun", key.name)

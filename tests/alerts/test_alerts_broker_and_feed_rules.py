@@ -209,6 +209,9 @@ def test_a_universe_that_was_cut_is_told_once() -> None:
         "UNIVERSE_TRUNCATED: 30 of 39 symbols are subscribed, by UNIVERSE_MAX of 30; dropped: S0, S1, S2, S3, "
         "S4, S5, S6, S7 and 1 more."
     )
+    payload = {"kept": 1, "limit": 1, "by": "UNIVERSE_MAX", "cut": ["B"], "denied": {"VOLUME_LOW": ["C", "D"]}}
+    (more,) = Story().event(records.UNIVERSE, payload)
+    assert more.what == "UNIVERSE_TRUNCATED: 1 of 4 symbols are subscribed, by UNIVERSE_MAX of 1; dropped: B."
 
 
 @pytest.mark.parametrize("kind", [records.SESSION_CLOSED, records.SESSION_OPENED])

@@ -569,3 +569,59 @@ def test_f92_a_channel_that_blocks_the_loop_is_interrupted() -> None:
     alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
     assert asyncio.run(both.send(alert)) == "b"
     assert asyncio.run(both.test(alert)).startswith("CallTimedOut: it did not finish within 2 s")
+
+
+def test_a_channel_whose_library_panics_is_replaced_by_the_other() -> None:
+    """What is no Exception is its failure too; a cancellation is not."""
+
+    class Panicking(Channel):
+        raises: BaseException = BaseException("panic")
+
+        async def send(self, alert: Alert) -> None:  # noqa: ARG002  it gets no further
+            raise self.raises
+
+    failing, other = Panicking(), Channel()
+    both = AlertDelivery({"a": failing, "b": other}, {Urgency.CRITICAL: "a", Urgency.ROUTINE: "b"})
+    alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
+    assert asyncio.run(both.send(alert)) == "b"
+    failing.raises = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(both.send(alert))
+
+
+def test_the_heads_of_the_chains_leave_the_machine_every_hour(bot: Bot) -> None:
+    """As a routine alert with the command that verifies them, not before the first hour; none where nothing is kept."""
+    bot.write("noted", {})
+    count, digest = bot.journal.head
+    dispatcher = bot.dispatcher()
+    bot.pass_time(minutes=59)
+    asyncio.run(dispatcher.note_chain_heads())
+    asyncio.run(pump(dispatcher))
+    assert bot.mail.said == []
+    for _ in range(2):
+        bot.pass_time(hours=1)
+        asyncio.run(dispatcher.note_chain_heads())
+        asyncio.run(dispatcher.note_chain_heads())
+        asyncio.run(pump(dispatcher))
+    assert bot.mail.said == [f"Heads of the hash chains: journal {count}:{digest}"] * 2
+    assert bot.mail.got[0].text.endswith(f"Next: tbot audit verify --journal-head {count}:{digest}")
+    assert bot.pager.said == []
+
+
+def test_without_chains_no_heads_are_sent(tmp_path: Path) -> None:
+    """An instance that has not traded has none."""
+    made = Bot(tmp_path)
+    made.journal.close()
+    dispatcher = made.dispatcher()
+    made.pass_time(hours=2)
+    asyncio.run(dispatcher.note_chain_heads())
+    asyncio.run(pump(dispatcher))
+    assert made.mail.said == []
+
+
+def test_a_notice_that_cannot_be_stored_is_logged(bot: Bot, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever reports it goes on."""
+    dispatcher = bot.dispatcher()
+    dispatcher._store.close()
+    dispatcher.notify("An observer is switched off.", "tbot plugins list")
+    assert "alert.lost" in caplog.text

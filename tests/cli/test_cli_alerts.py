@@ -17,6 +17,7 @@ from tbot_core.contracts import Alert, Urgency
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import SettingsError
 from tbot_core.model.clock import ManualClock
+from tbot_core.plugins.failure import PluginFailure
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,3 +173,23 @@ def test_alerts_stand_beside_paper_trading_and_not_beside_a_demo(home: Path) -> 
     store = open_store(home / "data" / FILE_NAME)
     assert (store.journal_position, store.rows(10)) == (0, [])
     store.close()
+
+
+def test_an_observer_that_is_switched_off_is_a_routine_alert(home: Path) -> None:
+    """It is in no journal, since a simulation's must repeat."""
+    clock = ManualClock(NOW)
+    assembly = assemble(home, "paper", clock)
+    failure = PluginFailure(
+        kind="extension", name="metrics", dist="d", version="1", phase="observe", error="KeyError: 'x'"
+    )
+
+    async def work() -> None:
+        assembly.call_guard.report_observer(failure)
+
+    with alerts_beside(assembly, clock) as attended:
+        asyncio.run(attended(work()))
+    store = open_store(home / "data" / FILE_NAME)
+    (row,) = store.rows(10)
+    store.close()
+    assert (row.urgency, row.command) == (Urgency.ROUTINE, "tbot plugins list")
+    assert row.what.endswith("KeyError: 'x'. It is switched off as an observer for the rest of the run.")

@@ -98,3 +98,14 @@ def test_what_is_no_head_is_wrong_usage(home: Path, capsys: pytest.CaptureFixtur
     """The sentence says where heads are found."""
     assert cli.invoke(["audit", "verify", "--secrets-head", text, "--home", str(home)]) == 2
     assert "chain.heads" in capsys.readouterr().err
+
+
+def test_a_lost_log_is_accepted_by_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Until then the journal is refused, with the command in the remedy."""
+    log_path(Instance(home)).unlink()
+    (home / "data/audit.anchors").unlink(missing_ok=True)
+    assert cli.invoke(["audit", "verify", "--home", str(home)]) == 1
+    assert "tbot audit accept" in capsys.readouterr().out
+    assert cli.invoke(["audit", "accept", "--home", str(home)]) == 0
+    assert "keyed from event 1 on" in capsys.readouterr().out
+    assert cli.invoke(["audit", "verify", "--home", str(home)]) == 0

@@ -97,6 +97,11 @@ def test_without_a_session_or_a_recording_nothing_is_shown(tmp_path: Path) -> No
     [
         (records.UNIVERSE, UNIVERSE, "UNIVERSE_TRUNCATED: 1 of 3 symbols, by UNIVERSE_MAX of 1"),
         (
+            records.UNIVERSE,
+            UNIVERSE | {"denied": {"VOLUME_LOW": ["D", "E"]}},
+            "UNIVERSE_TRUNCATED: 1 of 5 symbols, by UNIVERSE_MAX of 1; filters deny 2 of the others",
+        ),
+        (
             records.FEED_GAP,
             {"first": 3, "last": 5, "words": "no prices for 180 s"},
             "Feed: no prices for 180 s, 3 minutes to backfill",

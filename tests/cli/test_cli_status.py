@@ -112,7 +112,10 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
     known = gauges.read_gauges(tmp_path / "data")
     assert known is not None
     acme = gauges.BrokerGauge(name="acme", equity=Decimal(99_000), latency_s=0.0424, spare=7, per_minute=200)
-    told = attrs.evolve(known, clock_ahead_s=-0.25, vix=17.5, brokers=(acme,), most_trades=2, gross=Decimal(98_765))
+    host = gauges.HostGauge(name="api.acme.com", left=21, per_minute=150)
+    told = attrs.evolve(
+        known, clock_ahead_s=-0.25, vix=17.5, brokers=(acme,), hosts=(host,), most_trades=2, gross=Decimal(98_765)
+    )
     gauges.write_gauges(tmp_path / "data", told)
     found = status(capsys, tmp_path, code=1)
     assert found["accounts"] == [
@@ -124,8 +127,10 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
             "requests_per_minute": 200,
         }
     ]
+    assert found["hosts"] == [{"host": "api.acme.com", "requests_left": 21, "requests_per_minute": 150}]
     text = "\n".join(lines(found, MORNING))
     for words in (
+        "api.acme.com: 21 requests of 150 per minute left",
         f"at the marks of {exchange_time(known.at):%H:%M:%S} New York",
         "acme: equity 99,000.00, latency 42 ms, 7 requests of 200 per minute left",
         "VIX        17.50 at the previous close, clock -0.2 s against the broker's",
@@ -351,6 +356,13 @@ def test_a_restart_is_told_with_what_it_found_and_missed(found: dict[str, int], 
     """What happened while no bot ran, in a line."""
     at = "2026-11-24T15:31:00+00:00"
     restart = {"at": at, "since": at, "found": found, "missed_minutes": 12, "missed_signals": 1, "settled": settled}
-    shown: dict[str, Any] = {"foreign": [], "candidates": {}, "accounts": [], "marks_at": None, "restart": restart}
+    shown: dict[str, Any] = {
+        "foreign": [],
+        "candidates": {},
+        "accounts": [],
+        "hosts": [],
+        "marks_at": None,
+        "restart": restart,
+    }
     (line,) = figure_lines(shown)
     assert words in line

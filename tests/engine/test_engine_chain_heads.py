@@ -43,7 +43,7 @@ def test_an_hour_of_a_run_and_its_end_log_both_heads(tmp_path: Path, caplog: pyt
     loop.close()
     heads = {"secrets": log_head(log_path(instance)).text, "journal": f"{count}:{digest}"}
     assert logged(caplog) == [{"event": "chain.heads", **heads}] * 4
-    assert heads["secrets"].startswith("2:")
+    assert heads["secrets"].startswith("3:")
 
 
 def test_a_run_that_fails_logs_the_heads_at_its_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

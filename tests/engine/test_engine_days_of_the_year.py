@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import AccountSnapshot, BrokerCapabilities
+from tbot_core.engine import control
+from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.ended_feed import EndedFeed
 from tbot_core.engine.live.session_inputs import SessionFactory
@@ -46,7 +48,7 @@ MINUTES = 10
 class Flat:
     """A broker at which nothing happens; `asked` is when it was asked for its hours."""
 
-    capabilities = BrokerCapabilities(query_by_cid=True, requests_per_minute=0)
+    capabilities = BrokerCapabilities(hours=True)
 
     def __init__(self, clock: LoopClock, calendar: ExchangeCalendar) -> None:
         self._clock = clock
@@ -85,6 +87,8 @@ class Place:
     loop: VirtualLoop
     broker: Flat
     home: Path
+    slow_s: float = 0.0
+    prepared: list[dt.datetime] = attrs.field(factory=list)
 
     def life(self) -> DailyCycle:
         """A process that begins to live."""
@@ -101,9 +105,18 @@ class Place:
         )
         floor = LiveConfig(folder=self.home / "control", poll_s=300.0, ttl_s=20.0, watch_s=30.0)
         days = SessionFactory(
-            calendar=self.calendar, bars=self.bars, entrants=lambda _session: (), trading=lambda _account: trading
+            calendar=self.calendar,
+            bars=self.bars,
+            entrants=lambda _session: (),
+            trading=lambda _account: trading,
+            prepare=self.prepare,
         )
         return DailyCycle(trading.recorder, broker, floor, days)
+
+    async def prepare(self, _session: Session) -> None:
+        """The past is fetched."""
+        self.prepared.append(self.clock.now())
+        await self.clock.sleep(self.slow_s)
 
     async def bars(self, session: Session) -> EndedFeed:
         """A feed that says nothing."""
@@ -199,11 +212,36 @@ def test_f71_f72_f73_each_day_has_its_bells_in_new_york_and_its_jobs_once(
     with placed(tmp_path, now, *days) as place:
         place.live(end)
         assert [minutes(moment) for moment in place.broker.asked] == asked
+        assert [minutes(moment) for moment in place.prepared] == asked
         ready = [minutes(dt.datetime.fromisoformat(f"{one}+00:00") + hour) for one in asked]
         assert place.told(records.READY) == ready
         assert [bell for bell, _ in place.bells] == opened == place.told(records.SESSION_OPENED)
         assert [event.payload["date"] for event in place.events(records.SESSION_CLOSED)] == list(days)
         assert place.events(records.NOT_READY) == []
+
+
+def test_a_stop_does_not_wait_for_the_history(tmp_path: Path) -> None:
+    """A download may take long; requests are carried out meanwhile."""
+    with placed(tmp_path, "2027-03-12 12:30+00:00") as place:
+        place.slow_s = 7200.0
+
+        async def lives() -> bool:
+            life = asyncio.ensure_future(place.life().run())
+            await place.clock.sleep_until(dt.datetime.fromisoformat("2027-03-12 13:10+00:00"))
+            control.write_request(place.home / "control", ControlVerb.STOP, actor="me", now=place.clock.now())
+            return await life
+
+        assert run_virtual(lives, place.loop)
+        assert minutes(place.clock.now()) == "2027-03-12 13:10"
+        assert len(place.prepared) == 1
+
+
+def test_after_nine_there_is_nothing_to_prepare(tmp_path: Path) -> None:
+    """A late start asks for the session itself at once."""
+    with placed(tmp_path, "2027-03-12 14:05+00:00", "2027-03-12") as place:
+        place.live("2027-03-12 15:00+00:00")
+        assert place.prepared == []
+        assert place.told(records.READY) == ["2027-03-12 14:05"]
 
 
 def test_f73_a_holiday_is_said_once_and_a_half_day_ends_at_one(tmp_path: Path) -> None:

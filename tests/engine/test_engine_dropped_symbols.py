@@ -23,13 +23,14 @@ from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import rules
 from tbot_core.trading.proposals import ActiveStrategy
+from tbot_core.trading.universe import Universe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
     from pathlib import Path
 
-    from tbot_core.contracts import Bar, Broker, FeedLabel, FeedMessage, FeedQuality
+    from tbot_core.contracts import Bar, Broker, DailyBar, FeedLabel, FeedMessage, FeedQuality
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
     from tbot_core.rehearsal.live_feed import SimulatedLiveFeed
@@ -42,10 +43,7 @@ class Fewer:
     def __init__(self, feed: SimulatedLiveFeed, symbol: str) -> None:
         self._feed = feed
         self.session = feed.session
-        kept = [row for row, one in enumerate(feed.symbols) if one != symbol]
-        self.symbols = tuple(feed.symbols[row] for row in kept)
-        facts = {key: value for key, value in attrs.asdict(feed.day, recurse=False).items() if value is not None}
-        self.day = attrs.evolve(feed.day, **{key: value[kept] for key, value in facts.items() if key != "vix"})
+        self.symbols = tuple(one for one in feed.symbols if one != symbol)
         self.asked: list[str] = []
 
     @property
@@ -63,6 +61,10 @@ class Fewer:
         self.asked += symbols
         async for one in self._feed.messages(symbols):
             yield one
+
+    async def daily(self, symbols: Sequence[str], first: date, last: date) -> Sequence[DailyBar]:
+        """What the whole feed has of these symbols."""
+        return await self._feed.daily(symbols, first, last)
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
         """What the whole feed has of these symbols."""
@@ -88,6 +90,14 @@ class Elsewhere:
     def session_feed(self) -> Fewer:
         """What the bot hears."""
         return self.feed
+
+    def universe(self) -> Universe:
+        """All that it lists, with the world's facts."""
+        whole = self.world.universe()
+        kept = [row for row, one in enumerate(whole.symbols) if one in self.feed.symbols]
+        facts = {key: value for key, value in attrs.asdict(whole.day, recurse=False).items() if value is not None}
+        day = attrs.evolve(whole.day, **{key: value[kept] for key, value in facts.items() if key != "vix"})
+        return Universe(symbols=self.feed.symbols, day=day)
 
 
 def still() -> World:

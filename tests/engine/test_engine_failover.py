@@ -15,7 +15,7 @@ from rich.console import Console
 from tbot_core.cli.live_view import LiveView
 from tbot_core.cli.run_options import RunOptions
 from tbot_core.cli.text.live_frame import LiveFrame
-from tbot_core.contracts import AccountSnapshot, FeedLabel, FeedQuality, FeedRequest, LiveSession
+from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, FeedLabel, FeedQuality, FeedRequest, LiveSession
 from tbot_core.contracts.settings import FailoverSettings
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.live.broker_probe import probe_broker
@@ -61,7 +61,7 @@ class Client:
         self._client = world.client(name)
         self._world = world
         self._deaf = deaf
-        self.capabilities = self._client.capabilities
+        self.capabilities = attrs.evolve(self._client.capabilities, feed=True)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -92,6 +92,7 @@ class Teller(Client):
     def __init__(self, world: World, name: str, off: Callable[[str], float | None]) -> None:
         super().__init__(world, name)
         self._off = off
+        self.capabilities = attrs.evolve(self.capabilities, prices=True)
 
     async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
         """The middle of the market, more or less."""
@@ -301,6 +302,8 @@ class Said:
 
 class Door:
     """A broker that refuses the login, or accepts it."""
+
+    capabilities = BrokerCapabilities(hours=True)
 
     def __init__(self, account: Account | None, hours: Session | None = None) -> None:
         self._account = account

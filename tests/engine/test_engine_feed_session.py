@@ -31,9 +31,9 @@ def world() -> Iterator[World]:
 def hearing(world: World, folder: Path | None, *, live: bool = True) -> FeedReceiver:
     """What a session of this world hears."""
     floor = LiveConfig(folder=Path(), poll_s=1.0, ttl_s=1.0, received=folder, feed="world")
-    trading: Any = SimpleNamespace(clock=world.clock, rules=SimpleNamespace(universe_max=500))
+    trading: Any = SimpleNamespace(clock=world.clock)
     source = world.live_feed() if live else world.feed()
-    return FeedReceiver(source, source.day, floor, cast("SessionContext", trading), world.clock, ())
+    return FeedReceiver(source, world.universe(), floor, cast("SessionContext", trading), world.clock)
 
 
 def test_a_live_feed_is_gathered_and_whole_minutes_are_left_as_they_are(world: World) -> None:
@@ -87,6 +87,14 @@ def test_a_recording_that_cannot_be_gone_on_with_stops_nothing(world: World, tmp
         (FeedQuality(coverage=FeedCoverage.DELAYED, quotes=True), ["DELAYED"]),
         (FeedQuality(coverage=FeedCoverage.SINGLE_VENUE, quotes=True), ["VOLUME_LIMIT is off"]),
         (FeedQuality(coverage=FeedCoverage.SINGLE_VENUE), ["VOLUME_LIMIT is off", "has no quotes"]),
+        (
+            FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, minute_history=False),
+            ["facts of a day come from its daily bars"],
+        ),
+        (
+            FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True, initial_halts=False),
+            ["reports halts from its connection on"],
+        ),
     ],
 )
 def test_a_person_is_told_what_a_feed_lacks(quality: FeedQuality, notes: list[str]) -> None:
@@ -100,3 +108,8 @@ def test_a_feed_is_described_in_a_few_words() -> None:
     """What it has no limit of, and what it does not tell, too."""
     whole = FeedQuality(coverage=FeedCoverage.CONSOLIDATED)
     assert whole.words == "consolidated, any number of symbols, history without delay, no quotes, no halts reported"
+    poor = FeedQuality(coverage=FeedCoverage.DELAYED, minute_history=False, halts=True, initial_halts=False)
+    assert poor.words == (
+        "delayed, any number of symbols, history without delay and of the session only, no quotes, "
+        "halts reported from the connection on"
+    )

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from tbot_core.cli.commands.run import create_demo_instance
-from tbot_core.contracts import FeedRequest
+from tbot_core.contracts import FeedRequest, Host
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
@@ -20,8 +20,11 @@ from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.journal import gauges
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.types import dollars_of, price_of
+from tbot_core.plugins.network.connector import RequestBudgets
+from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.rehearsal.lifecycle import simulated_instance
 from tbot_core.system import filesystem, log
+from tbot_core.system.secret import Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,6 +117,22 @@ def test_gauges_that_cannot_be_written_stop_nothing(
     assert found.at == NOW + dt.timedelta(seconds=100)
 
 
+def test_the_request_budgets_of_plugins_are_gauges(tmp_path: Path, session: TradingSession) -> None:
+    """The least of a host's credentials counts; a host without a limit is not shown."""
+    clock = ManualClock(NOW)
+    budgets = RequestBudgets(clock)
+    limited = Host("https://api.example.com", requests_per_minute=200)
+    budgets.of(limited, {"key": Secret("one")})
+    budget = budgets.of(limited, {"key": Secret("two")})
+    budgets.of(Host("https://free.example.com"), {})
+    clock.advance_to(NOW + dt.timedelta(seconds=5))
+    budget.reserve(RequestPriority.PROTECTION, 200, clock.monotonic(), 4)
+    GaugeWriter(tmp_path, tmp_path / "tbot.sqlite", clock, budgets).write_if_due(session)
+    found = gauges.read_gauges(tmp_path)
+    assert found is not None
+    assert found.hosts == (gauges.HostGauge(name="api.example.com", left=7, per_minute=200),)
+
+
 def test_a_failure_while_gauges_are_computed_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever fails is named in the log with its traceback, and the run goes on."""
     log.configure("info", "json", None)
@@ -140,6 +159,7 @@ TAKEN = gauges.Gauges(
         gauges.BrokerGauge(name="acme", equity=Decimal("99.5"), latency_s=0.25, spare=12, per_minute=200),
         gauges.BrokerGauge(name="beta"),
     ),
+    hosts=(gauges.HostGauge(name="api.example.com", left=3, per_minute=60),),
 )
 
 

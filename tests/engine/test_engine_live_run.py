@@ -45,7 +45,7 @@ class Market:
         self._client = world.client(world.names[0])
         self._world = world
         self.empty = False
-        self.capabilities = self._client.capabilities
+        self.capabilities = attrs.evolve(self._client.capabilities, feed=True)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
@@ -78,6 +78,8 @@ class House:
             for one in assembly.loaded
         )
         settings = attrs.evolve(assembly.settings, mode=mode)
+        matching = self.world.ways[0].exchange.matching
+        matching.character = attrs.evolve(matching.character, live=mode == "live")
         plan = RunPlan(
             assembly=attrs.evolve(assembly, calendar=self.world.calendar, loaded=loaded, settings=settings),
             request=FeedRequest(kind="live"),

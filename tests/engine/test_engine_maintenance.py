@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
-from tbot_core.contracts import MaintenanceWindow, Urgency
+from tbot_core.contracts import BrokerCapabilities, MaintenanceWindow, Urgency
 from tbot_core.engine.live.maintenance import POLL_INTERVAL_S, MaintenanceMonitor
 from tbot_core.errors import Unavailable
 from tbot_core.execution.circuit_breaker import CircuitBreaker
@@ -45,7 +45,7 @@ class Announcer:
     def __init__(self) -> None:
         self.found: Sequence[MaintenanceWindow] | None = [HALF_HOUR]
         self.asked = 0
-        self.capabilities: Any = type("Capabilities", (), {"requests_per_minute": 0})
+        self.capabilities = BrokerCapabilities(maintenance=True)
 
     async def maintenance(self) -> Sequence[MaintenanceWindow]:
         """What is announced."""
@@ -116,19 +116,16 @@ def test_f63_what_is_announced_is_asked_every_ten_minutes(bench: Bench) -> None:
 
 
 def test_f63_the_question_passes_limits_and_circuits() -> None:
-    """A broker that announces nothing has announced nothing."""
-    clock, announcer, mute = (
-        ManualClock(OPEN),
-        Announcer(),
-        type("Mute", (), {"capabilities": Announcer().capabilities})(),
-    )
-    for broker, found in ((announcer, [HALF_HOUR]), (mute, ())):
-        whole: Any = broker
-        assert asyncio.run(RateLimitedBroker(whole, clock).maintenance()) == found
-        assert (
-            asyncio.run(RateLimitedBroker(MonitoredBroker(whole, CircuitBreaker(), clock), clock).maintenance())
-            == found
-        )
+    """A broker that declares no announcements is not asked for them."""
+    clock, announcer = ManualClock(OPEN), Announcer()
+    whole: Any = announcer
+    watched = MonitoredBroker(whole, CircuitBreaker(), clock)
+    for broker in (RateLimitedBroker(whole, clock), RateLimitedBroker(watched, clock)):
+        assert asyncio.run(broker.maintenance()) == [HALF_HOUR]
+    announcer.capabilities = BrokerCapabilities()
+    for broker in (RateLimitedBroker(whole, clock), RateLimitedBroker(watched, clock)):
+        with pytest.raises(Unavailable, match="does not offer maintenance"):
+            asyncio.run(broker.maintenance())
 
 
 def lived(home: Path, seed: int, *, announced: bool) -> tuple[World, list[Event]]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 
 from tbot_core.cli.commands.run import create_demo_instance
+from tbot_core.contracts.credentials import SecretValue, hidden_field
 from tbot_core.contracts.permissions import Host, PluginNeeds
-from tbot_core.engine.plugin_context import plugin_context
-from tbot_core.errors import SettingsError
+from tbot_core.engine.plugin_context import plugin_context, plugin_secrets
+from tbot_core.errors import PluginError, SettingsError
 from tbot_core.instance import load_settings
+from tbot_core.instance.secrets import encrypt_category, open_instance_vault
 from tbot_core.model.clock import ManualClock
 from tbot_core.plugins.discovery import installed_plugins
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 from tbot_core.plugins.network.connector import Connector, RequestBudgets
+from tbot_core.vault.audit_log import log_entries, log_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +48,48 @@ def test_a_host_may_be_played_on_this_machine(tmp_path: Path) -> None:
     connect = made(tmp_path, "paper", HOST_PAPER_API="http://127.0.0.1:8080").connect
     assert isinstance(connect, Connector)
     assert connect.addresses == {"api": "http://127.0.0.1:8080", "stream": ""}
+
+
+@attrs.frozen(kw_only=True)
+class Session:
+    """A broker's secrets."""
+
+    token: SecretValue = hidden_field(doc="A token.")
+
+
+@pytest.mark.parametrize("mode", ["paper", "replay"])
+def test_a_plugin_stores_what_its_vendor_renewed(tmp_path: Path, mode: Mode) -> None:
+    """In its own section, for the next start; a simulation stores nothing."""
+    create_demo_instance(tmp_path)
+    settings = attrs.evolve(load_settings(tmp_path, mode="paper"), mode=mode)
+    vault = open_instance_vault(settings.instance, settings.deployment)
+    encrypt_category(vault, "broker", json.dumps({"acme": {"token": "old"}, "other": {"x": "y"}}).encode())
+    given = plugin_secrets(settings, "acme", {"broker": Session})
+    if mode == "replay":
+        with pytest.raises(PluginError):
+            given.renew("broker", token="new")
+        return
+    given.renew("broker", token="new")
+    assert given["broker"].token.reveal() == "new"
+    assert vault.read_as(Session, "broker", "acme").token.reveal() == "new"
+    last = [(it.action, it.outcome) for it in log_entries(log_path(settings.instance))]
+    assert ("write", "ok") in last[-3:]
+
+
+def test_the_pauses_of_two_installs_differ(tmp_path: Path) -> None:
+    """Bots that lost a vendor together do not come back together; one install is the same after a restart."""
+
+    def pause(home: Path) -> float:
+        connect = made(home, "paper").connect
+        assert isinstance(connect, Connector)
+        return connect.retries.jitter()
+
+    assert pause(tmp_path / "a") != pause(tmp_path / "b")
+    for name, text in (("a", "one"), ("b", "other")):
+        (tmp_path / name / "data").mkdir(exist_ok=True)
+        (tmp_path / name / "data" / "install.id").write_text(text)
+    one, again, other = (pause(tmp_path / name) for name in ("a", "a", "b"))
+    assert one == again != other
 
 
 def test_live_trading_reaches_the_vendor(tmp_path: Path) -> None:

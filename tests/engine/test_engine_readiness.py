@@ -42,8 +42,8 @@ class Heard:
         self._feed = world.live_feed()
         self._refuses = refuses
         self._mute_until = mute_until
-        self.session, self.symbols, self.day = self._feed.session, self._feed.symbols, self._feed.day
-        self.quality, self.history = self._feed.quality, self._feed.history
+        self.session, self.symbols, self.quality = self._feed.session, self._feed.symbols, self._feed.quality
+        self.daily, self.history = self._feed.daily, self._feed.history
 
     async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """As the feed says it."""

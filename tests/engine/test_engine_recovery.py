@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tbot_core.trading.commands import TradingCommand
 
 BARE = BrokerCapabilities(shortable=True)
-BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True, shortable=True)
+BRACKETS = BrokerCapabilities(brackets=True, replace="same_id", shortable=True)
 
 
 class Quiet:

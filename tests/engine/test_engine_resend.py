@@ -219,14 +219,14 @@ def test_a_stop_that_a_crash_left_written_down_and_not_sent_is_placed_by_the_res
 
 def dies_before(bench: Bench, leg: Leg, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process will die between the two barriers of an order of that leg."""
-    mark = bench.execution.mark_sending
+    mark = bench.execution._mark
 
     def dies(orders: Sequence[Order]) -> list[Order]:
         if any(one.leg is leg for one in orders):
             raise Dead
         return mark(orders)
 
-    monkeypatch.setattr(bench.execution, "mark_sending", dies)
+    monkeypatch.setattr(bench.execution, "_mark", dies)
 
 
 def restarted(journal: Journal) -> Bench:

@@ -71,7 +71,7 @@ def slow(scene: SimulatedInstance) -> Slow:
 
 async def dies(scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch, leg: Leg, *, sent: bool) -> None:
     """A life that ends right before the first order of that kind is marked as sent, or right after it was."""
-    mark, submit = ExecutionEngine.mark_sending, ExecutionEngine._submit
+    mark, submit = ExecutionEngine._mark, ExecutionEngine._submit
 
     def before(self: ExecutionEngine, orders: Sequence[Order]) -> list[Order]:
         if any(one.leg is leg for one in orders):
@@ -84,9 +84,7 @@ async def dies(scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch, leg: L
             raise Dead
 
     with monkeypatch.context() as patch:
-        patch.setattr(ExecutionEngine, "_submit", behind) if sent else patch.setattr(
-            ExecutionEngine, "mark_sending", before
-        )
+        patch.setattr(ExecutionEngine, "_submit", behind) if sent else patch.setattr(ExecutionEngine, "_mark", before)
         with pytest.raises(Dead):
             await scene.life(once=False).run()
 

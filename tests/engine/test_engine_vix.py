@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tbot_core.contracts import BrokerCapabilities, Instrument
 from tbot_core.engine.session.vix import VixSources, known_vix
 from tbot_core.errors import Unavailable
 from tbot_core.marketdata.store import reference
@@ -18,10 +19,9 @@ from tbot_core.rehearsal.world import DAY, World
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import FeedSession, LiveSession
     from tbot_core.model.bars import DayFacts
 
 BEFORE = DAY - dt.timedelta(days=1)
@@ -29,6 +29,8 @@ BEFORE = DAY - dt.timedelta(days=1)
 
 class Broker:
     """A broker that has the index: of one day, of none, or it does not answer."""
+
+    capabilities = BrokerCapabilities(daily_vix=True)
 
     def __init__(self, value: float | None, day: dt.date = BEFORE, *, silent: bool = False) -> None:
         self.value, self.day, self.silent = value, day, silent
@@ -48,13 +50,31 @@ def world() -> Iterator[World]:
     made.loop.finish()
 
 
-def facts(world: World, folder: Path, *brokers: object, live: bool = False, vix: float = float("nan")) -> DayFacts:
+def facts(world: World, folder: Path, *brokers: object, vix: float = float("nan")) -> DayFacts:
     """What is known before the bell of the world's session, whose feed says this VIX itself."""
-    source: FeedSession | LiveSession = world.live_feed() if live else world.feed()
-    vars(source)["day"] = attrs.evolve(source.day, vix=np.array([vix]))
-    found = asyncio.run(VixSources(calendar=world.calendar, brokers=brokers, bars=folder).facts(source))
-    np.testing.assert_array_equal(found.previous_close, source.day.previous_close)
+    day = attrs.evolve(world.universe().day, vix=np.array([vix]))
+    found = asyncio.run(VixSources(calendar=world.calendar, brokers=brokers, bars=folder).add_vix(day, world.session))
+    np.testing.assert_array_equal(found.previous_close, day.previous_close)
     return found
+
+
+class Register(Broker):
+    """A broker that knows what is a fund."""
+
+    capabilities = BrokerCapabilities(daily_vix=True, instruments=True)
+
+    async def instruments(self, symbols: Sequence[str]) -> list[Instrument]:
+        """The first one is a fund, and the others are stocks."""
+        return [Instrument(symbol=one, kind="stock" if number else "fund") for number, one in enumerate(symbols)]
+
+
+def test_a_broker_says_which_symbols_are_funds(world: World, tmp_path: Path) -> None:
+    """Beside the VIX, whichever source that has; without such a broker nothing is said."""
+    told = facts(world, tmp_path, Register(17.0), vix=12.0)
+    assert told.fund is not None
+    assert told.fund.tolist() == [1.0] + [0.0] * (len(world.market.symbols) - 1)
+    assert told.vix.ravel()[0] == 12.0
+    assert facts(world, tmp_path, Broker(17.0)).fund is None
 
 
 def stored(folder: Path, day: dt.date, value: float) -> None:
@@ -70,12 +90,11 @@ def test_the_feeds_own_counts_first(world: World, tmp_path: Path) -> None:
     assert known_vix(facts(world, tmp_path, Broker(99.0, silent=True), vix=17.5)) == 17.5
 
 
-@pytest.mark.parametrize("live", [True, False])
-def test_then_an_enabled_broker_that_has_the_index(world: World, tmp_path: Path, live: bool) -> None:
+def test_then_an_enabled_broker_that_has_the_index(world: World, tmp_path: Path) -> None:
     """The first that knows it; one that does not answer, and one without the index, are passed over."""
     stored(tmp_path, BEFORE, 30.0)
     brokers = object(), Broker(1.0, silent=True), Broker(None), Broker(18.25)
-    assert known_vix(facts(world, tmp_path, *brokers, live=live)) == 18.25
+    assert known_vix(facts(world, tmp_path, *brokers)) == 18.25
 
 
 def test_then_the_stored_file(world: World, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.contracts import Check, IndexQuote
+from tbot_core.contracts import BrokerCapabilities, Check, IndexQuote
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.engine.session.vix import live_vix_brokers
 from tbot_core.errors import SettingsError, Unavailable
@@ -43,6 +43,8 @@ ENTRY: Final = 6
 
 class Index:
     """Says the VIX: a value at a minute of the session and how old it is then, None for no answer."""
+
+    capabilities = BrokerCapabilities(live_vix=True)
 
     def __init__(self, says: Callable[[float], tuple[float, float] | None]) -> None:
         self.asked: list[float] = []

@@ -30,8 +30,9 @@ from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
-from tbot_core.trading.matching import FillCosts, last_close_ticks
+from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import MatchingEngine as Simulated
+from tbot_core.trading.matching import last_close_ticks
 from tbot_core.trading.orders import SUPPOSED_PREFIX
 from tbot_core.trading.slippage import Slippage
 
@@ -54,7 +55,7 @@ class FakeBroker:
     With a `venue` it hands orders on and says what that says.
     """
 
-    capabilities = BrokerCapabilities()
+    capabilities = BrokerCapabilities(replace="same_id")
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -440,13 +441,14 @@ def test_a_move_without_an_answer_is_looked_into_and_asked_for_again(bench: Benc
     assert bench.desk.position_manager.orders_after_minute(bars, 32) == []
 
 
-def test_a_stop_that_may_not_be_moved_is_renewed(bench: Bench) -> None:
-    """What the broker refuses in its answer is a word on the stop: it is cancelled with the next minute."""
+def test_a_stop_that_may_not_be_moved_stays(bench: Bench) -> None:
+    """What the broker refuses in its answer is requested again with the next minute; the stop is not cancelled."""
     held(bench)
     bars = SessionDraft("AAA", "BBB").bar(30, 110.0).bar(31, 109.0).bars()
     bench.broker.faults["replace AAA stop 107.8000"] = Rejected("not now")
     bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 30)))
-    assert bench.desk.position_manager.orders_after_minute(bars, 31) == [CancelOrder(client_order_id="AAA stop")]
+    (again,) = bench.desk.position_manager.orders_after_minute(bars, 31)
+    assert isinstance(again, ReplaceOrder)
 
 
 @pytest.mark.parametrize("fault", [Rejected("too late"), OutcomeUnknown("time-out"), Unavailable("no way")])

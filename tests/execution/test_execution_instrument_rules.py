@@ -18,7 +18,7 @@ from tbot_core.execution import instrument_rules
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.circuit_breaker import CircuitBreaker
 from tbot_core.execution.engine import ExecutionEngine
-from tbot_core.execution.instrument_rules import ANSWER_WITHIN_S, InstrumentRules
+from tbot_core.execution.instrument_requests import ANSWER_WITHIN_S, InstrumentRules
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.monitored_broker import MonitoredBroker
 from tbot_core.execution.throttling import RateLimitedBroker
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event, Journal
     from tbot_core.model.types import Order, SignalId
 
-SEEDS = (0, 3, 6, 12, 29)
+SEEDS = (0, 1, 6, 12, 29)
 OFF = "42210004 price is not on the tick grid"
 
 
@@ -57,7 +57,7 @@ class Teller:
     """A broker that takes orders and says nothing of them; it tells rules, or in their place a fault."""
 
     def __init__(self) -> None:
-        self.capabilities = BrokerCapabilities()
+        self.capabilities = BrokerCapabilities(instruments=True)
         self.found: Instrument | Unavailable = Unavailable("no way")
         self.asked = 0
         self.sent: list[Order] = []
@@ -74,17 +74,13 @@ class Teller:
         """Nothing is streamed."""
         return ()
 
-    def meaning(self, words: str) -> RejectionMeaning | None:
-        """What it means by refusing."""
-        return RejectionMeaning.OFF_GRID if words == OFF else None
-
-    async def instrument(self, symbol: str) -> Instrument:
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
         """The rules of an instrument."""
-        assert symbol == "AAA"
+        assert symbols == ("AAA",)
         self.asked += 1
         if isinstance(self.found, Unavailable):
             raise self.found
-        return self.found
+        return (self.found,)
 
 
 class Bench:
@@ -124,7 +120,16 @@ class Bench:
         order = self.execution.orders[cid].order
         told = fill(order, price, execution=cid) if price else None
         self.execution.apply_events(
-            [BrokerEvent(kind=kind, event_id=f"{kind} {cid}", client_order_id=cid, fill=told, words=words)]
+            [
+                BrokerEvent(
+                    kind=kind,
+                    event_id=f"{kind} {cid}",
+                    client_order_id=cid,
+                    fill=told,
+                    words=words,
+                    meaning=RejectionMeaning.OFF_GRID if words == OFF else None,
+                )
+            ]
         )
 
     def close(self, price: float, minute: int = 40) -> None:
@@ -274,7 +279,9 @@ def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None
         ({"tradable": False}, "INSTRUMENT_FROZEN"),
         ({"shortable": False}, "NOT_SHORTABLE"),
         ({"shortable": None}, "NOT_SHORTABLE"),
-        ({"shortable": True}, "ALLOWED"),
+        ({"shortable": True}, "NOT_SHORTABLE"),
+        ({"shortable": True, "easy_to_borrow": False}, "NOT_SHORTABLE"),
+        ({"shortable": True, "easy_to_borrow": True}, "ALLOWED"),
     ],
 )
 def test_f42_what_the_rules_forbid_is_denied(bench: Bench, told: dict[str, Any], reason: str) -> None:
@@ -352,16 +359,14 @@ def test_f42_the_way_to_a_broker_passes_the_question_on() -> None:
     teller, clock = Teller(), ManualClock(session().open)
     for broker in (RateLimitedBroker(teller, clock), MonitoredBroker(teller, CircuitBreaker(), clock)):  # type: ignore[arg-type]  # it does little
         teller.found = Instrument(symbol="AAA", tick=Decimal("0.05"))
-        assert asyncio.run(broker.instrument("AAA")) == teller.found
+        assert asyncio.run(broker.instruments(("AAA",))) == (teller.found,)
     teller.found = Instrument(symbol="AAA", tick=Decimal("NaN"))
     with pytest.raises(Unavailable, match="is not a number"):
-        asyncio.run(RateLimitedBroker(teller, clock).instrument("AAA"))  # type: ignore[arg-type]  # it does little
-    assert MonitoredBroker(teller, CircuitBreaker(), clock).meaning(OFF) is RejectionMeaning.OFF_GRID  # type: ignore[arg-type]  # it does little
+        asyncio.run(RateLimitedBroker(teller, clock).instruments(("AAA",)))  # type: ignore[arg-type]  # it does little
     mute: Any = object()
-    assert MonitoredBroker(mute, CircuitBreaker(), clock).meaning(OFF) is None
     for broker in (RateLimitedBroker(mute, clock), MonitoredBroker(mute, CircuitBreaker(), clock)):
-        with pytest.raises(Unavailable, match="does not report instrument rules"):
-            asyncio.run(broker.instrument("AAA"))
+        with pytest.raises(Unavailable, match="does not offer instruments"):
+            asyncio.run(broker.instruments(("AAA",)))
 
 
 def test_levels_move_to_another_grid() -> None:

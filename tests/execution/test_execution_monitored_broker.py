@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tbot_core.contracts import RejectionMeaning
+from tbot_core.contracts import BrokerCapabilities, MaintenanceWindow
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable, Withdrawn
 from tbot_core.execution.circuit_breaker import CircuitBreaker, CircuitState
 from tbot_core.execution.monitored_broker import MonitoredBroker
+from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.model.clock import ManualClock
 from tbot_core.testing.trades import order, session
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Line:
     """A broker that fails as it is told; `find` is there like all else."""
 
-    capabilities = "the capabilities"
+    capabilities = BrokerCapabilities(query_by_cid=True, replace="same_id")
 
     def __init__(self, fault: Exception | None) -> None:
         self.fault = fault
@@ -42,7 +43,7 @@ class Line:
 
 
 class Blind:
-    """A broker that does not support order lookup for one order."""
+    """A broker that does not offer find for one order."""
 
 
 def heard(line: object, circuit: CircuitBreaker) -> MonitoredBroker:
@@ -103,15 +104,17 @@ def test_what_it_does_not_hear_it_hands_on() -> None:
     line, circuit = Line(None), CircuitBreaker()
     broker = heard(line, circuit)
     asyncio.run(broker.close())
-    assert (cast("object", broker.capabilities), line.closed) == ("the capabilities", True)
-    with pytest.raises(Unavailable, match="does not support order lookup"):
+    assert (broker.capabilities, line.closed) == (line.capabilities, True)
+    with pytest.raises(Unavailable, match="does not offer find"):
         asyncio.run(heard(Blind(), circuit).find("cid"))
     assert circuit.closed
 
 
 class Knowing:
-    """A broker that says prices, and what its refusals mean."""
+    """A broker that says prices, maintenance, hours and its time."""
 
+    capabilities = BrokerCapabilities(prices=True, maintenance=True, hours=True, server_time=True)
+    ahead_s = (0.5,)
     fault: Exception | None = None
 
     async def prices(self, symbols: Sequence[str]) -> dict[str, float]:
@@ -120,24 +123,28 @@ class Knowing:
             raise self.fault
         return dict.fromkeys(symbols, 10.0)
 
-    def meaning(self, words: str) -> RejectionMeaning | None:
-        """That of the word for a symbol that is not traded."""
-        return RejectionMeaning.NOT_TRADABLE if words == "gone" else None
+    async def maintenance(self) -> tuple[MaintenanceWindow, ...]:
+        """None is announced."""
+        return ()
+
+    async def hours(self, _day: object) -> None:
+        """The exchange is closed."""
 
 
 def test_what_a_broker_can_say_besides_is_heard_through() -> None:
-    """Prices and the meaning of refusals are asked as before; that prices are not said is no break of the way."""
+    """Prices, hours and notices are passed on; that prices are not answered opens no circuit."""
     broker, circuit = Knowing(), CircuitBreaker()
     line = heard(broker, circuit)
-    assert (line.has_prices, asyncio.run(line.prices(["A"])), line.meaning("gone")) == (
-        True, {"A": 10.0}, RejectionMeaning.NOT_TRADABLE
-    )  # fmt: skip
+    assert asyncio.run(line.prices(["A"])) == {"A": 10.0}
+    for wrapper in (line, RateLimitedBroker(line, ManualClock(session().open))):
+        assert asyncio.run(wrapper.maintenance()) == ()
+        assert asyncio.run(wrapper.hours(session().date)) is None
+        assert wrapper.ahead_s == (0.5,)
     broker.fault = Unavailable("no prices")
     for _ in range(5):
         with pytest.raises(Unavailable):
             asyncio.run(line.prices(["A"]))
     assert circuit.state is CircuitState.CLOSED
     dumb = heard(Blind(), circuit)
-    assert (dumb.has_prices, dumb.meaning("gone")) == (False, None)
-    with pytest.raises(Unavailable, match="does not report"):
+    with pytest.raises(Unavailable, match="does not offer prices"):
         asyncio.run(dumb.prices(["A"]))

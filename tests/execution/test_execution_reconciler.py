@@ -71,7 +71,6 @@ class Told:
         self.shown: list[AccountSnapshot | None] = [AccountSnapshot(account=ACCOUNT)]
         self.found: dict[str, OrderStatusReport] = {}
         self.deaf = False
-        self.meanings: dict[str, RejectionMeaning] = {}
         self.meanwhile: Callable[[], None] = lambda: None
         self.readings = self.questions = 0
         self.cancels: list[str] = []
@@ -88,10 +87,6 @@ class Told:
     def says(self, account: Account) -> None:
         """Let all that it shows be of this account."""
         self.shown = [None if one is None else attrs.evolve(one, account=account) for one in self.shown]
-
-    def meaning(self, words: str) -> RejectionMeaning | None:
-        """What it means by refusing."""
-        return self.meanings.get(words)
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Take an order and never answer."""
@@ -694,12 +689,19 @@ def test_causes_are_written_down_and_recalled(bench: Bench) -> None:
     assert recall_states(bench.journal.events()).causes == (StateCause.DISK_LOW,)
 
 
-def hears(bench: Bench, kind: str, cid: str = "AAA entry", told: Fill | None = None, words: str = "") -> None:
+def hears(
+    bench: Bench,
+    kind: str,
+    cid: str = "AAA entry",
+    told: Fill | None = None,
+    words: str = "",
+    meaning: RejectionMeaning | None = None,
+) -> None:
     """The broker's stream says something."""
-    event_id = f"{kind} {bench.journal.head[0]}"
-    bench.execution.apply_events(
-        [BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=told, words=words)]
+    event = BrokerEvent(
+        kind=kind, event_id=f"{kind} {bench.journal.head[0]}", client_order_id=cid, fill=told, words=words
     )
+    bench.execution.apply_events([attrs.evolve(event, meaning=meaning)])
 
 
 def proposed(bench: Bench) -> Order:
@@ -929,11 +931,11 @@ def test_f44_an_instrument_that_the_broker_does_not_trade_any_more_is_frozen_to_
     """No reading frees it; what is held of it stays as it is, and nothing is sent for it."""
     bench.hold()
     hears(bench, "rejected", "AAA stop", words="42210002 asset AAA is not tradable")
-    assert frozen(bench) == []  # a broker that does not say what its words mean
-    bench.broker.meanings = {"42210002 asset AAA is not tradable": RejectionMeaning.NOT_TRADABLE}
+    assert frozen(bench) == []  # a rejection without a meaning
     stop = next(one.order for one in bench.desk.position_manager.orders_due_now() if isinstance(one, SubmitOrder))
     asyncio.run(bench.execution.execute(MinuteCommands(actions=[SubmitOrder(order=stop)])))
-    hears(bench, "rejected", stop.client_order_id, words="42210002 asset AAA is not tradable")
+    words, meaning = "42210002 asset AAA is not tradable", RejectionMeaning.NOT_TRADABLE
+    hears(bench, "rejected", stop.client_order_id, words=words, meaning=meaning)
     bench.later(40.0)
     assert frozen(bench) == [True]
     assert refused(bench) == "INSTRUMENT_FROZEN"
@@ -948,6 +950,19 @@ def test_what_was_frozen_before_a_restart_is_frozen_after_it() -> None:
     frozen_instruments.recall_frozen(standing, {**said, "symbol": "BBB", "lasting": False})
     frozen_instruments.recall_frozen(standing, {**said, "symbol": "BBB", "there": False, "lasting": False})
     assert (standing.frozen, standing.frozen_for_session) == ({"AAA": "gone"}, {"AAA"})
+
+
+def test_a_rejection_for_want_of_money_is_followed_by_a_reading(bench: Bench) -> None:
+    """The next round reads the account, however short a time ago it was read; then the schedule holds again."""
+    bench.enter()
+    bench.later(31.0)
+    before = bench.broker.readings
+    hears(bench, "rejected", meaning=RejectionMeaning.INSUFFICIENT_BUYING_POWER)
+    bench.later(0.5)
+    read = bench.broker.readings
+    assert read > before
+    bench.later(0.5)
+    assert bench.broker.readings == read
 
 
 def over(bench: Bench, kind: str = "cancelled") -> OrderStatusReport:

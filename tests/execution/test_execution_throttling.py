@@ -60,7 +60,7 @@ class Venue:
     """A broker that writes down when it is asked what, and fails where it is told to."""
 
     def __init__(self, limit: int = LIMIT) -> None:
-        self.capabilities = BrokerCapabilities(requests_per_minute=limit, query_by_cid=True)
+        self.capabilities = BrokerCapabilities(requests_per_minute=limit, query_by_cid=True, replace="same_id")
         self.clock = ManualClock(START)
         self.asked: list[str] = []
         self.fault: BrokerError | None = None
@@ -70,8 +70,6 @@ class Venue:
 
     def __getattr__(self, name: str) -> Any:
         """Every request is written down."""
-        if name == "find":
-            raise AttributeError(name)
 
         async def ask(*_: object) -> Account | AccountSnapshot | list[BrokerEvent] | None:
             self.asked.append(name)
@@ -191,7 +189,8 @@ def test_f13_a_key_that_is_refused_is_remembered_until_something_is_answered() -
 def test_a_broker_that_cannot_find_says_so() -> None:
     """It is not asked, and nothing is spent."""
     venue = Venue()
-    with pytest.raises(Unavailable, match="does not support order lookup"):
+    venue.capabilities = BrokerCapabilities()
+    with pytest.raises(Unavailable, match="does not offer find"):
         asyncio.run(RateLimitedBroker(venue, venue.clock).find("buy"))
     assert venue.asked == []
 

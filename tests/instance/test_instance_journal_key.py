@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import os
+import sqlite3
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tbot_core.contracts.settings import DeploymentSettings
-from tbot_core.errors import VaultError
+from tbot_core.errors import AccessError, JournalError, VaultError
 from tbot_core.instance import Instance
-from tbot_core.instance.journal_key import chain_key, open_instance_journal
-from tbot_core.instance.secrets import open_instance_vault
+from tbot_core.instance.journal_key import accept_journal, chain_key, open_instance_journal
+from tbot_core.instance.journal_switch import note_switch
+from tbot_core.instance.secrets import forget_passphrases, open_instance_vault
 from tbot_core.journal.chain import is_keyed
 from tbot_core.journal.store import NewEvent, open_journal, read_journal
+from tbot_core.system import filesystem
 from tbot_core.vault.audit_log import log_entries, log_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 EVENT = NewEvent(kind="risk", payload={}, time=dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC))
+
+
+@pytest.fixture(autouse=True)
+def _anew() -> Iterator[None]:
+    # No provider of keys outlives its test.
+    forget_passphrases()
+    yield
+    forget_passphrases()
 
 
 def since(instance: Instance) -> list[str]:
@@ -40,7 +54,7 @@ def test_an_instance_without_secrets_has_a_chain_without_a_key(tmp_path: Path) -
 
 
 def test_the_audit_log_says_once_from_which_event_the_chain_is_keyed(tmp_path: Path) -> None:
-    """An older journal goes on; a start before the first keyed event says nothing new."""
+    """When the key is made: an older journal goes on, and no start says anything new."""
     instance = Instance(tmp_path)
     instance.data.mkdir()
     with closing(open_journal(instance.journal)) as journal:
@@ -60,19 +74,138 @@ def test_the_audit_log_says_once_from_which_event_the_chain_is_keyed(tmp_path: P
         assert journal.verify(key)[0] == 4
 
 
-def test_a_journal_that_was_begun_anew_is_keyed_from_its_first_event(tmp_path: Path) -> None:
-    """What the audit log said of the former one no longer counts."""
-    instance = Instance(tmp_path)
+def keyed(home: Path) -> Instance:
+    """An instance with a key, and a journal of two events of before the key and one of after."""
+    instance = Instance(home)
     instance.data.mkdir()
     with closing(open_journal(instance.journal)) as journal:
-        journal.append([EVENT])
+        journal.append([EVENT, EVENT])
     open_instance_vault(instance, DeploymentSettings())
     with closing(open_instance_journal(instance)) as journal:
         journal.append([EVENT])
+    return instance
+
+
+def refused(instance: Instance) -> set[str]:
+    """The codes under which readers and a start refuse the journal."""
+    codes = set()
+    for use in (chain_key, open_instance_journal):
+        with pytest.raises(VaultError) as fault:
+            use(instance)
+        assert "tbot audit accept" in fault.value.remedy
+        codes.add(fault.value.code)
+    return codes
+
+
+def test_the_first_line_counts(tmp_path: Path) -> None:
+    """A later one, even with the key, moves nothing."""
+    instance = keyed(tmp_path)
+    note_switch(open_instance_vault(instance, DeploymentSettings()), 1000)
+    key = chain_key(instance)
+    assert key is not None
+    assert key.since == 3
+
+
+def test_a_line_without_the_key_is_a_forgery(tmp_path: Path) -> None:
+    """It would let a chain without a key pass up to any event."""
+    instance = keyed(tmp_path)
+    path = log_path(instance)
+    path.write_bytes(path.read_bytes().replace(b'"keyed from 3"', b'"keyed from 9"'))
+    assert refused(instance) == {"TB-SEC-115"}
+
+
+def test_a_log_without_the_line_is_refused(tmp_path: Path) -> None:
+    """It was cut off, or begun anew, and the journal may be another one."""
+    instance = keyed(tmp_path)
+    path = log_path(instance)
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    assert refused(instance) == {"TB-SEC-114"}
+
+
+def test_a_key_without_a_log_is_refused(tmp_path: Path) -> None:
+    """A missing log is not a missing key."""
+    instance = keyed(tmp_path)
+    log_path(instance).unlink()
+    assert refused(instance) == {"TB-SEC-113"}
+
+
+def test_a_journal_is_accepted_as_it_is(tmp_path: Path) -> None:
+    """From its first keyed event on, else from its next one, else from its first; a second time changes nothing."""
+    instance = keyed(tmp_path)
+    for _ in range(2):
+        log_path(instance).unlink(missing_ok=True)
+        assert [accept_journal(instance), accept_journal(instance)] == [3, 3]
+        assert since(instance) == ["keyed from 3"]
     for path in instance.data.glob("tbot.sqlite*"):
         path.unlink()
+    log_path(instance).unlink()
+    assert accept_journal(instance) == 1
+    log_path(instance).unlink()
+    with closing(open_journal(instance.journal)) as journal:
+        journal.append([EVENT])
+    assert accept_journal(instance) == 2
     open_instance_journal(instance).close()
-    assert since(instance) == ["keyed from 2", "keyed from 1"]
+
+
+def test_a_broken_chain_is_not_accepted(tmp_path: Path) -> None:
+    """Nor is anything while a bot uses the instance."""
+    instance = keyed(tmp_path)
+    log_path(instance).unlink()
+    with filesystem.hold_lock(instance.lock), pytest.raises(AccessError):
+        accept_journal(instance)
+    with closing(sqlite3.connect(instance.journal)) as connection:
+        connection.execute("UPDATE events SET kind = 'x' WHERE seq = 3")
+        connection.commit()
+    with pytest.raises(JournalError, match="breaks the hash chain"):
+        accept_journal(instance)
+
+
+def test_a_journal_of_before_its_key_names_the_command(tmp_path: Path) -> None:
+    """A bot that ran when the key was made had the journal open without it; a damaged journal has no known end."""
+    instance = Instance(tmp_path)
+    with closing(open_instance_journal(instance)) as journal, filesystem.hold_lock(instance.lock):
+        open_instance_vault(instance, DeploymentSettings())
+        journal.append([EVENT])
+    assert since(instance) == []
+    assert refused(instance) == {"TB-SEC-114"}
+    assert accept_journal(instance) == 2
+
+    damaged = Instance(tmp_path / "damaged")
+    damaged.data.mkdir(parents=True)
+    damaged.journal.write_bytes(b"no database" * 100)
+    open_instance_vault(damaged, DeploymentSettings())
+    assert since(damaged) == []
+
+
+def test_a_new_journal_under_a_key_says_so(tmp_path: Path) -> None:
+    """As after a restored backup, which holds keys and no journal."""
+    instance = Instance(tmp_path)
+    opened = open_instance_vault(instance, DeploymentSettings(), ready=False)
+    opened.store.place("audit").key.parent.mkdir(parents=True, mode=0o700)
+    opened.make_key("audit")
+    open_instance_journal(instance).close()
+    assert since(instance) == ["keyed from 1"]
+
+
+def test_a_journal_that_was_begun_anew_is_keyed_from_its_first_event(tmp_path: Path) -> None:
+    """The line of the former one stays, so that the former one can be restored."""
+    instance = keyed(tmp_path)
+    for path in instance.data.glob("tbot.sqlite*"):
+        path.rename(tmp_path / path.name)
+    with closing(open_instance_journal(instance)) as journal:
+        journal.append([EVENT])
+        assert is_keyed(journal.head[1])
+    for path in tmp_path.glob("tbot.sqlite*"):
+        path.rename(instance.data / path.name)
+    open_instance_journal(instance).close()
+    assert since(instance) == ["keyed from 3"]
+
+
+def test_a_derived_key_is_not_asked_for_before_its_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that derives its keys always has one; without a log and a journal nothing needs it."""
+    monkeypatch.setenv("TBOT_KEY_PROVIDER", "passphrase")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    open_instance_journal(Instance(tmp_path)).close()
 
 
 def test_a_key_that_is_gone_is_no_key(tmp_path: Path) -> None:
@@ -87,6 +220,22 @@ def test_a_switch_that_cannot_be_logged_is_refused(tmp_path: Path) -> None:
     """The journal is closed again, without an event."""
     instance = Instance(tmp_path)
     open_instance_vault(instance, DeploymentSettings())
-    os.link(log_path(instance), tmp_path / "another name")
+    path = log_path(instance)
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    os.link(path, tmp_path / "another name")
     with pytest.raises(VaultError):
         open_instance_journal(instance)
+
+
+def test_a_start_verifies_the_whole_chain(tmp_path: Path) -> None:
+    """A change of any event is found before anything is traded on it, with a key or without."""
+    plain = Instance(tmp_path / "plain")
+    with closing(open_instance_journal(plain)) as journal:
+        journal.append([EVENT] * 3)
+    for instance in (plain, keyed(tmp_path)):
+        open_instance_journal(instance).close()
+        with closing(sqlite3.connect(instance.journal)) as connection:
+            connection.execute("UPDATE events SET kind = 'x' WHERE seq = 1")
+            connection.commit()
+        with pytest.raises(JournalError, match="event 1 breaks the hash chain"):
+            open_instance_journal(instance)

@@ -13,6 +13,7 @@ import pytest
 
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, read_settings_files, secrets
+from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.instance.preflight import BACKUP_DAYS, preflight_findings
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
 from tbot_core.instance.secret_paths import SecretPaths
@@ -233,9 +234,12 @@ def written(path: Path, *, damaged: bool = False) -> None:
 
 def test_the_journal_has_to_be_whole(home: Path) -> None:
     """A damaged one fails with exit code 1, since nothing is traded on it."""
-    written(Instance(home).journal)
+    with closing(open_instance_journal(Instance(home))) as journal:
+        journal.append([NewEvent(kind=records.RISK, payload={}, time=TIME)])
     assert found(subject(home), "journal") == [("ok", "The journal is intact: 1 events.")]
-    written(Instance(home).journal, damaged=True)
+    for path in Instance(home).data.glob("tbot.sqlite-*"):
+        path.unlink()
+    Instance(home).journal.write_bytes(b"no database" * 100)
     (broken,) = [one for one in preflight_findings(subject(home)) if one.subject == "journal"]
     assert (broken.level, broken.exit_code) == ("fail", 1)
 

@@ -61,5 +61,12 @@ def test_a_session_forgets_what_its_own_reading_did_not_find() -> None:
 def test_status_lists_it(price: str | None, broker: str, line: str) -> None:
     """With the price that it counts at."""
     one = {"symbol": "A", "quantity": "-5", "price": price, "broker": broker}
-    shown: dict[str, Any] = {"foreign": [one], "candidates": {}, "accounts": [], "marks_at": None, "restart": None}
+    shown: dict[str, Any] = {
+        "foreign": [one],
+        "candidates": {},
+        "accounts": [],
+        "marks_at": None,
+        "restart": None,
+        "hosts": [],
+    }
     assert [*figure_lines(shown)] == [line]

@@ -379,13 +379,13 @@ def test_a_journal_without_its_table_is_damage(journal: Journal) -> None:
 def test_a_journal_that_commits_on_a_kind_holds_all_or_nothing_before_it(journal: Journal) -> None:
     """What was appended since the last such event is read, and is gone where the process ends before the next."""
     journal.commit_on = frozenset({"session_closed"})
-    journal.append([entry("intended", "b")])
-    journal.append([entry("risk", what="defense"), entry("session_closed")])
     journal.append([entry("intended", "c")])
-    assert [journal.head[0], journal.last_event("intended").cid] == [9, "c"]  # type: ignore[union-attr]  # it is there
+    journal.append([entry("risk", what="defense"), entry("session_closed")])
+    journal.append([entry("intended", "d")])
+    assert [journal.head[0], journal.last_event("intended").cid] == [9, "d"]  # type: ignore[union-attr]  # it is there
     journal.close()
     with closing(open_journal(journal.path)) as again:
-        assert [again.head[0], again.last_event("intended").cid] == [8, "b"]  # type: ignore[union-attr]  # it is there
+        assert [again.head[0], again.last_event("intended").cid] == [8, "c"]  # type: ignore[union-attr]  # it is there
         assert again.verify() == again.head
 
 

@@ -172,6 +172,25 @@ def test_f40_where_halts_are_not_told_silence_is_taken_for_one() -> None:
     assert feed.assess(181.0).halted == frozenset()
 
 
+def test_f40_silence_since_the_subscription_is_a_halt_where_a_feed_tells_later_ones_only() -> None:
+    """Until the symbol's first bar of the connection; after that its silence is none, but a reconnect forgets it."""
+    feed = health("A", "B", quality=attrs.evolve(TELLS, initial_halts=False))
+    feed.on_quote(quote("B"), 1.0)
+    for second in range(0, 245, 5):
+        feed.on_message(float(second), is_first=not second)
+    assert [feed.denial_reason(one, 2, 182.0) for one in "AB"] == [Reason.SYMBOL_HALTED] * 2
+    feed.on_bar(attrs.evolve(bar("B"), start=START + dt.timedelta(minutes=2)), 182.0, 2)
+    feed.on_bar(attrs.evolve(bar("A"), start=START + dt.timedelta(minutes=3)), 240.0, 3)
+    assert [feed.denial_reason("A", minute, 240.0) for minute in (3, 4, 5)] == [
+        Reason.SYMBOL_HALTED,
+        Reason.SYMBOL_HALTED,
+        None,
+    ]
+    assert feed.denial_reason("A", 7, 421.0) is Reason.DATA_STALE
+    feed.on_message(421.0, is_first=True)
+    assert feed.denial_reason("A", 7, 421.0) is Reason.SYMBOL_HALTED
+
+
 def spoken(first: dt.datetime, minutes: range) -> FeedHealth:
     """A feed that tells no halts; A is silent from minute 4 on, B is not."""
     feed = health("A", "B", quality=SILENT)

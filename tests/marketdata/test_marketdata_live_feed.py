@@ -6,13 +6,25 @@ import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 import pytest
 
-from tbot_core.contracts import Bar, FeedCoverage, FeedMessage, FeedQuality, HaltStatus, Heartbeat, LiveSession, Quote
+from tbot_core.contracts import (
+    Bar,
+    DailyBar,
+    FeedCoverage,
+    FeedMessage,
+    FeedQuality,
+    HaltStatus,
+    Heartbeat,
+    LiveSession,
+    Quote,
+)
 from tbot_core.errors import Unavailable
 from tbot_core.marketdata.live_feed import FeedGap, LiveFeedAggregator
 from tbot_core.marketdata.received_bars import RecordedMinute
+from tbot_core.model.reasons import Reason
 from tbot_core.model.steady_clock import SteadyClock
 from tbot_core.rehearsal.feed import facts_of_the_day
 from tbot_core.rehearsal.prices import SimulatedMarket
@@ -42,7 +54,6 @@ class Told:
 
     session = SESSION
     symbols = ("A", "B")
-    day = facts_of_the_day(SimulatedMarket.flat(200_000, symbols, 6), RandomStream(0))
 
     def __init__(self, clock: LoopClock, script: Sequence[tuple[float, FeedMessage | Unavailable]]) -> None:
         self.quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True)
@@ -65,6 +76,10 @@ class Told:
             yield news
         await asyncio.sleep(10_000.0)
 
+    async def daily(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[DailyBar]:
+        """Nobody asks a running session for them."""
+        raise AssertionError(symbols, first, last)
+
     async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
         """What it has of the past; None is not to be had."""
         assert tuple(symbols) == self.symbols
@@ -76,7 +91,8 @@ class Told:
 
 def whole(source: LiveSession) -> Universe:
     """All that a source has."""
-    return Universe(symbols=source.symbols, day=source.day)
+    day = facts_of_the_day(SimulatedMarket.flat(200_000, source.symbols, 6), RandomStream(0))
+    return Universe(symbols=source.symbols, day=day)
 
 
 class Heard:
@@ -311,6 +327,15 @@ def test_f41_what_was_silent_before_a_market_wide_halt_is_a_gap() -> None:
     assert [(gap.first, gap.last) for gap in heard.gaps] == [(0, 2)]
 
 
+def test_f40_each_connection_leaves_open_what_was_halted_before_it() -> None:
+    """Where the feed cannot list it: the silence of a symbol after a reconnect counts as a halt again."""
+    heard = Heard(beats((60.5, bar("A", 0)), (60.6, bar("B", 0)), (61.0, GONE), (120.6, bar("B", 1))))
+    heard.source.quality = attrs.evolve(heard.source.quality, initial_halts=False)
+    health = heard.listen().gathering.health
+    assert health.denial_reason("A", 4, 300.0 + LEAD_S) is Reason.SYMBOL_HALTED
+    assert health.denial_reason("B", 4, 302.0 + LEAD_S) is Reason.DATA_STALE
+
+
 def test_a_fault_of_the_feeds_own_is_not_taken_for_a_lost_connection() -> None:
     """It ends the session aloud."""
     heard = Heard([(1.0, Heartbeat())])
@@ -368,7 +393,7 @@ def test_what_was_not_decided_between_two_minutes_before_is_decided_from_history
     again.listen()
     closes = [one.close.tolist() for _, one in again.minutes[:3]]
     np.testing.assert_array_equal(closes, [[10.0, 10.0], [99.0, 99.0], [10.0, 10.0]])
-    assert again.gathering.day is again.source.day
+    assert again.gathering.day is again.gathering.universe.day
 
 
 def test_a_bar_that_is_said_again_changes_nothing() -> None:

@@ -23,6 +23,7 @@ from tbot_core.model.window import Window
 from tbot_core.plugins import answer_checks
 from tbot_core.plugins.call_guard import FAILURES, LIMITS_S, WITHIN, CallGuard, FailedCall, GuardSession
 from tbot_core.plugins.discovery import EntryPointInfo
+from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.guarded import guard_plugin
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 from tbot_core.plugins.risk_checks import risk_checks
@@ -197,6 +198,17 @@ def test_f91_whatever_a_plugin_raises_is_its_failure(fault: BaseException) -> No
 
     assert len(session.strategy(scan=scan).scan(BARS, DAY)) == 0
     assert len(session.told) == 1
+
+
+def test_an_observer_that_is_switched_off_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    """In the log, and to whoever wants to know."""
+    failure = PluginFailure.of(STRATEGY, "observe", KeyError("x"))
+    guard, told = CallGuard(strict=False), list[PluginFailure]()
+    guard.report_observer(failure)
+    guard.on_observer_off = told.append
+    guard.report_observer(failure)
+    assert told == [failure]
+    assert caplog.text.count("observer.off") == 2
 
 
 def test_f91_an_interrupt_passes() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tbot_core.cli import invoke
 from tbot_core.cli.actions.plugins import list_lines, plugin_listings
+from tbot_core.cli.commands.check import check_instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,6 +162,20 @@ def test_info_tries_a_plugin_that_no_record_speaks_of(
     assert (
         "STRAT_SAMPLE_DEPTH=0.1\n      How deep, as a fraction. Allowed: a fraction (0.02 is 2 %) from 0 to 1." in text
     )
+
+
+def test_info_and_check_show_the_capabilities_of_a_broker(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each of them in `info`, those that are there in one row of `check`; a run's record keeps what a trial found."""
+    assert invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert invoke(["plugins", "info", "broker/paper", "--json", "--home", str(tmp_path)]) == 0
+    matrix = json.loads(capsys.readouterr().out)["capabilities"]
+    assert (matrix["feed"], matrix["prices"], matrix["quantity_step"]) == ("yes", "no", "0.000001")
+    assert invoke(["plugins", "info", "broker/paper", "--home", str(tmp_path)]) == 0
+    assert "  capabilities\n" in (text := capsys.readouterr().out)
+    assert "      feed                 yes\n" in text
+    (row,) = [row for row in check_instance(tmp_path) if row.subject == "broker"]
+    assert (row.level, "feed=yes" in row.message, "prices" in row.message) == ("ok", True, False)
 
 
 def test_info_of_a_faulty_plugin_says_what_is_wrong(

@@ -48,7 +48,6 @@ from tbot_core.contracts.hooks import hookimpl
 WORLD = None
 CALLED = []
 ASKED = []
-BLIND = []
 
 
 @attrs.frozen(kw_only=True)
@@ -57,14 +56,15 @@ class Config:
 
 
 def quality(config):
-    return FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True, history_delay_s=1.0)
+    return FeedQuality(coverage=FeedCoverage.CONSOLIDATED, quotes=True, halts=True, history_delay_s=1.0,
+        minute_history=False,)
 
 
 class Acme:
     """A feed, and an account at which every call is an alarm."""
 
     label = FeedLabel(name="acme", simulated=False, quotes=True)
-    capabilities = BrokerCapabilities()
+    capabilities = BrokerCapabilities(feed=True, daily_vix=True, replace="same_id")
 
     def __getattr__(self, name):
         if name not in {"connect", "account", "submit", "cancel", "replace", "poll", "snapshot"}:
@@ -87,17 +87,13 @@ class Acme:
         return self
 
     async def sessions(self):
-        live = WORLD.live_feed()
-        if BLIND:
-            live.day = attrs.evolve(live.day, vix=live.day.vix * float("nan"))
-        yield live
+        yield WORLD.live_feed()
 
 
 @hookimpl
 def tbot_broker():
     return Plugin(
         name="acme", summary="A broker", config=Config, create=lambda config, context: Acme(), quality=quality,
-        capabilities=frozenset({"feed"}),
     )
 '''
 
@@ -200,7 +196,7 @@ def test_bars_are_all_that_a_dry_run_has_of_a_broker(house: House) -> None:
     acme = assemble(house.home, "dry-run", house.world.clock).broker("acme")
     bars = BarsOnlyBroker(acme, "acme")
     assert bars.feed(FeedRequest(kind="live")).label is house.module.Acme.label
-    assert {name for name in dir(bars) if not name.startswith("_")} == {"close", "feed", "vix_close"}
+    assert {name for name in dir(bars) if not name.startswith("_")} == {"capabilities", "close", "feed", "vix_close"}
     assert asyncio.run(bars.vix_close(house.world.session.date)) == 21.5
     without = BarsOnlyBroker(assemble(house.home, "dry-run", house.world.clock).broker(), "paper")
     assert not isinstance(without, SupportsDailyVix)
@@ -321,8 +317,7 @@ def test_nobody_is_alerted_of_a_dry_run(house: House) -> None:
 
 @pytest.mark.slow
 def test_the_vix_of_the_day_before_is_asked_of_the_source(house: House) -> None:
-    """Where the feed does not know it, the broker that serves it may: strategies see what they would see live."""
-    vars(house.module)["BLIND"].append(True)
+    """Of its broker: strategies see what they would see live."""
     outcome = house.run()
     assert len(vars(house.module)["ASKED"]) == 1
     kept = received_bars.recorded_file(received_bars.received_folder(outcome.journal), house.world.session.date)

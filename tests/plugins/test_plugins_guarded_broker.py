@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
+import attrs
 import numpy as np
 import pytest
 
@@ -16,26 +18,19 @@ from tbot_core.contracts import (
     Bar,
     BrokerCapabilities,
     BrokerEvent,
+    DailyBar,
     FeedCoverage,
     FeedLabel,
     FeedQuality,
     FeedRequest,
+    Gap,
     HaltStatus,
     Heartbeat,
     Quote,
-    SupportsDailyVix,
-    SupportsInstrumentInfo,
-    SupportsLiveVix,
-    SupportsMaintenanceNotices,
-    SupportsOrderLookup,
-    SupportsPrices,
-    SupportsRejectionMeaning,
-    SupportsServerTime,
-    SupportsTradingHours,
 )
+from tbot_core.contracts.abilities import ABILITIES
 from tbot_core.errors import BrokerError, DataError, JournalError, OutcomeUnknown, PluginError, Rejected, Unavailable
 from tbot_core.execution.send_permit import SendPermit, never_refuse
-from tbot_core.model.bars import DayFacts
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account
 from tbot_core.plugins.call_guard import AGAIN, FAILURES, CallGuard, FailedCall, GuardSession
@@ -55,17 +50,9 @@ ENTRY = EntryPointInfo(kind="broker", name="acme", dist="tbot-broker-acme", vers
 ACCOUNT = Account(account_id="a1", equity=Decimal(1000), cash=Decimal(1000))
 REQUEST = FeedRequest(kind="live")
 LABEL = FeedLabel(name="acme", simulated=False, quotes=True)
-PROTOCOLS: dict[str, type] = {
-    "find": SupportsOrderLookup,
-    "instrument": SupportsInstrumentInfo,
-    "maintenance": SupportsMaintenanceNotices,
-    "hours": SupportsTradingHours,
-    "prices": SupportsPrices,
-    "vix_close": SupportsDailyVix,
-    "vix_now": SupportsLiveVix,
-    "meaning": SupportsRejectionMeaning,
-    "ahead_s": SupportsServerTime,
-}
+ASYNCHRONOUS = [one.method for one in ABILITIES if one.method not in {"ahead_s", "feed", "events", "poll", "replace"}]
+DECLARED: dict[str, Any] = {one.capability: True for one in ABILITIES if one.capability not in {"polls", "replaces"}}
+EVERYTHING = BrokerCapabilities(replace="same_id", **DECLARED)
 WRONG: dict[str, list[object]] = {
     "connect": [None],
     "account": [{"equity": 1}],
@@ -77,12 +64,13 @@ WRONG: dict[str, list[object]] = {
         AccountSnapshot(account=ACCOUNT, orders=cast("Any", ("an order",))),
     ],
     "find": ["unknown"],
-    "instrument": [None],
+    "instruments": [None, ["AAA"]],
     "maintenance": [None, ["tonight"]],
     "hours": ["09:30"],
     "prices": [None, {"AAA": "12"}],
     "vix_close": ["17"],
     "vix_now": [17.0],
+    "market_caps": [None, {"AAA": "12"}],
 }
 
 
@@ -90,6 +78,10 @@ WRONG: dict[str, list[object]] = {
 def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     with caplog.at_level(logging.INFO):
         yield
+
+
+class Panic(BaseException):
+    """A panic of a native library."""
 
 
 class Plain:
@@ -147,20 +139,30 @@ class Plain:
 
 
 class Full(Plain):
-    """A plugin with every optional protocol."""
+    """A plugin with every optional method."""
+
+    def __init__(self, **answers: Any) -> None:
+        super().__init__(**{"capabilities": EVERYTHING, **answers})
 
     @property
     def label(self) -> Any:
         """What is known of its prices."""
         return self.answers.get("label", LABEL)
 
+    async def events(self) -> Any:
+        """The items, or the errors, that the test says."""
+        for one in self.answers["events"]:
+            if isinstance(one, BaseException):
+                raise one
+            yield one
+
     async def find(self, _cid: str) -> Any:
         """Look up an order."""
         return self.do("find")
 
-    async def instrument(self, _symbol: str) -> Any:
-        """Read the rules of an instrument."""
-        return self.do("instrument")
+    async def instruments(self, _symbols: object) -> Any:
+        """Read the facts of instruments."""
+        return self.do("instruments")
 
     async def maintenance(self) -> Any:
         """Read notices."""
@@ -178,13 +180,13 @@ class Full(Plain):
         """Read the VIX of a day."""
         return self.do("vix_close")
 
+    async def market_caps(self, _symbols: object) -> Any:
+        """Read capitalisations."""
+        return self.do("market_caps")
+
     async def vix_now(self) -> Any:
         """Read the VIX."""
         return self.do("vix_now")
-
-    def meaning(self, _words: str) -> Any:
-        """Read a rejection."""
-        return self.do("meaning")
 
     @property
     def ahead_s(self) -> Any:
@@ -207,17 +209,8 @@ class Live:
     """A live session whose messages and bars a test sets."""
 
     def __init__(self, news: list[Any] | None = None, bars: Any = ()) -> None:
-        nothing = cast("Any", None)
         self.session = session()
         self.symbols = ("AAA",)
-        self.day = DayFacts(
-            previous_close=nothing,
-            average_volume=nothing,
-            market_cap=nothing,
-            atr=nothing,
-            vix=nothing,
-            restricted=nothing,
-        )
         self.quality = FeedQuality(coverage=FeedCoverage.CONSOLIDATED)
         self._news = [Heartbeat()] if news is None else news
         self._bars = bars
@@ -228,6 +221,10 @@ class Live:
             if isinstance(one, BaseException):
                 raise one
             yield one
+
+    async def daily(self, _symbols: object, _first: object, _last: object) -> Any:
+        """The bars, as of minutes."""
+        return await self.history(_symbols, _first, _last)
 
     async def history(self, _symbols: object, _first: object, _last: object) -> Any:
         """The bars; an exception is raised."""
@@ -248,18 +245,19 @@ def call(broker: Any, name: str) -> Any:
         "replace": ("c1", order()),
         "snapshot": (NOW,),
         "find": ("c1",),
-        "instrument": ("AAA",),
+        "instruments": ("AAA",),
         "hours": (NOW.date(),),
         "prices": (["AAA"],),
         "vix_close": (NOW.date(),),
+        "market_caps": (["AAA"],),
     }
     return asyncio.run(getattr(broker, name)(*arguments.get(name, ())))
 
 
 @pytest.mark.parametrize(
-    "name", ["connect", "account", "cancel", "replace", "poll", "snapshot", "close", *list(PROTOCOLS)[:-2]]
+    "name", ["connect", "account", "cancel", "replace", "poll", "snapshot", "close", *ASYNCHRONOUS]
 )
-@pytest.mark.parametrize("fault", [KeyError("id"), SystemExit(2), asyncio.CancelledError()])
+@pytest.mark.parametrize("fault", [KeyError("id"), SystemExit(2), Panic("index"), asyncio.CancelledError()])
 def test_an_exception_is_unavailable_and_names_plugin_and_call(
     name: str, fault: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -317,6 +315,18 @@ def test_an_order_that_left_without_its_permit_is_unknown() -> None:
         asyncio.run(guarded(Careless()).submit(order(), SendPermit(order(), never_refuse)))
 
 
+def test_a_panic_of_a_native_library_is_the_plugins_failure() -> None:
+    """It derives from BaseException; an order that may have left is unknown then. An interrupt passes."""
+    with pytest.raises(OutcomeUnknown, match="submit: Panic: index"):
+        asyncio.run(guarded(Full(submit=Panic("index"))).submit(order(), SendPermit(order(), never_refuse)))
+    with pytest.raises(Unavailable, match="feed: Panic: index"):
+        guarded(Full(feed=Panic("index"))).feed(REQUEST)
+    with pytest.raises(Unavailable, match="sessions: Panic: index"):
+        asyncio.run(every(guarded(Full(sessions=[Panic("index")])).feed(REQUEST).sessions()))
+    with pytest.raises(KeyboardInterrupt):
+        guarded(Full(feed=KeyboardInterrupt())).feed(REQUEST)
+
+
 def test_a_revoked_permit_and_a_failing_journal_are_not_the_plugins_failures() -> None:
     """A kill withdraws the order in its own words; an error of the core in the last check stays that error."""
     with pytest.raises(Unavailable, match="was not sent: kill"):
@@ -352,25 +362,49 @@ def test_a_call_that_the_core_cancels_is_no_failure(caplog: pytest.LogCaptureFix
     assert "plugin.failed" not in caplog.text
 
 
-def test_a_guarded_broker_has_the_protocols_of_its_plugin() -> None:
-    """The core asks by protocol, so the guard offers what the plugin does, and no more."""
-    assert [name for name, kind in PROTOCOLS.items() if not isinstance(guarded(Full(ahead_s=[])), kind)] == []
-    assert [name for name, kind in PROTOCOLS.items() if isinstance(guarded(Plain()), kind)] == []
-    assert isinstance(guarded(Full(ahead_s=ValueError("no date"))), SupportsServerTime)
+def test_a_guarded_broker_offers_what_its_plugin_declares() -> None:
+    """The core asks the declaration, which the guard passes on: every ability of a full plugin, none of a plain one."""
+    full, plain = guarded(Full(ahead_s=[])), guarded(Plain())
+    assert [one.method for one in ABILITIES if one.of(full) is not full] == ["poll"]
+    assert [one.method for one in ABILITIES if one.of(plain) is not None] == ["poll"]
+
+
+EVENT = BrokerEvent(kind="fill", event_id="1", client_order_id="c")
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (KeyError("order"), "KeyError: 'order'"),
+        ("a message", "an object of type str instead of BrokerEvent or Gap"),
+        (attrs.evolve(EVENT, fill=cast("Any", {})), "instead of BrokerEvent or Gap"),
+        (Unavailable("connection reset"), "connection reset"),
+    ],
+)
+def test_a_stream_that_fails_is_unavailable_with_the_plugins_name(item: Any, words: str) -> None:
+    """What came before is passed on; a BrokerError of the plugin passes as it is."""
+    broker, received = guarded(Full(events=[Gap(words="connected"), EVENT, item])), list[Any]()
+
+    async def listen() -> None:
+        async for one in broker.events():
+            received.append(one)
+
+    with pytest.raises(Unavailable, match=re.escape(words)) as fault:
+        asyncio.run(listen())
+    assert received == [Gap(words="connected"), EVENT]
+    assert ("broker/acme" in fault.value.message) is not isinstance(item, Unavailable)
 
 
 def test_what_cannot_raise_is_unknown_after_a_failure() -> None:
-    """A rejection has no meaning, the clock no skew, and the capabilities are the last known ones."""
-    theirs = Full(meaning=KeyError("42"), ahead_s=["soon"])
+    """The clock has no skew, and the capabilities are the last known ones."""
+    theirs = Full(ahead_s=["soon"])
     broker = guarded(theirs)
-    assert broker.meaning("42") is None
     assert broker.ahead_s == ()
     assert broker.capabilities is theirs.answers["capabilities"]
     before = broker.capabilities
-    theirs.answers |= {"capabilities": None, "ahead_s": [0.5], "meaning": None}
+    theirs.answers |= {"capabilities": None, "ahead_s": [0.5]}
     assert broker.capabilities is before
     assert broker.ahead_s == [0.5]
-    assert broker.meaning("42") is None
 
 
 def test_a_simulated_venue_is_not_guarded() -> None:
@@ -403,24 +437,24 @@ def test_a_sound_feed_passes() -> None:
     assert feed.label is LABEL
     inner = Live()
     found = live(inner)
-    assert (found.session, found.symbols, found.day, found.quality) == (
-        inner.session, inner.symbols, inner.day, inner.quality
-    )  # fmt: skip
+    assert (found.session, found.symbols, found.quality) == (inner.session, inner.symbols, inner.quality)
     assert asyncio.run(every(found.messages(["AAA"]))) == [Heartbeat()]
     assert asyncio.run(found.history(["AAA"], NOW, NOW)) == ()
 
 
 def test_a_broken_feed_is_unavailable() -> None:
     """An exception or a wrong object, in any part of the feed, names plugin and call."""
-    wrong_facts = Live()
-    wrong_facts.day = cast("Any", None)
+    wrong_symbols = Live()
+    wrong_symbols.symbols = cast("Any", (1,))
     cases: dict[str, Callable[[], object]] = {
         "feed: KeyError": lambda: guarded(Full(feed=KeyError("bars"))).feed(REQUEST),
         "feed: TypeError": lambda: guarded(Full(feed="bars")).feed(REQUEST),
         "label: TypeError": lambda: guarded(Full(label="acme")).feed(REQUEST),
         "sessions: KeyError": lambda: live(KeyError("bars")),
         "sessions: TypeError": lambda: live("a session"),
-        "day: TypeError": lambda: live(wrong_facts),
+        "symbols: TypeError": lambda: live(wrong_symbols),
+        "daily: KeyError": lambda: asyncio.run(live(Live(bars=KeyError("bars"))).daily((), NOW.date(), NOW.date())),
+        "daily: TypeError": lambda: asyncio.run(live(Live(bars=[None])).daily((), NOW.date(), NOW.date())),
         "messages: KeyError": lambda: asyncio.run(every(live(Live([KeyError("price")])).messages(["AAA"]))),
         "messages: TypeError": lambda: asyncio.run(every(live(Live([None])).messages(["AAA"]))),
         "history: KeyError": lambda: asyncio.run(live(Live(bars=KeyError("bars"))).history((), NOW, NOW)),
@@ -451,6 +485,26 @@ def test_messages_of_a_feed_have_times_and_numbers() -> None:
             asyncio.run(every(live(Live([one])).messages(["AAA"])))
     with pytest.raises(Unavailable, match="history: TypeError"):
         asyncio.run(live(Live(bars=wrong[:1])).history((), NOW, NOW))
+
+
+def test_a_decimal_among_market_data_is_named() -> None:
+    """`.json()` gives Decimals for fractions, and prices of bars and quotes are floats: field and remedy are named."""
+    bars = [Bar(start=NOW, **BAR), Bar(start=NOW, **BAR | {"close": Decimal("1.25")})]
+    with pytest.raises(Unavailable, match=r"close of a Bar is the Decimal 1\.25; market data are floats: float\(\)"):
+        asyncio.run(live(Live(bars=bars)).history((), NOW, NOW))
+    quote = Quote(symbol="AAA", bid=cast("Any", Decimal("0.5")), ask=1.0, time=NOW)
+    with pytest.raises(Unavailable, match=r"bid of a Quote is the Decimal 0\.5"):
+        asyncio.run(every(live(Live([quote])).messages(["AAA"])))
+
+
+def test_daily_bars_have_dates_and_numbers() -> None:
+    """A moment, or a text, for a date is the plugin's failure, and so is a text for a number."""
+    row: dict[str, Any] = {"date": NOW.date(), **BAR}
+    sound = [DailyBar(**row)]
+    assert asyncio.run(live(Live(bars=sound)).daily((), NOW.date(), NOW.date())) == sound
+    for name, value in (("date", NOW), ("date", "2026-01-05"), ("close", "1.0")):
+        with pytest.raises(Unavailable, match="daily: TypeError"):
+            asyncio.run(live(Live(bars=[DailyBar(**row | {name: value})])).daily((), NOW.date(), NOW.date()))
 
 
 def test_errors_that_the_contract_of_a_feed_names_pass() -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 import pytest
 
 from tbot_core import cli
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.cli.commands.check import check_instance
-from tbot_core.contracts import FeedRequest, Urgency
+from tbot_core.contracts import Bar, FeedRequest, Urgency
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
@@ -24,13 +25,15 @@ from tbot_core.errors import DataError, SettingsError
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
 from tbot_core.marketdata import received_bars
+from tbot_core.marketdata.store.store import BarStore
+from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import exchange_time
 from tbot_core.rehearsal.bot import SimulatedCrash
 from tbot_core.rehearsal.world import World
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tbot_core.instance import Mode
     from tbot_core.journal.store import Event
@@ -61,7 +64,8 @@ class Config:
 
 def quality(config):
     return FeedQuality(
-        coverage=config.coverage, subscriptions=config.subscriptions, quotes=True, halts=True, history_delay_s=1.0
+        coverage=config.coverage, subscriptions=config.subscriptions, quotes=True, halts=True, history_delay_s=1.0,
+        minute_history=False,
     )
 
 
@@ -73,6 +77,10 @@ class Acme(SimulatedBroker):
     def __init__(self, config):
         super().__init__(WORLD.way(WORLD.names[0]), WORLD.clock)
         self.quality = TRUTH or quality(config)
+
+    @property
+    def capabilities(self):
+        return attrs.evolve(super().capabilities, prices=True, feed=True)
 
     async def prices(self, symbols):
         step = int((WORLD.clock.monotonic() - 300.0) // STEP_S)
@@ -93,7 +101,6 @@ class Acme(SimulatedBroker):
 def tbot_broker():
     return Plugin(
         name="acme", summary="A broker", config=Config, create=lambda config, context: Acme(config), quality=quality,
-        capabilities=frozenset({"feed"}),
     )
 '''
 
@@ -125,6 +132,8 @@ class House:
     def run(self, mode: Mode = "paper", **settings: str) -> RunOutcome:
         """One session; a live one is put together like a paper one, which no file approves."""
         self.settle(**settings)
+        matching = self.world.ways[0].exchange.matching
+        matching.character = attrs.evolve(matching.character, live=mode == "live")
         assembly = assemble(self.home, "paper", self.world.clock)
         plan = RunPlan(
             assembly=attrs.evolve(
@@ -241,6 +250,44 @@ def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str)
     assert told.payload["by"] == ("UNIVERSE_MAX" if limit == "UNIVERSE_MAX" else "the feed's limit of subscriptions")
     (opened,) = house.events(records.SESSION_OPENED)
     assert opened.payload["symbols"] == 1
+
+
+@pytest.mark.slow
+def test_the_facts_of_a_session_come_from_the_minutes_of_those_before_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are downloaded into the bar store once, and a replay of that day would have the same facts."""
+    vars(house.module)["TRUTH"] = attrs.evolve(house.world.live_feed().quality, minute_history=True)
+    subject, opens, asked = type(house.world.live_feed()), house.world.session.open, list[tuple[str, ...]]()
+    inner, whole = subject.history, house.world.universe()
+    closes = dict(zip(whole.symbols, whole.day.previous_close.tolist(), strict=True))
+
+    async def history(self: Any, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
+        if last > opens:
+            return await inner(self, symbols, first, last)
+        asked.append(tuple(symbols))
+        days = [one for one in ExchangeCalendar().sessions(first.date(), last.date()) if one.close <= last]
+        return [_flat(one, day.moment(at), closes[one]) for one in symbols for day in days for at in range(day.minutes)]
+
+    monkeypatch.setattr(subject, "history", history)
+    house.stops_at = 400.0
+    house.run()
+    kept, requests = house.recorded(), len(asked)
+    store = BarStore(folder=house.home / "data" / "bars", calendar=house.world.calendar)
+    replay = store.facts([house.world.session], kept.symbols).session(0)
+    for name in ("previous_close", "average_volume", "atr", "restricted"):
+        np.testing.assert_array_equal(getattr(kept.day, name), getattr(replay, name), err_msg=name)
+    assert kept.day.previous_close.tolist() == list(closes.values())
+    assert set(kept.day.average_volume.tolist()) == {39_000.0}
+    house.again(460.0)
+    assert house.run().summary.sessions == 1
+    assert requests
+    assert len(asked) == requests
+
+
+def _flat(symbol: str, start: dt.datetime, price: float) -> Bar:
+    # A minute at one price.
+    return Bar(symbol=symbol, start=start, open=price, high=price, low=price, close=price, volume=100.0)
 
 
 @pytest.mark.slow
@@ -446,6 +493,7 @@ def test_the_check_prints_what_a_feed_declares(house: House, coverage: str, leve
     house.settle(ACME_COVERAGE=coverage, ACME_SUBSCRIPTIONS="5")
     (row,) = [row for row in check_instance(house.home) if row.subject == "feed"]
     assert row.level == level
-    words = f"{coverage.replace('_', ' ')}, at most 5 symbols, history 1 s late, quotes, halts reported"
+    history = "history 1 s late and of the session only"
+    words = f"{coverage.replace('_', ' ')}, at most 5 symbols, {history}, quotes, halts reported"
     assert row.message == f"The feed of acme: {words}."
     assert ("live trading never uses delayed prices" in row.remedy) is (level == "warn")

@@ -82,6 +82,7 @@ def test_a_sound_plugin_is_loaded_and_built(plant: Callable[..., EntryPointInfo]
     [
         ("import no_such_library", "import", "ModuleNotFoundError: No module named 'no_such_library'"),
         ("raise SystemExit(3)", "import", "SystemExit: 3"),
+        ("raise BaseException('panic')", "import", "BaseException: panic"),
         (HEAD + "@hookimpl\ndef tbot_strategy(flavour): return plugin()", "register", "flavour"),
         (HEAD + "@hookimpl\ndef tbot_strateyg(): return plugin()", "register", "unknown hook 'tbot_strateyg'"),
         (HEAD, "validate", "provides nothing"),
@@ -212,6 +213,7 @@ def test_one_object_may_stand_behind_two_entries(plant: Callable[..., EntryPoint
     [
         ("lambda config, context: 1 / 0", "ZeroDivisionError"),
         ("lambda config, context: exit(7)", "SystemExit: 7"),
+        ("lambda config, context: (_ for _ in ()).throw(BaseException('panic'))", "BaseException: panic"),
         ("lambda config, context: 'text'", "create returned an object of type str, which is not a Strategy."),
         ("lambda config, context: Config", "create returned the class Config, which is not a Strategy."),
     ],
@@ -228,6 +230,56 @@ def test_what_is_lacking_is_named(plant: Callable[..., EntryPointInfo]) -> None:
     """The failure of an object that is no strategy lists what it should have."""
     loaded = sound(PluginLoader().load(plant("odd", OFFER + "plugin()")))
     assert "It lacks scan, window." in failure(build_plugin(loaded, None, CONTEXT)).error
+
+
+STRANGE_BROKER = """
+import attrs
+
+from tbot_core.contracts import Broker, BrokerCapabilities, Plugin
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.contracts.setting import NoSettings
+
+
+class Strange:
+    capabilities = {capabilities}
+
+    async def call(self, *_arguments):
+        raise AssertionError
+
+    connect = account = submit = cancel = replace = poll = snapshot = close = prices = call
+
+
+@hookimpl
+def tbot_broker():
+    create = lambda config, context: Strange()
+    return Plugin(name="strange", summary="A sample", config=NoSettings, create=create)
+"""
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "words"),
+    [
+        ("BrokerCapabilities(replace='new_id', prices=True)", ""),
+        ("BrokerCapabilities(replace='new_id')", "It has a method prices, but does not declare the capability prices."),
+        (
+            "BrokerCapabilities(replace='new_id', prices=True, hours=True)",
+            "It declares the capability hours, but has no method hours. BrokerCapabilities must declare",
+        ),
+        ("{'prices': True}", "Its capabilities are an object of type dict."),
+    ],
+)
+def test_a_broker_is_refused_whose_methods_are_not_those_it_declares(
+    plant: Callable[..., EntryPointInfo], capabilities: str, words: str
+) -> None:
+    """It is not created, and the failure names the plugin, the capability and the remedy."""
+    entry = plant("strange", STRANGE_BROKER.format(capabilities=capabilities), kind="broker")
+    loaded = sound(PluginLoader().load(entry))
+    made = build_plugin(loaded, loaded.plugin.config(), CONTEXT)
+    if words:
+        assert words in failure(made).error
+        assert "The broker strange (their-strange" in failure(made).sentence
+    else:
+        assert not isinstance(made, PluginFailure)
 
 
 def test_a_command_is_imported_as_it_is(plant: Callable[..., EntryPointInfo]) -> None:

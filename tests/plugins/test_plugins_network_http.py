@@ -22,7 +22,7 @@ from tbot_core.testing.scripted_server import ScriptedServer, ServerFault, Serve
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tbot_core.contracts.network import HttpClient, HttpResponse
+    from tbot_core.contracts.network import HttpClient, HttpResponse, OutgoingRequest
 
 NOON = dt.datetime(2026, 3, 3, 17, tzinfo=dt.UTC)
 HOSTS = {"trading": Host("https://api.example.com/v2"), "stream": Host("wss://api.example.com")}
@@ -91,6 +91,63 @@ def test_a_reading_carries_headers_and_parameters() -> None:
     assert answer["key"] == "hush-hush"
     exact, _, _ = talk(script, handler=lambda _request: ServerReply(body=b'{"price": 0.1}'))
     assert exact == {"price": Decimal("0.1")}
+
+
+def test_headers_may_be_made_for_each_attempt() -> None:
+    """With a renewed token, or a signature of what is sent: the address with its parameters, and the body."""
+    signed: list[OutgoingRequest] = []
+
+    def headers(request: OutgoingRequest) -> dict[str, Any]:
+        signed.append(request)
+        return {"X-Key": Secret(f"token {len(signed)}")}
+
+    async def script(server: ScriptedServer, client: HttpClient) -> list[Any]:
+        server.fail(ServerFault.SERVER_ERROR)
+        return [
+            (await client.get("/account", {"status": "open"})).json()["key"],
+            (await client.send("POST", "/orders", json={"a": 1})).json()["key"],
+        ]
+
+    found, _, _ = talk(script, headers=headers, retries=1)
+    assert found == ["token 2", "token 3"]
+    assert [(one.method, one.body) for one in signed] == [("GET", b""), ("GET", b""), ("POST", b'{"a": 1}')]
+    assert signed[0].url.startswith("http://127.0.0.1:")
+    assert signed[0].url.endswith("/account?status=open")
+
+
+def test_a_failure_to_make_headers_sends_nothing() -> None:
+    """It is the plugin's own, and the permit stays."""
+    permit = Permit()
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> None:
+        with pytest.raises(IndexError):
+            await client.send("POST", "/orders", permit=permit)
+
+    _, requests, _ = talk(script, headers=lambda request: {"key": str(request)[10_000]})
+    assert requests == []
+    assert permit.redeemed == 0
+
+
+def test_a_client_is_used_again_after_a_close() -> None:
+    """A broker logs out, and in again on the next day."""
+
+    async def main() -> None:
+        async with ScriptedServer(echo) as server:
+            connect = context(server, hosts=HOSTS).connect
+            client = connect.http("trading")
+            for _ in range(2):
+                assert (await client.get("/account")).status == 200
+                await connect.close()
+
+    asyncio.run(main())
+
+
+def test_clients_with_made_headers_share_one_budget() -> None:
+    """Whatever token they have: the account behind it is one."""
+    budgets = RequestBudgets(ManualClock(NOON))
+    host = HOSTS["trading"]
+    assert budgets.of(host, lambda _request: {"a": Secret("x")}) is budgets.of(host, lambda _request: {})
+    assert budgets.of(host, {"a": Secret("x")}) is not budgets.of(host, lambda _request: {})
 
 
 def test_an_order_is_sent_once_with_its_permit() -> None:
@@ -199,7 +256,7 @@ def test_a_reading_is_repeated(fault: ServerFault) -> None:
 
 
 def test_a_429_pauses_what_can_wait() -> None:
-    """A reading waits as the vendor asks; with rejects_429 an order has certainly not been processed."""
+    """A reading waits as the vendor asks; with rejects_429 an order is rejected, anything else was not processed."""
 
     async def script(server: ScriptedServer, client: HttpClient) -> None:
         server.fail(ServerFault.TOO_MANY)
@@ -207,8 +264,12 @@ def test_a_429_pauses_what_can_wait() -> None:
         server.fail(ServerFault.TOO_MANY)
         PRIORITY.set(RequestPriority.PROTECTION)
         with pytest.raises(Unavailable) as caught:
-            await client.send("POST", "/orders")
+            await client.send("DELETE", "/orders/1")
         assert caught.value.retry_after_s == 1.0
+        server.fail(ServerFault.TOO_MANY)
+        with pytest.raises(Rejected, match="429") as rejected:
+            await client.send("POST", "/orders", permit=Permit())
+        assert rejected.value.retry_after_s == 1.0
         PRIORITY.set(RequestPriority.READING)
         await client.get("/account")
 
@@ -433,7 +494,7 @@ def test_the_first_byte_of_a_sending_is_noticed() -> None:
 
 
 def test_one_client_that_cannot_be_closed_keeps_no_other_open() -> None:
-    """Every client is closed, and a second call does nothing."""
+    """Every client is closed."""
     closed: list[str] = []
 
     async def broken() -> None:
@@ -445,6 +506,5 @@ def test_one_client_that_cannot_be_closed_keeps_no_other_open() -> None:
     clock = ManualClock(NOON)
     connect = Connector(plugin="tested plugin", hosts=HOSTS, clock=clock, budgets=RequestBudgets(clock))
     connect._closing.extend([broken, sound])
-    asyncio.run(connect.close())
     asyncio.run(connect.close())
     assert closed == ["sound"]

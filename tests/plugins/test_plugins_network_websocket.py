@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from websockets.asyncio.server import ServerConnection
 
-    from tbot_core.contracts.network import Connect, WebSocket
+    from tbot_core.contracts.network import Connect, OutgoingRequest, WebSocket
 
 NOON = dt.datetime(2026, 3, 3, 17, tzinfo=dt.UTC)
 HOSTS = {"stream": Host("wss://stream.example.com/v2"), "trading": Host("https://api.example.com")}
@@ -170,6 +170,59 @@ def test_a_stream_says_where_it_was_broken() -> None:
     assert isinstance(gap, Gap)
     assert "the connection is lost" in gap.words
     assert isinstance(again, Gap)
+
+
+def test_a_close_ends_connections_and_streams() -> None:
+    """Who waits for a message loses the connection; a stream ends without an error, and another may begin."""
+
+    async def script(_server: ScriptedServer, connect: Connect, clock: ManualClock) -> list[Any]:
+        seen: list[Any] = []
+
+        async def opening(connection: WebSocket) -> None:
+            await connection.send("hello")
+
+        async def waiting() -> None:
+            async with connect.websocket("stream") as connection:
+                with pytest.raises(Unavailable, match="the connection is lost"):
+                    await connection.receive()
+
+        async def listening() -> None:
+            async for message in connect.stream("stream", opening=opening):
+                seen.append(message)
+                arrived.set()
+
+        for _ in range(2):
+            arrived, tasks = asyncio.Event(), [asyncio.ensure_future(one()) for one in (waiting, listening)]
+            await arrived.wait()
+            await clock.sleep(0)
+            await connect.close()
+            await asyncio.gather(*tasks)
+        assert clock.now() == NOON
+        return seen
+
+    assert talk(script) == ["hello", "hello"]
+
+
+def test_headers_are_made_for_each_connection() -> None:
+    """A token that was renewed meanwhile goes with the next one."""
+    made: list[str] = []
+
+    def headers(request: OutgoingRequest) -> dict[str, Any]:
+        made.append(request.url)
+        return {"X-Key": Secret(f"token {len(made)}")}
+
+    async def script(server: ScriptedServer, connect: Connect, _clock: ManualClock) -> str | None:
+        async with connect.websocket("stream", "/iex", headers=headers):
+            pass
+        async with connect.websocket("stream", "/iex", headers=headers) as connection:
+            await connection.send("x")
+            await connection.receive()
+            [there] = server.sockets
+            assert there.request is not None
+            return there.request.headers.get("X-Key")
+
+    assert talk(script) == "token 2"
+    assert all(url.endswith("/iex") for url in made)
 
 
 def test_a_stream_waits_longer_each_time() -> None:

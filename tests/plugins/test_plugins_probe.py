@@ -56,6 +56,7 @@ def test_a_sound_plugin_describes_itself(plant: Callable[..., EntryPointInfo]) -
         ],
         "tables": [],
         "needs": {"hosts": [], "orders": False, "own_network": False, "secrets": [], "subprocess": False},
+        "matrix": {},
     }
 
 

@@ -22,7 +22,7 @@ async def trade(world: World, name: str) -> None:
         try:
             if number % 5 == 0:
                 await broker.connect()
-            for event in await broker.poll():
+            for event in await broker.receive():
                 world.add_trace_line(f"{event.kind} {event.client_order_id}")
             if number < SENT and world.loop.time() > world.quiet_from / 4:
                 number += 1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Said = TypeVar("Said")
 ABLE = BrokerCapabilities(
     brackets=True,
-    amend_atomic=True,
+    replace="same_id",
     query_by_cid=True,
     lists_closed=True,
     exec_ids_unique=True,
@@ -35,7 +35,8 @@ CHARACTERS = {
         margin=False,
         cancels_by_cid=False,
     ),
-    "moody": VenueProfile(rules=BrokerCapabilities(amend_atomic=True, lists_fills=True), refuses_crossed_stops=True),
+    "streaming": VenueProfile(rules=BrokerCapabilities(streams=True, query_by_cid=True, lists_closed=True)),
+    "moody": VenueProfile(rules=BrokerCapabilities(replace="same_id", lists_fills=True), refuses_crossed_stops=True),
 }
 
 
@@ -61,8 +62,8 @@ class TestContract(BrokerContract):
 
 
 def test_it_is_a_broker_that_finds() -> None:
-    """The client has all of the protocols."""
-    stage = SmallWorld()
+    """The client has the methods of its venue."""
+    stage = SmallWorld(CHARACTERS["able"])
     assert isinstance(stage.broker, Broker)
     assert isinstance(stage.broker, SupportsOrderLookup)
     stage.close()

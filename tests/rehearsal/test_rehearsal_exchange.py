@@ -203,7 +203,7 @@ def test_a_leg_that_is_replaced_in_two_steps_is_still_a_leg(stages: Make) -> Non
     """The target goes when the new stop fills."""
     stage = stages(BRACKETS)
     stage.submit(order(protection=(stop(), target())))
-    stage.wait(stage.broker.replace("stop", stop("stop-2", price=Decimal(19))))
+    stage.exchange.replace("stop", stop("stop-2", price=Decimal(19)))
     stage.trade_at(Decimal("18.50"))
     assert said(stage.poll_after())[-2:] == [("fill", "stop-2"), ("cancelled", "target")]
     assert stage.matching.open == []
@@ -281,7 +281,7 @@ def test_nothing_is_taken_outside_the_session_and_what_rests_expires(stages: Mak
 
 def test_an_atomic_replacement_keeps_its_id(stages: Make) -> None:
     """The order is changed in place; what does not fit changes nothing."""
-    stage = stages(VenueProfile(rules=BrokerCapabilities(amend_atomic=True)))
+    stage = stages(VenueProfile(rules=BrokerCapabilities(replace="same_id")))
     stage.submit(order(type=OrderType.LIMIT, limit_price=Decimal(15)))
     for price in (Decimal("15.999"), Decimal(16)):
         stage.wait(stage.broker.replace("o1", order(type=OrderType.LIMIT, limit_price=price)))
@@ -296,7 +296,7 @@ def test_a_replacement_in_two_steps_never_buys_more_than_was_left(stages: Make) 
     path.depth[:] = [4 * UNITS_PER_SHARE] * len(path.depth)
     stage.submit(order())
     path.depth[:] = [0] * len(path.depth)
-    stage.wait(stage.broker.replace("o1", order("o2")))
+    stage.exchange.replace("o1", order("o2"))
     assert said(stage.poll_after())[-2:] == [("cancelled", "o1"), ("acknowledged", "o2")]
     assert [working.remaining_units for working in stage.matching.open] == [6 * UNITS_PER_SHARE]
 
@@ -306,7 +306,7 @@ def test_what_is_over_cannot_be_replaced_or_cancelled(stages: Make) -> None:
     stage = stages()
     stage.submit(order())
     stage.wait(stage.broker.cancel("o1"))
-    stage.wait(stage.broker.replace("o1", order("o2")))
+    stage.exchange.replace("o1", order("o2"))
     stage.wait(stage.broker.cancel("never"))
     assert said(stage.poll_after())[2:] == [
         ("cancel_refused", "o1"),

@@ -187,7 +187,6 @@ async def rehearsed(home: Path, plugins: Any) -> tuple[str, Any]:
     """What a rehearsal says until it is ready, and the status meanwhile."""
     venue = importlib.import_module(f"{plugins.__name__}.venue").AcmeVenue(SystemClock(), "a-key")
     for symbol in ("AAA", "BBB"):
-        venue.listed.append({"symbol": symbol, "previous_close": "20", "average_volume": "5000000"})
         venue.prices[symbol] = 20
     async with venue.server as server:
         put_values(home, "env_bot", {"HOST_ACME_STREAM": server.socket_url})

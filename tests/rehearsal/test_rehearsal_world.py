@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tbot_core.contracts import ReplaceMode
 from tbot_core.errors import BrokerError, UsageError
 from tbot_core.rehearsal.faults import FAULTS, SeedFaults, parse_fault_ids
 from tbot_core.rehearsal.prices import STEPS_A_MINUTE
@@ -27,7 +28,7 @@ async def idle(world: World, seconds: float) -> None:
     while world.loop.time() < seconds:
         try:
             await broker.connect()
-            await broker.poll()
+            await broker.receive()
             await broker.snapshot(world.start)
         except BrokerError as error:
             world.add_trace_line(type(error).__name__)
@@ -92,8 +93,9 @@ def test_worlds_differ() -> None:
     assert {len(world.market.symbols) for world in worlds} == {2, 3, 4, 5}
     assert 1 <= sum(world.session.minutes == 390 for world in worlds) <= 12
     venues = [world.way(world.names[0]).exchange.matching.character for world in worlds]
-    for flag in ("brackets", "amend_atomic", "query_by_cid", "lists_closed"):
+    for flag in ("brackets", "replaces", "streams", "query_by_cid", "lists_closed"):
         assert {getattr(one.rules, flag) for one in venues} == {True, False}
+    assert {one.rules.replace for one in venues} == {*ReplaceMode}
     assert {one.cancels_by_cid for one in venues} == {one.dedupe_window_s > 0 for one in venues} == {True, False}
 
 

@@ -12,7 +12,7 @@ from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.rehearsal.venue_server import VenueServer
 from tbot_core.system import local_socket
 
-RULES = BrokerCapabilities(lists_closed=True, query_by_cid=True, exec_ids_unique=True, amend_atomic=True)
+RULES = BrokerCapabilities(lists_closed=True, query_by_cid=True, exec_ids_unique=True, replace="same_id")
 
 stage = SmallWorld(VenueProfile(rules=RULES, cash=Decimal(50_000)))
 with local_socket.listen(Path(sys.argv[1]), 30.0) as listener:

@@ -47,7 +47,14 @@ def test_an_exit_by_a_display_is_a_failure_too() -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
+    class Panic(BaseException):
+        """A panic of a native library."""
+
+    def panic() -> None:
+        raise Panic
+
     IsolatedCalls(Clock()).call("display", leave)
+    IsolatedCalls(Clock()).call("display", panic)
     with pytest.raises(KeyboardInterrupt):
         IsolatedCalls(Clock()).call("display", interrupt)
 

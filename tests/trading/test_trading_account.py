@@ -34,7 +34,7 @@ def account(cash: str = "100000", **told: Any) -> Account:
 
 def desk(said: Account, table: tuple[DayTradeRule, ...] = (), opening: int = EQUITY, **settings: Any) -> DecisionEngine:
     """A desk whose broker has spoken."""
-    venue = BrokerCapabilities(brackets=True, amend_atomic=True, shortable=True, day_trade_rules=table)
+    venue = BrokerCapabilities(brackets=True, replace="same_id", shortable=True, day_trade_rules=table)
     made = DecisionEngine(rules(venue=venue, **settings), session(), opening, lambda s, leg, n: f"{s.text}/{leg}/{n}")
     made.update_account(said)
     return made
@@ -58,6 +58,14 @@ def trade(portfolio: Portfolio, symbol: str, bought: str, sold: str | None, side
 def test_only_an_account_with_margin_sells_short(margin: bool | None, reason: str) -> None:
     """In a cash account, and in one whose kind the broker does not tell, a short is denied; a long is not."""
     made = desk(account(margin=margin))
+    assert decided(made, side=SHORT) == reason
+    assert decided(made, "BBB") == "ALLOWED"
+
+
+@pytest.mark.parametrize(("allowed", "reason"), [(True, "ALLOWED"), (None, "ALLOWED"), (False, "SHORTING_NOT_ALLOWED")])
+def test_an_account_that_may_not_sell_short_does_not(allowed: bool | None, reason: str) -> None:
+    """What the broker says of the account counts before what it says of the instrument."""
+    made = desk(account(margin=True, shorting_allowed=allowed))
     assert decided(made, side=SHORT) == reason
     assert decided(made, "BBB") == "ALLOWED"
 

@@ -21,7 +21,8 @@ from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
-from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, FillCosts, MatchingEngine, last_close_ticks
+from tbot_core.trading.fill_costs import FillCosts
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, MatchingEngine, last_close_ticks
 from tbot_core.trading.positions.state import CarriedPosition
 from tbot_core.trading.slippage import Slippage
 

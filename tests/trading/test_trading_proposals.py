@@ -19,7 +19,7 @@ from tbot_core.model.types import Side
 from tbot_core.model.window import Window
 from tbot_core.testing.sessions import NAMES, SessionDraft, day
 from tbot_core.testing.trades import DAY, NONE, proposal, rules
-from tbot_core.trading.proposals import ActiveStrategy, ScanResult, judge, propose, renew, screen
+from tbot_core.trading.proposals import ActiveStrategy, ScanResult, judge, propose, renew, screen, universe_cut
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,18 +140,40 @@ def proposed(rows: Signals, draft: SessionDraft, found: TradingRules | None = No
     return propose(entrant(), ruling, scan, MarketView(bars=bars, day=known))[0]
 
 
-def test_blocklist_and_universe() -> None:
-    """BLOCKLIST first; then the UNIVERSE_MAX largest by dollar volume, unknown ones last, ties by symbol."""
-    facts = day(5, previous_close=[10, 20, 10, 10, 10], average_volume=[100.0, 60.0, NONE, 100.0, 90.0])
-    found = rules(blocklist=frozenset({"E"}), universe_max=2)
-    assert screened(found, facts, "ABCDE") == [
-        Reason.ALLOWED,
-        Reason.ALLOWED,
-        Reason.UNIVERSE_TRUNCATED,
-        Reason.UNIVERSE_TRUNCATED,
-        Reason.BLOCKLISTED,
+def test_watched_symbols_are_no_candidates() -> None:
+    """Those of the setting, and those that a session adds; BLOCKLIST is the first reason."""
+    found = rules(blocklist=frozenset({"A"}), watch_only=frozenset({"A", "B"})).watching({"C"})
+    facts = day(4)
+    codes = screen(entrant(), found, facts, ("A", "B", "C", "D"), 390).reasons.tolist()
+    names = [REASON_BY_CODE[code].name for code in codes]
+    assert names == ["BLOCKLISTED", "WATCH_ONLY", "WATCH_ONLY", "ALLOWED"]
+
+
+def test_the_universe_is_cut_after_everything_else() -> None:
+    """The UNIVERSE_MAX largest by dollar volume stay; unknown ones go first, ties by symbol; a denial comes before."""
+    facts = day(5, previous_close=[10, 20, 10, 10, 900], average_volume=[100.0, 60.0, NONE, 100.0, 90.0])
+    found, symbols = rules(blocklist=frozenset({"E"}), universe_max=2), ("A", "B", "C", "D", "E")
+    cut = universe_cut([entrant(), entrant()], found, facts, symbols, 390)
+    assert [REASON_BY_CODE[code].name for code in screen(entrant(), found, facts, symbols, 390, cut=cut).reasons] == [
+        "ALLOWED",
+        "ALLOWED",
+        "UNIVERSE_TRUNCATED",
+        "UNIVERSE_TRUNCATED",
+        "BLOCKLISTED",
     ]
-    assert set(screened(rules(universe_max=5), facts, "ABCDE")) == {Reason.ALLOWED}
+    assert universe_cut([entrant()], rules(universe_max=5), facts, symbols, 390) is None
+
+
+def test_what_one_strategy_may_enter_is_not_cut_before_what_none_may() -> None:
+    """Two strategies share the universe; without one the volumes decide alone."""
+    facts = day(2, previous_close=[10, 10], average_volume=[5.0, 9.0])
+    found, symbols = rules(universe_max=1, blocklist=frozenset({"B"})), ("A", "B")
+    cut = universe_cut([entrant()], found, facts, symbols, 390)
+    assert cut is not None
+    assert cut.tolist() == [False, True]
+    alone = universe_cut([], found, facts, symbols, 390)
+    assert alone is not None
+    assert alone.tolist() == [True, False]
 
 
 @pytest.mark.parametrize(("minutes", "reason"), [(35, Reason.ALLOWED), (34, Reason.WINDOW_OUTSIDE_SESSION)])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities, BrokerEvent
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, ReplaceMode
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, RiskState, Side, atoms_of
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tbot_core.trading.proposals import Proposal
 
 BARE = BrokerCapabilities(shortable=True)
-BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True, shortable=True)
+BRACKETS = BrokerCapabilities(brackets=True, replace="same_id", shortable=True)
 UNMOVED = BrokerCapabilities(brackets=True, shortable=True)
 FRACTIONS = BrokerCapabilities(
     shortable=True, quantity_step=Decimal("0.000001"), fractional_types=frozenset({"market", "limit"})
@@ -185,21 +185,27 @@ def test_of_two_moves_and_one_answer_the_older_one_counts() -> None:
     assert found.position_manager.orders_after_minute(bars, 33) == []
 
 
-def test_a_stop_that_a_broker_refuses_to_move_is_renewed() -> None:
-    """With the next minute it is taken away, and one at the level of the trail takes its place."""
+def test_a_stop_that_a_broker_refuses_to_move_stays_and_is_asked_for_again() -> None:
+    """It covers the position at its old level: nothing is cancelled, and each minute asks for the new level."""
     found, bars = trailing()
     say(found, "cancel_refused", "AAA stop")
     assert found.position_manager.orders_after_minute(bars, 30) == []
-    for minute in (31, 32):  # the cancel may get lost as well
-        assert names(found.position_manager.orders_after_minute(bars, minute)) == ["cancel AAA stop"]
-    say(found, "cancelled", "AAA stop")
-    stop = placed(found.position_manager.orders_due_now())
-    assert (stop.client_order_id, stop.stop_price, stop.reason) == (
-        "AAA stop 2",
-        Decimal("107.8"),
-        ExitReason.TRAILING_STOP,
-    )
-    assert found.position_manager.orders_after_minute(bars, 33) == []
+    for minute in (31, 32):
+        assert names(found.position_manager.orders_after_minute(bars, minute)) == ["replace AAA stop 107.8"]
+        say(found, "cancel_refused", "AAA stop")
+    assert names(found.position_manager.orders_after_minute(bars, 33)) == ["replace AAA stop 107.8"]
+    say(found, "replaced", "AAA stop")
+    assert found.position_manager.orders_after_minute(bars, 34) == []
+
+
+@pytest.mark.parametrize("mode", ReplaceMode)
+def test_a_trailing_step_cancels_only_where_the_venue_cannot_replace(mode: ReplaceMode) -> None:
+    """Elsewhere the position is covered at each moment, whatever id the venue gives the replacement."""
+    found = desk(attrs.evolve(BRACKETS, replace=mode))
+    bars = SessionDraft().bar(30, 110.0).bar(31, 109.0).bars()
+    enter(found, proposal(exits=ExitRules(trailing=True)))
+    step = names(found.position_manager.orders_after_minute(bars, 30))
+    assert step == (["cancel AAA stop"] if mode is ReplaceMode.CANCEL_AND_NEW else ["replace AAA stop 107.8"])
 
 
 @pytest.mark.parametrize("word", ["", "cancel_refused"])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tbot_core.trading.commands import TradingCommand
 
 BARE = BrokerCapabilities(shortable=True)
-BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True, shortable=True)
+BRACKETS = BrokerCapabilities(brackets=True, replace="same_id", shortable=True)
 OFTEN = {"rebalance_enabled": True, "rebalance_threshold": Decimal("0.05"), "rebalance_check_interval": 60.0}
 LONG_HELD = ExitRules(leave=200)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tbot_core.trading.commands import TradingCommand
 
 BARE = BrokerCapabilities(shortable=True)
-BRACKETS = BrokerCapabilities(brackets=True, amend_atomic=True, shortable=True)
+BRACKETS = BrokerCapabilities(brackets=True, replace="same_id", shortable=True)
 POLICY = {"rebalance_enabled": True, "rebalance_top_up": True, "rebalance_check_interval": 60.0}
 WIDE = {"stop_loss_pct": Decimal("0.5"), "rebalance_threshold": Decimal("0.05")}
 TWO = ExitRules(leave=380)

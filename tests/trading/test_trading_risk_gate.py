@@ -257,7 +257,7 @@ def test_a_short_sale_needs_the_brokers_word(venue: bool, reported: bool | str |
     gate = RiskEngine(risk=RiskSettings(), once_a_day=True, shortable=venue)
     now = standing()
     if not isinstance(reported, str):
-        now.instruments["AAA"] = Instrument(symbol="AAA", shortable=reported)
+        now.instruments["AAA"] = Instrument(symbol="AAA", shortable=reported, easy_to_borrow=True)
     denied = gate.after_sizing(now, limits(), identity(), SHORT, planned(1000))
     assert (None if denied is None else denied.reason) is (None if allowed else Reason.NOT_SHORTABLE)
     assert gate.after_sizing(now, limits(), identity(), LONG, planned(1000)) is None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 import pytest
 
 from tbot_core.contracts import FeedCoverage, FeedQuality
 from tbot_core.model.bars import DayFacts
-from tbot_core.trading.universe import FEED_LIMIT, OWN_LIMIT, UniverseLimit, limit_universe
+from tbot_core.trading.universe import FEED_LIMIT, OWN_LIMIT, UniverseLimit, limit_universe, unknown_facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,3 +83,23 @@ def test_what_is_worked_is_never_cut() -> None:
     assert limit_universe(
         ("A", "B", "C"), facts, UniverseLimit(max_symbols=1, limited_by=OWN_LIMIT), {"A", "B"}
     ).symbols == ("A", "B")
+
+
+def test_required_symbols_come_first_then_what_nothing_denies() -> None:
+    """A denied symbol is cut before all others, whatever its volume, and is named with its reason."""
+    facts = day([9.0, 1.0, 5.0, 7.0, 3.0], [1.0] * 5)
+    symbols, limit = ("A", "B", "C", "D", "E"), UniverseLimit(max_symbols=3, limited_by=OWN_LIMIT)
+    found = limit_universe(symbols, facts, limit, {"B"}, ["VOLUME_LOW", "", "", "", "MARKET_CAP_LOW"])
+    assert (found.symbols, found.cut) == (("B", "C", "D"), ())
+    assert found.denied == {"VOLUME_LOW": ("A",), "MARKET_CAP_LOW": ("E",)}
+    wider = limit_universe(symbols, facts, attrs.evolve(limit, max_symbols=4), {"B"}, ["LOW", "", "", "", "LOW"])
+    assert (wider.symbols, wider.denied) == (("A", "B", "C", "D"), {"LOW": ("E",)})
+    required = limit_universe(symbols, facts, limit, {"A", "B"}, ["VOLUME_LOW", "", "", "", ""])
+    assert (required.symbols, required.cut, required.denied) == (("A", "B", "D"), ("C", "E"), {})
+
+
+def test_unknown_facts_have_one_value_for_each_symbol() -> None:
+    """None is known, and the VIX has no symbol."""
+    found = unknown_facts(2)
+    assert np.isnan([found.previous_close, found.average_volume, found.market_cap, found.atr, found.restricted]).all()
+    assert (found.previous_close.shape, found.vix.shape, found.typical_volume) == ((2,), (1,), None)

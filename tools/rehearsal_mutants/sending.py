@@ -43,7 +43,7 @@ def second_barrier_left_out() -> Swaps:
             self.mark_sent(part.client_order_id, self._clock.now())
         return [*orders]
 
-    return ((ExecutionEngine, "mark_sending", mark),)
+    return ((ExecutionEngine, "_mark", mark),)
 
 
 def sent_before_it_is_written() -> Swaps:
@@ -153,7 +153,7 @@ def sent_again_under_a_new_id() -> Swaps:
         cid = f"{order.client_order_id[:-1]}0"
         fresh = attrs.evolve(order, client_order_id=cid, protection=())
         self._barrier(self.recorder.entry(records.INTENDED, records.order_payload(fresh), cid))
-        self.mark_sending([fresh])
+        self._mark([fresh])
         tickets = vars(self._decision_engine.position_manager)["_tickets"]
         tickets[cid] = attrs.evolve(tickets[order.client_order_id], order=fresh)
         await self.venue.broker.submit(fresh, SendPermit(fresh, self.venue.denial_reason))

@@ -303,7 +303,7 @@ def _sent_on_restart(state: OrderState) -> Swaps:
         execution = self.run.execution
         orders, found[:] = [*found], []
         if state is OrderState.INTENDED:
-            execution.mark_sending(orders)
+            execution._mark(orders)  # noqa: SLF001  a mutant reaches where it likes
         for order in orders:
             await execution._submit(order)  # noqa: SLF001
 

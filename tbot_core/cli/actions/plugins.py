@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,7 +24,7 @@ from tbot_core.plugins.distributions import (
 from tbot_core.plugins.typosquats import lookalike_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from tbot_core.plugins.discovery import PluginListing
@@ -113,7 +114,8 @@ def describe_plugin(name: str, home: Path | None) -> dict[str, object]:
     listings, known, _ = plugin_listings(home)
     listing, *others = find_plugins(name, listings)
     record = known.of(listing.entry)
-    if record is None and listing.state in {"active", "available"}:
+    unknown = record is None or (listing.entry.kind == "broker" and not _description(record).get("matrix"))
+    if unknown and listing.state in {"active", "available"}:
         fresh = trial_records.with_outcomes(known, _trials([listing]), SystemClock().now())
         record = fresh.of(listing.entry)
         (listing,) = trial_records.apply_records([listing], fresh)
@@ -123,7 +125,7 @@ def describe_plugin(name: str, home: Path | None) -> dict[str, object]:
 def _facts(listing: PluginListing, record: TrialRecord | None) -> dict[str, object]:
     description = _description(record)
     return plugin_document(listing, record) | {
-        "capabilities": description.get("capabilities", []),
+        "capabilities": description.get("matrix") or description.get("capabilities", []),
         "entry_point": listing.entry.target,
         "requires": list(listing.entry.requires),
         "settings": description.get("settings", []),
@@ -238,8 +240,16 @@ def _details(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"  hash          {facts['files_hash'] or 'unreadable'}"
     yield f"  needs         {PluginNeeds.of(facts['needs']).sentence if facts['needs'] else 'not recorded'}"
     yield f"  requires      {', '.join(facts['requires']) or 'nothing of tbot-core'}"
-    if facts["capabilities"]:
-        yield f"  capabilities  {', '.join(facts['capabilities'])}"
+    yield from _capabilities(facts["capabilities"])
     for it in facts["settings"]:
         yield f"  {it['name']}={it['default']}"
         yield f"      {it['doc']} Allowed: {it['allowed']}."
+
+
+def _capabilities(declared: Mapping[str, str] | Sequence[str]) -> Iterator[str]:
+    # A broker's capabilities, one a line; the words of another plugin in one line.
+    if isinstance(declared, Mapping):
+        width = max(map(len, declared), default=0)
+        yield from ("  capabilities", *(f"      {name:<{width}}  {value}" for name, value in declared.items()))
+    elif declared:
+        yield f"  capabilities  {', '.join(declared)}"

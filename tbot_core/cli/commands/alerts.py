@@ -48,7 +48,8 @@ def test(home: Path | None, *, as_json: bool) -> int:
     start_log(assembly)
     try:
         for urgency in Urgency:
-            fault = asyncio.run(channels.test(speaker.compose_test(urgency, clock.now())))
+            work = assembly.closing(channels.test(speaker.compose_test(urgency, clock.now())))
+            fault = asyncio.run(work)
             name = channels.channel_names[urgency]
             rows.append({"urgency": urgency.value, "channel": name, "taken": not fault, "fault": fault})
     finally:

@@ -42,6 +42,24 @@ def verify(home: Path | None, *, secrets_head: str | None, journal_head: str | N
     return 0 if intact else 1
 
 
+@command.command("accept", short_help="Accept the journal as it is under the audit key.")
+@home_option
+@json_option
+def accept(home: Path | None, *, as_json: bool) -> int:
+    """Record in the audit log from which event on the journal has a keyed chain, where no line says so.
+
+    That line is missing where the key was made while a bot ran, or where data/audit.log was lost. Compare the journal
+    with the lines `chain.heads` of collected logs before: what it holds now is accepted. Not while a bot runs.
+    """
+    from tbot_core.instance import Instance
+    from tbot_core.instance.journal_key import accept_journal
+
+    first = accept_journal(Instance.at(home))
+    words = f"The audit log says that the chain of the journal is keyed from event {first} on."
+    emit({"keyed_from": first}, as_json=as_json, lines=[words])
+    return 0
+
+
 def parse_head(text: str | None) -> AuditAnchor | None:
     """The head of a chain as the log shows it; None without one. Raises UsageError."""
     from tbot_core.vault.audit_log import AuditAnchor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -61,6 +61,7 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
     found += [
         *preflight_findings(subject),
         *control_folder_findings(instance),
+        *broker_findings(home, plugins),
         *feed_findings(home, plugins),
         *failover_findings(home, plugins),
     ]
@@ -84,6 +85,30 @@ def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
     yield from (PreflightFinding(level="warn", subject="requests", message=sentence) for sentence in warnings)
     if not (exposure or warnings):
         yield PreflightFinding(level="ok", subject="requests", message="No request blocks trading.")
+
+
+def broker_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+    """The capabilities of the enabled broker, in one row; it is tried in a process of its own if they are not known."""
+    from tbot_core.cli.actions.plugins import describe_plugin
+    from tbot_core.errors import TbotError
+    from tbot_core.instance import load_settings
+    from tbot_core.instance.preflight_subject import PreflightFinding
+
+    try:
+        name = load_settings(home, mode="replay", declared=plugins.declared).trading.broker_name
+        if name not in plugins.brokers:
+            return
+        facts = describe_plugin(f"broker/{name}", home)
+    except TbotError:
+        return  # each of these faults has its own row
+    declared: Any = facts["capabilities"]
+    if isinstance(declared, dict):
+        words = ", ".join(f"{capability}={value}" for capability, value in declared.items() if value != "no")
+        yield PreflightFinding(level="ok", subject="broker", message=f"Capabilities of {name}: {words}.")
+    else:
+        message = f"The capabilities of {name} are not known: {facts['reason']}"
+        remedy = f"`tbot plugins info {name}` shows more."
+        yield PreflightFinding(level="warn", subject="broker", message=message, remedy=remedy)
 
 
 def feed_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:

@@ -1,4 +1,4 @@
-"""`tbot data`: import bars and facts, list and verify stored data."""
+"""`tbot data`: import and download bars and facts, list and verify stored data."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import click
 
+from tbot_core.cli.commands.data_download import download_command
 from tbot_core.cli.options import emit, home_option, json_option, resolve_home
 from tbot_core.model.dates import parse_date
 from tbot_core.model.formatting import plural
@@ -30,7 +31,7 @@ _MOST_NAMED: Final = 4
 
 @click.group(name="data")
 def command() -> None:
-    """Import, list and verify stored bars."""
+    """Import, download, list and verify stored bars."""
 
 
 @command.command(name="import")
@@ -107,6 +108,9 @@ def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -
     emit(_proof_document(proof), as_json=as_json, lines=_proof_lines(proof))
     if proof.of(FindingLevel.FAULT):
         ctx.exit(1)
+
+
+command.add_command(download_command)
 
 
 def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:

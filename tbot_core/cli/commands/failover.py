@@ -136,7 +136,7 @@ def _run_drill(home: Path | None, clock: Clock) -> FailoverDrill:
     live = account_mode(settings) == "live"
     assembly = assemble(home, "live" if live else "paper", clock)
     names = instance_brokers(assembly.settings)
-    steps = [*asyncio.run(_probe_brokers(assembly, names, clock)), *rehearse_trials()]
+    steps = [*asyncio.run(assembly.closing(_probe_brokers(assembly, names, clock))), *rehearse_trials()]
     result = FailoverDrill(brokers=names, settings=assembly.settings.fingerprint, time=clock.now(), steps=tuple(steps))
     journal = open_instance_journal(assembly.settings.instance, live=live)
     try:

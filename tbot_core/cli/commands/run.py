@@ -195,11 +195,10 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     from tbot_core.engine.settings_reload import SettingsReloader
     from tbot_core.model.clock import SystemClock
 
-    clock: Clock = SystemClock()
-    if options.rehearsal:
-        clock = _shifted_clock(options, None if watcher is None else watcher.sources)
+    sources = None if watcher is None else watcher.sources
+    clock = _shifted_clock(options, sources) if options.rehearsal else SystemClock()
     sends_orders = options.mode in MARKET_MODES and not options.dry
-    assembly = _assembled(options, clock, None if watcher is None else watcher.sources, sends_orders=sends_orders)
+    assembly = _assembled(options, clock, sources, sends_orders=sends_orders)
     shown = run_display.make_display(options, assembly, clock, as_json=as_json)
     reloader = SettingsReloader()
     if watcher is not None and options.mode in MARKET_MODES:
@@ -218,7 +217,8 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     alerts = nullcontext(_alone) if options.rehearsal else alerts_beside(assembly, clock, restart_command(options))
     with shown, alerts as with_alerts:
         work = with_chain_heads(with_alerts(run(plan, shown.watcher)), assembly.settings.instance)
-        outcome = asyncio.run(run_display.run_until_stopped(work, plan.stop, plan.kill))
+        closed = assembly.closing(run_display.run_until_stopped(work, plan.stop, plan.kill))
+        outcome = asyncio.run(closed)
     if not outcome.renewed:
         shown.end(outcome)
     return outcome

@@ -191,6 +191,9 @@ def figure_lines(shown: Mapping[str, Any]) -> Iterator[str]:
     for one in shown["accounts"]:
         if parts := _broker_figures(one):
             yield labelled_line("broker", f"{one['broker']}: {', '.join(parts)}")
+    for one in shown["hosts"]:
+        left = plural(one["requests_left"], "request")
+        yield labelled_line("host", f"{one['host']}: {left} of {one['requests_per_minute']} per minute left")
     if shown["marks_at"] is not None:
         vix = f"{_points(shown['vix'])} at the previous close"
         vix += "".join(f", {name} uses {_points(value)}" for name, value in shown["vix_live"].items())

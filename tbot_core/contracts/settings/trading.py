@@ -65,6 +65,12 @@ class TradingSettings:
         default="500",
         doc="Largest number of symbols; the rest is cut by 20-day dollar volume.",
     )
+    watch_only: tuple[str, ...] = setting(
+        "WATCH_ONLY",
+        names(case="upper"),
+        default="",
+        doc="Symbols, such as funds and underlyings, that are subscribed and never traded.",
+    )
     blocklist: tuple[str, ...] = setting(
         "BLOCKLIST",
         names(case="upper"),

@@ -15,12 +15,13 @@ from tbot_core.engine.bootstrap import SIMULATOR
 from tbot_core.journal.projections.vix import with_recorded_vix
 from tbot_core.marketdata.store.selection import select_symbols
 from tbot_core.marketdata.store.store import BarBlock, BarStore
-from tbot_core.model.bars import Bars, MarketView
+from tbot_core.model.bars import Bars, Flags, MarketView
 from tbot_core.model.calendar import Session
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Trade, atoms_of, dollars_of
 from tbot_core.reports.summary import RunSummary
-from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, FillCosts
+from tbot_core.trading.fill_costs import FillCosts
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 from tbot_core.trading.proposals import (
     ActiveStrategy,
     Proposal,
@@ -29,6 +30,7 @@ from tbot_core.trading.proposals import (
     denial_counts,
     propose,
     screen,
+    universe_cut,
 )
 
 if TYPE_CHECKING:
@@ -113,20 +115,21 @@ def _scan(assembly: Assembly, rules: TradingRules, block: BarBlock, denials: Cou
     for entrants, rows in rows_by_entrants.items():
         part = _part(block, rows)
         proposals: list[list[Proposal]] = [[] for _ in rows]
+        cut = universe_cut(entrants, rules, part.day, part.bars.symbols, part.sessions[0].minutes)
         for entrant in entrants:
             day = with_recorded_vix(part.day, [one.date for one in part.sessions], entrant.name, assembly.recorded_vix)
             with_vix = attrs.evolve(part, day=day)
-            for session, found in zip(proposals, _proposals(entrant, rules, with_vix, denials), strict=True):
+            for session, found in zip(proposals, _proposals(entrant, rules, with_vix, cut, denials), strict=True):
                 session.extend(found)
         for row, found in enumerate(proposals):
             yield _ScannedSession(session=part.sessions[row], bars=part.bars.session(row), proposals=found)
 
 
 def _proposals(
-    entrant: ActiveStrategy, rules: TradingRules, block: BarBlock, denials: Counter[str]
+    entrant: ActiveStrategy, rules: TradingRules, block: BarBlock, cut: Flags | None, denials: Counter[str]
 ) -> list[list[Proposal]]:
     minutes = block.sessions[0].minutes
-    screened = screen(entrant, rules, block.day, block.bars.symbols, minutes)
+    screened = screen(entrant, rules, block.day, block.bars.symbols, minutes, cut=cut)
     denied = screened.reasons != Reason.ALLOWED
     if denied.any():  # a symbol without a bar in a session was no candidate there
         denials.update(denial_counts(screened.reasons[denied & block.bars.traded]))

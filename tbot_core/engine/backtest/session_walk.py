@@ -14,7 +14,8 @@ from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
-from tbot_core.trading.matching import FillCosts, MatchingEngine, last_close_ticks
+from tbot_core.trading.fill_costs import FillCosts
+from tbot_core.trading.matching import MatchingEngine, last_close_ticks
 from tbot_core.trading.portfolio import Position
 from tbot_core.trading.positions.order_factory import OrderIdFactory
 from tbot_core.trading.proposals import TradingRules

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.contracts import SupportsTradingHours
+from tbot_core.contracts.abilities import HOURS
 from tbot_core.engine.session.broker_login import log_out
 from tbot_core.errors import BrokerError
 from tbot_core.journal.projections.failover_drills import DrillStep
@@ -28,13 +28,16 @@ async def probe_broker(name: str, broker: Broker, session: Session, clock: Clock
     try:
         account = await broker.connect()
         held = len((await broker.snapshot(clock.now() - _SINCE)).holdings)
-        hours = await broker.hours(session.date) if isinstance(broker, SupportsTradingHours) else session
+        tells = HOURS.of(broker)
+        hours = session if tells is None else await tells.hours(session.date)
     except BrokerError as fault:
         return DrillStep(what=what, passed=False, words=fault.message)
     finally:
         await log_out({name: broker}, CLOSE_S)
     kind = {True: "margin", False: "cash", None: "of unknown type, treated as a cash account"}[account.margin]
     words = f"account {account.account_id}, {kind}, equity {format_money(account.equity)}, {held} held"
+    if account.live is not None:
+        words += f"; {'live' if account.live else 'no live'} money: {account.evidence or 'no evidence'}"
     if hours is None:
         return DrillStep(what=what, passed=False, words=f"{words}; it reports that it is closed on {session.date}")
     return DrillStep(what=what, passed=True, words=words)

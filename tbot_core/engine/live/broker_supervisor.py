@@ -93,6 +93,8 @@ class BrokerSupervisor:
             return f"frozen: {frozen}"
         if self.broker_session.decision_engine.exposure.rules_unknown.get(order.symbol):
             return "its instrument rules are being requested"
+        if closed := self.broker_session.execution.rejections.denial_reason(order):
+            return closed
         blocked = order.leg is Leg.ENTRY and self.state >= RiskState.EXIT_ONLY
         waits = order.leg is Leg.EXIT and self.state is RiskState.HALTED
         if blocked or (waits and not (flattening or order.reason in STOPS)):
@@ -247,10 +249,11 @@ async def close_accounts(supervisors: Sequence[BrokerSupervisor]) -> None:
     await run_concurrently([one.reconciler.close for one in supervisors if one.broker_session.is_awaited])
 
 
-def first_standby_readings(standbys: Sequence[BrokerSupervisor], tasks: SessionTasks) -> list[asyncio.Task[None]]:
-    """The first account readings of the standbys as tasks of the session: nothing waits for one that hangs."""
-    found = []
-    for one in standbys:
+def side_tasks(supervisors: Sequence[BrokerSupervisor], tasks: SessionTasks) -> list[asyncio.Task[None]]:
+    """Tasks of the session that nothing waits for: the event streams, and the standbys' first account readings."""
+    streams = (one.broker_session.execution.stream for one in supervisors)
+    found = [asyncio.ensure_future(stream.run()) for stream in streams if stream is not None]
+    for one in supervisors[1:]:
         begin = asyncio.Event()
         begin.set()
         found.append(asyncio.ensure_future(tasks.run_on_event(begin, one.reconcile)))

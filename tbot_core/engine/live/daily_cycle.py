@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 
 from tbot_core.contracts import Broker, FeedSession, LiveSession, SupportsTradingHours
+from tbot_core.contracts.abilities import HOURS
 from tbot_core.engine.holidays import HolidayAnnouncer
 from tbot_core.engine.live import abandoned_positions, trading_hours
 from tbot_core.engine.live.ended_feed import EndedFeed
@@ -28,6 +29,7 @@ from tbot_core.engine.live.silent_feed import SilentFeed
 from tbot_core.engine.pacing import RunStopped
 from tbot_core.engine.session import stale_causes
 from tbot_core.engine.session.broker_login import BrokerLogin, log_in
+from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.gauge_writer import EVERY_S as METER_S
 from tbot_core.engine.session.requests import SESSION_VERBS, RequestHandler
 from tbot_core.engine.session.vix import known_vix
@@ -118,9 +120,10 @@ class DailyCycle:
 
     async def _agreed_hours(self, session: Session) -> Session | None:
         # The session in the hours common to both calendars; None if the broker has none.
-        if not isinstance(self._broker, SupportsTradingHours):
+        broker = HOURS.of(self._broker)
+        if broker is None:
             return session
-        ask = partial(self._broker_hours, self._broker, session)
+        ask = partial(self._broker_hours, broker, session)
         found = await self._retry_until_close(session, "the broker does not report its trading hours", ask)
         if found is None or found.close <= self._clock.now():
             await self._until(session.close)
@@ -144,7 +147,9 @@ class DailyCycle:
 
     async def _trade(self, session: Session) -> bool:
         # Trade a session; returns whether it could be traded before its close.
-        await self._until(clock.exchange_moment(session.date, READY_AT))
+        if self._clock.now() < (ready_at := clock.exchange_moment(session.date, READY_AT)):
+            await self._answer(lambda: self._factory.prepare(session))
+        await self._until(ready_at)
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
         opened = next((one for one in since if one.kind == records.SESSION_OPENED), None)
         found = await self._log_in(session, opened)
@@ -167,9 +172,11 @@ class DailyCycle:
         return True
 
     async def _request_feed(self, session: Session) -> SessionFeed:
-        # The feed of a session, with the facts known before its open.
-        source = self._with_connection(trading_hours.limit_to_hours(await self._factory.bars(session), session))
-        return SessionFeed(source, await self._factory.facts(source))
+        # The feed of a session, with its symbols and the facts known before its open.
+        source = trading_hours.limit_to_hours(await self._factory.bars(session), session)
+        universe = await self._factory.universe(source, carryover.events_for_session(self._journal))
+        connected = FeedConnection(source, self._clock) if isinstance(source, LiveSession) else source
+        return SessionFeed(connected, universe)
 
     async def _trade_without_feed(self, session: Session, inputs: SessionAccount) -> SessionFeed | None:
         # The feed of a session that does not wait for it; None if it did not respond before the close.
@@ -182,8 +189,8 @@ class DailyCycle:
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
         silent_feed = SilentFeed.of(carryover.session_hours(inputs.opened) if inputs.opened else session, since, feed)
         config = attrs.evolve(self.config, received=None)  # leave the recording to the session with the feed
-        source = self._with_connection(silent_feed)
-        market = self._make_session(inputs, config, SessionFeed(source, None))
+        source = FeedConnection(silent_feed, self._clock)
+        market = self._make_session(inputs, config, SessionFeed(source, universe_of(silent_feed)))
 
         def failed(fault: TbotError) -> None:
             self._announcer.announce_not_ready(session, [f"{SILENT}: {fault.message}"])
@@ -208,7 +215,9 @@ class DailyCycle:
         # The session in its current state.
         past = carryover.events_for_session(self._journal)
         config = attrs.evolve(config, live=self._factory.live(inputs.account), drilled=self._factory.is_drilled(past))
-        market = LiveTradingSession(inputs.trading, config, feed.source, entrants, inputs.equity_atoms, past, feed.day)
+        market = LiveTradingSession(
+            inputs.trading, config, feed.source, entrants, inputs.equity_atoms, past, feed.universe
+        )
         market.restarted = inputs.restarted
         unowned = stale_causes.unowned_causes(arming=config.live, failover=market.failover, feed=market.data_guard)
         is_open = any(one.kind == records.SESSION_OPENED for one in carryover.events_since_close(past))
@@ -241,9 +250,6 @@ class DailyCycle:
         if market.requests.is_stopping and not market.handed_over:
             market.requests.on_stop_done(kept=market.left_open)
             raise RunStopped
-
-    def _with_connection(self, source: FeedSession | LiveSession) -> FeedSession | LiveSession:
-        return FeedConnection(source, self._clock) if isinstance(source, LiveSession) else source
 
     async def _end_previous(self) -> None:
         # End a past session that a crash or a stop left open, so that its positions are known and reported.
@@ -295,7 +301,7 @@ class DailyCycle:
         failures = 0
         while True:
             try:
-                return await ask()
+                return await self._answer(ask)
             except BrokerError as fault:
                 self._announcer.announce_not_ready(session, [f"{words}: {fault.message}"])
                 pause = AGAIN_S[min(failures, len(AGAIN_S) - 1)]
@@ -303,6 +309,17 @@ class DailyCycle:
                 await self._until(self._clock.now() + dt.timedelta(seconds=pause))
             if session.close <= self._clock.now():
                 return None
+
+    async def _answer(self, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        # The answer of a request; while it is awaited, requests of people are executed.
+        answer = asyncio.ensure_future(ask())
+        try:
+            while not (await asyncio.wait({answer}, timeout=self.config.watch_s))[0]:
+                await self._until(self._clock.now())
+            return answer.result()
+        finally:
+            answer.cancel()
+            await asyncio.wait({answer}, timeout=self.config.timeout_s)
 
     def _ready_payload(self, market: LiveTradingSession, *, live: bool) -> records.Payload:
         # The payload of READY.

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import HaltStatus, SupportsPrices, SupportsServerTime
+from tbot_core.contracts import HaltStatus
+from tbot_core.contracts.abilities import PRICES, SERVER_TIME
 from tbot_core.errors import BrokerError
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.throttling import RateLimitedBroker, run_concurrently
+from tbot_core.execution.throttling import run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.marketdata.bar_aggregator import BarArrival
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from tbot_core.contracts import SupportsPrices
     from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.execution.trading_state import TradingStateController
@@ -57,7 +59,8 @@ _log = log.logger(__name__)
 
 def session_clock(clock: Clock, broker: object) -> SteadyClock:
     """The clock of a session, corrected from the start if the broker reports its time."""
-    ahead = median_skew(broker.ahead_s) if isinstance(broker, SupportsServerTime) else None
+    source = SERVER_TIME.of(broker)
+    ahead = None if source is None else median_skew(source.ahead_s)
     return SteadyClock(clock, ahead if ahead is not None and abs(ahead) > SKEW_S else 0.0)
 
 
@@ -74,8 +77,7 @@ class ClockGuard:
 
     def __init__(self, clock: SteadyClock, broker: object, trading_state: TradingStateController) -> None:
         self._clock = clock
-        # A runtime protocol check is slow, so it is made once.
-        self._time_source = broker if isinstance(broker, SupportsServerTime) else None
+        self._time_source = SERVER_TIME.of(broker)
         self._trading_state = trading_state
 
     @property
@@ -316,6 +318,4 @@ class DataGuard:
 
 def _price_source(broker_session: BrokerSession) -> SupportsPrices | None:
     # The broker, if it reports prices of symbols.
-    broker = broker_session.execution.venue.broker
-    no_prices = isinstance(broker, RateLimitedBroker) and not broker.has_prices
-    return broker if isinstance(broker, SupportsPrices) and not no_prices else None
+    return PRICES.of(broker_session.execution.venue.broker)

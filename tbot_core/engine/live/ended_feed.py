@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
-import numpy as np
 
 from tbot_core.journal.projections.carryover import signalled_symbols as signalled
 from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import Session
+from tbot_core.trading.universe import unknown_facts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -30,16 +30,7 @@ class EndedFeed:
     def of(cls, session: Session, since: Sequence[Event]) -> EndedFeed:
         """The feed of a session, from the events since the last close."""
         found = signalled(since)
-        nothing = np.full(len(found), np.nan)
-        day = DayFacts(
-            previous_close=nothing,
-            average_volume=nothing,
-            market_cap=nothing,
-            atr=nothing,
-            vix=np.full(1, np.nan),
-            restricted=np.zeros(len(found), dtype=bool),
-        )
-        return cls(session=session, symbols=found, day=day)
+        return cls(session=session, symbols=found, day=unknown_facts(len(found)))
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """No minutes."""

@@ -8,10 +8,9 @@ from tbot_core.errors import BrokerError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
-    from tbot_core.contracts import Bar, FeedMessage, FeedQuality, LiveSession
-    from tbot_core.model.bars import DayFacts
+    from tbot_core.contracts import Bar, DailyBar, FeedMessage, FeedQuality, LiveSession
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
 
@@ -38,11 +37,6 @@ class FeedConnection:
     def symbols(self) -> tuple[str, ...]:
         """The symbols that may be subscribed, sorted."""
         return self._source.symbols
-
-    @property
-    def day(self) -> DayFacts:
-        """The facts known before the open."""
-        return self._source.day
 
     @property
     def quality(self) -> FeedQuality:
@@ -75,6 +69,10 @@ class FeedConnection:
             if failure or self.is_connected:
                 self._fault = failure
             self._since = None
+
+    async def daily(self, symbols: Sequence[str], first: date, last: date) -> Sequence[DailyBar]:
+        """The daily bars of these symbols."""
+        return await self._source.daily(symbols, first, last)
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
         """The bars of these symbols that start in [first, last)."""

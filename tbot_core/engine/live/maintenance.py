@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.contracts import SupportsMaintenanceNotices
+from tbot_core.contracts.abilities import MAINTENANCE
 from tbot_core.errors import BrokerError
 from tbot_core.system import log
 from tbot_core.trading.risk.states import StateCause
@@ -28,8 +28,7 @@ class MaintenanceMonitor:
     """The announcements of one broker of a session, and whether one applies now."""
 
     def __init__(self, broker: Broker, trading_state: TradingStateController, clock: Clock) -> None:
-        # A runtime protocol check is slow, so it is made once.
-        self._source = broker if isinstance(broker, SupportsMaintenanceNotices) else None
+        self._source = MAINTENANCE.of(broker)
         self._trading_state = trading_state
         self._clock = clock
         self._announced: Sequence[MaintenanceWindow] = ()

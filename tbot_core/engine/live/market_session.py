@@ -50,9 +50,9 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.engine.session.config import LiveConfig
     from tbot_core.journal.store import Event, NewEvent
-    from tbot_core.model.bars import DayFacts
     from tbot_core.model.types import Order
     from tbot_core.trading.proposals import ActiveStrategy
+    from tbot_core.trading.universe import Universe
 
 RECONCILE_INTERVAL_S: Final = 0.5
 PRICE_CHECK_INTERVAL_S: Final = 10.0
@@ -66,8 +66,8 @@ _log = log.logger(__name__)
 class LiveTradingSession:
     """A session at a live market.
 
-    `past` are the journal's events, including this session's own after a restart. `day` holds facts known before the
-    open, if more than the source's. `restarted`: an earlier process began it.
+    `past` are the journal's events, including this session's own after a restart. `universe` holds symbols and facts
+    known before the open, None for the source's. `restarted`: an earlier process began it.
     """
 
     restarted = True
@@ -80,18 +80,18 @@ class LiveTradingSession:
         entrants: tuple[ActiveStrategy, ...],
         equity_atoms: int,
         past: Sequence[Event] = (),
-        day: DayFacts | None = None,
+        universe: Universe | None = None,
     ) -> None:
         self.supervisors: tuple[BrokerSupervisor, ...] = ()
         broker = trading.venue.broker
-        trading, circuits = monitor_brokers(trading)
+        trading, circuits = monitor_brokers(trading.watching(() if universe is None else universe.watch_only))
         venue = attrs.evolve(trading.venue, denial_reason=self.denial_reason, on_read_result=partial(self._on_read, 0))
         standbys = guard_standbys(trading.standbys, self._objection, self._on_read)
         self._trading = attrs.evolve(trading, venue=venue, standbys=standbys)
         self._config, clock = config, trading.clock
         self._past, self._carried = carryover.events_since_close(past), carryover.carried_positions(past)
         self.steady_clock = session_clock(trading.clock, broker)
-        self._receiver = FeedReceiver(source, day or source.day, config, self._trading, self.steady_clock, past)
+        self._receiver = FeedReceiver(source, universe, config, self._trading, self.steady_clock)
         self.run = TradingSession(self._trading, self._receiver.source, entrants, equity_atoms)
         self.run.day = self._receiver.universe.day
         self._vix = None if config.vix is None else WindowVix(config.vix, self.run, self.steady_clock, self._past)
@@ -134,7 +134,7 @@ class LiveTradingSession:
         main = asyncio.ensure_future(self._main())
         side = [asyncio.ensure_future(repeat_every(seconds, action)) for seconds, action in actions]
         side += [asyncio.ensure_future(self._after_first_read(action)) for action in self._later_actions()]
-        side += supervision.first_standby_readings(self.supervisors[1:], self._tasks)
+        side += supervision.side_tasks(self.supervisors, self._tasks)
         await self._tasks.run_until_first_ends(main, side)
 
     async def _main(self) -> None:
@@ -215,7 +215,7 @@ class LiveTradingSession:
         self._restart.restore(self.supervisors, self._config, self.data_guard, self._trading.call_guard)
         self._equity_checked, self.requests.deferred = True, FUTURE_SESSION_VERBS
         tasks = SessionTasks(self._trading.clock, self._config.timeout_s)
-        side = supervision.first_standby_readings(self.supervisors[1:], tasks)
+        side = supervision.side_tasks(self.supervisors, tasks)
         side.append(asyncio.ensure_future(tasks.repeat_every(self._config.watch_s, self._watch_loop.process_requests)))
         resolving = asyncio.ensure_future(self._resolve_orders(until, on_unread))
         await tasks.run_until_first_ends(resolving, side)

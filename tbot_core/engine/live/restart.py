@@ -95,7 +95,8 @@ class SessionRestart:
             execution = unsent.broker_session.execution
             await execution.process_broker_events()
             states = {one: execution.orders[one.client_order_id].state for one in unsent.orders}
-            marked = execution.mark_sending([one for one, state in states.items() if state is OrderState.INTENDED])
+            recorded = [one for one, state in states.items() if state is OrderState.INTENDED]
+            marked = execution.persist_intents(MinuteCommands(), recorded)
             orders = [one for one, state in states.items() if state is OrderState.SENDING or one in marked]
             orders.sort(key=lambda one: one.leg is Leg.ENTRY)
             working = {cid for cid, record in execution.orders.items() if not record.terminal}

@@ -19,13 +19,14 @@ from tbot_core.engine.session.broker_login import log_in_within, log_out
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.engine.session.open_positions import open_at_end
-from tbot_core.engine.session.vix import VixSources, live_vix_brokers
+from tbot_core.engine.session.universe_selection import universe_selector
+from tbot_core.engine.session.vix import live_vix_brokers
 from tbot_core.engine.settings_reload import SettingsChanged
-from tbot_core.errors import BrokerError, DataError
+from tbot_core.errors import BrokerError, DataError, TbotError
 from tbot_core.execution import operator_splits
 from tbot_core.instance.worst_day import planned_worst_day as planned
 from tbot_core.journal import records
-from tbot_core.journal.projections import external_holdings, failover_drills
+from tbot_core.journal.projections import carryover, external_holdings, failover_drills
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.system import log
 
@@ -93,9 +94,7 @@ class _Run:
         self._services = RunServices(plan, watcher, setup)
         brokers = (*([] if setup.source in {None, setup.broker} else [setup.source]), setup.broker, *others.values())
         self._vix = live_vix_brokers(plan.assembly.settings, brokers)
-        self._vix_sources = VixSources(
-            calendar=plan.assembly.calendar, brokers=brokers, bars=plan.assembly.settings.instance.bars
-        )
+        self._universe = universe_selector(plan.assembly, plan.request, setup.broker.capabilities, brokers)
         self._recorder = JournalRecorder(journal=setup.journal, clock=plan.wall, on_events=self._services.on_events)
 
     async def go(self) -> RunOutcome:
@@ -114,7 +113,8 @@ class _Run:
             primary=setup.name,
             standbys=self._make_standbys,
             is_drilled=self._drilled,
-            facts=self._vix_sources.facts,
+            prepare=self._prepare,
+            universe=self._universe.select,
             on_round=self._watcher.on_round,
             mode=plan.shown_mode,
             worst_day=planned(settings).worst_day,
@@ -135,7 +135,11 @@ class _Run:
     def _make_gauge_writer(self) -> GaugeWriter | None:
         # The gauges belong to the trading run; a dry run writes none.
         data = self._files.data
-        return None if data is None else GaugeWriter(data, self._setup.journal.path, self._plan.wall)
+        return (
+            None
+            if data is None
+            else GaugeWriter(data, self._setup.journal.path, self._plan.wall, self._plan.assembly.budgets)
+        )
 
     def _config(self) -> LiveConfig:
         plan, settings, files = self._plan, self._plan.assembly.settings, self._files
@@ -186,6 +190,13 @@ class _Run:
         # The arming context; paper trading is not armed.
         assembly = self._plan.assembly
         return live_context(assembly, account.account_id) if assembly.settings.mode == LIVE else None
+
+    async def _prepare(self, session: Session) -> None:
+        # Download the session's history into the bar store; a fault is reported when the session needs it.
+        try:
+            await self._universe.select(await self._bars(session), carryover.events_for_session(self._setup.journal))
+        except TbotError as fault:
+            _log.warning("history.not_prepared", session=session.date, reason=fault.message)
 
     async def _bars(self, session: Session) -> FeedSession | LiveSession:
         # The running session's bars; raises DataError if the source has none for that day.

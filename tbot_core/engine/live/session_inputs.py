@@ -12,22 +12,27 @@ import attrs
 from tbot_core.contracts import FeedSession, LiveSession
 from tbot_core.engine.session.arming import LiveContext
 from tbot_core.engine.session.broker_session import StandbyBroker
+from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.engine.settings_reload import SettingsReloader
 from tbot_core.journal.store import Event
-from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.types import Account, atoms_of
 from tbot_core.trading.proposals import ActiveStrategy
+from tbot_core.trading.universe import Universe
+
+
+async def _nothing_to_prepare(_session: Session) -> None:
+    pass
 
 
 async def _no_standbys(_opened: Event | None) -> tuple[StandbyBroker, ...]:
     return ()
 
 
-async def _source_facts(source: FeedSession | LiveSession) -> DayFacts:
-    return source.day
+async def _whole_universe(source: FeedSession | LiveSession, _past: Sequence[Event]) -> Universe:
+    return universe_of(source)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -35,11 +40,12 @@ class SessionFactory:
     """Makes the inputs of each session: calendar, bars, strategies and the rest.
 
     `trading` and `live` are called with the account that the broker reported; `live` returns the arming context.
-    `on_idle` receives the awaited moment in each round of a wait. `standbys` returns the brokers that may take over
-    from `primary`: those with a successful login, and after a restart those of the opened session. `is_drilled`:
-    whether a recent failover drill is in the journal. `facts` adds to the facts of the bars' source. `meter` writes the
-    gauges, None for none; `on_round` is called as often. READY names `mode` and `worst_day`, the planned worst day as a
-    share of equity.
+    `prepare` fetches at 08:00 what the session will need. `universe` returns a source's symbols with their facts, from
+    the journal's events. `on_idle` receives the awaited
+    moment in each round of a wait. `standbys` returns the brokers that may take over from `primary`: those with a
+    successful login, and after a restart those of the opened session. `is_drilled`: whether a recent failover drill is
+    in the journal. `meter` writes the gauges, None for none; `on_round` is called as often. READY names `mode` and
+    `worst_day`, the planned worst day as a share of equity.
     """
 
     calendar: ExchangeCalendar
@@ -52,7 +58,8 @@ class SessionFactory:
     primary: str = ""
     standbys: Callable[[Event | None], Awaitable[tuple[StandbyBroker, ...]]] = _no_standbys
     is_drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
-    facts: Callable[[FeedSession | LiveSession], Awaitable[DayFacts]] = _source_facts
+    prepare: Callable[[Session], Awaitable[None]] = _nothing_to_prepare
+    universe: Callable[[FeedSession | LiveSession, Sequence[Event]], Awaitable[Universe]] = _whole_universe
     meter: GaugeWriter | None = None
     on_round: Callable[[TradingSession], None] = lambda _run: None
     mode: str = "paper"
@@ -61,10 +68,10 @@ class SessionFactory:
 
 @attrs.frozen
 class SessionFeed:
-    """A feed, and the facts known before the open, if more than the feed's."""
+    """A feed, and its symbols with the facts known before the open."""
 
     source: FeedSession | LiveSession
-    day: DayFacts | None
+    universe: Universe
 
 
 @attrs.define(eq=False)

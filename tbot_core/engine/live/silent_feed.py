@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import FeedCoverage, FeedQuality
-from tbot_core.engine.live.ended_feed import EndedFeed
 from tbot_core.errors import Unavailable
+from tbot_core.journal.projections.carryover import signalled_symbols
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
-    from tbot_core.contracts import Bar, FeedMessage
+    from tbot_core.contracts import Bar, DailyBar, FeedMessage
     from tbot_core.errors import TbotError
     from tbot_core.journal.store import Event
-    from tbot_core.model.bars import DayFacts
     from tbot_core.model.calendar import Session
 
 _QUALITY: Final = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, halts=True)
@@ -25,17 +24,15 @@ _QUALITY: Final = FeedQuality(coverage=FeedCoverage.CONSOLIDATED, halts=True)
 class SilentFeed:
     """A live session with the symbols of its signals; each connection fails with `fault`."""
 
-    def __init__(self, session: Session, symbols: tuple[str, ...], day: DayFacts, fault: TbotError) -> None:
+    def __init__(self, session: Session, symbols: tuple[str, ...], fault: TbotError) -> None:
         self.session = session
         self.symbols = symbols
-        self.day = day
         self.fault = fault
 
     @classmethod
     def of(cls, session: Session, since: Sequence[Event], fault: TbotError) -> SilentFeed:
         """The silent feed of a session, from the events since the last close."""
-        ended = EndedFeed.of(session, since)
-        return cls(ended.session, ended.symbols, ended.day, fault)
+        return cls(session, signalled_symbols(since), fault)
 
     @property
     def quality(self) -> FeedQuality:
@@ -47,6 +44,15 @@ class SilentFeed:
         empty: tuple[FeedMessage, ...] = ()
         for message in empty:
             yield message
+        raise Unavailable(self.fault.message)
+
+    async def daily(
+        self,
+        symbols: Sequence[str],  # noqa: ARG002
+        first: date,  # noqa: ARG002
+        last: date,  # noqa: ARG002
+    ) -> Sequence[DailyBar]:
+        """Raise Unavailable: there are no bars."""
         raise Unavailable(self.fault.message)
 
     async def history(

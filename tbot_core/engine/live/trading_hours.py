@@ -11,9 +11,9 @@ from tbot_core.model.clock import both_times
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
 
-    from tbot_core.contracts import Bar, FeedMessage, FeedQuality, FeedSession
+    from tbot_core.contracts import Bar, DailyBar, FeedMessage, FeedQuality, FeedSession
     from tbot_core.model.bars import DayFacts, MinuteSlice
     from tbot_core.model.calendar import Session
 
@@ -70,7 +70,6 @@ class _CutLive:
         self._source = source
         self.session = session
         self.symbols = source.symbols
-        self.day = _known(source.day, session)
 
     @property
     def quality(self) -> FeedQuality:
@@ -78,6 +77,9 @@ class _CutLive:
 
     def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         return self._source.messages(symbols)
+
+    async def daily(self, symbols: Sequence[str], first: date, last: date) -> Sequence[DailyBar]:
+        return await self._source.daily(symbols, first, last)
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
         return await self._source.history(symbols, first, last)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from tbot_core.errors import BrokerError
+from tbot_core.errors import AccountRefused, BrokerError, SettingsError
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.model.types import Account
@@ -46,11 +46,13 @@ class BrokerLogin:
 async def log_in(broker: Broker, name: str, opened: JournalEvent | None) -> BrokerLogin:
     """Log in. If that fails after a restart of an opened session, the account is taken from `opened`.
 
-    Raises BrokerError if login fails and the account is not known.
+    Raises BrokerError if login fails and the account is not known, and SettingsError for an account of another mode.
     """
     known = None if opened is None else opened.payload.get("accounts", {}).get(name)
     try:
         account = await broker.connect()
+    except AccountRefused as fault:
+        raise SettingsError(fault.message, fault.remedy) from fault
     except BrokerError as fault:
         if known is None:
             raise

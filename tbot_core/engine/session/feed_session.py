@@ -9,12 +9,10 @@ import attrs
 from tbot_core.contracts import LiveSession
 from tbot_core.errors import TbotError
 from tbot_core.journal import records
-from tbot_core.journal.projections import carryover
-from tbot_core.journal.projections.book import fold_events
 from tbot_core.marketdata.live_feed import LiveFeedAggregator
 from tbot_core.marketdata.received_bars import RecordedMinute, RecordedSession, RecordingHeader, SessionRecorder
 from tbot_core.system import log
-from tbot_core.trading.universe import Universe, UniverseLimit, limit_universe
+from tbot_core.trading.universe import Universe, unknown_facts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -22,9 +20,8 @@ if TYPE_CHECKING:
     from tbot_core.contracts import FeedSession
     from tbot_core.engine.session.config import LiveConfig
     from tbot_core.engine.session.session import SessionContext
-    from tbot_core.journal.store import Event
     from tbot_core.marketdata.bar_aggregator import BarAmendment
-    from tbot_core.model.bars import DayFacts, MinuteSlice, Quotes
+    from tbot_core.model.bars import MinuteSlice, Quotes
     from tbot_core.model.clock import Clock
 
 _log = log.logger(__name__)
@@ -37,27 +34,25 @@ class FeedReceiver:
     the journal; if that fails, the session continues without the recording.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  a source and what its session needs
+    def __init__(
         self,
         source: FeedSession | LiveSession,
-        day: DayFacts,
+        universe: Universe | None,
         config: LiveConfig,
         trading: SessionContext,
         clock: Clock,
-        past: Sequence[Event],
     ) -> None:
-        """`day`: the facts known before the open; `clock`: the session's own; `past`: the journal's events."""
+        """`universe`: symbols, and facts known before the open, None for the source's; `clock`: the session's own."""
         self._wall, self._clock = trading.clock, clock
         self.live_feed: LiveFeedAggregator | None = None
         self.source: FeedSession
+        self.universe = universe = universe or universe_of(source)
+        coverage = source.quality.coverage if isinstance(source, LiveSession) else ""
+        self._recording = _opened(config, _header(source, universe, config.feed, coverage))
         if isinstance(source, LiveSession):
-            self.universe = _universe(source, day, trading.rules.universe_max, past)
-            self._recording = _opened(config, _header(source, self.universe, config.feed, source.quality.coverage))
             kept = () if self.previous_recording is None else self.previous_recording.records
-            self.source = self.live_feed = LiveFeedAggregator(source, self.universe, clock, config.grace_s, kept)
+            self.source = self.live_feed = LiveFeedAggregator(source, universe, clock, config.grace_s, kept)
         else:
-            self.universe = Universe(symbols=source.symbols, day=day)
-            self._recording = _opened(config, _header(source, self.universe, config.feed, ""))
             self.source = source
 
     @property
@@ -106,16 +101,16 @@ class FeedReceiver:
             self._recording = None
 
 
+def universe_of(source: FeedSession | LiveSession) -> Universe:
+    """All symbols of a source; nothing is known of those of a live feed."""
+    day = unknown_facts(len(source.symbols)) if isinstance(source, LiveSession) else source.day
+    return Universe(symbols=source.symbols, day=day)
+
+
 def empty_minute(like: MinuteSlice, index: int) -> MinuteSlice:
     """A minute that was never received: no bar for any symbol."""
     empty = like.close * float("nan")
     return attrs.evolve(like, index=index, open=empty, high=empty, low=empty, close=empty, volume=empty, vwap=empty)
-
-
-def _universe(source: LiveSession, day: DayFacts, universe_max: int, past: Sequence[Event]) -> Universe:
-    limit = UniverseLimit.of(universe_max, source.quality)
-    exceeds_limit = limit.max_symbols and len(source.symbols) > limit.max_symbols
-    return limit_universe(source.symbols, day, limit, _required_symbols(past) if exceeds_limit else ())
 
 
 def _header(source: FeedSession | LiveSession, universe: Universe, feed: str, coverage: str) -> RecordingHeader:
@@ -126,6 +121,8 @@ def _header(source: FeedSession | LiveSession, universe: Universe, feed: str, co
         source=feed,
         coverage=coverage,
         cut=universe.cut,
+        denied=universe.denied,
+        watch_only=tuple(sorted(universe.watch_only)),
     )
 
 
@@ -137,11 +134,3 @@ def _opened(config: LiveConfig, header: RecordingHeader) -> SessionRecorder | No
     except TbotError as fault:
         _log.error("received.not_recorded", reason=fault.message)
         return None
-
-
-def _required_symbols(past: Sequence[Event]) -> frozenset[str]:
-    # The symbols with a position or a working order; they are subscribed regardless of the limit.
-    book = fold_events(carryover.events_since_close(past))
-    working = (record.order.symbol for record in book.orders.values() if not record.terminal)
-    held = (one.fill.symbol for one in carryover.carried_positions(past))
-    return frozenset({*book.portfolio.positions, *working, *held})

@@ -9,18 +9,20 @@ from tbot_core.engine.session.vix import known_vix
 from tbot_core.errors import AccessError
 from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.journal import gauges
-from tbot_core.journal.gauges import BrokerGauge, Gauges
+from tbot_core.journal.gauges import BrokerGauge, Gauges, HostGauge
 from tbot_core.model.types import dollars_of, price_of
 from tbot_core.system import log
 from tbot_core.system.isolated_calls import IsolatedCalls
 from tbot_core.trading.risk.exposure import held_atoms
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.model.clock import Clock
+    from tbot_core.plugins.network.connector import RequestBudgets
 
 EVERY_S: Final = 1.0
 UNCHANGED_S: Final = 30.0
@@ -35,10 +37,12 @@ _log = log.logger(__name__)
 class GaugeWriter:
     """Writes the gauges of a run with this `journal` into the folder `data`, without delaying decisions.
 
-    A failure to write is logged once; another failure is isolated and stops no run.
+    `budgets` are the request budgets of the run's plugins. A failure to write is logged once; another failure is
+    isolated and stops no run.
     """
 
-    def __init__(self, data: Path, journal: Path, clock: Clock) -> None:
+    def __init__(self, data: Path, journal: Path, clock: Clock, budgets: RequestBudgets | None = None) -> None:
+        self._budgets = budgets
         self._data = data
         self._journal = journal.name
         self._clock = clock
@@ -89,7 +93,14 @@ class GaugeWriter:
             vix=known_vix(run.day),
             clock_ahead_s=ahead_s,
             brokers=tuple(_gauge(broker_session) for broker_session in run.broker_sessions),
+            hosts=() if self._budgets is None else tuple(_hosts(self._budgets)),
         )
+
+
+def _hosts(budgets: RequestBudgets) -> Iterator[HostGauge]:
+    # The request budgets of the plugins' hosts.
+    for name, left, per_minute in budgets.left():
+        yield HostGauge(name=name, left=left, per_minute=per_minute)
 
 
 def _gauge(broker_session: BrokerSession) -> BrokerGauge:

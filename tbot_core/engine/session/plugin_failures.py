@@ -8,7 +8,7 @@ import attrs
 
 from tbot_core.journal import records
 from tbot_core.plugins.call_guard import GuardSession
-from tbot_core.plugins.guarded_broker import FEED_CALLS
+from tbot_core.plugins.guarded_feed import FEED_CALLS
 from tbot_core.trading.risk.exposure import lose_broker_plugin, lose_plugin
 
 if TYPE_CHECKING:

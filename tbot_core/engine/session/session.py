@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -40,12 +40,13 @@ from tbot_core.trading.proposals import (
     propose,
     renew,
     screen,
+    universe_cut,
 )
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tbot_core.model.bars import Bars, DayFacts, MinuteSlice, Quotes
+    from tbot_core.model.bars import Bars, DayFacts, Flags, MinuteSlice, Quotes
     from tbot_core.model.window import Window
     from tbot_core.trading.commands import Decision, TradingCommand
 
@@ -72,6 +73,10 @@ class SessionContext:
     checks: tuple[tuple[str, RiskCheck], ...] = ()
     call_guard: CallGuard = attrs.field(factory=lambda: CallGuard(strict=True))
     standbys: tuple[StandbyBroker, ...] = ()
+
+    def watching(self, symbols: Collection[str]) -> SessionContext:
+        """The context of a session that watches further symbols without trading them."""
+        return attrs.evolve(self, rules=self.rules.watching(symbols)) if symbols else self
 
     @property
     def recorder(self) -> JournalRecorder:
@@ -124,11 +129,11 @@ class TradingSession:
         self.confirmations = ConfirmationQueue(trading.rules.entries, self, self.execution.recorder)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
         self._trading = trading
-        venue = trading.venue.broker
-        self._venue = venue if isinstance(venue, SimulatedVenue) else None
+        self._venue = trading.venue.broker if isinstance(trading.venue.broker, SimulatedVenue) else None
         self._flattening = self.has_traded_minute = False
         self.keeps_positions: Callable[[], bool] = lambda: False
         for broker in self.broker_sessions:
+            broker.execution.symbols = source.symbols
             broker.decision_engine.position_manager.exits.keeps_positions = self._keeps_positions
         self._cash_off_target = False
         self.decided: set[str] = set()
@@ -136,6 +141,7 @@ class TradingSession:
         self.quoted: Quotes | None = None
         self._screened: dict[str, Verdicts] = {}
         self._screened_at_open: Mapping[str, Verdicts] = {}
+        self._cut: Flags | None = None
         self._facts_by_strategy: dict[str, DayFacts] = {}
         self._plugin_failures = PluginFailures(self.broker_sessions)
         trading.call_guard.open_session(self._plugin_failures.guard_session)
@@ -294,9 +300,10 @@ class TradingSession:
         """Record a minute's signals without trading it: it is `late`, or a stop keeps positions."""
         await self._send(self.decision_engine.decide(self._proposals(self.tape.bars, minute, late=late)))
 
-    def candidates(self, strategy: str) -> int:
-        """How many symbols a strategy may enter today."""
-        return int((self._screened[strategy].reasons == Reason.ALLOWED).sum())
+    @property
+    def candidates(self) -> dict[str, int]:
+        """How many symbols each strategy may enter today."""
+        return {name: int((one.reasons == Reason.ALLOWED).sum()) for name, one in self._screened.items()}
 
     def set_vix(self, strategy: str, vix: float) -> None:
         """Set the VIX that a strategy sees from now on, NaN if unknown, and screen its symbols again."""
@@ -307,7 +314,7 @@ class TradingSession:
 
     def _screen(self, entrant: ActiveStrategy) -> Verdicts:
         facts = self._facts(entrant)
-        return screen(entrant, self._trading.rules, facts, self.source.symbols, self.session.minutes)
+        return screen(entrant, self._trading.rules, facts, self.source.symbols, self.session.minutes, cut=self._cut)
 
     def _facts(self, entrant: ActiveStrategy) -> DayFacts:
         # The facts of the day as the strategy sees them, with its VIX.
@@ -346,8 +353,7 @@ class TradingSession:
 
     async def open_session(self, recorded: Container[str] = ()) -> None:
         """Screen the symbols and record the open, except the event kinds in `recorded`."""
-        _trading, session, portfolio = self._trading, self.session, self.decision_engine.portfolio
-        source = self.source
+        source, session, portfolio = self.source, self.session, self.decision_engine.portfolio
         if self._venue is not None:
             partial_volume = source.partial_volume if isinstance(source, SupportsPartialVolume) else frozenset[str]()
             self._venue.open_session(session, source.symbols, dollars_of(portfolio.cash_atoms), partial_volume)
@@ -355,6 +361,7 @@ class TradingSession:
         opening = session_events.session_opened_payload(source, self.entrants, self.broker_sessions)
         entries = [self.execution.recorder.entry(records.SESSION_OPENED, opening)]
         self._plugin_failures.opening = entries
+        self._cut = universe_cut(self.entrants, self._trading.rules, self.day, source.symbols, session.minutes)
         for entrant in self.entrants:
             self._screened[entrant.name] = judged = self._screen(entrant)
             payload = session_events.screened_payload(entrant.name, judged)

@@ -1,4 +1,4 @@
-"""The VIX close of the previous session: from the feed, else from an enabled broker, else from the store.
+"""The VIX close of the previous session: from the data source, else from an enabled broker, else from the store.
 
 With VIX_SOURCE=live a strategy sees the value at the minute in which its entries begin.
 """
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import SupportsDailyVix, SupportsLiveVix
+from tbot_core.contracts.abilities import DAILY_VIX, LIVE_VIX
+from tbot_core.engine.session import instrument_kinds
 from tbot_core.errors import BrokerError, DataError, SettingsError
 from tbot_core.journal import records
 from tbot_core.journal.projections.vix import recorded_vix
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Sequence
 
-    from tbot_core.contracts import FeedSession, IndexQuote, LiveSession
+    from tbot_core.contracts import IndexQuote, SupportsLiveVix
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.instance import Settings
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.bars import DayFacts
+    from tbot_core.model.calendar import Session
     from tbot_core.model.steady_clock import SteadyClock
 
 ASK_S: Final = 10.0
@@ -41,27 +43,30 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class VixSources:
-    """The sources of the VIX besides the feed: the enabled brokers, and the folder of the bar store."""
+    """The sources of the VIX: the data source and the enabled brokers, in order, and the folder of the bar store."""
 
     calendar: ExchangeCalendar
     brokers: tuple[object, ...]
     bars: Path
 
-    async def facts(self, source: FeedSession | LiveSession) -> DayFacts:
-        """A session's facts with the VIX close of the previous exchange day, unknown if no source has it."""
-        if not np.isnan(source.day.vix).all():
-            return source.day
-        before = look_back_sessions(self.calendar, source.session.date)[-1].date
+    async def add_vix(self, day: DayFacts, session: Session) -> DayFacts:
+        """A session's facts with the VIX close of the previous exchange day, if they lack it and a source has it."""
+        if not np.isnan(day.vix).all():
+            return day
+        before = look_back_sessions(self.calendar, session.date)[-1].date
         value = await self._from_broker(before)
         value = self._from_store(before) if value is None else value
         if value is None or not (0 < value < math.inf):
-            return source.day
-        return attrs.evolve(source.day, vix=np.full(source.day.vix.shape, value))
+            return day
+        return attrs.evolve(day, vix=np.full(day.vix.shape, value))
+
+    async def add_kinds(self, day: DayFacts, symbols: Sequence[str]) -> DayFacts:
+        """The facts with the kind of each symbol, stock or fund, of the first broker that reports instruments."""
+        fund = await instrument_kinds.funds(self.brokers, symbols) if day.fund is None else None
+        return day if fund is None else attrs.evolve(day, fund=fund)
 
     async def _from_broker(self, before: dt.date) -> float | None:
-        for broker in self.brokers:
-            if not isinstance(broker, SupportsDailyVix):
-                continue
+        for broker in filter(None, map(DAILY_VIX.of, self.brokers)):
             try:
                 value = await broker.vix_close(before)
             except BrokerError as fault:
@@ -130,7 +135,7 @@ class WindowVix:
                     "strategy": strategy,
                     "value": None if latest is None else latest.value,
                     "time": None if latest is None else latest.time.isoformat(),
-                    "candidates": self._run.candidates(strategy),
+                    "candidates": self._run.candidates[strategy],
                 },
             )
 
@@ -156,7 +161,7 @@ def live_vix_brokers(settings: Settings, brokers: Sequence[object]) -> tuple[Sup
     """
     if settings.mode != "live" or settings.trading.vix_source != "live":
         return None
-    found = tuple(one for one in brokers if isinstance(one, SupportsLiveVix))
+    found = tuple(filter(None, map(LIVE_VIX.of, brokers)))
     if not found:
         raise SettingsError(
             "VIX_SOURCE=live: neither DATA_SOURCE nor an enabled broker supplies the live VIX.",

@@ -7,7 +7,8 @@ requested range.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -18,6 +19,7 @@ from tbot_core.model.bars import Array, DayFacts, Flags, Index
 from tbot_core.model.types import TICKS_PER_DOLLAR
 
 if TYPE_CHECKING:
+    from tbot_core.contracts import DailyBar
     from tbot_core.model.calendar import ExchangeCalendar, Session
 
 VOLUME_SESSIONS: Final = 20
@@ -78,6 +80,30 @@ def day_facts(
         vix=_vix(sessions, sources),
         restricted=_restricted(daily),
     )
+
+
+def facts_from_daily_bars(
+    bars: Iterable[DailyBar], sessions: Sequence[Session], symbols: tuple[str, ...], sources: ReferenceFacts
+) -> DayFacts:
+    """Compute the facts of the last session from daily bars of those before it; leading axes (symbols).
+
+    `sessions` are the look-back and the session itself. A day counts as complete; an invalid bar counts as none.
+    """
+    rows = {session.date: row for row, session in enumerate(sessions[:-1])}
+    columns = {symbol: column for column, symbol in enumerate(symbols)}
+    values = {name: np.full((len(sessions), len(symbols)), np.nan) for name in ("high", "low", "close", "volume")}
+    for bar in bars:
+        row, column = rows.get(bar.date), columns.get(bar.symbol)
+        is_valid = 0 < bar.low <= bar.close <= bar.high < math.inf and 0 <= bar.volume < math.inf
+        if row is not None and column is not None and is_valid:
+            for name, field in values.items():
+                field[row, column] = getattr(bar, name)
+    minutes = np.array([session.minutes for session in sessions], dtype=np.intp)
+    known = ~np.isnan(values["close"])
+    daily = DailyAggregates(
+        minutes=minutes, kind=np.zeros(known.shape, dtype=np.intp), bars=known * minutes[:, None], **values
+    )
+    return day_facts(daily, sessions, symbols, sources).session(len(sessions) - 1)
 
 
 def select_sessions(day: DayFacts, rows: Sequence[int]) -> DayFacts:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import attrs
 
-from tbot_core.contracts.network import Gap, HttpResponse, WebSocket
+from tbot_core.contracts.network import Gap, Headers, HttpResponse, OutgoingRequest, WebSocket
 from tbot_core.contracts.permissions import Host
 from tbot_core.errors import BrokerError, PluginError, Unavailable
 from tbot_core.model.clock import Clock
 from tbot_core.plugins.network.request_limits import RequestBudget, RetryPolicy
-from tbot_core.system import random
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from tbot_core.contracts.credentials import SecretValue
+    from tbot_core.contracts.network import Mail
     from tbot_core.plugins.network.http_client import PacedHttpClient
     from tbot_core.system.websocket import OpenWebSocket
 
@@ -34,13 +35,31 @@ class RequestBudgets:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._budgets: dict[tuple[str, str], RequestBudget] = {}
+        self._limits: dict[str, int] = {}
 
-    def of(self, host: Host, headers: Mapping[str, str | SecretValue]) -> RequestBudget:
-        """The budget of this host, or of its `budget`, for the credential: the secret ones among the headers."""
-        secret = sorted(text.reveal() for text in headers.values() if not isinstance(text, str))
+    def of(self, host: Host, headers: Headers) -> RequestBudget:
+        """The budget of this host, or of its `budget`, for the credential: the secret ones among the headers.
+
+        Headers that are made for each request count as one credential.
+        """
+        given = {} if callable(headers) else headers
+        secret = sorted(text.reveal() for text in given.values() if not isinstance(text, str))
         credential = hashlib.sha256(repr(secret).encode()).hexdigest()
         where = host.budget or urlsplit(host.url).netloc
+        self._limits[where] = host.requests_per_minute
         return self._budgets.setdefault((where, credential), RequestBudget(self._clock.monotonic()))
+
+    def left(self) -> tuple[tuple[str, int, int], ...]:
+        """For each host, or `budget`, with a limit: the requests that could be sent now, and the limit per minute.
+
+        The least of its credentials counts.
+        """
+        now = self._clock.monotonic()
+        return tuple(
+            (where, min(it.available(limit, now) for (place, _), it in self._budgets.items() if place == where), limit)
+            for where, limit in sorted(self._limits.items())
+            if limit
+        )
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -59,13 +78,14 @@ class Connector:
     retries: RetryPolicy = attrs.field(factory=RetryPolicy)
     addresses: Mapping[str, str] = attrs.field(factory=dict)
     _closing: list[Callable[[], Awaitable[None]]] = attrs.field(factory=list, init=False)
-    _jitter: Callable[[], float] = attrs.field(factory=lambda: random.generator(0).random, init=False)
+    _sockets: list[Callable[[], Awaitable[None]]] = attrs.field(factory=list, init=False)
+    _streams: list[asyncio.Event] = attrs.field(factory=list, init=False)
 
     def http(
         self,
         host: str,
         *,
-        headers: Mapping[str, str | SecretValue] | None = None,
+        headers: Headers | None = None,
         rejection: Callable[[HttpResponse], BrokerError] | None = None,
         rejects_429: bool = False,
     ) -> PacedHttpClient:
@@ -78,7 +98,7 @@ class Connector:
         client = PacedHttpClient(
             name=f"{self.plugin} ({host})",
             transport=HttpTransport(url),
-            headers=lambda: _revealed(given),
+            headers=lambda request: _revealed(given, request),
             clock=self.clock,
             budget=self.budgets.of(declared, given),
             per_minute=declared.requests_per_minute,
@@ -95,22 +115,15 @@ class Connector:
         host: str,
         path: str = "",
         *,
-        headers: Mapping[str, str | SecretValue] | None = None,
+        headers: Headers | None = None,
         mute_s: float | None = None,
     ) -> AbstractAsyncContextManager[OpenWebSocket]:
         """One connection to a declared host."""
         from tbot_core.plugins.network.http_client import assert_below_host
-        from tbot_core.system.websocket import open_websocket
 
-        _, url = self._address(host, "wss", "ws")
+        _, base = self._address(host, "wss", "ws")
         assert_below_host(f"{self.plugin} ({host})", path or "/")
-        return open_websocket(
-            f"{self.plugin} ({host})",
-            url.rstrip("/") + path,
-            headers=_revealed(headers or {}),
-            timeout_s=self.timeout_s,
-            mute_s=mute_s,
-        )
+        return self._socket(host, base.rstrip("/") + path, headers or {}, mute_s)
 
     async def stream(
         self,
@@ -118,12 +131,13 @@ class Connector:
         path: str = "",
         *,
         opening: Callable[[WebSocket], Awaitable[None]],
-        headers: Mapping[str, str | SecretValue] | None = None,
+        headers: Headers | None = None,
         mute_s: float | None = None,
     ) -> AsyncIterator[str | bytes | Gap]:
         """Messages of a connection that is opened again whenever it is lost."""
         pause_s, lost = _FIRST_PAUSE_S, ""
-        while True:
+        self._streams.append(closed := asyncio.Event())
+        while not closed.is_set():
             try:
                 async with self.websocket(host, path, headers=headers, mute_s=mute_s) as connection:
                     await opening(connection)
@@ -134,21 +148,61 @@ class Connector:
                         pause_s = _FIRST_PAUSE_S
             except Unavailable as fault:
                 lost = fault.message
-            await self.clock.sleep(pause_s * (0.5 + self._jitter() / 2))
+            if not closed.is_set():
+                await self.clock.sleep(pause_s * (0.5 + self.retries.jitter() / 2))
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
+    async def mail(
+        self, host: str, mail: Mail, *, server: str = "", user: str = "", password: SecretValue | None = None
+    ) -> Mapping[str, str]:
+        """Send a mail by the declared server, or the operator's."""
+        from tbot_core.plugins.network import mail_content
+        from tbot_core.system.smtp import deliver_mail
+
+        declared = self._declared(host)
+        there = mail_content.mail_server(f"{self.plugin} ({host})", declared, server, self.addresses.get(host, ""))
+        there = attrs.evolve(there, user=user, password="" if password is None else password.reveal())
+        sent = mail_content.outgoing_mail(mail, self.clock.now())
+        try:
+            return await deliver_mail(there, sent, timeout_s=self.timeout_s)
+        except BrokerError as fault:
+            fault.message = f"{self.plugin} ({host}): {fault.message}"
+            raise
+
     async def close(self) -> None:
-        """Close every connection."""
-        closing = [one() for one in self._closing]
-        self._closing.clear()
+        """Close every connection and end every stream; HTTP clients open new connections when they are used again."""
+        for one in self._streams:
+            one.set()
+        self._streams.clear()
+        closing = [one() for one in (*self._closing, *self._sockets)]
         await asyncio.gather(*closing, return_exceptions=True)
 
-    def _address(self, host: str, scheme: str, loopback_scheme: str) -> tuple[Host, str]:
-        # The declaration of a host and the address in use; both must be of the right scheme.
+    @asynccontextmanager
+    async def _socket(
+        self, host: str, url: str, headers: Headers, mute_s: float | None
+    ) -> AsyncIterator[OpenWebSocket]:
+        # One connection, which `close` closes too.
+        from tbot_core.system.websocket import open_websocket
+
+        made = _revealed(headers, OutgoingRequest(method="GET", url=url))
+        name = f"{self.plugin} ({host})"
+        async with open_websocket(name, url, headers=made, timeout_s=self.timeout_s, mute_s=mute_s) as connection:
+            self._sockets.append(connection.close)
+            try:
+                yield connection
+            finally:
+                self._sockets.remove(connection.close)
+
+    def _declared(self, host: str) -> Host:
         declared = self.hosts.get(host)
         if declared is None:
             known = ", ".join(sorted(self.hosts)) or "none"
             raise PluginError(f"{self.plugin} does not declare the host {host!r}; its hosts: {known}.")
+        return declared
+
+    def _address(self, host: str, scheme: str, loopback_scheme: str) -> tuple[Host, str]:
+        # The declaration of a host and the address in use; both must be of the right scheme.
+        declared = self._declared(host)
         if urlsplit(declared.url).scheme != scheme:
             raise PluginError(f"{self.plugin} declares the host {host!r} as {declared.url}, not with {scheme}.")
         given = self.addresses.get(host)
@@ -158,5 +212,6 @@ class Connector:
         return declared, f"{loopback_scheme}://{there.netloc}{there.path}"
 
 
-def _revealed(headers: Mapping[str, str | SecretValue]) -> dict[str, str]:
-    return {name: text if isinstance(text, str) else text.reveal() for name, text in headers.items()}
+def _revealed(headers: Headers, request: OutgoingRequest) -> dict[str, str]:
+    given = headers(request) if callable(headers) else headers
+    return {name: text if isinstance(text, str) else text.reveal() for name, text in given.items()}

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import attrs
 
-from tbot_core.contracts.network import HttpResponse
+from tbot_core.contracts.network import HttpResponse, OutgoingRequest
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, PluginError, Rejected, Unavailable
 from tbot_core.model import json_document
 from tbot_core.model.clock import Clock
@@ -73,7 +73,7 @@ class PacedHttpClient:
 
     name: str
     _transport: HttpTransport = attrs.field(alias="transport")
-    _headers: Callable[[], Mapping[str, str]] = attrs.field(alias="headers")
+    _headers: Callable[[OutgoingRequest], Mapping[str, str]] = attrs.field(alias="headers")
     _clock: Clock = attrs.field(alias="clock")
     _budget: RequestBudget = attrs.field(alias="budget")
     _per_minute: int = attrs.field(alias="per_minute")
@@ -133,7 +133,7 @@ class PacedHttpClient:
                 method,
                 path,
                 timeout_s=self._timeout_s,
-                headers={**self._headers(), **kind},
+                headers=lambda url: {**self._headers(OutgoingRequest(method=method, url=url, body=body)), **kind},
                 params=params,
                 body=body,
                 before_send=partial(_before_send, permit),
@@ -141,7 +141,9 @@ class PacedHttpClient:
         except (Unavailable, OutcomeUnknown) as fault:
             fault.message = f"{self.name}: {method} {path}: {fault.message}"
             raise
-        lost = Unavailable if raw.status == _TOO_MANY and self._rejects_429 else OutcomeUnknown
+        lost: type[BrokerError] = OutcomeUnknown
+        if raw.status == _TOO_MANY and self._rejects_429:
+            lost = Unavailable if permit is None else Rejected
         return self._checked(raw, f"{method} {path}", lost)
 
     async def close(self) -> None:
@@ -156,7 +158,12 @@ class PacedHttpClient:
     async def _read(self, path: str, params: Mapping[str, str] | None) -> ReceivedResponse:
         try:
             raw = await self._transport.exchange(
-                "GET", path, timeout_s=self._timeout_s, headers=self._headers(), params=params, before_send=_nothing
+                "GET",
+                path,
+                timeout_s=self._timeout_s,
+                headers=lambda url: self._headers(OutgoingRequest(method="GET", url=url)),
+                params=params,
+                before_send=_nothing,
             )
         except (Unavailable, OutcomeUnknown) as fault:
             raise Unavailable(f"{self.name}: GET {path}: {fault.message}") from fault

@@ -83,13 +83,12 @@ class PendingReplace:
     """The level of a stop as the broker reported it, in ticks, and the replace requests since.
 
     `level` is None if unknown. `pending_levels` are the unanswered requests, oldest first; `requested_minute` is the
-    minute of the latest. `move_refused`: the broker rejected a replace.
+    minute of the latest.
     """
 
     level: int | None
     pending_levels: list[int] = attrs.field(factory=list)
     requested_minute: int | None = None
-    move_refused: bool = False
 
     def request(self, level: int) -> None:
         """Record a replace request; the same level twice is one request."""
@@ -102,8 +101,7 @@ class PendingReplace:
             self.level = self.pending_levels.pop(0)
 
     def on_refused(self) -> None:
-        """Apply a rejected request; it is taken for the pending replace, if any."""
-        self.move_refused |= bool(self.pending_levels)
+        """Apply a rejected request: the level stays, and the replace is requested again with the next minute."""
         self.pending_levels.clear()
 
 

@@ -69,8 +69,8 @@ class ProtectiveStops:
     def trail(self, held: ManagedPosition, high: float, low: float, minute: int) -> list[TradingCommand]:
         """Trail a stop after a completed bar, and replace the working order if it lags.
 
-        The replace is requested once per minute until the broker confirms it. A stop that the broker cannot move is
-        cancelled and placed again.
+        The replace is requested once per minute until the broker confirms it, also after it was refused: the old stop
+        covers the position meanwhile. Only where the venue cannot replace, the stop is cancelled and placed again.
         """
         if not (math.isnan(high + low) or held.stop_triggered):
             held.plan.trail(high, low)
@@ -78,7 +78,7 @@ class ProtectiveStops:
         if move is None or held.stop_being_replaced or move.requested_minute == minute:
             return []
         move.requested_minute = minute
-        if not self._venue.amend_atomic or move.move_refused:
+        if not self._venue.replaces:
             return self.replace_stop(held)
         move.request(held.plan.stop)
         stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)

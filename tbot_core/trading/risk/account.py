@@ -33,22 +33,23 @@ class AccountRules:
 
     `power_limit_atoms`: the largest cost of positions and entries together. `settled_atoms`: what a cash account may
     pay in this session, without the session's own sales, which settle later. `day_trades`: those of the last five
-    sessions without this session's trades.
+    sessions without this session's trades. `shorting_allowed`: false if the broker forbids short sales.
     """
 
     power_limit_atoms: int | None = None
     margin: bool | None = True
     settled_atoms: int | None = None
     day_trades: int | None = None
+    shorting_allowed: bool | None = None
 
     def update(self, account: Account, portfolio: Portfolio, *, crossed: bool = False) -> None:
         """Apply a broker's report of the account; `portfolio` has the session's trades.
 
         Within a session settled cash never grows and the number of earlier day trades never falls, so that a report
         older than the books cannot allow too much. `crossed`: the report may be older or newer than the books, so that
-        a trade could count twice; then only margin and buying power are applied.
+        a trade could count twice; then only margin, short sales and buying power are applied.
         """
-        self.margin = account.margin
+        self.margin, self.shorting_allowed = account.margin, account.shorting_allowed
         power = account.buying_power
         self.power_limit_atoms = None if power is None else atoms_of(power) + portfolio.cost_atoms
         if crossed:
@@ -95,4 +96,12 @@ def simulated_account(
 ) -> Account:
     """The margin account that a simulated broker reports; without `equity` it holds only cash."""
     worth = cash if equity is None else equity
-    return Account(account_id=account_id, equity=worth, cash=cash, buying_power=buying_power(worth, gross), margin=True)
+    return Account(
+        account_id=account_id,
+        equity=worth,
+        cash=cash,
+        buying_power=buying_power(worth, gross),
+        margin=True,
+        live=False,
+        evidence="the account is simulated",
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 
 from tbot_core.contracts import Instrument
-from tbot_core.model.types import Fill, RiskState, Side, SignalId, ticks_of, units_of
+from tbot_core.model.types import UNITS_PER_SHARE, Fill, RiskState, Side, SignalId, atoms_of, ticks_of, units_of
 from tbot_core.trading.portfolio import Portfolio
 from tbot_core.trading.risk.account import AccountRules
 from tbot_core.trading.risk.external import ExternalPositions
@@ -332,7 +332,25 @@ def grid_of(exposure: ExposureBook, symbol: str) -> int:
 def lot_of(exposure: ExposureBook, symbol: str) -> int:
     """A symbol's quantity step in units as the broker reported it; 1: the broker's general step."""
     instrument = exposure.instruments.get(symbol)
-    return 1 if instrument is None or instrument.quantity_step is None else units_of(instrument.quantity_step)
+    if instrument is None:
+        return 1
+    step = 1 if instrument.quantity_step is None else units_of(instrument.quantity_step)
+    return max(step, UNITS_PER_SHARE) if instrument.fractionable is False else step
+
+
+def is_tradable(exposure: ExposureBook, symbol: str) -> bool:
+    """Whether the broker trades a symbol, or does not say."""
+    instrument = exposure.instruments.get(symbol)
+    return instrument is None or instrument.tradable is not False
+
+
+def is_below_minimum(exposure: ExposureBook, symbol: str, units: int, atoms: int) -> bool:
+    """Whether an order of this quantity and cost is smaller than the broker accepts for a symbol."""
+    instrument = exposure.instruments.get(symbol)
+    if instrument is None:
+        return False
+    least, cost = instrument.minimum_quantity, instrument.minimum_notional
+    return (least is not None and units < units_of(least)) or (cost is not None and atoms < atoms_of(cost))
 
 
 def count_topped_up(exposure: ExposureBook, minute: int) -> None:

@@ -21,6 +21,8 @@ from tbot_core.trading.risk.exposure import (
     RiskChange,
     external_in,
     impose_defense,
+    is_below_minimum,
+    is_tradable,
     needs_defense,
     net_of,
     used_buying_power,
@@ -150,7 +152,12 @@ class RiskEngine:
             ),
             (exposure.equity_jump, Reason.EQUITY_JUMP, None, None),
             (signal.strategy in exposure.window_loss, Reason.WINDOW_LOSS, None, None),
-            (exposure.is_frozen(signal.symbol), Reason.INSTRUMENT_FROZEN, None, None),
+            (
+                exposure.is_frozen(signal.symbol) or not is_tradable(exposure, signal.symbol),
+                Reason.INSTRUMENT_FROZEN,
+                None,
+                None,
+            ),
             (signal.symbol in exposure.rules_unknown, Reason.RULES_UNKNOWN, None, None),
         )
 
@@ -161,7 +168,7 @@ class RiskEngine:
 
         A top-up and the position that it adds to count as one trade.
         """
-        if not planned.units:
+        if not planned.units or is_below_minimum(exposure, signal.symbol, planned.units, planned.worst_atoms):
             return Denial(reason=Reason.QUANTITY_TOO_SMALL)
         last = planned.reference if planned.last is None else planned.last
         # A market order has no limit: its price is the worst one within the band around its reference.
@@ -194,8 +201,10 @@ class RiskEngine:
         # Why a symbol cannot be sold short at this broker; unknown means deny.
         if not exposure.funds.margin:
             return Reason.CASH_LONG_ONLY
+        if exposure.funds.shorting_allowed is False:
+            return Reason.SHORTING_NOT_ALLOWED
         instrument = exposure.instruments.get(symbol)
-        reported = None if instrument is None else instrument.shortable
+        reported = None if instrument is None else instrument.may_be_shorted
         return None if (self.shortable if reported is None else reported) else Reason.NOT_SHORTABLE
 
     def _index_checks(

@@ -24,7 +24,6 @@ def tbot_broker() -> Plugin:
         summary="Simulated fills over stored bars or a simulated market",
         config=Config,
         create=_create,
-        capabilities=frozenset({"feed"}),
         needs=PluginNeeds(orders=True),
         venue=_venue,
     )

@@ -13,7 +13,8 @@ from tbot_core.contracts import AccountSnapshot
 from tbot_core.errors import Rejected, Unavailable
 from tbot_core.model.bars import Tape
 from tbot_core.model.calendar import ExchangeCalendar
-from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, FillCosts, MatchingEngine
+from tbot_core.trading.fill_costs import FillCosts
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, MatchingEngine
 from tbot_core.trading.risk.account import simulated_account
 
 if TYPE_CHECKING:
@@ -145,13 +146,12 @@ class PaperBroker:
         self._venue = None
         self._write()
 
-    async def connect(self) -> Account:
-        """Return the paper account."""
-        return self._account()
-
     async def account(self) -> Account:
         """Cash, equity at the last prices, and buying power of twice the equity minus gross positions."""
         return self._account()
+
+    connect = account
+    """Nobody has to log in."""
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Accept an order; a repeated client order id in a session changes nothing.

@@ -11,8 +11,9 @@ import attrs
 import numpy as np
 
 from tbot_broker_paper.companies import SYMBOLS
+from tbot_broker_paper.history import SimulatedHistory
 from tbot_broker_paper.market import SimulatedMarket
-from tbot_broker_paper.sessions import RowSession
+from tbot_broker_paper.sessions import RowSession, SimulatedSession
 from tbot_core.contracts import FeedLabel
 from tbot_core.errors import DataError
 from tbot_core.model.calendar import ExchangeCalendar
@@ -69,12 +70,13 @@ class SimulatedFeed:
                 session = self._calendar.next(session.date)
             yield self.session(session)
 
-    def session(self, session: Session) -> RowSession:
+    def session(self, session: Session) -> SimulatedSession:
         """The bars and facts of one session."""
         columns = np.array([SYMBOLS.index(symbol) for symbol in self._symbols])
         fields = {name: np.ascontiguousarray(rows[:, columns]) for name, rows in self._market.bars(session).items()}
         day = _only(self._market.day(session), columns)
-        return RowSession(session=session, symbols=self._symbols, day=day, fields=fields)
+        rows = RowSession(session=session, symbols=self._symbols, day=day, fields=fields)
+        return SimulatedSession(rows=rows, past=SimulatedHistory(self._market, self._calendar))
 
 
 class LiveSimulatedFeed:
@@ -105,7 +107,9 @@ def _market(seed: int, weekdays: frozenset[int], overrides: tuple[tuple[dt.date,
 
 def _only(day: DayFacts, columns: np.ndarray[tuple[int], np.dtype[np.intp]]) -> DayFacts:
     facts = attrs.asdict(day, recurse=False)
-    return attrs.evolve(day, **{name: fact[columns] for name, fact in facts.items() if name != "vix"})
+    return attrs.evolve(
+        day, **{name: fact[columns] for name, fact in facts.items() if name != "vix" and fact is not None}
+    )
 
 
 def _must_be_listed(symbols: tuple[str, ...]) -> None:

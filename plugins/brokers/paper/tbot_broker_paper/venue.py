@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from tbot_broker_paper.broker import PaperBroker
+from tbot_broker_paper.companies import SYMBOLS
 from tbot_broker_paper.config import Config
 from tbot_core.model.bars import MinuteSlice
 from tbot_core.model.calendar import ExchangeCalendar
@@ -29,6 +30,7 @@ class OneSymbolMarket:
     """A broker in a session of one symbol; each trade is a minute of its own."""
 
     symbol = "A"
+    feed_symbols = SYMBOLS[:2]
 
     def __init__(self, broker: PaperBroker) -> None:
         """Open the session, and trade at 20 USD."""

@@ -17,6 +17,7 @@ from tbot_broker_paper.broker import DEMO_FIRST_DAY, PaperBroker
 from tbot_broker_paper.companies import SYMBOLS
 
 from tbot_core.contracts import Broker, BrokerEvent, Context, FeedRequest, FeedSession, FeedSource, SimulatedVenue
+from tbot_core.contracts.abilities import FEED
 from tbot_core.contracts.setting import declarations
 from tbot_core.contracts.settings import ExitSettings, SimulationSettings
 from tbot_core.errors import DataError, Unavailable
@@ -109,7 +110,7 @@ def test_the_offer_names_a_broker_that_serves_bars() -> None:
     context = Context(clock=ManualClock(NOON), log=log.logger("test"), data_dir=Path())
     broker = plugin.create(plugin.config(), context)
     assert plugin.name == "paper"
-    assert plugin.capabilities == {"feed"}
+    assert FEED.of(broker) is not None
     assert isinstance(broker, Broker)
     assert isinstance(broker, SimulatedVenue)
     assert isinstance(broker, FeedSource)

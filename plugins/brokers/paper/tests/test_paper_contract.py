@@ -14,6 +14,7 @@ from tbot_core.errors import Unavailable
 from tbot_core.model.clock import ManualClock
 from tbot_core.testing import broker as kit
 from tbot_core.testing.broker import BrokerContract
+from tbot_core.testing.feed import FeedContract
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 
 if TYPE_CHECKING:
@@ -29,6 +30,16 @@ class TestContract(BrokerContract):
     @pytest.fixture
     def venue(self) -> Iterator[OneSymbolMarket]:
         """A fresh session at 20 USD."""
+        with open_venue() as market:
+            yield market
+
+
+class TestFeed(FeedContract):
+    """The simulated market keeps the contract of feeds, as far as whole minutes do."""
+
+    @pytest.fixture
+    def venue(self) -> Iterator[OneSymbolMarket]:
+        """The simulated market at a fixed moment."""
         with open_venue() as market:
             yield market
 

@@ -104,7 +104,7 @@ class PriceVolume:
                 )
             )
         if frame.min_market_cap or frame.max_market_cap:
-            checks.append(self._market_cap(day.market_cap, symbols, frame))
+            checks.append(self._market_cap(day, symbols, frame))
         return checks
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
@@ -127,8 +127,12 @@ class PriceVolume:
             checks.append(self._relative_volume(signals, market))
         return checks
 
-    def _market_cap(self, market_cap: Array, symbols: tuple[str, ...], frame: StrategySettings) -> Check:
+    def _market_cap(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Check:
+        # Whether a symbol is a fund is what the source says, else what the table says.
+        market_cap = day.market_cap
         fund = np.broadcast_to([symbol in self.funds for symbol in symbols], market_cap.shape)
+        if day.fund is not None:
+            fund = np.where(np.isnan(day.fund), fund, day.fund == 1)
         low = float(frame.min_market_cap) if frame.min_market_cap else -np.inf
         high = float(frame.max_market_cap) if frame.max_market_cap else np.inf
         return Check(

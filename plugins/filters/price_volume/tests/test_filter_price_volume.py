@@ -254,6 +254,15 @@ def test_funds_are_exempt_from_limits_of_capitalisation() -> None:
     assert _outcome(check) == [Reason.MARKET_CAP_UNKNOWN, Reason.ALLOWED, Reason.ALLOWED]
 
 
+def test_what_the_source_says_of_a_fund_goes_before_the_table() -> None:
+    """A fund that the table lacks is exempt, a stock that it has is not; of an unknown kind the table decides."""
+    draft = SessionDraft("ABC", "IWM", "SPY")
+    day = attrs.evolve(draft.day(market_cap=[NAN, 1.0, NAN]), fund=np.array([1.0, 0.0, NAN]))
+    subject = PriceVolume(config=Config(), funds=frozenset({"IWM", "SPY"}))
+    (check,) = subject.screen(day, draft.symbols, StrategySettings(min_market_cap=Decimal(10)))
+    assert _outcome(check) == [Reason.ALLOWED, Reason.MARKET_CAP_LOW, Reason.ALLOWED]
+
+
 def test_the_shipped_table_names_common_funds(tmp_path: Path) -> None:
     """Without a table of one's own the shipped one serves: funds are in it, stocks are not."""
     subject = _created(tmp_path)

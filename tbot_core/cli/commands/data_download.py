@@ -1,0 +1,125 @@
+"""`tbot data download`: past bars of a source into the bar store."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.model.dates import day_range, parse_symbols
+from tbot_core.model.formatting import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import Unpack
+
+    from tbot_core.engine.data_download import DownloadRequest, DownloadResult
+    from tbot_core.instance import Instance
+    from tbot_core.marketdata.history import DownloadProgress
+
+
+class DownloadOptions(TypedDict):
+    """The options as click passes them."""
+
+    source: str
+    symbols: str | None
+    first: str
+    last: str
+    home: Path | None
+    as_json: bool
+
+
+@click.command(name="download")
+@click.option("--source", required=True, metavar="NAME", help="The broker plugin that supplies the bars.")
+@click.option("--symbols", metavar="A,B,...", help="Only these symbols. Default: UNIVERSE, else all of the source.")
+@click.option("--from", "first", required=True, metavar="DATE", help="First day, YYYY-MM-DD.")
+@click.option("--to", "last", required=True, metavar="DATE", help="Last day, inclusive.")
+@home_option
+@json_option
+@click.pass_context
+def download_command(ctx: click.Context, /, **given: Unpack[DownloadOptions]) -> None:
+    """Download past one-minute bars into the store.
+
+    Sessions that are stored already are skipped, so a download that was interrupted is continued by the same command.
+    `--source paper` writes simulated sessions, in an instance that trades on the simulator. Exits with 1 if bars could
+    not be stored.
+    """
+    first, last = day_range(given["first"], given["last"])
+    from tbot_core.engine.data_download import DownloadRequest
+    from tbot_core.status.runs import find_instance
+
+    request = DownloadRequest(
+        source=given["source"].strip().lower(), first=first, last=last, symbols=parse_symbols(given["symbols"])
+    )
+    result = download_with_progress(find_instance(given["home"]), request)
+    emit(_document(request, result), as_json=given["as_json"], lines=_lines(request, result))
+    if result.progress.refused:
+        ctx.exit(1)
+
+
+def download_with_progress(instance: Instance, request: DownloadRequest) -> DownloadResult:
+    """Run a download; its progress is shown on a terminal."""
+    import asyncio
+
+    from tbot_core.engine.bootstrap import DRY_RUN, assemble, data_source_name
+    from tbot_core.engine.data_download import download
+    from tbot_core.instance import read_settings_files
+    from tbot_core.model.clock import SystemClock
+
+    sources = read_settings_files(instance, live=False)
+    assembly = assemble(instance.home, DRY_RUN, SystemClock(), {"DATA_SOURCE": request.source}, sources)
+    own_source = data_source_name(sources.texts())
+    with progress_line() as report:
+        return asyncio.run(download(assembly, request, own_source, report))
+
+
+@contextmanager
+def progress_line() -> Iterator[Callable[[DownloadProgress], None]]:
+    """Show the progress in one line, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda _progress: None
+        return
+    try:
+        yield lambda one: click.echo(
+            f"\r\x1b[KDownloading {one.done:,} of {one.total:,} sessions: {plural(one.bars, 'bar')}", nl=False, err=True
+        )
+    finally:
+        click.echo("\r\x1b[K", nl=False, err=True)
+
+
+def _document(request: DownloadRequest, result: DownloadResult) -> dict[str, Any]:
+    progress = result.progress
+    return {
+        "source": request.source,
+        "first": result.sessions[0].date.isoformat(),
+        "last": result.sessions[-1].date.isoformat(),
+        "sessions": len(result.sessions),
+        "symbols": list(result.symbols),
+        "unknown": list(result.unknown),
+        "downloaded": progress.done,
+        "skipped": progress.skipped,
+        "bars": progress.bars,
+        "invalid": progress.invalid,
+        "refused": list(progress.refused),
+        "facts": result.facts,
+    }
+
+
+def _lines(request: DownloadRequest, result: DownloadResult) -> Iterator[str]:
+    progress, sessions = result.progress, result.sessions
+    days = f"{plural(len(sessions), 'session')} from {sessions[0].date} to {sessions[-1].date}"
+    yield f"{request.source}: {days}, {plural(len(result.symbols), 'symbol')}: {plural(progress.bars, 'bar')} added."
+    if progress.skipped:
+        yield f"Stored already: {plural(progress.skipped, 'session')} of single symbols."
+    if result.facts:
+        yield f"{plural(result.facts, 'fact')} of days added: closes of the VIX, capitalisations."
+    if progress.invalid:
+        yield f"{plural(progress.invalid, 'invalid bar')} left out."
+    if result.unknown:
+        yield f"{request.source} does not know {', '.join(result.unknown)}."
+    for words in progress.refused:
+        yield f"not stored: {words}. `tbot data import --replace` replaces a month whole."

@@ -1,0 +1,190 @@
+"""Downloads past bars of a source into the instance's bar store, with the facts of a day that it knows besides bars."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Final, cast
+
+import attrs
+import numpy as np
+
+from tbot_core.contracts import BarHistory, FeedQuality, FeedRequest, FeedSession
+from tbot_core.contracts.abilities import DAILY_VIX
+from tbot_core.engine.bootstrap import Assembly, feed_source
+from tbot_core.engine.session.broker_login import log_out
+from tbot_core.errors import BrokerError, DataError, PluginError, SettingsError, UsageError
+from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_kind
+from tbot_core.marketdata.store import reference
+from tbot_core.marketdata.store.daily_facts import look_back_sessions
+from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
+from tbot_core.model.calendar import Session
+from tbot_core.model.types import is_symbol
+from tbot_core.system import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tbot_core.contracts import Feed, LiveSession
+    from tbot_core.engine.session.broker_login import Closable
+
+ATTEMPTS: Final = 8
+"""How often a request is sent before the download fails: for about two minutes."""
+
+_log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class DownloadRequest:
+    """A range of days of a source; `symbols` empty: UNIVERSE, else all of the source."""
+
+    source: str
+    first: dt.date
+    last: dt.date
+    symbols: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class DownloadResult:
+    """What was downloaded: the sessions of the range that are over, the symbols, and the number of facts besides bars.
+
+    `unknown` are requested symbols that the source does not have.
+    """
+
+    sessions: tuple[Session, ...]
+    symbols: tuple[str, ...]
+    unknown: tuple[str, ...]
+    progress: DownloadProgress
+    facts: int
+
+
+async def download(
+    assembly: Assembly, request: DownloadRequest, own_source: str, on_progress: Callable[[DownloadProgress], None]
+) -> DownloadResult:
+    """Download what the store lacks of a range; `own_source` is the data source of the instance.
+
+    Raises DataError if no session of the range is over, SettingsError for simulated bars in an instance with another
+    source, PluginError for a source without past bars, UsageError if symbols must be named, and BrokerError if the
+    source does not answer. What was stored by then stays.
+    """
+    broker = assembly.broker(request.source)
+    work = _Download(assembly, request, broker, assembly.quality(request.source))
+    try:
+        return await work.run(own_source, on_progress)
+    finally:
+        await log_out({request.source: cast("Closable", broker)}, assembly.settings.trading.api_timeout)
+
+
+@attrs.frozen
+class _Download:
+    assembly: Assembly
+    request: DownloadRequest
+    broker: object
+    quality: FeedQuality | None
+
+    async def run(self, own_source: str, on_progress: Callable[[DownloadProgress], None]) -> DownloadResult:
+        sessions = self._sessions()
+        feed = self._feed(sessions)
+        if feed.label.simulated and own_source != self.request.source:
+            raise SettingsError(
+                f"The bars of {self.request.source} are simulated, but this instance uses those of {own_source}.",
+                f"Use another --home, with BROKER_NAME={self.request.source.upper()} and an empty DATA_SOURCE.",
+            )
+        source = await _first(feed)
+        if not isinstance(source, BarHistory):
+            raise PluginError(f"The broker {self.request.source} has no past bars.", "Use another --source.")
+        symbols, unknown = self._symbols(source)
+        store = DownloadStore(
+            self._folder,
+            self.assembly.calendar,
+            DownloadSource(name=self.request.source, volume=volume_kind(self.quality)),
+        )
+        downloader = Downloader(
+            source=source, store=store, clock=self.assembly.clock, attempts=ATTEMPTS, on_progress=on_progress
+        )
+        progress = await downloader.download(sessions, symbols)
+        return DownloadResult(
+            sessions=sessions,
+            symbols=symbols,
+            unknown=unknown,
+            progress=progress,
+            facts=await self._store_facts(feed, sessions),
+        )
+
+    @property
+    def _folder(self) -> Path:
+        return self.assembly.settings.instance.bars
+
+    def _sessions(self) -> tuple[Session, ...]:
+        # The sessions of the range that are over, and of which the source has all bars.
+        delay = dt.timedelta(seconds=0.0 if self.quality is None else self.quality.history_delay_s)
+        until = self.assembly.clock.now() - delay
+        whole = self.assembly.calendar.sessions(self.request.first, self.request.last)
+        found = tuple(session for session in whole if session.close <= until)
+        if not found:
+            words = f"No session from {self.request.first} to {self.request.last} is over."
+            raise DataError(words, "Give days with a session that has ended; `tbot calendar` lists sessions.")
+        return found
+
+    def _feed(self, sessions: Sequence[Session]) -> Feed:
+        settings = self.assembly.settings
+        request = FeedRequest(
+            kind="demo" if self.quality is None else "live",
+            first=sessions[0].date if self.quality is None else None,
+            symbols=self.request.symbols or settings.trading.universe,
+            sessions=len(sessions),
+            seed=settings.simulation.seed,
+            bars=self._folder,
+            calendar=self.assembly.calendar,
+        )
+        return feed_source(self.broker, self.request.source).feed(request)
+
+    def _symbols(self, source: BarHistory) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        # The symbols to download, and those that the source does not know.
+        trading = self.assembly.settings.trading
+        named, known = set(self.request.symbols or trading.universe), set(filter(is_symbol, source.symbols))
+        if not named and len(known) > trading.universe_max:
+            words = f"{self.request.source} has {len(known)} symbols, more than UNIVERSE_MAX."
+            raise UsageError(words, "Name those to download with --symbols, or set UNIVERSE.")
+        found, unknown = tuple(sorted(named & known or known)), tuple(sorted(named - known))
+        if unknown and not named & known:
+            raise DataError(f"{self.request.source} does not know {', '.join(unknown)}.", "Check the symbols.")
+        return found, unknown
+
+    async def _store_facts(self, feed: Feed, sessions: Sequence[Session]) -> int:
+        # The VIX before each session, and capitalisations: of a simulator those of its days.
+        vix: dict[dt.date, float] = {}
+        caps: dict[tuple[str, dt.date], float] = {}
+        if self.quality is not None:
+            return add_reference_facts(self._folder, await self._vix(sessions), caps)
+        async for one in feed.sessions():
+            if isinstance(one, FeedSession) and one.session in sessions:
+                day = self._day_before(one.session)
+                vix[day] = float(one.day.vix[0])
+                known = zip(one.symbols, one.day.market_cap.tolist(), strict=True)
+                caps |= {(symbol, day): value for symbol, value in known if not np.isnan(value)}
+        return add_reference_facts(self._folder, vix, caps)
+
+    async def _vix(self, sessions: Sequence[Session]) -> dict[dt.date, float]:
+        source = DAILY_VIX.of(self.broker)
+        if source is None:
+            return {}
+        stored, found = reference.reference_facts(self._folder).vix, dict[dt.date, float]()
+        for day in map(self._day_before, sessions):
+            try:
+                value = None if day in stored else await source.vix_close(day)
+            except BrokerError as fault:
+                _log.warning("vix.not_available", reason=fault.message)
+                return found
+            if value is not None:
+                found[day] = value
+        return found
+
+    def _day_before(self, session: Session) -> dt.date:
+        return look_back_sessions(self.assembly.calendar, session.date)[-1].date
+
+
+async def _first(feed: Feed) -> FeedSession | LiveSession | None:
+    async for source in feed.sessions():
+        return source
+    return None

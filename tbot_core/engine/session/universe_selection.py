@@ -1,0 +1,195 @@
+"""Chooses the symbols of a session before its open, and computes their facts from the history of its feed.
+
+Daily bars only cut the universe. The facts of the chosen symbols come from minute bars, by the function that replay
+and backtest use: the minutes of past sessions are downloaded into the bar store, and the store computes the facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import numpy as np
+
+from tbot_core.contracts import FeedCoverage, LiveSession
+from tbot_core.contracts.abilities import MARKET_CAPS
+from tbot_core.engine.session.vix import VixSources
+from tbot_core.errors import AccessError, DataError, Unavailable
+from tbot_core.journal.projections import carryover
+from tbot_core.journal.projections.book import fold_events
+from tbot_core.marketdata.feed_health import LEADERS
+from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_kind
+from tbot_core.marketdata.store import reference
+from tbot_core.marketdata.store.daily_facts import ReferenceFacts, facts_from_daily_bars, look_back_sessions
+from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore
+from tbot_core.marketdata.store.store import BarStore
+from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.clock import Clock
+from tbot_core.model.reasons import REASON_BY_CODE
+from tbot_core.model.types import is_symbol
+from tbot_core.system import log
+from tbot_core.trading.proposals import ActiveStrategy, TradingRules, screen
+from tbot_core.trading.universe import Universe, UniverseLimit, limit_universe, unknown_facts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.contracts import BrokerCapabilities, FeedQuality, FeedRequest, FeedSession
+    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.journal.store import Event, Journal
+    from tbot_core.model.bars import DayFacts
+
+_ATTEMPTS: Final = 4
+_NAMED_AT_MOST: Final = 5
+_log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class UniverseSelector:
+    """Selects the universe of each session of a run.
+
+    `bars` is the folder of the bar store, `source` the name under which downloaded bars are noted in it; `server` is
+    the plugin that supplies them. `symbols` are those to trade, empty for all of the feed. `typical_volume`: a filter
+    uses that fact.
+    """
+
+    calendar: ExchangeCalendar
+    clock: Clock
+    bars: Path
+    source: str
+    server: object
+    vix: VixSources
+    rules: TradingRules
+    entrants: Callable[[Session], tuple[ActiveStrategy, ...]]
+    symbols: tuple[str, ...] = ()
+    typical_volume: bool = False
+
+    async def select(self, source: FeedSession | LiveSession, past: Sequence[Event]) -> Universe:
+        """The universe of a session; `past` are the journal's events.
+
+        Of a feed that computes its facts itself, such as a simulator, all symbols are taken. Raises `Unavailable` if
+        the history cannot be had or stored now.
+        """
+        if not isinstance(source, LiveSession):
+            day = await self.vix.add_vix(source.day, source.session)
+            return Universe(symbols=source.symbols, day=await self.vix.add_kinds(day, source.symbols))
+        try:
+            return await self._select(source, past)
+        except (DataError, AccessError) as fault:
+            raise Unavailable(fault.message, fault.remedy) from fault
+
+    async def _select(self, source: LiveSession, past: Sequence[Event]) -> Universe:
+        held, watched = symbols_in_use(past), LEADERS | self.rules.watch_only
+        traded = frozenset(self.symbols or source.symbols) - self.rules.watch_only
+        offered = tuple(filter(is_symbol, source.symbols))
+        symbols = tuple(symbol for symbol in offered if symbol in traded or symbol in watched | held)
+        if absent := sorted({*self.symbols} - {*offered}):
+            _log.warning("universe.unknown_symbols", symbols=absent)
+        limit, quality = UniverseLimit.of(self.rules.universe_max, source.quality), source.quality
+        is_cut, is_partial = limit.is_exceeded(symbols), quality.coverage is FeedCoverage.SINGLE_VENUE
+        facts = _OtherFacts(self.vix, reference.reference_facts(self.bars), await self._market_caps(symbols))
+        if is_cut or is_partial or not quality.minute_history:
+            sessions = (*look_back_sessions(self.calendar, source.session.date), source.session)
+            bars = await source.daily(symbols, sessions[0].date, sessions[-2].date)
+            day = await facts.add(facts_from_daily_bars(bars, sessions, symbols, facts.stored), source.session, symbols)
+        else:
+            day = unknown_facts(len(symbols))
+        reasons = self._denials(source.session, symbols, day) if is_cut else ()
+        universe = limit_universe(symbols, day, limit, held | watched, reasons)
+        universe = attrs.evolve(universe, watch_only=frozenset(universe.symbols) - traded)
+        if not quality.minute_history:
+            return universe
+        day = await facts.add(await self._minute_facts(source, universe.symbols), source.session, universe.symbols)
+        if is_partial:  # volumes of one venue are not those that MIN_VOLUME_THRESHOLD means
+            day = attrs.evolve(day, average_volume=universe.day.average_volume)
+        return attrs.evolve(universe, day=day)
+
+    async def _market_caps(self, symbols: Sequence[str]) -> Mapping[str, float]:
+        source = MARKET_CAPS.of(self.server)
+        return {} if source is None else await source.market_caps(symbols)
+
+    async def _minute_facts(self, source: LiveSession, symbols: tuple[str, ...]) -> DayFacts:
+        # The facts of these symbols by the store, after the minutes that it lacks were downloaded.
+        before = look_back_sessions(self.calendar, source.session.date)
+        kind = DownloadSource(name=self.source, volume=volume_kind(source.quality))
+        store = DownloadStore(self.bars, self.calendar, kind)
+        downloader = Downloader(
+            source=source, store=store, clock=self.clock, attempts=_ATTEMPTS, on_progress=_log_progress
+        )
+        done = await downloader.download(before, symbols)
+        if done.refused:
+            more = len(done.refused) - _NAMED_AT_MOST
+            _log.warning("history.not_stored", reasons=done.refused[:_NAMED_AT_MOST], more=max(more, 0))
+        bars = BarStore(folder=self.bars, calendar=self.calendar)
+        return bars.facts([source.session], symbols, typical_volume=self.typical_volume).session(0)
+
+    def _denials(self, session: Session, symbols: tuple[str, ...], day: DayFacts) -> tuple[str, ...]:
+        # Why no enabled strategy may enter each symbol, by what is known before the bell; "" where one may.
+        found = [screen(one, self.rules, day, symbols, session.minutes).reasons for one in self.entrants(session)]
+        if not found:
+            return ("",) * len(symbols)
+        denied = np.all(found, axis=0)
+        return tuple(REASON_BY_CODE[code].name if no else "" for code, no in zip(found[0], denied, strict=True))
+
+
+def _log_progress(progress: DownloadProgress) -> None:
+    if progress.total:
+        _log.info("history.downloaded", sessions=progress.done, of=progress.total, bars=progress.bars)
+
+
+@attrs.frozen(eq=False)
+class _OtherFacts:
+    # The facts that do not come from bars: the VIX, and capitalisations of the feed and the store.
+    vix: VixSources
+    stored: ReferenceFacts
+    caps: Mapping[str, float]
+
+    async def add(self, day: DayFacts, session: Session, symbols: tuple[str, ...]) -> DayFacts:
+        caps = np.array([self.caps.get(symbol, np.nan) for symbol in symbols])
+        market_cap = np.where(np.isnan(caps), day.market_cap, caps)
+        day = await self.vix.add_vix(attrs.evolve(day, market_cap=market_cap), session)
+        return await self.vix.add_kinds(day, symbols)
+
+
+def universe_selector(
+    assembly: Assembly, request: FeedRequest, venue: BrokerCapabilities, brokers: Sequence[object]
+) -> UniverseSelector:
+    """The selector of a run at a venue; the first of `brokers` is the data source, the others may know the VIX."""
+    settings = assembly.settings
+    vix = VixSources(calendar=assembly.calendar, brokers=tuple(brokers), bars=settings.instance.bars)
+    return UniverseSelector(
+        calendar=assembly.calendar,
+        clock=assembly.clock,
+        bars=settings.instance.bars,
+        source=settings.trading.data_source or settings.trading.broker_name,
+        server=brokers[0],
+        vix=vix,
+        rules=assembly.rules(venue),
+        entrants=assembly.entrants,
+        symbols=request.symbols,
+        typical_volume=request.typical_volume,
+    )
+
+
+def watched_request(
+    request: FeedRequest, assembly: Assembly, quality: FeedQuality | None, journal: Journal | None = None
+) -> FeedRequest:
+    """The request to a live feed: named symbols to trade, and with them those that are watched or in use.
+
+    `quality` is that of the feed, None for a source without live messages.
+    """
+    if quality is None or not request.symbols:
+        return request
+    used = () if journal is None else symbols_in_use(carryover.events_for_session(journal))
+    watched = LEADERS.union(assembly.settings.trading.watch_only, used)
+    return attrs.evolve(request, symbols=tuple(sorted(watched.union(request.symbols))))
+
+
+def symbols_in_use(past: Sequence[Event]) -> frozenset[str]:
+    """The symbols with a position or a working order; they are subscribed regardless of the limit."""
+    book = fold_events(carryover.events_since_close(past))
+    working = (record.order.symbol for record in book.orders.values() if not record.terminal)
+    held = (one.fill.symbol for one in carryover.carried_positions(past))
+    return frozenset({*book.portfolio.positions, *working, *held})

@@ -1,0 +1,81 @@
+"""What the core does about a rejection, by its meaning; the table is in docs/reference/brokers.md."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.contracts import BrokerEventKind, RejectionMeaning
+from tbot_core.execution.instrument_rules import mark_not_shortable
+from tbot_core.model.types import Leg
+from tbot_core.system import log
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import BrokerEvent
+    from tbot_core.execution.frozen_instruments import FrozenInstruments
+    from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.model.types import Order
+    from tbot_core.trading.decision_engine import DecisionEngine
+
+CLOSED_S: Final = 60.0
+"""How long nothing is sent after the venue reported in a session that its market is closed."""
+
+_REFUSALS: Final = frozenset({BrokerEventKind.REJECTED, BrokerEventKind.CANCEL_REFUSED})
+_READ: Final = frozenset(
+    {
+        RejectionMeaning.INSUFFICIENT_QUANTITY,
+        RejectionMeaning.INSUFFICIENT_BUYING_POWER,
+        RejectionMeaning.WASH_TRADE,
+    }
+)
+"""The books may differ from the account, which is read at once."""
+
+_log = log.logger(__name__)
+
+
+class RejectionActions:
+    """Acts on the rejections of one broker.
+
+    `must_read`: the account must be read at once; whoever reads it resets the flag.
+    """
+
+    def __init__(
+        self, recorder: JournalRecorder, decision_engine: DecisionEngine, frozen_instruments: FrozenInstruments
+    ) -> None:
+        self._recorder = recorder
+        self._decision_engine = decision_engine
+        self._frozen_instruments = frozen_instruments
+        self._closed_until = 0.0
+        self._closed_words = ""
+        self.must_read = False
+
+    def apply(self, event: BrokerEvent, order: Order) -> None:
+        """Act on an event about `order`; one that is no rejection, or has no meaning, changes nothing."""
+        if event.kind not in _REFUSALS or event.meaning is None:
+            return
+        if event.meaning in _READ:
+            self.request_reading()
+        elif event.meaning is RejectionMeaning.OFF_GRID:
+            self._frozen_instruments.on_off_grid(order, event.words)
+        elif event.meaning is RejectionMeaning.NOT_SHORTABLE:
+            mark_not_shortable(self._decision_engine, self._recorder, order.symbol, event.words)
+        elif event.meaning is RejectionMeaning.MARKET_CLOSED:
+            self._on_closed(event.words)
+        elif event.meaning is RejectionMeaning.NOT_TRADABLE and event.kind == BrokerEventKind.REJECTED:
+            words = f"the broker no longer trades it: {event.words}"
+            self._frozen_instruments.freeze(order.symbol, words, lasting=True)
+
+    def request_reading(self) -> None:
+        """Have the account read at once."""
+        self.must_read = True
+
+    def denial_reason(self, order: Order) -> str:
+        """Why an order may not be sent now: the venue reported that its market is closed. Stops are still tried."""
+        is_closed = self._recorder.clock.monotonic() < self._closed_until and order.leg in {Leg.ENTRY, Leg.EXIT}
+        return f"the broker reports that the market is closed: {self._closed_words}" if is_closed else ""
+
+    def _on_closed(self, words: str) -> None:
+        # No attempt before the opening bell; in a session nothing says when the market opens again.
+        clock, session = self._recorder.clock, self._decision_engine.position_manager.session
+        wait_s = max((session.open - clock.now()).total_seconds(), CLOSED_S)
+        self._closed_until, self._closed_words = clock.monotonic() + wait_s, words
+        _log.warning("broker.market_closed", wait_s=wait_s, words=words)

@@ -1,0 +1,147 @@
+"""Guards calls into feed plugins: what one raises or wrongly returns becomes a `BrokerError` with its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from tbot_core.contracts import (
+    Bar,
+    DailyBar,
+    Feed,
+    FeedLabel,
+    FeedMessage,
+    FeedQuality,
+    FeedSession,
+    IndexQuote,
+    LiveSession,
+    Quote,
+)
+from tbot_core.errors import DataError
+from tbot_core.model.calendar import Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from tbot_core.errors import TbotError
+
+FEED_CALLS: Final = frozenset(
+    {"feed", "sessions", "messages", "daily", "history", "market_caps", "vix_close", "vix_now"}
+)
+"""The calls that supply data; the others concern the account."""
+
+
+def _one(*kinds: type) -> Callable[[object], bool]:
+    return lambda answer: isinstance(answer, kinds)
+
+
+def _optional(*kinds: type) -> Callable[[object], bool]:
+    return lambda answer: answer is None or isinstance(answer, kinds)
+
+
+def _many(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda answer: isinstance(answer, list | tuple) and all(map(fits, answer))
+
+
+def _is_message(answer: object) -> bool:
+    # Another type of a time or number would fail in the core, far from the plugin that sent it.
+    match answer:
+        case Bar(start=start, open=first, high=high, low=low, close=last, volume=volume):
+            return _is_moment(start) and all(map(_is_number, (first, high, low, last, volume)))
+        case Quote(bid=bid, ask=ask, time=moment):
+            return _is_moment(moment) and _is_number(bid) and _is_number(ask)
+        case _:
+            return isinstance(answer, FeedMessage)
+
+
+def _is_bar(answer: object) -> bool:
+    return isinstance(answer, Bar) and _is_message(answer)
+
+
+def _is_daily_bar(answer: object) -> bool:
+    match answer:
+        case DailyBar(date=day, open=first, high=high, low=low, close=last, volume=volume):
+            return type(day) is date and all(map(_is_number, (first, high, low, last, volume)))
+        case _:
+            return False
+
+
+def _is_caps(answer: object) -> bool:
+    return isinstance(answer, Mapping) and all(map(_is_number, answer.values()))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real)
+
+
+def _is_moment(value: object) -> bool:
+    return isinstance(value, datetime) and value.tzinfo is not None
+
+
+FEED_ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
+    "vix_close": (_optional(int, float), "a number or None"),
+    "vix_now": (_optional(IndexQuote), "IndexQuote or None"),
+    "feed": (_one(Feed), "Feed"),
+    "label": (_one(FeedLabel), "FeedLabel"),
+    "sessions": (_one(LiveSession, FeedSession), "LiveSession or FeedSession"),
+    "session": (_one(Session), "Session"),
+    "symbols": (_many(_one(str)), "a tuple of str"),
+    "quality": (_one(FeedQuality), "FeedQuality"),
+    "messages": (_is_message, "a valid message of a feed"),
+    "daily": (_many(_is_daily_bar), "a list of valid DailyBar"),
+    "history": (_many(_is_bar), "a list of valid Bar"),
+    "market_caps": (_is_caps, "a mapping of numbers"),
+}
+"""The checks of what each call or property returns, and the expected type as text."""
+
+
+class GuardedCalls(Protocol):
+    """The calls of one plugin, whose failures are reported and raised as BrokerErrors."""
+
+    def read(self, name: str, function: Callable[[], object], *passing: type[TbotError]) -> Any:
+        """The answer of a call that does not wait."""
+
+    async def answer(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        """The answer of a call."""
+
+    def items(
+        self, name: str, source: Callable[[], AsyncIterator[Any]], *passing: type[TbotError]
+    ) -> AsyncIterator[Any]:
+        """The checked items of an asynchronous iterator; errors of `passing` are raised unchanged."""
+
+
+class GuardedFeed:
+    """A feed plugin whose failures are BrokerErrors."""
+
+    def __init__(self, inner: Feed, calls: GuardedCalls) -> None:
+        self._inner = inner
+        self._calls = calls
+        self.label: FeedLabel = calls.read("label", lambda: inner.label)
+
+    async def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
+        """The requested sessions; a DataError says what is missing."""
+        async for source in self._calls.items("sessions", self._inner.sessions, DataError):
+            yield _GuardedLiveSession(source, self._calls) if isinstance(source, LiveSession) else source
+
+
+class _GuardedLiveSession:
+    # A live session whose description is read and checked once.
+    def __init__(self, inner: Any, calls: GuardedCalls) -> None:
+        self._inner = inner
+        self._calls = calls
+        self.session: Session = calls.read("session", lambda: inner.session)
+        self.symbols: tuple[str, ...] = tuple(calls.read("symbols", lambda: inner.symbols))
+        self.quality: FeedQuality = calls.read("quality", lambda: inner.quality)
+
+    def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+        return self._calls.items("messages", lambda: self._inner.messages(symbols))
+
+    async def daily(self, symbols: Sequence[str], first: date, last: date) -> Sequence[DailyBar]:
+        found: Sequence[DailyBar] = await self._calls.answer("daily", lambda: self._inner.daily(symbols, first, last))
+        return found
+
+    async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
+        found: Sequence[Bar] = await self._calls.answer("history", lambda: self._inner.history(symbols, first, last))
+        return found

@@ -1,0 +1,331 @@
+"""The universe of a live session: filters first, the cut last, and facts that replay would have too."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+import numpy as np
+import pytest
+
+from tbot_core.contracts import (
+    Bar,
+    BrokerCapabilities,
+    Check,
+    DailyBar,
+    FeedCoverage,
+    FeedQuality,
+    FeedRequest,
+    LiveSession,
+)
+from tbot_core.contracts.settings import StrategySettings
+from tbot_core.engine.explain import explain_received
+from tbot_core.engine.live.feed_connection import FeedConnection
+from tbot_core.engine.live.silent_feed import SilentFeed
+from tbot_core.engine.live.trading_hours import limit_to_hours
+from tbot_core.engine.session.universe_selection import UniverseSelector, universe_selector, watched_request
+from tbot_core.engine.session.vix import VixSources
+from tbot_core.errors import Unavailable
+from tbot_core.marketdata.received_bars import RecordingHeader, SessionRecorder, read_recording
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.reasons import Reason
+from tbot_core.model.window import Window
+from tbot_core.rehearsal.world import World
+from tbot_core.system import filesystem
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
+from tbot_core.testing.trades import rules
+from tbot_core.trading.proposals import ActiveStrategy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
+
+    from tbot_core.contracts import FeedMessage
+    from tbot_core.model.bars import DayFacts
+    from tbot_core.trading.universe import Universe
+
+SESSIONS = exchange_sessions("2019-11-01", "2019-12-03")
+PAST, TODAY = SESSIONS[:-1], SESSIONS[-1]
+WHOLE = FeedQuality(coverage=FeedCoverage.CONSOLIDATED)
+BARS = {
+    (symbol, session.date): [
+        Bar(symbol=symbol, **dict(zip(("start", "open", "high", "low", "close", "volume"), row, strict=True)))
+        for row in rising_bars(symbol, [session], price=price)
+        .select("ts", "open", "high", "low", "close", "volume")
+        .iter_rows()
+    ]
+    for symbol, price in (("AAA", 100.0), ("BBB", 50.0))
+    for session in PAST
+}
+
+
+class Vendor:
+    """A live session of these symbols and daily volumes; AAA and BBB have minutes, and each request is noted."""
+
+    session = TODAY
+
+    def __init__(self, volumes: Mapping[str, float], quality: FeedQuality = WHOLE) -> None:
+        self.symbols = tuple(sorted(volumes))
+        self.quality = quality
+        self.requests: list[tuple[str, tuple[str, ...]]] = []
+        self._volumes = volumes
+
+    async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+        """Nothing is heard before the open."""
+        nothing: tuple[FeedMessage, ...] = ()
+        for one in nothing:
+            yield one
+        raise AssertionError(symbols)
+
+    async def daily(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[DailyBar]:
+        """Days at 10 USD with the symbol's volume."""
+        self.requests.append(("daily", tuple(symbols)))
+        days = [one.date for one in PAST if first <= one.date <= last]
+        price = {"open": 10.0, "high": 11.0, "low": 9.5, "close": 10.0}
+        return [DailyBar(symbol=one, date=day, volume=self._volumes[one], **price) for one in symbols for day in days]
+
+    async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
+        """The minutes that start in [first, last)."""
+        self.requests.append(("history", tuple(symbols)))
+        found = [bar for (symbol, _), bars in BARS.items() if symbol in symbols for bar in bars]
+        return [bar for bar in found if first <= bar.start < last]
+
+
+class Busy:
+    """A filter that denies symbols of little volume."""
+
+    def screen(self, day: DayFacts, *_others: object) -> Sequence[Check]:
+        """The mean volume is at least 100."""
+        low, unknown = Reason.VOLUME_LOW, Reason.VOLUME_UNKNOWN
+        return [Check(name="volume", value=day.average_volume, low=100.0, below=low, above=low, unknown=unknown)]
+
+    def judge(self, *_market: object) -> Sequence[Check]:
+        """Nothing."""
+        return ()
+
+
+class Broker:
+    """A data source that knows the VIX and capitalisations."""
+
+    capabilities = BrokerCapabilities(daily_vix=True, market_caps=True)
+
+    async def vix_close(self, day: dt.date) -> float | None:
+        """The close of the session before."""
+        return 17.25 if day == PAST[-1].date else None
+
+    async def market_caps(self, symbols: Sequence[str]) -> Mapping[str, float]:
+        """That of AAA."""
+        return {symbol: 2e9 for symbol in symbols if symbol == "AAA"}
+
+
+def entrant(start: int = 0) -> ActiveStrategy:
+    """A strategy with a window of its own."""
+    window = Window(start=start, analysis=10, breakout=10, monitoring=10)
+    frame = StrategySettings(start_time=dt.time(14, 30), analysis_minutes=10, breakout_minutes=10, monitoring_minutes=9)
+    return ActiveStrategy(name="s", rank=0, strategy=cast("Any", SimpleNamespace(window=window)), frame=frame)
+
+
+def selector(folder: Path, *, server: object = None, **changes: Any) -> UniverseSelector:
+    """A selector over an instance's bar store; `changes` are fields of it, or of its rules."""
+    bench = StoreFixture(folder=folder)
+    ours = {name: changes.pop(name) for name in ("symbols", "typical_volume", "entrants") if name in changes}
+    brokers = () if server is None else (server,)
+    return UniverseSelector(
+        calendar=bench.calendar,
+        clock=ManualClock(TODAY.open),
+        bars=bench.bars,
+        source="acme",
+        server=server,
+        vix=VixSources(calendar=bench.calendar, brokers=brokers, bars=bench.bars),
+        rules=attrs.evolve(rules(), **changes),
+        **{"entrants": lambda _session: (entrant(),), **ours},
+    )
+
+
+def select(made: UniverseSelector, source: Any) -> Universe:
+    """The selected universe, of an empty journal."""
+    return asyncio.run(made.select(source, ()))
+
+
+def test_facts_are_those_of_a_replay(tmp_path: Path) -> None:
+    """The minutes of the look-back are downloaded, and the store computes the facts, typical volume included."""
+    source, made = Vendor({"AAA": 1.0, "BBB": 1.0}), selector(tmp_path, typical_volume=True)
+    found = select(made, source)
+    other = StoreFixture(folder=tmp_path / "other")
+    filesystem.make_folder(other.folder)
+    other.put(*(rising_bars(symbol, PAST, price=price) for symbol, price in (("AAA", 100.0), ("BBB", 50.0))))
+    replay = other.store.facts([TODAY], ["AAA", "BBB"], typical_volume=True).session(0)
+    for name, value in attrs.asdict(replay, recurse=False).items():
+        np.testing.assert_array_equal(getattr(found.day, name), value, err_msg=name)
+    assert (found.symbols, found.cut, found.watch_only) == (("AAA", "BBB"), (), frozenset())
+    assert {name for name, _ in source.requests} == {"history"}
+    again = Vendor({"AAA": 1.0, "BBB": 1.0})
+    select(made, again)
+    assert again.requests == []
+
+
+def test_vix_and_capitalisations_come_from_the_data_source(tmp_path: Path) -> None:
+    """Where it has them; the rest from the store, which has none."""
+    found = select(selector(tmp_path, server=Broker()), Vendor({"AAA": 1.0, "BBB": 1.0}))
+    assert found.day.vix.tolist() == [17.25]
+    np.testing.assert_array_equal(found.day.market_cap, [2e9, np.nan])
+
+
+def test_the_cut_comes_after_the_filters(tmp_path: Path) -> None:
+    """What every strategy denies goes first, whatever its volume, then the smallest; each is named with its reason."""
+    volumes = {"AAA": 500.0, "BBB": 300.0, "CCC": 400.0, "DDD": 99.0, "EEE": 98.0}
+    source = Vendor(volumes)
+    made = selector(tmp_path, universe_max=2, filters={"busy": Busy()})
+    found = select(made, source)
+    assert (found.symbols, found.cut) == (("AAA", "CCC"), ("BBB",))
+    assert found.denied == {"VOLUME_LOW": ("DDD", "EEE")}
+    assert source.requests[0] == ("daily", tuple(volumes))
+    assert {symbols for name, symbols in source.requests if name == "history"} == {("AAA", "CCC")}
+    np.testing.assert_array_equal(found.day.previous_close, [103.9, np.nan])
+    no_strategy = select(selector(tmp_path, universe_max=2, entrants=lambda _session: ()), source)
+    assert (no_strategy.symbols, no_strategy.denied) == (("AAA", "CCC"), {})
+
+
+def test_a_symbol_that_one_strategy_may_enter_is_not_denied(tmp_path: Path) -> None:
+    """A window that does not exist today denies all symbols of its own strategy only."""
+    both = (entrant(start=10_000), entrant())
+    found = select(selector(tmp_path, universe_max=1, entrants=lambda _session: both), Vendor({"AAA": 2.0, "BBB": 1.0}))
+    assert (found.cut, found.denied) == (("BBB",), {})
+    late = select(
+        selector(tmp_path, universe_max=1, entrants=lambda _session: both[:1]), Vendor({"AAA": 2.0, "BBB": 1.0})
+    )
+    assert (late.symbols, late.cut, late.denied) == (("AAA",), (), {"WINDOW_OUTSIDE_SESSION": ("BBB",)})
+
+
+def test_watched_symbols_are_subscribed_but_not_traded(tmp_path: Path) -> None:
+    """SPY, QQQ, IWM and WATCH_ONLY count inside the limit; what is neither traded nor watched is left out."""
+    volumes = {"AAA": 500.0, "BBB": 300.0, "ETF": 1.0, "OTHER": 900.0, "SPY": 2.0}
+    made = selector(tmp_path, symbols=("AAA", "BBB", "ETF"), watch_only=frozenset({"ETF"}), universe_max=3)
+    found = select(made, Vendor(volumes))
+    assert (found.symbols, found.cut) == (("AAA", "ETF", "SPY"), ("BBB",))
+    assert found.watch_only == {"ETF", "SPY"}
+    everything = select(selector(tmp_path, watch_only=frozenset({"ETF"})), Vendor(volumes))
+    assert (everything.symbols, everything.watch_only) == (tuple(volumes), frozenset({"ETF"}))
+
+
+def test_without_minute_history_the_daily_bars_are_the_facts(tmp_path: Path) -> None:
+    """No minute is requested, and nothing is stored."""
+    source = Vendor({"AAA": 500.0, "BBB": 300.0}, attrs.evolve(WHOLE, minute_history=False))
+    found = select(selector(tmp_path, typical_volume=True), source)
+    assert found.day.average_volume.tolist() == [500.0, 300.0]
+    assert found.day.previous_close.tolist() == [10.0, 10.0]
+    assert found.day.atr.tolist() == [1.5, 1.5]
+    assert found.day.typical_volume is None
+    assert source.requests == [("daily", ("AAA", "BBB"))]
+    assert not (tmp_path / "bars").exists()
+
+
+def test_one_venue_has_its_own_typical_volume_but_consolidated_means(tmp_path: Path) -> None:
+    """MIN_VOLUME_THRESHOLD means the whole tape, which only the daily bars have."""
+    source = Vendor({"AAA": 500.0, "BBB": 300.0}, attrs.evolve(WHOLE, coverage=FeedCoverage.SINGLE_VENUE))
+    found = select(selector(tmp_path, typical_volume=True), source)
+    assert found.day.average_volume.tolist() == [500.0, 300.0]
+    assert found.day.previous_close.tolist() == [103.9, 53.9]
+    assert found.day.typical_volume is not None
+    assert found.day.typical_volume[0, 0] == 100.0
+    bench = StoreFixture(folder=tmp_path)
+    assert bench.store.partial_volume(PAST[0].date, PAST[-1].date, ["AAA"]) == {"AAA"}
+
+
+def test_bars_of_another_kind_in_the_store_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The feed's are not stored there: these days do not count, and the log says so."""
+    StoreFixture(folder=tmp_path).put(rising_bars("AAA", PAST[-2:-1]), adjustment="split")
+    with caplog.at_level("WARNING"):
+        select(selector(tmp_path), Vendor({"AAA": 500.0}))
+    assert "history.not_stored" in caplog.text
+
+
+def test_a_store_that_cannot_be_used_is_unavailable(tmp_path: Path) -> None:
+    """The session is not ready, and the request is repeated."""
+    (tmp_path / "bars").write_text("")
+    with pytest.raises(Unavailable, match="bars"):
+        select(selector(tmp_path), Vendor({"AAA": 500.0}))
+
+
+def test_a_session_of_whole_minutes_keeps_its_symbols_and_facts(tmp_path: Path) -> None:
+    """Only a VIX that it lacks is added."""
+    world = World(6, (), rates={})
+    found = select(selector(tmp_path, universe_max=1), world.feed())
+    assert found.symbols == world.market.symbols
+    assert found.day.vix.tolist() == world.universe().day.vix.tolist()
+    world.loop.finish()
+
+
+def test_a_named_universe_is_requested_with_what_is_watched_and_held() -> None:
+    """A feed that may choose is asked for everything anyway."""
+    assembly: Any = SimpleNamespace(settings=SimpleNamespace(trading=SimpleNamespace(watch_only=("GLD",))))
+    whole, named = FeedRequest(kind="live"), FeedRequest(kind="live", symbols=("MSFT", "AAPL"))
+    assert watched_request(whole, assembly, WHOLE) is whole
+    assert watched_request(named, assembly, None) is named
+    assert watched_request(named, assembly, WHOLE).symbols == ("AAPL", "GLD", "IWM", "MSFT", "QQQ", "SPY")
+
+
+def test_the_selector_of_a_run_has_its_settings(tmp_path: Path) -> None:
+    """Bars of the instance, noted under the data source's name."""
+    settings = SimpleNamespace(
+        instance=SimpleNamespace(bars=tmp_path), trading=SimpleNamespace(data_source="", broker_name="acme")
+    )
+    assembly: Any = SimpleNamespace(
+        settings=settings, calendar=None, clock=None, rules=lambda _venue: rules(), entrants=None
+    )
+    made = universe_selector(assembly, FeedRequest(kind="live", symbols=("A",)), BrokerCapabilities(), ("server", "x"))
+    assert (made.source, made.symbols, made.server, made.vix.brokers) == ("acme", ("A",), "server", ("server", "x"))
+
+
+def test_why_names_the_filter_that_kept_a_symbol_out(tmp_path: Path) -> None:
+    """A denied symbol that the limit left out has the filter's reason, a cut one UNIVERSE_TRUNCATED."""
+    volumes = {"AAA": 500.0, "BBB": 300.0, "CCC": 99.0}
+    found = select(selector(tmp_path, universe_max=1, filters={"busy": Busy()}), Vendor(volumes))
+    header = RecordingHeader(
+        session=TODAY, symbols=found.symbols, day=found.day, cut=found.cut, denied=found.denied, watch_only=("AAA",)
+    )
+    recorded = SessionRecorder.open(tmp_path, header)
+    again = read_recording(recorded.path)
+    assert (again.header.denied, again.header.watch_only) == (found.denied, ("AAA",))
+    assembly: Any = SimpleNamespace(entrants=lambda _session: (entrant(),), rules=lambda _venue: rules())
+
+    def reasons(symbol: str) -> list[Reason]:
+        explained = asyncio.run(explain_received(assembly, again, symbol, (), {}))
+        return [one.reason for one in explained.screenings]
+
+    assert reasons("BBB") == [Reason.UNIVERSE_TRUNCATED]
+    assert reasons("CCC") == [Reason.VOLUME_LOW]
+    assert reasons("AAA") == [Reason.WATCH_ONLY]
+
+
+def test_a_session_with_shorter_hours_has_the_same_past() -> None:
+    """Connection, limit of hours and placeholder pass the history on, or its fault."""
+    vendor = Vendor({"AAA": 1.0})
+    cut = limit_to_hours(vendor, attrs.evolve(TODAY, close=TODAY.moment(60)))
+    assert isinstance(cut, LiveSession)
+    connected = FeedConnection(cut, ManualClock(TODAY.open))
+    assert isinstance(connected, LiveSession)
+    days = PAST[-2].date, PAST[-1].date
+    assert len(asyncio.run(connected.daily(("AAA",), *days))) == 2
+    assert len(asyncio.run(connected.history(("AAA",), PAST[-1].open, PAST[-1].close))) == 390
+    silent = SilentFeed.of(TODAY, (), Unavailable("no feed"))
+    assert isinstance(silent, LiveSession)
+    with pytest.raises(Unavailable, match="no feed"):
+        asyncio.run(silent.daily(("AAA",), *days))
+
+
+def test_a_symbol_that_is_none_is_left_out(tmp_path: Path) -> None:
+    """It would become a part of a path."""
+    assert select(selector(tmp_path), Vendor({"../AAA": 1.0, "AAA": 1.0})).symbols == ("AAA",)
+
+
+def test_symbols_that_the_feed_does_not_have_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A mistake in UNIVERSE is not silent."""
+    with caplog.at_level("WARNING"):
+        found = select(selector(tmp_path, symbols=("AAA", "APPL")), Vendor({"AAA": 1.0}))
+    assert found.symbols == ("AAA",)
+    assert "universe.unknown_symbols" in caplog.text
+    assert "APPL" in caplog.text
