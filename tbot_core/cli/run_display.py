@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import click
 
+from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.cli.run_options import DRY_RUN
 from tbot_core.cli.text.run import banner, plain_line
 from tbot_core.engine.run_plan import RunWatcher
 from tbot_core.instance.report import settings_without_effect
+from tbot_core.journal.store import Event
 from tbot_core.model.clock import both_times, exchange_time
 from tbot_core.status.event_text import LOUD, EventNarrator
 from tbot_core.system import log, terminal
@@ -113,7 +115,8 @@ class PlainDisplay:
         self._awaited: datetime | None = None
         self._interrupted = ""
         self._banner: list[str] = []
-        self._mark = f"{options.badge}  " if options.dry else ""
+        self._mark = f"{options.badge}  " if options.is_apart else ""
+        self._alerts = UnsentAlerts() if options.rehearsal else None
 
     @property
     def watcher(self) -> RunWatcher:
@@ -168,6 +171,7 @@ class PlainDisplay:
         lines = [line for line in self._narrator.lines_for(entries) if line.weight in LOUD]
         if not self._silent:
             self._print(*(f"{self._mark}{plain_line(line)}" for line in lines))
+            self._print(*(f"{self._mark}{line}" for line in self._alerts.lines_for(entries)) if self._alerts else ())
 
     def _idle(self, moment: datetime) -> None:
         # Print once which session is awaited; not within a session.
@@ -176,6 +180,32 @@ class PlainDisplay:
             self._awaited = moment
             when = f"{exchange_time(moment):%Y-%m-%d}, {both_times(moment)}"
             self._print(f"{self._mark}Waiting for the session of {when}.")
+
+
+class UnsentAlerts:
+    """The alerts of a rehearsal as lines: they are shown, and sent to nobody."""
+
+    def __init__(self) -> None:
+        self._rules = AlertRules(RoutineEvents())
+        self._count = 0
+
+    def lines_for(self, entries: Sequence[NewEvent]) -> list[str]:
+        """A line for each alert that follows from these events."""
+        found = []
+        for entry in entries:
+            self._count += 1
+            event = Event(
+                seq=self._count,
+                kind=entry.kind,
+                cid=entry.cid,
+                source=entry.source,
+                payload=entry.payload,
+                received=entry.received or entry.time,
+                applied=entry.applied,
+                hash="",
+            )
+            found += [f"Alert, {one.urgency.value}: {one.what}" for one in self._rules.apply(event)]
+        return found
 
 
 async def run_until_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event, kill: asyncio.Event) -> T:

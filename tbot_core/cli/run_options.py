@@ -15,6 +15,7 @@ from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_symbols
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
 DEMO_HOME: Final = Path("tbot-demo")
@@ -32,7 +33,10 @@ MARKET_MODES: Final = frozenset({DRY_RUN, "paper", "live"})
 
 @attrs.frozen(kw_only=True)
 class RunOptions:
-    """The request of the command line; `rate`: replay speed multiplier, None: as fast as possible."""
+    """The request of the command line.
+
+    `rate`: replay speed multiplier, None: as fast as possible. `rehearsal`: the address of a rehearsal's server.
+    """
 
     mode: Literal["demo", "replay", "dry-run", "paper", "live"]
     home: Path
@@ -44,6 +48,7 @@ class RunOptions:
     sessions: int = 1
     once: bool = False
     allow_shared_key: bool = False
+    rehearsal: str = ""
 
     @property
     def dry(self) -> bool:
@@ -51,13 +56,22 @@ class RunOptions:
         return self.mode == DRY_RUN
 
     @property
+    def is_apart(self) -> bool:
+        """Whether it is no part of the instance's account: it has a journal of its own, and its lines are marked."""
+        return self.dry or bool(self.rehearsal)
+
+    @property
     def badge(self) -> str:
         """The mode as displays show it."""
+        if self.rehearsal:
+            return "REHEARSAL"
         return "DRY RUN" if self.dry else self.mode
 
     @property
     def title(self) -> str:
         """The badge with its meaning, for the start and the end."""
+        if self.rehearsal:
+            return f"{self.badge} at {self.rehearsal}"
         return f"{self.badge}, no order is sent" if self.dry else self.mode
 
 
@@ -72,20 +86,21 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
     once: bool,
     allow_shared_key: bool = False,
     dry_run: bool = False,
+    rehearsal: str | None = None,
     home: Path | None,
 ) -> RunOptions:
     """The options as one request; raises UsageError for options that exclude each other."""
+    simulated = demo or replay is not None
     faults = {
         "--demo and --replay exclude each other.": demo and replay is not None,
-        "--dry-run decides on live data: --demo and --replay use other data.": dry_run and (demo or replay is not None),
-        "--sessions is for --demo: a replay has the sessions of its range, the live market ends after one with "
-        "--once.": sessions is not None and not demo,
-        "--once is for the live market.": once and (demo or replay is not None),
-        "--speed is for simulations: the live market has its own.": speed is not None and not (demo or replay),
+        "--dry-run decides on live data: --demo and --replay use other data.": dry_run and simulated,
+        "--rehearsal excludes --demo, --replay and --dry-run.": rehearsal is not None and (simulated or dry_run),
+        "--sessions is for --demo: a replay has its range, the live market has --once.": sessions is not None
+        and not demo,
+        "--once is for the live market.": once and simulated,
+        "--speed is for simulations: the live market has its own.": speed is not None and not simulated,
     }
-    for fault, is_made in faults.items():
-        if is_made:
-            raise UsageError(fault, "See `tbot run --help`.")
+    _refuse(faults)
     first, last = (None, None) if replay is None else _range(replay)
     return RunOptions(
         mode="demo" if demo else "replay" if replay is not None else "dry-run" if dry_run else "paper",
@@ -98,7 +113,21 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
         sessions=sessions or (DEMO_SESSIONS if demo else 1),
         once=once,
         allow_shared_key=allow_shared_key,
+        rehearsal="" if rehearsal is None else _checked(rehearsal),
     )
+
+
+def _refuse(faults: Mapping[str, bool]) -> None:
+    # Raise UsageError for the first fault that was made.
+    for fault in (words for words, is_made in faults.items() if is_made):
+        raise UsageError(fault, "See `tbot run --help`.")
+
+
+def _checked(url: str) -> str:
+    # The address of a rehearsal's server.
+    from tbot_core.engine.rehearsal_run import check_address
+
+    return check_address(url)
 
 
 def _rate(speed: str | None) -> float | None:

@@ -65,7 +65,8 @@ class Plugin:
     `tables`: the files in its data folder, placed there by the operator, that decisions depend on; their content is
     part of the settings hash, which binds runs and armings. `venue()`: what `tbot plugins check` tests a broker or an
     alert channel with: the plugin's object at a server of its own on this machine, as `tbot_core.testing.broker` and
-    `tbot_core.testing.alert` describe it; a run never calls it.
+    `tbot_core.testing.alert` describe it; a run never calls it. A broker's may take a runner and a clock, as
+    `tbot_core.testing.venue` describes it: a rehearsal trades a day at it.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Plugin:
     needs: PluginNeeds = attrs.field(factory=PluginNeeds)
     quality: Callable[[Any], FeedQuality] | None = None
     tables: tuple[str, ...] = ()
-    venue: Callable[[], AbstractContextManager[object]] | None = None
+    venue: Callable[..., AbstractContextManager[object]] | None = None
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ from tbot_core.reports.summary import RunSummary
 from tbot_core.system.isolated_calls import IsolatedCalls
 
 WATCHER: Final = "display"
+REHEARSAL: Final = "REHEARSAL"
 WATCHER_LIMIT_S: Final = 1.0
 """How long a display may block a trading run."""
 
@@ -71,7 +72,8 @@ class RunPlan:
 
     `pace`: exchange seconds per wall-clock second; None: as fast as possible. `wall`: the wall clock, which also times
     paper trading. `watch_s`: the interval for polling requests. `once` ends the run after one session. Set `stop` to
-    end it after the current minute, `kill` to block entries until the kill is cleared.
+    end it after the current minute, `kill` to block entries until the kill is cleared. `rehearsal`: a rehearsal of a
+    person, on the live path with a journal of its own.
     """
 
     assembly: Assembly
@@ -82,8 +84,14 @@ class RunPlan:
     watch_s: float = control.POLL_S
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)
+    rehearsal: bool = False
     disk_guard: DiskGuard = attrs.field(factory=DiskGuard)
     settings_reload: SettingsReloader = attrs.field(factory=SettingsReloader)
+
+    @property
+    def shown_mode(self) -> str:
+        """The mode as READY and the start of the run name it."""
+        return REHEARSAL if self.rehearsal else self.assembly.settings.mode
 
 
 @attrs.frozen(kw_only=True)

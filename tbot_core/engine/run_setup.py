@@ -118,7 +118,7 @@ def market_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
         data=instance.data,
     )
     open_it = partial(open_instance_journal, instance, live=is_live)
-    return _real_time_setup(assembly, request, (name, broker), (settings.mode, open_it, files))
+    return real_time_setup(assembly, request, (name, broker), (settings.mode, open_it, files))
 
 
 def dry_run_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
@@ -143,16 +143,17 @@ def dry_run_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
     note = f"A dry run: {sent}; entries and exits are filled by the simulator, with its own cash."
     notes = (note, *((APPROVED_NOTE,) if settings.entries.trade_confirmation_required else ()))
     named = SIMULATOR, assembly.broker()
-    return _real_time_setup(assembly, request, named, (identity, partial(open_journal, journal), files), notes)
+    return real_time_setup(assembly, request, named, (identity, partial(open_journal, journal), files), notes)
 
 
-def _real_time_setup(
+def real_time_setup(
     assembly: Assembly,
     request: FeedRequest,
     named: tuple[str, Broker],
     target: tuple[str, Callable[[], Journal], RunFiles],
     notes: tuple[str, ...] = (),
 ) -> RunSetup:
+    """The set-up of a run in real time: the broker by its name, the run's id, journal and files, and further notes."""
     settings, (name, broker), (identity, open_it, files) = assembly.settings, named, target
     source = settings.trading.data_source or settings.trading.broker_name
     quality = assembly.quality(source)
@@ -249,7 +250,7 @@ def run_started_payload(plan: RunPlan, setup: RunSetup, equity: Decimal) -> dict
     settings, label = plan.assembly.settings, setup.feed.label
     return {
         "run_id": setup.identity,
-        "mode": settings.mode,
+        "mode": plan.shown_mode,
         "equity": str(equity),
         "settings_hash": settings.fingerprint,
         "settings": {name: one.text for name, one in settings.values.items()},

@@ -35,6 +35,12 @@ ENCRYPTED_SUFFIX = ".enc"
 DRY_RUN = "dry-"
 """The prefix of the names of dry runs."""
 
+REHEARSAL: Final = "rehearsal-"
+"""The prefix of the names of rehearsals."""
+
+REHEARSING: Final = "rehearsal"
+"""The purpose of the process that rehearses, in the lock."""
+
 
 @attrs.frozen
 class Instance:

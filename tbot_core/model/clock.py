@@ -7,6 +7,8 @@ import functools
 import time
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
+import attrs
+
 from tbot_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -56,6 +58,30 @@ class SystemClock:
         # In short sleeps, because the event loop waits on the monotonic clock, which ignores both.
         while (rest_s := (moment - self.now()).total_seconds()) > 0:
             await self.sleep(min(rest_s, _POLL_S))
+
+
+@attrs.frozen
+class ShiftedClock:
+    """The machine's clock with a constant added, for rehearsals."""
+
+    shift: dt.timedelta
+    _machine: SystemClock = attrs.field(factory=SystemClock, init=False)
+
+    def now(self) -> dt.datetime:
+        """The shifted moment in UTC."""
+        return self._machine.now() + self.shift
+
+    def monotonic(self) -> float:
+        """Seconds of the machine's monotonic clock."""
+        return self._machine.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait without blocking the event loop."""
+        await self._machine.sleep(seconds)
+
+    async def sleep_until(self, moment: dt.datetime) -> None:
+        """Wait until the shifted clock shows the moment."""
+        await self._machine.sleep_until(moment - self.shift)
 
 
 class ManualClock:

@@ -1,7 +1,9 @@
 """An asyncio event loop in virtual time: sleeping tasks wake at once, and the time jumps to their timers.
 
-It is deterministic: timers set the time, tasks run in the order in which they were woken, and sets of tasks iterate in
-the order of creation. There are no threads, executors or sockets.
+Timers set the time, tasks run in the order in which they were woken, and sets of tasks iterate in the order of
+creation: without connections it is deterministic. Connections on this machine whose two ends are both in the loop are
+real ones. Time stands still while a task is ready or a byte is on its way, and also while one end ends and the other
+has not read that. There are no threads and no executors.
 """
 
 from __future__ import annotations
@@ -9,14 +11,18 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import heapq
+import selectors  # seam: connections of a rehearsal, both ends in one loop
+from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, TypeVarTuple, cast
 
 from tbot_core.model.clock import require_aware
+from tbot_core.rehearsal.loopback import LoopbackTraffic
 
 if TYPE_CHECKING:
     import contextvars
+    import socket
     from collections import deque
 
 Value = TypeVar("Value")
@@ -25,13 +31,15 @@ _Awaited: TypeAlias = Generator[Any, None, Value] | Coroutine[Any, Any, Value]
 
 _MANY: Final = 100
 _HALF: Final = 0.5
+_ARRIVES_S: Final = 10.0
+"""Seconds of the machine's time within which sent bytes arrive, however busy it is."""
 
 
 class LoopDeadlock(RuntimeError):
-    """Nothing is ready or scheduled, and tasks still wait."""
+    """Nothing is ready or scheduled, and tasks still wait; or what was sent does not arrive."""
 
 
-class VirtualLoop(asyncio.BaseEventLoop):
+class VirtualLoop(BaseSelectorEventLoop):
     """An event loop whose time is virtual seconds since its creation."""
 
     _ready: deque[_Call | _Timer]
@@ -40,13 +48,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
     _clock_resolution: float
 
     def __init__(self) -> None:
-        super().__init__()
+        self._selector = selectors.PollSelector()
+        super().__init__(self._selector)
+        self._traffic = LoopbackTraffic(self._reads)
         self._seconds = 0.0
         self._task_count = 0
         self._dropped_timers = 0
 
     def __del__(self) -> None:
-        # It holds no resources of the machine, so an unused one needs no close.
+        # Without connections it holds no resources of the machine, so an unused one needs no close.
         pass
 
     def time(self) -> float:
@@ -117,6 +127,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Raises RuntimeError: a thread's time is not virtual."""
         raise RuntimeError("The simulation has no threads: nothing can be run in an executor.")
 
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect; time stands still meanwhile."""
+        with self._traffic.connecting():
+            await super().sock_connect(sock, address)
+
     def finish(self) -> None:
         """Cancel all remaining tasks in the order of their creation, and close the loop."""
         left = sorted(asyncio.all_tasks(self), key=hash)
@@ -128,10 +143,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.close()
 
     def _run_once(self) -> None:
-        # One iteration in asyncio's order: instead of waiting for I/O, time moves to the next timer.
+        # One iteration in asyncio's order: when nothing is ready or on its way, time moves to the next timer.
         #
         # An error in a callback, not in a task, ends the run.
         ready = self._ready
+        if not ready and not self._stopping and self._selector.get_map():
+            self._receive()
         self._remove_dropped()
         scheduled = self._scheduled
         if not ready and not self._stopping:
@@ -147,6 +164,46 @@ class VirtualLoop(asyncio.BaseEventLoop):
             call = ready.popleft()
             if not call.dropped:
                 call.context.run(call.callback, *call.args)
+
+    def _receive(self) -> None:
+        # Read what has arrived, and wait for what is on its way.
+        self._process_events(self._selector.select(0))
+        while not self._ready and (waiting := self._traffic.in_transit):
+            arrived = self._selector.select(_ARRIVES_S)
+            if not arrived:
+                raise LoopDeadlock(f"Nothing arrived for {_ARRIVES_S:.0f} s on: {', '.join(waiting)}.")
+            self._process_events(arrived)
+
+    def _process_events(self, event_list: list[tuple[selectors.SelectorKey, int]]) -> None:
+        for key, mask in event_list:
+            reader, writer = key.data
+            if mask & selectors.EVENT_READ and reader is not None:
+                self.call_soon(_run_waiting, reader)
+            if mask & selectors.EVENT_WRITE and writer is not None:
+                self.call_soon(_run_waiting, writer)
+
+    def _reads(self, descriptor: int) -> bool:
+        # Whether a descriptor is waited on for reading.
+        key = self._selector.get_map().get(descriptor)
+        return key is not None and bool(key.events & selectors.EVENT_READ)
+
+    def _make_socket_transport(self, sock: socket.socket, *given: Any, **options: Any) -> Any:
+        return _of_asyncio(super(), "_make_socket_transport")(self._traffic.counted(sock), *given, **options)
+
+    def _start_serving(self, factory: Any, sock: socket.socket, *given: Any) -> None:
+        self._traffic.listen(sock)
+        _of_asyncio(super(), "_start_serving")(factory, sock, *given)
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        self._traffic.stop_listening(sock)
+        _of_asyncio(super(), "_stop_serving")(sock)
+
+    def _make_self_pipe(self) -> None:
+        # No other thread or signal handler wakes this loop.
+        pass
+
+    def _close_self_pipe(self) -> None:
+        pass
 
     def _remove_dropped(self) -> None:
         # Remove dropped timers: all if there are many, else those at the front.
@@ -300,6 +357,18 @@ class _Task(asyncio.Task[Value]):
 
     def __hash__(self) -> int:
         return self._number
+
+
+def _of_asyncio(owner: object, name: str) -> Callable[..., Any]:
+    # A private method of asyncio: it has no public way to make the sockets of a loop.
+    found: Callable[..., Any] = getattr(owner, name)
+    return found
+
+
+def _run_waiting(handle: asyncio.Handle) -> None:
+    # What waits for a connection; an earlier one of the same iteration may have cancelled it.
+    if not handle.cancelled():
+        _of_asyncio(handle, "_run")()
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:

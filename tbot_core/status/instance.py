@@ -12,6 +12,7 @@ from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.errors import JournalError, TbotError
 from tbot_core.instance import Instance
 from tbot_core.instance.control_folder import known_control_folder
+from tbot_core.instance.folder import REHEARSING
 from tbot_core.instance.journal_key import chain_key
 from tbot_core.journal import records
 from tbot_core.journal.projection import project
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from tbot_core.status import Document
 
 LOW_DISK_BYTES = 500_000_000
+_REHEARSED = "REHEARSAL: the venue is a server on this machine, and the journal is the rehearsal's own."
 _GRAVE = frozenset({"exit-only", "halted"})
 
 
@@ -69,9 +71,10 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     """
     instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
-    counted = [file for file in files if not file.dry]
-    settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     holder = filesystem.lock_holder(instance.lock)
+    rehearsed = holder is not None and filesystem.lock_purpose(instance.lock) == REHEARSING
+    counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
+    settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted)
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else live_figures.revalued_gauges(instance.data, file.path.name, read.book)
@@ -94,6 +97,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         "disk_free_bytes": free,
         "attention": [
             *filter(None, (fault and f"The settings are invalid: {fault}", damage and str(damage))),
+            *([_REHEARSED] if rehearsed else []),
             *_attention(counted, events, read.book, running=holder is not None, free=free),
             *_risk_warnings(risk, instance.control_dir, running=holder is not None),
             *unseen_incidents(instance.home),

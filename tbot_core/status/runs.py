@@ -12,7 +12,7 @@ import attrs
 from tbot_core.errors import JournalError, SettingsError, UsageError
 from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
-from tbot_core.instance.folder import DRY_RUN
+from tbot_core.instance.folder import DRY_RUN, REHEARSAL
 from tbot_core.journal import integrity
 from tbot_core.journal.records import RUN_STARTED
 from tbot_core.journal.store import Journal, read_journal
@@ -41,11 +41,21 @@ class RunFile:
         """Whether it is that of a dry run, which the status of the instance ignores."""
         return self.name.startswith(DRY_RUN)
 
+    @property
+    def rehearsal(self) -> bool:
+        """Whether it is that of a rehearsal."""
+        return self.name.startswith(REHEARSAL)
+
+    @property
+    def apart(self) -> bool:
+        """Whether it is no part of the instance's account: that of a dry run or a rehearsal."""
+        return self.dry or self.rehearsal
+
 
 def run_document(file: RunFile) -> Document:
-    """The run for JSON: its name, when its journal changed last, and whether it is a dry run."""
+    """The run for JSON: its name, when its journal changed last, and whether it is a dry run or a rehearsal."""
     changed = dt.datetime.fromtimestamp(file.changed, dt.UTC)
-    return {"run": file.name, "changed": changed.isoformat(), "dry": file.dry}
+    return {"run": file.name, "changed": changed.isoformat(), "dry": file.dry, "rehearsal": file.rehearsal}
 
 
 def run_files(instance: Instance) -> list[RunFile]:
@@ -61,7 +71,7 @@ def run_files(instance: Instance) -> list[RunFile]:
 
 
 def run_file(instance: Instance, run: str | None = None) -> RunFile:
-    """The journal of a run by its id, or a prefix of it; without a name the newest, dry runs last.
+    """The journal of a run by its id, or a prefix of it; without a name the newest, dry runs and rehearsals last.
 
     Raises SettingsError without an instance, JournalError without a run, UsageError for an unknown or ambiguous id.
     """
@@ -71,7 +81,7 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
     if not files:
         raise JournalError(f"No run is recorded in {instance.home}.", "`tbot run --demo` records one in ./tbot-demo.")
     if run is None:
-        return next((one for one in files if not one.dry), files[0])
+        return next((one for one in files if not one.apart), files[0])
     named = [one for one in files if one.name.startswith(run)]
     if len(named) != 1:
         names = ", ".join(one.name for one in files[:8])
@@ -107,7 +117,7 @@ def find_instance(home: Path | None) -> Instance:
 
 def settings_of_last_run(instance: Instance) -> tuple[str, ParsedDotenv]:
     """The settings of the last paper run, else of the newest other run, and its name; the defaults without a run."""
-    for file in sorted(run_files(instance), key=lambda it: (it.name != PAPER, it.dry)):
+    for file in sorted(run_files(instance), key=lambda it: (it.name != PAPER, it.apart)):
         with open_run_file(file) as journal:
             started = journal.last_event(RUN_STARTED)
         if started is not None:

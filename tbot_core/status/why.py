@@ -154,16 +154,16 @@ def _explained(
     # The recomputed session; None and the reason if that is no longer possible.
     seed = {"SEED": str(run["request"]["seed"])}
     try:
-        assembly = assemble(home, run["mode"], SystemClock(), seed)
+        assembly = assemble(home, "paper" if file.rehearsal else run["mode"], SystemClock(), seed)
         day = dt.date.fromisoformat(session["date"])
         data = assembly.settings.instance.data
         recording = received_bars.recorded_file(
-            received_bars.received_folder(file.path) if file.dry else data / received_bars.FOLDER, day
+            received_bars.received_folder(file.path) if file.apart else data / received_bars.FOLDER, day
         )
         if recording is None or run["request"]["kind"] != "live":
             found = asyncio.run(explain_session(assembly, request_of(run["request"], day, assembly), day, *what))
         else:
-            vix = {} if file.dry else recorded_vix_in(assembly.settings.instance.journal)
+            vix = {} if file.apart else recorded_vix_in(assembly.settings.instance.journal)
             found = asyncio.run(explain_received(assembly, received_bars.read_recording(recording), *what, vix))
     except UsageError:
         raise

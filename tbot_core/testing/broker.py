@@ -7,7 +7,8 @@ A plugin's test supplies a venue: the connected broker with an open session, and
         def venue(self) -> FakeExchange:
             return FakeExchange()
 
-Tests of optional capabilities are skipped according to its declared capabilities.
+Tests of optional capabilities are skipped according to its declared capabilities, those of faults where the venue has
+no scripted server (`tbot_core.testing.venue`, `tbot_core.testing.broker_faults`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -25,37 +26,20 @@ from tbot_core.contracts.abilities import ORDER_LOOKUP, POLLING, REPLACE, STREAM
 from tbot_core.errors import BrokerError, Withdrawn
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
+from tbot_core.testing.broker_faults import FAULT_CASES
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, MutableMapping
+    from collections.abc import AsyncIterator, MutableMapping
 
     from tbot_core.model.types import Account, Fill
+    from tbot_core.testing.venue import BrokerUnderTest
 
 PRICE: Final = Decimal(20)
 DAWN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _QUANTITY: Final = Decimal(10)
 _FAR: Final = Decimal(10)
 _QUIET_S: Final = 0.5
-Result = TypeVar("Result")
-
-
-class BrokerUnderTest(Protocol):
-    """A broker and the market that it trades at."""
-
-    @property
-    def broker(self) -> Broker:
-        """The broker: connected, its session open."""
-
-    @property
-    def symbol(self) -> str:
-        """A symbol that trades at 20 USD at the start of the test."""
-
-    def trade_at(self, price: Decimal) -> None:
-        """Let the symbol trade, in quantity, only at this price."""
-
-    def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
-        """The result of a call to the broker, awaited in its event loop."""
 
 
 class CaseOrderOptions(TypedDict, total=False):
@@ -279,6 +263,7 @@ CASES: Final[tuple[ContractCase, ...]] = (
     b16_it_declares_its_optional_methods,
     b17_it_says_how_it_knows_whose_money_it_is,
     b18_a_stream_says_when_it_stands,
+    *FAULT_CASES,
 )
 """The contract, in order of the numbers."""
 

@@ -1,6 +1,6 @@
 """A server on this machine that plays a vendor: HTTP and WebSocket, with faults that happen when a test says so.
 
-::
+Faults of requests are `ServerFault`, those of WebSockets `SocketFault`::
 
     async with ScriptedServer(lambda request: ServerReply(document={"id": 1})) as server:
         server.fail(ServerFault.LOST_REPLY, path="/orders")
@@ -54,6 +54,25 @@ class ServerFault(StrEnum):
     LOGIN = "401, not processed"
     UNREADABLE = "the request is processed, and half of the answer's JSON comes"
     STALE = "the answer to the previous request of this path, once more"
+    EMPTY = "the request is processed, and the answer has no content"
+    MORE_FIELDS = "the request is processed, and each object of the answer has a further field"
+    SLOW = "the request is processed, and answered two seconds later"
+
+
+class SocketFault(StrEnum):
+    """What happens to a message that the server sends on a WebSocket, or to the connection."""
+
+    MUTED = "the message is not sent, and the connection stays"
+    TWICE = "the message is sent twice"
+    OUT_OF_ORDER = "the message is sent after the next one"
+    CUT = "half of the message is sent"
+    DROPPED = "the connection is cut, as by a machine that goes away"
+    HALF_OPEN = "the connection stays open, and nothing passes in either direction any more"
+    REFUSED = "a new connection is refused with 429 while another one is open"
+
+
+SLOW_S: Final = 2.0
+_UNTIL_RECOVERED: Final = 1_000_000_000
 
 
 @attrs.frozen(kw_only=True)
@@ -95,7 +114,8 @@ class ScriptedServer:
     """Serves while it is entered; `requests` are all that arrived, in order, and `sockets` the open WebSockets.
 
     `handler` answers an HTTP request; `on_socket` serves a WebSocket until it returns. `refuse_sockets` is the status
-    with which new WebSockets are refused, 0: none is; `socket_location` is where they are sent then.
+    with which new WebSockets are refused, 0: none is; `socket_location` is where they are sent then. A handler sends
+    with `tell`, so that faults apply.
     """
 
     def __init__(
@@ -110,7 +130,10 @@ class ScriptedServer:
         self.socket_location = ""
         self._handler = handler
         self._on_socket = on_socket
-        self._faults: list[tuple[ServerFault, str]] = []
+        self._faults: list[tuple[ServerFault, str, str, int]] = []
+        self._socket_faults: list[tuple[SocketFault, int]] = []
+        self._held: list[tuple[ServerConnection, str | bytes]] = []
+        self._half_open: list[ServerConnection] = []
         self._last: dict[str, ServerReply] = defaultdict(ServerReply)
         self._busy: set[asyncio.Task[None]] = set()
         self._servers: list[Any] = []
@@ -129,6 +152,7 @@ class ScriptedServer:
         """Close every connection, and stop listening."""
         for task in self._busy:
             task.cancel()
+        self._half_open.clear()  # a handler learns that its connection is closed when it sends
         for one in self.sockets:
             one.transport.abort()
         await asyncio.gather(*self._busy, return_exceptions=True)
@@ -136,16 +160,34 @@ class ScriptedServer:
             server.close()
             await server.wait_closed()
 
-    def fail(self, fault: ServerFault, *, path: str = "", times: int = 1) -> None:
-        """Let the next requests fail so, or the next ones whose path begins with `path`; faults happen in order."""
-        self._faults += [(fault, path)] * times
+    def fail(self, fault: ServerFault, *, method: str = "", path: str = "", times: int | None = 1) -> None:
+        """Let the next requests fail so, or the next ones of a method, or whose path begins with `path`.
 
-    async def tell(self, message: object) -> None:
-        """Send a message to every open WebSocket: text and bytes as they are, anything else as JSON."""
+        Faults happen in order. `times` None: until `recover`.
+        """
+        self._faults.append((fault, method, path, _UNTIL_RECOVERED if times is None else times))
+
+    def fail_sockets(self, fault: SocketFault, *, times: int | None = 1) -> None:
+        """Let the next messages, or connections, fail so, in order; `times` None: until `recover`."""
+        self._socket_faults.append((fault, _UNTIL_RECOVERED if times is None else times))
+
+    def recover(self) -> None:
+        """End all faults that were asked for; connections that are half open stay so."""
+        self._faults.clear()
+        self._socket_faults.clear()
+
+    async def tell(self, message: object, *, to: ServerConnection | None = None) -> None:
+        """Send a message to every open WebSocket, or to one: text and bytes as they are, anything else as JSON.
+
+        A handler's own one that is closed raises ConnectionClosed, which ends the handler.
+        """
         sent = message if isinstance(message, str | bytes) else json.dumps(message)
+        if to is not None:
+            await self._send(to, sent)
+            return
         for one in list(self.sockets):
             with suppress(ConnectionClosed):
-                await one.send(sent)
+                await self._send(one, sent)
 
     async def drop_sockets(self) -> None:
         """Close every open WebSocket as a machine that goes away does: without a word."""
@@ -153,8 +195,36 @@ class ScriptedServer:
             one.transport.abort()
             await one.wait_closed()
 
+    async def _send(self, connection: ServerConnection, message: str | bytes) -> None:
+        # One message, with the fault that is due.
+        fault = self._socket_fault(lambda one: one is not SocketFault.REFUSED)
+        held, self._held = self._held, []
+        match fault:
+            case SocketFault.OUT_OF_ORDER:
+                self._held = [(connection, message)]
+            case SocketFault.DROPPED:
+                connection.transport.abort()
+            case SocketFault.HALF_OPEN:
+                self._half_open.append(connection)
+                connection.transport.pause_reading()
+            case _ if fault is not SocketFault.MUTED and connection not in self._half_open:
+                await connection.send(message[: len(message) // 2] if fault is SocketFault.CUT else message)
+                if fault is SocketFault.TWICE:
+                    await connection.send(message)
+        for one, earlier in held:
+            await one.send(earlier)
+
+    def _socket_fault(self, fits: Callable[[SocketFault], bool]) -> SocketFault | None:
+        for number, (fault, left) in enumerate(self._socket_faults):
+            if fits(fault):
+                self._socket_faults[number : number + 1] = [(fault, left - 1)] if left > 1 else []
+                return fault
+        return None
+
     def _refuse_socket(self, connection: ServerConnection, _request: Request) -> Response | None:
         status = self.refuse_sockets
+        if self.sockets and self._socket_fault(lambda one: one is SocketFault.REFUSED):
+            status = HTTPStatus.TOO_MANY_REQUESTS
         if not status:
             return None
         response = connection.respond(HTTPStatus(status), "refused")
@@ -191,15 +261,15 @@ class ScriptedServer:
         if request is None:
             return False
         self.requests.append(request)
-        fault = self._fault(request.path)
+        fault = self._fault(request)
         reply = self._reply(request, fault)
         if reply is None:
             if fault is ServerFault.NO_REPLY:
                 await reader.read()
             return False
-        content = reply.content
-        if fault is ServerFault.UNREADABLE:
-            content = content[: len(content) // 2]
+        if fault is ServerFault.SLOW:
+            await asyncio.sleep(SLOW_S)
+        content = _altered(reply, fault)
         headers = {"content-length": str(len(content)), "content-type": "application/json", **reply.headers}
         for event in (
             h11.Response(status_code=reply.status, headers=list(headers.items())),
@@ -210,10 +280,10 @@ class ScriptedServer:
         await writer.drain()
         return protocol.our_state is h11.DONE and protocol.their_state is h11.DONE
 
-    def _fault(self, path: str) -> ServerFault | None:
-        for number, (fault, where) in enumerate(self._faults):
-            if path.startswith(where):
-                del self._faults[number]
+    def _fault(self, request: ServerRequest) -> ServerFault | None:
+        for number, (fault, method, path, left) in enumerate(self._faults):
+            if request.path.startswith(path) and method in {"", request.method}:
+                self._faults[number : number + 1] = [(fault, method, path, left - 1)] if left > 1 else []
                 return fault
         return None
 
@@ -261,6 +331,24 @@ def context(  # noqa: PLR0913  -- what a run gives a plugin
     return Context(
         clock=clock, log=log.logger("tbot.tested"), data_dir=folder, secrets=secrets or {}, connect=connector
     )
+
+
+def _altered(reply: ServerReply, fault: ServerFault | None) -> bytes:
+    # The bytes of an answer, as the fault leaves them.
+    match fault:
+        case ServerFault.UNREADABLE:
+            return reply.content[: len(reply.content) // 2]
+        case ServerFault.EMPTY:
+            return b""
+        case ServerFault.MORE_FIELDS if reply.document is not None:
+            return json.dumps(_with_more_fields(reply.document)).encode()
+    return reply.content
+
+
+def _with_more_fields(document: object) -> object:
+    if isinstance(document, Mapping):
+        return {name: _with_more_fields(value) for name, value in document.items()} | {"zz_further": {"a": [None, 1]}}
+    return [_with_more_fields(one) for one in document] if isinstance(document, list | tuple) else document
 
 
 async def _received(protocol: h11.Connection, reader: asyncio.StreamReader) -> ServerRequest | None:

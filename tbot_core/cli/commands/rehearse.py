@@ -6,7 +6,7 @@ import statistics
 import sys
 from collections import Counter
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import attrs
 import click
@@ -23,23 +23,25 @@ if TYPE_CHECKING:
 class RehearseOptions(TypedDict):
     """The options as click passes them."""
 
-    seeds: int
+    seeds: int | None
     first_seed: int
     fault: str
     minutes: float | None
     workers: int
+    broker: str
     home: Path | None
     as_json: bool
 
 
 @click.command(name="rehearse")
-@click.option("--seeds", type=BoundedInt(min=1), default=100, show_default=True, help="Number of scenarios.")
+@click.option("--seeds", type=BoundedInt(min=1), help="Number of scenarios. Default: 100, with --broker 3.")
 @click.option("--first-seed", type=BoundedInt(min=0), default=0, show_default=True, help="Seed of the first scenario.")
 @click.option("--fault", default="", metavar="F2,...", help="Only these faults, or none. Default: drawn from the seed.")
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), help="Start no scenario after this many minutes."
 )
 @click.option("--workers", type=BoundedInt(1, 64), default=1, show_default=True, help="Number of workers (processes).")
+@click.option("--broker", default="", metavar="NAME", help="Rehearse this installed broker plugin at its own venue.")
 @home_option
 @json_option
 def command(**given: Unpack[RehearseOptions]) -> None:
@@ -48,19 +50,31 @@ def command(**given: Unpack[RehearseOptions]) -> None:
     Each scenario is checked against invariants. Only temporary folders are used, no instance: --home has no effect. The
     same seed gives the same scenario. A violation is printed with the command that reproduces it, and ends the command
     with exit code 1.
+
+    With --broker a scenario is a day of that plugin, at the venue that it offers for tests, over connections of this
+    machine, with faults of its server and restarts.
     """
-    tally = _run_scenarios(given)
+    tally = _run_days(given) if given["broker"] else _run_scenarios(given)
     emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
     if tally.violations:
         sys.exit(1)
 
 
+_SEEDS: Final = 100
+_DAYS: Final = 3
+
+
 @attrs.define
 class RehearsalTally:
-    """The totals of the seeds that are done, out of `asked`; `named` are the chosen faults."""
+    """The totals of the seeds that are done, out of `asked`; `named` are the chosen faults.
+
+    `broker` is the plugin whose days they are, "" for the simulated venues; `took_s` is their time.
+    """
 
     asked: int = 0
     named: tuple[str, ...] = ()
+    broker: str = ""
+    took_s: float = 0.0
     seeds: int = 0
     orders: int = 0
     fills: int = 0
@@ -85,14 +99,19 @@ class RehearsalTally:
         """The median time from an unknown order outcome to its resolution, in seconds."""
         return statistics.median(self.settled_s) if self.settled_s else None
 
+    @property
+    def _page(self) -> str:
+        return "testing-kit.md" if self.broker else "faults.md"
+
     def document(self) -> dict[str, Any]:
         """The figures as a JSON document."""
         return {
+            **({"broker": self.broker, "took_s": self.took_s} if self.broker else {}),
             "sessions": self.seeds,
             "orders": self.orders,
             "fills": self.fills,
             "deaths": self.deaths,
-            "faults": dict(sorted(self.faults.items(), key=lambda item: int(item[0][1:]))),
+            "faults": dict(sorted(self.faults.items(), key=_rank)),
             "unknown_resolved": len(self.settled_s),
             "median_resolved_s": self.median_s,
             "violations": [
@@ -115,11 +134,40 @@ class RehearsalTally:
         unused = f"{', '.join(idle)} did not occur: more --seeds or another --first-seed may trigger them"
         return [
             f"{sessions}, {plural(self.orders, 'order')}, {plural(self.fills, 'fill')}, {restarts}",
-            f"{plural(count, 'fault')} injected: {kinds or 'none'}{' (docs/reference/faults.md)' if kinds else ''}",
+            f"{plural(count, 'fault')} injected: {kinds or 'none'}{f' (docs/reference/{self._page})' if kinds else ''}",
             *([unused] if idle else []),
-            f"{plural(len(self.settled_s), 'unknown outcome')} resolved{resolved}",
+            f"The days of the broker {self.broker} took {self.took_s:.0f} s."
+            if self.broker
+            else f"{plural(len(self.settled_s), 'unknown outcome')} resolved{resolved}",
             plural(len(self.violations), "violation"),
         ]
+
+
+def _rank(item: tuple[str, int]) -> tuple[int, str]:
+    # Faults of the simulation have numbers, those of a server names.
+    name = item[0]
+    return (int(name[1:]) if name[1:].isdigit() else 0), name
+
+
+def _run_days(given: RehearseOptions) -> RehearsalTally:
+    # The days of a broker plugin, one after the other.
+    from tbot_core.errors import UsageError
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.rehearsal.broker_rehearsal import broker_plugin, rehearse_broker
+
+    if given["fault"] or given["workers"] > 1:
+        raise UsageError("--broker excludes --fault and --workers.", "Its faults are drawn from the seed.")
+    plugin, clock, seeds = broker_plugin(given["broker"]), SystemClock(), given["seeds"] or _DAYS
+    began, tally = clock.monotonic(), RehearsalTally(asked=seeds, broker=given["broker"])
+    for seed in range(given["first_seed"], given["first_seed"] + seeds):
+        if given["minutes"] is not None and clock.monotonic() - began >= given["minutes"] * 60:
+            break
+        report = rehearse_broker(plugin, seed)
+        tally.add(report)
+        if report.violations:
+            click.echo(f"{report.again}\n  " + "\n  ".join(report.violations), err=True)
+    tally.took_s = clock.monotonic() - began
+    return tally
 
 
 def _run_scenarios(given: RehearseOptions) -> RehearsalTally:
@@ -130,12 +178,13 @@ def _run_scenarios(given: RehearseOptions) -> RehearsalTally:
     names = (
         None if not given["fault"] else parse_fault_ids([] if given["fault"] == "none" else given["fault"].split(","))
     )
-    last = given["first_seed"] + given["seeds"]
+    seeds = given["seeds"] or _SEEDS
+    last = given["first_seed"] + seeds
     task = SeedBatch(first=given["first_seed"], last=last, faults=names, minutes=given["minutes"])
-    tally = RehearsalTally(asked=given["seeds"], named=names or ())
+    tally = RehearsalTally(asked=seeds, named=names or ())
     hidden = given["as_json"] or not sys.stderr.isatty()
     with (
-        click.progressbar(length=given["seeds"], label="seeds", file=sys.stderr, hidden=hidden) as bar,
+        click.progressbar(length=seeds, label="seeds", file=sys.stderr, hidden=hidden) as bar,
         run_parallel(task, given["workers"])
         if given["workers"] > 1
         else nullcontext(run_batch(task, SystemClock())) as worlds,

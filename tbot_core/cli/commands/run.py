@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 import click
@@ -18,9 +19,11 @@ from tbot_core.cli.run_options import (
     hold_instance_lock,
     parse_run_options,
 )
+from tbot_core.instance.folder import REHEARSING
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Coroutine
 
     from tbot_core.cli.settings_watch import SettingsWatcher
     from tbot_core.contracts import FeedRequest
@@ -46,6 +49,11 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[2] / "instance" / "demo.env_bot"
 @click.option("--sessions", type=BoundedInt(1, 1000), metavar="N", help="Number of demo sessions. Default: 3.")
 @click.option("--once", is_flag=True, help="End after one session.")
 @click.option("--dry-run", is_flag=True, help="Decide on live data with the current settings, and send no orders.")
+@click.option(
+    "--rehearsal",
+    metavar="URL",
+    help="Trade now, at a server on this machine that plays the venue; the clock is shifted to the next session.",
+)
 @shared_key_option
 @home_option
 @json_option
@@ -54,6 +62,9 @@ def command(*, as_json: bool, **given: object) -> int:
 
     A dry run (--dry-run) may run beside the trading bot of the same instance: its fills are simulated, it has its own
     cash, and it writes a journal of its own under data/runs.
+
+    A rehearsal (--rehearsal URL) takes the same path as paper trading, with a shifted clock, by which the next session
+    opens in two minutes. The hosts of the brokers are at URL; the journal is one of its own, under data/runs.
 
     A fill has the time at which its bar began, everything else the time of the decision. Ctrl-C shuts down cleanly; the
     same command resumes.
@@ -64,11 +75,7 @@ def command(*, as_json: bool, **given: object) -> int:
     use_home(options.home)
     if options.mode == "demo":
         create_demo_instance(options.home)
-    with (
-        hold_dry_run_lock(options.home)
-        if options.dry
-        else hold_instance_lock(options.home, "" if options.mode in MARKET_MODES else SIMULATION)
-    ):
+    with hold_dry_run_lock(options.home) if options.dry else hold_instance_lock(options.home, _purpose(options)):
         watcher = SettingsWatcher(*read_sources(options), read_sources)
         while (outcome := trade(watcher.options, as_json=as_json, watcher=watcher)).renewed:
             watcher.renew()
@@ -76,6 +83,13 @@ def command(*, as_json: bool, **given: object) -> int:
     if as_json and (options.mode in MARKET_MODES or not outcome.stopped):
         emit(outcome_document(options, outcome), as_json=True)
     return exit_code(options, outcome)
+
+
+def _purpose(options: RunOptions) -> str:
+    # The purpose of the process, as its lock names it.
+    if options.rehearsal:
+        return REHEARSING
+    return "" if options.mode in MARKET_MODES else SIMULATION
 
 
 def outcome_document(options: RunOptions, outcome: RunOutcome) -> dict[str, object]:
@@ -181,9 +195,10 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     from tbot_core.engine.settings_reload import SettingsReloader
     from tbot_core.model.clock import SystemClock
 
-    clock = SystemClock()
+    sources = None if watcher is None else watcher.sources
+    clock = _shifted_clock(options, sources) if options.rehearsal else SystemClock()
     sends_orders = options.mode in MARKET_MODES and not options.dry
-    assembly = _assembled(options, clock, None if watcher is None else watcher.sources, sends_orders=sends_orders)
+    assembly = _assembled(options, clock, sources, sends_orders=sends_orders)
     shown = run_display.make_display(options, assembly, clock, as_json=as_json)
     reloader = SettingsReloader()
     if watcher is not None and options.mode in MARKET_MODES:
@@ -195,10 +210,12 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
         wall=clock,
         pace=_pace(options, watched=shown.watched),
         once=options.once,
+        rehearsal=bool(options.rehearsal),
         disk_guard=DiskGuard.of(assembly.settings.instance.data) if sends_orders else DiskGuard(),
         settings_reload=reloader,
     )
-    with shown, alerts_beside(assembly, clock, restart_command(options)) as with_alerts:
+    alerts = nullcontext(_alone) if options.rehearsal else alerts_beside(assembly, clock, restart_command(options))
+    with shown, alerts as with_alerts:
         work = with_chain_heads(with_alerts(run(plan, shown.watcher)), assembly.settings.instance)
         closed = assembly.closing(run_display.run_until_stopped(work, plan.stop, plan.kill))
         outcome = asyncio.run(closed)
@@ -207,14 +224,34 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     return outcome
 
 
+def _alone(work: Coroutine[Any, Any, RunOutcome]) -> Coroutine[Any, Any, RunOutcome]:
+    # A rehearsal alerts nobody and is not restarted.
+    return work
+
+
+def _shifted_clock(options: RunOptions, found: SettingsFiles | None) -> Clock:
+    # The clock of a rehearsal.
+    from tbot_core.contracts.settings.calendar import calendar_of
+    from tbot_core.engine.rehearsal_run import rehearsal_clock
+    from tbot_core.instance import load_settings
+    from tbot_core.model.clock import SystemClock
+
+    calendar = calendar_of(load_settings(options.home, mode="replay", sources=found).trading)
+    return rehearsal_clock(calendar, SystemClock().now())
+
+
 def _assembled(options: RunOptions, clock: Clock, found: SettingsFiles | None, *, sends_orders: bool) -> Assembly:
     # The parts of the run; one that sends orders has the settings of its open session, and all secrets it needs.
     from tbot_core.engine.bootstrap import assemble
 
     overrides = {} if options.seed is None else {"SEED": str(options.seed)}
-    if found is not None and sends_orders:
+    if found is not None and sends_orders and not options.rehearsal:
         overrides = settings_of_open_session(options, found, clock.now()) | overrides
     assembly = assemble(options.home, options.mode, clock, overrides, found)
+    if options.rehearsal:
+        from tbot_core.engine.rehearsal_run import at_address
+
+        assembly = at_address(assembly, options.rehearsal)
     if sends_orders:
         assembly.check_secrets()
     return assembly

@@ -69,7 +69,7 @@ def finished_lines(outcome: RunOutcome, options: RunOptions, width: int | None =
     journal.close()
     summary = outcome.summary
     home = "" if str(options.home) == "." else f" --home {options.home}"
-    which = f" --run {outcome.journal.stem}" if options.dry else ""
+    which = f" --run {outcome.journal.stem}" if options.is_apart else ""
     yield from _results(summary, width)
     yield from _no_trades(summary, width, f"`tbot why SYMBOL{which}{home}`", home)
     yield from _near_misses(run_timeline, width)
@@ -104,7 +104,8 @@ def stopped_lines(outcome: RunOutcome, options: RunOptions, width: int | None = 
         yield from wrap_sentence(
             stopped_sentence((), outcome.unconfirmed) if options.mode in MARKET_MODES else "Stopped.", width
         )
-    yield "The journal is complete; the same command resumes the run."
+    again = "the next rehearsal has one of its own" if options.rehearsal else "the same command resumes the run"
+    yield f"The journal is complete; {again}."
 
 
 def _stuck(outcome: RunOutcome, width: int | None) -> Iterator[str]:
@@ -204,7 +205,7 @@ def _notes(summary: RunSummary, width: int | None) -> Iterator[str]:
 
 def _total(summary: RunSummary, options: RunOptions | None = None) -> Iterator[str]:
     yield ""
-    title = f"{options.title}: " if options is not None and options.dry else ""
+    title = f"{options.title}: " if options is not None and options.is_apart else ""
     sessions = plural(summary.sessions, "session")
     if not summary.equity_start:  # stopped before the first log-in
         yield click.style(f"{title}No session was traded.", bold=True)

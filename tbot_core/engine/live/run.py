@@ -12,6 +12,7 @@ from tbot_core.engine.bootstrap import DRY_RUN
 from tbot_core.engine.feed_quality import check_feed_fit
 from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
+from tbot_core.engine.rehearsal_run import rehearsal_setup
 from tbot_core.engine.run_setup import LIVE, RunServices, dry_run_setup, market_setup, run_started_payload
 from tbot_core.engine.session.arming import live_context
 from tbot_core.engine.session.broker_login import log_in_within, log_out
@@ -50,7 +51,8 @@ _log = log.logger(__name__)
 
 async def run_live(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
     """Trade day after day until the run is stopped, or to the session's end with `once`; a dry run likewise."""
-    make = dry_run_setup if plan.assembly.settings.mode == DRY_RUN else market_setup
+    dry = plan.assembly.settings.mode == DRY_RUN
+    make = rehearsal_setup if plan.rehearsal else dry_run_setup if dry else market_setup
     setup = make(plan.assembly, plan.request)
     setup.journal.free_space = plan.disk_guard.release_ballast
     names = () if setup.broker.capabilities.simulated else failover_brokers(plan.assembly.settings)
@@ -114,7 +116,7 @@ class _Run:
             prepare=self._prepare,
             universe=self._universe.select,
             on_round=self._watcher.on_round,
-            mode=settings.mode,
+            mode=plan.shown_mode,
             worst_day=planned(settings).worst_day,
             meter=self._make_gauge_writer(),
         )

@@ -1,0 +1,213 @@
+"""`tbot run --rehearsal URL`: the live path at once, at a server on this machine, with a journal of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import importlib
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from tbot_core import cli
+from tbot_core.cli.actions.secrets import put_values
+from tbot_core.cli.run_options import parse_run_options
+from tbot_core.contracts import Host
+from tbot_core.engine.bootstrap import Assembly, assemble
+from tbot_core.engine.rehearsal_run import LEAD, at_address, check_address, rehearsal_clock
+from tbot_core.errors import SettingsError, UsageError
+from tbot_core.instance import Instance
+from tbot_core.journal import records
+from tbot_core.journal.store import read_journal
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.clock import Clock, ShiftedClock, SystemClock
+from tbot_core.status.runs import run_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SETTINGS = {
+    "BROKER_NAME": "ACME",
+    "STRATEGY_SEQUENCE": "streak",
+    "START_TIME_STREAK": "14:35",
+    "STREAK_ANALYSIS_TIME": "1",
+    "STREAK_BREAKOUT_TIME": "8",
+    "STREAK_MONITORING_TIME": "15",
+    "FILTERS": "price_volume",
+    "CRITICAL_ALERT_CHANNEL": "console",
+    "ROUTINE_ALERT_CHANNEL": "console",
+}
+
+
+def options(**given: Any) -> Any:
+    """The request of a command line."""
+    rest = dict.fromkeys(("replay", "symbols", "speed", "seed", "sessions", "home"))
+    return parse_run_options(**{**rest, "demo": False, "once": False, **given})
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080/v1"])
+def test_a_server_on_this_machine_is_named(url: str) -> None:
+    """Its address is the badge's."""
+    assert options(rehearsal=url).title == f"REHEARSAL at {url}"
+    assert options(rehearsal=url).is_apart
+
+
+@pytest.mark.parametrize("url", ["http://10.0.0.1:80", "https://api.example.com", "http://127.0.0.1.example.com", "x"])
+def test_another_machine_is_refused(url: str) -> None:
+    """With the remedy."""
+    with pytest.raises(UsageError, match="on this machine only") as refused:
+        check_address(url)
+    assert "127.0.0.1:PORT" in (refused.value.remedy or "")
+
+
+@pytest.mark.parametrize("other", [{"demo": True}, {"dry_run": True}, {"replay": "2026-01-05..2026-01-06"}])
+def test_a_rehearsal_is_a_run_of_its_own(other: dict[str, Any]) -> None:
+    """It excludes simulations and dry runs."""
+    with pytest.raises(UsageError, match="--rehearsal excludes"):
+        options(rehearsal="http://127.0.0.1:8080", **other)
+
+
+@pytest.mark.parametrize(
+    ("now", "opens"),
+    [
+        ("2026-03-03 03:00", "2026-03-03 14:30"),
+        ("2026-03-03 15:00", "2026-03-04 14:30"),
+        ("2026-03-06 23:00", "2026-03-09 13:30"),
+    ],
+)
+def test_the_next_session_opens_in_two_minutes(now: str, opens: str) -> None:
+    """Whatever the hour and the day."""
+    moment, bell = (dt.datetime.fromisoformat(f"{text}+00:00") for text in (now, opens))
+    clock = rehearsal_clock(ExchangeCalendar(), moment)
+    assert moment + clock.shift == bell - LEAD
+
+
+def test_a_shifted_clock_shows_and_waits_for_its_own_time() -> None:
+    """By a constant; its seconds are the machine's."""
+    clock = ShiftedClock(dt.timedelta(days=2))
+    assert isinstance(clock, Clock)
+    apart = clock.now() - SystemClock().now() - dt.timedelta(days=2)
+    assert abs(apart) < dt.timedelta(seconds=1)
+    assert clock.monotonic() == pytest.approx(SystemClock().monotonic(), abs=1)
+
+    async def wait() -> None:
+        await clock.sleep(0)
+        await clock.sleep_until(clock.now() - dt.timedelta(days=1))
+
+    asyncio.run(wait())
+
+
+@pytest.fixture
+def home(plugins: Any, tmp_path: Path) -> Path:
+    """An instance of paper trading with the tutorials' plugins."""
+    del plugins
+    home = tmp_path / "home"
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    put_values(home, "broker", {"acme": {"api_key": "a-key"}})
+    put_values(home, "env_bot", SETTINGS)
+    return home
+
+
+@pytest.mark.slow
+def test_the_hosts_of_the_broker_are_at_the_address(home: Path) -> None:
+    """Except where a setting names another one on this machine."""
+    put_values(home, "env_bot", {"HOST_ACME_STREAM": "http://127.0.0.1:2"})
+    found = at_address(assemble(home, "paper", SystemClock()), "http://127.0.0.1:1").settings.texts
+    assert found["HOST_ACME_API"] == "http://127.0.0.1:1"
+    assert found["HOST_ACME_STREAM"] == "http://127.0.0.1:2"
+
+
+@pytest.mark.slow
+def test_live_money_and_other_networks_are_refused(home: Path) -> None:
+    """A broker that opens connections itself, or none, cannot be directed."""
+    assembly = assemble(home, "paper", SystemClock())
+    live = attrs.evolve(assembly, settings=attrs.evolve(assembly.settings, mode="live"))
+    with pytest.raises(SettingsError, match="live money is not rehearsed with") as refused:
+        at_address(live, "http://127.0.0.1:1")
+    assert "mode=paper" in (refused.value.remedy or "")
+    for needs, words in (({"own_network": True}, "opens its connections itself"), ({"hosts": {}}, "reaches no host")):
+        with pytest.raises(SettingsError, match=words):
+            at_address(with_needs(assembly, **needs), "http://127.0.0.1:1")
+    more = with_needs(assembly, hosts={"api": Host("https://a.example")})
+    assert at_address(more, "http://127.0.0.1:1").settings.texts["HOST_ACME_API"] == "http://127.0.0.1:1"
+
+
+def with_needs(assembly: Assembly, **needs: Any) -> Assembly:
+    """The assembly whose broker has other needs."""
+    loaded = tuple(
+        attrs.evolve(one, plugin=attrs.evolve(one.plugin, needs=attrs.evolve(one.plugin.needs, **needs)))
+        if one.entry.kind == "broker"
+        else one
+        for one in assembly.loaded
+    )
+    return attrs.evolve(assembly, loaded=loaded)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("loopback")
+def test_a_rehearsal_is_ready_within_seconds_and_leaves_the_instances_journal_alone(
+    home: Path, plugins: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a person starts it: the banner, the status and READY say REHEARSAL; a stop ends it."""
+    before = (home / "data" / "tbot.sqlite").read_bytes()
+    said, shown = asyncio.run(rehearsed(home, plugins))
+    assert "tbot REHEARSAL at http://127.0.0.1:" in said
+    assert "A REHEARSAL: the venue is a server on this machine" in said
+    assert "Alert, routine: READY for the session of" in said
+    assert ": REHEARSAL, equity" in said
+    assert "the next rehearsal has one of its own" in said
+    assert shown["mode"] == "REHEARSAL"
+    assert any(one.startswith("REHEARSAL: ") for one in shown["attention"])
+    assert (home / "data" / "tbot.sqlite").read_bytes() == before
+    [file] = [one for one in run_files_of(home) if one.rehearsal]
+    journal = read_journal(file.path)
+    try:
+        [ready] = [one for one in journal.events() if one.kind == records.READY]
+    finally:
+        journal.close()
+    assert ready.payload["mode"] == "REHEARSAL"
+    capsys.readouterr()
+    cli.invoke(["status", "--home", str(home), "--json"])
+    after = json.loads(capsys.readouterr().out)
+    assert after["mode"] != "REHEARSAL"
+
+
+def run_files_of(home: Path) -> Any:
+    """Every journal of the instance."""
+    return run_files(Instance.at(home))
+
+
+async def rehearsed(home: Path, plugins: Any) -> tuple[str, Any]:
+    """What a rehearsal says until it is ready, and the status meanwhile."""
+    venue = importlib.import_module(f"{plugins.__name__}.venue").AcmeVenue(SystemClock(), "a-key")
+    for symbol in ("AAA", "BBB"):
+        venue.prices[symbol] = 20
+    async with venue.server as server:
+        put_values(home, "env_bot", {"HOST_ACME_STREAM": server.socket_url})
+        command = [sys.executable, "-P", "-m", "tbot_core", "run", "--rehearsal", server.url, "--home", str(home)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=pipe, stderr=asyncio.subprocess.STDOUT, env=environment
+        )
+        assert process.stdout is not None
+        said, shown = "", b"{}"
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(60):
+                    while "READY for" not in said and (line := await process.stdout.readline()):
+                        said += line.decode()
+            asked = [*command[:4], "status", "--home", str(home), "--json"]
+            status = await asyncio.create_subprocess_exec(*asked, stdout=pipe, env=environment)
+            shown, _ = await status.communicate()
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            rest, _ = await process.communicate()
+    return said + rest.decode(), json.loads(shown)
