@@ -32,7 +32,7 @@ MORNING = dt.datetime(2026, 11, 24, 13, 30, tzinfo=dt.UTC)
 TOLD = frozenset({records.CONFIRMATION_ASKED, records.REQUEST, records.DECISION, records.INTENDED})
 
 
-class Dead(BaseException):
+class Dead(KeyboardInterrupt):
     """The process is no more."""
 
 

@@ -41,7 +41,7 @@ HELD = 27
 """A minute after which two positions are held."""
 
 
-class Dead(BaseException):
+class Dead(KeyboardInterrupt):
     """The process is no more."""
 
 
