@@ -118,7 +118,8 @@ def test_an_old_entry_is_cancelled(told: Told, filled: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["filled", "ended", "lost", "died", "died before", "unborn", "quiet", "unreached", "exit"]
+    "kind",
+    ["filled", "ended", "lost", "died", "died before", "unborn", "quiet", "unreached", "exit"],
 )
 def test_what_no_bot_could_cancel_is_not_judged(told: Told, kind: str) -> None:
     """An entry that has ended, is lost, or of a process that crashed; and nothing while a venue cannot be reached."""
@@ -144,6 +145,14 @@ def test_what_no_bot_could_cancel_is_not_judged(told: Told, kind: str) -> None:
             story.events.clear()
             exit_order = order(Leg.EXIT, name="entry", symbol="A")
             told.event(records.INTENDED, records.order_payload(exit_order), "entry")
+    assert told.words("ttl") == []
+
+
+def test_an_entry_that_was_taken_for_less_has_ended_when_that_is_filled(told: Told) -> None:
+    """F19: the venue knows of no more."""
+    one = told.entry()
+    told.story.facts[0] = attrs.evolve(told.story.facts[0], quantity=4_000_000)
+    told.fact(one, "execution", SENT + 5, 4_000_000)
     assert told.words("ttl") == []
 
 

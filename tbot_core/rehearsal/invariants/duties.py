@@ -52,15 +52,17 @@ def _entries(history: RehearsalHistory) -> Iterator[_OpenEntry]:
     opened: dict[str, float] = {}
     ended: dict[str, float] = {}
     filled: defaultdict[str, int] = defaultdict(int)
+    accepted: dict[str, int] = {}
     for fact in history.facts:
         cid, at = fact.client_order_id, (fact.at - history.world.start).total_seconds()
         if cid not in intents or intents[cid][1] is not Leg.ENTRY:
             continue
         if fact.kind == "accepted":
             opened.setdefault(cid, at)
+            accepted[cid] = fact.quantity or intents[cid][2]  # a venue may take an order for less
         elif fact.kind == "execution":
             filled[cid] += abs(fact.units)
-            if filled[cid] >= intents[cid][2]:
+            if filled[cid] >= accepted[cid]:
                 ended.setdefault(cid, at)
         elif fact.kind in _ENDINGS:
             ended.setdefault(cid, at)
