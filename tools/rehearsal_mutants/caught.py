@@ -38,6 +38,7 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "refusal-of-a-working-order-believed": Caught(3, "I11"),
     "doubt-frees-what-it-reserved": Caught(19, "I6"),
     "lost-entry-frees-what-it-reserved": Caught(26, "I6"),
+    "working-entries-not-counted": Caught(1, "I6"),
     "symbol-entered-again-while-one-is-out": Caught(14, "I9"),
     "frozen-instruments-traded-all-the-same": Caught(1, "I8"),
     "busts-not-taken-in": Caught(405, "I4"),
@@ -76,5 +77,12 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "absent-order-not-asked-for": Caught(10, "SETTLED"),
     "foreign-orders-cancelled": Caught(6, "I2"),
     "cancels-wait-with-the-readings": Caught(59, "I18"),
+    "old-entries-in-doubt-kept": Caught(1, "SETTLED"),
+    "old-entries-kept": Caught(1, "SETTLED"),
+    "daily-loss-never-latched": Caught(15, "LATCHED"),
+    "window-loss-never-latched": Caught(59, "LOSING"),
+    "losses-in-a-row-not-counted": Caught(23, "LOSING"),
+    "exposure-in-a-symbol-ignored": Caught(2, "I3"),
+    "exposure-in-an-index-ignored": Caught(23, "I3"),
 }
 """The seeds are a corpus that the bot as it is must pass."""
