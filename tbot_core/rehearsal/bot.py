@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 POLL_S: Final = 1.0
 WATCH_S: Final = 1.0
 TTL_S: Final = 20.0
+_BINDS: Final = 0.2
 TAG: Final = "FAILOVER_ACTIVE"
 _CONNECT_S: Final = 1.0
 _MANY: Final = 30
@@ -261,11 +262,28 @@ def bot_config(world: World, further: Mapping[str, Any] | None = None) -> BotCon
     }
     if world.falls:  # it reaches the daily loss limit, with signals after it
         settings |= {"daily_loss_limit": Decimal("0.001"), "max_trades": _MANY}
+    settings |= _further_limits(world)
     settings |= rebalance_settings(world.chances.stream("rebalance")) | dict(further or {})
     failover = len(world.names) > 1 and world.chances.stream("failover").happens(_FAILS_OVER)
     return BotConfig(
         entrants=entrants, rules=lambda venue: rules(venue=venue, **settings), stream=stream, failover=failover
     )
+
+
+def _further_limits(world: World) -> dict[str, Any]:
+    # In some seeds the limits that are wide by default bind too: leverage, symbol, index, window and losses in a row.
+    stream, symbols = world.chances.stream("limits"), world.market.symbols
+    if not stream.happens(_BINDS):
+        return {}
+    factors = {symbol: Decimal(stream.one(("1", "-1", "2"))) for symbol in symbols}
+    return {
+        "max_leverage": Decimal(str(round(stream.between(0.05, 0.9), 2))),
+        "max_symbol_exposure": Decimal(str(round(stream.between(0.01, 0.1), 3))),
+        "max_index_exposure": Decimal(str(round(stream.between(0.02, 0.3), 3))),
+        "indices": {"index": {symbol: factors[symbol] for symbol in symbols if stream.happens(0.6)}},
+        "window_loss_limit": Decimal(str(round(stream.between(0.0005, 0.02), 4))),
+        "max_consecutive_losses": stream.whole(1, 3),
+    }
 
 
 def _entrant(world: World, stream: RandomStream, rank: int) -> ActiveStrategy:

@@ -22,6 +22,9 @@ EVERY_S: Final = 5.0
 _ALARM_S: Final = 60.0
 _MOVED_S: Final = 180.0
 _CHANGES: Final = frozenset({"cancel", "replace"})
+_OPEN: Final = frozenset(
+    {OrderState.SENDING, OrderState.NEW, OrderState.PARTIALLY_FILLED, OrderState.UNKNOWN, OrderState.LOST}
+)
 _UNCLEAR: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN, OrderState.LOST})
 _BY_OPERATOR: Final = frozenset(
     {StateCause.KILL_FILE, StateCause.KILL_COMMAND, StateCause.STOP_COMMAND, StateCause.DEFENSE_COMMAND}
@@ -91,9 +94,10 @@ class _VenueMonitor:
             present = books.units.get(symbol, 0)
             held = min(units, max(present, 0)) if units > 0 else max(units, min(present, 0))
             close = self._closing(symbol, held)
-            bare, loose = bool(held) and not close, any(left > abs(held) for left in close.values())
+            bare, loose = bool(held) and not close, _together(close) > abs(held)
             handled = (bare or loose) and (_is_handled(supervisor, symbol) if bare else _is_unclear(supervisor, symbol))
             handled = handled or (loose and self._lost_request(symbol, now))
+            yield from _unreserved(supervisor, symbol)
             if _persists(self.bare, symbol, now, present=bare and not handled):
                 yield symbol, f"{held} units were unprotected for {_ALARM_S:.0f} s without a report"
             if _persists(self.loose, symbol, now, present=loose and not handled):
@@ -126,6 +130,25 @@ class _VenueMonitor:
             if one.ours and one.order.symbol == symbol and one.order.leg in _CLOSING:
                 close[one.order.leg] += one.remaining_units if not units or one.order.buy is (units < 0) else 0
         return +close
+
+
+def _together(close: Counter[Leg]) -> int:
+    # The units that all closing orders may close: of a stop and a target, which end each other, one.
+    return close[Leg.EXIT] + max(close[Leg.STOP], close[Leg.TARGET])
+
+
+def _unreserved(supervisor: BrokerSupervisor, symbol: str) -> Iterator[tuple[str, str]]:
+    # Entries that may still fill, and that no limit counts.
+    exposure = supervisor.broker_session.decision_engine.exposure
+    for cid, record in supervisor.broker_session.execution.orders.items():
+        is_entry = record.order.leg is Leg.ENTRY and record.order.symbol == symbol
+        if is_entry and record.state in _OPEN and record.open_quantity and cid not in exposure.working:
+            yield symbol, f"the entry {cid} is {record.state.value}, and is not reserved"
+    reserved = sum(
+        one.portfolio.cost_atoms + sum(it.worst_atoms for it in one.working.values()) for one in exposure.all_brokers
+    )
+    if exposure.gross() < reserved:
+        yield symbol, f"the gross exposure counts {exposure.gross()} of {reserved} atoms held and reserved"
 
 
 def _persists(since: dict[str, float], symbol: str, now: float, *, present: bool, alarm_s: float = _ALARM_S) -> bool:

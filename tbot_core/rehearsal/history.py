@@ -42,7 +42,8 @@ class RehearsalHistory:
     """The history of a seed; `held` is None if the last process did not end normally.
 
     `lives` are the results of the bot's processes. `elsewhere`: the final states of the standby venues. `unguarded`:
-    findings of the exposure monitor; `turns`: waits for the rate limit; `births`: when each process's session began.
+    findings of the exposure monitor; `turns`: waits for the rate limit; `births` and `deaths`: when each process's
+    session began and when it crashed.
     `failures`: the errors that ended a process; `torn`: the fault of the journal's chain; `stopped`: a stop ended the
     session, so that later events were not awaited.
     """
@@ -60,6 +61,7 @@ class RehearsalHistory:
     unguarded: list[str] = attrs.field(factory=list)
     turns: list[RequestWait] = attrs.field(factory=list)
     births: list[float] = attrs.field(factory=list)
+    deaths: list[float] = attrs.field(factory=list)
     failures: list[str] = attrs.field(factory=list)
     torn: str = ""
     stopped: bool = False

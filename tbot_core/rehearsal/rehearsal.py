@@ -165,6 +165,7 @@ class _Rehearsal:
         # The process ended before the session; it is restarted after a while.
         self._monitor.watch(None)
         self._world.add_trace_line("the process died")
+        self._history.deaths.append(self._world.loop.time())
         self._history.lives.append(life.lived)
         life.close()
         await self._world.clock.sleep(self._deaths.between(0.5, 90.0))

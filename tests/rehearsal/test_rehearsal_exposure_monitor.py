@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from tbot_core.model.types import ExitReason, Leg
+from tbot_core.model.types import ExitReason, Leg, OrderState
 from tbot_core.rehearsal.exposure_monitor import ExposureMonitor
 from tbot_core.rehearsal.network import NetworkRequest
 from tbot_core.rehearsal.venue_facts import VenueFact
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import fill, order
+from tbot_core.trading.orders import OrderRecord
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def bot(causes: tuple[StateCause, ...] = (), **held: object) -> BotProcess:
     desk = SimpleNamespace(
         portfolio=SimpleNamespace(unassigned_units={}),
         position_manager=SimpleNamespace(held=held, exits=leaving),
-        exposure=SimpleNamespace(frozen={}, rules_unknown={}),
+        exposure=SimpleNamespace(frozen={}, rules_unknown={}, working={}, gross=lambda: 0, all_brokers=()),
     )
     post = SimpleNamespace(
         name="alpha",
@@ -97,6 +98,70 @@ def test_what_is_held_and_what_would_close_it_agree(
     found = [*patrol.found.values()]
     assert len(found) == bool(words)
     assert all(words in one for one in found)
+
+
+@pytest.mark.parametrize(
+    ("legs", "words"),
+    [
+        ({Leg.STOP: 10, Leg.TARGET: 10}, ""),
+        ({Leg.STOP: 10, Leg.EXIT: 5}, "more than the 10000000 units held could be closed for 60 s"),
+        ({Leg.TARGET: 5, Leg.EXIT: 5}, ""),
+        ({Leg.TARGET: 6, Leg.EXIT: 5}, "more than the 10000000 units held could be closed for 60 s"),
+    ],
+)
+def test_all_that_would_close_counts_together(legs: dict[Leg, int], words: str) -> None:
+    """A stop and a target end each other; an exit beside them comes on top."""
+    world = World(0, (), live=False, venues=1)
+    matching = world.ways[0].exchange.matching
+    patrol = ExposureMonitor(world)
+
+    async def main() -> None:
+        hold(matching, 10)
+        for leg, quantity in legs.items():
+            rest(matching, leg, quantity)
+        held: Any = {SYMBOL: holding(on_close=False, is_ahead_of=lambda _level: False)}
+        patrol.watch(bot(**held))
+        patrol.begin()
+        await world.clock.sleep(100)
+
+    world.run(main)
+    assert [words in one for one in patrol.found.values()] == [True] * bool(words)
+
+
+@pytest.mark.parametrize(
+    ("state", "working", "gross", "words"),
+    [
+        (OrderState.UNKNOWN, True, 100, ""),
+        (OrderState.CANCELLED, False, 0, ""),
+        (OrderState.UNKNOWN, False, 100, "the entry entry is unknown, and is not reserved"),
+        (OrderState.PARTIALLY_FILLED, False, 100, "the entry entry is partially filled, and is not reserved"),
+        (OrderState.NEW, True, 99, "the gross exposure counts 99 of 100 atoms held and reserved"),
+    ],
+)
+def test_an_entry_that_may_fill_stays_reserved(state: OrderState, working: bool, gross: int, words: str) -> None:
+    """Until its end is proven, whatever is known of it; and limits count what is reserved."""
+    world = World(0, (), live=False, venues=1)
+    held: Any = {SYMBOL: holding(on_close=False, is_ahead_of=lambda _level: False)}
+    patrol, life = ExposureMonitor(world), bot(**held)
+    entry = order(name="entry", symbol=SYMBOL)
+    session: Any = life.session
+    desk = session.supervisors[0].broker_session
+    desk.execution.orders["entry"] = OrderRecord(order=entry, state=state)
+    reserved = {"entry": SimpleNamespace(worst_atoms=100)} if working else {}
+    book = SimpleNamespace(portfolio=SimpleNamespace(cost_atoms=0), working=reserved)
+    desk.decision_engine.exposure = SimpleNamespace(
+        frozen={}, rules_unknown={}, working=reserved, gross=lambda: gross, all_brokers=(book,)
+    )
+
+    async def main() -> None:
+        hold(world.ways[0].exchange.matching, 10)
+        rest(world.ways[0].exchange.matching, Leg.STOP, 10)
+        patrol.watch(life)
+        patrol.begin()
+        await world.clock.sleep(10)
+
+    world.run(main)
+    assert [words in one for one in patrol.found.values()] == [True] * bool(words)
 
 
 @pytest.mark.parametrize(("causes", "found"), [((), 0), ((StateCause.KILL_FILE,), 1)])

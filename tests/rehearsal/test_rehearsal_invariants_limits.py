@@ -124,6 +124,53 @@ def test_i3_counts_a_short_at_the_higher_of_limit_and_reference(
     assert len([words for words in told.violations("I3") if "exposure in A" in words]) == count
 
 
+def limited(told: Told, **settings: Any) -> None:
+    """Other limits than the usual ones."""
+    indices = settings.pop("indices", {})
+    wide = {"max_gross_exposure": "0.9", "max_risk_per_trade": "0.9", "max_open_positions": 9, "max_trades": 9}
+    told.story.rules = rules(indices, **(wide | {"weights": (1,) * 9} | settings))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"max_leverage": "0.5"}, ["leveraged exposure"]),
+        ({"max_symbol_exposure": "0.3"}, ["exposure in B"]),
+        ({"max_symbol_exposure": "0.8", "max_risk_per_trade": "0.3"}, ["exposure in B"]),
+        ({"max_leverage": "0.6", "max_symbol_exposure": "0.4"}, []),
+    ],
+)
+def test_i3_knows_the_limits_of_leverage_and_symbol(told: Told, settings: dict[str, str], words: list[str]) -> None:
+    """Each by itself; of MAX_RISK_PER_TRADE and MAX_SYMBOL_EXPOSURE the smaller one binds."""
+    limited(told, **settings)
+    told.intend(buy("A", "20"), buy("B", "40"))
+    found = told.violations("I3")
+    assert len(found) == len(words)
+    assert all(word in one for word, one in zip(words, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("factors", "filled", "count"),
+    [
+        ({"A": "1", "B": "1"}, False, 1),
+        ({"A": "1", "B": "-1"}, False, 0),
+        ({"A": "1", "B": "-1"}, True, 0),
+        ({"A": "2"}, True, 1),
+        ({"C": "5"}, True, 0),
+        ({"A": "1", "B": "2"}, True, 1),
+    ],
+)
+def test_i3_knows_the_limit_of_an_index(told: Told, factors: dict[str, str], *, filled: bool, count: int) -> None:
+    """What is held is netted, what works on the other side may not fill, and a fund counts with its leverage."""
+    index = {"index": {symbol: Decimal(factor) for symbol, factor in factors.items()}}
+    limited(told, max_index_exposure="0.3", max_leverage="4", indices=index)
+    told.intend(buy("A", "20"))
+    if filled:
+        told.filled(buy("A", "20"), "100")
+    told.intend(buy("B", "20"))
+    assert len([words for words in told.violations("I3") if "exposure in index" in words]) == count
+
+
 def test_i3_lets_go_of_what_has_ended(told: Told) -> None:
     """A cancelled entry and a closed position leave room; one in doubt does not."""
     told.intend(buy("A", "40"), buy("B", "20"))

@@ -54,7 +54,6 @@ RUN = {
     "supposed-fill-kept-beside-named-ones": 0,
     "cumulative-quantity-ignored": 0,
     "session-left-before-orders-are-settled": 0,
-    "working-entries-not-counted": 0,
     "named-execution-counts-in-full": 0,
     "attempts-not-recalled": 19,
     "lease-moved-back-on-return": 12,

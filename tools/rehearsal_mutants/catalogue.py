@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from rehearsal_mutants import failover, inputs, protection, sending, state
+from rehearsal_mutants import failover, inputs, limits, protection, sending, state
 from rehearsal_mutants.caught import CAUGHT, Caught
 from tbot_core.errors import UsageError
 from tbot_core.rehearsal.patching import Swaps
@@ -46,7 +46,9 @@ def _makes_swaps(made: object, module: ModuleType) -> bool:
 
 
 MUTANTS: Final[Mapping[str, Mutant]] = {
-    name: one for module in (sending, state, protection, failover, inputs) for name, one in _mutants(module).items()
+    name: one
+    for module in (sending, state, protection, failover, inputs, limits)
+    for name, one in _mutants(module).items()
 }
 
 

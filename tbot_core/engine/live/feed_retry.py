@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from tbot_core.errors import TbotError, Unavailable
-from tbot_core.system.foreign_faults import assert_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -47,8 +46,7 @@ class FeedRetry(Generic[Answer]):
         while True:
             try:
                 return await self._response
-            except BaseException as fault:  # noqa: BLE001  -- the border of a feed
-                assert_failure(fault)
+            except Exception as fault:  # noqa: BLE001  -- the border of a feed
                 failed(_fault(fault))
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise asyncio.CancelledError  # the feed replaced the cancellation by its own error

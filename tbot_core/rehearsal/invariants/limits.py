@@ -17,9 +17,10 @@ from tbot_core.model.types import ExitReason, Leg, OrderType, atoms_of, dollars_
 from tbot_core.rehearsal.venue_facts import fill_effect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from typing import Any
 
+    from tbot_core.contracts.settings import RiskSettings
     from tbot_core.journal.store import Event
     from tbot_core.rehearsal.history import RehearsalHistory
 
@@ -209,11 +210,35 @@ def _i3(history: RehearsalHistory) -> Iterator[str]:
         of_symbol = sum(one.exposure for one in entries if one.symbol == entry.symbol)
         figures = (
             ("gross exposure", sum(one.exposure for one in entries), int(equity * risk.max_gross_exposure)),
-            (f"exposure in {entry.symbol}", of_symbol, int(equity * risk.max_risk_per_trade)),
+            (f"exposure in {entry.symbol}", of_symbol, int(equity * symbol_limit(risk))),
+            ("leveraged exposure", sum(one.exposure for one in entries), int(equity * risk.max_leverage)),
+            *_index_figures(history, entries, entry, equity),
             ("positions and entries", sum(1 for one in entries if one.alive), risk.max_open_positions),
             (f"entries of {entry.strategy}", sent, risk.max_trades),
         )
         yield from (f"{event.cid}: {what} {much}, {most} allowed" for what, much, most in figures if much > most)
+
+
+def symbol_limit(risk: RiskSettings) -> Decimal:
+    """The smaller limit of what one symbol may hold: MAX_RISK_PER_TRADE also limits the trade itself."""
+    given = risk.max_symbol_exposure
+    return risk.max_risk_per_trade if given is None else min(given, risk.max_risk_per_trade)
+
+
+def _index_figures(
+    history: RehearsalHistory, entries: Collection[SignalExposure], entry: SignalExposure, equity: int
+) -> Iterator[tuple[str, int, int]]:
+    # The net exposure of each index of the symbol on the entry's side; what works on the other side may not fill.
+    limit = int(equity * history.rules.risk.max_index_exposure)
+    for name, members in history.rules.indices.items():
+        if entry.symbol not in members:
+            continue
+        side = 1 if entry.side * members[entry.symbol] > 0 else -1
+        held = sum(int(one.side * members[one.symbol] * one.cost) for one in entries if one.symbol in members)
+        working = (
+            int(one.side * members[one.symbol] * (one.exposure - one.cost)) for one in entries if one.symbol in members
+        )
+        yield f"exposure in {name}", side * held + sum(max(0, side * it) for it in working), limit
 
 
 def _i12_capped(history: RehearsalHistory) -> Iterator[str]:

@@ -1,0 +1,177 @@
+"""Invariants of what the bot must do in time: cancels of old entries, cancels after a kill, latches.
+
+The venue's facts and the requests on the network path are the evidence, in seconds of the world. What a process that
+crashed meanwhile, or an order that the bot reports as lost, could not do is not judged.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.contracts import BrokerEventKind
+from tbot_core.journal import records
+from tbot_core.journal.projections.book import fold_events
+from tbot_core.model.types import Leg, atoms_of, dollars_of, ticks_of, units_of
+from tbot_core.rehearsal.bot import TTL_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+
+    from tbot_core.rehearsal.history import RehearsalHistory
+
+CANCEL_S: Final = 10.0
+"""How long after its ENTRY_TTL, or after a kill, the cancel of an entry may take to leave, without faults."""
+
+_ENDINGS: Final = frozenset({BrokerEventKind.REJECTED, BrokerEventKind.CANCELLED, BrokerEventKind.EXPIRED})
+_EXECUTED: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
+_UNFOLDED: Final = frozenset(
+    {records.ADJUSTMENT, records.CORPORATE_ACTION, BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED}
+)
+_UNREACHED: Final = frozenset({"F60", "F63", "F64", "F65", "F66", "F67"})
+_OVERFILLS: Final = frozenset({"F28", "F38"})
+_WRONG_CLOCKS: Final = frozenset({"F68", "F69", "F70"})
+
+
+@attrs.frozen(kw_only=True)
+class _OpenEntry:
+    # An entry at the venue: the seconds in which it was open there.
+    cid: str
+    opened: float
+    ended: float
+
+
+def _entries(history: RehearsalHistory) -> Iterator[_OpenEntry]:
+    # The entries of ours that the venue accepted, without those that the bot reports as lost.
+    intents = history.intents()
+    left = {event.cid for event in history.events if event.kind == records.LOST}
+    opened: dict[str, float] = {}
+    ended: dict[str, float] = {}
+    filled: defaultdict[str, int] = defaultdict(int)
+    accepted: dict[str, int] = {}
+    for fact in history.facts:
+        cid, at = fact.client_order_id, (fact.at - history.world.start).total_seconds()
+        if cid not in intents or intents[cid][1] is not Leg.ENTRY:
+            continue
+        if fact.kind == "accepted":
+            opened.setdefault(cid, at)
+            accepted[cid] = fact.quantity or intents[cid][2]  # a venue may take an order for less
+        elif fact.kind == "execution":
+            filled[cid] += abs(fact.units)
+            if filled[cid] >= accepted[cid]:
+                ended.setdefault(cid, at)
+        elif fact.kind in _ENDINGS:
+            ended.setdefault(cid, at)
+    for cid, at in opened.items():
+        if cid not in left:
+            yield _OpenEntry(cid=cid, opened=at, ended=ended.get(cid, float("inf")))
+
+
+def _is_judged(history: RehearsalHistory, since: float, until: float) -> bool:
+    # Whether one process lived from its first reading of the account to the end of the span, before faults stop.
+    alive = [born for born in history.births if born < since]
+    ends = [*history.deaths, history.world.quiet_from]
+    return bool(alive) and not any(since < end <= until or alive[-1] < end <= since for end in ends)
+
+
+def _cancelled(history: RehearsalHistory, cid: str, until: float) -> bool:
+    # Whether a cancel of the order was requested by then.
+    return any(one.kind == "cancel" and one.client_order_id == cid and one.at <= until for one in history.way.requests)
+
+
+def _ttl(history: RehearsalHistory) -> Iterator[str]:
+    # An entry that is open beyond its ENTRY_TTL is cancelled, also one that is partly filled or in doubt.
+    if history.struck & (_UNREACHED | _WRONG_CLOCKS):
+        return
+    sent = {one.client_order_id: one.at for one in reversed(history.way.requests) if one.kind == "submit"}
+    for one in _entries(history):
+        due = max(sent.get(one.cid, one.opened), one.opened) + TTL_S + CANCEL_S
+        if due < one.ended and _is_judged(history, one.opened, due) and not _cancelled(history, one.cid, due):
+            yield f"{one.cid} was open for {due - one.opened:.0f} s, and no cancel has left"
+
+
+def _killed(history: RehearsalHistory) -> Iterator[str]:
+    # Within seconds of a kill each open entry is cancelled.
+    if history.struck & (_UNREACHED | _WRONG_CLOCKS):
+        return
+    for since, until in history.people.killed:
+        due = since + CANCEL_S
+        for one in _entries(history) if until > due else ():
+            open_then = one.opened < since and due < one.ended
+            if open_then and _is_judged(history, since, due) and not _cancelled(history, one.cid, due):
+                yield f"{one.cid} was open when killed, and no cancel has left within {CANCEL_S:.0f} s"
+
+
+def _latched(history: RehearsalHistory) -> Iterator[str]:
+    # A loss that is realised while nothing is held sets the daily latch, fees included.
+    #
+    # With a position at hand its mark counts too, which no journal holds.
+    events, latched = history.events, _latches(history)
+    if history.held is None or _is_unclear(history) or "daily loss latch" in latched:
+        return
+    limit = int(atoms_of(_equity(history)) * history.rules.risk.daily_loss_limit)
+    net: defaultdict[str, int] = defaultdict(int)
+    profit, ours = 0, history.intents()
+    for event in events:
+        if event.kind != BrokerEventKind.FILL or event.cid not in ours:
+            continue
+        units = units_of(Decimal(event.payload["quantity"])) * (1 if event.payload["buy"] else -1)
+        net[event.payload["symbol"]] += units
+        price, fees = ticks_of(float(event.payload["price"])), atoms_of(Decimal(event.payload["fees"]))
+        profit -= units * price + fees
+        if not any(net.values()) and profit <= -limit and _before_the_end(history, event.applied):
+            yield f"{dollars_of(-profit)} USD are lost at {event.applied:%H:%M:%S}, {dollars_of(limit)} are allowed"
+            return
+
+
+def _losing(history: RehearsalHistory) -> Iterator[str]:
+    # Losing trades in a row, and the loss of a window that holds nothing, set their latches.
+    if history.held is None or _is_unclear(history):
+        return
+    risk, latched = history.rules.risk, _latches(history)
+    book = fold_events(history.events)
+    trades = [one for one in book.trades if _before_the_end(history, one.exit_time)]
+    run = most = 0
+    for one in trades:
+        run = run + 1 if one.pnl < 0 else 0
+        most = max(most, run)
+    if 0 < risk.max_consecutive_losses <= most and "losing run latch" not in latched:
+        yield f"{most} losing trades in a row, {risk.max_consecutive_losses} are allowed"
+    budget = _equity(history) * risk.total_allocation * risk.window_loss_limit
+    held = {position.signal.strategy for position in book.portfolio.positions.values()}
+    for strategy in sorted({one.strategy for one in trades} - held):
+        lost = -sum((one.pnl for one in trades if one.strategy == strategy), Decimal(0))
+        if lost >= budget and f"window loss latch of {strategy}" not in latched:
+            yield f"the window of {strategy} lost {lost} USD, {budget} are allowed"
+
+
+def _equity(history: RehearsalHistory) -> Decimal:
+    opened = next((event for event in history.events if event.kind == records.SESSION_OPENED), None)
+    return Decimal(0) if opened is None else Decimal(opened.payload["equity"])
+
+
+def _latches(history: RehearsalHistory) -> set[str]:
+    return {event.payload["what"] for event in history.events if event.kind == records.RISK}
+
+
+def _is_unclear(history: RehearsalHistory) -> bool:
+    # Whether profit is not the sum of our fills at one account, or a day ended by a wrong clock.
+    several = bool(history.elsewhere) or len(history.world.names) > 1
+    changed = any(event.kind in _UNFOLDED for event in history.events)
+    return several or changed or bool(history.struck & (_OVERFILLS | _WRONG_CLOCKS))
+
+
+def _before_the_end(history: RehearsalHistory, moment: datetime) -> bool:
+    # Whether a minute of the session is left, in which the bot reviews its losses.
+    closed = next((it.applied for it in history.events if it.kind == records.SESSION_CLOSED), None)
+    return (
+        min(closed or history.world.session.close, history.world.session.close) - moment
+    ).total_seconds() > _MINUTE_S
+
+
+_MINUTE_S: Final = 60.0
+DUTY_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_ttl, _killed, _latched, _losing)

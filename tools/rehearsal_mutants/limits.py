@@ -1,0 +1,69 @@
+"""Mutants of limits and of what must be done in time; each function says what to plant, and where."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.model.types import OrderState
+from tbot_core.rehearsal.patching import Swaps, current_attribute
+from tbot_core.trading.risk.gate import Limits
+
+if TYPE_CHECKING:
+    from tbot_core.contracts.settings import RiskSettings
+
+_WIDE: Final = 10**30
+_IN_DOUBT: Final = frozenset({OrderState.PARTIALLY_FILLED, OrderState.UNKNOWN})
+
+
+def old_entries_in_doubt_kept() -> Swaps:
+    """An entry that is partly filled or in doubt is not cancelled after ENTRY_TTL."""
+    age = current_attribute(ExecutionEngine, "age")
+
+    def young(self: Any, cid: str) -> float:
+        seconds: float = age(self, cid)
+        return 0.0 if self.orders[cid].state in _IN_DOUBT else seconds
+
+    return ((ExecutionEngine, "age", young),)
+
+
+def old_entries_kept() -> Swaps:
+    """No entry is cancelled after ENTRY_TTL."""
+    return ((ExecutionEngine, "age", lambda _self, _cid: 0.0),)
+
+
+def daily_loss_never_latched() -> Swaps:
+    """No loss of the day sets its latch."""
+    return _limits(daily_loss=_WIDE)
+
+
+def window_loss_never_latched() -> Swaps:
+    """No loss of a window sets its latch."""
+    return _limits(window_loss=_WIDE)
+
+
+def losses_in_a_row_not_counted() -> Swaps:
+    """Losing trades in a row set no latch."""
+    return _limits(max_consecutive_losses=0)
+
+
+def exposure_in_a_symbol_ignored() -> Swaps:
+    """MAX_SYMBOL_EXPOSURE and MAX_RISK_PER_TRADE limit no entry."""
+    return _limits(per_symbol=_WIDE, per_trade=_WIDE)
+
+
+def exposure_in_an_index_ignored() -> Swaps:
+    """MAX_INDEX_EXPOSURE limits no entry."""
+    return _limits(per_index=_WIDE)
+
+
+def _limits(**wide: Any) -> Swaps:
+    made = current_attribute(Limits, "of")
+
+    def of(_cls: type[Limits], risk: RiskSettings, equity_atoms: int, *, defense: bool) -> Limits:
+        limits: Limits = made.__func__(Limits, risk, equity_atoms, defense=defense)
+        return attrs.evolve(limits, **wide)
+
+    return ((Limits, "of", classmethod(of)),)
