@@ -37,7 +37,8 @@ class Context:
 
     `secrets` holds, for each category in its `needs`, an object of the declared class, filled from the plugin's own
     section, or from the whole category if it has no sections. A trial holds none; a simulation lacks those without a
-    file. `connect` is the only way to the network, and reaches the hosts in its `needs`.
+    file. `connect` is the only way to the network, and reaches the hosts in its `needs`. `timeout_s` is API_TIMEOUT:
+    `connect` keeps to it; a library that opens its own connections is given it.
     """
 
     clock: Clock
@@ -45,6 +46,7 @@ class Context:
     data_dir: Path
     secrets: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     connect: Connect = attrs.field(factory=NoNetwork, repr=False)
+    timeout_s: float = 10.0
 
 
 @attrs.frozen(kw_only=True)

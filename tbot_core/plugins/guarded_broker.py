@@ -156,6 +156,7 @@ class GuardedBroker:
     ) -> None:
         self._inner: Any = inner
         self._live = live
+        self._connected = False
         self._capabilities = capabilities
         self._calls = calls
 
@@ -171,7 +172,14 @@ class GuardedBroker:
     async def connect(self) -> Account:
         """Log in and return the account; raises AccountRefused for one of another mode."""
         found: Account = await self._answer("connect")
+        self._connected = True
         return self._of_the_mode(found)
+
+    async def connect_for_data(self) -> None:
+        """Log in for data alone, once: whose account it is does not matter."""
+        if not self._connected:
+            await self._answer("connect")
+            self._connected = True
 
     async def account(self) -> Account:
         """The current cash, equity and buying power."""
@@ -206,6 +214,7 @@ class GuardedBroker:
 
     async def close(self) -> None:
         """Log out."""
+        self._connected = False
         await self._answer("close")
 
     def _of_the_mode(self, account: Account) -> Account:
@@ -243,19 +252,21 @@ class GuardedBroker:
     def feed(self, request: FeedRequest) -> Feed:
         """The feed for the request; the plugin's own faults of a request pass: they name what is missing."""
         feed: Feed = self._calls.read("feed", lambda: self._inner.feed(request), TbotError)
-        return GuardedFeed(feed, self._calls)
+        return GuardedFeed(feed, self._calls, self.connect_for_data)
 
 
 class GuardedFeed:
-    """A feed plugin whose failures are BrokerErrors."""
+    """A feed plugin whose failures are BrokerErrors; `connect` logs in first, where nothing else has."""
 
-    def __init__(self, inner: Feed, calls: _PluginCalls) -> None:
+    def __init__(self, inner: Feed, calls: _PluginCalls, connect: Callable[[], Awaitable[None]]) -> None:
         self._inner = inner
         self._calls = calls
+        self._connect = connect
         self.label: FeedLabel = calls.read("label", lambda: inner.label)
 
     async def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
         """The requested sessions; a DataError says what is missing."""
+        await self._connect()
         async for source in self._calls.items("sessions", self._inner.sessions, DataError):
             yield _GuardedLiveSession(source, self._calls) if isinstance(source, LiveSession) else source
 

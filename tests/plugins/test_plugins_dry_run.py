@@ -40,10 +40,13 @@ if TYPE_CHECKING:
     from tbot_core.plugins.discovery import EntryPointInfo
 
 ACME = '''
+from decimal import Decimal
+
 import attrs
 
 from tbot_core.contracts import FeedCoverage, FeedLabel, FeedQuality, Plugin, BrokerCapabilities
 from tbot_core.contracts.hooks import hookimpl
+from tbot_core.model.types import Account
 
 WORLD = None
 CALLED = []
@@ -67,7 +70,7 @@ class Acme:
     capabilities = BrokerCapabilities(feed=True, daily_vix=True, replace="same_id")
 
     def __getattr__(self, name):
-        if name not in {"connect", "account", "submit", "cancel", "replace", "poll", "snapshot"}:
+        if name not in {"account", "submit", "cancel", "replace", "poll", "snapshot"}:
             raise AttributeError(name)
 
         async def alarm(*args):
@@ -75,6 +78,10 @@ class Acme:
             raise AssertionError(name)
 
         return alarm
+
+    async def connect(self):
+        CALLED.append("connect")
+        return Account(account_id="A", equity=Decimal(1), cash=Decimal(1), live=True, evidence="its host")
 
     async def close(self):
         CALLED.append("close")
@@ -188,7 +195,7 @@ def test_a_dry_run_decides_and_sends_nothing(house: House) -> None:
     decisions = [one.payload for one in events(outcome, records.DECISION)]
     assert [one for one in decisions if one["reason"] == "ALLOWED"]
     assert outcome.summary.trades
-    assert house.called == ["close"]
+    assert house.called == ["connect", "close"]
     assert outcome.summary.document()["mode"] == "dry-run"
 
 
