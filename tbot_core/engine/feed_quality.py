@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import Broker, Feed, FeedCoverage, FeedLabel, FeedQuality
-from tbot_core.contracts.abilities import DAILY_VIX
+from tbot_core.contracts import Broker, BrokerCapabilities, Feed, FeedCoverage, FeedLabel, FeedQuality
+from tbot_core.contracts.abilities import DAILY_VIX, INSTRUMENTS
 from tbot_core.engine.bootstrap import feed_source
 from tbot_core.errors import SettingsError
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-    from tbot_core.contracts import FeedRequest, FeedSession, LiveSession
+    from tbot_core.contracts import FeedRequest, FeedSession, Instrument, LiveSession
     from tbot_core.instance import Settings
 
 _LIVE: Final = "live"
@@ -55,13 +55,16 @@ class LabelledFeed:
 
 
 class BarsOnlyBroker:
-    """The part of a broker that simulated fills need: its bars and its index. It cannot receive an order."""
+    """What simulated fills need of a broker: its bars, its index and its instruments. It cannot receive an order."""
 
     def __init__(self, broker: Broker, name: str) -> None:
         """Raises PluginError if the broker of that name supplies no bars."""
         self._source = feed_source(broker, name)
         self._index = DAILY_VIX.of(broker)
-        self.capabilities = broker.capabilities
+        self._instruments = INSTRUMENTS.of(broker)
+        self.capabilities = BrokerCapabilities(
+            feed=True, daily_vix=self._index is not None, instruments=self._instruments is not None
+        )
         self.close = broker.close
 
     def feed(self, request: FeedRequest) -> Feed:
@@ -71,3 +74,7 @@ class BarsOnlyBroker:
     async def vix_close(self, day: dt.date) -> float | None:
         """The VIX close of an exchange day; None if the broker does not have it."""
         return None if self._index is None else await self._index.vix_close(day)
+
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
+        """The facts of instruments, which say what is a fund."""
+        return () if self._instruments is None else await self._instruments.instruments(symbols)
