@@ -43,7 +43,8 @@ class Context:
     `secrets` holds, for each category in its `needs`, an object of the declared class, filled from the plugin's own
     section, or from the whole category if it has no sections; `secrets.renew(category, field=value)` stores what the
     vendor renewed. A trial holds none; a simulation lacks those without a file. `connect` is the only way to the
-    network, and reaches the hosts in its `needs`.
+    network, and reaches the hosts in its `needs`. `timeout_s` is API_TIMEOUT: `connect` keeps to it; a
+    library that opens its own connections is given it.
     """
 
     clock: Clock
@@ -51,6 +52,7 @@ class Context:
     data_dir: Path
     secrets: PluginSecrets = attrs.field(factory=PluginSecrets, converter=_as_secrets, repr=False)
     connect: Connect = attrs.field(factory=NoNetwork, repr=False)
+    timeout_s: float = 10.0
 
 
 @attrs.frozen(kw_only=True)

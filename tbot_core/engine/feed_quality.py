@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.contracts import Broker, BrokerCapabilities, Feed, FeedCoverage, FeedLabel, FeedQuality
-from tbot_core.contracts.abilities import DAILY_VIX, LIVE_VIX, MARKET_CAPS
+from tbot_core.contracts.abilities import DAILY_VIX, INSTRUMENTS, LIVE_VIX, MARKET_CAPS
 from tbot_core.engine.bootstrap import feed_source
 from tbot_core.errors import SettingsError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
-    from tbot_core.contracts import FeedRequest, FeedSession, IndexQuote, LiveSession
+    from tbot_core.contracts import FeedRequest, FeedSession, IndexQuote, Instrument, LiveSession
     from tbot_core.instance import Settings
 
 _LIVE: Final = "live"
@@ -55,14 +55,15 @@ class LabelledFeed:
 
 
 class BarsOnlyBroker:
-    """The part of a broker that is used for data alone: its bars and its index. It cannot receive an order.
+    """The part of a broker that is used for data alone: its bars, index and instruments. It cannot receive an order.
 
-    `vix_close`, `vix_now` and `market_caps` are there if the broker has them.
+    `vix_close`, `vix_now`, `market_caps` and `instruments` are there if the broker has them.
     """
 
     vix_close: Callable[[dt.date], Coroutine[Any, Any, float | None]]
     vix_now: Callable[[], Coroutine[Any, Any, IndexQuote | None]]
     market_caps: Callable[[Sequence[str]], Coroutine[Any, Any, Mapping[str, float]]]
+    instruments: Callable[[Sequence[str]], Coroutine[Any, Any, Sequence[Instrument]]]
 
     def __init__(self, broker: Broker, name: str) -> None:
         """Raises PluginError if the broker of that name supplies no bars."""
@@ -70,7 +71,11 @@ class BarsOnlyBroker:
         self.close = broker.close
         declared = broker.capabilities
         self.capabilities = BrokerCapabilities(
-            feed=True, daily_vix=declared.daily_vix, live_vix=declared.live_vix, market_caps=declared.market_caps
+            feed=True,
+            daily_vix=declared.daily_vix,
+            live_vix=declared.live_vix,
+            market_caps=declared.market_caps,
+            instruments=declared.instruments,
         )
         if (daily := DAILY_VIX.of(broker)) is not None:
             self.vix_close = daily.vix_close
@@ -78,6 +83,8 @@ class BarsOnlyBroker:
             self.vix_now = live.vix_now
         if (caps := MARKET_CAPS.of(broker)) is not None:
             self.market_caps = caps.market_caps
+        if (facts := INSTRUMENTS.of(broker)) is not None:
+            self.instruments = facts.instruments
 
     def feed(self, request: FeedRequest) -> Feed:
         """The feed for the request."""

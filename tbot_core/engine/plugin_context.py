@@ -62,6 +62,7 @@ def plugin_context(settings: Settings, clock: Clock, loaded: LoadedPlugin, budge
         data_dir=settings.instance.plugin_data(kind, plugin.name),
         secrets=plugin_secrets(settings, plugin.name, plugin.needs.secrets),
         connect=connector,
+        timeout_s=settings.trading.api_timeout,
     )
 
 

@@ -148,6 +148,7 @@ class GuardedBroker:
     ) -> None:
         self._inner: Any = inner
         self._live = live
+        self._connected = False
         self._capabilities = capabilities
         self._calls = calls
 
@@ -163,7 +164,14 @@ class GuardedBroker:
     async def connect(self) -> Account:
         """Log in and return the account; raises AccountRefused for one of another mode."""
         found: Account = await self._answer("connect")
+        self._connected = True
         return self._of_the_mode(found)
+
+    async def connect_for_data(self) -> None:
+        """Log in for data alone, once: whose account it is does not matter."""
+        if not self._connected:
+            await self._answer("connect")
+            self._connected = True
 
     async def account(self) -> Account:
         """The current cash, equity and buying power."""
@@ -198,6 +206,7 @@ class GuardedBroker:
 
     async def close(self) -> None:
         """Log out."""
+        self._connected = False
         await self._answer("close")
 
     def _of_the_mode(self, account: Account) -> Account:
@@ -236,7 +245,7 @@ class GuardedBroker:
     def feed(self, request: FeedRequest) -> Feed:
         """The feed for the request; the plugin's own faults of a request pass: they name what is missing."""
         feed: Feed = self._calls.read("feed", lambda: self._inner.feed(request), TbotError)
-        return GuardedFeed(feed, self._calls)
+        return GuardedFeed(feed, self._calls, self.connect_for_data)
 
 
 def _is_requested(fault: BaseException) -> bool:

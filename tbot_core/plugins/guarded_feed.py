@@ -113,15 +113,17 @@ class GuardedCalls(Protocol):
 
 
 class GuardedFeed:
-    """A feed plugin whose failures are BrokerErrors."""
+    """A feed plugin whose failures are BrokerErrors; `connect` logs in first, where nothing else has."""
 
-    def __init__(self, inner: Feed, calls: GuardedCalls) -> None:
+    def __init__(self, inner: Feed, calls: GuardedCalls, connect: Callable[[], Awaitable[None]]) -> None:
         self._inner = inner
         self._calls = calls
+        self._connect = connect
         self.label: FeedLabel = calls.read("label", lambda: inner.label)
 
     async def sessions(self) -> AsyncIterator[FeedSession | LiveSession]:
         """The requested sessions; a DataError says what is missing."""
+        await self._connect()
         async for source in self._calls.items("sessions", self._inner.sessions, DataError):
             yield _GuardedLiveSession(source, self._calls) if isinstance(source, LiveSession) else source
 

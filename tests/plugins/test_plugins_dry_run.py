@@ -40,10 +40,13 @@ if TYPE_CHECKING:
     from tbot_core.plugins.discovery import EntryPointInfo
 
 ACME = '''
+from decimal import Decimal
+
 import attrs
 
 from tbot_core.contracts import FeedCoverage, FeedLabel, FeedQuality, Plugin, BrokerCapabilities
 from tbot_core.contracts.hooks import hookimpl
+from tbot_core.model.types import Account
 
 WORLD = None
 CALLED = []
@@ -67,7 +70,7 @@ class Acme:
     capabilities = BrokerCapabilities(feed=True, daily_vix=True, replace="same_id")
 
     def __getattr__(self, name):
-        if name not in {"connect", "account", "submit", "cancel", "replace", "poll", "snapshot"}:
+        if name not in {"account", "submit", "cancel", "replace", "poll", "snapshot"}:
             raise AttributeError(name)
 
         async def alarm(*args):
@@ -75,6 +78,10 @@ class Acme:
             raise AssertionError(name)
 
         return alarm
+
+    async def connect(self):
+        CALLED.append("connect")
+        return Account(account_id="A", equity=Decimal(1), cash=Decimal(1), live=True, evidence="its host")
 
     async def close(self):
         CALLED.append("close")
@@ -185,7 +192,7 @@ def test_a_dry_run_decides_and_sends_nothing(house: House) -> None:
     decisions = [one.payload for one in events(outcome, records.DECISION)]
     assert [one for one in decisions if one["reason"] == "ALLOWED"]
     assert outcome.summary.trades
-    assert house.called == ["close"]
+    assert house.called == ["connect", "close"]
     assert outcome.summary.document()["mode"] == "dry-run"
 
 
@@ -196,7 +203,13 @@ def test_bars_are_all_that_a_dry_run_has_of_a_broker(house: House) -> None:
     acme = assemble(house.home, "dry-run", house.world.clock).broker("acme")
     bars = BarsOnlyBroker(acme, "acme")
     assert bars.feed(FeedRequest(kind="live")).label is house.module.Acme.label
-    assert {name for name in dir(bars) if not name.startswith("_")} == {"capabilities", "close", "feed", "vix_close"}
+    assert {name for name in dir(bars) if not name.startswith("_")} == {
+        "capabilities",
+        "close",
+        "feed",
+        "instruments",
+        "vix_close",
+    }
     assert asyncio.run(bars.vix_close(house.world.session.date)) == 21.5
     without = BarsOnlyBroker(assemble(house.home, "dry-run", house.world.clock).broker(), "paper")
     assert not isinstance(without, SupportsDailyVix)

@@ -142,7 +142,7 @@ class Full(Plain):
     """A plugin with every optional method."""
 
     def __init__(self, **answers: Any) -> None:
-        super().__init__(**{"capabilities": EVERYTHING, **answers})
+        super().__init__(**{"capabilities": EVERYTHING, "connect": ACCOUNT, **answers})
 
     @property
     def label(self) -> Any:
@@ -393,6 +393,34 @@ def test_a_stream_that_fails_is_unavailable_with_the_plugins_name(item: Any, wor
         asyncio.run(listen())
     assert received == [Gap(words="connected"), EVENT]
     assert ("broker/acme" in fault.value.message) is not isinstance(item, Unavailable)
+
+
+def test_a_plugin_that_is_used_for_data_only_is_logged_in_to_once() -> None:
+    """Before its first sessions, whosever account it is; not where the core has logged in, and anew after a log-out."""
+    calls: list[str] = []
+
+    class Counting(Full):
+        async def connect(self) -> Any:
+            """Count the logins."""
+            calls.append("connect")
+            return ACCOUNT
+
+    async def sessions(broker: Any) -> None:
+        async for _ in broker.feed(REQUEST).sessions():
+            pass
+
+    alone = guard_plugin(ENTRY, Counting(sessions=[]), CallGuard(strict=False), live=True)
+    asyncio.run(sessions(alone))
+    asyncio.run(sessions(alone))
+    assert calls == ["connect"]
+    asyncio.run(alone.close())
+    asyncio.run(sessions(alone))
+    assert calls == ["connect", "connect"]
+    calls.clear()
+    both = guard_plugin(ENTRY, Counting(sessions=[]), CallGuard(strict=False))
+    asyncio.run(both.connect())
+    asyncio.run(sessions(both))
+    assert calls == ["connect"]
 
 
 def test_what_cannot_raise_is_unknown_after_a_failure() -> None:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
+
 import pytest
 
+from tbot_core.journal import records
+from tbot_core.journal.store import open_journal
+from tbot_core.rehearsal.bot import BotProcess, CrashingJournal, PlannedCrash, SimulatedCrash, bot_config
 from tbot_core.rehearsal.rehearsal import rehearse, shrink_faults
+from tbot_core.rehearsal.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tbot_core.journal.store import NewEvent
+    from tbot_core.rehearsal.bot import AcknowledgedJournal
 
 SEEDS = range(4)
 
@@ -36,12 +50,48 @@ def test_both_legs_of_a_bracket_fill_and_nothing_is_violated() -> None:
     assert verdict.violations == ()
 
 
+class CrashAtTheClose(PlannedCrash):
+    """Crashes the process once the event that closes its session is on disk."""
+
+    def __init__(self) -> None:
+        super().__init__(10**9, after=False)
+
+    def journal(self, path: Path) -> AcknowledgedJournal:
+        """The journal, whose last append crashes the process after it took effect."""
+        journal = open_journal(path)
+        append = journal.append
+
+        def then_die(entries: Sequence[NewEvent]) -> None:
+            append(entries)
+            if any(one.kind == records.SESSION_CLOSED for one in entries):
+                self.dead = True
+                raise SimulatedCrash
+
+        vars(journal)["append"] = then_die
+        return CrashingJournal(journal, self)
+
+
 @pytest.mark.slow
-def test_a_process_that_dies_once_its_session_is_closed_does_not_trade_it_again() -> None:
+def test_a_process_that_dies_once_its_session_is_closed_does_not_trade_it_again(tmp_path: Path) -> None:
     """The last append took effect, and the process that is started then has nothing left to do."""
-    verdict = rehearse(4750, ())
-    assert verdict.deaths == 2
-    assert verdict.violations == ()
+    world = World(6, (), rates={}, live=False, venues=1, minutes=20)
+    crashes = CrashAtTheClose(), PlannedCrash(10**9, after=False)
+    found: list[tuple[int, str]] = []
+
+    async def trade() -> None:
+        for crash in crashes:
+            process = BotProcess(world, world.names, tmp_path, bot_config(world), crash)
+            with suppress(SimulatedCrash):
+                await process.live()
+            found.append(process.journal.head)
+            process.close()
+
+    world.run(trade)
+    first, second = found
+    assert first == second
+    assert [crash.dead for crash in crashes] == [True, False]
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        assert [*journal.events()][-1].kind == records.SESSION_CLOSED
 
 
 @pytest.mark.slow
