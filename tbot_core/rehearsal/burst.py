@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import Broker
     from tbot_core.journal.store import Journal
     from tbot_core.model.clock import Clock
-    from tbot_core.rehearsal.bot import AcknowledgedJournal, BotEnvironment
+    from tbot_core.rehearsal.crashes import AcknowledgedJournal, BotEnvironment
 
 _RULES: Final = BrokerCapabilities(
     query_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, replace="same_id", shortable=True

@@ -15,7 +15,8 @@ from tbot_core.contracts.settings import StrategySettings
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import UNITS_PER_SHARE, atoms_of
 from tbot_core.model.window import Window
-from tbot_core.rehearsal.bot import BotConfig, BotProcess, PlannedCrash, ScriptedStrategy
+from tbot_core.rehearsal.bot import BotConfig, BotProcess, ScriptedStrategy
+from tbot_core.rehearsal.crashes import PlannedCrash
 from tbot_core.rehearsal.history import RehearsalHistory
 from tbot_core.rehearsal.invariants.all import violations
 from tbot_core.rehearsal.venue_profiles import VenueProfile
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.journal.store import Event
-    from tbot_core.rehearsal.bot import BotConnections
+    from tbot_core.rehearsal.crashes import BotConnections
 
 MINUTES: Final = 50
 _MINUTE_S: Final = 60.0

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import Broker
     from tbot_core.journal.store import Connect
-    from tbot_core.rehearsal.bot import BotEnvironment
+    from tbot_core.rehearsal.crashes import BotEnvironment
 
 PATIENCE_S: Final = 60.0
 PAGES: Final = 12

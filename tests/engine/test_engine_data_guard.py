@@ -9,7 +9,8 @@ import pytest
 
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
-from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
+from tbot_core.rehearsal.bot import BotProcess, bot_config
+from tbot_core.rehearsal.crashes import PlannedCrash
 from tbot_core.rehearsal.world import World
 
 if TYPE_CHECKING:

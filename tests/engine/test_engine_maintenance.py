@@ -22,7 +22,8 @@ from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import RiskState
-from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
+from tbot_core.rehearsal.bot import BotProcess, bot_config
+from tbot_core.rehearsal.crashes import PlannedCrash
 from tbot_core.rehearsal.world import World
 from tbot_core.testing.trades import session
 from tbot_core.trading.risk.states import StateCause, TradingState

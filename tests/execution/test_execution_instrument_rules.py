@@ -27,7 +27,8 @@ from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Leg, OrderType, Side, atoms_of, ticks_of
-from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, bot_config
+from tbot_core.rehearsal.bot import BotProcess, bot_config
+from tbot_core.rehearsal.crashes import PlannedCrash
 from tbot_core.rehearsal.world import World
 from tbot_core.status.event_text import EventNarrator
 from tbot_core.testing.sessions import SessionDraft

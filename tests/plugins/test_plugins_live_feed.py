@@ -28,7 +28,7 @@ from tbot_core.marketdata import received_bars
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import exchange_time
-from tbot_core.rehearsal.bot import SimulatedCrash
+from tbot_core.rehearsal.crashes import SimulatedCrash
 from tbot_core.rehearsal.world import World
 from tbot_core.system import filesystem
 

@@ -10,7 +10,8 @@ import pytest
 from rehearsal_mutants.catalogue import MUTANTS
 
 from tbot_core.journal import records
-from tbot_core.rehearsal.bot import BotProcess, PlannedCrash, SimulatedCrash
+from tbot_core.rehearsal.bot import BotProcess
+from tbot_core.rehearsal.crashes import PlannedCrash, SimulatedCrash
 from tbot_core.rehearsal.outages import OutageResult, OutageScenario
 from tbot_core.rehearsal.patching import patched
 
