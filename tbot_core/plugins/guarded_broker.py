@@ -20,6 +20,8 @@ from tbot_core.system.foreign_faults import assert_failure, is_failure
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from datetime import datetime
+    from decimal import Decimal
+    from pathlib import Path
 
     from tbot_core.contracts import (
         AccountSnapshot,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
         Gap,
         Permit,
     )
+    from tbot_core.model.bars import MinuteSlice
+    from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account, Order
     from tbot_core.plugins.call_guard import CallGuard
     from tbot_core.plugins.discovery import EntryPointInfo
@@ -39,7 +43,7 @@ _REMEDY: Final = "`tbot plugins info` shows its last failure."
 
 
 def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> Any:
-    """The guarded broker; a simulated venue is returned unchanged.
+    """The guarded broker; a venue that fills from bars is returned unchanged to a simulation, which its faults end.
 
     `live`: whether the run's mode is live or paper; None where no account is traded.
 
@@ -51,7 +55,9 @@ def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bo
     except BaseException as fault:
         assert_failure(fault)
         raise PluginError(PluginFailure.of(entry, "create", fault).sentence, _REMEDY) from fault
-    return made if capabilities.simulated else GuardedBroker(made, capabilities, calls, live=live)
+    if capabilities.simulated:
+        return made if guard.strict else _GuardedVenue(made, capabilities, calls, live=live)
+    return GuardedBroker(made, capabilities, calls, live=live)
 
 
 class _PluginCalls:
@@ -246,6 +252,31 @@ class GuardedBroker:
         """The feed for the request; the plugin's own faults of a request pass: they name what is missing."""
         feed: Feed = self._calls.read("feed", lambda: self._inner.feed(request), TbotError)
         return GuardedFeed(feed, self._calls, self.connect_for_data)
+
+
+class _GuardedVenue(GuardedBroker):
+    # A venue that fills from bars. What it is shown ends no session when it fails: the failure is reported, and orders
+    # and events say the rest.
+    def keep_books(self, path: Path, cash: Decimal | None) -> None:
+        self._calls.read("keep_books", partial(self._inner.keep_books, path, cash))
+
+    def open_session(
+        self, session: Session, symbols: tuple[str, ...], cash: Decimal, partial_volume: frozenset[str] = frozenset()
+    ) -> None:
+        self._show("open_session", session, symbols, cash, partial_volume)
+
+    def observe(self, minute: MinuteSlice) -> None:
+        self._show("observe", minute)
+
+    def close_session(self) -> None:
+        self._show("close_session")
+
+    def _show(self, name: str, *what: object) -> None:
+        try:
+            getattr(self._inner, name)(*what)
+        except BaseException as fault:  # noqa: BLE001  -- the border of a plugin
+            assert_failure(fault)
+            self._calls.failed(name, fault)
 
 
 def _is_requested(fault: BaseException) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from contextlib import closing
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from tbot_broker_paper.broker import PaperBroker
 
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import FeedRequest
@@ -328,3 +329,25 @@ def test_a_session_of_a_version_without_books_ends_as_stopped(home: Path) -> Non
     assert [one["date"] for one in closed] == ["2026-11-24", "2026-11-25"]
     opened = [event.payload["equity"] for event in later.events if event.kind == records.SESSION_OPENED]
     assert opened[1] == closed[0]["equity"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["observe", "submit", "close_session"])
+def test_a_venue_that_raises_ends_no_session(home: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Its failures are journaled with plugin and call, and the session is closed as ever."""
+    inner = getattr(PaperBroker, call)
+    failures = 1 if call == "close_session" else 2
+
+    def failing(self: PaperBroker, *arguments: object) -> Any:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise KeyError("books")
+        return inner(self, *arguments)
+
+    monkeypatch.setattr(PaperBroker, call, failing)
+    paper = Paper(home)
+    outcome = paper.trade()
+    assert outcome.summary.sessions == 1
+    failed = [event.payload for event in paper.events if event.kind == records.PLUGIN_FAILED]
+    assert {(one["plugin"], one["call"]) for one in failed} == {("broker/paper", call)}
