@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import heapq
-import selectors  # seam: connections of a rehearsal, both ends in one loop
+import selectors
 from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import copy_context

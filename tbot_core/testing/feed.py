@@ -366,7 +366,7 @@ def _places(bars: Iterable[Bar]) -> list[tuple[str, dt.datetime]]:
 
 def _demand_sorted(places: list[tuple[str, Any]]) -> None:
     demand(len(set(places)) == len(places), "a bar must not come twice")
-    for symbol in {symbol for symbol, _ in places}:
+    for symbol in sorted({symbol for symbol, _ in places}):
         own = [at for one, at in places if one == symbol]
         demand(own == sorted(own), "the bars of a symbol must be in order of time")
 

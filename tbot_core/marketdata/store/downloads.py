@@ -131,7 +131,7 @@ class DownloadStore:
     def _known(self, sessions: Sequence[Session]) -> set[tuple[str, str]]:
         # The days and symbols of the sessions' months that are stored, or that the feed was asked for.
         known: set[tuple[str, str]] = set()
-        for name in {parquet.month_of(one.date) for one in sessions}:
+        for name in sorted({parquet.month_of(one.date) for one in sessions}):
             month = parquet.read_month(self._folder, name)
             rows = () if month is None else parquet.read_daily(self._folder, month).select("date", "symbol").iter_rows()
             known.update((day.isoformat(), symbol) for day, symbol in rows)
