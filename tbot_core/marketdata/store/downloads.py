@@ -101,7 +101,7 @@ class DownloadStore:
                 else:
                     stored += len(part)
             changes.commit()
-            self._note({pair for pair in wanted if (pair[1], pair[0][:_MONTH]) not in refused})
+            self._note({pair for pair in sorted(wanted) if (pair[1], pair[0][:_MONTH]) not in refused})
         return StoredDownload(bars=stored, invalid=len(rows) - len(valid), refused=tuple(refused.values()))
 
     def _put(self, changes: StoreChanges, symbol: str, month: str, rows: pl.DataFrame) -> str:
