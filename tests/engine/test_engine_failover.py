@@ -225,6 +225,7 @@ def test_f57_the_feed_is_held_against_the_prices_of_the_broker_that_entries_go_t
     assert apart == ([("beta", "F")] if reason == "FEEDS_APART" else [])
 
 
+@pytest.mark.slow
 def test_without_a_drill_the_other_broker_only_reduces(tmp_path: Path) -> None:
     """The journal says why."""
     assert phases(traded(tmp_path, drilled=False))[0] == ("the others only reduce", "NO_DRILL")
