@@ -53,7 +53,9 @@ def world() -> Iterator[World]:
 def facts(world: World, folder: Path, *brokers: object, vix: float = float("nan")) -> DayFacts:
     """What is known before the bell of the world's session, whose feed says this VIX itself."""
     day = attrs.evolve(world.universe().day, vix=np.array([vix]))
-    found = asyncio.run(VixSources(calendar=world.calendar, brokers=brokers, bars=folder).add_vix(day, world.session))
+    sources = VixSources(calendar=world.calendar, brokers=brokers, bars=folder)
+    found = asyncio.run(sources.add_vix(day, world.session))
+    found = asyncio.run(sources.add_kinds(found, world.market.symbols))
     np.testing.assert_array_equal(found.previous_close, day.previous_close)
     return found
 

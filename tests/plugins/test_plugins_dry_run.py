@@ -203,13 +203,7 @@ def test_bars_are_all_that_a_dry_run_has_of_a_broker(house: House) -> None:
     acme = assemble(house.home, "dry-run", house.world.clock).broker("acme")
     bars = BarsOnlyBroker(acme, "acme")
     assert bars.feed(FeedRequest(kind="live")).label is house.module.Acme.label
-    assert {name for name in dir(bars) if not name.startswith("_")} == {
-        "capabilities",
-        "close",
-        "feed",
-        "instruments",
-        "vix_close",
-    }
+    assert {name for name in dir(bars) if not name.startswith("_")} == {"capabilities", "close", "feed", "vix_close"}
     assert asyncio.run(bars.vix_close(house.world.session.date)) == 21.5
     without = BarsOnlyBroker(assemble(house.home, "dry-run", house.world.clock).broker(), "paper")
     assert not isinstance(without, SupportsDailyVix)

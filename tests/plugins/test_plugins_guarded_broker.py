@@ -36,6 +36,7 @@ from tbot_core.model.types import Account
 from tbot_core.plugins.call_guard import AGAIN, FAILURES, CallGuard, FailedCall, GuardSession
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.guarded import guard_plugin
+from tbot_core.plugins.guarded_broker import guard_broker
 from tbot_core.plugins.network.request_limits import ON_SEND
 from tbot_core.testing.trades import order, session
 
@@ -435,10 +436,11 @@ def test_what_cannot_raise_is_unknown_after_a_failure() -> None:
     assert broker.ahead_s == [0.5]
 
 
-def test_a_simulated_venue_is_not_guarded() -> None:
+def test_a_venue_of_a_simulation_is_not_guarded() -> None:
     """It is called by the core's own clock, and a failure there ends the simulation."""
     venue = Plain(simulated=True)
-    assert guarded(venue) is venue
+    assert guard_broker(ENTRY, venue, CallGuard(strict=True)) is venue
+    assert guarded(venue) is not venue
 
 
 @pytest.mark.parametrize("answer", [None, KeyError("capabilities")])

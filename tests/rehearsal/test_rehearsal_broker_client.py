@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts import BrokerCapabilities, ReplaceMode
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable, Withdrawn
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import UNITS_PER_SHARE, Leg, Order, OrderType, SignalId
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 RULES = BrokerCapabilities(lists_closed=True, query_by_cid=True, exec_ids_unique=True)
 USUAL = VenueProfile(rules=RULES)
+REPLACING = VenueProfile(rules=attrs.evolve(RULES, replace=ReplaceMode.NEW_ID))
 FAR = Decimal(15)
 
 
@@ -218,7 +219,7 @@ def test_f31_a_cancel_is_answered_and_never_arrives(stages: Make) -> None:
 def test_f32_and_f33_a_fill_comes_first(stages: Make) -> None:
     """A cancel or a replacement that crosses the last fill is refused."""
     for fault in ("F32", "F33"):
-        stage = stages(**{fault: 1.0})
+        stage = stages(REPLACING, **{fault: 1.0})
         stage.submit(order(rests=True))
         if fault == "F32":
             stage.wait(stage.broker.cancel("o1"))
@@ -230,7 +231,7 @@ def test_f32_and_f33_a_fill_comes_first(stages: Make) -> None:
 
 def test_f34_the_old_order_is_gone_and_the_new_one_refused(stages: Make) -> None:
     """Nothing rests any more."""
-    stage = stages(F34=1.0)
+    stage = stages(REPLACING, F34=1.0)
     stage.submit(order(rests=True))
     stage.wait(stage.broker.replace("o1", order("o2", rests=True)))
     assert said(stage.poll_after())[1:] == [("cancelled", "o1"), ("rejected", "o2")]
