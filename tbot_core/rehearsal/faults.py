@@ -81,7 +81,7 @@ _ALL: Final = (
     Fault("F31", "cancel lost", "cancel"),
     Fault("F32", "cancel crosses fill", "cancel"),
     Fault("F33", "replace crosses fill", "replace"),
-    Fault("F34", "replace: cancel ok, new rejected", "replace"),
+    Fault("F34", "replace: refused, the old order stays", "replace"),
     Fault("F35", "cancel-all half done", "cancel"),
     Fault("F37", "stop rejected after entry", "venue"),
     Fault("F38", "OCO both legs fill", "venue"),

@@ -229,13 +229,13 @@ def test_f32_and_f33_a_fill_comes_first(stages: Make) -> None:
         assert stage.matching.books.units == {"A": 10 * UNITS_PER_SHARE}
 
 
-def test_f34_the_old_order_is_gone_and_the_new_one_refused(stages: Make) -> None:
-    """Nothing rests any more."""
+def test_f34_a_refused_replacement_leaves_the_old_order(stages: Make) -> None:
+    """It rests as it was, and the refusal is an event."""
     stage = stages(REPLACING, F34=1.0)
     stage.submit(order(rests=True))
     stage.wait(stage.broker.replace("o1", order("o2", rests=True)))
-    assert said(stage.poll_after())[1:] == [("cancelled", "o1"), ("rejected", "o2")]
-    assert stage.matching.open == []
+    assert said(stage.poll_after())[1:] == [("cancel_refused", "o1")]
+    assert [one.cid for one in stage.matching.open] == ["o1"]
 
 
 def test_f35_a_cancel_of_many_does_not_leave(stages: Make) -> None:
