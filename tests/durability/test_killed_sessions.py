@@ -220,6 +220,7 @@ def test_f75_a_session_killed_at_random_ends_as_one_that_never_was(kills: int, t
         pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
     ],
 )
+@pytest.mark.first(0)
 def test_f74_f75_cp28_a_bot_killed_between_two_days_trades_the_second_as_one_that_never_was(
     kills: int, tmp_path: Path
 ) -> None:
@@ -239,6 +240,7 @@ def test_f74_f75_cp28_a_bot_killed_between_two_days_trades_the_second_as_one_tha
         pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
     ],
 )
+@pytest.mark.first(0)
 def test_f75_f100_cp26_a_bot_killed_after_its_settings_were_changed_has_the_old_ones_to_the_sessions_end(
     kills: int, tmp_path: Path
 ) -> None:

@@ -177,6 +177,7 @@ def test_f91_a_failing_strategy_ends_a_simulation_with_a_sentence(home: Path) ->
         asyncio.run(run(RunPlan(assembly=assembly, request=FeedRequest(kind="demo"), wall=SystemClock()), RunWatcher()))
 
 
+@pytest.mark.first(0)
 def test_f92_a_run_goes_on_without_the_plugin_that_it_was_ended_for(home: Path) -> None:
     """The watchdog's note disables the plugin for the session without a call; exits go on."""
     until = BELL + 27 * MINUTE

@@ -149,6 +149,7 @@ def test_paper_makes_the_trades_of_a_replay_of_the_same_session(home: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)
 def test_the_next_day_opens_with_the_equity_of_the_last_one(home: Path) -> None:
     """The account is in the venue's books, which the next run reads."""
     first = Paper(home)
@@ -232,6 +233,7 @@ def test_after_a_kill_nothing_is_entered_and_only_stops_close(home: Path, means:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)
 def test_a_stop_manages_what_is_held_and_ends(home: Path) -> None:
     """No entry, exits by their own rules, then the run ends with nothing open and the stop is done."""
     paper = Paper(home)
@@ -268,6 +270,7 @@ def test_a_stop_that_keeps_ends_at_once_and_a_start_goes_on(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)
 def test_f77_a_disk_that_is_low_leaves_exits_only_until_a_minute_after_it_is_not(home: Path) -> None:
     """F77: while it is low and for a minute after, nothing is entered; then trading goes on."""
     paper = Paper(home)
@@ -281,6 +284,7 @@ def test_f77_a_disk_that_is_low_leaves_exits_only_until_a_minute_after_it_is_not
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)
 def test_f73_a_holiday_has_one_sentence_and_the_next_session_is_traded(home: Path) -> None:
     """F73: on Thanksgiving nothing else happens, also after a stop and another start; then the half day is traded."""
     lines: list[str] = []
@@ -301,6 +305,7 @@ def test_f73_a_holiday_has_one_sentence_and_the_next_session_is_traded(home: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)
 def test_a_session_of_a_version_without_books_ends_as_stopped(home: Path) -> None:
     """Nothing holds its positions any more; the next session begins with the equity that it had reached."""
     killed = Paper(home)

@@ -170,6 +170,7 @@ def paper(home: Path, cause: StateCause) -> list[Event]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cause", [StateCause.NOT_ARMED, StateCause.UNRECONCILED, StateCause.FEEDS_STALE])
+@pytest.mark.first(0)
 def test_a_cause_of_a_brokers_market_does_not_bind_the_simulator(tmp_path: Path, cause: StateCause) -> None:
     """Paper trading at the simulator enters after a run that was live at a broker, and the journal says so."""
     events = paper(tmp_path, cause)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback", "plugins")]
 
 
+@pytest.mark.first(0)
 def test_the_days_of_the_tutorials_broker_violate_nothing() -> None:
     """Their figures, faults and time are printed."""
     done = CliRunner().invoke(command, ["--broker", "acme", "--seeds", "2"])
@@ -53,6 +54,7 @@ def test_what_is_not_a_rehearsable_broker_is_refused(plugins: Any, capsys: pytes
     assert broker_plugin("acme").name == plugins.tbot_broker().name
 
 
+@pytest.mark.first(0)
 def test_an_order_that_is_sent_again_is_found(plugins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server received it twice."""
     broker = importlib.import_module(f"{plugins.__name__}.broker").AcmeBroker
