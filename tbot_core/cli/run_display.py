@@ -183,7 +183,7 @@ class PlainDisplay:
 
 
 class UnsentAlerts:
-    """The alerts of a rehearsal as lines: they are shown, and sent to nobody."""
+    """The alerts of a rehearsal as lines: they are shown, and not sent."""
 
     def __init__(self) -> None:
         self._rules = AlertRules(RoutineEvents())

@@ -35,7 +35,7 @@ _log = log.logger(__name__)
 class RejectionActions:
     """Acts on the rejections of one broker.
 
-    `must_read`: the account must be read at once; whoever reads it resets the flag.
+    `must_read`: the account must be read at once; the reader resets the flag.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class LoopbackTraffic:
 
     @property
     def in_transit(self) -> list[str]:
-        """The connections on which something is still to arrive, as text; those that nobody reads are left out."""
+        """The connections on which something is still to arrive, as text; those without a reader are left out."""
         found = ["a connection that is being made"] * self._connecting
         for (here, there), end in self._ends.items():
             if end.is_open and self._is_awaited(end, there, self._ends.get((there, here))):

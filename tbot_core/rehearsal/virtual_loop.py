@@ -2,7 +2,7 @@
 
 Timers set the time, tasks run in the order in which they were woken, and sets of tasks iterate in the order of
 creation: without connections it is deterministic. Connections on this machine whose two ends are both in the loop are
-real ones. Time stands still while a task is ready or a byte is on its way, and also while one end ends and the other
+real ones. Time does not pass while a task is ready or a byte is on its way, and also while one end ends and the other
 has not read that. There are no threads and no executors.
 """
 
@@ -128,7 +128,7 @@ class VirtualLoop(BaseSelectorEventLoop):
         raise RuntimeError("The simulation has no threads: nothing can be run in an executor.")
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        """Connect; time stands still meanwhile."""
+        """Connect; time does not pass meanwhile."""
         with self._traffic.connecting():
             await super().sock_connect(sock, address)
 

@@ -48,7 +48,7 @@ class OpenWebSocket:
             raise self._lost(str(fault)) from fault
 
     async def close(self) -> None:
-        """Close it: whoever waits for a message loses the connection."""
+        """Close it: a waiting receiver loses the connection."""
         await self._connection.close()
 
     def _lost(self, words: str) -> Unavailable:

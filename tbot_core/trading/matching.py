@@ -106,7 +106,7 @@ class MatchingEngine:
 
     @property
     def count(self) -> int:
-        """The number of events so far; the next event and execution id is one higher."""
+        """The number of events; the next event and execution id is one higher."""
         return self._count
 
     def restore(self, resting: Iterable[RestingOrder], accepted: Iterable[str], count: int) -> None:

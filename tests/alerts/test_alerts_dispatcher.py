@@ -620,7 +620,7 @@ def test_without_chains_no_heads_are_sent(tmp_path: Path) -> None:
 
 
 def test_a_notice_that_cannot_be_stored_is_logged(bot: Bot, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever reports it goes on."""
+    """The caller that reports it goes on."""
     dispatcher = bot.dispatcher()
     dispatcher._store.close()
     dispatcher.notify("An observer is switched off.", "tbot plugins list")

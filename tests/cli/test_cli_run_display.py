@@ -275,9 +275,9 @@ def filled(one: Order, quantity: str, price: str, execution: str) -> NewEvent:
 def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Before the bell one line says what is waited for; within the session no wait is mentioned."""
     create_demo_instance(tmp_path)
-    loop, wish = VirtualLoop(), RunOptions(mode="paper", home=tmp_path)
+    loop, options = VirtualLoop(), RunOptions(mode="paper", home=tmp_path)
     clock = LoopClock(loop, MORNING)
-    lines = run_display.PlainDisplay(wish, silent=False)
+    lines = run_display.PlainDisplay(options, silent=False)
     plan = RunPlan(
         assembly=assemble(tmp_path, "paper", clock),
         request=FeedRequest(kind="live"),

@@ -30,7 +30,7 @@ def written(folder: Path, events: int, key: ChainKey | None = KEY) -> Path:
 
 
 def changed(path: Path, seq: int) -> None:
-    """Change an event, as whoever may write the file can."""
+    """Change an event, as a process that may write the file can."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE events SET payload = '{}' WHERE seq = ?", (seq,))
         connection.commit()

@@ -63,7 +63,7 @@ class Vendor:
         self.requests: list[tuple[tuple[str, ...], str, str]] = []
 
     async def daily(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[DailyBar]:
-        """Nobody asks for them here."""
+        """They are not requested here."""
         raise AssertionError(symbols, first, last)
 
     async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:

@@ -77,7 +77,7 @@ class Told:
         await asyncio.sleep(10_000.0)
 
     async def daily(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[DailyBar]:
-        """Nobody asks a running session for them."""
+        """A running session is not asked for them."""
         raise AssertionError(symbols, first, last)
 
     async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:

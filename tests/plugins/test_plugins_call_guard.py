@@ -201,7 +201,7 @@ def test_f91_whatever_a_plugin_raises_is_its_failure(fault: BaseException) -> No
 
 
 def test_an_observer_that_is_switched_off_is_reported(caplog: pytest.LogCaptureFixture) -> None:
-    """In the log, and to whoever wants to know."""
+    """In the log, and to the listener."""
     failure = PluginFailure.of(STRATEGY, "observe", KeyError("x"))
     guard, told = CallGuard(strict=False), list[PluginFailure]()
     guard.report_observer(failure)

@@ -466,6 +466,6 @@ def test_a_closed_client_hears_nothing(stages: Make) -> None:
 
 
 def test_only_a_venue_that_says_so_is_asked_for_an_order(stages: Make) -> None:
-    """Elsewhere there is no such method."""
+    """Elsewhere the method is absent."""
     assert not hasattr(stages(VenueProfile()).broker, "find")
     assert hasattr(stages(VenueProfile(rules=BrokerCapabilities(query_by_cid=True))).broker, "find")

@@ -72,7 +72,7 @@ def test_an_order_that_is_sent_again_is_found(plugins: Any, monkeypatch: pytest.
 
 @pytest.mark.first(0)
 def test_a_fill_that_is_not_reported_is_found(plugins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The books and the venue differ at the end, or something is held that nobody knows."""
+    """The books and the venue differ at the end, or something unknown is held."""
     broker = importlib.import_module(f"{plugins.__name__}.broker").AcmeBroker
     poll, snapshot = broker.poll, broker.snapshot
 

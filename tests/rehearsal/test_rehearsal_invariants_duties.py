@@ -182,7 +182,7 @@ def test_a_realised_loss_sets_the_latch(told: Told, price: str, fees: str, count
 
 @pytest.mark.parametrize("kind", ["late", "adjusted", "standby", "unfinished"])
 def test_a_loss_that_may_be_another_is_not_judged(told: Told, kind: str) -> None:
-    """In the last minute nobody looks any more, and other holdings or accounts change the sum."""
+    """In the last minute it is not checked, and other holdings or accounts change the sum."""
     told.trade("a", "100", "50", at=3_900.0 - 30 if kind == "late" else SENT)
     match kind:
         case "adjusted":

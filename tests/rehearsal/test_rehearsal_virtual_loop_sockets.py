@@ -188,7 +188,7 @@ def test_a_connection_that_nobody_accepts_or_offers_holds_no_time_up() -> None:
 
 
 def test_bytes_that_never_arrive_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The connection is named, instead of a rehearsal that stands still."""
+    """The connection is named, instead of a rehearsal that hangs."""
     monkeypatch.setattr(virtual_loop, "_ARRIVES_S", 0.01)
     loop = VirtualLoop()
     accepted: list[asyncio.StreamWriter] = []

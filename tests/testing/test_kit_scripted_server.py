@@ -113,7 +113,7 @@ def test_a_half_open_connection_answers_no_ping() -> None:
             server.fail_sockets(SocketFault.HALF_OPEN)
             with pytest.raises(Unavailable, match="keepalive ping timeout"):
                 await connection.receive()
-            assert 5 <= loop.time() <= 15  # the ping, its pong, and the closing that nobody answers
+            assert 5 <= loop.time() <= 15  # the ping, its pong, and the unanswered closing
         async with connect.websocket("stream") as connection:
             return await connection.receive()
 

@@ -225,7 +225,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
 
 
 def _alone(work: Coroutine[Any, Any, RunOutcome]) -> Coroutine[Any, Any, RunOutcome]:
-    # A rehearsal alerts nobody and is not restarted.
+    # A rehearsal sends no alerts and is not restarted.
     return work
 
 

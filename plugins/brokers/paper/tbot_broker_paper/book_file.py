@@ -41,7 +41,7 @@ class AccountState:
 
     `cash` in dollars; `positions` are signed units and the last price in ticks, by symbol. `session`: the open session,
     or the last one, None before the first; `is_open`: whether it is not closed yet. `observed`: its last minute that
-    was matched, -1 before the first. `count`: its events so far.
+    was matched, -1 before the first. `count`: the number of its events.
     """
 
     cash: Decimal

@@ -151,7 +151,7 @@ class PaperBroker:
         return self._account()
 
     connect = account
-    """Nobody has to log in."""
+    """There is no log-in."""
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Accept an order; a repeated client order id in a session changes nothing.
