@@ -242,9 +242,5 @@ def _failure(entry: EntryPointInfo, call: str, fault: BaseException) -> PluginFa
     return attrs.evolve(failure, error=f"{call}: {failure.error}")
 
 
-def _place(moment: datetime, failed: FailedCall) -> tuple[datetime, str, str, int]:
-    return moment, failed.plugin, failed.call, failed.turn
-
-
 def _named(entry: EntryPointInfo) -> str:
     return f"{entry.kind}/{entry.name}"

@@ -11,6 +11,7 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.cli.commands.check import check_instance
+from tbot_core.cli.commands.failover import drill_outcome
 from tbot_core.journal import records
 from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
 from tbot_core.journal.store import NewEvent, open_journal
@@ -212,3 +213,19 @@ def test_what_is_no_amount_is_refused_before_anybody_is_asked(
     assert cli.invoke(["failover", "confirm", "--amount", amount, "--home", str(home)]) == 2
     assert f"--amount {amount}: invalid amount" in capsys.readouterr().err
     assert not (home / "control").exists()
+
+
+@pytest.mark.parametrize(
+    ("brokers", "passed", "words"),
+    [
+        (("alpha", "beta"), False, "Drill failed: no entry goes to another broker (alpha, beta)."),
+        (("alpha", "beta"), True, "Drill passed for alpha, beta; it is valid for 30 days."),
+        (("alpha",), True, "is off: FAILOVER_ENABLED and FAILOVER_BROKERS switch it on."),
+        (("paper",), True, "is off: no broker takes over from a simulated venue."),
+    ],
+)
+def test_the_outcome_of_a_drill_is_a_sentence(brokers: tuple[str, ...], passed: bool, words: str) -> None:
+    """Failed, passed, or passed where failover is off, with what would switch it on."""
+    step = DrillStep(what="all", passed=passed)
+    drill = FailoverDrill(brokers=brokers, settings="x", time=SystemClock().now(), steps=(step,))
+    assert drill_outcome(drill).endswith(words)

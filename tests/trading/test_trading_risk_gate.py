@@ -31,7 +31,10 @@ from tbot_core.trading.risk.exposure import (
     ExposureBook,
     ReservedEntry,
     count_traded,
+    is_below_minimum,
+    is_tradable,
     lose_broker_plugin,
+    lot_of,
     net_of,
     share_exposure,
     window_pnl,
@@ -608,3 +611,42 @@ def test_leverage_counts_both_brokers_and_a_grant_its_own() -> None:
     here.stated_atoms = 1500 * ATOMS_PER_DOLLAR
     there.funds.update(account(100_000), there.portfolio)
     assert most(there) == 1300
+
+
+@pytest.mark.parametrize(
+    ("facts", "units", "atoms", "below"),
+    [
+        (None, 1, 1, False),
+        ({}, 1, 1, False),
+        ({"minimum_quantity": Decimal(2)}, UNITS_PER_SHARE, ATOMS_PER_DOLLAR, True),
+        ({"minimum_quantity": Decimal(1)}, UNITS_PER_SHARE, ATOMS_PER_DOLLAR, False),
+        ({"minimum_notional": Decimal(5)}, UNITS_PER_SHARE, 4 * ATOMS_PER_DOLLAR, True),
+        ({"minimum_notional": Decimal(5)}, UNITS_PER_SHARE, 5 * ATOMS_PER_DOLLAR, False),
+    ],
+)
+def test_an_order_below_a_reported_minimum_is_recognised(
+    facts: dict[str, Any] | None, units: int, atoms: int, below: bool
+) -> None:
+    """By its quantity or by its cost; without a report there is no minimum."""
+    now = standing()
+    if facts is not None:
+        now.instruments["AAA"] = Instrument(symbol="AAA", **facts)
+    assert is_below_minimum(now, "AAA", units, atoms) is below
+
+
+@pytest.mark.parametrize(
+    ("facts", "step", "tradable"),
+    [
+        (None, 1, True),
+        ({}, 1, True),
+        ({"quantity_step": Decimal("0.01")}, UNITS_PER_SHARE // 100, True),
+        ({"quantity_step": Decimal("0.01"), "fractionable": False}, UNITS_PER_SHARE, True),
+        ({"tradable": False}, 1, False),
+    ],
+)
+def test_a_reported_step_and_state_of_trading_count(facts: dict[str, Any] | None, step: int, tradable: bool) -> None:
+    """An instrument without fractions has whole shares, whatever its step."""
+    now = standing()
+    if facts is not None:
+        now.instruments["AAA"] = Instrument(symbol="AAA", **facts)
+    assert (lot_of(now, "AAA"), is_tradable(now, "AAA")) == (step, tradable)

@@ -42,7 +42,7 @@ def drill(*, home: Path | None, as_json: bool) -> int:
     clock = SystemClock()
     with hold_instance_lock(_home(home)):
         result = _run_drill(home, clock)
-    lines = [*map(_line, result.steps), _outcome(result)]
+    lines = [*map(_line, result.steps), drill_outcome(result)]
     emit(result.payload() | {"time": result.time.isoformat()}, as_json=as_json, lines=lines)
     return 0 if result.passed else 1
 
@@ -160,7 +160,8 @@ def _line(step: DrillStep) -> str:
     return f"{'ok' if step.passed else 'FAIL':<5} {step.what}{f': {step.words}' if step.words else ''}"
 
 
-def _outcome(result: FailoverDrill) -> str:
+def drill_outcome(result: FailoverDrill) -> str:
+    """The outcome of a drill as a sentence."""
     names = ", ".join(result.brokers)
     if not result.passed:
         return f"Drill failed: no entry goes to another broker ({names})."
