@@ -34,6 +34,7 @@ from tbot_core.trading.risk.exposure import (
     is_below_minimum,
     is_tradable,
     lose_broker_plugin,
+    lose_plugin,
     lot_of,
     net_of,
     share_exposure,
@@ -650,3 +651,10 @@ def test_a_reported_step_and_state_of_trading_count(facts: dict[str, Any] | None
     if facts is not None:
         now.instruments["AAA"] = Instrument(symbol="AAA", **facts)
     assert (lot_of(now, "AAA"), is_tradable(now, "AAA")) == (step, tradable)
+
+
+def test_a_lost_plugin_blocks_nothing_in_a_simulation() -> None:
+    """There a failure ends the run, so no cause is kept."""
+    now = standing()
+    lose_plugin(now, "filter/theirs")
+    assert now.blocking_causes is None
