@@ -263,7 +263,7 @@ class ExecutionEngine:
         found = None if event.fill is None else execution_update(record, self.orders[cid], event.fill)
         self.frozen_instruments.on_broker_event(event, self.orders[cid])
         self.rejections.apply(event, record.order)
-        self._decision_engine.position_manager.on_event(event, found)
+        self._decision_engine.position_manager.on_event(event, found, ended=self.orders[cid].terminal)
 
     def mark_not_found(self, client_order_id: str) -> None:
         """Record that the broker's sources do not know an order: its outcome is unknown."""

@@ -19,6 +19,7 @@ FAILED: Final[Mapping[int, str]] = {
     535: "the second execution of one id, reported before the first and booked twice",
     712: "an exit whose last fill was not reported, and shares taken for external",
     881: "an entry without a fill in a cash account, marked as lost",
+    968: "a rejected order that works at the broker, no longer reserved",
     1573: "a split that rounded each lot, so that the ledger lacked a millionth of a share",
     2947: "two executions of one id and price, the second reported first and booked for both",
     4600: "a split at one broker that doubled the journal's holding at another",

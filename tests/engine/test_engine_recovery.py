@@ -242,6 +242,14 @@ def test_what_was_on_its_way_is_in_doubt(process: Process) -> None:
     assert after.desk.decide([proposal(minute=26)])[0].reason is Reason.ALREADY_HELD
 
 
+def test_an_entry_whose_rejection_is_not_confirmed_is_recalled_as_reserved(process: Process) -> None:
+    """A restart frees nothing: the order that the broker accepted first may still fill."""
+    process.enter(quantity="3")
+    process.hear(said("rejected", "AAA entry"))
+    assert list(process.desk.exposure.working) == ["AAA entry"]
+    same(process, process.again())
+
+
 def test_doubts_and_losses_are_recalled(process: Process) -> None:
     """No answer, not found, given up: the order is lost after the restart as before it."""
     process.broker.silent.add("AAA entry")

@@ -295,6 +295,17 @@ def test_a_rejection_ends_the_whole_bracket(bench: Bench) -> None:
     assert fold_events(bench.journal.events()).denials == {"ENTRY_NOT_FILLED": 1}
 
 
+def test_the_rejection_of_an_accepted_order_is_looked_up_before_its_reservation_ends(bench: Bench) -> None:
+    """Until a lookup confirms that it ended, the order may fill: it stays reserved."""
+    bench.decide(proposal("AAA"))
+    bench.hear(said("acknowledged", "AAA entry"), said("rejected", "AAA entry"))
+    assert bench.states["AAA entry"] is OrderState.NEW
+    assert list(bench.desk.exposure.working) == ["AAA entry"]
+    assert list(bench.execution.lookups) == ["AAA entry"]
+    bench.hear(said("cancelled", "AAA entry"))
+    assert not bench.desk.exposure.working
+
+
 @pytest.mark.parametrize("fault", [OutcomeUnknown("time-out"), Unavailable("no way"), BrokerError("nonsense")])
 def test_f2_f3_f5_f9_f10_f15_f16_no_answer_is_no_rejection(bench: Bench, fault: BrokerError) -> None:
     """The order is unknown and keeps its reservation; nothing is sent again, other orders go on."""
@@ -314,9 +325,9 @@ def test_a_fill_is_on_disk_before_the_desk_hears_of_it(bench: Bench) -> None:
     heard: list[int] = []
     booked = bench.desk.position_manager.on_order_event
 
-    def listen(event: BrokerEvent) -> object:
+    def listen(event: BrokerEvent, *, ended: bool) -> object:
         heard.append(len(bench.kinds))
-        return booked(event)
+        return booked(event, ended=ended)
 
     bench.desk.position_manager.on_order_event = listen  # type: ignore[method-assign, assignment]  # an ear, not another behaviour
     before = len(bench.kinds)

@@ -205,7 +205,9 @@ class SessionRecovery:
                 broker_event = BrokerEvent(
                     kind=event.kind, event_id="", client_order_id=cid, fill=fill, words=payload["words"]
                 )
-                self._decision_engine.position_manager.on_event(broker_event, found)
+                self._decision_engine.position_manager.on_event(
+                    broker_event, found, ended=execution.orders[cid].terminal
+                )
 
     def _restore_latch(self, what: str) -> None:
         # A latch survives a restart: current marks may no longer show the loss that set it.

@@ -91,15 +91,18 @@ class PositionManager:
         """The minute from which every position is closed."""
         return self.session.minutes - self._rules.exits.flatten_before_close
 
-    def on_event(self, event: BrokerEvent, found: ExecutionUpdate | None) -> None:
-        """Apply a broker event; `found` is the new part of the execution that it reports, if any."""
+    def on_event(self, event: BrokerEvent, found: ExecutionUpdate | None, *, ended: bool = True) -> None:
+        """Apply a broker event; `found`: the new part of the execution that it reports; `ended`: see on_order_event."""
         if found is not None and found.is_correction:
             self.on_fill_corrected(found.fill)
         elif found is not None or event.fill is None:
-            self.on_order_event(event if found is None else attrs.evolve(event, fill=found.fill))
+            self.on_order_event(event if found is None else attrs.evolve(event, fill=found.fill), ended=ended)
 
-    def on_order_event(self, event: BrokerEvent) -> None:
-        """Apply a broker event of an order; events of external orders are ignored."""
+    def on_order_event(self, event: BrokerEvent, *, ended: bool = True) -> None:
+        """Apply a broker event of an order; events of external orders are ignored.
+
+        `ended`: whether it has ended in the books. The rejection of an accepted order ends it only after a lookup.
+        """
         ticket = self._tickets.get(event.client_order_id)
         if ticket is None:
             return
@@ -108,10 +111,12 @@ class PositionManager:
         if event.fill is not None:
             self._apply_fill(event.fill, ticket, exit_plan.closing_reason(ticket.reason, event.words))
             return
-        if order.leg is Leg.STOP:
-            self.protection.on_stop_event(event.kind, ticket)
         if event.kind in _ANSWERS and order.leg in {Leg.ENTRY, Leg.EXIT}:
             self._exposure.count_answer(self._rules.risk, rejected=event.kind == BrokerEventKind.REJECTED)
+        if event.kind in ENDINGS and not ended:
+            return
+        if order.leg is Leg.STOP:
+            self.protection.on_stop_event(event.kind, ticket)
         if event.kind in ENDINGS:
             self._on_order_ended(order)
 
@@ -125,8 +130,7 @@ class PositionManager:
     def on_external_change(self, fill: Fill) -> None:
         """Book shares of a position that were closed externally, in whole or in part, as a fill.
 
-        Orders for more than the rest would sell too much, so they are replaced at once: the stop at its new size; the
-        target is emulated.
+        Orders for more than the rest are replaced at once: the stop at its new size; the target is emulated.
         """
         held = self._held[fill.symbol]
         self._portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
@@ -180,10 +184,7 @@ class PositionManager:
             ours = self._state.latest_ticket(position.signal) or ticket
             found = ManagedPosition(plan=ours.plan, row=ours.row, position=position, resting={}, manages_own_stop=True)
             self._held[symbol] = found
-        else:
-            self._on_units_changed(held, position)
-
-    def _on_units_changed(self, held: ManagedPosition, position: Position) -> None:
+            return
         before, held.position = held.position.units, position
         if before != position.units:
             self._on_size_changed(held)
