@@ -82,7 +82,7 @@ def test_faults_that_were_named_and_struck_nowhere_are_told() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # worlds with chosen faults: test_rehearsal_seeds
+@pytest.mark.first(0)  # worlds with chosen faults: test_rehearsal_world
 def test_chosen_faults_alone_strike() -> None:
     """Worlds with two faults have no third one."""
     assert set(figures("--seeds", "3", "--fault", "F2,F21")["faults"]) <= {"F2", "F21"}
