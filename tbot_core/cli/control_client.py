@@ -14,12 +14,12 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import AccessError, JournalError, SettingsError
 from tbot_core.instance import Instance, is_there
 from tbot_core.instance.control_folder import with_control_folder
-from tbot_core.journal import integrity, records
+from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import RiskState
 from tbot_core.status.risk_state import risk_status
-from tbot_core.status.runs import PAPER, RunFile, open_run_file
+from tbot_core.status.runs import current_run, open_run_file
 from tbot_core.system import environ, filesystem
 from tbot_core.trading.risk.states import StateCause
 
@@ -137,7 +137,7 @@ def _pending(answer: RequestResult, *, ends: bool) -> bool:
 
 
 def request_result(instance: Instance, verb: ControlVerb, name: str, process: int | None) -> RequestResult:
-    """The current state of the request in the file `name`, from the paper trading journal."""
+    """The current state of the request in the file `name`, from the journal of the account that the bot trades."""
     has_file = filesystem.is_present(
         instance.control / name
     )  # read before the events: a request whose file is gone is in the journal by then
@@ -161,10 +161,10 @@ def request_result(instance: Instance, verb: ControlVerb, name: str, process: in
 
 
 def _events(instance: Instance) -> list[Event]:
-    # The events of paper and live trading; none before the first start.
-    if not integrity.journal_exists(instance.journal):
+    # The events of the account that the bot trades; none before the first start.
+    if (file := current_run(instance)) is None:
         return []
-    with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
+    with open_run_file(file) as journal:
         return list(journal.events())
 
 

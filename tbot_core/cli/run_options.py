@@ -11,6 +11,7 @@ import attrs
 import click
 
 from tbot_core.cli.options import resolve_home
+from tbot_core.engine.rehearsal_target import RehearsalTarget, rehearsal_target
 from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_symbols
 
@@ -35,7 +36,7 @@ MARKET_MODES: Final = frozenset({DRY_RUN, "paper", "live"})
 class RunOptions:
     """The request of the command line.
 
-    `rate`: replay speed multiplier, None: as fast as possible. `rehearsal`: the address of a rehearsal's server.
+    `rate`: replay speed multiplier, None: as fast as possible. `rehearsal`: the target of a rehearsal.
     """
 
     mode: Literal["demo", "replay", "dry-run", "paper", "live"]
@@ -48,7 +49,7 @@ class RunOptions:
     sessions: int = 1
     once: bool = False
     allow_shared_key: bool = False
-    rehearsal: str = ""
+    rehearsal: RehearsalTarget | None = None
 
     @property
     def dry(self) -> bool:
@@ -71,7 +72,7 @@ class RunOptions:
     def title(self) -> str:
         """The badge with its meaning, for the start and the end."""
         if self.rehearsal:
-            return f"{self.badge} at {self.rehearsal}"
+            return f"{self.badge} at {self.rehearsal.url}"
         return f"{self.badge}, no order is sent" if self.dry else self.mode
 
 
@@ -113,7 +114,7 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
         sessions=sessions or (DEMO_SESSIONS if demo else 1),
         once=once,
         allow_shared_key=allow_shared_key,
-        rehearsal="" if rehearsal is None else _checked(rehearsal),
+        rehearsal=None if rehearsal is None else _target(rehearsal),
     )
 
 
@@ -123,11 +124,11 @@ def _refuse(faults: Mapping[str, bool]) -> None:
         raise UsageError(fault, "See `tbot run --help`.")
 
 
-def _checked(url: str) -> str:
-    # The address of a rehearsal's server.
-    from tbot_core.engine.rehearsal_run import check_address
+def _target(url: str) -> RehearsalTarget:
+    # The target of a rehearsal that starts now.
+    from tbot_core.model.clock import SystemClock
 
-    return check_address(url)
+    return rehearsal_target(url, SystemClock().now())
 
 
 def _rate(speed: str | None) -> float | None:

@@ -72,8 +72,8 @@ class RunPlan:
 
     `pace`: exchange seconds per wall-clock second; None: as fast as possible. `wall`: the wall clock, which also times
     paper trading. `watch_s`: the interval for polling requests. `once` ends the run after one session. Set `stop` to
-    end it after the current minute, `kill` to block entries until the kill is cleared. `rehearsal`: a rehearsal of a
-    person, on the live path with a journal of its own.
+    end it after the current minute, `kill` to block entries until the kill is cleared. `rehearsal`: the run id
+    of a rehearsal of a person, on the live path with a journal of its own; "" for none.
     """
 
     assembly: Assembly
@@ -84,7 +84,7 @@ class RunPlan:
     watch_s: float = control.POLL_S
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)
-    rehearsal: bool = False
+    rehearsal: str = ""
     disk_guard: DiskGuard = attrs.field(factory=DiskGuard)
     settings_reload: SettingsReloader = attrs.field(factory=SettingsReloader)
 

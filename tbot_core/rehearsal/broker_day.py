@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from tbot_core.engine.run_plan import RunOutcome
+    from tbot_core.model.clock import Clock
     from tbot_core.model.window import Window
 
 CASH: Final = Decimal(100_000)
@@ -43,6 +44,7 @@ _LIMIT: Final = dt.timedelta(hours=1)
 """So long after the close a script must have ended."""
 
 _BAR_AFTER_S: Final = 0.5
+_NEEDED: Final = 'What it needs: docs/reference/testing-kit.md, "A whole day".'
 Result = TypeVar("Result")
 
 
@@ -67,8 +69,8 @@ class BrokerDay:
         """Wait until so many minutes after the open."""
         await self.clock.sleep_until(self.session.open + dt.timedelta(minutes=minute))
 
-    def start(self, *, rehearsal: bool = False) -> asyncio.Task[RunOutcome]:
-        """Start a run, as a new process does; `rehearsal` as `tbot run --rehearsal`."""
+    def start(self, *, rehearsal: str = "") -> asyncio.Task[RunOutcome]:
+        """Start a run, as a new process does; `rehearsal`: the run id of one, as of `tbot run --rehearsal`."""
         plan = RunPlan(
             assembly=self._assembled(),
             request=FeedRequest(kind="live", calendar=self.calendar),
@@ -84,16 +86,6 @@ class BrokerDay:
         life.cancel()
         with suppress(asyncio.CancelledError):
             await life
-
-    async def move(self) -> None:
-        """Let the market trade to the close."""
-        for minute in range(self.session.minutes):
-            for step in range(minute * STEPS_A_MINUTE, (minute + 1) * STEPS_A_MINUTE):
-                await self.clock.sleep_until(self.session.open + dt.timedelta(seconds=step * STEP_S))
-                for symbol, path in self.market.paths.items():
-                    self.venue.trade(symbol, Decimal(path.prices[step]) / TICKS_PER_DOLLAR)
-            await self.clock.sleep_until(self.session.moment(minute + 1) + dt.timedelta(seconds=_BAR_AFTER_S))
-            await self.venue.publish(list(bars_of(self.session, self.market.minute(minute), self.market.symbols)))
 
     def _assembled(self) -> Assembly:
         # The run's parts. The plugin has the venue's credentials instead of the instance's.
@@ -120,23 +112,20 @@ def open_day(
     Raises PluginError for a plugin whose venue trades no day.
     """
     session = calendar.session(day)
-    if session is None or plugin.venue is None:
-        raise PluginError(f"The broker {plugin.name} offers no venue.", "Plugin.venue opens one.")
-    if len(inspect.signature(plugin.venue).parameters) == 0:
-        raise PluginError(f"The venue of {plugin.name} trades no day.", "See tbot_core.testing.venue.")
+    if session is None:
+        raise PluginError(f"The exchange is closed on {day}.", "Give another day.")
     loop = VirtualLoop()
     clock = LoopClock(loop, session.open - _LEAD)
-    with asyncio.Runner(loop_factory=lambda: loop) as runner, plugin.venue(runner, clock) as venue:
-        if not isinstance(venue, TradingVenue):
-            raise PluginError(f"The venue of {plugin.name} trades no day.", "See tbot_core.testing.venue.")
-        for symbol, path in market.paths.items():
-            venue.list_symbol(symbol, Decimal(path.prices[0]) / TICKS_PER_DOLLAR, _VOLUME, CASH)
+    with (
+        asyncio.Runner(loop_factory=lambda: loop) as runner,
+        trading_venue(plugin, runner, clock, market) as venue,
+    ):
         opened = BrokerDay(
             home=home, loop=loop, clock=clock, venue=venue, market=market, calendar=calendar, session=session
         )
 
         async def beside(script: Callable[[BrokerDay], Awaitable[Result]]) -> Result:
-            moving = loop.create_task(opened.move())
+            moving = loop.create_task(trade_session(venue, market, session, clock))
             try:
                 async with asyncio.timeout_at((session.close + _LIMIT - clock.true()).total_seconds()):
                     return await script(opened)
@@ -145,6 +134,34 @@ def open_day(
                 await asyncio.gather(moving, return_exceptions=True)
 
         yield opened, lambda script: runner.run(beside(script))
+
+
+@contextmanager
+def trading_venue(
+    plugin: Plugin, runner: asyncio.Runner, clock: Clock, market: SimulatedMarket
+) -> Iterator[TradingVenue]:
+    """Open the plugin's venue with the symbols of a market; raises PluginError for one that trades no day."""
+    if plugin.venue is None:
+        raise PluginError(f"The broker {plugin.name} offers no venue.", "Plugin.venue opens one.")
+    if len(inspect.signature(plugin.venue).parameters) == 0:
+        raise PluginError(f"The venue of {plugin.name} trades no day.", _NEEDED)
+    with plugin.venue(runner, clock) as venue:
+        if not isinstance(venue, TradingVenue):
+            raise PluginError(f"The venue of {plugin.name} trades no day.", _NEEDED)
+        for symbol, path in market.paths.items():
+            venue.list_symbol(symbol, Decimal(path.prices[0]) / TICKS_PER_DOLLAR, _VOLUME, CASH)
+        yield venue
+
+
+async def trade_session(venue: TradingVenue, market: SimulatedMarket, session: Session, clock: Clock) -> None:
+    """Let the market trade at the venue to the close: every five seconds, and each minute as a bar of the venue."""
+    for minute in range(session.minutes):
+        for step in range(minute * STEPS_A_MINUTE, (minute + 1) * STEPS_A_MINUTE):
+            await clock.sleep_until(session.open + dt.timedelta(seconds=step * STEP_S))
+            for symbol, path in market.paths.items():
+                venue.trade(symbol, Decimal(path.prices[step]) / TICKS_PER_DOLLAR)
+        await clock.sleep_until(session.moment(minute + 1) + dt.timedelta(seconds=_BAR_AFTER_S))
+        await venue.publish(list(bars_of(session, market.minute(minute), market.symbols)))
 
 
 def addresses(plugin: Plugin, venue: TradingVenue) -> dict[str, str]:

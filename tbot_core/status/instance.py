@@ -9,10 +9,10 @@ import attrs
 
 from tbot_core.alerts.store import unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
 from tbot_core.errors import JournalError, TbotError
 from tbot_core.instance import Instance
 from tbot_core.instance.control_folder import known_control_folder
-from tbot_core.instance.folder import REHEARSING
 from tbot_core.instance.journal_key import chain_key
 from tbot_core.journal import records
 from tbot_core.journal.projection import project
@@ -32,7 +32,15 @@ from tbot_core.status.failover import failover_document, instance_brokers
 from tbot_core.status.feed import feed_document
 from tbot_core.status.live_figures import SessionActivity
 from tbot_core.status.risk_state import RiskStatus, folder_warnings, risk_status
-from tbot_core.status.runs import PAPER, RunFile, open_run_file, run_document, run_files, settings_or_last_run
+from tbot_core.status.runs import (
+    PAPER,
+    RunFile,
+    is_rehearsing,
+    open_run_file,
+    run_document,
+    run_files,
+    settings_or_last_run,
+)
 from tbot_core.system import filesystem
 from tbot_core.trading.risk.gate import Limits
 
@@ -47,7 +55,6 @@ if TYPE_CHECKING:
     from tbot_core.status import Document
 
 LOW_DISK_BYTES = 500_000_000
-_REHEARSED = "REHEARSAL: the venue is a server on this machine, and the journal is the rehearsal's own."
 _GRAVE = frozenset({"exit-only", "halted"})
 
 
@@ -72,10 +79,11 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
     holder = filesystem.lock_holder(instance.lock)
-    rehearsed = holder is not None and filesystem.lock_purpose(instance.lock) == REHEARSING
+    rehearsed = is_rehearsing(instance)
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted)
+    now = _shifted(now, file, settings) if rehearsed else now
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else live_figures.revalued_gauges(instance.data, file.path.name, read.book)
     risk = risk_status(instance.control, events, read.book, running=holder is not None)
@@ -86,6 +94,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         **_run(file, read, settings),
         **_arming(settings, read, now, risk),
         "home": str(instance.home),
+        "now": now.isoformat(),
         "running": holder is not None,
         "process": holder,
         **_risk(risk),
@@ -93,11 +102,10 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         "feed": feed_document(instance.data, read.health, now),
         "failover": failover_document(settings, events, now) if instance_brokers(settings)[1:] else None,
         "runs": [run_document(one) for one in files],
-        **_upcoming(file, settings, now),
+        **_upcoming(None if rehearsed else file, settings, now),
         "disk_free_bytes": free,
         "attention": [
             *filter(None, (fault and f"The settings are invalid: {fault}", damage and str(damage))),
-            *([_REHEARSED] if rehearsed else []),
             *_attention(counted, events, read.book, running=holder is not None, free=free),
             *_risk_warnings(risk, instance.control_dir, running=holder is not None),
             *unseen_incidents(instance.home),
@@ -132,6 +140,11 @@ def _latest_run(
             return file, events, damage
         found = found or file
     return found, [], None
+
+
+def _shifted(now: dt.datetime, file: RunFile | None, settings: Settings) -> dt.datetime:
+    # The time by the clock of the running rehearsal.
+    return now if file is None else now + rehearsal_shift(calendar_of(settings.trading), opens_of_run(file.name))
 
 
 def _whole_damage(file: RunFile | None, instance: Instance) -> JournalError | None:

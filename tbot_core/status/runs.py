@@ -12,9 +12,9 @@ import attrs
 from tbot_core.errors import JournalError, SettingsError, UsageError
 from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
-from tbot_core.instance.folder import DRY_RUN, REHEARSAL
+from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSING
 from tbot_core.journal import integrity
-from tbot_core.journal.records import RUN_STARTED
+from tbot_core.journal.records import RUN_STARTED, SESSION_OPENED
 from tbot_core.journal.store import Journal, read_journal
 from tbot_core.system import filesystem
 
@@ -71,9 +71,10 @@ def run_files(instance: Instance) -> list[RunFile]:
 
 
 def run_file(instance: Instance, run: str | None = None) -> RunFile:
-    """The journal of a run by its id, or a prefix of it; without a name the newest, dry runs and rehearsals last.
+    """The journal of a run by its id, or a prefix of it; `dry-` and `rehearsal-` are the newest of their kind.
 
-    Raises SettingsError without an instance, JournalError without a run, UsageError for an unknown or ambiguous id.
+    Without a name it is the newest one with a session, dry runs and rehearsals last. Raises SettingsError without an
+    instance, JournalError without a run, UsageError for an unknown or ambiguous id.
     """
     files = run_files(instance)
     if not (files or is_there(instance)):
@@ -81,12 +82,42 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
     if not files:
         raise JournalError(f"No run is recorded in {instance.home}.", "`tbot run --demo` records one in ./tbot-demo.")
     if run is None:
-        return next((one for one in files if not one.apart), files[0])
+        candidates = [one for one in files if not one.apart] or files
+        return next(filter(_has_session, candidates), candidates[0])
     named = [one for one in files if one.name.startswith(run)]
+    if named and run in {DRY_RUN, REHEARSAL}:
+        return named[0]
     if len(named) != 1:
         names = ", ".join(one.name for one in files[:8])
         raise UsageError(f"--run {run} matches {len(named)} runs.", f"Recorded: {names}.")
     return named[0]
+
+
+def _has_session(file: RunFile) -> bool:
+    # Whether a session is recorded; one that cannot be read is not passed over in silence.
+    try:
+        with open_run_file(file) as journal:
+            return journal.last_event(SESSION_OPENED) is not None
+    except JournalError:
+        return True
+
+
+def current_run(instance: Instance) -> RunFile | None:
+    """The journal of the account that the bot trades now: of its rehearsal, else of paper and live trading.
+
+    None before the first start.
+    """
+    if is_rehearsing(instance):
+        return next((file for file in run_files(instance) if file.rehearsal), None)
+    if not integrity.journal_exists(instance.journal):
+        return None
+    return RunFile(name=PAPER, path=instance.journal, changed=_changed(instance.journal))
+
+
+def is_rehearsing(instance: Instance) -> bool:
+    """Whether a rehearsal runs in the instance."""
+    held = filesystem.lock_holder(instance.lock) is not None
+    return held and filesystem.lock_purpose(instance.lock) == REHEARSING
 
 
 @contextmanager
@@ -98,7 +129,7 @@ def open_run_file(file: RunFile) -> Iterator[Journal]:
     except JournalError as fault:
         if file.name == PAPER:
             raise
-        raise JournalError(fault.message, "Delete it and run the replay, demo or dry run again.") from fault
+        raise JournalError(fault.message, "Delete it and start that run again.") from fault
 
 
 def _changed(path: Path) -> float:

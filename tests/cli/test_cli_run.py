@@ -22,7 +22,7 @@ from tbot_core.cli.text.run import plain_line
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.instance import Instance, read_settings_files
 from tbot_core.model.calendar import ExchangeCalendar
-from tbot_core.model.clock import exchange_time
+from tbot_core.model.clock import SystemClock, exchange_time
 from tbot_core.reports.summary import RunSummary
 from tbot_core.status.event_text import EventLine
 from tbot_core.system import filesystem
@@ -296,7 +296,8 @@ def test_the_clock_of_a_rehearsal_opens_the_next_session_in_two_minutes(tmp_path
     """Whatever the hour is."""
     create_demo_instance(tmp_path)
     found = read_settings_files(Instance.at(tmp_path))
-    clock = run_command._shifted_clock(RunOptions(mode="paper", home=tmp_path), found)
+    target = rehearsal_target("http://127.0.0.1:1", SystemClock().now())
+    clock = run_command._shifted_clock(RunOptions(mode="paper", home=tmp_path), target, found)
     now = clock.now()
     session = ExchangeCalendar().session(exchange_time(now).date())
     assert session is not None

@@ -21,12 +21,13 @@ NOON = dt.datetime(2026, 11, 24, 17, 0, tzinfo=dt.UTC)
 
 @pytest.mark.slow
 def test_a_rehearsal_has_a_journal_of_its_own(tmp_path: Path) -> None:
-    """Named by its start, in the folder of runs; the instance's journal is not made."""
+    """Named by its run id, in the folder of runs; the instance's journal is not made."""
     create_demo_instance(tmp_path)
-    setup = rehearsal_setup(assemble(tmp_path, "paper", ManualClock(NOON)), FeedRequest(kind="live"))
+    assembly = assemble(tmp_path, "paper", ManualClock(NOON))
+    setup = rehearsal_setup("rehearsal-20261124T170000", assembly, FeedRequest(kind="live"))
     try:
         assert setup.journal.path.parent == tmp_path / "data" / "runs"
-        assert "20261124T170000" in setup.journal.path.name
+        assert setup.journal.path.stem == "rehearsal-20261124T170000"
         assert not (tmp_path / "data" / "tbot.sqlite").exists()
     finally:
         setup.journal.close()

@@ -20,7 +20,14 @@ from tbot_core.cli.actions.secrets import put_values
 from tbot_core.cli.run_options import parse_run_options
 from tbot_core.contracts import Host
 from tbot_core.engine.bootstrap import Assembly, assemble
-from tbot_core.engine.rehearsal_run import LEAD, at_address, check_address, rehearsal_clock
+from tbot_core.engine.rehearsal_run import at_address, rehearsal_clock
+from tbot_core.engine.rehearsal_target import (
+    LEAD,
+    RehearsalTarget,
+    opens_of_run,
+    rehearsal_target,
+    rehearsed_session,
+)
 from tbot_core.errors import SettingsError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
@@ -45,6 +52,10 @@ SETTINGS = {
 }
 
 
+NOW = dt.datetime(2026, 3, 3, 3, 0, tzinfo=dt.UTC)
+TARGET = RehearsalTarget(url="http://127.0.0.1:1", opens=NOW + LEAD)
+
+
 def options(**given: Any) -> Any:
     """The request of a command line."""
     rest = dict.fromkeys(("replay", "symbols", "speed", "seed", "sessions", "home"))
@@ -61,9 +72,22 @@ def test_a_server_on_this_machine_is_named(url: str) -> None:
 @pytest.mark.parametrize("url", ["http://10.0.0.1:80", "https://api.example.com", "http://127.0.0.1.example.com", "x"])
 def test_another_machine_is_refused(url: str) -> None:
     """With the remedy."""
-    with pytest.raises(UsageError, match="on this machine only") as refused:
-        check_address(url)
-    assert "127.0.0.1:PORT" in (refused.value.remedy or "")
+    for text in (url, f"http://127.0.0.1:1?stream={url}"):
+        with pytest.raises(UsageError, match="on this machine only") as refused:
+            rehearsal_target(text, NOW)
+        assert "127.0.0.1:PORT" in (refused.value.remedy or "")
+
+
+def test_the_target_names_the_moment_at_which_the_session_opens() -> None:
+    """By default it is in two minutes; the text of a target gives the same target, and its run id the moment."""
+    plain = rehearsal_target("http://127.0.0.1:1", NOW + dt.timedelta(microseconds=7))
+    assert plain == RehearsalTarget(url="http://127.0.0.1:1", opens=NOW + LEAD)
+    whole = attrs.evolve(plain, stream="http://127.0.0.1:2")
+    later = NOW + dt.timedelta(hours=1)
+    assert [rehearsal_target(one.text, later) for one in (plain, whole)] == [plain, whole]
+    assert opens_of_run(whole.run) == NOW + LEAD
+    with pytest.raises(UsageError, match="opens=noon is no time of the form"):
+        rehearsal_target("http://127.0.0.1:1?opens=noon", NOW)
 
 
 @pytest.mark.parametrize("other", [{"demo": True}, {"dry_run": True}, {"replay": "2026-01-05..2026-01-06"}])
@@ -81,11 +105,11 @@ def test_a_rehearsal_is_a_run_of_its_own(other: dict[str, Any]) -> None:
         ("2026-03-06 23:00", "2026-03-09 13:30"),
     ],
 )
-def test_the_next_session_opens_in_two_minutes(now: str, opens: str) -> None:
+def test_the_next_session_opens_at_the_moment_of_the_target(now: str, opens: str) -> None:
     """Whatever the hour and the day."""
     moment, bell = (dt.datetime.fromisoformat(f"{text}+00:00") for text in (now, opens))
-    clock = rehearsal_clock(ExchangeCalendar(), moment)
-    assert moment + clock.shift == bell - LEAD
+    assert rehearsed_session(ExchangeCalendar(), moment).open == bell
+    assert moment + rehearsal_clock(ExchangeCalendar(), moment).shift == bell
 
 
 def test_a_shifted_clock_shows_and_waits_for_its_own_time() -> None:
@@ -118,9 +142,14 @@ def home(plugins: Any, tmp_path: Path) -> Path:
 def test_the_hosts_of_the_broker_are_at_the_address(home: Path) -> None:
     """Except where a setting names another one on this machine."""
     put_values(home, "env_bot", {"HOST_ACME_STREAM": "http://127.0.0.1:2"})
-    found = at_address(assemble(home, "paper", SystemClock()), "http://127.0.0.1:1").settings.texts
+    assembly = assemble(home, "paper", SystemClock())
+    found = at_address(assembly, TARGET).settings.texts
     assert found["HOST_ACME_API"] == "http://127.0.0.1:1"
     assert found["HOST_ACME_STREAM"] == "http://127.0.0.1:2"
+    put_values(home, "env_bot", {"HOST_ACME_STREAM": ""})
+    apart = attrs.evolve(TARGET, stream="http://127.0.0.1:3")
+    found = at_address(assemble(home, "paper", SystemClock()), apart).settings.texts
+    assert [found[f"HOST_ACME_{name}"][-1] for name in ("API", "STREAM")] == ["1", "3"]
 
 
 @pytest.mark.slow
@@ -129,13 +158,13 @@ def test_live_money_and_other_networks_are_refused(home: Path) -> None:
     assembly = assemble(home, "paper", SystemClock())
     live = attrs.evolve(assembly, settings=attrs.evolve(assembly.settings, mode="live"))
     with pytest.raises(SettingsError, match="live money is not rehearsed with") as refused:
-        at_address(live, "http://127.0.0.1:1")
+        at_address(live, TARGET)
     assert "mode=paper" in (refused.value.remedy or "")
     for needs, words in (({"own_network": True}, "opens its connections itself"), ({"hosts": {}}, "reaches no host")):
         with pytest.raises(SettingsError, match=words):
-            at_address(with_needs(assembly, **needs), "http://127.0.0.1:1")
+            at_address(with_needs(assembly, **needs), TARGET)
     more = with_needs(assembly, hosts={"api": Host("https://a.example")})
-    assert at_address(more, "http://127.0.0.1:1").settings.texts["HOST_ACME_API"] == "http://127.0.0.1:1"
+    assert at_address(more, TARGET).settings.texts["HOST_ACME_API"] == "http://127.0.0.1:1"
 
 
 def with_needs(assembly: Assembly, **needs: Any) -> Assembly:
@@ -154,16 +183,18 @@ def with_needs(assembly: Assembly, **needs: Any) -> Assembly:
 def test_a_rehearsal_is_ready_within_seconds_and_leaves_the_instances_journal_alone(
     home: Path, plugins: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As a person starts it: the banner, the status and READY say REHEARSAL; a stop ends it."""
+    """As a person starts it: banner, status and READY say REHEARSAL; a kill reaches it, and a stop ends it."""
     before = (home / "data" / "tbot.sqlite").read_bytes()
     said, shown = asyncio.run(rehearsed(home, plugins))
     assert "tbot REHEARSAL at http://127.0.0.1:" in said
     assert "A REHEARSAL: the venue is a server on this machine" in said
     assert "Alert, routine: READY for the session of" in said
     assert ": REHEARSAL, equity" in said
-    assert "the next rehearsal has one of its own" in said
+    assert "This resumes the rehearsal; one without ?opens= has a journal of its own:" in said
     assert shown["mode"] == "REHEARSAL"
-    assert any(one.startswith("REHEARSAL: ") for one in shown["attention"])
+    assert (shown["attention"], shown["phase"]) == ([], "closed")
+    assert dt.timedelta() < at(shown["next_event"]["time"]) - at(shown["now"]) <= LEAD
+    assert "Killed: entries are blocked until `tbot kill --clear`." in said
     assert (home / "data" / "tbot.sqlite").read_bytes() == before
     [file] = [one for one in run_files_of(home) if one.rehearsal]
     journal = read_journal(file.path)
@@ -172,10 +203,16 @@ def test_a_rehearsal_is_ready_within_seconds_and_leaves_the_instances_journal_al
     finally:
         journal.close()
     assert ready.payload["mode"] == "REHEARSAL"
+    assert abs(opens_of_run(file.name) - LEAD - SystemClock().now()) < dt.timedelta(minutes=5)
     capsys.readouterr()
     cli.invoke(["status", "--home", str(home), "--json"])
     after = json.loads(capsys.readouterr().out)
     assert after["mode"] != "REHEARSAL"
+
+
+def at(text: str) -> dt.datetime:
+    """A moment of the status."""
+    return dt.datetime.fromisoformat(text)
 
 
 def run_files_of(home: Path) -> Any:
@@ -206,6 +243,9 @@ async def rehearsed(home: Path, plugins: Any) -> tuple[str, Any]:
             asked = [*command[:4], "status", "--home", str(home), "--json"]
             status = await asyncio.create_subprocess_exec(*asked, stdout=pipe, env=environment)
             shown, _ = await status.communicate()
+            asked = [*command[:4], "kill", "--home", str(home)]
+            kill = await asyncio.create_subprocess_exec(*asked, stdout=pipe, env=environment)
+            said += (await kill.communicate())[0].decode()
         finally:
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)

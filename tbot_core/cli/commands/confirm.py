@@ -103,13 +103,12 @@ def _payload_document(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 def pending_entries(instance: Instance) -> PendingConfirmations:
     """The confirmations in the journal."""
-    from tbot_core.journal import integrity
     from tbot_core.journal.projections.confirmations import recall_confirmations
-    from tbot_core.status.runs import PAPER, RunFile, open_run_file
+    from tbot_core.status.runs import current_run, open_run_file
 
-    if not integrity.journal_exists(instance.journal):
+    if (file := current_run(instance)) is None:
         return recall_confirmations(())
-    with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
+    with open_run_file(file) as journal:
         return recall_confirmations(journal.events())
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Unpack
 
+    from tbot_core.engine.rehearsal_target import RehearsalTarget
     from tbot_core.rehearsal.parallel import SeedReport
 
 
@@ -29,6 +30,7 @@ class RehearseOptions(TypedDict):
     minutes: float | None
     workers: int
     broker: str
+    serve: bool
     home: Path | None
     as_json: bool
 
@@ -42,6 +44,7 @@ class RehearseOptions(TypedDict):
 )
 @click.option("--workers", type=BoundedInt(1, 64), default=1, show_default=True, help="Number of workers (processes).")
 @click.option("--broker", default="", metavar="NAME", help="Rehearse this installed broker plugin at its own venue.")
+@click.option("--serve", is_flag=True, help="Serve the venue of --broker for one session, for `tbot run --rehearsal`.")
 @home_option
 @json_option
 def command(**given: Unpack[RehearseOptions]) -> None:
@@ -52,8 +55,12 @@ def command(**given: Unpack[RehearseOptions]) -> None:
     with exit code 1.
 
     With --broker a scenario is a day of that plugin, at the venue that it offers for tests, over connections of this
-    machine, with faults of its server and restarts.
+    machine, with faults of its server and restarts. With --serve nothing is traded here: the venue waits for `tbot run
+    --rehearsal`, whose command is printed; --first-seed is the seed of its prices.
     """
+    if given["serve"]:
+        _serve(given)
+        return
     tally = _run_days(given) if given["broker"] else _run_scenarios(given)
     emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
     if tally.violations:
@@ -168,6 +175,36 @@ def _run_days(given: RehearseOptions) -> RehearsalTally:
             click.echo(f"{report.again}\n  " + "\n  ".join(report.violations), err=True)
     tally.took_s = clock.monotonic() - began
     return tally
+
+
+def _serve(given: RehearseOptions) -> None:
+    # The venue of a broker plugin at the real pace, until its session closes.
+    from tbot_core.errors import UsageError
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.rehearsal.broker_rehearsal import broker_plugin
+    from tbot_core.rehearsal.venue_service import serve_venue
+
+    others = (given["fault"], given["seeds"], given["minutes"], given["workers"] > 1)
+    if not given["broker"] or any(others):
+        raise UsageError(
+            "--serve needs --broker NAME, and excludes --seeds, --fault, --minutes and --workers.",
+            "See `tbot rehearse --help`.",
+        )
+
+    def announce(target: RehearsalTarget) -> None:
+        told = f"{target.opens:%H:%M:%S} UTC"
+        emit(
+            {"broker": given["broker"], "rehearsal": target.text, "opens": target.opens.isoformat()},
+            as_json=given["as_json"],
+            lines=[
+                f"The venue of {given['broker']} is open; its session opens at {told} of this machine's clock.",
+                "In another terminal, in an instance with this broker and with credentials that its venue accepts:",
+                f"  tbot run --rehearsal '{target.text}'",
+                "Ctrl-C ends the venue.",
+            ],
+        )
+
+    serve_venue(broker_plugin(given["broker"]), given["first_seed"], SystemClock().now(), announce)
 
 
 def _run_scenarios(given: RehearseOptions) -> RehearsalTally:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.cli.settings_watch import SettingsWatcher
     from tbot_core.contracts import FeedRequest
     from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.rehearsal_target import RehearsalTarget
     from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.instance import SettingsFiles
     from tbot_core.model.clock import Clock
@@ -64,7 +65,8 @@ def command(*, as_json: bool, **given: object) -> int:
     cash, and it writes a journal of its own under data/runs.
 
     A rehearsal (--rehearsal URL) takes the same path as paper trading, with a shifted clock, by which the next session
-    opens in two minutes. The hosts of the brokers are at URL; the journal is one of its own, under data/runs.
+    opens in two minutes. The hosts of the brokers are at URL; the journal is one of its own, under data/runs. `tbot
+    rehearse --broker NAME --serve` plays the venue of a broker plugin, and prints the whole command.
 
     A fill has the time at which its bar began, everything else the time of the decision. Ctrl-C shuts down cleanly; the
     same command resumes.
@@ -196,7 +198,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     from tbot_core.model.clock import SystemClock
 
     sources = None if watcher is None else watcher.sources
-    clock = _shifted_clock(options, sources) if options.rehearsal else SystemClock()
+    clock = _shifted_clock(options, options.rehearsal, sources) if options.rehearsal else SystemClock()
     sends_orders = options.mode in MARKET_MODES and not options.dry
     assembly = _assembled(options, clock, sources, sends_orders=sends_orders)
     shown = run_display.make_display(options, assembly, clock, as_json=as_json)
@@ -210,7 +212,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
         wall=clock,
         pace=_pace(options, watched=shown.watched),
         once=options.once,
-        rehearsal=bool(options.rehearsal),
+        rehearsal=options.rehearsal.run if options.rehearsal else "",
         disk_guard=DiskGuard.of(assembly.settings.instance.data) if sends_orders else DiskGuard(),
         settings_reload=reloader,
     )
@@ -229,15 +231,14 @@ def _alone(work: Coroutine[Any, Any, RunOutcome]) -> Coroutine[Any, Any, RunOutc
     return work
 
 
-def _shifted_clock(options: RunOptions, found: SettingsFiles | None) -> Clock:
+def _shifted_clock(options: RunOptions, target: RehearsalTarget, found: SettingsFiles | None) -> Clock:
     # The clock of a rehearsal.
     from tbot_core.contracts.settings.calendar import calendar_of
     from tbot_core.engine.rehearsal_run import rehearsal_clock
     from tbot_core.instance import load_settings
-    from tbot_core.model.clock import SystemClock
 
     calendar = calendar_of(load_settings(options.home, mode="replay", sources=found).trading)
-    return rehearsal_clock(calendar, SystemClock().now())
+    return rehearsal_clock(calendar, target.opens)
 
 
 def _assembled(options: RunOptions, clock: Clock, found: SettingsFiles | None, *, sends_orders: bool) -> Assembly:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CLOSED: Final = 5
+_REHEARSED: Final = "at a server on this machine, with a journal of its own: "
 
 
 @click.command("status")
@@ -36,9 +37,8 @@ def command(home: Path | None, *, as_json: bool) -> int:
     """
     from tbot_core.status.instance import status_document
 
-    now = SystemClock().now()
-    shown = status_document(home, now)
-    emit(shown, as_json=as_json, lines=lines(shown, now))
+    shown = status_document(home, SystemClock().now())
+    emit(shown, as_json=as_json, lines=lines(shown, dt.datetime.fromisoformat(shown["now"])))
     if shown["entries_blocked"]:
         return _CLOSED
     return 1 if shown["attention"] else 0
@@ -48,6 +48,7 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     """The whole status as text."""
     running = f"running, process {shown['process']}" if shown["running"] else "not running"
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
+    label = _REHEARSED if shown["mode"] == "REHEARSAL" else label
     what = f"{shown['mode']}, {label}{shown['source']}" if shown["mode"] else "nothing has run here yet"
     yield labelled_line("instance", f"{shown['home']}, {running}")
     yield labelled_line("run", what)

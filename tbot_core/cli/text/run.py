@@ -104,8 +104,11 @@ def stopped_lines(outcome: RunOutcome, options: RunOptions, width: int | None = 
         yield from wrap_sentence(
             stopped_sentence((), outcome.unconfirmed) if options.mode in MARKET_MODES else "Stopped.", width
         )
-    again = "the next rehearsal has one of its own" if options.rehearsal else "the same command resumes the run"
-    yield f"The journal is complete; {again}."
+    if options.rehearsal:
+        yield "The journal is complete. This resumes the rehearsal; one without ?opens= has a journal of its own:"
+        yield f"  tbot run --rehearsal '{options.rehearsal.text}'"
+    else:
+        yield "The journal is complete; the same command resumes the run."
 
 
 def _stuck(outcome: RunOutcome, width: int | None) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -52,7 +53,8 @@ _log = log.logger(__name__)
 async def run_live(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
     """Trade day after day until the run is stopped, or to the session's end with `once`; a dry run likewise."""
     dry = plan.assembly.settings.mode == DRY_RUN
-    make = rehearsal_setup if plan.rehearsal else dry_run_setup if dry else market_setup
+    rehearse = partial(rehearsal_setup, plan.rehearsal)
+    make = rehearse if plan.rehearsal else dry_run_setup if dry else market_setup
     setup = make(plan.assembly, plan.request)
     setup.journal.free_space = plan.disk_guard.release_ballast
     names = () if setup.broker.capabilities.simulated else failover_brokers(plan.assembly.settings)

@@ -1,0 +1,87 @@
+"""The target of `tbot run --rehearsal`: the address of a server on this machine, and when the session opens there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import attrs
+
+from tbot_core.errors import UsageError
+from tbot_core.instance.folder import REHEARSAL
+from tbot_core.model.clock import exchange_time
+
+if TYPE_CHECKING:
+    from tbot_core.model.calendar import ExchangeCalendar, Session
+
+LEAD: Final = timedelta(minutes=2)
+"""How long after its start the session of a rehearsal opens by default."""
+
+_HERE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_TIME: Final = "%Y%m%dT%H%M%S"
+
+
+@attrs.frozen(kw_only=True)
+class RehearsalTarget:
+    """Where a rehearsal trades, and when its session opens.
+
+    `url` is the server's address, `stream` that of its WebSockets, "" for the same. `opens` is a moment of the
+    machine's clock: two starts with one moment are one rehearsal, and the second resumes it.
+    """
+
+    url: str
+    stream: str = ""
+    opens: datetime
+
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        return f"{REHEARSAL}{self.opens.astimezone(UTC):{_TIME}}"
+
+    @property
+    def text(self) -> str:
+        """The target as `tbot run --rehearsal` takes it."""
+        given = {"stream": self.stream, "opens": f"{self.opens.astimezone(UTC):{_TIME}}"}
+        return f"{self.url}?{urlencode({name: text for name, text in given.items() if text}, safe=':/')}"
+
+
+def rehearsal_target(text: str, now: datetime) -> RehearsalTarget:
+    """The target of a URL, `?stream=URL` and `?opens=TIME` optional; by default the session opens in two minutes.
+
+    Raises UsageError for an address that is not on this machine, and for a time that is none.
+    """
+    url, _, query = text.partition("?")
+    given = dict(parse_qsl(query))
+    for address in (url, given.get("stream", url)):
+        split = urlsplit(address)
+        if split.scheme != "http" or split.hostname not in _HERE:
+            raise UsageError(
+                f"A rehearsal reaches servers on this machine only, not {address or 'an empty address'}.",
+                "Give http://127.0.0.1:PORT, where a server plays the venue.",
+            )
+    opens = (now + LEAD).replace(microsecond=0)
+    if "opens" in given:
+        try:
+            opens = datetime.strptime(given["opens"], _TIME).replace(tzinfo=UTC)
+        except ValueError as fault:
+            message = f"--rehearsal: opens={given['opens']} is no time of the form 20260303T143000 (UTC)."
+            raise UsageError(message, "`tbot rehearse --broker NAME --serve` prints the whole address.") from fault
+    return RehearsalTarget(url=url, stream=given.get("stream", ""), opens=opens)
+
+
+def rehearsed_session(calendar: ExchangeCalendar, opens: datetime) -> Session:
+    """The session that opens at this moment of the machine's clock: the next one."""
+    today = exchange_time(opens).date()
+    session = calendar.session(today)
+    return session if session is not None and session.open > opens else calendar.next(today)
+
+
+def rehearsal_shift(calendar: ExchangeCalendar, opens: datetime) -> timedelta:
+    """How far the clock of a rehearsal is ahead of the machine's."""
+    return rehearsed_session(calendar, opens).open - opens
+
+
+def opens_of_run(run: str) -> datetime:
+    """When the session of a rehearsal opens by the machine's clock, from its run id; raises ValueError for another."""
+    return datetime.strptime(run.removeprefix(REHEARSAL), _TIME).replace(tzinfo=UTC)

@@ -1,0 +1,78 @@
+"""`tbot rehearse --broker NAME --serve`: the venue of a broker plugin at the real pace, for a rehearsal by a person."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core import cli
+from tbot_core.engine.rehearsal_target import LEAD, RehearsalTarget, rehearsal_target
+from tbot_core.errors import PluginError
+from tbot_core.rehearsal import venue_service
+from tbot_core.rehearsal.broker_rehearsal import broker_plugin
+from tbot_core.rehearsal.venue_service import SYMBOLS, serve_venue
+
+if TYPE_CHECKING:
+    from tbot_core.rehearsal.prices import SimulatedMarket
+
+NOW = dt.datetime(2026, 3, 3, 3, 0, tzinfo=dt.UTC)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("loopback", "plugins")
+def test_the_venue_trades_one_session_and_the_target_is_announced_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The market has the symbols of a seed; by its clock the session opens two minutes after the start."""
+    told: list[RehearsalTarget] = []
+    traded: list[tuple[tuple[str, ...], dt.timedelta]] = []
+
+    async def trade(_venue: Any, market: SimulatedMarket, session: Any, clock: Any) -> None:
+        traded.append((market.symbols, session.open - clock.now()))
+
+    monkeypatch.setattr(venue_service, "trade_session", trade)
+    serve_venue(broker_plugin("acme"), 1, dt.datetime.now(dt.UTC), told.append)
+    [(symbols, left)] = traded
+    assert symbols == SYMBOLS
+    assert dt.timedelta(seconds=60) < left <= LEAD
+    assert told[0].stream != told[0].url
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("loopback", "plugins")
+def test_the_command_of_the_rehearsal_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As text to copy, and as a document."""
+
+    async def trade(*_given: Any) -> None:
+        pass
+
+    monkeypatch.setattr(venue_service, "trade_session", trade)
+    assert cli.invoke(["rehearse", "--broker", "acme", "--serve"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    [command] = [one.strip() for one in lines if one.startswith("  tbot run --rehearsal 'http://127.0.0.1:")]
+    assert rehearsal_target(command.split("'")[1], NOW).text == command.split("'")[1]
+    assert cli.invoke(["rehearse", "--broker", "acme", "--serve", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    target = rehearsal_target(document["rehearsal"], NOW)
+    assert dt.datetime.fromisoformat(document["opens"]) == target.opens
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize(
+    "options", [("--serve",), ("--broker", "acme", "--serve", "--seeds", "2"), ("--serve", "--fault", "F2")]
+)
+def test_a_venue_is_served_for_one_broker_without_faults(
+    options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Other options are refused."""
+    assert cli.invoke(["rehearse", *options]) == 2
+    assert "--serve needs --broker NAME, and excludes" in capsys.readouterr().err
+
+
+def test_a_broker_whose_venue_trades_no_day_is_refused() -> None:
+    """Paper has a venue for its contract only."""
+    with pytest.raises(PluginError, match="trades no day"):
+        serve_venue(broker_plugin("paper"), 1, NOW, lambda _target: None)
