@@ -261,8 +261,8 @@ def _with_fills(report: OrderStatusReport, fills: Sequence[Fill]) -> OrderStatus
 def _missing_executions(record: OrderRecord, fills: Sequence[Fill], beyond: Decimal) -> list[BrokerEvent]:
     # The executions that a record lacks, if the order itself is not listed.
     #
-    # `beyond`: what the account holds and the books do not. It proves an execution of more than was ordered whose id was
-    # used before.
+    # `beyond`: what the account holds and the books do not. It proves an execution of more than was ordered, under an
+    # id that was used before.
     cid, order = record.order.client_order_id, record.order
     missing = _missing_fills(record, fills, order.quantity + max(beyond if order.buy else -beyond, Decimal(0)))
     return [_event(BrokerEventKind.FILL, cid, f"execution {fill.execution_id}", fill=fill) for fill in missing]

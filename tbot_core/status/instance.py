@@ -94,7 +94,6 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         **_run(file, read, settings),
         **_arming(settings, read, now, risk),
         "home": str(instance.home),
-        "now": now.isoformat(),
         "running": holder is not None,
         "process": holder,
         **_risk(risk),
@@ -202,11 +201,12 @@ def _run(file: RunFile | None, read: _Projections, settings: Settings) -> Docume
 
 
 def _upcoming(file: RunFile | None, settings: Settings, now: dt.datetime) -> Document:
-    # The next event; none for a simulation, which has its own time.
+    # The time and the next event; none for a simulation, which has its own time.
     if file is not None and file.name != PAPER:
-        return {"phase": None, "next_event": None}
+        return {"now": now.isoformat(), "phase": None, "next_event": None}
     found = next_event(settings, now)
-    return {"phase": found.phase, "next_event": {"event": found.event, "time": found.time.isoformat()}}
+    event = {"event": found.event, "time": found.time.isoformat()}
+    return {"now": now.isoformat(), "phase": found.phase, "next_event": event}
 
 
 def _arming(settings: Settings, read: _Projections, now: dt.datetime, risk: RiskStatus) -> Document:
