@@ -19,8 +19,8 @@ from tbot_core.cli.commands import run as run_command
 from tbot_core.cli.commands.run import create_demo_instance, exit_code, restart_command
 from tbot_core.cli.run_options import RunOptions, parse_run_options
 from tbot_core.cli.text.run import plain_line
-from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.engine.rehearsal_target import rehearsal_target
+from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.instance import Instance, read_settings_files
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import SystemClock, exchange_time
