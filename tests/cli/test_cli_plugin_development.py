@@ -67,6 +67,16 @@ def test_a_new_plugin_passes_its_trial(kind: str, tmp_path: Path, monkeypatch: p
     assert outcome.failure is None
 
 
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [("broker", "BROKER_NAME=acme"), ("filter", "FILTERS=price_volume,acme"), ("strategy", "STRATEGY_SEQUENCE=acme")],
+)
+def test_the_readme_of_a_new_plugin_says_how_to_enable_it(kind: str, line: str, tmp_path: Path) -> None:
+    """By the line of the settings that it needs."""
+    made = write_plugin(kind, "acme", tmp_path / "new")
+    assert f"`{line}`" in (made.folder / "README.md").read_text()
+
+
 @pytest.mark.parametrize("name", ["", "x", "Acme", "my-first", "1st", "class", "a" * 33])
 def test_a_name_that_no_plugin_may_have_is_refused(name: str, tmp_path: Path) -> None:
     """It must be a word of Python in lower case; nothing is written."""

@@ -139,8 +139,9 @@ def _words(kind: str, name: str) -> dict[str, str]:
 
 
 def _replaced(text: str, words: dict[str, str]) -> str:
+    # A placeholder within the name of a setting, such as BROKER_NAME, is none.
     for placeholder, word in words.items():
-        text = text.replace(placeholder, word)
+        text = re.sub(rf"(?<!BROKER_){placeholder}", word, text)
     return text
 
 
