@@ -71,19 +71,23 @@ class SocketFault(StrEnum):
     REFUSED = "a new connection is refused with 429 while another one is open"
 
 
+LONGEST_TARGET: Final = 8000
+"""The longest path with its query that is answered, as with common web servers; a longer one gets the status 414."""
+
 SLOW_S: Final = 2.0
 _UNTIL_RECOVERED: Final = 1_000_000_000
 
 
 @attrs.frozen(kw_only=True)
 class ServerRequest:
-    """A request as the server received it; the names of headers are lower case."""
+    """A request as the server received it; the names of headers are lower case, `target` is path and query as sent."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    target: str = ""
 
     @property
     def document(self) -> Any:
@@ -298,6 +302,8 @@ class ScriptedServer:
         }
         if fault in unprocessed:
             return unprocessed[fault]
+        if len(request.target) > LONGEST_TARGET:
+            return ServerReply(status=HTTPStatus.REQUEST_URI_TOO_LONG, document={"message": "the address is too long"})
         reply = self._last[request.path] = self._handler(request)
         if fault in {ServerFault.LOST_REPLY, ServerFault.NO_REPLY}:
             return None
@@ -374,6 +380,7 @@ async def _received(protocol: h11.Connection, reader: asyncio.StreamReader) -> S
                 query=dict(parse_qsl(target.query)),
                 headers={name.decode(): value.decode() for name, value in head.headers},
                 body=body,
+                target=head.target.decode(),
             )
         else:
             return None
