@@ -14,9 +14,10 @@ no scripted server (`tbot_core.testing.venue`, `tbot_core.testing.broker_faults`
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack, cast
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -28,6 +29,7 @@ from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
 from tbot_core.testing.broker_faults import FAULT_CASES
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
+from tbot_core.testing.venue import PartlyFillingVenue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, MutableMapping
@@ -39,7 +41,9 @@ PRICE: Final = Decimal(20)
 DAWN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _QUANTITY: Final = Decimal(10)
 _FAR: Final = Decimal(10)
+_PART: Final = Decimal(3)
 _QUIET_S: Final = 0.5
+_ELSE: Final = "or declare brackets=False: tbot then places a stop after each fill"
 
 
 class CaseOrderOptions(TypedDict, total=False):
@@ -245,6 +249,24 @@ def b18_a_stream_says_when_it_stands(venue: BrokerUnderTest) -> None:
     demand(BrokerEventKind.FILL in kinds[1:], "the fill must be reported by the stream")
 
 
+def b19_brackets_protect_a_part(venue: BrokerUnderTest) -> None:
+    """What is filled of an entry is protected by its legs at once, and still after the rest of the entry has ended."""
+    _needs_brackets(venue)
+    shown = isinstance(venue, PartlyFillingVenue)
+    demand(shown, f"the venue must have trade_some, to show that brackets protect a part of an entry, {_ELSE}")
+    _submit(venue, attrs.evolve(_protected(venue), type=OrderType.LIMIT, limit_price=PRICE - 1))
+    cast("PartlyFillingVenue", venue).trade_some(PRICE - 2, _PART)
+    events = _poll(venue)
+    demand(_quantity(events, "kit-1") == _PART, "trade_some must fill a part of the entry")
+    words = "the stop of an entry that is filled in part must"
+    demand((BrokerEventKind.ACKNOWLEDGED, "kit-stop") in _reported(events), f"{words} be working, {_ELSE}")
+    with suppress(BrokerError):  # the venue may have ended the rest itself
+        venue.wait(venue.broker.cancel("kit-1"))
+    venue.trade_at(PRICE - 5)
+    sold = _quantity(_poll(venue), "kit-stop")
+    demand(sold == _PART, f"{words} sell that part when the rest has ended, not {sold} of {_PART}, {_ELSE}")
+
+
 CASES: Final[tuple[ContractCase, ...]] = (
     b01_it_is_a_broker,
     b02_its_capabilities_fit_each_other,
@@ -263,6 +285,7 @@ CASES: Final[tuple[ContractCase, ...]] = (
     b16_it_declares_its_optional_methods,
     b17_it_says_how_it_knows_whose_money_it_is,
     b18_a_stream_says_when_it_stands,
+    b19_brackets_protect_a_part,
     *FAULT_CASES,
 )
 """The contract, in order of the numbers."""
@@ -356,6 +379,11 @@ def _poll(venue: BrokerUnderTest) -> list[BrokerEvent]:
 
 def _fills(events: list[BrokerEvent]) -> list[Fill]:
     return [event.fill for event in events if event.fill is not None]
+
+
+def _quantity(events: list[BrokerEvent], client_order_id: str) -> Decimal:
+    # The filled quantity of an order.
+    return sum((fill.quantity for fill in _fills(events) if fill.client_order_id == client_order_id), Decimal(0))
 
 
 def _reported(events: list[BrokerEvent]) -> set[tuple[str, str]]:
