@@ -15,18 +15,21 @@ from urllib.parse import urlencode
 
 import attrs
 
-from tbot_core.contracts.network import HttpResponse, OutgoingRequest
+from tbot_core.contracts.network import Headers, HttpResponse, OutgoingRequest, RequestHeaders
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, PluginError, Rejected, Unavailable
 from tbot_core.model import json_document
 from tbot_core.model.clock import Clock
 from tbot_core.plugins.network.request_limits import CYCLE_S, ON_SEND, PRIORITY, RequestBudget, RetryPolicy
 from tbot_core.system.http import HttpTransport, RawResponse
+from tbot_core.system.redaction import redact
 
 if TYPE_CHECKING:
     from tbot_core.contracts.broker import Permit
+    from tbot_core.contracts.credentials import SecretValue
 
 MOST_PAGES: Final = 1000
 _QUOTED: Final = 300
+_READ: Final = 10 * _QUOTED
 _OK: Final = range(200, 300)
 _LOGIN: Final = 401
 _TIMED_OUT: Final = 408
@@ -39,6 +42,8 @@ _MILLISECONDS: Final = 10_000_000_000
 LONGEST_PAUSE_S: Final = 120.0
 """A longer pause that a vendor asks for is not believed: the next refusal asks again."""
 
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_VALUE: Final = re.compile(r"(?:[!-~](?:[ -~\t]*[!-~])?)?")
 _PATH: Final = re.compile(r"/(?:[^/\\\s?#][^\\\s?#]*)?", re.ASCII)
 
 
@@ -73,7 +78,7 @@ class PacedHttpClient:
 
     name: str
     _transport: HttpTransport = attrs.field(alias="transport")
-    _headers: Callable[[OutgoingRequest], Mapping[str, str]] = attrs.field(alias="headers")
+    _headers: Headers = attrs.field(alias="headers")
     _clock: Clock = attrs.field(alias="clock")
     _budget: RequestBudget = attrs.field(alias="budget")
     _per_minute: int = attrs.field(alias="per_minute")
@@ -82,14 +87,21 @@ class PacedHttpClient:
     _rejection: Callable[[HttpResponse], BrokerError] | None = attrs.field(alias="rejection", default=None)
     _rejects_429: bool = attrs.field(alias="rejects_429", default=False)
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None, *, weight: int = 1) -> ReceivedResponse:
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        headers: RequestHeaders | None = None,
+        weight: int = 1,
+    ) -> ReceivedResponse:
         """Read something, again after a failure."""
         assert_below_host(self.name, path)
         pauses = self._retries.delays()
         while True:
             await self._turn(f"GET {path}", weight)
             try:
-                return await self._read(path, params)
+                return await self._read(path, params, headers or {})
             except Unavailable as fault:
                 pause = next(pauses, None)
                 if pause is None or (fault.retry_after_s or 0.0) > CYCLE_S:
@@ -97,7 +109,12 @@ class PacedHttpClient:
                 await self._retries.sleep(max(pause, fault.retry_after_s or 0.0))
 
     async def pages(
-        self, path: str, params: Mapping[str, str], *, following: Callable[[HttpResponse], Mapping[str, str] | None]
+        self,
+        path: str,
+        params: Mapping[str, str],
+        *,
+        following: Callable[[HttpResponse], Mapping[str, str] | None],
+        headers: RequestHeaders | None = None,
     ) -> AsyncIterator[ReceivedResponse]:
         """Read page by page."""
         seen: set[frozenset[tuple[str, str]]] = set()
@@ -109,7 +126,7 @@ class PacedHttpClient:
             if len(seen) >= MOST_PAGES:
                 raise Unavailable(f"{self.name}: GET {path} has more than {MOST_PAGES} pages.")
             seen.add(frozenset(wanted.items()))
-            page = await self.get(path, wanted)
+            page = await self.get(path, wanted, headers=headers)
             added = following(page)
             yield page
 
@@ -121,11 +138,13 @@ class PacedHttpClient:
         json: object = None,
         form: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
+        headers: RequestHeaders | None = None,
         permit: Permit | None = None,
         weight: int = 1,
     ) -> ReceivedResponse:
         """Send something once."""
         kind, body = _body(json, form)
+        own = {**kind, **_lower(headers or {})}
         assert_below_host(self.name, path)
         await self._turn(f"{method} {path}", weight)
         try:
@@ -133,7 +152,7 @@ class PacedHttpClient:
                 method,
                 path,
                 timeout_s=self._timeout_s,
-                headers=lambda url: {**self._headers(OutgoingRequest(method=method, url=url, body=body)), **kind},
+                headers=lambda url: self._made(OutgoingRequest(method=method, url=url, body=body, headers=own)),
                 params=params,
                 body=body,
                 before_send=partial(_before_send, permit),
@@ -155,13 +174,14 @@ class PacedHttpClient:
             self._clock, PRIORITY.get(), self._per_minute, f"{self.name}: {what}", weight=weight
         )
 
-    async def _read(self, path: str, params: Mapping[str, str] | None) -> ReceivedResponse:
+    async def _read(self, path: str, params: Mapping[str, str] | None, headers: RequestHeaders) -> ReceivedResponse:
+        own = _lower(headers)
         try:
             raw = await self._transport.exchange(
                 "GET",
                 path,
                 timeout_s=self._timeout_s,
-                headers=lambda url: self._headers(OutgoingRequest(method="GET", url=url)),
+                headers=lambda url: self._made(OutgoingRequest(method="GET", url=url, headers=own)),
                 params=params,
                 before_send=_nothing,
             )
@@ -169,13 +189,18 @@ class PacedHttpClient:
             raise Unavailable(f"{self.name}: GET {path}: {fault.message}") from fault
         return self._checked(raw, f"GET {path}", Unavailable)
 
+    def _made(self, request: OutgoingRequest) -> dict[str, str]:
+        # The headers of all requests, then those of this one.
+        return revealed_headers(self.name, self._headers, request)
+
     def _checked(self, raw: RawResponse, what: str, lost: type[BrokerError]) -> ReceivedResponse:
         # The answer with a status of success; others are raised, `lost` where the request may have to be repeated.
         pause = self._pause(raw)
         if pause:
             self._budget.back_off(pause, self._clock.monotonic())
         response = ReceivedResponse(status=raw.status, headers=raw.headers, body=raw.body, unreadable=lost)
-        words = f"{self.name}: {what}: {raw.status} {' '.join(response.text[:_QUOTED].split())}".rstrip()
+        quoted = redact(" ".join(response.text[:_READ].split()))[:_QUOTED]  # a cut secret would not be recognised
+        words = f"{self.name}: {what}: {raw.status} {quoted}".rstrip()
         if raw.status in _OK:
             return response
         if raw.status in {_TIMED_OUT, _TOO_MANY} or raw.status >= _SERVER or raw.status < _REFUSED:  # or a redirect
@@ -199,6 +224,27 @@ class PacedHttpClient:
                 reset /= 1000
             asked = max(0.0, reset - self._clock.now().timestamp())
         return None if asked is None else min(asked, LONGEST_PAUSE_S)
+
+
+def revealed_headers(name: str, headers: Headers, request: OutgoingRequest) -> dict[str, str]:
+    """The headers of a request as they are sent, secrets included; its own replace those of all requests.
+
+    Raises PluginError for one that HTTP does not allow; the value is not shown.
+    """
+    made = {**_lower(headers(request) if callable(headers) else headers), **request.headers}
+    found = {one: text if isinstance(text, str) else text.reveal() for one, text in made.items()}
+    for one, text in found.items():
+        if not _NAME.fullmatch(one) or not _VALUE.fullmatch(text):
+            raise PluginError(
+                f"{name}: the header {one!r} cannot be sent.",
+                "A name has letters, digits and hyphens; a value has printable ASCII, without a space at its ends.",
+            )
+    return found
+
+
+def _lower(headers: RequestHeaders) -> dict[str, str | SecretValue]:
+    # Names of headers have no case, so that one replaces another.
+    return {name.lower(): text for name, text in headers.items()}
 
 
 def assert_below_host(name: str, path: str) -> None:
