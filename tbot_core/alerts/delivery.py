@@ -9,7 +9,7 @@ import attrs
 
 from tbot_core.errors import Undelivered
 from tbot_core.system import log
-from tbot_core.system.foreign_faults import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure
 from tbot_core.system.redaction import redact
 from tbot_core.system.timeouts import steps_within
 

@@ -154,7 +154,7 @@ class SupportsServerTime(Protocol):
     """A broker whose responses carry its own time, as the HTTP header Date does."""
 
     @property
-    def ahead_s(self) -> Sequence[float]:
+    def clock_ahead_s(self) -> Sequence[float]:
         """How far this machine's clock was ahead at each of the latest responses, in seconds, the newest last."""
 
 
@@ -186,7 +186,7 @@ ORDER_LOOKUP: Final[Ability[SupportsOrderLookup]] = Ability("query_by_cid", "fin
 INSTRUMENTS: Final[Ability[SupportsInstruments]] = Ability("instruments", "instruments")
 MAINTENANCE: Final[Ability[SupportsMaintenanceNotices]] = Ability("maintenance", "maintenance")
 HOURS: Final[Ability[SupportsTradingHours]] = Ability("hours", "hours")
-SERVER_TIME: Final[Ability[SupportsServerTime]] = Ability("server_time", "ahead_s")
+SERVER_TIME: Final[Ability[SupportsServerTime]] = Ability("server_time", "clock_ahead_s")
 PRICES: Final[Ability[SupportsPrices]] = Ability("prices", "prices")
 DAILY_VIX: Final[Ability[SupportsDailyVix]] = Ability("daily_vix", "vix_close")
 LIVE_VIX: Final[Ability[SupportsLiveVix]] = Ability("live_vix", "vix_now")

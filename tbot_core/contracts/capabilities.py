@@ -31,7 +31,7 @@ class AccountKind(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class DayTradeRule:
-    """A limit on day trades: `most` of them in five sessions, up to and including the day `until`.
+    """A limit on day trades: `max_day_trades` of them in five sessions, up to and including the day `until`.
 
     It applies to accounts of the kind `account` that are worth less than `equity_below` dollars. Raises ValueError for
     a text that is no `AccountKind`.
@@ -40,7 +40,7 @@ class DayTradeRule:
     until: date
     account: AccountKind = attrs.field(converter=AccountKind)
     equity_below: Decimal
-    most: int
+    max_day_trades: int
 
 
 class ReplaceMode(StrEnum):
@@ -74,8 +74,8 @@ class BrokerCapabilities:
 
     These declare optional methods (`tbot_core.contracts.abilities`); each is declared exactly where the broker has it:
     `streams` (`events`; without it `poll`), `replace` (a method of that name, unless it is `CANCEL_AND_NEW`),
-    `query_by_cid` (`find`), `instruments`, `maintenance`, `hours`, `server_time` (`ahead_s`), `prices`, `daily_vix`
-    (`vix_close`), `live_vix` (`vix_now`), `market_caps`, `feed`.
+    `query_by_cid` (`find`), `instruments`, `maintenance`, `hours`, `server_time` (`clock_ahead_s`), `prices`,
+    `daily_vix` (`vix_close`), `live_vix` (`vix_now`), `market_caps`, `feed`.
 
     Raises ValueError for a fractional type that is no `OrderType`, and for a text that is no `ReplaceMode`.
     """

@@ -14,7 +14,7 @@ from tbot_core.engine import feed_quality, resume
 from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source, shortable_notes
 from tbot_core.engine.plugin_context import INSTALL_ID
 from tbot_core.engine.run_plan import RunOutcome
-from tbot_core.engine.session import kept_books
+from tbot_core.engine.session import simulated_books
 from tbot_core.engine.session.broker_login import Closable
 from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
@@ -169,7 +169,7 @@ def real_time_setup(
         feed = feed_source(server, source).feed(watched_request(request, assembly, quality, journal))
         feed = feed_quality.label_feed(feed, quality, *fills, *notes, *assumed)
         if isinstance(broker, SimulatedVenue):
-            kept_books.keep_books(broker, name, files.books, journal, assembly.clock.now())
+            simulated_books.keep_books(broker, name, files.books, journal, assembly.clock.now())
         book = last_session_book(journal)
     except BaseException:
         journal.close()
@@ -261,7 +261,9 @@ def run_started_payload(plan: RunPlan, setup: RunSetup, equity: Decimal) -> dict
         "identity": plan.assembly.identity,
         "notes": [*label.notes, *plan.assembly.notes],
         "request": request_document(plan.request),
-        **({kept_books.KEY: setup.files.books.name} if setup.files and setup.broker.capabilities.simulated else {}),
+        **(
+            {simulated_books.KEY: setup.files.books.name} if setup.files and setup.broker.capabilities.simulated else {}
+        ),
     }
 
 

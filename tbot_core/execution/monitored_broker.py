@@ -109,9 +109,9 @@ class MonitoredBroker:
     hours = _asks(abilities.HOURS, monitored=False)
 
     @property
-    def ahead_s(self) -> Sequence[float]:
+    def clock_ahead_s(self) -> Sequence[float]:
         """How far this machine's clock was ahead at the latest responses."""
-        return offered(abilities.SERVER_TIME, self._broker).ahead_s
+        return offered(abilities.SERVER_TIME, self._broker).clock_ahead_s
 
     async def close(self) -> None:
         """Log out."""

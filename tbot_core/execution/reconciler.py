@@ -17,7 +17,7 @@ from tbot_core.errors import BrokerError
 from tbot_core.execution.account_updates import update_account
 from tbot_core.execution.corporate_actions import SplitMatcher
 from tbot_core.execution.instrument_requests import InstrumentRules
-from tbot_core.execution.open_questions import OrderLookup
+from tbot_core.execution.order_lookup import OrderLookup
 from tbot_core.execution.orphan_orders import OrphanOrders
 from tbot_core.execution.reconciliation import (
     LocalBooks,
@@ -307,8 +307,8 @@ class Reconciler:
                 self._execution.lookups[cid] = None  # it may have ended
             self._on_not_found(cid, self._lookups.setdefault(cid, OrderLookup(next_lookup_at=now)), "list")
         self._orphans.apply_findings(findings)
-        open_questions = moved | self._in_flight(listed)
-        waiting = [one for one in findings.differences if one.symbol in open_questions or self._must_query(one.symbol)]
+        in_question = moved | self._in_flight(listed)
+        waiting = [one for one in findings.differences if one.symbol in in_question or self._must_query(one.symbol)]
         unexplained = [one for one in findings.differences if one not in waiting]
         unclear, exposure = frozenset(one.symbol for one in waiting), self._decision_engine.exposure
         exposure.disputed_symbols = exposure.disputed_symbols & unclear if self.has_read_account else unclear
@@ -319,7 +319,7 @@ class Reconciler:
         self._decision_engine.exposure.external.apply_reading(findings.holdings, not_counted, disputed)
         for difference in outside:
             self._book_difference(difference)
-        differs = {one.symbol for one in findings.differences} | open_questions | self._orphans.symbols
+        differs = {one.symbol for one in findings.differences} | in_question | self._orphans.symbols
         self._confirm_overfills(differs)
         frozen = self._decision_engine.exposure.frozen
         clear = (one for one in [*frozen] if one not in differs and not self._must_query(one))

@@ -138,9 +138,9 @@ class RateLimitedBroker:
     instruments = _asks(abilities.INSTRUMENTS, "the rules of instruments", RequestPriority.PROTECTION)
 
     @property
-    def ahead_s(self) -> Sequence[float]:
+    def clock_ahead_s(self) -> Sequence[float]:
         """How far this machine's clock was ahead at the latest responses."""
-        return offered(abilities.SERVER_TIME, self._broker).ahead_s
+        return offered(abilities.SERVER_TIME, self._broker).clock_ahead_s
 
     async def close(self) -> None:
         """Log out."""

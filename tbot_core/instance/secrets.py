@@ -30,7 +30,7 @@ def open_instance_vault(
     neither key nor log exists, and the journal gets keyed hashes from then on. Raises VaultError when the key provider
     fails, and when ENV_ENC_KEY_PATH names another key than the one that opens `.env.enc`.
     """
-    from tbot_core.instance.journal_switch import note_new_key
+    from tbot_core.instance.journal_key_start import note_new_key
     from tbot_core.model.clock import SystemClock
     from tbot_core.system import filesystem
     from tbot_core.vault.audit_log import log_path, open_vault

@@ -21,13 +21,13 @@ class SteadyClock:
 
     Call `check` about once a second. When the wall clock moved back by more than a second, or forward by more than a
     minute, since the last check, it has jumped: it is not followed, and `jumped` is not zero until it is right again.
-    `ahead_s`: how far the wall clock was ahead of the true time at the start.
+    `clock_ahead_s`: how far the wall clock was ahead of the true time at the start.
     """
 
-    def __init__(self, wall: Clock, ahead_s: float = 0.0) -> None:
+    def __init__(self, wall: Clock, clock_ahead_s: float = 0.0) -> None:
         self._wall = wall
-        self._offset = self._difference(wall.now() - timedelta(seconds=ahead_s))
-        self.jumped = ahead_s
+        self._offset = self._difference(wall.now() - timedelta(seconds=clock_ahead_s))
+        self.jumped = clock_ahead_s
 
     def now(self) -> datetime:
         """The present time in UTC, by elapsed time."""

@@ -70,7 +70,7 @@ _ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "instruments": (_many(Instrument), "a list of Instrument"),
     "maintenance": (_many(MaintenanceWindow), "a list of MaintenanceWindow"),
     "hours": (_one(Session, None), "Session or None"),
-    "ahead_s": (_is_skews, "a list of numbers"),
+    "clock_ahead_s": (_is_skews, "a list of numbers"),
     "prices": (_is_prices, "a mapping of numbers"),
     **FEED_ANSWERS,
 }

@@ -17,7 +17,7 @@ from tbot_core.errors import PluginError
 from tbot_core.model.clock import Clock
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
-from tbot_core.system.foreign_faults import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure
 from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:

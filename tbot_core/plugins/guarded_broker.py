@@ -15,7 +15,7 @@ from tbot_core.plugins.broker_answers import checked_answer
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.guarded_feed import GuardedFeed
 from tbot_core.plugins.network.request_limits import ON_SEND
-from tbot_core.system.foreign_faults import assert_failure, is_failure
+from tbot_core.system.foreign_exceptions import assert_failure, is_failure
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -240,10 +240,10 @@ class GuardedBroker:
     market_caps = _asks("market_caps")
 
     @property
-    def ahead_s(self) -> Sequence[float]:
+    def clock_ahead_s(self) -> Sequence[float]:
         """How far this machine's clock was ahead; unknown if the plugin fails."""
         try:
-            found: Sequence[float] = self._calls.read("ahead_s", lambda: self._inner.ahead_s)
+            found: Sequence[float] = self._calls.read("clock_ahead_s", lambda: self._inner.clock_ahead_s)
         except BrokerError:  # which is reported
             return ()
         return found

@@ -19,7 +19,7 @@ from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader, build_plugin
 from tbot_core.plugins.trial import entry_of
 from tbot_core.system import filesystem, log, worker_pipe
-from tbot_core.system.foreign_faults import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

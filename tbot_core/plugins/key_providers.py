@@ -9,7 +9,7 @@ from tbot_core.plugins import discovery, lock
 from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
 from tbot_core.plugins.loader import EVERY_EXTENSION, PluginLoader
 from tbot_core.system import log
-from tbot_core.system.foreign_faults import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,7 +19,7 @@ from tbot_core.errors import PluginError
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
-from tbot_core.system.foreign_faults import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

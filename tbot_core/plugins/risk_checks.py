@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tbot_core.errors import PluginError
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.system.foreign_faults import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

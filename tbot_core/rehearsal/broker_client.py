@@ -59,7 +59,7 @@ class SimulatedBroker:
         self._ahead: deque[float] = deque(maxlen=5)
 
     @property
-    def ahead_s(self) -> Sequence[float]:
+    def clock_ahead_s(self) -> Sequence[float]:
         """How far the bot's clock was ahead of the venue's at the last answers, in seconds."""
         return [*self._ahead]
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import socket  # seam: counts what a rehearsal's own connections carry
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+Value = TypeVar("Value")
 _Address: TypeAlias = tuple[Any, ...]
 
 
@@ -103,15 +104,13 @@ class CountedSocket:
 
     def recv(self, size: int) -> bytes:
         """Receive and count."""
-        with self._noting_a_reset():
-            data = self._plain.recv(size)
+        data = self._read(self._plain.recv, size)
         self._count(len(data))
         return data
 
     def recv_into(self, buffer: Any) -> int:
         """Receive and count."""
-        with self._noting_a_reset():
-            count = self._plain.recv_into(buffer)
+        count = self._read(self._plain.recv_into, buffer)
         self._count(count)
         return count
 
@@ -131,11 +130,10 @@ class CountedSocket:
         self.received += size
         self.has_ended = self.has_ended or not size
 
-    @contextmanager
-    def _noting_a_reset(self) -> Iterator[None]:
+    def _read(self, call: Callable[[Any], Value], argument: object) -> Value:
         # After a reset nothing more arrives.
         try:
-            yield
+            return call(argument)
         except BlockingIOError:
             raise
         except OSError:

@@ -23,7 +23,7 @@ from tbot_core.journal.projections.confirmations import PendingConfirmations
 from tbot_core.journal.projections.external_holdings import ExternalHoldings
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.projections.restarts import Restart
-from tbot_core.journal.verified_head import verify_new_events
+from tbot_core.journal.verification_checkpoint import verify_new_events
 from tbot_core.model.formatting import format_quantity, money_text
 from tbot_core.model.types import RiskState, dollars_of, quantity_of
 from tbot_core.model.window import anchor_named, named_window, place_window

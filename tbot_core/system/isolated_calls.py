@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.system import log
-from tbot_core.system.foreign_faults import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure
 from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:

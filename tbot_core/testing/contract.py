@@ -9,7 +9,7 @@ from unittest import SkipTest
 
 import attrs
 
-from tbot_core.system.foreign_faults import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -19,7 +19,7 @@ from tbot_core.plugins.loader import LoadedPlugin, PluginLoader, build_plugin
 from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.plugins.trial import default_config, entry_of
 from tbot_core.system import filesystem, log
-from tbot_core.system.foreign_faults import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure
 from tbot_core.testing import alert, broker, feed, filter, sessions, strategy  # noqa: A004  -- the kits have the kinds' names
 from tbot_core.testing.contract import CaseResult, ContractCase, demand, run_cases
 

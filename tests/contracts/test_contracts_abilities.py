@@ -24,7 +24,7 @@ class Failing:
     """A broker whose property fails, as one that reads a document too early."""
 
     @property
-    def ahead_s(self) -> object:
+    def clock_ahead_s(self) -> object:
         """Its skew, which is not known."""
         raise ValueError("no date")
 

@@ -76,7 +76,7 @@ def test_an_order_has_a_status_of_the_core() -> None:
 
 def test_a_broker_declares_what_the_core_knows() -> None:
     """A kind of account or a type of order that does not exist is refused, and a text of one that exists is not."""
-    rule = DayTradeRule(until=date(2026, 1, 5), account="margin", equity_below=Decimal(25_000), most=3)
+    rule = DayTradeRule(until=date(2026, 1, 5), account="margin", equity_below=Decimal(25_000), max_day_trades=3)
     assert rule.account is AccountKind.MARGIN
     with pytest.raises(ValueError, match="offshore"):
         attrs.evolve(rule, account="offshore")

@@ -114,7 +114,7 @@ class Knowing:
     """A broker that says prices, maintenance, hours and its time."""
 
     capabilities = BrokerCapabilities(prices=True, maintenance=True, hours=True, server_time=True)
-    ahead_s = (0.5,)
+    clock_ahead_s = (0.5,)
     fault: Exception | None = None
 
     async def prices(self, symbols: Sequence[str]) -> dict[str, float]:
@@ -139,7 +139,7 @@ def test_what_a_broker_can_say_besides_is_heard_through() -> None:
     for wrapper in (line, RateLimitedBroker(line, ManualClock(session().open))):
         assert asyncio.run(wrapper.maintenance()) == ()
         assert asyncio.run(wrapper.hours(session().date)) is None
-        assert wrapper.ahead_s == (0.5,)
+        assert wrapper.clock_ahead_s == (0.5,)
     broker.fault = Unavailable("no prices")
     for _ in range(5):
         with pytest.raises(Unavailable):

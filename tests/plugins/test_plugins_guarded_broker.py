@@ -51,7 +51,9 @@ ENTRY = EntryPointInfo(kind="broker", name="acme", dist="tbot-broker-acme", vers
 ACCOUNT = Account(account_id="a1", equity=Decimal(1000), cash=Decimal(1000))
 REQUEST = FeedRequest(kind="live")
 LABEL = FeedLabel(name="acme", simulated=False, quotes=True)
-ASYNCHRONOUS = [one.method for one in ABILITIES if one.method not in {"ahead_s", "feed", "events", "poll", "replace"}]
+ASYNCHRONOUS = [
+    one.method for one in ABILITIES if one.method not in {"clock_ahead_s", "feed", "events", "poll", "replace"}
+]
 DECLARED: dict[str, Any] = {one.capability: True for one in ABILITIES if one.capability not in {"polls", "replaces"}}
 EVERYTHING = BrokerCapabilities(replace="same_id", **DECLARED)
 WRONG: dict[str, list[object]] = {
@@ -190,9 +192,9 @@ class Full(Plain):
         return self.do("vix_now")
 
     @property
-    def ahead_s(self) -> Any:
+    def clock_ahead_s(self) -> Any:
         """Compare the clocks."""
-        return self.do("ahead_s")
+        return self.do("clock_ahead_s")
 
     def feed(self, _request: FeedRequest) -> Any:
         """Itself, or what the test says."""
@@ -365,7 +367,7 @@ def test_a_call_that_the_core_cancels_is_no_failure(caplog: pytest.LogCaptureFix
 
 def test_a_guarded_broker_offers_what_its_plugin_declares() -> None:
     """The core asks the declaration, which the guard passes on: every ability of a full plugin, none of a plain one."""
-    full, plain = guarded(Full(ahead_s=[])), guarded(Plain())
+    full, plain = guarded(Full(clock_ahead_s=[])), guarded(Plain())
     assert [one.method for one in ABILITIES if one.of(full) is not full] == ["poll"]
     assert [one.method for one in ABILITIES if one.of(plain) is not None] == ["poll"]
 
@@ -426,14 +428,14 @@ def test_a_plugin_that_is_used_for_data_only_is_logged_in_to_once() -> None:
 
 def test_what_cannot_raise_is_unknown_after_a_failure() -> None:
     """The clock has no skew, and the capabilities are the last known ones."""
-    theirs = Full(ahead_s=["soon"])
+    theirs = Full(clock_ahead_s=["soon"])
     broker = guarded(theirs)
-    assert broker.ahead_s == ()
+    assert broker.clock_ahead_s == ()
     assert broker.capabilities is theirs.answers["capabilities"]
     before = broker.capabilities
-    theirs.answers |= {"capabilities": None, "ahead_s": [0.5]}
+    theirs.answers |= {"capabilities": None, "clock_ahead_s": [0.5]}
     assert broker.capabilities is before
-    assert broker.ahead_s == [0.5]
+    assert broker.clock_ahead_s == [0.5]
 
 
 def test_a_venue_of_a_simulation_is_not_guarded() -> None:

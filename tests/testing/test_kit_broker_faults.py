@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -18,9 +20,25 @@ from tbot_core.testing.broker_faults import FAULT_CASES
 from tbot_core.testing.contract import run_cases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback")]
+
+
+@pytest.fixture(autouse=True)
+def steps_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step of a case runs the loop in a thread of its own.
+
+    Python 3.11 does not tell coverage that an exception is thrown into a coroutine. It then loses its place in the
+    stack of that thread, and would not see the lines of the case that follow.
+    """
+    run = asyncio.Runner.run
+
+    def run_apart(runner: asyncio.Runner, step: Coroutine[Any, Any, Any]) -> Any:
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            return thread.submit(run, runner, step).result()
+
+    monkeypatch.setattr(asyncio.Runner, "run", run_apart)
 
 
 @pytest.fixture(scope="module")

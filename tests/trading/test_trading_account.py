@@ -150,12 +150,12 @@ def test_a_simulated_account_has_margin() -> None:
     assert simulated_account("P", Decimal(100)).buying_power == 200
 
 
-RULE = DayTradeRule(until=date(2026, 1, 5), account="margin", equity_below=Decimal(25_000), most=3)
+RULE = DayTradeRule(until=date(2026, 1, 5), account="margin", equity_below=Decimal(25_000), max_day_trades=3)
 SMALL = 20_000 * ATOMS_PER_DOLLAR
 
 
 @pytest.mark.parametrize(
-    ("on", "margin", "equity", "most"),
+    ("on", "margin", "equity", "allowed"),
     [
         (5, True, SMALL, 3),
         (6, True, SMALL, None),
@@ -166,15 +166,15 @@ SMALL = 20_000 * ATOMS_PER_DOLLAR
     ],
 )
 def test_a_day_trade_rule_holds_for_its_days_kind_and_equity(
-    on: int, margin: bool | None, equity: int, most: int | None
+    on: int, margin: bool | None, equity: int, allowed: int | None
 ) -> None:
     """Up to its last day, in accounts of its kind that are worth less than it says."""
-    assert day_trade_limit((RULE,), date(2026, 1, on), AccountRules(margin=margin), equity) == most
+    assert day_trade_limit((RULE,), date(2026, 1, on), AccountRules(margin=margin), equity) == allowed
 
 
 def test_the_strictest_rule_in_force_counts() -> None:
     """Two rules of one broker both apply."""
-    stricter = DayTradeRule(until=RULE.until, account="margin", equity_below=Decimal(30_000), most=1)
+    stricter = DayTradeRule(until=RULE.until, account="margin", equity_below=Decimal(30_000), max_day_trades=1)
     assert day_trade_limit((RULE, stricter), RULE.until, AccountRules(), SMALL) == 1
 
 

@@ -234,7 +234,7 @@ def test_nothing_is_added_in_defense_or_worse(state: RiskState, reason: Reason) 
 
 def test_a_top_up_is_a_day_trade_of_its_own() -> None:
     """What was sold and bought again is one more; an account that allows no more of them adds nothing."""
-    rule = DayTradeRule(until=session().date, account="margin", equity_below=Decimal(10**9), most=2)
+    rule = DayTradeRule(until=session().date, account="margin", equity_below=Decimal(10**9), max_day_trades=2)
     bench = Bench(BrokerCapabilities(day_trade_rules=(rule,)))
     assert bench.desk.limits.day_trades == 2
     bench.trimmed()

@@ -241,7 +241,7 @@ class DailyCycle:
                 task.cancel()
             await asyncio.gather(*side_tasks, return_exceptions=True)
             if self._factory.meter is not None:
-                self._factory.meter.write_if_due(market.run, market.clock_guard.ahead_s, at_once=True)
+                self._factory.meter.write_if_due(market.run, market.clock_guard.clock_ahead_s, at_once=True)
         if source.session.close <= self._clock.now():
             stale_causes.clear_feed_causes(market.trading_state)
         if market.requests.is_stopping and not market.handed_over:
@@ -346,7 +346,7 @@ class DailyCycle:
         # Write the gauges of the session for displays.
         meter = self._factory.meter
         while meter is not None:
-            meter.write_if_due(market.run, market.clock_guard.ahead_s)
+            meter.write_if_due(market.run, market.clock_guard.clock_ahead_s)
             self._factory.on_round(market.run)
             await self._clock.sleep(METER_S)
 

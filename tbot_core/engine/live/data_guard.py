@@ -60,7 +60,7 @@ _log = log.logger(__name__)
 def session_clock(clock: Clock, broker: object) -> SteadyClock:
     """The clock of a session, corrected from the start if the broker reports its time."""
     source = SERVER_TIME.of(broker)
-    ahead = None if source is None else median_skew(source.ahead_s)
+    ahead = None if source is None else median_skew(source.clock_ahead_s)
     return SteadyClock(clock, ahead if ahead is not None and abs(ahead) > SKEW_S else 0.0)
 
 
@@ -81,15 +81,15 @@ class ClockGuard:
         self._trading_state = trading_state
 
     @property
-    def ahead_s(self) -> float | None:
+    def clock_ahead_s(self) -> float | None:
         """How far this machine's clock is ahead of the broker's; None if the broker does not report its time."""
-        return None if self._time_source is None else median_skew(self._time_source.ahead_s)
+        return None if self._time_source is None else median_skew(self._time_source.clock_ahead_s)
 
     def run_once(self) -> None:
         """Check the clock; called about once a second."""
         jump = self._clock.check()
         self._trading_state.set_cause(StateCause.CLOCK_JUMP, jump)
-        ahead = self.ahead_s
+        ahead = self.clock_ahead_s
         is_skewed = ahead is not None and abs(ahead) > SKEW_S and not jump
         self._trading_state.set_cause(StateCause.CLOCK_SKEW, f"by {ahead:+.1f} s" if is_skewed else "")
 

@@ -51,16 +51,16 @@ class GaugeWriter:
         self._failed = False
         self._isolated = IsolatedCalls(clock.monotonic)
 
-    def write_if_due(self, run: TradingSession, ahead_s: float | None = None, *, at_once: bool = False) -> None:
+    def write_if_due(self, run: TradingSession, clock_ahead_s: float | None = None, *, at_once: bool = False) -> None:
         """Compute the gauges once a second, or `at_once`, and write them if they changed."""
         now = self._clock.monotonic()
         if now < self._next and not at_once:
             return
         self._next = now + EVERY_S
-        self._isolated.call("gauges", partial(self._write, run, ahead_s, now), LIMIT_S)
+        self._isolated.call("gauges", partial(self._write, run, clock_ahead_s, now), LIMIT_S)
 
-    def _write(self, run: TradingSession, ahead_s: float | None, now: float) -> None:
-        current = self._gauges(run, ahead_s)
+    def _write(self, run: TradingSession, clock_ahead_s: float | None, now: float) -> None:
+        current = self._gauges(run, clock_ahead_s)
         if now < self._due and current == self._written:
             return
         self._due, self._written = now + UNCHANGED_S, current
@@ -73,7 +73,7 @@ class GaugeWriter:
         else:
             self._failed = False
 
-    def _gauges(self, run: TradingSession, ahead_s: float | None) -> Gauges:
+    def _gauges(self, run: TradingSession, clock_ahead_s: float | None) -> Gauges:
         limits = run.decision_engine.limits
         held = (
             position
@@ -91,7 +91,7 @@ class GaugeWriter:
             most_trades=limits.max_trades,
             most_positions=limits.max_positions,
             vix=known_vix(run.day),
-            clock_ahead_s=ahead_s,
+            clock_ahead_s=clock_ahead_s,
             brokers=tuple(_gauge(broker_session) for broker_session in run.broker_sessions),
             hosts=() if self._budgets is None else tuple(_hosts(self._budgets)),
         )

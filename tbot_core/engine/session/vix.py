@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts.abilities import DAILY_VIX, LIVE_VIX
-from tbot_core.engine.session import instrument_kinds
+from tbot_core.engine.session import fund_symbols
 from tbot_core.errors import BrokerError, DataError, SettingsError
 from tbot_core.journal import records
 from tbot_core.journal.projections.vix import recorded_vix
@@ -62,7 +62,7 @@ class VixSources:
 
     async def add_kinds(self, day: DayFacts, symbols: Sequence[str]) -> DayFacts:
         """The facts with the kind of each symbol, stock or fund, of the first broker that reports instruments."""
-        fund = await instrument_kinds.funds(self.brokers, symbols) if day.fund is None else None
+        fund = await fund_symbols.funds(self.brokers, symbols) if day.fund is None else None
         return day if fund is None else attrs.evolve(day, fund=fund)
 
     async def _from_broker(self, before: dt.date) -> float | None:

@@ -18,7 +18,7 @@ from tbot_core.journal.ledger.booking import ledger_of
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.model.types import Leg, OrderState, RiskState, quantity_of, units_of
 from tbot_core.rehearsal.invariants.approvals import APPROVAL_INVARIANTS
-from tbot_core.rehearsal.invariants.duties import DUTY_INVARIANTS
+from tbot_core.rehearsal.invariants.deadlines import DUTY_INVARIANTS
 from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARIANTS, EXTERNAL_EVENT_INVARIANTS_OF_ALL
 from tbot_core.rehearsal.invariants.failover import i13
 from tbot_core.rehearsal.invariants.fairness import i18_starved

@@ -74,7 +74,7 @@ def day_trade_limit(rules: Iterable[DayTradeRule], on: date, funds: AccountRules
     """The smallest limit of day trades in five sessions of the rules in force; None if none is in force."""
     kind = AccountKind.MARGIN if funds.margin else AccountKind.CASH
     found = [
-        rule.most
+        rule.max_day_trades
         for rule in rules
         if on <= rule.until and rule.account == kind and equity_atoms < atoms_of(rule.equity_below)
     ]

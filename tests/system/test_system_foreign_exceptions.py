@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tbot_core.system.foreign_faults import assert_failure, is_failure
+from tbot_core.system.foreign_exceptions import assert_failure, is_failure
 from tbot_core.system.timeouts import CallTimedOut, call_within
 
 

@@ -13,7 +13,7 @@ from tbot_core.journal import records
 from tbot_core.model.types import ExitReason, Leg, Order
 from tbot_core.rehearsal.bot import TTL_S
 from tbot_core.rehearsal.history import RehearsalHistory
-from tbot_core.rehearsal.invariants.duties import CANCEL_S, DUTY_INVARIANTS
+from tbot_core.rehearsal.invariants.deadlines import CANCEL_S, DUTY_INVARIANTS
 from tbot_core.rehearsal.network import NetworkRequest
 from tbot_core.rehearsal.venue_facts import VenueFact
 from tbot_core.rehearsal.world import World

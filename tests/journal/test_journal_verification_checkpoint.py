@@ -12,7 +12,7 @@ import pytest
 from tbot_core.errors import JournalError
 from tbot_core.journal.chain import ChainKey
 from tbot_core.journal.store import NewEvent, open_journal, read_journal
-from tbot_core.journal.verified_head import verified_path, verify_all_events, verify_new_events
+from tbot_core.journal.verification_checkpoint import verified_path, verify_all_events, verify_new_events
 
 if TYPE_CHECKING:
     from pathlib import Path
