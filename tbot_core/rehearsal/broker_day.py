@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import inspect
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -27,6 +27,7 @@ from tbot_core.model.types import TICKS_PER_DOLLAR
 from tbot_core.rehearsal.live_feed import bars_of
 from tbot_core.rehearsal.prices import STEP_S, STEPS_A_MINUTE, SimulatedMarket
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
+from tbot_core.system.foreign_exceptions import assert_failure
 from tbot_core.testing.venue import TradingVenue
 from tbot_core.trading.proposals import ActiveStrategy
 
@@ -126,7 +127,7 @@ def open_day(
         raise PluginError(f"The venue of {plugin.name} trades no day.", "See tbot_core.testing.venue.")
     loop = VirtualLoop()
     clock = LoopClock(loop, session.open - _LEAD)
-    with asyncio.Runner(loop_factory=lambda: loop) as runner, plugin.venue(runner, clock) as venue:
+    with asyncio.Runner(loop_factory=lambda: loop) as runner, _opened_venue(plugin, runner, clock) as venue:
         if not isinstance(venue, TradingVenue):
             raise PluginError(f"The venue of {plugin.name} trades no day.", "See tbot_core.testing.venue.")
         for symbol, path in market.paths.items():
@@ -154,6 +155,19 @@ def addresses(plugin: Plugin, venue: TradingVenue) -> dict[str, str]:
         one.name: venue.server.socket_url if hosts[host].startswith("wss") else venue.server.url
         for host, one in host_settings(plugin.name, hosts).items()
     }
+
+
+@contextmanager
+def _opened_venue(plugin: Plugin, runner: asyncio.Runner, clock: LoopClock) -> Iterator[object]:
+    # The venue, entered; PluginError for what the plugin raises meanwhile.
+    with ExitStack() as stack:
+        try:
+            venue = stack.enter_context(plugin.venue(runner, clock)) if plugin.venue else None
+        except BaseException as fault:
+            assert_failure(fault)
+            words = f"The venue of the broker {plugin.name} cannot be opened: {type(fault).__name__}: {fault}"
+            raise PluginError(words, f"`tbot plugins check {plugin.name}` shows the traceback.") from fault
+        yield venue
 
 
 def _at_venue(plugin: Plugin, secrets: Mapping[str, object]) -> Plugin:

@@ -59,7 +59,7 @@ class CaseOrderOptions(TypedDict, total=False):
 
 
 def b01_it_is_a_broker(venue: BrokerUnderTest) -> None:
-    """It has every method of the protocol."""
+    """The broker has every method of the protocol."""
     demand(isinstance(venue.broker, Broker), "a broker must have every method of the protocol")
 
 
@@ -86,7 +86,7 @@ def b03_it_says_whose_account_it_is(venue: BrokerUnderTest) -> None:
 
 
 def b04_a_market_order_is_filled(venue: BrokerUnderTest) -> None:
-    """It is acknowledged, then filled: completely, on its side, with fees of 0 or more and an aware time."""
+    """A market order is acknowledged, then filled: completely, on its side, with fees of 0 or more, an aware time."""
     events = _traded(venue, _order(venue, "kit-1"))
     demand(events[0].kind == BrokerEventKind.ACKNOWLEDGED, "the first event of an order must acknowledge it")
     fills = _fills(events)
@@ -112,7 +112,7 @@ def b05_an_event_is_reported_once(venue: BrokerUnderTest) -> None:
 
 
 def b07_a_resting_order_is_cancelled(venue: BrokerUnderTest) -> None:
-    """Its cancel is reported as an event, and it is no longer filled."""
+    """The cancel of a resting order is reported as an event, and the order is no longer filled."""
     _submit(venue, _order(venue, "kit-1", type=OrderType.LIMIT, limit_price=PRICE - _FAR))
     venue.wait(venue.broker.cancel("kit-1"))
     kinds = [event.kind for event in _poll(venue)]
@@ -207,7 +207,7 @@ def b14_a_snapshot_shows_what_was_traded(venue: BrokerUnderTest) -> None:
 
 
 def b15_an_order_is_found_by_its_id(venue: BrokerUnderTest) -> None:
-    """Its report has the filled quantity and price; an id that was never sent is unknown."""
+    """An order is found by its id, with the filled quantity and price; an id that was never sent is unknown."""
     broker = ORDER_LOOKUP.of(venue.broker)
     if broker is None:
         raise NotClaimed("the broker's capabilities do not claim it")
@@ -224,7 +224,7 @@ def b15_an_order_is_found_by_its_id(venue: BrokerUnderTest) -> None:
 
 
 def b16_it_declares_its_optional_methods(venue: BrokerUnderTest) -> None:
-    """It has the optional methods that its capabilities declare, and no others."""
+    """The broker has the optional methods that its capabilities declare, and no others."""
     differences = "; ".join(undeclared_differences(venue.broker, venue.broker.capabilities))
     demand(not differences, differences)
 
@@ -238,7 +238,7 @@ def b17_it_says_how_it_knows_whose_money_it_is(venue: BrokerUnderTest) -> None:
 
 
 def b18_a_stream_says_when_it_stands(venue: BrokerUnderTest) -> None:
-    """Its first item is a gap, so that the account is read; then events come in the order in which they happened."""
+    """The first item of a stream is a gap, so that the account is read; then events come in their order."""
     if STREAM.of(venue.broker) is None:
         raise NotClaimed("the broker's capabilities do not claim a stream")
     demand([type(item) for item in _stream(venue)] == [Gap], "a connected stream must report a Gap, and nothing else")

@@ -277,7 +277,7 @@ def g26_a_cancel_whose_reply_is_lost_is_reported(venue: BrokerUnderTest) -> None
 
 
 def g27_a_cancel_that_did_not_arrive_changes_nothing(venue: BrokerUnderTest) -> None:
-    """The order works on, and a second cancel ends it."""
+    """A cancel that did not arrive leaves the order working, and a second one ends it."""
     failing, route = routed(venue, cancels=True)
     submit(venue, resting("kit-1"))
     failing.server.fail(ServerFault.LOST_REQUEST, method=route.method)

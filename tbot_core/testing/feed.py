@@ -115,7 +115,7 @@ def f10_halted_symbols_come_first(venue: FeedUnderTest) -> None:
 
 
 def f11_a_lost_connection_ends_the_messages(venue: FeedUnderTest) -> None:
-    """The iterator ends, or raises BrokerError, and can be opened again."""
+    """Where the connection is lost the messages end, or raise BrokerError, and can be opened again."""
     live, market = _live(venue)
 
     async def listen() -> bool:

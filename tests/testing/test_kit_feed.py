@@ -405,7 +405,7 @@ class _WholeMinutes(Vendor):
     ("broken", "numbers"),
     [
         (_LaterHaltsOnly, ["f10", "f12"]),
-        (_SessionOnly, ["f02", "f03", "f04", "f05", "f07", "f12"]),
+        (_SessionOnly, ["f02", "f03", "f05", "f07", "f12"]),
         (_WholeMinutes, ["f02", "f03", "f04", "f05", "f06", "f07", "f08", "f09", "f10", "f11", "f12", "f13"]),
     ],
 )
