@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
@@ -238,24 +238,33 @@ class ScriptedServer:
 
     async def _serve_socket(self, connection: ServerConnection) -> None:
         self.sockets.append(connection)
-        try:
-            with suppress(ConnectionClosed):
-                await self._on_socket(connection)
-        finally:
-            self.sockets.remove(connection)
+        with self._busy_task():
+            try:
+                with suppress(ConnectionClosed, asyncio.CancelledError):
+                    await self._on_socket(connection)
+            finally:
+                self.sockets.remove(connection)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with self._busy_task():
+            try:
+                with suppress(ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
+                    protocol = h11.Connection(h11.SERVER)
+                    while await self._answer(protocol, reader, writer):
+                        protocol.start_next_cycle()
+            finally:
+                writer.close()
+
+    @contextmanager
+    def _busy_task(self) -> Iterator[None]:
+        # The present task, which the server's end cancels.
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  -- a server's callback runs in a task
         self._busy.add(task)
         try:
-            with suppress(ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
-                protocol = h11.Connection(h11.SERVER)
-                while await self._answer(protocol, reader, writer):
-                    protocol.start_next_cycle()
+            yield
         finally:
             self._busy.discard(task)
-            writer.close()
 
     async def _answer(
         self, protocol: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

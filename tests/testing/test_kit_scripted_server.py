@@ -200,7 +200,7 @@ def test_an_address_that_is_too_long_is_refused() -> None:
     async def script(_server: ScriptedServer, connect: Connect) -> int:
         client, most = connect.http("api"), LONGEST_TARGET - len("/a?s=")
         await client.get("/a", {"s": "x" * most})
-        with pytest.raises(Rejected, match="414.*too long"):
+        with pytest.raises(Rejected, match=r"414.*too long"):
             await client.get("/a", {"s": "x" * (most + 1)})
         return (await client.send("POST", "/a", form={"s": "x" * (most + 1)})).status
 
