@@ -125,6 +125,22 @@ class HttpClient(Protocol):
         any other status that is not 2xx.
         """
 
+    async def read(  # noqa: PLR0913  -- the parts of a request
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        form: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: RequestHeaders | None = None,
+        weight: int = 1,
+    ) -> HttpResponse:
+        """Read something by a request with a body, such as the quotes of many symbols by POST.
+
+        It has no effect at the vendor: it is repeated, and raises, as `get`.
+        """
+
     def pages(
         self,
         path: str,

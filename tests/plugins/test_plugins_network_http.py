@@ -112,6 +112,26 @@ def test_a_request_has_headers_of_its_own() -> None:
     assert requests[0].headers["x-key"] == requests[1].headers["x-key"] == "of this one"
 
 
+def test_a_reading_may_have_a_body() -> None:
+    """A reading by POST is repeated, and unavailable where it fails, as one by GET; its body is that of a sending."""
+
+    async def script(server: ScriptedServer, client: HttpClient) -> Any:
+        server.fail(ServerFault.LOST_REPLY)
+        found = (await client.read("POST", "/quotes", form={"symbols": "A,B"}, headers={"X-Key": "1"})).json()
+        server.fail(ServerFault.UNREADABLE, times=2)
+        with pytest.raises(Unavailable, match="cannot be read"):
+            (await client.read("POST", "/quotes", json={"a": 1})).json()
+        server.recover()
+        server.fail(ServerFault.NO_REPLY, times=None)
+        with pytest.raises(Unavailable, match="POST /quotes: no answer"):
+            await client.read("POST", "/quotes")
+        return found
+
+    found, requests, _ = talk(script, retries=1)
+    assert (found["method"], found["body"], found["key"]) == ("POST", "symbols=A%2CB", "1")
+    assert len(requests) == 5
+
+
 def test_a_signature_covers_the_headers_of_the_request() -> None:
     """The function that makes headers sees those of the request alone, their names in lower case."""
     signed: list[OutgoingRequest] = []

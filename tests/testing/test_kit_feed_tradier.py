@@ -146,7 +146,7 @@ class TradierBroker:
         """Today's session, or the next one."""
         session = ExchangeCalendar().current(self._clock.now())
         form = {"symbols": ",".join(map(vendor_name, self._symbols))}
-        found = elements((await self.http.send("POST", "/v1/markets/quotes", form=form)).json(), "quotes", "quote")
+        found = elements((await self.http.read("POST", "/v1/markets/quotes", form=form)).json(), "quotes", "quote")
         yield TradierSession(self, session, tuple(sorted(row["symbol"].replace("/", ".") for row in found)))
 
 

@@ -69,6 +69,19 @@ class ReceivedResponse:
             raise self.unreadable(f"The answer cannot be read: {fault}.") from None
 
 
+@attrs.frozen
+class _Request:
+    # The parts of a request; names of its headers are lower case.
+    method: str
+    path: str
+    params: Mapping[str, str] | None
+    body: bytes = b""
+    headers: RequestHeaders = attrs.field(factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class PacedHttpClient:
     """Requests to one host: see `tbot_core.contracts.network.HttpClient`.
@@ -96,17 +109,21 @@ class PacedHttpClient:
         weight: int = 1,
     ) -> ReceivedResponse:
         """Read something, again after a failure."""
-        assert_below_host(self.name, path)
-        pauses = self._retries.delays()
-        while True:
-            await self._turn(f"GET {path}", weight)
-            try:
-                return await self._read(path, params, headers or {})
-            except Unavailable as fault:
-                pause = next(pauses, None)
-                if pause is None or (fault.retry_after_s or 0.0) > CYCLE_S:
-                    raise
-                await self._retries.sleep(max(pause, fault.retry_after_s or 0.0))
+        return await self._reading(_Request("GET", path, params, headers=_lower(headers or {})), weight)
+
+    async def read(  # noqa: PLR0913  -- the parts of a request
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        form: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: RequestHeaders | None = None,
+        weight: int = 1,
+    ) -> ReceivedResponse:
+        """Read something by a request with a body, again after a failure."""
+        return await self._reading(_request(method, path, params, (json, form), headers), weight)
 
     async def pages(
         self,
@@ -143,64 +160,71 @@ class PacedHttpClient:
         weight: int = 1,
     ) -> ReceivedResponse:
         """Send something once."""
-        kind, body = _body(json, form)
-        own = {**kind, **_lower(headers or {})}
+        request = _request(method, path, params, (json, form), headers)
         assert_below_host(self.name, path)
-        await self._turn(f"{method} {path}", weight)
+        await self._turn(request, weight)
         try:
-            raw = await self._transport.exchange(
-                method,
-                path,
-                timeout_s=self._timeout_s,
-                headers=lambda url: self._made(OutgoingRequest(method=method, url=url, body=body, headers=own)),
-                params=params,
-                body=body,
-                before_send=partial(_before_send, permit),
-            )
+            raw = await self._exchange(request, partial(_before_send, permit))
         except (Unavailable, OutcomeUnknown) as fault:
-            fault.message = f"{self.name}: {method} {path}: {fault.message}"
+            fault.message = f"{self.name}: {request}: {fault.message}"
             raise
         lost: type[BrokerError] = OutcomeUnknown
         if raw.status == _TOO_MANY and self._rejects_429:
             lost = Unavailable if permit is None else Rejected
-        return self._checked(raw, f"{method} {path}", lost)
+        return self._checked(raw, request, lost)
 
     async def close(self) -> None:
         """Close its connections."""
         await self._transport.close()
 
-    async def _turn(self, what: str, weight: int) -> None:
+    async def _turn(self, request: _Request, weight: int) -> None:
         await self._budget.wait_turn(
-            self._clock, PRIORITY.get(), self._per_minute, f"{self.name}: {what}", weight=weight
+            self._clock, PRIORITY.get(), self._per_minute, f"{self.name}: {request}", weight=weight
         )
 
-    async def _read(self, path: str, params: Mapping[str, str] | None, headers: RequestHeaders) -> ReceivedResponse:
-        own = _lower(headers)
+    async def _reading(self, request: _Request, weight: int) -> ReceivedResponse:
+        assert_below_host(self.name, request.path)
+        pauses = self._retries.delays()
+        while True:
+            await self._turn(request, weight)
+            try:
+                return await self._read_once(request)
+            except Unavailable as fault:
+                pause = next(pauses, None)
+                if pause is None or (fault.retry_after_s or 0.0) > CYCLE_S:
+                    raise
+                await self._retries.sleep(max(pause, fault.retry_after_s or 0.0))
+
+    async def _read_once(self, request: _Request) -> ReceivedResponse:
         try:
-            raw = await self._transport.exchange(
-                "GET",
-                path,
-                timeout_s=self._timeout_s,
-                headers=lambda url: self._made(OutgoingRequest(method="GET", url=url, headers=own)),
-                params=params,
-                before_send=_nothing,
-            )
+            raw = await self._exchange(request, _nothing)
         except (Unavailable, OutcomeUnknown) as fault:
-            raise Unavailable(f"{self.name}: GET {path}: {fault.message}") from fault
-        return self._checked(raw, f"GET {path}", Unavailable)
+            raise Unavailable(f"{self.name}: {request}: {fault.message}") from fault
+        return self._checked(raw, request, Unavailable)
 
-    def _made(self, request: OutgoingRequest) -> dict[str, str]:
-        # The headers of all requests, then those of this one.
-        return revealed_headers(self.name, self._headers, request)
+    async def _exchange(self, request: _Request, before_send: Callable[[], None]) -> RawResponse:
+        def headers(url: str) -> dict[str, str]:
+            leaving = OutgoingRequest(method=request.method, url=url, body=request.body, headers=request.headers)
+            return revealed_headers(self.name, self._headers, leaving)
 
-    def _checked(self, raw: RawResponse, what: str, lost: type[BrokerError]) -> ReceivedResponse:
+        return await self._transport.exchange(
+            request.method,
+            request.path,
+            timeout_s=self._timeout_s,
+            headers=headers,
+            params=request.params,
+            body=request.body,
+            before_send=before_send,
+        )
+
+    def _checked(self, raw: RawResponse, request: _Request, lost: type[BrokerError]) -> ReceivedResponse:
         # The answer with a status of success; others are raised, `lost` where the request may have to be repeated.
         pause = self._pause(raw)
         if pause:
             self._budget.back_off(pause, self._clock.monotonic())
         response = ReceivedResponse(status=raw.status, headers=raw.headers, body=raw.body, unreadable=lost)
         quoted = redact(" ".join(response.text[:_READ].split()))[:_QUOTED]  # a cut secret would not be recognised
-        words = f"{self.name}: {what}: {raw.status} {quoted}".rstrip()
+        words = f"{self.name}: {request}: {raw.status} {quoted}".rstrip()
         if raw.status in _OK:
             return response
         if raw.status in {_TIMED_OUT, _TOO_MANY} or raw.status >= _SERVER or raw.status < _REFUSED:  # or a redirect
@@ -265,6 +289,18 @@ def _before_send(permit: Permit | None) -> None:
     if permit is not None:
         permit.redeem()
     ON_SEND.get()()
+
+
+def _request(
+    method: str,
+    path: str,
+    params: Mapping[str, str] | None,
+    content: tuple[object, Mapping[str, str] | None],
+    headers: RequestHeaders | None,
+) -> _Request:
+    # A request with a JSON document or a form.
+    kind, body = _body(*content)
+    return _Request(method, path, params, body, {**kind, **_lower(headers or {})})
 
 
 def _body(document: object, form: Mapping[str, str] | None) -> tuple[dict[str, str], bytes]:
