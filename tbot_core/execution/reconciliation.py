@@ -118,10 +118,11 @@ def compare_with_books(books: LocalBooks, snapshot: AccountSnapshot) -> Reconcil
     executed: defaultdict[str, list[Fill]] = defaultdict(list)
     for fill in snapshot.fills:
         executed[fill.client_order_id].append(fill)
+    beyond = {one.symbol: one.theirs - one.ours for one in _differences(books, {}, snapshot)}
     for cid, record in books.orders.items():
         report, fills = listed.get(cid), executed[cid]
         changes = (
-            _missing_executions(record, fills)
+            _missing_executions(record, fills, beyond.get(record.order.symbol, Decimal(0)))
             if report is None
             else [*events_from_report(record, _with_fills(report, fills))]
         )
@@ -257,10 +258,13 @@ def _with_fills(report: OrderStatusReport, fills: Sequence[Fill]) -> OrderStatus
     return attrs.evolve(report, fills=(*report.fills, *apart)) if apart else report
 
 
-def _missing_executions(record: OrderRecord, fills: Sequence[Fill]) -> list[BrokerEvent]:
+def _missing_executions(record: OrderRecord, fills: Sequence[Fill], beyond: Decimal) -> list[BrokerEvent]:
     # The executions that a record lacks, if the order itself is not listed.
-    cid = record.order.client_order_id
-    missing = _missing_fills(record, fills, record.order.quantity)
+    #
+    # `beyond`: what the account holds beyond the books. It proves an execution beyond the ordered quantity whose id
+    # was used before.
+    cid, order = record.order.client_order_id, record.order
+    missing = _missing_fills(record, fills, order.quantity + max(beyond if order.buy else -beyond, Decimal(0)))
     return [_event(BrokerEventKind.FILL, cid, f"execution {fill.execution_id}", fill=fill) for fill in missing]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import AccountSnapshot, BrokerEventKind, ReplaceMode
-from tbot_core.model.types import Account, Leg, dollars_of, quantity_of, units_of
+from tbot_core.model.types import Account, Leg, dollars_of, units_of
 from tbot_core.rehearsal.venue_matching import ALIVE, VenueMatchingEngine
 from tbot_core.rehearsal.venue_orders import order_level, order_objection, worst_cost
 
@@ -90,24 +90,15 @@ class SimulatedExchange:
         return VenueResponse()
 
     def replace(self, client_order_id: str, order: Order, *, refused: bool = False) -> VenueResponse:
-        """Handle a replace: in place if the venue supports it, else a cancel and a new order for the rest.
-
-        `refused`: the new order is rejected.
-        """
+        """Handle a replace, which changes a working order in place; `refused`: the new terms are rejected."""
         working = self.matching.find(client_order_id)
         words = "42210013 the replacement was refused" if refused else self._objection(order, replaces=True)
-        atomic = self.matching.character.rules.replaces
         if working is None or working.kind not in ALIVE:
             words = "42210012 the order to replace is not open"
-        elif not atomic:
-            self._in_two_steps(working, order, words)
-            return VenueResponse()
         elif not words:
             self._amend(working, order)
             return VenueResponse()
         self.matching.report(BrokerEventKind.CANCEL_REFUSED, client_order_id, words=words)
-        if not atomic:
-            self.matching.report(BrokerEventKind.REJECTED, order.client_order_id, words=words)
         return VenueResponse()
 
     def report(self, client_order_id: str) -> OrderStatusReport | None:
@@ -160,19 +151,6 @@ class SimulatedExchange:
         self.matching.write(BrokerEventKind.REPLACED, working, quantity=working.units)
         self.matching.report(BrokerEventKind.REPLACED, working)
         self.matching.meet(working)
-
-    def _in_two_steps(self, working: SimulatedVenueOrder, order: Order, words: str) -> None:
-        rest, parent = working.remaining_units, working.parent
-        self.matching.end(working, BrokerEventKind.CANCELLED, "replaced")
-        if words:
-            self.matching.report(BrokerEventKind.REJECTED, order.client_order_id, words=words)
-            return
-        fresh = self.matching.accept(
-            attrs.evolve(order, quantity=min(order.quantity, quantity_of(rest))), parent=parent
-        )
-        if parent is not None:
-            parent.legs.append(fresh)
-        self.matching.rest(fresh)
 
     def _in_use(self, client_order_id: str) -> bool:
         window, working = self.matching.character.dedupe_window_s, self.matching.find(client_order_id)

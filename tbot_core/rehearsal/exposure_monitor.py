@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.contracts import AccountActivityKind
+from tbot_core.contracts import AccountActivityKind, BrokerEventKind
 from tbot_core.model.types import Leg, OrderState
 from tbot_core.trading.risk.states import StateCause
 
@@ -103,7 +103,7 @@ class _VenueMonitor:
             if _persists(self.loose, symbol, now, present=loose and not handled):
                 yield symbol, f"more than the {held} units held could be closed for {_ALARM_S:.0f} s"
             behind = self._stop_lags(supervisor, symbol) and not (
-                _is_unclear(supervisor, symbol) or self._lost_request(symbol, now)
+                _is_unclear(supervisor, symbol) or self._lost_request(symbol, now) or self._refused_change(symbol, now)
             )
             if _persists(self.behind, symbol, now, present=behind, alarm_s=_MOVED_S):
                 yield symbol, f"a stop rested behind the level of its plan for {_MOVED_S:.0f} s"
@@ -122,6 +122,12 @@ class _VenueMonitor:
         rests = {one.cid for one in self._matching.open if one.ours and one.order.symbol == symbol}
         recent = takewhile(lambda one: now - one.at <= _ALARM_S, reversed(self._way.requests))
         return any(one.kind in _CHANGES and one.client_order_id in rests and not one.reached for one in recent)
+
+    def _refused_change(self, symbol: str, now: float) -> bool:
+        # Whether a change of a resting order was refused recently: it is requested again when a minute closes.
+        rests = {one.cid for one in self._matching.open if one.ours and one.order.symbol == symbol}
+        recent = takewhile(lambda told: now - told[0] <= _MOVED_S, reversed(self._matching.timed_events))
+        return any(one.kind == BrokerEventKind.CANCEL_REFUSED and one.client_order_id in rests for _, one in recent)
 
     def _closing(self, symbol: str, units: int) -> Counter[Leg]:
         # The units that our working orders would close, by leg; all of their units if nothing is held.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
     from tbot_core.rehearsal.crashes import BotConnections
 
-MINUTES: Final = 50
+MINUTES: Final = 42
 _MINUTE_S: Final = 60.0
 _CALLS: Final = tuple(range(8, 36, 2))
 _HOLD: Final = 3

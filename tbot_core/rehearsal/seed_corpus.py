@@ -30,6 +30,8 @@ FAILED: Final[Mapping[int, str]] = {
     7553: "a stop rejected before the fill of its entry was reported, taken for resting",
     7737: "an entry's fill reported after its stop had sold it, and sold again",
     9164: "an unreported oversold quantity of a stop, taken for external",
+    11075: "an overfill under the id of the order's other execution, taken for external",
+    11416: "a stop whose replace was refused while no minute closed, taken for forgotten by its invariant",
     20099: "a busted fill of a working entry, filled again and counted twice by its invariant",
 }
 """The fault that each seed found."""

@@ -55,6 +55,7 @@ def broken() -> list[tuple[str, dict[str, Any], str | None]]:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # a drill's steps are tested in test_rehearsal_failover
 def test_a_drill_on_paper_rehearses_every_way_of_breaking_and_is_written_down(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,6 +38,7 @@ def figures(*options: str) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # a worker's line has them: below
 def test_the_figures_are_those_of_the_seeds() -> None:
     """Sessions, orders, faults by kind and doubts that ended are the sums over the worlds, one after the other."""
     found, verdicts = figures("--seeds", "2", "--first-seed", "5"), [rehearse(seed) for seed in range(5, 7)]
@@ -81,6 +82,7 @@ def test_faults_that_were_named_and_struck_nowhere_are_told() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # worlds with chosen faults: test_rehearsal_world
 def test_chosen_faults_alone_strike() -> None:
     """Worlds with two faults have no third one."""
     assert set(figures("--seeds", "3", "--fault", "F2,F21")["faults"]) <= {"F2", "F21"}

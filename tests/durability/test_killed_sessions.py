@@ -194,10 +194,10 @@ def run(child: str, kills: int, place: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # one kill at each crash point: test_crash_points
 @pytest.mark.parametrize(
     "kills",
     [
-        2,
         pytest.param(20, marks=pytest.mark.timeout(300)),
         pytest.param(200, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
     ],

@@ -139,6 +139,7 @@ def test_what_nobody_confirms_expires(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # what expires is entered as little: above
 def test_what_a_person_rejects_is_not_sent(home: Path) -> None:
     """The decision says who."""
     person = Person(home, ControlVerb.REJECT)
@@ -149,6 +150,7 @@ def test_what_a_person_rejects_is_not_sent(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # what expires is tested above
 def test_an_answer_that_came_too_late_counts_for_nothing(home: Path) -> None:
     """It was given after the time was over, whenever the bot looks."""
     person = Person(home, ControlVerb.CONFIRM)

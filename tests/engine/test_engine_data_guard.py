@@ -117,6 +117,7 @@ def test_f56_crossed_and_one_sided_quotes_enter_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # the band is tested in test_trading_risk_gate
 def test_f55_a_spike_is_held_against_the_quote_by_the_price_band(tmp_path: Path) -> None:
     """No entry is written down on a bar ten times too high: its limit lies too far from the last trade."""
     for seed in SEEDS:

@@ -238,6 +238,7 @@ def test_a_stop_does_not_wait_for_an_account_that_cannot_be_read(scene: Simulate
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # that nothing ends before the account is read is tested below
 def test_disarming_waits_for_the_next_session_while_the_one_before_cannot_be_ended(scene: SimulatedInstance) -> None:
     """However long the account is not read, the request lies where it is until somebody can obey it."""
 

@@ -153,6 +153,7 @@ def pages(events: Sequence[Event]) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # its causes are tested above, one by one
 def test_f63_nothing_is_entered_and_nobody_is_woken_while_it_lasts(tmp_path: Path) -> None:
     """The silence that was announced is one routine message; the same silence unannounced wakes somebody."""
     silent = {"state UNREACHABLE", "state UNKNOWN"}

@@ -256,6 +256,18 @@ def test_f30_of_two_executions_under_one_id_the_second_gets_an_id_of_its_own() -
     assert "execution a+2" not in [event.event_id for event in events_from_report(record(OrderState.NEW, "0"), less)]
 
 
+@pytest.mark.parametrize(("held", "told"), [("130", ["execution a+2"]), ("100", [])])
+def test_f28_f30_more_than_was_ordered_under_a_used_id_counts_if_the_account_holds_it(
+    held: str, told: list[str]
+) -> None:
+    """The order is not listed any more, and its executions are: what the account holds says whether both count."""
+    first, second = part("100", "a"), part("30", "a")
+    there = attrs.evolve(record(OrderState.FILLED, "100"), executions={"a": first})
+    findings = compare_with_books(books(there, "100"), attrs.evolve(reading(held=held), fills=(first, second)))
+    assert [event.event_id for event in findings.events] == told
+    assert findings.differences == ()
+
+
 @pytest.mark.parametrize("price", [10, 11])
 def test_f25_f30_of_two_executions_under_one_id_the_second_may_be_told_first(price: int) -> None:
     """The first, which is listed before it, gets the id of its own, at one price or two; nothing is booked twice."""

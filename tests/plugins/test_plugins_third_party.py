@@ -83,6 +83,7 @@ ENABLE_SLIPPAGE_MODEL=false
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # the tutorial's strategy trades in test_rehearsal_broker_day
 def test_a_strangers_strategy_trades_a_session(installed: Path, tmp_path: Path) -> None:
     """By its own settings it enters at the first sign and leaves when its window ends, in a replay as in a backtest."""
     (tmp_path / ".env_bot").write_text(SETTINGS)

@@ -254,6 +254,7 @@ def calls(plugins: Any, monkeypatch: pytest.MonkeyPatch) -> BrokenCalls:
     return made
 
 
+@pytest.mark.first(0)  # failing calls are tested one by one in test_engine_failing_plugins
 def test_a_type_error_in_each_call_ends_no_run(
     trade: Callable[..., TradedDay], calls: BrokenCalls, caplog: pytest.LogCaptureFixture
 ) -> None:

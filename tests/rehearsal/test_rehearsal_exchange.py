@@ -199,16 +199,6 @@ def test_an_entry_that_is_being_left_takes_in_no_more(stages: Make) -> None:
     assert stage.matching.books.units == {}
 
 
-def test_a_leg_that_is_replaced_in_two_steps_is_still_a_leg(stages: Make) -> None:
-    """The target goes when the new stop fills."""
-    stage = stages(BRACKETS)
-    stage.submit(order(protection=(stop(), target())))
-    stage.exchange.replace("stop", stop("stop-2", price=Decimal(19)))
-    stage.trade_at(Decimal("18.50"))
-    assert said(stage.poll_after())[-2:] == [("fill", "stop-2"), ("cancelled", "target")]
-    assert stage.matching.open == []
-
-
 def test_protection_of_an_entry_that_never_filled_goes_with_it(stages: Make) -> None:
     """Nothing of the bracket is left."""
     stage = stages(BRACKETS)
@@ -289,18 +279,6 @@ def test_an_atomic_replacement_keeps_its_id(stages: Make) -> None:
     assert [working.level for working in stage.matching.open] == [160_000]
 
 
-def test_a_replacement_in_two_steps_never_buys_more_than_was_left(stages: Make) -> None:
-    """F33: the new order is cut to what the old one had left when it arrived."""
-    stage = stages()
-    path = stage.market.paths["A"]
-    path.depth[:] = [4 * UNITS_PER_SHARE] * len(path.depth)
-    stage.submit(order())
-    path.depth[:] = [0] * len(path.depth)
-    stage.exchange.replace("o1", order("o2"))
-    assert said(stage.poll_after())[-2:] == [("cancelled", "o1"), ("acknowledged", "o2")]
-    assert [working.remaining_units for working in stage.matching.open] == [6 * UNITS_PER_SHARE]
-
-
 def test_what_is_over_cannot_be_replaced_or_cancelled(stages: Make) -> None:
     """The refusals name the state, and an unknown order is not found."""
     stage = stages()
@@ -311,7 +289,6 @@ def test_what_is_over_cannot_be_replaced_or_cancelled(stages: Make) -> None:
     assert said(stage.poll_after())[2:] == [
         ("cancel_refused", "o1"),
         ("cancel_refused", "o1"),
-        ("rejected", "o2"),
         ("not_found", "never"),
     ]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.model.types import ExitReason, Leg, OrderState
 from tbot_core.rehearsal.exposure_monitor import ExposureMonitor
 from tbot_core.rehearsal.network import NetworkRequest
@@ -222,12 +223,13 @@ def test_what_the_bot_asks_to_take_back_in_vain_is_known(*, reached: bool) -> No
 
 
 @pytest.mark.parametrize(
-    ("reached", "causes", "words"), [(True, (), 1), (False, (), 0), (True, (StateCause.MISMATCH,), 0)]
+    ("reached", "causes", "refused", "words"),
+    [(True, (), False, 1), (False, (), False, 0), (True, (StateCause.MISMATCH,), False, 0), (True, (), True, 0)],
 )
 def test_a_stop_that_stays_behind_its_plan_is_found(
-    *, reached: bool, causes: tuple[StateCause, ...], words: int
+    *, reached: bool, causes: tuple[StateCause, ...], refused: bool, words: int
 ) -> None:
-    """Three minutes are enough to move it, unless what is asked of it gets lost, or something is known to be wrong."""
+    """Three minutes are enough to move it, unless a request is lost or refused, or the bot reports a problem."""
     world = World(0, (), live=False, venues=1)
     matching = world.ways[0].exchange.matching
     patrol = ExposureMonitor(world)
@@ -240,6 +242,8 @@ def test_a_stop_that_stays_behind_its_plan_is_found(
         for at in range(0, 250, 50):
             request = NetworkRequest(at=float(at), kind="replace", client_order_id="stop", reached=reached)
             world.ways[0].requests.append(request)
+            if refused:
+                matching.report(BrokerEventKind.CANCEL_REFUSED, "stop", words="it would trigger at once")
             await world.clock.sleep(50)
 
     world.run(main)

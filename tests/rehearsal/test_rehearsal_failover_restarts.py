@@ -87,6 +87,7 @@ def test_a_break_and_what_was_confirmed_of_it_outlive_a_restart(tmp_path: Path) 
         ("other-brokers-not-recalled", BROKEN, (2300,), "I4"),
     ],
 )
+@pytest.mark.first(0)  # the outages themselves are tested above
 def test_a_broken_rule_of_failover_is_noticed(
     tmp_path: Path, name: str, outage: OutageScenario, deaths: tuple[int, ...], by: str
 ) -> None:

@@ -231,6 +231,7 @@ def _late(bars: Bars) -> Flags:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # a statistic of many sessions
 def test_overshoots_mostly_come_back() -> None:
     """Forty minutes after a morning overshoot the price has, more often than not, moved towards its VWAP."""
     back: list[bool] = []
