@@ -52,16 +52,24 @@ def host_settings(plugin: str, hosts: Mapping[str, str]) -> dict[str, SettingDec
     }
 
 
+RequestHeaders: TypeAlias = "Mapping[str, str | SecretValue]"
+"""Headers of requests; the text of a secret is redacted wherever it is shown."""
+
+
 @attrs.frozen(kw_only=True)
 class OutgoingRequest:
-    """A request as it will leave: `url` with its parameters, and the body. A WebSocket begins as a GET."""
+    """A request as it will leave: `url` with its parameters, the body, and the headers of this request alone.
+
+    Names of headers are lower case. A WebSocket begins as a GET.
+    """
 
     method: str
     url: str
     body: bytes = attrs.field(default=b"", repr=False)
+    headers: RequestHeaders = attrs.field(factory=dict, repr=False)
 
 
-Headers: TypeAlias = "Mapping[str, str | SecretValue] | Callable[[OutgoingRequest], Mapping[str, str | SecretValue]]"
+Headers: TypeAlias = "RequestHeaders | Callable[[OutgoingRequest], RequestHeaders]"
 """The headers of all requests, or a function that is called for each attempt: for renewed tokens and signatures."""
 
 
@@ -98,17 +106,48 @@ class HttpClient(Protocol):
     another one, such as a link of the vendor's to another host. Each request has a time limit (API_TIMEOUT), and waits
     until the vendor's request limit allows it: an entry for one second, a reading for ten (longer where the limit is
     below twelve a minute), then Unavailable is raised. `weight` is the number of requests that the vendor counts.
+
+    `headers` are those of one request, such as an idempotency key; they replace those of all requests, and are the same
+    in each attempt. A header that HTTP does not allow raises PluginError, and nothing is sent.
     """
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None, *, weight: int = 1) -> HttpResponse:
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        headers: RequestHeaders | None = None,
+        weight: int = 1,
+    ) -> HttpResponse:
         """Read something. A failed reading is repeated API_RETRY_LIMIT times, unless the core repeats the whole call.
 
         Raises Unavailable without an answer, and for 429 and 5xx; LoginNeeded for 401; what `rejection` returns for
         any other status that is not 2xx.
         """
 
+    async def read(  # noqa: PLR0913  -- the parts of a request
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        form: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: RequestHeaders | None = None,
+        weight: int = 1,
+    ) -> HttpResponse:
+        """Read something by a request with a body, such as the quotes of many symbols by POST.
+
+        It has no effect at the vendor: it is repeated, and raises, as `get`.
+        """
+
     def pages(
-        self, path: str, params: Mapping[str, str], *, following: Callable[[HttpResponse], Mapping[str, str] | None]
+        self,
+        path: str,
+        params: Mapping[str, str],
+        *,
+        following: Callable[[HttpResponse], Mapping[str, str] | None],
+        headers: RequestHeaders | None = None,
     ) -> AsyncIterator[HttpResponse]:
         """Read page by page; `following` returns the parameters that the next page adds, None after the last.
 
@@ -123,6 +162,7 @@ class HttpClient(Protocol):
         json: object = None,
         form: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
+        headers: RequestHeaders | None = None,
         permit: Permit | None = None,
         weight: int = 1,
     ) -> HttpResponse:

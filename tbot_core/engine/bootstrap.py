@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import functools
 from collections import defaultdict
@@ -17,6 +16,7 @@ from tbot_core import instance as configuration
 from tbot_core.contracts import (
     AlertChannel,
     BrokerCapabilities,
+    Context,
     FeedQuality,
     Filter,
     RequiresData,
@@ -24,7 +24,6 @@ from tbot_core.contracts import (
     Strategy,
 )
 from tbot_core.contracts.abilities import FEED
-from tbot_core.contracts.network import Connect
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import PluginError, SettingsError
@@ -46,9 +45,10 @@ from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
 from tbot_core.plugins.guarded import guard_plugin
 from tbot_core.plugins.loader import EVERY_EXTENSION, LoadedPlugin, PluginLoader, build_plugin
 from tbot_core.plugins.network.connector import RequestBudgets
+from tbot_core.plugins.network.plugin_connections import PluginConnections
 from tbot_core.plugins.risk_checks import risk_checks
 from tbot_core.plugins.trial_records import record_failure, record_run
-from tbot_core.system import filesystem, log
+from tbot_core.system import filesystem
 from tbot_core.trading.orders import ClientOrderIds
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 from tbot_core.vault.error_codes import combined_error
@@ -59,7 +59,6 @@ if TYPE_CHECKING:
     from tbot_core.instance import Mode, SettingsFiles
 
 T = TypeVar("T")
-CLOSE_S: Final = 10.0
 SIMULATOR: Final = "paper"
 """The broker of replay and demo; they ignore BROKER_NAME."""
 
@@ -69,7 +68,6 @@ DRY_RUN: Final = "dry-run"
 STORED_BARS_MODES: Final = frozenset({"replay", "backtest"})
 """The modes that trade past days."""
 
-_log = log.logger(__name__)
 _NAMELESS: Final = (
     "The bot has no identity, so its client order ids contain no identity: `tbot secrets set bot_identity` sets it."
 )
@@ -79,7 +77,10 @@ _FUNDS: Final = Path(__file__).with_name("index_funds.csv")
 
 @attrs.frozen(kw_only=True, eq=False)
 class Assembly:
-    """The parts of a run; `failures` are requested plugins that cannot be used, `notes` report them to people."""
+    """The parts of a run; `failures` are requested plugins that cannot be used, `notes` report them to people.
+
+    `budgets` are the request budgets that its plugins share, `connections` their ways to the network.
+    """
 
     settings: Settings
     calendar: ExchangeCalendar
@@ -94,12 +95,11 @@ class Assembly:
     notes: tuple[str, ...] = ()
     filters: Mapping[str, Filter] = attrs.field(factory=dict)
     _placed: dict[tuple[Window, ...], tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, alias="placed")
-    _connections: list[Connect] = attrs.field(factory=list, alias="connections")
+    budgets: RequestBudgets = attrs.Factory(lambda self: RequestBudgets(self.clock), takes_self=True)
+    connections: PluginConnections = attrs.field(factory=PluginConnections)
 
-    @functools.cached_property
-    def budgets(self) -> RequestBudgets:
-        """The request budgets that the plugins of the run share."""
-        return RequestBudgets(self.clock)
+    def __attrs_post_init__(self) -> None:
+        self.call_guard.on_plugin_off = self.connections.close_plugin
 
     @property
     def typical_volume(self) -> bool:
@@ -177,9 +177,17 @@ class Assembly:
 
     def build(self, loaded: LoadedPlugin, strategy: str | None = None, window: Window | None = None) -> Any:
         """Build a plugin's object from the settings; raises PluginError if that fails."""
-        config = self.settings.plugin_config(loaded.plugin.config, strategy, window=window)
+        return self._make(loaded, self._context(loaded), strategy, window)
+
+    def _context(self, loaded: LoadedPlugin) -> Context:
         context = plugin_context(self.settings, self.clock, loaded, self.budgets)
-        self._connections.append(context.connect)
+        self.connections.add(f"{loaded.entry.kind}/{loaded.entry.name}", context.connect)
+        return context
+
+    def _make(
+        self, loaded: LoadedPlugin, context: Context, strategy: str | None = None, window: Window | None = None
+    ) -> Any:
+        config = self.settings.plugin_config(loaded.plugin.config, strategy, window=window)
         made = build_plugin(loaded, config, context)
         if isinstance(made, PluginFailure):
             raise plugins_failed_error((made,))
@@ -187,16 +195,11 @@ class Assembly:
         return guard_plugin(loaded.entry, made, self.call_guard, live=live)
 
     async def closing(self, work: Awaitable[T]) -> T:
-        """Await the work, then close the network connections of all plugins, for `CLOSE_S` seconds at most."""
+        """Await the work, then close the network connections of all plugins, within some seconds."""
         try:
             return await work
         finally:
-            closing = [asyncio.ensure_future(one.close()) for one in self._connections]
-            if closing:
-                _, left = await asyncio.wait(closing, timeout=CLOSE_S)
-                for task in left:
-                    task.cancel()
-                    _log.warning("connections.not_closed", reason=f"no answer within {CLOSE_S:g} s")
+            await self.connections.close()
 
     def check_tables(self) -> None:
         """Rebuild the strategies and filters that read the operator's tables; raises PluginError for an invalid one.
@@ -208,7 +211,11 @@ class Assembly:
             kind, name = one.entry.kind, one.entry.name
             here = one.plugin.tables and self.loader.manager.is_registered(one.subject)
             if here and name in deciding.get(kind, ()):
-                self.build(one, name if kind == "strategy" else None)
+                context = self._context(one)
+                try:
+                    self._make(one, context, name if kind == "strategy" else None)
+                finally:
+                    self.connections.remove(f"{kind}/{name}", context.connect)
 
     def check_secrets(self) -> None:
         """Raise VaultError, with all faults, if secrets that the plugins of this run need are missing or wrong."""

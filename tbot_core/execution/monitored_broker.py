@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tbot_core.contracts.abilities import (
-    HOURS,
-    INSTRUMENTS,
-    MAINTENANCE,
-    ORDER_LOOKUP,
-    POLLING,
-    PRICES,
-    REPLACE,
-    SERVER_TIME,
-    STREAM,
-)
+from tbot_core.contracts import abilities
 from tbot_core.errors import BrokerError, Rejected, Unavailable, Withdrawn
 from tbot_core.execution.circuit_breaker import CircuitBreaker, RequestKind
 
@@ -30,7 +20,6 @@ if TYPE_CHECKING:
         Gap,
         Permit,
     )
-    from tbot_core.contracts.abilities import Ability
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account, Order
 
@@ -38,7 +27,7 @@ Answer = TypeVar("Answer")
 Methods = TypeVar("Methods")
 
 
-def offered(ability: Ability[Methods], broker: object) -> Methods:
+def offered(ability: abilities.Ability[Methods], broker: object) -> Methods:
     """The broker with an optional method; raises Unavailable if its capabilities do not declare it."""
     found = ability.of(broker)
     if found is None:
@@ -47,7 +36,7 @@ def offered(ability: Ability[Methods], broker: object) -> Methods:
 
 
 def _asks(
-    ability: Ability[Any], kind: RequestKind = RequestKind.READING, *, monitored: bool = True
+    ability: abilities.Ability[Any], kind: RequestKind = RequestKind.READING, *, monitored: bool = True
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
     # The method that asks an optional method of the broker. Prices, hours and notices may have another connection than
     # the account, so they are not monitored.
@@ -92,12 +81,14 @@ class MonitoredBroker:
 
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Change a resting order."""
-        await self._monitored(RequestKind.TRADE, offered(REPLACE, self._broker).replace(client_order_id, order))
+        await self._monitored(
+            RequestKind.TRADE, offered(abilities.REPLACE, self._broker).replace(client_order_id, order)
+        )
 
     async def events(self) -> AsyncIterator[BrokerEvent | Gap]:
         """The events of the broker's stream; an end without an error is a failure too."""
         try:
-            async for item in offered(STREAM, self._broker).events():
+            async for item in offered(abilities.STREAM, self._broker).events():
                 self._circuit.record_answer(RequestKind.STREAM, self._clock.now())
                 yield item
         except BrokerError:
@@ -105,22 +96,22 @@ class MonitoredBroker:
             raise
         self._circuit.record_failure(RequestKind.STREAM, self._clock.now())
 
-    poll = _asks(POLLING, RequestKind.STREAM)
+    poll = _asks(abilities.POLLING, RequestKind.STREAM)
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """A snapshot of the account."""
         return await self._monitored(RequestKind.READING, self._broker.snapshot(since))
 
-    find = _asks(ORDER_LOOKUP)
-    instruments = _asks(INSTRUMENTS)
-    prices = _asks(PRICES, monitored=False)
-    maintenance = _asks(MAINTENANCE, monitored=False)
-    hours = _asks(HOURS, monitored=False)
+    find = _asks(abilities.ORDER_LOOKUP)
+    instruments = _asks(abilities.INSTRUMENTS)
+    prices = _asks(abilities.PRICES, monitored=False)
+    maintenance = _asks(abilities.MAINTENANCE, monitored=False)
+    hours = _asks(abilities.HOURS, monitored=False)
 
     @property
     def clock_ahead_s(self) -> Sequence[float]:
         """How far this machine's clock was ahead at the latest responses."""
-        return offered(SERVER_TIME, self._broker).clock_ahead_s
+        return offered(abilities.SERVER_TIME, self._broker).clock_ahead_s
 
     async def close(self) -> None:
         """Log out."""

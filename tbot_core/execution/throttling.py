@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts.abilities import (
-    HOURS,
-    INSTRUMENTS,
-    MAINTENANCE,
-    ORDER_LOOKUP,
-    POLLING,
-    PRICES,
-    REPLACE,
-    SERVER_TIME,
-    STREAM,
-)
+from tbot_core.contracts import abilities
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, RejectionMeaning, Unavailable
 from tbot_core.execution.event_stream import EventStream
 from tbot_core.execution.monitored_broker import offered
@@ -39,7 +29,6 @@ if TYPE_CHECKING:
         BrokerEvent,
         Permit,
     )
-    from tbot_core.contracts.abilities import Ability
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account, Order
 
@@ -52,7 +41,7 @@ STEP_S: Final = 2.0
 
 
 def _asks(
-    ability: Ability[Any], what: str, priority: RequestPriority = RequestPriority.READING
+    ability: abilities.Ability[Any], what: str, priority: RequestPriority = RequestPriority.READING
 ) -> Callable[..., Coroutine[Any, Any, Any]]:
     # The method that asks an optional method of the broker, within the rate limit.
     async def method(self: RateLimitedBroker, *arguments: object) -> Any:
@@ -87,7 +76,7 @@ class RateLimitedBroker:
         self.login_rejection = ""
         self.equity: Decimal | None = None
         self.latency_s: float | None = None
-        source = STREAM.of(broker)
+        source = abilities.STREAM.of(broker)
         self.stream = None if source is None else EventStream(source, clock, STEP_S)
 
     @property
@@ -124,14 +113,14 @@ class RateLimitedBroker:
     async def replace(self, client_order_id: str, order: Order) -> None:
         """Change a resting order."""
         await self._wait_turn(RequestPriority.PROTECTION, "a change")
-        await self._send(offered(REPLACE, self._broker).replace(client_order_id, order))
+        await self._send(offered(abilities.REPLACE, self._broker).replace(client_order_id, order))
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """The events since the last call, without those that have invalid numbers."""
         if self.stream is not None:
             return [event for event in self.stream.receive() if _is_bookable(event)]
         before = self.login_rejection, self.latency_s
-        answer = await self._read(offered(POLLING, self._broker).poll())
+        answer = await self._read(offered(abilities.POLLING, self._broker).poll())
         self.login_rejection, self.latency_s = before  # a poll may not contact the broker
         return [event for event in answer if _is_bookable(event)]
 
@@ -142,16 +131,16 @@ class RateLimitedBroker:
         self._accept_account(snapshot.account)
         return _checked(snapshot)
 
-    find = _asks(ORDER_LOOKUP, "the order {}")
-    prices = _asks(PRICES, "prices")
-    maintenance = _asks(MAINTENANCE, "the maintenance notices")
-    hours = _asks(HOURS, "the trading hours")
-    instruments = _asks(INSTRUMENTS, "the rules of instruments", RequestPriority.PROTECTION)
+    find = _asks(abilities.ORDER_LOOKUP, "the order {}")
+    prices = _asks(abilities.PRICES, "prices")
+    maintenance = _asks(abilities.MAINTENANCE, "the maintenance notices")
+    hours = _asks(abilities.HOURS, "the trading hours")
+    instruments = _asks(abilities.INSTRUMENTS, "the rules of instruments", RequestPriority.PROTECTION)
 
     @property
     def clock_ahead_s(self) -> Sequence[float]:
         """How far this machine's clock was ahead at the latest responses."""
-        return offered(SERVER_TIME, self._broker).clock_ahead_s
+        return offered(abilities.SERVER_TIME, self._broker).clock_ahead_s
 
     async def close(self) -> None:
         """Log out."""

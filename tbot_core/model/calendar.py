@@ -187,6 +187,12 @@ class ExchangeCalendar:
             later += _ONE_DAY
         return session
 
+    def current(self, moment: dt.datetime) -> Session:
+        """Today's session until its close, then the next one; raises DataError outside the calendar."""
+        today = clock.exchange_time(moment).date()
+        session = self.session(today)
+        return session if session is not None and moment < session.close else self.next(today)
+
     def _walk(self, first: dt.date, last: dt.date) -> Iterator[Session]:
         for offset in range((last - first).days + 1):
             session = self.session(first + offset * _ONE_DAY)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Bar, Check, Quote
+from tbot_core.contracts import Bar, Check, DailyBar, Quote
 from tbot_core.errors import PluginError
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
@@ -44,7 +44,7 @@ _REMEDY: Final = "`tbot plugins check` tests a plugin against its contract."
 def decimal_words(answer: object) -> str:
     """What is wrong with bars or a quote that hold a Decimal, as `.json()` gives it; "" without one."""
     for one in answer if isinstance(answer, list | tuple) else (answer,):
-        for field in attrs.fields(type(one)) if isinstance(one, Bar | Quote) else ():
+        for field in attrs.fields(type(one)) if isinstance(one, Bar | DailyBar | Quote) else ():
             if isinstance(value := getattr(one, field.name), Decimal):
                 return f"{field.name} of a {type(one).__name__} is the Decimal {value}; market data are floats: float()"
     return ""

@@ -79,7 +79,8 @@ class CallGuard:
     """Guards calls of a run's strategies, filters and risk checks.
 
     `strict`: a simulation, in which a failure ends the run and there is no time limit. `record` is called for each
-    failure, for `tbot plugins list`; `where` may be set: a context manager around each call that receives its name, and
+    failure, for `tbot plugins list`. These may be set: `where`, a context manager around each call that receives its
+    name; `on_plugin_off`, which receives the kind and name of a plugin that is disabled, as `kind/name`;
     `on_observer_off`, which receives the last failure of an observer that is switched off.
     """
 
@@ -92,6 +93,7 @@ class CallGuard:
     ) -> None:
         self.strict = strict
         self._record = record
+        self.on_plugin_off: Callable[[str], None] = lambda _plugin: None
         self.on_observer_off: Callable[[PluginFailure], None] = lambda _failure: None
         self.where: Callable[[str], AbstractContextManager[None]] = no_activity_mark
         self._limits_s = limits_s
@@ -219,6 +221,7 @@ class CallGuard:
         self._failed[failed.plugin].append(moment)
         if failed.off:
             self._off.add(failed.plugin)
+            self.on_plugin_off(failed.plugin)
         session.on_failure(failed)
 
 

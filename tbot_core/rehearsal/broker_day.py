@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import inspect
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -27,11 +27,13 @@ from tbot_core.model.types import TICKS_PER_DOLLAR
 from tbot_core.rehearsal.live_feed import bars_of
 from tbot_core.rehearsal.prices import STEP_S, STEPS_A_MINUTE, SimulatedMarket
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
+from tbot_core.system.foreign_exceptions import assert_failure
 from tbot_core.testing.venue import TradingVenue
 from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.model.clock import Clock
@@ -145,7 +147,7 @@ def trading_venue(
         raise PluginError(f"The broker {plugin.name} offers no venue.", "Plugin.venue opens one.")
     if len(inspect.signature(plugin.venue).parameters) == 0:
         raise PluginError(f"The venue of {plugin.name} trades no day.", _NEEDED)
-    with plugin.venue(runner, clock) as venue:
+    with _opened_venue(plugin.name, plugin.venue, runner, clock) as venue:
         if not isinstance(venue, TradingVenue):
             raise PluginError(f"The venue of {plugin.name} trades no day.", _NEEDED)
         for symbol, path in market.paths.items():
@@ -171,6 +173,21 @@ def addresses(plugin: Plugin, venue: TradingVenue) -> dict[str, str]:
         one.name: venue.server.socket_url if hosts[host].startswith("wss") else venue.server.url
         for host, one in host_settings(plugin.name, hosts).items()
     }
+
+
+@contextmanager
+def _opened_venue(
+    name: str, opened: Callable[..., AbstractContextManager[object]], runner: asyncio.Runner, clock: Clock
+) -> Iterator[object]:
+    # The venue, entered; PluginError for what the plugin raises meanwhile.
+    with ExitStack() as stack:
+        try:
+            venue = stack.enter_context(opened(runner, clock))
+        except BaseException as fault:
+            assert_failure(fault)
+            words = f"The venue of the broker {name} cannot be opened: {type(fault).__name__}: {fault}"
+            raise PluginError(words, f"`tbot plugins check {name}` shows the traceback.") from fault
+        yield venue
 
 
 def _at_venue(plugin: Plugin, secrets: Mapping[str, object]) -> Plugin:

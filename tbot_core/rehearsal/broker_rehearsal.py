@@ -33,11 +33,12 @@ from tbot_core.testing.scripted_server import ServerFault, SocketFault
 from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from tbot_core.contracts import AccountSnapshot, Plugin
     from tbot_core.journal.store import Event
+    from tbot_core.plugins.discovery import PluginListing
     from tbot_core.rehearsal.random_streams import RandomStream
     from tbot_core.testing.scripted_server import ServerRequest
 
@@ -48,9 +49,8 @@ _OUTAGE: Final = "OUTAGE"
 _OUTAGE_S: Final = 60.0
 _SIGNALS_UNTIL: Final = 20
 _SETTINGS: Final = {
-    "CRITICAL_ALERT_CHANNEL": "console",
-    "ROUTINE_ALERT_CHANNEL": "console",
-    "FILTERS": "",
+    "FILTERS": "none",
+    "EXTENSIONS": "none",
     "SLEEP_TIME": "3s",
     "TOTAL_ALLOCATION": "0.2",
     "MAX_GROSS_EXPOSURE": "0.9",
@@ -63,7 +63,7 @@ def broker_plugin(name: str) -> Plugin:
         if (listing.entry.kind, listing.entry.name) == ("broker", name):
             loaded = PluginLoader().load(listing.entry)
             if isinstance(loaded, PluginFailure):
-                raise PluginError(loaded.reason, "`tbot plugins list --probe` tries every plugin.")
+                raise PluginError(loaded.sentence, "`tbot plugins list --probe` tries every plugin.")
             return loaded.plugin
     raise PluginError(f"The broker {name} is not installed.", "`tbot plugins list` shows the installed plugins.")
 
@@ -75,7 +75,8 @@ def rehearse_broker(plugin: Plugin, seed: int) -> SeedReport:
     market = SimulatedMarket.drawn(chances, _SYMBOLS, session.minutes)
     faults: Counter[str] = Counter()
     with filesystem.scratch_folder() as home, open_day(plugin, home, market, calendar, DAY) as (day, run):
-        texts = {**_SETTINGS, "BROKER_NAME": plugin.name.upper(), **addresses(plugin, day.venue)}
+        alerts = alert_settings(discovery.installed_plugins())
+        texts = {**_SETTINGS, **alerts, "BROKER_NAME": plugin.name.upper(), **addresses(plugin, day.venue)}
         filesystem.write_atomic(home / ".env_bot", "".join(f"{name}={text}\n" for name, text in texts.items()).encode())
         day.entrants.append(_entrant(chances.stream("signals")))
         ended = run(lambda day: _live(day, chances.stream("faults"), faults))
@@ -93,6 +94,19 @@ def rehearse_broker(plugin: Plugin, seed: int) -> SeedReport:
         again=f"tbot rehearse --broker {plugin.name} --seeds 1 --first-seed {seed}",
         violations=tuple(violations),
     )
+
+
+def alert_settings(installed: Iterable[PluginListing]) -> dict[str, str]:
+    """The settings of alerts: the console, or else another installed channel; nothing is sent.
+
+    Raises PluginError without one.
+    """
+    channels = sorted((one.entry.name != "console", one.entry.name) for one in installed if one.entry.kind == "alert")
+    if not channels:
+        raise PluginError(
+            "A run needs an alert channel, and none is installed.", "Install tbot-alert-console, or another channel."
+        )
+    return dict.fromkeys(("CRITICAL_ALERT_CHANNEL", "ROUTINE_ALERT_CHANNEL"), channels[0][1])
 
 
 def sent_twice(requests: Sequence[ServerRequest], events: Sequence[Event]) -> list[str]:

@@ -231,13 +231,7 @@ class NextEvent:
 
 def next_event(settings: Settings, now: dt.datetime) -> NextEvent:
     """The next open, close, window or flattening after `now`, and the current phase."""
-    from tbot_core.model.clock import exchange_time
-
-    calendar = calendar_of(settings.trading)
-    today = exchange_time(now).date()
-    session = calendar.session(today)
-    if session is None or now >= session.close:
-        session = calendar.next(today)
+    session = calendar_of(settings.trading).current(now)
     moments = _moments(session, settings)
     upcoming = min((one for one in moments if one[0] > now), key=lambda one: one[0])
     if now < session.open:

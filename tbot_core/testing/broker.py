@@ -14,9 +14,10 @@ no scripted server (`tbot_core.testing.venue`, `tbot_core.testing.broker_faults`
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypedDict, Unpack
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack, cast
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -28,6 +29,7 @@ from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import Leg, Order, OrderType, SignalId
 from tbot_core.testing.broker_faults import FAULT_CASES
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
+from tbot_core.testing.venue import PartlyFillingVenue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, MutableMapping
@@ -39,7 +41,9 @@ PRICE: Final = Decimal(20)
 DAWN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _QUANTITY: Final = Decimal(10)
 _FAR: Final = Decimal(10)
+_PART: Final = Decimal(3)
 _QUIET_S: Final = 0.5
+_ELSE: Final = "or declare brackets=False: tbot then places a stop after each fill"
 
 
 class CaseOrderOptions(TypedDict, total=False):
@@ -55,7 +59,7 @@ class CaseOrderOptions(TypedDict, total=False):
 
 
 def b01_it_is_a_broker(venue: BrokerUnderTest) -> None:
-    """It has every method of the protocol."""
+    """The broker has every method of the protocol."""
     demand(isinstance(venue.broker, Broker), "a broker must have every method of the protocol")
 
 
@@ -82,7 +86,7 @@ def b03_it_says_whose_account_it_is(venue: BrokerUnderTest) -> None:
 
 
 def b04_a_market_order_is_filled(venue: BrokerUnderTest) -> None:
-    """It is acknowledged, then filled: completely, on its side, with fees of 0 or more and an aware time."""
+    """A market order is acknowledged, then filled: completely, on its side, with fees of 0 or more, an aware time."""
     events = _traded(venue, _order(venue, "kit-1"))
     demand(events[0].kind == BrokerEventKind.ACKNOWLEDGED, "the first event of an order must acknowledge it")
     fills = _fills(events)
@@ -108,7 +112,7 @@ def b05_an_event_is_reported_once(venue: BrokerUnderTest) -> None:
 
 
 def b07_a_resting_order_is_cancelled(venue: BrokerUnderTest) -> None:
-    """Its cancel is reported as an event, and it is no longer filled."""
+    """The cancel of a resting order is reported as an event, and the order is no longer filled."""
     _submit(venue, _order(venue, "kit-1", type=OrderType.LIMIT, limit_price=PRICE - _FAR))
     venue.wait(venue.broker.cancel("kit-1"))
     kinds = [event.kind for event in _poll(venue)]
@@ -203,7 +207,7 @@ def b14_a_snapshot_shows_what_was_traded(venue: BrokerUnderTest) -> None:
 
 
 def b15_an_order_is_found_by_its_id(venue: BrokerUnderTest) -> None:
-    """Its report has the filled quantity and price; an id that was never sent is unknown."""
+    """An order is found by its id, with the filled quantity and price; an id that was never sent is unknown."""
     broker = ORDER_LOOKUP.of(venue.broker)
     if broker is None:
         raise NotClaimed("the broker's capabilities do not claim it")
@@ -220,7 +224,7 @@ def b15_an_order_is_found_by_its_id(venue: BrokerUnderTest) -> None:
 
 
 def b16_it_declares_its_optional_methods(venue: BrokerUnderTest) -> None:
-    """It has the optional methods that its capabilities declare, and no others."""
+    """The broker has the optional methods that its capabilities declare, and no others."""
     differences = "; ".join(undeclared_differences(venue.broker, venue.broker.capabilities))
     demand(not differences, differences)
 
@@ -234,7 +238,7 @@ def b17_it_says_how_it_knows_whose_money_it_is(venue: BrokerUnderTest) -> None:
 
 
 def b18_a_stream_says_when_it_stands(venue: BrokerUnderTest) -> None:
-    """Its first item is a gap, so that the account is read; then events come in the order in which they happened."""
+    """The first item of a stream is a gap, so that the account is read; then events come in their order."""
     if STREAM.of(venue.broker) is None:
         raise NotClaimed("the broker's capabilities do not claim a stream")
     demand([type(item) for item in _stream(venue)] == [Gap], "a connected stream must report a Gap, and nothing else")
@@ -243,6 +247,24 @@ def b18_a_stream_says_when_it_stands(venue: BrokerUnderTest) -> None:
     kinds = [event.kind for event in _poll(venue) if event.client_order_id == "kit-1"]
     demand(kinds[:1] == [BrokerEventKind.ACKNOWLEDGED], "an order must be acknowledged before it is filled")
     demand(BrokerEventKind.FILL in kinds[1:], "the fill must be reported by the stream")
+
+
+def b19_brackets_protect_a_part(venue: BrokerUnderTest) -> None:
+    """What is filled of an entry is protected by its legs at once, and still after the rest of the entry has ended."""
+    _needs_brackets(venue)
+    shown = isinstance(venue, PartlyFillingVenue)
+    demand(shown, f"the venue must have trade_some, to show that brackets protect a part of an entry, {_ELSE}")
+    _submit(venue, attrs.evolve(_protected(venue), type=OrderType.LIMIT, limit_price=PRICE - 1))
+    cast("PartlyFillingVenue", venue).trade_some(PRICE - 2, _PART)
+    events = _poll(venue)
+    demand(_quantity(events, "kit-1") == _PART, "trade_some must fill a part of the entry")
+    words = "the stop of an entry that is filled in part must"
+    demand((BrokerEventKind.ACKNOWLEDGED, "kit-stop") in _reported(events), f"{words} be working, {_ELSE}")
+    with suppress(BrokerError):  # the venue may have ended the rest itself
+        venue.wait(venue.broker.cancel("kit-1"))
+    venue.trade_at(PRICE - 5)
+    sold = _quantity(_poll(venue), "kit-stop")
+    demand(sold == _PART, f"{words} sell that part when the rest has ended, not {sold} of {_PART}, {_ELSE}")
 
 
 CASES: Final[tuple[ContractCase, ...]] = (
@@ -263,6 +285,7 @@ CASES: Final[tuple[ContractCase, ...]] = (
     b16_it_declares_its_optional_methods,
     b17_it_says_how_it_knows_whose_money_it_is,
     b18_a_stream_says_when_it_stands,
+    b19_brackets_protect_a_part,
     *FAULT_CASES,
 )
 """The contract, in order of the numbers."""
@@ -356,6 +379,11 @@ def _poll(venue: BrokerUnderTest) -> list[BrokerEvent]:
 
 def _fills(events: list[BrokerEvent]) -> list[Fill]:
     return [event.fill for event in events if event.fill is not None]
+
+
+def _quantity(events: list[BrokerEvent], client_order_id: str) -> Decimal:
+    # The filled quantity of an order.
+    return sum((fill.quantity for fill in _fills(events) if fill.client_order_id == client_order_id), Decimal(0))
 
 
 def _reported(events: list[BrokerEvent]) -> set[tuple[str, str]]:

@@ -13,165 +13,51 @@ Tests of what the feed does not declare, or the venue cannot do, are skipped.
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Final
 
-from tbot_core.contracts import (
-    Bar,
-    BarHistory,
-    DailyBar,
-    Feed,
-    FeedLabel,
-    FeedRequest,
-    FeedSession,
-    FeedSource,
-    HaltStatus,
-    LiveSession,
-    Quote,
-)
+from tbot_core.contracts import Bar, Feed, FeedLabel, FeedSession, FeedSource, HaltStatus, LiveSession, Quote
 from tbot_core.errors import BrokerError
-from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.types import is_symbol
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
+from tbot_core.testing.feed_history import (
+    demand_floats,
+    f02_minutes_have_the_requested_bounds,
+    f03_minutes_are_sorted_and_sound,
+    f04_unknown_symbols_are_left_out,
+    f05_one_call_spans_several_sessions,
+    f06_days_have_the_requested_bounds,
+    f07_days_agree_with_their_minutes,
+    f12_prices_are_as_they_were_traded,
+    f13_a_call_has_a_thousand_symbols,
+    request_of,
+    session_of,
+)
+from tbot_core.testing.venue import FeedUnderTest, MovesLiveFeed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from tbot_core.contracts import FeedMessage
 
-Result = TypeVar("Result")
-UNKNOWN: Final = "KIT-UNKNOWN"
-"""A symbol that no feed has."""
-
 HEARTBEAT_S: Final = 5.0
 _LATE_S: Final = 1.0
-_NEAR: Final = 0.01
-_EARLIER: Final = 3
-_MINUTE: Final = dt.timedelta(minutes=1)
-
-
-class FeedUnderTest(Protocol):
-    """A broker that supplies bars, and the market that it trades at."""
-
-    @property
-    def broker(self) -> FeedSource:
-        """The broker."""
-
-    @property
-    def feed_symbols(self) -> tuple[str, ...]:
-        """One symbol or more that traded in each of the three sessions before the feed's own."""
-
-    def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
-        """The result of a call to the broker, awaited in its event loop."""
-
-
-@runtime_checkable
-class MovesLiveFeed(Protocol):
-    """A venue whose live feed a test can move; each call has its effect on the feed's messages soon afterwards."""
-
-    def trade_on_feed(self, symbol: str) -> None:
-        """Let the symbol trade, so that the feed sends a bar or a quote of it."""
-
-    def halt_on_feed(self, symbol: str) -> None:
-        """Halt the symbol."""
-
-    def lose_feed(self) -> None:
-        """Close the feed's connection from the vendor's side."""
 
 
 def f01_it_has_a_session(venue: FeedUnderTest) -> None:
     """A live request gives a label and a session, with sorted symbols; the requested ones are among them."""
     demand(isinstance(venue.broker, FeedSource), "a broker with the capability feed must have the method feed")
-    feed = venue.broker.feed(_request(venue))
+    feed = venue.broker.feed(request_of(venue))
     demand(isinstance(feed, Feed), "feed must return a feed: label and sessions")
     demand(isinstance(feed.label, FeedLabel), "the feed must have a label")
-    session = _session(venue)
+    session = session_of(venue)
     demand(isinstance(session, LiveSession | FeedSession), "a session must be a LiveSession or a FeedSession")
     symbols = tuple(session.symbols)
     demand(symbols == tuple(sorted(set(symbols))), "the symbols of a session must be sorted, each once")
     demand(all(map(is_symbol, symbols)), "a symbol must have the form of an exchange symbol, such as BRK.B")
     demand(set(venue.feed_symbols) <= set(symbols), "a session must have the requested symbols that the feed knows")
-
-
-def f02_minutes_have_the_requested_bounds(venue: FeedUnderTest) -> None:
-    """Minute bars start in [first, last): the first minute is included, the last one is not."""
-    history, earlier = _history(venue)
-    first, last = earlier[-1].moment(5), earlier[-1].moment(65)
-    bars = _minutes(venue, history, first, last)
-    demand(bool(bars), "the last session must have bars in the sixty minutes from its sixth on")
-    demand(all(first <= bar.start < last for bar in bars), "a bar must start in the requested range")
-    around = _minutes(venue, history, first - _MINUTE, last + _MINUTE)
-    inside = [bar for bar in around if first <= bar.start < last]
-    demand(_places(inside) == _places(bars), "a wider range must have the same bars inside the narrower one")
-
-
-def f03_minutes_are_sorted_and_sound(venue: FeedUnderTest) -> None:
-    """By time within each symbol, none twice; whole minutes with a zone, positive prices within low and high."""
-    history, earlier = _history(venue)
-    bars = _minutes(venue, history, earlier[-1].open, earlier[-1].close)
-    _demand_sorted([(bar.symbol, bar.start) for bar in bars])
-    demand(
-        all(bar.start.tzinfo is not None and bar.start.second == bar.start.microsecond == 0 for bar in bars),
-        "a minute bar must start on a whole minute, with a time zone",
-    )
-    _demand_sound(bars)
-
-
-def f04_unknown_symbols_are_left_out(venue: FeedUnderTest) -> None:
-    """A symbol that the feed does not have is no error, and takes nothing from the others."""
-    history, earlier = _history(venue)
-    first, last = earlier[-1].moment(0), earlier[-1].moment(30)
-    known, day = _minutes(venue, history, first, last), earlier[-1].date
-    symbols = (UNKNOWN, *venue.feed_symbols)
-    mixed = venue.wait(history.history(symbols, first, last))
-    demand(_places(mixed) == _places(known), "an unknown symbol must be left out of the minute bars")
-    days = venue.wait(history.daily(symbols, day, day))
-    demand({bar.symbol for bar in days} == set(venue.feed_symbols), "an unknown symbol must be left out of daily bars")
-    demand(not venue.wait(history.history((UNKNOWN,), first, last)), "an unknown symbol alone must have no bars")
-
-
-def f05_one_call_spans_several_sessions(venue: FeedUnderTest) -> None:
-    """Minute bars of three sessions in one call are those of three calls, whatever the vendor's pages are."""
-    history, earlier = _history(venue)
-    together = _minutes(venue, history, earlier[0].open, earlier[-1].close)
-    single = [bar for one in earlier for bar in _minutes(venue, history, one.open, one.close)]
-    regular = [bar for bar in together if any(one.open <= bar.start < one.close for one in earlier)]
-    demand(_places(regular) == _places(single), "one call must have the bars of all its sessions")
-    for one in earlier:
-        demand(
-            {bar.symbol for bar in single if one.open <= bar.start < one.close} == set(venue.feed_symbols),
-            "each symbol must have bars in each of the three sessions",
-        )
-
-
-def f06_days_have_the_requested_bounds(venue: FeedUnderTest) -> None:
-    """One daily bar for each exchange day from first to last, both included, by date within each symbol."""
-    history, earlier = _history(venue, minutes=False)
-    days = [one.date for one in earlier]
-    for first, last in ((days[0], days[-1]), (days[1], days[1])):
-        bars = _days(venue, history, first, last)
-        _demand_sorted([(bar.symbol, bar.date) for bar in bars])
-        wanted = {(symbol, day) for symbol in venue.feed_symbols for day in days if first <= day <= last}
-        demand({(bar.symbol, bar.date) for bar in bars} == wanted, "there must be one bar for each symbol and day")
-        _demand_sound(bars)
-
-
-def f07_days_agree_with_their_minutes(venue: FeedUnderTest) -> None:
-    """A day's low and high enclose its minutes, and its volume is at least theirs, within one per cent."""
-    history, earlier = _history(venue)
-    minutes = _minutes(venue, history, earlier[0].open, earlier[-1].close)
-    for day in _days(venue, history, earlier[0].date, earlier[-1].date):
-        (session,) = (one for one in earlier if one.date == day.date)
-        own = [bar for bar in minutes if bar.symbol == day.symbol and session.open <= bar.start < session.close]
-        words = f"{day.symbol} on {day.date}: the daily bar must"
-        demand(max(bar.high for bar in own) <= day.high * (1 + _NEAR), f"{words} not be below its minutes' high")
-        demand(min(bar.low for bar in own) >= day.low * (1 - _NEAR), f"{words} not be above its minutes' low")
-        volume = sum(bar.volume for bar in own)
-        demand(volume <= day.volume * (1 + _NEAR), f"{words} have the consolidated volume, at least its minutes'")
 
 
 def f08_messages_follow_the_subscription(venue: FeedUnderTest) -> None:
@@ -183,6 +69,7 @@ def f08_messages_follow_the_subscription(venue: FeedUnderTest) -> None:
         return isinstance(message, Bar | Quote) and message.symbol == symbol
 
     seen = venue.wait(_listen(live, (symbol,), lambda: market.trade_on_feed(symbol), is_price))
+    demand_floats(seen)
     demand(any(map(is_price, seen)), "a trade after the first message must be reported as a bar or a quote")
     others = [one for one in seen if isinstance(one, Bar | Quote) and one.symbol != symbol]
     demand(not others, "symbols that are not subscribed must not have messages")
@@ -228,7 +115,7 @@ def f10_halted_symbols_come_first(venue: FeedUnderTest) -> None:
 
 
 def f11_a_lost_connection_ends_the_messages(venue: FeedUnderTest) -> None:
-    """The iterator ends, or raises BrokerError, and can be opened again."""
+    """Where the connection is lost the messages end, or raise BrokerError, and can be opened again."""
     live, market = _live(venue)
 
     async def listen() -> bool:
@@ -262,6 +149,8 @@ CASES: Final[tuple[ContractCase, ...]] = (
     f09_a_quiet_connection_has_heartbeats,
     f10_halted_symbols_come_first,
     f11_a_lost_connection_ends_the_messages,
+    f12_prices_are_as_they_were_traded,
+    f13_a_call_has_a_thousand_symbols,
 )
 """The contract, in order of the numbers."""
 
@@ -276,56 +165,13 @@ class FeedContract(ContractTests):
         case(venue)
 
 
-def _request(venue: FeedUnderTest) -> FeedRequest:
-    demand(
-        bool(getattr(venue, "feed_symbols", ())),
-        "the venue of a broker with the capability feed must have feed_symbols",
-    )
-    return FeedRequest(kind="live", symbols=tuple(sorted(venue.feed_symbols)))
-
-
-def _session(venue: FeedUnderTest) -> LiveSession | FeedSession:
-    feed = venue.broker.feed(_request(venue))
-
-    async def first() -> LiveSession | FeedSession | None:
-        async for session in feed.sessions():
-            return session
-        return None
-
-    found = venue.wait(first())
-    if found is None:
-        raise AssertionError("a live request must give today's session, or the next one")
-    return found
-
-
-def _history(venue: FeedUnderTest, *, minutes: bool = True) -> tuple[BarHistory, list[Session]]:
-    # The feed's history, and the three sessions before its own.
-    found = _session(venue)
-    if minutes and isinstance(found, LiveSession) and not found.quality.minute_history:
-        raise NotClaimed("the feed declares that it has no minute bars of earlier sessions")
-    calendar, earlier = ExchangeCalendar(), [found.session]
-    while len(earlier) <= _EARLIER:
-        earlier.insert(0, calendar.previous(earlier[0].date))
-    if not isinstance(found, BarHistory):
-        raise NotClaimed("the sessions of the feed have no history")
-    return found, earlier[:-1]
-
-
 def _live(venue: FeedUnderTest) -> tuple[LiveSession, MovesLiveFeed]:
-    found = _session(venue)
+    found = session_of(venue)
     if not isinstance(found, LiveSession):
         raise NotClaimed("the feed gives whole minutes, not live messages")
     if not isinstance(venue, MovesLiveFeed):
         raise NotClaimed("the venue cannot move its live feed")
     return found, venue
-
-
-def _minutes(venue: FeedUnderTest, history: BarHistory, first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
-    return venue.wait(history.history(venue.feed_symbols, first, last))
-
-
-def _days(venue: FeedUnderTest, history: BarHistory, first: dt.date, last: dt.date) -> Sequence[DailyBar]:
-    return venue.wait(history.daily(venue.feed_symbols, first, last))
 
 
 async def _listen(
@@ -358,21 +204,3 @@ async def _messages(live: LiveSession, symbols: Sequence[str]) -> AsyncGenerator
     finally:
         if isinstance(messages, AsyncGenerator):
             await messages.aclose()
-
-
-def _places(bars: Iterable[Bar]) -> list[tuple[str, dt.datetime]]:
-    return sorted((bar.symbol, bar.start) for bar in bars)
-
-
-def _demand_sorted(places: list[tuple[str, Any]]) -> None:
-    demand(len(set(places)) == len(places), "a bar must not come twice")
-    for symbol in sorted({symbol for symbol, _ in places}):
-        own = [at for one, at in places if one == symbol]
-        demand(own == sorted(own), "the bars of a symbol must be in order of time")
-
-
-def _demand_sound(bars: Iterable[Bar | DailyBar]) -> None:
-    for bar in bars:
-        inside = bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high
-        demand(bar.low > 0 and inside and math.isfinite(bar.high), "low and high must enclose positive prices")
-        demand(0 <= bar.volume < math.inf, "a volume must be a number of at least 0")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +24,8 @@ from tbot_core.testing import alert, broker, feed, filter, sessions, strategy  #
 from tbot_core.testing.contract import CaseResult, ContractCase, demand, run_cases
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
 VENUE_KINDS: Final = {"broker": broker.CASES, "alert": alert.CASES}
 """The kinds whose cases need a venue of the plugin."""
@@ -66,14 +68,18 @@ def _run(
     cases: tuple[ContractCase, ...], loaded: LoadedPlugin, folder: Path, subject: Callable[[Any], object]
 ) -> tuple[CaseResult, ...]:
     # Pure plugins keep no state, but each case gets an object of its own all the same.
-    def one() -> AbstractContextManager[object]:
+    @contextmanager
+    def one() -> Iterator[object]:
         clock, hosts = SystemClock(), loaded.plugin.needs.hosts
         name = f"{loaded.entry.kind} {loaded.entry.name}"
         connector = Connector(plugin=name, hosts=hosts, clock=clock, budgets=RequestBudgets(clock))
         context = Context(clock=clock, log=log.logger(name), data_dir=folder, connect=connector)
         made = build_plugin(loaded, default_config(loaded.plugin.config), context)
         demand(not isinstance(made, PluginFailure), getattr(made, "error", ""))
-        return nullcontext(subject(made))
+        try:
+            yield subject(made)
+        finally:
+            asyncio.run(connector.close())
 
     return run_cases(cases, one)
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
@@ -71,19 +71,23 @@ class SocketFault(StrEnum):
     REFUSED = "a new connection is refused with 429 while another one is open"
 
 
+LONGEST_TARGET: Final = 8000
+"""The longest path with its query that is answered, as with common web servers; a longer one gets the status 414."""
+
 SLOW_S: Final = 2.0
 _UNTIL_RECOVERED: Final = 1_000_000_000
 
 
 @attrs.frozen(kw_only=True)
 class ServerRequest:
-    """A request as the server received it; the names of headers are lower case."""
+    """A request as the server received it; the names of headers are lower case, `target` is path and query as sent."""
 
     method: str
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    target: str = ""
 
     @property
     def document(self) -> Any:
@@ -234,24 +238,33 @@ class ScriptedServer:
 
     async def _serve_socket(self, connection: ServerConnection) -> None:
         self.sockets.append(connection)
-        try:
-            with suppress(ConnectionClosed):
-                await self._on_socket(connection)
-        finally:
-            self.sockets.remove(connection)
+        with self._busy_task():
+            try:
+                with suppress(ConnectionClosed, asyncio.CancelledError):
+                    await self._on_socket(connection)
+            finally:
+                self.sockets.remove(connection)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with self._busy_task():
+            try:
+                with suppress(ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
+                    protocol = h11.Connection(h11.SERVER)
+                    while await self._answer(protocol, reader, writer):
+                        protocol.start_next_cycle()
+            finally:
+                writer.close()
+
+    @contextmanager
+    def _busy_task(self) -> Iterator[None]:
+        # The present task, which the server's end cancels.
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  -- a server's callback runs in a task
         self._busy.add(task)
         try:
-            with suppress(ConnectionError, h11.RemoteProtocolError, asyncio.CancelledError):
-                protocol = h11.Connection(h11.SERVER)
-                while await self._answer(protocol, reader, writer):
-                    protocol.start_next_cycle()
+            yield
         finally:
             self._busy.discard(task)
-            writer.close()
 
     async def _answer(
         self, protocol: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -298,6 +311,8 @@ class ScriptedServer:
         }
         if fault in unprocessed:
             return unprocessed[fault]
+        if len(request.target) > LONGEST_TARGET:
+            return ServerReply(status=HTTPStatus.REQUEST_URI_TOO_LONG, document={"message": "the address is too long"})
         reply = self._last[request.path] = self._handler(request)
         if fault in {ServerFault.LOST_REPLY, ServerFault.NO_REPLY}:
             return None
@@ -374,6 +389,7 @@ async def _received(protocol: h11.Connection, reader: asyncio.StreamReader) -> S
                 query=dict(parse_qsl(target.query)),
                 headers={name.decode(): value.decode() for name, value in head.headers},
                 body=body,
+                target=head.target.decode(),
             )
         else:
             return None

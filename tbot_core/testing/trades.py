@@ -1,4 +1,4 @@
-"""Signals, proposals, orders and rules for tests, with defaults."""
+"""Signals, proposals, orders, rules and events of a journal for tests, with defaults."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import attrs
 
 from tbot_core.contracts import BrokerCapabilities
 from tbot_core.contracts.settings import EntrySettings, ExitSettings, RebalanceSettings, RiskSettings
+from tbot_core.journal.store import Event
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules as Shape
@@ -35,6 +36,11 @@ def session(day: dt.date = DAY) -> Session:
 def identity(symbol: str = "AAA", minute: int = 25, strategy: str = "open", rule: str = "breakout") -> SignalId:
     """A signal of the test's day."""
     return SignalId(session=DAY, strategy=strategy, symbol=symbol, minute=minute, rule=rule)
+
+
+def journal_event(seq: int, kind: str, payload: Mapping[str, Any], at: dt.datetime, cid: str | None = None) -> Event:
+    """An event as a projection reads it, received and applied at one moment."""
+    return Event(seq=seq, kind=kind, cid=cid, source=None, payload=payload, received=at, applied=at, hash=f"{seq}")
 
 
 class ProposalOptions(TypedDict, total=False):

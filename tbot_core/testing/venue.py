@@ -9,13 +9,16 @@ with a market for a whole day a rehearsal trades at it.
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
     from decimal import Decimal
 
-    from tbot_core.contracts import Bar, Broker
+    from tbot_core.contracts import Bar, Broker, FeedSource
     from tbot_core.testing.scripted_server import ScriptedServer
 
 Result = TypeVar("Result")
@@ -80,3 +83,50 @@ class TradingVenue(FailingVenue, Protocol):
 
     async def publish(self, bars: Sequence[Bar]) -> None:
         """Let minutes close: the feed sends their bars, and has them in its history from now on."""
+
+
+class FeedUnderTest(Protocol):
+    """A broker that supplies bars, and the market that it trades at."""
+
+    @property
+    def broker(self) -> FeedSource:
+        """The broker."""
+
+    @property
+    def feed_symbols(self) -> tuple[str, ...]:
+        """One symbol or more that traded in each of the three sessions before the feed's own."""
+
+    def wait(self, call: Coroutine[Any, Any, Result]) -> Result:
+        """The result of a call to the broker, awaited in its event loop."""
+
+
+@runtime_checkable
+class MovesLiveFeed(Protocol):
+    """A venue whose live feed a test can move; each call has its effect on the feed's messages soon afterwards."""
+
+    def trade_on_feed(self, symbol: str) -> None:
+        """Let the symbol trade, so that the feed sends a bar or a quote of it."""
+
+    def halt_on_feed(self, symbol: str) -> None:
+        """Halt the symbol."""
+
+    def lose_feed(self) -> None:
+        """Close the feed's connection from the vendor's side."""
+
+
+@attrs.frozen(kw_only=True)
+class Split:
+    """A split: `ratio` new shares for an old one, from `day` on, which is one of the last two sessions before today."""
+
+    symbol: str
+    day: date
+    ratio: float
+
+
+@runtime_checkable
+class SplittingVenue(Protocol):
+    """A venue at which a symbol was split a few sessions ago."""
+
+    @property
+    def split(self) -> Split:
+        """The split."""

@@ -12,7 +12,6 @@ from tbot_core.cli.commands.status import feed_lines
 from tbot_core.journal import records
 from tbot_core.journal.projection import fold
 from tbot_core.journal.projections.feed_health import DataHealth
-from tbot_core.journal.store import Event
 from tbot_core.marketdata.received_bars import FOLDER, RecordedMinute, RecordingHeader, SessionRecorder
 from tbot_core.model.bars import FIELDS, MinuteSlice
 from tbot_core.rehearsal.feed import facts_of_the_day
@@ -21,9 +20,12 @@ from tbot_core.rehearsal.random_streams import RandomStream
 from tbot_core.rehearsal.world import short_day
 from tbot_core.status.event_text import data_words
 from tbot_core.status.feed import feed_document
+from tbot_core.testing.trades import journal_event
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tbot_core.journal.store import Event
 
 _, SESSION = short_day(6)
 UNIVERSE = {"kept": 1, "limit": 1, "by": "UNIVERSE_MAX", "cut": ["B", "C"]}
@@ -34,12 +36,8 @@ def told(*said: tuple[str, dict[str, Any]]) -> list[Event]:
     """Events of a session that is open."""
     opened = (records.SESSION_OPENED, {"open": SESSION.open.isoformat()})
     return [
-        Event(
-            seq=number, kind=kind, cid=None, source=None, payload=payload, received=SESSION.open, applied=SESSION.open,
-            hash="",
-        )
-        for number, (kind, payload) in enumerate((opened, *said))
-    ]  # fmt: skip
+        journal_event(number, kind, payload, SESSION.open) for number, (kind, payload) in enumerate((opened, *said))
+    ]
 
 
 def recorded(data: Path) -> SessionRecorder:

@@ -89,11 +89,29 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     """A folder that holds something, or a file, is refused; an empty folder is filled."""
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("mine")
-    for there in ("full", "full/mine"):
-        with pytest.raises(AccessError, match="exists and is not empty"):
+    for there, words in (("full", "exists and is not empty"), ("full/mine", "is a file")):
+        with pytest.raises(AccessError, match=words):
             write_plugin("filter", "acme", tmp_path / there)
     (tmp_path / "empty").mkdir()
     assert write_plugin("filter", "acme", tmp_path / "empty").folder == tmp_path / "empty"
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting"),
+    [
+        ("broker", "BROKER_NAME=my_own"),
+        ("strategy", "START_TIME_MY_OWN"),
+        ("filter", "FILTERS=price_volume,my_own"),
+        ("alert", "ROUTINE_ALERT_CHANNEL=my_own"),
+        ("extension", "EXTENSIONS"),
+    ],
+)
+def test_the_readme_says_how_to_enable_it(kind: str, setting: str, tmp_path: Path) -> None:
+    """With the setting as it is written in the settings file."""
+    made = write_plugin(kind, "my_own", tmp_path / "new")
+    readme = (made.folder / "README.md").read_text()
+    assert setting in readme
+    assert "{" not in readme
 
 
 def test_the_command_says_what_to_run_next(
@@ -132,7 +150,7 @@ def test_the_contract_is_run_in_a_process_of_its_own(capsys: pytest.CaptureFixtu
     assert invoke(["plugins", "check", "paper"]) == 0
     said = capsys.readouterr().out
     assert re.search(r"broker paper: \d+ cases: \d+ passed, 0 failed, \d+ not claimed\.", said)
-    assert "  b04  passed       It is acknowledged, then filled" in said
+    assert "  b04  passed       A market order is acknowledged, then filled" in said
     assert "  f05  passed       Minute bars of three sessions in one call" in said
     assert "  brackets             yes" in said
     assert invoke(["plugins", "check", "price_volume", "--json"]) == 0
@@ -142,7 +160,7 @@ def test_the_contract_is_run_in_a_process_of_its_own(capsys: pytest.CaptureFixtu
 
 
 def test_a_case_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the reason, the traceback of an error, and exit code 1."""
+    """With the reason, the traceback of an error, once, and exit code 1."""
 
     def broken(_subject: object) -> None:
         """It does what it promises."""
@@ -154,13 +172,16 @@ def test_a_case_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
     broken.__name__, refused.__name__ = "b01_broken", "b02_refused"
     cases = run_cases((broken, refused), nullcontext)
+    cases += tuple(attrs.evolve(one, number="b03") for one in cases[:1])
     document = attrs.asdict(PluginCheck(cases=cases))
     monkeypatch.setattr(plugin_development, "run_apart", lambda *_given, **_more: document)
     assert invoke(["plugins", "check", "paper"]) == 1
     said = capsys.readouterr().out
-    assert "broker paper: 2 cases: 0 passed, 2 failed, 0 not claimed." in said
+    assert "broker paper: 3 cases: 0 passed, 3 failed, 0 not claimed." in said
     assert "b01  FAILED       It does what it promises.\n                    KeyError: 'cash'" in said
-    assert 'raise KeyError("cash")' in said
+    assert said.count('raise KeyError("cash")') == 1
+    assert "b03  FAILED       It does what it promises.\n                    KeyError: 'cash'" in said
+    assert "with the traceback of b01" in said
     assert "b02  FAILED       It keeps its word.\n                    it did not" in said
 
 
@@ -175,7 +196,9 @@ def test_a_plugin_that_cannot_be_checked_is_named(
     failure = attrs.asdict(PluginFailure.said(INSTALLED[0], "import", "no module named httpx"))
     monkeypatch.setattr(plugin_development, "run_apart", lambda *_given, **_more: failure)
     assert invoke(["plugins", "check", "paper"]) == 3
-    assert "no module named httpx" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"The {INSTALLED[0].kind} {INSTALLED[0].name}" in said
+    assert "no module named httpx" in said
 
     def endless(*_given: object, **_more: object) -> None:
         raise PluginError("it did not finish within 300 s and was stopped.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -14,6 +15,9 @@ from tbot_core.cli.settings_watch import SettingsWatcher
 from tbot_core.engine.bootstrap import Assembly, assemble
 from tbot_core.instance import Instance, SettingsFiles, load_settings, read_settings_files
 from tbot_core.model.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @attrs.define
@@ -148,6 +152,27 @@ def test_a_table_that_is_not_fit_is_told_and_never_had(files: Files, table: Path
     mended = files.editions.poll()
     assert mended is not None
     assert (mended.differences, mended.fault) == ({}, "")
+
+
+def test_what_is_built_to_judge_a_table_is_not_kept(files: Files, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fit table and an unfit one: no way to the network stays with the run, however often a table changes."""
+    removed: list[str] = []
+    run = begin(files)
+    added = len(run.connections)
+    monkeypatch.setattr(run.connections, "remove", _noting(removed, run.connections.remove))
+    for content in ("symbol,name\nAMD,A fund\n", 'symbol,name\n"AMD,A fund\n'):
+        table.write_text(content)
+        assert files.editions.poll() is not None
+    assert len(run.connections) == added
+    assert len(removed) == 2
+
+
+def _noting(noted: list[str], call: Callable[[str, Any], None]) -> Callable[[str, Any], None]:
+    def remove(plugin: str, connect: Any) -> None:
+        noted.append(plugin)
+        call(plugin, connect)
+
+    return remove
 
 
 def test_a_table_that_was_changed_before_its_run_began_is_told_at_the_first_look(files: Files, table: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tbot_core.journal import records
 from tbot_core.journal.projections.restarts import Restart, document
-from tbot_core.journal.store import Event
+from tbot_core.testing.trades import journal_event
 
 BELL = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
 OPENED: tuple[str, dict[str, Any]] = (records.SESSION_OPENED, {})
@@ -22,12 +22,7 @@ def told(*said: tuple[str, dict[str, Any]]) -> dict[str, Any] | None:
     """What these events say of a restart; each a minute after the one before."""
     found = Restart()
     for number, (kind, payload) in enumerate(said):
-        moment = BELL + dt.timedelta(minutes=number)
-        found.apply(
-            Event(
-                seq=number, kind=kind, cid=None, source=None, payload=payload, received=moment, applied=moment, hash=""
-            )
-        )
+        found.apply(journal_event(number, kind, payload, BELL + dt.timedelta(minutes=number)))
     return document(found)
 
 

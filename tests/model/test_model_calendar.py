@@ -160,6 +160,17 @@ def test_neighbours_step_over_closed_days_and_years() -> None:
     assert XNYS.next(dt.date(2024, 2, 28)).date == dt.date(2024, 2, 29)
 
 
+def test_the_current_session_is_todays_until_it_closes() -> None:
+    """Before and during it; from its close on, and on a day without one, it is the next."""
+    friday, monday = XNYS.session(dt.date(2026, 11, 27)), dt.date(2026, 11, 30)
+    assert friday is not None
+    for moment in (friday.open - dt.timedelta(hours=9), friday.open, friday.close - dt.timedelta(microseconds=1)):
+        assert XNYS.current(moment) == friday
+    assert XNYS.current(friday.close).date == monday
+    assert XNYS.current(friday.close + dt.timedelta(days=1)).date == monday
+    assert XNYS.current(dt.datetime(2026, 11, 26, 15, tzinfo=dt.UTC)) == friday
+
+
 @given(DAYS)
 def test_neighbours_enclose_the_day(day: dt.date) -> None:
     """Between a day's previous and next session there is at most the day's own."""

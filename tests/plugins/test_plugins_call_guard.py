@@ -153,17 +153,19 @@ def test_a_filter_still_says_what_it_needs() -> None:
 
 def test_f91_a_strategy_that_raises_gives_no_signals_and_is_switched_off_at_the_third_time() -> None:
     """Each failure is told with its words and its count; after the third the strategy is not called any more."""
-    session, calls = Session(), []
+    session, calls, off = Session(), [], list[str]()
 
     def scan(*_: object) -> Any:
         calls.append(session.clock.now())
         fails()
 
     subject = session.strategy(scan=scan)
+    session.bounds.on_plugin_off = off.append
     for _ in range(FAILURES + 2):
         session.clock.advance(60.0)
         assert len(subject.scan(BARS, DAY, 0)) == 0
     assert len(calls) == FAILURES
+    assert off == ["strategy/theirs"]
     assert [lost.off for _, lost in session.told] == [False] * (FAILURES - 1) + [True]
     assert {(lost.plugin, lost.call, lost.error) for _, lost in session.told} == {
         ("strategy/theirs", "scan", "scan: ZeroDivisionError: theirs")

@@ -93,6 +93,100 @@ def test_a_reading_carries_headers_and_parameters() -> None:
     assert exact == {"price": Decimal("0.1")}
 
 
+def test_a_request_has_headers_of_its_own() -> None:
+    """They replace those of all requests whatever the case of their names, and the kind of the body; once each."""
+
+    async def script(server: ScriptedServer, client: HttpClient) -> Any:
+        server.fail(ServerFault.SERVER_ERROR)
+        read = await client.get("/account", headers={"x-key": Secret("of this one")})
+        sent = await client.send(
+            "POST", "/orders", json={}, headers={"X-Idempotency": "o-1", "Content-Type": "application/x+json"}
+        )
+        pages = client.pages("/orders", {}, following=lambda _page: None, headers={"X-KEY": "paged"})
+        return read.json(), sent.json(), [page.json()["key"] async for page in pages], (await client.get("/a")).json()
+
+    (read, sent, paged, after), requests, _ = talk(script, headers={"X-Key": Secret("of all")}, retries=1)
+    assert (read["key"], sent["key"], paged, after["key"]) == ("of this one", "of all", ["paged"], "of all")
+    assert sent["kind"] == "application/x+json"
+    assert [one.headers.get("x-idempotency") for one in requests] == [None, None, "o-1", None, None]
+    assert requests[0].headers["x-key"] == requests[1].headers["x-key"] == "of this one"
+
+
+def test_a_reading_may_have_a_body() -> None:
+    """A reading by POST is repeated, and unavailable where it fails, as one by GET; its body is that of a sending."""
+
+    async def script(server: ScriptedServer, client: HttpClient) -> Any:
+        server.fail(ServerFault.LOST_REPLY)
+        found = (await client.read("POST", "/quotes", form={"symbols": "A,B"}, headers={"X-Key": "1"})).json()
+        server.fail(ServerFault.UNREADABLE, times=2)
+        with pytest.raises(Unavailable, match="cannot be read"):
+            (await client.read("POST", "/quotes", json={"a": 1})).json()
+        server.recover()
+        server.fail(ServerFault.NO_REPLY, times=None)
+        with pytest.raises(Unavailable, match="POST /quotes: no answer"):
+            await client.read("POST", "/quotes")
+        return found
+
+    found, requests, _ = talk(script, retries=1)
+    assert (found["method"], found["body"], found["key"]) == ("POST", "symbols=A%2CB", "1")
+    assert len(requests) == 5
+
+
+def test_a_signature_covers_the_headers_of_the_request() -> None:
+    """The function that makes headers sees those of the request alone, their names in lower case."""
+    signed: list[OutgoingRequest] = []
+
+    def headers(request: OutgoingRequest) -> dict[str, Any]:
+        signed.append(request)
+        return {"X-Key": f"signed {request.headers.get('x-nonce')}"}
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> Any:
+        return (await client.send("POST", "/orders", form={"a": "1"}, headers={"X-Nonce": "7"})).json()["key"]
+
+    found, _, _ = talk(script, headers=headers)
+    assert found == "signed 7"
+    assert signed[0].headers == {"content-type": "application/x-www-form-urlencoded", "x-nonce": "7"}
+    assert "7" not in repr(signed[0]).partition("http")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("X-Key\r\nX-More", "1"), ("X Key", "1"), ("", "1"), ("X-Key", "a\r\nX-More: 1"), ("X-Key", " a"), ("X-Key", "é")],
+)
+def test_a_header_that_http_does_not_allow_sends_nothing(name: str, text: str) -> None:
+    """It could add another header; the error names it, and does not show its value."""
+    permit = Permit()
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> None:
+        with pytest.raises(PluginError, match="cannot be sent") as caught:
+            await client.send("POST", "/orders", headers={name: Secret(text)}, permit=permit)
+        assert "X-More: 1" not in str(caught.value)
+        with pytest.raises(PluginError, match="cannot be sent"):
+            await client.get("/account", headers={name: text})
+
+    _, requests, _ = talk(script)
+    assert requests == []
+    assert permit.redeemed == 0
+
+
+@pytest.mark.parametrize("before", [0, 295])
+def test_a_secret_that_the_vendor_repeats_is_not_shown(before: int) -> None:
+    """Also where the words of the vendor are cut within it, and where it was sent with one request alone."""
+    key = "k-0123456789-0123456789"
+
+    def refuse(request: ServerRequest) -> ServerReply:
+        return ServerReply(status=403, body=b"x" * before + b" " + request.headers["x-own"].encode())
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> str:
+        with pytest.raises(Rejected) as caught:
+            await client.get("/account", headers={"X-Own": Secret(key)})
+        return str(caught.value)
+
+    words, _, _ = talk(script, handler=refuse)
+    assert "403" in words
+    assert key[:3] not in words
+
+
 def test_headers_may_be_made_for_each_attempt() -> None:
     """With a renewed token, or a signature of what is sent: the address with its parameters, and the body."""
     signed: list[OutgoingRequest] = []

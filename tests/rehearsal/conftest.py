@@ -1,4 +1,4 @@
-"""The packages of the tutorials, installed."""
+"""The packages of the tutorials, installed, and the journals that tests of invariants write by hand."""
 
 from __future__ import annotations
 
@@ -31,3 +31,11 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     sys.path[:] = before
     for name in [one for one in sys.modules if one.startswith(("tbot_broker_acme", "tbot_strategy_streak"))]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def told(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """An empty journal: the `Told` of the test's module."""
+    one = request.module.Told()
+    yield one
+    one.story.world.loop.finish()

@@ -281,8 +281,18 @@ def test_a_type_error_in_each_call_ends_no_run(
     assert logged | day.failures >= {("broker/acme", name) for name in CALLS}
 
 
+def failing_venue(*_place: object) -> Any:
+    """A venue that cannot be opened."""
+    raise SystemExit(3)
+
+
 @pytest.mark.parametrize(
-    ("venue", "words"), [(None, "offers no venue"), (lambda *_place: nullcontext(object()), "trades no day")]
+    ("venue", "words"),
+    [
+        (None, "offers no venue"),
+        (lambda *_place: nullcontext(object()), "trades no day"),
+        (failing_venue, "venue of the broker acme cannot be opened: SystemExit: 3"),
+    ],
 )
 def test_a_plugin_without_a_market_of_its_own_is_refused(venue: Any, words: str, plugins: Any, tmp_path: Path) -> None:
     """It is named."""

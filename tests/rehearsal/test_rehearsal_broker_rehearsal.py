@@ -15,7 +15,8 @@ from click.testing import CliRunner
 from tbot_core import cli
 from tbot_core.cli.commands.rehearse import command
 from tbot_core.errors import BrokerError, PluginError
-from tbot_core.rehearsal.broker_rehearsal import broker_plugin, rehearse_broker
+from tbot_core.plugins import discovery
+from tbot_core.rehearsal.broker_rehearsal import alert_settings, broker_plugin, rehearse_broker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,21 @@ def test_what_is_not_a_rehearsable_broker_is_refused(plugins: Any, capsys: pytes
 
 
 @pytest.mark.first(0)
+@pytest.mark.parametrize(
+    ("channels", "chosen"), [(["acme", "console"], "console"), (["pager", "acme"], "acme"), ([], None)]
+)
+def test_a_rehearsal_uses_an_installed_alert_channel(channels: list[str], chosen: str | None) -> None:
+    """The console, or another one; without any it says what to install."""
+    console = next(one for one in discovery.installed_plugins() if one.entry.kind == "alert")
+    installed = [attrs.evolve(console, entry=attrs.evolve(console.entry, name=name)) for name in channels]
+    installed += [one for one in discovery.installed_plugins() if one.entry.kind == "broker"]
+    if chosen is None:
+        with pytest.raises(PluginError, match="needs an alert channel"):
+            alert_settings(installed)
+    else:
+        assert {*alert_settings(installed).values()} == {chosen}
+
+
 def test_an_order_that_is_sent_again_is_found(plugins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server received it twice."""
     broker = importlib.import_module(f"{plugins.__name__}.broker").AcmeBroker

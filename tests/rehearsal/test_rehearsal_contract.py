@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from tbot_core.contracts import Broker, BrokerCapabilities, SupportsOrderLookup
+from tbot_core.model.types import units_of
 from tbot_core.rehearsal.small_world import SmallWorld
 from tbot_core.rehearsal.venue_profiles import VenueProfile
 from tbot_core.testing.broker import BrokerContract
@@ -40,8 +41,27 @@ CHARACTERS = {
 }
 
 
+DEEP = 10**12
+
+
 class Patient(SmallWorld):
-    """A stage whose stream has caught up whenever an answer is there."""
+    """A stage whose stream has caught up whenever an answer is there, and which trades only as the test says."""
+
+    def __init__(self, profile: VenueProfile) -> None:
+        """No depth, and no spread."""
+        super().__init__(profile)
+        self._path = self.market.paths[self.symbol]
+        self._path.depth, self._path.half_spread = [0] * len(self._path.depth), 0
+
+    def trade_at(self, price: Decimal) -> None:
+        """Trade any quantity, once."""
+        self._path.depth[self.matching.step + 1] = DEEP
+        super().trade_at(price)
+
+    def trade_some(self, price: Decimal, quantity: Decimal) -> None:
+        """Trade this quantity, once."""
+        self._path.depth[self.matching.step + 1] = units_of(quantity)
+        super().trade_at(price)
 
     def wait(self, asked: Coroutine[Any, Any, Said]) -> Said:
         """The answer, and a second for the stream."""

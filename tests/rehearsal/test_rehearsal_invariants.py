@@ -11,7 +11,6 @@ import pytest
 
 from tbot_core.engine.control import ControlVerb
 from tbot_core.journal import records
-from tbot_core.journal.store import Event
 from tbot_core.model.types import ExitReason, Leg, Order, units_of
 from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.rehearsal.history import RehearsalHistory, RequestWait
@@ -26,11 +25,13 @@ from tbot_core.rehearsal.operator import OperatorActions, OperatorAnswer, Operat
 from tbot_core.rehearsal.random_streams import RandomStreams
 from tbot_core.rehearsal.venue_facts import VenueFact
 from tbot_core.rehearsal.world import World
-from tbot_core.testing.trades import fill, order, rules
+from tbot_core.testing.trades import fill, journal_event, order, rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from tbot_core.journal.store import Event
 
 OPEN = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)
 ENTRY = records.order_payload(order())
@@ -40,16 +41,7 @@ SIGNAL = ENTRY["signal"]
 def told(*said: tuple[str, dict[str, Any]]) -> list[Event]:
     """Events of the entry "entry", a second apart."""
     return [
-        Event(
-            seq=number,
-            kind=kind,
-            cid="entry",
-            source=None,
-            payload=payload,
-            received=OPEN,
-            applied=OPEN + dt.timedelta(seconds=number),
-            hash="",
-        )
+        journal_event(number, kind, payload, OPEN + dt.timedelta(seconds=number), "entry")
         for number, (kind, payload) in enumerate(said, 1)
     ]
 

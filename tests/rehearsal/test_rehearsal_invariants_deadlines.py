@@ -10,7 +10,6 @@ import attrs
 import pytest
 
 from tbot_core.journal import records
-from tbot_core.journal.store import Event
 from tbot_core.model.types import ExitReason, Leg, Order
 from tbot_core.rehearsal.bot import TTL_S
 from tbot_core.rehearsal.history import RehearsalHistory
@@ -18,10 +17,10 @@ from tbot_core.rehearsal.invariants.deadlines import CANCEL_S, DUTY_INVARIANTS
 from tbot_core.rehearsal.network import NetworkRequest
 from tbot_core.rehearsal.venue_facts import VenueFact
 from tbot_core.rehearsal.world import World
-from tbot_core.testing.trades import fill, identity, order, rules
+from tbot_core.testing.trades import fill, identity, journal_event, order, rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 SENT = 400.0
 DUE = SENT + TTL_S + CANCEL_S
@@ -45,19 +44,8 @@ class Told:
 
     def event(self, kind: str, payload: Mapping[str, Any], cid: str | None = None, at: float = SENT) -> None:
         """One more event."""
-        seq, moment = len(self.story.events) + 1, self.story.world.start + dt.timedelta(seconds=at)
-        self.story.events.append(
-            Event(
-                seq=seq,
-                kind=kind,
-                cid=cid,
-                payload=payload,
-                source=None,
-                received=moment,
-                applied=moment,
-                hash=f"{seq}",
-            )
-        )
+        moment = self.story.world.start + dt.timedelta(seconds=at)
+        self.story.events.append(journal_event(len(self.story.events) + 1, kind, payload, moment, cid))
 
     def fact(self, one: Order, kind: str, at: float, units: int = 0) -> None:
         """What happened at the venue."""
@@ -94,14 +82,6 @@ class Told:
         """What one invariant says."""
         check = next(check for check in DUTY_INVARIANTS if check.__name__ == f"_{name}")
         return [*check(self.story)]
-
-
-@pytest.fixture
-def told() -> Iterator[Told]:
-    """An empty journal."""
-    one = Told()
-    yield one
-    one.story.world.loop.finish()
 
 
 @pytest.mark.parametrize("filled", [0, 4])

@@ -10,7 +10,6 @@ import attrs
 import pytest
 
 from tbot_core.journal import records
-from tbot_core.journal.store import Event
 from tbot_core.model.types import ExitReason, Leg, Order
 from tbot_core.rehearsal.history import RehearsalHistory
 from tbot_core.rehearsal.invariants.limits import LIMIT_INVARIANTS
@@ -18,10 +17,10 @@ from tbot_core.rehearsal.invariants.top_ups import i3_top_ups, i8_top_ups
 from tbot_core.rehearsal.network import NetworkRequest
 from tbot_core.rehearsal.venue_facts import VenueFact, fill_effect
 from tbot_core.rehearsal.world import World
-from tbot_core.testing.trades import fill, order, rules
+from tbot_core.testing.trades import fill, journal_event, order, rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 MOMENT = dt.datetime(2026, 3, 3, 15, tzinfo=dt.UTC)
 
@@ -41,19 +40,7 @@ class Told:
 
     def event(self, kind: str, payload: Mapping[str, Any], cid: str | None = None) -> None:
         """One more event."""
-        seq = len(self.story.events) + 1
-        self.story.events.append(
-            Event(
-                seq=seq,
-                kind=kind,
-                cid=cid,
-                payload=payload,
-                source=None,
-                received=MOMENT,
-                applied=MOMENT,
-                hash=f"{seq}",
-            )
-        )
+        self.story.events.append(journal_event(len(self.story.events) + 1, kind, payload, MOMENT, cid))
 
     def intend(self, *orders: Order) -> None:
         """Orders are written down."""
@@ -82,14 +69,6 @@ class Told:
         """What is violated of one number."""
         check = next(check for check in LIMIT_INVARIANTS if check.__name__ == f"_{number.lower()}")
         return [*check(self.story)]
-
-
-@pytest.fixture
-def told() -> Iterator[Told]:
-    """An empty journal."""
-    one = Told()
-    yield one
-    one.story.world.loop.finish()
 
 
 def buy(symbol: str, quantity: str = "30") -> Order:

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Callable
 from contextlib import nullcontext
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,7 +18,9 @@ from tbot_core.rehearsal.virtual_loop import VirtualLoop, run_virtual
 from tbot_core.testing import feed as kit
 from tbot_core.testing.contract import run_cases
 from tbot_core.testing.feed import FeedContract
+from tbot_core.testing.feed_history import MANY, UNKNOWN
 from tbot_core.testing.store import exchange_sessions, rising_bars
+from tbot_core.testing.venue import Split
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -136,6 +139,53 @@ class TestSound(FeedContract):
         return Vendor()
 
 
+def times_four(bars: Sequence[Any]) -> list[Any]:
+    """The bars, those of AAA before its split at four times the price."""
+    split = dict[int, bool]()
+    for number, bar in enumerate(bars):
+        before = bar.date < PAST[1].date if isinstance(bar, DailyBar) else bar.start < PAST[1].open
+        split[number] = bar.symbol == "AAA" and before
+    return [
+        attrs.evolve(bar, **{name: 4 * getattr(bar, name) for name in NAMES[1:5]}) if split[number] else bar
+        for number, bar in enumerate(bars)
+    ]
+
+
+class _AdjustsBoth(Vendor):
+    # AAA was split, and its old prices are adjusted.
+    split = Split(symbol="AAA", day=PAST[1].date, ratio=4.0)
+
+
+class _AdjustsMinutes(_AdjustsBoth):
+    async def daily(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[DailyBar]:
+        return times_four(await super().daily(symbols, first, last))
+
+
+class _AsTraded(_AdjustsMinutes):
+    async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
+        return times_four(await super().history(symbols, first, last))
+
+
+class TestSplit(FeedContract):
+    """A sound feed of a venue at which a symbol was split."""
+
+    @pytest.fixture
+    def venue(self) -> Vendor:
+        """A new one."""
+        return _AsTraded()
+
+
+class _NoneBeforeSplit(_AdjustsBoth):
+    async def daily(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[DailyBar]:
+        return list(await super().daily(symbols, first, last))[:1]
+
+
+class _OneRequest(Vendor):
+    # The first page of the symbols only.
+    async def daily(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[DailyBar]:
+        return [] if len(symbols) > len(MANY) else await super().daily(symbols, first, last)
+
+
 class _Unlabelled(Vendor):
     label = "acme"
 
@@ -208,24 +258,35 @@ def each(**values: Any) -> Callable[[list[Any]], list[Any]]:
 class _Refuses(Vendor):
     # An unknown symbol spoils the whole request.
     async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
-        if kit.UNKNOWN in symbols:
+        if {*UNKNOWN} & {*symbols}:
             return []
         return await super().history(symbols, first, last)
 
 
 class _Invents(Vendor):
     async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
-        return await super().history(SYMBOLS if kit.UNKNOWN in symbols else symbols, first, last)
+        return await super().history(SYMBOLS if {*UNKNOWN} & {*symbols} else symbols, first, last)
 
 
 class _LosesDays(Vendor):
     async def daily(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[DailyBar]:
-        return [] if kit.UNKNOWN in symbols else await super().daily(symbols, first, last)
+        return [] if {*UNKNOWN} & {*symbols} else await super().daily(symbols, first, last)
 
 
 class _Exclusive(Vendor):
     async def daily(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[DailyBar]:
         return [bar for bar in await super().daily(symbols, first, last) if bar.date < last]
+
+
+def exact(bars: list[Any]) -> list[Any]:
+    """Bars whose prices are numbers of `.json()`."""
+    return [attrs.evolve(bar, close=Decimal(str(bar.close))) for bar in bars]
+
+
+class _ExactQuotes(Vendor):
+    def trade_on_feed(self, symbol: str) -> None:
+        bid: Any = Decimal("9.99")
+        self.news.append(Quote(symbol=symbol, bid=bid, ask=10.01, time=TODAY.open))
 
 
 class _Deaf(Vendor):
@@ -300,6 +361,13 @@ BROKEN: list[tuple[str, Callable[[], Vendor]]] = [
     ("f10", _Hides),
     ("f11", _Stays),
     ("f11", _Mute),
+    ("f03", _Changed(exact).vendor),
+    ("f06", _Changed(exact, days=True).vendor),
+    ("f08", _ExactQuotes),
+    ("f12", _AdjustsBoth),
+    ("f12", _AdjustsMinutes),
+    ("f12", _NoneBeforeSplit),
+    ("f13", _OneRequest),
 ]
 
 
@@ -336,9 +404,9 @@ class _WholeMinutes(Vendor):
 @pytest.mark.parametrize(
     ("broken", "numbers"),
     [
-        (_LaterHaltsOnly, ["f10"]),
-        (_SessionOnly, ["f02", "f03", "f04", "f05", "f07"]),
-        (_WholeMinutes, ["f02", "f03", "f04", "f05", "f06", "f07", "f08", "f09", "f10", "f11"]),
+        (_LaterHaltsOnly, ["f10", "f12"]),
+        (_SessionOnly, ["f02", "f03", "f05", "f07", "f12"]),
+        (_WholeMinutes, ["f02", "f03", "f04", "f05", "f06", "f07", "f08", "f09", "f10", "f11", "f12", "f13"]),
     ],
 )
 def test_what_is_not_declared_is_not_claimed(broken: Callable[[], Vendor], numbers: list[str]) -> None:
@@ -360,4 +428,4 @@ def test_a_venue_that_cannot_move_its_feed_is_not_judged_by_its_messages() -> No
             return super().__getattribute__(name)
 
     results = run_cases(kit.CASES, lambda: nullcontext(Still()))
-    assert [one.number for one in results if one.outcome == "not claimed"] == ["f08", "f09", "f10", "f11"]
+    assert [one.number for one in results if one.outcome == "not claimed"] == ["f08", "f09", "f10", "f11", "f12"]

@@ -10,6 +10,8 @@ import attrs
 import pytest
 
 from tbot_core.plugins import discovery
+from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
+from tbot_core.plugins.network.connector import Connector
 from tbot_core.testing import plugin_check
 
 if TYPE_CHECKING:
@@ -26,6 +28,28 @@ def test_the_entry_is_read_and_the_outcome_written(tmp_path: Path) -> None:
     request.write_text(json.dumps(attrs.asdict(entry)))
     plugin_check.main([str(request), str(answer)])
     assert json.loads(answer.read_text())["missing"] == ""
+
+
+def test_a_plugin_is_closed_after_each_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was given to connect with is closed, whatever the case found."""
+    closed: list[str] = []
+
+    async def close(self: Connector) -> None:
+        closed.append(self.plugin)
+
+    monkeypatch.setattr(Connector, "close", close)
+    entry = next(
+        one.entry for one in discovery.installed_plugins() if (one.entry.kind, one.entry.name) == ("strategy", "open")
+    )
+    loaded = PluginLoader().load(entry)
+    assert isinstance(loaded, LoadedPlugin)
+
+    def broken(_subject: object) -> None:
+        raise AssertionError
+
+    results = plugin_check._run((broken, lambda _subject: None), loaded, tmp_path, lambda made: made)
+    assert [one.outcome for one in results] == ["failed", "passed"]
+    assert closed == ["strategy open"] * 2
 
 
 def test_a_venue_without_a_broker_declares_nothing() -> None:

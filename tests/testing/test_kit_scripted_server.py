@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.contracts import Host
-from tbot_core.errors import OutcomeUnknown, Unavailable
+from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
-from tbot_core.testing.scripted_server import SLOW_S, ScriptedServer, ServerFault, ServerReply, SocketFault, context
+from tbot_core.testing.scripted_server import (
+    LONGEST_TARGET,
+    SLOW_S,
+    ScriptedServer,
+    ServerFault,
+    ServerReply,
+    SocketFault,
+    context,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -184,3 +192,16 @@ def test_the_page_of_the_kit_has_every_fault_and_code_that_runs(root: Path) -> N
     names: dict[str, Any] = {}
     exec(code, names)
     assert asyncio.run(names["main"]()) == ["100.00", "/account", "/account"]
+
+
+def test_an_address_that_is_too_long_is_refused() -> None:
+    """As by common web servers: a plugin that puts all symbols into one request is noticed."""
+
+    async def script(_server: ScriptedServer, connect: Connect) -> int:
+        client, most = connect.http("api"), LONGEST_TARGET - len("/a?s=")
+        await client.get("/a", {"s": "x" * most})
+        with pytest.raises(Rejected, match=r"414.*too long"):
+            await client.get("/a", {"s": "x" * (most + 1)})
+        return (await client.send("POST", "/a", form={"s": "x" * (most + 1)})).status
+
+    assert talk(script) == 200

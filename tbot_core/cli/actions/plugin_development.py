@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 KINDS: Final = {
-    "strategy": ("strategies", "Enable it with `STRATEGY_SEQUENCE=NAME`, and give it a window: START_TIME_UPPER."),
-    "filter": ("filters", "Enable it with `FILTERS=price_volume,NAME`."),
-    "alert": ("alerts", "Enable it with `ROUTINE_ALERT_CHANNEL=NAME`; `tbot secrets set alert` asks for its token."),
-    "broker": ("brokers", "Enable it with `BROKER_NAME=NAME`; `tbot secrets set broker` asks for its key."),
+    "strategy": ("strategies", "Enable it with `STRATEGY_SEQUENCE={name}`, and give it a window: START_TIME_{upper}."),
+    "filter": ("filters", "Enable it with `FILTERS=price_volume,{name}`."),
+    "alert": ("alerts", "Enable it with `ROUTINE_ALERT_CHANNEL={name}`; `tbot secrets set alert` asks for its token."),
+    "broker": ("brokers", "Enable it with `BROKER_NAME={name}`; `tbot secrets set broker` asks for its key."),
     "extension": ("extensions", "An installed extension is enabled unless EXTENSIONS names others."),
 }
 """For each kind its entry-point group, and how a plugin of it is enabled."""
@@ -51,15 +51,16 @@ def write_plugin(kind: str, name: str, folder: Path | None) -> NewPlugin:
 
     Raises UsageError for a name that no plugin may have, and AccessError where the folder holds something already.
     """
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
-        raise UsageError(
-            f"The name {name!r} is not allowed.", "Use 2 to 32 lower-case letters, digits and underscores."
-        )
+    if not _NAME.fullmatch(name):
+        remedy = "Use 2 to 32 lower-case letters, digits and underscores, a letter first."
+        raise UsageError(f"The name {name!r} is not allowed.", remedy)
+    if keyword.iskeyword(name):
+        raise UsageError(f"The name {name!r} is not allowed: it is a word of Python.", "Use another name.")
     words = _words(kind, name)
     target = folder or Path(words["DISTRIBUTION"])
-    if filesystem.exists(target) and (
-        not filesystem.is_folder(target) or any(True for _ in filesystem.entries(target))
-    ):
+    if filesystem.exists(target) and not filesystem.is_folder(target):
+        raise AccessError(f"{target} is a file.", "Name a folder with --dir.")
+    if filesystem.exists(target) and any(True for _ in filesystem.entries(target)):
         raise AccessError(f"{target} exists and is not empty.", "Name another folder with --dir.")
     files = {
         _replaced(place, words): _replaced(filesystem.read_text(path), words)
@@ -97,7 +98,7 @@ def check_contract(name: str, home: Path | None) -> dict[str, Any]:
             f"The contract of {entry.kind} {entry.name} was not run to its end: {fault.message}"
         ) from fault
     if "phase" in found:
-        raise PluginError(PluginFailure(**found).reason, "`tbot plugins list --probe` tries every plugin.")
+        raise PluginError(PluginFailure(**found).sentence, "`tbot plugins list --probe` tries every plugin.")
     counts = Counter(case["outcome"] for case in found["cases"])
     passed = not counts["failed"] and (bool(found["cases"]) or entry.kind == "extension")
     return {"kind": entry.kind, "name": entry.name, "passed": passed, "counts": dict(counts), **found}
@@ -109,13 +110,16 @@ def contract_lines(document: Mapping[str, Any]) -> list[str]:
     if not cases:
         return [f"{name}: {document['missing']}"]
     said = ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in ("passed", "failed", "not claimed"))
-    lines = [f"{name}: {len(cases)} cases: {said}."]
+    lines, traces = [f"{name}: {len(cases)} cases: {said}."], dict[str, str]()
     for case in cases:
         outcome = case["outcome"].upper() if case["outcome"] == "failed" else case["outcome"]
         lines.append(f"  {case['number']}  {outcome:11}  {case['promise']}")
         if case["words"]:
             lines.append(f"{'':20}{case['words']}")
-        lines += [f"{'':20}{line}" for line in case["trace"].splitlines()]
+        if case["trace"]:
+            first = traces.setdefault(case["trace"], case["number"])
+            shown = case["trace"].splitlines() if first == case["number"] else [f"with the traceback of {first}"]
+            lines += [f"{'':20}{line}" for line in shown]
     if document["capabilities"]:
         lines.append("Declared capabilities:")
         lines += [f"  {one:20} {text}" for one, text in document["capabilities"].items()]
@@ -135,13 +139,12 @@ def _words(kind: str, name: str) -> dict[str, str]:
         "PACKAGE": f"tbot_{kind}_{name}",
         "DISTRIBUTION": f"tbot-{kind}-{name.replace('_', '-')}",
     }
-    return {"ENABLE": _replaced(enabling, plain), **plain}
+    return {**plain, "ENABLE": enabling.format(name=name, upper=name.upper())}  # last: it has words of others
 
 
 def _replaced(text: str, words: dict[str, str]) -> str:
-    # A placeholder within the name of a setting, such as BROKER_NAME, is none.
     for placeholder, word in words.items():
-        text = re.sub(rf"(?<!BROKER_){placeholder}", word, text)
+        text = text.replace(placeholder, word)
     return text
 
 

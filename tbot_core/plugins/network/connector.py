@@ -98,7 +98,7 @@ class Connector:
         client = PacedHttpClient(
             name=f"{self.plugin} ({host})",
             transport=HttpTransport(url),
-            headers=lambda request: _revealed(given, request),
+            headers=given,
             clock=self.clock,
             budget=self.budgets.of(declared, given),
             per_minute=declared.requests_per_minute,
@@ -182,10 +182,11 @@ class Connector:
         self, host: str, url: str, headers: Headers, mute_s: float | None
     ) -> AsyncIterator[OpenWebSocket]:
         # One connection, which `close` closes too.
+        from tbot_core.plugins.network.http_client import revealed_headers
         from tbot_core.system.websocket import open_websocket
 
-        made = _revealed(headers, OutgoingRequest(method="GET", url=url))
         name = f"{self.plugin} ({host})"
+        made = revealed_headers(name, headers, OutgoingRequest(method="GET", url=url))
         async with open_websocket(name, url, headers=made, timeout_s=self.timeout_s, mute_s=mute_s) as connection:
             self._sockets.append(connection.close)
             try:
@@ -210,8 +211,3 @@ class Connector:
             return declared, declared.url
         there = urlsplit(given)
         return declared, f"{loopback_scheme}://{there.netloc}{there.path}"
-
-
-def _revealed(headers: Headers, request: OutgoingRequest) -> dict[str, str]:
-    given = headers(request) if callable(headers) else headers
-    return {name: text if isinstance(text, str) else text.reveal() for name, text in given.items()}

@@ -15,18 +15,21 @@ from urllib.parse import urlencode
 
 import attrs
 
-from tbot_core.contracts.network import HttpResponse, OutgoingRequest
+from tbot_core.contracts.network import Headers, HttpResponse, OutgoingRequest, RequestHeaders
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, PluginError, Rejected, Unavailable
 from tbot_core.model import json_document
 from tbot_core.model.clock import Clock
 from tbot_core.plugins.network.request_limits import CYCLE_S, ON_SEND, PRIORITY, RequestBudget, RetryPolicy
 from tbot_core.system.http import HttpTransport, RawResponse
+from tbot_core.system.redaction import redact
 
 if TYPE_CHECKING:
     from tbot_core.contracts.broker import Permit
+    from tbot_core.contracts.credentials import SecretValue
 
 MOST_PAGES: Final = 1000
 _QUOTED: Final = 300
+_READ: Final = 10 * _QUOTED
 _OK: Final = range(200, 300)
 _LOGIN: Final = 401
 _TIMED_OUT: Final = 408
@@ -39,6 +42,8 @@ _MILLISECONDS: Final = 10_000_000_000
 LONGEST_PAUSE_S: Final = 120.0
 """A longer pause that a vendor asks for is not believed: the next refusal asks again."""
 
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_VALUE: Final = re.compile(r"(?:[!-~](?:[ -~\t]*[!-~])?)?")
 _PATH: Final = re.compile(r"/(?:[^/\\\s?#][^\\\s?#]*)?", re.ASCII)
 
 
@@ -64,6 +69,19 @@ class ReceivedResponse:
             raise self.unreadable(f"The answer cannot be read: {fault}.") from None
 
 
+@attrs.frozen
+class _Request:
+    # The parts of a request; names of its headers are lower case.
+    method: str
+    path: str
+    params: Mapping[str, str] | None
+    body: bytes = b""
+    headers: RequestHeaders = attrs.field(factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class PacedHttpClient:
     """Requests to one host: see `tbot_core.contracts.network.HttpClient`.
@@ -73,7 +91,7 @@ class PacedHttpClient:
 
     name: str
     _transport: HttpTransport = attrs.field(alias="transport")
-    _headers: Callable[[OutgoingRequest], Mapping[str, str]] = attrs.field(alias="headers")
+    _headers: Headers = attrs.field(alias="headers")
     _clock: Clock = attrs.field(alias="clock")
     _budget: RequestBudget = attrs.field(alias="budget")
     _per_minute: int = attrs.field(alias="per_minute")
@@ -82,22 +100,38 @@ class PacedHttpClient:
     _rejection: Callable[[HttpResponse], BrokerError] | None = attrs.field(alias="rejection", default=None)
     _rejects_429: bool = attrs.field(alias="rejects_429", default=False)
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None, *, weight: int = 1) -> ReceivedResponse:
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        headers: RequestHeaders | None = None,
+        weight: int = 1,
+    ) -> ReceivedResponse:
         """Read something, again after a failure."""
-        assert_below_host(self.name, path)
-        pauses = self._retries.delays()
-        while True:
-            await self._turn(f"GET {path}", weight)
-            try:
-                return await self._read(path, params)
-            except Unavailable as fault:
-                pause = next(pauses, None)
-                if pause is None or (fault.retry_after_s or 0.0) > CYCLE_S:
-                    raise
-                await self._retries.sleep(max(pause, fault.retry_after_s or 0.0))
+        return await self._reading(_Request("GET", path, params, headers=_lower(headers or {})), weight)
+
+    async def read(  # noqa: PLR0913  -- the parts of a request
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        form: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: RequestHeaders | None = None,
+        weight: int = 1,
+    ) -> ReceivedResponse:
+        """Read something by a request with a body, again after a failure."""
+        return await self._reading(_request(method, path, params, (json, form), headers), weight)
 
     async def pages(
-        self, path: str, params: Mapping[str, str], *, following: Callable[[HttpResponse], Mapping[str, str] | None]
+        self,
+        path: str,
+        params: Mapping[str, str],
+        *,
+        following: Callable[[HttpResponse], Mapping[str, str] | None],
+        headers: RequestHeaders | None = None,
     ) -> AsyncIterator[ReceivedResponse]:
         """Read page by page."""
         seen: set[frozenset[tuple[str, str]]] = set()
@@ -109,7 +143,7 @@ class PacedHttpClient:
             if len(seen) >= MOST_PAGES:
                 raise Unavailable(f"{self.name}: GET {path} has more than {MOST_PAGES} pages.")
             seen.add(frozenset(wanted.items()))
-            page = await self.get(path, wanted)
+            page = await self.get(path, wanted, headers=headers)
             added = following(page)
             yield page
 
@@ -121,61 +155,76 @@ class PacedHttpClient:
         json: object = None,
         form: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
+        headers: RequestHeaders | None = None,
         permit: Permit | None = None,
         weight: int = 1,
     ) -> ReceivedResponse:
         """Send something once."""
-        kind, body = _body(json, form)
+        request = _request(method, path, params, (json, form), headers)
         assert_below_host(self.name, path)
-        await self._turn(f"{method} {path}", weight)
+        await self._turn(request, weight)
         try:
-            raw = await self._transport.exchange(
-                method,
-                path,
-                timeout_s=self._timeout_s,
-                headers=lambda url: {**self._headers(OutgoingRequest(method=method, url=url, body=body)), **kind},
-                params=params,
-                body=body,
-                before_send=partial(_before_send, permit),
-            )
+            raw = await self._exchange(request, partial(_before_send, permit))
         except (Unavailable, OutcomeUnknown) as fault:
-            fault.message = f"{self.name}: {method} {path}: {fault.message}"
+            fault.message = f"{self.name}: {request}: {fault.message}"
             raise
         lost: type[BrokerError] = OutcomeUnknown
         if raw.status == _TOO_MANY and self._rejects_429:
             lost = Unavailable if permit is None else Rejected
-        return self._checked(raw, f"{method} {path}", lost)
+        return self._checked(raw, request, lost)
 
     async def close(self) -> None:
         """Close its connections."""
         await self._transport.close()
 
-    async def _turn(self, what: str, weight: int) -> None:
+    async def _turn(self, request: _Request, weight: int) -> None:
         await self._budget.wait_turn(
-            self._clock, PRIORITY.get(), self._per_minute, f"{self.name}: {what}", weight=weight
+            self._clock, PRIORITY.get(), self._per_minute, f"{self.name}: {request}", weight=weight
         )
 
-    async def _read(self, path: str, params: Mapping[str, str] | None) -> ReceivedResponse:
-        try:
-            raw = await self._transport.exchange(
-                "GET",
-                path,
-                timeout_s=self._timeout_s,
-                headers=lambda url: self._headers(OutgoingRequest(method="GET", url=url)),
-                params=params,
-                before_send=_nothing,
-            )
-        except (Unavailable, OutcomeUnknown) as fault:
-            raise Unavailable(f"{self.name}: GET {path}: {fault.message}") from fault
-        return self._checked(raw, f"GET {path}", Unavailable)
+    async def _reading(self, request: _Request, weight: int) -> ReceivedResponse:
+        assert_below_host(self.name, request.path)
+        pauses = self._retries.delays()
+        while True:
+            await self._turn(request, weight)
+            try:
+                return await self._read_once(request)
+            except Unavailable as fault:
+                pause = next(pauses, None)
+                if pause is None or (fault.retry_after_s or 0.0) > CYCLE_S:
+                    raise
+                await self._retries.sleep(max(pause, fault.retry_after_s or 0.0))
 
-    def _checked(self, raw: RawResponse, what: str, lost: type[BrokerError]) -> ReceivedResponse:
+    async def _read_once(self, request: _Request) -> ReceivedResponse:
+        try:
+            raw = await self._exchange(request, _nothing)
+        except (Unavailable, OutcomeUnknown) as fault:
+            raise Unavailable(f"{self.name}: {request}: {fault.message}") from fault
+        return self._checked(raw, request, Unavailable)
+
+    async def _exchange(self, request: _Request, before_send: Callable[[], None]) -> RawResponse:
+        def headers(url: str) -> dict[str, str]:
+            leaving = OutgoingRequest(method=request.method, url=url, body=request.body, headers=request.headers)
+            return revealed_headers(self.name, self._headers, leaving)
+
+        return await self._transport.exchange(
+            request.method,
+            request.path,
+            timeout_s=self._timeout_s,
+            headers=headers,
+            params=request.params,
+            body=request.body,
+            before_send=before_send,
+        )
+
+    def _checked(self, raw: RawResponse, request: _Request, lost: type[BrokerError]) -> ReceivedResponse:
         # The answer with a status of success; others are raised, `lost` where the request may have to be repeated.
         pause = self._pause(raw)
         if pause:
             self._budget.back_off(pause, self._clock.monotonic())
         response = ReceivedResponse(status=raw.status, headers=raw.headers, body=raw.body, unreadable=lost)
-        words = f"{self.name}: {what}: {raw.status} {' '.join(response.text[:_QUOTED].split())}".rstrip()
+        quoted = redact(" ".join(response.text[:_READ].split()))[:_QUOTED]  # a cut secret would not be recognised
+        words = f"{self.name}: {request}: {raw.status} {quoted}".rstrip()
         if raw.status in _OK:
             return response
         if raw.status in {_TIMED_OUT, _TOO_MANY} or raw.status >= _SERVER or raw.status < _REFUSED:  # or a redirect
@@ -201,6 +250,27 @@ class PacedHttpClient:
         return None if asked is None else min(asked, LONGEST_PAUSE_S)
 
 
+def revealed_headers(name: str, headers: Headers, request: OutgoingRequest) -> dict[str, str]:
+    """The headers of a request as they are sent, secrets included; its own replace those of all requests.
+
+    Raises PluginError for one that HTTP does not allow; the value is not shown.
+    """
+    made = {**_lower(headers(request) if callable(headers) else headers), **request.headers}
+    found = {one: text if isinstance(text, str) else text.reveal() for one, text in made.items()}
+    for one, text in found.items():
+        if not _NAME.fullmatch(one) or not _VALUE.fullmatch(text):
+            raise PluginError(
+                f"{name}: the header {one!r} cannot be sent.",
+                "A name has letters, digits and hyphens; a value has printable ASCII, without a space at its ends.",
+            )
+    return found
+
+
+def _lower(headers: RequestHeaders) -> dict[str, str | SecretValue]:
+    # Names of headers have no case, so that one replaces another.
+    return {name.lower(): text for name, text in headers.items()}
+
+
 def assert_below_host(name: str, path: str) -> None:
     """Raises PluginError for a path that could lead to another host, or out of the host's address."""
     if not _PATH.fullmatch(path) or any(part in {".", ".."} for part in path.split("/")):
@@ -219,6 +289,18 @@ def _before_send(permit: Permit | None) -> None:
     if permit is not None:
         permit.redeem()
     ON_SEND.get()()
+
+
+def _request(
+    method: str,
+    path: str,
+    params: Mapping[str, str] | None,
+    content: tuple[object, Mapping[str, str] | None],
+    headers: RequestHeaders | None,
+) -> _Request:
+    # A request with a JSON document or a form.
+    kind, body = _body(*content)
+    return _Request(method, path, params, body, {**kind, **_lower(headers or {})})
 
 
 def _body(document: object, form: Mapping[str, str] | None) -> tuple[dict[str, str], bytes]:

@@ -128,8 +128,7 @@ class RequestBudget:
         while wait := self.reserve(priority, per_minute, now := clock.monotonic(), weight):
             if now + wait > latest:
                 words = f"{what} was not {'requested' if priority is RequestPriority.READING else 'sent'}"
-                allowed = (
-                    f"{per_minute} requests per minute are allowed" if per_minute else "the broker asked for a pause"
-                )
+                paused = self._paused_until > now
+                allowed = "the broker asked for a pause" if paused else f"{per_minute} requests per minute are allowed"
                 raise Unavailable(f"{words}: {allowed}, and the wait would be {wait:.1f} s.", retry_after_s=wait)
             await clock.sleep(max(wait, _LEAST_S))

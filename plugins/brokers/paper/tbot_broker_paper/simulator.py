@@ -17,7 +17,6 @@ from tbot_broker_paper.sessions import RowSession, SimulatedSession
 from tbot_core.contracts import FeedLabel
 from tbot_core.errors import DataError
 from tbot_core.model.calendar import ExchangeCalendar
-from tbot_core.model.clock import exchange_time
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -84,9 +83,8 @@ class LiveSimulatedFeed:
 
     def __init__(self, request: FeedRequest, calendar: ExchangeCalendar, clock: Clock) -> None:
         """Raises DataError for an unlisted symbol."""
-        now = clock.now()
         self._calendar, self._clock = calendar, clock
-        self._market = SimulatedFeed(request, today_or_next(calendar, now, exchange_time(now).date()), calendar)
+        self._market = SimulatedFeed(request, calendar.current(clock.now()), calendar)
 
     @property
     def label(self) -> FeedLabel:
@@ -95,8 +93,7 @@ class LiveSimulatedFeed:
 
     async def sessions(self) -> AsyncIterator[FeedSession]:
         """The one session."""
-        now = self._clock.now()
-        yield self._market.session(today_or_next(self._calendar, now, exchange_time(now).date()))
+        yield self._market.session(self._calendar.current(self._clock.now()))
 
 
 @functools.lru_cache(maxsize=4)
@@ -117,9 +114,3 @@ def _must_be_listed(symbols: tuple[str, ...]) -> None:
     if strangers:
         message = f"The simulated market does not list {', '.join(strangers)}."
         raise DataError(message, f"It lists {', '.join(SYMBOLS)}; real symbols need stored bars or DATA_SOURCE.")
-
-
-def today_or_next(calendar: ExchangeCalendar, now: dt.datetime, today: dt.date) -> Session:
-    """The exchange day's session until its close, then the next one."""
-    session = calendar.session(today)
-    return session if session is not None and now < session.close else calendar.next(today)

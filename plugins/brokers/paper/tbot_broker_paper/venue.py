@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NOW: Final = dt.datetime(2026, 1, 5, 14, 0, tzinfo=dt.UTC)
 CONFIG: Final = Config(enable_slippage_model=False)
 _PRICE: Final = Decimal(20)
+_VOLUME: Final = Decimal(1_000_000)
 Result = TypeVar("Result")
 
 
@@ -42,9 +43,16 @@ class OneSymbolMarket:
 
     def trade_at(self, price: Decimal) -> None:
         """Show the next minute, all of it at this price."""
+        self._show(price, _VOLUME)
+
+    def trade_some(self, price: Decimal, quantity: Decimal) -> None:
+        """Show a minute of which so many shares may be filled."""
+        self._show(price, quantity / CONFIG.volume_limit)
+
+    def _show(self, price: Decimal, volume: Decimal) -> None:
         value = np.array([float(price)])
         prices = dict.fromkeys(("open", "high", "low", "close", "vwap"), value)
-        self.broker.observe(MinuteSlice(index=self._minutes, volume=np.array([1e6]), **prices))
+        self.broker.observe(MinuteSlice(index=self._minutes, volume=np.array([float(volume)]), **prices))
         self._minutes += 1
 
     def wait(self, call: Coroutine[Any, Any, Result]) -> Result:

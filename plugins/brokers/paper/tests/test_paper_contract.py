@@ -19,6 +19,7 @@ from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from decimal import Decimal
 
     from tbot_core.model.types import Account, Order
     from tbot_core.testing.contract import ContractCase
@@ -76,6 +77,13 @@ class _Forgets(_Broken):
         await super().submit(attrs.evolve(order, protection=()), permit)
 
 
+class _LetsGo(_Broken):
+    # Takes the legs away with the rest of their entry.
+    async def cancel(self, client_order_id: str) -> None:
+        await super().cancel("kit-stop")
+        await super().cancel(client_order_id)
+
+
 class _Stays(_Broken):
     # Says that a stop has moved, and leaves it where it was.
     async def replace(self, client_order_id: str, order: Order) -> None:  # noqa: ARG002 - that is the fault
@@ -125,6 +133,8 @@ class _Silent(_Broken):
         (_Keeps, kit.b07_a_resting_order_is_cancelled),
         (_Keeps, kit.b08_an_unknown_order_cannot_be_cancelled),
         (_Forgets, kit.b09_protection_rests_from_the_fill_on),
+        (_Forgets, kit.b19_brackets_protect_a_part),
+        (_LetsGo, kit.b19_brackets_protect_a_part),
         (_Stays, kit.b10_a_stop_moves_at_once),
         (_Rounds, kit.b11_fractions_are_filled),
         (_Generous, kit.b12_cash_follows_fills),
@@ -154,6 +164,7 @@ class _Unmovable(_Broken):
     ("modest", "case"),
     [
         (_Claimless, kit.b09_protection_rests_from_the_fill_on),
+        (_Claimless, kit.b19_brackets_protect_a_part),
         (_Unmovable, kit.b10_a_stop_moves_at_once),
         (_Claimless, kit.b11_fractions_are_filled),
     ],
@@ -162,6 +173,26 @@ def test_what_is_not_claimed_is_not_asked(modest: type[_Broken], case: ContractC
     """A case of what the rules do not claim is skipped."""
     with pytest.raises(pytest.skip.Exception):
         case(OneSymbolMarket(modest()))
+
+
+class _WholeOnly:
+    # A venue that cannot fill a part.
+    def __init__(self, market: OneSymbolMarket) -> None:
+        self.broker, self.symbol, self.wait, self.trade_at = market.broker, "A", market.wait, market.trade_at
+
+
+class _FillsAll(OneSymbolMarket):
+    def trade_some(self, price: Decimal, quantity: Decimal) -> None:
+        assert quantity > 0
+        self.trade_at(price)
+
+
+def test_brackets_are_shown_or_not_declared() -> None:
+    """A venue that fills no part, or the whole order, is refused with a sentence that says what to do instead."""
+    with pytest.raises(AssertionError, match=r"trade_some, to show .* or declare brackets=False"):
+        kit.b19_brackets_protect_a_part(_WholeOnly(OneSymbolMarket(_Broken())))
+    with pytest.raises(AssertionError, match="trade_some must fill a part"):
+        kit.b19_brackets_protect_a_part(_FillsAll(_Broken()))
 
 
 class _Refuses(_Broken):
