@@ -10,7 +10,7 @@ import attrs
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import broker_events
-from tbot_core.journal.store import Event
+from tbot_core.journal.store import Event, NewEvent
 from tbot_core.model.types import Leg, SignalId, units_of
 from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.rehearsal.bot import BotProcess, BotProcessResult
@@ -44,6 +44,7 @@ class RehearsalHistory:
     `lives` are the results of the bot's processes. `elsewhere`: the final states of the standby venues. `unguarded`:
     findings of the exposure monitor; `turns`: waits for the rate limit; `births` and `deaths`: when each process's
     session began and when it crashed.
+    `written`: each event that a process wrote, and the second of the world.
     `failures`: the errors that ended a process; `torn`: the fault of the journal's chain; `stopped`: a stop ended the
     session, so that later events were not awaited.
     """
@@ -62,6 +63,7 @@ class RehearsalHistory:
     turns: list[RequestWait] = attrs.field(factory=list)
     births: list[float] = attrs.field(factory=list)
     deaths: list[float] = attrs.field(factory=list)
+    written: list[tuple[float, NewEvent]] = attrs.field(factory=list)
     failures: list[str] = attrs.field(factory=list)
     torn: str = ""
     stopped: bool = False

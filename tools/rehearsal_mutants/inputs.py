@@ -201,6 +201,6 @@ def unknown_exit_sent_again() -> Swaps:
             order = self.orders[cid].order
             held: ManagedPosition | None = vars(self._decision_engine.position_manager)["_held"].get(order.symbol)
             if order.leg is Leg.EXIT and held is not None and held.exit_order_id == cid:
-                held.exit_order_id = None
+                held.exit_order_id, held.exit_pending = None, True
 
     return ((ExecutionEngine, "mark_unknown", anew),)

@@ -106,7 +106,7 @@ def exit_only_never_imposed() -> Swaps:
 
 def time_out_read_as_refused() -> Swaps:
     """An order without an answer is taken for rejected."""
-    return _unanswered(lambda self, order, words: self._refused(order, words))
+    return _unanswered(lambda self, order, words: self._refused(order, Rejected(words)))
 
 
 def time_out_read_as_never_sent() -> Swaps:
@@ -126,7 +126,7 @@ def unavailable_read_as_never_sent() -> Swaps:
         try:
             await self.venue.broker.submit(order, SendPermit(order, self.venue.denial_reason))
         except Rejected as refusal:
-            self._refused(order, refusal.message)
+            self._refused(order, refusal)
         except (Unavailable, OutcomeUnknown) as silence:
             for part in (order, *order.protection):
                 if isinstance(silence, Unavailable) or silence.message.startswith("429"):
@@ -356,7 +356,7 @@ def _unanswered(act: Callable[[Any, Order, str], None]) -> Swaps:
         try:
             await self.venue.broker.submit(order, SendPermit(order, self.venue.denial_reason))
         except Rejected as refusal:
-            self._refused(order, refusal.message)
+            self._refused(order, refusal)
         except BrokerError as silence:
             act(self, order, silence.message)
 
