@@ -44,7 +44,6 @@ class RehearsalHistory:
     `lives` are the results of the bot's processes. `elsewhere`: the final states of the standby venues. `unguarded`:
     findings of the exposure monitor; `turns`: waits for the rate limit; `births` and `deaths`: when each process's
     session began and when it crashed.
-    `written`: each event that a process wrote, and the second of the world.
     `failures`: the errors that ended a process; `torn`: the fault of the journal's chain; `stopped`: a stop ended the
     session, so that later events were not awaited.
     """
@@ -63,7 +62,6 @@ class RehearsalHistory:
     turns: list[RequestWait] = attrs.field(factory=list)
     births: list[float] = attrs.field(factory=list)
     deaths: list[float] = attrs.field(factory=list)
-    written: list[tuple[float, NewEvent]] = attrs.field(factory=list)
     failures: list[str] = attrs.field(factory=list)
     torn: str = ""
     stopped: bool = False
@@ -85,6 +83,11 @@ class RehearsalHistory:
     def facts(self) -> list[VenueFact]:
         """The venue's facts."""
         return self.way.exchange.matching.books.facts
+
+    @property
+    def written(self) -> list[tuple[float, NewEvent]]:
+        """The events of all processes, each with the second of the world."""
+        return [one for life in self.lives for one in life.written]
 
     @property
     def struck(self) -> set[str]:

@@ -28,6 +28,8 @@ _KILLS: Final = 0.15
 _KILLS_SENDING: Final = 0.08
 _MARKED: Final = 4
 _LEAVING_S: Final = 0.005
+_WORKS: Final = 0.5
+_WORKING_S: Final = 10.0
 _STOPS: Final = 0.12
 _CONFIRMS: Final = 0.2
 _LIVE: Final = 0.25
@@ -119,12 +121,15 @@ class SimulatedOperator:
                 self._plan_rearming()
 
     def _watch_entries(self, entry: NewEvent) -> None:
-        # In some seeds the kill file is created between the mark of an entry and the moment at which it leaves.
+        # In some seeds the kill file is created between the mark of an entry and its sending, or while it works.
         if entry.kind == records.INTENDED and entry.payload["leg"] == Leg.ENTRY.value and entry.cid is not None:
             self._entries.add(entry.cid)
         elif entry.kind == records.SENDING and entry.cid in self._entries and self._entries_to_kill:
             self._entries_to_kill -= 1
-            within = self._world.chances.stream("kill/sending").between(0.0, _LEAVING_S)
+            stream = self._world.chances.stream("kill/sending")
+            within = stream.between(0.0, _LEAVING_S)
+            if stream.happens(_WORKS):
+                within = stream.between(_LEAVING_S, _WORKING_S)
             if not self._entries_to_kill and not self.acts.killed and self._world.loop.time() < self._world.quiet_from:
                 self._world.loop.call_later(within, self._kill)
 

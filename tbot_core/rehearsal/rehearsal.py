@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.journal.store import NewEvent
-
 _LONG_LIFE: Final = 10**9
 _LONGEST_S: Final = 600.0
 """The time limit of one seed; a longer one is stuck in a loop."""
@@ -96,7 +94,7 @@ class _Rehearsal:
         self._operator = SimulatedOperator(world, home / "control")
         bot = bot_config(world, self._operator.manner.settings)
         self._monitor = ExposureMonitor(world)
-        self._bot = attrs.evolve(bot, on_events=self._on_events, live=self._operator.live)
+        self._bot = attrs.evolve(bot, on_events=self._operator.on_events, live=self._operator.live)
         self._deaths = world.chances.stream("deaths")
         late = world.falls or world.chances.stream("late").happens(_DIES_LATE)
         self._lifetime = _LATE if late else _EARLY
@@ -127,11 +125,6 @@ class _Rehearsal:
             faults=Counter(self._world.faults.injected),
             settled_s=tuple(self._history.settled()),
         )
-
-    def _on_events(self, entries: Sequence[NewEvent]) -> None:
-        now = self._world.loop.time()
-        self._history.written += [(now, entry) for entry in entries]
-        self._operator.on_events(entries)
 
     def _read(self) -> None:
         # Read the journal's events, and verify it.

@@ -12,6 +12,7 @@ from tbot_core.contracts import BrokerEvent, BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.store import Event, NewEvent
 from tbot_core.model.types import ExitReason, Leg, Order
+from tbot_core.rehearsal.bot import BotProcessResult
 from tbot_core.rehearsal.history import RehearsalHistory
 from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARIANTS
 from tbot_core.rehearsal.invariants.in_time import BOOKED_S, IN_TIME_INVARIANTS
@@ -35,6 +36,9 @@ class Written:
     def __init__(self) -> None:
         world = World(1, (), venues=1, minutes=60)
         self.history = RehearsalHistory(world=world, name=world.names[0], rules=rules(), births=[0.0], held={})
+        self.life = BotProcessResult(acknowledged=[], last=0)
+        self.history.lives.append(self.life)
+        self.event(records.SESSION_OPENED, {"equity": "10000", "date": "2026-03-03", "symbols": 1}, at=LEAD_S)
 
     def moment(self, at: float) -> dt.datetime:
         """The time of a second of the world."""
@@ -43,7 +47,7 @@ class Written:
     def event(self, kind: str, payload: Mapping[str, Any], cid: str | None = None, at: float = AT) -> None:
         """Write an event at a second of the world."""
         time, seq = self.moment(at), len(self.history.events) + 1
-        self.history.written.append((at, NewEvent(kind=kind, payload=payload, time=time, cid=cid)))
+        self.life.written.append((at, NewEvent(kind=kind, payload=payload, time=time, cid=cid)))
         self.history.events.append(
             Event(seq=seq, kind=kind, cid=cid, payload=payload, source=None, received=time, applied=time, hash=f"{seq}")
         )
@@ -87,7 +91,7 @@ def test_an_order_is_lost_only_after_its_lookup_window(written: Written, after: 
 def test_the_wait_for_an_order_that_a_crash_left_is_not_known(written: Written) -> None:
     """The process that marked it crashed before it could say when."""
     written.order()
-    written.history.written = [it for it in written.history.written if it[1].kind != records.SENDING]
+    written.life.written[:] = [it for it in written.life.written if it[1].kind != records.SENDING]
     written.event(records.LOST, {"words": ""}, "entry", AT)
     assert written.words(IN_TIME_INVARIANTS, "lost") == []
 
@@ -103,6 +107,7 @@ def test_the_wait_for_an_order_that_a_crash_left_is_not_known(written: Written) 
         ("another", 0),
         ("acknowledged", 0),
         ("reused", 0),
+        ("elsewhere", 0),
     ],
 )
 def test_an_execution_that_was_received_is_booked(written: Written, kind: str, count: int) -> None:
@@ -118,6 +123,8 @@ def test_an_execution_that_was_received_is_booked(written: Written, kind: str, c
     if kind in {"booked", "late"}:
         booked_at = AT + BOOKED_S + (1 if kind == "late" else -1)
         written.event(BrokerEventKind.FILL, {"words": ""} | records.fill_payload(executed), "entry", booked_at)
+    if kind == "elsewhere":
+        written.life.written.clear()
     if kind == "crashed":
         history.deaths.append(AT + 1)
     if kind == "reused":

@@ -13,7 +13,7 @@ from tbot_core.engine.live import market_session
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.session import recovery
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
-from tbot_core.execution import engine, reconciler, reconciliation
+from tbot_core.execution import engine, reconciler
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.journal import records, store
@@ -22,7 +22,7 @@ from tbot_core.journal.store import Journal
 from tbot_core.model.types import Fill, Order, OrderState
 from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading import orders
-from tbot_core.trading.orders import SUPPOSED_PREFIX, ClientOrderIds, OrderEvent, OrderRecord
+from tbot_core.trading.orders import ClientOrderIds, OrderEvent, OrderRecord
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -301,25 +301,6 @@ def fill_of_a_doubtful_order_dropped() -> Swaps:
         book(self, [one for one in said if one.fill is None or one.client_order_id not in doubtful], **further)
 
     return ((ExecutionEngine, "apply_events", booked),)
-
-
-def supposed_fill_kept_beside_named_ones() -> Swaps:
-    """Executions that are named later are booked beside the fill that stood for them."""
-    return _advancing(lambda record, _fill: attrs.evolve(record, inferred_quantity=0 * record.inferred_quantity))
-
-
-def cumulative_quantity_ignored() -> Swaps:
-    """A report that tells of more than its executions is taken for no more than these."""
-    told = reconciliation.events_from_report
-
-    def named(record: OrderRecord, report: Any) -> Iterator[BrokerEvent]:
-        return (
-            one
-            for one in told(record, report)
-            if one.fill is None or not one.fill.execution_id.startswith(SUPPOSED_PREFIX)
-        )
-
-    return (reconciliation, "events_from_report", named), (reconciler, "events_from_report", named)
 
 
 def attempt_left_out_of_the_id() -> Swaps:

@@ -1,6 +1,7 @@
 """Invariants of when the bot may act: orders given up as lost, executions booked, signals entered.
 
-The seconds are those of the world, so that a clock that was set changes nothing.
+The seconds are those of the world, so that a clock that was set changes nothing. A process outside of the simulation
+does not note them, and is not judged.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def _lost(history: RehearsalHistory) -> Iterator[str]:
 
 def _delivered(history: RehearsalHistory) -> Iterator[str]:
     # An execution that a process received is booked within seconds.
-    if _REUSED in history.struck or history.failures or history.stopped:
+    if not history.written or _REUSED in history.struck or history.failures or history.stopped:
         return
     intents, booked = history.intents(), dict[tuple[str | None, str], float]()
     for at, event in history.written:
