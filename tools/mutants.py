@@ -1,8 +1,8 @@
-"""Look for the mutants that their recorded seeds do not notice any more, and write down where they are noticed now.
+"""Search seeds for the mutants that their recorded seeds no longer notice, and record the seeds found.
 
-Those that were noticed only because the bot died of an error, ALIVE, are looked for further.
+The search continues for mutants that only end the process with an error (ALIVE).
 
-`python tools/mutants.py` tries at most `--seeds` seeds (default 1,000), each for all that are left.
+`python tools/mutants.py` tries at most `--seeds` seeds (default 1,000), each for all remaining mutants.
 With `--mutant NAME` it prints the first seed that catches that mutant, and exits with 1 where none does.
 """
 
@@ -43,14 +43,14 @@ TAIL = '''}
 
 
 def write(found: dict[str, Caught]) -> None:
-    """The module that holds what was found."""
+    """Write the module of recorded seeds."""
     rows = [f'    "{name}": Caught({found[name].seed}, "{found[name].by}"),\n' for name in MUTANTS if name in found]
     path = Path(__file__).parents[1] / "tools" / "rehearsal_mutants" / "caught.py"
     path.write_text("".join((HEAD, *rows, TAIL)), encoding="utf-8")
 
 
 def search(seeds: int) -> list[str]:
-    """Write down all that are noticed; returns those that none of the seeds notices."""
+    """Record all mutants that are noticed; returns those that none of the seeds notices."""
     found = {name: Caught(one.seed, by) for name, one in CAUGHT.items() if (by := MUTANTS[name].caught(one.seed))}
     for seed in range(seeds):
         left = [name for name in MUTANTS if name not in found or found[name].by == ALIVE]

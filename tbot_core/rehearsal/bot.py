@@ -51,6 +51,7 @@ POLL_S: Final = 1.0
 WATCH_S: Final = 1.0
 TTL_S: Final = 20.0
 _BINDS: Final = 0.2
+_BINDS_ALONE: Final = 0.1
 TAG: Final = "FAILOVER_ACTIVE"
 _CONNECT_S: Final = 1.0
 _MANY: Final = 30
@@ -147,9 +148,13 @@ def bot_config(world: World, further: Mapping[str, Any] | None = None) -> BotCon
 
 def _further_limits(world: World) -> dict[str, Any]:
     # In some seeds the limits that are wide by default bind too: leverage, symbol, index, window and losses in a row.
+    #
+    # In others leverage binds alone: beside the narrow limits of a symbol it is hardly ever reached.
     stream, symbols = world.chances.stream("limits"), world.market.symbols
     if not stream.happens(_BINDS):
-        return {}
+        alone = world.chances.stream("leverage")
+        lowest = Decimal(str(round(alone.between(0.02, 0.1), 3)))
+        return {"max_leverage": lowest} if alone.happens(_BINDS_ALONE) else {}
     factors = {symbol: Decimal(stream.one(("1", "-1", "2"))) for symbol in symbols}
     return {
         "max_leverage": Decimal(str(round(stream.between(0.05, 0.9), 2))),
@@ -191,10 +196,14 @@ def _entrant(world: World, stream: RandomStream, rank: int) -> ActiveStrategy:
 
 @attrs.frozen(kw_only=True)
 class BotProcessResult:
-    """A process that has ended: the acknowledged heads of its journal, and the number of its last event."""
+    """A process that has ended: the acknowledged heads of its journal, and the number of its last event.
+
+    `written`: its events, each with the second of the world.
+    """
 
     acknowledged: list[tuple[int, str]]
     last: int
+    written: list[tuple[float, NewEvent]] = attrs.field(factory=list)
 
 
 class BotProcess:
@@ -210,6 +219,7 @@ class BotProcess:
         self.journal = ways.journal(home / "tbot.sqlite")
         self._brokers = {name: ways.broker(world, name) for name in names}
         self.session: LiveTradingSession | None = None
+        self._written: list[tuple[float, NewEvent]] = []
 
     async def live(self) -> None:
         """Connect, restore from the journal, and trade; raises SimulatedCrash when the process crashes.
@@ -254,10 +264,15 @@ class BotProcess:
             clock=clock,
             naming=_naming(venue.broker, account),
             wait=clock.sleep_until,
-            on_events=self._bot.on_events,
+            on_events=self._on_events,
             on_minute=lambda _run, _minute: None,
             standbys=tuple(standbys),
         )
+
+    def _on_events(self, entries: Sequence[NewEvent]) -> None:
+        now = self._world.clock.monotonic()
+        self._written += [(now, entry) for entry in entries]
+        self._bot.on_events(entries)
 
     async def _standby(self, name: str, broker: Broker, opened: Event | None) -> StandbyBroker | None:
         # A standby venue; one that cannot be reached before the session is left out.
@@ -280,7 +295,8 @@ class BotProcess:
     @property
     def lived(self) -> BotProcessResult:
         """The result of this process."""
-        return BotProcessResult(acknowledged=self.journal.acknowledged, last=self.journal.head[0])
+        journal = self.journal
+        return BotProcessResult(acknowledged=journal.acknowledged, last=journal.head[0], written=self._written)
 
     def close(self) -> None:
         """Close the journal's file, without ending the session."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 
 if TYPE_CHECKING:
@@ -62,19 +63,26 @@ class BotConnections(Protocol):
 
 
 class PlannedCrash:
-    """Crashes a process at the given disk or network operation, before or after it takes effect."""
+    """Crashes a process at the given disk or network operation, before or after it takes effect.
 
-    def __init__(self, operations: int, *, after: bool) -> None:
+    `sends` counts only the operations that send orders, the mark in the journal and the submit, and crashes the process
+    at that one if it comes first; 0: never.
+    """
+
+    def __init__(self, operations: int, *, after: bool, sends: int = 0) -> None:
         self._left = operations
         self._after = after
+        self.sends = sends
         self.dead = False
 
-    def pass_by(self) -> bool:
+    def pass_by(self, *, sends: bool = False) -> bool:
         """Begin an operation; returns whether the process crashes after it. Raises SimulatedCrash if before it."""
         if self.dead:
             raise SimulatedCrash
         self._left -= 1
-        if self._left:
+        aimed = sends and self.sends > 0
+        self.sends -= aimed
+        if self._left and not (aimed and not self.sends):
             return False
         self.dead = True
         if not self._after:
@@ -108,7 +116,7 @@ class CrashingJournal:
 
     def append(self, entries: Sequence[NewEvent]) -> None:
         """Append, unless the process crashes before it."""
-        dying = self._crash.pass_by()
+        dying = self._crash.pass_by(sends=any(entry.kind == records.SENDING for entry in entries))
         self._journal.append(entries)
         self._crash.end(dying=dying)
         self.acknowledged.append(self._journal.head)
@@ -132,7 +140,7 @@ class CrashingBroker:
             return found
 
         async def call(*args: object) -> Any:
-            dying = self._crash.pass_by()
+            dying = self._crash.pass_by(sends=name == "submit")
             answer = await found(*args)
             if self._crash.dead and not dying:
                 raise SimulatedCrash

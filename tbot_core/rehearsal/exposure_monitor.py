@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import AccountActivityKind, BrokerEventKind
-from tbot_core.model.types import Leg, OrderState
+from tbot_core.model.types import UNITS_PER_SHARE, Leg, OrderState
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class ExposureMonitor:
         self._life = life
         for venue in self._venues.values():
             venue.bare.clear()
+            venue.short.clear()
             venue.loose.clear()
             venue.behind.clear()
 
@@ -78,6 +79,7 @@ class _VenueMonitor:
         self._facts_read = 0
         self._units: defaultdict[str, int] = defaultdict(int)
         self.bare: dict[str, float] = {}
+        self.short: dict[str, float] = {}
         self.loose: dict[str, float] = {}
         self.behind: dict[str, float] = {}
 
@@ -97,9 +99,13 @@ class _VenueMonitor:
             bare, loose = bool(held) and not close, _together(close) > abs(held)
             handled = (bare or loose) and (_is_handled(supervisor, symbol) if bare else _is_unclear(supervisor, symbol))
             handled = handled or (loose and self._lost_request(symbol, now))
+            short = bool(close) and self._is_short(abs(held) - _together(close))
+            short = short and not (_is_handled(supervisor, symbol) or self._lost_request(symbol, now))
             yield from _unreserved(supervisor, symbol)
             if _persists(self.bare, symbol, now, present=bare and not handled):
                 yield symbol, f"{held} units were unprotected for {_ALARM_S:.0f} s without a report"
+            if _persists(self.short, symbol, now, present=short):
+                yield symbol, f"only {_together(close)} of the {held} units held were protected for {_ALARM_S:.0f} s"
             if _persists(self.loose, symbol, now, present=loose and not handled):
                 yield symbol, f"more than the {held} units held could be closed for {_ALARM_S:.0f} s"
             behind = self._stop_lags(supervisor, symbol) and not (
@@ -107,6 +113,11 @@ class _VenueMonitor:
             )
             if _persists(self.behind, symbol, now, present=behind, alarm_s=_MOVED_S):
                 yield symbol, f"a stop rested behind the level of its plan for {_MOVED_S:.0f} s"
+
+    def _is_short(self, units: int) -> bool:
+        # Whether so many units without protection count: a fraction of a share may have no stop order, and a stop that
+        # the venue took for less (F19) is reported.
+        return units >= UNITS_PER_SHARE and "F19" not in self._way.faults.injected
 
     def _stop_lags(self, supervisor: BrokerSupervisor, symbol: str) -> bool:
         # Whether the stop of a position without blocked exits rests a trailing step or more behind its plan.

@@ -10,7 +10,7 @@ import attrs
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import broker_events
-from tbot_core.journal.store import Event
+from tbot_core.journal.store import Event, NewEvent
 from tbot_core.model.types import Leg, SignalId, units_of
 from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.rehearsal.bot import BotProcess, BotProcessResult
@@ -83,6 +83,11 @@ class RehearsalHistory:
     def facts(self) -> list[VenueFact]:
         """The venue's facts."""
         return self.way.exchange.matching.books.facts
+
+    @property
+    def written(self) -> list[tuple[float, NewEvent]]:
+        """The events of all processes, each with the second of the world."""
+        return [one for life in self.lives for one in life.written]
 
     @property
     def struck(self) -> set[str]:

@@ -12,6 +12,7 @@ from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.engine.session.arming import LiveContext
 from tbot_core.journal import records
 from tbot_core.journal.projections.arming import ArmingTerms
+from tbot_core.model.types import Leg
 from tbot_core.rehearsal.world import LEAD_S
 from tbot_core.system import filesystem
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.world import World
 
 _KILLS: Final = 0.15
+_KILLS_SENDING: Final = 0.08
+_MARKED: Final = 4
+_LEAVING_S: Final = 0.005
+_WORKS: Final = 0.5
+_WORKING_S: Final = 10.0
 _STOPS: Final = 0.12
 _CONFIRMS: Final = 0.2
 _LIVE: Final = 0.25
@@ -94,6 +100,9 @@ class SimulatedOperator:
         self._folder = folder
         self._requests = 0
         self._lives = 0
+        self._entries: set[str] = set()
+        stream = world.chances.stream("kill/sending")
+        self._entries_to_kill = stream.whole(1, _MARKED) if stream.happens(_KILLS_SENDING) else 0
 
     def begin(self) -> None:
         """Plan the acts that do not depend on the bot."""
@@ -103,12 +112,26 @@ class SimulatedOperator:
             self._plan_arming()
 
     def on_events(self, entries: Sequence[NewEvent]) -> None:
-        """React to the bot's events: answer confirmations, and arm the bot again."""
+        """React to the bot's events: answer confirmations, arm the bot again, and kill it as an entry leaves."""
         for entry in entries:
+            self._watch_entries(entry)
             if entry.kind == records.CONFIRMATION_ASKED:
                 self._plan_answer(entry.payload["id"])
             elif entry.kind == records.DISARMED:
                 self._plan_rearming()
+
+    def _watch_entries(self, entry: NewEvent) -> None:
+        # In some seeds the kill file is created between the mark of an entry and its sending, or while it works.
+        if entry.kind == records.INTENDED and entry.payload["leg"] == Leg.ENTRY.value and entry.cid is not None:
+            self._entries.add(entry.cid)
+        elif entry.kind == records.SENDING and entry.cid in self._entries and self._entries_to_kill:
+            self._entries_to_kill -= 1
+            stream = self._world.chances.stream("kill/sending")
+            within = stream.between(0.0, _LEAVING_S)
+            if stream.happens(_WORKS):
+                within = stream.between(_LEAVING_S, _WORKING_S)
+            if not self._entries_to_kill and not self.acts.killed and self._world.loop.time() < self._world.quiet_from:
+                self._world.loop.call_later(within, self._kill)
 
     def live(self, account_id: str) -> LiveContext | None:
         """The live context of the next process, sometimes with changed settings; None if not live."""
@@ -127,6 +150,7 @@ class SimulatedOperator:
         if stream.happens(_AS_ORDERS_LEAVE):
             at += stream.between(-1.0, 2.0) - at % 60.0
         if kills:
+            self._entries_to_kill = 0
             world.loop.call_at(at, self._kill)
             if clears:
                 world.loop.call_at(at + after, self._clear)

@@ -37,6 +37,10 @@ _EARLY: Final = 250
 _LATE: Final = 2_500
 _DIES_LATE: Final = 0.3
 """The largest number of disk and network operations before a crash: most crash early, others at any time."""
+
+_DIES_SENDING: Final = 0.15
+_SENDS: Final = 12
+"""The share of seeds in which a process crashes as it sends an order, and the latest of these operations."""
 _MOST_FAILURES: Final = 2
 
 
@@ -94,6 +98,8 @@ class _Rehearsal:
         self._deaths = world.chances.stream("deaths")
         late = world.falls or world.chances.stream("late").happens(_DIES_LATE)
         self._lifetime = _LATE if late else _EARLY
+        aimed = world.chances.stream("deaths/sending")
+        self._sends = aimed.whole(1, _SENDS) if aimed.happens(_DIES_SENDING) else 0
         self._names = world.names if self._bot.failover else world.names[:1]
         rules = self._bot.rules(world.client(self._names[0]).capabilities)
         self._history = RehearsalHistory(world=world, name=self._names[0], rules=rules, people=self._operator.acts)
@@ -140,7 +146,9 @@ class _Rehearsal:
         while True:
             crashes = len(self._history.lives) < deaths
             crash = PlannedCrash(
-                self._deaths.whole(1, self._lifetime) if crashes else _LONG_LIFE, after=self._deaths.happens(0.5)
+                self._deaths.whole(1, self._lifetime) if crashes else _LONG_LIFE,
+                after=self._deaths.happens(0.5),
+                sends=self._sends,
             )
             try:
                 life = BotProcess(self._world, self._names, self._home, self._bot, crash)
@@ -150,6 +158,7 @@ class _Rehearsal:
             try:
                 await life.live()
             except SimulatedCrash:
+                self._sends = crash.sends
                 await self._end_life(life)
             except Exception as failure:  # noqa: BLE001  it is restarted after any error, which is reported
                 self._history.failures.append(_words(failure))

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.random_streams import RandomStreams
 
 _FRACTION: Final = Decimal("0.000001")
+_DEAR: Final = 0.06
+_DEAR_TICKS: Final = 2 * TICKS_PER_DOLLAR
+"""The share of venues whose fees alone can reach a loss limit, and their fee per share."""
 
 
 @attrs.frozen(kw_only=True)
@@ -76,6 +79,8 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
         dedupe_window_s=window if dedupes else 0.0,
         cancels_by_cid=cancels,
     )
+    if chances.stream(f"venue/{name}/fees").happens(_DEAR):
+        character = attrs.evolve(character, fee_ticks=_DEAR_TICKS)
     rules = attrs.evolve(rules, streams=chances.stream(f"venue/{name}/events").happens(0.3))
     tells = rules.lists_closed or rules.query_by_cid
     return attrs.evolve(character, rules=attrs.evolve(rules, lists_fills=stream.happens(0.3) or not tells))

@@ -592,12 +592,37 @@ def test_a_fill_that_is_heard_while_the_account_is_read_is_no_difference(bench: 
     assert (bench.tender.external, bench.count(records.ADJUSTMENT)) == ({}, 0)
 
 
+def test_a_fill_is_no_difference_also_where_ended_orders_are_not_looked_up(tmp_path: Path) -> None:
+    """A broker that lists closed orders is asked for none of them: what the books gained meanwhile explains it."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, attrs.evolve(QUERIES, lists_closed=True))
+        entry = bench.enter()
+        bench.execution.apply_events([said("acknowledged", entry)])
+        bench.later(IN_FLIGHT_S + 1)
+        bench.broker.shown = [reading(report(entry), barrier="1")]
+        bench.broker.meanwhile = lambda: bench.execution.apply_events([said("fill", entry, "7")])
+        bench.read()
+        assert (bench.desk.portfolio.holdings, bench.count(records.ADJUSTMENT)) == ({"AAA": 7_000_000}, 0)
+
+
 def test_a_fill_of_an_order_that_left_just_now_is_no_difference(bench: Bench) -> None:
     """A reading need not list an order that is so young; its shares wait for the next one."""
     bench.execution.apply_events([said("acknowledged", bench.enter())])
     bench.broker.shown = [reading(barrier="1", AAA="7")]
     bench.read()
     assert bench.tender.external == {}
+
+
+def test_a_reading_need_not_list_an_order_that_left_just_now(tmp_path: Path) -> None:
+    """Its venue may be behind: the order keeps its state, and is missed by a later reading."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, BrokerCapabilities())
+        bench.execution.apply_events([said("acknowledged", bench.enter())])
+        bench.broker.shown = [reading(barrier="1")]
+        bench.read()
+        assert (bench.state, bench.count(records.ABSENT)) == (OrderState.NEW, 0)
+        bench.later(IN_FLIGHT_S + 60)
+        assert (bench.state, bench.count(records.ABSENT)) == (OrderState.UNKNOWN, 1)
 
 
 def paid(name: str, kind: str, cash: str) -> AccountActivity:

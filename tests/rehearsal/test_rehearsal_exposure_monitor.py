@@ -129,6 +129,28 @@ def test_all_that_would_close_counts_together(legs: dict[Leg, int], words: str) 
     assert [words in one for one in patrol.found.values()] == [True] * bool(words)
 
 
+@pytest.mark.parametrize(("stop", "fault", "count"), [(9, "", 1), (10, "", 0), (9, "F19", 0)])
+def test_a_stop_for_less_than_is_held_is_found(stop: int, fault: str, count: int) -> None:
+    """Of a whole share or more, unless the venue took it for less than was ordered."""
+    world = World(0, (), live=False, venues=1)
+    matching = world.ways[0].exchange.matching
+    patrol = ExposureMonitor(world)
+    if fault:
+        world.faults.count(fault)
+
+    async def main() -> None:
+        hold(matching, 10)
+        rest(matching, Leg.STOP, stop)
+        held: Any = {SYMBOL: holding(on_close=False, is_ahead_of=lambda _level: False)}
+        patrol.watch(bot(**held))
+        patrol.begin()
+        await world.clock.sleep(100)
+
+    world.run(main)
+    words = "only 9000000 of the 10000000 units held were protected for 60 s"
+    assert [words in one for one in patrol.found.values()] == [True] * count
+
+
 @pytest.mark.parametrize(
     ("state", "working", "gross", "words"),
     [

@@ -27,6 +27,9 @@ FEW = attrs.evolve(BROKEN, most_trades=6)
 HELD = OutageScenario(troubles=((0, "F60", 9.2, 16.0),), calls=(8, 11, 12, 13, 14, 20, 21, 22, 23))
 
 
+AT_THE_CLOSE = OutageScenario(troubles=((0, "F61", 42.95, 51.0),), calls=(8, 42))
+
+
 async def lived(outage: OutageScenario, world: World, home: Path, deaths: Sequence[int]) -> OutageResult:
     """The outage, in as many lives as the deaths make of it: each comes after so many operations."""
     story, left = outage.story(world), [*deaths]
@@ -85,10 +88,11 @@ def test_a_break_and_what_was_confirmed_of_it_outlive_a_restart(tmp_path: Path) 
         ("entries-move-though-orders-are-out", HELD, (), "I13"),
         ("brokers-counted-apart", FEW, (), "I3"),
         ("other-brokers-not-recalled", BROKEN, (2300,), "I4"),
+        ("session-left-before-orders-are-settled", AT_THE_CLOSE, (), "SETTLED"),
     ],
 )
 @pytest.mark.first(0)  # the outages themselves are tested above
-def test_a_broken_rule_of_failover_is_noticed(
+def test_a_broken_rule_is_noticed_in_an_outage(
     tmp_path: Path, name: str, outage: OutageScenario, deaths: tuple[int, ...], by: str
 ) -> None:
     """By the invariant that the rule serves, or by the bot's own death of it; the whole bot passes the same outage."""

@@ -11,6 +11,7 @@ import pytest
 
 from tbot_core.engine.control import ControlVerb
 from tbot_core.journal import records
+from tbot_core.journal.store import Event, NewEvent
 from tbot_core.model.types import ExitReason, Leg, Order, units_of
 from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.rehearsal.history import RehearsalHistory, RequestWait
@@ -24,7 +25,7 @@ from tbot_core.rehearsal.network import NetworkRequest
 from tbot_core.rehearsal.operator import OperatorActions, OperatorAnswer, OperatorMode, SimulatedOperator
 from tbot_core.rehearsal.random_streams import RandomStreams
 from tbot_core.rehearsal.venue_facts import VenueFact
-from tbot_core.rehearsal.world import World
+from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.testing.trades import fill, journal_event, order, rules
 
 if TYPE_CHECKING:
@@ -271,6 +272,29 @@ def test_people_ask_for_stops_and_take_some_back(tmp_path: Path) -> None:
     assert [one for one in spans if not one]  # defense
     assert float("inf") in ends
     assert [until for until in ends if until < float("inf")]
+
+
+AIMED_AT = 85
+"""A seed whose first entry is aimed at by a kill."""
+
+
+@pytest.mark.parametrize(
+    ("seed", "leg", "kills"), [(AIMED_AT, Leg.ENTRY, 1), (AIMED_AT, Leg.EXIT, 0), (0, Leg.ENTRY, 0)]
+)
+def test_a_kill_may_come_as_an_entry_leaves(tmp_path: Path, seed: int, leg: Leg, kills: int) -> None:
+    """In some seeds the file is there between the mark of an entry and the moment at which it leaves."""
+    world = World(seed, (), live=False)
+    people = SimulatedOperator(world, tmp_path)
+
+    async def main() -> None:
+        people.begin()
+        await world.clock.sleep(LEAD_S)
+        for kind, payload in ((records.INTENDED, records.order_payload(order(leg))), (records.SENDING, {})):
+            people.on_events([NewEvent(kind=kind, payload=payload, time=OPEN, cid="order")])
+        await world.clock.sleep(0.01)
+
+    world.run(main)
+    assert len(people.acts.killed) == kills
 
 
 @pytest.mark.parametrize(

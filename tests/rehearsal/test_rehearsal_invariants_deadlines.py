@@ -151,6 +151,16 @@ def test_a_kill_cancels_what_works(told: Told, until: float, cancelled: float | 
     assert told.words("killed") == []
 
 
+def test_a_kill_cancels_what_has_left_and_was_not_accepted_yet(told: Told) -> None:
+    """The order is on its way to the venue."""
+    told.entry()
+    told.story.facts[0] = attrs.evolve(
+        told.story.facts[0], at=told.story.world.start + dt.timedelta(seconds=SENT + 0.05)
+    )
+    told.story.people.killed = [(SENT + 0.01, float("inf"))]
+    assert len(told.words("killed")) == 1
+
+
 @pytest.mark.parametrize(("price", "fees", "count"), [("90.01", "0", 0), ("90", "0", 1), ("90.01", "0.05", 1)])
 def test_a_realised_loss_sets_the_latch(told: Told, price: str, fees: str, count: int) -> None:
     """Of the limit or more, fees included; with the latch set nothing is wrong."""

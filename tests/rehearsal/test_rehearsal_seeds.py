@@ -96,6 +96,29 @@ def test_a_process_that_dies_once_its_session_is_closed_does_not_trade_it_again(
         assert [*journal.events()][-1].kind == records.SESSION_CLOSED
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_a_process_can_crash_as_it_sends_an_order(after: bool) -> None:
+    """Before or after that operation; other operations do not count, and the next process is not aimed at."""
+    crash = PlannedCrash(10**9, after=after, sends=2)
+    assert not crash.pass_by(sends=True)
+    assert not crash.pass_by()
+    if after:
+        assert crash.pass_by(sends=True)
+    else:
+        with pytest.raises(SimulatedCrash):
+            crash.pass_by(sends=True)
+    assert (crash.dead, crash.sends) == (True, 0)
+    assert not PlannedCrash(10**9, after=after, sends=crash.sends).pass_by(sends=True)
+
+
+@pytest.mark.slow
+def test_a_crash_leaves_orders_in_flight() -> None:
+    """The process that follows looks up an order that may have left, and drops one that was never marked."""
+    found = [rehearse(seed, live=False) for seed in (8, 33)]
+    assert [one.violations for one in found] == [(), ()]
+    assert all(one.deaths for one in found)
+
+
 @pytest.mark.slow
 def test_a_seed_without_a_violation_is_shrunk_to_itself() -> None:
     """Nothing is taken away that was not to blame."""

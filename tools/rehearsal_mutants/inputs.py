@@ -12,7 +12,7 @@ from tbot_core.engine.live.data_guard import ClockGuard
 from tbot_core.engine.session.arming import ArmingGuard
 from tbot_core.engine.session.confirmations import ConfirmationQueue
 from tbot_core.errors import BrokerError
-from tbot_core.execution import reconciler, reconciliation, throttling
+from tbot_core.execution import reconciler, throttling
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.model.types import Account, Leg
 from tbot_core.plugins.network import request_limits
@@ -24,7 +24,6 @@ from tbot_core.trading.risk.states import StateCause
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tbot_core.contracts import AccountSnapshot
     from tbot_core.trading.commands import Decision
     from tbot_core.trading.positions.state import ManagedPosition
     from tbot_core.trading.proposals import Proposal
@@ -124,16 +123,6 @@ def statement_not_compared() -> Swaps:
     return ((reconciler.Reconciler, "close", close),)
 
 
-def listed_executions_ignored() -> Swaps:
-    """What a reading lists of executions is not looked at."""
-    compare = reconciliation.compare_with_books
-
-    def blind(books: Any, snapshot: AccountSnapshot) -> reconciliation.ReconciliationReport:
-        return compare(books, attrs.evolve(snapshot, fills=()))
-
-    return ((reconciler, "compare_with_books", blind),)
-
-
 def absent_order_not_asked_for() -> Swaps:
     """An order that works and is listed no more is left to the stream."""
     settle = current_attribute(reconciler.Reconciler, "_apply_findings")
@@ -143,18 +132,6 @@ def absent_order_not_asked_for() -> Swaps:
         return clean
 
     return ((reconciler.Reconciler, "_apply_findings", leave),)
-
-
-def reading_believed_whatever_was_booked_meanwhile() -> Swaps:
-    """A reading is held against books that have moved since it was asked for."""
-    settle = current_attribute(reconciler.Reconciler, "_apply_findings")
-
-    def stale(self: Any, findings: Any, listed: frozenset[str]) -> bool:
-        self._holdings_before = self._decision_engine.portfolio.holdings
-        clean: bool = settle(self, findings, listed)
-        return clean
-
-    return ((reconciler.Reconciler, "_apply_findings", stale),)
 
 
 def foreign_orders_cancelled() -> Swaps:
@@ -201,6 +178,6 @@ def unknown_exit_sent_again() -> Swaps:
             order = self.orders[cid].order
             held: ManagedPosition | None = vars(self._decision_engine.position_manager)["_held"].get(order.symbol)
             if order.leg is Leg.EXIT and held is not None and held.exit_order_id == cid:
-                held.exit_order_id = None
+                held.exit_order_id, held.exit_pending = None, True
 
     return ((ExecutionEngine, "mark_unknown", anew),)

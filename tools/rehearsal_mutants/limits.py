@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.model.types import OrderState
 from tbot_core.rehearsal.patching import Swaps, current_attribute
@@ -57,6 +58,16 @@ def exposure_in_a_symbol_ignored() -> Swaps:
 def exposure_in_an_index_ignored() -> Swaps:
     """MAX_INDEX_EXPOSURE limits no entry."""
     return _limits(per_index=_WIDE)
+
+
+def leverage_ignored() -> Swaps:
+    """MAX_LEVERAGE limits no entry."""
+    return _limits(leverage=_WIDE)
+
+
+def entries_left_after_a_kill() -> Swaps:
+    """A kill or a stop lets working entries work, until they are old."""
+    return ((BrokerSupervisor, "should_cancel_entries", lambda _self: False),)
 
 
 def _limits(**wide: Any) -> Swaps:

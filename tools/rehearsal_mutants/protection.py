@@ -81,17 +81,6 @@ def exit_each_minute_anew() -> Swaps:
     return ((ExitSubmitter, "place_exit", forget),)
 
 
-def lost_exit_not_taken_back() -> Swaps:
-    """An exit or a stop that was lost is replaced, and left where it is when it turns up."""
-    lost = current_attribute(PositionManager, "on_lost")
-
-    def leave(self: Any, cid: str) -> None:
-        lost(self, cid)
-        self._cancels.on_ended(cid)
-
-    return ((PositionManager, "on_lost", leave),)
-
-
 def waiting_exit_keeps_the_stop_away() -> Swaps:
     """An exit that a kill, a freeze or a halt holds back is not given up: nothing rests until it may leave."""
     return ((ExitEvaluator, "cancel_blocked_exit", lambda _self, _held: None),)

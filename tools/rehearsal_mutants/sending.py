@@ -13,7 +13,7 @@ from tbot_core.engine.live import market_session
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.session import recovery
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
-from tbot_core.execution import engine, reconciler, reconciliation
+from tbot_core.execution import engine, reconciler
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.journal import records, store
@@ -22,7 +22,7 @@ from tbot_core.journal.store import Journal
 from tbot_core.model.types import Fill, Order, OrderState
 from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading import orders
-from tbot_core.trading.orders import SUPPOSED_PREFIX, ClientOrderIds, OrderEvent, OrderRecord
+from tbot_core.trading.orders import ClientOrderIds, OrderEvent, OrderRecord
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -106,7 +106,7 @@ def exit_only_never_imposed() -> Swaps:
 
 def time_out_read_as_refused() -> Swaps:
     """An order without an answer is taken for rejected."""
-    return _unanswered(lambda self, order, words: self._refused(order, words))
+    return _unanswered(lambda self, order, words: self._refused(order, Rejected(words)))
 
 
 def time_out_read_as_never_sent() -> Swaps:
@@ -126,7 +126,7 @@ def unavailable_read_as_never_sent() -> Swaps:
         try:
             await self.venue.broker.submit(order, SendPermit(order, self.venue.denial_reason))
         except Rejected as refusal:
-            self._refused(order, refusal.message)
+            self._refused(order, refusal)
         except (Unavailable, OutcomeUnknown) as silence:
             for part in (order, *order.protection):
                 if isinstance(silence, Unavailable) or silence.message.startswith("429"):
@@ -303,25 +303,6 @@ def fill_of_a_doubtful_order_dropped() -> Swaps:
     return ((ExecutionEngine, "apply_events", booked),)
 
 
-def supposed_fill_kept_beside_named_ones() -> Swaps:
-    """Executions that are named later are booked beside the fill that stood for them."""
-    return _advancing(lambda record, _fill: attrs.evolve(record, inferred_quantity=0 * record.inferred_quantity))
-
-
-def cumulative_quantity_ignored() -> Swaps:
-    """A report that tells of more than its executions is taken for no more than these."""
-    told = reconciliation.events_from_report
-
-    def named(record: OrderRecord, report: Any) -> Iterator[BrokerEvent]:
-        return (
-            one
-            for one in told(record, report)
-            if one.fill is None or not one.fill.execution_id.startswith(SUPPOSED_PREFIX)
-        )
-
-    return (reconciliation, "events_from_report", named), (reconciler, "events_from_report", named)
-
-
 def attempt_left_out_of_the_id() -> Swaps:
     """Every attempt at a signal's leg bears the same id."""
     name = current_attribute(ClientOrderIds, "client_order_id")
@@ -356,7 +337,7 @@ def _unanswered(act: Callable[[Any, Order, str], None]) -> Swaps:
         try:
             await self.venue.broker.submit(order, SendPermit(order, self.venue.denial_reason))
         except Rejected as refusal:
-            self._refused(order, refusal.message)
+            self._refused(order, refusal)
         except BrokerError as silence:
             act(self, order, silence.message)
 

@@ -98,6 +98,19 @@ def loss_latch_not_obeyed() -> Swaps:
     return ((RiskEngine, "before_sizing", blind),)
 
 
+def daily_loss_reckoned_before_fees() -> Swaps:
+    """The day's loss is compared with its limit before the fees."""
+
+    def before_fees(self: ExposureBook) -> int:
+        atoms = 0
+        for book in (one.portfolio for one in self.all_brokers):
+            atoms += book.pnl_atoms + sum(one.fee_atoms for one in (*book.positions.values(), *book.closed))
+            atoms += sum(one.fee_atoms for one in book.surplus)
+        return atoms
+
+    return ((ExposureBook, "pnl_atoms", property(before_fees)),)
+
+
 def named_execution_counts_in_full() -> Swaps:
     """What a fill says is booked, not by how much the order has grown."""
     take_in = current_attribute(ExecutionEngine, "_apply_event")
@@ -143,11 +156,6 @@ def failed_reading_read_as_flat() -> Swaps:
 def readings_that_differ_believed() -> Swaps:
     """Two readings that say different things confirm each other."""
     return ((reconciler, "snapshots_agree", lambda _first, _second: True),)
-
-
-def young_orders_missed() -> Swaps:
-    """A reading must tell of orders, too, that were sent a moment before."""
-    return ((reconciler.Reconciler, "_orders_to_list", lambda self: frozenset(self._execution.orders)),)
 
 
 def difference_in_flight_explained() -> Swaps:

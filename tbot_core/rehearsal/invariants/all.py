@@ -22,6 +22,7 @@ from tbot_core.rehearsal.invariants.deadlines import DUTY_INVARIANTS
 from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARIANTS, EXTERNAL_EVENT_INVARIANTS_OF_ALL
 from tbot_core.rehearsal.invariants.failover import i13
 from tbot_core.rehearsal.invariants.fairness import i18_starved
+from tbot_core.rehearsal.invariants.in_time import IN_TIME_INVARIANTS
 from tbot_core.rehearsal.invariants.limits import LIMIT_INVARIANTS, LIMIT_INVARIANTS_OF_ALL
 from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
 from tbot_core.rehearsal.invariants.restarts import RESTART_INVARIANTS
@@ -58,6 +59,7 @@ def violations(history: RehearsalHistory) -> Iterator[str]:
         *EXTERNAL_EVENT_INVARIANTS,
         *STOP_INVARIANTS,
         *DUTY_INVARIANTS,
+        *IN_TIME_INVARIANTS,
         i18_starved,
         _alive,
     ):

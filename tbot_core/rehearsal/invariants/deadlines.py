@@ -83,11 +83,16 @@ def _cancelled(history: RehearsalHistory, cid: str, until: float) -> bool:
     return any(one.kind == "cancel" and one.client_order_id == cid and one.at <= until for one in history.way.requests)
 
 
+def _sent(history: RehearsalHistory) -> dict[str, float]:
+    # When each order left.
+    return {one.client_order_id: one.at for one in reversed(history.way.requests) if one.kind == "submit" and one.left}
+
+
 def _ttl(history: RehearsalHistory) -> Iterator[str]:
     # An entry that is open beyond its ENTRY_TTL is cancelled, also one that is partly filled or in doubt.
     if history.struck & (_UNREACHED | _WRONG_CLOCKS):
         return
-    sent = {one.client_order_id: one.at for one in reversed(history.way.requests) if one.kind == "submit"}
+    sent = _sent(history)
     for one in _entries(history):
         due = max(sent.get(one.cid, one.opened), one.opened) + TTL_S + CANCEL_S
         if due < one.ended and _is_judged(history, one.opened, due) and not _cancelled(history, one.cid, due):
@@ -95,13 +100,14 @@ def _ttl(history: RehearsalHistory) -> Iterator[str]:
 
 
 def _killed(history: RehearsalHistory) -> Iterator[str]:
-    # Within seconds of a kill each open entry is cancelled.
+    # Within seconds of a kill each entry that is open, or has left, is cancelled.
     if history.struck & (_UNREACHED | _WRONG_CLOCKS):
         return
+    sent = _sent(history)
     for since, until in history.people.killed:
         due = since + CANCEL_S
         for one in _entries(history) if until > due else ():
-            open_then = one.opened < since and due < one.ended
+            open_then = min(sent.get(one.cid, one.opened), one.opened) < since and due < one.ended
             if open_then and _is_judged(history, since, due) and not _cancelled(history, one.cid, due):
                 yield f"{one.cid} was open when killed, and no cancel has left within {CANCEL_S:.0f} s"
 

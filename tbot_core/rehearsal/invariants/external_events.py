@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import BrokerEventKind
@@ -19,6 +20,9 @@ _KEPT_S: Final = 60.0
 _BEFORE_S: Final = 10.0
 _EXECUTED: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
 _TRADING_LEGS: Final = frozenset({Leg.ENTRY, Leg.EXIT})
+_AMENDED: Final = frozenset({BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
+_TAKEN_FOR_EXTERNAL: Final = frozenset({records.ADJUSTMENT, records.FOREIGN_HOLDING})
+_OVERFILLS: Final = frozenset({"F28", "F38"})
 _CHANGES: Final = frozenset({"cancel", "replace"})
 
 
@@ -49,7 +53,7 @@ def _i8_clock(history: RehearsalHistory) -> Iterator[str]:
 
 
 def _i8_surplus(history: RehearsalHistory) -> Iterator[str]:
-    # After a surplus, nothing is entered before it was reported.
+    # After a surplus, nothing is entered before it was reported; by the end each one was.
     book, intents, unreported = SessionBook(), history.intents(), False
     for event in history.events:
         before, fills = book.portfolio.unassigned_units, len(book.portfolio.surplus)
@@ -64,6 +68,8 @@ def _i8_surplus(history: RehearsalHistory) -> Iterator[str]:
             unreported |= event.kind == BrokerEventKind.FILL and not back and len(book.portfolio.surplus) > fills
         elif event.kind == records.STATE and event.payload["cause"] == "SURPLUS":
             unreported = False
+    if unreported and history.held is not None:
+        yield f"a surplus was not reported by the end: {dict(book.portfolio.unassigned_units)}"
 
 
 def _surplus_grew(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
@@ -85,10 +91,28 @@ def _i8_frozen(history: RehearsalHistory) -> Iterator[str]:
                 yield f"{event.cid}, the {leg.value} of {signal.symbol}, was sent while frozen: {frozen[signal.symbol]}"
 
 
+def _external(history: RehearsalHistory) -> Iterator[str]:
+    # What the books take for external has a cause at the venue: others traded, or an execution was void or too large.
+    if history.struck & _OVERFILLS:
+        return
+    whose = "" if history.name == history.world.names[0] else history.name
+    caused: dict[str, float] = {}
+    for fact in history.facts:
+        if fact.units and (not fact.ours or fact.kind in _AMENDED):
+            caused.setdefault(fact.symbol, (fact.at - history.world.start).total_seconds())
+    for at, event in history.written:
+        if event.kind not in _TAKEN_FOR_EXTERNAL or event.payload.get("broker", "") != whose:
+            continue
+        symbol, quantity = event.payload["symbol"], Decimal(event.payload["quantity"])
+        if quantity and at < caused.get(symbol, float("inf")):
+            yield f"{event.kind} of {quantity} {symbol} at {at:.0f} s, and nobody else had traded it"
+
+
 EXTERNAL_EVENT_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (
     _i2_touched,
     _i8_clock,
     _i8_surplus,
     _i8_frozen,
+    _external,
 )
 EXTERNAL_EVENT_INVARIANTS_OF_ALL: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i8_clock,)

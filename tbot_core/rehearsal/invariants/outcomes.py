@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
+from tbot_core.model.types import Leg
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -14,7 +17,31 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.history import RehearsalHistory
 
 _ENDINGS: Final = frozenset({BrokerEventKind.REJECTED, BrokerEventKind.CANCELLED, BrokerEventKind.EXPIRED})
+_OVER: Final = _ENDINGS | {records.DROPPED, records.LOST}
 _WRONG_CLOCKS: Final = frozenset({"F68", "F69", "F70"})
+
+
+def _i1_sent(history: RehearsalHistory) -> Iterator[str]:
+    # Each order leaves once: one that may have arrived is looked up, and never sent again.
+    submits = (one.client_order_id for one in history.way.requests if one.kind == "submit" and one.left)
+    yield from (f"{cid} was sent {count} times" for cid, count in Counter(submits).items() if count > 1)
+
+
+def _i12_beside(history: RehearsalHistory) -> Iterator[str]:
+    # No exit is ordered while another one of the same position may still fill.
+    open_exits: defaultdict[str, dict[str, Decimal]] = defaultdict(dict)
+    for event in history.events:
+        cid = event.cid or ""
+        if event.kind == records.INTENDED and event.payload["leg"] == Leg.EXIT.value:
+            signal = records.signal_of(event.payload["signal"]).text
+            yield from (f"{cid} was ordered beside {other}" for other in sorted(open_exits[signal]))
+            open_exits[signal][cid] = Decimal(event.payload["quantity"])
+            continue
+        for orders in open_exits.values():
+            if cid in orders:
+                orders[cid] -= Decimal(event.payload["quantity"]) if event.kind == BrokerEventKind.FILL else 0
+                if event.kind in _OVER or orders[cid] <= 0:
+                    del orders[cid]
 
 
 def _i9_dropped(history: RehearsalHistory) -> Iterator[str]:
@@ -72,4 +99,9 @@ def _refused(history: RehearsalHistory) -> set[str]:
     }
 
 
-OUTCOME_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i9_dropped, _i9_ended)
+OUTCOME_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (
+    _i1_sent,
+    _i12_beside,
+    _i9_dropped,
+    _i9_ended,
+)
