@@ -206,6 +206,7 @@ def test_missing_books_beside_open_positions_are_refused(home: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", [b"no database at all, but long enough to be read as one", b""])
+@pytest.mark.measured
 def test_books_that_cannot_be_used_are_named(home: Path, content: bytes) -> None:
     """A file of something else is refused with its path; an empty one is a new account."""
     (home / "data").mkdir()
@@ -306,6 +307,7 @@ def test_f73_a_holiday_has_one_sentence_and_the_next_session_is_traded(home: Pat
 
 @pytest.mark.slow
 @pytest.mark.first(0)
+@pytest.mark.measured
 def test_a_session_of_a_version_without_books_ends_as_stopped(home: Path) -> None:
     """Nothing holds its positions any more; the next session begins with the equity that it had reached."""
     killed = Paper(home)

@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import gc
 import socket
+import struct
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import pytest
 from tbot_core.contracts import Host
 from tbot_core.errors import OutcomeUnknown, Unavailable
 from tbot_core.rehearsal import virtual_loop
+from tbot_core.rehearsal.loopback import LoopbackTraffic
 from tbot_core.rehearsal.virtual_loop import LoopClock, LoopDeadlock, VirtualLoop, run_virtual
 from tbot_core.testing.scripted_server import ScriptedServer, ServerFault, ServerReply, context
 
@@ -226,3 +228,25 @@ def test_closed_connections_leave_nothing_behind() -> None:
 
     run_virtual(main, loop)
     gc.collect()
+
+
+def test_a_counted_end_counts_what_any_call_carries_and_reads_the_end_once() -> None:
+    """Buffers in one call, a reading into a buffer, and a connection that was reset: nothing more arrives then."""
+    traffic = LoopbackTraffic(lambda _descriptor: True)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        plain = socket.create_connection(listener.getsockname())
+        here, there = traffic.counted(plain), traffic.counted(listener.accept()[0])
+        assert here.sendmsg([b"ab", b"c"]) == here.sent == 3
+        assert there.recv_into(bytearray(8)) == there.received == 3
+        there.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            there.recv(1)
+        waited = there.has_ended
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        here.close()
+        with pytest.raises(ConnectionResetError):
+            there.recv(1)
+        assert (waited, there.has_ended) == (False, True)
+        there.close()
+        there.close()
+        assert traffic.in_transit == []

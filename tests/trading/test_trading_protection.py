@@ -1433,3 +1433,14 @@ def test_a_restart_knows_that_an_exit_was_given_up() -> None:
         say(one, "acknowledged", "AAA stop 2")
         assert one.position_manager.orders_after_minute(late(0, 100.0), 40) == []
         assert one.position_manager.held["AAA"].exit_reason is None
+
+
+def test_an_entry_that_is_cancelled_as_an_orphan_leaves_the_protection_as_it_is() -> None:
+    """Only a stop or target that the broker works for more than the books have is replaced."""
+    found = desk()
+    entry = enter(found)
+    held = found.position_manager.held["AAA"]
+    before = dict(held.resting)
+    found.position_manager.mismatched_orders.on_orphan_cancel(entry.client_order_id)
+    assert held.resting == before
+    assert not held.manages_own_stop
