@@ -66,8 +66,8 @@ class _Projections:
 def status_document(home: Path | None, now: dt.datetime) -> Document:
     """The status; money is valued at the running bot's marks, else at the last fill prices.
 
-    Read-only. Invalid settings are listed under `attention`, and those of the last run are shown. Raises SettingsError
-    if the folder has neither settings nor a run.
+    Read-only. Settings that are invalid or cannot be read are listed under `attention`, and those of the last run are
+    shown. Raises SettingsError if the folder has neither settings nor a run.
     """
     instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
@@ -96,7 +96,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         **_upcoming(file, settings, now),
         "disk_free_bytes": free,
         "attention": [
-            *filter(None, (fault and f"The settings are invalid: {fault}", damage and str(damage))),
+            *filter(None, (fault, damage and str(damage))),
             *([_REHEARSED] if rehearsed else []),
             *_attention(counted, events, read.book, running=holder is not None, free=free),
             *_risk_warnings(risk, instance.control_dir, running=holder is not None),

@@ -293,7 +293,7 @@ def test_settings_that_do_not_hold_hide_nothing_of_a_run(tmp_path: Path, capsys:
     (tmp_path / ".env_bot").write_text(f"{written}MAX_TRADES=-1\n")
     after = status(capsys, tmp_path, code=1)
     (more,) = set(after["attention"]) - set(before["attention"])
-    assert more.startswith("The settings are invalid: ")
+    assert more.startswith("The settings cannot be used: ")
     assert "MAX_TRADES" in more
     assert "Shown are the settings of the paper run of 2026-11-24 14:00 UTC." in more
     same = ("positions", "most_trades", "daily_loss_limit", "budget", "state")
