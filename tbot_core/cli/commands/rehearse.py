@@ -172,12 +172,9 @@ def _run_days(given: RehearseOptions) -> RehearsalTally:
 
 def _run_scenarios(given: RehearseOptions) -> RehearsalTally:
     from tbot_core.model.clock import SystemClock
-    from tbot_core.rehearsal.faults import parse_fault_ids
     from tbot_core.rehearsal.parallel import SeedBatch, run_batch, run_parallel
 
-    names = (
-        None if not given["fault"] else parse_fault_ids([] if given["fault"] == "none" else given["fault"].split(","))
-    )
+    names = _names(given["fault"])
     seeds = given["seeds"] or _SEEDS
     last = given["first_seed"] + seeds
     task = SeedBatch(first=given["first_seed"], last=last, faults=names, minutes=given["minutes"])
@@ -195,3 +192,16 @@ def _run_scenarios(given: RehearseOptions) -> RehearsalTally:
             if report.violations:
                 click.echo(f"{report.again}\n  " + "\n  ".join(report.violations), err=True)
     return tally
+
+
+def _names(text: str) -> tuple[str, ...] | None:
+    # The chosen faults; None: they are drawn from the seed.
+    from tbot_core.errors import UsageError
+    from tbot_core.rehearsal.faults import parse_fault_ids
+
+    if not text:
+        return None
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise UsageError(f"--fault {text!r} contains no fault.", "Give at least one, as in F2,F5, or none.")
+    return parse_fault_ids([] if names == ["none"] else names)
