@@ -43,6 +43,7 @@ _LIMIT: Final = dt.timedelta(hours=1)
 """So long after the close a script must have ended."""
 
 _BAR_AFTER_S: Final = 0.5
+_REMEDY: Final = "docs/reference/testing-kit.md, section 'The venue of a broker', says what Plugin.venue needs for that."
 Result = TypeVar("Result")
 
 
@@ -117,18 +118,18 @@ def open_day(
 ) -> Iterator[tuple[BrokerDay, Callable[[Callable[[BrokerDay], Awaitable[Result]]], Result]]]:
     """Open the plugin's venue five minutes before the bell; yields the day, and what runs a script beside its market.
 
-    Raises PluginError for a plugin whose venue trades no day.
+    Raises PluginError for a plugin whose venue cannot trade a whole day.
     """
     session = calendar.session(day)
     if session is None or plugin.venue is None:
-        raise PluginError(f"The broker {plugin.name} offers no venue.", "Plugin.venue opens one.")
+        raise PluginError(f"The broker {plugin.name} offers no venue for tests.", _REMEDY)
     if len(inspect.signature(plugin.venue).parameters) == 0:
-        raise PluginError(f"The venue of {plugin.name} trades no day.", "See tbot_core.testing.venue.")
+        raise PluginError(f"The venue of the broker {plugin.name} cannot trade a whole day.", _REMEDY)
     loop = VirtualLoop()
     clock = LoopClock(loop, session.open - _LEAD)
     with asyncio.Runner(loop_factory=lambda: loop) as runner, plugin.venue(runner, clock) as venue:
         if not isinstance(venue, TradingVenue):
-            raise PluginError(f"The venue of {plugin.name} trades no day.", "See tbot_core.testing.venue.")
+            raise PluginError(f"The venue of the broker {plugin.name} cannot trade a whole day.", _REMEDY)
         for symbol, path in market.paths.items():
             venue.list_symbol(symbol, Decimal(path.prices[0]) / TICKS_PER_DOLLAR, _VOLUME, CASH)
         opened = BrokerDay(

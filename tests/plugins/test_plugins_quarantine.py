@@ -148,6 +148,16 @@ def test_the_check_fails_for_an_enabled_plugin_that_cannot_be_created(
     assert "streams=no" not in out
 
 
+def test_a_rehearsal_refuses_a_broker_that_cannot_be_created(
+    plant: Callable[..., EntryPointInfo], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sentence is that of a run, with the plugin and the error, and no day begins."""
+    plant("acme", NOT_CREATED, kind="broker")
+    assert cli.invoke(["rehearse", "--broker", "acme"]) == 3
+    said = capsys.readouterr().err
+    assert "The broker acme (their-acme 2.5) failed: it could not be created: ValueError: the table is damaged" in said
+
+
 def test_where_no_instance_is_nothing_is_tried_or_written(tmp_path: Path) -> None:
     """A replay in any folder is refused for want of settings and leaves it as it is."""
     with pytest.raises(SettingsError):

@@ -282,7 +282,7 @@ def test_a_type_error_in_each_call_ends_no_run(
 
 
 @pytest.mark.parametrize(
-    ("venue", "words"), [(None, "offers no venue"), (lambda *_place: nullcontext(object()), "trades no day")]
+    ("venue", "words"), [(None, "offers no venue"), (lambda *_place: nullcontext(object()), "cannot trade a whole day")]
 )
 def test_a_plugin_without_a_market_of_its_own_is_refused(venue: Any, words: str, plugins: Any, tmp_path: Path) -> None:
     """It is named."""
