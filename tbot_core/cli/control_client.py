@@ -101,7 +101,9 @@ async def send_request(
             instance.control, verb, actor=environ.user_name(), now=clock.now(), arguments=arguments
         )
     except AccessError as fault:
-        raise AccessError(fault.message, f"{fault.remedy} {without_request(instance, verb, process)}".rstrip()) from fault
+        raise AccessError(
+            fault.message, f"{fault.remedy} {without_request(instance, verb, process)}".rstrip()
+        ) from fault
     ends, until = verb in _ENDS, clock.monotonic() + timeout_s
     found = request_result(instance, verb, name, process)
     while process is not None and _pending(found, ends=ends) and clock.monotonic() < until:

@@ -43,7 +43,9 @@ _LIMIT: Final = dt.timedelta(hours=1)
 """So long after the close a script must have ended."""
 
 _BAR_AFTER_S: Final = 0.5
-_REMEDY: Final = "docs/reference/testing-kit.md, section 'The venue of a broker', says what Plugin.venue needs for that."
+_REMEDY: Final = (
+    "docs/reference/testing-kit.md, section 'The venue of a broker', says what Plugin.venue needs for that."
+)
 Result = TypeVar("Result")
 
 

@@ -20,7 +20,8 @@ _MARKET: Final = frozenset({"paper", "live"})
 class RunSummary:
     """A run's result; money in dollars, `denials` by reason code. `notes` are caveats for readers.
 
-    `brokers` are those of all sessions, the primary first; `strategies` those that the settings run.
+    `brokers` are those of all sessions, the primary first; `strategies` those that the settings run. `valued`: the last
+    session was interrupted with `held` positions, which count at their last `marks` or `fills`; "" if it was closed.
     """
 
     mode: str
@@ -36,6 +37,8 @@ class RunSummary:
     report: str = ""
     brokers: Sequence[str] = ()
     strategies: Sequence[str] = ()
+    held: int = 0
+    valued: str = ""
 
     @property
     def pnl(self) -> Decimal:

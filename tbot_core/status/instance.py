@@ -15,6 +15,7 @@ from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.folder import REHEARSING
 from tbot_core.instance.journal_key import chain_key
 from tbot_core.journal import records
+from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.journal.projection import project
 from tbot_core.journal.projections import carryover, restarts
 from tbot_core.journal.projections.arming import ArmingState, next_sessions
@@ -77,7 +78,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted)
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
-    gauges = None if file is None else live_figures.revalued_gauges(instance.data, file.path.name, read.book)
+    gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
     risk = risk_status(instance.control, events, read.book, running=holder is not None)
     free = filesystem.free_bytes(instance.home)
     return {

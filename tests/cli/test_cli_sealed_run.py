@@ -16,9 +16,9 @@ from tbot_core import cli
 from tbot_core.cli import control_client
 from tbot_core.contracts.credentials import SecretValue, hidden_field, shown_field
 from tbot_core.contracts.setting import integer, text
-from tbot_core.engine.plugin_context import plugin_secrets
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.plugin_context import plugin_secrets
 from tbot_core.errors import PluginError, VaultError
 from tbot_core.instance import Instance, load_settings
 from tbot_core.system import filesystem

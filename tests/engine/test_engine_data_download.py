@@ -7,8 +7,8 @@ import datetime as dt
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import attrs
+import numpy as np
 import pytest
 from tbot_broker_paper.broker import PaperBroker
 from tbot_broker_paper.config import Config

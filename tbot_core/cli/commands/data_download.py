@@ -106,7 +106,9 @@ def progress_line() -> Iterator[Callable[[DownloadProgress], None]]:
         return
     try:
         yield lambda one: click.echo(
-            f"\r\x1b[KDownloading {one.done:,} of {one.total:,} sessions of single symbols: {plural(one.bars, 'bar')}", nl=False, err=True
+            f"\r\x1b[KDownloading {one.done:,} of {one.total:,} sessions of single symbols: {plural(one.bars, 'bar')}",
+            nl=False,
+            err=True,
         )
     finally:
         click.echo("\r\x1b[K", nl=False, err=True)
