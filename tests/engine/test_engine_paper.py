@@ -181,7 +181,7 @@ def test_a_restart_half_an_hour_later_enters_nothing_late_and_leaves_nothing_unp
 
 @pytest.mark.slow
 def test_a_stopped_session_and_its_restart_say_the_same_equity_as_status(home: Path) -> None:
-    """The result values open positions at the marks of the displays; READY names the present equity, not the opening."""
+    """The result values positions at the marks of the displays; READY names the present equity, not the opening."""
     first = Paper(home)
     outcome = first.trade({28: first.request(ControlVerb.STOP_KEEP)})
     assert outcome.summary.valued == "marks"

@@ -131,7 +131,7 @@ def tbot_broker():
 def test_the_check_fails_for_an_enabled_plugin_that_cannot_be_created(
     plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a run refuses with exit 3 is a failing row of `tbot check`, with the plugin's kind and name in the remedy."""
+    """What a run refuses with exit 3 is a failing row of `tbot check`, with kind and name of the plugin."""
     plant("acme", NOT_CREATED, kind="broker")
     settings = tmp_path / ".env_bot"
     settings.write_text("BROKER_NAME=ACME\nSTRATEGY_SEQUENCE=open\nFILTERS=none\n")
