@@ -85,7 +85,10 @@ class RunSummary:
 
 
 def trade_document(trade: Trade, *, named: bool = True) -> dict[str, Any]:
-    """A trade for JSON: times in UTC, ISO 8601; money, prices and quantities as strings; `named` adds its broker."""
+    """A trade for JSON: times in UTC, ISO 8601; money in cents, prices and quantities exact, all as strings.
+
+    `named` adds its broker.
+    """
     return {
         "strategy": trade.strategy,
         "symbol": trade.symbol,
@@ -95,8 +98,8 @@ def trade_document(trade: Trade, *, named: bool = True) -> dict[str, Any]:
         "entry_price": _plain(trade.entry_price),
         "exit_time": trade.exit_time.isoformat(),
         "exit_price": _plain(trade.exit_price),
-        "fees": _plain(trade.fees),
-        "pnl": _plain(trade.pnl),
+        "fees": money_text(trade.fees),
+        "pnl": money_text(trade.pnl),
         "exit_reason": trade.exit_reason.value,
         **({"broker": trade.broker} if named else {}),
     }
