@@ -229,7 +229,7 @@ def next_event(settings: Settings, now: dt.datetime) -> NextEvent:
     moments = _moments(session, settings)
     upcoming = min((one for one in moments if one[0] > now), key=lambda one: one[0])
     if now < session.open:
-        return NextEvent(phase="closed", event=upcoming[1], time=upcoming[0])
+        return NextEvent(phase="market closed", event=upcoming[1], time=upcoming[0])
     past = sorted((one for one in moments if one[0] <= now), key=lambda one: one[0])
     return NextEvent(phase=past[-1][1], event=upcoming[1], time=upcoming[0])
 

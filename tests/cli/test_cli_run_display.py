@@ -76,8 +76,8 @@ def test_a_banner_says_whose_prices_these_are() -> None:
     label = FeedLabel(name="stored bars", simulated=False, quotes=False, notes=("a note",))
     assert banner("replay", label) == ["tbot replay. Market prices: stored bars.", "  a note"]
     assert banner("replay", label, closed=2)[-1] == "Resumed after 2 closed sessions."
-    words = "Resuming run b1 at 2026-03-03, after 1 closed session."
-    assert banner("replay", label, 1, "run b1 at 2026-03-03")[-1] == words
+    words = "Resuming the session of 2026-03-03 (run b1), after 1 closed session."
+    assert banner("replay", label, 1, "the session of 2026-03-03 (run b1)")[-1] == words
 
 
 def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
@@ -512,6 +512,6 @@ def test_the_live_view_says_that_a_run_goes_on(tmp_path: Path, mode: Any, moment
     live.watcher.on_resumed("b1", "2026-03-02")
     live.watcher.on_started(cast("Feed", SimpleNamespace(label=label)), SessionBook())
     assert [(line.time, line.text) for line in live.frame.events] == [
-        (moment, "Resuming run b1 at 2026-03-02, its first session.")
+        (moment, "Resuming the session of 2026-03-02 (run b1).")
     ]
     assert plain_line(live.frame.events[0]).startswith("Resuming") is (moment is None)

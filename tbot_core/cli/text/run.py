@@ -43,14 +43,14 @@ _IMPORTS = {
 def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") -> list[str]:
     """The source of the prices, and the notes about them.
 
-    For a resumed run the number of `closed` sessions, and where it was `interrupted`: which run, in which session.
+    For a resumed run the number of `closed` sessions, and where it was `interrupted`: in which session of which run.
     """
     label_text = "SIMULATED PRICES: " if label.simulated else "Market prices: "
     lines = [f"tbot {mode}. {label_text}{label.name}."]
     lines += [f"  {note}" for note in label.notes]
     if interrupted:
-        after = f"after {plural(closed, 'closed session')}" if closed else "its first session"
-        lines.append(f"Resuming {interrupted}, {after}.")
+        after = f", after {plural(closed, 'closed session')}" if closed else ""
+        lines.append(f"Resuming {interrupted}{after}.")
     elif closed:
         lines.append(f"Resumed after {plural(closed, 'closed session')}.")
     return lines
