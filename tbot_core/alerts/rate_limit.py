@@ -50,6 +50,15 @@ def due_messages(
     return [*([one] for one in waiting[:available]), *([rest] if rest else [])]
 
 
+def limit_ends(sent: Sequence[SentMessage], limit: MessageLimit, now: datetime) -> datetime | None:
+    """Until when the limit lets no message go; None if one may be sent now."""
+    recent = sorted((one for one in sent if now - one.time < limit.span), key=lambda one: one.time)
+    blocking = [one for one in recent if one.alerts > 1]
+    if len(recent) > limit.messages:
+        blocking.append(recent[-limit.messages - 1])
+    return max(one.time for one in blocking) + limit.span if blocking else None
+
+
 def in_quiet_hours(hours: str, now: datetime) -> bool:
     """Whether the time is in a span HH:MM-HH:MM of New York time, which may pass midnight; false for ""."""
     if not hours:

@@ -28,7 +28,7 @@ from tbot_core.model.formatting import (
     printable_name,
 )
 from tbot_core.model.types import Leg, OrderState, RiskState, Side, quantity_of
-from tbot_core.plugins.call_guard import failure_consequence
+from tbot_core.plugins.call_guard import failure_text
 from tbot_core.trading.risk.states import KINDS, StateCause, TradingState
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class AlertRules:
             state, words = KINDS[cause].state, self._words.get((broker, cause))
             critical = state >= RiskState.EXIT_ONLY and cause not in _REQUESTED
             at = f" at {broker}" if broker else ""
-            what = f"{_capital(state.word)}{at}: {cause.value}" + (f", {words}" if words else "")
+            what = f"{_capital(state.word)}{at}: {cause.value}" + (f", {_clause(words)}" if words else "")
             if cause is StateCause.FEEDS_STALE and (held := self._book.portfolio.positions):
                 what += f", with {plural(len(held), 'open position')}: {first_names(held)}"
             elif cause is StateCause.FEEDS_STALE:
@@ -326,11 +326,9 @@ def _question(payload: Mapping[str, Any]) -> Notice:
 
 
 def _plugin(payload: Mapping[str, Any]) -> Notice:
-    kind, _, name = payload["plugin"].partition("/")
-    consequence = failure_consequence(payload["plugin"], off=payload["off"])
-    what = f"The {kind} {name} failed{consequence and f' and {consequence}'}"
+    what = failure_text(payload["plugin"], payload["error"], off=payload["off"])
     notice = _critical if payload["off"] else _routine
-    return attrs.evolve(notice(f"{what}: {payload['error']}"), command=f"tbot plugins info {payload['plugin']}")
+    return attrs.evolve(notice(what), command=f"tbot plugins info {payload['plugin']}")
 
 
 def _urgency(critical: bool) -> Urgency:  # noqa: FBT001  -- a single flag
@@ -353,6 +351,12 @@ def _closed(trade: Trade) -> Notice:
     what = f"{action} {format_quantity(trade.quantity)} {trade.symbol} at {format_price(trade.exit_price)}"
     pnl = format_money(trade.pnl, signed=True)
     return _routine(f"{what}, P&L {pnl}, {trade.exit_reason.value}, {trade.strategy}.", f"tbot why {trade.symbol}")
+
+
+def _clause(words: str) -> str:
+    # Words of a plugin or broker within a sentence of ours: one capital and one period are enough.
+    begun = words[0].lower() + words[1:] if words.startswith(("The ", "A ", "An ")) else words
+    return begun.rstrip(".")
 
 
 def _compared(change: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.alerts.rate_limit import SentMessage
+from tbot_core.alerts.rate_limit import LIMITS, SentMessage, limit_ends
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError
 from tbot_core.instance import Instance
@@ -302,6 +302,22 @@ def stored_alerts(home: Path | None, last: int) -> Sequence[StoredAlert]:
         return store.rows(last)
     finally:
         store.close()
+
+
+def limits_end(home: Path | None, now: datetime) -> dict[Urgency, datetime]:
+    """Until when the limit of an urgency lets no message go; an urgency whose messages may be sent is absent."""
+    path = Instance.at(home).data / FILE_NAME
+    if not filesystem.exists(path):
+        return {}
+    store = AlertStore(path, reading=True)
+    try:
+        ends = {
+            urgency: limit_ends(store.messages(urgency, now - limit.span), limit, now)
+            for urgency, limit in LIMITS.items()
+        }
+    finally:
+        store.close()
+    return {urgency: end for urgency, end in ends.items() if end is not None}
 
 
 def unseen_incidents(home: Path) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tbot_core.errors import AccessError, TbotError
+from tbot_core.errors import AccessError, TbotError, UsageError
 from tbot_core.system import terminal
 from tbot_core.system.signals import INTERRUPTED
 from tbot_core.system.terminal import guarded_streams
@@ -39,12 +39,12 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "calendar": ("tbot_core.cli.commands.calendar:command", "Show sessions and strategy windows."),
     "backtest": ("tbot_core.cli.commands.backtest:command", "Backtest a range of stored sessions."),
     "rehearse": ("tbot_core.cli.commands.rehearse:command", "Fault-injection test of the order engine."),
-    "data": ("tbot_core.cli.commands.data:command", "Import, list and verify stored bars."),
+    "data": ("tbot_core.cli.commands.data:command", "Import, download, list and verify stored bars."),
     "config": (
         "tbot_core.cli.commands.config:command",
         "Check, show, explain, compare, edit and encrypt the settings.",
     ),
-    "plugins": ("tbot_core.cli.commands.plugins:command", "List, inspect, lock and write plugins."),
+    "plugins": ("tbot_core.cli.commands.plugins:command", "List, inspect, check, verify, lock and write plugins."),
     "secrets": ("tbot_core.cli.commands.secrets:command", "Show, verify and edit secrets; rotate their keys."),
     "alerts": (
         "tbot_core.cli.commands.alerts:command",
@@ -130,6 +130,7 @@ def group() -> None:
 def invoke(args: Sequence[str], *, state: object = None) -> int:
     """Run one command line and return its exit code. An error is printed as one sentence on standard error."""
     try:
+        _refuse_empty(args)
         color = None if terminal.allows_style() else False
         outcome = group.main(args=args, prog_name="tbot", standalone_mode=False, obj=state, color=color)
     except TbotError as fault:
@@ -151,6 +152,17 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
         _print_error(fault.format_message(), remedy)
         return fault.exit_code
     return outcome if isinstance(outcome, int) else 0
+
+
+def _refuse_empty(args: Sequence[str]) -> None:
+    # An empty text, as from an unset shell variable, would mean what leaving the option out means, or any name.
+    for place, word in enumerate(args):
+        name, joined, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        if value.strip() or (name and not joined):
+            continue
+        before = args[place - 1] if place else ""
+        subject = name or (before if before.startswith("-") and "=" not in before else "An argument")
+        raise UsageError(f"{subject} {value!r} is empty.", "Give a value, or leave it out.")
 
 
 def main() -> int:

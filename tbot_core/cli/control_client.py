@@ -101,7 +101,9 @@ async def send_request(
             instance.control, verb, actor=environ.user_name(), now=clock.now(), arguments=arguments
         )
     except AccessError as fault:
-        raise AccessError(fault.message, f"{fault.remedy} {_by_hand(instance, verb)}".rstrip()) from fault
+        raise AccessError(
+            fault.message, f"{fault.remedy} {without_request(instance, verb, process)}".rstrip()
+        ) from fault
     ends, until = verb in _ENDS, clock.monotonic() + timeout_s
     found = request_result(instance, verb, name, process)
     while process is not None and _pending(found, ends=ends) and clock.monotonic() < until:
@@ -122,10 +124,18 @@ def result_notes(answer: RequestResult) -> list[str]:
     return [f"The journal cannot be read, so the positions are unknown: {answer.unread}"] if answer.unread else []
 
 
-def _by_hand(instance: Instance, verb: ControlVerb) -> str:
-    # How to stop the bot where no request can be written: an empty file needs no space.
+def without_request(instance: Instance, verb: ControlVerb, process: int | None) -> str:
+    """How to stop the bot where no request can be written: an empty file needs no space, a signal no file."""
     name = control.KILL if verb in _KILLS else control.STOP if verb in _ENDS else ""
-    return name and f"`touch {instance.control / name}` needs no space and blocks entries in any case."
+    if not name:
+        return ""
+    if filesystem.is_writable_folder(instance.control):
+        return f"`touch {instance.control / name}` needs no space and blocks entries in any case."
+    file = f"{instance.control} cannot be written to, so the file {instance.control_dir}/{name} cannot be made either"
+    if process is None:
+        return f"{file}. No bot is running."
+    signal = "USR2" if name == control.KILL else "TERM"
+    return f"{file}: `kill -{signal} {process}` has the same effect as `tbot {name}`."
 
 
 _KILLS: Final = frozenset({ControlVerb.KILL, ControlVerb.KILL_FLATTEN})

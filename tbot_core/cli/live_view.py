@@ -104,7 +104,7 @@ class LiveView:
             click.echo(line)
 
     def _resumed(self, run: str, day: str) -> None:
-        self._interrupted = f"run {run} at {day}"
+        self._interrupted = f"the session of {day} (run {run})"
 
     def _started(self, feed: Feed, book: SessionBook) -> None:
         self._banner = banner(self._options.title, feed.label, book.sessions, self._interrupted)

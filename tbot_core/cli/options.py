@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from tbot_core.contracts.credentials import SecretField
 
 
-class _Folder(click.Path):
-    # A folder. An empty text, as from an unset shell variable, would mean the working directory.
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "":
-            raise UsageError("--home '' is empty.", "Give a folder, or leave the option out.")
-        return super().convert(value, param, ctx)
-
-
 class BoundedInt(click.IntRange):
     """A whole number within a range, with a clear message for anything else."""
 
@@ -47,7 +39,7 @@ def _set_home(ctx: click.Context, home: Path) -> None:
 
 home_option: Final = click.option(
     "--home",
-    type=_Folder(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
     callback=_record_home,
     help="The instance's folder. Default: $TBOT_HOME, else the working directory.",

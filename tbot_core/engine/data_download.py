@@ -63,12 +63,16 @@ async def download(
 ) -> DownloadResult:
     """Download what the store lacks of a range; `own_source` is the data source of the instance.
 
-    Raises DataError if no session of the range is over, SettingsError for simulated bars in an instance with another
-    source, PluginError for a source without past bars, UsageError if symbols must be named, and BrokerError if the
-    source does not answer. What was stored by then stays.
+    Raises DataError if no session of the range is over or the source has the minutes of none, SettingsError for
+    simulated bars in an instance with another source, PluginError for a source without past bars, UsageError if symbols
+    must be named, and BrokerError if the source does not answer. What was stored by then stays.
     """
+    quality = assembly.quality(request.source)
+    if quality is not None and not quality.minute_history:
+        words = f"{request.source} has no minute bars of earlier sessions, as its quality declares."
+        raise DataError(words, "Use another --source, or `tbot data import`.")
     broker = assembly.broker(request.source)
-    work = _Download(assembly, request, broker, assembly.quality(request.source))
+    work = _Download(assembly, request, broker, quality)
     try:
         return await work.run(own_source, on_progress)
     finally:

@@ -25,7 +25,7 @@ from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.instance import folder as places
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.journal_key import open_instance_journal
-from tbot_core.journal import records
+from tbot_core.journal import gauges, records
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import Journal, open_journal
 from tbot_core.marketdata import received_bars
@@ -272,11 +272,15 @@ def run_outcome(
 ) -> RunOutcome:
     """The outcome of a run from its journal, after event `began`; it writes the report unless `stopped`.
 
-    Open positions may be older than the run. The symbols in `reported` count as open too.
+    Positions of an interrupted session count at their last marks. Those that are open may be older than the run. The
+    symbols in `reported` count as open too.
     """
     events = list(setup.journal.events(began))
     book = fold_events(events)
+    marked = gauges.revalued_gauges(plan.assembly.settings.instance.data, setup.journal.path.name, book)
     summary = summarise(book, setup.feed, plan.assembly)
+    if book.in_session:
+        summary = attrs.evolve(summary, held=len(book.portfolio.positions), valued="marks" if marked else "fills")
     if not stopped:
         target = plan.assembly.settings.instance.reports
         summary = attrs.evolve(summary, report=str(html.write_report(target, setup.identity, summary, events)))

@@ -61,11 +61,12 @@ def chain_key(instance: Instance, *, live: bool = False) -> ChainKey | None:
     return key
 
 
-def accept_journal(instance: Instance) -> int:
-    """Record in the audit log from which event on the chain of the journal, as it is now, is keyed; returns the event.
+def accept_journal(instance: Instance) -> tuple[int, bool]:
+    """Record in the audit log from which event on the chain of the journal, as it is now, is keyed.
 
-    The chain is verified before. Where the log says it already, nothing is recorded. Raises VaultError, JournalError
-    for a chain that is broken, and AccessError while a bot uses the instance.
+    Returns the event, and whether that was recorded now. The chain is verified before. Where the log says it already,
+    nothing is recorded. Raises VaultError, JournalError for a chain that is broken, and AccessError while a bot uses
+    the instance.
     """
     opened = _vault(instance, live=False)
     root = audit_log.AuditLog(store=opened.store, actor="").key()
@@ -73,10 +74,11 @@ def accept_journal(instance: Instance) -> int:
     try:
         with filesystem.hold_lock(instance.lock):
             first = read_switch(instance, root)
-            if first is None:
-                first = _first_keyed(instance, ChainKey(secret=secret))
-                note_switch(opened, first)
-            return first
+            if first is not None:
+                return first, False
+            first = _first_keyed(instance, ChainKey(secret=secret))
+            note_switch(opened, first)
+            return first, True
     finally:
         root.wipe()
 

@@ -25,7 +25,7 @@ from tbot_core.system import filesystem
 from tbot_core.vault import audit_log, categories
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from tbot_core.instance.findings import Level
@@ -85,13 +85,31 @@ def _secrets(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     rules = secret_rules(subject.declared, subject.installed, required=True)
     faults += opened.verify(rules.fields, without=before, required=rules.required)
     faults += [fault for it in statuses for fault in it.faults]
-    for fault in {it.message: it for it in faults}.values():
+    for fault in _merged({it.message: it for it in faults}.values()):
         allowed = fault.code == _SHARED and subject.allow_shared_key
         loose = allowed or (fault.code in _LOOSE and not subject.strict)
         level: Level = "warn" if loose else "fail"
         yield PreflightFinding(level=level, subject="secrets", message=fault.message, remedy=fault.remedy)
     for status in statuses:
         yield from _category_finding(status)
+
+
+def _merged(faults: Iterable[VaultError]) -> Iterator[VaultError]:
+    # The faults; those of modes that several categories share as one, with all paths in its remedy.
+    modes: dict[str, list[VaultError]] = {}
+    for fault in faults:
+        if fault.code in _LOOSE:
+            modes.setdefault(fault.code, []).append(fault)
+        else:
+            yield fault
+    for code, found in modes.items():
+        if len(found) == 1:
+            yield found[0]
+            continue
+        names = ", ".join(dict.fromkeys(it.message.split()[1].rstrip(":") for it in found))
+        paths = " ".join(dict.fromkeys(it.remedy.rpartition(" ")[2] for it in found))
+        command = found[0].remedy.rpartition(" ")[0]
+        yield VaultError(f"{code} {names}: {_LOOSE[code]}.", f"{command} {paths}", code=code)
 
 
 def _category_finding(status: CategoryStatus) -> Iterator[PreflightFinding]:
@@ -293,7 +311,12 @@ def _backup(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     )
 
 
-_LOOSE: Final = frozenset({"TB-SEC-029", "TB-SEC-030", "TB-SEC-059", "TB-SEC-060"})
+_LOOSE: Final = {
+    "TB-SEC-029": "other users may read or write their key files",
+    "TB-SEC-030": "other users may enter the folder of their key files",
+    "TB-SEC-059": "other users may read or write their files",
+    "TB-SEC-060": "other users may replace their files",
+}
 """Modes that live trading refuses; other runs warn."""
 
 _SHARED: Final = "TB-SEC-038"

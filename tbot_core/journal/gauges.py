@@ -16,11 +16,14 @@ import attrs
 
 from tbot_core.errors import AccessError
 from tbot_core.model import json_document
+from tbot_core.model.types import ticks_of
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from tbot_core.journal.projections.book import SessionBook
 
 FILE: Final = "gauges.json"
 SCHEMA: Final = 1
@@ -94,6 +97,16 @@ def read_gauges(folder: Path) -> Gauges | None:
         return _gauges(raw) if raw["schema"] == SCHEMA else None
     except (AccessError, ValueError, ArithmeticError, KeyError, TypeError, AttributeError):
         return None
+
+
+def revalued_gauges(data: Path, journal: str, book: SessionBook) -> Gauges | None:
+    """The gauges of the current session; positions of the book are valued at their marks. None without gauges."""
+    found = read_gauges(data)
+    if found is None or not book.in_session or (found.journal, found.session) != (journal, book.session["date"]):
+        return None
+    for symbol in found.marks.keys() & book.portfolio.positions.keys():
+        book.portfolio.mark(symbol, ticks_of(float(found.marks[symbol])))
+    return found
 
 
 def _gauges(raw: Mapping[str, Any]) -> Gauges:

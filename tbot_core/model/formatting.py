@@ -67,4 +67,4 @@ def printable_name(name: str) -> str:
 
 def labelled_line(label: str, text: str) -> str:
     """A labelled line of a status text; without a label it continues the previous line."""
-    return f"{label:10} {text}"
+    return f"{label:11} {text}"

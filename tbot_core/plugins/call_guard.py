@@ -225,13 +225,14 @@ class CallGuard:
         session.on_failure(failed)
 
 
-def failure_consequence(plugin: str, *, off: bool) -> str:
-    """What follows from a recorded failure, as the end of a sentence about the plugin; "" if nothing does."""
+def failure_text(plugin: str, error: str, *, off: bool) -> str:
+    """A recorded failure of a plugin, KIND/NAME, as a sentence without its period: with what follows if it is `off`."""
     if not off:
-        return ""
+        return f"Plugin {plugin} failed: {error}"
     if plugin.startswith("broker/"):
-        return "blocks entries until it works"
-    return "is disabled for the rest of the session"
+        often = f"{FAILURES} in {WITHIN.total_seconds() / 60:g} min"
+        return f"Plugin {plugin} fails ({often}): no entries until it works; last error: {error}"
+    return f"Plugin {plugin} failed and is disabled for the rest of the session: {error}"
 
 
 def _answer(fault: PluginError, fallback: Callable[[str], T] | None) -> T:

@@ -46,7 +46,7 @@ _LIMIT: Final = dt.timedelta(hours=1)
 """So long after the close a script must have ended."""
 
 _BAR_AFTER_S: Final = 0.5
-_NEEDED: Final = 'What it needs: docs/reference/testing-kit.md, "A whole day".'
+_NEEDED: Final = "docs/reference/testing-kit.md, section 'The venue of a broker', says what Plugin.venue needs."
 Result = TypeVar("Result")
 
 
@@ -111,7 +111,7 @@ def open_day(
 ) -> Iterator[tuple[BrokerDay, Callable[[Callable[[BrokerDay], Awaitable[Result]]], Result]]]:
     """Open the plugin's venue five minutes before the bell; yields the day, and what runs a script beside its market.
 
-    Raises PluginError for a plugin whose venue trades no day.
+    Raises PluginError for a plugin whose venue cannot trade a whole day.
     """
     session = calendar.session(day)
     if session is None:
@@ -142,14 +142,14 @@ def open_day(
 def trading_venue(
     plugin: Plugin, runner: asyncio.Runner, clock: Clock, market: SimulatedMarket
 ) -> Iterator[TradingVenue]:
-    """Open the plugin's venue with the symbols of a market; raises PluginError for one that trades no day."""
+    """Open the plugin's venue with the symbols of a market; raises PluginError for one that trades no whole day."""
     if plugin.venue is None:
-        raise PluginError(f"The broker {plugin.name} offers no venue.", "Plugin.venue opens one.")
+        raise PluginError(f"The broker {plugin.name} offers no venue for tests.", _NEEDED)
     if len(inspect.signature(plugin.venue).parameters) == 0:
-        raise PluginError(f"The venue of {plugin.name} trades no day.", _NEEDED)
+        raise PluginError(f"The venue of the broker {plugin.name} cannot trade a whole day.", _NEEDED)
     with _opened_venue(plugin.name, plugin.venue, runner, clock) as venue:
         if not isinstance(venue, TradingVenue):
-            raise PluginError(f"The venue of {plugin.name} trades no day.", _NEEDED)
+            raise PluginError(f"The venue of the broker {plugin.name} cannot trade a whole day.", _NEEDED)
         for symbol, path in market.paths.items():
             venue.list_symbol(symbol, Decimal(path.prices[0]) / TICKS_PER_DOLLAR, _VOLUME, CASH)
         yield venue

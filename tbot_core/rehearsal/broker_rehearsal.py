@@ -69,7 +69,7 @@ def broker_plugin(name: str) -> Plugin:
 
 
 def rehearse_broker(plugin: Plugin, seed: int) -> SeedReport:
-    """One day of the plugin; raises PluginError if its venue trades no day."""
+    """One day of the plugin; raises PluginError if its venue cannot trade a whole day."""
     chances = RandomStreams(seed)
     calendar, session = short_day(chances.stream("day").whole(*_MINUTES))
     market = SimulatedMarket.drawn(chances, _SYMBOLS, session.minutes)

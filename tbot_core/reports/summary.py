@@ -20,7 +20,8 @@ _MARKET: Final = frozenset({"paper", "live"})
 class RunSummary:
     """A run's result; money in dollars, `denials` by reason code. `notes` are caveats for readers.
 
-    `brokers` are those of all sessions, the primary first; `strategies` those that the settings run.
+    `brokers` are those of all sessions, the primary first; `strategies` those that the settings run. `valued`: the last
+    session was interrupted with `held` positions, which count at their last `marks` or `fills`; "" if it was closed.
     """
 
     mode: str
@@ -36,6 +37,8 @@ class RunSummary:
     report: str = ""
     brokers: Sequence[str] = ()
     strategies: Sequence[str] = ()
+    held: int = 0
+    valued: str = ""
 
     @property
     def pnl(self) -> Decimal:
@@ -82,7 +85,10 @@ class RunSummary:
 
 
 def trade_document(trade: Trade, *, named: bool = True) -> dict[str, Any]:
-    """A trade for JSON: times in UTC, ISO 8601; money, prices and quantities as strings; `named` adds its broker."""
+    """A trade for JSON: times in UTC, ISO 8601; money in cents, prices and quantities exact, all as strings.
+
+    `named` adds its broker.
+    """
     return {
         "strategy": trade.strategy,
         "symbol": trade.symbol,
@@ -92,8 +98,8 @@ def trade_document(trade: Trade, *, named: bool = True) -> dict[str, Any]:
         "entry_price": _plain(trade.entry_price),
         "exit_time": trade.exit_time.isoformat(),
         "exit_price": _plain(trade.exit_price),
-        "fees": _plain(trade.fees),
-        "pnl": _plain(trade.pnl),
+        "fees": money_text(trade.fees),
+        "pnl": money_text(trade.pnl),
         "exit_reason": trade.exit_reason.value,
         **({"broker": trade.broker} if named else {}),
     }

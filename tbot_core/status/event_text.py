@@ -12,6 +12,7 @@ import attrs
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.execution import instrument_rules, orphan_orders
+from tbot_core.execution.trading_state import OVER, note_event
 from tbot_core.journal import records
 from tbot_core.journal.projections import failover_text
 from tbot_core.journal.projections.book import SessionBook
@@ -25,8 +26,8 @@ from tbot_core.model.formatting import (
     printable_name,
 )
 from tbot_core.model.types import Leg
-from tbot_core.plugins.call_guard import failure_consequence
-from tbot_core.trading.risk.states import StateCause
+from tbot_core.plugins.call_guard import failure_text
+from tbot_core.trading.risk.states import KINDS, CauseEnd, StateCause, TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -62,6 +63,7 @@ class EventNarrator:
 
     def __init__(self) -> None:
         self.book = SessionBook()
+        self._states: dict[str, TradingState] = {"": TradingState()}
 
     def continue_from(self, book: SessionBook) -> None:
         """Continue from a journal that was begun before, whose projection is `book`; the book itself stays as it is."""
@@ -73,8 +75,15 @@ class EventNarrator:
         for entry in entries:
             before = len(self.book.trades)
             self.book.apply(entry)
+            self._states_of(entry.payload)
+            for broker, states in self._states.items():
+                note_event(states, entry, broker)
             lines += self._lines_of(entry, self.book.trades[before:])
         return lines
+
+    def _states_of(self, payload: Mapping[str, Any]) -> TradingState:
+        # The causes of the account that an event names; those of before the first event are not known.
+        return self._states.setdefault(payload.get("broker", ""), TradingState())
 
     def _lines_of(self, entry: NewEvent, closed: Sequence[Trade]) -> list[EventLine]:
         weight: Weight | None = None
@@ -85,7 +94,7 @@ class EventNarrator:
             case records.RISK:
                 weight, text = "risk", _risk(payload)
             case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
-                weight, text = "risk", _state_text(entry.kind, payload)
+                weight, text = "risk", _state_text(entry.kind, payload, self._states_of(payload))
             case kind if kind in _RISK_TEXTS:
                 weight, text = "risk", _RISK_TEXTS[kind](payload)
             case kind if kind in DATA_KINDS:
@@ -173,7 +182,15 @@ def _risk(payload: Mapping[str, Any]) -> str:
     return f"Risk: {payload['what']}, {payload['cause']} ({payload['value']} against {payload['limit']})"
 
 
-def _state_text(kind: str, payload: Mapping[str, Any]) -> str:
+_ENDS: Final = {
+    CauseEnd.RECONCILE: "the account has agreed with the journal for 60 s",
+    CauseEnd.QUIET: "15 minutes have passed without it",
+    CauseEnd.SESSION: "the end of the session",
+}
+"""When the effect of a cause ends that is over."""
+
+
+def _state_text(kind: str, payload: Mapping[str, Any], states: TradingState) -> str:
     # A request, its refusal, or a change of the state.
     if kind == records.REQUEST:
         flaw = payload.get("flaw", "")
@@ -182,9 +199,26 @@ def _state_text(kind: str, payload: Mapping[str, Any]) -> str:
         )
     if kind == records.REQUEST_REFUSED:
         return f"control/{printable_name(payload['name'])} was refused: {payload['words']}"
-    cause = StateCause[payload["cause"]].value
-    at = f" at {payload['broker']}" if "broker" in payload else ""
-    return f"State {payload['state']}{at}: {cause if payload['there'] else f'cleared ({cause})'}"
+    cause, at = StateCause[payload["cause"]], f" at {payload['broker']}" if "broker" in payload else ""
+    if payload["there"]:
+        return f"State {payload['state']}{at}: {cause.value}"
+    state = f"state {payload['state']}{at}{_reason(cause, payload['state'], states)}"
+    if payload["words"] == OVER:
+        return f"No longer in effect: {cause.value}; {state}"
+    return f"{cause.value} cleared; {state}" if _is_withdrawn(cause) else f"Over: {cause.value}; {state}"
+
+
+def _is_withdrawn(cause: StateCause) -> bool:
+    return KINDS[cause].end is CauseEnd.WITHDRAWAL
+
+
+def _reason(cause: StateCause, state: str, states: TradingState) -> str:
+    # Why a state goes on after a cause is over: because of others, or until the effect of this one ends.
+    causes = [one for one in states.causes if KINDS[one].state.word == state]
+    others = ", ".join(one.value for one in causes if one is not cause)
+    if others:
+        return f" ({others})"
+    return f" until {_ENDS[KINDS[cause].end]}" if causes else ""
 
 
 def _confirmation_text(payload: Mapping[str, Any]) -> str:
@@ -196,8 +230,7 @@ def _confirmation_text(payload: Mapping[str, Any]) -> str:
 def _problem_text(kind: str, payload: Mapping[str, Any]) -> str:
     # A failed plugin, a split, a frozen symbol, or a position that is not closed yet or STUCK.
     if kind == records.PLUGIN_FAILED:
-        consequence = failure_consequence(payload["plugin"], off=payload["off"])
-        return f"Plugin {payload['plugin']} failed: {payload['error']}{consequence and f'; it {consequence}'}"
+        return failure_text(payload["plugin"], payload["error"], off=payload["off"])
     if kind == records.CORPORATE_ACTION:
         return f"{payload['before']} {payload['symbol']} became {payload['after']}: {payload['words']}"
     if kind == records.FROZEN:

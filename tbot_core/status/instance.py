@@ -15,6 +15,7 @@ from tbot_core.instance import Instance
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.journal_key import chain_key
 from tbot_core.journal import records
+from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.journal.projection import project
 from tbot_core.journal.projections import carryover, restarts
 from tbot_core.journal.projections.arming import ArmingState, next_sessions
@@ -73,8 +74,8 @@ class _Projections:
 def status_document(home: Path | None, now: dt.datetime) -> Document:
     """The status; money is valued at the running bot's marks, else at the last fill prices.
 
-    Read-only. Invalid settings are listed under `attention`, and those of the last run are shown. Raises SettingsError
-    if the folder has neither settings nor a run.
+    Read-only. Settings that are invalid or cannot be read are listed under `attention`, and those of the last run are
+    shown. Raises SettingsError if the folder has neither settings nor a run.
     """
     instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
@@ -85,7 +86,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     file, events, damage = _latest_run(instance, counted)
     now = _shifted(now, file, settings) if rehearsed else now
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
-    gauges = None if file is None else live_figures.revalued_gauges(instance.data, file.path.name, read.book)
+    gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
     risk = risk_status(instance.control, events, read.book, running=holder is not None)
     free = filesystem.free_bytes(instance.home)
     return {
@@ -104,7 +105,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         **_upcoming(None if rehearsed else file, settings, now),
         "disk_free_bytes": free,
         "attention": [
-            *filter(None, (fault and f"The settings are invalid: {fault}", damage and str(damage))),
+            *filter(None, (fault, damage and str(damage))),
             *_attention(counted, events, read.book, running=holder is not None, free=free),
             *_risk_warnings(risk, instance.control_dir, running=holder is not None),
             *unseen_incidents(instance.home),
@@ -235,7 +236,7 @@ def next_event(settings: Settings, now: dt.datetime) -> NextEvent:
     moments = _moments(session, settings)
     upcoming = min((one for one in moments if one[0] > now), key=lambda one: one[0])
     if now < session.open:
-        return NextEvent(phase="closed", event=upcoming[1], time=upcoming[0])
+        return NextEvent(phase="market closed", event=upcoming[1], time=upcoming[0])
     past = sorted((one for one in moments if one[0] <= now), key=lambda one: one[0])
     return NextEvent(phase=past[-1][1], event=upcoming[1], time=upcoming[0])
 

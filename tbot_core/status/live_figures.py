@@ -9,11 +9,9 @@ import attrs
 
 from tbot_core.journal import gauges, records
 from tbot_core.model.formatting import money_text
-from tbot_core.model.types import OrderState, dollars_of, ticks_of
+from tbot_core.model.types import OrderState, dollars_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tbot_core.journal.gauges import Gauges
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.projections.book import SessionBook
@@ -21,16 +19,6 @@ if TYPE_CHECKING:
     from tbot_core.trading.risk.gate import Limits
 
 FIGURES: Final = ("equity", "day_pnl", "daily_loss_limit", "daily_loss_used", "budget", "gross", "marks_at")
-
-
-def revalued_gauges(data: Path, journal: str, book: SessionBook) -> Gauges | None:
-    """The gauges of the current session; positions of the book are valued at their marks. None without gauges."""
-    found = gauges.read_gauges(data)
-    if found is None or not book.in_session or (found.journal, found.session) != (journal, book.session["date"]):
-        return None
-    for symbol in found.marks.keys() & book.portfolio.positions.keys():
-        book.portfolio.mark(symbol, ticks_of(float(found.marks[symbol])))
-    return found
 
 
 def account_figures(book: SessionBook, limits: Limits, reported: Gauges | None) -> Document:

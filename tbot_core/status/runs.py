@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.errors import JournalError, SettingsError, UsageError
+from tbot_core.errors import JournalError, SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
 from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSING
@@ -21,6 +21,7 @@ from tbot_core.system import filesystem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tbot_core.instance import SettingsFiles
     from tbot_core.instance.findings import Mode
     from tbot_core.status import Document
 
@@ -160,21 +161,25 @@ def settings_of_last_run(instance: Instance) -> tuple[str, ParsedDotenv]:
 
 
 def settings_or_last_run(home: Path | None, *, mode: Mode) -> tuple[Settings, str]:
-    """The current settings and ""; if they are invalid, those of the last run, and the reason.
+    """The current settings and ""; if they are invalid or cannot be read, those of the last run, and the reason.
 
-    Raises SettingsError if they are invalid and nothing has run.
+    Raises the fault if nothing has run.
     """
     try:
         return load_settings(home, mode=mode), ""
-    except SettingsError as fault:
+    except (SettingsError, VaultError) as fault:
         since, parsed = settings_of_last_run(Instance.at(home))
         if not parsed.entries:
             raise
-        sources = read_settings_files(Instance.at(home))
-        former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
         try:
-            found = load_settings(home, mode=mode, sources=former)
+            found = load_settings(home, mode=mode, sources=_with_former(read_settings_files(Instance.at(home)), parsed))
         except SettingsError:
             raise fault from None
         faults = "; ".join(line.rstrip(".") for line in fault.message.splitlines())
-        return found, f"{faults}. Shown are the settings of {since}."
+        return found, f"The settings cannot be used: {faults}. Shown are the settings of {since}."
+
+
+def _with_former(sources: SettingsFiles, parsed: ParsedDotenv) -> SettingsFiles:
+    # The files with the trading configuration of a run; a global configuration that cannot be read counts as empty.
+    env = sources.env if sources.env.fault is None else attrs.evolve(sources.env, parsed=ParsedDotenv(), fault=None)
+    return attrs.evolve(sources, env=env, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))

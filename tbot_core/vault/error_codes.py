@@ -97,7 +97,11 @@ class VaultErrorCode(enum.Enum):
         "Set ENV_ENC_KEY_PATH and TBOT_ENV_ENC_KEY_PATH to the same file.",
     )
     FILE_FOLDER_MISSING = (50, "the folder of its file {file} is missing", _RESTORE_FILE)
-    FILE_MISSING = (51, "its file {file} is missing", _RESTORE_FILE)
+    FILE_MISSING = (
+        51,
+        "its file {file} is missing",
+        "Enter the values with `tbot secrets set {category}`, or restore it from a backup.",
+    )
     FILE_DENIED = (52, "its file {file} cannot be used: permission denied", "Run tbot as the user who owns it.")
     FILE_FAULT = (53, "its file {file} could not be read or written: disk error", _DISK)
     FILE_SYMLINK = (54, "its file {file} is a symbolic link", "Replace the link by the file itself.")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.alerts.rate_limit import LIMITS, MessageLimit, SentMessage, due_messages, in_quiet_hours
+from tbot_core.alerts.rate_limit import LIMITS, MessageLimit, SentMessage, due_messages, in_quiet_hours, limit_ends
 from tbot_core.alerts.store import StoredAlert
 from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Urgency
@@ -86,3 +86,23 @@ def test_a_merged_message_names_ten_and_counts_the_rest() -> None:
     lines = alert.text.splitlines()
     assert (lines[2], lines[11], lines[12]) == ("- what 1", "- what 10", "- and 29 more")
     assert (lines[-1], alert.key) == ("Next: tbot alerts log", "tbot-1")
+
+
+@pytest.mark.parametrize(
+    ("sent", "end"),
+    [
+        ([], None),
+        ([(50, 1), (40, 1), (30, 1), (20, 1), (10, 1)], None),
+        ([(50, 1), (40, 1), (30, 1), (20, 1), (10, 1), (5, 1)], 10),
+        ([(50, 1), (40, 3)], 20),
+        ([(70, 9), (50, 1)], None),
+    ],
+)
+def test_the_end_of_a_limit_is_when_the_next_message_may_go(sent: list[tuple[int, int]], end: int | None) -> None:
+    """Each message counts for the span; until then nothing is due, and from then on something is."""
+    limit = LIMITS[Urgency.CRITICAL]
+    messages = [SentMessage(NOW - timedelta(minutes=ago), alerts) for ago, alerts in sent]
+    found = limit_ends(messages, limit, NOW)
+    assert found == (None if end is None else NOW + timedelta(minutes=end))
+    assert bool(due_messages(["one"], messages, limit, NOW)) is (found is None)
+    assert due_messages(["one"], messages, limit, found or NOW)

@@ -149,9 +149,12 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.REQUEST_REFUSED, {"name": "arm", "words": "it is another's."},
          "The request arm was refused: it is another's.", Urgency.ROUTINE),
         (records.PLUGIN_FAILED, {"plugin": "filter/mine", "error": "judge: it hangs.", "off": False},
-         "The filter mine failed: judge: it hangs.", Urgency.ROUTINE),
+         "Plugin filter/mine failed: judge: it hangs.", Urgency.ROUTINE),
         (records.PLUGIN_FAILED, {"plugin": "strategy/open", "error": "scan: it hangs.", "off": True},
-         "The strategy open failed and is disabled for the rest of the session: scan: it hangs.", Urgency.CRITICAL),
+         "Plugin strategy/open failed and is disabled for the rest of the session: scan: it hangs.", Urgency.CRITICAL),
+        (records.PLUGIN_FAILED, {"plugin": "broker/acme", "error": "poll: boom.", "off": True},
+         "Plugin broker/acme fails (3 in 10 min): no entries until it works; last error: poll: boom.",
+         Urgency.CRITICAL),
         (records.READY, READY | {"vix": 18.25},
          "READY for the session of 2026-11-24: equity 100,000.00, close, VIX 18.25.", Urgency.ROUTINE),
         (records.READY, READY | {"vix": None},
@@ -348,3 +351,11 @@ def test_what_is_not_closed_two_minutes_before_the_bell_wakes_somebody() -> None
     (notice,) = story.event(records.CLOSING_LATE, said)
     what = "The session ends in two minutes and long 10 ACME is still open: its exit does not fill."
     assert (notice.what, notice.urgency) == (what, Urgency.CRITICAL)
+
+
+def test_words_of_a_plugin_within_a_sentence_have_no_capital_and_period() -> None:
+    """They were a sentence of their own."""
+    story = Story()
+    story.cause(StateCause.UNREACHABLE, words="The plugin failed: boom in poll.")
+    (notice,) = story.standing().values()
+    assert notice.what == "Exit-only: the broker does not respond, the plugin failed: boom in poll."

@@ -16,7 +16,7 @@ from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import SettingsError
-from tbot_core.model.clock import ManualClock
+from tbot_core.model.clock import ManualClock, SystemClock, exchange_time
 from tbot_core.plugins.failure import PluginFailure
 
 if TYPE_CHECKING:
@@ -65,8 +65,21 @@ def test_the_log_shows_what_became_of_each_alert(told: Path, capsys: pytest.Capt
     assert cli.invoke(["alerts", "log", "--home", str(told)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "     1  2026-11-24T15:00:00Z  critical  Incident a."
-    assert lines[1] == "        open, not sent; next: tbot check"
+    assert lines[1] == "        open, not sent yet; next: tbot check"
     assert lines[5] == "        sent by console; next: tbot status"
+
+
+def test_an_alert_that_a_limit_holds_back_says_until_when(told: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is not lost: the hour after the merged message has an end."""
+    now = SystemClock().now()
+    store = open_store(told / "data" / FILE_NAME)
+    store.mark_sent(store.unsent(Urgency.CRITICAL), "tbot-9", "console", now)
+    store.open_incident(Notice(key="d", urgency=Urgency.CRITICAL, what="Incident d.", command="tbot check"), now)
+    store.close()
+    until = exchange_time(now + dt.timedelta(hours=1))
+    assert cli.invoke(["alerts", "log", "--last", "1", "--home", str(told)]) == 0
+    line = capsys.readouterr().out.splitlines()[1]
+    assert f"open, not sent yet: waits for the hourly limit until {until:%H:%M} New York; next" in line
 
 
 def test_an_instance_without_alerts_has_an_empty_log(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

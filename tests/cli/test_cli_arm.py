@@ -158,7 +158,7 @@ def test_status_exits_with_five_while_live_trading_is_not_armed(home: Path, caps
     """Whatever else there is to say; with the reason and the command."""
     written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)))
     assert cli.invoke(["status", "--home", str(home)]) == 5
-    assert "armed      no: it has not been armed; `tbot arm` arms it" in capsys.readouterr().out
+    assert "armed       no: it has not been armed; `tbot arm` arms it" in capsys.readouterr().out
 
 
 def test_status_says_until_when_it_is_armed(home: Path) -> None:
@@ -167,7 +167,7 @@ def test_status_says_until_when_it_is_armed(home: Path) -> None:
     written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)), (records.ARMED, armed_payload(armed)))
     shown = status_document(home, MORNING)
     assert (shown["armed_until"], shown["entries_blocked"]) == ("2026-11-24", False)
-    assert "armed      to the end of the session of 2026-11-24" in list(lines(shown, MORNING))
+    assert "armed       to the end of the session of 2026-11-24" in list(lines(shown, MORNING))
     later = status_document(home, MORNING + dt.timedelta(days=2))
     assert (later["entries_blocked"], later["not_armed"]) == (True, "it was armed until 2026-11-24")
 

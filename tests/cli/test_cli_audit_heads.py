@@ -107,5 +107,11 @@ def test_a_lost_log_is_accepted_by_command(home: Path, capsys: pytest.CaptureFix
     assert cli.invoke(["audit", "verify", "--home", str(home)]) == 1
     assert "tbot audit accept" in capsys.readouterr().out
     assert cli.invoke(["audit", "accept", "--home", str(home)]) == 0
-    assert "keyed from event 1 on" in capsys.readouterr().out
+    assert "Accepted: the audit log now says that the chain of the journal is keyed from event 1 on" in (
+        capsys.readouterr().out
+    )
+    assert cli.invoke(["audit", "accept", "--home", str(home)]) == 0
+    assert "Nothing to accept: " in capsys.readouterr().out
+    assert cli.invoke(["audit", "accept", "--home", str(home / "nowhere")]) == 3
+    assert "is not an instance" in capsys.readouterr().err
     assert cli.invoke(["audit", "verify", "--home", str(home)]) == 0

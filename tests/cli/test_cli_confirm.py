@@ -78,7 +78,7 @@ def test_where_nothing_waits_that_is_said(tmp_path: Path, capsys: pytest.Capture
     ("words", "said", "code"),
     [
         (["zzzz"], "No entry of this session has the ID zzzz.", 2),
-        ([""], "The ID of the entry is empty.", 2),
+        ([""], "An argument '' is empty.", 2),
         (["--reject"], "--reject needs the ID of an entry.", 2),
         (["bbbb"], "The entry bbbb is decided already: [OPEN] BUY 100 BBB @ about 100.00, HALTED.", 5),
         (["cccc"], "The entry cccc expired at", 5),

@@ -72,7 +72,7 @@ def test_replay_and_backtest_of_downloaded_sessions_make_the_same_trades(
         (("--source", "paper", "--from", "2026-03-04", "--to", "2026-03-02"), 2, "is reversed"),
         (("--source", "paper", "--from", "2026-02-28", "--to", "2026-03-01"), 1, "No session from 2026-02-28"),
         (("--source", "paper", *RANGE, "--symbols", "MSFT"), 1, "does not list MSFT"),
-        (("--source", "acme", *RANGE), 3, "acme"),
+        (("--source", "acme", *RANGE), 3, "--source acme: no such broker is installed."),
     ],
 )
 def test_what_cannot_be_downloaded_has_its_exit_code(
@@ -111,4 +111,11 @@ def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with data_download.progress_line() as report:
         report(DownloadProgress(done=3, total=1200, bars=1170))
-    assert capsys.readouterr().err == "\r\x1b[KDownloading 3 of 1,200 sessions: 1,170 bars\r\x1b[K"
+    assert capsys.readouterr().err == "\r\x1b[KDownloading 3 of 1,200 sessions of single symbols: 1,170 bars\r\x1b[K"
+
+
+def test_an_interrupted_download_says_how_it_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C ends the command; what is stored stays."""
+    with pytest.raises(KeyboardInterrupt), data_download.continuable():
+        raise KeyboardInterrupt
+    assert "the same command continues the download" in capsys.readouterr().err

@@ -61,11 +61,11 @@ def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -
     shown = feed_document(tmp_path, fold(events, DataHealth()), SESSION.moment(3) + dt.timedelta(seconds=34))
     assert shown is not None
     assert list(feed_lines(shown)) == [
-        "feed       acme, single venue: last minute 34 s ago, 12 late bars, 1 revised",
-        "universe   1 of 3 symbols, by UNIVERSE_MAX of 1",
-        "gaps       2 minutes lost and not backfilled",
-        "halted     A, the whole market",
-        "apart      feed and broker differ on A: no entries",
+        "feed        acme, single venue: last minute 34 s ago, 12 late bars, 1 revised",
+        "universe    1 of 3 symbols, by UNIVERSE_MAX of 1",
+        "gaps        2 minutes lost and not backfilled",
+        "halted      A, the whole market",
+        "apart       feed and broker differ on A: no entries",
     ]
 
 
@@ -74,7 +74,7 @@ def test_before_the_first_minute_there_is_no_age(tmp_path: Path) -> None:
     recorded(tmp_path)
     shown = feed_document(tmp_path, fold(told(), DataHealth()), SESSION.open)
     assert shown is not None
-    assert list(feed_lines(shown)) == ["feed       acme, single venue: no minute yet, 0 late bars, 0 revised"]
+    assert list(feed_lines(shown)) == ["feed        acme, single venue: no minute yet, 0 late bars, 0 revised"]
 
 
 def test_without_a_session_or_a_recording_nothing_is_shown(tmp_path: Path) -> None:

@@ -285,11 +285,25 @@ def test_home_is_the_option_else_the_variable_else_here(
     assert invoke(["sample", "--home", str(tmp_path / "file")]) == 2
 
 
-def test_a_home_without_a_name_is_refused(command: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """An unset shell variable after --home does not mean the working directory: exit 2, and nothing is done."""
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sample", "--home", ""], "--home '' is empty."),
+        (["sample", "--home="], "--home '' is empty."),
+        (["rehearse", "--broker", " "], "--broker ' ' is empty."),
+        (["rehearse", "--fault", ""], "--fault '' is empty."),
+        (["rehearse", "--fault", ","], "--fault ',' contains no fault."),
+        (["why", "AAPL", "--run="], "--run '' is empty."),
+        (["plugins", "info", ""], "An argument '' is empty."),
+    ],
+)
+def test_an_empty_value_is_refused(
+    command: dict[str, Any], capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    """An unset shell variable does not mean the default, the working directory or any name: exit 2, nothing is done."""
     command["do"] = lambda *_: pytest.fail("the command was called")
-    assert invoke(["sample", "--home", ""]) == 2
-    assert "--home '' is empty" in capsys.readouterr().err
+    assert invoke(words) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_document_is_one_sorted_json_text(command: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

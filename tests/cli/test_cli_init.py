@@ -247,3 +247,11 @@ def test_paper_trading_does_not_begin_with_a_damaged_log(home: Path, capsys: pyt
     _edited(home)
     assert cli.invoke(["run", "--once", "--home", str(home)]) == 3
     assert "TB-SEC-096" in capsys.readouterr().err
+
+
+def test_a_fresh_instance_does_not_warn_about_its_own_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What init wrote is supported and used: nothing about the settings is to be explained."""
+    assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "new")]) == 0
+    assert "warn  settings" not in capsys.readouterr().out

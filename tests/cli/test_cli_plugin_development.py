@@ -77,6 +77,21 @@ def test_the_readme_of_a_new_plugin_says_how_to_enable_it(kind: str, line: str, 
     assert f"`{line}`" in (made.folder / "README.md").read_text()
 
 
+@pytest.mark.parametrize(("kind", "name"), [("broker", "paper"), ("strategy", "open")])
+def test_the_name_of_an_installed_plugin_is_refused(kind: str, name: str, tmp_path: Path) -> None:
+    """Both would be refused as duplicates; the same name for another kind is free."""
+    with pytest.raises(UsageError, match=f"The {kind} {name} is installed already, by the distribution tbot-{kind}"):
+        write_plugin(kind, name, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    write_plugin("filter", name, tmp_path / "new")
+
+
+def test_a_keyword_is_named_as_one(tmp_path: Path) -> None:
+    """The letters are fine, the word is not."""
+    with pytest.raises(UsageError, match="is not allowed: it is a keyword of Python"):
+        write_plugin("filter", "class", tmp_path / "new")
+
+
 @pytest.mark.parametrize("name", ["", "x", "Acme", "my-first", "1st", "class", "a" * 33])
 def test_a_name_that_no_plugin_may_have_is_refused(name: str, tmp_path: Path) -> None:
     """It must be a word of Python in lower case; nothing is written."""

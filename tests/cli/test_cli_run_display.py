@@ -29,6 +29,7 @@ from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.errors import AccessError
+from tbot_core.execution.trading_state import OVER
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import NewEvent, open_journal
@@ -75,8 +76,8 @@ def test_a_banner_says_whose_prices_these_are() -> None:
     label = FeedLabel(name="stored bars", simulated=False, quotes=False, notes=("a note",))
     assert banner("replay", label) == ["tbot replay. Market prices: stored bars.", "  a note"]
     assert banner("replay", label, closed=2)[-1] == "Resumed after 2 closed sessions."
-    words = "Resuming run b1 at 2026-03-03, after 1 closed session."
-    assert banner("replay", label, 1, "run b1 at 2026-03-03")[-1] == words
+    words = "Resuming the session of 2026-03-03 (run b1), after 1 closed session."
+    assert banner("replay", label, 1, "the session of 2026-03-03 (run b1)")[-1] == words
 
 
 def test_a_stopped_run_says_what_is_open_and_how_to_go_on() -> None:
@@ -133,7 +134,7 @@ def test_changes_of_risk_are_told() -> None:
         (
             records.STATE,
             records.state_payload(StateCause.KILL_COMMAND, RiskState.NORMAL, there=False, words=""),
-            f"State normal: cleared ({StateCause.KILL_COMMAND.value})",
+            f"{StateCause.KILL_COMMAND.value} cleared; state normal",
         ),
     ],
 )
@@ -420,8 +421,36 @@ def test_f91_a_plugin_that_failed_is_told_to_whoever_looks_on() -> None:
     (line,) = EventNarrator().lines_for([NewEvent(kind="plugin_failed", payload=payload, time=MORNING)])
     assert (line.weight, line.text) == (
         "risk",
-        "Plugin strategy/open failed: scan: it hangs.; it is disabled for the rest of the session",
+        "Plugin strategy/open failed and is disabled for the rest of the session: scan: it hangs.",
     )
+
+
+def test_a_cleared_cause_says_why_the_state_goes_on() -> None:
+    """Because of other causes, or until when; and that the effect has ended."""
+
+    def state(cause: StateCause, state: RiskState, *, there: bool, words: str = "") -> NewEvent:
+        payload = records.state_payload(cause, state, there=there, words=words)
+        return NewEvent(kind=records.STATE, payload=payload, time=MORNING)
+
+    told = EventNarrator().lines_for(
+        [
+            state(StateCause.DEFENSE_COMMAND, RiskState.DEFENSE, there=True),
+            state(StateCause.KILL_COMMAND, RiskState.HALTED, there=True),
+            state(StateCause.DEFENSE_COMMAND, RiskState.HALTED, there=False),
+            state(StateCause.KILL_COMMAND, RiskState.NORMAL, there=False),
+            state(StateCause.FEEDS_STALE, RiskState.EXIT_ONLY, there=True),
+            state(StateCause.FEEDS_STALE, RiskState.EXIT_ONLY, there=False),
+            state(StateCause.FEEDS_STALE, RiskState.NORMAL, there=False, words=OVER),
+        ]
+    )
+    assert [line.text for line in told[2:4]] == [
+        "tbot defense on cleared; state halted (tbot kill)",
+        "tbot kill cleared; state normal",
+    ]
+    assert [line.text for line in told[5:]] == [
+        "Over: every feed is stale; state exit-only until the account has agreed with the journal for 60 s",
+        "No longer in effect: every feed is stale; state normal",
+    ]
 
 
 @pytest.mark.slow
@@ -483,6 +512,6 @@ def test_the_live_view_says_that_a_run_goes_on(tmp_path: Path, mode: Any, moment
     live.watcher.on_resumed("b1", "2026-03-02")
     live.watcher.on_started(cast("Feed", SimpleNamespace(label=label)), SessionBook())
     assert [(line.time, line.text) for line in live.frame.events] == [
-        (moment, "Resuming run b1 at 2026-03-02, its first session.")
+        (moment, "Resuming the session of 2026-03-02 (run b1).")
     ]
     assert plain_line(live.frame.events[0]).startswith("Resuming") is (moment is None)

@@ -5,28 +5,50 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 
+import attrs
+import click
 import pytest
 
 from tbot_core.cli.commands.run import outcome_document
 from tbot_core.cli.run_options import RunOptions
+from tbot_core.cli.text.run import stopped_lines
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.reports.summary import RunSummary
+
+SUMMARY = RunSummary(
+    mode="paper",
+    sessions=1,
+    symbols=2,
+    equity_start=Decimal(100),
+    equity_end=Decimal(101),
+    trades=(),
+    denials={},
+    settings_hash="",
+    data_hash="",
+)
+
+
+@pytest.mark.parametrize(
+    ("sessions", "held", "valued", "line"),
+    [
+        (1, 0, "", "1 session, 0 trades, equity 100.00 to 101.00"),
+        (0, 3, "marks", "1 interrupted session, 0 trades closed, 3 open positions, {}, at the last marks"),
+        (2, 1, "fills", "2 sessions and an interrupted one, 0 trades closed, 1 open position, {}, positions at {}"),
+        (0, 0, "marks", "1 interrupted session, 0 trades closed, equity 100.00 to 101.00, at the last marks"),
+    ],
+)
+def test_the_last_line_says_at_which_prices_positions_count(sessions: int, held: int, valued: str, line: str) -> None:
+    """An interrupted session counts, with what it holds, valued as the displays value it or at the last fill prices."""
+    summary = attrs.evolve(SUMMARY, sessions=sessions, held=held, valued=valued)
+    outcome = RunOutcome(summary=summary, journal=Path("j"), stopped=True)
+    lines = list(stopped_lines(outcome, RunOptions(mode="paper", home=Path("home"))))
+    assert line.format("equity 100.00 to 101.00", "their last fill prices") in "".join(map(click.unstyle, lines))
 
 
 @pytest.mark.parametrize("mode", ["paper", "demo"])
 def test_what_a_stop_left_open_is_told_of_trading_at_a_broker(mode: str) -> None:
     """Open, without a stop and stuck, each by its symbols; the document of a simulation keeps to its agreed keys."""
-    summary = RunSummary(
-        mode=mode,
-        sessions=1,
-        symbols=2,
-        equity_start=Decimal(1),
-        equity_end=Decimal(1),
-        trades=(),
-        denials={},
-        settings_hash="",
-        data_hash="",
-    )
+    summary = attrs.evolve(SUMMARY, mode=mode)
     outcome = RunOutcome(
         summary=summary, journal=Path("j"), stopped=True, open=("A", "B"), unprotected=("B",), stuck=("A",)
     )

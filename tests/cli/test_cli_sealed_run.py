@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -12,8 +13,11 @@ import attrs
 import pytest
 
 from tbot_core import cli
+from tbot_core.cli import control_client
 from tbot_core.contracts.credentials import SecretValue, hidden_field, shown_field
 from tbot_core.contracts.setting import integer, text
+from tbot_core.engine import control
+from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.plugin_context import plugin_secrets
 from tbot_core.errors import PluginError, VaultError
 from tbot_core.instance import Instance, load_settings
@@ -22,6 +26,7 @@ from tbot_core.testing.canaries import canary, shows
 from tbot_core.vault.audit_log import log_entries
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 CANARY = canary("broker")
@@ -67,6 +72,33 @@ def test_a_run_trades_from_encrypted_files_and_leaks_nothing(home: Path, capsys:
     held = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
     assert b"ACME_US_PAPER_B01" in held
     assert not shows(held + captured.out.encode() + captured.err.encode())
+
+
+@pytest.mark.slow
+def test_status_on_a_read_only_disk_shows_what_it_can(
+    home: Path, mounted: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Settings that cannot be opened there are named, and the run is shown with its own; no request can be made."""
+    assert cli.invoke(["run", "--demo", "--sessions", "1", "--home", str(home), "--json"]) == 0
+    disk = mounted("40m")
+    there = shutil.copytree(home, disk / "x")
+    control.prepare_folder(there / "control")
+    filesystem.write_atomic(there / "data" / "control-folder", b"1\ncontrol\n")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    capsys.readouterr()
+    assert cli.invoke(["status", "--home", str(there), "--json"]) == 1
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["equity"] is not None
+    assert shown["attention"][0].startswith("The settings cannot be used: ")
+    assert "TB-SEC-095" in shown["attention"][0]
+    assert "Shown are the settings of the demo run" in shown["attention"][0]
+    assert cli.invoke(["kill", "--home", str(there)]) == 1
+    said = capsys.readouterr().err
+    assert "the file control/kill cannot be made either. No bot is running." in said
+    assert "touch" not in said
+    assert control_client.without_request(Instance.at(there), ControlVerb.STOP, 7).endswith(
+        "`kill -TERM 7` has the same effect as `tbot stop`."
+    )
 
 
 def test_a_plugin_is_handed_its_own_section_and_no_other(home: Path) -> None:

@@ -133,14 +133,14 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
         "api.acme.com: 21 requests of 150 per minute left",
         f"at the marks of {exchange_time(known.at):%H:%M:%S} New York",
         "acme: equity 99,000.00, latency 42 ms, 7 requests of 200 per minute left",
-        "VIX        17.50 at the previous close, clock -0.2 s against the broker's",
+        "VIX         17.50 at the previous close, clock -0.2 s against the broker's",
         "/2",
         "gross 98,765.00",
         f"open {found['candidates']['open']}\n",
     ):
         assert words in text
     gauges.write_gauges(tmp_path / "data", attrs.evolve(known, vix=None))
-    assert "VIX        unknown at the previous close" in "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
+    assert "VIX         unknown at the previous close" in "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
 
 
 @pytest.mark.slow
@@ -227,7 +227,7 @@ def test_a_simulation_goes_by_a_time_of_its_own(
     assert (found["phase"], found["next_event"]) == (None, None)
     ended = dt.datetime.fromisoformat(found["ran_until"])
     text = list(lines(found, MORNING))
-    assert f"ran        until {ended:%Y-%m-%d} {both_times(ended)}; it is not running" in text
+    assert f"ran         until {ended:%Y-%m-%d} {both_times(ended)}; it is not running" in text
     assert not any(line.startswith(("now", "next")) for line in text)
     shutil.copytree(traded, tmp_path / "copy")
     with filesystem.hold_lock(tmp_path / "copy" / "data" / "tbot.lock"):
@@ -256,13 +256,13 @@ def test_positions_that_nobody_manages_want_attention(tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("now", "phase", "event"),
     [
-        ("2026-11-24T13:00", "closed", "opening bell"),
+        ("2026-11-24T13:00", "market closed", "opening bell"),
         ("2026-11-24T14:35", "open: analysis", "open: entries"),
         ("2026-11-24T14:55", "open: entries", "open: positions are managed"),
         ("2026-11-24T18:00", "mid: over", "close: analysis"),
         ("2026-11-24T20:58", "flattening", "closing bell"),
-        ("2026-11-24T21:00", "closed", "opening bell"),
-        ("2026-11-26T15:00", "closed", "opening bell"),
+        ("2026-11-24T21:00", "market closed", "opening bell"),
+        ("2026-11-26T15:00", "market closed", "opening bell"),
     ],
 )
 def test_the_calendar_says_what_comes_next(tmp_path: Path, now: str, phase: str, event: str) -> None:
@@ -293,7 +293,7 @@ def test_settings_that_do_not_hold_hide_nothing_of_a_run(tmp_path: Path, capsys:
     (tmp_path / ".env_bot").write_text(f"{written}MAX_TRADES=-1\n")
     after = status(capsys, tmp_path, code=1)
     (more,) = set(after["attention"]) - set(before["attention"])
-    assert more.startswith("The settings are invalid: ")
+    assert more.startswith("The settings cannot be used: ")
     assert "MAX_TRADES" in more
     assert "Shown are the settings of the paper run of 2026-11-24 14:00 UTC." in more
     same = ("positions", "most_trades", "daily_loss_limit", "budget", "state")

@@ -7,6 +7,7 @@ import datetime as dt
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 import pytest
 from tbot_broker_paper.broker import PaperBroker
@@ -152,6 +153,15 @@ def test_a_range_without_a_finished_session_is_refused(tmp_path: Path) -> None:
     for days in (("2019-11-30", "2019-12-01"), ("2019-12-04", "2019-12-05")):
         with pytest.raises(DataError, match=f"No session from {days[0]} to {days[1]} is over"):
             run(tmp_path, Vendor("AAA"), days=days)
+
+
+def test_a_source_without_minutes_of_earlier_sessions_is_refused(tmp_path: Path) -> None:
+    """Nothing is connected, and no session counts as requested."""
+    vendor = Vendor("AAA")
+    with pytest.raises(DataError, match="acme has no minute bars of earlier sessions"):
+        run(tmp_path, vendor, quality=attrs.evolve(WHOLE, minute_history=False))
+    assert vendor.request is None
+    assert not list(tmp_path.rglob("downloads.json"))
 
 
 def test_a_source_without_history_is_refused(tmp_path: Path) -> None:

@@ -118,11 +118,13 @@ def test_gauges_that_cannot_be_written_stop_nothing(
 
 
 def test_the_request_budgets_of_plugins_are_gauges(tmp_path: Path, session: TradingSession) -> None:
-    """The least of a host's credentials counts; a host without a limit is not shown."""
+    """The least of a host's credentials counts; one without a limit is not shown; another address in use is named."""
     clock = ManualClock(NOW)
     budgets = RequestBudgets(clock)
     limited = Host("https://api.example.com", requests_per_minute=200)
-    budgets.of(limited, {"key": Secret("one")})
+    budgets.of(limited, {"key": Secret("one")}, limited.url)
+    moved = Host("https://data.example.com", requests_per_minute=60)
+    budgets.of(moved, {}, "http://127.0.0.1:8080")
     budget = budgets.of(limited, {"key": Secret("two")})
     budgets.of(Host("https://free.example.com"), {})
     clock.advance_to(NOW + dt.timedelta(seconds=5))
@@ -130,7 +132,9 @@ def test_the_request_budgets_of_plugins_are_gauges(tmp_path: Path, session: Trad
     GaugeWriter(tmp_path, tmp_path / "tbot.sqlite", clock, budgets).write_if_due(session)
     found = gauges.read_gauges(tmp_path)
     assert found is not None
-    assert found.hosts == (gauges.HostGauge(name="api.example.com", left=7, per_minute=200),)
+    names = [one.name for one in found.hosts]
+    assert names == ["api.example.com", "127.0.0.1:8080 instead of data.example.com"]
+    assert found.hosts[0] == gauges.HostGauge(name="api.example.com", left=7, per_minute=200)
 
 
 def test_a_failure_while_gauges_are_computed_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

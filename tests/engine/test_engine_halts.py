@@ -198,7 +198,7 @@ def test_f40_a_halted_position_keeps_its_stop_and_its_exit_leaves_when_trading_r
     assert [scene.at(one) for one in scene.of(records.CANCEL_REQUESTED) if scene.at(one) < 12.5] == []
     assert scene.standing(10.0)[f"halt {symbol}"] is Urgency.ROUTINE
     assert scene.standing(13.0) == {}
-    assert scene.status(10.0)[-1] == f"halted     {symbol}"
+    assert scene.status(10.0)[-1] == f"halted      {symbol}"
     assert [trade.symbol for trade in fold_events(scene.events).trades] == [symbol]
 
 
@@ -235,7 +235,7 @@ def test_f41_a_market_wide_halt_pauses_everything_until_it_reopens(tmp_path: Pat
     assert scene.causes() == {"UNRECONCILED"}
     assert scene.of(records.FEED_GAP) == []
     assert scene.standing(10.0)["halt"] is Urgency.ROUTINE
-    assert scene.status(10.0)[-1] == "halted     the whole market"
+    assert scene.status(10.0)[-1] == "halted      the whole market"
     assert scene.of(records.STUCK) == []
 
 
@@ -248,7 +248,7 @@ def test_f41_the_third_level_ends_the_day(tmp_path: Path) -> None:
     assert scene.at(first) == pytest.approx(7.5, abs=0.05)
     assert first.payload["words"] == "it is halted"
     assert scene.standing(8.0)[f"stuck {symbol}"] is Urgency.CRITICAL
-    assert scene.status(8.0)[-1] == "halted     the whole market, to the close"
+    assert scene.status(8.0)[-1] == "halted      the whole market, to the close"
     assert set(scene.reasons().values()) == {"ALLOWED", "MARKET_HALTED"}
     assert max(scene.at(one) for one in scene.of(records.SENDING)) < 7.5
     assert scene.of(records.CLOSING_LATE) == []

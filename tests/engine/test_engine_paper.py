@@ -23,11 +23,14 @@ from tbot_core.errors import BrokerError, JournalError
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
 from tbot_core.journal.disk_reserve import NO_ROOM_BYTES, DiskReserve
+from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import Event, NewEvent, open_journal, read_journal
 from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
+from tbot_core.model.formatting import money_text
 from tbot_core.model.types import Leg
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.status.event_text import EventNarrator
+from tbot_core.status.instance import status_document
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -174,6 +177,24 @@ def test_a_restart_half_an_hour_later_enters_nothing_late_and_leaves_nothing_unp
     (gap,) = [event.payload for event in again.events if event.kind == records.GAP]
     assert (gap["from"], gap["to"]) == (24, 57)
     assert any(one["reason"] == "ALLOWED" for one in decisions if one["signal"]["minute"] >= 58)
+
+
+@pytest.mark.slow
+def test_a_stopped_session_and_its_restart_say_the_same_equity_as_status(home: Path) -> None:
+    """The result values positions at the marks of the displays; READY names the present equity, not the opening."""
+    first = Paper(home)
+    outcome = first.trade({28: first.request(ControlVerb.STOP_KEEP)})
+    assert outcome.summary.valued == "marks"
+    assert outcome.summary.held == len(outcome.open) > 0
+    shown = status_document(home, first.clock.now())
+    assert shown["equity"] == money_text(outcome.summary.equity_end) != money_text(fold_events(first.events).equity)
+    again = Paper(home, first.clock.now() + dt.timedelta(seconds=90))
+    again.trade()
+    ready = [event.payload["equity"] for event in again.events if event.kind == records.READY]
+    opened = next(event.payload["equity"] for event in again.events if event.kind == records.SESSION_OPENED)
+    assert Decimal(ready[0]) == Decimal(opened)
+    assert Decimal(ready[1]) == pytest.approx(outcome.summary.equity_end, abs=Decimal(100))
+    assert Decimal(ready[1]) != Decimal(opened)
 
 
 @pytest.mark.slow

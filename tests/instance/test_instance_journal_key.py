@@ -134,16 +134,16 @@ def test_a_journal_is_accepted_as_it_is(tmp_path: Path) -> None:
     instance = keyed(tmp_path)
     for _ in range(2):
         log_path(instance).unlink(missing_ok=True)
-        assert [accept_journal(instance), accept_journal(instance)] == [3, 3]
+        assert [accept_journal(instance), accept_journal(instance)] == [(3, True), (3, False)]
         assert since(instance) == ["keyed from 3"]
     for path in instance.data.glob("tbot.sqlite*"):
         path.unlink()
     log_path(instance).unlink()
-    assert accept_journal(instance) == 1
+    assert accept_journal(instance) == (1, True)
     log_path(instance).unlink()
     with closing(open_journal(instance.journal)) as journal:
         journal.append([EVENT])
-    assert accept_journal(instance) == 2
+    assert accept_journal(instance) == (2, True)
     open_instance_journal(instance).close()
 
 
@@ -168,7 +168,7 @@ def test_a_journal_of_before_its_key_names_the_command(tmp_path: Path) -> None:
         journal.append([EVENT])
     assert since(instance) == []
     assert refused(instance) == {"TB-SEC-114"}
-    assert accept_journal(instance) == 2
+    assert accept_journal(instance) == (2, True)
 
     damaged = Instance(tmp_path / "damaged")
     damaged.data.mkdir(parents=True)

@@ -149,6 +149,17 @@ def test_open_files_are_refused_live_and_warned_of_otherwise(home: Path) -> None
     assert [level for level, words in found(strict, "secrets") if "TB-SEC-029" in words] == ["fail"]
 
 
+def test_open_files_of_several_categories_are_one_finding(home: Path) -> None:
+    """With every category and path, so that one command closes them."""
+    for path in sorted((home / "storage/keys").iterdir()):
+        path.chmod(0o644)
+    (one,) = [one for one in preflight_findings(subject(home)) if "TB-SEC-029" in one.message]
+    assert one.message.endswith(": other users may read or write their key files.")
+    assert one.message.startswith("TB-SEC-029 ")
+    assert one.remedy.startswith("chmod 600 storage/keys/")
+    assert "storage/keys/env.key" in one.remedy.split()
+
+
 def test_a_shared_key_is_for_the_operator_to_allow(home: Path) -> None:
     """Two categories with one key fail, or are warned of where that was asked for."""
     sealed(home, "smtp", "{}")

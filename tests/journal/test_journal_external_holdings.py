@@ -54,8 +54,8 @@ def test_a_session_forgets_what_its_own_reading_did_not_find() -> None:
 @pytest.mark.parametrize(
     ("price", "broker", "line"),
     [
-        ("12.5", "", "foreign    -5 A at 12.50, external"),
-        (None, "beta", "foreign    -5 A counted in no limit, its price is unknown, external, at beta"),
+        ("12.5", "", "foreign     -5 A at 12.50, external"),
+        (None, "beta", "foreign     -5 A counted in no limit, its price is unknown, external, at beta"),
     ],
 )
 def test_status_lists_it(price: str | None, broker: str, line: str) -> None:

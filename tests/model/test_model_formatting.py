@@ -83,4 +83,4 @@ def test_a_name_of_somebody_else_does_not_move_the_cursor() -> None:
 
 def test_lines_of_a_status_stand_below_each_other() -> None:
     """A line without a label continues the one before."""
-    assert [labelled_line("feed", "up"), labelled_line("", "late")] == ["feed       up", "           late"]
+    assert [labelled_line("feed", "up"), labelled_line("", "late")] == ["feed        up", "            late"]

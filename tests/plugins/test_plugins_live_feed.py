@@ -335,7 +335,7 @@ def test_a_plugin_that_raises_ends_no_session(
     assert (states[0]["there"], states[0]["state"], states[-1]["words"]) == (True, "exit-only", "over")
     (notice,) = AlertRules(RoutineEvents()).apply(house.events(records.PLUGIN_FAILED)[2])
     assert notice.urgency is Urgency.CRITICAL
-    assert "The broker acme failed and blocks entries until it works" in notice.what
+    assert "Plugin broker/acme fails (3 in 10 min): no entries until it works; last error: " in notice.what
 
 
 @pytest.mark.slow

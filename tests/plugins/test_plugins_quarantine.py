@@ -106,6 +106,58 @@ def test_checks_hold_back_what_a_run_holds_back(
     assert cli.invoke(["config", "show", "--home", str(tmp_path)]) == 0
 
 
+NOT_CREATED = """
+import attrs
+from tbot_core.contracts import Plugin
+from tbot_core.contracts.hooks import hookimpl
+
+
+@attrs.frozen
+class Config:
+    pass
+
+
+def create(config, context):
+    raise ValueError("the table is damaged")
+
+
+@hookimpl
+def tbot_broker():
+    return Plugin(name="acme", summary="A sample", config=Config, create=create)
+"""
+
+
+@pytest.mark.slow
+def test_the_check_fails_for_an_enabled_plugin_that_cannot_be_created(
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a run refuses with exit 3 is a failing row of `tbot check`, with kind and name of the plugin."""
+    plant("acme", NOT_CREATED, kind="broker")
+    settings = tmp_path / ".env_bot"
+    settings.write_text("BROKER_NAME=ACME\nSTRATEGY_SEQUENCE=open\nFILTERS=none\n")
+    words = "The broker acme (their-acme 2.5) failed: it could not be created: ValueError: the table is damaged"
+    assert cli.invoke(["check", "--home", str(tmp_path)]) == 3
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if words in line]
+    assert row.startswith("fail  plugins ")
+    assert "`tbot plugins info broker/acme`" in row
+    settings.write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nFILTERS=none\n")
+    cli.invoke(["check", "--home", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert words not in out
+    assert "Capabilities of paper that differ from the default: " in out
+    assert "streams=no" not in out
+
+
+def test_a_rehearsal_refuses_a_broker_that_cannot_be_created(
+    plant: Callable[..., EntryPointInfo], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sentence is that of a run, with the plugin and the error, and no day begins."""
+    plant("acme", NOT_CREATED, kind="broker")
+    assert cli.invoke(["rehearse", "--broker", "acme"]) == 3
+    said = capsys.readouterr().err
+    assert "The broker acme (their-acme 2.5) failed: it could not be created: ValueError: the table is damaged" in said
+
+
 def test_where_no_instance_is_nothing_is_tried_or_written(tmp_path: Path) -> None:
     """A replay in any folder is refused for want of settings and leaves it as it is."""
     with pytest.raises(SettingsError):

@@ -290,7 +290,7 @@ def failing_venue(*_place: object) -> Any:
     ("venue", "words"),
     [
         (None, "offers no venue"),
-        (lambda *_place: nullcontext(object()), "trades no day"),
+        (lambda *_place: nullcontext(object()), "cannot trade a whole day"),
         (failing_venue, "venue of the broker acme cannot be opened: SystemExit: 3"),
     ],
 )

@@ -34,7 +34,7 @@ def test_the_days_of_the_tutorials_broker_violate_nothing() -> None:
     assert done.exit_code == 0, done.output
     assert re.match(r"2 sessions, \d+ orders, \d+ fills, 2 crashes and restarts\n", done.stdout)
     assert "OUTAGE x1" in done.stdout
-    assert "The days of the broker acme took " in done.stdout
+    assert "The simulated days took " in done.stdout
     assert done.stdout.endswith("0 violations\n")
 
 
@@ -52,9 +52,11 @@ def test_what_is_not_a_rehearsable_broker_is_refused(plugins: Any, capsys: pytes
     assert cli.invoke(["rehearse", "--broker", "nosuch"]) == 3
     assert "The broker nosuch is not installed" in capsys.readouterr().err
     assert cli.invoke(["rehearse", "--broker", "acme", "--fault", "F2"]) == 2
-    with pytest.raises(PluginError, match="trades no day"):
+    with pytest.raises(PluginError, match="cannot trade a whole day"):
         rehearse_broker(attrs.evolve(broker_plugin("paper"), name="paper"), 0)
     assert broker_plugin("acme").name == plugins.tbot_broker().name
+    assert cli.invoke(["rehearse", "--broker", "paper"]) == 3
+    assert "testing-kit.md" in capsys.readouterr().err
 
 
 @pytest.mark.first(0)

@@ -74,5 +74,5 @@ def test_a_venue_is_served_for_one_broker_without_faults(
 
 def test_a_broker_whose_venue_trades_no_day_is_refused() -> None:
     """Paper has a venue for its contract only."""
-    with pytest.raises(PluginError, match="trades no day"):
+    with pytest.raises(PluginError, match="cannot trade a whole day"):
         serve_venue(broker_plugin("paper"), 1, NOW, lambda _target: None)

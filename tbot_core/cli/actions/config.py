@@ -284,12 +284,14 @@ def explanation_lines(document: Mapping[str, Any]) -> Iterator[str]:
 class PluginDeclarations:
     """The installed plugins, the settings of the enabled ones, and a sentence for each that does not load.
 
-    `brokers` are the broker plugins among them, by name.
+    `enabled` are the (kind, name) of the installed ones that the settings enable; `brokers` the broker plugins among
+    them, by name.
     """
 
     installed: frozenset[tuple[str, str]]
     declared: tuple[DeclaredConfig, ...]
     failures: tuple[str, ...]
+    enabled: frozenset[tuple[str, str]] = frozenset()
     brokers: Mapping[str, Plugin] = attrs.field(factory=dict)
 
 
@@ -317,6 +319,7 @@ def plugin_declarations(home: Path | None, named: Container[str] = ()) -> Plugin
         installed=installed,
         declared=tuple(it.declared for it in loaded),
         failures=tuple(failure.sentence for failure in (*quarantined, *failed)),
+        enabled=enabled,
         brokers={it.entry.name: it.plugin for it in loaded if it.entry.kind == "broker"},
     )
 

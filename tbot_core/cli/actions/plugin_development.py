@@ -13,6 +13,7 @@ import attrs
 from tbot_core import testing
 from tbot_core.cli.actions.plugins import find_plugins, plugin_listings
 from tbot_core.errors import AccessError, PluginError, UsageError
+from tbot_core.plugins import discovery
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.probe import run_apart
 from tbot_core.system import filesystem
@@ -51,12 +52,13 @@ def write_plugin(kind: str, name: str, folder: Path | None) -> NewPlugin:
 
     Raises UsageError for a name that no plugin may have, and AccessError where the folder holds something already.
     """
+    if keyword.iskeyword(name):
+        raise UsageError(f"The name {name!r} is not allowed: it is a keyword of Python.", "Use another name.")
     if not _NAME.fullmatch(name):
         remedy = "Use 2 to 32 lower-case letters, digits and underscores, a letter first."
         raise UsageError(f"The name {name!r} is not allowed.", remedy)
-    if keyword.iskeyword(name):
-        raise UsageError(f"The name {name!r} is not allowed: it is a word of Python.", "Use another name.")
     words = _words(kind, name)
+    _assert_free(kind, name, words["DISTRIBUTION"])
     target = folder or Path(words["DISTRIBUTION"])
     if filesystem.exists(target) and not filesystem.is_folder(target):
         raise AccessError(f"{target} is a file.", "Name a folder with --dir.")
@@ -71,6 +73,15 @@ def write_plugin(kind: str, name: str, folder: Path | None) -> NewPlugin:
         filesystem.make_folder((target / place).parent)
         filesystem.write_atomic(target / place, text.encode())
     return NewPlugin(folder=target, files=tuple(sorted(files)), distribution=words["DISTRIBUTION"])
+
+
+def _assert_free(kind: str, name: str, distribution: str) -> None:
+    # Two plugins of one kind and name are both refused, and two distributions of one name replace each other.
+    for listing in discovery.installed_plugins():
+        entry = listing.entry
+        if (entry.kind, entry.name) == (kind, name) or entry.dist == distribution:
+            message = f"The {entry.kind} {entry.name} is installed already, by the distribution {entry.dist}."
+            raise UsageError(message, "Use another name, or uninstall that one first.")
 
 
 def next_steps(made: NewPlugin) -> list[str]:

@@ -177,7 +177,7 @@ def verify_plugins(home: Path | None) -> tuple[dict[str, object], list[str], boo
     elif not differences:
         lines = [f"{lock.FILE_NAME} matches: {_count(existing)}."]
     if others:
-        lines.append(f"Not compared, though Python reads them at each start: {', '.join(others)}.")
+        lines += ["Not compared, though Python reads them at each start:", *(f"  {path}" for path in others)]
     return document, lines, existing is not None and not differences
 
 

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tbot_core.alerts.store import MOST_KEPT, stored_alerts
+from tbot_core.alerts.store import MOST_KEPT, limits_end, stored_alerts
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, resolve_home
 from tbot_core.errors import UsageError
+from tbot_core.model.clock import SystemClock, exchange_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.alerts.store import StoredAlert
+    from tbot_core.contracts import Urgency
 
 UNSENT = 4
+_LIMITS: Final = {"critical": "hourly limit", "routine": "limit of 20 in ten minutes"}
 
 
 @click.group("alerts")
@@ -38,7 +42,6 @@ def test(home: Path | None, *, as_json: bool) -> int:
     from tbot_core.cli.run_display import start_log
     from tbot_core.contracts import Urgency
     from tbot_core.engine.bootstrap import assemble
-    from tbot_core.model.clock import SystemClock
     from tbot_core.system import log
 
     clock = SystemClock()
@@ -65,7 +68,8 @@ def test(home: Path | None, *, as_json: bool) -> int:
 @json_option
 def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> int:
     """List alerts, oldest first: time, urgency, and whether they were sent, closed and acknowledged."""
-    rows = [document(row) for row in stored_alerts(home, last) if row.open or not only_open]
+    ends = limits_end(home, SystemClock().now())
+    rows = [document(row, ends) for row in stored_alerts(home, last) if row.open or not only_open]
     emit({"alerts": rows}, as_json=as_json, lines=_lines(rows))
     return 0
 
@@ -79,7 +83,6 @@ def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json
     """Acknowledge alerts by number. `tbot status` then no longer asks for attention because of them."""
     from tbot_core.alerts.store import FILE_NAME, AlertStore
     from tbot_core.instance import Instance
-    from tbot_core.model.clock import SystemClock
     from tbot_core.system import environ, filesystem
 
     if bool(ids) == every:
@@ -101,8 +104,9 @@ def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json
     return 0
 
 
-def document(row: StoredAlert) -> dict[str, Any]:
-    """An alert as a JSON document."""
+def document(row: StoredAlert, limits: Mapping[Urgency, dt.datetime]) -> dict[str, Any]:
+    """An alert as a JSON document; `limits`: until when an urgency's limit lets no message go."""
+    until = None if row.sent else limits.get(row.urgency)
     moments = {name: getattr(row, name) for name in ("opened", "cleared", "sent", "acked")}
     return {
         "id": row.id,
@@ -113,6 +117,7 @@ def document(row: StoredAlert) -> dict[str, Any]:
         "times": row.times,
         "via": row.via,
         "acked_by": row.actor,
+        "waits_until": None if until is None else until.isoformat(),
         **{name: None if moment is None else moment.isoformat() for name, moment in moments.items()},
     }
 
@@ -122,11 +127,20 @@ def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "No alerts."
     for row in rows:
         words = ["open" if row["open"] else "resolved" if row["cleared"] else ""]
-        words += [f"sent by {row['via']}" if row["sent"] and row["via"] != "kept" else "not sent"]
+        words += [_sending(row)]
         words += [f"acknowledged by {row['acked_by']}" if row["acked"] else ""]
         times = f" ({row['times']} times)" if row["times"] > 1 else ""
         yield f"{row['id']:6}  {row['opened'][:19]}Z  {row['urgency']:8}  {row['what']}{times}"
         yield f"{'':8}{', '.join(word for word in words if word)}; next: {row['command']}"
+
+
+def _sending(row: Mapping[str, Any]) -> str:
+    if row["waits_until"]:
+        until = exchange_time(dt.datetime.fromisoformat(row["waits_until"]))
+        return f"not sent yet: waits for the {_LIMITS[row['urgency']]} until {until:%H:%M} New York"
+    if row["via"] == "kept":
+        return "not sent: too many were waiting"
+    return f"sent by {row['via']}" if row["sent"] else "not sent yet"
 
 
 def _channel_line(row: Mapping[str, Any]) -> str:

@@ -51,12 +51,18 @@ def accept(home: Path | None, *, as_json: bool) -> int:
     That line is missing where the key was made while a bot ran, or where data/audit.log was lost. Compare the journal
     with the lines `chain.heads` of collected logs before: what it holds now is accepted. Not while a bot runs.
     """
-    from tbot_core.instance import Instance
+    from tbot_core.errors import SettingsError
+    from tbot_core.instance import Instance, is_there
     from tbot_core.instance.journal_key import accept_journal
+    from tbot_core.system import filesystem
 
-    first = accept_journal(Instance.at(home))
-    words = f"The audit log says that the chain of the journal is keyed from event {first} on."
-    emit({"keyed_from": first}, as_json=as_json, lines=[words])
+    instance = Instance.at(home)
+    if not (is_there(instance) or filesystem.is_folder(instance.data)):
+        raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
+    first, is_new = accept_journal(instance)
+    said = "Accepted: the audit log now says" if is_new else "Nothing to accept: the audit log says already"
+    words = f"{said} that the chain of the journal is keyed from event {first} on."
+    emit({"keyed_from": first, "accepted": is_new}, as_json=as_json, lines=[words])
     return 0
 
 

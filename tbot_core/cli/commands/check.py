@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tbot_core.instance.preflight_subject import PreflightFinding
 
 _REFUSED: Final = 3
+_CREATION: Final = frozenset({"config", "create"})
 _FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
 
 
@@ -61,6 +62,7 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
     found += [
         *preflight_findings(subject),
         *control_folder_findings(instance),
+        *plugin_findings(home, plugins),
         *broker_findings(home, plugins),
         *feed_findings(home, plugins),
         *failover_findings(home, plugins),
@@ -87,9 +89,31 @@ def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
         yield PreflightFinding(level="ok", subject="requests", message="No request blocks trading.")
 
 
+def plugin_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+    """The enabled plugins that cannot be created, which a run refuses; those that cannot be loaded are in the settings.
+
+    A recorded failure is tried again: what a plugin requires may have changed since.
+    """
+    from tbot_core.cli.actions.plugins import plugin_listings
+    from tbot_core.instance.preflight_subject import PreflightFinding
+    from tbot_core.plugins.probe import probe_plugin
+
+    listings, known, _ = plugin_listings(home)
+    for listing in listings:
+        record = known.of(listing.entry)
+        is_enabled = (listing.entry.kind, listing.entry.name) in plugins.enabled
+        if not is_enabled or record is None or record.phase not in _CREATION:
+            continue
+        if failure := probe_plugin(listing.entry).failure:
+            name = f"{failure.kind}/{failure.name}"
+            remedy = f"Fix it, or remove it from the settings; `tbot plugins info {name}` shows more."
+            yield PreflightFinding(level="fail", subject="plugins", message=failure.sentence, remedy=remedy)
+
+
 def broker_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
-    """The capabilities of the enabled broker, in one row; it is tried in a process of its own if they are not known."""
+    """The capabilities of the enabled broker that differ from the default, in one row."""
     from tbot_core.cli.actions.plugins import describe_plugin
+    from tbot_core.contracts import BrokerCapabilities
     from tbot_core.errors import TbotError
     from tbot_core.instance import load_settings
     from tbot_core.instance.preflight_subject import PreflightFinding
@@ -98,17 +122,15 @@ def broker_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[
         name = load_settings(home, mode="replay", declared=plugins.declared).trading.broker_name
         if name not in plugins.brokers:
             return
-        facts = describe_plugin(f"broker/{name}", home)
+        declared: Any = describe_plugin(f"broker/{name}", home)["capabilities"]
     except TbotError:
         return  # each of these faults has its own row
-    declared: Any = facts["capabilities"]
-    if isinstance(declared, dict):
-        words = ", ".join(f"{capability}={value}" for capability, value in declared.items() if value != "no")
-        yield PreflightFinding(level="ok", subject="broker", message=f"Capabilities of {name}: {words}.")
-    else:
-        message = f"The capabilities of {name} are not known: {facts['reason']}"
-        remedy = f"`tbot plugins info {name}` shows more."
-        yield PreflightFinding(level="warn", subject="broker", message=message, remedy=remedy)
+    if isinstance(declared, dict):  # a broker that cannot be created has its own row too
+        usual = BrokerCapabilities().matrix
+        words = ", ".join(f"{one}={value}" for one, value in declared.items() if value != usual.get(one))
+        message = f"Capabilities of {name} that differ from the default: {words or 'none'}."
+        remedy = f"`tbot plugins info broker/{name}` shows all."
+        yield PreflightFinding(level="ok", subject="broker", message=message, remedy=remedy)
 
 
 def feed_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:

@@ -117,8 +117,6 @@ def entry_with_id(known: PendingConfirmations, entry_id: str, now: datetime) -> 
     from tbot_core.errors import RiskError, UsageError
 
     remedy = "`tbot confirm` lists the entries."
-    if not entry_id.strip():
-        raise UsageError("The ID of the entry is empty.", remedy)
     if entry_id not in known.entries:
         raise UsageError(f"No entry of this session has the ID {entry_id}.", remedy)
     entry = known.entries[entry_id]

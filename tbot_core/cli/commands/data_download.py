@@ -70,11 +70,32 @@ def download_with_progress(instance: Instance, request: DownloadRequest) -> Down
     from tbot_core.instance import read_settings_files
     from tbot_core.model.clock import SystemClock
 
+    _check_source(request.source)
     sources = read_settings_files(instance, live=False)
     assembly = assemble(instance.home, DRY_RUN, SystemClock(), {"DATA_SOURCE": request.source}, sources)
     own_source = data_source_name(sources.texts())
-    with progress_line() as report:
+    with continuable(), progress_line() as report:
         return asyncio.run(download(assembly, request, own_source, report))
+
+
+@contextmanager
+def continuable() -> Iterator[None]:
+    """Say after Ctrl-C that nothing is lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("tbot: What was downloaded is stored: the same command continues the download.", err=True)
+        raise
+
+
+def _check_source(name: str) -> None:
+    # The source is an option, not a setting: its own sentence names it.
+    from tbot_core.errors import PluginError
+    from tbot_core.plugins import discovery
+
+    brokers = sorted({it.entry.name for it in discovery.installed_plugins() if it.entry.kind == "broker"})
+    if name not in brokers:
+        raise PluginError(f"--source {name}: no such broker is installed.", f"Installed: {', '.join(brokers)}.")
 
 
 @contextmanager
@@ -85,7 +106,9 @@ def progress_line() -> Iterator[Callable[[DownloadProgress], None]]:
         return
     try:
         yield lambda one: click.echo(
-            f"\r\x1b[KDownloading {one.done:,} of {one.total:,} sessions: {plural(one.bars, 'bar')}", nl=False, err=True
+            f"\r\x1b[KDownloading {one.done:,} of {one.total:,} sessions of single symbols: {plural(one.bars, 'bar')}",
+            nl=False,
+            err=True,
         )
     finally:
         click.echo("\r\x1b[K", nl=False, err=True)

@@ -11,7 +11,7 @@ from tbot_core.cli.options import emit, home_option, json_option
 
 @click.group()
 def command() -> None:
-    """List plugins, show their details, lock them, and write new ones."""
+    """List plugins, show their details, check, verify and lock them, and write new ones."""
 
 
 @command.command("list")

@@ -132,7 +132,6 @@ class RehearsalTally:
 
         count = sum(self.faults.values())
         kinds = ", ".join(f"{name} x{times}" for name, times in self.document()["faults"].items())
-        resolved = "" if self.median_s is None else f", median {self.median_s:.1f} s"
         sessions = (
             f"{self.seeds:,} of {self.asked:,} sessions" if self.seeds != self.asked else plural(self.seeds, "session")
         )
@@ -143,11 +142,19 @@ class RehearsalTally:
             f"{sessions}, {plural(self.orders, 'order')}, {plural(self.fills, 'fill')}, {restarts}",
             f"{plural(count, 'fault')} injected: {kinds or 'none'}{f' (docs/reference/{self._page})' if kinds else ''}",
             *([unused] if idle else []),
-            f"The days of the broker {self.broker} took {self.took_s:.0f} s."
-            if self.broker
-            else f"{plural(len(self.settled_s), 'unknown outcome')} resolved{resolved}",
+            f"The simulated days took {self.took_s:.0f} s." if self.broker else self._resolved(),
             plural(len(self.violations), "violation"),
         ]
+
+    def _resolved(self) -> str:
+        # The orders whose outcome was unknown for a time, in a sentence.
+        from tbot_core.model.formatting import plural
+
+        count = len(self.settled_s)
+        if self.median_s is None:
+            return "No order had an unknown outcome."
+        were = "was" if count == 1 else "were"
+        return f"{plural(count, 'order')} with unknown outcome {were} resolved, after {self.median_s:.1f} s (median)."
 
 
 def _rank(item: tuple[str, int]) -> tuple[int, str]:
@@ -164,6 +171,7 @@ def _run_days(given: RehearseOptions) -> RehearsalTally:
 
     if given["fault"] or given["workers"] > 1:
         raise UsageError("--broker excludes --fault and --workers.", "Its faults are drawn from the seed.")
+    _assert_creatable(given["broker"])
     plugin, clock, seeds = broker_plugin(given["broker"]), SystemClock(), given["seeds"] or _DAYS
     began, tally = clock.monotonic(), RehearsalTally(asked=seeds, broker=given["broker"])
     for seed in range(given["first_seed"], given["first_seed"] + seeds):
@@ -207,14 +215,24 @@ def _serve(given: RehearseOptions) -> None:
     serve_venue(broker_plugin(given["broker"]), given["first_seed"], SystemClock().now(), announce)
 
 
+def _assert_creatable(name: str) -> None:
+    # A plugin that a run would refuse is named as there, before a day begins.
+    from tbot_core.plugins import discovery
+    from tbot_core.plugins.failure import plugins_failed_error
+    from tbot_core.plugins.probe import probe_plugin
+
+    for listing in discovery.installed_plugins():
+        if (listing.entry.kind, listing.entry.name) == ("broker", name):
+            if failure := probe_plugin(listing.entry).failure:
+                raise plugins_failed_error((failure,))
+            return
+
+
 def _run_scenarios(given: RehearseOptions) -> RehearsalTally:
     from tbot_core.model.clock import SystemClock
-    from tbot_core.rehearsal.faults import parse_fault_ids
     from tbot_core.rehearsal.parallel import SeedBatch, run_batch, run_parallel
 
-    names = (
-        None if not given["fault"] else parse_fault_ids([] if given["fault"] == "none" else given["fault"].split(","))
-    )
+    names = _names(given["fault"])
     seeds = given["seeds"] or _SEEDS
     last = given["first_seed"] + seeds
     task = SeedBatch(first=given["first_seed"], last=last, faults=names, minutes=given["minutes"])
@@ -232,3 +250,16 @@ def _run_scenarios(given: RehearseOptions) -> RehearsalTally:
             if report.violations:
                 click.echo(f"{report.again}\n  " + "\n  ".join(report.violations), err=True)
     return tally
+
+
+def _names(text: str) -> tuple[str, ...] | None:
+    # The chosen faults; None: they are drawn from the seed.
+    from tbot_core.errors import UsageError
+    from tbot_core.rehearsal.faults import parse_fault_ids
+
+    if not text:
+        return None
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise UsageError(f"--fault {text!r} contains no fault.", "Give at least one, as in F2,F5, or none.")
+    return parse_fault_ids([] if names == ["none"] else names)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _MOST_TRADES = 60
 _MOST_WINDOWS = 12
 _MOST_REASONS = 3
+_VALUED = {"": "", "marks": ", at the last marks", "fills": ", positions at their last fill prices"}
 _IMPORTS = {
     Reason.VIX_UNKNOWN.name: "the daily VIX",
     Reason.MARKET_CAP_UNKNOWN.name: "fundamentals",
@@ -42,14 +43,14 @@ _IMPORTS = {
 def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") -> list[str]:
     """The source of the prices, and the notes about them.
 
-    For a resumed run the number of `closed` sessions, and where it was `interrupted`: which run, in which session.
+    For a resumed run the number of `closed` sessions, and where it was `interrupted`: in which session of which run.
     """
     label_text = "SIMULATED PRICES: " if label.simulated else "Market prices: "
     lines = [f"tbot {mode}. {label_text}{label.name}."]
     lines += [f"  {note}" for note in label.notes]
     if interrupted:
-        after = f"after {plural(closed, 'closed session')}" if closed else "its first session"
-        lines.append(f"Resuming {interrupted}, {after}.")
+        after = f", after {plural(closed, 'closed session')}" if closed else ""
+        lines.append(f"Resuming {interrupted}{after}.")
     elif closed:
         lines.append(f"Resumed after {plural(closed, 'closed session')}.")
     return lines
@@ -209,12 +210,23 @@ def _notes(summary: RunSummary, width: int | None) -> Iterator[str]:
 def _total(summary: RunSummary, options: RunOptions | None = None) -> Iterator[str]:
     yield ""
     title = f"{options.title}: " if options is not None and options.is_apart else ""
-    sessions = plural(summary.sessions, "session")
     if not summary.equity_start:  # stopped before the first log-in
         yield click.style(f"{title}No session was traded.", bold=True)
         return
     equity = f"equity {format_money(summary.equity_start)} to {format_money(summary.equity_end)}"
-    yield click.style(f"{title}{sessions}, {plural(len(summary.trades), 'trade')}, {equity}", bold=True)
+    yield click.style(f"{title}{', '.join([*_counts(summary), equity])}{_VALUED[summary.valued]}", bold=True)
+
+
+def _counts(summary: RunSummary) -> Iterator[str]:
+    # The sessions and trades; of an interrupted session also what it holds.
+    sessions, trades = plural(summary.sessions, "session"), plural(len(summary.trades), "trade")
+    if not summary.valued:
+        yield from (sessions, trades)
+        return
+    yield f"{sessions} and an interrupted one" if summary.sessions else "1 interrupted session"
+    yield f"{trades} closed"
+    if summary.held:
+        yield plural(summary.held, "open position")
 
 
 def stopped_sentence(positions: Sequence[str], unconfirmed: str) -> str:

@@ -327,7 +327,7 @@ class DailyCycle:
             "session": market.run.session.date.isoformat(),
             "mode": self._factory.mode,
             "armed": None if armed is None else armed_of(armed.payload).sessions[-1].isoformat(),
-            "equity": str(dollars_of(market.run.decision_engine.portfolio.opening_atoms)),
+            "equity": str(dollars_of(market.run.decision_engine.portfolio.equity_atoms)),
             "feed": self.config.feed,
             "windows": [entrant.name for entrant in market.run.entrants],
             "worst_day": None if worst is None else str(worst),

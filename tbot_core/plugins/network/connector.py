@@ -36,9 +36,12 @@ class RequestBudgets:
         self._clock = clock
         self._budgets: dict[tuple[str, str], RequestBudget] = {}
         self._limits: dict[str, int] = {}
+        self._shown: dict[str, str] = {}
 
-    def of(self, host: Host, headers: Headers) -> RequestBudget:
+    def of(self, host: Host, headers: Headers, url: str = "") -> RequestBudget:
         """The budget of this host, or of its `budget`, for the credential: the secret ones among the headers.
+
+        `url` is the address in use where it is not the declared one; only `left` shows it.
 
         Headers that are made for each request count as one credential.
         """
@@ -46,17 +49,23 @@ class RequestBudgets:
         secret = sorted(text.reveal() for text in given.values() if not isinstance(text, str))
         credential = hashlib.sha256(repr(secret).encode()).hexdigest()
         where = host.budget or urlsplit(host.url).netloc
+        if url and url != host.url:
+            self._shown[where] = f"{urlsplit(url).netloc} instead of {where}"
         self._limits[where] = host.requests_per_minute
         return self._budgets.setdefault((where, credential), RequestBudget(self._clock.monotonic()))
 
     def left(self) -> tuple[tuple[str, int, int], ...]:
         """For each host, or `budget`, with a limit: the requests that could be sent now, and the limit per minute.
 
-        The least of its credentials counts.
+        The least of its credentials counts. Where another address is in use, the name says so.
         """
         now = self._clock.monotonic()
         return tuple(
-            (where, min(it.available(limit, now) for (place, _), it in self._budgets.items() if place == where), limit)
+            (
+                self._shown.get(where, where),
+                min(it.available(limit, now) for (place, _), it in self._budgets.items() if place == where),
+                limit,
+            )
             for where, limit in sorted(self._limits.items())
             if limit
         )
@@ -100,7 +109,7 @@ class Connector:
             transport=HttpTransport(url),
             headers=given,
             clock=self.clock,
-            budget=self.budgets.of(declared, given),
+            budget=self.budgets.of(declared, given, url),
             per_minute=declared.requests_per_minute,
             timeout_s=self.timeout_s,
             retries=self.retries,

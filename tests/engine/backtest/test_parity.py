@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tbot_core.reports.summary import RunSummary
+
 SAME = ("trades", "denials", "sessions", "symbols", "equity_start", "equity_end", "settings_hash", "data_hash", "notes")
 CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
 
 
 def both(home: Path, first: dt.date, last: dt.date) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The documents of a backtest and of a replay of the same range."""
+    """The documents of a backtest and of a replay of the same range; `exact`: amounts with all their digits."""
     tested = run_backtest(assemble(home, "backtest", CLOCK), BacktestRange(first=first, last=last))
     assembly = assemble(home, "replay", CLOCK)
     request = FeedRequest(
@@ -40,8 +42,13 @@ def both(home: Path, first: dt.date, last: dt.date) -> tuple[dict[str, Any], dic
         typical_volume=assembly.typical_volume,
     )
     outcome = asyncio.run(run(RunPlan(assembly=assembly, request=request, wall=CLOCK), RunWatcher()))
-    documents = tested.document(), outcome.summary.document()
-    return tuple({key: document[key] for key in SAME} for document in documents)  # type: ignore[return-value]  # two
+    return _compared(tested), _compared(outcome.summary)
+
+
+def _compared(summary: RunSummary) -> dict[str, Any]:
+    document = summary.document()
+    amounts = [amount for trade in summary.trades for amount in (trade.pnl, trade.fees)]
+    return {key: document[key] for key in SAME} | {"exact": [*amounts, summary.equity_start, summary.equity_end]}
 
 
 def check(make: Callable[[int], Any], bars: int, settings: range) -> int:
