@@ -12,7 +12,7 @@ from rehearsal_mutants.catalogue import MUTANTS
 from tbot_core.journal import records
 from tbot_core.rehearsal.bot import BotProcess
 from tbot_core.rehearsal.crashes import PlannedCrash, SimulatedCrash
-from tbot_core.rehearsal.outages import OutageResult, OutageScenario
+from tbot_core.rehearsal.outages import MINUTES, OutageResult, OutageScenario
 from tbot_core.rehearsal.patching import patched
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ FEW = attrs.evolve(BROKEN, most_trades=6)
 HELD = OutageScenario(troubles=((0, "F60", 9.2, 16.0),), calls=(8, 11, 12, 13, 14, 20, 21, 22, 23))
 
 
-AT_THE_CLOSE = OutageScenario(troubles=((0, "F61", 42.95, 51.0),), calls=(8, 42))
+AT_THE_CLOSE = OutageScenario(troubles=((0, "F61", MINUTES - 7.05, MINUTES + 1.0),), calls=(8, MINUTES - 8))
+"""An outage of the orders over the close, in which an entry has left."""
 
 
 async def lived(outage: OutageScenario, world: World, home: Path, deaths: Sequence[int]) -> OutageResult:
