@@ -178,7 +178,7 @@ def test_a_damaged_simulation_is_made_again(home: Path) -> None:
     (home / "data" / "runs" / "abc.sqlite").write_bytes(b"nonsense " * 1000)
     told = said(home, "why", "SYM", "--run", "abc", code=1)
     assert "abc.sqlite is damaged" in told
-    assert "Delete it and run the replay, demo or dry run again." in told
+    assert "Delete it and start that run again." in told
     assert "backup" not in told
 
 

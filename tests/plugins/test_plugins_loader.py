@@ -356,7 +356,7 @@ def test_loading_a_plugin_imports_nothing_heavy(plant: Callable[..., EntryPointI
 BROKER = """
 import attrs
 
-from tbot_core.contracts import Plugin, SecretValue
+from tbot_core.contracts import BrokerCapabilities, Plugin, SecretValue
 from tbot_core.contracts.credentials import hidden_field
 from tbot_core.contracts.setting import NoSettings
 from tbot_core.contracts.hooks import hookimpl
@@ -368,10 +368,20 @@ class Fields:
     pass_phrase: SecretValue = hidden_field(doc="A pass phrase.", aliases=("key_id",))
 
 
+class Broker:
+    capabilities = BrokerCapabilities()
+
+    async def poll(self):
+        return ()
+
+    account = cancel = close = connect = snapshot = submit = poll
+
+
 @hookimpl
 def tbot_broker():
     needs = PluginNeeds(secrets={"broker": Fields})
-    return Plugin(name="alpaca", summary="A sample", config=NoSettings, create=print, needs=needs)
+    create = lambda config, context: Broker()
+    return Plugin(name="alpaca", summary="A sample", config=NoSettings, create=create, needs=needs)
 """
 
 

@@ -192,7 +192,7 @@ def test_a_rehearsal_is_ready_within_seconds_and_leaves_the_instances_journal_al
     assert ": REHEARSAL, equity" in said
     assert "This resumes the rehearsal; one without ?opens= has a journal of its own:" in said
     assert shown["mode"] == "REHEARSAL"
-    assert (shown["attention"], shown["phase"]) == ([], "closed")
+    assert (shown["attention"], shown["phase"]) == ([], "market closed")
     assert dt.timedelta() < at(shown["next_event"]["time"]) - at(shown["now"]) <= LEAD
     assert "Killed: entries are blocked until `tbot kill --clear`." in said
     assert (home / "data" / "tbot.sqlite").read_bytes() == before
