@@ -286,6 +286,8 @@ def test_an_export_is_taken_over_under_the_keys_of_another_instance(home: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_an_import_overwrites_only_when_told_to(home: Path, tmp_path: Path) -> None:
     """What differs is refused whole, with its name; --replace overwrites it, also where it is damaged."""
     file = tmp_path / "one.tbot"
@@ -307,6 +309,8 @@ def test_an_import_overwrites_only_when_told_to(home: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_an_import_is_judged_before_anything_is_written(home: Path, other: Path, tmp_path: Path) -> None:
     """Content that its category refuses, settings that do not hold together, and settings left in the clear."""
     before = files(other)

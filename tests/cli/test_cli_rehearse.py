@@ -103,6 +103,8 @@ def test_no_world_is_begun_after_the_time_is_up(workers: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
     """The seed, as few of its faults as still violate something, what is violated, and exit code 1."""
     name = "fills-known-by-their-event"

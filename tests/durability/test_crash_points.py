@@ -315,6 +315,7 @@ def test_f75_a_process_killed_at_a_crash_point_comes_again_and_trades_on(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("passing", [1, WRITES // 2, WRITES - 1])
+@pytest.mark.first(0)  # over two seconds
 def test_f87_a_schema_whose_making_was_killed_is_there_or_not_and_never_half(
     passing: int, nursery: Nursery, memory: Path
 ) -> None:
@@ -358,6 +359,7 @@ def test_f75_a_harness_that_kills_nobody_sees_every_point_passed(nursery: Nurser
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_f75_a_journal_that_is_gone_after_a_kill_is_seen(nursery: Nursery, memory: Path) -> None:
     """A bot that comes again without the journal of the one before violates what it is judged by."""
     play = Play(nursery, Scenario(seed=SEEDS[0]), memory / "play")

@@ -79,6 +79,7 @@ CALLS = 6
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_f75_cp30_a_rotation_of_the_log_that_is_killed_loses_no_line(tmp_path: Path) -> None:
     """SIGKILL before each rename and opening of a rotation: whole lines, each once, in the old and the new files."""
     command = [sys.executable, "-W", "error", "-c", CHILD, str(tmp_path), str(CALLS)]

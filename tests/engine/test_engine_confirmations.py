@@ -130,6 +130,7 @@ def test_a_confirmed_entry_is_judged_anew_and_sent(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_what_nobody_confirms_expires(home: Path) -> None:
     """Nothing is entered, and each entry that waited ends in its reason."""
     person = Person(home, None)

@@ -204,6 +204,7 @@ async def falls_silent(scene: SimulatedInstance, minutes: float, looks: dt.timed
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_a_session_is_not_ended_before_its_account_has_been_read(scene: SimulatedInstance) -> None:
     """However long that takes: what an order filled unheard is STUCK, and not forgotten with the session's end."""
 

@@ -198,6 +198,7 @@ def test_a_stopped_session_and_its_restart_say_the_same_equity_as_status(home: P
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_a_session_that_was_interrupted_days_ago_is_closed_first(home: Path) -> None:
     """What was open closes as NO_MARKET at the last price that the venue has seen, and today is traded."""
     killed = Paper(home)
@@ -241,6 +242,7 @@ def test_books_that_cannot_be_used_are_named(home: Path, content: bytes) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("means", ["command", "file", "signal"])
+@pytest.mark.first(0)  # over two seconds
 def test_after_a_kill_nothing_is_entered_and_only_stops_close(home: Path, means: str) -> None:
     """Time exits wait, so what no stop or target closes is closed by the end of the session."""
     paper = Paper(home)
@@ -277,6 +279,8 @@ def test_a_stop_that_flattens_closes_within_the_next_bars(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_a_stop_that_keeps_ends_at_once_and_a_start_goes_on(home: Path) -> None:
     """Positions stay with their stops in the venue's books."""
     paper = Paper(home)
@@ -361,6 +365,8 @@ def test_a_session_of_a_version_without_books_ends_as_stopped(home: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["observe", "submit", "close_session"])
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_a_venue_that_raises_ends_no_session(home: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """Its failures are journaled with plugin and call, and the session is closed as ever."""
     inner = getattr(PaperBroker, call)

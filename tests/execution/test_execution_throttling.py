@@ -207,6 +207,7 @@ def test_f51_money_in_another_currency_is_no_reading(asked: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_f92_a_broker_that_blocks_the_loop_is_interrupted() -> None:
     """A reading fails, and an order that may have left is in doubt: neither is answered for the broker."""
 

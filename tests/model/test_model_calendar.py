@@ -45,6 +45,7 @@ def oracle() -> list[Bells]:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Series.values returning")  # the oracle's own, not ours
+@pytest.mark.first(0)  # over two seconds
 def test_every_session_agrees_with_the_oracle(oracle: list[Bells]) -> None:
     """Each session from 2008 to 2060 has the oracle's date, open and close, and there is no other."""
     ours = [bells(session) for session in XNYS.sessions(calendar.FIRST_DAY, calendar.LAST_DAY)]

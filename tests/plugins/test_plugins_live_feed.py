@@ -253,6 +253,8 @@ def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str)
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_the_facts_of_a_session_come_from_the_minutes_of_those_before_it(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

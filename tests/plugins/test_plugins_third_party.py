@@ -58,6 +58,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_a_strangers_strategy_is_listed_like_any_other(installed: Path, tmp_path: Path) -> None:
     """The list names it with its distribution, and its sheet shows the setting that it declares."""
     rows = json.loads(done(installed, "plugins", "list", "--json", "--home", tmp_path))["plugins"]
@@ -106,6 +107,7 @@ KEYS = {"TBOT_KEY_PROVIDER": "plugin"}
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_a_strangers_keys_open_an_instance(installed: Path, tmp_path: Path) -> None:
     """Made, rotated and traded with under its keys alone; while it fails nothing opens, and no key file steps in."""
     home = tmp_path / "x"

@@ -76,6 +76,8 @@ def test_a_rehearsal_uses_an_installed_alert_channel(channels: list[str], chosen
         assert {*alert_settings(installed).values()} == {chosen}
 
 
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_an_order_that_is_sent_again_is_found(plugins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server received it twice."""
     broker = importlib.import_module(f"{plugins.__name__}.broker").AcmeBroker

@@ -247,6 +247,7 @@ def test_both_accounts_are_settled_to_the_cent(ten_minutes: OutageResult) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_the_other_broker_sizes_by_the_smaller_equity(tmp_path: Path) -> None:
     """An account that holds a fourth enters a fourth; one that holds more enters no more than the primary would."""
     sizes: dict[int, Any] = {}

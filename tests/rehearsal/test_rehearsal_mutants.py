@@ -79,7 +79,7 @@ def test_an_unknown_mutant_is_refused_with_the_list_of_known_ones() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.first(4)
+@pytest.mark.first(1)
 @pytest.mark.parametrize("name", CAUGHT)
 def test_a_broken_rule_violates_the_recorded_invariant(name: str) -> None:
     """At the recorded seed the first violation is of the recorded invariant."""
@@ -87,7 +87,7 @@ def test_a_broken_rule_violates_the_recorded_invariant(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.first(2)
+@pytest.mark.first(1)
 @pytest.mark.no_cover  # coverage does not count whole days as tests, and measuring them takes long
 @pytest.mark.parametrize(
     "seed", [pytest.param(seed, marks=pytest.mark.full) if seed in LONG else seed for seed in CORPUS]
@@ -110,6 +110,7 @@ def test_the_bot_as_it_is_violates_nothing_under_the_faults_that_once_found_some
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_the_search_for_a_mutant_ends_at_the_first_seed_that_notices_it() -> None:
     """It returns that seed and the invariant, and nothing if no seed notices the mutant."""
     one, caught = mutant("arming-survives-every-restart"), CAUGHT["arming-survives-every-restart"]

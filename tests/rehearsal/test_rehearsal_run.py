@@ -180,6 +180,8 @@ def with_needs(assembly: Assembly, **needs: Any) -> Assembly:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("loopback")
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_a_rehearsal_is_ready_within_seconds_and_leaves_the_instances_journal_alone(
     home: Path, plugins: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

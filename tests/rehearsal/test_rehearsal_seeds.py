@@ -112,6 +112,8 @@ def test_a_process_can_crash_as_it_sends_an_order(after: bool) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_a_crash_leaves_orders_in_flight() -> None:
     """The process that follows looks up an order that may have left, and drops one that was never marked."""
     found = [rehearse(seed, live=False) for seed in (8, 33)]
@@ -120,6 +122,8 @@ def test_a_crash_leaves_orders_in_flight() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_a_seed_without_a_violation_is_shrunk_to_itself() -> None:
     """Nothing is taken away that was not to blame."""
     whole = rehearse(1, ("F2",))

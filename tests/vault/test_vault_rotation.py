@@ -131,6 +131,8 @@ def kill(bench: Any, position: int, died: type[BaseException], deed: Any) -> Non
 @pytest.mark.parametrize(
     "deeds", [("resume",), ("abort",), ("resume", "abort"), ("abort", "rotate"), ("resume", "rotate")], ids="-".join
 )
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_killed_at_every_call_then_resumed_aborted_or_begun_anew(
     pair: Any, died: type[BaseException], deeds: tuple[str, ...]
 ) -> None:
@@ -154,7 +156,7 @@ def test_killed_at_every_call_then_resumed_aborted_or_begun_anew(
 
 
 @pytest.mark.slow
-@pytest.mark.first(2)
+@pytest.mark.first(0)  # over two seconds
 @pytest.mark.parametrize(("deed", "stride"), [("resume", 36), ("abort", 36), ("resume", 9), ("abort", 9)])
 def test_killed_again_while_mending(pair: Any, died: type[BaseException], deed: str, stride: int) -> None:
     """A resume or an abort that is killed at any call leaves the files readable, and may be repeated."""

@@ -77,6 +77,7 @@ def test_what_a_fill_sets_free_is_sent_before_its_minute_is_judged(random_instan
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_both_clocks_hold_no_more_than_the_account_is_granted(random_instance: Callable[[int], Any]) -> None:
     """Where MAX_LEVERAGE allows more than a simulated account may hold, that denies alike in replay and backtest."""
     instance = random_instance(1)
@@ -91,6 +92,7 @@ def test_both_clocks_hold_no_more_than_the_account_is_granted(random_instance: C
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_both_clocks_trim_alike(random_instance: Callable[[int], Any]) -> None:
     """With positions that are taken back to their share, and up to it, replay and backtest give the same trades."""
     instance = random_instance(3)
