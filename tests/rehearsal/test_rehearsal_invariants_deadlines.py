@@ -13,7 +13,7 @@ from tbot_core.journal import records
 from tbot_core.model.types import ExitReason, Leg, Order
 from tbot_core.rehearsal.bot import TTL_S
 from tbot_core.rehearsal.history import RehearsalHistory
-from tbot_core.rehearsal.invariants.deadlines import CANCEL_S, DUTY_INVARIANTS
+from tbot_core.rehearsal.invariants.deadlines import CANCEL_S, DEADLINE_INVARIANTS
 from tbot_core.rehearsal.network import NetworkRequest
 from tbot_core.rehearsal.venue_facts import VenueFact
 from tbot_core.rehearsal.world import World
@@ -80,7 +80,7 @@ class Told:
 
     def words(self, name: str) -> list[str]:
         """What one invariant says."""
-        check = next(check for check in DUTY_INVARIANTS if check.__name__ == f"_{name}")
+        check = next(check for check in DEADLINE_INVARIANTS if check.__name__ == f"_{name}")
         return [*check(self.story)]
 
 

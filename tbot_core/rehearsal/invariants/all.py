@@ -18,11 +18,10 @@ from tbot_core.journal.ledger.booking import ledger_of
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.model.types import Leg, OrderState, RiskState, quantity_of, units_of
 from tbot_core.rehearsal.invariants.approvals import APPROVAL_INVARIANTS
-from tbot_core.rehearsal.invariants.deadlines import DUTY_INVARIANTS
+from tbot_core.rehearsal.invariants.deadlines import DEADLINE_INVARIANTS
 from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARIANTS, EXTERNAL_EVENT_INVARIANTS_OF_ALL
 from tbot_core.rehearsal.invariants.failover import i13
 from tbot_core.rehearsal.invariants.fairness import i18_starved
-from tbot_core.rehearsal.invariants.in_time import IN_TIME_INVARIANTS
 from tbot_core.rehearsal.invariants.limits import LIMIT_INVARIANTS, LIMIT_INVARIANTS_OF_ALL
 from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
 from tbot_core.rehearsal.invariants.restarts import RESTART_INVARIANTS
@@ -58,8 +57,7 @@ def violations(history: RehearsalHistory) -> Iterator[str]:
         *OUTCOME_INVARIANTS,
         *EXTERNAL_EVENT_INVARIANTS,
         *STOP_INVARIANTS,
-        *DUTY_INVARIANTS,
-        *IN_TIME_INVARIANTS,
+        *DEADLINE_INVARIANTS,
         i18_starved,
         _alive,
     ):

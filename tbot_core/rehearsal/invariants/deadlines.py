@@ -1,11 +1,13 @@
-"""Invariants of what the bot must do in time: cancels of old entries, cancels after a kill, latches.
+"""Invariants of time: cancels of old entries and after a kill, latches, bookings, lost orders, late signals.
 
-The venue's facts and the requests on the network path are the evidence, in seconds of the world. What a process that
-crashed meanwhile, or an order that the bot reports as lost, could not do is not judged.
+The venue's facts, the requests on the network path and the events of the journal are the evidence, in seconds of the
+world, so that a clock that was set changes nothing. What a process that crashed meanwhile, or an order that the bot
+reports as lost, could not do is not judged, nor the events of a process outside of the simulation.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -13,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import BrokerEventKind
+from tbot_core.execution.reconciler import LEAST_WINDOW_S
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.model.types import Leg, atoms_of, dollars_of, ticks_of, units_of
 from tbot_core.rehearsal.bot import TTL_S
+from tbot_core.rehearsal.world import LEAD_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +31,12 @@ if TYPE_CHECKING:
 CANCEL_S: Final = 10.0
 """How long after its ENTRY_TTL, or after a kill, the cancel of an entry may take to leave, without faults."""
 
+BOOKED_S: Final = 10.0
+"""How long a process may take to book an execution that was delivered to it."""
+
+_DECIDED_S: Final = 30.0
+_MINUTE_S: Final = 60.0
+_REUSED: Final = "F30"
 _ENDINGS: Final = frozenset({BrokerEventKind.REJECTED, BrokerEventKind.CANCELLED, BrokerEventKind.EXPIRED})
 _EXECUTED: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
 _UNFOLDED: Final = frozenset(
@@ -179,5 +189,59 @@ def _before_the_end(history: RehearsalHistory, moment: datetime) -> bool:
     ).total_seconds() > _MINUTE_S
 
 
-_MINUTE_S: Final = 60.0
-DUTY_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_ttl, _killed, _latched, _losing)
+def _lost(history: RehearsalHistory) -> Iterator[str]:
+    # An order is given up as lost only after its lookup window.
+    intents = history.intents()
+    window_s = max(LEAST_WINDOW_S, history.way.exchange.matching.character.rules.lookup_window_s)
+    sent: dict[str | None, float] = {}
+    for at, event in history.written:
+        if event.cid not in intents:
+            continue
+        if event.kind == records.SENDING:
+            sent[event.cid] = at
+        elif event.kind == records.LOST and (waited := at - sent.get(event.cid, float("-inf"))) < window_s:
+            yield f"{event.cid} was given up as lost after {waited:.0f} s, its lookup window is {window_s:.0f} s"
+
+
+def _delivered(history: RehearsalHistory) -> Iterator[str]:
+    # An execution that a process received is booked within seconds.
+    if not history.written or _REUSED in history.struck or history.failures or history.stopped:
+        return
+    intents, booked = history.intents(), dict[tuple[str | None, str], float]()
+    for at, event in history.written:
+        if event.kind == BrokerEventKind.FILL:
+            booked.setdefault((event.cid, event.payload["execution_id"]), at)
+    ends = [*history.deaths, history.way.exchange.matching.closes]
+    for at, told in history.way.delivered:
+        if told.fill is None or told.kind != BrokerEventKind.FILL or told.client_order_id not in intents:
+            continue
+        end = ends[bisect_left(ends, at)] if at < ends[-1] else at
+        by = booked.get((told.client_order_id, told.fill.execution_id), float("inf"))
+        if at + BOOKED_S < min(by, end):
+            name = f"{told.fill.execution_id} of {told.client_order_id}"
+            yield f"execution {name} was received at {at:.0f} s, and not booked within {BOOKED_S:.0f} s"
+
+
+def _late(history: RehearsalHistory) -> Iterator[str]:
+    # No signal is entered long after its minute has ended, unless a person confirmed it.
+    if history.people.manner.timeout_s is not None:
+        return
+    intents, added = history.intents(), history.top_ups
+    for at, event in history.written:
+        if event.kind != records.INTENDED or event.cid not in intents or event.cid in added:
+            continue
+        signal, leg, _ = intents[event.cid]
+        behind = at - (LEAD_S + _MINUTE_S * (signal.minute + 1))
+        if leg is Leg.ENTRY and behind > TTL_S + _DECIDED_S:
+            yield f"{event.cid} was entered {behind:.0f} s after the minute of its signal"
+
+
+DEADLINE_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (
+    _ttl,
+    _killed,
+    _latched,
+    _losing,
+    _lost,
+    _delivered,
+    _late,
+)

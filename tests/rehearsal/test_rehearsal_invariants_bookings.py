@@ -14,8 +14,8 @@ from tbot_core.journal.store import Event, NewEvent
 from tbot_core.model.types import ExitReason, Leg, Order
 from tbot_core.rehearsal.bot import BotProcessResult
 from tbot_core.rehearsal.history import RehearsalHistory
+from tbot_core.rehearsal.invariants.deadlines import BOOKED_S, DEADLINE_INVARIANTS
 from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARIANTS
-from tbot_core.rehearsal.invariants.in_time import BOOKED_S, IN_TIME_INVARIANTS
 from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
 from tbot_core.rehearsal.network import NetworkRequest
 from tbot_core.rehearsal.operator import OperatorActions, OperatorMode
@@ -85,7 +85,7 @@ def test_an_order_is_lost_only_after_its_lookup_window(written: Written, after: 
     written.order()
     written.event(records.LOST, {"words": ""}, "entry", AT + after)
     written.event(records.LOST, {"words": ""}, "another account's", AT)
-    assert len(written.words(IN_TIME_INVARIANTS, "lost")) == count
+    assert len(written.words(DEADLINE_INVARIANTS, "lost")) == count
 
 
 def test_the_wait_for_an_order_that_a_crash_left_is_not_known(written: Written) -> None:
@@ -93,7 +93,7 @@ def test_the_wait_for_an_order_that_a_crash_left_is_not_known(written: Written) 
     written.order()
     written.life.written[:] = [it for it in written.life.written if it[1].kind != records.SENDING]
     written.event(records.LOST, {"words": ""}, "entry", AT)
-    assert written.words(IN_TIME_INVARIANTS, "lost") == []
+    assert written.words(DEADLINE_INVARIANTS, "lost") == []
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_an_execution_that_was_received_is_booked(written: Written, kind: str, c
         history.deaths.append(AT + 1)
     if kind == "reused":
         history.world.faults.injected["F30"] = 1
-    assert len(written.words(IN_TIME_INVARIANTS, "delivered")) == count
+    assert len(written.words(DEADLINE_INVARIANTS, "delivered")) == count
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_signal_is_entered_soon_or_never(written: Written, leg: Leg, behind: f
     if asked:
         written.history.people = OperatorActions(manner=OperatorMode(timeout_s=300.0))
     written.order(leg, minute=1, at=LEAD_S + 120.0 + behind)
-    assert len(written.words(IN_TIME_INVARIANTS, "late")) == count
+    assert len(written.words(DEADLINE_INVARIANTS, "late")) == count
 
 
 @pytest.mark.parametrize("kind", [records.ADJUSTMENT, records.FOREIGN_HOLDING])
