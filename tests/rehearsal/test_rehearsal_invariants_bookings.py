@@ -155,7 +155,7 @@ def test_what_is_called_external_has_a_cause_at_the_venue(written: Written, kind
     written.fact("execution", AT - 5, 10, ours=True)
     written.event(kind, {"symbol": "A", "quantity": "10"})
     assert written.words(EXTERNAL_EVENT_INVARIANTS, "external") == [
-        f"{kind} of 10 A at {AT:.0f} s, and nobody else had traded it"
+        f"{kind} of 10 A at {AT:.0f} s, and no other order had traded it"
     ]
     written.fact("execution", AT - 1, 10)
     assert written.words(EXTERNAL_EVENT_INVARIANTS, "external") == []

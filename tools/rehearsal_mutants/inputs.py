@@ -100,7 +100,7 @@ def disarming_forgotten() -> Swaps:
 
 
 def surplus_ignored() -> Swaps:
-    """A fill that no position accounts for is booked, and nobody speaks of it."""
+    """A fill that no position accounts for is booked, and not reported."""
     return ((ExposureBook, "record_surplus", lambda _self, _symbol, _quantity: None),)
 
 

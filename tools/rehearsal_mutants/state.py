@@ -61,7 +61,7 @@ def symbol_entered_again_while_one_is_out() -> Swaps:
 
 
 def frozen_instruments_traded_all_the_same() -> Swaps:
-    """That an instrument is frozen is written down and told, and keeps nobody from entering or closing it."""
+    """A frozen instrument is recorded and reported, but its entries and exits are not blocked."""
     return ((ExposureBook, "freeze", lambda _self, _symbol, _words, **_lasting: None),)
 
 

@@ -105,7 +105,7 @@ def _external(history: RehearsalHistory) -> Iterator[str]:
             continue
         symbol, quantity = event.payload["symbol"], Decimal(event.payload["quantity"])
         if quantity and at < caused.get(symbol, float("inf")):
-            yield f"{event.kind} of {quantity} {symbol} at {at:.0f} s, and nobody else had traded it"
+            yield f"{event.kind} of {quantity} {symbol} at {at:.0f} s, and no other order had traded it"
 
 
 EXTERNAL_EVENT_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (
