@@ -33,6 +33,7 @@ FAILED: Final[Mapping[int, str]] = {
     11075: "an overfill under the id of the order's other execution, taken for external",
     11416: "a stop whose replace was refused while no minute closed, taken for forgotten by its invariant",
     20099: "a busted fill of a working entry, filled again and counted twice by its invariant",
+    51062: "a stop whose predecessor had filled, not enlarged for what the entry filled afterwards",
 }
 """The fault that each seed found."""
 

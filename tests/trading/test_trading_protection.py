@@ -1444,3 +1444,21 @@ def test_an_entry_that_is_cancelled_as_an_orphan_leaves_the_protection_as_it_is(
     found.position_manager.mismatched_orders.on_orphan_cancel(entry.client_order_id)
     assert held.resting == before
     assert not held.manages_own_stop
+
+
+def test_a_stop_after_one_that_filled_grows_with_its_entry() -> None:
+    """The first one fills while it is cancelled as too small, and the entry fills on: the second one is enlarged."""
+    found = desk(BARE)
+    entry = enter(found, quantity="2")
+    manager = found.position_manager
+    [first] = (one.order for one in manager.orders_due_now() if isinstance(one, SubmitOrder))
+    filled(found, entry, quantity="2", execution="2")
+    assert manager.orders_due_now() == [CancelOrder(client_order_id=first.client_order_id)]
+    filled(found, first, quantity="2", execution="3")
+    [second] = (one.order for one in manager.orders_due_now() if isinstance(one, SubmitOrder))
+    assert second.quantity == 2
+    filled(found, entry, quantity="3", execution="4")
+    assert manager.orders_due_now() == [CancelOrder(client_order_id=second.client_order_id)]
+    say(found, "cancelled", second.client_order_id)
+    [third] = (one.order for one in manager.orders_due_now() if isinstance(one, SubmitOrder))
+    assert third.quantity == 5

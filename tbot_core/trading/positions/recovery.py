@@ -58,7 +58,7 @@ class PositionRecovery:
             held.manages_own_stop = True
             # The exit that was pending when this stop was placed had been cancelled.
             held.exit_reason, held.exit_pending, held.plan.on_close = None, False, False
-            held.resting[order.leg] = order.client_order_id
+            held.resting[order.leg], held.stop_triggered = order.client_order_id, False
         self._state.attempts[order.signal, order.leg] += 1
         self._state.add_ticket(order, held.plan, held.row)
         # A trailing stop continues from its latest stop order.

@@ -51,7 +51,7 @@ class ProtectiveStops:
         if resting is None:
             attempt = self._state.next_attempt(held, Leg.STOP)
             order = order_factory.stop_order(self._state.name, held.position, held.plan, attempt, units)
-            held.resting[Leg.STOP] = order.client_order_id
+            held.resting[Leg.STOP], held.stop_triggered = order.client_order_id, False
             self._state.add_ticket(order, held.plan, held.row)
             return [SubmitOrder(order=order)]
         if held.stop_triggered or self._state.tickets[resting].open_units == units:
