@@ -49,7 +49,7 @@ class RehearsalTarget:
 def rehearsal_target(text: str, now: datetime) -> RehearsalTarget:
     """The target of a URL, `?stream=URL` and `?opens=TIME` optional; by default the session opens in two minutes.
 
-    Raises UsageError for an address that is not on this machine, and for a time that is none.
+    Raises UsageError for an address that is not on this machine, and for a text that is not a time.
     """
     url, _, query = text.partition("?")
     given = dict(parse_qsl(query))
@@ -65,7 +65,7 @@ def rehearsal_target(text: str, now: datetime) -> RehearsalTarget:
         try:
             opens = datetime.strptime(given["opens"], _TIME).replace(tzinfo=UTC)
         except ValueError as fault:
-            message = f"--rehearsal: opens={given['opens']} is no time of the form 20260303T143000 (UTC)."
+            message = f"--rehearsal: opens={given['opens']} is not a time of the form 20260303T143000 (UTC)."
             raise UsageError(message, "`tbot rehearse --broker NAME --serve` prints the whole address.") from fault
     return RehearsalTarget(url=url, stream=given.get("stream", ""), opens=opens)
 

@@ -163,7 +163,7 @@ def test_what_is_called_external_has_a_cause_at_the_venue(written: Written, kind
 
 @pytest.mark.parametrize("kind", ["nothing", "busted", "overfilled", "another broker"])
 def test_what_explains_an_external_holding(written: Written, kind: str) -> None:
-    """A holding of nothing needs no cause, and an overfill is nobody's."""
+    """A holding of nothing needs no cause, and an overfill is not external."""
     payload = {"symbol": "A", "quantity": "0" if kind == "nothing" else "10"}
     if kind == "busted":
         written.fact("busted", AT - 1, -10, ours=True)

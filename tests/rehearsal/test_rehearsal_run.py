@@ -86,7 +86,7 @@ def test_the_target_names_the_moment_at_which_the_session_opens() -> None:
     later = NOW + dt.timedelta(hours=1)
     assert [rehearsal_target(one.text, later) for one in (plain, whole)] == [plain, whole]
     assert opens_of_run(whole.run) == NOW + LEAD
-    with pytest.raises(UsageError, match="opens=noon is no time of the form"):
+    with pytest.raises(UsageError, match="opens=noon is not a time of the form"):
         rehearsal_target("http://127.0.0.1:1?opens=noon", NOW)
 
 
