@@ -44,14 +44,9 @@ def make_instance(instance: Instance, answers: Mapping[str, Any], source: str = 
     for a folder that belongs to another user.
     """
     from tbot_core.instance.dotenv import parse_dotenv
-    from tbot_core.instance.journal_key import open_instance_journal
-    from tbot_core.instance.secret_paths import SecretPaths
-    from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
     from tbot_core.instance.sources import deployment_of
-    from tbot_core.system import filesystem
     from tbot_core.vault.categories import CATEGORIES
     from tbot_core.vault.content import assert_utf8
-    from tbot_core.vault.key_providers import PassphraseKeyProvider
 
     for category, part in answers.items():
         assert_utf8(part, category, CATEGORIES[category].logical if category in CATEGORIES else category)
@@ -59,7 +54,22 @@ def make_instance(instance: Instance, answers: Mapping[str, Any], source: str = 
     deployment = deployment_of(parse_dotenv(".env", contents["env"]))
     remedy = f"Correct {source}; nothing was created."
     _check_contents(instance, deployment, contents, remedy)
-    _check_settings(instance, contents, remedy)
+    check_settings(instance, contents, remedy)
+    write_instance(instance, deployment, contents)
+
+
+def write_instance(instance: Instance, deployment: DeploymentSettings, contents: Mapping[str, bytes]) -> None:
+    """Write folders, ignore files, keys, the encrypted contents and the journal; existing keys stay in use.
+
+    The settings are encrypted last. Raises VaultError, and AccessError for a folder that belongs to another user.
+    """
+    from tbot_core.instance.journal_key import open_instance_journal
+    from tbot_core.instance.secret_paths import SecretPaths
+    from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
+    from tbot_core.system import filesystem
+    from tbot_core.vault.categories import CATEGORIES
+    from tbot_core.vault.key_providers import PassphraseKeyProvider
+
     filesystem.make_private_folder(instance.home, mode=0o755)
     for folder in FOLDERS:
         filesystem.make_private_folder(instance.path(folder))
@@ -67,7 +77,7 @@ def make_instance(instance: Instance, answers: Mapping[str, Any], source: str = 
     opened = open_instance_vault(instance, deployment)
     if isinstance(opened.provider, PassphraseKeyProvider):
         opened.provider.create()
-    for category in CATEGORIES:
+    for category in reversed(CATEGORIES):
         if category in contents:
             encrypt_category(opened, category, contents[category])
         elif lacks_key(opened, category):
@@ -82,13 +92,41 @@ def known_fields(settings: Mapping[str, object]) -> Schemas:
     from tbot_core.plugins import discovery
 
     installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
-    return secret_rules([one.declared for one in _enabled_offers(settings)], installed).fields
+    return secret_rules([one.declared for one in enabled_offers(settings)], installed).fields
+
+
+def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:
+    """Check the contents of both settings files together, as at a paper start.
+
+    Plugins that they need may be absent. Raises SettingsError, which names every invalid setting.
+    """
+    from tbot_core.errors import SettingsError
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.loading import examine_settings
+    from tbot_core.instance.sources import SettingsFile, SettingsFiles
+
+    def given(name: str, category: str) -> SettingsFile:
+        parsed = parse_dotenv(name, contents[category])
+        return SettingsFile(name=name, path=instance.path(name), plain=True, parsed=parsed)
+
+    sources = SettingsFiles(env=given(".env", "env"), bot=given(".env_bot", "env_bot"))
+    declared = [one.declared for one in enabled_offers(sources.texts())]
+    examined = examine_settings(instance.home, mode="paper", declared=declared, sources=sources)
+    faults = [finding.message for finding in examined.findings if finding.level == "fail"]
+    if faults:
+        raise SettingsError("\n".join(faults), remedy)
+
+
+def default_env() -> bytes:
+    """A `.env` with every variable at its default."""
+    from tbot_core.contracts.setting import declarations
+    from tbot_core.contracts.settings import DeploymentSettings
+
+    return "".join(f"{one.name}={one.default_text}\n" for one in declarations(DeploymentSettings).values()).encode()
 
 
 def _contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
     # The plaintext of each category.
-    from tbot_core.contracts.setting import declarations
-    from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.instance.identity import FIELD
     from tbot_core.system import filesystem, random
     from tbot_core.vault.categories import CATEGORIES
@@ -97,12 +135,11 @@ def _contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
     if unknown:
         raise UsageError(f"Unknown categories: {', '.join(unknown)}.", f"Known: {', '.join(CATEGORIES)}.")
     identity = answers.get("bot_identity") or {FIELD: f"TBOT_US_PAPER_{random.token(4).upper()}"}
-    defaults = "".join(f"{one.name}={one.default_text}\n" for one in declarations(DeploymentSettings).values())
     contents = {
         name: json.dumps(part, sort_keys=True, ensure_ascii=False).encode() for name, part in answers.items() if part
     }
     contents["bot_identity"] = json.dumps(identity, sort_keys=True).encode()
-    contents["env"] = replace_values(defaults, answers.get("env", {}))
+    contents["env"] = replace_values(default_env().decode(), answers.get("env", {}))
     contents["env_bot"] = replace_values(filesystem.read_text(PAPER), answers.get("env_bot", {}))
     return contents
 
@@ -129,26 +166,8 @@ def _check_contents(
         raise VaultError(fault.message, remedy, code=fault.code)
 
 
-def _check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:
-    # Raises SettingsError, which names every invalid setting.
-    from tbot_core.errors import SettingsError
-    from tbot_core.instance.dotenv import parse_dotenv
-    from tbot_core.instance.loading import examine_settings
-    from tbot_core.instance.sources import SettingsFile, SettingsFiles
-
-    def given(name: str, category: str) -> SettingsFile:
-        parsed = parse_dotenv(name, contents[category])
-        return SettingsFile(name=name, path=instance.path(name), plain=True, parsed=parsed)
-
-    sources = SettingsFiles(env=given(".env", "env"), bot=given(".env_bot", "env_bot"))
-    declared = [one.declared for one in _enabled_offers(sources.texts())]
-    examined = examine_settings(instance.home, mode="paper", declared=declared, sources=sources)
-    faults = [finding.message for finding in examined.findings if finding.level == "fail"]
-    if faults:
-        raise SettingsError("\n".join(faults), remedy)
-
-
-def _enabled_offers(settings: Mapping[str, object]) -> Sequence[LoadedPlugin]:
+def enabled_offers(settings: Mapping[str, object]) -> Sequence[LoadedPlugin]:
+    """The installed plugins that these settings enable, loaded."""
     from tbot_core.instance import plugins_enabled
     from tbot_core.plugins import discovery
     from tbot_core.plugins.loader import PluginLoader

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +12,6 @@ from tbot_core.cli.options import home_option
 from tbot_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import TextIO
 
 
@@ -20,12 +21,32 @@ if TYPE_CHECKING:
     "--from-json", "document", type=click.File(), help="Read the answers from a JSON file; - is standard input."
 )
 @click.option("--from-env", is_flag=True, help="Import credentials from the vendors' usual environment variables.")
+@click.option("--adopt", is_flag=True, help="Adopt an existing .env and .env_bot, or an older installation.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="With --adopt: the folder that has them; it is not changed. Default: the instance's folder.",
+)
+@click.option(
+    "--without", metavar="CATEGORY", multiple=True, help="With --adopt: leave out a category of secrets. Repeatable."
+)
 @home_option
-def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path | None) -> int:
-    """Create an instance; existing files are never overwritten. Ends with `tbot check`.
-
-    Without an option it asks for identity, broker and credentials; secret values are hidden.
-    """
+def command(  # noqa: PLR0913  the options
+    *,
+    paper: bool,
+    document: TextIO | None,
+    from_env: bool,
+    adopt: bool,
+    source: Path | None,
+    without: tuple[str, ...],
+    home: Path | None,
+) -> int:
+    """Create an instance; ends with `tbot check`. Without an option it asks; secret values are hidden."""
+    if adopt:
+        return _adopt(home, source, without, alone=not (paper or from_env or document is not None))
+    if source is not None or without:
+        raise UsageError("--from and --without belong to --adopt.", "Add --adopt.")
     from tbot_core.cli.actions.instance_creation import make_instance, refuse_occupied
     from tbot_core.cli.actions.setup_sources import parse_document, vendor_credentials
     from tbot_core.cli.actions.setup_wizard import ask_person
@@ -47,6 +68,29 @@ def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path 
         for name in unused:
             click.echo(f"{name} is ignored: no credential field has this name.")
     make_instance(instance, answers, "the values" if document is None else "the JSON input")
+    click.echo(f"Created the instance {instance.home}. Its keys are in storage/keys: back them up on another machine.")
+    return _print_check(home)
+
+
+def _adopt(home: Path | None, source: Path | None, without: tuple[str, ...], *, alone: bool) -> int:
+    from tbot_core.cli.actions import adoption
+    from tbot_core.cli.options import prompt_fields
+    from tbot_core.instance import Instance
+
+    if not alone:
+        raise UsageError("--adopt excludes --paper, --from-env and --from-json.", "Give --adopt alone.")
+    instance = Instance.at(home)
+    found = adoption.read_adoption(instance, source, without=without)
+    answers: dict[str, dict[str, Any]] = {}
+    if sys.stdin.isatty():
+        for needed in found.needed:
+            click.echo(f"{needed}: leave a required field empty to set it later with `tbot secrets set`.")
+            answer = adoption.ask_secrets(needed, lambda fields: prompt_fields(fields, required=False))
+            if answer:
+                answers.setdefault(needed.category, {}).update(answer)
+    adoption.adopt(instance, found, answers)
+    for line in adoption.adoption_lines(instance, found, answers):
+        click.echo(line)
     click.echo(f"Created the instance {instance.home}. Its keys are in storage/keys: back them up on another machine.")
     return _print_check(home)
 
