@@ -30,11 +30,14 @@ def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path 
     from tbot_core.cli.actions.setup_sources import parse_document, vendor_credentials
     from tbot_core.cli.actions.setup_wizard import ask_person
     from tbot_core.instance import Instance
+    from tbot_core.instance.creation_marker import undo_creation
 
     instance = Instance.at(home)
     if paper and (from_env or document is not None):
         other = "--from-json" if document is not None else "--from-env"
         raise UsageError(f"--paper and {other} exclude each other.", f"Give {other} alone; both trade on paper.")
+    if undo_creation(instance):
+        click.echo("An interrupted `tbot init` had begun this instance; what it had made was removed.")
     refuse_occupied(instance)
     answers: dict[str, Any] = {}
     if document is not None:
