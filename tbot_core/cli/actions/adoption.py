@@ -78,14 +78,14 @@ def adopt(instance: Instance, adoption: Adoption, answers: Mapping[str, Any]) ->
 
     Each is removed after its encrypted form was opened again. A second call completes one that was interrupted.
     """
-    from tbot_core.cli.actions.instance_creation import write_instance
+    from tbot_core.cli.actions.instance_creation import create_instance
     from tbot_core.instance.secrets import open_instance_vault, remove_plaintext
 
     contents = dict(adoption.contents)
     for category, part in answers.items():
         current = parse_json(contents[category]) if category in contents else {}
         contents[category] = json.dumps({**current, **part}, sort_keys=True, ensure_ascii=False).encode()
-    write_instance(instance, adoption.found.deployment, contents)
+    create_instance(instance, contents)
     vault = open_instance_vault(instance, adoption.found.deployment)
     for category, file in adoption.found.files.items():
         if file.key_id:

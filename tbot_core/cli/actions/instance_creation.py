@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.cli.actions.config import replace_values
 from tbot_core.errors import UsageError
-from tbot_core.instance.folder import FOLDERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,30 +38,35 @@ def refuse_occupied(instance: Instance) -> None:
 def make_instance(instance: Instance, answers: Mapping[str, Any], source: str = "the values") -> None:
     """Create everything. `answers` has the content by category; settings as {variable: value} replace the paper ones.
 
-    A folder that exists already is closed to others. Raises UsageError for an unknown category, VaultError and
-    SettingsError for invalid content, which is to be corrected in `source`, before anything is created, and AccessError
-    for a folder that belongs to another user.
+    Raises UsageError for an unknown category, VaultError and SettingsError for invalid content, which is to be
+    corrected in `source`, before anything is created; and what `create_instance` raises.
     """
-    from tbot_core.instance.dotenv import parse_dotenv
-    from tbot_core.instance.sources import deployment_of
+    contents = checked_contents(instance, answers, f"Correct {source}; nothing was created.")
+    create_instance(instance, contents)
+
+
+def checked_contents(instance: Instance, answers: Mapping[str, Any], remedy: str) -> dict[str, bytes]:
+    """The plaintext of each category of a new instance. Raises as `make_instance` does; nothing is written."""
     from tbot_core.vault.categories import CATEGORIES
     from tbot_core.vault.content import assert_utf8
 
     for category, part in answers.items():
         assert_utf8(part, category, CATEGORIES[category].logical if category in CATEGORIES else category)
     contents = _contents(answers)
-    deployment = deployment_of(parse_dotenv(".env", contents["env"]))
-    remedy = f"Correct {source}; nothing was created."
-    _check_contents(instance, deployment, contents, remedy)
+    _check_contents(instance, _deployment(contents), contents, remedy)
     check_settings(instance, contents, remedy)
-    write_instance(instance, deployment, contents)
+    return contents
 
 
-def write_instance(instance: Instance, deployment: DeploymentSettings, contents: Mapping[str, bytes]) -> None:
-    """Write folders, ignore files, keys, the encrypted contents and the journal; existing keys stay in use.
+def create_instance(instance: Instance, contents: Mapping[str, bytes]) -> None:
+    """Create the folders, the keys, an encrypted file for each category in `contents`, and the journal.
 
-    The settings are encrypted last. Raises VaultError, and AccessError for a folder that belongs to another user.
+    All or nothing: what an error or Ctrl-C interrupts is undone at once, what a kill interrupts by `undo_creation`
+    before the next attempt. Until then no command reads the settings. Files that exist already stay or are replaced
+    atomically, and keys that exist already are used. Raises VaultError, and
+    AccessError for a folder that belongs to another user.
     """
+    from tbot_core.instance.creation_marker import creation
     from tbot_core.instance.journal_key import open_instance_journal
     from tbot_core.instance.secret_paths import SecretPaths
     from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
@@ -70,20 +74,26 @@ def write_instance(instance: Instance, deployment: DeploymentSettings, contents:
     from tbot_core.vault.categories import CATEGORIES
     from tbot_core.vault.key_providers import PassphraseKeyProvider
 
-    filesystem.make_private_folder(instance.home, mode=0o755)
-    for folder in FOLDERS:
-        filesystem.make_private_folder(instance.path(folder))
-    SecretPaths(instance, deployment).write_ignore_files()
-    opened = open_instance_vault(instance, deployment)
-    if isinstance(opened.provider, PassphraseKeyProvider):
-        opened.provider.create()
-    for category in reversed(CATEGORIES):
-        if category in contents:
-            encrypt_category(opened, category, contents[category])
-        elif lacks_key(opened, category):
-            filesystem.make_folder(opened.store.place(category).key.parent)
-            opened.make_key(category)
-    open_instance_journal(instance).close()
+    deployment = _deployment(contents)
+    with creation(instance, deployment):
+        SecretPaths(instance, deployment).write_ignore_files()
+        opened = open_instance_vault(instance, deployment)
+        if isinstance(opened.provider, PassphraseKeyProvider):
+            opened.provider.create()
+        for category in CATEGORIES:
+            if category in contents:
+                encrypt_category(opened, category, contents[category])
+            elif lacks_key(opened, category):
+                filesystem.make_folder(opened.store.place(category).key.parent)
+                opened.make_key(category)
+        open_instance_journal(instance).close()
+
+
+def _deployment(contents: Mapping[str, bytes]) -> DeploymentSettings:
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.sources import deployment_of
+
+    return deployment_of(parse_dotenv(".env", contents["env"]))
 
 
 def known_fields(settings: Mapping[str, object]) -> Schemas:
@@ -93,28 +103,6 @@ def known_fields(settings: Mapping[str, object]) -> Schemas:
 
     installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
     return secret_rules([one.declared for one in enabled_offers(settings)], installed).fields
-
-
-def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:
-    """Check the contents of both settings files together, as at a paper start.
-
-    Plugins that they need may be absent. Raises SettingsError, which names every invalid setting.
-    """
-    from tbot_core.errors import SettingsError
-    from tbot_core.instance.dotenv import parse_dotenv
-    from tbot_core.instance.loading import examine_settings
-    from tbot_core.instance.sources import SettingsFile, SettingsFiles
-
-    def given(name: str, category: str) -> SettingsFile:
-        parsed = parse_dotenv(name, contents[category])
-        return SettingsFile(name=name, path=instance.path(name), plain=True, parsed=parsed)
-
-    sources = SettingsFiles(env=given(".env", "env"), bot=given(".env_bot", "env_bot"))
-    declared = [one.declared for one in enabled_offers(sources.texts())]
-    examined = examine_settings(instance.home, mode="paper", declared=declared, sources=sources)
-    faults = [finding.message for finding in examined.findings if finding.level == "fail"]
-    if faults:
-        raise SettingsError("\n".join(faults), remedy)
 
 
 def default_env() -> bytes:
@@ -164,6 +152,28 @@ def _check_contents(
     if faults:
         fault = combined_error(faults)
         raise VaultError(fault.message, remedy, code=fault.code)
+
+
+def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:
+    """Check the contents of both settings files together, as at a paper start.
+
+    Plugins that they need may be absent. Raises SettingsError, which names every invalid setting.
+    """
+    from tbot_core.errors import SettingsError
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.loading import examine_settings
+    from tbot_core.instance.sources import SettingsFile, SettingsFiles
+
+    def given(name: str, category: str) -> SettingsFile:
+        parsed = parse_dotenv(name, contents[category])
+        return SettingsFile(name=name, path=instance.path(name), plain=True, parsed=parsed)
+
+    sources = SettingsFiles(env=given(".env", "env"), bot=given(".env_bot", "env_bot"))
+    declared = [one.declared for one in enabled_offers(sources.texts())]
+    examined = examine_settings(instance.home, mode="paper", declared=declared, sources=sources)
+    faults = [finding.message for finding in examined.findings if finding.level == "fail"]
+    if faults:
+        raise SettingsError("\n".join(faults), remedy)
 
 
 def enabled_offers(settings: Mapping[str, object]) -> Sequence[LoadedPlugin]:

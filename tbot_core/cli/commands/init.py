@@ -14,6 +14,8 @@ from tbot_core.errors import UsageError
 if TYPE_CHECKING:
     from typing import TextIO
 
+    from tbot_core.instance import Instance
+
 
 @click.command("init")
 @click.option("--paper", is_flag=True, help="Create a complete paper trading instance without questions.")
@@ -56,6 +58,7 @@ def command(  # noqa: PLR0913  the options
     if paper and (from_env or document is not None):
         other = "--from-json" if document is not None else "--from-env"
         raise UsageError(f"--paper and {other} exclude each other.", f"Give {other} alone; both trade on paper.")
+    _undo_interrupted(instance)
     refuse_occupied(instance)
     answers: dict[str, Any] = {}
     if document is not None:
@@ -72,6 +75,13 @@ def command(  # noqa: PLR0913  the options
     return _print_check(home)
 
 
+def _undo_interrupted(instance: Instance) -> None:
+    from tbot_core.instance.creation_marker import undo_creation
+
+    if undo_creation(instance):
+        click.echo("An interrupted `tbot init` had begun this instance; what it had made was removed.")
+
+
 def _adopt(home: Path | None, source: Path | None, without: tuple[str, ...], *, alone: bool) -> int:
     from tbot_core.cli.actions import adoption
     from tbot_core.cli.options import prompt_fields
@@ -80,6 +90,7 @@ def _adopt(home: Path | None, source: Path | None, without: tuple[str, ...], *, 
     if not alone:
         raise UsageError("--adopt excludes --paper, --from-env and --from-json.", "Give --adopt alone.")
     instance = Instance.at(home)
+    _undo_interrupted(instance)
     found = adoption.read_adoption(instance, source, without=without)
     answers: dict[str, dict[str, Any]] = {}
     if sys.stdin.isatty():
