@@ -76,3 +76,12 @@ def test_every_module_that_the_architecture_names_is_there(root: Path) -> None:
     named = re.findall(r"`([\w/]+\.py)`", page)
     assert named
     assert [name for name in named if not any(module.endswith(f"/{name}") for module in modules)] == []
+
+
+def test_every_setting_that_the_guide_names_is_known(root: Path) -> None:
+    """docs/settings-guide.md names settings of the core, of the three strategies and of the known plugins."""
+    page = (root / "docs" / "settings-guide.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", page))
+    known = catalogue_of_settings(["open", "mid", "close"]).variables
+    assert named >= {"TOTAL_ALLOCATION", "STRAT_OPEN_BUFFER", "SHORT_TYPE_MID"}
+    assert sorted(named - known.keys()) == []
