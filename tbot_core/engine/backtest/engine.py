@@ -17,7 +17,7 @@ from tbot_core.engine.bootstrap import SIMULATOR
 from tbot_core.engine.trade_charts import draw_stored_trades
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.vix import with_recorded_vix
-from tbot_core.marketdata.store.selection import select_symbols
+from tbot_core.marketdata.store.selection import SymbolSelection, select_symbols
 from tbot_core.marketdata.store.store import BarBlock, BarStore
 from tbot_core.model.bars import Bars, Flags, MarketView
 from tbot_core.model.calendar import Session
@@ -117,7 +117,7 @@ def trade_range(
     # MAX_CONSECUTIVE_LOSSES counts losses of one minute by client order id; nothing else depends on these ids.
     name = assembly.simulated_ids().client_order_id if settings.risk.max_consecutive_losses else plain_id
     terms = BacktestTerms(rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=costs, name=name, checks=assembly.checks)
-    opening = equity = atoms_of(settings.simulation.paper_cash)
+    equity = atoms_of(settings.simulation.paper_cash)
     chapters, denials, levels = list[SessionTimeline](), Counter[str](), dict[TradeKey, TradeLevels]()
     blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
     for found in _scanned_sessions(assembly, terms.rules, blocks, denials):
@@ -127,22 +127,28 @@ def trade_range(
         chapters.append(_chapter(found.session, equity, walked))
         equity = walked.equity_atoms
         denials += walked.denials
-        levels |= walked.levels
+        levels.update(walked.levels)
         progress(found.session.date)
-    summary = RunSummary(
+    summary = _summary(assembly, chosen, chapters, denials)
+    return BacktestResult(summary=summary, chapters=chapters, levels=levels, label=chosen.label)
+
+
+def _summary(
+    assembly: Assembly, chosen: SymbolSelection, chapters: Sequence[SessionTimeline], denials: Counter[str]
+) -> RunSummary:
+    return RunSummary(
         mode="backtest",
         sessions=len(chapters),
         symbols=len(chosen.symbols),
-        equity_start=dollars_of(opening),
-        equity_end=dollars_of(equity),
-        trades=tuple(trade for chapter in chapters for trade in chapter.trades),
-        strategies=tuple(settings.strategies),
+        equity_start=chapters[0].opening,
+        equity_end=chapters[-1].closing,
+        trades=tuple(itertools.chain.from_iterable(chapter.trades for chapter in chapters)),
+        strategies=tuple(assembly.settings.strategies),
         denials=denials,
-        settings_hash=settings.fingerprint,
+        settings_hash=assembly.settings.fingerprint,
         data_hash=chosen.data_hash,
         notes=(*chosen.label.notes, *assembly.notes),
     )
-    return BacktestResult(summary=summary, chapters=chapters, levels=levels, label=chosen.label)
 
 
 def _chapter(session: Session, opening_atoms: int, walked: SessionResult) -> SessionTimeline:
