@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.model.signals import Trigger
-    from tbot_core.model.types import Trade
+    from tbot_core.model.types import Side, Trade
     from tbot_core.reports.trade_levels import TradeKey, TradeLevels
     from tbot_core.trading.proposals import ActiveStrategy
 
@@ -127,7 +127,8 @@ class _Drawing:
     def _traded(self, market: _Market) -> Iterator[tuple[Trade, TradedSession]]:
         # Each trade of a session with the prices of its symbol and the lines of its strategy.
         entrants = {one.name: one for one in self._assembly.entrants(market.session)}
-        triggers = {name: _triggers(one, market) for name, one in entrants.items()}
+        used = {trade.strategy for trades in self.wanted[market.session.date].values() for trade in trades}
+        triggers = {name: _triggers(one, market) for name, one in entrants.items() if name in used}
         traded = market.bars.traded
         rows = {symbol: row for row, symbol in enumerate(market.bars.symbols) if traded[row]}
         for symbol, trades in self.wanted[market.session.date].items():
@@ -140,8 +141,8 @@ class _Drawing:
                 if active is None:
                     yield trade, TradedSession(session=market.session, prices=prices)
                     continue
-                used = [one for one in triggers[active.name] if levels is None or one.rule == levels.rule]
-                lines, start = _lines(active, used, row, trade), active.window.start
+                rules = [one for one in triggers[active.name] if levels is None or one.rule == levels.rule]
+                lines, start = _lines(active, rules, row, market.bars, trade.side), active.window.start
                 yield trade, TradedSession(session=market.session, prices=prices, lines=lines, start=start)
 
 
@@ -196,22 +197,24 @@ def _triggers(active: ActiveStrategy, market: _Market) -> Sequence[Trigger]:
     return active.strategy.triggers(market.bars, market.day)
 
 
-def _lines(active: ActiveStrategy, triggers: Sequence[Trigger], row: int, trade: Trade) -> tuple[ChartLine, ...]:
-    # The trigger levels of the trade's side, and the prices from which all of the strategy's are measured.
-    entry, end = active.window.entry, active.window.entry_end
+def _lines(
+    active: ActiveStrategy, triggers: Sequence[Trigger], row: int, bars: Bars, side: Side
+) -> tuple[ChartLine, ...]:
+    # The trigger levels of a trade's side, and the prices from which all of the strategy's are measured.
+    window = active.window
+    shape = bars.close[..., window.entry : window.entry_end].shape
+    entry, end = window.entry, window.entry + shape[-1]
     found: dict[str, ChartLine] = {}
     for trigger in triggers:
-        shape = np.broadcast_shapes(trigger.value.shape, trigger.level.shape)
-        is_base = trigger.base is not None and np.array_equal(trigger.level, trigger.base, equal_nan=True)
-        if trigger.side == trade.side and not is_base:
+        level = np.broadcast_to(trigger.level, shape)[row]
+        base = level if trigger.base is None else np.broadcast_to(trigger.base, shape)[row]
+        if trigger.side == side and (trigger.base is None or not np.array_equal(level, base, equal_nan=True)):
             name = f"{trigger.rule} trigger"
-            values = np.broadcast_to(trigger.level, shape)[row]
-            found[name] = ChartLine(name=name, kind="trigger", start=entry, stop=entry + shape[-1], values=values)
+            found[name] = ChartLine(name=name, kind="trigger", start=entry, stop=end, values=level)
         if trigger.base is not None:
-            values = np.broadcast_to(trigger.base, shape)[row]
-            flat = bool(np.all(values == values[:1]))
-            start, stop = (active.window.start, end + active.window.monitoring) if flat else (entry, entry + shape[-1])
-            found[trigger.base_name] = ChartLine(
-                name=trigger.base_name, kind="base", start=start, stop=stop, values=values[:1] if flat else values
-            )
+            name = trigger.base_name
+            # A constant base, such as the opening range, is shown in the whole window.
+            start, stop = (window.start, window.leave) if np.all(base == base[:1]) else (entry, end)
+            values = base if (start, stop) == (entry, end) else base[:1]
+            found[name] = ChartLine(name=name, kind="base", start=start, stop=stop, values=values)
     return tuple(found.values())

@@ -6,6 +6,7 @@ reason that each function states. The ratios of daily returns equal those of emp
 
 from __future__ import annotations
 
+import bisect
 import math
 import statistics
 from datetime import datetime
@@ -138,21 +139,28 @@ def exposure(trades: Iterable[Trade], days: Sequence[TradingDay]) -> Exposure:
     total = sum((day.close - day.open).total_seconds() for day in days)
     if not total:
         return Exposure(time=None, equity=None)
-    held, invested = 0.0, 0.0
-    listed = list(trades)
-    for day in days:
-        inside = [
-            (max(one.entry_time, day.open), min(one.exit_time, day.close), one)
-            for one in listed
-            if one.entry_time < day.close and one.exit_time > day.open
-        ]
-        held += _covered((start, end) for start, end, _ in inside)
-        if day.opening > 0:
-            invested += math.fsum(
-                float(one.quantity * one.entry_price / day.opening) * (end - start).total_seconds()
-                for start, end, one in inside
-            )
+    inside = _by_day(trades, days)
+    held = sum(_covered((start, end) for start, end, _ in found) for found in inside)
+    invested = math.fsum(
+        float(one.quantity * one.entry_price / day.opening) * (end - start).total_seconds()
+        for day, found in zip(days, inside, strict=True)
+        if day.opening > 0
+        for start, end, one in found
+    )
     return Exposure(time=held / total, equity=invested / total)
+
+
+def _by_day(trades: Iterable[Trade], days: Sequence[TradingDay]) -> list[list[tuple[datetime, datetime, Trade]]]:
+    # The part of each trade that lies in each session; the sessions are in order.
+    inside: list[list[tuple[datetime, datetime, Trade]]] = [[] for _ in days]
+    closes = [day.close for day in days]
+    for one in trades:
+        for number in range(bisect.bisect_right(closes, one.entry_time), len(days)):
+            day = days[number]
+            if one.exit_time <= day.open:
+                break
+            inside[number].append((max(one.entry_time, day.open), min(one.exit_time, day.close), one))
+    return inside
 
 
 def _covered(intervals: Iterable[tuple[datetime, datetime]]) -> float:
