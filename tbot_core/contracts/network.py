@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tbot_core.errors import BrokerError
 
 _MAIL: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
+_MESSAGE_ID: Final = re.compile(r"<[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,128}@[A-Za-z0-9.-]{1,100}>")
 _LOOPBACK: Final = r"(?:http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*/?)?"
 
 
@@ -202,9 +203,18 @@ def _mail_address(_owner: object, field: attrs.Attribute[str], value: str) -> No
         raise ValueError(f"{field.name} of a mail must be an address such as me@example.com, not {value!r}")
 
 
+def _message_id(_owner: object, field: attrs.Attribute[str], value: str) -> None:
+    if value and not _MESSAGE_ID.fullmatch(value):
+        raise ValueError(f"{field.name} of a mail must be an id such as <a1b2@example.com>, not {value!r}")
+
+
 @attrs.frozen(kw_only=True)
 class Mail:
-    """A mail of plain text. ValueError for a line break or a control character in what becomes a header."""
+    """A mail of plain text. ValueError for a line break or a control character in what becomes a header.
+
+    `message_id` is its Message-ID, a random one if empty; a mail that is sent again has the same one. `answers` is the
+    Message-ID of the mail that it follows, so that mail programs show both together.
+    """
 
     sender: str = attrs.field(validator=_mail_address)
     recipients: tuple[str, ...] = attrs.field(
@@ -212,6 +222,8 @@ class Mail:
     )
     subject: str = attrs.field(validator=_one_line)
     text: str
+    message_id: str = attrs.field(default="", validator=_message_id)
+    answers: str = attrs.field(default="", validator=_message_id)
 
 
 class Connect(Protocol):
@@ -267,14 +279,36 @@ class Connect(Protocol):
         Rejected, of the connection or of `opening`, end the iterator.
         """
 
-    async def mail(
-        self, host: str, mail: Mail, *, server: str = "", user: str = "", password: SecretValue | None = None
+    async def mail(  # noqa: PLR0913  -- the parts of a login
+        self,
+        host: str,
+        mail: Mail,
+        *,
+        server: str = "",
+        user: str = "",
+        password: SecretValue | None = None,
+        plain: bool = False,
     ) -> Mapping[str, str]:
         """Send a mail; returns the recipients that the server refused, each with its words: empty if it took all.
 
         `server` is NAME or NAME:PORT (default: 587 with STARTTLS, 465 with TLS) where the declared host is
-        `smtp://*`. Raises Unavailable where nothing was accepted and a later attempt may help, LoginNeeded for a
-        refused login, Rejected for a refusal for good, and OutcomeUnknown where the whole mail left without a reply.
+        `smtp://*`. `plain`: without TLS, to a server on this machine only; PluginError for another one. Raises
+        Unavailable where nothing was accepted and a later attempt may help, LoginNeeded for a refused login, Rejected
+        for a refusal for good, and OutcomeUnknown where the whole mail left without a reply.
+        """
+
+    async def check_mail(
+        self,
+        host: str,
+        *,
+        server: str = "",
+        user: str = "",
+        password: SecretValue | None = None,
+        plain: bool = False,
+    ) -> str:
+        """Connect to the mail server and log in, as `mail` does, and send nothing; returns the server's last reply.
+
+        Raises as `mail`.
         """
 
     async def close(self) -> None:
@@ -299,6 +333,10 @@ class NoNetwork:
     async def mail(self, host: str, mail: Mail, **_options: object) -> Mapping[str, str]:
         """Raises PluginError."""
         raise _no_network(f"{host} ({mail.sender})")
+
+    async def check_mail(self, host: str, **_options: object) -> str:
+        """Raises PluginError."""
+        raise _no_network(host)
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
@@ -13,8 +13,9 @@ from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected,
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
+T = TypeVar("T")
 _NAME: Final = "[127.0.0.1]"
 """The name under which the client introduces itself: an address literal, which tells nothing of the machine."""
 
@@ -72,13 +73,30 @@ async def deliver_mail(
     attempt may help, LoginNeeded and Rejected as the server says, and OutcomeUnknown where the whole mail was sent
     without a reply.
     """
+    return await _talk(server, lambda dialogue: dialogue.deliver(mail), timeout_s, context)
+
+
+async def check_mail_server(server: MailServer, *, timeout_s: float, context: ssl.SSLContext | None = None) -> str:
+    """Connect and log in within `timeout_s` seconds, and send nothing; returns the server's reply to NOOP.
+
+    Raises as `deliver_mail`.
+    """
+    return await _talk(server, _Dialogue.check, timeout_s, context)
+
+
+async def _talk(
+    server: MailServer,
+    speak: Callable[[_Dialogue], Awaitable[T]],
+    timeout_s: float,
+    context: ssl.SSLContext | None,
+) -> T:
     context = context or ssl.create_default_context()
     dialogue: _Dialogue | None = None
     try:
         async with asyncio.timeout(timeout_s):
             dialogue = _Dialogue(server, context, await _connect(server, context))
             await dialogue.open()
-            return await dialogue.deliver(mail)
+            return await speak(dialogue)
     except TimeoutError as fault:
         raise _lost(server, dialogue, f"no reply within {timeout_s:g} s") from fault
     except (OSError, EOFError, ValueError) as fault:  # a refused connection, a broken one, a failed TLS handshake
@@ -121,6 +139,11 @@ class _Dialogue:
             await self._start_tls()
         if server.user:
             await self._log_in()
+
+    async def check(self) -> str:
+        reply = await self._command("NOOP")
+        self._expect(reply)
+        return reply.text
 
     async def deliver(self, mail: OutgoingMail) -> Mapping[str, str]:
         self._expect(await self._command(f"MAIL FROM:<{mail.sender}>"))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import email
-from importlib import util
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,17 +17,12 @@ from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.plugins.network.mail_content import mail_server
 from tbot_core.system.secret import Secret
 from tbot_core.system.smtp import MailServer
+from tbot_core.testing.scripted_mail_server import ScriptedMailServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 pytestmark = pytest.mark.usefixtures("loopback")
-
-_spec = util.spec_from_file_location("smtp_server", Path(__file__).parents[1] / "system" / "smtp_server.py")
-assert _spec is not None
-assert _spec.loader is not None
-fake: Any = util.module_from_spec(_spec)
-_spec.loader.exec_module(fake)
 
 NOON = dt.datetime(2026, 3, 3, 17, tzinfo=dt.UTC)
 HOSTS = {"mail": Host("smtp://*"), "api": Host("https://api.example.com"), "own": Host("smtps://mail.example.com")}
@@ -56,7 +49,7 @@ def send(there: Any, host: str = "mail", **options: Any) -> Mapping[str, str]:
 
 def test_a_mail_has_its_headers_and_text() -> None:
     """Any letter arrives, in headers and in the text; the password is used for the login."""
-    server = fake.SmtpServer()
+    server = ScriptedMailServer()
     assert send(server, server="mail.example.org", user="bot", password=Secret("hush-hush-1")) == {}
     (raw,) = server.mails
     assert raw.isascii()
@@ -72,7 +65,7 @@ def test_a_mail_has_its_headers_and_text() -> None:
 def test_a_refusal_names_the_plugin() -> None:
     """And quotes the server."""
     with pytest.raises(Rejected, match=r"alert post \(mail\): 127\.0\.0\.1: 550 not you"):
-        send(fake.SmtpServer({"MAIL": "550 not you"}), server="mail.example.org")
+        send(ScriptedMailServer({"MAIL": "550 not you"}), server="mail.example.org")
 
 
 @pytest.mark.parametrize(

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from importlib import util
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tbot_core.errors import LoginNeeded, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.system.smtp import MailServer, OutgoingMail, deliver_mail
+from tbot_core.testing.scripted_mail_server import ScriptedMailServer, certificate
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
 pytestmark = pytest.mark.usefixtures("loopback")
-
-_spec = util.spec_from_file_location("smtp_server", Path(__file__).with_name("smtp_server.py"))
-assert _spec is not None
-assert _spec.loader is not None
-fake: Any = util.module_from_spec(_spec)
-_spec.loader.exec_module(fake)
 
 MAIL = OutgoingMail(
     sender="bot@example.com", recipients=("a@example.com", "b@example.com"), content=b"Subject: x\r\n\r\n.dot\nend\n"
@@ -33,8 +26,7 @@ MAIL = OutgoingMail(
 @pytest.fixture(scope="module")
 def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """The contexts of a server with a certificate, and of a client that trusts it."""
-    found: tuple[ssl.SSLContext, ssl.SSLContext] = fake.certificate(tmp_path_factory.mktemp("mail"))
-    return found
+    return certificate(tmp_path_factory.mktemp("mail") / "mail.pem")
 
 
 def deliver(
@@ -52,7 +44,7 @@ def deliver(
 
 def test_a_mail_is_delivered_whole() -> None:
     """Lines end as SMTP demands, and a line that begins with a dot does not end the mail."""
-    server = fake.SmtpServer()
+    server = ScriptedMailServer()
     assert deliver(server, plain=True) == {}
     assert server.mails == ["Subject: x\r\n\r\n..dot\r\nend\r\n.\r\n"]
     assert server.commands[1:4] == ["MAIL FROM:<bot@example.com>", "RCPT TO:<a@example.com>", "RCPT TO:<b@example.com>"]
@@ -61,7 +53,7 @@ def test_a_mail_is_delivered_whole() -> None:
 @pytest.mark.parametrize("implicit", [True, False])
 def test_tls_comes_before_the_login(contexts: tuple[ssl.SSLContext, ssl.SSLContext], *, implicit: bool) -> None:
     """From the start or by STARTTLS, with the certificate verified."""
-    server = fake.SmtpServer(tls=contexts[0], implicit=implicit)
+    server = ScriptedMailServer(tls=contexts[0], implicit=implicit)
     assert deliver(server, tls=implicit, context=contexts[1], user="bot", password="secret word") == {}
     login = base64.b64encode(b"\0bot\0secret word").decode()
     names = [one.partition(" ")[0] for one in server.commands]
@@ -75,7 +67,7 @@ def test_a_certificate_that_is_not_trusted_ends_it(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext], *, implicit: bool
 ) -> None:
     """Nothing of the mail or the password has left."""
-    server = fake.SmtpServer(tls=contexts[0], implicit=implicit)
+    server = ScriptedMailServer(tls=contexts[0], implicit=implicit)
     with pytest.raises(Unavailable, match=r"(?i)certificate verify failed"):
         deliver(server, tls=implicit, user="bot", password="secret word")
     assert not server.mails
@@ -84,7 +76,7 @@ def test_a_certificate_that_is_not_trusted_ends_it(
 
 def test_nothing_is_sent_in_the_clear() -> None:
     """A server without STARTTLS, or someone between who takes the offer away, gets no login and no mail."""
-    server = fake.SmtpServer(offers=("fake", "AUTH PLAIN"))
+    server = ScriptedMailServer(offers=("fake", "AUTH PLAIN"))
     with pytest.raises(Unavailable, match="offers no STARTTLS"):
         deliver(server, user="bot", password="secret word")
     assert [one for one in server.commands if one] == ["EHLO [127.0.0.1]"]
@@ -92,14 +84,14 @@ def test_nothing_is_sent_in_the_clear() -> None:
 
 def test_replies_before_tls_do_not_count_after_it(contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     """What someone between adds to the reply to STARTTLS is not read as protected."""
-    server = fake.SmtpServer({"STARTTLS": "220 go on\r\n250 fine"}, tls=contexts[0])
+    server = ScriptedMailServer({"STARTTLS": "220 go on\r\n250 fine"}, tls=contexts[0])
     with pytest.raises(Unavailable, match="more than its reply to STARTTLS"):
         deliver(server, context=contexts[1])
 
 
 def test_a_login_by_two_lines() -> None:
     """Where only AUTH LOGIN is offered."""
-    server = fake.SmtpServer(offers=("fake", "AUTH LOGIN"))
+    server = ScriptedMailServer(offers=("fake", "AUTH LOGIN"))
     assert deliver(server, plain=True, user="bot", password="word") == {}
     coded = [base64.b64encode(one).decode() for one in (b"bot", b"word")]
     assert server.commands[1:4] == ["AUTH LOGIN", *coded]
@@ -129,7 +121,7 @@ def test_a_login_by_two_lines() -> None:
 )
 def test_n6_each_reply_has_its_error(replies: dict[str, str], raised: type[Exception], words: str) -> None:
     """Later, never, a login, or unknown after the whole mail had left."""
-    server = fake.SmtpServer(replies)
+    server = ScriptedMailServer(replies)
     with pytest.raises(raised, match=words) as fault:
         deliver(server, plain=True, user="bot", password="word")
     assert type(fault.value) is raised
@@ -141,12 +133,12 @@ def test_n6_each_reply_has_its_error(replies: dict[str, str], raised: type[Excep
 def test_n6_a_server_that_hangs_is_left(silent: str, raised: type[Exception]) -> None:
     """The whole dialogue has one time limit."""
     with pytest.raises(raised, match=r"no reply within 0\.2 s"):
-        deliver(fake.SmtpServer({silent: None}), plain=True, timeout_s=0.2)
+        deliver(ScriptedMailServer({silent: None}), plain=True, timeout_s=0.2)
 
 
 def test_n6_one_of_two_recipients_is_refused() -> None:
     """The other one gets the mail, and the refusal is returned in the server's words."""
-    server = fake.SmtpServer({"RCPT TO:<b@example.com>": "550 unknown"})
+    server = ScriptedMailServer({"RCPT TO:<b@example.com>": "550 unknown"})
     assert deliver(server, plain=True) == {"b@example.com": "550 unknown"}
     assert len(server.mails) == 1
 
@@ -154,7 +146,7 @@ def test_n6_one_of_two_recipients_is_refused() -> None:
 def test_a_server_without_a_login_by_password_is_named() -> None:
     """What it offers is said."""
     with pytest.raises(LoginNeeded, match="offers no login by password: XOAUTH2"):
-        deliver(fake.SmtpServer(offers=("fake", "AUTH XOAUTH2")), plain=True, user="bot", password="word")
+        deliver(ScriptedMailServer(offers=("fake", "AUTH XOAUTH2")), plain=True, user="bot", password="word")
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -18,11 +18,13 @@ from tbot_core.model.clock import Clock
 from tbot_core.plugins.network.request_limits import RequestBudget, RetryPolicy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
 
     from tbot_core.contracts.credentials import SecretValue
     from tbot_core.contracts.network import Mail
     from tbot_core.plugins.network.http_client import PacedHttpClient
+    from tbot_core.system.smtp import MailServer
     from tbot_core.system.websocket import OpenWebSocket
 
 _LONGEST_PAUSE_S: Final = 30.0
@@ -161,22 +163,40 @@ class Connector:
                 await self.clock.sleep(pause_s * (0.5 + self.retries.jitter() / 2))
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    async def mail(
-        self, host: str, mail: Mail, *, server: str = "", user: str = "", password: SecretValue | None = None
+    async def mail(  # noqa: PLR0913  -- the parts of a login
+        self,
+        host: str,
+        mail: Mail,
+        *,
+        server: str = "",
+        user: str = "",
+        password: SecretValue | None = None,
+        plain: bool = False,
     ) -> Mapping[str, str]:
         """Send a mail by the declared server, or the operator's."""
-        from tbot_core.plugins.network import mail_content
+        from tbot_core.plugins.network.mail_content import outgoing_mail
         from tbot_core.system.smtp import deliver_mail
 
-        declared = self._declared(host)
-        there = mail_content.mail_server(f"{self.plugin} ({host})", declared, server, self.addresses.get(host, ""))
-        there = attrs.evolve(there, user=user, password="" if password is None else password.reveal())
-        sent = mail_content.outgoing_mail(mail, self.clock.now())
-        try:
+        there = self._mail_server(host, server, (user, password), plain=plain)
+        sent = outgoing_mail(mail, self.clock.now())
+        with self._named_faults(host):
             return await deliver_mail(there, sent, timeout_s=self.timeout_s)
-        except BrokerError as fault:
-            fault.message = f"{self.plugin} ({host}): {fault.message}"
-            raise
+
+    async def check_mail(
+        self,
+        host: str,
+        *,
+        server: str = "",
+        user: str = "",
+        password: SecretValue | None = None,
+        plain: bool = False,
+    ) -> str:
+        """Log in to the declared server, or the operator's, and send nothing."""
+        from tbot_core.system.smtp import check_mail_server
+
+        there = self._mail_server(host, server, (user, password), plain=plain)
+        with self._named_faults(host):
+            return await check_mail_server(there, timeout_s=self.timeout_s)
 
     async def close(self) -> None:
         """Close every connection and end every stream; HTTP clients open new connections when they are used again."""
@@ -185,6 +205,24 @@ class Connector:
         self._streams.clear()
         closing = [one() for one in (*self._closing, *self._sockets)]
         await asyncio.gather(*closing, return_exceptions=True)
+
+    def _mail_server(self, host: str, server: str, login: tuple[str, SecretValue | None], *, plain: bool) -> MailServer:
+        from tbot_core.plugins.network import mail_content
+
+        name, (user, password) = f"{self.plugin} ({host})", login
+        there = mail_content.mail_server(name, self._declared(host), server, self.addresses.get(host, ""))
+        if plain:
+            there = mail_content.without_tls(name, there)
+        return attrs.evolve(there, user=user, password="" if password is None else password.reveal())
+
+    @contextmanager
+    def _named_faults(self, host: str) -> Iterator[None]:
+        # Errors name the plugin and its host.
+        try:
+            yield
+        except BrokerError as fault:
+            fault.message = f"{self.plugin} ({host}): {fault.message}"
+            raise
 
     @asynccontextmanager
     async def _socket(

@@ -8,6 +8,8 @@ from email.policy import SMTP
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+import attrs
+
 from tbot_core.contracts.permissions import GIVEN
 from tbot_core.errors import PluginError
 from tbot_core.system import random
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts.network import Mail
     from tbot_core.contracts.permissions import Host
 
+_HERE: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _SUBMISSION: Final = {"smtp": 587, "smtps": 465}
 
 
@@ -48,6 +51,16 @@ def mail_server(name: str, declared: Host, given: str, loopback: str) -> MailSer
     return MailServer(host=host, port=port, tls=there.scheme == "smtps")
 
 
+def without_tls(name: str, server: MailServer) -> MailServer:
+    """The same server, without TLS; raises PluginError for one that is not on this machine."""
+    if server.host not in _HERE:
+        raise PluginError(
+            f"{name}: a mail to {server.host} would leave this machine without TLS.",
+            "Use STARTTLS or TLS; only a mail server on this machine is reached without.",
+        )
+    return attrs.evolve(server, tls=False, plain=True)
+
+
 def outgoing_mail(mail: Mail, now: datetime) -> OutgoingMail:
     """The mail with its headers, in ASCII."""
     message = EmailMessage(policy=SMTP)
@@ -55,6 +68,8 @@ def outgoing_mail(mail: Mail, now: datetime) -> OutgoingMail:
     message["To"] = tuple(Address(addr_spec=one) for one in mail.recipients)
     message["Subject"] = mail.subject
     message["Date"] = now
-    message["Message-ID"] = f"<{random.token(16)}@{mail.sender.partition('@')[2]}>"
+    message["Message-ID"] = mail.message_id or f"<{random.token(16)}@{mail.sender.partition('@')[2]}>"
+    if mail.answers:
+        message["In-Reply-To"] = message["References"] = mail.answers
     message.set_content(mail.text, cte="quoted-printable")
     return OutgoingMail(sender=mail.sender, recipients=mail.recipients, content=message.as_bytes())

@@ -1,12 +1,18 @@
-"""A mail server on loopback for tests: it replies as it is told, with TLS or without."""
+"""A mail server on this machine that replies as a test says, with TLS or without.
+
+The content that arrived is in `mails`, the commands in `commands`::
+
+    async with ScriptedMailServer({"RCPT TO:<b@example.com>": "550 unknown"}) as server:
+        address = f"http://127.0.0.1:{server.port}"
+"""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
 import ipaddress
-import ssl
-from typing import TYPE_CHECKING, Self
+import ssl  # seam: the other end of a test's connection
+from typing import TYPE_CHECKING, Final, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -14,19 +20,30 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from tbot_core.model.clock import SystemClock
+from tbot_core.system import filesystem
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_USUAL = {"STARTTLS": "220 go on", "DATA": "354 go on", "MAIL": "250 fine", "RCPT": "250 fine", "DOT": "250 fine"}
-OFFERS = ("fake", "STARTTLS", "AUTH PLAIN LOGIN")
+_HERE: Final = "127.0.0.1"
+_USUAL: Final = {
+    "STARTTLS": "220 go on",
+    "DATA": "354 go on",
+    **dict.fromkeys(("MAIL", "RCPT", "DOT", "NOOP"), "250 fine"),
+}
+OFFERS: Final = ("fake", "STARTTLS", "AUTH PLAIN LOGIN")
 
 
-def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """The contexts of a server on 127.0.0.1 with a certificate of its own, and of a client that trusts it."""
+def certificate(path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The contexts of a server on 127.0.0.1 with a certificate of its own, and of a client that trusts it.
+
+    Key and certificate are written to `path`.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail")])
-    now = dt.datetime.now(dt.UTC)
+    now = SystemClock().now()
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -38,19 +55,18 @@ def certificate(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    path = folder / "mail.pem"
-    path.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + made.public_bytes(Encoding.PEM)
-    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    filesystem.write_atomic(path, private + made.public_bytes(Encoding.PEM))
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     server.load_cert_chain(path)
     return server, ssl.create_default_context(cafile=path)
 
 
-class SmtpServer:
-    """Replies to each command by its first word, or by the whole line; "" closes the connection, None stays silent.
+class ScriptedMailServer:
+    """Serves while it is entered, with replies by the first word of a command, or by the whole line.
 
-    `tls`: the server's context; `implicit`: TLS from the start.
+    The reply "" closes the connection, None stays silent. `offers` are the lines of the reply to EHLO. `tls`: the
+    server's context; `implicit`: TLS from the start.
     """
 
     def __init__(
@@ -75,14 +91,14 @@ class SmtpServer:
     async def __aenter__(self) -> Self:
         """Listen."""
         context = self._tls if self._implicit else None
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
+        self._server = await asyncio.start_server(self._serve, _HERE, 0, ssl=context)  # seam: as above
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Close."""
-        assert self._server is not None
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
