@@ -15,6 +15,7 @@ The tree::
     │   ├── AccountRefused   3    the account is not one of the run's mode
     │   └── OutcomeUnknown        sent without a response: look it up, never resend
     ├── Undelivered          4    an alert that a channel could not deliver
+    │   └── PartlyDelivered       a channel delivered it to some recipients only
     ├── RiskError            5    refused by a risk rule, or not armed
     ├── DataError            1    bars and facts: missing or corrupt
     ├── JournalError         1    the journal: damaged, or written by a newer tbot
@@ -150,6 +151,13 @@ class Undelivered(TbotError):
     def __init__(self, message: str, remedy: str = "", *, retry_after_s: float | None = None) -> None:
         super().__init__(message, remedy)
         self.retry_after_s = retry_after_s
+
+
+class PartlyDelivered(Undelivered):
+    """A channel delivered an alert to some recipients only; the message names the others, and why.
+
+    The alert counts as delivered: sent again, it would reach some people twice and the others still not.
+    """
 
 
 class RiskError(TbotError):

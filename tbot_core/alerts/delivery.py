@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.errors import Undelivered
+from tbot_core.contracts import SupportsAcknowledgement
+from tbot_core.errors import PartlyDelivered, Undelivered
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure
 from tbot_core.system.redaction import redact
 from tbot_core.system.timeouts import steps_within
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from tbot_core.contracts import Alert, AlertChannel, Urgency
 
@@ -28,46 +29,84 @@ _BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _log = log.logger(__name__)
 
 
+@attrs.frozen(kw_only=True)
+class ChannelAnswer:
+    """What a channel answered: the service's words, or why it did not deliver the message."""
+
+    words: str = ""
+    fault: str = ""
+
+
 class AlertDelivery:
-    """The channels by name; `own` is the name of the channel of each urgency."""
+    """The channels by name; `own` is the name of the channel of each urgency.
+
+    `on_partly` is called with the name of a channel that delivered a message to some recipients only, and with why.
+    """
 
     def __init__(self, channels: Mapping[str, AlertChannel], own: Mapping[Urgency, str]) -> None:
         self._channels = channels
         self.channel_names = own
+        self.on_partly: Callable[[str, PartlyDelivered], None] = lambda _name, _fault: None
 
-    async def send(self, alert: Alert) -> str:
-        """Deliver a message; returns the name of the channel that accepted it. Raises `Undelivered` if none did."""
-        first = self.channel_names[alert.urgency]
+    async def send(self, alert: Alert, first: str | None = None) -> str:
+        """Deliver a message; returns the name of the channel that accepted it. Raises `Undelivered` if none did.
+
+        `first` is tried before the urgency's own channel: the end of an incident goes where the incident went.
+        """
+        alert, own = _redacted(alert), self.channel_names[alert.urgency]
+        begin = own if first is None or first not in self._channels else first
+        names = dict.fromkeys((begin, own, *self.channel_names.values()))
         rest: dict[str, float] = {}
-        for name in dict.fromkeys((first, *self.channel_names.values())):
-            fault = await self._try(name, alert)
-            if fault is None:
-                return name
-            rest[name] = fault.retry_after_s or 0.0
+        for name in names:
+            found = await self._try(name, lambda channel: channel.send(alert), alert)
+            if isinstance(found, PartlyDelivered):
+                self.on_partly(name, found)
+            elif isinstance(found, Undelivered):
+                rest[name] = found.retry_after_s or 0.0
+                continue
+            return name
         raise Undelivered(
             f"No channel delivered the alert {alert.key}: {', '.join(rest)}.",
             "`tbot alerts test` shows why.",
             retry_after_s=min(rest.values()),
         )
 
-    async def test(self, alert: Alert) -> str:
-        """Deliver a message to its urgency's own channel only; returns the reason of a failure, or ""."""
-        fault = await self._try(self.channel_names[alert.urgency], alert)
-        return "" if fault is None else str(fault)
+    async def acknowledge(self, alert: Alert, name: str) -> None:
+        """Report to a channel's service that the incident was acknowledged, where it knows such a thing.
 
-    async def _try(self, name: str, alert: Alert) -> Undelivered | None:
-        alert = attrs.evolve(alert, title=redact(alert.title), text=redact(alert.text))
+        Raises `Undelivered` if that fails.
+        """
+        channel: object = self._channels.get(name)
+        if isinstance(channel, SupportsAcknowledgement):
+            acknowledge = channel.acknowledge
+            found = await self._try(name, lambda _channel: acknowledge(alert), alert)
+            if isinstance(found, Undelivered):
+                raise found
+
+    async def test(self, alert: Alert) -> ChannelAnswer:
+        """Deliver a message by its urgency's own channel only."""
+        alert, own = _redacted(alert), self.channel_names[alert.urgency]
+        found = await self._try(own, lambda channel: channel.send(alert), alert)
+        return ChannelAnswer(fault=redact(str(found))) if isinstance(found, Undelivered) else ChannelAnswer(words=found)
+
+    async def _try(
+        self, name: str, call: Callable[[AlertChannel], Coroutine[Any, Any, str | None]], alert: Alert
+    ) -> Undelivered | str:
+        # The words of the channel's service, or why the call failed.
         try:
             async with asyncio.timeout(SEND_S):
-                await steps_within(STEP_S, self._channels[name].send(alert))
+                words: str | None = await steps_within(STEP_S, call(self._channels[name]))
+                return redact(words or "")
         except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
             assert_failure(fault)
+            if isinstance(fault, PartlyDelivered):
+                _log.error("alert.partly_delivered", channel=name, incident=alert.key, reason=str(fault))
+                return fault
             _log.exception("alert.undelivered", channel=name, incident=alert.key)
             if isinstance(fault, Undelivered):
                 return fault
             late = type(fault) is TimeoutError
             return Undelivered(f"It took longer than {SEND_S:g} s." if late else f"{type(fault).__name__}: {fault}")
-        return None
 
 
 class SendBackoff:
@@ -89,3 +128,7 @@ class SendBackoff:
     def reset(self) -> None:
         """Record a success."""
         self._failures, self._due = 0, 0.0
+
+
+def _redacted(alert: Alert) -> Alert:
+    return attrs.evolve(alert, title=redact(alert.title), text=redact(alert.text), command=redact(alert.command))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from tbot_core.alerts.delivery import AlertDelivery
     from tbot_core.alerts.text import MessageWriter
+    from tbot_core.errors import PartlyDelivered
     from tbot_core.instance import Instance
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
@@ -69,6 +70,9 @@ class AlertDispatcher:
         self._open_incidents: frozenset[str] = frozenset()
         self._backoff = {urgency: SendBackoff() for urgency in Urgency}
         self._question_backoff = SendBackoff()
+        self._acknowledgement_backoff = SendBackoff()
+        self._partly_reported: set[str] = set()
+        delivery.on_partly = self._report_partly_delivered
         self._heads_due = clock.monotonic() + HEADS_S
         self._broken = False
 
@@ -84,6 +88,7 @@ class AlertDispatcher:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(self._poll))
             group.create_task(self._every(self.send_questions))
+            group.create_task(self._every(self._send_acknowledgements))
             group.create_task(self._every(self.note_chain_heads))
             for urgency in Urgency:
                 group.create_task(self._every(partial(self.send, urgency)))
@@ -128,7 +133,7 @@ class AlertDispatcher:
                 self._store.mark_sent(rows, alert.key, await self._delivery.send(alert), now)
             for rows in self._store.resolved_messages(urgency, now):
                 alert = self._writer.compose(rows, over=True)
-                await self._delivery.send(attrs.evolve(alert, key=rows[0].message or alert.key))
+                await self._delivery.send(attrs.evolve(alert, key=rows[0].message or alert.key), rows[0].via)
                 self._store.mark_resolution_sent(rows, now)
         except Undelivered as fault:
             backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
@@ -203,6 +208,28 @@ class AlertDispatcher:
         except Undelivered as fault:
             _log.error("alert.lost", what=what, reason=fault.message)
             return None
+
+    async def _send_acknowledgements(self) -> None:
+        # Report to the channels which of their messages were acknowledged by `tbot alerts ack`.
+        now, backoff = self._clock.now(), self._acknowledgement_backoff
+        if not backoff.is_due(self._clock.monotonic()):
+            return
+        try:
+            for rows in self._store.acknowledged_messages(now):
+                alert = self._writer.compose(rows)
+                message = rows[0].message or alert.key
+                await self._delivery.acknowledge(attrs.evolve(alert, key=message), rows[0].via or "")
+                self._store.mark_acknowledgement_sent(message, now)
+        except Undelivered as fault:
+            backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
+        else:
+            backoff.reset()
+
+    def _report_partly_delivered(self, name: str, fault: PartlyDelivered) -> None:
+        # Once a run for each channel: the message that says so would be refused for the same recipients.
+        if name not in self._partly_reported:
+            self._partly_reported.add(name)
+            self.notify(f"The channel {name} does not reach everybody: {fault.message}", f"tbot alerts test {name}")
 
     async def _poll(self) -> None:
         self.poll_journal()

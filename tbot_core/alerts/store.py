@@ -32,6 +32,9 @@ MOST_KEPT: Final = 20_000
 SETTLED: Final = timedelta(seconds=60)
 """An incident is closed when its cause has been gone this long; one that returns sooner is the same."""
 
+ACKNOWLEDGED: Final = timedelta(hours=1)
+"""An acknowledgement that could not be reported to a service for this long is no longer of use there."""
+
 PROCESS: Final = "process"
 """The incident of a hung or dead process; the running process clears it."""
 
@@ -45,7 +48,13 @@ _QUESTIONS: Final = f"{QUESTION}%"
 
 _WAIT_S: Final = 0.1
 _APPLICATION: Final = 0x7462_616C
-_SCHEMA: Final = """
+_REPORTED: Final = (
+    "CREATE TABLE IF NOT EXISTS reported (message TEXT PRIMARY KEY, sent TEXT NOT NULL) STRICT",
+    "CREATE INDEX IF NOT EXISTS alerts_acknowledged ON alerts (acked) WHERE acked IS NOT NULL",
+)
+"""The messages whose acknowledgement was reported to their service; a file of an older version lacks the table."""
+
+_SCHEMA: Final = f"""
 CREATE TABLE place (seq INTEGER NOT NULL);
 CREATE TABLE alerts (
   id INTEGER PRIMARY KEY,
@@ -66,6 +75,7 @@ CREATE TABLE alerts (
 ) STRICT;
 CREATE INDEX alerts_waiting ON alerts (urgency, id) WHERE sent IS NULL;
 CREATE INDEX alerts_standing ON alerts (key) WHERE stands AND told IS NULL;
+{"; ".join(_REPORTED)};
 """
 
 
@@ -222,6 +232,24 @@ class AlertStore:
             for one in chosen:
                 self._run("UPDATE alerts SET acked = ?, actor = ? WHERE id = ?", now, actor, one)
         return chosen
+
+    def acknowledged_messages(self, now: datetime) -> list[list[StoredAlert]]:
+        """The messages whose alerts were all acknowledged in the last hour, without those marked as reported.
+
+        Messages whose end was reported are left out.
+        """
+        for statement in _REPORTED:
+            self._run(statement)
+        query = "SELECT DISTINCT message FROM alerts WHERE acked > ? AND message NOT IN (SELECT message FROM reported)"
+        with self._faults():
+            found = self._connection.execute(query, ((now - ACKNOWLEDGED).isoformat(),)).fetchall()
+        messages = [self._select("message = ?", message) for (message,) in found]
+        return [rows for rows in messages if all(row.acked and not row.told for row in rows)]
+
+    def mark_acknowledgement_sent(self, message: str, now: datetime) -> None:
+        """Record that the service knows that a message was acknowledged."""
+        self._run("INSERT OR REPLACE INTO reported VALUES (?, ?)", message, now)
+        self._run("DELETE FROM reported WHERE sent < ?", now - 2 * ACKNOWLEDGED)
 
     def rows(self, most: int) -> list[StoredAlert]:
         """The newest alerts, oldest first."""

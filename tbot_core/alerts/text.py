@@ -37,7 +37,8 @@ class MessageWriter:
         listed = [f"- {_line(row.what)}" for row in rows[:MOST_LISTED]] if len(rows) > 1 else []
         if len(rows) > MOST_LISTED:
             listed.append(f"- and {len(rows) - MOST_LISTED} more")
-        return self._alert(f"{first.id}", first.urgency, (what, command), moment, listed, over=over)
+        key = f"{first.id}-{first.opened:%Y%m%dT%H%M%S}"  # the number alone begins anew with a new file of alerts
+        return self._alert(key, first.urgency, (what, command), moment, listed, over=over)
 
     def compose_urgent(self, what: str, command: str, now: datetime) -> Alert:
         """Compose a critical message that is not stored."""
@@ -67,6 +68,9 @@ class MessageWriter:
             text="\n".join(lines),
             time=moment,
             resolved=over,
+            mode=self.mode,
+            identity=self.identity,
+            command=words[1],
         )
 
 

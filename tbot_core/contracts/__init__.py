@@ -20,7 +20,13 @@ if TYPE_CHECKING:
         SupportsServerTime,
         SupportsTradingHours,
     )
-    from tbot_core.contracts.alert import Alert, AlertChannel, Urgency
+    from tbot_core.contracts.alert import (
+        Alert,
+        AlertChannel,
+        SupportsAcknowledgement,
+        SupportsConnectionCheck,
+        Urgency,
+    )
     from tbot_core.contracts.broker import (
         AccountActivity,
         AccountActivityKind,
@@ -142,6 +148,8 @@ __all__ = [
     "SimulatedVenue",
     "Strategy",
     "StructuredLogger",
+    "SupportsAcknowledgement",
+    "SupportsConnectionCheck",
     "SupportsDailyVix",
     "SupportsEventStream",
     "SupportsExplain",

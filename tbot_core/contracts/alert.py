@@ -22,7 +22,8 @@ class Alert:
 
     `key` names the incident: a repeated message and the message that closes the incident (`resolved`) have the same
     key. `title` is one line: mode, identity and what happened. `text` is the whole message: the title, the time, and
-    the command to run next. `time` is UTC.
+    the command to run next. `time` is UTC. `mode`, `identity` and `command` are parts of the text, for a service that
+    shows them by themselves.
     """
 
     key: str
@@ -31,6 +32,9 @@ class Alert:
     text: str
     time: datetime
     resolved: bool = False
+    mode: str = ""
+    identity: str = ""
+    command: str = ""
 
 
 @runtime_checkable
@@ -41,5 +45,24 @@ class AlertChannel(Protocol):
     each call and retries later, so a channel needs no queue and no retries.
     """
 
-    async def send(self, alert: Alert) -> None:
-        """Deliver the alert; returns when the service has accepted it. Raises `Undelivered` or another error if not."""
+    async def send(self, alert: Alert) -> str | None:
+        """Deliver the alert; returns when the service has accepted it, with the service's words where it has some.
+
+        Raises `PartlyDelivered` if only some recipients were accepted, `Undelivered` or another error if none was.
+        """
+
+
+@runtime_checkable
+class SupportsConnectionCheck(Protocol):
+    """A channel that can try its connection and its login without sending a message."""
+
+    async def check_connection(self) -> str:
+        """Connect as `send` does, and send nothing; returns what the service answered. Raises as `send`."""
+
+
+@runtime_checkable
+class SupportsAcknowledgement(Protocol):
+    """A channel whose service knows that somebody has acknowledged an incident."""
+
+    async def acknowledge(self, alert: Alert) -> str | None:
+        """Acknowledge the incident of the alert's key; also of one that the service does not know. Raises as `send`."""

@@ -47,7 +47,7 @@ class ChannelUnderTest(Protocol):
     def fail(self) -> bool:
         """Make the service unreachable from now on; false if that is not possible."""
 
-    def wait(self, call: Coroutine[Any, Any, None]) -> None:
+    def wait(self, call: Coroutine[Any, Any, Any]) -> None:
         """Await a call to the channel in its event loop."""
 
 

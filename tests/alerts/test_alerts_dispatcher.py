@@ -145,7 +145,7 @@ def test_an_incident_is_told_once_and_again_when_it_is_over(bot: Bot) -> None:
         "2026-11-24 15:00 UTC (10:00 New York)",
         "Next: tbot check",
     ]
-    assert (page.urgency, page.resolved, page.key) == (Urgency.CRITICAL, False, "BOT_1-1")
+    assert (page.urgency, page.resolved, page.key) == (Urgency.CRITICAL, False, "BOT_1-1-20261124T150000")
     bot.cause("LOGIN", there=False)
     asyncio.run(pump(alerts))
     assert len(bot.pager.got) == 1
@@ -194,7 +194,7 @@ def test_a_crash_loses_no_alert_and_repeats_none(bot: Bot) -> None:
     bot.cause("LOGIN", there=False)
     bot.pass_time(minutes=2)
     asyncio.run(pump(bot.dispatcher()))
-    assert [alert.key for alert in bot.pager.got if alert.resolved] == ["BOT_1-1"]
+    assert [alert.key for alert in bot.pager.got if alert.resolved] == ["BOT_1-1-20261124T150000"]
 
 
 def test_what_could_not_be_kept_is_read_again(bot: Bot) -> None:
@@ -570,7 +570,7 @@ def test_f92_a_channel_that_blocks_the_loop_is_interrupted() -> None:
     both = AlertDelivery({"a": Blocking(), "b": other}, {Urgency.CRITICAL: "a", Urgency.ROUTINE: "b"})
     alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
     assert asyncio.run(both.send(alert)) == "b"
-    assert asyncio.run(both.test(alert)).startswith("CallTimedOut: it did not finish within 2 s")
+    assert asyncio.run(both.test(alert)).fault.startswith("CallTimedOut: it did not finish within 2 s")
 
 
 def test_a_channel_whose_library_panics_is_replaced_by_the_other() -> None:

@@ -85,7 +85,7 @@ def test_a_merged_message_names_ten_and_counts_the_rest() -> None:
     assert alert.title == "[PAPER] 39 critical alerts"
     lines = alert.text.splitlines()
     assert (lines[2], lines[11], lines[12]) == ("- what 1", "- what 10", "- and 29 more")
-    assert (lines[-1], alert.key) == ("Next: tbot alerts log", "tbot-1")
+    assert (lines[-1], alert.key) == ("Next: tbot alerts log", "tbot-1-20261124T150000")
 
 
 @pytest.mark.parametrize(

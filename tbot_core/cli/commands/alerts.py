@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from tbot_core.alerts.delivery import AlertDelivery
     from tbot_core.alerts.store import StoredAlert
     from tbot_core.contracts import Urgency
+    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.model.clock import Clock
 
 UNSENT = 4
 _LIMITS: Final = {"critical": "hourly limit", "routine": "limit of 20 in ten minutes"}
@@ -29,36 +32,55 @@ def command() -> None:
 
 
 @command.command("test")
+@click.argument("channel", default="")
 @home_option
 @json_option
-def test(home: Path | None, *, as_json: bool) -> int:
-    """Send one critical and one routine test alert through their channels. Exits with 4 when one was not delivered.
+def test(home: Path | None, channel: str, *, as_json: bool) -> int:
+    """Send one critical and one routine test alert, each by its own channel, or only those of CHANNEL.
 
-    The console channel writes to standard error, at the log level of a run; it leaves the log file to the running bot.
+    Prints what the channel answered. Exits with 4 when one was not delivered. The console channel writes to standard
+    error, at the log level of a run; it leaves the log file to the running bot.
     """
-    import asyncio
-
-    from tbot_core.alerts.service import alert_delivery, message_writer
+    from tbot_core.alerts.service import alert_delivery
     from tbot_core.cli.run_display import start_log
-    from tbot_core.contracts import Urgency
     from tbot_core.engine.bootstrap import assemble
     from tbot_core.system import log
 
     clock = SystemClock()
     assembly = assemble(resolve_home(home), "paper", clock)
-    channels, speaker = alert_delivery(assembly), message_writer(assembly)
-    rows = []
+    channels = alert_delivery(assembly)
+    if channel and channel not in channels.channel_names.values():
+        names = ", ".join(dict.fromkeys(channels.channel_names.values()))
+        raise UsageError(
+            f"{channel} is not a channel of the settings; those are: {names}.",
+            "CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL name the channels.",
+        )
     start_log(assembly)
     try:
-        for urgency in Urgency:
-            work = assembly.closing(channels.test(speaker.compose_test(urgency, clock.now())))
-            fault = asyncio.run(work)
-            name = channels.channel_names[urgency]
-            rows.append({"urgency": urgency.value, "channel": name, "taken": not fault, "fault": fault})
+        rows = _tested(assembly, channels, channel, clock)
     finally:
         log.close()
     emit({"channels": rows}, as_json=as_json, lines=(_channel_line(row) for row in rows))
     return 0 if all(row["taken"] for row in rows) else UNSENT
+
+
+def _tested(assembly: Assembly, channels: AlertDelivery, channel: str, clock: Clock) -> list[dict[str, Any]]:
+    # One row for each urgency whose channel is tested, all in one event loop: channels keep their connections.
+    import asyncio
+
+    from tbot_core.alerts.service import message_writer
+
+    writer, rows = message_writer(assembly), []
+
+    async def send() -> None:
+        for urgency, name in channels.channel_names.items():
+            if channel in {"", name}:
+                found = await channels.test(writer.compose_test(urgency, clock.now()))
+                said = {"taken": not found.fault, "answer": found.words, "fault": found.fault}
+                rows.append({"urgency": urgency.value, "channel": name, **said})
+
+    asyncio.run(assembly.closing(send()))
+    return rows
 
 
 @command.command("log", short_help="List alerts, oldest first.")
@@ -144,4 +166,5 @@ def _sending(row: Mapping[str, Any]) -> str:
 
 
 def _channel_line(row: Mapping[str, Any]) -> str:
-    return f"{'ok' if row['taken'] else 'FAIL':4}  {row['urgency']:8}  {row['channel']:12}  {row['fault']}".rstrip()
+    words = row["fault"] or row["answer"]
+    return f"{'ok' if row['taken'] else 'FAIL':4}  {row['urgency']:8}  {row['channel']:12}  {words}".rstrip()
