@@ -165,8 +165,8 @@ def test_a_channel_that_takes_nothing_is_exit_4(
 def test_a_channel_that_is_not_installed_is_refused(home: Path) -> None:
     """Paper trading without the channel that its settings name does not begin, and says which."""
     with (home / ".env_bot").open("a") as file:
-        file.write("CRITICAL_ALERT_CHANNEL=pagerduty\n")
-    with pytest.raises(SettingsError, match="=pagerduty: no alert channel pagerduty is installed"):
+        file.write("CRITICAL_ALERT_CHANNEL=slack\n")
+    with pytest.raises(SettingsError, match="=slack: no alert channel slack is installed"):
         alert_delivery(assemble(home, "paper", ManualClock(NOW)))
 
 
