@@ -12,7 +12,7 @@ import attrs
 from tbot_core.alerts import rate_limit
 from tbot_core.alerts.delivery import SendBackoff
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
-from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, STATUS_COMMAND, Notice, open_store
+from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, STATUS_COMMAND, Followup, Notice, open_store
 from tbot_core.contracts import Urgency
 from tbot_core.engine import chain_heads
 from tbot_core.errors import AccessError, TbotError, Undelivered
@@ -131,10 +131,10 @@ class AlertDispatcher:
             for rows in rate_limit.due_messages(self._store.unsent(urgency), sent, limit, now):
                 alert = self._writer.compose(rows)
                 self._store.mark_sent(rows, alert.key, await self._delivery.send(alert), now)
-            for rows in self._store.resolved_messages(urgency, now):
+            for rows in self._store.followups(Followup.RESOLVED, urgency, now):
                 alert = self._writer.compose(rows, over=True)
                 await self._delivery.send(attrs.evolve(alert, key=rows[0].message or alert.key), rows[0].via)
-                self._store.mark_resolution_sent(rows, now)
+                self._store.mark_followup_sent(Followup.RESOLVED, rows, now)
         except Undelivered as fault:
             backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
         else:
@@ -210,16 +210,16 @@ class AlertDispatcher:
             return None
 
     async def _send_acknowledgements(self) -> None:
-        # Report to the channels which of their messages were acknowledged by `tbot alerts ack`.
+        # Report to the channels which of their messages `tbot alerts ack` acknowledged. A failure delays no message.
         now, backoff = self._clock.now(), self._acknowledgement_backoff
         if not backoff.is_due(self._clock.monotonic()):
             return
         try:
-            for rows in self._store.acknowledged_messages(now):
-                alert = self._writer.compose(rows)
-                message = rows[0].message or alert.key
-                await self._delivery.acknowledge(attrs.evolve(alert, key=message), rows[0].via or "")
-                self._store.mark_acknowledgement_sent(message, now)
+            for urgency in Urgency:
+                for rows in self._store.followups(Followup.ACKNOWLEDGED, urgency, now):
+                    alert = attrs.evolve(self._writer.compose(rows), key=rows[0].message or "")
+                    await self._delivery.acknowledge(alert, rows[0].via or "")
+                    self._store.mark_followup_sent(Followup.ACKNOWLEDGED, rows, now)
         except Undelivered as fault:
             backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
         else:

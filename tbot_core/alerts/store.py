@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -77,6 +78,13 @@ CREATE INDEX alerts_waiting ON alerts (urgency, id) WHERE sent IS NULL;
 CREATE INDEX alerts_standing ON alerts (key) WHERE stands AND told IS NULL;
 {"; ".join(_REPORTED)};
 """
+
+
+class Followup(StrEnum):
+    """What the service of a sent message learns later."""
+
+    RESOLVED = "resolved"
+    ACKNOWLEDGED = "acknowledged"
 
 
 @attrs.frozen(kw_only=True)
@@ -212,16 +220,22 @@ class AlertStore:
         for row in rows:
             self._run("UPDATE alerts SET sent = ?, message = ?, via = ? WHERE id = ?", now, message, via, row.id)
 
-    def resolved_messages(self, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
-        """The messages whose incidents are all closed, and whose end was not reported yet."""
+    def followups(self, followup: Followup, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
+        """The sent messages whose service has yet to learn that all incidents are closed, or all alerts acknowledged."""
+        if followup is Followup.ACKNOWLEDGED:
+            return self._acknowledged(urgency, now)
         rows = self._select("urgency = ? AND stands AND told IS NULL AND message IS NOT NULL", urgency)
         found: dict[str, list[StoredAlert]] = {}
         for row in rows:
             found.setdefault(row.message or "", []).append(row)
         return [part for part in found.values() if all(row.cleared and row.cleared <= now - SETTLED for row in part)]
 
-    def mark_resolution_sent(self, rows: Sequence[StoredAlert], now: datetime) -> None:
-        """Record that the end of these incidents was reported."""
+    def mark_followup_sent(self, followup: Followup, rows: Sequence[StoredAlert], now: datetime) -> None:
+        """Record that the service of a message knows it."""
+        if followup is Followup.ACKNOWLEDGED:
+            self._run("INSERT OR REPLACE INTO reported VALUES (?, ?)", rows[0].message, now)
+            self._run("DELETE FROM reported WHERE sent < ?", now - 2 * ACKNOWLEDGED)
+            return
         for row in rows:
             self._run("UPDATE alerts SET told = ? WHERE id = ?", now, row.id)
 
@@ -232,24 +246,6 @@ class AlertStore:
             for one in chosen:
                 self._run("UPDATE alerts SET acked = ?, actor = ? WHERE id = ?", now, actor, one)
         return chosen
-
-    def acknowledged_messages(self, now: datetime) -> list[list[StoredAlert]]:
-        """The messages whose alerts were all acknowledged in the last hour, without those marked as reported.
-
-        Messages whose end was reported are left out.
-        """
-        for statement in _REPORTED:
-            self._run(statement)
-        query = "SELECT DISTINCT message FROM alerts WHERE acked > ? AND message NOT IN (SELECT message FROM reported)"
-        with self._faults():
-            found = self._connection.execute(query, ((now - ACKNOWLEDGED).isoformat(),)).fetchall()
-        messages = [self._select("message = ?", message) for (message,) in found]
-        return [rows for rows in messages if all(row.acked and not row.told for row in rows)]
-
-    def mark_acknowledgement_sent(self, message: str, now: datetime) -> None:
-        """Record that the service knows that a message was acknowledged."""
-        self._run("INSERT OR REPLACE INTO reported VALUES (?, ?)", message, now)
-        self._run("DELETE FROM reported WHERE sent < ?", now - 2 * ACKNOWLEDGED)
 
     def rows(self, most: int) -> list[StoredAlert]:
         """The newest alerts, oldest first."""
@@ -269,6 +265,17 @@ class AlertStore:
             raise sqlite3.DatabaseError("it is another kind of database")
         # Alerts lost in a power cut are derived from the journal again, so writes need not wait for the disk.
         self._connection.execute("PRAGMA synchronous = NORMAL")
+
+    def _acknowledged(self, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
+        for statement in _REPORTED:
+            self._run(statement)
+        query = "SELECT DISTINCT message FROM alerts WHERE urgency = ? AND acked > ? AND message IS NOT NULL"
+        values = (urgency, (now - ACKNOWLEDGED).isoformat())
+        with self._faults():
+            found = self._connection.execute(f"{query} AND message NOT IN (SELECT message FROM reported)", values)
+            names = [name for (name,) in found]
+        messages = [self._select("message = ?", name) for name in names]
+        return [rows for rows in messages if all(row.acked and not row.told for row in rows)]
 
     def _insert(self, one: Notice, now: datetime, *, stands: bool) -> None:
         columns = "INSERT INTO alerts (key, urgency, what, command, opened, stands) VALUES (?, ?, ?, ?, ?, ?)"
