@@ -68,6 +68,7 @@ def outgoing_mail(mail: Mail, now: datetime) -> OutgoingMail:
     message["To"] = tuple(Address(addr_spec=one) for one in mail.recipients)
     message["Subject"] = mail.subject
     message["Date"] = now
+    message["Auto-Submitted"] = "auto-generated"  # so that nobody is told by an automatic reply
     message["Message-ID"] = mail.message_id or f"<{random.token(16)}@{mail.sender.partition('@')[2]}>"
     if mail.answers:
         message["In-Reply-To"] = message["References"] = mail.answers

@@ -61,9 +61,9 @@ class MailVenue:
         self._runner.run(self._server.__aexit__())
         return True
 
-    def wait(self, call: Coroutine[Any, Any, Any]) -> None:
-        """Await a call in the loop of the channel and the server."""
-        self._runner.run(call)
+    def wait(self, call: Coroutine[Any, Any, Any]) -> Any:
+        """Await a call in the loop of the channel and the server; returns its result."""
+        return self._runner.run(call)
 
 
 def mail_text(received: str) -> str:

@@ -41,9 +41,9 @@ class EventVenue:
         self.server.fail(ServerFault.SERVER_ERROR, times=None)
         return True
 
-    def wait(self, call: Coroutine[Any, Any, Any]) -> None:
-        """Await a call in the loop of the channel and the server."""
-        self._runner.run(call)
+    def wait(self, call: Coroutine[Any, Any, Any]) -> Any:
+        """Await a call in the loop of the channel and the server; returns its result."""
+        return self._runner.run(call)
 
 
 def accept(request: ServerRequest) -> ServerReply:
