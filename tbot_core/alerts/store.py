@@ -221,7 +221,7 @@ class AlertStore:
             self._run("UPDATE alerts SET sent = ?, message = ?, via = ? WHERE id = ?", now, message, via, row.id)
 
     def followups(self, followup: Followup, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
-        """The sent messages whose service has yet to learn that all incidents are closed, or all alerts acknowledged."""
+        """The sent messages whose service has yet to learn that their alerts are all closed, or all acknowledged."""
         if followup is Followup.ACKNOWLEDGED:
             return self._acknowledged(urgency, now)
         rows = self._select("urgency = ? AND stands AND told IS NULL AND message IS NOT NULL", urgency)
@@ -269,10 +269,13 @@ class AlertStore:
     def _acknowledged(self, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
         for statement in _REPORTED:
             self._run(statement)
-        query = "SELECT DISTINCT message FROM alerts WHERE urgency = ? AND acked > ? AND message IS NOT NULL"
+        query = (
+            "SELECT DISTINCT message FROM alerts WHERE urgency = ? AND acked > ? AND message IS NOT NULL"
+            " AND message NOT IN (SELECT message FROM reported)"
+        )
         values = (urgency, (now - ACKNOWLEDGED).isoformat())
         with self._faults():
-            found = self._connection.execute(f"{query} AND message NOT IN (SELECT message FROM reported)", values)
+            found = self._connection.execute(query, values)
             names = [name for (name,) in found]
         messages = [self._select("message = ?", name) for name in names]
         return [rows for rows in messages if all(row.acked and not row.told for row in rows)]

@@ -82,7 +82,7 @@ class ScriptedMailServer:
         self.secured = False
         self.port = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._replies = {"GREETING": "220 hello", **(replies or {})}
+        self.replies = {"GREETING": "220 hello", **(replies or {})}
         self._offers = offers
         self._tls = tls
         self._implicit = implicit
@@ -137,8 +137,8 @@ class ScriptedMailServer:
 
     def _reply(self, line: str) -> str | None:
         for name in (line, line.partition(" ")[0]):
-            if name in self._replies:
-                return self._replies[name]
+            if name in self.replies:
+                return self.replies[name]
         if line.startswith("EHLO"):
             offers = [one for one in self._offers if not (self.secured and one == "STARTTLS")]
             return "\r\n".join([*(f"250-{one}" for one in offers[:-1]), f"250 {offers[-1]}"])

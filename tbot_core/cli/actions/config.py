@@ -14,6 +14,7 @@ from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import AccessError, UsageError, VaultError
 from tbot_core.instance import Instance, Settings, load_settings, read_settings_files
 from tbot_core.instance.findings import Level, Mode, SettingsFinding
+from tbot_core.plugins.loader import LoadedPlugin
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -284,8 +285,8 @@ def explanation_lines(document: Mapping[str, Any]) -> Iterator[str]:
 class PluginDeclarations:
     """The installed plugins, the settings of the enabled ones, and a sentence for each that does not load.
 
-    `enabled` are the (kind, name) of the installed ones that the settings enable; `brokers` the broker plugins among
-    them, by name.
+    `enabled` are the (kind, name) of the installed ones that the settings enable; `brokers` and `channels` the broker
+    plugins and the alert channels among them, by name.
     """
 
     installed: frozenset[tuple[str, str]]
@@ -293,6 +294,7 @@ class PluginDeclarations:
     failures: tuple[str, ...]
     enabled: frozenset[tuple[str, str]] = frozenset()
     brokers: Mapping[str, Plugin] = attrs.field(factory=dict)
+    channels: Mapping[str, LoadedPlugin] = attrs.field(factory=dict)
 
 
 def plugin_declarations(home: Path | None, named: Container[str] = ()) -> PluginDeclarations:
@@ -321,6 +323,7 @@ def plugin_declarations(home: Path | None, named: Container[str] = ()) -> Plugin
         failures=tuple(failure.sentence for failure in (*quarantined, *failed)),
         enabled=enabled,
         brokers={it.entry.name: it.plugin for it in loaded if it.entry.kind == "broker"},
+        channels={it.entry.name: it for it in loaded if it.entry.kind == "alert"},
     )
 
 

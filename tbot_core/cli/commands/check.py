@@ -28,7 +28,10 @@ _FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
 @shared_key_option
 @json_option
 def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json: bool) -> int:
-    """Check keys, encrypted files, settings, plugins, logs and the machine. Exits with 3 for settings and secrets."""
+    """Check keys, encrypted files, settings, plugins, logs, the machine and the alert channels; nothing is sent.
+
+    Exits with 3 for settings and secrets.
+    """
     found = check_instance(home, allow_shared_key=allow_shared_key)
     failed = [row for row in found if row.level == "fail" or (strict and row.level == "warn")]
     document = {"passed": not failed, "rows": [row.document for row in found]}
@@ -38,6 +41,7 @@ def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json:
 
 def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tuple[PreflightFinding, ...]:
     """Every finding about the instance, failures first; the settings are checked as for paper trading."""
+    from tbot_core.cli.actions.alert_channels import alert_findings
     from tbot_core.cli.actions.config import check_config, plugin_declarations
     from tbot_core.instance import Instance, read_settings_files
     from tbot_core.instance.preflight import preflight_findings
@@ -66,6 +70,7 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
         *broker_findings(home, plugins),
         *feed_findings(home, plugins),
         *failover_findings(home, plugins),
+        *alert_findings(home, plugins),
     ]
     return tuple(sorted(found, key=lambda row: order.index(row.level)))
 

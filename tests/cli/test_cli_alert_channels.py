@@ -1,0 +1,183 @@
+"""`tbot alerts test` and `tbot check` with channels that reach their services over real connections."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from tbot_alert_pagerduty.venue import accept
+
+from tbot_core import cli
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.instance import Instance
+from tbot_core.instance.secrets import open_instance_vault
+from tbot_core.testing.canaries import canary
+from tbot_core.testing.scripted_mail_server import ScriptedMailServer
+from tbot_core.testing.scripted_server import ScriptedServer, ServerReply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("loopback")
+
+SMTP = {
+    "host": "mail.example.com",
+    "user": "bot@example.com",
+    "password": canary("smtp"),
+    "recipients": ["first@example.com", "second@example.com"],
+}
+KEY = canary("pagerduty")
+
+
+@contextmanager
+def serving(server: AbstractAsyncContextManager[Any]) -> Iterator[None]:
+    """Serve in a thread of its own, since a command has an event loop of its own."""
+    loop, entered = asyncio.new_event_loop(), threading.Event()
+
+    def serve() -> None:
+        loop.run_until_complete(server.__aenter__())
+        entered.set()
+        loop.run_forever()
+        loop.run_until_complete(server.__aexit__(None, None, None))
+        loop.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    entered.wait()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A paper instance."""
+    assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "x")]) == 0
+    return tmp_path / "x"
+
+
+def configure(home: Path, **values: str) -> None:
+    """Change settings."""
+    vault = open_instance_vault(Instance.at(home), DeploymentSettings())
+    with vault.read("env_bot") as opened:
+        lines = bytes(opened.view).decode().splitlines()
+    kept = [one for one in lines if one.partition("=")[0] not in values]
+    vault.write("env_bot", "\n".join([*kept, *(f"{name}={value}" for name, value in values.items()), ""]).encode())
+
+
+def store(home: Path, category: str, values: Mapping[str, object]) -> None:
+    """Store secrets."""
+    with CliRunner().isolation(json.dumps(values)):
+        assert cli.invoke(["secrets", "set", category, "--from-json", "-", "--home", str(home)]) == 0
+
+
+@pytest.fixture
+def mail(home: Path) -> Iterator[ScriptedMailServer]:
+    """The server of the critical channel email."""
+    server = ScriptedMailServer()
+    store(home, "smtp", SMTP)
+    with serving(server):
+        configure(home, CRITICAL_ALERT_CHANNEL="email", HOST_EMAIL_STARTTLS=f"http://127.0.0.1:{server.port}")
+        yield server
+
+
+def rows(capsys: pytest.CaptureFixture[str], home: Path, *words: str, code: int = 0) -> list[dict[str, Any]]:
+    """The rows of `tbot alerts test`."""
+    capsys.readouterr()
+    assert cli.invoke(["alerts", "test", *words, "--home", str(home), "--json"]) == code
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["channels"]
+    return found
+
+
+def checked(capsys: pytest.CaptureFixture[str], home: Path) -> list[tuple[str, str]]:
+    """Level and sentence of the rows of `tbot check` about alerts."""
+    capsys.readouterr()
+    cli.invoke(["check", "--home", str(home), "--json"])
+    found = json.loads(capsys.readouterr().out)["rows"]
+    return [(row["level"], f"{row['message']} {row['remedy']}".strip()) for row in found if row["subject"] == "alerts"]
+
+
+@pytest.mark.slow
+def test_one_channel_is_tested_and_its_answer_printed(
+    home: Path, mail: ScriptedMailServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other one gets nothing; a channel that the settings do not name is wrong usage."""
+    (row,) = rows(capsys, home, "email")
+    assert (row["urgency"], row["channel"], row["taken"], row["fault"]) == ("critical", "email", True, "")
+    assert row["answer"] == "accepted by mail.example.com:587 for first@example.com, second@example.com"
+    assert len(mail.mails) == 1
+    assert "This is a test of critical alerts." in mail.mails[0]
+    assert [row["channel"] for row in rows(capsys, home)] == ["email", "console"]
+    assert cli.invoke(["alerts", "test", "sms", "--home", str(home)]) == 2
+    assert "sms is not a channel of the settings; those are: email, console." in capsys.readouterr().err
+    assert len(mail.mails) == 2
+
+
+@pytest.mark.slow
+def test_a_refused_recipient_is_a_failed_test(
+    home: Path, mail: ScriptedMailServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 4, with the recipient and the words of the server; the other one got it."""
+    mail.replies["RCPT TO:<second@example.com>"] = "550 no such user"
+    (row,) = rows(capsys, home, "email", code=4)
+    assert row["fault"].startswith("Refused for second@example.com (550 no such user); delivered to first@example.com.")
+    assert len(mail.mails) == 1
+
+
+@pytest.mark.slow
+def test_check_logs_in_to_the_mail_server_and_sends_nothing(
+    home: Path, mail: ScriptedMailServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A refused login, a hang and a server that is away are warnings with the command to run."""
+    (email, console) = checked(capsys, home)
+    words = "its secrets are there, and it answers: mail.example.com:587, logged in: 250 fine."
+    assert email == ("ok", f"Alert channel email: {words}")
+    assert console == ("ok", "Alert channel console: it needs no secrets.")
+    assert not mail.mails
+    mail.replies["AUTH"] = "535 5.7.8 wrong"
+    (level, sentence), _ = checked(capsys, home)
+    assert level == "warn"
+    assert "it cannot deliver: alert email (starttls): 127.0.0.1: the login was refused: 535 5.7.8 wrong" in sentence
+    assert sentence.endswith("`tbot alerts test email` tries it again.")
+    mail.replies["GREETING"] = None
+    configure(home, API_TIMEOUT="1")
+    assert "no reply within 1 s" in checked(capsys, home)[0][1]
+
+
+@pytest.mark.slow
+def test_check_names_a_channel_without_its_secrets(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It fails: a run would not start."""
+    configure(home, CRITICAL_ALERT_CHANNEL="email")
+    (level, sentence), _ = checked(capsys, home)
+    assert level == "fail"
+    assert sentence.startswith("Alert channel email: TB-SEC-")
+    assert "smtp" in sentence
+
+
+@pytest.mark.slow
+def test_a_service_without_a_check_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its key can be tried by a message only; a refused key is exit 4 and never shown."""
+    server = ScriptedServer(accept)
+    store(home, "alert", {"pagerduty": {"routing_key": KEY}})
+    with serving(server):
+        configure(home, CRITICAL_ALERT_CHANNEL="pagerduty", HOST_PAGERDUTY_EVENTS=server.url)
+        (level, sentence), _ = checked(capsys, home)
+        assert level == "ok"
+        words = "its secrets are there. Its service cannot be tried without a message: `tbot alerts test pagerduty`"
+        assert sentence == f"Alert channel pagerduty: {words} sends one."
+        assert not server.requests
+        (row,) = rows(capsys, home, "pagerduty")
+        assert row["answer"] == "trigger: 202 Event processed"
+        server._handler = lambda _request: ServerReply(status=400, document={"errors": [f"unknown key {KEY}"]})
+        (row,) = rows(capsys, home, "pagerduty", code=4)
+    assert "400" in row["fault"]
+    assert KEY not in row["fault"]
