@@ -48,14 +48,15 @@ class AlertDelivery:
         self.channel_names = own
         self.on_partly: Callable[[str, PartlyDelivered], None] = lambda _name, _fault: None
 
-    async def send(self, alert: Alert, first: str | None = None) -> str:
+    async def send(self, alert: Alert, first: str | None = None, *, only: bool = False) -> str:
         """Deliver a message; returns the name of the channel that accepted it. Raises `Undelivered` if none did.
 
-        `first` is tried before the urgency's own channel: the end of an incident goes where the incident went.
+        `first` is tried before the urgency's own channel, and with `only` no other one, if the settings still name it.
         """
         alert, own = _redacted(alert), self.channel_names[alert.urgency]
-        begin = own if first is None or first not in self._channels else first
-        names = dict.fromkeys((begin, own, *self.channel_names.values()))
+        names = tuple(dict.fromkeys((own, *self.channel_names.values())))
+        if first in names:
+            names = (first,) if only else tuple(dict.fromkeys((first, *names)))
         rest: dict[str, float] = {}
         for name in names:
             found = await self._try(name, lambda channel: channel.send(alert), alert)

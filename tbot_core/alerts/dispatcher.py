@@ -12,7 +12,16 @@ import attrs
 from tbot_core.alerts import rate_limit
 from tbot_core.alerts.delivery import SendBackoff
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
-from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, STATUS_COMMAND, Followup, Notice, open_store
+from tbot_core.alerts.store import (
+    ENDED,
+    FILE_NAME,
+    FOLLOWED_UP,
+    PROCESS,
+    STATUS_COMMAND,
+    Followup,
+    Notice,
+    open_store,
+)
 from tbot_core.contracts import Urgency
 from tbot_core.engine import chain_heads
 from tbot_core.errors import AccessError, TbotError, Undelivered
@@ -69,6 +78,7 @@ class AlertDispatcher:
         self._rules: AlertRules | None = None
         self._open_incidents: frozenset[str] = frozenset()
         self._backoff = {urgency: SendBackoff() for urgency in Urgency}
+        self._ends_backoff = {urgency: SendBackoff() for urgency in Urgency}
         self._question_backoff = SendBackoff()
         self._acknowledgement_backoff = SendBackoff()
         self._partly_reported: set[str] = set()
@@ -131,14 +141,11 @@ class AlertDispatcher:
             for rows in rate_limit.due_messages(self._store.unsent(urgency), sent, limit, now):
                 alert = self._writer.compose(rows)
                 self._store.mark_sent(rows, alert.key, await self._delivery.send(alert), now)
-            for rows in self._store.followups(Followup.RESOLVED, urgency, now):
-                alert = self._writer.compose(rows, over=True)
-                await self._delivery.send(attrs.evolve(alert, key=rows[0].message or alert.key), rows[0].via)
-                self._store.mark_followup_sent(Followup.RESOLVED, rows, now)
         except Undelivered as fault:
             backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
         else:
             backoff.reset()
+            await self._send_ends(urgency, now)
 
     async def send_questions(self) -> None:
         """Send what a person must answer, one message each: nothing that holds routine alerts holds it."""
@@ -208,6 +215,23 @@ class AlertDispatcher:
         except Undelivered as fault:
             _log.error("alert.lost", what=what, reason=fault.message)
             return None
+
+    async def _send_ends(self, urgency: Urgency, now: datetime) -> None:
+        # Report which incidents are closed, for an hour to the channel of the incident alone: a service that opened one
+        # is the one that closes it. A failure delays no other message.
+        backoff = self._ends_backoff[urgency]
+        if not backoff.is_due(self._clock.monotonic()):
+            return
+        try:
+            for rows in self._store.followups(Followup.RESOLVED, urgency, now):
+                alert = self._writer.compose(rows, over=True)
+                alert = attrs.evolve(alert, key=rows[0].message or alert.key)
+                await self._delivery.send(alert, rows[0].via, only=alert.time > now - FOLLOWED_UP)
+                self._store.mark_followup_sent(Followup.RESOLVED, rows, now)
+        except Undelivered as fault:
+            backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
+        else:
+            backoff.reset()
 
     async def _send_acknowledgements(self) -> None:
         # Report to the channels which of their messages `tbot alerts ack` acknowledged. A failure delays no message.

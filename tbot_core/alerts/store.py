@@ -33,8 +33,8 @@ MOST_KEPT: Final = 20_000
 SETTLED: Final = timedelta(seconds=60)
 """An incident is closed when its cause has been gone this long; one that returns sooner is the same."""
 
-ACKNOWLEDGED: Final = timedelta(hours=1)
-"""An acknowledgement that could not be reported to a service for this long is no longer of use there."""
+FOLLOWED_UP: Final = timedelta(hours=1)
+"""How long the service of a message is tried with what follows it."""
 
 PROCESS: Final = "process"
 """The incident of a hung or dead process; the running process clears it."""
@@ -234,7 +234,7 @@ class AlertStore:
         """Record that the service of a message knows it."""
         if followup is Followup.ACKNOWLEDGED:
             self._run("INSERT OR REPLACE INTO reported VALUES (?, ?)", rows[0].message, now)
-            self._run("DELETE FROM reported WHERE sent < ?", now - 2 * ACKNOWLEDGED)
+            self._run("DELETE FROM reported WHERE sent < ?", now - 2 * FOLLOWED_UP)
             return
         for row in rows:
             self._run("UPDATE alerts SET told = ? WHERE id = ?", now, row.id)
@@ -273,7 +273,7 @@ class AlertStore:
             "SELECT DISTINCT message FROM alerts WHERE urgency = ? AND acked > ? AND message IS NOT NULL"
             " AND message NOT IN (SELECT message FROM reported)"
         )
-        values = (urgency, (now - ACKNOWLEDGED).isoformat())
+        values = (urgency, (now - FOLLOWED_UP).isoformat())
         with self._faults():
             found = self._connection.execute(query, values)
             names = [name for (name,) in found]

@@ -109,6 +109,6 @@ class PluginNeeds:
         parts = ["order authority"] if self.orders else []
         parts += ["child processes"] if self.subprocess else []
         parts += [f"secrets {', '.join(sorted(self.secrets))}"] if self.secrets else []
-        parts += [f"hosts {', '.join(sorted(_shown(one) for one in self.hosts.values()))}"] if self.hosts else []
+        parts += [f"hosts {', '.join(sorted({_shown(one) for one in self.hosts.values()}))}"] if self.hosts else []
         parts += ["network connections of its own, to any host"] if self.own_network else []
         return "; ".join(parts) or "nothing"

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
+from tbot_alert_email.venue import mail_text
 from tbot_alert_pagerduty.venue import accept
 
 from tbot_core import cli
+from tbot_core.alerts.service import alerts_beside
 from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.errors import JournalError
 from tbot_core.instance import Instance
 from tbot_core.instance.secrets import open_instance_vault
+from tbot_core.model.clock import SystemClock
 from tbot_core.testing.canaries import canary
 from tbot_core.testing.scripted_mail_server import ScriptedMailServer
 from tbot_core.testing.scripted_server import ScriptedServer, ServerReply
@@ -151,6 +156,23 @@ def test_check_logs_in_to_the_mail_server_and_sends_nothing(
     mail.replies["GREETING"] = None
     configure(home, API_TIMEOUT="1")
     assert "no reply within 1 s" in checked(capsys, home)[0][1]
+
+
+@pytest.mark.slow
+def test_the_end_of_a_run_is_a_mail(home: Path, mail: ScriptedMailServer) -> None:
+    """Alerts stand beside paper trading: why a run ended is sent by the critical channel, with the next command."""
+
+    async def fail() -> None:
+        raise JournalError("The journal could not be written: disk full.")
+
+    clock = SystemClock()
+    assembly = assemble(home, "paper", clock)
+    with alerts_beside(assembly, clock) as with_alerts, pytest.raises(JournalError):
+        asyncio.run(assembly.closing(with_alerts(fail())))
+    (received,) = mail.mails
+    text = mail_text(received)
+    assert "The run has ended: The journal could not be written: disk full." in text
+    assert text.rstrip().endswith("Next: tbot status")
 
 
 @pytest.mark.slow

@@ -78,6 +78,6 @@ async def _answer(channel: SupportsConnectionCheck, context: Context) -> tuple[s
     except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
         assert_failure(fault)
         late = type(fault) is TimeoutError
-        return "", redact(f"no answer within {SEND_S:g} s" if late else str(fault) or type(fault).__name__)
+        return "", redact(f"It took longer than {SEND_S:g} s." if late else str(fault) or type(fault).__name__)
     finally:
         await context.connect.close()
