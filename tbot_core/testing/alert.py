@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
-from tbot_core.contracts import Alert, AlertChannel, Urgency
+from tbot_core.contracts import Alert, AlertChannel, SupportsAcknowledgement, SupportsConnectionCheck, Urgency
 from tbot_core.errors import Undelivered
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 
@@ -99,6 +99,32 @@ def a06_what_does_not_arrive_is_an_error(service: ChannelUnderTest) -> None:
     raise AssertionError("an alert to an unreachable service must raise Undelivered")
 
 
+def a07_an_acknowledgement_is_no_error(service: ChannelUnderTest) -> None:
+    """An acknowledgement is accepted, also of an incident that the service does not know, and is no further message."""
+    channel = service.channel
+    if not isinstance(channel, SupportsAcknowledgement):
+        raise NotClaimed("this channel reports no acknowledgements")
+    _send(service, _ALERT)
+    for key in (_ALERT.key, f"{_ALERT.key}-unknown"):
+        service.wait(channel.acknowledge(attrs.evolve(_ALERT, key=key)))
+    demand(len(service.arrived()) == 1, "an acknowledgement arrived as a message")
+
+
+def a08_a_check_sends_nothing(service: ChannelUnderTest) -> None:
+    """A check of the connection sends no message, and raises `Undelivered` for an unreachable service."""
+    channel = service.channel
+    if not isinstance(channel, SupportsConnectionCheck):
+        raise NotClaimed("this channel cannot check its connection")
+    service.wait(channel.check_connection())
+    demand(not service.arrived(), "a check of the connection sent a message")
+    if service.fail():
+        try:
+            service.wait(channel.check_connection())
+        except Undelivered:
+            return
+        raise AssertionError("a check of an unreachable service must raise Undelivered")
+
+
 CASES: Final[tuple[ContractCase, ...]] = (
     a01_it_is_a_channel,
     a02_what_is_sent_arrives,
@@ -106,6 +132,8 @@ CASES: Final[tuple[ContractCase, ...]] = (
     a04_a_message_sent_again_is_no_error,
     a05_any_text_is_taken,
     a06_what_does_not_arrive_is_an_error,
+    a07_an_acknowledgement_is_no_error,
+    a08_a_check_sends_nothing,
 )
 """The contract, in order of the numbers."""
 

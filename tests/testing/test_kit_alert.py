@@ -24,6 +24,7 @@ class Subject:
     inbox: list[str] = attrs.field(factory=list)
     down: bool = False
     silent: bool = False
+    loud: bool = False
 
     @property
     def channel(self) -> Any:
@@ -37,6 +38,19 @@ class Subject:
         text = self.spoil(self, alert)
         if text is not None:
             self.inbox.append(text)
+
+    async def acknowledge(self, alert: Alert) -> None:
+        """Nothing is kept of it, unless `loud`."""
+        if self.loud:
+            self.inbox.append(alert.text)
+
+    async def check_connection(self) -> str:
+        """Nothing is kept of it, unless `loud`."""
+        if self.down and not self.silent:
+            raise Undelivered("made unreachable")
+        if self.loud:
+            self.inbox.append("a check")
+        return "here"
 
     def arrived(self) -> list[str]:
         """What arrived."""
@@ -100,6 +114,9 @@ class Mute:
         ("a05", Subject(spoil=refuse("xxx"))),
         ("a05", Subject(spoil=lambda _self, alert: alert.text[-100:])),
         ("a06", Subject(silent=True)),
+        ("a07", Subject(loud=True)),
+        ("a08", Subject(loud=True)),
+        ("a08", Subject(silent=True)),
     ],
 )
 def test_a_broken_channel_fails_its_case(case: str, broken: Any) -> None:
