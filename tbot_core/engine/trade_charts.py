@@ -217,4 +217,4 @@ def _lines(
             start, stop = (window.start, window.leave) if np.all(base == base[:1]) else (entry, end)
             values = base if (start, stop) == (entry, end) else base[:1]
             found[name] = ChartLine(name=name, kind="base", start=start, stop=stop, values=values)
-    return tuple(found.values())
+    return tuple(sorted(found.values(), key=lambda line: line.kind))

@@ -100,7 +100,7 @@ def test_a_level_beyond_its_base_is_drawn_for_the_side_of_the_trade(tmp_path: Pa
     filesystem.write_atomic(path, path.read_bytes().replace(b"BUFFER=0", b"BUFFER=0.001"))
     buffered = assemble(tmp_path, "replay", CLOCK)
     (document,) = draw(buffered, BarSource(request=request(assembly)), trade()).documents.values()
-    assert names(document)[0] == ("trigger", "breakout trigger")
+    assert names(document)[-1] == ("trigger", "breakout trigger")
     assert len(names(document)) == 3
 
 
