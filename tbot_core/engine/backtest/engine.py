@@ -17,7 +17,7 @@ from tbot_core.marketdata.store.selection import select_symbols
 from tbot_core.marketdata.store.store import BarBlock, BarStore
 from tbot_core.model.bars import Bars, Flags, MarketView
 from tbot_core.model.calendar import Session
-from tbot_core.model.reasons import Reason
+from tbot_core.model.reasons import Reason, most_frequent
 from tbot_core.model.types import Trade, atoms_of, dollars_of
 from tbot_core.reports.summary import RunSummary
 from tbot_core.trading.fill_costs import FillCosts
@@ -55,6 +55,13 @@ class _ScannedSession:
     proposals: Sequence[Proposal]
 
 
+@attrs.define(eq=False)
+class _BeforeBell:
+    # What was denied before the bell: counts by reason; by strategy the reasons of sessions that denied every symbol.
+    denials: Counter[str] = attrs.field(factory=Counter)
+    without_candidates: dict[str, Counter[str]] = attrs.field(factory=dict)
+
+
 def run_backtest(
     assembly: Assembly,
     over: BacktestRange,
@@ -67,13 +74,11 @@ def run_backtest(
     wanted = over.symbols or settings.trading.universe
     chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
     costs = FillCosts.of(settings.simulation, settings.exits.target_fill).without_volume_limit(chosen.partial_volume)
-    # MAX_CONSECUTIVE_LOSSES counts losses of one minute by client order id; nothing else depends on these ids.
-    name = assembly.simulated_ids().client_order_id if settings.risk.max_consecutive_losses else plain_id
-    terms = BacktestTerms(rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=costs, name=name, checks=assembly.checks)
+    terms = _terms(assembly, costs)
     opening = equity = atoms_of(settings.simulation.paper_cash)
-    trades, denials, sessions = list[Trade](), Counter[str](), 0
+    trades, before_bell, denials, sessions = list[Trade](), _BeforeBell(), Counter[str](), 0
     blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
-    for found in _scanned_sessions(assembly, terms.rules, blocks, denials):
+    for found in _scanned_sessions(assembly, terms.rules, blocks, before_bell):
         if not sessions:
             started(chosen.label)
         walked = walk_session(terms, found.session, found.bars, found.proposals, equity)
@@ -90,23 +95,34 @@ def run_backtest(
         equity_end=dollars_of(equity),
         trades=tuple(trades),
         strategies=tuple(settings.strategies),
-        denials=denials,
+        variables=frozenset(settings.values),
+        without_candidates=before_bell.without_candidates,
+        denials=denials + before_bell.denials,
         settings_hash=settings.fingerprint,
         data_hash=chosen.data_hash,
         notes=(*chosen.label.notes, *assembly.notes),
     )
 
 
+def _terms(assembly: Assembly, costs: FillCosts) -> BacktestTerms:
+    # MAX_CONSECUTIVE_LOSSES counts losses of one minute by client order id; nothing else depends on these ids.
+    counts = assembly.settings.risk.max_consecutive_losses
+    name = assembly.simulated_ids().client_order_id if counts else plain_id
+    return BacktestTerms(rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=costs, name=name, checks=assembly.checks)
+
+
 def _scanned_sessions(
-    assembly: Assembly, rules: TradingRules, blocks: Iterator[BarBlock], denials: Counter[str]
+    assembly: Assembly, rules: TradingRules, blocks: Iterator[BarBlock], before_bell: _BeforeBell
 ) -> Iterator[_ScannedSession]:
     # The sessions in order of date; a month of bars is in memory at a time.
     for _, month in itertools.groupby(blocks, key=lambda block: block.month):
-        ready = [found for block in month for found in _scan(assembly, rules, block, denials)]
+        ready = [found for block in month for found in _scan(assembly, rules, block, before_bell)]
         yield from sorted(ready, key=lambda found: found.session.date)
 
 
-def _scan(assembly: Assembly, rules: TradingRules, block: BarBlock, denials: Counter[str]) -> Iterator[_ScannedSession]:
+def _scan(
+    assembly: Assembly, rules: TradingRules, block: BarBlock, before_bell: _BeforeBell
+) -> Iterator[_ScannedSession]:
     # Screen and scan a block; sessions with equal windows are scanned together.
     entrants_by_session = [assembly.entrants(session) for session in block.sessions]
     rows_by_entrants: dict[tuple[ActiveStrategy, ...], list[int]] = {}
@@ -119,20 +135,23 @@ def _scan(assembly: Assembly, rules: TradingRules, block: BarBlock, denials: Cou
         for entrant in entrants:
             day = with_recorded_vix(part.day, [one.date for one in part.sessions], entrant.name, assembly.recorded_vix)
             with_vix = attrs.evolve(part, day=day)
-            for session, found in zip(proposals, _proposals(entrant, rules, with_vix, cut, denials), strict=True):
+            for session, found in zip(proposals, _proposals(entrant, rules, with_vix, cut, before_bell), strict=True):
                 session.extend(found)
         for row, found in enumerate(proposals):
             yield _ScannedSession(session=part.sessions[row], bars=part.bars.session(row), proposals=found)
 
 
 def _proposals(
-    entrant: ActiveStrategy, rules: TradingRules, block: BarBlock, cut: Flags | None, denials: Counter[str]
+    entrant: ActiveStrategy, rules: TradingRules, block: BarBlock, cut: Flags | None, before_bell: _BeforeBell
 ) -> list[list[Proposal]]:
     minutes = block.sessions[0].minutes
     screened = screen(entrant, rules, block.day, block.bars.symbols, minutes, cut=cut)
     denied = screened.reasons != Reason.ALLOWED
     if denied.any():  # a symbol without a bar in a session was no candidate there
-        denials.update(denial_counts(screened.reasons[denied & block.bars.traded]))
+        before_bell.denials.update(denial_counts(screened.reasons[denied & block.bars.traded]))
+        most = [most_frequent(denial_counts(reasons)) for reasons in screened.reasons[denied.all(axis=-1)]]
+        if most:
+            before_bell.without_candidates.setdefault(entrant.name, Counter()).update(most)
     if denied.all():
         return [[] for _ in block.sessions]
     signals = entrant.strategy.scan(block.bars, block.day)
