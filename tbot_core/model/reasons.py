@@ -72,6 +72,16 @@ class Reason(IntEnum):
         member.remedy = remedy
         return member
 
+    @property
+    def is_before_sizing(self) -> bool:
+        """Whether it denies a signal before it is sized or compared with a limit."""
+        return Reason.ALLOWED < self < Reason.QUANTITY_TOO_SMALL
+
+    @property
+    def setting(self) -> str:
+        """The first setting that its sentence names; "" if it names none."""
+        return next(iter(re.findall(_VARIABLE, self.sentence)), "")
+
     def sentence_for(self, strategies: Iterable[str]) -> str:
         """The sentence with `{NAME}` replaced: each of its variables is named for each of the strategies."""
         names = tuple(strategies)

@@ -43,6 +43,7 @@ from tbot_core.status.runs import (
     settings_or_last_run,
 )
 from tbot_core.system import filesystem
+from tbot_core.system.filesystem import lock_purpose
 from tbot_core.trading.risk.gate import Limits
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     rehearsed = is_rehearsing(instance)
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
-    trades = holder is not None and not filesystem.lock_purpose(instance.lock)
-    file, events, damage = _latest_run(instance, counted, trades=trades)
+    file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))
     now = _shifted(now, file, settings) if rehearsed else now
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
