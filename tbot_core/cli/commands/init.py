@@ -72,7 +72,22 @@ def command(  # noqa: PLR0913  the options
             click.echo(f"{name} is ignored: no credential field has this name.")
     make_instance(instance, answers, "the values" if document is None else "the JSON input")
     click.echo(f"Created the instance {instance.home}. Its keys are in storage/keys: back them up on another machine.")
+    if paper:
+        pin_plugins(home)
     return _print_check(home)
+
+
+def pin_plugins(home: Path | None) -> None:
+    """Approve the plugins that the settings enable, as they are installed now, unless there is a warning about one."""
+    from tbot_core.cli.actions.plugin_lock import approve_lock, propose_lock
+
+    proposal = propose_lock(home, None)
+    if proposal.warnings:
+        for warning in proposal.warnings:
+            click.echo(f"No plugin is approved: {warning}")
+        return
+    approve_lock(proposal, agreed=True)
+    click.echo(f"Approved the {len(proposal.proposed.plugins)} plugins of its settings as they are installed now.")
 
 
 def _undo_interrupted(instance: Instance) -> None:
