@@ -170,16 +170,6 @@ def test_vendors_variables_are_taken_over_once(
     assert vault.read_section("screener_api", "finnhub")["api_key"].reveal() == "f-key-123456"
 
 
-def test_the_wizard_asks_unseen(tmp_path: Path) -> None:
-    """Identity, broker and credentials are asked for; a wrong identity is asked for again, and no secret is shown."""
-    answers = f"acme\nACME_US_ALPACA_B01\nalpaca\n{CANARY}\ns-123456\n\n\n\n"
-    result = CliRunner().invoke(cli.group, ["init", "--home", str(tmp_path)], input=answers)
-    assert "ENTITY_JURISDICTION_BROKER_BOTID" in result.output
-    assert not shows(result.output)
-    vault = secrets.open_instance_vault(Instance(tmp_path), DeploymentSettings())
-    assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
-
-
 def _edited(home: Path) -> None:
     log = home / "data" / "audit.log"
     log.write_bytes(log.read_bytes().replace(b'"seq":2', b'"seq":3', 1))

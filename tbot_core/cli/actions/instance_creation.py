@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.errors import VaultError
-    from tbot_core.instance import Instance
+    from tbot_core.instance import Instance, SettingsFiles
     from tbot_core.plugins.loader import LoadedPlugin
     from tbot_core.vault.schemas import Schemas
 
@@ -52,7 +52,7 @@ def checked_contents(instance: Instance, answers: Mapping[str, Any], remedy: str
 
     for category, part in answers.items():
         assert_utf8(part, category, CATEGORIES[category].logical if category in CATEGORIES else category)
-    contents = _contents(answers)
+    contents = initial_contents(answers)
     _check_contents(instance, _deployment(contents), contents, remedy)
     _check_settings(instance, contents, remedy)
     return contents
@@ -105,8 +105,8 @@ def known_fields(settings: Mapping[str, object]) -> Schemas:
     return secret_rules([one.declared for one in _enabled_offers(settings)], installed).fields
 
 
-def _contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
-    # The plaintext of each category.
+def initial_contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
+    """The plaintext of each category, as `make_instance` writes it; not checked. Raises UsageError."""
     from tbot_core.contracts.setting import declarations
     from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.instance.identity import FIELD
@@ -152,20 +152,26 @@ def _check_contents(
 def _check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:
     # Raises SettingsError, which names every invalid setting.
     from tbot_core.errors import SettingsError
-    from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.loading import examine_settings
+
+    sources = settings_files(instance, contents)
+    declared = [one.declared for one in _enabled_offers(sources.texts())]
+    examined = examine_settings(instance.home, mode="paper", declared=declared, sources=sources)
+    faults = [finding.message for finding in examined.findings if finding.level == "fail"]
+    if faults:
+        raise SettingsError("\n".join(faults), remedy)
+
+
+def settings_files(instance: Instance, contents: Mapping[str, bytes]) -> SettingsFiles:
+    """The settings files of an instance that does not exist yet."""
+    from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.sources import SettingsFile, SettingsFiles
 
     def given(name: str, category: str) -> SettingsFile:
         parsed = parse_dotenv(name, contents[category])
         return SettingsFile(name=name, path=instance.path(name), plain=True, parsed=parsed)
 
-    sources = SettingsFiles(env=given(".env", "env"), bot=given(".env_bot", "env_bot"))
-    declared = [one.declared for one in _enabled_offers(sources.texts())]
-    examined = examine_settings(instance.home, mode="paper", declared=declared, sources=sources)
-    faults = [finding.message for finding in examined.findings if finding.level == "fail"]
-    if faults:
-        raise SettingsError("\n".join(faults), remedy)
+    return SettingsFiles(env=given(".env", "env"), bot=given(".env_bot", "env_bot"))
 
 
 def _enabled_offers(settings: Mapping[str, object]) -> Sequence[LoadedPlugin]:

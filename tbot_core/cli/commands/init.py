@@ -8,10 +8,13 @@ import click
 
 from tbot_core.cli.options import home_option
 from tbot_core.errors import UsageError
+from tbot_core.system.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
+
+    from tbot_core.instance import Instance
 
 
 @click.command("init")
@@ -22,13 +25,12 @@ if TYPE_CHECKING:
 @click.option("--from-env", is_flag=True, help="Import credentials from the vendors' usual environment variables.")
 @home_option
 def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path | None) -> int:
-    """Create an instance; existing files are never overwritten. Ends with `tbot check`.
+    """Create an instance, completely or not at all; existing files are never overwritten. Ends with `tbot check`.
 
-    Without an option it asks for identity, broker and credentials; secret values are hidden.
+    Without an option it asks on a terminal: for broker, identity, credentials and alerts. Secret values are hidden, and
+    the credentials are tested. Exits with 130 if it is interrupted; nothing was created then.
     """
-    from tbot_core.cli.actions.instance_creation import make_instance, refuse_occupied
-    from tbot_core.cli.actions.setup_sources import parse_document, vendor_credentials
-    from tbot_core.cli.actions.setup_wizard import ask_person
+    from tbot_core.cli.actions.instance_creation import refuse_occupied
     from tbot_core.instance import Instance
     from tbot_core.instance.creation_marker import undo_creation
 
@@ -39,19 +41,43 @@ def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path 
     if undo_creation(instance):
         click.echo("An interrupted `tbot init` had begun this instance; what it had made was removed.")
     refuse_occupied(instance)
-    answers: dict[str, Any] = {}
-    if document is not None:
-        answers = parse_document(document)
-    elif not paper and not from_env:
-        answers = ask_person()
+    try:
+        if paper or from_env or document is not None:
+            _make_from_sources(instance, document, from_env=from_env)
+        else:
+            _make_from_answers(instance)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nNothing was created.", err=True)
+        return INTERRUPTED
+    click.echo(f"Created the instance {instance.home}.\nIts keys are in storage/keys: back them up on another machine.")
+    return _print_check(home)
+
+
+def _make_from_answers(instance: Instance) -> None:
+    from tbot_core.cli.actions.instance_creation import create_instance
+    from tbot_core.cli.actions.setup_wizard import ask_person
+    from tbot_core.system import terminal
+
+    if not terminal.is_interactive():
+        raise UsageError(
+            "`tbot init` asks questions, but standard input is not a terminal.",
+            "Three ways need none: --paper makes a paper trading instance, --from-json FILE reads the answers, "
+            "--from-env takes over the vendors' environment variables.",
+        )
+    create_instance(instance, ask_person(instance))
+
+
+def _make_from_sources(instance: Instance, document: TextIO | None, *, from_env: bool) -> None:
+    from tbot_core.cli.actions.instance_creation import make_instance
+    from tbot_core.cli.actions.setup_sources import parse_document, vendor_credentials
+
+    answers: dict[str, Any] = {} if document is None else parse_document(document)
     if from_env:
         credentials, unused = vendor_credentials(answers.get("env_bot", {}))
         answers = {**credentials, **answers}
         for name in unused:
             click.echo(f"{name} is ignored: no credential field has this name.")
     make_instance(instance, answers, "the values" if document is None else "the JSON input")
-    click.echo(f"Created the instance {instance.home}. Its keys are in storage/keys: back them up on another machine.")
-    return _print_check(home)
 
 
 def _print_check(home: Path | None) -> int:
