@@ -108,6 +108,9 @@ def test_values_come_from_a_document(tmp_path: Path) -> None:
         ('{"env_bot": {"MAX_TRADES": "many"}}', "MAX_TRADES=many"),
         ('{"env": {"KEEP_PREV_DAYS": "many"}}', "KEEP_PREV_DAYS=many"),
         ('{"smtp": {"port": 25}}', "Correct the JSON input; nothing was created."),
+        ('{"broker": {"ALPACA": {"api_key": "k"}, "alpaca": {}}}', "in other spelling: ALPACA and alpaca."),
+        ('{"alert": {"Slack": {}, "slack": {}}}', "Correct the JSON input; nothing was created."),
+        ('{"screener_api": {"Finnhub": {}, "FINNHUB": {}}}', "in other spelling: Finnhub and FINNHUB."),
         ('{"env_bot": {"MAX_TRADES": "many"}}', "Correct the JSON input; nothing was created."),
     ],
 )

@@ -47,15 +47,27 @@ def make_instance(instance: Instance, answers: Mapping[str, Any], source: str = 
 
 def checked_contents(instance: Instance, answers: Mapping[str, Any], remedy: str) -> dict[str, bytes]:
     """The plaintext of each category of a new instance. Raises as `make_instance` does; nothing is written."""
-    from tbot_core.vault.categories import CATEGORIES
-    from tbot_core.vault.content import assert_utf8
-
-    for category, part in answers.items():
-        assert_utf8(part, category, CATEGORIES[category].logical if category in CATEGORIES else category)
-    contents = initial_contents(answers)
+    given = {category: _named_sections(category, part, remedy) for category, part in answers.items()}
+    contents = initial_contents(given)
     _check_contents(instance, _deployment(contents), contents, remedy)
     _check_settings(instance, contents, remedy)
     return contents
+
+
+def _named_sections(category: str, part: Any, remedy: str) -> Any:
+    # The answers of a category; sections of plugins under the plugins' names.
+    from tbot_core.errors import VaultError
+    from tbot_core.vault.categories import CATEGORIES
+    from tbot_core.vault.content import assert_utf8, plugin_sections
+
+    kind = CATEGORIES.get(category)
+    assert_utf8(part, category, category if kind is None else kind.logical)
+    if kind is None or not kind.by_plugin:
+        return part
+    try:
+        return plugin_sections(part, category, kind.logical)
+    except VaultError as fault:
+        raise VaultError(fault.message, remedy, code=fault.code) from None
 
 
 def create_instance(instance: Instance, contents: Mapping[str, bytes]) -> None:
