@@ -136,6 +136,11 @@ def is_sealed(instance: Instance) -> bool:
     return filesystem.is_present(_sealed(instance.path(named)))
 
 
+def plaintext_of(source: SettingsFile) -> bytes:
+    """The bytes of a settings file in plaintext."""
+    return filesystem.read_bytes(source.path, limit=LIMIT_BYTES)
+
+
 def deployment_of(parsed: ParsedDotenv) -> DeploymentSettings:
     """The global configuration of a parsed `.env`, with defaults for invalid values."""
     from tbot_core.contracts.setting import declarations

@@ -67,6 +67,9 @@ class Trigger:
     `value` and `level` broadcast to (..., symbols, minutes of the phase so far). `above`: fires above the level,
     else below it; `inclusive`: also when equal. `scale` turns the distance beyond the level into the relative strength
     that orders signals of one minute; None: the level itself.
+
+    `base` is the price from which the level is measured, such as the high of the opening range, with the same shape;
+    `base_name` is its name in a chart. None: there is none to show.
     """
 
     rule: str
@@ -77,6 +80,8 @@ class Trigger:
     inclusive: bool = False
     when: tuple[Condition, ...] = ()
     scale: Array | None = None
+    base: Array | None = None
+    base_name: str = ""
 
     def fires(self) -> Flags:
         """The cells in which the rule holds; never where a value is unknown."""

@@ -85,8 +85,12 @@ def checked_triggers(answer: object, shape: tuple[int, ...]) -> list[Trigger]:
                 raise _wrong("triggers", one, "Condition")
             for array in (one.value, one.level):
                 _broadcast(array, "triggers", shape)
-        if part.scale is not None:
-            _broadcast(part.scale, "triggers", shape)
+        for given in (part.scale, part.base):
+            if given is not None:
+                _broadcast(given, "triggers", shape)
+        name: object = part.base_name
+        if not isinstance(name, str) or len(name) > _LONGEST:
+            raise PluginError(f"The base of its triggers has no name of at most {_LONGEST} characters.", _REMEDY)
         found.append(part)
     return found
 

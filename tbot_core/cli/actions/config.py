@@ -54,33 +54,33 @@ class SettingsComparison:
     worst_day: str
 
 
-def encrypt_config(home: Path | None) -> Path:
-    """Encrypt the plaintext trading configuration, verify the result, delete the plaintext; returns the new file.
+def encrypt_config(home: Path | None) -> tuple[Path, ...]:
+    """Encrypt each settings file that is plaintext, and delete the plaintext after the encrypted file was opened again.
 
-    Raises UsageError where there is no plaintext, or an encrypted file exists already.
+    A second call completes one that was interrupted. Returns the encrypted files. Raises UsageError where nothing is
+    plaintext, or the two forms of a file differ.
     """
-    from tbot_core.instance.dotenv import LIMIT_BYTES
-    from tbot_core.instance.secrets import encrypt_category, open_instance_vault
-    from tbot_core.instance.sources import deployment_of
-    from tbot_core.system import filesystem
+    from tbot_core.instance.secrets import encrypt_category, open_instance_vault, remove_plaintext
+    from tbot_core.instance.sources import deployment_of, plaintext_of
 
-    sources = read_settings_files(Instance.at(home))
-    bot = sources.bot
-    if sources.env.fault is not None:
-        raise sources.env.fault
-    if bot.sealed or not bot.plain:
-        what = f"{bot.active_name} is encrypted already." if bot.sealed else f"There is no {bot.name} to encrypt."
-        remedy = (
-            f"Delete the plaintext {bot.name}."
-            if bot.sealed and bot.plain
-            else "`tbot config check` shows the details."
-        )
-        raise UsageError(what, remedy)
-    opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed))
-    data = filesystem.read_bytes(bot.path, limit=LIMIT_BYTES)
-    encrypt_category(opened, "env_bot", data)  # verifies what it wrote
-    filesystem.remove(bot.path)
-    return opened.store.place("env_bot").file
+    instance = Instance.at(home)
+    sources = read_settings_files(instance)
+    for source in sources.both:
+        if source.fault is not None:
+            raise source.fault
+    if not any(source.plain for source in sources.both):
+        sealed = [source.active_name for source in sources.both if source.sealed]
+        what = f"{' and '.join(sealed)}: encrypted already" if sealed else f"there is no {sources.bot.name}"
+        raise UsageError(f"There is nothing to encrypt: {what}.", "`tbot config check` shows the details.")
+    opened = open_instance_vault(instance, deployment_of(sources.env.parsed))
+    done = []
+    for category, source in (("env_bot", sources.bot), ("env", sources.env)):
+        if source.plain:
+            if not source.sealed:
+                encrypt_category(opened, category, plaintext_of(source))
+            remove_plaintext(opened, category, source.path)
+            done.append(opened.store.place(category).file)
+    return tuple(done)
 
 
 def edit_config(home: Path | None) -> tuple[SettingChange, ...]:

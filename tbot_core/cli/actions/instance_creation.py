@@ -50,7 +50,7 @@ def checked_contents(instance: Instance, answers: Mapping[str, Any], remedy: str
     given = {category: _named_sections(category, part, remedy) for category, part in answers.items()}
     contents = initial_contents(given)
     _check_contents(instance, _deployment(contents), contents, remedy)
-    _check_settings(instance, contents, remedy)
+    check_settings(instance, contents, remedy)
     return contents
 
 
@@ -114,13 +114,19 @@ def known_fields(settings: Mapping[str, object]) -> Schemas:
     from tbot_core.plugins import discovery
 
     installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
-    return secret_rules([one.declared for one in _enabled_offers(settings)], installed).fields
+    return secret_rules([one.declared for one in enabled_offers(settings)], installed).fields
+
+
+def default_env() -> bytes:
+    """A `.env` with every variable at its default."""
+    from tbot_core.contracts.setting import declarations
+    from tbot_core.contracts.settings import DeploymentSettings
+
+    return "".join(f"{one.name}={one.default_text}\n" for one in declarations(DeploymentSettings).values()).encode()
 
 
 def initial_contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
     """The plaintext of each category, as `make_instance` writes it; not checked. Raises UsageError."""
-    from tbot_core.contracts.setting import declarations
-    from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.instance.identity import FIELD
     from tbot_core.system import filesystem, random
     from tbot_core.vault.categories import CATEGORIES
@@ -129,12 +135,11 @@ def initial_contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
     if unknown:
         raise UsageError(f"Unknown categories: {', '.join(unknown)}.", f"Known: {', '.join(CATEGORIES)}.")
     identity = answers.get("bot_identity") or {FIELD: f"TBOT_US_PAPER_{random.token(4).upper()}"}
-    defaults = "".join(f"{one.name}={one.default_text}\n" for one in declarations(DeploymentSettings).values())
     contents = {
         name: json.dumps(part, sort_keys=True, ensure_ascii=False).encode() for name, part in answers.items() if part
     }
     contents["bot_identity"] = json.dumps(identity, sort_keys=True).encode()
-    contents["env"] = replace_values(defaults, answers.get("env", {}))
+    contents["env"] = replace_values(default_env().decode(), answers.get("env", {}))
     contents["env_bot"] = replace_values(filesystem.read_text(PAPER), answers.get("env_bot", {}))
     return contents
 
@@ -161,13 +166,16 @@ def _check_contents(
         raise VaultError(fault.message, remedy, code=fault.code)
 
 
-def _check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:
-    # Raises SettingsError, which names every invalid setting.
+def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:
+    """Check the contents of both settings files together, as at a paper start.
+
+    Plugins that they need may be absent. Raises SettingsError, which names every invalid setting.
+    """
     from tbot_core.errors import SettingsError
     from tbot_core.instance.loading import examine_settings
 
     sources = settings_files(instance, contents)
-    declared = [one.declared for one in _enabled_offers(sources.texts())]
+    declared = [one.declared for one in enabled_offers(sources.texts())]
     examined = examine_settings(instance.home, mode="paper", declared=declared, sources=sources)
     faults = [finding.message for finding in examined.findings if finding.level == "fail"]
     if faults:
@@ -186,7 +194,8 @@ def settings_files(instance: Instance, contents: Mapping[str, bytes]) -> Setting
     return SettingsFiles(env=given(".env", "env"), bot=given(".env_bot", "env_bot"))
 
 
-def _enabled_offers(settings: Mapping[str, object]) -> Sequence[LoadedPlugin]:
+def enabled_offers(settings: Mapping[str, object]) -> Sequence[LoadedPlugin]:
+    """The installed plugins that these settings enable, loaded."""
     from tbot_core.instance import plugins_enabled
     from tbot_core.plugins import discovery
     from tbot_core.plugins.loader import PluginLoader

@@ -23,11 +23,10 @@ from tbot_core.vault.schemas import check_content, schema_key
 from tbot_core.vault.vault import CategoryStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterator, Mapping
     from pathlib import Path
     from typing import TextIO
 
-    from tbot_core.vault.audit_log import AuditAnchor, AuditLogEntry
     from tbot_core.vault.rotation import RotationResult
     from tbot_core.vault.schemas import Schemas
     from tbot_core.vault.vault import FormatUpgrade, Vault
@@ -111,44 +110,6 @@ def verify_secrets(home: Path | None) -> tuple[VaultError, ...]:
     return (*first, *found)
 
 
-def logged_accesses(home: Path | None, *, verify: bool) -> tuple[tuple[AuditLogEntry, ...], AuditAnchor | None]:
-    """All logged accesses, and with `verify` the head of the verified chain. Raises VaultError."""
-    from tbot_core.vault.audit_log import log_entries, log_path
-
-    instance = Instance.at(home)
-    anchor = verify_audit_log(instance) if verify else None
-    return tuple(log_entries(log_path(instance))), anchor
-
-
-def access_lines(entries: Sequence[AuditLogEntry], anchor: AuditAnchor | None) -> Iterator[str]:
-    """The accesses as text; with the head of the chain if it was verified."""
-    for it in entries:
-        key = it.key_id or "-"
-        yield f"{it.utc:%Y-%m-%d %H:%M:%S}  {it.action:8} {it.category:13} {key:16}  {it.outcome:10} {it.actor}"
-    if not entries:
-        yield "No access is logged yet."
-    if anchor is not None:
-        yield f"The chain of {anchor.count} accesses is intact, head {anchor.hash[:16]}."
-
-
-def verify_audit_log(instance: Instance, collected: Sequence[AuditAnchor] = ()) -> AuditAnchor | None:
-    """The head of the verified log of accesses; None if nothing was logged. Raises VaultError.
-
-    `collected`: anchors that were kept elsewhere.
-
-    The settings are not opened, since that would add lines to the log that is verified.
-    """
-    from tbot_core.contracts.settings import DeploymentSettings
-    from tbot_core.instance.secrets import open_instance_vault
-    from tbot_core.vault.audit_log import AuditLog, anchor_path, log_path
-
-    kept = [filesystem.is_present(path) for path in (log_path(instance), anchor_path(instance))]
-    if not (collected or any(kept)):
-        return None
-    store = open_instance_vault(instance, DeploymentSettings(), ready=False).store
-    return AuditLog(store=store, actor="").verify(collected)
-
-
 def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> Path:
     """Set values of a category, keep its others, and return its file. Raises UsageError and VaultError.
 
@@ -156,6 +117,7 @@ def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> P
     """
     from tbot_core.instance.secrets import encrypt_category
 
+    _refuse_shadowing(home, category)
     vault = vault_of_home(home, tolerant=category == "env")
     values = _input_values(vault, category, values)
     data = _merged(category, _content(vault, category), values)
@@ -166,6 +128,7 @@ def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> P
 
 def rekey_category(home: Path | None, category: str, values: Mapping[str, Any]) -> RotationResult:
     """Give a category a new key and new content."""
+    _refuse_shadowing(home, category)
     vault = vault_of_home(home, tolerant=category == "env")
     values = _input_values(vault, category, values)
     data = _merged(category, b"", values)
@@ -241,6 +204,19 @@ def parse_values(document: TextIO) -> dict[str, Any]:
     if not isinstance(found, dict) or not found:
         raise UsageError("The document must be a JSON object of values.", "See `tbot secrets set --help`.")
     return found
+
+
+def _refuse_shadowing(home: Path | None, category: str) -> None:
+    # An encrypted file takes precedence over the plaintext beside it, whose other settings would be lost.
+    if CATEGORIES[category].shape != "text":
+        return
+    sources = read_settings_files(Instance.at(home))
+    source = sources.env if category == "env" else sources.bot
+    if source.plain and not source.sealed:
+        raise UsageError(
+            f"{source.name} is plaintext; an encrypted file beside it would replace all of its settings.",
+            "Encrypt it first with `tbot config encrypt`, or edit it directly.",
+        )
 
 
 def _input_values(vault: Vault, category: str, values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +13,6 @@ from tbot_core.errors import UsageError
 from tbot_core.system.signals import INTERRUPTED
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from typing import TextIO
 
     from tbot_core.instance import Instance
@@ -23,23 +24,44 @@ if TYPE_CHECKING:
     "--from-json", "document", type=click.File(), help="Read the answers from a JSON file; - is standard input."
 )
 @click.option("--from-env", is_flag=True, help="Import credentials from the vendors' usual environment variables.")
+@click.option("--adopt", is_flag=True, help="Adopt an existing .env and .env_bot, or an older installation.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="With --adopt: the folder that has them; it is not changed. Default: the instance's folder.",
+)
+@click.option(
+    "--without", metavar="CATEGORY", multiple=True, help="With --adopt: leave out a category of secrets. Repeatable."
+)
 @home_option
-def command(*, paper: bool, document: TextIO | None, from_env: bool, home: Path | None) -> int:
+def command(  # noqa: PLR0913  the options
+    *,
+    paper: bool,
+    document: TextIO | None,
+    from_env: bool,
+    adopt: bool,
+    source: Path | None,
+    without: tuple[str, ...],
+    home: Path | None,
+) -> int:
     """Create an instance, completely or not at all; existing files are never overwritten. Ends with `tbot check`.
 
     Without an option it asks on a terminal: for broker, identity, credentials and alerts. Secret values are hidden, and
     the credentials are tested. Exits with 130 if it is interrupted; nothing was created then.
     """
+    if adopt:
+        return _adopt(home, source, without, alone=not (paper or from_env or document is not None))
+    if source is not None or without:
+        raise UsageError("--from and --without belong to --adopt.", "Add --adopt.")
     from tbot_core.cli.actions.instance_creation import refuse_occupied
     from tbot_core.instance import Instance
-    from tbot_core.instance.creation_marker import undo_creation
 
     instance = Instance.at(home)
     if paper and (from_env or document is not None):
         other = "--from-json" if document is not None else "--from-env"
         raise UsageError(f"--paper and {other} exclude each other.", f"Give {other} alone; both trade on paper.")
-    if undo_creation(instance):
-        click.echo("An interrupted `tbot init` had begun this instance; what it had made was removed.")
+    _undo_interrupted(instance)
     refuse_occupied(instance)
     try:
         if paper or from_env or document is not None:
@@ -78,6 +100,37 @@ def _make_from_sources(instance: Instance, document: TextIO | None, *, from_env:
         for name in unused:
             click.echo(f"{name} is ignored: no credential field has this name.")
     make_instance(instance, answers, "the values" if document is None else "the JSON input")
+
+
+def _undo_interrupted(instance: Instance) -> None:
+    from tbot_core.instance.creation_marker import undo_creation
+
+    if undo_creation(instance):
+        click.echo("An interrupted `tbot init` had begun this instance; what it had made was removed.")
+
+
+def _adopt(home: Path | None, source: Path | None, without: tuple[str, ...], *, alone: bool) -> int:
+    from tbot_core.cli.actions import adoption
+    from tbot_core.cli.options import prompt_fields
+    from tbot_core.instance import Instance
+
+    if not alone:
+        raise UsageError("--adopt excludes --paper, --from-env and --from-json.", "Give --adopt alone.")
+    instance = Instance.at(home)
+    _undo_interrupted(instance)
+    found = adoption.read_adoption(instance, source, without=without)
+    answers: dict[str, dict[str, Any]] = {}
+    if sys.stdin.isatty():
+        for needed in found.needed:
+            click.echo(f"{needed}: leave a required field empty to set it later with `tbot secrets set`.")
+            answer = adoption.ask_secrets(needed, lambda fields: prompt_fields(fields, required=False))
+            if answer:
+                answers.setdefault(needed.category, {}).update(answer)
+    adoption.adopt(instance, found, answers)
+    for line in adoption.adoption_lines(instance, found, answers):
+        click.echo(line)
+    click.echo(f"Created the instance {instance.home}. Its keys are in storage/keys: back them up on another machine.")
+    return _print_check(home)
 
 
 def _print_check(home: Path | None) -> int:

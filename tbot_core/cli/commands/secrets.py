@@ -150,11 +150,11 @@ def verify_command(*, home: Path | None, as_json: bool) -> int:
 @json_option
 def audit_command(*, verify: bool, home: Path | None, as_json: bool) -> None:
     """Show every access to secrets: when, by whom, to what, with which key, and the result."""
-    from tbot_core.cli.actions import secrets
+    from tbot_core.cli.actions import access_log
 
-    entries, anchor = secrets.logged_accesses(home, verify=verify)
+    entries, anchor = access_log.logged_accesses(home, verify=verify)
     document = {"accesses": [attrs.asdict(it) for it in entries], "head": None if anchor is None else anchor.text}
-    emit(document, as_json=as_json, lines=secrets.access_lines(entries, anchor))
+    emit(document, as_json=as_json, lines=access_log.access_lines(entries, anchor))
 
 
 @command.command("set", short_help="Set values of CATEGORY; the others stay.")
