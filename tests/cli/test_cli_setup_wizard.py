@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import io
 import os
 import pty
@@ -19,7 +18,6 @@ from click.testing import CliRunner
 
 from tbot_core import cli
 from tbot_core.cli.actions.instance_creation import create_instance
-from tbot_core.cli.actions.plugin_development import write_plugin
 from tbot_core.cli.actions.setup_wizard import ask_person
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, load_settings, secrets
@@ -28,16 +26,12 @@ from tbot_core.model.clock import SystemClock
 from tbot_core.testing.canaries import canary, leaks, shows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from click.testing import Result
 
 KEY = canary("broker")
-MODE = """
-    mode: str = shown_field(choice("paper", "live"), default="paper", doc="Which account is used.")
-    account_id: str = shown_field(text(pattern="[A-Z0-9-]{0,9}", allowed="capitals"), default="", doc="The account.")
-"""
 
 
 class Keyboard(io.BytesIO):
@@ -49,30 +43,9 @@ class Keyboard(io.BytesIO):
 
 
 @pytest.fixture(scope="module")
-def acme(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def acme(install: Callable[[str], Any]) -> Any:
     """The tutorial's broker, installed, with a choice of the account; its module of the venue."""
-    before, made = list(sys.path), write_plugin("broker", "acme", tmp_path_factory.mktemp("site") / "acme")
-    package = made.folder / "tbot_broker_acme" / "__init__.py"
-    source = package.read_text()
-    line = '    api_key: SecretValue = hidden_field(doc="Key of the account.")\n'
-    assert line in source
-    source = source.replace(line, line + MODE)
-    imports = "from tbot_core.contracts.credentials import hidden_field, shown_field"
-    source = source.replace("from tbot_core.contracts.credentials import hidden_field", imports)
-    package.write_text(
-        source.replace("import attrs\n", "import attrs\nfrom tbot_core.contracts.setting import choice, text\n")
-    )
-    described = made.folder / "tbot_broker_acme-0.1.0.dist-info"
-    described.mkdir()
-    needs = "Name: tbot-broker-acme\nVersion: 0.1.0\nRequires-Dist: tbot-core>=1,<2\n"
-    (described / "METADATA").write_text(f"Metadata-Version: 2.1\n{needs}")
-    (described / "entry_points.txt").write_text("[tbot.brokers]\nacme = tbot_broker_acme\n")
-    sys.path.insert(0, str(made.folder))
-    importlib.invalidate_caches()
-    yield importlib.import_module("tbot_broker_acme.venue")
-    sys.path[:] = before
-    for name in [one for one in sys.modules if one.startswith("tbot_broker_acme")]:
-        del sys.modules[name]
+    return install("acme")
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.cli.actions.config import replace_values
 from tbot_core.errors import UsageError
+from tbot_core.model import json_document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.errors import VaultError
@@ -108,13 +109,13 @@ def _deployment(contents: Mapping[str, bytes]) -> DeploymentSettings:
     return deployment_of(parse_dotenv(".env", contents["env"]))
 
 
-def known_fields(settings: Mapping[str, object]) -> Schemas:
-    """The fields of each category; installed plugins that these settings enable declare their own."""
+def known_fields(settings: Mapping[str, object], named: Collection[str] = ()) -> Schemas:
+    """The fields of each category; installed plugins that these settings enable, or in `named`, declare their own."""
     from tbot_core.instance.secret_schemas import secret_rules
     from tbot_core.plugins import discovery
 
     installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
-    return secret_rules([one.declared for one in enabled_offers(settings)], installed).fields
+    return secret_rules([one.declared for one in enabled_offers(settings, named)], installed).fields
 
 
 def default_env() -> bytes:
@@ -151,12 +152,15 @@ def _check_contents(
     from tbot_core.errors import VaultError
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secret_schemas import secret_rules
-    from tbot_core.vault.categories import category_paths
+    from tbot_core.vault.categories import CATEGORIES, category_paths
     from tbot_core.vault.error_codes import combined_error
     from tbot_core.vault.schemas import check_content
 
     texts = {it.key: it.value for name in ("env", "env_bot") for it in parse_dotenv(name, contents[name]).entries}
-    known = known_fields(texts) if contents.keys() - {"env", "env_bot", "bot_identity"} else secret_rules().fields
+    sections = [json_document.parse_json(data) for name, data in contents.items() if CATEGORIES[name].by_plugin]
+    is_usual = contents.keys() <= {"env", "env_bot", "bot_identity"}  # then no plugin has to be loaded
+    named = {name for part in sections for name in part}
+    known = secret_rules().fields if is_usual else known_fields(texts, named)
     faults: list[VaultError] = []
     for category, data in contents.items():
         here = category_paths(category, instance, deployment)
@@ -194,13 +198,14 @@ def settings_files(instance: Instance, contents: Mapping[str, bytes]) -> Setting
     return SettingsFiles(env=given(".env", "env"), bot=given(".env_bot", "env_bot"))
 
 
-def enabled_offers(settings: Mapping[str, object]) -> Sequence[LoadedPlugin]:
-    """The installed plugins that these settings enable, loaded."""
+def enabled_offers(settings: Mapping[str, object], named: Collection[str] = ()) -> Sequence[LoadedPlugin]:
+    """The installed plugins that these settings enable, or in `named`, loaded."""
     from tbot_core.instance import plugins_enabled
     from tbot_core.plugins import discovery
     from tbot_core.plugins.loader import PluginLoader
 
     listings = discovery.installed_plugins()
+    installed = {(it.entry.kind, it.entry.name) for it in listings}
     enabled = plugins_enabled({name: str(text) for name, text in settings.items()})
-    found = enabled & {(it.entry.kind, it.entry.name) for it in listings}
+    found = {pair for pair in installed if pair in enabled or pair[1] in named}
     return PluginLoader().offers(found, listings)[0]

@@ -91,15 +91,18 @@ def _make_from_answers(instance: Instance) -> None:
 
 def _make_from_sources(instance: Instance, document: TextIO | None, *, from_env: bool) -> None:
     from tbot_core.cli.actions.instance_creation import make_instance
-    from tbot_core.cli.actions.setup_sources import parse_document, vendor_credentials
+    from tbot_core.cli.actions.setup_sources import choose_broker, parse_document, vendor_credentials, with_credentials
 
     answers: dict[str, Any] = {} if document is None else parse_document(document)
     if from_env:
         credentials, unused = vendor_credentials(answers.get("env_bot", {}))
-        answers = {**credentials, **answers}
+        answers = with_credentials(answers, credentials)
         for name in unused:
             click.echo(f"{name} is ignored: no credential field has this name.")
+    answers, sentences = choose_broker(answers)
     make_instance(instance, answers, "the values" if document is None else "the JSON input")
+    for sentence in sentences:
+        click.echo(sentence)
 
 
 def _undo_interrupted(instance: Instance) -> None:
