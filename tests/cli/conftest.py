@@ -1,17 +1,32 @@
-"""An instance in which the demo has traded."""
+"""An instance in which the demo has traded, and brokers that are installed for a test."""
 
 from __future__ import annotations
 
+import importlib
 import signal
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tbot_core import cli
+from tbot_core.cli.actions.plugin_development import write_plugin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+_KEY = '    api_key: SecretValue = hidden_field(doc="Key of the account.")\n'
+_MORE = """\
+    mode: str = shown_field(choice("paper", "live"), default="paper", doc="Which account is used.")
+    account_id: str = shown_field(text(pattern="[A-Z0-9-]{0,9}", allowed="capitals"), default="", doc="The account.")
+"""
+_CHANGES = {
+    _KEY: _KEY + _MORE,
+    "import attrs\n": "import attrs\n\nfrom tbot_core.contracts.setting import choice, text\n",
+    "credentials import hidden_field": "credentials import hidden_field, shown_field",
+    "requests_per_minute=240": "requests_per_minute=240_000",
+}
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +45,32 @@ def stops_heard() -> Iterator[None]:
     yield
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGHUP, hang_up)
+
+
+@pytest.fixture(scope="module")
+def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
+    """Installs the tutorial's broker under a name, with a choice of the account; returns its module of the venue."""
+    before, names = list(sys.path), []
+
+    def installed(name: str) -> Any:
+        made = write_plugin("broker", name, tmp_path_factory.mktemp("site") / name)
+        package = made.folder / f"tbot_broker_{name}" / "__init__.py"
+        source = package.read_text()
+        for old, new in _CHANGES.items():
+            assert old in source
+            source = source.replace(old, new)
+        package.write_text(source)
+        described = made.folder / f"tbot_broker_{name}-0.1.0.dist-info"
+        described.mkdir()
+        needs = f"Name: tbot-broker-{name}\nVersion: 0.1.0\nRequires-Dist: tbot-core>=1,<2\n"
+        (described / "METADATA").write_text(f"Metadata-Version: 2.1\n{needs}")
+        (described / "entry_points.txt").write_text(f"[tbot.brokers]\n{name} = tbot_broker_{name}\n")
+        sys.path.insert(0, str(made.folder))
+        importlib.invalidate_caches()
+        names.append(f"tbot_broker_{name}")
+        return importlib.import_module(f"tbot_broker_{name}.venue")
+
+    yield installed
+    sys.path[:] = before
+    for name in [one for one in sys.modules if one.partition(".")[0] in names]:
+        del sys.modules[name]

@@ -86,12 +86,12 @@ def encrypt_config(home: Path | None) -> tuple[Path, ...]:
 def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
     """Open the encrypted trading configuration in $EDITOR, check the result, and encrypt it.
 
-    Raises SettingsError for invalid text, which changes nothing; UsageError where no encrypted file exists.
+    Invalid text changes nothing: see `edit_until_valid`. Raises UsageError where no encrypted file exists.
     """
+    from tbot_core.cli.actions.editing import edit_until_valid
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
-    from tbot_core.system.editor import edit
 
     declared = plugin_declarations(home).declared
     sources = read_settings_files(Instance.at(home))
@@ -104,12 +104,15 @@ def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
     with opened.read("env_bot") as content:
         data = bytes(content.view)
     before = _load(home, declared, sources)
-    text = edit(bot.path.name, data)
-    if text == data:
+
+    def checked(text: bytes) -> Settings:
+        changed = attrs.evolve(bot, parsed=parse_dotenv(bot.active_name, text))
+        return _load(home, declared, attrs.evolve(sources, bot=changed))
+
+    edited = edit_until_valid(bot.path.name, data, checked, comments=True)
+    if edited is None:
         return ()
-    after = _load(
-        home, declared, attrs.evolve(sources, bot=attrs.evolve(bot, parsed=parse_dotenv(bot.active_name, text)))
-    )
+    text, after = edited
     opened.write("env_bot", text)
     return setting_changes(before, after)
 
