@@ -64,6 +64,8 @@
         hooks: { setCursor: [show] },
       }, [xs, values], place);
     };
+    place.setAttribute("role", "img");
+    place.setAttribute("aria-label", still.getAttribute("aria-label"));
     figure.append(readout, place);
     still.remove();
     build();
@@ -140,6 +142,8 @@
     const { bars, lines } = unpack(packed);
     if (bars.length === 0) return null;
     const readout = element("p", "readout", place), canvas = element("div", "canvas", place);
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", "Price chart of " + place.closest("details").querySelector(".what").textContent);
     const first = bars[0][0], last = bars[bars.length - 1][0] + 1;
     const [entered, paid] = packed.e, [left, got] = packed.x, long = packed.w > 0;
     const won = long ? got > paid : got < paid;
