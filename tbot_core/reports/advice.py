@@ -27,17 +27,19 @@ class DenialAdvice:
     strategies: Sequence[str]
     variables: Container[str] | None
 
-    def on_candidates(self, without: Mapping[str, Mapping[str, int]], sessions: int) -> Iterator[str]:
-        """A sentence for each strategy that had no candidate in some sessions.
+    def on_candidates(self, without: Mapping[str, Mapping[str, int]], sessions: int) -> list[str]:
+        """A sentence for each strategy that had no candidate in some sessions; one for those with the same causes.
 
         `without`: by strategy the reasons that denied most there, and in how many sessions.
         """
+        alike: dict[str, list[str]] = {}
         for strategy, found in sorted(without.items()):
-            causes = (self._named(name, (strategy,)) for name in sorted(found))
-            yield (
-                f"[{strategy.upper()}] had no candidates in {sum(found.values())} of {plural(sessions, 'session')}: "
-                f"every symbol was denied before the bell, most by {', '.join(causes)}."
-            )
+            most = sorted(found, key=lambda name: (-found[name], name))
+            causes = ", ".join(self._named(name, (strategy,)) for name in most)
+            count = f"{sum(found.values())} of {plural(sessions, 'session')}"
+            words = f"had no candidates in {count}: every symbol was denied before the bell, most by {causes}."
+            alike.setdefault(words, []).append(f"[{strategy.upper()}]")
+        return [f"{', '.join(names)} {words}" for words, names in alike.items()]
 
     def on_no_trade(self, denials: Sequence[tuple[str, int]], why: str = WHY, home: str = "") -> list[str]:
         """For a run without a trade: what denied most, and the settings, data and commands that change it.

@@ -190,8 +190,8 @@ def test_a_denial_by_a_limit_shows_which_one(traded: Path) -> None:
     ("bound", "weight", "step", "words"),
     [
         ("FIXED_QUANTITY", None, "1", "FIXED_QUANTITY"),
-        ("MAX_RISK_PER_TRADE", "0.4", "1", "50.00 / 10.00, in whole shares"),
-        ("WEIGHTS", "0.4", "0.000001", "40.00 / 10.00, in steps of 0.000001"),
+        ("MAX_RISK_PER_TRADE", "0.4", "1", "50.00 / 10.00, whole shares"),
+        ("WEIGHTS", "0.4", "0.000001", "40.00 / 10.00, step 0.000001"),
     ],
 )
 def test_the_quantity_is_explained_by_what_bound_it(bound: str, weight: str | None, step: str, words: str) -> None:

@@ -46,6 +46,18 @@ def test_a_strategy_without_candidates_is_named() -> None:
     ]
 
 
+def test_strategies_without_candidates_for_the_same_reason_share_a_sentence() -> None:
+    """The reason of most sessions comes first."""
+    causes = {"VIX_LOW": 1, "VOLUME_LOW": 2}
+    alike = attrs.evolve(EMPTY, notes=(), without_candidates={"open": causes, "mid": causes}, variables=())
+    assert alike.caveats == [
+        (
+            "[MID], [OPEN] had no candidates in 3 of 3 sessions: every symbol was denied before the bell, most by "
+            "VOLUME_LOW, VIX_LOW."
+        ),
+    ]
+
+
 def test_a_reason_that_no_setting_changes_is_named_without_one() -> None:
     """A strategy without the setting of a reason leaves its name alone, and no command follows."""
     odd = attrs.evolve(EMPTY, denials={"VIX_LOW": 1}, strategies=("open",))

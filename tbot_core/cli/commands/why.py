@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.text.tables import wrap_sentence
 from tbot_core.model.clock import both_times, exchange_time
 from tbot_core.model.formatting import MINUS, format_money, format_percent, format_price, format_quantity
 from tbot_core.model.reasons import Reason
@@ -32,9 +33,10 @@ def command(symbol: str, *, home: Path | None, as_json: bool, **options: str | N
     """
     from tbot_core.model.dates import parse_symbol
     from tbot_core.status.why import why_document
+    from tbot_core.system import terminal
 
     shown = why_document(parse_symbol(symbol), home, **options)
-    emit(shown, as_json=as_json, lines=lines(shown))
+    emit(shown, as_json=as_json, lines=lines(shown, terminal.columns()))
 
 
 _SIDES = {1: "long", -1: "short"}
@@ -50,16 +52,17 @@ _COUNTED = frozenset(
 """The limits that are counts."""
 
 
-def lines(shown: Mapping[str, Any]) -> Iterator[str]:
-    """The whole answer as text."""
+def lines(shown: Mapping[str, Any], width: int | None = None) -> Iterator[str]:
+    """The whole answer as text; its longest sentences on a terminal of that width (None: no terminal)."""
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
     yield click.style(f"{shown['symbol']} in the session of {shown['session']}", bold=True)
     yield f"{shown['mode']} run {shown['run']}, {label}{shown['source']}"
     others = [day for day in shown["sessions_with_decisions"] if day != shown["session"]]
     if others:
-        yield f"Other sessions with decisions on it: {', '.join(others[-8:])}. Choose one with --date."
+        days = ", ".join(others[-8:])
+        yield from wrap_sentence(f"Other sessions with decisions on it: {days}. Choose one with --date.", width)
     if shown["note"]:
-        yield f"Note: {shown['note']}"
+        yield from wrap_sentence(f"Note: {shown['note']}", width)
     if shown["screening"]:
         yield ""
         yield "Before the opening bell"
@@ -98,7 +101,7 @@ def _screening_lines(one: Mapping[str, Any]) -> Iterator[str]:
 def _findings(findings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for one in findings:
         outcome = "met" if one["reason"] == Reason.ALLOWED.name else f"not met: {one['reason']}"
-        yield f"    {one['check']:24} {_known(one['value']):>16}  {_bounds(one['low'], one['high']):32} {outcome}"
+        yield f"    {one['check']:22} {_known(one['value']):>13}  {_bounds(one['low'], one['high']):31} {outcome}"
 
 
 def _bounds(low: float | None, high: float | None) -> str:
@@ -160,7 +163,7 @@ def _strategy_lines(part: Mapping[str, Any]) -> Iterator[str]:
 
 def _compared(one: Mapping[str, Any], name: str, outcome: str) -> str:
     bound = f"{'above' if one['above'] else 'below'} {_known(one['level'])}"
-    return f"    {name:24} {_known(one['value']):>16}  {bound:32} {outcome}"
+    return f"    {name:22} {_known(one['value']):>13}  {bound:30} {outcome}"
 
 
 def _decision_lines(one: Mapping[str, Any], what: str = "decided") -> Iterator[str]:
@@ -207,8 +210,8 @@ def _sizing_lines(one: Mapping[str, Any]) -> Iterator[str]:
     kind = "limit" if one["type"] == "limit" else "worst price of a market order"
     yield _sized("price", price, f"{kind}; reference {_dollars(one['reference'])}")
     budget = share if one["bound"] == "WEIGHTS" else cap
-    steps = "whole shares" if step == 1 else f"steps of {step.normalize():f}"
-    how = "FIXED_QUANTITY" if fixed else f"{budget} / {_dollars(worst)}, in {steps}"
+    steps = "whole shares" if step == 1 else f"step {step.normalize():f}"
+    how = "FIXED_QUANTITY" if fixed else f"{budget} / {_dollars(worst)}, {steps}"
     yield _sized("quantity", format_quantity(quantity), how)
     yield _sized("decided by", one["bound"], "")
 
