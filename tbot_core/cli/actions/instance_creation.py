@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.cli.actions.config import replace_values
 from tbot_core.errors import UsageError
+from tbot_core.instance.dotenv import replace_values
 from tbot_core.model import json_document
 
 if TYPE_CHECKING:
