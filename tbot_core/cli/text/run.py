@@ -60,8 +60,7 @@ def finished_lines(outcome: RunOutcome, options: RunOptions, width: int | None =
     run_timeline = timeline.read_timeline(journal.events())
     journal.close()
     summary = outcome.summary
-    home = "" if str(options.home) == "." else f" --home {options.home}"
-    which = f" --run {outcome.journal.stem}" if options.is_apart else ""
+    home, which = _home(options), f" --run {outcome.journal.stem}" if options.is_apart else ""
     yield from _results(summary, width)
     yield from _no_trades(summary, width, f"`tbot why SYMBOL{which}{home}`", home)
     yield from _near_misses(run_timeline, width)
@@ -71,6 +70,11 @@ def finished_lines(outcome: RunOutcome, options: RunOptions, width: int | None =
     yield f"Report: {summary.report}"
     symbol = summary.trades[0].symbol if summary.trades else "SYMBOL"
     yield f"Next:   tbot why {symbol}{which}{home}"
+
+
+def _home(options: RunOptions) -> str:
+    # The option --home of the commands that are named.
+    return "" if str(options.home) == "." else f" --home {options.home}"
 
 
 def backtest_lines(summary: RunSummary, width: int | None, home: Path | None = None) -> Iterator[str]:
@@ -86,7 +90,9 @@ def backtest_lines(summary: RunSummary, width: int | None, home: Path | None = N
 def stopped_lines(outcome: RunOutcome, options: RunOptions, width: int | None = None) -> Iterator[str]:
     """The end of a stopped run; in the live market with its results."""
     if options.mode in MARKET_MODES:
+        home = _home(options)
         yield from _results(outcome.summary, width)
+        yield from _no_trades(outcome.summary, width, f"`tbot why SYMBOL{home}`", home)
         yield from _total(outcome.summary, options)
     if outcome.open:
         yield from wrap_sentence(stopped_sentence(outcome.open, outcome.unconfirmed), width)
