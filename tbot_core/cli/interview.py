@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from textwrap import fill
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, NoReturn, TypeVar, cast
 
 import attrs
 import click
@@ -25,6 +25,12 @@ class AnswerRefused(ValueError):
 
 class _WentBack(Exception):
     pass
+
+
+class _Rewound(Exception):
+    def __init__(self, mark: int) -> None:
+        super().__init__()
+        self.mark = mark
 
 
 @attrs.frozen(kw_only=True)
@@ -110,6 +116,8 @@ class Interview:
                 return script(self)
             except _WentBack:
                 self._drop_last_answer()
+            except _Rewound as wish:
+                del self._given[wish.mark :]
 
     def say(self, text: str = "") -> None:
         """Show text, unless it was shown before the answers that are repeated."""
@@ -123,6 +131,14 @@ class Interview:
     def once(self, deed: Callable[[], T]) -> T:
         """The result of the deed, which is not done again when a person goes back to a later question."""
         return cast("T", self._value(deed, asked=False))
+
+    def mark(self) -> int:
+        """The present place in the script, for `rewind`."""
+        return self._next
+
+    def rewind(self, mark: int) -> NoReturn:
+        """Forget the answers since the mark, and continue there."""
+        raise _Rewound(mark)
 
     def _value(self, find: Callable[[], object], *, asked: bool) -> object:
         if self._next == len(self._given):

@@ -48,27 +48,30 @@ def stops_heard() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Any]]:
-    """Installs the tutorial's broker under a name, with a choice of the account; returns its module of the venue."""
+def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Installs the tutorial's broker, or its alert channel, under a name; returns the package.
+
+    The broker gets a choice of the account, and waits for no limit of requests.
+    """
     before, names = list(sys.path), []
 
-    def installed(name: str) -> Any:
-        made = write_plugin("broker", name, tmp_path_factory.mktemp("site") / name)
-        package = made.folder / f"tbot_broker_{name}" / "__init__.py"
+    def installed(name: str, kind: str = "broker") -> Any:
+        made, whole = write_plugin(kind, name, tmp_path_factory.mktemp("site") / name), f"tbot_{kind}_{name}"
+        package = made.folder / whole / "__init__.py"
         source = package.read_text()
-        for old, new in _CHANGES.items():
+        for old, new in _CHANGES.items() if kind == "broker" else ():
             assert old in source
             source = source.replace(old, new)
         package.write_text(source)
-        described = made.folder / f"tbot_broker_{name}-0.1.0.dist-info"
+        described = made.folder / f"{whole}-0.1.0.dist-info"
         described.mkdir()
-        needs = f"Name: tbot-broker-{name}\nVersion: 0.1.0\nRequires-Dist: tbot-core>=1,<2\n"
+        needs = f"Name: {made.distribution}\nVersion: 0.1.0\nRequires-Dist: tbot-core>=1,<2\n"
         (described / "METADATA").write_text(f"Metadata-Version: 2.1\n{needs}")
-        (described / "entry_points.txt").write_text(f"[tbot.brokers]\n{name} = tbot_broker_{name}\n")
+        (described / "entry_points.txt").write_text(f"[tbot.{kind}s]\n{name} = {whole}\n")
         sys.path.insert(0, str(made.folder))
         importlib.invalidate_caches()
-        names.append(f"tbot_broker_{name}")
-        return importlib.import_module(f"tbot_broker_{name}.venue")
+        names.append(whole)
+        return importlib.import_module(whole)
 
     yield installed
     sys.path[:] = before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import io
 import os
 import pty
@@ -43,9 +44,10 @@ class Keyboard(io.BytesIO):
 
 
 @pytest.fixture(scope="module")
-def acme(install: Callable[[str], Any]) -> Any:
+def acme(install: Callable[..., Any]) -> Any:
     """The tutorial's broker, installed, with a choice of the account; its module of the venue."""
-    return install("acme")
+    install("acme")
+    return importlib.import_module("tbot_broker_acme.venue")
 
 
 @pytest.fixture
@@ -214,22 +216,25 @@ def test_a_folder_that_cannot_be_written_is_named_before_the_first_question(tmp_
     assert "Broker" not in result.output
 
 
-def in_terminal(home: Path, keys: list[bytes]) -> tuple[int, str]:
+def in_terminal(home: Path, keys: list[bytes], *, kill: bool = False) -> tuple[int, str]:
     """The exit code of `tbot init` at a terminal of its own, and all that was shown there.
 
     Each of `keys` is typed once a question stands there; the last one again if nothing follows, since an interrupt just
-    before a reading begins is heard only after it.
+    before a reading begins is heard only after it. `kill`: the process is killed at the question after them.
     """
     process, terminal = pty.fork()
     if not process:
         sys.stdin, sys.stdout, sys.stderr = (open(number, mode) for number, mode in ((0, "r"), (1, "w"), (2, "w")))  # noqa: SIM115, PTH123
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        code = cli.invoke(["init", "--home", str(home)])
-        sys.stdout.flush()
-        os._exit(code)
-    shown, last, rest = b"", keys[-1], iter(keys)
+        code = 99
+        try:
+            code = cli.invoke(["init", "--home", str(home)])
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
+    shown, last, rest = b"", keys[-1] if keys else b"", iter(keys)
     while True:
-        if not select.select([terminal], [], [], 2.0)[0]:
+        if not select.select([terminal], [], [], 2.0)[0] and not kill:
             os.write(terminal, last)
         try:
             read = os.read(terminal, 10_000)
@@ -237,7 +242,10 @@ def in_terminal(home: Path, keys: list[bytes]) -> tuple[int, str]:
             break
         shown += read
         if shown.endswith(b": "):  # the blank comes once hidden input is no longer echoed
-            os.write(terminal, next(rest, last))
+            key = next(rest, b"" if kill else last)
+            if kill and not key:
+                os.kill(process, signal.SIGKILL)
+            os.write(terminal, key)
             shown += b"\n"
     os.close(terminal)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), shown.decode(errors="replace")
@@ -265,3 +273,14 @@ def test_a_hidden_value_is_not_shown_at_a_terminal(tmp_path: Path) -> None:
     assert "Allowed: UTF-8 text." in shown
     assert "A-1?" in shown
     assert KEY not in shown
+
+
+@pytest.mark.parametrize("answers", range(5))
+@pytest.mark.usefixtures("acme")
+def test_a_kill_at_any_question_leaves_nothing(answers: int, tmp_path: Path) -> None:
+    """SIGKILL while a question stands there: no folder exists, and the next attempt begins as the first did."""
+    code, _ = in_terminal(tmp_path / "x", [b"acme\n", b"1\n", b"\n", f"{KEY}\n".encode()][:answers], kill=True)
+    assert code == -signal.SIGKILL
+    assert not (tmp_path / "x").exists()
+    assert typed(tmp_path / "x", "paper", "", "yes").exit_code == 0
+    assert load_settings(tmp_path / "x", mode="replay").trading.broker_name == "paper"

@@ -75,7 +75,7 @@ def _script(talk: Interview, instance: Instance, settings: dict[str, str]) -> di
         "Identity": named,
         "Credentials": _entered(given) or "none",
         "Login": login,
-        "Alerts": _CONSOLE if channel is None else " ".join((channel.entry.name, _entered(alerts))).strip(),
+        "Alerts": ": ".join(filter(None, (channel.entry.name if channel else _CONSOLE, _entered(alerts)))),
     }
     return _confirmed(talk, instance, answers, summary)
 
@@ -198,25 +198,25 @@ def _ask_credentials(
     if not any(broker.declared.secrets.values()):
         talk.say(f"\nCredentials: {name} needs none.")
         return {}, ""
-    known = {_MODE: mode} if mode else {}
-    while True:
-        given = _ask_sections(talk, broker, known)
-        fields = given.get("broker", {}).get(name, {})
-        talk.say(f"\nTesting the login at {name}; no order is sent ...")
-        step = talk.once(partial(try_login, broker, settings, fields, live=mode == "live"))
-        if step is None or step.passed:
-            talk.say(wrapped(f"It works: {step.words}." if step else "It is a simulation: there is no login."))
-            return given, step.words if step else ""
-        deed = _ask_after_failure(talk, step)
-        if deed == "keep":
-            return given, f"failed: {step.words}"
-        if deed == "quit":
-            raise click.Abort
+    start = talk.mark()
+    given = _ask_sections(talk, broker, {_MODE: mode} if mode else {})
+    fields = given.get("broker", {}).get(name, {})
+    talk.say(f"\nTesting the login at {name}; no order is sent ...")
+    step = talk.once(partial(try_login, broker, settings, fields, live=mode == "live"))
+    if step is None or step.passed:
+        talk.say(wrapped(f"It works: {step.words}." if step else "It is a simulation: there is no login."))
+        return given, step.words if step else ""
+    deed = _ask_after_failure(talk, step)
+    if deed == "again":
+        talk.rewind(start)
+    if deed == "quit":
+        raise click.Abort
+    return given, f"failed: {step.words}"
 
 
 def _ask_after_failure(talk: Interview, step: DrillStep) -> str:
     choices = {
-        "again": "enter the credentials again",
+        "again": "enter the credentials again; < goes back to earlier questions",
         "keep": "keep them and go on; `tbot secrets set broker` changes them later",
         "quit": "end without creating anything",
     }
