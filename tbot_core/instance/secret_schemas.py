@@ -83,13 +83,20 @@ def secret_rules(
 
 
 def schemas(declared: Iterable[DeclaredConfig] = (), installed: Container[tuple[str, str]] = ()) -> Schemas:
-    """The fields of each category and plugin section, without those of installed plugins that are not loaded."""
+    """The fields of each category and plugin section, without sections of installed plugins that are not loaded.
+
+    A category without sections, such as that of the mail server, is not a plugin's own: its fields are known before the
+    plugin is loaded.
+    """
     found: dict[tuple[str, str], Mapping[str, SecretField]] = {
         schema_key("bot_identity", ""): secret_fields(BotIdentityConfig),
         schema_key("network", ""): secret_fields(NetworkConfig),
     }
-    for plugin in (one for one in known_plugins() if (one.kind, one.name) not in installed):
-        found |= {schema_key(category, plugin.name): fields for category, fields in plugin.secrets.items()}
+    for plugin in known_plugins():
+        is_installed = (plugin.kind, plugin.name) in installed
+        for category, fields in plugin.secrets.items():
+            if not (is_installed and CATEGORIES[category].by_plugin):
+                found[schema_key(category, plugin.name)] = fields
     for one in declared:
         for category, schema in one.secrets.items():
             if schema is not None and category in CATEGORIES:
