@@ -96,7 +96,9 @@ async def _talk(
         async with asyncio.timeout(timeout_s):
             dialogue = _Dialogue(server, context, await _connect(server, context))
             await dialogue.open()
-            return await speak(dialogue)
+            found = await speak(dialogue)
+            dialogue.leave()
+            return found
     except TimeoutError as fault:
         raise _lost(server, dialogue, f"no reply within {timeout_s:g} s") from fault
     except (OSError, EOFError, ValueError) as fault:  # a refused connection, a broken one, a failed TLS handshake
@@ -126,6 +128,10 @@ class _Dialogue:
         self._reader, self._writer = streams
         self._received = b""
         self._offers: tuple[str, ...] = ()
+
+    def leave(self) -> None:
+        # RFC 5321, 4.1.1.10, without the wait for the reply: the server has taken what it was sent.
+        self._writer.write(b"QUIT\r\n")
 
     def close(self) -> None:
         self._writer.close()

@@ -152,7 +152,7 @@ def test_check_logs_in_to_the_mail_server_and_sends_nothing(
     (level, sentence), _ = checked(capsys, home)
     assert level == "warn"
     assert "it cannot deliver: alert email (starttls): 127.0.0.1: the login was refused: 535 5.7.8 wrong" in sentence
-    assert sentence.endswith("`tbot alerts test email` tries it again.")
+    assert sentence.endswith("some providers demand an app password. `tbot alerts test email` tries it again.")
     mail.replies["GREETING"] = None
     configure(home, API_TIMEOUT="1")
     assert "no reply within 1 s" in checked(capsys, home)[0][1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.errors import LoginNeeded, OutcomeUnknown, Rejected, Unavailable
-from tbot_core.system.smtp import MailServer, OutgoingMail, deliver_mail
+from tbot_core.system.smtp import MailServer, OutgoingMail, check_mail_server, deliver_mail
 from tbot_core.testing.scripted_mail_server import ScriptedMailServer, certificate
 
 if TYPE_CHECKING:
@@ -154,3 +154,17 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
     there = MailServer(host="127.0.0.1", port=1, plain=True)
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1: "):
         asyncio.run(deliver_mail(there, MAIL, timeout_s=2.0))
+
+
+def test_a_dialogue_ends_with_quit() -> None:
+    """A server counts a connection that is only closed as a fault of the client."""
+    server = ScriptedMailServer()
+
+    async def main() -> None:
+        async with server:
+            there = MailServer(host="127.0.0.1", port=server.port, plain=True)
+            assert await check_mail_server(there, timeout_s=2.0) == "250 fine"
+            while "QUIT" not in server.commands:  # noqa: ASYNC110  -- the server has no event for it
+                await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(main(), 5.0))

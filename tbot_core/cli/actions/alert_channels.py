@@ -64,7 +64,7 @@ def _finding(settings: Settings, loaded: LoadedPlugin) -> Iterator[PreflightFind
         return
     words, fault_words = asyncio.run(_answer(made, context))
     if fault_words:
-        message = f"{what}: {there}, but it cannot deliver: {fault_words}"
+        message = f"{what}: {there}, but it cannot deliver: {fault_words.rstrip('.')}."
         yield PreflightFinding(level="warn", subject="alerts", message=message, remedy=f"{test} tries it again.")
     else:
         yield PreflightFinding(level="ok", subject="alerts", message=f"{what}: {there}, and it answers: {words}.")
