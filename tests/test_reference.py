@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+import strategy_pictures
 from rehearsal_mutants import catalogue
 
 from tbot_core.instance import secret_schemas
@@ -93,3 +95,20 @@ def test_every_module_that_the_architecture_names_is_there(root: Path) -> None:
     named = re.findall(r"`([\w/]+\.py)`", page)
     assert named
     assert [name for name in named if not any(module.endswith(f"/{name}") for module in modules)] == []
+
+
+def test_every_setting_that_the_guide_names_is_known(root: Path) -> None:
+    """docs/settings-guide.md names settings of the core, of the three strategies and of the known plugins."""
+    page = (root / "docs" / "settings-guide.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", page))
+    known = catalogue_of_settings(["open", "mid", "close"]).variables
+    assert named >= {"TOTAL_ALLOCATION", "STRAT_OPEN_BUFFER", "SHORT_TYPE_MID"}
+    assert sorted(named - known.keys()) == []
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_strategies_are_in_step(root: Path, tmp_path: Path) -> None:
+    """docs/images shows trades of the demo as it is now; `python tools/strategy_pictures.py` draws them again."""
+    for name, chart in strategy_pictures.charts(tmp_path / "demo").items():
+        drawn = strategy_pictures.Picture(chart).svg(f"A trade of the strategy {name}")
+        assert drawn == (root / "docs" / "images" / f"strategy-{name}.svg").read_text(encoding="utf-8")

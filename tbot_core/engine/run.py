@@ -85,7 +85,7 @@ class _Run:
             self._write_gauges(at_once=True)
         else:
             self._finish(equity)
-        return self._services.announce_end(0, stopped=stopped)
+        return await self._services.announce_end(0, stopped=stopped)
 
     async def _trade(self, account: Account) -> Decimal:
         # Trade session after session and return the equity after the last one.

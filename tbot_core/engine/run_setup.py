@@ -20,6 +20,7 @@ from tbot_core.engine.session.broker_session import StandbyBroker
 from tbot_core.engine.session.open_positions import open_at_end
 from tbot_core.engine.session.session import SessionContext
 from tbot_core.engine.session.universe_selection import watched_request
+from tbot_core.engine.trade_charts import BarSource, draw_trades
 from tbot_core.errors import SettingsError
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.instance import folder as places
@@ -32,8 +33,9 @@ from tbot_core.marketdata import received_bars
 from tbot_core.model.types import atoms_of
 from tbot_core.plugins.network.request_limits import RetryPolicy
 from tbot_core.plugins.observers import LIMITS_S, PluginObservers
-from tbot_core.reports import html
+from tbot_core.reports import html, timeline
 from tbot_core.reports.summary import RunSummary
+from tbot_core.reports.trade_levels import read_levels
 from tbot_core.system import filesystem, log, random
 from tbot_core.trading.orders import ClientOrderIds
 
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.run_plan import RunPlan, RunWatcher
     from tbot_core.engine.session.broker_login import BrokerLogin
     from tbot_core.engine.session.session import Wait
-    from tbot_core.journal.store import NewEvent
+    from tbot_core.journal.store import Event, NewEvent
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account
 
@@ -269,7 +271,7 @@ def run_started_payload(plan: RunPlan, setup: RunSetup, equity: Decimal) -> dict
     }
 
 
-def run_outcome(
+async def run_outcome(
     plan: RunPlan, setup: RunSetup, began: int, *, stopped: bool, reported: Iterable[str] = ()
 ) -> RunOutcome:
     """The outcome of a run from its journal, after event `began`; it writes the report unless `stopped`.
@@ -284,8 +286,7 @@ def run_outcome(
     if book.in_session:
         summary = attrs.evolve(summary, held=len(book.portfolio.positions), valued="marks" if marked else "fills")
     if not stopped:
-        target = plan.assembly.settings.instance.reports
-        summary = attrs.evolve(summary, report=str(html.write_report(target, setup.identity, summary, events)))
+        summary = attrs.evolve(summary, report=str(await _write_report(plan, setup, summary, events)))
     remaining = open_at_end(setup.journal, reported)
     return RunOutcome(
         summary=summary,
@@ -295,6 +296,14 @@ def run_outcome(
         unprotected=remaining.unprotected,
         stuck=remaining.stuck,
     )
+
+
+async def _write_report(plan: RunPlan, setup: RunSetup, summary: RunSummary, events: Sequence[Event]) -> Path:
+    received = None if setup.files is None else setup.files.received
+    source = BarSource(request=plan.request, feed=setup.feed, received=received)
+    charts = await draw_trades(plan.assembly, source, summary.trades, read_levels(events))
+    folder = plan.assembly.settings.instance.reports
+    return html.write_report(folder, setup.identity, summary, timeline.read_timeline(events), charts)
 
 
 class RunServices:
@@ -329,14 +338,14 @@ class RunServices:
         for entry in entries:
             self._observers.event({"kind": entry.kind, "cid": entry.cid, "time": entry.time, "payload": entry.payload})
 
-    def announce_end(
+    async def announce_end(
         self, began: int, *, stopped: bool, reported: Iterable[str] = (), unconfirmed: str = ""
     ) -> RunOutcome:
         """Report the end of the run that began after event `began`; the symbols in `reported` count as open too.
 
         `unconfirmed`: why the account could not be read.
         """
-        outcome = run_outcome(self._plan, self._setup, began, stopped=stopped, reported=reported)
+        outcome = await run_outcome(self._plan, self._setup, began, stopped=stopped, reported=reported)
         outcome = attrs.evolve(outcome, unconfirmed=unconfirmed)
         self._observers.stopped(attrs.evolve(self._info, summary=outcome.summary.document()))
         return outcome

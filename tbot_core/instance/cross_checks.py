@@ -12,6 +12,7 @@ from tbot_core.contracts import settings
 from tbot_core.contracts.setting import plain_decimal
 from tbot_core.errors import SettingsError
 from tbot_core.instance.findings import Mode, SettingsFinding
+from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.instance.registry import EffectiveSetting
 from tbot_core.model.calendar import FULL_SESSION_MINUTES
 from tbot_core.model.window import Window, check_windows, named_window
@@ -73,6 +74,7 @@ def cross_check_findings(draft: SettingsDraft) -> tuple[SettingsFinding, ...]:
         _pairs,
         _simulation,
         _plugins,
+        _shorts,
         _days,
     )
     return tuple(finding for rule in rules for finding in rule(draft))
@@ -195,11 +197,20 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
         yield draft.finding("warn", sentence, "FAILOVER_ENABLED", "FAILOVER_BROKERS")
     if failover.failover_enabled and failover.failover_brokers:
         yield from _failover(draft)
-    for name, frame in draft.frames.items():
-        key = f"SHORT_TYPE_{name.upper()}"
-        if name in draft.strategies and frame.short_type in {"InverseETF", "LongPut"}:
-            sentence = f"{draft.text(key)}: short type not supported yet; short signals are denied."
-            yield draft.finding("warn", sentence, key)
+
+
+def _shorts(draft: SettingsDraft) -> Iterator[SettingsFinding]:
+    keys: dict[str, list[str]] = {}
+    for name in (one for one in draft.strategies if one in draft.frames):
+        keys.setdefault(draft.frames[name].short_type, []).append(f"SHORT_TYPE_{name.upper()}")
+    for short_type in sorted(keys.keys() & {"InverseETF", "LongPut"}):
+        named = keys[short_type]
+        sentence = f"{', '.join(named)}={short_type}: short type not supported yet; short signals are denied."
+        yield draft.finding("warn", sentence, *named)
+    for one in known_plugins():
+        if one.kind == "filter" and one.name in draft.filters and one.short_type and one.short_type not in keys:
+            sentence = f"No SHORT_TYPE_* is {one.short_type}, so the filter {one.name} has nothing to judge."
+            yield draft.finding("warn", sentence, one.switch)
 
 
 def _failover(draft: SettingsDraft) -> Iterator[SettingsFinding]:

@@ -14,6 +14,9 @@ RECORDS: Final = ("data", "logs", "backups", "reports")
 
 FOLDERS: Final = ("storage/keys", "storage/secrets", "control", *RECORDS)
 
+CREATION_MARKER: Final = ".tbot-init"
+"""The file that an instance has until it is completely made."""
+
 IGNORE_FILES: Final = (".gitignore", ".scpignore")
 IGNORED: Final = (
     "storage/keys/",

@@ -27,7 +27,8 @@ class KnownPlugin:
     """A plugin of the project, installed or not.
 
     `settings` by variable, `secrets` by category and field. `environment`: prefixes of the vendor's own environment
-    variables. `switch`: the setting that enables the filter when FILTERS is empty.
+    variables. `switch`: the setting that enables the filter when FILTERS is empty. `short_type`: the value of
+    SHORT_TYPE_* whose signals alone the filter judges; "" for all signals.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class KnownPlugin:
     secrets: Mapping[str, Mapping[str, SecretField]]
     environment: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     switch: str = ""
+    short_type: str = ""
 
 
 @cache

@@ -9,92 +9,106 @@ from tbot_core.instance.enabled_plugins import applied_filters, running_strategi
 from tbot_core.instance.findings import SettingsFinding, printable_value
 from tbot_core.instance.plugin_settings import filter_switches
 from tbot_core.instance.registry import CORE, strategy_of
+from tbot_core.plugins.typosquats import ours
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from tbot_core.instance.findings import Mode
     from tbot_core.instance.registry import EffectiveSetting
 
 _NEAR = 0.8
 _MARKET_MODES = frozenset({"dry-run", "paper", "live"})
+_Missing = tuple[tuple[str, str], SettingsFinding]  # the plugin's kind and name, and what is said about it
 
 
 def missing_plugins(
     values: Mapping[str, EffectiveSetting], mode: Mode, installed: Collection[tuple[str, str]]
 ) -> tuple[SettingsFinding, ...]:
-    """Return findings about plugins that the settings name and that are not installed.
+    """Return findings about plugins that the settings name and that are not installed, one for each plugin.
 
     An unknown strategy always fails. In market modes every missing plugin fails; in other modes the broker and data
-    source are not checked, and a missing filter warns. Variables of a missing owner warn.
+    source are not checked, and a missing filter warns. Variables of any other missing owner warn.
     """
     names = {kind: sorted(name for other, name in installed if other == kind) for kind, _ in installed}
     found = [*_strategies(values, names.get("strategy", [])), *_filters(values, mode, names.get("filter", []))]
     if mode in _MARKET_MODES:
         found += _named(values, "broker", ("BROKER_NAME", "DATA_SOURCE"), names.get("broker", []))
         found += _named(values, "alert", ("CRITICAL_ALERT_CHANNEL", "ROUTINE_ALERT_CHANNEL"), names.get("alert", []))
-    return (*found, *_owners(values, installed))
+    known = [*installed, *(plugin for plugin, _ in found)]
+    return (*(finding for _, finding in found), *_owners(values, known))
 
 
-def _strategies(values: Mapping[str, EffectiveSetting], installed: list[str]) -> Iterator[SettingsFinding]:
+def _strategies(values: Mapping[str, EffectiveSetting], installed: list[str]) -> Iterator[_Missing]:
     texts = _texts(values)
     key = "STRATEGY_OVERRIDE" if texts["STRATEGY_OVERRIDE"] else "STRATEGY_SEQUENCE"
     for name in running_strategies(texts):
         if name not in installed:
-            yield _absent(values[key], "strategy", name, installed)
+            yield _absent([values[key]], "strategy", name, installed)
 
 
-def _filters(values: Mapping[str, EffectiveSetting], mode: Mode, installed: list[str]) -> Iterator[SettingsFinding]:
+def _filters(values: Mapping[str, EffectiveSetting], mode: Mode, installed: list[str]) -> Iterator[_Missing]:
     texts = _texts(values)
     for name in applied_filters(split_names(texts["FILTERS"]), texts):
         if name not in installed:
             switch = None if texts["FILTERS"] else filter_switches().get(name)
             effective = values["FILTERS" if switch is None else switch[0]]
             if mode in _MARKET_MODES:
-                yield _absent(effective, "filter", name, installed)
+                yield _absent([effective], "filter", name, installed)
             else:
-                sentence = f"The filter {name} is not installed: it is not applied."
-                yield SettingsFinding(level="warn", message=sentence, keys=(effective.declaration.name,))
+                sentence = f"The filter {name} is not installed: it is not applied.{_install('filter', name)}"
+                keys = (effective.declaration.name,)
+                yield ("filter", name), SettingsFinding(level="warn", message=sentence, keys=keys)
 
 
 def _named(
     values: Mapping[str, EffectiveSetting], kind: str, keys: tuple[str, ...], installed: list[str]
-) -> Iterator[SettingsFinding]:
+) -> Iterator[_Missing]:
+    naming: dict[str, list[str]] = {}
     for key in keys:
         effective = values[key]
         if effective.declaration.acted_on and effective.text and effective.text not in installed:
-            yield _absent(effective, kind, effective.text, installed)
+            naming.setdefault(effective.text, []).append(key)
+    for name, several in naming.items():
+        yield _absent([values[key] for key in several], kind, name, installed)
 
 
-def _absent(effective: EffectiveSetting, kind: str, name: str, installed: list[str]) -> SettingsFinding:
-    key = effective.declaration.name
+def _absent(named: Sequence[EffectiveSetting], kind: str, name: str, installed: list[str]) -> _Missing:
+    # `named`: the settings that name the plugin.
     near = get_close_matches(name, installed, n=1, cutoff=_NEAR)
     there = f"installed: {', '.join(installed)}" if installed else "none is installed"
-    text = f"{key}={printable_value(effective.written or effective.text)}" if effective.text else key
-    hint = f"; did you mean {near[0]}?" if near else "."
+    hint = f"; did you mean {near[0]}?" if near else f".{_install(kind, name)}"
     noun = "alert channel" if kind == "alert" else kind
-    sentence = f"{text}: no {noun} {printable_value(name)} is installed ({there}){hint}"
-    return SettingsFinding(
-        level="fail", message=sentence, keys=(key,), where=str(effective.origin) if effective.is_set else ""
-    )
+    sentence = f"{', '.join(map(_assignment, named))}: no {noun} {printable_value(name)} is installed ({there}){hint}"
+    where = str(named[0].origin) if named[0].is_set else ""
+    keys = tuple(one.declaration.name for one in named)
+    return (kind, name), SettingsFinding(level="fail", message=sentence, keys=keys, where=where)
 
 
-def _owners(
-    values: Mapping[str, EffectiveSetting], installed: Collection[tuple[str, str]]
-) -> Iterator[SettingsFinding]:
-    waiting: dict[str, list[str]] = {}
+def _assignment(effective: EffectiveSetting) -> str:
+    key = effective.declaration.name
+    return f"{key}={printable_value(effective.written or effective.text)}" if effective.text else key
+
+
+def _install(kind: str, name: str) -> str:
+    # The remedy for a plugin of the project; the distribution of any other is not known.
+    distribution = f"tbot-{kind}-{name.replace('_', '-')}"
+    return f" Install {distribution}." if distribution in ours() else ""
+
+
+def _owners(values: Mapping[str, EffectiveSetting], known: Collection[tuple[str, str]]) -> Iterator[SettingsFinding]:
+    # `known`: the plugins that are installed or reported already.
+    waiting: dict[tuple[str, str], list[str]] = {}
     running_ones = running_strategies(_texts(values))
     for key, effective in values.items():
         strategy = strategy_of(key)
         framed = effective.owner == CORE and strategy is not None and strategy not in running_ones
-        owner = f"strategy {strategy}" if framed else effective.owner
-        kind, _, name = owner.partition(" ")
-        if effective.is_set and owner != CORE and (kind, name) not in installed:
-            waiting.setdefault(owner, []).append(key)
-    for owner, keys in waiting.items():
-        kind, _, name = owner.partition(" ")
+        kind, _, name = (f"strategy {strategy}" if framed else effective.owner).partition(" ")
+        if effective.is_set and kind != CORE and (kind, name) not in known:
+            waiting.setdefault((kind, name), []).append(key)
+    for (kind, name), keys in waiting.items():
         where = str(values[keys[0]].origin)
-        sentence = f"{', '.join(keys)}: accepted, but the plugin {name} ({kind}) is not installed."
+        sentence = f"{', '.join(keys)}: no effect, the {kind} {name} is not installed.{_install(kind, name)}"
         yield SettingsFinding(level="warn", message=sentence, keys=tuple(keys), where=where)
 
 

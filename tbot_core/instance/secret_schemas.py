@@ -95,3 +95,14 @@ def schemas(declared: Iterable[DeclaredConfig] = (), installed: Container[tuple[
             if schema is not None and category in CATEGORIES:
                 found[schema_key(category, one.name)] = secret_fields(schema)
     return found
+
+
+def secret_owners(
+    enabled: Container[tuple[str, str]], declared: Iterable[DeclaredConfig] = ()
+) -> tuple[tuple[str, str], ...]:
+    """The (category, plugin) of each secret that the enabled plugins read; `declared` are the loaded ones."""
+    found = [
+        (category, one.name) for one in known_plugins() if (one.kind, one.name) in enabled for category in one.secrets
+    ]
+    found += [(category, one.name) for one in declared for category in one.secrets if category in CATEGORIES]
+    return tuple(dict.fromkeys(found))

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tbot_core.errors import UsageError
 from tbot_core.system import environ, terminal
 from tbot_core.system.secret import Secret
 
@@ -62,6 +63,22 @@ def encrypt_category(opened: Vault, category: str, plaintext: bytes | bytearray 
     if lacks_key(opened, category):
         opened.make_key(category)
     opened.write(category, plaintext)
+
+
+def remove_plaintext(opened: Vault, category: str, path: Path) -> None:
+    """Remove a settings file in plaintext after its encrypted form was opened and is equal to it.
+
+    Raises UsageError where they differ, and VaultError where the encrypted form cannot be opened; both stay then.
+    """
+    from tbot_core.system import filesystem
+
+    with opened.read(category) as content:
+        proven = bytes(content.view) == filesystem.read_bytes(path)
+    if not proven:
+        here = opened.store.place(category)
+        message = f"{path.name} and {here.shown(here.file)} differ."
+        raise UsageError(message, f"The encrypted file is in use. Remove {path.name}, or the file that is outdated.")
+    filesystem.remove(path)
 
 
 def lacks_key(opened: Vault, category: str) -> bool:

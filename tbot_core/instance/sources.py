@@ -10,7 +10,7 @@ import attrs
 from tbot_core.errors import AccessError, SettingsError, TbotError, VaultError
 from tbot_core.instance.dotenv import LIMIT_BYTES, ParsedDotenv, parse_dotenv
 from tbot_core.instance.findings import SettingsFinding, printable_value
-from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, Instance
+from tbot_core.instance.folder import CREATION_MARKER, ENCRYPTED_SUFFIX, ENV_FILE, Instance
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -111,7 +111,13 @@ def read_settings_files(instance: Instance, *, live: bool = False) -> SettingsFi
 
 
 def read_global_file(instance: Instance, *, live: bool = False) -> SettingsFile:
-    """Read the global configuration as `read_settings_files` does."""
+    """Read the global configuration as `read_settings_files` does; that of an unfinished instance cannot be read."""
+    if filesystem.is_present(instance.path(CREATION_MARKER)):
+        unfinished = SettingsError(
+            f"The instance {instance.home} is not completely made: `tbot init` was interrupted, or is still running.",
+            "Run `tbot init` again: it removes what was made, and begins anew.",
+        )
+        return SettingsFile(name=ENV_FILE, path=instance.env, fault=unfinished)
     return _source(instance, "env", ENV_FILE, None, live=live)
 
 
@@ -128,6 +134,11 @@ def is_sealed(instance: Instance) -> bool:
     env = _plain(ENV_FILE, instance.env) if filesystem.exists(instance.env) else ParsedDotenv()
     named = next((entry.value for entry in env.entries if entry.key == "ENV_BOT_PATH"), "") or ENV_BOT_FILE
     return filesystem.is_present(_sealed(instance.path(named)))
+
+
+def plaintext_of(source: SettingsFile) -> bytes:
+    """The bytes of a settings file in plaintext."""
+    return filesystem.read_bytes(source.path, limit=LIMIT_BYTES)
 
 
 def deployment_of(parsed: ParsedDotenv) -> DeploymentSettings:

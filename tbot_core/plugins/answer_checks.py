@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import attrs
 import numpy as np
 
 from tbot_core.contracts import Bar, Check, DailyBar, Quote
 from tbot_core.errors import PluginError
+from tbot_core.model.bars import Running
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.plugins.call_guard import RunawayPlugin
@@ -87,6 +88,12 @@ def checked_triggers(answer: object, shape: tuple[int, ...]) -> list[Trigger]:
                 _broadcast(array, "triggers", shape)
         if part.scale is not None:
             _broadcast(part.scale, "triggers", shape)
+        base: object = part.base
+        if base is not None and not (isinstance(base, str) and base in get_args(Running)):
+            _broadcast(base, "triggers", shape)
+        name: object = part.base_name
+        if not isinstance(name, str) or len(name) > _LONGEST:
+            raise PluginError(f"The base of its triggers has no name of at most {_LONGEST} characters.", _REMEDY)
         found.append(part)
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,6 +17,7 @@ from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.types import Trade
+from tbot_core.reports.figures import TradingDay
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +37,7 @@ class WindowSummary:
 
 @attrs.define(kw_only=True)
 class SessionTimeline:
-    """One session; `curve` is the equity after each fill, at the last prices in the journal."""
+    """One session; trades belong to the session in which they were closed."""
 
     date: str
     open: datetime
@@ -46,7 +48,6 @@ class SessionTimeline:
     trades: list[Trade] = attrs.field(factory=list)
     windows: list[WindowSummary] = attrs.field(factory=list)
     risk: list[tuple[datetime, Mapping[str, Any]]] = attrs.field(factory=list)
-    curve: list[tuple[datetime, Decimal]] = attrs.field(factory=list)
     stuck: list[Mapping[str, Any]] = attrs.field(factory=list)
     primary: str = ""
 
@@ -54,6 +55,20 @@ class SessionTimeline:
     def pnl(self) -> Decimal:
         """The session's profit so far."""
         return self.closing - self.opening
+
+    @property
+    def curve(self) -> list[tuple[datetime, Decimal]]:
+        """The equity at the open, after each closed trade, and at the close or so far."""
+        points, value = [(self.open, self.opening)], self.opening
+        for trade in sorted(self.trades, key=lambda one: one.exit_time):
+            value += trade.pnl
+            points.append((min(max(trade.exit_time, self.open), self.close), value))
+        return [*points, (self.close if self.closed else points[-1][0], self.closing)]
+
+    @property
+    def day(self) -> TradingDay:
+        """The session for the figures of the report."""
+        return TradingDay(open=self.open, close=self.close, opening=self.opening, closing=self.closing)
 
 
 @attrs.frozen(kw_only=True)
@@ -65,6 +80,11 @@ class RunTimeline:
     book: SessionBook
 
     @property
+    def equity(self) -> list[Decimal]:
+        """The equity at each open, after each closed trade, and at each close."""
+        return [value for chapter in self.chapters for _, value in chapter.curve]
+
+    @property
     def has_several_brokers(self) -> bool:
         """Whether its sessions had more than one broker."""
         return len(self.book.brokers) > 1
@@ -72,16 +92,22 @@ class RunTimeline:
 
 def read_timeline(events: Iterable[JournalEvent]) -> RunTimeline:
     """Build the timeline from a journal's events."""
-    book, chapters = SessionBook(), list[SessionTimeline]()
+    book, chapters, starts = SessionBook(), list[SessionTimeline](), list[int]()
     for event in events:
-        done = len(book.trades)
         book.apply(event)
         if event.kind == records.SESSION_OPENED:
             chapters.append(_chapter(event.payload))
+            starts.append(len(book.trades))
         if chapters:
             _apply(chapters[-1], event, book)
-            chapters[-1].trades += book.trades[done:]
+    for chapter, (start, end) in zip(chapters, pairwise([*starts, len(book.trades)]), strict=True):
+        chapter.trades = book.trades[start:end]
     return RunTimeline(run=book.run, chapters=tuple(chapters), book=book)
+
+
+def in_order_of_entry(trades: Iterable[Trade]) -> list[Trade]:
+    """The trades by their entry times, then by strategy and symbol."""
+    return sorted(trades, key=lambda one: (one.entry_time, one.strategy, one.symbol))
 
 
 def _chapter(payload: Mapping[str, Any]) -> SessionTimeline:
@@ -93,7 +119,6 @@ def _chapter(payload: Mapping[str, Any]) -> SessionTimeline:
         opening=equity,
         closing=equity,
         primary=payload.get("primary", ""),
-        curve=[(opened, equity)],
     )
 
 
@@ -101,7 +126,6 @@ def _apply(chapter: SessionTimeline, event: JournalEvent, book: SessionBook) -> 
     match event.kind:
         case BrokerEventKind.FILL:
             chapter.closing = book.equity
-            chapter.curve.append((event.applied, book.equity))
         case records.RISK:
             chapter.risk.append((event.applied, event.payload))
         case records.STUCK:
@@ -112,7 +136,6 @@ def _apply(chapter: SessionTimeline, event: JournalEvent, book: SessionBook) -> 
             several = len(records.brokers_of(book.session)) > 1  # then the stated equity is the primary's alone
             chapter.closing = chapter.opening + Decimal(event.payload["pnl"]) if several else _equity(event)
             chapter.closed = True
-            chapter.curve.append((chapter.close, chapter.closing))
 
 
 def _equity(event: JournalEvent) -> Decimal:

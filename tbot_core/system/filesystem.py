@@ -286,6 +286,16 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_empty_folder(path: Path) -> None:
+    """Remove the folder if it exists and is empty."""
+    with raising_access_errors("remove", path):
+        try:
+            path.rmdir()
+        except OSError as fault:
+            if fault.errno not in {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+
+
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """Create a private folder outside the instance; it is removed with its content at the end."""

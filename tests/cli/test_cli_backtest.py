@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from tbot_core import cli
 from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_day, parse_symbols
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DAY = "2018-07-02"
 RANGE = ("--from", DAY, "--to", DAY)
@@ -38,6 +35,9 @@ def test_the_document_holds_the_trade(home: Path, capsys: pytest.CaptureFixture[
     assert [(trade["strategy"], trade["symbol"]) for trade in document["trades"]] == [("open", "AAA")]
     assert document["settings_hash"]
     assert document["data_hash"]
+    report = Path(document["report"])
+    assert "Backtest, 2018-07-02" in report.read_text(encoding="utf-8")
+    assert report.with_suffix(".csv").read_text(encoding="utf-8").count("\n") == 2
 
 
 @pytest.mark.slow
@@ -48,10 +48,11 @@ def test_a_person_reads_what_a_replay_says(home: Path, capsys: pytest.CaptureFix
     assert cli.invoke(["run", "--replay", f"{DAY}..{DAY}", "--home", str(home), "--symbols", "aaa"]) == 0
     replayed = capsys.readouterr().out.splitlines()
     assert said[0] == "tbot backtest. Market prices: stored bars."
-    assert [line for line in said[1:] if line not in replayed] == []
+    assert [line for line in said[1:-1] if line not in replayed] == []
     for head in ("Trades", "Net P&L by strategy", "Notes"):
         assert head in said
-    assert said[-1].startswith("1 session, 1 trade, equity ")
+    assert said[-2].startswith("1 session, 1 trade, equity ")
+    assert said[-1].startswith(f"Report: {home / 'reports'}")
 
 
 @pytest.mark.first(1)

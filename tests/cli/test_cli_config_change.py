@@ -40,15 +40,53 @@ def test_encrypting_removes_the_plaintext_and_changes_nothing_else(
     assert not (home / ".env_bot").exists()
     assert load_settings(home, mode="replay").fingerprint == before
     assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 2
-    assert ".env_bot.enc is encrypted already" in capsys.readouterr().err
+    assert ".env_bot.enc: encrypted already" in capsys.readouterr().err
 
 
 def test_nothing_to_encrypt_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder without a plaintext, and one whose .env.enc cannot be read, are refused."""
     assert cli.invoke(["config", "encrypt", "--home", str(tmp_path)]) == 2
-    assert "There is no .env_bot to encrypt" in capsys.readouterr().err
+    assert "There is nothing to encrypt: there is no .env_bot." in capsys.readouterr().err
     (tmp_path / ".env.enc").write_bytes(b"x")
     assert cli.invoke(["config", "encrypt", "--home", str(tmp_path)]) == 3
+
+
+def test_both_settings_files_are_encrypted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """.env becomes .env.enc with its key, and each setting of both keeps its value."""
+    (home / ".env").write_text("CONTROL_DIR=requests\nKEEP_PREV_DAYS=9\n")
+    before = load_settings(home, mode="paper")
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    assert capsys.readouterr().out.count("the plaintext is deleted") == 2
+    assert sorted(path.name for path in home.glob(".env*")) == [".env.enc", ".env_bot.enc"]
+    after = load_settings(home, mode="paper")
+    assert (after.deployment, after.fingerprint) == (before.deployment, before.fingerprint)
+
+
+def test_an_interrupted_encryption_is_completed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A plaintext beside its equal encrypted form is removed; beside another it stays, and both are named."""
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    (home / ".env_bot").write_text(BOT)
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    assert not (home / ".env_bot").exists()
+    (home / ".env_bot").write_text(BOT.replace("SEED=7", "SEED=8"))
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 2
+    assert ".env_bot and .env_bot.enc differ." in capsys.readouterr().err
+    assert (home / ".env_bot").exists()
+
+
+@pytest.mark.parametrize(("category", "command"), [("env", "set"), ("env_bot", "set"), ("env_bot", "rekey")])
+def test_a_secret_never_shadows_plaintext_settings(
+    home: Path, category: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An encrypted file of one value beside a plaintext one would hide all others: refused, with the remedy."""
+    (home / ".env").write_text("KEEP_PREV_DAYS=9\n")
+    document = home / "values.json"
+    document.write_text('{"SEED": "3"}')
+    assert cli.invoke(["secrets", command, category, "--from-json", str(document), "--home", str(home)]) == 2
+    captured = capsys.readouterr().err
+    assert f".{category} is plaintext" in captured
+    assert "`tbot config encrypt`" in captured
+    assert not list(home.glob("*.enc"))
 
 
 def scripted(folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -240,3 +241,19 @@ def test_a_folder_in_place_of_a_file_is_named_once_with_its_remedy(
     assert told[0].startswith(f"fault: {path} is a folder, but must be a file. Remove it, then import")
     assert told[0].count(str(path)) == 1
     assert "use a settings file" not in told[0]
+
+
+def test_each_example_of_the_page_of_formats_is_imported(
+    home: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files that docs/data-formats.md shows are bars, VIX and fundamentals."""
+    page = (root / "docs" / "data-formats.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"(?:^    .+\n)+", page, re.MULTILINE)
+    for number, block in enumerate(blocks):
+        path = write(home, f"{number}.csv", "".join(f"{line.strip()}\n" for line in block.splitlines()))
+        assert tbot("data", "import", path, "--home", home) == 0
+    said = capsys.readouterr().out
+    assert [f"{number}.csv: {kind}" in said for number, kind in enumerate(("bars", "VIX", "fundamentals"))] == [
+        True
+    ] * 3
+    assert len(blocks) == 3

@@ -124,6 +124,9 @@ def test_values_come_from_a_document(tmp_path: Path) -> None:
         ('{"env_bot": {"MAX_TRADES": "many"}}', "MAX_TRADES=many"),
         ('{"env": {"KEEP_PREV_DAYS": "many"}}', "KEEP_PREV_DAYS=many"),
         ('{"smtp": {"port": 25}}', "Correct the JSON input; nothing was created."),
+        ('{"broker": {"ALPACA": {"api_key": "k"}, "alpaca": {}}}', "in other spelling: ALPACA and alpaca."),
+        ('{"alert": {"Slack": {}, "slack": {}}}', "Correct the JSON input; nothing was created."),
+        ('{"screener_api": {"Finnhub": {}, "FINNHUB": {}}}', "in other spelling: Finnhub and FINNHUB."),
         ('{"env_bot": {"MAX_TRADES": "many"}}', "Correct the JSON input; nothing was created."),
     ],
 )
@@ -184,16 +187,6 @@ def test_vendors_variables_are_taken_over_once(
     vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
     assert vault.read_section("screener_api", "finnhub")["api_key"].reveal() == "f-key-123456"
-
-
-def test_the_wizard_asks_unseen(tmp_path: Path) -> None:
-    """Identity, broker and credentials are asked for; a wrong identity is asked for again, and no secret is shown."""
-    answers = f"acme\nACME_US_ALPACA_B01\nalpaca\n{CANARY}\ns-123456\n\n\n\n"
-    result = CliRunner().invoke(cli.group, ["init", "--home", str(tmp_path)], input=answers)
-    assert "ENTITY_JURISDICTION_BROKER_BOTID" in result.output
-    assert not shows(result.output)
-    vault = secrets.open_instance_vault(Instance(tmp_path), DeploymentSettings())
-    assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
 
 
 def _edited(home: Path) -> None:

@@ -47,6 +47,15 @@ WARNS: list[tuple[str, str]] = [
     ("TIME_ANCHOR=utc", "TIME_ANCHOR=utc: relative to the bell, start times shift by one hour"),
     ("VIX_SOURCE=live", "VIX_SOURCE=live is for live trading only"),
     ("FAILOVER_ENABLED=true", "FAILOVER_ENABLED=true without FAILOVER_BROKERS"),
+    (
+        "STRATEGY_SEQUENCE=open,mid\nSHORT_TYPE_OPEN=InverseETF\nSHORT_TYPE_MID=InverseETF",
+        "SHORT_TYPE_OPEN, SHORT_TYPE_MID=InverseETF: short type not supported yet; short signals are denied",
+    ),
+    ("ENABLE_BSM_FILTER=true", "No SHORT_TYPE_* is LongPut, so the filter black_scholes has nothing to judge."),
+    (
+        "SHORT_TYPE_OPEN=LongPut\nENABLE_BSM_FILTER=true",
+        "SHORT_TYPE_OPEN=LongPut: short type not supported yet; short signals are denied",
+    ),
     ("SHORT_TYPE_OPEN=LongPut", "SHORT_TYPE_OPEN=LongPut: short type not supported yet; short signals are denied"),
     ("TRADING_DAYS=mon,sat", "TRADING_DAYS=mon,sat: the exchange is closed on Saturday and Sunday."),
 ]

@@ -86,7 +86,7 @@ def test_variables_of_a_strategy_that_is_not_installed_say_what_they_need(tmp_pa
     """They are read and checked, and one line names them all; a strategy that runs is refused already."""
     text = "STRATEGY_SEQUENCE=open\nSTART_TIME_FOO=14:40\nFOO_ANALYSIS_TIME=3\nSTART_TIME_OPEN=14:30\n"
     found = missing_plugins(loaded(tmp_path, text).values, mode, ALL)
-    words = "START_TIME_FOO, FOO_ANALYSIS_TIME: accepted, but the plugin foo (strategy) is not installed."
+    words = "START_TIME_FOO, FOO_ANALYSIS_TIME: no effect, the strategy foo is not installed."
     assert [str(one) for one in found if "FOO" in one.message] == [f".env_bot:2: {words}"]
     assert not [one for one in found if "START_TIME_OPEN" in one.message]
     with pytest.raises(SettingsError, match="FOO_ANALYSIS_TIME=x: allowed is"):
@@ -117,19 +117,32 @@ def test_paper_refuses_an_absent_plugin_and_a_replay_goes_on(tmp_path: Path, tex
 def test_an_absent_default_filter_is_named_without_a_line(tmp_path: Path) -> None:
     """Without any plugin, the message says that none is there."""
     found = loaded(tmp_path, "STRATEGY_SEQUENCE=\n")
-    (finding, broker, *channels) = missing_plugins(found.values, "paper", set())
-    assert str(finding) == "FILTERS: no filter price_volume is installed (none is installed)."
-    assert str(broker) == "BROKER_NAME=paper: no broker paper is installed (none is installed)."
-    assert [channel.keys for channel in channels] == [("CRITICAL_ALERT_CHANNEL",), ("ROUTINE_ALERT_CHANNEL",)]
+    (finding, broker, channel) = missing_plugins(found.values, "paper", set())
+    there = "is installed (none is installed). Install tbot-"
+    assert str(finding) == f"FILTERS: no filter price_volume {there}filter-price-volume."
+    assert str(broker) == f"BROKER_NAME=paper: no broker paper {there}broker-paper."
+    named = "CRITICAL_ALERT_CHANNEL=console, ROUTINE_ALERT_CHANNEL=console: no alert channel console"
+    assert str(channel) == f"{named} {there}alert-console."
 
 
 def test_variables_of_absent_plugins_name_their_owner(tmp_path: Path) -> None:
     """A file loads without the plugins that its variables belong to; one line a plugin says which are waiting."""
     found = loaded(tmp_path, "STRATEGY_SEQUENCE=open\nMAX_PE_RATIO=9\nMAX_DEBT_EQUITY=1\nRBAC_ENABLED=true\n")
     assert [str(finding) for finding in missing_plugins(found.values, "replay", ALL)] == [
-        (".env_bot:2: MAX_PE_RATIO, MAX_DEBT_EQUITY: accepted, but the plugin finnhub (filter) is not installed."),
-        ".env_bot:4: RBAC_ENABLED: accepted, but the plugin web (extension) is not installed.",
+        (
+            ".env_bot:2: MAX_PE_RATIO, MAX_DEBT_EQUITY: no effect, the filter finnhub is not installed. "
+            "Install tbot-filter-finnhub."
+        ),
+        ".env_bot:4: RBAC_ENABLED: no effect, the extension web is not installed. Install tbot-extension-web.",
     ]
+
+
+@pytest.mark.parametrize("mode", ["replay", "paper"])
+def test_an_absent_plugin_is_reported_once(tmp_path: Path, mode: Mode) -> None:
+    """A filter that is switched on and not installed has one finding; its other variables have none of their own."""
+    found = loaded(tmp_path, "STRATEGY_SEQUENCE=open\nENABLE_FUNNHUB_FUNDAMENTALS_FILTER=true\nMAX_PE_RATIO=9\n")
+    (finding,) = missing_plugins(found.values, mode, ALL)
+    assert finding.message.endswith("Install tbot-filter-finnhub.")
 
 
 def test_a_check_puts_faults_first_and_says_what_has_no_effect(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import hashlib
 import re
 from decimal import Decimal
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -23,11 +25,14 @@ from tbot_core.model.formatting import (
     format_quantity,
     plural,
 )
+from tbot_core.model.json_document import parse_json
 from tbot_core.rehearsal.outages import OutageScenario
 from tbot_core.reports import html
 from tbot_core.reports.html import charts
 from tbot_core.reports.summary import RunSummary
-from tbot_core.reports.timeline import RunTimeline, SessionTimeline, read_timeline
+from tbot_core.reports.timeline import RunTimeline, SessionTimeline, in_order_of_entry, read_timeline
+from tbot_core.reports.trade_charts import TradeCharts
+from tbot_core.reports.trade_levels import key_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +51,15 @@ EMPTY = RunSummary(
     settings_hash="s",
     data_hash="d",
 )
+
+
+NONE = TradeCharts()
+
+
+def chart_points(page: str) -> Any:
+    """The data of a page's charts."""
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    return parse_json(text)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +83,7 @@ def events(home: Path) -> list[Event]:
 @pytest.fixture(scope="module")
 def page(home: Path) -> str:
     """The demo's report."""
-    (file,) = (home / "reports").iterdir()
+    (file,) = (home / "reports").glob("*.html")
     return file.read_text(encoding="utf-8")
 
 
@@ -91,21 +105,30 @@ class _Balanced(HTMLParser):
 
 
 @pytest.mark.slow
-def test_the_report_needs_no_network_and_no_script(page: str) -> None:
-    """No address, no script, nothing loaded; elements are balanced."""
-    assert not re.search(r"https?:|<script|<link|<img|url\(|@import", page)
+def test_the_report_loads_nothing(page: str) -> None:
+    """No element names an address, the policy allows only this page's style and script; elements are balanced."""
+    assert not re.search(r"<link|<img|<iframe|url\(|@import| src=| href=", page)
+    assert re.findall(r"https?://[^\s\"']*", page) == ["https://github.com/leeoniya/uPlot"]  # the banner of its file
     parser = _Balanced()
     parser.feed(page)
     assert parser.open == []
 
 
+def test_the_policy_names_the_hashes_of_style_and_script(page: str) -> None:
+    """What runs and what styles is exactly what was shipped: any other script or style is refused by the browser."""
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
+    (style,), (script,) = (re.findall(rf"<{name}>(.*?)</{name}>", page, re.DOTALL) for name in ("style", "script"))
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
+    assert policy == f"default-src 'none'; script-src 'sha256-{hashes[0]}'; style-src 'sha256-{hashes[1]}'"
+
+
 def test_the_report_says_all_that_happened(page: str, events: list[Event]) -> None:
-    """Banner, both drawings, every trade, every reason with its sentence, near misses, notes and hashes are there."""
+    """Banner, three drawings, each trade, each reason with its sentence, near misses, notes and hashes are there."""
     story = read_timeline(events)
     assert "SIMULATED PRICES" in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     for trade in story.book.trades:
-        assert f"<td>{trade.symbol}</td>" in page
+        assert f"<b>{trade.symbol}</b>" in page
     for name in story.book.denials:
         assert f"<code>{name}</code>" in page
     assert "Near misses" in page
@@ -116,7 +139,7 @@ def test_the_report_says_all_that_happened(page: str, events: list[Event]) -> No
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path, home: Path, events: list[Event], page: str) -> None:
     """Written again from the journal, the report does not change by a byte."""
-    (file,) = (home / "reports").iterdir()
+    (file,) = (home / "reports").glob("*.html")
     story = read_timeline(events)
     summary = attrs.evolve(
         EMPTY,
@@ -131,18 +154,21 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path, home: Path, events: l
         data_hash=story.run["data_hash"],
         notes=tuple(story.run["notes"]),
     )
-    path = html.write_report(tmp_path, "again", summary, events)
+    points = chart_points(page)["trades"]
+    keys = (key_of(trade) for chapter in story.chapters for trade in in_order_of_entry(chapter.trades))
+    drawn = TradeCharts(documents=dict(zip(keys, points, strict=True)))
+    path = html.write_report(tmp_path, "again", summary, story, drawn)
     assert path.read_text(encoding="utf-8") == page
     assert path.name == "again.html"
-    assert file.suffix == ".html"
+    assert path.with_suffix(".csv").read_bytes() == file.with_suffix(".csv").read_bytes()
 
 
 def test_text_from_outside_is_escaped() -> None:
     """A source or a note that holds markup is shown as text."""
     hostile = "<script>alert(1)</script>"
     story = RunTimeline(run={"source": hostile, "run_id": hostile}, chapters=(), book=SessionBook())
-    text = html.render_page(attrs.evolve(EMPTY, notes=(hostile,)), story)
-    assert "<script" not in text
+    text = html.render_page(attrs.evolve(EMPTY, notes=(hostile,)), story, NONE)
+    assert "<script>alert" not in text
     assert text.count("&lt;script&gt;") == 4
     assert "MARKET PRICES" in text
     assert "There were none." in text
@@ -158,9 +184,8 @@ def test_changes_of_risk_are_listed() -> None:
         opening=Decimal(100_000),
         closing=Decimal(94_998),
         risk=[(OPEN + dt.timedelta(minutes=61), change)],
-        curve=[(OPEN, Decimal(100_000))],
     )
-    text = html.render_page(EMPTY, RunTimeline(run={}, chapters=(chapter,), book=SessionBook()))
+    text = html.render_page(EMPTY, RunTimeline(run={}, chapters=(chapter,), book=SessionBook()), NONE)
     for words in ("daily loss latch", "DAILY_LOSS_LIMIT reached", f"{MINUS}5,001.50", "10:31", "2026-11-24"):
         assert words in text
 
@@ -210,10 +235,10 @@ def test_the_prices_of_a_column_have_as_many_decimals_as_the_finest() -> None:
 
 def test_the_columns_of_the_report_have_one_number_of_decimals(page: str, events: list[Event]) -> None:
     """Entry prices of all sessions have as many decimals, and so have exit prices."""
-    found = re.findall(r'<span class="soft">[\d:]+</span></td><td class="n">([\d,.]+)</td>', page)
-    assert len(found) == 2 * len(read_timeline(events).book.trades)
-    for column in (found[::2], found[1::2]):
-        assert len({len(text.partition(".")[2]) for text in column}) == 1
+    for column in ("entry", "exit"):
+        found = re.findall(rf'<span class="{column} n">([\d,.]+)</span>', page)
+        assert len(found) == len(read_timeline(events).book.trades)
+        assert len({len(text.partition(".")[2]) for text in found}) == 1
 
 
 @pytest.mark.parametrize("closing", ["34.71", "-34.71", "0", "0.004", "20", "99.99", "100.01", "12345.6", "-0.37"])
@@ -253,22 +278,23 @@ def of(events: list[Event]) -> RunSummary:
 def test_a_report_of_several_brokers_names_that_of_each_trade(broken: list[Event]) -> None:
     """Each trade has its broker, each broker its profit, and a session's profit is that of all of them."""
     story, summary = read_timeline(broken), of(broken)
-    text = html.render_page(summary, story)
+    text = html.render_page(summary, story, NONE)
     assert summary.brokers == ("alpha", "beta")
     for trade in summary.trades:
-        assert f"<td>{trade.symbol}</td><td>{trade.broker}</td><td>long</td>" in text
+        assert f"<b>{trade.symbol}</b> <i>[{trade.strategy.upper()}] long at {trade.broker}</i>" in text
     assert {trade.broker for trade in summary.trades} == {"alpha", "beta"}
     assert "<h2>By broker</h2>" in text
     assert sum(pnl for _, _, pnl in summary.by_broker.values()) == sum(one.pnl for one in summary.trades)
     assert story.chapters[0].pnl == sum(one.pnl for one in summary.trades)
     assert "Orders were sent to alpha and beta, with paper money." in text
-    assert "with real money" in html.render_page(attrs.evolve(summary, mode="live"), story)
+    assert "with real money" in html.render_page(attrs.evolve(summary, mode="live"), story, NONE)
 
 
 def test_a_report_of_one_broker_says_nothing_of_brokers(page: str) -> None:
-    """There is no column that would say the same in every line."""
-    assert '<th scope="col">Broker</th>' not in page
-    assert "no order left this machine" in html.render_page(EMPTY, RunTimeline(run={}, chapters=(), book=SessionBook()))
+    """No trade names what would be the same in every line."""
+    assert not re.search(r"<i>\w+ (long|short) at ", page)
+    empty = RunTimeline(run={}, chapters=(), book=SessionBook())
+    assert "no order left this machine" in html.render_page(EMPTY, empty, NONE)
 
 
 @pytest.mark.parametrize("several", [True, False])
@@ -277,7 +303,7 @@ def test_what_could_not_be_closed_is_listed_with_its_broker(broken: list[Event],
     said = {"symbol": "KO", "side": "long", "words": "it is halted", "quantity": "14"}
     chapter = attrs.evolve(read_timeline(broken).chapters[0], stuck=[said, said | {"broker": "beta"}])
     book = fold_events(broken) if several else SessionBook()
-    text = html.render_page(EMPTY, RunTimeline(run={}, chapters=(chapter,), book=book))
+    text = html.render_page(EMPTY, RunTimeline(run={}, chapters=(chapter,), book=book), NONE)
     rest = '<td>long</td><td>it is halted</td><td class="n">14</td>'
     for place in ("alpha", "beta"):
         assert f"<td>KO</td>{f'<td>{place}</td>' if several else ''}{rest}" in text

@@ -108,6 +108,18 @@ def test_folders_are_made_with_those_above_them(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
+def test_only_an_empty_folder_is_removed(tmp_path: Path) -> None:
+    """One with content and one that is absent are left alone; a file is refused, and named."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used/file").touch()
+    for name in ("empty", "used", "absent"):
+        filesystem.remove_empty_folder(tmp_path / name)
+    assert [one.name for one in tmp_path.iterdir()] == ["used"]
+    with pytest.raises(AccessError, match=r"Cannot remove .*file: Not a directory"):
+        filesystem.remove_empty_folder(tmp_path / "used/file")
+
+
 @pytest.mark.parametrize("deed", [filesystem.read_bytes, filesystem.read_text, filesystem.entries, filesystem.size])
 def test_what_is_missing_is_named_with_a_remedy(tmp_path: Path, deed: object) -> None:
     """Every OSError becomes an AccessError with the path and what to do."""

@@ -14,7 +14,7 @@ from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance, read_settings_files
 from tbot_core.model import json_document
 from tbot_core.model.formatting import printable_name
-from tbot_core.system import editor, filesystem
+from tbot_core.system import filesystem
 from tbot_core.system.secret import SHOWN
 from tbot_core.vault import content, rotation
 from tbot_core.vault.categories import CATEGORIES, ENV_FILE
@@ -23,16 +23,17 @@ from tbot_core.vault.schemas import check_content, schema_key
 from tbot_core.vault.vault import CategoryStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterator, Mapping
     from pathlib import Path
     from typing import TextIO
 
-    from tbot_core.vault.audit_log import AuditAnchor, AuditLogEntry
     from tbot_core.vault.rotation import RotationResult
     from tbot_core.vault.schemas import Schemas
     from tbot_core.vault.vault import FormatUpgrade, Vault
 
-_CONTENT_INVALID: Final = frozenset(code.text for code in VaultErrorCode if code.name.startswith("CONTENT_"))
+_CONTENT_INVALID: Final = frozenset(
+    code.text for code in VaultErrorCode if code.name.startswith("CONTENT_") or code.name == "SECTION_SPELT_TWICE"
+)
 _CONTENT_LOST: Final = frozenset(
     code.text
     for code in VaultErrorCode
@@ -109,44 +110,6 @@ def verify_secrets(home: Path | None) -> tuple[VaultError, ...]:
     return (*first, *found)
 
 
-def logged_accesses(home: Path | None, *, verify: bool) -> tuple[tuple[AuditLogEntry, ...], AuditAnchor | None]:
-    """All logged accesses, and with `verify` the head of the verified chain. Raises VaultError."""
-    from tbot_core.vault.audit_log import log_entries, log_path
-
-    instance = Instance.at(home)
-    anchor = verify_audit_log(instance) if verify else None
-    return tuple(log_entries(log_path(instance))), anchor
-
-
-def access_lines(entries: Sequence[AuditLogEntry], anchor: AuditAnchor | None) -> Iterator[str]:
-    """The accesses as text; with the head of the chain if it was verified."""
-    for it in entries:
-        key = it.key_id or "-"
-        yield f"{it.utc:%Y-%m-%d %H:%M:%S}  {it.action:8} {it.category:13} {key:16}  {it.outcome:10} {it.actor}"
-    if not entries:
-        yield "No access is logged yet."
-    if anchor is not None:
-        yield f"The chain of {anchor.count} accesses is intact, head {anchor.hash[:16]}."
-
-
-def verify_audit_log(instance: Instance, collected: Sequence[AuditAnchor] = ()) -> AuditAnchor | None:
-    """The head of the verified log of accesses; None if nothing was logged. Raises VaultError.
-
-    `collected`: anchors that were kept elsewhere.
-
-    The settings are not opened, since that would add lines to the log that is verified.
-    """
-    from tbot_core.contracts.settings import DeploymentSettings
-    from tbot_core.instance.secrets import open_instance_vault
-    from tbot_core.vault.audit_log import AuditLog, anchor_path, log_path
-
-    kept = [filesystem.is_present(path) for path in (log_path(instance), anchor_path(instance))]
-    if not (collected or any(kept)):
-        return None
-    store = open_instance_vault(instance, DeploymentSettings(), ready=False).store
-    return AuditLog(store=store, actor="").verify(collected)
-
-
 def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> Path:
     """Set values of a category, keep its others, and return its file. Raises UsageError and VaultError.
 
@@ -154,31 +117,20 @@ def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> P
     """
     from tbot_core.instance.secrets import encrypt_category
 
+    _refuse_shadowing(home, category)
     vault = vault_of_home(home, tolerant=category == "env")
-    _assert_utf8(vault, category, values)
+    values = _input_values(vault, category, values)
     data = _merged(category, _content(vault, category), values)
     _check_input(home, vault, category, data, values)
     encrypt_category(vault, category, data)
     return vault.store.place(category).file
 
 
-def edit_category(home: Path | None, category: str) -> bool:
-    """Edit the content of a category in $EDITOR; returns whether it changed. Invalid changes are not saved."""
-    vault = vault_of_home(home)
-    with vault.read(category) as opened:
-        data = bytes(opened.view)
-    text = editor.edit(vault.store.place(category).logical, data)
-    if text == data:
-        return False
-    check_contents(home, vault, {category: text})
-    vault.write(category, text)
-    return True
-
-
 def rekey_category(home: Path | None, category: str, values: Mapping[str, Any]) -> RotationResult:
     """Give a category a new key and new content."""
+    _refuse_shadowing(home, category)
     vault = vault_of_home(home, tolerant=category == "env")
-    _assert_utf8(vault, category, values)
+    values = _input_values(vault, category, values)
     data = _merged(category, b"", values)
     _check_input(home, vault, category, data, None)
     paths = vault.store.place(category)
@@ -238,7 +190,7 @@ def read_values(home: Path | None, category: str, document: TextIO | None) -> di
             f"`tbot secrets edit {category}` changes them; --from-json takes a JSON object.",
         )
     if kind.shape == "sections":
-        section = click.prompt("Plugin" if kind.by_plugin else "User").strip()
+        section = click.prompt("Plugin").strip().lower() if kind.by_plugin else click.prompt("User").strip()
     schema = known_schemas(home, (section,)).get(schema_key(category, section))
     found = prompt_fields(schema, required=bool(section) or not _has_file(home, category))
     if not found:
@@ -254,9 +206,34 @@ def parse_values(document: TextIO) -> dict[str, Any]:
     return found
 
 
-def _assert_utf8(vault: Vault, category: str, values: Mapping[str, Any]) -> None:
+def _refuse_shadowing(home: Path | None, category: str) -> None:
+    # An encrypted file takes precedence over the plaintext beside it, whose other settings would be lost.
+    if CATEGORIES[category].shape != "text":
+        return
+    sources = read_settings_files(Instance.at(home))
+    source = sources.env if category == "env" else sources.bot
+    if source.plain and not source.sealed:
+        raise UsageError(
+            f"{source.name} is plaintext; an encrypted file beside it would replace all of its settings.",
+            "Encrypt it first with `tbot config encrypt`, or edit it directly.",
+        )
+
+
+def _input_values(vault: Vault, category: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    # The values, sections of plugins under the plugins' names. Raises VaultError.
     paths = vault.store.place(category)
     content.assert_utf8(values, category, paths.shown(paths.file))
+    if not CATEGORIES[category].by_plugin:
+        return values
+    try:
+        return content.plugin_sections(values, category, paths.shown(paths.file))
+    except VaultError as fault:
+        raise _input_error(fault) from None
+
+
+def _input_error(fault: VaultError) -> VaultError:
+    # Invalid content is that of the input, since nothing of it is stored yet.
+    return VaultError(fault.message, "Correct the input; nothing was stored.", code=fault.code)
 
 
 def _content(vault: Vault, category: str) -> bytes:
@@ -275,11 +252,14 @@ def _content(vault: Vault, category: str) -> bytes:
 
 
 def _merged(category: str, current: bytes, values: Mapping[str, Any]) -> bytes:
-    from tbot_core.cli.actions.config import replace_values
+    from tbot_core.instance.dotenv import replace_values
 
     if CATEGORIES[category].shape == "text":
         return replace_values(current.decode(), values)
-    found = {**(json_document.parse_json(current) if current else {}), **values}
+    found: dict[str, Any] = json_document.parse_json(current) if current else {}
+    if CATEGORIES[category].by_plugin:  # a section may have been stored in another spelling
+        found = {name: part for name, part in found.items() if name.lower() not in values}
+    found |= values
     return json.dumps(found, sort_keys=True, ensure_ascii=False).encode()
 
 
@@ -303,13 +283,13 @@ def check_contents(
 
 
 def _check_input(home: Path | None, vault: Vault, category: str, data: bytes, only: Mapping[str, Any] | None) -> None:
-    # As check_contents; invalid content is that of the input, since nothing of it is stored yet.
+    # As check_contents; the remedy is for the input.
     try:
         check_contents(home, vault, {category: data}, only)
     except VaultError as fault:
         if fault.code not in _CONTENT_INVALID:
             raise
-        raise VaultError(fault.message, "Correct the input; nothing was stored.", code=fault.code) from None
+        raise _input_error(fault) from None
 
 
 def unread_sections(home: Path | None, category: str, values: Mapping[str, Any]) -> Iterator[str]:
@@ -319,7 +299,7 @@ def unread_sections(home: Path | None, category: str, values: Mapping[str, Any])
     if not CATEGORIES[category].by_plugin:
         return
     schemas, installed = known_schemas(home), {it.entry.name for it in installed_plugins()}
-    for section in values:
+    for section in map(str.lower, values):
         if section not in installed and schema_key(category, section) not in schemas:
             yield f"No known plugin reads the section {printable_name(section)} of {category}; it was stored."
 
@@ -330,7 +310,7 @@ def _has_file(home: Path | None, category: str) -> bool:
 
 def known_schemas(home: Path | None, sections: Container[str] = ()) -> Schemas:
     """The fields that validate secrets: of the enabled plugins, and of the installed ones named in `sections`."""
-    from tbot_core.cli.actions.config import plugin_declarations
+    from tbot_core.cli.actions.plugin_declarations import plugin_declarations
     from tbot_core.instance.secret_schemas import secret_rules
 
     plugins = plugin_declarations(home, sections)
@@ -352,7 +332,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> No
     If `.env` cannot be opened, the other files cannot be found: then `tbot check` reports faults later. Raises
     VaultError for settings whose key is not the one that a start would use.
     """
-    from tbot_core.cli.actions.config import enabled_declarations
+    from tbot_core.cli.actions.plugin_declarations import enabled_declarations
     from tbot_core.instance import load_settings
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault

@@ -67,13 +67,17 @@ def explain_command(*, key: str, home: Path | None, as_json: bool) -> None:
     emit(document, as_json=as_json, lines=explanation_lines(document))
 
 
-@command.command("encrypt", short_help="Encrypt the trading configuration in plaintext.")
+@command.command("encrypt", short_help="Encrypt the settings files that are plaintext.")
 @home_option
 def encrypt_command(*, home: Path | None) -> None:
-    """Encrypt the plaintext trading configuration, and delete the plaintext after the encrypted file is verified."""
+    """Encrypt .env and the trading configuration where they are plaintext.
+
+    Each plaintext is deleted after its encrypted file was opened again.
+    """
     from tbot_core.cli.actions.config import encrypt_config
 
-    click.echo(f"{encrypt_config(home)} holds the trading configuration; the plaintext is deleted.")
+    for file in encrypt_config(home):
+        click.echo(f"{file} is written; the plaintext is deleted.")
 
 
 @command.command("edit", short_help="Edit the encrypted trading configuration in $EDITOR.")

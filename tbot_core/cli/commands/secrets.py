@@ -150,11 +150,11 @@ def verify_command(*, home: Path | None, as_json: bool) -> int:
 @json_option
 def audit_command(*, verify: bool, home: Path | None, as_json: bool) -> None:
     """Show every access to secrets: when, by whom, to what, with which key, and the result."""
-    from tbot_core.cli.actions import secrets
+    from tbot_core.cli.actions import access_log
 
-    entries, anchor = secrets.logged_accesses(home, verify=verify)
+    entries, anchor = access_log.logged_accesses(home, verify=verify)
     document = {"accesses": [attrs.asdict(it) for it in entries], "head": None if anchor is None else anchor.text}
-    emit(document, as_json=as_json, lines=secrets.access_lines(entries, anchor))
+    emit(document, as_json=as_json, lines=access_log.access_lines(entries, anchor))
 
 
 @command.command("set", short_help="Set values of CATEGORY; the others stay.")
@@ -179,8 +179,11 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
 @_category
 @home_option
 def edit_command(*, category: str, home: Path | None) -> None:
-    """Edit the content of CATEGORY in $EDITOR, in memory; invalid changes are not saved."""
-    from tbot_core.cli.actions.secrets import edit_category
+    """Edit the content of CATEGORY in $EDITOR, in memory.
+
+    Invalid changes are not saved: on a terminal the faults are shown, and the editor opens again.
+    """
+    from tbot_core.cli.actions.editing import edit_category
 
     changed = edit_category(home, category)
     click.echo("A change takes effect at the next start." if changed else "Nothing was changed.")

@@ -84,6 +84,7 @@ def backtest_lines(summary: RunSummary, width: int | None, home: Path | None = N
     yield from _no_trades(summary, width, f"`tbot run --replay FROM..TO{where}`, then `tbot why SYMBOL{where}`", where)
     yield from _notes(summary, width)
     yield from _total(summary)
+    yield f"Report: {summary.report}"
 
 
 def stopped_lines(outcome: RunOutcome, options: RunOptions, width: int | None = None) -> Iterator[str]:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id, walk_session
+from tbot_core.contracts import FeedLabel, FeedRequest
+from tbot_core.engine.backtest.session_walk import BacktestTerms, SessionResult, plain_id, walk_session
 from tbot_core.engine.bootstrap import SIMULATOR
+from tbot_core.engine.trade_charts import draw_stored_trades
+from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.vix import with_recorded_vix
-from tbot_core.marketdata.store.selection import select_symbols
+from tbot_core.marketdata.store.selection import SymbolSelection, select_symbols
 from tbot_core.marketdata.store.store import BarBlock, BarStore
 from tbot_core.model.bars import Bars, Flags, MarketView
 from tbot_core.model.calendar import Session
 from tbot_core.model.reasons import Reason, most_frequent
-from tbot_core.model.types import Trade, atoms_of, dollars_of
+from tbot_core.model.types import atoms_of, dollars_of
+from tbot_core.reports import html
 from tbot_core.reports.summary import RunSummary
+from tbot_core.reports.timeline import RunTimeline, SessionTimeline
+from tbot_core.reports.trade_levels import TradeKey, TradeLevels
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 from tbot_core.trading.proposals import (
@@ -34,7 +41,6 @@ from tbot_core.trading.proposals import (
 )
 
 if TYPE_CHECKING:
-    from tbot_core.contracts import FeedLabel
     from tbot_core.engine.bootstrap import Assembly
 
 
@@ -55,6 +61,16 @@ class _ScannedSession:
     proposals: Sequence[Proposal]
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class BacktestResult:
+    """A backtest's summary, its sessions, and the levels of its signals; `label` is that of the bars."""
+
+    summary: RunSummary
+    chapters: Sequence[SessionTimeline]
+    levels: Mapping[TradeKey, TradeLevels]
+    label: FeedLabel
+
+
 @attrs.define(eq=False)
 class _BeforeBell:
     # What was denied before the bell: counts by reason; by strategy the reasons of sessions that denied every symbol.
@@ -68,39 +84,95 @@ def run_backtest(
     progress: Callable[[date], None] = lambda _day: None,
     started: Callable[[FeedLabel], None] = lambda _label: None,
 ) -> RunSummary:
-    """Trade the range; DataError without bars. `started` gets the label of the bars, `progress` each session's date."""
+    """Trade the range and write the report; DataError without bars.
+
+    `started` gets the label of the bars, `progress` each session's date.
+    """
+    found, settings = trade_range(assembly, over, progress, started), assembly.settings
+    request = FeedRequest(
+        kind="replay",
+        first=over.first,
+        last=over.last,
+        symbols=over.symbols,
+        bars=settings.instance.bars,
+        calendar=assembly.calendar,
+    )
+    parts = (found.summary.mode, settings.fingerprint, found.label.data_hash, f"{over}")
+    name = sha256("\n".join(parts).encode()).hexdigest()[:16]
+    story = RunTimeline(
+        run={"run_id": name, "source": found.label.name, "simulated": found.label.simulated},
+        chapters=tuple(found.chapters),
+        book=SessionBook(trades=list(found.summary.trades)),
+    )
+    charts = draw_stored_trades(assembly, request, found.summary.trades, found.levels)
+    path = html.write_report(settings.instance.reports, name, found.summary, story, charts)
+    return attrs.evolve(found.summary, report=str(path))
+
+
+def trade_range(
+    assembly: Assembly,
+    over: BacktestRange,
+    progress: Callable[[date], None] = lambda _day: None,
+    started: Callable[[FeedLabel], None] = lambda _label: None,
+) -> BacktestResult:
+    """The same without a report."""
     settings, typical = assembly.settings, assembly.typical_volume
     store = BarStore(folder=settings.instance.bars, calendar=assembly.calendar)
     wanted = over.symbols or settings.trading.universe
     chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
     costs = FillCosts.of(settings.simulation, settings.exits.target_fill).without_volume_limit(chosen.partial_volume)
     terms = _terms(assembly, costs)
-    opening = equity = atoms_of(settings.simulation.paper_cash)
-    trades, before_bell, denials, sessions = list[Trade](), _BeforeBell(), Counter[str](), 0
+    equity = atoms_of(settings.simulation.paper_cash)
+    chapters, before_bell, denials = list[SessionTimeline](), _BeforeBell(), Counter[str]()
+    levels = dict[TradeKey, TradeLevels]()
     blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
     for found in _scanned_sessions(assembly, terms.rules, blocks, before_bell):
-        if not sessions:
+        if not chapters:
             started(chosen.label)
         walked = walk_session(terms, found.session, found.bars, found.proposals, equity)
+        chapters.append(_chapter(found.session, equity, walked))
         equity = walked.equity_atoms
-        trades += [position.to_trade(SIMULATOR) for position in walked.positions]
         denials += walked.denials
-        sessions += 1
+        levels.update(walked.levels)
         progress(found.session.date)
+    summary = _summary(assembly, chosen, chapters, denials, before_bell)
+    return BacktestResult(summary=summary, chapters=chapters, levels=levels, label=chosen.label)
+
+
+def _summary(
+    assembly: Assembly,
+    chosen: SymbolSelection,
+    chapters: Sequence[SessionTimeline],
+    denials: Counter[str],
+    before_bell: _BeforeBell,
+) -> RunSummary:
     return RunSummary(
         mode="backtest",
-        sessions=sessions,
+        sessions=len(chapters),
         symbols=len(chosen.symbols),
-        equity_start=dollars_of(opening),
-        equity_end=dollars_of(equity),
-        trades=tuple(trades),
-        strategies=tuple(settings.strategies),
-        variables=frozenset(settings.values),
+        equity_start=chapters[0].opening,
+        equity_end=chapters[-1].closing,
+        trades=tuple(itertools.chain.from_iterable(chapter.trades for chapter in chapters)),
+        strategies=tuple(assembly.settings.strategies),
+        variables=frozenset(assembly.settings.values),
         without_candidates=before_bell.without_candidates,
         denials=denials + before_bell.denials,
-        settings_hash=settings.fingerprint,
+        settings_hash=assembly.settings.fingerprint,
         data_hash=chosen.data_hash,
         notes=(*chosen.label.notes, *assembly.notes),
+    )
+
+
+def _chapter(session: Session, opening_atoms: int, walked: SessionResult) -> SessionTimeline:
+    return SessionTimeline(
+        date=session.date.isoformat(),
+        open=session.open,
+        close=session.close,
+        opening=dollars_of(opening_atoms),
+        closing=dollars_of(walked.equity_atoms),
+        closed=True,
+        trades=[position.to_trade(SIMULATOR) for position in walked.positions],
+        primary=SIMULATOR,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ import attrs
 from tbot_core.contracts import RiskCheck
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
+from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts
@@ -24,7 +25,7 @@ from tbot_core.trading.risk.account import simulated_account
 if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
-    from tbot_core.model.types import Leg, SignalId
+    from tbot_core.model.types import Leg, Order, SignalId
     from tbot_core.trading.commands import Decision, TradingCommand
     from tbot_core.trading.proposals import Proposal
 
@@ -41,11 +42,37 @@ class BacktestTerms:
 
 @attrs.frozen(kw_only=True, eq=False)
 class SessionResult:
-    """A session's result: closed positions in the order of their closing, equity in atoms, denials by reason code."""
+    """A session's result: closed positions in the order of their closing, equity in atoms, denials by reason code.
+
+    `levels` are the stops and targets of its signals.
+    """
 
     positions: Sequence[Position]
     equity_atoms: int
     denials: Counter[str]
+    levels: Mapping[TradeKey, TradeLevels]
+
+
+class _Venue:
+    # The session's matching engine, and a record of the levels that it was given.
+    def __init__(self, engine: MatchingEngine, session: Session) -> None:
+        self.engine = engine
+        self.recorder = LevelRecorder()
+        self._session = session
+
+    def decided(self, proposal: Proposal, minute: int) -> None:
+        """An allowed proposal, before its order is accepted."""
+        self.recorder.decided(proposal.signal, self._session.moment(minute + 1), proposal.stop, proposal.target)
+
+    def accept(self, order: Order, minute: int) -> None:
+        """Accept an order after a minute has closed."""
+        self.engine.accept(order, minute)
+        self.recorder.submitted(order, self._session.moment(minute + 1))
+
+    def replace(self, request: ReplaceOrder, minute: int) -> None:
+        """Move a stop after a minute has closed."""
+        self.engine.replace(request.client_order_id, request.stop_price)
+        self.recorder.moved(request.client_order_id, self._session.moment(minute + 1), request.stop_price)
 
 
 def walk_session(
@@ -55,7 +82,7 @@ def walk_session(
     decision_engine = DecisionEngine(terms.rules, session, equity_atoms, terms.name, terms.checks)
     decision_engine.with_figures = False
     decision_engine.update_account(simulated_account("", dollars_of(equity_atoms)))
-    venue = MatchingEngine(terms.costs, session, bars.symbols)
+    venue = _Venue(MatchingEngine(terms.costs, session, bars.symbols), session)
     denials: Counter[str] = Counter()
     due: defaultdict[int, list[Proposal]] = defaultdict(list)
     for proposal in proposals:
@@ -64,7 +91,7 @@ def walk_session(
     minute = -1
     while True:
         minute += 1
-        if decision_engine.position_manager.is_idle and venue.idle:
+        if decision_engine.position_manager.is_idle and venue.engine.idle:
             while pending and pending[-1] < minute:
                 pending.pop()
             if not pending:
@@ -75,20 +102,21 @@ def walk_session(
         for decision in _step(decision_engine, venue, bars, minute, due.get(minute, ())):
             if decision.order is None:
                 denials[decision.reason.name] += 1
-    venue.close(partial(last_close_ticks, bars))
+    venue.engine.close(partial(last_close_ticks, bars))
     _book(decision_engine, venue)
     closed = decision_engine.portfolio.closed
     if missed := sum(decision_engine.exposure.sent.values()) - len(closed):  # every filled entry is closed by now
         denials[Reason.ENTRY_NOT_FILLED.name] = missed
-    return SessionResult(positions=closed, equity_atoms=decision_engine.portfolio.equity_atoms, denials=denials)
+    equity, levels = decision_engine.portfolio.equity_atoms, venue.recorder.levels
+    return SessionResult(positions=closed, equity_atoms=equity, denials=denials, levels=levels)
 
 
 def _step(
-    decision_engine: DecisionEngine, venue: MatchingEngine, bars: Bars, minute: int, proposals: Sequence[Proposal]
+    decision_engine: DecisionEngine, venue: _Venue, bars: Bars, minute: int, proposals: Sequence[Proposal]
 ) -> list[Decision]:
     # One minute, in the same order as in live sessions.
-    if not venue.idle:
-        venue.match(bars, minute)
+    if not venue.engine.idle:
+        venue.engine.match(bars, minute)
         _process_events(decision_engine, venue, minute)
     decision_engine.mark(bars, minute)
     actions, decisions = (
@@ -99,6 +127,9 @@ def _step(
     if actions:
         _execute(venue, actions, minute)
         _process_events(decision_engine, venue, minute)
+    for decision in decisions:
+        if decision.order is not None:
+            venue.decided(decision.proposal, minute)
     entries = [decision.order for decision in (*decisions, *top_ups) if decision.order is not None]
     for order in entries:
         venue.accept(order, minute)
@@ -107,7 +138,7 @@ def _step(
     return decisions
 
 
-def _process_events(decision_engine: DecisionEngine, venue: MatchingEngine, minute: int) -> None:
+def _process_events(decision_engine: DecisionEngine, venue: _Venue, minute: int) -> None:
     # Book the venue's events and send the orders that follow, until there are none.
     _book(decision_engine, venue)
     while actions := decision_engine.position_manager.orders_due_now():
@@ -115,20 +146,20 @@ def _process_events(decision_engine: DecisionEngine, venue: MatchingEngine, minu
         _book(decision_engine, venue)
 
 
-def _book(decision_engine: DecisionEngine, venue: MatchingEngine) -> None:
-    for event in venue.events():
+def _book(decision_engine: DecisionEngine, venue: _Venue) -> None:
+    for event in venue.engine.events():
         decision_engine.position_manager.on_order_event(event)
 
 
-def _execute(venue: MatchingEngine, actions: Sequence[TradingCommand], minute: int) -> None:
+def _execute(venue: _Venue, actions: Sequence[TradingCommand], minute: int) -> None:
     for action in actions:
         match action:
             case SubmitOrder(order=order):
                 venue.accept(order, minute)
             case CancelOrder(client_order_id=cid):
-                venue.cancel(cid)
-            case ReplaceOrder(client_order_id=cid, stop_price=price):
-                venue.replace(cid, price)
+                venue.engine.cancel(cid)
+            case ReplaceOrder():
+                venue.replace(action, minute)
 
 
 def plain_id(signal: SignalId, leg: Leg, attempt: int) -> str:

@@ -126,13 +126,14 @@ class _Run:
         try:
             stopped = await cycle.run()
         except SettingsChanged:
-            return attrs.evolve(self._services.announce_end(self._began, stopped=True), renewed=True)
+            outcome = await self._services.announce_end(self._began, stopped=True)
+            return attrs.evolve(outcome, renewed=True)
         if not stopped:
-            return self._services.announce_end(self._began, stopped=False)
+            return await self._services.announce_end(self._began, stopped=False)
         working = () if cycle.session is None else cycle.session.run.open_symbols
         left, unconfirmed = await still_open(setup.journal, setup.broker, self._since, working)
         self._recorder.record(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
-        return self._services.announce_end(self._began, stopped=True, reported=left, unconfirmed=unconfirmed)
+        return await self._services.announce_end(self._began, stopped=True, reported=left, unconfirmed=unconfirmed)
 
     def _make_gauge_writer(self) -> GaugeWriter | None:
         # The gauges belong to the trading run; a dry run writes none.

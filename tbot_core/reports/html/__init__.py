@@ -1,44 +1,44 @@
-"""The report of a run: one HTML file without network access or scripts."""
+"""The report of a run: one HTML file without network access, and its trades as CSV beside it."""
 
 from __future__ import annotations
 
-from html import escape
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from tbot_core.reports import timeline
-from tbot_core.reports.html import charts, tables
-from tbot_core.reports.html.tables import cards, header
+from tbot_core.reports.html import charts, key_figures, scripts, tables, trades
+from tbot_core.reports.trades_csv import trades_csv
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from pathlib import Path
 
-    from tbot_core.journal.projection import JournalEvent
     from tbot_core.reports.summary import RunSummary
+    from tbot_core.reports.timeline import RunTimeline
+    from tbot_core.reports.trade_charts import TradeCharts
 
 
-_STYLE: Final = Path(__file__).with_name("report.css")
+def write_report(folder: Path, name: str, summary: RunSummary, story: RunTimeline, drawn: TradeCharts) -> Path:
+    """Write the report of a run to `folder`/`name`.html, its trades to `name`.csv, and return the page's path.
 
-
-def write_report(folder: Path, name: str, summary: RunSummary, events: Iterable[JournalEvent]) -> Path:
-    """Write the report of a run to `folder`/`name`.html and return its path; the same run gives the same bytes."""
+    The same run gives the same bytes.
+    """
     path = folder / f"{name}.html"
     filesystem.make_folder(folder)
-    filesystem.write_atomic(path, render_page(summary, timeline.read_timeline(events)).encode())
+    filesystem.write_atomic(path.with_suffix(".csv"), trades_csv(summary.trades).encode())
+    filesystem.write_atomic(path, render_page(summary, story, drawn).encode())
     return path
 
 
-def render_page(summary: RunSummary, story: timeline.RunTimeline) -> str:
+def render_page(summary: RunSummary, story: RunTimeline, drawn: TradeCharts) -> str:
     """Render the whole document."""
     parts = (
-        header(summary, story),
-        cards(summary),
+        tables.header(summary, story),
+        key_figures.key_figures(summary, story),
         charts.equity(story),
+        charts.drawdown(story),
         charts.sessions(story),
         tables.strategies(summary),
         tables.brokers(summary),
-        tables.trades(story),
+        trades.trades(story, drawn, summary.no_trade_advice()),
         tables.denials(summary),
         tables.near_misses(story),
         tables.risk(story),
@@ -46,12 +46,8 @@ def render_page(summary: RunSummary, story: timeline.RunTimeline) -> str:
         tables.provenance(summary, story),
     )
     body = "\n".join(part for part in parts if part)
+    points = {**charts.series(story), "trades": trades.chart_data(story, drawn)}
     return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(tables.title(summary, story))}</title>\n"
-        f"<style>\n{filesystem.read_text(_STYLE)}</style>\n</head>\n"
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f'<!doctype html>\n<html lang="en">\n<head>\n{scripts.head(tables.title(summary, story))}\n</head>\n'
+        f"<body>\n<main>\n{body}\n</main>\n{scripts.data_and_script(points)}\n</body>\n</html>\n"
     )

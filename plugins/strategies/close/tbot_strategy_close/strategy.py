@@ -125,6 +125,8 @@ class Close:
             above=side > 0,
             when=(ranged,),
             scale=scale,
+            base=extreme[..., None],
+            base_name="session high" if side > 0 else "session low",
         )
 
     def _fade(self, side: Literal[1, -1], bars: Bars, ranged: Condition, opened: Array) -> Trigger:
@@ -141,4 +143,6 @@ class Close:
             above=side < 0,
             when=(ranged, turned),
             scale=opened,
+            base=opened,
+            base_name="session open",
         )

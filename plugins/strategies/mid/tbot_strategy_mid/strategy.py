@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -59,10 +60,8 @@ class Mid:
         """A close at or below VWAP x (1 - threshold), and one at or above VWAP x (1 + threshold)."""
         vwap, close = self._vwap(bars), bars.close[..., self.window.entry : self.window.entry_end]
         lower, upper = price_level(vwap, 1 - self.threshold), price_level(vwap, 1 + self.threshold)
-        return (
-            Trigger(rule="reversion", side=1, value=close, level=lower, above=False, inclusive=True),
-            Trigger(rule="reversion", side=-1, value=close, level=upper, above=True, inclusive=True),
-        )
+        both = partial(Trigger, rule="reversion", value=close, inclusive=True, base="vwap", base_name="VWAP")
+        return both(side=1, level=lower, above=False), both(side=-1, level=upper, above=True)
 
     def _vwap(self, bars: Bars) -> Array:
         return bars.so_far("vwap", self.window.entry, self.window.entry_end)

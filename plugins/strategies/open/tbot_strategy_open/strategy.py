@@ -65,6 +65,22 @@ class Open:
         close = bars.close[..., self.window.entry : self.window.entry_end]
         upper, lower = price_level(high, 1 + self.buffer), price_level(low, 1 - self.buffer)
         return (
-            Trigger(rule="breakout", side=1, value=close, level=upper[..., None], above=True),
-            Trigger(rule="breakout", side=-1, value=close, level=lower[..., None], above=False),
+            Trigger(
+                rule="breakout",
+                side=1,
+                value=close,
+                level=upper[..., None],
+                above=True,
+                base=high[..., None],
+                base_name="opening range high",
+            ),
+            Trigger(
+                rule="breakout",
+                side=-1,
+                value=close,
+                level=lower[..., None],
+                above=False,
+                base=low[..., None],
+                base_name="opening range low",
+            ),
         )

@@ -1,0 +1,149 @@
+"""Reads the settings and secrets of an installation that tbot is to adopt: plaintext, Fernet or tbot's own format.
+
+An older installation has encrypted files in `tbot_bot/support` and keys in `tbot_bot/storage/keys`, or both where its
+`.env` says. Nothing is written here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.errors import SettingsError, TbotError
+from tbot_core.instance.dotenv import LIMIT_BYTES, parse_dotenv
+from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE
+from tbot_core.instance.sources import ENV_BOT_FILE, deployment_of
+from tbot_core.system import filesystem
+from tbot_core.vault.categories import CATEGORIES, CategoryPaths, category_paths
+from tbot_core.vault.foreign_files import open_foreign_file
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+OLDER: Final = "tbot_bot"
+"""The folder of an older installation with its encrypted files and keys."""
+
+_SUPPORT: Final = f"{OLDER}/support"
+_KEY_FOLDERS: Final = ("storage/keys", f"{OLDER}/storage/keys")
+_KEY_NAMES: Final = {"env": "env_enc.key", "env_bot": "env.key"}
+_SECRET_FOLDERS: Final = (_SUPPORT, "storage/secrets")
+_NAMES: Final = {
+    "login": ("login",),
+    "broker": ("broker", "broker_credentials"),
+    "screener_api": ("screener_api",),
+    "alert": ("alert_channels", "alert"),
+    "smtp": ("smtp", "smtp_credentials"),
+    "acct_api": ("acct_api", "acct_api_credentials"),
+    "network": ("network_config", "network"),
+    "bot_identity": ("bot_identity",),
+}
+"""The names of each category's file without `.json.enc`; older ones are also written `.NAME.enc`."""
+
+
+@attrs.frozen(kw_only=True)
+class OlderFile:
+    """The content of a category: where it was read, and the id of the key that opened it, "" for plaintext."""
+
+    path: Path
+    data: bytes = attrs.field(repr=False)
+    key_id: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class OlderInstallation:
+    """What the folder holds, by category; `unused` are files whose category was read elsewhere."""
+
+    folder: Path
+    files: dict[str, OlderFile]
+    deployment: DeploymentSettings
+    unused: tuple[Path, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class _Folder:
+    # What `category_paths` needs of an instance.
+    home: Path
+
+
+def read_older_installation(folder: Path, *, without: Collection[str] = ()) -> OlderInstallation:
+    """Open every settings file and every category that the folder holds, in memory, but for those in `without`.
+
+    The paths in `.env` come first. Raises SettingsError with one line per fault: a file without its key, two forms of
+    one file that differ, and a folder without a trading configuration.
+    """
+    found, faults = dict[str, OlderFile](), list[str]()
+    unused = list[Path]()
+    deployment = DeploymentSettings()
+    for category in (name for name in CATEGORIES if name not in without):
+        try:
+            read, rest = _category(folder, category, deployment)
+        except TbotError as fault:
+            faults.append(fault.message)
+            read, rest = None, []
+        unused += rest
+        if read is not None:
+            found[category] = read
+        if category == "env" and read is not None:
+            deployment = deployment_of(parse_dotenv(ENV_FILE, read.data))
+    if not faults and "env_bot" not in found:
+        places = (f"{folder / place}" for place in _settings_places("env_bot", deployment))
+        faults.append(f"There is no trading configuration in {folder}: none of {', '.join(places)} exists.")
+    if faults:
+        raise SettingsError("\n".join(faults), "Nothing was created.")
+    return OlderInstallation(folder=folder, files=found, deployment=deployment, unused=tuple(unused))
+
+
+def _category(folder: Path, category: str, deployment: DeploymentSettings) -> tuple[OlderFile | None, list[Path]]:
+    # The content of a category, and the files that were not read. Raises TbotError.
+    place = category_paths(category, _Folder(home=folder), deployment)
+    plain, sealed = _places(folder, place, deployment)
+    rest = [*plain[1:], *sealed[1:]]
+    opened = _opened(place, sealed[0]) if sealed else None
+    if not plain:
+        return opened, rest
+    read = OlderFile(path=plain[0], data=filesystem.read_bytes(plain[0], limit=LIMIT_BYTES))
+    if opened is not None and opened.data != read.data:
+        shown = place.shown(opened.path)
+        raise SettingsError(f"{category}: {place.shown(read.path)} and {shown} differ; remove the outdated one.")
+    return (read if opened is None else opened), rest
+
+
+def _opened(place: CategoryPaths, path: Path) -> OlderFile:
+    with open_foreign_file(attrs.evolve(place, file=path), _keys(place)) as opened:
+        return OlderFile(path=path, data=bytes(opened.view), key_id=opened.key_id)
+
+
+def _keys(place: CategoryPaths) -> Sequence[Path]:
+    name = _KEY_NAMES.get(place.category, f"{place.category}.key")
+    return tuple(dict.fromkeys((place.key, *(place.home / folder / name for folder in _KEY_FOLDERS))))
+
+
+def _places(folder: Path, place: CategoryPaths, deployment: DeploymentSettings) -> tuple[list[Path], list[Path]]:
+    # The existing files of a category, each once: in plaintext (settings only), and encrypted.
+    if CATEGORIES[place.category].shape == "text":
+        plain = [folder / name for name in _settings_places(place.category, deployment)]
+        sealed = [Path(f"{path}{ENCRYPTED_SUFFIX}") for path in plain]
+        sealed.append(folder / _SUPPORT / f".{place.category}{ENCRYPTED_SUFFIX}")
+    else:
+        plain = []
+        sealed = [place.file, *(folder / name for name in _secret_places(place.category))]
+    return _present(plain), _present(sealed)
+
+
+def _settings_places(category: str, deployment: DeploymentSettings) -> tuple[str, ...]:
+    names = (ENV_FILE,) if category == "env" else (deployment.env_bot_path, ENV_BOT_FILE)
+    return tuple(dict.fromkeys(names))
+
+
+def _secret_places(category: str) -> Iterator[str]:
+    for folder in _SECRET_FOLDERS:
+        for name in _NAMES[category]:
+            yield f"{folder}/{name}.json{ENCRYPTED_SUFFIX}"
+            yield f"{folder}/.{name}{ENCRYPTED_SUFFIX}"
+
+
+def _present(paths: Sequence[Path]) -> list[Path]:
+    return [path for path in dict.fromkeys(paths) if filesystem.is_present(path)]

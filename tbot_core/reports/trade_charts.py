@@ -1,0 +1,155 @@
+"""The price chart of a trade as a compact document, from the bars of its session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import attrs
+import numpy as np
+
+from tbot_core.model.bars import Array
+from tbot_core.model.calendar import Session
+from tbot_core.model.clock import exchange_time
+from tbot_core.reports.timeline import in_order_of_entry
+from tbot_core.reports.trade_levels import TradeKey, TradeLevels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from tbot_core.model.types import Trade
+
+MOST_CHARTS: Final = 1_000
+"""The number of trades of a report that get a chart: those with the largest profit or loss."""
+
+_BEFORE: Final = 15
+_AFTER: Final = 12
+_LEAST: Final = 45
+_PRICES: Final = ("open", "high", "low", "close")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ChartLine:
+    """A line of a strategy in minutes [start, stop): one of `values` for each, or a single one for all.
+
+    `kind`: the level that a close must pass, or the price from which that is measured.
+    """
+
+    name: str
+    kind: Literal["trigger", "base"]
+    start: int
+    stop: int
+    values: Array
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class TradedSession:
+    """The session of a trade: `prices` maps open, high, low and close to one value per minute, NaN without a bar.
+
+    `start` is the first minute of interest, the start of the strategy's window; None: it is not known.
+    """
+
+    session: Session
+    prices: Mapping[str, Array]
+    lines: Sequence[ChartLine] = ()
+    start: int | None = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class TradeCharts:
+    """The charts of a run's trades, and why some or all are missing; "" if none is."""
+
+    documents: Mapping[TradeKey, Mapping[str, Any]] = attrs.field(factory=dict)
+    missing: str = ""
+
+
+def largest(trades: Iterable[Trade], most: int) -> list[Trade]:
+    """The trades in order of entry; of more than `most` those with the largest profit or loss."""
+    listed = list(trades)
+    if len(listed) > most:
+        listed = sorted(listed, key=lambda one: abs(one.pnl), reverse=True)[:most]
+    return in_order_of_entry(listed)
+
+
+def chart_document(trade: Trade, found: TradedSession, levels: TradeLevels | None) -> dict[str, Any]:
+    """The chart of a trade as a document of few bytes, see docs/reference/report.md.
+
+    Prices are whole numbers of 10^-digits dollars. Of each bar the open is written as difference to the close before
+    it, high and low as distance from the body, the close as difference to the open; a minute without a bar is null.
+    """
+    session = found.session
+    first, last = _span(trade, found, levels)
+    shown = {name: found.prices[name][first:last] for name in _PRICES}
+    digits = _digits(shown.values())
+    document: dict[str, Any] = {
+        "t": int(session.open.timestamp()) // 60,
+        "z": _offset_minutes(session.open),
+        "m": first,
+        "d": digits,
+        "b": _bars(shown, digits),
+        "l": [_line(one, first, last, digits) for one in found.lines],
+        "s": [],
+        "e": [_minute(session, trade.entry_time), float(trade.entry_price)],
+        "x": [_minute(session, trade.exit_time), float(trade.exit_price)],
+        "w": int(trade.side),
+    }
+    if levels is not None:
+        document["i"] = levels.minute
+        document["s"] = [[_minute(session, moment), float(level)] for moment, level in levels.stops]
+        if levels.target is not None:
+            document["g"] = float(levels.target)
+    return document
+
+
+def _span(trade: Trade, found: TradedSession, levels: TradeLevels | None) -> tuple[int, int]:
+    # The minutes that are shown: from the strategy's window to some minutes after the exit.
+    minutes = len(found.prices["close"])
+    entered = found.session.minute(trade.entry_time)
+    signal = entered if levels is None else levels.minute
+    first = max(min(signal if found.start is None else found.start, signal - _BEFORE), 0)
+    last = min(max(found.session.minute(trade.exit_time) + _AFTER, first + _LEAST), minutes)
+    return first, last
+
+
+def _digits(columns: Iterable[Array]) -> int:
+    # Cents are enough for most stocks.
+    return 2 if all(np.array_equal(column, np.round(column, 2), equal_nan=True) for column in columns) else 4
+
+
+def _bars(shown: Mapping[str, Array], digits: int) -> list[int | None]:
+    known = ~np.isnan(shown["close"])
+    opened, high, low, close = (_whole(shown[name][known], digits) for name in _PRICES)
+    before = np.concatenate(([0], close[:-1])) if len(close) else close
+    body = np.maximum(opened, close), np.minimum(opened, close)
+    parts = np.stack((opened - before, high - body[0], body[1] - low, close - opened), axis=1).tolist()
+    found, rows = list[int | None](), iter(parts)
+    for there in known.tolist():
+        found.extend(next(rows) if there else [None])
+    return found
+
+
+def _line(line: ChartLine, first: int, last: int, digits: int) -> list[Any]:
+    # Kind, name, first minute, minute after the last, and the values as differences: one if they are all equal.
+    start, stop = max(line.start, first), min(line.stop, last)
+    values = np.broadcast_to(line.values, line.stop - line.start)[start - line.start : max(stop - line.start, 0)]
+    known = np.flatnonzero(np.isfinite(values))
+    if not len(known):
+        return [line.kind, line.name, start, start, []]
+    values = values[known[0] :]
+    values = values[np.maximum.accumulate(np.where(np.isfinite(values), np.arange(len(values)), 0))]
+    whole = _whole(values[:1] if np.all(values == values[0]) else values, digits)
+    return [line.kind, line.name, start + int(known[0]), stop, np.diff(whole, prepend=0).tolist()]
+
+
+def _whole(values: Array, digits: int) -> Any:
+    return np.rint(values * 10**digits).astype(np.int64)
+
+
+def _minute(session: Session, moment: datetime) -> int:
+    return session.minute(moment)
+
+
+def _offset_minutes(moment: datetime) -> int:
+    offset = exchange_time(moment).utcoffset()
+    return 0 if offset is None else int(offset.total_seconds()) // 60

@@ -1,0 +1,111 @@
+"""The levels of each trade as they were ordered: its stop with every move, and its target.
+
+A backtest records its decisions and orders as it makes them, a report of a run reads them from the journal.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import attrs
+
+from tbot_core.journal import records
+from tbot_core.model.clock import exchange_time
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import Leg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tbot_core.journal.projection import JournalEvent
+    from tbot_core.model.types import Order, SignalId, Trade
+
+TradeKey: TypeAlias = tuple[date, str, str]
+"""What identifies a trade: exchange date of its entry, strategy and symbol; a symbol triggers once in a window."""
+
+_KINDS: Final = frozenset({records.DECISION, records.INTENDED, records.REPLACE_REQUESTED})
+
+
+@attrs.frozen(kw_only=True)
+class TradeLevels:
+    """The minute of the signal's bar, its rule, the stop levels with the time of each, and the target."""
+
+    minute: int
+    rule: str
+    stops: tuple[tuple[datetime, Decimal], ...] = ()
+    target: Decimal | None = None
+
+
+def key_of(trade: Trade) -> TradeKey:
+    """The key of a trade's levels."""
+    return exchange_time(trade.entry_time).date(), trade.strategy, trade.symbol
+
+
+class LevelRecorder:
+    """Collects the levels of allowed signals; `levels` has those of every signal, traded or not."""
+
+    def __init__(self) -> None:
+        self.levels: dict[TradeKey, TradeLevels] = {}
+        self._stops: dict[str, TradeKey] = {}
+
+    def decided(self, signal: SignalId, moment: datetime, stop: float | None, target: float | None) -> None:
+        """An allowed signal, with the planned levels of its strategy, None or NaN without; orders may state others."""
+        planned, wanted = _level(stop), _level(target)
+        stops = () if planned is None else ((moment, planned),)
+        self.levels[_key(signal)] = TradeLevels(minute=signal.minute, rule=signal.rule, stops=stops, target=wanted)
+
+    def submitted(self, order: Order, moment: datetime) -> None:
+        """An order of a position; that of an entry brings its protective orders."""
+        for one in (order, *order.protection):
+            key = _key(one.signal)
+            known = self.levels.get(key)
+            if known is None:
+                continue
+            if one.leg is Leg.STOP and one.stop_price is not None:
+                self._stops[one.client_order_id] = key
+                self._move(key, moment, one.stop_price)
+            elif one.leg is Leg.TARGET and one.limit_price is not None:
+                self.levels[key] = attrs.evolve(known, target=one.limit_price)
+
+    def moved(self, client_order_id: str, moment: datetime, level: Decimal) -> None:
+        """A resting stop that is to be moved."""
+        if client_order_id in self._stops:
+            self._move(self._stops[client_order_id], moment, level)
+
+    def _move(self, key: TradeKey, moment: datetime, level: Decimal) -> None:
+        # The last level of one moment counts: the order's in place of the strategy's, which is not on the tick grid.
+        known = self.levels[key]
+        before = known.stops[:-1] if known.stops and known.stops[-1][0] == moment else known.stops
+        if not before or before[-1][1] != level:
+            self.levels[key] = attrs.evolve(known, stops=(*before, (moment, level)))
+
+
+def read_levels(events: Iterable[JournalEvent]) -> Mapping[TradeKey, TradeLevels]:
+    """The levels of a run's signals, from its journal."""
+    found = LevelRecorder()
+    for event in events:
+        if event.kind in _KINDS:
+            _apply(found, event)
+    return found.levels
+
+
+def _apply(found: LevelRecorder, event: JournalEvent) -> None:
+    payload, cid = event.payload, event.cid or ""
+    match event.kind:
+        case records.DECISION if payload["reason"] == Reason.ALLOWED.name:
+            found.decided(records.signal_of(payload["signal"]), event.applied, payload["stop"], payload["target"])
+        case records.INTENDED:
+            found.submitted(records.order_of(cid, payload), event.applied)
+        case records.REPLACE_REQUESTED:
+            found.moved(cid, event.applied, Decimal(payload["stop_price"]))
+
+
+def _level(price: float | None) -> Decimal | None:
+    return None if price is None or not math.isfinite(price) else Decimal(str(price))
+
+
+def _key(signal: SignalId) -> TradeKey:
+    return signal.session, signal.strategy, signal.symbol

@@ -1,0 +1,119 @@
+"""The levels of a trade are those that were ordered."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from decimal import Decimal
+from typing import Any
+
+import attrs
+
+from tbot_core.journal import records
+from tbot_core.journal.store import NewEvent
+from tbot_core.model.types import ExitReason, Leg, Order, OrderType, Side, SignalId, Trade
+from tbot_core.reports.trade_levels import LevelRecorder, key_of, read_levels
+
+NOON = dt.datetime(2026, 11, 24, 17, tzinfo=dt.UTC)
+MINUTE = dt.timedelta(minutes=1)
+SIGNAL = SignalId(session=dt.date(2026, 11, 24), strategy="close", symbol="AAPL", minute=149, rule="momentum")
+KEY = (SIGNAL.session, "close", "AAPL")
+
+
+def order(leg: Leg, cid: str, *, stop: str | None = None, limit: str | None = None) -> Order:
+    """An order of the signal."""
+    return Order(
+        client_order_id=cid,
+        signal=SIGNAL,
+        leg=leg,
+        symbol="AAPL",
+        buy=leg is Leg.ENTRY,
+        quantity=Decimal(10),
+        type=OrderType.STOP if stop else OrderType.LIMIT,
+        limit_price=None if limit is None else Decimal(limit),
+        stop_price=None if stop is None else Decimal(stop),
+    )
+
+
+def bracket() -> Order:
+    """An entry with its stop and target."""
+    legs = (order(Leg.STOP, "s", stop="98.01"), order(Leg.TARGET, "t", limit="104.00"))
+    return attrs.evolve(order(Leg.ENTRY, "e", limit="100.20"), protection=legs)
+
+
+def test_a_stop_has_its_level_and_each_move() -> None:
+    """The ordered level takes the place of the planned one; each move is listed with its time."""
+    found = LevelRecorder()
+    found.decided(SIGNAL, NOON, 98.0049, 104.0)
+    found.submitted(bracket(), NOON)
+    found.moved("s", NOON + MINUTE, Decimal("98.50"))
+    found.moved("s", NOON + MINUTE * 2, Decimal("98.50"))  # asked again, as the broker had not confirmed
+    found.moved("other", NOON + MINUTE * 3, Decimal("99.00"))
+    levels = found.levels[KEY]
+    assert levels.stops == ((NOON, Decimal("98.01")), (NOON + MINUTE, Decimal("98.50")))
+    assert (levels.minute, levels.rule, levels.target) == (149, "momentum", Decimal("104.00"))
+
+
+def test_a_stop_without_an_order_has_the_planned_level() -> None:
+    """A stop that acts on closed bars rests at no broker: its level is that of the decision; NaN is none."""
+    found = LevelRecorder()
+    found.decided(SIGNAL, NOON, 98.0, math.nan)
+    assert found.levels[KEY].stops == ((NOON, Decimal("98.0")),)
+    assert found.levels[KEY].target is None
+    found.decided(SIGNAL, NOON, None, None)
+    assert found.levels[KEY].stops == ()
+
+
+def test_orders_of_a_signal_that_was_not_decided_here_are_left_out() -> None:
+    """A stop of a position that was carried in has no signal in this part of the journal."""
+    found = LevelRecorder()
+    found.submitted(bracket(), NOON)
+    assert found.levels == {}
+
+
+def decision(reason: str) -> dict[str, Any]:
+    """The payload of a decision about the signal."""
+    return {"signal": records.signal_payload(SIGNAL), "reason": reason, "stop": 98.0, "target": None}
+
+
+def test_the_journal_has_the_same_levels() -> None:
+    """Decisions, orders and requested moves of a journal give what the recorder of a backtest gives."""
+    entry = bracket()
+    whole = [
+        NewEvent(kind=records.DECISION, payload=decision("ALLOWED"), time=NOON),
+        *(
+            NewEvent(kind=records.INTENDED, cid=one.client_order_id, payload=records.order_payload(one), time=NOON)
+            for one in (entry, *entry.protection)
+        ),
+        NewEvent(
+            kind=records.REPLACE_REQUESTED,
+            cid="s",
+            payload={"stop_price": "98.50", "reason": "TRAILING_STOP"},
+            time=NOON + MINUTE,
+        ),
+        NewEvent(kind=records.SESSION_CLOSED, payload={}, time=NOON),
+    ]
+    found = LevelRecorder()
+    found.decided(SIGNAL, NOON, 98.0, None)
+    found.submitted(entry, NOON)
+    found.moved("s", NOON + MINUTE, Decimal("98.50"))
+    assert read_levels(whole) == found.levels
+    assert read_levels([NewEvent(kind=records.DECISION, payload=decision("MAX_TRADES"), time=NOON)]) == {}
+
+
+def test_a_trade_finds_its_levels_by_the_exchange_date_of_its_entry() -> None:
+    """The key is the session, not the date in UTC."""
+    trade = Trade(
+        strategy="close",
+        symbol="AAPL",
+        side=Side.LONG,
+        quantity=Decimal(10),
+        entry_time=NOON,
+        entry_price=Decimal(100),
+        exit_time=NOON + MINUTE,
+        exit_price=Decimal(101),
+        fees=Decimal(0),
+        pnl=Decimal(10),
+        exit_reason=ExitReason.TIME,
+    )
+    assert key_of(trade) == KEY
