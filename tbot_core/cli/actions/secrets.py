@@ -252,7 +252,7 @@ def _content(vault: Vault, category: str) -> bytes:
 
 
 def _merged(category: str, current: bytes, values: Mapping[str, Any]) -> bytes:
-    from tbot_core.cli.actions.config import replace_values
+    from tbot_core.instance.dotenv import replace_values
 
     if CATEGORIES[category].shape == "text":
         return replace_values(current.decode(), values)
@@ -310,7 +310,7 @@ def _has_file(home: Path | None, category: str) -> bool:
 
 def known_schemas(home: Path | None, sections: Container[str] = ()) -> Schemas:
     """The fields that validate secrets: of the enabled plugins, and of the installed ones named in `sections`."""
-    from tbot_core.cli.actions.config import plugin_declarations
+    from tbot_core.cli.actions.plugin_declarations import plugin_declarations
     from tbot_core.instance.secret_schemas import secret_rules
 
     plugins = plugin_declarations(home, sections)
@@ -332,7 +332,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> No
     If `.env` cannot be opened, the other files cannot be found: then `tbot check` reports faults later. Raises
     VaultError for settings whose key is not the one that a start would use.
     """
-    from tbot_core.cli.actions.config import enabled_declarations
+    from tbot_core.cli.actions.plugin_declarations import enabled_declarations
     from tbot_core.instance import load_settings
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault

@@ -40,7 +40,8 @@ _OPENING: Final = (
     "records. Nothing is written before you have seen a summary."
 )
 _USED: Final = "The folder has files already: they stay as they are. --home DIR chooses another folder."
-_KEYS: Final = "Enter takes the value in [brackets], ? explains the question, < goes back, Ctrl-C ends."
+KEYS: Final = "Enter takes the value in [brackets], ? explains the question, < goes back, Ctrl-C ends."
+"""What can be typed at each question."""
 
 
 def ask_person(instance: Instance, settings: Mapping[str, str] | None = None) -> dict[str, bytes]:
@@ -55,7 +56,7 @@ def ask_person(instance: Instance, settings: Mapping[str, str] | None = None) ->
     click.echo(wrapped(_OPENING.format(home=instance.home)))
     if filesystem.exists(instance.home) and filesystem.entries(instance.home):
         click.echo(wrapped(_USED))
-    click.echo(wrapped(_KEYS))
+    click.echo(wrapped(KEYS))
     return Interview().run(partial(_script, instance=instance, settings=dict(settings or {})))
 
 
@@ -260,19 +261,22 @@ def _fields(plugin: LoadedPlugin, category: str) -> dict[str, SecretField]:
 
 def _values(talk: Interview, fields: Mapping[str, SecretField], known: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, field in fields.items():
-        value = known[name] if name in known else talk.ask(_field_question(field))
+        value = known[name] if name in known else talk.ask(field_question(field))
         if value:
             yield name, value
 
 
-def _field_question(field: SecretField) -> Question[str]:
+def field_question(field: SecretField, *, later: bool = False) -> Question[str]:
+    """The question for a field of secrets; with `later` a required one may be left empty too."""
+    needed = field.required and not later
+
     def parse(text: str) -> str:
-        if text or field.required:
+        if text or needed:
             field.kind.parse(text)
         return text
 
     doc = field.doc.rstrip(".")
-    traits = "It is required." if field.required else "Enter leaves it out."
+    traits = "It is required." if needed else "Enter leaves it for later." if later else "Enter leaves it out."
     aliases = f" Others call it {', '.join(field.aliases)}." if field.aliases else ""
     unseen = " What you type or paste is not shown." if field.hidden else ""
     return Question(
@@ -280,8 +284,8 @@ def _field_question(field: SecretField) -> Question[str]:
         explanation=f"{doc}. Allowed: {field.kind.allowed}. {traits}{unseen}{aliases}",
         parse=parse,
         allowed=field.kind.allowed,
-        default=None if field.required else "",
-        shown_default=field.default_text or "",
+        default=None if needed else "",
+        shown_default="later" if later else field.default_text or "",
         hidden=field.hidden,
     )
 
