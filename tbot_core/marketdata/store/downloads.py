@@ -46,7 +46,7 @@ Requested: TypeAlias = Mapping[str, Sequence["Session"]]
 
 @attrs.frozen(kw_only=True)
 class DownloadSource:
-    """The feed that gives the bars: its name, whether its volumes are consolidated or partial, and whether it simulates."""
+    """The feed that gives the bars: its name, consolidated or partial volumes, and whether it simulates its bars."""
 
     name: str
     volume: str
