@@ -225,7 +225,7 @@ def _ask_credentials(
 def _ask_after_failure(talk: Interview, step: DrillStep) -> str:
     choices = {
         "again": "enter the credentials again; < goes back to earlier questions",
-        "keep": "keep them and go on; `tbot secrets set broker` changes them later",
+        "keep": "keep them; later `tbot secrets set broker` changes, `tbot broker test` tests them",
         "quit": "end without creating anything",
     }
     talk.say(wrapped(f"The login failed: {step.words}"))
