@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 CANARY = canary("broker")
 DOCUMENT: dict[str, Any] = {
     "bot_identity": {"BOT_IDENTITY_STRING": "ACME_US_PAPER_B01"},
+    "env_bot": {"BROKER_NAME": "PAPER"},
     "broker": {"paper": {"token": CANARY}, "other": {"token": "not for you"}},
     "smtp": {"host": "mail.example", "password": canary("smtp")},
 }
