@@ -322,7 +322,9 @@ def test_a15_frames_are_text_or_binary(venue: AlpacaExchange, *, binary: bool) -
         venue.trade_at(Decimal(20))
 
     fills = [one.fill for one in heard(venue, trade) if one.kind is BrokerEventKind.FILL]
-    assert [(one.quantity, one.price, one.fees) for one in fills if one is not None] == [(10, Decimal(20), 0)]
+    assert [(one.quantity, one.price, one.fees) for one in fills if one is not None] == [
+        (Decimal(10), Decimal(20), Decimal(0))
+    ]
 
 
 def test_a_message_that_is_cut_ends_the_connection(venue: AlpacaExchange) -> None:
@@ -374,7 +376,7 @@ def account_with(venue: AlpacaExchange, **fields: str) -> Account:
     held = Credentials(api_key=Secret("venue-key"), api_secret=Secret("venue-secret"), **fields)
     plugin = tbot_broker()
     given = context(venue.server, hosts=plugin.needs.hosts, secrets={"broker": held})
-    broker = plugin.create(Config(), given)
+    broker: Any = plugin.create(Config(), given)
     try:
         found: Account = venue.wait(broker.connect())
         return found

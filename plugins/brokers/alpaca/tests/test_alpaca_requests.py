@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # it has no types
 import pytest
 from tbot_broker_alpaca.venue import open_venue
 
