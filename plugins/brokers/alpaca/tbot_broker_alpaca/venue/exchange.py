@@ -101,6 +101,10 @@ class AlpacaExchange:
         """Let minutes close."""
         self.venue.streams.publish(self.venue.market.close_minutes(bars))
 
+    def summary(self) -> list[str]:
+        """What the venue has received and refused, and how near its rate limits were."""
+        return self.venue.summary()
+
     def halt(self, symbol: str, *, halted: bool = True) -> None:
         """Halt a symbol, or let it trade again: the feed has its status."""
         listing = self.venue.market.listings[symbol]

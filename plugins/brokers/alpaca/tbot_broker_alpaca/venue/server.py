@@ -211,11 +211,13 @@ class AlpacaServer:
     def _activities(self, query: Mapping[str, str], kind: list[str]) -> list[dict[str, Any]]:
         # One page of the activities.
         kinds = set(filter(None, (kind[0] if kind else query.get("activity_types", "")).split(",")))
+        wanted = {"trade_activity": True, "non_trade_activity": False}.get(query.get("category", ""))
         bounds = {name: stamp(moment_of(query[name])) for name in ("after", "until") if name in query}
         found = [
             one
             for one in self.account.activities
             if (not kinds or one["activity_type"] in kinds)
+            and wanted in {None, one["activity_type"] == "FILL"}
             and bounds.get("after", "") < _time_of(one) < bounds.get("until", "9999")
         ]
         if query.get("direction", "desc") == "desc":
