@@ -31,7 +31,7 @@ _SPELLING: Final = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,3})?")  # one of another sp
 _CONSOLIDATED_DELAY: Final = timedelta(minutes=16)
 _MINUTE: Final = timedelta(minutes=1)
 _INDEX_OPEN, _INDEX_CLOSE = time(9, 30), time(16, 16)
-_PROBED: Final = "SPY"
+_PROBED, _RECENT = "SPY", timedelta(minutes=5)
 
 
 class MarketData:
@@ -44,8 +44,11 @@ class MarketData:
     async def has_real_time(self) -> bool:
         """Whether the plan has consolidated data in real time, which only a paid one has."""
         if self._real_time is None:
+            now = self.clock.now()
+            wanted = {"symbols": _PROBED, "timeframe": "1Min", "feed": "sip", "limit": "1"}
+            bounds = {"start": stamp(now - _RECENT), "end": stamp(now)}
             try:
-                await self._client.data.get("/v2/stocks/snapshots", {"symbols": _PROBED, "feed": "sip"})
+                await self._client.data.get("/v2/stocks/bars", {**wanted, **bounds})
             except LoginNeeded:
                 raise
             except Rejected:

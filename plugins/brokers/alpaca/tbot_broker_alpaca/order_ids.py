@@ -39,7 +39,7 @@ class OrderIds:
         return first
 
     def latest(self, client_order_id: str) -> str | None:
-        """Alpaca's id of the latest order of the chain that was neither replaced nor rejected; None if it is unknown."""
+        """Alpaca's id of the latest order of the chain that was neither replaced nor rejected; None if unknown."""
         chain = self._status.get(client_order_id, {})
         return next((one for one in reversed(chain) if chain[one] not in _PASSED), None)
 

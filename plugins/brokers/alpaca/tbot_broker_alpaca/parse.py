@@ -203,18 +203,17 @@ def first_id(client_order_id: str) -> str:
 def orders(documents: Iterable[Mapping[str, Any]]) -> tuple[OrderStatusReport, ...]:
     """One report for each order of equities; an order and those that replace it, one after the other, are one."""
     by_id = {one["id"]: one for one in documents if one.get("asset_class", EQUITY) == EQUITY}
-    chains: dict[str, list[Mapping[str, Any]]] = {}
+    chains: dict[str, dict[int, Mapping[str, Any]]] = {}
     for one in by_id.values():
-        first = one
-        while first.get("replaces") in by_id:
-            first = by_id[first["replaces"]]
-        chains.setdefault(first_id(first["client_order_id"]), []).append(one)
-    return tuple(_report(first, chain) for first, chain in chains.items())
+        first, place = one, 0
+        while first.get("replaces") in by_id and place < len(by_id):
+            first, place = by_id[first["replaces"]], place + 1
+        chains.setdefault(first_id(first["client_order_id"]), {})[place] = one
+    return tuple(_report(first, [chain[place] for place in sorted(chain)]) for first, chain in chains.items())
 
 
 def _report(client_order_id: str, chain: list[Mapping[str, Any]]) -> OrderStatusReport:
     # A replacement that was rejected leaves the order before it as it was.
-    chain.sort(key=lambda one: (moment(one["created_at"]), one["id"]))
     accepted = [one for one in chain if one["status"] != "rejected"] or chain[:1]
     latest = accepted[-1]
     fills = [(number(one["filled_qty"]), optional_number(one["filled_avg_price"])) for one in accepted]

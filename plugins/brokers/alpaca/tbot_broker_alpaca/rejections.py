@@ -31,7 +31,7 @@ _MEANINGS: Final = (
     (r"buying power|insufficient (?:cash|balance|funds)", RejectionMeaning.INSUFFICIENT_BUYING_POWER),
     (r"sub-?penny|pricing criteria|increment|fractional|fractionable", RejectionMeaning.OFF_GRID),
     (
-        r"not tradable|not active|inactive|asset .*not found|(?:not|no) .*such asset|halted",
+        r"not tradable|not active|inactive|asset .*not found",
         RejectionMeaning.NOT_TRADABLE,
     ),
     (r"market is (?:closed|not open)|market hours|outside .*hours", RejectionMeaning.MARKET_CLOSED),
