@@ -7,12 +7,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tbot_broker_alpaca.venue.wire import Refusal, forbidden
-
-from tbot_core.testing.scripted_server import ServerReply
+from tbot_broker_alpaca.venue.wire import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tbot_core.testing.scripted_server import ServerReply
+
+    from tbot_core.testing.scripted_server import ServerReply
 
 INVALID, UNPROCESSABLE, FORBIDDEN = (422, 40010001), (422, 42210000), (403, 40310000)
 
