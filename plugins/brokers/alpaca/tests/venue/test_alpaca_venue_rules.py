@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from tbot_core.testing.scripted_server import ServerReply
 
-    from tbot_core.testing.scripted_server import ServerReply
 
 INVALID, UNPROCESSABLE, FORBIDDEN = (422, 40010001), (422, 42210000), (403, 40310000)
 
