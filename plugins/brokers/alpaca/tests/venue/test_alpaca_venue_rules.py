@@ -316,7 +316,8 @@ def test_the_rate_limit_is_counted_by_host_and_minute(opened: Callable[..., Any]
     assert venue.get("/v2/account").status == 200
     assert venue.vendor.summary() == [
         "0 requests; 0 orders: none",
-        "refused: 1 429 too many requests.",
+        "refused requests: 1 429 too many requests.",
+        "refused on streams: none",
         "trading: at most 3 of 2 requests in one minute",
         "data: at most 1 of 2 requests in one minute",
     ]
