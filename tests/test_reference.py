@@ -59,16 +59,33 @@ def test_every_reason_has_a_number_of_its_own_and_a_sentence() -> None:
 
 
 def test_every_variable_that_a_reason_names_is_a_setting() -> None:
-    """A capital word in a reason's sentence is a setting of the core, and `{NAME}` stands for each strategy."""
-    known = catalogue_of_settings(["open", "mid"]).variables
+    """What a sentence or a remedy names in capitals is a setting, and `{NAME}` stands for each strategy."""
+    known = catalogue_of_settings(["open", "mid", "close"]).variables
     for reason in reasons.Reason:
-        assert [name for name in reason.variables_for(["open", "mid"]) if name not in known] == [], reason.name
+        said = re.findall(reasons._VARIABLE, reason.sentence_for(["open", "mid"]))
+        assert [name for name in said if name not in known] == [], reason.name
+        for one in reason.remedy.settings:
+            assert any(one.replace("{NAME}", name) in known for name in ("OPEN", "MID", "CLOSE")), reason.name
     high = reasons.Reason.MARKET_CAP_HIGH
     assert high.variables_for(["open", "mid"]) == ("MAX_MARKET_CAP_OPEN", "MAX_MARKET_CAP_MID")
     assert high.sentence_for(["open", "mid"]).endswith("above MAX_MARKET_CAP_OPEN or MAX_MARKET_CAP_MID.")
     assert high.sentence_for([]) == high.sentence
     assert reasons.Reason.BLOCKLISTED.variables_for(()) == ("BLOCKLIST",)
     assert reasons.Reason.VIX_UNKNOWN.variables_for(["open"]) == ()
+    assert reasons.Reason.VIX_LOW.variables_for(["open", "close"], known) == ("STRAT_CLOSE_VIX_THRESHOLD",)
+
+
+def test_every_reason_says_what_changes_it() -> None:
+    """Settings or data or a command, else why nothing does; what its sentence names is among the settings."""
+    for reason in reasons.Reason:
+        one = reason.remedy
+        kinds = [bool(one.settings or one.data), bool(one.command), bool(one.final)]
+        assert kinds.count(True) == 1, reason.name
+        assert one.text
+        assert not one.final or one.final.endswith("."), reason.name
+        assert not one.command or "`tbot " in one.command, reason.name
+        if one.settings:
+            assert set(re.findall(reasons._VARIABLE, reason.sentence)) <= set(one.settings), reason.name
 
 
 def test_every_module_that_the_architecture_names_is_there(root: Path) -> None:

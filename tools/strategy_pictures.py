@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import re
 import sys
 import tempfile
@@ -34,7 +36,9 @@ _STYLE: Final = (
 
 def charts(home: Path) -> dict[str, dict[str, Any]]:
     """The chart of the best long trade of each strategy, of a demo in this folder."""
-    if cli.invoke(["run", "--demo", "--home", str(home), "--json"]):
+    with contextlib.redirect_stdout(io.StringIO()):
+        failed = cli.invoke(["run", "--demo", "--home", str(home), "--json"])
+    if failed:
         raise SystemExit("the demo failed")
     (page,) = (home / "reports").glob("*.html")
     text = re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)

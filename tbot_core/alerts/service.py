@@ -18,7 +18,7 @@ from tbot_core.engine.bootstrap import DRY_RUN
 from tbot_core.errors import TbotError
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.plugins.hung_plugins import WHERE
-from tbot_core.system import filesystem, log, stalls
+from tbot_core.system import filesystem, log, service_manager, stalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -98,9 +98,9 @@ def _unchanged(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
 async def run_with_alerts(work: Coroutine[Any, Any, T], alerts: AlertDispatcher, beat: Callable[[], bool]) -> T:
     """Await the work with its alerts; `beat` is called every second, as long as the event loop runs.
 
-    `beat` returns whether the watchdog receives it. The concurrent tasks must not end before the work: if one does,
-    the work is ended too. An exception of the work is sent at once, and stored as an incident until the next run
-    starts.
+    A service manager is told that the run is ready, lives and ends. `beat` returns whether the watchdog receives it.
+    The concurrent tasks must not end before the work: if one does, the work is ended too. An exception of the work is
+    sent at once, and stored as an incident until the next run starts.
     """
     working = asyncio.ensure_future(work)
     beside = [
@@ -120,6 +120,7 @@ async def run_with_alerts(work: Coroutine[Any, Any, T], alerts: AlertDispatcher,
             task.cancel()
         await asyncio.gather(working, return_exceptions=True)
         await _cancel_all(beside)
+        service_manager.notify(service_manager.STOPPING)
         await alerts.finish()
 
 
@@ -162,7 +163,9 @@ async def _report_lost_log_lines(alerts: AlertDispatcher) -> None:
 
 async def _send_heartbeats(beat: Callable[[], bool], alerts: AlertDispatcher) -> None:
     received = True
+    service_manager.notify(service_manager.READY)
     while True:
+        service_manager.notify(service_manager.ALIVE)
         before, received = received, beat()
         if before and not received:
             await alerts.send_now("The watchdog process died; a new one is started.", STATUS_COMMAND)

@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "tbot_core.cli.commands.failover:command",
         "Broker failover: drill, status, confirm exposure.",
     ),
+    "broker": ("tbot_core.cli.commands.broker:command", "Test the connection to a broker; no order is sent."),
     "why": ("tbot_core.cli.commands.why:command", "Explain every decision on a symbol."),
     "calendar": ("tbot_core.cli.commands.calendar:command", "Show sessions and strategy windows."),
     "backtest": ("tbot_core.cli.commands.backtest:command", "Backtest a range of stored sessions."),
@@ -54,7 +55,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 """The commands of the core: "module:object", and the line in `tbot --help`."""
 
-HARDENED: Final = frozenset({"run", "init", "check", "config", "secrets", "alerts", "arm", "failover"})
+HARDENED: Final = frozenset({"run", "init", "check", "config", "secrets", "alerts", "arm", "failover", "broker"})
 """Commands that hold secrets in memory. The process is hardened before they start."""
 
 

@@ -30,22 +30,25 @@ if TYPE_CHECKING:
     from tbot_core.vault.vault import Vault
 
 
-def plugin_context(settings: Settings, clock: Clock, loaded: LoadedPlugin, budgets: RequestBudgets) -> Context:
+def plugin_context(
+    settings: Settings,
+    clock: Clock,
+    loaded: LoadedPlugin,
+    budgets: RequestBudgets,
+    secrets: PluginSecrets | None = None,
+) -> Context:
     """The context of a loaded plugin; `budgets` are those that the plugins of the run share.
+
+    `secrets` are used in place of the stored ones.
 
     Raises VaultError for a file of secrets that cannot be opened or does not fit the plugin's class, PluginError for a
     category that plugins may not receive, and SettingsError for a HOST_ setting in live trading.
     """
     kind, plugin = loaded.entry.kind, loaded.plugin
-    declared = host_settings(plugin.name, loaded.declared.hosts)
-    addresses = {host: settings.texts.get(one.name, "") for host, one in declared.items()}
-    if settings.mode == "live" and any(addresses.values()):
-        named = ", ".join(one.name for host, one in declared.items() if addresses[host])
-        raise SettingsError(f"{named}: live trading reaches the vendor itself.", "Remove it from .env_bot.")
     connector = Connector(
         plugin=f"{kind} {plugin.name}",
         hosts=plugin.needs.hosts,
-        addresses=addresses,
+        addresses=_addresses(settings, loaded),
         clock=clock,
         budgets=budgets,
         timeout_s=settings.trading.api_timeout,
@@ -60,10 +63,20 @@ def plugin_context(settings: Settings, clock: Clock, loaded: LoadedPlugin, budge
         clock=clock,
         log=log.logger(f"tbot.{kind}.{plugin.name}"),
         data_dir=settings.instance.plugin_data(kind, plugin.name),
-        secrets=plugin_secrets(settings, plugin.name, plugin.needs.secrets),
+        secrets=plugin_secrets(settings, plugin.name, plugin.needs.secrets) if secrets is None else secrets,
         connect=connector,
         timeout_s=settings.trading.api_timeout,
     )
+
+
+def _addresses(settings: Settings, loaded: LoadedPlugin) -> dict[str, str]:
+    # The address that a HOST_ setting gives each host, "" for none.
+    declared = host_settings(loaded.plugin.name, loaded.declared.hosts)
+    addresses = {host: settings.texts.get(one.name, "") for host, one in declared.items()}
+    if settings.mode == "live" and any(addresses.values()):
+        named = ", ".join(one.name for host, one in declared.items() if addresses[host])
+        raise SettingsError(f"{named}: live trading reaches the vendor itself.", "Remove it from .env_bot.")
+    return addresses
 
 
 def _jitter(data: Path, plugin: str) -> Callable[[], float]:

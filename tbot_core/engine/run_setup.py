@@ -240,6 +240,8 @@ def summarise(book: SessionBook, feed: Feed, assembly: Assembly) -> RunSummary:
         trades=tuple(book.trades),
         brokers=tuple(book.brokers),
         strategies=tuple(assembly.settings.strategies),
+        variables=frozenset(assembly.settings.values),
+        without_candidates=book.without_candidates,
         denials=book.denials,
         settings_hash=assembly.settings.fingerprint,
         data_hash=feed.label.data_hash,

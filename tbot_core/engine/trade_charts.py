@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -18,7 +19,7 @@ from tbot_core.contracts import Feed, FeedRequest, FeedSession, SupportsExplain
 from tbot_core.errors import TbotError
 from tbot_core.marketdata import received_bars
 from tbot_core.marketdata.store.store import BarStore
-from tbot_core.model.bars import Bars, DayFacts, Tape
+from tbot_core.model.bars import Array, Bars, DayFacts, Tape
 from tbot_core.model.calendar import Session
 from tbot_core.model.formatting import plural
 from tbot_core.reports.trade_charts import (
@@ -207,14 +208,30 @@ def _lines(
     found: dict[str, ChartLine] = {}
     for trigger in triggers:
         level = np.broadcast_to(trigger.level, shape)[row]
-        base = level if trigger.base is None else np.broadcast_to(trigger.base, shape)[row]
-        if trigger.side == side and (trigger.base is None or not np.array_equal(level, base, equal_nan=True)):
+        base = _base(trigger, active, row, bars)
+        if base is not None:
+            found[base.name] = base
+        if trigger.side == side and not (base is not None and _is_level(base.values, level)):
             name = f"{trigger.rule} trigger"
             found[name] = ChartLine(name=name, kind="trigger", start=entry, stop=end, values=level)
-        if trigger.base is not None:
-            name = trigger.base_name
-            # A constant base, such as the opening range, is shown in the whole window.
-            start, stop = (window.start, window.leave) if np.all(base == base[:1]) else (entry, end)
-            values = base if (start, stop) == (entry, end) else base[:1]
-            found[name] = ChartLine(name=name, kind="base", start=start, stop=stop, values=values)
-    return tuple(found.values())
+    return tuple(sorted(found.values(), key=lambda line: line.kind))
+
+
+def _is_level(values: Array, level: Array) -> bool:
+    # Whether the level is the base itself, as without a buffer.
+    return values.shape in {(1,), level.shape} and bool(np.all((values == level) | np.isnan(level)))
+
+
+def _base(trigger: Trigger, active: ActiveStrategy, row: int, bars: Bars) -> ChartLine | None:
+    # A running column is shown in the whole session, a constant base, such as the opening range, in the whole window.
+    window = active.window
+    if trigger.base is None:
+        return None
+    line = partial(ChartLine, name=trigger.base_name, kind="base")
+    if isinstance(trigger.base, str):
+        return line(start=0, stop=bars.minutes, values=bars.so_far(trigger.base, 0, bars.minutes)[row])
+    shape = bars.close[..., window.entry : window.entry_end].shape
+    values = np.broadcast_to(trigger.base, shape)[row]
+    if np.all(values == values[:1]):
+        return line(start=window.start, stop=window.leave, values=values[:1])
+    return line(start=window.entry, stop=window.entry + shape[-1], values=values)

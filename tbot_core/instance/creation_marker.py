@@ -87,7 +87,7 @@ def _absent_paths(instance: Instance, deployment: DeploymentSettings) -> dict[st
     for group in groups:
         (replaced if any(map(filesystem.is_present, group)) else files).extend(group)
     folders = {instance.path(folder) for folder in FOLDERS} | {path.parent for path in files}
-    missing = {one for folder in folders for one in (folder, *folder.parents) if not filesystem.is_present(one)}
+    missing = {one for folder in sorted(folders) for one in (folder, *folder.parents) if not filesystem.is_present(one)}
     deepest = sorted(missing, key=lambda path: len(path.parts), reverse=True)
     made = {"files": files, "replaced": replaced, "folders": deepest}
     return {kind: _texts(instance, paths) for kind, paths in made.items()}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from dotenv.parser import Binding, parse_stream
 
+from tbot_core.errors import UsageError
 from tbot_core.instance.findings import SettingsFinding, printable_value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _KEY: Final = re.compile(r"(?=.*[a-z])[\w-]{43}=", re.ASCII)
 """A key as in key files, which looks like a name without a value. Names of settings have no lower-case letters."""
@@ -94,3 +98,15 @@ def _repeated(entry: Assignment, earlier: Assignment) -> SettingsFinding:
     words = " with the same value" if same else "; this line counts"
     message = f"{printable_value(entry.key)} is also on line {earlier.line}{words}."
     return SettingsFinding(level="ok" if same else "warn", message=message, keys=(entry.key,), where=entry.where)
+
+
+def replace_values(text: str, changes: Mapping[str, object]) -> bytes:
+    """The lines of a settings file with other values; new variables come last."""
+    rest = {key: str(value) for key, value in changes.items()}
+    if any("\n" in part or "\r" in part for pair in rest.items() for part in pair):
+        raise UsageError("A setting contains a line break.", "Write each setting on one line.")
+    lines = []
+    for line in text.splitlines():
+        key = line.partition("=")[0]
+        lines.append(f"{key}={rest.pop(key)}" if key in rest else line)
+    return "\n".join([*lines, *(f"{key}={value}" for key, value in rest.items()), ""]).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -301,7 +302,9 @@ def _backup(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     moment = audit_log.last_backup(audit_log.log_path(subject.instance))
     remedy = "`tbot secrets backup` creates one; keep it on another machine."
     if moment is None:
-        yield PreflightFinding(level="warn", subject="backup", message="The secrets have no backup.", remedy=remedy)
+        level: Level = "warn" if _is_irreplaceable(subject) else "ok"
+        sentence = "The secrets have no backup." if level == "warn" else _NO_BACKUP
+        yield PreflightFinding(level=level, subject="backup", message=sentence, remedy=remedy)
         return
     days = (subject.now - moment).days
     old = days > BACKUP_DAYS
@@ -310,6 +313,23 @@ def _backup(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         level="warn" if old else "ok", subject="backup", message=sentence, remedy=remedy if old else ""
     )
 
+
+def _is_irreplaceable(subject: PreflightSubject) -> bool:
+    # Whether a person entered something, or the journal has events, whose chain needs the key of the audit log.
+    store, path = subject.vault().store, subject.instance.journal
+    if any(store.has_file(name) for name in categories.CATEGORIES if name not in _MADE_BY_INIT):
+        return True
+    if not integrity.journal_exists(path):
+        return False
+    try:
+        with closing(read_journal(path)) as journal:
+            return next(iter(journal.events()), None) is not None
+    except JournalError:
+        return True
+
+
+_MADE_BY_INIT: Final = frozenset({"env", "env_bot", "bot_identity"})
+_NO_BACKUP: Final = "There is no backup yet: the instance holds no credentials and has not traded."
 
 _LOOSE: Final = {
     "TB-SEC-029": "other users may read or write their key files",

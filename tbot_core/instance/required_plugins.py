@@ -35,8 +35,8 @@ def missing_plugins(
     if mode in _MARKET_MODES:
         found += _named(values, "broker", ("BROKER_NAME", "DATA_SOURCE"), names.get("broker", []))
         found += _named(values, "alert", ("CRITICAL_ALERT_CHANNEL", "ROUTINE_ALERT_CHANNEL"), names.get("alert", []))
-    reported = {plugin for plugin, _ in found}
-    return (*(finding for _, finding in found), *_owners(values, {*installed, *reported}))
+    known = [*installed, *(plugin for plugin, _ in found)]
+    return (*(finding for _, finding in found), *_owners(values, known))
 
 
 def _strategies(values: Mapping[str, EffectiveSetting], installed: list[str]) -> Iterator[_Missing]:

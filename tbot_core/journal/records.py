@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, SignalId
 
 if TYPE_CHECKING:
@@ -296,7 +297,28 @@ def decision_payload(decision: Decision) -> Payload:
         "limit": None if decision.limit is None else str(decision.limit),
         "words": decision.detail,
         "findings": [finding_payload(finding) for finding in proposal.findings],
+        **({} if decision.sizing is None else {"sizing": _as_texts(attrs.asdict(decision.sizing))}),
+        **({"limits": [_as_texts(attrs.asdict(one)) for one in decision.limits]} if decision.limits else {}),
     }
+
+
+def _as_texts(figures: Mapping[str, Any]) -> Payload:
+    # Exact amounts as text; a reason or an order's type by its name.
+    return {name: _as_text(value) for name, value in figures.items()}
+
+
+def _as_text(value: object) -> str | None:
+    match value:
+        case None:
+            return None
+        case Reason():
+            return value.name
+        case OrderType():
+            return value.value
+        case Decimal():
+            return f"{value:f}"
+        case _:
+            return str(value)
 
 
 def finding_payload(finding: CheckResult) -> Payload:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import attrs
 import numpy as np
 
-from tbot_core.model.bars import Array, Flags, Index
+from tbot_core.model.bars import Array, Flags, Index, Running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,8 +68,8 @@ class Trigger:
     else below it; `inclusive`: also when equal. `scale` turns the distance beyond the level into the relative strength
     that orders signals of one minute; None: the level itself.
 
-    `base` is the price from which the level is measured, such as the high of the opening range, with the same shape;
-    `base_name` is its name in a chart. None: there is none to show.
+    `base` is the price from which the level is measured: an array of the same shape, such as the high of the opening
+    range, or the name of a running column of `Bars`, such as "vwap". A chart shows it as `base_name`. None: no such.
     """
 
     rule: str
@@ -80,7 +80,7 @@ class Trigger:
     inclusive: bool = False
     when: tuple[Condition, ...] = ()
     scale: Array | None = None
-    base: Array | None = None
+    base: Array | Running | None = None
     base_name: str = ""
 
     def fires(self) -> Flags:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import attrs
 import numpy as np
 
 from tbot_core.contracts import Bar, Check, DailyBar, Quote
 from tbot_core.errors import PluginError
+from tbot_core.model.bars import Running
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.plugins.call_guard import RunawayPlugin
@@ -85,9 +86,11 @@ def checked_triggers(answer: object, shape: tuple[int, ...]) -> list[Trigger]:
                 raise _wrong("triggers", one, "Condition")
             for array in (one.value, one.level):
                 _broadcast(array, "triggers", shape)
-        for given in (part.scale, part.base):
-            if given is not None:
-                _broadcast(given, "triggers", shape)
+        if part.scale is not None:
+            _broadcast(part.scale, "triggers", shape)
+        base: object = part.base
+        if base is not None and not (isinstance(base, str) and base in get_args(Running)):
+            _broadcast(base, "triggers", shape)
         name: object = part.base_name
         if not isinstance(name, str) or len(name) > _LONGEST:
             raise PluginError(f"The base of its triggers has no name of at most {_LONGEST} characters.", _REMEDY)

@@ -55,9 +55,7 @@ def _complete(usable: Iterable[PluginListing], folder: Path, now: datetime, limi
     recorded = trial_records.read_records(folder)
     fresh = [it.entry for it in usable if recorded.of(it.entry) is None]
     if fresh:
-        recorded = trial_records.with_outcomes(
-            recorded, (probe.probe_plugin(entry, limit_s=limit_s) for entry in fresh), now
-        )
+        recorded = trial_records.with_outcomes(recorded, probe.probe_plugins(fresh, limit_s=limit_s), now)
         try:
             trial_records.write_records(folder, recorded)
         except AccessError as fault:

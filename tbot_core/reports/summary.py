@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final
@@ -11,6 +11,7 @@ import attrs
 
 from tbot_core.model.formatting import money_text
 from tbot_core.model.types import Trade
+from tbot_core.reports.advice import WHY, DenialAdvice
 
 _MARKET: Final = frozenset({"paper", "live"})
 """The modes that trade at a broker; trades of the other modes have only the agreed keys."""
@@ -20,8 +21,10 @@ _MARKET: Final = frozenset({"paper", "live"})
 class RunSummary:
     """A run's result; money in dollars, `denials` by reason code. `notes` are caveats for readers.
 
-    `brokers` are those of all sessions, the primary first; `strategies` those that the settings run. `valued`: the last
-    session was interrupted with `held` positions, which count at their last `marks` or `fills`; "" if it was closed.
+    `brokers` are those of all sessions, the primary first; `strategies` those that the settings run, `variables` the
+    names of all settings (None: unknown). `without_candidates`: by strategy the reasons that denied most before the
+    bell in sessions where every symbol was denied, and in how many. `valued`: the last session was interrupted with
+    `held` positions, which count at their last `marks` or `fills`; "" if it was closed.
     """
 
     mode: str
@@ -37,6 +40,8 @@ class RunSummary:
     report: str = ""
     brokers: Sequence[str] = ()
     strategies: Sequence[str] = ()
+    variables: Container[str] | None = None
+    without_candidates: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
     held: int = 0
     valued: str = ""
 
@@ -60,6 +65,22 @@ class RunSummary:
         """The count of each denial reason, most frequent first."""
         return sorted(self.denials.items(), key=lambda pair: (-pair[1], pair[0]))
 
+    @property
+    def caveats(self) -> list[str]:
+        """The notes, and a sentence for each strategy that lacked candidates."""
+        return [*self.notes, *self._advice.on_candidates(self.without_candidates, self.sessions)]
+
+    def no_trade_advice(self, why: str = WHY, home: str = "") -> list[str]:
+        """For a run without a trade what denied most, and what changes it; empty after a trade or without a session.
+
+        `why` is the command that explains a symbol, `home` the option of the commands, with a blank before it.
+        """
+        return [] if self.trades or not self.sessions else self._advice.on_no_trade(self.reasons, why, home)
+
+    @property
+    def _advice(self) -> DenialAdvice:
+        return DenialAdvice(strategies=self.strategies, variables=self.variables)
+
     def _split(self, part: Callable[[Trade], str]) -> dict[str, tuple[int, int, Decimal]]:
         found: dict[str, tuple[int, int, Decimal]] = {}
         for trade in self.trades:
@@ -79,7 +100,7 @@ class RunSummary:
             "denials": dict(sorted(self.denials.items())),
             "settings_hash": self.settings_hash,
             "data_hash": self.data_hash,
-            "notes": list(self.notes),
+            "notes": [*self.caveats, *self.no_trade_advice()],
             "report": self.report,
         }
 

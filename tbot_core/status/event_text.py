@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tbot_core.journal.store import NewEvent
-    from tbot_core.model.types import Trade
+    from tbot_core.model.types import Order, SignalId, Trade
 
 Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
 LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
@@ -64,6 +64,7 @@ class EventNarrator:
     def __init__(self) -> None:
         self.book = SessionBook()
         self._states: dict[str, TradingState] = {"": TradingState()}
+        self._planned: dict[SignalId, Decimal] = {}
 
     def continue_from(self, book: SessionBook) -> None:
         """Continue from a journal that was begun before, whose projection is `book`; the book itself stays as it is."""
@@ -75,6 +76,10 @@ class EventNarrator:
         for entry in entries:
             before = len(self.book.trades)
             self.book.apply(entry)
+            if entry.kind == records.SESSION_OPENED:
+                self._planned.clear()
+            if entry.kind == records.DECISION and entry.payload.get("stop") is not None:
+                self._planned[records.signal_of(entry.payload["signal"])] = Decimal(f"{entry.payload['stop']:.2f}")
             self._states_of(entry.payload)
             for broker, states in self._states.items():
                 note_event(states, entry, broker)
@@ -123,8 +128,16 @@ class EventNarrator:
             what = "REDUCE"
         elif order.tops_up:
             what = f"TOP-UP {what}"
-        text = f"[{order.signal.strategy.upper()}] {what} {how_much}"
+        text = f"[{order.signal.strategy.upper()}] {what} {how_much}{self._stop(order)}"
         return EventLine(time=datetime.fromisoformat(fill["time"]), text=text, weight="entry")
+
+    def _stop(self, entry: Order) -> str:
+        # The level of an entry's stop: of its order, else as the strategy planned it, in cents.
+        if entry.leg is not Leg.ENTRY:
+            return ""
+        orders = (record.order for record in self.book.orders.values() if record.order.signal == entry.signal)
+        stop = next((one.stop_price for one in orders if one.leg is Leg.STOP), self._planned.get(entry.signal))
+        return "" if stop is None else f" stop {format_price(stop)}"
 
 
 def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[Mapping[str, Any]]) -> str:

@@ -43,6 +43,7 @@ from tbot_core.status.runs import (
     settings_or_last_run,
 )
 from tbot_core.system import filesystem
+from tbot_core.system.filesystem import lock_purpose
 from tbot_core.trading.risk.gate import Limits
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     rehearsed = is_rehearsing(instance)
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
-    file, events, damage = _latest_run(instance, counted)
+    file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))
     now = _shifted(now, file, settings) if rehearsed else now
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
@@ -127,16 +128,16 @@ def _projected(events: Sequence[Event], find_damage: Callable[[], JournalError |
 
 
 def _latest_run(
-    instance: Instance, files: Sequence[RunFile]
+    instance: Instance, files: Sequence[RunFile], *, trades: bool
 ) -> tuple[RunFile | None, list[Event], JournalError | None]:
     # The journal that is shown, with its events and its damage: that of paper and live trading, else of the newest run.
     #
-    # An empty journal, as made by `tbot init`, is shown only if all others are empty too.
+    # An empty journal, as made by `tbot init`, is shown only if all others are empty too, or a bot trades with it.
     found: RunFile | None = None
     for file in sorted(files, key=lambda one: one.name != PAPER):
         with open_run_file(file) as journal:
             events, damage = list(journal.events()), _damage(journal, instance if file.name == PAPER else None)
-        if events:
+        if events or (trades and file.name == PAPER):
             return file, events, damage
         found = found or file
     return found, [], None

@@ -26,7 +26,7 @@ from tbot_core.reports.summary import trade_document
 from tbot_core.status import runs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.engine.explain import MinuteExplanation, ScreeningExplanation, SessionExplanation
@@ -43,15 +43,52 @@ def why_document(
 ) -> Document:
     """The record of a symbol in one session of a run, from the journal and the recorded bars.
 
+    Without `run` it is the newest one that has the symbol, session and time; dry runs and rehearsals come last.
+
     `asked` is the end of the requested minute, else None. If bars or plugins are missing, `screening` and `minutes` are
     empty and `note` gives the reason. Positions and orders are those after the requested minute, else at the end.
-    Raises UsageError for a symbol, session or time that the run does not have, JournalError if no run is recorded.
+    Raises UsageError for a symbol, session or time that no run has, JournalError if no run is recorded.
     """
-    instance = Instance.at(home)
-    file = runs.run_file(instance, run)
+    instance, requested = Instance.at(home), _parse_request(at, date)
+    newest = runs.run_file(instance, run)
+    if run is not None:
+        return _document(symbol, instance, newest, requested)
+    faults: list[UsageError] = []
+    unsure: Document | None = None
+    for file in _distinct(newest, runs.run_files(instance)):
+        try:
+            found = _document(symbol, instance, file, requested)
+        except UsageError as fault:
+            faults.append(fault)
+            continue
+        if found["screening"] or found["decisions"]:
+            return found
+        unsure = unsure or found  # its bars or plugins are missing, and no decision shows that it had the symbol
+    if unsure is not None:
+        return unsure
+    others = f" The other {plural(len(faults) - 1, 'run')} did not have it either." if faults[1:] else ""
+    raise UsageError(f"{faults[0].message}{others}", faults[0].remedy)
+
+
+def _distinct(newest: RunFile, files: Sequence[RunFile]) -> Iterator[RunFile]:
+    # The newest run, then those with a session that differ from it and each other in mode, symbols, range or data.
+    seen = set()
+    for file in (newest, *sorted((one for one in files if one != newest), key=lambda one: one.apart)):
+        with runs.open_run_file(file) as journal:
+            started = journal.last_event(records.RUN_STARTED)
+            held = None if started is None else started.payload
+            same = str([held and held[name] for name in ("mode", "request", "data_hash")])
+            opened = journal.last_event(records.SESSION_OPENED) is not None
+        if file == newest or (opened and same not in seen):
+            yield file
+        seen.add(same)
+
+
+def _document(
+    symbol: str, instance: Instance, file: RunFile, requested: tuple[dt.date | None, dt.time | dt.datetime | None]
+) -> Document:
     with runs.open_run_file(file) as journal:
         opened = _opened(journal)
-        requested = _parse_request(at, date)
         decisions = _of_symbol(journal, records.DECISION, symbol)
         session = _session(opened, decisions, requested[0])
         own_decisions, topped_up = (

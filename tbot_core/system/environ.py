@@ -44,6 +44,11 @@ def variables_with_prefix(prefix: str) -> dict[str, str]:
     return {name: value for name, value in sorted(found.items()) if name and value}
 
 
+def service_socket() -> str:
+    """NOTIFY_SOCKET, which a service manager sets for the process that it started; "" without one."""
+    return os.environ.get("NOTIFY_SOCKET", "")
+
+
 def user_name() -> str:
     """The name of the account that runs this process; its number when it has no name."""
     try:

@@ -44,6 +44,18 @@ def run_program(args: Sequence[str], *, timeout_s: float, environment: Mapping[s
     The child gets no input, no open file of ours, and only `environment` (`environ.minimal_environment` gives what a
     program needs). Raises AccessError when the program cannot be started.
     """
+    with started_program(args, environment=environment) as finish:
+        return finish(timeout_s)
+
+
+@contextmanager
+def started_program(
+    args: Sequence[str], *, environment: Mapping[str, str]
+) -> Iterator[Callable[[float], ProcessResult]]:
+    """Start a program as `run_program` does, and yield a function that waits for its end as that does.
+
+    Several may run at once. Leaving the context kills the program and its descendants.
+    """
     try:
         child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
             args,
@@ -55,13 +67,21 @@ def run_program(args: Sequence[str], *, timeout_s: float, environment: Mapping[s
         )
     except OSError as fault:
         raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
-    with child:
+
+    def finish(timeout_s: float) -> ProcessResult:
         kept, in_time = _drain(child, time.monotonic() + timeout_s)
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        code = child.wait()
-    output, errors = (bytes(part).decode(errors="replace") for part in kept)
-    return ProcessResult(code=code, output=output, errors=errors, timed_out=not in_time)
+        ends.close()
+        output, errors = (bytes(part).decode(errors="replace") for part in kept)
+        return ProcessResult(code=child.wait(), output=output, errors=errors, timed_out=not in_time)
+
+    with child, ExitStack() as ends:
+        ends.callback(_kill_group, child.pid)
+        yield finish
+
+
+def _kill_group(process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)
 
 
 @contextmanager

@@ -33,6 +33,11 @@ def read_hidden(words: str, *, twice: bool = False) -> str:
     return text
 
 
+def is_interactive() -> bool:
+    """Whether a person can be asked: standard input is a terminal."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def is_dumb() -> bool:
     """Whether the terminal supports neither cursor movement nor styles."""
     return os.environ.get("TERM", "").lower() in {"dumb", "unknown"}

@@ -10,13 +10,15 @@ import attrs
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Order
 from tbot_core.trading.proposals import Proposal
+from tbot_core.trading.risk.figures import LimitFigures, SizingFigures
 
 
 @attrs.frozen(kw_only=True)
 class Decision:
     """The result for a proposal: an order, or the reason for the denial with the compared value and limit.
 
-    `broker` is the broker of the entry if that is not the primary.
+    `broker` is the broker of the entry if that is not the primary. `sizing` and `limits` are the figures of an entry
+    that was sized, or compared with limits, for its reader.
     """
 
     proposal: Proposal
@@ -26,6 +28,8 @@ class Decision:
     limit: object = None
     detail: str = ""
     broker: str = ""
+    sizing: SizingFigures | None = None
+    limits: tuple[LimitFigures, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import Order, RiskState, price_of, ticks_of
+from tbot_core.model.types import Order, RiskState, dollars_of, price_of, quantity_of, ticks_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import Decision
 from tbot_core.trading.portfolio import Portfolio
@@ -27,6 +27,7 @@ from tbot_core.trading.risk.exposure import (
     lot_of,
     share_exposure,
 )
+from tbot_core.trading.risk.figures import SizingFigures, limit_figures
 from tbot_core.trading.risk.gate import (
     Denial,
     Limits,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import RiskCheck
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
-    from tbot_core.model.types import Account, SignalId
+    from tbot_core.model.types import Account, Side, SignalId
     from tbot_core.trading.proposals import Proposal, TradingRules
 
 
@@ -52,6 +53,7 @@ class DecisionEngine:
     """Makes the decisions of one session. `name` creates client order ids; `checks` are plugins' risk checks.
 
     `position_manager` manages the resulting positions and orders; while it flattens, entries are denied.
+    `with_figures`: decisions have the figures of sizing and limits; a backtest, which records none, goes without.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class DecisionEngine:
         if rules.risk.defense_mode_active:
             self.exposure.state = RiskState.DEFENSE
         self._rules = rules
+        self.with_figures = True
         self._name = name
         self._checks = checks
         self._gate = RiskEngine(
@@ -163,19 +166,26 @@ class DecisionEngine:
         # The decision as of now; for an allowed one also its size and exit plan.
         if proposal.reason is not Reason.ALLOWED:
             return Decision(proposal=proposal, reason=proposal.reason), None
-        signal, limits = proposal.signal, self.limits
+        signal = proposal.signal
         if proposal.confirmed_minute is not None:
             signal = attrs.evolve(signal, minute=proposal.confirmed_minute)
         denial = self._before_sizing(signal)
         if denial is not None:
-            return _denied(proposal, denial), None
+            return self._explained(_denied(proposal, denial), signal), None
         for one in self.exposure.all_brokers:
             if one.external:  # the signal's price also values external holdings
                 one.external.set_price_if_unknown(signal.symbol, price_of(ticks_of(proposal.price)))
         sizer = self._sizer_of(signal.symbol)
         sized = sizer.plan(ticks_of(proposal.sizing_price), proposal.side, self._budget(signal.strategy))
         sized = attrs.evolve(sized, last=ticks_of(proposal.price))
-        denial = self._gate.after_sizing(self.exposure, limits, signal, proposal.side, sized)
+        decision, plan = self._judge_sized(proposal, signal, sized)
+        return self._explained(decision, signal, sized), None if plan is None else (sized, plan)
+
+    def _judge_sized(
+        self, proposal: Proposal, signal: SignalId, sized: SizedEntry
+    ) -> tuple[Decision, exit_plan.ExitPlan | None]:
+        # The decision on a sized entry; for an allowed one also its exit plan.
+        denial = self._gate.after_sizing(self.exposure, self.limits, signal, proposal.side, sized)
         if denial is not None:
             return _denied(proposal, denial), None
         if order_factory.would_be_unprotected(self._rules, sized.units):
@@ -185,7 +195,36 @@ class DecisionEngine:
         denial = plugin_denial(self._checks, order)
         if denial is not None:
             return _denied(proposal, denial), None
-        return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order), (sized, plan)
+        return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order), plan
+
+    def _explained(self, decision: Decision, signal: SignalId, sized: SizedEntry | None = None) -> Decision:
+        # The decision with the figures that it was made from.
+        if not self.with_figures:
+            return decision
+        side, book = decision.proposal.side, (self.exposure, self.limits)
+        sizing = None if sized is None else self._sizing_figures(signal, side, sized)
+        return attrs.evolve(decision, sizing=sizing, limits=limit_figures(self._gate, book, signal, side, sized))
+
+    def _sizing_figures(self, signal: SignalId, side: Side, sized: SizedEntry) -> SizingFigures:
+        limits, sent = self.limits, self.exposure.sent.get(signal.strategy, 0)
+        weight = limits.weights[sent] if sent < len(limits.weights) and not self._rules.fixed_units else None
+        share = 0 if weight is None else fraction_of(limits.budget, weight)
+        defense = self.exposure.current_state is RiskState.DEFENSE
+        bound = "WEIGHTS" if share <= limits.per_trade else "MAX_RISK_PER_TRADE"
+        return SizingFigures(
+            equity=dollars_of(limits.equity),
+            allocation="DEFENSE_MODE_TOTAL_ALLOCATION" if defense else "TOTAL_ALLOCATION",
+            window=dollars_of(limits.budget),
+            weight=weight,
+            share=dollars_of(share),
+            cap=dollars_of(limits.per_trade),
+            bound="FIXED_QUANTITY" if self._rules.fixed_units else bound,
+            type=sized.type,
+            reference=price_of(sized.reference),
+            price=price_of(sized.price),
+            step=quantity_of(self._sizer_of(signal.symbol).step(sized.type, side)),
+            quantity=quantity_of(sized.units),
+        )
 
     def _top_up_one(self, proposal: Proposal) -> Decision:
         if proposal.reason is not Reason.ALLOWED:

@@ -6,7 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from tbot_core.model import json_document
+from tbot_core.model.formatting import printable_name
 from tbot_core.system.secret import Secret
+from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 
 if TYPE_CHECKING:
@@ -47,10 +49,25 @@ def check_shape(data: memoryview, category: str, file: str, shape: Shape) -> Non
         _text(data, category, file)
         return
     found = parse_content(data, category, file)
+    if CATEGORIES[category].by_plugin:
+        plugin_sections(found, category, file)
     parts = [_section(found, category, file, name) for name in found] if shape == "sections" else [found]
     for part in parts:
         for name, value in part.items():
             _secret(value, category, file, name).wipe()
+
+
+def plugin_sections(found: Mapping[str, Any], category: str, file: str) -> dict[str, Any]:
+    """The sections under the names of their plugins, which are in lower case.
+
+    Raises VaultError, which names both, for two sections of one plugin in other spelling.
+    """
+    spelt: dict[str, str] = {}
+    for name in found:
+        if (other := spelt.setdefault(name.lower(), name)) != name:
+            both = " and ".join(map(printable_name, (other, name)))
+            raise vault_error(VaultErrorCode.SECTION_SPELT_TWICE, category, file, section=both)
+    return {name.lower(): part for name, part in found.items()}
 
 
 def parse_content(data: memoryview, category: str, file: str) -> dict[str, Any]:

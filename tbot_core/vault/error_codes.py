@@ -118,6 +118,11 @@ class VaultErrorCode(enum.Enum):
     FILE_FULL = (62, "its file {file} could not be written: the disk is full", _DISK)
     FILE_READ_ONLY = (63, "its file {file} could not be written: the file system is read-only", _DISK)
     FILE_UNPROVEN = (64, "the new version of its file {file} could not be decrypted again", _DISK)
+    SECTION_SPELT_TWICE = (
+        69,
+        "its file {file} has two sections of one plugin in other spelling: {section}",
+        "Keep one of them, in lower case, with `tbot secrets edit {category}`.",
+    )
     CONTENT_UTF8 = (70, "the content of its file {file} is not UTF-8 text", _ENTER)
     CONTENT_JSON = (71, "the content of its file {file} is not JSON", _ENTER)
     CONTENT_OBJECT = (72, "the content of its file {file} is not a JSON object", _ENTER)

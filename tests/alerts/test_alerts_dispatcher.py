@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -379,6 +380,19 @@ def test_a_question_that_no_channel_accepts_is_tried_again(bot: Bot) -> None:
     bot.pass_time(seconds=2)
     asyncio.run(pump(alerts))
     assert questions(bot.mail) == ["SYM1"]
+
+
+def test_a_service_manager_hears_that_the_run_is_ready_lives_and_ends(
+    bot: Bot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """READY once, a sign of life every second, and STOPPING before the last alerts are sent."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        in_virtual_time(run_with_alerts(asyncio.sleep(2.5), bot.dispatcher(), lambda: True))
+        told = [manager.recv(100).decode() for _ in range(5)]
+    assert told == ["READY=1", "WATCHDOG=1", "WATCHDOG=1", "WATCHDOG=1", "STOPPING=1"]
 
 
 def test_a_run_that_fails_says_so(bot: Bot) -> None:

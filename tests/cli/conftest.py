@@ -1,17 +1,32 @@
-"""An instance in which the demo has traded."""
+"""An instance in which the demo has traded, and brokers that are installed for a test."""
 
 from __future__ import annotations
 
+import importlib
 import signal
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tbot_core import cli
+from tbot_core.cli.actions.plugin_development import write_plugin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+_KEY = '    api_key: SecretValue = hidden_field(doc="Key of the account.")\n'
+_MORE = """\
+    mode: str = shown_field(choice("paper", "live"), default="paper", doc="Which account is used.")
+    account_id: str = shown_field(text(pattern="[A-Z0-9-]{0,9}", allowed="capitals"), default="", doc="The account.")
+"""
+_CHANGES = {
+    _KEY: _KEY + _MORE,
+    "import attrs\n": "import attrs\n\nfrom tbot_core.contracts.setting import choice, text\n",
+    "credentials import hidden_field": "credentials import hidden_field, shown_field",
+    "requests_per_minute=240": "requests_per_minute=240_000",
+}
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +45,35 @@ def stops_heard() -> Iterator[None]:
     yield
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGHUP, hang_up)
+
+
+@pytest.fixture(scope="module")
+def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+    """Installs the tutorial's broker, or its alert channel, under a name; returns the package.
+
+    The broker gets a choice of the account, and waits for no limit of requests.
+    """
+    before, names = list(sys.path), []
+
+    def installed(name: str, kind: str = "broker") -> Any:
+        made, whole = write_plugin(kind, name, tmp_path_factory.mktemp("site") / name), f"tbot_{kind}_{name}"
+        package = made.folder / whole / "__init__.py"
+        source = package.read_text()
+        for old, new in _CHANGES.items() if kind == "broker" else ():
+            assert old in source
+            source = source.replace(old, new)
+        package.write_text(source)
+        described = made.folder / f"{whole}-0.1.0.dist-info"
+        described.mkdir()
+        needs = f"Name: {made.distribution}\nVersion: 0.1.0\nRequires-Dist: tbot-core>=1,<2\n"
+        (described / "METADATA").write_text(f"Metadata-Version: 2.1\n{needs}")
+        (described / "entry_points.txt").write_text(f"[tbot.{kind}s]\n{name} = {whole}\n")
+        sys.path.insert(0, str(made.folder))
+        importlib.invalidate_caches()
+        names.append(whole)
+        return importlib.import_module(whole)
+
+    yield installed
+    sys.path[:] = before
+    for name in [one for one in sys.modules if one.partition(".")[0] in names]:
+        del sys.modules[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from cryptography.fernet import Fernet
 
 from tbot_core import cli
@@ -19,6 +21,8 @@ from tbot_core.instance.folder import Instance
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from click.testing import Result
 
 BOT = "BROKER_NAME=ALPACA\nSTRATEGY_SEQUENCE=open\nCRITICAL_ALERT_CHANNEL=pagerduty\nSEED=7\n"
 ENV = "KEEP_PREV_DAYS=9\n"
@@ -255,12 +259,47 @@ def test_a_category_can_be_left_out(tmp_path: Path) -> None:
     assert content(home, "broker")["alpaca"]["api_key"] == f"{CANARY}-a"
 
 
+class Keyboard(io.BytesIO):
+    """What a person types; it says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        """As a terminal does."""
+        return True
+
+
+def typed(home: Path, *lines: str, end: str = "\n") -> Result:
+    """The result of an adoption whose questions are answered by these lines."""
+    keys = Keyboard(("\n".join(lines) + end).encode())
+    return CliRunner().invoke(cli.group, ["init", "--adopt", "--home", str(home)], input=keys, standalone_mode=False)
+
+
+def test_a_person_is_asked_for_the_secrets_that_are_missing(tmp_path: Path) -> None:
+    """A wrong value is asked again, hidden ones are not shown, and what is left for later is listed."""
+    home = plain(tmp_path)
+    done = typed(home, CANARY, f"{CANARY}-s", "papr", "paper", "", "", "", "acme", "ACME_US_ALPACA_B01")
+    assert content(home, "broker") == {"alpaca": {"api_key": CANARY, "api_secret": f"{CANARY}-s", "mode": "paper"}}
+    assert content(home, "bot_identity") == {"BOT_IDENTITY_STRING": "ACME_US_ALPACA_B01"}
+    assert "Allowed: one of paper, live" in done.output
+    assert CANARY not in done.output
+    assert "Still to be set: alert (pagerduty): routing_key." in done.output
+    assert "Still to be set: broker" not in done.output
+
+
+def test_a_person_who_ends_the_questions_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    """Ctrl-D at a question: nothing was created, and the plaintext is there."""
+    home = plain(tmp_path)
+    done = typed(home, CANARY, end="")
+    assert done.return_value == 130
+    assert "Nothing was created." in done.output
+    assert sorted(path.name for path in home.iterdir()) == [".env", ".env_bot"]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (("--from", "{tmp}/none"), "is not a folder."),
         (("--from", "{home}"), "--from is the instance itself"),
-        (("--paper",), "--adopt excludes --paper"),
+        (("--paper",), "--paper and --adopt exclude each other."),
         (("--without", "env"), "--without env: no such category of secrets."),
         (("--without", "brokers"), "--without brokers: no such category of secrets."),
     ],

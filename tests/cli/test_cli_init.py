@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
+from tbot_core.cli.commands.init import pin_plugins
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, load_settings, secrets
 from tbot_core.instance.plugin_settings import known_plugins
@@ -61,7 +62,7 @@ def test_init_closes_folders_that_exist(tmp_path: Path) -> None:
 
 
 def test_a_paper_instance_holds_only_encrypted_files(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No plaintext settings, keys and secrets for their owner alone, and a check that passes."""
+    """No plaintext settings, keys and secrets for their owner alone, and a check without a warning."""
     assert not (home / ".env").exists()
     assert not (home / ".env_bot").exists()
     for path in (*(home / "storage" / "keys").iterdir(), home / ".env_bot.enc", home / ".env.enc"):
@@ -69,8 +70,23 @@ def test_a_paper_instance_holds_only_encrypted_files(home: Path, capsys: pytest.
     assert (home / "storage" / "keys").stat().st_mode & 0o777 == 0o700
     assert all(b"STRATEGY_SEQUENCE" not in path.read_bytes() for path in home.rglob("*") if path.is_file())
     assert load_settings(home, mode="paper").trading.broker_name == "paper"
-    assert not [row for row in rows(capsys, home) if row["level"] == "fail"]
-    assert rows(capsys, home, 3, "--strict")
+    assert {row["level"] for row in rows(capsys, home, 0, "--strict")} == {"ok"}
+
+
+def test_a_paper_instance_approves_what_it_uses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`init --paper` pins the plugins of its settings and says so; with a warning about one it pins none."""
+    home = tmp_path / "x"
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    said = capsys.readouterr().out
+    assert "Approved the 6 plugins of its settings as they are installed now." in said
+    assert said.endswith(", 0 warnings.\n")
+    (home / "plugins.lock").unlink()
+    vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())
+    absent = "BROKER_NAME=PAPER\nFILTERS=price_volume,absent\n"
+    secrets.encrypt_category(vault, "env_bot", absent.encode())
+    pin_plugins(home)
+    assert "The filter absent is enabled but not installed" in capsys.readouterr().out
+    assert not (home / "plugins.lock").exists()
 
 
 def test_what_stands_is_never_overwritten(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,6 +124,9 @@ def test_values_come_from_a_document(tmp_path: Path) -> None:
         ('{"env_bot": {"MAX_TRADES": "many"}}', "MAX_TRADES=many"),
         ('{"env": {"KEEP_PREV_DAYS": "many"}}', "KEEP_PREV_DAYS=many"),
         ('{"smtp": {"port": 25}}', "Correct the JSON input; nothing was created."),
+        ('{"broker": {"ALPACA": {"api_key": "k"}, "alpaca": {}}}', "in other spelling: ALPACA and alpaca."),
+        ('{"alert": {"Slack": {}, "slack": {}}}', "Correct the JSON input; nothing was created."),
+        ('{"screener_api": {"Finnhub": {}, "FINNHUB": {}}}', "in other spelling: Finnhub and FINNHUB."),
         ('{"env_bot": {"MAX_TRADES": "many"}}', "Correct the JSON input; nothing was created."),
     ],
 )
@@ -170,16 +189,6 @@ def test_vendors_variables_are_taken_over_once(
     assert vault.read_section("screener_api", "finnhub")["api_key"].reveal() == "f-key-123456"
 
 
-def test_the_wizard_asks_unseen(tmp_path: Path) -> None:
-    """Identity, broker and credentials are asked for; a wrong identity is asked for again, and no secret is shown."""
-    answers = f"acme\nACME_US_ALPACA_B01\nalpaca\n{CANARY}\ns-123456\n\n\n\n"
-    result = CliRunner().invoke(cli.group, ["init", "--home", str(tmp_path)], input=answers)
-    assert "ENTITY_JURISDICTION_BROKER_BOTID" in result.output
-    assert not shows(result.output)
-    vault = secrets.open_instance_vault(Instance(tmp_path), DeploymentSettings())
-    assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
-
-
 def _edited(home: Path) -> None:
     log = home / "data" / "audit.log"
     log.write_bytes(log.read_bytes().replace(b'"seq":2', b'"seq":3', 1))
@@ -220,10 +229,10 @@ def test_a_key_that_git_tracks_fails(home: Path, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.slow
 def test_a_plaintext_instance_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Plaintext settings, no ignore files, no identity, no backup: warnings that exit 0, and nothing is made."""
+    """Plaintext settings, no ignore files, no identity: warnings that exit 0, and nothing is made."""
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\n")
     said = " ".join(row["message"] for row in rows(capsys, tmp_path) if row["level"] == "warn")
-    for part in (".env_bot is plaintext", ".scpignore does not exclude", "has no identity", "have no backup"):
+    for part in (".env_bot is plaintext", ".scpignore does not exclude", "has no identity"):
         assert part in said
     assert not (tmp_path / "storage").exists()
 

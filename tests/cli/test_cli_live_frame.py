@@ -107,6 +107,13 @@ def test_a_picture_says_what_matters() -> None:
         assert words in text
 
 
+def test_the_profit_of_an_exit_is_what_is_coloured() -> None:
+    """Of a line about an exit only the amount has the colour of a loss or a gain, not the price after it."""
+    (line,) = [one for one in render_frame(board(0), 200, 30) if "EXIT TARNO" in one.plain][:1]
+    coloured = {line.plain[span.start : span.end] for span in line.spans if "yellow" in str(span.style)}
+    assert coloured == {f"{MINUS}5.97"}
+
+
 def test_every_picture_of_a_dry_run_says_that_nothing_is_sent(tmp_path: Path) -> None:
     """The first line has it with both times on 80 columns, the last one what it means; no other run promises that."""
     found, shown = (

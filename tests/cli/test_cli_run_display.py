@@ -172,6 +172,18 @@ def test_the_vix_of_a_window_is_a_line(value: float | None, words: str) -> None:
     assert (line.weight, line.text) == ("window", f"[CLOSE] window: {words}, 3 candidates")
 
 
+def test_an_entry_is_shown_with_its_stop() -> None:
+    """The level is that of its stop order, else the one that the strategy planned."""
+    stop, entry = order(Leg.STOP, quantity="10", stop="9.5", reason=ExitReason.STOP), order(quantity="10")
+    sent, fill_of_it = placed(entry), filled(entry, "10", "10", "1")
+    (line,) = EventNarrator().lines_for([*sent, *placed(stop), fill_of_it])
+    assert line.text == "[OPEN] BUY 10 AAA @ 10.00 stop 9.50"
+    decision = {"reason": "ALLOWED", "stop": 9.7567, "signal": records.order_payload(entry)["signal"]}
+    allowed = NewEvent(kind=records.DECISION, payload=decision, time=MORNING)
+    (line,) = EventNarrator().lines_for([allowed, *sent, fill_of_it])
+    assert line.text == "[OPEN] BUY 10 AAA @ 10.00 stop 9.76"
+
+
 def test_a_position_that_is_left_in_part_is_reduced() -> None:
     """A fill that leaves shares is no exit yet; the one that leaves none is, with the profit of them all."""
     entry, leave = order(quantity="10"), order(Leg.EXIT, quantity="10", reason=ExitReason.TIME)

@@ -45,6 +45,15 @@ def test_the_last_line_says_at_which_prices_positions_count(sessions: int, held:
     assert line.format("equity 100.00 to 101.00", "their last fill prices") in "".join(map(click.unstyle, lines))
 
 
+def test_a_stopped_run_without_a_trade_names_what_denied_most() -> None:
+    """After a closed session without trades, with the settings that change it and the instance's folder."""
+    summary = attrs.evolve(SUMMARY, denials={"PRICE_LOW": 3})
+    outcome = RunOutcome(summary=summary, journal=Path("j"), stopped=True)
+    lines = list(stopped_lines(outcome, RunOptions(mode="paper", home=Path("home"))))
+    assert "No trade. Denied most by PRICE_LOW, 3 times (MIN_PRICE)." in lines
+    assert any("`tbot config edit --home home`" in line for line in lines)
+
+
 @pytest.mark.parametrize("mode", ["paper", "demo"])
 def test_what_a_stop_left_open_is_told_of_trading_at_a_broker(mode: str) -> None:
     """Open, without a stop and stuck, each by its symbols; the document of a simulation keeps to its agreed keys."""

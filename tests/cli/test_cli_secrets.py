@@ -198,12 +198,36 @@ def test_a_section_that_no_plugin_reads_is_a_warning(home: Path) -> None:
     assert "No known plugin" not in given(home, "smtp", {"host": "mail.example", "port": 25})
 
 
+def test_a_section_may_be_spelt_as_in_broker_name(home: Path) -> None:
+    """It is stored under the plugin's name, also in place of one that was stored in another spelling."""
+    given(home, "broker", {"ALPACA": {"api_key": "one-123456", "api_secret": "s"}})
+    assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == "one-123456"
+    stored = json.dumps({"ALPACA": {"api_key": "old-123456"}}).encode()
+    vault(home).write("broker", stored)
+    given(home, "broker", {"Alpaca": {"api_key": "two-123456", "api_secret": "s"}})
+    with vault(home).read("broker") as opened:
+        assert json.loads(bytes(opened.view)) == {"alpaca": {"api_key": "two-123456", "api_secret": "s"}}
+
+
+def test_two_sections_of_one_plugin_in_a_stored_file_are_named(home: Path) -> None:
+    """A file from before is not rewritten by `set`: which of the two counts is a person's decision."""
+    vault(home).write("broker", json.dumps({"ALPACA": {"x": CANARY}, "alpaca": {"x": CANARY}}).encode())
+    before = {path: path.read_bytes() for path in home.rglob("*.enc")}
+    said = given(home, "broker", {"tradier": {"access_token": "t-123456"}}, 3)
+    assert "ALPACA and alpaca" in said
+    assert "tbot secrets edit broker" in said
+    assert "TB-SEC-069" in run(home, "verify", code=3)
+    assert before == {path: path.read_bytes() for path in home.rglob("*.enc")}
+
+
 @pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("category", "values", "sentence", "code"),
     [
         ("smtp", {"port": 25}, "Correct the input; nothing was stored.", 3),
         ("broker", [], "must be a JSON object of values", 2),
+        ("broker", {"ALPACA": {"x": CANARY}, "alpaca": {"x": CANARY}}, "in other spelling: ALPACA and alpaca.", 3),
+        ("alert", {"Slack": {"x": CANARY}, "slack": {"x": CANARY}}, "Correct the input; nothing was stored.", 3),
         ("broker", {"alpaca": CANARY}, "TB-SEC-075 broker", 3),
         ("smtp", {"host": ""}, "TB-SEC-076 smtp", 3),
         ("smtp", {"host": "a", "port": CANARY}, "TB-SEC-079 smtp", 3),

@@ -284,6 +284,22 @@ def test_settings_without_a_run_are_ready(tmp_path: Path, capsys: pytest.Capture
     assert "nothing has run here yet" in capsys.readouterr().out
 
 
+def test_a_bot_that_only_waited_for_the_bell_has_run(traded: Path, tmp_path: Path) -> None:
+    """Until when it waited is shown after its end; while it waits, it is shown and not a finished simulation."""
+    home = tmp_path / "copy"
+    shutil.copytree(traded, home)
+    journal = home / "data" / "tbot.sqlite"
+    open_journal(journal).close()
+    with filesystem.hold_lock(home / "data" / "tbot.lock"):
+        shown = status_document(home, MORNING)
+        assert shown["run"] == "paper"
+        assert "run         waits for its first session" in list(lines(shown, MORNING))
+    with closing(open_journal(journal)) as opened:
+        opened.append([NewEvent(kind=records.STOPPED, payload={"open": [], "unconfirmed": ""}, time=MORNING)])
+    said = "\n".join(lines(status_document(home, MORNING), MORNING))
+    assert "no session yet; the bot waited for one until 2026-11-24 13:00 UTC (08:00 New York)" in said
+
+
 @pytest.mark.slow
 def test_settings_that_do_not_hold_hide_nothing_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run goes on without them: what it holds is shown by those it went by, and what is wrong with the new ones."""

@@ -126,6 +126,13 @@ EMPTY = RunSummary(
     settings_hash="",
     data_hash="",
     strategies=("open", "mid"),
+    variables={
+        "FILTER_MISSING_DATA",
+        "MAX_MARKET_CAP_OPEN",
+        "MAX_MARKET_CAP_MID",
+        "MIN_PRICE",
+        "STRAT_MID_VIX_THRESHOLD",
+    },
 )
 
 
@@ -154,11 +161,21 @@ EMPTY = RunSummary(
             ],
         ),
         (
-            {"FLATTENING": 1},
+            {"ALREADY_HELD": 1},
             [
                 (
-                    "No trade. Most denials: FLATTENING, 1 time. No setting changes that; `tbot run --replay FROM..TO "
-                    "--home x`, then `tbot why SYMBOL --home x` explains it."
+                    "No trade. Most denials: ALREADY_HELD, 1 time. A symbol has one position at a time. "
+                    "`tbot run --replay FROM..TO --home x`, then `tbot why SYMBOL --home x` explains it."
+                ),
+            ],
+        ),
+        (
+            {"HALTED": 2, "VIX_LOW": 1},
+            [
+                "No trade. Denied most by HALTED, 2 times; VIX_LOW, 1 time (STRAT_MID_VIX_THRESHOLD).",
+                (
+                    "`tbot config edit --home x` changes settings; `tbot config explain STRAT_MID_VIX_THRESHOLD "
+                    "--home x` shows the allowed values; `tbot kill --clear --home x` ends the halt."
                 ),
             ],
         ),
@@ -166,8 +183,8 @@ EMPTY = RunSummary(
             {},
             [
                 (
-                    "No strategy had a signal; `tbot run --replay FROM..TO --home x`, then `tbot why SYMBOL --home x` "
-                    "shows the nearest."
+                    "No trade: no strategy had a signal; `tbot run --replay FROM..TO --home x`, then `tbot why SYMBOL "
+                    "--home x` shows the nearest."
                 )
             ],
         ),
@@ -183,8 +200,8 @@ def test_only_a_run_without_a_trade_names_settings() -> None:
     """Where something was traded, or no session was, nothing is said of settings."""
     for summary in (attrs.evolve(EMPTY, trades=(FIRST,)), attrs.evolve(EMPTY, sessions=0)):
         text = "\n".join(backtest_lines(summary, None))
-        assert "No trade." not in text
-        assert "No strategy" not in text
+        assert "No trade" not in text
+        assert summary.document()["notes"] == []
 
 
 def test_the_outcome_of_a_check_counts_its_rows() -> None:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tbot_core import cli
 from tbot_core.cli.commands.run import create_demo_instance
+from tbot_core.cli.commands.why import _figure_lines
 from tbot_core.journal import records
-from tbot_core.journal.store import read_journal
+from tbot_core.journal.store import NewEvent, open_journal, read_journal
 from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.journal.store import Event
+
+
+TIME = dt.datetime(2026, 12, 1, 15, 0, tzinfo=dt.UTC)
 
 
 def asked(capsys: pytest.CaptureFixture[str], home: Path, *args: str, code: int = 0) -> str:
@@ -152,3 +158,103 @@ def test_the_journal_answers_alone_when_settings_are_gone(
     assert found["minutes"] == []
     assert "Only the journal is shown" in found["note"]
     assert "decided at" in asked(capsys, home, symbol)
+
+
+def test_a_decision_shows_its_sizing_and_every_limit(traded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An allowed entry has budget, price and quantity, and each limit with what is used, added and allowed."""
+    event = next(one for one in decisions(traded) if one.payload["reason"] == "ALLOWED")
+    symbol, date = (event.payload["signal"][name] for name in ("symbol", "session"))
+    found = document(capsys, traded, symbol, "--date", date)
+    decision = next(one for one in found["decisions"] if one["reason"] == "ALLOWED")
+    (entry, *_) = (one for one in found["orders"] if one["leg"] == "entry")
+    assert decision["sizing"]["quantity"] == entry["quantity"]
+    text = asked(capsys, traded, symbol, "--date", date)
+    for words in ("budget of the window", "TOTAL_ALLOCATION", "MAX_GROSS_EXPOSURE", "BUYING_POWER", "WEIGHTS"):
+        assert words in text
+    assert max(len(line) for line in "\n".join(_figure_lines(decision)).splitlines()) <= 80
+
+
+def test_a_denial_by_a_limit_shows_which_one(traded: Path) -> None:
+    """The limit that denied is not met, all others are; without figures in the journal that is said."""
+    event = next(one for one in decisions(traded) if one.payload["reason"] == "MAX_TRADES")
+    lines = list(_figure_lines(event.payload))
+    (line,) = [one for one in lines if one.endswith("not met")]
+    assert line.split() == ["MAX_TRADES", "4", "1", "4", "not", "met"]
+    assert lines[-1] == "    not sized: denied before"
+    old = {name: value for name, value in event.payload.items() if name not in {"sizing", "limits"}}
+    assert list(_figure_lines(old)) == ["    sizing and limits: the journal of this run has no figures of them"]
+    assert list(_figure_lines(old | {"reason": "PRICE_LOW"})) == []
+
+
+@pytest.mark.parametrize(
+    ("bound", "weight", "step", "words"),
+    [
+        ("FIXED_QUANTITY", None, "1", "FIXED_QUANTITY"),
+        ("MAX_RISK_PER_TRADE", "0.4", "1", "50.00 / 10.00, whole shares"),
+        ("WEIGHTS", "0.4", "0.000001", "40.00 / 10.00, step 0.000001"),
+    ],
+)
+def test_the_quantity_is_explained_by_what_bound_it(bound: str, weight: str | None, step: str, words: str) -> None:
+    """The share of the window or the most for one trade, divided by the worst price; or the fixed quantity."""
+    sizing = {
+        "equity": "1000",
+        "allocation": "TOTAL_ALLOCATION",
+        "window": "100",
+        "weight": weight,
+        "share": "40",
+        "cap": "50",
+        "bound": bound,
+        "type": "market" if weight is None else "limit",
+        "reference": "9",
+        "price": "10",
+        "step": step,
+        "quantity": "5",
+    }
+    text = "\n".join(_figure_lines({"reason": "ALLOWED", "sizing": sizing, "limits": []}))
+    assert words in text
+    assert ("share of this order" in text) is (weight is not None)
+    assert ("worst price of a market order" in text) is (weight is None)
+
+
+def with_newer_run(home: Path, name: str, **changes: object) -> None:
+    """Add the journal of a newer run with a changed request to an instance."""
+    (file,) = (home / "data" / "runs").glob("*.sqlite")
+    with closing(read_journal(file)) as journal:
+        found = [journal.last_event(kind) for kind in (records.RUN_STARTED, records.SESSION_OPENED)]
+    started, opened = (one.payload for one in found if one is not None)
+    payloads = [
+        (records.RUN_STARTED, {**started, "run_id": name, "request": {**started["request"], **changes}}),
+        (records.SESSION_OPENED, opened),
+    ]
+    with closing(open_journal(file.with_name(f"{name}.sqlite"))) as journal:
+        journal.append([NewEvent(kind=kind, payload=payload, time=TIME) for kind, payload in payloads])
+
+
+def test_the_newest_run_that_has_the_symbol_answers(
+    traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A newer run without the symbol is passed over; if none has it, the error says how many were asked."""
+    home = tmp_path / "copy"
+    shutil.copytree(traded, home)
+    symbol = decisions(home)[0].payload["signal"]["symbol"]
+    first = document(capsys, home, symbol)["run"]
+    with_newer_run(home, "newer", symbols=["ZOLTA" if symbol != "ZOLTA" else "TARNO"])
+    assert document(capsys, home, symbol)["run"] == first
+    assert "not among the 1 symbols" in asked(capsys, home, symbol, "--run", "newer", code=2)
+    said = asked(capsys, home, "NOSUCH", code=2)
+    assert "The other 1 run did not have it either." in said
+
+
+def test_a_run_whose_bars_are_gone_answers_last(
+    traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What its journal alone says is shown only if no other run has the symbol."""
+    home = tmp_path / "copy"
+    shutil.copytree(traded, home)
+    symbol = decisions(home)[0].payload["signal"]["symbol"]
+    first = document(capsys, home, symbol)["run"]
+    days = {"first": "2018-02-16", "last": "2018-02-16"}
+    with_newer_run(home, "newer", kind="replay", **days)
+    assert document(capsys, home, symbol)["run"] == first
+    alone = document(capsys, home, "NOSUCH")
+    assert (alone["run"], alone["note"].endswith("Only the journal is shown.")) == ("newer", True)

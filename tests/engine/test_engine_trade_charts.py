@@ -100,7 +100,7 @@ def test_a_level_beyond_its_base_is_drawn_for_the_side_of_the_trade(tmp_path: Pa
     filesystem.write_atomic(path, path.read_bytes().replace(b"BUFFER=0", b"BUFFER=0.001"))
     buffered = assemble(tmp_path, "replay", CLOCK)
     (document,) = draw(buffered, BarSource(request=request(assembly)), trade()).documents.values()
-    assert names(document)[0] == ("trigger", "breakout trigger")
+    assert names(document)[-1] == ("trigger", "breakout trigger")
     assert len(names(document)) == 3
 
 
@@ -210,3 +210,19 @@ def test_a_strategy_that_fails_costs_its_charts_and_nothing_else(assembly: Assem
     found = draw_stored_trades(failing, request(assembly), [trade()], {key_of(trade()): LEVELS})
     assert found.documents == {}
     assert found.missing == "1 trade has no price chart: ZeroDivisionError: boom"
+
+
+def test_a_running_price_is_drawn_over_the_whole_chart(tmp_path: Path, assembly: Assembly) -> None:
+    """The VWAP, from which `mid` measures, is shown before its window's entry phase and after it."""
+    path = tmp_path / ".env_bot"
+    filesystem.write_atomic(path, path.read_bytes().replace(b"SEQUENCE=open", b"SEQUENCE=mid"))
+    reverting = assemble(tmp_path, "replay", CLOCK)
+    (active,) = reverting.entrants(SESSION)
+    entered = SESSION.moment(active.window.entry + 1)
+    held = attrs.evolve(trade(strategy="mid"), entry_time=entered, exit_time=SESSION.moment(active.window.leave))
+    levels = {key_of(held): attrs.evolve(LEVELS, minute=active.window.entry, rule="reversion")}
+    (document,) = draw_stored_trades(reverting, request(assembly), [held], levels).documents.values()
+    assert names(document) == [("base", "VWAP"), ("trigger", "reversion trigger")]
+    (_, _, start, stop, _), (_, _, begins, ends, _) = document["l"]
+    assert start == document["m"] < begins == active.window.entry
+    assert stop == document["m"] + len(document["b"]) // 4 > ends

@@ -75,7 +75,7 @@ def test_a_finding_is_a_sentence_with_its_remedy() -> None:
 
 
 def test_a_new_folder_is_warned_of(tmp_path: Path) -> None:
-    """Plaintext settings, no ignore files, no identity, no approved plugin, no backup: none of it fails."""
+    """Plaintext settings, no ignore files, no identity, no approved plugin: none of it fails."""
     (tmp_path / ".env_bot").write_text(BOT)
     checked = subject(tmp_path)
     words = " ".join(one.message for one in preflight_findings(checked) if one.level == "warn")
@@ -84,7 +84,6 @@ def test_a_new_folder_is_warned_of(tmp_path: Path) -> None:
         ".gitignore does not exclude",
         "has no identity",
         "no plugin is",
-        "no backup",
     ):
         assert part in words
     assert found(checked, "audit") == [("ok", "No secret has been opened here yet.")]
@@ -281,12 +280,24 @@ def test_the_operators_splits_are_read(home: Path) -> None:
 
 def test_an_old_backup_is_warned_of(home: Path) -> None:
     """One of today is not."""
+    sealed(home, "smtp", '{"host": "mail.example.com", "port": 465}')
     assert found(subject(home), "backup") == [("warn", "The secrets have no backup.")]
     secrets.open_instance_vault(Instance(home), DeploymentSettings()).note("backup", EVERY, "ok")
     checked = subject(home)
     assert found(checked, "backup") == [("ok", "The last backup of the secrets is 0 days old.")]
     later = attrs.evolve(checked, now=checked.now + dt.timedelta(days=BACKUP_DAYS + 2))
     assert found(later, "backup")[0][0] == "warn"
+
+
+@pytest.mark.parametrize(("events", "damaged", "level"), [(0, False, "ok"), (1, False, "warn"), (1, True, "warn")])
+def test_a_backup_is_missed_once_there_is_something_to_lose(home: Path, events: int, damaged: bool, level: str) -> None:
+    """Without credentials and events no backup is no warning; with a journal it is, also if that cannot be read."""
+    assert found(subject(home), "backup")[0][0] == "ok"
+    if events:
+        written(Instance(home).journal, damaged=damaged)
+    else:
+        open_instance_journal(Instance(home)).close()
+    assert [one for one, _ in found(subject(home), "backup")] == [level]
 
 
 def test_a_folder_that_cannot_be_written_to_fails(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,19 @@ def test_denials_are_counted_from_screening_and_decisions() -> None:
     assert (book.denials, book.allowed) == ({"VOLUME_LOW": 4}, 1)
 
 
+def test_a_closed_session_in_which_every_symbol_was_denied_is_remembered() -> None:
+    """By strategy with the reason that denied most, the first by name of several; not with a candidate, nor before."""
+    denied = {"candidates": 0, "reasons": {"VIX_LOW": 2, "MARKET_CAP_LOW": 2, "PRICE_LOW": 1}}
+    screened = [
+        Said(kind=records.SCREENED, payload={"strategy": "close"} | denied),
+        Said(kind=records.SCREENED, payload={"strategy": "open", "candidates": 1, "reasons": {"VIX_LOW": 2}}),
+        Said(kind=records.SCREENED, payload={"strategy": "mid", "candidates": 0, "reasons": {}}),
+    ]
+    assert opened(*screened).without_candidates == {}
+    closed = opened(*screened, Said(kind=records.SESSION_CLOSED, payload={"equity": "1000"}))
+    assert closed.without_candidates == {"close": {"MARKET_CAP_LOW": 1}}
+
+
 def test_denials_of_symbols_without_a_bar_do_not_count() -> None:
     """The session's end takes them off; a reason of which none is left is not listed."""
     screened = {"VIX_LOW": 3, "VOLUME_LOW": 2}

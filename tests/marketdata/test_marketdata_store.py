@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tbot_core.errors import DataError
 from tbot_core.marketdata.store import parquet
+from tbot_core.marketdata.store.selection import select_symbols
 from tbot_core.marketdata.store.store import BarBlock, BarStore, walk_sessions
 from tbot_core.model.bars import FIELDS
 from tbot_core.model.calendar import ClosedDay, ExchangeCalendar
@@ -139,6 +140,37 @@ def test_a_range_without_bars_is_refused_at_once(december: StoreFixture, symbols
         december.store.blocks(day("2019-12-01"), day("2019-12-31"), symbols)
     with pytest.raises(DataError, match="are stored from 2019-12-01 to 2019-12-31"):
         december.store.data_hash(day("2019-12-01"), day("2019-12-31"), symbols)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "words", "remedy"),
+    [
+        ("2019-11-28", "2019-11-28", "The market is closed on 2019-11-28 (Thanksgiving", "`tbot calendar`"),
+        ("2019-11-30", "2019-12-01", "The market is closed from 2019-11-30 to 2019-12-01 (weekend).", "`tbot cal"),
+        (
+            "2018-01-02",
+            "2018-01-02",
+            "No bars of any symbol are stored from 2018-01-02",
+            "from 2019-11-27 to 2020-01-03.",
+        ),
+        ("1999-01-02", "1999-01-04", "No bars of any symbol are stored from 1999-01-02 to", "Stored are sessions"),
+    ],
+)
+def test_an_empty_range_says_whether_the_market_was_closed(
+    december: StoreFixture, first: str, last: str, words: str, remedy: str
+) -> None:
+    """A range of closed days names why, any other the sessions that are stored."""
+    with pytest.raises(DataError) as caught:
+        december.store.data_hash(day(first), day(last), [])
+    assert words in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_an_empty_store_says_how_to_fill_it(bench: StoreFixture) -> None:
+    """Without any bars the error names no sessions, but the commands that store some."""
+    with pytest.raises(DataError) as caught:
+        select_symbols(bench.store, day("2019-11-27"), day("2019-11-27"), ())
+    assert caught.value.remedy.startswith("See `tbot data list`; `tbot data download`")
 
 
 def test_the_owners_calendar_leaves_days_out(december: StoreFixture) -> None:

@@ -394,8 +394,14 @@ def test_f93_triggers_are_judged_too() -> None:
     """What would break the near-miss line is refused; what is sound passes."""
     condition = Condition(name="theirs", value=np.zeros(1), level=np.ones(1), above=True)
     sound = [trigger(), trigger(when=(condition,), scale=np.ones((SYMBOLS, 1)), base=10.0, base_name="VWAP")]
+    sound.append(trigger(base="vwap", base_name="VWAP"))
     assert Session().strategy(scan=fails, triggers=lambda *_: sound).triggers(BARS, DAY) == sound
-    wrong_bases = [trigger(base=np.zeros(7))], [trigger(base_name="x" * 1_000)], [trigger(base_name=7)]
+    wrong_bases = (
+        [trigger(base=np.zeros(7))],
+        [trigger(base="x")],
+        [trigger(base_name="x" * 1_000)],
+        [trigger(base_name=7)],
+    )
     for wrong in (["x"], [trigger(value=np.zeros(7))], [trigger(scale="x")], [trigger(when=("x",))], *wrong_bases):
         session = Session()
         assert session.strategy(scan=fails, triggers=lambda *_, given=wrong: given).triggers(BARS, DAY) == ()

@@ -281,7 +281,7 @@ def test_a_report_of_several_brokers_names_that_of_each_trade(broken: list[Event
     text = html.render_page(summary, story, NONE)
     assert summary.brokers == ("alpha", "beta")
     for trade in summary.trades:
-        assert f"<b>{trade.symbol}</b> <i>{trade.strategy} long at {trade.broker}</i>" in text
+        assert f"<b>{trade.symbol}</b> <i>[{trade.strategy.upper()}] long at {trade.broker}</i>" in text
     assert {trade.broker for trade in summary.trades} == {"alpha", "beta"}
     assert "<h2>By broker</h2>" in text
     assert sum(pnl for _, _, pnl in summary.by_broker.values()) == sum(one.pnl for one in summary.trades)

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
 
 from tbot_core.reports.html import scripts
 
+ROOT = Path(__file__).parents[2]
+BUILD = "import os, sys, uv_build; os.chdir(sys.argv[1]); print(uv_build.build_wheel(sys.argv[2]))"
 README = (scripts.VENDOR / "README.md").read_text(encoding="utf-8")
 
 
@@ -15,6 +25,18 @@ def test_each_third_party_file_has_the_hash_that_is_written_down() -> None:
     written = dict(re.findall(r"\| `(\S+)` \|.*\| `([0-9a-f]{64})` \|", README))
     there = {path.name: path for path in scripts.VENDOR.iterdir() if path.name != "README.md"}
     assert {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in there.items()} == written
+
+
+@pytest.mark.slow
+def test_the_wheel_contains_what_a_report_is_made_of(tmp_path: Path) -> None:
+    """An installed tbot-core writes the same report: style, script, library and licence are in its wheel."""
+    command = [sys.executable, "-c", BUILD, str(ROOT), str(tmp_path)]
+    environment = {**os.environ, "PATH": f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"}
+    built = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    with zipfile.ZipFile(tmp_path / built.stdout.split()[-1]) as wheel:
+        names = set(wheel.namelist())
+    for path in (*scripts.VENDOR.iterdir(), scripts.FOLDER / "report.js", scripts.FOLDER / "report.css"):
+        assert path.relative_to(ROOT).as_posix() in names
 
 
 def test_version_licence_and_integrity_are_stated() -> None:

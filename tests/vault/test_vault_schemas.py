@@ -59,6 +59,15 @@ def test_content_that_holds_is_silent_and_is_read_into_its_class() -> None:
     assert [value.is_held for value in fields.values()] == [True, False, False]
 
 
+def test_two_sections_of_one_plugin_are_refused_with_both_names() -> None:
+    """In other spelling, whether their fields are known or not; two users may differ in case alone."""
+    assert found({"MINE": {"key": CANARY}, "mine": {"key": CANARY}}) == [
+        ("TB-SEC-069", "its file f has two sections of one plugin in other spelling: MINE and mine.")
+    ]
+    assert found({"Other": {"x": CANARY}, "oTHER": {"x": CANARY}}, "alert")[0][0] == "TB-SEC-069"
+    assert found({"Ann": {"hash": CANARY}, "ann": {"hash": CANARY}}, "login") == []
+
+
 @pytest.mark.parametrize(
     ("values", "faults"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -17,9 +18,10 @@ from tbot_core.system import filesystem
 from tbot_core.vault.categories import CATEGORIES, category_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
+    from tbot_core.cli.interview import Interview
     from tbot_core.instance import Instance
 
 _REMEDY: Final = "Nothing was created."
@@ -107,17 +109,47 @@ def adoption_lines(instance: Instance, adoption: Adoption, answers: Mapping[str,
     if found.folder != instance.home:
         yield f"{found.folder} was not changed. It holds keys and settings: remove it when it is no longer needed."
     for one in adoption.needed:
-        if one.category not in answers:
+        if not _answered(one, answers):
             fields = [it.name for it in one.fields.values() if it.required] or [*one.fields]
             yield f"Still to be set: {one}: {', '.join(fields)}. `tbot secrets set {one.category}` asks for them."
 
 
-def ask_secrets(needed: SecretsNeeded, prompt: Callable[[Mapping[str, SecretField]], dict[str, str]]) -> dict[str, Any]:
-    """The answers for these secrets, as content of their category; empty without an answer."""
-    fields = prompt(needed.fields)
-    if not fields:
-        return {}
-    return {needed.section: fields} if needed.section else dict(fields)
+def ask_missing_secrets(adoption: Adoption) -> dict[str, Any]:
+    """The secrets that are not there, by category, from a person; without those that are left for later.
+
+    Raises click.Abort if the person ends the questions.
+    """
+    from tbot_core.cli.interview import Interview
+
+    return Interview().run(partial(_ask, needed=adoption.needed)) if adoption.needed else {}
+
+
+def _answered(needed: SecretsNeeded, answers: Mapping[str, Any]) -> bool:
+    part = answers.get(needed.category, {})
+    return needed.section in part if needed.section else bool(part)
+
+
+def _ask(talk: Interview, needed: Sequence[SecretsNeeded]) -> dict[str, Any]:
+    from tbot_core.cli.actions.setup_wizard import KEYS, field_question
+    from tbot_core.cli.interview import wrapped
+
+    answers: dict[str, Any] = {}
+    talk.say(wrapped("The settings need secrets that are not here. Nothing is written before the last answer."))
+    talk.say(wrapped(KEYS))
+    for one in needed:
+        talk.say(f"\n{one}")
+        values: dict[str, str] = {}
+        fields = sorted(one.fields.values(), key=lambda field: not field.required)
+        for field in fields:
+            first = field is fields[0]
+            value = talk.ask(field_question(field, later=first and field.required))
+            if value:
+                values[field.name] = value
+            elif first and field.required:
+                break
+        if values:
+            answers.setdefault(one.category, {}).update({one.section: values} if one.section else values)
+    return answers
 
 
 def _source(instance: Instance, source: Path | None) -> Path:

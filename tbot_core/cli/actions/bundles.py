@@ -272,7 +272,7 @@ def _restore_files(instance: Instance, found: Backup, deployment: DeploymentSett
 
 def _restore_inside(instance: Instance, found: Backup) -> tuple[str, ...]:
     # As `_restore_files`, but paths outside of the instance, and that of the key of `.env`, are moved into it.
-    from tbot_core.cli.actions.config import replace_values
+    from tbot_core.instance.dotenv import replace_values
     from tbot_core.instance.secrets import open_instance_vault
 
     text = _settings(instance, found)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import Plugin
-from tbot_core.contracts.setting import DeclaredConfig
-from tbot_core.errors import AccessError, UsageError, VaultError
+from tbot_core.cli.actions.plugin_declarations import PluginDeclarations, plugin_declarations
+from tbot_core.errors import UsageError
 from tbot_core.instance import Instance, Settings, load_settings, read_settings_files
 from tbot_core.instance.findings import Level, Mode, SettingsFinding
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from tbot_core.contracts.setting import DeclaredConfig
     from tbot_core.instance import SettingsFiles
     from tbot_core.instance.dotenv import ParsedDotenv
     from tbot_core.instance.registry import EffectiveSetting
@@ -86,12 +85,12 @@ def encrypt_config(home: Path | None) -> tuple[Path, ...]:
 def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
     """Open the encrypted trading configuration in $EDITOR, check the result, and encrypt it.
 
-    Raises SettingsError for invalid text, which changes nothing; UsageError where no encrypted file exists.
+    Invalid text changes nothing: see `edit_until_valid`. Raises UsageError where no encrypted file exists.
     """
+    from tbot_core.cli.actions.editing import edit_until_valid
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
-    from tbot_core.system.editor import edit
 
     declared = plugin_declarations(home).declared
     sources = read_settings_files(Instance.at(home))
@@ -104,12 +103,15 @@ def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
     with opened.read("env_bot") as content:
         data = bytes(content.view)
     before = _load(home, declared, sources)
-    text = edit(bot.path.name, data)
-    if text == data:
+
+    def checked(text: bytes) -> Settings:
+        changed = attrs.evolve(bot, parsed=parse_dotenv(bot.active_name, text))
+        return _load(home, declared, attrs.evolve(sources, bot=changed))
+
+    edited = edit_until_valid(bot.path.name, data, checked, comments=True)
+    if edited is None:
         return ()
-    after = _load(
-        home, declared, attrs.evolve(sources, bot=attrs.evolve(bot, parsed=parse_dotenv(bot.active_name, text)))
-    )
+    text, after = edited
     opened.write("env_bot", text)
     return setting_changes(before, after)
 
@@ -202,11 +204,6 @@ def check_config(
     return (*(SettingsFinding(level=level, message=failure) for failure in plugins.failures), *found)
 
 
-def enabled_declarations(home: Path | None) -> tuple[DeclaredConfig, ...]:
-    """The settings that the enabled plugins declare."""
-    return plugin_declarations(home).declared
-
-
 def show_config(home: Path | None, mode: Mode) -> Settings:
     """The current settings; raises SettingsError if they are invalid."""
     from tbot_core.instance.loading import load_settings
@@ -280,50 +277,6 @@ def explanation_lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {finding}"
 
 
-@attrs.frozen(kw_only=True)
-class PluginDeclarations:
-    """The installed plugins, the settings of the enabled ones, and a sentence for each that does not load.
-
-    `enabled` are the (kind, name) of the installed ones that the settings enable; `brokers` the broker plugins among
-    them, by name.
-    """
-
-    installed: frozenset[tuple[str, str]]
-    declared: tuple[DeclaredConfig, ...]
-    failures: tuple[str, ...]
-    enabled: frozenset[tuple[str, str]] = frozenset()
-    brokers: Mapping[str, Plugin] = attrs.field(factory=dict)
-
-
-def plugin_declarations(home: Path | None, named: Container[str] = ()) -> PluginDeclarations:
-    """The installed plugins, the settings of the enabled ones, and a sentence for each that does not load.
-
-    Those in `named` count as enabled. Plugins that hung in an earlier trial are not imported, as in a run.
-    """
-    from tbot_core.instance.enabled_plugins import plugins_enabled, raw_settings
-    from tbot_core.instance.folder import Instance
-    from tbot_core.model.clock import SystemClock
-    from tbot_core.plugins import discovery, quarantine
-    from tbot_core.plugins.loader import PluginLoader
-
-    listings = discovery.installed_plugins()
-    installed = frozenset((it.entry.kind, it.entry.name) for it in listings)
-    try:
-        enabled = plugins_enabled(raw_settings(home)) & installed
-    except (AccessError, VaultError):
-        enabled = frozenset()  # an unreadable file has its own finding
-    enabled |= {(kind, name) for kind, name in sorted(installed) if name in named}
-    usable, quarantined = quarantine.quarantine_broken(enabled, listings, Instance.at(home).data, SystemClock().now())
-    loaded, failed = PluginLoader().offers(usable, listings)
-    return PluginDeclarations(
-        installed=installed,
-        declared=tuple(it.declared for it in loaded),
-        failures=tuple(failure.sentence for failure in (*quarantined, *failed)),
-        enabled=enabled,
-        brokers={it.entry.name: it.plugin for it in loaded if it.entry.kind == "broker"},
-    )
-
-
 def _find(values: Mapping[str, EffectiveSetting], key: str) -> EffectiveSetting:
     name = key.upper()
     spellings = {alias: effective for effective in values.values() for alias in effective.declaration.aliases}
@@ -335,15 +288,3 @@ def _find(values: Mapping[str, EffectiveSetting], key: str) -> EffectiveSetting:
     near = get_close_matches(name[:80], [*values, *spellings], n=3)
     remedy = f"The nearest names: {', '.join(near)}." if near else "`tbot config show` lists every setting."
     raise UsageError(f"Unknown setting {key}.", remedy)
-
-
-def replace_values(text: str, changes: Mapping[str, object]) -> bytes:
-    """The lines of a settings file with other values; new variables come last."""
-    rest = {key: str(value) for key, value in changes.items()}
-    if any("\n" in part or "\r" in part for pair in rest.items() for part in pair):
-        raise UsageError("A setting contains a line break.", "Write each setting on one line.")
-    lines = []
-    for line in text.splitlines():
-        key = line.partition("=")[0]
-        lines.append(f"{key}={rest.pop(key)}" if key in rest else line)
-    return "\n".join([*lines, *(f"{key}={value}" for key, value in rest.items()), ""]).encode()

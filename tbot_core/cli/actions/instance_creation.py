@@ -6,15 +6,16 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.cli.actions.config import replace_values
 from tbot_core.errors import UsageError
+from tbot_core.instance.dotenv import replace_values
+from tbot_core.model import json_document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.errors import VaultError
-    from tbot_core.instance import Instance
+    from tbot_core.instance import Instance, SettingsFiles
     from tbot_core.plugins.loader import LoadedPlugin
     from tbot_core.vault.schemas import Schemas
 
@@ -47,15 +48,27 @@ def make_instance(instance: Instance, answers: Mapping[str, Any], source: str = 
 
 def checked_contents(instance: Instance, answers: Mapping[str, Any], remedy: str) -> dict[str, bytes]:
     """The plaintext of each category of a new instance. Raises as `make_instance` does; nothing is written."""
-    from tbot_core.vault.categories import CATEGORIES
-    from tbot_core.vault.content import assert_utf8
-
-    for category, part in answers.items():
-        assert_utf8(part, category, CATEGORIES[category].logical if category in CATEGORIES else category)
-    contents = _contents(answers)
+    given = {category: _named_sections(category, part, remedy) for category, part in answers.items()}
+    contents = initial_contents(given)
     _check_contents(instance, _deployment(contents), contents, remedy)
     check_settings(instance, contents, remedy)
     return contents
+
+
+def _named_sections(category: str, part: Any, remedy: str) -> Any:
+    # The answers of a category; sections of plugins under the plugins' names.
+    from tbot_core.errors import VaultError
+    from tbot_core.vault.categories import CATEGORIES
+    from tbot_core.vault.content import assert_utf8, plugin_sections
+
+    kind = CATEGORIES.get(category)
+    assert_utf8(part, category, category if kind is None else kind.logical)
+    if kind is None or not kind.by_plugin:
+        return part
+    try:
+        return plugin_sections(part, category, kind.logical)
+    except VaultError as fault:
+        raise VaultError(fault.message, remedy, code=fault.code) from None
 
 
 def create_instance(instance: Instance, contents: Mapping[str, bytes]) -> None:
@@ -96,13 +109,13 @@ def _deployment(contents: Mapping[str, bytes]) -> DeploymentSettings:
     return deployment_of(parse_dotenv(".env", contents["env"]))
 
 
-def known_fields(settings: Mapping[str, object]) -> Schemas:
-    """The fields of each category; installed plugins that these settings enable declare their own."""
+def known_fields(settings: Mapping[str, object], named: Collection[str] = ()) -> Schemas:
+    """The fields of each category; installed plugins that these settings enable, or in `named`, declare their own."""
     from tbot_core.instance.secret_schemas import secret_rules
     from tbot_core.plugins import discovery
 
     installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
-    return secret_rules([one.declared for one in enabled_offers(settings)], installed).fields
+    return secret_rules([one.declared for one in enabled_offers(settings, named)], installed).fields
 
 
 def default_env() -> bytes:
@@ -113,8 +126,8 @@ def default_env() -> bytes:
     return "".join(f"{one.name}={one.default_text}\n" for one in declarations(DeploymentSettings).values()).encode()
 
 
-def _contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
-    # The plaintext of each category.
+def initial_contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
+    """The plaintext of each category, as `make_instance` writes it; not checked. Raises UsageError."""
     from tbot_core.instance.identity import FIELD
     from tbot_core.system import filesystem, random
     from tbot_core.vault.categories import CATEGORIES
@@ -139,12 +152,15 @@ def _check_contents(
     from tbot_core.errors import VaultError
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secret_schemas import secret_rules
-    from tbot_core.vault.categories import category_paths
+    from tbot_core.vault.categories import CATEGORIES, category_paths
     from tbot_core.vault.error_codes import combined_error
     from tbot_core.vault.schemas import check_content
 
     texts = {it.key: it.value for name in ("env", "env_bot") for it in parse_dotenv(name, contents[name]).entries}
-    known = known_fields(texts) if contents.keys() - {"env", "env_bot", "bot_identity"} else secret_rules().fields
+    sections = [json_document.parse_json(data) for name, data in contents.items() if CATEGORIES[name].by_plugin]
+    is_usual = contents.keys() <= {"env", "env_bot", "bot_identity"}  # then no plugin has to be loaded
+    named = {name for part in sections for name in part}
+    known = secret_rules().fields if is_usual else known_fields(texts, named)
     faults: list[VaultError] = []
     for category, data in contents.items():
         here = category_paths(category, instance, deployment)
@@ -160,15 +176,9 @@ def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: st
     Plugins that they need may be absent. Raises SettingsError, which names every invalid setting.
     """
     from tbot_core.errors import SettingsError
-    from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.loading import examine_settings
-    from tbot_core.instance.sources import SettingsFile, SettingsFiles
 
-    def given(name: str, category: str) -> SettingsFile:
-        parsed = parse_dotenv(name, contents[category])
-        return SettingsFile(name=name, path=instance.path(name), plain=True, parsed=parsed)
-
-    sources = SettingsFiles(env=given(".env", "env"), bot=given(".env_bot", "env_bot"))
+    sources = settings_files(instance, contents)
     declared = [one.declared for one in enabled_offers(sources.texts())]
     examined = examine_settings(instance.home, mode="paper", declared=declared, sources=sources)
     faults = [finding.message for finding in examined.findings if finding.level == "fail"]
@@ -176,13 +186,26 @@ def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: st
         raise SettingsError("\n".join(faults), remedy)
 
 
-def enabled_offers(settings: Mapping[str, object]) -> Sequence[LoadedPlugin]:
-    """The installed plugins that these settings enable, loaded."""
+def settings_files(instance: Instance, contents: Mapping[str, bytes]) -> SettingsFiles:
+    """The settings files of an instance that does not exist yet."""
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.sources import SettingsFile, SettingsFiles
+
+    def given(name: str, category: str) -> SettingsFile:
+        parsed = parse_dotenv(name, contents[category])
+        return SettingsFile(name=name, path=instance.path(name), plain=True, parsed=parsed)
+
+    return SettingsFiles(env=given(".env", "env"), bot=given(".env_bot", "env_bot"))
+
+
+def enabled_offers(settings: Mapping[str, object], named: Collection[str] = ()) -> Sequence[LoadedPlugin]:
+    """The installed plugins that these settings enable, or in `named`, loaded."""
     from tbot_core.instance import plugins_enabled
     from tbot_core.plugins import discovery
     from tbot_core.plugins.loader import PluginLoader
 
     listings = discovery.installed_plugins()
+    installed = {(it.entry.kind, it.entry.name) for it in listings}
     enabled = plugins_enabled({name: str(text) for name, text in settings.items()})
-    found = enabled & {(it.entry.kind, it.entry.name) for it in listings}
+    found = {pair for pair in installed if pair in enabled or pair[1] in named}
     return PluginLoader().offers(found, listings)[0]

@@ -123,9 +123,12 @@ def _compare_with_lock(home: Path | None) -> tuple[PluginLock | None, tuple[Lock
 
 def _needs(listings: Sequence[PluginListing], folder: Path) -> tuple[dict[tuple[str, str], PluginNeeds], list[str]]:
     # The permissions of each usable plugin, recorded for these files or found by a trial, and why others have none.
-    from tbot_core.plugins.probe import probe_plugin
+    from tbot_core.plugins.probe import probe_plugins
 
     known, needs, refused = trial_records.read_records(folder), {}, []
+    usable = [it.entry for it in listings if it.state == "active"]
+    unknown = [it for it in usable if (record := known.of(it)) is None or record.needs is None]
+    tried = {outcome.entry: outcome for outcome in probe_plugins(unknown)}
     for listing in listings:
         entry = listing.entry
         if listing.state != "active":
@@ -134,7 +137,7 @@ def _needs(listings: Sequence[PluginListing], folder: Path) -> tuple[dict[tuple[
         record = known.of(entry)
         found, why = record.needs if record else None, "it does not declare its permissions."
         if found is None:
-            outcome = probe_plugin(entry)
+            outcome = tried[entry]
             found = trial_records.needs_of(outcome.description)
             why = outcome.failure.reason if outcome.failure else why
         if found is None:

@@ -14,7 +14,7 @@ from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance, read_settings_files
 from tbot_core.model import json_document
 from tbot_core.model.formatting import printable_name
-from tbot_core.system import editor, filesystem
+from tbot_core.system import filesystem
 from tbot_core.system.secret import SHOWN
 from tbot_core.vault import content, rotation
 from tbot_core.vault.categories import CATEGORIES, ENV_FILE
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from tbot_core.vault.schemas import Schemas
     from tbot_core.vault.vault import FormatUpgrade, Vault
 
-_CONTENT_INVALID: Final = frozenset(code.text for code in VaultErrorCode if code.name.startswith("CONTENT_"))
+_CONTENT_INVALID: Final = frozenset(
+    code.text for code in VaultErrorCode if code.name.startswith("CONTENT_") or code.name == "SECTION_SPELT_TWICE"
+)
 _CONTENT_LOST: Final = frozenset(
     code.text
     for code in VaultErrorCode
@@ -117,31 +119,18 @@ def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> P
 
     _refuse_shadowing(home, category)
     vault = vault_of_home(home, tolerant=category == "env")
-    _assert_utf8(vault, category, values)
+    values = _input_values(vault, category, values)
     data = _merged(category, _content(vault, category), values)
     _check_input(home, vault, category, data, values)
     encrypt_category(vault, category, data)
     return vault.store.place(category).file
 
 
-def edit_category(home: Path | None, category: str) -> bool:
-    """Edit the content of a category in $EDITOR; returns whether it changed. Invalid changes are not saved."""
-    vault = vault_of_home(home)
-    with vault.read(category) as opened:
-        data = bytes(opened.view)
-    text = editor.edit(vault.store.place(category).logical, data)
-    if text == data:
-        return False
-    check_contents(home, vault, {category: text})
-    vault.write(category, text)
-    return True
-
-
 def rekey_category(home: Path | None, category: str, values: Mapping[str, Any]) -> RotationResult:
     """Give a category a new key and new content."""
     _refuse_shadowing(home, category)
     vault = vault_of_home(home, tolerant=category == "env")
-    _assert_utf8(vault, category, values)
+    values = _input_values(vault, category, values)
     data = _merged(category, b"", values)
     _check_input(home, vault, category, data, None)
     paths = vault.store.place(category)
@@ -201,7 +190,7 @@ def read_values(home: Path | None, category: str, document: TextIO | None) -> di
             f"`tbot secrets edit {category}` changes them; --from-json takes a JSON object.",
         )
     if kind.shape == "sections":
-        section = click.prompt("Plugin" if kind.by_plugin else "User").strip()
+        section = click.prompt("Plugin").strip().lower() if kind.by_plugin else click.prompt("User").strip()
     schema = known_schemas(home, (section,)).get(schema_key(category, section))
     found = prompt_fields(schema, required=bool(section) or not _has_file(home, category))
     if not found:
@@ -230,9 +219,21 @@ def _refuse_shadowing(home: Path | None, category: str) -> None:
         )
 
 
-def _assert_utf8(vault: Vault, category: str, values: Mapping[str, Any]) -> None:
+def _input_values(vault: Vault, category: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    # The values, sections of plugins under the plugins' names. Raises VaultError.
     paths = vault.store.place(category)
     content.assert_utf8(values, category, paths.shown(paths.file))
+    if not CATEGORIES[category].by_plugin:
+        return values
+    try:
+        return content.plugin_sections(values, category, paths.shown(paths.file))
+    except VaultError as fault:
+        raise _input_error(fault) from None
+
+
+def _input_error(fault: VaultError) -> VaultError:
+    # Invalid content is that of the input, since nothing of it is stored yet.
+    return VaultError(fault.message, "Correct the input; nothing was stored.", code=fault.code)
 
 
 def _content(vault: Vault, category: str) -> bytes:
@@ -251,11 +252,14 @@ def _content(vault: Vault, category: str) -> bytes:
 
 
 def _merged(category: str, current: bytes, values: Mapping[str, Any]) -> bytes:
-    from tbot_core.cli.actions.config import replace_values
+    from tbot_core.instance.dotenv import replace_values
 
     if CATEGORIES[category].shape == "text":
         return replace_values(current.decode(), values)
-    found = {**(json_document.parse_json(current) if current else {}), **values}
+    found: dict[str, Any] = json_document.parse_json(current) if current else {}
+    if CATEGORIES[category].by_plugin:  # a section may have been stored in another spelling
+        found = {name: part for name, part in found.items() if name.lower() not in values}
+    found |= values
     return json.dumps(found, sort_keys=True, ensure_ascii=False).encode()
 
 
@@ -279,13 +283,13 @@ def check_contents(
 
 
 def _check_input(home: Path | None, vault: Vault, category: str, data: bytes, only: Mapping[str, Any] | None) -> None:
-    # As check_contents; invalid content is that of the input, since nothing of it is stored yet.
+    # As check_contents; the remedy is for the input.
     try:
         check_contents(home, vault, {category: data}, only)
     except VaultError as fault:
         if fault.code not in _CONTENT_INVALID:
             raise
-        raise VaultError(fault.message, "Correct the input; nothing was stored.", code=fault.code) from None
+        raise _input_error(fault) from None
 
 
 def unread_sections(home: Path | None, category: str, values: Mapping[str, Any]) -> Iterator[str]:
@@ -295,7 +299,7 @@ def unread_sections(home: Path | None, category: str, values: Mapping[str, Any])
     if not CATEGORIES[category].by_plugin:
         return
     schemas, installed = known_schemas(home), {it.entry.name for it in installed_plugins()}
-    for section in values:
+    for section in map(str.lower, values):
         if section not in installed and schema_key(category, section) not in schemas:
             yield f"No known plugin reads the section {printable_name(section)} of {category}; it was stored."
 
@@ -306,7 +310,7 @@ def _has_file(home: Path | None, category: str) -> bool:
 
 def known_schemas(home: Path | None, sections: Container[str] = ()) -> Schemas:
     """The fields that validate secrets: of the enabled plugins, and of the installed ones named in `sections`."""
-    from tbot_core.cli.actions.config import plugin_declarations
+    from tbot_core.cli.actions.plugin_declarations import plugin_declarations
     from tbot_core.instance.secret_schemas import secret_rules
 
     plugins = plugin_declarations(home, sections)
@@ -328,7 +332,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> No
     If `.env` cannot be opened, the other files cannot be found: then `tbot check` reports faults later. Raises
     VaultError for settings whose key is not the one that a start would use.
     """
-    from tbot_core.cli.actions.config import enabled_declarations
+    from tbot_core.cli.actions.plugin_declarations import enabled_declarations
     from tbot_core.instance import load_settings
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 from tbot_core.cli.actions.instance_creation import known_fields
 from tbot_core.cli.options import document_json
 from tbot_core.errors import UsageError
+from tbot_core.instance.enabled_plugins import failover_brokers
 from tbot_core.model import json_document
+from tbot_core.plugins.discovery import installed_plugins
+from tbot_core.plugins.typosquats import ours
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +27,45 @@ def parse_document(document: TextIO) -> dict[str, Any]:
     return found
 
 
+def choose_broker(answers: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The answers with BROKER_NAME set to the broker whose credentials they hold, and a sentence for a person.
+
+    BROKER_NAME stays as it was given, and for a broker that is not installed. Raises UsageError for credentials of
+    several brokers without BROKER_NAME; those of DATA_SOURCE and FAILOVER_BROKERS do not count.
+    """
+    settings = {name: str(value).strip() for name, value in answers.get("env_bot", {}).items()}
+    others = {settings.get("DATA_SOURCE", "").lower(), *failover_brokers(settings)}
+    found = sorted({name.lower() for name in answers.get("broker", {})} - others)
+    named = settings.get("BROKER_NAME", "")
+    if named or not found:
+        unused = [name for name in found if name != named.lower()]
+        sentence = f"BROKER_NAME is {named}: the credentials of {', '.join(unused)} are stored, and not used."
+        return dict(answers), (sentence,) if unused else ()
+    name, *more = found
+    if more:
+        raise UsageError(
+            f"Credentials of several brokers were given: {', '.join(found)}. Which one trades is not known.",
+            "Give those of one, or set BROKER_NAME in `env_bot` of the document for --from-json.",
+        )
+    if ("broker", name) not in {(it.entry.kind, it.entry.name) for it in installed_plugins()}:
+        return dict(answers), (_absent(name),)
+    chosen = {**answers.get("env_bot", {}), "BROKER_NAME": name.upper()}
+    return {**answers, "env_bot": chosen}, (f"BROKER_NAME is {name.upper()}, the broker of the given credentials.",)
+
+
+def _absent(name: str) -> str:
+    distribution = f"tbot-broker-{name.replace('_', '-')}"
+    install = f"install {distribution}" if distribution in ours() else "install it"
+    change = f"then set BROKER_NAME={name.upper()} with `tbot config edit`"
+    return f"BROKER_NAME stays PAPER, since the broker {name} is not installed: {install}, {change}."
+
+
+def with_credentials(answers: Mapping[str, Any], credentials: Mapping[str, Any]) -> dict[str, Any]:
+    """The answers with these credentials, by category and section, where they hold none."""
+    together = {category: {**part, **answers.get(category, {})} for category, part in credentials.items()}
+    return {**answers, **together}
+
+
 def vendor_credentials(settings: Mapping[str, object]) -> tuple[dict[str, dict[str, dict[str, str]]], tuple[str, ...]]:
     """The values of the vendors' usual variables, by category and plugin, and the names of unused variables.
 
@@ -34,7 +76,7 @@ def vendor_credentials(settings: Mapping[str, object]) -> tuple[dict[str, dict[s
 
     prefixes = {prefix: one for one in known_plugins() for prefix in one.environment}
     given = {prefix: values for prefix in prefixes if (values := environ.variables_with_prefix(prefix))}
-    known = known_fields(settings)
+    known = known_fields(settings, {prefixes[prefix].name for prefix in given})
     found: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     rest: list[str] = []
     for prefix, values in given.items():
@@ -42,7 +84,7 @@ def vendor_credentials(settings: Mapping[str, object]) -> tuple[dict[str, dict[s
         places = {
             word: (category, it.name)
             for category in prefixes[prefix].secrets
-            for it in known[category, plugin].values()
+            for it in known.get((category, plugin), {}).values()
             for word in (it.name, *it.aliases)
         }
         for name, value in values.items():

@@ -118,7 +118,7 @@ def trades_on_paper(home: Path | None) -> bool:
 
 def live_settings(home: Path | None) -> Settings:
     """The settings of an instance that trades live; raises SettingsError for any other instance."""
-    from tbot_core.cli.actions.config import plugin_declarations
+    from tbot_core.cli.actions.plugin_declarations import plugin_declarations
     from tbot_core.errors import SettingsError
     from tbot_core.instance import Instance, is_there, load_settings
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypedDict
 
 import click
@@ -89,11 +90,13 @@ def backtest_with_progress(
     def started(label: FeedLabel) -> None:
         for line in banner("backtest", label):
             click.echo(line, err=quiet)
+        shown.enter_context(bar)  # below those lines
 
     assembly = assemble(home, "backtest", SystemClock(), overrides)
     print_warnings(assembly)
     over = BacktestRange(first=days[0], last=days[1], symbols=symbols)
     sessions = len(assembly.calendar.sessions(*days))
     hidden = quiet or not sys.stderr.isatty()
-    with click.progressbar(length=sessions, label="sessions", file=sys.stderr, hidden=hidden) as bar:
+    bar = click.progressbar(length=sessions, label="sessions", file=sys.stderr, hidden=hidden)
+    with ExitStack() as shown:
         return run_backtest(assembly, over, lambda _day: bar.update(1), started)

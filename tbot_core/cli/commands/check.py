@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.cli.actions.config import PluginDeclarations
+    from tbot_core.cli.actions.plugin_declarations import PluginDeclarations
     from tbot_core.instance import Instance, Mode, SettingsFiles
     from tbot_core.instance.findings import Level
     from tbot_core.instance.preflight_subject import PreflightFinding
@@ -38,7 +38,8 @@ def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json:
 
 def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tuple[PreflightFinding, ...]:
     """Every finding about the instance, failures first; the settings are checked as for paper trading."""
-    from tbot_core.cli.actions.config import check_config, plugin_declarations
+    from tbot_core.cli.actions.config import check_config
+    from tbot_core.cli.actions.plugin_declarations import plugin_declarations
     from tbot_core.instance import Instance, read_settings_files
     from tbot_core.instance.preflight import preflight_findings
     from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject

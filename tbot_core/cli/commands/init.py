@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,10 @@ import click
 
 from tbot_core.cli.options import home_option
 from tbot_core.errors import UsageError
+from tbot_core.system.signals import INTERRUPTED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import TextIO
 
     from tbot_core.instance import Instance
@@ -44,35 +45,84 @@ def command(  # noqa: PLR0913  the options
     without: tuple[str, ...],
     home: Path | None,
 ) -> int:
-    """Create an instance; ends with `tbot check`. Without an option it asks; secret values are hidden."""
-    if adopt:
-        return _adopt(home, source, without, alone=not (paper or from_env or document is not None))
-    if source is not None or without:
-        raise UsageError("--from and --without belong to --adopt.", "Add --adopt.")
-    from tbot_core.cli.actions.instance_creation import make_instance, refuse_occupied
-    from tbot_core.cli.actions.setup_sources import parse_document, vendor_credentials
-    from tbot_core.cli.actions.setup_wizard import ask_person
+    """Create an instance, completely or not at all; existing files are never overwritten. Ends with `tbot check`.
+
+    Without an option it asks on a terminal: for broker, identity, credentials and alerts. Secret values are hidden, and
+    the credentials are tested. Exits with 130 if it is interrupted; nothing was created then.
+    """
     from tbot_core.instance import Instance
 
+    given = {"--paper": paper, "--from-json": document is not None, "--from-env": from_env, "--adopt": adopt}
+    _refuse_combination([name for name, there in given.items() if there])
+    if not adopt and (source is not None or without):
+        raise UsageError("--from and --without belong to --adopt.", "Add --adopt.")
     instance = Instance.at(home)
-    if paper and (from_env or document is not None):
-        other = "--from-json" if document is not None else "--from-env"
-        raise UsageError(f"--paper and {other} exclude each other.", f"Give {other} alone; both trade on paper.")
     _undo_interrupted(instance)
+    try:
+        if adopt:
+            _adopt(instance, source, without)
+        elif any(given.values()):
+            _make_from_sources(instance, document, from_env=from_env)
+        else:
+            _make_from_answers(instance)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nNothing was created.", err=True)
+        return INTERRUPTED
+    click.echo(f"Created the instance {instance.home}.\nIts keys are in storage/keys: back them up on another machine.")
+    if paper:
+        pin_plugins(home)
+    return _print_check(home)
+
+
+def _refuse_combination(given: Sequence[str]) -> None:
+    # Only --from-json and --from-env go together: settings and other answers, and the vendors' credentials.
+    if len(given) > 1 and {*given} != {"--from-json", "--from-env"}:
+        raise UsageError(f"{' and '.join(given)} exclude each other.", "Give one of them.")
+
+
+def _make_from_answers(instance: Instance) -> None:
+    from tbot_core.cli.actions.instance_creation import create_instance, refuse_occupied
+    from tbot_core.cli.actions.setup_wizard import ask_person
+    from tbot_core.system import terminal
+
     refuse_occupied(instance)
-    answers: dict[str, Any] = {}
-    if document is not None:
-        answers = parse_document(document)
-    elif not paper and not from_env:
-        answers = ask_person()
+    if not terminal.is_interactive():
+        raise UsageError(
+            "`tbot init` asks questions, but standard input is not a terminal.",
+            "Three ways need none: --paper makes a paper trading instance, --from-json FILE reads the answers, "
+            "--from-env takes over the vendors' environment variables.",
+        )
+    create_instance(instance, ask_person(instance))
+
+
+def _make_from_sources(instance: Instance, document: TextIO | None, *, from_env: bool) -> None:
+    from tbot_core.cli.actions.instance_creation import make_instance, refuse_occupied
+    from tbot_core.cli.actions.setup_sources import choose_broker, parse_document, vendor_credentials, with_credentials
+
+    refuse_occupied(instance)
+    answers: dict[str, Any] = {} if document is None else parse_document(document)
     if from_env:
         credentials, unused = vendor_credentials(answers.get("env_bot", {}))
-        answers = {**credentials, **answers}
+        answers = with_credentials(answers, credentials)
         for name in unused:
             click.echo(f"{name} is ignored: no credential field has this name.")
+    answers, sentences = choose_broker(answers)
     make_instance(instance, answers, "the values" if document is None else "the JSON input")
-    click.echo(f"Created the instance {instance.home}. Its keys are in storage/keys: back them up on another machine.")
-    return _print_check(home)
+    for sentence in sentences:
+        click.echo(sentence)
+
+
+def pin_plugins(home: Path | None) -> None:
+    """Approve the plugins that the settings enable, as they are installed now, unless there is a warning about one."""
+    from tbot_core.cli.actions.plugin_lock import approve_lock, propose_lock
+
+    proposal = propose_lock(home, None)
+    if proposal.warnings:
+        for warning in proposal.warnings:
+            click.echo(f"No plugin is approved: {warning}")
+        return
+    approve_lock(proposal, agreed=True)
+    click.echo(f"Approved the {len(proposal.proposed.plugins)} plugins of its settings as they are installed now.")
 
 
 def _undo_interrupted(instance: Instance) -> None:
@@ -82,28 +132,15 @@ def _undo_interrupted(instance: Instance) -> None:
         click.echo("An interrupted `tbot init` had begun this instance; what it had made was removed.")
 
 
-def _adopt(home: Path | None, source: Path | None, without: tuple[str, ...], *, alone: bool) -> int:
+def _adopt(instance: Instance, source: Path | None, without: tuple[str, ...]) -> None:
     from tbot_core.cli.actions import adoption
-    from tbot_core.cli.options import prompt_fields
-    from tbot_core.instance import Instance
+    from tbot_core.system import terminal
 
-    if not alone:
-        raise UsageError("--adopt excludes --paper, --from-env and --from-json.", "Give --adopt alone.")
-    instance = Instance.at(home)
-    _undo_interrupted(instance)
     found = adoption.read_adoption(instance, source, without=without)
-    answers: dict[str, dict[str, Any]] = {}
-    if sys.stdin.isatty():
-        for needed in found.needed:
-            click.echo(f"{needed}: leave a required field empty to set it later with `tbot secrets set`.")
-            answer = adoption.ask_secrets(needed, lambda fields: prompt_fields(fields, required=False))
-            if answer:
-                answers.setdefault(needed.category, {}).update(answer)
+    answers = adoption.ask_missing_secrets(found) if terminal.is_interactive() else {}
     adoption.adopt(instance, found, answers)
     for line in adoption.adoption_lines(instance, found, answers):
         click.echo(line)
-    click.echo(f"Created the instance {instance.home}. Its keys are in storage/keys: back them up on another machine.")
-    return _print_check(home)
 
 
 def _print_check(home: Path | None) -> int:

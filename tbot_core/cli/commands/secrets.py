@@ -179,8 +179,11 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
 @_category
 @home_option
 def edit_command(*, category: str, home: Path | None) -> None:
-    """Edit the content of CATEGORY in $EDITOR, in memory; invalid changes are not saved."""
-    from tbot_core.cli.actions.secrets import edit_category
+    """Edit the content of CATEGORY in $EDITOR, in memory.
+
+    Invalid changes are not saved: on a terminal the faults are shown, and the editor opens again.
+    """
+    from tbot_core.cli.actions.editing import edit_category
 
     changed = edit_category(home, category)
     click.echo("A change takes effect at the next start." if changed else "Nothing was changed.")

@@ -49,7 +49,7 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     running = f"running, process {shown['process']}" if shown["running"] else "not running"
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
     label = _REHEARSED if shown["mode"] == "REHEARSAL" else label
-    what = f"{shown['mode']}, {label}{shown['source']}" if shown["mode"] else "nothing has run here yet"
+    what = f"{shown['mode']}, {label}{shown['source']}" if shown["mode"] else _without_session(shown)
     yield labelled_line("instance", f"{shown['home']}, {running}")
     yield labelled_line("run", what)
     if shown["equity"] is not None:
@@ -74,6 +74,16 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     yield labelled_line("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
     for sentence in shown["attention"]:
         yield labelled_line(click.style("ATTENTION", bold=True), sentence)
+
+
+def _without_session(shown: Mapping[str, Any]) -> str:
+    # What to say of a bot that has only waited for the opening bell, or of an instance in which nothing has run.
+    if shown["running"]:
+        return "waits for its first session"
+    if shown["last_event"] is None:
+        return "nothing has run here yet"
+    ended = dt.datetime.fromisoformat(shown["last_event"])
+    return f"no session yet; the bot waited for one until {ended:%Y-%m-%d} {both_times(ended)}"
 
 
 def _times(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.text.tables import wrap_sentence
 from tbot_core.model.clock import both_times, exchange_time
 from tbot_core.model.formatting import MINUS, format_money, format_percent, format_price, format_quantity
 from tbot_core.model.reasons import Reason
@@ -32,24 +33,36 @@ def command(symbol: str, *, home: Path | None, as_json: bool, **options: str | N
     """
     from tbot_core.model.dates import parse_symbol
     from tbot_core.status.why import why_document
+    from tbot_core.system import terminal
 
     shown = why_document(parse_symbol(symbol), home, **options)
-    emit(shown, as_json=as_json, lines=lines(shown))
+    emit(shown, as_json=as_json, lines=lines(shown, terminal.columns()))
 
 
 _SIDES = {1: "long", -1: "short"}
+_COUNTED = frozenset(
+    {
+        Reason.CONSECUTIVE_LOSSES,
+        Reason.MAX_TRADES,
+        Reason.MAX_OPEN_POSITIONS,
+        Reason.ORDER_RATE,
+        Reason.DAY_TRADES,
+    }
+)
+"""The limits that are counts."""
 
 
-def lines(shown: Mapping[str, Any]) -> Iterator[str]:
-    """The whole answer as text."""
+def lines(shown: Mapping[str, Any], width: int | None = None) -> Iterator[str]:
+    """The whole answer as text; its longest sentences on a terminal of that width (None: no terminal)."""
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
     yield click.style(f"{shown['symbol']} in the session of {shown['session']}", bold=True)
     yield f"{shown['mode']} run {shown['run']}, {label}{shown['source']}"
     others = [day for day in shown["sessions_with_decisions"] if day != shown["session"]]
     if others:
-        yield f"Other sessions with decisions on it: {', '.join(others[-8:])}. Choose one with --date."
+        days = ", ".join(others[-8:])
+        yield from wrap_sentence(f"Other sessions with decisions on it: {days}. Choose one with --date.", width)
     if shown["note"]:
-        yield f"Note: {shown['note']}"
+        yield from wrap_sentence(f"Note: {shown['note']}", width)
     if shown["screening"]:
         yield ""
         yield "Before the opening bell"
@@ -88,7 +101,7 @@ def _screening_lines(one: Mapping[str, Any]) -> Iterator[str]:
 def _findings(findings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for one in findings:
         outcome = "met" if one["reason"] == Reason.ALLOWED.name else f"not met: {one['reason']}"
-        yield f"    {one['check']:24} {_known(one['value']):>16}  {_bounds(one['low'], one['high']):32} {outcome}"
+        yield f"    {one['check']:22} {_known(one['value']):>13}  {_bounds(one['low'], one['high']):31} {outcome}"
 
 
 def _bounds(low: float | None, high: float | None) -> str:
@@ -150,7 +163,7 @@ def _strategy_lines(part: Mapping[str, Any]) -> Iterator[str]:
 
 def _compared(one: Mapping[str, Any], name: str, outcome: str) -> str:
     bound = f"{'above' if one['above'] else 'below'} {_known(one['level'])}"
-    return f"    {name:24} {_known(one['value']):>16}  {bound:32} {outcome}"
+    return f"    {name:22} {_known(one['value']):>13}  {bound:30} {outcome}"
 
 
 def _decision_lines(one: Mapping[str, Any], what: str = "decided") -> Iterator[str]:
@@ -164,6 +177,61 @@ def _decision_lines(one: Mapping[str, Any], what: str = "decided") -> Iterator[s
     yield f"    {Reason[reason].sentence_for([signal['strategy']])}"
     if "quote" in one:
         yield f"    by the quote {_quote(one['quote'])}"
+    if what == "decided":
+        yield from _figure_lines(one)
+
+
+def _figure_lines(decision: Mapping[str, Any]) -> Iterator[str]:
+    # How it was sized and what each limit compared; a signal that the filters denied came to neither.
+    sizing, limits = decision.get("sizing"), decision.get("limits")
+    if sizing is not None:
+        yield "    sizing"
+        yield from _sizing_lines(sizing)
+    if limits is not None:
+        yield f"    {'limits':26} {'used':>12} {'this order':>12} {'allowed':>12}"
+        yield from (_limit(one, denies=one["reason"] == decision["reason"]) for one in limits)
+    elif not Reason[decision["reason"]].is_before_sizing:
+        yield "    sizing and limits: the journal of this run has no figures of them"
+    if limits is not None and sizing is None:
+        yield "    not sized: denied before"
+
+
+def _sizing_lines(one: Mapping[str, Any]) -> Iterator[str]:
+    # From the equity at the open to the quantity.
+    window, share, cap, price = (_dollars(one[name]) for name in ("window", "share", "cap", "price"))
+    quantity, step = (Decimal(one[name]) for name in ("quantity", "step"))
+    fixed = one["bound"] == "FIXED_QUANTITY"
+    yield _sized("equity", _dollars(one["equity"]), "at the opening bell")
+    yield _sized("budget of the window", window, one["allocation"])
+    if one["weight"] is not None:
+        yield _sized("share of this order", share, f"{one['weight']} of it, WEIGHTS")
+    yield _sized("most for one trade", cap, "MAX_RISK_PER_TRADE")
+    worst = max(Decimal(one["price"]), Decimal(one["reference"]))
+    kind = "limit" if one["type"] == "limit" else "worst price of a market order"
+    yield _sized("price", price, f"{kind}; reference {_dollars(one['reference'])}")
+    budget = share if one["bound"] == "WEIGHTS" else cap
+    steps = "whole shares" if step == 1 else f"step {step.normalize():f}"
+    how = "FIXED_QUANTITY" if fixed else f"{budget} / {_dollars(worst)}, {steps}"
+    yield _sized("quantity", format_quantity(quantity), how)
+    yield _sized("decided by", one["bound"], "")
+
+
+def _sized(name: str, value: str, words: str) -> str:
+    return f"      {name:24} {value:>12}  {words}".rstrip()
+
+
+def _dollars(amount: object) -> str:
+    return format_money(Decimal(str(amount)))
+
+
+def _limit(one: Mapping[str, str], *, denies: bool) -> str:
+    # Used, order and allowed: counts and fractions as they are, dollars in cents.
+    reason = Reason[one["reason"]]
+    figures = [Decimal(one[name]) for name in ("used", "order", "allowed")]
+    text = str if reason in _COUNTED else format_percent if reason is Reason.PRICE_BAND else format_money
+    used, order, allowed = map(text, figures)
+    outcome = "not met" if denies else "met"
+    return f"      {reason.setting or reason.name:24} {used:>12} {order:>12} {allowed:>12}  {outcome}"
 
 
 def _outcome_lines(shown: Mapping[str, Any]) -> Iterator[str]:

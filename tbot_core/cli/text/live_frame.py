@@ -210,8 +210,8 @@ def _event_text(line: EventLine) -> Text:
     when = (f"{exchange_time(line.time):%H:%M}  " if line.time is not None else " " * 7, _SOFT)
     if line.gain is None:
         return _line(when, (line.text, _WEIGHTS[line.weight]))
-    words, _, amount = line.text.rpartition(" ")
-    return _line(when, (f"{words} ", ""), (amount, _signed(line.gain)[1]))
+    before, amount, after = line.text.partition(_signed(line.gain)[0])
+    return _line(when, (before, ""), (amount, _signed(line.gain)[1]), (after, ""))
 
 
 def _denied(frame: LiveFrame) -> Text:

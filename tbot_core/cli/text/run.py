@@ -28,16 +28,7 @@ if TYPE_CHECKING:
 
 _MOST_TRADES = 60
 _MOST_WINDOWS = 12
-_MOST_REASONS = 3
 _VALUED = {"": "", "marks": ", at the last marks", "fills": ", positions at their last fill prices"}
-_IMPORTS = {
-    Reason.VIX_UNKNOWN.name: "the daily VIX",
-    Reason.MARKET_CAP_UNKNOWN.name: "fundamentals",
-    Reason.VOLUME_UNKNOWN.name: "earlier sessions",
-    Reason.GAP_UNKNOWN.name: "the session before",
-    Reason.REL_VOLUME_UNKNOWN.name: "earlier sessions",
-}
-"""The data whose absence denies, by reason."""
 
 
 def banner(mode: str, label: FeedLabel, closed: int = 0, interrupted: str = "") -> list[str]:
@@ -69,8 +60,7 @@ def finished_lines(outcome: RunOutcome, options: RunOptions, width: int | None =
     run_timeline = timeline.read_timeline(journal.events())
     journal.close()
     summary = outcome.summary
-    home = "" if str(options.home) == "." else f" --home {options.home}"
-    which = f" --run {outcome.journal.stem}" if options.is_apart else ""
+    home, which = _home(options), f" --run {outcome.journal.stem}" if options.is_apart else ""
     yield from _results(summary, width)
     yield from _no_trades(summary, width, f"`tbot why SYMBOL{which}{home}`", home)
     yield from _near_misses(run_timeline, width)
@@ -80,6 +70,11 @@ def finished_lines(outcome: RunOutcome, options: RunOptions, width: int | None =
     yield f"Report: {summary.report}"
     symbol = summary.trades[0].symbol if summary.trades else "SYMBOL"
     yield f"Next:   tbot why {symbol}{which}{home}"
+
+
+def _home(options: RunOptions) -> str:
+    # The option --home of the commands that are named.
+    return "" if str(options.home) == "." else f" --home {options.home}"
 
 
 def backtest_lines(summary: RunSummary, width: int | None, home: Path | None = None) -> Iterator[str]:
@@ -95,7 +90,9 @@ def backtest_lines(summary: RunSummary, width: int | None, home: Path | None = N
 def stopped_lines(outcome: RunOutcome, options: RunOptions, width: int | None = None) -> Iterator[str]:
     """The end of a stopped run; in the live market with its results."""
     if options.mode in MARKET_MODES:
+        home = _home(options)
         yield from _results(outcome.summary, width)
+        yield from _no_trades(outcome.summary, width, f"`tbot why SYMBOL{home}`", home)
         yield from _total(outcome.summary, options)
     if outcome.open:
         yield from wrap_sentence(stopped_sentence(outcome.open, outcome.unconfirmed), width)
@@ -161,33 +158,10 @@ def _denials(summary: RunSummary, width: int | None) -> Iterator[str]:
 
 def _no_trades(summary: RunSummary, width: int | None, why: str, home: str) -> Iterator[str]:
     # Without a trade: what denied most, with the settings and commands that change it, or the command that explains.
-    if summary.trades or not summary.sessions:
-        return
-    sentences = _no_trade_sentences(summary, why, home)
-    yield ""
-    for sentence in sentences:
+    if advice := summary.no_trade_advice(why, home):
+        yield ""
+    for sentence in advice:
         yield from wrap_sentence(sentence, width)
-
-
-def _no_trade_sentences(summary: RunSummary, why: str, home: str) -> list[str]:
-    if not summary.denials:
-        return [f"No strategy had a signal; {why} shows the nearest."]
-    found = [(name, count, Reason[name].variables_for(summary.strategies)) for name, count in summary.reasons]
-    chosen = [row for row in found if row[2] or row[0] in _IMPORTS][:_MOST_REASONS]
-    if not chosen:
-        name, count, _ = found[0]
-        return [f"No trade. Most denials: {name}, {plural(count, 'time')}. No setting changes that; {why} explains it."]
-    denied = "; ".join(f"{name}, {plural(count, 'time')} ({_changes(name, names)})" for name, count, names in chosen)
-    commands = [f"`tbot data import PATH{home}` imports data"] if any(name in _IMPORTS for name, _, _ in chosen) else []
-    if names := [name for row in chosen for name in row[2]]:
-        commands.append(f"`tbot config edit{home}` changes settings")
-        commands.append(f"`tbot config explain {names[0]}{home}` shows the allowed values")
-    return [f"No trade. Denied most by {denied}.", f"{'; '.join(commands)}."]
-
-
-def _changes(reason: str, settings: Sequence[str]) -> str:
-    imported = [f"import {_IMPORTS[reason]}"] if reason in _IMPORTS else []
-    return " or ".join([*imported, ", ".join(settings)] if settings else imported)
 
 
 def _near_misses(run_timeline: timeline.RunTimeline, width: int | None) -> Iterator[str]:
@@ -201,10 +175,10 @@ def _near_misses(run_timeline: timeline.RunTimeline, width: int | None) -> Itera
 
 
 def _notes(summary: RunSummary, width: int | None) -> Iterator[str]:
-    if summary.notes:
+    if notes := summary.caveats:
         yield ""
         yield click.style("Notes", bold=True)
-        for note in summary.notes:
+        for note in notes:
             yield from wrap_sentence(f"  {note}", width)
 
 

@@ -21,7 +21,7 @@ from tbot_core.marketdata.store.selection import SymbolSelection, select_symbols
 from tbot_core.marketdata.store.store import BarBlock, BarStore
 from tbot_core.model.bars import Bars, Flags, MarketView
 from tbot_core.model.calendar import Session
-from tbot_core.model.reasons import Reason
+from tbot_core.model.reasons import Reason, most_frequent
 from tbot_core.model.types import atoms_of, dollars_of
 from tbot_core.reports import html
 from tbot_core.reports.summary import RunSummary
@@ -71,6 +71,13 @@ class BacktestResult:
     label: FeedLabel
 
 
+@attrs.define(eq=False)
+class _BeforeBell:
+    # What was denied before the bell: counts by reason; by strategy the reasons of sessions that denied every symbol.
+    denials: Counter[str] = attrs.field(factory=Counter)
+    without_candidates: dict[str, Counter[str]] = attrs.field(factory=dict)
+
+
 def run_backtest(
     assembly: Assembly,
     over: BacktestRange,
@@ -114,13 +121,12 @@ def trade_range(
     wanted = over.symbols or settings.trading.universe
     chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
     costs = FillCosts.of(settings.simulation, settings.exits.target_fill).without_volume_limit(chosen.partial_volume)
-    # MAX_CONSECUTIVE_LOSSES counts losses of one minute by client order id; nothing else depends on these ids.
-    name = assembly.simulated_ids().client_order_id if settings.risk.max_consecutive_losses else plain_id
-    terms = BacktestTerms(rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=costs, name=name, checks=assembly.checks)
+    terms = _terms(assembly, costs)
     equity = atoms_of(settings.simulation.paper_cash)
-    chapters, denials, levels = list[SessionTimeline](), Counter[str](), dict[TradeKey, TradeLevels]()
+    chapters, before_bell, denials = list[SessionTimeline](), _BeforeBell(), Counter[str]()
+    levels = dict[TradeKey, TradeLevels]()
     blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
-    for found in _scanned_sessions(assembly, terms.rules, blocks, denials):
+    for found in _scanned_sessions(assembly, terms.rules, blocks, before_bell):
         if not chapters:
             started(chosen.label)
         walked = walk_session(terms, found.session, found.bars, found.proposals, equity)
@@ -129,12 +135,16 @@ def trade_range(
         denials += walked.denials
         levels.update(walked.levels)
         progress(found.session.date)
-    summary = _summary(assembly, chosen, chapters, denials)
+    summary = _summary(assembly, chosen, chapters, denials, before_bell)
     return BacktestResult(summary=summary, chapters=chapters, levels=levels, label=chosen.label)
 
 
 def _summary(
-    assembly: Assembly, chosen: SymbolSelection, chapters: Sequence[SessionTimeline], denials: Counter[str]
+    assembly: Assembly,
+    chosen: SymbolSelection,
+    chapters: Sequence[SessionTimeline],
+    denials: Counter[str],
+    before_bell: _BeforeBell,
 ) -> RunSummary:
     return RunSummary(
         mode="backtest",
@@ -144,7 +154,9 @@ def _summary(
         equity_end=chapters[-1].closing,
         trades=tuple(itertools.chain.from_iterable(chapter.trades for chapter in chapters)),
         strategies=tuple(assembly.settings.strategies),
-        denials=denials,
+        variables=frozenset(assembly.settings.values),
+        without_candidates=before_bell.without_candidates,
+        denials=denials + before_bell.denials,
         settings_hash=assembly.settings.fingerprint,
         data_hash=chosen.data_hash,
         notes=(*chosen.label.notes, *assembly.notes),
@@ -164,16 +176,25 @@ def _chapter(session: Session, opening_atoms: int, walked: SessionResult) -> Ses
     )
 
 
+def _terms(assembly: Assembly, costs: FillCosts) -> BacktestTerms:
+    # MAX_CONSECUTIVE_LOSSES counts losses of one minute by client order id; nothing else depends on these ids.
+    counts = assembly.settings.risk.max_consecutive_losses
+    name = assembly.simulated_ids().client_order_id if counts else plain_id
+    return BacktestTerms(rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=costs, name=name, checks=assembly.checks)
+
+
 def _scanned_sessions(
-    assembly: Assembly, rules: TradingRules, blocks: Iterator[BarBlock], denials: Counter[str]
+    assembly: Assembly, rules: TradingRules, blocks: Iterator[BarBlock], before_bell: _BeforeBell
 ) -> Iterator[_ScannedSession]:
     # The sessions in order of date; a month of bars is in memory at a time.
     for _, month in itertools.groupby(blocks, key=lambda block: block.month):
-        ready = [found for block in month for found in _scan(assembly, rules, block, denials)]
+        ready = [found for block in month for found in _scan(assembly, rules, block, before_bell)]
         yield from sorted(ready, key=lambda found: found.session.date)
 
 
-def _scan(assembly: Assembly, rules: TradingRules, block: BarBlock, denials: Counter[str]) -> Iterator[_ScannedSession]:
+def _scan(
+    assembly: Assembly, rules: TradingRules, block: BarBlock, before_bell: _BeforeBell
+) -> Iterator[_ScannedSession]:
     # Screen and scan a block; sessions with equal windows are scanned together.
     entrants_by_session = [assembly.entrants(session) for session in block.sessions]
     rows_by_entrants: dict[tuple[ActiveStrategy, ...], list[int]] = {}
@@ -186,20 +207,23 @@ def _scan(assembly: Assembly, rules: TradingRules, block: BarBlock, denials: Cou
         for entrant in entrants:
             day = with_recorded_vix(part.day, [one.date for one in part.sessions], entrant.name, assembly.recorded_vix)
             with_vix = attrs.evolve(part, day=day)
-            for session, found in zip(proposals, _proposals(entrant, rules, with_vix, cut, denials), strict=True):
+            for session, found in zip(proposals, _proposals(entrant, rules, with_vix, cut, before_bell), strict=True):
                 session.extend(found)
         for row, found in enumerate(proposals):
             yield _ScannedSession(session=part.sessions[row], bars=part.bars.session(row), proposals=found)
 
 
 def _proposals(
-    entrant: ActiveStrategy, rules: TradingRules, block: BarBlock, cut: Flags | None, denials: Counter[str]
+    entrant: ActiveStrategy, rules: TradingRules, block: BarBlock, cut: Flags | None, before_bell: _BeforeBell
 ) -> list[list[Proposal]]:
     minutes = block.sessions[0].minutes
     screened = screen(entrant, rules, block.day, block.bars.symbols, minutes, cut=cut)
     denied = screened.reasons != Reason.ALLOWED
     if denied.any():  # a symbol without a bar in a session was no candidate there
-        denials.update(denial_counts(screened.reasons[denied & block.bars.traded]))
+        before_bell.denials.update(denial_counts(screened.reasons[denied & block.bars.traded]))
+        most = [most_frequent(denial_counts(reasons)) for reasons in screened.reasons[denied.all(axis=-1)]]
+        if most:
+            before_bell.without_candidates.setdefault(entrant.name, Counter()).update(most)
     if denied.all():
         return [[] for _ in block.sessions]
     signals = entrant.strategy.scan(block.bars, block.day)

@@ -80,6 +80,7 @@ def walk_session(
 ) -> SessionResult:
     """Trade one session; `proposals` are those of all its strategies, in any order."""
     decision_engine = DecisionEngine(terms.rules, session, equity_atoms, terms.name, terms.checks)
+    decision_engine.with_figures = False
     decision_engine.update_account(simulated_account("", dollars_of(equity_atoms)))
     venue = _Venue(MatchingEngine(terms.costs, session, bars.symbols), session)
     denials: Counter[str] = Counter()

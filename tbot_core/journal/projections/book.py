@@ -17,7 +17,7 @@ import attrs
 from tbot_core.journal import records
 from tbot_core.journal.projection import fold
 from tbot_core.journal.store import NewEvent
-from tbot_core.model.reasons import Reason
+from tbot_core.model.reasons import Reason, most_frequent
 from tbot_core.model.types import ExitReason, Leg, OrderState, SignalId, Trade, atoms_of, dollars_of
 from tbot_core.trading.exit_plan import closing_reason
 from tbot_core.trading.orders import (
@@ -54,7 +54,8 @@ class SessionBook:
     """The state of a run; `apply` adds one event.
 
     `frozen`: frozen symbols and the reason. `stops`: the last level requested for each symbol's stop in this session,
-    whether it rests or not. `brokers`: those of all sessions, the first session's primary first.
+    whether it rests or not. `brokers`: those of all sessions, the first session's primary first. `without_candidates`:
+    by strategy the reasons that denied most before the bell in closed sessions where every symbol was denied.
     """
 
     run: Mapping[str, Any] = attrs.field(factory=dict)
@@ -76,6 +77,8 @@ class SessionBook:
     equity_curve: list[tuple[str, Decimal]] = attrs.field(factory=list)
     frozen: dict[str, str] = attrs.field(factory=dict)
     brokers: dict[str, None] = attrs.field(factory=dict)
+    without_candidates: dict[str, Counter[str]] = attrs.field(factory=dict)
+    _denied_all: dict[str, str] = attrs.field(factory=dict)
     _broker_of: dict[SignalId, str] = attrs.field(factory=dict)
     _stuck: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
     _requested: dict[str, list[tuple[ExitReason, Decimal]]] = attrs.field(factory=dict)
@@ -147,6 +150,8 @@ class SessionBook:
     def _count(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == records.SCREENED:
             self.denials.update(Counter(payload["reasons"]))
+            if payload.get("candidates") == 0 and payload["reasons"]:
+                self._denied_all[payload["strategy"]] = most_frequent(payload["reasons"])
         elif payload["reason"] == "ALLOWED":
             self.allowed += 1
         else:
@@ -158,7 +163,7 @@ class SessionBook:
         self.orders, self.stops, self._requested, self._reasons, self._broker_of = {}, {}, {}, {}, {}
         self._levels = {}
         self.brokers |= dict.fromkeys(records.brokers_of(payload))
-        self.risk, self.windows = [], []
+        self.risk, self.windows, self._denied_all = [], [], {}
         self._before = len(self.trades)
         self.portfolio = Portfolio(opening_atoms=atoms_of(Decimal(payload["equity"])))
         for one in payload.get("carried", ()):
@@ -171,6 +176,8 @@ class SessionBook:
             self.denials[reason] -= count
             if self.denials[reason] <= 0:
                 del self.denials[reason]
+        for strategy, reason in self._denied_all.items():
+            self.without_candidates.setdefault(strategy, Counter())[reason] += 1
         self.in_session, self.frozen = False, {}
         self.sessions += 1
         self.equity_curve.append((self.session["date"], Decimal(payload["equity"])))

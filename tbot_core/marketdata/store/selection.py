@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import FeedLabel
-from tbot_core.errors import DataError
 from tbot_core.model.calendar import Session
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from tbot_core.marketdata.store.store import BarStore
 
-_NAMED_AT_MOST: Final = 5
 _NO_QUOTES: Final = "Stored bars have no quotes: NO_QUOTE, SPREAD_WIDE and the age of quotes do not apply."
 _PARTIAL: Final = "Volumes of {} are a part of the tape: VOLUME_LIMIT is off there."
 _ADJUSTED: Final = "Prices are adjusted ({}): price filters compare what was not traded at these prices."
@@ -69,11 +67,7 @@ def select_symbols(
     absent = tuple(symbol for symbol in symbols if symbol not in set(stored))
     present = tuple(symbol for symbol in symbols if symbol not in set(absent))
     if not present:
-        named = ", ".join([*absent[:_NAMED_AT_MOST], *(["..."] if len(absent) > _NAMED_AT_MOST else [])])
-        raise DataError(
-            f"No bars of {named or 'any symbol'} are stored from {first} to {last}.",
-            "See `tbot data list`; import bars with `tbot data import PATH`.",
-        )
+        raise store.absence(first, last, absent)
     return SymbolSelection(
         symbols=present,
         absent=absent,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import hashlib
 import itertools
@@ -29,7 +30,6 @@ from tbot_core.model.bars import FIELDS, Array, Bars, DayFacts
 from tbot_core.model.calendar import ExchangeCalendar, Session
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable, Iterator, Sequence
 
 
@@ -161,9 +161,29 @@ class BarStore:
         sessions = self.sessions(first, last, symbols)
         if sessions:
             return sessions
+        raise self.absence(first, last, symbols)
+
+    def absence(self, first: dt.date, last: dt.date, symbols: Sequence[str]) -> DataError:
+        """The error for a range in which none of the symbols has a bar; it says what is stored. No symbols: all."""
+        if closed := self._closed_reason(first, last):
+            days = f"on {first}" if first == last else f"from {first} to {last}"
+            return DataError(f"The market is closed {days} ({closed}).", "`tbot calendar` lists the sessions.")
         names = ", ".join([*symbols[:_NAMED_AT_MOST], *(["..."] if len(symbols) > _NAMED_AT_MOST else [])])
-        message = f"No bars of {names or 'any symbol'} are stored from {first} to {last}."
-        raise DataError(message, "See `tbot data list`; import bars with `tbot data import PATH`.")
+        stored = self.sessions(exchange.FIRST_DAY, exchange.LAST_DAY)
+        where = f"Stored are sessions from {stored[0].date} to {stored[-1].date}. " if stored else ""
+        return DataError(
+            f"No bars of {names or 'any symbol'} are stored from {first} to {last}.",
+            f"{where}See `tbot data list`; `tbot data download` gets bars from a feed, `tbot data import PATH` takes "
+            f"bars of your own.",
+        )
+
+    def _closed_reason(self, first: dt.date, last: dt.date) -> str:
+        # Why the calendar has no session in a range that it covers; "" if it has one.
+        first, last = max(first, exchange.FIRST_DAY), min(last, exchange.LAST_DAY)
+        if first > last or self._calendar_sessions(first, last):
+            return ""
+        days = (first + dt.timedelta(days=offset) for offset in range((last - first).days + 1))
+        return ", ".join(dict.fromkeys(filter(None, map(self.calendar.closed_reason, days))))
 
     def _calendar_sessions(self, first: dt.date, last: dt.date) -> tuple[Session, ...]:
         return self.calendar.sessions(max(first, exchange.FIRST_DAY), min(last, exchange.LAST_DAY))

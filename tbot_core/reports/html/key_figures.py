@@ -81,9 +81,9 @@ def _risk(summary: RunSummary, story: RunTimeline) -> Sequence[_Row]:
     none = "" if days else "no session"
     return (
         ("Maximum drawdown", _percent(figures.maximum_drawdown(story.equity)), none or "from a high"),
-        ("Sharpe ratio", _ratio(sharpe), few or ("a year" if sharpe is not None else "equal days")),
-        ("Sortino ratio", _ratio(sortino), few or ("a year" if sortino is not None else "no losing day")),
-        ("Volatility", _percent(figures.annual_volatility(returns)), few or "a year"),
+        ("Sharpe ratio", _ratio(sharpe), few or ("annualised" if sharpe is not None else "equal days")),
+        ("Sortino ratio", _ratio(sortino), few or ("annualised" if sortino is not None else "no losing day")),
+        ("Volatility", _percent(figures.annual_volatility(returns)), few or "annualised"),
         ("Time in the market", _percent(exposure.time), none or "of all minutes"),
         ("Equity in the market", _percent(exposure.equity), none or "on average"),
     )

@@ -20,10 +20,14 @@ def section(name: str, content: str) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], kinds: str) -> str:
-    """A table; `kinds` has a letter per column: left, number (right), wide (wraps)."""
+    """A table; `kinds` has a letter per column: left, number (right), wide (wraps).
+
+    On a phone the cells of a row with a wide one stand below each other, numbers with the name of their column.
+    """
     head = "".join(_head(text, kind) for text, kind in zip(heads, kinds, strict=True))
-    body = "\n".join(_row(row, kinds) for row in rows)
-    return f'<div class="table"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    body = "\n".join(_row(heads, row, kinds) for row in rows)
+    stacked = " stacked" if "w" in kinds else ""
+    return f'<div class="table{stacked}"><table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
 
 
 def clock(moment: datetime) -> str:
@@ -42,9 +46,12 @@ def _head(text: str, kind: str) -> str:
     return f'<th scope="col"{_class(kind)}>{text}</th>'
 
 
-def _row(cells: Sequence[str], kinds: str) -> str:
-    inside = "".join(f"<td{_class(kind)}>{cell}</td>" for cell, kind in zip(cells, kinds, strict=True))
-    return f"<tr>{inside}</tr>"
+def _row(heads: Sequence[str], cells: Sequence[str], kinds: str) -> str:
+    inside = []
+    for head, cell, kind in zip(heads, cells, kinds, strict=True):
+        name = f' data-name="{head}"' if kind == "n" and "w" in kinds else ""
+        inside.append(f"<td{_class(kind)}{name}>{cell}</td>")
+    return f"<tr>{''.join(inside)}</tr>"
 
 
 def _class(kind: str) -> str:

@@ -53,17 +53,19 @@
         readout.textContent = at == null ? "" : days[Math.min(days.length - 1, Math.floor(xs[at]))] + "  " + options.format(values[at]);
       };
       plot = new uPlot({
-        width: wide, height: small ? Math.round(height * 0.85) : height, legend: { show: false },
-        cursor: { sync: { key: sync.key }, y: false, points: { size: 7, fill: colour("card") }, drag: { x: true, y: false } },
+        width: wide, height: small ? Math.round(height * 0.85) : height, legend: { show: false }, padding: [6, 12, 0, 0],
+        cursor: { sync: { key: sync.key }, y: false, points: { show: false }, drag: { x: true, y: false } },
         scales: { x: { time: false, range: () => [0, days.length] }, y: { range: options.range } },
         axes: [
-          axis({ splits: dayTicks, values: (_, all) => all.map((x) => days[Math.floor(x)]), grid: { show: false }, size: 30 }),
+          axis({ splits: dayTicks, values: (_, all) => all.map((x) => days[Math.floor(x)]), grid: { show: false }, size: 26, gap: 6 }),
           axis({ size: small ? 58 : 76, values: (_, all) => all.map((y) => (y == null ? "" : options.label(y))) }),
         ],
         series: [{}, options.series()],
         hooks: { setCursor: [show] },
       }, [xs, values], place);
     };
+    place.setAttribute("role", "img");
+    place.setAttribute("aria-label", still.getAttribute("aria-label"));
     figure.append(readout, place);
     still.remove();
     build();
@@ -140,6 +142,8 @@
     const { bars, lines } = unpack(packed);
     if (bars.length === 0) return null;
     const readout = element("p", "readout", place), canvas = element("div", "canvas", place);
+    canvas.setAttribute("role", "img");
+    canvas.setAttribute("aria-label", "Price chart of " + place.closest("details").querySelector(".what").textContent);
     const first = bars[0][0], last = bars[bars.length - 1][0] + 1;
     const [entered, paid] = packed.e, [left, got] = packed.x, long = packed.w > 0;
     const won = long ? got > paid : got < paid;
@@ -184,7 +188,7 @@
         ctx.fillRect(from, top, Math.max(to - from, dpr), height);
 
         // Bars: hollow when the price rose, filled when it fell.
-        const body = Math.max(1, Math.min(9, ((width / dpr) / ((last - first) / each)) * 0.62)) * dpr;
+        const body = Math.max(1, Math.min(9, ((width / dpr) / ((u.scales.x.max - u.scales.x.min) / each)) * 0.62)) * dpr;
         for (const [minute, open, top_, bottom, close, length] of shown) {
           const middle = Math.round(x(minute + length / 2)) + 0.5 * (dpr === 1 ? 1 : 0);
           stroke("bar", 1);

@@ -117,7 +117,7 @@ def _head() -> str:
 def _trade(number: int, trade: Trade, prices: tuple[str, str], charts: TradeCharts, *, several: bool) -> str:
     chart = charts.documents.get(key_of(trade))
     reason = trade.exit_reason.value.lower().replace("_", " ")
-    what = f"{trade.strategy} {trade.side.word}{f' at {trade.broker}' if several else ''}"
+    what = f"[{trade.strategy.upper()}] {trade.side.word}{f' at {trade.broker}' if several else ''}"
     cells = (
         ("what", f"<b>{escape(trade.symbol)}</b> <i>{escape(what)}</i>"),
         ("quantity n", format_quantity(trade.quantity)),

@@ -15,7 +15,7 @@ import attrs
 from tbot_core.contracts.settings import RiskSettings
 from tbot_core.errors import PluginError
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import OrderType, RiskState, Side, SignalId, dollars_of
+from tbot_core.model.types import RiskState, Side, SignalId, dollars_of
 from tbot_core.trading.risk.exposure import (
     ExposureBook,
     RiskChange,
@@ -45,6 +45,7 @@ class Limits:
     `day_trades`: the largest number in five sessions; None: no rule is in force.
     """
 
+    equity: int
     budget: int
     per_trade: int
     per_symbol: int
@@ -73,6 +74,7 @@ class Limits:
 
         symbol = risk.max_risk_per_trade if risk.max_symbol_exposure is None else risk.max_symbol_exposure
         return cls(
+            equity=equity_atoms,
             budget=budget,
             per_trade=fraction_of(equity_atoms, risk.max_risk_per_trade),
             per_symbol=fraction_of(equity_atoms, symbol),
@@ -115,24 +117,29 @@ class RiskEngine:
 
     def before_sizing(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
         """Check risk state, latches, positions and counts."""
-        sent = exposure.sent.get(signal.strategy, 0)
-        held = exposure.position_count
         checks = (
             *self._entry_blocks(exposure, limits, signal),
             (exposure.is_busy(signal.symbol), Reason.ALREADY_HELD, None, None),
             (self.once_a_day and signal.symbol in exposure.traded, Reason.SYMBOL_TRADED, None, None),
-            (sent >= limits.max_trades, Reason.MAX_TRADES, sent, limits.max_trades),
-            (held >= limits.max_positions, Reason.MAX_OPEN_POSITIONS, held, limits.max_positions),
-            _rate_check(exposure, limits, signal),
+            *((used >= most, reason, used, most) for reason, used, most in self.counts(exposure, limits, signal)),
         )
         return _first(checks) or _day_trade_denial(exposure, limits)
 
+    def counts(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> tuple[tuple[Reason, int, int], ...]:
+        """The counts that an entry adds one to: the code of a denial, the count before it, and the limit."""
+        return (
+            (Reason.MAX_TRADES, exposure.sent.get(signal.strategy, 0), limits.max_trades),
+            (Reason.MAX_OPEN_POSITIONS, exposure.position_count, limits.max_positions),
+            _rate(exposure, limits, signal),
+        )
+
     def before_top_up(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
         """Check risk state, latches and rate: a top-up opens no position and does not count in MAX_TRADES."""
+        reason, rate, most = _rate(exposure, limits, signal)
         checks = (
             *self._entry_blocks(exposure, limits, signal),
             (exposure.current_state >= RiskState.DEFENSE, Reason.DEFENSE, None, None),
-            _rate_check(exposure, limits, signal),
+            (rate >= most, reason, rate, most),
         )
         return _first(checks) or _day_trade_denial(exposure, limits)
 
@@ -170,32 +177,37 @@ class RiskEngine:
         """
         if not planned.units or is_below_minimum(exposure, signal.symbol, planned.units, planned.worst_atoms):
             return Denial(reason=Reason.QUANTITY_TOO_SMALL)
-        last = planned.reference if planned.last is None else planned.last
-        # A market order has no limit: its price is the worst one within the band around its reference.
-        aimed = planned.reference if planned.type is OrderType.MARKET else planned.price
-        if abs(aimed - last) > last * limits.price_band:
-            away = Decimal(abs(aimed - last)) / max(1, last)
+        if planned.distance > planned.last_price * limits.price_band:
+            away = Decimal(planned.distance) / max(1, planned.last_price)
             return Denial(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
         if side is Side.SHORT and (reason := self._short_denial(exposure, signal.symbol)) is not None:
             return Denial(reason=reason)
+        for reason, used, order, allowed in self.amounts(exposure, limits, signal, side, planned):
+            if used + order > allowed:
+                return Denial(reason=reason, value=dollars_of(used + order), limit=dollars_of(allowed))
+        return None
+
+    def amounts(
+        self, exposure: ExposureBook, limits: Limits, signal: SignalId, side: Side, planned: SizedEntry
+    ) -> list[tuple[Reason, int, int, int]]:
+        """The amounts that a sized entry adds to, in atoms: code of a denial, used before it, its part, allowed.
+
+        A limit that is off is left out.
+        """
         worst, position = planned.worst_atoms, exposure.portfolio.positions.get(signal.symbol)
-        whole = worst if position is None else worst + position.cost_atoms
-        power = working_buying_power(exposure) + planned.power_atoms(side)
-        checks = [
-            (whole, limits.per_trade, Reason.TRADE_NOTIONAL),
-            (worst, limits.order_notional or worst, Reason.ORDER_NOTIONAL),
-            (whole + external_in(exposure, signal.symbol), limits.per_symbol, Reason.SYMBOL_EXPOSURE),
-            *self._index_checks(exposure, limits, signal.symbol, side * worst),
-            (exposure.gross() + worst, limits.gross, Reason.GROSS_EXPOSURE),
-            (power, available_buying_power(exposure, limits), Reason.BUYING_POWER),
+        held = 0 if position is None else position.cost_atoms
+        working, power = working_buying_power(exposure), planned.power_atoms(side)
+        there = external_in(exposure, signal.symbol)
+        found = [
+            (Reason.TRADE_NOTIONAL, held, worst, limits.per_trade),
+            *([(Reason.ORDER_NOTIONAL, 0, worst, limits.order_notional)] if limits.order_notional else []),
+            (Reason.SYMBOL_EXPOSURE, held + there, worst, limits.per_symbol),
+            *self._index_amounts(exposure, limits, signal.symbol, side * worst),
+            (Reason.GROSS_EXPOSURE, exposure.gross(), worst, limits.gross),
+            (Reason.BUYING_POWER, working, power, available_buying_power(exposure, limits)),
         ]
         available = exposure.funds.available_atoms(exposure.portfolio)
-        if available is not None:
-            checks.append((power, available, Reason.UNSETTLED_CASH))
-        for amount, limit, reason in checks:
-            if amount > limit:
-                return Denial(reason=reason, value=dollars_of(amount), limit=dollars_of(limit))
-        return None
+        return found if available is None else [*found, (Reason.UNSETTLED_CASH, working, power, available)]
 
     def _short_denial(self, exposure: ExposureBook, symbol: str) -> Reason | None:
         # Why a symbol cannot be sold short at this broker; unknown means deny.
@@ -207,15 +219,15 @@ class RiskEngine:
         reported = None if instrument is None else instrument.may_be_shorted
         return None if (self.shortable if reported is None else reported) else Reason.NOT_SHORTABLE
 
-    def _index_checks(
+    def _index_amounts(
         self, exposure: ExposureBook, limits: Limits, symbol: str, signed: int
-    ) -> list[tuple[int, int, Reason]]:
+    ) -> list[tuple[Reason, int, int, int]]:
         found = []
         for members in self.indices.values():
             if symbol in members:
                 atoms = int(signed * members[symbol])
-                net = net_of(exposure, members, 1 if atoms > 0 else -1) + abs(atoms)
-                found.append((net, limits.per_index, Reason.INDEX_EXPOSURE))
+                net = net_of(exposure, members, 1 if atoms > 0 else -1)
+                found.append((Reason.INDEX_EXPOSURE, net, abs(atoms), limits.per_index))
         return found
 
 
@@ -228,9 +240,10 @@ def _first(checks: Iterable[_Check]) -> Denial | None:
     return next(found, None)
 
 
-def _rate_check(exposure: ExposureBook, limits: Limits, signal: SignalId) -> _Check:
-    rate, most = exposure.sent_at[1] if exposure.sent_at[0] == signal.minute else 0, limits.max_orders_per_minute
-    return rate >= most, Reason.ORDER_RATE, rate, most
+def _rate(exposure: ExposureBook, limits: Limits, signal: SignalId) -> tuple[Reason, int, int]:
+    # The code of a denial, the entries sent in the signal's minute, and the limit.
+    rate = exposure.sent_at[1] if exposure.sent_at[0] == signal.minute else 0
+    return Reason.ORDER_RATE, rate, limits.max_orders_per_minute
 
 
 def available_buying_power(exposure: ExposureBook, limits: Limits) -> int:

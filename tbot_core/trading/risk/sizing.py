@@ -40,6 +40,20 @@ class SizedEntry:
         return max(self.price, self.reference)
 
     @property
+    def last_price(self) -> int:
+        """The price of the last trade."""
+        return self.reference if self.last is None else self.last
+
+    @property
+    def distance(self) -> int:
+        """How far the order's price is from the last trade.
+
+        A market order has no limit: its price is the worst one within the band around its reference.
+        """
+        aimed = self.reference if self.type is OrderType.MARKET else self.price
+        return abs(aimed - self.last_price)
+
+    @property
     def worst_atoms(self) -> int:
         """The notional of the whole order at the worst price."""
         return self.units * self.worst
@@ -79,14 +93,14 @@ class Sizer:
     def plan(self, reference: int, side: Side, budget_atoms: int) -> SizedEntry:
         """The entry that a budget in atoms allows at the worst price; 0 units if below the smallest quantity."""
         kind, price = OrderType(self.entries.entry_order_type), self.price(reference, side)
-        step = self._step(kind, side)
+        step = self.step(kind, side)
         units = self.fixed_units or max(0, budget_atoms) // max(price, reference)
         return SizedEntry(type=kind, price=price, units=units // step * step, reference=reference)
 
     def addition(self, reference: int, side: Side, budget_atoms: int, *, whole: bool) -> SizedEntry:
         """The top-up that a budget in atoms allows; `whole`: the position has whole shares and keeps them."""
         kind, price = OrderType(self.entries.entry_order_type), self.price(reference, side)
-        step = max(self._step(kind, side), UNITS_PER_SHARE if whole else 1)
+        step = max(self.step(kind, side), UNITS_PER_SHARE if whole else 1)
         units = max(0, budget_atoms) // max(price, reference)
         return SizedEntry(type=kind, price=price, units=units // step * step, reference=reference)
 
@@ -96,7 +110,8 @@ class Sizer:
         price = self.price(reference, side) if limit is None else ticks_of(float(limit))
         return SizedEntry(type=order.type, price=price, units=units_of(order.quantity), reference=reference)
 
-    def _step(self, kind: OrderType, side: Side) -> int:
+    def step(self, kind: OrderType, side: Side) -> int:
+        """The step of an entry's quantity in units: that of the broker and the instrument, else whole shares."""
         whole = side is Side.SHORT or not self.entries.fractional or kind not in self.rules.fractional_types
         return max(self.lot, UNITS_PER_SHARE if whole else units_of(self.rules.quantity_step))
 

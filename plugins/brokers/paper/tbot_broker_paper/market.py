@@ -46,6 +46,7 @@ class SimulatedMarket:
         self._listed = plan.listing(seed)
         self._plans: dict[dt.date, plan.Plan] = {}
         self._daily: dict[dt.date, _Daily] = {}
+        self._previous: dict[dt.date, Session] = {}
 
     def bars(self, session: Session) -> Mapping[str, Array]:
         """Open, high, low, close, volume and vwap of the session, each (minutes, symbols), NaN = no trade."""
@@ -90,7 +91,10 @@ class SimulatedMarket:
     def _before(self, session: Session, count: int) -> list[Session]:
         found: list[Session] = []
         while len(found) < count:
-            found.append(self._calendar.previous((found[-1] if found else session).date))
+            day = (found[-1] if found else session).date
+            if day not in self._previous:
+                self._previous[day] = self._calendar.previous(day)
+            found.append(self._previous[day])
         return found[::-1]
 
     def _summary(self, session: Session) -> _Daily:

@@ -60,7 +60,7 @@ class Mid:
         """A close at or below VWAP x (1 - threshold), and one at or above VWAP x (1 + threshold)."""
         vwap, close = self._vwap(bars), bars.close[..., self.window.entry : self.window.entry_end]
         lower, upper = price_level(vwap, 1 - self.threshold), price_level(vwap, 1 + self.threshold)
-        both = partial(Trigger, rule="reversion", value=close, inclusive=True, base=vwap, base_name="VWAP")
+        both = partial(Trigger, rule="reversion", value=close, inclusive=True, base="vwap", base_name="VWAP")
         return both(side=1, level=lower, above=False), both(side=-1, level=upper, above=True)
 
     def _vwap(self, bars: Bars) -> Array:

@@ -1,0 +1,65 @@
+"""The installed plugins and the settings that the enabled ones declare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from tbot_core.contracts import Plugin
+from tbot_core.contracts.setting import DeclaredConfig
+from tbot_core.errors import AccessError, VaultError
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from pathlib import Path
+
+
+@attrs.frozen(kw_only=True)
+class PluginDeclarations:
+    """The installed plugins, the settings of the enabled ones, and a sentence for each that does not load.
+
+    `enabled` are the (kind, name) of the installed ones that the settings enable; `brokers` the broker plugins among
+    them, by name.
+    """
+
+    installed: frozenset[tuple[str, str]]
+    declared: tuple[DeclaredConfig, ...]
+    failures: tuple[str, ...]
+    enabled: frozenset[tuple[str, str]] = frozenset()
+    brokers: Mapping[str, Plugin] = attrs.field(factory=dict)
+
+
+def plugin_declarations(home: Path | None, named: Container[str] = ()) -> PluginDeclarations:
+    """The installed plugins, the settings of the enabled ones, and a sentence for each that does not load.
+
+    Those in `named` count as enabled. Plugins that hung in an earlier trial are not imported, as in a run.
+    """
+    from tbot_core.instance.enabled_plugins import plugins_enabled, raw_settings
+    from tbot_core.instance.folder import Instance
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.plugins import discovery, quarantine
+    from tbot_core.plugins.loader import PluginLoader
+
+    listings = discovery.installed_plugins()
+    installed = frozenset((it.entry.kind, it.entry.name) for it in listings)
+    try:
+        enabled = plugins_enabled(raw_settings(home)) & installed
+    except (AccessError, VaultError):
+        enabled = frozenset()  # an unreadable file has its own finding
+    enabled |= {(kind, name) for kind, name in sorted(installed) if name in named}
+    usable, quarantined = quarantine.quarantine_broken(enabled, listings, Instance.at(home).data, SystemClock().now())
+    loaded, failed = PluginLoader().offers(usable, listings)
+    return PluginDeclarations(
+        installed=installed,
+        declared=tuple(it.declared for it in loaded),
+        failures=tuple(failure.sentence for failure in (*quarantined, *failed)),
+        enabled=enabled,
+        brokers={it.entry.name: it.plugin for it in loaded if it.entry.kind == "broker"},
+    )
+
+
+def enabled_declarations(home: Path | None) -> tuple[DeclaredConfig, ...]:
+    """The settings that the enabled plugins declare."""
+    return plugin_declarations(home).declared
