@@ -280,6 +280,18 @@ def test_a_halted_symbol_does_not_trade(venue: Any) -> None:
     assert venue.account.held["AAPL"][0] == 10
 
 
+def test_a_thin_market_fills_orders_in_parts(venue: Any) -> None:
+    """G3: each trade fills a part, and the position has their average price."""
+    venue.account.depth = Decimal(4)
+    placed = sent(venue)
+    for price in ("20", "21", "22"):
+        venue.trade(price)
+    assert venue.account.held["AAPL"] == (Decimal(10), Decimal("20.8"))
+    found = venue.get(f"/v2/orders/{placed['id']}").document
+    assert (found["status"], found["filled_avg_price"]) == ("filled", "20.8")
+    assert [one["qty"] for one in venue.get("/v2/account/activities", direction="asc").document] == ["4", "4", "2"]
+
+
 def test_stops_and_limits_fill_at_the_quote(venue: Any) -> None:
     """With a spread a purchase pays the ask, and a sale gets the bid."""
     venue.market.half_spread = Decimal("0.05")
