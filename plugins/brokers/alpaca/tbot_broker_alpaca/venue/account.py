@@ -22,8 +22,9 @@ _ENDS: Final = {"canceled": "canceled_at", "expired": "expired_at", "rejected": 
 class VenueAccount:
     """One account; `tell` is called with each trade update.
 
-    `multiplier` is the leverage of its buying power, 1 for a cash account. `holds` are the steps that wait for
-    `release`: new, cancel, replace. `depth` is what a trade fills of an order at most, None: all. `refusals` are the answers to the next orders, whatever these are.
+    `multiplier` is the leverage of its buying power, 1 for a cash account. `depth` is what a trade fills of an order at
+    most, None: all. `holds` are the steps that wait for `release`: new, cancel, replace. `refusals` are the answers to
+    the next orders, whatever these are. `retired_fields`: its document has those that the vendor has withdrawn.
     """
 
     def __init__(self, market: VenueMarket, tell: Callable[[dict[str, Any]], None], *, live: bool) -> None:
