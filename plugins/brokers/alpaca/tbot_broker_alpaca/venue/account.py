@@ -70,19 +70,12 @@ class VenueAccount:
         held, _ = self.held.get(order.symbol, (_NO, _NO))
         return order.parent is None and (held >= 0 if order.buy else held <= 0)
 
-    def find(self, order_id: str) -> VenueOrder:
-        """An order by its id; raises Refusal for one that is not known."""
+    def find(self, name: str, *, client: bool = False) -> VenueOrder:
+        """An order by its id, or by the client's; raises Refusal for one that is not known."""
         for order in self.orders:
-            if order.id == order_id:
+            if (order.client_order_id if client else order.id) == name:
                 return order
-        raise not_found(f"order not found for {order_id}")
-
-    def find_by_client_id(self, client_order_id: str) -> VenueOrder:
-        """The order with this client order id; raises Refusal for one that is not known."""
-        for order in self.orders:
-            if order.client_order_id == client_order_id:
-                return order
-        raise not_found(f"order not found for {client_order_id}")
+        raise not_found(f"order not found for {name}")
 
     def submit(self, given: Mapping[str, Any]) -> VenueOrder:
         """Accept an order, or raise Refusal; `settle` lets it work afterwards."""

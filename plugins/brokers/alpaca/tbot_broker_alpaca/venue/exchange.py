@@ -38,7 +38,10 @@ class VenueOptions(TypedDict, total=False):
 
 
 class AlpacaExchange:
-    """The broker at the venue, where two symbols trade until a rehearsal lists those of its market."""
+    """The broker at the venue, where two symbols trade until a rehearsal lists those of its market.
+
+    `halt` and `revoke` are those of `venue`.
+    """
 
     symbol = "AAA"
     feed_symbols = ("AAA", "BBB")
@@ -46,6 +49,7 @@ class AlpacaExchange:
     def __init__(self, runner: asyncio.Runner, clock: Clock, **options: Unpack[VenueOptions]) -> None:
         self._runner, self._clock, self._plugin = runner, clock, tbot_broker()
         self.venue = AlpacaServer(clock, **options)
+        self.halt, self.revoke = self.venue.halt, self.venue.revoke
         mode = "live" if options.get("live") else "paper"
         key, secret = Secret("venue-key"), Secret("venue-secret")
         credentials = Credentials(api_key=key, api_secret=secret, mode=mode)
@@ -106,17 +110,6 @@ class AlpacaExchange:
     def summary(self) -> list[str]:
         """What the venue has received and refused, and how near its rate limits were."""
         return self.venue.summary()
-
-    def halt(self, symbol: str, *, halted: bool = True) -> None:
-        """Halt a symbol, or let it trade again: the feed has its status."""
-        listing = self.venue.market.listings[symbol]
-        listing.halted = halted
-        self.venue.streams.publish([self.venue.market.status(listing)])
-
-    def revoke(self) -> None:
-        """Let the vendor accept the key no longer; open connections end."""
-        self.venue.streams.revoked = True
-        self._later(self.server.drop_sockets())
 
     def trade_on_feed(self, symbol: str) -> None:
         """Let a minute of the symbol close."""

@@ -67,6 +67,18 @@ class AlpacaServer:
             return
         await self.streams.serve(connection)
 
+    def halt(self, symbol: str, *, halted: bool = True) -> None:
+        """Halt a symbol, or let it trade again: the data stream has its status."""
+        listing = self.market.listings[symbol]
+        listing.halted = halted
+        self.streams.publish([self.market.status(listing)])
+
+    def revoke(self) -> None:
+        """Accept no key any more, and end the open connections."""
+        self.streams.revoked = True
+        for one in self.server.sockets:
+            one.transport.abort()
+
     def summary(self) -> list[str]:
         """What the venue has received and refused, and how near its rate limits were, a line each."""
         orders = self.account.orders
@@ -152,7 +164,7 @@ class AlpacaServer:
         nested = query.get("nested", "").lower() == "true"
         match (request.method, what, *rest):
             case ("GET", "orders:by_client_order_id"):
-                return account.find_by_client_id(query.get("client_order_id", "")).document()
+                return account.find(query.get("client_order_id", ""), client=True).document()
             case ("GET", "orders"):
                 return [order.document(nested=nested) for order in self._listed(query, nested=nested)]
             case ("GET", "orders", order_id):

@@ -311,7 +311,7 @@ def test_stops_and_limits_fill_at_the_quote(venue: Any) -> None:
 def test_both_keys_are_needed(venue: Any, headers: dict[str, str]) -> None:
     """G10: without them, and after the key was revoked, the answer is 401."""
     assert refused(venue.get("/v2/account", headers=headers))[0] == (401, 40110000)
-    venue.vendor.streams.revoked = True
+    venue.vendor.revoke()
     assert venue.get("/v2/account").status == 401
 
 
