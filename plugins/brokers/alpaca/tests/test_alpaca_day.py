@@ -61,8 +61,8 @@ class TradedDay:
 
 
 def signals(*cells: tuple[int, int]) -> ActiveStrategy:
-    """Long signals, each in a minute and of a symbol's row, with a stop and ten minutes to the exit."""
-    window = Window(start=1, analysis=0, breakout=20, monitoring=10)
+    """Long signals, each in a minute and of a symbol's row, with a stop and six minutes to the exit."""
+    window = Window(start=1, analysis=0, breakout=8, monitoring=6)
     exits = ExitRules(trigger="intrabar", trailing=False, leave=window.leave, hold=None)
     calls = tuple((minute, row, 1) for minute, row in cells)
     strategy = ScriptedStrategy(window=window, calls=calls, exits=exits, distance=0.02, gain=math.nan)
@@ -71,12 +71,12 @@ def signals(*cells: tuple[int, int]) -> ActiveStrategy:
 
 @pytest.fixture
 def trade(tmp_path: Path) -> Callable[..., TradedDay]:
-    """Trades a day of 45 minutes by a script."""
+    """Trades a day of 30 minutes by a script."""
 
     def traded(script: Callable[[BrokerDay], Awaitable[RunOutcome]], *cells: tuple[int, int]) -> TradedDay:
         home, plugin = tmp_path / "home", tbot_broker()
         home.mkdir()
-        calendar, session = short_day(45)
+        calendar, session = short_day(30)
         market = SimulatedMarket.flat(20 * 100 * CENT, SYMBOLS, session.minutes)
         with open_day(plugin, home, market, calendar, DAY) as (day, run):
             texts = SETTINGS | addresses(plugin, day.venue)
