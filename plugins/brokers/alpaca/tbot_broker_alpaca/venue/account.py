@@ -22,8 +22,9 @@ _ENDS: Final = {"canceled": "canceled_at", "expired": "expired_at", "rejected": 
 class VenueAccount:
     """One account; `tell` is called with each trade update.
 
-    `multiplier` is the leverage of its buying power, 1 for a cash account. `holds` are the steps that wait for
-    `release`: new, cancel, replace. `refusals` are the answers to the next orders, whatever these are.
+    `multiplier` is the leverage of its buying power, 1 for a cash account. `depth` is what a trade fills of an order at
+    most, None: all. `holds` are the steps that wait for `release`: new, cancel, replace. `refusals` are the answers to
+    the next orders, whatever these are. `retired_fields`: its document has those that the vendor has withdrawn.
     """
 
     def __init__(self, market: VenueMarket, tell: Callable[[dict[str, Any]], None], *, live: bool) -> None:
@@ -35,6 +36,7 @@ class VenueAccount:
         self.held: dict[str, tuple[Decimal, Decimal]] = {}
         self.orders: list[VenueOrder] = []
         self.activities: list[dict[str, Any]] = []
+        self.depth: Decimal | None = None
         self.holds: set[str] = set()
         self.refusals: list[Refusal] = []
         self._events = 0
@@ -162,8 +164,8 @@ class VenueAccount:
         self.settle()
 
     def trade(self, symbol: str, most: Decimal | None = None) -> None:
-        """Fill the orders of a symbol that match its price, each up to a quantity."""
-        listing = self.market.listings[symbol]
+        """Fill the orders of a symbol that match its price, each up to a quantity, or to the depth."""
+        listing, most = self.market.listings[symbol], self.depth if most is None else most
         self.settle()
         for order in [one for one in self.orders if one.symbol == symbol]:
             if order.status in MATCHED and not listing.halted:

@@ -38,7 +38,7 @@ class VenueOptions(TypedDict, total=False):
 
 
 class AlpacaExchange:
-    """The broker at the venue."""
+    """The broker at the venue, where two symbols trade until a rehearsal lists those of its market."""
 
     symbol = "AAA"
     feed_symbols = ("AAA", "BBB")
@@ -82,7 +82,9 @@ class AlpacaExchange:
         self.trade(self.symbol, price, quantity)
 
     def list_symbol(self, symbol: str, previous_close: Decimal, average_volume: int, cash: Decimal) -> None:
-        """Let a symbol be traded, in an account with this cash."""
+        """Let a symbol be traded, in an account with this cash; the venue's own symbols trade no longer."""
+        for own in self.feed_symbols:
+            self.venue.market.listings.pop(own, None)
         self.venue.market.list_symbol(symbol, previous_close, average_volume)
         self.venue.account.cash = self.venue.account.last_equity = cash
 

@@ -72,7 +72,8 @@ class AlpacaServer:
         orders = self.account.orders
         ended = Counter(order.status for order in orders)
         lines = [f"{len(self.server.requests)} requests; {len(orders)} orders: {_counts(ended)}"]
-        lines.append(f"refused: {_counts(self.refused)}")
+        lines.append(f"refused requests: {_counts(self.refused)}")
+        lines.append(f"refused on streams: {_counts(self.streams.refused)}")
         for host in ("trading", "data"):
             most = max((count for (name, _), count in self.used.items() if name == host), default=0)
             lines.append(f"{host}: at most {most} of {self.limit} requests in one minute")

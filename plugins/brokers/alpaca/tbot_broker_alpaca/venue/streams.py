@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,7 +58,7 @@ class VenueStreams:
     def __init__(self, server: ScriptedServer, *, basic: bool) -> None:
         self._server, self._basic = server, basic
         self.binary, self.revoked = True, False
-        self.refused = 0
+        self.refused: Counter[str] = Counter()
         self._accounts: list[_Client] = []
         self._feeds: list[_Client] = []
 
@@ -131,7 +132,7 @@ class VenueStreams:
         error = await self._error(client, asked, path)
         if error is not None:
             code, words = error
-            self.refused += 1
+            self.refused[f"{code} {words}"] += 1
             client.pending.put_nowait([{"T": "error", "code": code, "msg": words}])
             return client.logged_in
         if asked["action"] == "auth":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import warnings
 from decimal import Decimal
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 BUY, SELL = enums.OrderSide.BUY, enums.OrderSide.SELL
 DAY = enums.TimeInForce.DAY
+BLACK_FRIDAY = dt.date(2026, 11, 27)
 
 
 def market(quantity: float = 10, side: Any = BUY, **more: Any) -> Any:
@@ -57,7 +59,7 @@ def test_the_account_and_the_exchange_are_read(venue: Any) -> None:
     clock = venue.ask(client.get_clock)
     assert clock.is_open
     assert clock.timestamp == venue.clock.now()
-    [day] = venue.ask(lambda: client.get_calendar(requests.GetCalendarRequest(start="2026-11-27", end="2026-11-27")))
+    [day] = venue.ask(lambda: client.get_calendar(requests.GetCalendarRequest(start=BLACK_FRIDAY, end=BLACK_FRIDAY)))
     assert (day.open.hour, day.close.hour) == (9, 13)
 
 
@@ -158,7 +160,7 @@ def test_what_a_bulk_request_does_not_manage_is_a_row_of_its_own(venue: Any) -> 
 
 @pytest.mark.parametrize("kind", ["market", "limit", "stop", "stop_limit", "bracket", "oto"])
 def test_every_kind_of_order_that_the_core_can_ask_for_is_accepted(venue: Any, kind: str) -> None:
-    """A1: market, limit, stop and stop-limit orders and brackets; trailing and notional orders the core cannot ask for."""
+    """A1: market, limit, stop and bracket orders; the core cannot ask for trailing or notional ones."""
     orders: dict[str, Any] = {
         "market": market(),
         "limit": limit(19),
@@ -212,6 +214,4 @@ def test_data_is_read(venue: Any) -> None:
 
 
 def _days_ago(venue: Any, days: int) -> Any:
-    import datetime as dt
-
     return venue.clock.now() - dt.timedelta(days=days)

@@ -35,15 +35,16 @@ def minute(venue: Any, symbol: str = "AAPL", close: float = 21.0) -> Bar:
 def test_past_minutes_come_page_by_page(venue: Any) -> None:
     """Symbols one after the other, no minute twice, and the token of the last page is null."""
     day = "2026-01-02"
-    found, token, pages = [], None, 0
+    found: list[tuple[str, str]] = []
+    token, pages = None, 0
     while token is not None or not pages:
-        more = {"page_token": token} if token else {}
+        more: dict[str, str] = {"page_token": token} if token else {}
         answer = bars(venue, start=f"{day}T20:50:00Z", end=f"{day}T20:59:00Z", limit="3", **more).document
         found += [(symbol, row["t"]) for symbol, rows in answer["bars"].items() for row in rows]
         token, pages = answer["next_page_token"], pages + 1
     assert pages == 7
     assert found == [(symbol, f"{day}T20:{50 + number}:00Z") for symbol in ("AAPL", "KO") for number in range(10)]
-    assert bars(venue, page_token="not a token").status == 400  # noqa: S106  -- the place in a list
+    assert bars(venue, page_token="not a token").status == 400
 
 
 def test_a12_a_token_can_be_repeated(venue: Any) -> None:

@@ -7,12 +7,13 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tbot_broker_alpaca.venue.wire import Refusal, forbidden
-
-from tbot_core.testing.scripted_server import ServerReply
+from tbot_broker_alpaca.venue.wire import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tbot_core.testing.scripted_server import ServerReply
+
 
 INVALID, UNPROCESSABLE, FORBIDDEN = (422, 40010001), (422, 42210000), (403, 40310000)
 
@@ -279,6 +280,18 @@ def test_a_halted_symbol_does_not_trade(venue: Any) -> None:
     assert venue.account.held["AAPL"][0] == 10
 
 
+def test_a_thin_market_fills_orders_in_parts(venue: Any) -> None:
+    """G3: each trade fills a part, and the position has their average price."""
+    venue.account.depth = Decimal(4)
+    placed = sent(venue)
+    for price in ("20", "21", "22"):
+        venue.trade(price)
+    assert venue.account.held["AAPL"] == (Decimal(10), Decimal("20.8"))
+    found = venue.get(f"/v2/orders/{placed['id']}").document
+    assert (found["status"], found["filled_avg_price"]) == ("filled", "20.8")
+    assert [one["qty"] for one in venue.get("/v2/account/activities", direction="asc").document] == ["4", "4", "2"]
+
+
 def test_stops_and_limits_fill_at_the_quote(venue: Any) -> None:
     """With a spread a purchase pays the ask, and a sale gets the bid."""
     venue.market.half_spread = Decimal("0.05")
@@ -315,7 +328,8 @@ def test_the_rate_limit_is_counted_by_host_and_minute(opened: Callable[..., Any]
     assert venue.get("/v2/account").status == 200
     assert venue.vendor.summary() == [
         "0 requests; 0 orders: none",
-        "refused: 1 429 too many requests.",
+        "refused requests: 1 429 too many requests.",
+        "refused on streams: none",
         "trading: at most 3 of 2 requests in one minute",
         "data: at most 1 of 2 requests in one minute",
     ]
