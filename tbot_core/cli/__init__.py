@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "broker": ("tbot_core.cli.commands.broker:command", "Test the connection to a broker; no order is sent."),
     "why": ("tbot_core.cli.commands.why:command", "Explain every decision on a symbol."),
     "calendar": ("tbot_core.cli.commands.calendar:command", "Show sessions and strategy windows."),
+    "screen": ("tbot_core.cli.commands.screen:command", "Screen the symbols before the bell, with reasons."),
     "backtest": ("tbot_core.cli.commands.backtest:command", "Backtest a range of stored sessions."),
     "rehearse": ("tbot_core.cli.commands.rehearse:command", "Fault-injection test of the order engine."),
     "data": ("tbot_core.cli.commands.data:command", "Import, download, list and verify stored bars."),
@@ -55,7 +56,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 """The commands of the core: "module:object", and the line in `tbot --help`."""
 
-HARDENED: Final = frozenset({"run", "init", "check", "config", "secrets", "alerts", "arm", "failover", "broker"})
+HARDENED: Final = frozenset(
+    {"run", "init", "check", "config", "secrets", "alerts", "arm", "failover", "broker", "screen"}
+)
 """Commands that hold secrets in memory. The process is hardened before they start."""
 
 

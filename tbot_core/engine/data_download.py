@@ -101,7 +101,7 @@ class _Download:
         store = DownloadStore(
             self._folder,
             self.assembly.calendar,
-            DownloadSource(name=self.request.source, volume=volume_kind(self.quality)),
+            DownloadSource(name=self.request.source, volume=volume_kind(self.quality), simulated=feed.label.simulated),
         )
         downloader = Downloader(
             source=source, store=store, clock=self.assembly.clock, attempts=ATTEMPTS, on_progress=on_progress

@@ -36,27 +36,30 @@ _RECORDS: Final = (
 def creation(instance: Instance, deployment: DeploymentSettings) -> Iterator[None]:
     """Create the folders of the instance; what is made inside the context is undone if an exception leaves it.
 
-    After a kill `undo_creation` does the same. Folders that exist already are closed to others. Raises AccessError, for
-    a folder of another user too.
+    After a kill `undo_creation` does the same, also at the next creation. Folders that exist already are closed to
+    others. Raises AccessError, for a folder of another user too, and while another process makes the instance.
     """
+    undo_creation(instance)
     made = _absent_paths(instance, deployment)
     filesystem.make_private_folder(instance.home, mode=0o755)
-    _remove_file(instance.path(CREATION_MARKER))
+    marker = instance.path(CREATION_MARKER)
+    _remove_file(marker)
     try:
-        filesystem.write_atomic(instance.path(CREATION_MARKER), json.dumps(made).encode())
-        for folder in FOLDERS:
-            filesystem.make_private_folder(instance.path(folder))
-        yield
+        filesystem.write_atomic(marker, json.dumps(made).encode())
+        with filesystem.try_lock(marker):
+            for folder in FOLDERS:
+                filesystem.make_private_folder(instance.path(folder))
+            yield
     except BaseException:
         _remove(instance, made)
         raise
-    filesystem.remove(instance.path(CREATION_MARKER))
+    filesystem.remove(marker)
 
 
 def undo_creation(instance: Instance) -> bool:
     """Remove what an interrupted creation made; returns whether there was one.
 
-    Raises AccessError for a marker that others can change, or that does not hold paths.
+    Raises AccessError for a marker that others can change, or that does not hold paths, and while the creation goes on.
     """
     marker = instance.path(CREATION_MARKER)
     if not filesystem.is_present(marker):
@@ -68,7 +71,10 @@ def undo_creation(instance: Instance) -> bool:
         paths = {kind: [str(path) for path in made[kind]] for kind in ("files", "replaced", "folders")}
     except (json_document.InvalidJson, KeyError, TypeError):
         raise _unusable(marker, "it does not hold the paths of what was made") from None
-    _remove(instance, paths)
+    with filesystem.try_lock(marker) as ended:
+        if not ended:
+            raise AccessError(f"Another process is making the instance {instance.home}.", "Wait until it has ended.")
+        _remove(instance, paths)
     return True
 
 

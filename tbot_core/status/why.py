@@ -66,20 +66,23 @@ def why_document(
         unsure = unsure or found  # its bars or plugins are missing, and no decision shows that it had the symbol
     if unsure is not None:
         return unsure
+    if not faults:
+        return _document(symbol, instance, newest, requested)
     others = f" The other {plural(len(faults) - 1, 'run')} did not have it either." if faults[1:] else ""
     raise UsageError(f"{faults[0].message}{others}", faults[0].remedy)
 
 
 def _distinct(newest: RunFile, files: Sequence[RunFile]) -> Iterator[RunFile]:
-    # The newest run, then those with a session that differ from it and each other in mode, symbols, range or data.
+    # The runs with a session, the newest first; of simulations of the same sessions and data only one.
     seen = set()
     for file in (newest, *sorted((one for one in files if one != newest), key=lambda one: one.apart)):
         with runs.open_run_file(file) as journal:
-            started = journal.last_event(records.RUN_STARTED)
-            held = None if started is None else started.payload
-            same = str([held and held[name] for name in ("mode", "request", "data_hash")])
-            opened = journal.last_event(records.SESSION_OPENED) is not None
-        if file == newest or (opened and same not in seen):
+            started, opened = (journal.last_event(kind) for kind in (records.RUN_STARTED, records.SESSION_OPENED))
+        if started is None or opened is None:
+            continue
+        request = started.payload["request"]
+        same = repr((request, started.payload["data_hash"], opened.payload["date"]))
+        if request["kind"] == "live" or same not in seen:
             yield file
         seen.add(same)
 

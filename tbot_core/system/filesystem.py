@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import stat
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -328,6 +329,25 @@ def hold_lock(path: Path, purpose: str = "") -> Iterator[None]:
     finally:
         remove(owner)
         lock.release()
+
+
+@contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Lock an existing file while the context lasts; yields False where another process, or context, has locked it.
+
+    The kernel releases the lock when the process ends in any way; no file is added.
+    """
+    with raising_access_errors("lock", path):
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with raising_access_errors("lock", path):
+            locked = False
+            with suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                locked = True
+        yield locked
+    finally:
+        os.close(handle)
 
 
 def lock_holder(path: Path) -> int | None:

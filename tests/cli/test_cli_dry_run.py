@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def live(tmp_path: Path) -> Path:
-    """An instance whose broker's section says live."""
+    """An instance whose broker's section says live, and whose plugins are not approved."""
     home = tmp_path / "x"
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
     with CliRunner().isolation(json.dumps({"alpaca": {"mode": "live", "api_key": "k" * 20, "api_secret": "s" * 40}})):
         assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
     (home / ".env_bot").write_text("BROKER_NAME=ALPACA\n")
     (home / ".env_bot.enc").unlink()
+    (home / "plugins.lock").unlink()
     return home
 
 

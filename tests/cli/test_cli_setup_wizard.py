@@ -148,6 +148,49 @@ def test_credentials_that_cannot_be_tested_may_be_kept(tmp_path: Path) -> None:
     assert vault.read_section("broker", "acme")["api_key"].reveal() == KEY
 
 
+@pytest.mark.usefixtures("acme")
+def test_what_cannot_be_created_is_said_at_the_summary(tmp_path: Path) -> None:
+    """A setting that is not allowed: the login is not tried, and the summary can only be left."""
+    lines = ["acme", "", "", KEY, "", "keep", "yes", "no"]
+    result = typed(tmp_path / "x", *lines, address="nowhere")
+    shown = " ".join(result.output.split())
+    assert shown.count("HOST_ACME_API=nowhere: allowed is http://127.0.0.1:PORT") > 1
+    assert "This cannot be created: " in shown
+    assert "'yes' is not allowed. Allowed: no or back." in shown
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_plugin_that_does_not_load_is_left_out_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are offered."""
+    described = tmp_path / "site" / "tbot_broker_gone-0.1.0.dist-info"
+    described.mkdir(parents=True)
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: tbot-broker-gone\nVersion: 0.1.0\n")
+    (described / "entry_points.txt").write_text("[tbot.brokers]\ngone = no_such_module\n")
+    monkeypatch.syspath_prepend(described.parent)
+    result = typed(tmp_path / "x", "paper", "", "yes")
+    assert "Left out: The broker gone" in " ".join(result.output.split())
+    assert result.exit_code == 0
+
+
+def test_a_folder_with_files_is_named(tmp_path: Path) -> None:
+    """They stay, and it is said how another folder is chosen."""
+    (tmp_path / "notes").write_text("mine")
+    result = typed(tmp_path, "paper", "", "yes")
+    assert result.exit_code == 0
+    assert "The folder has files already: they stay as they are." in result.output
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_without_any_broker_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked."""
+    described = tmp_path / "site" / "tbot_core-1.0.0.dist-info"
+    described.mkdir(parents=True)
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: tbot-core\nVersion: 1.0.0\n")
+    monkeypatch.setattr(sys, "path", [str(described.parent)])
+    result = typed(tmp_path / "x", "paper")
+    assert "No broker is installed." in str(result.exception)
+
+
 def test_one_can_go_back_to_the_first_question(address: str, tmp_path: Path) -> None:
     """From the summary to the broker: each question is asked again, and the last answers count."""
     there = ["acme", "paper", "ACME_US_PAPER_B01", KEY, ""]

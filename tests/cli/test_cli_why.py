@@ -218,7 +218,7 @@ def test_the_quantity_is_explained_by_what_bound_it(bound: str, weight: str | No
 
 def with_newer_run(home: Path, name: str, **changes: object) -> None:
     """Add the journal of a newer run with a changed request to an instance."""
-    (file,) = (home / "data" / "runs").glob("*.sqlite")
+    file = min((home / "data" / "runs").glob("*.sqlite"), key=lambda path: path.stat().st_mtime)
     with closing(read_journal(file)) as journal:
         found = [journal.last_event(kind) for kind in (records.RUN_STARTED, records.SESSION_OPENED)]
     started, opened = (one.payload for one in found if one is not None)
@@ -240,6 +240,9 @@ def test_the_newest_run_that_has_the_symbol_answers(
     first = document(capsys, home, symbol)["run"]
     with_newer_run(home, "newer", symbols=["ZOLTA" if symbol != "ZOLTA" else "TARNO"])
     assert document(capsys, home, symbol)["run"] == first
+    with_newer_run(home, "twice", symbols=["ZOLTA" if symbol != "ZOLTA" else "TARNO"])  # the same again is not asked
+    open_journal(home / "data" / "tbot.sqlite").close()
+    assert document(capsys, home, symbol)["run"] == first
     assert "not among the 1 symbols" in asked(capsys, home, symbol, "--run", "newer", code=2)
     said = asked(capsys, home, "NOSUCH", code=2)
     assert "The other 1 run did not have it either." in said
@@ -258,3 +261,18 @@ def test_a_run_whose_bars_are_gone_answers_last(
     assert document(capsys, home, symbol)["run"] == first
     alone = document(capsys, home, "NOSUCH")
     assert (alone["run"], alone["note"].endswith("Only the journal is shown.")) == ("newer", True)
+
+
+def test_a_dry_run_answers_where_nothing_else_has_run(
+    traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The empty journal that `tbot init` makes does not hide it; without any session that is said."""
+    home = tmp_path / "copy"
+    shutil.copytree(traded, home)
+    symbol = decisions(home)[0].payload["signal"]["symbol"]
+    open_journal(home / "data" / "tbot.sqlite").close()
+    (file,) = (home / "data" / "runs").glob("*.sqlite")
+    dry = file.rename(file.with_name("dry-20260302.sqlite"))
+    assert document(capsys, home, symbol)["run"] == dry.stem
+    dry.unlink()
+    assert "has no session yet" in asked(capsys, home, symbol, code=1)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,9 +17,6 @@ from tbot_core.errors import AccessError
 from tbot_core.instance import Instance, read_settings_files
 from tbot_core.instance.creation_marker import creation, undo_creation
 from tbot_core.instance.folder import CREATION_MARKER
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CHILD = """
 import json, os, signal, shutil, sys
@@ -113,16 +109,23 @@ def test_an_instance_killed_while_it_is_made_is_undone_and_made_again(step: int,
     assert said["undone"] * step > 150
 
 
+def interrupted(home: Path, *files: str) -> Instance:
+    """An instance whose creation ended with its process, after it had written the files."""
+    instance, process = Instance(home), os.fork()
+    if not process:
+        made = creation(instance, DeploymentSettings())
+        made.__enter__()
+        for name in files:
+            instance.path(name).write_text("half")
+        os._exit(0)
+    assert os.waitpid(process, 0)[1] == 0
+    return instance
+
+
 @pytest.fixture
-def unfinished(tmp_path: Path) -> Iterator[Instance]:
+def unfinished(tmp_path: Path) -> Instance:
     """An instance whose creation was interrupted."""
-    instance = Instance(tmp_path / "deep" / "x")
-    made = creation(instance, DeploymentSettings())
-    made.__enter__()  # it is held to the test's end: what ends it undoes it
-    (instance.path("storage/keys/env.key")).write_text("half")
-    (instance.path("storage/keys/.env.key.new")).write_text("half")
-    yield instance
-    del made
+    return interrupted(tmp_path / "deep" / "x", "storage/keys/env.key", "storage/keys/.env.key.new")
 
 
 def test_settings_of_an_unfinished_instance_are_not_read(unfinished: Instance) -> None:
@@ -160,13 +163,20 @@ def test_files_that_were_there_belong_to_the_user(tmp_path: Path) -> None:
     for name in kept:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("mine")
-    made = creation(Instance(tmp_path), DeploymentSettings())
-    made.__enter__()
-    for name in ("data/tbot.sqlite-wal", "data/audit.anchors"):
-        (tmp_path / name).write_text("of the user's file")
+    interrupted(tmp_path, "data/tbot.sqlite-wal", "data/audit.anchors")
     assert undo_creation(Instance(tmp_path))
     left = {str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*") if one.is_file()}
     assert left == {*kept, "data/tbot.sqlite-wal", "data/audit.anchors"}
+
+
+def test_a_creation_that_goes_on_is_not_undone(tmp_path: Path) -> None:
+    """Another `tbot init` in the same folder is refused, and what was made stays."""
+    with creation(Instance(tmp_path / "x"), DeploymentSettings()):
+        with pytest.raises(AccessError, match="Another process is making the instance"):
+            undo_creation(Instance(tmp_path / "x"))
+        assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "x")]) == 1
+        assert (tmp_path / "x" / "storage" / "keys").is_dir()
+    assert not (tmp_path / "x" / CREATION_MARKER).exists()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import ReferenceFacts, facts_from_daily_bars, look_back_sessions
 from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
 from tbot_core.marketdata.store.importer import LOCK
+from tbot_core.marketdata.store.selection import select_symbols
 from tbot_core.marketdata.store.verification import verify_store
 from tbot_core.model.clock import ManualClock
 from tbot_core.system import filesystem
@@ -121,6 +122,18 @@ def test_imported_bars_count_as_stored_and_are_kept(bench: StoreFixture) -> None
     assert vendor.requests == [(("AAA",), "2019-11-29", "2019-11-29"), (("AAA",), "2019-12-02", "2019-12-03")]
     closes = bench.store.facts([DAYS[1], DAYS[2]], ["AAA"]).previous_close[:, 0]
     assert closes.tolist() == [53.9, 102.1]
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_simulated_bars_stay_labelled_in_the_store(bench: StoreFixture, *, simulated: bool) -> None:
+    """A run over bars of a simulation says so, also where real bars of another symbol are used with them."""
+    source = DownloadSource(name="acme", volume="consolidated", simulated=simulated)
+    store = DownloadStore(bench.bars, bench.calendar, source)
+    store.store({"AAA": DAYS}, bars_of("AAA", DAYS))
+    opened(bench).store({"BBB": DAYS}, bars_of("BBB", DAYS))
+    span = DAYS[0].date, DAYS[-1].date
+    assert select_symbols(bench.store, *span, ()).label.simulated is simulated
+    assert select_symbols(bench.store, *span, ["BBB"]).label.simulated is False
 
 
 def test_symbols_are_requested_together_where_they_lack_the_same(bench: StoreFixture) -> None:

@@ -284,7 +284,7 @@ def test_every_view_and_every_end_says_that_it_is_a_dry_run(house: House, capsys
     assert words in outcome.summary.notes
     assert "Entries that need a confirmation (`tbot confirm`) count as confirmed at once." in outcome.summary.notes
     report = Path(outcome.summary.report).read_text()
-    assert "<h1>Dry run, 2026-03-03</h1>" in report
+    assert "<title>Dry run, 2026-03-03</title>" in report
     assert "no order left this machine" in report
     (start,) = events(outcome, records.RUN_STARTED)
     assert start.payload["mode"] == "dry-run"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -171,6 +172,26 @@ def test_a_chart_goes_when_its_trade_is_closed(report: Path, browser: Page) -> N
     browser.evaluate("document.getElementById('open-all').click()")
     browser.settle()
     assert browser.evaluate("document.querySelectorAll('details.trade[open]').length") == 0
+    assert browser.faults == []
+
+
+def test_a_run_without_a_trade_says_what_to_change(browser: Page, tmp_path: Path) -> None:
+    """Its curves are flat, and in place of the trades stands what denied most, with what changes it."""
+    summary, story, _ = run_of(3)
+    chapters = tuple(
+        attrs.evolve(one, trades=[], opening=Decimal(100_000), closing=Decimal(100_000)) for one in story.chapters
+    )
+    without = attrs.evolve(summary, trades=(), equity_end=Decimal(100_000))
+    quiet = attrs.evolve(story, chapters=chapters, book=SessionBook())
+    path = html.write_report(tmp_path, "quiet", without, quiet, TradeCharts())
+    for width in SIZES:
+        browser.open(path, width)
+        browser.settle()
+        assert browser.evaluate("document.documentElement.scrollWidth") == width
+    text = path.read_text(encoding="utf-8")
+    assert without.no_trade_advice()
+    for sentence in without.no_trade_advice():
+        assert text.count(escape(sentence)) == 1
     assert browser.faults == []
 
 

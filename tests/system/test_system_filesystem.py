@@ -108,6 +108,19 @@ def test_folders_are_made_with_those_above_them(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
 
+def test_a_file_is_locked_once(tmp_path: Path) -> None:
+    """A second lock is not given while the first is held; a file that is not there is named."""
+    file = tmp_path / "file"
+    file.touch()
+    with filesystem.try_lock(file) as first, filesystem.try_lock(file) as second:
+        assert (first, second) == (True, False)
+    with filesystem.try_lock(file) as again:
+        assert again
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(AccessError, match="Cannot lock"), filesystem.try_lock(tmp_path / "absent"):
+        pass
+
+
 def test_only_an_empty_folder_is_removed(tmp_path: Path) -> None:
     """One with content and one that is absent are left alone; a file is refused, and named."""
     (tmp_path / "empty").mkdir()

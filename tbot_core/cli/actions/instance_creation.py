@@ -205,7 +205,7 @@ def enabled_offers(settings: Mapping[str, object], named: Collection[str] = ()) 
     from tbot_core.plugins.loader import PluginLoader
 
     listings = discovery.installed_plugins()
-    installed = {(it.entry.kind, it.entry.name) for it in listings}
     enabled = plugins_enabled({name: str(text) for name, text in settings.items()})
-    found = {pair for pair in installed if pair in enabled or pair[1] in named}
+    pairs = ((it.entry.kind, it.entry.name) for it in listings)
+    found = frozenset(pair for pair in pairs if pair in enabled or pair[1] in named)
     return PluginLoader().offers(found, listings)[0]

@@ -53,9 +53,14 @@ def choose_broker(answers: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str
     return {**answers, "env_bot": chosen}, (f"BROKER_NAME is {name.upper()}, the broker of the given credentials.",)
 
 
-def _absent(name: str) -> str:
+def broker_distribution(name: str) -> str:
+    """The distribution of a broker of the project, "" for another one."""
     distribution = f"tbot-broker-{name.replace('_', '-')}"
-    install = f"install {distribution}" if distribution in ours() else "install it"
+    return distribution if distribution in ours() else ""
+
+
+def _absent(name: str) -> str:
+    install = f"install {broker_distribution(name) or 'it'}"
     change = f"then set BROKER_NAME={name.upper()} with `tbot config edit`"
     return f"BROKER_NAME stays PAPER, since the broker {name} is not installed: {install}, {change}."
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
+from tbot_core.cli.actions.setup_sources import broker_distribution
 from tbot_core.cli.interview import AnswerRefused, Interview, Question, choice, listed, wrapped
 from tbot_core.contracts.credentials import secret_fields
-from tbot_core.errors import AccessError, TbotError
+from tbot_core.errors import AccessError, PluginError, TbotError
 from tbot_core.instance import identity
 from tbot_core.plugins import discovery
 from tbot_core.plugins.loader import PluginLoader
@@ -38,6 +39,7 @@ _OPENING: Final = (
     "These questions make a tbot instance in {home}: a folder with the bot's keys, its encrypted settings and its "
     "records. Nothing is written before you have seen a summary."
 )
+_USED: Final = "The folder has files already: they stay as they are. --home DIR chooses another folder."
 KEYS: Final = "Enter takes the value in [brackets], ? explains the question, < goes back, Ctrl-C ends."
 """What can be typed at each question."""
 
@@ -52,6 +54,8 @@ def ask_person(instance: Instance, settings: Mapping[str, str] | None = None) ->
     if not filesystem.is_writable_folder(instance.home):
         raise AccessError(f"Cannot write to {instance.home}.", "Choose another --home, or change its permissions.")
     click.echo(wrapped(_OPENING.format(home=instance.home)))
+    if filesystem.exists(instance.home) and filesystem.entries(instance.home):
+        click.echo(wrapped(_USED))
     click.echo(wrapped(KEYS))
     return Interview().run(partial(_script, instance=instance, settings=dict(settings or {})))
 
@@ -75,13 +79,17 @@ def _script(talk: Interview, instance: Instance, settings: dict[str, str]) -> di
         "Identity": named,
         "Credentials": _entered(given) or "none",
         "Login": login,
-        "Alerts": ": ".join(filter(None, (channel.entry.name if channel else _CONSOLE, _entered(alerts)))),
+        "Alerts": ": ".join(filter(None, (channel.entry.name if channel else "none", _entered(alerts)))),
     }
     return _confirmed(talk, instance, answers, summary)
 
 
 def _ask_broker(talk: Interview) -> LoadedPlugin:
     brokers = _offered(talk, "broker")
+    if not brokers:
+        raise PluginError(
+            "No broker is installed.", "Install one, such as tbot-broker-paper, then run `tbot init` again."
+        )
     choices = {name: one.plugin.summary for name, one in brokers.items()}
     others = _absent_brokers(choices)
     talk.say("\nBroker: where orders are sent. Installed are:")
@@ -122,7 +130,7 @@ def _absent_brokers(installed: Mapping[str, str]) -> dict[str, str]:
     from tbot_core.instance.plugin_settings import known_plugins
 
     names = [one.name for one in known_plugins() if one.kind == "broker" and one.name not in installed]
-    return {name: f"tbot-broker-{name.replace('_', '-')}" for name in names}
+    return {name: broker_distribution(name) for name in names}
 
 
 def _ask_mode(talk: Interview, broker: LoadedPlugin) -> str:
@@ -217,7 +225,7 @@ def _ask_credentials(
 def _ask_after_failure(talk: Interview, step: DrillStep) -> str:
     choices = {
         "again": "enter the credentials again; < goes back to earlier questions",
-        "keep": "keep them and go on; `tbot secrets set broker` changes them later",
+        "keep": "keep them; later `tbot secrets set broker` changes, `tbot broker test` tests them",
         "quit": "end without creating anything",
     }
     talk.say(wrapped(f"The login failed: {step.words}"))
@@ -288,7 +296,11 @@ def _ask_alerts(talk: Interview) -> LoadedPlugin | None:
     choices = {name: one.plugin.summary for name, one in channels.items()}
     talk.say("\nAlerts: how the bot reports fills, failures and losses to you.")
     if set(choices) <= {_CONSOLE}:
-        talk.say("The only channel that is installed is the console, where the bot runs.")
+        talk.say(
+            "The only channel that is installed is the console, where the bot runs."
+            if choices
+            else "No channel is installed."
+        )
         return channels.get(_CONSOLE)
     talk.say(listed(choices))
     name = talk.ask(

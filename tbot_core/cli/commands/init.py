@@ -145,12 +145,15 @@ def _adopt(instance: Instance, source: Path | None, without: tuple[str, ...]) ->
 
 def _print_check(home: Path | None) -> int:
     from tbot_core.cli.commands.check import check_instance
+    from tbot_core.cli.interview import wrapped
     from tbot_core.cli.text.tables import check_outcome
+    from tbot_core.system import terminal
 
     rows = check_instance(home)
     for row in rows:
         if row.level != "ok":
-            click.echo(f"{row.level:<5} {row.subject:<9} {row}")
+            head = f"{row.level:<5} {row.subject:<9} "
+            click.echo(wrapped(str(row), first=head, rest=" " * len(head)) if terminal.columns() else f"{head}{row}")
     failed = [row for row in rows if row.level == "fail"]
     click.echo(check_outcome([row.level for row in rows]))
     return max((row.exit_code for row in failed), default=0)

@@ -91,9 +91,7 @@ class UniverseSelector:
         is_cut, is_partial = limit.is_exceeded(symbols), quality.coverage is FeedCoverage.SINGLE_VENUE
         facts = _OtherFacts(self.vix, reference.reference_facts(self.bars), await self._market_caps(symbols))
         if is_cut or is_partial or not quality.minute_history:
-            sessions = (*look_back_sessions(self.calendar, source.session.date), source.session)
-            bars = await source.daily(symbols, sessions[0].date, sessions[-2].date)
-            day = await facts.add(facts_from_daily_bars(bars, sessions, symbols, facts.stored), source.session, symbols)
+            day = await self._daily_facts(source, symbols, facts)
         else:
             day = unknown_facts(len(symbols))
         reasons = self._denials(source.session, symbols, day) if is_cut else ()
@@ -105,6 +103,20 @@ class UniverseSelector:
         if is_partial:  # volumes of one venue are not those that MIN_VOLUME_THRESHOLD means
             day = attrs.evolve(day, average_volume=universe.day.average_volume)
         return attrs.evolve(universe, day=day)
+
+    async def daily_facts(self, source: LiveSession, symbols: tuple[str, ...]) -> DayFacts:
+        """The facts of these symbols from daily bars, with VIX and capitalisations. Raises `Unavailable`."""
+        facts = _OtherFacts(self.vix, reference.reference_facts(self.bars), await self._market_caps(symbols))
+        try:
+            return await self._daily_facts(source, symbols, facts)
+        except (DataError, AccessError) as fault:
+            raise Unavailable(fault.message, fault.remedy) from fault
+
+    async def _daily_facts(self, source: LiveSession, symbols: tuple[str, ...], facts: _OtherFacts) -> DayFacts:
+        sessions = (*look_back_sessions(self.calendar, source.session.date), source.session)
+        bars = await source.daily(symbols, sessions[0].date, sessions[-2].date)
+        day = facts_from_daily_bars(bars, sessions, symbols, facts.stored)
+        return await facts.add(day, source.session, symbols)
 
     async def _market_caps(self, symbols: Sequence[str]) -> Mapping[str, float]:
         source = MARKET_CAPS.of(self.server)

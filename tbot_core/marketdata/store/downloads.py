@@ -46,10 +46,16 @@ Requested: TypeAlias = Mapping[str, Sequence["Session"]]
 
 @attrs.frozen(kw_only=True)
 class DownloadSource:
-    """The feed that gives the bars: its name, and whether its volumes are consolidated or partial."""
+    """The feed that gives the bars: its name, consolidated or partial volumes, and whether it simulates its bars."""
 
     name: str
     volume: str
+    simulated: bool = False
+
+    @property
+    def words(self) -> str:
+        """The source as a manifest lists it."""
+        return f"{parquet.SIMULATED if self.simulated else ''}feed {self.name}"
 
 
 @attrs.frozen(kw_only=True)
@@ -107,7 +113,7 @@ class DownloadStore:
     def _put(self, changes: StoreChanges, symbol: str, month: str, rows: pl.DataFrame) -> str:
         # Stage a symbol's new bars of a month; returns why not: two kinds in one month would be compared.
         entry, kind = changes.stored(month, symbol), (ADJUSTMENT, self._source.volume)
-        sources = {f"feed {self._source.name}"}
+        sources = {self._source.words}
         if entry is not None:
             entry_kind = entry.adjustment, entry.volume
             if entry_kind != kind:

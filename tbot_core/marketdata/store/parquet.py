@@ -64,6 +64,10 @@ _NAME_LENGTH: Final = 16
 _MONTHS_A_YEAR: Final = 12
 
 
+SIMULATED: Final = "simulated "
+"""The begin of a source that simulates its bars."""
+
+
 @attrs.frozen(kw_only=True)
 class SymbolMonth:
     """One symbol's month: its file, the file's SHA-256, the kind of prices and volumes, and the sources' SHA-256."""

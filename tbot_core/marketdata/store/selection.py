@@ -25,7 +25,8 @@ class SymbolSelection:
     """Symbols with bars in a range, sorted; the requested ones without (`absent`), and the (adjustment, volume) pairs.
 
     `missing` are sessions in which none of the symbols has a bar; they are not traded. `partial_volume`: the symbols
-    whose volumes are a part of the tape. `data_hash` identifies the served bars and facts.
+    whose volumes are a part of the tape. `simulated`: some of the bars come from a simulation. `data_hash` identifies
+    the served bars and facts.
     """
 
     symbols: tuple[str, ...]
@@ -34,10 +35,11 @@ class SymbolSelection:
     kinds: tuple[tuple[str, str], ...]
     partial_volume: frozenset[str]
     data_hash: str
+    simulated: bool = False
 
     @property
     def label(self) -> FeedLabel:
-        """A label for real prices; notes describe adjustments and limitations."""
+        """A label for these prices; notes describe adjustments and limitations."""
         notes = [_NO_QUOTES]
         adjusted = sorted({adjustment for adjustment, _ in self.kinds if adjustment != "raw"})
         if adjusted:
@@ -51,7 +53,7 @@ class SymbolSelection:
             where = f"of {first}" if count == 1 else f"of {count:,} sessions from {first} to {last}"
             notes.append(f"No bars are stored {where}: no trading there.")
         return FeedLabel(
-            name="stored bars", simulated=False, quotes=False, notes=tuple(notes), data_hash=self.data_hash
+            name="stored bars", simulated=self.simulated, quotes=False, notes=tuple(notes), data_hash=self.data_hash
         )
 
 
@@ -75,4 +77,5 @@ def select_symbols(
         kinds=store.kinds(first, last, present),
         partial_volume=store.partial_volume(first, last, present),
         data_hash=store.data_hash(first, last, present, typical_volume=typical_volume),
+        simulated=store.is_simulated(first, last, present),
     )

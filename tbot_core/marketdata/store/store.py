@@ -147,6 +147,17 @@ class BarStore:
         }
         return tuple(sorted(found))
 
+    def is_simulated(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> bool:
+        """Whether bars of the symbols in the range's months come from a simulation."""
+        wanted = set(symbols)
+        return any(
+            source.startswith(parquet.SIMULATED)
+            for month in self._months(first, last)
+            for symbol, entry in month.entries.items()
+            if symbol in wanted
+            for source in entry.sources
+        )
+
     def partial_volume(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> frozenset[str]:
         """The symbols whose volumes are a part of the tape in some of the range's months."""
         wanted = set(symbols)

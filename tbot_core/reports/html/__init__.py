@@ -38,7 +38,7 @@ def render_page(summary: RunSummary, story: RunTimeline, drawn: TradeCharts) -> 
         charts.sessions(story),
         tables.strategies(summary),
         tables.brokers(summary),
-        trades.trades(story, drawn),
+        trades.trades(story, drawn, summary.no_trade_advice()),
         tables.denials(summary),
         tables.near_misses(story),
         tables.risk(story),

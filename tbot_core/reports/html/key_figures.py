@@ -92,7 +92,7 @@ def _risk(summary: RunSummary, story: RunTimeline) -> Sequence[_Row]:
 def _group(group: tuple[str, Sequence[_Row]]) -> str:
     name, rows = group
     lines = "".join(f"<dt>{title}</dt><dd>{value}</dd><dd>{words}</dd>" for title, value, words in rows)
-    return f"<section><h3>{name}</h3><dl>{lines}</dl></section>"
+    return f"<section><h2>{name}</h2><dl>{lines}</dl></section>"
 
 
 def _percent(value: float | Decimal | None, digits: int = 2) -> str:

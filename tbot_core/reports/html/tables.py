@@ -122,7 +122,7 @@ def stuck(story: RunTimeline) -> str:
 
 def provenance(summary: RunSummary, story: RunTimeline) -> str:
     """Render notes, and the hashes of settings and data."""
-    notes = "".join(f"<li>{escape(note)}</li>" for note in (*summary.caveats, *summary.no_trade_advice()))
+    notes = "".join(f"<li>{escape(note)}</li>" for note in summary.caveats)
     pairs = (
         ("Run", story.run.get("run_id", "")),
         ("Source", story.run.get("source", "")),

@@ -48,11 +48,15 @@ _WHY: Final[Mapping[ExitReason, str]] = {
 _HEADS: Final = ("Trade", "Quantity", "Entry", "Price", "Exit", "Price", "Why", "Fees", "P&amp;L")
 
 
-def trades(story: RunTimeline, charts: TradeCharts) -> str:
-    """Render the trades by session; each has its broker if there were several."""
+def trades(story: RunTimeline, charts: TradeCharts, advice: Sequence[str]) -> str:
+    """Render the trades by session; each has its broker if there were several.
+
+    `advice`: sentences for a run without a trade.
+    """
     everything = [trade for chapter in story.chapters for trade in chapter.trades]
     if not everything:
-        return section("Trades", '<p class="soft">There were none.</p>')
+        sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in advice)
+        return section("Trades", sentences or '<p class="soft">There were none.</p>')
     shown = {id(trade) for trade in largest(everything, MOST_LINES)}
     days = [
         (chapter, [one for one in in_order_of_entry(chapter.trades) if id(one) in shown]) for chapter in story.chapters

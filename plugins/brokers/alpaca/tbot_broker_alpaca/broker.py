@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_broker_alpaca import parse
+from tbot_broker_alpaca.assets import AlpacaAssets
 from tbot_broker_alpaca.client import AlpacaClient
 from tbot_broker_alpaca.feed import AlpacaFeed, MarketData
 from tbot_broker_alpaca.order_ids import OrderIds
 from tbot_broker_alpaca.rejections import UnknownOrder
-from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, Gap, Instrument, ReplaceMode
+from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, Gap, ReplaceMode
 from tbot_core.errors import AccountRefused, BrokerError, Rejected, RejectionMeaning, Unavailable
 from tbot_core.model.types import OrderType
 
@@ -24,28 +25,24 @@ if TYPE_CHECKING:
         Context,
         Feed,
         FeedRequest,
-        IndexQuote,
         OrderStatusReport,
         Permit,
     )
-    from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account, Order
 
-_ONE_BY_ONE: Final = 3
-_ASSETS_S: Final = 60.0
-_WEEK: Final = timedelta(days=7)
 _FRACTION: Final = Decimal("0.000001")
 
 
 class AlpacaBroker:
-    """An account at Alpaca."""
+    """An account at Alpaca; assets, hours, prices and the VIX are read by others."""
 
     def __init__(self, config: Config, context: Context) -> None:
         self._client = AlpacaClient(context)
-        self._clock = context.clock
         self._market = MarketData(self._client, context.clock, config.data_feed)
         self._ids = OrderIds()
-        self._assets: tuple[float, dict[str, Instrument]] | None = None
+        self._assets = AlpacaAssets(self._client, context.clock)
+        self.instruments, self.hours = self._assets.instruments, self._assets.hours
+        self.prices, self.vix_close, self.vix_now = self._market.prices, self._market.vix_close, self._market.vix_now
         self.capabilities = BrokerCapabilities(
             streams=True,
             replace=ReplaceMode.NEW_ID,
@@ -55,6 +52,7 @@ class AlpacaBroker:
             quantity_step=_FRACTION,
             fractional_types=frozenset({OrderType.MARKET}),
             cid_length=64,
+            both_sides=False,
             instruments=True,
             hours=True,
             server_time=True,
@@ -158,52 +156,14 @@ class AlpacaBroker:
             reports = {one.client_order_id: one for one in parse.orders(rows)}
             return reports[client_order_id]
 
-    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
-        """The facts of these instruments: a few one by one, as they are now, and many from the list of all assets."""
-        if len(symbols) <= _ONE_BY_ONE:
-            return [await self._asset(symbol) for symbol in symbols]
-        known = await self.assets()
-        return [known.get(symbol) or Instrument(symbol=symbol, tradable=False) for symbol in symbols]
-
-    async def assets(self) -> Mapping[str, Instrument]:
-        """All active equities, read at most once a minute."""
-        now = self._clock.monotonic()
-        if self._assets is None or now - self._assets[0] > _ASSETS_S:
-            rows = (await self._client.get("/v2/assets", {"status": "active", "asset_class": parse.EQUITY})).json()
-            with parse.readable("assets"):
-                self._assets = now, {one.symbol: one for one in map(parse.instrument, rows)}
-        return self._assets[1]
-
-    async def hours(self, day: date) -> Session | None:
-        """The session of a day by Alpaca's calendar; the week before is read too, so that an empty answer is seen."""
-        bounds = {"start": f"{day - _WEEK}T00:00:00Z", "end": f"{day}T23:59:59Z"}
-        rows = (await self._client.get("/v2/calendar", bounds)).json()
-        with parse.readable("calendar"):
-            found = {one["date"]: one for one in rows}
-            if not found:
-                raise Unavailable(f"Alpaca's calendar has no day from {day - _WEEK} to {day}.")
-            return parse.session(found[day.isoformat()]) if day.isoformat() in found else None
-
     @property
     def clock_ahead_s(self) -> Sequence[float]:
         """How far this machine's clock was ahead at the latest answers of the trading host."""
         return tuple(self._client.clock_ahead_s)
 
-    async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
-        """The mid price of the latest quote, else the last trade."""
-        return await self._market.prices(symbols)
-
-    async def vix_close(self, day: date) -> float | None:
-        """The last value of the VIX of a day; None where the account has no index values."""
-        return await self._market.vix_close(day)
-
-    async def vix_now(self) -> IndexQuote | None:
-        """The latest value of the VIX today; None where the account has no index values."""
-        return await self._market.vix_now()
-
     def feed(self, request: FeedRequest) -> Feed:
         """Alpaca's bars."""
-        return AlpacaFeed(self._market, self.assets, request)
+        return AlpacaFeed(self._market, self._assets.active, request)
 
     async def close(self) -> None:
         """Close the connections; working orders stay."""
@@ -247,14 +207,6 @@ class AlpacaBroker:
         wanted = {"category": "non_trade_activity", "direction": "asc", "after": parse.stamp(since)}
         fixed = {"page_size": str(parse.ACTIVITIES_PER_PAGE)}
         return self._client.pages("/v2/account/activities", {**wanted, **fixed}, parse.more_activities)
-
-    async def _asset(self, symbol: str) -> Instrument:
-        try:
-            document = (await self._client.get(f"/v2/assets/{symbol}")).json()
-        except UnknownOrder:
-            return Instrument(symbol=symbol, tradable=False)
-        with parse.readable("asset"):
-            return parse.instrument(document)
 
     def _event(self, message: Mapping[str, Any]) -> BrokerEvent | None:
         with parse.readable("trade update"):

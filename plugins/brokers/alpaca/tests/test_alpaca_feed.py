@@ -33,7 +33,7 @@ def venue(loopback: None) -> Iterator[AlpacaExchange]:  # noqa: ARG001  -- a fix
 def client(venue: AlpacaExchange, feed: str = "iex") -> Iterator[Any]:
     """Another client of the account, with this ALPACA_DATA_FEED."""
     plugin = tbot_broker()
-    given = context(venue.server, hosts=plugin.needs.hosts, secrets=venue.secrets, clock=venue.broker._clock)
+    given = context(venue.server, hosts=plugin.needs.hosts, secrets=venue.secrets, clock=venue.venue.market.clock)
     try:
         yield plugin.create(Config(data_feed=feed), given)
     finally:
@@ -109,7 +109,7 @@ def test_the_basic_plan_is_asked_for_no_recent_consolidated_data(venue: AlpacaEx
     asked = venue.server.requests[-1].query
     assert (asked["feed"], asked["adjustment"]) == ("sip", "raw")
     end = dt.datetime.fromisoformat(asked["end"])
-    assert venue.broker._clock.now() - end >= dt.timedelta(minutes=15)
+    assert venue.venue.market.clock.now() - end >= dt.timedelta(minutes=15)
     assert venue.wait(session.daily(("AAA",), today + dt.timedelta(days=1), today + dt.timedelta(days=1))) == []
 
 

@@ -1,0 +1,131 @@
+"""`tbot screen`: which symbols pass before the bell for each strategy, and why the others do not."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.errors import UsageError
+from tbot_core.model.formatting import plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tbot_core.engine.screening import ScreenedSymbols
+    from tbot_core.instance import Instance
+
+_SHOWN: Final = 40
+_MILLION: Final = 1_000_000
+
+
+@click.command("screen")
+@click.option("--strategy", metavar="NAME", help="Only this strategy. Default: all that are enabled.")
+@click.option("--all", "everything", is_flag=True, help="List every symbol, with those that do not pass.")
+@home_option
+@json_option
+def command(*, strategy: str | None, everything: bool, home: Path | None, as_json: bool) -> None:
+    """Screen the symbols for the next session: who passes before the bell, and why others do not.
+
+    The symbols are those of UNIVERSE, else all of the data source. Daily bars are read from it; no order is sent.
+    """
+    from tbot_core.status.runs import find_instance
+
+    found = screened(find_instance(home))
+    names = tuple(found.reasons)
+    if strategy is not None:
+        if strategy.lower() not in names:
+            raise UsageError(f"--strategy {strategy}: not enabled.", f"Enabled: {', '.join(names) or 'none'}.")
+        names = (strategy.lower(),)
+    emit(screen_document(found, names), as_json=as_json, lines=screen_lines(found, names, everything=everything))
+
+
+def screened(instance: Instance) -> ScreenedSymbols:
+    """Screen the symbols of the instance's data source."""
+    import asyncio
+
+    from tbot_core.engine.bootstrap import DRY_RUN, assemble
+    from tbot_core.engine.screening import screen_symbols
+    from tbot_core.model.clock import SystemClock
+
+    assembly = assemble(instance.home, DRY_RUN, SystemClock())
+    trading = assembly.settings.trading
+    source = trading.data_source or trading.broker_name
+    return asyncio.run(assembly.closing(screen_symbols(assembly, source)))
+
+
+def screen_document(found: ScreenedSymbols, names: tuple[str, ...]) -> dict[str, Any]:
+    """The result for JSON: every symbol with its facts and the reason of each strategy, null where it passes."""
+    rows = [
+        {
+            **facts,
+            "reasons": {name: None if (one := found.reasons[name][row]) is None else one.name for name in names},
+        }
+        for row, facts in enumerate(_facts(found))
+    ]
+    universe = found.universe
+    return {
+        "source": found.source,
+        "session": found.session.date,
+        "symbols": rows,
+        "passed": {name: list(found.passed(name)) for name in names},
+        "limit": universe.limit or None,
+        "limited_by": universe.limited_by,
+        "cut": list(universe.cut),
+    }
+
+
+def screen_lines(found: ScreenedSymbols, names: tuple[str, ...], *, everything: bool) -> Iterator[str]:
+    """The result as text: a line for each strategy, what the limit leaves out, then the symbols."""
+    yield f"Session {found.session.date}: {plural(len(found.symbols), 'symbol')} of {found.source}."
+    for name in names:
+        denied = Counter(one.name for one in found.reasons[name] if one is not None)
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in denied.most_common())
+        yield f"[{name.upper()}] {len(found.passed(name)):,} pass{f'; denied: {reasons}' if reasons else ''}"
+    universe = found.universe
+    if universe.limit:
+        denied_out = sum(map(len, universe.denied.values()))
+        yield (
+            f"{len(universe.symbols):,} of them are subscribed ({universe.limited_by}, {universe.limit:,}); left out: "
+            f"{len(universe.cut):,} that pass, {denied_out:,} that are denied."
+        )
+    rows = [row for row in range(len(found.symbols)) if everything or any(_passes(found, names, row))]
+    shown = rows if everything else sorted(rows, key=lambda row: -_dollars(found, row))[:_SHOWN]
+    if not shown:
+        return
+    heads = "".join(f"  {name:<16}" for name in names)
+    yield f"\n{'symbol':<8}{'close':>10}{'volume (mean)':>16}{'market cap':>14}{heads}"
+    facts = list(_facts(found))
+    for row in shown:
+        yield _row(facts[row], [found.reasons[name][row] for name in names])
+    if len(rows) > len(shown):
+        yield f"and {len(rows) - len(shown):,} more that pass; --all lists every symbol."
+
+
+def _row(facts: dict[str, Any], reasons: list[Any]) -> str:
+    close = "-" if facts["close"] is None else f"{facts['close']:,.2f}"
+    volume = "-" if facts["mean_volume"] is None else f"{facts['mean_volume']:,.0f}"
+    cap = "-" if facts["market_cap"] is None else f"{facts['market_cap'] / _MILLION:,.0f} M"
+    words = "".join(f"  {'passes' if one is None else one.name:<16}" for one in reasons)
+    return f"{facts['symbol']:<8}{close:>10}{volume:>16}{cap:>14}{words}".rstrip()
+
+
+def _passes(found: ScreenedSymbols, names: tuple[str, ...], row: int) -> Iterator[bool]:
+    return (found.reasons[name][row] is None for name in names)
+
+
+def _dollars(found: ScreenedSymbols, row: int) -> float:
+    dollars = float(found.day.average_volume[row]) * float(found.day.previous_close[row])
+    return -1.0 if math.isnan(dollars) else dollars
+
+
+def _facts(found: ScreenedSymbols) -> Iterator[dict[str, Any]]:
+    day = found.day
+    columns = (day.previous_close.tolist(), day.average_volume.tolist(), day.market_cap.tolist())
+    for symbol, *values in zip(found.symbols, *columns, strict=True):
+        close, volume, cap = (None if math.isnan(value) else value for value in values)
+        yield {"symbol": symbol, "close": close, "mean_volume": volume, "market_cap": cap}

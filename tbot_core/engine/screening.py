@@ -1,0 +1,116 @@
+"""Which symbols pass before the bell, for each strategy, and why the others do not: as a session would choose them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from tbot_core.contracts import FeedRequest, LiveSession
+from tbot_core.engine.bootstrap import feed_source
+from tbot_core.engine.session.broker_login import log_out
+from tbot_core.engine.session.universe_selection import universe_selector
+from tbot_core.errors import DataError
+from tbot_core.model.bars import DayFacts
+from tbot_core.model.calendar import Session
+from tbot_core.model.reasons import REASON_BY_CODE, Reason
+from tbot_core.model.types import is_symbol
+from tbot_core.trading.proposals import screen
+from tbot_core.trading.universe import Universe, UniverseLimit, limit_universe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.contracts import Broker, FeedQuality, FeedSession
+    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.trading.proposals import TradingRules
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ScreenedSymbols:
+    """The symbols of a session with their facts, and for each strategy the reason that denies each, None for none.
+
+    `universe` says what a limit would leave out; `source` is the plugin of the bars.
+    """
+
+    source: str
+    session: Session
+    symbols: tuple[str, ...]
+    day: DayFacts
+    reasons: Mapping[str, tuple[Reason | None, ...]]
+    universe: Universe
+
+    def passed(self, strategy: str) -> tuple[str, ...]:
+        """The symbols that a strategy may enter."""
+        return tuple(name for name, reason in zip(self.symbols, self.reasons[strategy], strict=True) if reason is None)
+
+
+async def screen_symbols(assembly: Assembly, source: str) -> ScreenedSymbols:
+    """Screen the symbols of UNIVERSE, else all of the source, for its next session; logs in and out, sends no order.
+
+    Raises BrokerError if the source does not answer, and DataError for a source without a session.
+    """
+    broker: Broker = assembly.broker(source)
+    quality, settings = assembly.quality(source), assembly.settings
+    try:
+        if quality is not None:
+            await broker.connect()
+        request = FeedRequest(
+            kind="demo" if quality is None else "live",
+            symbols=settings.trading.universe,
+            sessions=1,
+            seed=settings.simulation.seed,
+            bars=settings.instance.bars,
+            calendar=assembly.calendar,
+        )
+        async for session in feed_source(broker, source).feed(request).sessions():
+            return await _screened(assembly, source, broker, session)
+        raise DataError(f"{source} has no session.", "Try again later.")
+    finally:
+        await log_out({source: broker}, settings.trading.api_timeout)
+
+
+async def _screened(
+    assembly: Assembly, source: str, broker: Broker, session: FeedSession | LiveSession
+) -> ScreenedSymbols:
+    rules, quality = assembly.rules(broker.capabilities), assembly.quality(source)
+    symbols = tuple(filter(is_symbol, session.symbols))
+    if isinstance(session, LiveSession):
+        selector = universe_selector(assembly, FeedRequest(kind="live"), broker.capabilities, [broker])
+        day = await selector.daily_facts(session, symbols)
+    else:
+        day = session.day
+    reasons = {
+        one.name: tuple(map(_denial, screen(one, rules, day, symbols, session.session.minutes).reasons.tolist()))
+        for one in assembly.entrants(session.session)
+    }
+    return ScreenedSymbols(
+        source=source,
+        session=session.session,
+        symbols=symbols,
+        day=day,
+        reasons=reasons,
+        universe=_limited(symbols, day, reasons, rules, quality),
+    )
+
+
+def _denial(code: int) -> Reason | None:
+    reason = REASON_BY_CODE[code]
+    return None if reason is Reason.ALLOWED else reason
+
+
+def _limited(
+    symbols: tuple[str, ...],
+    day: DayFacts,
+    reasons: Mapping[str, Sequence[Reason | None]],
+    rules: TradingRules,
+    quality: FeedQuality | None,
+) -> Universe:
+    if quality is None:  # a simulator's symbols are all subscribed
+        return Universe(symbols=symbols, day=day)
+    denied = np.all([[one is not None for one in found] for found in reasons.values()], axis=0) if reasons else ()
+    first = next(iter(reasons.values()), ())
+    words = [one.name if no and one is not None else "" for one, no in zip(first, denied, strict=True)]
+    return limit_universe(symbols, day, UniverseLimit.of(rules.universe_max, quality), (), words)
