@@ -70,12 +70,13 @@ class VenueAccount:
         held, _ = self.held.get(order.symbol, (_NO, _NO))
         return order.parent is None and (held >= 0 if order.buy else held <= 0)
 
-    def find(self, name: str, *, client: bool = False) -> VenueOrder:
-        """An order by its id, or by the client's; raises Refusal for one that is not known."""
-        for order in self.orders:
-            if (order.client_order_id if client else order.id) == name:
-                return order
-        raise not_found(f"order not found for {name}")
+    def find(self, order_id: str) -> VenueOrder:
+        """An order by its id; raises Refusal for one that is not known."""
+        return self._found(order_id, lambda order: order.id)
+
+    def find_by_client_id(self, client_order_id: str) -> VenueOrder:
+        """An order by the client's id; raises Refusal for one that is not known."""
+        return self._found(client_order_id, lambda order: order.client_order_id)
 
     def submit(self, given: Mapping[str, Any]) -> VenueOrder:
         """Accept an order, or raise Refusal; `settle` lets it work afterwards."""
@@ -164,29 +165,7 @@ class VenueAccount:
             if order.status in MATCHED and not listing.halted:
                 price = order.price_at(listing.price, self.market.half_spread)
                 if price is not None:
-                    self.fill(order, price, order.remaining if most is None else min(most, order.remaining))
-
-    def fill(self, order: VenueOrder, price: Decimal, quantity: Decimal) -> None:
-        """Fill a quantity of an order at a price."""
-        signed = quantity if order.buy else -quantity
-        held, average = self.held.pop(order.symbol, (_NO, _NO))
-        after = held + signed
-        if held * signed >= 0:
-            average = (abs(held) * average + quantity * price) / abs(after)
-        elif after * held < 0:
-            average = price
-        if after:
-            self.held[order.symbol] = after, average
-        self.cash -= signed * price
-        order.filled, order.paid = order.filled + quantity, order.paid + quantity * price
-        order.times["filled_at"] = self.now
-        whole = order.filled == order.quantity
-        if whole or order.status in {"new", "partially_filled"}:
-            order.status = "filled" if whole else "partially_filled"
-        execution = self.report("fill" if whole else "partial_fill", order, price=text_of(price), qty=text_of(quantity))
-        self._book_fill(order, execution, price, quantity)
-        if whole:
-            self._follow(order)
+                    self._fill(order, price, order.remaining if most is None else min(most, order.remaining))
 
     def end(self, order: VenueOrder, status: str) -> None:
         """End an order without a fill: canceled, expired, replaced or rejected; held legs end with their order."""
@@ -227,6 +206,33 @@ class VenueAccount:
                 **({"qty": text_of(quantity)} if quantity is not None else {}),
             }
         )
+
+    def _found(self, name: str, key: Callable[[VenueOrder], str]) -> VenueOrder:
+        for order in self.orders:
+            if key(order) == name:
+                return order
+        raise not_found(f"order not found for {name}")
+
+    def _fill(self, order: VenueOrder, price: Decimal, quantity: Decimal) -> None:
+        signed = quantity if order.buy else -quantity
+        held, average = self.held.pop(order.symbol, (_NO, _NO))
+        after = held + signed
+        if held * signed >= 0:
+            average = (abs(held) * average + quantity * price) / abs(after)
+        elif after * held < 0:
+            average = price
+        if after:
+            self.held[order.symbol] = after, average
+        self.cash -= signed * price
+        order.filled, order.paid = order.filled + quantity, order.paid + quantity * price
+        order.times["filled_at"] = self.now
+        whole = order.filled == order.quantity
+        if whole or order.status in {"new", "partially_filled"}:
+            order.status = "filled" if whole else "partially_filled"
+        execution = self.report("fill" if whole else "partial_fill", order, price=text_of(price), qty=text_of(quantity))
+        self._book_fill(order, execution, price, quantity)
+        if whole:
+            self._follow(order)
 
     def _book_fill(self, order: VenueOrder, execution: str, price: Decimal, quantity: Decimal) -> None:
         whole = order.status == "filled"

@@ -18,22 +18,39 @@ _NO: Final = Decimal(0)
 
 def account(state: VenueAccount) -> dict[str, object]:
     """The account; that of a paper host has a number that begins with PA."""
-    values = {symbol: quantity * state.market.listings[symbol].price for symbol, (quantity, _) in state.held.items()}
-    long = sum((value for value in values.values() if value > 0), _NO)
-    short = sum((value for value in values.values() if value < 0), _NO)
-    gross = long - short
-    power = text_of(round(state.buying_power, 2))
-    retired = {
-        "pattern_day_trader": False,
-        "daytrade_count": 0,
-        "daytrading_buying_power": "0",
-    }
+    retired = {"pattern_day_trader": False, "daytrade_count": 0, "daytrading_buying_power": "0"}
     return {
         "id": id_of("account"),
         "account_number": "912345678" if state.live else "PA3VENUE0001",
         "status": "ACTIVE",
         "crypto_status": "ACTIVE",
         "currency": "USD",
+        **_money(state),
+        "shorting_enabled": state.shorting_enabled,
+        "options_approved_level": 0,
+        "options_trading_level": 0,
+        "trading_blocked": state.blocked,
+        "transfers_blocked": False,
+        "account_blocked": False,
+        "trade_suspended_by_user": False,
+        "created_at": "2023-01-01T18:20:20.272275Z",
+        "balance_asof": stamp(state.now)[:10],
+        "bod_dtbp": 0,
+        "crypto_tier": 1,
+        "admin_configurations": {},
+        "user_configurations": None,
+        **(retired if state.retired_fields else {}),
+    }
+
+
+def _money(state: VenueAccount) -> dict[str, str]:
+    # The account's amounts.
+    values = [quantity * state.market.listings[symbol].price for symbol, (quantity, _) in state.held.items()]
+    long = sum((value for value in values if value > 0), _NO)
+    short = sum((value for value in values if value < 0), _NO)
+    gross = long - short
+    power = text_of(round(state.buying_power, 2))
+    return {
         "buying_power": power,
         "regt_buying_power": power,
         "effective_buying_power": power,
@@ -56,20 +73,6 @@ def account(state: VenueAccount) -> dict[str, object]:
         "last_maintenance_margin": "0",
         "sma": text_of(state.last_equity),
         "multiplier": str(state.multiplier),
-        "shorting_enabled": state.shorting_enabled,
-        "options_approved_level": 0,
-        "options_trading_level": 0,
-        "trading_blocked": state.blocked,
-        "transfers_blocked": False,
-        "account_blocked": False,
-        "trade_suspended_by_user": False,
-        "created_at": "2023-01-01T18:20:20.272275Z",
-        "balance_asof": stamp(state.now)[:10],
-        "bod_dtbp": 0,
-        "crypto_tier": 1,
-        "admin_configurations": {},
-        "user_configurations": None,
-        **(retired if state.retired_fields else {}),
     }
 
 

@@ -164,7 +164,7 @@ class AlpacaServer:
         nested = query.get("nested", "").lower() == "true"
         match (request.method, what, *rest):
             case ("GET", "orders:by_client_order_id"):
-                return account.find(query.get("client_order_id", ""), client=True).document()
+                return account.find_by_client_id(query.get("client_order_id", "")).document()
             case ("GET", "orders"):
                 return [order.document(nested=nested) for order in self._listed(query, nested=nested)]
             case ("GET", "orders", order_id):
