@@ -71,6 +71,8 @@ class BrokerCapabilities:
     stops among them, the stop of a fraction is emulated on closed bars.
     `day_trade_rules`: the limits on day trades; all that are in force apply. `shortable`: every instrument may be sold
     short unless its `Instrument` says otherwise, as at a simulator; without it only those whose `Instrument` says so.
+    `both_sides`: orders to buy and to sell an instrument may work at once; without it the rest of an entry is cancelled
+    when a part has filled, and the stop is placed when it has ended.
 
     These declare optional methods (`tbot_core.contracts.abilities`); each is declared exactly where the broker has it:
     `streams` (`events`; without it `poll`), `replace` (a method of that name, unless it is `CANCEL_AND_NEW`),
@@ -95,6 +97,7 @@ class BrokerCapabilities:
     cid_length: int = 48
     day_trade_rules: tuple[DayTradeRule, ...] = ()
     shortable: bool = False
+    both_sides: bool = True
     instruments: bool = False
     maintenance: bool = False
     hours: bool = False

@@ -28,7 +28,7 @@ from tbot_core.rehearsal.live_feed import bars_of
 from tbot_core.rehearsal.prices import STEP_S, STEPS_A_MINUTE, SimulatedMarket
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
 from tbot_core.system.foreign_exceptions import assert_failure
-from tbot_core.testing.venue import TradingVenue
+from tbot_core.testing.venue import ReportingVenue, TradingVenue
 from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
@@ -164,6 +164,11 @@ async def trade_session(venue: TradingVenue, market: SimulatedMarket, session: S
                 venue.trade(symbol, Decimal(path.prices[step]) / TICKS_PER_DOLLAR)
         await clock.sleep_until(session.moment(minute + 1) + dt.timedelta(seconds=_BAR_AFTER_S))
         await venue.publish(list(bars_of(session, market.minute(minute), market.symbols)))
+
+
+def venue_summary(venue: TradingVenue) -> tuple[str, ...]:
+    """What a venue reports that it has received; nothing from one that does not report."""
+    return tuple(venue.summary()) if isinstance(venue, ReportingVenue) else ()
 
 
 def addresses(plugin: Plugin, venue: TradingVenue) -> dict[str, str]:

@@ -23,7 +23,7 @@ from tbot_core.plugins import discovery
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader
 from tbot_core.rehearsal.bot import ScriptedStrategy
-from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
+from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day, venue_summary
 from tbot_core.rehearsal.parallel import SeedReport
 from tbot_core.rehearsal.prices import SimulatedMarket
 from tbot_core.rehearsal.random_streams import RandomStreams
@@ -82,6 +82,7 @@ def rehearse_broker(plugin: Plugin, seed: int) -> SeedReport:
         ended = run(lambda day: _live(day, chances.stream("faults"), faults))
         found = day.venue.wait(day.venue.broker.snapshot(session.open))
         requests = list(day.venue.server.requests)
+        seen = venue_summary(day.venue)
         events = _events(home)
     violations = [*([ended] if ended else []), *_violations(events, found), *sent_twice(requests, events)]
     return SeedReport(
@@ -93,6 +94,7 @@ def rehearse_broker(plugin: Plugin, seed: int) -> SeedReport:
         settled_s=(),
         again=f"tbot rehearse --broker {plugin.name} --seeds 1 --first-seed {seed}",
         violations=tuple(violations),
+        venue=seen,
     )
 
 

@@ -48,7 +48,10 @@ class SeedBatch:
 
 @attrs.frozen(kw_only=True)
 class SeedReport:
-    """The report of a seed: figures, and after a violation the command that repeats it."""
+    """The report of a seed: figures, and after a violation the command that repeats it.
+
+    `venue` is what the venue of a broker reports of it.
+    """
 
     seed: int
     orders: int
@@ -58,6 +61,7 @@ class SeedReport:
     settled_s: tuple[float, ...]
     again: str = ""
     violations: tuple[str, ...] = ()
+    venue: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -68,7 +72,7 @@ class SeedReport:
     def read(cls, text: bytes) -> SeedReport:
         """Parse a line."""
         found = json_document.parse_json(text)
-        return cls(**{**found, "settled_s": tuple(found["settled_s"]), "violations": tuple(found["violations"])})
+        return cls(**{**found, **{name: tuple(found[name]) for name in ("settled_s", "violations", "venue")}})
 
 
 def run_batch(task: SeedBatch, clock: Clock) -> Iterator[SeedReport]:

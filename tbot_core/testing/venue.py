@@ -85,6 +85,14 @@ class TradingVenue(FailingVenue, Protocol):
         """Let minutes close: the feed sends their bars, and has them in its history from now on."""
 
 
+@runtime_checkable
+class ReportingVenue(Protocol):
+    """A venue that reports what it has received: a rehearsal prints it at its end."""
+
+    def summary(self) -> Sequence[str]:
+        """What it has received and refused since it was opened, a line each."""
+
+
 class FeedUnderTest(Protocol):
     """A broker that supplies bars, and the market that it trades at."""
 

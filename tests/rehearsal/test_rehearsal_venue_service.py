@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from tbot_core import cli
@@ -16,6 +18,8 @@ from tbot_core.rehearsal.broker_rehearsal import broker_plugin
 from tbot_core.rehearsal.venue_service import SYMBOLS, serve_venue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tbot_core.rehearsal.prices import SimulatedMarket
 
 NOW = dt.datetime(2026, 3, 3, 3, 0, tzinfo=dt.UTC)
@@ -37,6 +41,30 @@ def test_the_venue_trades_one_session_and_the_target_is_announced_before(monkeyp
     assert symbols == SYMBOLS
     assert dt.timedelta(seconds=60) < left <= LEAD
     assert told[0].stream != told[0].url
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("loopback", "plugins")
+def test_what_the_venue_has_seen_is_reported_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a person interrupts it; a venue that does not report has nothing to say."""
+    acme, told = broker_plugin("acme"), list[tuple[str, ...]]()
+
+    async def interrupted(*_given: Any) -> None:
+        raise KeyboardInterrupt
+
+    @contextmanager
+    def reporting(*place: Any) -> Iterator[Any]:
+        assert acme.venue is not None
+        with acme.venue(*place) as opened:
+            venue: Any = opened
+            venue.summary = lambda: ["3 requests"]
+            yield venue
+
+    monkeypatch.setattr(venue_service, "trade_session", interrupted)
+    for plugin in (acme, attrs.evolve(acme, venue=reporting)):
+        with pytest.raises(KeyboardInterrupt):
+            serve_venue(plugin, 1, dt.datetime.now(dt.UTC), lambda _target: None, told.append)
+    assert told == [(), ("3 requests",)]
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BARE = BrokerCapabilities(shortable=True)
 BRACKETS = BrokerCapabilities(brackets=True, replace="same_id", shortable=True)
 UNMOVED = BrokerCapabilities(brackets=True, shortable=True)
+ONE_SIDED = BrokerCapabilities(shortable=True, both_sides=False)
 FRACTIONS = BrokerCapabilities(
     shortable=True, quantity_step=Decimal("0.000001"), fractional_types=frozenset({"market", "limit"})
 )
@@ -109,6 +110,29 @@ def test_f36_a_stop_of_ones_own_covers_what_was_filled() -> None:
     say(found, "cancelled", "AAA stop")
     assert (again := placed(found.position_manager.orders_due_now())).client_order_id == "AAA stop 2"
     assert again.quantity == 7
+
+
+def test_a_venue_that_takes_one_side_has_the_rest_of_an_entry_cancelled_first() -> None:
+    """The stop of what has filled is placed when the rest has ended; the cancel is requested once, then each minute."""
+    found = desk(ONE_SIDED)
+    entry = enter(found, quantity="3")
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA entry"]
+    assert found.position_manager.orders_due_now() == []
+    filled(found, entry, quantity="1", execution="2")
+    assert found.position_manager.orders_due_now() == []
+    bars = SessionDraft().bar(30, 100.0).bars()
+    assert names(found.position_manager.orders_after_minute(bars, 30)) == ["cancel AAA entry"]
+    say(found, "cancelled", "AAA entry")
+    assert placed(found.position_manager.orders_due_now()).quantity == 4
+
+
+def test_an_entry_that_fills_whole_is_protected_at_once_there_too() -> None:
+    """Nothing works on the other side then, also where the fill came before the cancel."""
+    found = desk(ONE_SIDED)
+    entry = enter(found, quantity="3")
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA entry"]
+    filled(found, entry, quantity="4", execution="2")
+    assert placed(found.position_manager.orders_due_now()).quantity == 7
 
 
 def test_a_short_is_protected_by_a_purchase() -> None:

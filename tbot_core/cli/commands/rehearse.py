@@ -75,7 +75,8 @@ _DAYS: Final = 3
 class RehearsalTally:
     """The totals of the seeds that are done, out of `asked`; `named` are the chosen faults.
 
-    `broker` is the plugin whose days they are, "" for the simulated venues; `took_s` is their time.
+    `broker` is the plugin whose days they are, "" for the simulated venues; `took_s` is their time, `venues` what its
+    venue reports of each seed.
     """
 
     asked: int = 0
@@ -89,6 +90,7 @@ class RehearsalTally:
     faults: Counter[str] = attrs.field(factory=Counter)
     settled_s: list[float] = attrs.field(factory=list)
     violations: dict[int, tuple[str, tuple[str, ...]]] = attrs.field(factory=dict)
+    venues: dict[int, tuple[str, ...]] = attrs.field(factory=dict)
 
     def add(self, report: SeedReport) -> None:
         """Add one seed."""
@@ -98,6 +100,8 @@ class RehearsalTally:
         self.deaths += report.deaths
         self.faults.update(report.faults)
         self.settled_s += report.settled_s
+        if report.venue:
+            self.venues[report.seed] = report.venue
         if report.violations:
             self.violations[report.seed] = report.again, report.violations
 
@@ -113,7 +117,7 @@ class RehearsalTally:
     def document(self) -> dict[str, Any]:
         """The figures as a JSON document."""
         return {
-            **({"broker": self.broker, "took_s": self.took_s} if self.broker else {}),
+            **({"broker": self.broker, "took_s": self.took_s, "venues": self._reported()} if self.broker else {}),
             "sessions": self.seeds,
             "orders": self.orders,
             "fills": self.fills,
@@ -143,8 +147,12 @@ class RehearsalTally:
             f"{plural(count, 'fault')} injected: {kinds or 'none'}{f' (docs/reference/{self._page})' if kinds else ''}",
             *([unused] if idle else []),
             f"The simulated days took {self.took_s:.0f} s." if self.broker else self._resolved(),
+            *(line for seed, lines in self.venues.items() for line in (f"The venue of seed {seed}:", *lines)),
             plural(len(self.violations), "violation"),
         ]
+
+    def _reported(self) -> dict[str, list[str]]:
+        return {str(seed): list(lines) for seed, lines in self.venues.items()}
 
     def _resolved(self) -> str:
         # The orders whose outcome was unknown for a time, in a sentence.
@@ -212,7 +220,11 @@ def _serve(given: RehearseOptions) -> None:
             ],
         )
 
-    serve_venue(broker_plugin(given["broker"]), given["first_seed"], SystemClock().now(), announce)
+    def ended(summary: tuple[str, ...]) -> None:
+        for line in summary:
+            click.echo(line, err=given["as_json"])
+
+    serve_venue(broker_plugin(given["broker"]), given["first_seed"], SystemClock().now(), announce, ended)
 
 
 def _assert_creatable(name: str) -> None:

@@ -276,7 +276,7 @@ class PositionManager:
             elif held.trim_to_units is not None and held.exit_reason is None:
                 actions += self._trimmer.place_trim(held)
             elif held.manages_own_stop and held.exit_reason is None and not held.plan.on_close:
-                actions += self.protection.protect(held)
+                actions += self.protection.protect(held, self._working_entries(held))
         return actions
 
     def add_entry(self, order: Order, plan: exit_plan.ExitPlan, row: int | None) -> None:

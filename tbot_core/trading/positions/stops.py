@@ -12,6 +12,7 @@ from tbot_core.trading.positions import order_factory
 from tbot_core.trading.risk.exposure import grid_of, lot_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from fractions import Fraction
 
     from tbot_core.contracts import BrokerCapabilities
@@ -43,11 +44,18 @@ class ProtectiveStops:
         units = units // lot * lot or units
         return units if OrderType.STOP in self._venue.fractional_types else units - units % UNITS_PER_SHARE
 
-    def protect(self, held: ManagedPosition) -> list[TradingCommand]:
-        """Place a stop of the open quantity, or replace one of another size; nothing while price steps are unknown."""
+    def protect(self, held: ManagedPosition, entries: Sequence[str] = ()) -> list[TradingCommand]:
+        """Place a stop of the open quantity, or replace one of another size; nothing while price steps are unknown.
+
+        `entries` may still fill: where the venue takes orders on one side only, they end before the stop is placed.
+        """
         resting, units = held.resting.get(Leg.STOP), self.units_to_cover(held)
         if resting is None and (not units or self._exposure.rules_unknown.get(held.position.signal.symbol)):
             return []
+        if resting is None and entries and not self._venue.both_sides:
+            fresh = [one for one in entries if one not in self._cancels]
+            self._cancels.cancel_next_minute(fresh)
+            return [CancelOrder(client_order_id=one) for one in fresh]
         if resting is None:
             attempt = self._state.next_attempt(held, Leg.STOP)
             order = order_factory.stop_order(self._state.name, held.position, held.plan, attempt, units)

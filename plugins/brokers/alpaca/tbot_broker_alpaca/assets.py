@@ -1,0 +1,64 @@
+"""Alpaca's assets and the calendar of its exchange."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Final
+
+from tbot_broker_alpaca import parse
+from tbot_broker_alpaca.rejections import UnknownOrder
+from tbot_core.contracts import Instrument
+from tbot_core.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tbot_broker_alpaca.client import AlpacaClient
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.clock import Clock
+
+_ONE_BY_ONE: Final = 3
+_ASSETS_S: Final = 60.0
+_WEEK: Final = timedelta(days=7)
+
+
+class AlpacaAssets:
+    """What can be traded, and when."""
+
+    def __init__(self, client: AlpacaClient, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+        self._known: tuple[float, dict[str, Instrument]] | None = None
+
+    async def instruments(self, symbols: Sequence[str]) -> Sequence[Instrument]:
+        """The facts of these instruments: a few one by one, as they are now, and many from the list of all assets."""
+        if len(symbols) <= _ONE_BY_ONE:
+            return [await self._asset(symbol) for symbol in symbols]
+        known = await self.active()
+        return [known.get(symbol) or Instrument(symbol=symbol, tradable=False) for symbol in symbols]
+
+    async def active(self) -> Mapping[str, Instrument]:
+        """All active equities, read at most once a minute."""
+        now = self._clock.monotonic()
+        if self._known is None or now - self._known[0] > _ASSETS_S:
+            rows = (await self._client.get("/v2/assets", {"status": "active", "asset_class": parse.EQUITY})).json()
+            with parse.readable("assets"):
+                self._known = now, {one.symbol: one for one in map(parse.instrument, rows)}
+        return self._known[1]
+
+    async def hours(self, day: date) -> Session | None:
+        """The session of a day by Alpaca's calendar; the week before is read too, so that an empty answer is seen."""
+        bounds = {"start": f"{day - _WEEK}T00:00:00Z", "end": f"{day}T23:59:59Z"}
+        rows = (await self._client.get("/v2/calendar", bounds)).json()
+        with parse.readable("calendar"):
+            found = {one["date"]: one for one in rows}
+            if not found:
+                raise Unavailable(f"Alpaca's calendar has no day from {day - _WEEK} to {day}.")
+            return parse.session(found[day.isoformat()]) if day.isoformat() in found else None
+
+    async def _asset(self, symbol: str) -> Instrument:
+        try:
+            document = (await self._client.get(f"/v2/assets/{symbol}")).json()
+        except UnknownOrder:
+            return Instrument(symbol=symbol, tradable=False)
+        with parse.readable("asset"):
+            return parse.instrument(document)

@@ -1,0 +1,200 @@
+"""Alpaca's bars: those of the running session over a WebSocket, past ones, prices and the VIX over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import attrs
+
+from tbot_broker_alpaca import Config, market_data, quality
+from tbot_broker_alpaca.parse import messages, readable, stamp
+from tbot_core.contracts import FeedLabel, FeedMessage, Heartbeat
+from tbot_core.errors import DataError, LoginNeeded, Rejected
+from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.clock import exchange_moment, exchange_time
+from tbot_core.model.types import is_symbol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+
+    from tbot_broker_alpaca.client import AlpacaClient
+    from tbot_core.contracts import Bar, DailyBar, FeedRequest, IndexQuote, Instrument
+    from tbot_core.model.clock import Clock
+
+Row = TypeVar("Row")
+_QUIET_S: Final = 4.0
+_SYMBOLS_PER_REQUEST: Final = 200
+_SPELLING: Final = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,3})?")  # one of another spelling spoils the request for all others
+_CONSOLIDATED_DELAY: Final = timedelta(minutes=16)
+_MINUTE: Final = timedelta(minutes=1)
+_INDEX_OPEN, _INDEX_CLOSE = time(9, 30), time(16, 16)
+_PROBED, _RECENT = "SPY", timedelta(minutes=5)
+
+
+class MarketData:
+    """The market data that the account's plan has; the plan is probed once."""
+
+    def __init__(self, client: AlpacaClient, clock: Clock, feed: str) -> None:
+        self._client, self.clock, self.name = client, clock, feed
+        self._real_time: bool | None = None
+
+    async def has_real_time(self) -> bool:
+        """Whether the plan has consolidated data in real time, which only a paid one has."""
+        if self._real_time is None:
+            now = self.clock.now()
+            wanted = {"symbols": _PROBED, "timeframe": "1Min", "feed": "sip", "limit": "1"}
+            bounds = {"start": stamp(now - _RECENT), "end": stamp(now)}
+            try:
+                await self._client.data.get("/v2/stocks/bars", {**wanted, **bounds})
+            except LoginNeeded:
+                raise
+            except Rejected:
+                self._real_time = False
+            else:
+                self._real_time = True
+        return self._real_time
+
+    async def bars(
+        self, symbols: Iterable[str], wanted: Mapping[str, str], build: Callable[[str, Mapping[str, Any]], Row]
+    ) -> list[Row]:
+        """Bars as they were traded, by time within each symbol; `build` makes one of its symbol and row."""
+        found: list[Row] = []
+        fixed = {"adjustment": "raw", "limit": "10000", "sort": "asc", **wanted}
+        for few in _batches(symbols):
+            pages = self._client.data.pages(
+                "/v2/stocks/bars", {"symbols": few, **fixed}, following=market_data.following
+            )
+            async for page in pages:
+                with readable("bars"):
+                    found += [build(name, row) for name, rows in (page.json()["bars"] or {}).items() for row in rows]
+        return found
+
+    async def latest_consolidated(self) -> datetime:
+        """The time up to which consolidated bars may be requested: on the basic plan a quarter of an hour ago."""
+        now = self.clock.now()
+        return now if await self.has_real_time() else now - _CONSOLIDATED_DELAY
+
+    async def prices(self, symbols: Sequence[str]) -> Mapping[str, float]:
+        """The latest prices of the feed that is configured."""
+        found: dict[str, float] = {}
+        for few in _batches(symbols):
+            response = await self._client.data.get("/v2/stocks/snapshots", {"symbols": few, "feed": self.name})
+            with readable("snapshots"):
+                document = response.json()
+                rows = document.get("snapshots", document)
+                prices = {symbol: market_data.price(row) for symbol, row in rows.items() if row}
+                found |= {symbol: price for symbol, price in prices.items() if price is not None}
+        return found
+
+    async def vix_close(self, day: date) -> float | None:
+        """The last value of the VIX of a day, None where there is none or the plan has no index values."""
+        bounds = (exchange_moment(day, wall) for wall in (_INDEX_OPEN, _INDEX_CLOSE))
+        start, end = (stamp(bound) for bound in bounds)
+        wanted = {"symbols": "VIX", "start": start, "end": end, "sort": "desc", "limit": "1"}
+        document = await self._index("/v1beta1/indices/values", wanted)
+        with readable("index values"):
+            rows = (document.get("values") or {}).get("VIX") or []
+            return market_data.index_value(rows[0]).value if rows else None
+
+    async def vix_now(self) -> IndexQuote | None:
+        """The latest value of the VIX today, None where there is none or the plan has no index values."""
+        document = await self._index("/v1beta1/indices/latest/values", {"symbols": "VIX"})
+        with readable("index values"):
+            row = (document.get("values") or {}).get("VIX")
+            found = market_data.index_value(row) if row else None
+            today = exchange_time(self.clock.now()).date()
+            return found if found is not None and exchange_time(found.time).date() == today else None
+
+    async def _index(self, path: str, wanted: Mapping[str, str]) -> Mapping[str, Any]:
+        try:
+            document: Mapping[str, Any] = (await self._client.data.get(path, wanted)).json()
+        except LoginNeeded:
+            raise
+        except Rejected:
+            return {}
+        return document
+
+    async def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+        """The messages of one connection, the first one once all symbols are subscribed; a heartbeat in silence."""
+        channels = {name: list(symbols) for name in ("bars", "quotes", "statuses")}
+        async with self._client.market_data(self.name, channels) as socket:
+            yield Heartbeat()
+            while True:
+                try:
+                    async with asyncio.timeout(_QUIET_S):
+                        frame = await socket.receive()
+                except TimeoutError:
+                    yield Heartbeat()
+                    continue
+                for row in messages(frame):
+                    with readable("data stream"):
+                        found = list(market_data.stream_messages(row))
+                    for one in found:
+                        yield one
+
+
+@attrs.frozen(eq=False)
+class AlpacaSession:
+    """One session; the core makes the minutes."""
+
+    market: MarketData
+    session: Session
+    symbols: tuple[str, ...]
+    quality: Any
+
+    async def daily(self, symbols: Sequence[str], first: date, last: date) -> Sequence[DailyBar]:
+        """Daily bars of all venues, which every plan has."""
+        end = min(exchange_moment(last, time(23, 59)), await self.market.latest_consolidated())
+        start = exchange_moment(first, time())
+        if end < start:
+            return []
+        wanted = {"timeframe": "1Day", "feed": "sip", "start": stamp(start), "end": stamp(end)}
+        found = await self.market.bars(symbols, wanted, market_data.daily_bar)
+        return [bar for bar in found if first <= bar.date <= last]
+
+    async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
+        """Minute bars of the feed that is configured; Alpaca's end is included."""
+        wanted = {"timeframe": "1Min", "feed": self.market.name, "start": stamp(first), "end": stamp(last - _MINUTE)}
+        return await self.market.bars(symbols, wanted, market_data.minute_bar)
+
+    def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
+        """Bars, quotes and trading statuses of these symbols."""
+        return self.market.messages(symbols)
+
+
+class AlpacaFeed:
+    """The bars of the live market."""
+
+    def __init__(
+        self,
+        market: MarketData,
+        assets: Callable[[], Awaitable[Mapping[str, Instrument]]],
+        request: FeedRequest,
+    ) -> None:
+        self._market, self._assets, self._request = market, assets, request
+        self.label = FeedLabel(name=f"Alpaca {market.name.upper()}", simulated=False, quotes=True)
+
+    async def sessions(self) -> AsyncIterator[AlpacaSession]:
+        """Today's session, or the next one; raises DataError where the plan does not have the feed."""
+        paid = await self._market.has_real_time()
+        if self._market.name == "sip" and not paid:
+            raise DataError(
+                "alpaca: ALPACA_DATA_FEED=sip, but the account's plan has no consolidated data in real time.",
+                "Set ALPACA_DATA_FEED=iex, or subscribe to the plan that has them.",
+            )
+        declared = quality(Config(data_feed=self._market.name))
+        session = (self._request.calendar or ExchangeCalendar()).current(self._market.clock.now())
+        known = {symbol for symbol, one in (await self._assets()).items() if one.tradable and is_symbol(symbol)}
+        wanted = known & set(self._request.symbols or known)
+        limit = 0 if paid else declared.subscriptions
+        yield AlpacaSession(self._market, session, tuple(sorted(wanted)), attrs.evolve(declared, subscriptions=limit))
+
+
+def _batches(symbols: Iterable[str]) -> Iterator[str]:
+    # The symbols as lists that fit into the address of one request.
+    known = sorted(filter(_SPELLING.fullmatch, symbols))
+    for start in range(0, len(known), _SYMBOLS_PER_REQUEST):
+        yield ",".join(known[start : start + _SYMBOLS_PER_REQUEST])

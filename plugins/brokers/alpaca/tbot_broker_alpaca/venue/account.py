@@ -1,0 +1,316 @@
+"""The venue's account: cash, positions, orders and their life, and what the vendor refuses by the account's state."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+from tbot_broker_alpaca.venue.orders import MATCHED, OPEN, Terms, VenueOrder, legs_of, replaced_terms
+from tbot_broker_alpaca.venue.rules import assert_allowed, share_cost
+from tbot_broker_alpaca.venue.wire import Refusal, id_of, invalid, not_found, stamp, text_of, unprocessable
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Mapping
+
+    from tbot_broker_alpaca.venue.market import Listing, VenueMarket
+
+_NO: Final = Decimal(0)
+_ENDS: Final = {"canceled": "canceled_at", "expired": "expired_at", "rejected": "failed_at", "replaced": "replaced_at"}
+
+
+class VenueAccount:
+    """One account; `tell` is called with each trade update.
+
+    `multiplier` is the leverage of its buying power, 1 for a cash account. `depth` is what a trade fills of an order at
+    most, None: all. `holds` are the steps that wait for `release`: new, cancel, replace. `refusals` are the answers to
+    the next orders, whatever these are. `retired_fields`: its document has those that the vendor has withdrawn.
+    """
+
+    def __init__(self, market: VenueMarket, tell: Callable[[dict[str, Any]], None], *, live: bool) -> None:
+        self.market, self._tell, self.live = market, tell, live
+        self.cash = self.last_equity = Decimal(100_000)
+        self.multiplier = 2
+        self.shorting_enabled = True
+        self.retired_fields = self.blocked = False
+        self.held: dict[str, tuple[Decimal, Decimal]] = {}
+        self.orders: list[VenueOrder] = []
+        self.activities: list[dict[str, Any]] = []
+        self.depth: Decimal | None = None
+        self.holds: set[str] = set()
+        self.refusals: list[Refusal] = []
+        self._events = 0
+
+    @property
+    def now(self) -> dt.datetime:
+        """The venue's time."""
+        return self.market.clock.now()
+
+    @property
+    def open_orders(self) -> list[VenueOrder]:
+        """The orders that have not ended, in the order of their arrival."""
+        return [order for order in self.orders if order.status in OPEN]
+
+    @property
+    def equity(self) -> Decimal:
+        """Cash and the value of all positions."""
+        return self.cash + sum((quantity * self._price(symbol) for symbol, (quantity, _) in self.held.items()), _NO)
+
+    @property
+    def buying_power(self) -> Decimal:
+        """What may be spent on further positions; working orders that open one count."""
+        gross = sum((abs(quantity) * self._price(symbol) for symbol, (quantity, _) in self.held.items()), _NO)
+        opening = [order for order in self.open_orders if self.opens(order)]
+        reserved = sum((share_cost(order, *self._prices(order.symbol)) * order.remaining for order in opening), _NO)
+        base = self.cash if self.multiplier == 1 else self.multiplier * self.equity - gross
+        return max(base - reserved, _NO)
+
+    def opens(self, order: VenueOrder) -> bool:
+        """Whether an order opens a position, or adds to one."""
+        held, _ = self.held.get(order.symbol, (_NO, _NO))
+        return order.parent is None and (held >= 0 if order.buy else held <= 0)
+
+    def find(self, order_id: str) -> VenueOrder:
+        """An order by its id; raises Refusal for one that is not known."""
+        return self._found(order_id, lambda order: order.id)
+
+    def find_by_client_id(self, client_order_id: str) -> VenueOrder:
+        """An order by the client's id; raises Refusal for one that is not known."""
+        return self._found(client_order_id, lambda order: order.client_order_id)
+
+    def submit(self, given: Mapping[str, Any]) -> VenueOrder:
+        """Accept an order, or raise Refusal; `settle` lets it work afterwards."""
+        if self.refusals:
+            raise self.refusals.pop(0)
+        terms, listing = Terms.of(given), self._listing(str(given.get("symbol") or ""))
+        client_id = str(given.get("client_order_id") or id_of(f"client {len(self.orders)}"))
+        if any(order.client_order_id == client_id for order in self.orders):
+            raise invalid("client_order_id must be unique")
+        legs = legs_of(given, terms)
+        assert_allowed(self, terms, listing)
+        order = self._accept(terms, listing, client_id, order_class=str(given.get("order_class") or ""))
+        for number, leg in enumerate(legs):
+            part = self._accept(leg, listing, id_of(f"leg {order.id} {number}"), parent=order)
+            part.order_class, part.status = order.order_class, "held"
+            order.legs.append(part)
+        return order
+
+    def settle(self) -> None:
+        """Let orders that have arrived work, and end day orders after the close."""
+        for order in self.open_orders:
+            if self.market.is_open and order.status in {"accepted", "pending_new"}:
+                if order.status == "accepted":
+                    order.status = "pending_new"
+                if "pending" not in order.times:
+                    order.times["pending"] = self.now
+                    self.report("pending_new", order)
+                if "new" not in self.holds and not self._awaits(order):
+                    order.status = "new"
+                    self.report("new", order)
+            elif order.life == "day" and self.now >= self._close_of(order):
+                self.end(order, "expired")
+
+    def cancel(self, order: VenueOrder) -> None:
+        """Request a cancel; raises Refusal for an order that has ended."""
+        if order.status not in OPEN:
+            raise unprocessable(f'order is already in "{order.status}" state')
+        if order.status in {"pending_cancel", "pending_replace"}:
+            raise unprocessable(f"order {order.status.replace('_', ' ')}")
+        if "cancel" in self.holds:
+            order.status = "pending_cancel"
+            self.report("pending_cancel", order)
+        else:
+            self.end(order, "canceled")
+
+    def replace(self, order: VenueOrder, given: Mapping[str, Any]) -> VenueOrder:
+        """Put another order in the place of one, or raise Refusal; `settle` lets it work afterwards."""
+        if order.replaced_by is not None:
+            raise unprocessable("order already replaced")
+        if order.status not in {"new", "partially_filled"}:
+            raise unprocessable(f"cannot replace order in {order.status} status")
+        if order.quantity % 1:
+            raise unprocessable("fractional orders cannot be replaced")
+        terms, client_id = replaced_terms(order, given), str(given.get("client_order_id") or "")
+        if client_id and any(other.client_order_id == client_id for other in self.orders):
+            raise invalid("client_order_id must be unique")
+        listing = self._listing(order.symbol)
+        assert_allowed(self, terms, listing, instead_of=order)
+        new = self._accept(terms, listing, client_id or id_of(f"client {len(self.orders)}"), order_class="")
+        new.order_class, new.replaces, order.replaced_by = order.order_class, order.id, new.id
+        if order.parent is not None:
+            new.parent = order.parent
+            order.parent.legs = [new if leg is order else leg for leg in order.parent.legs]
+        if "replace" in self.holds:
+            order.status = "pending_replace"
+            self.report("pending_replace", order)
+        else:
+            self.end(order, "replaced")
+        return new
+
+    def release(self) -> None:
+        """Do what was held back."""
+        self.holds.clear()
+        for order in self.open_orders:
+            if order.status == "pending_cancel":
+                self.end(order, "canceled")
+            elif order.status == "pending_replace":
+                self.end(order, "replaced")
+        self.settle()
+
+    def trade(self, symbol: str, most: Decimal | None = None) -> None:
+        """Fill the orders of a symbol that match its price, each up to a quantity, or to the depth."""
+        listing, most = self.market.listings[symbol], self.depth if most is None else most
+        self.settle()
+        for order in [one for one in self.orders if one.symbol == symbol]:
+            if order.status in MATCHED and not listing.halted:
+                price = order.price_at(listing.price, self.market.half_spread)
+                if price is not None:
+                    self._fill(order, price, order.remaining if most is None else min(most, order.remaining))
+
+    def end(self, order: VenueOrder, status: str) -> None:
+        """End an order without a fill: canceled, expired, replaced or rejected; held legs end with their order."""
+        order.status = status
+        order.times[_ENDS[status]] = self.now
+        self.report(status, order)
+        for leg in order.legs if status != "replaced" else ():
+            if leg.status == "held":
+                self.end(leg, status)
+
+    def report(self, event: str, order: VenueOrder, **more: str) -> str:
+        """Send a trade update, also one of an event that no client knows; returns its execution id."""
+        self._events += 1
+        execution = id_of(f"execution {self._events}")
+        held, _ = self.held.get(order.symbol, (_NO, _NO))
+        position = {"position_qty": text_of(held)} if more else {}
+        head = {"event": event, "execution_id": execution, "timestamp": stamp(self.now)}
+        self._tell({**head, **more, **position, "order": order.document()})
+        return execution
+
+    def pay(self, kind: str, amount: Decimal, *, symbol: str = "", quantity: Decimal | None = None) -> None:
+        """Book an activity without an order, as a fee or a dividend: it changes cash, and the position for a split."""
+        self.cash += amount
+        if quantity is not None and symbol in self.held:
+            held, average = self.held[symbol]
+            if kind == "SPLIT":
+                self.held[symbol] = held + quantity, average * held / (held + quantity)
+        self.activities.append(
+            {
+                "id": self._activity_id(id_of(f"activity {len(self.activities)}")),
+                "activity_type": kind,
+                "date": stamp(self.now)[:10],
+                "created_at": stamp(self.now),
+                "net_amount": text_of(amount),
+                "status": "executed",
+                "currency": "USD",
+                **({"symbol": symbol} if symbol else {}),
+                **({"qty": text_of(quantity)} if quantity is not None else {}),
+            }
+        )
+
+    def _found(self, name: str, key: Callable[[VenueOrder], str]) -> VenueOrder:
+        for order in self.orders:
+            if key(order) == name:
+                return order
+        raise not_found(f"order not found for {name}")
+
+    def _fill(self, order: VenueOrder, price: Decimal, quantity: Decimal) -> None:
+        signed = quantity if order.buy else -quantity
+        held, average = self.held.pop(order.symbol, (_NO, _NO))
+        after = held + signed
+        if held * signed >= 0:
+            average = (abs(held) * average + quantity * price) / abs(after)
+        elif after * held < 0:
+            average = price
+        if after:
+            self.held[order.symbol] = after, average
+        self.cash -= signed * price
+        order.filled, order.paid = order.filled + quantity, order.paid + quantity * price
+        order.times["filled_at"] = self.now
+        whole = order.filled == order.quantity
+        if whole or order.status in {"new", "partially_filled"}:
+            order.status = "filled" if whole else "partially_filled"
+        execution = self.report("fill" if whole else "partial_fill", order, price=text_of(price), qty=text_of(quantity))
+        self._book_fill(order, execution, price, quantity)
+        if whole:
+            self._follow(order)
+
+    def _book_fill(self, order: VenueOrder, execution: str, price: Decimal, quantity: Decimal) -> None:
+        whole = order.status == "filled"
+        self.activities.append(
+            {
+                "id": self._activity_id(execution),
+                "activity_type": "FILL",
+                "transaction_time": stamp(self.now),
+                "type": "fill" if whole else "partial_fill",
+                "price": text_of(price),
+                "qty": text_of(quantity),
+                "side": order.side,
+                "symbol": order.symbol,
+                "leaves_qty": text_of(order.quantity - order.filled),
+                "order_id": order.id,
+                "cum_qty": text_of(order.filled),
+                "order_status": order.status,
+            }
+        )
+
+    def _activity_id(self, name: str) -> str:
+        return f"{self.now:%Y%m%d%H%M%S}{self.now.microsecond // 1000:03}::{name}"
+
+    def _follow(self, order: VenueOrder) -> None:
+        # What a whole fill causes: its legs wake, its sibling ends, and an order that was to replace it is rejected.
+        for leg in order.legs:
+            if leg.status == "held":
+                leg.status = "new"
+                self.report("new", leg)
+        for sibling in [] if order.parent is None else order.parent.legs:
+            if sibling is not order and sibling.status in OPEN:
+                self.end(sibling, "canceled")
+        if order.replaced_by is not None:
+            self.end(self.find(order.replaced_by), "rejected")
+
+    def _accept(
+        self, terms: Terms, listing: Listing, client_id: str, *, order_class: str = "", parent: VenueOrder | None = None
+    ) -> VenueOrder:
+        held, _ = self.held.get(listing.symbol, (_NO, _NO))
+        opens = parent is None and (held >= 0 if terms.buy else held <= 0)
+        order = VenueOrder(
+            id=id_of(f"order {len(self.orders)}"),
+            client_order_id=client_id,
+            symbol=listing.symbol,
+            asset_id=listing.asset_id,
+            buy=terms.buy,
+            type=terms.type,
+            life=terms.life,
+            quantity=terms.quantity,
+            limit=terms.limit,
+            stop=terms.stop,
+            order_class=order_class,
+            intent=f"{'buy' if terms.buy else 'sell'}_to_{'open' if opens else 'close'}",
+            extended=terms.extended,
+            at=self.now,
+            status="pending_new" if self.market.is_open else "accepted",
+            parent=parent,
+        )
+        self.orders.append(order)
+        return order
+
+    def _listing(self, symbol: str) -> Listing:
+        listing = self.market.listings.get(symbol)
+        if listing is None:
+            raise unprocessable(f'asset "{symbol}" not found')
+        if not listing.tradable:
+            raise unprocessable(f"asset {symbol} is not active")
+        return listing
+
+    def _price(self, symbol: str) -> Decimal:
+        return self.market.listings[symbol].price
+
+    def _prices(self, symbol: str) -> tuple[Decimal, Decimal]:
+        return self._price(symbol), self.market.half_spread
+
+    def _awaits(self, order: VenueOrder) -> bool:
+        # Whether it waits for the order that it replaces.
+        return order.replaces is not None and self.find(order.replaces).status in OPEN
+
+    def _close_of(self, order: VenueOrder) -> dt.datetime:
+        return self.market.calendar.current(order.at).close

@@ -1,0 +1,297 @@
+"""The venue's market: listed symbols, prices, past bars, halts, and the documents of assets and market data."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_broker_alpaca.venue.wire import (
+    Refusal,
+    day_start,
+    id_of,
+    minute_stamp,
+    moment_of,
+    page_of,
+    stamp,
+    whole_of,
+)
+from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.clock import exchange_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tbot_core.contracts import Bar
+    from tbot_core.model.clock import Clock
+    from tbot_core.testing.venue import Split
+
+_SPELLING: Final = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,2})?")
+_PAST: Final = dt.timedelta(days=370)
+_RECENT: Final = dt.timedelta(minutes=15)
+_CENTS: Final = Decimal("0.01")
+_MOST: Final = 10_000
+_WAVE: Final = 11
+"""Past prices rise and fall with this period, in sessions."""
+
+
+@attrs.define(eq=False)
+class Listing:
+    """A symbol: its price now, that of the last close, and the facts that the venue reports as an asset.
+
+    `volume` is that of a past day, `minutes` are today's closed ones.
+    """
+
+    symbol: str
+    price: Decimal
+    previous_close: Decimal
+    volume: int
+    tradable: bool = True
+    fractionable: bool = True
+    shortable: bool = True
+    easy_to_borrow: bool = True
+    halted: bool = False
+    minutes: list[dict[str, Any]] = attrs.field(factory=list)
+
+    @property
+    def asset_id(self) -> str:
+        """The id of the asset."""
+        return id_of(f"asset {self.symbol}")
+
+    @property
+    def document(self) -> dict[str, object]:
+        """The asset."""
+        return {
+            "id": self.asset_id,
+            "class": "us_equity",
+            "exchange": "NASDAQ",
+            "symbol": self.symbol,
+            "name": f"{self.symbol} Inc. Common Stock",
+            "status": "active" if self.tradable else "inactive",
+            "tradable": self.tradable,
+            "marginable": True,
+            "maintenance_margin_requirement": 30,
+            "margin_requirement_long": "30",
+            "margin_requirement_short": "100" if not self.easy_to_borrow else "30",
+            "shortable": self.shortable,
+            "easy_to_borrow": self.easy_to_borrow,
+            "borrow_status": "easy_to_borrow" if self.easy_to_borrow else "hard_to_borrow",
+            "fractionable": self.fractionable,
+            "attributes": [],
+        }
+
+
+class VenueMarket:
+    """All symbols in the time of a clock; `half_spread` is the distance of bid and ask from the last price.
+
+    `live_sip`: the plan has consolidated data of the last 15 minutes. `vix` is the index value, None: not offered.
+    `repeats_tokens`: a page names itself as the next one, as a broken vendor does.
+    """
+
+    def __init__(self, clock: Clock, *, live_sip: bool) -> None:
+        self.clock, self.live_sip = clock, live_sip
+        self.calendar = ExchangeCalendar()
+        self.listings: dict[str, Listing] = {}
+        self.half_spread = Decimal(0)
+        self.split: Split | None = None
+        self.vix: Decimal | None = None
+        self.repeats_tokens = False
+
+    @property
+    def session(self) -> Session:
+        """Today's session, or the next one."""
+        return self.calendar.current(self.clock.now())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the regular session is open."""
+        return self.session.open <= self.clock.now() < self.session.close
+
+    def list_symbol(self, symbol: str, price: Decimal, volume: int) -> None:
+        """Let a symbol be traded, from this price on."""
+        self.listings[symbol] = Listing(symbol, price, price, volume)
+
+    def close_minutes(self, bars: Sequence[Bar]) -> list[dict[str, Any]]:
+        """Add closed minutes to the history of today; returns them as messages of the stream."""
+        found = []
+        for bar in bars:
+            row = _row(minute_stamp(bar.start), (bar.open, bar.high, bar.low, bar.close), bar.volume)
+            self.listings[bar.symbol].minutes.append(row)
+            found.append({"T": "b", "S": bar.symbol, **row})
+        return found
+
+    def quote(self, listing: Listing) -> dict[str, Any]:
+        """The latest quote: the last price, half a spread to either side."""
+        return {
+            "t": stamp(self.clock.now()),
+            "ax": "V",
+            "ap": float(listing.price + self.half_spread),
+            "as": 100,
+            "bx": "V",
+            "bp": float(listing.price - self.half_spread),
+            "bs": 100,
+            "c": ["R"],
+            "z": "C",
+        }
+
+    def trade(self, listing: Listing) -> dict[str, Any]:
+        """The latest trade."""
+        now = self.clock.now()
+        price = float(listing.price)
+        return {"t": stamp(now), "x": "V", "p": price, "s": 100, "c": ["@"], "i": int(now.timestamp()), "z": "C"}
+
+    def status(self, listing: Listing) -> dict[str, Any]:
+        """The trading status as a message of the stream."""
+        words = ("H", "Trading Halt", "T1") if listing.halted else ("T", "Trading Resumption", "")
+        code, message, reason = words
+        head = {"T": "s", "S": listing.symbol, "sc": code, "sm": message, "rc": reason, "rm": ""}
+        return {**head, "t": stamp(self.clock.now()), "z": "C"}
+
+    def clock_document(self) -> dict[str, object]:
+        """The answer of /v2/clock."""
+        session, now = self.session, exchange_time(self.clock.now())
+        opens = self.calendar.next(session.date).open if self.is_open else session.open
+        return {
+            "timestamp": now.isoformat(),
+            "is_open": self.is_open,
+            "next_open": exchange_time(opens).isoformat(),
+            "next_close": exchange_time(session.close).isoformat(),
+        }
+
+    def calendar_document(self, query: Mapping[str, str]) -> list[dict[str, object]]:
+        """The answer of /v2/calendar."""
+        first = exchange_time(moment_of(query.get("start", "2025-01-01"))).date()
+        last = exchange_time(moment_of(query.get("end", "2027-12-31"))).date()
+        return [
+            {
+                "date": session.date.isoformat(),
+                "open": f"{exchange_time(session.open):%H:%M}",
+                "close": f"{exchange_time(session.close):%H:%M}",
+                "session_open": "0400",
+                "session_close": "2000",
+                "settlement_date": self.calendar.next(session.date).date.isoformat(),
+            }
+            for session in self.calendar.sessions(first, last)
+        ]
+
+    def bars(
+        self, query: Mapping[str, str], symbols: Sequence[str]
+    ) -> tuple[dict[str, list[dict[str, Any]]], str | None]:
+        """The bars that a query asks for, by symbol, and the token of the next page."""
+        self._assert_spelled(symbols)
+        frame, now = query.get("timeframe", ""), self.clock.now()
+        if frame not in {"1Min", "1Day"}:
+            raise Refusal(400, 40010000, f"invalid timeframe: {frame}")
+        consolidated = query.get("feed", "sip") == "sip" and not self.live_sip
+        latest = now - _RECENT if consolidated else now
+        first = moment_of(query.get("start", f"{exchange_time(now):%Y-%m-%d}"))
+        last = moment_of(query["end"], ends=True) if "end" in query else latest
+        if consolidated and frame == "1Min" and "end" in query and last > latest:
+            raise Refusal(403, 40310000, "subscription does not permit querying recent SIP data")
+        adjusted = query.get("adjustment", "raw") != "raw"
+        found = [
+            (f"{symbol}|{frame[1]}|{row['t']}", (symbol, row))
+            for symbol in sorted({*symbols} & {*self.listings})
+            for row in self._rows(self.listings[symbol], frame, first, last, adjusted=adjusted)
+        ]
+        if query.get("sort") == "desc":
+            found.reverse()
+        page, token = page_of(found, whole_of(query.get("limit"), 1000, _MOST), query.get("page_token"))
+        answer: dict[str, list[dict[str, Any]]] = {}
+        for _, (symbol, row) in page:
+            answer.setdefault(symbol, []).append(row)
+        return answer, query.get("page_token", token) if self.repeats_tokens else token
+
+    def latest(self, symbols: Sequence[str]) -> list[Listing]:
+        """The listings of a query for latest values; symbols that are not known are left out."""
+        self._assert_spelled(symbols)
+        return [self.listings[symbol] for symbol in symbols if symbol in self.listings]
+
+    def snapshot(self, listing: Listing) -> dict[str, Any]:
+        """Latest trade, quote and minute, today's bar and that of the day before."""
+        now = self.clock.now()
+        today, before = self.session, self.calendar.previous(self.session.date)
+        [past] = self._days(listing, before.open, before.close, adjusted=False)
+        days = [*self._days(listing, today.open, now, adjusted=False), past]
+        minute = listing.minutes[-1] if listing.minutes else past
+        return {
+            "latestTrade": self.trade(listing),
+            "latestQuote": self.quote(listing),
+            "minuteBar": minute,
+            "dailyBar": days[0],
+            "prevDailyBar": past,
+        }
+
+    @staticmethod
+    def _assert_spelled(symbols: Sequence[str]) -> None:
+        for symbol in symbols:
+            if not _SPELLING.fullmatch(symbol):
+                raise Refusal(400, 40010000, f"invalid symbol: {symbol}")
+
+    def _rows(
+        self, listing: Listing, frame: str, first: dt.datetime, last: dt.datetime, *, adjusted: bool
+    ) -> Iterator[dict[str, Any]]:
+        if frame == "1Day":
+            yield from self._days(listing, first, last, adjusted=adjusted)
+            return
+        for session, before, close, factor in self._past(listing, first, last, adjusted=adjusted):
+            volume = int(listing.volume / factor) // session.minutes
+            for minute in range(session.minutes):
+                if first <= session.moment(minute) <= last:
+                    prices = [before + (close - before) * step / session.minutes for step in (minute, minute + 1)]
+                    opened, closed = (round(float(price), 4) for price in prices)
+                    high, low = max(opened, closed), min(opened, closed)
+                    yield _row(minute_stamp(session.moment(minute)), (opened, high, low, closed), volume)
+        yield from (row for row in listing.minutes if minute_stamp(first) <= row["t"] <= minute_stamp(last))
+
+    def _days(
+        self, listing: Listing, first: dt.datetime, last: dt.datetime, *, adjusted: bool
+    ) -> Iterator[dict[str, Any]]:
+        # Daily bars from the day of `first` to that of `last`; that of today from its closed minutes.
+        for session, before, close, factor in self._past(listing, first, last, adjusted=adjusted):
+            opened, closed = round(float(before), 4), round(float(close), 4)
+            high, low = max(opened, closed) * 1.005, min(opened, closed) * 0.995
+            at = minute_stamp(day_start(session.date))
+            yield _row(at, (opened, high, low, closed), int(listing.volume / factor))
+        rows = listing.minutes
+        if rows and exchange_time(last).date() >= self.session.date:
+            high, low = max(row["h"] for row in rows), min(row["l"] for row in rows)
+            volume = sum(row["v"] for row in rows)
+            at = minute_stamp(day_start(self.session.date))
+            yield _row(at, (rows[0]["o"], high, low, rows[-1]["c"]), volume)
+
+    def _past(
+        self, listing: Listing, first: dt.datetime, last: dt.datetime, *, adjusted: bool
+    ) -> Iterator[tuple[Session, Decimal, Decimal, float]]:
+        # Sessions before today's in the range: the close before, the close, and the split's factor of their prices.
+        today = self.session.date
+        begins = max(exchange_time(first).date(), today - _PAST)
+        sessions = self.calendar.sessions(begins, today - dt.timedelta(days=1))
+        ends = exchange_time(last).date()
+        for ago, session in zip(range(len(sessions), 0, -1), sessions, strict=True):
+            if session.date > ends:
+                return
+            factor = Decimal(str(self._factor(listing.symbol, session.date))) if not adjusted else Decimal(1)
+            before, close = (listing.previous_close * (1 + _wave(step)) * factor for step in (ago + 1, ago))
+            yield session, before, close, float(factor)
+
+    def _factor(self, symbol: str, day: dt.date) -> float:
+        split = self.split
+        return split.ratio if split is not None and symbol == split.symbol and day < split.day else 1.0
+
+
+def _wave(ago: int) -> Decimal:
+    # How far the close so many sessions ago was from the last one, as a fraction; 0 for the last one.
+    return Decimal(((ago - 1) * 4) % _WAVE) / 1000 if ago > 1 else Decimal(0)
+
+
+def _row(at: str, prices: tuple[float, float, float, float], volume: float) -> dict[str, Any]:
+    # A bar of open, high, low and close; the average price is that of the four.
+    opened, high, low, closed = prices
+    average = round(sum(prices) / 4, 6)
+    high, low = max(high, opened, closed), min(low, opened, closed)
+    numbers = {"o": opened, "h": round(high, 4), "l": round(low, 4), "c": closed}
+    return {"t": at, **numbers, "v": int(volume), "n": max(int(volume) // 100, 1), "vw": average}

@@ -1,0 +1,253 @@
+"""The venue's HTTP side: who may ask, how often, and which answer each path has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from tbot_broker_alpaca.venue import documents
+from tbot_broker_alpaca.venue.account import VenueAccount
+from tbot_broker_alpaca.venue.market import VenueMarket
+from tbot_broker_alpaca.venue.streams import VenueStreams
+from tbot_broker_alpaca.venue.wire import Refusal, moment_of, not_found, stamp, whole_of
+from tbot_core.testing.scripted_server import ScriptedServer, ServerReply, ServerRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_broker_alpaca.venue.orders import VenueOrder
+    from tbot_core.model.clock import Clock
+
+LIMIT: Final = 200
+"""Requests a minute, of trading and of market data each, on the basic plan."""
+
+_MOST_ORDERS: Final = 500
+
+
+class AlpacaServer:
+    """The vendor: `server` speaks HTTP and WebSocket, `account` and `market` are what it knows.
+
+    `live`: it plays the live host. `basic`: the plan without consolidated real-time data. `maintenance`: each request
+    is answered with 503 and no JSON. `row_fails` is the order or symbol that a bulk request does not manage.
+    """
+
+    def __init__(self, clock: Clock, *, live: bool = False, basic: bool = True, limit: int = LIMIT) -> None:
+        self.server = ScriptedServer(self.answer, self.stream)
+        self.streams = VenueStreams(self.server, basic=basic)
+        self.market = VenueMarket(clock, live_sip=not basic)
+        self.account = VenueAccount(self.market, self.streams.update, live=live)
+        self.limit = limit
+        self.maintenance = False
+        self.row_fails = ""
+        self.used: Counter[tuple[str, int]] = Counter()
+        self.refused: Counter[str] = Counter()
+
+    def answer(self, request: ServerRequest) -> ServerReply:
+        """The answer to a request."""
+        if self.maintenance:
+            return ServerReply(status=503, body=b"<html>503 Service Temporarily Unavailable</html>")
+        headers = self._headers(request)
+        try:
+            self._assert_admitted(request, headers)
+            found = self._found(request)
+        except Refusal as refusal:
+            self.refused[f"{refusal.status} {refusal.document.get('message', '')}".split(" (")[0]] += 1
+            document = refusal.document or None
+            return ServerReply(status=refusal.status, document=document, headers=headers)
+        reply = found if isinstance(found, ServerReply) else ServerReply(document=found)
+        return ServerReply(status=reply.status, document=reply.document, body=reply.body, headers=headers)
+
+    async def stream(self, connection: Any) -> None:
+        """Serve a WebSocket."""
+        if self.maintenance:
+            await connection.close(1012, "service restart")
+            return
+        await self.streams.serve(connection)
+
+    def halt(self, symbol: str, *, halted: bool = True) -> None:
+        """Halt a symbol, or let it trade again: the data stream has its status."""
+        listing = self.market.listings[symbol]
+        listing.halted = halted
+        self.streams.publish([self.market.status(listing)])
+
+    def revoke(self) -> None:
+        """Accept no key any more, and end the open connections."""
+        self.streams.revoked = True
+        for one in self.server.sockets:
+            one.transport.abort()
+
+    def summary(self) -> list[str]:
+        """What the venue has received and refused, and how near its rate limits were, a line each."""
+        orders = self.account.orders
+        ended = Counter(order.status for order in orders)
+        lines = [f"{len(self.server.requests)} requests; {len(orders)} orders: {_counts(ended)}"]
+        lines.append(f"refused requests: {_counts(self.refused)}")
+        lines.append(f"refused on streams: {_counts(self.streams.refused)}")
+        for host in ("trading", "data"):
+            most = max((count for (name, _), count in self.used.items() if name == host), default=0)
+            lines.append(f"{host}: at most {most} of {self.limit} requests in one minute")
+        return lines
+
+    def _headers(self, request: ServerRequest) -> dict[str, str]:
+        # The headers of every answer; the request is counted in its minute.
+        now = self.market.clock.now()
+        host, minute = _host(request), int(now.timestamp()) // 60
+        self.used[host, minute] += 1
+        return {
+            "date": format_datetime(now.replace(microsecond=0), usegmt=True),
+            "x-request-id": f"{len(self.server.requests):032x}",
+            "x-ratelimit-limit": str(self.limit),
+            "x-ratelimit-remaining": str(max(self.limit - self.used[host, minute], 0)),
+            "x-ratelimit-reset": str((minute + 1) * 60),
+        }
+
+    def _assert_admitted(self, request: ServerRequest, headers: Mapping[str, str]) -> None:
+        given = request.headers
+        if not self.streams.accepts(given.get("apca-api-key-id"), given.get("apca-api-secret-key")):
+            raise Refusal(401, 40110000, "request is not authorized")
+        host, minute = _host(request), int(headers["x-ratelimit-reset"]) // 60 - 1
+        if self.used[host, minute] > self.limit:
+            raise Refusal(429, 42910000, "too many requests.")
+
+    def _found(self, request: ServerRequest) -> object:
+        # The document of a request; raises Refusal.
+        self.account.settle()
+        query, parts = request.query, unquote(request.path).strip("/").split("/")
+        match parts:
+            case ["v2", "positions", *rest]:
+                return self._positions(request.method, rest, query)
+            case ["v2", "orders" | "orders:by_client_order_id" as what, *rest]:
+                return self._orders(request, what, rest)
+            case ["v2", "account", "activities", *kind]:
+                return self._activities(query, kind)
+            case _ if request.method == "GET":
+                return documents.reading(self.account, parts, query)
+        raise not_found("endpoint not found")
+
+    def _positions(self, method: str, rest: list[str], query: Mapping[str, str]) -> object:
+        held = self.account.held
+        match (method, *rest):
+            case ("GET",):
+                return [documents.position(self.account, symbol) for symbol in sorted(held)]
+            case ("DELETE",):
+                if query.get("cancel_orders", "").lower() == "true":
+                    for order in self.account.open_orders:
+                        self.account.cancel(order)
+                return ServerReply(status=207, document=[self._closed_row(symbol) for symbol in sorted(held)])
+            case ("GET" | "DELETE", symbol) if symbol not in held:
+                raise not_found("position does not exist")
+            case ("GET", symbol):
+                return documents.position(self.account, symbol)
+            case ("DELETE", symbol):
+                return self._close(symbol, Decimal(query["qty"]) if "qty" in query else abs(held[symbol][0]))
+        raise not_found("endpoint not found")
+
+    def _close(self, symbol: str, quantity: Decimal) -> dict[str, Any]:
+        side = "sell" if self.account.held[symbol][0] > 0 else "buy"
+        terms = {"symbol": symbol, "qty": quantity, "side": side, "type": "market", "time_in_force": "day"}
+        return self._arrived(self.account.submit(terms))
+
+    def _closed_row(self, symbol: str) -> dict[str, object]:
+        if symbol == self.row_fails:
+            return {"symbol": symbol, "status": 500, "body": {"code": 50010000, "message": "internal server error"}}
+        try:
+            body = self._close(symbol, abs(self.account.held[symbol][0]))
+        except Refusal as refusal:
+            return {"symbol": symbol, "status": refusal.status, "body": refusal.document}
+        return {"symbol": symbol, "status": 200, "body": body}
+
+    def _orders(self, request: ServerRequest, what: str, rest: list[str]) -> object:
+        account, query = self.account, request.query
+        nested = query.get("nested", "").lower() == "true"
+        match (request.method, what, *rest):
+            case ("GET", "orders:by_client_order_id"):
+                return account.find_by_client_id(query.get("client_order_id", "")).document()
+            case ("GET", "orders"):
+                return [order.document(nested=nested) for order in self._listed(query, nested=nested)]
+            case ("GET", "orders", order_id):
+                return account.find(order_id).document(nested=nested)
+            case ("POST", "orders"):
+                return self._arrived(account.submit(request.document))
+            case ("PATCH", "orders", order_id):
+                return self._arrived(account.replace(account.find(order_id), request.document))
+            case ("DELETE", "orders", *rest):
+                return self._cancelled(rest)
+        raise not_found("endpoint not found")
+
+    def _cancelled(self, rest: list[str]) -> ServerReply:
+        if not rest:
+            return ServerReply(status=207, document=[self._cancelled_row(one) for one in self.account.open_orders])
+        self.account.cancel(self.account.find(rest[0]))
+        return ServerReply(status=204)
+
+    def _arrived(self, order: VenueOrder) -> dict[str, Any]:
+        # The answer shows an order before it works.
+        document = order.document()
+        self.account.settle()
+        return document
+
+    def _cancelled_row(self, order: VenueOrder) -> dict[str, object]:
+        if order.id == self.row_fails:
+            return {"id": order.id, "status": 500, "body": {"code": 50010000, "message": "internal server error"}}
+        try:
+            self.account.cancel(order)
+        except Refusal as refusal:
+            return {"id": order.id, "status": refusal.status, "body": refusal.document}
+        return {"id": order.id, "status": 200}
+
+    def _listed(self, query: Mapping[str, str], *, nested: bool) -> list[VenueOrder]:
+        # One page of the orders; times of submission bound it.
+        status, known = query.get("status", "open"), self.account.orders
+        opened = {*map(id, self.account.open_orders)}
+        symbols = set(filter(None, query.get("symbols", "").split(",")))
+        found = [
+            order
+            for order in known
+            if (status == "all" or (id(order) in opened) is (status == "open"))
+            and (not symbols or order.symbol in symbols)
+            and not (nested and order.parent is not None)
+            and ("after" not in query or order.at > moment_of(query["after"]))
+            and ("until" not in query or order.at < moment_of(query["until"]))
+        ]
+        if query.get("direction", "desc") == "desc":
+            found.reverse()
+        place = {order.id: number for number, order in enumerate(known)}
+        for name, after in (("after_order_id", True), ("before_order_id", False)):
+            if name in query:
+                at = place[self.account.find(query[name]).id]
+                found = [order for order in found if (place[order.id] > at if after else place[order.id] < at)]
+        return found[: whole_of(query.get("limit"), 50, _MOST_ORDERS)]
+
+    def _activities(self, query: Mapping[str, str], kind: list[str]) -> list[dict[str, Any]]:
+        # One page of the activities.
+        kinds = set(filter(None, (kind[0] if kind else query.get("activity_types", "")).split(",")))
+        wanted = {"trade_activity": True, "non_trade_activity": False}.get(query.get("category", ""))
+        bounds = {name: stamp(moment_of(query[name])) for name in ("after", "until") if name in query}
+        found = [
+            one
+            for one in self.account.activities
+            if (not kinds or one["activity_type"] in kinds)
+            and wanted in {None, one["activity_type"] == "FILL"}
+            and bounds.get("after", "") < _time_of(one) < bounds.get("until", "9999")
+        ]
+        if query.get("direction", "desc") == "desc":
+            found.reverse()
+        ids = [one["id"] for one in found]
+        token = query.get("page_token")
+        first = ids.index(token) + 1 if token in ids else 0
+        return found[first : first + whole_of(query.get("page_size"), 100, 100)]
+
+
+def _time_of(activity: Mapping[str, Any]) -> str:
+    return str(activity.get("transaction_time") or activity["created_at"])
+
+
+def _host(request: ServerRequest) -> str:
+    return "data" if request.path.startswith(("/v2/stocks", "/v1beta1")) else "trading"
+
+
+def _counts(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in sorted(counted.items())) or "none"

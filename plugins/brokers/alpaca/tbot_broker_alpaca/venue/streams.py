@@ -1,0 +1,196 @@
+"""The venue's WebSockets: trade updates of the account, and market data with one connection at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from websockets.exceptions import ConnectionClosed  # seam: the other end of a test's connection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.testing.scripted_server import ScriptedServer
+
+CHANNELS: Final = {"b": "bars", "q": "quotes", "t": "trades", "s": "statuses"}
+"""The channel of each message of market data."""
+
+BASIC_SYMBOLS: Final = 30
+_SHOWN: Final = (
+    "trades",
+    "quotes",
+    "bars",
+    "updatedBars",
+    "dailyBars",
+    "statuses",
+    "lulds",
+    "corrections",
+    "cancelErrors",
+)
+_ALIVE_S: Final = 1.0
+_UPDATES: Final = "trade_updates"
+
+
+@attrs.define(eq=False)
+class _Client:
+    # A connection, what is still to be sent on it, and what it subscribed: channel and symbols.
+    connection: Any
+    pending: asyncio.Queue[Any] = attrs.field(factory=asyncio.Queue)
+    channels: dict[str, set[str]] = attrs.field(factory=dict)
+    logged_in: bool = False
+
+    def wants(self, message: dict[str, Any]) -> bool:
+        return bool({message["S"], "*"} & self.channels.get(CHANNELS[message["T"]], set()))
+
+
+class VenueStreams:
+    """Serves /stream and /v2/iex or /v2/sip.
+
+    `binary`: frames of trade updates are binary, as on the vendor's paper host. `basic`: the plan has one venue's data
+    for 30 symbols. `revoked`: no credentials are accepted any more. A connection of market data that logs in while
+    another one answers is refused.
+    """
+
+    def __init__(self, server: ScriptedServer, *, basic: bool) -> None:
+        self._server, self._basic = server, basic
+        self.binary, self.revoked = True, False
+        self.refused: Counter[str] = Counter()
+        self._accounts: list[_Client] = []
+        self._feeds: list[_Client] = []
+
+    async def serve(self, connection: Any) -> None:
+        """Serve one connection until it ends."""
+        client = _Client(connection)
+        path = connection.request.path.partition("?")[0]
+        if path == "/stream":
+            clients, serve = self._accounts, self._account
+        elif path in {"/v2/iex", "/v2/sip"}:
+            clients, serve = self._feeds, self._feed
+            client.pending.put_nowait([{"T": "success", "msg": "connected"}])
+        else:
+            await connection.close(1008, "not found")
+            return
+        clients.append(client)
+        writing = asyncio.create_task(self._write(client))
+        try:
+            async for message in connection:
+                if not await serve(client, _document(message), path):
+                    break
+            await asyncio.wait_for(client.pending.join(), _ALIVE_S)
+        except TimeoutError:  # the other end reads nothing any more
+            pass
+        finally:
+            clients.remove(client)
+            writing.cancel()
+
+    def update(self, data: dict[str, Any]) -> None:
+        """Send a trade update to every client that listens."""
+        for client in self._accounts:
+            if _UPDATES in client.channels:
+                client.pending.put_nowait(self._frame({"stream": _UPDATES, "data": data}))
+
+    def publish(self, messages: Sequence[dict[str, Any]]) -> None:
+        """Send market data to every client that subscribed it, in one frame."""
+        for client in self._feeds:
+            if wanted := [message for message in messages if client.wants(message)]:
+                client.pending.put_nowait(wanted)
+
+    async def _write(self, client: _Client) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                message = await client.pending.get()
+                await self._server.tell(message, to=client.connection)
+                client.pending.task_done()
+
+    def _frame(self, document: dict[str, Any]) -> str | bytes:
+        text = json.dumps(document)
+        return text.encode() if self.binary else text
+
+    async def _account(self, client: _Client, asked: Any, path: str) -> bool:
+        # One message of an account's client; False where the connection ends.
+        del path
+        action = asked.get("action")
+        if action in {"auth", "authenticate"}:
+            data = asked.get("data") or {"key_id": asked.get("key"), "secret_key": asked.get("secret")}
+            client.logged_in = self.accepts(data.get("key_id"), data.get("secret_key"))
+            status = "authorized" if client.logged_in else "unauthorized"
+            answer = {"stream": "authorization", "data": {"status": status, "action": "authenticate"}}
+        elif action == "listen" and client.logged_in:
+            client.channels = {name: set() for name in asked["data"]["streams"] if name == _UPDATES}
+            answer = {"stream": "listening", "data": {"streams": [*client.channels]}}
+        else:
+            answer = {"stream": "listening", "data": {"error": "required authentication before listening"}}
+        client.pending.put_nowait(self._frame(answer))
+        return client.logged_in
+
+    async def _feed(self, client: _Client, asked: Any, path: str) -> bool:
+        # One message of a client of market data; False where the connection ends.
+        error = await self._error(client, asked, path)
+        if error is not None:
+            code, words = error
+            self.refused[f"{code} {words}"] += 1
+            client.pending.put_nowait([{"T": "error", "code": code, "msg": words}])
+            return client.logged_in
+        if asked["action"] == "auth":
+            client.logged_in = True
+            client.pending.put_nowait([{"T": "success", "msg": "authenticated"}])
+            return True
+        for channel in CHANNELS.values():
+            own = client.channels.setdefault(channel, set())
+            given = set(asked.get(channel, ()))
+            client.channels[channel] = own | given if asked["action"] == "subscribe" else own - given
+        shown = {channel: sorted(client.channels.get(channel, ())) for channel in _SHOWN}
+        client.pending.put_nowait([{"T": "subscription", **shown}])
+        return True
+
+    async def _error(self, client: _Client, asked: Any, path: str) -> tuple[int, str] | None:
+        # Why a message is refused, None if it is not.
+        action = asked.get("action")
+        if action == "auth":
+            return await self._login_error(client, asked, path)
+        if not client.logged_in:
+            return 401, "not authenticated"
+        if action not in {"subscribe", "unsubscribe"}:
+            return 400, "invalid syntax"
+        named = {symbol for channel in CHANNELS.values() for symbol in asked.get(channel, ())}
+        known = {symbol for symbols in client.channels.values() for symbol in symbols}
+        over = self._basic and action == "subscribe" and len(named | known) > BASIC_SYMBOLS
+        return (405, "symbol limit exceeded") if over else None
+
+    async def _login_error(self, client: _Client, asked: Any, path: str) -> tuple[int, str] | None:
+        if client.logged_in:
+            return 403, "already authenticated"
+        if not self.accepts(asked.get("key"), asked.get("secret")):
+            return 402, "auth failed"
+        if self._basic and path == "/v2/sip":
+            return 409, "insufficient subscription"
+        return (406, "connection limit exceeded") if await self._is_taken(client) else None
+
+    async def _is_taken(self, client: _Client) -> bool:
+        # Whether another connection is logged in and answers; one that does not is ended.
+        for other in [one for one in self._feeds if one.logged_in and one is not client]:
+            try:
+                await asyncio.wait_for(await other.connection.ping(), _ALIVE_S)
+            except (TimeoutError, ConnectionClosed):
+                other.connection.transport.abort()
+                other.logged_in = False
+            else:
+                return True
+        return False
+
+    def accepts(self, key: str | None, secret: str | None) -> bool:
+        """Whether the credentials are accepted: any two texts, until they are revoked."""
+        return not self.revoked and bool(key) and bool(secret)
+
+
+def _document(message: str | bytes) -> dict[str, Any]:
+    # A client's message; one that cannot be read has no action.
+    try:
+        found = json.loads(message)  # noqa: TID251  -- what a test's own client sent
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
