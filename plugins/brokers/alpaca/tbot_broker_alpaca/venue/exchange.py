@@ -131,13 +131,7 @@ class AlpacaExchange:
         self.wait(self.server.__aexit__(None, None, None))
 
     def _later(self, call: Coroutine[Any, Any, None]) -> None:
-        # In the running loop, else at once.
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self.wait(call)
-            return
-        task = loop.create_task(call)
+        task = asyncio.get_running_loop().create_task(call)
         self._soon.add(task)
         task.add_done_callback(self._soon.discard)
 
