@@ -176,13 +176,14 @@ def test_the_end_of_a_run_is_a_mail(home: Path, mail: ScriptedMailServer) -> Non
 
 
 @pytest.mark.slow
-def test_check_names_a_channel_without_its_secrets(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It fails: a run would not start."""
+def test_missing_secrets_of_a_channel_are_named_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run would not start: the row of the secrets fails, and the channel has none of its own."""
     configure(home, CRITICAL_ALERT_CHANNEL="email")
-    (level, sentence), _ = checked(capsys, home)
-    assert level == "fail"
-    assert sentence.startswith("Alert channel email: TB-SEC-")
-    assert "smtp" in sentence
+    capsys.readouterr()
+    assert cli.invoke(["check", "--home", str(home), "--json"]) == 3
+    found = [row for row in json.loads(capsys.readouterr().out)["rows"] if row["level"] == "fail"]
+    assert [row["subject"] for row in found] == ["secrets"]
+    assert "smtp" in found[0]["message"]
 
 
 @pytest.mark.slow

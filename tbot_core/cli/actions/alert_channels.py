@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tbot_core.alerts.delivery import SEND_S
 from tbot_core.contracts import Context, SupportsConnectionCheck
 from tbot_core.engine.plugin_context import plugin_context
-from tbot_core.errors import TbotError
+from tbot_core.errors import TbotError, VaultError
 from tbot_core.instance import load_settings
 from tbot_core.instance.preflight_subject import PreflightFinding
 from tbot_core.model.clock import SystemClock
@@ -46,6 +46,8 @@ def _finding(settings: Settings, loaded: LoadedPlugin) -> Iterator[PreflightFind
     test = f"`tbot alerts test {loaded.entry.name}`"
     try:
         context = plugin_context(settings, clock, loaded, RequestBudgets(clock))
+    except VaultError:
+        return  # the rows of secrets name it
     except TbotError as fault:
         message = f"{what}: {fault.message}"
         yield PreflightFinding(
