@@ -130,3 +130,32 @@ def test_a_part_of_an_entry_is_protected_though_the_venue_takes_one_side(trade: 
     fill = next(one for one in day.events if one.kind == "fill")
     protected = next(one for one in day.events if one.kind == "acknowledged" and one.cid == stop.client_order_id)
     assert (protected.applied - fill.applied).total_seconds() <= 2
+
+
+async def without_trade_updates(day: BrokerDay) -> RunOutcome:
+    """A day on which the account's stream is down for ten minutes, and the feed works."""
+    server: Any = day.venue.server
+    serve, life = server._on_socket, day.start()
+    await day.until(2)
+
+    async def only_the_feed(connection: Any) -> None:
+        if connection.request.path.startswith("/stream"):
+            connection.transport.abort()
+        else:
+            await serve(connection)
+
+    server._on_socket = only_the_feed
+    await server.drop_sockets()
+    await day.until(12)
+    server._on_socket = serve
+    return await life
+
+
+def test_nothing_is_entered_while_the_accounts_stream_is_down(trade: Callable[..., TradedDay]) -> None:
+    """Bars and readings come, but no order event does: exit-only with the cause, and no order is sent."""
+    day = trade(without_trade_updates, (6, 0), (7, 1))
+    assert day.posts == {}
+    assert [one.payload["reason"] for one in day.of("decision")] == ["EXIT_ONLY", "EXIT_ONLY"]
+    states = [one.payload for one in day.of("state") if one.payload["cause"] == "UNREACHABLE"]
+    assert (states[0]["state"], states[-1]["there"]) == ("exit-only", False)
+    assert "no stream of order events" in states[0]["words"]
