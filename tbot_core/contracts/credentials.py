@@ -22,7 +22,7 @@ from tbot_core.model import json_document
 
 T = TypeVar("T")
 METADATA: Final = "tbot_core.contracts.credentials"
-_LINE: Final = text(pattern=r"[^\x00-\x1f\x7f]{1,4096}")
+_LINE: Final = text(pattern=r"(?=.*\S)[^\x00-\x1f\x7f]{1,4096}")
 _PART: Final = re.compile(r"[^\x00-\x20\x7f,][^\x00-\x1f\x7f,]{0,199}")
 
 

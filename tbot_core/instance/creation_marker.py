@@ -120,7 +120,8 @@ def _remove(instance: Instance, made: dict[str, list[str]]) -> None:
 
 def _remove_file(path: Path) -> None:
     for one in (path, *_leftovers(path)):
-        filesystem.remove(one)
+        if filesystem.is_present(one):  # a file in place of a folder has nothing below it
+            filesystem.remove(one)
 
 
 def _leftovers(path: Path) -> list[Path]:

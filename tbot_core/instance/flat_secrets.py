@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 def sectioned_secrets(category: str, data: bytes, file: str, *, broker: str, enabled: Collection[str]) -> bytes:
     """The content of a category of plugins with one section per plugin, their names in lower case.
 
-    {field: value} becomes the section of `broker` in the category `broker`; elsewhere each field goes to the plugin
-    that has a field of its name, of those in `enabled` first. A vendor's prefix is removed, as in NAME_API_KEY.
-    Content that has sections, or of another category, keeps its values. Raises VaultError for content that is no JSON
-    object, SettingsError for a section that is there twice and for a field whose plugin is not known.
+    {field: value} becomes the section of `broker` in the category `broker`, but for fields with the prefix of another
+    broker's vendor. Elsewhere each field goes to the plugin that has a field of its name, of those in `enabled` first.
+    A vendor's prefix is removed, as in NAME_API_KEY. Content that has sections, or of another category, keeps its
+    values. Raises VaultError for content that is no JSON object, SettingsError for a section that is there twice and
+    for a field whose plugin is not known.
     """
     if not CATEGORIES[category].by_plugin:
         return data
@@ -47,7 +48,8 @@ def _by_plugin(
     for name, value in content.items():
         owners = dict(_owners(category, name))
         if category == "broker":
-            owners = {broker: owners.get(broker, name)} if broker else {}
+            named = {plugin: field for plugin, field in owners.items() if _is_prefixed(plugin, name)}
+            owners = named or ({broker: owners.get(broker, name)} if broker else {})
         elif owners.keys() & enabled:
             owners = {plugin: field for plugin, field in owners.items() if plugin in enabled}
         if len(owners) != 1:
@@ -69,6 +71,11 @@ def _owners(category: str, name: str) -> Iterator[tuple[str, str]]:
         field = next((spelt[word] for word in _words(plugin, name) if word in spelt), None)
         if field is not None:
             yield plugin.name, field
+
+
+def _is_prefixed(plugin: str, name: str) -> bool:
+    # Whether the name begins with a prefix of this plugin's vendor, which says whose field it is.
+    return any(len([*_words(one, name)]) > 1 for one in known_plugins() if one.name == plugin)
 
 
 def _words(plugin: KnownPlugin, name: str) -> Iterator[str]:

@@ -33,6 +33,9 @@ IGNORED: Final = (
 )
 """Lines for the ignore files of git and scp."""
 
+OLDER_FOLDER: Final = "tbot_bot"
+"""The folder of an older installation with its encrypted files and keys."""
+
 ENV_FILE = ".env"
 ENCRYPTED_SUFFIX = ".enc"
 DRY_RUN = "dry-"

@@ -14,7 +14,7 @@ import attrs
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import SettingsError, TbotError
 from tbot_core.instance.dotenv import LIMIT_BYTES, parse_dotenv
-from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE
+from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, OLDER_FOLDER
 from tbot_core.instance.sources import ENV_BOT_FILE, deployment_of
 from tbot_core.system import filesystem
 from tbot_core.vault.categories import CATEGORIES, CategoryPaths, category_paths
@@ -23,11 +23,8 @@ from tbot_core.vault.foreign_files import open_foreign_file
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-OLDER: Final = "tbot_bot"
-"""The folder of an older installation with its encrypted files and keys."""
-
-_SUPPORT: Final = f"{OLDER}/support"
-_KEY_FOLDERS: Final = ("storage/keys", f"{OLDER}/storage/keys")
+_SUPPORT: Final = f"{OLDER_FOLDER}/support"
+_KEY_FOLDERS: Final = ("storage/keys", f"{OLDER_FOLDER}/storage/keys")
 _KEY_NAMES: Final = {"env": "env_enc.key", "env_bot": "env.key"}
 _SECRET_FOLDERS: Final = (_SUPPORT, "storage/secrets")
 _NAMES: Final = {
@@ -104,11 +101,20 @@ def _category(folder: Path, category: str, deployment: DeploymentSettings) -> tu
     opened = _opened(place, sealed[0]) if sealed else None
     if not plain:
         return opened, rest
-    read = OlderFile(path=plain[0], data=filesystem.read_bytes(plain[0], limit=LIMIT_BYTES))
+    read = _read_plain(plain[0])
     if opened is not None and opened.data != read.data:
         shown = place.shown(opened.path)
         raise SettingsError(f"{category}: {place.shown(read.path)} and {shown} differ; remove the outdated one.")
     return (read if opened is None else opened), rest
+
+
+def _read_plain(path: Path) -> OlderFile:
+    if path.is_symlink():
+        raise SettingsError(f"{path} is a symbolic link. Put the file itself in its place.")
+    data = filesystem.read_bytes(path, limit=LIMIT_BYTES)
+    if not data.strip():
+        raise SettingsError(f"{path} is empty.")
+    return OlderFile(path=path, data=data)
 
 
 def _opened(place: CategoryPaths, path: Path) -> OlderFile:

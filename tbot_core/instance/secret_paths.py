@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts.settings import DeploymentSettings
-from tbot_core.instance.folder import ENCRYPTED_SUFFIX, IGNORE_FILES, IGNORED, Instance
+from tbot_core.instance.folder import ENCRYPTED_SUFFIX, IGNORE_FILES, IGNORED, OLDER_FOLDER, Instance
 from tbot_core.system import filesystem, secure_files
 from tbot_core.vault import categories, key_files, keys
 
@@ -87,7 +87,8 @@ class SecretPaths:
         paths = [path for it in self._places() for path in (it.key, _plain(it.file), it.file)]
         inside = [path.relative_to(self.instance.home) for path in paths if path.is_relative_to(self.instance.home)]
         more = [_pattern(path) for path in inside if not _covered(path)]
-        return (*IGNORED, *dict.fromkeys(more))
+        older = [f"{OLDER_FOLDER}/"] if filesystem.is_present(self.instance.path(OLDER_FOLDER)) else []
+        return (*IGNORED, *older, *dict.fromkeys(more))
 
     def write_ignore_files(self) -> None:
         """Exclude keys, secrets and settings from git and scp; existing lines stay."""

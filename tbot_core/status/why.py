@@ -126,7 +126,10 @@ def _of_symbol(journal: Journal, kind: str, symbol: str) -> list[Event]:
 def _opened(journal: Journal) -> Mapping[str, Mapping[str, Any]]:
     found = {one.payload["date"]: one.payload for one in journal.events(kind=records.SESSION_OPENED)}
     if not found:
-        raise JournalError(f"The journal {journal.path} has no session yet.", "Try again after the opening bell.")
+        remedy = (
+            "Try again after the opening bell. A backtest keeps no journal: `tbot run --replay` of the same days does."
+        )
+        raise JournalError(f"The journal {journal.path} has no session yet.", remedy)
     return found
 
 

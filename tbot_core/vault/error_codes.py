@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _RESTORE_KEY: Final = "Restore it from a backup, or run `tbot secrets rekey {category}` and enter the values again."
+_OTHER_PATH: Final = "It is another file: name the path of a key in `.env`, or move the file away."
 _RESTORE_AUDIT_KEY: Final = (
     "Restore it from a backup. Without one keep data/audit.* and data/tbot.sqlite* elsewhere as evidence: "
     "tbot then begins new ones."
@@ -61,10 +62,10 @@ class VaultErrorCode(enum.Enum):
     KEY_DENIED = (22, "its key file {file} cannot be read: permission denied", "Run tbot as the user who owns it.")
     KEY_FAULT = (23, "its key file {file} could not be read or written: disk error", _DISK)
     KEY_SYMLINK = (24, "its key file {file} is a symbolic link", "Replace the link by the key file itself.")
-    KEY_NOT_REGULAR = (25, "its key file {file} is not a regular file", _RESTORE_KEY)
+    KEY_NOT_REGULAR = (25, "its key file {file} is not a regular file", _OTHER_PATH)
     KEY_OWNER = (26, "its key file {file} belongs to another user", "chown {file} to the user who runs tbot.")
     KEY_LINKS = (27, "its key file {file} has more than one hard link", "Remove the other hard links.")
-    KEY_TOO_LARGE = (28, "its key file {file} is too large to be a key", _RESTORE_KEY)
+    KEY_TOO_LARGE = (28, "its key file {file} is too large to be a key", _OTHER_PATH)
     KEY_MODE = (29, "other users may read or write its key file {file}", "chmod 600 {file}")
     KEY_FOLDER_MODE = (30, "other users may enter the folder of its key file {file}", "chmod 700 {folder}")
     KEY_FOLDER_OWNER = (

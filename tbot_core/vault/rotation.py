@@ -7,7 +7,7 @@ next. A reader first reads the file, then the keys next, cur and prev in that or
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
     from tbot_core.vault.keys import CategoryKeys, RootKey
     from tbot_core.vault.vault import Vault
+
+
+_NO_KEY: Final = frozenset(
+    code.text for code in (VaultErrorCode.KEY_TOO_LARGE, VaultErrorCode.KEY_NOT_REGULAR, VaultErrorCode.KEY_SYMLINK)
+)
+"""Faults of a path at which there is another file than a key."""
 
 
 @attrs.frozen(kw_only=True)
@@ -114,10 +120,12 @@ def _can_start(vault: Vault, category: str) -> bool:
 
 
 def _usable(vault: Vault, category: str) -> RootKey | None:
-    # The current key; None also for a damaged one, which is to be replaced.
+    # The current key; None also for a damaged one, which is to be replaced. What is no key is never replaced.
     try:
         return vault.store.key(category)
-    except VaultError:
+    except VaultError as fault:
+        if fault.code in _NO_KEY:
+            raise
         return None
 
 

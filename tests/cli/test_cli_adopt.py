@@ -157,6 +157,22 @@ def test_an_older_installation_arrives_whole_and_never_in_the_clear(
     assert adopt(home) == 2  # nothing is left to adopt
 
 
+def test_the_ignore_files_cover_the_older_folder(tmp_path: Path) -> None:
+    """Its keys and encrypted files stay after an adoption in place, and never get into a repository together."""
+    home = older(tmp_path)
+    adopt(home)
+    for name in (".gitignore", ".scpignore"):
+        assert "tbot_bot/" in (home / name).read_text().splitlines()
+
+
+def test_fields_with_the_prefix_of_another_broker_get_its_section(tmp_path: Path) -> None:
+    """A flat file with values of two brokers loses none, and mixes none."""
+    home = older(tmp_path)
+    put(home, "broker", {"ALPACA_API_KEY": "k", "secret": "s", "TRADIER_TOKEN": "t"})
+    adopt(home)
+    assert content(home, "broker") == {"alpaca": {"api_key": "k", "api_secret": "s"}, "tradier": {"access_token": "t"}}
+
+
 def test_paths_of_env_come_before_the_older_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file where .env says is read, and the one of the older folder is named as not read."""
     home = older(tmp_path)
@@ -214,9 +230,17 @@ def second_form(home: Path) -> None:
     (home / ".env_bot").write_text("SEED=8\n")
 
 
+def linked(home: Path) -> None:
+    """The plaintext is a symbolic link."""
+    (home / "real").write_text(BOT)
+    (home / ".env_bot").symlink_to(home / "real")
+
+
 BAD: list[tuple[Callable[[Path], object], str]] = [
     (absent_key, "TB-SEC-021 broker: its key file storage/keys/broker.key is missing."),
     (foreign_key, "TB-SEC-016 broker: its Fernet file tbot_bot/support/broker.json.enc was changed"),
+    (linked, ".env_bot is a symbolic link. Put the file itself in its place."),
+    (lambda home: (home / ".env").write_text(" \n"), ".env is empty."),
     (second_form, "env_bot: .env_bot and tbot_bot/support/.env_bot.enc differ; remove the outdated one."),
     (lambda home: put(home, "smtp", b"host=x"), "is not JSON"),
     (lambda home: put(home, "smtp", [1]), "is not a JSON object"),

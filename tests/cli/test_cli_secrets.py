@@ -325,3 +325,31 @@ def test_rotation_is_begun_finished_and_withdrawn(home: Path) -> None:
 def test_no_value_is_an_argument(home: Path) -> None:
     """A value after the category is wrong usage."""
     assert "unexpected extra argument" in run(home, "set", "smtp", "x-123456", code=2)
+
+
+@pytest.mark.parametrize("command", ["set", "rekey"])
+def test_no_secret_is_written_outside_an_instance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """A folder without settings is refused with exit 3, and nothing is made in it."""
+    document = tmp_path / "in.json"
+    document.write_text('{"acme": {"api_key": "k"}}')
+    home = tmp_path / "other"
+    home.mkdir()
+    assert cli.invoke(["secrets", command, "broker", "--from-json", str(document), "--home", str(home)]) == 3
+    assert "other is not an instance." in capsys.readouterr().err
+    assert not list(home.iterdir())
+
+
+def test_a_file_that_is_no_key_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A path of .env that names another file is refused, and the remedy says that it is one."""
+    notes, document = tmp_path / "notes.txt", tmp_path / "in.json"
+    notes.write_text("my notes " * 20)
+    document.write_text('{"acme": {"api_key": "k"}}')
+    home = tmp_path / "x"
+    home.mkdir()
+    (home / ".env").write_text(f"BROKER_KEY_PATH={notes}\n")
+    (home / ".env_bot").write_text("STRATEGY_SEQUENCE=\n")
+    assert cli.invoke(["secrets", "rekey", "broker", "--from-json", str(document), "--home", str(home)]) == 3
+    assert "It is another file" in capsys.readouterr().err
+    assert notes.read_text() == "my notes " * 20

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.contracts.credentials import SecretField
-from tbot_core.errors import SettingsError, UsageError, VaultError
-from tbot_core.instance.folder import ENCRYPTED_SUFFIX
-from tbot_core.instance.older_layout import OLDER, OlderInstallation, read_older_installation
+from tbot_core.errors import AccessError, SettingsError, UsageError, VaultError
+from tbot_core.instance.folder import ENCRYPTED_SUFFIX, OLDER_FOLDER
+from tbot_core.instance.older_layout import OlderInstallation, read_older_installation
 from tbot_core.model.json_document import parse_json
 from tbot_core.system import filesystem
-from tbot_core.vault.categories import CATEGORIES, category_paths
+from tbot_core.vault.categories import CATEGORIES, ENV_KEY_VARIABLE, category_paths
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -81,13 +81,23 @@ def adopt(instance: Instance, adoption: Adoption, answers: Mapping[str, Any]) ->
     Each is removed after its encrypted form was opened again. A second call completes one that was interrupted.
     """
     from tbot_core.cli.actions.instance_creation import create_instance
-    from tbot_core.instance.secrets import open_instance_vault, remove_plaintext
 
     contents = dict(adoption.contents)
     for category, part in answers.items():
         current = parse_json(contents[category]) if category in contents else {}
         contents[category] = json.dumps({**current, **part}, sort_keys=True, ensure_ascii=False).encode()
     create_instance(instance, contents)
+    try:
+        _finish(instance, adoption)
+    except KeyboardInterrupt:
+        words = f"Interrupted: {instance.home} is an instance now, but not every plaintext was removed."
+        raise AccessError(words, "Run the same command again: it completes the rest.") from None
+
+
+def _finish(instance: Instance, adoption: Adoption) -> None:
+    # Note what was opened, and remove the plaintext.
+    from tbot_core.instance.secrets import open_instance_vault, remove_plaintext
+
     vault = open_instance_vault(instance, adoption.found.deployment)
     for category, file in adoption.found.files.items():
         if file.key_id:
@@ -104,14 +114,15 @@ def adoption_lines(instance: Instance, adoption: Adoption, answers: Mapping[str,
         yield f"{category:<13} {file.path} -> {place.shown(place.file)}"
     for path in found.unused:
         yield f"Not read: {path}, its content was read elsewhere."
-    if found.folder == instance.home and any(OLDER in file.path.parts for file in found.files.values()):
-        yield f"{OLDER}/ is no longer read. Remove it once `tbot check` passes and a backup is made."
+    if found.folder == instance.home and any(OLDER_FOLDER in file.path.parts for file in found.files.values()):
+        yield f"{OLDER_FOLDER}/ is no longer read. Remove it once `tbot check` passes and a backup is made."
     if found.folder != instance.home:
         yield f"{found.folder} was not changed. It holds keys and settings: remove it when it is no longer needed."
     for one in adoption.needed:
         if not _answered(one, answers):
             fields = [it.name for it in one.fields.values() if it.required] or [*one.fields]
-            yield f"Still to be set: {one}: {', '.join(fields)}. `tbot secrets set {one.category}` asks for them."
+            command = f"tbot secrets set {one.category} --home {instance.home}"
+            yield f"Still to be set: {one}: {', '.join(fields)}. `{command}` asks for them."
 
 
 def ask_missing_secrets(adoption: Adoption) -> dict[str, Any]:
@@ -175,7 +186,8 @@ def _refuse_unusable_paths(instance: Instance, found: OlderInstallation) -> None
     for category, place in places.items():
         for path in (place.key, place.file):
             if path.is_relative_to(found.folder) and not path.is_relative_to(instance.home):
-                message = f"{category}: .env names {path}, which is in {found.folder}."
+                names = ENV_KEY_VARIABLE if category == "env" else ".env"
+                message = f"{category}: {names} names {path}, which is in {found.folder}."
                 raise UsageError(message, f"That folder is not written to: name a path in the instance. {_REMEDY}")
 
 

@@ -33,7 +33,11 @@ def refuse_occupied(instance: Instance) -> None:
     found += ["storage/keys"] if filesystem.is_folder(keys) and filesystem.entries(keys) else []
     if found:
         message = f"{instance.home} is an instance already; {', '.join(found)} would be overwritten."
-        raise UsageError(message, "Choose another --home; `tbot config edit` and `tbot secrets edit` change this one.")
+        raise UsageError(
+            message,
+            "Choose another --home. `tbot init --adopt` takes over a .env and .env_bot here; `tbot config edit` and "
+            "`tbot secrets edit` change an instance.",
+        )
 
 
 def make_instance(instance: Instance, answers: Mapping[str, Any], source: str = "the values") -> None:
@@ -181,7 +185,7 @@ def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: st
     sources = settings_files(instance, contents)
     declared = [one.declared for one in enabled_offers(sources.texts())]
     examined = examine_settings(instance.home, mode="paper", declared=declared, sources=sources)
-    faults = [finding.message for finding in examined.findings if finding.level == "fail"]
+    faults = [str(finding) for finding in examined.findings if finding.level == "fail"]
     if faults:
         raise SettingsError("\n".join(faults), remedy)
 

@@ -10,8 +10,8 @@ import attrs
 import click
 
 from tbot_core.cli.options import document_json, prompt_fields
-from tbot_core.errors import UsageError, VaultError
-from tbot_core.instance import Instance, read_settings_files
+from tbot_core.errors import SettingsError, UsageError, VaultError
+from tbot_core.instance import Instance, is_there, read_settings_files
 from tbot_core.model import json_document
 from tbot_core.model.formatting import printable_name
 from tbot_core.system import filesystem
@@ -207,7 +207,10 @@ def parse_values(document: TextIO) -> dict[str, Any]:
 
 
 def _refuse_shadowing(home: Path | None, category: str) -> None:
-    # An encrypted file takes precedence over the plaintext beside it, whose other settings would be lost.
+    # An encrypted file takes precedence over the plaintext beside it, whose other settings would be lost. A folder
+    # without settings is no instance: the file would be written where it is not looked for.
+    if not is_there(Instance.at(home)):
+        raise SettingsError(f"{Instance.at(home).home} is not an instance.", "Give its folder with --home.")
     if CATEGORIES[category].shape != "text":
         return
     sources = read_settings_files(Instance.at(home))

@@ -58,9 +58,10 @@ def command(  # noqa: PLR0913  the options
         raise UsageError("--from and --without belong to --adopt.", "Add --adopt.")
     instance = Instance.at(home)
     _undo_interrupted(instance)
+    lines: list[str] = []
     try:
         if adopt:
-            _adopt(instance, source, without)
+            lines = _adopt(instance, source, without)
         elif any(given.values()):
             _make_from_sources(instance, document, from_env=from_env)
         else:
@@ -68,6 +69,8 @@ def command(  # noqa: PLR0913  the options
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nNothing was created.", err=True)
         return INTERRUPTED
+    for line in lines:
+        click.echo(line)
     click.echo(f"Created the instance {instance.home}.\nIts keys are in storage/keys: back them up on another machine.")
     if paper:
         pin_plugins(home)
@@ -132,15 +135,14 @@ def _undo_interrupted(instance: Instance) -> None:
         click.echo("An interrupted `tbot init` had begun this instance; what it had made was removed.")
 
 
-def _adopt(instance: Instance, source: Path | None, without: tuple[str, ...]) -> None:
+def _adopt(instance: Instance, source: Path | None, without: tuple[str, ...]) -> list[str]:
     from tbot_core.cli.actions import adoption
     from tbot_core.system import terminal
 
     found = adoption.read_adoption(instance, source, without=without)
     answers = adoption.ask_missing_secrets(found) if terminal.is_interactive() else {}
     adoption.adopt(instance, found, answers)
-    for line in adoption.adoption_lines(instance, found, answers):
-        click.echo(line)
+    return list(adoption.adoption_lines(instance, found, answers))
 
 
 def _print_check(home: Path | None) -> int:

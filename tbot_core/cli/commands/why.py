@@ -101,6 +101,8 @@ def _screening_lines(one: Mapping[str, Any]) -> Iterator[str]:
 def _findings(findings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for one in findings:
         outcome = "met" if one["reason"] == Reason.ALLOWED.name else f"not met: {one['reason']}"
+        if outcome == "met" and one["value"] is None and {one["low"], one["high"]} != {None}:
+            outcome = "passed by FILTER_MISSING_DATA"
         yield f"    {one['check']:22} {_known(one['value']):>13}  {_bounds(one['low'], one['high']):31} {outcome}"
 
 

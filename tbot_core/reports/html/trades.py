@@ -152,6 +152,7 @@ def _facts(trade: Trade, chart: Mapping[str, Any] | None) -> str:
             "Exit",
             f"{format_price(trade.exit_price)} at {escape(both_times(trade.exit_time))}. {_WHY[trade.exit_reason]}",
         ),
+        ("size", "Quantity", f"{format_quantity(trade.quantity)}, fees {format_money(trade.fees)}"),
         *([] if chart is None else _levels(chart)),
     ]
     return "".join(f'<div><dt class="{kind}">{name}</dt><dd>{text}</dd></div>' for kind, name, text in facts)
