@@ -46,6 +46,11 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
     return f"{signal.symbol} {leg.value}" + (f" {attempt}" if attempt > 1 else "")
 
 
+def name_by_strategy(signal: SignalId, leg: Leg, attempt: int) -> str:
+    """An id of its own for each strategy, as real ones are: two may enter a symbol one after the other."""
+    return f"{signal.strategy} {name(signal, leg, attempt)}"
+
+
 def desk(found: TradingRules | None = None, checks: tuple[tuple[str, RiskCheck], ...] = ()) -> DecisionEngine:
     """A desk of a session that opened with 100,000 USD."""
     return DecisionEngine(found or rules(), session(), EQUITY, name, checks)
@@ -773,6 +778,7 @@ def test_any_session_keeps_its_promises(
     found = rules(max_gross_exposure="0.03", max_open_positions=3, daily_loss_limit="0.0002")
     costs = FillCosts(slippage=Slippage(kind=kind, mean=0.001, deviation=0.001, seed=1), share_cap=(1, 10))
     day = Day(bars, found, costs)
+    day.desk = DecisionEngine(found, session(), EQUITY, name_by_strategy, ())
     proposals: dict[tuple[str, int], Proposal] = {}
     for row, minute, strategy, long, trailing in wanted:
         close = float(bars.field("close")[minute, row])
