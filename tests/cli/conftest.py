@@ -87,6 +87,8 @@ def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
         (described / "entry_points.txt").write_text(f"[tbot.{kind}s]\n{name} = {whole}\n")
         sys.path.insert(0, str(made.folder))
         importlib.invalidate_caches()
+        for one in [one for one in sys.modules if one.partition(".")[0] == whole]:
+            del sys.modules[one]  # of the project's own plugin of this name
         names.append(whole)
         return importlib.import_module(whole)
 

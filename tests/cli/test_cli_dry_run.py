@@ -83,9 +83,8 @@ def test_live_credentials_are_kept_as_for_a_live_run(live: Path, capsys: pytest.
 
 def test_approved_plugins_may_hear_a_live_account(live: Path) -> None:
     """What stands in plugins.lock as it is passes, and the run stays a dry one."""
-    (live / ".env_bot").write_text("BROKER_NAME=PAPER\n")
-    assert cli.invoke(["plugins", "lock", "--yes", "--home", str(live)]) == 0
     (live / ".env_bot").write_text("BROKER_NAME=PAPER\nDATA_SOURCE=ALPACA\n")
+    assert cli.invoke(["plugins", "lock", "--yes", "--home", str(live)]) == 0
     assert uses_live_credentials(RunOptions(mode="dry-run", home=live), read_settings_files(Instance.at(live)))
 
 

@@ -185,7 +185,7 @@ def test_a_folder_without_an_instance_is_told_of_the_demo(tmp_path: Path, capsys
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ("BROKER_NAME=ALPACA\nSTRATEGY_SEQUENCE=open\n", "broker alpaca"),
+        ("BROKER_NAME=OTHER\nSTRATEGY_SEQUENCE=open\n", "broker other"),
         ("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=nosuch\n", "strategy nosuch"),
         (PAPER + "WEIGHTS=0.9,0.9\n", "WEIGHTS"),
         (PAPER + "SLEEP_TIME=0\n", "SLEEP_TIME"),

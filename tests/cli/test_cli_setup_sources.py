@@ -22,7 +22,7 @@ TRADIER = {"tradier": {"access_token": "t-123456"}}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def alpaca(install: Callable[[str], Any]) -> None:
+def alpaca(simulated_only: None, install: Callable[[str], Any]) -> None:  # noqa: ARG001  -- hides the project's own
     """A broker that is installed under the name of one of the project's."""
     install("alpaca")
 

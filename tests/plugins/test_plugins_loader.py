@@ -381,7 +381,7 @@ class Broker:
 def tbot_broker():
     needs = PluginNeeds(secrets={"broker": Fields})
     create = lambda config, context: Broker()
-    return Plugin(name="alpaca", summary="A sample", config=NoSettings, create=create, needs=needs)
+    return Plugin(name="tradier", summary="A sample", config=NoSettings, create=create, needs=needs)
 """
 
 
@@ -393,16 +393,16 @@ def test_an_enabled_plugin_says_itself_what_a_new_instance_is_given(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """`tbot init` takes and checks the fields that the plugin declares, not those that are known where it is absent."""
-    plant("alpaca", BROKER, kind="broker")
+    plant("tradier", BROKER, kind="broker")
     for name in [name for name in os.environ if name.startswith(("ALPACA_", "APCA_", "TRADIER_", "IB_", "FINNHUB_"))]:
         monkeypatch.delenv(name)
     file, home = tmp_path / "in.json", tmp_path / "x"
-    document: dict[str, dict[str, Any]] = {"env_bot": {"BROKER_NAME": "ALPACA"}}
-    file.write_text(json.dumps(document | {"broker": {"alpaca": {"api_key": "k", "api_secret": "s"}}}))
+    document: dict[str, dict[str, Any]] = {"env_bot": {"BROKER_NAME": "TRADIER"}}
+    file.write_text(json.dumps(document | {"broker": {"tradier": {"api_key": "k", "api_secret": "s"}}}))
     assert invoke(["init", "--from-json", str(file), "--home", str(home)]) == 3
     assert "known: pass_phrase" in capsys.readouterr().err
     file.write_text(json.dumps(document))
-    monkeypatch.setenv("APCA_KEY_ID", "k-123456")
-    monkeypatch.setenv("APCA_API_SECRET_KEY", "s-123456")
+    monkeypatch.setenv("TRADIER_KEY_ID", "k-123456")
+    monkeypatch.setenv("TRADIER_API_SECRET_KEY", "s-123456")
     assert invoke(["init", "--from-json", str(file), "--from-env", "--home", str(home)]) == 0
-    assert "APCA_API_SECRET_KEY is ignored" in capsys.readouterr().out
+    assert "TRADIER_API_SECRET_KEY is ignored" in capsys.readouterr().out

@@ -50,7 +50,7 @@ class Broker:
 @hookimpl
 def tbot_broker():
     return Plugin(
-        name="alpaca", summary="A broker", config=Config, create=lambda config, context: Broker(),
+        name="tradier", summary="A broker", config=Config, create=lambda config, context: Broker(),
         needs=PluginNeeds(secrets={"broker": Credentials}),
     )
 '''
@@ -60,7 +60,7 @@ GOOD = {"ticket": "t-1", "desk": "nine"}
 @pytest.fixture
 def home(tmp_path: Path, plant: Callable[..., EntryPointInfo]) -> Path:
     """A paper instance beside an installed broker whose name the core knows with other fields."""
-    plant("alpaca", BROKER, kind="broker")
+    plant("tradier", BROKER, kind="broker")
     home = tmp_path / "home"
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
     return home
@@ -86,19 +86,19 @@ def start(home: Path) -> None:
 @pytest.mark.slow
 def test_credentials_are_judged_by_the_plugins_own_class_before_it_is_enabled(home: Path) -> None:
     """What the plugin declares is accepted, what the core knows of that name is refused; check and start agree."""
-    with pytest.raises(VaultError, match=r"(?s)TB-SEC-077 .*alpaca\.api_key; known: ticket, desk.*lacks the field"):
-        put_values(home, "broker", {"alpaca": {"api_key": "k", "api_secret": "s"}})
-    put_values(home, "broker", {"alpaca": GOOD})
+    with pytest.raises(VaultError, match=r"(?s)TB-SEC-077 .*tradier\.api_key; known: ticket, desk.*lacks the field"):
+        put_values(home, "broker", {"tradier": {"api_key": "k", "api_secret": "s"}})
+    put_values(home, "broker", {"tradier": GOOD})
     assert judged(home) == []
     start(home)
-    name_broker(home, "ALPACA")
+    name_broker(home, "TRADIER")
     assert judged(home) == []
     start(home)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("content", "code"), [(None, "TB-SEC-051"), ({"tradier": {"access_token": "t"}}, "TB-SEC-074")], ids=str
+    ("content", "code"), [(None, "TB-SEC-051"), ({"ibkr": {"port": "4002"}}, "TB-SEC-074")], ids=str
 )
 def test_missing_credentials_fail_the_check_as_they_fail_a_start(
     home: Path, content: dict[str, object] | None, code: str, capsys: pytest.CaptureFixture[str]
@@ -107,7 +107,7 @@ def test_missing_credentials_fail_the_check_as_they_fail_a_start(
     if content is not None:
         put_values(home, "broker", content)
     assert judged(home) == []
-    name_broker(home, "ALPACA")
+    name_broker(home, "TRADIER")
     (row,) = judged(home)
     assert row.startswith(f"{code} broker: ")
     with pytest.raises(VaultError, match=code):

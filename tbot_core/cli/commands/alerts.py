@@ -31,7 +31,7 @@ def command() -> None:
     """Test the alert channels, list alerts, acknowledge them."""
 
 
-@command.command("test")
+@command.command("test", short_help="Send test alerts, and show the answers.")
 @click.argument("channel", default="")
 @home_option
 @json_option
