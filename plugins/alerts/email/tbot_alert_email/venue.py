@@ -81,5 +81,7 @@ def open_venue() -> Iterator[MailVenue]:
     with asyncio.Runner() as runner:
         server = ScriptedMailServer()
         runner.run(server.__aenter__())
-        yield MailVenue(runner, server, Path())
-        runner.run(server.__aexit__())
+        try:
+            yield MailVenue(runner, server, Path())
+        finally:
+            runner.run(server.__aexit__())

@@ -69,6 +69,8 @@ def open_venue() -> Iterator[EventVenue]:
         server = ScriptedServer(accept)
         runner.run(server.__aenter__())
         venue = EventVenue(runner, server)
-        yield venue
-        runner.run(venue.context.connect.close())
-        runner.run(server.__aexit__(None, None, None))
+        try:
+            yield venue
+        finally:
+            runner.run(venue.context.connect.close())
+            runner.run(server.__aexit__(None, None, None))
