@@ -109,7 +109,7 @@ def _category(folder: Path, category: str, deployment: DeploymentSettings) -> tu
 
 
 def _read_plain(path: Path) -> OlderFile:
-    if path.is_symlink():
+    if filesystem.is_link(path):
         raise SettingsError(f"{path} is a symbolic link. Put the file itself in its place.")
     data = filesystem.read_bytes(path, limit=LIMIT_BYTES)
     if not data.strip():

@@ -96,6 +96,12 @@ def is_present(path: Path) -> bool:
         return os.path.lexists(path)
 
 
+def is_link(path: Path) -> bool:
+    """Whether the path is a symbolic link, also a broken one."""
+    with raising_access_errors("look at", path):
+        return path.is_symlink()
+
+
 def is_visible(path: Path) -> bool:
     """Whether anything has that name; raises AccessError when that cannot be determined, as in a locked folder."""
     with raising_access_errors("look at", path):

@@ -48,7 +48,7 @@ def test_the_commands_of_the_readme_do_what_it_says(steps: Steps, folder: Path) 
     no_check_warns(steps)
     backtest_trades_as_the_replay(steps["run --replay"], steps["backtest --from"])
     why_explains(steps["why SYMBOL"])
-    assert "replay, stored bars" in steps["status --home"].out
+    assert "replay, SIMULATED PRICES, stored bars" in steps["status --home"].out
 
 
 def demo_trades_on_screen(step: newcomer.Step, folder: Path) -> None:

@@ -14,7 +14,7 @@ from tbot_core.trading.positions.manager import PositionManager
 from tbot_core.trading.positions.stops import ProtectiveStops
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tbot_core.model.types import Fill
     from tbot_core.trading.portfolio import Position
@@ -35,8 +35,8 @@ def stop_kept_whatever_is_held() -> Swaps:
     """A stop that rests is left as it is when more or less is held."""
     protect = current_attribute(ProtectiveStops, "protect")
 
-    def once(self: Any, held: ManagedPosition) -> list[Any]:
-        return [] if Leg.STOP in held.resting else list(protect(self, held))
+    def once(self: Any, held: ManagedPosition, entries: Sequence[str] = ()) -> list[Any]:
+        return [] if Leg.STOP in held.resting else list(protect(self, held, entries))
 
     return ((ProtectiveStops, "protect", once),)
 
