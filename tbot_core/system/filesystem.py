@@ -23,29 +23,11 @@ NOWHERE: Final = os.devnull
 """A path below which nothing can be read or written."""
 
 MOUNTS: Final = Path("/proc/mounts")
-NETWORKS: Final = frozenset(
-    [
-        "9p",
-        "afs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "fuse.ceph",
-        "fuse.cephfs",
-        "fuse.glusterfs",
-        "fuse.s3fs",
-        "fuse.sshfs",
-        "gfs2",
-        "glusterfs",
-        "lustre",
-        "nfs",
-        "nfs4",
-        "ocfs2",
-        "smb2",
-        "smb3",
-        "smbfs",
-    ]
+_NETWORK_NAMES: Final = (
+    "9p afs beegfs ceph cifs fuse.ceph fuse.cephfs fuse.glusterfs fuse.s3fs "
+    "fuse.sshfs gfs2 glusterfs lustre nfs nfs4 ocfs2 smb2 smb3 smbfs"
 )
+NETWORKS: Final = frozenset(_NETWORK_NAMES.split())
 """File systems served by, or shared with, other machines."""
 
 _REMEDIES: Final = {
