@@ -33,17 +33,19 @@ def open_foreign_file(place: CategoryPaths, keys: Sequence[Path]) -> OpenedSecre
         raise vault_error(VaultErrorCode.KEY_MISSING, place.category, place.shown(place.key))
     content = files.read_file(place, strict=False, system=secure_files.SYSTEM)
     with content.data as text:
-        for number, path in enumerate(present, start=1):
-            with _key(attrs.evolve(place, key=path)) as ring:
-                try:
-                    plain, key = files.open_text(ring, place, text.view)
-                except VaultError as error:
-                    if number == len(present) or error.code not in _OTHER_KEY:
-                        raise
-                    continue
-                form = files.format_text(text.view) or ""
-                return OpenedSecrets(plain, format_words=form, key_id=key.name, flaws=())
-    raise AssertionError(present)  # the loop returns or raises at the last key
+        for path in present[:-1]:
+            try:
+                return _opened(place, path, text.view)
+            except VaultError as error:
+                if error.code not in _OTHER_KEY:
+                    raise
+        return _opened(place, present[-1], text.view)
+
+
+def _opened(place: CategoryPaths, key_file: Path, text: memoryview) -> OpenedSecrets:
+    with _key(attrs.evolve(place, key=key_file)) as ring:
+        plain, key = files.open_text(ring, place, text)
+        return OpenedSecrets(plain, format_words=files.format_text(text) or "", key_id=key.name, flaws=())
 
 
 def _key(place: CategoryPaths) -> CategoryKeys:

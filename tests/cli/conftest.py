@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import re
 import signal
 import sys
 import sysconfig
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.cli.actions.plugin_development import write_plugin
+from tbot_core.model.clock import SystemClock
+from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -96,3 +100,25 @@ def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
     sys.path[:] = before
     for name in [one for one in sys.modules if one.partition(".")[0] in names]:
         del sys.modules[name]
+
+
+@pytest.fixture(scope="module")
+def acme(install: Callable[..., Any]) -> Any:
+    """The tutorial's broker, installed, with a choice of the account; its module of the venue."""
+    install("acme")
+    return importlib.import_module("tbot_broker_acme.venue")
+
+
+@pytest.fixture
+def address(acme: Any, loopback: None) -> Iterator[str]:  # noqa: ARG001  -- wanted for its effect
+    """The address of the broker's venue on this machine, which knows the key."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    venue = acme.AcmeVenue(SystemClock(), canary("broker"))
+    asyncio.run_coroutine_threadsafe(venue.server.__aenter__(), loop).result(10)
+    yield venue.server.url
+    asyncio.run_coroutine_threadsafe(venue.server.__aexit__(None, None, None), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()

@@ -188,6 +188,18 @@ def test_paths_of_env_come_before_the_older_folder(tmp_path: Path, capsys: pytes
     assert f"Not read: {home / 'tbot_bot/support/smtp.json.enc'}" in capsys.readouterr().out
 
 
+def test_each_key_of_a_category_is_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A newer key that does not open the older file is passed over; a damaged file is refused at the first key."""
+    home = older(tmp_path / "old")
+    (home / "storage" / "keys").mkdir(parents=True, mode=0o700)
+    (home / "storage" / "keys" / "smtp.key").write_bytes(Fernet.generate_key())
+    adopt(tmp_path / "bot", "--from", str(home))
+    assert content(tmp_path / "bot", "smtp") == OLDER["smtp"][2]
+    (home / "tbot_bot" / "support" / "smtp.json.enc").write_bytes(b"gAAAA!")
+    assert adopt(tmp_path / "other", "--from", str(home)) == 3
+    assert "TB-SEC-012 smtp" in capsys.readouterr().err
+
+
 def test_settings_without_env_get_the_defaults(tmp_path: Path) -> None:
     """Only the trading configuration is needed; its path and its name are those of the defaults."""
     home = older(tmp_path, env=None)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tbot_core import cli
+from tbot_core.testing.canaries import canary, shows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,3 +36,21 @@ def test_a_broker_that_is_not_enabled_is_refused(tmp_path: Path, capsys: pytest.
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
     assert cli.invoke(["broker", "test", "nobody", "--home", str(home)]) == 3
     assert "nobody" in capsys.readouterr().err
+
+
+def test_the_stored_credentials_are_tried_at_the_broker(
+    tmp_path: Path, address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the key of the account it passes; with another one it exits 4, names the reason and shows no secret."""
+    home, document = tmp_path / "x", tmp_path / "in.json"
+    settings = {"BROKER_NAME": "ACME", "HOST_ACME_API": address}
+    for key, code in ((canary("broker"), 0), (canary("other"), 4)):
+        document.write_text(json.dumps({"env_bot": settings, "broker": {"acme": {"api_key": key}}}))
+        cli.invoke(["init", "--from-json", str(document), "--home", str(home)])
+        document.unlink()
+        capsys.readouterr()
+        assert cli.invoke(["broker", "test", "--home", str(home)]) == code
+        said = capsys.readouterr().out
+        assert said.startswith("ok    login    account " if code == 0 else "fail  login    ")
+        assert not shows(said)
+        shutil.rmtree(home)

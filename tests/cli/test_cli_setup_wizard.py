@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import importlib
 import io
 import os
 import pty
 import select
 import signal
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,11 +20,9 @@ from tbot_core.cli.actions.setup_wizard import ask_person
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, load_settings, secrets
 from tbot_core.instance.identity import read_identity
-from tbot_core.model.clock import SystemClock
 from tbot_core.testing.canaries import canary, leaks, shows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from click.testing import Result
@@ -43,28 +38,6 @@ class Keyboard(io.BytesIO):
     def isatty(self) -> bool:
         """As a terminal does."""
         return True
-
-
-@pytest.fixture(scope="module")
-def acme(install: Callable[..., Any]) -> Any:
-    """The tutorial's broker, installed, with a choice of the account; its module of the venue."""
-    install("acme")
-    return importlib.import_module("tbot_broker_acme.venue")
-
-
-@pytest.fixture
-def address(acme: Any, loopback: None) -> Iterator[str]:  # noqa: ARG001  -- wanted for its effect
-    """The address of the broker's venue on this machine, which knows the key."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    venue = acme.AcmeVenue(SystemClock(), KEY)
-    asyncio.run_coroutine_threadsafe(venue.server.__aenter__(), loop).result(10)
-    yield venue.server.url
-    asyncio.run_coroutine_threadsafe(venue.server.__aexit__(None, None, None), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
 
 
 def typed(home: Path, *lines: str, address: str = "", end: str = "\n") -> Result:

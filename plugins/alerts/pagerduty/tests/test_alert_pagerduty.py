@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no type hints
 from tbot_alert_pagerduty import NEEDS, Config, PagerDutyCredentials, create, tbot_alert
 from tbot_alert_pagerduty.event import EventAction, compose_event, dedup_key
-from tbot_alert_pagerduty.venue import KEY, EventVenue, open_venue
+from tbot_alert_pagerduty.venue import KEY, EventVenue, accept, open_venue
 
 from tbot_core.alerts.delivery import AlertDelivery
 from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
@@ -30,6 +31,8 @@ from tbot_core.testing.scripted_server import ServerFault, ServerReply
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tbot_core.testing.scripted_server import ServerRequest
 
 pytestmark = pytest.mark.usefixtures("loopback")
 
@@ -251,3 +254,22 @@ def test_an_incident_of_the_bot_is_triggered_acknowledged_and_resolved(service: 
     service.wait(dispatcher.finish())
     assert [event["event_action"] for event in service.events] == ["trigger", "acknowledge", "resolve"]
     assert {event["dedup_key"] for event in service.events} == {"BOT_1-1-20261124T150000"}
+
+
+@pytest.mark.parametrize(
+    ("path", "event", "words"),
+    [
+        ("/v2/enqueue", {"event_action": "resolve", "routing_key": KEY}, "'dedup_key' is missing or blank"),
+        (
+            "/v2/enqueue",
+            {"event_action": "trigger", "routing_key": KEY, "payload": {}},
+            "'summary' is missing or blank",
+        ),
+        ("/v2/other", {"event_action": "resolve", "routing_key": KEY, "dedup_key": "k"}, "Event object is invalid"),
+    ],
+)
+def test_the_venue_refuses_what_the_vendor_refuses(path: str, event: dict[str, Any], words: str) -> None:
+    """An event without a field, and an unknown address, are answered with 400 and the reason."""
+    answer = accept(cast("ServerRequest", SimpleNamespace(path=path, document=event)))
+    assert answer.status == 400
+    assert words in str(answer.document)
