@@ -109,6 +109,8 @@ async def slowly(day: BrokerDay) -> RunOutcome:
     return await day.start()
 
 
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_a_day_enters_protects_and_exits_within_half_of_the_request_limit(trade: Callable[..., TradedDay]) -> None:
     """Each position has its stop with the fill and is closed at its time; each order is posted once."""
     day = trade(whole, (3, 0), (5, 1), (7, 2))
@@ -120,6 +122,8 @@ def test_a_day_enters_protects_and_exits_within_half_of_the_request_limit(trade:
     assert max(day.venue.venue.used.values()) < 100
 
 
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_a_part_of_an_entry_is_protected_though_the_venue_takes_one_side(trade: Callable[..., TradedDay]) -> None:
     """The rest of the entry is cancelled and the stop follows at once: no wash trade is refused."""
     day = trade(slowly, (3, 0))
@@ -151,6 +155,8 @@ async def without_trade_updates(day: BrokerDay) -> RunOutcome:
     return await life
 
 
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_nothing_is_entered_while_the_accounts_stream_is_down(trade: Callable[..., TradedDay]) -> None:
     """Bars and readings come, but no order event does: exit-only with the cause, and no order is sent."""
     day = trade(without_trade_updates, (6, 0), (7, 1))
