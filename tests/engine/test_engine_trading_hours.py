@@ -97,6 +97,7 @@ def test_a_brokers_early_close_ends_the_session(scene: SimulatedInstance, *, liv
     assert life.session.run.tape.closed == 45
 
 
+@pytest.mark.slow
 @pytest.mark.first(1)
 @pytest.mark.parametrize("live", [False, True])
 def test_a_brokers_late_open_begins_the_session(scene: SimulatedInstance, *, live: bool) -> None:
