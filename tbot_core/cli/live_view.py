@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import NewEvent
+    from tbot_core.marketdata.history import DownloadProgress
     from tbot_core.model.clock import Clock
 
 _REDRAW_S: Final = 0.1
@@ -67,6 +68,7 @@ class LiveView:
             on_events=self._on_events,
             on_idle=self._idle,
             on_round=self._between_minutes,
+            on_download=self._download,
             on_disabled=self._close,
         )
 
@@ -128,6 +130,10 @@ class LiveView:
         if self._due or minute + 1 == run.session.minutes:
             self._set_figures(run)
             self._draw(force=True)
+
+    def _download(self, progress: DownloadProgress) -> None:
+        self.frame.download = f"minutes of {progress.done:,} of {progress.total:,} past sessions of symbols downloaded"
+        self._draw(force=True)
 
     def _between_minutes(self, run: TradingSession) -> None:
         # Between two minutes, and before the first one: shows requests and fills of the meantime.

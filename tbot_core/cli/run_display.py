@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import NewEvent
+    from tbot_core.marketdata.history import DownloadProgress
     from tbot_core.model.clock import Clock
 
 T = TypeVar("T")
@@ -126,6 +127,7 @@ class PlainDisplay:
             on_started=self._started,
             on_events=self._on_events,
             on_idle=self._idle,
+            on_download=self._download,
             on_disabled=print_warning,
         )
 
@@ -172,6 +174,11 @@ class PlainDisplay:
         if not self._silent:
             self._print(*(f"{self._mark}{plain_line(line)}" for line in lines))
             self._print(*(f"{self._mark}{line}" for line in self._alerts.lines_for(entries)) if self._alerts else ())
+
+    def _download(self, progress: DownloadProgress) -> None:
+        # Print once that the start takes longer, and what has come at the end.
+        if not self._silent and not progress.done:
+            self._print(f"{self._mark}Downloading the minutes of {progress.total:,} past sessions of symbols.")
 
     def _idle(self, moment: datetime) -> None:
         # Print once which session is awaited; not within a session.

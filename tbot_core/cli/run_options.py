@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
+from tbot_core.cli.assembly import VARIABLE, environment_rehearsal
 from tbot_core.cli.options import resolve_home
 from tbot_core.engine.rehearsal_target import RehearsalTarget, rehearsal_target
 from tbot_core.errors import UsageError
+from tbot_core.model.clock import SystemClock
 from tbot_core.model.dates import day_range, parse_symbols
 
 if TYPE_CHECKING:
@@ -92,10 +94,14 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
 ) -> RunOptions:
     """The options as one request; raises UsageError for options that exclude each other."""
     simulated = demo or replay is not None
+    target = None if rehearsal is None else rehearsal_target(rehearsal, SystemClock().now())
+    if target is None and not simulated:
+        target = environment_rehearsal()
     faults = {
         "--demo and --replay exclude each other.": demo and replay is not None,
         "--dry-run decides on live data: --demo and --replay use other data.": dry_run and simulated,
         "--rehearsal excludes --demo, --replay and --dry-run.": rehearsal is not None and (simulated or dry_run),
+        f"--dry-run reaches the broker's own hosts, and {VARIABLE} is set: unset it.": target is not None and dry_run,
         "--sessions is for --demo: a replay has its range, the live market has --once.": sessions is not None
         and not demo,
         "--once is for the live market.": once and simulated,
@@ -114,7 +120,7 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
         sessions=sessions or (DEMO_SESSIONS if demo else 1),
         once=once,
         allow_shared_key=allow_shared_key,
-        rehearsal=None if rehearsal is None else _target(rehearsal),
+        rehearsal=target,
     )
 
 
@@ -122,13 +128,6 @@ def _refuse(faults: Mapping[str, bool]) -> None:
     # Raise UsageError for the first fault that was made.
     for fault in (words for words, is_made in faults.items() if is_made):
         raise UsageError(fault, "See `tbot run --help`.")
-
-
-def _target(url: str) -> RehearsalTarget:
-    # The target of a rehearsal that starts now.
-    from tbot_core.model.clock import SystemClock
-
-    return rehearsal_target(url, SystemClock().now())
 
 
 def _rate(speed: str | None) -> float | None:

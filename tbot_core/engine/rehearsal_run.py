@@ -26,16 +26,15 @@ if TYPE_CHECKING:
     from tbot_core.contracts import FeedRequest
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.engine.rehearsal_target import RehearsalTarget
-    from tbot_core.model.calendar import ExchangeCalendar
     from tbot_core.plugins.loader import LoadedPlugin
 
 
 _NOTE: Final = "A REHEARSAL: the venue is a server on this machine, and the clock is shifted."
 
 
-def rehearsal_clock(calendar: ExchangeCalendar, opens: datetime) -> ShiftedClock:
-    """The machine's clock, shifted so that the next session opens at this moment of it."""
-    return ShiftedClock(rehearsal_shift(calendar, opens))
+def rehearsal_clock(opens: datetime) -> ShiftedClock:
+    """The machine's clock, shifted so that the exchange's next session opens at this moment of it."""
+    return ShiftedClock(rehearsal_shift(opens))
 
 
 def at_address(assembly: Assembly, target: RehearsalTarget) -> Assembly:
@@ -50,8 +49,9 @@ def at_address(assembly: Assembly, target: RehearsalTarget) -> Assembly:
         )
     given: dict[str, str] = {}
     for one in assembly.loaded:
-        if one.entry.kind == "broker":
-            given |= _addresses(one, target)
+        needs, traded = one.plugin.needs, one.entry.name == assembly.settings.trading.broker_name
+        if one.entry.kind == "broker" and (traded or needs.hosts or needs.own_network):
+            given |= broker_addresses(one, target)
     known = {name: text for name, text in assembly.settings.texts.items() if text}
     return attrs.evolve(assembly, settings=attrs.evolve(assembly.settings, texts={**given, **known}))
 
@@ -71,8 +71,11 @@ def rehearsal_setup(identity: str, assembly: Assembly, request: FeedRequest) -> 
     return real_time_setup(assembly, request, named, (identity, partial(open_journal, journal), files), (_NOTE,))
 
 
-def _addresses(loaded: LoadedPlugin, target: RehearsalTarget) -> dict[str, str]:
-    # The settings of a broker's hosts, with their addresses at the target.
+def broker_addresses(loaded: LoadedPlugin, target: RehearsalTarget) -> dict[str, str]:
+    """The settings of a broker's hosts, with their addresses at the target.
+
+    Raises SettingsError for a broker that cannot be directed to another address.
+    """
     name, needs = loaded.entry.name, loaded.plugin.needs
     if needs.own_network or not needs.hosts:
         why = "opens its connections itself" if needs.own_network else "reaches no host"

@@ -10,10 +10,11 @@ import attrs
 
 from tbot_core.errors import UsageError
 from tbot_core.instance.folder import REHEARSAL
+from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import exchange_time
 
 if TYPE_CHECKING:
-    from tbot_core.model.calendar import ExchangeCalendar, Session
+    from tbot_core.model.calendar import Session
 
 LEAD: Final = timedelta(minutes=2)
 """How long after its start the session of a rehearsal opens by default."""
@@ -70,16 +71,16 @@ def rehearsal_target(text: str, now: datetime) -> RehearsalTarget:
     return RehearsalTarget(url=url, stream=given.get("stream", ""), opens=opens)
 
 
-def rehearsed_session(calendar: ExchangeCalendar, opens: datetime) -> Session:
-    """The session that opens at this moment of the machine's clock: the next one."""
-    today = exchange_time(opens).date()
+def rehearsed_session(opens: datetime) -> Session:
+    """The session that opens at this moment of the machine's clock: the exchange's next one."""
+    calendar, today = ExchangeCalendar(), exchange_time(opens).date()
     session = calendar.session(today)
     return session if session is not None and session.open > opens else calendar.next(today)
 
 
-def rehearsal_shift(calendar: ExchangeCalendar, opens: datetime) -> timedelta:
+def rehearsal_shift(opens: datetime) -> timedelta:
     """How far the clock of a rehearsal is ahead of the machine's."""
-    return rehearsed_session(calendar, opens).open - opens
+    return rehearsed_session(opens).open - opens
 
 
 def opens_of_run(run: str) -> datetime:

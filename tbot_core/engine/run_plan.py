@@ -19,6 +19,7 @@ from tbot_core.engine.session.session import TradingSession
 from tbot_core.engine.settings_reload import SettingsReloader
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.store import NewEvent
+from tbot_core.marketdata.history import DownloadProgress
 from tbot_core.model.clock import Clock
 from tbot_core.reports.summary import RunSummary
 from tbot_core.system.isolated_calls import IsolatedCalls
@@ -36,7 +37,8 @@ class RunWatcher:
     `on_resumed`: first of all, with the run's name and the date of an interrupted session. `on_started`: before the
     first session. `on_minute`: after each minute. `on_events`: after each append to the journal. `on_idle`: each second
     of a wait for the market, with the awaited moment. `on_round`: at least once a second of a real-time session, also
-    before its open. `on_disabled`: why the watcher is called no more.
+    before its open. `on_download`: while minutes of past sessions are downloaded. `on_disabled`: why the watcher is
+    called no more.
     """
 
     on_resumed: Callable[[str, str], None] = lambda _run, _day: None
@@ -45,6 +47,7 @@ class RunWatcher:
     on_events: Callable[[Sequence[NewEvent]], None] = lambda _entries: None
     on_idle: Callable[[datetime], None] = lambda _moment: None
     on_round: Callable[[TradingSession], None] = lambda _session: None
+    on_download: Callable[[DownloadProgress], None] = lambda _progress: None
     on_disabled: Callable[[str], None] = lambda _words: None
 
     def isolated(self, now: Callable[[], float], limit_s: float | None) -> RunWatcher:

@@ -1,16 +1,14 @@
-"""The venue of a broker plugin at the real pace, for `tbot run --rehearsal` in another process."""
+"""The venue of a broker plugin at the real pace, for commands in another process."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tbot_core.engine.rehearsal_run import rehearsal_clock
-from tbot_core.engine.rehearsal_target import LEAD, RehearsalTarget, rehearsed_session
-from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.engine.rehearsal_target import RehearsalTarget, rehearsed_session
 from tbot_core.rehearsal.broker_day import trade_session, trading_venue, venue_summary
-from tbot_core.rehearsal.prices import SimulatedMarket
-from tbot_core.rehearsal.random_streams import RandomStreams
+from tbot_core.rehearsal.demo_market import demo_market
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,24 +16,22 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import Plugin
 
-SYMBOLS: Final = ("AAPL", "AMD", "F", "INTC", "KO", "MSFT", "NVDA", "PFE", "T", "WMT")
-
 
 def serve_venue(
     plugin: Plugin,
     seed: int,
-    now: datetime,
+    opens: datetime,
     announce: Callable[[RehearsalTarget], None],
     ended: Callable[[tuple[str, ...]], None] = lambda _summary: None,
 ) -> None:
-    """Serve the plugin's venue from now to the close of its session, which opens in two minutes.
+    """Serve the plugin's venue from now to the close of its session, which opens at this moment of the machine's clock.
 
-    Prices come from the seed. `announce` is called once with the target for `tbot run --rehearsal`, `ended` with what
-    the venue reports, also where an interrupt ends it. Raises PluginError for a plugin whose venue trades no day.
+    For a moment in the past the session has begun: the venue has its minutes so far. Prices come from the seed.
+    `announce` is called once with the target, `ended` with what the venue reports, also where an interrupt ends it.
+    Raises PluginError for a plugin whose venue trades no day.
     """
-    calendar, opens = ExchangeCalendar(), (now + LEAD).replace(microsecond=0)
-    session, clock = rehearsed_session(calendar, opens), rehearsal_clock(calendar, opens)
-    market = SimulatedMarket.drawn(RandomStreams(seed), SYMBOLS, session.minutes)
+    session, clock = rehearsed_session(opens), rehearsal_clock(opens)
+    market = demo_market(seed)
     with asyncio.Runner() as runner, trading_venue(plugin, runner, clock, market) as venue:
         announce(RehearsalTarget(url=venue.server.url, stream=venue.server.socket_url, opens=opens))
         try:

@@ -85,7 +85,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))
-    now = _shifted(now, file, settings) if rehearsed else now
+    now = _shifted(now, file) if rehearsed else now
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
     risk = risk_status(instance.control, events, read.book, running=holder is not None)
@@ -143,9 +143,9 @@ def _latest_run(
     return found, [], None
 
 
-def _shifted(now: dt.datetime, file: RunFile | None, settings: Settings) -> dt.datetime:
+def _shifted(now: dt.datetime, file: RunFile | None) -> dt.datetime:
     # The time by the clock of the running rehearsal.
-    return now if file is None else now + rehearsal_shift(calendar_of(settings.trading), opens_of_run(file.name))
+    return now if file is None else now + rehearsal_shift(opens_of_run(file.name))
 
 
 def _whole_damage(file: RunFile | None, instance: Instance) -> JournalError | None:

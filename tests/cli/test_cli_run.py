@@ -15,15 +15,10 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.commands import run as run_command
 from tbot_core.cli.commands.run import create_demo_instance, exit_code, restart_command
 from tbot_core.cli.run_options import RunOptions, parse_run_options
 from tbot_core.cli.text.run import plain_line
-from tbot_core.engine.rehearsal_target import rehearsal_target
 from tbot_core.engine.run_plan import RunOutcome
-from tbot_core.instance import Instance, read_settings_files
-from tbot_core.model.calendar import ExchangeCalendar
-from tbot_core.model.clock import SystemClock, exchange_time
 from tbot_core.reports.summary import RunSummary
 from tbot_core.status.event_text import EventLine
 from tbot_core.system import filesystem
@@ -291,15 +286,3 @@ def test_the_watchdog_starts_the_same_run_again(tmp_path: Path) -> None:
     assert restart_command(bare) == (sys.executable, "-P", "-m", "tbot_core", "run", f"--home={tmp_path}")
     whole = attrs.evolve(bare, symbols=("AAA", "BBB"), seed=0, once=True, allow_shared_key=True)
     assert restart_command(whole)[6:] == ("--symbols=AAA,BBB", "--seed=0", "--once", "--allow-shared-key")
-
-
-def test_the_clock_of_a_rehearsal_opens_the_next_session_in_two_minutes(tmp_path: Path) -> None:
-    """Whatever the hour is."""
-    create_demo_instance(tmp_path)
-    found = read_settings_files(Instance.at(tmp_path))
-    target = rehearsal_target("http://127.0.0.1:1", SystemClock().now())
-    clock = run_command._shifted_clock(RunOptions(mode="paper", home=tmp_path), target, found)
-    now = clock.now()
-    session = ExchangeCalendar().session(exchange_time(now).date())
-    assert session is not None
-    assert 60 <= (session.open - now).total_seconds() <= 180

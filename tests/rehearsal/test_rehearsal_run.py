@@ -32,7 +32,6 @@ from tbot_core.errors import SettingsError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.store import read_journal
-from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import Clock, ShiftedClock, SystemClock
 from tbot_core.status.runs import run_files
 
@@ -108,8 +107,8 @@ def test_a_rehearsal_is_a_run_of_its_own(other: dict[str, Any]) -> None:
 def test_the_next_session_opens_at_the_moment_of_the_target(now: str, opens: str) -> None:
     """Whatever the hour and the day."""
     moment, bell = (dt.datetime.fromisoformat(f"{text}+00:00") for text in (now, opens))
-    assert rehearsed_session(ExchangeCalendar(), moment).open == bell
-    assert moment + rehearsal_clock(ExchangeCalendar(), moment).shift == bell
+    assert rehearsed_session(moment).open == bell
+    assert moment + rehearsal_clock(moment).shift == bell
 
 
 def test_a_shifted_clock_shows_and_waits_for_its_own_time() -> None:

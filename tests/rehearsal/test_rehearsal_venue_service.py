@@ -15,7 +15,8 @@ from tbot_core.engine.rehearsal_target import LEAD, RehearsalTarget, rehearsal_t
 from tbot_core.errors import PluginError
 from tbot_core.rehearsal import venue_service
 from tbot_core.rehearsal.broker_rehearsal import broker_plugin
-from tbot_core.rehearsal.venue_service import SYMBOLS, serve_venue
+from tbot_core.rehearsal.demo_market import demo_market
+from tbot_core.rehearsal.venue_service import serve_venue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ NOW = dt.datetime(2026, 3, 3, 3, 0, tzinfo=dt.UTC)
 @pytest.mark.slow
 @pytest.mark.usefixtures("loopback", "plugins")
 def test_the_venue_trades_one_session_and_the_target_is_announced_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The market has the symbols of a seed; by its clock the session opens two minutes after the start."""
+    """The market is that of the demo; by the venue's clock the session opens at the moment that was asked for."""
     told: list[RehearsalTarget] = []
     traded: list[tuple[tuple[str, ...], dt.timedelta]] = []
 
@@ -36,9 +37,9 @@ def test_the_venue_trades_one_session_and_the_target_is_announced_before(monkeyp
         traded.append((market.symbols, session.open - clock.now()))
 
     monkeypatch.setattr(venue_service, "trade_session", trade)
-    serve_venue(broker_plugin("acme"), 1, dt.datetime.now(dt.UTC), told.append)
+    serve_venue(broker_plugin("acme"), 1, dt.datetime.now(dt.UTC) + LEAD, told.append)
     [(symbols, left)] = traded
-    assert symbols == SYMBOLS
+    assert symbols == demo_market(1).symbols
     assert dt.timedelta(seconds=60) < left <= LEAD
     assert told[0].stream != told[0].url
 
@@ -63,7 +64,7 @@ def test_what_the_venue_has_seen_is_reported_when_it_ends(monkeypatch: pytest.Mo
     monkeypatch.setattr(venue_service, "trade_session", interrupted)
     for plugin in (acme, attrs.evolve(acme, venue=reporting)):
         with pytest.raises(KeyboardInterrupt):
-            serve_venue(plugin, 1, dt.datetime.now(dt.UTC), lambda _target: None, told.append)
+            serve_venue(plugin, 1, NOW, lambda _target: None, told.append)
     assert told == [(), ("3 requests",)]
 
 
@@ -80,7 +81,7 @@ def test_the_command_of_the_rehearsal_is_printed(
     monkeypatch.setattr(venue_service, "trade_session", trade)
     assert cli.invoke(["rehearse", "--broker", "acme", "--serve"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    [command] = [one.strip() for one in lines if one.startswith("  tbot run --rehearsal 'http://127.0.0.1:")]
+    [command] = [one.strip() for one in lines if one.startswith("  export TBOT_REHEARSAL='http://127.0.0.1:")]
     assert rehearsal_target(command.split("'")[1], NOW).text == command.split("'")[1]
     assert cli.invoke(["rehearse", "--broker", "acme", "--serve", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from tbot_core.cli.assembly import command_clock, environment_rehearsal
 from tbot_core.contracts.credentials import PluginSecrets
 from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.engine.rehearsal_run import broker_addresses
 from tbot_core.errors import TbotError
 from tbot_core.instance import Instance, load_settings
 from tbot_core.journal.projections.failover_drills import DrillStep
-from tbot_core.model.clock import SystemClock, exchange_time
+from tbot_core.model.clock import exchange_time
 from tbot_core.system import filesystem
 from tbot_core.system.secret import Secret
 
@@ -42,8 +44,9 @@ def try_login(
 def _settings(instance: Instance, variables: Mapping[str, str], loaded: LoadedPlugin) -> Settings:
     from tbot_core.cli.actions.instance_creation import initial_contents, settings_files
 
-    name = loaded.entry.name.upper()
-    contents = initial_contents({"env_bot": {**variables, "BROKER_NAME": name, "API_TIMEOUT": _TIMEOUT_S}})
+    name, target = loaded.entry.name.upper(), environment_rehearsal()
+    addresses = broker_addresses(loaded, target) if target else {}
+    contents = initial_contents({"env_bot": {**variables, **addresses, "BROKER_NAME": name, "API_TIMEOUT": _TIMEOUT_S}})
     sources = settings_files(instance, contents)
     return load_settings(instance.home, mode="paper", declared=[loaded.declared], sources=sources)
 
@@ -60,7 +63,7 @@ def _try_login(
     from tbot_core.plugins.network.connector import RequestBudgets
     from tbot_core.plugins.network.request_limits import PRIORITY, RequestPriority
 
-    clock = SystemClock()
+    clock = command_clock()
     secrets = PluginSecrets(_filled(loaded, credentials))
     context = plugin_context(settings, clock, loaded, RequestBudgets(clock), secrets)
     made = build_plugin(loaded, settings.plugin_config(loaded.plugin.config), context)

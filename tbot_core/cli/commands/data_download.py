@@ -65,14 +65,14 @@ def download_with_progress(instance: Instance, request: DownloadRequest) -> Down
     """Run a download; its progress is shown on a terminal."""
     import asyncio
 
-    from tbot_core.engine.bootstrap import DRY_RUN, assemble, data_source_name
+    from tbot_core.cli.assembly import assemble_command
+    from tbot_core.engine.bootstrap import DRY_RUN, data_source_name
     from tbot_core.engine.data_download import download
     from tbot_core.instance import read_settings_files
-    from tbot_core.model.clock import SystemClock
 
     _check_source(request.source)
     sources = read_settings_files(instance, live=False)
-    assembly = assemble(instance.home, DRY_RUN, SystemClock(), {"DATA_SOURCE": request.source}, sources)
+    assembly = assemble_command(instance.home, DRY_RUN, {"DATA_SOURCE": request.source}, sources)
     own_source = data_source_name(sources.texts())
     with continuable(), progress_line() as report:
         return asyncio.run(download(assembly, request, own_source, report))

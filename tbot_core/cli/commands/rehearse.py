@@ -6,12 +6,14 @@ import statistics
 import sys
 from collections import Counter
 from contextlib import nullcontext
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import attrs
 import click
 
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option
+from tbot_core.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +33,7 @@ class RehearseOptions(TypedDict):
     workers: int
     broker: str
     serve: bool
+    opens_in: float | None
     home: Path | None
     as_json: bool
 
@@ -45,6 +48,12 @@ class RehearseOptions(TypedDict):
 @click.option("--workers", type=BoundedInt(1, 64), default=1, show_default=True, help="Number of workers (processes).")
 @click.option("--broker", default="", metavar="NAME", help="Rehearse this installed broker plugin at its own venue.")
 @click.option("--serve", is_flag=True, help="Serve the venue of --broker for one session, for `tbot run --rehearsal`.")
+@click.option(
+    "--opens-in",
+    type=click.FloatRange(-380, 1440),
+    metavar="MINUTES",
+    help="When the session of --serve opens, from now; -21 for one that opened 21 minutes ago. Default: 2.",
+)
 @home_option
 @json_option
 def command(**given: Unpack[RehearseOptions]) -> None:
@@ -55,9 +64,11 @@ def command(**given: Unpack[RehearseOptions]) -> None:
     with exit code 1.
 
     With --broker a scenario is a day of that plugin, at the venue that it offers for tests, over connections of this
-    machine, with faults of its server and restarts. With --serve nothing is traded here: the venue waits for `tbot run
-    --rehearsal`, whose command is printed; --first-seed is the seed of its prices.
+    machine, with faults of its server and restarts. With --serve nothing is traded here: the venue waits for the
+    commands of an instance where TBOT_REHEARSAL is set as printed; --first-seed is the seed of its prices.
     """
+    if given["opens_in"] is not None and not given["serve"]:
+        raise UsageError("--opens-in is for --serve.", "See `tbot rehearse --help`.")
     if given["serve"]:
         _serve(given)
         return
@@ -173,7 +184,6 @@ def _rank(item: tuple[str, int]) -> tuple[int, str]:
 
 def _run_days(given: RehearseOptions) -> RehearsalTally:
     # The days of a broker plugin, one after the other.
-    from tbot_core.errors import UsageError
     from tbot_core.model.clock import SystemClock
     from tbot_core.rehearsal.broker_rehearsal import broker_plugin, rehearse_broker
 
@@ -195,7 +205,8 @@ def _run_days(given: RehearseOptions) -> RehearsalTally:
 
 def _serve(given: RehearseOptions) -> None:
     # The venue of a broker plugin at the real pace, until its session closes.
-    from tbot_core.errors import UsageError
+    from tbot_core.cli.assembly import VARIABLE
+    from tbot_core.engine.rehearsal_target import LEAD
     from tbot_core.model.clock import SystemClock
     from tbot_core.rehearsal.broker_rehearsal import broker_plugin
     from tbot_core.rehearsal.venue_service import serve_venue
@@ -207,15 +218,20 @@ def _serve(given: RehearseOptions) -> None:
             "See `tbot rehearse --help`.",
         )
 
+    lead = LEAD if given["opens_in"] is None else timedelta(minutes=given["opens_in"])
+    opens = (SystemClock().now() + lead).replace(microsecond=0)
+
     def announce(target: RehearsalTarget) -> None:
-        told = f"{target.opens:%H:%M:%S} UTC"
+        told, verb = f"{target.opens:%H:%M:%S} UTC", "opened" if lead < timedelta() else "opens"
         emit(
             {"broker": given["broker"], "rehearsal": target.text, "opens": target.opens.isoformat()},
             as_json=given["as_json"],
             lines=[
-                f"The venue of {given['broker']} is open; its session opens at {told} of this machine's clock.",
-                "In another terminal, in an instance with this broker and with credentials that its venue accepts:",
-                f"  tbot run --rehearsal '{target.text}'",
+                f"The venue of {given['broker']} is open; its session {verb} at {told} of this machine's clock.",
+                "In another terminal, for an instance with this broker:",
+                f"  export {VARIABLE}='{target.text}'",
+                "  tbot broker test",
+                "  tbot run",
                 "Ctrl-C ends the venue.",
             ],
         )
@@ -224,7 +240,7 @@ def _serve(given: RehearseOptions) -> None:
         for line in summary:
             click.echo(line, err=given["as_json"])
 
-    serve_venue(broker_plugin(given["broker"]), given["first_seed"], SystemClock().now(), announce, ended)
+    serve_venue(broker_plugin(given["broker"]), given["first_seed"], opens, announce, ended)
 
 
 def _assert_creatable(name: str) -> None:
@@ -266,7 +282,6 @@ def _run_scenarios(given: RehearseOptions) -> RehearsalTally:
 
 def _names(text: str) -> tuple[str, ...] | None:
     # The chosen faults; None: they are drawn from the seed.
-    from tbot_core.errors import UsageError
     from tbot_core.rehearsal.faults import parse_fault_ids
 
     if not text:

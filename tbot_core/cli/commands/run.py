@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from tbot_core.cli.settings_watch import SettingsWatcher
     from tbot_core.contracts import FeedRequest
     from tbot_core.engine.bootstrap import Assembly
-    from tbot_core.engine.rehearsal_target import RehearsalTarget
     from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.instance import SettingsFiles
     from tbot_core.model.clock import Clock
@@ -53,7 +52,8 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[2] / "instance" / "demo.env_bot"
 @click.option(
     "--rehearsal",
     metavar="URL",
-    help="Trade now, at a server on this machine that plays the venue; the clock is shifted to the next session.",
+    help="Trade now, at a server on this machine that plays the venue; the clock is shifted to the next session."
+    " Default: $TBOT_REHEARSAL.",
 )
 @shared_key_option
 @home_option
@@ -66,7 +66,7 @@ def command(*, as_json: bool, **given: object) -> int:
 
     A rehearsal (--rehearsal URL) takes the same path as paper trading, with a shifted clock, by which the next session
     opens in two minutes. The hosts of the brokers are at URL; the journal is one of its own, under data/runs. `tbot
-    rehearse --broker NAME --serve` plays the venue of a broker plugin, and prints the whole command.
+    rehearse --broker NAME --serve` plays the venue of a broker plugin, and prints what to run.
 
     A fill has the time at which its bar began, everything else the time of the decision. Ctrl-C shuts down cleanly; the
     same command resumes.
@@ -192,13 +192,14 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     from tbot_core.cli import run_display
     from tbot_core.engine.chain_heads import with_chain_heads
     from tbot_core.engine.disk_guard import DiskGuard
+    from tbot_core.engine.rehearsal_run import rehearsal_clock
     from tbot_core.engine.run import run
     from tbot_core.engine.run_plan import RunPlan
     from tbot_core.engine.settings_reload import SettingsReloader
     from tbot_core.model.clock import SystemClock
 
     sources = None if watcher is None else watcher.sources
-    clock = _shifted_clock(options, options.rehearsal, sources) if options.rehearsal else SystemClock()
+    clock = rehearsal_clock(options.rehearsal.opens) if options.rehearsal else SystemClock()
     sends_orders = options.mode in MARKET_MODES and not options.dry
     assembly = _assembled(options, clock, sources, sends_orders=sends_orders)
     shown = run_display.make_display(options, assembly, clock, as_json=as_json)
@@ -229,16 +230,6 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
 def _alone(work: Coroutine[Any, Any, RunOutcome]) -> Coroutine[Any, Any, RunOutcome]:
     # A rehearsal sends no alerts and is not restarted.
     return work
-
-
-def _shifted_clock(options: RunOptions, target: RehearsalTarget, found: SettingsFiles | None) -> Clock:
-    # The clock of a rehearsal.
-    from tbot_core.contracts.settings.calendar import calendar_of
-    from tbot_core.engine.rehearsal_run import rehearsal_clock
-    from tbot_core.instance import load_settings
-
-    calendar = calendar_of(load_settings(options.home, mode="replay", sources=found).trading)
-    return rehearsal_clock(calendar, target.opens)
 
 
 def _assembled(options: RunOptions, clock: Clock, found: SettingsFiles | None, *, sends_orders: bool) -> Assembly:

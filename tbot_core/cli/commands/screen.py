@@ -48,11 +48,11 @@ def screened(instance: Instance) -> ScreenedSymbols:
     """Screen the symbols of the instance's data source."""
     import asyncio
 
-    from tbot_core.engine.bootstrap import DRY_RUN, assemble
+    from tbot_core.cli.assembly import assemble_command
+    from tbot_core.engine.bootstrap import DRY_RUN
     from tbot_core.engine.screening import screen_symbols
-    from tbot_core.model.clock import SystemClock
 
-    assembly = assemble(instance.home, DRY_RUN, SystemClock())
+    assembly = assemble_command(instance.home, DRY_RUN)
     trading = assembly.settings.trading
     source = trading.data_source or trading.broker_name
     return asyncio.run(assembly.closing(screen_symbols(assembly, source)))

@@ -49,7 +49,8 @@ class PositionRow:
 class LiveFrame:
     """Everything that the view shows; an amount is None while it is unknown. `notice` is a fixed line of the view.
 
-    `number` counts the sessions of the run up to the current one, `sessions` is their total; 0 if unlimited.
+    `number` counts the sessions of the run up to the current one, `sessions` is their total; 0 if unlimited. `download`
+    says how far the download of past minutes is.
     """
 
     mode: str
@@ -58,6 +59,7 @@ class LiveFrame:
     source: str = ""
     number: int = 0
     sessions: int = 0
+    download: str = ""
     session: Session | None = None
     minute: int = 0
     moment: datetime | None = None
@@ -149,7 +151,7 @@ def _phase(windows: Sequence[tuple[str, Window]], minute: int) -> str:
 
 def _wait_words(frame: LiveFrame) -> str:
     if frame.waiting is None or frame.moment is None:
-        return "Preparing the session."
+        return f"Preparing the session{frame.download and ': '}{frame.download}."
     rest = frame.waiting - frame.moment
     hours, minutes = divmod(int(rest.total_seconds()) // 60, 60)
     local = exchange_time(frame.waiting)

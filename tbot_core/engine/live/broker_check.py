@@ -14,6 +14,7 @@ from tbot_core.errors import BrokerError
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_money, plural
 from tbot_core.model.steady_clock import SKEW_S, median_skew
+from tbot_core.plugins.network.request_limits import PRIORITY, RequestPriority
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,8 +45,9 @@ class BrokerFinding:
 async def check_broker(broker: Broker, session: Session, clock: Clock) -> list[BrokerFinding]:
     """Log in, and read account, positions, orders, hours, an instrument and a price; without a login nothing else.
 
-    `session` is the next one of the calendar. Each failure is a row; the broker is logged out at the end.
+    `session` is the present or next one of the calendar. Each failure is a row; the broker is logged out at the end.
     """
+    PRIORITY.set(RequestPriority.PROTECTION)  # a person waits; other readings wait longer
     try:
         login = await _row("login", broker.connect, _account)
         if login.level == "fail":

@@ -52,7 +52,7 @@ class UniverseSelector:
 
     `bars` is the folder of the bar store, `source` the name under which downloaded bars are noted in it; `server` is
     the plugin that supplies them. `symbols` are those to trade, empty for all of the feed. `typical_volume`: a filter
-    uses that fact.
+    uses that fact. `on_download` receives the progress of a download.
     """
 
     calendar: ExchangeCalendar
@@ -65,6 +65,7 @@ class UniverseSelector:
     entrants: Callable[[Session], tuple[ActiveStrategy, ...]]
     symbols: tuple[str, ...] = ()
     typical_volume: bool = False
+    on_download: Callable[[DownloadProgress], None] = lambda _progress: None
 
     async def select(self, source: FeedSession | LiveSession, past: Sequence[Event]) -> Universe:
         """The universe of a session; `past` are the journal's events.
@@ -128,7 +129,7 @@ class UniverseSelector:
         kind = DownloadSource(name=self.source, volume=volume_kind(source.quality))
         store = DownloadStore(self.bars, self.calendar, kind)
         downloader = Downloader(
-            source=source, store=store, clock=self.clock, attempts=_ATTEMPTS, on_progress=_log_progress
+            source=source, store=store, clock=self.clock, attempts=_ATTEMPTS, on_progress=self._progress
         )
         done = await downloader.download(before, symbols)
         if done.refused:
@@ -137,6 +138,11 @@ class UniverseSelector:
         bars = BarStore(folder=self.bars, calendar=self.calendar)
         return bars.facts([source.session], symbols, typical_volume=self.typical_volume).session(0)
 
+    def _progress(self, progress: DownloadProgress) -> None:
+        if progress.total:
+            _log.info("history.downloaded", sessions=progress.done, of=progress.total, bars=progress.bars)
+            self.on_download(progress)
+
     def _denials(self, session: Session, symbols: tuple[str, ...], day: DayFacts) -> tuple[str, ...]:
         # Why no enabled strategy may enter each symbol, by what is known before the bell; "" where one may.
         found = [screen(one, self.rules, day, symbols, session.minutes).reasons for one in self.entrants(session)]
@@ -144,11 +150,6 @@ class UniverseSelector:
             return ("",) * len(symbols)
         denied = np.all(found, axis=0)
         return tuple(REASON_BY_CODE[code].name if no else "" for code, no in zip(found[0], denied, strict=True))
-
-
-def _log_progress(progress: DownloadProgress) -> None:
-    if progress.total:
-        _log.info("history.downloaded", sessions=progress.done, of=progress.total, bars=progress.bars)
 
 
 @attrs.frozen(eq=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import itertools
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -237,15 +239,11 @@ class VenueMarket:
         if frame == "1Day":
             yield from self._days(listing, first, last, adjusted=adjusted)
             return
+        begins, ends = minute_stamp(first), minute_stamp(last)
         for session, before, close, factor in self._past(listing, first, last, adjusted=adjusted):
-            volume = int(listing.volume / factor) // session.minutes
-            for minute in range(session.minutes):
-                if first <= session.moment(minute) <= last:
-                    prices = [before + (close - before) * step / session.minutes for step in (minute, minute + 1)]
-                    opened, closed = (round(float(price), 4) for price in prices)
-                    high, low = max(opened, closed), min(opened, closed)
-                    yield _row(minute_stamp(session.moment(minute)), (opened, high, low, closed), volume)
-        yield from (row for row in listing.minutes if minute_stamp(first) <= row["t"] <= minute_stamp(last))
+            minutes = _invented_minutes(session, float(before), float(close), int(listing.volume / factor))
+            yield from (row for row in minutes if begins <= row["t"] <= ends)
+        yield from (row for row in listing.minutes if begins <= row["t"] <= ends)
 
     def _days(
         self, listing: Listing, first: dt.datetime, last: dt.datetime, *, adjusted: bool
@@ -286,6 +284,20 @@ class VenueMarket:
 def _wave(ago: int) -> Decimal:
     # How far the close so many sessions ago was from the last one, as a fraction; 0 for the last one.
     return Decimal(((ago - 1) * 4) % _WAVE) / 1000 if ago > 1 else Decimal(0)
+
+
+@functools.lru_cache(maxsize=2_000)  # the pages of one answer read the same sessions again
+def _invented_minutes(session: Session, before: float, close: float, volume: int) -> tuple[dict[str, Any], ...]:
+    # The minutes of a past session, on a straight line from the close before to its own.
+    prices = [round(before + (close - before) * step / session.minutes, 4) for step in range(session.minutes + 1)]
+    return tuple(
+        _row(
+            minute_stamp(session.moment(minute)),
+            (opened, max(opened, closed), min(opened, closed), closed),
+            volume // session.minutes,
+        )
+        for minute, (opened, closed) in enumerate(itertools.pairwise(prices))
+    )
 
 
 def _row(at: str, prices: tuple[float, float, float, float], volume: float) -> dict[str, Any]:

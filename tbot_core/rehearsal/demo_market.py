@@ -1,0 +1,70 @@
+"""The market of the demo as price paths: its companies trade at a broker plugin's venue as they do in the demo."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from tbot_core.contracts import FeedRequest, LiveSession
+from tbot_core.engine.bootstrap import assemble, feed_source
+from tbot_core.errors import DataError
+from tbot_core.model.clock import SystemClock
+from tbot_core.model.types import UNITS_PER_SHARE
+from tbot_core.rehearsal.prices import CENT, STEPS_A_MINUTE, PricePath, SimulatedMarket
+from tbot_core.rehearsal.random_streams import RandomStreams
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tbot_core.contracts import FeedSession
+    from tbot_core.model.bars import Array, MinuteSlice
+
+FUND: Final = "SPY"
+"""The index fund of the market: plugins and checks of a broker read its price."""
+
+_SETTINGS: Final = b"BROKER_NAME=PAPER\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"
+_DEPTH: Final = 1_000_000 * UNITS_PER_SHARE
+_LOW, _HIGH = 4, 7  # the steps of a minute that have its extremes
+
+
+def demo_market(seed: int) -> SimulatedMarket:
+    """The companies of a demo session of a seed, and the index fund.
+
+    Each minute's steps have the open, low, high and close of its bar. Raises PluginError without the paper broker.
+    """
+    with filesystem.scratch_folder() as home:
+        filesystem.write_atomic(home / ".env_bot", _SETTINGS)
+        assembly = assemble(home, "demo", SystemClock())
+        request = FeedRequest(kind="demo", seed=seed, calendar=assembly.calendar)
+        feed = feed_source(assembly.broker("paper"), "paper").feed(request)
+        symbols, minutes = asyncio.run(_session(feed.sessions()))
+    fund = SimulatedMarket.drawn(RandomStreams(seed), (FUND,), len(minutes)).paths
+    bars = np.array([[one.open, one.low, one.high, one.close] for one in minutes])
+    return SimulatedMarket(fund | {symbol: _path(bars[:, :, row]) for row, symbol in enumerate(symbols)})
+
+
+async def _session(sessions: AsyncIterator[FeedSession | LiveSession]) -> tuple[tuple[str, ...], list[MinuteSlice]]:
+    # The symbols and the minutes of the first session of a feed.
+    async for session in sessions:
+        if not isinstance(session, LiveSession):
+            return session.symbols, [one async for one in session.minutes()]
+    raise DataError("The paper broker simulates no session.", "Install tbot-broker-paper again.")
+
+
+def _path(bars: Array) -> PricePath:
+    # The path of the bars (minute x open, low, high, close); a minute without one keeps the last price, and is quiet.
+    quiet = np.isnan(bars[:, 0])
+    known = bars[~quiet]
+    filled = known[np.maximum(np.cumsum(~quiet) - 1, 0)]
+    filled[quiet] = filled[quiet][:, 3:]
+    steps = np.arange(STEPS_A_MINUTE)
+    prices = [np.interp(steps, (0, _LOW, _HIGH, STEPS_A_MINUTE - 1), bar) for bar in filled]
+    cents = np.rint(np.concatenate(prices) * 100).astype(int)
+    return PricePath(
+        prices=[int(price) * CENT for price in cents],
+        depth=[_DEPTH] * len(cents),
+        quiet=frozenset(np.flatnonzero(quiet).tolist()),
+    )
