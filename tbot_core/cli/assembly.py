@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from tbot_core.engine.rehearsal_target import rehearsal_target
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.model.clock import SystemClock, exchange_time
 from tbot_core.system import environ
 
@@ -19,13 +20,10 @@ if TYPE_CHECKING:
     from tbot_core.instance import Mode, SettingsFiles
     from tbot_core.model.clock import Clock
 
-VARIABLE: Final = "TBOT_REHEARSAL"
-"""The variable whose value is a target as `tbot run --rehearsal` takes it."""
-
 
 def environment_rehearsal() -> RehearsalTarget | None:
     """The target of TBOT_REHEARSAL; None if it is unset or empty. Raises UsageError for an invalid one."""
-    text = environ.variable(VARIABLE)
+    text = environ.variable(REHEARSAL_VARIABLE)
     return rehearsal_target(text, SystemClock().now()) if text else None
 
 
@@ -38,7 +36,7 @@ def command_clock() -> Clock:
 
     clock = rehearsal_clock(target.opens)
     told = f"{exchange_time(clock.now()):%Y-%m-%d %H:%M:%S} New York"
-    click.echo(f"REHEARSAL ({VARIABLE}): the broker is at {target.url}, where it is {told}.", err=True)
+    click.echo(f"REHEARSAL ({REHEARSAL_VARIABLE}): the broker is at {target.url}, where it is {told}.", err=True)
     return clock
 
 

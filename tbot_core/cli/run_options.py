@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
-from tbot_core.cli.assembly import VARIABLE, environment_rehearsal
+from tbot_core.cli.assembly import environment_rehearsal
 from tbot_core.cli.options import resolve_home
 from tbot_core.engine.rehearsal_target import RehearsalTarget, rehearsal_target
 from tbot_core.errors import UsageError
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.dates import day_range, parse_symbols
 
@@ -101,7 +102,8 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
         "--demo and --replay exclude each other.": demo and replay is not None,
         "--dry-run decides on live data: --demo and --replay use other data.": dry_run and simulated,
         "--rehearsal excludes --demo, --replay and --dry-run.": rehearsal is not None and (simulated or dry_run),
-        f"--dry-run reaches the broker's own hosts, and {VARIABLE} is set: unset it.": target is not None and dry_run,
+        f"--dry-run reaches the broker's own hosts, and {REHEARSAL_VARIABLE} is set: unset it.": target is not None
+        and dry_run,
         "--sessions is for --demo: a replay has its range, the live market has --once.": sessions is not None
         and not demo,
         "--once is for the live market.": once and simulated,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final, cast
 import attrs
 import numpy as np
 
-from tbot_core.contracts import BarHistory, FeedQuality, FeedRequest, FeedSession
+from tbot_core.contracts import BarHistory, FeedQuality, FeedRequest, FeedSession, LiveSession
 from tbot_core.contracts.abilities import DAILY_VIX
 from tbot_core.engine.bootstrap import Assembly, feed_source
+from tbot_core.engine.screening import screened_session
 from tbot_core.engine.session.broker_login import log_out
-from tbot_core.errors import BrokerError, DataError, PluginError, SettingsError, UsageError
+from tbot_core.errors import BrokerError, DataError, PluginError, SettingsError
 from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_kind
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
@@ -20,12 +21,13 @@ from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, 
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import is_symbol
 from tbot_core.system import log
+from tbot_core.trading.universe import UniverseLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from tbot_core.contracts import Feed, LiveSession
+    from tbot_core.contracts import Broker, Feed
     from tbot_core.engine.session.broker_login import Closable
 
 ATTEMPTS: Final = 8
@@ -36,11 +38,13 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class DownloadRequest:
-    """A range of days of a source; `symbols` empty: UNIVERSE, else all of the source."""
+    """Past sessions of a source: those from `days[0]` to `days[1]`; None: those that the facts of today depend on.
+
+    `symbols` empty: UNIVERSE, else all of the source; more than can be subscribed are cut as before a session.
+    """
 
     source: str
-    first: dt.date
-    last: dt.date
+    days: tuple[dt.date, dt.date] | None = None
     symbols: tuple[str, ...] = ()
 
 
@@ -64,8 +68,8 @@ async def download(
     """Download what the store lacks of a range; `own_source` is the data source of the instance.
 
     Raises DataError if no session of the range is over or the source has the minutes of none, SettingsError for
-    simulated bars in an instance with another source, PluginError for a source without past bars, UsageError if symbols
-    must be named, and BrokerError if the source does not answer. What was stored by then stays.
+    simulated bars in an instance with another source, PluginError for a source without past bars, and BrokerError if
+    the source does not answer. What was stored by then stays.
     """
     quality = assembly.quality(request.source)
     if quality is not None and not quality.minute_history:
@@ -97,7 +101,7 @@ class _Download:
         source = await _first(feed)
         if not isinstance(source, BarHistory):
             raise PluginError(f"The broker {self.request.source} has no past bars.", "Use another --source.")
-        symbols, unknown = self._symbols(source)
+        symbols, unknown = await self._symbols(source)
         store = DownloadStore(
             self._folder,
             self.assembly.calendar,
@@ -123,10 +127,12 @@ class _Download:
         # The sessions of the range that are over, and of which the source has all bars.
         delay = dt.timedelta(seconds=0.0 if self.quality is None else self.quality.history_delay_s)
         until = self.assembly.clock.now() - delay
-        whole = self.assembly.calendar.sessions(self.request.first, self.request.last)
-        found = tuple(session for session in whole if session.close <= until)
+        calendar, days = self.assembly.calendar, self.request.days
+        if days is None:
+            return look_back_sessions(calendar, calendar.current(until).date)
+        found = tuple(session for session in calendar.sessions(*days) if session.close <= until)
         if not found:
-            words = f"No session from {self.request.first} to {self.request.last} is over."
+            words = f"No session from {days[0]} to {days[1]} is over."
             raise DataError(words, "Give days with a session that has ended; `tbot calendar` lists sessions.")
         return found
 
@@ -143,13 +149,15 @@ class _Download:
         )
         return feed_source(self.broker, self.request.source).feed(request)
 
-    def _symbols(self, source: BarHistory) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    async def _symbols(self, source: BarHistory) -> tuple[tuple[str, ...], tuple[str, ...]]:
         # The symbols to download, and those that the source does not know.
         trading = self.assembly.settings.trading
         named, known = set(self.request.symbols or trading.universe), set(filter(is_symbol, source.symbols))
-        if not named and len(known) > trading.universe_max:
-            words = f"{self.request.source} has {len(known)} symbols, more than UNIVERSE_MAX."
-            raise UsageError(words, "Name those to download with --symbols, or set UNIVERSE.")
+        cut = isinstance(source, LiveSession) and UniverseLimit.of(trading.universe_max, source.quality)
+        if not named and isinstance(source, LiveSession) and cut and cut.is_exceeded(known):
+            broker = cast("Broker", self.broker)
+            screened = await screened_session(self.assembly, self.request.source, broker, source)
+            return screened.universe.symbols, ()
         found, unknown = tuple(sorted(named & known or known)), tuple(sorted(named - known))
         if unknown and not named & known:
             raise DataError(f"{self.request.source} does not know {', '.join(unknown)}.", "Check the symbols.")

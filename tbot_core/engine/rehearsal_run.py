@@ -38,7 +38,7 @@ def rehearsal_clock(opens: datetime) -> ShiftedClock:
 
 
 def at_address(assembly: Assembly, target: RehearsalTarget) -> Assembly:
-    """The assembly whose brokers are at this target; a HOST_ setting of its own wins.
+    """The assembly whose brokers are at this target; a HOST_ setting of its own wins. Its bars are stored apart.
 
     Raises SettingsError for a live account, and for a broker that cannot be directed to another address.
     """
@@ -52,8 +52,10 @@ def at_address(assembly: Assembly, target: RehearsalTarget) -> Assembly:
         needs, traded = one.plugin.needs, one.entry.name == assembly.settings.trading.broker_name
         if one.entry.kind == "broker" and (traded or needs.hosts or needs.own_network):
             given |= broker_addresses(one, target)
-    known = {name: text for name, text in assembly.settings.texts.items() if text}
-    return attrs.evolve(assembly, settings=attrs.evolve(assembly.settings, texts={**given, **known}))
+    settings = assembly.settings
+    known = {name: text for name, text in settings.texts.items() if text}
+    instance = attrs.evolve(settings.instance, bars_dir=f"data/runs/{target.run}-bars")
+    return attrs.evolve(assembly, settings=attrs.evolve(settings, instance=instance, texts={**given, **known}))
 
 
 def rehearsal_setup(identity: str, assembly: Assembly, request: FeedRequest) -> RunSetup:

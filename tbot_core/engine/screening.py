@@ -66,15 +66,16 @@ async def screen_symbols(assembly: Assembly, source: str) -> ScreenedSymbols:
             calendar=assembly.calendar,
         )
         async for session in feed_source(broker, source).feed(request).sessions():
-            return await _screened(assembly, source, broker, session)
+            return await screened_session(assembly, source, broker, session)
         raise DataError(f"{source} has no session.", "Try again later.")
     finally:
         await log_out({source: broker}, settings.trading.api_timeout)
 
 
-async def _screened(
+async def screened_session(
     assembly: Assembly, source: str, broker: Broker, session: FeedSession | LiveSession
 ) -> ScreenedSymbols:
+    """Screen the symbols of a session that the source has opened; raises BrokerError if the source does not answer."""
     rules, quality = assembly.rules(broker.capabilities), assembly.quality(source)
     symbols = tuple(filter(is_symbol, session.symbols))
     if isinstance(session, LiveSession):

@@ -47,16 +47,20 @@ REHEARSAL: Final = "rehearsal-"
 REHEARSING: Final = "rehearsal"
 """The purpose of the process that rehearses, in the lock."""
 
+REHEARSAL_VARIABLE: Final = "TBOT_REHEARSAL"
+"""The variable of the environment with the target of a rehearsal: commands reach the broker there."""
+
 
 @attrs.frozen
 class Instance:
     """The folder of one bot's settings, data, logs and requests; nothing outside is written.
 
-    Paths are resolved; none is created. `control_dir` is CONTROL_DIR.
+    Paths are resolved; none is created. `control_dir` is CONTROL_DIR, `bars_dir` the bar store, relative to `home`.
     """
 
     home: Path
     control_dir: str = "control"
+    bars_dir: str = "data/bars"
 
     @classmethod
     def at(cls, home: Path | str | None = None) -> Instance:
@@ -110,7 +114,7 @@ class Instance:
     @property
     def bars(self) -> Path:
         """Stored bars."""
-        return self.data / "bars"
+        return self.home / self.bars_dir
 
     @property
     def logs(self) -> Path:

@@ -12,11 +12,11 @@ import attrs
 from tbot_core.errors import JournalError, SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
-from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSING
+from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSAL_VARIABLE, REHEARSING
 from tbot_core.journal import integrity
 from tbot_core.journal.records import RUN_STARTED, SESSION_OPENED
 from tbot_core.journal.store import Journal, read_journal
-from tbot_core.system import filesystem
+from tbot_core.system import environ, filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,8 +74,8 @@ def run_files(instance: Instance) -> list[RunFile]:
 def run_file(instance: Instance, run: str | None = None) -> RunFile:
     """The journal of a run by its id, or a prefix of it; `dry-` and `rehearsal-` are the newest of their kind.
 
-    Without a name it is the newest one with a session, dry runs and rehearsals last. Raises SettingsError without an
-    instance, JournalError without a run, UsageError for an unknown or ambiguous id.
+    Without a name it is the newest one with a session, dry runs and rehearsals last; in a rehearsal that one. Raises
+    SettingsError without an instance, JournalError without a run, UsageError for an unknown or ambiguous id.
     """
     files = run_files(instance)
     if not (files or is_there(instance)):
@@ -83,7 +83,8 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
     if not files:
         raise JournalError(f"No run is recorded in {instance.home}.", "`tbot run --demo` records one in ./tbot-demo.")
     if run is None:
-        candidates = [one for one in files if not one.apart] or files
+        rehearsed = is_rehearsing(instance)
+        candidates = [one for one in files if (one.rehearsal if rehearsed else not one.apart)] or files
         return next(filter(_has_session, candidates), candidates[0])
     named = [one for one in files if one.name.startswith(run)]
     if named and run in {DRY_RUN, REHEARSAL}:
@@ -116,9 +117,10 @@ def current_run(instance: Instance) -> RunFile | None:
 
 
 def is_rehearsing(instance: Instance) -> bool:
-    """Whether a rehearsal runs in the instance."""
-    held = filesystem.lock_holder(instance.lock) is not None
-    return held and filesystem.lock_purpose(instance.lock) == REHEARSING
+    """Whether a rehearsal runs in the instance; while nothing runs, whether TBOT_REHEARSAL names one."""
+    if filesystem.lock_holder(instance.lock) is None:
+        return bool(environ.variable(REHEARSAL_VARIABLE))
+    return filesystem.lock_purpose(instance.lock) == REHEARSING
 
 
 @contextmanager

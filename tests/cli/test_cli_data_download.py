@@ -90,7 +90,7 @@ def test_a_download_says_what_it_added_and_what_it_did_not(
     days = exchange_sessions("2026-02-23", "2026-02-24")
     progress = DownloadProgress(done=2, total=2, skipped=1, bars=780, invalid=3, refused=("AAA in 2026-02: why",))
     result = DownloadResult(sessions=days, symbols=("AAA",), unknown=("ZZZ",), progress=progress, facts=0)
-    monkeypatch.setattr(data_download, "download_with_progress", lambda _instance, _request: result)
+    monkeypatch.setattr(data_download, "download_with_progress", lambda *_given: result)
     words = ["data", "download", "--source", "acme", *RANGE, "--home", str(home)]
     assert cli.invoke(words) == 1
     assert capsys.readouterr().out.splitlines() == [
@@ -101,7 +101,7 @@ def test_a_download_says_what_it_added_and_what_it_did_not(
         "not stored: AAA in 2026-02: why. `tbot data import --replace` replaces a month whole.",
     ]
     whole = attrs.evolve(result, progress=DownloadProgress(done=2, total=2, bars=780), unknown=(), facts=2)
-    monkeypatch.setattr(data_download, "download_with_progress", lambda _instance, _request: whole)
+    monkeypatch.setattr(data_download, "download_with_progress", lambda *_given: whole)
     assert cli.invoke(words) == 0
     assert capsys.readouterr().out.splitlines()[1:] == ["2 facts of days added: closes of the VIX, capitalisations."]
 

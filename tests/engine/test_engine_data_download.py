@@ -15,7 +15,7 @@ from tbot_broker_paper.config import Config
 
 from tbot_core.contracts import Bar, BrokerCapabilities, DailyBar, FeedCoverage, FeedLabel, FeedQuality, FeedRequest
 from tbot_core.engine.data_download import DownloadRequest, DownloadResult, download
-from tbot_core.errors import DataError, PluginError, SettingsError, Unavailable, UsageError
+from tbot_core.errors import DataError, PluginError, SettingsError, Unavailable
 from tbot_core.marketdata.store import reference
 from tbot_core.model.clock import ManualClock
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
@@ -120,7 +120,7 @@ def run(
         quality=lambda _name: quality,
     )
     first, last = map(dt.date.fromisoformat, days)
-    request = DownloadRequest(source="acme", first=first, last=last, symbols=symbols)
+    request = DownloadRequest(source="acme", days=(first, last), symbols=symbols)
     return asyncio.run(download(assembly, request, own, lambda _progress: None))
 
 
@@ -136,14 +136,12 @@ def test_sessions_that_are_over_are_downloaded(tmp_path: Path) -> None:
 
 
 def test_symbols_are_the_named_ones_then_the_universe(tmp_path: Path) -> None:
-    """What the source does not know is reported and left out; with nothing named there may be too many."""
+    """What the source does not know is reported and left out; with nothing named they are all of the source."""
     vendor = Vendor("AAA", "BBB", "CCC")
     named = run(tmp_path, vendor, "AAA", "ZZZ", universe=["BBB"])
     assert (named.symbols, named.unknown) == (("AAA",), ("ZZZ",))
     assert run(tmp_path, vendor, universe=["BBB"]).symbols == ("BBB",)
     assert run(tmp_path, Vendor("AAA", "BRK/B")).symbols == ("AAA",)
-    with pytest.raises(UsageError, match="acme has 3 symbols, more than UNIVERSE_MAX"):
-        run(tmp_path, vendor)
     with pytest.raises(DataError, match="acme does not know YYY, ZZZ"):
         run(tmp_path, vendor, "ZZZ", "YYY")
 

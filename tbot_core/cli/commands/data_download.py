@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_symbols
 from tbot_core.model.formatting import plural
 
@@ -18,60 +19,68 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from tbot_core.engine.data_download import DownloadRequest, DownloadResult
-    from tbot_core.instance import Instance
+    from tbot_core.instance import Instance, SettingsFiles
     from tbot_core.marketdata.history import DownloadProgress
 
 
 class DownloadOptions(TypedDict):
     """The options as click passes them."""
 
-    source: str
+    source: str | None
     symbols: str | None
-    first: str
-    last: str
+    first: str | None
+    last: str | None
     home: Path | None
     as_json: bool
 
 
 @click.command(name="download")
-@click.option("--source", required=True, metavar="NAME", help="The broker plugin that supplies the bars.")
-@click.option("--symbols", metavar="A,B,...", help="Only these symbols. Default: UNIVERSE, else all of the source.")
-@click.option("--from", "first", required=True, metavar="DATE", help="First day, YYYY-MM-DD.")
-@click.option("--to", "last", required=True, metavar="DATE", help="Last day, inclusive.")
+@click.option("--source", metavar="NAME", help="The broker plugin that supplies the bars. Default: DATA_SOURCE.")
+@click.option(
+    "--symbols",
+    metavar="A,B,...",
+    help="Only these symbols. Default: UNIVERSE, else as many as a session would subscribe.",
+)
+@click.option("--from", "first", metavar="DATE", help="First day, YYYY-MM-DD. Default: 20 sessions ago.")
+@click.option("--to", "last", metavar="DATE", help="Last day, inclusive; needed with --from.")
 @home_option
 @json_option
 @click.pass_context
 def download_command(ctx: click.Context, /, **given: Unpack[DownloadOptions]) -> None:
-    """Download past one-minute bars into the store.
+    """Download past one-minute bars into the store, by default of the 20 sessions that filters by volume use.
 
     Sessions that are stored already are skipped, so a download that was interrupted is continued by the same command.
     `--source paper` writes simulated sessions, in an instance that trades on the simulator. Exits with 1 if bars could
     not be stored.
     """
-    first, last = day_range(given["first"], given["last"])
+    first, last = given["first"], given["last"]
+    if (first is None) != (last is None):
+        raise UsageError("--from and --to belong together.", "Give both, or neither for the last 20 sessions.")
+    days = None if first is None or last is None else day_range(first, last)
+    from tbot_core.engine.bootstrap import data_source_name
     from tbot_core.engine.data_download import DownloadRequest
+    from tbot_core.instance import read_settings_files
     from tbot_core.status.runs import find_instance
 
-    request = DownloadRequest(
-        source=given["source"].strip().lower(), first=first, last=last, symbols=parse_symbols(given["symbols"])
-    )
-    result = download_with_progress(find_instance(given["home"]), request)
+    instance = find_instance(given["home"])
+    sources = read_settings_files(instance, live=False)
+    source = (given["source"] or data_source_name(sources.texts())).strip().lower()
+    request = DownloadRequest(source=source, days=days, symbols=parse_symbols(given["symbols"]))
+    result = download_with_progress(instance, request, sources)
     emit(_document(request, result), as_json=given["as_json"], lines=_lines(request, result))
     if result.progress.refused:
         ctx.exit(1)
 
 
-def download_with_progress(instance: Instance, request: DownloadRequest) -> DownloadResult:
-    """Run a download; its progress is shown on a terminal."""
+def download_with_progress(instance: Instance, request: DownloadRequest, sources: SettingsFiles) -> DownloadResult:
+    """Run a download; its progress is shown on a terminal. `sources` are the instance's settings files."""
     import asyncio
 
     from tbot_core.cli.assembly import assemble_command
     from tbot_core.engine.bootstrap import DRY_RUN, data_source_name
     from tbot_core.engine.data_download import download
-    from tbot_core.instance import read_settings_files
 
     _check_source(request.source)
-    sources = read_settings_files(instance, live=False)
     assembly = assemble_command(instance.home, DRY_RUN, {"DATA_SOURCE": request.source}, sources)
     own_source = data_source_name(sources.texts())
     with continuable(), progress_line() as report:

@@ -205,8 +205,8 @@ def _run_days(given: RehearseOptions) -> RehearsalTally:
 
 def _serve(given: RehearseOptions) -> None:
     # The venue of a broker plugin at the real pace, until its session closes.
-    from tbot_core.cli.assembly import VARIABLE
     from tbot_core.engine.rehearsal_target import LEAD
+    from tbot_core.instance.folder import REHEARSAL_VARIABLE
     from tbot_core.model.clock import SystemClock
     from tbot_core.rehearsal.broker_rehearsal import broker_plugin
     from tbot_core.rehearsal.venue_service import serve_venue
@@ -229,7 +229,7 @@ def _serve(given: RehearseOptions) -> None:
             lines=[
                 f"The venue of {given['broker']} is open; its session {verb} at {told} of this machine's clock.",
                 "In another terminal, for an instance with this broker:",
-                f"  export {VARIABLE}='{target.text}'",
+                f"  export {REHEARSAL_VARIABLE}='{target.text}'",
                 "  tbot broker test",
                 "  tbot run",
                 "Ctrl-C ends the venue.",
