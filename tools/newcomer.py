@@ -1,8 +1,9 @@
-"""Runs the README's commands as a newcomer does, in an empty folder without a network, and prints the time of each.
+"""Runs the commands of a page as a newcomer does, in an empty folder without a network, and prints the time of each.
 
-    python tools/newcomer.py
+    python tools/newcomer.py            the README's
+    python tools/newcomer.py alpaca     those of docs/brokers/alpaca.md at the test venue, to the first fill
 
-Commands that need a file of one's own, a passphrase or a running bot are left out.
+Commands of the README that need a file of one's own, a passphrase or a running bot are left out.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,7 @@ import click
 from tbot_core.model.json_document import parse_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 ROOT: Final = Path(__file__).parents[1]
 LEFT_OUT: Final = (
@@ -59,6 +61,14 @@ def readme_commands(root: Path = ROOT) -> list[str]:
     return [one for one in found if not one.startswith(LEFT_OUT)]
 
 
+def venue_commands(broker: str, root: Path = ROOT) -> list[str]:
+    """The commands of a broker's page at its test venue, in their order; the first one serves the venue."""
+    page = (root / "docs" / "brokers" / f"{broker}.md").read_text(encoding="utf-8")
+    section = page.partition("\n## Without an account\n")[2].partition("\n## ")[0]
+    found = re.findall(r"^ {4}(.*\btbot .*)$", section, re.MULTILINE)
+    return found[: found.index("tbot run") + 1]
+
+
 def run_commands(folder: Path, commands: Iterable[str]) -> Iterator[Step]:
     """Run the installed command in the folder; SYMBOL becomes a symbol that the last JSON document traded."""
     symbol = "SYMBOL"
@@ -69,31 +79,56 @@ def run_commands(folder: Path, commands: Iterable[str]) -> Iterator[Step]:
         yield step
 
 
-def _run(folder: Path, printed: str, command: str) -> Step:
-    program, *words = shlex.split(command)
-    installed = Path(sys.executable).with_name(program)
+def trade_at_venue(folder: Path, broker: str) -> Iterator[Step]:
+    """Run the commands of a broker's page at its venue; the last one, `tbot run`, is stopped after its first fill."""
+    serve, *commands = venue_commands(broker)
+    with _started(folder, serve, {}) as venue:
+        try:
+            line = next(one for one in venue.stdout or () if "export " in one)
+            name, _, value = line.partition("export ")[2].partition("=")
+            variables = {name: value.strip().strip("'"), "TBOT_HOME": str(folder / "my-bot")}
+            for command in commands:
+                yield _run(folder, command, command, variables, until_trade=command == commands[-1])
+        finally:
+            venue.send_signal(signal.SIGINT)
+
+
+def _run(
+    folder: Path, printed: str, command: str, variables: Mapping[str, str] | None = None, *, until_trade: bool = False
+) -> Step:
     lines: list[str] = []
     first = None
-    with (folder / "errors.txt").open("w+") as errors:
-        begun = time.perf_counter()
-        with subprocess.Popen(  # noqa: S603  -- the installed command itself
-            [*_without_network(), str(installed), *words],
+    begun = time.perf_counter()
+    with _started(folder, command, variables or {}) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            if first is None and _TRADE.search(line):
+                first = time.perf_counter() - begun
+                if until_trade:
+                    process.send_signal(signal.SIGINT)
+    seconds = time.perf_counter() - begun
+    said = (folder / "errors.txt").read_text()
+    code = process.returncode
+    return Step(command=printed, code=code, seconds=seconds, first_trade_s=first, out="".join(lines), errors=said)
+
+
+def _started(folder: Path, command: str, variables: Mapping[str, str]) -> subprocess.Popen[str]:
+    # The command as a process; words before it that look like NAME=value are its variables.
+    words = shlex.split(command)
+    at = next(index for index, word in enumerate(words) if "=" not in word)
+    installed = Path(sys.executable).with_name(words[at])
+    given = dict(word.split("=", 1) for word in words[:at])
+    paths = {"HOME": str(folder), "PATH": f"{installed.parent}{os.pathsep}{os.defpath}"}
+    with (folder / "errors.txt").open("w") as errors:
+        return subprocess.Popen(  # noqa: S603  -- the installed command itself
+            [*(() if variables or "--serve" in words else _without_network()), str(installed), *words[at + 1 :]],
             cwd=folder,
-            env={"HOME": str(folder), "PATH": f"{installed.parent}{os.pathsep}{os.defpath}"},
+            env={**paths, **variables, **given},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-        ) as process:
-            for line in process.stdout or ():
-                lines.append(line)
-                if first is None and _TRADE.search(line):
-                    first = time.perf_counter() - begun
-        seconds = time.perf_counter() - begun
-        errors.seek(0)
-        said = errors.read()
-    code = process.returncode
-    return Step(command=printed, code=code, seconds=seconds, first_trade_s=first, out="".join(lines), errors=said)
+        )
 
 
 def _without_network() -> tuple[str, ...]:
@@ -103,15 +138,19 @@ def _without_network() -> tuple[str, ...]:
 
 
 @click.command()
-def main() -> None:
+@click.argument("broker", default="")
+def main(broker: str) -> None:
     """Print the seconds of each command, and when the first trade was on screen."""
-    failed = False
-    with tempfile.TemporaryDirectory() as folder:
-        for step in run_commands(Path(folder), readme_commands()):
+    failed, begun = False, time.perf_counter()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for step in trade_at_venue(folder, broker) if broker else run_commands(folder, readme_commands()):
             first = "" if step.first_trade_s is None else f"  first trade after {step.first_trade_s:.1f} s"
-            outcome = f"  exit {step.code}" if step.code else ""
+            stopped = bool(broker) and step.first_trade_s is not None
+            outcome = f"  exit {step.code}" if step.code and not stopped else ""
             click.echo(f"{step.seconds:6.1f} s  {step.command}{first}{outcome}")
-            failed |= bool(step.code)
+            failed |= bool(outcome)
+    click.echo(f"{time.perf_counter() - begun:6.1f} s  together")
     sys.exit(int(failed))
 
 

@@ -81,3 +81,25 @@ def why_explains(step: newcomer.Step) -> None:
     """What was compared before the bell and at the signal, each limit, and what became of it."""
     for words in ("Before the opening bell", "decided at", "    limits ", "Position at the end of the session"):
         assert words in step.out
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_a_newcomer_trades_at_the_venue_of_alpaca_with_the_commands_of_its_page(folder: Path) -> None:
+    """From an empty folder to the first fill; the broker is tested before, and a stop works at the venue after it."""
+    steps = list(newcomer.trade_at_venue(folder, "alpaca"))
+    assert [step.command.split("tbot ")[1].split(" --")[0] for step in steps] == [
+        "init",
+        "broker test",
+        "check",
+        "screen",
+        "data download",
+        "run",
+    ]
+    assert [step.code for step in steps[:-1]] == [0] * 5
+    tested, screened, downloaded, traded = steps[1].out, steps[3].out, steps[4].out, steps[5]
+    assert {line.split()[0] for line in tested.splitlines()} == {"ok"}
+    assert "30 of them are subscribed (the feed's limit of subscriptions, 30); left out: " in screened
+    assert "20 sessions from" in downloaded
+    assert traded.first_trade_s is not None
+    assert "REHEARSAL" in traded.out

@@ -11,7 +11,7 @@ import pytest
 
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
-from tbot_core.instance.folder import REHEARSING
+from tbot_core.instance.folder import REHEARSAL_VARIABLE, REHEARSING
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.status.runs import current_run, run_file
@@ -63,3 +63,16 @@ def test_a_request_is_looked_for_in_the_journal_of_the_running_rehearsal(instanc
     assert running is not None
     assert running.name == "rehearsal-1"
     assert current_run(Instance.at(tmp_path / "new")) is None
+
+
+def test_where_commands_reach_a_rehearsal_it_is_the_run_that_is_shown(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While TBOT_REHEARSAL is set, unless the bot trades its own account."""
+    monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
+    assert run_file(instance).name.startswith("rehearsal-")
+    running = current_run(instance)
+    assert running is not None
+    assert running.name == "rehearsal-1"
+    with filesystem.hold_lock(instance.lock, ""):
+        assert run_file(instance).name == "6ae2"

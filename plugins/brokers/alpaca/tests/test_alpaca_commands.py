@@ -1,0 +1,138 @@
+"""The commands before the first session, at the test venue that TBOT_REHEARSAL names."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from functools import cache
+from queue import Queue
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tbot_broker_alpaca import tbot_broker
+
+from tbot_core import cli
+from tbot_core.cli.actions.login_test import try_login
+from tbot_core.engine.rehearsal_run import rehearsal_clock
+from tbot_core.engine.rehearsal_target import RehearsalTarget
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
+from tbot_core.model.clock import SystemClock
+from tbot_core.plugins import discovery
+from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
+from tbot_core.rehearsal.broker_day import trading_venue
+from tbot_core.rehearsal.demo_market import demo_market
+from tbot_core.testing.canaries import canary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tbot_core.rehearsal.prices import SimulatedMarket
+
+SESSION = "2026-02-27"
+
+
+@cache
+def market() -> SimulatedMarket:
+    """The demo's companies; made once."""
+    return demo_market(1)
+
+
+@pytest.fixture
+def target(monkeypatch: pytest.MonkeyPatch, loopback: None) -> Iterator[RehearsalTarget]:  # noqa: ARG001  -- its effect
+    """A venue in a thread of its own, whose session opens now; TBOT_REHEARSAL names it."""
+    told: Queue[tuple[RehearsalTarget, asyncio.AbstractEventLoop]] = Queue()
+    opens, ended = SystemClock().now().replace(microsecond=0), asyncio.Event()
+
+    def serve() -> None:
+        with (
+            asyncio.Runner() as runner,
+            trading_venue(tbot_broker(), runner, rehearsal_clock(opens), market()) as venue,
+        ):
+            at = RehearsalTarget(url=venue.server.url, stream=venue.server.socket_url, opens=opens)
+            told.put((at, runner.get_loop()))
+            runner.run(ended.wait())
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    found, loop = told.get(timeout=30)
+    monkeypatch.setenv(REHEARSAL_VARIABLE, found.text)
+    yield found
+    loop.call_soon_threadsafe(ended.set)
+    thread.join()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance that trades at Alpaca."""
+    given = {"broker": {"alpaca": {"api_key": canary("key"), "api_secret": canary("secret"), "mode": "paper"}}}
+    (tmp_path / "in.json").write_text(json.dumps(given))
+    assert cli.invoke(["init", "--from-json", str(tmp_path / "in.json"), "--home", str(tmp_path / "home")]) == 0
+    (tmp_path / "in.json").unlink()
+    return tmp_path / "home"
+
+
+@pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
+def test_broker_test_screen_and_download_reach_the_venue_of_the_rehearsal(
+    target: RehearsalTarget, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each says so; the broker passes, thirty symbols are subscribed, and their bars are kept apart from the store."""
+
+    def shown(*words: str) -> Any:
+        capsys.readouterr()
+        assert cli.invoke([*words, "--json", "--home", str(home)]) == 0
+        out, err = capsys.readouterr()
+        assert err.startswith(f"REHEARSAL (TBOT_REHEARSAL): the broker is at {target.url}, where it is ")
+        return json.loads(out)
+
+    assert {row["level"] for row in shown("broker", "test")["rows"]} == {"ok"}
+    screened = shown("screen")
+    assert len(screened["symbols"]) == len(market().symbols)
+    assert len(screened["cut"]) == len(market().symbols) - 30
+    stored = shown("data", "download", "--from", SESSION, "--to", SESSION)
+    assert set(stored["symbols"]) == {one["symbol"] for one in screened["symbols"]} - set(screened["cut"])
+    assert (stored["downloaded"], stored["bars"]) == (30, 30 * 390)
+    assert not (home / "data" / "bars").exists()
+    assert (home / "data" / "runs" / f"{target.run}-bars").is_dir()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("live", [False, True])
+def test_credentials_are_tried_at_the_venue_before_they_are_stored(
+    target: RehearsalTarget, *, live: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the set-up; an account on paper is no live account."""
+    entry = next(one.entry for one in discovery.installed_plugins() if one.entry.name == "alpaca")
+    loaded = PluginLoader().load(entry)
+    assert isinstance(loaded, LoadedPlugin)
+    keys = {"api_key": canary("key"), "api_secret": canary("secret"), "mode": "live" if live else "paper"}
+    step = try_login(loaded, {}, keys, live=live)
+    assert step is not None
+    assert (step.passed, "PA3VENUE0001" in step.words) == (not live, True)
+    assert target.url in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("target_text", "words", "code", "said"),
+    [
+        ("http://203.0.113.1:80", ("broker", "test"), 2, "A rehearsal reaches servers on this machine only"),
+        ("http://127.0.0.1:1?opens=now", ("run",), 2, "opens=now is not a time"),
+        ("http://127.0.0.1:1", ("run", "--dry-run"), 2, "TBOT_REHEARSAL is set: unset it"),
+    ],
+)
+def test_a_target_that_cannot_be_used_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    target_text: str,
+    words: tuple[str, ...],
+    code: int,
+    said: str,
+) -> None:
+    """Before anything is sent."""
+    monkeypatch.setenv(REHEARSAL_VARIABLE, target_text)
+    assert cli.invoke([*words, "--home", str(home)]) == code
+    assert said in capsys.readouterr().err
