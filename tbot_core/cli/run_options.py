@@ -95,15 +95,13 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
 ) -> RunOptions:
     """The options as one request; raises UsageError for options that exclude each other."""
     simulated = demo or replay is not None
-    target = None if rehearsal is None else rehearsal_target(rehearsal, SystemClock().now())
-    if target is None and not simulated:
-        target = environment_rehearsal()
+    target = _target(rehearsal, simulated=simulated)
     faults = {
         "--demo and --replay exclude each other.": demo and replay is not None,
         "--dry-run decides on live data: --demo and --replay use other data.": dry_run and simulated,
         "--rehearsal excludes --demo, --replay and --dry-run.": rehearsal is not None and (simulated or dry_run),
-        f"--dry-run reaches the broker's own hosts, and {REHEARSAL_VARIABLE} is set: unset it.": target is not None
-        and dry_run,
+        f"--dry-run reaches the broker's own hosts, and {REHEARSAL_VARIABLE} is set: unset it.": dry_run
+        and bool(target),
         "--sessions is for --demo: a replay has its range, the live market has --once.": sessions is not None
         and not demo,
         "--once is for the live market.": once and simulated,
@@ -130,6 +128,13 @@ def _refuse(faults: Mapping[str, bool]) -> None:
     # Raise UsageError for the first fault that was made.
     for fault in (words for words, is_made in faults.items() if is_made):
         raise UsageError(fault, "See `tbot run --help`.")
+
+
+def _target(rehearsal: str | None, *, simulated: bool) -> RehearsalTarget | None:
+    # The target of the option, else of the environment, which means nothing to a simulation.
+    if rehearsal is not None:
+        return rehearsal_target(rehearsal, SystemClock().now())
+    return None if simulated else environment_rehearsal()
 
 
 def _rate(speed: str | None) -> float | None:

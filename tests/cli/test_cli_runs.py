@@ -70,9 +70,9 @@ def test_where_commands_reach_a_rehearsal_it_is_the_run_that_is_shown(
 ) -> None:
     """While TBOT_REHEARSAL is set, unless the bot trades its own account."""
     monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
-    assert run_file(instance).name.startswith("rehearsal-")
     running = current_run(instance)
     assert running is not None
     assert running.name == "rehearsal-1"
+    assert run_file(instance).name.startswith("rehearsal-")
     with filesystem.hold_lock(instance.lock, ""):
         assert run_file(instance).name == "6ae2"

@@ -206,7 +206,6 @@ def _run_days(given: RehearseOptions) -> RehearsalTally:
 def _serve(given: RehearseOptions) -> None:
     # The venue of a broker plugin at the real pace, until its session closes.
     from tbot_core.engine.rehearsal_target import LEAD
-    from tbot_core.instance.folder import REHEARSAL_VARIABLE
     from tbot_core.model.clock import SystemClock
     from tbot_core.rehearsal.broker_rehearsal import broker_plugin
     from tbot_core.rehearsal.venue_service import serve_venue
@@ -217,30 +216,32 @@ def _serve(given: RehearseOptions) -> None:
             "--serve needs --broker NAME, and excludes --seeds, --fault, --minutes and --workers.",
             "See `tbot rehearse --help`.",
         )
-
     lead = LEAD if given["opens_in"] is None else timedelta(minutes=given["opens_in"])
     opens = (SystemClock().now() + lead).replace(microsecond=0)
 
     def announce(target: RehearsalTarget) -> None:
-        told, verb = f"{target.opens:%H:%M:%S} UTC", "opened" if lead < timedelta() else "opens"
-        emit(
-            {"broker": given["broker"], "rehearsal": target.text, "opens": target.opens.isoformat()},
-            as_json=given["as_json"],
-            lines=[
-                f"The venue of {given['broker']} is open; its session {verb} at {told} of this machine's clock.",
-                "In another terminal, for an instance with this broker:",
-                f"  export {REHEARSAL_VARIABLE}='{target.text}'",
-                "  tbot broker test",
-                "  tbot run",
-                "Ctrl-C ends the venue.",
-            ],
-        )
+        document = {"broker": given["broker"], "rehearsal": target.text, "opens": target.opens.isoformat()}
+        verb = "opened" if lead < timedelta() else "opens"
+        emit(document, as_json=given["as_json"], lines=_announcement(given["broker"], target, verb))
 
     def ended(summary: tuple[str, ...]) -> None:
         for line in summary:
             click.echo(line, err=given["as_json"])
 
     serve_venue(broker_plugin(given["broker"]), given["first_seed"], opens, announce, ended)
+
+
+def _announcement(broker: str, target: RehearsalTarget, verb: str) -> list[str]:
+    from tbot_core.instance.folder import REHEARSAL_VARIABLE
+
+    return [
+        f"The venue of {broker} is open; its session {verb} at {target.opens:%H:%M:%S} UTC of this machine's clock.",
+        "In another terminal, for an instance with this broker:",
+        f"  export {REHEARSAL_VARIABLE}='{target.text}'",
+        "  tbot broker test",
+        "  tbot run",
+        "Ctrl-C ends the venue.",
+    ]
 
 
 def _assert_creatable(name: str) -> None:

@@ -192,14 +192,12 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     from tbot_core.cli import run_display
     from tbot_core.engine.chain_heads import with_chain_heads
     from tbot_core.engine.disk_guard import DiskGuard
-    from tbot_core.engine.rehearsal_run import rehearsal_clock
     from tbot_core.engine.run import run
     from tbot_core.engine.run_plan import RunPlan
     from tbot_core.engine.settings_reload import SettingsReloader
-    from tbot_core.model.clock import SystemClock
 
     sources = None if watcher is None else watcher.sources
-    clock = rehearsal_clock(options.rehearsal.opens) if options.rehearsal else SystemClock()
+    clock = _clock(options)
     sends_orders = options.mode in MARKET_MODES and not options.dry
     assembly = _assembled(options, clock, sources, sends_orders=sends_orders)
     shown = run_display.make_display(options, assembly, clock, as_json=as_json)
@@ -225,6 +223,14 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     if not outcome.renewed:
         shown.end(outcome)
     return outcome
+
+
+def _clock(options: RunOptions) -> Clock:
+    # The machine's clock; that of a rehearsal is shifted.
+    from tbot_core.engine.rehearsal_run import rehearsal_clock
+    from tbot_core.model.clock import SystemClock
+
+    return rehearsal_clock(options.rehearsal.opens) if options.rehearsal else SystemClock()
 
 
 def _alone(work: Coroutine[Any, Any, RunOutcome]) -> Coroutine[Any, Any, RunOutcome]:
