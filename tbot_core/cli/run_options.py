@@ -95,7 +95,6 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
 ) -> RunOptions:
     """The options as one request; raises UsageError for options that exclude each other."""
     simulated = demo or replay is not None
-    target = _target(rehearsal, simulated=simulated)
     faults = {
         "--demo and --replay exclude each other.": demo and replay is not None,
         "--dry-run decides on live data: --demo and --replay use other data.": dry_run and simulated,
@@ -120,7 +119,7 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
         sessions=sessions or (DEMO_SESSIONS if demo else 1),
         once=once,
         allow_shared_key=allow_shared_key,
-        rehearsal=target,
+        rehearsal=None if simulated else _target(rehearsal, dry_run=dry_run),
     )
 
 
@@ -130,11 +129,13 @@ def _refuse(faults: Mapping[str, bool]) -> None:
         raise UsageError(fault, "See `tbot run --help`.")
 
 
-def _target(rehearsal: str | None, *, simulated: bool) -> RehearsalTarget | None:
-    # The target of the option, else of the environment, which means nothing to a simulation.
-    if rehearsal is not None:
-        return rehearsal_target(rehearsal, SystemClock().now())
-    return None if simulated else environment_rehearsal()
+def _target(rehearsal: str | None, *, dry_run: bool) -> RehearsalTarget | None:
+    # The target of the option, else of the environment.
+    target = rehearsal_target(rehearsal, SystemClock().now()) if rehearsal else environment_rehearsal()
+    if target is not None and dry_run:
+        message = f"--dry-run reaches the broker itself, and {REHEARSAL_VARIABLE} is set."
+        raise UsageError(message, f"Unset {REHEARSAL_VARIABLE} first.")
+    return target
 
 
 def _rate(speed: str | None) -> float | None:

@@ -120,7 +120,7 @@ def test_credentials_are_tried_at_the_venue_before_they_are_stored(
     [
         ("http://203.0.113.1:80", ("broker", "test"), 2, "A rehearsal reaches servers on this machine only"),
         ("http://127.0.0.1:1?opens=now", ("run",), 2, "opens=now is not a time"),
-        ("http://127.0.0.1:1", ("run", "--dry-run"), 2, "TBOT_REHEARSAL is set: unset it"),
+        ("http://127.0.0.1:1", ("run", "--dry-run"), 2, "Unset TBOT_REHEARSAL first."),
     ],
 )
 def test_a_target_that_cannot_be_used_is_refused(
