@@ -99,8 +99,6 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
         "--demo and --replay exclude each other.": demo and replay is not None,
         "--dry-run decides on live data: --demo and --replay use other data.": dry_run and simulated,
         "--rehearsal excludes --demo, --replay and --dry-run.": rehearsal is not None and (simulated or dry_run),
-        f"--dry-run reaches the broker's own hosts, and {REHEARSAL_VARIABLE} is set: unset it.": dry_run
-        and bool(target),
         "--sessions is for --demo: a replay has its range, the live market has --once.": sessions is not None
         and not demo,
         "--once is for the live market.": once and simulated,
