@@ -40,6 +40,7 @@ class MarketData:
     def __init__(self, client: AlpacaClient, clock: Clock, feed: str) -> None:
         self._client, self.clock, self.name = client, clock, feed
         self._real_time: bool | None = None
+        self._has_index = True
 
     async def has_real_time(self) -> bool:
         """Whether the plan has consolidated data in real time, which only a paid one has."""
@@ -109,11 +110,14 @@ class MarketData:
             return found if found is not None and exchange_time(found.time).date() == today else None
 
     async def _index(self, path: str, wanted: Mapping[str, str]) -> Mapping[str, Any]:
+        if not self._has_index:
+            return {}
         try:
             document: Mapping[str, Any] = (await self._client.data.get(path, wanted)).json()
         except LoginNeeded:
             raise
         except Rejected:
+            self._has_index = False
             return {}
         return document
 

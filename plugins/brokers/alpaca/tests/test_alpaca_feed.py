@@ -145,7 +145,7 @@ def test_g10_a_revoked_key_is_refused_by_the_stream(venue: AlpacaExchange) -> No
 
 
 def test_the_vix_is_offered_where_the_account_has_index_values(venue: AlpacaExchange) -> None:
-    """A plan without them has no VIX; that is no failure, but a refused key is."""
+    """A plan without them has no VIX, and is asked once; that is no failure, but a refused key is."""
     day = dt.date(2026, 1, 2)
     venue.server.fail(ServerFault.LOGIN, path="/v1beta1")
     with pytest.raises(LoginNeeded):
@@ -153,8 +153,10 @@ def test_the_vix_is_offered_where_the_account_has_index_values(venue: AlpacaExch
     venue.server.fail(ServerFault.SERVER_ERROR, path="/v1beta1")
     with pytest.raises(Unavailable):
         venue.wait(venue.broker.vix_now())
+    before = len(venue.server.requests)
     close, now = venue.wait(venue.broker.vix_close(day)), venue.wait(venue.broker.vix_now())
-    assert (close is None) == (now is None)
+    assert (close, now) == (None, None)
+    assert len(venue.server.requests) == before + 1
 
 
 def test_prices_are_those_of_the_symbols_that_have_one(venue: AlpacaExchange) -> None:
