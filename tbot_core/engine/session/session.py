@@ -396,5 +396,5 @@ class TradingSession:
 
 
 def _too_late(proposal: Proposal) -> Proposal:
-    allowed = proposal.reason is Reason.ALLOWED
-    return attrs.evolve(proposal, reason=Reason.SIGNAL_TOO_LATE) if allowed else proposal
+    passed = {Reason.ALLOWED, Reason.NO_QUOTE, Reason.SPREAD_WIDE}  # quotes of now say nothing about the signal
+    return attrs.evolve(proposal, reason=Reason.SIGNAL_TOO_LATE) if proposal.reason in passed else proposal

@@ -136,6 +136,23 @@ def test_a_part_of_an_entry_is_protected_though_the_venue_takes_one_side(trade: 
     assert (protected.applied - fill.applied).total_seconds() <= 2
 
 
+async def late(day: BrokerDay) -> RunOutcome:
+    """From ten minutes after the bell on."""
+    await day.until(10.3)
+    return await day.start()
+
+
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
+def test_a_signal_from_before_a_late_start_is_too_late_and_not_judged_by_quotes_of_now(
+    trade: Callable[..., TradedDay],
+) -> None:
+    """It is decided, and not entered."""
+    day = trade(late, (3, 0))
+    assert [one.payload["reason"] for one in day.of("decision")] == ["SIGNAL_TOO_LATE"]
+    assert day.posts == {}
+
+
 async def without_trade_updates(day: BrokerDay) -> RunOutcome:
     """A day on which the account's stream is down for ten minutes, and the feed works."""
     server: Any = day.venue.server
