@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import numpy as np
 
 from tbot_core.contracts import FeedRequest, LiveSession
@@ -26,6 +27,7 @@ FUND: Final = "SPY"
 """The index fund of the market: plugins and checks of a broker read its price."""
 
 _SETTINGS: Final = b"BROKER_NAME=PAPER\nCRITICAL_ALERT_CHANNEL=console\nROUTINE_ALERT_CHANNEL=console\n"
+_FUND_PRICE: Final = 60_000  # cents
 _DEPTH: Final = 1_000_000 * UNITS_PER_SHARE
 _LOW, _HIGH = 4, 7  # the steps of a minute that have its extremes
 
@@ -41,9 +43,10 @@ def demo_market(seed: int) -> SimulatedMarket:
         request = FeedRequest(kind="demo", seed=seed, calendar=assembly.calendar)
         feed = feed_source(assembly.broker("paper"), "paper").feed(request)
         symbols, minutes = asyncio.run(_session(feed.sessions()))
-    fund = SimulatedMarket.drawn(RandomStreams(seed), (FUND,), len(minutes)).paths
+    drawn = SimulatedMarket.drawn(RandomStreams(seed), (FUND,), len(minutes)).paths[FUND]
+    fund = attrs.evolve(drawn, prices=[price * _FUND_PRICE // drawn.prices[0] * CENT for price in drawn.prices])
     bars = np.array([[one.open, one.low, one.high, one.close] for one in minutes])
-    return SimulatedMarket(fund | {symbol: _path(bars[:, :, row]) for row, symbol in enumerate(symbols)})
+    return SimulatedMarket({FUND: fund} | {symbol: _path(bars[:, :, row]) for row, symbol in enumerate(symbols)})
 
 
 async def _session(sessions: AsyncIterator[FeedSession | LiveSession]) -> tuple[tuple[str, ...], list[MinuteSlice]]:
