@@ -57,11 +57,15 @@ def test_import_says_what_it_took(home: Path, tmp_path: Path, capsys: pytest.Cap
     assert said.err == ""
 
 
-def test_an_import_needs_an_instance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a folder without an instance nothing is imported or created: exit 3."""
+@pytest.mark.parametrize("words", [("import", "AAPL.csv"), ("list",), ("verify",)])
+def test_stored_data_needs_an_instance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """In a folder without one nothing is imported or created, and nothing counts as an empty store: exit 3."""
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert tbot("data", "import", write(tmp_path, "AAPL.csv"), "--home", empty) == 3
+    files = [write(tmp_path, name) for name in words[1:]]
+    assert tbot("data", words[0], *files, "--home", empty) == 3
     assert f"{empty} is not an instance." in capsys.readouterr().err
     assert list(empty.iterdir()) == []
 

@@ -11,7 +11,7 @@ import attrs
 import click
 
 from tbot_core.cli.commands.data_download import download_command
-from tbot_core.cli.options import emit, home_option, json_option, resolve_home
+from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.model.dates import parse_date
 from tbot_core.model.formatting import plural
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tbot_core.marketdata.store.source_files import ImportOptions
     from tbot_core.marketdata.store.verification import StoreVerification
 
-BARS_FOLDER: Final = Path("data") / "bars"
 _HEAD: Final = ("SYMBOL", "FIRST", "LAST", "SESSIONS", "BARS", "MISSING", "ADJUSTMENT", "VOLUME")
 _MOST_NAMED: Final = 4
 
@@ -86,8 +85,9 @@ def list_command(home: Path | None, *, as_json: bool) -> None:
     """List the stored symbols with their range, number of bars and missing minutes."""
     from tbot_core.marketdata.store.listing import list_store
     from tbot_core.model.calendar import ExchangeCalendar
+    from tbot_core.status.runs import find_instance
 
-    listing = list_store(resolve_home(home) / BARS_FOLDER, ExchangeCalendar())
+    listing = list_store(find_instance(home).bars, ExchangeCalendar())
     emit(_listing_document(listing), as_json=as_json, lines=_listing_lines(listing))
 
 
@@ -102,9 +102,10 @@ def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -
     """
     from tbot_core.marketdata.store.verification import FindingLevel, verify_store
     from tbot_core.model.calendar import ExchangeCalendar
+    from tbot_core.status.runs import find_instance
 
     with _progress("Verifying", None) as report:
-        proof = verify_store(resolve_home(home) / BARS_FOLDER, ExchangeCalendar(), report)
+        proof = verify_store(find_instance(home).bars, ExchangeCalendar(), report)
     emit(_proof_document(proof), as_json=as_json, lines=_proof_lines(proof))
     if proof.of(FindingLevel.FAULT):
         ctx.exit(1)
