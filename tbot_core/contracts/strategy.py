@@ -55,7 +55,8 @@ class Check:
     """One comparison, for every row: `low` <= `value` <= `high`; None means no bound.
 
     An unknown value (NaN) denies with `unknown` if `required`, else as FILTER_MISSING_DATA says. `words` is the
-    plugin's own sentence for codes that quote one.
+    plugin's own sentence for codes that quote one. `likely`: what a signal will probably meet, by the facts before the
+    open; it denies nothing, and symbols that fail it are left out before others where there are too many.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Check:
     unknown: Reason
     required: bool = False
     words: str = ""
+    likely: bool = False
 
 
 @runtime_checkable

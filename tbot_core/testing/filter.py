@@ -73,12 +73,13 @@ def f04_a_judgement_has_a_value_a_signal(tested: FilterUnderTest) -> None:
 
 
 def f05_reasons_are_codes_of_the_core(tested: FilterUnderTest) -> None:
-    """Every denial has a reason code of its own step, and never ALLOWED."""
+    """Every denial has a reason code of its own step, and never ALLOWED; what is likely has those of the signal."""
     subject, frame, market = tested.parts
-    for step, codes in ((_screen, range(1, 30)), (_judge, range(30, 60))):
+    at_signal = range(30, 60)
+    for step, codes in ((_screen, range(1, 30)), (_judge, at_signal)):
         for check in step(subject, market, frame):
             for reason in (check.below, check.above, check.unknown):
-                known = reason in codes
+                known = reason in (at_signal if check.likely else codes)
                 demand(known, f"{check.name} denies with {reason!r}, which is not a reason code of this step")
 
 

@@ -149,10 +149,11 @@ def screen(  # noqa: PLR0913  the parts of a check before the open
     minutes: int,
     *,
     cut: Flags | None = None,
+    likely: bool = False,
 ) -> Verdicts:
     """Screen the symbols for a strategy: reasons of shape (..., symbols), ALLOWED = candidate.
 
-    `minutes` is the sessions' length; `cut` is that of `universe_cut`.
+    `minutes` is the sessions' length; `cut` is that of `universe_cut`. With `likely` checks count that deny nothing.
     """
     shape = day.previous_close.shape
     reasons = np.zeros(shape, dtype=np.intp)
@@ -165,7 +166,8 @@ def screen(  # noqa: PLR0913  the parts of a check before the open
         checks += active.strategy.screen(day)
     for one in rules.filters.values():
         checks += one.screen(day, symbols, active.frame)
-    verdicts = _judge(reasons, checks, missing_rejects=rules.missing_rejects)
+    counted = [one for one in checks if likely or not one.likely]
+    verdicts = _judge(reasons, counted, missing_rejects=rules.missing_rejects)
     if cut is not None:
         _deny(verdicts.reasons, cut, Reason.UNIVERSE_TRUNCATED)
     return verdicts
@@ -176,13 +178,22 @@ def universe_cut(
 ) -> Flags | None:
     """Flags the symbols beyond UNIVERSE_MAX, of shape (..., symbols); None if there are no more than that.
 
-    The first to go are those that every strategy denies, then those with the smallest 20-day dollar volume.
+    The first to go are those of `cut_reasons`, then those with the smallest 20-day dollar volume.
     """
     if len(symbols) <= rules.universe_max:
         return None
-    found = [screen(one, rules, day, symbols, minutes).reasons for one in strategies]
-    denied = np.all(found, axis=0) if found else np.zeros(day.previous_close.shape, dtype=np.bool_)
+    denied = cut_reasons(strategies, rules, day, symbols, minutes) != Reason.ALLOWED
     return truncated_symbols(day, rules.universe_max, denied)
+
+
+def cut_reasons(
+    strategies: Sequence[ActiveStrategy], rules: TradingRules, day: DayFacts, symbols: tuple[str, ...], minutes: int
+) -> Index:
+    """Why no strategy will enter each symbol, or probably none, of shape (..., symbols); ALLOWED where one may."""
+    found = [screen(one, rules, day, symbols, minutes, likely=True).reasons for one in strategies]
+    if not found:
+        return np.zeros(day.previous_close.shape, dtype=np.intp)
+    return np.where(np.all(found, axis=0), found[0], Reason.ALLOWED)
 
 
 def judge(active: ActiveStrategy, rules: TradingRules, signals: Signals, market: MarketView) -> Verdicts:

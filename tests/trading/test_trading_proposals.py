@@ -19,7 +19,16 @@ from tbot_core.model.types import Side
 from tbot_core.model.window import Window
 from tbot_core.testing.sessions import NAMES, SessionDraft, day
 from tbot_core.testing.trades import DAY, NONE, proposal, rules
-from tbot_core.trading.proposals import ActiveStrategy, ScanResult, judge, propose, renew, screen, universe_cut
+from tbot_core.trading.proposals import (
+    ActiveStrategy,
+    ScanResult,
+    cut_reasons,
+    judge,
+    propose,
+    renew,
+    screen,
+    universe_cut,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -174,6 +183,21 @@ def test_what_one_strategy_may_enter_is_not_cut_before_what_none_may() -> None:
     alone = universe_cut([], found, facts, symbols, 390)
     assert alone is not None
     assert alone.tolist() == [True, False]
+
+
+def test_what_a_filter_will_likely_deny_is_cut_first_and_denied_by_nothing_before_the_bell() -> None:
+    """A share of 900 USD is a candidate where there is room, and gives way to one that may be traded."""
+    facts = day(3, previous_close=[900, 10, 20], average_volume=[90.0, 60.0, 60.0])
+    likely = attrs.evolve(check([900.0, 10.0, 20.0], high=100), likely=True)
+    found, symbols = rules(universe_max=2, filters={"one": Fixed(screens=(likely,))}), ("A", "B", "C")
+    cut = universe_cut([entrant()], found, facts, symbols, 390)
+    assert cut is not None
+    assert cut.tolist() == [True, False, False]
+    assert [REASON_BY_CODE[code] for code in screen(entrant(), found, facts, symbols, 390).reasons] == [
+        Reason.ALLOWED
+    ] * 3
+    reasons = cut_reasons([entrant()], found, facts, symbols, 390)
+    assert [REASON_BY_CODE[code] for code in reasons] == [Reason.PRICE_HIGH, Reason.ALLOWED, Reason.ALLOWED]
 
 
 @pytest.mark.parametrize(("minutes", "reason"), [(35, Reason.ALLOWED), (34, Reason.WINDOW_OUTSIDE_SESSION)])

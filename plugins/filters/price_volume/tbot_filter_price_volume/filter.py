@@ -90,8 +90,8 @@ class PriceVolume:
         return frozenset({"typical_volume"} if self.config.min_relative_volume else ())
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
-        """Mean volume and market capitalisation, each if it has a limit."""
-        checks: list[Check] = []
+        """Mean volume and market capitalisation, each if it has a limit; the likely price is the close before."""
+        checks = [self._price(day.previous_close, likely=True)]
         if self.config.min_volume:
             checks.append(
                 Check(
@@ -109,23 +109,24 @@ class PriceVolume:
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """Price and gap; spread if the source has quotes; relative volume if it has a limit."""
-        checks = [
-            Check(
-                name="price",
-                value=signals.price,
-                low=self.config.min_price,
-                high=self.config.max_price,
-                below=Reason.PRICE_LOW,
-                above=Reason.PRICE_HIGH,
-                unknown=Reason.FILTER_UNKNOWN,
-            ),
-            self._gap(signals, market, frame),
-        ]
+        checks = [self._price(signals.price), self._gap(signals, market, frame)]
         if market.quotes is not None:
             checks += self._spread(signals.cells[-1], market.quotes)
         if self.config.min_relative_volume:
             checks.append(self._relative_volume(signals, market))
         return checks
+
+    def _price(self, price: Array, *, likely: bool = False) -> Check:
+        return Check(
+            name="price",
+            value=price,
+            low=self.config.min_price,
+            high=self.config.max_price,
+            below=Reason.PRICE_LOW,
+            above=Reason.PRICE_HIGH,
+            unknown=Reason.FILTER_UNKNOWN,
+            likely=likely,
+        )
 
     def _market_cap(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Check:
         # Whether a symbol is a fund is what the source says, else what the table says.

@@ -219,9 +219,18 @@ def test_mean_volume_is_screened_where_it_has_a_limit() -> None:
     """Equal to MIN_VOLUME_THRESHOLD passes, less does not, unknown has its code; 0 compares nothing."""
     draft = SessionDraft("AAA", "BBB", "CCC")
     day = draft.day(average_volume=[1_000_000, 999_999, NAN])
-    (check,) = PriceVolume(config=Config(min_volume=1_000_000)).screen(day, draft.symbols, FRAME)
+    _, check = PriceVolume(config=Config(min_volume=1_000_000)).screen(day, draft.symbols, FRAME)
     assert _outcome(check) == [Reason.ALLOWED, Reason.VOLUME_LOW, Reason.VOLUME_UNKNOWN]
-    assert PLAIN.screen(day, draft.symbols, FRAME) == []
+    assert all(one.likely for one in PLAIN.screen(day, draft.symbols, FRAME))
+
+
+def test_the_price_of_a_signal_is_likely_that_of_the_close_before() -> None:
+    """It denies nothing before the bell: only where there are too many symbols those beyond the limits go first."""
+    draft = SessionDraft("AAA", "BBB", "CCC", "DDD")
+    day = draft.day(previous_close=[4.99, 5.0, 100.01, NAN])
+    (check,) = PriceVolume(config=Config(min_price=5, max_price=100)).screen(day, draft.symbols, FRAME)
+    assert check.likely
+    assert _outcome(check) == [Reason.PRICE_LOW, Reason.ALLOWED, Reason.PRICE_HIGH, Reason.FILTER_UNKNOWN]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +248,7 @@ def test_capitalisation_includes_its_limits(least: str | None, most: str | None,
         min_market_cap=None if least is None else Decimal(least), max_market_cap=None if most is None else Decimal(most)
     )
     day = draft.day(market_cap=[2e9 - 1, 2e9, 10e9, 10e9 + 1, NAN])
-    (check,) = PLAIN.screen(day, draft.symbols, frame)
+    _, check = PLAIN.screen(day, draft.symbols, frame)
     assert _outcome(check) == [*expected, Reason.MARKET_CAP_UNKNOWN]
 
 
@@ -248,7 +257,7 @@ def test_funds_are_exempt_from_limits_of_capitalisation() -> None:
     draft = SessionDraft("ABC", "IWM", "SPY")
     day = draft.day(market_cap=[NAN, 1.0, NAN])
     subject = PriceVolume(config=Config(), funds=frozenset({"IWM", "SPY"}))
-    (check,) = subject.screen(
+    _, check = subject.screen(
         day, draft.symbols, StrategySettings(min_market_cap=Decimal(10), max_market_cap=Decimal(20))
     )
     assert _outcome(check) == [Reason.MARKET_CAP_UNKNOWN, Reason.ALLOWED, Reason.ALLOWED]
@@ -259,7 +268,7 @@ def test_what_the_source_says_of_a_fund_goes_before_the_table() -> None:
     draft = SessionDraft("ABC", "IWM", "SPY")
     day = attrs.evolve(draft.day(market_cap=[NAN, 1.0, NAN]), fund=np.array([1.0, 0.0, NAN]))
     subject = PriceVolume(config=Config(), funds=frozenset({"IWM", "SPY"}))
-    (check,) = subject.screen(day, draft.symbols, StrategySettings(min_market_cap=Decimal(10)))
+    _, check = subject.screen(day, draft.symbols, StrategySettings(min_market_cap=Decimal(10)))
     assert _outcome(check) == [Reason.ALLOWED, Reason.MARKET_CAP_LOW, Reason.ALLOWED]
 
 
