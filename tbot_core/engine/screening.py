@@ -11,7 +11,7 @@ import numpy as np
 from tbot_core.contracts import FeedRequest, LiveSession
 from tbot_core.engine.bootstrap import feed_source
 from tbot_core.engine.session.broker_login import log_out
-from tbot_core.engine.session.universe_selection import universe_selector
+from tbot_core.engine.session.universe_selection import not_offered, universe_selector
 from tbot_core.errors import DataError
 from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import Session
@@ -23,9 +23,8 @@ from tbot_core.trading.universe import Universe, UniverseLimit, limit_universe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.contracts import Broker, FeedQuality, FeedSession
+    from tbot_core.contracts import Broker, FeedSession
     from tbot_core.engine.bootstrap import Assembly
-    from tbot_core.trading.proposals import TradingRules
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -75,7 +74,7 @@ async def screen_symbols(assembly: Assembly, source: str) -> ScreenedSymbols:
 async def _screened(
     assembly: Assembly, source: str, broker: Broker, session: FeedSession | LiveSession
 ) -> ScreenedSymbols:
-    rules, quality = assembly.rules(broker.capabilities), assembly.quality(source)
+    rules = assembly.rules(broker.capabilities)
     symbols = tuple(filter(is_symbol, session.symbols))
     if isinstance(session, LiveSession):
         selector = universe_selector(assembly, FeedRequest(kind="live"), broker.capabilities, [broker])
@@ -92,7 +91,7 @@ async def _screened(
         symbols=symbols,
         day=day,
         reasons=reasons,
-        universe=_limited(symbols, day, reasons, rules, quality),
+        universe=_limited(session, symbols, day, reasons, assembly),
     )
 
 
@@ -102,15 +101,17 @@ def _denial(code: int) -> Reason | None:
 
 
 def _limited(
+    session: FeedSession | LiveSession,
     symbols: tuple[str, ...],
     day: DayFacts,
     reasons: Mapping[str, Sequence[Reason | None]],
-    rules: TradingRules,
-    quality: FeedQuality | None,
+    assembly: Assembly,
 ) -> Universe:
-    if quality is None:  # a simulator's symbols are all subscribed
-        return Universe(symbols=symbols, day=day)
+    if not isinstance(session, LiveSession):  # a simulator's symbols are all subscribed
+        return Universe(symbols=symbols, day=day, not_offered={})
     denied = np.all([[one is not None for one in found] for found in reasons.values()], axis=0) if reasons else ()
     first = next(iter(reasons.values()), ())
     words = [one.name if no and one is not None else "" for one, no in zip(first, denied, strict=True)]
-    return limit_universe(symbols, day, UniverseLimit.of(rules.universe_max, quality), (), words)
+    trading = assembly.settings.trading
+    universe = limit_universe(symbols, day, UniverseLimit.of(trading.universe_max, session.quality), (), words)
+    return attrs.evolve(universe, not_offered=not_offered(session, trading.universe))

@@ -266,7 +266,14 @@ class Reason(IntEnum):
     QUANTITY_TOO_SMALL = (
         60,
         "The budget buys less than the smallest quantity.",
-        _by("TOTAL_ALLOCATION", "WEIGHTS", "MAX_RISK_PER_TRADE", "FRACTIONAL", "PAPER_CASH"),
+        _by(
+            "TOTAL_ALLOCATION",
+            "WEIGHTS",
+            "MAX_RISK_PER_TRADE",
+            "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL",
+            "FRACTIONAL",
+            "PAPER_CASH",
+        ),
     )
     NO_WEIGHT = (61, "WEIGHTS gives no budget to this order of the window.", _by("WEIGHTS"))
     FRACTION_UNPROTECTED = (

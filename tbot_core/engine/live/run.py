@@ -28,7 +28,9 @@ from tbot_core.execution import operator_splits
 from tbot_core.instance.worst_day import planned_worst_day as planned
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover, external_holdings, failover_drills
+from tbot_core.journal.projections.live_days import has_traded_live
 from tbot_core.journal.recorder import JournalRecorder
+from tbot_core.model.clock import exchange_time
 from tbot_core.system import log
 
 if TYPE_CHECKING:
@@ -169,7 +171,12 @@ class _Run:
         if not self._started:
             self._started = True
             self._recorder.record(records.RUN_STARTED, run_started_payload(plan, setup, account.equity))
-        return self._services.trading(account, setup.name, plan.wall, plan.wall.sleep_until)
+        trading = self._services.trading(account, setup.name, plan.wall, plan.wall.sleep_until)
+        if plan.assembly.settings.mode != LIVE:
+            return trading
+        today = exchange_time(plan.wall.now()).date()
+        is_first = not has_traded_live(setup.journal, account.account_id, before=today)
+        return attrs.evolve(trading, rules=attrs.evolve(trading.rules, first_live_day=is_first))
 
     async def _make_standbys(self, opened: Event | None) -> tuple[StandbyBroker, ...]:
         # The brokers that may take over; one whose login fails or hangs is reported and left out of the session.

@@ -6,6 +6,7 @@ and backtest use: the minutes of past sessions are downloaded into the bar store
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import FeedCoverage, LiveSession
+from tbot_core.contracts import FeedCoverage, LiveSession, ReportsLeftOut
 from tbot_core.contracts.abilities import MARKET_CAPS
 from tbot_core.engine.session.vix import VixSources
 from tbot_core.errors import AccessError, DataError, Unavailable
@@ -34,12 +35,15 @@ from tbot_core.trading.proposals import ActiveStrategy, TradingRules, screen
 from tbot_core.trading.universe import Universe, UniverseLimit, limit_universe, unknown_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from tbot_core.contracts import BrokerCapabilities, FeedQuality, FeedRequest, FeedSession
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.journal.store import Event, Journal
     from tbot_core.model.bars import DayFacts
+
+_UNKNOWN: Final = "unknown to the feed"
+_NO_SYMBOL: Final = "not the symbol of a share"
 
 _ATTEMPTS: Final = 4
 _NAMED_AT_MOST: Final = 5
@@ -97,7 +101,8 @@ class UniverseSelector:
             day = unknown_facts(len(symbols))
         reasons = self._denials(source.session, symbols, day) if is_cut else ()
         universe = limit_universe(symbols, day, limit, held | watched, reasons)
-        universe = attrs.evolve(universe, watch_only=frozenset(universe.symbols) - traded)
+        others, watched_only = not_offered(source, self.symbols), frozenset(universe.symbols) - traded
+        universe = attrs.evolve(universe, watch_only=watched_only, not_offered=others)
         if not quality.minute_history:
             return universe
         day = await facts.add(await self._minute_facts(source, universe.symbols), source.session, universe.symbols)
@@ -164,6 +169,15 @@ class _OtherFacts:
         market_cap = np.where(np.isnan(caps), day.market_cap, caps)
         day = await self.vix.add_vix(attrs.evolve(day, market_cap=market_cap), session)
         return await self.vix.add_kinds(day, symbols)
+
+
+def not_offered(source: LiveSession, named: Collection[str]) -> Mapping[str, int]:
+    """How many symbols cannot be subscribed, by reason: of the `named` ones, else of all of the vendor."""
+    if named:
+        return {_UNKNOWN: len({*named} - {*filter(is_symbol, source.symbols)})}
+    found = Counter(source.left_out if isinstance(source, ReportsLeftOut) else {})
+    found[_NO_SYMBOL] += sum(not is_symbol(symbol) for symbol in source.symbols)
+    return found
 
 
 def universe_selector(
