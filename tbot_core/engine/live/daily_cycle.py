@@ -164,6 +164,7 @@ class DailyCycle:
         inputs = inputs or await self._session_inputs(found, opened)
         market = self._make_session(inputs, self.config, feed, self._factory.entrants(feed.source.session))
         await self._run_session(market, feed)
+        await _isolate("drift", self._factory.compare(session))
         return True
 
     async def _request_feed(self, session: Session) -> SessionFeed:
