@@ -22,6 +22,7 @@ from tbot_core.engine.bootstrap import Assembly, assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.errors import PluginError
+from tbot_core.instance import Mode
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.types import TICKS_PER_DOLLAR
 from tbot_core.rehearsal.live_feed import bars_of
@@ -54,7 +55,8 @@ Result = TypeVar("Result")
 class BrokerDay:
     """A session at the venue of a broker; `home` is an instance whose settings name that broker.
 
-    With `entrants` these trade, instead of the strategies of the settings, of which there are none then.
+    With `entrants` these trade, instead of the strategies of the settings, of which there are none then. In `mode` live
+    the instance must be one that trades live, with credentials of its own.
     """
 
     home: Path
@@ -66,6 +68,7 @@ class BrokerDay:
     session: Session
     watcher: RunWatcher = attrs.field(factory=RunWatcher)
     entrants: list[ActiveStrategy] = attrs.field(factory=list)
+    mode: Mode = "paper"
 
     async def until(self, minute: float) -> None:
         """Wait until so many minutes after the open."""
@@ -90,12 +93,12 @@ class BrokerDay:
             await life
 
     def _assembled(self) -> Assembly:
-        # The run's parts. The plugin has the venue's credentials instead of the instance's.
-        assembly = assemble(self.home, "paper", self.clock)
+        # The run's parts. Unless it trades live, the plugin has the venue's credentials instead of the instance's.
+        assembly = assemble(self.home, self.mode, self.clock)
         name = assembly.settings.trading.broker_name
         loaded = tuple(
             attrs.evolve(one, plugin=_at_venue(one.plugin, self.venue.secrets))
-            if (one.entry.kind, one.entry.name) == ("broker", name)
+            if (one.entry.kind, one.entry.name) == ("broker", name) and self.mode != "live"
             else one
             for one in assembly.loaded
         )
