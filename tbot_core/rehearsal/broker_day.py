@@ -12,11 +12,11 @@ import inspect
 from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import FeedRequest, Plugin
+from tbot_core.contracts import Context, FeedRequest, Plugin
 from tbot_core.contracts.network import host_settings
 from tbot_core.engine.bootstrap import Assembly, assemble
 from tbot_core.engine.run import run
@@ -93,12 +93,12 @@ class BrokerDay:
             await life
 
     def _assembled(self) -> Assembly:
-        # The run's parts. Unless it trades live, the plugin has the venue's credentials instead of the instance's.
+        # The run's parts. The plugin has the venue's credentials; live it has its own, and the venue's addresses.
         assembly = assemble(self.home, self.mode, self.clock)
         name = assembly.settings.trading.broker_name
         loaded = tuple(
-            attrs.evolve(one, plugin=_at_venue(one.plugin, self.venue.secrets))
-            if (one.entry.kind, one.entry.name) == ("broker", name) and self.mode != "live"
+            attrs.evolve(one, plugin=self._at_venue(one.plugin, assembly))
+            if (one.entry.kind, one.entry.name) == ("broker", name)
             else one
             for one in assembly.loaded
         )
@@ -106,6 +106,18 @@ class BrokerDay:
         if self.entrants:
             placed[()] = tuple(self.entrants)
         return attrs.evolve(assembly, calendar=self.calendar, loaded=loaded, placed=placed)
+
+    def _at_venue(self, plugin: Plugin, assembly: Assembly) -> Plugin:
+        if self.mode != "live":
+            return _with_secrets(plugin, self.venue.secrets)
+        hosts = host_addresses(plugin, self.venue)
+
+        def create(config: Any, context: Context) -> object:
+            connect = attrs.evolve(context.connect, addresses=hosts)  # type: ignore[misc]  # a Connector
+            assembly.connections.add(f"broker/{plugin.name}", connect)
+            return plugin.create(config, attrs.evolve(context, connect=connect))
+
+        return attrs.evolve(plugin, create=create)
 
 
 @contextmanager
@@ -175,11 +187,16 @@ def venue_summary(venue: TradingVenue) -> tuple[str, ...]:
 
 
 def addresses(plugin: Plugin, venue: TradingVenue) -> dict[str, str]:
-    """The settings that point the hosts of a plugin to a venue."""
-    hosts = {name: host.url for name, host in plugin.needs.hosts.items()}
+    """The settings that point the hosts of a plugin to a venue; live trading does not take them."""
+    found = host_addresses(plugin, venue)
+    return {one.name: found[host] for host, one in host_settings(plugin.name, {**found}).items()}
+
+
+def host_addresses(plugin: Plugin, venue: TradingVenue) -> dict[str, str]:
+    """The address of each host of a plugin at a venue."""
     return {
-        one.name: venue.server.socket_url if hosts[host].startswith("wss") else venue.server.url
-        for host, one in host_settings(plugin.name, hosts).items()
+        name: venue.server.socket_url if host.url.startswith("wss") else venue.server.url
+        for name, host in plugin.needs.hosts.items()
     }
 
 
@@ -198,7 +215,7 @@ def _opened_venue(
         yield venue
 
 
-def _at_venue(plugin: Plugin, secrets: Mapping[str, object]) -> Plugin:
+def _with_secrets(plugin: Plugin, secrets: Mapping[str, object]) -> Plugin:
     create = plugin.create
     return attrs.evolve(
         plugin,

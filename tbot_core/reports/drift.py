@@ -277,5 +277,5 @@ def _line(one: Mapping[str, Any]) -> str:
 def _fill(one: Mapping[str, Any] | None) -> str:
     if one is None:
         return "none"
-    out = "open" if one["exit_price"] is None else f"{one['exit_price']} {one['exit_reason'].lower()}"
+    out = "open" if one["exit_price"] is None else f"{one['exit_price']} {one['exit_reason'].lower().replace('_', ' ')}"
     return f"{one['quantity']} at {one['entry_price']} to {out}"

@@ -1,0 +1,158 @@
+"""Live trading at the test venue: the first day and the second one, and the comparison at each day's end."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+from tbot_broker_alpaca import tbot_broker
+from tbot_broker_alpaca.venue import open_venue
+from tbot_broker_alpaca.venue.wire import Refusal
+
+from tbot_core import cli
+from tbot_core.journal import records
+from tbot_core.journal.projections.arming import next_sessions
+from tbot_core.journal.store import read_journal
+from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
+from tbot_core.model.clock import SystemClock, exchange_time
+from tbot_core.rehearsal.broker_day import BrokerDay, open_day
+from tbot_core.rehearsal.prices import CENT, STEPS_A_MINUTE, SimulatedMarket
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tbot_core.engine.run_plan import RunOutcome
+    from tbot_core.journal.store import Event
+    from tbot_core.model.calendar import Session
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback")]
+
+MINUTES = 12
+FIRST = "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL"
+SETTINGS = {
+    "BROKER_NAME": "ALPACA",
+    "STRATEGY_SEQUENCE": "open",
+    "STRAT_OPEN_BUFFER": "0.002",
+    "OPEN_ANALYSIS_TIME": "2",
+    "OPEN_BREAKOUT_TIME": "4",
+    "OPEN_MONITORING_TIME": "4",
+    "FILTERS": "none",
+    "ENABLE_SLIPPAGE_MODEL": "false",
+    "TOTAL_ALLOCATION": "0.2",
+    "CRITICAL_ALERT_CHANNEL": "console",
+    "ROUTINE_ALERT_CHANNEL": "console",
+}
+RISES = {"AAPL": 3, "F": 4, "KO": 5}
+"""The minute in which each symbol breaks out of its range."""
+
+
+def tbot(home: Path, *words: str, code: int = 0) -> None:
+    """A command at the instance, which must end with that code."""
+    assert cli.invoke([*words, "--home", str(home)]) == code, words
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance that may trade live: credentials of a live account, an identity, keys, approved plugins."""
+    home, document = tmp_path / "bot", tmp_path / "in.json"
+    credentials = {"api_key": "venue-key", "api_secret": "venue-secret", "mode": "live"}
+    document.write_text(
+        json.dumps(
+            {
+                "env": {"EXTENSIONS": "none"},
+                "env_bot": SETTINGS,
+                "bot_identity": {"BOT_IDENTITY_STRING": "US_LLC_ALPACA_A1"},
+                "broker": {"alpaca": credentials},
+            }
+        )
+    )
+    assert cli.invoke(["init", "--from-json", str(document), "--home", str(home)]) == 3  # no plugin is approved
+    tbot(home, "plugins", "lock", "--yes")
+    return home
+
+
+def short(day: dt.date, minutes: int) -> tuple[ExchangeCalendar, Session]:
+    """The calendar of a day that closes so many minutes after the open, and its session."""
+    whole = ExchangeCalendar().session(day)
+    assert whole is not None
+    calendar = ExchangeCalendar(overrides={day: EarlyClose(close=exchange_time(whole.moment(minutes)).time())})
+    session = calendar.session(day)
+    assert session is not None
+    return calendar, session
+
+
+def traded(home: Path, day: dt.date, rises: Mapping[str, int], refusals: tuple[Any, ...] = ()) -> list[Event]:
+    """The events of a live day at the venue; `refusals` are its answers to the last of the orders."""
+    calendar, session = short(day, MINUTES if rises else 2)
+    plugin = attrs.evolve(tbot_broker(), venue=partial(open_venue, live=True))
+    market = SimulatedMarket.flat(20 * 100 * CENT, tuple(RISES), session.minutes)
+    for symbol, minute in rises.items():
+        market.paths[symbol].move(minute * STEPS_A_MINUTE, 2008 * CENT)
+    with open_day(plugin, home, market, calendar, day) as (opened, run):
+        live, venue = attrs.evolve(opened, mode="live"), opened.venue
+        exchange: Any = venue
+        exchange.venue.market.half_spread = Decimal("0.01")
+        for symbol in exchange.feed_symbols:  # which do not trade
+            exchange.venue.market.listings.pop(symbol, None)
+
+        async def whole(_day: BrokerDay) -> RunOutcome:
+            life = live.start()
+            await live.until(max(rises.values(), default=0) + 0.9)
+            exchange.venue.account.refusals.extend(refusals)
+            return await life
+
+        outcome = run(whole)
+    journal = read_journal(outcome.journal)
+    try:
+        return list(journal.events())
+    finally:
+        journal.close()
+
+
+def of(events: list[Event], kind: str, day: dt.date) -> list[dict[str, Any]]:
+    """The payloads of a kind of a session."""
+    found = [one.payload for one in events if one.kind == kind]
+    return [{**one} for one in found if str(day) in {one.get("date"), one.get("session"), *_signal(one)}]
+
+
+def bound(decision: dict[str, Any]) -> tuple[str, str]:
+    """What decided the size of an entry, and its quantity."""
+    return decision["sizing"]["bound"], decision["sizing"]["quantity"]
+
+
+def _signal(payload: Any) -> set[str]:
+    return {payload["signal"]["session"]} if "signal" in payload else set()
+
+
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
+def test_the_first_live_day_is_small_and_compared_with_its_shadow_run(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Entries are reduced to 500 USD, said in READY, and an expected trade that was refused is named; then no more."""
+    first, second = next_sessions(ExchangeCalendar(), SystemClock().now(), 2)
+    tbot(home, "arm", "--sessions", "2")
+    events = traded(home, first, RISES, (Refusal(422, 42210000, "halted by the venue"),))
+    (ready,), (drift,) = of(events, records.READY, first), of(events, records.DRIFT, first)
+    assert ready["first_live_day_cap"] == "500.00"
+    assert [bound(one) for one in of(events, records.DECISION, first)] == [(FIRST, "24")] * 3
+    assert (drift["both"], drift["missing"], drift["extra"], drift["minutes"]) == (2, 1, 0, MINUTES)
+    apple, _, refused = drift["trades"]
+    assert (apple["expected"]["quantity"], apple["real"]["quantity"], apple["words"]) == ("24", "24", "")
+    assert apple["entry_bps"] > 0  # the venue has a spread, the bars have none
+    assert (refused["symbol"], refused["real"]) == ("KO", None)
+    assert "the broker rejected the entry: " in refused["words"]
+    assert "halted by the venue" in refused["words"]
+    events = traded(home, second, {})
+    assert "first_live_day_cap" not in of(events, records.READY, second)[0]
+    capsys.readouterr()
+    tbot(home, "drift", str(first))
+    assert "[OPEN] long KO: expected 24 at 20.0800 to 20.0800 session end; real none" in capsys.readouterr().out
+    tbot(home, "why", "AAPL", "--date", str(first))
+    assert "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL" in capsys.readouterr().out
