@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
 
+from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
+from tbot_core.journal.projection import JournalEvent
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.model.formatting import format_quantity, money_text
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import Leg, OrderState, dollars_of, quantity_of
+from tbot_core.model.types import OrderState, dollars_of, quantity_of
 from tbot_core.trading.commands import Decision
 from tbot_core.trading.portfolio import Position
 
@@ -83,17 +85,18 @@ class DriftTrade:
     words: str
 
 
-def drift_document(events: Sequence[Event], shadow: ShadowTrades, note: str = "") -> Document:
+def drift_document(events: Sequence[JournalEvent], shadow: ShadowTrades, note: str = "") -> Document:
     """The drift of a session; `events` are the journal's from its opening to its close."""
     book, opened = fold_events(events), events[0].payload
-    decided = {_key(one.payload): one.payload for one in events if one.kind == records.DECISION}
+    decided = {_key(one.payload): one for one in events if one.kind == records.DECISION}
+    rejections = {one.cid: one.payload["words"] for one in events if one.kind == BrokerEventKind.REJECTED}
     day = opened["date"]
     real = {_of(one): one for one in _positions(book) if one.signal.session.isoformat() == day}
     expected = {_of(one): one for one in shadow.positions}
     judged = {(one.proposal.signal.strategy, one.proposal.signal.symbol): one for one in shadow.decisions}
-    causes = _Causes(book, decided, judged, _rejections(events))
+    causes = _Causes(book, decided, judged, rejections)
     keys = sorted({*expected, *real}, key=lambda key: (expected.get(key) or real[key]).signal.minute)
-    trades = [_trade(key, expected.get(key), real.get(key), causes) for key in keys]
+    trades = [_trade(key, (expected.get(key), real.get(key)), causes) for key in keys]
     return {
         "date": day,
         "account": opened.get("account", ""),
@@ -128,10 +131,8 @@ def events_of_session(events: Iterable[Event], day: date) -> list[Event]:
     found: list[Event] = []
     for event in events:
         if event.kind == records.SESSION_OPENED:
-            if found and found[-1].kind == records.SESSION_CLOSED:
-                break
-            found = []
-        if found or (event.kind == records.SESSION_OPENED and event.payload["date"] == day.isoformat()):
+            found = [event] if event.payload["date"] == day.isoformat() else []
+        elif found:
             found.append(event)
             if event.kind == records.SESSION_CLOSED:
                 break
@@ -142,28 +143,22 @@ def events_of_session(events: Iterable[Event], day: date) -> list[Event]:
 class _Causes:
     # What both sides decided, to explain why one of them has no trade.
     book: SessionBook
-    decided: Mapping[_Key, Mapping[str, Any]]
+    decided: Mapping[_Key, JournalEvent]
     judged: Mapping[_Key, Decision]
-    rejections: Mapping[str, str]
+    rejections: Mapping[str | None, str]
 
     def missing(self, key: _Key) -> str:
         """Why the session did not make an expected trade."""
         decision = self.decided.get(key)
         if decision is None:
             return _NO_SIGNAL.format("session")
-        if decision["reason"] != Reason.ALLOWED.name:
-            return _reason_words(Reason[decision["reason"]])
-        entries = [
-            (cid, one)
-            for cid, one in self.book.orders.items()
-            if one.order.leg is Leg.ENTRY and (one.order.signal.strategy, one.order.signal.symbol) == key
-        ]
-        if not entries:
-            return "the entry was not recorded"
-        cid, record = entries[-1]
-        if record.state is OrderState.REJECTED:
-            return f"the broker rejected the entry: {self.rejections.get(cid, '')}"
-        return f"{Reason.ENTRY_NOT_FILLED.name}: the entry is {record.state.value.replace('_', ' ')}"
+        reason = Reason[decision.payload["reason"]]
+        if reason is not Reason.ALLOWED or decision.cid is None:
+            return _reason_words(reason, key)
+        state = self.book.orders[decision.cid].state
+        if state is OrderState.REJECTED:
+            return f"the broker rejected the entry: {self.rejections[decision.cid]}"
+        return f"{Reason.ENTRY_NOT_FILLED.name}: the entry is {state.value.replace('_', ' ')}"
 
     def unexpected(self, key: _Key) -> str:
         """Why the shadow run did not make a trade of the session."""
@@ -171,7 +166,7 @@ class _Causes:
         if decision is None:
             return _NO_SIGNAL.format("shadow run")
         if decision.reason is not Reason.ALLOWED:
-            return f"in the shadow run {_reason_words(decision.reason)}"
+            return f"in the shadow run {_reason_words(decision.reason, key)}"
         return f"{Reason.ENTRY_NOT_FILLED.name} in the shadow run: no bar traded through the limit"
 
 
@@ -188,27 +183,16 @@ def _positions(book: SessionBook) -> list[Position]:
     return [*book.portfolio.closed, *book.portfolio.positions.values()]
 
 
-def _rejections(events: Iterable[Event]) -> dict[str, str]:
-    # The broker's words about the orders that it rejected.
-    return {one.cid: one.payload["words"] for one in events if one.kind == "rejected" and one.cid is not None}
+def _reason_words(reason: Reason, key: _Key) -> str:
+    return f"{reason.name}: {reason.sentence_for([key[0]])}"
 
 
-def _reason_words(reason: Reason) -> str:
-    return f"{reason.name}: {reason.sentence}"
-
-
-def _trade(key: _Key, expected: Position | None, real: Position | None, causes: _Causes) -> DriftTrade:
-    known = expected if real is None else real
-    if known is None:
-        raise ValueError(key)
-    planned, made = (None if one is None else DriftFill.of(one) for one in (expected, real))
-    if made is None:
-        words = causes.missing(key)
-    elif planned is None:
-        words = causes.unexpected(key)
-    else:
-        words = _difference(planned, made)
+def _trade(key: _Key, found: tuple[Position | None, Position | None], causes: _Causes) -> DriftTrade:
+    # The row of an expected and a real position, of which one may be absent.
+    known = next(filter(None, found))
+    planned, made = (None if one is None else DriftFill.of(one) for one in found)
     both = [planned, made] if planned is not None and made is not None else []
+    words = _difference(*both) if both else causes.missing(key) if made is None else causes.unexpected(key)
     return DriftTrade(
         strategy=key[0],
         symbol=key[1],
