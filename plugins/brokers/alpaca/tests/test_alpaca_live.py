@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import re
+import shlex
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
 from decimal import Decimal
 from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,22 +25,27 @@ from tbot_broker_alpaca.venue import open_venue
 from tbot_broker_alpaca.venue.wire import Refusal
 
 from tbot_core import cli
+from tbot_core.engine import plugin_context
+from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.projections.arming import next_sessions
 from tbot_core.journal.store import read_journal
 from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
 from tbot_core.model.clock import SystemClock, exchange_time
-from tbot_core.rehearsal.broker_day import BrokerDay, open_day
+from tbot_core.rehearsal.broker_day import BrokerDay, host_addresses, open_day
 from tbot_core.rehearsal.prices import CENT, STEPS_A_MINUTE, SimulatedMarket
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tbot_broker_alpaca.venue import AlpacaExchange
 
     from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.journal.store import Event
     from tbot_core.model.calendar import Session
+    from tbot_core.plugins.loader import LoadedPlugin
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback")]
 
@@ -48,6 +64,9 @@ SETTINGS = {
     "CRITICAL_ALERT_CHANNEL": "console",
     "ROUTINE_ALERT_CHANNEL": "console",
 }
+ENDS = {"tbot status": 1, "tbot run --dry-run": 130}
+"""The exit codes that commands of the page may have besides 0: something needs attention, and Ctrl-C."""
+
 RISES = {"AAPL": 3, "F": 4, "KO": 5}
 """The minute in which each symbol breaks out of its range."""
 
@@ -135,13 +154,13 @@ def _signal(payload: Any) -> set[str]:
 def test_the_first_live_day_is_small_and_compared_with_its_shadow_run(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Entries are reduced to 500 USD, said in READY, and an expected trade that was refused is named; then no more."""
-    first, second = next_sessions(ExchangeCalendar(), SystemClock().now(), 2)
-    tbot(home, "arm", "--sessions", "2")
-    events = traded(home, first, RISES, (Refusal(422, 42210000, "halted by the venue"),))
-    (ready,), (drift,) = of(events, records.READY, first), of(events, records.DRIFT, first)
+    """Entries are reduced to 500 USD, which READY says, and an expected trade that was refused is named."""
+    (day,) = next_sessions(ExchangeCalendar(), SystemClock().now(), 1)
+    tbot(home, "arm")
+    events = traded(home, day, RISES, (Refusal(422, 42210000, "halted by the venue"),))
+    (ready,), (drift,) = of(events, records.READY, day), of(events, records.DRIFT, day)
     assert ready["first_live_day_cap"] == "500.00"
-    assert [bound(one) for one in of(events, records.DECISION, first)] == [(FIRST, "24")] * 3
+    assert [bound(one) for one in of(events, records.DECISION, day)] == [(FIRST, "24")] * 3
     assert (drift["both"], drift["missing"], drift["extra"], drift["minutes"]) == (2, 1, 0, MINUTES)
     apple, _, refused = drift["trades"]
     assert (apple["expected"]["quantity"], apple["real"]["quantity"], apple["words"]) == ("24", "24", "")
@@ -149,10 +168,111 @@ def test_the_first_live_day_is_small_and_compared_with_its_shadow_run(
     assert (refused["symbol"], refused["real"]) == ("KO", None)
     assert "the broker rejected the entry: " in refused["words"]
     assert "halted by the venue" in refused["words"]
-    events = traded(home, second, {})
-    assert "first_live_day_cap" not in of(events, records.READY, second)[0]
     capsys.readouterr()
-    tbot(home, "drift", str(first))
+    tbot(home, "drift", str(day))
     assert "[OPEN] long KO: expected 24 at 20.0800 to 20.0800 session end; real none" in capsys.readouterr().out
-    tbot(home, "why", "AAPL", "--date", str(first))
-    assert "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL" in capsys.readouterr().out
+    tbot(home, "why", "AAPL")
+    assert FIRST in capsys.readouterr().out
+
+
+@contextmanager
+def served() -> Iterator[AlpacaExchange]:
+    """The venue of a live account, in real time beside the test."""
+    opened: SimpleQueue[tuple[AlpacaExchange, asyncio.AbstractEventLoop, asyncio.Event]] = SimpleQueue()
+
+    def serve() -> None:
+        with asyncio.Runner() as runner, open_venue(runner, SystemClock(), live=True) as exchange:
+            ended = asyncio.Event()
+            opened.put((exchange, runner.get_loop(), ended))
+            runner.run(ended.wait())
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    exchange, loop, ended = opened.get(timeout=10)
+    try:
+        yield exchange
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join()
+
+
+class Operator:
+    """Runs the commands of a page at an instance, those after `tbot run` beside the running bot."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self.codes: list[tuple[str, int]] = []
+
+    def work(self, commands: Sequence[str]) -> None:
+        """Run all of them in their order; a dry run comes before the bot that it would run beside."""
+        rest = list(commands)
+        while rest:
+            command = rest.pop(0)
+            if not command.startswith("tbot run"):
+                self._run(command)
+                continue
+            stop = next((at for at, one in enumerate(rest) if one.startswith("tbot stop")), -1)
+            beside, rest = rest[: stop + 1], rest[stop + 1 :]
+            for dry in [one for one in beside if one.startswith("tbot run")]:
+                beside.remove(dry)
+                self._with_bot(dry, [])
+            self._with_bot(command, beside)
+
+    def _with_bot(self, command: str, beside: Sequence[str]) -> None:
+        # A bot in this thread, the others in another one; without a command that stops it, it is interrupted.
+        instance = Instance.at(self._home)
+        lock = instance.dry_run_lock if "--dry-run" in command else instance.lock
+
+        def others() -> None:
+            deadline = time.monotonic() + 60
+            while filesystem.lock_holder(lock) is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(1)  # its signals are taken by then
+            for one in beside:
+                self._run(one)
+            if not beside:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=others)
+        thread.start()
+        self._run(command)
+        thread.join()
+
+    def _run(self, command: str) -> None:
+        words = shlex.split(command.replace("SYMBOL", "AAPL"))[1:]
+        approves = ["--yes"] if words == ["plugins", "lock"] else []  # there is no terminal to ask
+        self.codes.append((command, cli.invoke([*words, *approves, "--home", str(self._home)])))
+
+
+@pytest.mark.full
+def test_each_command_of_the_page_works_in_live_mode(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After a first and a second live day, the second without the cap; each ends as it should."""
+    first, second = next_sessions(ExchangeCalendar(), SystemClock().now(), 2)
+    tbot(home, "arm", "--sessions", "2")
+    traded(home, first, RISES)
+    assert "first_live_day_cap" not in of(traded(home, second, {}), records.READY, second)[0]
+    page = (Path(__file__).parents[4] / "docs" / "going-live.md").read_text(encoding="utf-8")
+    commands = [line.partition("#")[0].strip() for line in re.findall(r"^ {4}(tbot .*)$", page, re.MULTILINE)]
+    editor = tmp_path / "editor.py"
+    editor.write_text("")
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", f"{sys.executable} {editor}")
+    with served() as exchange:
+        exchange.venue.market.list_symbol("SPY", Decimal(500), 1_000_000)
+
+        def at_venue(_settings: object, loaded: LoadedPlugin) -> dict[str, str]:
+            # Live trading reaches the vendor itself: nothing but this test directs it elsewhere.
+            return host_addresses(loaded.plugin, exchange) if loaded.entry.name == "alpaca" else {}
+
+        monkeypatch.setattr(plugin_context, "_addresses", at_venue)
+        operator = Operator(home)
+        capsys.readouterr()
+        operator.work(commands)
+    said = capsys.readouterr()
+    assert {command for command, _ in operator.codes} == {*commands}
+    wrong = [(command, code) for command, code in operator.codes if code not in {0, ENDS.get(command, 0)}]
+    assert wrong == [], said
+    assert "live money (live host" in said.out
+    assert "an entry is at most 500.00" in said.out
