@@ -124,6 +124,7 @@ def traded(home: Path, day: dt.date, rises: Mapping[str, int], refusals: tuple[A
             life = live.start()
             await live.until(max(rises.values(), default=0) + 0.9)
             exchange.venue.account.refusals.extend(refusals)
+            cli.invoke(["status", "--home", str(home)])
             return await life
 
         outcome = run(whole)
@@ -168,7 +169,7 @@ def test_the_first_live_day_is_small_and_compared_with_its_shadow_run(
     assert (refused["symbol"], refused["real"]) == ("KO", None)
     assert "the broker rejected the entry: " in refused["words"]
     assert "halted by the venue" in refused["words"]
-    capsys.readouterr()
+    assert "first day   the account's first live day: entries of at most 500.00" in capsys.readouterr().out
     tbot(home, "drift", str(day))
     assert "[OPEN] long KO: expected 24 at 20.0800 to 20.0800 session end; real none" in capsys.readouterr().out
     tbot(home, "why", "AAPL")
