@@ -18,6 +18,7 @@ from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.projections.leases import FailoverBlocker, FailoverPhase
 from tbot_core.model.clock import both_times
 from tbot_core.model.formatting import format_price, plural
+from tbot_core.reports.drift import drift_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -38,6 +39,9 @@ def notices_of_event(kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
     if kind == records.TAKEN_OTHERWISE:
         what, command = f"{orphan_orders.misread_order_text(payload)}.", f"tbot why {payload['ordered']['symbol']}"
         yield Notice(key="", urgency=Urgency.CRITICAL, what=what, command=command)
+    if kind == records.DRIFT:
+        what = f"The session of {payload['date']} beside its shadow run: {drift_sentence(payload)}"
+        yield _routine("", what, f"tbot drift {payload['date']}")
     if kind not in failover_text.KINDS or kind == records.DRILL:  # the operator of a drill sees its result
         return
     what = f"{failover_text.failover_event_text(kind, payload)}."

@@ -30,6 +30,7 @@ from tbot_core.model.formatting import (
 from tbot_core.model.types import Leg, OrderState, RiskState, Side, quantity_of
 from tbot_core.plugins.call_guard import failure_text
 from tbot_core.trading.risk.states import KINDS, StateCause, TradingState
+from tbot_core.trading.universe import UniverseCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -280,7 +281,11 @@ def _ready(payload: Mapping[str, Any]) -> str:
     parts += [f"armed to {armed}"] if armed else []
     parts += [f"equity {equity}", *([f"feed {feed}"] if feed else []), *(payload["windows"] or ["no strategy"])]
     worst = payload.get("worst_day")
+    universe = payload.get("universe")
+    parts += [UniverseCounts(**universe).text] if universe else []
     parts += [f"planned worst day {format_percent(Decimal(worst))}"] if worst else []
+    cap = payload.get("first_live_day_cap")
+    parts += [f"first live day: entries of at most {format_money(Decimal(cap))}"] if cap else []
     parts += [f"VIX {payload['vix'] or 'unknown'}"] if "vix" in payload else []
     parts += ["live VIX at the start of each window's entries"] if payload.get("vix_live") else []
     parts += [f"holding {', '.join(payload['positions'])}"] if payload["positions"] else []

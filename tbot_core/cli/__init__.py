@@ -37,6 +37,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "broker": ("tbot_core.cli.commands.broker:command", "Test the connection to a broker; no order is sent."),
     "why": ("tbot_core.cli.commands.why:command", "Explain every decision on a symbol."),
+    "drift": (
+        "tbot_core.cli.commands.drift:command",
+        "Compare a day's trades with a shadow run of what it received.",
+    ),
     "calendar": ("tbot_core.cli.commands.calendar:command", "Show sessions and strategy windows."),
     "screen": ("tbot_core.cli.commands.screen:command", "Screen the symbols before the bell, with reasons."),
     "backtest": ("tbot_core.cli.commands.backtest:command", "Backtest a range of stored sessions."),
@@ -57,7 +61,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 """The commands of the core: "module:object", and the line in `tbot --help`."""
 
 HARDENED: Final = frozenset(
-    {"run", "init", "check", "config", "secrets", "alerts", "arm", "failover", "broker", "screen"}
+    {"run", "init", "check", "config", "secrets", "alerts", "arm", "failover", "broker", "screen", "drift"}
 )
 """Commands that hold secrets in memory. The process is hardened before they start."""
 

@@ -11,6 +11,7 @@ from tbot_core.cli.run_options import SIMULATION
 from tbot_core.cli.text.run import stopped_sentence
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.session.requests import FUTURE_SESSION_VERBS
 from tbot_core.errors import AccessError, JournalError, SettingsError
 from tbot_core.instance import Instance, is_there
 from tbot_core.instance.control_folder import with_control_folder
@@ -45,7 +46,7 @@ class RequestResult:
     `ended`: whether the run has stopped since; `open`: the open positions, for a stop also working orders, positions of
     earlier sessions, and what was open when the run ended. `unconfirmed`: why the account could not be read then.
     `state` and `causes` are the current ones of the journal; `unread`: why it cannot be read. `folder` is the control
-    folder as CONTROL_DIR names it.
+    folder as CONTROL_DIR names it. `between`: no session is under way.
     """
 
     verb: ControlVerb
@@ -59,17 +60,23 @@ class RequestResult:
     causes: tuple[str, ...] = ()
     unread: str = ""
     folder: str = "control"
+    between: bool = False
 
     def document(self) -> dict[str, Any]:
         """The result as a JSON document."""
         return attrs.asdict(self) | {"verb": self.verb.value}
 
     @property
+    def waits(self) -> bool:
+        """Whether it is for the next session, and waits for that in the control folder."""
+        return self.between and self.verb in FUTURE_SESSION_VERBS and not (self.taken or self.refused)
+
+    @property
     def lost(self) -> str:
-        """Why the request has no effect yet; "" if it was recorded."""
+        """Why the request has no effect yet; "" if it was recorded, or waits for its session."""
         if self.refused:
             return f"The bot refused the request: {self.refused}"
-        if self.taken or self.process is None:
+        if self.taken or self.process is None or self.waits:
             return ""
         waited = f"{PICKUP_TIMEOUT_S:g} s"
         stays = f"it stays in {self.folder}/ until one does"
@@ -167,7 +174,7 @@ def request_result(instance: Instance, verb: ControlVerb, name: str, process: in
     state, causes = now.state, now.causes
     if process is None and now.seen.kill and StateCause.KILL_FILE.value not in causes:  # not recorded by a bot yet
         state, causes = RiskState.HALTED.word, (StateCause.KILL_FILE.value, *causes)
-    return attrs.evolve(found, open=positions, state=state, causes=causes)
+    return attrs.evolve(found, open=positions, state=state, causes=causes, between=not book.in_session)
 
 
 def _events(instance: Instance) -> list[Event]:

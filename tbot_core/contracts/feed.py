@@ -241,6 +241,15 @@ class LiveSession(BarHistory, Protocol):
 
 
 @runtime_checkable
+class ReportsLeftOut(Protocol):
+    """A live session that knows which symbols of its vendor it does not offer."""
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """How many there are, by a reason of a few words such as "not tradable"."""
+
+
+@runtime_checkable
 class SupportsDailyVix(Protocol):
     """A broker that supplies the VIX, for feeds without it."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tbot_core.contracts import FeedSession
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR
+from tbot_core.engine.drift import session_drift
 from tbot_core.engine.live import run as live_run
 from tbot_core.engine.pacing import FullSpeedPace, Pace, RunStopped, ScaledPace
 from tbot_core.engine.run_plan import WATCHER_LIMIT_S
@@ -51,7 +52,7 @@ async def run(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
         if settings.mode != DRY_RUN:
             control.prepare_folder(settings.instance.control)
             record_control_folder(settings.instance)
-        return await live_run.run_live(plan, watcher)
+        return await live_run.run_live(plan, watcher, session_drift)
     setup = simulation_setup(plan.assembly, plan.request)
     setup.journal.free_space = plan.disk_guard.release_ballast
     try:

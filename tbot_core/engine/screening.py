@@ -6,26 +6,22 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
-import numpy as np
 
 from tbot_core.contracts import FeedRequest, LiveSession
 from tbot_core.engine.bootstrap import feed_source
 from tbot_core.engine.session.broker_login import log_out
-from tbot_core.engine.session.universe_selection import universe_selector
+from tbot_core.engine.session.universe_selection import limited_universe, not_offered, universe_selector
 from tbot_core.errors import DataError
 from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import Session
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.types import is_symbol
 from tbot_core.trading.proposals import screen
-from tbot_core.trading.universe import Universe, UniverseLimit, limit_universe
+from tbot_core.trading.universe import Universe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tbot_core.contracts import Broker, FeedQuality, FeedSession
+    from tbot_core.contracts import Broker, FeedSession
     from tbot_core.engine.bootstrap import Assembly
-    from tbot_core.trading.proposals import TradingRules
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -76,16 +72,19 @@ async def screened_session(
     assembly: Assembly, source: str, broker: Broker, session: FeedSession | LiveSession
 ) -> ScreenedSymbols:
     """Screen the symbols of a session that the source has opened; raises BrokerError if the source does not answer."""
-    rules, quality = assembly.rules(broker.capabilities), assembly.quality(source)
+    rules, entrants = assembly.rules(broker.capabilities), assembly.entrants(session.session)
     symbols = tuple(filter(is_symbol, session.symbols))
     if isinstance(session, LiveSession):
         selector = universe_selector(assembly, FeedRequest(kind="live"), broker.capabilities, [broker])
         day = await selector.daily_facts(session, symbols)
-    else:
+        universe = limited_universe(session, symbols, day, rules, entrants)
+        universe = attrs.evolve(universe, not_offered=not_offered(session, assembly.settings.trading.universe))
+    else:  # a simulator's symbols are all subscribed
         day = session.day
+        universe = Universe(symbols=symbols, day=day, not_offered={})
     reasons = {
         one.name: tuple(map(_denial, screen(one, rules, day, symbols, session.session.minutes).reasons.tolist()))
-        for one in assembly.entrants(session.session)
+        for one in entrants
     }
     return ScreenedSymbols(
         source=source,
@@ -93,25 +92,10 @@ async def screened_session(
         symbols=symbols,
         day=day,
         reasons=reasons,
-        universe=_limited(symbols, day, reasons, rules, quality),
+        universe=universe,
     )
 
 
 def _denial(code: int) -> Reason | None:
     reason = REASON_BY_CODE[code]
     return None if reason is Reason.ALLOWED else reason
-
-
-def _limited(
-    symbols: tuple[str, ...],
-    day: DayFacts,
-    reasons: Mapping[str, Sequence[Reason | None]],
-    rules: TradingRules,
-    quality: FeedQuality | None,
-) -> Universe:
-    if quality is None:  # a simulator's symbols are all subscribed
-        return Universe(symbols=symbols, day=day)
-    denied = np.all([[one is not None for one in found] for found in reasons.values()], axis=0) if reasons else ()
-    first = next(iter(reasons.values()), ())
-    words = [one.name if no and one is not None else "" for one, no in zip(first, denied, strict=True)]
-    return limit_universe(symbols, day, UniverseLimit.of(rules.universe_max, quality), (), words)

@@ -148,7 +148,10 @@ def _plugins(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     objections = lock.lock_objections(subject.instance.home, listings)
     for sentence in objections:
         yield PreflightFinding(
-            level="warn", subject="plugins", message=sentence, remedy="`tbot plugins lock` approves them."
+            level="fail" if subject.strict else "warn",
+            subject="plugins",
+            message=sentence,
+            remedy="`tbot plugins lock` approves them.",
         )
     if not objections:
         yield PreflightFinding(level="ok", subject="plugins", message="Every enabled plugin matches plugins.lock.")

@@ -10,7 +10,7 @@ from tbot_core.instance.loading import examine_settings
 from tbot_core.instance.registry import CORE
 from tbot_core.instance.required_plugins import missing_plugins
 from tbot_core.instance.worst_day import planned_worst_day
-from tbot_core.model.formatting import plural
+from tbot_core.model.formatting import format_money, plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -80,6 +80,9 @@ def _limits(settings: Settings) -> Iterator[SettingsFinding]:
         f"largest gross exposure: {format_share(planned.gross)} of equity."
     )
     yield SettingsFinding(level="ok", message=sentence)
+    if settings.mode == "live" and (cap := settings.risk.first_live_day_max_order_notional):
+        sentence = f"On the first day that an account trades live, an entry is at most {format_money(cap)}."
+        yield SettingsFinding(level="ok", message=sentence, keys=("FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL",))
     for note in planned.notes:
         yield SettingsFinding(level="ok", message=note, keys=(note.split(" ")[0],))
 

@@ -88,6 +88,7 @@ INSTRUMENT = "instrument"
 CLOSING_LATE = "closing_late"
 STUCK = "stuck"
 VIX = "vix"
+DRIFT = "drift"
 
 Payload = dict[str, Any]
 

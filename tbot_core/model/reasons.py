@@ -48,6 +48,7 @@ def _never(final: str) -> Remedy:
     return Remedy(final=final)
 
 
+_CAPS: Final = ("MAX_RISK_PER_TRADE", "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL")
 _VARIABLE: Final = r"\b[A-Z]+_[A-Z_]+(?:\{NAME\})?|\bBLOCKLIST\b|\bWEIGHTS\b"
 """A setting in a sentence: two of them are one word, the others have an underscore."""
 
@@ -266,7 +267,7 @@ class Reason(IntEnum):
     QUANTITY_TOO_SMALL = (
         60,
         "The budget buys less than the smallest quantity.",
-        _by("TOTAL_ALLOCATION", "WEIGHTS", "MAX_RISK_PER_TRADE", "FRACTIONAL", "PAPER_CASH"),
+        _by("TOTAL_ALLOCATION", "WEIGHTS", *_CAPS, "FRACTIONAL", "PAPER_CASH"),
     )
     NO_WEIGHT = (61, "WEIGHTS gives no budget to this order of the window.", _by("WEIGHTS"))
     FRACTION_UNPROTECTED = (

@@ -18,6 +18,7 @@ from tbot_core.contracts import (
     IndexQuote,
     LiveSession,
     Quote,
+    ReportsLeftOut,
 )
 from tbot_core.errors import DataError
 from tbot_core.model.calendar import Session
@@ -68,7 +69,7 @@ def _is_daily_bar(answer: object) -> bool:
             return False
 
 
-def _is_caps(answer: object) -> bool:
+def _is_numbers(answer: object) -> bool:
     return isinstance(answer, Mapping) and all(map(_is_number, answer.values()))
 
 
@@ -88,11 +89,12 @@ FEED_ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "sessions": (_one(LiveSession, FeedSession), "LiveSession or FeedSession"),
     "session": (_one(Session), "Session"),
     "symbols": (_many(_one(str)), "a tuple of str"),
+    "left_out": (_is_numbers, "a mapping of numbers"),
     "quality": (_one(FeedQuality), "FeedQuality"),
     "messages": (_is_message, "a valid message of a feed"),
     "daily": (_many(_is_daily_bar), "a list of valid DailyBar"),
     "history": (_many(_is_bar), "a list of valid Bar"),
-    "market_caps": (_is_caps, "a mapping of numbers"),
+    "market_caps": (_is_numbers, "a mapping of numbers"),
 }
 """The checks of what each call or property returns, and the expected type as text."""
 
@@ -136,6 +138,8 @@ class _GuardedLiveSession:
         self.session: Session = calls.read("session", lambda: inner.session)
         self.symbols: tuple[str, ...] = tuple(calls.read("symbols", lambda: inner.symbols))
         self.quality: FeedQuality = calls.read("quality", lambda: inner.quality)
+        reports = isinstance(inner, ReportsLeftOut)
+        self.left_out: Mapping[str, int] = calls.read("left_out", lambda: inner.left_out) if reports else {}
 
     def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         return self._calls.items("messages", lambda: self._inner.messages(symbols))

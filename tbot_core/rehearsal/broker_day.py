@@ -12,16 +12,17 @@ import inspect
 from contextlib import ExitStack, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import FeedRequest, Plugin
+from tbot_core.contracts import Context, FeedRequest, Plugin
 from tbot_core.contracts.network import host_settings
 from tbot_core.engine.bootstrap import Assembly, assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.errors import PluginError
+from tbot_core.instance import Mode
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.types import TICKS_PER_DOLLAR
 from tbot_core.rehearsal.live_feed import bars_of
@@ -54,7 +55,8 @@ Result = TypeVar("Result")
 class BrokerDay:
     """A session at the venue of a broker; `home` is an instance whose settings name that broker.
 
-    With `entrants` these trade, instead of the strategies of the settings, of which there are none then.
+    With `entrants` these trade, instead of the strategies of the settings, of which there are none then. In `mode` live
+    the instance must be one that trades live, with credentials of its own.
     """
 
     home: Path
@@ -66,6 +68,7 @@ class BrokerDay:
     session: Session
     watcher: RunWatcher = attrs.field(factory=RunWatcher)
     entrants: list[ActiveStrategy] = attrs.field(factory=list)
+    mode: Mode = "paper"
 
     async def until(self, minute: float) -> None:
         """Wait until so many minutes after the open."""
@@ -90,11 +93,11 @@ class BrokerDay:
             await life
 
     def _assembled(self) -> Assembly:
-        # The run's parts. The plugin has the venue's credentials instead of the instance's.
-        assembly = assemble(self.home, "paper", self.clock)
+        # The run's parts. The plugin has the venue's credentials; live it has its own, and the venue's addresses.
+        assembly = assemble(self.home, self.mode, self.clock)
         name = assembly.settings.trading.broker_name
         loaded = tuple(
-            attrs.evolve(one, plugin=_at_venue(one.plugin, self.venue.secrets))
+            attrs.evolve(one, plugin=self._at_venue(one.plugin, assembly))
             if (one.entry.kind, one.entry.name) == ("broker", name)
             else one
             for one in assembly.loaded
@@ -103,6 +106,18 @@ class BrokerDay:
         if self.entrants:
             placed[()] = tuple(self.entrants)
         return attrs.evolve(assembly, calendar=self.calendar, loaded=loaded, placed=placed)
+
+    def _at_venue(self, plugin: Plugin, assembly: Assembly) -> Plugin:
+        if self.mode != "live":
+            return _with_secrets(plugin, self.venue.secrets)
+        hosts = host_addresses(plugin, self.venue)
+
+        def create(config: Any, context: Context) -> object:
+            connect = attrs.evolve(context.connect, addresses=hosts)  # type: ignore[misc]  # a Connector
+            assembly.connections.add(f"broker/{plugin.name}", connect)
+            return plugin.create(config, attrs.evolve(context, connect=connect))
+
+        return attrs.evolve(plugin, create=create)
 
 
 @contextmanager
@@ -172,11 +187,16 @@ def venue_summary(venue: TradingVenue) -> tuple[str, ...]:
 
 
 def addresses(plugin: Plugin, venue: TradingVenue) -> dict[str, str]:
-    """The settings that point the hosts of a plugin to a venue."""
-    hosts = {name: host.url for name, host in plugin.needs.hosts.items()}
+    """The settings that point the hosts of a plugin to a venue; live trading does not take them."""
+    found = host_addresses(plugin, venue)
+    return {one.name: found[host] for host, one in host_settings(plugin.name, {**found}).items()}
+
+
+def host_addresses(plugin: Plugin, venue: TradingVenue) -> dict[str, str]:
+    """The address of each host of a plugin at a venue."""
     return {
-        one.name: venue.server.socket_url if hosts[host].startswith("wss") else venue.server.url
-        for host, one in host_settings(plugin.name, hosts).items()
+        name: venue.server.socket_url if host.url.startswith("wss") else venue.server.url
+        for name, host in plugin.needs.hosts.items()
     }
 
 
@@ -195,7 +215,7 @@ def _opened_venue(
         yield venue
 
 
-def _at_venue(plugin: Plugin, secrets: Mapping[str, object]) -> Plugin:
+def _with_secrets(plugin: Plugin, secrets: Mapping[str, object]) -> Plugin:
     create = plugin.create
     return attrs.evolve(
         plugin,

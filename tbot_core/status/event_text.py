@@ -27,6 +27,7 @@ from tbot_core.model.formatting import (
 )
 from tbot_core.model.types import Leg
 from tbot_core.plugins.call_guard import failure_text
+from tbot_core.reports.drift import drift_lines
 from tbot_core.trading.risk.states import KINDS, CauseEnd, StateCause, TradingState
 
 if TYPE_CHECKING:
@@ -84,6 +85,9 @@ class EventNarrator:
             for broker, states in self._states.items():
                 note_event(states, entry, broker)
             lines += self._lines_of(entry, self.book.trades[before:])
+            if entry.kind == records.DRIFT:
+                found = (one.strip() for one in drift_lines(entry.payload))
+                lines += [EventLine(time=entry.time, text=f"Drift: {one}", weight="session") for one in found]
         return lines
 
     def _states_of(self, payload: Mapping[str, Any]) -> TradingState:

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from tbot_core.status import Document
     from tbot_core.trading.risk.gate import Limits
 
-FIGURES: Final = ("equity", "day_pnl", "daily_loss_limit", "daily_loss_used", "budget", "gross", "marks_at")
+FIGURES: Final = (
+    "equity",
+    "day_pnl",
+    "daily_loss_limit",
+    "daily_loss_used",
+    "budget",
+    "gross",
+    "marks_at",
+    "first_live_day_cap",
+)
 
 
 def account_figures(book: SessionBook, limits: Limits, reported: Gauges | None) -> Document:
@@ -37,6 +46,7 @@ def account_figures(book: SessionBook, limits: Limits, reported: Gauges | None) 
         "budget": money_text(budget),
         "gross": money_text(gross),
         "most_trades": most,
+        "first_live_day_cap": book.session.get("first_live_day_cap") if book.in_session else None,
         "marks_at": None if reported is None else reported.at.isoformat(),
     }
 

@@ -84,13 +84,18 @@ class DecisionEngine:
             fixed_units=rules.fixed_units,
         )
         self.position_manager = PositionManager(rules, session, self.exposure, name)
-        self._limits = {defense: Limits.of(rules.risk, opening_atoms, defense=defense) for defense in (False, True)}
+        self._limits = self._limits_of(opening_atoms)
 
     def share_limits_with(self, primary: DecisionEngine) -> None:
         """Share exposure with another broker's engine; limits use the smaller of both opening equities."""
         share_exposure(self.exposure, primary.exposure)
         atoms = min(self.portfolio.opening_atoms, primary.portfolio.opening_atoms)
-        self._limits = {one: Limits.of(self._rules.risk, atoms, defense=one) for one in self._limits}
+        self._limits = self._limits_of(atoms)
+
+    def _limits_of(self, atoms: int) -> dict[bool, Limits]:
+        # The limits without and with defense.
+        risk, is_first = self._rules.risk, self._rules.first_live_day
+        return {one: Limits.of(risk, atoms, defense=one, first_live_day=is_first) for one in (False, True)}
 
     def update_account(self, account: Account, *, crossed: bool = False) -> None:
         """Apply the account that the broker reported, and its rules.
@@ -210,15 +215,16 @@ class DecisionEngine:
         weight = limits.weights[sent] if sent < len(limits.weights) and not self._rules.fixed_units else None
         share = 0 if weight is None else fraction_of(limits.budget, weight)
         defense = self.exposure.current_state is RiskState.DEFENSE
-        bound = "WEIGHTS" if share <= limits.per_trade else "MAX_RISK_PER_TRADE"
+        cap, capped_by = limits.entry_cap
         return SizingFigures(
             equity=dollars_of(limits.equity),
             allocation="DEFENSE_MODE_TOTAL_ALLOCATION" if defense else "TOTAL_ALLOCATION",
             window=dollars_of(limits.budget),
             weight=weight,
             share=dollars_of(share),
-            cap=dollars_of(limits.per_trade),
-            bound="FIXED_QUANTITY" if self._rules.fixed_units else bound,
+            cap=dollars_of(cap),
+            capped_by=capped_by,
+            bound="FIXED_QUANTITY" if self._rules.fixed_units else "WEIGHTS" if share <= cap else capped_by,
             type=sized.type,
             reference=price_of(sized.reference),
             price=price_of(sized.price),
@@ -235,7 +241,7 @@ class DecisionEngine:
         if denial is not None:
             return _denied(proposal, denial)
         gap, position = top_ups.gap(symbol), self.portfolio.positions[symbol]
-        budget = min(gap.atoms, limits.per_trade - position.cost_atoms)
+        budget = min(gap.atoms, limits.per_trade - position.cost_atoms, limits.entry_cap[0])
         sizer = self._sizer_of(symbol)
         sized = sizer.addition(ticks_of(proposal.sizing_price), proposal.side, budget, whole=gap.whole)
         sized = attrs.evolve(sized, last=ticks_of(proposal.price))
@@ -264,7 +270,7 @@ class DecisionEngine:
     def _budget(self, strategy: str) -> int:
         weights, sent = self.limits.weights, self.exposure.sent.get(strategy, 0)
         weighted = fraction_of(self.limits.budget, weights[sent]) if sent < len(weights) else 0
-        return min(weighted, self.limits.per_trade)
+        return min(weighted, self.limits.entry_cap[0])
 
     def _plan(self, proposal: Proposal) -> exit_plan.ExitPlan:
         levels = (proposal.price, proposal.stop, proposal.target)

@@ -49,7 +49,10 @@ class ActiveStrategy:
 
 @attrs.frozen(kw_only=True, eq=False)
 class TradingRules:
-    """All inputs of decisions except the market: settings, filters, the broker's capabilities and shipped tables."""
+    """All inputs of decisions except the market: settings, filters, the broker's capabilities and shipped tables.
+
+    `first_live_day`: the account has never traded live before, so that FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL holds.
+    """
 
     risk: RiskSettings
     entries: EntrySettings
@@ -63,6 +66,7 @@ class TradingRules:
     fixed_units: int = 0
     indices: Mapping[str, Mapping[str, Decimal]] = attrs.field(factory=dict)
     rebalance: RebalanceSettings = attrs.field(factory=RebalanceSettings)
+    first_live_day: bool = False
 
     def watching(self, symbols: Collection[str]) -> TradingRules:
         """The rules with further symbols that are watched, but not traded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -9,6 +10,8 @@ import attrs
 import numpy as np
 
 from tbot_core.model.bars import DayFacts
+from tbot_core.model.formatting import plural
+from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -25,7 +28,8 @@ class Universe:
     """The subscribed symbols of a session and their facts, and those that a limit left out; in the order of the input.
 
     `cut` are left out although nothing denies them; `denied` those that a filter denies before the bell, by reason.
-    `limited_by` names the limit. `watch_only` are subscribed, but not traded.
+    `limited_by` names the limit. `watch_only` are subscribed, but not traded. `not_offered`: how many more symbols the
+    source does not offer, by reason; None where it was not asked.
     """
 
     symbols: tuple[str, ...]
@@ -35,6 +39,46 @@ class Universe:
     limit: int = 0
     limited_by: str = ""
     watch_only: frozenset[str] = frozenset()
+    not_offered: Mapping[str, int] | None = None
+
+    @property
+    def counts(self) -> UniverseCounts | None:
+        """How many symbols the source has, are left out and are subscribed; None where that is not known."""
+        if self.not_offered is None:
+            return None
+        left_out = Counter(self.not_offered)
+        left_out.update({reason: len(found) for reason, found in self.denied.items()})
+        left_out[Reason.UNIVERSE_TRUNCATED.name] += len(self.cut)
+        subscribed = len(self.symbols)
+        return UniverseCounts(
+            listed=subscribed + left_out.total(),
+            left_out=dict((+left_out).most_common()),
+            subscribed=subscribed,
+            limit=self.limit,
+            limited_by=self.limited_by,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class UniverseCounts:
+    """How many symbols a source has, how many are left out by which reason (the largest first), and how many remain.
+
+    `limit` is the one that left symbols out, 0 for none; `limited_by` names it.
+    """
+
+    listed: int
+    left_out: Mapping[str, int]
+    subscribed: int
+    limit: int = 0
+    limited_by: str = ""
+
+    @property
+    def text(self) -> str:
+        """The counts as text."""
+        limit = f" ({self.limited_by}, {self.limit:,})" if self.limit else ""
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.left_out.items())
+        out = f"; left out: {reasons}" if reasons else ""
+        return f"{self.subscribed:,} of {plural(self.listed, 'symbol')} subscribed{limit}{out}"
 
 
 @attrs.frozen(kw_only=True)

@@ -172,6 +172,20 @@ def test_the_vix_of_a_window_is_a_line(value: float | None, words: str) -> None:
     assert (line.weight, line.text) == ("window", f"[CLOSE] window: {words}, 3 candidates")
 
 
+def test_the_drift_of_a_day_is_a_line_and_one_for_each_trade() -> None:
+    """The result first, then what was expected and made."""
+    made = {"quantity": "24", "entry_price": "20.08", "exit_price": "20.10", "exit_reason": "TIME", "pnl": "0.48"}
+    trade = {"strategy": "open", "symbol": "AAA", "side": "long", "minute": 3, "expected": made, "real": None}
+    empty = {"entry_bps": None, "exit_bps": None}
+    counts = {"both": 0, "missing": 1, "extra": 0, **empty, "pnl": "0.00", "expected_pnl": "0.48", "note": ""}
+    document = {"date": "2026-11-24", "trades": [trade | empty | {"words": "NOT_ARMED"}], **counts}
+    lines = EventNarrator().lines_for([NewEvent(kind=records.DRIFT, payload=document, time=MORNING)])
+    assert [line.text for line in lines] == [
+        "Drift: Session 2026-11-24: 0 of 1 expected trades made, 1 missing, 0 not expected; P&L 0.00, expected 0.48.",
+        "Drift: [OPEN] long AAA: expected 24 at 20.08 to 20.10 time; real none; NOT_ARMED",
+    ]
+
+
 def test_an_entry_is_shown_with_its_stop() -> None:
     """The level is that of its stop order, else the one that the strategy planned."""
     stop, entry = order(Leg.STOP, quantity="10", stop="9.5", reason=ExitReason.STOP), order(quantity="10")

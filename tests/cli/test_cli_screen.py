@@ -33,6 +33,7 @@ def test_the_simulator_is_screened_for_each_strategy(home: Path, capsys: pytest.
     assert cli.invoke(["screen", "--home", str(home)]) == 0
     said = capsys.readouterr().out
     assert "40 symbols of paper" in said
+    assert "A session has 40 of 40 symbols subscribed." in said
     for name in ("[OPEN]", "[MID]", "[CLOSE]"):
         assert f"{name} 40 pass" in said
     assert cli.invoke(["screen", "--strategy", "MID", "--home", str(home), "--json"]) == 0
@@ -54,7 +55,14 @@ def screened(count: int = 3) -> ScreenedSymbols:
     volume = [1000.0, 500.0, math.nan, *([10.0] * (count - 3))]
     facts = day(count, previous_close=20.0, average_volume=volume, market_cap=3e9)
     reasons = (None, Reason.VOLUME_LOW, *([None] * (count - 2)))
-    universe = Universe(symbols=symbols[:1], day=facts, cut=symbols[2:3], limit=1, limited_by="UNIVERSE_MAX")
+    universe = Universe(
+        symbols=symbols[:1],
+        day=facts,
+        cut=symbols[2:3],
+        limit=1,
+        limited_by="UNIVERSE_MAX",
+        not_offered={"not tradable": 2},
+    )
     return ScreenedSymbols(
         source="acme", session=session(), symbols=symbols, day=facts, reasons={"s": reasons}, universe=universe
     )
@@ -64,7 +72,8 @@ def test_what_passes_is_listed_by_dollar_volume_and_the_rest_with_all() -> None:
     """A denied symbol is counted by its reason, and has a row with --all only; unknown facts are dashes."""
     lines = list(screen_lines(screened(), ("s",), everything=False))
     assert lines[1] == "[S] 2 pass; denied: VOLUME_LOW 1"
-    assert lines[2].startswith("1 of them are subscribed (UNIVERSE_MAX, 1); left out: 1 that pass, 0 that are denied.")
+    left_out = "left out: not tradable 2, UNIVERSE_TRUNCATED 1."
+    assert lines[2] == f"A session has 1 of 4 symbols subscribed (UNIVERSE_MAX, 1); {left_out}"
     assert [line.split()[0] for line in lines[4:]] == ["S00", "S02"]
     assert "-" in lines[5].split()
     whole = list(screen_lines(screened(), ("s",), everything=True))

@@ -107,13 +107,17 @@ def house(tmp_path: Path) -> House:
 
 @pytest.mark.slow
 def test_a_day_at_a_brokers_market_ends_with_its_summary_and_report(house: House) -> None:
-    """The run's start is written down with the account's equity, and the report is there at the end."""
+    """The run's start is written down with the account's equity, and the report is there at the end.
+
+    Paper has no first live day.
+    """
     outcome = house.run()
     assert not outcome.stopped
     assert outcome.summary.sessions == 1
     assert outcome.summary.report is not None
     (start,) = house.events(records.RUN_STARTED)
     assert start.payload["mode"] == "paper"
+    assert not [one for one in house.events(records.SESSION_OPENED) if "first_live_day_cap" in one.payload]
     assert len(house.events(records.SESSION_CLOSED)) == 1
 
 
@@ -212,6 +216,8 @@ def test_a_live_day_is_not_ready_until_it_is_armed(house: House) -> None:
     (armed,), (ready,) = house.events(records.ARMED), house.events(records.READY)
     assert told.seq < armed.seq < ready.seq
     said = {name: ready.payload[name] for name in ("mode", "armed", "feed", "worst_day")}
+    (opened,) = house.events(records.SESSION_OPENED)
+    assert ready.payload["first_live_day_cap"] == opened.payload["first_live_day_cap"] == "500.00"
     worst = str(planned_worst_day(assemble(house.home, "paper", world.clock).settings).worst_day)
     assert said == {"mode": "live", "armed": armed.payload["sessions"][-1], "feed": "world", "worst_day": worst}
 

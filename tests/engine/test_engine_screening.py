@@ -98,7 +98,7 @@ def entrant(name: str, start: int = 0) -> ActiveStrategy:
 def screened(folder: Path, vendor: Vendor, entrants: Sequence[ActiveStrategy] = (), **changes: Any) -> ScreenedSymbols:
     """The result for an instance that takes its bars from the vendor."""
     bench = StoreFixture(folder=folder)
-    trading = SimpleNamespace(universe=(), data_source="", broker_name="acme", api_timeout=1.0)
+    trading = SimpleNamespace(universe=(), universe_max=500, data_source="", broker_name="acme", api_timeout=1.0)
     settings = SimpleNamespace(
         trading=trading, simulation=SimpleNamespace(seed=0), instance=SimpleNamespace(bars=bench.bars)
     )
@@ -135,6 +135,10 @@ def test_a_limit_names_what_it_leaves_out(tmp_path: Path) -> None:
     found = screened(tmp_path, Vendor(quality=attrs.evolve(CONSOLIDATED, subscriptions=1)))
     assert (found.universe.symbols, found.universe.cut) == (("AAA",), ("BBB",))
     assert found.universe.denied == {"VOLUME_LOW": ("CCC",)}
+    assert found.universe.counts is not None
+    assert found.universe.counts.text == (
+        "1 of 3 symbols subscribed (the feed's limit of subscriptions, 1); left out: VOLUME_LOW 1, UNIVERSE_TRUNCATED 1"
+    )
 
 
 @pytest.mark.parametrize("fault", [Unavailable("The vendor is down."), DataError("A bar is wrong.")])

@@ -182,11 +182,36 @@ def test_the_cut_comes_after_the_filters(tmp_path: Path) -> None:
     found = select(made, source)
     assert (found.symbols, found.cut) == (("AAA", "CCC"), ("BBB",))
     assert found.denied == {"VOLUME_LOW": ("DDD", "EEE")}
+    assert found.counts is not None
+    assert (found.counts.listed, found.counts.subscribed, found.counts.limit) == (5, 2, 2)
+    assert found.counts.left_out == {"VOLUME_LOW": 2, "UNIVERSE_TRUNCATED": 1}
     assert source.requests[0] == ("daily", tuple(volumes))
     assert {symbols for name, symbols in source.requests if name == "history"} == {("AAA", "CCC")}
     np.testing.assert_array_equal(found.day.previous_close, [103.9, np.nan])
     no_strategy = select(selector(tmp_path, universe_max=2, entrants=lambda _session: ()), source)
     assert (no_strategy.symbols, no_strategy.denied) == (("AAA", "CCC"), {})
+
+
+class Listing(Vendor):
+    """A vendor that lists what cannot be traded too, and symbols of another spelling."""
+
+    def __init__(self, *symbols: str) -> None:
+        super().__init__(dict.fromkeys(symbols, 1.0), attrs.evolve(WHOLE, minute_history=False))
+        self.left_out = {"not tradable": 3}
+
+
+def test_what_the_vendor_does_not_offer_is_counted(tmp_path: Path) -> None:
+    """By the vendor's reason and by the spelling; of named symbols only those that are unknown, also on a short day."""
+    source = Listing("AAA", "BBB", "b b")
+    everything = select(selector(tmp_path), source).counts
+    assert everything is not None
+    assert (everything.listed, everything.subscribed) == (6, 2)
+    assert everything.left_out == {"not tradable": 3, "not the symbol of a share": 1}
+    named = select(selector(tmp_path, symbols=("AAA", "ZZZ")), source).counts
+    assert named is not None
+    assert (named.listed, named.left_out) == (2, {"unknown to the feed": 1})
+    short = attrs.evolve(TODAY, close=TODAY.close - dt.timedelta(hours=3))
+    assert select(selector(tmp_path), limit_to_hours(cast("LiveSession", source), short)).counts == everything
 
 
 def test_a_symbol_that_one_strategy_may_enter_is_not_denied(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tbot_core.instance import (
     read_settings_files,
     secrets,
 )
+from tbot_core.instance.report import settings_report
 from tbot_core.instance.sources import deployment_of
 from tbot_core.system import terminal
 from tbot_core.testing.canaries import canary
@@ -27,6 +28,8 @@ from tbot_core.vault import audit_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tbot_core.instance.findings import Mode
 
 BOT = "STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\nSEED=7\n"
 
@@ -68,6 +71,18 @@ def test_encrypted_settings_load_as_the_plaintext_does(home: Path, tmp_path_fact
 def test_live_reads_encrypted_settings(home: Path) -> None:
     """Live trading refuses plaintext, and takes what is encrypted and for its owner alone."""
     assert load_settings(home, mode="live").simulation.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("cap", "mode", "there"), [("500", "live", True), ("0", "live", False), ("500", "paper", False)]
+)
+def test_a_live_check_names_the_cap_of_the_first_day(home: Path, cap: str, mode: Mode, *, there: bool) -> None:
+    """In dollars; nothing where it is off, and on paper."""
+    vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())
+    secrets.encrypt_category(vault, "env_bot", f"{BOT}FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL={cap}\n".encode())
+    found = [str(one) for one in settings_report(home, mode=mode, declared=(), installed=())]
+    sentence = f"On the first day that an account trades live, an entry is at most {cap}.00."
+    assert (sentence in found) is there
 
 
 def test_each_opening_is_in_the_audit_log(home: Path) -> None:

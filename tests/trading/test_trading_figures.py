@@ -56,6 +56,7 @@ def test_an_entry_shows_its_sizing_from_equity_to_quantity() -> None:
     [
         ({"max_risk_per_trade": "0.001"}, "MAX_RISK_PER_TRADE", Decimal("0.4")),
         ({"fixed_units": 3 * 10**6}, "FIXED_QUANTITY", None),
+        ({"first_live_day": True}, "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL", Decimal("0.4")),
         ({}, "WEIGHTS", Decimal("0.4")),
     ],
 )
@@ -66,6 +67,7 @@ def test_the_setting_that_decided_the_size_is_named(
     (decision,) = desk(**settings).decide([proposal(price=10.0)])
     assert decision.sizing is not None
     assert (decision.sizing.bound, decision.sizing.weight) == (bound, weight)
+    assert decision.sizing.capped_by in {bound, "MAX_RISK_PER_TRADE"}
 
 
 def test_in_defense_the_budget_is_that_of_defense() -> None:

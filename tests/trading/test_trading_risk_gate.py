@@ -114,6 +114,25 @@ def test_fractions_become_amounts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "cap", "allowed", "setting"),
+    [
+        (True, 500, 500, "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL"),
+        (False, 500, 2500, "MAX_RISK_PER_TRADE"),
+        (True, 0, 2500, "MAX_RISK_PER_TRADE"),
+        (True, 2500, 2500, "MAX_RISK_PER_TRADE"),
+    ],
+)
+def test_on_the_first_live_day_an_entry_has_a_cap_in_dollars(
+    cap: int, allowed: int, setting: str, *, first: bool
+) -> None:
+    """The smaller of the two caps counts; 0 switches it off, and so does an earlier live day."""
+    risk = RiskSettings(first_live_day_max_order_notional=Decimal(cap))
+    found = Limits.of(risk, EQUITY, defense=False, first_live_day=first)
+    atoms, name = found.entry_cap
+    assert (dollars_of(atoms), name) == (allowed, setting)
+
+
+@pytest.mark.parametrize(
     ("trades", "positions", "pct", "left"),
     [(4, 5, "66", (2, 3)), (4, 5, "50", (2, 2)), (1, 1, "99", (0, 0)), (4, 5, "100", (4, 5)), (4, 5, "0", (0, 0))],
 )

@@ -168,6 +168,8 @@ def sentence(answer: RequestResult) -> str:
         return answer.lost
     if answer.process is None:
         return f"No bot is running; it is {('armed' if arming else 'disarmed')} at the next start."
+    if answer.waits:
+        return f"No session is under way; the next one begins {('armed' if arming else 'disarmed')}."
     because = f"the state is {answer.state}{': ' if answer.causes else ''}{', '.join(answer.causes)}"
     if arming:
         return (

@@ -40,7 +40,7 @@ def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json:
 
 
 def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tuple[PreflightFinding, ...]:
-    """Every finding about the instance, failures first; the settings are checked as for paper trading."""
+    """Every finding about the instance, failures first: as a start would judge it, live or on paper by its secrets."""
     from tbot_core.cli.actions.alert_channels import alert_findings
     from tbot_core.cli.actions.config import check_config
     from tbot_core.cli.actions.plugin_declarations import plugin_declarations
@@ -51,17 +51,19 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
 
     instance = Instance.at(home)
     plugins = plugin_declarations(home)
+    mode = checked_mode(home, plugins)
     subject = PreflightSubject(
         instance=instance,
         sources=read_settings_files(instance),
         now=SystemClock().now(),
+        strict=mode == "live",
         allow_shared_key=allow_shared_key,
         declared=plugins.declared,
         installed=plugins.installed,
     )
     found = [
         PreflightFinding(level=it.level, subject="settings", message=str(it))
-        for it in check_config(home, "paper", plugins)
+        for it in check_config(home, mode, plugins)
     ]
     order = ("fail", "warn", "ok")
     found += [
@@ -69,11 +71,24 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
         *control_folder_findings(instance),
         *plugin_findings(home, plugins),
         *broker_findings(home, plugins),
-        *feed_findings(home, plugins),
+        *feed_findings(home, plugins, live=mode == "live"),
         *failover_findings(home, plugins),
         *alert_findings(home, plugins),
     ]
     return tuple(sorted(found, key=lambda row: order.index(row.level)))
+
+
+def checked_mode(home: Path | None, plugins: PluginDeclarations) -> Mode:
+    """The mode in which a start would trade: live if the broker's section of the secrets says so, else paper."""
+    from tbot_core.errors import TbotError
+    from tbot_core.instance import load_settings
+    from tbot_core.instance.secrets import account_mode
+
+    try:
+        settings = load_settings(home, mode="replay", declared=plugins.declared)
+        return "live" if account_mode(settings) == "live" else "paper"
+    except TbotError:
+        return "paper"  # each of these faults has its own row
 
 
 def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
@@ -139,13 +154,12 @@ def broker_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[
         yield PreflightFinding(level="ok", subject="broker", message=message, remedy=remedy)
 
 
-def feed_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+def feed_findings(home: Path | None, plugins: PluginDeclarations, *, live: bool) -> Iterator[PreflightFinding]:
     """The coverage that the live feed declares; no row without a live feed or with invalid settings."""
     from tbot_core.contracts import FeedCoverage
     from tbot_core.errors import TbotError
     from tbot_core.instance import load_settings
     from tbot_core.instance.preflight_subject import PreflightFinding
-    from tbot_core.instance.secrets import account_mode
 
     try:
         settings = load_settings(home, mode="replay", declared=plugins.declared)
@@ -154,7 +168,6 @@ def feed_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[Pr
         if offer is None or offer.quality is None:
             return
         quality = offer.quality(settings.plugin_config(offer.config))
-        live = account_mode(settings) == "live"
     except TbotError:
         return  # each of these faults has its own row
     level: Level = "ok" if quality.coverage != FeedCoverage.DELAYED else "fail" if live else "warn"

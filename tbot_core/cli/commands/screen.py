@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
@@ -73,6 +74,7 @@ def screen_document(found: ScreenedSymbols, names: tuple[str, ...]) -> dict[str,
         "session": found.session.date,
         "symbols": rows,
         "passed": {name: list(found.passed(name)) for name in names},
+        "universe": None if universe.counts is None else attrs.asdict(universe.counts),
         "limit": universe.limit or None,
         "limited_by": universe.limited_by,
         "cut": list(universe.cut),
@@ -81,18 +83,14 @@ def screen_document(found: ScreenedSymbols, names: tuple[str, ...]) -> dict[str,
 
 def screen_lines(found: ScreenedSymbols, names: tuple[str, ...], *, everything: bool) -> Iterator[str]:
     """The result as text: a line for each strategy, what the limit leaves out, then the symbols."""
+    counts = found.universe.counts
     yield f"Session {found.session.date}: {plural(len(found.symbols), 'symbol')} of {found.source}."
     for name in names:
         denied = Counter(one.name for one in found.reasons[name] if one is not None)
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in denied.most_common())
         yield f"[{name.upper()}] {len(found.passed(name)):,} pass{f'; denied: {reasons}' if reasons else ''}"
-    universe = found.universe
-    if universe.limit:
-        denied_out = sum(map(len, universe.denied.values()))
-        yield (
-            f"{len(universe.symbols):,} of them are subscribed ({universe.limited_by}, {universe.limit:,}); left out: "
-            f"{len(universe.cut):,} that pass, {denied_out:,} that are denied."
-        )
+    if counts is not None:
+        yield f"A session has {counts.text}."
     rows = [row for row in range(len(found.symbols)) if everything or any(_passes(found, names, row))]
     shown = rows if everything else sorted(rows, key=lambda row: -_dollars(found, row))[:_SHOWN]
     if not shown:

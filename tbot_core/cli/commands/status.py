@@ -116,6 +116,9 @@ def _account(shown: Mapping[str, Any]) -> Iterator[str]:
     )
     yield labelled_line("limit", f"{format_money(limit)} loss per session, {format_percent(used, 0)} used")
     yield labelled_line("budget", f"{format_money(budget)} per window, gross {format_money(gross)}")
+    if shown["first_live_day_cap"] is not None:
+        cap = format_money(Decimal(shown["first_live_day_cap"]))
+        yield labelled_line("first day", f"the account's first live day: entries of at most {cap}")
     most = shown["most_trades"]
     trades = ", ".join(f"{name} {count}/{most}" for name, count in shown["trades"].items())
     yield labelled_line("trades", trades or f"none, at most {most} per strategy")

@@ -207,7 +207,7 @@ def _sizing_lines(one: Mapping[str, Any]) -> Iterator[str]:
     yield _sized("budget of the window", window, one["allocation"])
     if one["weight"] is not None:
         yield _sized("share of this order", share, f"{one['weight']} of it, WEIGHTS")
-    yield _sized("most for one trade", cap, "MAX_RISK_PER_TRADE")
+    yield _sized("most for one trade", cap, one.get("capped_by", "MAX_RISK_PER_TRADE"))
     worst = max(Decimal(one["price"]), Decimal(one["reference"]))
     kind = "limit" if one["type"] == "limit" else "worst price of a market order"
     yield _sized("price", price, f"{kind}; reference {_dollars(one['reference'])}")

@@ -109,6 +109,13 @@ class RiskSettings:
         default="0",
         doc="Largest notional of one order in USD (0 = off).",
     )
+    first_live_day_max_order_notional: Decimal = setting(
+        "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL",
+        money(),
+        default="500",
+        doc="Largest notional of an entry in USD on the first day that an account trades live (0 = off); the quantity "
+        "is reduced to it.",
+    )
     max_orders_per_minute: int = setting(
         "MAX_ORDERS_PER_MINUTE",
         integer(least=1, most=10_000),

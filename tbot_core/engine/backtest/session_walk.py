@@ -13,7 +13,7 @@ from tbot_core.contracts import RiskCheck
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
 from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
-from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
+from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import MatchingEngine, last_close_ticks
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Leg, Order, SignalId
-    from tbot_core.trading.commands import Decision, TradingCommand
+    from tbot_core.trading.commands import TradingCommand
     from tbot_core.trading.proposals import Proposal
 
 
@@ -44,12 +44,13 @@ class BacktestTerms:
 class SessionResult:
     """A session's result: closed positions in the order of their closing, equity in atoms, denials by reason code.
 
-    `levels` are the stops and targets of its signals.
+    `decisions` are those on its proposals, in their order; `levels` the stops and targets of its signals.
     """
 
     positions: Sequence[Position]
     equity_atoms: int
     denials: Counter[str]
+    decisions: Sequence[Decision]
     levels: Mapping[TradeKey, TradeLevels]
 
 
@@ -83,7 +84,7 @@ def walk_session(
     decision_engine.with_figures = False
     decision_engine.update_account(simulated_account("", dollars_of(equity_atoms)))
     venue = _Venue(MatchingEngine(terms.costs, session, bars.symbols), session)
-    denials: Counter[str] = Counter()
+    decisions: list[Decision] = []
     due: defaultdict[int, list[Proposal]] = defaultdict(list)
     for proposal in proposals:
         due[proposal.signal.minute].append(proposal)
@@ -99,16 +100,15 @@ def walk_session(
             minute = pending[-1]
         if minute >= session.minutes:
             break
-        for decision in _step(decision_engine, venue, bars, minute, due.get(minute, ())):
-            if decision.order is None:
-                denials[decision.reason.name] += 1
+        decisions += _step(decision_engine, venue, bars, minute, due.get(minute, ()))
     venue.engine.close(partial(last_close_ticks, bars))
     _book(decision_engine, venue)
     closed = decision_engine.portfolio.closed
+    denials = Counter(decision.reason.name for decision in decisions if decision.order is None)
     if missed := sum(decision_engine.exposure.sent.values()) - len(closed):  # every filled entry is closed by now
         denials[Reason.ENTRY_NOT_FILLED.name] = missed
     equity, levels = decision_engine.portfolio.equity_atoms, venue.recorder.levels
-    return SessionResult(positions=closed, equity_atoms=equity, denials=denials, levels=levels)
+    return SessionResult(positions=closed, equity_atoms=equity, denials=denials, decisions=decisions, levels=levels)
 
 
 def _step(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
-from tbot_core.contracts import Broker, FeedSession, LiveSession, SupportsTradingHours
+from tbot_core.contracts import Broker, LiveSession, SupportsTradingHours
 from tbot_core.contracts.abilities import HOURS
 from tbot_core.engine.holidays import HolidayAnnouncer
 from tbot_core.engine.live import abandoned_positions, trading_hours
@@ -23,7 +23,7 @@ from tbot_core.engine.live.ended_feed import EndedFeed
 from tbot_core.engine.live.feed_connection import FeedConnection
 from tbot_core.engine.live.feed_retry import AGAIN_S, SILENT, FeedRetry
 from tbot_core.engine.live.market_session import LiveTradingSession
-from tbot_core.engine.live.readiness import ReadinessAnnouncer
+from tbot_core.engine.live.readiness import ReadinessAnnouncer, ready_payload
 from tbot_core.engine.live.session_inputs import SessionAccount, SessionFactory, SessionFeed
 from tbot_core.engine.live.silent_feed import SilentFeed
 from tbot_core.engine.pacing import RunStopped
@@ -32,15 +32,13 @@ from tbot_core.engine.session.broker_login import BrokerLogin, log_in
 from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.gauge_writer import EVERY_S as METER_S
 from tbot_core.engine.session.requests import SESSION_VERBS, RequestHandler
-from tbot_core.engine.session.vix import known_vix
 from tbot_core.engine.settings_reload import EVERY_S
 from tbot_core.errors import BrokerError, TbotError
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
-from tbot_core.journal.projections.arming import armed_of
 from tbot_core.model import clock
-from tbot_core.model.types import RiskState, atoms_of, dollars_of
+from tbot_core.model.types import RiskState, atoms_of
 from tbot_core.system import log
 
 if TYPE_CHECKING:
@@ -165,7 +163,8 @@ class DailyCycle:
             return inputs is not None
         inputs = inputs or await self._session_inputs(found, opened)
         market = self._make_session(inputs, self.config, feed, self._factory.entrants(feed.source.session))
-        await self._run_session(market, feed.source)
+        await self._run_session(market, feed)
+        await _isolate("drift", self._factory.compare(session))
         return True
 
     async def _request_feed(self, session: Session) -> SessionFeed:
@@ -186,8 +185,8 @@ class DailyCycle:
         since = carryover.events_since_close(carryover.events_for_session(self._journal))
         silent_feed = SilentFeed.of(carryover.session_hours(inputs.opened) if inputs.opened else session, since, feed)
         config = attrs.evolve(self.config, received=None)  # leave the recording to the session with the feed
-        source = FeedConnection(silent_feed, self._clock)
-        market = self._make_session(inputs, config, SessionFeed(source, universe_of(silent_feed)))
+        silent = SessionFeed(FeedConnection(silent_feed, self._clock), universe_of(silent_feed))
+        market = self._make_session(inputs, config, silent)
 
         def failed(fault: TbotError) -> None:
             self._announcer.announce_not_ready(session, [f"{SILENT}: {fault.message}"])
@@ -195,7 +194,7 @@ class DailyCycle:
 
         answer = asyncio.ensure_future(retry.retry_until_answered(failed))
         answer.add_done_callback(lambda _answer: market.hand_over())
-        await self._run_session(market, source, answer)
+        await self._run_session(market, silent, answer)
         inputs.restarted = market.awaits_match
         return answer.result() if market.handed_over else None
 
@@ -221,15 +220,13 @@ class DailyCycle:
         stale_causes.clear_unowned_causes(market.trading_state, unowned, opened=is_open)
         return market
 
-    async def _run_session(
-        self, market: LiveTradingSession, source: FeedSession | LiveSession, *others: asyncio.Future[Any]
-    ) -> None:
+    async def _run_session(self, market: LiveTradingSession, feed: SessionFeed, *others: asyncio.Future[Any]) -> None:
         # Trade a session with its side tasks; raises RunStopped if a stop ended it.
-        self.session = market
+        self.session, source = market, feed.source
         connection = source if isinstance(source, FeedConnection) else None
-        ready_payload = partial(self._ready_payload, market, live=market.live)
+        contents = partial(ready_payload, market, feed.universe, self.config, self._factory)
         side_actions = {
-            "readiness": self._announcer.announce_ready(market, connection, ready_payload),
+            "readiness": self._announcer.announce_ready(market, connection, contents),
             "settings": self._watch_settings(),
             "gauges": self._write_gauges(market),
         }
@@ -317,24 +314,6 @@ class DailyCycle:
         finally:
             answer.cancel()
             await asyncio.wait({answer}, timeout=self.config.timeout_s)
-
-    def _ready_payload(self, market: LiveTradingSession, *, live: bool) -> records.Payload:
-        # The payload of READY.
-        vix = {"vix": known_vix(market.run.day)} if self.config.vix is None else {"vix_live": True}
-        armed = self._journal.last_event(records.ARMED) if live else None
-        worst = self._factory.worst_day
-        return {
-            "session": market.run.session.date.isoformat(),
-            "mode": self._factory.mode,
-            "armed": None if armed is None else armed_of(armed.payload).sessions[-1].isoformat(),
-            "equity": str(dollars_of(market.run.decision_engine.portfolio.equity_atoms)),
-            "feed": self.config.feed,
-            "windows": [entrant.name for entrant in market.run.entrants],
-            "worst_day": None if worst is None else str(worst),
-            **vix,
-            "positions": market.run.positions,
-            "stuck": sorted(market.stuck_symbols),
-        }
 
     async def _watch_settings(self) -> None:
         # Record settings changed during a session; they apply from the next one.

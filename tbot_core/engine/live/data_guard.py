@@ -94,6 +94,18 @@ class ClockGuard:
         self._trading_state.set_cause(StateCause.CLOCK_SKEW, f"by {ahead:+.1f} s" if is_skewed else "")
 
 
+def with_reference(proposal: Proposal, quotes: Quotes | None) -> Proposal:
+    """An allowed proposal with the far side of a fresh quote as its reference price; unchanged without `quotes`."""
+    row = proposal.row
+    if proposal.reason is not Reason.ALLOWED or quotes is None or row is None:
+        return proposal
+    far = quotes.ask if proposal.side is Side.LONG else quotes.bid
+    fresh = quotes.age_s[row] <= FRESH_S  # NaN, no quote, is not
+    if not fresh:
+        return attrs.evolve(proposal, reason=Reason.NO_QUOTE)
+    return attrs.evolve(proposal, reference=float(far[row]))
+
+
 class DataGuard:
     """Watches the live feed of one session."""
 
@@ -145,13 +157,7 @@ class DataGuard:
         reason = self._objection(proposal, row, window)
         if reason is not None:
             return attrs.evolve(proposal, reason=reason)
-        if quotes is None:
-            return proposal
-        far = quotes.ask if proposal.side is Side.LONG else quotes.bid
-        fresh = quotes.age_s[row] <= FRESH_S  # NaN, no quote, is not
-        if not fresh:
-            return attrs.evolve(proposal, reason=Reason.NO_QUOTE)
-        return attrs.evolve(proposal, reference=float(far[row]))
+        return with_reference(proposal, quotes)
 
     def denial_reason(self, order: Order, broker_session: BrokerSession) -> str:
         """Why an order may not be sent now because of the data; "" if it may."""

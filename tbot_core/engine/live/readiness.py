@@ -9,8 +9,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
+from tbot_core.engine.session.vix import known_vix
 from tbot_core.journal import records
-from tbot_core.model.types import RiskState
+from tbot_core.journal.projections.arming import armed_of
+from tbot_core.model.types import RiskState, dollars_of
 from tbot_core.trading.risk.states import KINDS, StateCause
 
 if TYPE_CHECKING:
@@ -19,8 +23,11 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.live.feed_connection import FeedConnection
     from tbot_core.engine.live.market_session import LiveTradingSession
+    from tbot_core.engine.live.session_inputs import SessionFactory
+    from tbot_core.engine.session.config import LiveConfig
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.calendar import Session
+    from tbot_core.trading.universe import Universe
 
 AGAIN: Final = timedelta(minutes=10)
 """How often a session that is not ready is reported, until it is."""
@@ -34,6 +41,30 @@ HOLDS: Final = (timedelta(0), LASTS, AGAIN)
 """How long there must be no objection before READY: at first, after one withdrawal, and after more."""
 
 LOOK_S: Final = 1.0
+
+
+def ready_payload(
+    market: LiveTradingSession, universe: Universe, config: LiveConfig, factory: SessionFactory
+) -> records.Payload:
+    """The payload of READY for a session with this universe."""
+    engine = market.run.decision_engine
+    vix = {"vix": known_vix(market.run.day)} if config.vix is None else {"vix_live": True}
+    armed = market.run.execution.recorder.journal.last_event(records.ARMED) if market.live else None
+    worst, cap, counts = factory.worst_day, engine.limits.first_live_day, universe.counts
+    return {
+        "session": market.run.session.date.isoformat(),
+        "mode": factory.mode,
+        "armed": None if armed is None else armed_of(armed.payload).sessions[-1].isoformat(),
+        "equity": str(dollars_of(engine.portfolio.equity_atoms)),
+        "feed": config.feed,
+        "windows": [entrant.name for entrant in market.run.entrants],
+        "worst_day": None if worst is None else str(worst),
+        **({"first_live_day_cap": str(dollars_of(cap))} if cap else {}),
+        **vix,
+        **({} if counts is None else {"universe": attrs.asdict(counts)}),
+        "positions": market.run.positions,
+        "stuck": sorted(market.stuck_symbols),
+    }
 
 
 class ReadinessAnnouncer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
@@ -28,14 +28,18 @@ from tbot_core.execution import operator_splits
 from tbot_core.instance.worst_day import planned_worst_day as planned
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover, external_holdings, failover_drills
+from tbot_core.journal.projections.live_days import has_traded_live
 from tbot_core.journal.recorder import JournalRecorder
+from tbot_core.marketdata import received_bars
+from tbot_core.model.clock import exchange_time
 from tbot_core.system import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import Broker, FeedSession
+    from tbot_core.contracts import Broker, BrokerCapabilities, FeedSession
+    from tbot_core.engine.bootstrap import Assembly
     from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
     from tbot_core.engine.run_setup import RunSetup
     from tbot_core.engine.session.arming import LiveContext
@@ -44,14 +48,23 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.session import SessionContext
     from tbot_core.instance import Settings
     from tbot_core.journal.store import Event, Journal
+    from tbot_core.marketdata.received_bars import RecordedSession
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account
+
+SessionDrift: TypeAlias = (
+    "Callable[[Assembly, BrokerCapabilities, RecordedSession, Sequence[Event]], Awaitable[records.Payload]]"
+)
+"""Computes the drift of a session from what it received and its events in the journal."""
 
 _log = log.logger(__name__)
 
 
-async def run_live(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
-    """Trade day after day until the run is stopped, or to the session's end with `once`; a dry run likewise."""
+async def run_live(plan: RunPlan, watcher: RunWatcher, drift: SessionDrift) -> RunOutcome:
+    """Trade day after day until the run is stopped, or to the session's end with `once`; a dry run likewise.
+
+    `drift` compares the trades of a session with those of a shadow run.
+    """
     dry = plan.assembly.settings.mode == DRY_RUN
     rehearse = partial(rehearsal_setup, plan.rehearsal)
     make = rehearse if plan.rehearsal else dry_run_setup if dry else market_setup
@@ -60,7 +73,7 @@ async def run_live(plan: RunPlan, watcher: RunWatcher) -> RunOutcome:
     names = () if setup.broker.capabilities.simulated else failover_brokers(plan.assembly.settings)
     others = {name: plan.assembly.broker(name) for name in names}
     try:
-        return await _Run(plan, watcher, setup, others).go()
+        return await _Run(plan, watcher, setup, others, drift).go()
     finally:
         setup.journal.close()
         trading = plan.assembly.settings.trading
@@ -78,8 +91,15 @@ def failover_brokers(settings: Settings) -> tuple[str, ...]:
 
 class _Run:
     # The run while it lasts.
-    def __init__(self, plan: RunPlan, watcher: RunWatcher, setup: RunSetup, others: Mapping[str, Broker]) -> None:
-        self._plan = plan
+    def __init__(
+        self,
+        plan: RunPlan,
+        watcher: RunWatcher,
+        setup: RunSetup,
+        others: Mapping[str, Broker],
+        drift: SessionDrift,
+    ) -> None:
+        self._plan, self._drift = plan, drift
         self._others = others
         self._watcher = watcher
         self._setup = setup
@@ -122,6 +142,7 @@ class _Run:
             mode=plan.shown_mode,
             worst_day=planned(settings).worst_day,
             meter=self._make_gauge_writer(),
+            compare=self._compare,
         )
         cycle = DailyCycle(self._recorder, setup.broker, self._config(), factory, once=plan.once)
         try:
@@ -135,6 +156,19 @@ class _Run:
         left, unconfirmed = await still_open(setup.journal, setup.broker, self._since, working)
         self._recorder.record(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
         return await self._services.announce_end(self._began, stopped=True, reported=left, unconfirmed=unconfirmed)
+
+    async def _compare(self, session: Session) -> None:
+        # Record the drift of a closed session; at a venue that fills from bars there is none.
+        journal, capabilities = self._setup.journal, self._setup.broker.capabilities
+        closed = journal.last_event(records.SESSION_CLOSED)
+        path = received_bars.recorded_file(self._files.received, session.date)
+        if capabilities.simulated or path is None or closed is None or closed.payload["date"] != str(session.date):
+            return
+        opened = journal.last_event(records.SESSION_OPENED)
+        events = list(journal.events(0 if opened is None else opened.seq - 1))
+        recording = received_bars.read_recording(path)
+        found = await self._drift(self._plan.assembly, capabilities, recording, events)
+        self._recorder.record(records.DRIFT, found)
 
     def _make_gauge_writer(self) -> GaugeWriter | None:
         # The gauges belong to the trading run; a dry run writes none.
@@ -169,7 +203,12 @@ class _Run:
         if not self._started:
             self._started = True
             self._recorder.record(records.RUN_STARTED, run_started_payload(plan, setup, account.equity))
-        return self._services.trading(account, setup.name, plan.wall, plan.wall.sleep_until)
+        trading = self._services.trading(account, setup.name, plan.wall, plan.wall.sleep_until)
+        if plan.assembly.settings.mode != LIVE:
+            return trading
+        today = exchange_time(plan.wall.now()).date()
+        is_first = not has_traded_live(setup.journal, account.account_id, before=today)
+        return attrs.evolve(trading, rules=attrs.evolve(trading.rules, first_live_day=is_first))
 
     async def _make_standbys(self, opened: Event | None) -> tuple[StandbyBroker, ...]:
         # The brokers that may take over; one whose login fails or hangs is reported and left out of the session.

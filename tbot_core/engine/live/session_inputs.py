@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -27,6 +27,10 @@ async def _nothing_to_prepare(_session: Session) -> None:
     pass
 
 
+async def _nothing_to_compare(_session: Session) -> None:
+    pass
+
+
 async def _no_standbys(_opened: Event | None) -> tuple[StandbyBroker, ...]:
     return ()
 
@@ -45,7 +49,7 @@ class SessionFactory:
     moment in each round of a wait. `standbys` returns the brokers that may take over from `primary`: those with a
     successful login, and after a restart those of the opened session. `is_drilled`: whether a recent failover drill is
     in the journal. `meter` writes the gauges, None for none; `on_round` is called as often. READY names `mode` and
-    `worst_day`, the planned worst day as a share of equity.
+    `worst_day`, the planned worst day as a share of equity. `compare` is called after a session has been closed.
     """
 
     calendar: ExchangeCalendar
@@ -64,6 +68,7 @@ class SessionFactory:
     on_round: Callable[[TradingSession], None] = lambda _run: None
     mode: str = "paper"
     worst_day: Decimal | None = None
+    compare: Callable[[Session], Coroutine[Any, Any, None]] = _nothing_to_compare
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.contracts import LiveSession
+from tbot_core.contracts import LiveSession, ReportsLeftOut
 from tbot_core.model.clock import both_times
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class _CutLive:
         self._source = source
         self.session = session
         self.symbols = source.symbols
+        self.left_out = source.left_out if isinstance(source, ReportsLeftOut) else {}
 
     @property
     def quality(self) -> FeedQuality:

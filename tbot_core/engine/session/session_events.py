@@ -28,7 +28,7 @@ def session_opened_payload(
     """The payload of SESSION_OPENED; the first of `broker_sessions` is the primary broker."""
     session, primary = source.session, broker_sessions[0]
     venue, exposure = primary.execution.venue, primary.decision_engine.exposure
-    power_limit = exposure.funds.power_limit_atoms
+    power_limit, first_day = exposure.funds.power_limit_atoms, primary.decision_engine.limits.first_live_day
     return {
         "date": session.date.isoformat(),
         "primary": venue.name,
@@ -41,6 +41,7 @@ def session_opened_payload(
         "buying_power": None if power_limit is None else str(dollars_of(power_limit)),
         "state": exposure.current_state.word,
         "windows": {one.name: attrs.asdict(one.window) for one in entrants},
+        **({"first_live_day_cap": str(dollars_of(first_day))} if first_day else {}),
         **_carried(broker_sessions),
         **({"accounts": _accounts(broker_sessions)} if broker_sessions[1:] else {}),
     }

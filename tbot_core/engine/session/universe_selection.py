@@ -6,6 +6,7 @@ and backtest use: the minutes of past sessions are downloaded into the bar store
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import FeedCoverage, LiveSession
+from tbot_core.contracts import FeedCoverage, LiveSession, ReportsLeftOut
 from tbot_core.contracts.abilities import MARKET_CAPS
 from tbot_core.engine.session.vix import VixSources
 from tbot_core.errors import AccessError, DataError, Unavailable
@@ -27,19 +28,22 @@ from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import Clock
-from tbot_core.model.reasons import REASON_BY_CODE
+from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.types import is_symbol
 from tbot_core.system import log
-from tbot_core.trading.proposals import ActiveStrategy, TradingRules, screen
+from tbot_core.trading.proposals import ActiveStrategy, TradingRules, cut_reasons
 from tbot_core.trading.universe import Universe, UniverseLimit, limit_universe, unknown_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from tbot_core.contracts import BrokerCapabilities, FeedQuality, FeedRequest, FeedSession
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.journal.store import Event, Journal
     from tbot_core.model.bars import DayFacts
+
+_UNKNOWN: Final = "unknown to the feed"
+_NO_SYMBOL: Final = "not the symbol of a share"
 
 _ATTEMPTS: Final = 4
 _NAMED_AT_MOST: Final = 5
@@ -88,16 +92,19 @@ class UniverseSelector:
         symbols = tuple(symbol for symbol in offered if symbol in traded or symbol in watched | held)
         if absent := sorted({*self.symbols} - {*offered}):
             _log.warning("universe.unknown_symbols", symbols=absent)
-        limit, quality = UniverseLimit.of(self.rules.universe_max, source.quality), source.quality
-        is_cut, is_partial = limit.is_exceeded(symbols), quality.coverage is FeedCoverage.SINGLE_VENUE
+        quality = source.quality
+        is_cut = UniverseLimit.of(self.rules.universe_max, quality).is_exceeded(symbols)
+        is_partial = quality.coverage is FeedCoverage.SINGLE_VENUE
         facts = _OtherFacts(self.vix, reference.reference_facts(self.bars), await self._market_caps(symbols))
         if is_cut or is_partial or not quality.minute_history:
             day = await self._daily_facts(source, symbols, facts)
         else:
             day = unknown_facts(len(symbols))
-        reasons = self._denials(source.session, symbols, day) if is_cut else ()
-        universe = limit_universe(symbols, day, limit, held | watched, reasons)
-        universe = attrs.evolve(universe, watch_only=frozenset(universe.symbols) - traded)
+        universe = limited_universe(
+            source, symbols, day, self.rules, self.entrants(source.session), required=held | watched
+        )
+        others, watched_only = not_offered(source, self.symbols), frozenset(universe.symbols) - traded
+        universe = attrs.evolve(universe, watch_only=watched_only, not_offered=others)
         if not quality.minute_history:
             return universe
         day = await facts.add(await self._minute_facts(source, universe.symbols), source.session, universe.symbols)
@@ -143,14 +150,6 @@ class UniverseSelector:
             _log.info("history.downloaded", sessions=progress.done, of=progress.total, bars=progress.bars)
             self.on_download(progress)
 
-    def _denials(self, session: Session, symbols: tuple[str, ...], day: DayFacts) -> tuple[str, ...]:
-        # Why no enabled strategy may enter each symbol, by what is known before the bell; "" where one may.
-        found = [screen(one, self.rules, day, symbols, session.minutes).reasons for one in self.entrants(session)]
-        if not found:
-            return ("",) * len(symbols)
-        denied = np.all(found, axis=0)
-        return tuple(REASON_BY_CODE[code].name if no else "" for code, no in zip(found[0], denied, strict=True))
-
 
 @attrs.frozen(eq=False)
 class _OtherFacts:
@@ -164,6 +163,33 @@ class _OtherFacts:
         market_cap = np.where(np.isnan(caps), day.market_cap, caps)
         day = await self.vix.add_vix(attrs.evolve(day, market_cap=market_cap), session)
         return await self.vix.add_kinds(day, symbols)
+
+
+def limited_universe(  # noqa: PLR0913  -- what decides who is subscribed
+    source: LiveSession,
+    symbols: tuple[str, ...],
+    day: DayFacts,
+    rules: TradingRules,
+    entrants: Sequence[ActiveStrategy],
+    *,
+    required: Collection[str] = LEADERS,
+) -> Universe:
+    """The symbols within the feed's limit: the required ones, then what a strategy may enter, by dollar volume."""
+    limit = UniverseLimit.of(rules.universe_max, source.quality)
+    if not limit.is_exceeded(symbols):
+        return limit_universe(symbols, day, limit)
+    codes = cut_reasons(entrants, rules, day, symbols, source.session.minutes).tolist()
+    reasons = ["" if code == Reason.ALLOWED else REASON_BY_CODE[code].name for code in codes]
+    return limit_universe(symbols, day, limit, required, reasons)
+
+
+def not_offered(source: LiveSession, named: Collection[str]) -> Mapping[str, int]:
+    """How many symbols cannot be subscribed, by reason: of the `named` ones, else of all of the vendor."""
+    if named:
+        return {_UNKNOWN: len({*named} - {*filter(is_symbol, source.symbols)})}
+    found = Counter(source.left_out if isinstance(source, ReportsLeftOut) else {})
+    found[_NO_SYMBOL] += sum(not is_symbol(symbol) for symbol in source.symbols)
+    return found
 
 
 def universe_selector(

@@ -39,8 +39,9 @@ class SizingFigures:
     """How an entry was sized: from the equity at the open to its quantity, in dollars and shares.
 
     `allocation` is the setting that gives the window its `window` budget; `weight` of it (None: none is left, or
-    FIXED_QUANTITY is set) is the `share` of this order, and `cap` the most for one trade. `bound` is the setting that
-    decided. `reference` is the price before the limit's distance, `price` the worst one, `step` the quantity's step.
+    FIXED_QUANTITY is set) is the `share` of this order, and `cap` the most for one trade by the setting `capped_by`.
+    `bound` is the setting that decided. `reference` is the price before the limit's distance, `price` the worst one,
+    `step` the quantity's step.
     """
 
     equity: Decimal
@@ -49,6 +50,7 @@ class SizingFigures:
     weight: Decimal | None
     share: Decimal
     cap: Decimal
+    capped_by: str
     bound: str
     type: OrderType
     reference: Decimal

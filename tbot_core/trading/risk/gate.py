@@ -15,7 +15,7 @@ import attrs
 from tbot_core.contracts.settings import RiskSettings
 from tbot_core.errors import PluginError
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import RiskState, Side, SignalId, dollars_of
+from tbot_core.model.types import ATOMS_PER_DOLLAR, RiskState, Side, SignalId, dollars_of
 from tbot_core.trading.risk.exposure import (
     ExposureBook,
     RiskChange,
@@ -62,10 +62,14 @@ class Limits:
     max_consecutive_losses: int
     price_band: Decimal
     day_trades: int | None = None
+    first_live_day: int = 0
 
     @classmethod
-    def of(cls, risk: RiskSettings, equity_atoms: int, *, defense: bool) -> Limits:
-        """The limits of a session with this opening equity; defense reduces budget, trades and positions."""
+    def of(cls, risk: RiskSettings, equity_atoms: int, *, defense: bool, first_live_day: bool = False) -> Limits:
+        """The limits of a session with this opening equity; defense reduces budget, trades and positions.
+
+        On the first live day of an account FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL is one of them.
+        """
         allocation = risk.defense_mode_total_allocation if defense else risk.total_allocation
         budget = fraction_of(equity_atoms, min(allocation, risk.total_allocation))
 
@@ -81,7 +85,7 @@ class Limits:
             per_index=fraction_of(equity_atoms, risk.max_index_exposure),
             gross=fraction_of(equity_atoms, risk.max_gross_exposure),
             leverage=fraction_of(equity_atoms, risk.max_leverage),
-            order_notional=fraction_of(10**10, risk.max_order_notional),
+            order_notional=fraction_of(ATOMS_PER_DOLLAR, risk.max_order_notional),
             daily_loss=fraction_of(equity_atoms, risk.daily_loss_limit),
             window_loss=fraction_of(fraction_of(equity_atoms, risk.total_allocation), risk.window_loss_limit),
             weights=risk.weights,
@@ -90,7 +94,15 @@ class Limits:
             max_orders_per_minute=risk.max_orders_per_minute,
             max_consecutive_losses=risk.max_consecutive_losses,
             price_band=risk.price_band_pct,
+            first_live_day=fraction_of(ATOMS_PER_DOLLAR, risk.first_live_day_max_order_notional * first_live_day),
         )
+
+    @property
+    def entry_cap(self) -> tuple[int, str]:
+        """The largest notional that an entry is sized to, and the setting that decides."""
+        if 0 < self.first_live_day < self.per_trade:
+            return self.first_live_day, "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL"
+        return self.per_trade, "MAX_RISK_PER_TRADE"
 
 
 @attrs.frozen(kw_only=True)

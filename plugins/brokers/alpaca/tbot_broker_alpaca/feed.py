@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -15,10 +16,9 @@ from tbot_core.contracts import FeedLabel, FeedMessage, Heartbeat
 from tbot_core.errors import DataError, LoginNeeded, Rejected
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import exchange_moment, exchange_time
-from tbot_core.model.types import is_symbol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
     from tbot_broker_alpaca.client import AlpacaClient
     from tbot_core.contracts import Bar, DailyBar, FeedRequest, IndexQuote, Instrument
@@ -140,14 +140,15 @@ class MarketData:
                         yield one
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(kw_only=True, eq=False)
 class AlpacaSession:
-    """One session; the core makes the minutes."""
+    """One session; the core makes the minutes. `left_out`: how many assets it does not offer, by reason."""
 
     market: MarketData
     session: Session
     symbols: tuple[str, ...]
     quality: Any
+    left_out: Mapping[str, int]
 
     async def daily(self, symbols: Sequence[str], first: date, last: date) -> Sequence[DailyBar]:
         """Daily bars of all venues, which every plan has."""
@@ -191,10 +192,16 @@ class AlpacaFeed:
             )
         declared = quality(Config(data_feed=self._market.name))
         session = (self._request.calendar or ExchangeCalendar()).current(self._market.clock.now())
-        known = {symbol for symbol, one in (await self._assets()).items() if one.tradable and is_symbol(symbol)}
-        wanted = known & set(self._request.symbols or known)
-        limit = 0 if paid else declared.subscriptions
-        yield AlpacaSession(self._market, session, tuple(sorted(wanted)), attrs.evolve(declared, subscriptions=limit))
+        assets = await self._assets()
+        tradable = {symbol for symbol, one in assets.items() if one.tradable}
+        wanted = tradable & set(self._request.symbols or tradable)
+        yield AlpacaSession(
+            market=self._market,
+            session=session,
+            symbols=tuple(sorted(wanted)),
+            quality=attrs.evolve(declared, subscriptions=0 if paid else declared.subscriptions),
+            left_out={"not tradable": len(assets) - len(tradable)},
+        )
 
 
 def _batches(symbols: Iterable[str]) -> Iterator[str]:

@@ -298,7 +298,7 @@ class VenueAccount:
         listing = self.market.listings.get(symbol)
         if listing is None:
             raise unprocessable(f'asset "{symbol}" not found')
-        if not listing.tradable:
+        if not (listing.tradable and listing.active):
             raise unprocessable(f"asset {symbol} is not active")
         return listing
 

@@ -44,7 +44,7 @@ _WAVE: Final = 11
 class Listing:
     """A symbol: its price now, that of the last close, and the facts that the venue reports as an asset.
 
-    `volume` is that of a past day, `minutes` are today's closed ones.
+    `volume` is that of a past day, `minutes` are today's closed ones. One that is not `active` is not listed.
     """
 
     symbol: str
@@ -52,6 +52,7 @@ class Listing:
     previous_close: Decimal
     volume: int
     tradable: bool = True
+    active: bool = True
     fractionable: bool = True
     shortable: bool = True
     easy_to_borrow: bool = True
@@ -72,8 +73,8 @@ class Listing:
             "exchange": "NASDAQ",
             "symbol": self.symbol,
             "name": f"{self.symbol} Inc. Common Stock",
-            "status": "active" if self.tradable else "inactive",
-            "tradable": self.tradable,
+            "status": "active" if self.active else "inactive",
+            "tradable": self.tradable and self.active,
             "marginable": True,
             "maintenance_margin_requirement": 30,
             "margin_requirement_long": "30",

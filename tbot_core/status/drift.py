@@ -1,0 +1,74 @@
+"""The drift of a session: as it was recorded at the day's end, else computed from what the session received."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.drift import session_drift
+from tbot_core.errors import DataError, JournalError, UsageError
+from tbot_core.journal import records
+from tbot_core.marketdata import received_bars
+from tbot_core.model import dates
+from tbot_core.model.clock import SystemClock
+from tbot_core.reports.drift import events_of_session
+from tbot_core.status import runs
+from tbot_core.status.why import recorded_sessions_text
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from tbot_core.instance import Instance
+    from tbot_core.journal.store import Event, Journal
+    from tbot_core.status import Document
+    from tbot_core.status.runs import RunFile
+
+_CHANGED = "The settings have changed since the run: the shadow run uses the current ones."
+
+
+def drift_of(home: Path | None, date: str | None, run: str | None) -> Document:
+    """The drift of the session of a date, None for the last one that ended; of a run by its id.
+
+    Raises JournalError without a closed session, UsageError for a date without one, and DataError if its bars are gone.
+    """
+    instance = runs.find_instance(home)
+    file = runs.run_file(instance, run or runs.PAPER)
+    with runs.open_run_file(file) as journal:
+        day = _day(journal, date)
+        recorded = [one.payload for one in journal.events(kind=records.DRIFT) if one.payload["date"] == str(day)]
+        if recorded:
+            return {**recorded[-1]}
+        events, started = events_of_session(journal.events(), day), journal.last_event(records.RUN_STARTED)
+    return _computed(instance, file, events, {} if started is None else started.payload)
+
+
+def _day(journal: Journal, date: str | None) -> dt.date:
+    # The session of a date, None for the last one that ended.
+    closed = [one.payload["date"] for one in journal.events(kind=records.SESSION_CLOSED)]
+    if not closed:
+        raise JournalError(f"The journal {journal.path} has no session that ended.", "Try again after the close.")
+    day = dates.parse_day(closed[-1] if date is None else date)
+    if day.isoformat() not in closed:
+        words = recorded_sessions_text(sorted({*closed}), day)
+        raise UsageError(f"The run has no session on {day} that ended.", words)
+    return day
+
+
+def _computed(instance: Instance, file: RunFile, events: Sequence[Event], run: Mapping[str, Any]) -> Document:
+    # The drift by the current settings.
+    assembly = assemble(instance.home, "paper" if file.rehearsal else run["mode"], SystemClock())
+    folder = received_bars.received_folder(file.path) if file.apart else instance.data / received_bars.FOLDER
+    day = dt.date.fromisoformat(events[0].payload["date"])
+    path = received_bars.recorded_file(folder, day)
+    if path is None:
+        raise DataError(f"What was received on {day} is not in {folder}.", "Only a run in real time records it.")
+    name = assembly.settings.trading.broker_name
+    venue = SIMULATOR_CAPABILITIES if file.dry else assembly.broker(name).capabilities
+    recording = received_bars.read_recording(path)
+    note = _CHANGED if assembly.settings.fingerprint != run["settings_hash"] else ""
+    return asyncio.run(assembly.closing(session_drift(assembly, venue, recording, events, note)))

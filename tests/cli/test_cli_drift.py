@@ -1,0 +1,114 @@
+"""`tbot drift`: a recorded comparison is shown, and one that was not recorded is computed from what was received."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tbot_core import cli
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.instance import Instance
+from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.journal import records
+from tbot_core.journal.store import NewEvent
+from tbot_core.marketdata.bar_aggregator import BarAmendment, BarArrival
+from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder
+from tbot_core.model.bars import FIELDS, MinuteSlice, Quotes
+from tbot_core.model.clock import SystemClock
+from tbot_core.testing.sessions import day
+from tbot_core.testing.trades import session
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SESSION = session()
+DAY = SESSION.date.isoformat()
+SETTINGS = {"STRATEGY_SEQUENCE": "open", "OPEN_ANALYSIS_TIME": "2", "OPEN_BREAKOUT_TIME": "4", "FILTERS": "none"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A paper instance with a session that ended, in which nothing was traded."""
+    home, document = tmp_path / "x", tmp_path / "in.json"
+    document.write_text(json.dumps({"env_bot": SETTINGS | {"BROKER_NAME": "PAPER", "STRAT_OPEN_BUFFER": "0.002"}}))
+    cli.invoke(["init", "--from-json", str(document), "--home", str(home)])
+    fingerprint = assemble(home, "paper", SystemClock()).settings.fingerprint
+    opened = {"date": DAY, "symbols": 1, "equity": "100000.00", "minutes": SESSION.minutes, "account": "PAPER"}
+    say(
+        home,
+        (records.RUN_STARTED, {"mode": "paper", "equity": "100000", "settings_hash": fingerprint}),
+        (records.SESSION_OPENED, opened),
+        (records.SESSION_CLOSED, {"date": DAY, "equity": "100000.00", "cash": "100000.00", "open": []}),
+    )
+    return home
+
+
+def say(home: Path, *said: tuple[str, dict[str, Any]]) -> None:
+    """Events in the instance's journal."""
+    with closing(open_instance_journal(Instance.at(home))) as journal:
+        journal.append([NewEvent(kind=kind, payload=payload, time=SESSION.open) for kind, payload in said])
+
+
+def receive(home: Path) -> None:
+    """The bars of ten minutes: a rise in the fourth, whose bar came late; its quotes are fresh."""
+    header = RecordingHeader(session=SESSION, symbols=("AAA",), day=day(1, previous_close=20.0), source="acme")
+    recorder = SessionRecorder.open(home / "data" / "received", header)
+    for index in range(10):
+        price = np.array([20.0 if index < 3 else 20.08])
+        bar = dict.fromkeys(FIELDS, price) | {"volume": np.array([5e5]), "vwap": price}
+        values = np.array([*(bar[name][0] for name in FIELDS), price[0]])
+        late = () if index != 2 else (BarAmendment(minute=1, row=0, values=values, arrival=BarArrival.LATE),)
+        quotes = Quotes(bid=price - 0.01, ask=price + 0.01, age_s=np.array([1.0]))
+        minute = MinuteSlice(index=index, **bar)
+        recorder.append(
+            RecordedMinute(minute=minute, late=late, at=SESSION.moment(index + 1), quotes=quotes if index else None)
+        )
+
+
+def drift(home: Path, capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
+    """What the command prints."""
+    capsys.readouterr()
+    assert cli.invoke(["drift", *words, "--home", str(home)]) == code
+    captured = capsys.readouterr()
+    return captured.err if code else captured.out
+
+
+def test_the_shadow_run_trades_on_what_was_received(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last session is compared: an entry at the ask's limit is expected, and the session had no signal."""
+    receive(home)
+    found = json.loads(drift(home, capsys, "--json"))
+    assert (found["date"], found["minutes"], found["of_minutes"], found["note"]) == (DAY, 10, SESSION.minutes, "")
+    (trade,) = found["trades"]
+    assert (trade["symbol"], trade["minute"], trade["words"]) == ("AAA", 3, "no signal in the session")
+    assert trade["expected"]["entry_price"] == "20.0800"
+    assert "0 of 1 expected trades made, 1 missing" in drift(home, capsys, DAY)
+
+
+def test_what_was_recorded_at_the_days_end_is_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It was made with that day's settings, and needs no bars."""
+    empty = {"both": 0, "missing": 0, "extra": 0, "entry_bps": None, "exit_bps": None, "pnl": "0.00"}
+    say(home, (records.DRIFT, {"date": DAY, "note": "", "trades": [], **empty, "expected_pnl": "1.00"}))
+    assert "P&L 0.00, expected 1.00." in drift(home, capsys)
+
+
+def test_without_bars_session_or_date_the_reason_is_given(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1 without bars and before the first close, 2 for a day that was not traded."""
+    assert f"What was received on {DAY} is not in" in drift(home, capsys, code=1)
+    assert "has no session on 2026-01-06 that ended" in drift(home, capsys, "2026-01-06", code=2)
+
+
+def test_before_the_first_close_there_is_nothing_to_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An instance that has not traded says so."""
+    assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "y")]) == 0
+    assert "has no session that ended" in drift(tmp_path / "y", capsys, code=1)
+
+
+def test_settings_that_have_changed_since_are_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The shadow run uses the current ones."""
+    receive(home)
+    say(home, (records.RUN_STARTED, {"mode": "paper", "equity": "100000", "settings_hash": "other"}))
+    assert "Note: The settings have changed since the run" in drift(home, capsys)
