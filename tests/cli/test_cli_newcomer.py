@@ -99,7 +99,7 @@ def test_a_newcomer_trades_at_the_venue_of_alpaca_with_the_commands_of_its_page(
     assert [step.code for step in steps[:-1]] == [0] * 5
     tested, screened, downloaded, traded = steps[1].out, steps[3].out, steps[4].out, steps[5]
     assert {line.split()[0] for line in tested.splitlines()} == {"ok"}
-    assert "30 of them are subscribed (the feed's limit of subscriptions, 30); left out: " in screened
+    assert "A session has 30 of 41 symbols subscribed (" in screened
     assert "20 sessions from" in downloaded
     assert traded.first_trade_s is not None
     assert "REHEARSAL" in traded.out

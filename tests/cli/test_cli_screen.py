@@ -40,7 +40,7 @@ def test_the_simulator_is_screened_for_each_strategy(home: Path, capsys: pytest.
     found = json.loads(capsys.readouterr().out)
     assert [*found["passed"]] == ["mid"]
     assert len(found["symbols"]) == 40
-    assert {"close", "mean_volume", "market_cap", "reasons", "symbol"} == {*found["symbols"][0]}
+    assert {"close", "left_out", "mean_volume", "market_cap", "reasons", "symbol"} == {*found["symbols"][0]}
 
 
 def test_an_unknown_strategy_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,6 +59,7 @@ def screened(count: int = 3) -> ScreenedSymbols:
         symbols=symbols[:1],
         day=facts,
         cut=symbols[2:3],
+        denied={"VOLUME_LOW": symbols[1:2]},
         limit=1,
         limited_by="UNIVERSE_MAX",
         not_offered={"not tradable": 2},
@@ -69,15 +70,19 @@ def screened(count: int = 3) -> ScreenedSymbols:
 
 
 def test_what_passes_is_listed_by_dollar_volume_and_the_rest_with_all() -> None:
-    """A denied symbol is counted by its reason, and has a row with --all only; unknown facts are dashes."""
+    """A denied symbol is counted by its reason, and has a row with --all only; what a session leaves out says why."""
     lines = list(screen_lines(screened(), ("s",), everything=False))
     assert lines[1] == "[S] 2 pass; denied: VOLUME_LOW 1"
-    left_out = "left out: not tradable 2, UNIVERSE_TRUNCATED 1."
-    assert lines[2] == f"A session has 1 of 4 symbols subscribed (UNIVERSE_MAX, 1); {left_out}"
+    left_out = "left out: not tradable 2, VOLUME_LOW 1, UNIVERSE_TRUNCATED 1."
+    assert lines[2] == f"A session has 1 of 5 symbols subscribed (UNIVERSE_MAX, 1); {left_out}"
     assert [line.split()[0] for line in lines[4:]] == ["S00", "S02"]
     assert "-" in lines[5].split()
     whole = list(screen_lines(screened(), ("s",), everything=True))
-    assert [line.split()[-1] for line in whole[4:]] == ["passes", "VOLUME_LOW", "passes"]
+    assert [line.split()[-2:] for line in whole[4:]] == [
+        ["passes", "yes"],
+        ["VOLUME_LOW", "VOLUME_LOW"],
+        ["passes", "UNIVERSE_TRUNCATED"],
+    ]
 
 
 def test_a_long_list_is_cut_and_says_so() -> None:

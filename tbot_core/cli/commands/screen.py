@@ -12,6 +12,7 @@ import click
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.errors import UsageError
 from tbot_core.model.formatting import plural
+from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,10 +61,15 @@ def screened(instance: Instance) -> ScreenedSymbols:
 
 
 def screen_document(found: ScreenedSymbols, names: tuple[str, ...]) -> dict[str, Any]:
-    """The result for JSON: every symbol with its facts and the reason of each strategy, null where it passes."""
+    """The result for JSON: every symbol with its facts and the reason of each strategy, null where it passes.
+
+    `left_out` is the reason why it would not be subscribed, null where it would be.
+    """
+    outside = left_out(found)
     rows = [
         {
             **facts,
+            "left_out": outside.get(facts["symbol"]),
             "reasons": {name: None if (one := found.reasons[name][row]) is None else one.name for name in names},
         }
         for row, facts in enumerate(_facts(found))
@@ -91,25 +97,35 @@ def screen_lines(found: ScreenedSymbols, names: tuple[str, ...], *, everything: 
         yield f"[{name.upper()}] {len(found.passed(name)):,} pass{f'; denied: {reasons}' if reasons else ''}"
     if counts is not None:
         yield f"A session has {counts.text}."
+    outside = left_out(found)
     rows = [row for row in range(len(found.symbols)) if everything or any(_passes(found, names, row))]
-    shown = rows if everything else sorted(rows, key=lambda row: -_dollars(found, row))[:_SHOWN]
+    ranked = sorted(rows, key=lambda row: (found.symbols[row] in outside, -_dollars(found, row)))
+    shown = rows if everything else ranked[:_SHOWN]
     if not shown:
         return
     heads = "".join(f"  {name:<16}" for name in names)
-    yield f"\n{'symbol':<8}{'close':>10}{'volume (mean)':>16}{'market cap':>14}{heads}"
+    last = "  subscribed" if outside else ""
+    yield f"\n{'symbol':<8}{'close':>10}{'volume (mean)':>16}{'market cap':>14}{heads}{last}".rstrip()
     facts = list(_facts(found))
     for row in shown:
-        yield _row(facts[row], [found.reasons[name][row] for name in names])
+        mark = outside.get(found.symbols[row], "yes") if outside else ""
+        yield _row(facts[row], [found.reasons[name][row] for name in names], mark)
     if len(rows) > len(shown):
         yield f"and {len(rows) - len(shown):,} more that pass; --all lists every symbol."
 
 
-def _row(facts: dict[str, Any], reasons: list[Any]) -> str:
+def left_out(found: ScreenedSymbols) -> dict[str, str]:
+    """Each symbol that a limit leaves out, with the reason."""
+    reasons = {Reason.UNIVERSE_TRUNCATED.name: found.universe.cut, **found.universe.denied}
+    return {symbol: reason for reason, symbols in reasons.items() for symbol in symbols}
+
+
+def _row(facts: dict[str, Any], reasons: list[Any], mark: str) -> str:
     close = "-" if facts["close"] is None else f"{facts['close']:,.2f}"
     volume = "-" if facts["mean_volume"] is None else f"{facts['mean_volume']:,.0f}"
     cap = "-" if facts["market_cap"] is None else f"{facts['market_cap'] / _MILLION:,.0f} M"
     words = "".join(f"  {'passes' if one is None else one.name:<16}" for one in reasons)
-    return f"{facts['symbol']:<8}{close:>10}{volume:>16}{cap:>14}{words}".rstrip()
+    return f"{facts['symbol']:<8}{close:>10}{volume:>16}{cap:>14}{words}  {mark}".rstrip()
 
 
 def _passes(found: ScreenedSymbols, names: tuple[str, ...], row: int) -> Iterator[bool]:
