@@ -86,7 +86,7 @@ def why_explains(step: newcomer.Step) -> None:
 @pytest.mark.full
 @pytest.mark.timeout(600)
 def test_a_newcomer_trades_at_the_venue_of_alpaca_with_the_commands_of_its_page(folder: Path) -> None:
-    """From an empty folder to the first fill; the broker is tested before, and a stop works at the venue after it."""
+    """From an empty folder to the first fill; the broker is tested and the symbols are screened before it."""
     steps = list(newcomer.trade_at_venue(folder, "alpaca"))
     assert [step.command.split("tbot ")[1].split(" --")[0] for step in steps] == [
         "init",
@@ -100,6 +100,6 @@ def test_a_newcomer_trades_at_the_venue_of_alpaca_with_the_commands_of_its_page(
     tested, screened, downloaded, traded = steps[1].out, steps[3].out, steps[4].out, steps[5]
     assert {line.split()[0] for line in tested.splitlines()} == {"ok"}
     assert "A session has 30 of 41 symbols subscribed (" in screened
-    assert "20 sessions from" in downloaded
+    assert "21 sessions from" in downloaded
     assert traded.first_trade_s is not None
     assert "REHEARSAL" in traded.out

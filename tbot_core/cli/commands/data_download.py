@@ -41,13 +41,13 @@ class DownloadOptions(TypedDict):
     metavar="A,B,...",
     help="Only these symbols. Default: UNIVERSE, else as many as a session would subscribe.",
 )
-@click.option("--from", "first", metavar="DATE", help="First day, YYYY-MM-DD. Default: 20 sessions ago.")
+@click.option("--from", "first", metavar="DATE", help="First day, YYYY-MM-DD. Default: 21 sessions ago.")
 @click.option("--to", "last", metavar="DATE", help="Last day, inclusive; needed with --from.")
 @home_option
 @json_option
 @click.pass_context
 def download_command(ctx: click.Context, /, **given: Unpack[DownloadOptions]) -> None:
-    """Download past one-minute bars into the store, by default of the 20 sessions that filters by volume use.
+    """Download past one-minute bars into the store, by default of the 21 sessions before the next one, on which its facts depend.
 
     Sessions that are stored already are skipped, so a download that was interrupted is continued by the same command.
     `--source paper` writes simulated sessions, in an instance that trades on the simulator. Exits with 1 if bars could
@@ -55,7 +55,7 @@ def download_command(ctx: click.Context, /, **given: Unpack[DownloadOptions]) ->
     """
     first, last = given["first"], given["last"]
     if (first is None) != (last is None):
-        raise UsageError("--from and --to belong together.", "Give both, or neither for the last 20 sessions.")
+        raise UsageError("--from and --to belong together.", "Give both, or neither for the last 21 sessions.")
     days = None if first is None or last is None else day_range(first, last)
     from tbot_core.engine.bootstrap import data_source_name
     from tbot_core.engine.data_download import DownloadRequest
