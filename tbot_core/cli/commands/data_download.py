@@ -47,7 +47,7 @@ class DownloadOptions(TypedDict):
 @json_option
 @click.pass_context
 def download_command(ctx: click.Context, /, **given: Unpack[DownloadOptions]) -> None:
-    """Download past one-minute bars into the store, by default of the 21 sessions before the next one, on which its facts depend.
+    """Download past one-minute bars into the store, by default of the 21 sessions before the next one.
 
     Sessions that are stored already are skipped, so a download that was interrupted is continued by the same command.
     `--source paper` writes simulated sessions, in an instance that trades on the simulator. Exits with 1 if bars could
