@@ -135,7 +135,7 @@ def test_the_request_budgets_of_plugins_are_gauges(tmp_path: Path, session: Trad
     assert found is not None
     names = [one.name for one in found.hosts]
     assert names == ["api.example.com", "127.0.0.1:8080 instead of data.example.com"]
-    assert found.hosts[0] == gauges.HostGauge(name="api.example.com", left=7, per_minute=200)
+    assert found.hosts[0] == gauges.HostGauge(name="api.example.com", left=26, per_minute=200)
     assert (found.hosts[1].left, found.hosts[1].paused_s) == (0, 12.0)
 
 

@@ -78,13 +78,13 @@ _MAX_WAIT_S: Final = {
 class RequestBudget:
     """A token bucket of requests: at most 85 % of the broker's limit in any minute, 15 % of the limit at once.
 
-    It begins empty, so that a restart does not exceed the limit; the remaining 15 % are for logins. Lower priorities
-    leave a part of the bucket: entries 30 %, readings half.
+    It begins full, so that a restart protects what is held at once: with what the last process sent within the same
+    minute that is at most the limit. Lower priorities leave a part of the bucket: entries 30 %, readings half.
     """
 
     def __init__(self, now: float) -> None:
         self._at = now
-        self._tokens = 0.0
+        self._tokens = float("inf")  # as much as it holds
         self._paused_until = now
 
     def available(self, per_minute: int, now: float) -> int:
