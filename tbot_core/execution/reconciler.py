@@ -156,7 +156,7 @@ class Reconciler:
         """Read the account at the end of the day, and record the statement: its cash against the ledger's.
 
         Nothing is recorded while an order is open or unknown, since it may explain a difference; such orders are looked
-        up after a first reading. A failed reading is repeated for up to `LEAST_WINDOW_S`.
+        up after a first reading. A lost one explains nothing any more. A failed reading is repeated for up to `LEAST_WINDOW_S`.
         """
         until = self._clock.monotonic() + LEAST_WINDOW_S
         while not await self._try_close() and self._clock.monotonic() < until:
@@ -168,7 +168,9 @@ class Reconciler:
         for cid in [*self._execution.lookups]:
             self._lookups.setdefault(cid, OrderLookup(next_lookup_at=self._clock.monotonic()))
             await self._look_up(cid)
-        self._stated = any(not one.terminal for one in self._execution.orders.values())
+        self._stated = any(
+            not one.terminal and one.state is not OrderState.LOST for one in self._execution.orders.values()
+        )
         return first is not None and await self.read() is not None
 
     async def _catch_up(self) -> None:
