@@ -89,4 +89,7 @@ async def open_websocket(
     try:
         yield OpenWebSocket(name=name, mute_s=mute_s, connection=connection)
     finally:
-        await connection.close()
+        try:
+            await connection.close()
+        finally:  # also where the wait for the other end is cancelled
+            connection.transport.abort()

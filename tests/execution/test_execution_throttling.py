@@ -51,12 +51,12 @@ def test_protection_passes_while_entries_and_readings_wait() -> None:
     assert budget.reserve(RequestPriority.PROTECTION, LIMIT, 60.0) > 0
 
 
-def test_a_new_budget_is_half_full() -> None:
-    """A process that starts again logs in at once, and with the one before it stays within the limit."""
+def test_a_new_budget_is_full() -> None:
+    """A process that starts again reads the account and protects what is held at once, and waits afterwards."""
     budget = RequestBudget(100.0)
-    sent = sum(1 for _ in range(50) if not budget.reserve(RequestPriority.PROTECTION, LIMIT, 100.0))
-    assert sent == 4
-    assert sent + LIMIT * (0.7 + 0.15) <= LIMIT
+    waits = [budget.reserve(RequestPriority.PROTECTION, LIMIT, 100.0) for _ in range(LIMIT)]
+    assert waits[:9] == [0.0] * 9
+    assert waits[9] > 0
 
 
 class Venue:
@@ -120,8 +120,8 @@ def test_an_entry_does_not_wait_for_long_and_protection_does() -> None:
     venue = Venue()
     broker, entry, stop = RateLimitedBroker(venue, venue.clock), order(name="buy"), order(Leg.STOP, stop="98")
     permit = SendPermit(entry, never_refuse)
-    for _ in range(4):
-        asyncio.run(broker.submit(stop, SendPermit(stop, never_refuse)))
+    for _ in range(9):
+        asyncio.run(broker.cancel("sell"))
     venue.asked.clear()
     with pytest.raises(Unavailable, match="the order buy was not sent: 60 requests per minute are allowed"):
         asyncio.run(broker.submit(entry, permit))
@@ -236,6 +236,8 @@ def test_f92_a_broker_that_blocks_the_loop_is_interrupted() -> None:
 def test_what_is_left_of_a_budget_can_be_asked_without_spending_it() -> None:
     """As much as could leave at once, a sixth of a minute's at most, less what has left."""
     budget = RequestBudget(0.0)
-    assert (budget.available(LIMIT, 0.0), budget.available(LIMIT, 5.0), budget.available(LIMIT, 60.0)) == (4, 8, 9)
+    assert budget.available(LIMIT, 0.0) == 9
+    assert not budget.reserve(RequestPriority.PROTECTION, LIMIT, 0.0, 9)
+    assert (budget.available(LIMIT, 0.0), budget.available(LIMIT, 5.0), budget.available(LIMIT, 60.0)) == (0, 3, 9)
     assert not budget.reserve(RequestPriority.PROTECTION, LIMIT, 60.0)
     assert budget.available(LIMIT, 60.0) == 8

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NOW = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)
 FRIDAY, MONDAY = "2026-01-02", "2026-01-05"
-FILL = ("fill", {})
+FILL: tuple[str, dict[str, Any]] = ("fill", {})
 Said = tuple[str, dict[str, Any]]
 
 

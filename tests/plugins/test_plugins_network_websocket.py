@@ -83,6 +83,33 @@ def test_a_lost_connection_is_unavailable() -> None:
     talk(script)
 
 
+def test_a_connection_whose_close_is_cancelled_leaves_no_socket() -> None:
+    """The other machine does not answer the close, and the run ends meanwhile."""
+
+    async def silent(connection: ServerConnection) -> None:
+        connection.transport.pause_reading()
+        await connection.wait_closed()
+
+    async def script(_server: ScriptedServer, connect: Connect, _clock: ManualClock) -> None:
+        opened: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        async def listen() -> None:
+            async with connect.websocket("stream") as connection:
+                opened.set_result(connection)
+                await connection.receive()
+
+        task = asyncio.ensure_future(listen())
+        transport = (await opened)._connection.transport
+        for _ in range(2):  # the receiving, then the closing
+            await asyncio.sleep(0.01)
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert transport._sock is None
+
+    talk(script, silent)
+
+
 def test_a_mute_connection_is_lost() -> None:
     """It stands and answers pings, but no message comes: `mute_s` ends it."""
 

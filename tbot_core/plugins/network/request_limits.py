@@ -67,7 +67,6 @@ ON_SEND: ContextVar[Callable[[], None]] = ContextVar("on_send", default=_ignored
 _RATE: Final = 0.7
 _BURST: Final = 0.15
 _RESERVED_SHARE: Final = {RequestPriority.PROTECTION: 0.0, RequestPriority.ENTRY: 0.3, RequestPriority.READING: 0.5}
-_FIRST_SHARE: Final = 0.5
 _LEAST_S: Final = 0.001
 _MAX_WAIT_S: Final = {
     RequestPriority.PROTECTION: float("inf"),
@@ -79,18 +78,24 @@ _MAX_WAIT_S: Final = {
 class RequestBudget:
     """A token bucket of requests: at most 85 % of the broker's limit in any minute, 15 % of the limit at once.
 
-    It begins half full, so that a restart does not exceed the limit; the rest is for logins. Lower priorities leave a
-    part of the bucket: entries 30 %, readings half.
+    It begins full, so that a restart protects what is held at once: with what the last process sent within the same
+    minute that is at most the limit. Lower priorities leave a part of the bucket: entries 30 %, readings half.
     """
 
     def __init__(self, now: float) -> None:
         self._at = now
-        self._tokens: float | None = None
+        self._tokens = float("inf")  # as much as it holds
         self._paused_until = now
 
     def available(self, per_minute: int, now: float) -> int:
-        """The number of requests that could be sent now; nothing is spent."""
-        return int(self._filled(per_minute, now))
+        """The number of requests that could be sent now, 0 in a pause; nothing is spent."""
+        if self.paused_s(now):
+            return 0
+        return int(min(max(1.0, per_minute * _BURST), self._tokens + (now - self._at) * per_minute * _RATE / 60))
+
+    def paused_s(self, now: float) -> float:
+        """The seconds that are left of a pause, 0 without one."""
+        return max(0.0, self._paused_until - now)
 
     def back_off(self, seconds: float, now: float) -> None:
         """Pause for so many seconds at the broker's request; requests of PROTECTION priority are still sent."""
@@ -101,23 +106,18 @@ class RequestBudget:
 
         `weight` is the number of requests that the vendor counts; more than the bucket holds are paid for afterwards.
         """
-        paused = 0.0 if priority is RequestPriority.PROTECTION else max(0.0, self._paused_until - now)
+        paused = 0.0 if priority is RequestPriority.PROTECTION else self.paused_s(now)
         if not per_minute:
             return paused
-        burst, rate = _burst(per_minute), per_minute * _RATE / 60
-        self._tokens, self._at = self._filled(per_minute, now), now
+        burst, rate = max(1.0, per_minute * _BURST), per_minute * _RATE / 60
+        self._tokens = min(burst, self._tokens + (now - self._at) * rate)
+        self._at = now
         first = min(float(weight), burst)
         missing = first + (burst - first) * _RESERVED_SHARE[priority] - self._tokens
         if paused or missing > 1e-9:
             return max(paused, missing / rate)
         self._tokens -= weight
         return 0.0
-
-    def _filled(self, per_minute: int, now: float) -> float:
-        # The tokens at this moment.
-        burst = _burst(per_minute)
-        tokens = burst * _FIRST_SHARE if self._tokens is None else self._tokens
-        return min(burst, tokens + (now - self._at) * per_minute * _RATE / 60)
 
     async def wait_turn(
         self, clock: Clock, priority: RequestPriority, per_minute: int, what: str, *, weight: int = 1
@@ -138,8 +138,3 @@ class RequestBudget:
                 allowed = "the broker asked for a pause" if paused else f"{per_minute} requests per minute are allowed"
                 raise Unavailable(f"{words}: {allowed}, and the wait would be {wait:.1f} s.", retry_after_s=wait)
             await clock.sleep(max(wait, _LEAST_S))
-
-
-def _burst(per_minute: int) -> float:
-    # The tokens that the bucket holds.
-    return max(1.0, per_minute * _BURST)

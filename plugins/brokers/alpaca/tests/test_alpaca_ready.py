@@ -1,0 +1,70 @@
+"""READY at the test venue: how many symbols there are, and why some are left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tbot_broker_alpaca import tbot_broker
+
+from tbot_core.journal import records
+from tbot_core.journal.store import read_journal
+from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
+from tbot_core.rehearsal.prices import CENT, SimulatedMarket
+from tbot_core.rehearsal.world import DAY, short_day
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("loopback")
+
+SETTINGS = {
+    "BROKER_NAME": "ALPACA",
+    "EXTENSIONS": "none",
+    "CRITICAL_ALERT_CHANNEL": "console",
+    "ROUTINE_ALERT_CHANNEL": "console",
+    "FILTERS": "price_volume",
+    "MIN_VOLUME_THRESHOLD": "100000",
+    "STRATEGY_SEQUENCE": "open",
+    "OPEN_ANALYSIS_TIME": "1",
+    "OPEN_BREAKOUT_TIME": "1",
+    "OPEN_MONITORING_TIME": "1",
+}
+
+
+@pytest.mark.full
+def test_ready_counts_who_is_left_out_and_why(tmp_path: Path) -> None:
+    """Of 60 symbols 30 are subscribed: the others are not tradable, too quiet, or beyond the feed's limit."""
+    plugin, (calendar, session) = tbot_broker(), short_day(10)
+    names = tuple(f"{first}{second}" for first in "ABCDEF" for second in "KLMNOPQRST")
+    market = SimulatedMarket.flat(20 * 100 * CENT, names, session.minutes)
+    with open_day(plugin, tmp_path, market, calendar, DAY) as (day, run):
+        texts = SETTINGS | addresses(plugin, day.venue)
+        (tmp_path / ".env_bot").write_text("".join(f"{name}={text}\n" for name, text in texts.items()))
+        venue: Any = day.venue
+        listings = [venue.venue.market.listings[symbol] for symbol in names]
+        for number, one in enumerate(listings):
+            one.volume -= number  # no two are alike
+            if number < 22:
+                one.volume = 1000
+            elif number < 25:
+                one.tradable = False
+
+        async def to_the_bell(opened: BrokerDay) -> None:
+            life = opened.start()
+            await opened.until(0.1)
+            await opened.crash(life)
+
+        run(to_the_bell)
+    journal = read_journal(tmp_path / "data" / "tbot.sqlite")
+    try:
+        (ready,) = journal.events(kind=records.READY)
+    finally:
+        journal.close()
+    assert ready.payload["universe"] == {
+        "listed": 60,
+        "left_out": {"VOLUME_LOW": 22, "UNIVERSE_TRUNCATED": 5, "not tradable": 3},
+        "subscribed": 30,
+        "limit": 30,
+        "limited_by": "the feed's limit of subscriptions",
+    }
