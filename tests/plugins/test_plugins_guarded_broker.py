@@ -463,6 +463,14 @@ def live(one: object) -> Any:
     return found
 
 
+class Listing(Live):
+    """A live session that knows what its vendor has and it does not offer."""
+
+    def __init__(self, left_out: Any) -> None:
+        super().__init__()
+        self.left_out = left_out
+
+
 def test_a_sound_feed_passes() -> None:
     """Label, facts, messages and bars are the plugin's; sessions of another kind pass as they are."""
     feed = guarded(Full(sessions=[])).feed(REQUEST)
@@ -470,6 +478,7 @@ def test_a_sound_feed_passes() -> None:
     inner = Live()
     found = live(inner)
     assert (found.session, found.symbols, found.quality) == (inner.session, inner.symbols, inner.quality)
+    assert (found.left_out, live(Listing({"not tradable": 3})).left_out) == ({}, {"not tradable": 3})
     assert asyncio.run(every(found.messages(["AAA"]))) == [Heartbeat()]
     assert asyncio.run(found.history(["AAA"], NOW, NOW)) == ()
 
@@ -485,6 +494,7 @@ def test_a_broken_feed_is_unavailable() -> None:
         "sessions: KeyError": lambda: live(KeyError("bars")),
         "sessions: TypeError": lambda: live("a session"),
         "symbols: TypeError": lambda: live(wrong_symbols),
+        "left_out: TypeError": lambda: live(Listing({"not tradable": "many"})),
         "daily: KeyError": lambda: asyncio.run(live(Live(bars=KeyError("bars"))).daily((), NOW.date(), NOW.date())),
         "daily: TypeError": lambda: asyncio.run(live(Live(bars=[None])).daily((), NOW.date(), NOW.date())),
         "messages: KeyError": lambda: asyncio.run(every(live(Live([KeyError("price")])).messages(["AAA"]))),

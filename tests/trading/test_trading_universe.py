@@ -10,7 +10,7 @@ import pytest
 
 from tbot_core.contracts import FeedCoverage, FeedQuality
 from tbot_core.model.bars import DayFacts
-from tbot_core.trading.universe import FEED_LIMIT, OWN_LIMIT, UniverseLimit, limit_universe, unknown_facts
+from tbot_core.trading.universe import FEED_LIMIT, OWN_LIMIT, Universe, UniverseLimit, limit_universe, unknown_facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,3 +103,16 @@ def test_unknown_facts_have_one_value_for_each_symbol() -> None:
     found = unknown_facts(2)
     assert np.isnan([found.previous_close, found.average_volume, found.market_cap, found.atr, found.restricted]).all()
     assert (found.previous_close.shape, found.vix.shape, found.typical_volume) == ((2,), (1,), None)
+
+
+def test_a_universe_counts_what_its_source_has_and_what_is_left_out() -> None:
+    """The most frequent reason first, and no reason without a symbol; nothing where the source was not asked."""
+    universe = Universe(symbols=("AAA",), day=unknown_facts(1), cut=("BBB",), denied={"VOLUME_LOW": ("CCC", "DDD")})
+    assert universe.counts is None
+    counts = attrs.evolve(universe, not_offered={"not tradable": 0}, limit=1, limited_by=OWN_LIMIT).counts
+    assert counts is not None
+    assert (counts.listed, [*counts.left_out.items()]) == (4, [("VOLUME_LOW", 2), ("UNIVERSE_TRUNCATED", 1)])
+    assert counts.text == "1 of 4 symbols subscribed (UNIVERSE_MAX, 1); left out: VOLUME_LOW 2, UNIVERSE_TRUNCATED 1"
+    whole = Universe(symbols=("AAA",), day=unknown_facts(1), not_offered={}).counts
+    assert whole is not None
+    assert whole.text == "1 of 1 symbol subscribed"
