@@ -89,7 +89,8 @@ class RejectionMeaning(StrEnum):
     `DUPLICATE_ID`: the client order id was used before. `OFF_GRID`: a price or quantity is off the instrument's current
     grid. `NOT_TRADABLE`: the instrument is no longer traded, at least under this name. `NOT_SHORTABLE`: it cannot be
     sold short now. `MARKET_CLOSED`: the venue accepts no such order at this time. `NOT_LOGGED_IN`: the key or the
-    session is not accepted; a 403 with another reason has another meaning.
+    session is not accepted; a 403 with another reason has another meaning. `RATE_LIMITED`: there were too many
+    requests, and this one was not processed. `UNKNOWN_ORDER`: the broker knows no such order.
     """
 
     INSUFFICIENT_QUANTITY = "insufficient_quantity"
@@ -101,6 +102,8 @@ class RejectionMeaning(StrEnum):
     NOT_SHORTABLE = "not_shortable"
     MARKET_CLOSED = "market_closed"
     NOT_LOGGED_IN = "not_logged_in"
+    RATE_LIMITED = "rate_limited"
+    UNKNOWN_ORDER = "unknown_order"
 
 
 class Rejected(BrokerError):

@@ -58,7 +58,7 @@ _UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN})
 _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _LATCH: Final = "daily loss latch"
 _JUMP: Final = "equity jump"
-_NEXT: Final = {
+NEXT_COMMANDS: Final = {
     StateCause.KILL_FILE: "rm {control_dir}/kill",
     StateCause.STOP_FILE: "rm {control_dir}/stop",
     StateCause.KILL_COMMAND: "tbot kill --clear",
@@ -72,6 +72,7 @@ _NEXT: Final = {
     StateCause.PLUGIN_LOST: "tbot plugins list",
     StateCause.BROKER_PLUGIN: "tbot plugins list",
 }
+"""What a person does about a cause."""
 
 
 @attrs.frozen(kw_only=True)
@@ -209,7 +210,7 @@ class AlertRules:
                 what += f", with {plural(len(held), 'open position')}: {first_names(held)}"
             elif cause is StateCause.FEEDS_STALE:
                 critical, key = False, f"{key} without positions"
-            command = _NEXT.get(cause, STATUS_COMMAND).format(control_dir=self._control_dir)
+            command = NEXT_COMMANDS.get(cause, STATUS_COMMAND).format(control_dir=self._control_dir)
             yield Notice(key=key, urgency=_urgency(critical), what=f"{what}.", command=command)
 
     def _of_orders(self, now: datetime) -> Iterator[Notice]:

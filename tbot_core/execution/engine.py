@@ -6,7 +6,6 @@ being sent, or drops those that must not be sent any more. Each order is sent wi
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, cast
@@ -20,9 +19,11 @@ from tbot_core.execution.account_updates import may_lag_broker, update_account
 from tbot_core.execution.broker_requests import BrokerRequests
 from tbot_core.execution.frozen_instruments import FrozenInstruments, with_unique_execution_id
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.rejections import RejectionActions
+from tbot_core.execution.order_lookup import IN_FLIGHT_S
+from tbot_core.execution.order_requests import OrderRequests
+from tbot_core.execution.rejections import UNPROCESSED, RejectionActions
 from tbot_core.execution.send_permit import SendPermit
-from tbot_core.execution.throttling import RateLimitedBroker, run_concurrently
+from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.types import Leg, OrderState
@@ -39,19 +40,20 @@ from tbot_core.trading.orders import (
     advance,
     execution_update,
 )
+from tbot_core.trading.risk.exposure import block_entries
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from tbot_core.contracts import SupportsPolling, SupportsReplace
+    from tbot_core.contracts import SupportsPolling
     from tbot_core.execution.broker_account import BrokerAccount
     from tbot_core.execution.event_stream import EventStream
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.types import Order
     from tbot_core.trading.decision_engine import DecisionEngine
 
-_MAX_CONCURRENT: Final = 10
 _CANCEL_WAIT_S: Final = 2.0
 _POLL_S: Final = 0.25
 _log = log.logger(__name__)
@@ -65,7 +67,6 @@ class ExecutionEngine:
         self._journal = recorder.journal
         self._decision_engine = decision_engine
         self._clock = recorder.clock
-        self._count = 0
         self.frozen_instruments = FrozenInstruments(recorder, decision_engine.exposure)
         self.rejections = RejectionActions(recorder, decision_engine, self.frozen_instruments)
         self.stream: EventStream | None = None
@@ -76,13 +77,13 @@ class ExecutionEngine:
             self.stream.on_gap = self.rejections.request_reading
         self.venue = venue
         self._requests = BrokerRequests(recorder, lambda: self.venue, decision_engine.exposure)
+        self.order_requests = OrderRequests(self, self._requests)
         self.symbols: tuple[str, ...] = ()  # of the session
         self.orders: dict[str, OrderRecord] = {}
         self.sent_at: dict[str, datetime] = {}
         self._sent_monotonic: dict[str, float] = {}
         self.lookups: dict[str, None] = {}
         self.open_beyond_books: dict[str, OrderStatusReport] = {}
-        self._pending_requests: set[tuple[str, str]] = set()
 
     async def execute(self, minute: MinuteCommands) -> None:
         """Record the minute's commands, send what may be sent, and book the first responses."""
@@ -217,9 +218,25 @@ class ExecutionEngine:
         if fresh:
             self._record(*(entry for _, entry in fresh.values()))
         for event, _ in fresh.values():
+            if read:
+                self._note_missed(event)
             self._apply_event(event)
         for event, source in repeated:
             self._check_repeated(event, source)
+
+    def _note_missed(self, event: BrokerEvent) -> None:
+        # A reading has what the stream should have delivered: the end of the silence of an order, or a fill.
+        cid, record = event.client_order_id, self.orders.get(event.client_order_id)
+        if self.stream is None or record is None:
+            return
+        silent = record.state is OrderState.SENDING and self.age(cid) > IN_FLIGHT_S
+        at = self.sent_at.get(cid) if silent else None if event.fill is None else event.fill.time
+        if at is not None and self.stream.missed(at):
+            words = (
+                f"its stream was connected and silent, {event.kind} of order {cid} came by a reading; the stream is"
+                " opened again, and orders are looked up"
+            )
+            block_entries(self._decision_engine.exposure, StateCause.EVENTS_MISSED, words)
 
     def _with_unique_id(self, event: BrokerEvent) -> BrokerEvent:
         return with_unique_execution_id(
@@ -237,7 +254,10 @@ class ExecutionEngine:
         # Whether a not_found event repeats what is known.
         record = self.orders.get(event.client_order_id)
         known = record is not None and (record.terminal or record.state in IN_DOUBT)
-        return known and event.kind == BrokerEventKind.NOT_FOUND
+        stale = known and event.kind == BrokerEventKind.NOT_FOUND
+        if stale:
+            self.order_requests.on_event(event.kind, event.client_order_id)
+        return stale
 
     def _event_key(self, event: BrokerEvent) -> str:
         # The key of an event: for a fill its execution, whichever channel reported it.
@@ -257,6 +277,7 @@ class ExecutionEngine:
         if record is None or order_event is None:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
             return
+        self.order_requests.on_event(event.kind, cid)
         effect = self._advance(cid, order_event, event)
         if effect is TransitionEffect.ALARM:
             _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
@@ -297,7 +318,7 @@ class ExecutionEngine:
                     await self._run_command(action)
                 continue
             cids = [action.client_order_id for action in group if isinstance(action, CancelOrder)]
-            await self._cancel(cids)
+            await self.order_requests.cancel(cids)
             if cancels:
                 await self._wait_for_cancels(cids)
 
@@ -321,41 +342,7 @@ class ExecutionEngine:
             case SubmitOrder(order=order):
                 await self._submit(order)
             case ReplaceOrder(client_order_id=cid, stop_price=price):
-                moved = attrs.evolve(self.orders[cid].order, stop_price=price)
-                await self._request(
-                    "replace", cid, partial(cast("SupportsReplace", self.venue.broker).replace, cid, moved)
-                )
-
-    async def _cancel(self, cids: Sequence[str]) -> None:
-        # Request cancels concurrently, so that they do not wait for each other's answers.
-        turn = asyncio.Semaphore(_MAX_CONCURRENT)
-
-        async def one(cid: str) -> None:
-            async with turn:
-                cancel = partial(self.venue.broker.cancel, cid)
-                await self._request("cancel", cid, partial(self._requests.with_retries, "cancel", cancel, cid))
-
-        await run_concurrently([partial(one, cid) for cid in cids])
-
-    async def _request(self, what: str, cid: str, call: Callable[[], Awaitable[None]]) -> None:
-        # A request for a resting order; a failure does not stop other requests. A pending one is not repeated.
-        if (what, cid) in self._pending_requests:
-            return
-        self._pending_requests.add((what, cid))
-        try:
-            await call()
-        except Rejected as refusal:
-            self._count += 1
-            event_id, kind = f"refused-{cid}-{self._count}", BrokerEventKind.CANCEL_REFUSED
-            event = BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, words=refusal.message)
-            self.apply_events([attrs.evolve(event, meaning=refusal.meaning)])
-        except BrokerError as fault:
-            # The order stays as it was; the caller requests it again.
-            _log.warning("request.unanswered", id=cid, reason=fault.message)
-            if what == "replace":  # it may not rest any more
-                self.lookups[cid] = None
-        finally:
-            self._pending_requests.discard((what, cid))
+                await self.order_requests.replace(cid, price)
 
     async def _submit(self, order: Order) -> None:
         # Send an order; after a failure its record says only what is known.
@@ -368,10 +355,12 @@ class ExecutionEngine:
         permit = SendPermit(order, self.venue.denial_reason)
         try:
             await self.venue.broker.submit(order, permit)
-        except Rejected as refusal:
-            self._refused(order, refusal)
         except BrokerError as fault:
-            if isinstance(fault, Unavailable) and not permit.redeemed:  # certainly not sent
+            if isinstance(fault, Rejected) and fault.meaning not in UNPROCESSED:
+                self._refused(order, fault)
+                return
+            if isinstance(fault, Rejected) or (isinstance(fault, Unavailable) and not permit.redeemed):
+                # It was certainly not processed, or not sent.
                 self._drop_waiting(fault.message, parts)
                 return
             self.mark_unknown(fault.message, *parts)

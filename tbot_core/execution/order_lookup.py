@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
+from tbot_core.model.types import Leg, OrderState
+from tbot_core.trading.orders import IN_DOUBT
+
+if TYPE_CHECKING:
+    from tbot_core.execution.event_stream import EventStream
+    from tbot_core.trading.orders import OrderRecord
+
+IN_FLIGHT_S: Final = 2.0
+"""An order may be in flight this long before it is looked up."""
+
+WATCHED_S: Final = 2.5
+"""How often an entry that works is looked up at a broker with a stream: a fill must be known though the stream is
+silent.
+"""
+
+_WORKING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+
+
+class SentOrders(Protocol):
+    """The orders of one broker; `lookups` has those that must be looked up, `stream` what reports their events."""
+
+    orders: dict[str, OrderRecord]
+    lookups: dict[str, None]
+    stream: EventStream | None
+
+    def age(self, client_order_id: str) -> float:
+        """Seconds since an order was sent."""
 
 
 @attrs.define(kw_only=True)
@@ -17,7 +44,25 @@ class OrderLookup:
     attempts: int = 0
     not_found_by: set[str] = attrs.field(factory=set)
 
-    def postpone(self, now: float) -> None:
-        """Schedule the next lookup; the delay doubles each time, up to a minute."""
-        self.next_lookup_at = now + _BACKOFF_S[min(self.attempts, len(_BACKOFF_S) - 1)]
+    def postpone(self, now: float, *, watched: bool = False) -> None:
+        """Schedule the next lookup; the delay doubles each time, up to a minute, or to `WATCHED_S`."""
+        delay = _BACKOFF_S[min(self.attempts, len(_BACKOFF_S) - 1)]
+        self.next_lookup_at = now + (min(delay, WATCHED_S) if watched else delay)
         self.attempts += 1
+
+
+def update_lookups(execution: SentOrders, lookups: dict[str, OrderLookup], now: float) -> None:
+    """Start lookups of orders that became unknown, and of entries that work; end those of all others."""
+    for cid, record in execution.orders.items():
+        silent = record.state is OrderState.SENDING and execution.age(cid) > IN_FLIGHT_S
+        if silent or record.state in IN_DOUBT or cid in execution.lookups:
+            lookups.setdefault(cid, OrderLookup(next_lookup_at=now))
+        elif is_watched(execution, record):
+            lookups.setdefault(cid, OrderLookup(next_lookup_at=now + WATCHED_S))
+        else:
+            lookups.pop(cid, None)
+
+
+def is_watched(execution: SentOrders, record: OrderRecord) -> bool:
+    """Whether an entry works whose fills a stream reports; a silent stream must not leave them without protection."""
+    return execution.stream is not None and record.order.leg is Leg.ENTRY and record.state in _WORKING

@@ -17,7 +17,7 @@ from tbot_core.errors import BrokerError
 from tbot_core.execution.account_updates import update_account
 from tbot_core.execution.corporate_actions import SplitMatcher
 from tbot_core.execution.instrument_requests import InstrumentRules
-from tbot_core.execution.order_lookup import OrderLookup
+from tbot_core.execution.order_lookup import IN_FLIGHT_S, OrderLookup, is_watched, update_lookups
 from tbot_core.execution.orphan_orders import OrphanOrders
 from tbot_core.execution.reconciliation import (
     LocalBooks,
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from tbot_core.trading.decision_engine import DecisionEngine
     from tbot_core.trading.portfolio import Position
 
-IN_FLIGHT_S: Final = 2.0  # an order may be in flight this long before it is looked up
 OPEN_ORDERS_S: Final = 10.0  # between two account readings while orders work
 POSITIONS_S: Final = 30.0  # and while none works
 AGREE_S: Final = 0.5  # between two readings that must agree
@@ -109,12 +108,13 @@ class Reconciler:
     async def run_once(self) -> None:
         """One round: look up orders whose outcome is unknown, and read the account when due."""
         now = self._clock.monotonic()
-        self._update_lookups(now)
+        update_lookups(self._execution, self._lookups, now)
         await self._instruments.run_once()
         for cid in [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]:
             await self._look_up(cid)
         if self._clock.monotonic() >= self._next_reading or self._execution.rejections.must_read:
             await self.read()
+        await self._execution.order_requests.cancel_found()
 
     def read_soon(self) -> None:
         """Read the account in the next round."""
@@ -210,17 +210,9 @@ class Reconciler:
         living = [record for record in self._execution.orders.values() if not record.terminal]
         return OPEN_ORDERS_S if living or self._orphans.symbols else POSITIONS_S
 
-    def _update_lookups(self, now: float) -> None:
-        # Start lookups of orders that became unknown, and end those of resolved ones.
-        for cid, record in self._execution.orders.items():
-            silent = record.state is OrderState.SENDING and self._execution.age(cid) > IN_FLIGHT_S
-            if silent or record.state in IN_DOUBT or cid in self._execution.lookups:
-                self._lookups.setdefault(cid, OrderLookup(next_lookup_at=now))
-            else:
-                self._lookups.pop(cid, None)
-
     async def _look_up(self, cid: str) -> None:
-        (lookup := self._lookups[cid]).postpone(self._clock.monotonic())
+        watched = is_watched(self._execution, self._execution.orders[cid])
+        (lookup := self._lookups[cid]).postpone(self._clock.monotonic(), watched=watched)
         if (broker := ORDER_LOOKUP.of(self._broker)) is None:
             self._next_reading = 0.0
             return
@@ -397,4 +389,4 @@ class Reconciler:
         self._trading_state.on_reconciled(clean=False)
         _log.warning("account.not_read", times=self._failed_readings, reason=fault.message)
         if self._failed_readings >= _FAILED_READINGS and not self.is_maintenance():
-            self._trading_state.raise_cause(StateCause.UNKNOWN, fault.message)
+            self._trading_state.raise_cause(StateCause.UNKNOWN, str(fault))

@@ -50,11 +50,15 @@ class BrokerGauge:
 
 @attrs.frozen(kw_only=True)
 class HostGauge:
-    """The requests to a host of plugins that could be sent now, of `per_minute` that the vendor allows."""
+    """The requests to a host of plugins that could be sent now, of `per_minute` that the vendor allows.
+
+    `paused_s`: so long the vendor has asked to wait; only protective orders are sent.
+    """
 
     name: str
     left: int
     per_minute: int
+    paused_s: float = 0.0
 
 
 @attrs.frozen(kw_only=True)
@@ -141,7 +145,8 @@ def _broker(raw: Mapping[str, Any]) -> BrokerGauge:
 
 
 def _host(raw: Mapping[str, Any]) -> HostGauge:
-    return HostGauge(name=_text(raw["name"]), left=_count(raw["left"]), per_minute=_count(raw["per_minute"]))
+    name, left, per_minute = _text(raw["name"]), _count(raw["left"]), _count(raw["per_minute"])
+    return HostGauge(name=name, left=left, per_minute=per_minute, paused_s=_figure(raw.get("paused_s", 0.0)))
 
 
 def _known(read: Callable[[Any], T], raw: Any) -> T | None:

@@ -56,7 +56,7 @@ class LiveFeedAggregator:
 
     `lost_minutes` are in a gap and not yet back-filled, `backfilled_minutes` closed before the start. `on_gap`,
     `on_filled` and `on_status` report what should be journaled. `before` are the minutes closed before a restart; they
-    are restored unchanged.
+    are restored unchanged. `fault`: why the latest connection failed, "" once it works.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class LiveFeedAggregator:
         self.backfilled_minutes: frozenset[int] = frozenset()
         self.dropped = 0
         self.connections = 0
+        self.fault = ""
         self.on_gap: Callable[[FeedGap], None] = _ignore
         self.on_filled: Callable[[list[int]], None] = _ignore
         self.on_status: Callable[[HaltStatus], None] = _ignore
@@ -174,6 +175,7 @@ class LiveFeedAggregator:
                 return
         failure = connection.exception()
         if isinstance(failure, BrokerError):
+            self.fault = str(failure)
             _log.warning("feed.lost", reason=failure.message)
         elif failure is not None:
             raise failure
@@ -181,7 +183,7 @@ class LiveFeedAggregator:
     async def _receive_all(self) -> None:
         new = True
         async for message in self.source.messages(self.symbols):
-            self._pauses = 0
+            self._pauses, self.fault = 0, ""
             if new:
                 self._reconnected(self._clock.monotonic())
             self._receive(message, is_first=new)

@@ -29,6 +29,7 @@ from tbot_core.model.formatting import format_quantity, money_text
 from tbot_core.model.types import RiskState, dollars_of, quantity_of
 from tbot_core.model.window import anchor_named, named_window, place_window
 from tbot_core.status import live_figures
+from tbot_core.status.conditions import Condition, not_ready_sentence, present_conditions
 from tbot_core.status.failover import failover_document, instance_brokers
 from tbot_core.status.feed import feed_document
 from tbot_core.status.live_figures import SessionActivity
@@ -89,7 +90,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
     risk = risk_status(instance.control, events, read.book, running=holder is not None)
-    free = filesystem.free_bytes(instance.home)
+    free, conditions = filesystem.free_bytes(instance.home), _conditions(events, read, risk, instance)
     return {
         **_account(settings, read, risk, gauges),
         **live_figures.gauge_figures(gauges),
@@ -98,7 +99,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         "home": str(instance.home),
         "running": holder is not None,
         "process": holder,
-        **_risk(risk),
+        **_risk(risk, conditions),
         "confirmations": len(read.pending.open_entries(now)),
         "feed": feed_document(instance.data, read.health, now),
         "failover": failover_document(settings, events, now) if instance_brokers(settings)[1:] else None,
@@ -108,7 +109,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         "attention": [
             *filter(None, (fault, damage and str(damage))),
             *_attention(counted, events, read.book, running=holder is not None, free=free),
-            *_risk_warnings(risk, instance.control_dir, running=holder is not None),
+            *_risk_warnings(risk, conditions, instance.control_dir, running=holder is not None),
             *unseen_incidents(instance.home),
         ],
     }
@@ -262,12 +263,19 @@ def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, st
     return found
 
 
-def _risk(risk: RiskStatus) -> Document:
+def _conditions(events: Sequence[Event], read: _Projections, risk: RiskStatus, instance: Instance) -> list[Condition]:
+    # The conditions of the state, without those that waiting requests withdraw.
+    primary = next(iter(records.brokers_of(read.book.session)), "")
+    return [one for one in present_conditions(events, primary, instance.control_dir) if one.cause.value in risk.causes]
+
+
+def _risk(risk: RiskStatus, conditions: Sequence[Condition]) -> Document:
     # The state, its causes, and the requests in the control folder.
     seen = risk.seen
     return {
         "state": risk.state,
         "causes": list(risk.causes),
+        "conditions": [one.document for one in conditions],
         "requests": {
             "kill": seen.kill,
             "stop": seen.stop,
@@ -277,12 +285,15 @@ def _risk(risk: RiskStatus) -> Document:
     }
 
 
-def _risk_warnings(risk: RiskStatus, folder: str, *, running: bool) -> list[str]:
+def _risk_warnings(risk: RiskStatus, conditions: Sequence[Condition], folder: str, *, running: bool) -> list[str]:
     # What blocks trading, and warnings about the control folder.
     found = [risk.exposed] if risk.exposed else []
     found += folder_warnings(risk.seen, running=running, folder=folder)
     if risk.state in _GRAVE:
-        found.append(f"The state is {risk.state}: {', '.join(risk.causes)}.")
+        found += [one.sentence for one in conditions if one.state.word in _GRAVE]
+        named = {one.cause.value for one in conditions}
+        others = [cause for cause in risk.causes if cause not in named]
+        found += [f"The state is {risk.state}: {', '.join(others)}."] if others else []
     return found
 
 
@@ -292,6 +303,8 @@ def _attention(
     # What needs a person's attention, one sentence each.
     if not running:
         yield from _unmanaged(files, book)
+    elif not_ready := not_ready_sentence(events):
+        yield not_ready
     yield from _blocked(book)
     if free < LOW_DISK_BYTES:
         yield f"Only {free // 1000000} MB are free on the disk."

@@ -84,7 +84,12 @@ def protection(book: SessionBook, symbol: str) -> str:
 
 
 def _host(one: gauges.HostGauge) -> Document:
-    return {"host": one.name, "requests_left": one.left, "requests_per_minute": one.per_minute}
+    return {
+        "host": one.name,
+        "requests_left": one.left,
+        "requests_per_minute": one.per_minute,
+        "paused_s": one.paused_s,
+    }
 
 
 def _account(one: gauges.BrokerGauge) -> Document:

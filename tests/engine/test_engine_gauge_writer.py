@@ -129,12 +129,14 @@ def test_the_request_budgets_of_plugins_are_gauges(tmp_path: Path, session: Trad
     budgets.of(Host("https://free.example.com"), {})
     clock.advance_to(NOW + dt.timedelta(seconds=5))
     budget.reserve(RequestPriority.PROTECTION, 200, clock.monotonic(), 4)
+    budgets.of(moved, {}).back_off(12.0, clock.monotonic())
     GaugeWriter(tmp_path, tmp_path / "tbot.sqlite", clock, budgets).write_if_due(session)
     found = gauges.read_gauges(tmp_path)
     assert found is not None
     names = [one.name for one in found.hosts]
     assert names == ["api.example.com", "127.0.0.1:8080 instead of data.example.com"]
     assert found.hosts[0] == gauges.HostGauge(name="api.example.com", left=7, per_minute=200)
+    assert (found.hosts[1].left, found.hosts[1].paused_s) == (0, 12.0)
 
 
 def test_a_failure_while_gauges_are_computed_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

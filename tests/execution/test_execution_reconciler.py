@@ -30,7 +30,8 @@ from tbot_core.execution import account_updates, frozen_instruments, orphan_orde
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.reconciler import IN_FLIGHT_S, LEAST_WINDOW_S, Reconciler
+from tbot_core.execution.order_lookup import IN_FLIGHT_S
+from tbot_core.execution.reconciler import LEAST_WINDOW_S, Reconciler
 from tbot_core.execution.reconciliation import PositionDifference, ReconciliationStatus, events_from_report
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records

@@ -17,7 +17,7 @@ from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.instrument_rules import instrument_rules_text
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.rejections import CLOSED_S
+from tbot_core.execution.rejections import CLOSED_S, UNPROCESSED
 from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
@@ -112,10 +112,19 @@ def test_the_meaning_is_in_the_journal_and_the_words_decide_nothing(
     """A rejection is recorded with the plugin's meaning, and with none if the plugin gives none."""
     bench.enter(Rejected("42210004 off the grid", meaning=meaning))
     found = [event.payload.get("meaning") for event in bench.journal.events(kind="rejected")]
-    assert found == ([] if meaning is RejectionMeaning.DUPLICATE_ID else [meaning])
+    assert found == ([] if meaning in {RejectionMeaning.DUPLICATE_ID, *UNPROCESSED} else [meaning])
     if meaning is None:
         assert not bench.desk.exposure.rules_unknown
         assert not bench.execution.rejections.must_read
+
+
+@pytest.mark.parametrize("fault", [Rejected("429", meaning=RejectionMeaning.RATE_LIMITED), LoginNeeded("401")])
+def test_an_order_that_was_not_processed_counts_as_not_sent(bench: Bench, fault: Rejected) -> None:
+    """It is dropped with the broker's words, so that a stop or exit is sent again; it is no rejection in a row."""
+    assert bench.enter(fault) is OrderState.DROPPED
+    [dropped] = bench.journal.events(kind=records.DROPPED)
+    assert dropped.payload["words"] == fault.message
+    assert bench.desk.exposure.rejects_in_row == 0
 
 
 @pytest.mark.parametrize("meaning", READING)

@@ -336,6 +336,14 @@ def test_f40_each_connection_leaves_open_what_was_halted_before_it() -> None:
     assert health.denial_reason("B", 4, 302.0 + LEAD_S) is Reason.DATA_STALE
 
 
+def test_the_fault_of_the_latest_connection_is_known_until_another_one_works() -> None:
+    """With what a person can do about it."""
+    lost = Unavailable("406 connection limit exceeded.", "Stop the other program.")
+    heard = Heard([(60.5, bar("A", 0)), (300.0, lost)]).listen()
+    assert heard.gathering.fault == "406 connection limit exceeded. Stop the other program."
+    assert Heard(beats((60.5, bar("A", 0)), (61.0, lost), (70.0, bar("B", 1)))).listen().gathering.fault == ""
+
+
 def test_a_fault_of_the_feeds_own_is_not_taken_for_a_lost_connection() -> None:
     """It ends the session aloud."""
     heard = Heard([(1.0, Heartbeat())])

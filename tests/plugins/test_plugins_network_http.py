@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core.contracts.permissions import Host
-from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, PluginError, Rejected, Unavailable, Withdrawn
+from tbot_core.errors import (
+    BrokerError,
+    LoginNeeded,
+    OutcomeUnknown,
+    PluginError,
+    Rejected,
+    RejectionMeaning,
+    Unavailable,
+    Withdrawn,
+)
 from tbot_core.model.clock import ManualClock
 from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.plugins.network.http_client import LONGEST_PAUSE_S, MOST_PAGES
@@ -363,7 +372,8 @@ def test_a_429_pauses_what_can_wait() -> None:
         server.fail(ServerFault.TOO_MANY)
         with pytest.raises(Rejected, match="429") as rejected:
             await client.send("POST", "/orders", permit=Permit())
-        assert rejected.value.retry_after_s == 1.0
+        assert (rejected.value.retry_after_s, rejected.value.meaning) == (1.0, RejectionMeaning.RATE_LIMITED)
+        assert "stop other programs that use this key" in str(rejected.value)
         PRIORITY.set(RequestPriority.READING)
         await client.get("/account")
 

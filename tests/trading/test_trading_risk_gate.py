@@ -30,10 +30,10 @@ from tbot_core.trading.portfolio import Portfolio, Surplus
 from tbot_core.trading.risk.exposure import (
     ExposureBook,
     ReservedEntry,
+    block_entries,
     count_traded,
     is_below_minimum,
     is_tradable,
-    lose_broker_plugin,
     lose_plugin,
     lot_of,
     net_of,
@@ -469,7 +469,7 @@ def test_a_broker_whose_plugin_fails_allows_exits_only_at_that_broker() -> None:
     """The cause is handed over for its account alone; a simulation has nobody to hand it to."""
     failing, other, simulated = standing(blocking_causes={}), standing(blocking_causes={}), standing()
     for book in (failing, simulated):
-        lose_broker_plugin(book, "poll: KeyError: 'id'")
+        block_entries(book, StateCause.BROKER_PLUGIN, "poll: KeyError: 'id'")
     assert failing.blocking_causes == {StateCause.BROKER_PLUGIN: "poll: KeyError: 'id'"}
     assert [book.current_state for book in (failing, other, simulated)] == [
         RiskState.EXIT_ONLY, RiskState.NORMAL, RiskState.NORMAL

@@ -204,7 +204,9 @@ def figure_lines(shown: Mapping[str, Any]) -> Iterator[str]:
             yield labelled_line("broker", f"{one['broker']}: {', '.join(parts)}")
     for one in shown["hosts"]:
         left = plural(one["requests_left"], "request")
-        yield labelled_line("host", f"{one['host']}: {left} of {one['requests_per_minute']} per minute left")
+        pause = f"it asked to wait {one['paused_s']:.0f} s, only stops and exits are sent" if one["paused_s"] else ""
+        rate = f"{left} of {one['requests_per_minute']} per minute left"
+        yield labelled_line("host", f"{one['host']}: {pause or rate}")
     if shown["marks_at"] is not None:
         vix = f"{_points(shown['vix'])} at the previous close"
         vix += "".join(f", {name} uses {_points(value)}" for name, value in shown["vix_live"].items())

@@ -179,7 +179,8 @@ class DataGuard:
             self._started = True
             self._health.start(self._clock.monotonic())
         seen = self._health.assess(self._clock.monotonic())
-        self._trading_state.set_cause(StateCause.FEEDS_STALE, seen.silence)
+        fault = f"; {self._live_feed.fault}" if seen.silence and self._live_feed.fault else ""
+        self._trading_state.set_cause(StateCause.FEEDS_STALE, seen.silence + fault)
         self._trading_state.set_cause(
             StateCause.UNIVERSE_STALE, f"{len(seen.stale)} of {len(self._health.symbols)}" if seen.crowd else ""
         )

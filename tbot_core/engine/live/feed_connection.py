@@ -63,7 +63,7 @@ class FeedConnection:
                 yield one
             failure = "it was closed"
         except BrokerError as fault:
-            failure = fault.message
+            failure = str(fault)
             raise
         finally:
             if failure or self.is_connected:

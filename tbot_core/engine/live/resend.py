@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
 
 FIRST_S: Final = 0.5
-MOST_S: Final = 10.0
+MOST_S: Final = 4.0
 """The delay after failed attempts starts at FIRST_S and doubles up to MOST_S."""
 
 

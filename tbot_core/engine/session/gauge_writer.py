@@ -99,8 +99,8 @@ class GaugeWriter:
 
 def _hosts(budgets: RequestBudgets) -> Iterator[HostGauge]:
     # The request budgets of the plugins' hosts.
-    for name, left, per_minute in budgets.left():
-        yield HostGauge(name=name, left=left, per_minute=per_minute)
+    for name, left, per_minute, paused_s in budgets.left():
+        yield HostGauge(name=name, left=left, per_minute=per_minute, paused_s=paused_s)
 
 
 def _gauge(broker_session: BrokerSession) -> BrokerGauge:

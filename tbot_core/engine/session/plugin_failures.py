@@ -9,7 +9,8 @@ import attrs
 from tbot_core.journal import records
 from tbot_core.plugins.call_guard import GuardSession
 from tbot_core.plugins.guarded_feed import FEED_CALLS
-from tbot_core.trading.risk.exposure import lose_broker_plugin, lose_plugin
+from tbot_core.trading.risk.exposure import block_entries, lose_plugin
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,7 @@ class PluginFailures:
         account_calls = failure.call not in FEED_CALLS
         found = [one for one in self._broker_sessions if account_calls and failure.plugin == f"broker/{one.name}"]
         for broker in found if failure.off else ():
-            lose_broker_plugin(broker.decision_engine.exposure, failure.error)
+            block_entries(broker.decision_engine.exposure, StateCause.BROKER_PLUGIN, failure.error)
         self._record(failure, lost=failure.off and not found)
 
     def _record(self, failure: FailedCall, *, lost: bool) -> None:

@@ -56,21 +56,19 @@ class RequestBudgets:
         self._limits[where] = host.requests_per_minute
         return self._budgets.setdefault((where, credential), RequestBudget(self._clock.monotonic()))
 
-    def left(self) -> tuple[tuple[str, int, int], ...]:
+    def left(self) -> tuple[tuple[str, int, int, float], ...]:
         """For each host, or `budget`, with a limit: the requests that could be sent now, and the limit per minute.
 
-        The least of its credentials counts. Where another address is in use, the name says so.
+        The last number is the seconds of a pause that the vendor asked for. The least of its credentials counts.
+        Where another address is in use, the name says so.
         """
         now = self._clock.monotonic()
-        return tuple(
-            (
-                self._shown.get(where, where),
-                min(it.available(limit, now) for (place, _), it in self._budgets.items() if place == where),
-                limit,
-            )
-            for where, limit in sorted(self._limits.items())
-            if limit
-        )
+        found = []
+        for where, limit in sorted(self._limits.items()):
+            budgets = [it for (place, _), it in self._budgets.items() if place == where]
+            left, paused = min(it.available(limit, now) for it in budgets), max(it.paused_s(now) for it in budgets)
+            found += [(self._shown.get(where, where), left, limit, round(paused, 1))] if limit else []
+        return tuple(found)
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -16,7 +16,15 @@ from urllib.parse import urlencode
 import attrs
 
 from tbot_core.contracts.network import Headers, HttpResponse, OutgoingRequest, RequestHeaders
-from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, PluginError, Rejected, Unavailable
+from tbot_core.errors import (
+    BrokerError,
+    LoginNeeded,
+    OutcomeUnknown,
+    PluginError,
+    Rejected,
+    RejectionMeaning,
+    Unavailable,
+)
 from tbot_core.model import json_document
 from tbot_core.model.clock import Clock
 from tbot_core.plugins.network.request_limits import CYCLE_S, ON_SEND, PRIORITY, RequestBudget, RetryPolicy
@@ -39,6 +47,8 @@ _SERVER: Final = 500
 _MILLISECONDS: Final = 10_000_000_000
 """A reset time above this number of seconds (year 2286) is given in milliseconds or less."""
 
+_SPENT: Final = "The vendor's limit of requests is reached: stop other programs that use this key, or wait."
+
 LONGEST_PAUSE_S: Final = 120.0
 """A longer pause that a vendor asks for is not believed: the next refusal asks again."""
 
@@ -54,7 +64,7 @@ class ReceivedResponse:
     status: int
     headers: Mapping[str, str]
     body: bytes = attrs.field(repr=False)
-    unreadable: type[BrokerError] = Unavailable
+    unreadable: Callable[..., BrokerError] = Unavailable
 
     @property
     def text(self) -> str:
@@ -168,9 +178,9 @@ class PacedHttpClient:
         except (Unavailable, OutcomeUnknown) as fault:
             fault.message = f"{self.name}: {request}: {fault.message}"
             raise
-        lost: type[BrokerError] = OutcomeUnknown
+        lost: Callable[..., BrokerError] = OutcomeUnknown
         if raw.status == _TOO_MANY and self._rejects_429:
-            lost = Unavailable if permit is None else Rejected
+            lost = Unavailable if permit is None else partial(Rejected, meaning=RejectionMeaning.RATE_LIMITED)
         return self._checked(raw, request, lost)
 
     async def close(self) -> None:
@@ -217,7 +227,7 @@ class PacedHttpClient:
             before_send=before_send,
         )
 
-    def _checked(self, raw: RawResponse, request: _Request, lost: type[BrokerError]) -> ReceivedResponse:
+    def _checked(self, raw: RawResponse, request: _Request, lost: Callable[..., BrokerError]) -> ReceivedResponse:
         # The answer with a status of success; others are raised, `lost` where the request may have to be repeated.
         pause = self._pause(raw)
         if pause:
@@ -228,7 +238,7 @@ class PacedHttpClient:
         if raw.status in _OK:
             return response
         if raw.status in {_TIMED_OUT, _TOO_MANY} or raw.status >= _SERVER or raw.status < _REFUSED:  # or a redirect
-            raise lost(words, retry_after_s=pause)
+            raise lost(words, _SPENT if raw.status == _TOO_MANY else "", retry_after_s=pause)
         if raw.status == _LOGIN:
             raise LoginNeeded(words)
         raise Rejected(words) if self._rejection is None else self._rejection(response)

@@ -88,8 +88,14 @@ class RequestBudget:
         self._paused_until = now
 
     def available(self, per_minute: int, now: float) -> int:
-        """The number of requests that could be sent now; nothing is spent."""
+        """The number of requests that could be sent now, 0 in a pause; nothing is spent."""
+        if self.paused_s(now):
+            return 0
         return int(min(max(1.0, per_minute * _BURST), self._tokens + (now - self._at) * per_minute * _RATE / 60))
+
+    def paused_s(self, now: float) -> float:
+        """The seconds that are left of a pause, 0 without one."""
+        return max(0.0, self._paused_until - now)
 
     def back_off(self, seconds: float, now: float) -> None:
         """Pause for so many seconds at the broker's request; requests of PROTECTION priority are still sent."""
@@ -100,7 +106,7 @@ class RequestBudget:
 
         `weight` is the number of requests that the vendor counts; more than the bucket holds are paid for afterwards.
         """
-        paused = 0.0 if priority is RequestPriority.PROTECTION else max(0.0, self._paused_until - now)
+        paused = 0.0 if priority is RequestPriority.PROTECTION else self.paused_s(now)
         if not per_minute:
             return paused
         burst, rate = max(1.0, per_minute * _BURST), per_minute * _RATE / 60

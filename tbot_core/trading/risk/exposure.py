@@ -289,10 +289,10 @@ def lose_plugin(exposure: ExposureBook, name: str) -> None:
             one.blocking_causes[StateCause.PLUGIN_LOST] = name
 
 
-def lose_broker_plugin(exposure: ExposureBook, words: str) -> None:
-    """Record that the plugin of this account's broker fails: entries are blocked there until a clean reading."""
+def block_entries(exposure: ExposureBook, cause: StateCause, words: str) -> None:
+    """Record a cause that blocks the entries of this account until a clean reading; a simulation has none."""
     if exposure.blocking_causes is not None:
-        exposure.blocking_causes[StateCause.BROKER_PLUGIN] = words
+        exposure.blocking_causes[cause] = words
 
 
 def net_of(exposure: ExposureBook, exposures: Mapping[str, Decimal], sign: int) -> int:

@@ -65,6 +65,7 @@ class StateCause(StrEnum):
     PLUGIN_LOST = "a plugin fails, so no entries until it works"
     BROKER_PLUGIN = "the broker's plugin fails, so no entries until it works"
     UNREACHABLE = "the broker does not respond"
+    EVENTS_MISSED = "the broker's order events do not arrive"
     MAINTENANCE = "announced maintenance of the broker"
     LEFT_BEHIND = "a position is held in an account that this session does not trade"
     BROKERS_DOWN = "no broker responds"
@@ -107,6 +108,7 @@ KINDS: Final = {
     StateCause.PLUGIN_LOST: _UNVERIFIED,
     StateCause.BROKER_PLUGIN: _UNVERIFIED,
     StateCause.UNREACHABLE: _UNVERIFIED,
+    StateCause.EVENTS_MISSED: _UNVERIFIED,
     StateCause.MAINTENANCE: _UNVERIFIED,
     StateCause.LEFT_BEHIND: _STOPPING,
     StateCause.BROKERS_DOWN: _UNVERIFIED,
@@ -141,6 +143,7 @@ LOCAL: Final = frozenset(
         StateCause.LOGIN,
         StateCause.BROKER_PLUGIN,
         StateCause.UNREACHABLE,
+        StateCause.EVENTS_MISSED,
         StateCause.MAINTENANCE,
     }
 )

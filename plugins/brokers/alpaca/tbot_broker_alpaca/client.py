@@ -135,7 +135,7 @@ class AlpacaClient:
     @cached_property
     def _trading(self) -> HttpClient:
         # Made at the first request, since a trial of the plugin has no secrets.
-        return self._context.connect.http(self.mode, headers=self._headers, rejection=rejection)
+        return self._context.connect.http(self.mode, headers=self._headers, rejection=rejection, rejects_429=True)
 
     @cached_property
     def _headers(self) -> dict[str, Any]:

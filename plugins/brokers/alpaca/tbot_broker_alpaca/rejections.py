@@ -41,6 +41,9 @@ _MEANINGS: Final = (
 class UnknownOrder(Rejected):
     """Alpaca answered, in its own words, that it knows no such order or asset."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message, meaning=RejectionMeaning.UNKNOWN_ORDER)
+
 
 def rejection(response: HttpResponse) -> BrokerError:
     """The error for a status from 400 on that the core does not map itself; a body may be empty."""

@@ -10,6 +10,8 @@ from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+import attrs
+
 from tbot_broker_alpaca.venue import documents
 from tbot_broker_alpaca.venue.account import VenueAccount
 from tbot_broker_alpaca.venue.market import VenueMarket
@@ -18,7 +20,7 @@ from tbot_broker_alpaca.venue.wire import Refusal, moment_of, not_found, stamp, 
 from tbot_core.testing.scripted_server import ScriptedServer, ServerReply, ServerRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from tbot_broker_alpaca.venue.orders import VenueOrder
     from tbot_core.model.clock import Clock
@@ -34,8 +36,9 @@ class AlpacaServer:
     """The vendor: `server` speaks HTTP and WebSocket, `account` and `market` are what it knows.
 
     `live`: it plays the live host. `basic`: the plan without consolidated real-time data. `maintenance`: each request
-    is answered with 503 and no JSON. `row_fails` is the order or symbol that a bulk request does not manage. `used`
-    counts the requests of a host in a minute, by their kind.
+    is answered with 503 and no JSON. `before` is called with each request; what it returns is the answer, unless that
+    is None. `row_fails` is the order or symbol that a bulk request does not manage. `used` counts the requests of a
+    host in a minute, by their kind.
     """
 
     def __init__(self, clock: Clock, *, live: bool = False, basic: bool = True, limit: int = LIMIT) -> None:
@@ -45,6 +48,7 @@ class AlpacaServer:
         self.account = VenueAccount(self.market, self.streams.update, live=live)
         self.limit = limit
         self.maintenance = False
+        self.before: Callable[[ServerRequest], ServerReply | None] = lambda _request: None
         self.row_fails = ""
         self.used: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
         self.refused: Counter[str] = Counter()
@@ -54,6 +58,9 @@ class AlpacaServer:
         if self.maintenance:
             return ServerReply(status=503, body=b"<html>503 Service Temporarily Unavailable</html>")
         headers = self._headers(request)
+        if (given := self.before(request)) is not None:
+            self.refused[f"{given.status} in place of an answer"] += 1
+            return attrs.evolve(given, headers={**headers, **given.headers})
         try:
             self._assert_admitted(request, headers)
             found = self._found(request)

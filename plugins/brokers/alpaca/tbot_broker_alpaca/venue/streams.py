@@ -56,13 +56,14 @@ class VenueStreams:
     """Serves /stream and /v2/iex or /v2/sip, the latter as JSON or, where the client asks for it, as msgpack.
 
     `binary`: frames of trade updates are binary, as on the vendor's paper host. `basic`: the plan has one venue's data
-    for 30 symbols. `revoked`: no credentials are accepted any more. A connection of market data that logs in while
-    another one answers is refused.
+    for 30 symbols. `revoked`: no credentials are accepted any more. `silent`: connections stay, and no trade update is
+    sent. A connection of market data that logs in while another one answers, or while it is `taken` by another program,
+    is refused.
     """
 
     def __init__(self, server: ScriptedServer, *, basic: bool) -> None:
         self._server, self._basic = server, basic
-        self.binary, self.revoked = True, False
+        self.binary, self.revoked, self.silent, self.taken = True, False, False, False
         self.refused: Counter[str] = Counter()
         self._accounts: list[_Client] = []
         self._feeds: list[_Client] = []
@@ -95,7 +96,7 @@ class VenueStreams:
 
     def update(self, data: dict[str, Any]) -> None:
         """Send a trade update to every client that listens."""
-        for client in self._accounts:
+        for client in () if self.silent else self._accounts:
             if _UPDATES in client.channels:
                 client.pending.put_nowait(self._frame({"stream": _UPDATES, "data": data}))
 
@@ -104,6 +105,11 @@ class VenueStreams:
         for client in self._feeds:
             if wanted := [message for message in messages if client.wants(message)]:
                 client.pending.put_nowait(wanted)
+
+    def drop_feeds(self) -> None:
+        """End the connections of market data without a word."""
+        for client in self._feeds:
+            client.connection.transport.abort()
 
     async def _write(self, client: _Client) -> None:
         with suppress(ConnectionClosed):
@@ -178,6 +184,8 @@ class VenueStreams:
 
     async def _is_taken(self, client: _Client) -> bool:
         # Whether another connection is logged in and answers; one that does not is ended.
+        if self.taken:
+            return True
         for other in [one for one in self._feeds if one.logged_in and one is not client]:
             try:
                 await asyncio.wait_for(await other.connection.ping(), _ALIVE_S)

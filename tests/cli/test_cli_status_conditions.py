@@ -1,0 +1,94 @@
+"""What `tbot status` says of each cause that restricts trading: since when, what tbot does, and what to do."""
+
+from __future__ import annotations
+
+import datetime as dt
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from tbot_core.journal import records
+from tbot_core.journal.recorder import JournalRecorder
+from tbot_core.journal.store import open_journal
+from tbot_core.model.clock import ManualClock
+from tbot_core.status.conditions import not_ready_sentence, present_conditions
+from tbot_core.testing.trades import session
+from tbot_core.trading.risk.states import KINDS, StateCause
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.journal.store import Event
+
+
+def events(path: Path, *told: tuple[str, records.Payload]) -> list[Event]:
+    """Events of a journal, one a minute from the bell on."""
+    clock = ManualClock(session().open)
+    with closing(open_journal(path / "tbot.sqlite")) as journal:
+        recorder = JournalRecorder(journal=journal, clock=clock)
+        for kind, payload in told:
+            recorder.record(kind, payload)
+            clock.advance_to(clock.now() + dt.timedelta(minutes=1))
+        return list(journal.events())
+
+
+def state(cause: StateCause, words: str = "", *, there: bool = True) -> tuple[str, records.Payload]:
+    """A cause that was raised or cleared."""
+    return records.STATE, records.state_payload(cause, KINDS[cause].state, there=there, words=words)
+
+
+def test_a_condition_says_what_since_when_what_happens_and_what_to_do(tmp_path: Path) -> None:
+    """The oldest comes first, with the account that it concerns, and the words of who reported it."""
+    told = events(
+        tmp_path,
+        state(StateCause.LOGIN, "GET /v2/account: 401 unauthorized."),
+        state(StateCause.FEEDS_STALE, "no message for 10 s; 406 taken. Stop the other program."),
+        state(StateCause.KILL_FILE),
+    )
+    login, feed, kill = present_conditions(told, "acme", "control")
+    assert login.sentence == (
+        "exit-only since 09:30:00 New York, the broker requires a new login (acme): GET /v2/account: 401 unauthorized."
+        " Meanwhile no position is opened; stops stay at the broker, and exits are tried. tbot tries the key with each"
+        " reading, so allow it again at the broker. A new key is stored by `tbot secrets edit broker`, and used from"
+        " the next start on."
+    )
+    assert feed.sentence.startswith(
+        "exit-only since 09:31:00 New York, every feed is stale: no message for 10 s; 406 taken. Stop the other"
+    )
+    assert kill.sentence == (
+        "halted since 09:32:00 New York, the file control/kill exists."
+        " Meanwhile only stops and cancels are sent. Next: `rm control/kill`."
+    )
+    assert login.document["remedy"] in login.sentence
+    assert login.document["over"] is None
+
+
+def test_a_condition_that_is_over_says_how_long_its_state_lasts(tmp_path: Path) -> None:
+    """Until the account agreed for a minute, or for a quiet time; what was cleared by a request is gone at once."""
+    told = events(
+        tmp_path,
+        state(StateCause.UNKNOWN, "503"),
+        state(StateCause.UNIVERSE_STALE, "3 of 3"),
+        state(StateCause.STOP_FILE),
+        state(StateCause.UNKNOWN, there=False),
+        state(StateCause.UNIVERSE_STALE, there=False),
+        state(StateCause.STOP_FILE, there=False),
+    )
+    account, universe = present_conditions(told, "acme", "control")
+    assert account.sentence == (
+        "exit-only since 09:30:00 New York, the account is unknown (acme): 503. Over since 09:33:00 New York; the"
+        " state lasts until readings of the account have agreed for 60 s."
+    )
+    assert universe.sentence.endswith("the state lasts for 15 minutes without it.")
+    assert account.document["over"] == "2026-01-05T14:33:00+00:00"
+
+
+def test_a_session_that_is_not_ready_is_named_until_it_is(tmp_path: Path) -> None:
+    """With the reasons of the latest report."""
+    missing: tuple[str, records.Payload] = (records.NOT_READY, {"session": "2026-01-05", "reasons": ["no feed: 406."]})
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert not_ready_sentence([]) == ""
+    assert not_ready_sentence(events(tmp_path / "a", missing)) == (
+        "NOT READY for the session of 2026-01-05, at 09:30:00 New York: no feed: 406."
+    )
+    assert not_ready_sentence(events(tmp_path / "b", missing, (records.READY, {}))) == ""
