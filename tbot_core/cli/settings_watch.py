@@ -125,6 +125,7 @@ def _marks(paths: Iterable[Path]) -> _Marks:
 
 def _mark(path: Path) -> tuple[Path, float, int] | None:
     try:
-        return (path, filesystem.modified(path), filesystem.size(path)) if filesystem.exists(path) else None
+        found = filesystem.revision(path)
     except AccessError:
         return path, -1.0, -1
+    return None if found is None else (path, *found)

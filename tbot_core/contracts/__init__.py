@@ -86,12 +86,12 @@ _MODULES = (
     "network",
     "permissions",
     "plugin",
-    "strategy",
     "feed",
     "capabilities",
     "broker",
     "abilities",
     "simulated_venue",
+    "strategy",  # the last one, since it needs numpy
 )
 
 __all__ = [

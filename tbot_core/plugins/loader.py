@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 import pluggy
 
-from tbot_core.contracts import AlertChannel, Broker, BrokerCapabilities, Filter, Plugin, Strategy, hooks
+from tbot_core import contracts
+from tbot_core.contracts import BrokerCapabilities, Plugin, hooks
 from tbot_core.contracts.abilities import undeclared_differences
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.contracts.setting import DeclaredConfig
@@ -24,16 +25,12 @@ from tbot_core.system.foreign_exceptions import assert_failure
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tbot_core.contracts import Context
+    from tbot_core.contracts import Broker, Context
     from tbot_core.plugins.discovery import PluginListing
     from tbot_core.plugins.failure import Phase
 
-_PROTOCOLS: Final[dict[str, type[Any]]] = {
-    "alert": AlertChannel,
-    "broker": Broker,
-    "filter": Filter,
-    "strategy": Strategy,
-}
+# By name, so that the trial of a broker or an alert channel imports no numpy.
+_PROTOCOLS: Final = {"alert": "AlertChannel", "broker": "Broker", "filter": "Filter", "strategy": "Strategy"}
 NEAR: Final = 0.8
 """The similarity from which a known name is suggested."""
 
@@ -237,9 +234,9 @@ def _is_frozen(config: object) -> bool:
 
 
 def _check_made(kind: str, made: object) -> None:
-    protocol = _PROTOCOLS.get(kind)
-    if protocol is None:
+    if kind not in _PROTOCOLS:
         return
+    protocol: type[Any] = getattr(contracts, _PROTOCOLS[kind])
     promised = [name for name in vars(protocol) if not name.startswith("_")]
     lacking = promised if isinstance(made, type) else [name for name in promised if not hasattr(made, name)]
     if lacking:

@@ -126,6 +126,16 @@ def modified(path: Path) -> float:
         return path.stat().st_mtime
 
 
+def revision(path: Path) -> tuple[float, int] | None:
+    """When a file's content last changed, in epoch seconds, and its size; None without the file."""
+    with raising_access_errors("look at", path):
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_mtime, found.st_size
+
+
 def free_bytes(path: Path) -> int:
     """The space available to this user on the path's file system."""
     with raising_access_errors("look at", path):

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 LARGEST: Final = 64 * 1024 * 1024
 """Bytes of a body from which on an answer is discarded."""
 
+KEPT_S: Final = 45.0
+"""Seconds without a request after which a connection is closed.
+
+An order between two account readings, which are at most 30 s apart, needs no new connection; servers usually keep one
+for at least 60 s.
+"""
+
 _FIRST_BYTE: Final = ("http11.send_request_headers.started", "http2.send_request_headers.started")
 
 
@@ -30,14 +37,14 @@ class RawResponse:
 
 
 class HttpTransport:
-    """Connections to one host, kept open between requests.
+    """Connections to one host, each kept open for `kept_s` seconds without a request.
 
     TLS certificates are always verified, redirects are not followed, cookies are not kept, and proxies of the
     environment are not used: a request goes to the host that was declared, or nowhere.
     """
 
-    def __init__(self, base_url: str) -> None:
-        self._base_url = base_url
+    def __init__(self, base_url: str, kept_s: float = KEPT_S) -> None:
+        self._base_url, self._kept_s = base_url, kept_s
         self._client = self._opened()
 
     async def exchange(  # noqa: PLR0913  -- the parts of a request
@@ -84,7 +91,10 @@ class HttpTransport:
         await closing.aclose()
 
     def _opened(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(base_url=self._base_url, trust_env=False, follow_redirects=False, timeout=None)
+        limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=self._kept_s)
+        return httpx2.AsyncClient(
+            base_url=self._base_url, trust_env=False, follow_redirects=False, timeout=None, limits=limits
+        )
 
     async def _answer(self, request: httpx2.Request) -> RawResponse:
         response = await self._client.send(request, stream=True)

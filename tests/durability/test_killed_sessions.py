@@ -103,8 +103,8 @@ def live(home, doom, days=1, change=False):
     editions = SettingsWatcher(options, found, lambda wish: (wish, read_settings_files(Instance.at(home))))
     editions.begin(assembly.settings)
     request, renewal = FeedRequest(kind="live", calendar=CALENDAR), SettingsReloader(editions.poll)
-    once = days == 1
-    plan = RunPlan(assembly=assembly, request=request, wall=clock, once=once, watch_s=5.0, settings_reload=renewal)
+    once, watch_s = days == 1, 5.0 if days == 1 else 60.0
+    plan = RunPlan(assembly=assembly, request=request, wall=clock, once=once, watch_s=watch_s, settings_reload=renewal)
     Statements.step = staticmethod(step)
     run_virtual(lambda: run(plan, RunWatcher(on_events=wrote)), loop)
     Statements.step = staticmethod(lambda: None)
@@ -215,8 +215,7 @@ def test_f75_a_session_killed_at_random_ends_as_one_that_never_was(kills: int, t
 @pytest.mark.parametrize(
     "kills",
     [
-        1,
-        pytest.param(2, marks=[pytest.mark.full, pytest.mark.timeout(300)]),
+        pytest.param(2, marks=pytest.mark.timeout(300)),
         pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
     ],
 )

@@ -58,6 +58,19 @@ def test_the_newer_of_two_files_is_told(tmp_path: Path) -> None:
         filesystem.modified(tmp_path / "absent")
 
 
+def test_the_revision_of_a_file_changes_with_it(tmp_path: Path) -> None:
+    """Time and size; none without the file, also where a part of the path is no folder, and an error for a loop."""
+    path = tmp_path / "a"
+    assert filesystem.revision(path) is filesystem.revision(path / "below") is None
+    path.write_text("12")
+    os.utime(path, (1_000, 1_000))
+    assert filesystem.revision(path) == (1_000.0, 2)
+    assert filesystem.revision(path / "below") is None
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(AccessError, match="loop"):
+        filesystem.revision(tmp_path / "loop")
+
+
 def test_room_on_the_disk_is_told(tmp_path: Path) -> None:
     """There is some, and a path that is not there is refused with a sentence."""
     assert filesystem.free_bytes(tmp_path) > 0

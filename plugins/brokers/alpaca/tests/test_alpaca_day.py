@@ -39,7 +39,7 @@ def test_a_day_enters_protects_and_exits_within_half_of_the_request_limit(trade:
     assert len(day.outcome.summary.trades) == 3
     assert day.outcome.open == ()
     assert day.venue.venue.account.held == {}
-    assert max(day.venue.venue.used.values()) < 100
+    assert max(used.total() for used in day.venue.venue.used.values()) < 100
 
 
 @pytest.mark.first(0)  # over two seconds

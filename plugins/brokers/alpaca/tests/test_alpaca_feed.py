@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,11 @@ from tbot_broker_alpaca.venue import open_venue
 
 from tbot_core.contracts import FeedCoverage, FeedRequest, HaltStatus, Heartbeat
 from tbot_core.errors import DataError, LoginNeeded, Rejected, Unavailable
-from tbot_core.testing.scripted_server import ServerFault, context
+from tbot_core.testing.scripted_server import ServerFault, ServerReply, ServerRequest, context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tbot_broker_alpaca.venue import AlpacaExchange
 
@@ -176,3 +178,55 @@ def test_instruments_are_read_alone_or_in_bulk(venue: AlpacaExchange) -> None:
         found = venue.wait(venue.broker.instruments(many))
         assert [(one.symbol, one.tradable) for one in found] == list(zip(many, (True, True, False, False), strict=True))
     assert [one.path for one in venue.server.requests].count("/v2/assets") == 1
+
+
+@pytest.fixture
+def payloads(shared: Path) -> Path:
+    """Saved replies."""
+    folder = shared / "payloads" / "alpaca"
+    if not folder.is_dir():
+        pytest.skip(f"no saved replies at {folder}")
+    return folder
+
+
+def bars_answered(venue: AlpacaExchange, replies: list[Any]) -> list[ServerRequest]:
+    """The requests for bars, which are answered with these documents from now on, one after the other."""
+    received: list[ServerRequest] = []
+
+    def answer(request: ServerRequest) -> ServerReply | None:
+        if request.path != "/v2/stocks/bars":
+            return None
+        received.append(request)
+        return ServerReply(document=replies.pop(0))
+
+    venue.venue.before = answer
+    return received
+
+
+def test_a16_saved_pages_become_daily_bars(venue: AlpacaExchange, payloads: Path) -> None:
+    """The vendor's own replies: a page with a token, the next one, and an empty one; the token goes back unchanged."""
+    saved = json.loads((payloads / "alpaca-go-tests" / "marketdata__rest_test.json").read_text())
+    first, second = (one["payload"] for one in saved if one["test"] == "TestGetBars_Asof")
+    session = session_of(venue, venue.broker)
+    requests = bars_answered(venue, [first, second, {"bars": None, "next_page_token": None}])
+    found = venue.wait(session.daily(("META",), dt.date(2022, 6, 8), dt.date(2022, 6, 13)))
+    assert [(bar.date.isoformat(), bar.close, bar.volume) for bar in found] == [
+        ("2022-06-08", 196.64, 22211813.0),
+        ("2022-06-09", 184.0, 23458984.0),
+        ("2022-06-10", 175.57, 27398594.0),
+        ("2022-06-13", 164.26, 31514255.0),
+    ]
+    assert [one.query.get("page_token") for one in requests] == [
+        None,
+        first["next_page_token"],
+        second["next_page_token"],
+    ]
+
+
+def test_a12_a_page_of_bars_that_comes_again_is_no_answer(venue: AlpacaExchange) -> None:
+    """A part of the bars is never taken for all of them, and the second request is the last."""
+    session = session_of(venue, venue.broker)
+    requests = bars_answered(venue, [{"bars": {}, "next_page_token": "same"}] * 3)
+    with pytest.raises(Unavailable, match="read before"):
+        venue.wait(session.daily(("AAA",), dt.date(2025, 12, 1), dt.date(2025, 12, 2)))
+    assert len(requests) == 2

@@ -18,6 +18,7 @@ from tbot_broker_alpaca.venue.wire import (
     minute_stamp,
     moment_of,
     page_of,
+    place_of,
     stamp,
     whole_of,
 )
@@ -25,14 +26,14 @@ from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import exchange_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tbot_core.contracts import Bar
     from tbot_core.model.clock import Clock
     from tbot_core.testing.venue import Split
 
 _SPELLING: Final = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,2})?")
-_PAST: Final = dt.timedelta(days=370)
+_PAST_DAYS: Final = 370
 _RECENT: Final = dt.timedelta(minutes=15)
 _CENTS: Final = Decimal("0.01")
 _MOST: Final = 10_000
@@ -91,7 +92,7 @@ class VenueMarket:
     """All symbols in the time of a clock; `half_spread` is the distance of bid and ask from the last price.
 
     `live_sip`: the plan has consolidated data of the last 15 minutes. `vix` is the index value, None: not offered.
-    `repeats_tokens`: a page names itself as the next one, as a broken vendor does.
+    `repeats_tokens`: a page names itself as the next one, as a broken vendor does. Past bars reach `past_days` back.
     """
 
     def __init__(self, clock: Clock, *, live_sip: bool) -> None:
@@ -102,11 +103,16 @@ class VenueMarket:
         self.split: Split | None = None
         self.vix: Decimal | None = None
         self.repeats_tokens = False
+        self.past_days = _PAST_DAYS
+        self._current: tuple[dt.datetime, Session] | None = None
 
     @property
     def session(self) -> Session:
         """Today's session, or the next one."""
-        return self.calendar.current(self.clock.now())
+        now = self.clock.now()
+        if self._current is None or not self._current[0] <= now < self._current[1].close:
+            self._current = now, self.calendar.current(now)
+        return self._current[1]
 
     @property
     def is_open(self) -> bool:
@@ -195,14 +201,18 @@ class VenueMarket:
         if consolidated and frame == "1Min" and "end" in query and last > latest:
             raise Refusal(403, 40310000, "subscription does not permit querying recent SIP data")
         adjusted = query.get("adjustment", "raw") != "raw"
-        found = [
+        last_place, descends = place_of(query.get("page_token")), query.get("sort") == "desc"
+        begins, _, at = (last_place or "").partition(f"|{frame[1]}|") if not descends else ("", "", "")
+        found: Iterable[tuple[str, tuple[str, dict[str, Any]]]] = (
             (f"{symbol}|{frame[1]}|{row['t']}", (symbol, row))
             for symbol in sorted({*symbols} & {*self.listings})
-            for row in self._rows(self.listings[symbol], frame, first, last, adjusted=adjusted)
-        ]
-        if query.get("sort") == "desc":
-            found.reverse()
-        page, token = page_of(found, whole_of(query.get("limit"), 1000, _MOST), query.get("page_token"))
+            if symbol >= begins
+            for since in [max(first, moment_of(at)) if at and symbol == begins else first]
+            for row in self._rows(self.listings[symbol], frame, since, last, adjusted=adjusted)
+        )
+        if descends:
+            found = reversed([*found])
+        page, token = page_of(found, whole_of(query.get("limit"), 1000, _MOST), last_place)
         answer: dict[str, list[dict[str, Any]]] = {}
         for _, (symbol, row) in page:
             answer.setdefault(symbol, []).append(row)
@@ -267,7 +277,7 @@ class VenueMarket:
     ) -> Iterator[tuple[Session, Decimal, Decimal, float]]:
         # Sessions before today's in the range: the close before, the close, and the split's factor of their prices.
         today = self.session.date
-        begins = max(exchange_time(first).date(), today - _PAST)
+        begins = max(exchange_time(first).date(), today - dt.timedelta(days=self.past_days))
         sessions = self.calendar.sessions(begins, today - dt.timedelta(days=1))
         ends = exchange_time(last).date()
         for ago, session in zip(range(len(sessions), 0, -1), sessions, strict=True):

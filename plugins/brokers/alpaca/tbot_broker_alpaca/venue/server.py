@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
+import statistics
+from collections import Counter, defaultdict
 from decimal import Decimal
 from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +29,7 @@ LIMIT: Final = 200
 """Requests a minute, of trading and of market data each, on the basic plan."""
 
 _MOST_ORDERS: Final = 500
+_WORDS: Final = re.compile(r"[a-z_:]+")
 
 
 class AlpacaServer:
@@ -34,7 +37,8 @@ class AlpacaServer:
 
     `live`: it plays the live host. `basic`: the plan without consolidated real-time data. `maintenance`: each request
     is answered with 503 and no JSON. `before` is called with each request; what it returns is the answer, unless that
-    is None. `row_fails` is the order or symbol that a bulk request does not manage.
+    is None. `row_fails` is the order or symbol that a bulk request does not manage. `used` counts the requests of a
+    host in a minute, by their kind.
     """
 
     def __init__(self, clock: Clock, *, live: bool = False, basic: bool = True, limit: int = LIMIT) -> None:
@@ -46,7 +50,7 @@ class AlpacaServer:
         self.maintenance = False
         self.before: Callable[[ServerRequest], ServerReply | None] = lambda _request: None
         self.row_fails = ""
-        self.used: Counter[tuple[str, int]] = Counter()
+        self.used: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
         self.refused: Counter[str] = Counter()
 
     def answer(self, request: ServerRequest) -> ServerReply:
@@ -94,20 +98,23 @@ class AlpacaServer:
         lines.append(f"refused requests: {_counts(self.refused)}")
         lines.append(f"refused on streams: {_counts(self.streams.refused)}")
         for host in ("trading", "data"):
-            most = max((count for (name, _), count in self.used.items() if name == host), default=0)
-            lines.append(f"{host}: at most {most} of {self.limit} requests in one minute")
+            minutes = [kinds for (name, _), kinds in self.used.items() if name == host] or [Counter()]
+            most, median = max(minutes, key=Counter.total), statistics.median_low(map(Counter.total, minutes))
+            figures = f"at most {most.total()} of {self.limit} requests in one minute, {median} in the median"
+            lines.append(f"{host}: {figures}; most: {_counts(most)}")
         return lines
 
     def _headers(self, request: ServerRequest) -> dict[str, str]:
         # The headers of every answer; the request is counted in its minute.
         now = self.market.clock.now()
         host, minute = _host(request), int(now.timestamp()) // 60
-        self.used[host, minute] += 1
+        used = self.used[host, minute]
+        used[_kind(request)] += 1
         return {
             "date": format_datetime(now.replace(microsecond=0), usegmt=True),
             "x-request-id": f"{len(self.server.requests):032x}",
             "x-ratelimit-limit": str(self.limit),
-            "x-ratelimit-remaining": str(max(self.limit - self.used[host, minute], 0)),
+            "x-ratelimit-remaining": str(max(self.limit - used.total(), 0)),
             "x-ratelimit-reset": str((minute + 1) * 60),
         }
 
@@ -116,7 +123,7 @@ class AlpacaServer:
         if not self.streams.accepts(given.get("apca-api-key-id"), given.get("apca-api-secret-key")):
             raise Refusal(401, 40110000, "request is not authorized")
         host, minute = _host(request), int(headers["x-ratelimit-reset"]) // 60 - 1
-        if self.used[host, minute] > self.limit:
+        if self.used[host, minute].total() > self.limit:
             raise Refusal(429, 42910000, "too many requests.")
 
     def _found(self, request: ServerRequest) -> object:
@@ -254,6 +261,12 @@ def _time_of(activity: Mapping[str, Any]) -> str:
 
 def _host(request: ServerRequest) -> str:
     return "data" if request.path.startswith(("/v2/stocks", "/v1beta1")) else "trading"
+
+
+def _kind(request: ServerRequest) -> str:
+    # The method and the words of the path, without its version, ids and symbols.
+    words = [part for part in request.path.strip("/").split("/")[1:] if _WORDS.fullmatch(part)]
+    return f"{request.method} {'/'.join(words)}"
 
 
 def _counts(counted: Mapping[str, int]) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 from websockets.exceptions import ConnectionClosed  # seam: the other end of a test's connection
 
+from tbot_broker_alpaca.venue.wire import moment_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,12 +35,15 @@ _SHOWN: Final = (
 )
 _ALIVE_S: Final = 1.0
 _UPDATES: Final = "trade_updates"
+_MSGPACK: Final = "application/msgpack"
 
 
 @attrs.define(eq=False)
 class _Client:
-    # A connection, what is still to be sent on it, and what it subscribed: channel and symbols.
+    # A connection, what is still to be sent on it, and what it subscribed: channel and symbols. `packed`: its messages
+    # are msgpack in both directions, as its header Content-Type asked for.
     connection: Any
+    packed: bool = False
     pending: asyncio.Queue[Any] = attrs.field(factory=asyncio.Queue)
     channels: dict[str, set[str]] = attrs.field(factory=dict)
     logged_in: bool = False
@@ -48,7 +53,7 @@ class _Client:
 
 
 class VenueStreams:
-    """Serves /stream and /v2/iex or /v2/sip.
+    """Serves /stream and /v2/iex or /v2/sip, the latter as JSON or, where the client asks for it, as msgpack.
 
     `binary`: frames of trade updates are binary, as on the vendor's paper host. `basic`: the plan has one venue's data
     for 30 symbols. `revoked`: no credentials are accepted any more. `silent`: connections stay, and no trade update is
@@ -71,6 +76,7 @@ class VenueStreams:
             clients, serve = self._accounts, self._account
         elif path in {"/v2/iex", "/v2/sip"}:
             clients, serve = self._feeds, self._feed
+            client.packed = connection.request.headers.get("Content-Type") == _MSGPACK
             client.pending.put_nowait([{"T": "success", "msg": "connected"}])
         else:
             await connection.close(1008, "not found")
@@ -79,7 +85,7 @@ class VenueStreams:
         writing = asyncio.create_task(self._write(client))
         try:
             async for message in connection:
-                if not await serve(client, _document(message), path):
+                if not await serve(client, _document(message, packed=client.packed), path):
                     break
             await asyncio.wait_for(client.pending.join(), _ALIVE_S)
         except TimeoutError:  # the other end reads nothing any more
@@ -109,7 +115,7 @@ class VenueStreams:
         with suppress(ConnectionClosed):
             while True:
                 message = await client.pending.get()
-                await self._server.tell(message, to=client.connection)
+                await self._server.tell(_packed(message) if client.packed else message, to=client.connection)
                 client.pending.task_done()
 
     def _frame(self, document: dict[str, Any]) -> str | bytes:
@@ -195,10 +201,34 @@ class VenueStreams:
         return not self.revoked and bool(key) and bool(secret)
 
 
-def _document(message: str | bytes) -> dict[str, Any]:
+def _document(message: str | bytes, *, packed: bool) -> dict[str, Any]:
     # A client's message; one that cannot be read has no action.
     try:
-        found = json.loads(message)  # noqa: TID251  -- what a test's own client sent
+        found = _unpacked(message) if packed else json.loads(message)  # noqa: TID251  -- what a test's own client sent
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _packed(messages: Sequence[dict[str, Any]]) -> bytes:
+    # Messages of market data as msgpack, in which times are no texts.
+    timed = [
+        {name: moment_of(value) if name == "t" else value for name, value in message.items()} for message in messages
+    ]
+    found: bytes = _msgpack().packb(timed, datetime=True)
+    return found
+
+
+def _unpacked(message: str | bytes) -> Any:
+    msgpack = _msgpack()
+    try:
+        return msgpack.unpackb(message)
+    except (TypeError, msgpack.UnpackException) as fault:
+        raise ValueError(str(fault)) from fault
+
+
+def _msgpack() -> Any:
+    # Imported for a client that asks for it: it comes with that client, not with the plugin.
+    import msgpack  # type: ignore[import-untyped]  # it has no types
+
+    return msgpack

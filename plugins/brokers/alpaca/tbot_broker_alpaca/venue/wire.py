@@ -6,12 +6,13 @@ import base64
 import datetime as dt
 import hashlib
 from decimal import Decimal, InvalidOperation
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tbot_core.model.clock import exchange_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 Row = TypeVar("Row")
 
@@ -114,15 +115,23 @@ def whole_of(text: str | None, default: int, most: int) -> int:
     return int(text)
 
 
-def page_of(
-    rows: Sequence[tuple[str, Row]], limit: int, token: str | None
-) -> tuple[Sequence[tuple[str, Row]], str | None]:
-    """The rows of one page and the token of the next one; a row has its place as text, by which a page begins."""
-    places = [place for place, _ in rows]
+def place_of(token: str | None) -> str | None:
+    """The place of the last row of the page before, by the token that the page named; None without one."""
+    if not token:
+        return None
     try:
-        first = places.index(base64.b64decode(token or "").decode()) + 1 if token else 0
+        return base64.b64decode(token).decode()
     except ValueError:
         raise Refusal(400, 40010000, "invalid page token") from None
-    page = rows[first : first + limit]
-    more = len(rows) > first + limit
-    return page, base64.b64encode(page[-1][0].encode()).decode() if more and page else None
+
+
+def page_of(
+    rows: Iterable[tuple[str, Row]], limit: int, last: str | None
+) -> tuple[Sequence[tuple[str, Row]], str | None]:
+    """The rows of the page after the place `last`, and the token of the next one; a row has its place as text."""
+    rest = iter(rows)
+    if last is not None and not any(place == last for place, _ in rest):
+        raise Refusal(400, 40010000, "invalid page token")
+    page = [*islice(rest, limit)]
+    more = next(rest, None) is not None
+    return page, base64.b64encode(page[-1][0].encode()).decode() if more else None

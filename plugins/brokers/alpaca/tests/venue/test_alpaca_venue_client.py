@@ -15,6 +15,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from alpaca.trading import enums, requests
 
+from tbot_core.contracts import Bar
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -211,6 +213,44 @@ def test_data_is_read(venue: Any) -> None:
     ):
         call: Callable[..., Any] = getattr(client, name)
         assert venue.ask(lambda call=call, request=request: call(request(symbol_or_symbols="KO")))["KO"] is not None
+
+
+def test_a15_market_data_is_streamed_as_msgpack(venue: Any) -> None:
+    """Alpaca-py's stream, which asks for msgpack, gets bars, quotes, trades and statuses as its models."""
+    received: dict[str, Any] = {}
+
+    async def receive(message: Any) -> None:
+        received[type(message).__name__] = message
+
+    async def stream() -> None:
+        await client._start_ws()
+        await client._send_subscribe_msg()
+        consuming = asyncio.create_task(client._consume())
+        listing, streams = venue.market.listings["AAPL"], venue.vendor.streams
+        start = venue.clock.now() - dt.timedelta(minutes=1)
+        bar = Bar(symbol="AAPL", start=start, open=20.0, high=22.0, low=19.5, close=21.0, volume=500)
+        minute = venue.market.close_minutes([bar])
+        while len(received) < 4:  # the venue sends only what it knows to be subscribed
+            streams.publish([*minute, {"T": "t", "S": "AAPL", **venue.market.trade(listing)}])
+            streams.publish([{"T": "q", "S": "AAPL", **venue.market.quote(listing)}])
+            venue.vendor.halt("AAPL")
+            await asyncio.sleep(0.01)
+        consuming.cancel()
+        await asyncio.gather(consuming, return_exceptions=True)
+        await client.close()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from alpaca.data.live.stock import StockDataStream
+
+        client = StockDataStream("a-key", "a-secret", url_override=f"{venue.stream_url}/v2/iex")
+        for subscribe in ("bars", "quotes", "trades", "trading_statuses"):
+            getattr(client, f"subscribe_{subscribe}")(receive, "AAPL")
+        venue.run(asyncio.wait_for(stream(), 10))
+    assert received.keys() == {"Bar", "Quote", "Trade", "TradingStatus"}
+    assert (received["Bar"].close, received["Bar"].timestamp) == (21, venue.clock.now() - dt.timedelta(minutes=1))
+    assert (received["Quote"].bid_price, received["Trade"].price) == (20, 20)
+    assert received["TradingStatus"].status_code == "H"
 
 
 def _days_ago(venue: Any, days: int) -> Any:

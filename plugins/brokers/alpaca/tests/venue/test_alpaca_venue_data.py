@@ -7,6 +7,7 @@ import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgpack  # type: ignore[import-untyped]  # it has no types
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -209,6 +210,19 @@ def test_messages_out_of_order_are_refused(venue: Any) -> None:
     assert wrong == (402, "auth failed")
     plan = venue.run(opened_stream(venue, lambda socket: error(socket, **LOGIN), "/v2/sip"))
     assert plan == (409, "insufficient subscription")
+
+
+def test_a_message_that_is_no_msgpack_is_refused(venue: Any) -> None:
+    """A client that asked for msgpack and sends something else gets an error in msgpack."""
+
+    async def script() -> Any:
+        address, headers = f"{venue.stream_url}/v2/iex", {"Content-Type": "application/msgpack"}
+        async with connect(address, additional_headers=headers) as socket:
+            await socket.recv()
+            await socket.send(json.dumps(LOGIN))
+            return msgpack.unpackb(await socket.recv())
+
+    assert venue.run(script()) == [{"T": "error", "code": 401, "msg": "not authenticated"}]
 
 
 def test_a13_a_second_connection_is_refused(venue: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import runpy
 from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
@@ -21,6 +23,9 @@ from tbot_core.testing.venue import (
     TradingVenue,
 )
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 @pytest.mark.first(0)  # over two seconds
 @pytest.mark.slow
@@ -36,6 +41,24 @@ def test_a_day_with_faults_and_a_restart_violates_nothing() -> None:
     assert len(most) == 2
     assert max(most) < 100
     assert done.stdout.endswith("0 violations\n")
+
+
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.slow
+@pytest.mark.usefixtures("loopback")
+def test_five_positions_and_thirty_symbols_use_less_than_half_of_the_rate_limit(root: Path) -> None:
+    """G9: while five positions are held for half an hour, in no minute more than 100 of 200 requests of a host."""
+    benchmark = runpy.run_path(str(root / "benchmarks" / "requests_per_minute.py"))
+
+    def few_days(venue: Any) -> None:
+        venue.venue.market.past_days = 4
+
+    found = benchmark["figures"]("alpaca", few_days)
+    assert found[0] == "30 symbols, 5 positions"
+    hosts = dict(re.findall(r"^(\w+): at most (\d+) of 200 requests in one minute", "\n".join(found), re.MULTILINE))
+    assert set(hosts) == {"trading", "data"}
+    assert max(map(int, hosts.values())) < 100
+    assert benchmark["HELD_MINUTES"] > 30
 
 
 @pytest.mark.usefixtures("loopback")

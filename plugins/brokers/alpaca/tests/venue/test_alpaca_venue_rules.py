@@ -330,8 +330,8 @@ def test_the_rate_limit_is_counted_by_host_and_minute(opened: Callable[..., Any]
         "0 requests; 0 orders: none",
         "refused requests: 1 429 too many requests.",
         "refused on streams: none",
-        "trading: at most 3 of 2 requests in one minute",
-        "data: at most 1 of 2 requests in one minute",
+        "trading: at most 3 of 2 requests in one minute, 1 in the median; most: 3 GET account",
+        "data: at most 1 of 2 requests in one minute, 1 in the median; most: 1 GET stocks/quotes/latest",
     ]
 
 

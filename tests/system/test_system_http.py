@@ -1,0 +1,44 @@
+"""Connections to a host: how long they are kept."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tbot_core.execution.reconciler import POSITIONS_S
+from tbot_core.system.http import KEPT_S, HttpTransport
+
+
+async def connections(kept_s: float, requests: int) -> int:
+    """How many connections a server receives for requests one after the other."""
+    opened: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        opened.append(writer)
+        while b"\r\n\r\n" in (await reader.read(65_536)):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        transport = HttpTransport(f"http://127.0.0.1:{port}", kept_s)
+        for _ in range(requests):
+            await transport.exchange("GET", "/", timeout_s=5.0, headers=lambda _url: {}, before_send=lambda: None)
+        await transport.close()
+        for one in opened:
+            await one.wait_closed()
+    return len(opened)
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_connection_is_kept_for_its_time() -> None:
+    """The next request uses it; after its time without a request a new one is opened."""
+    assert asyncio.run(connections(KEPT_S, 3)) == 1
+    assert asyncio.run(connections(0.0, 3)) == 3
+
+
+def test_an_order_between_two_account_readings_needs_no_new_connection() -> None:
+    """The pause between two readings is shorter than the time for which a connection is kept, by default as well."""
+    assert POSITIONS_S < KEPT_S
+    assert HttpTransport("http://127.0.0.1:1")._client._transport._pool._keepalive_expiry == KEPT_S  # type: ignore[attr-defined]  # httpx2 has no public way
