@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tbot_core.engine.rehearsal_run import rehearsal_clock
 from tbot_core.engine.rehearsal_target import LEAD, RehearsalTarget, rehearsed_session
 from tbot_core.model.calendar import ExchangeCalendar
-from tbot_core.rehearsal.broker_day import trade_session, trading_venue, venue_summary
+from tbot_core.rehearsal.broker_day import trading_venue, venue_summary
 from tbot_core.rehearsal.prices import SimulatedMarket
 from tbot_core.rehearsal.random_streams import RandomStreams
 
@@ -39,6 +39,6 @@ def serve_venue(
     with asyncio.Runner() as runner, trading_venue(plugin, runner, clock, market) as venue:
         announce(RehearsalTarget(url=venue.server.url, stream=venue.server.socket_url, opens=opens))
         try:
-            runner.run(trade_session(venue, market, session, clock))
+            runner.run(market.trade_at(venue, session, clock))
         finally:
             ended(venue_summary(venue))
