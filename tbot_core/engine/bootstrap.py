@@ -79,7 +79,8 @@ _FUNDS: Final = Path(__file__).with_name("index_funds.csv")
 class Assembly:
     """The parts of a run; `failures` are requested plugins that cannot be used, `notes` report them to people.
 
-    `budgets` are the request budgets that its plugins share, `connections` their ways to the network.
+    `budgets` are the request budgets that its plugins share, `connections` their ways to the network. `decides_as_at`:
+    decisions follow the capabilities of this venue instead of those of the broker that fills.
     """
 
     settings: Settings
@@ -97,6 +98,7 @@ class Assembly:
     _placed: dict[tuple[Window, ...], tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, alias="placed")
     budgets: RequestBudgets = attrs.Factory(lambda self: RequestBudgets(self.clock), takes_self=True)
     connections: PluginConnections = attrs.field(factory=PluginConnections)
+    decides_as_at: BrokerCapabilities | None = None
 
     def __attrs_post_init__(self) -> None:
         self.call_guard.on_plugin_off = self.connections.close_plugin
@@ -127,7 +129,7 @@ class Assembly:
             risk=settings.risk,
             entries=entries,
             exits=settings.exits,
-            venue=venue,
+            venue=self.decides_as_at or venue,
             filters=self.filters,
             missing_rejects=settings.trading.filter_missing_data == "reject",
             blocklist=frozenset(settings.trading.blocklist),

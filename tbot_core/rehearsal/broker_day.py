@@ -10,9 +10,8 @@ import asyncio
 import datetime as dt
 import inspect
 from contextlib import ExitStack, contextmanager, suppress
-from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import attrs
 
@@ -24,9 +23,6 @@ from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.errors import PluginError
 from tbot_core.instance import Mode
 from tbot_core.model.calendar import ExchangeCalendar, Session
-from tbot_core.model.types import TICKS_PER_DOLLAR
-from tbot_core.rehearsal.live_feed import bars_of
-from tbot_core.rehearsal.prices import STEP_S, STEPS_A_MINUTE, SimulatedMarket
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
 from tbot_core.system.foreign_exceptions import assert_failure
 from tbot_core.testing.venue import ReportingVenue, TradingVenue
@@ -40,15 +36,22 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
     from tbot_core.model.window import Window
 
-CASH: Final = Decimal(100_000)
-_VOLUME: Final = 5_000_000
 _LEAD: Final = dt.timedelta(minutes=5)
 _LIMIT: Final = dt.timedelta(hours=1)
 """So long after the close a script must have ended."""
 
-_BAR_AFTER_S: Final = 0.5
 _NEEDED: Final = "docs/reference/testing-kit.md, section 'The venue of a broker', says what Plugin.venue needs."
 Result = TypeVar("Result")
+
+
+class DayMarket(Protocol):
+    """A market that a venue is moved by."""
+
+    def list_at(self, venue: TradingVenue) -> None:
+        """Let the symbols be traded at a venue."""
+
+    async def trade_at(self, venue: TradingVenue, session: Session, clock: Clock) -> None:
+        """Trade at a venue to the close."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -63,7 +66,7 @@ class BrokerDay:
     loop: VirtualLoop
     clock: LoopClock
     venue: TradingVenue
-    market: SimulatedMarket
+    market: DayMarket
     calendar: ExchangeCalendar
     session: Session
     watcher: RunWatcher = attrs.field(factory=RunWatcher)
@@ -76,9 +79,15 @@ class BrokerDay:
 
     def start(self, *, rehearsal: str = "") -> asyncio.Task[RunOutcome]:
         """Start a run, as a new process does; `rehearsal`: the run id of one, as of `tbot run --rehearsal`."""
+        assembly = self._assembled()
         plan = RunPlan(
-            assembly=self._assembled(),
-            request=FeedRequest(kind="live", calendar=self.calendar),
+            assembly=assembly,
+            request=FeedRequest(
+                kind="live",
+                symbols=assembly.settings.trading.universe,
+                calendar=self.calendar,
+                typical_volume=assembly.typical_volume,
+            ),
             wall=self.clock,
             once=True,
             watch_s=1.0,
@@ -122,7 +131,7 @@ class BrokerDay:
 
 @contextmanager
 def open_day(
-    plugin: Plugin, home: Path, market: SimulatedMarket, calendar: ExchangeCalendar, day: dt.date
+    plugin: Plugin, home: Path, market: DayMarket, calendar: ExchangeCalendar, day: dt.date
 ) -> Iterator[tuple[BrokerDay, Callable[[Callable[[BrokerDay], Awaitable[Result]]], Result]]]:
     """Open the plugin's venue five minutes before the bell; yields the day, and what runs a script beside its market.
 
@@ -142,7 +151,7 @@ def open_day(
         )
 
         async def beside(script: Callable[[BrokerDay], Awaitable[Result]]) -> Result:
-            moving = loop.create_task(trade_session(venue, market, session, clock))
+            moving = loop.create_task(market.trade_at(venue, session, clock))
             try:
                 async with asyncio.timeout_at((session.close + _LIMIT - clock.true()).total_seconds()):
                     return await script(opened)
@@ -154,9 +163,7 @@ def open_day(
 
 
 @contextmanager
-def trading_venue(
-    plugin: Plugin, runner: asyncio.Runner, clock: Clock, market: SimulatedMarket
-) -> Iterator[TradingVenue]:
+def trading_venue(plugin: Plugin, runner: asyncio.Runner, clock: Clock, market: DayMarket) -> Iterator[TradingVenue]:
     """Open the plugin's venue with the symbols of a market; raises PluginError for one that trades no whole day."""
     if plugin.venue is None:
         raise PluginError(f"The broker {plugin.name} offers no venue for tests.", _NEEDED)
@@ -165,20 +172,8 @@ def trading_venue(
     with _opened_venue(plugin.name, plugin.venue, runner, clock) as venue:
         if not isinstance(venue, TradingVenue):
             raise PluginError(f"The venue of the broker {plugin.name} cannot trade a whole day.", _NEEDED)
-        for symbol, path in market.paths.items():
-            venue.list_symbol(symbol, Decimal(path.prices[0]) / TICKS_PER_DOLLAR, _VOLUME, CASH)
+        market.list_at(venue)
         yield venue
-
-
-async def trade_session(venue: TradingVenue, market: SimulatedMarket, session: Session, clock: Clock) -> None:
-    """Let the market trade at the venue to the close: every five seconds, and each minute as a bar of the venue."""
-    for minute in range(session.minutes):
-        for step in range(minute * STEPS_A_MINUTE, (minute + 1) * STEPS_A_MINUTE):
-            await clock.sleep_until(session.open + dt.timedelta(seconds=step * STEP_S))
-            for symbol, path in market.paths.items():
-                venue.trade(symbol, Decimal(path.prices[step]) / TICKS_PER_DOLLAR)
-        await clock.sleep_until(session.moment(minute + 1) + dt.timedelta(seconds=_BAR_AFTER_S))
-        await venue.publish(list(bars_of(session, market.minute(minute), market.symbols)))
 
 
 def venue_summary(venue: TradingVenue) -> tuple[str, ...]:

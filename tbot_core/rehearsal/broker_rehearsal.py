@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import AccountSnapshot, Plugin
+    from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.journal.store import Event
     from tbot_core.plugins.discovery import PluginListing
     from tbot_core.rehearsal.random_streams import RandomStream
@@ -44,9 +45,10 @@ if TYPE_CHECKING:
 
 _SYMBOLS: Final = ("AAPL", "F", "KO")
 _MINUTES: Final = (40, 50)
-_RESTART: Final = "RESTART"
+RESTART: Final = "RESTART"
 _OUTAGE: Final = "OUTAGE"
 _OUTAGE_S: Final = 60.0
+_OFTEN: Final = 0.4
 _SIGNALS_UNTIL: Final = 20
 _SETTINGS: Final = {
     "FILTERS": "none",
@@ -79,17 +81,21 @@ def rehearse_broker(plugin: Plugin, seed: int) -> SeedReport:
         texts = {**_SETTINGS, **alerts, "BROKER_NAME": plugin.name.upper(), **addresses(plugin, day.venue)}
         filesystem.write_atomic(home / ".env_bot", "".join(f"{name}={text}\n" for name, text in texts.items()).encode())
         day.entrants.append(_entrant(chances.stream("signals")))
-        ended = run(lambda day: _live(day, chances.stream("faults"), faults))
+        ended = run(lambda day: live_with_faults(day, chances.stream("faults"), faults))
         found = day.venue.wait(day.venue.broker.snapshot(session.open))
         requests = list(day.venue.server.requests)
         seen = venue_summary(day.venue)
         events = _events(home)
-    violations = [*([ended] if ended else []), *_violations(events, found), *sent_twice(requests, events)]
+    violations = [
+        *([ended] if isinstance(ended, str) else []),
+        *_violations(events, found),
+        *sent_twice(requests, events),
+    ]
     return SeedReport(
         seed=seed,
         orders=sum(event.kind == records.SENDING for event in events),
         fills=sum(event.kind == BrokerEventKind.FILL for event in events),
-        deaths=faults[_RESTART],
+        deaths=faults[RESTART],
         faults=dict(faults),
         settled_s=(),
         again=f"tbot rehearse --broker {plugin.name} --seeds 1 --first-seed {seed}",
@@ -122,16 +128,21 @@ def sent_twice(requests: Sequence[ServerRequest], events: Sequence[Event]) -> li
     return found
 
 
-async def _live(day: BrokerDay, chance: RandomStream, faults: Counter[str]) -> str:
-    # The day with its faults; what ended the run before the close, "" if nothing did.
+async def live_with_faults(
+    day: BrokerDay, chance: RandomStream, faults: Counter[str], often: float = _OFTEN
+) -> RunOutcome | str:
+    """Trade the day, with a fault in this share of its minutes; its end, or what ended the run before the close.
+
+    `faults` counts what was injected.
+    """
     life, server = day.start(), day.venue.server
     for minute in range(1, day.session.minutes - QUIET_MINUTES):
         await day.until(minute + chance.between(0, 1))
         if life.done():
             break
-        if not chance.happens(0.4):
+        if not chance.happens(often):
             continue
-        fault = chance.one([*ServerFault, *SocketFault, _OUTAGE, _RESTART])
+        fault = chance.one([*ServerFault, *SocketFault, _OUTAGE, RESTART])
         faults[fault.name if isinstance(fault, ServerFault | SocketFault) else fault] += 1
         if isinstance(fault, ServerFault):
             server.fail(fault, times=chance.whole(1, 3))
@@ -147,11 +158,10 @@ async def _live(day: BrokerDay, chance: RandomStream, faults: Counter[str]) -> s
             life = day.start()
     server.recover()
     try:
-        await life
+        return await life
     except Exception as fault:  # noqa: BLE001  -- the finding
         last = traceback.extract_tb(fault.__traceback__)[-1]
         return f"ALIVE: the run ended with {type(fault).__name__}: {fault} ({last.filename}:{last.lineno})"
-    return ""
 
 
 def _violations(events: Sequence[Event], found: AccountSnapshot) -> list[str]:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import attrs
-import numpy as np
 
 from tbot_core.contracts import (
     Bar,
@@ -22,17 +21,18 @@ from tbot_core.contracts import (
     Quote,
 )
 from tbot_core.errors import Unavailable
+from tbot_core.model.bars import FIELDS
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.types import TICKS_PER_DOLLAR
 from tbot_core.rehearsal.faults import SeedFaults
 from tbot_core.rehearsal.feed import DeliverySchedule
-from tbot_core.rehearsal.prices import STEP_S, SimulatedMarket
+from tbot_core.rehearsal.prices import STEP_S, SimulatedMarket, bars_of
 from tbot_core.rehearsal.random_streams import RandomStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from tbot_core.model.bars import DayFacts, MinuteSlice
+    from tbot_core.model.bars import DayFacts
     from tbot_core.model.clock import Clock
     from tbot_core.rehearsal.feed import MinuteDelivery
 
@@ -42,7 +42,6 @@ _TWICE: Final = 0.03
 _REVISED: Final = 0.03
 _MISSING: Final = 0.01
 _HEARTBEAT_S: Final = 5.0
-_NAMES: Final = ("open", "high", "low", "close", "volume")
 
 Script = list[tuple[float, FeedMessage]]
 
@@ -144,15 +143,6 @@ def script_of(scenario: LiveFeedScenario) -> Script:
     return sorted(lines, key=lambda line: line[0])
 
 
-def bars_of(session: Session, minute: MinuteSlice, symbols: tuple[str, ...]) -> Iterator[Bar]:
-    """The bars of a minute, for the symbols that have one."""
-    start = session.moment(minute.index)
-    for row, symbol in enumerate(symbols):
-        values = {name: float(getattr(minute, name)[row]) for name in _NAMES}
-        if not np.isnan(values["close"]):
-            yield Bar(symbol=symbol, start=start, **values)
-
-
 def _bars(scenario: LiveFeedScenario) -> Iterator[tuple[float, FeedMessage]]:
     stream = scenario.chance("live")
     for item in scenario.timetable.plan:
@@ -177,7 +167,7 @@ def _concerns(item: FeedMessage, symbols: Sequence[str]) -> bool:
 def _as_shown(bar: Bar, item: MinuteDelivery) -> Bar:
     if item.symbol != bar.symbol:
         return bar
-    prices = {name: round(getattr(bar, name) * item.factor, 4) for name in _NAMES[:4]}
+    prices = {name: round(getattr(bar, name) * item.factor, 4) for name in FIELDS[:4]}
     return attrs.evolve(bar, **prices)
 
 

@@ -5,22 +5,35 @@ Prices are ticks of 1e-4 USD on the cent grid. A step's depth is the quantity th
 
 from __future__ import annotations
 
+import datetime as dt
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
 
-from tbot_core.model.bars import MinuteSlice
+from tbot_core.contracts import Bar
+from tbot_core.model.bars import FIELDS, MinuteSlice
 from tbot_core.model.types import TICKS_PER_DOLLAR, UNITS_PER_SHARE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.clock import Clock
     from tbot_core.rehearsal.random_streams import RandomStream, RandomStreams
+    from tbot_core.testing.venue import TradingVenue
 
 STEP_S: Final = 5.0
 STEPS_A_MINUTE: Final = 12
+BAR_AFTER_S: Final = 0.5
+"""How long after the end of a minute its bar is published."""
+
+CASH: Final = Decimal(100_000)
 CENT: Final = TICKS_PER_DOLLAR // 100
 _DEEP: Final = 1_000_000
 _VOLUME_A_STEP: Final = 2_000
+_VOLUME: Final = 5_000_000
 
 
 @attrs.define
@@ -96,6 +109,21 @@ class SimulatedMarket:
         depth = _DEEP * UNITS_PER_SHARE
         return cls({symbol: PricePath(prices=[price] * steps, depth=[depth] * steps) for symbol in symbols})
 
+    def list_at(self, venue: TradingVenue) -> None:
+        """Let the symbols be traded at a venue, from their first prices on."""
+        for symbol, path in self.paths.items():
+            venue.list_symbol(symbol, Decimal(path.prices[0]) / TICKS_PER_DOLLAR, _VOLUME, CASH)
+
+    async def trade_at(self, venue: TradingVenue, session: Session, clock: Clock) -> None:
+        """Trade at a venue to the close: every five seconds, and each minute as a bar of the venue."""
+        for minute in range(session.minutes):
+            for step in range(minute * STEPS_A_MINUTE, (minute + 1) * STEPS_A_MINUTE):
+                await clock.sleep_until(session.open + dt.timedelta(seconds=step * STEP_S))
+                for symbol, path in self.paths.items():
+                    venue.trade(symbol, Decimal(path.prices[step]) / TICKS_PER_DOLLAR)
+            await clock.sleep_until(session.moment(minute + 1) + dt.timedelta(seconds=BAR_AFTER_S))
+            await venue.publish(list(bars_of(session, self.minute(minute), self.symbols)))
+
     def fall(self, start: int, stop: int, share: float) -> None:
         """Lower all prices by a fraction in the steps [start, stop), on the cent grid."""
         for path in self.paths.values():
@@ -112,9 +140,17 @@ class SimulatedMarket:
                 volume = _VOLUME_A_STEP * len(traded)
                 ticks = (traded[0], max(traded), min(traded), traded[-1])
                 rows[:, row] = (*(tick / TICKS_PER_DOLLAR for tick in ticks), volume)
-        names = ("open", "high", "low", "close", "volume")
-        bar = dict(zip(names, rows, strict=True))
+        bar = dict(zip(FIELDS, rows, strict=True))
         return MinuteSlice(index=index, **bar, vwap=np.full(len(self.symbols), np.nan))
+
+
+def bars_of(session: Session, minute: MinuteSlice, symbols: tuple[str, ...]) -> Iterator[Bar]:
+    """The bars of a minute, for the symbols that have one."""
+    start = session.moment(minute.index)
+    for row, symbol in enumerate(symbols):
+        values = {name: float(getattr(minute, name)[row]) for name in FIELDS}
+        if not np.isnan(values["close"]):
+            yield Bar(symbol=symbol, start=start, **values)
 
 
 def _path(stream: RandomStream, minutes: int) -> PricePath:

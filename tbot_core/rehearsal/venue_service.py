@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tbot_core.engine.rehearsal_run import rehearsal_clock
 from tbot_core.engine.rehearsal_target import RehearsalTarget, rehearsed_session
-from tbot_core.rehearsal.broker_day import trade_session, trading_venue, venue_summary
+from tbot_core.rehearsal.broker_day import trading_venue, venue_summary
 from tbot_core.rehearsal.demo_market import demo_market
 
 if TYPE_CHECKING:
@@ -35,6 +35,6 @@ def serve_venue(
     with asyncio.Runner() as runner, trading_venue(plugin, runner, clock, market) as venue:
         announce(RehearsalTarget(url=venue.server.url, stream=venue.server.socket_url, opens=opens))
         try:
-            runner.run(trade_session(venue, market, session, clock))
+            runner.run(market.trade_at(venue, session, clock))
         finally:
             ended(venue_summary(venue))

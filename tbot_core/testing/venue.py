@@ -10,13 +10,13 @@ with a market for a whole day a rehearsal trades at it.
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
-    from decimal import Decimal
 
     from tbot_core.contracts import Bar, Broker, FeedSource
     from tbot_core.testing.scripted_server import ScriptedServer
@@ -83,6 +83,46 @@ class TradingVenue(FailingVenue, Protocol):
 
     async def publish(self, bars: Sequence[Bar]) -> None:
         """Let minutes close: the feed sends their bars, and has them in its history from now on."""
+
+
+@attrs.frozen(kw_only=True)
+class WorkingOrder:
+    """An order that can fill at a venue: what is left of it, and the price of a stop.
+
+    `client_order_id` is that of the broker's contract: an order that was replaced has the id of the first one.
+    """
+
+    client_order_id: str
+    remaining: Decimal
+    stop_price: Decimal | None
+
+
+class Recording(Protocol):
+    """What moves a venue in a recorded session: it is given the past and the quotes, and told what fills."""
+
+    def add_past(self, bars: Sequence[Bar]) -> None:
+        """Have these minutes of past sessions in the history of the feed, in place of any others of their symbols."""
+
+    def quote(self, symbol: str, price: Decimal, half_spread: Decimal) -> None:
+        """Let the last price be this one, and bid and ask be half a spread away from it; nothing fills."""
+
+    def working(self) -> Sequence[WorkingOrder]:
+        """The orders that can fill, in the order of their arrival."""
+
+    def fill(self, client_order_id: str, price: Decimal, quantity: Decimal) -> None:
+        """Fill so much of an order that works."""
+
+    def expire(self, client_order_id: str) -> None:
+        """End an order that works."""
+
+
+@runtime_checkable
+class RecordedVenue(TradingVenue, Protocol):
+    """A venue that can trade a recorded session."""
+
+    @property
+    def recorded(self) -> Recording:
+        """What moves it then, in place of `trade`."""
 
 
 @runtime_checkable

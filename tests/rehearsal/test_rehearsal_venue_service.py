@@ -13,15 +13,14 @@ import pytest
 from tbot_core import cli
 from tbot_core.engine.rehearsal_target import LEAD, RehearsalTarget, rehearsal_target
 from tbot_core.errors import PluginError
-from tbot_core.rehearsal import venue_service
 from tbot_core.rehearsal.broker_rehearsal import broker_plugin
 from tbot_core.rehearsal.demo_market import demo_market
+from tbot_core.rehearsal.prices import SimulatedMarket
 from tbot_core.rehearsal.venue_service import serve_venue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.rehearsal.prices import SimulatedMarket
 
 NOW = dt.datetime(2026, 3, 3, 3, 0, tzinfo=dt.UTC)
 
@@ -33,10 +32,10 @@ def test_the_venue_trades_one_session_and_the_target_is_announced_before(monkeyp
     told: list[RehearsalTarget] = []
     traded: list[tuple[tuple[str, ...], dt.timedelta]] = []
 
-    async def trade(_venue: Any, market: SimulatedMarket, session: Any, clock: Any) -> None:
+    async def trade(market: SimulatedMarket, _venue: Any, session: Any, clock: Any) -> None:
         traded.append((market.symbols, session.open - clock.now()))
 
-    monkeypatch.setattr(venue_service, "trade_session", trade)
+    monkeypatch.setattr(SimulatedMarket, "trade_at", trade)
     serve_venue(broker_plugin("acme"), 1, dt.datetime.now(dt.UTC) + LEAD, told.append)
     [(symbols, left)] = traded
     assert symbols == demo_market(1).symbols
@@ -61,7 +60,7 @@ def test_what_the_venue_has_seen_is_reported_when_it_ends(monkeypatch: pytest.Mo
             venue.summary = lambda: ["3 requests"]
             yield venue
 
-    monkeypatch.setattr(venue_service, "trade_session", interrupted)
+    monkeypatch.setattr(SimulatedMarket, "trade_at", interrupted)
     for plugin in (acme, attrs.evolve(acme, venue=reporting)):
         with pytest.raises(KeyboardInterrupt):
             serve_venue(plugin, 1, NOW, lambda _target: None, told.append)
@@ -78,7 +77,7 @@ def test_the_command_of_the_rehearsal_is_printed(
     async def trade(*_given: Any) -> None:
         pass
 
-    monkeypatch.setattr(venue_service, "trade_session", trade)
+    monkeypatch.setattr(SimulatedMarket, "trade_at", trade)
     assert cli.invoke(["rehearse", "--broker", "acme", "--serve"]) == 0
     lines = capsys.readouterr().out.splitlines()
     [command] = [one.strip() for one in lines if one.startswith("  export TBOT_REHEARSAL='http://127.0.0.1:")]

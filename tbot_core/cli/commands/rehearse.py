@@ -34,6 +34,8 @@ class RehearseOptions(TypedDict):
     broker: str
     serve: bool
     opens_in: float | None
+    session: str
+    half_spread: float
     home: Path | None
     as_json: bool
 
@@ -54,24 +56,37 @@ class RehearseOptions(TypedDict):
     metavar="MINUTES",
     help="When the session of --serve opens, from now; -21 for one that opened 21 minutes ago. Default: 2.",
 )
+@click.option("--session", default="", metavar="DATE", help="Trade this stored session, or FROM..TO, with --broker.")
+@click.option(
+    "--half-spread", type=click.FloatRange(min=0), default=0.0, metavar="CENTS", help="Bid and ask, with --session."
+)
 @home_option
 @json_option
 def command(**given: Unpack[RehearseOptions]) -> None:
     """Fault-injection test of the order engine: simulated scenarios with faults of venue, feed, clock and machine.
 
-    Each scenario is checked against invariants. Only temporary folders are used, no instance: --home has no effect. The
-    same seed gives the same scenario. A violation is printed with the command that reproduces it, and ends the command
-    with exit code 1.
+    Each scenario is checked against invariants. Only temporary folders are used; --home has an effect with --session
+    alone. The same seed gives the same scenario. A violation is printed with the command that reproduces it, and ends
+    the command with exit code 1.
 
     With --broker a scenario is a day of that plugin, at the venue that it offers for tests, over connections of this
     machine, with faults of its server and restarts. With --serve nothing is traded here: the venue waits for the
     commands of an instance where TBOT_REHEARSAL is set as printed; --first-seed is the seed of its prices.
+
+    With --session the plugin trades stored sessions of the instance, with its settings, at that venue. Decisions,
+    orders, fills and trades are compared with a replay; differences are listed with their causes. With --seeds each
+    session is traded again, once per seed, with faults; then only venue, journal and bot are compared.
     """
     if given["opens_in"] is not None and not given["serve"]:
         raise UsageError("--opens-in is for --serve.", "See `tbot rehearse --help`.")
     if given["serve"]:
         _serve(given)
         return
+    if given["session"]:
+        _run_sessions(given)
+        return
+    if given["half_spread"]:
+        raise UsageError("--half-spread has no effect without --session.", "See `tbot rehearse --help`.")
     tally = _run_days(given) if given["broker"] else _run_scenarios(given)
     emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
     if tally.violations:
@@ -201,6 +216,30 @@ def _run_days(given: RehearseOptions) -> RehearsalTally:
             click.echo(f"{report.again}\n  " + "\n  ".join(report.violations), err=True)
     tally.took_s = clock.monotonic() - began
     return tally
+
+
+def _run_sessions(given: RehearseOptions) -> None:
+    # Stored sessions of the instance at the venue of a broker plugin.
+    from tbot_core.cli.actions.session_rehearsals import SessionOptions, rehearse_sessions
+
+    if not given["broker"] or given["fault"] or given["workers"] > 1 or given["minutes"] is not None:
+        raise UsageError(
+            "--session needs --broker NAME, and excludes --fault, --minutes and --workers.",
+            "See `tbot rehearse --help`.",
+        )
+    _assert_creatable(given["broker"])
+    first, count = given["first_seed"], given["seeds"] or 0
+    options = SessionOptions(
+        broker=given["broker"],
+        sessions=given["session"],
+        home=given["home"],
+        half_spread_cents=given["half_spread"],
+        seeds=range(first, first + count),
+    )
+    tally = rehearse_sessions(options)
+    emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
+    if tally.violated:
+        sys.exit(1)
 
 
 def _serve(given: RehearseOptions) -> None:

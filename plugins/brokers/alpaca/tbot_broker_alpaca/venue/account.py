@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_broker_alpaca.venue.orders import MATCHED, OPEN, Terms, VenueOrder, legs_of, replaced_terms
-from tbot_broker_alpaca.venue.rules import assert_allowed, share_cost
+from tbot_broker_alpaca.venue.rules import assert_allowed, opens_position, share_cost
 from tbot_broker_alpaca.venue.wire import Refusal, id_of, invalid, not_found, stamp, text_of, unprocessable
 
 if TYPE_CHECKING:
@@ -60,15 +60,10 @@ class VenueAccount:
     def buying_power(self) -> Decimal:
         """What may be spent on further positions; working orders that open one count."""
         gross = sum((abs(quantity) * self._price(symbol) for symbol, (quantity, _) in self.held.items()), _NO)
-        opening = [order for order in self.open_orders if self.opens(order)]
+        opening = [order for order in self.open_orders if opens_position(self, order)]
         reserved = sum((share_cost(order, *self._prices(order.symbol)) * order.remaining for order in opening), _NO)
         base = self.cash if self.multiplier == 1 else self.multiplier * self.equity - gross
         return max(base - reserved, _NO)
-
-    def opens(self, order: VenueOrder) -> bool:
-        """Whether an order opens a position, or adds to one."""
-        held, _ = self.held.get(order.symbol, (_NO, _NO))
-        return order.parent is None and (held >= 0 if order.buy else held <= 0)
 
     def find(self, order_id: str) -> VenueOrder:
         """An order by its id; raises Refusal for one that is not known."""
@@ -165,7 +160,7 @@ class VenueAccount:
             if order.status in MATCHED and not listing.halted:
                 price = order.price_at(listing.price, self.market.half_spread)
                 if price is not None:
-                    self._fill(order, price, order.remaining if most is None else min(most, order.remaining))
+                    self.fill(order, price, order.remaining if most is None else min(most, order.remaining))
 
     def end(self, order: VenueOrder, status: str) -> None:
         """End an order without a fill: canceled, expired, replaced or rejected; held legs end with their order."""
@@ -213,7 +208,8 @@ class VenueAccount:
                 return order
         raise not_found(f"order not found for {name}")
 
-    def _fill(self, order: VenueOrder, price: Decimal, quantity: Decimal) -> None:
+    def fill(self, order: VenueOrder, price: Decimal, quantity: Decimal) -> None:
+        """Fill so much of an order at a price."""
         signed = quantity if order.buy else -quantity
         held, average = self.held.pop(order.symbol, (_NO, _NO))
         after = held + signed

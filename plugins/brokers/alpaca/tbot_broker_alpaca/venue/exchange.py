@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar, Unpack
 
 from tbot_broker_alpaca import Credentials, tbot_broker
+from tbot_broker_alpaca.venue.recorded import VenueRecording
 from tbot_broker_alpaca.venue.server import AlpacaServer
 from tbot_core.contracts import Bar
 from tbot_core.model.clock import Clock, ManualClock
@@ -58,6 +59,7 @@ class AlpacaExchange:
             self.venue.market.list_symbol(symbol, _PRICE, _VOLUME)
         day = self.venue.market.calendar.previous(self.venue.market.session.date).date
         self.venue.market.split = self.split = Split(symbol="BBB", day=day, ratio=4.0)
+        self.recorded = VenueRecording(self.venue)
         self._soon = set[asyncio.Task[None]]()
         runner.run(self.server.__aenter__())
         self.broker = self.another_client()
@@ -94,14 +96,9 @@ class AlpacaExchange:
 
     def trade(self, symbol: str, price: Decimal, most: Decimal | None = None) -> None:
         """Let a symbol trade at this price: its orders fill, and the feed has a trade and a quote."""
-        market = self.venue.market
-        listing = market.listings[symbol]
-        listing.price = price
+        self.venue.market.listings[symbol].price = price
         self.venue.account.trade(symbol, most)
-        if not listing.halted:
-            head = {"S": symbol}
-            messages = [{"T": "t", **head, **market.trade(listing)}, {"T": "q", **head, **market.quote(listing)}]
-            self.venue.streams.publish(messages)
+        self.venue.publish_trade(symbol)
 
     async def publish(self, bars: Sequence[Bar]) -> None:
         """Let minutes close."""

@@ -46,6 +46,7 @@ class Listing:
     """A symbol: its price now, that of the last close, and the facts that the venue reports as an asset.
 
     `volume` is that of a past day, `minutes` are today's closed ones. One that is not `active` is not listed.
+    `past` are the recorded minutes of past days and `recorded_days` their daily bars; without any the past is invented.
     """
 
     symbol: str
@@ -59,6 +60,8 @@ class Listing:
     easy_to_borrow: bool = True
     halted: bool = False
     minutes: list[dict[str, Any]] = attrs.field(factory=list)
+    past: dict[dt.date, list[dict[str, Any]]] = attrs.field(factory=dict)
+    recorded_days: dict[dt.date, dict[str, Any]] = attrs.field(factory=dict)
 
     @property
     def asset_id(self) -> str:
@@ -123,11 +126,21 @@ class VenueMarket:
         """Let a symbol be traded, from this price on."""
         self.listings[symbol] = Listing(symbol, price, price, volume)
 
+    def record(self, bars: Sequence[Bar]) -> None:
+        """Have these minutes as the past of their symbols, which has no others."""
+        recorded = {symbol: self.listings[symbol] for symbol in {bar.symbol for bar in bars}}
+        for listing in recorded.values():
+            listing.past.clear()
+        for bar in bars:
+            recorded[bar.symbol].past.setdefault(exchange_time(bar.start).date(), []).append(_row_of(bar))
+        for listing in recorded.values():
+            listing.recorded_days = {day: _day_row(day, rows) for day, rows in listing.past.items()}
+
     def close_minutes(self, bars: Sequence[Bar]) -> list[dict[str, Any]]:
         """Add closed minutes to the history of today; returns them as messages of the stream."""
         found = []
         for bar in bars:
-            row = _row(minute_stamp(bar.start), (bar.open, bar.high, bar.low, bar.close), bar.volume)
+            row = _row_of(bar)
             self.listings[bar.symbol].minutes.append(row)
             found.append({"T": "b", "S": bar.symbol, **row})
         return found
@@ -227,7 +240,7 @@ class VenueMarket:
         """Latest trade, quote and minute, today's bar and that of the day before."""
         now = self.clock.now()
         today, before = self.session, self.calendar.previous(self.session.date)
-        [past] = self._days(listing, before.open, before.close, adjusted=False)
+        past = next(self._days(listing, before.open, before.close, adjusted=False), None)
         days = [*self._days(listing, today.open, now, adjusted=False), past]
         minute = listing.minutes[-1] if listing.minutes else past
         return {
@@ -250,7 +263,11 @@ class VenueMarket:
         if frame == "1Day":
             yield from self._days(listing, first, last, adjusted=adjusted)
             return
+        days = exchange_time(first).date(), exchange_time(last).date()
         begins, ends = minute_stamp(first), minute_stamp(last)
+        for day, rows in listing.past.items():
+            if days[0] <= day <= days[1]:
+                yield from (row for row in rows if begins <= row["t"] <= ends)
         for session, before, close, factor in self._past(listing, first, last, adjusted=adjusted):
             minutes = _invented_minutes(session, float(before), float(close), int(listing.volume / factor))
             yield from (row for row in minutes if begins <= row["t"] <= ends)
@@ -259,23 +276,24 @@ class VenueMarket:
     def _days(
         self, listing: Listing, first: dt.datetime, last: dt.datetime, *, adjusted: bool
     ) -> Iterator[dict[str, Any]]:
-        # Daily bars from the day of `first` to that of `last`; that of today from its closed minutes.
+        # Daily bars from the day of `first` to that of `last`; recorded ones and that of today from their minutes.
+        days = exchange_time(first).date(), exchange_time(last).date()
+        yield from (row for day, row in listing.recorded_days.items() if days[0] <= day <= days[1])
         for session, before, close, factor in self._past(listing, first, last, adjusted=adjusted):
             opened, closed = round(float(before), 4), round(float(close), 4)
             high, low = max(opened, closed) * 1.005, min(opened, closed) * 0.995
             at = minute_stamp(day_start(session.date))
             yield _row(at, (opened, high, low, closed), int(listing.volume / factor))
         rows = listing.minutes
-        if rows and exchange_time(last).date() >= self.session.date:
-            high, low = max(row["h"] for row in rows), min(row["l"] for row in rows)
-            volume = sum(row["v"] for row in rows)
-            at = minute_stamp(day_start(self.session.date))
-            yield _row(at, (rows[0]["o"], high, low, rows[-1]["c"]), volume)
+        if rows and days[1] >= self.session.date:
+            yield _day_row(self.session.date, rows)
 
     def _past(
         self, listing: Listing, first: dt.datetime, last: dt.datetime, *, adjusted: bool
     ) -> Iterator[tuple[Session, Decimal, Decimal, float]]:
-        # Sessions before today's in the range: the close before, the close, and the split's factor of their prices.
+        # Invented sessions before today's in the range: the close before, the close, and the split's factor of prices.
+        if listing.past:
+            return
         today = self.session.date
         begins = max(exchange_time(first).date(), today - dt.timedelta(days=self.past_days))
         sessions = self.calendar.sessions(begins, today - dt.timedelta(days=1))
@@ -309,6 +327,17 @@ def _invented_minutes(session: Session, before: float, close: float, volume: int
         )
         for minute, (opened, closed) in enumerate(itertools.pairwise(prices))
     )
+
+
+def _day_row(day: dt.date, minutes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    high, low = max(row["h"] for row in minutes), min(row["l"] for row in minutes)
+    prices = (minutes[0]["o"], high, low, minutes[-1]["c"])
+    return _row(minute_stamp(day_start(day)), prices, sum(row["v"] for row in minutes))
+
+
+def _row_of(bar: Bar) -> dict[str, Any]:
+    row = _row(minute_stamp(bar.start), (bar.open, bar.high, bar.low, bar.close), bar.volume)
+    return row if bar.vwap is None else {**row, "vw": bar.vwap}
 
 
 def _row(at: str, prices: tuple[float, float, float, float], volume: float) -> dict[str, Any]:

@@ -16,6 +16,12 @@ _NO: Final = Decimal(0)
 _SHORT_COST: Final = Decimal("1.03")
 
 
+def opens_position(account: VenueAccount, order: VenueOrder) -> bool:
+    """Whether an order opens a position, or adds to one."""
+    held, _ = account.held.get(order.symbol, (_NO, _NO))
+    return order.parent is None and (held >= 0 if order.buy else held <= 0)
+
+
 def share_cost(order: VenueOrder | Terms, last: Decimal, half_spread: Decimal) -> Decimal:
     """What one share of an order that opens a position takes of the buying power."""
     if order.buy:
@@ -85,7 +91,7 @@ def _assert_affordable(account: VenueAccount, terms: Terms, listing: Listing, in
     if not terms.buy:
         _assert_shortable(account, terms, listing)
     half, power = account.market.half_spread, account.buying_power
-    if instead_of is not None and account.opens(instead_of):
+    if instead_of is not None and opens_position(account, instead_of):
         power += share_cost(instead_of, listing.price, half) * instead_of.remaining
     cost = share_cost(terms, listing.price, half) * terms.quantity
     if cost > power:

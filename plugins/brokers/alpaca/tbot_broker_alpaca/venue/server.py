@@ -84,6 +84,13 @@ class AlpacaServer:
         listing.halted = halted
         self.streams.publish([self.market.status(listing)])
 
+    def publish_trade(self, symbol: str) -> None:
+        """Send the latest trade and quote of a symbol, unless it is halted."""
+        listing, head = self.market.listings[symbol], {"S": symbol}
+        if not listing.halted:
+            trade, quote = self.market.trade(listing), self.market.quote(listing)
+            self.streams.publish([{"T": "t", **head, **trade}, {"T": "q", **head, **quote}])
+
     def revoke(self) -> None:
         """Accept no key any more, and end the open connections."""
         self.streams.revoked = True

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import runpy
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from click.testing import CliRunner
 from tbot_broker_alpaca.venue import open_venue
 
 from tbot_core.cli.commands.rehearse import command
+from tbot_core.contracts import Bar, FeedRequest
 from tbot_core.testing.venue import (
     BrokerUnderTest,
     FailingVenue,
     MovesLiveFeed,
     PartlyFillingVenue,
+    RecordedVenue,
     ReportingVenue,
     SharedVenue,
     SplittingVenue,
     TradingVenue,
+    WorkingOrder,
 )
 
 if TYPE_CHECKING:
@@ -77,7 +82,8 @@ def test_the_venue_has_every_protocol_of_the_kit() -> None:
     with open_venue() as venue:
         base: BrokerUnderTest = venue
         assert base.symbol in venue.feed_symbols
-        for protocol in (FailingVenue, MovesLiveFeed, PartlyFillingVenue, SharedVenue, SplittingVenue, TradingVenue):
+        recorded = (TradingVenue, RecordedVenue)
+        for protocol in (FailingVenue, MovesLiveFeed, PartlyFillingVenue, SharedVenue, SplittingVenue, *recorded):
             assert isinstance(venue, protocol), protocol
         assert isinstance(venue, ReportingVenue)
         assert venue.summary()[0] == "0 requests; 0 orders: none"
@@ -94,3 +100,62 @@ def test_the_symbols_of_a_rehearsal_replace_the_venues_own() -> None:
         venue.halt("KO")
         venue.trade("KO", Decimal(61))
         assert venue.venue.market.listings["KO"].price == 61
+
+
+BAR = Bar(
+    symbol="KO",
+    start=dt.datetime(2026, 1, 2, 14, 30, tzinfo=dt.UTC),
+    open=60.0,
+    high=60.5,
+    low=59.5,
+    close=60.25,
+    volume=100.0,
+    vwap=60.1,
+)
+
+
+@pytest.mark.usefixtures("loopback")
+def test_the_recorded_past_takes_the_place_of_an_invented_one() -> None:
+    """Minutes as they were recorded, with their average price; days are made of them, and no others exist."""
+    later = attrs.evolve(BAR, start=BAR.start + dt.timedelta(minutes=1), open=60.25, close=60.75, high=61.0)
+    with open_venue() as venue:
+        venue.list_symbol("KO", Decimal("60.75"), 0, Decimal(25_000))
+        venue.recorded.add_past([BAR])
+        venue.recorded.add_past([BAR, later])
+        session = venue.wait(anext(venue.broker.feed(FeedRequest(kind="live", symbols=("KO",))).sessions()))
+        minutes = venue.wait(session.history(("KO",), BAR.start, BAR.start + dt.timedelta(hours=1)))
+        days = venue.wait(session.daily(("KO",), dt.date(2025, 12, 1), dt.date(2026, 1, 2)))
+        assert minutes == [BAR, later]
+        assert [(one.date.day, one.open, one.high, one.low, one.close, one.volume) for one in days] == [
+            (2, 60.0, 61.0, 59.5, 60.75, 200.0)
+        ]
+        assert venue.wait(venue.broker.prices(("KO",))) == {"KO": 60.75}
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_venue_is_told_what_fills_and_ends() -> None:
+    """A quote fills nothing; an order has the id of the first of its chain, and the stop of the last."""
+    with open_venue() as venue:
+        venue.list_symbol("KO", Decimal(60), 0, Decimal(25_000))
+        account = venue.venue.account
+        terms = {"symbol": "KO", "qty": "10", "time_in_force": "day"}
+        account.submit({**terms, "side": "buy", "type": "limit", "limit_price": "61", "client_order_id": "entry"})
+        venue.recorded.quote("KO", Decimal(60), Decimal("0.01"))
+        assert venue.wait(venue.broker.prices(("KO",))) == {"KO": 60.0}
+        assert venue.recorded.working() == [
+            WorkingOrder(client_order_id="entry", remaining=Decimal(10), stop_price=None)
+        ]
+        venue.recorded.fill("entry", Decimal("60.25"), Decimal(4))
+        assert account.held == {"KO": (Decimal(4), Decimal("60.25"))}
+        assert venue.recorded.working()[0].remaining == 6
+        venue.recorded.expire("entry")
+        assert venue.recorded.working() == []
+        stop = account.submit({**terms, "qty": "4", "side": "sell", "type": "stop", "stop_price": "58"})
+        account.settle()
+        account.replace(stop, {"stop_price": "59"})
+        assert venue.recorded.working() == [
+            WorkingOrder(client_order_id=stop.client_order_id, remaining=Decimal(4), stop_price=Decimal(59))
+        ]
+        venue.recorded.fill(stop.client_order_id, Decimal("58.5"), Decimal(4))
+        assert account.held == {}
+        assert account.cash == 25_000 - 241 + 234
