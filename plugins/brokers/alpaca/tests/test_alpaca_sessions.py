@@ -104,7 +104,7 @@ def test_a_spread_of_two_cents_is_the_cause_of_each_difference(tmp_path: Path, s
 
 
 DAYS = [dt.date(2018, 3, day) for day in (20, 22, 23, 26, 28)]
-WHOLE = {"START_TIME_MID": "15:30", "MAX_OPEN_POSITIONS": "20"}
+WHOLE = {"STRATEGY_SEQUENCE": "open,mid,close", "START_TIME_MID": "15:30", "START_TIME_CLOSE": "19:00"}
 
 
 @pytest.mark.full
