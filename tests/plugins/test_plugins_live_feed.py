@@ -48,6 +48,7 @@ from tbot_core.contracts.hooks import hookimpl
 from tbot_core.model.types import TICKS_PER_DOLLAR
 from tbot_core.rehearsal.prices import STEP_S
 from tbot_core.rehearsal.broker_client import SimulatedBroker
+from tbot_core.rehearsal.world import World
 
 WORLD = None
 TRUTH = None
@@ -75,12 +76,15 @@ class Acme(SimulatedBroker):
     label = FeedLabel(name="acme", simulated=True, quotes=True)
 
     def __init__(self, config):
-        super().__init__(WORLD.way(WORLD.names[0]), WORLD.clock)
+        # It has no world where it is tried, in a process of its own: a trial that fails is repeated in each test.
+        world = WORLD or World(46, (), rates={}, live=True)
+        super().__init__(world.way(world.names[0]), world.clock)
+        self._capabilities = attrs.evolve(super().capabilities, prices=True, feed=True)
         self.quality = TRUTH or quality(config)
 
     @property
     def capabilities(self):
-        return attrs.evolve(super().capabilities, prices=True, feed=True)
+        return self._capabilities
 
     async def prices(self, symbols):
         step = int((WORLD.clock.monotonic() - 300.0) // STEP_S)
