@@ -156,7 +156,8 @@ class Reconciler:
         """Read the account at the end of the day, and record the statement: its cash against the ledger's.
 
         Nothing is recorded while an order is open or unknown, since it may explain a difference; such orders are looked
-        up after a first reading. A lost one explains nothing any more. A failed reading is repeated for up to `LEAST_WINDOW_S`.
+        up after a first reading. A lost one explains nothing any more. A failed reading is repeated for up to
+        `LEAST_WINDOW_S`.
         """
         until = self._clock.monotonic() + LEAST_WINDOW_S
         while not await self._try_close() and self._clock.monotonic() < until:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.contracts import BrokerEventKind, OrderStatus
-from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable
+from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, RejectionMeaning, Unavailable
 from tbot_core.testing.contract import ContractCase, NotClaimed, demand
 from tbot_core.testing.fault_steps import (
     DAWN,
@@ -88,10 +88,12 @@ def g06_a_server_error_is_no_rejection(venue: BrokerUnderTest) -> None:
 
 
 def g07_too_many_requests_send_no_order_twice(venue: BrokerUnderTest) -> None:
-    """An order that is answered with 429 is neither rejected nor sent again, and the pause is passed on."""
+    """An order that is answered with 429 is unknown, or not processed; it is not sent again, and the pause is passed on."""
     failing, route = routed(venue)
     failing.server.fail(ServerFault.TOO_MANY, method=route.method, path=route.path)
-    fault = demand_raised((OutcomeUnknown, Unavailable), lambda: submit(venue, resting("kit-1")), "429 rejects none")
+    words = "429 rejects none, other than as RATE_LIMITED"
+    fault = demand_raised((OutcomeUnknown, Unavailable, Rejected), lambda: submit(venue, resting("kit-1")), words)
+    demand(not isinstance(fault, Rejected) or fault.meaning is RejectionMeaning.RATE_LIMITED, words)
     demand((fault.retry_after_s or 0) >= 1, "the pause that the venue asks for must be passed on")
     demand(arrived(failing, "kit-1") == 1, "the plugin must not send it again")
 
