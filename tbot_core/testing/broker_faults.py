@@ -88,7 +88,7 @@ def g06_a_server_error_is_no_rejection(venue: BrokerUnderTest) -> None:
 
 
 def g07_too_many_requests_send_no_order_twice(venue: BrokerUnderTest) -> None:
-    """An order that is answered with 429 is unknown, or not processed; it is not sent again, and the pause is passed on."""
+    """An order that is answered with 429 is unknown or RATE_LIMITED, is sent once, and the pause is passed on."""
     failing, route = routed(venue)
     failing.server.fail(ServerFault.TOO_MANY, method=route.method, path=route.path)
     words = "429 rejects none, other than as RATE_LIMITED"
