@@ -387,6 +387,20 @@ def test_f1_an_order_that_is_nowhere_is_given_up_after_the_venues_window(bench: 
     assert bench.count(records.LOST) == 1
 
 
+def test_an_order_that_was_given_up_delays_no_statement(bench: Bench) -> None:
+    """It explains no difference any more: the day's end need not wait for it."""
+    bench.broker.shown = [with_cash("100000")]
+    bench.read()
+    bench.enter()
+    for _ in range(12):
+        bench.later(LEAST_WINDOW_S / 10)
+    assert bench.state is OrderState.LOST
+    began = bench.clock.monotonic()
+    asyncio.run(bench.tender.close())
+    assert bench.count(records.STATEMENT) == 2
+    assert bench.clock.monotonic() - began < 60
+
+
 def test_without_a_query_the_list_is_asked(tmp_path: Path) -> None:
     """Where one order cannot be asked for, a reading is made at once, and its lists are the only source."""
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
