@@ -106,7 +106,7 @@ def test_a_feed_that_refuses_the_connection_is_not_ready(
     hear(Heard(scene.world, refuses=(0.0, 100.0)), monkeypatch)
     scene.world.run(scene.life().run)
     (told,) = scene.events(records.NOT_READY)
-    assert told.payload["reasons"] == ["no connection to the feed: the vendor refuses the connection"]
+    assert told.payload["reasons"] == ["no connection to the feed: the vendor refuses the connection Wait."]
     assert seconds(scene, records.NOT_READY)[0] < 5.0
     (ready,) = seconds(scene, records.READY)
     assert 100.0 <= ready < LEAD_S
@@ -239,7 +239,7 @@ def test_a_connection_tells_how_it_is() -> None:
     async def listen() -> None:
         with pytest.raises(Unavailable):
             await anext(aiter(line.messages(line.symbols)))
-        assert line.disconnect_reason == "no connection to the feed: the vendor refuses the connection"
+        assert line.disconnect_reason == "no connection to the feed: the vendor refuses the connection Wait."
         await asyncio.sleep(10.0)
         news = aiter(line.messages(line.symbols))
         assert await anext(news) == Heartbeat()

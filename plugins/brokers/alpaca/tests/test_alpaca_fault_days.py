@@ -128,11 +128,8 @@ def taken(first: float, last: float) -> Callable[[Any], Awaitable[Any]]:
     return script
 
 
-@pytest.mark.parametrize(
-    "first", [pytest.param(4.5, id="in the session"), pytest.param(-2.0, id="before it", marks=pytest.mark.full)]
-)
-@pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
+@pytest.mark.full
+@pytest.mark.parametrize("first", [pytest.param(4.5, id="in the session"), pytest.param(-2.0, id="before it")])
 def test_a_data_connection_that_another_program_has_is_named(trade: Callable[..., Any], first: float) -> None:
     """Nothing is entered without prices, what is held keeps its stop, and the other program is to be stopped."""
     day = trade(taken(first, 6), (3, 0), (8, 1), minutes=20)
