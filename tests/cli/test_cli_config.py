@@ -64,6 +64,13 @@ def test_check_lets_warnings_fail_when_it_is_strict(home: Path, capsys: pytest.C
     said(capsys, "check", "--home", str(home), "--mode", "replay", "--strict", code=3)
 
 
+def test_check_of_a_folder_that_is_not_there_says_only_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No row speaks of files and folders that cannot be."""
+    assert cli.invoke(["check", "--home", str(tmp_path / "nowhere")]) == 3
+    [row] = capsys.readouterr().out.splitlines()
+    assert row.startswith(f"fail  settings  {tmp_path / 'nowhere'} does not exist: `tbot init` creates")
+
+
 def test_check_of_a_folder_without_an_instance_names_the_demo(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,6 +48,7 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
     from tbot_core.instance.preflight import preflight_findings
     from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
     from tbot_core.model.clock import SystemClock
+    from tbot_core.system import filesystem
 
     instance = Instance.at(home)
     plugins = plugin_declarations(home)
@@ -65,6 +66,8 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
         PreflightFinding(level=it.level, subject="settings", message=str(it))
         for it in check_config(home, mode, plugins)
     ]
+    if not filesystem.is_folder(instance.home):
+        return tuple(found)  # that there is no folder is all that can be found
     order = ("fail", "warn", "ok")
     found += [
         *preflight_findings(subject),
