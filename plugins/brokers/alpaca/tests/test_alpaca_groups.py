@@ -134,7 +134,7 @@ async def cut_at_the_post(day: Any) -> Any:
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
 def test_g04_a11_a_fill_while_the_stream_was_cut_is_protected(trade: Callable[..., Any]) -> None:
-    """It is found by a reading before any other order is sent, and protected within the ten seconds between readings."""
+    """A reading finds it before any other order is sent; it is protected within the ten seconds between readings."""
     day = trade(cut_at_the_post, (3, 0), (6, 1), minutes=MINUTES)
     assert day.watched.longest.pop("AAPL") < OPEN_ORDERS_S
     day.assert_sound()
