@@ -38,11 +38,15 @@ class SentOrders(Protocol):
 
 @attrs.define(kw_only=True)
 class OrderLookup:
-    """The next lookup of an order (seconds of a steady clock), the attempts, and the sources that do not know it."""
+    """The next lookup of an order (seconds of a steady clock), the attempts, and the sources that do not know it.
+
+    `asked`: an event left its outcome open, so that it must be looked up, and not only from time to time.
+    """
 
     next_lookup_at: float
     attempts: int = 0
     not_found_by: set[str] = attrs.field(factory=set)
+    asked: bool = False
 
     def postpone(self, now: float, *, watched: bool = False) -> None:
         """Schedule the next lookup; the delay doubles each time, up to a minute, or to `WATCHED_S`."""
@@ -56,9 +60,11 @@ def update_lookups(execution: SentOrders, lookups: dict[str, OrderLookup], now: 
     for cid, record in execution.orders.items():
         silent = record.state is OrderState.SENDING and execution.age(cid) > IN_FLIGHT_S
         if silent or record.state in IN_DOUBT or cid in execution.lookups:
-            lookups.setdefault(cid, OrderLookup(next_lookup_at=now))
+            lookup = lookups.setdefault(cid, OrderLookup(next_lookup_at=now))
+            lookup.next_lookup_at = lookup.next_lookup_at if lookup.asked else now
+            lookup.asked = True
         elif is_watched(execution, record):
-            lookups.setdefault(cid, OrderLookup(next_lookup_at=now + WATCHED_S))
+            lookups.setdefault(cid, OrderLookup(next_lookup_at=now + WATCHED_S)).asked = False
         else:
             lookups.pop(cid, None)
 

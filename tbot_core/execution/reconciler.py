@@ -108,11 +108,9 @@ class Reconciler:
     async def run_once(self) -> None:
         """One round: look up orders whose outcome is unknown, and read the account when due."""
         now = self._clock.monotonic()
-        update_lookups(self._execution, self._lookups, now)
+        await self._look_up_due()
         await self._instruments.run_once()
-        for cid in [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]:
-            await self._look_up(cid)
-        if self._clock.monotonic() >= self._next_reading or self._execution.rejections.must_read:
+        if now >= self._next_reading or self._execution.rejections.must_read:
             await self.read()
         await self._execution.order_requests.cancel_found()
 
@@ -213,6 +211,12 @@ class Reconciler:
         living = [record for record in self._execution.orders.values() if not record.terminal]
         return OPEN_ORDERS_S if living or self._orphans.symbols else POSITIONS_S
 
+    async def _look_up_due(self) -> None:
+        now = self._clock.monotonic()
+        update_lookups(self._execution, self._lookups, now)
+        for cid in [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]:
+            await self._look_up(cid)
+
     async def _look_up(self, cid: str) -> None:
         watched = is_watched(self._execution, self._execution.orders[cid])
         (lookup := self._lookups[cid]).postpone(self._clock.monotonic(), watched=watched)
@@ -256,6 +260,7 @@ class Reconciler:
             if first.barrier:
                 return first
             await self._clock.sleep(AGREE_S)
+            await self._look_up_due()  # an order must not wait for the reading
             second = await self._snapshot()
             if snapshots_agree(first, second):
                 return second

@@ -131,7 +131,7 @@ class RateLimitedBroker:
         self._accept_account(snapshot.account)
         return _checked(snapshot)
 
-    find = _asks(abilities.ORDER_LOOKUP, "the order {}")
+    find = _asks(abilities.ORDER_LOOKUP, "the order {}", RequestPriority.PROTECTION)  # what it finds is protected then
     prices = _asks(abilities.PRICES, "prices")
     maintenance = _asks(abilities.MAINTENANCE, "the maintenance notices")
     hours = _asks(abilities.HOURS, "the trading hours")

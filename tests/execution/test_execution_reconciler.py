@@ -1020,7 +1020,10 @@ def over(bench: Bench, kind: str = "cancelled") -> OrderStatusReport:
 def test_i3_an_order_that_is_open_though_it_was_told_to_be_over_is_counted_and_taken_back(
     tmp_path: Path, kind: str, venue: BrokerCapabilities
 ) -> None:
-    """It counts from the first word on; by the second its symbol is frozen, and it is cancelled until it is gone."""
+    """It counts from the first word on; by the second its symbol is frozen, and it is cancelled until it is gone.
+
+    Where orders can be looked up, the look-up within the reading is the second word.
+    """
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
         bench = Bench(journal, venue)
         bench.broker.found["AAA entry"] = shown = over(bench, kind)
@@ -1028,7 +1031,8 @@ def test_i3_an_order_that_is_open_though_it_was_told_to_be_over_is_counted_and_t
         assert bench.desk.exposure.gross() == 0
         assert bench.read() is ReconciliationStatus.UNSETTLED
         worst = bench.desk.exposure.gross()
-        assert (worst > 0, frozen(bench), bench.broker.cancels) == (True, [], [])
+        assert worst > 0
+        assert frozen(bench) == ([True] if venue.query_by_cid else [])
         bench.later(1)
         bench.later(1)
         assert (frozen(bench), {*bench.broker.cancels}) == ([True], {"AAA entry"})
