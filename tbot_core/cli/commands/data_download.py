@@ -34,7 +34,7 @@ class DownloadOptions(TypedDict):
     as_json: bool
 
 
-@click.command(name="download")
+@click.command(name="download", short_help="Download past one-minute bars into the store.")
 @click.option("--source", metavar="NAME", help="The broker plugin that supplies the bars. Default: DATA_SOURCE.")
 @click.option(
     "--symbols",
