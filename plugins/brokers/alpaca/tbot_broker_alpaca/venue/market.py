@@ -128,7 +128,7 @@ class VenueMarket:
 
     def record(self, bars: Sequence[Bar]) -> None:
         """Have these minutes as the past of their symbols, which has no others."""
-        recorded = {symbol: self.listings[symbol] for symbol in {bar.symbol for bar in bars}}
+        recorded = {symbol: self.listings[symbol] for symbol in sorted({bar.symbol for bar in bars})}
         for listing in recorded.values():
             listing.past.clear()
         for bar in bars:
