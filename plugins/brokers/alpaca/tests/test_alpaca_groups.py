@@ -66,8 +66,7 @@ def test_g01_an_entry_whose_reply_is_lost_is_found(trade: Callable[..., Any], fa
     assert len(day.outcome.summary.trades) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.full
 def test_g02_an_entry_that_was_lost_is_looked_up_before_anything_else(trade: Callable[..., Any]) -> None:
     """The venue says that it has no such order, and only then the entry counts as absent; it is not sent again."""
     day = trade(lambda day: lost_post(day, ServerFault.LOST_REQUEST), (3, 0), minutes=MINUTES)
@@ -201,8 +200,7 @@ async def unreadable_positions(day: Any) -> Any:
     return await life
 
 
-@pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.full
 def test_g07_nothing_is_traded_before_the_positions_are_known(trade: Callable[..., Any]) -> None:
     """Signals are denied, status says why, and entries are made once the positions have been read."""
     day = trade(unreadable_positions, (3, 0), minutes=MINUTES)
@@ -228,8 +226,7 @@ async def without_an_answer(day: Any) -> Any:
     return await life
 
 
-@pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.full
 def test_g12_g13_a_server_that_never_answers_holds_nothing_up(
     trade: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
