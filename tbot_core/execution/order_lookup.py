@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
+from tbot_core.execution.event_stream import ARRIVES
 from tbot_core.model.types import Leg, OrderState
 from tbot_core.trading.orders import IN_DOUBT
 
 if TYPE_CHECKING:
+    from tbot_core.contracts import OrderStatusReport
     from tbot_core.execution.event_stream import EventStream
     from tbot_core.trading.orders import OrderRecord
 
@@ -40,19 +42,33 @@ class SentOrders(Protocol):
 class OrderLookup:
     """The next lookup of an order (seconds of a steady clock), the attempts, and the sources that do not know it.
 
-    `asked`: an event left its outcome open, so that it must be looked up, and not only from time to time.
+    `asked`: an event left its outcome open, so that it must be looked up, and not only from time to time. `deferred`: a
+    lookup found a fill that the stream may still deliver.
     """
 
     next_lookup_at: float
     attempts: int = 0
     not_found_by: set[str] = attrs.field(factory=set)
     asked: bool = False
+    deferred: bool = False
 
     def postpone(self, now: float, *, watched: bool = False) -> None:
         """Schedule the next lookup; the delay doubles each time, up to a minute, or to `WATCHED_S`."""
         delay = _BACKOFF_S[min(self.attempts, len(_BACKOFF_S) - 1)]
         self.next_lookup_at = now + (min(delay, WATCHED_S) if watched else delay)
         self.attempts += 1
+
+    def defer(self, record: OrderRecord, report: OrderStatusReport | None, now: float) -> bool:
+        """Leave a fill of a watched order to the stream for a moment more; False where it is to be booked now.
+
+        Only the stream knows the execution id of a fill that the report counts and does not list.
+        """
+        before, self.deferred = self.deferred, False
+        if report is not None and report.filled > record.filled and not (self.asked or before):
+            self.deferred = report.filled > sum(one.quantity for one in report.fills)
+        if self.deferred:
+            self.next_lookup_at = now + ARRIVES.total_seconds()
+        return self.deferred
 
 
 def update_lookups(execution: SentOrders, lookups: dict[str, OrderLookup], now: float) -> None:

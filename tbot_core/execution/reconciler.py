@@ -54,8 +54,7 @@ OPEN_ORDERS_S: Final = 10.0  # between two account readings while orders work
 POSITIONS_S: Final = 30.0  # and while none works
 AGREE_S: Final = 0.5  # between two readings that must agree
 READINGS: Final = 6  # further readings at most, until one agrees with the one before
-LEAST_WINDOW_S: Final = 600.0
-"""The shortest time after which an order that is not found is lost."""
+LEAST_WINDOW_S: Final = 600.0  # the shortest time after which an order that is not found is lost
 MARGIN: Final = timedelta(minutes=1)  # before the start of a reading, since clocks differ
 BELATED: Final = timedelta(days=5)  # after its date, a payment may still appear in a broker's list
 
@@ -107,10 +106,9 @@ class Reconciler:
 
     async def run_once(self) -> None:
         """One round: look up orders whose outcome is unknown, and read the account when due."""
-        now = self._clock.monotonic()
         await self._look_up_due()
         await self._instruments.run_once()
-        if now >= self._next_reading or self._execution.rejections.must_read:
+        if self._clock.monotonic() >= self._next_reading or self._execution.rejections.must_read:
             await self.read()
         await self._execution.order_requests.cancel_found()
 
@@ -230,6 +228,8 @@ class Reconciler:
             _log.warning("order.not_looked_up", id=cid, reason=fault.message)
             return
         record = self._execution.orders[cid]
+        if watched and lookup.defer(record, report, self._clock.monotonic()):
+            return
         if report is not None or record.terminal:
             self._execution.lookups.pop(cid, None)
         if report is not None:

@@ -251,7 +251,9 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
         inferred_quantity=record.inferred_quantity + supposing,
         executions={**record.executions, fill.execution_id: attrs.evolve(fill, quantity=fill.quantity - named)},
     )
-    return booked, TransitionEffect.ALARM if filled > record.order.quantity else transition.effect
+    if filled > record.order.quantity:
+        return booked, TransitionEffect.ALARM
+    return booked, TransitionEffect.IGNORE if named == fill.quantity else transition.effect
 
 
 def _corrected_record(record: OrderRecord, event: OrderEvent, fill: Fill) -> OrderRecord:

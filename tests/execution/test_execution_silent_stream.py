@@ -237,6 +237,33 @@ def test_a_fill_that_may_still_arrive_says_nothing_against_the_stream(bench: Ben
     asyncio.run(live())
 
 
+def test_a_fill_without_an_id_is_left_to_the_stream_for_a_second(bench: Bench) -> None:
+    """Only the stream knows its execution: it is booked once, by that id; without it a second look-up books it."""
+
+    async def live() -> None:
+        task = await bench.connect()
+        entry = await bench.enter()
+        bench.execution.apply_events([BrokerEvent(kind="acknowledged", event_id="1", client_order_id=ENTRY)])
+        await bench.reconciler.run_once()
+        half = entry.quantity / 2
+        for filled, streamed in ((half, True), (entry.quantity, False)):
+            await bench.clock.sleep(WATCHED_S)
+            bench.broker.report(entry, "acknowledged" if streamed else "fill", filled=str(filled))
+            await bench.later(0)
+            executions = bench.execution.orders[ENTRY].executions
+            assert sum(one.quantity for one in executions.values()) == filled - half
+            if streamed:
+                told = attrs.evolve(fill(entry, "100", str(half)), execution_id="of the stream")
+                event = BrokerEvent(kind="fill", event_id="2", client_order_id=ENTRY, fill=told)
+                bench.execution.apply_events([event])
+            await bench.later(1)
+            assert bench.execution.orders[ENTRY].filled == filled
+        assert [name == "of the stream" for name in bench.execution.orders[ENTRY].executions] == [True, False]
+        await closed(task)
+
+    asyncio.run(live())
+
+
 def test_a_stream_that_is_not_connected_misses_nothing(bench: Bench) -> None:
     """What readings have then is what they are for."""
     assert not bench.stream.missed(bench.clock.now())
