@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from tbot_core.engine.rehearsal_target import rehearsal_target
+from tbot_core.errors import UsageError
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.model.clock import SystemClock, exchange_time
 from tbot_core.system import environ
@@ -21,10 +22,23 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
 
 
+SIMULATED: Final = "PAPER"
+"""The broker without an account of a vendor."""
+
+
 def environment_rehearsal() -> RehearsalTarget | None:
     """The target of TBOT_REHEARSAL; None if it is unset or empty. Raises UsageError for an invalid one."""
     text = environ.variable(REHEARSAL_VARIABLE)
     return rehearsal_target(text, SystemClock().now()) if text else None
+
+
+def assert_no_rehearsal(command: str) -> None:
+    """Raises UsageError if TBOT_REHEARSAL is set: this command is for the account itself."""
+    if environ.variable(REHEARSAL_VARIABLE):
+        message = (
+            f"`tbot {command}` is for the live account, and {REHEARSAL_VARIABLE} is set: a rehearsal has no money."
+        )
+        raise UsageError(message, f"Unset {REHEARSAL_VARIABLE} first.")
 
 
 def command_clock() -> Clock:
@@ -45,14 +59,45 @@ def assemble_command(
 ) -> Assembly:
     """The parts of a command as `assemble` makes them, with `command_clock`; a rehearsal's brokers are at its URL.
 
-    Raises what `assemble` raises, UsageError for an invalid target, and SettingsError for a live account at one.
+    A dry run with the credentials of a live account is refused what a live run is. Raises what `assemble` raises,
+    UsageError for an invalid target, and SettingsError for a live account at one.
     """
-    from tbot_core.engine.bootstrap import assemble
+    from tbot_core.engine.bootstrap import DRY_RUN, assemble
+    from tbot_core.engine.rehearsal_run import at_address, live_refusal
+    from tbot_core.instance import Instance, read_settings_files
 
-    made = assemble(home, mode, command_clock(), overrides, sources)
+    found = sources or read_settings_files(Instance.at(home), live=mode == "live")
     target = environment_rehearsal()
-    if target is None:
-        return made
-    from tbot_core.engine.rehearsal_run import at_address
+    if mode == DRY_RUN and uses_live_credentials(home, found, (overrides or {}).get("DATA_SOURCE", "")) and target:
+        raise live_refusal()
+    made = assemble(home, mode, command_clock(), overrides, found)
+    return made if target is None else at_address(made, target)
 
-    return at_address(made, target)
+
+def uses_live_credentials(home: Path | None, found: SettingsFiles, source: str = "") -> bool:
+    """Whether a dry run uses the credentials of a live account for its data: then the checks of a live run apply.
+
+    `source` is the plugin that supplies the data, "" for that of the settings. Raises PluginError if a plugin is
+    enabled that live trading would not import.
+    """
+    from tbot_core.engine.bootstrap import data_source_name
+    from tbot_core.errors import VaultError
+    from tbot_core.instance import Instance, load_settings, plugins_enabled
+    from tbot_core.instance.secrets import account_mode
+    from tbot_core.plugins import discovery, lock
+    from tbot_core.vault.error_codes import VaultErrorCode
+
+    texts = found.known_texts()
+    source = source or data_source_name(texts)
+    if source == SIMULATED.lower():
+        return False
+    try:
+        if account_mode(load_settings(home, mode="replay", sources=found), source) != "live":
+            return False
+    except VaultError as fault:
+        if fault.code != VaultErrorCode.CONTENT_ABSENT.text:
+            raise
+        return False  # a source without credentials has no account
+    enabled = discovery.mark_enabled(discovery.installed_plugins(), plugins_enabled(texts))
+    lock.require_locked(Instance.at(home).home, enabled)
+    return True

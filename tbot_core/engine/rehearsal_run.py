@@ -43,10 +43,7 @@ def at_address(assembly: Assembly, target: RehearsalTarget) -> Assembly:
     Raises SettingsError for a live account, and for a broker that cannot be directed to another address.
     """
     if assembly.settings.mode == "live":
-        raise SettingsError(
-            "The broker's section says mode=live: live money is not rehearsed with.",
-            "Set mode=paper with `tbot secrets edit broker`, or rehearse in another instance.",
-        )
+        raise live_refusal()
     given: dict[str, str] = {}
     for one in assembly.loaded:
         needs, traded = one.plugin.needs, one.entry.name == assembly.settings.trading.broker_name
@@ -56,6 +53,14 @@ def at_address(assembly: Assembly, target: RehearsalTarget) -> Assembly:
     known = {name: text for name, text in settings.texts.items() if text}
     instance = attrs.evolve(settings.instance, bars_dir=f"data/runs/{target.run}-bars")
     return attrs.evolve(assembly, settings=attrs.evolve(settings, instance=instance, texts={**given, **known}))
+
+
+def live_refusal() -> SettingsError:
+    """The error of a rehearsal with the credentials of a live account."""
+    return SettingsError(
+        "The broker's section says mode=live: live money is not rehearsed with.",
+        "Set mode=paper with `tbot secrets edit broker`, or rehearse in another instance.",
+    )
 
 
 def rehearsal_setup(identity: str, assembly: Assembly, request: FeedRequest) -> RunSetup:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import attrs
 import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
 from tbot_core.cli import run_display
-from tbot_core.cli.commands.run import create_demo_instance, feed_request, uses_live_credentials
+from tbot_core.cli.assembly import uses_live_credentials
+from tbot_core.cli.commands.run import create_demo_instance, feed_request
 from tbot_core.cli.run_options import RunOptions, hold_dry_run_lock
 from tbot_core.engine.bootstrap import assemble, data_source_name
 from tbot_core.errors import PluginError
@@ -67,25 +67,23 @@ def test_a_folder_without_an_instance_is_left_as_it_is(tmp_path: Path, capsys: p
 
 def test_live_credentials_are_kept_as_for_a_live_run(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A dry run of a live instance needs no arming, but plugins that were approved; on paper it needs neither."""
-    wish = RunOptions(mode="dry-run", home=live)
     capsys.readouterr()
     assert cli.invoke(["run", "--dry-run", "--once", "--home", str(live)]) == 3
     assert "Live trading imports only approved plugins" in capsys.readouterr().err
-    assert not uses_live_credentials(attrs.evolve(wish, mode="paper"), read_settings_files(Instance.at(live)))
     (live / ".env_bot").write_text("BROKER_NAME=ALPACA\nDATA_SOURCE=PAPER\n")
-    assert not uses_live_credentials(wish, read_settings_files(Instance.at(live)))
+    assert not uses_live_credentials(live, read_settings_files(Instance.at(live)))
     (live / ".env_bot").write_text("BROKER_NAME=ALPACA\nDATA_SOURCE=TRADIER\n")
-    assert not uses_live_credentials(wish, read_settings_files(Instance.at(live)))
+    assert not uses_live_credentials(live, read_settings_files(Instance.at(live)))
     (live / ".env_bot").write_text("BROKER_NAME=PAPER\nDATA_SOURCE=ALPACA\n")
     with pytest.raises(PluginError):
-        uses_live_credentials(wish, read_settings_files(Instance.at(live)))
+        uses_live_credentials(live, read_settings_files(Instance.at(live)))
 
 
 def test_approved_plugins_may_hear_a_live_account(live: Path) -> None:
     """What stands in plugins.lock as it is passes, and the run stays a dry one."""
     (live / ".env_bot").write_text("BROKER_NAME=PAPER\nDATA_SOURCE=ALPACA\n")
     assert cli.invoke(["plugins", "lock", "--yes", "--home", str(live)]) == 0
-    assert uses_live_credentials(RunOptions(mode="dry-run", home=live), read_settings_files(Instance.at(live)))
+    assert uses_live_credentials(live, read_settings_files(Instance.at(live)))
 
 
 @pytest.mark.parametrize(

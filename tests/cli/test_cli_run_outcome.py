@@ -11,7 +11,7 @@ import pytest
 
 from tbot_core.cli.commands.run import outcome_document
 from tbot_core.cli.run_options import RunOptions
-from tbot_core.cli.text.run import stopped_lines
+from tbot_core.cli.text.run import _split, stopped_lines
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.reports.summary import RunSummary
 
@@ -66,3 +66,14 @@ def test_what_a_stop_left_open_is_told_of_trading_at_a_broker(mode: str) -> None
         assert (found["open"], found["unprotected"], found["stuck"]) == (["A", "B"], ["B"], ["A"])
     else:
         assert "open" not in found
+
+
+def test_what_is_still_open_has_a_row_so_that_the_parts_sum_to_the_whole() -> None:
+    """The P&L of a run includes its open positions, those of the strategies only what was closed."""
+    parts = {"open": (1, 0, Decimal("-15.21"))}
+    *_, rest, last = _split("strategy", parts, Decimal("-2.82"))
+    assert [click.unstyle(line).split()[:3] for line in (rest, last)] == [
+        ["still", "open", "+12.39"],
+        ["all", "1", "0"],
+    ]
+    assert "still open" not in "".join(_split("strategy", parts, Decimal("-15.21")))

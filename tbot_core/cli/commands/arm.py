@@ -52,13 +52,16 @@ class ArmingSummary:
 @home_option
 @json_option
 def command(*, count: int, home: Path | None, as_json: bool) -> int:
-    """Arm live trading to the end of the session, or for N sessions. Exits with 5 if the bot is not armed afterwards.
+    """Arm live trading to the end of the session, or for N sessions, without a question.
 
-    A loss latch, `tbot disarm`, and a change of settings, plugins, mode or account end it.
+    Exits with 5 if a running bot is not armed afterwards; without one the next start is armed. A loss latch, `tbot
+    disarm`, and a change of settings, plugins, mode or account end it.
     """
+    from tbot_core.cli.assembly import assert_no_rehearsal
     from tbot_core.cli.control_client import request
     from tbot_core.model.clock import SystemClock
 
+    assert_no_rehearsal("arm")
     subject = arming_summary(live_settings(home), SystemClock().now(), count)
     arguments = {"sessions": str(count), "settings": subject.settings}
     answer = request("arm", home, arguments)

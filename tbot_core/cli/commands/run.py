@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import attrs
 import click
 
+from tbot_core.cli.assembly import SIMULATED, uses_live_credentials
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, shared_key_option, use_home, use_settings
 from tbot_core.cli.run_options import (
     MARKET_MODES,
@@ -36,7 +37,6 @@ WATCHABLE_RATE: Final = 5200.0
 """Replay speed multiplier at which a session of the demo takes four and a half seconds."""
 
 STOPPED: Final = 130
-SIMULATED: Final = "PAPER"
 _DEMO_SETTINGS: Final = Path(__file__).parents[2] / "instance" / "demo.env_bot"
 
 
@@ -145,7 +145,7 @@ def read_sources(options: RunOptions) -> tuple[RunOptions, SettingsFiles]:
     found = read_settings_files(instance)
     use_settings(found.known_texts())
     options = resolve_mode(options, found)
-    strict = options.mode == "live" or uses_live_credentials(options, found)
+    strict = options.mode == "live" or (options.dry and uses_live_credentials(options.home, found))
     if strict:
         found = read_settings_files(instance, live=True)  # refuses file modes that are too open
     if options.mode != "demo" and found.bot.exists:  # without an instance, loading the settings raises the error
@@ -153,35 +153,6 @@ def read_sources(options: RunOptions) -> tuple[RunOptions, SettingsFiles]:
 
         assert_start(instance, found, "live" if strict else options.mode, allow_shared_key=options.allow_shared_key)
     return options, found
-
-
-def uses_live_credentials(options: RunOptions, found: SettingsFiles) -> bool:
-    """Whether a dry run uses the credentials of a live account for its data: then the checks of a live run apply.
-
-    Raises PluginError if a plugin is enabled that live trading would not import.
-    """
-    from tbot_core.engine.bootstrap import data_source_name
-    from tbot_core.errors import VaultError
-    from tbot_core.instance import Instance, load_settings, plugins_enabled
-    from tbot_core.instance.secrets import account_mode
-    from tbot_core.plugins import discovery, lock
-    from tbot_core.vault.error_codes import VaultErrorCode
-
-    texts = found.known_texts()
-    source = data_source_name(texts)
-    if not options.dry or source == SIMULATED.lower():
-        return False
-    try:
-        if account_mode(load_settings(options.home, mode="replay", sources=found), source) != "live":
-            return False
-    except VaultError as fault:
-        if fault.code != VaultErrorCode.CONTENT_ABSENT.text:
-            raise
-        return False  # a source without credentials has no account
-    lock.require_locked(
-        Instance.at(options.home).home, discovery.mark_enabled(discovery.installed_plugins(), plugins_enabled(texts))
-    )
-    return True
 
 
 def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None = None) -> RunOutcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import click
@@ -17,7 +18,6 @@ from tbot_core.status.event_text import window_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from decimal import Decimal
     from pathlib import Path
 
     from tbot_core.cli.run_options import RunOptions
@@ -144,6 +144,8 @@ def _split(what: str, parts: Mapping[str, tuple[int, int, Decimal]], pnl: Decima
         total = sum(int(row[1]) for row in rows), sum(int(row[2]) for row in rows)
         yield ""
         yield click.style(f"Net P&L by {what}", bold=True)
+        if rest := pnl - sum((part for _, _, part in parts.values()), Decimal(0)):
+            rows.append(("still open", "", "", style_signed(format_money(rest, signed=True))))
         last = ("all", *map(str, total), style_signed(format_money(pnl, signed=True)))
         yield from text_table((what, "trades", "won", "P&L"), [*rows, last], "lnnn")
 

@@ -14,6 +14,7 @@ from tbot_broker_alpaca import tbot_broker
 
 from tbot_core import cli
 from tbot_core.cli.actions.login_test import try_login
+from tbot_core.cli.actions.secrets import put_values
 from tbot_core.engine.rehearsal_run import rehearsal_clock
 from tbot_core.engine.rehearsal_target import RehearsalTarget
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
@@ -136,3 +137,21 @@ def test_a_target_that_cannot_be_used_is_refused(
     monkeypatch.setenv(REHEARSAL_VARIABLE, target_text)
     assert cli.invoke([*words, "--home", str(home)]) == code
     assert said in capsys.readouterr().err
+
+
+def test_the_key_of_a_live_account_is_not_sent_before_its_plugins_are_approved(
+    monkeypatch: pytest.MonkeyPatch, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Screening and downloads are refused as a live start is, and with approved plugins in a rehearsal still."""
+    live = {"api_key": canary("key"), "api_secret": canary("secret"), "mode": "live"}
+    put_values(home, "broker", {"alpaca": live})
+    monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
+    for words in (("screen",), ("data", "download")):
+        assert cli.invoke([*words, "--home", str(home)]) == 3
+        assert "Live trading imports only approved plugins" in capsys.readouterr().err
+    assert cli.invoke(["plugins", "lock", "--yes", "--home", str(home)]) == 0
+    for words in (("screen",), ("data", "download")):
+        assert cli.invoke([*words, "--home", str(home)]) == 3
+        assert "live money is not rehearsed with" in capsys.readouterr().err
+    assert cli.invoke(["arm", "--home", str(home)]) == 2
+    assert "Unset TBOT_REHEARSAL first" in capsys.readouterr().err
