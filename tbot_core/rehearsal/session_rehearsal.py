@@ -25,6 +25,7 @@ from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import Event, read_journal
+from tbot_core.marketdata import received_bars
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.formatting import plural
@@ -247,8 +248,15 @@ async def _live(day: BrokerDay, market: RecordedMarket, terms: SessionTerms, fau
     return await live_with_faults(day, chances.stream("faults"), faults, 0.0 if terms.seed is None else _OFTEN)
 
 
+def _subscribed(home: Path, day: dt.date) -> tuple[str, ...]:
+    # The symbols that the live run had received bars of: the feed's limit may have left some out.
+    path = received_bars.recorded_file(Instance.at(home).data / received_bars.FOLDER, day)
+    return () if path is None else received_bars.read_recording(path).symbols
+
+
 def _replay(home: Path, day: dt.date, bars: Path, venue: BrokerCapabilities, clock: Clock) -> SessionRecord:
-    # Orders are made by the capabilities of the venue; the rest are those of the simulator, which fills them.
+    # Orders are made by the capabilities of the venue; the rest are those of the simulator, which fills them. The
+    # symbols are those that the live run subscribed.
     simulated = attrs.evolve(
         SIMULATOR_CAPABILITIES,
         brackets=venue.brackets,
@@ -263,7 +271,7 @@ def _replay(home: Path, day: dt.date, bars: Path, venue: BrokerCapabilities, clo
         kind="replay",
         first=day,
         last=day,
-        symbols=assembly.settings.trading.universe,
+        symbols=_subscribed(home, day) or assembly.settings.trading.universe,
         bars=bars,
         calendar=assembly.calendar,
         typical_volume=assembly.typical_volume,
