@@ -227,7 +227,7 @@ def test_the_answer_of_a_channel_is_returned_by_a_test(bot: Bot) -> None:
     ],
 )
 def test_an_expected_failure_of_a_channel_is_logged_in_one_line(
-    bot: Bot, caplog: pytest.LogCaptureFixture, fault: BaseException, reason: str
+    bot: Bot, caplog: pytest.LogCaptureFixture, fault: Exception, reason: str
 ) -> None:
     """A warning with the reason; only what no channel should raise is logged with its traceback."""
     alert = MessageWriter(mode="paper", identity="").compose_test(Urgency.ROUTINE, NOW)
