@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.contracts import SupportsAcknowledgement
-from tbot_core.errors import PartlyDelivered, Undelivered
+from tbot_core.errors import PartlyDelivered, TbotError, Undelivered
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure
 from tbot_core.system.redaction import redact
@@ -103,11 +103,12 @@ class AlertDelivery:
             if isinstance(fault, PartlyDelivered):
                 _log.error("alert.partly_delivered", channel=name, incident=alert.key, reason=str(fault))
                 return fault
-            _log.exception("alert.undelivered", channel=name, incident=alert.key)
-            if isinstance(fault, Undelivered):
-                return fault
-            late = type(fault) is TimeoutError
-            return Undelivered(f"It took longer than {SEND_S:g} s." if late else f"{type(fault).__name__}: {fault}")
+            found = _undelivered(fault)
+            if isinstance(fault, TbotError) or type(fault) is TimeoutError:
+                _log.warning("alert.undelivered", channel=name, incident=alert.key, reason=str(found))
+            else:
+                _log.exception("alert.undelivered", channel=name, incident=alert.key)
+            return found
 
 
 class SendBackoff:
@@ -129,6 +130,14 @@ class SendBackoff:
     def reset(self) -> None:
         """Record a success."""
         self._failures, self._due = 0, 0.0
+
+
+def _undelivered(fault: BaseException) -> Undelivered:
+    # A channel's failure as the reason of a message that was not delivered.
+    if isinstance(fault, Undelivered):
+        return fault
+    late = type(fault) is TimeoutError
+    return Undelivered(f"It took longer than {SEND_S:g} s." if late else f"{type(fault).__name__}: {fault}")
 
 
 def _redacted(alert: Alert) -> Alert:

@@ -175,7 +175,7 @@ class AlertRules:
             case records.READY:
                 yield _routine(_ready(payload))
             case records.NOT_READY:
-                why = "; ".join(payload["reasons"])
+                why = "; ".join(map(_clause, payload["reasons"]))
                 yield _critical(f"NOT READY for the session of {payload['session']}: {why}.")
             case records.SETTINGS:
                 yield _settings(payload)
@@ -258,7 +258,7 @@ class AlertRules:
             )
             yield Notice(key=f"stuck {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
         for symbol, words in self._book.frozen.items():
-            what = f"FROZEN: no entries and no exits in {symbol}, {words}."
+            what = f"FROZEN: no entries and no exits in {symbol}, {_clause(words)}."
             yield Notice(key=f"frozen {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
         for change in self._book.risk if self._book.in_session else ():
             if change["what"] in {_LATCH, RiskState.EXIT_ONLY.word}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 import attrs
@@ -25,7 +26,6 @@ from tbot_core.trading.universe import UniverseLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from tbot_core.contracts import Broker, Feed
     from tbot_core.engine.session.broker_login import Closable
@@ -52,9 +52,10 @@ class DownloadRequest:
 class DownloadResult:
     """What was downloaded: the sessions of the range that are over, the symbols, and the number of facts besides bars.
 
-    `unknown` are requested symbols that the source does not have.
+    `unknown` are requested symbols that the source does not have; `folder` is the store that has the bars.
     """
 
+    folder: Path
     sessions: tuple[Session, ...]
     symbols: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -112,6 +113,7 @@ class _Download:
         )
         progress = await downloader.download(sessions, symbols)
         return DownloadResult(
+            folder=self._folder,
             sessions=sessions,
             symbols=symbols,
             unknown=unknown,

@@ -71,7 +71,8 @@ class _PluginCalls:
         # Report a failure; returns the error that the caller raises.
         words = self._guard.report_failure(self._entry, name, fault)
         kind = OutcomeUnknown if sent else Unavailable
-        return kind(f"The plugin {self._entry.kind}/{self._entry.name} failed: {words}.", _REMEDY)
+        end = "" if words.endswith(".") else "."
+        return kind(f"The plugin {self._entry.kind}/{self._entry.name} failed: {words}{end}", _REMEDY)
 
     def read(self, name: str, function: Callable[[], object], *passing: type[TbotError]) -> Any:
         # The answer of a call that does not wait.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.drift import session_drift
-from tbot_core.errors import DataError, JournalError, UsageError
+from tbot_core.errors import DataError, UsageError
 from tbot_core.journal import records
 from tbot_core.marketdata import received_bars
 from tbot_core.model import dates
@@ -34,10 +34,11 @@ _CHANGED = "The settings have changed since the run: the shadow run uses the cur
 def drift_of(home: Path | None, date: str | None, run: str | None) -> Document:
     """The drift of the session of a date, None for the last one that ended; of a run by its id.
 
-    Raises JournalError without a closed session, UsageError for a date without one, and DataError if its bars are gone.
+    Without an id it is that of paper and live trading; in a rehearsal that one. Raises UsageError for a date without a
+    closed session, and DataError if the run has none or its bars are gone.
     """
     instance = runs.find_instance(home)
-    file = runs.run_file(instance, run or runs.PAPER)
+    file = runs.run_file(instance, run or (None if runs.is_rehearsing(instance) else runs.PAPER))
     with runs.open_run_file(file) as journal:
         day = _day(journal, date)
         recorded = [one.payload for one in journal.events(kind=records.DRIFT) if one.payload["date"] == str(day)]
@@ -51,7 +52,8 @@ def _day(journal: Journal, date: str | None) -> dt.date:
     # The session of a date, None for the last one that ended.
     closed = [one.payload["date"] for one in journal.events(kind=records.SESSION_CLOSED)]
     if not closed:
-        raise JournalError(f"The journal {journal.path} has no session that ended.", "Try again after the close.")
+        remedy = "A session is compared after its close; `tbot drift --run ID` names another run."
+        raise DataError(f"The journal {journal.path} has no session that ended.", remedy)
     day = dates.parse_day(closed[-1] if date is None else date)
     if day.isoformat() not in closed:
         words = recorded_sessions_text(sorted({*closed}), day)
@@ -62,7 +64,7 @@ def _day(journal: Journal, date: str | None) -> dt.date:
 def _computed(instance: Instance, file: RunFile, events: Sequence[Event], run: Mapping[str, Any]) -> Document:
     # The drift by the current settings.
     assembly = assemble(instance.home, "paper" if file.rehearsal else run["mode"], SystemClock())
-    folder = received_bars.received_folder(file.path) if file.apart else instance.data / received_bars.FOLDER
+    folder = runs.received_of(instance, file)
     day = dt.date.fromisoformat(events[0].payload["date"])
     path = received_bars.recorded_file(folder, day)
     if path is None:

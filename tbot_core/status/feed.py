@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from tbot_core.status import Document
 
 
-def feed_document(data: Path, health: DataHealth, now: dt.datetime) -> Document | None:
-    """The market data of the current session: source, age, gaps and halts; None outside a session."""
+def feed_document(received: Path, health: DataHealth, now: dt.datetime) -> Document | None:
+    """The market data of the current session: source, age, gaps and halts; None outside a session.
+
+    `received` is the folder of the bars that the run received.
+    """
     if not health.opened:
         return None
-    path = received_bars.recorded_file(data / received_bars.FOLDER, dt.datetime.fromisoformat(health.opened).date())
+    path = received_bars.recorded_file(received, dt.datetime.fromisoformat(health.opened).date())
     try:
         found = None if path is None else received_bars.read_first_and_last(path)
     except TbotError:

@@ -16,6 +16,7 @@ from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSAL_VARIABLE, RE
 from tbot_core.journal import integrity
 from tbot_core.journal.records import RUN_STARTED, SESSION_OPENED
 from tbot_core.journal.store import Journal, read_journal
+from tbot_core.marketdata import received_bars
 from tbot_core.system import environ, filesystem
 
 if TYPE_CHECKING:
@@ -114,6 +115,13 @@ def current_run(instance: Instance) -> RunFile | None:
     if not integrity.journal_exists(instance.journal):
         return None
     return RunFile(name=PAPER, path=instance.journal, changed=_changed(instance.journal))
+
+
+def received_of(instance: Instance, file: RunFile | None) -> Path:
+    """The folder of the bars that a run received: beside the journal of one that is apart, else the instance's."""
+    if file is not None and file.apart:
+        return received_bars.received_folder(file.path)
+    return instance.data / received_bars.FOLDER
 
 
 def is_rehearsing(instance: Instance) -> bool:

@@ -11,7 +11,7 @@ import attrs
 
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.explain import explain_received, explain_session, request_of
-from tbot_core.errors import JournalError, TbotError, UsageError
+from tbot_core.errors import DataError, TbotError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
@@ -47,7 +47,8 @@ def why_document(
 
     `asked` is the end of the requested minute, else None. If bars or plugins are missing, `screening` and `minutes` are
     empty and `note` gives the reason. Positions and orders are those after the requested minute, else at the end.
-    Raises UsageError for a symbol, session or time that no run has, JournalError if no run is recorded.
+    Raises UsageError for a symbol, session or time that no run has, JournalError if no run is recorded, and DataError
+    if none has a session.
     """
     instance, requested = Instance.at(home), _parse_request(at, date)
     newest = runs.run_file(instance, run)
@@ -129,7 +130,7 @@ def _opened(journal: Journal) -> Mapping[str, Mapping[str, Any]]:
         remedy = (
             "Try again after the opening bell. A backtest keeps no journal: `tbot run --replay` of the same days does."
         )
-        raise JournalError(f"The journal {journal.path} has no session yet.", remedy)
+        raise DataError(f"The journal {journal.path} has no session yet.", remedy)
     return found
 
 
@@ -137,7 +138,7 @@ def _run_started(journal: Journal) -> Mapping[str, Any]:
     found = journal.last_event(records.RUN_STARTED)
     if found is None:
         message = f"The journal {journal.path} does not record how its run began."
-        raise JournalError(message, "Choose another with --run.")
+        raise DataError(message, "Choose another with --run.")
     return found.payload
 
 
@@ -199,10 +200,7 @@ def _explained(
     try:
         assembly = assemble(home, "paper" if file.rehearsal else run["mode"], SystemClock(), seed)
         day = dt.date.fromisoformat(session["date"])
-        data = assembly.settings.instance.data
-        recording = received_bars.recorded_file(
-            received_bars.received_folder(file.path) if file.apart else data / received_bars.FOLDER, day
-        )
+        recording = received_bars.recorded_file(runs.received_of(assembly.settings.instance, file), day)
         if recording is None or run["request"]["kind"] != "live":
             found = asyncio.run(explain_session(assembly, request_of(run["request"], day, assembly), day, *what))
         else:

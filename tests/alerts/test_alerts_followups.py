@@ -14,7 +14,7 @@ from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
 from tbot_core.alerts.store import FILE_NAME, AlertStore, Notice, open_store
 from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Alert, SupportsAcknowledgement, Urgency
-from tbot_core.errors import PartlyDelivered, Undelivered
+from tbot_core.errors import PartlyDelivered, Unavailable, Undelivered
 from tbot_core.instance import Instance
 from tbot_core.model.clock import ManualClock
 
@@ -216,6 +216,31 @@ def test_the_answer_of_a_channel_is_returned_by_a_test(bot: Bot) -> None:
     assert (found.words, found.fault) == ("250 OK", "")
     bot.mail.fault = PartlyDelivered("Refused for b@example.com (550 no).")
     assert asyncio.run(delivery.test(alert)).fault == "Refused for b@example.com (550 no)."
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Undelivered("No route.", "Check the network."), "No route. Check the network."),
+        (Unavailable("It refuses."), "Unavailable: It refuses."),
+        (TimeoutError(), "It took longer than 10 s."),
+    ],
+)
+def test_an_expected_failure_of_a_channel_is_logged_in_one_line(
+    bot: Bot, caplog: pytest.LogCaptureFixture, fault: Exception, reason: str
+) -> None:
+    """A warning with the reason; only what no channel should raise is logged with its traceback."""
+    alert = MessageWriter(mode="paper", identity="").compose_test(Urgency.ROUTINE, NOW)
+    bot.mail.fault = fault
+    assert asyncio.run(bot.dispatcher._delivery.test(alert)).fault == reason
+    (line,) = caplog.records
+    assert line.levelname == "WARNING"
+    assert reason in line.getMessage()
+    assert "Traceback" not in caplog.text
+    bot.mail.fault = RuntimeError("a bug")
+    asyncio.run(bot.dispatcher._delivery.test(alert))
+    assert caplog.records[-1].levelname == "ERROR"
+    assert "Traceback" in caplog.text
 
 
 def test_a_store_of_an_older_version_gets_the_table_when_it_is_needed(bot: Bot) -> None:

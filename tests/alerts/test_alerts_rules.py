@@ -127,6 +127,8 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.SETTINGS, {"changes": {}, "fault": "MAX_TRADES: many."},
          "The changed settings are invalid, so the run keeps its previous ones: MAX_TRADES: many.",
          Urgency.CRITICAL),
+        (records.NOT_READY, {"session": "2026-11-24", "reasons": ["no feed: at most 30 symbols.", "not armed"]},
+         "NOT READY for the session of 2026-11-24: no feed: at most 30 symbols; not armed.", Urgency.CRITICAL),
         (records.HOLIDAY, {"date": "2026-11-26", "name": "Thanksgiving Day", "next": "2026-11-27"},
          "Closed today, 2026-11-26: Thanksgiving Day. Next session: 2026-11-27.", Urgency.ROUTINE),
         (records.CASH_SHARE, {"share": "0.853211", "target": "0.98"},

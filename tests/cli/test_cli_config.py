@@ -67,7 +67,7 @@ def test_check_lets_warnings_fail_when_it_is_strict(home: Path, capsys: pytest.C
 def test_check_of_a_folder_that_is_not_there_says_only_that(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No row speaks of files and folders that cannot be."""
     assert cli.invoke(["check", "--home", str(tmp_path / "nowhere")]) == 3
-    [row] = capsys.readouterr().out.splitlines()
+    row, _outcome = capsys.readouterr().out.splitlines()
     assert row.startswith(f"fail  settings  {tmp_path / 'nowhere'} does not exist: `tbot init` creates")
 
 

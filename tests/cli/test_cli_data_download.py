@@ -11,6 +11,7 @@ import pytest
 from tbot_core import cli
 from tbot_core.cli.commands import data_download
 from tbot_core.engine.data_download import DownloadResult
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.marketdata.history import DownloadProgress
 from tbot_core.testing.store import exchange_sessions
 
@@ -89,7 +90,9 @@ def test_a_download_says_what_it_added_and_what_it_did_not(
     """Bars of another kind than the stored ones are named, with the remedy, and the exit code is 1."""
     days = exchange_sessions("2026-02-23", "2026-02-24")
     progress = DownloadProgress(done=2, total=2, skipped=1, bars=780, invalid=3, refused=("AAA in 2026-02: why",))
-    result = DownloadResult(sessions=days, symbols=("AAA",), unknown=("ZZZ",), progress=progress, facts=0)
+    result = DownloadResult(
+        folder=home / "bars", sessions=days, symbols=("AAA",), unknown=("ZZZ",), progress=progress, facts=0
+    )
     monkeypatch.setattr(data_download, "download_with_progress", lambda *_given: result)
     words = ["data", "download", "--source", "acme", *RANGE, "--home", str(home)]
     assert cli.invoke(words) == 1
@@ -104,6 +107,10 @@ def test_a_download_says_what_it_added_and_what_it_did_not(
     monkeypatch.setattr(data_download, "download_with_progress", lambda *_given: whole)
     assert cli.invoke(words) == 0
     assert capsys.readouterr().out.splitlines()[1:] == ["2 facts of days added: closes of the VIX, capitalisations."]
+    monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
+    assert cli.invoke(words) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"The bars are in {home / 'bars'}, for this rehearsal only: the instance's own store is unchanged."
 
 
 def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,11 +12,12 @@ import pytest
 from tbot_core import cli
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.instance import Instance
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.journal import records
-from tbot_core.journal.store import NewEvent
+from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.marketdata.bar_aggregator import BarAmendment, BarArrival
-from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder
+from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder, received_folder
 from tbot_core.model.bars import FIELDS, MinuteSlice, Quotes
 from tbot_core.model.clock import SystemClock
 from tbot_core.testing.sessions import day
@@ -53,10 +54,19 @@ def say(home: Path, *said: tuple[str, dict[str, Any]]) -> None:
         journal.append([NewEvent(kind=kind, payload=payload, time=SESSION.open) for kind, payload in said])
 
 
-def receive(home: Path) -> None:
+def rehearse(home: Path, *said: tuple[str, dict[str, Any]]) -> Path:
+    """The journal of a rehearsal with these events."""
+    path = Instance.at(home).runs / "rehearsal-20260303T143000.sqlite"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(open_journal(path)) as journal:
+        journal.append([NewEvent(kind=kind, payload=payload, time=SESSION.open) for kind, payload in said])
+    return path
+
+
+def receive(received: Path) -> None:
     """The bars of ten minutes: a rise in the fourth, whose bar came late; its quotes are fresh."""
     header = RecordingHeader(session=SESSION, symbols=("AAA",), day=day(1, previous_close=20.0), source="acme")
-    recorder = SessionRecorder.open(home / "data" / "received", header)
+    recorder = SessionRecorder.open(received, header)
     for index in range(10):
         price = np.array([20.0 if index < 3 else 20.08])
         bar = dict.fromkeys(FIELDS, price) | {"volume": np.array([5e5]), "vwap": price}
@@ -79,7 +89,7 @@ def drift(home: Path, capsys: pytest.CaptureFixture[str], *words: str, code: int
 
 def test_the_shadow_run_trades_on_what_was_received(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The last session is compared: an entry at the ask's limit is expected, and the session had no signal."""
-    receive(home)
+    receive(home / "data" / "received")
     found = json.loads(drift(home, capsys, "--json"))
     assert (found["date"], found["minutes"], found["of_minutes"], found["note"]) == (DAY, 10, SESSION.minutes, "")
     (trade,) = found["trades"]
@@ -107,8 +117,28 @@ def test_before_the_first_close_there_is_nothing_to_compare(tmp_path: Path, caps
     assert "has no session that ended" in drift(tmp_path / "y", capsys, code=1)
 
 
+def test_a_rehearsal_is_compared_and_shown_while_commands_reach_it(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With TBOT_REHEARSAL set its run is the default, before its close without the advice to delete it."""
+    started = {"mode": "rehearsal", "equity": "100000", "settings_hash": "other"}
+    opened = {"date": DAY, "symbols": 1, "equity": "100000.00", "minutes": SESSION.minutes, "account": "A"}
+    opened |= {"open": SESSION.open.isoformat()}
+    path = rehearse(home, (records.RUN_STARTED, started), (records.SESSION_OPENED, opened))
+    receive(received_folder(path))
+    monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
+    shown = drift(home, capsys, code=1)
+    assert f"{path.name} has no session that ended." in shown
+    assert "after its close" in shown
+    assert "Delete" not in shown
+    cli.invoke(["status", "--home", str(home)])
+    assert "feed        acme: " in capsys.readouterr().out
+    rehearse(home, (records.SESSION_CLOSED, {"date": DAY, "equity": "100000.00", "cash": "100000.00", "open": []}))
+    assert "no signal in the session" in drift(home, capsys)
+
+
 def test_settings_that_have_changed_since_are_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The shadow run uses the current ones."""
-    receive(home)
+    receive(home / "data" / "received")
     say(home, (records.RUN_STARTED, {"mode": "paper", "equity": "100000", "settings_hash": "other"}))
     assert "Note: The settings have changed since the run" in drift(home, capsys)

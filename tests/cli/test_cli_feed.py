@@ -58,7 +58,7 @@ def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -
         (records.HALT, {"symbol": "A", "halted": True, "level": 0, "words": ""}),
         (records.FEEDS_APART, APART),
     )
-    shown = feed_document(tmp_path, fold(events, DataHealth()), SESSION.moment(3) + dt.timedelta(seconds=34))
+    shown = feed_document(tmp_path / FOLDER, fold(events, DataHealth()), SESSION.moment(3) + dt.timedelta(seconds=34))
     assert shown is not None
     assert list(feed_lines(shown)) == [
         "feed        acme, single venue: last minute 34 s ago, 12 late bars, 1 revised",
@@ -72,20 +72,20 @@ def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -
 def test_before_the_first_minute_there_is_no_age(tmp_path: Path) -> None:
     """The feed is named all the same."""
     recorded(tmp_path)
-    shown = feed_document(tmp_path, fold(told(), DataHealth()), SESSION.open)
+    shown = feed_document(tmp_path / FOLDER, fold(told(), DataHealth()), SESSION.open)
     assert shown is not None
     assert list(feed_lines(shown)) == ["feed        acme, single venue: no minute yet, 0 late bars, 0 revised"]
 
 
 def test_without_a_session_or_a_recording_nothing_is_shown(tmp_path: Path) -> None:
     """A recording that holds nothing whole is none."""
-    assert feed_document(tmp_path, fold([], DataHealth()), SESSION.open) is None
-    shown = feed_document(tmp_path, fold(told(), DataHealth()), SESSION.open)
+    assert feed_document(tmp_path / FOLDER, fold([], DataHealth()), SESSION.open) is None
+    shown = feed_document(tmp_path / FOLDER, fold(told(), DataHealth()), SESSION.open)
     assert shown is not None
     assert list(feed_lines(shown)) == []
     path = recorded(tmp_path).path
     path.write_bytes(b"torn")
-    shown = feed_document(tmp_path, fold(told(), DataHealth()), SESSION.open)
+    shown = feed_document(tmp_path / FOLDER, fold(told(), DataHealth()), SESSION.open)
     assert shown is not None
     assert shown["source"] is None
 

@@ -258,6 +258,15 @@ def test_paper_trading_does_not_begin_with_a_damaged_log(home: Path, capsys: pyt
     assert "TB-SEC-096" in capsys.readouterr().err
 
 
+def test_a_check_ends_with_its_outcome(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line says passed with the warnings, or failed, as they count with --strict."""
+    (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSEEED=1\n")
+    for words, code, outcome in (([], 0, "passed: "), (["--strict"], 3, "failed: ")):
+        capsys.readouterr()
+        assert cli.invoke(["check", "--home", str(tmp_path), *words]) == code
+        assert capsys.readouterr().out.splitlines()[-1].startswith(f"`tbot check` {outcome}")
+
+
 def test_a_fresh_instance_does_not_warn_about_its_own_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

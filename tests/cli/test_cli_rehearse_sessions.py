@@ -78,8 +78,9 @@ def test_a_session_needs_a_broker_and_excludes_what_has_no_effect(more: list[str
     assert done.exception.message.startswith("--session needs --broker NAME")
 
 
-def test_a_spread_needs_a_session() -> None:
+@pytest.mark.parametrize("given", [["--half-spread", "1"], ["--broker", "paper", "--serve", "--half-spread", "0"]])
+def test_a_spread_needs_a_session(given: list[str]) -> None:
     """It would have no effect."""
-    done = CliRunner().invoke(command, ["--half-spread", "1"])
+    done = CliRunner().invoke(command, given)
     assert isinstance(done.exception, UsageError)
     assert done.exception.message == "--half-spread has no effect without --session."

@@ -21,6 +21,7 @@ from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.store import Event, open_journal
+from tbot_core.marketdata.received_bars import FOLDER
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
 from tbot_core.rehearsal.bot import BotConfig, BotProcess, ScriptedStrategy
@@ -156,7 +157,7 @@ class Scene:
     def status(self, minute: float) -> list[str]:
         """What `tbot status` says of the data at a minute of the session."""
         known = [event for event in self.events if self.at(event) <= minute]
-        shown = feed_document(self.home, fold(known, DataHealth()), self.moment(minute))
+        shown = feed_document(self.home / FOLDER, fold(known, DataHealth()), self.moment(minute))
         return [] if shown is None else list(feed_lines(shown))
 
     def causes(self) -> set[str]:

@@ -279,6 +279,13 @@ def test_a_wrong_answer_is_unavailable(name: str, answer: object) -> None:
         call(guarded(Full(simulated=False, **{name: answer})), name)
 
 
+def test_an_error_that_is_a_sentence_keeps_its_one_full_stop() -> None:
+    """Its remedy ends the message."""
+    with pytest.raises(Unavailable) as raised:
+        call(guarded(Full(simulated=False, poll=PluginError("The mode is wrong.", "Change it."))), "poll")
+    assert raised.value.message == "The plugin broker/acme failed: poll: The mode is wrong. Change it."
+
+
 def test_right_answers_and_broker_errors_pass() -> None:
     """What the contract allows arrives unchanged, with the plugin's own words."""
     snapshot, rejected = AccountSnapshot(account=ACCOUNT), Rejected("no margin.")

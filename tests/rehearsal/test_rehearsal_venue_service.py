@@ -90,7 +90,13 @@ def test_the_command_of_the_rehearsal_is_printed(
 
 @pytest.mark.usefixtures("plugins")
 @pytest.mark.parametrize(
-    "options", [("--serve",), ("--broker", "acme", "--serve", "--seeds", "2"), ("--serve", "--fault", "F2")]
+    "options",
+    [
+        ("--serve",),
+        ("--broker", "acme", "--serve", "--seeds", "2"),
+        ("--serve", "--fault", "F2"),
+        ("--broker", "acme", "--serve", "--session", "2018-03-20", "--half-spread", "1"),
+    ],
 )
 def test_a_venue_is_served_for_one_broker_without_faults(
     options: tuple[str, ...], capsys: pytest.CaptureFixture[str]

@@ -32,10 +32,14 @@ def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json:
 
     Exits with 3 for settings and secrets.
     """
+    from tbot_core.cli.text.tables import check_outcome
+
     found = check_instance(home, allow_shared_key=allow_shared_key)
     failed = [row for row in found if row.level == "fail" or (strict and row.level == "warn")]
     document = {"passed": not failed, "rows": [row.document for row in found]}
-    emit(document, as_json=as_json, lines=(f"{row.level:<5} {row.subject:<9} {row}" for row in found))
+    lines = [f"{row.level:<5} {row.subject:<9} {row}" for row in found]
+    outcome = check_outcome(["fail" if row in failed else row.level for row in found])
+    emit(document, as_json=as_json, lines=[*lines, outcome])
     return max((row.exit_code for row in failed), default=0)
 
 

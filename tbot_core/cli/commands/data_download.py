@@ -142,6 +142,8 @@ def _document(request: DownloadRequest, result: DownloadResult) -> dict[str, Any
 
 
 def _lines(request: DownloadRequest, result: DownloadResult) -> Iterator[str]:
+    from tbot_core.cli.assembly import environment_rehearsal
+
     progress, sessions = result.progress, result.sessions
     days = f"{plural(len(sessions), 'session')} from {sessions[0].date} to {sessions[-1].date}"
     yield f"{request.source}: {days}, {plural(len(result.symbols), 'symbol')}: {plural(progress.bars, 'bar')} added."
@@ -155,3 +157,5 @@ def _lines(request: DownloadRequest, result: DownloadResult) -> Iterator[str]:
         yield f"{request.source} does not know {', '.join(result.unknown)}."
     for words in progress.refused:
         yield f"not stored: {words}. `tbot data import --replace` replaces a month whole."
+    if environment_rehearsal() is not None:
+        yield f"The bars are in {result.folder}, for this rehearsal only: the instance's own store is unchanged."

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 @click.command("drift")
 @click.argument("date", required=False, metavar="[DATE]")
-@click.option("--run", metavar="ID", help="The run, by a prefix of its id. Default: paper and live trading.")
+@click.option(
+    "--run",
+    metavar="ID",
+    help="The run, by a prefix of its id. Default: paper and live trading; in a rehearsal its own.",
+)
 @home_option
 @json_option
 def command(date: str | None, run: str | None, *, home: Path | None, as_json: bool) -> None:

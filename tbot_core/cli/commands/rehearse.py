@@ -35,7 +35,7 @@ class RehearseOptions(TypedDict):
     serve: bool
     opens_in: float | None
     session: str
-    half_spread: float
+    half_spread: float | None
     home: Path | None
     as_json: bool
 
@@ -57,9 +57,7 @@ class RehearseOptions(TypedDict):
     help="When the session of --serve opens, from now; -21 for one that opened 21 minutes ago. Default: 2.",
 )
 @click.option("--session", default="", metavar="DATE", help="Trade this stored session, or FROM..TO, with --broker.")
-@click.option(
-    "--half-spread", type=click.FloatRange(min=0), default=0.0, metavar="CENTS", help="Bid and ask, with --session."
-)
+@click.option("--half-spread", type=click.FloatRange(min=0), metavar="CENTS", help="Bid and ask, with --session.")
 @home_option
 @json_option
 def command(**given: Unpack[RehearseOptions]) -> None:
@@ -79,14 +77,14 @@ def command(**given: Unpack[RehearseOptions]) -> None:
     """
     if given["opens_in"] is not None and not given["serve"]:
         raise UsageError("--opens-in is for --serve.", "See `tbot rehearse --help`.")
+    if given["half_spread"] is not None and not given["session"]:
+        raise UsageError("--half-spread has no effect without --session.", "See `tbot rehearse --help`.")
     if given["serve"]:
         _serve(given)
         return
     if given["session"]:
         _run_sessions(given)
         return
-    if given["half_spread"]:
-        raise UsageError("--half-spread has no effect without --session.", "See `tbot rehearse --help`.")
     tally = _run_days(given) if given["broker"] else _run_scenarios(given)
     emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
     if tally.violations:
@@ -233,7 +231,7 @@ def _run_sessions(given: RehearseOptions) -> None:
         broker=given["broker"],
         sessions=given["session"],
         home=given["home"],
-        half_spread_cents=given["half_spread"],
+        half_spread_cents=given["half_spread"] or 0.0,
         seeds=range(first, first + count),
     )
     tally = rehearse_sessions(options)
@@ -249,10 +247,10 @@ def _serve(given: RehearseOptions) -> None:
     from tbot_core.rehearsal.broker_rehearsal import broker_plugin
     from tbot_core.rehearsal.venue_service import serve_venue
 
-    others = (given["fault"], given["seeds"], given["minutes"], given["workers"] > 1)
+    others = (given["fault"], given["seeds"], given["minutes"], given["workers"] > 1, given["session"])
     if not given["broker"] or any(others):
         raise UsageError(
-            "--serve needs --broker NAME, and excludes --seeds, --fault, --minutes and --workers.",
+            "--serve needs --broker NAME, and excludes --seeds, --fault, --minutes, --workers and --session.",
             "See `tbot rehearse --help`.",
         )
     lead = LEAD if given["opens_in"] is None else timedelta(minutes=given["opens_in"])

@@ -177,7 +177,7 @@ class Connector:
 
         there = self._mail_server(host, server, (user, password), plain=plain)
         sent = outgoing_mail(mail, self.clock.now())
-        with self._named_faults(host):
+        with self._named_faults(_security(host, plain=plain)):
             return await deliver_mail(there, sent, timeout_s=self.timeout_s)
 
     async def check_mail(
@@ -193,7 +193,7 @@ class Connector:
         from tbot_core.system.smtp import check_mail_server
 
         there = self._mail_server(host, server, (user, password), plain=plain)
-        with self._named_faults(host):
+        with self._named_faults(_security(host, plain=plain)):
             return await check_mail_server(there, timeout_s=self.timeout_s)
 
     async def close(self) -> None:
@@ -207,19 +207,19 @@ class Connector:
     def _mail_server(self, host: str, server: str, login: tuple[str, SecretValue | None], *, plain: bool) -> MailServer:
         from tbot_core.plugins.network import mail_content
 
-        name, (user, password) = f"{self.plugin} ({host})", login
+        name, (user, password) = f"{self.plugin} ({_security(host, plain=plain)})", login
         there = mail_content.mail_server(name, self._declared(host), server, self.addresses.get(host, ""))
         if plain:
             there = mail_content.without_tls(name, there)
         return attrs.evolve(there, user=user, password="" if password is None else password.reveal())
 
     @contextmanager
-    def _named_faults(self, host: str) -> Iterator[None]:
-        # Errors name the plugin and its host.
+    def _named_faults(self, security: str) -> Iterator[None]:
+        # Errors name the plugin and how its mail server is reached.
         try:
             yield
         except BrokerError as fault:
-            fault.message = f"{self.plugin} ({host}): {fault.message}"
+            fault.message = f"{self.plugin} ({security}): {fault.message}"
             raise
 
     @asynccontextmanager
@@ -256,3 +256,8 @@ class Connector:
             return declared, declared.url
         there = urlsplit(given)
         return declared, f"{loopback_scheme}://{there.netloc}{there.path}"
+
+
+def _security(host: str, *, plain: bool) -> str:
+    # How a mail server is reached: as the declared host of that name, or without TLS in its place.
+    return "without TLS" if plain else host

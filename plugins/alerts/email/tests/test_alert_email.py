@@ -335,10 +335,13 @@ def test_n6_a_server_that_hangs_is_left(service: Service, at: str, words: str) -
 
 
 def test_without_tls_only_this_machine_is_reached(runner: asyncio.Runner, tmp_path: Path) -> None:
-    """A local relay needs no TLS; for any other host nothing is sent."""
+    """A local relay needs no TLS, as its errors say; for any other host nothing is sent."""
     made = Service(runner, tmp_path, None, security="none")
     made.wait(made.channel.send(ALERT))
     assert made.inbox.protected == [False]
+    made.inbox.replies["MAIL"] = "451 4.7.1 try later"
+    with pytest.raises(Undelivered, match=r"^alert email \(without TLS\): "):
+        made.wait(made.channel.send(ALERT))
     far = attrs.evolve(made.context.secrets["smtp"], host="mail.example.com")
     channel = create(Config(), attrs.evolve(made.context, secrets={"smtp": far}))
     with pytest.raises(Undelivered, match=r"a mail to mail\.example\.com would leave this machine without TLS"):

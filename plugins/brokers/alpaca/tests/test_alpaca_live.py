@@ -205,19 +205,18 @@ class Operator:
         self.codes: list[tuple[str, int]] = []
 
     def work(self, commands: Sequence[str]) -> None:
-        """Run all of them in their order; a dry run comes before the bot that it would run beside."""
+        """Run all of them in their order."""
         rest = list(commands)
         while rest:
             command = rest.pop(0)
-            if not command.startswith("tbot run"):
+            if command == "tbot run":
+                stop = next((at for at, one in enumerate(rest) if one.startswith("tbot stop")), -1)
+                beside, rest = rest[: stop + 1], rest[stop + 1 :]
+                self._with_bot(command, beside)
+            elif command.startswith("tbot run"):
+                self._with_bot(command, [])
+            else:
                 self._run(command)
-                continue
-            stop = next((at for at, one in enumerate(rest) if one.startswith("tbot stop")), -1)
-            beside, rest = rest[: stop + 1], rest[stop + 1 :]
-            for dry in [one for one in beside if one.startswith("tbot run")]:
-                beside.remove(dry)
-                self._with_bot(dry, [])
-            self._with_bot(command, beside)
 
     def _with_bot(self, command: str, beside: Sequence[str]) -> None:
         # A bot in this thread, the others in another one; without a command that stops it, it is interrupted.
