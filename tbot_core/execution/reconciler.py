@@ -148,18 +148,12 @@ class Reconciler:
         await self._orphans.cancel_confirmed()
         return findings.verdict
 
-    async def close(self) -> None:
+    async def close(self) -> bool:
         """Read the account at the end of the day, and record the statement: its cash against the ledger's.
 
         Nothing is recorded while an order is open or unknown, since it may explain a difference; such orders are looked
-        up after a first reading. A lost one explains nothing any more. A failed reading is repeated for up to
-        `LEAST_WINDOW_S`.
+        up after a first reading. A lost one explains nothing any more. Returns whether the account could be read.
         """
-        until = self._clock.monotonic() + LEAST_WINDOW_S
-        while not await self._try_close() and self._clock.monotonic() < until:
-            await self._clock.sleep(OPEN_ORDERS_S)
-
-    async def _try_close(self) -> bool:
         self._stated = True
         first = await self.read()
         for cid in [*self._execution.lookups]:

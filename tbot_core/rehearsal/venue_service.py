@@ -10,6 +10,9 @@ from tbot_core.engine.rehearsal_target import RehearsalTarget, rehearsed_session
 from tbot_core.rehearsal.broker_day import trading_venue, venue_summary
 from tbot_core.rehearsal.demo_market import demo_market
 
+AFTER_CLOSE_S: float = 600.0
+"""How long the venue is served after the close of its session, so that a run can end its day."""
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
@@ -22,12 +25,15 @@ def serve_venue(
     seed: int,
     opens: datetime,
     announce: Callable[[RehearsalTarget], None],
-    ended: Callable[[tuple[str, ...]], None] = lambda _summary: None,
+    tell: Callable[[tuple[str, ...]], None] = lambda _lines: None,
 ) -> None:
-    """Serve the plugin's venue from now to the close of its session, which opens at this moment of the machine's clock.
+    """Serve the plugin's venue from now until `AFTER_CLOSE_S` after its session.
+
+    The session opens at this moment of the machine's clock.
 
     For a moment in the past the session has begun: the venue has its minutes so far. Prices come from the seed.
-    `announce` is called once with the target, `ended` with what the venue reports, also where an interrupt ends it.
+    `announce` is called once with the target, `tell` with a sentence at the close, and at the end, also where an
+    interrupt brings it, with what the venue reports.
     Raises PluginError for a plugin whose venue trades no day.
     """
     session, clock = rehearsed_session(opens), rehearsal_clock(opens)
@@ -36,5 +42,8 @@ def serve_venue(
         announce(RehearsalTarget(url=venue.server.url, stream=venue.server.socket_url, opens=opens))
         try:
             runner.run(market.trade_at(venue, session, clock))
+            rest = f"The venue answers for another {AFTER_CLOSE_S / 60:g} minutes, so that a run can end its day."
+            tell((f"The session has closed. {rest}",))
+            runner.run(clock.sleep(AFTER_CLOSE_S))
         finally:
-            ended(venue_summary(venue))
+            tell(venue_summary(venue))

@@ -273,7 +273,13 @@ def _action(payload: Mapping[str, Any], what: str = "") -> str:
     return f"[{payload['signal']['strategy'].upper()}] {what}{'BUY' if payload['side'] == 'long' else 'SELL SHORT'}"
 
 
+def _not_ready(payload: Mapping[str, Any]) -> str:
+    reasons = "; ".join(reason.rstrip(".") for reason in payload["reasons"])
+    return f"NOT READY for the session of {payload['session']}: {reasons}"
+
+
 _RISK_TEXTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
+    records.NOT_READY: _not_ready,
     records.PLUGIN_FAILED: partial(_problem_text, records.PLUGIN_FAILED),
     records.CLOSING_LATE: partial(_problem_text, records.CLOSING_LATE),
     records.STUCK: partial(_problem_text, records.STUCK),

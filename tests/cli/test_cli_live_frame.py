@@ -22,7 +22,9 @@ from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan
+from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.store import NewEvent
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.formatting import MINUS
@@ -134,7 +136,7 @@ def test_a_picture_of_several_brokers_says_where_each_position_is() -> None:
     assert "broker" not in plain(render_frame(found, 80, 24))
     found.holdings = tuple(
         attrs.evolve(one, broker=name)
-        for one, name in zip(found.holdings, ("alpaca", "tradier", "alpaca"), strict=True)
+        for one, name in zip(found.holdings or (), ("alpaca", "tradier", "alpaca"), strict=True)
     )
     lines = plain(render_frame(found, 80, 24)).splitlines()
     (heads,) = [line for line in lines if line.startswith("Symbol")]
@@ -157,6 +159,15 @@ def test_a_picture_without_a_session_says_what_is_waited_for() -> None:
     assert "Preparing" in plain(render_frame(empty, 80, 24))
     empty.moment, empty.waiting = NOW, NOW + dt.timedelta(hours=3, minutes=5)
     assert "2026-11-24 13:05 New York (18:05 UTC), in 3 h 05 min" in plain(render_frame(empty, 80, 24))
+
+
+def test_a_session_that_cannot_be_prepared_says_why(tmp_path: Path) -> None:
+    """NOT READY stands there with its reasons while the login is repeated."""
+    live = LiveView(RunOptions(mode="paper", home=tmp_path), ManualClock(NOW), Console(file=io.StringIO()))
+    payload = {"session": "2026-11-24", "reasons": ["the login to the broker failed: no connection."]}
+    live.watcher.on_events([NewEvent(kind=records.NOT_READY, payload=payload, time=NOW)])
+    text = plain(render_frame(live.frame, 120, 24))
+    assert "NOT READY for the session of 2026-11-24: the login to the broker failed: no connection\n" in text
 
 
 def test_a_terminal_without_unicode_gets_ascii() -> None:
@@ -273,7 +284,9 @@ def test_before_the_first_session_no_figure_is_made_up(tmp_path: Path) -> None:
     live.watcher.on_started(cast("Feed", SimpleNamespace(label=label)), SessionBook())
     text = plain(render_frame(live.frame, 80, 24))
     assert "0.00" not in text
-    assert "Equity \N{EN DASH}   P&L \N{EN DASH}   loss limit \N{EN DASH}   state normal" in text
+    assert "Equity \N{EN DASH}   P&L \N{EN DASH}   loss limit \N{EN DASH}   state \N{EN DASH}" in text
+    assert "positions are not known yet" in text
+    assert "no open position" not in text
     assert "Trades \N{EN DASH}   positions \N{EN DASH}" in text
     assert "Session 1 of 3   gross \N{EN DASH}" in text
     assert plain(render_frame(live.frame, 80, 24, plain=True)).isascii()

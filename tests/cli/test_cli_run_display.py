@@ -28,6 +28,7 @@ from tbot_core.contracts import BrokerEvent, FeedLabel, FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
+from tbot_core.engine.session.config import ProcessSignals
 from tbot_core.errors import AccessError
 from tbot_core.execution.trading_state import OVER
 from tbot_core.journal import records
@@ -415,6 +416,34 @@ def test_the_first_signal_asks_and_the_second_breaks_off(number: signal.Signals)
     assert signal.getsignal(signal.SIGTERM) is before
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(stubborn())
+
+
+@pytest.mark.usefixtures("stops_heard")
+def test_the_second_signal_breaks_off_a_session_that_has_seen_the_first() -> None:
+    """A session at a market applies a signal within a second; a signal after a withdrawn stop is a first one again."""
+    causes: list[StateCause] = []
+    state: Any = SimpleNamespace(causes=causes, raise_cause=causes.append)
+
+    async def signalled(*, withdrawn: bool) -> str:
+        heard = ProcessSignals()
+
+        async def work() -> str:
+            for applied in (True, False):
+                os.kill(os.getpid(), signal.SIGINT)
+                for _round in range(100):  # the loop is told of a signal by its next rounds
+                    await asyncio.sleep(0)
+                assert heard.raise_causes(state) is (applied or withdrawn)
+                if withdrawn:
+                    causes.clear()
+                    assert not heard.raise_causes(state)
+            return "in order"
+
+        return await run_display.run_until_stopped(work(), heard.stop, heard.kill)
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(signalled(withdrawn=False))
+    causes.clear()
+    assert asyncio.run(signalled(withdrawn=True)) == "in order"
 
 
 def test_a_replay_is_traded_by_the_same_function(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

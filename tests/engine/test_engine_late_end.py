@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import TYPE_CHECKING
+import math
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -12,12 +14,16 @@ import pytest
 
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.engine import control
+from tbot_core.engine.live.broker_supervisor import settle_orders
+from tbot_core.engine.session.config import ProcessSignals
 from tbot_core.errors import Unavailable
+from tbot_core.execution.reconciler import LEAST_WINDOW_S
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent
 from tbot_core.marketdata import received_bars
 from tbot_core.model.bars import DayFacts, MinuteSlice
 from tbot_core.rehearsal.lifecycle import LifecycleBroker, SimulatedInstance, simulated_instance
+from tbot_core.rehearsal.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +31,6 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import AccountSnapshot, BrokerEvent, OrderStatusReport
     from tbot_core.engine.session.session import TradingSession
-    from tbot_core.rehearsal.world import World
 
 
 class Dead(Exception):
@@ -37,6 +42,13 @@ def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
     """The process dies as soon as something is held."""
     with simulated_instance(tmp_path) as made:
         made.watch = dies
+        yield made
+
+
+@pytest.fixture
+def brief(tmp_path: Path) -> Iterator[SimulatedInstance]:
+    """A session of ten minutes, for what happens at its close."""
+    with simulated_instance(tmp_path, World(5, (), rates={}, minutes=10)) as made:
         yield made
 
 
@@ -125,6 +137,81 @@ def test_a_stop_that_waits_ends_the_run_once_the_session_is_ended(scene: Simulat
     assert scene.world.run(lives) is True
     assert len(scene.events(records.STUCK)) == 1
     assert len(scene.events(records.SESSION_CLOSED)) == 1
+
+
+class Leaving(LifecycleBroker):
+    """A client whose account cannot be read from just before the close, for so many seconds."""
+
+    def __init__(self, world: World, away_s: float) -> None:
+        super().__init__(world)
+        self._world, self._away_s = world, away_s
+
+    async def snapshot(self, since: dt.datetime) -> AccountSnapshot:
+        """Read the account."""
+        away = (self._world.clock.now() - self._world.session.close).total_seconds()
+        if -1.0 <= away < self._away_s:
+            raise Unavailable("the line is dead")
+        found: AccountSnapshot = await self._client.snapshot(since)
+        return found
+
+
+@pytest.mark.parametrize(("away_s", "after_s"), [(60.0, 60.0), (math.inf, LEAST_WINDOW_S)])
+def test_a_broker_that_is_away_at_the_close_is_asked_again_for_ten_minutes(
+    brief: SimulatedInstance, away_s: float, after_s: float
+) -> None:
+    """As long as an order may turn up; a minute's silence leaves no day without its statement."""
+    brief.broker = Leaving(brief.world, away_s)
+    assert brief.world.run(brief.life().run) is False
+    (closed,) = brief.events(records.SESSION_CLOSED)
+    assert 0 <= (closed.applied - brief.world.session.close).total_seconds() - after_s < 30
+    assert len(brief.events(records.STATEMENT)) == (1 if away_s == math.inf else 2)
+
+
+@pytest.mark.parametrize("verb", [None, control.ControlVerb.STOP])
+def test_a_stop_ends_the_wait_for_a_broker_that_died_at_the_close(
+    brief: SimulatedInstance, verb: control.ControlVerb | None
+) -> None:
+    """A signal too: nothing is stated, and the next start reads the account and ends the session."""
+    brief.broker = Leaving(brief.world, 300.0)
+    clock, close = brief.world.clock, brief.world.session.close
+
+    async def lives() -> float:
+        life = asyncio.ensure_future(brief.life(once=False).run())
+        await clock.sleep_until(close + dt.timedelta(seconds=90))
+        if verb is None:
+            brief.signals.stop.set()
+        else:
+            control.write_request(brief.folder, verb, actor="me", now=clock.now())
+        assert await life
+        after_s = (clock.now() - close).total_seconds() - 90
+        assert not brief.events(records.SESSION_CLOSED)
+        brief.signals = ProcessSignals()
+        life = asyncio.ensure_future(brief.life(once=False).run())
+        await clock.sleep(600.0)
+        life.cancel()
+        await asyncio.gather(life, return_exceptions=True)
+        return after_s
+
+    assert brief.world.run(lives) < 5
+    assert len(brief.events(records.SESSION_CLOSED)) == 1
+    assert len(brief.events(records.STATEMENT)) == 2
+
+
+@pytest.mark.parametrize(("asked_s", "ends_s"), [(100.0, 130.0), (math.inf, 720.0)])
+def test_a_stop_leaves_orders_in_flight_at_the_close_some_seconds(
+    scene: SimulatedInstance, asked_s: float, ends_s: float
+) -> None:
+    """Without a stop they are awaited as long as a lookup may find them."""
+    clock = scene.world.clock
+    waiting: Any = [SimpleNamespace(broker_session=SimpleNamespace(in_flight=True))]
+
+    async def waits() -> float:
+        began = clock.monotonic()
+        ended = await settle_orders(waiting, clock, 720.0, lambda: clock.monotonic() - began >= asked_s, 30.0)
+        assert ended is (asked_s == math.inf)
+        return clock.monotonic() - began
+
+    assert scene.world.run(waits) == pytest.approx(ends_s, abs=2.0)
 
 
 def test_the_bars_of_a_session_that_is_ended_late_are_found(scene: SimulatedInstance, tmp_path: Path) -> None:

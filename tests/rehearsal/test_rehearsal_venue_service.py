@@ -13,6 +13,7 @@ import pytest
 from tbot_core import cli
 from tbot_core.engine.rehearsal_target import LEAD, RehearsalTarget, rehearsal_target
 from tbot_core.errors import PluginError
+from tbot_core.rehearsal import venue_service
 from tbot_core.rehearsal.broker_rehearsal import broker_plugin
 from tbot_core.rehearsal.demo_market import demo_market
 from tbot_core.rehearsal.prices import SimulatedMarket
@@ -20,6 +21,11 @@ from tbot_core.rehearsal.venue_service import serve_venue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _no_wait_after_the_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(venue_service, "AFTER_CLOSE_S", 0.0)
 
 
 NOW = dt.datetime(2026, 3, 3, 3, 0, tzinfo=dt.UTC)
@@ -36,7 +42,9 @@ def test_the_venue_trades_one_session_and_the_target_is_announced_before(monkeyp
         traded.append((market.symbols, session.open - clock.now()))
 
     monkeypatch.setattr(SimulatedMarket, "trade_at", trade)
-    serve_venue(broker_plugin("acme"), 1, dt.datetime.now(dt.UTC) + LEAD, told.append)
+    lines: list[tuple[str, ...]] = []
+    serve_venue(broker_plugin("acme"), 1, dt.datetime.now(dt.UTC) + LEAD, told.append, lines.append)
+    assert lines[0][0].startswith("The session has closed. The venue answers for another")
     [(symbols, left)] = traded
     assert symbols == demo_market(1).symbols
     assert dt.timedelta(seconds=60) < left <= LEAD

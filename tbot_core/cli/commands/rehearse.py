@@ -241,7 +241,7 @@ def _run_sessions(given: RehearseOptions) -> None:
 
 
 def _serve(given: RehearseOptions) -> None:
-    # The venue of a broker plugin at the real pace, until its session closes.
+    # The venue of a broker plugin at the real pace, until some minutes after its session.
     from tbot_core.engine.rehearsal_target import LEAD
     from tbot_core.model.clock import SystemClock
     from tbot_core.rehearsal.broker_rehearsal import broker_plugin
@@ -261,11 +261,11 @@ def _serve(given: RehearseOptions) -> None:
         verb = "opened" if lead < timedelta() else "opens"
         emit(document, as_json=given["as_json"], lines=_announcement(given["broker"], target, verb))
 
-    def ended(summary: tuple[str, ...]) -> None:
-        for line in summary:
+    def tell(lines: tuple[str, ...]) -> None:
+        for line in lines:
             click.echo(line, err=given["as_json"])
 
-    serve_venue(broker_plugin(given["broker"]), given["first_seed"], opens, announce, ended)
+    serve_venue(broker_plugin(given["broker"]), given["first_seed"], opens, announce, tell)
 
 
 def _announcement(broker: str, target: RehearsalTarget, verb: str) -> list[str]:

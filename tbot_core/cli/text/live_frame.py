@@ -47,7 +47,7 @@ class PositionRow:
 
 @attrs.define(kw_only=True)
 class LiveFrame:
-    """Everything that the view shows; an amount is None while it is unknown. `notice` is a fixed line of the view.
+    """Everything that the view shows; what is None is not known yet. `notice` is a fixed line of the view.
 
     `number` counts the sessions of the run up to the current one, `sessions` is their total; 0 if unlimited. `download`
     says how far the download of past minutes is.
@@ -64,7 +64,7 @@ class LiveFrame:
     minute: int = 0
     moment: datetime | None = None
     waiting: datetime | None = None
-    state: str = "normal"
+    state: str | None = None
     equity: Decimal | None = None
     pnl: Decimal | None = None
     loss_limit: Decimal | None = None
@@ -75,7 +75,7 @@ class LiveFrame:
     sent: dict[str, int] = attrs.field(factory=dict)
     windows: tuple[tuple[str, Window], ...] = ()
     feed: str = ""
-    holdings: tuple[PositionRow, ...] = ()
+    holdings: tuple[PositionRow, ...] | None = None
     events: list[EventLine] = attrs.field(factory=list)
     denials: Counter[str] = attrs.field(factory=Counter)
 
@@ -84,7 +84,7 @@ def render_frame(frame: LiveFrame, width: int, height: int, *, plain: bool = Fal
     """The view, `height` lines of at most `width` columns; `plain` uses ASCII only."""
     width = max(width, MIN_WIDTH)
     available = height - 12
-    shown_positions = min(len(frame.holdings), max(available // 2, 1))
+    shown_positions = min(len(frame.holdings or ()), max(available // 2, 1))
     top = [_head(frame, width), Text(), *_progress(frame, width), Text(), *_account(frame), Text()]
     top += [*_positions(frame, shown_positions, width), Text()]
     bottom = [_denied(frame), Text(f"{frame.notice}{_HINT}", style=_SOFT)]
@@ -160,7 +160,7 @@ def _wait_words(frame: LiveFrame) -> str:
 
 
 def _account(frame: LiveFrame) -> Iterator[Text]:
-    pnl, most = frame.pnl, frame.loss_limit
+    pnl, most, holdings = frame.pnl, frame.loss_limit, frame.holdings
     used = "" if pnl is None or not most else f" ({format_percent(max(-pnl, Decimal(0)) / most, 0)} used)"
     yield _line(
         ("Equity ", _SOFT),
@@ -170,14 +170,14 @@ def _account(frame: LiveFrame) -> Iterator[Text]:
         ("   loss limit ", _SOFT),
         (f"{_amount(most)}{used}", ""),
         ("   state ", _SOFT),
-        (frame.state, "" if frame.state == "normal" else "bold reverse"),
+        (frame.state or _UNKNOWN, "" if frame.state in {None, "normal"} else "bold reverse"),
     )
     counts = "  ".join(f"{name} {frame.sent.get(name, 0)}/{frame.most_trades}" for name, _ in frame.windows)
     yield _line(
         ("Trades ", _SOFT),
         (counts or _UNKNOWN, ""),
         ("   positions ", _SOFT),
-        (f"{len(frame.holdings)}/{frame.most_positions}" if frame.most_positions else _UNKNOWN, ""),
+        (f"{len(holdings)}/{frame.most_positions}" if frame.most_positions and holdings is not None else _UNKNOWN, ""),
     )
     of = f" of {frame.sessions}" if frame.sessions else ""
     yield _line(
@@ -195,17 +195,18 @@ def _amount(amount: Decimal | None) -> str:
 
 def _positions(frame: LiveFrame, shown: int, width: int) -> Iterator[Text]:
     heads = f"{'Symbol':7} {'side':5} {'shares':>9} {'entry':>9} {'last':>9} {'stop':>9} {'P&L':>9}  window"
-    yield Text(f"{heads} broker" if any(one.broker for one in frame.holdings) else heads, style=_SOFT)
-    if not frame.holdings:
-        yield Text("no open position", style=_SOFT)
-    for one in frame.holdings[:shown]:
+    holdings = frame.holdings or ()
+    yield Text(f"{heads} broker" if any(one.broker for one in holdings) else heads, style=_SOFT)
+    if not holdings:
+        yield Text("positions are not known yet" if frame.holdings is None else "no open position", style=_SOFT)
+    for one in holdings[:shown]:
         stop = "on close" if one.stop is None else format_price(one.stop)
         prices = f"{format_price(one.entry):>9} {format_price(one.last):>9} {stop:>9} "
         pnl, style = _signed(one.pnl)
         parts = (f"{one.symbol:7} {one.side:5} {format_quantity(one.shares):>9} {prices}", ""), (f"{pnl:>9}", style)
         yield _line(*parts, (f"  {one.strategy:6} {one.broker}".rstrip(), ""))
-    if len(frame.holdings) > shown:
-        yield Text(f"and {len(frame.holdings) - shown} more"[:width], style=_SOFT)
+    if len(holdings) > shown:
+        yield Text(f"and {len(holdings) - shown} more"[:width], style=_SOFT)
 
 
 def _event_text(line: EventLine) -> Text:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.engine.live.maintenance import MaintenanceMonitor
@@ -10,7 +12,7 @@ from tbot_core.engine.live.resend import Resender
 from tbot_core.engine.session.broker_login import LoginMonitor
 from tbot_core.errors import BrokerError
 from tbot_core.execution.intents import MinuteCommands
-from tbot_core.execution.reconciler import Reconciler
+from tbot_core.execution.reconciler import LEAST_WINDOW_S, OPEN_ORDERS_S, Reconciler
 from tbot_core.execution.throttling import run_concurrently
 from tbot_core.execution.trading_state import TradingStateController
 from tbot_core.model.reasons import Reason
@@ -21,7 +23,7 @@ from tbot_core.trading.exit_plan import STOPS
 from tbot_core.trading.risk.states import KILLS_AND_STOPS, StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from tbot_core.engine.live.task_group import SessionTasks
@@ -35,6 +37,7 @@ _RETRY_S: Final = 2.0
 _MAX_RETRY_S: Final = 60.0
 _LOGIN_RETRY_S: Final = 5.0
 _SLOW_READ_S: Final = 0.5
+_STOP_CHECK_S: Final = 0.5
 _log = log.logger(__name__)
 
 
@@ -144,6 +147,20 @@ class BrokerSupervisor:
         ]
         await self._cancel([cid for cid in old if self._may_cancel(cid)])
 
+    async def close_account(self, is_stopping: Callable[[], bool]) -> bool:
+        """Read the account at the end of the day; a failed reading is repeated for up to `LEAST_WINDOW_S`.
+
+        Returns False if a stop ended that before a reading succeeded.
+        """
+        until = self._clock.monotonic() + LEAST_WINDOW_S
+        while not await self.reconciler.close() and self._clock.monotonic() < until:
+            again_at = self._clock.monotonic() + OPEN_ORDERS_S
+            while self._clock.monotonic() < again_at:
+                if is_stopping():
+                    return False
+                await self._clock.sleep(_STOP_CHECK_S)
+        return True
+
     async def _log_in(self) -> bool:
         # Retry a failed login every few seconds; returns whether it succeeded.
         now = self._clock.monotonic()
@@ -244,9 +261,39 @@ async def poll_brokers(supervisors: Sequence[BrokerSupervisor]) -> None:
     await run_concurrently([one.run_once for one in awaited])
 
 
-async def close_accounts(supervisors: Sequence[BrokerSupervisor]) -> None:
-    """Read the accounts at the end of the day, without those whose first reading is pending."""
-    await run_concurrently([one.reconciler.close for one in supervisors if one.broker_session.is_awaited])
+async def settle_orders(
+    supervisors: Sequence[BrokerSupervisor],
+    clock: Clock,
+    timeout_s: float,
+    is_stopping: Callable[[], bool],
+    stop_timeout_s: float,
+) -> bool:
+    """Wait for orders in flight, at most `timeout_s`; a stop leaves them `stop_timeout_s`.
+
+    Returns False if a stop ended the wait.
+    """
+    until, stop_until = clock.monotonic() + timeout_s, math.inf
+    while (now := clock.monotonic()) < until and any(one.broker_session.in_flight for one in supervisors):
+        stop_until = min(stop_until, now + stop_timeout_s) if is_stopping() else math.inf
+        if now >= stop_until:
+            return False
+        await clock.sleep(1.0)
+    return True
+
+
+async def close_accounts(supervisors: Sequence[BrokerSupervisor], is_stopping: Callable[[], bool]) -> bool:
+    """Read the accounts at the end of the day, without those whose first reading is pending.
+
+    Returns False if a stop came before each was read.
+    """
+    unread: list[BrokerSupervisor] = []
+
+    async def close(supervisor: BrokerSupervisor) -> None:
+        if not await supervisor.close_account(is_stopping):
+            unread.append(supervisor)
+
+    await run_concurrently([partial(close, one) for one in supervisors if one.broker_session.is_awaited])
+    return not unread
 
 
 def side_tasks(supervisors: Sequence[BrokerSupervisor], tasks: SessionTasks) -> list[asyncio.Task[None]]:

@@ -180,7 +180,8 @@ class LiveTradingSession:
     @property
     def left_open(self) -> bool:
         """Whether it ended before its close with open positions, working orders or lookups."""
-        return not (self._closed or all(one.is_idle and not one.has_lookups for one in self.run.broker_sessions))
+        is_over = self._closed or self.steady_clock.now() >= self.run.session.close
+        return not (is_over or all(one.is_idle and not one.has_lookups for one in self.run.broker_sessions))
 
     @property
     def stuck_symbols(self) -> set[str]:
@@ -207,7 +208,7 @@ class LiveTradingSession:
         return self._shutdown.handed_over
 
     async def end_late(self, until: datetime, on_unread: Callable[[], None]) -> bool:
-        """End a past session: look up its orders, and record the outcome and the close.
+        """End a past session: look up its orders, read the accounts, and record the outcome and the close.
 
         The primary account must be read first, however long that takes; other brokers are awaited `until` then.
         `on_unread` is called meanwhile. Returns False if a stop came first; the session then stays open.
@@ -219,14 +220,10 @@ class LiveTradingSession:
         side.append(asyncio.ensure_future(tasks.repeat_every(self._config.watch_s, self._watch_loop.process_requests)))
         resolving = asyncio.ensure_future(self._resolve_orders(until, on_unread))
         await tasks.run_until_first_ends(resolving, side)
-        if not resolving.result():
-            return False
-        await supervision.close_accounts(self.supervisors)
-        await self.run.close_session(self._stuck)
-        return True
+        return resolving.result()
 
     async def _resolve_orders(self, until: datetime, on_unread: Callable[[], None]) -> bool:
-        # Read the accounts and look up orders; returns False if a stop came first.
+        # Read the accounts, look up orders, and close; returns False if a stop came first.
         await self._reconcile()
         while not self._accounts_read(until):
             if self.requests.is_stopping:
@@ -239,7 +236,14 @@ class LiveTradingSession:
             if self.requests.is_stopping:
                 return False
             await self._poll_brokers()
-        return True
+        return await self._close()
+
+    async def _close(self) -> bool:
+        # Read the accounts and record the close; returns False if a stop came first: the next start does both.
+        self._closed = await supervision.close_accounts(self.supervisors, lambda: self.requests.is_stopping)
+        if self._closed:
+            await self.run.close_session(self._stuck)
+        return self._closed
 
     def _accounts_read(self, until: datetime) -> bool:
         # Whether the primary account was read since the start, and until that moment all others too.
@@ -363,23 +367,17 @@ class LiveTradingSession:
             await run.step(minute.index, late=self._is_late(minute.index))
             self._trading.on_minute(run, minute.index)
             self._receiver.record_minute(minute, late, run.quoted)
-        if self._shutdown.ended:
-            return
-        await self._settle()
-        await self._trading.wait(run.session.close)
-        await supervision.close_accounts(self.supervisors)
-        await run.close_session(self._stuck)
-        self._closed = True
+        if not self._shutdown.ended and await self._settle():
+            await self._trading.wait(run.session.close)
+            await self._close()
 
-    async def _settle(self) -> None:
-        # After the last minute: wait for orders in flight, as long as a lookup may still find one. A venue that fills
-        # from bars ends them at the close.
-        if self.run.fills_on_bars:
-            return
-        clock, run = self._trading.clock, self.run
-        until = clock.monotonic() + self._lookup_timeout_s
-        while clock.monotonic() < until and any(broker.in_flight for broker in run.broker_sessions):
-            await clock.sleep(1.0)
+    async def _settle(self) -> bool:
+        # After the last minute: wait for orders in flight, as long as a lookup may still find one; returns False if a
+        # stop ended that. A venue that fills from bars ends them at the close.
+        clock, limits = self._trading.clock, (self._lookup_timeout_s, self._config.timeout_s)
+        return self.run.fills_on_bars or await supervision.settle_orders(
+            self.supervisors, clock, limits[0], lambda: self.requests.is_stopping, limits[1]
+        )
 
     def _is_late(self, index: int) -> bool:
         # Whether a minute came too long after its end to enter on it.

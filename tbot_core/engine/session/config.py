@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True, eq=False)
 class ProcessSignals:
-    """The signals that the process received; `flattens`: a stop closes all positions (STOP_POLICY)."""
+    """The signals that the process received; `flattens`: a stop closes all positions (STOP_POLICY).
+
+    `stop` stays set until the stop is withdrawn, so that a second signal is known as one.
+    """
 
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)
     flattens: bool = False
+    _applied: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
 
     def raise_causes(self, trading_state: TradingStateController) -> bool:
         """Raise the causes of received signals; returns whether a new stop was received."""
@@ -33,9 +37,13 @@ class ProcessSignals:
             trading_state.raise_cause(StateCause.KILL_SIGNAL)
         if not self.stop.is_set():
             return False
-        self.stop.clear()
-        trading_state.raise_cause(StateCause.STOP_SIGNAL)
-        return True
+        if is_new := not self._applied.is_set():
+            self._applied.set()
+            trading_state.raise_cause(StateCause.STOP_SIGNAL)
+        elif StateCause.STOP_SIGNAL not in trading_state.causes:  # withdrawn
+            self._applied.clear()
+            self.stop.clear()
+        return is_new
 
 
 @attrs.frozen(kw_only=True, eq=False)
