@@ -188,7 +188,7 @@ def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> Non
         ]
         if held and live.frame.moment == world.clock.now():
             seen.append(copy(live.frame))
-            assert [(one.broker, one.symbol) for one in live.frame.holdings] == held
+            assert [(one.broker, one.symbol) for one in live.frame.holdings or ()] == held
             assert live.frame.pnl == sum(
                 dollars_of(post.decision_engine.portfolio.pnl_atoms) for post in run.broker_sessions
             )
@@ -197,7 +197,7 @@ def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> Non
             )
 
     lived(tmp_path, world, clients, SETTINGS + EARLY, watcher=attrs.evolve(inner, on_round=look))
-    assert {one.broker for frame in seen for one in frame.holdings} == {"beta"}
+    assert {one.broker for frame in seen for one in frame.holdings or ()} == {"beta"}
     assert all(frame.gross for frame in seen)
 
 
