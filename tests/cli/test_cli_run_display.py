@@ -34,6 +34,7 @@ from tbot_core.execution.trading_state import OVER
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.marketdata.history import DownloadProgress
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.types import ExitReason, Leg, RiskState
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
@@ -103,6 +104,17 @@ def test_the_end_of_a_run_without_trades_is_short(tmp_path: Path) -> None:
     lines = list(finished_lines(RunOutcome(summary=SUMMARY, journal=path), RunOptions(mode="replay", home=Path())))
     assert [line for line in lines if "none" in line] == ["  none"]
     assert lines[-1] == "Next:   tbot why SYMBOL"
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_download_before_a_session_is_said_once(capsys: pytest.CaptureFixture[str], *, silent: bool) -> None:
+    """A start that takes longer says why, before it begins; with --json nothing is printed."""
+    wish = RunOptions(mode="paper", home=Path(), rehearsal=None)
+    watcher = run_display.PlainDisplay(wish, silent=silent).watcher
+    for done in (0, 60, 630):
+        watcher.on_download(DownloadProgress(done=done, total=630))
+    said = capsys.readouterr().out.splitlines()
+    assert said == ([] if silent else ["Downloading the minutes of 630 past sessions of symbols."])
 
 
 def test_changes_of_risk_are_told() -> None:
