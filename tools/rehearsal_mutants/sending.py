@@ -15,6 +15,7 @@ from tbot_core.engine.session import recovery
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution import engine, reconciler
 from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.execution.order_requests import OrderRequests
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.journal import records, store
 from tbot_core.journal.projections import book
@@ -163,7 +164,7 @@ def sent_again_under_a_new_id() -> Swaps:
 
 def silent_cancel_read_as_done() -> Swaps:
     """A cancel without an answer is taken for the order's end."""
-    ask = current_attribute(ExecutionEngine, "_request")
+    ask = current_attribute(OrderRequests, "_request")
 
     async def asked(self: Any, what: str, cid: str, request: Callable[[], Awaitable[None]]) -> None:
         async def watched() -> None:
@@ -172,13 +173,13 @@ def silent_cancel_read_as_done() -> Swaps:
             except Rejected:
                 raise
             except BrokerError:
-                self.apply_events(
+                self._execution.apply_events(
                     [BrokerEvent(kind=BrokerEventKind.CANCELLED, event_id=f"silent-{cid}", client_order_id=cid)]
                 )
 
         await ask(self, what, cid, watched)
 
-    return ((ExecutionEngine, "_request", asked),)
+    return ((OrderRequests, "_request", asked),)
 
 
 def refused_cancel_read_as_done() -> Swaps:
@@ -240,13 +241,13 @@ def doubt_never_looked_up() -> Swaps:
 def doubt_ended_by_the_clock() -> Swaps:
     """An order in doubt for a minute is taken for cancelled."""
 
-    def notice(self: Any, _now: float) -> None:
-        for cid, record in [*self._execution.orders.items()]:
-            if record.state is OrderState.UNKNOWN and self._execution.age(cid) > _MINUTE_S:
+    def notice(execution: Any, _lookups: Any, _now: float) -> None:
+        for cid, record in [*execution.orders.items()]:
+            if record.state is OrderState.UNKNOWN and execution.age(cid) > _MINUTE_S:
                 event = BrokerEvent(kind=BrokerEventKind.CANCELLED, event_id=f"old-{cid}", client_order_id=cid)
-                self._execution.apply_events([event])
+                execution.apply_events([event])
 
-    return ((reconciler.Reconciler, "_update_lookups", notice),)
+    return ((reconciler, "update_lookups", notice),)
 
 
 def keys_written_as_they_are_quoted() -> Swaps:
