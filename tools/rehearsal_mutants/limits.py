@@ -73,7 +73,7 @@ def entries_left_after_a_kill() -> Swaps:
 def _limits(**wide: Any) -> Swaps:
     made = current_attribute(Limits, "of")
 
-    def of(_cls: type[Limits], risk: RiskSettings, equity_atoms: int, **state: bool) -> Limits:
+    def of(_cls: type[Limits], /, risk: RiskSettings, equity_atoms: int, **state: bool) -> Limits:
         limits: Limits = made.__func__(Limits, risk, equity_atoms, **state)
         return attrs.evolve(limits, **wide)
 
