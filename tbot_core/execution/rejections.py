@@ -29,7 +29,7 @@ _READ: Final = frozenset(
 )
 """The books may differ from the account, which is read at once."""
 
-UNPROCESSED: Final = frozenset({RejectionMeaning.RATE_LIMITED, RejectionMeaning.NOT_LOGGED_IN})
+UNPROCESSED: Final = frozenset({RejectionMeaning.RATE_LIMITED})
 """The venue has not looked at the order: it counts as one that was not sent."""
 
 _log = log.logger(__name__)
