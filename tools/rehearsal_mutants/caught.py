@@ -39,6 +39,7 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "fills-known-by-their-event": Caught(6, "BOOKED"),
     "executions-thought-unique": Caught(45, "DELIVERED"),
     "events-taken-twice": Caught(6, "ALIVE"),
+    "late-fill-dropped": Caught(409, "I4"),
     "fill-of-a-doubtful-order-dropped": Caught(36, "DELIVERED"),
     "attempt-left-out-of-the-id": Caught(1, "ALIVE"),
     "refusal-of-a-working-order-believed": Caught(211, "I11"),
