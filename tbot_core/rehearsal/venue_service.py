@@ -31,7 +31,7 @@ def serve_venue(
 
     The session opens at this moment of the machine's clock.
 
-    For a moment in the past the session has begun: the venue has its minutes so far. Prices come from the seed.
+    For a moment in the past the session has begun, and the venue has its closed minutes. Prices come from the seed.
     `announce` is called once with the target, `tell` with a sentence at the close, and at the end, also where an
     interrupt brings it, with what the venue reports.
     Raises PluginError for a plugin whose venue trades no day.

@@ -109,8 +109,8 @@ def test_the_end_of_a_run_without_trades_is_short(tmp_path: Path) -> None:
 @pytest.mark.parametrize("silent", [False, True])
 def test_a_download_before_a_session_is_said_once(capsys: pytest.CaptureFixture[str], *, silent: bool) -> None:
     """A start that takes longer says why, before it begins; with --json nothing is printed."""
-    wish = RunOptions(mode="paper", home=Path(), rehearsal=None)
-    watcher = run_display.PlainDisplay(wish, silent=silent).watcher
+    options = RunOptions(mode="paper", home=Path())
+    watcher = run_display.PlainDisplay(options, silent=silent).watcher
     for done in (0, 60, 630):
         watcher.on_download(DownloadProgress(done=done, total=630))
     said = capsys.readouterr().out.splitlines()
