@@ -64,7 +64,9 @@ def demo_trades_on_screen(step: newcomer.Step, folder: Path) -> None:
 def no_check_warns(steps: Steps) -> None:
     """A new paper instance passes its check without a warning, and so it does after a replay."""
     assert ", 0 warnings." in steps["init --paper"].out
-    assert {line.split()[0] for line in steps["check --home"].out.splitlines()} == {"ok"}
+    *checks, outcome = steps["check --home"].out.splitlines()
+    assert {line.split()[0] for line in checks} == {"ok"}
+    assert ", 0 warnings." in outcome
 
 
 def backtest_trades_as_the_replay(replay: newcomer.Step, backtest: newcomer.Step) -> None:
