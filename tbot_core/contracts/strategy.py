@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tbot_core.contracts.settings import StrategySettings
-    from tbot_core.model.bars import Bars, DayFacts, MarketView
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts, MarketView
     from tbot_core.model.signals import Signals, Trigger
     from tbot_core.model.types import Order
     from tbot_core.model.window import Window

@@ -12,8 +12,8 @@ from tbot_core.engine.bootstrap import feed_source
 from tbot_core.engine.session.broker_login import log_out
 from tbot_core.engine.session.universe_selection import limited_universe, not_offered, universe_selector
 from tbot_core.errors import DataError
-from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import Session
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.types import is_symbol
 from tbot_core.trading.proposals import screen

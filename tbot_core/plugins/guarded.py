@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.contracts.settings import StrategySettings
-    from tbot_core.model.bars import Bars, DayFacts, MarketView
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts, MarketView
 
 _FAILED: Final = "failed"
 

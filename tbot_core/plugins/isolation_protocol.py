@@ -18,7 +18,8 @@ from tbot_core.contracts import Check
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError
 from tbot_core.model import json_document
-from tbot_core.model.bars import DayFacts, Quotes
+from tbot_core.model.bars import Quotes
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.model.window import Window

@@ -25,7 +25,8 @@ from tbot_core.model.types import Side, SignalId
 from tbot_core.trading.universe import truncated_symbols
 
 if TYPE_CHECKING:
-    from tbot_core.model.bars import Array, Bars, DayFacts, Flags, MarketView
+    from tbot_core.model.bars import Array, Bars, Flags
+    from tbot_core.model.day_facts import DayFacts, MarketView
     from tbot_core.model.window import Window
 
 SHORT_RESTRICTION = 0.9

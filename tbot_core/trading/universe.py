@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.model.bars import DayFacts
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.formatting import plural
 from tbot_core.model.reasons import Reason
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from tbot_core.contracts import FeedQuality
-    from tbot_core.model.bars import Array, Flags, Index
+    from tbot_core.model.bars import Array, Flags
 
 OWN_LIMIT: Final = "UNIVERSE_MAX"
 FEED_LIMIT: Final = "the feed's limit of subscriptions"
@@ -133,7 +133,7 @@ def limit_universe(
             denied.setdefault(reasons[row], []).append(symbols[row])
     return Universe(
         symbols=tuple(symbols[row] for row in rows),
-        day=_rows(day, rows),
+        day=day.symbols(rows),
         cut=tuple(symbols[row] for row in out if not last[row]),
         denied={reason: tuple(found) for reason, found in denied.items()},
         limit=limit.max_symbols,
@@ -164,9 +164,3 @@ def _rank_beyond(dollars: Array, max_symbols: int) -> Flags:
     place = np.argsort(order, axis=-1, kind="stable")
     found: Flags = place >= max_symbols
     return found
-
-
-def _rows(day: DayFacts, rows: Index) -> DayFacts:
-    # The facts of some symbols; the VIX has no symbol axis.
-    facts = {name: value for name, value in attrs.asdict(day, recurse=False).items() if value is not None}
-    return DayFacts(**{name: value if name == "vix" else value[rows] for name, value in facts.items()})

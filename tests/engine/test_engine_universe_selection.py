@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import FeedMessage
-    from tbot_core.model.bars import DayFacts
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.trading.universe import Universe
 
 SESSIONS = exchange_sessions("2019-11-01", "2019-12-03")
@@ -158,8 +158,8 @@ def test_facts_are_those_of_a_replay(tmp_path: Path) -> None:
     filesystem.make_folder(other.folder)
     other.put(*(rising_bars(symbol, PAST, price=price) for symbol, price in (("AAA", 100.0), ("BBB", 50.0))))
     replay = other.store.facts([TODAY], ["AAA", "BBB"], typical_volume=True).session(0)
-    for name, value in attrs.asdict(replay, recurse=False).items():
-        np.testing.assert_array_equal(getattr(found.day, name), value, err_msg=name)
+    for name, value in replay.arrays().items():
+        np.testing.assert_array_equal(found.day.arrays()[name], value, err_msg=name)
     assert (found.symbols, found.cut, found.watch_only) == (("AAA", "BBB"), (), frozenset())
     assert {name for name, _ in source.requests} == {"history"}
     again = Vendor({"AAA": 1.0, "BBB": 1.0})

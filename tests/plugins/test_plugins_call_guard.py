@@ -15,8 +15,9 @@ from tbot_core.contracts import Check, Filter, Plugin, Strategy, SupportsExplain
 from tbot_core.contracts.hooks import hookimpl
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError
-from tbot_core.model.bars import Bars, MarketView
+from tbot_core.model.bars import Bars
 from tbot_core.model.clock import ManualClock
+from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.model.window import Window

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import BrokerCapabilities, FeedQuality, FeedRequest, FeedSession
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.journal.store import Event, Journal
-    from tbot_core.model.bars import DayFacts
+    from tbot_core.model.day_facts import DayFacts
 
 _UNKNOWN: Final = "unknown to the feed"
 _NO_SYMBOL: Final = "not the symbol of a share"
