@@ -284,6 +284,7 @@ def _ready(payload: Mapping[str, Any]) -> str:
     worst = payload.get("worst_day")
     universe = payload.get("universe")
     parts += [UniverseCounts(**universe).text] if universe else []
+    parts += payload.get("facts", [])
     parts += [f"planned worst day {format_percent(Decimal(worst))}"] if worst else []
     cap = payload.get("first_live_day_cap")
     parts += [f"first live day: entries of at most {format_money(Decimal(cap))}"] if cap else []

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         RiskCheck,
         Strategy,
         SupportsExplain,
+        SupportsRefresh,
         SupportsScreening,
     )
     from tbot_core.errors import RejectionMeaning
@@ -163,6 +164,7 @@ __all__ = [
     "SupportsPartialVolume",
     "SupportsPolling",
     "SupportsPrices",
+    "SupportsRefresh",
     "SupportsReplace",
     "SupportsScreening",
     "SupportsServerTime",

@@ -34,7 +34,7 @@ _CLASSES: Final[Mapping[str, type[Any]]] = {
     one.__name__: one
     for one in (Check, Condition, DayFacts, ExitRules, StrategySettings, Quotes, Signals, Trigger, Window)
 }
-_KINDS: Final = "fiub"
+_KINDS: Final = "fiubM"
 _REMEDY: Final = "Plugins that need more than the contract's values cannot run in a process of their own."
 
 

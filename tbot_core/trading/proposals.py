@@ -210,11 +210,8 @@ def judge(active: ActiveStrategy, rules: TradingRules, signals: Signals, market:
     short = signals.side < 0
     match active.frame.short_type.lower():
         case "shortsell":
-            _deny(
-                verdicts.reasons,
-                short & _restricted(signals, market, unknown=rules.missing_rejects),
-                Reason.SHORT_RESTRICTED,
-            )
+            restricted = short & _restricted(signals, market, unknown=rules.missing_rejects)
+            _deny(verdicts.reasons, restricted, Reason.SHORT_RESTRICTED)
         case "inverseetf":
             _deny(verdicts.reasons, short, Reason.SHORT_BY_FUND_UNAVAILABLE)
         case "longput":

@@ -11,7 +11,7 @@ import asyncio
 import datetime as dt
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -29,6 +29,7 @@ from tbot_core.engine.live.silent_feed import SilentFeed
 from tbot_core.engine.pacing import RunStopped
 from tbot_core.engine.session import stale_causes
 from tbot_core.engine.session.broker_login import BrokerLogin, log_in
+from tbot_core.engine.session.config import PRE_OPEN, READY_AT
 from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.gauge_writer import EVERY_S as METER_S
 from tbot_core.engine.session.requests import SESSION_VERBS, RequestHandler
@@ -50,9 +51,6 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
     from tbot_core.model.calendar import Session
     from tbot_core.trading.proposals import ActiveStrategy
-
-PRE_OPEN: Final = dt.time(8)
-READY_AT: Final = dt.time(9)
 
 _log = log.logger(__name__)
 
@@ -170,7 +168,11 @@ class DailyCycle:
     async def _request_feed(self, session: Session) -> SessionFeed:
         # The feed of a session, with its symbols and the facts known before its open.
         source = trading_hours.limit_to_hours(await self._factory.bars(session), session)
-        universe = await self._factory.universe(source, carryover.events_for_session(self._journal))
+
+        def on_wait(reason: str) -> None:
+            self._announcer.announce_not_ready(session, [reason])
+
+        universe = await self._factory.universe(source, carryover.events_for_session(self._journal), on_wait)
         connected = FeedConnection(source, self._clock) if isinstance(source, LiveSession) else source
         return SessionFeed(connected, universe)
 

@@ -116,9 +116,10 @@ class _Run:
         self._services = RunServices(plan, watcher, setup)
         brokers = (*([] if setup.source in {None, setup.broker} else [setup.source]), setup.broker, *others.values())
         self._vix = live_vix_brokers(plan.assembly.settings, brokers)
-        selector = universe_selector(plan.assembly, plan.request, setup.broker.capabilities, brokers)
-        self._universe = attrs.evolve(selector, on_download=watcher.on_download)
         self._recorder = JournalRecorder(journal=setup.journal, clock=plan.wall, on_events=self._services.on_events)
+        record = self._recorder.record
+        selector = universe_selector(plan.assembly, plan.request, setup.broker.capabilities, brokers, record)
+        self._universe = attrs.evolve(selector, on_download=watcher.on_download)
 
     async def go(self) -> RunOutcome:
         """Trade, and return the outcome."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -13,6 +14,12 @@ from tbot_core.engine import control
 from tbot_core.engine.disk_guard import DiskGuard
 from tbot_core.engine.session.arming import LiveContext
 from tbot_core.trading.risk.states import StateCause
+
+PRE_OPEN: Final = dt.time(8)
+"""When, in New York, the preparation of a session begins."""
+
+READY_AT: Final = dt.time(9)
+"""When, in New York, a session should be ready."""
 
 if TYPE_CHECKING:
     from tbot_core.execution.trading_state import TradingStateController

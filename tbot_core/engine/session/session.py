@@ -58,10 +58,7 @@ Wait = Callable[["datetime"], Awaitable[None]]
 
 @attrs.frozen(kw_only=True, eq=False)
 class SessionContext:
-    """What every session of a run needs.
-
-    `wait` paces the session, `on_events` receives written events, `on_minute` each traded minute. `standbys`: in order.
-    """
+    """What every session needs: `wait` paces it, `on_events` receives written events, `on_minute` traded minutes."""
 
     rules: TradingRules
     venue: BrokerAccount

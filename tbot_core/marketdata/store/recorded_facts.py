@@ -15,6 +15,8 @@ from tbot_core.model.day_facts import Dates
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from tbot_core.model.day_facts import DayFacts
+
 MARKET_CAP: Final = "market_cap"
 """The name of the fact that limits of market capitalisation use, in USD."""
 
@@ -40,6 +42,14 @@ class RecordedFact:
     def holds_on(self, day: dt.date) -> bool:
         """Whether the session of this day may use it."""
         return self.first <= day <= (self.last or _ENDLESS)
+
+
+def with_recorded(day: DayFacts, recorded: RecordedFacts, date: dt.date, symbols: Sequence[str]) -> DayFacts:
+    """The facts of one session with what is recorded of its symbols; a capitalisation that `day` knows stays."""
+    found = {name: values[0] for name, values in recorded.at([date], symbols).items()}
+    caps = found.pop(MARKET_CAP, day.market_cap)
+    market_cap = np.where(np.isnan(day.market_cap), caps, day.market_cap)
+    return attrs.evolve(day.dated(date), market_cap=market_cap, recorded=found)
 
 
 @attrs.frozen(eq=False)
