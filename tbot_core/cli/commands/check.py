@@ -48,6 +48,7 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
     from tbot_core.cli.actions.alert_channels import alert_findings
     from tbot_core.cli.actions.config import check_config
     from tbot_core.cli.actions.plugin_declarations import plugin_declarations
+    from tbot_core.cli.actions.stored_facts import fact_findings
     from tbot_core.instance import Instance, read_settings_files
     from tbot_core.instance.preflight import preflight_findings
     from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
@@ -79,6 +80,7 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
         *plugin_findings(home, plugins),
         *broker_findings(home, plugins),
         *feed_findings(home, plugins, live=mode == "live"),
+        *fact_findings(home, plugins),
         *failover_findings(home, plugins),
         *alert_findings(home, plugins),
     ]
