@@ -191,6 +191,11 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
         if len(set(names)) < len(names) or ("none" in names and len(names) > 1):
             sentence = f"{draft.text(key)}: a name is repeated, or combined with none."
             yield draft.finding("fail", sentence, key)
+    for one in known_plugins():
+        for key in one.acts_on if one.name not in draft.filters else ():
+            if draft.values[key].value != draft.values[key].declaration.default:
+                sentence = f"{draft.text(key)}: no effect without the filter {one.name}, which is not on."
+                yield draft.finding("warn", sentence, key)
     failover = draft.groups["failover"]
     if failover.failover_enabled and not failover.failover_brokers:
         sentence = "FAILOVER_ENABLED=true without FAILOVER_BROKERS: there is no failover."

@@ -27,8 +27,9 @@ class KnownPlugin:
     """A plugin of the project, installed or not.
 
     `settings` by variable, `secrets` by category and field. `environment`: prefixes of the vendor's own environment
-    variables. `switch`: the setting that enables the filter when FILTERS is empty. `short_type`: the value of
-    SHORT_TYPE_* whose signals alone the filter judges; "" for all signals.
+    variables. `switch`: the setting that enables the filter when FILTERS is empty. `acts_on`: settings of the core that
+    have an effect only with this filter. `short_type`: the value of SHORT_TYPE_* whose signals alone the filter judges;
+    "" for all signals.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class KnownPlugin:
     secrets: Mapping[str, Mapping[str, SecretField]]
     environment: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     switch: str = ""
+    acts_on: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     short_type: str = ""
 
 

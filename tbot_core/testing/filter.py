@@ -10,20 +10,23 @@ A plugin's test supplies the filter, with every comparison switched on::
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Filter
+from tbot_core.contracts import Filter, SupportsRefresh
 from tbot_core.contracts.settings import StrategySettings
+from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
 from tbot_core.model.bars import Bars, Quotes
 from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.testing import sessions
 from tbot_core.testing.causality import NAMES
-from tbot_core.testing.contract import ContractCase, ContractTests, demand
+from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +35,18 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Array, Flags, Index
 
 
+_FIRST_DAY: Final = "2019-12-02"
+_UNKNOWN_SHARE: Final = 0.2
+_MAGNITUDES: Final = (-2.0, 11.0)
+"""The powers of ten of recorded facts: from ratios, over days, to amounts in USD."""
+
+
 @attrs.frozen
 class FilterUnderTest:
-    """A filter, a strategy's standard settings, and a block of sessions with its facts on which the cases run."""
+    """A filter, a strategy's standard settings, and a block of sessions with its facts on which the cases run.
+
+    To the facts the cases add dates, and random numbers, some unknown, under the names of what the filter fetches.
+    """
 
     subject: Filter
     frame: StrategySettings
@@ -43,7 +55,14 @@ class FilterUnderTest:
     @property
     def parts(self) -> tuple[Filter, StrategySettings, tuple[Bars, DayFacts]]:
         """All three."""
-        return self.subject, self.frame, self.market
+        bars, day = self.market
+        random, shape = np.random.default_rng(7), day.previous_close.shape
+        recorded = {
+            name: np.where(random.random(shape) < _UNKNOWN_SHARE, np.nan, 10 ** random.uniform(*_MAGNITUDES, shape))
+            for name in sorted(_fetched(self.subject) - {MARKET_CAP})
+        }
+        date = np.busday_offset(_FIRST_DAY, np.arange(day.vix.size), roll="forward").reshape(day.vix.shape)
+        return self.subject, self.frame, (bars, attrs.evolve(day, date=date, recorded={**recorded, **day.recorded}))
 
 
 def f01_it_is_a_filter(tested: FilterUnderTest) -> None:
@@ -151,6 +170,34 @@ def f10_the_unknown_is_no_error(tested: FilterUnderTest) -> None:
         _fit(seen, (len(signals),))
 
 
+def f11_what_it_fetches_has_names_and_days(tested: FilterUnderTest) -> None:
+    """A filter that fetches declares each fact by name, with the days for which it holds, at least one."""
+    subject = _fetching(tested)
+    declared: object = subject.facts
+    if not isinstance(declared, Mapping):
+        raise AssertionError(f"`facts` is {declared!r}, not a mapping of names to days")  # noqa: TRY004  -- a case fails so
+    for name, days in declared.items():
+        demand(isinstance(name, str) and name.isidentifier(), f"{name!r} in `facts` is not a name such as pe_ratio")
+        demand(type(days) is int and days >= 1, f"the fact {name} holds for {days!r} days, not for a number from 1 on")
+    demand(inspect.iscoroutinefunction(subject.refresh), "`refresh` is not a coroutine function (async def)")
+
+
+def f12_what_it_fetches_it_compares(tested: FilterUnderTest) -> None:
+    """Each fact that it fetches matters to a comparison, under the same name; `market_cap` has limits of its own."""
+    names = _fetched(_fetching(tested)) - {MARKET_CAP}
+    subject, frame, (bars, day) = tested.parts
+    known = [*_screen(subject, (bars, day), frame), *_judge(subject, (bars, day), frame)]
+    for name in sorted(names):
+        without = attrs.evolve(day, recorded={one: values for one, values in day.recorded.items() if one != name})
+        seen = [*_screen(subject, (bars, without), frame), *_judge(subject, (bars, without), frame)]
+        same = len(seen) == len(known) and all(
+            _bits(one, part) == _bits(other, part)
+            for one, other in zip(known, seen, strict=True)
+            for part in ("value", "low", "high")
+        )
+        demand(not same, f"it fetches {name}, but no comparison uses day.fact({name!r})")
+
+
 CASES: Final[tuple[ContractCase, ...]] = (
     f01_it_is_a_filter,
     f02_it_compares_something,
@@ -162,6 +209,8 @@ CASES: Final[tuple[ContractCase, ...]] = (
     f08_signals_are_judged_alone,
     f09_the_future_does_not_matter,
     f10_the_unknown_is_no_error,
+    f11_what_it_fetches_has_names_and_days,
+    f12_what_it_fetches_it_compares,
 )
 """The contract, in order of the numbers."""
 
@@ -212,6 +261,19 @@ def pick(bars: Bars, *, seed: int = 1, most: int = 40) -> Signals:
         rules=("random",),
         exits=ExitRules(hold=30),
     )
+
+
+def _fetching(tested: FilterUnderTest) -> SupportsRefresh:
+    subject = tested.subject
+    if not isinstance(subject, SupportsRefresh) or not subject.facts:
+        raise NotClaimed("it fetches nothing")
+    return subject
+
+
+def _fetched(subject: object) -> set[str]:
+    # The names of what a filter fetches; f11 judges a faulty declaration.
+    declared: object = subject.facts if isinstance(subject, SupportsRefresh) else {}
+    return {name for name in declared if isinstance(name, str)} if isinstance(declared, Mapping) else set()
 
 
 def _screen(subject: Filter, market: tuple[Bars, DayFacts], frame: StrategySettings) -> Sequence[Check]:

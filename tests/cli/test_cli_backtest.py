@@ -116,7 +116,7 @@ def test_settings_that_are_a_folder_are_faulty_settings(
     assert {path.name for path in tmp_path.rglob("*")} <= {".env_bot", "data", "tbot.lock"}
 
 
-SWITCHES = """EARNINGS_BLACKOUT=true
+SWITCHES = """SIGNAL_MAX_AGE=2
 TRADE_CONFIRMATION_REQUIRED=false
 NOTIFY_ON_FILL=false
 LEDGER_EXPORT_MODE=auto
@@ -138,14 +138,14 @@ def test_switches_that_nothing_acts_on_are_one_line(
     Each bears its value and the line of the file that says it.
     """
     settings = home / ".env_bot"
-    settings.write_text(f"{settings.read_text()}\n{SWITCHES}EARNINGS_BLACKOUT=true\n")
+    settings.write_text(f"{settings.read_text()}\n{SWITCHES}SIGNAL_MAX_AGE=2\n")
     assert cli.invoke([*words, "--home", str(home)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tbot: ")]
     (idle,) = [line for line in said if "its plugin is not installed" in line]
     found = sorted(idle.partition("is not installed: ")[2].removesuffix(".").split(", "))
     lines = settings.read_text().splitlines()
     expected = {
-        "EARNINGS_BLACKOUT=true",
+        "SIGNAL_MAX_AGE=2",
         "ENABLE_STRATEGY_OPTIMIZER=true",
         "LEDGER_EXPORT_MODE=auto",
     }

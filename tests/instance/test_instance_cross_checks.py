@@ -57,6 +57,7 @@ WARNS: list[tuple[str, str]] = [
         "SHORT_TYPE_OPEN=LongPut: short type not supported yet; short signals are denied",
     ),
     ("SHORT_TYPE_OPEN=LongPut", "SHORT_TYPE_OPEN=LongPut: short type not supported yet; short signals are denied"),
+    ("EARNINGS_BLACKOUT=true", "EARNINGS_BLACKOUT=true: no effect without the filter finnhub, which is not on."),
     ("TRADING_DAYS=mon,sat", "TRADING_DAYS=mon,sat: the exchange is closed on Saturday and Sunday."),
 ]
 
@@ -73,6 +74,7 @@ PASSES = [
     "SHORT_TYPE_OPEN=ShortSell",
     "SHORT_TYPE_MID=LongPut",
     "FILTERS=none",
+    "EARNINGS_BLACKOUT=true\nENABLE_FINNHUB_FUNDAMENTALS_FILTER=true",
 ]
 
 

@@ -45,7 +45,6 @@ def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json:
 
 def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tuple[PreflightFinding, ...]:
     """Every finding about the instance, failures first: as a start would judge it, live or on paper by its secrets."""
-    from tbot_core.cli.actions.alert_channels import alert_findings
     from tbot_core.cli.actions.config import check_config
     from tbot_core.cli.actions.plugin_declarations import plugin_declarations
     from tbot_core.instance import Instance, read_settings_files
@@ -76,13 +75,24 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
     found += [
         *preflight_findings(subject),
         *control_folder_findings(instance),
-        *plugin_findings(home, plugins),
-        *broker_findings(home, plugins),
-        *feed_findings(home, plugins, live=mode == "live"),
-        *failover_findings(home, plugins),
-        *alert_findings(home, plugins),
+        *enabled_plugin_findings(home, plugins, live=mode == "live"),
     ]
     return tuple(sorted(found, key=lambda row: order.index(row.level)))
+
+
+def enabled_plugin_findings(
+    home: Path | None, plugins: PluginDeclarations, *, live: bool
+) -> Iterator[PreflightFinding]:
+    """Every finding about what the enabled plugins can do now."""
+    from tbot_core.cli.actions.alert_channels import alert_findings
+    from tbot_core.cli.actions.stored_facts import fact_findings
+
+    yield from plugin_findings(home, plugins)
+    yield from broker_findings(home, plugins)
+    yield from feed_findings(home, plugins, live=live)
+    yield from fact_findings(home, plugins)
+    yield from failover_findings(home, plugins)
+    yield from alert_findings(home, plugins)
 
 
 def checked_mode(home: Path | None, plugins: PluginDeclarations) -> Mode:

@@ -55,7 +55,6 @@ class EntrySettings:
         boolean(),
         default="false",
         doc="Whether a symbol is not entered on the day of an earnings report and the day before.",
-        acted_on=False,
     )
     fractional: bool = setting(
         "FRACTIONAL",

@@ -11,6 +11,7 @@ import numpy as np
 from tbot_core.contracts import Check
 from tbot_core.contracts.setting import choice, fraction, integer, number, optional, setting
 from tbot_core.errors import SettingsError
+from tbot_core.marketdata.funds import flag_funds
 from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
@@ -130,11 +131,7 @@ class PriceVolume:
         )
 
     def _market_cap(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Check:
-        # Whether a symbol is a fund is what the source says, else what the table says.
-        market_cap = day.market_cap
-        fund = np.broadcast_to([symbol in self.funds for symbol in symbols], market_cap.shape)
-        if day.fund is not None:
-            fund = np.where(np.isnan(day.fund), fund, day.fund == 1)
+        market_cap, fund = day.market_cap, flag_funds(day, symbols, self.funds)
         low = float(frame.min_market_cap) if frame.min_market_cap else -np.inf
         high = float(frame.max_market_cap) if frame.max_market_cap else np.inf
         return Check(

@@ -9,7 +9,6 @@ import attrs
 import numpy as np
 import pytest
 from tbot_filter_price_volume import Config, PriceVolume, tbot_filter
-from tbot_filter_price_volume.funds import parse
 
 from tbot_core.contracts import Context
 from tbot_core.contracts.settings import StrategySettings
@@ -284,25 +283,6 @@ def test_ones_own_table_takes_its_place(tmp_path: Path) -> None:
     """A funds.csv in the plugin's data folder is used in place of the shipped one."""
     (tmp_path / "funds.csv").write_text("symbol,name\nZZZ,A fund\n\nBRK.B,\n")
     assert _created(tmp_path).funds == {"ZZZ", "BRK.B"}
-
-
-@pytest.mark.parametrize(
-    ("text", "faults"),
-    [
-        ("", [":1: the header"]),
-        ("ticker\nSPY\n", [":1: the header", ":2: 'SPY'"]),
-        ("symbol,name\nspy,A fund\nSPY,A,B\nIWM,Fine\n", [":2: 'spy,A fund'", ":3: 'SPY,A,B'"]),
-        ('symbol,name\nAMD,"Advanced\nGE,General\nSPY,"x\nQQQ,y\n', [":2: 'AMD,\"Advanced'", ":4: 'SPY,\"x'"]),
-        ('symbol,name\nAMD,"A"b\nGE,"A ""fine"", one"\n', [":2: 'AMD,\"A\"b'"]),
-    ],
-)
-def test_every_fault_of_a_table_is_named(text: str, faults: list[str]) -> None:
-    """A wrong header and every wrong line are told at once, with file and line."""
-    with pytest.raises(SettingsError) as caught:
-        parse(text, "funds.csv")
-    lines = caught.value.message.splitlines()
-    assert len(lines) == len(faults)
-    assert all(line.startswith(f"funds.csv{fault}") for line, fault in zip(lines, faults, strict=True))
 
 
 def test_the_offer_is_the_plugin(tmp_path: Path) -> None:

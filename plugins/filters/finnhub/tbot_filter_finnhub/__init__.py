@@ -1,0 +1,90 @@
+"""Filter `finnhub`: P/E, debt to equity and earnings dates, fetched from Finnhub before the bell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.contracts import Host, Plugin, PluginNeeds, SecretValue
+from tbot_core.contracts.credentials import hidden_field, shown_field
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.contracts.setting import boolean, number, optional, setting, text
+from tbot_core.marketdata import funds
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import Context
+    from tbot_filter_finnhub.filter import FinnhubFilter
+
+__all__ = ["ADDRESS", "NEEDS", "Config", "FinnhubCredentials", "create"]
+
+ADDRESS: Final = "https://finnhub.io/api/v1"
+_URL: Final = text(
+    pattern=r"(?:https://[^\s]{1,2000}|http://(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?(?:/[^\s]{0,2000})?)",
+    allowed="an address that begins with https://, on this machine also with http://",
+)
+
+
+@attrs.frozen(kw_only=True)
+class FinnhubCredentials:
+    """The plugin's section of the category `screener_api`."""
+
+    api_key: SecretValue = hidden_field(doc="Key of the account.", aliases=("token", "key"))
+    base_url: str | None = shown_field(
+        optional(_URL),
+        default="",
+        doc="Address in place of the usual one, version included.",
+        aliases=("api_base_url", "url"),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """The filter's limits; both are inclusive."""
+
+    enabled: bool = setting(
+        "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER",
+        boolean(),
+        default="false",
+        doc="Whether fundamentals are judged.",
+        aliases=("ENABLE_FINNHUB_FUNDAMENTALS_FILTER",),
+    )
+    max_pe_ratio: float = setting(
+        "MAX_PE_RATIO", number(least=0), default="50", doc="Largest ratio of price to earnings."
+    )
+    max_debt_equity: float = setting(
+        "MAX_DEBT_EQUITY", number(least=0), default="2.5", doc="Largest ratio of debt to equity."
+    )
+    earnings_blackout: bool = setting(
+        "EARNINGS_BLACKOUT",
+        boolean(),
+        default="false",
+        doc="Whether a symbol is not entered on the day of an earnings report and the day before.",
+    )
+
+
+NEEDS: Final = PluginNeeds(
+    secrets={"screener_api": FinnhubCredentials}, hosts={"api": Host(ADDRESS, requests_per_minute=60)}
+)
+
+
+@hookimpl
+def tbot_filter() -> Plugin:
+    """Describe the plugin."""
+    return Plugin(
+        name="finnhub",
+        summary="P/E, debt to equity and earnings dates, by Finnhub",
+        config=Config,
+        create=create,
+        needs=NEEDS,
+        tables=(funds.FUNDS,),
+    )
+
+
+def create(config: Config, context: Context) -> FinnhubFilter:
+    """Make the filter; nothing is connected before the first refresh, so a simulation needs no key."""
+    from tbot_filter_finnhub.client import CompanyReader
+    from tbot_filter_finnhub.filter import FinnhubFilter
+
+    reader = CompanyReader(context, earnings=config.earnings_blackout)
+    return FinnhubFilter(config=config, funds=funds.read_funds(context.data_dir), reader=reader)

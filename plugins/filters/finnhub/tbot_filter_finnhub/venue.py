@@ -1,0 +1,111 @@
+"""Finnhub as a server on this machine: companies, a calendar of reports, one key, and a limit of requests a minute."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.model.clock import Clock
+from tbot_core.testing.scripted_server import ServerReply
+from tbot_filter_finnhub import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_core.testing.scripted_server import ServerRequest
+
+KEY: Final = "c0ffee0123456789abcd"
+PER_MINUTE: Final = 60
+_MINUTE_S: Final = 60.0
+_VERSION: Final = "/api/v1"
+_NO_ACCESS: Final = "You don't have access to this resource."
+
+
+def company(pe: float | None = 20.0, debt: float | None = 0.5, cap_millions: float | None = 50_000.0) -> dict[str, Any]:
+    """The metrics of a company, by the vendor's names; None leaves one out."""
+    metrics = {parse.PE_KEYS[0]: pe, parse.DEBT_KEYS[0]: debt, parse.CAP_KEY: cap_millions}
+    return {"beta": 1.1, "52WeekHigh": 120.0} | {name: value for name, value in metrics.items() if value is not None}
+
+
+@attrs.define(eq=False)
+class FundamentalsServer:
+    """Answers requests as Finnhub does; for a `ScriptedServer`: `ScriptedServer(FundamentalsServer(clock).answer)`.
+
+    `companies` are metrics by symbol; with `any_symbol` every other symbol is a company too. `reports` are the dates of
+    reports by symbol. `no_access` maps a path, or a symbol, to the status with which it is refused: 403, 401, or 200
+    with an error in its body. `times` are the moments of all requests, in seconds of the clock.
+    """
+
+    clock: Clock
+    companies: dict[str, dict[str, Any]] = attrs.field(factory=dict)
+    reports: dict[str, dt.date] = attrs.field(factory=dict)
+    any_symbol: bool = False
+    no_access: dict[str, int] = attrs.field(factory=dict)
+    key: str = KEY
+    most_rows: int = 1500
+    times: list[float] = attrs.field(factory=list)
+    refused: int = 0
+
+    @property
+    def busiest_minute(self) -> int:
+        """The most requests in any 60 seconds, refused ones included."""
+        window: deque[float] = deque()
+        most = 0
+        for moment in self.times:
+            window.append(moment)
+            while window[0] <= moment - _MINUTE_S:
+                window.popleft()
+            most = max(most, len(window))
+        return most
+
+    def answer(self, request: ServerRequest) -> ServerReply:
+        """The answer to a request."""
+        now = self.clock.monotonic()
+        recent = [moment for moment in self.times if moment > now - _MINUTE_S]
+        self.times.append(now)
+        if len(recent) >= PER_MINUTE:
+            self.refused += 1
+            wait_s = str(round(recent[-PER_MINUTE] + _MINUTE_S - now + 0.5))
+            words = {"error": "API limit reached. Please try again later. Remaining Limit: 0"}
+            return ServerReply(status=429, document=words, headers={"retry-after": wait_s})
+        if request.headers.get("x-finnhub-token") != self.key:
+            return ServerReply(status=401, document={"error": "Invalid API key"})
+        path = request.path.removeprefix(_VERSION)
+        status = self.no_access.get(path, self.no_access.get(request.query.get("symbol", "")))
+        if status is not None:
+            return ServerReply(status=status, document={"error": _NO_ACCESS})
+        match path:
+            case "/stock/metric":
+                return ServerReply(document=self._metrics(request.query))
+            case "/calendar/earnings":
+                return ServerReply(document=self._calendar(request.query))
+            case _:
+                return ServerReply(status=404, document={"error": "Not found"})
+
+    def _metrics(self, query: Mapping[str, str]) -> dict[str, Any]:
+        symbol = query["symbol"]
+        metric = self.companies.get(symbol, company() if self.any_symbol else {})
+        return {"metric": metric, "metricType": query["metric"], "series": {}, "symbol": symbol}
+
+    def _calendar(self, query: Mapping[str, str]) -> dict[str, Any]:
+        # The reports from the first to the last day, at most `most_rows`, the latest first.
+        first, last = (dt.date.fromisoformat(query[name]) for name in ("from", "to"))
+        due = sorted(((date, symbol) for symbol, date in self.reports.items() if first <= date <= last), reverse=True)
+        rows = [
+            {
+                "date": date.isoformat(),
+                "epsActual": None,
+                "epsEstimate": 1.2,
+                "hour": "amc",
+                "quarter": (date.month + 2) // 3,
+                "revenueActual": None,
+                "revenueEstimate": 1_000_000,
+                "symbol": symbol,
+                "year": date.year,
+            }
+            for date, symbol in due
+        ]
+        return {"earningsCalendar": rows[: self.most_rows]}
