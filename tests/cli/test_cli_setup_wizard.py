@@ -113,6 +113,20 @@ def test_an_account_of_the_other_kind_is_a_failed_login(address: str, tmp_path: 
 
 
 @pytest.mark.usefixtures("acme", "loopback")
+@pytest.mark.parametrize(("answer", "end"), [("yes", " 1 warning."), ("no", "live trading imports no others.")])
+def test_the_set_up_of_a_live_account_offers_to_approve_the_plugins(tmp_path: Path, answer: str, end: str) -> None:
+    """A person sees what each may do; without an approval it is the next step, and no failure: the exit code is 0."""
+    lines = ["acme", "live", "", KEY, "", "keep", "yes", answer]
+    result = typed(tmp_path / "x", *lines)
+    shown = " ".join(result.output.split())
+    assert result.return_value == 0, result.output
+    assert "+ broker acme: " in shown
+    assert "Approve these plugins as they are?" in shown
+    assert (tmp_path / "x" / "plugins.lock").exists() == (answer == "yes")
+    assert shown.endswith(end)
+
+
+@pytest.mark.usefixtures("acme", "loopback")
 def test_credentials_that_cannot_be_tested_may_be_kept(tmp_path: Path) -> None:
     """The broker is not reached: the reason is said, and the instance is made with what was entered."""
     lines = ["acme", "", "", KEY, "", "keep", "yes"]
