@@ -177,6 +177,9 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.READY, READY | {"mode": "live", "armed": "2026-11-25", "feed": "alpaca", "worst_day": "0.0125"},
          ("READY for the session of 2026-11-24: live, armed to 2026-11-25, equity 100,000.00, feed alpaca, close, "
           "planned worst day 1.25\N{NO-BREAK SPACE}%."), Urgency.ROUTINE),
+        (records.READY, READY | {"feed": "alpaca", "feed_quality": "one venue", "request_limit": "200 a minute"},
+         ("READY for the session of 2026-11-24: equity 100,000.00, feed alpaca (one venue; 200 a minute), "
+          "close."), Urgency.ROUTINE),
         ("busted", {"words": "clearly erroneous"},
          "The broker reported an execution as busted: clearly erroneous", Urgency.ROUTINE),
     ],

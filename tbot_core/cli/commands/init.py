@@ -12,7 +12,7 @@ from tbot_core.errors import TbotError, UsageError
 from tbot_core.system.signals import INTERRUPTED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import TextIO
 
     from tbot_core.instance import Instance
@@ -72,10 +72,7 @@ def command(  # noqa: PLR0913  the options
     for line in lines:
         click.echo(line)
     click.echo(f"Created the instance {instance.home}.\nIts keys are in storage/keys: back them up on another machine.")
-    if paper:
-        pin_plugins(home)
-    elif not (document or from_env) and _is_live(home):
-        _offer_approval(home)
+    _approve_plugins(home, given)
     return _print_check(home)
 
 
@@ -130,19 +127,22 @@ def pin_plugins(home: Path | None) -> None:
     click.echo(f"Approved the {len(proposal.proposed.plugins)} plugins of its settings as they are installed now.")
 
 
-def _is_live(home: Path | None) -> bool:
-    from tbot_core.cli.actions.plugin_declarations import plugin_declarations
-    from tbot_core.cli.commands.check import checked_mode
-
-    return checked_mode(home, plugin_declarations(home)) == "live"
+def _approve_plugins(home: Path | None, given: Mapping[str, bool]) -> None:
+    # Without questions for paper trading, by a person where one was asked for the rest.
+    if given["--paper"]:
+        pin_plugins(home)
+    elif not (given["--from-json"] or given["--from-env"]):
+        _offer_approval(home)
 
 
 def _offer_approval(home: Path | None) -> None:
-    # What `tbot plugins lock` asks: only a person approves plugins for live money.
+    # For a live account what `tbot plugins lock` asks: only a person approves plugins for live money.
+    from tbot_core.cli.actions.plugin_declarations import plugin_declarations
     from tbot_core.cli.actions.plugin_lock import approve_lock, propose_lock
+    from tbot_core.cli.commands.check import checked_mode
     from tbot_core.system import terminal
 
-    if not terminal.is_interactive():
+    if not terminal.is_interactive() or checked_mode(home, plugin_declarations(home)) != "live":
         return
     click.echo("\nLive trading imports only approved plugins. Those of these settings, and what each may do:")
     try:

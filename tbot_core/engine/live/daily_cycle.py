@@ -224,7 +224,7 @@ class DailyCycle:
         # Trade a session with its side tasks; raises RunStopped if a stop ended it.
         self.session, source = market, feed.source
         connection = source if isinstance(source, FeedConnection) else None
-        contents = partial(ready_payload, market, feed.universe, self.config, self._factory)
+        contents = partial(ready_payload, market, feed, self.config, self._factory)
         side_actions = {
             "readiness": self._announcer.announce_ready(market, connection, contents),
             "settings": self._watch_settings(),
