@@ -358,7 +358,7 @@ def _closed(trade: Trade) -> Notice:
     action = "Sold" if trade.side is Side.LONG else "Bought back"
     what = f"{action} {format_quantity(trade.quantity)} {trade.symbol} at {format_price(trade.exit_price)}"
     pnl = format_money(trade.pnl, signed=True)
-    return _routine(f"{what}, P&L {pnl}, {trade.exit_reason.value}, {trade.strategy}.", f"tbot why {trade.symbol}")
+    return _routine(f"{what}, P&L {pnl}, {trade.exit_reason.word}, {trade.strategy}.", f"tbot why {trade.symbol}")
 
 
 def _clause(words: str) -> str:

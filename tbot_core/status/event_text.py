@@ -158,7 +158,7 @@ def _window(payload: Mapping[str, Any]) -> str:
 
 
 def _exit(trade: Trade) -> str:
-    why = trade.exit_reason.value.lower().replace("_", " ")
+    why = trade.exit_reason.word
     what = f"[{trade.strategy.upper()}] EXIT {trade.symbol}"
     how_much = f"{format_quantity(trade.quantity)} @ {format_price(trade.exit_price)}"
     return f"{what} {why} {format_money(trade.pnl, signed=True)} ({how_much})"

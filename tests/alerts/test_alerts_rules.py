@@ -87,7 +87,7 @@ def test_a_trade_is_told_from_its_entry_to_its_exit() -> None:
     assert (entry.what, entry.urgency) == ("Bought 10 ACME at 20.06, open.", Urgency.ROUTINE)
     story.intend("s", Leg.STOP)
     (done,) = story.fill("s", "21.31", buy=False)
-    assert done.what == "Sold 10 ACME at 21.31, P&L +12.50, STOP, open."
+    assert done.what == "Sold 10 ACME at 21.31, P&L +12.50, stop, open."
     assert done.command == "tbot why ACME"
     assert entry.key != done.key
 
