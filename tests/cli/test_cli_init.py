@@ -15,6 +15,7 @@ from tbot_core import cli
 from tbot_core.cli.commands.init import pin_plugins
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, load_settings, secrets
+from tbot_core.instance.identity import read_identity
 from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.testing.canaries import canary, leaks, shows
 
@@ -187,6 +188,9 @@ def test_vendors_variables_are_taken_over_once(
     vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
     assert vault.read_section("screener_api", "finnhub")["api_key"].reveal() == "f-key-123456"
+    found = read_identity(Instance(home), DeploymentSettings())
+    assert found is not None
+    assert found.text.startswith("TBOT_US_ALPACA_")
 
 
 def _edited(home: Path) -> None:
