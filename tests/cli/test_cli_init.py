@@ -142,6 +142,18 @@ def test_a_document_that_is_wrong_makes_nothing(
     assert not home.exists()
 
 
+def test_a_short_secret_is_named(tmp_path: Path) -> None:
+    """By `init` and by `secrets set`, without the value: it is redacted only where it stands alone."""
+    short = DOCUMENT | {"broker": {"alpaca": {"api_key": CANARY, "api_secret": "qx7z"}}}
+    for words, given in (
+        (("init", "--from-json", "-"), short),
+        (("secrets", "set", "broker", "--from-json", "-"), short["broker"]),
+    ):
+        done = CliRunner().invoke(cli.group, [*words, "--home", str(tmp_path)], input=json.dumps(given))
+        assert "broker alpaca.api_secret has fewer than 8 characters" in done.stderr
+        assert "qx7z" not in done.output
+
+
 def test_an_init_that_was_refused_can_be_repeated(tmp_path: Path) -> None:
     """An invalid setting leaves no instance behind, so that the corrected document makes it."""
     home, file = tmp_path / "x", tmp_path / "in.json"

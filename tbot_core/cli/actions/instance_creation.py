@@ -174,6 +174,10 @@ def _check_contents(
     if faults:
         fault = combined_error(faults)
         raise VaultError(fault.message, remedy, code=fault.code)
+    if not is_usual:
+        from tbot_core.cli.actions.secrets import warn_of_short_secrets
+
+        warn_of_short_secrets(contents, known)
 
 
 def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:
