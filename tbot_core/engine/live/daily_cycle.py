@@ -300,7 +300,7 @@ class DailyCycle:
                 self._announcer.announce_not_ready(session, [f"{words}: {fault.message}"])
                 pause = AGAIN_S[min(failures, len(AGAIN_S) - 1)]
                 failures += 1
-                await self._until(self._clock.now() + dt.timedelta(seconds=pause))
+                await self._until(self._clock.now() + dt.timedelta(seconds=pause), awaited=session.open)
             if session.close <= self._clock.now():
                 return None
 
@@ -329,8 +329,8 @@ class DailyCycle:
             self._factory.on_round(market.run)
             await self._clock.sleep(METER_S)
 
-    async def _until(self, moment: dt.datetime) -> None:
-        # Wait between sessions and execute requests; raises RunStopped for a stop.
+    async def _until(self, moment: dt.datetime, awaited: dt.datetime | None = None) -> None:
+        # Wait between sessions and execute requests; raises RunStopped for a stop. `awaited` is what people wait for.
         #
         # During a session, the session itself carries out a stop, except one that keeps positions.
         past = carryover.events_between_sessions(self._journal)
@@ -355,7 +355,7 @@ class DailyCycle:
             rest_s = (moment - self._clock.now()).total_seconds()
             if rest_s <= 0:
                 return
-            self._factory.on_idle(moment)
+            self._factory.on_idle(awaited or moment)
             await self._clock.sleep(min(rest_s, self.config.watch_s))
 
 
