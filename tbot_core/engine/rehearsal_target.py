@@ -78,9 +78,10 @@ def rehearsal_target(text: str, now: datetime) -> RehearsalTarget:
 def _is_here(address: str) -> bool:
     try:
         split = urlsplit(address)
-        return split.scheme == "http" and split.hostname in _HERE and split.port != 0
+        port = split.port
     except ValueError:  # no port
         return False
+    return split.scheme == "http" and split.hostname in _HERE and port != 0
 
 
 def rehearsed_session(opens: datetime) -> Session:
