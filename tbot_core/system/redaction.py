@@ -88,6 +88,11 @@ def _readable(value: bytes) -> set[str]:
     return found | {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
 
 
+def _words(value: bytes) -> set[str]:
+    # The forms that are searched for as whole words only.
+    return _readable(value) if len(value.decode(errors="replace")) < SHORT else set()
+
+
 def _base64_core(value: bytes, shift: int) -> set[str]:
     # The base64 characters of the value when `shift` bytes precede it and anything follows.
     plain = base64.b64encode(bytes(shift) + value)
@@ -103,9 +108,9 @@ def _pattern(serials: tuple[int, ...], _: int) -> re.Pattern[str]:
     # latest is cached, so that it does not outlive a secret that was never handed out.
     values = {secret.inspect_bytes() for serial, secret in living_secrets() if serial in serials}
     values |= set(handed_out())
-    short = {value for value in values if len(value.decode(errors="replace")) < SHORT}
-    forms = {form for value in values for form in encodings(value)}
-    anywhere = {form for value in values for form in encodings(value) - (_readable(value) if value in short else set())}
+    found = {value: encodings(value) for value in values}
+    anywhere = {form for value, forms in found.items() for form in forms - _words(value)}
+    forms = anywhere.union(*found.values())
     return re.compile(_alternatives(sorted(forms, key=lambda form: (-len(form), form)), forms - anywhere))
 
 

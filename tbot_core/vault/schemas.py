@@ -89,6 +89,8 @@ def short_secrets(data: memoryview, category: str, file: str, schemas: Schemas) 
     for section in content.parse_content(data, category, file) if shape == "sections" else ("",):
         known = schemas.get(schema_key(category, section), {})
         spelt = _spellings({name: one for name, one in known.items() if one.hidden})
+        if not spelt:
+            continue
         for name, value in content.content_fields(data, category, file, section or None).items():
             if name.lower() in spelt and len(value.inspect()) < SHORT:
                 found.append(f"{section}.{spelt[name.lower()]}" if section else spelt[name.lower()])
