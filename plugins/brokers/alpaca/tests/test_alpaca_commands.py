@@ -90,6 +90,8 @@ def test_broker_test_screen_and_download_reach_the_venue_of_the_rehearsal(
         return json.loads(out)
 
     assert {row["level"] for row in shown("broker", "test")["rows"]} == {"ok"}
+    (feed,) = [row["message"] for row in shown("check")["rows"] if row["subject"] == "feed"]
+    assert "Alpaca IEX: single venue, at most 30 symbols" in feed
     screened = shown("screen")
     assert len(screened["symbols"]) == len(market().symbols)
     assert len(screened["cut"]) == len(market().symbols) - 30
