@@ -19,7 +19,7 @@ from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import RiskState
-from tbot_core.status.risk_state import risk_status
+from tbot_core.status.risk_state import read_control_folder, risk_status, withdraws_something
 from tbot_core.status.runs import current_run, open_run_file
 from tbot_core.system import environ, filesystem
 from tbot_core.trading.risk.states import StateCause
@@ -46,7 +46,7 @@ class RequestResult:
     `ended`: whether the run has stopped since; `open`: the open positions, for a stop also working orders, positions of
     earlier sessions, and what was open when the run ended. `unconfirmed`: why the account could not be read then.
     `state` and `causes` are the current ones of the journal; `unread`: why it cannot be read. `folder` is the control
-    folder as CONTROL_DIR names it. `between`: no session is under way.
+    folder as CONTROL_DIR names it. `between`: no session is under way. `needless`: it withdraws what was not there.
     """
 
     verb: ControlVerb
@@ -61,6 +61,7 @@ class RequestResult:
     unread: str = ""
     folder: str = "control"
     between: bool = False
+    needless: bool = False
 
     def document(self) -> dict[str, Any]:
         """The result as a JSON document."""
@@ -103,6 +104,7 @@ async def send_request(
     if process is not None and filesystem.lock_purpose(instance.lock) == SIMULATION:
         message = f"Process {process} runs a simulation here, which accepts no requests; no request was sent."
         raise AccessError(message, "Stop it with Ctrl-C in its terminal, or try again after it has ended.")
+    needless = _is_needless(instance, verb)
     try:
         name = control.write_request(
             instance.control, verb, actor=environ.user_name(), now=clock.now(), arguments=arguments
@@ -117,8 +119,18 @@ async def send_request(
         await clock.sleep(_POLL_S)
         found = request_result(instance, verb, name, process)
         if not found.taken and filesystem.lock_holder(instance.lock) is None:
-            return attrs.evolve(request_result(instance, verb, name, process), process=None)
-    return found
+            return attrs.evolve(request_result(instance, verb, name, process), process=None, needless=needless)
+    return attrs.evolve(found, needless=needless)
+
+
+def _is_needless(instance: Instance, verb: ControlVerb) -> bool:
+    # Whether the request withdraws a kill or stop that is not there; before it is written, and no if that is unknown.
+    if verb not in {ControlVerb.KILL_CLEAR, ControlVerb.STOP_CANCEL}:
+        return False
+    try:
+        return not withdraws_something(verb, _events(instance), read_control_folder(instance.control))
+    except JournalError:
+        return False
 
 
 def request(verb: str, home: Path | None, arguments: Mapping[str, str] | None = None) -> RequestResult:
@@ -214,9 +226,7 @@ def stop_sentence(answer: RequestResult) -> str:
     if answer.lost:
         return answer.lost
     if answer.verb is ControlVerb.STOP_CANCEL:
-        if answer.process is None:
-            return "No bot is running; the stop is undone at the next start."
-        return f"The stop is undone; the state is {answer.state}."
+        return _undone(answer)
     if answer.process is None:
         rest = f" Open and not managed by any bot: {positions}." if positions else ""
         return f"No bot is running; the stop takes effect at the next start, and `tbot stop --cancel` undoes it.{rest}"
@@ -225,6 +235,14 @@ def stop_sentence(answer: RequestResult) -> str:
     what = positions or "all positions"
     doing = f"closes {what}" if answer.verb is ControlVerb.STOP_FLATTEN else f"manages {what} to their exits"
     return f"The bot blocks entries, {doing}, then ends."
+
+
+def _undone(answer: RequestResult) -> str:
+    if answer.needless:
+        return f"There was no stop to undo; the state is {answer.state}."
+    if answer.process is None:
+        return "No bot is running; the stop is undone at the next start."
+    return f"The stop is undone; the state is {answer.state}."
 
 
 def left_open(answer: RequestResult) -> bool:
@@ -252,6 +270,8 @@ def kill_sentence(answer: RequestResult) -> str:
 def _cleared(answer: RequestResult) -> str:
     # The command clears its own kill and that of a signal; the file is removed by the person who created it.
     rest = f": {', '.join(answer.causes)}" if answer.causes else ""
+    if answer.needless and not stays_killed(answer):
+        return f"There was no kill to clear; the state is {answer.state}{rest}."
     if answer.process is None:
         file = f"{answer.folder}/kill"
         stays = f" But the file {file} exists and keeps the bot halted: `rm {file}` ends it."

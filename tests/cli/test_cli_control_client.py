@@ -234,6 +234,19 @@ def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pyte
     assert (home / "control").stat().st_mode & 0o777 == 0o700
 
 
+def test_what_was_not_there_is_not_said_to_be_cleared(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A kill or stop that waits for the next start is withdrawn once; without one it is said that there was none."""
+    for verb, option, missing in (
+        ("kill", "--clear", "There was no kill to clear; the state is normal."),
+        ("stop", "--cancel", "There was no stop to undo; the state is normal."),
+    ):
+        said = []
+        for words in ((verb, option), (verb,), (verb, option), (verb, option)):
+            assert cli.invoke([*words, "--home", str(home)]) == 0
+            said.append(capsys.readouterr().out.strip() == missing)
+        assert said == [True, False, False, True]
+
+
 def test_the_status_of_defense_names_what_is_requested(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A request that waits for the next start stands beside the state, which it has not changed yet."""
     assert cli.invoke(["defense", "on", "--home", str(home)]) == 0
@@ -388,6 +401,14 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
             ),
         ),
         (kill_sentence(answer(ControlVerb.KILL_CLEAR)), "The kill is cleared; the state is normal."),
+        (
+            kill_sentence(answer(ControlVerb.KILL_CLEAR, needless=True)),
+            "There was no kill to clear; the state is normal.",
+        ),
+        (
+            stop_sentence(answer(ControlVerb.STOP_CANCEL, needless=True, state="exit-only")),
+            "There was no stop to undo; the state is exit-only.",
+        ),
         (
             of_defense(answer(ControlVerb.DEFENSE_ON, state="defense", causes=("tbot defense on",))),
             "defense: tbot defense on",

@@ -17,6 +17,7 @@ from tbot_core.model.formatting import (
     format_quantity,
     labelled_line,
     plural,
+    request_words,
 )
 
 if TYPE_CHECKING:
@@ -206,10 +207,10 @@ def figure_lines(shown: Mapping[str, Any]) -> Iterator[str]:
         if parts := _broker_figures(one):
             yield labelled_line("broker", f"{one['broker']}: {', '.join(parts)}")
     for one in shown["hosts"]:
-        left = plural(one["requests_left"], "request")
         pause = f"it asked to wait {one['paused_s']:.0f} s, only stops and exits are sent" if one["paused_s"] else ""
-        rate = f"{left} of {one['requests_per_minute']} per minute left"
-        yield labelled_line("host", f"{one['host']}: {pause or rate}")
+        yield labelled_line(
+            "host", f"{one['host']}: {pause or request_words(one['requests_per_minute'], one['requests_left'])}"
+        )
     if shown["marks_at"] is not None:
         vix = f"{_points(shown['vix'])} at the previous close"
         vix += "".join(f", {name} uses {_points(value)}" for name, value in shown["vix_live"].items())

@@ -10,7 +10,7 @@ import attrs
 
 from tbot_core.contracts import LiveSession
 from tbot_core.engine.bootstrap import DRY_RUN
-from tbot_core.engine.feed_quality import check_feed_fit
+from tbot_core.engine.feed_quality import check_feed_fit, request_limit
 from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.rehearsal_run import rehearsal_setup
@@ -191,6 +191,7 @@ class _Run:
             grace_s=settings.trading.bar_grace,
             received=files.received,
             feed=self._setup.feed.label.name,
+            request_limit=request_limit(plan.assembly),
             disk_guard=plan.disk_guard,
             lost=files.data,
             splits=None if files.data is None else files.data / operator_splits.NAME,
