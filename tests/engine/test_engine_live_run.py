@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,9 +18,11 @@ from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
+from tbot_core.engine.session.arming import record_terms
 from tbot_core.errors import DataError, SettingsError, Unavailable
 from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import records
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.system import filesystem
@@ -269,3 +272,24 @@ def test_a_day_whose_feed_never_answers_is_not_traded(house: House) -> None:
     told = [event.applied for event in house.events(records.NOT_READY)]
     assert len(told) == 6
     assert told[-1] < world.session.close
+
+
+def test_a_live_start_is_recorded_before_its_first_session(house: House) -> None:
+    """The status then knows that trading is live while the bot waits."""
+    market = Market(house.world)
+    market.empty = True
+    with pytest.raises(DataError):
+        house.run(market, "live")
+    (found,) = house.events(records.LIVE_TERMS)
+    assert (found.payload["mode"], found.payload["account"]) == ("live", "")
+
+
+def test_the_terms_of_a_start_are_recorded_when_they_change(house: House) -> None:
+    """A later paper start ends those of live trading, and a repeated start adds nothing."""
+    made = assemble(house.home, "paper", house.world.clock)
+    with closing(open_journal(house.home / "journal.sqlite")) as journal:
+        recorder = JournalRecorder(journal=journal, clock=house.world.clock, on_events=lambda _: None)
+        for mode in ("paper", "live", "live", "paper", "paper", "live"):
+            record_terms(attrs.evolve(made, settings=attrs.evolve(made.settings, mode=mode)), recorder)
+        found = [one.payload["mode"] for one in journal.events(kind=records.LIVE_TERMS)]
+    assert found == ["live", "paper", "live"]
