@@ -24,8 +24,11 @@ from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
+from tbot_core.model.types import Leg, SignalId
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.system import filesystem
+from tbot_core.testing.trades import order
+from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -293,3 +296,25 @@ def test_the_terms_of_a_start_are_recorded_when_they_change(house: House) -> Non
             record_terms(attrs.evolve(made, settings=attrs.evolve(made.settings, mode=mode)), recorder)
         found = [one.payload["mode"] for one in journal.events(kind=records.LIVE_TERMS)]
     assert found == ["live", "paper", "live"]
+
+
+@pytest.mark.parametrize(
+    ("install_id", "refused"), [("another", True), pytest.param("", False, marks=pytest.mark.slow)]
+)
+def test_a_start_beside_another_install_is_refused(house: House, install_id: str, *, refused: bool) -> None:
+    """An open order with its mark ends the start before the session opens; one without a mark is external."""
+    naming = ClientOrderIds(install_id=install_id, identity="", account_id="A1")
+    signal = SignalId(session=house.world.feed().session.date, strategy="open", symbol="AAA", minute=5, rule="break")
+    cid = naming.client_order_id(signal, Leg.STOP) if install_id else "by hand"
+    matching = house.world.ways[0].exchange.matching
+    resting = order(quantity="3", symbol=min(house.world.feed().symbols), buy=True, limit="0.01")
+    matching.rest(matching.accept(attrs.evolve(resting, client_order_id=cid)))
+    if refused:
+        with pytest.raises(SettingsError, match=f"Another tbot install has 1 open order at .*{cid}"):
+            house.run()
+    else:
+        house.run()
+    found = house.events(records.FOREIGN_ORDER)[0]
+    assert found.payload["symbol"] == resting.symbol
+    assert bool(house.events(records.SESSION_OPENED)) is not refused
+    assert not [one for one in house.world.ways[0].requests if refused and one.kind in {"submit", "cancel"}]
