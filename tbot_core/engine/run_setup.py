@@ -286,6 +286,7 @@ async def run_outcome(
         stopped=stopped,
         open=remaining.open,
         unprotected=remaining.unprotected,
+        cancelling=remaining.cancelling,
         stuck=remaining.stuck,
     )
 

@@ -184,6 +184,9 @@ def protection_text(one: Mapping[str, str]) -> str:
         case "resting":
             uncovered = _uncovered(Decimal(one["quantity"]), Decimal(one["covered"]))
             return f"stop {format_price(Decimal(one['stop']))}{uncovered}"
+        case "cancelling":
+            level = format_price(Decimal(one["stop"]))
+            return f"UNPROTECTED, the cancel of its stop {level} was requested and not confirmed"
         case "closing":
             return "UNPROTECTED, being closed"
         case "asked":
