@@ -37,6 +37,7 @@ from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.status.event_text import EventNarrator
 from tbot_core.status.risk_state import risk_status
 from tbot_core.system import filesystem
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -380,6 +381,27 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
         (stop_sentence(answer(ControlVerb.STOP_FLATTEN, open=("A",))), "closes A, then ends"),
         (stop_sentence(answer(ControlVerb.STOP)), "manages all positions to their exits, then ends"),
         (stop_sentence(answer(ControlVerb.STOP_KEEP, ended=True, open=("A",))), "Stopped and left open: A"),
+        (stop_sentence(answer(ControlVerb.STOP_KEEP, open=("A", "B"))), "keeps A, B with the stops, then ends"),
+        (
+            stop_sentence(answer(ControlVerb.STOP_KEEP, open=("A", "B"), unprotected=("B",))),
+            "no order is in transit, after API_TIMEOUT at the latest. Without a stop order: B.",
+        ),
+        (
+            stop_sentence(
+                answer(
+                    ControlVerb.STOP_FLATTEN,
+                    open=("A", "B"),
+                    unprotected=("A", "B"),
+                    cancelling=("A",),
+                    causes=(StateCause.STOP_COMMAND.value, StateCause.UNREACHABLE.value),
+                )
+            ),
+            "But the broker does not respond; `tbot status` shows what is known. The cancel of the stop order",
+        ),
+        (
+            stop_sentence(answer(ControlVerb.STOP, process=None, open=("A", "B"), unprotected=("A",))),
+            "Open and not managed by any bot: A, B. Without a stop order: A.",
+        ),
         (stop_sentence(answer(ControlVerb.STOP_FLATTEN, ended=True)), "nothing is open"),
         (
             stop_sentence(answer(ControlVerb.STOP, ended=True, unconfirmed="no line.")),

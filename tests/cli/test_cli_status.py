@@ -180,7 +180,8 @@ def test_a_stop_is_shown_only_where_it_rests(tmp_path: Path, capsys: pytest.Capt
     found = status(capsys, tmp_path, code=1)
     assert {one["protection"] for one in found["positions"]} == {"resting"}
     words = {
-        "resting": "stop 9.00",
+        "resting": ", stop 9.00",
+        "cancelling": "UNPROTECTED, the cancel of its stop 9.00 was requested and not confirmed",
         "closing": "being closed",
         "asked": "is not confirmed",
         "none": "no stop at the",

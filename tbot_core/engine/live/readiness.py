@@ -65,7 +65,7 @@ def ready_payload(
         **({"first_live_day_cap": str(dollars_of(cap))} if cap else {}),
         **vix,
         **({} if counts is None else {"universe": attrs.asdict(counts)}),
-        **({"facts": [one.text for one in universe.facts]} if universe.facts else {}),
+        **({"facts": [one.text for one in feed.universe.facts]} if feed.universe.facts else {}),
         "positions": market.run.positions,
         "stuck": sorted(market.stuck_symbols),
     }

@@ -15,7 +15,7 @@ from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.rehearsal_run import rehearsal_setup
 from tbot_core.engine.run_setup import LIVE, RunServices, dry_run_setup, market_setup, run_started_payload
-from tbot_core.engine.session.arming import live_context
+from tbot_core.engine.session.arming import live_context, record_terms
 from tbot_core.engine.session.broker_login import log_in_within, log_out
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
 from tbot_core.engine.session.gauge_writer import GaugeWriter
@@ -125,6 +125,7 @@ class _Run:
         """Trade, and return the outcome."""
         plan, setup = self._plan, self._setup
         self._services.announce_start()
+        record_terms(plan.assembly, self._recorder)
         settings = plan.assembly.settings
         factory = SessionFactory(
             calendar=plan.assembly.calendar,
