@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Check, Filter, RequiresData, Strategy, SupportsExplain, SupportsScreening
+from tbot_core.contracts import (
+    Check,
+    Filter,
+    OptionsModel,
+    RequiresData,
+    Strategy,
+    SupportsExplain,
+    SupportsScreening,
+)
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules, Signals, Trigger
 from tbot_core.model.window import Window
@@ -19,6 +27,7 @@ from tbot_core.plugins.guarded_broker import guard_broker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tbot_core.contracts import OptionRequest, OptionValuation
     from tbot_core.contracts.settings import StrategySettings
     from tbot_core.model.bars import Bars, DayFacts, MarketView
 
@@ -94,6 +103,31 @@ class GuardedFilter:
             return answer_checks.checked_comparisons(self._inner.judge(signals, market, frame), "judge", shape)
 
         return self._guard.call(self.entry, "judge", judge, lambda words: _denied(words, shape, Reason.FILTER_FAILED))
+
+    @property
+    def options_model(self) -> GuardedOptionsModel | None:
+        """The filter as an options model, guarded; None if it prices no options."""
+        inner = self._inner
+        if not isinstance(inner, OptionsModel):
+            return None
+        return GuardedOptionsModel(entry=self.entry, inner=inner, guard=self._guard)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class GuardedOptionsModel:
+    """An options model whose failures are recorded."""
+
+    entry: EntryPointInfo
+    _inner: OptionsModel = attrs.field(alias="inner")
+    _guard: CallGuard = attrs.field(alias="guard")
+
+    def value_option(self, request: OptionRequest) -> OptionValuation:
+        """The model's valuation; raises PluginError if it fails."""
+
+        def value() -> OptionValuation:
+            return answer_checks.checked_valuation(self._inner.value_option(request))
+
+        return self._guard.call(self.entry, "value_option", value)
 
 
 def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> Any:

@@ -10,19 +10,29 @@ A plugin's test supplies the filter, with every comparison switched on::
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Filter
+from tbot_core.contracts import (
+    Filter,
+    OptionContract,
+    OptionQuote,
+    OptionRequest,
+    OptionRight,
+    OptionsModel,
+    OptionVerdict,
+)
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.model.bars import Bars, DayFacts, MarketView, Quotes
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.testing import sessions
 from tbot_core.testing.causality import NAMES
-from tbot_core.testing.contract import ContractCase, ContractTests, demand
+from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,9 +62,12 @@ def f01_it_is_a_filter(tested: FilterUnderTest) -> None:
 
 
 def f02_it_compares_something(tested: FilterUnderTest) -> None:
-    """Each step has a comparison; otherwise the other cases prove nothing."""
+    """Each step has a comparison; otherwise the other cases prove nothing. An options model may compare nothing."""
     subject, frame, market = tested.parts
-    demand(bool([*_screen(subject, market, frame), *_judge(subject, market, frame)]), "it compares nothing")
+    found = [*_screen(subject, market, frame), *_judge(subject, market, frame)]
+    if not found and isinstance(subject, OptionsModel):
+        raise NotClaimed("it judges options alone: case f11")
+    demand(bool(found), "it compares nothing")
 
 
 def f03_a_screen_has_a_value_a_row(tested: FilterUnderTest) -> None:
@@ -150,6 +163,21 @@ def f10_the_unknown_is_no_error(tested: FilterUnderTest) -> None:
         _fit(seen, (len(signals),))
 
 
+def f11_an_options_model_refuses_what_no_market_quotes(tested: FilterUnderTest) -> None:
+    """An options model answers alike each time, and has no verdict without a sound quote or for an expired contract."""
+    subject = tested.subject
+    if not isinstance(subject, OptionsModel):
+        raise NotClaimed("it prices no options")
+    sound = option_request()
+    found = subject.value_option(sound)
+    demand(found.verdict is not OptionVerdict.UNKNOWN, f"it has no verdict on a sound quote: {found.reason}")
+    demand(found == subject.value_option(sound), "the same request has another valuation")
+    for what, request in unsound_requests(sound).items():
+        found = subject.value_option(request)
+        demand(found.verdict is OptionVerdict.UNKNOWN, f"its verdict is {found.verdict} for {what}")
+        demand(bool(found.reason), f"it gives no reason for {what}")
+
+
 CASES: Final[tuple[ContractCase, ...]] = (
     f01_it_is_a_filter,
     f02_it_compares_something,
@@ -161,6 +189,7 @@ CASES: Final[tuple[ContractCase, ...]] = (
     f08_signals_are_judged_alone,
     f09_the_future_does_not_matter,
     f10_the_unknown_is_no_error,
+    f11_an_options_model_refuses_what_no_market_quotes,
 )
 """The contract, in order of the numbers."""
 
@@ -181,6 +210,49 @@ class FilterContract(ContractTests):
     def test_contract(self, case: ContractCase, subject: Filter) -> None:
         """Run one case."""
         case(FilterUnderTest(subject, self.frame(), self.market()))
+
+
+def option_request() -> OptionRequest:
+    """What is known about a put at the money with 30 days to its expiry, quoted near 2.7, its volatility being 25 %."""
+    at = datetime(2024, 5, 22, 15, 0, tzinfo=UTC)
+    expires = datetime(2024, 6, 21, 20, 0, tzinfo=UTC)
+    contract = OptionContract(
+        underlying="SPY", expiry=expires.date(), expires=expires, strike=100.0, right=OptionRight.PUT
+    )
+    return OptionRequest(
+        contract=contract,
+        at=at,
+        quote=OptionQuote(bid=2.65, ask=2.75, age_s=1.0),
+        spot=100.0,
+        spot_source="test",
+        volatility=0.25,
+    )
+
+
+def unsound_requests(sound: OptionRequest) -> dict[str, OptionRequest]:
+    """The request with one thing wrong each: what a chain holds that nobody can trade on."""
+    quotes = {
+        "no quote": None,
+        "an empty quote": OptionQuote(),
+        "a quote without a bid": OptionQuote(ask=2.75),
+        "a quote without an ask": OptionQuote(bid=2.65),
+        "a bid of 0": OptionQuote(bid=0.0, ask=2.75),
+        "a negative bid": OptionQuote(bid=-1.0, ask=2.75),
+        "a bid that is not a number": OptionQuote(bid=math.nan, ask=2.75),
+        "an infinite ask": OptionQuote(bid=2.65, ask=math.inf),
+        "a crossed quote": OptionQuote(bid=2.75, ask=2.65),
+        "a stale quote": OptionQuote(bid=2.65, ask=2.75, age_s=3600.0),
+    }
+    found = {name: attrs.evolve(sound, quote=quote) for name, quote in quotes.items()}
+    expires = sound.contract.expires
+    return found | {
+        "an expired contract": attrs.evolve(sound, at=expires),
+        "a contract on its last day": attrs.evolve(sound, at=expires - timedelta(minutes=30)),
+        "an unknown spot": attrs.evolve(sound, spot=None),
+        "a spot of 0": attrs.evolve(sound, spot=0.0),
+        "a spot that is not a number": attrs.evolve(sound, spot=math.nan),
+        "an unknown volatility": attrs.evolve(sound, volatility=None),
+    }
 
 
 def standard_frame() -> StrategySettings:
