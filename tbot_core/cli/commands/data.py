@@ -37,7 +37,7 @@ def command() -> None:
     """Import, download, list and verify stored bars."""
 
 
-@command.command(name="import")
+@command.command(name="import", short_help="Import bars, facts, or a table of a plugin.")
 @click.argument("words", nargs=-1, required=True, metavar="[TABLE] PATH")
 @click.option(
     "--adjustment",
