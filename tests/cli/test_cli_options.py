@@ -12,8 +12,10 @@ import pytest
 from tbot_core import cli
 from tbot_core.cli.actions.options import option_contract, stored_prices
 from tbot_core.contracts import OptionContract, OptionRequest, OptionRight
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
+from tbot_core.instance.secrets import encrypt_category, open_instance_vault
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
@@ -95,6 +97,26 @@ def test_one_side_of_a_quote_is_no_quote(home: Path, capsys: pytest.CaptureFixtu
     """A bid alone has no verdict, with the reason."""
     assert price(home, *MARKET, "--bid", "3.7") == 0
     assert "UNKNOWN: the quote has no ask" in capsys.readouterr().out
+
+
+def test_a_dynamic_rate_is_that_of_the_identitys_jurisdiction(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the table that the operator imported, else RISK_FREE_RATE where it has none of that jurisdiction."""
+    (home / ".env_bot").write_text(f"{SETTINGS}RISK_FREE_RATE_SOURCE=dynamic\n")
+    vault = open_instance_vault(Instance(home), DeploymentSettings())
+    encrypt_category(vault, "bot_identity", b'{"BOT_IDENTITY_STRING": "ACME_CA_PAPER_B01"}')
+    sources = []
+    for code in ("CA", "XX"):
+        table = home / "new.csv"
+        table.write_text(f"code,date,rate,source\n{code},2026-01-01,0.03,Bank\n")
+        assert cli.invoke(["data", "import", "rates", str(table), "--home", str(home)]) == 0
+        capsys.readouterr()
+        assert price(home, "--spot", "100", "--volatility", "0.3", "--json") == 0
+        inputs = json.loads(capsys.readouterr().out)["inputs"]
+        sources += [(one["value"], one["source"]) for one in inputs if one["name"] == "rate"]
+    assert sources == [
+        (0.03, "rates.csv, CA since 2026-01-01: Bank"),
+        (0.045, "RISK_FREE_RATE, since the table has no rate of CA"),
+    ]
 
 
 @pytest.mark.parametrize(
