@@ -66,6 +66,17 @@ if TYPE_CHECKING:
         SupportsPartialVolume,
     )
     from tbot_core.contracts.network import Connect, Gap, HttpClient, HttpResponse, WebSocket
+    from tbot_core.contracts.options import (
+        ExerciseStyle,
+        ModelInput,
+        OptionContract,
+        OptionQuote,
+        OptionRequest,
+        OptionRight,
+        OptionsModel,
+        OptionValuation,
+        OptionVerdict,
+    )
     from tbot_core.contracts.permissions import Host, PluginNeeds
     from tbot_core.contracts.plugin import Context, KeyProvider, Plugin, RunInfo, StructuredLogger
     from tbot_core.contracts.simulated_venue import SimulatedVenue
@@ -92,6 +103,7 @@ _MODULES = (
     "capabilities",
     "broker",
     "abilities",
+    "options",
     "simulated_venue",
     "strategy",  # the last one, since it needs numpy
 )
@@ -114,6 +126,7 @@ __all__ = [
     "Context",
     "DailyBar",
     "DayTradeRule",
+    "ExerciseStyle",
     "Feed",
     "FeedCoverage",
     "FeedLabel",
@@ -135,6 +148,14 @@ __all__ = [
     "KeyProvider",
     "LiveSession",
     "MaintenanceWindow",
+    "ModelInput",
+    "OptionContract",
+    "OptionQuote",
+    "OptionRequest",
+    "OptionRight",
+    "OptionValuation",
+    "OptionVerdict",
+    "OptionsModel",
     "OrderStatus",
     "OrderStatusReport",
     "Permit",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -43,8 +43,8 @@ class Context:
     `secrets` holds, for each category in its `needs`, an object of the declared class, filled from the plugin's own
     section, or from the whole category if it has no sections; `secrets.renew(category, field=value)` stores what the
     vendor renewed. A trial holds none; a simulation lacks those without a file. `connect` is the only way to the
-    network, and reaches the hosts in its `needs`. `timeout_s` is API_TIMEOUT: `connect` keeps to it; a
-    library that opens its own connections is given it.
+    network, and reaches the hosts in its `needs`. `timeout_s` is API_TIMEOUT: `connect` keeps to it; a library that
+    opens its own connections is given it. `jurisdiction`: the code in the bot's identity, such as US; "" without one.
     """
 
     clock: Clock
@@ -53,6 +53,7 @@ class Context:
     secrets: PluginSecrets = attrs.field(factory=PluginSecrets, converter=_as_secrets, repr=False)
     connect: Connect = attrs.field(factory=NoNetwork, repr=False)
     timeout_s: float = 10.0
+    jurisdiction: str = ""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,14 +62,15 @@ class Plugin:
 
     `name`: that of the entry point. `config`: a frozen attrs class whose fields are made by
     `tbot_core.contracts.setting.setting`. `create(config, context)` returns the object of its kind; it may import heavy
-    libraries. `capabilities`: words for `tbot plugins info`; a broker
-    declares what it can do in its `BrokerCapabilities` instead. `needs`: its permissions,
-    shown for approval. `quality(config)`: the declared quality of a broker's live feed, before anything is connected.
-    `tables`: the files in its data folder, placed there by the operator, that decisions depend on; their content is
-    part of the settings hash, which binds runs and armings. `venue()`: what `tbot plugins check` tests a broker or an
-    alert channel with: the plugin's object at a server of its own on this machine, as `tbot_core.testing.broker` and
-    `tbot_core.testing.alert` describe it; a run never calls it. A broker's may take a runner and a clock, as
-    `tbot_core.testing.venue` describes it: a rehearsal trades a day at it.
+    libraries. `capabilities`: words for `tbot plugins info`; a broker declares what it can do in its
+    `BrokerCapabilities` instead. `needs`: its permissions, shown for approval. `quality(config)`: the declared quality
+    of a broker's live feed, before anything is connected. `tables`: the files in its data folder, placed there by the
+    operator, that decisions depend on; their content is part of the settings hash, which binds runs and armings.
+    `warnings(config, context)`: sentences for `tbot check` about the plugin's own data, such as a table that is too
+    old; it does not connect. `venue()`: what `tbot plugins check` tests a broker or an alert channel with: the plugin's
+    object at a server of its own on this machine, as `tbot_core.testing.broker` and `tbot_core.testing.alert` describe
+    it; a run never calls it. A broker's may take a runner and a clock, as `tbot_core.testing.venue` describes it: a
+    rehearsal trades a day at it.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Plugin:
     needs: PluginNeeds = attrs.field(factory=PluginNeeds)
     quality: Callable[[Any], FeedQuality] | None = None
     tables: tuple[str, ...] = ()
+    warnings: Callable[[Any, Context], Sequence[str]] | None = None
     venue: Callable[..., AbstractContextManager[object]] | None = None
 
 

@@ -29,7 +29,7 @@ from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.instance import Instance, Settings
 from tbot_core.instance.findings import SIMULATED_MODES
-from tbot_core.instance.identity import read_identity
+from tbot_core.instance.identity import jurisdiction_of, read_identity
 from tbot_core.instance.registry import catalogue as variables
 from tbot_core.instance.secret_schemas import secret_rules
 from tbot_core.instance.secrets import open_instance_vault
@@ -183,6 +183,7 @@ class Assembly:
 
     def _context(self, loaded: LoadedPlugin) -> Context:
         context = plugin_context(self.settings, self.clock, loaded, self.budgets)
+        context = attrs.evolve(context, jurisdiction=jurisdiction_of(self.identity))
         self.connections.add(f"{loaded.entry.kind}/{loaded.entry.name}", context.connect)
         return context
 

@@ -63,6 +63,12 @@ class Identity:
         return f"{self.entity}_{self.jurisdiction}_{self.broker}_{self.bot_id}"
 
 
+def jurisdiction_of(identity: str) -> str:
+    """The jurisdiction in the text of an identity, "" for a text that is none."""
+    found = PATTERN.fullmatch(identity)
+    return found.group(2) if found else ""
+
+
 @attrs.frozen(kw_only=True)
 class BotIdentityConfig:
     """The bot's identity."""

@@ -199,7 +199,7 @@ class Reason(IntEnum):
     )
     SHORT_BY_PUT_UNAVAILABLE = (
         45,
-        "SHORT_TYPE_{NAME}=LongPut needs an options filter, which is not installed.",
+        "SHORT_TYPE_{NAME}=LongPut: options are not traded yet.",
         _by("SHORT_TYPE_{NAME}"),
     )
     CONFIRMATION_EXPIRED = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Bar, Check, DailyBar, Quote
+from tbot_core.contracts import Bar, Check, DailyBar, OptionValuation, Quote
 from tbot_core.errors import PluginError
 from tbot_core.model.bars import Running
 from tbot_core.model.reasons import Reason
@@ -51,6 +51,13 @@ def decimal_words(answer: object) -> str:
             if isinstance(value := getattr(one, field.name), Decimal):
                 return f"{field.name} of a {type(one).__name__} is the Decimal {value}; market data are floats: float()"
     return ""
+
+
+def checked_valuation(answer: object) -> OptionValuation:
+    """Validate the result of an options model, whose numbers the class itself has checked."""
+    if not isinstance(answer, OptionValuation):
+        raise _wrong("value_option", answer, "an OptionValuation")
+    return answer
 
 
 def checked_signals(answer: object, name: str, window: Window, bars: Bars, since: int) -> Signals:

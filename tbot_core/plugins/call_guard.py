@@ -26,9 +26,16 @@ if TYPE_CHECKING:
     from tbot_core.plugins.discovery import EntryPointInfo
 
 T = TypeVar("T")
-Call = Literal["scan", "triggers", "screen", "judge", "check"]
+Call = Literal["scan", "triggers", "screen", "judge", "check", "value_option"]
 
-LIMITS_S: Final[Mapping[Call, float]] = {"scan": 2.0, "triggers": 2.0, "screen": 5.0, "judge": 2.0, "check": 0.5}
+LIMITS_S: Final[Mapping[Call, float]] = {
+    "scan": 2.0,
+    "triggers": 2.0,
+    "screen": 5.0,
+    "judge": 2.0,
+    "check": 0.5,
+    "value_option": 5.0,
+}
 """The time limit of each call; a scan of 10,000 symbols takes 3 ms."""
 
 FAILURES: Final = 3

@@ -11,6 +11,7 @@ import numpy as np
 from tbot_core.contracts import (
     Check,
     Filter,
+    OptionsModel,
     RequiresData,
     Strategy,
     SupportsExplain,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
+    from tbot_core.contracts import OptionRequest, OptionValuation
     from tbot_core.contracts.settings import StrategySettings
     from tbot_core.model.bars import Bars
     from tbot_core.model.day_facts import DayFacts, MarketView
@@ -117,6 +119,31 @@ class GuardedFilter:
             return answer_checks.checked_comparisons(self._inner.judge(signals, market, frame), "judge", shape)
 
         return self._guard.call(self.entry, "judge", judge, lambda words: _denied(words, shape, Reason.FILTER_FAILED))
+
+    @property
+    def options_model(self) -> GuardedOptionsModel | None:
+        """The filter as an options model, guarded; None if it prices no options."""
+        inner = self._inner
+        if not isinstance(inner, OptionsModel):
+            return None
+        return GuardedOptionsModel(entry=self.entry, inner=inner, guard=self._guard)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class GuardedOptionsModel:
+    """An options model whose failures are recorded."""
+
+    entry: EntryPointInfo
+    _inner: OptionsModel = attrs.field(alias="inner")
+    _guard: CallGuard = attrs.field(alias="guard")
+
+    def value_option(self, request: OptionRequest) -> OptionValuation:
+        """The model's valuation; raises PluginError if it fails."""
+
+        def value() -> OptionValuation:
+            return answer_checks.checked_valuation(self._inner.value_option(request))
+
+        return self._guard.call(self.entry, "value_option", value)
 
 
 def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> Any:

@@ -11,14 +11,25 @@ A plugin's test supplies the filter, with every comparison switched on::
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Filter, SupportsRefresh
+from tbot_core.contracts import (
+    Filter,
+    OptionContract,
+    OptionQuote,
+    OptionRequest,
+    OptionRight,
+    OptionsModel,
+    OptionVerdict,
+    SupportsRefresh,
+)
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
 from tbot_core.model.bars import Bars, Quotes
@@ -72,9 +83,12 @@ def f01_it_is_a_filter(tested: FilterUnderTest) -> None:
 
 
 def f02_it_compares_something(tested: FilterUnderTest) -> None:
-    """Each step has a comparison; otherwise the other cases prove nothing."""
+    """Each step has a comparison; otherwise the other cases prove nothing. An options model may compare nothing."""
     subject, frame, market = tested.parts
-    demand(bool([*_screen(subject, market, frame), *_judge(subject, market, frame)]), "it compares nothing")
+    found = [*_screen(subject, market, frame), *_judge(subject, market, frame)]
+    if not found and isinstance(subject, OptionsModel):
+        raise NotClaimed("it judges options alone: case f13")
+    demand(bool(found), "it compares nothing")
 
 
 def f03_a_screen_has_a_value_a_row(tested: FilterUnderTest) -> None:
@@ -198,6 +212,21 @@ def f12_what_it_fetches_it_compares(tested: FilterUnderTest) -> None:
         demand(not same, f"it fetches {name}, but no comparison uses day.fact({name!r})")
 
 
+def f13_an_options_model_refuses_what_no_market_quotes(tested: FilterUnderTest) -> None:
+    """An options model answers alike each time, and has no verdict without a sound quote or for an expired contract."""
+    subject = tested.subject
+    if not isinstance(subject, OptionsModel):
+        raise NotClaimed("it prices no options")
+    sound = option_request()
+    found = subject.value_option(sound)
+    demand(found.verdict is not OptionVerdict.UNKNOWN, f"it has no verdict on a sound quote: {found.reason}")
+    demand(found == subject.value_option(sound), "the same request has another valuation")
+    for what, request in unsound_requests(sound).items():
+        found = subject.value_option(request)
+        demand(found.verdict is OptionVerdict.UNKNOWN, f"its verdict is {found.verdict} for {what}")
+        demand(bool(found.reason), f"it gives no reason for {what}")
+
+
 CASES: Final[tuple[ContractCase, ...]] = (
     f01_it_is_a_filter,
     f02_it_compares_something,
@@ -211,6 +240,7 @@ CASES: Final[tuple[ContractCase, ...]] = (
     f10_the_unknown_is_no_error,
     f11_what_it_fetches_has_names_and_days,
     f12_what_it_fetches_it_compares,
+    f13_an_options_model_refuses_what_no_market_quotes,
 )
 """The contract, in order of the numbers."""
 
@@ -231,6 +261,49 @@ class FilterContract(ContractTests):
     def test_contract(self, case: ContractCase, subject: Filter) -> None:
         """Run one case."""
         case(FilterUnderTest(subject, self.frame(), self.market()))
+
+
+def option_request() -> OptionRequest:
+    """What is known about a put at the money with 30 days to its expiry, quoted near 2.7, its volatility being 25 %."""
+    at = datetime(2024, 5, 22, 15, 0, tzinfo=UTC)
+    expires = datetime(2024, 6, 21, 20, 0, tzinfo=UTC)
+    contract = OptionContract(
+        underlying="SPY", expiry=expires.date(), expires=expires, strike=100.0, right=OptionRight.PUT
+    )
+    return OptionRequest(
+        contract=contract,
+        at=at,
+        quote=OptionQuote(bid=2.65, ask=2.75, age_s=1.0),
+        spot=100.0,
+        spot_source="test",
+        volatility=0.25,
+    )
+
+
+def unsound_requests(sound: OptionRequest) -> dict[str, OptionRequest]:
+    """The request with one thing wrong each: what a chain holds that nobody can trade on."""
+    quotes = {
+        "no quote": None,
+        "an empty quote": OptionQuote(),
+        "a quote without a bid": OptionQuote(ask=2.75),
+        "a quote without an ask": OptionQuote(bid=2.65),
+        "a bid of 0": OptionQuote(bid=0.0, ask=2.75),
+        "a negative bid": OptionQuote(bid=-1.0, ask=2.75),
+        "a bid that is not a number": OptionQuote(bid=math.nan, ask=2.75),
+        "an infinite ask": OptionQuote(bid=2.65, ask=math.inf),
+        "a crossed quote": OptionQuote(bid=2.75, ask=2.65),
+        "a stale quote": OptionQuote(bid=2.65, ask=2.75, age_s=3600.0),
+    }
+    found = {name: attrs.evolve(sound, quote=quote) for name, quote in quotes.items()}
+    expires = sound.contract.expires
+    return found | {
+        "an expired contract": attrs.evolve(sound, at=expires),
+        "a contract on its last day": attrs.evolve(sound, at=expires - timedelta(minutes=30)),
+        "an unknown spot": attrs.evolve(sound, spot=None),
+        "a spot of 0": attrs.evolve(sound, spot=0.0),
+        "a spot that is not a number": attrs.evolve(sound, spot=math.nan),
+        "an unknown volatility": attrs.evolve(sound, volatility=None),
+    }
 
 
 def standard_frame() -> StrategySettings:

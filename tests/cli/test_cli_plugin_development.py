@@ -175,7 +175,7 @@ def test_the_contract_is_run_in_a_process_of_its_own(capsys: pytest.CaptureFixtu
     assert "  f05  passed       Minute bars of three sessions in one call" in said
     assert "  brackets             yes" in said
     assert invoke(["plugins", "check", "price_volume", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["counts"] == {"passed": 10, "not claimed": 2}
+    assert json.loads(capsys.readouterr().out)["counts"] == {"passed": 10, "not claimed": 3}
     assert invoke(["plugins", "check", "nosuch"]) == 3
     assert "Unknown plugin nosuch" in capsys.readouterr().err
 

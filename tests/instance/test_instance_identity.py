@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import SettingsError, VaultError
 from tbot_core.instance import Instance, secrets
-from tbot_core.instance.identity import Identity, read_identity
+from tbot_core.instance.identity import Identity, jurisdiction_of, read_identity
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +48,11 @@ def test_the_identity_comes_from_its_encrypted_file(tmp_path: Path) -> None:
     write(tmp_path, {"BOT_IDENTITY_STRING": "ACME_US_ALPACA_B01"})
     found = read_identity(Instance(tmp_path), DeploymentSettings(), live=True)
     assert found == Identity(entity="ACME", jurisdiction="US", broker="ALPACA", bot_id="B01")
+
+
+def test_the_jurisdiction_is_the_second_part() -> None:
+    """Of a text that is no identity, and of none, it is empty."""
+    assert [jurisdiction_of(text) for text in ("ACME_US_ALPACA_B01", "ACME", "")] == ["US", "", ""]
 
 
 def test_a_file_without_the_field_or_without_its_key_is_an_error(tmp_path: Path) -> None:

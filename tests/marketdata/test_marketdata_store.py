@@ -356,3 +356,24 @@ def _cells(store: BarStore) -> list[tuple[tuple[str, dt.datetime], tuple[float, 
 
 def _values(block: BarBlock, *at: int) -> tuple[float, ...]:
     return tuple(float(getattr(block.bars, name)[at]) for name in FIELDS)
+
+
+def test_daily_closes_end_with_the_last_stored_session(december: StoreFixture) -> None:
+    """Oldest first, at most so many, up to a day; a symbol without bars, and a day before the first, has none."""
+    store = december.store
+    closes = store.closes("AAA", day("2020-01-31"), 3)
+    assert [date for date, _ in closes] == [day("2019-12-31"), day("2020-01-02"), day("2020-01-03")]
+    assert [close for _, close in closes] == [103.9, 103.9, 103.9]
+    assert store.closes("AAA", day("2019-12-24"), 2)[-1] == (day("2019-12-24"), 102.1)
+    assert len(store.closes("AAA", day("2020-01-31"), 100)) == len(exchange_sessions("2019-11-27", "2020-01-03"))
+    assert store.closes("CCC", day("2020-01-31"), 3) == store.closes("AAA", day("2019-11-26"), 3) == ()
+
+
+def test_daily_closes_stop_at_a_gap_and_at_another_kind_of_prices(bench: StoreFixture) -> None:
+    """What lies before a session without bars, or before prices of another adjustment, is left out."""
+    bench.put(rising_bars("AAA", exchange_sessions("2019-11-26", "2019-11-29")))
+    bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-03")), adjustment="split")
+    assert [date.day for date, _ in bench.store.closes("AAA", day("2019-12-31"), 9)] == [2, 3]
+    bench.put(rising_bars("BBB", exchange_sessions("2019-12-02", "2019-12-03")))
+    bench.put(rising_bars("BBB", exchange_sessions("2019-12-05", "2019-12-06")))
+    assert [date.day for date, _ in bench.store.closes("BBB", day("2019-12-31"), 9)] == [5, 6]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -9,7 +11,7 @@ import attrs
 import numpy as np
 import pytest
 
-from tbot_core.contracts import Check
+from tbot_core.contracts import Check, OptionRequest, OptionValuation, OptionVerdict
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.model.bars import Bars
 from tbot_core.model.day_facts import DayFacts, MarketView
@@ -57,6 +59,14 @@ class Subject:
         return self.judges(signals, market)
 
 
+def _sound(request: OptionRequest) -> bool:
+    quote = request.quote
+    bid, ask = (quote.bid or math.nan, quote.ask or math.nan) if quote else (math.nan, math.nan)
+    numbers = (bid, ask, request.spot or math.nan, request.volatility or math.nan)
+    fresh = quote is not None and quote.age_s <= 10
+    return all(map(math.isfinite, numbers)) and 0 < bid <= ask and fresh and request.at.date() < request.contract.expiry
+
+
 def _failures(subject: Any) -> set[str]:
     # The numbers of the cases that fail.
     failed = set()
@@ -66,8 +76,37 @@ def _failures(subject: Any) -> set[str]:
         except AssertionError:
             failed.add(case.__name__[:3])
         except NotClaimed:
-            assert case.__name__[:3] in {"f11", "f12"}
+            assert case.__name__[:3] in {"f11", "f12", "f13"}
     return failed
+
+
+def _by_turns() -> Callable[[OptionRequest], bool]:
+    # Another answer each second time.
+    turns = itertools.count()
+    return lambda request: _sound(request) and next(turns) % 2 == 0
+
+
+@attrs.frozen(kw_only=True)
+class Model:
+    """A filter that compares nothing, and an options model that holds the contract but for what is given."""
+
+    sees: Callable[[OptionRequest], bool] = _sound
+    reason: str = "it says so"
+    screens_too: bool = False
+
+    def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:  # noqa: ARG002
+        """Before the bell."""
+        return _honest_screen(day, symbols) if self.screens_too else ()
+
+    def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:  # noqa: ARG002
+        """At the signal."""
+        return ()
+
+    def value_option(self, request: OptionRequest) -> OptionValuation:
+        """A deviation of 0 for what it accepts."""
+        known = self.sees(request)
+        verdict = OptionVerdict.ACCEPTED if known else OptionVerdict.UNKNOWN
+        return OptionValuation(verdict=verdict, reason=self.reason, limit=0.1, deviation=0.0 if known else None)
 
 
 def _last_price(signals: Signals, market: MarketView) -> Sequence[Check]:
@@ -125,11 +164,18 @@ def _only_the_known(day: DayFacts, _symbols: tuple[str, ...]) -> Sequence[Check]
         (Subject(screens=_unknown_bound), {"f03", "f10"}),
         (Subject(screens=_odd_bound), {"f03", "f10"}),
         (object(), {"f01"}),
+        (Model(), set()),
+        (Model(screens_too=True), set()),
+        (Model(sees=lambda _request: True), {"f13"}),
+        (Model(sees=lambda _request: False), {"f13"}),
+        (Model(sees=lambda request: _sound(request) or request.at >= request.contract.expires), {"f13"}),
+        (Model(reason=""), {"f13"}),
+        (Model(sees=_by_turns()), {"f13"}),
     ],
 )
 def test_a_broken_filter_fails_its_cases(broken: Any, cases: set[str]) -> None:
     """The cases that look for this fault find it; an honest filter fails none."""
-    if isinstance(broken, Subject):
+    if isinstance(broken, Subject | Model):
         assert _failures(broken) >= cases
         assert bool(_failures(broken)) == bool(cases)
     else:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class PluginDeclarations:
     """The installed plugins, the settings of the enabled ones, and a sentence for each that does not load.
 
-    `enabled` are the (kind, name) of the installed ones that the settings enable; `brokers`, `channels` and `filters`
-    the broker plugins, the alert channels and the filters among them, by name.
+    `enabled` are the (kind, name) of the installed ones that the settings enable; `brokers` and `channels` the broker
+    plugins and the alert channels among them, by name. `loaded` are all of them that load.
     """
 
     installed: frozenset[tuple[str, str]]
@@ -31,7 +31,7 @@ class PluginDeclarations:
     enabled: frozenset[tuple[str, str]] = frozenset()
     brokers: Mapping[str, Plugin] = attrs.field(factory=dict)
     channels: Mapping[str, LoadedPlugin] = attrs.field(factory=dict)
-    filters: Mapping[str, LoadedPlugin] = attrs.field(factory=dict)
+    loaded: tuple[LoadedPlugin, ...] = ()
 
 
 def plugin_declarations(home: Path | None, named: Container[str] = ()) -> PluginDeclarations:
@@ -61,7 +61,7 @@ def plugin_declarations(home: Path | None, named: Container[str] = ()) -> Plugin
         enabled=enabled,
         brokers={it.entry.name: it.plugin for it in loaded if it.entry.kind == "broker"},
         channels={it.entry.name: it for it in loaded if it.entry.kind == "alert"},
-        filters={it.entry.name: it for it in loaded if it.entry.kind == "filter"},
+        loaded=loaded,
     )
 
 

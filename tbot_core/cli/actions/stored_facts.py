@@ -30,8 +30,9 @@ def fact_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[Pr
         settings = load_settings(home, mode="replay", declared=plugins.declared)
     except TbotError:
         return  # each of these faults has its own row
-    for name, loaded in plugins.filters.items():
-        facts = _facts(settings, loaded)
+    for loaded in plugins.loaded:
+        name = loaded.entry.name
+        facts = _facts(settings, loaded) if loaded.entry.kind == "filter" else ()
         if not facts:
             continue
         try:

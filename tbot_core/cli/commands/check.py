@@ -169,10 +169,12 @@ def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
 
 
 def plugin_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
-    """The enabled plugins that cannot be created, which a run refuses; those that cannot be loaded are in the settings.
+    """The enabled plugins that cannot be created, which a run refuses, and what the others warn of.
 
-    A recorded failure is tried again: what a plugin requires may have changed since.
+    Those that cannot be loaded are in the settings. A recorded failure is tried again: what a plugin requires may have
+    changed since.
     """
+    from tbot_core.cli.actions.plugin_tables import warning_findings
     from tbot_core.cli.actions.plugins import plugin_listings
     from tbot_core.instance.preflight_subject import PreflightFinding
     from tbot_core.plugins.probe import probe_plugin
@@ -187,6 +189,7 @@ def plugin_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[
             name = f"{failure.kind}/{failure.name}"
             remedy = f"Fix it, or remove it from the settings; `tbot plugins info {name}` shows more."
             yield PreflightFinding(level="fail", subject="plugins", message=failure.sentence, remedy=remedy)
+    yield from warning_findings(home, plugins)
 
 
 def broker_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:

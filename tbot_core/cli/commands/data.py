@@ -1,4 +1,4 @@
-"""`tbot data`: import and download bars and facts, list and verify stored data."""
+"""`tbot data`: import and download bars, facts and tables of plugins, list and verify stored data."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import click
 
 from tbot_core.cli.commands.data_download import download_command
 from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.errors import UsageError
 from tbot_core.model.dates import parse_date
 from tbot_core.model.formatting import plural
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 _HEAD: Final = ("SYMBOL", "FIRST", "LAST", "SESSIONS", "BARS", "MISSING", "ADJUSTMENT", "VOLUME")
 _MOST_NAMED: Final = 4
+_MOST_ARGUMENTS: Final = 2
+_COMMAND_LINE: Final = click.core.ParameterSource.COMMANDLINE
 
 
 @click.group(name="data")
@@ -33,8 +37,8 @@ def command() -> None:
     """Import, download, list and verify stored bars."""
 
 
-@command.command(name="import")
-@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@command.command(name="import", short_help="Import bars, facts, or a table of a plugin.")
+@click.argument("words", nargs=-1, required=True, metavar="[TABLE] PATH")
 @click.option(
     "--adjustment",
     type=click.Choice(("raw", "split", "total")),
@@ -61,18 +65,29 @@ def command() -> None:
 def import_command(
     ctx: click.Context,
     /,
-    path: Path,
+    words: tuple[str, ...],
     home: Path | None,
     as_of: str | None,
     **options: str | bool | None,
 ) -> None:
-    """Import one-minute bars, the daily VIX or fundamentals from PATH.
+    """Import one-minute bars, the daily VIX or fundamentals from PATH, or a table of a plugin.
 
-    PATH is a Parquet or CSV file, or a folder of them. The columns of a file determine its kind.
+    PATH is a Parquet or CSV file, or a folder of them. The columns of a file determine its kind. With TABLE, such as
+    rates or funds, the file is checked by the plugin that reads that table, and replaces it.
     """
     from tbot_core.marketdata.store.source_files import ImportOptions
     from tbot_core.status.runs import find_instance
 
+    table, path = import_arguments(words)
+    if table:
+        given = [name for name in options | {"as_of": as_of} if ctx.get_parameter_source(name) is _COMMAND_LINE]
+        if given:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UsageError(f"{names} does not apply to a table of a plugin.", "Leave it out.")
+        from tbot_core.cli.actions.plugin_tables import import_table
+
+        click.echo(import_table(find_instance(home), table, path))
+        return
     import_options = ImportOptions(as_of=None if as_of is None else parse_date(as_of), **options)  # type: ignore[arg-type]  # the types are those of the click options
     if import_path(find_instance(home), path, import_options):
         ctx.exit(1)
@@ -114,11 +129,20 @@ def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -
 command.add_command(download_command)
 
 
+def import_arguments(words: tuple[str, ...]) -> tuple[str, Path]:
+    """The table, "" for none, and the path; raises UsageError for other numbers of words and an absent path."""
+    if len(words) > _MOST_ARGUMENTS:
+        raise UsageError("`tbot data import` takes one path, or a table and one path.", "Quote a path with blanks.")
+    path = Path(words[-1])
+    if not filesystem.exists(path):
+        raise UsageError(f"The path {words[-1]!r} does not exist.", "See `tbot data import --help`.")
+    return words[0] if len(words) == _MOST_ARGUMENTS else "", path
+
+
 def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
     """Import a file or folder into the instance and report on each file; returns the number of refused files."""
     from tbot_core.marketdata.store.importer import ImportedFile, import_files, nested_folders, source_files
     from tbot_core.model.calendar import ExchangeCalendar
-    from tbot_core.system import filesystem
 
     files = source_files(path)
     filesystem.make_folder(instance.data)  # private, as `tbot init` makes it

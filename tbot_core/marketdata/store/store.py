@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = (*FIELDS, "vwap")
 _NAMED_AT_MOST: Final = 5
+_CLOSES_DAYS: Final = 400
 _DAILY_VALUES: Final = ("bars", "high", "low", "close", "volume")
 
 
@@ -114,6 +115,24 @@ class BarStore:
             return day
         typical = self._typical_volume(months, whole, wanted, daily)[rows][..., : sessions[-1].minutes]
         return attrs.evolve(day, typical_volume=typical)
+
+    def closes(self, symbol: str, last: dt.date, most: int) -> tuple[tuple[dt.date, float], ...]:
+        """The daily closes of the last stored session up to a day and of those before it, oldest first, at most `most`.
+
+        They are of sessions that follow each other and of one kind of prices: what lies before a gap is left out.
+        """
+        first = max(exchange.FIRST_DAY, last - dt.timedelta(days=_CLOSES_DAYS))
+        stored = self.sessions(first, last, (symbol,))
+        if not stored:
+            return ()
+        whole = self.calendar.every_weekday.sessions(first, stored[-1].date)
+        daily = self._daily(self._months(first, last), whole, (symbol,))
+        kind, close, found = daily.kind[:, 0], daily.close[:, 0], list[tuple[dt.date, float]]()
+        for row in range(len(whole) - 1, -1, -1):
+            if len(found) == most or kind[row] != kind[-1] or np.isnan(close[row]):
+                break
+            found.append((whole[row].date, float(close[row])))
+        return tuple(reversed(found))
 
     def data_hash(self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False) -> str:
         """SHA-256, in hex, of the range's bars and facts as served, independent of the file layout.

@@ -1,0 +1,47 @@
+"""Filter `black_scholes`: prices of options by the Black-Scholes-Merton model, and the verdict on their quotes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tbot_core.contracts import Plugin
+from tbot_core.contracts.hooks import hookimpl
+from tbot_core.model.clock import exchange_time
+from tbot_core.system import filesystem
+from tbot_filter_black_scholes.filter import BlackScholes, Config
+from tbot_filter_black_scholes.rates import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.contracts import Context
+
+__all__ = ["BlackScholes", "Config"]
+
+TABLE = "rates.csv"
+
+
+@hookimpl
+def tbot_filter() -> Plugin:
+    """Describe the plugin."""
+    return Plugin(
+        name="black_scholes",
+        summary="Option prices against the Black-Scholes-Merton model",
+        config=Config,
+        create=_create,
+        tables=(TABLE,),
+        warnings=_warnings,
+    )
+
+
+def _create(config: Config, context: Context) -> BlackScholes:
+    own = context.data_dir / TABLE
+    table = own if filesystem.exists(own) else Path(__file__).with_name(TABLE)
+    rates = parse(filesystem.read_text(table), str(table))
+    return BlackScholes(config=config, rates=rates, jurisdiction=context.jurisdiction)
+
+
+def _warnings(config: Config, context: Context) -> Sequence[str]:
+    _, words = _create(config, context).rate_at(exchange_time(context.clock.now()).date())
+    return (words,) if words else ()
