@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from tbot_core.contracts.capabilities import AccountKind, BrokerCapabilities, DayTradeRule, ReplaceMode
     from tbot_core.contracts.credentials import SecretValue
+    from tbot_core.contracts.extension import ClosedTrade, Extension, JournalCursor, JournalEntry
     from tbot_core.contracts.feed import (
         Bar,
         BarHistory,
@@ -92,6 +93,7 @@ _MODULES = (
     "broker",
     "abilities",
     "simulated_venue",
+    "extension",
     "strategy",  # the last one, since it needs numpy
 )
 
@@ -109,10 +111,12 @@ __all__ = [
     "BrokerEvent",
     "BrokerEventKind",
     "Check",
+    "ClosedTrade",
     "Connect",
     "Context",
     "DailyBar",
     "DayTradeRule",
+    "Extension",
     "Feed",
     "FeedCoverage",
     "FeedLabel",
@@ -131,6 +135,8 @@ __all__ = [
     "IndexQuote",
     "Instrument",
     "InstrumentKind",
+    "JournalCursor",
+    "JournalEntry",
     "KeyProvider",
     "LiveSession",
     "MaintenanceWindow",

@@ -11,6 +11,7 @@ from tbot_core.alerts.store import unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
 from tbot_core.errors import JournalError, TbotError
+from tbot_core.extensions.progress import failing_extensions
 from tbot_core.instance import Instance
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.journal_key import chain_key
@@ -112,6 +113,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
             *_attention(counted, events, read.book, running=holder is not None, free=free),
             *_risk_warnings(risk, conditions, instance.control_dir, running=holder is not None),
             *unseen_incidents(instance.home),
+            *([] if file is None else failing_extensions(file.path)),
         ],
     }
 

@@ -166,6 +166,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     from tbot_core.engine.run import run
     from tbot_core.engine.run_plan import RunPlan
     from tbot_core.engine.settings_reload import SettingsReloader
+    from tbot_core.extensions.service import with_extensions
 
     sources = None if watcher is None else watcher.sources
     clock = _clock(options)
@@ -188,7 +189,9 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     )
     alerts = nullcontext(_alone) if options.rehearsal else alerts_beside(assembly, clock, restart_command(options))
     with shown, alerts as with_alerts:
-        work = with_chain_heads(with_alerts(run(plan, shown.watcher)), assembly.settings.instance)
+        work = with_chain_heads(
+            with_alerts(with_extensions(run(plan, shown.watcher), plan)), assembly.settings.instance
+        )
         closed = assembly.closing(run_display.run_until_stopped(work, plan.stop, plan.kill))
         outcome = asyncio.run(closed)
     if not outcome.renewed:
