@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 STEP_S: Final = 0.5
 """How long an extension may run between two waits."""
 
+GRACE_S: Final = 0.1
+"""How long an extension that has read no event yet may still begin to, at the end of a run."""
+
 DRAIN_S: Final = 5.0
 """How long an extension may work on the last events of a run."""
 
@@ -64,7 +67,7 @@ class ExtensionRunner:
         self._on_failing = on_failing
         self._failures = 0
         self._ending = False
-        self._journal: FollowedJournal | None = None
+        self._journal = self._follow()
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -76,10 +79,10 @@ class ExtensionRunner:
         task, self._ending = self._task, True
         if task is None:
             return
-        if self._journal is not None:
-            self._journal.end()
-            if self._journal.used:
-                await asyncio.wait({task}, timeout=DRAIN_S)
+        self._journal.end()
+        await asyncio.wait({task}, timeout=GRACE_S)
+        if self._journal.used:
+            await asyncio.wait({task}, timeout=DRAIN_S)
         for seconds in (STOP_S + 1.0, 1.0):  # a second time for one that hangs while it stops
             if not task.done():
                 task.cancel()
@@ -89,16 +92,15 @@ class ExtensionRunner:
             asyncio.tasks._unregister_task(task)  # noqa: SLF001  -- the end of the loop would wait for it
 
     async def _run(self) -> None:
-        while True:
-            journal = self._journal = FollowedJournal(
-                self._terms.journal, self._progress, every_s=self._terms.every_s, on_caught_up=self._recover
-            )
-            fault = await self._attempt(journal)
-            if fault is None or self._ending:
+        while await self._attempt(self._journal) is not None and not self._ending:
+            pause_s = min(self._terms.pause_s * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE_S)
+            if await self._journal.wait_for_end(pause_s):
                 return
-            pause_s = min(self._terms.pause_s * 2 ** (self._failures - 1), LONGEST_PAUSE_S)
-            if await journal.wait_for_end(pause_s):
-                return
+            self._journal = self._follow()
+
+    def _follow(self) -> FollowedJournal:
+        terms = self._terms
+        return FollowedJournal(terms.journal, self._progress, every_s=terms.every_s, on_caught_up=self._recover)
 
     async def _attempt(self, journal: FollowedJournal) -> BaseException | None:
         # One call of `start`, and of `stop` after it; the failure, if there was one.

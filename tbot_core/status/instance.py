@@ -83,8 +83,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     """
     instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
-    holder = filesystem.lock_holder(instance.lock)
-    rehearsed = is_rehearsing(instance)
+    holder, rehearsed = filesystem.lock_holder(instance.lock), is_rehearsing(instance)
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))

@@ -22,6 +22,7 @@ class DaemonThreads(ThreadPoolExecutor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Start the call."""
         future: Future[T] = Future()
+        future.set_running_or_notify_cancel()  # it starts at once, so there is nothing to cancel
         threading.Thread(target=_run, args=(future, fn, args, kwargs), name=f"call {fn!r}", daemon=True).start()
         return future
 
@@ -30,8 +31,6 @@ class DaemonThreads(ThreadPoolExecutor):
 
 
 def _run(future: Future[Any], function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    if not future.set_running_or_notify_cancel():
-        return
     try:
         result = function(*args, **kwargs)
     except BaseException as fault:  # noqa: BLE001  -- it belongs to who awaits the call
