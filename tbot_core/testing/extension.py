@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 STEP_S: Final = 0.5
+BEGIN_S: Final = 0.1
 END_S: Final = 5.0
 STOP_S: Final = 2.0
 _TIME: Final = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
@@ -139,9 +140,7 @@ def e05_a_cancelled_start_ends(extension: Extension) -> None:
         for _ in range(2):
             journal = RecordedJournal(sample_entries(), ends=False)
             task = asyncio.ensure_future(steps_within(STEP_S, extension.start(journal)))
-            ready = asyncio.ensure_future(journal.all_given.wait())
-            await asyncio.wait({task, ready}, timeout=STOP_S, return_when=asyncio.FIRST_COMPLETED)
-            ready.cancel()
+            await _settle(task, journal, asyncio.ensure_future(journal.all_given.wait()))
             task.cancel()
             await asyncio.wait({task}, timeout=STOP_S)
             demand(task.done(), f"a cancelled `start` must end within {STOP_S:g} s")
@@ -187,11 +186,8 @@ async def _follow(extension: Extension, entries: Sequence[JournalEntry]) -> Reco
     # Let it follow the entries to their end; an extension that reads none is cancelled, as at the end of a run.
     journal = RecordedJournal(entries)
     task = asyncio.ensure_future(steps_within(STEP_S, extension.start(journal)))
-    await asyncio.wait({task}, timeout=0.1)
-    used = journal.used or task.done()
-    if used:
-        await asyncio.wait({task}, timeout=END_S)
-    demand(task.done() or not used, f"`start` did not return within {END_S:g} s of the journal's end")
+    await _settle(task, journal)
+    demand(task.done() or not journal.used, f"`start` did not return within {END_S:g} s of the journal's end")
     task.cancel()
     await asyncio.wait({task}, timeout=STOP_S)
     await _stop(extension)
@@ -200,6 +196,15 @@ async def _follow(extension: Extension, entries: Sequence[JournalEntry]) -> Reco
     if not journal.used:
         raise NotClaimed("this extension does not follow the journal")
     return journal
+
+
+async def _settle(task: asyncio.Future[None], journal: RecordedJournal, *others: asyncio.Future[Any]) -> None:
+    # Wait until the task has ended, or one of the others; not for long if it reads no entry.
+    await asyncio.wait({task, *others}, timeout=BEGIN_S, return_when=asyncio.FIRST_COMPLETED)
+    if journal.used:
+        await asyncio.wait({task, *others}, timeout=END_S, return_when=asyncio.FIRST_COMPLETED)
+    for one in others:
+        one.cancel()
 
 
 async def _stop(extension: Extension) -> None:
