@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.reports.summary import trade_document
-from tbot_core.reports.trades_csv import COLUMNS, csv_table
+from tbot_core.reports.trades_csv import COLUMNS, csv_table, trade_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,8 +35,7 @@ def ledger_name(trade: ClosedTrade, run: str = "") -> str:
 def _row(closed: ClosedTrade) -> dict[str, str]:
     trade = closed.trade
     return {
-        **trade_document(trade),
-        "session": closed.session.isoformat(),
+        **trade_row(trade, closed.session),
         "fees": f"{trade.fees:f}",
         "pnl": f"{trade.pnl:f}",
         "account": closed.account,

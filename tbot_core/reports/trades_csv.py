@@ -13,6 +13,7 @@ from tbot_core.reports.timeline import in_order_of_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import date
 
     from tbot_core.model.types import Trade
 
@@ -39,11 +40,15 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 def trades_csv(trades: Iterable[Trade]) -> str:
     """One line per trade below a header; `session` is the exchange date of the entry, times are UTC, ISO 8601."""
-    rows = (
-        {"session": exchange_time(trade.entry_time).date().isoformat(), **trade_document(trade)}
-        for trade in in_order_of_entry(trades)
+    return csv_table(
+        COLUMNS, (trade_row(trade, exchange_time(trade.entry_time).date()) for trade in in_order_of_entry(trades))
     )
-    return csv_table(COLUMNS, rows)
+
+
+def trade_row(trade: Trade, session: date) -> dict[str, str]:
+    """The cells of a trade in a session, by column; money in cents, the exit reason as on screens."""
+    reason = trade.exit_reason.word.replace(" ", "_").upper()
+    return {"session": session.isoformat(), **trade_document(trade), "exit_reason": reason}
 
 
 def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, str]]) -> str:

@@ -102,3 +102,11 @@ def test_only_live_trading_writes_files_of_the_identity_alone(terms: dict[str, s
 def test_without_a_trade_there_is_only_the_header() -> None:
     """A reader of the file finds its columns in any case."""
     assert trades_csv([]) == ",".join(COLUMNS) + "\n"
+
+
+def test_a_flattened_position_does_not_read_as_stopped_out() -> None:
+    """STOPPED, of a position that a stop or kill of the bot closed, is FLATTENED; a stop order is a STOP."""
+    trades = [attrs.evolve(trade("AAPL", 5), exit_reason=reason) for reason in (ExitReason.STOPPED, ExitReason.STOP)]
+    rows = csv.DictReader(trades_csv(trades).splitlines())
+    assert [row["exit_reason"] for row in rows] == ["FLATTENED", "STOP"]
+    assert [one.exit_reason.word for one in trades] == ["flattened", "stop"]
