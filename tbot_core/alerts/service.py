@@ -79,6 +79,7 @@ def alerts_beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -
         assembly.call_guard.where = inside
         alerts = alert_dispatcher(assembly, clock)
         assembly.call_guard.on_observer_off = partial(_report_observer, alerts)
+        assembly.call_guard.on_extension_failing = lambda words: alerts.notify(words, STATUS_COMMAND)
 
         def with_alerts(work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
             return run_with_alerts(work, alerts, beat)

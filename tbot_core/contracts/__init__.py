@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from tbot_core.contracts.capabilities import AccountKind, BrokerCapabilities, DayTradeRule, ReplaceMode
     from tbot_core.contracts.credentials import SecretValue
+    from tbot_core.contracts.extension import ClosedTrade, Extension, JournalCursor, JournalEntry
     from tbot_core.contracts.feed import (
         Bar,
         BarHistory,
@@ -105,6 +106,7 @@ _MODULES = (
     "abilities",
     "options",
     "simulated_venue",
+    "extension",
     "strategy",  # the last one, since it needs numpy
 )
 
@@ -122,11 +124,13 @@ __all__ = [
     "BrokerEvent",
     "BrokerEventKind",
     "Check",
+    "ClosedTrade",
     "Connect",
     "Context",
     "DailyBar",
     "DayTradeRule",
     "ExerciseStyle",
+    "Extension",
     "Feed",
     "FeedCoverage",
     "FeedLabel",
@@ -145,6 +149,8 @@ __all__ = [
     "IndexQuote",
     "Instrument",
     "InstrumentKind",
+    "JournalCursor",
+    "JournalEntry",
     "KeyProvider",
     "LiveSession",
     "MaintenanceWindow",

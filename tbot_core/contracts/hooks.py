@@ -73,7 +73,8 @@ def tbot_extension() -> Plugin:
 
     Arguments: none. Moment: once, when the plugin is loaded. Caller: the loader, for an entry point in group
     tbot.extensions. Returned value: one `Plugin`, so that an extension declares settings like any other; `create`
-    returns the object that lives during a run.
+    returns an `Extension`, which runs during paper and live trading, or any other object where hooks are all that it
+    has.
     """
 
 

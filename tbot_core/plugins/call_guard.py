@@ -88,7 +88,8 @@ class CallGuard:
     `strict`: a simulation, in which a failure ends the run and there is no time limit. `record` is called for each
     failure, for `tbot plugins list`. These may be set: `where`, a context manager around each call that receives its
     name; `on_plugin_off`, which receives the kind and name of a plugin that is disabled, as `kind/name`;
-    `on_observer_off`, which receives the last failure of an observer that is switched off.
+    `on_observer_off`, which receives the last failure of an observer that is switched off; `on_extension_failing`,
+    which receives a sentence about what fails beside trading, once until it works again.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class CallGuard:
         self._record = record
         self.on_plugin_off: Callable[[str], None] = lambda _plugin: None
         self.on_observer_off: Callable[[PluginFailure], None] = lambda _failure: None
+        self.on_extension_failing: Callable[[str], None] = lambda _words: None
         self.where: Callable[[str], AbstractContextManager[None]] = no_activity_mark
         self._limits_s = limits_s
         self._session: GuardSession | None = None
@@ -184,6 +186,11 @@ class CallGuard:
         """Report an observer that is switched off for the rest of the run."""
         _log.error("observer.off", plugin=f"{failure.kind}/{failure.name}", reason=failure.sentence)
         self.on_observer_off(failure)
+
+    def report_extension(self, entry: EntryPointInfo, fault: BaseException, words: str) -> None:
+        """Report an extension that began to fail; it is tried again."""
+        self._record(entry, PluginFailure.of(entry, "run", fault))
+        self.on_extension_failing(words)
 
     def _begin(self) -> None:
         self._off: set[str] = set()

@@ -30,7 +30,13 @@ if TYPE_CHECKING:
     from tbot_core.plugins.failure import Phase
 
 # By name, so that the trial of a broker or an alert channel imports no numpy.
-_PROTOCOLS: Final = {"alert": "AlertChannel", "broker": "Broker", "filter": "Filter", "strategy": "Strategy"}
+_PROTOCOLS: Final = {
+    "alert": "AlertChannel",
+    "broker": "Broker",
+    "extension": "Extension",
+    "filter": "Filter",
+    "strategy": "Strategy",
+}
 NEAR: Final = 0.8
 """The similarity from which a known name is suggested."""
 
@@ -234,12 +240,10 @@ def _is_frozen(config: object) -> bool:
 
 
 def _check_made(kind: str, made: object) -> None:
-    if kind not in _PROTOCOLS:
-        return
     protocol: type[Any] = getattr(contracts, _PROTOCOLS[kind])
     promised = [name for name in vars(protocol) if not name.startswith("_")]
     lacking = promised if isinstance(made, type) else [name for name in promised if not hasattr(made, name)]
-    if lacking:
+    if lacking and not (kind == "extension" and lacking == promised):  # it has hooks alone
         message = f"create returned {_named(made)}, which is not a {protocol.__name__}."
         raise PluginError(message, f"It lacks {', '.join(sorted(lacking))}.")
     if kind == "broker":

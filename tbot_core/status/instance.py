@@ -11,6 +11,7 @@ from tbot_core.alerts.store import unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
 from tbot_core.errors import JournalError, TbotError
+from tbot_core.extensions.progress import failing_extensions
 from tbot_core.instance import Instance
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.journal_key import chain_key
@@ -83,8 +84,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     """
     instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
-    holder = filesystem.lock_holder(instance.lock)
-    rehearsed = is_rehearsing(instance)
+    holder, rehearsed = filesystem.lock_holder(instance.lock), is_rehearsing(instance)
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))
@@ -113,6 +113,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
             *_attention(counted, events, read.book, running=holder is not None, free=free),
             *_risk_warnings(risk, conditions, instance.control_dir, running=holder is not None),
             *unseen_incidents(instance.home),
+            *([] if file is None else failing_extensions(file.path)),
         ],
     }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import Broker, Context
+from tbot_core.contracts import Broker, Context, Extension
 from tbot_core.model import json_document
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.failure import PluginFailure
@@ -20,7 +20,7 @@ from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.plugins.trial import default_config, entry_of
 from tbot_core.system import filesystem, log
 from tbot_core.system.foreign_exceptions import assert_failure
-from tbot_core.testing import alert, broker, feed, filter, sessions, strategy  # noqa: A004  -- the kits have the kinds' names
+from tbot_core.testing import alert, broker, extension, feed, filter, sessions, strategy  # noqa: A004  -- the kits have the kinds' names
 from tbot_core.testing.contract import CaseResult, ContractCase, demand, run_cases
 
 if TYPE_CHECKING:
@@ -53,7 +53,26 @@ def check_plugin(loaded: LoadedPlugin, folder: Path) -> PluginCheck:
         return PluginCheck(cases=_run(strategy.CASES, loaded, folder, _strategy))
     if kind == "filter":
         return PluginCheck(cases=_run(filter.CASES, loaded, folder, _filter))
-    return PluginCheck(missing=f"A plugin of kind {kind} has no contract beyond its trial, which it passed.")
+    if plugin.venue is not None:
+        return PluginCheck(cases=run_cases(extension.CASES, plugin.venue))
+    return _check_extension(loaded, folder)
+
+
+def _check_extension(loaded: LoadedPlugin, folder: Path) -> PluginCheck:
+    # One that needs secrets or a host can be tried with a venue alone.
+    needs = loaded.plugin.needs
+    if needs.secrets or needs.hosts or needs.own_network:
+        return PluginCheck(missing="It reaches outside and offers no venue (Plugin.venue): only its trial was made.")
+    made = build_plugin(loaded, default_config(loaded.plugin.config), _context(loaded, folder))
+    if not isinstance(made, Extension | PluginFailure):
+        return PluginCheck(missing="It offers hooks alone: there is no contract beyond its trial, which it passed.")
+    return PluginCheck(cases=_run(extension.CASES, loaded, folder, lambda made: made))
+
+
+def _context(loaded: LoadedPlugin, folder: Path) -> Context:
+    clock, name = SystemClock(), f"{loaded.entry.kind} {loaded.entry.name}"
+    connector = Connector(plugin=name, hosts=loaded.plugin.needs.hosts, clock=clock, budgets=RequestBudgets(clock))
+    return Context(clock=clock, log=log.logger(name), data_dir=folder, connect=connector)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -70,16 +89,13 @@ def _run(
     # Pure plugins keep no state, but each case gets an object of its own all the same.
     @contextmanager
     def one() -> Iterator[object]:
-        clock, hosts = SystemClock(), loaded.plugin.needs.hosts
-        name = f"{loaded.entry.kind} {loaded.entry.name}"
-        connector = Connector(plugin=name, hosts=hosts, clock=clock, budgets=RequestBudgets(clock))
-        context = Context(clock=clock, log=log.logger(name), data_dir=folder, connect=connector)
+        context = _context(loaded, folder)
         made = build_plugin(loaded, default_config(loaded.plugin.config), context)
         demand(not isinstance(made, PluginFailure), getattr(made, "error", ""))
         try:
             yield subject(made)
         finally:
-            asyncio.run(connector.close())
+            asyncio.run(context.connect.close())
 
     return run_cases(cases, one)
 

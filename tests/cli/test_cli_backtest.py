@@ -147,7 +147,6 @@ def test_switches_that_nothing_acts_on_are_one_line(
     expected = {
         "SIGNAL_MAX_AGE=2",
         "ENABLE_STRATEGY_OPTIMIZER=true",
-        "LEDGER_EXPORT_MODE=auto",
     }
     places = {text: len(lines) - lines[::-1].index(text) for text in expected}
     assert found == sorted(f"{text} (.env_bot:{line})" for text, line in places.items())

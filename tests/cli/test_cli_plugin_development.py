@@ -16,6 +16,7 @@ import pytest
 from tbot_core.cli import invoke
 from tbot_core.cli.actions import plugin_development
 from tbot_core.cli.actions.plugin_development import KINDS, write_plugin
+from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.errors import AccessError, PluginError, UsageError
 from tbot_core.plugins.discovery import EntryPointInfo, installed_plugins
 from tbot_core.plugins.failure import PluginFailure
@@ -230,13 +231,16 @@ def test_a_plugin_that_cannot_be_checked_is_named(
 
 
 def test_a_plugin_without_what_its_kind_needs_is_not_checked(tmp_path: Path) -> None:
-    """A broker without a venue; an extension has nothing to be checked beyond its trial."""
+    """A broker without a venue; an extension that reaches outside, or has nothing but hooks."""
     loaded = PluginLoader().load(next(entry for entry in INSTALLED if entry.kind == "broker"))
     assert isinstance(loaded, LoadedPlugin)
     venueless = attrs.evolve(loaded, plugin=attrs.evolve(loaded.plugin, venue=None))
     assert "offers no venue" in check_plugin(venueless, tmp_path).missing
-    extension = attrs.evolve(loaded, entry=attrs.evolve(loaded.entry, kind="extension"))
-    assert "has no contract beyond its trial" in check_plugin(extension, tmp_path).missing
+    outside = attrs.evolve(venueless, entry=attrs.evolve(loaded.entry, kind="extension"))
+    outside = attrs.evolve(outside, plugin=attrs.evolve(outside.plugin, needs=PluginNeeds(own_network=True)))
+    assert "reaches outside and offers no venue" in check_plugin(outside, tmp_path).missing
+    plain = attrs.evolve(outside.plugin, needs=PluginNeeds(), create=lambda config, _context: config)
+    assert "offers hooks alone" in check_plugin(attrs.evolve(outside, plugin=plain), tmp_path).missing
 
 
 def test_a_plugin_that_cannot_be_created_fails_each_case(tmp_path: Path) -> None:

@@ -232,6 +232,20 @@ def test_what_is_lacking_is_named(plant: Callable[..., EntryPointInfo]) -> None:
     assert "It lacks scan, window." in failure(build_plugin(loaded, None, CONTEXT)).error
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [("start = 1", "It lacks stop."), ("stop = 1", "It lacks start."), ("hooks = 1", ""), ("start = stop = 1", "")],
+)
+def test_an_extension_has_both_methods_or_hooks_alone(
+    plant: Callable[..., EntryPointInfo], body: str, words: str
+) -> None:
+    """Half an extension is a failure."""
+    offer = OFFER.replace("tbot_strategy", "tbot_extension") + "plugin(create=lambda config, _: It())\n"
+    loaded = sound(PluginLoader().load(plant("odd", f"{offer}class It: {body}\n", kind="extension")))
+    made = build_plugin(loaded, None, CONTEXT)
+    assert words in failure(made).error if words else not isinstance(made, PluginFailure)
+
+
 STRANGE_BROKER = """
 import attrs
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import FeedRequest
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.engine.run_plan import RunOutcome
+    from tbot_core.engine.settings_reload import SettingsReloader
     from tbot_core.instance import SettingsFiles
     from tbot_core.model.clock import Clock
 
@@ -165,17 +166,13 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     from tbot_core.engine.disk_guard import DiskGuard
     from tbot_core.engine.run import run
     from tbot_core.engine.run_plan import RunPlan
-    from tbot_core.engine.settings_reload import SettingsReloader
+    from tbot_core.extensions.service import with_extensions
 
     sources = None if watcher is None else watcher.sources
     clock = _clock(options)
     sends_orders = options.mode in MARKET_MODES and not options.dry
     assembly = _assembled(options, clock, sources, sends_orders=sends_orders)
     shown = run_display.make_display(options, assembly, clock, as_json=as_json)
-    reloader = SettingsReloader()
-    if watcher is not None and options.mode in MARKET_MODES:
-        watcher.begin(assembly.settings, assembly.check_tables)
-        reloader = SettingsReloader(watcher.poll)
     plan = RunPlan(
         assembly=assembly,
         request=feed_request(options, assembly),
@@ -184,16 +181,28 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
         once=options.once,
         rehearsal=options.rehearsal.run if options.rehearsal else "",
         disk_guard=DiskGuard.of(assembly.settings.instance.data) if sends_orders else DiskGuard(),
-        settings_reload=reloader,
+        settings_reload=_settings_reloader(options, assembly, watcher),
     )
     alerts = nullcontext(_alone) if options.rehearsal else alerts_beside(assembly, clock, restart_command(options))
     with shown, alerts as with_alerts:
-        work = with_chain_heads(with_alerts(run(plan, shown.watcher)), assembly.settings.instance)
+        work = with_chain_heads(
+            with_alerts(with_extensions(run(plan, shown.watcher), plan)), assembly.settings.instance
+        )
         closed = assembly.closing(run_display.run_until_stopped(work, plan.stop, plan.kill))
         outcome = asyncio.run(closed)
     if not outcome.renewed:
         shown.end(outcome)
     return outcome
+
+
+def _settings_reloader(options: RunOptions, assembly: Assembly, watcher: SettingsWatcher | None) -> SettingsReloader:
+    # What applies changed settings between two sessions of the market; nothing in a simulation.
+    from tbot_core.engine.settings_reload import SettingsReloader
+
+    if watcher is None or options.mode not in MARKET_MODES:
+        return SettingsReloader()
+    watcher.begin(assembly.settings, assembly.check_tables)
+    return SettingsReloader(watcher.poll)
 
 
 def _clock(options: RunOptions) -> Clock:

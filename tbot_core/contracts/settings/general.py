@@ -192,9 +192,8 @@ class LedgerSettings:
         "LEDGER_EXPORT_MODE",
         choice("auto", "off"),
         default="off",
-        doc="Auto exports each closed trade at once.",
+        doc="Auto exports each closed trade of paper and live trading at once, as CSV in reports/ledger.",
         changes_trades=False,
-        acted_on=False,
     )
     lot_method: str = setting(
         "LOT_METHOD",

@@ -1,0 +1,1 @@
+"""Extensions beside a run: what follows the journal, each from its own durable position."""

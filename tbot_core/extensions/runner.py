@@ -1,0 +1,163 @@
+"""One extension beside a run: started, started again after a failure, and stopped within seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.errors import AccessError, TbotError
+from tbot_core.extensions.journal_cursor import EVERY_S, FollowedJournal
+from tbot_core.model.clock import Clock
+from tbot_core.system import log
+from tbot_core.system.foreign_exceptions import is_failure
+from tbot_core.system.redaction import redact
+from tbot_core.system.timeouts import steps_within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tbot_core.contracts import Extension
+    from tbot_core.extensions.progress import Progress, ProgressFile
+
+STEP_S: Final = 0.5
+"""How long an extension may run between two waits."""
+
+GRACE_S: Final = 0.1
+"""How long an extension that has read no event yet may still begin to, at the end of a run."""
+
+DRAIN_S: Final = 5.0
+"""How long an extension may work on the last events of a run."""
+
+STOP_S: Final = 2.0
+HEALTHY_S: Final = 60.0
+"""An extension that follows no events works again when it has run so long."""
+
+LONGEST_PAUSE_S: Final = 60.0
+_LONGEST: Final = 500
+_log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class FollowTerms:
+    """What the extensions of a run share: journal, clock, how often the journal is read, and the first pause."""
+
+    journal: Path
+    clock: Clock
+    every_s: float = EVERY_S
+    pause_s: float = 1.0
+
+
+class ExtensionRunner:
+    """Runs an extension; `on_failing` is called with the first failure after a success."""
+
+    def __init__(
+        self,
+        subject: Extension,
+        progress: ProgressFile,
+        terms: FollowTerms,
+        on_failing: Callable[[BaseException, str], None],
+    ) -> None:
+        self._subject = subject
+        self._progress = progress
+        self._terms = terms
+        self._on_failing = on_failing
+        self._failures = 0
+        self._ending = False
+        self._journal = self._follow()
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Start it in the running event loop."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def finish(self) -> None:
+        """Let it finish its events, and stop it; one that does not end in time is left behind."""
+        task, self._ending = self._task, True
+        if task is None:
+            return
+        self._journal.end()
+        await asyncio.wait({task}, timeout=GRACE_S)
+        if self._journal.used:
+            await asyncio.wait({task}, timeout=DRAIN_S)
+        for seconds in (STOP_S + 1.0, 1.0):  # a second time for one that hangs while it stops
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            _log.warning("extension.not_stopped", extension=self._progress.state.title)
+            asyncio.tasks._unregister_task(task)  # noqa: SLF001  -- the end of the loop would wait for it
+
+    async def _run(self) -> None:
+        while await self._attempt(self._journal) is not None and not self._ending:
+            pause_s = min(self._terms.pause_s * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE_S)
+            if await self._journal.wait_for_end(pause_s):
+                return
+            self._journal = self._follow()
+
+    def _follow(self) -> FollowedJournal:
+        terms = self._terms
+        return FollowedJournal(terms.journal, self._progress, every_s=terms.every_s, on_caught_up=self._recover)
+
+    async def _attempt(self, journal: FollowedJournal) -> BaseException | None:
+        # One call of `start`, and of `stop` after it; the failure, if there was one.
+        healthy = asyncio.get_running_loop().call_later(HEALTHY_S, self._recover)
+        try:
+            await steps_within(STEP_S, self._subject.start(journal))
+        except BaseException as fault:
+            if not self._is_failure(fault):
+                raise
+            self._record(fault)
+            return fault
+        finally:
+            healthy.cancel()
+            journal.close()
+            await self._stop()
+        return None
+
+    async def _stop(self) -> None:
+        try:
+            async with asyncio.timeout(STOP_S):
+                await steps_within(STEP_S, self._subject.stop())
+        except BaseException as fault:
+            if not self._is_failure(fault):
+                raise
+            _log.error("extension.failed", extension=self._progress.state.title, phase="stop", error=_words(fault))
+
+    def _is_failure(self, fault: BaseException) -> bool:
+        # A cancellation that nobody asked for is the extension's own.
+        task = asyncio.current_task()
+        alone = isinstance(fault, asyncio.CancelledError) and task is not None and not task.cancelling()
+        return alone or is_failure(fault)
+
+    def _record(self, fault: BaseException) -> None:
+        self._failures += 1
+        words, state = _words(fault), self._progress.state
+        since = state.failing_since or self._terms.clock.now()
+        trace = "".join(traceback.format_exception(fault))
+        _log.error("extension.failed", extension=state.title, error=words, traceback=trace)
+        self._note(attrs.evolve(state, failing_since=since, error=words))
+        if self._failures == 1:
+            self._on_failing(fault, attrs.evolve(state, failing_since=since, error=words).sentence)
+
+    def _recover(self) -> None:
+        self._failures, state = 0, self._progress.state
+        if state.failing_since is not None:
+            _log.info("extension.recovered", extension=state.title)
+            self._note(attrs.evolve(state, failing_since=None, error=""))
+
+    def _note(self, state: Progress) -> None:
+        try:
+            self._progress.write(state)
+        except AccessError as fault:
+            _log.warning("extension.progress_not_stored", extension=state.title, reason=fault.message)
+
+
+def _words(fault: BaseException) -> str:
+    # The failure on one line; a `TbotError` keeps its own message.
+    words = str(fault) if isinstance(fault, TbotError) else f"{type(fault).__name__}: {fault}"
+    line = " ".join(redact(words).split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
