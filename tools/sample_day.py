@@ -31,6 +31,7 @@ import attrs
 import click
 from aiosmtpd.smtp import SMTP, AuthResult
 from tbot_alert_pagerduty.venue import accept
+from tbot_filter_finnhub.venue import KEY, FundamentalsServer, company
 
 from tbot_core import cli
 from tbot_core.alerts.service import alert_dispatcher, run_with_alerts
@@ -39,6 +40,7 @@ from tbot_core.contracts.network import host_settings
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan
+from tbot_core.extensions.service import with_extensions
 from tbot_core.journal.store import Event, read_journal
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.types import TICKS_PER_DOLLAR
@@ -50,7 +52,7 @@ from tbot_core.rehearsal.world import DAY
 from tbot_core.testing.scripted_server import ScriptedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
@@ -64,7 +66,7 @@ VIX: Final = "date,open,high,low,close\n2026-03-02,17.9,19.2,17.5,18.4\n"
 BUSY_MINUTES: Final = ((18, 62), (70, 120), (300, 345))
 """When strategies of the sample enter and hold, in minutes after the open."""
 
-LOST_MINUTES: Final = (75, 78)
+LOST_MINUTES: Final = (82, 85)
 """The stream of bars is lost between these minutes, while a position of mid is held."""
 
 _MAIL_LOGIN: Final = ("bot@example.com", "of-the-sample-day")
@@ -76,6 +78,11 @@ class SampleMarket:
 
     def __init__(self, seed: int) -> None:
         self._paths = demo_market(seed)
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The companies, and an index fund."""
+        return self._paths.symbols
 
     def list_at(self, venue: TradingVenue) -> None:
         """Let the companies be traded."""
@@ -124,24 +131,39 @@ class Inbox:
 
 @attrs.define(kw_only=True, eq=False)
 class Servers:
-    """The servers of the day besides the venue."""
+    """The servers of the day besides the venue, and how Finnhub judges its companies."""
 
+    fundamentals: FundamentalsServer
     inbox: Inbox = attrs.field(factory=Inbox)
     pagerduty: ScriptedServer = attrs.field(factory=lambda: ScriptedServer(accept))
+    finnhub: ScriptedServer = attrs.field(
+        default=attrs.Factory(lambda self: ScriptedServer(self.fundamentals.answer), takes_self=True)
+    )
+
+    @classmethod
+    def of(cls, clock: Clock, symbols: Sequence[str]) -> Servers:
+        """Every fourth company is too large, every seventh too dear; the others pass the sample's limits."""
+        companies = {
+            symbol: company(pe=80.0 if number % 7 == 0 else 21.5, cap_millions=45_000.0 if number % 4 == 0 else 4_500.0)
+            for number, symbol in enumerate(symbols)
+        }
+        return cls(fundamentals=FundamentalsServer(clock, companies))
 
     async def start(self) -> None:
         """Start them in the running loop."""
         await self.inbox.listen()
         await self.pagerduty.__aenter__()
+        await self.finnhub.__aenter__()
 
     async def stop(self) -> None:
         """Stop them."""
+        await self.finnhub.__aexit__(None, None, None)
         await self.pagerduty.__aexit__(None, None, None)
 
     def addresses(self) -> dict[str, str]:
         """The settings that point plugins to them."""
-        (name,) = (one.name for one in host_settings("pagerduty", {"events": ""}).values())
-        return {name: self.pagerduty.url}
+        hosts = host_settings("pagerduty", {"events": ""}) | host_settings("finnhub", {"api": ""})
+        return {hosts["events"].name: self.pagerduty.url, hosts["api"].name: f"{self.finnhub.url}/api/v1"}
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -192,6 +214,7 @@ def store_credentials(home: Path, day: BrokerDay, servers: Servers) -> None:
     documents = {
         "broker": {"alpaca": {"api_key": broker.api_key.reveal(), "api_secret": broker.api_secret.reveal()}},
         "smtp": {**mail, "user": _MAIL_LOGIN[0], "password": _MAIL_LOGIN[1], "recipients": "me@example.com"},
+        "screener_api": {"finnhub": {"api_key": KEY}},
         "alert": {"pagerduty": {"routing_key": _ROUTING_KEY}},
         "bot_identity": {"BOT_IDENTITY_STRING": "US_US_ALPACA_001"},
     }
@@ -209,15 +232,12 @@ def store_credentials(home: Path, day: BrokerDay, servers: Servers) -> None:
 
 async def live_day(day: BrokerDay, servers: Servers) -> RunOutcome:
     """Run the day with its alerts; the stream of bars is lost for a while."""
-    assembly = assemble(day.home, "paper", day.clock)
-    broker = next(one.plugin for one in assembly.loaded if one.entry.kind == "broker")
-    hosts = {**addresses(broker, day.venue), **servers.addresses()}
-    settings = attrs.evolve(assembly.settings, texts={**assembly.settings.texts, **hosts})
-    assembly = attrs.evolve(assembly, settings=settings, calendar=day.calendar)
+    hosts = {**addresses(broker_plugin("alpaca"), day.venue), **servers.addresses()}
+    assembly = attrs.evolve(assemble(day.home, "paper", day.clock, hosts), calendar=day.calendar)
     request = FeedRequest(kind="live", calendar=day.calendar, typical_volume=assembly.typical_volume)
     plan = RunPlan(assembly=assembly, request=request, wall=day.clock, once=True, watch_s=1.0)
     alerts = alert_dispatcher(assembly, day.clock)
-    life = day.loop.create_task(run_with_alerts(run(plan, day.watcher), alerts, lambda: True))
+    life = day.loop.create_task(run_with_alerts(with_extensions(run(plan, day.watcher), plan), alerts, lambda: True))
     server: Any = day.venue.server
     serve = server._on_socket  # noqa: SLF001  -- the fault of the day
     await day.until(LOST_MINUTES[0])
@@ -240,8 +260,9 @@ def trade(home: Path, samples: Path, seed: int = SEED) -> SampleDay:
     code, out = adopt(home, samples)
     if not (home / ".env_bot.enc").exists():
         raise click.ClickException(f"tbot init --adopt ended with {code}: {out}")
-    market, servers = SampleMarket(seed), Servers()
-    with open_day(broker_plugin("alpaca"), home, market, ExchangeCalendar(), DAY) as (_, script):
+    market = SampleMarket(seed)
+    with open_day(broker_plugin("alpaca"), home, market, ExchangeCalendar(), DAY) as (opened, script):
+        servers = Servers.of(opened.clock, market.symbols)
 
         async def whole(day: BrokerDay) -> RunOutcome:
             await servers.start()
