@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import Check, OptionContract, OptionQuote, OptionRequest
     from tbot_core.contracts.settings import StrategySettings
-    from tbot_core.model.bars import DayFacts, MarketView
+    from tbot_core.model.day_facts import DayFacts, MarketView
     from tbot_core.model.signals import Signals
 
 
