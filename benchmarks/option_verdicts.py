@@ -48,11 +48,11 @@ Judged = tuple[str, float, "OptionValuation"]
 
 
 def main() -> int:
-    """Print the tables; returns 1 without the recordings."""
+    """Print the tables, or that there are no recordings."""
     folder = SHARED / "data" / "options"
     if not folder.is_dir():
         print(f"No recorded options in {folder}: set TBOT_SHARED.")
-        return 1
+        return 0
     started = time.perf_counter()
     whole = pl.read_parquet(folder / "lean_quotes_1min.parquet")
     half_hours = whole.filter(pl.col("ts").dt.minute() % HALF_HOUR == 0)

@@ -161,6 +161,14 @@ def test_an_american_put_has_its_known_price() -> None:
     assert option_price(_terms(style=AMERICAN), 0.2) == pytest.approx(6.66070, abs=5e-5)
 
 
+def test_what_the_library_cannot_price_is_refused() -> None:
+    """Its error becomes a refusal: at a rate just below 0 and a volatility of 500 % its search finds no boundary."""
+    terms = _terms(style=AMERICAN, right=CALL, dividend_yield=0.0, rate=-1e-5)
+    with pytest.raises(NoModelPrice, match="the model fails: root not bracketed"):
+        option_price(terms, 5.0)
+    assert implied_volatility(terms, option_price(terms, 0.3)) == pytest.approx(0.3)
+
+
 RATES = st.floats(-0.05, 0.15)
 YIELDS = st.floats(0, 0.1)
 STRIKES = st.floats(50, 200)
