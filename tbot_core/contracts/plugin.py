@@ -66,9 +66,9 @@ class Plugin:
     shown for approval. `quality(config)`: the declared quality of a broker's live feed, before anything is connected.
     `tables`: the files in its data folder, placed there by the operator, that decisions depend on; their content is
     part of the settings hash, which binds runs and armings. `venue()`: what `tbot plugins check` tests a broker, an
-    alert channel or an extension with: the plugin's object at a server of its own on this machine, as
-    `tbot_core.testing.broker`, `alert` and `extension` describe it; a run never calls it. A broker's may take a runner and a clock, as
-    `tbot_core.testing.venue` describes it: a rehearsal trades a day at it.
+    alert channel or an extension with: the plugin's object at a server of its own on this machine, as the modules
+    `broker`, `alert` and `extension` of `tbot_core.testing` describe it; a run never calls it. A broker's may take a
+    runner and a clock, as `tbot_core.testing.venue` describes it: a rehearsal trades a day at it.
     """
 
     name: str
