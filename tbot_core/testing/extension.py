@@ -6,6 +6,9 @@ A plugin's test supplies the extension, with whatever it reaches on this machine
         @pytest.fixture
         def extension(self, tmp_path: Path) -> Extension:
             return TradeFile(tmp_path / "trades.txt")
+
+An extension that needs secrets or hosts offers a venue (`Plugin.venue`), a context manager that yields the extension at
+a server of its own on this machine.
 """
 
 from __future__ import annotations

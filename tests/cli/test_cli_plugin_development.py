@@ -239,6 +239,8 @@ def test_a_plugin_without_what_its_kind_needs_is_not_checked(tmp_path: Path) -> 
     outside = attrs.evolve(venueless, entry=attrs.evolve(loaded.entry, kind="extension"))
     outside = attrs.evolve(outside, plugin=attrs.evolve(outside.plugin, needs=PluginNeeds(own_network=True)))
     assert "reaches outside and offers no venue" in check_plugin(outside, tmp_path).missing
+    at_venue = attrs.evolve(outside.plugin, venue=lambda: nullcontext(object()))
+    assert check_plugin(attrs.evolve(outside, plugin=at_venue), tmp_path).cases[0].outcome == "failed"
     plain = attrs.evolve(outside.plugin, needs=PluginNeeds(), create=lambda config, _context: config)
     assert "offers hooks alone" in check_plugin(attrs.evolve(outside, plugin=plain), tmp_path).missing
 
