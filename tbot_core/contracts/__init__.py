@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts.alert import (
         Alert,
         AlertChannel,
+        SendsOnce,
         SupportsAcknowledgement,
         SupportsConnectionCheck,
         Urgency,
@@ -147,6 +148,7 @@ __all__ = [
     "RiskCheck",
     "RunInfo",
     "SecretValue",
+    "SendsOnce",
     "SimulatedVenue",
     "Strategy",
     "StructuredLogger",

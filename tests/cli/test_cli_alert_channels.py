@@ -204,3 +204,19 @@ def test_a_service_without_a_check_is_named(home: Path, capsys: pytest.CaptureFi
         (row,) = rows(capsys, home, "pagerduty", code=4)
     assert "400" in row["fault"]
     assert KEY not in row["fault"]
+
+
+@pytest.mark.slow
+def test_a_wrong_address_is_refused_when_it_is_stored(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The plugin's own class judges it; the error does not show it, and the command exits with 3."""
+    configure(home, CRITICAL_ALERT_CHANNEL="apprise")
+    for urls, code in ((f"nonsense://{KEY}", 3), (f"json://127.0.0.1/{KEY} jsons://example.com", 0)):
+        capsys.readouterr()
+        words = ["secrets", "set", "alert", "--from-json", "-", "--home", str(home)]
+        with CliRunner().isolation(json.dumps({"apprise": {"urls": urls}})):
+            assert cli.invoke(words) == code
+        shown = capsys.readouterr()
+        assert KEY not in shown.out + shown.err
+    (level, sentence), _ = checked(capsys, home)
+    assert level == "ok"
+    assert sentence.endswith("Its service cannot be tried without a message: `tbot alerts test apprise` sends one.")

@@ -60,7 +60,7 @@ def _finding(settings: Settings, loaded: LoadedPlugin) -> Iterator[PreflightFind
     there = "its secrets are there" if needs.secrets else "it needs no secrets"
     if not isinstance(made, SupportsConnectionCheck):
         sentence, remedy = f"{what}: {there}.", ""
-        if needs.hosts:
+        if needs.hosts or needs.own_network:
             remedy = f"Its service cannot be tried without a message: {test} sends one."
         yield PreflightFinding(level="ok", subject="alerts", message=sentence, remedy=remedy)
         return
