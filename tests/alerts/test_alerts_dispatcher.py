@@ -13,6 +13,7 @@ import pytest
 from tbot_core.alerts import dispatcher as module
 from tbot_core.alerts.delivery import AlertDelivery
 from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
+from tbot_core.alerts.pending import Delivery
 from tbot_core.alerts.service import run_with_alerts
 from tbot_core.alerts.store import FILE_NAME, MOST_WAITING, AlertStore
 from tbot_core.alerts.text import MessageWriter
@@ -65,7 +66,7 @@ class Bot:
 
     def dispatcher(self, **terms: Any) -> AlertDispatcher:
         """One that begins a run."""
-        own = {Urgency.CRITICAL: "pager", Urgency.ROUTINE: "mail"}
+        own = {Urgency.CRITICAL: ("pager",), Urgency.ROUTINE: ("mail",)}
         delivery = AlertDelivery({"pager": self.pager, "mail": self.mail}, own)
         voice = MessageWriter(mode="paper", identity="BOT_1")
         made = AlertDispatcher(self.instance, delivery, voice, self.clock, AlertOptions(**terms))
@@ -91,6 +92,7 @@ async def pump(dispatcher: AlertDispatcher) -> None:
     await dispatcher.send_questions()
     for urgency in Urgency:
         await dispatcher.send(urgency)
+    await dispatcher.send_pending()
 
 
 @pytest.fixture
@@ -581,10 +583,10 @@ def test_f92_a_channel_that_blocks_the_loop_is_interrupted() -> None:
                 pass
 
     other = Channel()
-    both = AlertDelivery({"a": Blocking(), "b": other}, {Urgency.CRITICAL: "a", Urgency.ROUTINE: "b"})
+    both = AlertDelivery({"a": Blocking(), "b": other}, {Urgency.CRITICAL: ("a",), Urgency.ROUTINE: ("b",)})
     alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
-    assert asyncio.run(both.send(alert)) == "b"
-    assert asyncio.run(both.test(alert)).fault.startswith("CallTimedOut: it did not finish within 2 s")
+    assert asyncio.run(both.send(alert)) == Delivery(reached=("b",), missing=("a",))
+    assert asyncio.run(both.deliver(alert, ["a"]))["a"].fault.startswith("CallTimedOut: it did not finish within 2 s")
 
 
 def test_a_channel_whose_library_panics_is_replaced_by_the_other() -> None:
@@ -597,9 +599,9 @@ def test_a_channel_whose_library_panics_is_replaced_by_the_other() -> None:
             raise self.raises
 
     failing, other = Panicking(), Channel()
-    both = AlertDelivery({"a": failing, "b": other}, {Urgency.CRITICAL: "a", Urgency.ROUTINE: "b"})
+    both = AlertDelivery({"a": failing, "b": other}, {Urgency.CRITICAL: ("a",), Urgency.ROUTINE: ("b",)})
     alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
-    assert asyncio.run(both.send(alert)) == "b"
+    assert asyncio.run(both.send(alert)) == Delivery(reached=("b",), missing=("a",))
     failing.raises = asyncio.CancelledError()
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(both.send(alert))

@@ -128,6 +128,25 @@ def test_one_channel_is_tested_and_its_answer_printed(
 
 
 @pytest.mark.slow
+def test_each_channel_of_a_list_is_tested(
+    home: Path, mail: ScriptedMailServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the order of the settings, each name once; `tbot check` has a row for each."""
+    configure(home, CRITICAL_ALERT_CHANNEL="console, Email,email")
+    found = rows(capsys, home)
+    assert [(row["urgency"], row["channel"]) for row in found] == [
+        ("critical", "console"),
+        ("critical", "email"),
+        ("routine", "console"),
+    ]
+    assert len(mail.mails) == 1
+    assert [sentence.partition(":")[0] for _, sentence in checked(capsys, home)] == [
+        "Alert channel console",
+        "Alert channel email",
+    ]
+
+
+@pytest.mark.slow
 def test_a_refused_recipient_is_a_failed_test(
     home: Path, mail: ScriptedMailServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,7 +36,7 @@ def alert_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[P
     except TbotError:
         return  # each of these faults has its own row
     named = settings.notifications
-    for name in dict.fromkeys((named.critical_alert_channel, named.routine_alert_channel)):
+    for name in dict.fromkeys((*named.critical_alert_channel, *named.routine_alert_channel)):
         if name in plugins.channels:
             yield from _finding(settings, plugins.channels[name])
 
