@@ -75,7 +75,7 @@ class MessageWriter:
 
 
 def _merged(rows: Sequence[StoredAlert]) -> str:
-    return plural(len(rows), f"{rows[0].urgency.value} alert")
+    return f"{plural(len(rows), f'{rows[0].urgency.value} alert')}, the first: {rows[0].what.rstrip('.')}"
 
 
 def _line(text: str) -> str:

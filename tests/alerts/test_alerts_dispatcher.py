@@ -260,7 +260,7 @@ def test_f109_the_queue_is_bounded(bot: Bot) -> None:
     asyncio.run(pump(alerts))
     assert bot.pager.said == ["Exit-only: the broker requires a new login."]
     assert len(bot.mail.got) == 21
-    assert bot.mail.said[-1] == "979 routine alerts"
+    assert bot.mail.said[-1].startswith("979 routine alerts, the first: The request r")
 
 
 @pytest.mark.parametrize("hanging", ["pager", "mail"])
@@ -300,7 +300,7 @@ def test_pages_are_limited(bot: Bot) -> None:
     asyncio.run(pump(alerts))
     assert len(bot.pager.got) == 6
     merged = bot.pager.got[5]
-    assert merged.title.endswith("3 critical alerts")
+    assert merged.title.endswith("3 critical alerts, the first: Exit-only: MAX_REJECTS_IN_ROW")
     assert merged.text.splitlines()[2].startswith("- Exit-only: MAX_REJECTS_IN_ROW")
     assert merged.text.splitlines()[-1] == "Next: tbot alerts log"
     bot.cause("JOURNAL")

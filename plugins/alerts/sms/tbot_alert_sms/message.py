@@ -17,7 +17,8 @@ def compose_text(alert: Alert) -> str:
     if not command or len(command) > LONGEST_TEXT // 2:
         return _cut(f"{severity} {_printable(alert.text)}", LONGEST_TEXT)
     following = f"\nNext: {command}"
-    return _cut(f"{severity} {_printable(alert.title)}", LONGEST_TEXT - len(following)) + following
+    words = _printable(alert.text).removesuffix(following) or _printable(alert.title)
+    return _cut(f"{severity} {words}", LONGEST_TEXT - len(following)) + following
 
 
 def message_form(text: str, sender: str, recipient: str) -> dict[str, str]:

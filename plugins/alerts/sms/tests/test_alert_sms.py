@@ -128,7 +128,7 @@ def test_an_alert_is_a_text_message(service: TwilioVenue) -> None:
     """From, To and Body; the token is in the header alone."""
     assert service.wait(service.channel.send(ALERT)) == f"queued for {FIRST}"
     (request,) = service.server.requests
-    assert service.forms == [{"To": FIRST, "From": SENDER, "Body": f"CRITICAL {ALERT.title}\nNext: tbot why ACME"}]
+    assert service.forms == [{"To": FIRST, "From": SENDER, "Body": f"CRITICAL {ALERT.text}"}]
     login = base64.b64encode(f"{ACCOUNT}:{KEY}".encode()).decode()
     assert request.headers["authorization"] == f"Basic {login}"
     assert request.headers["content-type"] == "application/x-www-form-urlencoded"
