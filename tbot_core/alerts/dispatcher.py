@@ -215,10 +215,15 @@ class AlertDispatcher:
 
     async def _send_stored(self, rows: Sequence[StoredAlert], now: datetime) -> None:
         # Send alerts as one message, and record where it went.
-        alert = self._writer.compose(rows)
+        urgency, kept = rows[0].urgency, 0
+        if len(rows) > 1:
+            kept = self._store.pending.kept(urgency)
+        alert = self._writer.compose(rows, kept=kept)
         attempts = StoredAttempts(self._store, alert.key, MessagePart.ALERT, now)
         delivery = await self._delivery.send(alert, attempts, paused=self._pending.paused)
         self._store.mark_sent(rows, alert.key, delivery, now)
+        if kept:
+            self._store.pending.count_kept(urgency, now)
 
     async def _queue_acknowledgements(self) -> None:
         # What `tbot alerts ack` acknowledged.

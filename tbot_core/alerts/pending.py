@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+
+if TYPE_CHECKING:
+    from tbot_core.contracts import Urgency
 
 BETWEEN: Final = ", "
 """What separates the names of the channels that a message reached."""
@@ -47,6 +50,8 @@ _FAILED: Final = """
 INSERT INTO channels (name, failed, reason) VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET failed = excluded.failed, reason = excluded.reason
 """
+_KEPT: Final = "SELECT count(*) FROM alerts WHERE via = 'kept' AND told IS NULL AND NOT stands AND urgency = ?"
+_COUNT_KEPT: Final = "UPDATE alerts SET told = ? WHERE via = 'kept' AND told IS NULL AND NOT stands AND urgency = ?"
 _WITHDRAW: Final = "UPDATE deliveries SET begun = 0 WHERE message = ? AND part = ? AND channel = ?"
 _SETTLE: Final = "DELETE FROM deliveries WHERE message = ? AND part = ? AND channel = ?"
 _SETTLE_ALL: Final = "DELETE FROM deliveries WHERE message = ? AND part = ?"
@@ -124,6 +129,15 @@ class PendingDeliveries:
     def add_reached(self, message: str, channel: str) -> None:
         """Record a further channel that a message reached."""
         self.run("UPDATE alerts SET via = via || ? WHERE message = ?", f"{BETWEEN}{channel}", message)
+
+    def kept(self, urgency: Urgency) -> int:
+        """The number of alerts that were too many to wait, and that no digest has counted yet."""
+        ((count,),), _ = self.run(_KEPT, urgency)
+        return int(count)
+
+    def count_kept(self, urgency: Urgency, now: datetime) -> None:
+        """Record that a digest has counted them."""
+        self.run(_COUNT_KEPT, now, urgency)
 
     def of(self, channel: str) -> list[PendingDelivery]:
         """What a channel has yet to get of the messages that were sent, oldest first."""

@@ -143,6 +143,7 @@ class AlertStore:
 
     def __init__(self, path: Path, *, reading: bool = False) -> None:
         self._path = path
+        self._grown: datetime | None = None
         self.pending = PendingDeliveries(self._execute)
         address = f"{path.resolve().as_uri()}?mode=ro" if reading else str(path)
         with self._faults():
@@ -168,11 +169,14 @@ class AlertStore:
             self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            if self._grown is not None:
+                self._bound(self._grown)
             with self._faults():
                 if place is not None:
                     self._connection.execute("DELETE FROM place")
                     self._connection.execute("INSERT INTO place VALUES (?)", (place,))
                 self._connection.execute("COMMIT")
+            self._grown = None
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -182,13 +186,11 @@ class AlertStore:
         """Store notices to be sent."""
         for one in notices:
             self._insert(one, now, stands=False)
-        self._bound(now)
 
     def open_incident(self, one: Notice, now: datetime, *, worded: bool = False) -> None:
         """Open an incident; one closed for less than a minute continues, if `worded` only with the same text."""
         if not self._run(_AGAIN, one.key, now - SETTLED, int(worded), one.what):
             self._insert(one, now, stands=True)
-            self._bound(now)
 
     def clear_incident(self, key: str, now: datetime) -> None:
         """Record that the cause of an incident is gone."""
@@ -294,6 +296,10 @@ class AlertStore:
     def _insert(self, one: Notice, now: datetime, *, stands: bool) -> None:
         columns = "INSERT INTO alerts (key, urgency, what, command, opened, stands) VALUES (?, ?, ?, ?, ?, ?)"
         self._run(columns, one.key, one.urgency, one.what, one.command, now, int(stands))
+        if self._connection.in_transaction:
+            self._grown = now  # bounded once, at its end: hundreds of events may be stored in one
+        else:
+            self._bound(now)
 
     def _bound(self, now: datetime) -> None:
         # Limit the number of waiting and of stored alerts.

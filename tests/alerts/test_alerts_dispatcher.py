@@ -25,6 +25,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.rehearsal.virtual_loop import VirtualLoop
 from tbot_core.system import log
 from tbot_core.system.secret import Secret
+from tbot_core.system.timeouts import CallTimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -260,7 +261,7 @@ def test_f109_the_queue_is_bounded(bot: Bot) -> None:
     asyncio.run(pump(alerts))
     assert bot.pager.said == ["Exit-only: the broker requires a new login."]
     assert len(bot.mail.got) == 21
-    assert bot.mail.said[-1].startswith("979 routine alerts, the first: The request r")
+    assert bot.mail.said[-1].startswith("1,030 routine alerts, the first: The request r")
 
 
 @pytest.mark.parametrize("hanging", ["pager", "mail"])
@@ -289,6 +290,41 @@ def test_f109_trading_is_not_blocked(bot: Bot, hanging: str) -> None:
     other = bot.mail if hanging == "pager" else bot.pager
     assert len(other.got) == 2
     assert {via for _, via in kept(bot)} == {"mail" if hanging == "pager" else "pager"}
+
+
+@pytest.mark.parametrize("fails", ["hang", "raise", "block"])
+def test_n8_trading_continues_with_all_alerts_down(bot: Bot, fails: str) -> None:
+    """N8: each second of the run begins in time, whatever the channels do; the alerts wait for the next run."""
+
+    class Down(Channel):
+        async def send(self, alert: Alert) -> None:  # noqa: ARG002  it gets no further
+            self.tries += 1
+            match fails:
+                case "hang":
+                    await asyncio.Event().wait()
+                case "raise":
+                    raise RuntimeError("no route")
+                case _:
+                    raise CallTimedOut("it did not finish within 2 s and was interrupted.")
+
+    bot.pager, bot.mail = Down(), Down()
+    seconds: list[float] = []
+
+    async def work() -> str:
+        bot.cause("LOGIN")
+        bot.write("request_refused", {"name": "arm", "words": "no."})
+        for _ in range(60):
+            await asyncio.sleep(1.0)
+            seconds.append(asyncio.get_running_loop().time())
+        return "done"
+
+    in_virtual_time(run_with_alerts(work(), bot.dispatcher(), heard))
+    assert seconds == [float(second) for second in range(1, 61)]
+    assert bot.pager.tries >= 2
+    assert [via for _, via in kept(bot)] == [None, None]
+    bot.pager, bot.mail = Channel(), Channel()
+    asyncio.run(pump(bot.dispatcher()))
+    assert (len(bot.pager.got), len(bot.mail.got)) == (1, 1)
 
 
 def test_pages_are_limited(bot: Bot) -> None:

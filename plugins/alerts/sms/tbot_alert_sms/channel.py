@@ -10,6 +10,7 @@ import attrs
 
 from tbot_alert_sms.message import compose_text, message_form
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, PartlyDelivered, Rejected, Undelivered
+from tbot_core.model.formatting import plural
 
 if TYPE_CHECKING:
     from tbot_alert_sms import TwilioCredentials
@@ -78,7 +79,7 @@ class SmsChannel:
         status = document.get("status") if isinstance(document, dict) else None
         if status != "active":
             raise Undelivered(f"The account at Twilio is {status or 'unknown'}, not active.", "See the Twilio console.")
-        return f"the account is active, {len(self._secrets.recipients)} recipients"
+        return f"the account is active, {plural(len(self._secrets.recipients), 'recipient')}"
 
     async def _send_to(self, number: str, text: str, secrets: TwilioCredentials) -> _Outcome:
         path = f"/2010-04-01/Accounts/{secrets.account_sid}/Messages.json"

@@ -275,7 +275,7 @@ def test_no_recipients_are_named(service: TwilioVenue) -> None:
 def test_a_check_reads_the_account(service: TwilioVenue) -> None:
     """A refused token, and an account that is not active, are failures; no message is sent."""
     channel: Any = service.channel
-    assert service.wait(channel.check_connection()) == "the account is active, 1 recipients"
+    assert service.wait(channel.check_connection()) == "the account is active, 1 recipient"
     for reply, words in (
         (ServerReply(document={"status": "suspended"}), "account at Twilio is suspended, not active"),
         (ServerReply(document=[]), "account at Twilio is unknown, not active"),
