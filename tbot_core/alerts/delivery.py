@@ -111,7 +111,7 @@ class AlertDelivery:
     async def acknowledge(self, alert: Alert, name: str) -> ChannelAnswer:
         """Report to a channel's service that the incident was acknowledged."""
         channel: Any = self._channels[name]
-        answer = await _answer_of(name, alert, channel.acknowledge(alert))
+        answer = await _answer_of(name, alert, channel.acknowledge)
         self.on_answer(name, answer)
         return answer
 
@@ -124,19 +124,19 @@ class AlertDelivery:
                 return ChannelAnswer(fault=_GIVEN, unclear=True)
         except TbotError as fault:
             return ChannelAnswer(fault=f"Nothing was sent: {fault.message}")
-        answer = await _answer_of(name, alert, channel.send(alert), once=once)
+        answer = await _answer_of(name, alert, channel.send, once=once)
         if once and attempts is not None and not answer.reached:
             attempts.withdraw(name)
         return answer
 
 
 async def _answer_of(
-    name: str, alert: Alert, call: Coroutine[Any, Any, str | None], *, once: bool = False
+    name: str, alert: Alert, call: Callable[[Alert], Coroutine[Any, Any, str | None]], *, once: bool = False
 ) -> ChannelAnswer:
     # The answer of a channel, whatever it raises.
     try:
         async with asyncio.timeout(SEND_S):
-            words: str | None = await steps_within(STEP_S, call)
+            words: str | None = await steps_within(STEP_S, call(alert))
             return ChannelAnswer(words=redact(words or ""), accepted=True)
     except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
         assert_failure(fault)

@@ -140,12 +140,9 @@ class PendingDeliveries:
         self.run(_COUNT_KEPT, now, urgency)
 
     def of(self, channel: str) -> list[PendingDelivery]:
-        """What a channel has yet to get of the messages that were sent, oldest first."""
-        rows, _ = self.run(
-            "SELECT message, part, begun, since FROM deliveries WHERE channel = ?"
-            " AND message IN (SELECT message FROM alerts WHERE message IS NOT NULL) ORDER BY since, rowid",
-            channel,
-        )
+        """What a channel has yet to get, oldest first; also what was given to it of a message that is not sent yet."""
+        query = "SELECT message, part, begun, since FROM deliveries WHERE channel = ? ORDER BY since, rowid"
+        rows, _ = self.run(query, channel)
         return [
             PendingDelivery(
                 message=message,
@@ -166,7 +163,8 @@ class PendingDeliveries:
 
     def prune(self, now: datetime) -> None:
         """Forget what is too old to be of use."""
-        self.run("DELETE FROM deliveries WHERE since < ?", now - 2 * KEPT)
+        self.run("DELETE FROM deliveries WHERE since < ? AND NOT begun", now - 2 * KEPT)
+        self.run("DELETE FROM deliveries WHERE since < ?", now - 30 * KEPT)
 
     def states(self, unsent: Mapping[str, int]) -> list[ChannelState]:
         """The state of channels; `unsent`: their names, and the number of alerts that no channel has delivered yet."""

@@ -100,7 +100,7 @@ class PendingSender:
         for one in self._store.pending.of(name):
             rows = self._store.rows(MOST_KEPT, one.message)
             asleep = rate_limit.in_quiet_hours(self._quiet, self._clock.now())
-            if one.part is MessagePart.ALERT and rows[0].urgency is Urgency.ROUTINE and asleep:
+            if not rows or (one.part is MessagePart.ALERT and rows[0].urgency is Urgency.ROUTINE and asleep):
                 continue
             if not await self._settled(one, rows):
                 return

@@ -638,6 +638,9 @@ def test_a_channel_whose_library_panics_is_replaced_by_the_other() -> None:
     both = AlertDelivery({"a": failing, "b": other}, {Urgency.CRITICAL: ("a",), Urgency.ROUTINE: ("b",)})
     alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
     assert asyncio.run(both.send(alert)) == Delivery(reached=("b",), missing=("a",))
+    failing.send = lambda _alert: 1 / 0  # type: ignore[assignment, method-assign, return-value]  # it is no coroutine
+    assert asyncio.run(both.send(alert)).reached == ("b",)
+    del failing.send
     failing.raises = asyncio.CancelledError()
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(both.send(alert))
