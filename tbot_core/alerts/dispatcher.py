@@ -132,8 +132,9 @@ class AlertDispatcher:
             return
         limit = rate_limit.LIMITS[urgency]
         try:
-            sent = self._store.messages(urgency, now - limit.span)
-            for rows in rate_limit.due_messages(self._store.unsent(urgency), sent, limit, now):
+            waiting = self._store.unsent(urgency)
+            sent = self._store.messages(urgency, now - limit.span) if waiting else []
+            for rows in rate_limit.due_messages(waiting, sent, limit, now):
                 await self._send_stored(rows, now)
         except Undelivered as fault:
             backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)

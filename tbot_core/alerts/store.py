@@ -317,7 +317,8 @@ class AlertStore:
 
     def _select(self, where: str, *values: str | int) -> list[StoredAlert]:
         with self._faults():
-            query = f"SELECT {_COLUMNS} FROM alerts WHERE {where} ORDER BY id"  # noqa: S608  # constants
+            # `+id`: by the index of the condition, not through all alerts in the order of their numbers.
+            query = f"SELECT {_COLUMNS} FROM alerts WHERE {where} ORDER BY +id"  # noqa: S608  # constants
             found = self._connection.execute(query, values)
             return [_row(dict(zip(_COLUMNS.split(", "), one, strict=True))) for one in found]
 
