@@ -15,11 +15,17 @@ from tbot_alert_sms import NEEDS, Config, TwilioCredentials, create, tbot_alert
 from tbot_alert_sms.message import LONGEST_TEXT, compose_text, message_form
 from tbot_alert_sms.venue import ACCOUNT, KEY, SENDER, TwilioVenue, accept, open_venue
 
+from tbot_core.alerts.delivery import AlertDelivery
+from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
+from tbot_core.alerts.store import FILE_NAME, Notice, open_store
+from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Alert, SendsOnce, SupportsAcknowledgement, SupportsConnectionCheck, Urgency
 from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import PartlyDelivered, Undelivered
+from tbot_core.instance import Instance
 from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.model import json_document
+from tbot_core.model.clock import ManualClock
 from tbot_core.system.secret import Secret
 from tbot_core.testing.alert import AlertContract
 from tbot_core.testing.scripted_server import ServerFault, ServerReply
@@ -195,6 +201,44 @@ def test_n5_an_unclear_result_says_so_and_is_sent_once(service: TwilioVenue, fau
     assert len(service.server.requests) == 1
     assert isinstance(service.channel, SendsOnce)
     assert service.channel.sends_once
+
+
+def test_n5_the_bot_sends_a_message_without_an_answer_once(service: TwilioVenue, tmp_path: Path) -> None:
+    """Though no other channel delivers it at first: the other one gets it later, also in the next run."""
+
+    class Mail:
+        fault: Exception | None = Undelivered("down")
+        got = 0
+
+        async def send(self, _alert: Alert) -> None:
+            if self.fault is not None:
+                raise self.fault
+            self.got += 1
+
+    instance, clock, mail = Instance.at(tmp_path), ManualClock(ALERT.time), Mail()
+    instance.data.mkdir(parents=True)
+    own = {Urgency.CRITICAL: ("sms",), Urgency.ROUTINE: ("mail",)}
+
+    def run() -> None:
+        delivery = AlertDelivery({"sms": service.channel, "mail": mail}, own)
+        dispatcher = AlertDispatcher(
+            instance, delivery, MessageWriter(mode="paper", identity="B"), clock, AlertOptions()
+        )
+        dispatcher.begin()
+        service.wait(dispatcher.send(Urgency.CRITICAL))
+        service.wait(dispatcher.send_pending())
+        service.wait(dispatcher.finish())
+        clock.advance(120)
+
+    store = open_store(instance.data / FILE_NAME)
+    store.add_notices([Notice(key="n", urgency=Urgency.CRITICAL, what="NOT READY.")], ALERT.time)
+    service.server.fail(ServerFault.NO_REPLY)
+    run()
+    mail.fault = None
+    run()
+    run()
+    assert (len(service.forms), mail.got, store.rows(1)[0].via) == (1, 1, "sms, mail")
+    store.close()
 
 
 def test_n5_only_201_is_queued(service: TwilioVenue) -> None:
