@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbot_core.contracts import Context
-from tbot_core.model.bars import FIELDS, DayFacts, MinuteSlice, Tape
+from tbot_core.model.bars import FIELDS, MinuteSlice, Tape
 from tbot_core.model.clock import ManualClock, SystemClock
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.window import Window
 from tbot_core.plugins import discovery, isolation, probe, trial_records
 from tbot_core.plugins.call_guard import CallGuard, GuardSession

@@ -23,9 +23,10 @@ from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.instance import Instance
 from tbot_core.journal.store import open_journal
-from tbot_core.model.bars import FIELDS, DayFacts, MinuteSlice, Tape
+from tbot_core.model.bars import FIELDS, MinuteSlice, Tape
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import ManualClock, SystemClock
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:

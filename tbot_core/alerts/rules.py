@@ -289,10 +289,13 @@ def _ready(payload: Mapping[str, Any]) -> str:
     equity, feed, armed = format_money(Decimal(payload["equity"])), payload.get("feed"), payload.get("armed")
     parts = [payload["mode"]] if "mode" in payload else []
     parts += [f"armed to {armed}"] if armed else []
-    parts += [f"equity {equity}", *([f"feed {feed}"] if feed else []), *(payload["windows"] or ["no strategy"])]
+    limits = [payload[name] for name in ("feed_quality", "request_limit") if payload.get(name)]
+    feeds = [f"feed {feed}" + (f" ({'; '.join(limits)})" if limits else "")] if feed else []
+    parts += [f"equity {equity}", *feeds, *(payload["windows"] or ["no strategy"])]
     worst = payload.get("worst_day")
     universe = payload.get("universe")
     parts += [UniverseCounts(**universe).text] if universe else []
+    parts += payload.get("facts", [])
     parts += [f"planned worst day {format_percent(Decimal(worst))}"] if worst else []
     cap = payload.get("first_live_day_cap")
     parts += [f"first live day: entries of at most {format_money(Decimal(cap))}"] if cap else []

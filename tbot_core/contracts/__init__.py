@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         SupportsEventStream,
         SupportsInstruments,
         SupportsMaintenanceNotices,
+        SupportsOpenOrders,
         SupportsOrderLookup,
         SupportsPolling,
         SupportsPrices,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
         RiskCheck,
         Strategy,
         SupportsExplain,
+        SupportsRefresh,
         SupportsScreening,
     )
     from tbot_core.errors import RejectionMeaning
@@ -161,10 +163,12 @@ __all__ = [
     "SupportsLiveVix",
     "SupportsMaintenanceNotices",
     "SupportsMarketCaps",
+    "SupportsOpenOrders",
     "SupportsOrderLookup",
     "SupportsPartialVolume",
     "SupportsPolling",
     "SupportsPrices",
+    "SupportsRefresh",
     "SupportsReplace",
     "SupportsScreening",
     "SupportsServerTime",

@@ -14,8 +14,9 @@ from tbot_core.model.calendar import ExchangeCalendar
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from tbot_core.model.bars import DayFacts, MinuteSlice
+    from tbot_core.model.bars import MinuteSlice
     from tbot_core.model.calendar import Session
+    from tbot_core.model.day_facts import DayFacts
 
 
 @attrs.frozen(kw_only=True)

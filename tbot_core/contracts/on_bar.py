@@ -42,7 +42,8 @@ from tbot_core.model.window import Window
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tbot_core.model.bars import Bars, DayFacts
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts
 
 S = TypeVar("S")
 

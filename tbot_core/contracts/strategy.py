@@ -10,10 +10,12 @@ from tbot_core.model.bars import Array
 from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import date
 
     from tbot_core.contracts.settings import StrategySettings
-    from tbot_core.model.bars import Bars, DayFacts, MarketView
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts, MarketView
     from tbot_core.model.signals import Signals, Trigger
     from tbot_core.model.types import Order
     from tbot_core.model.window import Window
@@ -73,13 +75,41 @@ class Check:
 
 @runtime_checkable
 class Filter(Protocol):
-    """A pure check in two steps; external data is fetched by `refresh`, in filters that have it."""
+    """A pure check in two steps. What it needs from a vendor it fetches by `refresh` (`SupportsRefresh`)."""
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
-        """Checks before the open: comparisons with one value per (..., symbols) row."""
+        """Checks before the open: comparisons with one value per (..., symbols) row.
+
+        `day.date` is the date of the session, `day.fact(NAME)` what was known of each symbol before it.
+        """
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """Checks at the signal: comparisons with one value per signal."""
+
+
+@runtime_checkable
+class SupportsRefresh(Protocol):
+    """A filter that compares facts which it fetches from a vendor.
+
+    The core asks before the bell, for the symbols that nothing else denies, the ones with the largest dollar volume
+    first. It journals and stores what was fetched: `screen` and `judge` read it as `day.fact(NAME)`, live and in every
+    replay and backtest of that date. They fetch nothing themselves.
+    """
+
+    @property
+    def facts(self) -> Mapping[str, int]:
+        """The names of the facts, each with the number of days for which it holds after it was fetched.
+
+        `market_cap`, in USD, is also what the limits of market capitalisation use.
+        """
+
+    async def refresh(self, day: date, symbols: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+        """The facts of these symbols, at most 10, before the session of `day`: by symbol, numbers by name.
+
+        A fact that the vendor does not have is left out, and a symbol that it does not know has none: they are unknown,
+        and are asked for again when they would have expired. Raises Unavailable to be asked again in this morning,
+        LoginNeeded or Rejected where asking again has no purpose.
+        """
 
 
 @runtime_checkable

@@ -15,7 +15,8 @@ import numpy as np
 from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id, walk_session
 from tbot_core.engine.live.data_guard import with_reference
 from tbot_core.journal.projections.vix import recorded_vix, with_recorded_vix
-from tbot_core.model.bars import FIELDS, MarketView, MinuteSlice, Tape
+from tbot_core.model.bars import FIELDS, MinuteSlice, Tape
+from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import atoms_of
 from tbot_core.reports.drift import ShadowTrades, drift_document
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.journal.store import Event
     from tbot_core.marketdata.received_bars import RecordedSession
-    from tbot_core.model.bars import Bars, DayFacts, Quotes
+    from tbot_core.model.bars import Bars, Quotes
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.trading.proposals import ActiveStrategy, Proposal, TradingRules, Verdicts
 
 

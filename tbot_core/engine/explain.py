@@ -14,8 +14,9 @@ from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source
 from tbot_core.errors import DataError, UsageError
 from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
 from tbot_core.marketdata.received_bars import RecordedSession
-from tbot_core.model.bars import MarketView, SymbolQuote, Tape
+from tbot_core.model.bars import SymbolQuote, Tape
 from tbot_core.model.calendar import Session
+from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.window import Window

@@ -19,8 +19,9 @@ from tbot_core.contracts import Feed, FeedRequest, FeedSession, SupportsExplain
 from tbot_core.errors import TbotError
 from tbot_core.marketdata import received_bars
 from tbot_core.marketdata.store.store import BarStore
-from tbot_core.model.bars import Array, Bars, DayFacts, Tape
+from tbot_core.model.bars import Array, Bars, Tape
 from tbot_core.model.calendar import Session
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.formatting import plural
 from tbot_core.reports.trade_charts import (
     MOST_CHARTS,

@@ -89,6 +89,7 @@ CLOSING_LATE = "closing_late"
 STUCK = "stuck"
 VIX = "vix"
 DRIFT = "drift"
+FACTS = "facts"
 
 Payload = dict[str, Any]
 

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.marketdata.received_bars import RecordedMinute
-    from tbot_core.model.bars import DayFacts, MinuteSlice
+    from tbot_core.model.bars import MinuteSlice
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.trading.universe import Universe
 
 DEAD_S: Final = 2 * SILENT_S

@@ -22,8 +22,9 @@ from tbot_core.contracts import FeedCoverage
 from tbot_core.errors import DataError
 from tbot_core.marketdata.bar_aggregator import BarAmendment, BarArrival
 from tbot_core.model import json_document
-from tbot_core.model.bars import FIELDS, Array, DayFacts, MinuteSlice, Quotes
+from tbot_core.model.bars import FIELDS, Array, MinuteSlice, Quotes
 from tbot_core.model.calendar import Session
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -226,7 +227,6 @@ def _parts(body: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
 
 def _header_parts(header: RecordingHeader) -> tuple[dict[str, Any], dict[str, Array]]:
     session = header.session
-    facts = {name: value for name, value in attrs.asdict(header.day, recurse=False).items() if value is not None}
     document = {
         "date": session.date.isoformat(),
         "open": session.open.isoformat(),
@@ -238,7 +238,7 @@ def _header_parts(header: RecordingHeader) -> tuple[dict[str, Any], dict[str, Ar
         "denied": dict(header.denied),
         "watch_only": header.watch_only,
     }
-    return document, {name: np.asarray(value) for name, value in facts.items()}
+    return document, {name: np.asarray(value) for name, value in header.day.arrays().items()}
 
 
 def _header(document: Mapping[str, Any], facts: Mapping[str, Any]) -> RecordingHeader:
@@ -246,7 +246,7 @@ def _header(document: Mapping[str, Any], facts: Mapping[str, Any]) -> RecordingH
     return RecordingHeader(
         session=Session(date=dt.date.fromisoformat(document["date"]), open=opened, close=closes),
         symbols=tuple(document["symbols"]),
-        day=DayFacts(**facts),
+        day=DayFacts.from_arrays(facts),
         source=document["source"],
         coverage=document["coverage"],
         cut=tuple(document["cut"]),

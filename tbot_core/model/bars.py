@@ -1,4 +1,4 @@
-"""One-minute bars as arrays, daily facts, and the tape of a running session.
+"""One-minute bars as arrays, and the tape of a running session.
 
 In memory the minutes are the outermost axis, so that a live minute is one contiguous write, and a reduction over a
 window reads whole rows. Authors see views whose last axis is the minutes and whose leading axes are (symbol) live or
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
+
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -271,38 +272,6 @@ class Tape:
         self._fields, self._memo = fields, {}
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class DayFacts:
-    """Facts known before the open; arrays broadcast over the leading axes, NaN = unknown.
-
-    Dollars and shares; `vix` in points, the previous session's close, shape (..., 1); `restricted` is true (1) where
-    yesterday's low restricts short sales today, else false (0); a source with unknown values uses floats and NaN.
-    `typical_volume` (..., symbols, minutes) is the mean of the cumulative volume over previous sessions, None unless
-    requested. `fund` is 1 for a fund, 0 for a stock, NaN where it is not known; None if no source says.
-    """
-
-    previous_close: Array
-    average_volume: Array
-    market_cap: Array
-    atr: Array
-    vix: Array
-    restricted: Array | Flags
-    typical_volume: Array | None = None
-    fund: Array | None = None
-
-    def session(self, index: int) -> DayFacts:
-        """The facts of one session of a block: leading axes (symbols)."""
-        return self._at(index)
-
-    def sessions(self, rows: list[int]) -> DayFacts:
-        """The facts of some sessions of a block: leading axes (sessions, symbols)."""
-        return self._at(rows)
-
-    def _at(self, index: int | list[int]) -> DayFacts:
-        facts = {name: value[index] for name, value in attrs.asdict(self, recurse=False).items() if value is not None}
-        return DayFacts(**facts)
-
-
 @attrs.frozen(kw_only=True)
 class SymbolQuote:
     """The latest quote of one symbol: dollars, and seconds of age."""
@@ -324,15 +293,6 @@ class Quotes:
         """The quote of a row's symbol; None where it has none."""
         found = SymbolQuote(bid=float(self.bid[row]), ask=float(self.ask[row]), age_s=float(self.age_s[row]))
         return None if np.isnan(found.age_s) else found
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class MarketView:
-    """The input of a filter: bars, daily facts and, if the source has them, quotes."""
-
-    bars: Bars
-    day: DayFacts
-    quotes: Quotes | None = None
 
 
 def _reduce(keep: np.ufunc, rows: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -17,7 +19,7 @@ from tbot_core.plugins.call_guard import RunawayPlugin
 from tbot_core.trading.proposals import sane_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from tbot_core.model.bars import Bars
     from tbot_core.model.window import Window
@@ -95,6 +97,24 @@ def checked_triggers(answer: object, shape: tuple[int, ...]) -> list[Trigger]:
         if not isinstance(name, str) or len(name) > _LONGEST:
             raise PluginError(f"The base of its triggers has no name of at most {_LONGEST} characters.", _REMEDY)
         found.append(part)
+    return found
+
+
+def checked_facts(
+    answer: object, names: Collection[str], symbols: Collection[str]
+) -> Mapping[str, Mapping[str, float]]:
+    """Validate what a filter fetched: for the symbols asked for, finite numbers by the names that it declares."""
+    if not isinstance(answer, Mapping):
+        raise _wrong("refresh", answer, "a mapping")
+    found: dict[str, Mapping[str, float]] = {}
+    for symbol, facts in answer.items():
+        if symbol not in symbols or not isinstance(facts, Mapping):
+            raise PluginError(f"refresh returned {symbol!r}: {_type(facts)}, which was not asked for.", _REMEDY)
+        for name, value in facts.items():
+            if name not in names or not isinstance(value, int | float) or not math.isfinite(value):
+                words = f"refresh returned {name!r} = {value!r} of {symbol}: a finite number of a declared name"
+                raise PluginError(f"{words} is expected.", _REMEDY)
+        found[symbol] = {name: float(value) for name, value in facts.items()}
     return found
 
 

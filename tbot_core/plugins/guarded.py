@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Check, Filter, RequiresData, Strategy, SupportsExplain, SupportsScreening
+from tbot_core.contracts import (
+    Check,
+    Filter,
+    RequiresData,
+    Strategy,
+    SupportsExplain,
+    SupportsRefresh,
+    SupportsScreening,
+)
+from tbot_core.errors import BrokerError, PluginError
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules, Signals, Trigger
 from tbot_core.model.window import Window
@@ -18,9 +28,11 @@ from tbot_core.plugins.guarded_broker import guard_broker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
     from tbot_core.contracts.settings import StrategySettings
-    from tbot_core.model.bars import Bars, DayFacts, MarketView
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts, MarketView
 
 _FAILED: Final = "failed"
 
@@ -70,10 +82,11 @@ class GuardedStrategy:
 
 @attrs.frozen(kw_only=True, eq=False)
 class GuardedFilter:
-    """A filter that denies if it fails: unknown means deny."""
+    """A filter that denies if it fails: unknown means deny. `facts` are those that it fetches, {} for none."""
 
     entry: EntryPointInfo
     needs: frozenset[str]
+    facts: Mapping[str, int]
     _inner: Filter = attrs.field(alias="inner")
     _guard: CallGuard = attrs.field(alias="guard")
 
@@ -85,6 +98,16 @@ class GuardedFilter:
             return answer_checks.checked_comparisons(self._inner.screen(day, symbols, frame), "screen", shape)
 
         return self._guard.call(self.entry, "screen", screen, lambda words: _denied(words, shape, Reason.SCREEN_FAILED))
+
+    async def refresh(self, day: date, symbols: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+        """What the filter fetches; raises its BrokerErrors, and PluginError for anything else that goes wrong."""
+        try:
+            found = await self._inner.refresh(day, symbols)  # type: ignore[attr-defined]  # it declares facts
+            return answer_checks.checked_facts(found, self.facts, symbols)
+        except BrokerError:
+            raise
+        except Exception as fault:
+            raise PluginError(self._guard.report_failure(self.entry, "refresh", fault)) from fault
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """The filter's comparisons at the signal."""
@@ -106,7 +129,8 @@ def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bo
             return GuardedStrategy(entry=entry, window=made.window, inner=made, guard=guard)
         case "filter":
             needs = frozenset(made.needs) if isinstance(made, RequiresData) else frozenset()
-            return GuardedFilter(entry=entry, needs=needs, inner=made, guard=guard)
+            facts = dict(made.facts) if isinstance(made, SupportsRefresh) else {}
+            return GuardedFilter(entry=entry, needs=needs, facts=facts, inner=made, guard=guard)
         case "broker":
             return guard_broker(entry, made, guard, live=live)
         case _:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import Check, Context
     from tbot_core.contracts.settings import StrategySettings
-    from tbot_core.model.bars import Bars, DayFacts, MarketView
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts, MarketView
     from tbot_core.model.signals import Signals, Trigger
     from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
 

@@ -18,7 +18,8 @@ from tbot_core.contracts import Check
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError
 from tbot_core.model import json_document
-from tbot_core.model.bars import DayFacts, Quotes
+from tbot_core.model.bars import Quotes
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.model.window import Window
@@ -33,7 +34,7 @@ _CLASSES: Final[Mapping[str, type[Any]]] = {
     one.__name__: one
     for one in (Check, Condition, DayFacts, ExitRules, StrategySettings, Quotes, Signals, Trigger, Window)
 }
-_KINDS: Final = "fiub"
+_KINDS: Final = "fiubM"
 _REMEDY: Final = "Plugins that need more than the contract's values cannot run in a process of their own."
 
 

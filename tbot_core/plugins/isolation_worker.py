@@ -12,8 +12,9 @@ import attrs
 from tbot_core.contracts import Context, RequiresData, SupportsExplain, SupportsScreening
 from tbot_core.contracts.setting import declarations
 from tbot_core.errors import PluginError
-from tbot_core.model.bars import Bars, MarketView, MinuteSlice, Tape
+from tbot_core.model.bars import Bars, MinuteSlice, Tape
 from tbot_core.model.clock import SystemClock
+from tbot_core.model.day_facts import MarketView
 from tbot_core.plugins import isolation_protocol
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader, build_plugin
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from tbot_core.model.bars import DayFacts
+    from tbot_core.model.day_facts import DayFacts
 
 PARTS: Final = ("open", "high", "low", "close", "volume", "vwap")
 _MOST_MINUTES: Final = 1440

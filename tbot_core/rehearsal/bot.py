@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from tbot_core.contracts import Broker
     from tbot_core.execution.broker_account import BrokerAccount
     from tbot_core.journal.store import Event, Journal
-    from tbot_core.model.bars import Bars, DayFacts
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.types import Account
     from tbot_core.rehearsal.crashes import (
         BotConnections,

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import FeedLabel
-from tbot_core.model.bars import DayFacts
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.types import TICKS_PER_DOLLAR
 
 if TYPE_CHECKING:

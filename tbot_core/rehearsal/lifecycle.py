@@ -142,7 +142,9 @@ class SimulatedInstance:
             raise ValueError(f"{session.date} is not a day of this world")
         return self.world.live_feed() if self.live else self.world.feed()
 
-    async def universe(self, source: FeedSession | LiveSession, _past: Sequence[Event]) -> Universe:
+    async def universe(
+        self, source: FeedSession | LiveSession, _past: Sequence[Event], _on_wait: Callable[[str], None]
+    ) -> Universe:
         """The source's symbols, with the world's facts if it has none."""
         return self.world.universe() if self.live else universe_of(source)
 

@@ -32,8 +32,8 @@ from tbot_core.rehearsal.random_streams import RandomStream
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
-    from tbot_core.model.bars import DayFacts
     from tbot_core.model.clock import Clock
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.rehearsal.feed import MinuteDelivery
 
 _MINUTE_S: Final = 60.0

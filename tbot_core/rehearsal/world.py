@@ -30,8 +30,8 @@ from tbot_core.trading.universe import Universe
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from tbot_core.model.bars import DayFacts
     from tbot_core.model.calendar import Session
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.rehearsal.random_streams import RandomStream
     from tbot_core.rehearsal.venue_profiles import VenueProfile
 

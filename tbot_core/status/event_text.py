@@ -41,6 +41,9 @@ Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
 LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
 """The weights shown as plain lines; the live view shows the others too."""
 
+_USUAL: Final = frozenset({StateCause.UNRECONCILED.name})
+"""What comes and goes with every start: NOT READY names it where it lasts."""
+
 DATA_KINDS: Final = frozenset(
     {records.UNIVERSE, records.FEED_GAP, records.FEED_FILLED, records.HALT, records.FEEDS_APART}
 )
@@ -101,7 +104,8 @@ class EventNarrator:
             case records.RISK:
                 weight, text = "risk", _risk(payload)
             case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
-                weight, text = "risk", _state_text(entry.kind, payload, self._states_of(payload))
+                text = _state_text(entry.kind, payload, self._states_of(payload))
+                weight = "window" if payload.get("cause") in _USUAL else "risk"
             case kind if kind in _RISK_TEXTS:
                 weight, text = "risk", _RISK_TEXTS[kind](payload)
             case kind if kind in DATA_KINDS:

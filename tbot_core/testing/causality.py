@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from tbot_core.contracts import Strategy
-    from tbot_core.model.bars import Array, DayFacts, Index
+    from tbot_core.model.bars import Array, Index
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.signals import Signals
 
     Case: TypeAlias = Callable[[Strategy, Bars, DayFacts], Iterator[str]]
@@ -144,7 +145,7 @@ def rows(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
         "every symbol but the first": np.arange(1, count),
     }
     for name, order in orders.items():
-        seen = _found(strategy.scan(_chosen(bars, order), _facts(day, order)))
+        seen = _found(strategy.scan(_chosen(bars, order), day.symbols(order)))
         back = {(*cell[:-1], int(order[cell[-1]])): row for cell, row in seen.items()}
         expected = {cell: row for cell, row in whole.items() if cell[-1] in order}
         if fault := _difference(expected, back, bars):
@@ -263,9 +264,3 @@ def _after(field: Array, minutes: int, values: Array | float) -> Array:
 
 def _chosen(bars: Bars, order: Index) -> Bars:
     return Bars({name: bars.field(name)[..., order] for name in NAMES}, tuple(bars.symbols[row] for row in order))
-
-
-def _facts(day: DayFacts, order: Index) -> DayFacts:
-    facts = {name: getattr(day, name)[..., order] for name in ("previous_close", "average_volume", "market_cap", "atr")}
-    typical = None if day.typical_volume is None else day.typical_volume[..., order, :]
-    return attrs.evolve(day, **facts, restricted=day.restricted[..., order], typical_volume=typical)

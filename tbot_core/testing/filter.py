@@ -18,7 +18,8 @@ import numpy as np
 
 from tbot_core.contracts import Filter
 from tbot_core.contracts.settings import StrategySettings
-from tbot_core.model.bars import Bars, DayFacts, MarketView, Quotes
+from tbot_core.model.bars import Bars, Quotes
+from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.testing import sessions
 from tbot_core.testing.causality import NAMES
@@ -141,7 +142,7 @@ def f10_the_unknown_is_no_error(tested: FilterUnderTest) -> None:
         name: np.full_like(getattr(day, name), np.nan)
         for name in ("previous_close", "average_volume", "market_cap", "atr", "vix")
     }
-    without_facts = attrs.evolve(day, **blank, typical_volume=None)
+    without_facts = attrs.evolve(day, **blank, typical_volume=None, recorded={})
     _fit(subject.screen(without_facts, bars.symbols, frame), day.previous_close.shape)
     _fit(subject.screen(unknown, bars.symbols, frame), (len(bars.symbols),))
     signals = pick(bars)
@@ -229,8 +230,7 @@ def _judge(subject: Filter, market: tuple[Bars, DayFacts], frame: StrategySettin
 
 
 def _facts(day: DayFacts) -> list[bytes]:
-    values = attrs.astuple(day, recurse=False)
-    return [np.asarray(value).tobytes() for value in values if value is not None]
+    return [np.asarray(values).tobytes() for values in day.arrays().values()]
 
 
 def _quotes(symbols: int, value: float) -> Quotes:

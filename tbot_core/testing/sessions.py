@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
 import numpy as np
 
-from tbot_core.model.bars import Bars, DayFacts
+from tbot_core.model.bars import Bars
+from tbot_core.model.day_facts import DayFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,8 @@ class DraftFacts(TypedDict, total=False):
     atr: float | list[float]
     vix: float
     restricted: float | list[bool] | list[float]
+    date: str
+    recorded: Mapping[str, float | list[float]]
 
 
 class SessionDraft:
@@ -77,7 +80,7 @@ class SessionDraft:
 
 def day(symbols: int, **facts: Unpack[DraftFacts]) -> DayFacts:
     """The facts of one day for this many symbols; the default is unknown."""
-    row: dict[str, Array] = {
+    row: dict[str, Any] = {
         name: np.broadcast_to(np.asarray(facts.get(name, np.nan), dtype=np.float64), (symbols,)).copy()
         for name in ("previous_close", "average_volume", "market_cap", "atr")
     }
@@ -85,6 +88,11 @@ def day(symbols: int, **facts: Unpack[DraftFacts]) -> DayFacts:
         **row,
         vix=np.array([facts.get("vix", np.nan)]),
         restricted=np.broadcast_to(np.asarray(facts.get("restricted", False)), (symbols,)).copy(),
+        date=np.array([facts.get("date", "NaT")], dtype="datetime64[D]"),
+        recorded={
+            name: np.broadcast_to(np.asarray(value, dtype=np.float64), (symbols,)).copy()
+            for name, value in facts.get("recorded", {}).items()
+        },
     )
 
 

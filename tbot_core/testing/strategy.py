@@ -19,7 +19,8 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import Strategy, SupportsExplain, SupportsScreening
-from tbot_core.model.bars import Bars, DayFacts
+from tbot_core.model.bars import Bars
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.signals import first_hits
 from tbot_core.model.window import Window
 from tbot_core.testing import causality, sessions

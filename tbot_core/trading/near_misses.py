@@ -10,7 +10,8 @@ import numpy as np
 from tbot_core.contracts import SupportsExplain
 
 if TYPE_CHECKING:
-    from tbot_core.model.bars import Array, Bars, DayFacts, Flags
+    from tbot_core.model.bars import Array, Bars, Flags
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.signals import Trigger
     from tbot_core.trading.proposals import ActiveStrategy
 

@@ -25,7 +25,8 @@ from tbot_core.model.types import Side, SignalId
 from tbot_core.trading.universe import truncated_symbols
 
 if TYPE_CHECKING:
-    from tbot_core.model.bars import Array, Bars, DayFacts, Flags, MarketView
+    from tbot_core.model.bars import Array, Bars, Flags
+    from tbot_core.model.day_facts import DayFacts, MarketView
     from tbot_core.model.window import Window
 
 SHORT_RESTRICTION = 0.9
@@ -209,11 +210,8 @@ def judge(active: ActiveStrategy, rules: TradingRules, signals: Signals, market:
     short = signals.side < 0
     match active.frame.short_type.lower():
         case "shortsell":
-            _deny(
-                verdicts.reasons,
-                short & _restricted(signals, market, unknown=rules.missing_rejects),
-                Reason.SHORT_RESTRICTED,
-            )
+            restricted = short & _restricted(signals, market, unknown=rules.missing_rejects)
+            _deny(verdicts.reasons, restricted, Reason.SHORT_RESTRICTED)
         case "inverseetf":
             _deny(verdicts.reasons, short, Reason.SHORT_BY_FUND_UNAVAILABLE)
         case "longput":

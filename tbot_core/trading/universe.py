@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.model.bars import DayFacts
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.formatting import plural
 from tbot_core.model.reasons import Reason
 
@@ -17,10 +18,42 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from tbot_core.contracts import FeedQuality
-    from tbot_core.model.bars import Array, Flags, Index
+    from tbot_core.model.bars import Array, Flags
 
 OWN_LIMIT: Final = "UNIVERSE_MAX"
 FEED_LIMIT: Final = "the feed's limit of subscriptions"
+
+
+ENOUGH: Final = 0.5
+"""The share of the symbols whose facts must be known for READY."""
+
+
+@attrs.frozen(kw_only=True)
+class FactCoverage:
+    """Of how many symbols that may be entered the facts of a filter are known; `fault` says why no more are.
+
+    `symbol_s`: the seconds that one symbol took, 0 if none was fetched.
+    """
+
+    filter: str
+    known: int
+    of: int
+    fault: str = ""
+    symbol_s: float = 0.0
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether enough is known for READY."""
+        return self.known >= self.of * ENOUGH
+
+    @property
+    def text(self) -> str:
+        """The coverage as text, with the time that the rest takes."""
+        words = f"{self.filter}: the facts of {self.known:,} of {plural(self.of, 'symbol')} are known"
+        rest_s = (self.of - self.known) * self.symbol_s
+        if self.fault:
+            return f"{words}; {self.fault}"
+        return f"{words}; the rest takes about {plural(math.ceil(rest_s / 60), 'minute')}" if rest_s else words
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -29,7 +62,7 @@ class Universe:
 
     `cut` are left out although nothing denies them; `denied` those that a filter denies before the bell, by reason.
     `limited_by` names the limit. `watch_only` are subscribed, but not traded. `not_offered`: how many more symbols the
-    source does not offer, by reason; None where it was not asked.
+    source does not offer, by reason; None where it was not asked. `facts`: what is known of those that filters fetch.
     """
 
     symbols: tuple[str, ...]
@@ -40,6 +73,7 @@ class Universe:
     limited_by: str = ""
     watch_only: frozenset[str] = frozenset()
     not_offered: Mapping[str, int] | None = None
+    facts: tuple[FactCoverage, ...] = ()
 
     @property
     def counts(self) -> UniverseCounts | None:
@@ -105,7 +139,7 @@ def truncated_symbols(day: DayFacts, max_symbols: int, denied: Flags) -> Flags:
 
     Unknown volume ranks last of the others.
     """
-    return _rank_beyond(np.where(denied, -np.inf, _dollars(day)), max_symbols)
+    return _rank_beyond(np.where(denied, -np.inf, dollar_volume(day)), max_symbols)
 
 
 def limit_universe(
@@ -124,7 +158,7 @@ def limit_universe(
         return Universe(symbols=symbols, day=day)
     first = np.array([symbol in required for symbol in symbols])
     last = np.array([bool(reason) for reason in reasons or [""] * len(symbols)])
-    order = np.lexsort((-_dollars(day), last, ~first))  # stable: equal ones stay in the order of the input
+    order = np.lexsort((-dollar_volume(day), last, ~first))  # stable: equal ones stay in the order of the input
     kept = max(limit.max_symbols, int(first.sum()))
     rows, out = np.sort(order[:kept]), np.sort(order[kept:]).tolist()
     denied: dict[str, list[str]] = {}
@@ -133,7 +167,7 @@ def limit_universe(
             denied.setdefault(reasons[row], []).append(symbols[row])
     return Universe(
         symbols=tuple(symbols[row] for row in rows),
-        day=_rows(day, rows),
+        day=day.symbols(rows),
         cut=tuple(symbols[row] for row in out if not last[row]),
         denied={reason: tuple(found) for reason, found in denied.items()},
         limit=limit.max_symbols,
@@ -154,7 +188,8 @@ def unknown_facts(symbols: int) -> DayFacts:
     )
 
 
-def _dollars(day: DayFacts) -> Array:
+def dollar_volume(day: DayFacts) -> Array:
+    """The mean dollar volume of the look-back of each symbol; -1 where it is unknown."""
     dollars: Array = np.nan_to_num(day.average_volume * day.previous_close, nan=-1.0)
     return dollars
 
@@ -164,9 +199,3 @@ def _rank_beyond(dollars: Array, max_symbols: int) -> Flags:
     place = np.argsort(order, axis=-1, kind="stable")
     found: Flags = place >= max_symbols
     return found
-
-
-def _rows(day: DayFacts, rows: Index) -> DayFacts:
-    # The facts of some symbols; the VIX has no symbol axis.
-    facts = {name: value for name, value in attrs.asdict(day, recurse=False).items() if value is not None}
-    return DayFacts(**{name: value if name == "vix" else value[rows] for name, value in facts.items()})

@@ -95,7 +95,7 @@ def test_a_trade_is_told_from_its_entry_to_its_exit() -> None:
 def test_an_entry_is_told_with_its_stop() -> None:
     """As it was planned, until there is an order for it; the command says how to ask why."""
     story = Story()
-    decision = {"signal": records.signal_payload(SIGNAL), "reason": "ALLOWED", "stop": 19.456}
+    decision = {"signal": records.signal_payload(SIGNAL), "reason": "ALLOWED", "stop": 19.456, "side": "long"}
     story.event(records.DECISION, decision)
     story.intend("e", Leg.ENTRY)
     (entry,) = story.fill("e", "20.00")
@@ -187,6 +187,9 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.READY, READY | {"mode": "live", "armed": "2026-11-25", "feed": "alpaca", "worst_day": "0.0125"},
          ("READY for the session of 2026-11-24: live, armed to 2026-11-25, equity 100,000.00, feed alpaca, close, "
           "planned worst day 1.25\N{NO-BREAK SPACE}%."), Urgency.ROUTINE),
+        (records.READY, READY | {"feed": "alpaca", "feed_quality": "one venue", "request_limit": "200 a minute"},
+         ("READY for the session of 2026-11-24: equity 100,000.00, feed alpaca (one venue; 200 a minute), "
+          "close."), Urgency.ROUTINE),
         ("busted", {"words": "clearly erroneous"},
          "The broker reported an execution as busted: clearly erroneous", Urgency.ROUTINE),
     ],

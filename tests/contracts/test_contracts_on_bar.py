@@ -20,7 +20,8 @@ from tbot_core.testing.strategy import StrategyContract
 if TYPE_CHECKING:
     from tbot_core.contracts import Strategy
     from tbot_core.contracts.on_bar import OnBarResult
-    from tbot_core.model.bars import Bars, DayFacts
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts
 
 WINDOW = Window(start=5, analysis=15, breakout=60, monitoring=30)
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import FeedMessage
     from tbot_core.journal.store import Event, NewEvent
-    from tbot_core.model.bars import DayFacts, MarketView
+    from tbot_core.model.day_facts import DayFacts, MarketView
     from tbot_core.model.signals import Signals
 
 PRICE = 1_000_000

@@ -96,9 +96,7 @@ class Elsewhere:
         """All that it lists, with the world's facts."""
         whole = self.world.universe()
         kept = [row for row, one in enumerate(whole.symbols) if one in self.feed.symbols]
-        facts = {key: value for key, value in attrs.asdict(whole.day, recurse=False).items() if value is not None}
-        day = attrs.evolve(whole.day, **{key: value[kept] for key, value in facts.items() if key != "vix"})
-        return Universe(symbols=self.feed.symbols, day=day)
+        return Universe(symbols=self.feed.symbols, day=whole.day.symbols(kept))
 
 
 def still() -> World:

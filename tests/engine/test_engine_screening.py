@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.engine.bootstrap import Assembly
-    from tbot_core.model.bars import DayFacts
+    from tbot_core.model.day_facts import DayFacts
 
 SESSIONS = exchange_sessions("2019-11-01", "2019-12-03")
 VOLUMES = {"AAA": 500.0, "BBB": 300.0, "CCC": 99.0}

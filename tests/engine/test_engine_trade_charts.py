@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tbot_core.model.bars import Bars, DayFacts
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.signals import Signals, Trigger
     from tbot_core.trading.proposals import ActiveStrategy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import attrs
 import numpy as np
@@ -26,6 +26,7 @@ from tbot_core.engine.explain import explain_received
 from tbot_core.engine.live.feed_connection import FeedConnection
 from tbot_core.engine.live.silent_feed import SilentFeed
 from tbot_core.engine.live.trading_hours import limit_to_hours
+from tbot_core.engine.session.fact_refresh import FactRefresher
 from tbot_core.engine.session.universe_selection import UniverseSelector, universe_selector, watched_request
 from tbot_core.engine.session.vix import VixSources
 from tbot_core.errors import Unavailable
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import FeedMessage
-    from tbot_core.model.bars import DayFacts
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.trading.universe import Universe
 
 SESSIONS = exchange_sessions("2019-11-01", "2019-12-03")
@@ -141,6 +142,7 @@ def selector(folder: Path, *, server: object = None, **changes: Any) -> Universe
         server=server,
         vix=VixSources(calendar=bench.calendar, brokers=brokers, bars=bench.bars),
         rules=attrs.evolve(rules(), **changes),
+        facts=FactRefresher(sources={}, bars=bench.bars, clock=ManualClock(TODAY.open)),
         **{"entrants": lambda _session: (entrant(),), **ours},
     )
 
@@ -158,8 +160,8 @@ def test_facts_are_those_of_a_replay(tmp_path: Path) -> None:
     filesystem.make_folder(other.folder)
     other.put(*(rising_bars(symbol, PAST, price=price) for symbol, price in (("AAA", 100.0), ("BBB", 50.0))))
     replay = other.store.facts([TODAY], ["AAA", "BBB"], typical_volume=True).session(0)
-    for name, value in attrs.asdict(replay, recurse=False).items():
-        np.testing.assert_array_equal(getattr(found.day, name), value, err_msg=name)
+    for name, value in replay.arrays().items():
+        np.testing.assert_array_equal(found.day.arrays()[name], value, err_msg=name)
     assert (found.symbols, found.cut, found.watch_only) == (("AAA", "BBB"), (), frozenset())
     assert {name for name, _ in source.requests} == {"history"}
     again = Vendor({"AAA": 1.0, "BBB": 1.0})
@@ -354,3 +356,40 @@ def test_symbols_that_the_feed_does_not_have_are_named(tmp_path: Path, caplog: p
     assert found.symbols == ("AAA",)
     assert "universe.unknown_symbols" in caplog.text
     assert "APPL" in caplog.text
+
+
+class Rated(Busy):
+    """A filter that fetches ratings, the number in the symbol, and denies those below 6."""
+
+    facts: ClassVar[Mapping[str, int]] = {"rating": 7}
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def refresh(self, _day: dt.date, symbols: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
+        """All that is asked for."""
+        self.asked += symbols
+        return {symbol: {"rating": float(symbol[1:])} for symbol in symbols}
+
+    def screen(self, day: DayFacts, *_others: object) -> Sequence[Check]:
+        """The rating."""
+        low, unknown = Reason.SCREEN_DENIED, Reason.SCREEN_UNKNOWN
+        return [Check(name="rating", value=day.fact("rating"), low=6.0, below=low, above=low, unknown=unknown)]
+
+
+def test_filters_fetch_for_those_that_would_be_subscribed(tmp_path: Path) -> None:
+    """By dollar volume, and the next ones in place of those that are denied, until the limit of the feed is filled."""
+    rated, bench = Rated(), StoreFixture(folder=tmp_path)
+    named = {f"S{number}": 1000.0 - number for number in range(20)}
+    quality = attrs.evolve(WHOLE, subscriptions=4, minute_history=False)
+    made = attrs.evolve(
+        selector(tmp_path, filters={"rated": rated}),
+        facts=FactRefresher(sources={"rated": rated}, bars=bench.bars, clock=ManualClock(TODAY.open)),
+    )
+    found = select(made, Vendor(named, quality))
+    assert rated.asked == [f"S{number}" for number in range(10)]
+    assert found.symbols == ("S6", "S7", "S8", "S9")
+    assert found.day.fact("rating").tolist() == [6.0, 7.0, 8.0, 9.0]
+    assert [one.text for one in found.facts] == ["rated: the facts of 4 of 4 symbols are known"]
+    again = select(made, Vendor(named, quality))
+    assert (len(rated.asked), again.symbols) == (10, found.symbols)

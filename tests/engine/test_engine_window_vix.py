@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from tbot_core.instance import Settings
     from tbot_core.journal.store import Event
-    from tbot_core.model.bars import Bars, DayFacts
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.signals import Signals
 
 SEED: Final = 4

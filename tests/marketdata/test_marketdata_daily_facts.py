@@ -6,7 +6,6 @@ import datetime as dt
 import math
 from typing import TYPE_CHECKING
 
-import attrs
 import numpy as np
 import polars as pl
 import pytest
@@ -19,7 +18,7 @@ from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tbot_core.model.bars import DayFacts
+    from tbot_core.model.day_facts import DayFacts
 
 WHOLE = exchange_sessions("2019-11-01", "2019-12-31")
 
@@ -56,10 +55,8 @@ def daily(*values: tuple[float, float, float], volume: int = 39_000) -> pl.DataF
 
 def same(one: DayFacts, other: DayFacts) -> bool:
     """Whether two days are equal to the bit."""
-    ours, theirs = attrs.asdict(one, recurse=False), attrs.asdict(other, recurse=False)
-    return all(
-        (ours[name] is None and theirs[name] is None) or ours[name].tobytes() == theirs[name].tobytes() for name in ours
-    )
+    ours, theirs = one.arrays(), other.arrays()
+    return ours.keys() == theirs.keys() and all(ours[name].tobytes() == theirs[name].tobytes() for name in ours)
 
 
 def test_the_previous_close_is_that_of_the_previous_exchange_session(bench: StoreFixture) -> None:

@@ -18,7 +18,7 @@ from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_ki
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import ReferenceFacts, facts_from_daily_bars, look_back_sessions
 from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
-from tbot_core.marketdata.store.importer import LOCK
+from tbot_core.marketdata.store.parquet import LOCK
 from tbot_core.marketdata.store.selection import select_symbols
 from tbot_core.marketdata.store.verification import verify_store
 from tbot_core.model.clock import ManualClock
@@ -154,7 +154,8 @@ def test_facts_besides_bars_are_added_and_never_replaced(bench: StoreFixture) ->
     assert add_reference_facts(bench.bars, {}, {}) == 0
     found = reference.reference_facts(bench.bars)
     assert found.vix == {first: 14.5, second: 15.5}
-    assert found.market_caps == {"AAA": [(first, 2e9)], "BBB": [(second, 3e9)]}
+    caps = found.recorded.at([first, second, second + dt.timedelta(days=1)], ["AAA", "BBB"])["market_cap"]
+    np.testing.assert_array_equal(caps, [[np.nan, np.nan], [2e9, np.nan], [2e9, 3e9]])
 
 
 def test_a_symbol_without_bars_is_requested_once_of_each_feed(bench: StoreFixture) -> None:
@@ -297,7 +298,7 @@ def test_facts_of_daily_bars_equal_those_of_the_minutes(bench: StoreFixture) -> 
     ]
     foreign = [attrs.evolve(days[0], symbol="BBB"), attrs.evolve(days[0], date=dt.date(2019, 1, 2))]
     before = look_back_sessions(bench.calendar, sessions[-1].date)
-    sources = ReferenceFacts(vix={sessions[-2].date: 14.5}, market_caps={})
+    sources = ReferenceFacts(vix={sessions[-2].date: 14.5})
     found = facts_from_daily_bars([*days, *foreign], (*before, sessions[-1]), ("AAA",), sources)
     same = bench.store.facts(sessions[-1:], ["AAA"]).session(0)
     for name in ("previous_close", "average_volume", "atr", "restricted", "market_cap"):

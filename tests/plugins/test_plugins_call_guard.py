@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import logging
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ import pytest
 from tbot_core.contracts import Check, Filter, Plugin, Strategy, SupportsExplain, SupportsScreening
 from tbot_core.contracts.hooks import hookimpl
 from tbot_core.contracts.settings import StrategySettings
-from tbot_core.errors import PluginError
-from tbot_core.model.bars import Bars, MarketView
+from tbot_core.errors import PluginError, Unavailable
+from tbot_core.model.bars import Bars
 from tbot_core.model.clock import ManualClock
+from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.model.window import Window
@@ -76,7 +78,7 @@ class Session:
         """A strategy that does this, within its bounds."""
         return guard_plugin(STRATEGY, _made(window=WINDOW, **deeds), self.bounds)
 
-    def filter(self, **deeds: Callable[..., Any]) -> Any:
+    def filter(self, **deeds: Any) -> Any:
         """A filter that does this, within its bounds."""
         whole = {"screen": lambda *_: [], "judge": lambda *_: []} | deeds
         return guard_plugin(FILTER, _made(**whole), self.bounds)
@@ -143,6 +145,55 @@ def test_a_sound_plugin_is_as_it_was() -> None:
     assert judge.needs == frozenset()
     assert guard_plugin(attrs.evolve(STRATEGY, kind="alert"), "a channel", session.bounds) == "a channel"
     assert session.told == []
+
+
+def fetching(answer: Callable[[], Any], session: Session | None = None) -> Any:
+    """A guarded filter that fetches ratings; `answer` is what it returns or raises."""
+
+    async def refresh(*_: object) -> Any:
+        return answer()
+
+    return (session or Session()).filter(refresh=refresh, facts={"rating": 7})
+
+
+def refreshed(subject: Any) -> Any:
+    """What a refresh of two symbols brings."""
+    return asyncio.run(subject.refresh(dt.date(2019, 12, 2), ["AAA", "BBB"]))
+
+
+def test_what_a_filter_fetches_passes() -> None:
+    """As numbers by name and symbol; a filter without facts is asked for none."""
+    assert refreshed(fetching(lambda: {"AAA": {"rating": 4}, "BBB": {}})) == {"AAA": {"rating": 4.0}, "BBB": {}}
+    assert Session().filter().facts == {}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        {"CCC": {}},
+        {"AAA": 4.0},
+        {"AAA": {"rank": 4.0}},
+        {"AAA": {"rating": "4"}},
+        {"AAA": {"rating": float("nan")}},
+    ],
+)
+def test_what_a_filter_must_not_fetch_is_a_failure_of_it(answer: Any) -> None:
+    """Other symbols, other names, and what is no finite number."""
+    with pytest.raises(PluginError, match="refresh"):
+        refreshed(fetching(lambda: answer))
+
+
+def test_a_filter_that_cannot_fetch_now_says_so_itself() -> None:
+    """Its own BrokerErrors pass; anything else that it raises names it, and is recorded."""
+
+    def busy() -> Any:
+        raise Unavailable("busy")
+
+    with pytest.raises(Unavailable, match="busy"):
+        refreshed(fetching(busy))
+    with pytest.raises(PluginError, match="refresh: "):
+        refreshed(fetching(fails))
 
 
 def test_a_filter_still_says_what_it_needs() -> None:

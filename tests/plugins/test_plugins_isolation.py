@@ -18,8 +18,9 @@ from tbot_core.contracts.permissions import Host, PluginNeeds
 from tbot_core.contracts.setting import declarations
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError, SettingsError
-from tbot_core.model.bars import FIELDS, Bars, MarketView, MinuteSlice, Quotes, Tape
+from tbot_core.model.bars import FIELDS, Bars, MinuteSlice, Quotes, Tape
 from tbot_core.model.clock import ManualClock
+from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Trigger
 from tbot_core.model.window import Window

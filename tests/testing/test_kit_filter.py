@@ -11,7 +11,8 @@ import pytest
 
 from tbot_core.contracts import Check
 from tbot_core.contracts.settings import StrategySettings
-from tbot_core.model.bars import Bars, DayFacts, MarketView
+from tbot_core.model.bars import Bars
+from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.testing import sessions
 from tbot_core.testing.filter import CASES, FilterUnderTest, f01_it_is_a_filter, pick

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.contracts import Strategy
-    from tbot_core.model.bars import Array, Bars, DayFacts
+    from tbot_core.model.bars import Array, Bars
+    from tbot_core.model.day_facts import DayFacts
 
 WINDOW = Window(start=0, analysis=20, breakout=40, monitoring=30)
 MARKET = sessions.market()

@@ -18,7 +18,8 @@ from tbot_core.trading.proposals import ActiveStrategy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.model.bars import Bars, DayFacts
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts
 
 WINDOW = Window(start=0, analysis=20, breakout=10, monitoring=30)
 FRAME = StrategySettings(start_time=dt.time(14, 30), analysis_minutes=20, breakout_minutes=10, monitoring_minutes=30)

@@ -12,7 +12,8 @@ import pytest
 from tbot_core.contracts import Check
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError
-from tbot_core.model.bars import Bars, DayFacts, MarketView
+from tbot_core.model.bars import Bars
+from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.types import Side
@@ -325,13 +326,7 @@ def test_a_block_gives_each_session_its_own() -> None:
     block = Bars({name: np.stack([bars.field(name)] * 3, axis=1) for name in NAMES}, bars.symbols)
     rows = attrs.evolve(signals({}, {}), cells=(np.array([2, 0]), np.array([1, 0])))
     facts = day(2)
-    whole = DayFacts(
-        **{
-            name: np.stack([value] * 3)
-            for name, value in attrs.asdict(facts, recurse=False).items()
-            if value is not None
-        }
-    )
+    whole = DayFacts.from_arrays({name: np.stack([value] * 3) for name, value in facts.arrays().items()})
     before = screen(entrant(), rules(), whole, bars.symbols, 390)
     dates = tuple(DAY.replace(day=number) for number in (5, 6, 7))
     found = propose(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import FeedCoverage, FeedQuality
-from tbot_core.model.bars import DayFacts
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.trading.universe import FEED_LIMIT, OWN_LIMIT, Universe, UniverseLimit, limit_universe, unknown_facts
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.vix import with_recorded_vix
 from tbot_core.marketdata.store.selection import SymbolSelection, select_symbols
 from tbot_core.marketdata.store.store import BarBlock, BarStore
-from tbot_core.model.bars import Bars, Flags, MarketView
+from tbot_core.model.bars import Bars, Flags
 from tbot_core.model.calendar import Session
+from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import Reason, most_frequent
 from tbot_core.model.types import atoms_of, dollars_of
 from tbot_core.reports import html

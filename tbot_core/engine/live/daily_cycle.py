@@ -11,7 +11,7 @@ import asyncio
 import datetime as dt
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -29,6 +29,7 @@ from tbot_core.engine.live.silent_feed import SilentFeed
 from tbot_core.engine.pacing import RunStopped
 from tbot_core.engine.session import stale_causes
 from tbot_core.engine.session.broker_login import BrokerLogin, log_in
+from tbot_core.engine.session.config import PRE_OPEN, READY_AT
 from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.gauge_writer import EVERY_S as METER_S
 from tbot_core.engine.session.requests import SESSION_VERBS, RequestHandler
@@ -50,9 +51,6 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
     from tbot_core.model.calendar import Session
     from tbot_core.trading.proposals import ActiveStrategy
-
-PRE_OPEN: Final = dt.time(8)
-READY_AT: Final = dt.time(9)
 
 _log = log.logger(__name__)
 
@@ -170,7 +168,11 @@ class DailyCycle:
     async def _request_feed(self, session: Session) -> SessionFeed:
         # The feed of a session, with its symbols and the facts known before its open.
         source = trading_hours.limit_to_hours(await self._factory.bars(session), session)
-        universe = await self._factory.universe(source, carryover.events_for_session(self._journal))
+
+        def on_wait(reason: str) -> None:
+            self._announcer.announce_not_ready(session, [reason])
+
+        universe = await self._factory.universe(source, carryover.events_for_session(self._journal), on_wait)
         connected = FeedConnection(source, self._clock) if isinstance(source, LiveSession) else source
         return SessionFeed(connected, universe)
 
@@ -224,7 +226,7 @@ class DailyCycle:
         # Trade a session with its side tasks; raises RunStopped if a stop ended it.
         self.session, source = market, feed.source
         connection = source if isinstance(source, FeedConnection) else None
-        contents = partial(ready_payload, market, feed.universe, self.config, self._factory)
+        contents = partial(ready_payload, market, feed, self.config, self._factory)
         side_actions = {
             "readiness": self._announcer.announce_ready(market, connection, contents),
             "settings": self._watch_settings(),
@@ -300,7 +302,7 @@ class DailyCycle:
                 self._announcer.announce_not_ready(session, [f"{words}: {fault.message}"])
                 pause = AGAIN_S[min(failures, len(AGAIN_S) - 1)]
                 failures += 1
-                await self._until(self._clock.now() + dt.timedelta(seconds=pause))
+                await self._until(self._clock.now() + dt.timedelta(seconds=pause), awaited=session.open)
             if session.close <= self._clock.now():
                 return None
 
@@ -329,8 +331,8 @@ class DailyCycle:
             self._factory.on_round(market.run)
             await self._clock.sleep(METER_S)
 
-    async def _until(self, moment: dt.datetime) -> None:
-        # Wait between sessions and execute requests; raises RunStopped for a stop.
+    async def _until(self, moment: dt.datetime, awaited: dt.datetime | None = None) -> None:
+        # Wait between sessions and execute requests; raises RunStopped for a stop. `awaited` is what people wait for.
         #
         # During a session, the session itself carries out a stop, except one that keeps positions.
         past = carryover.events_between_sessions(self._journal)
@@ -355,7 +357,7 @@ class DailyCycle:
             rest_s = (moment - self._clock.now()).total_seconds()
             if rest_s <= 0:
                 return
-            self._factory.on_idle(moment)
+            self._factory.on_idle(awaited or moment)
             await self._clock.sleep(min(rest_s, self.config.watch_s))
 
 

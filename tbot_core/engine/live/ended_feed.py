@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.journal.projections.carryover import signalled_symbols as signalled
-from tbot_core.model.bars import DayFacts
 from tbot_core.model.calendar import Session
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.trading.universe import unknown_facts
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import attrs
 
 from tbot_core.contracts import LiveSession
 from tbot_core.engine.bootstrap import DRY_RUN
-from tbot_core.engine.feed_quality import check_feed_fit
+from tbot_core.engine.feed_quality import check_feed_fit, request_limit
 from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.rehearsal_run import rehearsal_setup
 from tbot_core.engine.run_setup import LIVE, RunServices, dry_run_setup, market_setup, run_started_payload
-from tbot_core.engine.session.arming import live_context
+from tbot_core.engine.session.arming import live_context, record_terms
 from tbot_core.engine.session.broker_login import log_in_within, log_out
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
 from tbot_core.engine.session.gauge_writer import GaugeWriter
@@ -116,14 +116,16 @@ class _Run:
         self._services = RunServices(plan, watcher, setup)
         brokers = (*([] if setup.source in {None, setup.broker} else [setup.source]), setup.broker, *others.values())
         self._vix = live_vix_brokers(plan.assembly.settings, brokers)
-        selector = universe_selector(plan.assembly, plan.request, setup.broker.capabilities, brokers)
-        self._universe = attrs.evolve(selector, on_download=watcher.on_download)
         self._recorder = JournalRecorder(journal=setup.journal, clock=plan.wall, on_events=self._services.on_events)
+        record = self._recorder.record
+        selector = universe_selector(plan.assembly, plan.request, setup.broker.capabilities, brokers, record)
+        self._universe = attrs.evolve(selector, on_download=watcher.on_download)
 
     async def go(self) -> RunOutcome:
         """Trade, and return the outcome."""
         plan, setup = self._plan, self._setup
         self._services.announce_start()
+        record_terms(plan.assembly, self._recorder)
         settings = plan.assembly.settings
         factory = SessionFactory(
             calendar=plan.assembly.calendar,
@@ -190,6 +192,7 @@ class _Run:
             grace_s=settings.trading.bar_grace,
             received=files.received,
             feed=self._setup.feed.label.name,
+            request_limit=request_limit(plan.assembly),
             disk_guard=plan.disk_guard,
             lost=files.data,
             splits=None if files.data is None else files.data / operator_splits.NAME,

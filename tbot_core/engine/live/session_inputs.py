@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -35,8 +35,15 @@ async def _no_standbys(_opened: Event | None) -> tuple[StandbyBroker, ...]:
     return ()
 
 
-async def _whole_universe(source: FeedSession | LiveSession, _past: Sequence[Event]) -> Universe:
+async def _whole_universe(
+    source: FeedSession | LiveSession, _past: Sequence[Event], _on_wait: Callable[[str], None]
+) -> Universe:
     return universe_of(source)
+
+
+SelectUniverse: TypeAlias = Callable[
+    [FeedSession | LiveSession, Sequence[Event], Callable[[str], None]], Awaitable[Universe]
+]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -45,11 +52,11 @@ class SessionFactory:
 
     `trading` and `live` are called with the account that the broker reported; `live` returns the arming context.
     `prepare` fetches at 08:00 what the session will need. `universe` returns a source's symbols with their facts, from
-    the journal's events. `on_idle` receives the awaited
-    moment in each round of a wait. `standbys` returns the brokers that may take over from `primary`: those with a
-    successful login, and after a restart those of the opened session. `is_drilled`: whether a recent failover drill is
-    in the journal. `meter` writes the gauges, None for none; `on_round` is called as often. READY names `mode` and
-    `worst_day`, the planned worst day as a share of equity. `compare` is called after a session has been closed.
+    the journal's events; meanwhile it calls a function with the reason why the session is not ready. `on_idle` receives
+    the awaited moment in each round of a wait. `standbys` returns the brokers that may take over from `primary`: those
+    with a successful login, and after a restart those of the opened session. `is_drilled`: whether a recent failover
+    drill is in the journal. `meter` writes the gauges, None for none; `on_round` is called as often. READY names `mode`
+    and `worst_day`, the planned worst day as a share of equity. `compare` is called after a session has been closed.
     """
 
     calendar: ExchangeCalendar
@@ -63,7 +70,7 @@ class SessionFactory:
     standbys: Callable[[Event | None], Awaitable[tuple[StandbyBroker, ...]]] = _no_standbys
     is_drilled: Callable[[Sequence[Event]], bool] = lambda _past: False
     prepare: Callable[[Session], Awaitable[None]] = _nothing_to_prepare
-    universe: Callable[[FeedSession | LiveSession, Sequence[Event]], Awaitable[Universe]] = _whole_universe
+    universe: SelectUniverse = _whole_universe
     meter: GaugeWriter | None = None
     on_round: Callable[[TradingSession], None] = lambda _run: None
     mode: str = "paper"

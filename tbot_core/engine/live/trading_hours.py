@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from tbot_core.contracts import Bar, DailyBar, FeedMessage, FeedQuality, FeedSession
-    from tbot_core.model.bars import DayFacts, MinuteSlice
+    from tbot_core.model.bars import MinuteSlice
     from tbot_core.model.calendar import Session
+    from tbot_core.model.day_facts import DayFacts
 
 
 def common_hours(calendar_hours: Session, broker_hours: Session | None) -> Session | None:

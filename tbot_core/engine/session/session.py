@@ -22,8 +22,9 @@ from tbot_core.execution.throttling import run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import Journal, NewEvent
-from tbot_core.model.bars import MarketView, Tape
+from tbot_core.model.bars import Tape
 from tbot_core.model.clock import Clock
+from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
 from tbot_core.plugins.call_guard import CallGuard
@@ -46,7 +47,8 @@ from tbot_core.trading.proposals import (
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tbot_core.model.bars import Bars, DayFacts, Flags, MinuteSlice, Quotes
+    from tbot_core.model.bars import Bars, Flags, MinuteSlice, Quotes
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.window import Window
     from tbot_core.trading.commands import Decision, TradingCommand
 
@@ -56,10 +58,7 @@ Wait = Callable[["datetime"], Awaitable[None]]
 
 @attrs.frozen(kw_only=True, eq=False)
 class SessionContext:
-    """What every session of a run needs.
-
-    `wait` paces the session, `on_events` receives written events, `on_minute` each traded minute. `standbys`: in order.
-    """
+    """What every session needs: `wait` paces it, `on_events` receives written events, `on_minute` traded minutes."""
 
     rules: TradingRules
     venue: BrokerAccount

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from tbot_core.contracts import FeedCoverage, LiveSession, ReportsLeftOut
 from tbot_core.contracts.abilities import MARKET_CAPS
+from tbot_core.engine.session.fact_refresh import FactRefresher, RecordFacts, fact_sources
 from tbot_core.engine.session.vix import VixSources
 from tbot_core.errors import AccessError, DataError, Unavailable
 from tbot_core.journal.projections import carryover
@@ -25,6 +27,7 @@ from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_ki
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import ReferenceFacts, facts_from_daily_bars, look_back_sessions
 from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore
+from tbot_core.marketdata.store.recorded_facts import RecordedFacts, with_recorded
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import Clock
@@ -32,7 +35,14 @@ from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.types import is_symbol
 from tbot_core.system import log
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules, cut_reasons
-from tbot_core.trading.universe import Universe, UniverseLimit, limit_universe, unknown_facts
+from tbot_core.trading.universe import (
+    FactCoverage,
+    Universe,
+    UniverseLimit,
+    dollar_volume,
+    limit_universe,
+    unknown_facts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -40,7 +50,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import BrokerCapabilities, FeedQuality, FeedRequest, FeedSession
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.journal.store import Event, Journal
-    from tbot_core.model.bars import DayFacts
+    from tbot_core.model.day_facts import DayFacts
 
 _UNKNOWN: Final = "unknown to the feed"
 _NO_SYMBOL: Final = "not the symbol of a share"
@@ -69,23 +79,29 @@ class UniverseSelector:
     entrants: Callable[[Session], tuple[ActiveStrategy, ...]]
     symbols: tuple[str, ...] = ()
     typical_volume: bool = False
+    facts: FactRefresher
     on_download: Callable[[DownloadProgress], None] = lambda _progress: None
 
-    async def select(self, source: FeedSession | LiveSession, past: Sequence[Event]) -> Universe:
-        """The universe of a session; `past` are the journal's events.
+    async def select(
+        self,
+        source: FeedSession | LiveSession,
+        past: Sequence[Event],
+        on_wait: Callable[[str], None] = lambda _reason: None,
+    ) -> Universe:
+        """The universe of a session; `past` are the journal's events, `on_wait` is that of `FactRefresher.refresh`.
 
         Of a feed that computes its facts itself, such as a simulator, all symbols are taken. Raises `Unavailable` if
         the history cannot be had or stored now.
         """
         if not isinstance(source, LiveSession):
-            day = await self.vix.add_vix(source.day, source.session)
+            day = await self.vix.add_vix(source.day.dated(source.session.date), source.session)
             return Universe(symbols=source.symbols, day=await self.vix.add_kinds(day, source.symbols))
         try:
-            return await self._select(source, past)
+            return await self._select(source, past, on_wait)
         except (DataError, AccessError) as fault:
             raise Unavailable(fault.message, fault.remedy) from fault
 
-    async def _select(self, source: LiveSession, past: Sequence[Event]) -> Universe:
+    async def _select(self, source: LiveSession, past: Sequence[Event], on_wait: Callable[[str], None]) -> Universe:
         held, watched = symbols_in_use(past), LEADERS | self.rules.watch_only
         traded = frozenset(self.symbols or source.symbols) - self.rules.watch_only
         offered = tuple(filter(is_symbol, source.symbols))
@@ -95,16 +111,21 @@ class UniverseSelector:
         quality = source.quality
         is_cut = UniverseLimit.of(self.rules.universe_max, quality).is_exceeded(symbols)
         is_partial = quality.coverage is FeedCoverage.SINGLE_VENUE
-        facts = _OtherFacts(self.vix, reference.reference_facts(self.bars), await self._market_caps(symbols))
-        if is_cut or is_partial or not quality.minute_history:
+        facts = await self._other_facts(symbols)
+        if is_cut or is_partial or not quality.minute_history or self.facts.sources:
             day = await self._daily_facts(source, symbols, facts)
         else:
             day = unknown_facts(len(symbols))
+        coverage: tuple[FactCoverage, ...] = ()
+        if not held or self.clock.now() < source.session.open:  # a restart does not wait
+            candidates = partial(self._candidates, source, symbols, day, held | watched)
+            facts.recorded, coverage = await self.facts.refresh(source.session, candidates, on_wait)
+            day = facts.add_recorded(day, source.session, symbols)
         universe = limited_universe(
             source, symbols, day, self.rules, self.entrants(source.session), required=held | watched
         )
         others, watched_only = not_offered(source, self.symbols), frozenset(universe.symbols) - traded
-        universe = attrs.evolve(universe, watch_only=watched_only, not_offered=others)
+        universe = attrs.evolve(universe, watch_only=watched_only, not_offered=others, facts=coverage)
         if not quality.minute_history:
             return universe
         day = await facts.add(await self._minute_facts(source, universe.symbols), source.session, universe.symbols)
@@ -114,7 +135,7 @@ class UniverseSelector:
 
     async def daily_facts(self, source: LiveSession, symbols: tuple[str, ...]) -> DayFacts:
         """The facts of these symbols from daily bars, with VIX and capitalisations. Raises `Unavailable`."""
-        facts = _OtherFacts(self.vix, reference.reference_facts(self.bars), await self._market_caps(symbols))
+        facts = await self._other_facts(symbols)
         try:
             return await self._daily_facts(source, symbols, facts)
         except (DataError, AccessError) as fault:
@@ -123,12 +144,30 @@ class UniverseSelector:
     async def _daily_facts(self, source: LiveSession, symbols: tuple[str, ...], facts: _OtherFacts) -> DayFacts:
         sessions = (*look_back_sessions(self.calendar, source.session.date), source.session)
         bars = await source.daily(symbols, sessions[0].date, sessions[-2].date)
-        day = facts_from_daily_bars(bars, sessions, symbols, facts.stored)
+        day = facts_from_daily_bars(bars, sessions, symbols, ReferenceFacts(vix={}))
         return await facts.add(day, source.session, symbols)
 
-    async def _market_caps(self, symbols: Sequence[str]) -> Mapping[str, float]:
+    def _candidates(
+        self,
+        source: LiveSession,
+        symbols: tuple[str, ...],
+        day: DayFacts,
+        required: frozenset[str],
+        recorded: RecordedFacts,
+    ) -> Sequence[str]:
+        # The symbols that a session would subscribe and may enter, if all that is unknown passed; by dollar volume.
+        rules, entrants = attrs.evolve(self.rules, missing_rejects=False), self.entrants(source.session)
+        known = with_recorded(day, recorded, source.session.date, symbols)
+        universe = limited_universe(source, symbols, known, rules, entrants, required=required)
+        reasons = cut_reasons(entrants, rules, universe.day, universe.symbols, source.session.minutes)
+        dollars = dollar_volume(universe.day)
+        open_rows = np.flatnonzero(reasons == Reason.ALLOWED)
+        return [universe.symbols[row] for row in open_rows[np.argsort(-dollars[open_rows], kind="stable")]]
+
+    async def _other_facts(self, symbols: Sequence[str]) -> _OtherFacts:
         source = MARKET_CAPS.of(self.server)
-        return {} if source is None else await source.market_caps(symbols)
+        caps = {} if source is None else await source.market_caps(symbols)
+        return _OtherFacts(self.vix, reference.reference_facts(self.bars).recorded, caps)
 
     async def _minute_facts(self, source: LiveSession, symbols: tuple[str, ...]) -> DayFacts:
         # The facts of these symbols by the store, after the minutes that it lacks were downloaded.
@@ -151,18 +190,21 @@ class UniverseSelector:
             self.on_download(progress)
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _OtherFacts:
-    # The facts that do not come from bars: the VIX, and capitalisations of the feed and the store.
+    # The facts that do not come from bars: the VIX, capitalisations of the feed, and what is recorded.
     vix: VixSources
-    stored: ReferenceFacts
+    recorded: RecordedFacts
     caps: Mapping[str, float]
 
     async def add(self, day: DayFacts, session: Session, symbols: tuple[str, ...]) -> DayFacts:
-        caps = np.array([self.caps.get(symbol, np.nan) for symbol in symbols])
-        market_cap = np.where(np.isnan(caps), day.market_cap, caps)
-        day = await self.vix.add_vix(attrs.evolve(day, market_cap=market_cap), session)
+        day = await self.vix.add_vix(self.add_recorded(day, session, symbols), session)
         return await self.vix.add_kinds(day, symbols)
+
+    def add_recorded(self, day: DayFacts, session: Session, symbols: tuple[str, ...]) -> DayFacts:
+        caps = np.array([self.caps.get(symbol, np.nan) for symbol in symbols])
+        day = with_recorded(day, self.recorded, session.date, symbols)
+        return attrs.evolve(day, market_cap=np.where(np.isnan(caps), day.market_cap, caps))
 
 
 def limited_universe(  # noqa: PLR0913  -- what decides who is subscribed
@@ -193,10 +235,19 @@ def not_offered(source: LiveSession, named: Collection[str]) -> Mapping[str, int
 
 
 def universe_selector(
-    assembly: Assembly, request: FeedRequest, venue: BrokerCapabilities, brokers: Sequence[object]
+    assembly: Assembly,
+    request: FeedRequest,
+    venue: BrokerCapabilities,
+    brokers: Sequence[object],
+    record: RecordFacts | None = None,
 ) -> UniverseSelector:
-    """The selector of a run at a venue; the first of `brokers` is the data source, the others may know the VIX."""
+    """The selector of a run at a venue; the first of `brokers` is the data source, the others may know the VIX.
+
+    `record` journals what filters fetch; without it they fetch nothing.
+    """
     settings = assembly.settings
+    sources = {} if record is None else fact_sources(assembly.filters)
+    record = record or _not_recorded
     vix = VixSources(calendar=assembly.calendar, brokers=tuple(brokers), bars=settings.instance.bars)
     return UniverseSelector(
         calendar=assembly.calendar,
@@ -209,7 +260,13 @@ def universe_selector(
         entrants=assembly.entrants,
         symbols=request.symbols,
         typical_volume=request.typical_volume,
+        facts=FactRefresher(sources=sources, bars=settings.instance.bars, clock=assembly.clock, record=record),
     )
+
+
+def _not_recorded(_kind: str, _payload: object) -> None:
+    # Where nothing is fetched, nothing is recorded.
+    pass
 
 
 def watched_request(

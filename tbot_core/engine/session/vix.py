@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.instance import Settings
     from tbot_core.journal.projection import JournalEvent
-    from tbot_core.model.bars import DayFacts
     from tbot_core.model.calendar import Session
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.steady_clock import SteadyClock
 
 ASK_S: Final = 10.0

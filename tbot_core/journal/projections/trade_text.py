@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tbot_core.journal import records
 from tbot_core.model.formatting import format_money, format_price, format_quantity
-from tbot_core.model.types import Leg
+from tbot_core.model.types import TICKS_PER_DOLLAR, Leg, Side, price_of
+from tbot_core.trading.exit_plan import round_to_grid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from decimal import Decimal
 
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.types import Order, SignalId, Trade
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PlannedStops:
-    """The stop levels that the session's decisions planned, in cents."""
+    """The stop levels that the session's decisions planned, as their orders will be rounded."""
 
     def __init__(self) -> None:
         self._planned: dict[SignalId, Decimal] = {}
@@ -28,13 +29,17 @@ class PlannedStops:
         if event.kind == records.SESSION_OPENED:
             self._planned.clear()
         if event.kind == records.DECISION and event.payload.get("stop") is not None:
-            level = Decimal(f"{event.payload['stop']:.2f}")
-            self._planned[records.signal_of(event.payload["signal"])] = level
+            self._planned[records.signal_of(event.payload["signal"])] = _planned_stop(event.payload)
 
     def of(self, entry: Order, orders: Iterable[OrderRecord]) -> Decimal | None:
         """The level of an entry's stop: of its order among `orders`, else as planned; None if neither is known."""
         mine = (record.order for record in orders if record.order.signal == entry.signal)
         return next((one.stop_price for one in mine if one.leg is Leg.STOP), self._planned.get(entry.signal))
+
+
+def _planned_stop(decision: Mapping[str, Any]) -> Decimal:
+    # Towards the price, as its order is rounded.
+    return price_of(round_to_grid(decision["stop"] * TICKS_PER_DOLLAR, up=decision["side"] == Side.LONG.word))
 
 
 def entry_text(order: Order, quantity: Decimal, price: Decimal | None, stop: Decimal | None) -> str:
@@ -47,6 +52,5 @@ def entry_text(order: Order, quantity: Decimal, price: Decimal | None, stop: Dec
 
 def exit_text(trade: Trade) -> str:
     """How a trade ended."""
-    why = trade.exit_reason.value.lower().replace("_", " ")
-    what = f"[{trade.strategy.upper()}] EXIT {trade.symbol} {why} {format_money(trade.pnl, signed=True)}"
-    return f"{what} ({format_quantity(trade.quantity)} @ {format_price(trade.exit_price)})"
+    what = f"[{trade.strategy.upper()}] EXIT {trade.symbol} {trade.exit_reason.word}"
+    return f"{what} {format_money(trade.pnl, signed=True)} ({format_quantity(trade.quantity)} @ {format_price(trade.exit_price)})"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.journal.projection import JournalEvent
-    from tbot_core.model.bars import DayFacts
+    from tbot_core.model.day_facts import DayFacts
 
 RecordedVix: TypeAlias = "dict[tuple[str, str], float]"
 """Points by session date and strategy; NaN where unknown."""

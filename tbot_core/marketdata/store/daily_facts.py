@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
+from tbot_core.marketdata.store.recorded_facts import MARKET_CAP, RecordedFacts
 from tbot_core.model import calendar as exchange
-from tbot_core.model.bars import Array, DayFacts, Flags, Index
+from tbot_core.model.bars import Array, Flags, Index
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.types import TICKS_PER_DOLLAR
 
 if TYPE_CHECKING:
@@ -48,10 +50,10 @@ class DailyAggregates:
 
 @attrs.frozen(kw_only=True)
 class ReferenceFacts:
-    """Facts that do not come from bars: VIX daily closes, and capitalisations (USD) by symbol, oldest first."""
+    """Facts that do not come from bars: VIX daily closes, and dated facts about symbols."""
 
     vix: Mapping[dt.date, float]
-    market_caps: Mapping[str, Sequence[tuple[dt.date, float]]]
+    recorded: RecordedFacts = attrs.field(factory=RecordedFacts)
 
 
 def look_back_sessions(calendar: ExchangeCalendar, day: dt.date) -> tuple[Session, ...]:
@@ -72,13 +74,17 @@ def day_facts(
     """Compute the facts of all sessions of `daily`, in the same order; leading axes (sessions, symbols)."""
     daily = attrs.evolve(daily, kind=_carried(daily.kind))
     closes = _comparable(daily, daily.close, 1)
+    dates = [session.date for session in sessions]
+    recorded = dict(sources.recorded.at(dates, symbols))
     return DayFacts(
         previous_close=closes,
         average_volume=_average_volume(daily),
-        market_cap=_market_caps(sessions, symbols, sources),
+        market_cap=recorded.pop(MARKET_CAP, np.full(closes.shape, np.nan)),
         atr=_atr(daily, closes),
         vix=_vix(sessions, sources),
         restricted=_restricted(daily),
+        date=np.array(dates, dtype="datetime64[D]")[:, None],
+        recorded=recorded,
     )
 
 
@@ -104,13 +110,6 @@ def facts_from_daily_bars(
         minutes=minutes, kind=np.zeros(known.shape, dtype=np.intp), bars=known * minutes[:, None], **values
     )
     return day_facts(daily, sessions, symbols, sources).session(len(sessions) - 1)
-
-
-def select_sessions(day: DayFacts, rows: Sequence[int]) -> DayFacts:
-    """Select the facts of some sessions."""
-    chosen = list(rows)
-    facts = {name: value[chosen] for name, value in attrs.asdict(day, recurse=False).items() if value is not None}
-    return DayFacts(**facts)
 
 
 def volume_session_flags(daily: DailyAggregates) -> list[Flags]:
@@ -164,15 +163,6 @@ def _vix(sessions: Sequence[Session], sources: ReferenceFacts) -> Array:
     for row, previous in enumerate(sessions[:-1], start=1):
         values[row] = sources.vix.get(previous.date, np.nan)
     return values
-
-
-def _market_caps(sessions: Sequence[Session], symbols: tuple[str, ...], sources: ReferenceFacts) -> Array:
-    caps = np.full((len(sessions), len(symbols)), np.nan)
-    dates = np.array([session.date for session in sessions], dtype="datetime64[D]")
-    for column, symbol in enumerate(symbols):
-        for as_of, value in sources.market_caps.get(symbol, ()):
-            caps[dates > np.datetime64(as_of), column] = value
-    return caps
 
 
 def _comparable(daily: DailyAggregates, values: Array, lag: int) -> Array:

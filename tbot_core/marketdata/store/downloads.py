@@ -17,7 +17,6 @@ import polars as pl
 
 from tbot_core.errors import DataError
 from tbot_core.marketdata.store import bar_checks, parquet, reference
-from tbot_core.marketdata.store.importer import LOCK
 from tbot_core.marketdata.store.session_grid import SessionGrid
 from tbot_core.marketdata.store.writer import MonthPart, StoreChanges
 from tbot_core.model import json_document
@@ -95,7 +94,7 @@ class DownloadStore:
         process writes to it, DataError for a damaged file.
         """
         filesystem.make_folder(self._folder)
-        with filesystem.hold_lock(self._folder / LOCK):
+        with filesystem.hold_lock(self._folder / parquet.LOCK):
             sessions = sorted({one for found in requested.values() for one in found}, key=lambda one: one.date)
             wanted = {(_day(one), symbol) for symbol, found in requested.items() for one in found}
             rows = _rows(bars, sessions, wanted := wanted - self._known(sessions))
@@ -221,7 +220,7 @@ def add_reference_facts(
     }
     added = 0
     filesystem.make_folder(folder)
-    with filesystem.hold_lock(folder / LOCK):
+    with filesystem.hold_lock(folder / parquet.LOCK):
         for table, rows in given.items():
             stored, keys = reference.read_table(folder, table), reference.KEYS[table]
             new = pl.DataFrame(rows, schema=reference.SCHEMAS[table]).join(stored, on=list(keys), how="anti")

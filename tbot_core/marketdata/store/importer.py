@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 # Manifests are written once per so many files, so that a folder of hundreds does not rewrite each month hundreds of
 # times.
 _FILES_A_COMMIT: Final = 25
-LOCK: Final = ".import.lock"
-"""The lock file of a store that is being written."""
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +92,7 @@ def import_files(
     when the folder cannot be written or another import is running.
     """
     filesystem.make_folder(folder)
-    with filesystem.hold_lock(folder / LOCK):
+    with filesystem.hold_lock(folder / parquet.LOCK):
         for start in range(0, len(files), _FILES_A_COMMIT):
             changes = StoreChanges(folder, calendar)
             work = _Import(folder=folder, calendar=calendar.every_weekday, options=options, changes=changes)

@@ -59,6 +59,9 @@ DAILY_SCHEMA: Final = pl.Schema(
 )
 MANIFEST: Final = "manifest.json"
 REIMPORT_HINT: Final = "Import its source again with --replace; `tbot data verify` lists everything that is damaged."
+LOCK: Final = ".import.lock"
+"""The lock file of a store that is being written."""
+
 _FORMAT: Final = 1
 _NAME_LENGTH: Final = 16
 _MONTHS_A_YEAR: Final = 12

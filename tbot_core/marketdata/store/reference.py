@@ -1,28 +1,32 @@
-"""Facts that do not come from bars: daily closes of the VIX, and fundamentals.
+"""Facts that do not come from bars: daily closes of the VIX, imported fundamentals, and what filters fetched.
 
-Stored beside the months as `vix-<content>.parquet` and `fundamentals-<content>.parquet`, listed in `facts.json`, which
-is written last.
+Stored beside the months as `vix-<content>.parquet`, `fundamentals-<content>.parquet` and `fetched-<content>.parquet`,
+listed in `facts.json`, which is written last.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-from typing import TYPE_CHECKING, Any, Final
+import math
+from typing import TYPE_CHECKING, Any, Final, cast
 
+import attrs
 import polars as pl
 
 from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import daily_facts, parquet
+from tbot_core.marketdata.store import daily_facts, parquet, recorded_facts
+from tbot_core.marketdata.store.recorded_facts import RecordedFact, RecordedFacts
 from tbot_core.model import json_document
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 VIX: Final = "vix"
 FUNDAMENTALS: Final = "fundamentals"
+FETCHED: Final = "fetched"
 MANIFEST: Final = "facts.json"
 SCHEMAS: Final = {
     VIX: pl.Schema([("date", pl.Date()), *((name, pl.Float64()) for name in parquet.PRICES)]),
@@ -37,8 +41,20 @@ SCHEMAS: Final = {
             ("sector", pl.String()),
         ]
     ),
+    FETCHED: pl.Schema(
+        [
+            ("name", pl.String()),
+            ("symbol", pl.String()),
+            ("first", pl.Date()),
+            ("last", pl.Date()),
+            ("value", pl.Float64()),
+        ]
+    ),
 }
-KEYS: Final = {VIX: ("date",), FUNDAMENTALS: ("symbol", "as_of")}
+KEYS: Final = {VIX: ("date",), FUNDAMENTALS: ("symbol", "as_of"), FETCHED: ("name", "symbol", "first")}
+NUMBERS: Final = (recorded_facts.MARKET_CAP, "pe_ratio", "debt_to_equity", "eps")
+"""The columns of imported fundamentals that are facts."""
+
 _FORMAT: Final = 1
 
 
@@ -73,16 +89,41 @@ def write_table(folder: Path, table: str, frame: pl.DataFrame) -> None:
 
 
 def reference_facts(folder: Path) -> daily_facts.ReferenceFacts:
-    """Read VIX closes in points and capitalisations in USD."""
-    caps: dict[str, list[tuple[dt.date, float]]] = {}
+    """Read VIX closes in points, and the dated facts about symbols.
+
+    An imported fundamental is known from the day after its `as_of`; of a fact that was also fetched the later counts.
+    """
     known = stored_tables(folder)
-    fundamentals = _read(folder, known, FUNDAMENTALS).drop_nulls("market_cap").sort("as_of")
-    row: tuple[Any, ...]
-    for row in fundamentals.select("symbol", "as_of", "market_cap").iter_rows():
-        symbol, as_of, value = row
-        caps.setdefault(symbol, []).append((as_of, value))
+    recorded = RecordedFacts(_imported(_read(folder, known, FUNDAMENTALS)))
+    recorded.add(_fetched(_read(folder, known, FETCHED)))
     vix = _read(folder, known, VIX)
-    return daily_facts.ReferenceFacts(vix=dict(zip(vix["date"], vix["close"], strict=True)), market_caps=caps)
+    return daily_facts.ReferenceFacts(vix=dict(zip(vix["date"], vix["close"], strict=True)), recorded=recorded)
+
+
+def add_fetched(folder: Path, facts: Iterable[RecordedFact]) -> None:
+    """Store fetched facts; one with the same name, symbol and first day is replaced.
+
+    Raises AccessError when the folder cannot be written or another process writes to it.
+    """
+    rows = [attrs.asdict(one) | {"value": None if math.isnan(one.value) else one.value} for one in facts]
+    keys = list(KEYS[FETCHED])
+    filesystem.make_folder(folder)
+    with filesystem.hold_lock(folder / parquet.LOCK):
+        new = pl.DataFrame(rows, schema=SCHEMAS[FETCHED])
+        kept = read_table(folder, FETCHED).join(new, on=keys, how="anti")
+        write_table(folder, FETCHED, pl.concat([kept, new]).sort(keys))
+
+
+def _imported(table: pl.DataFrame) -> Iterator[RecordedFact]:
+    for name in NUMBERS:
+        rows = table.drop_nulls(name).select("symbol", "as_of", name).iter_rows()
+        for symbol, as_of, value in cast("Iterator[tuple[str, dt.date, float]]", rows):
+            yield RecordedFact(name=name, symbol=symbol, first=as_of + dt.timedelta(days=1), last=None, value=value)
+
+
+def _fetched(table: pl.DataFrame) -> Iterator[RecordedFact]:
+    for row in table.iter_rows(named=True):
+        yield RecordedFact(**row | {"value": math.nan if row["value"] is None else row["value"]})
 
 
 def _read(folder: Path, known: Mapping[str, tuple[str, str]], table: str) -> pl.DataFrame:

@@ -21,13 +21,13 @@ from tbot_core.marketdata.store.daily_facts import (
     day_facts,
     look_back_sessions,
     mean_or_unknown,
-    select_sessions,
     volume_session_flags,
 )
 from tbot_core.marketdata.store.session_grid import SessionGrid
 from tbot_core.model import calendar as exchange
-from tbot_core.model.bars import FIELDS, Array, Bars, DayFacts
+from tbot_core.model.bars import FIELDS, Array, Bars
 from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.day_facts import DayFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -109,7 +109,7 @@ class BarStore:
         daily = self._daily(months, whole, wanted)
         place = {session.date: row for row, session in enumerate(whole)}
         rows = [place[session.date] for session in sessions]
-        day = select_sessions(day_facts(daily, whole, wanted, self._reference_facts), rows)
+        day = day_facts(daily, whole, wanted, self._reference_facts).sessions(rows)
         if not typical_volume:
             return day
         typical = self._typical_volume(months, whole, wanted, daily)[rows][..., : sessions[-1].minutes]
@@ -132,8 +132,10 @@ class BarStore:
         for date, symbol, content in rows.select("date", "symbol", "digest").iter_rows():
             digest.update(f"\n{date.isoformat()} {symbol} ".encode() + content)
         day = self.facts(sessions, wanted)
-        for name in sorted(_fact_names(day)):
-            digest.update(f"\n{name} ".encode() + np.ascontiguousarray(getattr(day, name)).tobytes())
+        arrays = day.arrays()
+        del arrays["date"]  # it is in the digest already
+        for name in sorted(arrays):
+            digest.update(f"\n{name} ".encode() + np.ascontiguousarray(arrays[name]).tobytes())
         return digest.hexdigest()
 
     def kinds(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -331,7 +333,3 @@ def _kinds(
         return [entries[symbol].kind if symbol in entries else -1 for symbol in symbols]
 
     return np.array([row(parquet.month_of(session.date)) for session in sessions], dtype=np.intp)
-
-
-def _fact_names(day: DayFacts) -> list[str]:
-    return [name for name, value in attrs.asdict(day, recurse=False).items() if value is not None]

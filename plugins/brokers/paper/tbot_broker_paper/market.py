@@ -9,7 +9,8 @@ import attrs
 import numpy as np
 
 from tbot_broker_paper import path, plan
-from tbot_core.model.bars import Array, DayFacts, Flags
+from tbot_core.model.bars import Array, Flags
+from tbot_core.model.day_facts import DayFacts
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_broker_paper.history import SimulatedHistory
-from tbot_core.model.bars import Array, DayFacts, MinuteSlice
+from tbot_core.model.bars import Array, MinuteSlice
 from tbot_core.model.calendar import Session
+from tbot_core.model.day_facts import DayFacts
 
 if TYPE_CHECKING:
     import datetime as dt

@@ -7,7 +7,6 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Final
 
-import attrs
 import numpy as np
 
 from tbot_broker_paper.companies import SYMBOLS
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tbot_core.contracts import FeedRequest, FeedSession
-    from tbot_core.model.bars import DayFacts
     from tbot_core.model.calendar import Override, Session
     from tbot_core.model.clock import Clock
 
@@ -73,7 +71,7 @@ class SimulatedFeed:
         """The bars and facts of one session."""
         columns = np.array([SYMBOLS.index(symbol) for symbol in self._symbols])
         fields = {name: np.ascontiguousarray(rows[:, columns]) for name, rows in self._market.bars(session).items()}
-        day = _only(self._market.day(session), columns)
+        day = self._market.day(session).symbols(columns)
         rows = RowSession(session=session, symbols=self._symbols, day=day, fields=fields)
         return SimulatedSession(rows=rows, past=SimulatedHistory(self._market, self._calendar))
 
@@ -100,13 +98,6 @@ class LiveSimulatedFeed:
 def _market(seed: int, weekdays: frozenset[int], overrides: tuple[tuple[dt.date, Override], ...]) -> SimulatedMarket:
     # Kept: the 20 sessions before the first one take half a second to draw.
     return SimulatedMarket(seed, ExchangeCalendar(weekdays=weekdays, overrides=dict(overrides)))
-
-
-def _only(day: DayFacts, columns: np.ndarray[tuple[int], np.dtype[np.intp]]) -> DayFacts:
-    facts = attrs.asdict(day, recurse=False)
-    return attrs.evolve(
-        day, **{name: fact[columns] for name, fact in facts.items() if name != "vix" and fact is not None}
-    )
 
 
 def _must_be_listed(symbols: tuple[str, ...]) -> None:

@@ -15,13 +15,14 @@ from tbot_broker_paper.companies import COMPANIES, SECTORS, SYMBOLS
 from tbot_broker_paper.market import HISTORY, SimulatedMarket
 
 from tbot_core.errors import DataError
-from tbot_core.model.bars import Bars, DayFacts
+from tbot_core.model.bars import Bars
 from tbot_core.model.calendar import ExchangeCalendar, Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tbot_core.model.bars import Array, Flags
+    from tbot_core.model.day_facts import DayFacts
 
 CALENDAR = ExchangeCalendar()
 HALF_DAY = dt.date(2026, 11, 27)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.contracts.settings import StrategySettings
-    from tbot_core.model.bars import Array, DayFacts, Index, MarketView, Quotes
+    from tbot_core.model.bars import Array, Index, Quotes
+    from tbot_core.model.day_facts import DayFacts, MarketView
     from tbot_core.model.signals import Signals
 
 FRESH_S = 10.0

@@ -14,7 +14,8 @@ from tbot_filter_price_volume.funds import parse
 from tbot_core.contracts import Context
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import SettingsError
-from tbot_core.model.bars import MarketView, Quotes
+from tbot_core.model.bars import Quotes
+from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.testing.filter import FilterContract

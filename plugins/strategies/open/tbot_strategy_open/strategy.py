@@ -13,7 +13,8 @@ from tbot_core.model.window import Window
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tbot_core.model.bars import Bars, DayFacts
+    from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts
 
 
 @attrs.frozen(kw_only=True)

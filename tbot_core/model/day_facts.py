@@ -1,0 +1,110 @@
+"""The facts of a session that are known before its open, and the view of the market that filters get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tbot_core.model.bars import Array, Bars, Flags, Quotes
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Sequence
+
+    from tbot_core.model.bars import Index
+
+Dates: TypeAlias = "npt.NDArray[np.datetime64]"
+
+_RECORDED: Final = "recorded/"
+_WITHOUT_SYMBOLS: Final = frozenset({"vix", "date"})
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class DayFacts:
+    """Facts known before the open; arrays broadcast over the leading axes, NaN = unknown.
+
+    Dollars and shares; `vix` in points, the previous session's close, shape (..., 1); `restricted` is true (1) where
+    yesterday's low restricts short sales today, else false (0); a source with unknown values uses floats and NaN.
+    `typical_volume` (..., symbols, minutes) is the mean of the cumulative volume over previous sessions, None unless
+    requested. `fund` is 1 for a fund, 0 for a stock, NaN where it is not known; None if no source says. `date` is the
+    session's exchange date, datetime64[D] of shape (..., 1), NaT = unknown.
+
+    `recorded` holds the facts that filters fetched before the session's open, or that were imported, by name: numbers
+    of shape (..., symbols). `fact` reads one of them.
+    """
+
+    previous_close: Array
+    average_volume: Array
+    market_cap: Array
+    atr: Array
+    vix: Array
+    restricted: Array | Flags
+    typical_volume: Array | None = None
+    fund: Array | None = None
+    date: Dates = attrs.field()
+    recorded: Mapping[str, Array] = attrs.field(factory=dict)
+
+    @date.default
+    def _unknown_date(self) -> Dates:
+        return np.full(self.vix.shape, np.datetime64("NaT", "D"))
+
+    def fact(self, name: str) -> Array:
+        """A recorded fact of each symbol, NaN where it is unknown."""
+        found = self.recorded.get(name)
+        return np.full(self.previous_close.shape, np.nan) if found is None else found
+
+    def dated(self, day: dt.date) -> DayFacts:
+        """The facts as those of the session of this date."""
+        return attrs.evolve(self, date=np.full(self.vix.shape, np.datetime64(day, "D")))
+
+    def session(self, index: int) -> DayFacts:
+        """The facts of one session of a block: leading axes (symbols)."""
+        return self._each(lambda _name, values: values[index])
+
+    def sessions(self, rows: Sequence[int]) -> DayFacts:
+        """The facts of some sessions of a block: leading axes (sessions, symbols)."""
+        chosen = list(rows)
+        return self._each(lambda _name, values: values[chosen])
+
+    def symbols(self, rows: Index | Sequence[int]) -> DayFacts:
+        """The facts of some symbols, in this order."""
+        chosen = list(rows)
+
+        def pick(name: str, values: Any) -> Any:
+            if name == "typical_volume":
+                return values[..., chosen, :]
+            return values if name in _WITHOUT_SYMBOLS else values[..., chosen]
+
+        return self._each(pick)
+
+    def arrays(self) -> dict[str, Any]:
+        """Every array that is there, by name; a recorded fact as `recorded/NAME`."""
+        facts: dict[str, Any] = attrs.asdict(self, recurse=False)
+        del facts["recorded"]
+        facts = {name: values for name, values in facts.items() if values is not None}
+        return facts | {f"{_RECORDED}{name}": values for name, values in self.recorded.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> DayFacts:
+        """The facts with these arrays, named as `arrays` names them."""
+        facts = {name: values for name, values in arrays.items() if not name.startswith(_RECORDED)}
+        recorded = {
+            name.removeprefix(_RECORDED): values for name, values in arrays.items() if name.startswith(_RECORDED)
+        }
+        return cls(**facts, recorded=recorded)
+
+    def _each(self, function: Callable[[str, Any], Any]) -> DayFacts:
+        return DayFacts.from_arrays({name: function(name, values) for name, values in self.arrays().items()})
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class MarketView:
+    """The input of a filter: bars, daily facts and, if the source has them, quotes."""
+
+    bars: Bars
+    day: DayFacts
+    quotes: Quotes | None = None
