@@ -52,5 +52,6 @@ def entry_text(order: Order, quantity: Decimal, price: Decimal | None, stop: Dec
 
 def exit_text(trade: Trade) -> str:
     """How a trade ended."""
+    how_much = f"{format_quantity(trade.quantity)} @ {format_price(trade.exit_price)}"
     what = f"[{trade.strategy.upper()}] EXIT {trade.symbol} {trade.exit_reason.word}"
-    return f"{what} {format_money(trade.pnl, signed=True)} ({format_quantity(trade.quantity)} @ {format_price(trade.exit_price)})"
+    return f"{what} {format_money(trade.pnl, signed=True)} ({how_much})"
