@@ -21,6 +21,7 @@ import numpy as np
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.instance import Instance
 from tbot_core.journal.store import open_journal
 from tbot_core.model.bars import FIELDS, MinuteSlice, Tape
 from tbot_core.model.calendar import ExchangeCalendar, Session
@@ -29,9 +30,10 @@ from tbot_core.model.day_facts import DayFacts
 from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from tbot_core.contracts import Permit
+    from tbot_core.model.clock import Clock
     from tbot_core.model.types import Order
 
 SESSIONS = 30
@@ -111,13 +113,22 @@ def source(session: Session, symbols: int, seed: int = 0) -> Source:
     return Source(session=session, symbols=tuple(f"S{row:05d}" for row in range(symbols)), day=day, made=made)
 
 
-def decisions(home: Path, *, durable: bool) -> list[float]:
-    """Milliseconds from the last bar to the first order handed over, for each minute that sends one."""
+def decisions(
+    home: Path,
+    *,
+    durable: bool,
+    sessions: int = SESSIONS,
+    beside: Callable[[Path, Clock], Coroutine[Any, Any, None]] | None = None,
+) -> list[float]:
+    """Milliseconds from the last bar to the first order handed over, for each minute that sends one.
+
+    `beside` runs in the event loop of each session until that ends.
+    """
     assembly = assemble(home, "replay", SystemClock(), SETTINGS)
-    sessions = ExchangeCalendar().sessions(dt.date(2018, 2, 16), dt.date(2018, 12, 31))[:SESSIONS]
+    days = ExchangeCalendar().sessions(dt.date(2018, 2, 16), dt.date(2018, 12, 31))[:sessions]
     broker = Timed(assembly.broker())
-    clock = ManualClock(sessions[0].open)
-    journal = open_journal(home / "journal.sqlite" if durable else Path(":memory:"))
+    clock = ManualClock(days[0].open)
+    journal = open_journal(Instance.at(home).journal if durable else Path(":memory:"))
     found: list[float] = []
 
     async def wait(moment: dt.datetime) -> None:
@@ -143,9 +154,16 @@ def decisions(home: Path, *, durable: bool) -> list[float]:
             if handed is not None:
                 found.append((handed - begun) * 1e3)
 
-    for index, session in enumerate(sessions):
+    async def trade(day: Source) -> None:
+        other = None if beside is None else asyncio.ensure_future(beside(home, clock))
+        await Measured(trading, day, assembly.entrants(day.session), 10**15).trade()
+        if other is not None:
+            other.cancel()
+            await asyncio.gather(other, return_exceptions=True)
+
+    for index, session in enumerate(days):
         clock.advance_to(session.open)
-        asyncio.run(Measured(trading, source(session, 500, index), assembly.entrants(session), 10**15).trade())
+        asyncio.run(trade(source(session, 500, index)))
     journal.close()
     return found
 

@@ -147,13 +147,19 @@ class OutcomeUnknown(BrokerError):
 
 
 class Undelivered(TbotError):
-    """A channel could not deliver an alert; `retry_after_s` is the pause that its service asked for, if any."""
+    """A channel could not deliver an alert; `retry_after_s` is the pause that its service asked for, if any.
+
+    `unclear`: the service may have accepted it. A channel that `sends_once` is not given the alert again then.
+    """
 
     exit_code = 4
 
-    def __init__(self, message: str, remedy: str = "", *, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, remedy: str = "", *, retry_after_s: float | None = None, unclear: bool = False
+    ) -> None:
         super().__init__(message, remedy)
         self.retry_after_s = retry_after_s
+        self.unclear = unclear
 
 
 class PartlyDelivered(Undelivered):

@@ -1,13 +1,14 @@
-"""Delivers messages to channels: first to the urgency's own channel, then to the other, each call limited in time."""
+"""Delivers messages: to all channels of the urgency at once, to the others if these fail, each call limited in time."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
-from tbot_core.contracts import SupportsAcknowledgement
+from tbot_core.alerts.pending import Delivery
+from tbot_core.contracts import SendsOnce, SupportsAcknowledgement
 from tbot_core.errors import PartlyDelivered, TbotError, Undelivered
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure
@@ -15,7 +16,7 @@ from tbot_core.system.redaction import redact
 from tbot_core.system.timeouts import steps_within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 
     from tbot_core.contracts import Alert, AlertChannel, Urgency
 
@@ -26,89 +27,129 @@ STEP_S: Final = 2.0
 """The longest time that a channel may block the event loop of trading."""
 
 _BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+_GIVEN: Final = "It was given to the channel before, and may have arrived: it is not sent by this channel again."
 _log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
 class ChannelAnswer:
-    """What a channel answered: the service's words, or why it did not deliver the message."""
+    """What a channel answered: the service's words, or why it did not deliver the message to everybody.
+
+    `accepted`: at least one recipient gets it. `unclear`: it may have arrived, and must not be sent again.
+    """
 
     words: str = ""
     fault: str = ""
+    accepted: bool = False
+    unclear: bool = False
+    retry_after_s: float = 0.0
+
+    @property
+    def reached(self) -> bool:
+        """Whether the channel is not to get the message again."""
+        return self.accepted or self.unclear
+
+
+class Attempts(Protocol):
+    """The record of what was given to channels that `sends_once`; it outlives the process."""
+
+    def begin(self, channel: str) -> bool:
+        """Record that the channel is given the message; false if it was before, and no answer is known."""
+
+    def withdraw(self, channel: str) -> None:
+        """Record that the channel did not accept it."""
 
 
 class AlertDelivery:
-    """The channels by name; `own` is the name of the channel of each urgency.
+    """The channels by name; `own` are the names of the channels of each urgency.
 
-    `on_partly` is called with the name of a channel that delivered a message to some recipients only, and with why.
+    `on_answer` is called with the name of a channel and its answer to each message.
     """
 
-    def __init__(self, channels: Mapping[str, AlertChannel], own: Mapping[Urgency, str]) -> None:
+    def __init__(self, channels: Mapping[str, AlertChannel], own: Mapping[Urgency, Sequence[str]]) -> None:
         self._channels = channels
         self.channel_names = own
-        self.on_partly: Callable[[str, PartlyDelivered], None] = lambda _name, _fault: None
+        self.all_names = tuple(dict.fromkeys(name for names in own.values() for name in names))
+        self.on_answer: Callable[[str, ChannelAnswer], None] = lambda _name, _answer: None
 
-    async def send(self, alert: Alert, first: str | None = None, *, only: bool = False) -> str:
-        """Deliver a message; returns the name of the channel that accepted it. Raises `Undelivered` if none did.
+    async def send(self, alert: Alert, attempts: Attempts | None = None, *, paused: Collection[str] = ()) -> Delivery:
+        """Deliver a message to every channel of its urgency, and to the others if none of these accepted it.
 
-        `first` is tried before the urgency's own channel, and with `only` no other one, if the settings still name it.
+        Channels that are `paused` because they failed a moment ago get it later, if another one accepts it now. Raises
+        `Undelivered` if no channel got it.
         """
-        alert, own = _redacted(alert), self.channel_names[alert.urgency]
-        names = tuple(dict.fromkeys((own, *self.channel_names.values())))
-        if first in names:
-            names = (first,) if only else tuple(dict.fromkeys((first, *names)))
-        rest: dict[str, float] = {}
-        for name in names:
-            found = await self._try(name, lambda channel: channel.send(alert), alert)
-            if isinstance(found, PartlyDelivered):
-                self.on_partly(name, found)
-            elif isinstance(found, Undelivered):
-                rest[name] = found.retry_after_s or 0.0
-                continue
-            return name
-        raise Undelivered(
-            f"No channel delivered the alert {alert.key}: {', '.join(rest)}.",
-            "`tbot alerts test` shows why.",
-            retry_after_s=min(rest.values()),
-        )
+        own = tuple(self.channel_names[alert.urgency])
+        answers = await self.deliver(alert, [name for name in own if name not in paused] or own, attempts)
+        if not _any_accepted(answers.values()):
+            rest = [name for name in dict.fromkeys((*own, *self.all_names)) if name not in answers]
+            answers |= await self.deliver(alert, rest, attempts)
+        reached = tuple(name for name, answer in answers.items() if answer.reached)
+        if not reached:
+            raise Undelivered(
+                f"No channel delivered the alert {alert.key}: {', '.join(answers)}.",
+                "`tbot alerts test` shows why.",
+                retry_after_s=min(answer.retry_after_s for answer in answers.values()),
+            )
+        wanted = own if _any_accepted(answers.values()) else tuple(answers)
+        return Delivery(reached=reached, missing=tuple(name for name in wanted if name not in reached))
 
-    async def acknowledge(self, alert: Alert, name: str) -> None:
-        """Report to a channel's service that the incident was acknowledged, where it knows such a thing.
+    async def deliver(
+        self, alert: Alert, names: Sequence[str], attempts: Attempts | None = None
+    ) -> dict[str, ChannelAnswer]:
+        """Deliver a message by these channels, all at the same time; returns their answers."""
+        alert = _redacted(alert)
+        answers = await asyncio.gather(*(self._send_by(name, alert, attempts) for name in names))
+        found = dict(zip(names, answers, strict=True))
+        for name, answer in found.items():
+            self.on_answer(name, answer)
+        return found
 
-        Raises `Undelivered` if that fails.
-        """
-        channel: object = self._channels.get(name)
-        if isinstance(channel, SupportsAcknowledgement):
-            acknowledge = channel.acknowledge
-            found = await self._try(name, lambda _channel: acknowledge(alert), alert)
-            if isinstance(found, Undelivered):
-                raise found
+    def acknowledges(self, name: str) -> bool:
+        """Whether the channel's service knows acknowledgements."""
+        return isinstance(self._channels.get(name), SupportsAcknowledgement)
 
-    async def test(self, alert: Alert) -> ChannelAnswer:
-        """Deliver a message by its urgency's own channel only."""
-        alert, own = _redacted(alert), self.channel_names[alert.urgency]
-        found = await self._try(own, lambda channel: channel.send(alert), alert)
-        return ChannelAnswer(fault=redact(str(found))) if isinstance(found, Undelivered) else ChannelAnswer(words=found)
+    async def acknowledge(self, alert: Alert, name: str) -> ChannelAnswer:
+        """Report to a channel's service that the incident was acknowledged."""
+        channel: Any = self._channels[name]
+        answer = await _answer_of(name, alert, channel.acknowledge)
+        self.on_answer(name, answer)
+        return answer
 
-    async def _try(
-        self, name: str, call: Callable[[AlertChannel], Coroutine[Any, Any, str | None]], alert: Alert
-    ) -> Undelivered | str:
-        # The words of the channel's service, or why the call failed.
+    async def _send_by(self, name: str, alert: Alert, attempts: Attempts | None) -> ChannelAnswer:
+        # A channel that sends once is given the message only if that is on record before.
+        channel = self._channels[name]
+        once = isinstance(channel, SendsOnce) and channel.sends_once
         try:
-            async with asyncio.timeout(SEND_S):
-                words: str | None = await steps_within(STEP_S, call(self._channels[name]))
-                return redact(words or "")
-        except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
-            assert_failure(fault)
-            if isinstance(fault, PartlyDelivered):
-                _log.error("alert.partly_delivered", channel=name, incident=alert.key, reason=str(fault))
-                return fault
-            found = _undelivered(fault)
-            if isinstance(fault, TbotError) or type(fault) is TimeoutError:
-                _log.warning("alert.undelivered", channel=name, incident=alert.key, reason=str(found))
-            else:
-                _log.exception("alert.undelivered", channel=name, incident=alert.key)
-            return found
+            if once and attempts is not None and not attempts.begin(name):
+                return ChannelAnswer(fault=_GIVEN, unclear=True)
+        except TbotError as fault:
+            return ChannelAnswer(fault=f"Nothing was sent: {fault.message}")
+        answer = await _answer_of(name, alert, channel.send, once=once)
+        if once and attempts is not None and not answer.reached:
+            attempts.withdraw(name)
+        return answer
+
+
+async def _answer_of(
+    name: str, alert: Alert, call: Callable[[Alert], Coroutine[Any, Any, str | None]], *, once: bool = False
+) -> ChannelAnswer:
+    # The answer of a channel, whatever it raises.
+    try:
+        async with asyncio.timeout(SEND_S):
+            words: str | None = await steps_within(STEP_S, call(alert))
+            return ChannelAnswer(words=redact(words or ""), accepted=True)
+    except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
+        assert_failure(fault)
+        if isinstance(fault, PartlyDelivered):
+            _log.error("alert.partly_delivered", channel=name, incident=alert.key, reason=str(fault))
+            return ChannelAnswer(fault=redact(str(fault)), accepted=True)
+        found = _undelivered(fault)
+        if isinstance(fault, TbotError) or type(fault) is TimeoutError:
+            _log.warning("alert.undelivered", channel=name, incident=alert.key, reason=str(found))
+        else:
+            _log.exception("alert.undelivered", channel=name, incident=alert.key)
+        unclear = once and (not isinstance(fault, Undelivered) or fault.unclear)
+        return ChannelAnswer(fault=redact(str(found)), unclear=unclear, retry_after_s=found.retry_after_s or 0.0)
 
 
 class SendBackoff:
@@ -130,6 +171,10 @@ class SendBackoff:
     def reset(self) -> None:
         """Record a success."""
         self._failures, self._due = 0, 0.0
+
+
+def _any_accepted(answers: Iterable[ChannelAnswer]) -> bool:
+    return any(answer.accepted for answer in answers)
 
 
 def _undelivered(fault: BaseException) -> Undelivered:

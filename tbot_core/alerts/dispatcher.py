@@ -11,17 +11,10 @@ import attrs
 
 from tbot_core.alerts import rate_limit
 from tbot_core.alerts.delivery import SendBackoff
+from tbot_core.alerts.pending import Delivery, MessagePart
+from tbot_core.alerts.pending_sender import PendingSender, StoredAttempts
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
-from tbot_core.alerts.store import (
-    ENDED,
-    FILE_NAME,
-    FOLLOWED_UP,
-    PROCESS,
-    STATUS_COMMAND,
-    Followup,
-    Notice,
-    open_store,
-)
+from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, STATUS_COMMAND, Notice, open_store
 from tbot_core.contracts import Urgency
 from tbot_core.engine import chain_heads
 from tbot_core.errors import AccessError, TbotError, Undelivered
@@ -31,13 +24,13 @@ from tbot_core.system import filesystem, log
 from tbot_core.system.redaction import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from datetime import datetime
     from typing import Any
 
-    from tbot_core.alerts.delivery import AlertDelivery
+    from tbot_core.alerts.delivery import AlertDelivery, ChannelAnswer
+    from tbot_core.alerts.store import StoredAlert
     from tbot_core.alerts.text import MessageWriter
-    from tbot_core.errors import PartlyDelivered
     from tbot_core.instance import Instance
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
@@ -78,11 +71,10 @@ class AlertDispatcher:
         self._rules: AlertRules | None = None
         self._open_incidents: frozenset[str] = frozenset()
         self._backoff = {urgency: SendBackoff() for urgency in Urgency}
-        self._ends_backoff = {urgency: SendBackoff() for urgency in Urgency}
         self._question_backoff = SendBackoff()
-        self._acknowledgement_backoff = SendBackoff()
+        self._pending = PendingSender(self._store, delivery, writer, clock, quiet=options.quiet)
         self._partly_reported: set[str] = set()
-        delivery.on_partly = self._report_partly_delivered
+        delivery.on_answer = self._note_answer
         self._heads_due = clock.monotonic() + HEADS_S
         self._broken = False
 
@@ -98,8 +90,10 @@ class AlertDispatcher:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._every(self._poll))
             group.create_task(self._every(self.send_questions))
-            group.create_task(self._every(self._send_acknowledgements))
+            group.create_task(self._every(self._queue_acknowledgements))
             group.create_task(self._every(self.note_chain_heads))
+            for name in self._delivery.all_names:
+                group.create_task(self._every(partial(self._pending.send, name)))
             for urgency in Urgency:
                 group.create_task(self._every(partial(self.send, urgency)))
 
@@ -111,6 +105,7 @@ class AlertDispatcher:
                 await self.send_questions()
                 for urgency in Urgency:
                     await self.send(urgency)
+                await self.send_pending()
         except Exception:  # noqa: BLE001  -- the border of alerts: how the run ended stays what it is
             _log.exception("alerts.unfinished")
         finally:
@@ -130,22 +125,27 @@ class AlertDispatcher:
             raise
 
     async def send(self, urgency: Urgency) -> None:
-        """Send what is due: first waiting alerts, then the ends of incidents."""
+        """Send the waiting alerts that are due, and record which incidents have ended."""
         now, backoff = self._clock.now(), self._backoff[urgency]
         asleep = urgency is Urgency.ROUTINE and rate_limit.in_quiet_hours(self._options.quiet, now)
         if asleep or not backoff.is_due(self._clock.monotonic()):
             return
         limit = rate_limit.LIMITS[urgency]
         try:
-            sent = self._store.messages(urgency, now - limit.span)
-            for rows in rate_limit.due_messages(self._store.unsent(urgency), sent, limit, now):
-                alert = self._writer.compose(rows)
-                self._store.mark_sent(rows, alert.key, await self._delivery.send(alert), now)
+            waiting = self._store.unsent(urgency)
+            sent = self._store.messages(urgency, now - limit.span) if waiting else []
+            for rows in rate_limit.due_messages(waiting, sent, limit, now):
+                await self._send_stored(rows, now)
         except Undelivered as fault:
             backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
         else:
             backoff.reset()
-            await self._send_ends(urgency, now)
+            self._pending.queue(MessagePart.RESOLVED, urgency)
+
+    async def send_pending(self) -> None:
+        """Send to each channel what it has yet to get, also ends and acknowledgements of incidents."""
+        await self._queue_acknowledgements()
+        await asyncio.gather(*(self._pending.send(name) for name in self._delivery.all_names))
 
     async def send_questions(self) -> None:
         """Send what a person must answer, one message each: nothing that holds routine alerts holds it."""
@@ -154,8 +154,7 @@ class AlertDispatcher:
             return
         try:
             for row in self._store.unsent(None):
-                alert = self._writer.compose([row])
-                self._store.mark_sent([row], alert.key, await self._delivery.send(alert), now)
+                await self._send_stored([row], now)
         except Undelivered as fault:
             backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
         else:
@@ -199,16 +198,15 @@ class AlertDispatcher:
         try:
             with self._store.transaction():
                 self._store.open_incident(notice, now, worded=True)
-                if delivered is not None:
-                    waiting = self._store.unsent(Urgency.CRITICAL)
-                    self._store.mark_sent(
-                        [row for row in waiting if (row.key, row.what) == (ENDED, words)], *delivered, now
-                    )
+            if delivered is not None:
+                waiting = self._store.unsent(Urgency.CRITICAL)
+                rows = [row for row in waiting if (row.key, row.what) == (ENDED, words)]
+                self._store.mark_sent(rows, *delivered, now)
         except AccessError as fault:
             _log.error("alert.lost", what=words, reason=fault.message)
 
-    async def _send_unstored(self, what: str, command: str) -> tuple[str, str] | None:
-        # Send at once; returns the message's key and the channel that accepted it, None without one.
+    async def _send_unstored(self, what: str, command: str) -> tuple[str, Delivery] | None:
+        # Send at once; returns the message's key and where it went, None if no channel accepted it.
         alert = self._writer.compose_urgent(what, command, self._clock.now())
         try:
             return alert.key, await self._delivery.send(alert)
@@ -216,44 +214,29 @@ class AlertDispatcher:
             _log.error("alert.lost", what=what, reason=fault.message)
             return None
 
-    async def _send_ends(self, urgency: Urgency, now: datetime) -> None:
-        # Report which incidents are closed, for an hour to the channel of the incident alone: a service that opened one
-        # is the one that closes it. A failure delays no other message.
-        backoff = self._ends_backoff[urgency]
-        if not backoff.is_due(self._clock.monotonic()):
-            return
-        try:
-            for rows in self._store.followups(Followup.RESOLVED, urgency, now):
-                alert = self._writer.compose(rows, over=True)
-                alert = attrs.evolve(alert, key=rows[0].message or alert.key)
-                await self._delivery.send(alert, rows[0].via, only=alert.time > now - FOLLOWED_UP)
-                self._store.mark_followup_sent(Followup.RESOLVED, rows, now)
-        except Undelivered as fault:
-            backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
-        else:
-            backoff.reset()
+    async def _send_stored(self, rows: Sequence[StoredAlert], now: datetime) -> None:
+        # Send alerts as one message, and record where it went.
+        urgency, kept = rows[0].urgency, 0
+        if len(rows) > 1:
+            kept = self._store.pending.kept(urgency)
+        alert = self._writer.compose(rows, kept=kept)
+        attempts = StoredAttempts(self._store, alert.key, MessagePart.ALERT, now)
+        delivery = await self._delivery.send(alert, attempts, paused=self._pending.paused)
+        self._store.mark_sent(rows, alert.key, delivery, now)
+        if kept:
+            self._store.pending.count_kept(urgency, now)
 
-    async def _send_acknowledgements(self) -> None:
-        # Report to the channels which of their messages `tbot alerts ack` acknowledged. A failure delays no message.
-        now, backoff = self._clock.now(), self._acknowledgement_backoff
-        if not backoff.is_due(self._clock.monotonic()):
-            return
-        try:
-            for urgency in Urgency:
-                for rows in self._store.followups(Followup.ACKNOWLEDGED, urgency, now):
-                    alert = attrs.evolve(self._writer.compose(rows), key=rows[0].message or "")
-                    await self._delivery.acknowledge(alert, rows[0].via or "")
-                    self._store.mark_followup_sent(Followup.ACKNOWLEDGED, rows, now)
-        except Undelivered as fault:
-            backoff.record_failure(self._clock.monotonic(), fault.retry_after_s or 0.0)
-        else:
-            backoff.reset()
+    async def _queue_acknowledgements(self) -> None:
+        # What `tbot alerts ack` acknowledged.
+        for urgency in Urgency:
+            self._pending.queue(MessagePart.ACKNOWLEDGED, urgency)
 
-    def _report_partly_delivered(self, name: str, fault: PartlyDelivered) -> None:
-        # Once a run for each channel: the message that says so would be refused for the same recipients.
-        if name not in self._partly_reported:
+    def _note_answer(self, name: str, answer: ChannelAnswer) -> None:
+        # A partial delivery is reported once a run: the message that says so would be refused for the same recipients.
+        self._pending.note(name, answer)
+        if answer.accepted and answer.fault and name not in self._partly_reported:
             self._partly_reported.add(name)
-            self.notify(f"The channel {name} does not reach everybody: {fault.message}", f"tbot alerts test {name}")
+            self.notify(f"The channel {name} does not reach everybody: {answer.fault}", f"tbot alerts test {name}")
 
     async def _poll(self) -> None:
         self.poll_journal()

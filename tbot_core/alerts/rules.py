@@ -18,6 +18,7 @@ from tbot_core.contracts import BrokerEventKind, Urgency
 from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.projections.trade_text import PlannedStops, entry_text, exit_text
 from tbot_core.model.clock import both_times
 from tbot_core.model.formatting import (
     format_money,
@@ -70,6 +71,7 @@ NEXT_COMMANDS: Final = {
     StateCause.PRIMARY_DOWN: broker_and_feed_rules.FAILOVER_STATUS_COMMAND,
     StateCause.BROKERS_DOWN: broker_and_feed_rules.FAILOVER_STATUS_COMMAND,
     StateCause.JOURNAL: "tbot audit verify",
+    StateCause.REJECTS: "tbot alerts log",
     StateCause.PLUGIN_LOST: "tbot plugins list",
     StateCause.BROKER_PLUGIN: "tbot plugins list",
 }
@@ -92,6 +94,7 @@ class AlertRules:
         self._wanted = wanted
         self._control_dir = control_dir
         self._book = SessionBook()
+        self._planned = PlannedStops()
         self._states = {"": TradingState()}
         self._words: dict[tuple[str, StateCause], str] = {}
         self._since: dict[str, datetime] = {}
@@ -103,6 +106,7 @@ class AlertRules:
         cid, trades = event.cid or "", len(self._book.trades)
         before = self._book.orders.get(cid)
         self._book.apply(event)
+        self._planned.apply(event)
         self._states.setdefault(event.payload.get("broker", ""), TradingState())
         for broker, states in self._states.items():
             note_event(states, event, broker)
@@ -129,21 +133,29 @@ class AlertRules:
     def _ended(self, record: OrderRecord, payload: Mapping[str, Any]) -> Iterator[Notice]:
         order = record.order
         if record.state is OrderState.REJECTED and self._wanted.failures:
-            what = f"The broker rejected the {order.leg.value} of {format_quantity(order.quantity)} {order.symbol}: "
-            yield _routine(what + (payload["words"] or "it gave no reason"), f"tbot why {order.symbol}")
+            what = f"REJECTED {order.leg.value} of {format_quantity(order.quantity)} {order.symbol} by the broker: "
+            what = f"[{order.signal.strategy.upper()}] {what}{payload['words'] or 'it gave no reason'}"
+            yield _routine(what, f"tbot why {order.symbol}")
         elif order.leg is Leg.ENTRY and record.filled and self._wanted.fills:
-            action = "Bought" if order.buy else "Sold short"
-            action = f"Topped up: {action.lower()}" if order.tops_up else action
-            position = self._book.portfolio.positions.get(order.symbol)
-            at = "" if position is None else f" at {format_price(position.entry_price)}"
-            yield _routine(f"{action} {format_quantity(record.filled)} {order.symbol}{at}, {order.signal.strategy}.")
+            stop = self._planned.of(order, self._book.orders.values())
+            what = entry_text(order, record.filled, self._price(record), stop)
+            yield _routine(what, f"tbot why {order.symbol}")
+
+    def _price(self, record: OrderRecord) -> Decimal | None:
+        # The average price of an entry's executions, else that of its position.
+        fills = [fill for fill in record.executions.values() if fill.quantity]
+        if fills:
+            paid = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
+            return paid / sum((fill.quantity for fill in fills), Decimal(0))
+        position = self._book.portfolio.positions.get(record.order.symbol)
+        return None if position is None else position.entry_price
 
     def _event_notices(self, kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
         # Notices that follow from the event alone.
         match kind:
             case records.WINDOW_CLOSED:
                 seen = plural(payload["candidates"], "candidate"), plural(payload["triggers"], "signal")
-                yield _routine(f"The entries of {payload['strategy']} have ended: {seen[0]}, {seen[1]}.")
+                yield _routine(f"[{payload['strategy'].upper()}] Entries ended: {seen[0]}, {seen[1]}.")
             case records.SESSION_CLOSED:
                 yield _routine(self._summary(payload))
             case records.STOPPED:
@@ -176,7 +188,8 @@ class AlertRules:
                 yield _routine(_ready(payload))
             case records.NOT_READY:
                 why = "; ".join(map(_clause, payload["reasons"]))
-                yield _critical(f"NOT READY for the session of {payload['session']}: {why}.")
+                what = f"NOT READY for the session of {payload['session']}: {why}."
+                yield attrs.evolve(_critical(what), command="tbot check")
             case records.SETTINGS:
                 yield _settings(payload)
             case records.HOLIDAY:
@@ -195,7 +208,7 @@ class AlertRules:
     def _summary(self, payload: Mapping[str, Any]) -> str:
         pnl, equity = format_money(Decimal(payload["pnl"]), signed=True), format_money(Decimal(payload["equity"]))
         trades, denials = plural(payload["trades"], "trade"), plural(self._book.denials.total(), "denial")
-        return f"The session of {payload['date']} has ended: P&L {pnl}, {trades}, {denials}, equity {equity}."
+        return f"Session {payload['date']} ended: P&L {pnl}, {trades}, {denials}, equity {equity}."
 
     def _of_causes(self, now: datetime) -> Iterator[Notice]:
         active = [(broker, cause) for broker, states in self._states.items() for cause in states.active]
@@ -217,39 +230,35 @@ class AlertRules:
     def _of_orders(self, now: datetime) -> Iterator[Notice]:
         for cid, record in self._book.orders.items():
             key, order = f"order {cid}", record.order
-            which = f"the {order.leg.value} of {format_quantity(order.quantity)} {order.symbol}, order {cid}"
+            which = f"{order.leg.value} of {format_quantity(order.quantity)} {order.symbol}"
+            command = f"tbot why {order.symbol}"
             if record.state is OrderState.LOST:
-                what = f"Lost: {which}, is not at the broker; its exposure stays reserved."
-                yield Notice(key=f"lost {cid}", urgency=Urgency.CRITICAL, what=what)
+                what = f"LOST: {which} is not at the broker; its exposure stays reserved. Order {cid}."
+                yield Notice(key=f"lost {cid}", urgency=Urgency.CRITICAL, what=what, command=command)
             elif record.state in _UNSURE and self._lasts(key, now, UNKNOWN_AFTER):
-                what = f"The outcome of {which} is unknown."
-                yield Notice(key=key, urgency=Urgency.CRITICAL, what=what)
+                what = f"UNKNOWN for {UNKNOWN_AFTER.seconds} s: {which} may be filled or not. Order {cid}."
+                yield Notice(key=key, urgency=Urgency.CRITICAL, what=what, command=command)
 
     def _of_positions(self, now: datetime) -> Iterator[Notice]:
         for symbol, position in self._book.portfolio.positions.items():
-            key = f"unprotected {symbol}"
-            if (
-                self._book.in_session
-                and self._is_unprotected(symbol, position)
-                and self._lasts(key, now, UNPROTECTED_AFTER)
-            ):
-                what = (
-                    f"{position.side.word} {format_quantity(_held(position))} {symbol} is not fully covered by a stop"
-                )
+            key, held, covered = f"unprotected {symbol}", _held(position), self._covered(symbol)
+            open_to_loss = self._book.in_session and covered is not None and held - covered >= 1
+            if covered is not None and open_to_loss and self._lasts(key, now, UNPROTECTED_AFTER):
+                what = f"{position.side.word} {format_quantity(held)} {symbol}, stops cover {format_quantity(covered)}"
                 yield Notice(key=key, urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
         for symbol, units in self._book.portfolio.unassigned_units.items() if self._book.in_session else ():
             side, much = (Side.LONG if units > 0 else Side.SHORT).word, format_quantity(quantity_of(abs(units)))
             what = f"{side} {much} {symbol} beyond all positions, without a stop"
             yield Notice(key=f"surplus {symbol}", urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
 
-    def _is_unprotected(self, symbol: str, position: Position) -> bool:
-        # Whether no exit is in progress and the resting stops do not cover the position. Less than one share cannot
-        # rest as a stop; tbot watches it instead.
+    def _covered(self, symbol: str) -> Decimal | None:
+        # The quantity that resting stops cover, None while an exit is in progress. Less than one share cannot rest as a
+        # stop; tbot watches it instead.
         mine = [record for record in self._book.orders.values() if record.order.symbol == symbol]
         if any(record.order.leg is Leg.EXIT and not record.terminal for record in mine):
-            return False
+            return None
         stops = (one for one in mine if one.order.leg is Leg.STOP and one.state in _RESTING)
-        return _held(position) - sum((one.open_quantity for one in stops), Decimal(0)) >= 1
+        return sum((one.open_quantity for one in stops), Decimal(0))
 
     def _of_the_session(self) -> Iterator[Notice]:
         for symbol, payload in self._book.stuck.items():
@@ -356,10 +365,7 @@ def _settings(payload: Mapping[str, Any]) -> Notice:
 
 
 def _closed(trade: Trade) -> Notice:
-    action = "Sold" if trade.side is Side.LONG else "Bought back"
-    what = f"{action} {format_quantity(trade.quantity)} {trade.symbol} at {format_price(trade.exit_price)}"
-    pnl = format_money(trade.pnl, signed=True)
-    return _routine(f"{what}, P&L {pnl}, {trade.exit_reason.word}, {trade.strategy}.", f"tbot why {trade.symbol}")
+    return _routine(exit_text(trade), f"tbot why {trade.symbol}")
 
 
 def _clause(words: str) -> str:
@@ -369,7 +375,7 @@ def _clause(words: str) -> str:
 
 
 def _compared(change: Mapping[str, Any]) -> str:
-    return f"{change['cause']}, {change['value']} against {change['limit']}"
+    return f"{change['cause']}, {change['value']}, limit {change['limit']}"
 
 
 def _capital(words: str) -> str:

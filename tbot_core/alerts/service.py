@@ -42,8 +42,12 @@ class WorkWrapper(Protocol):
 def alert_delivery(assembly: Assembly) -> AlertDelivery:
     """The channels of CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL; raises PluginError for a missing one."""
     named = assembly.settings.notifications
-    own = {Urgency.CRITICAL: named.critical_alert_channel, Urgency.ROUTINE: named.routine_alert_channel}
-    return AlertDelivery({name: assembly.channel(name) for name in dict.fromkeys(own.values())}, own)
+    own = {
+        Urgency.CRITICAL: tuple(dict.fromkeys(named.critical_alert_channel)),
+        Urgency.ROUTINE: tuple(dict.fromkeys(named.routine_alert_channel)),
+    }
+    names = dict.fromkeys((*own[Urgency.CRITICAL], *own[Urgency.ROUTINE]))
+    return AlertDelivery({name: assembly.channel(name) for name in names}, own)
 
 
 def message_writer(assembly: Assembly) -> MessageWriter:

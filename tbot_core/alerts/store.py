@@ -9,11 +9,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core.alerts.pending import BETWEEN, FOLLOWED_UP, TABLES, Delivery, MessagePart, PendingDeliveries
 from tbot_core.alerts.rate_limit import LIMITS, SentMessage, limit_ends
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError
@@ -33,9 +33,6 @@ MOST_KEPT: Final = 20_000
 SETTLED: Final = timedelta(seconds=60)
 """An incident is closed when its cause has been gone this long; one that returns sooner is the same."""
 
-FOLLOWED_UP: Final = timedelta(hours=1)
-"""How long the service of a message is tried with what follows it."""
-
 PROCESS: Final = "process"
 """The incident of a hung or dead process; the running process clears it."""
 
@@ -49,13 +46,14 @@ _QUESTIONS: Final = f"{QUESTION}%"
 
 _WAIT_S: Final = 0.1
 _APPLICATION: Final = 0x7462_616C
-_REPORTED: Final = (
+_ADDED: Final = (
+    *TABLES,
     "CREATE TABLE IF NOT EXISTS reported (message TEXT PRIMARY KEY, sent TEXT NOT NULL) STRICT",
     "CREATE INDEX IF NOT EXISTS alerts_acknowledged ON alerts (acked) WHERE acked IS NOT NULL",
 )
-"""The messages whose acknowledgement was reported to their service; a file of an older version lacks the table."""
+"""What a file of an older version lacks. `reported`: the messages whose acknowledgement was passed on."""
 
-_SCHEMA: Final = f"""
+_SCHEMA: Final = """
 CREATE TABLE place (seq INTEGER NOT NULL);
 CREATE TABLE alerts (
   id INTEGER PRIMARY KEY,
@@ -76,15 +74,7 @@ CREATE TABLE alerts (
 ) STRICT;
 CREATE INDEX alerts_waiting ON alerts (urgency, id) WHERE sent IS NULL;
 CREATE INDEX alerts_standing ON alerts (key) WHERE stands AND told IS NULL;
-{"; ".join(_REPORTED)};
 """
-
-
-class Followup(StrEnum):
-    """What the service of a sent message learns later."""
-
-    RESOLVED = "resolved"
-    ACKNOWLEDGED = "acknowledged"
 
 
 @attrs.frozen(kw_only=True)
@@ -105,7 +95,8 @@ class StoredAlert:
     """A stored alert.
 
     `stands`: it is an incident, closed once `cleared`; `times` counts its occurrences. `message` is the key of the
-    message that contained it, `via` the channel, or `kept` if it was never sent; `told` is when its end was reported.
+    message that contained it, `via` the channels that it reached, or `kept` if it was never sent; `told` is when its
+    end was passed on to these.
     """
 
     id: int
@@ -129,6 +120,11 @@ class StoredAlert:
         """Whether it is an open incident."""
         return self.stands and self.cleared is None
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels that it reached."""
+        return tuple(self.via.split(BETWEEN)) if self.via else ()
+
 
 _AGAIN: Final = """
 UPDATE alerts SET cleared = NULL, times = times + (cleared IS NOT NULL)
@@ -147,12 +143,14 @@ class AlertStore:
 
     def __init__(self, path: Path, *, reading: bool = False) -> None:
         self._path = path
+        self._grown: datetime | None = None
+        self.pending = PendingDeliveries(self._execute)
         address = f"{path.resolve().as_uri()}?mode=ro" if reading else str(path)
         with self._faults():
             self._connection = sqlite3.connect(address, timeout=_WAIT_S, uri=reading, isolation_level=None)
         try:
             with self._faults():
-                self._prepare()
+                self._prepare(reading=reading)
         except AccessError:
             self._connection.close()
             raise
@@ -171,11 +169,14 @@ class AlertStore:
             self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            if self._grown is not None:
+                self._bound(self._grown)
             with self._faults():
                 if place is not None:
                     self._connection.execute("DELETE FROM place")
                     self._connection.execute("INSERT INTO place VALUES (?)", (place,))
                 self._connection.execute("COMMIT")
+            self._grown = None
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -185,13 +186,11 @@ class AlertStore:
         """Store notices to be sent."""
         for one in notices:
             self._insert(one, now, stands=False)
-        self._bound(now)
 
     def open_incident(self, one: Notice, now: datetime, *, worded: bool = False) -> None:
         """Open an incident; one closed for less than a minute continues, if `worded` only with the same text."""
         if not self._run(_AGAIN, one.key, now - SETTLED, int(worded), one.what):
             self._insert(one, now, stands=True)
-            self._bound(now)
 
     def clear_incident(self, key: str, now: datetime) -> None:
         """Record that the cause of an incident is gone."""
@@ -215,14 +214,19 @@ class AlertStore:
             rows = self._connection.execute(f"{query} AND key NOT LIKE ? GROUP BY message", values).fetchall()
         return [SentMessage(datetime.fromisoformat(sent), alerts) for sent, alerts in rows]
 
-    def mark_sent(self, rows: Sequence[StoredAlert], message: str, via: str, now: datetime) -> None:
-        """Record that these alerts were sent together."""
-        for row in rows:
-            self._run("UPDATE alerts SET sent = ?, message = ?, via = ? WHERE id = ?", now, message, via, row.id)
+    def mark_sent(self, rows: Sequence[StoredAlert], message: str, delivery: Delivery, now: datetime) -> None:
+        """Record that these alerts were sent together, and which channels have yet to get them."""
+        via = BETWEEN.join(delivery.reached)
+        with self.transaction():
+            for row in rows:
+                self._run("UPDATE alerts SET sent = ?, message = ?, via = ? WHERE id = ?", now, message, via, row.id)
+            self.pending.settle(message, MessagePart.ALERT)
+            self.pending.add(message, MessagePart.ALERT, delivery.missing, now)
+            self.pending.prune(now)
 
-    def followups(self, followup: Followup, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
-        """The sent messages whose service has yet to learn that their alerts are all closed, or all acknowledged."""
-        if followup is Followup.ACKNOWLEDGED:
+    def followups(self, part: MessagePart, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
+        """The sent messages of which it is not passed on yet that their alerts are all closed, or all acknowledged."""
+        if part is MessagePart.ACKNOWLEDGED:
             return self._acknowledged(urgency, now)
         rows = self._select("urgency = ? AND stands AND told IS NULL AND message IS NOT NULL", urgency)
         found: dict[str, list[StoredAlert]] = {}
@@ -230,14 +234,20 @@ class AlertStore:
             found.setdefault(row.message or "", []).append(row)
         return [part for part in found.values() if all(row.cleared and row.cleared <= now - SETTLED for row in part)]
 
-    def mark_followup_sent(self, followup: Followup, rows: Sequence[StoredAlert], now: datetime) -> None:
-        """Record that the service of a message knows it."""
-        if followup is Followup.ACKNOWLEDGED:
-            self._run("INSERT OR REPLACE INTO reported VALUES (?, ?)", rows[0].message, now)
-            self._run("DELETE FROM reported WHERE sent < ?", now - 2 * FOLLOWED_UP)
-            return
-        for row in rows:
-            self._run("UPDATE alerts SET told = ? WHERE id = ?", now, row.id)
+    def queue_followup(
+        self, part: MessagePart, rows: Sequence[StoredAlert], channels: Sequence[str], now: datetime
+    ) -> None:
+        """Record that these channels have yet to get what follows a message; an alert that is over is not sent late."""
+        message = rows[0].message or ""
+        with self.transaction():
+            self.pending.add(message, part, channels, now)
+            if part is MessagePart.ACKNOWLEDGED:
+                self._run("INSERT OR REPLACE INTO reported VALUES (?, ?)", message, now)
+                self._run("DELETE FROM reported WHERE sent < ?", now - 2 * FOLLOWED_UP)
+                return
+            self.pending.settle(message, MessagePart.ALERT)
+            for row in rows:
+                self._run("UPDATE alerts SET told = ? WHERE id = ?", now, row.id)
 
     def acknowledge(self, ids: Sequence[int], actor: str, now: datetime) -> list[int]:
         """Acknowledge alerts and return those newly acknowledged. Without ids: all."""
@@ -247,15 +257,17 @@ class AlertStore:
                 self._run("UPDATE alerts SET acked = ?, actor = ? WHERE id = ?", now, actor, one)
         return chosen
 
-    def rows(self, most: int) -> list[StoredAlert]:
-        """The newest alerts, oldest first."""
+    def rows(self, most: int, message: str | None = None) -> list[StoredAlert]:
+        """The newest alerts, or those of a message, oldest first."""
+        if message is not None:
+            return self._select("message = ?", message)
         return self._select("id > (SELECT coalesce(max(id), 0) FROM alerts) - ?", most)
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, reading: bool) -> None:
         (application,) = self._connection.execute("PRAGMA application_id").fetchone()
         if application == 0:
             self._connection.executescript(
@@ -263,12 +275,13 @@ class AlertStore:
             )
         elif application != _APPLICATION:
             raise sqlite3.DatabaseError("it is another kind of database")
+        if not reading:
+            for statement in _ADDED:
+                self._connection.execute(statement)
         # Alerts lost in a power cut are derived from the journal again, so writes need not wait for the disk.
         self._connection.execute("PRAGMA synchronous = NORMAL")
 
     def _acknowledged(self, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
-        for statement in _REPORTED:
-            self._run(statement)
         query = (
             "SELECT DISTINCT message FROM alerts WHERE urgency = ? AND acked > ? AND message IS NOT NULL"
             " AND message NOT IN (SELECT message FROM reported)"
@@ -283,6 +296,10 @@ class AlertStore:
     def _insert(self, one: Notice, now: datetime, *, stands: bool) -> None:
         columns = "INSERT INTO alerts (key, urgency, what, command, opened, stands) VALUES (?, ?, ?, ?, ?, ?)"
         self._run(columns, one.key, one.urgency, one.what, one.command, now, int(stands))
+        if self._connection.in_transaction:
+            self._grown = now  # bounded once, at its end: hundreds of events may be stored in one
+        else:
+            self._bound(now)
 
     def _bound(self, now: datetime) -> None:
         # Limit the number of waiting and of stored alerts.
@@ -290,12 +307,18 @@ class AlertStore:
         self._run("DELETE FROM alerts WHERE id <= (SELECT max(id) FROM alerts) - ? AND sent IS NOT NULL", MOST_KEPT)
 
     def _run(self, statement: str, *values: object) -> int:
+        return self._execute(statement, *values)[1]
+
+    def _execute(self, statement: str, *values: object) -> tuple[list[tuple[Any, ...]], int]:
+        # The rows, and how many were changed.
         with self._faults():
-            return self._connection.execute(statement, [_plain(value) for value in values]).rowcount
+            done = self._connection.execute(statement, [_plain(value) for value in values])
+            return done.fetchall(), done.rowcount
 
     def _select(self, where: str, *values: str | int) -> list[StoredAlert]:
         with self._faults():
-            query = f"SELECT {_COLUMNS} FROM alerts WHERE {where} ORDER BY id"  # noqa: S608  # constants
+            # `+id`: by the index of the condition, not through all alerts in the order of their numbers.
+            query = f"SELECT {_COLUMNS} FROM alerts WHERE {where} ORDER BY +id"  # noqa: S608  # constants
             found = self._connection.execute(query, values)
             return [_row(dict(zip(_COLUMNS.split(", "), one, strict=True))) for one in found]
 

@@ -27,16 +27,19 @@ class MessageWriter:
     mode: str
     identity: str
 
-    def compose(self, rows: Sequence[StoredAlert], *, over: bool = False) -> Alert:
-        """Compose one message for one or several alerts; `over`: they have ended."""
+    def compose(self, rows: Sequence[StoredAlert], *, over: bool = False, kept: int = 0) -> Alert:
+        """Compose one message for one or several alerts; `over`: they have ended.
+
+        `kept`: how many more there were, which are only in the log of alerts.
+        """
         first = rows[0]
-        what, command = (first.what, first.command) if len(rows) == 1 else (_merged(rows), ALERT_LOG_COMMAND)
+        what, command = (first.what, first.command) if len(rows) == 1 else (_merged(rows, kept), ALERT_LOG_COMMAND)
         moment = first.opened if len(rows) == 1 else rows[-1].opened
         if over:
             what, moment = f"Resolved: {what}", max((row.cleared for row in rows if row.cleared), default=moment)
         listed = [f"- {_line(row.what)}" for row in rows[:MOST_LISTED]] if len(rows) > 1 else []
-        if len(rows) > MOST_LISTED:
-            listed.append(f"- and {len(rows) - MOST_LISTED} more")
+        if more := len(rows) + kept - len(rows[:MOST_LISTED]):
+            listed.append(f"- and {more:,} more")
         key = f"{first.id}-{first.opened:%Y%m%dT%H%M%S}"  # the number alone begins anew with a new file of alerts
         return self._alert(key, first.urgency, (what, command), moment, listed, over=over)
 
@@ -74,8 +77,8 @@ class MessageWriter:
         )
 
 
-def _merged(rows: Sequence[StoredAlert]) -> str:
-    return plural(len(rows), f"{rows[0].urgency.value} alert")
+def _merged(rows: Sequence[StoredAlert], kept: int) -> str:
+    return f"{plural(len(rows) + kept, f'{rows[0].urgency.value} alert')}, the first: {rows[0].what.rstrip('.')}"
 
 
 def _line(text: str) -> str:

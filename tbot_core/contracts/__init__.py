@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts.alert import (
         Alert,
         AlertChannel,
+        SendsOnce,
         SupportsAcknowledgement,
         SupportsConnectionCheck,
         Urgency,
@@ -176,6 +177,7 @@ __all__ = [
     "RiskCheck",
     "RunInfo",
     "SecretValue",
+    "SendsOnce",
     "SimulatedVenue",
     "Strategy",
     "StructuredLogger",

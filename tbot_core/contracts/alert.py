@@ -66,3 +66,17 @@ class SupportsAcknowledgement(Protocol):
 
     async def acknowledge(self, alert: Alert) -> str | None:
         """Acknowledge the incident of the alert's key; also of one that the service does not know. Raises as `send`."""
+
+
+@runtime_checkable
+class SendsOnce(Protocol):
+    """A channel whose service cannot recognise a repeated message, such as text messages.
+
+    The core gives it a message once, over restarts too. It gives it again only after an error that proves that the
+    service did not accept it: `Undelivered` that is not `unclear`. Any other error, the time limit and the end of the
+    process leave that open.
+    """
+
+    @property
+    def sends_once(self) -> bool:
+        """Whether a message may be sent once only."""

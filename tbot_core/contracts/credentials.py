@@ -113,9 +113,11 @@ def shown_field(
     return field
 
 
-def hidden_field(*, doc: str, optional: bool = False, aliases: tuple[str, ...] = ()) -> SecretValue:
-    """A field that is never shown: one line of text."""
-    one = SecretField(kind=_LINE, doc=doc, aliases=aliases, default_text="" if optional else None, hidden=True)
+def hidden_field(
+    kind: SettingKind[Any] = _LINE, *, doc: str, optional: bool = False, aliases: tuple[str, ...] = ()
+) -> SecretValue:
+    """A field that is never shown: one line of text that `kind` allows; it is passed on as it is written."""
+    one = SecretField(kind=kind, doc=doc, aliases=aliases, default_text="" if optional else None, hidden=True)
     absent: Any = None if optional else attrs.NOTHING
     field: SecretValue = attrs.field(default=absent, metadata={METADATA: one})
     return field
@@ -130,15 +132,19 @@ def secret_fields(schema: type[Any]) -> dict[str, SecretField]:
     }
 
 
-def list_of(what: str) -> SettingKind[tuple[str, ...]]:
-    """Any number of `what` (a plural), separated by commas or as a JSON list of text."""
+def list_of(what: str, *, pattern: str = r".*", allowed: str = "") -> SettingKind[tuple[str, ...]]:
+    """Any number of `what` (a plural), separated by commas or as a JSON list of text; each matches `pattern`.
+
+    `allowed` describes the list where `what` alone does not.
+    """
+    part = re.compile(pattern)
 
     def parse(written: str) -> tuple[str, ...]:
         is_json = written.startswith("[")
         parts = json_document.parse_json(written) if is_json else [it.strip() for it in written.split(",") if written]
-        if not all(isinstance(it, str) and _PART.fullmatch(it) for it in parts):
+        if not all(isinstance(it, str) and _PART.fullmatch(it) and part.fullmatch(it) for it in parts):
             raise ValueError("no list of text")
         return tuple(parts)
 
-    allowed = f"{what}, separated by commas or as a list"
+    allowed = f"{allowed or what}, separated by commas or as a list"
     return SettingKind(name="several", allowed=allowed, parse=parse, show=",".join, empty=True)

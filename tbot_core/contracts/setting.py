@@ -287,18 +287,18 @@ def clock_time() -> SettingKind[time]:
     )
 
 
-def names(*, case: str | None = None) -> SettingKind[tuple[str, ...]]:
-    """Names separated by commas, blanks around them ignored; `case` is `lower`, `upper` or None; may be empty."""
+def names(*, case: str | None = None, empty: bool = True) -> SettingKind[tuple[str, ...]]:
+    """Names separated by commas, blanks around them ignored; `case` is `lower`, `upper` or None."""
 
     def parse(written: str) -> tuple[str, ...]:
         found = tuple(part.strip() for part in written.split(",")) if written.strip() else ()
-        if not all(_NAME.fullmatch(name) for name in found):
+        if not all(_NAME.fullmatch(name) for name in found) or not (found or empty):
             raise ValueError(written)
         if case is None:
             return found
         return tuple(name.lower() if case == "lower" else name.upper() for name in found)
 
-    return SettingKind(name="names", allowed="names separated by commas", parse=parse, show=",".join, empty=True)
+    return SettingKind(name="names", allowed="names separated by commas", parse=parse, show=",".join, empty=empty)
 
 
 def weights() -> SettingKind[tuple[Decimal, ...]]:

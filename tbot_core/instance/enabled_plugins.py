@@ -37,8 +37,8 @@ def plugins_enabled(texts: Mapping[str, str]) -> frozenset[tuple[str, str]]:
     found |= _of("broker", (broker, texts.get("DATA_SOURCE", ""), *failover_brokers(texts)))
     found |= _of("strategy", running_strategies(texts))
     found |= _of("filter", applied_filters(split_names(texts.get("FILTERS", "")), texts))
-    channels = (texts.get("CRITICAL_ALERT_CHANNEL") or "console", texts.get("ROUTINE_ALERT_CHANNEL") or "console")
-    found |= _of("alert", channels)
+    for key in ("CRITICAL_ALERT_CHANNEL", "ROUTINE_ALERT_CHANNEL"):
+        found |= _of("alert", split_names(texts.get(key) or "console"))
     extensions = split_names(texts.get("EXTENSIONS", ""))
     found |= _of("extension", () if extensions == ("none",) else extensions or (ALL_EXTENSIONS[1],))
     return frozenset(found)

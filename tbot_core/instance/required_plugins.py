@@ -67,8 +67,9 @@ def _named(
     naming: dict[str, list[str]] = {}
     for key in keys:
         effective = values[key]
-        if effective.declaration.acted_on and effective.text and effective.text not in installed:
-            naming.setdefault(effective.text, []).append(key)
+        for name in split_names(effective.text) if effective.declaration.acted_on else ():
+            if name not in installed:
+                naming.setdefault(name, []).append(key)
     for name, several in naming.items():
         yield _absent([values[key] for key in several], kind, name, installed)
 

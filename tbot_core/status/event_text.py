@@ -16,6 +16,7 @@ from tbot_core.execution.trading_state import OVER, note_event
 from tbot_core.journal import records
 from tbot_core.journal.projections import failover_text
 from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.projections.trade_text import PlannedStops, entry_text, exit_text
 from tbot_core.marketdata.feed_health import ENDS_THE_DAY
 from tbot_core.model.formatting import (
     format_money,
@@ -25,17 +26,16 @@ from tbot_core.model.formatting import (
     plural,
     printable_name,
 )
-from tbot_core.model.types import TICKS_PER_DOLLAR, Leg, Side, price_of
+from tbot_core.model.types import Leg
 from tbot_core.plugins.call_guard import failure_text
 from tbot_core.reports.drift import drift_lines
-from tbot_core.trading.exit_plan import round_to_grid
 from tbot_core.trading.risk.states import KINDS, CauseEnd, StateCause, TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tbot_core.journal.store import NewEvent
-    from tbot_core.model.types import Order, SignalId, Trade
+    from tbot_core.model.types import Trade
 
 Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
 LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
@@ -69,7 +69,7 @@ class EventNarrator:
     def __init__(self) -> None:
         self.book = SessionBook()
         self._states: dict[str, TradingState] = {"": TradingState()}
-        self._planned: dict[SignalId, Decimal] = {}
+        self._planned = PlannedStops()
 
     def continue_from(self, book: SessionBook) -> None:
         """Continue from a journal that was begun before, whose projection is `book`; the book itself stays as it is."""
@@ -81,10 +81,7 @@ class EventNarrator:
         for entry in entries:
             before = len(self.book.trades)
             self.book.apply(entry)
-            if entry.kind == records.SESSION_OPENED:
-                self._planned.clear()
-            if entry.kind == records.DECISION and entry.payload.get("stop") is not None:
-                self._planned[records.signal_of(entry.payload["signal"])] = _planned_stop(entry.payload)
+            self._planned.apply(entry)
             self._states_of(entry.payload)
             for broker, states in self._states.items():
                 note_event(states, entry, broker)
@@ -124,34 +121,22 @@ class EventNarrator:
     def _filled(self, entry: NewEvent, closed: Sequence[Trade]) -> EventLine:
         if closed:
             trade = closed[-1]
-            return EventLine(time=trade.exit_time, text=_exit(trade), weight="exit", gain=trade.pnl)
+            return EventLine(time=trade.exit_time, text=exit_text(trade), weight="exit", gain=trade.pnl)
         fill, record = entry.payload, self.book.orders.get(entry.cid or "")
         shares, at = (Decimal(fill[name]) for name in ("quantity", "price"))
-        how_much = f"{format_quantity(shares)} {fill['symbol']} @ {format_price(at)}"
+        how_much, time = f"{format_quantity(shares)} {fill['symbol']} @ {format_price(at)}", _time(fill)
         if record is None:  # an order of an earlier session
             what = f"FILL of an earlier session's order: {'BUY' if fill['buy'] else 'SELL'} {how_much}"
-            return EventLine(time=datetime.fromisoformat(fill["time"]), text=what, weight="exit")
+            return EventLine(time=time, text=what, weight="exit")
         order = record.order
-        what = "BUY" if order.buy else "SELL SHORT"
         if order.leg is not Leg.ENTRY:
-            what = "REDUCE"
-        elif order.tops_up:
-            what = f"TOP-UP {what}"
-        text = f"[{order.signal.strategy.upper()}] {what} {how_much}{self._stop(order)}"
-        return EventLine(time=datetime.fromisoformat(fill["time"]), text=text, weight="entry")
-
-    def _stop(self, entry: Order) -> str:
-        # The level of an entry's stop: of its order, else as it will be placed.
-        if entry.leg is not Leg.ENTRY:
-            return ""
-        orders = (record.order for record in self.book.orders.values() if record.order.signal == entry.signal)
-        stop = next((one.stop_price for one in orders if one.leg is Leg.STOP), self._planned.get(entry.signal))
-        return "" if stop is None else f" stop {format_price(stop)}"
+            return EventLine(time=time, text=f"[{order.signal.strategy.upper()}] REDUCE {how_much}", weight="entry")
+        stop = self._planned.of(order, self.book.orders.values())
+        return EventLine(time=time, text=entry_text(order, shares, at, stop), weight="entry")
 
 
-def _planned_stop(decision: Mapping[str, Any]) -> Decimal:
-    # Towards the price, as its order is rounded.
-    return price_of(round_to_grid(decision["stop"] * TICKS_PER_DOLLAR, up=decision["side"] == Side.LONG.word))
+def _time(fill: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(fill["time"])
 
 
 def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[Mapping[str, Any]]) -> str:
@@ -165,13 +150,6 @@ def _window(payload: Mapping[str, Any]) -> str:
     words = window_words(*(payload[name] for name in ("strategy", "candidates", "triggers", "near_misses")))
     left_out = ", ".join(payload.get("bad_prints", ()))
     return f"{words}; BAD_PRINT, first bar ignored: {left_out}" if left_out else words
-
-
-def _exit(trade: Trade) -> str:
-    why = trade.exit_reason.word
-    what = f"[{trade.strategy.upper()}] EXIT {trade.symbol}"
-    how_much = f"{format_quantity(trade.quantity)} @ {format_price(trade.exit_price)}"
-    return f"{what} {why} {format_money(trade.pnl, signed=True)} ({how_much})"
 
 
 def _day(kind: str, payload: Mapping[str, Any]) -> str:

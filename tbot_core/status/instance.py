@@ -30,6 +30,7 @@ from tbot_core.model.formatting import format_quantity, money_text
 from tbot_core.model.types import RiskState, dollars_of, quantity_of
 from tbot_core.model.window import anchor_named, named_window, place_window
 from tbot_core.status import live_figures
+from tbot_core.status.alert_channels import channel_documents
 from tbot_core.status.arming import arming_document, latest_mode
 from tbot_core.status.conditions import Condition, not_ready_sentence, present_conditions
 from tbot_core.status.failover import failover_document, instance_brokers
@@ -79,8 +80,7 @@ class _Projections:
 def status_document(home: Path | None, now: dt.datetime) -> Document:
     """The status; money is valued at the running bot's marks, else at the last fill prices.
 
-    Read-only. Settings that are invalid or cannot be read are listed under `attention`, and those of the last run are
-    shown. Raises SettingsError if the folder has neither settings nor a run.
+    Read-only. Invalid settings are `attention`, and those of the last run are shown. Raises SettingsError without both.
     """
     instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
@@ -108,6 +108,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         "runs": [run_document(one) for one in files],
         **_upcoming(None if rehearsed else file, settings, now),
         "disk_free_bytes": free,
+        "alert_channels": channel_documents(settings),
         "attention": [
             *filter(None, (fault, damage and str(damage))),
             *_attention(counted, events, read.book, running=holder is not None, free=free),

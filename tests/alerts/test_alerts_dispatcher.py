@@ -13,6 +13,7 @@ import pytest
 from tbot_core.alerts import dispatcher as module
 from tbot_core.alerts.delivery import AlertDelivery
 from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
+from tbot_core.alerts.pending import Delivery
 from tbot_core.alerts.service import run_with_alerts
 from tbot_core.alerts.store import FILE_NAME, MOST_WAITING, AlertStore
 from tbot_core.alerts.text import MessageWriter
@@ -24,6 +25,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.rehearsal.virtual_loop import VirtualLoop
 from tbot_core.system import log
 from tbot_core.system.secret import Secret
+from tbot_core.system.timeouts import CallTimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -65,7 +67,7 @@ class Bot:
 
     def dispatcher(self, **terms: Any) -> AlertDispatcher:
         """One that begins a run."""
-        own = {Urgency.CRITICAL: "pager", Urgency.ROUTINE: "mail"}
+        own = {Urgency.CRITICAL: ("pager",), Urgency.ROUTINE: ("mail",)}
         delivery = AlertDelivery({"pager": self.pager, "mail": self.mail}, own)
         voice = MessageWriter(mode="paper", identity="BOT_1")
         made = AlertDispatcher(self.instance, delivery, voice, self.clock, AlertOptions(**terms))
@@ -91,6 +93,7 @@ async def pump(dispatcher: AlertDispatcher) -> None:
     await dispatcher.send_questions()
     for urgency in Urgency:
         await dispatcher.send(urgency)
+    await dispatcher.send_pending()
 
 
 @pytest.fixture
@@ -258,7 +261,7 @@ def test_f109_the_queue_is_bounded(bot: Bot) -> None:
     asyncio.run(pump(alerts))
     assert bot.pager.said == ["Exit-only: the broker requires a new login."]
     assert len(bot.mail.got) == 21
-    assert bot.mail.said[-1] == "979 routine alerts"
+    assert bot.mail.said[-1].startswith("1,030 routine alerts, the first: The request r")
 
 
 @pytest.mark.parametrize("hanging", ["pager", "mail"])
@@ -289,6 +292,41 @@ def test_f109_trading_is_not_blocked(bot: Bot, hanging: str) -> None:
     assert {via for _, via in kept(bot)} == {"mail" if hanging == "pager" else "pager"}
 
 
+@pytest.mark.parametrize("fails", ["hang", "raise", "block"])
+def test_n8_trading_continues_with_all_alerts_down(bot: Bot, fails: str) -> None:
+    """N8: each second of the run begins in time, whatever the channels do; the alerts wait for the next run."""
+
+    class Down(Channel):
+        async def send(self, alert: Alert) -> None:  # noqa: ARG002  it gets no further
+            self.tries += 1
+            match fails:
+                case "hang":
+                    await asyncio.Event().wait()
+                case "raise":
+                    raise RuntimeError("no route")
+                case _:
+                    raise CallTimedOut("it did not finish within 2 s and was interrupted.")
+
+    bot.pager, bot.mail = Down(), Down()
+    seconds: list[float] = []
+
+    async def work() -> str:
+        bot.cause("LOGIN")
+        bot.write("request_refused", {"name": "arm", "words": "no."})
+        for _ in range(60):
+            await asyncio.sleep(1.0)
+            seconds.append(asyncio.get_running_loop().time())
+        return "done"
+
+    in_virtual_time(run_with_alerts(work(), bot.dispatcher(), heard))
+    assert seconds == [float(second) for second in range(1, 61)]
+    assert bot.pager.tries >= 2
+    assert [via for _, via in kept(bot)] == [None, None]
+    bot.pager, bot.mail = Channel(), Channel()
+    asyncio.run(pump(bot.dispatcher()))
+    assert (len(bot.pager.got), len(bot.mail.got)) == (1, 1)
+
+
 def test_pages_are_limited(bot: Bot) -> None:
     """Five pages an hour, then one of all that waits, then none until the hour is over; its end is one message."""
     alerts = bot.dispatcher()
@@ -298,7 +336,7 @@ def test_pages_are_limited(bot: Bot) -> None:
     asyncio.run(pump(alerts))
     assert len(bot.pager.got) == 6
     merged = bot.pager.got[5]
-    assert merged.title.endswith("3 critical alerts")
+    assert merged.title.endswith("3 critical alerts, the first: Exit-only: MAX_REJECTS_IN_ROW")
     assert merged.text.splitlines()[2].startswith("- Exit-only: MAX_REJECTS_IN_ROW")
     assert merged.text.splitlines()[-1] == "Next: tbot alerts log"
     bot.cause("JOURNAL")
@@ -581,10 +619,10 @@ def test_f92_a_channel_that_blocks_the_loop_is_interrupted() -> None:
                 pass
 
     other = Channel()
-    both = AlertDelivery({"a": Blocking(), "b": other}, {Urgency.CRITICAL: "a", Urgency.ROUTINE: "b"})
+    both = AlertDelivery({"a": Blocking(), "b": other}, {Urgency.CRITICAL: ("a",), Urgency.ROUTINE: ("b",)})
     alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
-    assert asyncio.run(both.send(alert)) == "b"
-    assert asyncio.run(both.test(alert)).fault.startswith("CallTimedOut: it did not finish within 2 s")
+    assert asyncio.run(both.send(alert)) == Delivery(reached=("b",), missing=("a",))
+    assert asyncio.run(both.deliver(alert, ["a"]))["a"].fault.startswith("CallTimedOut: it did not finish within 2 s")
 
 
 def test_a_channel_whose_library_panics_is_replaced_by_the_other() -> None:
@@ -597,9 +635,12 @@ def test_a_channel_whose_library_panics_is_replaced_by_the_other() -> None:
             raise self.raises
 
     failing, other = Panicking(), Channel()
-    both = AlertDelivery({"a": failing, "b": other}, {Urgency.CRITICAL: "a", Urgency.ROUTINE: "b"})
+    both = AlertDelivery({"a": failing, "b": other}, {Urgency.CRITICAL: ("a",), Urgency.ROUTINE: ("b",)})
     alert = Alert(key="k", urgency=Urgency.CRITICAL, title="t", text="t", time=datetime(2026, 11, 24, tzinfo=UTC))
-    assert asyncio.run(both.send(alert)) == "b"
+    assert asyncio.run(both.send(alert)) == Delivery(reached=("b",), missing=("a",))
+    failing.send = lambda _alert: 1 / 0  # type: ignore[assignment, method-assign, return-value]  # it is no coroutine
+    assert asyncio.run(both.send(alert)).reached == ("b",)
+    del failing.send
     failing.raises = asyncio.CancelledError()
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(both.send(alert))

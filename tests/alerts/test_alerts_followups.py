@@ -11,6 +11,7 @@ import pytest
 
 from tbot_core.alerts.delivery import AlertDelivery
 from tbot_core.alerts.dispatcher import AlertDispatcher, AlertOptions
+from tbot_core.alerts.pending import Delivery
 from tbot_core.alerts.store import FILE_NAME, AlertStore, Notice, open_store
 from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Alert, SupportsAcknowledgement, Urgency
@@ -63,7 +64,7 @@ class Bot:
 
     def started(self) -> AlertDispatcher:
         """A run."""
-        own = {Urgency.CRITICAL: "pager", Urgency.ROUTINE: "mail"}
+        own = {Urgency.CRITICAL: ("pager",), Urgency.ROUTINE: ("mail",)}
         delivery = AlertDelivery({"pager": self.pager, "mail": self.mail}, own)
         writer = MessageWriter(mode="paper", identity="BOT_1")
         made = AlertDispatcher(self.instance, delivery, writer, self.clock, AlertOptions())
@@ -85,7 +86,7 @@ class Bot:
         """Send what is due."""
         for urgency in Urgency:
             asyncio.run(self.dispatcher.send(urgency))
-        asyncio.run(self.dispatcher._send_acknowledgements())
+        asyncio.run(self.dispatcher.send_pending())
 
 
 @pytest.fixture
@@ -186,7 +187,7 @@ def test_an_end_waits_an_hour_for_its_channel_and_delays_no_alert(bot: Bot) -> N
 def test_the_end_of_a_channel_that_is_no_longer_set_goes_to_the_others(bot: Bot) -> None:
     """The settings may have changed since."""
     bot.incident()
-    bot.store.mark_sent(bot.store.rows(1), KEY, "earlier", NOW)
+    bot.store.mark_sent(bot.store.rows(1), KEY, Delivery(reached=("earlier",)), NOW)
     bot.end()
     assert bot.pager.got == [f"alert {KEY}", f"end {KEY}"]
 
@@ -212,10 +213,10 @@ def test_the_answer_of_a_channel_is_returned_by_a_test(bot: Bot) -> None:
     delivery, writer = bot.dispatcher._delivery, MessageWriter(mode="paper", identity="")
     alert = writer.compose_test(Urgency.ROUTINE, NOW)
     assert (alert.mode, alert.identity, alert.command) == ("paper", "", "tbot alerts log")
-    found = asyncio.run(delivery.test(alert))
+    found = asyncio.run(delivery.deliver(alert, ["mail"]))["mail"]
     assert (found.words, found.fault) == ("250 OK", "")
     bot.mail.fault = PartlyDelivered("Refused for b@example.com (550 no).")
-    assert asyncio.run(delivery.test(alert)).fault == "Refused for b@example.com (550 no)."
+    assert asyncio.run(delivery.deliver(alert, ["mail"]))["mail"].fault == "Refused for b@example.com (550 no)."
 
 
 @pytest.mark.parametrize(
@@ -232,21 +233,23 @@ def test_an_expected_failure_of_a_channel_is_logged_in_one_line(
     """A warning with the reason; only what no channel should raise is logged with its traceback."""
     alert = MessageWriter(mode="paper", identity="").compose_test(Urgency.ROUTINE, NOW)
     bot.mail.fault = fault
-    assert asyncio.run(bot.dispatcher._delivery.test(alert)).fault == reason
+    assert asyncio.run(bot.dispatcher._delivery.deliver(alert, ["mail"]))["mail"].fault == reason
     (line,) = caplog.records
     assert line.levelname == "WARNING"
     assert reason in line.getMessage()
     assert "Traceback" not in caplog.text
     bot.mail.fault = RuntimeError("a bug")
-    asyncio.run(bot.dispatcher._delivery.test(alert))
+    asyncio.run(bot.dispatcher._delivery.deliver(alert, ["mail"]))
     assert caplog.records[-1].levelname == "ERROR"
     assert "Traceback" in caplog.text
 
 
-def test_a_store_of_an_older_version_gets_the_table_when_it_is_needed(bot: Bot) -> None:
-    """Its alerts stay."""
+def test_a_store_of_an_older_version_gets_its_new_tables(bot: Bot) -> None:
+    """Its alerts stay, and what follows them reaches their channel."""
     bot.incident()
-    bot.store._connection.executescript("DROP INDEX alerts_acknowledged; DROP TABLE reported;")
+    tables = "DROP TABLE reported; DROP TABLE deliveries; DROP TABLE channels"
+    bot.store._connection.executescript(f"DROP INDEX alerts_acknowledged; {tables};")
+    bot.dispatcher = bot.started()
     bot.store.acknowledge([1], "me", NOW)
     bot.send()
     assert bot.pager.got == [f"alert {KEY}", f"acknowledged {KEY}"]

@@ -82,10 +82,18 @@ def test_whatever_a_broker_says_stays_in_its_line() -> None:
 def test_a_merged_message_names_ten_and_counts_the_rest() -> None:
     """A storm of any size is a message that can be read."""
     alert = MessageWriter(mode="paper", identity="").compose([row(number, f"what {number}") for number in range(1, 40)])
-    assert alert.title == "[PAPER] 39 critical alerts"
+    assert alert.title == "[PAPER] 39 critical alerts, the first: what 1"
     lines = alert.text.splitlines()
     assert (lines[2], lines[11], lines[12]) == ("- what 1", "- what 10", "- and 29 more")
     assert (lines[-1], alert.key) == ("Next: tbot alerts log", "tbot-1-20261124T150000")
+
+
+def test_a_merged_message_counts_what_only_the_log_has() -> None:
+    """Also where all of its own are listed."""
+    rows = [row(number, f"what {number}") for number in range(1, 3)]
+    alert = MessageWriter(mode="paper", identity="").compose(rows, kept=9_000)
+    assert alert.title == "[PAPER] 9,002 critical alerts, the first: what 1"
+    assert alert.text.splitlines()[2:] == ["- what 1", "- what 2", "- and 9,000 more", "Next: tbot alerts log"]
 
 
 @pytest.mark.parametrize(

@@ -84,12 +84,22 @@ def test_a_trade_is_told_from_its_entry_to_its_exit() -> None:
     story.intend("e", Leg.ENTRY)
     assert story.fill("e", "20.00", "4") == []
     (entry,) = story.fill("e", "20.10", "6")
-    assert (entry.what, entry.urgency) == ("Bought 10 ACME at 20.06, open.", Urgency.ROUTINE)
+    assert (entry.what, entry.urgency) == ("[OPEN] BUY 10 ACME @ 20.06", Urgency.ROUTINE)
     story.intend("s", Leg.STOP)
     (done,) = story.fill("s", "21.31", buy=False)
-    assert done.what == "Sold 10 ACME at 21.31, P&L +12.50, stop, open."
+    assert done.what == "[OPEN] EXIT ACME stop +12.50 (10 @ 21.31)"
     assert done.command == "tbot why ACME"
     assert entry.key != done.key
+
+
+def test_an_entry_is_told_with_its_stop() -> None:
+    """As it was planned, until there is an order for it; the command says how to ask why."""
+    story = Story()
+    decision = {"signal": records.signal_payload(SIGNAL), "reason": "ALLOWED", "stop": 19.456, "side": "long"}
+    story.event(records.DECISION, decision)
+    story.intend("e", Leg.ENTRY)
+    (entry,) = story.fill("e", "20.00")
+    assert (entry.what, entry.command) == ("[OPEN] BUY 10 ACME @ 20.00 stop 19.46", "tbot why ACME")
 
 
 def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
@@ -98,7 +108,7 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
     story.intend("e", Leg.ENTRY)
     story.fill("e", "20.00", "4")
     (entry,) = story.event("cancelled", {"words": ""}, "e")
-    assert entry.what == "Bought 4 ACME at 20.00, open."
+    assert entry.what == "[OPEN] BUY 4 ACME @ 20.00"
     story.intend("f", Leg.ENTRY)
     assert story.event("expired", {"words": ""}, "f") == []
 
@@ -107,9 +117,9 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
     ("kind", "payload", "what", "urgency"),
     [
         (records.WINDOW_CLOSED, records.window_payload("open", {"candidates": 12, "triggers": 1}, []),
-         "The entries of open have ended: 12 candidates, 1 signal.", Urgency.ROUTINE),
+         "[OPEN] Entries ended: 12 candidates, 1 signal.", Urgency.ROUTINE),
         (records.SESSION_CLOSED, CLOSED,
-         "The session of 2026-11-24 has ended: P&L +12.50, 1 trade, 0 denials, equity 100,012.50.", Urgency.ROUTINE),
+         "Session 2026-11-24 ended: P&L +12.50, 1 trade, 0 denials, equity 100,012.50.", Urgency.ROUTINE),
         (records.STOPPED, {"open": []}, "The run was stopped; nothing is open.", Urgency.ROUTINE),
         (records.STOPPED, {"open": ["ACME"]}, "The run was stopped and left open: ACME.", Urgency.CRITICAL),
         (records.STOPPED, {"open": [], "unconfirmed": ""}, "The run was stopped; nothing is open.", Urgency.ROUTINE),
@@ -119,9 +129,9 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.STOPPED, {"open": ["ACME"], "unconfirmed": "no line."},
          "The run was stopped and left open: ACME. The account could not be read: no line.", Urgency.CRITICAL),
         (records.RISK, {"what": "losing run latch", "cause": "losses in a row", "value": "3", "limit": "3"},
-         "Losing run latch: losses in a row, 3 against 3.", Urgency.ROUTINE),
+         "Losing run latch: losses in a row, 3, limit 3.", Urgency.ROUTINE),
         (records.RISK, {"what": "equity jump", "cause": "nothing explains it", "value": "130", "limit": "100"},
-         "Equity jump: nothing explains it, 130 against 100.", Urgency.CRITICAL),
+         "Equity jump: nothing explains it, 130, limit 100.", Urgency.CRITICAL),
         (records.SETTINGS, {"changes": {"MAX_TRADES": ["3", "4"]}, "fault": ""},
          "The settings have changed, effective from the next session: MAX_TRADES 3 -> 4.", Urgency.ROUTINE),
         (records.SETTINGS, {"changes": {}, "fault": "MAX_TRADES: many."},
@@ -197,8 +207,8 @@ def test_a_reject_is_told_in_the_brokers_words() -> None:
         story.intend(cid, Leg.ENTRY)
         story.event("rejected", {"words": words}, cid)
     assert [one.what for one in story.said] == [
-        "The broker rejected the entry of 10 ACME: insufficient buying power",
-        "The broker rejected the entry of 10 ACME: it gave no reason",
+        "[OPEN] REJECTED entry of 10 ACME by the broker: insufficient buying power",
+        "[OPEN] REJECTED entry of 10 ACME by the broker: it gave no reason",
     ]
 
 
@@ -257,10 +267,10 @@ def test_an_order_in_doubt_wakes_somebody_after_a_minute() -> None:
     story.event(records.NO_ANSWER, {"words": "time-out"}, "e")
     assert story.standing(60.0) == {}
     (notice,) = story.standing(1.0).values()
-    assert notice.what == "The outcome of the entry of 10 ACME, order e is unknown."
+    assert notice.what == "UNKNOWN for 60 s: entry of 10 ACME may be filled or not. Order e."
     story.event(records.LOST, {}, "e")
     (notice,) = story.standing().values()
-    assert notice.what == "Lost: the entry of 10 ACME, order e, is not at the broker; its exposure stays reserved."
+    assert notice.what == "LOST: entry of 10 ACME is not at the broker; its exposure stays reserved. Order e."
     story.event("cancelled", {"words": ""}, "e")
     assert story.standing(120.0) == {}
 
@@ -286,7 +296,7 @@ def test_a_position_without_a_stop_is_unprotected_after_a_second() -> None:
     assert story.standing(1.0) == {}
     (notice,) = story.standing(0.1).values()
     assert (notice.what, notice.urgency) == (
-        "UNPROTECTED: long 10 ACME is not fully covered by a stop.",
+        "UNPROTECTED: long 10 ACME, stops cover 0.",
         Urgency.CRITICAL,
     )
     story.intend("t", Leg.STOP, "9.5")
@@ -335,7 +345,7 @@ def test_a_latch_stands_to_the_sessions_end(what: str) -> None:
     story.event(records.RISK, {"what": what, "cause": "DAILY_LOSS_LIMIT reached", "value": "-500", "limit": "-400"})
     (notice,) = story.standing().values()
     assert notice.urgency is Urgency.CRITICAL
-    assert notice.what.endswith(" until the end of the session: DAILY_LOSS_LIMIT reached, -500 against -400.")
+    assert notice.what.endswith(" until the end of the session: DAILY_LOSS_LIMIT reached, -500, limit -400.")
     story.event(records.SESSION_CLOSED, CLOSED)
     assert story.standing() == {}
 

@@ -128,6 +128,25 @@ def test_one_channel_is_tested_and_its_answer_printed(
 
 
 @pytest.mark.slow
+def test_each_channel_of_a_list_is_tested(
+    home: Path, mail: ScriptedMailServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the order of the settings, each name once; `tbot check` has a row for each."""
+    configure(home, CRITICAL_ALERT_CHANNEL="console, Email,email")
+    found = rows(capsys, home)
+    assert [(row["urgency"], row["channel"]) for row in found] == [
+        ("critical", "console"),
+        ("critical", "email"),
+        ("routine", "console"),
+    ]
+    assert len(mail.mails) == 1
+    assert [sentence.partition(":")[0] for _, sentence in checked(capsys, home)] == [
+        "Alert channel console",
+        "Alert channel email",
+    ]
+
+
+@pytest.mark.slow
 def test_a_refused_recipient_is_a_failed_test(
     home: Path, mail: ScriptedMailServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,3 +223,19 @@ def test_a_service_without_a_check_is_named(home: Path, capsys: pytest.CaptureFi
         (row,) = rows(capsys, home, "pagerduty", code=4)
     assert "400" in row["fault"]
     assert KEY not in row["fault"]
+
+
+@pytest.mark.slow
+def test_a_wrong_address_is_refused_when_it_is_stored(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The plugin's own class judges it; the error does not show it, and the command exits with 3."""
+    configure(home, CRITICAL_ALERT_CHANNEL="apprise")
+    for urls, code in ((f"nonsense://{KEY}", 3), (f"json://127.0.0.1/{KEY} jsons://example.com", 0)):
+        capsys.readouterr()
+        words = ["secrets", "set", "alert", "--from-json", "-", "--home", str(home)]
+        with CliRunner().isolation(json.dumps({"apprise": {"urls": urls}})):
+            assert cli.invoke(words) == code
+        shown = capsys.readouterr()
+        assert KEY not in shown.out + shown.err
+    (level, sentence), _ = checked(capsys, home)
+    assert level == "ok"
+    assert sentence.endswith("Its service cannot be tried without a message: `tbot alerts test apprise` sends one.")

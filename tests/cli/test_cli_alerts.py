@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
+from tbot_core.alerts.pending import Delivery, MessagePart
 from tbot_core.alerts.service import alert_delivery, alerts_beside
 from tbot_core.alerts.store import FILE_NAME, Notice, open_store
 from tbot_core.cli.commands.run import create_demo_instance
@@ -41,7 +42,7 @@ def told(home: Path) -> Path:
         store.open_incident(Notice(key=key, urgency=urgency, what=f"Incident {key}.", command="tbot check"), NOW)
     store.clear_incident("b", NOW)
     store.add_notices([Notice(key="c", urgency=Urgency.ROUTINE, what="Bought 10 ACME at 20.06, open.")], NOW)
-    store.mark_sent(store.unsent(Urgency.ROUTINE), "tbot-3", "console", NOW)
+    store.mark_sent(store.unsent(Urgency.ROUTINE), "tbot-3", Delivery(reached=("console",)), NOW)
     store.close()
     return home
 
@@ -73,7 +74,7 @@ def test_an_alert_that_a_limit_holds_back_says_until_when(told: Path, capsys: py
     """It is not lost: the hour after the merged message has an end."""
     now = SystemClock().now()
     store = open_store(told / "data" / FILE_NAME)
-    store.mark_sent(store.unsent(Urgency.CRITICAL), "tbot-9", "console", now)
+    store.mark_sent(store.unsent(Urgency.CRITICAL), "tbot-9", Delivery(reached=("console",)), now)
     store.open_incident(Notice(key="d", urgency=Urgency.CRITICAL, what="Incident d.", command="tbot check"), now)
     store.close()
     until = exchange_time(now + dt.timedelta(hours=1))
@@ -102,6 +103,46 @@ def test_status_asks_for_attention_until_somebody_has_seen_it(told: Path, capsys
     assert alerts(capsys, told, "log")["alerts"][0]["acked_by"]
     assert cli.invoke(["status", "--home", str(told)]) == 0
     assert "seen by" not in capsys.readouterr().out
+
+
+def test_status_shows_how_each_channel_fares(told: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last delivery, a failure since then with the command that tries it, and what waits."""
+
+    def shown() -> tuple[Any, list[str]]:
+        code = cli.invoke(["status", "--home", str(told), "--json"])
+        (one,) = json.loads(capsys.readouterr().out)["alert_channels"]
+        assert cli.invoke(["status", "--home", str(told)]) == code
+        out = capsys.readouterr().out.splitlines()
+        return one, [line.split(maxsplit=1)[1] for line in out if line.startswith("alerts")]
+
+    nothing, (line,) = shown()
+    assert nothing == {
+        "name": "console",
+        "urgencies": ["critical", "routine"],
+        "delivered": None,
+        "failed": None,
+        "reason": "",
+        "failing": False,
+        "waiting": 2,
+    }
+    assert line == "console  critical and routine: nothing sent yet, 2 messages waiting"
+    store = open_store(told / "data" / FILE_NAME)
+    store.pending.note("console", "", NOW)
+    store.pending.note("console", "No route.", NOW + dt.timedelta(minutes=1))
+    store.pending.add("tbot-3", MessagePart.ALERT, ["console"], NOW)
+    failing, (line,) = shown()
+    assert (failing["failing"], failing["waiting"]) == (True, 3)
+    assert line == (
+        "console  critical and routine: delivered 2026-11-24 10:00 New York, 3 messages waiting, "
+        "FAILED 2026-11-24 10:01 New York: No route; `tbot alerts test console`"
+    )
+    store.pending.note("console", "", NOW + dt.timedelta(minutes=2))
+    found, (line,) = shown()
+    assert (found["failing"], found["reason"]) == (False, "No route.")
+    assert "FAILED" not in line
+    store._connection.execute("DROP TABLE channels")
+    store.close()
+    assert shown()[0] == {**nothing, "waiting": 0}
 
 
 @pytest.mark.parametrize(("words", "sentence"), [
@@ -165,8 +206,8 @@ def test_a_channel_that_takes_nothing_is_exit_4(
 def test_a_channel_that_is_not_installed_is_refused(home: Path) -> None:
     """Paper trading without the channel that its settings name does not begin, and says which."""
     with (home / ".env_bot").open("a") as file:
-        file.write("CRITICAL_ALERT_CHANNEL=slack\n")
-    with pytest.raises(SettingsError, match="=slack: no alert channel slack is installed"):
+        file.write("CRITICAL_ALERT_CHANNEL=pigeon,console\n")
+    with pytest.raises(SettingsError, match="=pigeon,console: no alert channel pigeon is installed"):
         alert_delivery(assemble(home, "paper", ManualClock(NOW)))
 
 

@@ -73,7 +73,7 @@ def test_a_session_on_paper_tops_up_to_the_share_and_no_further(
     assert any(" TOP-UP " in line and f" {symbol} @ " in line for line in told.splitlines())
     watch = AlertRules(RoutineEvents())
     said = [one.what for event in events for one in watch.apply(event)]
-    assert any(text.startswith("Topped up: ") for text in said)
+    assert any("] TOP-UP BUY " in text for text in said)
     assert cli.invoke(["why", symbol, "--home", str(home)]) == 0
     lines = capsys.readouterr().out
     assert "top-up at" in lines

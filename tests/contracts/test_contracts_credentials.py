@@ -70,3 +70,25 @@ def test_what_is_no_list_is_refused(written: str) -> None:
     """Nothing empty, no numbers, no line breaks."""
     with pytest.raises(ValueError, match=r"list|invalid JSON"):
         list_of("names").parse(written)
+
+
+def test_a_hidden_value_may_have_a_kind_of_its_own() -> None:
+    """It is judged by it, and described by it."""
+
+    @attrs.frozen(kw_only=True)
+    class Hook:
+        url: SecretValue = hidden_field(text(pattern="https://.+", allowed="an address"), doc="An address.")
+
+    (found,) = secret_fields(Hook).values()
+    assert (found.hidden, found.kind.allowed) == (True, "an address")
+    with pytest.raises(ValueError, match="http:"):
+        found.kind.parse("http://x")
+
+
+def test_each_of_several_may_have_to_match() -> None:
+    """What is allowed can be described in other words than the plural."""
+    kind = list_of("numbers", pattern="[0-9]+", allowed="numbers as in 12")
+    assert kind.allowed == "numbers as in 12, separated by commas or as a list"
+    assert kind.parse("1, 22") == ("1", "22")
+    with pytest.raises(ValueError, match="list of text"):
+        kind.parse("1,b")

@@ -97,6 +97,7 @@ REFUSED: list[tuple[SettingKind[Any], list[str]]] = [
     (duration(least="50ms", most="60s"), ["", "1", "0s", "49ms", "61s", "2m", "1d", "-1s"]),
     (clock_time(), ["", "24:00", "14:60", "14", "14:30:00"]),
     (names(), ["a,,b", "a b", ","]),
+    (names(empty=False), ["", " ", ","]),
     (weights(), ["", "0.4,", "0.4;0.2", "-0.1,0.5"]),
     (weekdays(), ["", "mon,xyz", "m"]),
     (optional(money()), ["-1", "x"]),

@@ -30,7 +30,7 @@ def test_every_kind_is_read_from_its_variables() -> None:
         "STRAT_MID_ENABLED": "false",
         "ENABLE_FINNHUB_FUNDAMENTALS_FILTER": "yes",
         "ENABLE_BSM_FILTER": "true",
-        "CRITICAL_ALERT_CHANNEL": "pagerduty",
+        "CRITICAL_ALERT_CHANNEL": "pagerduty, Slack",
     }
     assert plugins_enabled(texts) == {
         ("broker", "alpaca"),
@@ -41,6 +41,7 @@ def test_every_kind_is_read_from_its_variables() -> None:
         ("filter", "finnhub"),
         ("filter", "black_scholes"),
         ("alert", "pagerduty"),
+        ("alert", "slack"),
         ("alert", "console"),
         ("extension", "*"),
     }

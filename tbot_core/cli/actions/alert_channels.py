@@ -36,7 +36,7 @@ def alert_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[P
     except TbotError:
         return  # each of these faults has its own row
     named = settings.notifications
-    for name in dict.fromkeys((named.critical_alert_channel, named.routine_alert_channel)):
+    for name in dict.fromkeys((*named.critical_alert_channel, *named.routine_alert_channel)):
         if name in plugins.channels:
             yield from _finding(settings, plugins.channels[name])
 
@@ -60,7 +60,7 @@ def _finding(settings: Settings, loaded: LoadedPlugin) -> Iterator[PreflightFind
     there = "its secrets are there" if needs.secrets else "it needs no secrets"
     if not isinstance(made, SupportsConnectionCheck):
         sentence, remedy = f"{what}: {there}.", ""
-        if needs.hosts:
+        if needs.hosts or needs.own_network:
             remedy = f"Its service cannot be tried without a message: {test} sends one."
         yield PreflightFinding(level="ok", subject="alerts", message=sentence, remedy=remedy)
         return

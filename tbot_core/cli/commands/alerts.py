@@ -36,7 +36,7 @@ def command() -> None:
 @home_option
 @json_option
 def test(home: Path | None, channel: str, *, as_json: bool) -> int:
-    """Send one critical and one routine test alert, each by its own channel, or only those of CHANNEL.
+    """Send one critical and one routine test alert, each by all of its channels, or only those of CHANNEL.
 
     Prints what the channel answered. Exits with 4 when one was not delivered. The console channel writes to standard
     error, at the log level of a run; it leaves the log file to the running bot.
@@ -49,8 +49,8 @@ def test(home: Path | None, channel: str, *, as_json: bool) -> int:
     clock = SystemClock()
     assembly = assemble(resolve_home(home), "paper", clock)
     channels = alert_delivery(assembly)
-    if channel and channel not in channels.channel_names.values():
-        names = ", ".join(dict.fromkeys(channels.channel_names.values()))
+    if channel and channel not in channels.all_names:
+        names = ", ".join(channels.all_names)
         raise UsageError(
             f"{channel} is not a channel of the settings; those are: {names}.",
             "CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL name the channels.",
@@ -73,9 +73,10 @@ def _tested(assembly: Assembly, channels: AlertDelivery, channel: str, clock: Cl
     writer, rows = message_writer(assembly), []
 
     async def send() -> None:
-        for urgency, name in channels.channel_names.items():
-            if channel in {"", name}:
-                found = await channels.test(writer.compose_test(urgency, clock.now()))
+        for urgency, names in channels.channel_names.items():
+            wanted = [name for name in names if channel in {"", name}]
+            answers = await channels.deliver(writer.compose_test(urgency, clock.now()), wanted)
+            for name, found in answers.items():
                 said = {"taken": not found.fault, "answer": found.words, "fault": found.fault}
                 rows.append({"urgency": urgency.value, "channel": name, **said})
 

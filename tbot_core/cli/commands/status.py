@@ -21,7 +21,7 @@ from tbot_core.model.formatting import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 _CLOSED: Final = 5
@@ -76,9 +76,26 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if shown["causes"]:
         yield labelled_line("state", f"{shown['state']}: {', '.join(shown['causes'])}")
     yield from _times(shown, now)
+    yield from channel_lines(shown["alert_channels"])
     yield labelled_line("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
     for sentence in shown["attention"]:
         yield labelled_line(click.style("ATTENTION", bold=True), sentence)
+
+
+def channel_lines(channels: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The alert channels as text: the last delivery, a failure since, and what waits."""
+    width = max(len(one["name"]) for one in channels)
+    for number, one in enumerate(channels):
+        parts = ["nothing sent yet" if not one["delivered"] else f"delivered {_moment(one['delivered'])}"]
+        parts += [f"{plural(one['waiting'], 'message')} waiting"] if one["waiting"] else []
+        if one["failing"]:
+            parts += [f"FAILED {_moment(one['failed'])}: {one['reason'].rstrip('.')}; `tbot alerts test {one['name']}`"]
+        words = f"{one['name']:<{width}}  {' and '.join(one['urgencies'])}: {', '.join(parts)}"
+        yield labelled_line("" if number else "alerts", words)
+
+
+def _moment(written: str) -> str:
+    return f"{exchange_time(dt.datetime.fromisoformat(written)):%Y-%m-%d %H:%M} New York"
 
 
 def _without_session(shown: Mapping[str, Any]) -> str:

@@ -14,7 +14,6 @@ from tbot_core.contracts.setting import (
     names,
     optional,
     percent,
-    plugin_name,
     setting,
     text,
 )
@@ -158,18 +157,18 @@ class NotificationSettings:
         doc="Whether alerts are sent for routine failures; critical alerts are always sent.",
         changes_trades=False,
     )
-    critical_alert_channel: str = setting(
+    critical_alert_channel: tuple[str, ...] = setting(
         "CRITICAL_ALERT_CHANNEL",
-        plugin_name("email"),
+        names(case="lower", empty=False),
         default="console",
-        doc="Alert plugin for critical events.",
+        doc="Alert plugins for critical events, separated by commas; each gets all of them.",
         changes_trades=False,
     )
-    routine_alert_channel: str = setting(
+    routine_alert_channel: tuple[str, ...] = setting(
         "ROUTINE_ALERT_CHANNEL",
-        plugin_name("email"),
+        names(case="lower", empty=False),
         default="console",
-        doc="Alert plugin for routine events.",
+        doc="Alert plugins for routine events, separated by commas; each gets all of them.",
         changes_trades=False,
     )
     alert_quiet_hours: str = setting(

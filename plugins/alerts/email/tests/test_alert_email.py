@@ -405,7 +405,7 @@ class Bot:
         self.instance.data.mkdir(parents=True, exist_ok=True)
         self.journal = open_journal(self.instance.journal)
         channel: AlertChannel = service.channel
-        delivery = AlertDelivery({"email": channel}, dict.fromkeys(Urgency, "email"))
+        delivery = AlertDelivery({"email": channel}, dict.fromkeys(Urgency, ("email",)))
         writer = MessageWriter(mode="paper", identity="BOT_1")
         self.dispatcher = AlertDispatcher(self.instance, delivery, writer, self.clock, AlertOptions())
         self.dispatcher.begin()

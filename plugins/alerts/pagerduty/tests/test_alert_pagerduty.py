@@ -197,9 +197,9 @@ def test_only_202_is_accepted_and_the_key_is_never_shown(
 ) -> None:
     """A refusal quotes PagerDuty, also where its words contain the key."""
     service.server._handler = lambda _request: reply
-    delivery = AlertDelivery({"pagerduty": service.channel}, dict.fromkeys(Urgency, "pagerduty"))
+    delivery = AlertDelivery({"pagerduty": service.channel}, dict.fromkeys(Urgency, ("pagerduty",)))
     with caplog.at_level(logging.DEBUG):
-        answer = service.wait(delivery.test(ALERT))
+        answer = service.wait(delivery.deliver(ALERT, ["pagerduty"]))
         with pytest.raises(Undelivered, match=f"{words}.*`tbot secrets set alert`") as found:
             service.wait(service.channel.send(ALERT))
     assert KEY not in f"{answer} {found.value} {found.value.__cause__} {caplog.text}"
@@ -236,20 +236,21 @@ def test_an_incident_of_the_bot_is_triggered_acknowledged_and_resolved(service: 
     """By the dispatcher: its cause opens it, `tbot alerts ack` acknowledges it, the end of the cause resolves it."""
     instance, clock = Instance.at(tmp_path), ManualClock(NOW)
     instance.data.mkdir(parents=True)
-    delivery = AlertDelivery({"pagerduty": service.channel}, dict.fromkeys(Urgency, "pagerduty"))
+    delivery = AlertDelivery({"pagerduty": service.channel}, dict.fromkeys(Urgency, ("pagerduty",)))
     writer = MessageWriter(mode="paper", identity="BOT_1")
     dispatcher = AlertDispatcher(instance, delivery, writer, clock, AlertOptions())
     dispatcher.begin()
     store = open_store(instance.data / FILE_NAME)
     store.open_incident(Notice(key="stop ACME", urgency=Urgency.CRITICAL, what="ACME has no stop."), NOW)
     service.wait(dispatcher.send(Urgency.CRITICAL))
-    service.wait(dispatcher._send_acknowledgements())
+    service.wait(dispatcher.send_pending())
     store.acknowledge([1], "me", clock.now())
     for _ in range(2):
-        service.wait(dispatcher._send_acknowledgements())
+        service.wait(dispatcher.send_pending())
     store.clear_incident("stop ACME", clock.now())
     clock.advance(61)
     service.wait(dispatcher.send(Urgency.CRITICAL))
+    service.wait(dispatcher.send_pending())
     store.close()
     service.wait(dispatcher.finish())
     assert [event["event_action"] for event in service.events] == ["trigger", "acknowledge", "resolve"]
