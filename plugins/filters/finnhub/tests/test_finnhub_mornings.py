@@ -102,6 +102,7 @@ def test_a_cold_start_goes_on_over_several_mornings(mornings: Mornings) -> None:
     assert len(asked) == len({*asked}) == len(mornings.vendor.times) == 120
     assert found[0].text == f"finnhub: the facts of {known[0]} of 120 symbols are known; the rest takes about 2 minutes"
     assert len(mornings.events[0][1]["facts"]) == BATCH
+    assert mornings.vendor.busiest_minute <= PER_MINUTE
 
 
 def test_facts_of_companies_hold_for_a_week_and_dates_for_three_days(mornings: Mornings) -> None:
