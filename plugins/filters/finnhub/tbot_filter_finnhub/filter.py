@@ -41,8 +41,8 @@ class FinnhubFilter:
         return company | ({parse.EARNINGS_DATE: EARNINGS_DAYS} if self.config.earnings_blackout else {})
 
     async def refresh(self, day: dt.date, symbols: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
-        """Fetch the facts of these symbols."""
-        return await self.reader.refresh(day, symbols)
+        """Fetch the facts of these symbols; listed funds have none."""
+        return await self.reader.refresh(day, [symbol for symbol in symbols if symbol not in self.funds])
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], _frame: StrategySettings) -> Sequence[Check]:
         """P/E and debt to equity against their limits; with EARNINGS_BLACKOUT the weekdays to the next report."""

@@ -170,6 +170,16 @@ def test_the_facts_of_each_symbol(at_finnhub: Callable[..., Any]) -> None:
     }
 
 
+def test_listed_funds_cost_no_request(at_finnhub: Callable[..., Any]) -> None:
+    """They have no fundamentals, and nothing is compared for them."""
+
+    async def script(there: Finnhub) -> Any:
+        found = await there.refresh("SPY", "AAA", "QQQ")
+        return found.keys(), [request.query["symbol"] for request in there.server.requests]
+
+    assert at_finnhub(script, blackout=False) == ({"AAA"}, ["AAA"])
+
+
 def test_f1_f5_it_reads_no_quote(at_finnhub: Callable[..., Any]) -> None:
     """A quote of zeros or of last week cannot mislead it: prices come from the feed."""
 
