@@ -65,10 +65,10 @@ class Plugin:
     declares what it can do in its `BrokerCapabilities` instead. `needs`: its permissions,
     shown for approval. `quality(config)`: the declared quality of a broker's live feed, before anything is connected.
     `tables`: the files in its data folder, placed there by the operator, that decisions depend on; their content is
-    part of the settings hash, which binds runs and armings. `venue()`: what `tbot plugins check` tests a broker or an
-    alert channel with: the plugin's object at a server of its own on this machine, as `tbot_core.testing.broker` and
-    `tbot_core.testing.alert` describe it; a run never calls it. A broker's may take a runner and a clock, as
-    `tbot_core.testing.venue` describes it: a rehearsal trades a day at it.
+    part of the settings hash, which binds runs and armings. `venue()`: what `tbot plugins check` tests a broker, an
+    alert channel or a filter that fetches with: the plugin's object at a server of its own on this machine, as
+    `broker`, `alert` and `fetching` of `tbot_core.testing` describe it; a run never calls it. A broker's may take a
+    runner and a clock, as `tbot_core.testing.venue` describes it: a rehearsal trades a day at it.
     """
 
     name: str
