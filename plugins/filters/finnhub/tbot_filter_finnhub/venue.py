@@ -27,7 +27,7 @@ _VERSION: Final = "/api/v1"
 _NO_ACCESS: Final = "You don't have access to this resource."
 
 
-def company(pe: float | None = 20.0, debt: float | None = 0.5, cap_millions: float | None = 50_000.0) -> dict[str, Any]:
+def company(pe: float | None = 20.0, debt: float | None = 0.5, cap_millions: float | None = 5_000.0) -> dict[str, Any]:
     """The metrics of a company, by the vendor's names; None leaves one out."""
     metrics = {parse.PE_KEYS[0]: pe, parse.DEBT_KEYS[0]: debt, parse.CAP_KEY: cap_millions}
     return {"beta": 1.1, "52WeekHigh": 120.0} | {name: value for name, value in metrics.items() if value is not None}

@@ -129,7 +129,7 @@ def test_point_in_time_a_backtest_before_the_refresh_does_not_see_it(tmp_path: P
     there.refresh(2, dt.time(8), NAMES[:3])
     facts = bench.store.facts(SESSIONS[:6], NAMES[:3])
     np.testing.assert_array_equal(facts.fact("pe_ratio")[:, 0], [np.nan, np.nan, 80, 80, 80, 80])
-    np.testing.assert_array_equal(facts.market_cap[:, 1], [np.nan, np.nan, 5e10, 5e10, 5e10, 5e10])
+    np.testing.assert_array_equal(facts.market_cap[:, 1], [np.nan, np.nan, 5e9, 5e9, 5e9, 5e9])
     server: Any = ScriptedServer()
     server.url = ""
     subject = create(Config(earnings_blackout=True), context(server, hosts=NEEDS.hosts, folder=tmp_path))

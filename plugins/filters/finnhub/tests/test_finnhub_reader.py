@@ -169,12 +169,12 @@ def test_the_facts_of_each_symbol(at_finnhub: Callable[..., Any]) -> None:
         "AAA": {
             "pe_ratio": 20.0,
             "debt_to_equity": 0.5,
-            "market_cap": 5e10,
+            "market_cap": 5e9,
             "earnings_date": parse.day_number(DAY + dt.timedelta(days=6)),
         },
         "BBB": {
             "debt_to_equity": 0.5,
-            "market_cap": 5e10,
+            "market_cap": 5e9,
             "earnings_date": parse.day_number(DAY + dt.timedelta(days=2)),
         },
         "NOPE": {},
