@@ -48,6 +48,7 @@ def host_settings(plugin: str, hosts: Mapping[str, str]) -> dict[str, SettingDec
             kind,
             default="",
             doc=f"Address on this machine that is used instead of {url}, for tests and rehearsals.",
+            changes_trades=False,
         )
         for host, url in hosts.items()
     }

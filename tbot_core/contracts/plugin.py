@@ -67,10 +67,10 @@ class Plugin:
     of a broker's live feed, before anything is connected. `tables`: the files in its data folder, placed there by the
     operator, that decisions depend on; their content is part of the settings hash, which binds runs and armings.
     `warnings(config, context)`: sentences for `tbot check` about the plugin's own data, such as a table that is too
-    old; it does not connect. `venue()`: what `tbot plugins check` tests a broker, an alert channel or an extension with: the
-    plugin's object at a server of its own on this machine, as the modules `broker`, `alert` and `extension` of
-    `tbot_core.testing` describe it; a run never calls it. A broker's may take a runner and a clock, as
-    `tbot_core.testing.venue` describes it: a rehearsal trades a day at it.
+    old; it does not connect. `venue()`: what `tbot plugins check` tests a broker, an alert channel, an extension or a
+    filter that fetches with: the plugin's object at a server of its own on this machine, as the modules `broker`,
+    `alert`, `extension` and `fetching` of `tbot_core.testing` describe it; a run never calls it. A broker's may take a
+    runner and a clock, as `tbot_core.testing.venue` describes it: a rehearsal trades a day at it.
     """
 
     name: str

@@ -95,7 +95,7 @@ class FollowedJournal:
                 raise ValueError(message)
             event = next(self._journal.events(entry.seq - 1))
             state = attrs.evolve(self._progress.state, seq=event.seq, hash=event.hash)
-            await asyncio.to_thread(self._progress.write, state)
+            await asyncio.to_thread(self._progress.write, state)  # seam: a slow disk must not delay an order
 
     def end(self) -> None:
         """End the iteration after the events that are recorded by now."""

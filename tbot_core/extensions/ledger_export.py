@@ -54,9 +54,10 @@ class LedgerExport:
         """Nothing is left open."""
 
     async def _write_files(self, files: dict[str, dict[str, ClosedTrade]], changed: set[str]) -> None:
-        # Away from the event loop: a slow disk must not delay an order.
         for name in sorted(changed):
-            await asyncio.to_thread(self._replace, self._folder / name, ledger_csv(files[name].values()).encode())
+            content = ledger_csv(files[name].values()).encode()
+            path = self._folder / name
+            await asyncio.to_thread(self._replace, path, content)  # seam: a slow disk must not delay an order
         changed.clear()
 
     def _replace(self, path: Path, content: bytes) -> None:

@@ -41,12 +41,6 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Array, Flags, Index
 
 
-_FIRST_DAY: Final = "2019-12-02"
-_UNKNOWN_SHARE: Final = 0.2
-_MAGNITUDES: Final = (-2.0, 11.0)
-"""The powers of ten of recorded facts: from ratios, over days, to amounts in USD."""
-
-
 @attrs.frozen
 class FilterUnderTest:
     """A filter, a strategy's standard settings, and a block of sessions with its facts on which the cases run.
@@ -62,13 +56,7 @@ class FilterUnderTest:
     def parts(self) -> tuple[Filter, StrategySettings, tuple[Bars, DayFacts]]:
         """All three."""
         bars, day = self.market
-        random, shape = np.random.default_rng(7), day.previous_close.shape
-        recorded = {
-            name: np.where(random.random(shape) < _UNKNOWN_SHARE, np.nan, 10 ** random.uniform(*_MAGNITUDES, shape))
-            for name in sorted(_fetched(self.subject) - {MARKET_CAP})
-        }
-        date = np.busday_offset(_FIRST_DAY, np.arange(day.vix.size), roll="forward").reshape(day.vix.shape)
-        return self.subject, self.frame, (bars, attrs.evolve(day, date=date, recorded={**recorded, **day.recorded}))
+        return self.subject, self.frame, (bars, sessions.with_recorded(day, _fetched(self.subject) - {MARKET_CAP}))
 
 
 def f01_it_is_a_filter(tested: FilterUnderTest) -> None:
@@ -82,7 +70,7 @@ def f02_it_compares_something(tested: FilterUnderTest) -> None:
     subject, frame, market = tested.parts
     found = [*_screen(subject, market, frame), *_judge(subject, market, frame)]
     if not found and isinstance(subject, OptionsModel):
-        raise NotClaimed("it judges options alone: case f13")
+        raise NotClaimed("it judges options alone: case f11")
     demand(bool(found), "it compares nothing")
 
 
@@ -179,7 +167,7 @@ def f10_the_unknown_is_no_error(tested: FilterUnderTest) -> None:
         _fit(seen, (len(signals),))
 
 
-def f11_what_it_fetches_has_names_and_days(tested: FilterUnderTest) -> None:
+def f12_what_it_fetches_has_names_and_days(tested: FilterUnderTest) -> None:
     """A filter that fetches declares each fact by name, with the days for which it holds, at least one."""
     subject = _fetching(tested)
     declared: object = subject.facts
@@ -191,7 +179,7 @@ def f11_what_it_fetches_has_names_and_days(tested: FilterUnderTest) -> None:
     demand(inspect.iscoroutinefunction(subject.refresh), "`refresh` is not a coroutine function (async def)")
 
 
-def f12_what_it_fetches_it_compares(tested: FilterUnderTest) -> None:
+def f13_what_it_fetches_it_compares(tested: FilterUnderTest) -> None:
     """Each fact that it fetches matters to a comparison, under the same name; `market_cap` has limits of its own."""
     names = _fetched(_fetching(tested)) - {MARKET_CAP}
     subject, frame, (bars, day) = tested.parts
@@ -207,7 +195,7 @@ def f12_what_it_fetches_it_compares(tested: FilterUnderTest) -> None:
         demand(not same, f"it fetches {name}, but no comparison uses day.fact({name!r})")
 
 
-def f13_an_options_model_refuses_what_no_market_quotes(tested: FilterUnderTest) -> None:
+def f11_an_options_model_refuses_what_no_market_quotes(tested: FilterUnderTest) -> None:
     """An options model answers alike each time, and has no verdict without a sound quote or for an expired contract."""
     subject = tested.subject
     if not isinstance(subject, OptionsModel):
@@ -233,9 +221,9 @@ CASES: Final[tuple[ContractCase, ...]] = (
     f08_signals_are_judged_alone,
     f09_the_future_does_not_matter,
     f10_the_unknown_is_no_error,
-    f11_what_it_fetches_has_names_and_days,
-    f12_what_it_fetches_it_compares,
-    f13_an_options_model_refuses_what_no_market_quotes,
+    f11_an_options_model_refuses_what_no_market_quotes,
+    f12_what_it_fetches_has_names_and_days,
+    f13_what_it_fetches_it_compares,
 )
 """The contract, in order of the numbers."""
 
@@ -296,7 +284,7 @@ def _fetching(tested: FilterUnderTest) -> SupportsRefresh:
 
 
 def _fetched(subject: object) -> set[str]:
-    # The names of what a filter fetches; f11 judges a faulty declaration.
+    # The names of what a filter fetches; f12 judges a faulty declaration.
     declared: object = subject.facts if isinstance(subject, SupportsRefresh) else {}
     return {name for name in declared if isinstance(name, str)} if isinstance(declared, Mapping) else set()
 

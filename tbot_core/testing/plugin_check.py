@@ -20,7 +20,16 @@ from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.plugins.trial import default_config, entry_of
 from tbot_core.system import filesystem, log
 from tbot_core.system.foreign_exceptions import assert_failure
-from tbot_core.testing import alert, broker, extension, feed, filter, sessions, strategy  # noqa: A004  -- the kits have the kinds' names
+from tbot_core.testing import (
+    alert,
+    broker,
+    extension,
+    feed,
+    fetching,
+    filter,
+    sessions,
+    strategy,
+)
 from tbot_core.testing.contract import CaseResult, ContractCase, demand, run_cases
 
 if TYPE_CHECKING:
@@ -52,7 +61,8 @@ def check_plugin(loaded: LoadedPlugin, folder: Path) -> PluginCheck:
     if kind == "strategy":
         return PluginCheck(cases=_run(strategy.CASES, loaded, folder, _strategy))
     if kind == "filter":
-        return PluginCheck(cases=_run(filter.CASES, loaded, folder, _filter))
+        fetched = () if plugin.venue is None else run_cases(fetching.CASES, plugin.venue)
+        return PluginCheck(cases=_run(filter.CASES, loaded, folder, _filter) + fetched)
     if plugin.venue is not None:
         return PluginCheck(cases=run_cases(extension.CASES, plugin.venue))
     return _check_extension(loaded, folder)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast
 
+import attrs
 import numpy as np
 
 from tbot_core.model.bars import Bars
 from tbot_core.model.day_facts import DayFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from tbot_core.model.bars import Array
+
+_FIRST_DAY: Final = "2019-12-02"
+_UNKNOWN_SHARE: Final = 0.2
+_MAGNITUDES: Final = (-2.0, 11.0)
+"""The powers of ten of recorded facts: from ratios, over days, to amounts in USD."""
 
 NAMES = ("open", "high", "low", "close", "volume", "vwap")
 
@@ -124,6 +130,17 @@ def market(*, seed: int = 0, sessions: int = 4, symbols: int = 12, minutes: int 
         field[missing] = np.nan
         fields[name] = np.round(field, 4)
     return Bars(fields, tuple(f"S{row:03}" for row in range(symbols))), _facts(random, fields, shape)
+
+
+def with_recorded(day: DayFacts, names: Collection[str], *, seed: int = 7) -> DayFacts:
+    """The facts of a block with dates, and with random recorded facts of these names, some unknown."""
+    random, shape = np.random.default_rng(seed), day.previous_close.shape
+    recorded = {
+        name: np.where(random.random(shape) < _UNKNOWN_SHARE, np.nan, 10 ** random.uniform(*_MAGNITUDES, shape))
+        for name in sorted(names)
+    }
+    date = np.busday_offset(_FIRST_DAY, np.arange(day.vix.size), roll="forward").reshape(day.vix.shape)
+    return attrs.evolve(day, date=date, recorded={**recorded, **day.recorded})
 
 
 def _facts(random: np.random.Generator, fields: Mapping[str, Array], shape: tuple[int, ...]) -> DayFacts:

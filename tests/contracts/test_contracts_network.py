@@ -35,9 +35,10 @@ def test_anything_else_is_refused(url: Any) -> None:
 
 
 def test_each_host_has_a_setting() -> None:
-    """HOST_PLUGIN_NAME points it to this machine, and nowhere else."""
+    """HOST_PLUGIN_NAME points it to this machine, and nowhere else; it is no part of the settings hash."""
     [(host, setting)] = host_settings("example", {"trading": "https://api.example.com"}).items()
     assert (host, setting.name, setting.default_text) == ("trading", "HOST_EXAMPLE_TRADING", "")
+    assert not setting.changes_trades
     for there in ("", "http://127.0.0.1:8080", "http://localhost:1/v2", "http://[::1]:80"):
         assert setting.kind.parse(there) == there
     for elsewhere in (

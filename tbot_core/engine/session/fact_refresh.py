@@ -72,7 +72,8 @@ class FactRefresher:
         """Fetch what the candidates of a session lack; returns all recorded facts, and the coverage of each filter.
 
         It ends at 09:00 New York, or a minute after its start; while too little is known, five minutes before the open,
-        and `on_wait` is called from that moment on with the coverage as text. Raises DataError for stored facts that cannot be read.
+        and `on_wait` is called from that moment on with the coverage as text. Raises DataError for stored facts that
+        cannot be read.
         """
         recorded = reference.reference_facts(self.bars).recorded
         found = [await _Refresh(self, name, session, recorded).run(candidates, on_wait) for name in self.sources]

@@ -55,8 +55,8 @@ def remaining_positions(past: Sequence[Event], last: Sequence[Event], reported: 
     here = {"", *accounts.values()} if in_session else set()
     before = {one.signal.symbol for one in carryover.carried_positions(past) if one.account not in here}
     symbols = before.union(reported, *map(_open, books))
-    resting = {symbol for symbol in symbols if any(book.resting(symbol) is not None for book in books)}
-    protected = {symbol for symbol in resting if any(is_protected(book, symbol) for book in books)}
+    resting = {symbol for symbol in sorted(symbols) if any(book.resting(symbol) is not None for book in books)}
+    protected = {symbol for symbol in sorted(resting) if any(is_protected(book, symbol) for book in books)}
     return OpenPositions(
         open=tuple(sorted(symbols)),
         unprotected=tuple(sorted(symbols - protected)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -77,6 +77,7 @@ def tbot_filter() -> Plugin:
         config=Config,
         create=create,
         needs=NEEDS,
+        venue=_venue,
         tables=(funds.FUNDS,),
     )
 
@@ -88,3 +89,9 @@ def create(config: Config, context: Context) -> FinnhubFilter:
 
     reader = CompanyReader(context, earnings=config.earnings_blackout)
     return FinnhubFilter(config=config, funds=funds.read_funds(context.data_dir), reader=reader)
+
+
+def _venue() -> Any:
+    from tbot_filter_finnhub.venue import open_venue
+
+    return open_venue()

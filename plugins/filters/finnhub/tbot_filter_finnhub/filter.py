@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tbot_core.model.day_facts import DayFacts, MarketView
     from tbot_core.model.signals import Signals
 
-FIRST_DAY: Final = 2
-"""So many weekdays before a report entries end."""
+LAST_DAY: Final = 2.0
+"""So many weekdays before a report is the last day with entries."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -41,8 +41,8 @@ class FinnhubFilter:
         return company | ({parse.EARNINGS_DATE: EARNINGS_DAYS} if self.config.earnings_blackout else {})
 
     async def refresh(self, day: dt.date, symbols: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
-        """Fetch the facts of these symbols."""
-        return await self.reader.refresh(day, symbols)
+        """Fetch the facts of these symbols; listed funds have none."""
+        return await self.reader.refresh(day, [symbol for symbol in symbols if symbol not in self.funds])
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], _frame: StrategySettings) -> Sequence[Check]:
         """P/E and debt to equity against their limits; with EARNINGS_BLACKOUT the weekdays to the next report."""
@@ -79,23 +79,20 @@ def _at_most(name: str, value: Array, most: float, limit: str, fund: Flags) -> C
 
 
 def _earnings(day: DayFacts, fund: Flags) -> Check:
+    # The weekdays from the session to the report: 0 on its day, 1 on the weekday before; without a bound once it has
+    # passed.
+    reports = day.fact(parse.EARNINGS_DATE)
+    today = np.broadcast_to(day.date, reports.shape)
+    known = ~np.isnat(today) & ~np.isnan(reports)
+    weekdays = np.full(reports.shape, np.nan)
+    weekdays[known] = np.busday_count(today[known], reports[known].astype("datetime64[D]"))
+    passed = known & (reports < today.astype(np.float64))
     return Check(
         name="days to earnings",
-        value=np.where(fund, np.inf, _weekdays_to(day, day.fact(parse.EARNINGS_DATE))),
-        low=float(FIRST_DAY),
+        value=np.where(fund, 0.0, weekdays),
+        low=np.where(fund | passed, -np.inf, LAST_DAY),
         below=Reason.SCREEN_DENIED,
         above=Reason.SCREEN_DENIED,
         unknown=Reason.SCREEN_UNKNOWN,
         words="EARNINGS_BLACKOUT: a report is due today or on the next weekday, or its date is unknown.",
     )
-
-
-def _weekdays_to(day: DayFacts, reports: Array) -> Array:
-    # The weekdays from each session to the report: 0 on its day, 1 on the weekday before; infinite once it has passed.
-    today = np.broadcast_to(day.date, reports.shape)
-    number = today.astype(np.float64)
-    known = ~np.isnat(today) & ~np.isnan(reports)
-    ahead = known & (reports >= number)
-    found = np.where(known, np.inf, np.nan)
-    found[ahead] = np.busday_count(today[ahead], reports[ahead].astype("datetime64[D]"))
-    return found

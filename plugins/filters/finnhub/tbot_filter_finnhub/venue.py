@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.model.clock import Clock
-from tbot_core.testing.scripted_server import ServerReply
-from tbot_filter_finnhub import parse
+from tbot_core.model.clock import Clock, ManualClock
+from tbot_core.system.secret import Secret
+from tbot_core.testing.scripted_server import ScriptedServer, ServerReply, context
+from tbot_filter_finnhub import NEEDS, Config, FinnhubCredentials, create, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Iterator, Mapping
 
     from tbot_core.testing.scripted_server import ServerRequest
 
@@ -24,7 +27,7 @@ _VERSION: Final = "/api/v1"
 _NO_ACCESS: Final = "You don't have access to this resource."
 
 
-def company(pe: float | None = 20.0, debt: float | None = 0.5, cap_millions: float | None = 50_000.0) -> dict[str, Any]:
+def company(pe: float | None = 20.0, debt: float | None = 0.5, cap_millions: float | None = 5_000.0) -> dict[str, Any]:
     """The metrics of a company, by the vendor's names; None leaves one out."""
     metrics = {parse.PE_KEYS[0]: pe, parse.DEBT_KEYS[0]: debt, parse.CAP_KEY: cap_millions}
     return {"beta": 1.1, "52WeekHigh": 120.0} | {name: value for name, value in metrics.items() if value is not None}
@@ -109,3 +112,37 @@ class FundamentalsServer:
             for date, symbol in due
         ]
         return {"earningsCalendar": rows[: self.most_rows]}
+
+
+class FinnhubVenue:
+    """The filter, with every fact switched on, and the server behind it, in one event loop and in virtual time."""
+
+    day = dt.date(2026, 11, 24)
+    symbols = ("AAA", "BBB")
+
+    def __init__(self, runner: asyncio.Runner, server: ScriptedServer, clock: Clock) -> None:
+        self._runner, self.server = runner, server
+        secrets = {"screener_api": FinnhubCredentials(api_key=Secret(KEY))}
+        self.context = context(server, hosts=NEEDS.hosts, secrets=secrets, clock=clock)
+        self.filter = create(Config(earnings_blackout=True), self.context)
+
+    def wait(self, call: Coroutine[Any, Any, Any]) -> Any:
+        """Await a call in the loop of the filter and the server; returns its result."""
+        return self._runner.run(call)
+
+
+@contextmanager
+def open_venue() -> Iterator[FinnhubVenue]:
+    """A server with two companies, one of which reports on the day after."""
+    clock = ManualClock(dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC))
+    vendor = FundamentalsServer(clock, companies={symbol: company() for symbol in FinnhubVenue.symbols})
+    vendor.reports = {"BBB": FinnhubVenue.day + dt.timedelta(days=1)}
+    with asyncio.Runner() as runner:
+        server = ScriptedServer(vendor.answer)
+        runner.run(server.__aenter__())
+        venue = FinnhubVenue(runner, server, clock)
+        try:
+            yield venue
+        finally:
+            runner.run(venue.context.connect.close())
+            runner.run(server.__aexit__(None, None, None))

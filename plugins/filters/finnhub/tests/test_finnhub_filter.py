@@ -87,6 +87,7 @@ def test_words_name_the_setting(tmp_path: Path) -> None:
         ("2026-11-24", "2026-11-25", DENIED),
         ("2026-11-24", "2026-11-26", OK),
         ("2026-11-24", "2026-11-23", OK),
+        ("2026-11-23", "2026-11-22", OK),
         ("2026-11-20", "2026-11-23", DENIED),
         ("2026-11-20", "2026-11-21", DENIED),
         ("2026-11-19", "2026-11-23", OK),
@@ -110,6 +111,8 @@ def test_funds_have_no_fundamentals(tmp_path: Path) -> None:
     subject = made(tmp_path, earnings_blackout=True)
     found = outcomes(subject, facts, "XYZ", "QQQ", "SPY", "ABC")
     assert all(said == [OK, UNKNOWN, OK, UNKNOWN] for said in found.values())
+    checks = subject.screen(facts, ("XYZ", "QQQ", "SPY", "ABC"), FRAME)
+    assert all(np.isfinite(check.value[[0, 2]]).all() for check in checks)  # an infinite one is shown as unknown
     assert len(found) == 3
     (tmp_path / "funds.csv").write_text("symbol,name\nABC,A fund\n")
     assert outcomes(made(tmp_path), day(2), "SPY", "ABC")["P/E"] == [UNKNOWN, OK]

@@ -14,16 +14,17 @@ import attrs
 import pytest
 from tbot_filter_finnhub import ADDRESS, NEEDS, Config, FinnhubCredentials, create, parse
 from tbot_filter_finnhub.filter import FinnhubFilter
-from tbot_filter_finnhub.venue import KEY, FundamentalsServer, company
+from tbot_filter_finnhub.venue import KEY, FinnhubVenue, FundamentalsServer, company, open_venue
 
 from tbot_core.errors import LoginNeeded, Rejected, Unavailable
 from tbot_core.model import json_document
 from tbot_core.model.clock import ManualClock
 from tbot_core.system.secret import Secret
+from tbot_core.testing.fetching import FetchingContract
 from tbot_core.testing.scripted_server import ScriptedServer, ServerFault, ServerReply, context
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
     from pathlib import Path
 
     from tbot_core.testing.scripted_server import ServerRequest
@@ -83,6 +84,16 @@ def at_finnhub(tmp_path: Path) -> Callable[..., Any]:
         return asyncio.run(main())
 
     return run
+
+
+class TestFetching(FetchingContract):
+    """The contract of filters that fetch, at the plugin's own server."""
+
+    @pytest.fixture
+    def venue(self) -> Iterator[FinnhubVenue]:
+        """The server with two companies."""
+        with open_venue() as found:
+            yield found
 
 
 def parameters(document: str, path: str) -> dict[str, tuple[bool, str]]:
@@ -158,16 +169,26 @@ def test_the_facts_of_each_symbol(at_finnhub: Callable[..., Any]) -> None:
         "AAA": {
             "pe_ratio": 20.0,
             "debt_to_equity": 0.5,
-            "market_cap": 5e10,
+            "market_cap": 5e9,
             "earnings_date": parse.day_number(DAY + dt.timedelta(days=6)),
         },
         "BBB": {
             "debt_to_equity": 0.5,
-            "market_cap": 5e10,
+            "market_cap": 5e9,
             "earnings_date": parse.day_number(DAY + dt.timedelta(days=2)),
         },
         "NOPE": {},
     }
+
+
+def test_listed_funds_cost_no_request(at_finnhub: Callable[..., Any]) -> None:
+    """They have no fundamentals, and nothing is compared for them."""
+
+    async def script(there: Finnhub) -> Any:
+        found = await there.refresh("SPY", "AAA", "QQQ")
+        return found.keys(), [request.query["symbol"] for request in there.server.requests]
+
+    assert at_finnhub(script, blackout=False) == ({"AAA"}, ["AAA"])
 
 
 def test_f1_f5_it_reads_no_quote(at_finnhub: Callable[..., Any]) -> None:
