@@ -100,6 +100,7 @@ class AlertRules:
         self._since: dict[str, datetime] = {}
         self._lasting: dict[str, datetime] = {}
         self._feed = FeedAlertRules()
+        self._not_ready: Notice | None = None
 
     def apply(self, event: Event) -> list[Notice]:
         """Apply the next event; returns its notices."""
@@ -126,7 +127,13 @@ class AlertRules:
         return {one.key: one for one in found}
 
     def _remember(self, event: Event) -> None:
-        if event.kind == records.STATE:
+        if event.kind == records.NOT_READY:
+            why = "; ".join(map(_clause, event.payload["reasons"]))
+            what = f"NOT READY for the session of {event.payload['session']}: {why}."
+            self._not_ready = Notice(key="not ready", urgency=Urgency.CRITICAL, what=what, command="tbot check")
+        elif event.kind in {records.READY, records.SESSION_CLOSED, records.STOPPED}:
+            self._not_ready = None
+        elif event.kind == records.STATE:
             whose = event.payload.get("broker", ""), StateCause[event.payload["cause"]]
             self._words[whose] = event.payload["words"]
 
@@ -186,10 +193,6 @@ class AlertRules:
                 yield _critical(what)
             case records.READY:
                 yield _routine(_ready(payload))
-            case records.NOT_READY:
-                why = "; ".join(map(_clause, payload["reasons"]))
-                what = f"NOT READY for the session of {payload['session']}: {why}."
-                yield attrs.evolve(_critical(what), command="tbot check")
             case records.SETTINGS:
                 yield _settings(payload)
             case records.HOLIDAY:
@@ -261,6 +264,8 @@ class AlertRules:
         return sum((one.open_quantity for one in stops), Decimal(0))
 
     def _of_the_session(self) -> Iterator[Notice]:
+        if self._not_ready is not None:
+            yield self._not_ready
         for symbol, payload in self._book.stuck.items():
             what = (
                 f"STUCK: {_named(payload)} could not be closed, {payload['words']}; it will be closed at the next open."

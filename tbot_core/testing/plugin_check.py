@@ -26,7 +26,7 @@ from tbot_core.testing import (
     extension,
     feed,
     fetching,
-    filter,
+    filter,  # noqa: A004  -- the kits have the kinds' names
     sessions,
     strategy,
 )

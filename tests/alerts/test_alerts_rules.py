@@ -137,8 +137,6 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.SETTINGS, {"changes": {}, "fault": "MAX_TRADES: many."},
          "The changed settings are invalid, so the run keeps its previous ones: MAX_TRADES: many.",
          Urgency.CRITICAL),
-        (records.NOT_READY, {"session": "2026-11-24", "reasons": ["no feed: at most 30 symbols.", "not armed"]},
-         "NOT READY for the session of 2026-11-24: no feed: at most 30 symbols; not armed.", Urgency.CRITICAL),
         (records.HOLIDAY, {"date": "2026-11-26", "name": "Thanksgiving Day", "next": "2026-11-27"},
          "Closed today, 2026-11-26: Thanksgiving Day. Next session: 2026-11-27.", Urgency.ROUTINE),
         (records.CASH_SHARE, {"share": "0.853211", "target": "0.98"},
@@ -383,3 +381,16 @@ def test_words_of_a_plugin_within_a_sentence_have_no_capital_and_period() -> Non
     story.cause(StateCause.UNREACHABLE, words="The plugin failed: boom in poll.")
     (notice,) = story.standing().values()
     assert notice.what == "Exit-only: the broker does not respond, the plugin failed: boom in poll."
+
+
+def test_not_ready_is_one_incident_until_it_is_ready() -> None:
+    """However often it is repeated, with its latest reasons; critical, and over with READY or the session's end."""
+    for end, payload in ((records.READY, READY), (records.SESSION_CLOSED, CLOSED), (records.STOPPED, {"open": []})):
+        story = Story()
+        for reasons in (["no line"], ["no feed: at most 30 symbols.", "not armed"]):
+            assert story.event(records.NOT_READY, {"session": "2026-11-24", "reasons": reasons}) == []
+        found = story.watch.open_incidents(story.now)["not ready"]
+        assert found.what == "NOT READY for the session of 2026-11-24: no feed: at most 30 symbols; not armed."
+        assert (found.urgency, found.command) == (Urgency.CRITICAL, "tbot check")
+        story.event(end, payload)
+        assert "not ready" not in story.watch.open_incidents(story.now)
