@@ -29,7 +29,7 @@ from tbot_core.marketdata import received_bars
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.formatting import plural
-from tbot_core.model.types import dollars_of, quantity_of
+from tbot_core.model.types import Side, dollars_of, quantity_of
 from tbot_core.plugins import discovery
 from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day, venue_summary
 from tbot_core.rehearsal.broker_rehearsal import alert_settings, live_with_faults, sent_twice
@@ -76,6 +76,7 @@ class SessionTerms:
 class SessionReport:
     """A recorded session that was traded: its counts, the differences from its replay, and what does not agree.
 
+    `shorts` are those of the trades that began with a short sale.
     With faults it is not compared with a replay. `disagreements` are those of venue, journal and bot at its end.
     """
 
@@ -87,6 +88,7 @@ class SessionReport:
     faults: dict[str, int]
     venue: tuple[str, ...]
     trades: int = 0
+    shorts: int = 0
     differences: tuple[Difference, ...] = ()
     disagreements: tuple[str, ...] = ()
 
@@ -106,6 +108,7 @@ class SessionReport:
             "orders": self.orders,
             "fills": self.fills,
             "trades": self.trades,
+            "shorts": self.shorts,
             "faults": dict(sorted(self.faults.items())),
             "causes": self.causes,
             "differences": [one.sentence for one in self.differences],
@@ -122,6 +125,7 @@ class SessionReport:
         """The report as text."""
         counts = [(self.decisions, "decision"), (self.orders, "order"), (self.fills, "fill"), (self.trades, "trade")]
         traded = ", ".join(plural(count, word) for count, word in counts)
+        traded += f" ({self.shorts} short)" if self.shorts else ""
         kinds = ", ".join(f"{name} x{times}" for name, times in sorted(self.faults.items()))
         listed = ", ".join(f"{name} {count}" for name, count in self.causes.items())
         compared = f"differences from the replay: {listed or 'none'}"
@@ -166,7 +170,8 @@ def rehearse_session(plugin: Plugin, home: Path, day: dt.date, terms: SessionTer
             return attrs.evolve(report, disagreements=(outcome, *twice))
         trades = outcome.summary.trades
         problems = (*disagreements(outcome, events, account, market.fills), *twice)
-        report = attrs.evolve(report, trades=len(trades), disagreements=problems)
+        shorts = sum(one.side is Side.SHORT for one in trades)
+        report = attrs.evolve(report, trades=len(trades), shorts=shorts, disagreements=problems)
         if terms.seed is not None:
             return report
         replayed = _replay(scratch, day, source.settings.instance.bars, at.venue.broker.capabilities, clock)
