@@ -34,7 +34,14 @@ def rehearsed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path, dt.date,
         wrong = () if terms.seed is None else ("CASH: ...",)
         counts = dict.fromkeys(("decisions", "orders", "fills", "trades"), 2)
         return SessionReport(
-            day=day, terms=terms, faults={}, differences=(), disagreements=wrong, venue=("5 requests",), **counts
+            day=day,
+            terms=terms,
+            faults={},
+            differences=(),
+            disagreements=wrong,
+            venue=("5 requests",),
+            shorts=1,
+            **counts,
         )
 
     monkeypatch.setattr(session_rehearsals, "recorded_days", days)
@@ -48,7 +55,7 @@ def test_a_session_is_traded_and_compared(rehearsed: Any, tmp_path: Path) -> Non
     assert done.exit_code == 0
     assert rehearsed == [("paper", tmp_path, DAYS[0], SessionTerms())]
     assert done.stdout.splitlines() == [
-        "2018-03-20: 2 decisions, 2 orders, 2 fills, 2 trades",
+        "2018-03-20: 2 decisions, 2 orders, 2 fills, 2 trades (1 short)",
         "differences from the replay: none",
         "venue, journal and bot agree",
         "5 requests",

@@ -70,6 +70,8 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     yield from figure_lines(shown)
     if shown["causes"]:
         yield labelled_line("state", f"{shown['state']}: {', '.join(shown['causes'])}")
+    for number, sentence in enumerate(shown["remarks"]):
+        yield labelled_line("" if number else "today", sentence)
     yield from _times(shown, now)
     yield labelled_line("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
     for sentence in shown["attention"]:
