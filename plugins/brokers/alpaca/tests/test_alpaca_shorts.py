@@ -52,6 +52,28 @@ def test_shorts_are_sold_at_a_limit_and_covered_at_the_stop_and_at_the_time_exit
     assert Decimal(power["order"]) == 125 * Decimal("20.01") * Decimal("1.03")
 
 
+async def gapped(day: Any) -> Any:
+    """A day on which AAPL jumps over its stop and the limit that the venue gave to it."""
+    day.venue.venue.account.buy_stop_collar = Decimal("0.04")
+    path = day.market.paths["AAPL"]
+    path.move(8 * STEPS_A_MINUTE, path.prices[0] + 200 * CENT)
+    return await day.start()
+
+
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
+def test_a_short_beyond_the_limit_of_its_stop_is_covered_at_the_market(trade: Callable[..., Any]) -> None:
+    """The stop became a stop-limit order and cannot fill: it is cancelled after that minute, and the short covered."""
+    day = trade(gapped, (3, AAPL), side=Side.SHORT)
+    _, stop, cover = day.venue.venue.account.orders
+    assert (stop.status, stop.filled) == ("canceled", 0)
+    assert (cover.buy, cover.type, cover.filled) == (True, "market", 125)
+    (made,) = day.outcome.summary.trades
+    assert (made.exit_reason.name, made.exit_price) == ("STOP", Decimal(22))
+    assert (made.exit_time - day.watched.session.open).total_seconds() < 9.5 * 60
+    assert day.venue.venue.account.held == {}
+
+
 async def borrowed_out(day: Any) -> Any:
     """A day before whose bell KO is hard to borrow, and F becomes so at minute 4."""
     listings = day.venue.venue.market.listings
