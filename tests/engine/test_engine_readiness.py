@@ -126,7 +126,7 @@ def test_ready_says_which_signals_will_not_be_traded(
         return attrs.evolve(scene.world.universe(), without_vix=("drawn0",))
 
     monkeypatch.setattr(SimulatedInstance, "universe", universe)
-    past = [
+    past: list[tuple[str, dict[str, Any]]] = [
         (records.SESSION_OPENED, {"date": "2026-03-02", "equity": "25000", "account": "a"}),
         (
             records.DECISION,
