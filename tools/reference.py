@@ -22,6 +22,11 @@ ORDERS = """# The life of an order
 
 Which event leads where. A pair that is not listed cannot happen: it is reported, never guessed. A fill that completes
 the order makes it filled.
+
+Dropped means that no order of this id is to be expected at the broker: it never left, or the broker answered that it
+did not process it, as a 429 with the meaning [RATE_LIMITED](brokers.md#meanings-of-a-rejection). The event quotes why,
+and follows the event `sending` where the order was sent. If the broker works or fills it all the same, it is looked up,
+counted in exposure and cancelled, and a fill is booked.
 """
 CODES = """# Codes of secrets
 

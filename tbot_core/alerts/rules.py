@@ -282,7 +282,9 @@ def _ready(payload: Mapping[str, Any]) -> str:
     equity, feed, armed = format_money(Decimal(payload["equity"])), payload.get("feed"), payload.get("armed")
     parts = [payload["mode"]] if "mode" in payload else []
     parts += [f"armed to {armed}"] if armed else []
-    parts += [f"equity {equity}", *([f"feed {feed}"] if feed else []), *(payload["windows"] or ["no strategy"])]
+    limits = [payload[name] for name in ("feed_quality", "request_limit") if payload.get(name)]
+    feeds = [f"feed {feed}" + (f" ({'; '.join(limits)})" if limits else "")] if feed else []
+    parts += [f"equity {equity}", *feeds, *(payload["windows"] or ["no strategy"])]
     worst = payload.get("worst_day")
     universe = payload.get("universe")
     parts += [UniverseCounts(**universe).text] if universe else []
@@ -359,7 +361,7 @@ def _closed(trade: Trade) -> Notice:
     action = "Sold" if trade.side is Side.LONG else "Bought back"
     what = f"{action} {format_quantity(trade.quantity)} {trade.symbol} at {format_price(trade.exit_price)}"
     pnl = format_money(trade.pnl, signed=True)
-    return _routine(f"{what}, P&L {pnl}, {trade.exit_reason.value}, {trade.strategy}.", f"tbot why {trade.symbol}")
+    return _routine(f"{what}, P&L {pnl}, {trade.exit_reason.word}, {trade.strategy}.", f"tbot why {trade.symbol}")
 
 
 def _clause(words: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.cli.run_options import SIMULATION
-from tbot_core.cli.text.run import stopped_sentence
+from tbot_core.cli.text.run import stopped_sentence, unprotected_sentences
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.session.requests import FUTURE_SESSION_VERBS
@@ -19,13 +19,13 @@ from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import RiskState
-from tbot_core.status.risk_state import risk_status
+from tbot_core.status.risk_state import read_control_folder, risk_status, withdraws_something
 from tbot_core.status.runs import current_run, open_run_file
 from tbot_core.system import environ, filesystem
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.journal.store import Event
@@ -44,9 +44,10 @@ class RequestResult:
 
     `process` runs the bot, None if none runs. `taken`: whether it recorded the request; `refused`: why it refused it.
     `ended`: whether the run has stopped since; `open`: the open positions, for a stop also working orders, positions of
-    earlier sessions, and what was open when the run ended. `unconfirmed`: why the account could not be read then.
+    earlier sessions, and what was open when the run ended. Of these are `unprotected` those without a stop order, and
+    `cancelling` those whose stop has an unconfirmed cancel. `unconfirmed`: why the account could not be read then.
     `state` and `causes` are the current ones of the journal; `unread`: why it cannot be read. `folder` is the control
-    folder as CONTROL_DIR names it. `between`: no session is under way.
+    folder as CONTROL_DIR names it. `between`: no session is under way. `needless`: it withdraws what was not there.
     """
 
     verb: ControlVerb
@@ -55,12 +56,15 @@ class RequestResult:
     refused: str = ""
     ended: bool = False
     open: tuple[str, ...] = ()
+    unprotected: tuple[str, ...] = ()
+    cancelling: tuple[str, ...] = ()
     unconfirmed: str = ""
     state: str = "normal"
     causes: tuple[str, ...] = ()
     unread: str = ""
     folder: str = "control"
     between: bool = False
+    needless: bool = False
 
     def document(self) -> dict[str, Any]:
         """The result as a JSON document."""
@@ -103,6 +107,7 @@ async def send_request(
     if process is not None and filesystem.lock_purpose(instance.lock) == SIMULATION:
         message = f"Process {process} runs a simulation here, which accepts no requests; no request was sent."
         raise AccessError(message, "Stop it with Ctrl-C in its terminal, or try again after it has ended.")
+    needless = _is_needless(instance, verb)
     try:
         name = control.write_request(
             instance.control, verb, actor=environ.user_name(), now=clock.now(), arguments=arguments
@@ -117,8 +122,18 @@ async def send_request(
         await clock.sleep(_POLL_S)
         found = request_result(instance, verb, name, process)
         if not found.taken and filesystem.lock_holder(instance.lock) is None:
-            return attrs.evolve(request_result(instance, verb, name, process), process=None)
-    return found
+            return attrs.evolve(request_result(instance, verb, name, process), process=None, needless=needless)
+    return attrs.evolve(found, needless=needless)
+
+
+def _is_needless(instance: Instance, verb: ControlVerb) -> bool:
+    # Whether the request withdraws a kill or stop that is not there; before it is written, and no if that is unknown.
+    if verb not in {ControlVerb.KILL_CLEAR, ControlVerb.STOP_CANCEL}:
+        return False
+    try:
+        return not withdraws_something(verb, _events(instance), read_control_folder(instance.control))
+    except JournalError:
+        return False
 
 
 def request(verb: str, home: Path | None, arguments: Mapping[str, str] | None = None) -> RequestResult:
@@ -170,11 +185,11 @@ def request_result(instance: Instance, verb: ControlVerb, name: str, process: in
     now = risk_status(instance.control, events, book, running=process is not None)
     if found.taken and has_file:
         found = attrs.evolve(found, taken=False)
-    positions = _left_open(events, found.open) if verb in _ENDS else _positions(book)
+    found = _with_left_open(found, events) if verb in _ENDS else attrs.evolve(found, open=_positions(book))
     state, causes = now.state, now.causes
     if process is None and now.seen.kill and StateCause.KILL_FILE.value not in causes:  # not recorded by a bot yet
         state, causes = RiskState.HALTED.word, (StateCause.KILL_FILE.value, *causes)
-    return attrs.evolve(found, open=positions, state=state, causes=causes, between=not book.in_session)
+    return attrs.evolve(found, state=state, causes=causes, between=not book.in_session)
 
 
 def _events(instance: Instance) -> list[Event]:
@@ -190,12 +205,13 @@ def _positions(book: SessionBook) -> tuple[str, ...]:
     return tuple(sorted(book.portfolio.positions)) if book.in_session else ()
 
 
-def _left_open(events: Sequence[Event], reported: Iterable[str]) -> tuple[str, ...]:
+def _with_left_open(found: RequestResult, events: Sequence[Event]) -> RequestResult:
     # The positions and orders that a stop leaves open, also those that earlier sessions could not close.
     from tbot_core.engine.session.open_positions import remaining_positions
 
     opened = next((place for place in reversed(range(len(events))) if events[place].kind == records.SESSION_OPENED), 0)
-    return remaining_positions(events, events[opened:], reported).open
+    left = remaining_positions(events, events[opened:], found.open)
+    return attrs.evolve(found, open=left.open, unprotected=left.unprotected, cancelling=left.cancelling)
 
 
 def _after_event(found: RequestResult, event: Event, name: str) -> RequestResult:
@@ -210,21 +226,56 @@ def _after_event(found: RequestResult, event: Event, name: str) -> RequestResult
 
 def stop_sentence(answer: RequestResult) -> str:
     """The result of the stop as a sentence."""
-    positions = ", ".join(answer.open)
     if answer.lost:
         return answer.lost
     if answer.verb is ControlVerb.STOP_CANCEL:
-        if answer.process is None:
-            return "No bot is running; the stop is undone at the next start."
-        return f"The stop is undone; the state is {answer.state}."
+        return _undone(answer)
+    working = answer.process is not None and not answer.ended and answer.verb is not ControlVerb.STOP_KEEP
+    unprotected = answer.cancelling if working else answer.unprotected  # what is being closed loses its stop first
+    return " ".join((_stop_progress(answer), *unprotected_sentences(unprotected, answer.cancelling)))
+
+
+def _stop_progress(answer: RequestResult) -> str:
+    # What is open, or what the bot does until it ends, and why that takes long.
+    positions = ", ".join(answer.open)
     if answer.process is None:
         rest = f" Open and not managed by any bot: {positions}." if positions else ""
         return f"No bot is running; the stop takes effect at the next start, and `tbot stop --cancel` undoes it.{rest}"
     if answer.ended:
         return stopped_sentence(answer.open, answer.unconfirmed)
     what = positions or "all positions"
-    doing = f"closes {what}" if answer.verb is ControlVerb.STOP_FLATTEN else f"manages {what} to their exits"
-    return f"The bot blocks entries, {doing}, then ends."
+    doing, until = {
+        ControlVerb.STOP_FLATTEN: (f"closes {what}", "as soon as the broker has confirmed it"),
+        ControlVerb.STOP_KEEP: (
+            f"keeps {what} with the stops",
+            "as soon as no order is in transit, after API_TIMEOUT at the latest",
+        ),
+    }.get(answer.verb, (f"manages {what} to their exits", "as soon as nothing is held"))
+    silent = ", ".join(cause for cause in answer.causes if cause in _SILENT)
+    why = f" But {silent}; `tbot status` shows what is known." if silent else ""
+    return f"The bot blocks entries, {doing}, then ends as soon as {until}.{why}"
+
+
+_SILENT: Final = tuple(
+    cause.value
+    for cause in (
+        StateCause.UNREACHABLE,
+        StateCause.UNKNOWN,
+        StateCause.UNRECONCILED,
+        StateCause.LOGIN,
+        StateCause.BROKER_PLUGIN,
+        StateCause.MAINTENANCE,
+        StateCause.BROKERS_DOWN,
+    )
+)
+
+
+def _undone(answer: RequestResult) -> str:
+    if answer.needless:
+        return f"There was no stop to undo; the state is {answer.state}."
+    if answer.process is None:
+        return "No bot is running; the stop is undone at the next start."
+    return f"The stop is undone; the state is {answer.state}."
 
 
 def left_open(answer: RequestResult) -> bool:
@@ -252,6 +303,8 @@ def kill_sentence(answer: RequestResult) -> str:
 def _cleared(answer: RequestResult) -> str:
     # The command clears its own kill and that of a signal; the file is removed by the person who created it.
     rest = f": {', '.join(answer.causes)}" if answer.causes else ""
+    if answer.needless and not stays_killed(answer):
+        return f"There was no kill to clear; the state is {answer.state}{rest}."
     if answer.process is None:
         file = f"{answer.folder}/kill"
         stays = f" But the file {file} exists and keeps the bot halted: `rm {file}` ends it."

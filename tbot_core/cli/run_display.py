@@ -22,7 +22,7 @@ from tbot_core.system.signals import stop_signals
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
-    from datetime import datetime
+    from datetime import date, datetime
     from pathlib import Path
     from types import TracebackType
 
@@ -113,7 +113,7 @@ class PlainDisplay:
         self._options = options
         self._silent = silent
         self._narrator = EventNarrator()
-        self._awaited: datetime | None = None
+        self._awaited: date | None = None
         self._interrupted = ""
         self._banner: list[str] = []
         self._mark = f"{options.badge}  " if options.is_apart else ""
@@ -183,8 +183,9 @@ class PlainDisplay:
     def _idle(self, moment: datetime) -> None:
         # Print once which session is awaited; not within a session.
         self._print_banner()
-        if not self._narrator.book.in_session and moment != self._awaited:
-            self._awaited = moment
+        day = exchange_time(moment).date()
+        if not self._narrator.book.in_session and day != self._awaited:
+            self._awaited = day
             when = f"{exchange_time(moment):%Y-%m-%d}, {both_times(moment)}"
             self._print(f"{self._mark}Waiting for the session of {when}.")
 

@@ -69,6 +69,18 @@ class SupportsOrderLookup(Protocol):
         """The order, None if the broker does not know it."""
 
 
+@runtime_checkable
+class SupportsOpenOrders(Protocol):
+    """A broker that lists its open orders with one request (`lists_open`)."""
+
+    async def open_orders(self) -> Sequence[OrderStatusReport]:
+        """Every order that works at the account, with what has filled of it; ended ones may be left out.
+
+        Requested every 2.5 s while entries work at a broker with a stream, so that a fill is known though the stream is
+        silent. One that is not listed is looked up by `find`, else the account is read.
+        """
+
+
 class InstrumentKind(StrEnum):
     """The kind of an instrument; limits of market capitalisation do not apply to a `FUND`."""
 
@@ -183,6 +195,7 @@ REPLACE: Final[Ability[SupportsReplace]] = Ability("replaces", "replace")
 POLLING: Final[Ability[SupportsPolling]] = Ability("polls", "poll")
 STREAM: Final[Ability[SupportsEventStream]] = Ability("streams", "events")
 ORDER_LOOKUP: Final[Ability[SupportsOrderLookup]] = Ability("query_by_cid", "find")
+OPEN_ORDERS: Final[Ability[SupportsOpenOrders]] = Ability("lists_open", "open_orders")
 INSTRUMENTS: Final[Ability[SupportsInstruments]] = Ability("instruments", "instruments")
 MAINTENANCE: Final[Ability[SupportsMaintenanceNotices]] = Ability("maintenance", "maintenance")
 HOURS: Final[Ability[SupportsTradingHours]] = Ability("hours", "hours")
@@ -193,7 +206,7 @@ LIVE_VIX: Final[Ability[SupportsLiveVix]] = Ability("live_vix", "vix_now")
 MARKET_CAPS: Final[Ability[SupportsMarketCaps]] = Ability("market_caps", "market_caps")
 FEED: Final[Ability[FeedSource]] = Ability("feed", "feed")
 ABILITIES: Final[tuple[Ability[Any], ...]] = (
-    *(REPLACE, POLLING, STREAM, ORDER_LOOKUP, INSTRUMENTS, MAINTENANCE, HOURS, SERVER_TIME, PRICES),
+    *(REPLACE, POLLING, STREAM, ORDER_LOOKUP, OPEN_ORDERS, INSTRUMENTS, MAINTENANCE, HOURS, SERVER_TIME, PRICES),
     *(DAILY_VIX, LIVE_VIX, MARKET_CAPS, FEED),
 )
 """Every ability; a further one needs its field in `BrokerCapabilities`."""

@@ -78,8 +78,8 @@ class BrokerCapabilities:
 
     These declare optional methods (`tbot_core.contracts.abilities`); each is declared exactly where the broker has it:
     `streams` (`events`; without it `poll`), `replace` (a method of that name, unless it is `CANCEL_AND_NEW`),
-    `query_by_cid` (`find`), `instruments`, `maintenance`, `hours`, `server_time` (`clock_ahead_s`), `prices`,
-    `daily_vix` (`vix_close`), `live_vix` (`vix_now`), `market_caps`, `feed`.
+    `query_by_cid` (`find`), `lists_open` (`open_orders`), `instruments`, `maintenance`, `hours`, `server_time`
+    (`clock_ahead_s`), `prices`, `daily_vix` (`vix_close`), `live_vix` (`vix_now`), `market_caps`, `feed`.
 
     Raises ValueError for a fractional type that is no `OrderType`, and for a text that is no `ReplaceMode`.
     """
@@ -89,6 +89,7 @@ class BrokerCapabilities:
     brackets: bool = False
     replace: ReplaceMode = attrs.field(default=ReplaceMode.CANCEL_AND_NEW, converter=ReplaceMode)
     query_by_cid: bool = False
+    lists_open: bool = False
     lists_closed: bool = False
     lists_fills: bool = False
     exec_ids_unique: bool = False

@@ -104,6 +104,13 @@ class PluginNeeds:
         return {"secrets": sorted(self.secrets), "hosts": hosts, **fields}
 
     @property
+    def request_limit(self) -> str:
+        """The vendor's limit on requests as text, "" without one."""
+        limits = sorted({host.requests_per_minute for host in self.hosts.values()} - {0})
+        spread = "" if not limits else f"{limits[0]}" if len(limits) == 1 else f"{limits[0]} to {limits[-1]}"
+        return f"at most {spread} requests a minute to each host" if spread else ""
+
+    @property
     def sentence(self) -> str:
         """The permissions as text."""
         parts = ["order authority"] if self.orders else []

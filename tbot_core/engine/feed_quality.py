@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from tbot_core.contracts import FeedRequest, FeedSession, IndexQuote, Instrument, LiveSession
+    from tbot_core.engine.bootstrap import Assembly
     from tbot_core.instance import Settings
 
 _LIVE: Final = "live"
@@ -29,6 +30,14 @@ def check_feed_fit(quality: FeedQuality, settings: Settings) -> None:
             f"The feed of {name} is delayed; live trading never uses delayed prices.",
             "Set DATA_SOURCE to a real-time feed, or mode=paper in the broker's section.",
         )
+
+
+def request_limit(assembly: Assembly) -> str:
+    """The limit on requests of the vendor of the data, as text; "" without one."""
+    trading = assembly.settings.trading
+    source = ("broker", trading.data_source or trading.broker_name)
+    needs = (one.plugin.needs for one in assembly.loaded if (one.entry.kind, one.entry.name) == source)
+    return next((one.request_limit for one in needs), "")
 
 
 def label_feed(feed: Feed, quality: FeedQuality | None, *further: str) -> Feed:

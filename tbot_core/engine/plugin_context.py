@@ -111,3 +111,12 @@ def plugin_secrets(settings: Settings, plugin: str, wanted: Mapping[str, type[An
 
 def _vault(settings: Settings) -> Vault:
     return open_instance_vault(settings.instance, settings.deployment, live=settings.mode == "live")
+
+
+def install_id(data: Path) -> str:
+    """The id of this installation, created once; it is part of the client order ids."""
+    path = data / INSTALL_ID
+    if not filesystem.exists(path):
+        filesystem.make_folder(data)
+        filesystem.write_atomic(path, f"{random.token(16)}\n".encode())
+    return filesystem.read_text(path).strip()

@@ -20,6 +20,8 @@ LEAD: Final = timedelta(minutes=2)
 """How long after its start the session of a rehearsal opens by default."""
 
 _HERE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_PARTS: Final = frozenset({"stream", "opens"})
+_PRINTS: Final = "`tbot rehearse --broker NAME --serve` prints the whole address."
 _TIME: Final = "%Y%m%dT%H%M%S"
 
 
@@ -53,10 +55,12 @@ def rehearsal_target(text: str, now: datetime) -> RehearsalTarget:
     Raises UsageError for an address that is not on this machine, and for a text that is not a time.
     """
     url, _, query = text.partition("?")
-    given = dict(parse_qsl(query))
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    if unknown := sorted(given.keys() - _PARTS):
+        message = f"--rehearsal: {', '.join(unknown)} is unknown in the address; known: {', '.join(sorted(_PARTS))}."
+        raise UsageError(message, _PRINTS)
     for address in (url, given.get("stream", url)):
-        split = urlsplit(address)
-        if split.scheme != "http" or split.hostname not in _HERE:
+        if not _is_here(address):
             raise UsageError(
                 f"A rehearsal reaches servers on this machine only, not {address or 'an empty address'}.",
                 "Give http://127.0.0.1:PORT, where a server plays the venue.",
@@ -67,8 +71,17 @@ def rehearsal_target(text: str, now: datetime) -> RehearsalTarget:
             opens = datetime.strptime(given["opens"], _TIME).replace(tzinfo=UTC)
         except ValueError as fault:
             message = f"--rehearsal: opens={given['opens']} is not a time of the form 20260303T143000 (UTC)."
-            raise UsageError(message, "`tbot rehearse --broker NAME --serve` prints the whole address.") from fault
+            raise UsageError(message, _PRINTS) from fault
     return RehearsalTarget(url=url, stream=given.get("stream", ""), opens=opens)
+
+
+def _is_here(address: str) -> bool:
+    try:
+        split = urlsplit(address)
+        port = split.port
+    except ValueError:  # no port
+        return False
+    return split.scheme == "http" and split.hostname in _HERE and port != 0
 
 
 def rehearsed_session(opens: datetime) -> Session:

@@ -101,9 +101,9 @@ class RunPlan:
 class RunOutcome:
     """How a run ended: its summary, its journal, whether it was `stopped`, and what is still open.
 
-    `unprotected`: open without a stop order at the venue; `stuck`: not closed by a session's end. `unconfirmed`: why
-    the account could not be read at a stop, so that `open` is known from the books alone. `renewed`: it ended between
-    two sessions because the settings changed.
+    `unprotected`: open without a stop order at the venue, of these `cancelling` with one whose cancel was requested and
+    not confirmed; `stuck`: not closed by a session's end. `unconfirmed`: why the account could not be read at a stop,
+    so that `open` is known from the books alone. `renewed`: it ended between two sessions because the settings changed.
     """
 
     summary: RunSummary
@@ -111,6 +111,7 @@ class RunOutcome:
     stopped: bool = False
     open: tuple[str, ...] = ()
     unprotected: tuple[str, ...] = ()
+    cancelling: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
     unconfirmed: str = ""
     renewed: bool = False

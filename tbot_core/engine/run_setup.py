@@ -12,7 +12,7 @@ import attrs
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo, SimulatedVenue
 from tbot_core.engine import feed_quality, resume
 from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source, shortable_notes
-from tbot_core.engine.plugin_context import INSTALL_ID
+from tbot_core.engine.plugin_context import install_id
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.engine.session import simulated_books
 from tbot_core.engine.session.broker_login import Closable
@@ -23,6 +23,7 @@ from tbot_core.engine.session.universe_selection import watched_request
 from tbot_core.engine.trade_charts import BarSource, draw_trades
 from tbot_core.errors import SettingsError
 from tbot_core.execution.broker_account import BrokerAccount
+from tbot_core.execution.sole_install import SoleInstallCheck
 from tbot_core.instance import folder as places
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.journal_key import open_instance_journal
@@ -220,15 +221,6 @@ def request_document(request: FeedRequest) -> dict[str, Any]:
     }
 
 
-def install_id(data: Path) -> str:
-    """The id of this installation, created once; it is part of the client order ids."""
-    path = data / INSTALL_ID
-    if not filesystem.exists(path):
-        filesystem.make_folder(data)
-        filesystem.write_atomic(path, f"{random.token(16)}\n".encode())
-    return filesystem.read_text(path).strip()
-
-
 def summarise(book: SessionBook, feed: Feed, assembly: Assembly) -> RunSummary:
     """The run's result from its journal."""
     return RunSummary(
@@ -294,6 +286,7 @@ async def run_outcome(
         stopped=stopped,
         open=remaining.open,
         unprotected=remaining.unprotected,
+        cancelling=remaining.cancelling,
         stuck=remaining.stuck,
     )
 
@@ -315,6 +308,7 @@ class RunServices:
         self._plan = plan
         self._setup = setup
         self._watcher = watcher
+        self._sole_install = SoleInstallCheck(install_id=install_id(plan.assembly.settings.instance.data))
         assembly, label = plan.assembly, setup.feed.label
         self._info = RunInfo(run_id=setup.identity, mode=assembly.settings.mode, label=label)
         self._observers = PluginObservers(
@@ -364,20 +358,26 @@ class RunServices:
 
     def _venue(self, broker: Broker, name: str, account: Account) -> BrokerAccount:
         assembly = self._plan.assembly
-        seed = int.from_bytes(install_id(assembly.settings.instance.data).encode())
+        seed = int.from_bytes(self._sole_install.install_id.encode())
         retry_policy = RetryPolicy(
             retries=assembly.settings.trading.api_retry_limit,
             sleep=self._plan.wall.sleep,
             jitter=random.generator(seed).random,
         )
-        return BrokerAccount(broker=broker, name=name, account_id=account.account_id, retry_policy=retry_policy)
+        return BrokerAccount(
+            broker=broker,
+            name=name,
+            account_id=account.account_id,
+            retry_policy=retry_policy,
+            sole_install=None if broker.capabilities.simulated else self._sole_install,
+        )
 
     def _naming(self, broker: Broker, account: Account) -> ClientOrderIds:
         assembly = self._plan.assembly
         if assembly.settings.mode in SIMULATED_MODES:
             return assembly.simulated_ids()
         return ClientOrderIds(
-            install_id=install_id(assembly.settings.instance.data),
+            install_id=self._sole_install.install_id,
             identity=assembly.identity,
             account_id=account.account_id,
             length=broker.capabilities.cid_length,

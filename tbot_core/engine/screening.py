@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class ScreenedSymbols:
     """The symbols of a session with their facts, and for each strategy the reason that denies each, None for none.
 
-    `universe` says what a limit would leave out; `source` is the plugin of the bars.
+    `universe` says what a limit would leave out; `source` is the plugin of the bars. `unknown`: the symbols of UNIVERSE
+    that it does not offer.
     """
 
     source: str
@@ -37,6 +38,7 @@ class ScreenedSymbols:
     day: DayFacts
     reasons: Mapping[str, tuple[Reason | None, ...]]
     universe: Universe
+    unknown: tuple[str, ...] = ()
 
     def passed(self, strategy: str) -> tuple[str, ...]:
         """The symbols that a strategy may enter."""
@@ -93,6 +95,7 @@ async def screened_session(
         day=day,
         reasons=reasons,
         universe=universe,
+        unknown=tuple(sorted({*assembly.settings.trading.universe} - {*symbols})),
     )
 
 

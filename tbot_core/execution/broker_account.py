@@ -8,6 +8,7 @@ import attrs
 
 from tbot_core.contracts import Broker
 from tbot_core.execution.send_permit import SendRefusal, never_refuse
+from tbot_core.execution.sole_install import SoleInstallCheck
 from tbot_core.plugins.network.request_limits import RetryPolicy
 
 
@@ -17,7 +18,7 @@ class BrokerAccount:
 
     `retry_policy`: retries of requests that may be repeated. `on_read_result` receives each reading's result, "" for
     success, else the error; without it a failed reading allows exits only for the session. `not_logged_in`: the login
-    has not succeeded yet.
+    has not succeeded yet. `sole_install` refuses a start beside another tbot install; None at a simulated venue.
     """
 
     broker: Broker
@@ -27,3 +28,4 @@ class BrokerAccount:
     retry_policy: RetryPolicy = attrs.field(factory=RetryPolicy)
     on_read_result: Callable[[str], None] | None = None
     not_logged_in: bool = False
+    sole_install: SoleInstallCheck | None = None

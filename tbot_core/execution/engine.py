@@ -366,7 +366,7 @@ class ExecutionEngine:
             self.mark_unknown(fault.message, *parts)
 
     def _drop_waiting(self, words: str, cids: Sequence[str]) -> None:
-        # Drop what was not sent. An order that a reading marked as unknown while it waited stays unknown.
+        # Drop what was not sent or not processed. An order that a reading marked as unknown meanwhile stays unknown.
         waiting = [cid for cid in cids if self.orders[cid].state is OrderState.SENDING]
         if waiting:
             self.drop(words, *waiting)

@@ -103,6 +103,7 @@ class MonitoredBroker:
         return await self._monitored(RequestKind.READING, self._broker.snapshot(since))
 
     find = _asks(abilities.ORDER_LOOKUP)
+    open_orders = _asks(abilities.OPEN_ORDERS)
     instruments = _asks(abilities.INSTRUMENTS)
     prices = _asks(abilities.PRICES, monitored=False)
     maintenance = _asks(abilities.MAINTENANCE, monitored=False)

@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
+from tbot_core.errors import BrokerError
 from tbot_core.execution.event_stream import ARRIVES
 from tbot_core.model.types import Leg, OrderState
+from tbot_core.system import log
 from tbot_core.trading.orders import IN_DOUBT
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from tbot_core.contracts import OrderStatusReport
+    from tbot_core.contracts.abilities import SupportsOpenOrders
     from tbot_core.execution.event_stream import EventStream
     from tbot_core.trading.orders import OrderRecord
 
@@ -19,10 +24,11 @@ IN_FLIGHT_S: Final = 2.0
 """An order may be in flight this long before it is looked up."""
 
 WATCHED_S: Final = 2.5
-"""How often an entry that works is looked up at a broker with a stream: a fill must be known though the stream is
-silent.
+"""How often the entries that work are looked up at a broker with a stream: a fill must be known though the stream is
+silent. A broker that lists its open orders is asked once for all of them.
 """
 
+_log = log.logger(__name__)
 _WORKING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 
@@ -53,9 +59,8 @@ class OrderLookup:
     deferred: bool = False
 
     def postpone(self, now: float, *, watched: bool = False) -> None:
-        """Schedule the next lookup; the delay doubles each time, up to a minute, or to `WATCHED_S`."""
-        delay = _BACKOFF_S[min(self.attempts, len(_BACKOFF_S) - 1)]
-        self.next_lookup_at = now + (min(delay, WATCHED_S) if watched else delay)
+        """Schedule the next lookup: in `WATCHED_S` if watched, else after a delay that doubles, up to a minute."""
+        self.next_lookup_at = now + (WATCHED_S if watched else _BACKOFF_S[min(self.attempts, len(_BACKOFF_S) - 1)])
         self.attempts += 1
 
     def defer(self, record: OrderRecord, report: OrderStatusReport | None, now: float) -> bool:
@@ -83,6 +88,26 @@ def update_lookups(execution: SentOrders, lookups: dict[str, OrderLookup], now: 
             lookups.setdefault(cid, OrderLookup(next_lookup_at=now + WATCHED_S)).asked = False
         else:
             lookups.pop(cid, None)
+
+
+async def list_watched(
+    execution: SentOrders, lookups: Mapping[str, OrderLookup], broker: SupportsOpenOrders | None, due: Collection[str]
+) -> dict[str, OrderStatusReport | None]:
+    """All watched orders by one request, if one of them is due; None, and last, those that are not listed as open.
+
+    Empty where the broker cannot list them or fails to: they are looked up one by one.
+    """
+    orders = execution.orders
+    watched = [cid for cid, one in lookups.items() if not one.asked and is_watched(execution, orders[cid])]
+    if broker is None or not any(cid in due for cid in watched):
+        return {}
+    try:
+        listed = {one.client_order_id: one for one in await broker.open_orders()}
+    except BrokerError as fault:
+        _log.warning("open_orders.not_listed", reason=fault.message)
+        return {}
+    still = [cid for cid in watched if is_watched(execution, orders[cid])]
+    return {cid: listed.get(cid) for cid in sorted(still, key=lambda cid: cid not in listed)}
 
 
 def is_watched(execution: SentOrders, record: OrderRecord) -> bool:

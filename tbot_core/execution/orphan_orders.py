@@ -17,7 +17,7 @@ from tbot_core.model.formatting import format_quantity
 from tbot_core.trading.commands import CancelOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tbot_core.contracts import OrderStatusReport
     from tbot_core.execution.engine import ExecutionEngine
@@ -42,7 +42,10 @@ class OrphanOrders:
         return {name for cid, one in self._reports.items() for name in (one.symbol, orders[cid].order.symbol)}
 
     def apply_findings(self, findings: ReconciliationReport) -> None:
-        """Apply a confirmed reading: orphan orders, orders with other terms than ordered, and external orders."""
+        """Apply a confirmed reading: orphan orders, orders with other terms than ordered, and external orders.
+
+        Raises SettingsError at a start beside another tbot install.
+        """
         shown = {one.client_order_id: one for one in findings.open_beyond_books}
         for cid in [one for one in self._reports if one not in shown]:
             self._drop(cid)
@@ -109,8 +112,8 @@ class OrphanOrders:
                 entry = recorder.entry(records.TAKEN_OTHERWISE, payload, cid)
                 recorder.write(attrs.evolve(entry, source=source))
 
-    def _record_external(self, reports: Iterable[OrderStatusReport]) -> None:
-        fresh = []
+    def _record_external(self, reports: Sequence[OrderStatusReport]) -> None:
+        fresh, venue = [], self._execution.venue
         for report in reports:
             key = (report.broker_order_id, report.kind, report.filled)
             if key not in self.external:
@@ -118,6 +121,8 @@ class OrphanOrders:
                 fresh.append(self._execution.recorder.entry(records.FOREIGN_ORDER, records.report_payload(report)))
         if fresh:
             self._execution.recorder.write(*fresh)
+        if venue.sole_install is not None:
+            venue.sole_install.check(venue.name, venue.account_id, reports)
 
 
 def misread_order_text(payload: Mapping[str, Any]) -> str:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts.abilities import ORDER_LOOKUP
+from tbot_core.contracts.abilities import OPEN_ORDERS, ORDER_LOOKUP
 from tbot_core.errors import BrokerError
 from tbot_core.execution.account_updates import update_account
 from tbot_core.execution.corporate_actions import SplitMatcher
 from tbot_core.execution.instrument_requests import InstrumentRules
-from tbot_core.execution.order_lookup import IN_FLIGHT_S, OrderLookup, is_watched, update_lookups
+from tbot_core.execution.order_lookup import IN_FLIGHT_S, OrderLookup, is_watched, list_watched, update_lookups
 from tbot_core.execution.orphan_orders import OrphanOrders
 from tbot_core.execution.reconciliation import (
     LocalBooks,
@@ -42,7 +42,7 @@ from tbot_core.trading.risk.states import StateCause
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tbot_core.contracts import AccountSnapshot
+    from tbot_core.contracts import AccountSnapshot, OrderStatusReport
     from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.model.clock import Clock
@@ -206,18 +206,21 @@ class Reconciler:
     async def _look_up_due(self) -> None:
         now = self._clock.monotonic()
         update_lookups(self._execution, self._lookups, now)
-        for cid in [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]:
-            await self._look_up(cid)
+        due = [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]
+        listed = await list_watched(self._execution, self._lookups, OPEN_ORDERS.of(self._broker), due)
+        for cid in dict.fromkeys((*listed, *due)):  # a list is out of date after the next request
+            await self._look_up(cid, listed.get(cid))
 
-    async def _look_up(self, cid: str) -> None:
+    async def _look_up(self, cid: str, listed: OrderStatusReport | None = None) -> None:
+        # Act on what the broker says of an order, with the report of a list or by a request of its own.
         watched = is_watched(self._execution, self._execution.orders[cid])
         (lookup := self._lookups[cid]).postpone(self._clock.monotonic(), watched=watched)
-        if (broker := ORDER_LOOKUP.of(self._broker)) is None:
+        broker, ended = ORDER_LOOKUP.of(self._broker), listed is None and self._execution.orders[cid].terminal
+        if broker is None and listed is None:
             self._next_reading = 0.0
             return
-        ended = self._execution.orders[cid].terminal
         try:
-            report = await broker.find(cid)
+            report = listed if listed is not None or broker is None else await broker.find(cid)
         except BrokerError as fault:
             _log.warning("order.not_looked_up", id=cid, reason=fault.message)
             return

@@ -30,7 +30,7 @@ _READ: Final = frozenset(
 """The books may differ from the account, which is read at once."""
 
 UNPROCESSED: Final = frozenset({RejectionMeaning.RATE_LIMITED})
-"""The venue has not looked at the order: it counts as one that was not sent."""
+"""The venue has not processed the order: it is dropped, as one that was not sent."""
 
 _log = log.logger(__name__)
 

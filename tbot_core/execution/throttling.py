@@ -132,6 +132,7 @@ class RateLimitedBroker:
         return _checked(snapshot)
 
     find = _asks(abilities.ORDER_LOOKUP, "the order {}", RequestPriority.PROTECTION)  # what it finds is protected then
+    open_orders = _asks(abilities.OPEN_ORDERS, "the open orders", RequestPriority.PROTECTION)
     prices = _asks(abilities.PRICES, "prices")
     maintenance = _asks(abilities.MAINTENANCE, "the maintenance notices")
     hours = _asks(abilities.HOURS, "the trading hours")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FIELD: Final = "BOT_IDENTITY_STRING"
 PATTERN: Final = re.compile(r"([A-Z]{2,6})_([A-Z]{2,4})_([A-Z]{2,10})_([A-Z0-9]{2,6})")
+_LETTERS: Final = 10
 SHORT: Final = "ENTITY_JURISDICTION_BROKER_BOTID"
 ALLOWED: Final = (
     f"{SHORT}: 2 to 6, 2 to 4 and 2 to 10 capital letters, then 2 to 6 capital letters or "
@@ -44,6 +45,17 @@ class Identity:
             raise SettingsError(f"{FIELD}: the text is not a bot identity.", f"Write {ALLOWED}.")
         entity, jurisdiction, broker, bot_id = found.groups()
         return cls(entity=entity, jurisdiction=jurisdiction, broker=broker, bot_id=bot_id)
+
+    @classmethod
+    def proposed(cls, broker: str, bot_id: str) -> Identity:
+        """An identity for a bot at this broker, until a person gives another one."""
+        letters = re.sub("[^A-Z]", "", broker.upper())[:_LETTERS]
+        return cls(
+            entity="TBOT",
+            jurisdiction="US",
+            broker=letters if len(letters) > 1 else "BROKER",
+            bot_id=bot_id.upper(),
+        )
 
     @property
     def text(self) -> str:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 LOW_BYTES: Final = 500_000_000
 BACKUP_DAYS: Final = 30
+APPROVAL: Final = "`tbot plugins lock` approves them."
+"""The remedy for plugins that are not as approved."""
+
 _SQLITE: Final = (3, 37, 0)
 _SKEW_S: Final = 60.0
 _YOUNG_S: Final = 86_400.0
@@ -151,7 +154,7 @@ def _plugins(subject: PreflightSubject) -> Iterator[PreflightFinding]:
             level="fail" if subject.strict else "warn",
             subject="plugins",
             message=sentence,
-            remedy="`tbot plugins lock` approves them.",
+            remedy=APPROVAL,
         )
     if not objections:
         yield PreflightFinding(level="ok", subject="plugins", message="Every enabled plugin matches plugins.lock.")

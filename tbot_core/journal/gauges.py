@@ -50,13 +50,14 @@ class BrokerGauge:
 
 @attrs.frozen(kw_only=True)
 class HostGauge:
-    """The requests to a host of plugins that could be sent now, of `per_minute` that the vendor allows.
+    """The requests to a host of plugins that are `left` as the vendor says, of `per_minute` that it allows.
 
-    `paused_s`: so long the vendor has asked to wait; only protective orders are sent.
+    `left` is None where it does not say. `paused_s`: so long the vendor has asked to wait; only protective orders are
+    sent.
     """
 
     name: str
-    left: int
+    left: int | None
     per_minute: int
     paused_s: float = 0.0
 
@@ -145,7 +146,7 @@ def _broker(raw: Mapping[str, Any]) -> BrokerGauge:
 
 
 def _host(raw: Mapping[str, Any]) -> HostGauge:
-    name, left, per_minute = _text(raw["name"]), _count(raw["left"]), _count(raw["per_minute"])
+    name, left, per_minute = _text(raw["name"]), _known(_count, raw["left"]), _count(raw["per_minute"])
     return HostGauge(name=name, left=left, per_minute=per_minute, paused_s=_figure(raw.get("paused_s", 0.0)))
 
 

@@ -56,6 +56,12 @@ def format_percent(share: Decimal | float, digits: int = 2) -> str:
     return f"{float(share):z.{digits}%}".replace("%", "\N{NO-BREAK SPACE}%").replace("-", MINUS)
 
 
+def request_words(per_minute: int, left: int | None) -> str:
+    """A vendor's limit of requests, and how many of them are left if it says so."""
+    limit = f"{plural(per_minute, 'request')} a minute allowed"
+    return limit if left is None else f"{limit}, {left:,} left"
+
+
 def plural(count: int, one: str, many: str = "") -> str:
     """A count with its noun: `1 session`, `3 sessions`."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"

@@ -115,7 +115,10 @@ class OrderState(StrEnum):
 
 
 class ExitReason(StrEnum):
-    """Why a position was closed; REBALANCE: trimmed back to its share of equity."""
+    """Why a position was closed.
+
+    REBALANCE: trimmed back to its share of equity. STOPPED: flattened, by a stop or kill that closes positions.
+    """
 
     STOP = "STOP"
     TRAILING_STOP = "TRAILING_STOP"
@@ -129,6 +132,11 @@ class ExitReason(StrEnum):
     UNPROTECTED = "UNPROTECTED"
     REBALANCE = "REBALANCE"
     EXCESS = "EXCESS"
+
+    @property
+    def word(self) -> str:
+        """How a person reads it, such as `trailing stop`."""
+        return "flattened" if self is ExitReason.STOPPED else self.value.lower().replace("_", " ")
 
 
 class RiskState(IntEnum):

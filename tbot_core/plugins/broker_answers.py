@@ -67,6 +67,7 @@ _ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "events": (lambda answer: isinstance(answer, Gap) or _is_event(answer), "BrokerEvent or Gap"),
     "snapshot": (_is_snapshot, "AccountSnapshot"),
     "find": (_one(OrderStatusReport, None), "OrderStatusReport or None"),
+    "open_orders": (_many(OrderStatusReport), "a list of OrderStatusReport"),
     "instruments": (_many(Instrument), "a list of Instrument"),
     "maintenance": (_many(MaintenanceWindow), "a list of MaintenanceWindow"),
     "hours": (_one(Session, None), "Session or None"),

@@ -232,6 +232,7 @@ class GuardedBroker:
 
     poll = _asks("poll")
     find = _asks("find")
+    open_orders = _asks("open_orders")
     instruments = _asks("instruments")
     maintenance = _asks("maintenance")
     hours = _asks("hours")

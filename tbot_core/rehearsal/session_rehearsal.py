@@ -76,8 +76,8 @@ class SessionTerms:
 class SessionReport:
     """A recorded session that was traded: its counts, the differences from its replay, and what does not agree.
 
-    `shorts` are those of the trades that began with a short sale.
-    With faults it is not compared with a replay. `disagreements` are those of venue, journal and bot at its end.
+    `shorts` are those of the trades that began with a short sale. `denials`: how many by reason code. With faults it is
+    not compared with a replay. `disagreements` are those of venue, journal and bot at its end.
     """
 
     day: dt.date
@@ -89,6 +89,7 @@ class SessionReport:
     venue: tuple[str, ...]
     trades: int = 0
     shorts: int = 0
+    denials: dict[str, int] = attrs.field(factory=dict)
     differences: tuple[Difference, ...] = ()
     disagreements: tuple[str, ...] = ()
 
@@ -109,6 +110,7 @@ class SessionReport:
             "fills": self.fills,
             "trades": self.trades,
             "shorts": self.shorts,
+            "denials": dict(sorted(self.denials.items())),
             "faults": dict(sorted(self.faults.items())),
             "causes": self.causes,
             "differences": [one.sentence for one in self.differences],
@@ -126,12 +128,15 @@ class SessionReport:
         counts = [(self.decisions, "decision"), (self.orders, "order"), (self.fills, "fill"), (self.trades, "trade")]
         traded = ", ".join(plural(count, word) for count, word in counts)
         traded += f" ({self.shorts} short)" if self.shorts else ""
+        most = sorted(self.denials.items(), key=lambda pair: (-pair[1], pair[0]))
+        denied = ", ".join(f"{name} {count}" for name, count in most)
         kinds = ", ".join(f"{name} x{times}" for name, times in sorted(self.faults.items()))
         listed = ", ".join(f"{name} {count}" for name, count in self.causes.items())
         compared = f"differences from the replay: {listed or 'none'}"
         agreed = "venue, journal and bot agree" if not self.disagreements else "venue, journal and bot do not agree"
         return [
             f"{self.day}: {traded}",
+            f"denials: {denied or 'none'}",
             compared if self.terms.seed is None else f"faults of seed {self.terms.seed}: {kinds or 'none'}",
             *(f"  {one.sentence}" for one in self.differences),
             agreed,
@@ -189,6 +194,7 @@ def _report(
         decisions=kinds[records.DECISION],
         orders=kinds[records.SENDING],
         fills=kinds[BrokerEventKind.FILL],
+        denials=dict(fold_events(events).denials),
         faults=dict(faults),
         venue=venue,
     )

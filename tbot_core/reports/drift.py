@@ -17,7 +17,7 @@ from tbot_core.journal.projection import JournalEvent
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.model.formatting import format_quantity, money_text
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import OrderState, dollars_of, quantity_of
+from tbot_core.model.types import ExitReason, OrderState, dollars_of, quantity_of
 from tbot_core.trading.commands import Decision
 from tbot_core.trading.portfolio import Position
 
@@ -261,5 +261,5 @@ def _line(one: Mapping[str, Any]) -> str:
 def _fill(one: Mapping[str, Any] | None) -> str:
     if one is None:
         return "none"
-    out = "open" if one["exit_price"] is None else f"{one['exit_price']} {one['exit_reason'].lower().replace('_', ' ')}"
+    out = "open" if one["exit_price"] is None else f"{one['exit_price']} {ExitReason(one['exit_reason']).word}"
     return f"{one['quantity']} at {one['entry_price']} to {out}"

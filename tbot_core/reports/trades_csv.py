@@ -39,5 +39,6 @@ def trades_csv(trades: Iterable[Trade]) -> str:
     writer.writeheader()
     for trade in in_order_of_entry(trades):
         day = exchange_time(trade.entry_time).date().isoformat()
-        writer.writerow({"session": day, **trade_document(trade)})
+        reason = trade.exit_reason.word.replace(" ", "_").upper()
+        writer.writerow({"session": day, **trade_document(trade), "exit_reason": reason})
     return text.getvalue()

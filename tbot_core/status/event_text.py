@@ -26,9 +26,10 @@ from tbot_core.model.formatting import (
     plural,
     printable_name,
 )
-from tbot_core.model.types import Leg
+from tbot_core.model.types import TICKS_PER_DOLLAR, Leg, Side, price_of
 from tbot_core.plugins.call_guard import failure_text
 from tbot_core.reports.drift import drift_lines
+from tbot_core.trading.exit_plan import round_to_grid
 from tbot_core.trading.risk.states import KINDS, CauseEnd, StateCause, TradingState
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
 LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
 """The weights shown as plain lines; the live view shows the others too."""
+
+_USUAL: Final = frozenset({StateCause.UNRECONCILED.name})
+"""What comes and goes with every start: NOT READY names it where it lasts."""
 
 DATA_KINDS: Final = frozenset(
     {records.UNIVERSE, records.FEED_GAP, records.FEED_FILLED, records.HALT, records.FEEDS_APART}
@@ -81,7 +85,7 @@ class EventNarrator:
             if entry.kind == records.SESSION_OPENED:
                 self._planned.clear()
             if entry.kind == records.DECISION and entry.payload.get("stop") is not None:
-                self._planned[records.signal_of(entry.payload["signal"])] = Decimal(f"{entry.payload['stop']:.2f}")
+                self._planned[records.signal_of(entry.payload["signal"])] = _planned_stop(entry.payload)
             self._states_of(entry.payload)
             for broker, states in self._states.items():
                 note_event(states, entry, broker)
@@ -104,7 +108,8 @@ class EventNarrator:
             case records.RISK:
                 weight, text = "risk", _risk(payload)
             case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
-                weight, text = "risk", _state_text(entry.kind, payload, self._states_of(payload))
+                text = _state_text(entry.kind, payload, self._states_of(payload))
+                weight = "window" if payload.get("cause") in _USUAL else "risk"
             case kind if kind in _RISK_TEXTS:
                 weight, text = "risk", _RISK_TEXTS[kind](payload)
             case kind if kind in DATA_KINDS:
@@ -140,12 +145,17 @@ class EventNarrator:
         return EventLine(time=datetime.fromisoformat(fill["time"]), text=text, weight="entry")
 
     def _stop(self, entry: Order) -> str:
-        # The level of an entry's stop: of its order, else as the strategy planned it, in cents.
+        # The level of an entry's stop: of its order, else as it will be placed.
         if entry.leg is not Leg.ENTRY:
             return ""
         orders = (record.order for record in self.book.orders.values() if record.order.signal == entry.signal)
         stop = next((one.stop_price for one in orders if one.leg is Leg.STOP), self._planned.get(entry.signal))
         return "" if stop is None else f" stop {format_price(stop)}"
+
+
+def _planned_stop(decision: Mapping[str, Any]) -> Decimal:
+    # Towards the price, as its order is rounded.
+    return price_of(round_to_grid(decision["stop"] * TICKS_PER_DOLLAR, up=decision["side"] == Side.LONG.word))
 
 
 def window_words(strategy: str, candidates: int, triggers: int, near_misses: Sequence[Mapping[str, Any]]) -> str:
@@ -162,7 +172,7 @@ def _window(payload: Mapping[str, Any]) -> str:
 
 
 def _exit(trade: Trade) -> str:
-    why = trade.exit_reason.value.lower().replace("_", " ")
+    why = trade.exit_reason.word
     what = f"[{trade.strategy.upper()}] EXIT {trade.symbol}"
     how_much = f"{format_quantity(trade.quantity)} @ {format_price(trade.exit_price)}"
     return f"{what} {why} {format_money(trade.pnl, signed=True)} ({how_much})"

@@ -18,7 +18,7 @@ from tbot_core.journal import records
 from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.journal.projection import project
 from tbot_core.journal.projections import carryover, restarts
-from tbot_core.journal.projections.arming import ArmingState, next_sessions
+from tbot_core.journal.projections.arming import ArmingState
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.confirmations import PendingConfirmations
 from tbot_core.journal.projections.external_holdings import ExternalHoldings
@@ -29,6 +29,7 @@ from tbot_core.model.formatting import format_quantity, money_text
 from tbot_core.model.types import RiskState, dollars_of, quantity_of
 from tbot_core.model.window import anchor_named, named_window, place_window
 from tbot_core.status import live_figures
+from tbot_core.status.arming import arming_document, latest_mode
 from tbot_core.status.conditions import Condition, not_ready_sentence, present_conditions
 from tbot_core.status.failover import failover_document, instance_brokers
 from tbot_core.status.feed import feed_document
@@ -95,8 +96,8 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     return {
         **_account(settings, read, risk, gauges),
         **live_figures.gauge_figures(gauges),
-        **_run(file, read, settings),
-        **_arming(settings, read, now, risk),
+        **_run(file, read, settings, latest_mode(events)),
+        **arming_document(read.arming, settings, now, risk),
         "home": str(instance.home),
         "running": holder is not None,
         "process": holder,
@@ -181,15 +182,16 @@ def _account(settings: Settings, read: _Projections, risk: RiskStatus, gauges: G
     return live_figures.account_figures(read.book, limits, gauges)
 
 
-def _run(file: RunFile | None, read: _Projections, settings: Settings) -> Document:
-    # The run that is shown, with the content of its session.
+def _run(file: RunFile | None, read: _Projections, settings: Settings, mode: str | None) -> Document:
+    # The run that is shown, with the content of its session; its market is known from its first session on.
     book = read.book
+    run = book.run if book.run.get("mode") == mode else {}
     return {
         "run": None if file is None else file.name,
         "ran_until": None if file is None else run_document(file)["changed"],
-        "mode": book.run.get("mode"),
-        "source": book.run.get("source"),
-        "simulated": book.run.get("simulated"),
+        "mode": mode,
+        "source": run.get("source"),
+        "simulated": run.get("simulated"),
         "session": book.session["date"] if book.session else None,
         "in_session": book.in_session,
         "last_event": None if book.time is None else book.time.isoformat(),
@@ -212,17 +214,6 @@ def _upcoming(file: RunFile | None, settings: Settings, now: dt.datetime) -> Doc
     found = next_event(settings, now)
     event = {"event": found.event, "time": found.time.isoformat()}
     return {"now": now.isoformat(), "phase": found.phase, "next_event": event}
-
-
-def _arming(settings: Settings, read: _Projections, now: dt.datetime, risk: RiskStatus) -> Document:
-    # Until when live trading is armed, or why it is not; other modes need no arming.
-    terms, until, reason, live = read.arming.terms, None, "", False
-    if terms is not None and terms.mode == "live":
-        live = True
-        reason = read.arming.denial_reason(terms, next_sessions(calendar_of(settings.trading), now, 1)[0])
-        armed = None if reason else read.arming.armed
-        until = None if armed is None else armed.sessions[-1].isoformat()
-    return {"armed_until": until, "not_armed": reason, "entries_blocked": live and (bool(reason) or risk.latched)}
 
 
 @attrs.frozen(kw_only=True)

@@ -94,9 +94,12 @@ def gauge_figures(reported: Gauges | None) -> Document:
 
 
 def protection(book: SessionBook, symbol: str) -> str:
-    """The protection of a position by the broker's reports: `resting`, else `closing`, `asked`, or `none`."""
+    """The protection of a position by the broker's reports: `resting`, else `cancelling`, `closing`, `asked` or `none`.
+
+    `cancelling`: the cancel of its resting stop was requested, and the broker has not confirmed it.
+    """
     if book.resting(symbol) is not None:
-        return "resting"
+        return "cancelling" if book.is_stop_cancelling(symbol) else "resting"
     working = [one for one in book.orders.values() if one.order.symbol == symbol and not one.terminal]
     legs = {one.order.leg.value for one in working if one.state is not OrderState.INTENDED}
     return "closing" if "exit" in legs else "asked" if "stop" in legs else "none"

@@ -62,6 +62,13 @@ class RiskStatus:
     exposed: str = ""
 
 
+def withdraws_something(verb: ControlVerb, events: Sequence[Event], seen: ControlFolderState) -> bool:
+    """Whether a request that withdraws others finds any: in effect by the journal, or waiting in the control folder."""
+    withdrawn = _WITHDRAWALS[verb]
+    waiting = any(one in withdrawn.verbs for one in _without_withdrawn(seen.requests))
+    return waiting or not withdrawn.causes.isdisjoint(recall_states(events).causes)
+
+
 def risk_status(folder: Path, events: Sequence[Event], book: SessionBook, *, running: bool) -> RiskStatus:
     """The state that `events` and their `book` add up to, with the control folder; `running`: whether a bot runs."""
     states, seen = recall_states(events), read_control_folder(folder)

@@ -15,6 +15,9 @@ from tbot_core.system.secret import SHOWN, handed_out, living_secrets
 SHORTEST: Final = 4
 """Shorter secrets are not searched for: redacting ordinary words would reveal them."""
 
+SHORT: Final = 8
+"""Secrets of fewer characters are searched for as whole words only: inside of ordinary words they would be revealed."""
+
 _KEY_TEXT: Final = re.compile(r"(?<![\w-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{43}(?![\w-])=?", re.ASCII)
 _HALF: Final = 8
 _NOTHING: Final = r"[^\s\S]"
@@ -70,13 +73,24 @@ def redact_all(part: object) -> object:
 def encodings(value: bytes) -> frozenset[str]:
     """The texts in which a value may appear: raw, halves, reversed, hex, base64 at each offset, URL, JSON."""
     text = value.decode(errors="replace")
-    found = {text, text[::-1], value.hex(), value.hex().upper(), quote(value, safe=""), quote(value), quote_plus(value)}
-    found |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
+    found = _readable(value) | {value.hex(), value.hex().upper()}
     middle = len(text) // 2
     found |= {half for half in (text[:middle], text[middle:]) if len(half) >= _HALF}
     for shift in range(3):
         found |= _base64_core(value, shift)
     return frozenset(form for form in found if len(form) >= SHORTEST)
+
+
+def _readable(value: bytes) -> set[str]:
+    # The forms in which a person could read it, which may be an ordinary word.
+    text = value.decode(errors="replace")
+    found = {text, text[::-1], quote(value, safe=""), quote(value), quote_plus(value)}
+    return found | {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1], repr(text)[1:-1]}
+
+
+def _words(value: bytes) -> set[str]:
+    # The forms that are searched for as whole words only.
+    return _readable(value) if len(value.decode(errors="replace")) < SHORT else set()
 
 
 def _base64_core(value: bytes, shift: int) -> set[str]:
@@ -93,13 +107,21 @@ def _pattern(serials: tuple[int, ...], _: int) -> re.Pattern[str]:
     # The pattern for the secrets of these serials and for all values handed out, whose number only grows. Only the
     # latest is cached, so that it does not outlive a secret that was never handed out.
     values = {secret.inspect_bytes() for serial, secret in living_secrets() if serial in serials}
-    forms = {form for value in values.union(handed_out()) for form in encodings(value)}
-    return re.compile(_alternatives(sorted(forms, key=lambda form: (-len(form), form))))
+    values |= set(handed_out())
+    found = {value: encodings(value) for value in values}
+    anywhere = {form for value, forms in found.items() for form in forms - _words(value)}
+    forms = anywhere.union(*found.values())
+    return re.compile(_alternatives(sorted(forms, key=lambda form: (-len(form), form)), forms - anywhere))
 
 
-def _alternatives(forms: list[str]) -> str:
-    # The longest form first, grouped by the first character: most places of a text are decided by it alone.
+def _alternatives(forms: list[str], words: set[str]) -> str:
+    # The longest form first, grouped by the first character: most places of a text are decided by it alone. Those in
+    # `words` have no letter or digit before or behind them.
     groups: dict[str, list[str]] = {}
     for form in forms:
-        groups.setdefault(form[0], []).append(re.escape(form[1:]))
+        first, rest = re.escape(form[0]), re.escape(form[1:])
+        if form in words:
+            rest = f"(?<![^\\W_]{first}){rest}" if form[0].isalnum() else rest
+            rest = f"{rest}(?![^\\W_])" if form[-1].isalnum() else rest
+        groups.setdefault(form[0], []).append(rest)
     return "|".join(f"{re.escape(first)}(?:{'|'.join(rest)})" for first, rest in groups.items()) or _NOTHING

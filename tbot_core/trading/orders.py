@@ -7,6 +7,7 @@ only a broker's report changes that.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
@@ -21,6 +22,9 @@ from tbot_core.model.types import Fill, Leg, Order, OrderState, SignalId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+_MADE_BY_TBOT: Final = re.compile(r"tb(?P<mark>[a-z2-7]{6})[a-z2-7]{12,52}")
 
 
 class OrderEvent(StrEnum):
@@ -298,7 +302,7 @@ class ClientOrderIds:
     def client_order_id(self, signal: SignalId, leg: Leg, attempt: int = 1) -> str:
         """`tb`, six characters of the install, and a digest, cut to `length` characters."""
         digest = sha256("\n".join((self._head, signal.text, leg.value, str(attempt))).encode()).digest()
-        return f"tb{_mark(self.install_id)}{_letters(digest)}"[: self.length]
+        return f"tb{install_mark(self.install_id)}{_letters(digest)}"[: self.length]
 
     @property
     def _head(self) -> str:
@@ -317,8 +321,15 @@ def transition_table(
 
 
 @cache
-def _mark(install_id: str) -> str:
+def install_mark(install_id: str) -> str:
+    """The six characters of an install in its client order ids."""
     return _letters(sha256(install_id.encode()).digest())[:6]
+
+
+def mark_of(client_order_id: str) -> str:
+    """The mark of the install that made a client order id; "" for an id that no tbot made."""
+    found = _MADE_BY_TBOT.fullmatch(client_order_id)
+    return "" if found is None else found["mark"]
 
 
 def _letters(digest: bytes) -> str:

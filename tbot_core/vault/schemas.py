@@ -9,6 +9,7 @@ import attrs
 
 from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import VaultError
+from tbot_core.system.redaction import SHORT
 from tbot_core.vault import content
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.error_codes import VaultErrorCode, combined_error, vault_error
@@ -76,6 +77,24 @@ def check_content(  # noqa: PLR0913, PLR0917  what is judged, its place, and the
             found += _read(schema, fields, FieldLocation(category, file, section))[1]
             for value in fields.values():
                 value.wipe()
+    return tuple(found)
+
+
+def short_secrets(data: memoryview, category: str, file: str, schemas: Schemas) -> tuple[str, ...]:
+    """The names of hidden fields whose values are so short that output is not well redacted; of valid content."""
+    shape = CATEGORIES[category].shape
+    if shape == "text":
+        return ()
+    found = []
+    for section in content.parse_content(data, category, file) if shape == "sections" else ("",):
+        known = schemas.get(schema_key(category, section), {})
+        spelt = _spellings({name: one for name, one in known.items() if one.hidden})
+        if not spelt:
+            continue
+        for name, value in content.content_fields(data, category, file, section or None).items():
+            if name.lower() in spelt and len(value.inspect()) < SHORT:
+                found.append(f"{section}.{spelt[name.lower()]}" if section else spelt[name.lower()])
+            value.wipe()
     return tuple(found)
 
 

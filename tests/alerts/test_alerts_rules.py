@@ -87,7 +87,7 @@ def test_a_trade_is_told_from_its_entry_to_its_exit() -> None:
     assert (entry.what, entry.urgency) == ("Bought 10 ACME at 20.06, open.", Urgency.ROUTINE)
     story.intend("s", Leg.STOP)
     (done,) = story.fill("s", "21.31", buy=False)
-    assert done.what == "Sold 10 ACME at 21.31, P&L +12.50, STOP, open."
+    assert done.what == "Sold 10 ACME at 21.31, P&L +12.50, stop, open."
     assert done.command == "tbot why ACME"
     assert entry.key != done.key
 
@@ -185,6 +185,9 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.READY, READY | {"mode": "live", "armed": "2026-11-25", "feed": "alpaca", "worst_day": "0.0125"},
          ("READY for the session of 2026-11-24: live, armed to 2026-11-25, equity 100,000.00, feed alpaca, close, "
           "planned worst day 1.25\N{NO-BREAK SPACE}%."), Urgency.ROUTINE),
+        (records.READY, READY | {"feed": "alpaca", "feed_quality": "one venue", "request_limit": "200 a minute"},
+         ("READY for the session of 2026-11-24: equity 100,000.00, feed alpaca (one venue; 200 a minute), "
+          "close."), Urgency.ROUTINE),
         ("busted", {"words": "clearly erroneous"},
          "The broker reported an execution as busted: clearly erroneous", Urgency.ROUTINE),
     ],

@@ -175,6 +175,55 @@ def test_status_says_until_when_it_is_armed(home: Path) -> None:
     assert (later["entries_blocked"], later["not_armed"]) == (True, "it was armed until 2026-11-24")
 
 
+@pytest.mark.parametrize("earlier", [(), ((records.RUN_STARTED, {"mode": "paper", "equity": "1", "source": "x"}),)])
+def test_a_live_start_is_shown_as_live_before_its_first_session(
+    home: Path, earlier: tuple[tuple[str, dict[str, Any]], ...]
+) -> None:
+    """Its mode, and that it is not armed, after paper trading too; not the market of the earlier run."""
+    written(home, *earlier, (records.LIVE_TERMS, attrs.asdict(attrs.evolve(TERMS, account=""))))
+    shown = status_document(home, MORNING)
+    assert (shown["mode"], shown["source"], shown["entries_blocked"]) == ("live", None, True)
+    said = list(lines(shown, MORNING))
+    assert any(line.startswith("run         live, no session yet") for line in said)
+    assert "armed       no: it has not been armed; `tbot arm` arms it" in said
+
+
+@pytest.mark.parametrize(
+    ("verbs", "settings", "waits"),
+    [
+        ((ControlVerb.ARM,), "a1", "2026-11-24"),
+        ((ControlVerb.ARM, ControlVerb.DISARM), "a1", None),
+        ((ControlVerb.ARM,), "other", None),
+        ((ControlVerb.DISARM,), "a1", None),
+    ],
+)
+def test_an_arming_that_waits_for_the_session_is_shown(
+    home: Path, verbs: tuple[ControlVerb, ...], settings: str, waits: str | None
+) -> None:
+    """`tbot arm` is not named again, and status does not exit with 5; one that would be refused does not count."""
+    written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)))
+    for number, verb in enumerate(verbs):
+        made = MORNING + dt.timedelta(seconds=number)
+        control.write_request(
+            home / "control", verb, actor="ann", now=made, arguments={"sessions": "2", "settings": settings}
+        )
+    shown = status_document(home, MORNING + dt.timedelta(minutes=1))
+    assert (shown["arming_waits"], shown["armed_until"]) == (waits, None)
+    assert shown["entries_blocked"] is (waits is None)
+    said = "\n".join(lines(shown, MORNING))
+    assert ("arms it to the end of the session of 2026-11-24, once its session begins" in said) is (waits is not None)
+
+
+@pytest.mark.parametrize("count", ["x", "9"])
+def test_an_arming_that_will_be_refused_does_not_wait(home: Path, count: str) -> None:
+    """Neither one of an invalid number of sessions, nor one for sessions that are over."""
+    written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)))
+    old = MORNING - dt.timedelta(days=10)
+    control.write_request(home / "control", ControlVerb.ARM, actor="ann", now=MORNING, arguments={"sessions": count})
+    control.write_request(home / "control", ControlVerb.ARM, actor="ann", now=old)
+    assert status_document(home, MORNING)["arming_waits"] is None
+
+
 def test_a_run_is_in_the_mode_of_its_account(tmp_path: Path) -> None:
     """A broker with a market of its own is traded live where its section says so, the simulated one never."""
     home = tmp_path / "x"

@@ -52,5 +52,25 @@ def test_the_stored_credentials_are_tried_at_the_broker(
         assert cli.invoke(["broker", "test", "--home", str(home)]) == code
         said = capsys.readouterr().out
         assert said.startswith("ok    login    account " if code == 0 else "fail  login    ")
+        assert ("feed" in said, "requests a minute allowed" in said) == (code == 0, code == 0)
+        assert not shows(said)
+        assert cli.invoke(["check", "--home", str(home)]) == 0
+        said = capsys.readouterr().out
+        assert ("ok    broker    acme, login: account " if code == 0 else "warn  broker    acme, login: ") in said
         assert not shows(said)
         shutil.rmtree(home)
+
+
+@pytest.mark.usefixtures("acme", "loopback")
+def test_a_check_without_a_network_says_so_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The broker is not reached: a warning with what to do, and no failure of what was checked on this machine."""
+    home, document = tmp_path / "x", tmp_path / "in.json"
+    settings = {"BROKER_NAME": "ACME", "HOST_ACME_API": "http://127.0.0.1:9", "API_RETRY_LIMIT": "0"}
+    document.write_text(json.dumps({"env_bot": settings, "broker": {"acme": {"api_key": canary("broker")}}}))
+    assert cli.invoke(["init", "--from-json", str(document), "--home", str(home)]) == 0
+    document.unlink()
+    capsys.readouterr()
+    assert cli.invoke(["check", "--home", str(home)]) == 0
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if " broker    acme, " in one]
+    assert line.startswith("warn  broker    acme, login: ")
+    assert line.endswith("`tbot broker test` tries it again.")

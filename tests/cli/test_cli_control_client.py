@@ -37,6 +37,7 @@ from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.status.event_text import EventNarrator
 from tbot_core.status.risk_state import risk_status
 from tbot_core.system import filesystem
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -234,6 +235,19 @@ def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pyte
     assert (home / "control").stat().st_mode & 0o777 == 0o700
 
 
+def test_what_was_not_there_is_not_said_to_be_cleared(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A kill or stop that waits for the next start is withdrawn once; without one it is said that there was none."""
+    for verb, option, missing in (
+        ("kill", "--clear", "There was no kill to clear; the state is normal."),
+        ("stop", "--cancel", "There was no stop to undo; the state is normal."),
+    ):
+        said = []
+        for words in ((verb, option), (verb,), (verb, option), (verb, option)):
+            assert cli.invoke([*words, "--home", str(home)]) == 0
+            said.append(capsys.readouterr().out.strip() == missing)
+        assert said == [True, False, False, True]
+
+
 def test_the_status_of_defense_names_what_is_requested(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A request that waits for the next start stands beside the state, which it has not changed yet."""
     assert cli.invoke(["defense", "on", "--home", str(home)]) == 0
@@ -367,6 +381,27 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
         (stop_sentence(answer(ControlVerb.STOP_FLATTEN, open=("A",))), "closes A, then ends"),
         (stop_sentence(answer(ControlVerb.STOP)), "manages all positions to their exits, then ends"),
         (stop_sentence(answer(ControlVerb.STOP_KEEP, ended=True, open=("A",))), "Stopped and left open: A"),
+        (stop_sentence(answer(ControlVerb.STOP_KEEP, open=("A", "B"))), "keeps A, B with the stops, then ends"),
+        (
+            stop_sentence(answer(ControlVerb.STOP_KEEP, open=("A", "B"), unprotected=("B",))),
+            "no order is in transit, after API_TIMEOUT at the latest. Without a stop order: B.",
+        ),
+        (
+            stop_sentence(
+                answer(
+                    ControlVerb.STOP_FLATTEN,
+                    open=("A", "B"),
+                    unprotected=("A", "B"),
+                    cancelling=("A",),
+                    causes=(StateCause.STOP_COMMAND.value, StateCause.UNREACHABLE.value),
+                )
+            ),
+            "But the broker does not respond; `tbot status` shows what is known. The cancel of the stop order",
+        ),
+        (
+            stop_sentence(answer(ControlVerb.STOP, process=None, open=("A", "B"), unprotected=("A",))),
+            "Open and not managed by any bot: A, B. Without a stop order: A.",
+        ),
         (stop_sentence(answer(ControlVerb.STOP_FLATTEN, ended=True)), "nothing is open"),
         (
             stop_sentence(answer(ControlVerb.STOP, ended=True, unconfirmed="no line.")),
@@ -388,6 +423,14 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
             ),
         ),
         (kill_sentence(answer(ControlVerb.KILL_CLEAR)), "The kill is cleared; the state is normal."),
+        (
+            kill_sentence(answer(ControlVerb.KILL_CLEAR, needless=True)),
+            "There was no kill to clear; the state is normal.",
+        ),
+        (
+            stop_sentence(answer(ControlVerb.STOP_CANCEL, needless=True, state="exit-only")),
+            "There was no stop to undo; the state is exit-only.",
+        ),
         (
             of_defense(answer(ControlVerb.DEFENSE_ON, state="defense", causes=("tbot defense on",))),
             "defense: tbot defense on",

@@ -15,6 +15,7 @@ from tbot_core import cli
 from tbot_core.cli.commands.init import pin_plugins
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, load_settings, secrets
+from tbot_core.instance.identity import read_identity
 from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.testing.canaries import canary, leaks, shows
 
@@ -141,6 +142,18 @@ def test_a_document_that_is_wrong_makes_nothing(
     assert not home.exists()
 
 
+def test_a_short_secret_is_named(tmp_path: Path) -> None:
+    """By `init` and by `secrets set`, without the value: it is redacted only where it stands alone."""
+    short = DOCUMENT | {"broker": {"alpaca": {"api_key": CANARY, "api_secret": "qx7z"}}}
+    for words, given in (
+        (("init", "--from-json", "-"), short),
+        (("secrets", "set", "broker", "--from-json", "-"), short["broker"]),
+    ):
+        done = CliRunner().invoke(cli.group, [*words, "--home", str(tmp_path)], input=json.dumps(given))
+        assert "broker alpaca.api_secret has fewer than 8 characters" in done.stderr
+        assert "qx7z" not in done.output
+
+
 def test_an_init_that_was_refused_can_be_repeated(tmp_path: Path) -> None:
     """An invalid setting leaves no instance behind, so that the corrected document makes it."""
     home, file = tmp_path / "x", tmp_path / "in.json"
@@ -187,6 +200,9 @@ def test_vendors_variables_are_taken_over_once(
     vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
     assert vault.read_section("screener_api", "finnhub")["api_key"].reveal() == "f-key-123456"
+    found = read_identity(Instance(home), DeploymentSettings())
+    assert found is not None
+    assert found.text.startswith("TBOT_US_ALPACA_")
 
 
 def _edited(home: Path) -> None:

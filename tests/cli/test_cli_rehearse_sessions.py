@@ -37,10 +37,11 @@ def rehearsed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path, dt.date,
             day=day,
             terms=terms,
             faults={},
+            shorts=1,
+            denials={"PRICE_LOW": 1, "VOLUME_LOW": 7},
             differences=(),
             disagreements=wrong,
             venue=("5 requests",),
-            shorts=1,
             **counts,
         )
 
@@ -50,12 +51,13 @@ def rehearsed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path, dt.date,
 
 
 def test_a_session_is_traded_and_compared(rehearsed: Any, tmp_path: Path) -> None:
-    """By its date, from the instance's home, with bid and ask at the last close."""
+    """By its date, from the instance's home, with bid and ask at the last close; what denied most comes first."""
     done = CliRunner().invoke(command, ["--broker", "paper", "--session", "2018-03-20", "--home", str(tmp_path)])
     assert done.exit_code == 0
     assert rehearsed == [("paper", tmp_path, DAYS[0], SessionTerms())]
     assert done.stdout.splitlines() == [
         "2018-03-20: 2 decisions, 2 orders, 2 fills, 2 trades (1 short)",
+        "denials: VOLUME_LOW 7, PRICE_LOW 1",
         "differences from the replay: none",
         "venue, journal and bot agree",
         "5 requests",
@@ -74,6 +76,7 @@ def test_a_range_is_traded_with_a_spread_and_again_with_the_faults_of_seeds(rehe
     ]
     found = json.loads(done.stdout)
     assert found["broker"] == "paper"
+    assert found["sessions"][0]["denials"] == {"PRICE_LOW": 1, "VOLUME_LOW": 7}
     assert [one["violations"] for one in found["sessions"]] == [[], ["CASH: ..."], ["CASH: ..."]] * 2
 
 

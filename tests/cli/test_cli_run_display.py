@@ -39,7 +39,7 @@ from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.types import ExitReason, Leg, RiskState
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.reports.summary import RunSummary
-from tbot_core.status.event_text import EventNarrator
+from tbot_core.status.event_text import LOUD, EventNarrator
 from tbot_core.system import log, signals
 from tbot_core.system.terminal import GuardedStream
 from tbot_core.testing.trades import fill, order
@@ -215,10 +215,33 @@ def test_an_entry_is_shown_with_its_stop() -> None:
     sent, fill_of_it = placed(entry), filled(entry, "10", "10", "1")
     (line,) = EventNarrator().lines_for([*sent, *placed(stop), fill_of_it])
     assert line.text == "[OPEN] BUY 10 AAA @ 10.00 stop 9.50"
-    decision = {"reason": "ALLOWED", "stop": 9.7567, "signal": records.order_payload(entry)["signal"]}
-    allowed = NewEvent(kind=records.DECISION, payload=decision, time=MORNING)
-    (line,) = EventNarrator().lines_for([allowed, *sent, fill_of_it])
-    assert line.text == "[OPEN] BUY 10 AAA @ 10.00 stop 9.76"
+    for side, shown in (("long", "9.76"), ("short", "9.75")):  # towards the price, as the order will be
+        signal = records.order_payload(entry)["signal"]
+        decision = {"reason": "ALLOWED", "side": side, "stop": 9.7533, "signal": signal}
+        allowed = NewEvent(kind=records.DECISION, payload=decision, time=MORNING)
+        (line,) = EventNarrator().lines_for([allowed, *sent, fill_of_it])
+        assert line.text == f"[OPEN] BUY 10 AAA @ 10.00 stop {shown}"
+
+
+def test_the_account_that_has_not_been_read_is_no_plain_line() -> None:
+    """It comes and goes with every start; the live view shows it, and NOT READY where it lasts."""
+    payload = {"cause": "UNRECONCILED", "there": True, "state": "exit-only", "words": ""}
+    (line,) = EventNarrator().lines_for([NewEvent(kind=records.STATE, payload=payload, time=MORNING)])
+    assert line.weight not in LOUD
+    other = payload | {"cause": "UNKNOWN"}
+    (line,) = EventNarrator().lines_for([NewEvent(kind=records.STATE, payload=other, time=MORNING)])
+    assert line.weight in LOUD
+
+
+def test_a_session_is_awaited_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The pre-open, READY and each further attempt are of one session; the next day is another line."""
+    watcher = run_display.PlainDisplay(RunOptions(mode="paper", home=Path()), silent=False).watcher
+    for minutes in (0, 60, 61, 24 * 60):
+        watcher.on_idle(MORNING + dt.timedelta(minutes=minutes))
+    assert capsys.readouterr().out.splitlines() == [
+        "Waiting for the session of 2026-11-24, 13:00 UTC (08:00 New York).",
+        "Waiting for the session of 2026-11-25, 13:00 UTC (08:00 New York).",
+    ]
 
 
 def test_a_position_that_is_left_in_part_is_reduced() -> None:

@@ -68,6 +68,16 @@ def test_what_a_stop_left_open_is_told_of_trading_at_a_broker(mode: str) -> None
         assert "open" not in found
 
 
+def test_a_stop_whose_cancel_is_not_confirmed_is_not_called_absent() -> None:
+    """The end says what is known of each position: without a stop order, or with one that may still rest."""
+    outcome = RunOutcome(
+        summary=SUMMARY, journal=Path("j"), stopped=True, open=("A", "B"), unprotected=("A", "B"), cancelling=("B",)
+    )
+    said = list(stopped_lines(outcome, RunOptions(mode="paper", home=Path("home"))))
+    assert "Without a stop order: A." in said
+    assert "The cancel of the stop order was requested and not confirmed, so it may still rest: B." in said
+
+
 def test_what_is_still_open_has_a_row_so_that_the_parts_sum_to_the_whole() -> None:
     """The P&L of a run includes its open positions, those of the strategies only what was closed."""
     parts = {"open": (1, 0, Decimal("-15.21"))}

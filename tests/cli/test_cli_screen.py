@@ -6,6 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from tbot_core import cli
@@ -98,3 +99,13 @@ def test_without_a_symbol_that_passes_there_is_no_table() -> None:
     found = screened()
     lines = list(screen_lines(found, (), everything=False))
     assert len(lines) == 2
+
+
+def test_symbols_of_the_universe_that_are_not_offered_are_named() -> None:
+    """A misspelt one is seen at once."""
+    found = attrs.evolve(screened(), unknown=("APPL", "XYZQ"))
+    assert "UNIVERSE has symbols that acme does not offer: APPL, XYZQ." in list(
+        screen_lines(found, ("s",), everything=False)
+    )
+    assert screen_document(found, ("s",))["unknown"] == ["APPL", "XYZQ"]
+    assert not any("does not offer" in line for line in screen_lines(screened(), ("s",), everything=False))

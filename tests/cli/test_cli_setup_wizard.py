@@ -19,6 +19,7 @@ from tbot_core.cli.actions.instance_creation import create_instance
 from tbot_core.cli.actions.setup_wizard import ask_person
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, load_settings, secrets
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.identity import read_identity
 from tbot_core.testing.canaries import canary, leaks, shows
 
@@ -110,6 +111,31 @@ def test_an_account_of_the_other_kind_is_a_failed_login(address: str, tmp_path: 
     assert "The mode is live, but the account A-1 at acme holds no live money" in shown
     assert "tbot sends no order before you arm it with `tbot arm`" in shown
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_rehearsal_offers_no_live_account(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mode is not asked for, and it is said why."""
+    monkeypatch.setenv(REHEARSAL_VARIABLE, address)
+    result = typed(tmp_path / "x", "acme", "ACME_US_PAPER_B01", KEY, "", "yes", address=address)
+    assert result.exit_code == 0, result.output
+    assert "Account: paper, since TBOT_REHEARSAL is set" in " ".join(result.output.split())
+    vault = secrets.open_instance_vault(Instance(tmp_path / "x"), DeploymentSettings())
+    assert vault.read_section("broker", "acme")["mode"].reveal() == "paper"
+
+
+@pytest.mark.usefixtures("acme", "loopback")
+@pytest.mark.parametrize(("answer", "end"), [("yes", " 1 warning."), ("no", "live trading imports no others.")])
+def test_the_set_up_of_a_live_account_offers_to_approve_the_plugins(tmp_path: Path, answer: str, end: str) -> None:
+    """A person sees what each may do; without an approval it is the next step, and no failure: the exit code is 0."""
+    lines = ["acme", "live", "", KEY, "", "keep", "yes", answer]
+    result = typed(tmp_path / "x", *lines)
+    shown = " ".join(result.output.split())
+    assert result.return_value == 0, result.output
+    assert "+ broker acme: " in shown
+    assert "Approve these plugins as they are?" in shown
+    assert (tmp_path / "x" / "plugins.lock").exists() == (answer == "yes")
+    assert shown.endswith(end)
 
 
 @pytest.mark.usefixtures("acme", "loopback")

@@ -114,9 +114,16 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
     assert known is not None
     acme = gauges.BrokerGauge(name="acme", equity=Decimal(99_000), latency_s=0.0424, spare=7, per_minute=200)
     host = gauges.HostGauge(name="api.acme.com", left=21, per_minute=150)
+    silent = gauges.HostGauge(name="news.acme.com", left=None, per_minute=30)
     full = gauges.HostGauge(name="data.acme.com", left=0, per_minute=60, paused_s=8.0)
     told = attrs.evolve(
-        known, clock_ahead_s=-0.25, vix=17.5, brokers=(acme,), hosts=(host, full), most_trades=2, gross=Decimal(98_765)
+        known,
+        clock_ahead_s=-0.25,
+        vix=17.5,
+        brokers=(acme,),
+        hosts=(host, full, silent),
+        most_trades=2,
+        gross=Decimal(98_765),
     )
     gauges.write_gauges(tmp_path / "data", told)
     found = status(capsys, tmp_path, code=1)
@@ -132,10 +139,12 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
     assert found["hosts"] == [
         {"host": "api.acme.com", "requests_left": 21, "requests_per_minute": 150, "paused_s": 0.0},
         {"host": "data.acme.com", "requests_left": 0, "requests_per_minute": 60, "paused_s": 8.0},
+        {"host": "news.acme.com", "requests_left": None, "requests_per_minute": 30, "paused_s": 0.0},
     ]
     text = "\n".join(lines(found, MORNING))
     for words in (
-        "api.acme.com: 21 requests of 150 per minute left",
+        "api.acme.com: 150 requests a minute allowed, 21 left",
+        "news.acme.com: 30 requests a minute allowed\n",
         "data.acme.com: it asked to wait 8 s, only stops and exits are sent",
         f"at the marks of {exchange_time(known.at):%H:%M:%S} New York",
         "acme: equity 99,000.00, latency 42 ms, 7 requests of 200 per minute left",
@@ -195,7 +204,8 @@ def test_a_stop_is_shown_only_where_it_rests(tmp_path: Path, capsys: pytest.Capt
     found = status(capsys, tmp_path, code=1)
     assert {one["protection"] for one in found["positions"]} == {"resting"}
     words = {
-        "resting": "stop 9.00",
+        "resting": ", stop 9.00",
+        "cancelling": "UNPROTECTED, the cancel of its stop 9.00 was requested and not confirmed",
         "closing": "being closed",
         "asked": "is not confirmed",
         "none": "no stop at the",

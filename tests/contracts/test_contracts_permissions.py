@@ -55,3 +55,21 @@ def test_a_foreign_document_is_refused(change: dict[str, Any]) -> None:
         PluginNeeds.of(MANY.document | change)
     with pytest.raises(KeyError):
         PluginNeeds.of({"secrets": []})
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ((), ""),
+        ((0,), ""),
+        ((200, 200, 0), "at most 200 requests a minute to each host"),
+        ((120, 60), "at most 60 to 120 requests a minute to each host"),
+    ],
+)
+def test_the_limit_on_requests_is_said_in_words(limits: tuple[int, ...], words: str) -> None:
+    """A host without a limit does not count; limits that differ are a range."""
+    hosts = {
+        f"host{at}": Host(f"https://api{at}.example.invalid", requests_per_minute=limit)
+        for at, limit in enumerate(limits)
+    }
+    assert PluginNeeds(hosts=hosts).request_limit == words

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from tbot_core.contracts import AccountSnapshot, BrokerCapabilities
+from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, FeedLabel, FeedQuality
 from tbot_core.contracts.abilities import Instrument
 from tbot_core.engine.live import broker_check
 from tbot_core.engine.live.broker_check import BrokerFinding, check_broker
-from tbot_core.errors import LoginNeeded, Unavailable
+from tbot_core.errors import DataError, LoginNeeded, Unavailable
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account
 from tbot_core.testing.trades import session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import date, datetime
 
-    from tbot_core.contracts import Broker
+    from tbot_core.contracts import Broker, Feed
     from tbot_core.model.calendar import Session
 
 ACCOUNT = Account(
@@ -82,9 +82,44 @@ def told(value: Any) -> Any:
     return value
 
 
-def rows(broker: Answers) -> dict[str, BrokerFinding]:
+@attrs.frozen
+class Opened:
+    """A live session as far as it is read."""
+
+    quality: FeedQuality
+    session: Any = attrs.field(factory=session)
+    symbols: tuple[str, ...] = ()
+
+    async def daily(self, *_asked: object) -> list[Any]:
+        """No bars."""
+        return []
+
+    history = daily
+
+    async def messages(self, _symbols: Sequence[str]) -> AsyncIterator[Any]:
+        """No messages."""
+        none: tuple[Any, ...] = ()
+        for one in none:
+            yield one
+
+
+@attrs.frozen
+class Feeds:
+    """A feed with these sessions; an exception in place of one is raised."""
+
+    given: tuple[Any, ...]
+    label: Any = attrs.field(factory=lambda: FeedLabel(name="Acme IEX", simulated=False, quotes=True))
+
+    async def sessions(self) -> AsyncIterator[Any]:
+        """The sessions."""
+        for one in self.given:
+            yield told(one)
+
+
+def rows(broker: Answers, feed: Feeds | None = None) -> dict[str, BrokerFinding]:
     """The findings by subject; the broker is logged out."""
-    found = asyncio.run(check_broker(cast("Broker", broker), session(), ManualClock(session().open)))
+    clock = ManualClock(session().open)
+    found = asyncio.run(check_broker(cast("Broker", broker), session(), clock, cast("Feed | None", feed)))
     assert broker.closed
     return {one.subject: one for one in found}
 
@@ -135,6 +170,27 @@ def test_each_answer_is_judged(changes: dict[str, Any], subject: str, level: str
     found = rows(Answers(**changes))[subject]
     assert found.level == level
     assert words in found.words
+
+
+@pytest.mark.parametrize(
+    ("given", "level", "words"),
+    [
+        ((Opened(FeedQuality(coverage="single_venue", subscriptions=30)),), "ok", "at most 30 symbols"),
+        ((DataError("sip was refused", "Set iex."),), "fail", "sip was refused Set iex."),
+        ((), "fail", "The feed has no session."),
+    ],
+)
+def test_the_feed_is_opened_as_the_account_has_it(given: tuple[Any, ...], level: str, words: str) -> None:
+    """Its quality is that of the account's plan; what the vendor refuses is a failure in its words."""
+    found = rows(Answers(), Feeds(given))["feed"]
+    assert found.level == level
+    assert words in found.words
+
+
+def test_a_login_that_fails_says_nothing_about_the_feed() -> None:
+    """Nothing was asked of it."""
+    opened = Opened(FeedQuality(coverage="consolidated"))
+    assert list(rows(Answers(account=LoginNeeded("the key is revoked")), Feeds((opened,)))) == ["login"]
 
 
 def test_without_a_response_there_is_no_row_about_the_clock() -> None:

@@ -21,7 +21,6 @@ from tbot_core.journal import gauges
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.model.types import dollars_of, price_of
 from tbot_core.plugins.network.connector import RequestBudgets
-from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.rehearsal.lifecycle import simulated_instance
 from tbot_core.system import filesystem, log
 from tbot_core.system.secret import Secret
@@ -118,7 +117,7 @@ def test_gauges_that_cannot_be_written_stop_nothing(
 
 
 def test_the_request_budgets_of_plugins_are_gauges(tmp_path: Path, session: TradingSession) -> None:
-    """The least of a host's credentials counts; one without a limit is not shown; another address in use is named."""
+    """Left is what the vendor said within a minute; a host without a limit is not shown; another address is named."""
     clock = ManualClock(NOW)
     budgets = RequestBudgets(clock)
     limited = Host("https://api.example.com", requests_per_minute=200)
@@ -128,15 +127,15 @@ def test_the_request_budgets_of_plugins_are_gauges(tmp_path: Path, session: Trad
     budget = budgets.of(limited, {"key": Secret("two")})
     budgets.of(Host("https://free.example.com"), {})
     clock.advance_to(NOW + dt.timedelta(seconds=5))
-    budget.reserve(RequestPriority.PROTECTION, 200, clock.monotonic(), 4)
+    budget.note_reported(150, clock.monotonic())
     budgets.of(moved, {}).back_off(12.0, clock.monotonic())
     GaugeWriter(tmp_path, tmp_path / "tbot.sqlite", clock, budgets).write_if_due(session)
     found = gauges.read_gauges(tmp_path)
     assert found is not None
     names = [one.name for one in found.hosts]
     assert names == ["api.example.com", "127.0.0.1:8080 instead of data.example.com"]
-    assert found.hosts[0] == gauges.HostGauge(name="api.example.com", left=26, per_minute=200)
-    assert (found.hosts[1].left, found.hosts[1].paused_s) == (0, 12.0)
+    assert found.hosts[0] == gauges.HostGauge(name="api.example.com", left=150, per_minute=200)
+    assert (found.hosts[1].left, found.hosts[1].paused_s) == (None, 12.0)
 
 
 def test_a_failure_while_gauges_are_computed_stops_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

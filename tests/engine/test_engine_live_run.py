@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,12 +18,17 @@ from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
+from tbot_core.engine.session.arming import record_terms
 from tbot_core.errors import DataError, SettingsError, Unavailable
 from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import records
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
+from tbot_core.model.types import Leg, SignalId
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.system import filesystem
+from tbot_core.testing.trades import order
+from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -269,3 +275,46 @@ def test_a_day_whose_feed_never_answers_is_not_traded(house: House) -> None:
     told = [event.applied for event in house.events(records.NOT_READY)]
     assert len(told) == 6
     assert told[-1] < world.session.close
+
+
+def test_a_live_start_is_recorded_before_its_first_session(house: House) -> None:
+    """The status then knows that trading is live while the bot waits."""
+    market = Market(house.world)
+    market.empty = True
+    with pytest.raises(DataError):
+        house.run(market, "live")
+    (found,) = house.events(records.LIVE_TERMS)
+    assert (found.payload["mode"], found.payload["account"]) == ("live", "")
+
+
+def test_the_terms_of_a_start_are_recorded_when_they_change(house: House) -> None:
+    """A later paper start ends those of live trading, and a repeated start adds nothing."""
+    made = assemble(house.home, "paper", house.world.clock)
+    with closing(open_journal(house.home / "journal.sqlite")) as journal:
+        recorder = JournalRecorder(journal=journal, clock=house.world.clock, on_events=lambda _: None)
+        for mode in ("paper", "live", "live", "paper", "paper", "live"):
+            record_terms(attrs.evolve(made, settings=attrs.evolve(made.settings, mode=mode)), recorder)
+        found = [one.payload["mode"] for one in journal.events(kind=records.LIVE_TERMS)]
+    assert found == ["live", "paper", "live"]
+
+
+@pytest.mark.parametrize(
+    ("install_id", "refused"), [("another", True), pytest.param("", False, marks=pytest.mark.slow)]
+)
+def test_a_start_beside_another_install_is_refused(house: House, install_id: str, *, refused: bool) -> None:
+    """An open order with its mark ends the start before the session opens; one without a mark is external."""
+    naming = ClientOrderIds(install_id=install_id, identity="", account_id="A1")
+    signal = SignalId(session=house.world.feed().session.date, strategy="open", symbol="AAA", minute=5, rule="break")
+    cid = naming.client_order_id(signal, Leg.STOP) if install_id else "by hand"
+    matching = house.world.ways[0].exchange.matching
+    resting = order(quantity="3", symbol=min(house.world.feed().symbols), buy=True, limit="0.01")
+    matching.rest(matching.accept(attrs.evolve(resting, client_order_id=cid)))
+    if refused:
+        with pytest.raises(SettingsError, match=f"Another tbot install has 1 open order at .*{cid}"):
+            house.run()
+    else:
+        house.run()
+    found = house.events(records.FOREIGN_ORDER)[0]
+    assert found.payload["symbol"] == resting.symbol
+    assert bool(house.events(records.SESSION_OPENED)) is not refused
+    assert not [one for one in house.world.ways[0].requests if refused and one.kind in {"submit", "cancel"}]

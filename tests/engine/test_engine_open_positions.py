@@ -18,9 +18,11 @@ from tbot_core.engine.session.open_positions import OpenPositions, open_at_end
 from tbot_core.errors import Unavailable
 from tbot_core.instance import Instance
 from tbot_core.journal import records
+from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.types import Account, Fill, Leg, SignalId
 from tbot_core.rehearsal.lifecycle import LifecycleBroker, SimulatedInstance, simulated_instance
+from tbot_core.status.live_figures import protection
 from tbot_core.system import filesystem
 from tbot_core.testing.trades import fill, order
 
@@ -234,6 +236,42 @@ def test_what_works_or_is_held_beyond_every_position_is_open(
     assert request_result(instance, ControlVerb.STOP_KEEP, "stop-x.json", None).open == left
 
 
+def protecting(*words: str) -> list[Said]:
+    """A stop of the seven shares, and what became of it."""
+    stop = order(Leg.STOP, "KO-stop", symbol="KO", quantity="7", stop="50")
+    told: list[Said] = [(records.INTENDED, records.order_payload(stop), "KO-stop")]
+    for word in words:
+        event = BrokerEvent(kind=word, event_id=f"stop {word}", client_order_id="KO-stop")
+        told.append((word, records.broker_payload(event), "KO-stop"))
+    return told
+
+
+RESTS = (records.SENDING, "acknowledged")
+HELD = OpenPositions(open=("KO",))
+BARE = attrs.evolve(HELD, unprotected=("KO",))
+
+
+@pytest.mark.parametrize(
+    ("words", "left", "shown"),
+    [
+        ((), BARE, "none"),
+        (RESTS, HELD, "resting"),
+        ((*RESTS, records.CANCEL_REQUESTED), attrs.evolve(BARE, cancelling=("KO",)), "cancelling"),
+        ((*RESTS, records.CANCEL_REQUESTED, "cancel_refused"), HELD, "resting"),
+        ((*RESTS, records.CANCEL_REQUESTED, "cancelled"), BARE, "none"),
+    ],
+    ids=["intended", "rests", "being cancelled", "refused", "cancelled"],
+)
+def test_the_end_of_a_run_and_the_status_tell_the_same_of_a_stop(
+    books: SimulatedInstance, words: tuple[str, ...], left: OpenPositions, shown: str
+) -> None:
+    """Of a cancel that the broker has not confirmed both say so: neither that the stop rests nor that it is gone."""
+    say(books, (records.SESSION_OPENED, yesterday(books, "a")))
+    hear(books, *entering(records.SENDING, "fill"), *protecting(*words))
+    assert open_at_end(books.journal) == left
+    assert protection(fold_events(books.journal.events()), "KO") == shown
+
+
 def test_what_is_said_to_be_gone_from_one_account_is_still_held_at_the_others(books: SimulatedInstance) -> None:
     """A person looked at the account of beta alone; what the first broker holds is open."""
     opened = yesterday(books, "a") | {"accounts": {"beta": {"account": "s"}}}
@@ -309,4 +347,5 @@ def test_tbot_stop_names_what_the_run_found_open_though_the_journal_has_no_order
     say(written, (records.REQUEST, asked), (records.STOPPED, {"open": ["PEP"], "unconfirmed": ""}))
     written.journal.close()
     found = request_result(instance, ControlVerb.STOP, "stop-x.json", 7)
-    assert (found.open, stop_sentence(found)) == (("KO", "PEP"), "Stopped and left open: KO, PEP.")
+    said = "Stopped and left open: KO, PEP. Without a stop order: KO, PEP."
+    assert (found.open, stop_sentence(found)) == (("KO", "PEP"), said)

@@ -98,7 +98,7 @@ def test_ready_says_what_the_day_begins_with(scene: SimulatedInstance) -> None:
     assert {name: ready.payload[name] for name in ("mode", "armed", "equity", "positions", "windows")} == {
         "mode": "paper", "armed": None, "equity": "25000.00", "positions": [], "windows": ["drawn0"],
     }  # fmt: skip
-    assert {"feed", "worst_day"} <= ready.payload.keys()
+    assert {"feed", "feed_quality", "worst_day"} <= ready.payload.keys()
 
 
 @pytest.mark.slow

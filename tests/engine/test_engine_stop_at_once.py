@@ -13,7 +13,7 @@ from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.session.broker_session import BrokerSession
 from tbot_core.engine.session.config import ProcessSignals
-from tbot_core.engine.session.open_positions import protected_symbols
+from tbot_core.engine.session.open_positions import is_protected
 from tbot_core.engine.session.requests import CARRIED_OUT
 from tbot_core.engine.session.session import TradingSession
 from tbot_core.journal import records
@@ -102,8 +102,8 @@ class Day:
     @property
     def covered(self) -> set[str]:
         """What has a stop at the end, as it is told."""
-        events = list(self.scene.journal.events())
-        return protected_symbols(fold_events(events), events)
+        book = fold_events(self.scene.journal.events())
+        return {symbol for symbol in book.portfolio.positions if is_protected(book, symbol)}
 
     @property
     def exits(self) -> list[Event]:

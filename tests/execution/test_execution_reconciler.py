@@ -25,7 +25,7 @@ from tbot_core.engine.live.shutdown import Shutdown
 from tbot_core.engine.session.broker_session import BrokerSession
 from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.engine.session.requests import RequestHandler
-from tbot_core.errors import OutcomeUnknown, Unavailable
+from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution import account_updates, frozen_instruments, orphan_orders
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
@@ -72,6 +72,7 @@ class Told:
         self.shown: list[AccountSnapshot | None] = [AccountSnapshot(account=ACCOUNT)]
         self.found: dict[str, OrderStatusReport] = {}
         self.deaf = False
+        self.answer: BrokerError = OutcomeUnknown("time-out")
         self.meanwhile: Callable[[], None] = lambda: None
         self.readings = self.questions = 0
         self.cancels: list[str] = []
@@ -89,10 +90,10 @@ class Told:
         """Let all that it shows be of this account."""
         self.shown = [None if one is None else attrs.evolve(one, account=account) for one in self.shown]
 
-    async def submit(self, order: Order, permit: Permit) -> None:
-        """Take an order and never answer."""
+    async def submit(self, _order: Order, permit: Permit) -> None:
+        """Take an order, and answer with an error."""
         permit.redeem()
-        raise OutcomeUnknown(f"{order.client_order_id}: time-out")
+        raise self.answer
 
     async def cancel(self, client_order_id: str) -> None:
         """Take a request."""
@@ -413,6 +414,31 @@ def test_without_a_query_the_list_is_asked(tmp_path: Path) -> None:
         bench.later(60)
         assert bench.state.value == "unknown"
         assert bench.count(records.ABSENT) == 1
+
+
+def test_an_order_that_was_called_unprocessed_and_works_is_counted_and_cancelled(bench: Bench) -> None:
+    """A broker that processed what it answered with 429: two sources show the dropped order, and it is cancelled."""
+    bench.broker.answer = Rejected("429 too many requests", meaning=RejectionMeaning.RATE_LIMITED)
+    entry = bench.enter()
+    assert bench.state is OrderState.DROPPED
+    bench.broker.found["AAA entry"] = report(entry)
+    bench.broker.shown = [reading(report(entry))]
+    bench.later(IN_FLIGHT_S + 1)
+    for _ in range(2):
+        bench.read()
+    assert bench.broker.cancels[:1] == ["AAA entry"]
+    assert bench.desk.exposure.gross() > 0
+
+
+def test_a_fill_of_an_order_that_was_called_unprocessed_is_booked(bench: Bench) -> None:
+    """It is ours, not foreign, and in the books after two agreeing readings."""
+    bench.broker.answer = Rejected("429 too many requests", meaning=RejectionMeaning.RATE_LIMITED)
+    entry = bench.enter()
+    bench.broker.found["AAA entry"] = report(entry, "fill", "7")
+    bench.broker.shown = [reading(report(entry, "fill", "7"), AAA="7")]
+    bench.later(IN_FLIGHT_S + 1)
+    assert bench.desk.portfolio.holdings == {"AAA": 7_000_000}
+    assert not bench.tender.external
 
 
 def test_f20_f47_what_belongs_to_somebody_else_is_named_once_and_left_alone(bench: Bench) -> None:

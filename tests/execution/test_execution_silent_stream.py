@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, Gap, OrderStatusReport
-from tbot_core.errors import Rejected, RejectionMeaning
+from tbot_core.contracts import (
+    AccountSnapshot,
+    BrokerCapabilities,
+    BrokerEvent,
+    Gap,
+    OrderStatus,
+    OrderStatusReport,
+)
+from tbot_core.errors import Rejected, RejectionMeaning, Unavailable
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
@@ -29,11 +36,12 @@ from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.risk.states import StateCause, TradingState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from tbot_core.contracts import Permit
+    from tbot_core.errors import BrokerError
     from tbot_core.execution.event_stream import EventStream
     from tbot_core.journal.store import Journal
     from tbot_core.model.types import Order
@@ -101,8 +109,8 @@ class Silent:
 class Bench:
     """A session at a silent broker."""
 
-    def __init__(self, journal: Journal) -> None:
-        self.broker, self.clock = Silent(), ManualClock(session().open)
+    def __init__(self, journal: Journal, broker_at: Silent | None = None) -> None:
+        self.broker, self.clock = broker_at or Silent(), ManualClock(session().open)
         self.journal = journal
         broker: Any = self.broker
         given = rules(venue=self.broker.capabilities)
@@ -211,6 +219,128 @@ def test_a_working_entry_is_looked_up_though_its_stream_is_connected(bench: Benc
         await bench.later(1)
         assert bench.state is OrderState.FILLED
         assert bench.causes == {StateCause.EVENTS_MISSED}
+        await closed(task)
+
+    asyncio.run(live())
+
+
+class Listing(Silent):
+    """A silent broker that lists its open orders, the fault aside that it is given."""
+
+    capabilities = BrokerCapabilities(query_by_cid=True, streams=True, lists_open=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lists = 0
+        self.fault: BrokerError | None = None
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    async def open_orders(self) -> Sequence[OrderStatusReport]:
+        """The orders that work."""
+        self.lists += 1
+        if self.fault is not None:
+            raise self.fault
+        listed = [one for one in self.found.values() if one.kind is OrderStatus.WORKING]
+        self.meanwhile()
+        return listed
+
+
+async def entered(bench: Bench, count: int) -> list[Order]:
+    """So many entries that work, by the broker's word on the stream."""
+    symbols = [letter * 3 for letter in "ABCDEFGH"[:count]]
+    await bench.execution.execute(MinuteCommands(decisions=bench.desk.decide([proposal(one) for one in symbols])))
+    found = [record.order for record in bench.execution.orders.values()]
+    events = [
+        BrokerEvent(kind="acknowledged", event_id=one.client_order_id, client_order_id=one.client_order_id)
+        for one in found
+    ]
+    bench.execution.apply_events(events)
+    await bench.reconciler.run_once()
+    return found
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> Iterator[Bench]:
+    """A bench at a broker that lists its open orders."""
+    with closing(open_journal(tmp_path / "listing.sqlite")) as journal:
+        yield Bench(journal, Listing())
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_working_entries_are_watched_by_one_request_for_all(listing: Bench, count: int) -> None:
+    """Every few seconds, whatever their number; what a list shows of a part is booked."""
+
+    async def live() -> None:
+        task = await listing.connect()
+        entries, broker = await entered(listing, count), listing.broker
+        assert isinstance(broker, Listing)
+        assert len(entries) == count
+        before = broker.lookups
+        for _ in range(24):
+            await listing.later(0.5)
+        assert (broker.lists, broker.lookups) == (5, before)
+        broker.report(entries[0], "acknowledged", listing.clock.now(), "1")
+        await listing.later(WATCHED_S)
+        assert listing.execution.orders[entries[0].client_order_id].filled == 1
+        await closed(task)
+
+    asyncio.run(live())
+
+
+def test_an_entry_that_is_not_listed_any_more_is_looked_up_at_once(listing: Bench) -> None:
+    """A lost fill of any of them is known within the same seconds as that of a single one."""
+
+    async def live() -> None:
+        task = await listing.connect()
+        await listing.clock.sleep(5)
+        entries, broker = await entered(listing, 3), listing.broker
+        assert isinstance(broker, Listing)
+        last, before = entries[-1], broker.lookups
+        filled_at = listing.clock.now()
+        broker.report(last, "fill", filled_at, str(last.quantity))
+        while listing.execution.orders[last.client_order_id].state is not OrderState.FILLED:
+            await listing.later(0.5)
+        assert (listing.clock.now() - filled_at).total_seconds() <= WATCHED_S + 0.5
+        assert broker.lookups == before + 1
+        assert listing.causes == {StateCause.EVENTS_MISSED}
+        await closed(task)
+
+    asyncio.run(live())
+
+
+def test_entries_are_looked_up_one_by_one_where_the_list_fails(listing: Bench) -> None:
+    """A fault of one kind of request hides no fill."""
+
+    async def live() -> None:
+        task = await listing.connect()
+        entries, broker = await entered(listing, 2), listing.broker
+        assert isinstance(broker, Listing)
+        broker.fault, before = Unavailable("no list"), broker.lookups
+        await listing.later(WATCHED_S)
+        assert broker.lookups == before + len(entries)
+        await closed(task)
+
+    asyncio.run(live())
+
+
+def test_an_entry_that_ends_while_the_list_is_read_is_not_touched_by_it(listing: Bench) -> None:
+    """The list shows it as working, and is older than its end: it is no orphan order."""
+
+    async def live() -> None:
+        task = await listing.connect()
+        (entry,), broker = await entered(listing, 1), listing.broker
+        assert isinstance(broker, Listing)
+        told = fill(entry, "100", str(entry.quantity))
+        event = BrokerEvent(kind="fill", event_id="f", client_order_id=entry.client_order_id, fill=told)
+
+        def fills() -> None:
+            broker.report(entry, "fill", listing.clock.now(), str(entry.quantity))
+            listing.execution.apply_events([event])
+
+        broker.meanwhile = fills
+        await listing.later(WATCHED_S)
+        assert listing.execution.orders[entry.client_order_id].state is OrderState.FILLED
+        assert not listing.execution.open_beyond_books
         await closed(task)
 
     asyncio.run(live())

@@ -58,3 +58,12 @@ def test_a_file_without_the_field_or_without_its_key_is_an_error(tmp_path: Path)
     (tmp_path / "storage" / "keys" / "bot_identity.key").unlink()
     with pytest.raises(VaultError, match="TB-SEC-021 bot_identity"):
         read_identity(Instance(tmp_path), DeploymentSettings())
+
+
+@pytest.mark.parametrize(
+    ("broker", "text"),
+    [("paper", "TBOT_US_PAPER_B01X"), ("x9", "TBOT_US_BROKER_B01X"), ("a_broker_of_many", "TBOT_US_ABROKEROFM_B01X")],
+)
+def test_a_proposed_identity_names_the_broker(broker: str, text: str) -> None:
+    """As far as its letters can be a part of it."""
+    assert Identity.proposed(broker, "b01x") == Identity.parse(text)

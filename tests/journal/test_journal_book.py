@@ -304,6 +304,22 @@ def test_a_stop_rests_by_the_brokers_word_alone() -> None:
     assert opened(*asked, heard(stop, "cancelled")).resting(stop.symbol) is None
 
 
+def test_a_requested_cancel_of_a_stop_is_known_until_the_broker_answers() -> None:
+    """Its stop still rests by the broker's word, but may be gone; a refused cancel leaves it, a second stop counts."""
+    stop, second = ENTRY.protection[0], order(Leg.STOP, "second", stop="8")
+    rests = [*SENDING, intended(stop), Said(kind=records.SENDING, cid="stop", payload={}), heard(stop, "acknowledged")]
+    assert not opened(*SENDING).is_stop_cancelling("AAA")
+    assert not opened(*rests).is_stop_cancelling("AAA")
+    asked = [*rests, Said(kind=records.CANCEL_REQUESTED, cid="stop", payload={})]
+    assert opened(*asked).is_stop_cancelling("AAA")
+    assert opened(*asked).resting("AAA") == Decimal(9)
+    assert not opened(*asked, heard(stop, "cancel_refused")).is_stop_cancelling("AAA")
+    assert not opened(*asked, heard(stop, "cancelled")).is_stop_cancelling("AAA")
+    more = [intended(second), Said(kind=records.SENDING, cid="second", payload={}), heard(second, "acknowledged")]
+    assert not opened(*asked, *more).is_stop_cancelling("AAA")
+    assert opened(*asked, *more).resting("AAA") == Decimal(8)
+
+
 def test_a_stop_that_was_to_move_twice_has_moved_once_by_one_word() -> None:
     """To the older level, whatever was asked for again; what is refused does not happen any more."""
     stop = ENTRY.protection[0]

@@ -67,6 +67,7 @@ WRONG: dict[str, list[object]] = {
         AccountSnapshot(account=ACCOUNT, orders=cast("Any", ("an order",))),
     ],
     "find": ["unknown"],
+    "open_orders": [None, ["an order"]],
     "instruments": [None, ["AAA"]],
     "maintenance": [None, ["tonight"]],
     "hours": ["09:30"],
@@ -162,6 +163,10 @@ class Full(Plain):
     async def find(self, _cid: str) -> Any:
         """Look up an order."""
         return self.do("find")
+
+    async def open_orders(self) -> Any:
+        """List the open orders."""
+        return self.do("open_orders")
 
     async def instruments(self, _symbols: object) -> Any:
         """Read the facts of instruments."""

@@ -173,6 +173,7 @@ def test_a_report_lists_differences_by_cause() -> None:
     assert one.violations == (unknown.sentence, "CASH: ...")
     assert one.lines() == [
         "2018-03-20: 3 decisions, 2 orders, 2 fills, 1 trade",
+        "denials: none",
         "differences from the replay: NONE 1, SPREAD 1",
         f"  {spread.sentence}",
         f"  {unknown.sentence}",
@@ -187,8 +188,8 @@ def test_a_report_of_a_session_with_faults_names_them() -> None:
     """It is not compared with a replay."""
     one = report(terms=SessionTerms(seed=7), faults={"RESTART": 2})
     assert one.violations == ()
-    assert one.lines()[1:3] == ["faults of seed 7: RESTART x2", "venue, journal and bot agree"]
-    assert report().lines()[1] == "differences from the replay: none"
+    assert one.lines()[2:4] == ["faults of seed 7: RESTART x2", "venue, journal and bot agree"]
+    assert report().lines()[2] == "differences from the replay: none"
 
 
 @pytest.mark.usefixtures("loopback", "plugins")

@@ -6,6 +6,8 @@ import csv
 import datetime as dt
 from decimal import Decimal
 
+import attrs
+
 from tbot_core.model.types import ExitReason, Side, Trade
 from tbot_core.reports.summary import trade_document
 from tbot_core.reports.trades_csv import COLUMNS, trades_csv
@@ -43,3 +45,11 @@ def test_each_trade_is_a_line_in_order_of_entry() -> None:
 def test_without_a_trade_there_is_only_the_header() -> None:
     """A reader of the file finds its columns in any case."""
     assert trades_csv([]) == ",".join(COLUMNS) + "\n"
+
+
+def test_a_flattened_position_does_not_read_as_stopped_out() -> None:
+    """STOPPED, of a position that a stop or kill of the bot closed, is FLATTENED; a stop order is a STOP."""
+    trades = [attrs.evolve(trade("AAPL", 5), exit_reason=reason) for reason in (ExitReason.STOPPED, ExitReason.STOP)]
+    rows = csv.DictReader(trades_csv(trades).splitlines())
+    assert [row["exit_reason"] for row in rows] == ["FLATTENED", "STOP"]
+    assert [one.exit_reason.word for one in trades] == ["flattened", "stop"]

@@ -158,3 +158,34 @@ def test_a_secret_inside_base64_is_removed_wherever_it_begins(before: bytes, aft
 def test_text_shaped_like_a_secret_is_removed_unregistered(line: str, kept: str) -> None:
     """Headers, cookies, query signatures and PEM blocks are redacted even when they were not registered."""
     assert redact(line) == kept
+
+
+@pytest.mark.parametrize(
+    ("line", "kept"),
+    [
+        ("no secrets were found", None),
+        ("secrecy, sterces and 7secr8", None),
+        ("login secr refused", f"login {SHOWN} refused"),
+        ("secr", SHOWN),
+        ("password=secr&user=x_secr", f"password={SHOWN}&user=x_{SHOWN}"),
+        ('{"p": "secr"} rces', f'{{"p": "{SHOWN}"}} {SHOWN}'),
+        (f"hex 00{b'secr'.hex()}ff", f"hex 00{SHOWN}ff"),
+    ],
+)
+def test_a_short_secret_is_redacted_as_a_whole_word(line: str, kept: str | None) -> None:
+    """Inside of ordinary words it stays, where it would show itself; its hexadecimal form goes everywhere."""
+    secret = Secret("secr")
+    assert redact(line) == (line if kept is None else kept)
+    assert redact("secr-longer-than-it") == f"{SHOWN}-longer-than-it"
+    longer = Secret("secr-longer-than-it")
+    assert redact("a secr-longer-than-it b") == f"a {SHOWN} b"
+    assert longer.is_held
+    assert secret.is_held
+
+
+def test_a_short_secret_of_signs_needs_no_gap() -> None:
+    """What is no letter or digit at its edge tells it from a word."""
+    secret = Secret("#a!")
+    longer = Secret("#ab!")
+    assert redact("x#ab!y") == f"x{SHOWN}y"
+    assert (secret.is_held, longer.is_held) == (True, True)

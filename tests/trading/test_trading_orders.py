@@ -24,6 +24,8 @@ from tbot_core.trading.orders import (
     TransitionEffect,
     advance,
     execution_update,
+    install_mark,
+    mark_of,
     transition_table,
 )
 
@@ -214,6 +216,14 @@ def test_a_name_fits_the_brokers_length_and_alphabet(length: int) -> None:
     assert name == NAMING.client_order_id(identity(), Leg.ENTRY)[:length]
     other = attrs.evolve(NAMING, account_id="DU2", length=length).client_order_id(identity(), Leg.ENTRY)
     assert name[:8] == other[:8] != attrs.evolve(NAMING, install_id="two").client_order_id(identity(), Leg.ENTRY)[:8]
+
+
+def test_a_name_tells_its_install_and_a_strangers_name_none() -> None:
+    """The mark is read from a name of any length that a broker allows."""
+    for length in (20, 48, 128):
+        name = attrs.evolve(NAMING, length=length).client_order_id(identity(), Leg.ENTRY)
+        assert mark_of(name) == install_mark("one") != install_mark("two")
+    assert [mark_of(name) for name in ("", "tbone", "TB" + "A" * 30, "tb-" + "a" * 30, "xtb" + "a" * 30)] == [""] * 5
 
 
 def test_the_table_can_be_printed() -> None:

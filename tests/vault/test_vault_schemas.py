@@ -18,7 +18,7 @@ from tbot_core.system.secret import Secret
 from tbot_core.vault import content
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.error_codes import VaultErrorCode
-from tbot_core.vault.schemas import FieldLocation, check_content, fill_schema, schema_key
+from tbot_core.vault.schemas import FieldLocation, check_content, fill_schema, schema_key, short_secrets
 
 if TYPE_CHECKING:
     from tbot_core.contracts.setting import SettingKind
@@ -230,3 +230,20 @@ def accepts(kind: SettingKind[Any], text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("category", "values", "names"),
+    [
+        ("broker", {"mine": {"api_key": "k-12345", "paper": True, "password": CANARY}}, ("mine.key",)),
+        ("broker", {"mine": {"KEY": "k-123456", "paper": True, "password": "p"}}, ("mine.password",)),
+        ("broker", {"unknown": {"key": "k"}}, ()),
+        ("smtp", {"key": "k", "paper": True}, ("key",)),
+        ("env", {}, ()),
+    ],
+)
+def test_hidden_fields_with_short_values_are_named(
+    category: str, values: dict[str, Any], names: tuple[str, ...]
+) -> None:
+    """By section and the field's own name; shown fields and sections that are not known do not count."""
+    assert short_secrets(memoryview(json.dumps(values).encode()), category, "f", MINE) == names

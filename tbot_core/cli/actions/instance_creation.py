@@ -132,14 +132,16 @@ def default_env() -> bytes:
 
 def initial_contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
     """The plaintext of each category, as `make_instance` writes it; not checked. Raises UsageError."""
-    from tbot_core.instance.identity import FIELD
+    from tbot_core.cli.assembly import SIMULATED
+    from tbot_core.instance.identity import FIELD, Identity
     from tbot_core.system import filesystem, random
     from tbot_core.vault.categories import CATEGORIES
 
     unknown = sorted(set(answers) - set(CATEGORIES))
     if unknown:
         raise UsageError(f"Unknown categories: {', '.join(unknown)}.", f"Known: {', '.join(CATEGORIES)}.")
-    identity = answers.get("bot_identity") or {FIELD: f"TBOT_US_PAPER_{random.token(4).upper()}"}
+    broker = str(answers.get("env_bot", {}).get("BROKER_NAME") or SIMULATED)
+    identity = answers.get("bot_identity") or {FIELD: Identity.proposed(broker, random.token(4)).text}
     contents = {
         name: json.dumps(part, sort_keys=True, ensure_ascii=False).encode() for name, part in answers.items() if part
     }
@@ -172,6 +174,10 @@ def _check_contents(
     if faults:
         fault = combined_error(faults)
         raise VaultError(fault.message, remedy, code=fault.code)
+    if not is_usual:
+        from tbot_core.cli.actions.secrets import warn_of_short_secrets
+
+        warn_of_short_secrets(contents, known)
 
 
 def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:

@@ -15,11 +15,12 @@ from tbot_core.instance import Instance, is_there, read_settings_files
 from tbot_core.model import json_document
 from tbot_core.model.formatting import printable_name
 from tbot_core.system import filesystem
+from tbot_core.system.redaction import SHORT
 from tbot_core.system.secret import SHOWN
 from tbot_core.vault import content, rotation
 from tbot_core.vault.categories import CATEGORIES, ENV_FILE
 from tbot_core.vault.error_codes import VaultErrorCode, combined_error
-from tbot_core.vault.schemas import check_content, schema_key
+from tbot_core.vault.schemas import check_content, schema_key, short_secrets
 from tbot_core.vault.vault import CategoryStatus
 
 if TYPE_CHECKING:
@@ -280,9 +281,21 @@ def check_contents(
         faults += check_content(memoryview(data), category, paths.shown(paths.file), classes, only)
     if faults:
         raise combined_error(faults)
+    warn_of_short_secrets(contents, classes)
     texts = {category: data for category, data in contents.items() if CATEGORIES[category].shape == "text"}
     if texts:
         cross_check_settings(home, texts)
+
+
+def warn_of_short_secrets(contents: Mapping[str, bytes], schemas: Schemas) -> None:
+    """Name on standard error the secrets that are too short to be redacted well; `contents` are valid."""
+    for category, data in contents.items():
+        for name in short_secrets(memoryview(data), category, CATEGORIES[category].logical, schemas):
+            click.echo(
+                f"tbot: {category} {name} has fewer than {SHORT} characters: it is redacted only where it stands "
+                "alone in a text. Use a longer one.",
+                err=True,
+            )
 
 
 def _check_input(home: Path | None, vault: Vault, category: str, data: bytes, only: Mapping[str, Any] | None) -> None:

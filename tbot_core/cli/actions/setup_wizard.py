@@ -10,6 +10,7 @@ import attrs
 import click
 
 from tbot_core.cli.actions.setup_sources import broker_distribution
+from tbot_core.cli.assembly import environment_rehearsal
 from tbot_core.cli.interview import AnswerRefused, Interview, Question, choice, listed, wrapped
 from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import AccessError, PluginError, TbotError
@@ -33,6 +34,9 @@ _MODES: Final = {
     "paper": "simulated money at the broker; the default, and where to begin",
     "live": "real money; tbot sends no order before you arm it with `tbot arm`, for one session each",
 }
+_REHEARSED: Final = (
+    "Account: paper, since TBOT_REHEARSAL is set: live money is not rehearsed with. Unset it to set up a live account."
+)
 _ALERT_SETTINGS: Final = ("CRITICAL_ALERT_CHANNEL", "ROUTINE_ALERT_CHANNEL")
 _CONSOLE: Final = "console"
 _OPENING: Final = (
@@ -138,6 +142,9 @@ def _ask_mode(talk: Interview, broker: LoadedPlugin) -> str:
     field = _fields(broker, "broker").get(_MODE)
     if field is None or not all(_is_allowed(field, word) for word in _MODES):
         return ""
+    if environment_rehearsal() is not None:
+        talk.say(wrapped(f"\n{_REHEARSED}"))
+        return "paper"
     talk.say(f"\nAccount at {broker.entry.name}: paper or live money?")
     talk.say(listed(_MODES))
     return talk.ask(
@@ -161,9 +168,7 @@ def _is_allowed(field: SecretField, text: str) -> bool:
 
 
 def _ask_identity(talk: Interview, broker: str) -> str:
-    letters = re.sub("[^A-Z]", "", broker.upper())[:10]
-    bot = talk.once(lambda: random.token(4).upper())
-    example = f"TBOT_US_{letters if len(letters) > 1 else 'BROKER'}_{bot}"
+    proposed = identity.Identity.proposed(broker, talk.once(lambda: random.token(4)))
     talk.say("\nIdentity: the bot's name in its ledgers and alerts, in four parts.")
     return talk.ask(
         Question(
@@ -173,7 +178,7 @@ def _ask_identity(talk: Interview, broker: str) -> str:
             "(2 to 6 letters or digits, such as B01). An example is ACME_US_PAPER_B01. It enters the ids of orders: "
             "two bots at one account need two identities.",
             parse=_parse_identity,
-            default=example,
+            default=proposed.text,
         )
     )
 

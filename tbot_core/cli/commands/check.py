@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tbot_core.instance.preflight_subject import PreflightFinding
 
 _REFUSED: Final = 3
+_ORDER: Final = ("fail", "warn", "ok")
 _CREATION: Final = frozenset({"config", "create"})
 _FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
 
@@ -28,13 +29,19 @@ _FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
 @shared_key_option
 @json_option
 def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json: bool) -> int:
-    """Check keys, encrypted files, settings, plugins, logs, the machine and the alert channels; nothing is sent.
+    """Check keys, files, settings, plugins, logs, the machine, the broker and the alert channels; no order is sent.
 
-    Exits with 3 for settings and secrets.
+    The broker is reached as by `tbot broker test`, unless something else fails first. Exits with 3 for settings and
+    secrets.
     """
+    from tbot_core.cli.assembly import command_clock
     from tbot_core.cli.text.tables import check_outcome
 
     found = check_instance(home, allow_shared_key=allow_shared_key)
+    if any(row.level == "fail" for row in found):
+        command_clock()  # which says REHEARSAL
+    else:
+        found = _with_broker(found, tuple(reached_findings(home)))
     failed = [row for row in found if row.level == "fail" or (strict and row.level == "warn")]
     document = {"passed": not failed, "rows": [row.document for row in found]}
     lines = [f"{row.level:<5} {row.subject:<9} {row}" for row in found]
@@ -72,7 +79,6 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
     ]
     if not filesystem.is_folder(instance.home):
         return tuple(found)  # that there is no folder is all that can be found
-    order = ("fail", "warn", "ok")
     found += [
         *preflight_findings(subject),
         *control_folder_findings(instance),
@@ -82,7 +88,42 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
         *failover_findings(home, plugins),
         *alert_findings(home, plugins),
     ]
-    return tuple(sorted(found, key=lambda row: order.index(row.level)))
+    return tuple(sorted(found, key=lambda row: _ORDER.index(row.level)))
+
+
+def _with_broker(
+    found: tuple[PreflightFinding, ...], reached: tuple[PreflightFinding, ...]
+) -> tuple[PreflightFinding, ...]:
+    # What the account has replaces what the plugin declares about the feed.
+    known = any(row.subject == "feed" for row in reached)
+    rows = [row for row in found if row.level != "ok" or row.subject != "feed" or not known]
+    return tuple(sorted([*rows, *reached], key=lambda row: _ORDER.index(row.level)))
+
+
+def reached_findings(home: Path | None) -> Iterator[PreflightFinding]:
+    """What a login at the broker of the settings finds; none for the simulator.
+
+    A broker that refuses or does not answer is a warning: a bot that starts again manages its positions all the same.
+    """
+    from tbot_core.cli.actions.broker_findings import connect_broker
+    from tbot_core.cli.assembly import SIMULATED
+    from tbot_core.errors import TbotError
+    from tbot_core.instance import Instance, load_settings
+    from tbot_core.instance.preflight_subject import PreflightFinding
+
+    instance, remedy = Instance.at(home), "`tbot broker test` tries it again."
+    if load_settings(home, mode="replay").trading.broker_name == SIMULATED.lower():
+        return
+    try:
+        name, found = connect_broker(instance)
+    except TbotError as fault:
+        yield PreflightFinding(level="warn", subject="broker", message=f"The broker was not tried: {fault}")
+        return
+    for one in found:
+        message = f"{name}, {one.subject}: {one.words.rstrip('.')}."
+        level: Level = "ok" if one.level == "ok" else "warn"
+        subject = "feed" if one.subject == "feed" else "broker"
+        yield PreflightFinding(level=level, subject=subject, message=message, remedy="" if level == "ok" else remedy)
 
 
 def checked_mode(home: Path | None, plugins: PluginDeclarations) -> Mode:
@@ -174,12 +215,13 @@ def feed_findings(home: Path | None, plugins: PluginDeclarations, *, live: bool)
         offer = plugins.brokers.get(name)
         if offer is None or offer.quality is None:
             return
-        quality = offer.quality(settings.plugin_config(offer.config))
+        quality, limit = offer.quality(settings.plugin_config(offer.config)), offer.needs.request_limit
     except TbotError:
         return  # each of these faults has its own row
     level: Level = "ok" if quality.coverage != FeedCoverage.DELAYED else "fail" if live else "warn"
     remedy = "" if level == "ok" else "Set DATA_SOURCE to a real-time feed: live trading never uses delayed prices."
-    yield PreflightFinding(level=level, subject="feed", message=f"The feed of {name}: {quality.words}.", remedy=remedy)
+    words = "; ".join(filter(None, (quality.words, limit)))
+    yield PreflightFinding(level=level, subject="feed", message=f"The feed of {name}: {words}.", remedy=remedy)
 
 
 def failover_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:

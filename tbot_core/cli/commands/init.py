@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tbot_core.cli.options import home_option
-from tbot_core.errors import UsageError
+from tbot_core.errors import TbotError, UsageError
 from tbot_core.system.signals import INTERRUPTED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import TextIO
 
     from tbot_core.instance import Instance
@@ -72,8 +72,7 @@ def command(  # noqa: PLR0913  the options
     for line in lines:
         click.echo(line)
     click.echo(f"Created the instance {instance.home}.\nIts keys are in storage/keys: back them up on another machine.")
-    if paper:
-        pin_plugins(home)
+    _approve_plugins(home, given)
     return _print_check(home)
 
 
@@ -128,6 +127,36 @@ def pin_plugins(home: Path | None) -> None:
     click.echo(f"Approved the {len(proposal.proposed.plugins)} plugins of its settings as they are installed now.")
 
 
+def _approve_plugins(home: Path | None, given: Mapping[str, bool]) -> None:
+    # Without questions for paper trading, by a person where one was asked for the rest.
+    if given["--paper"]:
+        pin_plugins(home)
+    elif not (given["--from-json"] or given["--from-env"]):
+        _offer_approval(home)
+
+
+def _offer_approval(home: Path | None) -> None:
+    # For a live account what `tbot plugins lock` asks: only a person approves plugins for live money.
+    from tbot_core.cli.actions.plugin_declarations import plugin_declarations
+    from tbot_core.cli.actions.plugin_lock import approve_lock, propose_lock
+    from tbot_core.cli.commands.check import checked_mode
+    from tbot_core.system import terminal
+
+    if not terminal.is_interactive() or checked_mode(home, plugin_declarations(home)) != "live":
+        return
+    click.echo("\nLive trading imports only approved plugins. Those of these settings, and what each may do:")
+    try:
+        proposal = propose_lock(home, None)
+        for line in (*proposal.warnings, *proposal.change_lines):
+            click.echo(line)
+        approve_lock(proposal, agreed=False)
+        click.echo(proposal.result)
+    except click.Abort:
+        click.echo("No plugin is approved.")
+    except TbotError as fault:
+        click.echo(f"No plugin is approved: {fault}")
+
+
 def _undo_interrupted(instance: Instance) -> None:
     from tbot_core.instance.creation_marker import undo_creation
 
@@ -149,13 +178,18 @@ def _print_check(home: Path | None) -> int:
     from tbot_core.cli.commands.check import check_instance
     from tbot_core.cli.interview import wrapped
     from tbot_core.cli.text.tables import check_outcome
+    from tbot_core.instance.preflight import APPROVAL
     from tbot_core.system import terminal
 
-    rows = check_instance(home)
+    found = check_instance(home)
+    # To approve the plugins is the next step to live trading, not a fault of what was made.
+    rows = [row for row in found if row.level != "fail" or row.remedy != APPROVAL]
     for row in rows:
         if row.level != "ok":
             head = f"{row.level:<5} {row.subject:<9} "
             click.echo(wrapped(str(row), first=head, rest=" " * len(head)) if terminal.columns() else f"{head}{row}")
     failed = [row for row in rows if row.level == "fail"]
     click.echo(check_outcome([row.level for row in rows]))
+    if len(rows) < len(found):
+        click.echo("Next: `tbot plugins lock` approves the plugins; live trading imports no others.")
     return max((row.exit_code for row in failed), default=0)

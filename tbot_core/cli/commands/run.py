@@ -98,7 +98,7 @@ def outcome_document(options: RunOptions, outcome: RunOutcome) -> dict[str, obje
     """The result of a run as a document; in the live market also with its open positions."""
     if options.mode not in MARKET_MODES:
         return outcome.summary.document()
-    left = {"open": list(outcome.open), "unprotected": list(outcome.unprotected), "stuck": list(outcome.stuck)}
+    left = {name: list(getattr(outcome, name)) for name in ("open", "unprotected", "cancelling", "stuck")}
     return outcome.summary.document() | left | {"unconfirmed": outcome.unconfirmed}
 
 

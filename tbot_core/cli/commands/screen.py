@@ -84,6 +84,7 @@ def screen_document(found: ScreenedSymbols, names: tuple[str, ...]) -> dict[str,
         "limit": universe.limit or None,
         "limited_by": universe.limited_by,
         "cut": list(universe.cut),
+        "unknown": list(found.unknown),
     }
 
 
@@ -91,6 +92,8 @@ def screen_lines(found: ScreenedSymbols, names: tuple[str, ...], *, everything: 
     """The result as text: a line for each strategy, what the limit leaves out, then the symbols."""
     counts = found.universe.counts
     yield f"Session {found.session.date}: {plural(len(found.symbols), 'symbol')} of {found.source}."
+    if found.unknown:
+        yield f"UNIVERSE has symbols that {found.source} does not offer: {', '.join(found.unknown)}."
     for name in names:
         denied = Counter(one.name for one in found.reasons[name] if one is not None)
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in denied.most_common())

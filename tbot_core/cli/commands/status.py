@@ -17,6 +17,7 @@ from tbot_core.model.formatting import (
     format_quantity,
     labelled_line,
     plural,
+    request_words,
 )
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     running = f"running, process {shown['process']}" if shown["running"] else "not running"
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
     label = _REHEARSED if shown["mode"] == "REHEARSAL" else label
-    what = f"{shown['mode']}, {label}{shown['source']}" if shown["mode"] else _without_session(shown)
+    market = f"{label}{shown['source']}" if shown["source"] else _without_session(shown)
+    what = ", ".join(filter(None, (shown["mode"], market)))
     yield labelled_line("instance", f"{shown['home']}, {running}")
     yield labelled_line("run", what)
     if shown["equity"] is not None:
@@ -59,6 +61,9 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
         yield labelled_line("session", f"none yet, state {shown['state']}")
     if shown["armed_until"]:
         yield labelled_line("armed", f"to the end of the session of {shown['armed_until']}")
+    elif shown["arming_waits"]:
+        waits = f"to the end of the session of {shown['arming_waits']}, once its session begins"
+        yield labelled_line("armed", f"no: {shown['not_armed']}; `tbot arm` was given and arms it {waits}")
     elif shown["not_armed"]:
         yield labelled_line("armed", f"no: {shown['not_armed']}; `tbot arm` arms it")
     if shown["confirmations"]:
@@ -182,6 +187,9 @@ def protection_text(one: Mapping[str, str]) -> str:
         case "resting":
             uncovered = _uncovered(Decimal(one["quantity"]), Decimal(one["covered"]))
             return f"stop {format_price(Decimal(one['stop']))}{uncovered}"
+        case "cancelling":
+            level = format_price(Decimal(one["stop"]))
+            return f"UNPROTECTED, the cancel of its stop {level} was requested and not confirmed"
         case "closing":
             return "UNPROTECTED, being closed"
         case "asked":
@@ -208,10 +216,10 @@ def figure_lines(shown: Mapping[str, Any]) -> Iterator[str]:
         if parts := _broker_figures(one):
             yield labelled_line("broker", f"{one['broker']}: {', '.join(parts)}")
     for one in shown["hosts"]:
-        left = plural(one["requests_left"], "request")
         pause = f"it asked to wait {one['paused_s']:.0f} s, only stops and exits are sent" if one["paused_s"] else ""
-        rate = f"{left} of {one['requests_per_minute']} per minute left"
-        yield labelled_line("host", f"{one['host']}: {pause or rate}")
+        yield labelled_line(
+            "host", f"{one['host']}: {pause or request_words(one['requests_per_minute'], one['requests_left'])}"
+        )
     if shown["marks_at"] is not None:
         vix = f"{_points(shown['vix'])} at the previous close"
         vix += "".join(f", {name} uses {_points(value)}" for name, value in shown["vix_live"].items())

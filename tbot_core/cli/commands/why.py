@@ -13,6 +13,7 @@ from tbot_core.cli.text.tables import wrap_sentence
 from tbot_core.model.clock import both_times, exchange_time
 from tbot_core.model.formatting import MINUS, format_money, format_percent, format_price, format_quantity
 from tbot_core.model.reasons import Reason
+from tbot_core.model.types import ExitReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -268,4 +269,4 @@ def _trade(one: Mapping[str, Any]) -> str:
     entry, out = (format_price(Decimal(one[name])) for name in ("entry_price", "exit_price"))
     pnl = format_money(Decimal(one["pnl"]), signed=True)
     quantity = format_quantity(Decimal(one["quantity"]))
-    return f"  trade {one['side']} {quantity}: {entry} to {out}, {one['exit_reason'].lower()}, {pnl}"
+    return f"  trade {one['side']} {quantity}: {entry} to {out}, {ExitReason(one['exit_reason']).word}, {pnl}"

@@ -150,7 +150,7 @@ def _phase(windows: Sequence[tuple[str, Window]], minute: int) -> str:
 
 
 def _wait_words(frame: LiveFrame) -> str:
-    if frame.waiting is None or frame.moment is None:
+    if frame.waiting is None or frame.moment is None or frame.waiting < frame.moment:
         return f"Preparing the session{frame.download and ': '}{frame.download}."
     rest = frame.waiting - frame.moment
     hours, minutes = divmod(int(rest.total_seconds()) // 60, 60)

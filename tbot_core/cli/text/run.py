@@ -96,8 +96,8 @@ def stopped_lines(outcome: RunOutcome, options: RunOptions, width: int | None = 
         yield from _total(outcome.summary, options)
     if outcome.open:
         yield from wrap_sentence(stopped_sentence(outcome.open, outcome.unconfirmed), width)
-        if outcome.unprotected:
-            yield from wrap_sentence(f"Without a stop order: {', '.join(outcome.unprotected)}.", width)
+        for sentence in unprotected_sentences(outcome.unprotected, outcome.cancelling):
+            yield from wrap_sentence(sentence, width)
         yield from _stuck(outcome, width)
     else:
         yield from wrap_sentence(
@@ -204,6 +204,16 @@ def _counts(summary: RunSummary) -> Iterator[str]:
     yield f"{trades} closed"
     if summary.held:
         yield plural(summary.held, "open position")
+
+
+def unprotected_sentences(unprotected: Sequence[str], cancelling: Sequence[str]) -> Iterator[str]:
+    """What is open without a stop order, apart from what may still have one: its cancel is not confirmed."""
+    without = [symbol for symbol in unprotected if symbol not in cancelling]
+    if without:
+        yield f"Without a stop order: {', '.join(without)}."
+    if cancelling:
+        names = ", ".join(cancelling)
+        yield f"The cancel of the stop order was requested and not confirmed, so it may still rest: {names}."
 
 
 def stopped_sentence(positions: Sequence[str], unconfirmed: str) -> str:

@@ -15,7 +15,7 @@ from tbot_core.model.formatting import MINUS, format_money, format_prices, forma
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tbot_core.model.types import ExitReason, Trade
+    from tbot_core.model.types import Trade
 
 _GAP: Final = 2
 _READABLE: Final = 24
@@ -76,11 +76,6 @@ def style_signed(text: str) -> str:
     return click.style(text, fg="yellow" if text.startswith(MINUS) else "cyan")
 
 
-def exit_reason_text(reason: ExitReason) -> str:
-    """The reason of an exit in lower case."""
-    return reason.value.lower().replace("_", " ")
-
-
 def trade_table(trades: Sequence[Trade], width: int | None = None, *, several: bool = False) -> Iterator[str]:
     """One line per trade, with its broker where there are several.
 
@@ -136,7 +131,7 @@ def _columns(trades: Sequence[Trade], *, several: bool) -> _Columns:
         "paid": ("at", "n", entries),
         "exit": ("exit", "l", [f"{exchange_time(one.exit_time):%H:%M}" for one in trades]),
         "got": ("at", "n", exits),
-        "why": ("why", "l", [exit_reason_text(one.exit_reason) for one in trades]),
+        "why": ("why", "l", [one.exit_reason.word for one in trades]),
         "pnl": ("P&L", "n", [style_signed(format_money(one.pnl, signed=True)) for one in trades]),
     }
     return {name: _Column(head=head, kind=kind, cells=cells) for name, (head, kind, cells) in cells_by_name.items()}

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
+from tbot_core.contracts import LiveSession
 from tbot_core.contracts.abilities import HOURS, INSTRUMENTS, PRICES, SERVER_TIME
 from tbot_core.engine.session.broker_login import log_out
-from tbot_core.errors import BrokerError
+from tbot_core.errors import BrokerError, DataError
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_money, plural
 from tbot_core.model.steady_clock import SKEW_S, median_skew
@@ -19,7 +20,7 @@ from tbot_core.plugins.network.request_limits import PRIORITY, RequestPriority
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tbot_core.contracts import Broker
+    from tbot_core.contracts import Broker, Feed, FeedSession
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account
@@ -42,10 +43,11 @@ class BrokerFinding:
     words: str
 
 
-async def check_broker(broker: Broker, session: Session, clock: Clock) -> list[BrokerFinding]:
+async def check_broker(broker: Broker, session: Session, clock: Clock, feed: Feed | None = None) -> list[BrokerFinding]:
     """Log in, and read account, positions, orders, hours, an instrument and a price; without a login nothing else.
 
-    `session` is the present or next one of the calendar. Each failure is a row; the broker is logged out at the end.
+    `session` is the present or next one of the calendar. `feed` is the broker's live feed: whether the account has it.
+    Each failure is a row; the broker is logged out at the end.
     """
     PRIORITY.set(RequestPriority.PROTECTION)  # a person waits; other readings wait longer
     try:
@@ -60,6 +62,8 @@ async def check_broker(broker: Broker, session: Session, clock: Clock) -> list[B
             found.append(await _row("symbols", lambda: instruments.instruments([_SYMBOL]), _instrument))
         if prices is not None:
             found.append(await _row("prices", lambda: prices.prices([_SYMBOL]), _price))
+        if feed is not None:
+            found.append(await _row("feed", lambda: _opened(feed), lambda one: _quality(feed, one)))
         return [*found, *_skew(broker)]
     finally:
         await log_out({"broker": broker}, _CLOSE_S)
@@ -71,11 +75,23 @@ async def _row(
     try:
         async with asyncio.timeout(CHECK_S):
             level, words = describe(await read())
-    except BrokerError as fault:
+    except (BrokerError, DataError) as fault:
         level, words = "fail", str(fault)
     except TimeoutError:
         level, words = "fail", f"no answer within {CHECK_S:g} s"
     return BrokerFinding(level=level, subject=subject, words=words)
+
+
+async def _opened(feed: Feed) -> FeedSession | LiveSession:
+    # Its first session, which the vendor is asked for; nothing is subscribed.
+    async for one in feed.sessions():
+        return one
+    raise DataError("The feed has no session.", "Try again later.")
+
+
+def _quality(feed: Feed, opened: FeedSession | LiveSession) -> tuple[str, str]:
+    words = f": {opened.quality.words}" if isinstance(opened, LiveSession) else ""
+    return "ok", f"{feed.label.name}{words}"
 
 
 def _account(account: Account) -> tuple[str, str]:

@@ -226,7 +226,7 @@ class DailyCycle:
         # Trade a session with its side tasks; raises RunStopped if a stop ended it.
         self.session, source = market, feed.source
         connection = source if isinstance(source, FeedConnection) else None
-        contents = partial(ready_payload, market, feed.universe, self.config, self._factory)
+        contents = partial(ready_payload, market, feed, self.config, self._factory)
         side_actions = {
             "readiness": self._announcer.announce_ready(market, connection, contents),
             "settings": self._watch_settings(),
@@ -302,7 +302,7 @@ class DailyCycle:
                 self._announcer.announce_not_ready(session, [f"{words}: {fault.message}"])
                 pause = AGAIN_S[min(failures, len(AGAIN_S) - 1)]
                 failures += 1
-                await self._until(self._clock.now() + dt.timedelta(seconds=pause))
+                await self._until(self._clock.now() + dt.timedelta(seconds=pause), awaited=session.open)
             if session.close <= self._clock.now():
                 return None
 
@@ -331,8 +331,8 @@ class DailyCycle:
             self._factory.on_round(market.run)
             await self._clock.sleep(METER_S)
 
-    async def _until(self, moment: dt.datetime) -> None:
-        # Wait between sessions and execute requests; raises RunStopped for a stop.
+    async def _until(self, moment: dt.datetime, awaited: dt.datetime | None = None) -> None:
+        # Wait between sessions and execute requests; raises RunStopped for a stop. `awaited` is what people wait for.
         #
         # During a session, the session itself carries out a stop, except one that keeps positions.
         past = carryover.events_between_sessions(self._journal)
@@ -357,7 +357,7 @@ class DailyCycle:
             rest_s = (moment - self._clock.now()).total_seconds()
             if rest_s <= 0:
                 return
-            self._factory.on_idle(moment)
+            self._factory.on_idle(awaited or moment)
             await self._clock.sleep(min(rest_s, self.config.watch_s))
 
 

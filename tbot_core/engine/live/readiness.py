@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.contracts import LiveSession
 from tbot_core.engine.session.vix import known_vix
 from tbot_core.journal import records
 from tbot_core.journal.projections.arming import armed_of
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.live.feed_connection import FeedConnection
     from tbot_core.engine.live.market_session import LiveTradingSession
-    from tbot_core.engine.live.session_inputs import SessionFactory
+    from tbot_core.engine.live.session_inputs import SessionFactory, SessionFeed
     from tbot_core.engine.session.config import LiveConfig
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.calendar import Session
-    from tbot_core.trading.universe import Universe
 
 AGAIN: Final = timedelta(minutes=10)
 """How often a session that is not ready is reported, until it is."""
@@ -47,24 +47,27 @@ _SHORT_SALES: Final = "ShortSell"
 
 
 def ready_payload(
-    market: LiveTradingSession, universe: Universe, config: LiveConfig, factory: SessionFactory
+    market: LiveTradingSession, feed: SessionFeed, config: LiveConfig, factory: SessionFactory
 ) -> records.Payload:
-    """The payload of READY for a session with this universe."""
+    """The payload of READY for a session with this feed."""
     engine = market.run.decision_engine
     armed = market.run.execution.recorder.journal.last_event(records.ARMED) if market.live else None
-    worst, cap, counts = factory.worst_day, engine.limits.first_live_day, universe.counts
+    worst, cap, counts = factory.worst_day, engine.limits.first_live_day, feed.universe.counts
+    quality = feed.source.quality if isinstance(feed.source, LiveSession) else None
     return {
         "session": market.run.session.date.isoformat(),
         "mode": factory.mode,
         "armed": None if armed is None else armed_of(armed.payload).sessions[-1].isoformat(),
         "equity": str(dollars_of(engine.portfolio.equity_atoms)),
         "feed": config.feed,
+        **({} if quality is None else {"feed_quality": quality.words}),
+        **({"request_limit": config.request_limit} if config.request_limit else {}),
         "windows": [entrant.name for entrant in market.run.entrants],
         "worst_day": None if worst is None else str(worst),
         **({"first_live_day_cap": str(dollars_of(cap))} if cap else {}),
         **_vix(market, universe, config, factory),
         **({} if counts is None else {"universe": attrs.asdict(counts)}),
-        **({"facts": [one.text for one in universe.facts]} if universe.facts else {}),
+        **({"facts": [one.text for one in feed.universe.facts]} if feed.universe.facts else {}),
         "positions": market.run.positions,
         "stuck": sorted(market.stuck_symbols),
         **_shorts(market, universe),

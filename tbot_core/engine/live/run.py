@@ -10,12 +10,12 @@ import attrs
 
 from tbot_core.contracts import LiveSession
 from tbot_core.engine.bootstrap import DRY_RUN
-from tbot_core.engine.feed_quality import check_feed_fit
+from tbot_core.engine.feed_quality import check_feed_fit, request_limit
 from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
 from tbot_core.engine.rehearsal_run import rehearsal_setup
 from tbot_core.engine.run_setup import LIVE, RunServices, dry_run_setup, market_setup, run_started_payload
-from tbot_core.engine.session.arming import live_context
+from tbot_core.engine.session.arming import live_context, record_terms
 from tbot_core.engine.session.broker_login import log_in_within, log_out
 from tbot_core.engine.session.config import LiveConfig, ProcessSignals
 from tbot_core.engine.session.gauge_writer import GaugeWriter
@@ -125,6 +125,7 @@ class _Run:
         """Trade, and return the outcome."""
         plan, setup = self._plan, self._setup
         self._services.announce_start()
+        record_terms(plan.assembly, self._recorder)
         settings = plan.assembly.settings
         factory = SessionFactory(
             calendar=plan.assembly.calendar,
@@ -191,6 +192,7 @@ class _Run:
             grace_s=settings.trading.bar_grace,
             received=files.received,
             feed=self._setup.feed.label.name,
+            request_limit=request_limit(plan.assembly),
             disk_guard=plan.disk_guard,
             lost=files.data,
             splits=None if files.data is None else files.data / operator_splits.NAME,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.trading.risk.exposure import ExposureBook
 
+_LIVE: Final = "live"
 UNMATCHED: Final = "it was restarted, and the account has not been reconciled yet"
 
 
@@ -52,6 +53,20 @@ def live_context(assembly: Assembly, account: str) -> LiveContext:
     plugins = lock.lock_fingerprint(settings.instance.home)
     terms = ArmingTerms(mode=settings.mode, account=account, settings=settings.fingerprint, plugins=plugins)
     return LiveContext(terms=terms, calendar=assembly.calendar)
+
+
+def record_terms(assembly: Assembly, recorder: JournalRecorder) -> None:
+    """Record the terms of a start before its login, with the account of the last live session, or "".
+
+    Then the status knows that trading is live before the first session. Paper trading has none to record, but ends
+    those of live trading.
+    """
+    last = recorder.journal.last_event(records.LIVE_TERMS)
+    known = {} if last is None else last.payload
+    terms = attrs.asdict(live_context(assembly, known.get("account", "")).terms)
+    changed = terms != known if terms["mode"] == _LIVE else known.get("mode") == _LIVE
+    if changed:
+        recorder.record(records.LIVE_TERMS, terms)
 
 
 class ArmingGuard:

@@ -57,13 +57,14 @@ class ProcessSignals:
 class LiveConfig:
     """What a live session needs besides its trading rules.
 
-    `folder`: the control folder. `poll_s`: the interval for polling a broker without a stream. `watch_s`: the interval
-    for polling requests. `ttl_s`: an unfilled entry is cancelled after so many seconds. `grace_s`: BAR_GRACE.
-    `timeout_s`: API_TIMEOUT, the longest wait at a session's end for requests in progress. `live`: set if the session
-    must be armed. `received`: the folder for received bars, None for no recording. `feed`: the feed's name. `drilled`:
-    whether a recent failover drill passed; without one no entry moves to another broker. `lost`: the folder in which
-    the watchdog notes hung plugins. `vix`: the brokers that report the live VIX, with VIX_SOURCE=live. `splits`: the
-    operator's list of splits.
+    `folder`: the control folder. `poll_s`: the interval for polling a broker without a stream. `watch_s`: the
+    interval for polling requests. `ttl_s`: an unfilled entry is cancelled after so many seconds. `grace_s`:
+    BAR_GRACE. `timeout_s`: API_TIMEOUT, the longest wait at a session's end for requests in progress. `live`: set
+    if the session must be armed. `received`: the folder for received bars, None for no recording. `feed`: the
+    feed's name. `drilled`: whether a recent failover drill passed; without one no entry moves to another broker.
+    `lost`: the folder in which the watchdog notes hung plugins. `request_limit`: the vendor's limit on requests as
+    text. `vix`: the brokers that report the live VIX, with VIX_SOURCE=live. `splits`: the operator's list of
+    splits.
     """
 
     folder: Path
@@ -76,6 +77,7 @@ class LiveConfig:
     grace_s: float = 2.0
     received: Path | None = None
     feed: str = ""
+    request_limit: str = ""
     timeout_s: float = 30.0
     drilled: bool = True
     lost: Path | None = None

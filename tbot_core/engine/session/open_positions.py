@@ -9,8 +9,7 @@ import attrs
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import session_book
-from tbot_core.model.types import Leg, OrderState
-from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderEvent
+from tbot_core.model.types import OrderState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import Event, Journal
 
-_RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _NOT_THERE: Final = frozenset({OrderState.INTENDED, OrderState.LOST})
 
 
@@ -26,11 +24,13 @@ _NOT_THERE: Final = frozenset({OrderState.INTENDED, OrderState.LOST})
 class OpenPositions:
     """The symbols with something `open`, and of these the ones without a stop and the STUCK ones; each sorted.
 
-    Open are positions, surplus fills, and sent orders that are not known to have ended.
+    Open are positions, surplus fills, and sent orders that are not known to have ended. `unprotected` are also those
+    whose stop may be gone: `cancelling`, its cancel was requested and not confirmed.
     """
 
     open: tuple[str, ...] = ()
     unprotected: tuple[str, ...] = ()
+    cancelling: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
 
 
@@ -55,9 +55,12 @@ def remaining_positions(past: Sequence[Event], last: Sequence[Event], reported: 
     here = {"", *accounts.values()} if in_session else set()
     before = {one.signal.symbol for one in carryover.carried_positions(past) if one.account not in here}
     symbols = before.union(reported, *map(_open, books))
+    resting = {symbol for symbol in symbols if any(book.resting(symbol) is not None for book in books)}
+    protected = {symbol for symbol in resting if any(is_protected(book, symbol) for book in books)}
     return OpenPositions(
         open=tuple(sorted(symbols)),
-        unprotected=tuple(sorted(symbols.difference(*(protected_symbols(book, last) for book in books)))),
+        unprotected=tuple(sorted(symbols - protected)),
+        cancelling=tuple(sorted(resting - protected)),
         stuck=tuple(sorted(before.union(*map(_stuck, books)))),
     )
 
@@ -73,13 +76,6 @@ def _stuck(book: SessionBook) -> set[str]:
     return book.portfolio.positions.keys() & (carried | book.stuck.keys())
 
 
-def protected_symbols(book: SessionBook, events: Sequence[Event]) -> set[str]:
-    """The symbols with a stop that the broker has confirmed and that no cancel was requested for."""
-    cancelling: set[str | None] = set()
-    for event in events:
-        if event.kind == records.CANCEL_REQUESTED:
-            cancelling.add(event.cid)
-        elif BROKER_EVENT_KINDS.get(event.kind) is OrderEvent.CANCEL_REFUSED:
-            cancelling.discard(event.cid)
-    stops = [(cid, one) for cid, one in book.orders.items() if one.order.leg is Leg.STOP]
-    return {one.order.symbol for cid, one in stops if one.state in _RESTING and cid not in cancelling}
+def is_protected(book: SessionBook, symbol: str) -> bool:
+    """Whether a stop of the symbol rests at the broker, and no cancel of it was requested."""
+    return book.resting(symbol) is not None and not book.is_stop_cancelling(symbol)

@@ -83,6 +83,7 @@ class SessionBook:
     _stuck: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
     _requested: dict[str, list[tuple[ExitReason, Decimal]]] = attrs.field(factory=dict)
     _levels: dict[str, Decimal] = attrs.field(factory=dict)
+    _cancelling: set[str] = attrs.field(factory=set)
     _reasons: dict[str, ExitReason | None] = attrs.field(factory=dict)
     _before: int = 0
 
@@ -98,17 +99,25 @@ class SessionBook:
 
     def resting(self, symbol: str) -> Decimal | None:
         """The level of the stop that rests at the broker for a symbol; None without one."""
-        levels = (
-            self._levels.get(cid)
-            for cid, one in self.orders.items()
-            if one.order.symbol == symbol and one.order.leg is Leg.STOP and one.state in _RESTS
-        )
-        return next(levels, None)
+        return next((self._levels.get(cid) for cid in self._resting_stops(symbol)), None)
 
     def covered(self, symbol: str) -> Decimal:
         """Shares that the symbol's resting stops would still close."""
-        stops = (one for one in self.orders.values() if one.order.symbol == symbol and one.order.leg is Leg.STOP)
-        return sum((one.open_quantity for one in stops if one.state in _RESTS), Decimal(0))
+        return sum((self.orders[cid].open_quantity for cid in self._resting_stops(symbol)), Decimal(0))
+
+    def is_stop_cancelling(self, symbol: str) -> bool:
+        """Whether the cancel of each resting stop of a symbol was requested, and the broker has not confirmed it."""
+        stops = self._resting_stops(symbol)
+        return bool(stops) and self._cancelling.issuperset(stops)
+
+    def _resting_stops(self, symbol: str) -> list[str]:
+        # Those that are not being cancelled first.
+        found = [
+            cid
+            for cid, one in self.orders.items()
+            if one.order.symbol == symbol and one.order.leg is Leg.STOP and one.state in _RESTS
+        ]
+        return sorted(found, key=self._cancelling.__contains__)
 
     def broker(self, signal: SignalId) -> str:
         """The name of the broker that holds the orders and position of a signal."""
@@ -135,6 +144,8 @@ class SessionBook:
                 self._note(kind, payload)
             case records.ADJUSTMENT | records.CORPORATE_ACTION:
                 self._adjust(kind, payload)
+            case records.REPLACE_REQUESTED | records.CANCEL_REQUESTED if event.cid is not None:
+                self._request_change(kind, event.cid, payload)
             case _ if event.cid is not None:
                 self._order(kind, event.cid, payload)
 
@@ -161,7 +172,7 @@ class SessionBook:
         self.session, self.in_session = payload, True
         self.symbols = max(self.symbols, payload["symbols"])
         self.orders, self.stops, self._requested, self._reasons, self._broker_of = {}, {}, {}, {}, {}
-        self._levels = {}
+        self._levels, self._cancelling = {}, set()
         self.brokers |= dict.fromkeys(records.brokers_of(payload))
         self.risk, self.windows, self._denied_all = [], [], {}
         self._before = len(self.trades)
@@ -195,6 +206,16 @@ class SessionBook:
         if not position.units:
             self.trades.append(self._trade(position))
 
+    def _request_change(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
+        if kind == records.CANCEL_REQUESTED:
+            self._cancelling.add(cid)
+            return
+        level = Decimal(payload["stop_price"])
+        self.stops[self.orders[cid].order.symbol] = level
+        request = ExitReason(payload["reason"]), level
+        if request not in self._requested.setdefault(cid, []):
+            self._requested[cid].append(request)
+
     def _order(self, kind: str, cid: str, payload: Mapping[str, Any]) -> None:
         if kind == records.INTENDED:
             order = records.order_of(cid, payload)
@@ -203,16 +224,11 @@ class SessionBook:
             if order.stop_price is not None:
                 self.stops[order.symbol] = self._levels[cid] = order.stop_price
             return
-        if kind == records.REPLACE_REQUESTED:
-            level = Decimal(payload["stop_price"])
-            self.stops[self.orders[cid].order.symbol] = level
-            request = ExitReason(payload["reason"]), level
-            if request not in self._requested.setdefault(cid, []):
-                self._requested[cid].append(request)
-            return
         event = ORDER_EVENT_KINDS.get(kind) or BROKER_EVENT_KINDS.get(kind)
         if event is None or cid not in self.orders:  # not ours, or not about an order
             return
+        if event is OrderEvent.CANCEL_REFUSED:
+            self._cancelling.discard(cid)
         if event is OrderEvent.REPLACE and self._requested.get(cid):  # the broker does not say which: the oldest
             self._reasons[cid], self._levels[cid] = self._requested[cid].pop(0)
         elif event is OrderEvent.CANCEL_REFUSED:

@@ -56,17 +56,18 @@ class RequestBudgets:
         self._limits[where] = host.requests_per_minute
         return self._budgets.setdefault((where, credential), RequestBudget(self._clock.monotonic()))
 
-    def left(self) -> tuple[tuple[str, int, int, float], ...]:
-        """For each host, or `budget`, with a limit: the requests that could be sent now, and the limit per minute.
+    def left(self) -> tuple[tuple[str, int | None, int, float], ...]:
+        """For each host, or `budget`, with a limit: the requests left as the vendor says, and the limit per minute.
 
-        The last number is the seconds of a pause that the vendor asked for. The least of its credentials counts.
-        Where another address is in use, the name says so.
+        None: the vendor's answers of the last minute do not say it. The last number is the seconds of a pause that the
+        vendor asked for. The least of its credentials counts. Where another address is in use, the name says so.
         """
         now = self._clock.monotonic()
         found = []
         for where, limit in sorted(self._limits.items()):
             budgets = [it for (place, _), it in self._budgets.items() if place == where]
-            left, paused = min(it.available(limit, now) for it in budgets), max(it.paused_s(now) for it in budgets)
+            left = min((said for it in budgets if (said := it.reported(now)) is not None), default=None)
+            paused = max(it.paused_s(now) for it in budgets)
             found += [(self._shown.get(where, where), left, limit, round(paused, 1))] if limit else []
         return tuple(found)
 

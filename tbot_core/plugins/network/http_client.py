@@ -246,10 +246,10 @@ class PacedHttpClient:
     def _pause(self, raw: RawResponse) -> float | None:
         # The seconds that the vendor asks to wait: after a refusal, or because no request is left until a reset.
         headers = {name.lower(): text for name, text in raw.headers.items()}
-        if (
-            raw.status != _TOO_MANY
-            and headers.get("x-ratelimit-remaining", headers.get("x-ratelimit-available")) != "0"
-        ):
+        left = headers.get("x-ratelimit-remaining", headers.get("x-ratelimit-available", ""))
+        if left.isdecimal():
+            self._budget.note_reported(int(left), self._clock.monotonic())
+        if raw.status != _TOO_MANY and left != "0":
             return _seconds(headers.get("retry-after"), self._clock) if raw.status >= _SERVER else None
         reset = _number(headers.get("x-ratelimit-reset", headers.get("x-ratelimit-expiry")))
         asked = _seconds(headers.get("retry-after"), self._clock)

@@ -68,6 +68,7 @@ _RATE: Final = 0.7
 _BURST: Final = 0.15
 _RESERVED_SHARE: Final = {RequestPriority.PROTECTION: 0.0, RequestPriority.ENTRY: 0.3, RequestPriority.READING: 0.5}
 _LEAST_S: Final = 0.001
+_MINUTE_S: Final = 60.0
 _MAX_WAIT_S: Final = {
     RequestPriority.PROTECTION: float("inf"),
     RequestPriority.ENTRY: 1.0,
@@ -86,12 +87,22 @@ class RequestBudget:
         self._at = now
         self._tokens = float("inf")  # as much as it holds
         self._paused_until = now
+        self._reported: tuple[int, float] | None = None
 
     def available(self, per_minute: int, now: float) -> int:
         """The number of requests that could be sent now, 0 in a pause; nothing is spent."""
         if self.paused_s(now):
             return 0
         return int(min(max(1.0, per_minute * _BURST), self._tokens + (now - self._at) * per_minute * _RATE / 60))
+
+    def note_reported(self, left: int, now: float) -> None:
+        """Note how many requests the vendor says are left of its limit."""
+        self._reported = (left, now)
+
+    def reported(self, now: float) -> int | None:
+        """How many requests were left as the vendor last said; None if it said nothing within a minute."""
+        left, at = self._reported or (None, 0.0)
+        return left if now - at < _MINUTE_S else None
 
     def paused_s(self, now: float) -> float:
         """The seconds that are left of a pause, 0 without one."""

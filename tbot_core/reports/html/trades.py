@@ -38,7 +38,7 @@ _WHY: Final[Mapping[ExitReason, str]] = {
     ExitReason.TIME: "The time of the position, or of the strategy's window, was over.",
     ExitReason.SESSION_END: "Positions are closed before the session ends.",
     ExitReason.DAILY_LOSS: "The daily loss limit was reached.",
-    ExitReason.STOPPED: "tbot was stopped, and closed its positions.",
+    ExitReason.STOPPED: "Flattened: a stop or kill closed the positions.",
     ExitReason.NO_MARKET: "The symbol had no further bar: closed at its last price.",
     ExitReason.OUTSIDE: "It was closed by an order that is not tbot's.",
     ExitReason.UNPROTECTED: "No stop could be placed, so the position was closed.",
@@ -120,7 +120,7 @@ def _head() -> str:
 
 def _trade(number: int, trade: Trade, prices: tuple[str, str], charts: TradeCharts, *, several: bool) -> str:
     chart = charts.documents.get(key_of(trade))
-    reason = trade.exit_reason.value.lower().replace("_", " ")
+    reason = trade.exit_reason.word
     what = f"[{trade.strategy.upper()}] {trade.side.word}{f' at {trade.broker}' if several else ''}"
     cells = (
         ("what", f"<b>{escape(trade.symbol)}</b> <i>{escape(what)}</i>"),

@@ -48,6 +48,7 @@ class AlpacaBroker:
             streams=True,
             replace=ReplaceMode.NEW_ID,
             query_by_cid=True,
+            lists_open=True,
             lists_closed=True,
             exec_ids_unique=True,
             quantity_step=_FRACTION,
@@ -157,6 +158,12 @@ class AlpacaBroker:
                 self._ids.note(one)
             reports = {one.client_order_id: one for one in parse.orders(rows)}
             return reports[client_order_id]
+
+    async def open_orders(self) -> Sequence[OrderStatusReport]:
+        """The orders that work; of one that another replaced only the latest part counts."""
+        rows = [one async for one in self._orders({"status": "open"})]
+        with parse.readable("orders"):
+            return parse.orders(rows)
 
     @property
     def clock_ahead_s(self) -> Sequence[float]:

@@ -40,6 +40,7 @@ class MarketData:
     def __init__(self, client: AlpacaClient, clock: Clock, feed: str) -> None:
         self._client, self.clock, self.name = client, clock, feed
         self._real_time: bool | None = None
+        self.refusal = ""
         self._has_index = True
 
     async def has_real_time(self) -> bool:
@@ -52,8 +53,8 @@ class MarketData:
                 await self._client.data.get("/v2/stocks/bars", {**wanted, **bounds})
             except LoginNeeded:
                 raise
-            except Rejected:
-                self._real_time = False
+            except Rejected as fault:
+                self._real_time, self.refusal = False, fault.message
             else:
                 self._real_time = True
         return self._real_time
@@ -187,7 +188,8 @@ class AlpacaFeed:
         paid = await self._market.has_real_time()
         if self._market.name == "sip" and not paid:
             raise DataError(
-                "alpaca: ALPACA_DATA_FEED=sip, but the account's plan has no consolidated data in real time.",
+                "alpaca: ALPACA_DATA_FEED=sip, but the account's plan has no consolidated data in real time. Bars of "
+                f"the last {_RECENT.seconds // 60} minutes were requested and refused: {self._market.refusal}.",
                 "Set ALPACA_DATA_FEED=iex, or subscribe to the plan that has them.",
             )
         declared = quality(Config(data_feed=self._market.name))

@@ -90,6 +90,8 @@ def test_broker_test_screen_and_download_reach_the_venue_of_the_rehearsal(
         return json.loads(out)
 
     assert {row["level"] for row in shown("broker", "test")["rows"]} == {"ok"}
+    (feed,) = [row["message"] for row in shown("check")["rows"] if row["subject"] == "feed"]
+    assert "Alpaca IEX: single venue, at most 30 symbols" in feed
     screened = shown("screen")
     assert len(screened["symbols"]) == len(market().symbols)
     assert len(screened["cut"]) == len(market().symbols) - 30
@@ -121,6 +123,8 @@ def test_credentials_are_tried_at_the_venue_before_they_are_stored(
     [
         ("http://203.0.113.1:80", ("broker", "test"), 2, "A rehearsal reaches servers on this machine only"),
         ("http://127.0.0.1:1?opens=now", ("run",), 2, "opens=now is not a time"),
+        ("http://127.0.0.1:99999", ("run",), 2, "only, not http://127.0.0.1:99999."),
+        ("http://127.0.0.1:1?foo=1", ("run",), 2, "foo is unknown in the address; known: opens, stream."),
         ("http://127.0.0.1:1", ("run", "--dry-run"), 2, "Unset TBOT_REHEARSAL first."),
     ],
 )

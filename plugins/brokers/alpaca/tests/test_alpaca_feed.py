@@ -80,9 +80,10 @@ def test_the_basic_plan_has_one_venue_and_thirty_symbols(venue: AlpacaExchange) 
 
 
 def test_consolidated_data_need_the_plan(venue: AlpacaExchange) -> None:
-    """ALPACA_DATA_FEED=sip on the basic plan is an error with its remedy; an answer that fails is no answer."""
-    with client(venue, "sip") as broker, pytest.raises(DataError, match="Set ALPACA_DATA_FEED=iex"):
+    """ALPACA_DATA_FEED=sip on the basic plan is an error with the vendor's words; an answer that fails is no answer."""
+    with client(venue, "sip") as broker, pytest.raises(DataError, match="Set ALPACA_DATA_FEED=iex") as caught:
         session_of(venue, broker)
+    assert "403 subscription does not permit querying recent SIP data" in str(caught.value)
     with client(venue, "sip") as broker:
         venue.server.fail(ServerFault.SERVER_ERROR, path="/v2/stocks")
         with pytest.raises(Unavailable):

@@ -91,7 +91,7 @@ def home(tmp_path: Path) -> Path:
             }
         )
     )
-    assert cli.invoke(["init", "--from-json", str(document), "--home", str(home)]) == 3  # no plugin is approved
+    assert cli.invoke(["init", "--from-json", str(document), "--home", str(home)]) == 0
     tbot(home, "plugins", "lock", "--yes")
     return home
 

@@ -34,7 +34,7 @@ SETTINGS = {
 
 @pytest.mark.full
 def test_ready_counts_who_is_left_out_and_why(tmp_path: Path) -> None:
-    """Of 60 symbols 30 are subscribed: the others are not tradable, too quiet, or beyond the feed's limit."""
+    """Of 60 symbols 30 are subscribed: the others are not tradable, too quiet, or over the feed's limit; limits too."""
     plugin, (calendar, session) = tbot_broker(), short_day(10)
     names = tuple(f"{first}{second}" for first in "ABCDEF" for second in "KLMNOPQRST")
     market = SimulatedMarket.flat(20 * 100 * CENT, names, session.minutes)
@@ -61,6 +61,8 @@ def test_ready_counts_who_is_left_out_and_why(tmp_path: Path) -> None:
         (ready,) = journal.events(kind=records.READY)
     finally:
         journal.close()
+    assert ready.payload["feed_quality"].startswith("single venue, at most 30 symbols, history without delay")
+    assert ready.payload["request_limit"] == "at most 200 requests a minute to each host"
     assert ready.payload["universe"] == {
         "listed": 60,
         "left_out": {"VOLUME_LOW": 22, "UNIVERSE_TRUNCATED": 5, "not tradable": 3},

@@ -7,7 +7,7 @@ import functools
 import itertools
 import re
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
@@ -91,6 +91,10 @@ class Listing:
         }
 
 
+_LastDays: TypeAlias = tuple[dict[str, Any] | None, dict[str, Any] | None]
+"""The daily bar of today, or else of the day before, and that of the day before."""
+
+
 class VenueMarket:
     """All symbols in the time of a clock; `half_spread` is the distance of bid and ask from the last price.
 
@@ -108,6 +112,7 @@ class VenueMarket:
         self.repeats_tokens = False
         self.past_days = _PAST_DAYS
         self._current: tuple[dt.datetime, Session] | None = None
+        self._kept_days: dict[str, tuple[tuple[int, dt.date], _LastDays]] = {}
 
     @property
     def session(self) -> Session:
@@ -125,6 +130,7 @@ class VenueMarket:
     def list_symbol(self, symbol: str, price: Decimal, volume: int) -> None:
         """Let a symbol be traded, from this price on."""
         self.listings[symbol] = Listing(symbol, price, price, volume)
+        self._kept_days.pop(symbol, None)
 
     def record(self, bars: Sequence[Bar]) -> None:
         """Have these minutes as the past of their symbols, which has no others."""
@@ -238,18 +244,26 @@ class VenueMarket:
 
     def snapshot(self, listing: Listing) -> dict[str, Any]:
         """Latest trade, quote and minute, today's bar and that of the day before."""
-        now = self.clock.now()
-        today, before = self.session, self.calendar.previous(self.session.date)
-        past = next(self._days(listing, before.open, before.close, adjusted=False), None)
-        days = [*self._days(listing, today.open, now, adjusted=False), past]
-        minute = listing.minutes[-1] if listing.minutes else past
+        today, past = self._last_days(listing)
         return {
             "latestTrade": self.trade(listing),
             "latestQuote": self.quote(listing),
-            "minuteBar": minute,
-            "dailyBar": days[0],
+            "minuteBar": listing.minutes[-1] if listing.minutes else past,
+            "dailyBar": today,
             "prevDailyBar": past,
         }
+
+    def _last_days(self, listing: Listing) -> _LastDays:
+        # The daily bars of today, else of the day before, and of the day before; kept until a minute has closed.
+        state = len(listing.minutes), exchange_time(self.clock.now()).date()
+        if (kept := self._kept_days.get(listing.symbol)) is not None and kept[0] == state:
+            return kept[1]
+        before = self.calendar.previous(self.session.date)
+        past = next(self._days(listing, before.open, before.close, adjusted=False), None)
+        now = self.clock.now()
+        found = next(self._days(listing, self.session.open, now, adjusted=False), past), past
+        self._kept_days[listing.symbol] = state, found
+        return found
 
     @staticmethod
     def _assert_spelled(symbols: Sequence[str]) -> None:

@@ -1,0 +1,311 @@
+"""Trades a day with the two sample files at servers on this machine, in virtual time, and prints what a person sees.
+
+    python tools/sample_day.py FOLDER       # with env.sample and env_bot.sample
+
+`tbot init --adopt` takes the files over, `tbot secrets set` stores the credentials of the servers, and the run trades
+at the venue of Alpaca. Finnhub, PagerDuty and a mail server are reached over real connections. While a position is
+held, the stream of bars is lost for three minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import email
+import email.policy
+import io
+import json
+import re
+import shutil
+import sys
+import tempfile
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from datetime import timedelta
+from decimal import Decimal
+from email.message import EmailMessage
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import click
+from aiosmtpd.smtp import SMTP, AuthResult
+from tbot_alert_pagerduty.venue import accept
+
+from tbot_core import cli
+from tbot_core.alerts.service import alert_dispatcher, run_with_alerts
+from tbot_core.contracts import FeedRequest
+from tbot_core.contracts.network import host_settings
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.run import run
+from tbot_core.engine.run_plan import RunOutcome, RunPlan
+from tbot_core.journal.store import Event, read_journal
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.types import TICKS_PER_DOLLAR
+from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
+from tbot_core.rehearsal.broker_rehearsal import broker_plugin
+from tbot_core.rehearsal.demo_market import demo_market
+from tbot_core.rehearsal.prices import STEP_S, STEPS_A_MINUTE, bars_of
+from tbot_core.rehearsal.world import DAY
+from tbot_core.testing.scripted_server import ScriptedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tbot_core.model.calendar import Session
+    from tbot_core.model.clock import Clock
+    from tbot_core.testing.venue import TradingVenue
+
+SEED: Final = 1
+FILES: Final = {"env.sample": ".env", "env_bot.sample": ".env_bot"}
+VIX: Final = "date,open,high,low,close\n2026-03-02,17.9,19.2,17.5,18.4\n"
+"""The VIX of the day before: Alpaca's basic plan has no index values."""
+
+BUSY_MINUTES: Final = ((18, 62), (70, 120), (300, 345))
+"""When strategies of the sample enter and hold, in minutes after the open."""
+
+LOST_MINUTES: Final = (75, 78)
+"""The stream of bars is lost between these minutes, while a position of mid is held."""
+
+_MAIL_LOGIN: Final = ("bot@example.com", "of-the-sample-day")
+_ROUTING_KEY: Final = "0123456789abcdef0123456789abcdef"
+
+
+class SampleMarket:
+    """The companies of the demo: every five seconds while a strategy enters or holds, else twice a minute."""
+
+    def __init__(self, seed: int) -> None:
+        self._paths = demo_market(seed)
+
+    def list_at(self, venue: TradingVenue) -> None:
+        """Let the companies be traded."""
+        self._paths.list_at(venue)
+
+    async def trade_at(self, venue: TradingVenue, session: Session, clock: Clock) -> None:
+        """Trade to the close, and publish each minute."""
+        for minute in range(session.minutes):
+            is_busy = any(start <= minute < stop for start, stop in BUSY_MINUTES)
+            for step in range(0, STEPS_A_MINUTE, 1 if is_busy else STEPS_A_MINUTE // 2):
+                await clock.sleep_until(session.moment(minute) + timedelta(seconds=step * STEP_S))
+                for symbol, path in self._paths.paths.items():
+                    price = path.prices[minute * STEPS_A_MINUTE + step]
+                    venue.trade(symbol, Decimal(price) / TICKS_PER_DOLLAR)
+            await clock.sleep_until(session.moment(minute + 1) + timedelta(seconds=1))
+            bars = bars_of(session, self._paths.minute(minute), self._paths.symbols)
+            await venue.publish(list(bars))
+
+
+class Inbox:
+    """A mail server's mails; it accepts one login."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+        self.port = 0
+
+    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802  -- aiosmtpd's name
+        """Keep a mail."""
+        mail: Any = email.message_from_bytes(envelope.content, policy=email.policy.default)
+        self.mails.append(mail)
+        return "250 OK queued"
+
+    def authenticate(self, _server: Any, _session: Any, _envelope: Any, _mechanism: str, data: Any) -> AuthResult:
+        """Accept the one password."""
+        return AuthResult(success=(data.login, data.password) == tuple(map(str.encode, _MAIL_LOGIN)), handled=False)
+
+    async def listen(self) -> None:
+        """Listen on this machine."""
+        loop = asyncio.get_running_loop()
+        made = partial(
+            SMTP, self, hostname="mail.example", authenticator=self.authenticate, auth_require_tls=False, loop=loop
+        )
+        server = await loop.create_server(made, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+
+
+@attrs.define(kw_only=True, eq=False)
+class Servers:
+    """The servers of the day besides the venue."""
+
+    inbox: Inbox = attrs.field(factory=Inbox)
+    pagerduty: ScriptedServer = attrs.field(factory=lambda: ScriptedServer(accept))
+
+    async def start(self) -> None:
+        """Start them in the running loop."""
+        await self.inbox.listen()
+        await self.pagerduty.__aenter__()
+
+    async def stop(self) -> None:
+        """Stop them."""
+        await self.pagerduty.__aexit__(None, None, None)
+
+    def addresses(self) -> dict[str, str]:
+        """The settings that point plugins to them."""
+        (name,) = (one.name for one in host_settings("pagerduty", {"events": ""}).values())
+        return {name: self.pagerduty.url}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class SampleDay:
+    """What the day left: the instance, the run's outcome, the journal, mails, and PagerDuty's events."""
+
+    home: Path
+    outcome: RunOutcome
+    events: list[Event]
+    mails: list[EmailMessage]
+    incidents: list[dict[str, Any]]
+
+    def of(self, kind: str) -> list[Mapping[str, Any]]:
+        """The payloads of the journal's events of a kind."""
+        return [one.payload for one in self.events if one.kind == kind]
+
+    @property
+    def exported(self) -> list[dict[str, str]]:
+        """The trades of the exported ledger files."""
+        files = sorted((self.home / "reports" / "ledger").glob("*.csv"))
+        return [row for file in files for row in csv.DictReader(io.StringIO(file.read_text()))]
+
+
+def command(home: Path, *words: str, given: str = "") -> tuple[int, str]:
+    """A command of `tbot` in an instance, with its standard input: the exit code and what it printed."""
+    out, stdin = io.StringIO(), sys.stdin
+    sys.stdin = io.StringIO(given)
+    try:
+        with redirect_stdout(out), redirect_stderr(out):
+            code = cli.invoke([*words, "--home", str(home)])
+    finally:
+        sys.stdin = stdin
+    return code, out.getvalue()
+
+
+def adopt(home: Path, samples: Path) -> tuple[int, str]:
+    """Take the sample files over by `tbot init --adopt`; they are copied to the byte first."""
+    with tempfile.TemporaryDirectory() as name:
+        for sample, file in FILES.items():
+            shutil.copyfile(samples / sample, Path(name) / file)
+        return command(home, "init", "--adopt", "--from", name)
+
+
+def store_credentials(home: Path, day: BrokerDay, servers: Servers) -> None:
+    """Store the credentials of the servers by `tbot secrets set`, and import the VIX of the day before."""
+    broker: Any = day.venue.secrets["broker"]
+    mail = {"host": "127.0.0.1", "port": str(servers.inbox.port), "security": "none"}
+    documents = {
+        "broker": {"alpaca": {"api_key": broker.api_key.reveal(), "api_secret": broker.api_secret.reveal()}},
+        "smtp": {**mail, "user": _MAIL_LOGIN[0], "password": _MAIL_LOGIN[1], "recipients": "me@example.com"},
+        "alert": {"pagerduty": {"routing_key": _ROUTING_KEY}},
+        "bot_identity": {"BOT_IDENTITY_STRING": "US_US_ALPACA_001"},
+    }
+    for category, document in documents.items():
+        code, out = command(home, "secrets", "set", category, "--from-json", "-", given=json.dumps(document))
+        if code:
+            raise click.ClickException(f"tbot secrets set {category}: {out}")
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "vix.csv"
+        file.write_text(VIX)
+        code, out = command(home, "data", "import", str(file))
+    if code:
+        raise click.ClickException(f"tbot data import: {out}")
+
+
+async def live_day(day: BrokerDay, servers: Servers) -> RunOutcome:
+    """Run the day with its alerts; the stream of bars is lost for a while."""
+    assembly = assemble(day.home, "paper", day.clock)
+    broker = next(one.plugin for one in assembly.loaded if one.entry.kind == "broker")
+    hosts = {**addresses(broker, day.venue), **servers.addresses()}
+    settings = attrs.evolve(assembly.settings, texts={**assembly.settings.texts, **hosts})
+    assembly = attrs.evolve(assembly, settings=settings, calendar=day.calendar)
+    request = FeedRequest(kind="live", calendar=day.calendar, typical_volume=assembly.typical_volume)
+    plan = RunPlan(assembly=assembly, request=request, wall=day.clock, once=True, watch_s=1.0)
+    alerts = alert_dispatcher(assembly, day.clock)
+    life = day.loop.create_task(run_with_alerts(run(plan, day.watcher), alerts, lambda: True))
+    server: Any = day.venue.server
+    serve = server._on_socket  # noqa: SLF001  -- the fault of the day
+    await day.until(LOST_MINUTES[0])
+
+    async def only_the_account(connection: Any) -> None:
+        if connection.request.path.startswith("/stream"):
+            await serve(connection)
+        else:
+            connection.transport.abort()
+
+    server._on_socket = only_the_account  # noqa: SLF001
+    await server.drop_sockets()
+    await day.until(LOST_MINUTES[1])
+    server._on_socket = serve  # noqa: SLF001
+    return await life
+
+
+def trade(home: Path, samples: Path, seed: int = SEED) -> SampleDay:
+    """Adopt the samples into a new instance, and trade the day."""
+    code, out = adopt(home, samples)
+    if not (home / ".env_bot.enc").exists():
+        raise click.ClickException(f"tbot init --adopt ended with {code}: {out}")
+    market, servers = SampleMarket(seed), Servers()
+    with open_day(broker_plugin("alpaca"), home, market, ExchangeCalendar(), DAY) as (_, script):
+
+        async def whole(day: BrokerDay) -> RunOutcome:
+            await servers.start()
+            store_credentials(home, day, servers)
+            try:
+                return await live_day(day, servers)
+            finally:
+                await servers.stop()
+
+        outcome = script(whole)
+    with journal_events(home) as events:
+        return SampleDay(
+            home=home,
+            outcome=outcome,
+            events=events,
+            mails=servers.inbox.mails,
+            incidents=[one.document for one in servers.pagerduty.requests],
+        )
+
+
+@contextmanager
+def journal_events(home: Path) -> Iterator[list[Event]]:
+    """The events of an instance's journal."""
+    journal = read_journal(home / "data" / "tbot.sqlite")
+    try:
+        yield list(journal.events())
+    finally:
+        journal.close()
+
+
+def subject_line(mail: EmailMessage) -> str:
+    """A mail as its reader sees it in a list: the moment in New York, and the subject."""
+    moment = re.search(r"\((\d\d:\d\d)(?::\d\d)? New York\)", mail.get_content())
+    return f"{moment.group(1) if moment else '     '}  {mail['subject']}"
+
+
+def incident_line(event: Mapping[str, Any]) -> str:
+    """An event of PagerDuty: what it does, and its summary."""
+    return f"{event['event_action']:<8} {event.get('payload', {}).get('summary', event['dedup_key'])}"
+
+
+def lines(day: SampleDay) -> Iterator[str]:
+    """What a person sees of the day."""
+    yield "Mails (routine)"
+    yield from (f"  {subject_line(mail)}" for mail in day.mails)
+    yield "PagerDuty (critical)"
+    yield from (f"  {incident_line(event)}" for event in day.incidents)
+    yield "Exported trades"
+    yield from (f"  {', '.join(row.values())}" for row in day.exported)
+    code, checked = command(day.home, "check")
+    yield f"tbot check (exit {code})"
+    yield from (f"  {line}" for line in checked.splitlines() if not line.startswith("ok"))
+
+
+@click.command()
+@click.argument("samples", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--home", type=click.Path(path_type=Path), help="Keep the instance there.")
+@click.option("--seed", default=SEED, help="The prices of the day.")
+def main(samples: Path, home: Path | None, seed: int) -> None:
+    """Trade the day, and print what a person sees of it."""
+    with tempfile.TemporaryDirectory() as name:
+        for line in lines(trade(home or Path(name) / "bot", samples, seed)):
+            click.echo(line)
+
+
+if __name__ == "__main__":
+    main()
