@@ -75,8 +75,6 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     yield from figure_lines(shown)
     if shown["causes"]:
         yield labelled_line("state", f"{shown['state']}: {', '.join(shown['causes'])}")
-    for number, sentence in enumerate(shown["remarks"]):
-        yield labelled_line("" if number else "today", sentence)
     yield from _times(shown, now)
     yield labelled_line("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
     for sentence in shown["attention"]:
@@ -94,7 +92,9 @@ def _without_session(shown: Mapping[str, Any]) -> str:
 
 
 def _times(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
-    # The current phase and the next event; for a simulation when it ended, or its current simulated time.
+    # What will not be traded, the current phase and the next event; for a simulation when it ended, or its time.
+    for number, sentence in enumerate(shown["remarks"]):
+        yield labelled_line("" if number else "today", sentence)
     event = shown["next_event"]
     if event is not None:
         when = dt.datetime.fromisoformat(event["time"])

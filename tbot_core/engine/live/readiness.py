@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.config import LiveConfig
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.calendar import Session
+    from tbot_core.trading.universe import Universe
 
 AGAIN: Final = timedelta(minutes=10)
 """How often a session that is not ready is reported, until it is."""
@@ -65,12 +66,12 @@ def ready_payload(
         "windows": [entrant.name for entrant in market.run.entrants],
         "worst_day": None if worst is None else str(worst),
         **({"first_live_day_cap": str(dollars_of(cap))} if cap else {}),
-        **_vix(market, universe, config, factory),
+        **_vix(market, feed.universe, config, factory),
         **({} if counts is None else {"universe": attrs.asdict(counts)}),
         **({"facts": [one.text for one in feed.universe.facts]} if feed.universe.facts else {}),
         "positions": market.run.positions,
         "stuck": sorted(market.stuck_symbols),
-        **_shorts(market, universe),
+        **_shorts(market, feed.universe),
     }
 
 
