@@ -249,10 +249,10 @@ def universe_selector(
 
     `record` journals what filters fetch; without it they fetch nothing.
     """
-    settings = assembly.settings
+    settings, rules = assembly.settings, assembly.rules(venue)
     sources = {} if record is None else fact_sources(assembly.filters)
     record = record or _not_recorded
-    offered = tuple(one for one in assembly.filters.values() if isinstance(one, SupportsDailyVix))
+    offered = tuple(one for one in rules.filters.values() if isinstance(one, SupportsDailyVix))
     vix = VixSources(calendar=assembly.calendar, brokers=tuple(brokers), bars=settings.instance.bars, filters=offered)
     return UniverseSelector(
         calendar=assembly.calendar,
@@ -261,7 +261,7 @@ def universe_selector(
         source=settings.trading.data_source or settings.trading.broker_name,
         server=brokers[0],
         vix=vix,
-        rules=assembly.rules(venue),
+        rules=rules,
         entrants=assembly.entrants,
         symbols=request.symbols,
         typical_volume=request.typical_volume,
