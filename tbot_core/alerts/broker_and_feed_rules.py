@@ -17,7 +17,7 @@ from tbot_core.journal.projections import failover_text
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.projections.leases import FailoverBlocker, FailoverPhase
 from tbot_core.model.clock import both_times
-from tbot_core.model.formatting import format_price, plural
+from tbot_core.model.formatting import first_names, format_price, plural
 from tbot_core.reports.drift import drift_sentence
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 FAILOVER_STATUS_COMMAND: Final = "tbot failover status"
 FAILOVER_CONFIRM_COMMAND: Final = "tbot failover confirm --amount USD"
 FAILOVER_DRILL_COMMAND: Final = "tbot failover drill"
-_FEW: Final = 8
 
 
 def notices_of_event(kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
@@ -39,6 +38,11 @@ def notices_of_event(kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
     if kind == records.TAKEN_OTHERWISE:
         what, command = f"{orphan_orders.misread_order_text(payload)}.", f"tbot why {payload['ordered']['symbol']}"
         yield Notice(key="", urgency=Urgency.CRITICAL, what=what, command=command)
+    if kind == records.VIX and payload["value"] is None and not payload["candidates"]:
+        what = (
+            f"[{payload['strategy'].upper()}] no entries: the live VIX is unknown. VIX_SOURCE=previous_close uses the"
+        )
+        yield _routine("", f"{what} close of the session before instead.", "tbot config explain VIX_SOURCE")
     if kind == records.DRIFT:
         what = f"The session of {payload['date']} beside its shadow run: {drift_sentence(payload)}"
         yield _routine("", what, f"tbot drift {payload['date']}")
@@ -91,13 +95,6 @@ class FeedAlertRules:
                 yield _halt(symbol, words, held, over=health.over)
         for (_, symbol), seen in sorted(health.apart.items()):
             yield _apart(symbol, seen)
-
-
-def first_names(names: Collection[str]) -> str:
-    """The first names, and the number of the others."""
-    shown = sorted(names)[:_FEW]
-    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return ", ".join(shown) + more
 
 
 def _incomplete(strategy: str, symbols: list[str]) -> Notice:

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.alerts import broker_and_feed_rules
-from tbot_core.alerts.broker_and_feed_rules import FeedAlertRules, first_names
+from tbot_core.alerts.broker_and_feed_rules import FeedAlertRules
 from tbot_core.alerts.store import QUESTION, STATUS_COMMAND, Notice
 from tbot_core.contracts import BrokerEventKind, Urgency
 from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.projections.ready_remarks import ready_remarks
 from tbot_core.journal.projections.trade_text import PlannedStops, entry_text, exit_text
 from tbot_core.model.clock import both_times
 from tbot_core.model.formatting import (
+    first_names,
     format_money,
     format_percent,
     format_price,
@@ -308,7 +310,7 @@ def _ready(payload: Mapping[str, Any]) -> str:
     parts += ["live VIX at the start of each window's entries"] if payload.get("vix_live") else []
     parts += [f"holding {', '.join(payload['positions'])}"] if payload["positions"] else []
     parts += [f"STUCK from an earlier session: {', '.join(payload['stuck'])}"] if payload["stuck"] else []
-    return f"READY for the session of {payload['session']}: {', '.join(parts)}."
+    return " ".join((f"READY for the session of {payload['session']}: {', '.join(parts)}.", *ready_remarks(payload)))
 
 
 def _stopped(payload: Mapping[str, Any]) -> Notice:

@@ -72,7 +72,9 @@ class BrokerCapabilities:
     `day_trade_rules`: the limits on day trades; all that are in force apply. `shortable`: every instrument may be sold
     short unless its `Instrument` says otherwise, as at a simulator; without it only those whose `Instrument` says so.
     `both_sides`: orders to buy and to sell an instrument may work at once; without it the rest of an entry is cancelled
-    when a part has filled, and the stop is placed when it has ended.
+    when a part has filled, and the stop is placed when it has ended. `buy_stop_collar`: a stop to buy may become a
+    stop-limit order there, with a limit of this fraction above its level; 0: never. A short whose price is beyond that
+    limit is covered at the market, since its stop may not fill.
 
     These declare optional methods (`tbot_core.contracts.abilities`); each is declared exactly where the broker has it:
     `streams` (`events`; without it `poll`), `replace` (a method of that name, unless it is `CANCEL_AND_NEW`),
@@ -99,6 +101,7 @@ class BrokerCapabilities:
     day_trade_rules: tuple[DayTradeRule, ...] = ()
     shortable: bool = False
     both_sides: bool = True
+    buy_stop_collar: Decimal = Decimal(0)
     instruments: bool = False
     maintenance: bool = False
     hours: bool = False

@@ -252,7 +252,10 @@ class ReportsLeftOut(Protocol):
 
 @runtime_checkable
 class SupportsDailyVix(Protocol):
-    """A broker that supplies the VIX, for feeds without it."""
+    """A broker or filter that supplies the VIX, for feeds without it; a broker declares `daily_vix`.
+
+    Brokers are asked first, then filters, then the stored VIX counts.
+    """
 
     async def vix_close(self, day: date) -> float | None:
         """The VIX close of an exchange day, in points; None if it is not available."""

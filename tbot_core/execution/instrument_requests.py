@@ -50,6 +50,11 @@ class InstrumentRules:
         self._missing = [*symbols]
         self._request_at = 0.0
 
+    @property
+    def are_known(self) -> bool:
+        """Whether the session's symbols have been requested, or the broker reports no instruments."""
+        return not self._missing or INSTRUMENTS.of(self._execution.venue.broker) is None
+
     async def run_once(self) -> None:
         """Request what is missing of the session's symbols, and unknown rules until `ANSWER_WITHIN_S` is over."""
         await self._request_missing()

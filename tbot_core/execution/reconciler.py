@@ -84,7 +84,7 @@ class Reconciler:
         self._trading_state = trading_state
         self.external = decision_engine.exposure.external.held
         self.splits = SplitMatcher(execution, decision_engine)
-        self._instruments = InstrumentRules(execution, decision_engine, clock, execution.symbols)
+        self.instruments = InstrumentRules(execution, decision_engine, clock, execution.symbols)
         self.is_maintenance: Callable[[], bool] = lambda: False
         self.read_at: datetime | None = None
         self.verdict: ReconciliationStatus | None = None
@@ -107,7 +107,7 @@ class Reconciler:
     async def run_once(self) -> None:
         """One round: look up orders whose outcome is unknown, and read the account when due."""
         await self._look_up_due()
-        await self._instruments.run_once()
+        await self.instruments.run_once()
         if self._clock.monotonic() >= self._next_reading or self._execution.rejections.must_read:
             await self.read()
         await self._execution.order_requests.cancel_found()

@@ -205,15 +205,19 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
 
 
 def _shorts(draft: SettingsDraft) -> Iterator[SettingsFinding]:
-    keys: dict[str, list[str]] = {}
-    for name in (one for one in draft.strategies if one in draft.frames):
-        keys.setdefault(draft.frames[name].short_type, []).append(f"SHORT_TYPE_{name.upper()}")
-    for short_type in sorted(keys.keys() & {"InverseETF", "LongPut"}):
-        named = keys[short_type]
-        sentence = f"{', '.join(named)}={short_type}: short type not supported yet; short signals are denied."
-        yield draft.finding("warn", sentence, *named)
+    types = {name: draft.frames[name].short_type for name in draft.strategies if name in draft.frames}
+    for name, short_type in types.items():
+        if short_type in {"InverseETF", "LongPut"}:
+            setting = f"SHORT_TYPE_{name.upper()}"
+            sentence = f"{setting}={short_type}: not available, so all short signals of {name} are denied. "
+            yield draft.finding("warn", f"{sentence}{setting}=ShortSell sells short at the broker.", setting)
     for one in known_plugins():
-        if one.kind == "filter" and one.name in draft.filters and one.short_type and one.short_type not in keys:
+        if (
+            one.kind == "filter"
+            and one.name in draft.filters
+            and one.short_type
+            and one.short_type not in types.values()
+        ):
             sentence = f"No SHORT_TYPE_* is {one.short_type}, so the filter {one.name} has nothing to judge."
             yield draft.finding("warn", sentence, one.switch)
 

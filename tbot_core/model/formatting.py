@@ -6,12 +6,13 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 MINUS: Final = "\N{MINUS SIGN}"
 _CENT: Final = Decimal("0.01")
 _TICK: Final = 4
 _SHARE: Final = Decimal("0.001")
+_FEW: Final = 8
 
 
 def format_money(amount: Decimal, *, signed: bool = False) -> str:
@@ -64,6 +65,13 @@ def request_words(per_minute: int, left: int | None) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """A count with its noun: `1 session`, `3 sessions`."""
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def first_names(names: Collection[str]) -> str:
+    """The first names, and the number of the others."""
+    shown = sorted(names)[:_FEW]
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return ", ".join(shown) + more
 
 
 def printable_name(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -14,6 +15,7 @@ from tbot_core.contracts import (
     OptionsModel,
     RequiresData,
     Strategy,
+    SupportsDailyVix,
     SupportsExplain,
     SupportsRefresh,
     SupportsScreening,
@@ -22,13 +24,13 @@ from tbot_core.errors import BrokerError, PluginError
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules, Signals, Trigger
 from tbot_core.model.window import Window
-from tbot_core.plugins import answer_checks
+from tbot_core.plugins import answer_checks, broker_answers
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.guarded_broker import guard_broker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import date
 
     from tbot_core.contracts import OptionRequest, OptionValuation
@@ -103,13 +105,27 @@ class GuardedFilter:
 
     async def refresh(self, day: date, symbols: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
         """What the filter fetches; raises its BrokerErrors, and PluginError for anything else that goes wrong."""
-        try:
+        with self._fetching("refresh"):
             found = await self._inner.refresh(day, symbols)  # type: ignore[attr-defined]  # it declares facts
             return answer_checks.checked_facts(found, self.facts, symbols)
+
+    async def vix_close(self, day: date) -> float | None:
+        """The VIX close that the filter knows, None from one that offers none; raises as `refresh`."""
+        if not isinstance(self._inner, SupportsDailyVix):
+            return None
+        with self._fetching("vix_close"):
+            found: float | None = broker_answers.checked_answer("vix_close", await self._inner.vix_close(day))
+            return found
+
+    @contextmanager
+    def _fetching(self, call: str) -> Iterator[None]:
+        # What goes wrong in a call that fetches: a BrokerError, else PluginError.
+        try:
+            yield
         except BrokerError:
             raise
         except Exception as fault:
-            raise PluginError(self._guard.report_failure(self.entry, "refresh", fault)) from fault
+            raise PluginError(self._guard.report_failure(self.entry, call, fault)) from fault
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """The filter's comparisons at the signal."""

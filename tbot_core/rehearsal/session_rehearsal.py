@@ -29,7 +29,7 @@ from tbot_core.marketdata import received_bars
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.formatting import plural
-from tbot_core.model.types import dollars_of, quantity_of
+from tbot_core.model.types import Side, dollars_of, quantity_of
 from tbot_core.plugins import discovery
 from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day, venue_summary
 from tbot_core.rehearsal.broker_rehearsal import alert_settings, live_with_faults, sent_twice
@@ -76,8 +76,8 @@ class SessionTerms:
 class SessionReport:
     """A recorded session that was traded: its counts, the differences from its replay, and what does not agree.
 
-    With faults it is not compared with a replay. `denials`: how many by reason code. `disagreements` are those of
-    venue, journal and bot at its end.
+    `shorts` are those of the trades that began with a short sale. `denials`: how many by reason code. With faults it is
+    not compared with a replay. `disagreements` are those of venue, journal and bot at its end.
     """
 
     day: dt.date
@@ -88,6 +88,7 @@ class SessionReport:
     faults: dict[str, int]
     venue: tuple[str, ...]
     trades: int = 0
+    shorts: int = 0
     denials: dict[str, int] = attrs.field(factory=dict)
     differences: tuple[Difference, ...] = ()
     disagreements: tuple[str, ...] = ()
@@ -108,6 +109,7 @@ class SessionReport:
             "orders": self.orders,
             "fills": self.fills,
             "trades": self.trades,
+            "shorts": self.shorts,
             "denials": dict(sorted(self.denials.items())),
             "faults": dict(sorted(self.faults.items())),
             "causes": self.causes,
@@ -125,6 +127,7 @@ class SessionReport:
         """The report as text."""
         counts = [(self.decisions, "decision"), (self.orders, "order"), (self.fills, "fill"), (self.trades, "trade")]
         traded = ", ".join(plural(count, word) for count, word in counts)
+        traded += f" ({self.shorts} short)" if self.shorts else ""
         most = sorted(self.denials.items(), key=lambda pair: (-pair[1], pair[0]))
         denied = ", ".join(f"{name} {count}" for name, count in most)
         kinds = ", ".join(f"{name} x{times}" for name, times in sorted(self.faults.items()))
@@ -172,7 +175,8 @@ def rehearse_session(plugin: Plugin, home: Path, day: dt.date, terms: SessionTer
             return attrs.evolve(report, disagreements=(outcome, *twice))
         trades = outcome.summary.trades
         problems = (*disagreements(outcome, events, account, market.fills), *twice)
-        report = attrs.evolve(report, trades=len(trades), disagreements=problems)
+        shorts = sum(one.side is Side.SHORT for one in trades)
+        report = attrs.evolve(report, trades=len(trades), shorts=shorts, disagreements=problems)
         if terms.seed is not None:
             return report
         replayed = _replay(scratch, day, source.settings.instance.bars, at.venue.broker.capabilities, clock)

@@ -16,6 +16,7 @@ from tbot_core.execution.trading_state import OVER, note_event
 from tbot_core.journal import records
 from tbot_core.journal.projections import failover_text
 from tbot_core.journal.projections.book import SessionBook
+from tbot_core.journal.projections.ready_remarks import ready_remarks
 from tbot_core.journal.projections.trade_text import PlannedStops, entry_text, exit_text
 from tbot_core.marketdata.feed_health import ENDS_THE_DAY
 from tbot_core.model.formatting import (
@@ -112,6 +113,9 @@ class EventNarrator:
                 weight, text = "risk", data_words(kind, payload)
             case records.DECISION | records.TOP_UP if payload["reason"] != "ALLOWED":
                 weight, text = "denial", _denied(payload, "TOP-UP " if entry.kind == records.TOP_UP else "")
+            case records.READY:
+                found = ready_remarks(payload)
+                return [EventLine(time=entry.time, text=one.removesuffix("."), weight="risk") for one in found]
             case records.WINDOW_CLOSED | records.VIX:
                 weight, text = "window", (_vix if entry.kind == records.VIX else _window)(payload)
             case BrokerEventKind.FILL if entry.cid is not None:

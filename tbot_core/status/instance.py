@@ -203,6 +203,7 @@ def _run(file: RunFile | None, read: _Projections, settings: Settings, mode: str
         "trades": {name: read.activity.entries.get(name, 0) for name in settings.strategies},
         "candidates": read.activity.candidates,
         "vix_live": read.activity.vix,
+        "remarks": read.activity.remarks,
         "foreign": read.holdings.document(),
         "restart": restarts.document(read.restart),
     }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.journal import gauges, records
+from tbot_core.journal.projections.ready_remarks import ready_remarks
 from tbot_core.model.formatting import money_text
 from tbot_core.model.types import OrderState, dollars_of
 
@@ -53,11 +54,15 @@ def account_figures(book: SessionBook, limits: Limits, reported: Gauges | None) 
 
 @attrs.define(kw_only=True)
 class SessionActivity:
-    """A projection of the current or last session, by strategy: entries sent, candidates, and the live VIX used."""
+    """A projection of the current or last session, by strategy: entries sent, candidates, and the live VIX used.
+
+    `remarks` are those of the last READY.
+    """
 
     entries: dict[str, int] = attrs.field(factory=dict)
     candidates: dict[str, int] = attrs.field(factory=dict)
     vix: dict[str, float | None] = attrs.field(factory=dict)
+    remarks: list[str] = attrs.field(factory=list)
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
@@ -72,6 +77,10 @@ class SessionActivity:
                 self.candidates[payload["strategy"]] = payload["candidates"]
             case records.VIX:
                 self.vix[payload["strategy"]] = payload["value"]
+            case records.READY:
+                self.remarks = ready_remarks(payload)
+            case records.SESSION_CLOSED:
+                self.remarks = []
 
 
 def gauge_figures(reported: Gauges | None) -> Document:

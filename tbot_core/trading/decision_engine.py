@@ -117,9 +117,14 @@ class DecisionEngine:
         """The limits of the current risk state: reduced in defense; more severe states allow no entry."""
         return self._limits[self.exposure.current_state is RiskState.DEFENSE]
 
+    def short_denial(self, symbol: str) -> Reason | None:
+        """Why a symbol cannot be sold short now; None if it can."""
+        return self._gate.short_denial(self.exposure, symbol)
+
     def restore_entry(self, order: Order, proposal: Proposal) -> None:
         """Apply an entry that was recorded before a restart, with its proposal."""
         sized = self._sizer.plan_of(order, ticks_of(proposal.sizing_price), proposal.side)
+        sized = _with_market(sized, proposal)
         if order.tops_up:
             self._record_top_up(order, proposal, sized)
         else:
@@ -182,7 +187,7 @@ class DecisionEngine:
                 one.external.set_price_if_unknown(signal.symbol, price_of(ticks_of(proposal.price)))
         sizer = self._sizer_of(signal.symbol)
         sized = sizer.plan(ticks_of(proposal.sizing_price), proposal.side, self._budget(signal.strategy))
-        sized = attrs.evolve(sized, last=ticks_of(proposal.price))
+        sized = _with_market(sized, proposal)
         decision, plan = self._judge_sized(proposal, signal, sized)
         return self._explained(decision, signal, sized), None if plan is None else (sized, plan)
 
@@ -244,7 +249,7 @@ class DecisionEngine:
         budget = min(gap.atoms, limits.per_trade - position.cost_atoms, limits.entry_cap[0])
         sizer = self._sizer_of(symbol)
         sized = sizer.addition(ticks_of(proposal.sizing_price), proposal.side, budget, whole=gap.whole)
-        sized = attrs.evolve(sized, last=ticks_of(proposal.price))
+        sized = _with_market(sized, proposal)
         denial = self._gate.after_sizing(self.exposure, limits, signal, proposal.side, sized)
         if denial is not None:
             return _denied(proposal, denial)
@@ -301,6 +306,13 @@ class DecisionEngine:
             power_atoms=sized.power_atoms(proposal.side),
             is_top_up=order.tops_up,
         )
+
+
+def _with_market(sized: SizedEntry, proposal: Proposal) -> SizedEntry:
+    # The entry with the price of the last trade, and the ask of the quote that it is priced by.
+    quote = None if proposal.reference is None else proposal.quote
+    ask = None if quote is None else ticks_of(quote.ask)
+    return attrs.evolve(sized, last=ticks_of(proposal.price), ask=ask)
 
 
 def _denied(proposal: Proposal, denial: Denial) -> Decision:

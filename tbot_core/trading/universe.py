@@ -63,6 +63,7 @@ class Universe:
     `cut` are left out although nothing denies them; `denied` those that a filter denies before the bell, by reason.
     `limited_by` names the limit. `watch_only` are subscribed, but not traded. `not_offered`: how many more symbols the
     source does not offer, by reason; None where it was not asked. `facts`: what is known of those that filters fetch.
+    `without_vix`: the strategies that will not enter because the VIX is unknown.
     """
 
     symbols: tuple[str, ...]
@@ -74,6 +75,7 @@ class Universe:
     watch_only: frozenset[str] = frozenset()
     not_offered: Mapping[str, int] | None = None
     facts: tuple[FactCoverage, ...] = ()
+    without_vix: tuple[str, ...] = ()
 
     @property
     def counts(self) -> UniverseCounts | None:

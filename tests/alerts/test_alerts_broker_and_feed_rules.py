@@ -12,13 +12,13 @@ from tbot_core.alerts.broker_and_feed_rules import (
     FAILOVER_DRILL_COMMAND,
     FAILOVER_STATUS_COMMAND,
     FeedAlertRules,
-    first_names,
     notices_of_event,
 )
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.contracts import Urgency
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
+from tbot_core.model.formatting import first_names
 
 if TYPE_CHECKING:
     from tbot_core.alerts.store import Notice

@@ -37,6 +37,7 @@ def rehearsed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path, dt.date,
             day=day,
             terms=terms,
             faults={},
+            shorts=1,
             denials={"PRICE_LOW": 1, "VOLUME_LOW": 7},
             differences=(),
             disagreements=wrong,
@@ -55,7 +56,7 @@ def test_a_session_is_traded_and_compared(rehearsed: Any, tmp_path: Path) -> Non
     assert done.exit_code == 0
     assert rehearsed == [("paper", tmp_path, DAYS[0], SessionTerms())]
     assert done.stdout.splitlines() == [
-        "2018-03-20: 2 decisions, 2 orders, 2 fills, 2 trades",
+        "2018-03-20: 2 decisions, 2 orders, 2 fills, 2 trades (1 short)",
         "denials: VOLUME_LOW 7, PRICE_LOW 1",
         "differences from the replay: none",
         "venue, journal and bot agree",

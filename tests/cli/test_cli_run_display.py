@@ -185,6 +185,16 @@ def test_the_vix_of_a_window_is_a_line(value: float | None, words: str) -> None:
     assert (line.weight, line.text) == ("window", f"[CLOSE] window: {words}, 3 candidates")
 
 
+def test_what_a_ready_session_will_not_trade_is_a_line_each() -> None:
+    """READY itself is an alert; its remarks are shown on every screen."""
+    payload = {"not_shortable": {"NOT_SHORTABLE": ["KO"], "CASH_LONG_ONLY": ["F"]}}
+    lines = EventNarrator().lines_for([NewEvent(kind=records.READY, payload=payload, time=MORNING)])
+    assert [(line.weight, line.text) for line in lines] == [
+        ("risk", "CASH_LONG_ONLY: no short sales of 1 symbol: F"),
+        ("risk", "NOT_SHORTABLE: no short sales of 1 symbol: KO"),
+    ]
+
+
 def test_the_drift_of_a_day_is_a_line_and_one_for_each_trade() -> None:
     """The result first, then what was expected and made."""
     made = {"quantity": "24", "entry_price": "20.08", "exit_price": "20.10", "exit_reason": "TIME", "pnl": "0.48"}

@@ -27,6 +27,7 @@ from tbot_core.model.clock import ManualClock, both_times, exchange_time
 from tbot_core.model.formatting import money_text
 from tbot_core.model.types import RiskState, dollars_of
 from tbot_core.status.instance import status_document
+from tbot_core.status.live_figures import SessionActivity
 from tbot_core.system import filesystem
 from tbot_core.trading.risk.states import StateCause
 
@@ -171,6 +172,29 @@ def test_status_says_by_which_vix_a_strategy_decides_today(tmp_path: Path, capsy
     assert found["vix_live"] == {"mid": None, "close": 18.25}
     (line,) = [one for one in lines(found, MORNING) if one.startswith("VIX")]
     assert line.endswith(" at the previous close, close uses 18.25, mid uses unknown")
+
+
+@pytest.mark.slow
+def test_status_has_the_remarks_of_ready_until_the_session_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What will not be traded today, each in its line."""
+    stopped_on_paper(tmp_path)
+    assert status(capsys, tmp_path, code=1)["remarks"] == []
+    ready = {"not_shortable": {"NOT_SHORTABLE": ["KO"], "CASH_LONG_ONLY": ["F"]}}
+    with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
+        journal.append([NewEvent(kind=records.READY, payload=ready, time=MORNING)])
+    found = status(capsys, tmp_path, code=1)
+    assert found["remarks"] == [
+        "CASH_LONG_ONLY: no short sales of 1 symbol: F.",
+        "NOT_SHORTABLE: no short sales of 1 symbol: KO.",
+    ]
+    text = [*lines(found, MORNING)]
+    assert f"today       {found['remarks'][0]}" in text
+    assert f"            {found['remarks'][1]}" in text
+    activity = SessionActivity(remarks=found["remarks"])
+    activity.apply(NewEvent(kind=records.SESSION_CLOSED, payload={}, time=MORNING))
+    assert activity.remarks == []
 
 
 @pytest.mark.slow

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import attrs
 import pytest
 
 from tbot_core.contracts import Heartbeat, LiveSession
@@ -14,6 +15,7 @@ from tbot_core.engine.live.feed_connection import OPEN_TIMEOUT_S, FeedConnection
 from tbot_core.engine.live.readiness import AGAIN, LASTS
 from tbot_core.errors import Unavailable
 from tbot_core.journal import records
+from tbot_core.journal.store import NewEvent
 from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
 from tbot_core.rehearsal.live_feed import SimulatedLiveFeed
 from tbot_core.rehearsal.world import LEAD_S, World
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import FeedMessage
+    from tbot_core.trading.universe import Universe
 
 
 @pytest.fixture
@@ -96,6 +99,51 @@ def test_ready_says_what_the_day_begins_with(scene: SimulatedInstance) -> None:
         "mode": "paper", "armed": None, "equity": "25000.00", "positions": [], "windows": ["drawn0"],
     }  # fmt: skip
     assert {"feed", "feed_quality", "worst_day"} <= ready.payload.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("short_type", "found"),
+    [
+        (
+            "InverseETF",
+            {
+                "shorts_denied": {
+                    "sessions": 1,
+                    "strategies": [{"strategy": "drawn0", "short_type": "InverseETF", "denied": 1}],
+                }
+            },
+        ),
+        ("ShortSell", {"not_shortable": {"NOT_SHORTABLE": ["SYM0"]}}),
+    ],
+)
+def test_ready_says_which_signals_will_not_be_traded(
+    scene: SimulatedInstance, monkeypatch: pytest.MonkeyPatch, short_type: str, found: dict[str, Any]
+) -> None:
+    """Strategies without the VIX, short types that are not available, and symbols that cannot be sold short."""
+
+    async def universe(_self: SimulatedInstance, *_given: object) -> Universe:
+        return attrs.evolve(scene.world.universe(), without_vix=("drawn0",))
+
+    monkeypatch.setattr(SimulatedInstance, "universe", universe)
+    past: list[tuple[str, dict[str, Any]]] = [
+        (records.SESSION_OPENED, {"date": "2026-03-02", "equity": "25000", "account": "a"}),
+        (
+            records.DECISION,
+            {"signal": {"session": "2026-03-02", "strategy": "drawn0"}, "reason": "SHORT_BY_FUND_UNAVAILABLE"},
+        ),
+        (records.SESSION_CLOSED, {"date": "2026-03-02", "equity": "25000", "open": [], "account": "a"}),
+    ]
+    scene.journal.append([NewEvent(kind=kind, payload=payload, time=scene.world.start) for kind, payload in past])
+    life = scene.life()
+    (entrant,) = life._factory.entrants(scene.world.session)
+    entrant = attrs.evolve(entrant, frame=attrs.evolve(entrant.frame, short_type=short_type))
+    life._factory = attrs.evolve(life._factory, entrants=lambda _session: (entrant,))
+    scene.world.run(life.run)
+    (ready,) = scene.events(records.READY)
+    names = {"vix_unknown", "shorts_denied", "not_shortable"}
+    said = {name: value for name, value in ready.payload.items() if name in names}
+    assert said == {"vix_unknown": {"day": "2026-03-02", "strategies": ["drawn0"]}} | found
 
 
 @pytest.mark.slow

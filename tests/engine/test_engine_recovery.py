@@ -21,6 +21,7 @@ from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
+from tbot_core.model.bars import SymbolQuote
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
@@ -247,6 +248,19 @@ def test_an_entry_whose_rejection_is_not_confirmed_is_recalled_as_reserved(proce
     process.enter(quantity="3")
     process.hear(said("rejected", "AAA entry"))
     assert list(process.desk.exposure.working) == ["AAA entry"]
+    same(process, process.again())
+
+
+def test_a_short_on_its_way_is_recalled_with_its_worst_case(process: Process) -> None:
+    """It takes 1.03 times the ask of its quote of the buying power, before and after a restart."""
+    quoted = attrs.evolve(
+        proposal(side=Side.SHORT), reference=99.99, quote=SymbolQuote(bid=99.99, ask=100.05, age_s=1.0)
+    )
+    (decision,) = process.desk.decide([quoted])
+    asyncio.run(process.execution.execute(MinuteCommands(decisions=[decision])))
+    assert decision.order is not None
+    (entry,) = process.desk.exposure.working.values()
+    assert entry.power_atoms == atoms_of(decision.order.quantity * Decimal("103.0515"))
     same(process, process.again())
 
 

@@ -11,17 +11,26 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities, Instrument
-from tbot_core.engine.session.vix import VixSources, known_vix
-from tbot_core.errors import Unavailable
+from tbot_core.contracts import BrokerCapabilities, Check, Instrument
+from tbot_core.contracts.settings import StrategySettings
+from tbot_core.engine.session.vix import VixSources, known_vix, strategies_without_vix
+from tbot_core.errors import PluginError, Unavailable
 from tbot_core.marketdata.store import reference
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.reasons import Reason
+from tbot_core.model.signals import ExitRules
+from tbot_core.model.window import Window
+from tbot_core.rehearsal.bot import ScriptedStrategy
 from tbot_core.rehearsal.world import DAY, World
 from tbot_core.system import filesystem
+from tbot_core.testing.trades import rules
+from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from tbot_core.contracts import SupportsDailyVix
     from tbot_core.model.day_facts import DayFacts
 
 BEFORE = DAY - dt.timedelta(days=1)
@@ -50,10 +59,16 @@ def world() -> Iterator[World]:
     made.loop.finish()
 
 
-def facts(world: World, folder: Path, *brokers: object, vix: float = float("nan")) -> DayFacts:
+def facts(
+    world: World,
+    folder: Path,
+    *brokers: object,
+    vix: float = float("nan"),
+    filters: tuple[SupportsDailyVix, ...] = (),
+) -> DayFacts:
     """What is known before the bell of the world's session, whose feed says this VIX itself."""
     day = attrs.evolve(world.universe().day, vix=np.array([vix]))
-    sources = VixSources(calendar=world.calendar, brokers=brokers, bars=folder)
+    sources = VixSources(calendar=world.calendar, brokers=brokers, bars=folder, filters=filters)
     found = asyncio.run(sources.add_vix(day, world.session))
     found = asyncio.run(sources.add_kinds(found, world.market.symbols))
     np.testing.assert_array_equal(found.previous_close, day.previous_close)
@@ -109,6 +124,76 @@ def test_then_the_stored_file(world: World, tmp_path: Path) -> None:
 def test_what_is_no_figure_is_unknown(world: World, tmp_path: Path, value: float) -> None:
     """A broker may say anything."""
     assert known_vix(facts(world, tmp_path, Broker(value))) is None
+
+
+class Offer:
+    """A filter that knows the VIX; it may not answer, or fail."""
+
+    def __init__(self, value: float | None, fault: Exception | None = None) -> None:
+        self.value, self.fault = value, fault
+
+    async def vix_close(self, _day: dt.date) -> float | None:
+        """The close of any day."""
+        if self.fault is not None:
+            raise self.fault
+        return self.value
+
+
+@pytest.mark.parametrize("fault", [Unavailable("no way"), PluginError("It failed."), TimeoutError()])
+def test_a_filter_is_asked_after_the_brokers_and_before_the_stored_file(
+    world: World, tmp_path: Path, fault: Exception
+) -> None:
+    """One that fails or does not answer is passed over."""
+    stored(tmp_path, BEFORE, 21.0)
+    offers = Offer(1.0, fault), Offer(None), Offer(19.5)
+    assert known_vix(facts(world, tmp_path, Broker(None), filters=offers)) == 19.5
+    assert known_vix(facts(world, tmp_path, Broker(18.25), filters=offers)) == 18.25
+    assert known_vix(facts(world, tmp_path, filters=offers[:2])) == 21.0
+
+
+class WithVix(ScriptedStrategy):
+    """A strategy that needs the VIX."""
+
+    def screen(self, day: DayFacts) -> Sequence[Check]:
+        """Unknown denies."""
+        value = np.broadcast_to(day.vix, day.previous_close.shape)
+        low, unknown = Reason.VIX_LOW, Reason.VIX_UNKNOWN
+        return [Check(name="vix", value=value, low=15.0, below=low, above=low, unknown=unknown, required=True)]
+
+
+@pytest.mark.parametrize(("vix", "silent"), [(float("nan"), ("needs",)), (10.0, ())])
+def test_the_strategies_that_an_unknown_vix_silences_are_named(
+    world: World, vix: float, silent: tuple[str, ...]
+) -> None:
+    """Not those that need none, and not for a VIX that is low."""
+    window = Window(start=1, analysis=1, breakout=2, monitoring=2)
+    entrants = [
+        ActiveStrategy(
+            name=name,
+            rank=0,
+            strategy=make(window=window, calls=(), exits=ExitRules(leave=window.leave), distance=0.02),
+            frame=StrategySettings(),
+        )
+        for name, make in (("needs", WithVix), ("other", ScriptedStrategy))
+    ]
+    universe = world.universe()
+    universe = attrs.evolve(universe, day=attrs.evolve(universe.day, vix=np.array([vix])))
+    assert strategies_without_vix(entrants, rules(filters={}), universe, 390) == silent
+
+
+@pytest.mark.parametrize("older", [BEFORE - dt.timedelta(days=1), BEFORE - dt.timedelta(days=3), DAY])
+def test_f08_a_stale_vix_is_unknown_also_after_a_holiday(world: World, tmp_path: Path, older: dt.date) -> None:
+    """Only the close of just the session before counts; after a holiday that is the one before the holiday."""
+    stored(tmp_path, older, 21.0)
+    assert known_vix(facts(world, tmp_path)) is None
+    before = ExchangeCalendar().session(dt.date(2026, 11, 25))
+    after = ExchangeCalendar().session(dt.date(2026, 11, 27))  # Thanksgiving lies between
+    assert before is not None
+    assert after is not None
+    stored(tmp_path, before.date, 22.0)
+    day = attrs.evolve(world.universe().day, vix=np.array([np.nan]))
+    sources = VixSources(calendar=ExchangeCalendar(), brokers=(), bars=tmp_path)
+    assert known_vix(asyncio.run(sources.add_vix(day, after))) == 22.0
 
 
 def test_an_older_one_is_unknown(world: World, tmp_path: Path) -> None:

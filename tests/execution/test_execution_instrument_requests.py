@@ -252,3 +252,17 @@ def test_the_first_broker_that_answers_says_what_is_a_fund() -> None:
     unknown = asyncio.run(funds((stocks,), ("AAA",)))
     assert unknown is not None
     assert np.isnan(unknown).all()
+
+
+def test_they_are_known_once_all_symbols_have_been_requested(journal: Journal) -> None:
+    """Not while that fails; of a broker that reports no instruments nothing is awaited."""
+    bench = Bench(journal, broker := Knowing())
+    known = []
+    for answer in (Unavailable("no way"), EASY):
+        broker.answer = answer
+        bench.look(AGAIN_S)
+        known.append(bench.requests.are_known)
+    assert known == [False, True]
+    again = Bench(journal, broker)
+    broker.capabilities = BrokerCapabilities()
+    assert again.requests.are_known

@@ -47,16 +47,15 @@ WARNS: list[tuple[str, str]] = [
     ("TIME_ANCHOR=utc", "TIME_ANCHOR=utc: relative to the bell, start times shift by one hour"),
     ("VIX_SOURCE=live", "VIX_SOURCE=live is for live trading only"),
     ("FAILOVER_ENABLED=true", "FAILOVER_ENABLED=true without FAILOVER_BROKERS"),
-    (
-        "STRATEGY_SEQUENCE=open,mid\nSHORT_TYPE_OPEN=InverseETF\nSHORT_TYPE_MID=InverseETF",
-        "SHORT_TYPE_OPEN, SHORT_TYPE_MID=InverseETF: short type not supported yet; short signals are denied",
-    ),
     ("ENABLE_BSM_FILTER=true", "No SHORT_TYPE_* is LongPut, so the filter black_scholes has nothing to judge."),
     (
         "SHORT_TYPE_OPEN=LongPut\nENABLE_BSM_FILTER=true",
-        "SHORT_TYPE_OPEN=LongPut: short type not supported yet; short signals are denied",
+        "SHORT_TYPE_OPEN=LongPut: not available, so all short signals of open are denied.",
     ),
-    ("SHORT_TYPE_OPEN=LongPut", "SHORT_TYPE_OPEN=LongPut: short type not supported yet; short signals are denied"),
+    (
+        "SHORT_TYPE_OPEN=InverseETF",
+        "SHORT_TYPE_OPEN=InverseETF: not available, so all short signals of open are denied. SHORT_TYPE_OPEN=ShortSell",
+    ),
     ("EARNINGS_BLACKOUT=true", "EARNINGS_BLACKOUT=true: no effect without the filter finnhub, which is not on."),
     ("TRADING_DAYS=mon,sat", "TRADING_DAYS=mon,sat: the exchange is closed on Saturday and Sunday."),
 ]
@@ -105,6 +104,14 @@ def test_what_will_surprise_warns(tmp_path: Path, text: str, sentence: str) -> N
 def test_what_holds_together_says_nothing(tmp_path: Path, text: str) -> None:
     """Settings at the edge of each rule pass in silence."""
     assert found(tmp_path, text) == []
+
+
+def test_each_strategy_whose_short_signals_are_denied_is_named_once(tmp_path: Path) -> None:
+    """With its own setting, so that half of a sample is never silently off."""
+    text = "STRATEGY_SEQUENCE=open,mid,close\nSHORT_TYPE_OPEN=InverseETF\nSHORT_TYPE_MID=InverseETF\n"
+    messages = [message for _, message in found(tmp_path, f"{text}SHORT_TYPE_CLOSE=LongPut")]
+    assert [f"short signals of {name} are denied" in one for name, one in zip(("open", "mid", "close"), messages,
+            strict=True)] == [True] * 3  # fmt: skip
 
 
 def test_another_minor_version_warns(tmp_path: Path) -> None:

@@ -402,6 +402,21 @@ def test_a_vix_file_with_a_fault_is_refused(bench: StoreFixture, row: str, words
     assert words in refused(bench.put_text(f"{VIX}{row}\n", name="vix.csv"))
 
 
+def test_f08_the_vix_is_read_in_both_date_forms_and_with_dots_on_holidays(bench: StoreFixture) -> None:
+    """The exchange's own file, and the public one that has only the close; what is left out is counted."""
+    text = "DATE,OPEN,HIGH,LOW,CLOSE\n11/27/2019,12,13,11,11.75\n11/28/2019,.,.,.,.\n2019-11-29,12,13,11,12.62\n"
+    outcome = taken(bench.put_text(text, name="VIX_History.csv"))
+    assert (outcome.added, outcome.holidays) == (2, 1)
+    text = "observation_date,VIXCLS\n2019-12-24,12.67\n2019-12-25,.\n2019-12-26,12.65\n"
+    outcome = taken(bench.put_text(text, name="VIXCLS.csv"))
+    assert (outcome.kind, outcome.added, outcome.holidays) == ("VIX", 2, 1)
+    stored = reference.read_table(bench.bars, reference.VIX)
+    assert stored["close"].to_list() == [11.75, 12.62, 12.67, 12.65]
+    assert [day.isoformat() for day in stored["date"]] == ["2019-11-27", "2019-11-29", "2019-12-24", "2019-12-26"]
+    reason = refused(bench.put_text("observation_date,VIXCLS\n2019-12-27,-\n", name="VIXCLS.csv"))
+    assert "value that is missing, zero, negative or not a number" in reason
+
+
 def test_dates_are_read_in_every_common_form(bench: StoreFixture) -> None:
     """ISO, American and compact text, and a Parquet file's dates and moments."""
     text = "date,open,high,low,close\n2019-11-01,1,1,1,1\n11/04/2019,1,1,1,1\n20191105,1,1,1,1\n"

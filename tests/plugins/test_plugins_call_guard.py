@@ -161,6 +161,29 @@ def refreshed(subject: Any) -> Any:
     return asyncio.run(subject.refresh(dt.date(2019, 12, 2), ["AAA", "BBB"]))
 
 
+def test_a_filter_may_offer_the_vix() -> None:
+    """A number or None passes; a filter that offers none has none, and what fails is reported."""
+
+    def asked(**offered: Any) -> object:
+        return asyncio.run(Session().filter(**offered).vix_close(dt.date(2019, 12, 2)))
+
+    async def value(_day: dt.date) -> float:
+        return 19.5
+
+    async def text(_day: dt.date) -> str:
+        return "19.5"
+
+    async def busy(_day: dt.date) -> float:
+        raise Unavailable("no way")
+
+    assert asked(vix_close=value) == 19.5
+    assert asked() is None
+    with pytest.raises(PluginError, match="vix_close: TypeError: it returned an object of type str"):
+        asked(vix_close=text)
+    with pytest.raises(Unavailable):
+        asked(vix_close=busy)
+
+
 def test_what_a_filter_fetches_passes() -> None:
     """As numbers by name and symbol; a filter without facts is asked for none."""
     assert refreshed(fetching(lambda: {"AAA": {"rating": 4}, "BBB": {}})) == {"AAA": {"rating": 4.0}, "BBB": {}}

@@ -305,6 +305,29 @@ def test_a_target_that_cannot_rest_is_emulated() -> None:
     assert placed(found.position_manager.orders_due_now()).reason is ExitReason.TARGET
 
 
+@pytest.mark.parametrize(
+    ("collar", "close", "due"), [("0.025", 104.6, True), ("0.025", 104.5, False), ("0", 110.0, False)]
+)
+def test_a_short_beyond_the_limit_of_a_collared_stop_is_covered(collar: str, close: float, due: bool) -> None:
+    """A stop to buy that may have become a limit order is not trusted beyond that limit; a plain stop is."""
+    found = desk(attrs.evolve(BARE, buy_stop_collar=Decimal(collar)))
+    entry = found.decide([proposal(side=Side.SHORT, exits=TIMED)])[0].order
+    assert entry is not None
+    filled(found, entry)
+    found.position_manager.orders_due_now()
+    bars = SessionDraft().bar(30, close).bars()
+    assert names(found.position_manager.orders_after_minute(bars, 30)) == (["cancel AAA stop"] if due else [])
+
+
+def test_a_collar_says_nothing_about_a_stop_to_sell() -> None:
+    """A long position keeps its stop."""
+    found = desk(attrs.evolve(BARE, buy_stop_collar=Decimal("0.025")))
+    enter(found)
+    found.position_manager.orders_due_now()
+    bars = SessionDraft().bar(30, 90.0).bars()
+    assert found.position_manager.orders_after_minute(bars, 30) == []
+
+
 def test_while_halted_time_waits_and_stops_go_on() -> None:
     """A kill keeps positions: what is due by time goes with the kill's end, a close beyond the stop at once."""
     found = desk()

@@ -106,11 +106,15 @@ def test_fixed_quantity_knows_no_budget() -> None:
 
 
 def test_a_short_takes_more_of_the_buying_power() -> None:
-    """At worst a short costs 1.03 x the reference; for exposure it counts at the higher of limit and reference."""
+    """At worst a short costs 1.03 x the ask; for exposure it counts at the higher of limit and reference."""
     planned = SizedEntry(type=OrderType.LIMIT, price=998_000, units=10 * UNITS_PER_SHARE, reference=1_000_000)
     assert planned.worst_atoms == 1000 * ATOMS_PER_DOLLAR
     assert planned.power_atoms(LONG) == 1000 * ATOMS_PER_DOLLAR
     assert planned.power_atoms(SHORT) == 1030 * ATOMS_PER_DOLLAR
+    quoted = attrs.evolve(planned, ask=1_010_000)
+    assert quoted.power_atoms(LONG) == planned.power_atoms(LONG)
+    assert quoted.power_atoms(SHORT) == Decimal("1040.3") * ATOMS_PER_DOLLAR
+    assert attrs.evolve(quoted, price=1_050_000).power_atoms(SHORT) == 1050 * ATOMS_PER_DOLLAR
 
 
 @given(

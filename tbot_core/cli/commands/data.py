@@ -201,6 +201,7 @@ def _imported_line(outcome: ImportedFile) -> str:
         (outcome.dropped, "outside regular hours dropped"),
         (outcome.repeated, "repeated"),
         (outcome.rounded, "rounded to 0.0001"),
+        (outcome.holidays, "holidays left out"),
     )
     counted = [f"{count} {word}" for count, word in counts if count]
     same = "" if outcome.added or outcome.replaced else " No change."

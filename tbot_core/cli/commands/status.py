@@ -109,7 +109,9 @@ def _without_session(shown: Mapping[str, Any]) -> str:
 
 
 def _times(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
-    # The current phase and the next event; for a simulation when it ended, or its current simulated time.
+    # What will not be traded, the current phase and the next event; for a simulation when it ended, or its time.
+    for number, sentence in enumerate(shown["remarks"]):
+        yield labelled_line("" if number else "today", sentence)
     event = shown["next_event"]
     if event is not None:
         when = dt.datetime.fromisoformat(event["time"])

@@ -15,6 +15,8 @@ from tbot_core.contracts import LiveSession
 from tbot_core.engine.session.vix import known_vix
 from tbot_core.journal import records
 from tbot_core.journal.projections.arming import armed_of
+from tbot_core.journal.projections.short_denials import SHORT_TYPES, short_denials
+from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.model.types import RiskState, dollars_of
 from tbot_core.trading.risk.states import KINDS, StateCause
 
@@ -28,19 +30,21 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.config import LiveConfig
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.calendar import Session
+    from tbot_core.trading.universe import Universe
 
 AGAIN: Final = timedelta(minutes=10)
 """How often a session that is not ready is reported, until it is."""
 
 LASTS: Final = timedelta(seconds=30)
-"""How long a ready session must have an objection before it is reported, and how long the first account reading may
-take.
+"""How long a ready session must have an objection before it is reported, and how long the first reading of the account
+and of instruments may take.
 """
 
 HOLDS: Final = (timedelta(0), LASTS, AGAIN)
 """How long there must be no objection before READY: at first, after one withdrawal, and after more."""
 
 LOOK_S: Final = 1.0
+_SHORT_SALES: Final = "ShortSell"
 
 
 def ready_payload(
@@ -48,7 +52,6 @@ def ready_payload(
 ) -> records.Payload:
     """The payload of READY for a session with this feed."""
     engine = market.run.decision_engine
-    vix = {"vix": known_vix(market.run.day)} if config.vix is None else {"vix_live": True}
     armed = market.run.execution.recorder.journal.last_event(records.ARMED) if market.live else None
     worst, cap, counts = factory.worst_day, engine.limits.first_live_day, feed.universe.counts
     quality = feed.source.quality if isinstance(feed.source, LiveSession) else None
@@ -63,12 +66,47 @@ def ready_payload(
         "windows": [entrant.name for entrant in market.run.entrants],
         "worst_day": None if worst is None else str(worst),
         **({"first_live_day_cap": str(dollars_of(cap))} if cap else {}),
-        **vix,
+        **_vix(market, feed.universe, config, factory),
         **({} if counts is None else {"universe": attrs.asdict(counts)}),
         **({"facts": [one.text for one in feed.universe.facts]} if feed.universe.facts else {}),
         "positions": market.run.positions,
         "stuck": sorted(market.stuck_symbols),
+        **_shorts(market, feed.universe),
     }
+
+
+def _vix(
+    market: LiveTradingSession, universe: Universe, config: LiveConfig, factory: SessionFactory
+) -> records.Payload:
+    # The VIX; of an unknown one the day, and the strategies that will not enter.
+    if config.vix is not None:
+        return {"vix_live": True}
+    found: records.Payload = {"vix": known_vix(market.run.day)}
+    if universe.without_vix:
+        day = look_back_sessions(factory.calendar, market.run.session.date)[-1].date
+        found["vix_unknown"] = {"day": day.isoformat(), "strategies": list(universe.without_vix)}
+    return found
+
+
+def _shorts(market: LiveTradingSession, universe: Universe) -> records.Payload:
+    # Short signals that will be denied: those of a SHORT_TYPE that is not available, and of what cannot be sold short.
+    found: records.Payload = {}
+    types = {one.name: one.frame.short_type for one in market.run.entrants}
+    if denied := [(name, word) for name, word in types.items() if word in SHORT_TYPES.values()]:
+        past = short_denials(market.run.execution.recorder.journal, market.run.session.date)
+        found["shorts_denied"] = {
+            "sessions": len(past.sessions),
+            "strategies": [
+                {"strategy": name, "short_type": word, "denied": past.denied(name, word)} for name, word in denied
+            ],
+        }
+    if _SHORT_SALES in types.values():
+        reasons: dict[str, list[str]] = {}
+        for symbol in sorted({*universe.symbols} - universe.watch_only):
+            if (reason := market.run.decision_engine.short_denial(symbol)) is not None:
+                reasons.setdefault(reason.name, []).append(symbol)
+        found |= {"not_shortable": reasons} if reasons else {}
+    return found
 
 
 class ReadinessAnnouncer:
@@ -97,9 +135,9 @@ class ReadinessAnnouncer:
             await clock.sleep(LOOK_S)  # by then the account is being read
             now = clock.now()
             reasons = _reasons(market, connection, reading=now <= reading_until)
-            clear.update(
-                now, on=not (reasons or _blocking_causes(market)) and (connection is None or connection.is_connected)
-            )
+            connected = connection is None or connection.is_connected
+            known = market.reconciler.instruments.are_known or now > reading_until  # READY says what cannot be shorted
+            clear.update(now, on=connected and known and not (reasons or _blocking_causes(market)))
             blocked.update(now, on=ready and bool(reasons))
             if not ready and clear.lasts(now, HOLDS[min(withdrawals, len(HOLDS) - 1)]):
                 ready = True

@@ -16,6 +16,7 @@ from tbot_core.contracts import BrokerEvent
 from tbot_core.execution import account_updates, corporate_actions, frozen_instruments, instrument_rules
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import ORDER_EVENT_KINDS
+from tbot_core.model.bars import SymbolQuote
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, Side
@@ -248,4 +249,5 @@ def proposal_of(payload: Mapping[str, Any], row: int | None) -> Proposal:
         target=target,
         confirmed_minute=payload.get("confirmed"),
         reference=payload.get("reference"),
+        quote=SymbolQuote(**payload["quote"]) if "quote" in payload else None,
     )

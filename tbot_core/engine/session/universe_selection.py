@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
-from tbot_core.contracts import FeedCoverage, LiveSession, ReportsLeftOut
+from tbot_core.contracts import FeedCoverage, LiveSession, ReportsLeftOut, SupportsDailyVix
 from tbot_core.contracts.abilities import MARKET_CAPS
 from tbot_core.engine.session.fact_refresh import FactRefresher, RecordFacts, fact_sources
-from tbot_core.engine.session.vix import VixSources
+from tbot_core.engine.session.vix import VixSources, strategies_without_vix
 from tbot_core.errors import AccessError, DataError, Unavailable
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import fold_events
@@ -93,13 +93,17 @@ class UniverseSelector:
         Of a feed that computes its facts itself, such as a simulator, all symbols are taken. Raises `Unavailable` if
         the history cannot be had or stored now.
         """
-        if not isinstance(source, LiveSession):
+        if isinstance(source, LiveSession):
+            try:
+                universe = await self._select(source, past, on_wait)
+            except (DataError, AccessError) as fault:
+                raise Unavailable(fault.message, fault.remedy) from fault
+        else:
             day = await self.vix.add_vix(source.day.dated(source.session.date), source.session)
-            return Universe(symbols=source.symbols, day=await self.vix.add_kinds(day, source.symbols))
-        try:
-            return await self._select(source, past, on_wait)
-        except (DataError, AccessError) as fault:
-            raise Unavailable(fault.message, fault.remedy) from fault
+            universe = Universe(symbols=source.symbols, day=await self.vix.add_kinds(day, source.symbols))
+        session = source.session
+        silent = strategies_without_vix(self.entrants(session), self.rules, universe, session.minutes)
+        return attrs.evolve(universe, without_vix=silent)
 
     async def _select(self, source: LiveSession, past: Sequence[Event], on_wait: Callable[[str], None]) -> Universe:
         held, watched = symbols_in_use(past), LEADERS | self.rules.watch_only
@@ -245,10 +249,11 @@ def universe_selector(
 
     `record` journals what filters fetch; without it they fetch nothing.
     """
-    settings = assembly.settings
+    settings, rules = assembly.settings, assembly.rules(venue)
     sources = {} if record is None else fact_sources(assembly.filters)
     record = record or _not_recorded
-    vix = VixSources(calendar=assembly.calendar, brokers=tuple(brokers), bars=settings.instance.bars)
+    offered = tuple(one for one in rules.filters.values() if isinstance(one, SupportsDailyVix))
+    vix = VixSources(calendar=assembly.calendar, brokers=tuple(brokers), bars=settings.instance.bars, filters=offered)
     return UniverseSelector(
         calendar=assembly.calendar,
         clock=assembly.clock,
@@ -256,7 +261,7 @@ def universe_selector(
         source=settings.trading.data_source or settings.trading.broker_name,
         server=brokers[0],
         vix=vix,
-        rules=assembly.rules(venue),
+        rules=rules,
         entrants=assembly.entrants,
         symbols=request.symbols,
         typical_volume=request.typical_volume,

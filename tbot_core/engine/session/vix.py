@@ -1,10 +1,11 @@
-"""The VIX close of the previous session: from the data source, else from an enabled broker, else from the store.
+"""The VIX close of the previous session: from the data source, an enabled broker, a filter, or else the store.
 
 With VIX_SOURCE=live a strategy sees the value at the minute in which its entries begin.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,14 +13,17 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
+from tbot_core.contracts import SupportsDailyVix
 from tbot_core.contracts.abilities import DAILY_VIX, LIVE_VIX
 from tbot_core.engine.session import fund_symbols
-from tbot_core.errors import BrokerError, DataError, SettingsError
+from tbot_core.errors import BrokerError, DataError, PluginError, SettingsError
 from tbot_core.journal import records
 from tbot_core.journal.projections.vix import recorded_vix
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.reasons import Reason
 from tbot_core.system import log
+from tbot_core.trading.proposals import screen
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -32,8 +36,12 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import Session
     from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.steady_clock import SteadyClock
+    from tbot_core.trading.proposals import ActiveStrategy, TradingRules
+    from tbot_core.trading.universe import Universe
 
 ASK_S: Final = 10.0
+"""How often the live VIX is requested, and how long a source of the daily one may take, in seconds."""
+
 FRESH_S: Final = 60.0
 """The maximum age in seconds of a live value when a window's entries begin."""
 
@@ -43,18 +51,19 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class VixSources:
-    """The sources of the VIX: the data source and the enabled brokers, in order, and the folder of the bar store."""
+    """The sources of the VIX: the data source and the enabled brokers, then filters, then the bar store's folder."""
 
     calendar: ExchangeCalendar
     brokers: tuple[object, ...]
     bars: Path
+    filters: tuple[SupportsDailyVix, ...] = ()
 
     async def add_vix(self, day: DayFacts, session: Session) -> DayFacts:
         """A session's facts with the VIX close of the previous exchange day, if they lack it and a source has it."""
         if not np.isnan(day.vix).all():
             return day
         before = look_back_sessions(self.calendar, session.date)[-1].date
-        value = await self._from_broker(before)
+        value = await self._from_plugins(before)
         value = self._from_store(before) if value is None else value
         if value is None or not (0 < value < math.inf):
             return day
@@ -65,15 +74,18 @@ class VixSources:
         fund = await fund_symbols.funds(self.brokers, symbols) if day.fund is None else None
         return day if fund is None else attrs.evolve(day, fund=fund)
 
-    async def _from_broker(self, before: dt.date) -> float | None:
-        for broker in filter(None, map(DAILY_VIX.of, self.brokers)):
+    async def _from_plugins(self, before: dt.date) -> float | None:
+        for source in (*filter(None, map(DAILY_VIX.of, self.brokers)), *self.filters):
             try:
-                value = await broker.vix_close(before)
-            except BrokerError as fault:
+                async with asyncio.timeout(ASK_S):
+                    value = await source.vix_close(before)
+            except TimeoutError:
+                _log.warning("vix.not_available", reason=f"no answer within {ASK_S:g} s")
+            except (BrokerError, PluginError) as fault:
                 _log.warning("vix.not_available", reason=fault.message)
-                continue
-            if value is not None:
-                return value
+            else:
+                if value is not None:
+                    return value
         return None
 
     def _from_store(self, before: dt.date) -> float | None:
@@ -85,6 +97,19 @@ class VixSources:
             _log.warning("vix.not_read", reason=fault.message)
             return None
         return recorded.get(before)
+
+
+def strategies_without_vix(
+    entrants: Iterable[ActiveStrategy], rules: TradingRules, universe: Universe, minutes: int
+) -> tuple[str, ...]:
+    """The strategies that will not enter because the VIX is unknown; `minutes` is the session's length."""
+    if known_vix(universe.day) is not None:
+        return ()
+    return tuple(
+        one.name
+        for one in entrants
+        if (screen(one, rules, universe.day, universe.symbols, minutes).reasons == Reason.VIX_UNKNOWN).any()
+    )
 
 
 def known_vix(day: DayFacts) -> float | None:

@@ -35,7 +35,8 @@ class ImportedFile:
     """The result of an imported file; counts are rows.
 
     `added` are new, `unchanged` were stored already, `replaced` overwrote other values. `dropped` lie outside regular
-    hours, `repeated` occur more than once, `rounded` had prices off the grid of 1e-4 USD.
+    hours, `repeated` occur more than once, `rounded` had prices off the grid of 1e-4 USD, `holidays` are those in a
+    file of the VIX.
     """
 
     file: str
@@ -49,6 +50,7 @@ class ImportedFile:
     dropped: int = 0
     repeated: int = 0
     rounded: int = 0
+    holidays: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -205,8 +207,8 @@ class _Import:
             return pl.DataFrame(schema=parquet.BAR_SCHEMA), ()
 
     def _vix(self, source: SourceTable) -> ImportedFile:
-        numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in parquet.PRICES]
-        return self._facts(source, readers.days_of(source, "date").with_columns(numbers), reference.VIX)
+        frame, holidays = readers.vix_of(source)
+        return attrs.evolve(self._facts(source, frame, reference.VIX), holidays=holidays)
 
     def _facts(self, source: SourceTable, frame: pl.DataFrame, table: str) -> ImportedFile:
         # Merge rows into a table of facts and write it, unless nothing changes.

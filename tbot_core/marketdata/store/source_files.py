@@ -30,6 +30,7 @@ ROW: Final = "row"
 _MOMENTS: Final = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M")
 _DAYS: Final = ("%Y-%m-%d", "%m/%d/%Y", "%Y%m%d")
 _DAY_DIGITS: Final = 8
+_CLOSE_OF_VIX: Final = "vixcls"
 _OFFSET: Final = r"\s*(Z|[+-]\d{2}:?(?:\d{2})?)$"
 
 
@@ -103,12 +104,20 @@ def read_source(path: Path, data: bytes) -> SourceTable:
     given = _header(data) if first_row > 1 else table.columns
     if len(set(names.values())) < len(names) or len({_column(name) for name in given}) < len(given):
         raise DataError(f"{path.name}: two columns have the same name: {', '.join(given)}.", "Keep one of them.")
-    table = table.rename(names).drop(ROW, strict=False).with_row_index(ROW, offset=first_row)
+    table = _with_prices(table.rename(names)).drop(ROW, strict=False).with_row_index(ROW, offset=first_row)
     return SourceTable(name=path.name, kind=_recognise(path, table), frame=table, first_row=first_row)
 
 
 def _column(name: str) -> str:
     return name.strip().lower().replace(" ", "_")
+
+
+def _with_prices(table: pl.DataFrame) -> pl.DataFrame:
+    # A file that has only the close of the VIX: each of its prices is the close.
+    if _CLOSE_OF_VIX not in table.columns:
+        return table
+    prices = (pl.col(_CLOSE_OF_VIX).alias(name) for name in parquet.PRICES)
+    return table.rename({"observation_date": "date"}, strict=False).with_columns(prices)
 
 
 def bars_of(source: SourceTable, path: Path, options: ImportOptions) -> pl.DataFrame:
@@ -149,6 +158,18 @@ def days_of(source: SourceTable, column: str) -> pl.DataFrame:
     if len(bad):
         raise source.refuse([source.count("date that cannot be read", bad)])
     return frame
+
+
+def vix_of(source: SourceTable) -> tuple[pl.DataFrame, int]:
+    """The file's days with their prices as numbers, and how many more it marks as holidays, with a dot for each price.
+
+    Raises DataError for an invalid date.
+    """
+    frame = days_of(source, "date")
+    dots = pl.all_horizontal(pl.col(name).cast(pl.String).str.strip_chars() == "." for name in parquet.PRICES)
+    traded = frame.filter(~dots.fill_null(value=False))
+    numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in parquet.PRICES]
+    return traded.with_columns(numbers), len(frame) - len(traded)
 
 
 def fundamentals_of(source: SourceTable, options: ImportOptions) -> pl.DataFrame:
@@ -217,8 +238,8 @@ def _recognise(path: Path, table: pl.DataFrame) -> SourceKind:
     held = ", ".join(name for name in table.columns if name != ROW)
     raise DataError(
         f"{path.name}: its columns match no known kind of data: {held}.",
-        "Bars have ts, open, high, low, close, volume; the daily VIX date, open, high, low, close; fundamentals symbol,"
-        " as_of, market_cap.",
+        "Bars have ts, open, high, low, close, volume; the daily VIX date, open, high, low, close, or"
+        " date, VIXCLS; fundamentals symbol, as_of, market_cap.",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState
+from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState, Side, price_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import CancelOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
@@ -140,7 +140,14 @@ class ExitEvaluator:
         # Whether this close is beyond an emulated stop, or beyond the level of one that lags.
         emulated = held.plan.on_close or Leg.STOP not in held.resting
         acts = emulated and not held.plan.is_expired and held.plan.stop_passed(close)
-        return acts or self._protection.stop_passed(held, close, minute)
+        return acts or self._protection.stop_passed(held, close, minute) or self._is_beyond_collar(held, close)
+
+    def _is_beyond_collar(self, held: ManagedPosition, close: float) -> bool:
+        # Whether this close is beyond the limit of a stop to buy that the broker may have made a stop-limit order.
+        collar = self._rules.venue.buy_stop_collar
+        if not collar or held.position.side is not Side.SHORT or Leg.STOP not in held.resting:
+            return False
+        return close > float(price_of(held.plan.stop) * (1 + collar))
 
 
 SENT_AGAIN = 3

@@ -192,7 +192,7 @@ class RiskEngine:
         if planned.distance > planned.last_price * limits.price_band:
             away = Decimal(planned.distance) / max(1, planned.last_price)
             return Denial(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
-        if side is Side.SHORT and (reason := self._short_denial(exposure, signal.symbol)) is not None:
+        if side is Side.SHORT and (reason := self.short_denial(exposure, signal.symbol)) is not None:
             return Denial(reason=reason)
         for reason, used, order, allowed in self.amounts(exposure, limits, signal, side, planned):
             if used + order > allowed:
@@ -221,8 +221,8 @@ class RiskEngine:
         available = exposure.funds.available_atoms(exposure.portfolio)
         return found if available is None else [*found, (Reason.UNSETTLED_CASH, working, power, available)]
 
-    def _short_denial(self, exposure: ExposureBook, symbol: str) -> Reason | None:
-        # Why a symbol cannot be sold short at this broker; unknown means deny.
+    def short_denial(self, exposure: ExposureBook, symbol: str) -> Reason | None:
+        """Why a symbol cannot be sold short at this broker, None if it can; unknown means deny."""
         if not exposure.funds.margin:
             return Reason.CASH_LONG_ONLY
         if exposure.funds.shorting_allowed is False:

@@ -12,7 +12,7 @@ from tbot_core.model.types import UNITS_PER_SHARE, Order, OrderType, Side, ticks
 from tbot_core.trading.exit_plan import round_to_grid
 
 SHORT_MARGIN = (103, 100)
-"""A short's worst case for the buying power: at least 1.03 times the reference."""
+"""A short's worst case for the buying power: at least 1.03 times the ask."""
 
 
 @attrs.frozen(kw_only=True)
@@ -21,6 +21,7 @@ class SizedEntry:
 
     `price` is the limit of a limit order, and the upper edge of PRICE_BAND_PCT for a market order, also for a short,
     whose exposure grows with the price. `last` is the price of the last trade, None if `reference` is that price.
+    `ask` is that of the quote, None if the source has no quotes.
     """
 
     type: OrderType
@@ -28,6 +29,7 @@ class SizedEntry:
     units: int
     reference: int
     last: int | None = None
+    ask: int | None = None
 
     @property
     def limit(self) -> int | None:
@@ -63,7 +65,8 @@ class SizedEntry:
         if side is Side.LONG:
             return self.worst_atoms
         part, whole = SHORT_MARGIN
-        return self.units * max(self.worst, self.reference * part // whole)
+        ask = self.reference if self.ask is None else self.ask
+        return self.units * max(self.worst, ask * part // whole)
 
 
 @attrs.frozen(kw_only=True)

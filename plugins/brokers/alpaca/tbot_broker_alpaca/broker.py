@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tbot_core.model.types import Account, Order
 
 _FRACTION: Final = Decimal("0.000001")
+_COLLAR: Final = Decimal("0.025")
 
 
 class AlpacaBroker:
@@ -54,6 +55,7 @@ class AlpacaBroker:
             fractional_types=frozenset({OrderType.MARKET}),
             cid_length=64,
             both_sides=False,
+            buy_stop_collar=_COLLAR,
             instruments=True,
             hours=True,
             server_time=True,

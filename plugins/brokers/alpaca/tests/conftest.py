@@ -18,6 +18,7 @@ from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.journal import records
 from tbot_core.journal.store import Event, read_journal
 from tbot_core.model.signals import ExitRules
+from tbot_core.model.types import Side
 from tbot_core.model.window import Window
 from tbot_core.rehearsal.bot import ScriptedStrategy
 from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
@@ -128,13 +129,14 @@ class TradedDay:
         assert self.outcome is None or set(self.outcome.open) == set(held)
 
 
-def signals(*cells: tuple[int, int], trailing: bool = False) -> ActiveStrategy:
-    """Long signals, each in a minute and of a symbol's row, with a stop, and an exit at minute 15."""
+def signals(*cells: tuple[int, int], side: Side = Side.LONG, trailing: bool = False) -> ActiveStrategy:
+    """Signals of a side, each in a minute and of a symbol's row, with a stop, and an exit at minute 15."""
     window = Window(start=1, analysis=0, breakout=8, monitoring=6)
     exits = ExitRules(trigger="intrabar", trailing=trailing, leave=window.leave, hold=None)
-    calls = tuple((minute, row, 1) for minute, row in cells)
+    calls = tuple((minute, row, int(side)) for minute, row in cells)
     strategy = ScriptedStrategy(window=window, calls=calls, exits=exits, distance=0.02, gain=math.nan)
-    return ActiveStrategy(name="signals", rank=0, strategy=strategy, frame=StrategySettings())
+    frame = StrategySettings(short_type="ShortSell")
+    return ActiveStrategy(name="signals", rank=0, strategy=strategy, frame=frame)
 
 
 @pytest.fixture
@@ -146,6 +148,7 @@ def trade(tmp_path: Path) -> Callable[..., TradedDay]:
         *cells: tuple[int, int],
         minutes: int = 30,
         rises: bool = False,
+        side: Side = Side.LONG,
     ) -> TradedDay:
         home, plugin = tmp_path / "home", tbot_broker()
         home.mkdir()
@@ -172,7 +175,7 @@ def trade(tmp_path: Path) -> Callable[..., TradedDay]:
             venue: Any = day.venue
             for symbol in venue.feed_symbols:  # which do not trade
                 venue.venue.market.listings.pop(symbol, None)
-            day.entrants.append(signals(*cells, trailing=rises))
+            day.entrants.append(signals(*cells, side=side, trailing=rises))
             found, outcome = run(watched)
         journal = read_journal(home / "data" / "tbot.sqlite")
         try:

@@ -84,7 +84,7 @@ def traded(home: Path, day: dt.date = DAY, half_spread: Decimal = Decimal(0), se
 @pytest.mark.first(0)  # over two seconds
 @pytest.mark.measured
 def test_the_first_minutes_are_traded_as_in_its_replay(tmp_path: Path, shared: Path) -> None:
-    """With bid and ask at the last close: the same decisions, orders, fills and trades, and the same books."""
+    """With bid and ask at the last close: the same decisions, orders, fills and trades, short ones too, and books."""
     home = instance(tmp_path / "home", shared, EARLY, PAST)
     assert recorded_days(home, DAY, DAY, SystemClock()) == (DAY,)
     report = traded(home)
@@ -92,6 +92,7 @@ def test_the_first_minutes_are_traded_as_in_its_replay(tmp_path: Path, shared: P
     assert report.violations == ()
     assert report.decisions > 5
     assert report.fills == 2 * report.trades > 6
+    assert report.shorts > 0
     assert any("replaced" in line for line in report.venue)  # a stop was moved
 
 

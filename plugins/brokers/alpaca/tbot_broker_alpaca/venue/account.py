@@ -32,6 +32,7 @@ class VenueAccount:
         self.cash = self.last_equity = Decimal(100_000)
         self.multiplier = 2
         self.shorting_enabled = True
+        self.buy_stop_collar: Decimal | None = None
         self.retired_fields = self.blocked = False
         self.held: dict[str, tuple[Decimal, Decimal]] = {}
         self.orders: list[VenueOrder] = []
@@ -286,9 +287,16 @@ class VenueAccount:
             at=self.now,
             status="pending_new" if self.market.is_open else "accepted",
             parent=parent,
+            collar=self._collar(terms),
         )
         self.orders.append(order)
         return order
+
+    def _collar(self, terms: Terms) -> Decimal | None:
+        # The limit of a stop to buy.
+        if self.buy_stop_collar is None or terms.stop is None or not terms.buy:
+            return None
+        return terms.stop * (1 + self.buy_stop_collar)
 
     def _listing(self, symbol: str) -> Listing:
         listing = self.market.listings.get(symbol)

@@ -31,6 +31,7 @@ class VenueOrder:
     """An order that the venue has accepted; `paid` is the sum of price times quantity of its fills.
 
     `legs` wake when it has filled whole, and cancel each other. `triggered`: its stop has been traded through.
+    `collar`: the limit that the venue gave to a stop to buy, which it does not show.
     """
 
     id: str
@@ -56,6 +57,7 @@ class VenueOrder:
     replaces: str | None = None
     replaced_by: str | None = None
     triggered: bool = False
+    collar: Decimal | None = None
 
     @property
     def remaining(self) -> Decimal:
@@ -74,7 +76,8 @@ class VenueOrder:
             self.triggered = last >= self.stop if self.buy else last <= self.stop
             if not self.triggered:
                 return None
-        if self.limit is not None and (met > self.limit if self.buy else met < self.limit):
+        limit = self.collar if self.limit is None else self.limit
+        if limit is not None and (met > limit if self.buy else met < limit):
             return None
         return met
 

@@ -1,0 +1,65 @@
+"""How many short signals were denied because their SHORT_TYPE is not available, in the last sessions of a journal."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from datetime import date
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.journal import records
+from tbot_core.model.reasons import Reason
+
+if TYPE_CHECKING:
+    from tbot_core.journal.projection import JournalEvent
+    from tbot_core.journal.store import Journal
+
+SESSIONS: Final = 5
+"""How many sessions count."""
+
+SHORT_TYPES: Final = {
+    Reason.SHORT_BY_FUND_UNAVAILABLE.name: "InverseETF",
+    Reason.SHORT_BY_PUT_UNAVAILABLE.name: "LongPut",
+}
+"""The values of SHORT_TYPE_* that are not available, by the reason of their denials."""
+
+
+@attrs.frozen(kw_only=True)
+class ShortDenials:
+    """A projection of decisions: the last sessions before a day, and their signals that were denied so.
+
+    `counts`: by session, strategy and value of SHORT_TYPE.
+    """
+
+    before: date
+    sessions: deque[str] = attrs.field(factory=lambda: deque(maxlen=SESSIONS))
+    counts: Counter[tuple[str, str, str]] = attrs.field(factory=Counter)
+
+    def apply(self, event: JournalEvent) -> None:
+        """Apply the next event."""
+        payload = event.payload
+        match event.kind:
+            case records.SESSION_OPENED:
+                day = payload["date"]
+                if day < self.before.isoformat() and day not in self.sessions:
+                    self.sessions.append(day)
+            case records.DECISION if payload["reason"] in SHORT_TYPES:
+                signal = payload["signal"]
+                self.counts[signal["session"], signal["strategy"], SHORT_TYPES[payload["reason"]]] += 1
+
+    def denied(self, strategy: str, short_type: str) -> int:
+        """How many short signals of a strategy were denied in these sessions."""
+        return sum(self.counts[day, strategy, short_type] for day in self.sessions)
+
+
+def short_denials(journal: Journal, before: date) -> ShortDenials:
+    """The projection of a journal, for the session of a day."""
+    found = ShortDenials(before=before)
+    opened = list(journal.events(kind=records.SESSION_OPENED))
+    for event in opened:
+        found.apply(event)
+    first = next((event.seq for event in opened if event.payload["date"] in found.sessions), None)
+    for event in () if first is None else journal.events(first, kind=records.DECISION):
+        found.apply(event)
+    return found
