@@ -52,7 +52,7 @@ from tbot_core.rehearsal.world import DAY
 from tbot_core.testing.scripted_server import ScriptedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
@@ -230,8 +230,23 @@ def store_credentials(home: Path, day: BrokerDay, servers: Servers) -> None:
         raise click.ClickException(f"tbot data import: {out}")
 
 
+def without_threads(loop: asyncio.AbstractEventLoop) -> None:
+    """Let what belongs into a thread be done at once: virtual time has none."""
+
+    def at_once(_executor: object, function: Callable[..., Any], *arguments: Any) -> asyncio.Future[Any]:
+        done = loop.create_future()
+        try:
+            done.set_result(function(*arguments))
+        except Exception as fault:  # noqa: BLE001  -- it belongs to who awaits the call
+            done.set_exception(fault)
+        return done
+
+    loop.run_in_executor = at_once  # type: ignore[method-assign, assignment]
+
+
 async def live_day(day: BrokerDay, servers: Servers) -> RunOutcome:
     """Run the day with its alerts; the stream of bars is lost for a while."""
+    without_threads(day.loop)
     hosts = {**addresses(broker_plugin("alpaca"), day.venue), **servers.addresses()}
     assembly = attrs.evolve(assemble(day.home, "paper", day.clock, hosts), calendar=day.calendar)
     request = FeedRequest(kind="live", calendar=day.calendar, typical_volume=assembly.typical_volume)

@@ -146,17 +146,18 @@ def test_it_ends_when_the_session_should_be_ready(morning: Morning) -> None:
 
 
 def test_it_goes_on_and_says_so_while_too_little_is_known(morning: Morning) -> None:
-    """After 09:00 it says how much is known and how long the rest takes; five minutes before the open it ends."""
+    """After 09:00 it says how much is known and how long the rest takes."""
+    morning.clock.advance(3600)
+    morning.server.symbol_s = 20.0
+    assert morning.refresh()[1].known == 20
+    assert morning.waits == ["ratings: the facts of 10 of 25 symbols are known; the rest takes about 5 minutes"]
+
+
+def test_it_ends_five_minutes_before_the_open(morning: Morning) -> None:
+    """However little is known."""
     morning.server.symbol_s = 510.0
     _, coverage = morning.refresh()
-    assert (coverage.known, coverage.of, coverage.is_enough) == (10, 25, False)
-    assert morning.waits == []  # the one batch ended 85 minutes later, after the last moment
-    morning.server.symbol_s = 1.0
-    again = Morning(morning.folder, server=morning.server)
-    again.clock.advance(3600)
-    again.server.clock = again.clock
-    _, coverage = again.refresh()
-    assert (coverage.known, again.waits) == (25, ["ratings: the facts of 10 of 25 symbols are known"])
+    assert (coverage.known, coverage.of, coverage.is_enough, morning.waits) == (10, 25, False, [])
 
 
 def test_after_the_open_it_takes_a_minute_at_most(morning: Morning) -> None:
@@ -184,6 +185,20 @@ def test_a_refused_key_ends_the_refresh_at_once(morning: Morning) -> None:
     _, coverage = morning.refresh()
     assert (coverage.fault, len(morning.server.asked)) == ("the key is refused", 1)
     assert not coverage.is_enough
+
+
+def test_a_refresh_that_failed_is_tried_again_while_too_little_is_known(morning: Morning) -> None:
+    """After 09:00 it says why, and tries again each minute, up to five minutes before the open."""
+    morning.clock.advance(3600)
+    morning.server.faults = [LoginNeeded("the key is refused")] * 2
+    _, coverage = morning.refresh()
+    assert (coverage.known, coverage.fault) == (20, "")
+    assert morning.waits[:2] == ["ratings: the facts of 0 of 25 symbols are known; the key is refused"] * 2
+    morning.server.faults = [LoginNeeded("the key is refused")] * 99
+    again = Morning(morning.folder / "other", server=morning.server, clock=morning.clock)
+    _, coverage = again.refresh()
+    assert (coverage.known, len(again.waits) > 9) == (0, True)
+    assert again.clock.now() <= TODAY.open - dt.timedelta(minutes=4)
 
 
 def test_what_cannot_be_stored_is_used_and_journaled(morning: Morning) -> None:

@@ -43,6 +43,9 @@ LATEST: Final = timedelta(minutes=5)
 PAUSES_S: Final = (1.0, 4.0, 16.0)
 """The pauses after calls that failed one after the other; after one more failure the refresh ends."""
 
+AGAIN_S: Final = 60.0
+"""The pause after a refresh that failed, while too little is known to be ready."""
+
 _log = log.logger(__name__)
 
 RecordFacts: TypeAlias = Callable[[str, records.Payload], object]
@@ -95,10 +98,14 @@ class _Refresh:
             symbols = candidates(self._recorded)
             lacking = [symbol for symbol in symbols if not self._knows(symbol)]
             coverage = self._coverage(len(symbols), len(lacking))
-            if not lacking or self._fault or not self._has_time(coverage):
+            is_ready = coverage.is_enough or self._own.clock.now() < self._ready_at
+            if not lacking or not self._has_time(coverage) or (self._fault and is_ready):
                 return coverage
-            if not coverage.is_enough and self._own.clock.now() >= max(self._ready_at, self._began + LEAST):
+            if not is_ready and (self._fault or self._own.clock.now() >= self._began + LEAST):
                 on_wait(coverage.text)
+            if self._fault:
+                await self._own.clock.sleep(AGAIN_S)
+                self._fault, self._failures = "", 0
             await self._fetch(lacking[:BATCH])
 
     @property
