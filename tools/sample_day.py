@@ -108,6 +108,7 @@ class Inbox:
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
         self.port = 0
+        self._server: asyncio.Server | None = None
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802  -- aiosmtpd's name
         """Keep a mail."""
@@ -125,8 +126,13 @@ class Inbox:
         made = partial(
             SMTP, self, hostname="mail.example", authenticator=self.authenticate, auth_require_tls=False, loop=loop
         )
-        server = await loop.create_server(made, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        self._server = await loop.create_server(made, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._server is not None:
+            self._server.close()
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -157,6 +163,7 @@ class Servers:
 
     async def stop(self) -> None:
         """Stop them."""
+        self.inbox.close()
         await self.finnhub.__aexit__(None, None, None)
         await self.pagerduty.__aexit__(None, None, None)
 
@@ -252,7 +259,8 @@ async def live_day(day: BrokerDay, servers: Servers) -> RunOutcome:
     request = FeedRequest(kind="live", calendar=day.calendar, typical_volume=assembly.typical_volume)
     plan = RunPlan(assembly=assembly, request=request, wall=day.clock, once=True, watch_s=1.0)
     alerts = alert_dispatcher(assembly, day.clock)
-    life = day.loop.create_task(run_with_alerts(with_extensions(run(plan, day.watcher), plan), alerts, lambda: True))
+    work = run_with_alerts(with_extensions(run(plan, day.watcher), plan), alerts, lambda: True)
+    life = day.loop.create_task(assembly.closing(work))
     server: Any = day.venue.server
     serve = server._on_socket  # noqa: SLF001  -- the fault of the day
     await day.until(LOST_MINUTES[0])

@@ -24,6 +24,7 @@ def day(tmp_path: Path, shared: Path, loopback: None) -> SampleDay:  # noqa: ARG
 
 @pytest.mark.first(0)  # over two seconds
 @pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS:UserWarning")
 def test_the_sample_files_trade_a_day(day: SampleDay) -> None:
     """READY, trades of two strategies, a mail for each fill, an incident that is resolved, and each trade exported."""
     (ready,) = day.of(records.READY)
