@@ -55,7 +55,7 @@ def at_address(assembly: Assembly, target: RehearsalTarget) -> Assembly:
             given |= broker_addresses(one, target)
     settings = assembly.settings
     known = {name: text for name, text in settings.texts.items() if text}
-    instance = attrs.evolve(settings.instance, bars_dir=f"data/runs/{target.run}-bars")
+    instance = attrs.evolve(settings.instance, bars_dir=target.bars_dir)
     return attrs.evolve(assembly, settings=attrs.evolve(settings, instance=instance, texts={**given, **known}))
 
 

@@ -43,6 +43,11 @@ class RehearsalTarget:
         return f"{REHEARSAL}{self.opens.astimezone(UTC):{_TIME}}"
 
     @property
+    def bars_dir(self) -> str:
+        """The folder of its stored bars, within the instance's."""
+        return f"data/runs/{self.run}-bars"
+
+    @property
     def text(self) -> str:
         """The target as `tbot run --rehearsal` takes it."""
         given = {"stream": self.stream, "opens": f"{self.opens.astimezone(UTC):{_TIME}}"}
