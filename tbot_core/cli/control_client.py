@@ -244,13 +244,14 @@ def _stop_progress(answer: RequestResult) -> str:
     if answer.ended:
         return stopped_sentence(answer.open, answer.unconfirmed)
     what = positions or "all positions"
+    exits, stops = ("its exit", "its stop") if len(answer.open) == 1 else ("their exits", "their stops")
     doing, until = {
-        ControlVerb.STOP_FLATTEN: (f"closes {what}", "as soon as the broker has confirmed it"),
+        ControlVerb.STOP_FLATTEN: (f"closes {what}", "the broker has confirmed it"),
         ControlVerb.STOP_KEEP: (
-            f"keeps {what} with the stops",
-            "as soon as no order is in transit, after API_TIMEOUT at the latest",
+            f"keeps {what} with {stops}",
+            "no order is in transit, after API_TIMEOUT at the latest",
         ),
-    }.get(answer.verb, (f"manages {what} to their exits", "as soon as nothing is held"))
+    }.get(answer.verb, (f"manages {what} to {exits}", "nothing is held"))
     silent = ", ".join(cause for cause in answer.causes if cause in _SILENT)
     why = f" But {silent}; `tbot status` shows what is known." if silent else ""
     return f"The bot blocks entries, {doing}, then ends as soon as {until}.{why}"

@@ -133,8 +133,8 @@ def _plain(value: Any) -> object:
 def prompt_fields(schema: Mapping[str, SecretField] | None, *, required: bool) -> dict[str, str]:
     """Prompt for each field; returns the answers by name, without empty ones.
 
-    With `required` a prompt for a required field is repeated until it has an answer. Without a schema the names are
-    prompted for too.
+    With `required` a prompt for a required field is repeated until it has an answer; else an empty answer leaves what
+    is stored. Without a schema the names are prompted for too.
     """
     if schema is not None:
         answers = {it.name: _prompt_field(it, required=required) for it in schema.values()}
@@ -154,9 +154,9 @@ def _prompt_field(one: SecretField, *, required: bool) -> str:
                 raise click.BadParameter(f"Allowed: {one.kind.allowed}.") from None
         return written
 
-    hint = (
-        "" if required and one.required else f" [{one.default_text}]" if required and one.default_text else " [empty]"
-    )
+    hint = "" if one.required else f" [{one.default_text or 'empty'}]"
+    if not required:
+        hint = " [unchanged]"
     label = f"{one.name}, {one.doc[0].lower()}{one.doc[1:].rstrip('.')}{hint}"
     answer: str = click.prompt(label, default="", show_default=False, hide_input=one.hidden, value_proc=checked)
     return answer

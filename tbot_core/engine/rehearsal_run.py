@@ -14,21 +14,25 @@ import attrs
 from tbot_core.contracts.network import host_settings
 from tbot_core.engine.rehearsal_target import rehearsal_shift
 from tbot_core.engine.run_setup import RunFiles, RunSetup, real_time_setup
-from tbot_core.errors import SettingsError
+from tbot_core.errors import SettingsError, Unavailable
 from tbot_core.journal.store import open_journal
 from tbot_core.marketdata import received_bars
 from tbot_core.model.clock import ShiftedClock
 from tbot_core.system import filesystem
+from tbot_core.system.http import accepts_connections
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from tbot_core.contracts import FeedRequest
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.engine.rehearsal_target import RehearsalTarget
+    from tbot_core.instance import Instance
     from tbot_core.plugins.loader import LoadedPlugin
 
 
+_CONNECT_S: Final = 5.0
 _NOTE: Final = "A REHEARSAL: the venue is a server on this machine, and the clock is shifted."
 
 
@@ -51,8 +55,22 @@ def at_address(assembly: Assembly, target: RehearsalTarget) -> Assembly:
             given |= broker_addresses(one, target)
     settings = assembly.settings
     known = {name: text for name, text in settings.texts.items() if text}
-    instance = attrs.evolve(settings.instance, bars_dir=f"data/runs/{target.run}-bars")
+    instance = attrs.evolve(settings.instance, bars_dir=target.bars_dir)
     return attrs.evolve(assembly, settings=attrs.evolve(settings, instance=instance, texts={**given, **known}))
+
+
+async def assert_venue_answers(instance: Instance, target: RehearsalTarget) -> None:
+    """Raises Unavailable if a rehearsal that begins finds no server at its target; one that is resumed goes on."""
+    if filesystem.exists(_journal(instance, target.run)) or await accepts_connections(target.url, _CONNECT_S):
+        return
+    raise Unavailable(
+        f"No venue answers at {target.url}; is it still running?",
+        "`tbot rehearse --broker NAME --serve` plays the venue of a broker, and prints its address.",
+    )
+
+
+def _journal(instance: Instance, run: str) -> Path:
+    return instance.runs / f"{run}.sqlite"
 
 
 def live_refusal() -> SettingsError:
@@ -66,7 +84,7 @@ def live_refusal() -> SettingsError:
 def rehearsal_setup(identity: str, assembly: Assembly, request: FeedRequest) -> RunSetup:
     """The set-up of a rehearsal of this run id: the instance's settings and requests, and a journal of its own."""
     instance, name = assembly.settings.instance, assembly.settings.trading.broker_name
-    journal = instance.runs / f"{identity}.sqlite"
+    journal = _journal(instance, identity)
     filesystem.make_folder(journal.parent)
     files = RunFiles(
         control=instance.control,

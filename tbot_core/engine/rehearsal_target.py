@@ -43,6 +43,11 @@ class RehearsalTarget:
         return f"{REHEARSAL}{self.opens.astimezone(UTC):{_TIME}}"
 
     @property
+    def bars_dir(self) -> str:
+        """The folder of its stored bars, within the instance's."""
+        return f"data/runs/{self.run}-bars"
+
+    @property
     def text(self) -> str:
         """The target as `tbot run --rehearsal` takes it."""
         given = {"stream": self.stream, "opens": f"{self.opens.astimezone(UTC):{_TIME}}"}
@@ -60,11 +65,8 @@ def rehearsal_target(text: str, now: datetime) -> RehearsalTarget:
         message = f"--rehearsal: {', '.join(unknown)} is unknown in the address; known: {', '.join(sorted(_PARTS))}."
         raise UsageError(message, _PRINTS)
     for address in (url, given.get("stream", url)):
-        if not _is_here(address):
-            raise UsageError(
-                f"A rehearsal reaches servers on this machine only, not {address or 'an empty address'}.",
-                "Give http://127.0.0.1:PORT, where a server plays the venue.",
-            )
+        if fault := _address_fault(address):
+            raise UsageError(fault, "Give http://127.0.0.1:PORT, where a server plays the venue.")
     opens = (now + LEAD).replace(microsecond=0)
     if "opens" in given:
         try:
@@ -75,13 +77,21 @@ def rehearsal_target(text: str, now: datetime) -> RehearsalTarget:
     return RehearsalTarget(url=url, stream=given.get("stream", ""), opens=opens)
 
 
-def _is_here(address: str) -> bool:
+def _address_fault(address: str) -> str:
+    # Why the address is not that of a server on this machine; "" if it is one.
     try:
         split = urlsplit(address)
-        port = split.port
-    except ValueError:  # no port
-        return False
-    return split.scheme == "http" and split.hostname in _HERE and port != 0
+    except ValueError:
+        return f"The rehearsal's address is not valid: {address}."
+    if not split.scheme or not split.hostname:
+        return f"The rehearsal's address is not valid: {address or 'it is empty'}."
+    if split.scheme != "http" or split.hostname not in _HERE:
+        return f"A rehearsal reaches servers on this machine only, by http, not {address}."
+    try:
+        is_port = split.port != 0
+    except ValueError:
+        is_port = False
+    return "" if is_port else f"The port of the rehearsal's address is not valid: {address}."
 
 
 def rehearsed_session(opens: datetime) -> Session:

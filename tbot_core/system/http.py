@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import attrs
 import httpx2
@@ -24,6 +25,7 @@ An order between two account readings, which are at most 30 s apart, needs no ne
 for at least 60 s.
 """
 
+_HTTP_PORT: Final = 80
 _FIRST_BYTE: Final = ("http11.send_request_headers.started", "http2.send_request_headers.started")
 
 
@@ -34,6 +36,18 @@ class RawResponse:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+async def accepts_connections(url: str, timeout_s: float) -> bool:
+    """Whether a server accepts a connection at the host and port of this address; nothing is sent."""
+    split = urlsplit(url)
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection(split.hostname, split.port or _HTTP_PORT)
+    except OSError:  # refused, or not within the time
+        return False
+    writer.close()
+    return True
 
 
 class HttpTransport:

@@ -124,6 +124,34 @@ def renewed_content(schema: type[Any], data: memoryview, spot: FieldLocation, va
     return content.replaced_fields(data, spot.category, spot.file, section, {**changed, **values})
 
 
+def merged_content(
+    stored: Mapping[str, Any], category: str, values: Mapping[str, Any], schemas: Schemas
+) -> dict[str, Any]:
+    """The stored content with new values: fields of the whole object, or of sections; the other fields stay.
+
+    A value replaces its field in whatever spelling that was stored. A section that is no object is taken as it is, for
+    the check to name it.
+    """
+    kind, found = CATEGORIES[category], dict(stored)
+    if kind.shape == "object":
+        return _merged_fields(found, values, schemas.get(schema_key(category, ""), {}))
+    if kind.by_plugin:  # a section may have been stored in another spelling
+        found = {name.lower() if name.lower() in values else name: part for name, part in found.items()}
+    for name, part in values.items():
+        known = schemas.get(schema_key(category, name), {})
+        found[name] = _merged_fields(found.get(name, {}), part, known) if isinstance(part, dict) else part
+    return found
+
+
+def _merged_fields(
+    stored: Mapping[str, Any], values: Mapping[str, Any], known: Mapping[str, SecretField]
+) -> dict[str, Any]:
+    spelt = _spellings(known)
+    replaced = {spelt.get(name.lower(), name) for name in values}
+    kept = {name: value for name, value in stored.items() if spelt.get(name.lower(), name) not in replaced}
+    return {**kept, **values}
+
+
 def _spellings(known: Mapping[str, SecretField]) -> dict[str, str]:
     return {word.lower(): field for field, it in known.items() for word in (it.name, *it.aliases)}
 

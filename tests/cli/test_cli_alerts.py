@@ -17,6 +17,7 @@ from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import SettingsError
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.model.clock import ManualClock, SystemClock, exchange_time
 from tbot_core.plugins.failure import PluginFailure
 
@@ -91,6 +92,15 @@ def test_an_instance_without_alerts_has_an_empty_log(home: Path, capsys: pytest.
     assert alerts(capsys, home, "ack", "--all") == {"acknowledged": []}
     assert cli.invoke(["alerts", "ack", "1", "--home", str(home)]) == 2
     assert not (home / "data" / FILE_NAME).exists()
+
+
+def test_the_log_in_a_rehearsal_says_whose_alerts_these_are(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rehearsal's alerts are on its screen alone."""
+    monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
+    assert cli.invoke(["alerts", "log", "--home", str(home)]) == 0
+    assert "alerts of a rehearsal are only shown by its run" in capsys.readouterr().err
 
 
 def test_status_asks_for_attention_until_somebody_has_seen_it(told: Path, capsys: pytest.CaptureFixture[str]) -> None:

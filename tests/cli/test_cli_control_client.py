@@ -378,10 +378,21 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
     ("said", "words"),
     [
         (stop_sentence(answer(ControlVerb.STOP, open=("A", "B"))), "manages A, B to their exits, then ends"),
-        (stop_sentence(answer(ControlVerb.STOP_FLATTEN, open=("A",))), "closes A, then ends"),
+        (
+            stop_sentence(answer(ControlVerb.STOP, open=("A",))),
+            "manages A to its exit, then ends as soon as nothing is held.",
+        ),
+        (
+            stop_sentence(answer(ControlVerb.STOP_FLATTEN, open=("A",))),
+            "closes A, then ends as soon as the broker has confirmed it.",
+        ),
+        (
+            stop_sentence(answer(ControlVerb.STOP_KEEP, open=("A",))),
+            "keeps A with its stop, then ends as soon as no order is in transit",
+        ),
         (stop_sentence(answer(ControlVerb.STOP)), "manages all positions to their exits, then ends"),
         (stop_sentence(answer(ControlVerb.STOP_KEEP, ended=True, open=("A",))), "Stopped and left open: A"),
-        (stop_sentence(answer(ControlVerb.STOP_KEEP, open=("A", "B"))), "keeps A, B with the stops, then ends"),
+        (stop_sentence(answer(ControlVerb.STOP_KEEP, open=("A", "B"))), "keeps A, B with their stops, then ends"),
         (
             stop_sentence(answer(ControlVerb.STOP_KEEP, open=("A", "B"), unprotected=("B",))),
             "no order is in transit, after API_TIMEOUT at the latest. Without a stop order: B.",

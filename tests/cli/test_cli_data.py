@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.marketdata.store import parquet
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
@@ -170,6 +171,18 @@ def test_list_shows_an_empty_store(home: Path, capsys: pytest.CaptureFixture[str
         "Daily VIX: none",
         "Fundamentals: none",
     ]
+
+
+def test_list_names_the_bars_of_the_rehearsal(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While TBOT_REHEARSAL names one that has bars of its own; without them it says nothing."""
+    monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1?opens=20260303T143000")
+    assert tbot("data", "list", "--home", home) == 0
+    assert not capsys.readouterr().err
+    (home / "data/runs/rehearsal-20260303T143000-bars").mkdir(parents=True)
+    assert tbot("data", "list", "--home", home) == 0
+    assert "bars of the rehearsal are in data/runs/rehearsal-20260303T143000-bars." in capsys.readouterr().err
 
 
 def test_list_shows_a_table_and_a_document(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -195,14 +195,21 @@ def test_vendors_variables_are_taken_over_once(
     assert not home.exists()
     monkeypatch.setenv("ALPACA_API_KEY", CANARY)
     monkeypatch.setenv("IB_INSECURE", "yes")
+    monkeypatch.setenv("APCA_API_BASE_URL", "https://api.alpaca.markets")
     assert cli.invoke(made) == 0
-    assert "IB_INSECURE is ignored" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "IB_INSECURE is ignored" in said
+    assert "alpaca: mode is paper, its default. ALPACA_MODE sets it; APCA_API_BASE_URL does not." in said
+    assert said.count("mode is") == 1
     vault = secrets.open_instance_vault(Instance(home), DeploymentSettings())
     assert vault.read_section("broker", "alpaca")["api_key"].reveal() == CANARY
     assert vault.read_section("screener_api", "finnhub")["api_key"].reveal() == "f-key-123456"
     found = read_identity(Instance(home), DeploymentSettings())
     assert found is not None
     assert found.text.startswith("TBOT_US_ALPACA_")
+    monkeypatch.setenv("ALPACA_MODE", "live")
+    cli.invoke(["init", "--from-env", "--home", str(tmp_path / "y")])
+    assert "mode is" not in capsys.readouterr().out
 
 
 def _edited(home: Path) -> None:

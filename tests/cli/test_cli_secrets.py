@@ -168,6 +168,24 @@ def test_set_replaces_what_is_named_alone(home: Path) -> None:
     assert (home / "storage/secrets/b.enc").is_file()
 
 
+def test_set_keeps_the_other_fields_of_a_section(home: Path) -> None:
+    """A field replaces its own in whatever spelling, and the section as a whole is judged then."""
+    given(home, "broker", {"alpaca": {"account_id": "PA999"}})
+    given(home, "broker", {"ALPACA": {"APCA_API_SECRET_KEY": "other-123456", "mode": "live"}})
+    stored = {name: it.reveal() for name, it in vault(home).read_section("broker", "alpaca").items()}
+    assert stored == {
+        "api_key": CANARY,
+        "APCA_API_SECRET_KEY": "other-123456",
+        "account_id": "PA999",
+        "mode": "live",
+    }
+    assert "TB-SEC-079" in given(home, "broker", {"alpaca": {"mode": "both"}}, 3)
+    said = run(home, "set", "broker", typed="alpaca\n\n\npaper\n\n\n")
+    assert "mode, which of the broker's hosts is used [unchanged]:" in said
+    section = vault(home).read_section("broker", "alpaca")
+    assert (section["mode"].reveal(), section["account_id"].reveal()) == ("paper", "PA999")
+
+
 def test_values_are_typed_unseen(home: Path) -> None:
     """Each value by its meaning, secrets without an echo, what is not allowed again; no value exits 2."""
     run(home, "set", "alert", typed=f"telegram\ntoken\n{CANARY}\n\n")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tbot_core import cli
 from tbot_core.cli.actions.plugin_declarations import plugin_declarations
-from tbot_core.cli.actions.stored_facts import fact_findings
+from tbot_core.cli.actions.stored_facts import fact_findings, market_cap_findings
 from tbot_core.instance import Instance
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.recorded_facts import RecordedFact
@@ -76,3 +77,34 @@ def test_a_filter_that_cannot_be_created_has_its_own_row(home: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "funds.csv").write_text("wrong")
     assert rows(home) == []
+
+
+LIMITED = "BROKER_NAME=alpaca\nSTRATEGY_SEQUENCE=open\nMIN_MARKET_CAP_OPEN=1000000000\n"
+
+
+def cap_rows(home: Path, text: str) -> list[tuple[str, str]]:
+    """Level and sentence of each row about capitalisations."""
+    (home / ".env_bot").write_text(text)
+    return [(row.level, str(row)) for row in market_cap_findings(home, plugin_declarations(home))]
+
+
+@pytest.mark.parametrize(("missing", "words"), [("pass", "every stock passes"), ("reject", "no stock passes")])
+def test_limits_of_capitalisation_without_a_source_are_a_warning(home: Path, missing: str, words: str) -> None:
+    """It names the limits and says what FILTER_MISSING_DATA makes of them."""
+    ((level, said),) = cap_rows(home, f"{LIMITED}FILTER_MISSING_DATA={missing}\n")
+    assert level == "warn"
+    assert "MIN_MARKET_CAP_OPEN: nothing supplies capitalisations, as alpaca has none." in said
+    assert f"With FILTER_MISSING_DATA={missing} {words} these limits." in said
+
+
+def test_limits_of_capitalisation_with_a_source_are_silent(home: Path) -> None:
+    """A filter that fetches them, imported fundamentals, a simulated market; and where nothing is limited."""
+    assert cap_rows(home, f"{LIMITED}ENABLE_FINNHUB_FUNDAMENTALS_FILTER=true\n") == []
+    assert cap_rows(home, LIMITED.replace("alpaca", "paper")) == []
+    assert cap_rows(home, LIMITED.replace("1000000000", "0")) == []
+    assert cap_rows(home, f"{LIMITED}FILTERS=none\n") == []
+    assert cap_rows(home, f"{LIMITED}MAX_TRADES=none\n") == []
+    file = home / "fundamentals.csv"
+    file.write_text("symbol,as_of,market_cap\nAAPL,2026-11-23,3000000000000\n")
+    assert cli.invoke(["data", "import", str(file), "--home", str(home)]) == 0
+    assert cap_rows(home, LIMITED) == []

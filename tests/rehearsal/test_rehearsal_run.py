@@ -68,11 +68,25 @@ def test_a_server_on_this_machine_is_named(url: str) -> None:
     assert options(rehearsal=url).is_apart
 
 
-@pytest.mark.parametrize("url", ["http://10.0.0.1:80", "https://api.example.com", "http://127.0.0.1.example.com", "x"])
-def test_another_machine_is_refused(url: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://10.0.0.1:80", "on this machine only"),
+        ("https://api.example.com", "on this machine only"),
+        ("http://127.0.0.1.example.com", "on this machine only"),
+        ("x", "address is not valid: x"),
+        ("127.0.0.1:8080", "address is not valid: 127"),
+        ("http://[::1", r"address is not valid: http://\[::1"),
+        ("", "address is not valid: it is empty"),
+        ("http://127.0.0.1:99999", "port of the rehearsal's address is not valid: http://127.0.0.1:99999"),
+        ("http://127.0.0.1:x", "port of the rehearsal's address is not valid"),
+        ("http://127.0.0.1:0", "port of the rehearsal's address is not valid"),
+    ],
+)
+def test_another_machine_and_no_address_are_refused(url: str, said: str) -> None:
     """With the remedy."""
     for text in (url, f"http://127.0.0.1:1?stream={url}"):
-        with pytest.raises(UsageError, match="on this machine only") as refused:
+        with pytest.raises(UsageError, match=said) as refused:
             rehearsal_target(text, NOW)
         assert "127.0.0.1:PORT" in (refused.value.remedy or "")
 

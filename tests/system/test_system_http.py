@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tbot_core.execution.reconciler import POSITIONS_S
-from tbot_core.system.http import KEPT_S, HttpTransport
+from tbot_core.system.http import KEPT_S, HttpTransport, accepts_connections
 
 
 async def connections(kept_s: float, requests: int) -> int:
@@ -42,3 +42,17 @@ def test_an_order_between_two_account_readings_needs_no_new_connection() -> None
     """The pause between two readings is shorter than the time for which a connection is kept, by default as well."""
     assert POSITIONS_S < KEPT_S
     assert HttpTransport("http://127.0.0.1:1")._client._transport._pool._keepalive_expiry == KEPT_S  # type: ignore[attr-defined]  # httpx2 has no public way
+
+
+@pytest.mark.usefixtures("loopback")
+def test_an_address_where_a_server_listens_accepts_connections() -> None:
+    """After the server has ended it does not."""
+
+    async def tried() -> tuple[bool, bool]:
+        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        async with server:
+            first = await accepts_connections(url, 5.0)
+        return first, await accepts_connections(url, 5.0)
+
+    assert asyncio.run(tried()) == (True, False)

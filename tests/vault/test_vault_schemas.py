@@ -18,7 +18,7 @@ from tbot_core.system.secret import Secret
 from tbot_core.vault import content
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.error_codes import VaultErrorCode
-from tbot_core.vault.schemas import FieldLocation, check_content, fill_schema, schema_key, short_secrets
+from tbot_core.vault.schemas import FieldLocation, check_content, fill_schema, merged_content, schema_key, short_secrets
 
 if TYPE_CHECKING:
     from tbot_core.contracts.setting import SettingKind
@@ -247,3 +247,24 @@ def test_hidden_fields_with_short_values_are_named(
 ) -> None:
     """By section and the field's own name; shown fields and sections that are not known do not count."""
     assert short_secrets(memoryview(json.dumps(values).encode()), category, "f", MINE) == names
+
+
+@pytest.mark.parametrize(
+    ("category", "stored", "values", "merged"),
+    [
+        ("smtp", {"Api_Key": "a", "port": 1}, {"key": "b"}, {"key": "b", "port": 1}),
+        (
+            "broker",
+            {"MINE": {"key": "a", "port": 1}},
+            {"mine": {"API_KEY": "b"}},
+            {"mine": {"API_KEY": "b", "port": 1}},
+        ),
+        ("broker", {"other": {"x": 1}}, {"mine": {"key": "b"}}, {"other": {"x": 1}, "mine": {"key": "b"}}),
+        ("broker", {"other": {"x": 1, "X": 2}}, {"other": {"x": 3}}, {"other": {"x": 3, "X": 2}}),
+        ("login", {"Ann": {"role": "owner"}}, {"ann": {"role": "x"}}, {"Ann": {"role": "owner"}, "ann": {"role": "x"}}),
+        ("broker", {"mine": {"key": "a"}}, {"mine": "b"}, {"mine": "b"}),
+    ],
+)
+def test_new_values_replace_their_fields_alone(category: str, stored: Any, values: Any, merged: Any) -> None:
+    """In whatever spelling a known field is stored; users' names are as they are spelt."""
+    assert merged_content(stored, category, values, MINE) == merged

@@ -20,7 +20,7 @@ from tbot_core.system.secret import SHOWN
 from tbot_core.vault import content, rotation
 from tbot_core.vault.categories import CATEGORIES, ENV_FILE
 from tbot_core.vault.error_codes import VaultErrorCode, combined_error
-from tbot_core.vault.schemas import check_content, schema_key, short_secrets
+from tbot_core.vault.schemas import check_content, merged_content, schema_key, short_secrets
 from tbot_core.vault.vault import CategoryStatus
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> P
     _refuse_shadowing(home, category)
     vault = vault_of_home(home, tolerant=category == "env")
     values = _input_values(vault, category, values)
-    data = _merged(category, _content(vault, category), values)
+    data = _merged(category, _content(vault, category), values, known_schemas(home, values))
     _check_input(home, vault, category, data, values)
     encrypt_category(vault, category, data)
     return vault.store.place(category).file
@@ -132,7 +132,7 @@ def rekey_category(home: Path | None, category: str, values: Mapping[str, Any]) 
     _refuse_shadowing(home, category)
     vault = vault_of_home(home, tolerant=category == "env")
     values = _input_values(vault, category, values)
-    data = _merged(category, b"", values)
+    data = _merged(category, b"", values, {})
     _check_input(home, vault, category, data, None)
     paths = vault.store.place(category)
     for folder in (paths.key.parent, paths.file.parent):
@@ -180,8 +180,11 @@ def vault_of_home(home: Path | None, *, tolerant: bool = False, ready: bool = Tr
     return open_instance_vault(Instance.at(home), deployment_of(env.parsed), ready=ready)
 
 
-def read_values(home: Path | None, category: str, document: TextIO | None) -> dict[str, Any]:
-    """The values for a category, from the JSON document or by prompts. Raises UsageError, which quotes no value."""
+def read_values(home: Path | None, category: str, document: TextIO | None, *, replaces: bool = False) -> dict[str, Any]:
+    """The values for a category, from the JSON document or by prompts. Raises UsageError, which quotes no value.
+
+    A prompt may be left empty where a value is stored, unless the values replace the whole category.
+    """
     if document is not None:
         return parse_values(document)
     kind, section = CATEGORIES[category], ""
@@ -193,7 +196,7 @@ def read_values(home: Path | None, category: str, document: TextIO | None) -> di
     if kind.shape == "sections":
         section = click.prompt("Plugin").strip().lower() if kind.by_plugin else click.prompt("User").strip()
     schema = known_schemas(home, (section,)).get(schema_key(category, section))
-    found = prompt_fields(schema, required=bool(section) or not _has_file(home, category))
+    found = prompt_fields(schema, required=replaces or not _is_stored(home, category, section))
     if not found:
         raise UsageError("No field was given.", "Give at least one.")
     return {section: found} if section else dict(found)
@@ -255,15 +258,13 @@ def _content(vault: Vault, category: str) -> bytes:
         return b""
 
 
-def _merged(category: str, current: bytes, values: Mapping[str, Any]) -> bytes:
+def _merged(category: str, current: bytes, values: Mapping[str, Any], schemas: Schemas) -> bytes:
+    # The content with new values; the other fields stay, also those of a section.
     from tbot_core.instance.dotenv import replace_values
 
     if CATEGORIES[category].shape == "text":
         return replace_values(current.decode(), values)
-    found: dict[str, Any] = json_document.parse_json(current) if current else {}
-    if CATEGORIES[category].by_plugin:  # a section may have been stored in another spelling
-        found = {name: part for name, part in found.items() if name.lower() not in values}
-    found |= values
+    found = merged_content(json_document.parse_json(current) if current else {}, category, values, schemas)
     return json.dumps(found, sort_keys=True, ensure_ascii=False).encode()
 
 
@@ -320,8 +321,12 @@ def unread_sections(home: Path | None, category: str, values: Mapping[str, Any])
             yield f"No known plugin reads the section {printable_name(section)} of {category}; it was stored."
 
 
-def _has_file(home: Path | None, category: str) -> bool:
-    return vault_of_home(home, tolerant=True, ready=False).store.has_file(category)
+def _is_stored(home: Path | None, category: str, section: str) -> bool:
+    # Whether the category has values, or this section of it.
+    vault = vault_of_home(home, tolerant=True, ready=False)
+    if not section:
+        return vault.store.has_file(category)
+    return section in {name.lower() for name in _sections(_content(vault, category))}
 
 
 def known_schemas(home: Path | None, sections: Container[str] = ()) -> Schemas:

@@ -14,8 +14,11 @@ from tbot_core.plugins.discovery import installed_plugins
 from tbot_core.plugins.typosquats import ours
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import TextIO
+
+    from tbot_core.contracts.credentials import SecretField
+    from tbot_core.vault.schemas import Schemas
 
 
 def parse_document(document: TextIO) -> dict[str, Any]:
@@ -71,32 +74,30 @@ def with_credentials(answers: Mapping[str, Any], credentials: Mapping[str, Any])
     return {**answers, **together}
 
 
-def vendor_credentials(settings: Mapping[str, object]) -> tuple[dict[str, dict[str, dict[str, str]]], tuple[str, ...]]:
-    """The values of the vendors' usual variables, by category and plugin, and the names of unused variables.
+def vendor_credentials(answers: Mapping[str, Any]) -> tuple[dict[str, dict[str, dict[str, str]]], tuple[str, ...]]:
+    """The values of the vendors' usual variables, by category and plugin, and sentences for a person.
 
-    Raises UsageError if none is set, or if two of them set different values.
+    Those name unused variables, and the mode of each section, unless the answers hold the section. Raises UsageError
+    if no variable is set, or if two of them set different values.
     """
     from tbot_core.instance.plugin_settings import known_plugins
     from tbot_core.system import environ
 
     prefixes = {prefix: one for one in known_plugins() for prefix in one.environment}
     given = {prefix: values for prefix in prefixes if (values := environ.variables_with_prefix(prefix))}
-    known = known_fields(settings, {prefixes[prefix].name for prefix in given})
+    known = known_fields(answers.get("env_bot", {}), {prefixes[prefix].name for prefix in given})
     found: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
-    rest: list[str] = []
+    notes: list[str] = []
+    origins: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for prefix, values in given.items():
         plugin = prefixes[prefix].name
-        places = {
-            word: (category, it.name)
-            for category in prefixes[prefix].secrets
-            for it in known.get((category, plugin), {}).values()
-            for word in (it.name, *it.aliases)
-        }
+        places = _places(plugin, prefixes[prefix].secrets, known)
         for name, value in values.items():
             if name.lower() not in places:
-                rest.append(f"{prefix}{name}")
+                notes.append(f"{prefix}{name} is ignored: no credential field has this name.")
                 continue
             category, field = places[name.lower()]
+            origins[category, plugin].setdefault(field, f"{prefix}{name}")
             if found[category][plugin].setdefault(field, value) != value:
                 raise UsageError(
                     f"{prefix}{name} and another variable both set {plugin}.{field}, to different values.",
@@ -104,4 +105,29 @@ def vendor_credentials(settings: Mapping[str, object]) -> tuple[dict[str, dict[s
                 )
     if not found:
         raise UsageError(f"No environment variable begins with {', '.join(prefixes)}.", "Set them for this command.")
-    return {category: {name: dict(part) for name, part in one.items()} for category, one in found.items()}, tuple(rest)
+    for (category, plugin), variables in origins.items():
+        if plugin not in map(str.lower, answers.get(category, {})):
+            prefix = next(prefix for prefix in given if prefixes[prefix].name == plugin)
+            notes += _mode_note(plugin, prefix, variables, known.get((category, plugin), {}))
+    return {category: {name: dict(part) for name, part in one.items()} for category, one in found.items()}, tuple(notes)
+
+
+def _places(plugin: str, categories: Iterable[str], known: Schemas) -> dict[str, tuple[str, str]]:
+    # Category and field of each spelling of the plugin's fields.
+    return {
+        word: (category, it.name)
+        for category in categories
+        for it in known.get((category, plugin), {}).values()
+        for word in (it.name, *it.aliases)
+    }
+
+
+def _mode_note(plugin: str, prefix: str, variables: Mapping[str, str], fields: Mapping[str, SecretField]) -> list[str]:
+    # The mode that the variables lead to, and which of them did not choose it: whether real money is traded is taken
+    # from a value that says so, never derived from an address or a number.
+    mode = fields.get("mode")
+    if mode is None or mode.name in variables:
+        return []
+    others = [variable for field, variable in variables.items() if not fields[field].hidden]
+    do_not = f"; {', '.join(sorted(others))} {'does' if len(others) == 1 else 'do'} not" if others else ""
+    return [f"{plugin}: mode is {mode.default_text}, its default. {prefix}MODE sets it{do_not}."]

@@ -91,9 +91,14 @@ def _tested(assembly: Assembly, channels: AlertDelivery, channel: str, clock: Cl
 @json_option
 def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> int:
     """List alerts, oldest first: time, urgency, and whether they were sent, closed and acknowledged."""
+    from tbot_core.instance import Instance
+    from tbot_core.status.runs import is_rehearsing
+
     ends = limits_end(home, SystemClock().now())
     rows = [document(row, ends) for row in stored_alerts(home, last) if row.open or not only_open]
     emit({"alerts": rows}, as_json=as_json, lines=_lines(rows))
+    if is_rehearsing(Instance.at(home)):
+        click.echo("These are the instance's own; alerts of a rehearsal are only shown by its run.", err=True)
     return 0
 
 

@@ -126,12 +126,13 @@ def enabled_plugin_findings(
 ) -> Iterator[PreflightFinding]:
     """Every finding about what the enabled plugins can do now."""
     from tbot_core.cli.actions.alert_channels import alert_findings
-    from tbot_core.cli.actions.stored_facts import fact_findings
+    from tbot_core.cli.actions.stored_facts import fact_findings, market_cap_findings
 
     yield from plugin_findings(home, plugins)
     yield from broker_findings(home, plugins)
     yield from feed_findings(home, plugins, live=live)
     yield from fact_findings(home, plugins)
+    yield from market_cap_findings(home, plugins)
     yield from failover_findings(home, plugins)
     yield from alert_findings(home, plugins)
 

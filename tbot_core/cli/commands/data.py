@@ -98,12 +98,16 @@ def import_command(
 @home_option
 def list_command(home: Path | None, *, as_json: bool) -> None:
     """List the stored symbols with their range, number of bars and missing minutes."""
+    from tbot_core.cli.assembly import environment_rehearsal
     from tbot_core.marketdata.store.listing import list_store
     from tbot_core.model.calendar import ExchangeCalendar
     from tbot_core.status.runs import find_instance
 
-    listing = list_store(find_instance(home).bars, ExchangeCalendar())
+    instance, target = find_instance(home), environment_rehearsal()
+    listing = list_store(instance.bars, ExchangeCalendar())
     emit(_listing_document(listing), as_json=as_json, lines=_listing_lines(listing))
+    if target is not None and filesystem.exists(instance.home / target.bars_dir):
+        click.echo(f"These are the instance's own; bars of the rehearsal are in {target.bars_dir}.", err=True)
 
 
 @command.command(name="verify")

@@ -104,10 +104,10 @@ def _make_from_sources(instance: Instance, document: TextIO | None, *, from_env:
     refuse_occupied(instance)
     answers: dict[str, Any] = {} if document is None else parse_document(document)
     if from_env:
-        credentials, unused = vendor_credentials(answers.get("env_bot", {}))
+        credentials, notes = vendor_credentials(answers)
         answers = with_credentials(answers, credentials)
-        for name in unused:
-            click.echo(f"{name} is ignored: no credential field has this name.")
+        for note in notes:
+            click.echo(note)
     answers, sentences = choose_broker(answers)
     make_instance(instance, answers, "the values" if document is None else "the JSON input")
     for sentence in sentences:

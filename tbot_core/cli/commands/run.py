@@ -219,7 +219,8 @@ def _alone(work: Coroutine[Any, Any, RunOutcome]) -> Coroutine[Any, Any, RunOutc
 
 
 def _assembled(options: RunOptions, clock: Clock, found: SettingsFiles | None, *, sends_orders: bool) -> Assembly:
-    # The parts of the run; one that sends orders has the settings of its open session, and all secrets it needs.
+    # The parts of the run; one that sends orders has the settings of its open session, and all secrets it needs. The
+    # venue of a rehearsal must answer.
     from tbot_core.engine.bootstrap import assemble
 
     overrides = {} if options.seed is None else {"SEED": str(options.seed)}
@@ -227,9 +228,12 @@ def _assembled(options: RunOptions, clock: Clock, found: SettingsFiles | None, *
         overrides = settings_of_open_session(options, found, clock.now()) | overrides
     assembly = assemble(options.home, options.mode, clock, overrides, found)
     if options.rehearsal:
-        from tbot_core.engine.rehearsal_run import at_address
+        import asyncio
+
+        from tbot_core.engine.rehearsal_run import assert_venue_answers, at_address
 
         assembly = at_address(assembly, options.rehearsal)
+        asyncio.run(assert_venue_answers(assembly.settings.instance, options.rehearsal))
     if sends_orders:
         assembly.check_secrets()
     return assembly

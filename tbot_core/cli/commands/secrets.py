@@ -164,7 +164,7 @@ def audit_command(*, verify: bool, home: Path | None, as_json: bool) -> None:
 def set_command(*, category: str, document: TextIO | None, home: Path | None) -> None:
     """Set values of CATEGORY: named values are replaced, the others stay.
 
-    The names are fields; for broker, screener_api, alert and login whole sections, for env and env_bot variables.
+    The names are fields; for broker, screener_api, alert and login fields of a section, for env and env_bot variables.
     """
     from tbot_core.cli.actions import secrets
 
@@ -197,7 +197,7 @@ def rekey_command(*, category: str, document: TextIO | None, home: Path | None) 
     """Give CATEGORY a new key and new values, also where its key is lost. The old content is deleted."""
     from tbot_core.cli.actions import secrets
 
-    done = secrets.rekey_category(home, category, secrets.read_values(home, category, document))
+    done = secrets.rekey_category(home, category, secrets.read_values(home, category, document, replaces=True))
     click.echo(f"{category} has the key {done.after}.")
 
 

@@ -123,7 +123,7 @@ def test_credentials_are_tried_at_the_venue_before_they_are_stored(
     [
         ("http://203.0.113.1:80", ("broker", "test"), 2, "A rehearsal reaches servers on this machine only"),
         ("http://127.0.0.1:1?opens=now", ("run",), 2, "opens=now is not a time"),
-        ("http://127.0.0.1:99999", ("run",), 2, "only, not http://127.0.0.1:99999."),
+        ("http://127.0.0.1:99999", ("run",), 2, "port of the rehearsal's address is not valid: http"),
         ("http://127.0.0.1:1?foo=1", ("run",), 2, "foo is unknown in the address; known: opens, stream."),
         ("http://127.0.0.1:1", ("run", "--dry-run"), 2, "Unset TBOT_REHEARSAL first."),
     ],
@@ -141,6 +141,17 @@ def test_a_target_that_cannot_be_used_is_refused(
     monkeypatch.setenv(REHEARSAL_VARIABLE, target_text)
     assert cli.invoke([*words, "--home", str(home)]) == code
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_rehearsal_does_not_begin_where_no_venue_answers(
+    monkeypatch: pytest.MonkeyPatch, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ends at once with 4, and has no journal."""
+    monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
+    assert cli.invoke(["run", "--home", str(home)]) == 4
+    assert "No venue answers at http://127.0.0.1:1; is it still running?" in capsys.readouterr().err
+    assert not list((home / "data").glob("runs/*.sqlite"))
 
 
 def test_the_key_of_a_live_account_is_not_sent_before_its_plugins_are_approved(
