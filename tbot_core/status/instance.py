@@ -91,15 +91,16 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     now = _shifted(now, file) if rehearsed else now
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
-    risk = risk_status(instance.control, events, read.book, running=holder is not None)
-    free, conditions = filesystem.free_bytes(instance.home), _conditions(events, read, risk, instance)
+    free, running = filesystem.free_bytes(instance.home), holder is not None
+    risk = risk_status(instance.control, events, read.book, running=running)
+    conditions = _conditions(events, read.book, risk, instance.control_dir, running=running)
     return {
         **_account(settings, read, risk, gauges),
         **live_figures.gauge_figures(gauges),
         **_run(file, read, settings, latest_mode(events)),
         **arming_document(read.arming, settings, now, risk),
         "home": str(instance.home),
-        "running": holder is not None,
+        "running": running,
         "process": holder,
         **_risk(risk, conditions),
         "confirmations": len(read.pending.open_entries(now)),
@@ -111,8 +112,8 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         "alert_channels": channel_documents(settings),
         "attention": [
             *filter(None, (fault, damage and str(damage))),
-            *_attention(counted, events, read.book, running=holder is not None, free=free),
-            *_risk_warnings(risk, conditions, instance.control_dir, running=holder is not None),
+            *_attention(counted, events, read.book, running=running, free=free),
+            *_risk_warnings(risk, conditions, instance.control_dir, running=running),
             *unseen_incidents(instance.home),
             *([] if file is None else failing_extensions(file.path)),
         ],
@@ -258,10 +259,12 @@ def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, st
     return found
 
 
-def _conditions(events: Sequence[Event], read: _Projections, risk: RiskStatus, instance: Instance) -> list[Condition]:
+def _conditions(
+    events: Sequence[Event], book: SessionBook, risk: RiskStatus, folder: str, *, running: bool
+) -> list[Condition]:
     # The conditions of the state, without those that waiting requests withdraw.
-    primary = next(iter(records.brokers_of(read.book.session)), "")
-    return [one for one in present_conditions(events, primary, instance.control_dir) if one.cause.value in risk.causes]
+    found = present_conditions(events, book, folder, running=running)
+    return [one for one in found if one.cause.value in risk.causes]
 
 
 def _risk(risk: RiskStatus, conditions: Sequence[Condition]) -> Document:

@@ -387,6 +387,10 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
             "no order is in transit, after API_TIMEOUT at the latest. Without a stop order: B.",
         ),
         (
+            stop_sentence(answer(ControlVerb.STOP_KEEP, open=("A",), unprotected=("A",), cancelling=("A",))),
+            "keeps A, then ends",
+        ),
+        (
             stop_sentence(
                 answer(
                     ControlVerb.STOP_FLATTEN,
@@ -414,6 +418,10 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
         (stop_sentence(answer(ControlVerb.STOP_CANCEL, state="halted")), "The stop is undone; the state is halted"),
         (stop_sentence(answer(ControlVerb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
         (kill_sentence(answer(ControlVerb.KILL, open=("A",))), "kept with their stops: A"),
+        (
+            kill_sentence(answer(ControlVerb.KILL, open=("A",), unprotected=("A",), cancelling=("A",))),
+            "Positions are kept: A. The cancel of the stop order was requested and not confirmed",
+        ),
         (kill_sentence(answer(ControlVerb.KILL_FLATTEN, open=("A",))), "Positions are being closed: A."),
         (
             kill_sentence(answer(ControlVerb.KILL_CLEAR, state="halted", causes=("the file control/kill exists",))),
