@@ -121,6 +121,7 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
         clock_ahead_s=-0.25,
         vix=17.5,
         brokers=(acme,),
+        marked_at=known.at - dt.timedelta(seconds=65),
         hosts=(host, full, silent),
         most_trades=2,
         gross=Decimal(98_765),
@@ -146,7 +147,7 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
         "api.acme.com: 150 requests a minute allowed, 21 left",
         "news.acme.com: 30 requests a minute allowed\n",
         "data.acme.com: it asked to wait 8 s, only stops and exits are sent",
-        f"at the marks of {exchange_time(known.at):%H:%M:%S} New York",
+        f"at the marks of {exchange_time(known.at - dt.timedelta(seconds=65)):%H:%M:%S} New York",
         "acme: equity 99,000.00, latency 42 ms, 7 requests of 200 per minute left",
         "VIX         17.50 at the previous close, clock -0.2 s against the broker's",
         "/2",
@@ -154,8 +155,10 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
         f"open {found['candidates']['open']}\n",
     ):
         assert words in text
-    gauges.write_gauges(tmp_path / "data", attrs.evolve(known, vix=None))
-    assert "VIX         unknown at the previous close" in "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
+    gauges.write_gauges(tmp_path / "data", attrs.evolve(known, vix=None, marked_at=None))
+    text = "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
+    assert "VIX         unknown at the previous close" in text
+    assert ", at the last known prices" in text
 
 
 @pytest.mark.slow

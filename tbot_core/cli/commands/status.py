@@ -153,7 +153,7 @@ def _marked(shown: Mapping[str, Any]) -> str:
     if not shown["positions"]:
         return ""
     if shown["marks_at"] is None:
-        return ", at the last fill prices"
+        return ", at the last known prices" if shown["accounts"] else ", at the last fill prices"
     return f", at the marks of {exchange_time(dt.datetime.fromisoformat(shown['marks_at'])):%H:%M:%S} New York"
 
 
@@ -183,7 +183,7 @@ def feed_lines(shown: Mapping[str, Any]) -> Iterator[str]:
     """The state of the market data as text."""
     if shown["source"]:
         coverage = f", {shown['coverage'].replace('_', ' ')}" if shown["coverage"] else ""
-        age = "no minute yet" if shown["age_s"] is None else f"last minute {shown['age_s']:.0f} s ago"
+        age = "no bar yet" if shown["age_s"] is None else f"last bar {shown['age_s']:.0f} s ago"
         late = f"{plural(shown['late_bars'], 'late bar')}, {shown['revised_bars']} revised"
         yield labelled_line("feed", f"{shown['source']}{coverage}: {age}, {late}")
     if shown["universe"]:
@@ -237,7 +237,7 @@ def figure_lines(shown: Mapping[str, Any]) -> Iterator[str]:
         yield labelled_line(
             "host", f"{one['host']}: {pause or request_words(one['requests_per_minute'], one['requests_left'])}"
         )
-    if shown["marks_at"] is not None:
+    if shown["accounts"]:  # the figures of the running bot are there
         vix = f"{_points(shown['vix'])} at the previous close"
         vix += "".join(f", {name} uses {_points(value)}" for name, value in shown["vix_live"].items())
         ahead = shown["clock_ahead_s"]

@@ -142,6 +142,12 @@ class DataGuard:
         parts = [f"{max(now - self._health.last_message_at, 0.0):.0f} s old", f"{late} late"]
         return ", ".join([*parts, *([f"halted {' '.join(halted)}"] if halted else ())])
 
+    @property
+    def marks_age_s(self) -> float | None:
+        """The age of the oldest price at which the positions are valued; None if one has no price since the start."""
+        widest = None if self._run.fills_on_bars else MAX_SPREAD
+        return self._health.marks_age_s(self._run.positions, self._clock.monotonic(), widest=widest)
+
     def is_backfilled(self, minute: int) -> bool:
         """Whether a minute's bars were backfilled after its close: they are not traded on."""
         return minute in self._live_feed.backfilled_minutes
