@@ -62,8 +62,9 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if shown["armed_until"]:
         yield labelled_line("armed", f"to the end of the session of {shown['armed_until']}")
     elif shown["arming_waits"]:
-        waits = f"to the end of the session of {shown['arming_waits']}, once its session begins"
-        yield labelled_line("armed", f"no: {shown['not_armed']}; `tbot arm` was given and arms it {waits}")
+        first, last = shown["arming_from"], shown["arming_waits"]
+        more = "" if first == last else f", then to the end of that of {last}"
+        yield labelled_line("armed", f"waits for the session of {first}{more} (`tbot arm` was given)")
     elif shown["not_armed"]:
         yield labelled_line("armed", f"no: {shown['not_armed']}; `tbot arm` arms it")
     if shown["confirmations"]:
