@@ -46,6 +46,7 @@ from tbot_core.status.runs import (
     run_document,
     run_files,
     settings_or_last_run,
+    unfinished_sentence,
 )
 from tbot_core.system import filesystem
 from tbot_core.system.filesystem import lock_purpose
@@ -310,9 +311,9 @@ def _attention(
 
 
 def _unmanaged(files: Sequence[RunFile], book: SessionBook) -> list[str]:
-    # Interrupted runs and unmanaged positions; of simulations only the newest.
+    # Unfinished runs and unmanaged positions; of simulations only the newest.
     simulated = [file for file in files if file.name != PAPER]
-    found = [_unfinished(file) for file in (*(one for one in files if one.name == PAPER), *simulated[:1])]
+    found = [unfinished_sentence(file) for file in (*(one for one in files if one.name == PAPER), *simulated[:1])]
     if book.in_session and book.portfolio.positions:
         held = sorted(book.portfolio.positions.items())
         names = ", ".join(f"{symbol}{_at(book, book.broker(one.signal))}" for symbol, one in held)
@@ -345,20 +346,6 @@ def _left_behind(events: Sequence[Event], book: SessionBook) -> list[str]:
 def _at(book: SessionBook, broker: str) -> str:
     # The broker of a position as text, in a session of several brokers.
     return f" at {broker}" if len(records.brokers_of(book.session)) > 1 else ""
-
-
-def _unfinished(file: RunFile) -> str:
-    # A sentence if a run was interrupted, else "".
-    with open_run_file(file) as journal:
-        opened, closed = (journal.last_event(kind) for kind in (records.SESSION_OPENED, records.SESSION_CLOSED))
-        started, ended = (journal.last_event(kind) for kind in (records.RUN_STARTED, records.RUN_FINISHED))
-    if file.name == PAPER:
-        if opened is None or (closed is not None and closed.seq > opened.seq):
-            return ""
-        return f"Paper trading was interrupted in the session of {opened.payload['date']}; `tbot run` resumes it."
-    if started is None or ended is not None:
-        return ""
-    return f"The {started.payload['mode']} run {file.name} was interrupted; the same command resumes it."
 
 
 def _positions(book: SessionBook) -> list[dict[str, str]]:
