@@ -114,6 +114,11 @@ class FeedHealth:
         """When the last message was received."""
         return self._message_at
 
+    @property
+    def bar_times(self) -> Mapping[str, float]:
+        """When the last bar of each symbol was received; without those that had none since the start."""
+        return {symbol: at for symbol, (_, at) in self._closes.items()}
+
     def start(self, now: float) -> None:
         """The session has opened: silence counts from now on."""
         for seen in (self._bars, self._quoted):
@@ -223,21 +228,6 @@ class FeedHealth:
         """The held symbols whose mark is older than MARK_S."""
         seen = ((symbol, max(self._bars.get(symbol, -math.inf), self._quoted_at(symbol))) for symbol in held)
         return sorted(symbol for symbol, at in seen if now - at > MARK_S)
-
-    def marks_age_s(self, held: Iterable[str], now: float, *, widest: float | None) -> float | None:
-        """The age of the oldest price at which the held symbols are valued; None if one has no price since the start.
-
-        `widest`: the largest relative spread of a quote that values a position; None where only bars do.
-        """
-        oldest = min((self._marked_at(symbol, widest) for symbol in held), default=now)
-        return None if oldest == -math.inf else max(0.0, now - oldest)
-
-    def _marked_at(self, symbol: str, widest: float | None) -> float:
-        closed_at = self._closes[symbol][1] if symbol in self._closes else -math.inf
-        if widest is None or symbol not in self._quotes:
-            return closed_at
-        bid, ask, _ = self._quotes[symbol]
-        return max(closed_at, self._quoted_at(symbol)) if ask - bid <= widest * (bid + ask) / 2 else closed_at
 
     def is_price_unconfirmed(self, symbol: str, now: float, broker: str) -> bool:
         """Whether the broker has reported no recent price that the feed was compared with."""

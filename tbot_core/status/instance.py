@@ -98,13 +98,12 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     return {
         **_account(settings, read, risk, gauges),
         **live_figures.gauge_figures(gauges),
-        **_run(file, read, settings, latest_mode(events)),
+        **_run(file, read, settings, latest_mode(events), now),
         **arming_document(read.arming, settings, now, risk),
         "home": str(instance.home),
         "running": running,
         "process": holder,
         **_risk(risk, conditions),
-        "confirmations": len(read.pending.open_entries(now)),
         "feed": feed_document(received_of(instance, file), read.health, now),
         "failover": failover_document(settings, events, now) if instance_brokers(settings)[1:] else None,
         "runs": [run_document(one) for one in files],
@@ -186,7 +185,7 @@ def _account(settings: Settings, read: _Projections, risk: RiskStatus, gauges: G
     return live_figures.account_figures(read.book, limits, gauges)
 
 
-def _run(file: RunFile | None, read: _Projections, settings: Settings, mode: str | None) -> Document:
+def _run(file: RunFile | None, read: _Projections, settings: Settings, mode: str | None, now: dt.datetime) -> Document:
     # The run that is shown, with the content of its session; its market is known from its first session on.
     book = read.book
     run = book.run if book.run.get("mode") == mode else {}
@@ -202,6 +201,7 @@ def _run(file: RunFile | None, read: _Projections, settings: Settings, mode: str
         "brokers": list(records.brokers_of(book.session)),
         "positions": _positions(book),
         "orders": _orders(book),
+        "confirmations": len(read.pending.open_entries(now)),
         "trades": {name: read.activity.entries.get(name, 0) for name in settings.strategies},
         "candidates": read.activity.candidates,
         "vix_live": read.activity.vix,
