@@ -185,7 +185,7 @@ def request_result(instance: Instance, verb: ControlVerb, name: str, process: in
     now = risk_status(instance.control, events, book, running=process is not None)
     if found.taken and has_file:
         found = attrs.evolve(found, taken=False)
-    found = _with_left_open(found, events) if verb in _ENDS else attrs.evolve(found, open=_positions(book))
+    found = _with_left_open(found, events) if verb in _ENDS else _with_positions(found, book)
     state, causes = now.state, now.causes
     if process is None and now.seen.kill and StateCause.KILL_FILE.value not in causes:  # not recorded by a bot yet
         state, causes = RiskState.HALTED.word, (StateCause.KILL_FILE.value, *causes)
@@ -200,9 +200,17 @@ def _events(instance: Instance) -> list[Event]:
         return list(journal.events())
 
 
-def _positions(book: SessionBook) -> tuple[str, ...]:
+def _with_positions(found: RequestResult, book: SessionBook) -> RequestResult:
     # The positions of the current session.
-    return tuple(sorted(book.portfolio.positions)) if book.in_session else ()
+    from tbot_core.engine.session.open_positions import is_protected
+
+    held = tuple(sorted(book.portfolio.positions)) if book.in_session else ()
+    return attrs.evolve(
+        found,
+        open=held,
+        unprotected=tuple(symbol for symbol in held if not is_protected(book, symbol)),
+        cancelling=tuple(symbol for symbol in held if book.is_stop_cancelling(symbol)),
+    )
 
 
 def _with_left_open(found: RequestResult, events: Sequence[Event]) -> RequestResult:
@@ -248,13 +256,18 @@ def _stop_progress(answer: RequestResult) -> str:
     doing, until = {
         ControlVerb.STOP_FLATTEN: (f"closes {what}", "the broker has confirmed it"),
         ControlVerb.STOP_KEEP: (
-            f"keeps {what} with {stops}",
+            f"keeps {what}{_with_stops(answer, stops)}",
             "no order is in transit, after API_TIMEOUT at the latest",
         ),
     }.get(answer.verb, (f"manages {what} to {exits}", "nothing is held"))
     silent = ", ".join(cause for cause in answer.causes if cause in _SILENT)
     why = f" But {silent}; `tbot status` shows what is known." if silent else ""
     return f"The bot blocks entries, {doing}, then ends as soon as {until}.{why}"
+
+
+def _with_stops(answer: RequestResult, stops: str) -> str:
+    # Stops are promised only where each open symbol has one, and no cancel of it was requested.
+    return "" if answer.unprotected else f" with {stops}"
 
 
 _SILENT: Final = tuple(
@@ -296,9 +309,11 @@ def kill_sentence(answer: RequestResult) -> str:
     if answer.process is None:
         return "No bot is running; the kill takes effect from the next start, and `tbot kill --clear` undoes it."
     positions = ", ".join(answer.open)
-    doing = "being closed" if answer.verb is ControlVerb.KILL_FLATTEN else "kept with their stops"
-    rest = f" Positions are {doing}: {positions}." if positions else ""
-    return f"Killed: entries are blocked until `tbot kill --clear`.{rest}"
+    keeps = answer.verb is not ControlVerb.KILL_FLATTEN
+    doing = f"kept{_with_stops(answer, 'their stops')}" if keeps else "being closed"
+    killed = ["Killed: entries are blocked until `tbot kill --clear`."]
+    killed += [f"Positions are {doing}: {positions}."] if positions else []
+    return " ".join((*killed, *unprotected_sentences(answer.unprotected if keeps else (), answer.cancelling)))
 
 
 def _cleared(answer: RequestResult) -> str:

@@ -185,6 +185,7 @@ class LiveView:
                 stop=book.resting(symbol),
                 pnl=dollars_of(position.pnl_atoms),
                 broker=broker_session.name if several else "",
+                cancelling=book.is_stop_cancelling(symbol),
             )
             for broker_session in run.broker_sessions
             for symbol, position in sorted(broker_session.decision_engine.portfolio.positions.items())

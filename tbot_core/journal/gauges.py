@@ -66,9 +66,10 @@ class HostGauge:
 class Gauges:
     """A snapshot of a session; `journal` is the file name of its journal, `session` its date.
 
-    `at`: when it was taken (not compared). `marks`: the prices at which positions are valued. `gross`: cost of the
-    positions, external holdings included. `clock_ahead_s`: how far this machine's clock is ahead of the broker's. The
-    limits are those of the risk state.
+    `at`: when it was taken (not compared). `marks`: the prices at which positions are valued. `marked_at`: when the
+    oldest of them was received, None if unknown (not compared). `gross`: cost of the positions, external holdings
+    included. `clock_ahead_s`: how far this machine's clock is ahead of the broker's. The limits are those of the risk
+    state.
     """
 
     journal: str
@@ -79,6 +80,7 @@ class Gauges:
     budget: Decimal
     most_trades: int
     most_positions: int
+    marked_at: dt.datetime | None = attrs.field(default=None, eq=False)
     gross: Decimal | None = None
     vix: float | None = None
     clock_ahead_s: float | None = None
@@ -115,13 +117,11 @@ def revalued_gauges(data: Path, journal: str, book: SessionBook) -> Gauges | Non
 
 
 def _gauges(raw: Mapping[str, Any]) -> Gauges:
-    at = dt.datetime.fromisoformat(raw["at"])
-    if at.utcoffset() is None:
-        raise ValueError("no zone")
     return Gauges(
         journal=_text(raw["journal"]),
         session=_text(raw["session"]),
-        at=at,
+        at=_moment(raw["at"]),
+        marked_at=_known(_moment, raw.get("marked_at")),
         marks={_text(symbol): _dollars(price) for symbol, price in raw["marks"].items()},
         daily_loss_limit=_dollars(raw["daily_loss_limit"]),
         budget=_dollars(raw["budget"]),
@@ -152,6 +152,13 @@ def _host(raw: Mapping[str, Any]) -> HostGauge:
 
 def _known(read: Callable[[Any], T], raw: Any) -> T | None:
     return None if raw is None else read(raw)
+
+
+def _moment(raw: Any) -> dt.datetime:
+    at = dt.datetime.fromisoformat(raw)
+    if at.utcoffset() is None:
+        raise ValueError("no zone")
+    return at
 
 
 def _text(raw: Any) -> str:

@@ -114,6 +114,11 @@ class FeedHealth:
         """When the last message was received."""
         return self._message_at
 
+    @property
+    def bar_times(self) -> Mapping[str, float]:
+        """When the last bar of each symbol was received; without those that had none since the start."""
+        return {symbol: at for symbol, (_, at) in self._closes.items()}
+
     def start(self, now: float) -> None:
         """The session has opened: silence counts from now on."""
         for seen in (self._bars, self._quoted):

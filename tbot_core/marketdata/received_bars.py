@@ -12,7 +12,7 @@ import json
 import struct
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import attrs
@@ -174,11 +174,24 @@ def read_recording(path: Path) -> RecordedSession:
     return _recorded_session(_all_frames(path))
 
 
-def read_first_and_last(path: Path) -> tuple[RecordingHeader, RecordedMinute | None]:
-    """Read a file's header and last minute; raises DataError for a file without a session."""
+@attrs.frozen(kw_only=True, eq=False)
+class RecordingEnds:
+    """The first and the last of a recording: `last` is its last minute, `with_bars` the last one that has a bar."""
+
+    header: RecordingHeader
+    last: RecordedMinute | None
+    with_bars: RecordedMinute | None
+
+
+def read_ends(path: Path) -> RecordingEnds:
+    """Read a file's header and its last minutes; raises DataError for a file without a session."""
     first, *rest = _all_frames(path)
-    found = _recorded_session([first, *rest[-1:]])
-    return found.header, found.records[-1] if found.records else None
+    header = _header(*_parts(first))
+    minutes = (_minute(*_parts(body), len(header.symbols)) for body in reversed(rest))
+    last = next(minutes, None)
+    latest = () if last is None else chain((last,), minutes)
+    with_bars = next((one for one in latest if not np.isnan(one.minute.close).all()), None)
+    return RecordingEnds(header=header, last=last, with_bars=with_bars)
 
 
 def _all_frames(path: Path) -> list[bytes]:

@@ -32,32 +32,39 @@ def latest_mode(events: Sequence[Event]) -> str | None:
 def arming_document(state: ArmingState, settings: Settings, now: dt.datetime, risk: RiskStatus) -> Document:
     """Until when live trading is armed, or why it is not; other modes need no arming.
 
-    `arming_waits`: the last session of an arming that waits for the next session to begin. It blocks nothing now.
+    `arming_from` and `arming_waits`: the first and the last session of an arming that waits for the first one to begin.
+    It blocks nothing now.
     """
     terms, calendar = state.terms, calendar_of(settings.trading)
     if terms is None or terms.mode != "live":
-        return {"armed_until": None, "arming_waits": None, "not_armed": "", "entries_blocked": False}
+        return _document(None, (), "", blocked=False)
     reason = state.denial_reason(terms, next_sessions(calendar, now, 1)[0])
-    waits = _waiting(terms, calendar, now, risk) if reason else None
-    armed = None if reason else state.armed
+    waits = _waiting(terms, calendar, now, risk) if reason else ()
+    armed = None if reason or state.armed is None else state.armed.sessions[-1]
+    return _document(armed, waits, reason, blocked=(bool(reason) and not waits) or risk.latched)
+
+
+def _document(armed: dt.date | None, waits: Sequence[dt.date], reason: str, *, blocked: bool) -> Document:
     return {
-        "armed_until": None if armed is None else armed.sessions[-1].isoformat(),
-        "arming_waits": None if waits is None else waits.isoformat(),
+        "armed_until": None if armed is None else armed.isoformat(),
+        "arming_from": waits[0].isoformat() if waits else None,
+        "arming_waits": waits[-1].isoformat() if waits else None,
         "not_armed": reason,
-        "entries_blocked": (bool(reason) and waits is None) or risk.latched,
+        "entries_blocked": blocked,
     }
 
 
-def _waiting(terms: ArmingTerms, calendar: ExchangeCalendar, now: dt.datetime, risk: RiskStatus) -> dt.date | None:
-    # The last session of a requested arming that the next session will apply; None if it would be refused.
-    found = None
+def _waiting(terms: ArmingTerms, calendar: ExchangeCalendar, now: dt.datetime, risk: RiskStatus) -> Sequence[dt.date]:
+    # The sessions of a requested arming, from the next session on, which will apply it; none if it would be refused.
+    found: Sequence[dt.date] = ()
     for request in risk.seen.requests:
         if request.verb is ControlVerb.DISARM:
-            found = None
+            found = ()
         elif request.verb is ControlVerb.ARM and request.arguments.get("settings", terms.settings) == terms.settings:
             try:
                 days = next_sessions(calendar, request.made, int(request.arguments.get("sessions", "1")))
             except (DataError, OverflowError, ValueError):
                 continue
-            found = days[-1] if next_sessions(calendar, now, 1)[0] in days else None
+            first = next_sessions(calendar, now, 1)[0]
+            found = days[days.index(first) :] if first in days else ()
     return found

@@ -8,46 +8,53 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.alerts.rules import NEXT_COMMANDS
+from tbot_core.engine.session.open_positions import is_protected
+from tbot_core.engine.session.requests import ClosePolicy
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.types import RiskState
-from tbot_core.trading.risk.states import KINDS, LOCAL, CauseEnd, StateCause
+from tbot_core.trading.risk.states import KILLS_AND_STOPS, KINDS, LOCAL, CauseEnd, StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import Event
     from tbot_core.status import Document
 
 _MEANWHILE: Final[Mapping[RiskState, str]] = {
     RiskState.DEFENSE: "Positions are smaller meanwhile.",
-    RiskState.EXIT_ONLY: "Meanwhile no position is opened; stops stay at the broker, and exits are tried.",
-    RiskState.HALTED: "Meanwhile only stops and cancels are sent.",
+    RiskState.EXIT_ONLY: "Meanwhile no position is opened; {stops}, and exits are tried.",
+    RiskState.HALTED: "Meanwhile only {orders} are sent.",
 }
-_RETRIES: Final = (
-    "tbot goes on trying. `tbot broker test` shows what the broker answers, its own page what is held there."
-)
-_REMEDIES: Final[Mapping[StateCause, str]] = {
-    StateCause.LOGIN: "tbot tries the key with each reading, so allow it again at the broker. A new key is stored by"
-    " `tbot secrets edit broker`, and used from the next start on.",
-    StateCause.UNKNOWN: _RETRIES,
-    StateCause.UNREACHABLE: _RETRIES,
-    StateCause.FEEDS_STALE: "tbot goes on connecting, and requests the minutes that it missed.",
+_RETRIES: Final = "tbot goes on trying."
+_ANSWERS: Final = "`tbot broker test` shows what the broker answers, its own page what is held there."
+_REMEDIES: Final[Mapping[StateCause, tuple[str, str]]] = {
+    StateCause.LOGIN: (
+        "tbot tries the key with each reading, so allow it again at the broker.",
+        "A new key is stored by `tbot secrets edit broker`, and used from the next start on.",
+    ),
+    StateCause.UNKNOWN: (_RETRIES, _ANSWERS),
+    StateCause.UNREACHABLE: (_RETRIES, _ANSWERS),
+    StateCause.FEEDS_STALE: ("tbot goes on connecting, and requests the minutes that it missed.", ""),
 }
+"""What a running tbot does about a cause, and what a person can do whether it runs or not."""
 
 
 @attrs.frozen(kw_only=True)
 class Condition:
     """A cause of the risk state; `words` quote who reported it, `remedy` is what a person can do.
 
-    `over`: when it was cleared, None while it holds. `broker`: the account that it concerns, "" for all.
+    `meanwhile`: what a running bot does while it holds; of a bot that has ended, what the next start does. `over`:
+    when it was cleared, None while it holds. `broker`: the account that it concerns, "" for all.
     """
 
     cause: StateCause
     broker: str
     words: str
     remedy: str
+    meanwhile: str = ""
     since: dt.datetime
     over: dt.datetime | None = None
 
@@ -79,15 +86,18 @@ class Condition:
             lasts = "until readings of the account have agreed for 60 s"
             ends = lasts if KINDS[self.cause].end is CauseEnd.RECONCILE else f"for {KINDS[self.cause].end.value}"
             return f"{what} Over since {_time(self.over)}; the state lasts {ends}."
-        return " ".join(filter(None, (what, _MEANWHILE[self.state], self.remedy)))
+        return " ".join(filter(None, (what, self.meanwhile, self.remedy)))
 
 
-def present_conditions(events: Sequence[Event], primary: str, control_dir: str) -> list[Condition]:
-    """The conditions that a journal's events leave, the oldest first; `primary` is the name of the broker.
+def present_conditions(
+    events: Sequence[Event], book: SessionBook, control_dir: str, *, running: bool
+) -> list[Condition]:
+    """The conditions that a journal's events and their `book` leave, the oldest first.
 
-    `control_dir` is CONTROL_DIR.
+    `control_dir` is CONTROL_DIR, `running`: whether a bot runs.
     """
-    states = recall_states(events)
+    states, primary = recall_states(events), next(iter(records.brokers_of(book.session)), "")
+    does = _meanwhile(events, book)
     raised: dict[StateCause, Event] = {}
     for event in events:
         if event.kind == records.STATE and not event.payload.get("broker") and event.payload["there"]:
@@ -97,7 +107,8 @@ def present_conditions(events: Sequence[Event], primary: str, control_dir: str) 
             cause=cause,
             broker=primary if cause in LOCAL else "",
             words=raised[cause].payload["words"],
-            remedy=_remedy(cause, control_dir),
+            remedy=_remedy(cause, control_dir, running=running),
+            meanwhile=does[KINDS[cause].state] if running else _at_next_start(cause),
             since=raised[cause].applied,
             over=states.lingering.get(cause),
         )
@@ -118,9 +129,28 @@ def not_ready_sentence(events: Sequence[Event]) -> str:
 _READINESS: Final = frozenset({records.READY, records.NOT_READY, records.SESSION_CLOSED, records.RUN_STARTED})
 
 
-def _remedy(cause: StateCause, control_dir: str) -> str:
+def _meanwhile(events: Sequence[Event], book: SessionBook) -> Mapping[RiskState, str]:
+    # What a running bot does in each state; a stop is promised only where it rests and no cancel of it was requested.
+    held = sorted(book.portfolio.positions) if book.in_session else []
+    bare = [symbol for symbol in held if not is_protected(book, symbol)]
+    stops = f"UNPROTECTED: {', '.join(bare)}" if bare else "stops stay at the broker"
+    policy = ClosePolicy()
+    for event in events:
+        policy.restore(event, flattens=False)
+    orders = "cancels and exits" if policy.close_causes and not policy.keep_causes else "stops and cancels"
+    return {state: text.format(stops=stops, orders=orders) for state, text in _MEANWHILE.items()}
+
+
+def _at_next_start(cause: StateCause) -> str:
+    return "It holds at the next start too." if cause in KILLS_AND_STOPS else "The next start checks it again."
+
+
+def _remedy(cause: StateCause, control_dir: str, *, running: bool) -> str:
+    if cause in _REMEDIES:
+        does, remedy = _REMEDIES[cause]
+        return " ".join(filter(None, (does if running else "", remedy)))
     command = NEXT_COMMANDS.get(cause)
-    return _REMEDIES.get(cause) or (f"Next: `{command.format(control_dir=control_dir)}`." if command else "")
+    return f"Next: `{command.format(control_dir=control_dir)}`." if command else ""
 
 
 def _time(moment: dt.datetime) -> str:

@@ -46,6 +46,7 @@ from tbot_core.status.runs import (
     run_document,
     run_files,
     settings_or_last_run,
+    unfinished_sentence,
 )
 from tbot_core.system import filesystem
 from tbot_core.system.filesystem import lock_purpose
@@ -91,18 +92,18 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     now = _shifted(now, file) if rehearsed else now
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
-    risk = risk_status(instance.control, events, read.book, running=holder is not None)
-    free, conditions = filesystem.free_bytes(instance.home), _conditions(events, read, risk, instance)
+    free, running = filesystem.free_bytes(instance.home), holder is not None
+    risk = risk_status(instance.control, events, read.book, running=running)
+    conditions = _conditions(events, read.book, risk, instance.control_dir, running=running)
     return {
         **_account(settings, read, risk, gauges),
         **live_figures.gauge_figures(gauges),
-        **_run(file, read, settings, latest_mode(events)),
+        **_run(file, read, settings, latest_mode(events), now),
         **arming_document(read.arming, settings, now, risk),
         "home": str(instance.home),
-        "running": holder is not None,
+        "running": running,
         "process": holder,
         **_risk(risk, conditions),
-        "confirmations": len(read.pending.open_entries(now)),
         "feed": feed_document(received_of(instance, file), read.health, now),
         "failover": failover_document(settings, events, now) if instance_brokers(settings)[1:] else None,
         "runs": [run_document(one) for one in files],
@@ -111,8 +112,8 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         "alert_channels": channel_documents(settings),
         "attention": [
             *filter(None, (fault, damage and str(damage))),
-            *_attention(counted, events, read.book, running=holder is not None, free=free),
-            *_risk_warnings(risk, conditions, instance.control_dir, running=holder is not None),
+            *_attention(counted, events, read.book, running=running, free=free),
+            *_risk_warnings(risk, conditions, instance.control_dir, running=running),
             *unseen_incidents(instance.home),
             *([] if file is None else failing_extensions(file.path)),
         ],
@@ -184,7 +185,7 @@ def _account(settings: Settings, read: _Projections, risk: RiskStatus, gauges: G
     return live_figures.account_figures(read.book, limits, gauges)
 
 
-def _run(file: RunFile | None, read: _Projections, settings: Settings, mode: str | None) -> Document:
+def _run(file: RunFile | None, read: _Projections, settings: Settings, mode: str | None, now: dt.datetime) -> Document:
     # The run that is shown, with the content of its session; its market is known from its first session on.
     book = read.book
     run = book.run if book.run.get("mode") == mode else {}
@@ -200,6 +201,7 @@ def _run(file: RunFile | None, read: _Projections, settings: Settings, mode: str
         "brokers": list(records.brokers_of(book.session)),
         "positions": _positions(book),
         "orders": _orders(book),
+        "confirmations": len(read.pending.open_entries(now)),
         "trades": {name: read.activity.entries.get(name, 0) for name in settings.strategies},
         "candidates": read.activity.candidates,
         "vix_live": read.activity.vix,
@@ -258,10 +260,12 @@ def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, st
     return found
 
 
-def _conditions(events: Sequence[Event], read: _Projections, risk: RiskStatus, instance: Instance) -> list[Condition]:
+def _conditions(
+    events: Sequence[Event], book: SessionBook, risk: RiskStatus, folder: str, *, running: bool
+) -> list[Condition]:
     # The conditions of the state, without those that waiting requests withdraw.
-    primary = next(iter(records.brokers_of(read.book.session)), "")
-    return [one for one in present_conditions(events, primary, instance.control_dir) if one.cause.value in risk.causes]
+    found = present_conditions(events, book, folder, running=running)
+    return [one for one in found if one.cause.value in risk.causes]
 
 
 def _risk(risk: RiskStatus, conditions: Sequence[Condition]) -> Document:
@@ -307,9 +311,9 @@ def _attention(
 
 
 def _unmanaged(files: Sequence[RunFile], book: SessionBook) -> list[str]:
-    # Interrupted runs and unmanaged positions; of simulations only the newest.
+    # Unfinished runs and unmanaged positions; of simulations only the newest.
     simulated = [file for file in files if file.name != PAPER]
-    found = [_unfinished(file) for file in (*(one for one in files if one.name == PAPER), *simulated[:1])]
+    found = [unfinished_sentence(file) for file in (*(one for one in files if one.name == PAPER), *simulated[:1])]
     if book.in_session and book.portfolio.positions:
         held = sorted(book.portfolio.positions.items())
         names = ", ".join(f"{symbol}{_at(book, book.broker(one.signal))}" for symbol, one in held)
@@ -342,20 +346,6 @@ def _left_behind(events: Sequence[Event], book: SessionBook) -> list[str]:
 def _at(book: SessionBook, broker: str) -> str:
     # The broker of a position as text, in a session of several brokers.
     return f" at {broker}" if len(records.brokers_of(book.session)) > 1 else ""
-
-
-def _unfinished(file: RunFile) -> str:
-    # A sentence if a run was interrupted, else "".
-    with open_run_file(file) as journal:
-        opened, closed = (journal.last_event(kind) for kind in (records.SESSION_OPENED, records.SESSION_CLOSED))
-        started, ended = (journal.last_event(kind) for kind in (records.RUN_STARTED, records.RUN_FINISHED))
-    if file.name == PAPER:
-        if opened is None or (closed is not None and closed.seq > opened.seq):
-            return ""
-        return f"Paper trading was interrupted in the session of {opened.payload['date']}; `tbot run` resumes it."
-    if started is None or ended is not None:
-        return ""
-    return f"The {started.payload['mode']} run {file.name} was interrupted; the same command resumes it."
 
 
 def _positions(book: SessionBook) -> list[dict[str, str]]:

@@ -48,7 +48,7 @@ def account_figures(book: SessionBook, limits: Limits, reported: Gauges | None) 
         "gross": money_text(gross),
         "most_trades": most,
         "first_live_day_cap": book.session.get("first_live_day_cap") if book.in_session else None,
-        "marks_at": None if reported is None else reported.at.isoformat(),
+        "marks_at": None if reported is None or reported.marked_at is None else reported.marked_at.isoformat(),
     }
 
 

@@ -48,6 +48,13 @@ _WITHDRAWALS: Final[Mapping[ControlVerb, _Withdrawal]] = {
 }
 
 
+_LAST_COUNTS: Final = (
+    frozenset({ControlVerb.ARM, ControlVerb.DISARM}),
+    frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP}),
+)
+"""Of these requests the last one is in effect."""
+
+
 @attrs.frozen(kw_only=True)
 class RiskStatus:
     """The state, its causes as text, the most severe first, and the requests in the control folder.
@@ -99,19 +106,24 @@ def folder_warnings(seen: ControlFolderState, *, running: bool, folder: str = "c
     """Sentences about the requests in the control folder, which messages call `folder`."""
     found = [f"{folder}/{name} exists: remove it to trade." for name in _files(seen)]
     found += [f"{folder}/{printable_name(one.name)} was refused: {one.words}" for one in seen.refused]
-    waiting = () if running else _without_withdrawn(seen.requests)
+    waiting = () if running else dict.fromkeys(_without_withdrawn(seen.requests))
     if waiting:
         found.append(f"Requested, takes effect at the next start: {', '.join(verb.value for verb in waiting)}.")
     return found
 
 
 def _without_withdrawn(requests: Sequence[ControlRequest]) -> list[ControlVerb]:
-    # The verbs of the requests, without those that a later request withdraws, and without the withdrawals.
+    # The verbs of the requests, without those that a later request withdraws or replaces, and without the withdrawals.
     left: list[ControlVerb] = []
     for request in requests:
         withdrawn = _WITHDRAWALS.get(request.verb)
-        left = [*left, request.verb] if withdrawn is None else [verb for verb in left if verb not in withdrawn.verbs]
+        over = _replaced(request.verb) if withdrawn is None else withdrawn.verbs
+        left = [verb for verb in left if verb not in over] + ([request.verb] if withdrawn is None else [])
     return left
+
+
+def _replaced(verb: ControlVerb) -> frozenset[ControlVerb]:
+    return next((verbs for verbs in _LAST_COUNTS if verb in verbs), frozenset())
 
 
 def _withdrawn_causes(requests: Sequence[ControlRequest]) -> set[StateCause]:

@@ -13,17 +13,18 @@ from tbot_core.errors import JournalError, SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
 from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSAL_VARIABLE, REHEARSING
-from tbot_core.journal import integrity
-from tbot_core.journal.records import RUN_STARTED, SESSION_OPENED
+from tbot_core.journal import integrity, records
 from tbot_core.journal.store import Journal, read_journal
 from tbot_core.marketdata import received_bars
 from tbot_core.system import environ, filesystem
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.instance import SettingsFiles
     from tbot_core.instance.findings import Mode
+    from tbot_core.journal.store import Event
     from tbot_core.status import Document
 
 
@@ -100,7 +101,7 @@ def _has_session(file: RunFile) -> bool:
     # Whether a session is recorded; one that cannot be read is not passed over in silence.
     try:
         with open_run_file(file) as journal:
-            return journal.last_event(SESSION_OPENED) is not None
+            return journal.last_event(records.SESSION_OPENED) is not None
     except JournalError:
         return True
 
@@ -143,6 +144,44 @@ def open_run_file(file: RunFile) -> Iterator[Journal]:
         raise JournalError(fault.message, "Delete it and start that run again.") from fault
 
 
+def unfinished_sentence(file: RunFile) -> str:
+    """What needs attention of a run that has not ended: it was interrupted, or stopped with something left open."""
+    with open_run_file(file) as journal:
+        opened, closed = (journal.last_event(kind) for kind in (records.SESSION_OPENED, records.SESSION_CLOSED))
+        started, ended = (journal.last_event(kind) for kind in (records.RUN_STARTED, records.RUN_FINISHED))
+        stop = _last_stop(journal)
+    if file.name == PAPER:
+        if opened is None or (closed is not None and closed.seq > opened.seq):
+            return ""
+        what, where = "Paper trading", f" in the session of {opened.payload['date']}"
+        resumes = "`tbot run` resumes it."
+    elif started is None or ended is not None:
+        return ""
+    else:
+        what, where, resumes = f"The {started.payload['mode']} run {file.name}", "", "the same command resumes it."
+    if stop is None:
+        return f"{what} was interrupted{where}; {resumes}"
+    left, unread = stop.payload["open"], stop.payload.get("unconfirmed", "").removesuffix(".")
+    open_ = f"left open: {', '.join(left)}" if left else ""
+    rest = ", ".join(filter(None, (open_, unread and f"the account could not be read: {unread}")))
+    return f"{what} was stopped{where}, {rest}; {resumes}" if rest else ""
+
+
+def _last_stop(journal: Journal) -> Event | None:
+    # The last stop of the run, if no session was opened or resumed since; None for a run that was interrupted.
+    stop = journal.last_event(records.STOPPED)
+    if stop is None or any(map(_begins_trading, journal.events(stop.seq))):
+        return None
+    return stop
+
+
+def _begins_trading(event: Event) -> bool:
+    # A session that is resumed has not read its account yet.
+    if event.kind == records.STATE:
+        return bool(event.payload["there"]) and event.payload["cause"] == StateCause.UNRECONCILED.name
+    return event.kind == records.SESSION_OPENED
+
+
 def _changed(path: Path) -> float:
     # The latest changes may be in the write-ahead log beside the file.
     log = path.with_name(f"{path.name}-wal")
@@ -161,7 +200,7 @@ def settings_of_last_run(instance: Instance) -> tuple[str, ParsedDotenv]:
     """The settings of the last paper run, else of the newest other run, and its name; the defaults without a run."""
     for file in sorted(run_files(instance), key=lambda it: (it.name != PAPER, it.apart)):
         with open_run_file(file) as journal:
-            started = journal.last_event(RUN_STARTED)
+            started = journal.last_event(records.RUN_STARTED)
         if started is not None:
             since = f"the {started.payload['mode']} run of {started.applied:%Y-%m-%d %H:%M} UTC"
             texts = started.payload["settings"].items()

@@ -189,29 +189,35 @@ def test_a_live_start_is_shown_as_live_before_its_first_session(
 
 
 @pytest.mark.parametrize(
-    ("verbs", "settings", "waits"),
+    ("verbs", "settings", "sessions", "line"),
     [
-        ((ControlVerb.ARM,), "a1", "2026-11-24"),
-        ((ControlVerb.ARM, ControlVerb.DISARM), "a1", None),
-        ((ControlVerb.ARM,), "other", None),
-        ((ControlVerb.DISARM,), "a1", None),
+        ((ControlVerb.ARM,), "a1", 1, "waits for the session of 2026-11-23 (`tbot arm` was given)"),
+        (
+            (ControlVerb.DISARM, ControlVerb.ARM),
+            "a1",
+            2,
+            "waits for the session of 2026-11-23, then to the end of that of 2026-11-24 (`tbot arm` was given)",
+        ),
+        ((ControlVerb.ARM, ControlVerb.DISARM), "a1", 2, ""),
+        ((ControlVerb.ARM,), "other", 2, ""),
+        ((ControlVerb.DISARM,), "a1", 2, ""),
     ],
 )
 def test_an_arming_that_waits_for_the_session_is_shown(
-    home: Path, verbs: tuple[ControlVerb, ...], settings: str, waits: str | None
+    home: Path, verbs: tuple[ControlVerb, ...], settings: str, sessions: int, line: str
 ) -> None:
     """`tbot arm` is not named again, and status does not exit with 5; one that would be refused does not count."""
     written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)))
     for number, verb in enumerate(verbs):
         made = MORNING + dt.timedelta(seconds=number)
         control.write_request(
-            home / "control", verb, actor="ann", now=made, arguments={"sessions": "2", "settings": settings}
+            home / "control", verb, actor="ann", now=made, arguments={"sessions": str(sessions), "settings": settings}
         )
     shown = status_document(home, MORNING + dt.timedelta(minutes=1))
-    assert (shown["arming_waits"], shown["armed_until"]) == (waits, None)
-    assert shown["entries_blocked"] is (waits is None)
-    said = "\n".join(lines(shown, MORNING))
-    assert ("arms it to the end of the session of 2026-11-24, once its session begins" in said) is (waits is not None)
+    assert (shown["arming_waits"], shown["armed_until"]) == (f"2026-11-{22 + sessions}" if line else None, None)
+    assert shown["entries_blocked"] is not bool(line)
+    said = [one for one in lines(shown, MORNING) if one.startswith("armed")]
+    assert said == [f"armed       {line or 'no: it has not been armed; `tbot arm` arms it'}"]
 
 
 @pytest.mark.parametrize("count", ["x", "9"])

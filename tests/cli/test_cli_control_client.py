@@ -35,7 +35,7 @@ from tbot_core.journal.store import Event, NewEvent, read_journal
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.status.event_text import EventNarrator
-from tbot_core.status.risk_state import risk_status
+from tbot_core.status.risk_state import folder_warnings, risk_status
 from tbot_core.system import filesystem
 from tbot_core.trading.risk.states import StateCause
 
@@ -398,6 +398,10 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
             "no order is in transit, after API_TIMEOUT at the latest. Without a stop order: B.",
         ),
         (
+            stop_sentence(answer(ControlVerb.STOP_KEEP, open=("A",), unprotected=("A",), cancelling=("A",))),
+            "keeps A, then ends",
+        ),
+        (
             stop_sentence(
                 answer(
                     ControlVerb.STOP_FLATTEN,
@@ -425,6 +429,10 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
         (stop_sentence(answer(ControlVerb.STOP_CANCEL, state="halted")), "The stop is undone; the state is halted"),
         (stop_sentence(answer(ControlVerb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
         (kill_sentence(answer(ControlVerb.KILL, open=("A",))), "kept with their stops: A"),
+        (
+            kill_sentence(answer(ControlVerb.KILL, open=("A",), unprotected=("A",), cancelling=("A",))),
+            "Positions are kept: A. The cancel of the stop order was requested and not confirmed",
+        ),
         (kill_sentence(answer(ControlVerb.KILL_FLATTEN, open=("A",))), "Positions are being closed: A."),
         (
             kill_sentence(answer(ControlVerb.KILL_CLEAR, state="halted", causes=("the file control/kill exists",))),
@@ -548,6 +556,15 @@ def test_a_request_that_blocks_trading_at_the_next_start_needs_attention(
     cli.invoke(["stop", "--cancel", "--home", str(home)])
     capsys.readouterr()
     assert "Requested, takes effect at the next start: kill." in asked(capsys, home, "status", code=1)["attention"]
+
+
+def test_only_the_requests_that_will_be_in_effect_are_listed(home: Path) -> None:
+    """The last arming and the last stop count, and the same request twice is one."""
+    for number, word in enumerate(("arm", "disarm", "kill", "stop-flatten", "kill", "stop-keep", "arm")):
+        made = MORNING + dt.timedelta(seconds=number)
+        control.write_request(home / "control", ControlVerb(word), actor="ann", now=made)
+    seen = control.read_folder(home / "control")
+    assert folder_warnings(seen, running=False) == ["Requested, takes effect at the next start: kill, stop-keep, arm."]
 
 
 def checked(capsys: pytest.CaptureFixture[str], home: Path) -> list[tuple[str, str]]:

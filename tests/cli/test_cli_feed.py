@@ -61,7 +61,7 @@ def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -
     shown = feed_document(tmp_path / FOLDER, fold(events, DataHealth()), SESSION.moment(3) + dt.timedelta(seconds=34))
     assert shown is not None
     assert list(feed_lines(shown)) == [
-        "feed        acme, single venue: last minute 34 s ago, 12 late bars, 1 revised",
+        "feed        acme, single venue: last bar 34 s ago, 12 late bars, 1 revised",
         "universe    1 of 3 symbols, by UNIVERSE_MAX of 1",
         "gaps        2 minutes lost and not backfilled",
         "halted      A, the whole market",
@@ -69,12 +69,26 @@ def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -
     ]
 
 
+def test_the_age_of_a_dead_feed_is_that_of_its_last_bar(tmp_path: Path) -> None:
+    """Minutes that close without a bar make it no younger, and a clock that is behind makes no negative age."""
+    one, nothing = np.ones(1), np.full(1, np.nan)
+    recording = recorded(tmp_path)
+    for index, values in ((2, one), (3, nothing), (4, nothing)):
+        minute = MinuteSlice(index=index, **dict.fromkeys((*FIELDS, "vwap"), values))
+        recording.append(RecordedMinute(minute=minute, at=SESSION.moment(index + 1), counts={}))
+    for seconds, words in ((150, "last bar 150 s ago"), (-0.3, "last bar 0 s ago")):
+        now = SESSION.moment(3) + dt.timedelta(seconds=seconds)
+        shown = feed_document(tmp_path / FOLDER, fold(told(), DataHealth()), now)
+        assert shown is not None
+        assert f": {words}, 0 late bars" in next(iter(feed_lines(shown)))
+
+
 def test_before_the_first_minute_there_is_no_age(tmp_path: Path) -> None:
     """The feed is named all the same."""
     recorded(tmp_path)
     shown = feed_document(tmp_path / FOLDER, fold(told(), DataHealth()), SESSION.open)
     assert shown is not None
-    assert list(feed_lines(shown)) == ["feed        acme, single venue: no minute yet, 0 late bars, 0 revised"]
+    assert list(feed_lines(shown)) == ["feed        acme, single venue: no bar yet, 0 late bars, 0 revised"]
 
 
 def test_without_a_session_or_a_recording_nothing_is_shown(tmp_path: Path) -> None:

@@ -109,6 +109,15 @@ def test_a_picture_says_what_matters() -> None:
         assert words in text
 
 
+def test_a_stop_whose_cancel_was_requested_has_no_level() -> None:
+    """It may be gone, so no level is promised."""
+    frame = board(1)
+    frame.holdings = (attrs.evolve(holding(0), stop=Decimal("33.21"), cancelling=True),)
+    text = plain(render_frame(frame, 80, 24))
+    assert "cancelling" in text
+    assert "33.21" not in text
+
+
 def test_the_profit_of_an_exit_is_what_is_coloured() -> None:
     """Of a line about an exit only the amount has the colour of a loss or a gain, not the price after it."""
     (line,) = [one for one in render_frame(board(0), 200, 30) if "EXIT TARNO" in one.plain][:1]

@@ -32,13 +32,13 @@ SUMMARY = RunSummary(
     ("sessions", "held", "valued", "line"),
     [
         (1, 0, "", "1 session, 0 trades, equity 100.00 to 101.00"),
-        (0, 3, "marks", "1 interrupted session, 0 trades closed, 3 open positions, {}, at the last marks"),
-        (2, 1, "fills", "2 sessions and an interrupted one, 0 trades closed, 1 open position, {}, positions at {}"),
-        (0, 0, "marks", "1 interrupted session, 0 trades closed, equity 100.00 to 101.00, at the last marks"),
+        (0, 3, "marks", "1 stopped session, 0 trades closed, 3 open positions, {}, at the last marks"),
+        (2, 1, "fills", "2 sessions and a stopped one, 0 trades closed, 1 open position, {}, positions at {}"),
+        (0, 0, "marks", "1 stopped session, 0 trades closed, equity 100.00 to 101.00, at the last marks"),
     ],
 )
 def test_the_last_line_says_at_which_prices_positions_count(sessions: int, held: int, valued: str, line: str) -> None:
-    """An interrupted session counts, with what it holds, valued as the displays value it or at the last fill prices."""
+    """What a stop left open counts, with what it holds, valued as the displays value it or at the last fill prices."""
     summary = attrs.evolve(SUMMARY, sessions=sessions, held=held, valued=valued)
     outcome = RunOutcome(summary=summary, journal=Path("j"), stopped=True)
     lines = list(stopped_lines(outcome, RunOptions(mode="paper", home=Path("home"))))

@@ -21,6 +21,7 @@ from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
+from tbot_core.instance import Instance
 from tbot_core.journal import gauges, records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock, both_times, exchange_time
@@ -28,6 +29,7 @@ from tbot_core.model.formatting import money_text
 from tbot_core.model.types import RiskState, dollars_of
 from tbot_core.status.instance import status_document
 from tbot_core.status.live_figures import SessionActivity
+from tbot_core.status.runs import run_files, unfinished_sentence
 from tbot_core.system import filesystem
 from tbot_core.trading.risk.states import StateCause
 
@@ -121,6 +123,7 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
         clock_ahead_s=-0.25,
         vix=17.5,
         brokers=(acme,),
+        marked_at=known.at - dt.timedelta(seconds=65),
         hosts=(host, full, silent),
         most_trades=2,
         gross=Decimal(98_765),
@@ -146,7 +149,7 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
         "api.acme.com: 150 requests a minute allowed, 21 left",
         "news.acme.com: 30 requests a minute allowed\n",
         "data.acme.com: it asked to wait 8 s, only stops and exits are sent",
-        f"at the marks of {exchange_time(known.at):%H:%M:%S} New York",
+        f"at the marks of {exchange_time(known.at - dt.timedelta(seconds=65)):%H:%M:%S} New York",
         "acme: equity 99,000.00, latency 42 ms, 7 requests of 200 per minute left",
         "VIX         17.50 at the previous close, clock -0.2 s against the broker's",
         "/2",
@@ -154,8 +157,10 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
         f"open {found['candidates']['open']}\n",
     ):
         assert words in text
-    gauges.write_gauges(tmp_path / "data", attrs.evolve(known, vix=None))
-    assert "VIX         unknown at the previous close" in "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
+    gauges.write_gauges(tmp_path / "data", attrs.evolve(known, vix=None, marked_at=None))
+    text = "\n".join(lines(status(capsys, tmp_path, code=1), MORNING))
+    assert "VIX         unknown at the previous close" in text
+    assert ", at the last known prices" in text
 
 
 @pytest.mark.slow
@@ -290,6 +295,56 @@ def test_positions_that_nobody_manages_want_attention(tmp_path: Path, capsys: py
     text = capsys.readouterr().out
     assert found["positions"][0]["symbol"] in text
     assert "ATTENTION" in text
+
+
+LEFT = {"open": ["KO"], "unconfirmed": ""}
+RESUMED = (records.STATE, records.state_payload(StateCause.UNRECONCILED, RiskState.EXIT_ONLY, there=True, words=""))
+
+
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [
+        ([], "was interrupted in the session of 2026-11-24; `tbot run` resumes it."),
+        ([(records.STOPPED, {"open": [], "unconfirmed": ""})], ""),
+        (
+            [(records.STOPPED, LEFT)],
+            "was stopped in the session of 2026-11-24, left open: KO; `tbot run` resumes it.",
+        ),
+        (
+            [(records.STOPPED, {"open": [], "unconfirmed": "503."})],
+            "was stopped in the session of 2026-11-24, the account could not be read: 503; `tbot run` resumes it.",
+        ),
+        ([(records.STOPPED, LEFT), RESUMED], "was interrupted in the session of 2026-11-24; `tbot run` resumes it."),
+    ],
+)
+def test_a_session_that_a_person_stopped_is_not_interrupted(
+    tmp_path: Path, after: list[tuple[str, records.Payload]], words: str
+) -> None:
+    """After a stop only what is left open needs attention, until the session is resumed."""
+    create_demo_instance(tmp_path)
+    (tmp_path / "data").mkdir(exist_ok=True)
+    opened = (records.SESSION_OPENED, {"date": "2026-11-24", "symbols": 1, "equity": "1000"})
+    with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
+        journal.append([NewEvent(kind=kind, payload=payload, time=MORNING) for kind, payload in (opened, *after)])
+    (file,) = run_files(Instance.at(tmp_path))
+    assert unfinished_sentence(file) == (f"Paper trading {words}" if words else "")
+
+
+@pytest.mark.parametrize(
+    ("state", "running", "line"),
+    [
+        ("normal", True, "now         open: entries"),
+        ("halted", True, "now         open: entries, but none are sent: the state is halted"),
+        ("normal", False, "now         open: entries, but none are sent: no bot is running"),
+    ],
+)
+def test_the_phase_of_entries_says_why_none_are_sent(tmp_path: Path, state: str, line: str, *, running: bool) -> None:
+    """The windows are those of the calendar, whatever the state."""
+    create_demo_instance(tmp_path)
+    noon = dt.datetime(2026, 11, 24, 14, 55, tzinfo=dt.UTC)
+    shown = status_document(tmp_path, noon) | {"state": state, "running": running}
+    assert shown["phase"] == "open: entries"
+    assert line in list(lines(shown, noon))
 
 
 @pytest.mark.parametrize(

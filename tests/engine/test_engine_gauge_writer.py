@@ -97,6 +97,17 @@ def test_the_gauges_are_written_when_they_have_changed(
     assert len(written) == 3
 
 
+@pytest.mark.parametrize(("age_s", "marked_at"), [(90.0, NOW - dt.timedelta(seconds=90)), (None, None)])
+def test_the_time_of_the_marks_is_that_of_their_prices(
+    session: TradingSession, tmp_path: Path, age_s: float | None, marked_at: dt.datetime | None
+) -> None:
+    """Not that of the file, which is written on while a feed is dead; unknown is None."""
+    meter(tmp_path, ManualClock(NOW)).write_if_due(session, marks_age_s=age_s)
+    found = gauges.read_gauges(tmp_path)
+    assert found is not None
+    assert (found.at, found.marked_at) == (NOW, marked_at)
+
+
 def test_gauges_that_cannot_be_written_stop_nothing(
     session: TradingSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,6 +163,7 @@ TAKEN = gauges.Gauges(
     journal="tbot.sqlite",
     session="2026-11-24",
     at=NOW,
+    marked_at=NOW - dt.timedelta(seconds=2),
     marks={"AAA": Decimal("10.0001")},
     daily_loss_limit=Decimal(100),
     budget=Decimal(1000),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import attrs
 import pytest
 
-from tbot_core.cli.control_client import request_result, stop_sentence
+from tbot_core.cli.control_client import kill_sentence, request_result, stop_sentence
 from tbot_core.contracts import AccountSnapshot, BrokerEvent, PositionReport
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
@@ -349,3 +349,26 @@ def test_tbot_stop_names_what_the_run_found_open_though_the_journal_has_no_order
     found = request_result(instance, ControlVerb.STOP, "stop-x.json", 7)
     said = "Stopped and left open: KO, PEP. Without a stop order: KO, PEP."
     assert (found.open, stop_sentence(found)) == (("KO", "PEP"), said)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ((), "Positions are kept with their stops: KO."),
+        ((records.CANCEL_REQUESTED,), "Positions are kept: KO. The cancel of the stop order was requested"),
+        ((records.CANCEL_REQUESTED, "cancelled"), "Positions are kept: KO. Without a stop order: KO."),
+    ],
+)
+def test_tbot_kill_promises_no_stop_whose_cancel_was_requested(
+    books: SimulatedInstance, tmp_path: Path, more: tuple[str, ...], words: str
+) -> None:
+    """As `tbot stop` and the status do."""
+    instance = Instance.at(tmp_path)
+    filesystem.make_folder(instance.data)
+    written = attrs.evolve(books, journal=open_journal(instance.journal))
+    asked = {"verb": "kill", "name": "kill-x.json", "actor": "ada", "words": ""}
+    say(written, (records.SESSION_OPENED, yesterday(books, "a")))
+    hear(written, *entering(records.SENDING, "fill"), *protecting(*RESTS, *more))
+    say(written, (records.REQUEST, asked))
+    written.journal.close()
+    assert words in kill_sentence(request_result(instance, ControlVerb.KILL, "kill-x.json", 7))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import Bar, FeedCoverage, FeedQuality, HaltStatus, Quote
+from tbot_core.engine.live.data_guard import marks_age_s
 from tbot_core.marketdata.feed_health import FeedHealth
 from tbot_core.model.reasons import Reason
 
@@ -134,6 +135,22 @@ def test_quotes_have_their_age_and_marks_a_narrow_spread() -> None:
     nothing = health().quotes(0.0)
     assert nothing is not None
     assert nothing.bid.shape == (0,)
+
+
+def test_the_age_of_the_marks_is_that_of_the_oldest_price() -> None:
+    """A wide quote values nothing, no quote does where only bars count, and a symbol without a price has no age."""
+    feed = health("A", "B", "C")
+    feed.on_bar(bar("A"), 2.0, 0)
+    feed.on_bar(bar("B"), 3.0, 0)
+    feed.on_quote(quote("A", at=5), 5.0)
+    feed.on_quote(quote("B", 9.0, 11.0, at=6), 6.0)
+    assert feed.bar_times == {"A": 2.0, "B": 3.0}
+    assert marks_age_s(feed, (), 10.0, quoted=True) == 0.0
+    assert marks_age_s(feed, ("A",), 100.0, quoted=True) == 95.0
+    assert marks_age_s(feed, ("A", "B"), 10.0, quoted=True) == 7.0
+    assert marks_age_s(feed, ("A",), 10.0, quoted=False) == 8.0
+    assert marks_age_s(feed, ("A", "C"), 10.0, quoted=True) is None
+    assert marks_age_s(feed, ("A", "Z"), 10.0, quoted=True) is None
 
 
 def test_marks_older_than_two_intervals_are_named() -> None:

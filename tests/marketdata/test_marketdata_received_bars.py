@@ -17,7 +17,7 @@ from tbot_core.marketdata.received_bars import (
     RecordedSession,
     RecordingHeader,
     SessionRecorder,
-    read_first_and_last,
+    read_ends,
     read_recording,
     recorded_file,
 )
@@ -146,7 +146,8 @@ def test_other_symbols_of_the_same_day_have_a_file_of_their_own(tmp_path: Path) 
     assert first.path != second.path
     assert second.previous is None
     assert recorded_file(tmp_path, SESSION.date) == second.path
-    assert read_first_and_last(first.path) == (HEADER, None)
+    ends = read_ends(first.path)
+    assert (ends.header, ends.last, ends.with_bars) == (HEADER, None, None)
 
 
 def test_a_day_has_at_most_999_files(tmp_path: Path) -> None:
@@ -159,15 +160,23 @@ def test_a_day_has_at_most_999_files(tmp_path: Path) -> None:
     assert {one.read_bytes() for one in tmp_path.iterdir()} == {b"another's"}
 
 
-def test_the_end_of_a_file_is_its_last_minute(tmp_path: Path) -> None:
-    """That is all that the status needs."""
+def test_the_end_of_a_file_is_its_last_minute_and_the_last_one_with_a_bar(tmp_path: Path) -> None:
+    """A feed that has died still closes minutes, without bars; that is all that the status needs."""
     recording = SessionRecorder.open(tmp_path, HEADER)
     recording.append(kept(0))
     recording.append(kept(3, counts={"late": 4}))
-    header, end = read_first_and_last(recording.path)
-    assert header == HEADER
-    assert end is not None
-    assert (end.minute.index, end.counts) == (3, {"late": 4})
+    ends = read_ends(recording.path)
+    assert ends.header == HEADER
+    assert ends.last is not None
+    assert ends.with_bars is ends.last
+    assert (ends.last.minute.index, ends.last.counts) == (3, {"late": 4})
+    for index in (4, 5):
+        nothing = MinuteSlice(index=index, **dict.fromkeys((*FIELDS, "vwap"), np.full(len(HEADER.symbols), np.nan)))
+        recording.append(attrs.evolve(kept(index), minute=nothing))
+    ends = read_ends(recording.path)
+    assert ends.last is not None
+    assert ends.with_bars is not None
+    assert (ends.last.minute.index, ends.with_bars.minute.index) == (5, 3)
 
 
 def test_a_file_without_anything_whole_is_named(tmp_path: Path) -> None:
@@ -176,7 +185,7 @@ def test_a_file_without_anything_whole_is_named(tmp_path: Path) -> None:
     assert recorded_file(tmp_path, SESSION.date) is None
     path = tmp_path / "empty.bars"
     path.write_bytes(b"torn")
-    for look in (read_recording, read_first_and_last):
+    for look in (read_recording, read_ends):
         with pytest.raises(DataError, match="holds no recorded session"):
             look(path)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CLOSED: Final = 5
+_NO_ENTRIES: Final = frozenset({"exit-only", "halted"})
 _REHEARSED: Final = "at a server on this machine, with a journal of its own: "
 
 
@@ -62,8 +63,9 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if shown["armed_until"]:
         yield labelled_line("armed", f"to the end of the session of {shown['armed_until']}")
     elif shown["arming_waits"]:
-        waits = f"to the end of the session of {shown['arming_waits']}, once its session begins"
-        yield labelled_line("armed", f"no: {shown['not_armed']}; `tbot arm` was given and arms it {waits}")
+        first, last = shown["arming_from"], shown["arming_waits"]
+        more = "" if first == last else f", then to the end of that of {last}"
+        yield labelled_line("armed", f"waits for the session of {first}{more} (`tbot arm` was given)")
     elif shown["not_armed"]:
         yield labelled_line("armed", f"no: {shown['not_armed']}; `tbot arm` arms it")
     if shown["confirmations"]:
@@ -116,7 +118,7 @@ def _times(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if event is not None:
         when = dt.datetime.fromisoformat(event["time"])
         hours, minutes = divmod(int((when - now).total_seconds()) // 60, 60)
-        yield labelled_line("now", shown["phase"])
+        yield labelled_line("now", _phase(shown))
         yield labelled_line(
             "next", f"{event['event']}, {when:%Y-%m-%d} {both_times(when)}, in {hours} h {minutes:02} min"
         )
@@ -126,6 +128,15 @@ def _times(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     elif shown["last_event"] is not None:
         at = dt.datetime.fromisoformat(shown["last_event"])
         yield labelled_line("now", f"{at:%Y-%m-%d} {both_times(at)} in the time of the run")
+
+
+def _phase(shown: Mapping[str, Any]) -> str:
+    # The phase by the calendar and the windows; one of entries says why nothing is entered.
+    phase, state = str(shown["phase"]), shown["state"]
+    if not phase.endswith(": entries"):
+        return phase
+    why = f"the state is {state}" if state in _NO_ENTRIES else "" if shown["running"] else "no bot is running"
+    return f"{phase}, but none are sent: {why}" if why else phase
 
 
 def _account(shown: Mapping[str, Any]) -> Iterator[str]:
@@ -153,7 +164,7 @@ def _marked(shown: Mapping[str, Any]) -> str:
     if not shown["positions"]:
         return ""
     if shown["marks_at"] is None:
-        return ", at the last fill prices"
+        return ", at the last known prices" if shown["accounts"] else ", at the last fill prices"
     return f", at the marks of {exchange_time(dt.datetime.fromisoformat(shown['marks_at'])):%H:%M:%S} New York"
 
 
@@ -183,7 +194,7 @@ def feed_lines(shown: Mapping[str, Any]) -> Iterator[str]:
     """The state of the market data as text."""
     if shown["source"]:
         coverage = f", {shown['coverage'].replace('_', ' ')}" if shown["coverage"] else ""
-        age = "no minute yet" if shown["age_s"] is None else f"last minute {shown['age_s']:.0f} s ago"
+        age = "no bar yet" if shown["age_s"] is None else f"last bar {shown['age_s']:.0f} s ago"
         late = f"{plural(shown['late_bars'], 'late bar')}, {shown['revised_bars']} revised"
         yield labelled_line("feed", f"{shown['source']}{coverage}: {age}, {late}")
     if shown["universe"]:
@@ -237,7 +248,7 @@ def figure_lines(shown: Mapping[str, Any]) -> Iterator[str]:
         yield labelled_line(
             "host", f"{one['host']}: {pause or request_words(one['requests_per_minute'], one['requests_left'])}"
         )
-    if shown["marks_at"] is not None:
+    if shown["accounts"]:  # the figures of the running bot are there
         vix = f"{_points(shown['vix'])} at the previous close"
         vix += "".join(f", {name} uses {_points(value)}" for name, value in shown["vix_live"].items())
         ahead = shown["clock_ahead_s"]

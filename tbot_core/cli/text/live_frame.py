@@ -32,7 +32,10 @@ _HINT: Final = "Ctrl-C shuts down cleanly; the same command resumes."
 
 @attrs.frozen(kw_only=True)
 class PositionRow:
-    """A position as it is shown; `stop` is None without a resting stop, `broker` is "" if the session has only one."""
+    """A position as it is shown; `stop` is None without a resting stop, `broker` is "" if the session has only one.
+
+    `cancelling`: the cancel of its stop was requested and not confirmed.
+    """
 
     strategy: str
     symbol: str
@@ -43,6 +46,7 @@ class PositionRow:
     stop: Decimal | None
     pnl: Decimal
     broker: str = ""
+    cancelling: bool = False
 
 
 @attrs.define(kw_only=True)
@@ -194,14 +198,14 @@ def _amount(amount: Decimal | None) -> str:
 
 
 def _positions(frame: LiveFrame, shown: int, width: int) -> Iterator[Text]:
-    heads = f"{'Symbol':7} {'side':5} {'shares':>9} {'entry':>9} {'last':>9} {'stop':>9} {'P&L':>9}  window"
+    heads = f"{'Symbol':7} {'side':5} {'shares':>9} {'entry':>9} {'last':>9} {'stop':>10} {'P&L':>9}  window"
     holdings = frame.holdings or ()
     yield Text(f"{heads} broker" if any(one.broker for one in holdings) else heads, style=_SOFT)
     if not holdings:
         yield Text("positions are not known yet" if frame.holdings is None else "no open position", style=_SOFT)
     for one in holdings[:shown]:
-        stop = "on close" if one.stop is None else format_price(one.stop)
-        prices = f"{format_price(one.entry):>9} {format_price(one.last):>9} {stop:>9} "
+        stop = "cancelling" if one.cancelling else "on close" if one.stop is None else format_price(one.stop)
+        prices = f"{format_price(one.entry):>9} {format_price(one.last):>9} {stop:>10} "
         pnl, style = _signed(one.pnl)
         parts = (f"{one.symbol:7} {one.side:5} {format_quantity(one.shares):>9} {prices}", ""), (f"{pnl:>9}", style)
         yield _line(*parts, (f"  {one.strategy:6} {one.broker}".rstrip(), ""))

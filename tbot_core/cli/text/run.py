@@ -195,12 +195,12 @@ def _total(summary: RunSummary, options: RunOptions | None = None) -> Iterator[s
 
 
 def _counts(summary: RunSummary) -> Iterator[str]:
-    # The sessions and trades; of an interrupted session also what it holds.
+    # The sessions and trades; of a session that a stop left open also what it holds.
     sessions, trades = plural(summary.sessions, "session"), plural(len(summary.trades), "trade")
     if not summary.valued:
         yield from (sessions, trades)
         return
-    yield f"{sessions} and an interrupted one" if summary.sessions else "1 interrupted session"
+    yield f"{sessions} and a stopped one" if summary.sessions else "1 stopped session"
     yield f"{trades} closed"
     if summary.held:
         yield plural(summary.held, "open position")

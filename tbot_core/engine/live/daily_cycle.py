@@ -230,7 +230,7 @@ class DailyCycle:
         side_actions = {
             "readiness": self._announcer.announce_ready(market, connection, contents),
             "settings": self._watch_settings(),
-            "gauges": self._write_gauges(market),
+            "gauges": self._keep_gauges(market),
         }
         side_tasks = [*(asyncio.ensure_future(_isolate(name, one)) for name, one in side_actions.items()), *others]
         try:
@@ -239,8 +239,7 @@ class DailyCycle:
             for task in side_tasks:
                 task.cancel()
             await asyncio.gather(*side_tasks, return_exceptions=True)
-            if self._factory.meter is not None:
-                self._factory.meter.write_if_due(market.run, market.clock_guard.clock_ahead_s, at_once=True)
+            self._write_gauges(market, at_once=True)
         if source.session.close <= self._clock.now():
             stale_causes.clear_feed_causes(market.trading_state)
         if market.requests.is_stopping and not market.handed_over:
@@ -323,11 +322,16 @@ class DailyCycle:
             self._factory.settings_reload.poll(self._recorder, self._clock.monotonic())
             await self._clock.sleep(EVERY_S)
 
-    async def _write_gauges(self, market: LiveTradingSession) -> None:
-        # Write the gauges of the session for displays.
-        meter = self._factory.meter
-        while meter is not None:
-            meter.write_if_due(market.run, market.clock_guard.clock_ahead_s)
+    def _write_gauges(self, market: LiveTradingSession, *, at_once: bool = False) -> None:
+        # Write the gauges of the session for displays; without a live feed the prices are those of now.
+        meter, guard, ahead = self._factory.meter, market.data_guard, market.clock_guard.clock_ahead_s
+        if meter is not None:
+            age = 0.0 if guard is None else guard.marks_age_s
+            meter.write_if_due(market.run, ahead, marks_age_s=age, at_once=at_once)
+
+    async def _keep_gauges(self, market: LiveTradingSession) -> None:
+        while self._factory.meter is not None:
+            self._write_gauges(market)
             self._factory.on_round(market.run)
             await self._clock.sleep(METER_S)
 

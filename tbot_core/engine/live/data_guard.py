@@ -6,6 +6,7 @@ before the next decision.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +29,7 @@ from tbot_core.trading.commands import CancelOrder
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from tbot_core.contracts import SupportsPrices
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.journal.store import Event
     from tbot_core.marketdata.bar_aggregator import BarAmendment
+    from tbot_core.marketdata.feed_health import FeedHealth
     from tbot_core.marketdata.live_feed import FeedGap, LiveFeedAggregator
     from tbot_core.model.bars import Quotes
     from tbot_core.model.calendar import Session
@@ -106,6 +108,22 @@ def with_reference(proposal: Proposal, quotes: Quotes | None) -> Proposal:
     return attrs.evolve(proposal, reference=float(far[row]))
 
 
+def marks_age_s(health: FeedHealth, held: Iterable[str], now: float, *, quoted: bool) -> float | None:
+    """The age of the oldest price at which the held symbols are valued; None if one has no price since the start.
+
+    `quoted`: narrow quotes value positions too, beside the closes of bars.
+    """
+    closed, rows = health.bar_times, {symbol: row for row, symbol in enumerate(health.symbols)}
+    quotes = health.quotes(now) if quoted else None
+    ages = []
+    for symbol in held:
+        quote = quotes.of(rows[symbol]) if quotes is not None and symbol in rows else None
+        narrow = quote is not None and quote.ask - quote.bid <= MAX_SPREAD * (quote.bid + quote.ask) / 2
+        ages.append(min(now - closed.get(symbol, -math.inf), quote.age_s if quote is not None and narrow else math.inf))
+    oldest = max(ages, default=0.0)
+    return None if oldest == math.inf else max(0.0, oldest)
+
+
 class DataGuard:
     """Watches the live feed of one session."""
 
@@ -141,6 +159,13 @@ class DataGuard:
         halted = sorted(symbol or "the market" for symbol in self._health.assess(now).halted)
         parts = [f"{max(now - self._health.last_message_at, 0.0):.0f} s old", f"{late} late"]
         return ", ".join([*parts, *([f"halted {' '.join(halted)}"] if halted else ())])
+
+    @property
+    def marks_age_s(self) -> float | None:
+        """The age of the oldest price at which the positions are valued; None if one has no price since the start."""
+        return marks_age_s(
+            self._health, self._run.positions, self._clock.monotonic(), quoted=not self._run.fills_on_bars
+        )
 
     def is_backfilled(self, minute: int) -> bool:
         """Whether a minute's bars were backfilled after its close: they are not traded on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -51,16 +52,26 @@ class GaugeWriter:
         self._failed = False
         self._isolated = IsolatedCalls(clock.monotonic)
 
-    def write_if_due(self, run: TradingSession, clock_ahead_s: float | None = None, *, at_once: bool = False) -> None:
-        """Compute the gauges once a second, or `at_once`, and write them if they changed."""
+    def write_if_due(
+        self,
+        run: TradingSession,
+        clock_ahead_s: float | None = None,
+        *,
+        marks_age_s: float | None = 0.0,
+        at_once: bool = False,
+    ) -> None:
+        """Compute the gauges once a second, or `at_once`, and write them if they changed.
+
+        `marks_age_s`: the age of the oldest price at which the positions are valued, None if it is unknown.
+        """
         now = self._clock.monotonic()
         if now < self._next and not at_once:
             return
         self._next = now + EVERY_S
-        self._isolated.call("gauges", partial(self._write, run, clock_ahead_s, now), LIMIT_S)
+        self._isolated.call("gauges", partial(self._write, run, clock_ahead_s, marks_age_s, now), LIMIT_S)
 
-    def _write(self, run: TradingSession, clock_ahead_s: float | None, now: float) -> None:
-        current = self._gauges(run, clock_ahead_s)
+    def _write(self, run: TradingSession, clock_ahead_s: float | None, marks_age_s: float | None, now: float) -> None:
+        current = self._gauges(run, clock_ahead_s, marks_age_s)
         if now < self._due and current == self._written:
             return
         self._due, self._written = now + UNCHANGED_S, current
@@ -73,7 +84,8 @@ class GaugeWriter:
         else:
             self._failed = False
 
-    def _gauges(self, run: TradingSession, clock_ahead_s: float | None) -> Gauges:
+    def _gauges(self, run: TradingSession, clock_ahead_s: float | None, marks_age_s: float | None) -> Gauges:
+        at = self._clock.now()
         limits = run.decision_engine.limits
         held = (
             position
@@ -83,7 +95,8 @@ class GaugeWriter:
         return Gauges(
             journal=self._journal,
             session=run.session.date.isoformat(),
-            at=self._clock.now(),
+            at=at,
+            marked_at=None if marks_age_s is None else at - dt.timedelta(seconds=marks_age_s),
             marks={symbol: price_of(position.mark) for symbol, position in held},
             daily_loss_limit=dollars_of(limits.daily_loss),
             budget=dollars_of(limits.budget),
