@@ -316,10 +316,11 @@ def journal_events(home: Path) -> Iterator[list[Event]]:
         journal.close()
 
 
-def subject_line(mail: EmailMessage) -> str:
-    """A mail as its reader sees it in a list: the moment in New York, and the subject."""
-    moment = re.search(r"\((\d\d:\d\d)(?::\d\d)? New York\)", mail.get_content())
-    return f"{moment.group(1) if moment else '     '}  {mail['subject']}"
+def mail_line(mail: EmailMessage) -> str:
+    """A mail in one line: when it happened in New York, and its first line, of which the subject may be a part."""
+    first, moment, *_ = mail.get_content().splitlines()
+    found = re.search(r"\((\d\d:\d\d)(?::\d\d)? New York\)", moment)
+    return f"{found.group(1) if found else '     '}  {first}"
 
 
 def incident_line(event: Mapping[str, Any]) -> str:
@@ -330,7 +331,7 @@ def incident_line(event: Mapping[str, Any]) -> str:
 def lines(day: SampleDay) -> Iterator[str]:
     """What a person sees of the day."""
     yield "Mails (routine)"
-    yield from (f"  {subject_line(mail)}" for mail in day.mails)
+    yield from (f"  {mail_line(mail)}" for mail in day.mails)
     yield "PagerDuty (critical)"
     yield from (f"  {incident_line(event)}" for event in day.incidents)
     yield "Exported trades"
