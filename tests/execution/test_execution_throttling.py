@@ -241,3 +241,5 @@ def test_what_is_left_of_a_budget_can_be_asked_without_spending_it() -> None:
     assert (budget.available(LIMIT, 0.0), budget.available(LIMIT, 5.0), budget.available(LIMIT, 60.0)) == (0, 3, 9)
     assert not budget.reserve(RequestPriority.PROTECTION, LIMIT, 60.0)
     assert budget.available(LIMIT, 60.0) == 8
+    budget.back_off(5.0, 60.0)
+    assert (budget.available(LIMIT, 64.0), budget.available(LIMIT, 65.0)) == (0, 9)

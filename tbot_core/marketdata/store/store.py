@@ -127,12 +127,11 @@ class BarStore:
             return ()
         whole = self.calendar.every_weekday.sessions(first, stored[-1].date)
         daily = self._daily(self._months(first, last), whole, (symbol,))
-        kind, close, found = daily.kind[:, 0], daily.close[:, 0], list[tuple[dt.date, float]]()
-        for row in range(len(whole) - 1, -1, -1):
-            if len(found) == most or kind[row] != kind[-1] or np.isnan(close[row]):
-                break
-            found.append((whole[row].date, float(close[row])))
-        return tuple(reversed(found))
+        kind, close = daily.kind[:, 0], daily.close[:, 0]
+        follows = np.flip((kind == kind[-1]) & ~np.isnan(close))
+        length = len(follows) if follows.all() else int(follows.argmin())
+        rows = range(len(whole) - min(length, most), len(whole))
+        return tuple((whole[row].date, float(close[row])) for row in rows)
 
     def data_hash(self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False) -> str:
         """SHA-256, in hex, of the range's bars and facts as served, independent of the file layout.
