@@ -172,22 +172,26 @@ def _read(
             faults.append(vault_error(VaultErrorCode.CONTENT_REPEATED, spot.category, spot.file))
         else:
             given[field] = value
+    texts = {field: value.inspect() for field, value in given.items() if not known[field].hidden}
     values: dict[str, Any] = {}
     for field, it in known.items():
         try:
-            values[field] = _value(it, given.get(field))
-        except ValueError:
+            if field not in given and it.fallback:
+                values[field] = it.kind.parse(texts[it.fallback])
+            else:
+                values[field] = _value(it, given.get(field), needed=it.required or it.needed_with in given)
+        except (ValueError, KeyError):
             code = VaultErrorCode.CONTENT_WRONG if field in given else VaultErrorCode.CONTENT_LACKING
             faults.append(spot.fault(code, it.name, it.kind.allowed))
     return values, faults
 
 
-def _value(one: SecretField, given: Secret | None) -> Any:
-    # Raises ValueError for a value that is not allowed, and for a missing required one.
+def _value(one: SecretField, given: Secret | None, *, needed: bool) -> Any:
+    # Raises ValueError for a value that is not allowed, and for a missing one that is needed.
     if given is None:
-        if one.default_text is None:
+        if needed:
             raise ValueError(one.name)
-        return None if one.hidden else one.kind.parse(one.default_text)
+        return None if one.hidden else one.kind.parse(one.default_text or "")
     value = one.kind.parse(given.inspect())
     if one.hidden:
         return given

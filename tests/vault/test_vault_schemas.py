@@ -48,6 +48,37 @@ def found(values: object, category: str = "broker", **more: Any) -> list[tuple[s
     return [(it.code, it.message.partition(": ")[2]) for it in faults]
 
 
+@attrs.frozen(kw_only=True)
+class Mailbox:
+    """Fields that depend on others."""
+
+    user: str = shown_field(text(), default="nobody", doc="A name.")
+    sender: str = shown_field(text(pattern=".*@.*|"), default="", doc="An address.", fallback="user")
+    token: SecretValue | None = hidden_field(doc="A token.", optional=True)
+    folder: str = shown_field(text(pattern=".*"), default="", doc="A folder.", needed_with="token")
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"user": "me@here"}, ""),
+        ({"sender": "me@here", "user": "me"}, ""),
+        ({"sender": "me@here", "token": CANARY, "folder": "in"}, ""),
+        ({"user": "me"}, "TB-SEC-078 sender"),
+        ({}, "TB-SEC-078 sender"),
+        ({"sender": "me@here", "token": CANARY}, "TB-SEC-078 folder"),
+    ],
+)
+def test_a_field_may_depend_on_another(given: dict[str, str], code: str) -> None:
+    """One takes the place of another that is empty, if it is allowed there; one is of no use without another."""
+    faults = check_content(memoryview(json.dumps(given).encode()), "smtp", "f", {("smtp", ""): secret_fields(Mailbox)})
+    number, _, field = code.partition(" ")
+    assert [(one.code, f" {field}" in one.message) for one in faults] == ([(number, True)] if code else [])
+    if not code:
+        values = {name: Secret(value) for name, value in given.items()}
+        assert fill_schema(Mailbox, values, FieldLocation("smtp", "f")).sender == "me@here"
+
+
 def test_content_that_holds_is_silent_and_is_read_into_its_class() -> None:
     """Names in any case or another spelling, numbers and switches as JSON or as text, defaults for what is left out."""
     assert found({"mine": {"KEY": CANARY, "paper": True}}) == []
@@ -219,8 +250,8 @@ def test_text_is_text() -> None:
 def test_an_address_for_credentials_is_encrypted_or_on_this_machine(address: str, *, is_allowed: bool) -> None:
     """Of every service in the declarations that the core knows, accounting among them."""
     kinds = {it.kind for fields in schemas().values() for it in fields.values() if it.name in {"url", "base_url"}}
-    assert schemas()[schema_key("acct_api", "accounting")]["url"].kind in kinds
-    assert {accepts(kind, address) for kind in kinds} == {is_allowed}
+    assert accepts(schemas()[schema_key("acct_api", "accounting")]["url"].kind, address) == is_allowed
+    assert {accepts(kind, address) for kind in kinds} <= {is_allowed, False}
 
 
 def accepts(kind: SettingKind[Any], text: str) -> bool:
