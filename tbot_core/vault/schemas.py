@@ -143,6 +143,12 @@ def merged_content(
     return found
 
 
+def stored_fields(stored: Mapping[str, Any], known: Mapping[str, SecretField]) -> frozenset[str]:
+    """The known fields that have a value, in whatever spelling."""
+    spelt = _spellings(known)
+    return frozenset(spelt[name.lower()] for name in stored if name.lower() in spelt)
+
+
 def _merged_fields(
     stored: Mapping[str, Any], values: Mapping[str, Any], known: Mapping[str, SecretField]
 ) -> dict[str, Any]:

@@ -182,7 +182,10 @@ def test_set_keeps_the_other_fields_of_a_section(home: Path) -> None:
     }
     assert "TB-SEC-079" in given(home, "broker", {"alpaca": {"mode": "both"}}, 3)
     said = run(home, "set", "broker", typed="alpaca\n\n\npaper\n\n\n")
-    assert "mode, which of the broker's hosts is used [unchanged]:" in said
+    assert "Plugin (alpaca, ibkr, tradier):" in said
+    assert "mode, which of the broker's hosts is used (one of paper, live) [kept]:" in said
+    assert "api_key, key of the account (hidden) [kept]:" in said
+    assert "base_url, address in place of the usual one, version included [empty]:" in said
     section = vault(home).read_section("broker", "alpaca")
     assert (section["mode"].reveal(), section["account_id"].reveal()) == ("paper", "PA999")
 
@@ -194,6 +197,7 @@ def test_values_are_typed_unseen(home: Path) -> None:
     said = run(home, "set", "smtp", typed=f"\nmail.example\nx\n465\n\nme@example.com\n{CANARY}\n\n\n")
     assert "host, mail server:" in said
     assert "port, its port [empty]:" in said
+    assert "a server on this machine (one of starttls, tls, none) [starttls]:" in said
     assert said.count("Allowed:") == 2
     smtp = vault(home).read_section("smtp")
     assert {name: it.reveal() for name, it in smtp.items()} == {
@@ -206,6 +210,13 @@ def test_values_are_typed_unseen(home: Path) -> None:
     assert vault(home).read_section("smtp")["host"].reveal() == "mail.example"
     assert vault(home).read_section("smtp")["password"].reveal() == "other-123456"
     assert "No field was given" in run(home, "set", "smtp", typed="\n" * 7, code=2)
+    run(home, "set", "smtp", typed="?\n<\nother.example\n<\nlast.example\n\n\n\n\n\n\n")
+    assert vault(home).read_section("smtp")["host"].reveal() == "last.example"
+    run(home, "set", "login", typed="\nroot\nhash-123456\n\n\n")
+    assert "User (root):" in run(home, "set", "login", typed="root\n\nadmin\n\n")
+    login = vault(home).read_section("login", "root")
+    assert (login["hash"].reveal(), login["role"].reveal()) == ("hash-123456", "admin")
+    run(home, "set", "alert", typed=f"telegram\ntoken\n\n{CANARY}\n\n")
     assert "tbot secrets edit env_bot" in run(home, "set", "env_bot", code=2)
 
 

@@ -18,7 +18,15 @@ from tbot_core.system.secret import Secret
 from tbot_core.vault import content
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.error_codes import VaultErrorCode
-from tbot_core.vault.schemas import FieldLocation, check_content, fill_schema, merged_content, schema_key, short_secrets
+from tbot_core.vault.schemas import (
+    FieldLocation,
+    check_content,
+    fill_schema,
+    merged_content,
+    schema_key,
+    short_secrets,
+    stored_fields,
+)
 
 if TYPE_CHECKING:
     from tbot_core.contracts.setting import SettingKind
@@ -46,6 +54,11 @@ def found(values: object, category: str = "broker", **more: Any) -> list[tuple[s
     faults = check_content(data, category, "f", MINE, **more)
     assert all(CANARY not in str(it) for it in faults)
     return [(it.code, it.message.partition(": ")[2]) for it in faults]
+
+
+def test_stored_fields_are_found_in_any_spelling() -> None:
+    """By an alias, in any case; what is no field is left out."""
+    assert stored_fields({"API_KEY": "k", "port": "1", "other": "x"}, secret_fields(Account)) == {"key", "port"}
 
 
 @attrs.frozen(kw_only=True)
