@@ -21,9 +21,10 @@ from tbot_core.plugins.hung_plugins import WHERE
 from tbot_core.system import filesystem, log, service_manager, stalls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from tbot_core.contracts.settings import NotificationSettings
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.model.clock import Clock
     from tbot_core.plugins.failure import PluginFailure
@@ -39,14 +40,18 @@ class WorkWrapper(Protocol):
         """Return the wrapped work, to be awaited instead of the plain one."""
 
 
-def alert_delivery(assembly: Assembly) -> AlertDelivery:
-    """The channels of CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL; raises PluginError for a missing one."""
-    named = assembly.settings.notifications
-    own = {
+def channel_names(named: NotificationSettings) -> dict[Urgency, tuple[str, ...]]:
+    """The channels of CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL."""
+    return {
         Urgency.CRITICAL: tuple(dict.fromkeys(named.critical_alert_channel)),
         Urgency.ROUTINE: tuple(dict.fromkeys(named.routine_alert_channel)),
     }
-    names = dict.fromkeys((*own[Urgency.CRITICAL], *own[Urgency.ROUTINE]))
+
+
+def alert_delivery(assembly: Assembly, own: Mapping[Urgency, Sequence[str]] | None = None) -> AlertDelivery:
+    """The delivery by the channels of the settings, or by `own` alone; raises PluginError for a missing channel."""
+    own = channel_names(assembly.settings.notifications) if own is None else own
+    names = dict.fromkeys(name for names in own.values() for name in names)
     return AlertDelivery({name: assembly.channel(name) for name in names}, own)
 
 

@@ -17,6 +17,8 @@ T = TypeVar("T")
 WIDTH: Final = 78
 BACK: Final = frozenset({"<", "back"})
 EXPLAIN: Final = "?"
+KEYS: Final = "Enter takes the value in [brackets], ? explains the question, < goes back, Ctrl-C ends."
+"""What can be typed at each question."""
 
 
 class AnswerRefused(ValueError):

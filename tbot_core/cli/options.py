@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import TextIO
 
-    from tbot_core.contracts.credentials import SecretField
-
 
 class BoundedInt(click.IntRange):
     """A whole number within a range, with a clear message for anything else."""
@@ -128,35 +126,3 @@ def _plain(value: Any) -> object:
     if isinstance(value, set | frozenset):
         return sorted(value)
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-def prompt_fields(schema: Mapping[str, SecretField] | None, *, required: bool) -> dict[str, str]:
-    """Prompt for each field; returns the answers by name, without empty ones.
-
-    With `required` a prompt for a required field is repeated until it has an answer; else an empty answer leaves what
-    is stored. Without a schema the names are prompted for too.
-    """
-    if schema is not None:
-        answers = {it.name: _prompt_field(it, required=required) for it in schema.values()}
-        return {name: answer for name, answer in answers.items() if answer}
-    found: dict[str, str] = {}
-    while name := click.prompt("Field name (empty to finish)", default="", show_default=False).strip():
-        found[name] = click.prompt(name, hide_input=True)
-    return found
-
-
-def _prompt_field(one: SecretField, *, required: bool) -> str:
-    def checked(written: str) -> str:
-        try:
-            one.kind.parse(written)
-        except ValueError:
-            if written or (required and one.required):
-                raise click.BadParameter(f"Allowed: {one.kind.allowed}.") from None
-        return written
-
-    hint = "" if one.required else f" [{one.default_text or 'empty'}]"
-    if not required:
-        hint = " [unchanged]"
-    label = f"{one.name}, {one.doc[0].lower()}{one.doc[1:].rstrip('.')}{hint}"
-    answer: str = click.prompt(label, default="", show_default=False, hide_input=one.hidden, value_proc=checked)
-    return answer

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypedDict, TypeVar, Unpack
 
 import attrs
 
@@ -85,6 +85,9 @@ class SecretField:
 
     `default_text` is the value if it is left out, None if it is required. `hidden` values are passed as secrets, and as
     None if they are optional and left out.
+
+    `fallback` names the shown field whose value counts where this one is left out: one of the two must be given.
+    `needed_with` names the field that is of no use without this one.
     """
 
     kind: SettingKind[Any]
@@ -93,6 +96,8 @@ class SecretField:
     aliases: tuple[str, ...] = ()
     default_text: str | None = None
     hidden: bool = False
+    fallback: str = ""
+    needed_with: str = ""
 
     @property
     def required(self) -> bool:
@@ -100,14 +105,21 @@ class SecretField:
         return self.default_text is None
 
 
-def shown_field(
-    kind: SettingKind[T], *, doc: str, default: str | None = None, aliases: tuple[str, ...] = (), name: str = ""
-) -> T:
+class FieldTraits(TypedDict, total=False):
+    """Optional traits of a shown field: its aliases, and those of `SecretField`."""
+
+    aliases: tuple[str, ...]
+    name: str
+    fallback: str
+    needed_with: str
+
+
+def shown_field(kind: SettingKind[T], *, doc: str, default: str | None = None, **traits: Unpack[FieldTraits]) -> T:
     """A field that may be shown; `default` is text, None for a required value.
 
     Raises ValueError for a default that the kind does not allow.
     """
-    one = SecretField(kind=kind, doc=doc, name=name, aliases=aliases, default_text=default)
+    one = SecretField(kind=kind, doc=doc, default_text=default, **traits)
     value: Any = attrs.NOTHING if default is None else kind.parse(default)
     field: T = attrs.field(default=value, metadata={METADATA: one})
     return field

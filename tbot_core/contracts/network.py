@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from tbot_core.contracts.credentials import SecretValue
     from tbot_core.errors import BrokerError
 
-_MAIL: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
+MAIL_ADDRESS: Final = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}"
+"""Pattern of the addresses that a mail may have."""
+
+_MAIL: Final = re.compile(MAIL_ADDRESS)
 _MESSAGE_ID: Final = re.compile(r"<[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,128}@[A-Za-z0-9.-]{1,100}>")
 _LOOPBACK: Final = r"(?:http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*/?)?"
 

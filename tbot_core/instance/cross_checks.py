@@ -12,7 +12,7 @@ from tbot_core.contracts import settings
 from tbot_core.contracts.setting import plain_decimal
 from tbot_core.errors import SettingsError
 from tbot_core.instance.findings import Mode, SettingsFinding
-from tbot_core.instance.plugin_settings import known_plugins
+from tbot_core.instance.plugin_settings import filter_switches, known_plugins
 from tbot_core.instance.registry import EffectiveSetting
 from tbot_core.model.calendar import FULL_SESSION_MINUTES
 from tbot_core.model.window import Window, check_windows, named_window
@@ -191,6 +191,7 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
         if len(set(names)) < len(names) or ("none" in names and len(names) > 1):
             sentence = f"{draft.text(key)}: a name is repeated, or combined with none."
             yield draft.finding("fail", sentence, key)
+    yield from _switches(draft)
     for one in known_plugins():
         for key in one.acts_on if one.name not in draft.filters else ():
             if draft.values[key].value != draft.values[key].declaration.default:
@@ -202,6 +203,16 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
         yield draft.finding("warn", sentence, "FAILOVER_ENABLED", "FAILOVER_BROKERS")
     if failover.failover_enabled and failover.failover_brokers:
         yield from _failover(draft)
+
+
+def _switches(draft: SettingsDraft) -> Iterator[SettingsFinding]:
+    # Switches of filters act only where FILTERS is empty.
+    named = [name for name in draft.values["FILTERS"].value if name != "none"]
+    for name, (switch, *_) in filter_switches().items():
+        if draft.values[switch].value and name not in draft.filters:
+            sentence = f"{draft.text(switch)}: no effect, since {draft.text('FILTERS')} does not name {name}. "
+            remedy = f"FILTERS={','.join([*named, name])} applies it too."
+            yield draft.finding("warn", sentence + remedy, switch, "FILTERS")
 
 
 def _shorts(draft: SettingsDraft) -> Iterator[SettingsFinding]:

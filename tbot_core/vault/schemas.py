@@ -143,6 +143,12 @@ def merged_content(
     return found
 
 
+def stored_fields(stored: Mapping[str, Any], known: Mapping[str, SecretField]) -> frozenset[str]:
+    """The known fields that have a value, in whatever spelling."""
+    spelt = _spellings(known)
+    return frozenset(spelt[name.lower()] for name in stored if name.lower() in spelt)
+
+
 def _merged_fields(
     stored: Mapping[str, Any], values: Mapping[str, Any], known: Mapping[str, SecretField]
 ) -> dict[str, Any]:
@@ -172,22 +178,26 @@ def _read(
             faults.append(vault_error(VaultErrorCode.CONTENT_REPEATED, spot.category, spot.file))
         else:
             given[field] = value
+    texts = {field: value.inspect() for field, value in given.items() if not known[field].hidden}
     values: dict[str, Any] = {}
     for field, it in known.items():
         try:
-            values[field] = _value(it, given.get(field))
-        except ValueError:
+            if field not in given and it.fallback:
+                values[field] = it.kind.parse(texts[it.fallback])
+            else:
+                values[field] = _value(it, given.get(field), needed=it.required or it.needed_with in given)
+        except (ValueError, KeyError):
             code = VaultErrorCode.CONTENT_WRONG if field in given else VaultErrorCode.CONTENT_LACKING
             faults.append(spot.fault(code, it.name, it.kind.allowed))
     return values, faults
 
 
-def _value(one: SecretField, given: Secret | None) -> Any:
-    # Raises ValueError for a value that is not allowed, and for a missing required one.
+def _value(one: SecretField, given: Secret | None, *, needed: bool) -> Any:
+    # Raises ValueError for a value that is not allowed, and for a missing one that is needed.
     if given is None:
-        if one.default_text is None:
+        if needed:
             raise ValueError(one.name)
-        return None if one.hidden else one.kind.parse(one.default_text)
+        return None if one.hidden else one.kind.parse(one.default_text or "")
     value = one.kind.parse(given.inspect())
     if one.hidden:
         return given

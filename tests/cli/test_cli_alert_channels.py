@@ -128,6 +128,19 @@ def test_one_channel_is_tested_and_its_answer_printed(
 
 
 @pytest.mark.slow
+def test_a_test_needs_the_secrets_of_its_channel_alone(
+    home: Path, mail: ScriptedMailServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not those of another channel, and not those of a filter."""
+    configure(home, ROUTINE_ALERT_CHANNEL="slack", ENABLE_FUNNHUB_FUNDAMENTALS_FILTER="true")
+    vault = open_instance_vault(Instance.at(home), DeploymentSettings())
+    vault.write("screener_api", b'{"finnhub": {"wrong": "x"}}')
+    (row,) = rows(capsys, home, "email")
+    assert row["taken"]
+    assert len(mail.mails) == 1
+
+
+@pytest.mark.slow
 def test_each_channel_of_a_list_is_tested(
     home: Path, mail: ScriptedMailServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

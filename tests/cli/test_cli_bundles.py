@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CANARY = "canary-0c5f81aa"
 PHRASE = "correct horse battery"
-SMTP = {"host": "mail.example.com", "port": 465, "username": "me", "password": CANARY}
+SMTP = {"host": "mail.example.com", "port": 465, "username": "me@example.com", "password": CANARY}
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +292,7 @@ def test_an_import_overwrites_only_when_told_to(home: Path, tmp_path: Path) -> N
     """What differs is refused whole, with its name; --replace overwrites it, also where it is damaged."""
     file = tmp_path / "one.tbot"
     run(home, "export", "--out", str(file))
-    given(home, "smtp", {"host": "other.example.com"})
+    given(home, "smtp", {"host": "other.example.com", "user": "me@example.com"})
     before = files(home)
     said = run(home, "import", str(file), code=2)
     assert "The import would overwrite smtp." in said

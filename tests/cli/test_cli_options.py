@@ -148,7 +148,12 @@ def test_without_an_options_model_the_setting_is_named(home: Path, capsys: pytes
     """No enabled filter prices options: exit 3."""
     (home / ".env_bot").write_text(SETTINGS.replace("true", "false"))
     assert price(home) == 3
-    assert "No enabled filter prices options." in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "No enabled filter prices options." in said
+    assert "switch it on, as with ENABLE_BSM_FILTER=true." in said
+    (home / ".env_bot").write_text(f"{SETTINGS}FILTERS=price_volume\n")
+    assert price(home) == 3
+    assert "FILTERS=price_volume lacks one: add it, such as black_scholes." in capsys.readouterr().err
 
 
 def test_a_contract_expires_at_the_close_of_its_last_session() -> None:

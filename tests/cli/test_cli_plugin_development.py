@@ -128,6 +128,7 @@ def test_the_readme_says_how_to_enable_it(kind: str, setting: str, tmp_path: Pat
     readme = (made.folder / "README.md").read_text()
     assert setting in readme
     assert "{" not in readme
+    assert kind != "filter" or "(finnhub, black_scholes): name them too" in readme
 
 
 def test_the_command_says_what_to_run_next(

@@ -34,7 +34,7 @@ DOCUMENT: dict[str, Any] = {
     "bot_identity": {"BOT_IDENTITY_STRING": "ACME_US_PAPER_B01"},
     "env_bot": {"BROKER_NAME": "PAPER"},
     "broker": {"paper": {"token": CANARY}, "other": {"token": "not for you"}},
-    "smtp": {"host": "mail.example", "password": canary("smtp")},
+    "smtp": {"host": "mail.example", "sender": "bot@mail.example", "password": canary("smtp")},
 }
 
 
@@ -50,6 +50,7 @@ class Mail:
     """What a mail channel would be given."""
 
     host: str = shown_field(text(), doc="A host.")
+    sender: str = shown_field(text(), doc="A sender.")
     port: int = shown_field(integer(), default="25", doc="A port.")
     password: SecretValue | None = hidden_field(doc="A password.", optional=True)
 

@@ -158,9 +158,10 @@ def test_set_replaces_what_is_named_alone(home: Path) -> None:
     """Another section, field or variable stays as it was."""
     given(home, "broker", {"tradier": {"access_token": "t-123456"}})
     assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == CANARY
-    given(home, "smtp", {"host": "a", "port": 25})
+    given(home, "smtp", {"host": "a", "port": 25, "user": "me@a"})
     given(home, "smtp", {"host": "b"})
-    assert {name: it.reveal() for name, it in vault(home).read_section("smtp").items()} == {"host": "b", "port": "25"}
+    kept = {name: it.reveal() for name, it in vault(home).read_section("smtp").items()}
+    assert kept == {"host": "b", "port": "25", "user": "me@a"}
     given(home, "env_bot", {"SEED": 11})
     assert load_settings(home, mode="paper").simulation.seed == 11
     given(home, "env", {"BROKER_CREDENTIALS_PATH": "storage/secrets/b.enc"})
@@ -181,7 +182,10 @@ def test_set_keeps_the_other_fields_of_a_section(home: Path) -> None:
     }
     assert "TB-SEC-079" in given(home, "broker", {"alpaca": {"mode": "both"}}, 3)
     said = run(home, "set", "broker", typed="alpaca\n\n\npaper\n\n\n")
-    assert "mode, which of the broker's hosts is used [unchanged]:" in said
+    assert "Plugin (alpaca, ibkr, tradier):" in said
+    assert "mode, which of the broker's hosts is used (one of paper, live) [kept]:" in said
+    assert "api_key, key of the account (hidden) [kept]:" in said
+    assert "base_url, address in place of the usual one, version included [empty]:" in said
     section = vault(home).read_section("broker", "alpaca")
     assert (section["mode"].reveal(), section["account_id"].reveal()) == ("paper", "PA999")
 
@@ -193,6 +197,7 @@ def test_values_are_typed_unseen(home: Path) -> None:
     said = run(home, "set", "smtp", typed=f"\nmail.example\nx\n465\n\nme@example.com\n{CANARY}\n\n\n")
     assert "host, mail server:" in said
     assert "port, its port [empty]:" in said
+    assert "a server on this machine (one of starttls, tls, none) [starttls]:" in said
     assert said.count("Allowed:") == 2
     smtp = vault(home).read_section("smtp")
     assert {name: it.reveal() for name, it in smtp.items()} == {
@@ -205,6 +210,13 @@ def test_values_are_typed_unseen(home: Path) -> None:
     assert vault(home).read_section("smtp")["host"].reveal() == "mail.example"
     assert vault(home).read_section("smtp")["password"].reveal() == "other-123456"
     assert "No field was given" in run(home, "set", "smtp", typed="\n" * 7, code=2)
+    run(home, "set", "smtp", typed="?\n<\nother.example\n<\nlast.example\n\n\n\n\n\n\n")
+    assert vault(home).read_section("smtp")["host"].reveal() == "last.example"
+    run(home, "set", "login", typed="\nroot\nhash-123456\n\n\n")
+    assert "User (root):" in run(home, "set", "login", typed="root\n\nadmin\n\n")
+    login = vault(home).read_section("login", "root")
+    assert (login["hash"].reveal(), login["role"].reveal()) == ("hash-123456", "admin")
+    run(home, "set", "alert", typed=f"telegram\ntoken\n\n{CANARY}\n\n")
     assert "tbot secrets edit env_bot" in run(home, "set", "env_bot", code=2)
 
 
@@ -213,7 +225,7 @@ def test_a_section_that_no_plugin_reads_is_a_warning(home: Path) -> None:
     assert "No known plugin reads the section alpacca of broker" in given(home, "broker", {"alpacca": {"key": CANARY}})
     known = {"alpaca": {"api_key": CANARY, "api_secret": "s-123456"}}
     assert "No known plugin" not in given(home, "broker", known)
-    assert "No known plugin" not in given(home, "smtp", {"host": "mail.example", "port": 25})
+    assert "No known plugin" not in given(home, "smtp", {"host": "mail.example", "sender": "me@a", "port": 25})
 
 
 def test_a_section_may_be_spelt_as_in_broker_name(home: Path) -> None:
@@ -250,6 +262,10 @@ def test_two_sections_of_one_plugin_in_a_stored_file_are_named(home: Path) -> No
         ("smtp", {"host": ""}, "TB-SEC-076 smtp", 3),
         ("smtp", {"host": "a", "port": CANARY}, "TB-SEC-079 smtp", 3),
         ("smtp", {"port": 25}, "lacks the field host: a host's name or address", 3),
+        ("smtp", {"host": "a"}, "lacks the field sender: an address as in bot@example.com", 3),
+        ("smtp", {"host": "a", "sender": "a@b", "recipients": "a@b;c@d"}, "recipients", 3),
+        ("alert", {"slack": {"bot_token": "xoxb-1"}}, "lacks the field slack.channel", 3),
+        ("screener_api", {"finnhub": {"api_key": CANARY, "base_url": "https://a.example"}}, "HOST_FINNHUB_API", 3),
         ("broker", {"ibkr": {"password": CANARY}}, "has an unknown field ibkr.password; known: host, port", 3),
         ("login", {"ann": {"role": "owner", "hash": CANARY}}, "field ann.role", 3),
         ("alert", {"sms": {"token": CANARY}}, "lacks the field sms.account_sid", 3),

@@ -53,7 +53,7 @@ def mortal(home, left):
     create_instance(Instance(home), contents)
 
 os.fsync = lambda handle: None
-contents = checked_contents(Instance(place / "first"), {"smtp": {"host": "mail.example"}}, "")
+contents = checked_contents(Instance(place / "first"), {"smtp": {"host": "mail.example", "sender": "a@b.example"}}, "")
 create_instance(Instance(place / "first"), contents)
 WHOLE = entries(place / "first")
 ops = kills = undone = whole = 0

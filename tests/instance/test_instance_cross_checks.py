@@ -57,6 +57,14 @@ WARNS: list[tuple[str, str]] = [
         "SHORT_TYPE_OPEN=InverseETF: not available, so all short signals of open are denied. SHORT_TYPE_OPEN=ShortSell",
     ),
     ("EARNINGS_BLACKOUT=true", "EARNINGS_BLACKOUT=true: no effect without the filter finnhub, which is not on."),
+    (
+        "FILTERS=price_volume\nENABLE_FINNHUB_FUNDAMENTALS_FILTER=true",
+        "no effect, since FILTERS=price_volume does not name finnhub. FILTERS=price_volume,finnhub applies it too.",
+    ),
+    (
+        "FILTERS=none\nENABLE_BSM_FILTER=true",
+        "ENABLE_BSM_FILTER=true: no effect, since FILTERS=none does not name black_scholes. FILTERS=black_scholes",
+    ),
     ("TRADING_DAYS=mon,sat", "TRADING_DAYS=mon,sat: the exchange is closed on Saturday and Sunday."),
 ]
 
@@ -73,6 +81,7 @@ PASSES = [
     "SHORT_TYPE_OPEN=ShortSell",
     "SHORT_TYPE_MID=LongPut",
     "FILTERS=none",
+    "FILTERS=price_volume,finnhub\nENABLE_FUNNHUB_FUNDAMENTALS_FILTER=true",
     "EARNINGS_BLACKOUT=true\nENABLE_FINNHUB_FUNDAMENTALS_FILTER=true",
 ]
 

@@ -18,7 +18,15 @@ from tbot_core.system.secret import Secret
 from tbot_core.vault import content
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.error_codes import VaultErrorCode
-from tbot_core.vault.schemas import FieldLocation, check_content, fill_schema, merged_content, schema_key, short_secrets
+from tbot_core.vault.schemas import (
+    FieldLocation,
+    check_content,
+    fill_schema,
+    merged_content,
+    schema_key,
+    short_secrets,
+    stored_fields,
+)
 
 if TYPE_CHECKING:
     from tbot_core.contracts.setting import SettingKind
@@ -46,6 +54,42 @@ def found(values: object, category: str = "broker", **more: Any) -> list[tuple[s
     faults = check_content(data, category, "f", MINE, **more)
     assert all(CANARY not in str(it) for it in faults)
     return [(it.code, it.message.partition(": ")[2]) for it in faults]
+
+
+def test_stored_fields_are_found_in_any_spelling() -> None:
+    """By an alias, in any case; what is no field is left out."""
+    assert stored_fields({"API_KEY": "k", "port": "1", "other": "x"}, secret_fields(Account)) == {"key", "port"}
+
+
+@attrs.frozen(kw_only=True)
+class Mailbox:
+    """Fields that depend on others."""
+
+    user: str = shown_field(text(), default="nobody", doc="A name.")
+    sender: str = shown_field(text(pattern=".*@.*|"), default="", doc="An address.", fallback="user")
+    token: SecretValue | None = hidden_field(doc="A token.", optional=True)
+    folder: str = shown_field(text(pattern=".*"), default="", doc="A folder.", needed_with="token")
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"user": "me@here"}, ""),
+        ({"sender": "me@here", "user": "me"}, ""),
+        ({"sender": "me@here", "token": CANARY, "folder": "in"}, ""),
+        ({"user": "me"}, "TB-SEC-078 sender"),
+        ({}, "TB-SEC-078 sender"),
+        ({"sender": "me@here", "token": CANARY}, "TB-SEC-078 folder"),
+    ],
+)
+def test_a_field_may_depend_on_another(given: dict[str, str], code: str) -> None:
+    """One takes the place of another that is empty, if it is allowed there; one is of no use without another."""
+    faults = check_content(memoryview(json.dumps(given).encode()), "smtp", "f", {("smtp", ""): secret_fields(Mailbox)})
+    number, _, field = code.partition(" ")
+    assert [(one.code, f" {field}" in one.message) for one in faults] == ([(number, True)] if code else [])
+    if not code:
+        values = {name: Secret(value) for name, value in given.items()}
+        assert fill_schema(Mailbox, values, FieldLocation("smtp", "f")).sender == "me@here"
 
 
 def test_content_that_holds_is_silent_and_is_read_into_its_class() -> None:
@@ -219,8 +263,8 @@ def test_text_is_text() -> None:
 def test_an_address_for_credentials_is_encrypted_or_on_this_machine(address: str, *, is_allowed: bool) -> None:
     """Of every service in the declarations that the core knows, accounting among them."""
     kinds = {it.kind for fields in schemas().values() for it in fields.values() if it.name in {"url", "base_url"}}
-    assert schemas()[schema_key("acct_api", "accounting")]["url"].kind in kinds
-    assert {accepts(kind, address) for kind in kinds} == {is_allowed}
+    assert accepts(schemas()[schema_key("acct_api", "accounting")]["url"].kind, address) == is_allowed
+    assert {accepts(kind, address) for kind in kinds} <= {is_allowed, False}
 
 
 def accepts(kind: SettingKind[Any], text: str) -> bool:

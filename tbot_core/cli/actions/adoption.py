@@ -141,8 +141,8 @@ def _answered(needed: SecretsNeeded, answers: Mapping[str, Any]) -> bool:
 
 
 def _ask(talk: Interview, needed: Sequence[SecretsNeeded]) -> dict[str, Any]:
-    from tbot_core.cli.actions.setup_wizard import KEYS, field_question
-    from tbot_core.cli.interview import wrapped
+    from tbot_core.cli.actions.secret_questions import field_question
+    from tbot_core.cli.interview import KEYS, wrapped
 
     answers: dict[str, Any] = {}
     talk.say(wrapped("The settings need secrets that are not here. Nothing is written before the last answer."))

@@ -75,7 +75,12 @@ def options_model(assembly: Assembly) -> tuple[str, GuardedOptionsModel]:
         if model is not None:
             return name, model
     failed = "".join(f" {one.sentence}" for one in assembly.failures if one.kind == "filter")
-    message = f"No enabled filter prices options.{failed}"
+    message, named = f"No enabled filter prices options.{failed}", assembly.settings.values["FILTERS"]
+    if named.value:
+        remedy = (
+            f"FILTERS={named.text} lacks one: add it, such as black_scholes. Its ENABLE_ switch alone has no effect."
+        )
+        raise PluginError(message, remedy)
     raise PluginError(message, "Name one in FILTERS, or switch it on, as with ENABLE_BSM_FILTER=true.")
 
 

@@ -13,6 +13,7 @@ import attrs
 from tbot_core import testing
 from tbot_core.cli.actions.plugins import find_plugins, plugin_listings
 from tbot_core.errors import AccessError, PluginError, UsageError
+from tbot_core.instance.plugin_settings import filter_switches
 from tbot_core.plugins import discovery
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.probe import run_apart
@@ -21,9 +22,14 @@ from tbot_core.system import filesystem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_ENABLE_FILTER: Final = (
+    "Enable it by adding `{name}` to the names in FILTERS, as in `FILTERS=price_volume,{name}`. Without FILTERS\n"
+    "these are price_volume and those whose switch is on ({switched}): name them too, since with\n"
+    "FILTERS the switches have no effect."
+)
 KINDS: Final = {
     "strategy": ("strategies", "Enable it with `STRATEGY_SEQUENCE={name}`, and give it a window: START_TIME_{upper}."),
-    "filter": ("filters", "Enable it with `FILTERS=price_volume,{name}`."),
+    "filter": ("filters", _ENABLE_FILTER),
     "alert": ("alerts", "Enable it with `ROUTINE_ALERT_CHANNEL={name}`; `tbot secrets set alert` asks for its token."),
     "broker": ("brokers", "Enable it with `BROKER_NAME={name}`; `tbot secrets set broker` asks for its key."),
     "extension": ("extensions", "An installed extension is enabled unless EXTENSIONS names others."),
@@ -139,7 +145,7 @@ def contract_lines(document: Mapping[str, Any]) -> list[str]:
 
 def _words(kind: str, name: str) -> dict[str, str]:
     # What stands for each placeholder of a template; longer placeholders come first.
-    group, enabling = KINDS[kind]
+    (group, enabling), switched = KINDS[kind], ", ".join(filter_switches())
     plain = {
         "NAME_DASH": name.replace("_", "-"),
         "NAME": name,
@@ -150,7 +156,8 @@ def _words(kind: str, name: str) -> dict[str, str]:
         "PACKAGE": f"tbot_{kind}_{name}",
         "DISTRIBUTION": f"tbot-{kind}-{name.replace('_', '-')}",
     }
-    return {**plain, "ENABLE": enabling.format(name=name, upper=name.upper())}  # last: it has words of others
+    enabling = enabling.format(name=name, upper=name.upper(), switched=switched)
+    return {**plain, "ENABLE": enabling}  # last: it has words of others
 
 
 def _replaced(text: str, words: dict[str, str]) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from tbot_core.cli.options import document_json, prompt_fields
 from tbot_core.errors import SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, is_there, read_settings_files
 from tbot_core.model import json_document
@@ -26,7 +25,6 @@ from tbot_core.vault.vault import CategoryStatus
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterator, Mapping
     from pathlib import Path
-    from typing import TextIO
 
     from tbot_core.vault.rotation import RotationResult
     from tbot_core.vault.schemas import Schemas
@@ -180,36 +178,6 @@ def vault_of_home(home: Path | None, *, tolerant: bool = False, ready: bool = Tr
     return open_instance_vault(Instance.at(home), deployment_of(env.parsed), ready=ready)
 
 
-def read_values(home: Path | None, category: str, document: TextIO | None, *, replaces: bool = False) -> dict[str, Any]:
-    """The values for a category, from the JSON document or by prompts. Raises UsageError, which quotes no value.
-
-    A prompt may be left empty where a value is stored, unless the values replace the whole category.
-    """
-    if document is not None:
-        return parse_values(document)
-    kind, section = CATEGORIES[category], ""
-    if kind.shape == "text":
-        raise UsageError(
-            f"{category} holds settings, which are not prompted for one by one.",
-            f"`tbot secrets edit {category}` changes them; --from-json takes a JSON object.",
-        )
-    if kind.shape == "sections":
-        section = click.prompt("Plugin").strip().lower() if kind.by_plugin else click.prompt("User").strip()
-    schema = known_schemas(home, (section,)).get(schema_key(category, section))
-    found = prompt_fields(schema, required=replaces or not _is_stored(home, category, section))
-    if not found:
-        raise UsageError("No field was given.", "Give at least one.")
-    return {section: found} if section else dict(found)
-
-
-def parse_values(document: TextIO) -> dict[str, Any]:
-    """The values of a JSON document. Raises UsageError, which never quotes the content."""
-    found = document_json(document)
-    if not isinstance(found, dict) or not found:
-        raise UsageError("The document must be a JSON object of values.", "See `tbot secrets set --help`.")
-    return found
-
-
 def _refuse_shadowing(home: Path | None, category: str) -> None:
     # An encrypted file takes precedence over the plaintext beside it, whose other settings would be lost. A folder
     # without settings is no instance: the file would be written where it is not looked for.
@@ -321,12 +289,11 @@ def unread_sections(home: Path | None, category: str, values: Mapping[str, Any])
             yield f"No known plugin reads the section {printable_name(section)} of {category}; it was stored."
 
 
-def _is_stored(home: Path | None, category: str, section: str) -> bool:
-    # Whether the category has values, or this section of it.
-    vault = vault_of_home(home, tolerant=True, ready=False)
-    if not section:
-        return vault.store.has_file(category)
-    return section in {name.lower() for name in _sections(_content(vault, category))}
+def stored_content(home: Path | None, category: str) -> Mapping[str, Any]:
+    """The stored content of a category of secrets; empty where there is none, or it is lost."""
+    data = _content(vault_of_home(home, tolerant=True, ready=False), category)
+    found: dict[str, Any] = json_document.parse_json(data) if data else {}
+    return found
 
 
 def known_schemas(home: Path | None, sections: Container[str] = ()) -> Schemas:

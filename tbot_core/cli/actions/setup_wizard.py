@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
+from tbot_core.cli.actions.secret_questions import field_question
 from tbot_core.cli.actions.setup_sources import broker_distribution
 from tbot_core.cli.assembly import environment_rehearsal
-from tbot_core.cli.interview import AnswerRefused, Interview, Question, choice, listed, wrapped
+from tbot_core.cli.interview import KEYS, AnswerRefused, Interview, Question, choice, listed, wrapped
 from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import AccessError, PluginError, TbotError
 from tbot_core.instance import identity
@@ -44,8 +45,6 @@ _OPENING: Final = (
     "records. Nothing is written before you have seen a summary."
 )
 _USED: Final = "The folder has files already: they stay as they are. --home DIR chooses another folder."
-KEYS: Final = "Enter takes the value in [brackets], ? explains the question, < goes back, Ctrl-C ends."
-"""What can be typed at each question."""
 
 
 def ask_person(instance: Instance, settings: Mapping[str, str] | None = None) -> dict[str, bytes]:
@@ -269,30 +268,6 @@ def _values(talk: Interview, fields: Mapping[str, SecretField], known: Mapping[s
         value = known[name] if name in known else talk.ask(field_question(field))
         if value:
             yield name, value
-
-
-def field_question(field: SecretField, *, later: bool = False) -> Question[str]:
-    """The question for a field of secrets; with `later` a required one may be left empty too."""
-    needed = field.required and not later
-
-    def parse(text: str) -> str:
-        if text or needed:
-            field.kind.parse(text)
-        return text
-
-    doc = field.doc.rstrip(".")
-    traits = "It is required." if needed else "Enter leaves it for later." if later else "Enter leaves it out."
-    aliases = f" Others call it {', '.join(field.aliases)}." if field.aliases else ""
-    unseen = " What you type or paste is not shown." if field.hidden else ""
-    return Question(
-        label=f"{field.name}, {doc[0].lower()}{doc[1:]}{' (hidden)' if field.hidden else ''}",
-        explanation=f"{doc}. Allowed: {field.kind.allowed}. {traits}{unseen}{aliases}",
-        parse=parse,
-        allowed=field.kind.allowed,
-        default=None if needed else "",
-        shown_default="later" if later else field.default_text or "",
-        hidden=field.hidden,
-    )
 
 
 def _ask_alerts(talk: Interview) -> LoadedPlugin | None:

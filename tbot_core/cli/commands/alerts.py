@@ -41,30 +41,32 @@ def test(home: Path | None, channel: str, *, as_json: bool) -> int:
     Prints what the channel answered. Exits with 4 when one was not delivered. The console channel writes to standard
     error, at the log level of a run; it leaves the log file to the running bot.
     """
-    from tbot_core.alerts.service import alert_delivery
+    from tbot_core.alerts.service import alert_delivery, channel_names
     from tbot_core.cli.run_display import start_log
     from tbot_core.engine.bootstrap import assemble
     from tbot_core.system import log
 
     clock = SystemClock()
-    assembly = assemble(resolve_home(home), "paper", clock)
-    channels = alert_delivery(assembly)
-    if channel and channel not in channels.all_names:
-        names = ", ".join(channels.all_names)
+    assembly = assemble(resolve_home(home), "paper", clock, {"FILTERS": "none"})  # their secrets do not matter here
+    named = channel_names(assembly.settings.notifications)
+    known = dict.fromkeys(name for names in named.values() for name in names)
+    if channel and channel not in known:
         raise UsageError(
-            f"{channel} is not a channel of the settings; those are: {names}.",
+            f"{channel} is not a channel of the settings; those are: {', '.join(known)}.",
             "CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL name the channels.",
         )
+    wanted = {urgency: [name for name in names if channel in {"", name}] for urgency, names in named.items()}
+    channels = alert_delivery(assembly, wanted)
     start_log(assembly)
     try:
-        rows = _tested(assembly, channels, channel, clock)
+        rows = _tested(assembly, channels, clock)
     finally:
         log.close()
     emit({"channels": rows}, as_json=as_json, lines=(_channel_line(row) for row in rows))
     return 0 if all(row["taken"] for row in rows) else UNSENT
 
 
-def _tested(assembly: Assembly, channels: AlertDelivery, channel: str, clock: Clock) -> list[dict[str, Any]]:
+def _tested(assembly: Assembly, channels: AlertDelivery, clock: Clock) -> list[dict[str, Any]]:
     # One row for each urgency whose channel is tested, all in one event loop: channels keep their connections.
     import asyncio
 
@@ -74,8 +76,7 @@ def _tested(assembly: Assembly, channels: AlertDelivery, channel: str, clock: Cl
 
     async def send() -> None:
         for urgency, names in channels.channel_names.items():
-            wanted = [name for name in names if channel in {"", name}]
-            answers = await channels.deliver(writer.compose_test(urgency, clock.now()), wanted)
+            answers = await channels.deliver(writer.compose_test(urgency, clock.now()), names)
             for name, found in answers.items():
                 said = {"taken": not found.fault, "answer": found.words, "fault": found.fault}
                 rows.append({"urgency": urgency.value, "channel": name, **said})

@@ -167,8 +167,9 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
     The names are fields; for broker, screener_api, alert and login fields of a section, for env and env_bot variables.
     """
     from tbot_core.cli.actions import secrets
+    from tbot_core.cli.actions.secret_questions import read_values
 
-    values = secrets.read_values(home, category, document)
+    values = read_values(home, category, document)
     file = secrets.put_values(home, category, values)
     for warning in secrets.unread_sections(home, category, values):
         click.echo(f"tbot: {warning}", err=True)
@@ -195,9 +196,10 @@ def edit_command(*, category: str, home: Path | None) -> None:
 @home_option
 def rekey_command(*, category: str, document: TextIO | None, home: Path | None) -> None:
     """Give CATEGORY a new key and new values, also where its key is lost. The old content is deleted."""
-    from tbot_core.cli.actions import secrets
+    from tbot_core.cli.actions.secret_questions import read_values
+    from tbot_core.cli.actions.secrets import rekey_category
 
-    done = secrets.rekey_category(home, category, secrets.read_values(home, category, document, replaces=True))
+    done = rekey_category(home, category, read_values(home, category, document, replaces=True))
     click.echo(f"{category} has the key {done.after}.")
 
 

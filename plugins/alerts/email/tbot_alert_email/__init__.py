@@ -9,6 +9,7 @@ import attrs
 from tbot_core.contracts import Host, Plugin, PluginNeeds, SecretValue
 from tbot_core.contracts.credentials import hidden_field, list_of, shown_field
 from tbot_core.contracts.hooks import hookimpl
+from tbot_core.contracts.network import MAIL_ADDRESS
 from tbot_core.contracts.setting import choice, integer, optional, text
 
 if TYPE_CHECKING:
@@ -50,13 +51,17 @@ class SmtpCredentials:
     )
     password: SecretValue | None = hidden_field(doc="Its password.", optional=True, aliases=("smtp_password",))
     sender: str = shown_field(
-        text(pattern=r"(?:[^@\s]{1,64}@[^@\s]{1,253})?", allowed="an address as in bot@example.com"),
+        text(pattern=f"(?:{MAIL_ADDRESS})?", allowed="an address as in bot@example.com"),
         default="",
         doc="Sender of mail; empty for the user.",
         aliases=("from", "from_address"),
+        fallback="user",
     )
     recipients: tuple[str, ...] = shown_field(
-        list_of("addresses"), default="", doc="Who gets mail; empty for the sender.", aliases=("to", "recipient")
+        list_of("addresses", pattern=MAIL_ADDRESS, allowed="addresses as in me@example.com"),
+        default="",
+        doc="Who gets mail; empty for the sender.",
+        aliases=("to", "recipient"),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_alert_email.message import compose_mail
+from tbot_core.contracts.network import MAIL_ADDRESS
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, PartlyDelivered, TbotError, Undelivered
 
 if TYPE_CHECKING:
@@ -27,11 +29,7 @@ class EmailChannel:
         Raises PartlyDelivered, with the refused ones and the server's words, if only some were accepted.
         """
         smtp = self._smtp
-        sender = smtp.sender or smtp.user
-        try:
-            mail = compose_mail(alert, sender, smtp.recipients or (sender,))
-        except ValueError as fault:
-            raise Undelivered(f"The secrets smtp are not complete: {fault}.", _EDIT) from fault
+        mail = compose_mail(alert, *_addresses(smtp))
         try:
             refused = await self._context.connect.mail(_host(smtp), mail, **_login(smtp))
         except TbotError as fault:
@@ -45,6 +43,7 @@ class EmailChannel:
     async def check_connection(self) -> str:
         """Connect and log in without sending anything; returns what the server answered."""
         smtp = self._smtp
+        _addresses(smtp)
         try:
             reply = await self._context.connect.check_mail(_host(smtp), **_login(smtp))
         except TbotError as fault:
@@ -66,6 +65,17 @@ def _undelivered(fault: TbotError) -> Undelivered:
         remedy = "The mail may have arrived; it is sent again under the same Message-ID."
     pause = fault.retry_after_s if isinstance(fault, BrokerError) else None
     return Undelivered(fault.message, remedy, retry_after_s=pause)
+
+
+def _addresses(smtp: SmtpCredentials) -> tuple[str, tuple[str, ...]]:
+    # Sender and recipients of a mail. Raises Undelivered for what is no address.
+    sender = smtp.sender or smtp.user
+    recipients = smtp.recipients or (sender,)
+    for name, address in (("sender", sender), *(("recipient", one) for one in recipients)):
+        if not re.fullmatch(MAIL_ADDRESS, address):
+            words = f"The secrets smtp are not complete: {name} must be an address such as me@example.com"
+            raise Undelivered(f"{words}, not {address!r}.", _EDIT)
+    return sender, recipients
 
 
 def _host(smtp: SmtpCredentials) -> str:

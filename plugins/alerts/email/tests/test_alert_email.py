@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import email
 import email.policy
+import json
 from email.message import EmailMessage
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ from tbot_core.system.secret import Secret
 from tbot_core.testing.alert import AlertContract
 from tbot_core.testing.canaries import canary
 from tbot_core.testing.scripted_mail_server import certificate
+from tbot_core.vault.schemas import check_content
 
 if TYPE_CHECKING:
     import ssl
@@ -352,18 +354,38 @@ def test_without_tls_only_this_machine_is_reached(runner: asyncio.Runner, tmp_pa
 @pytest.mark.parametrize(
     ("secrets", "words"),
     [
-        ({"user": "", "password": None, "recipients": ()}, "sender of a mail must be an address"),
-        ({"recipients": ("nobody",)}, "recipients of a mail must be an address such as me@example.com, not 'nobody'"),
+        ({"user": "", "password": None, "recipients": ()}, "sender must be an address"),
+        ({"recipients": ("nobody",)}, "recipient must be an address such as me@example.com, not 'nobody'"),
     ],
 )
 def test_incomplete_secrets_are_named(
     runner: asyncio.Runner, tmp_path: Path, secrets: dict[str, Any], words: str
 ) -> None:
-    """Without a sender, or with something that is no address."""
+    """Without a sender, or with something that is no address; a check says it too."""
     made = Service(runner, tmp_path, None, **secrets)
-    with pytest.raises(Undelivered, match=words):
-        made.wait(made.channel.send(ALERT))
+    channel: Any = made.channel
+    for call in (channel.send(ALERT), channel.check_connection()):
+        with pytest.raises(Undelivered, match=words):
+            made.wait(call)
     made.fail()
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"user": USER}, None),
+        ({"user": "apikey", "sender": USER, "recipients": f"{FIRST},{SECOND}"}, None),
+        ({"user": USER, "recipients": "nobody"}, "recipients"),
+        ({"user": USER, "recipients": f"{FIRST};{SECOND}"}, "recipients"),
+        ({"user": "apikey"}, "sender"),
+        ({}, "sender"),
+    ],
+)
+def test_secrets_that_can_never_send_are_refused(given: dict[str, str], field: str | None) -> None:
+    """Recipients are addresses, and the sender is one, or else the user."""
+    content = memoryview(json.dumps({"host": "mail.example.com", **given}).encode())
+    faults = check_content(content, "smtp", "f", {("smtp", ""): secret_fields(SmtpCredentials)})
+    assert [f" {field}" in one.message for one in faults] == [True] * (field is not None)
 
 
 def test_a_check_logs_in_and_sends_nothing(service: Service) -> None:

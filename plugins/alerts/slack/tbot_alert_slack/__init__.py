@@ -46,6 +46,7 @@ class SlackCredentials:
         default="",
         doc="Channel that the bot posts into.",
         aliases=("channel_id",),
+        needed_with="bot_token",
     )
 
 

@@ -32,8 +32,6 @@ class SlackChannel:
         slack = self._secrets
         if slack.bot_token is None:
             return await self._post_by_webhook(slack, compose_message(alert))
-        if not slack.channel:
-            raise Undelivered("The bot token has no channel.", _INCOMPLETE)
         message = {"channel": slack.channel, **compose_message(alert)}
         thread = self._threads.of(alert.key) if alert.resolved else None
         if thread is not None:
@@ -107,6 +105,8 @@ class SlackChannel:
     def _secrets(self) -> SlackCredentials:
         # Read at the first use, since a trial of the plugin has no secrets.
         found: SlackCredentials = self._context.secrets["alert"]
+        if found.bot_token is not None and not found.channel:
+            raise Undelivered("The bot token has no channel.", _INCOMPLETE)
         return found
 
 

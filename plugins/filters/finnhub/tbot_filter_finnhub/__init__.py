@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -20,8 +21,7 @@ __all__ = ["ADDRESS", "NEEDS", "Config", "FinnhubCredentials", "create"]
 
 ADDRESS: Final = "https://finnhub.io/api/v1"
 _URL: Final = text(
-    pattern=r"(?:https://[^\s]{1,2000}|http://(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?(?:/[^\s]{0,2000})?)",
-    allowed="an address that begins with https://, on this machine also with http://",
+    pattern=rf"{re.escape(ADDRESS)}/?", allowed=f"{ADDRESS} (HOST_FINNHUB_API leads to a server on this machine)"
 )
 
 
@@ -33,7 +33,7 @@ class FinnhubCredentials:
     base_url: str | None = shown_field(
         optional(_URL),
         default="",
-        doc="Address in place of the usual one, version included.",
+        doc="Finnhub's own address, version included.",
         aliases=("api_base_url", "url"),
     )
 

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.errors import LoginNeeded, Rejected, Unavailable
-from tbot_filter_finnhub import ADDRESS, parse
+from tbot_filter_finnhub import parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -125,10 +125,5 @@ class CompanyReader:
             key = self._context.secrets.get("screener_api")
             if key is None:
                 raise LoginNeeded(f"There is no API key of Finnhub: {_KEY}")
-            if key.base_url and key.base_url.rstrip("/") != ADDRESS:
-                raise Rejected(
-                    f"The secret base_url is {key.base_url}, but only {ADDRESS} is reached: leave it empty; "
-                    "HOST_FINNHUB_API leads to a server on this machine"
-                )
             self._client = self._context.connect.http("api", headers={"X-Finnhub-Token": key.api_key})
         return self._client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import logging
 import re
 from contextlib import asynccontextmanager
@@ -16,12 +17,14 @@ from tbot_filter_finnhub import ADDRESS, NEEDS, Config, FinnhubCredentials, crea
 from tbot_filter_finnhub.filter import FinnhubFilter
 from tbot_filter_finnhub.venue import KEY, FinnhubVenue, FundamentalsServer, company, open_venue
 
+from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import LoginNeeded, Rejected, Unavailable
 from tbot_core.model import json_document
 from tbot_core.model.clock import ManualClock
 from tbot_core.system.secret import Secret
 from tbot_core.testing.fetching import FetchingContract
 from tbot_core.testing.scripted_server import ScriptedServer, ServerFault, ServerReply, context
+from tbot_core.vault.schemas import check_content
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -453,16 +456,18 @@ def _always(reply: ServerReply, _request: ServerRequest) -> ServerReply:
     return reply
 
 
-@pytest.mark.parametrize("address", [ADDRESS, f"{ADDRESS}/", None])
-def test_the_vendors_own_address_may_be_given(at_finnhub: Callable[..., Any], address: str | None) -> None:
-    """It is what is used without one."""
-    assert at_finnhub(lambda there: there.refresh("AAA"), base_url=address).keys() == {"AAA"}
-
-
-def test_another_address_is_refused(at_finnhub: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(
+    ("address", "fits"),
+    [(ADDRESS, True), (f"{ADDRESS}/", True), ("https://example.com", False), ("http://127.0.0.1:9/api/v1", False)],
+)
+def test_only_the_vendors_own_address_may_be_stored(address: str, *, fits: bool) -> None:
     """A plugin reaches the host that it declares; the error names the setting for a server on this machine."""
-    with pytest.raises(Rejected, match=r"https://example\.com, .*HOST_FINNHUB_API"):
-        at_finnhub(lambda there: there.refresh("AAA"), base_url="https://example.com")
+    content = memoryview(json.dumps({"finnhub": {"api_key": KEY, "base_url": address}}).encode())
+    schemas = {("screener_api", "finnhub"): secret_fields(FinnhubCredentials)}
+    faults = check_content(content, "screener_api", "f", schemas)
+    assert [f"base_url of its file f is not {ADDRESS} (HOST_FINNHUB_API" in one.message for one in faults] == (
+        [] if fits else [True]
+    )
 
 
 def test_without_a_key_it_is_created_and_fetches_nothing(tmp_path: Path) -> None:
