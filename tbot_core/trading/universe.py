@@ -114,10 +114,11 @@ class UniverseCounts:
     @property
     def text(self) -> str:
         """The counts as text."""
-        limit = f" ({self.limited_by}, {self.limit:,})" if self.limit else ""
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.left_out.items())
-        out = f"; left out: {reasons}" if reasons else ""
-        return f"{self.subscribed:,} of {plural(self.listed, 'symbol')} subscribed{limit}{out}"
+        parts = [f"{self.limited_by}, {self.limit:,}"] if self.limit else []
+        parts += [f"left out: {reasons}"] if reasons else []
+        whole = f"{self.subscribed:,} of {plural(self.listed, 'symbol')} subscribed"
+        return f"{whole} ({'; '.join(parts)})" if parts else whole
 
 
 @attrs.frozen(kw_only=True)

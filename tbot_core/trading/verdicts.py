@@ -28,6 +28,7 @@ class CheckResult:
     """The comparison of one check for one row; `reason` is ALLOWED if it passed.
 
     `plugin` and `words` say which plugin denied and why, for the reasons that leave that to a plugin; else "".
+    `applies` is false for a fund that passes because the comparison does not apply to funds.
     """
 
     check: str
@@ -37,6 +38,7 @@ class CheckResult:
     reason: Reason
     plugin: str = ""
     words: str = ""
+    applies: bool = True
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -74,6 +76,8 @@ def _outcome(check: Check, *, missing_rejects: bool) -> tuple[Flags, Flags, Flag
     unknown = np.isnan(check.value) if check.required or missing_rejects else nothing
     below = nothing if check.low is None else check.value < check.low
     above = nothing if check.high is None else check.value > check.high
+    if check.funds is not None:
+        unknown, below, above = (flags & ~check.funds for flags in (unknown, below, above))
     return unknown, below, above
 
 
@@ -103,4 +107,5 @@ def _finding(owned: FilterCheck, row: int, shape: tuple[int, ...], *, missing_re
         reason=reason,
         plugin=name if reason in _QUOTED else "",
         words=check.words if reason in _QUOTED else "",
+        applies=check.funds is None or not np.broadcast_to(check.funds, shape).flat[row],
     )

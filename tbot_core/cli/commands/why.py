@@ -104,6 +104,9 @@ def _findings(findings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         outcome = "met" if one["reason"] == Reason.ALLOWED.name else f"not met: {one['reason']}"
         if outcome == "met" and one["value"] is None and {one["low"], one["high"]} != {None}:
             outcome = "passed by FILTER_MISSING_DATA"
+        if not one["applies"]:
+            yield f"    {one['check']:22} {'':13}  does not apply to funds"
+            continue
         yield f"    {one['check']:22} {_known(one['value']):>13}  {_bounds(one['low'], one['high']):31} {outcome}"
         yield from _plugin_words(one, 6)
 
