@@ -239,7 +239,8 @@ def _recognise(path: Path, table: pl.DataFrame) -> SourceKind:
     raise DataError(
         f"{path.name}: its columns match no known kind of data: {held}.",
         "Bars have ts, open, high, low, close, volume; the daily VIX date, open, high, low, close, or"
-        " date, VIXCLS; fundamentals symbol, as_of, market_cap.",
+        " date, VIXCLS; fundamentals symbol, as_of, market_cap. A table of a plugin is imported by its name, as in"
+        f" `tbot data import rates {path.name}`.",
     )
 
 
