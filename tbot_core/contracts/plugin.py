@@ -66,11 +66,13 @@ class Plugin:
     `BrokerCapabilities` instead. `needs`: its permissions, shown for approval. `quality(config)`: the declared quality
     of a broker's live feed, before anything is connected. `tables`: the files in its data folder, placed there by the
     operator, that decisions depend on; their content is part of the settings hash, which binds runs and armings.
-    `warnings(config, context)`: sentences for `tbot check` about the plugin's own data, such as a table that is too
-    old; it does not connect. `venue()`: what `tbot plugins check` tests a broker, an alert channel, an extension or a
-    filter that fetches with: the plugin's object at a server of its own on this machine, as the modules `broker`,
-    `alert`, `extension` and `fetching` of `tbot_core.testing` describe it; a run never calls it. A broker's may take a
-    runner and a clock, as `tbot_core.testing.venue` describes it: a rehearsal trades a day at it.
+    `describe_table(name, context)`: what the table of that name in `context.data_dir` holds, in a sentence, when the
+    operator imports it; raises SettingsError for one that may be used but not imported. `warnings(config, context)`:
+    sentences for `tbot check` about the plugin's own data, such as a table that is too old; it does not connect.
+    `venue()`: what `tbot plugins check` tests a broker, an alert channel, an extension or a filter that fetches with:
+    the plugin's object at a server of its own on this machine, as the modules `broker`, `alert`, `extension` and
+    `fetching` of `tbot_core.testing` describe it; a run never calls it. A broker's may take a runner and a clock, as
+    `tbot_core.testing.venue` describes it: a rehearsal trades a day at it.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Plugin:
     needs: PluginNeeds = attrs.field(factory=PluginNeeds)
     quality: Callable[[Any], FeedQuality] | None = None
     tables: tuple[str, ...] = ()
+    describe_table: Callable[[str, Context], str] | None = None
     warnings: Callable[[Any, Context], Sequence[str]] | None = None
     venue: Callable[..., AbstractContextManager[object]] | None = None
 

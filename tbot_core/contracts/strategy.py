@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
-from tbot_core.model.bars import Array
+from tbot_core.model.bars import Array, Flags
 from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class Check:
 
     An unknown value (NaN) denies with `unknown` if `required`, else as FILTER_MISSING_DATA says. `words` is the
     plugin's own sentence for codes that quote one. `likely`: what a signal will probably meet, by the facts before the
-    open; it denies nothing, and symbols that fail it are left out before others where there are too many.
+    open; it denies nothing, and symbols that fail it are left out before others where there are too many. `funds` flags
+    the rows that are funds if the comparison does not apply to funds; they pass whatever the value.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Check:
     required: bool = False
     words: str = ""
     likely: bool = False
+    funds: Flags | None = None
 
 
 @runtime_checkable

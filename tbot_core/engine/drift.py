@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from tbot_core.marketdata.received_bars import RecordedSession
     from tbot_core.model.bars import Bars, Quotes
     from tbot_core.model.day_facts import DayFacts
-    from tbot_core.trading.proposals import ActiveStrategy, Proposal, TradingRules, Verdicts
+    from tbot_core.trading.proposals import ActiveStrategy, Proposal, TradingRules
+    from tbot_core.trading.verdicts import Verdicts
 
 
 async def session_drift(

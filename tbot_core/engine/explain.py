@@ -21,12 +21,15 @@ from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.model.window import Window
 from tbot_core.trading.near_misses import NearMiss, TriggerComparison, find_near_misses, trigger_comparisons
-from tbot_core.trading.proposals import ActiveStrategy, CheckResult, TradingRules, Verdicts, judge, screen, universe_cut
+from tbot_core.trading.proposals import ActiveStrategy, TradingRules, judge, screen, universe_cut
+from tbot_core.trading.universe import left_out_symbols
+from tbot_core.trading.verdicts import CheckResult, Verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.contracts import FeedSession
+    from tbot_core.marketdata.received_bars import RecordingHeader
     from tbot_core.model.bars import Bars
 
 
@@ -114,17 +117,17 @@ async def explain_session(
 async def explain_received(
     assembly: Assembly, found: RecordedSession, symbol: str, minutes: Sequence[int], vix: RecordedVix
 ) -> SessionExplanation:
-    """Recompute the comparisons from received bars; a symbol that the universe limit left out has none.
+    """Recompute the comparisons from received bars; of a symbol that a limit left out only those before the open.
 
     `vix` is the VIX recorded in the journal. Raises UsageError for a symbol that the session did not subscribe.
     """
+    rules = assembly.rules(BrokerCapabilities()).watching(found.header.watch_only)
     reason = _left_out(found, symbol)
     if reason is not None:
         entrants = assembly.entrants(found.session)
-        screenings = tuple(_unseen(entrant, reason) for entrant in entrants)
+        screenings = tuple(_unseen(entrant, rules, found.header, symbol, reason) for entrant in entrants)
         return SessionExplanation(session=found.session, screenings=screenings, moments=())
     _check_symbol(symbol, found)
-    rules = assembly.rules(BrokerCapabilities()).watching(found.header.watch_only)
     return await _walk(assembly, rules, found, symbol, sorted(set(minutes)), vix)
 
 
@@ -144,8 +147,20 @@ def _left_out(found: RecordedSession, symbol: str) -> Reason | None:
     return next((Reason[name] for name in names), None)
 
 
-def _unseen(entrant: ActiveStrategy, reason: Reason) -> ScreeningExplanation:
-    return ScreeningExplanation(strategy=entrant.name, window=entrant.window, reason=reason, findings=(), near=None)
+def _unseen(
+    entrant: ActiveStrategy, rules: TradingRules, header: RecordingHeader, symbol: str, reason: Reason
+) -> ScreeningExplanation:
+    # The screening that left a symbol out, by the facts of then; older recordings lack them.
+    findings: tuple[CheckResult, ...] = ()
+    if header.left_out_day is not None:
+        row = left_out_symbols(header.cut, header.denied).index(symbol)
+        day, minutes = header.left_out_day.symbols([row]), header.session.minutes
+        verdicts = screen(entrant, rules, day, (symbol,), minutes, likely=True)
+        findings = tuple(verdicts.findings(0))
+        reason = REASON_BY_CODE[int(verdicts.reasons[0])] or reason
+    return ScreeningExplanation(
+        strategy=entrant.name, window=entrant.window, reason=reason, findings=findings, near=None
+    )
 
 
 async def _session(sessions: Any, day: date) -> FeedSession:

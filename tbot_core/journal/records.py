@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from tbot_core.contracts import AccountActivity, BrokerEvent, OrderStatusReport
     from tbot_core.model.types import Account, RiskState
     from tbot_core.trading.commands import Decision, ReplaceOrder
-    from tbot_core.trading.proposals import CheckResult
     from tbot_core.trading.risk.exposure import RiskChange
     from tbot_core.trading.risk.states import StateCause
     from tbot_core.trading.universe import Universe
+    from tbot_core.trading.verdicts import CheckResult
 
 RUN_STARTED = "run_started"
 RUN_FINISHED = "run_finished"
@@ -324,13 +324,14 @@ def _as_text(value: object) -> str | None:
 
 
 def finding_payload(finding: CheckResult) -> Payload:
-    """One comparison of a filter."""
+    """One comparison of a filter; with its name and words where the reason leaves the explanation to it."""
     return {
         "check": finding.check,
         "value": _number(finding.value),
         "low": _number(finding.low),
         "high": _number(finding.high),
         "reason": finding.reason.name,
+        **({"plugin": finding.plugin, "words": finding.words} if finding.plugin else {}),
     }
 
 

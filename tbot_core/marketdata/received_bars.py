@@ -34,6 +34,7 @@ FOLDER: Final = "received"
 SUFFIX: Final = ".bars"
 _FRAME: Final = struct.Struct("<II")
 _COLUMNS: Final = (*FIELDS, "vwap")
+_LEFT_OUT: Final = "left_out/"
 _LEVEL: Final = 1  # higher levels hardly compress bars better, and block the loop
 
 
@@ -47,7 +48,8 @@ class RecordingHeader:
     """Facts known before the open: `source` names the feed, `coverage` is what it declares.
 
     `cut` are the symbols that a limit left out, `denied` those that it left out because a filter denies them, by
-    reason. `watch_only` are subscribed, but not traded.
+    reason; `left_out_day` holds the facts of `cut`, then those of `denied`. `watch_only` are subscribed, but not
+    traded.
     """
 
     session: Session
@@ -57,6 +59,7 @@ class RecordingHeader:
     coverage: str = ""
     cut: tuple[str, ...] = ()
     denied: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    left_out_day: DayFacts | None = attrs.field(default=None, eq=False)
     watch_only: tuple[str, ...] = ()
 
 
@@ -251,15 +254,20 @@ def _header_parts(header: RecordingHeader) -> tuple[dict[str, Any], dict[str, Ar
         "denied": dict(header.denied),
         "watch_only": header.watch_only,
     }
-    return document, {name: np.asarray(value) for name, value in header.day.arrays().items()}
+    arrays = header.day.arrays()
+    if header.left_out_day is not None:
+        arrays |= {f"{_LEFT_OUT}{name}": value for name, value in header.left_out_day.arrays().items()}
+    return document, {name: np.asarray(value) for name, value in arrays.items()}
 
 
 def _header(document: Mapping[str, Any], facts: Mapping[str, Any]) -> RecordingHeader:
     opened, closes = (dt.datetime.fromisoformat(document[name]) for name in ("open", "close"))
+    left_out = {name.removeprefix(_LEFT_OUT): value for name, value in facts.items() if name.startswith(_LEFT_OUT)}
     return RecordingHeader(
         session=Session(date=dt.date.fromisoformat(document["date"]), open=opened, close=closes),
         symbols=tuple(document["symbols"]),
-        day=DayFacts.from_arrays(facts),
+        day=DayFacts.from_arrays({name: value for name, value in facts.items() if not name.startswith(_LEFT_OUT)}),
+        left_out_day=DayFacts.from_arrays(left_out) if left_out else None,
         source=document["source"],
         coverage=document["coverage"],
         cut=tuple(document["cut"]),

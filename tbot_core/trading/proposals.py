@@ -5,7 +5,6 @@ Vectorised over sessions and symbols, so that the same code serves one live minu
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from tbot_core.contracts import BrokerCapabilities, Check, Filter, Strategy, SupportsScreening
+from tbot_core.contracts import BrokerCapabilities, Filter, Strategy, SupportsScreening
 from tbot_core.contracts.settings import EntrySettings, RebalanceSettings, RiskSettings, StrategySettings
 from tbot_core.contracts.settings import ExitSettings as ExitPolicy
 from tbot_core.errors import PluginError
@@ -23,9 +22,10 @@ from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import ExitRules, Signals, price_level
 from tbot_core.model.types import Side, SignalId
 from tbot_core.trading.universe import truncated_symbols
+from tbot_core.trading.verdicts import CheckResult, FilterCheck, Verdicts, apply_checks, deny
 
 if TYPE_CHECKING:
-    from tbot_core.model.bars import Array, Bars, Flags
+    from tbot_core.model.bars import Bars, Flags
     from tbot_core.model.day_facts import DayFacts, MarketView
     from tbot_core.model.window import Window
 
@@ -72,37 +72,6 @@ class TradingRules:
     def watching(self, symbols: Collection[str]) -> TradingRules:
         """The rules with further symbols that are watched, but not traded."""
         return attrs.evolve(self, watch_only=self.watch_only.union(symbols))
-
-
-@attrs.frozen(kw_only=True)
-class CheckResult:
-    """The comparison of one check for one row; `reason` is ALLOWED if it passed."""
-
-    check: str
-    value: float
-    low: float | None
-    high: float | None
-    reason: Reason
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class Verdicts:
-    """The outcome of checks over many rows: the first denying reason of each row, and the checks."""
-
-    reasons: Index
-    checks: tuple[Check, ...]
-    missing_rejects: bool
-
-    def findings(self, row: int) -> list[CheckResult]:
-        """All comparisons of one row, in order; `row` is a flat index."""
-        shape = self.reasons.shape
-        return [_finding(check, row, shape, missing_rejects=self.missing_rejects) for check in self.checks]
-
-
-def denial_counts(reasons: Index) -> dict[str, int]:
-    """How many of these results of checks each reason denied, by its name."""
-    counts = Counter(reasons.ravel().tolist())
-    return {REASON_BY_CODE[code].name: count for code, count in counts.items() if code}
 
 
 @attrs.frozen(kw_only=True)
@@ -165,16 +134,16 @@ def screen(  # noqa: PLR0913  the parts of a check before the open
     if active.window.outside(minutes, rules.exits.flatten_before_close):
         reasons[:] = Reason.WINDOW_OUTSIDE_SESSION
     for named, reason in ((rules.blocklist, Reason.BLOCKLISTED), (rules.watch_only, Reason.WATCH_ONLY)):
-        _deny(reasons, np.broadcast_to([symbol in named for symbol in symbols], shape), reason)
-    checks: list[Check] = []
+        deny(reasons, np.broadcast_to([symbol in named for symbol in symbols], shape), reason)
+    checks: list[FilterCheck] = []
     if isinstance(active.strategy, SupportsScreening):
-        checks += active.strategy.screen(day)
-    for one in rules.filters.values():
-        checks += one.screen(day, symbols, active.frame)
-    counted = [one for one in checks if likely or not one.likely]
-    verdicts = _judge(reasons, counted, missing_rejects=rules.missing_rejects)
+        checks += [(active.name, check) for check in active.strategy.screen(day)]
+    for name, one in rules.filters.items():
+        checks += [(name, check) for check in one.screen(day, symbols, active.frame)]
+    counted = [(name, check) for name, check in checks if likely or not check.likely]
+    verdicts = apply_checks(reasons, counted, missing_rejects=rules.missing_rejects)
     if cut is not None:
-        _deny(verdicts.reasons, cut, Reason.UNIVERSE_TRUNCATED)
+        deny(verdicts.reasons, cut, Reason.UNIVERSE_TRUNCATED)
     return verdicts
 
 
@@ -203,21 +172,21 @@ def cut_reasons(
 
 def judge(active: ActiveStrategy, rules: TradingRules, signals: Signals, market: MarketView) -> Verdicts:
     """Check each signal against the filters and the short rule."""
-    checks: list[Check] = []
-    for one in rules.filters.values():
-        checks += one.judge(signals, market, active.frame)
-    verdicts = _judge(np.zeros(len(signals), dtype=np.intp), checks, missing_rejects=rules.missing_rejects)
+    checks: list[FilterCheck] = []
+    for name, one in rules.filters.items():
+        checks += [(name, check) for check in one.judge(signals, market, active.frame)]
+    verdicts = apply_checks(np.zeros(len(signals), dtype=np.intp), checks, missing_rejects=rules.missing_rejects)
     short = signals.side < 0
     match active.frame.short_type.lower():
         case "shortsell":
             restricted = short & _restricted(signals, market, unknown=rules.missing_rejects)
-            _deny(verdicts.reasons, restricted, Reason.SHORT_RESTRICTED)
+            deny(verdicts.reasons, restricted, Reason.SHORT_RESTRICTED)
         case "inverseetf":
-            _deny(verdicts.reasons, short, Reason.SHORT_BY_FUND_UNAVAILABLE)
+            deny(verdicts.reasons, short, Reason.SHORT_BY_FUND_UNAVAILABLE)
         case "longput":
-            _deny(verdicts.reasons, short, Reason.SHORT_BY_PUT_UNAVAILABLE)
+            deny(verdicts.reasons, short, Reason.SHORT_BY_PUT_UNAVAILABLE)
         case _:
-            _deny(verdicts.reasons, short, Reason.SHORT_DISABLED)
+            deny(verdicts.reasons, short, Reason.SHORT_DISABLED)
     return verdicts
 
 
@@ -309,48 +278,6 @@ def _columns(signals: Signals, verdicts: Verdicts) -> Iterator[tuple[Any, ...]]:
     names = ("minute", "side", "price", "strength", "stop", "target", "rule")
     columns = (getattr(signals, name).tolist() for name in names)
     return zip(session_of, signals.cells[-1].tolist(), *columns, verdicts.reasons.tolist(), strict=True)
-
-
-def _judge(reasons: Index, checks: list[Check], *, missing_rejects: bool) -> Verdicts:
-    for check in checks:
-        unknown, below, above = _outcome(check, missing_rejects=missing_rejects)
-        _deny(reasons, unknown, check.unknown)
-        _deny(reasons, below, check.below)
-        _deny(reasons, above, check.above)
-    return Verdicts(reasons=reasons, checks=tuple(checks), missing_rejects=missing_rejects)
-
-
-def _outcome(check: Check, *, missing_rejects: bool) -> tuple[Flags, Flags, Flags]:
-    nothing = np.zeros(check.value.shape, dtype=np.bool_)
-    unknown = np.isnan(check.value) if check.required or missing_rejects else nothing
-    below = nothing if check.low is None else check.value < check.low
-    above = nothing if check.high is None else check.value > check.high
-    return unknown, below, above
-
-
-def _deny(reasons: Index, denied: Flags, reason: Reason) -> None:
-    # Give a reason to the rows that have none; arrays broadcast to `reasons`.
-    reasons[np.broadcast_to(denied, reasons.shape) & (reasons == Reason.ALLOWED)] = reason
-
-
-def _finding(check: Check, row: int, shape: tuple[int, ...], *, missing_rejects: bool) -> CheckResult:
-    def cell(values: Array | float | None) -> float | None:
-        return None if values is None else float(np.broadcast_to(np.asarray(values, dtype=float), shape).flat[row])
-
-    reason = Reason.ALLOWED
-    for flags, flag_reason in zip(
-        _outcome(check, missing_rejects=missing_rejects), (check.unknown, check.below, check.above), strict=True
-    ):
-        if reason is Reason.ALLOWED and bool(np.broadcast_to(flags, shape).flat[row]):
-            reason = flag_reason
-    value = cell(check.value)
-    return CheckResult(
-        check=check.name,
-        value=np.nan if value is None else value,
-        low=cell(check.low),
-        high=cell(check.high),
-        reason=reason,
-    )
 
 
 def _restricted(signals: Signals, market: MarketView, *, unknown: bool) -> Flags:

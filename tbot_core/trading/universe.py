@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -61,6 +62,7 @@ class Universe:
     """The subscribed symbols of a session and their facts, and those that a limit left out; in the order of the input.
 
     `cut` are left out although nothing denies them; `denied` those that a filter denies before the bell, by reason.
+    `left_out_day` holds the facts of both, in the order of `left_out_symbols`; None if there are none.
     `limited_by` names the limit. `watch_only` are subscribed, but not traded. `not_offered`: how many more symbols the
     source does not offer, by reason; None where it was not asked. `facts`: what is known of those that filters fetch.
     `without_vix`: the strategies that will not enter because the VIX is unknown.
@@ -70,6 +72,7 @@ class Universe:
     day: DayFacts
     cut: tuple[str, ...] = ()
     denied: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    left_out_day: DayFacts | None = None
     limit: int = 0
     limited_by: str = ""
     watch_only: frozenset[str] = frozenset()
@@ -111,10 +114,11 @@ class UniverseCounts:
     @property
     def text(self) -> str:
         """The counts as text."""
-        limit = f" ({self.limited_by}, {self.limit:,})" if self.limit else ""
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.left_out.items())
-        out = f"; left out: {reasons}" if reasons else ""
-        return f"{self.subscribed:,} of {plural(self.listed, 'symbol')} subscribed{limit}{out}"
+        parts = [f"{self.limited_by}, {self.limit:,}"] if self.limit else []
+        parts += [f"left out: {reasons}"] if reasons else []
+        whole = f"{self.subscribed:,} of {plural(self.listed, 'symbol')} subscribed"
+        return f"{whole} ({'; '.join(parts)})" if parts else whole
 
 
 @attrs.frozen(kw_only=True)
@@ -167,14 +171,23 @@ def limit_universe(
     for row in out:
         if last[row]:
             denied.setdefault(reasons[row], []).append(symbols[row])
+    cut = tuple(symbols[row] for row in out if not last[row])
+    named = left_out_symbols(cut, denied)
+    row_of = {symbol: row for row, symbol in enumerate(symbols)}
     return Universe(
         symbols=tuple(symbols[row] for row in rows),
         day=day.symbols(rows),
-        cut=tuple(symbols[row] for row in out if not last[row]),
+        cut=cut,
         denied={reason: tuple(found) for reason, found in denied.items()},
+        left_out_day=day.symbols([row_of[symbol] for symbol in named]) if named else None,
         limit=limit.max_symbols,
         limited_by=limit.limited_by,
     )
+
+
+def left_out_symbols(cut: Sequence[str], denied: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """The symbols that a limit left out: those that it cut, then those that are denied, by reason."""
+    return (*cut, *chain.from_iterable(denied.values()))
 
 
 def unknown_facts(symbols: int) -> DayFacts:

@@ -180,7 +180,7 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.READY, READY | {"first_live_day_cap": "500.00", "universe": {"listed": 60, "subscribed": 30,
           "left_out": {"VOLUME_LOW": 25, "not tradable": 5}, "limit": 30, "limited_by": "the feed's limit"}},
          ("READY for the session of 2026-11-24: equity 100,000.00, close, 30 of 60 symbols subscribed (the feed's limit"
-          ", 30); left out: VOLUME_LOW 25, not tradable 5, first live day: entries of at most 500.00."),
+          ", 30; left out: VOLUME_LOW 25, not tradable 5), first live day: entries of at most 500.00."),
          Urgency.ROUTINE),
         (records.DRIFT, {"date": "2026-11-24", "both": 2, "missing": 0, "extra": 0, "entry_bps": 0.0, "exit_bps": -1.5,
           "pnl": "3.00", "expected_pnl": "2.50"},

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SETTINGS = "STRATEGY_SEQUENCE=open\nSTART_TIME_OPEN=14:30\nENABLE_BSM_FILTER=true\n"
-EXPIRY = (datetime.now(UTC) + timedelta(days=40)).date()
 MARKET = ("--spot", "100", "--volatility", "0.3", "--rate", "0.04", "--dividend-yield", "0.01")
 CALENDAR = ExchangeCalendar()
+EXPIRY = CALENDAR.sessions(*((datetime.now(UTC) + timedelta(days=days)).date() for days in (40, 50)))[0].date
 
 
 @pytest.fixture
@@ -122,9 +122,9 @@ def test_a_dynamic_rate_is_that_of_the_identitys_jurisdiction(home: Path, capsys
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--spot", "nan"), "nan is not a number from 0 to 1,000,000."),
+        (("--spot", "nan"), "nan is not a finite number."),
         (("--bid", "-1"), "-1 is not a number from 0 to 1,000,000."),
-        (("--volatility", "inf"), "inf is not a number from -1 to 10."),
+        (("--volatility", "inf"), "inf is not a finite number."),
         (("--rate", "x"), "'x' is not a valid float"),
     ],
 )
@@ -134,6 +134,21 @@ def test_what_is_no_number_is_wrong_usage(
     """Not finite, out of range or no number: exit 2."""
     assert price(home, *words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_bounds_of_a_volatility_are_those_of_the_model(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """There is one bound, which the model names."""
+    assert price(home, *MARKET, "--volatility", "50") == 1
+    assert "UNKNOWN: the volatility 50 is not from 0.001 to 5" in capsys.readouterr().out
+
+
+def test_an_expiry_without_a_session_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The day that the price is for is named."""
+    saturday = EXPIRY + timedelta(days=(5 - EXPIRY.weekday()) % 7)
+    assert price(home, *MARKET, expiry=saturday) == 0
+    last = CALENDAR.sessions(EXPIRY, saturday)[-1].date
+    words = f"{saturday} has no session: the option is priced to the close of the session before, {last}."
+    assert words in capsys.readouterr().out
 
 
 def test_a_symbol_and_an_expiry_are_checked(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from click.testing import CliRunner
 
 from tbot_core import cli
 from tbot_core.cli.actions.plugin_declarations import plugin_declarations
 from tbot_core.cli.actions.plugin_tables import warning_findings
 from tbot_core.cli.commands.check import check_instance
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.instance import Instance
+from tbot_core.vault.categories import category_paths
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +50,31 @@ def test_a_valid_table_is_put_in_place(
     assert capsys.readouterr().out.startswith(f"{place}: imported from {tmp_path / 'new.csv'}. ")
     assert place.read_text() == RATES
     assert [one.stat().st_mode & 0o777 for one in (place, *list(place.parents)[:3])] == [0o600, 0o700, 0o700, 0o700]
+
+
+def test_the_import_says_what_the_table_holds(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rates, codes and the newest date; one without the jurisdiction of the identity is imported all the same."""
+
+    def imported() -> str:
+        assert cli.invoke(["data", "import", "rates", write(tmp_path), "--home", str(home)]) == 0
+        return capsys.readouterr().out
+
+    assert "It has 1 rate of 1 code (US), the newest of 2026-01-01. A running bot" in imported()
+    identity = json.dumps({"BOT_IDENTITY_STRING": "ACME_DE_PAPER_B01"})
+    with CliRunner().isolation(identity):
+        assert cli.invoke(["secrets", "set", "bot_identity", "--from-json", "-", "--home", str(home)]) == 0
+    assert "of 2026-01-01; no rate of DE, the jurisdiction of this instance. " in imported()
+    category_paths("bot_identity", Instance(home), DeploymentSettings()).file.write_bytes(b"damaged")
+    assert "of 2026-01-01. A running bot" in imported()
+
+
+def test_a_rate_of_the_future_is_not_imported(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file that was given is named, in the remedy too."""
+    path = write(tmp_path, RATES.replace("2026", "2999"))
+    assert cli.invoke(["data", "import", "rates", path, "--home", str(home)]) == 3
+    said = capsys.readouterr().err
+    assert f"{path}: the rate of US of 2999-01-01 is in the future. Correct {path}." in said
+    assert not (home / "data" / "plugins").exists()
 
 
 def test_every_plugins_table_is_imported_so(home: Path, tmp_path: Path) -> None:

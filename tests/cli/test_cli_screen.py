@@ -74,8 +74,8 @@ def test_what_passes_is_listed_by_dollar_volume_and_the_rest_with_all() -> None:
     """A denied symbol is counted by its reason, and has a row with --all only; what a session leaves out says why."""
     lines = list(screen_lines(screened(), ("s",), everything=False))
     assert lines[1] == "[S] 2 pass; denied: VOLUME_LOW 1"
-    left_out = "left out: not tradable 2, VOLUME_LOW 1, UNIVERSE_TRUNCATED 1."
-    assert lines[2] == f"A session has 1 of 5 symbols subscribed (UNIVERSE_MAX, 1); {left_out}"
+    left_out = "left out: not tradable 2, VOLUME_LOW 1, UNIVERSE_TRUNCATED 1)."
+    assert lines[2] == f"A session has 1 of 5 symbols subscribed (UNIVERSE_MAX, 1; {left_out}"
     assert [line.split()[0] for line in lines[4:]] == ["S00", "S02"]
     assert "-" in lines[5].split()
     whole = list(screen_lines(screened(), ("s",), everything=True))

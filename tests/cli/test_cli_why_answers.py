@@ -1,4 +1,4 @@
-"""What `tbot why` says of sessions that a run does not have."""
+"""What `tbot why` says of sessions that a run does not have, and of symbols that a plugin denied."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime as dt
 
 import pytest
 
+from tbot_core.cli.commands.why import lines
 from tbot_core.status.why import recorded_sessions_text
 
 DAYS = [f"2018-02-{day:02}" for day in (16, 20, 21, 22, 23, 26, 27)]
@@ -26,3 +27,42 @@ def test_a_session_that_is_not_there_is_answered_with_those_next_to_it(days: lis
     )
     few = recorded_sessions_text(days[:2], dt.date(2018, 2, 19))
     assert few == "It has 2018-02-16, 2018-02-20."
+
+
+def test_a_denial_by_a_plugin_has_its_numbers_name_and_words() -> None:
+    """Where the code leaves the reason to the plugin; what does not apply to funds has no number."""
+    passed = {"low": None, "reason": "ALLOWED", "plugin": "", "words": "", "applies": True}
+    denied = {"reason": "SCREEN_DENIED", "plugin": "finnhub", "words": "P/E is above MAX_PE_RATIO=25, or unknown."}
+    moment = "2026-03-03T14:30:00+00:00"
+    shown = {
+        "symbol": "DUNLA",
+        "session": "2026-03-03",
+        **dict.fromkeys(("mode", "run", "source"), "paper"),
+        "simulated": False,
+        "sessions_with_decisions": [],
+        "note": "",
+        "asked": None,
+        "in_session": False,
+        **dict.fromkeys(("minutes", "decisions", "top_ups", "orders", "trades"), ()),
+        "position": None,
+        "frozen": "",
+        "stuck": "",
+        "screening": [
+            {
+                "strategy": "open",
+                "reason": "SCREEN_DENIED",
+                "entries": [moment, moment],
+                "nearest": None,
+                "findings": [
+                    {**passed, "check": "P/E", "value": 41.5, "high": 25.0, **denied},
+                    {**passed, "check": "debt to equity", "value": None, "high": 2.5, "applies": False},
+                ],
+            }
+        ],
+    }
+    found = [" ".join(line.split()) for line in lines(shown)]
+    at = found.index("P/E 41.5 at most 25 not met: SCREEN_DENIED")
+    assert found[at + 1 : at + 3] == [
+        "finnhub: P/E is above MAX_PE_RATIO=25, or unknown.",
+        "debt to equity does not apply to funds",
+    ]

@@ -30,7 +30,7 @@ from tbot_core.engine.session.fact_refresh import FactRefresher
 from tbot_core.engine.session.universe_selection import UniverseSelector, universe_selector, watched_request
 from tbot_core.engine.session.vix import VixSources
 from tbot_core.errors import Unavailable
-from tbot_core.marketdata.received_bars import RecordingHeader, SessionRecorder, read_recording
+from tbot_core.marketdata.received_bars import RecordedSession, RecordingHeader, SessionRecorder, read_recording
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.window import Window
@@ -308,24 +308,34 @@ def test_the_selector_of_a_run_has_its_settings(tmp_path: Path) -> None:
 
 
 def test_why_names_the_filter_that_kept_a_symbol_out(tmp_path: Path) -> None:
-    """A denied symbol that the limit left out has the filter's reason, a cut one UNIVERSE_TRUNCATED."""
+    """A denied symbol that the limit left out has the filter's reason, a cut one UNIVERSE_TRUNCATED, with numbers."""
     volumes = {"AAA": 500.0, "BBB": 300.0, "CCC": 99.0}
     found = select(selector(tmp_path, universe_max=1, filters={"busy": Busy()}), Vendor(volumes))
     header = RecordingHeader(
-        session=TODAY, symbols=found.symbols, day=found.day, cut=found.cut, denied=found.denied, watch_only=("AAA",)
+        session=TODAY,
+        symbols=found.symbols,
+        day=found.day,
+        cut=found.cut,
+        denied=found.denied,
+        left_out_day=found.left_out_day,
+        watch_only=("AAA",),
     )
     recorded = SessionRecorder.open(tmp_path, header)
     again = read_recording(recorded.path)
     assert (again.header.denied, again.header.watch_only) == (found.denied, ("AAA",))
-    assembly: Any = SimpleNamespace(entrants=lambda _session: (entrant(),), rules=lambda _venue: rules())
+    assembly: Any = SimpleNamespace(
+        entrants=lambda _session: (entrant(),), rules=lambda _venue: rules(filters={"busy": Busy()})
+    )
 
-    def reasons(symbol: str) -> list[Reason]:
-        explained = asyncio.run(explain_received(assembly, again, symbol, (), {}))
-        return [one.reason for one in explained.screenings]
+    def compared(symbol: str, recording: RecordedSession = again) -> list[tuple[Reason, list[float]]]:
+        explained = asyncio.run(explain_received(assembly, recording, symbol, (), {}))
+        return [(one.reason, [finding.value for finding in one.findings]) for one in explained.screenings]
 
-    assert reasons("BBB") == [Reason.UNIVERSE_TRUNCATED]
-    assert reasons("CCC") == [Reason.VOLUME_LOW]
-    assert reasons("AAA") == [Reason.WATCH_ONLY]
+    assert compared("BBB") == [(Reason.UNIVERSE_TRUNCATED, [300.0])]
+    assert compared("CCC") == [(Reason.VOLUME_LOW, [99.0])]
+    assert [reason for reason, _ in compared("AAA")] == [Reason.WATCH_ONLY]
+    older = attrs.evolve(again, header=attrs.evolve(again.header, left_out_day=None))
+    assert compared("CCC", older) == [(Reason.VOLUME_LOW, [])]
 
 
 def test_a_session_with_shorter_hours_has_the_same_past() -> None:

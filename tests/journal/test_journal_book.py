@@ -17,9 +17,9 @@ from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, dollar
 from tbot_core.testing.trades import NONE, fill, identity, order, proposal
 from tbot_core.trading.commands import Decision, ReplaceOrder
 from tbot_core.trading.orders import SUPPOSED_PREFIX
-from tbot_core.trading.proposals import CheckResult
 from tbot_core.trading.risk.exposure import RiskChange
 from tbot_core.trading.risk.states import StateCause
+from tbot_core.trading.verdicts import CheckResult
 
 TIME = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)
 
@@ -92,6 +92,9 @@ def test_a_decision_says_what_was_compared() -> None:
     assert (payload["reason"], payload["value"], payload["limit"]) == ("GROSS_EXPOSURE", "12.50", "10")
     assert (payload["side"], payload["price"], payload["target"]) == ("long", 100.0, None)
     assert payload["findings"] == [{"check": "gap", "value": None, "low": None, "high": 0.1, "reason": "GAP_UNKNOWN"}]
+    named = attrs.evolve(finding, reason=Reason.FILTER_DENIED, plugin="ratings", words="The rating is 2.")
+    said = records.decision_payload(attrs.evolve(denied, proposal=attrs.evolve(proposal(), findings=(named,))))
+    assert (said["findings"][0]["plugin"], said["findings"][0]["words"]) == ("ratings", "The rating is 2.")
     allowed = records.decision_payload(Decision(proposal=proposal(), reason=Reason.ALLOWED))
     assert (allowed["value"], allowed["limit"]) == (None, None)
 

@@ -402,8 +402,8 @@ def test_a_vix_file_with_a_fault_is_refused(bench: StoreFixture, row: str, words
     assert words in refused(bench.put_text(f"{VIX}{row}\n", name="vix.csv"))
 
 
-def test_f08_the_vix_is_read_in_both_date_forms_and_with_dots_on_holidays(bench: StoreFixture) -> None:
-    """The exchange's own file, and the public one that has only the close; what is left out is counted."""
+def test_f08_the_vix_is_read_in_both_date_forms_and_without_its_holidays(bench: StoreFixture) -> None:
+    """The exchange's own file, and FRED's that has only the close: empty or a dot on a holiday, counted as left out."""
     text = "DATE,OPEN,HIGH,LOW,CLOSE\n11/27/2019,12,13,11,11.75\n11/28/2019,.,.,.,.\n2019-11-29,12,13,11,12.62\n"
     outcome = taken(bench.put_text(text, name="VIX_History.csv"))
     assert (outcome.added, outcome.holidays) == (2, 1)
@@ -413,6 +413,9 @@ def test_f08_the_vix_is_read_in_both_date_forms_and_with_dots_on_holidays(bench:
     stored = reference.read_table(bench.bars, reference.VIX)
     assert stored["close"].to_list() == [11.75, 12.62, 12.67, 12.65]
     assert [day.isoformat() for day in stored["date"]] == ["2019-11-27", "2019-11-29", "2019-12-24", "2019-12-26"]
+    text = "observation_date,VIXCLS\n1990-02-16,19.73\n1990-02-19,\n1990-02-20,24.87\n"
+    outcome = taken(bench.put_text(text, name="VIXCLS.csv"))
+    assert (outcome.kind, outcome.added, outcome.holidays) == ("VIX", 2, 1)
     reason = refused(bench.put_text("observation_date,VIXCLS\n2019-12-27,-\n", name="VIXCLS.csv"))
     assert "value that is missing, zero, negative or not a number" in reason
 

@@ -159,6 +159,25 @@ def test_watched_symbols_are_no_candidates() -> None:
     assert names == ["BLOCKLISTED", "WATCH_ONLY", "WATCH_ONLY", "ALLOWED"]
 
 
+def test_a_denial_that_leaves_the_reason_to_the_plugin_has_its_name_and_words() -> None:
+    """Not where the code says it all, and not where it passed."""
+    own = attrs.evolve(check([9.0, 1.0], high=5.0), above=Reason.SCREEN_DENIED, words="The P/E is too high.")
+    found = rules(filters={"one": Fixed(screens=(own, check([9.0, 1.0], high=5.0)))})
+    verdicts = screen(entrant(), found, day(2), ("A", "B"), 390)
+    assert [(one.plugin, one.words) for one in verdicts.findings(0)] == [("one", "The P/E is too high."), ("", "")]
+    assert [(one.plugin, one.words) for one in verdicts.findings(1)] == [("", ""), ("", "")]
+
+
+def test_a_comparison_that_does_not_apply_to_funds_passes_them() -> None:
+    """Unknown, too low or too high: a fund passes, and the result says why."""
+    value = [NONE, 1.0, 9.0, NONE, 1.0, 9.0]
+    exempt = attrs.evolve(check(value, low=2.0, high=5.0, required=True), funds=np.arange(6) < 3)
+    verdicts = screen(entrant(), rules(filters={"one": Fixed(screens=(exempt,))}), day(6), tuple("ABCDEF"), 390)
+    denied = [Reason.GAP_UNKNOWN, Reason.PRICE_LOW, Reason.PRICE_HIGH]
+    assert [REASON_BY_CODE[code] for code in verdicts.reasons.tolist()] == [Reason.ALLOWED] * 3 + denied
+    assert [verdicts.findings(row)[0].applies for row in range(6)] == [False] * 3 + [True] * 3
+
+
 def test_the_universe_is_cut_after_everything_else() -> None:
     """The UNIVERSE_MAX largest by dollar volume stay; unknown ones go first, ties by symbol; a denial comes before."""
     facts = day(5, previous_close=[10, 20, 10, 10, 900], average_volume=[100.0, 60.0, NONE, 100.0, 90.0])

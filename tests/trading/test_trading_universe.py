@@ -10,7 +10,15 @@ import pytest
 
 from tbot_core.contracts import FeedCoverage, FeedQuality
 from tbot_core.model.day_facts import DayFacts
-from tbot_core.trading.universe import FEED_LIMIT, OWN_LIMIT, Universe, UniverseLimit, limit_universe, unknown_facts
+from tbot_core.trading.universe import (
+    FEED_LIMIT,
+    OWN_LIMIT,
+    Universe,
+    UniverseLimit,
+    left_out_symbols,
+    limit_universe,
+    unknown_facts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +63,19 @@ def test_the_largest_by_dollar_volume_stay_with_their_facts() -> None:
     assert found.day.vix.tolist() == [18.0]
     assert found.day.typical_volume is not None
     assert found.day.typical_volume.tolist() == [[3.0, 4.0, 5.0], [6.0, 7.0, 8.0]]
+
+
+def test_the_facts_of_what_is_left_out_stay_too() -> None:
+    """First of those that the limit cut, then of the denied ones by reason; without any there are none."""
+    facts = day([1.0, 2.0, 3.0, 4.0], [10.0] * 4)
+    limit = UniverseLimit(max_symbols=1, limited_by=OWN_LIMIT)
+    found = limit_universe(("A", "B", "C", "D"), facts, limit, (), ["VOLUME_LOW", "PRICE_LOW", "", ""])
+    assert left_out_symbols(found.cut, found.denied) == ("C", "A", "B")
+    assert found.left_out_day is not None
+    assert found.left_out_day.average_volume.tolist() == [3.0, 1.0, 2.0]
+    assert limit_universe(("A",), facts.symbols([0]), limit).left_out_day is None
+    required = limit_universe(("A", "B"), facts.symbols([0, 1]), limit, ("A", "B"))
+    assert (required.cut, required.left_out_day) == ((), None)
 
 
 def test_ties_go_by_symbol_and_what_is_unknown_goes_first() -> None:
@@ -112,7 +133,7 @@ def test_a_universe_counts_what_its_source_has_and_what_is_left_out() -> None:
     counts = attrs.evolve(universe, not_offered={"not tradable": 0}, limit=1, limited_by=OWN_LIMIT).counts
     assert counts is not None
     assert (counts.listed, [*counts.left_out.items()]) == (4, [("VOLUME_LOW", 2), ("UNIVERSE_TRUNCATED", 1)])
-    assert counts.text == "1 of 4 symbols subscribed (UNIVERSE_MAX, 1); left out: VOLUME_LOW 2, UNIVERSE_TRUNCATED 1"
+    assert counts.text == "1 of 4 symbols subscribed (UNIVERSE_MAX, 1; left out: VOLUME_LOW 2, UNIVERSE_TRUNCATED 1)"
     whole = Universe(symbols=("AAA",), day=unknown_facts(1), not_offered={}).counts
     assert whole is not None
     assert whole.text == "1 of 1 symbol subscribed"

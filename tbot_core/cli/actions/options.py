@@ -11,6 +11,7 @@ from tbot_core.contracts import OptionContract, OptionRequest, OptionRight, Opti
 from tbot_core.errors import PluginError, UsageError
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model import calendar as exchange
+from tbot_core.model.clock import exchange_time
 from tbot_core.plugins.guarded import GuardedFilter
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ _WEEK: Final = timedelta(days=7)
 
 @attrs.frozen(kw_only=True)
 class PricedOption:
-    """A contract and its valuation by the filter `model`; `note`: why stored bars did not supply what is missing."""
+    """A contract and its valuation by the filter `model`.
+
+    `note`: that it expires before its date, and why stored bars did not supply what is missing.
+    """
 
     contract: OptionContract
     model: str
@@ -90,4 +94,13 @@ def value_option(instance: Instance, assembly: Assembly, request: OptionRequest)
     filled, note = stored_prices(instance, assembly.calendar, request)
     found = model.value_option(filled)
     lacking = {"spot", "volatility"}.intersection(found.missing)
-    return PricedOption(contract=request.contract, model=name, valuation=found, note=note if lacking else "")
+    notes = (_early_expiry(request.contract), note if lacking else "")
+    return PricedOption(contract=request.contract, model=name, valuation=found, note=" ".join(filter(None, notes)))
+
+
+def _early_expiry(contract: OptionContract) -> str:
+    # That the date of a contract has no session, so that it expires at the close of the one before.
+    last = exchange_time(contract.expires).date()
+    if last == contract.expiry:
+        return ""
+    return f"{contract.expiry} has no session: the option is priced to the close of the session before, {last}."

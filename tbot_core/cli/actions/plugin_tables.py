@@ -51,13 +51,42 @@ def import_table(instance: Instance, table: str, path: Path) -> str:
         context = attrs.evolve(_context(settings, loaded), data_dir=folder)
         made = build_plugin(loaded, settings.plugin_config(loaded.plugin.config), context)
         if isinstance(made, PluginFailure):
-            words = made.error.replace(str(folder / name), str(path))
-            raise SettingsError(f"{path} was not imported: {words}", "The table in use is unchanged.")
+            raise _refusal(path, made, folder / name)
+        described = _described(name, loaded, attrs.evolve(context, jurisdiction=_jurisdiction(settings)))
+        if isinstance(described, PluginFailure):
+            raise _refusal(path, described, folder / name)
     place = instance.plugin_data(loaded.entry.kind, loaded.entry.name) / name
     for folder in (instance.data, place.parent.parent, place.parent):
         filesystem.make_folder(folder)  # each private, as `tbot init` makes them
     filesystem.write_atomic(place, data)
-    return f"{place}: imported from {path}. A running bot uses it from the next session."
+    words = f" {described}" if described else ""
+    return f"{place}: imported from {path}.{words} A running bot uses it from the next session."
+
+
+def _described(name: str, loaded: LoadedPlugin, context: Context) -> str | PluginFailure:
+    # What the plugin says of the new table; "" if it describes none.
+    if loaded.plugin.describe_table is None:
+        return ""
+    try:
+        return loaded.plugin.describe_table(name, context)
+    except BaseException as fault:  # noqa: BLE001  -- the border of a plugin
+        assert_failure(fault)
+        return PluginFailure.of(loaded.entry, "create", fault)
+
+
+def _refusal(path: Path, failure: PluginFailure, copy: Path) -> SettingsError:
+    # The plugin's words, about the file that was given instead of the copy that it read.
+    words = failure.error.replace(str(copy), str(path))
+    return SettingsError(f"{path} was not imported: {words}", "The table in use is unchanged.")
+
+
+def _jurisdiction(settings: Settings) -> str:
+    # That of the identity; "" without one, or where it cannot be read.
+    try:
+        identity = read_identity(settings.instance, settings.deployment)
+    except TbotError:
+        return ""
+    return jurisdiction_of(identity.text if identity else "")
 
 
 def warning_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:

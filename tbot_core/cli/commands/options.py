@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 
 import attrs
@@ -40,24 +41,26 @@ class PriceOptions(TypedDict):
 
 
 class BoundedNumber(click.ParamType[float]):
-    """A number from `least` to `most`; unlike click's own range, NaN is refused, and the help shows no bounds."""
+    """A number from `least` to `most`, without them any finite one; NaN is refused, and the help shows no bounds."""
 
     name = "number"
 
-    def __init__(self, least: float, most: float) -> None:
+    def __init__(self, least: float = -math.inf, most: float = math.inf) -> None:
         self.least = least
         self.most = most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number; fails for another text and outside the bounds."""
         found: float = click.FLOAT.convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value} is not a finite number.", param, ctx)
         if not self.least <= found <= self.most:
             self.fail(f"{value} is not a number from {self.least:,.0f} to {self.most:,.0f}.", param, ctx)
         return found
 
 
 _PRICE: Final = BoundedNumber(0, 1_000_000)
-_FRACTION: Final = BoundedNumber(-1, 10)
+_FRACTION: Final = BoundedNumber()  # its bounds are the model's
 
 
 @click.group("options")

@@ -104,7 +104,17 @@ def _findings(findings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         outcome = "met" if one["reason"] == Reason.ALLOWED.name else f"not met: {one['reason']}"
         if outcome == "met" and one["value"] is None and {one["low"], one["high"]} != {None}:
             outcome = "passed by FILTER_MISSING_DATA"
+        if not one["applies"]:
+            yield f"    {one['check']:22} {'':13}  does not apply to funds"
+            continue
         yield f"    {one['check']:22} {_known(one['value']):>13}  {_bounds(one['low'], one['high']):31} {outcome}"
+        yield from _plugin_words(one, 6)
+
+
+def _plugin_words(finding: Mapping[str, Any], indent: int) -> Iterator[str]:
+    # The plugin that denied, and its own words, where the reason has none; older journals have neither.
+    if finding.get("plugin"):
+        yield " " * indent + f"{finding['plugin']}: {finding['words'] or 'it gives no words of its own.'}"
 
 
 def _bounds(low: float | None, high: float | None) -> str:
@@ -178,6 +188,8 @@ def _decision_lines(one: Mapping[str, Any], what: str = "decided") -> Iterator[s
     time = both_times(dt.datetime.fromisoformat(one["time"]))
     yield f"  {what} at {time}: {rule}, {click.style(reason, bold=True)}{figures}{words}"
     yield f"    {Reason[reason].sentence_for([signal['strategy']])}"
+    for finding in one["findings"]:
+        yield from _plugin_words(finding, 4)
     if "quote" in one:
         yield f"    by the quote {_quote(one['quote'])}"
     if what == "decided":

@@ -35,11 +35,11 @@ from tbot_core.trading.proposals import (
     Proposal,
     ScanResult,
     TradingRules,
-    denial_counts,
     propose,
     screen,
     universe_cut,
 )
+from tbot_core.trading.verdicts import denial_counts
 
 if TYPE_CHECKING:
     from tbot_core.engine.bootstrap import Assembly

@@ -122,6 +122,7 @@ def _header(source: FeedSession | LiveSession, universe: Universe, feed: str, co
         coverage=coverage,
         cut=universe.cut,
         denied=universe.denied,
+        left_out_day=universe.left_out_day,
         watch_only=tuple(sorted(universe.watch_only)),
     )
 

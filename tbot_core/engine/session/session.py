@@ -37,7 +37,6 @@ from tbot_core.trading.proposals import (
     Proposal,
     ScanResult,
     TradingRules,
-    Verdicts,
     propose,
     renew,
     screen,
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.window import Window
     from tbot_core.trading.commands import Decision, TradingCommand
+    from tbot_core.trading.verdicts import Verdicts
 
 Wait = Callable[["datetime"], Awaitable[None]]
 """Waits for a moment of the session; a replay at full speed only moves the clock."""

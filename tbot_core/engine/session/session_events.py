@@ -11,7 +11,7 @@ from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
-from tbot_core.trading.proposals import denial_counts
+from tbot_core.trading.verdicts import denial_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from tbot_core.contracts import FeedSession
     from tbot_core.engine.session.broker_session import BrokerSession
     from tbot_core.model.bars import Bars
-    from tbot_core.trading.proposals import ActiveStrategy, Verdicts
+    from tbot_core.trading.proposals import ActiveStrategy
+    from tbot_core.trading.verdicts import Verdicts
 
 
 def session_opened_payload(

@@ -161,13 +161,13 @@ def days_of(source: SourceTable, column: str) -> pl.DataFrame:
 
 
 def vix_of(source: SourceTable) -> tuple[pl.DataFrame, int]:
-    """The file's days with their prices as numbers, and how many more it marks as holidays, with a dot for each price.
+    """The file's days with their prices as numbers, and how many more are holidays: each price is empty or a dot.
 
     Raises DataError for an invalid date.
     """
     frame = days_of(source, "date")
-    dots = pl.all_horizontal(pl.col(name).cast(pl.String).str.strip_chars() == "." for name in parquet.PRICES)
-    traded = frame.filter(~dots.fill_null(value=False))
+    texts = (pl.col(name).cast(pl.String).str.strip_chars().fill_null("") for name in parquet.PRICES)
+    traded = frame.filter(~pl.all_horizontal(text.is_in(["", "."]) for text in texts))
     numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in parquet.PRICES]
     return traded.with_columns(numbers), len(frame) - len(traded)
 
@@ -239,7 +239,8 @@ def _recognise(path: Path, table: pl.DataFrame) -> SourceKind:
     raise DataError(
         f"{path.name}: its columns match no known kind of data: {held}.",
         "Bars have ts, open, high, low, close, volume; the daily VIX date, open, high, low, close, or"
-        " date, VIXCLS; fundamentals symbol, as_of, market_cap.",
+        " date, VIXCLS; fundamentals symbol, as_of, market_cap. A table of a plugin is imported by its name, as in"
+        f" `tbot data import rates {path.name}`.",
     )
 
 

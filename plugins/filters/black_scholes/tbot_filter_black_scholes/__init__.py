@@ -10,7 +10,7 @@ from tbot_core.contracts.hooks import hookimpl
 from tbot_core.model.clock import exchange_time
 from tbot_core.system import filesystem
 from tbot_filter_black_scholes.filter import BlackScholes, Config
-from tbot_filter_black_scholes.rates import parse
+from tbot_filter_black_scholes.rates import RateTable, describe, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,15 +31,24 @@ def tbot_filter() -> Plugin:
         config=Config,
         create=_create,
         tables=(TABLE,),
+        describe_table=_describe_table,
         warnings=_warnings,
     )
 
 
 def _create(config: Config, context: Context) -> BlackScholes:
     own = context.data_dir / TABLE
-    table = own if filesystem.exists(own) else Path(__file__).with_name(TABLE)
-    rates = parse(filesystem.read_text(table), str(table))
+    rates = _read(own if filesystem.exists(own) else Path(__file__).with_name(TABLE))
     return BlackScholes(config=config, rates=rates, jurisdiction=context.jurisdiction)
+
+
+def _read(table: Path) -> RateTable:
+    return parse(filesystem.read_text(table), str(table))
+
+
+def _describe_table(name: str, context: Context) -> str:
+    table, today = context.data_dir / name, exchange_time(context.clock.now()).date()
+    return describe(_read(table), str(table), today, context.jurisdiction)
 
 
 def _warnings(config: Config, context: Context) -> Sequence[str]:

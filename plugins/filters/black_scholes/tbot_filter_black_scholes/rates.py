@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import re
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final
 
 import attrs
 
 from tbot_core.errors import SettingsError
+from tbot_core.model.formatting import first_names, plural
 
 HEADER: Final = ["code", "date", "rate", "source"]
 LEAST: Final = -0.1
@@ -66,9 +67,28 @@ def parse(text: str, where: str) -> RateTable:
     if not faults and not found:
         faults.append(f"{where}: the table has no rate.")
     if faults:
-        remedy = "Correct the table of rates, or remove it to use the one shipped. Rates are fractions: 0.045 is 4.5 %."
-        raise SettingsError("\n".join(faults), remedy)
+        raise _refusal(faults, where)
     return RateTable(rates={code: tuple(days[day] for day in sorted(days)) for code, days in found.items()})
+
+
+def describe(table: RateTable, where: str, today: date, jurisdiction: str) -> str:
+    """How many rates of which codes the table has, the newest date, and whether those of the jurisdiction are missing.
+
+    Raises SettingsError for a rate that is not in force yet.
+    """
+    days = [(row.day, code) for code, rows in table.rates.items() for row in rows]
+    future = [f"{where}: the rate of {code} of {day} is in the future." for day, code in sorted(days) if day > today]
+    if future:
+        raise _refusal(future, where)
+    codes = f"{plural(len(table.rates), 'code')} ({first_names(table.rates)})"
+    words = f"It has {plural(len(days), 'rate')} of {codes}, the newest of {max(days)[0]}"
+    lacks = f"; no rate of {jurisdiction}, the jurisdiction of this instance"
+    return f"{words}{lacks if jurisdiction and jurisdiction not in table.rates else ''}."
+
+
+def _refusal(faults: Sequence[str], where: str) -> SettingsError:
+    remedy = f"Correct {where}. Rates are fractions: 0.045 is 4.5 %. Without such a file the shipped table is used."
+    return SettingsError("\n".join(faults), remedy)
 
 
 def _dated_rate(row: list[str]) -> DatedRate | str:

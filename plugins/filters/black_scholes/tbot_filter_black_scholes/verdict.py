@@ -49,7 +49,8 @@ def judge_quote(quote: OptionQuote | None, model: float, limit: float, least_val
     except NoModelPrice as fault:
         return QuoteVerdict(verdict=OptionVerdict.UNKNOWN, reason=str(fault))
     if market <= least_value + NO_TIME_VALUE:
-        words = f"the middle of the quote, {market:g}, has no time value: the option is worth {least_value:.6g}"
+        least = f"the lower bound of the option's value (intrinsic value) is {least_value:.6g}"
+        words = f"the middle of the quote, {market:g}, has no time value: {least}"
         return QuoteVerdict(verdict=OptionVerdict.UNKNOWN, reason=words, market=market)
     if model < WORTHLESS:
         words = f"the model's price, {model:.4f}, is below {WORTHLESS:g}: a deviation from it means nothing"

@@ -7,7 +7,7 @@ from importlib.resources import files
 from itertools import pairwise
 
 import pytest
-from tbot_filter_black_scholes.rates import DatedRate, parse
+from tbot_filter_black_scholes.rates import DatedRate, describe, parse
 
 from tbot_core.errors import SettingsError
 
@@ -63,6 +63,19 @@ def test_every_fault_is_reported_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         parse(f"{HEAD}us,2024-01-01,0.04,Fed\nUS,2024-01-01,4,Fed\n", "rates.csv")
     assert len(caught.value.message.splitlines()) == 2
+
+
+def test_a_table_is_described_by_its_codes_and_newest_date() -> None:
+    """With what it lacks for the jurisdiction; the first date that is not in force yet refuses it."""
+    table = parse(TABLE, "rates.csv")
+    found = "It has 3 rates of 2 codes (US, XX), the newest of 2024-03-01"
+    assert describe(table, "rates.csv", date(2024, 3, 1), "US") == f"{found}."
+    assert describe(table, "rates.csv", date(2024, 3, 1), "") == f"{found}."
+    lacks = f"{found}; no rate of DE, the jurisdiction of this instance."
+    assert describe(table, "rates.csv", date(2024, 3, 1), "DE") == lacks
+    with pytest.raises(SettingsError) as caught:
+        describe(table, "rates.csv", date(2024, 2, 29), "US")
+    assert "rates.csv: the rate of US of 2024-03-01 is in the future." in str(caught.value)
 
 
 def test_the_shipped_table_is_sound() -> None:

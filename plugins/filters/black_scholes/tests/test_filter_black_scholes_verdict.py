@@ -73,7 +73,8 @@ def test_a_quote_without_time_value_has_no_verdict() -> None:
     """A middle at what the option is worth without volatility is refused: no volatility explains it."""
     found = judge_quote(OptionQuote(bid=4.9, ask=5.1), 5.2, 0.15, 5.0)
     assert (found.verdict, found.deviation) == (OptionVerdict.UNKNOWN, None)
-    assert found.reason == "the middle of the quote, 5, has no time value: the option is worth 5"
+    least = "the lower bound of the option's value (intrinsic value) is 5"
+    assert found.reason == f"the middle of the quote, 5, has no time value: {least}"
 
 
 def test_a_worthless_model_price_has_no_verdict() -> None:

@@ -69,12 +69,13 @@ class FinnhubFilter:
 def _at_most(name: str, value: Array, most: float, limit: str, fund: Flags) -> Check:
     return Check(
         name=name,
-        value=np.where(fund, 0.0, value),
-        high=np.where(fund, np.inf, most),
+        value=value,
+        high=most,
         below=Reason.SCREEN_DENIED,
         above=Reason.SCREEN_DENIED,
         unknown=Reason.SCREEN_UNKNOWN,
         words=f"{name} is above {limit}, or unknown.",
+        funds=fund,
     )
 
 
@@ -89,10 +90,11 @@ def _earnings(day: DayFacts, fund: Flags) -> Check:
     passed = known & (reports < today.astype(np.float64))
     return Check(
         name="days to earnings",
-        value=np.where(fund, 0.0, weekdays),
-        low=np.where(fund | passed, -np.inf, LAST_DAY),
+        value=weekdays,
+        low=np.where(passed, -np.inf, LAST_DAY),
         below=Reason.SCREEN_DENIED,
         above=Reason.SCREEN_DENIED,
         unknown=Reason.SCREEN_UNKNOWN,
         words="EARNINGS_BLACKOUT: a report is due today or on the next weekday, or its date is unknown.",
+        funds=fund,
     )

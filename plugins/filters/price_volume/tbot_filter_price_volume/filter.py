@@ -131,17 +131,15 @@ class PriceVolume:
         )
 
     def _market_cap(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Check:
-        market_cap, fund = day.market_cap, flag_funds(day, symbols, self.funds)
-        low = float(frame.min_market_cap) if frame.min_market_cap else -np.inf
-        high = float(frame.max_market_cap) if frame.max_market_cap else np.inf
         return Check(
             name="market capitalisation",
-            value=np.where(fund & np.isnan(market_cap), 0.0, market_cap),
-            low=np.where(fund, -np.inf, low),
-            high=np.where(fund, np.inf, high),
+            value=day.market_cap,
+            low=float(frame.min_market_cap) if frame.min_market_cap else None,
+            high=float(frame.max_market_cap) if frame.max_market_cap else None,
             below=Reason.MARKET_CAP_LOW,
             above=Reason.MARKET_CAP_HIGH,
             unknown=Reason.MARKET_CAP_UNKNOWN,
+            funds=flag_funds(day, symbols, self.funds),
         )
 
     def _gap(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Check:

@@ -60,6 +60,8 @@ def _outcome(check: Check) -> list[Reason]:
     said[check.value < low] = check.below
     said[check.value > high] = check.above
     said[np.isnan(check.value)] = check.unknown
+    if check.funds is not None:
+        said[check.funds] = Reason.ALLOWED
     reasons: list[Reason] = said.tolist()
     return reasons
 
