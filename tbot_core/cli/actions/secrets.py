@@ -348,8 +348,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> No
     If `.env` cannot be opened, the other files cannot be found: then `tbot check` reports faults later. Raises
     VaultError for settings whose key is not the one that a start would use.
     """
-    from tbot_core.cli.actions.plugin_declarations import enabled_declarations
-    from tbot_core.instance import load_settings
+    from tbot_core.cli.actions.plugin_declarations import load_edited
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
@@ -364,7 +363,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> No
             source = getattr(sources, field)
             parsed = parse_dotenv(f"{source.name}.enc", contents[category])
             sources = attrs.evolve(sources, **{field: attrs.evolve(source, plain=True, parsed=parsed, fault=None)})
-    load_settings(home, mode="paper", declared=enabled_declarations(home), sources=sources)
+    load_edited(home, sources)
 
 
 def category_fields(category: str, file: str, data: memoryview) -> dict[str, object]:
