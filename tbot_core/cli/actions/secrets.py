@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -310,14 +311,19 @@ def _check_input(home: Path | None, vault: Vault, category: str, data: bytes, on
 
 def unread_sections(home: Path | None, category: str, values: Mapping[str, Any]) -> Iterator[str]:
     """A sentence for each section whose name is that of no known and no installed plugin."""
+    from tbot_core.instance.plugin_settings import known_plugins
     from tbot_core.plugins.discovery import installed_plugins
 
     if not CATEGORIES[category].by_plugin:
         return
     schemas, installed = known_schemas(home), {it.entry.name for it in installed_plugins()}
+    readers = {name for of, name in schemas if of == category}
+    readers |= {one.name for one in known_plugins() if category in one.secrets}
     for section in map(str.lower, values):
         if section not in installed and schema_key(category, section) not in schemas:
-            yield f"No known plugin reads the section {printable_name(section)} of {category}; it was stored."
+            near = get_close_matches(section[:80], sorted(readers), n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            yield f"No known plugin reads the section {printable_name(section)} of {category}; it was stored.{meant}"
 
 
 def _has_file(home: Path | None, category: str) -> bool:

@@ -55,6 +55,7 @@ def test(home: Path | None, channel: str, *, as_json: bool) -> int:
             f"{channel} is not a channel of the settings; those are: {names}.",
             "CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL name the channels.",
         )
+    channels.logs_failures = False  # they are in the table
     start_log(assembly)
     try:
         rows = _tested(assembly, channels, channel, clock)
