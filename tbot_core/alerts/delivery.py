@@ -63,7 +63,8 @@ class Attempts(Protocol):
 class AlertDelivery:
     """The channels by name; `own` are the names of the channels of each urgency.
 
-    `on_answer` is called with the name of a channel and its answer to each message.
+    `on_answer` is called with the name of a channel and its answer to each message. `logs_failures`: failures that
+    channels name are logged; a bug of a channel always is.
     """
 
     def __init__(self, channels: Mapping[str, AlertChannel], own: Mapping[Urgency, Sequence[str]]) -> None:
@@ -71,6 +72,7 @@ class AlertDelivery:
         self.channel_names = own
         self.all_names = tuple(dict.fromkeys(name for names in own.values() for name in names))
         self.on_answer: Callable[[str, ChannelAnswer], None] = lambda _name, _answer: None
+        self.logs_failures = True
 
     async def send(self, alert: Alert, attempts: Attempts | None = None, *, paused: Collection[str] = ()) -> Delivery:
         """Deliver a message to every channel of its urgency, and to the others if none of these accepted it.
@@ -111,7 +113,7 @@ class AlertDelivery:
     async def acknowledge(self, alert: Alert, name: str) -> ChannelAnswer:
         """Report to a channel's service that the incident was acknowledged."""
         channel: Any = self._channels[name]
-        answer = await _answer_of(name, alert, channel.acknowledge)
+        answer = await self._answer_of(name, alert, channel.acknowledge)
         self.on_answer(name, answer)
         return answer
 
@@ -124,32 +126,33 @@ class AlertDelivery:
                 return ChannelAnswer(fault=_GIVEN, unclear=True)
         except TbotError as fault:
             return ChannelAnswer(fault=f"Nothing was sent: {fault.message}")
-        answer = await _answer_of(name, alert, channel.send, once=once)
+        answer = await self._answer_of(name, alert, channel.send, once=once)
         if once and attempts is not None and not answer.reached:
             attempts.withdraw(name)
         return answer
 
-
-async def _answer_of(
-    name: str, alert: Alert, call: Callable[[Alert], Coroutine[Any, Any, str | None]], *, once: bool = False
-) -> ChannelAnswer:
-    # The answer of a channel, whatever it raises.
-    try:
-        async with asyncio.timeout(SEND_S):
-            words: str | None = await steps_within(STEP_S, call(alert))
-            return ChannelAnswer(words=redact(words or ""), accepted=True)
-    except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
-        assert_failure(fault)
-        if isinstance(fault, PartlyDelivered):
-            _log.error("alert.partly_delivered", channel=name, incident=alert.key, reason=str(fault))
-            return ChannelAnswer(fault=redact(str(fault)), accepted=True)
-        found = _undelivered(fault)
-        if isinstance(fault, TbotError) or type(fault) is TimeoutError:
-            _log.warning("alert.undelivered", channel=name, incident=alert.key, reason=str(found))
-        else:
-            _log.exception("alert.undelivered", channel=name, incident=alert.key)
-        unclear = once and (not isinstance(fault, Undelivered) or fault.unclear)
-        return ChannelAnswer(fault=redact(str(found)), unclear=unclear, retry_after_s=found.retry_after_s or 0.0)
+    async def _answer_of(
+        self, name: str, alert: Alert, call: Callable[[Alert], Coroutine[Any, Any, str | None]], *, once: bool = False
+    ) -> ChannelAnswer:
+        # The answer of a channel, whatever it raises.
+        try:
+            async with asyncio.timeout(SEND_S):
+                words: str | None = await steps_within(STEP_S, call(alert))
+                return ChannelAnswer(words=redact(words or ""), accepted=True)
+        except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
+            assert_failure(fault)
+            if isinstance(fault, PartlyDelivered):
+                if self.logs_failures:
+                    _log.error("alert.partly_delivered", channel=name, incident=alert.key, reason=str(fault))
+                return ChannelAnswer(fault=redact(str(fault)), accepted=True)
+            found = _undelivered(fault)
+            if isinstance(fault, TbotError) or type(fault) is TimeoutError:
+                if self.logs_failures:
+                    _log.warning("alert.undelivered", channel=name, incident=alert.key, reason=str(found))
+            else:
+                _log.exception("alert.undelivered", channel=name, incident=alert.key)
+            unclear = once and (not isinstance(fault, Undelivered) or fault.unclear)
+            return ChannelAnswer(fault=redact(str(found)), unclear=unclear, retry_after_s=found.retry_after_s or 0.0)
 
 
 class SendBackoff:

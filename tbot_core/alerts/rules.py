@@ -22,6 +22,7 @@ from tbot_core.journal.projections.ready_remarks import ready_remarks
 from tbot_core.journal.projections.trade_text import PlannedStops, entry_text, exit_text
 from tbot_core.model.clock import both_times
 from tbot_core.model.formatting import (
+    figure_text,
     first_names,
     format_money,
     format_percent,
@@ -382,7 +383,7 @@ def _clause(words: str) -> str:
 
 
 def _compared(change: Mapping[str, Any]) -> str:
-    return f"{change['cause']}, {change['value']}, limit {change['limit']}"
+    return f"{change['cause']}, {figure_text(change['value'])}, limit {figure_text(change['limit'])}"
 
 
 def _capital(words: str) -> str:

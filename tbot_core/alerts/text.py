@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.alerts.store import STATUS_COMMAND
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.model.clock import both_times
 from tbot_core.model.formatting import plural
@@ -49,7 +50,7 @@ class MessageWriter:
 
     def compose_test(self, urgency: Urgency, now: datetime) -> Alert:
         """Compose a test message."""
-        words = f"This is a test of {urgency.value} alerts.", ALERT_LOG_COMMAND
+        words = f"This is a test of {urgency.value} alerts.", STATUS_COMMAND
         return self._alert(f"test-{now:%Y%m%dT%H%M%S}", urgency, words, now)
 
     def _alert(  # noqa: PLR0913  the parts of a message

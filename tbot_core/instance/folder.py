@@ -65,7 +65,8 @@ class Instance:
     @classmethod
     def at(cls, home: Path | str | None = None) -> Instance:
         """The instance of `--home`, else of the variable TBOT_HOME, else of the working directory."""
-        return cls(Path(home or environ.variable("TBOT_HOME") or ".").absolute())
+        path = Path(home or environ.variable("TBOT_HOME") or ".").absolute()
+        return cls(path.resolve() if ".." in path.parts else path)
 
     def path(self, setting: str) -> Path:
         """The path of a setting, relative to the instance unless absolute."""

@@ -6,6 +6,7 @@ An older installation has encrypted files in `tbot_bot/support` and keys in `tbo
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ import attrs
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import SettingsError, TbotError
 from tbot_core.instance.dotenv import LIMIT_BYTES, parse_dotenv
+from tbot_core.instance.findings import printable_value
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, OLDER_FOLDER
 from tbot_core.instance.sources import ENV_BOT_FILE, deployment_of
 from tbot_core.system import filesystem
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
 _SUPPORT: Final = f"{OLDER_FOLDER}/support"
+_SETTINGS_NAME: Final = re.compile(r"\.?env([_-]?bot)?(?!.*(key|enc)$)([._-].*)?|[^.].*\.env", re.IGNORECASE)
 _KEY_FOLDERS: Final = ("storage/keys", f"{OLDER_FOLDER}/storage/keys")
 _KEY_NAMES: Final = {"env": "env_enc.key", "env_bot": "env.key"}
 _SECRET_FOLDERS: Final = (_SUPPORT, "storage/secrets")
@@ -87,10 +90,20 @@ def read_older_installation(folder: Path, *, without: Collection[str] = ()) -> O
             deployment = deployment_of(parse_dotenv(ENV_FILE, read.data))
     if not faults and "env_bot" not in found:
         places = (f"{folder / place}" for place in _settings_places("env_bot", deployment))
-        faults.append(f"There is no trading configuration in {folder}: none of {', '.join(places)} exists.")
+        sentence = f"There is no trading configuration in {folder}: none of {', '.join(places)} exists."
+        faults.append(f"{sentence}{_renaming(folder, found)}")
     if faults:
         raise SettingsError("\n".join(faults), "Nothing was created.")
     return OlderInstallation(folder=folder, files=found, deployment=deployment, unused=tuple(unused))
+
+
+def _renaming(folder: Path, found: Collection[str]) -> str:
+    # How to name the files of the folder that seem to be settings which were not found.
+    names = [path.name for path in filesystem.entries(folder) if not filesystem.is_folder(path)]
+    seeming = [name for name in names if _SETTINGS_NAME.fullmatch(name)]
+    wanted = [(name, "env_bot" if "bot" in name.lower() else "env") for name in seeming]
+    copies = [f"copy {printable_value(name)} to .{category}" for name, category in wanted if category not in found]
+    return f" If its files have other names: {', '.join(copies)}." if copies else ""
 
 
 def _category(folder: Path, category: str, deployment: DeploymentSettings) -> tuple[OlderFile | None, list[Path]]:

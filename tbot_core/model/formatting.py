@@ -22,6 +22,11 @@ def format_money(amount: Decimal, *, signed: bool = False) -> str:
     return f"{sign}{abs(cents):,}"
 
 
+def figure_text(figure: object) -> str:
+    """A figure of the journal as it is, with the minus of screens and alerts."""
+    return str(figure).replace("-", MINUS)
+
+
 def money_text(amount: Decimal) -> str:
     """Dollars to the cent for a JSON document, such as `99978.75`; zero has no sign."""
     cents = amount.quantize(_CENT, ROUND_HALF_EVEN)

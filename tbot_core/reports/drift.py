@@ -15,7 +15,7 @@ from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.projection import JournalEvent
 from tbot_core.journal.projections.book import SessionBook, fold_events
-from tbot_core.model.formatting import format_quantity, money_text
+from tbot_core.model.formatting import format_money, format_quantity, money_text
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, OrderState, dollars_of, quantity_of
 from tbot_core.trading.commands import Decision
@@ -122,7 +122,8 @@ def drift_sentence(document: Mapping[str, Any]) -> str:
     parts = [counts]
     if both:
         parts.append(f"entries {_distance(document['entry_bps'])}, exits {_distance(document['exit_bps'])}")
-    parts.append(f"P&L {document['pnl']}, expected {document['expected_pnl']}")
+    pnl, planned = (format_money(Decimal(document[name]), signed=True) for name in ("pnl", "expected_pnl"))
+    parts.append(f"P&L {pnl}, expected {planned}")
     return f"{'; '.join(parts)}."
 
 

@@ -20,6 +20,7 @@ from tbot_core.journal.projections.ready_remarks import ready_remarks
 from tbot_core.journal.projections.trade_text import PlannedStops, entry_text, exit_text
 from tbot_core.marketdata.feed_health import ENDS_THE_DAY
 from tbot_core.model.formatting import (
+    figure_text,
     format_money,
     format_percent,
     format_price,
@@ -188,7 +189,8 @@ def _vix(payload: Mapping[str, Any]) -> str:
 
 
 def _risk(payload: Mapping[str, Any]) -> str:
-    return f"Risk: {payload['what']}, {payload['cause']} ({payload['value']} against {payload['limit']})"
+    value, limit = figure_text(payload["value"]), figure_text(payload["limit"])
+    return f"Risk: {payload['what']}, {payload['cause']} ({value} against {limit})"
 
 
 _ENDS: Final = {
@@ -257,7 +259,8 @@ def _closed(payload: Mapping[str, Any]) -> str:
 
 def _denied(payload: Mapping[str, Any], what: str = "") -> str:
     signal = payload["signal"]
-    figures = "" if payload["value"] is None else f" ({payload['value']} of {payload['limit']})"
+    value, limit = figure_text(payload["value"]), figure_text(payload["limit"])
+    figures = "" if payload["value"] is None else f" ({value} of {limit})"
     return f"{_action(payload, what)} {signal['symbol']} denied: {payload['reason']}{figures}"
 
 

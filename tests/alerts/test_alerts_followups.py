@@ -212,7 +212,7 @@ def test_the_answer_of_a_channel_is_returned_by_a_test(bot: Bot) -> None:
     """Its words, or why it failed; a message that some recipients lack is a failure."""
     delivery, writer = bot.dispatcher._delivery, MessageWriter(mode="paper", identity="")
     alert = writer.compose_test(Urgency.ROUTINE, NOW)
-    assert (alert.mode, alert.identity, alert.command) == ("paper", "", "tbot alerts log")
+    assert (alert.mode, alert.identity, alert.command) == ("paper", "", "tbot status")
     found = asyncio.run(delivery.deliver(alert, ["mail"]))["mail"]
     assert (found.words, found.fault) == ("250 OK", "")
     bot.mail.fault = PartlyDelivered("Refused for b@example.com (550 no).")

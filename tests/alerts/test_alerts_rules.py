@@ -185,7 +185,7 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.DRIFT, {"date": "2026-11-24", "both": 2, "missing": 0, "extra": 0, "entry_bps": 0.0, "exit_bps": -1.5,
           "pnl": "3.00", "expected_pnl": "2.50"},
          ("The session of 2026-11-24 beside its shadow run: 2 of 2 expected trades made, 0 missing, 0 not expected; "
-          "entries as expected, exits 1.5 bps better; P&L 3.00, expected 2.50."), Urgency.ROUTINE),
+          "entries as expected, exits 1.5 bps better; P&L +3.00, expected +2.50."), Urgency.ROUTINE),
         (records.READY, READY | {"vix_live": True},
          ("READY for the session of 2026-11-24: equity 100,000.00, close, live VIX at the start of each window's "
              "entries."),
@@ -351,7 +351,9 @@ def test_a_latch_stands_to_the_sessions_end(what: str) -> None:
     story.event(records.RISK, {"what": what, "cause": "DAILY_LOSS_LIMIT reached", "value": "-500", "limit": "-400"})
     (notice,) = story.standing().values()
     assert notice.urgency is Urgency.CRITICAL
-    assert notice.what.endswith(" until the end of the session: DAILY_LOSS_LIMIT reached, -500, limit -400.")
+    assert notice.what.endswith(
+        " until the end of the session: DAILY_LOSS_LIMIT reached, \N{MINUS SIGN}500, limit \N{MINUS SIGN}400."
+    )
     story.event(records.SESSION_CLOSED, CLOSED)
     assert story.standing() == {}
 

@@ -286,6 +286,23 @@ def test_an_installation_with_a_fault_is_refused_whole(
     assert not home.exists()
 
 
+def test_settings_of_other_names_are_named_with_the_names_that_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that was read, keys, folders and files of other things are not among them."""
+    source, home = tmp_path / "old", tmp_path / "bot"
+    for name in ("env.sample", "env_bot.sample", "env.key", "environment.yml", "notes.txt"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).write_text(BOT)
+    (source / "env").mkdir()
+    assert adopt(home, "--from", str(source)) == 3
+    words = "If its files have other names: copy env.sample to .env, copy env_bot.sample to .env_bot.\n"
+    assert words in capsys.readouterr().err
+    (source / ".env").write_text(ENV)
+    assert adopt(home, "--from", str(source)) == 3
+    assert "other names: copy env_bot.sample to .env_bot.\n" in capsys.readouterr().err
+
+
 def test_a_category_can_be_left_out(tmp_path: Path) -> None:
     """--without leaves a file that cannot be adopted to be set by hand."""
     home = older(tmp_path)

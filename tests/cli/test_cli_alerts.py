@@ -16,7 +16,7 @@ from tbot_core.alerts.store import FILE_NAME, Notice, open_store
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.errors import SettingsError
+from tbot_core.errors import SettingsError, Undelivered
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.model.clock import ManualClock, SystemClock, exchange_time
 from tbot_core.plugins.failure import PluginFailure
@@ -211,6 +211,22 @@ def test_a_channel_that_takes_nothing_is_exit_4(
     monkeypatch.setattr(tbot_alert_console.Console, "send", send)
     found = alerts(capsys, home, "test", code=4)["channels"]
     assert [row["fault"] for row in found] == ["ConnectionError: no route"] * 2
+
+
+def test_a_failure_is_in_the_table_and_not_logged_beside_it(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug of a channel is logged with its traceback."""
+    import tbot_alert_console
+
+    async def send(_self: object, _alert: Alert) -> None:
+        raise Undelivered("The service is closed.", "Try later.")
+
+    monkeypatch.setattr(tbot_alert_console.Console, "send", send)
+    assert cli.invoke(["alerts", "test", "--home", str(home)]) == 4
+    said = capsys.readouterr()
+    assert "The service is closed." in said.out
+    assert "alert.undelivered" not in said.err
 
 
 def test_a_channel_that_is_not_installed_is_refused(home: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,9 @@ from tbot_core.instance.sources import deployment_of, read_settings_files
 from tbot_core.journal.records import RUN_STARTED
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.system import editor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BOT = "STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\nDAILY_LOSS_LIMIT=0.05\nSEED=7\n"
 MOMENT = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
@@ -130,6 +133,67 @@ def test_an_edit_that_does_not_hold_changes_nothing(
         assert cli.invoke(["config", "edit", "--home", str(home)]) == exit_code
         assert (home / ".env_bot.enc").read_bytes() == before
     assert "SEED=x: allowed is" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_edit_is_judged_with_the_plugins_that_it_enables(
+    home: Path, install: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A value that the plugin does not allow is refused in the edit that enables it; one that it allows is saved."""
+    install("judging", "filter")
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    before = (home / ".env_bot.enc").read_bytes()
+    more = "FILTERS=price_volume,judging\\nJUDGING_MIN_CLOSE="
+    for value, exit_code in (("low", 3), ("7", 0)):
+        scripted(home, monkeypatch, f"path.write_text(path.read_text() + '{more}{value}\\n')")
+        assert cli.invoke(["config", "edit", "--home", str(home)]) == exit_code
+        assert ((home / ".env_bot.enc").read_bytes() == before) is (exit_code == 3)
+    captured = capsys.readouterr()
+    assert "JUDGING_MIN_CLOSE=low: allowed is" in captured.err
+    assert "JUDGING_MIN_CLOSE 5 -> 7" in captured.out
+
+
+@pytest.mark.slow
+def test_the_editor_opens_on_a_file_that_is_invalid(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its faults are shown first, and stand at the top of the text; the corrected text is saved without them."""
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    vault = secrets.open_instance_vault(Instance(home), deployment_of(read_settings_files(Instance(home)).env.parsed))
+    vault.write("env_bot", BOT.replace("SEED=7", "SEED=x").encode())
+    scripted(home, monkeypatch, "pass")
+    assert cli.invoke(["config", "edit", "--home", str(home)]) == 0
+    captured = capsys.readouterr()
+    assert "The file is invalid now:\n.env_bot.enc:4: SEED=x: allowed is" in captured.err
+    assert captured.out.splitlines()[-1] == "No value was changed."
+    code = "text = path.read_text()\nassert text.startswith('#! ')\npath.write_text(text.replace('SEED=x', 'SEED=1'))"
+    scripted(home, monkeypatch, code)
+    assert cli.invoke(["config", "edit", "--home", str(home)]) == 0
+    assert "SEED x -> 1" in capsys.readouterr().out
+    with vault.read("env_bot") as opened:
+        assert bytes(opened.view).decode() == BOT.replace("SEED=7", "SEED=1")
+
+
+@pytest.mark.slow
+def test_a_channel_that_is_not_installed_is_named_at_the_save(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be installed later, so the text is saved; `check` fails until then."""
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    scripted(home, monkeypatch, "path.write_text(path.read_text() + 'ROUTINE_ALERT_CHANNEL=consle\\n')")
+    assert cli.invoke(["config", "edit", "--home", str(home)]) == 0
+    captured = capsys.readouterr()
+    assert (
+        "`tbot check` fails with this setting: .env_bot.enc:5: ROUTINE_ALERT_CHANNEL=consle: no alert" in captured.err
+    )
+    assert "did you mean console?" in captured.err
+    assert "ROUTINE_ALERT_CHANNEL console -> consle" in captured.out
+
+
+def test_an_edit_without_an_instance_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder without settings is no instance."""
+    assert cli.invoke(["config", "edit", "--home", str(tmp_path / "none")]) == 3
+    assert f"{tmp_path / 'none'} has no trading configuration" in capsys.readouterr().err
 
 
 def test_without_memory_or_editor_nothing_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_what_was_recorded_at_the_days_end_is_shown(home: Path, capsys: pytest.C
     """It was made with that day's settings, and needs no bars."""
     empty = {"both": 0, "missing": 0, "extra": 0, "entry_bps": None, "exit_bps": None, "pnl": "0.00"}
     say(home, (records.DRIFT, {"date": DAY, "note": "", "trades": [], **empty, "expected_pnl": "1.00"}))
-    assert "P&L 0.00, expected 1.00." in drift(home, capsys)
+    assert "P&L 0.00, expected +1.00." in drift(home, capsys)
 
 
 def test_without_bars_session_or_date_the_reason_is_given(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -15,7 +16,7 @@ import pytest
 
 from tbot_core.cli import invoke
 from tbot_core.cli.actions import plugin_development
-from tbot_core.cli.actions.plugin_development import KINDS, write_plugin
+from tbot_core.cli.actions.plugin_development import KINDS, install_commands, write_plugin
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.errors import AccessError, PluginError, UsageError
 from tbot_core.plugins.discovery import EntryPointInfo, installed_plugins
@@ -131,13 +132,35 @@ def test_the_readme_says_how_to_enable_it(kind: str, setting: str, tmp_path: Pat
     assert kind != "filter" or "(finnhub, black_scholes): name them too" in readme
 
 
+@pytest.mark.parametrize(
+    ("installed", "found", "commands"),
+    [
+        ({"pip"}, "/bin/uv", ["PYTHON -m pip install -e 'my own'"]),
+        ({"pip", "uv_build"}, None, ["PYTHON -m pip install --no-build-isolation -e 'my own'"]),
+        ({"uv_build"}, "/bin/uv", ["/bin/uv pip install --python PYTHON --no-build-isolation -e 'my own'"]),
+        (set(), None, ["PYTHON -m ensurepip", "PYTHON -m pip install -e 'my own'"]),
+    ],
+)
+def test_the_command_installs_for_the_python_that_runs_tbot(
+    installed: set[str], found: str | None, commands: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the pip of this Python, else with uv; without both, pip comes first."""
+    monkeypatch.setattr(plugin_development, "find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setattr("shutil.which", lambda _name: found)
+    python = shlex.quote(sys.executable)
+    assert install_commands("my own") == [one.replace("PYTHON", python) for one in commands]
+
+
 def test_the_command_says_what_to_run_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The folder is named after the distribution; JSON lists the files."""
     monkeypatch.chdir(tmp_path)
     assert invoke(["plugins", "new", "strategy", "acme"]) == 0
-    assert "pip install -e tbot-strategy-acme" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "pip install" in said
+    assert "-e tbot-strategy-acme\n" in said
+    assert f"{sys.executable} -m pytest tbot-strategy-acme\n" in said
     assert invoke(["plugins", "new", "alert", "acme", "--dir", "here", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert listed["folder"] == "here"

@@ -122,7 +122,8 @@ def test_changes_of_risk_are_told() -> None:
     payload = {"what": "daily loss latch", "cause": "DAILY_LOSS_LIMIT reached", "value": "-5001", "limit": "-5000"}
     (line,) = EventNarrator().lines_for([NewEvent(kind="risk", payload=payload, time=MORNING)])
     assert line.weight == "risk"
-    assert plain_line(line).endswith("Risk: daily loss latch, DAILY_LOSS_LIMIT reached (-5001 against -5000)")
+    figures = "(\N{MINUS SIGN}5001 against \N{MINUS SIGN}5000)"
+    assert plain_line(line).endswith(f"Risk: daily loss latch, DAILY_LOSS_LIMIT reached {figures}")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_the_drift_of_a_day_is_a_line_and_one_for_each_trade() -> None:
     document = {"date": "2026-11-24", "trades": [trade | empty | {"words": "NOT_ARMED"}], **counts}
     lines = EventNarrator().lines_for([NewEvent(kind=records.DRIFT, payload=document, time=MORNING)])
     assert [line.text for line in lines] == [
-        "Drift: Session 2026-11-24: 0 of 1 expected trades made, 1 missing, 0 not expected; P&L 0.00, expected 0.48.",
+        "Drift: Session 2026-11-24: 0 of 1 expected trades made, 1 missing, 0 not expected; P&L 0.00, expected +0.48.",
         "Drift: [OPEN] long AAA: expected 24 at 20.08 to 20.10 time; real none; NOT_ARMED",
     ]
 

@@ -222,7 +222,10 @@ def test_values_are_typed_unseen(home: Path) -> None:
 
 def test_a_section_that_no_plugin_reads_is_a_warning(home: Path) -> None:
     """It is stored, and the command says that no known plugin reads it; a known plugin's section is stored silently."""
-    assert "No known plugin reads the section alpacca of broker" in given(home, "broker", {"alpacca": {"key": CANARY}})
+    said = given(home, "broker", {"alpacca": {"key": CANARY}})
+    assert "No known plugin reads the section alpacca of broker; it was stored. Did you mean alpaca?" in said
+    assert "Did you mean finnhub?" in given(home, "screener_api", {"finhub": {"api_key": CANARY}})
+    assert "Did you mean" not in given(home, "screener_api", {"zzz": {"api_key": CANARY}})
     known = {"alpaca": {"api_key": CANARY, "api_secret": "s-123456"}}
     assert "No known plugin" not in given(home, "broker", known)
     assert "No known plugin" not in given(home, "smtp", {"host": "mail.example", "sender": "me@a", "port": 25})

@@ -151,7 +151,7 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
         "data.acme.com: it asked to wait 8 s, only stops and exits are sent",
         f"at the marks of {exchange_time(known.at - dt.timedelta(seconds=65)):%H:%M:%S} New York",
         "acme: equity 99,000.00, latency 42 ms, 7 requests of 200 per minute left",
-        "VIX         17.50 at the previous close, clock -0.2 s against the broker's",
+        "VIX         17.50 at the previous close, clock \N{MINUS SIGN}0.2 s against the broker's",
         "/2",
         "gross 98,765.00",
         f"open {found['candidates']['open']}\n",

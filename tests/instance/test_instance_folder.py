@@ -23,6 +23,7 @@ def test_the_option_wins_over_the_variable_over_the_working_directory(
     assert Instance.at(None).home == tmp_path / "b"
     assert Instance.at(tmp_path / "c").home == tmp_path / "c"
     assert Instance.at("d").home == tmp_path / "d"
+    assert Instance.at("d/../e/").home == tmp_path / "e"
 
 
 def test_everything_lies_inside_the_instance(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from tbot_core.model.formatting import (
+    figure_text,
     format_money,
     format_percent,
     format_price,
@@ -84,3 +85,9 @@ def test_a_name_of_somebody_else_does_not_move_the_cursor() -> None:
 def test_lines_of_a_status_stand_below_each_other() -> None:
     """A line without a label continues the one before."""
     assert [labelled_line("feed", "up"), labelled_line("", "late")] == ["feed        up", "            late"]
+
+
+@pytest.mark.parametrize(("figure", "text"), [("-12.5", "\N{MINUS SIGN}12.5"), (4, "4"), (None, "None")])
+def test_a_figure_has_the_minus_of_screens(figure: object, text: str) -> None:
+    """Otherwise it is as the journal has it."""
+    assert figure_text(figure) == text

@@ -83,6 +83,16 @@ def shadow(*positions: Position, denied: Reason | None = None, allowed: bool = F
     return ShadowTrades(positions=positions, decisions=decisions, minutes=390)
 
 
+def test_a_loss_has_the_minus_of_the_other_alerts() -> None:
+    """The document keeps an ASCII minus."""
+    story = Story()
+    story.enter("AAA", "100.10")
+    story.leave("AAA", "98.50")
+    found = drift_document(story.events, shadow())
+    assert found["pnl"] == "-160.00"
+    assert drift_lines(found)[0].endswith("; P&L \N{MINUS SIGN}160.00, expected 0.00.")
+
+
 def test_prices_are_compared_in_basis_points_and_worse_is_above_zero() -> None:
     """A buyer who pays more and a seller who gets less have done worse; the totals are means and sums."""
     story = Story()
@@ -94,7 +104,7 @@ def test_prices_are_compared_in_basis_points_and_worse_is_above_zero() -> None:
     assert (found["both"], found["missing"], found["extra"]) == (1, 0, 0)
     assert (found["pnl"], found["expected_pnl"]) == ("140.00", "100.00")
     head, note, line = drift_lines(found)
-    assert head.endswith("; entries 10.0 bps worse, exits 49.5 bps better; P&L 140.00, expected 100.00.")
+    assert head.endswith("; entries 10.0 bps worse, exits 49.5 bps better; P&L +140.00, expected +100.00.")
     assert head.startswith("Session 2026-01-05: 1 of 1 expected trades made, 0 missing, 0 not expected")
     assert note == "Note: by hand"
     prices = "expected 100 at 100.0000 to 101.0000 time; real 100 at 100.1000 to 101.5000 time"

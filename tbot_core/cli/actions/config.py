@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.cli.actions.plugin_declarations import PluginDeclarations, plugin_declarations
-from tbot_core.errors import UsageError
+from tbot_core.cli.actions.plugin_declarations import PluginDeclarations, load_edited, plugin_declarations
+from tbot_core.errors import SettingsError, UsageError
 from tbot_core.instance import Instance, Settings, load_settings, read_settings_files
 from tbot_core.instance.findings import Level, Mode, SettingsFinding
 
@@ -85,16 +85,20 @@ def encrypt_config(home: Path | None) -> tuple[Path, ...]:
 def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
     """Open the encrypted trading configuration in $EDITOR, check the result, and encrypt it.
 
-    Invalid text changes nothing: see `edit_until_valid`. Raises UsageError where no encrypted file exists.
+    Invalid text changes nothing: see `edit_until_valid`. The faults of a file that is invalid already are shown first.
+    Raises UsageError where the file is plaintext, SettingsError without an instance.
     """
     from tbot_core.cli.actions.editing import edit_until_valid
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
 
-    declared = plugin_declarations(home).declared
     sources = read_settings_files(Instance.at(home))
     bot = sources.bot
+    if sources.env.fault is not None:
+        raise sources.env.fault
+    if not bot.exists:
+        raise SettingsError(f"{Instance.at(home).home} has no trading configuration.", "Give an instance with --home.")
     if not bot.sealed:
         raise UsageError(
             f"{bot.name} is not encrypted.", "Edit the file directly, or encrypt it with `tbot config encrypt`."
@@ -102,18 +106,36 @@ def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
     opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed))
     with opened.read("env_bot") as content:
         data = bytes(content.view)
-    before = _load(home, declared, sources)
+    before, fault = _examined(home, sources)
 
     def checked(text: bytes) -> Settings:
         changed = attrs.evolve(bot, parsed=parse_dotenv(bot.active_name, text))
-        return _load(home, declared, attrs.evolve(sources, bot=changed))
+        return load_edited(home, attrs.evolve(sources, bot=changed))
 
-    edited = edit_until_valid(bot.path.name, data, checked, comments=True)
+    edited = edit_until_valid(bot.path.name, data, checked, comments=True, invalid=fault)
     if edited is None:
         return ()
     text, after = edited
     opened.write("env_bot", text)
     return setting_changes(before, after)
+
+
+def _examined(home: Path | None, sources: SettingsFiles) -> tuple[Mapping[str, EffectiveSetting], SettingsError | None]:
+    # The values of the settings, those that are not allowed with their texts, and the error that they are.
+    from tbot_core.instance import examine_settings
+
+    examined = examine_settings(
+        home, mode="paper", declared=plugin_declarations(home, sources=sources).declared, sources=sources
+    )
+    failing = [finding for finding in examined.findings if finding.level == "fail"]
+    if not failing:
+        return examined.values, None
+    texts, refused = sources.texts(), {key for finding in failing for key in finding.keys}
+    values = {
+        name: attrs.evolve(one, text=texts.get(name, one.text)) if name in refused else one
+        for name, one in examined.values.items()
+    }
+    return values, SettingsError("\n".join(map(str, failing)))
 
 
 def compare_config(home: Path | None, other: Path | None = None) -> SettingsComparison:
@@ -125,7 +147,9 @@ def compare_config(home: Path | None, other: Path | None = None) -> SettingsComp
     since, parsed = _read_file(other) if other is not None else settings_of_last_run(Instance.at(home))
     former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
     before, after = _load(home, declared, former), _load(home, declared, sources)
-    return SettingsComparison(since=since, changes=setting_changes(before, after), worst_day=_worst_day(before, after))
+    return SettingsComparison(
+        since=since, changes=setting_changes(before.values, after), worst_day=_worst_day(before, after)
+    )
 
 
 def _read_file(path: Path) -> tuple[str, ParsedDotenv]:
@@ -135,21 +159,17 @@ def _read_file(path: Path) -> tuple[str, ParsedDotenv]:
     return str(path), parse_dotenv(str(path), filesystem.read_bytes(path, limit=LIMIT_BYTES))
 
 
-def setting_changes(before: Settings, after: Settings) -> tuple[SettingChange, ...]:
-    """Every variable with a different value, in the order of `tbot config show`."""
+def setting_changes(before: Mapping[str, EffectiveSetting], after: Settings) -> tuple[SettingChange, ...]:
+    """Every variable with a different value, in the order of `tbot config show`; one that is new had its default."""
     equity = _equity(after)
-    pairs = [(before.values.get(name), one) for name, one in after.values.items()]
-    return tuple(
-        SettingChange(
-            name=new.declaration.name,
-            before=old.text,
-            after=new.text,
-            sentence=_effect(new.declaration.name, old.value, new.value, equity)
-            or f"{old.text or 'empty'} -> {new.text or 'empty'}",
-        )
-        for old, new in pairs
-        if old is not None and old.text != new.text
-    )
+    changes = []
+    for name, new in after.values.items():
+        old, declared = before.get(name), new.declaration
+        text, value = (declared.default_text, declared.default) if old is None else (old.text, old.value)
+        if text != new.text:
+            sentence = _effect(name, value, new.value, equity) or f"{text or 'empty'} -> {new.text or 'empty'}"
+            changes.append(SettingChange(name=name, before=text, after=new.text, sentence=sentence))
+    return tuple(changes)
 
 
 def _load(home: Path | None, declared: Sequence[DeclaredConfig], sources: SettingsFiles) -> Settings:

@@ -40,14 +40,24 @@ def edit_category(home: Path | None, category: str) -> bool:
     return True
 
 
-def edit_until_valid(name: str, data: bytes, check: Callable[[bytes], T], *, comments: bool) -> tuple[bytes, T] | None:
+def edit_until_valid(
+    name: str,
+    data: bytes,
+    check: Callable[[bytes], T],
+    *,
+    comments: bool,
+    invalid: SettingsError | None = None,
+) -> tuple[bytes, T] | None:
     """The edited text with the result of its check; None if the text is as before.
 
+    `invalid` tells why the text is invalid before the edit.
     On a terminal the faults of a text are shown, and the editor opens it again, with the faults at the top where the
     format has comments; or the edit is discarded, which raises click.Abort. Without a terminal SettingsError and
     VaultError of the check are raised.
     """
-    shown = data
+    shown = data if invalid is None else _with_faults(data, invalid)
+    if invalid is not None:
+        click.echo(f"The file is invalid now:\n{invalid.message}", err=True)
     while True:
         text = editor.edit(name, shown)
         text = _FAULTS.sub(b"", text) if comments and shown != data else text

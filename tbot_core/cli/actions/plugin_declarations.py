@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
+import click
 
 from tbot_core.contracts import Plugin
 from tbot_core.contracts.setting import DeclaredConfig
@@ -15,6 +16,8 @@ from tbot_core.plugins.loader import LoadedPlugin
 if TYPE_CHECKING:
     from collections.abc import Container
     from pathlib import Path
+
+    from tbot_core.instance import Settings, SettingsFiles
 
 
 @attrs.frozen(kw_only=True)
@@ -34,12 +37,16 @@ class PluginDeclarations:
     loaded: tuple[LoadedPlugin, ...] = ()
 
 
-def plugin_declarations(home: Path | None, named: Container[str] = ()) -> PluginDeclarations:
+def plugin_declarations(
+    home: Path | None, named: Container[str] = (), sources: SettingsFiles | None = None
+) -> PluginDeclarations:
     """The installed plugins, the settings of the enabled ones, and a sentence for each that does not load.
 
-    Those in `named` count as enabled. Plugins that hung in an earlier trial are not imported, as in a run.
+    `sources` are settings files that were read already, or are yet to be written. Those in `named` count as enabled.
+    Plugins that hung in an earlier trial are not imported, as in a run.
     """
-    from tbot_core.instance.enabled_plugins import plugins_enabled, raw_settings
+    from tbot_core.instance import read_settings_files
+    from tbot_core.instance.enabled_plugins import plugins_enabled
     from tbot_core.instance.folder import Instance
     from tbot_core.model.clock import SystemClock
     from tbot_core.plugins import discovery, quarantine
@@ -48,7 +55,8 @@ def plugin_declarations(home: Path | None, named: Container[str] = ()) -> Plugin
     listings = discovery.installed_plugins()
     installed = frozenset((it.entry.kind, it.entry.name) for it in listings)
     try:
-        enabled = plugins_enabled(raw_settings(home)) & installed
+        files = sources or read_settings_files(Instance.at(home))
+        enabled = plugins_enabled(files.texts()) & installed
     except (AccessError, VaultError):
         enabled = frozenset()  # an unreadable file has its own finding
     enabled |= {(kind, name) for kind, name in sorted(installed) if name in named}
@@ -65,6 +73,18 @@ def plugin_declarations(home: Path | None, named: Container[str] = ()) -> Plugin
     )
 
 
-def enabled_declarations(home: Path | None) -> tuple[DeclaredConfig, ...]:
-    """The settings that the enabled plugins declare."""
-    return plugin_declarations(home).declared
+def load_edited(home: Path | None, sources: SettingsFiles) -> Settings:
+    """The settings of files that are yet to be written, checked as at a paper start with the plugins that they enable.
+
+    Plugins that they name and that are not installed are named on standard error: they may be installed later. Raises
+    SettingsError.
+    """
+    from tbot_core.instance import load_settings
+    from tbot_core.instance.required_plugins import missing_plugins
+
+    plugins = plugin_declarations(home, sources=sources)
+    settings = load_settings(home, mode="paper", declared=plugins.declared, sources=sources)
+    for finding in missing_plugins(settings.values, "paper", plugins.installed):
+        if finding.level == "fail":
+            click.echo(f"tbot: `tbot check` fails with this setting: {finding}", err=True)
+    return settings

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import keyword
 import re
+import shlex
+import shutil
+import sys
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,10 +100,22 @@ def next_steps(made: NewPlugin) -> list[str]:
         f"{made.folder}: {len(made.files)} files of the distribution {made.distribution}.",
         *(f"  {place}" for place in made.files),
         "Next:",
-        f"  pip install -e {made.folder}",
-        f"  pytest {made.folder}",
+        *(f"  {command}" for command in install_commands(str(made.folder))),
+        f"  {shlex.join([sys.executable, '-m', 'pytest', str(made.folder)])}",
         "  tbot plugins list --probe",
     ]
+
+
+def install_commands(folder: str) -> list[str]:
+    """What installs the package in this folder, editable, for the Python that runs tbot: with its pip, else with uv."""
+    python, pip = sys.executable, "pip"
+    # Where the build backend is installed, nothing has to be downloaded.
+    last = [*(["--no-build-isolation"] if find_spec("uv_build") else []), "-e", folder]
+    uv = shutil.which(str(Path(python).with_name("uv"))) or shutil.which("uv")
+    if find_spec(pip) is None and uv is not None:
+        return [shlex.join([uv, pip, "install", "--python", python, *last])]
+    missing = [] if find_spec(pip) else [shlex.join([python, "-m", "ensurepip"])]
+    return [*missing, shlex.join([python, "-m", pip, "install", *last])]
 
 
 def check_contract(name: str, home: Path | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -279,14 +280,19 @@ def _check_input(home: Path | None, vault: Vault, category: str, data: bytes, on
 
 def unread_sections(home: Path | None, category: str, values: Mapping[str, Any]) -> Iterator[str]:
     """A sentence for each section whose name is that of no known and no installed plugin."""
+    from tbot_core.instance.plugin_settings import known_plugins
     from tbot_core.plugins.discovery import installed_plugins
 
     if not CATEGORIES[category].by_plugin:
         return
     schemas, installed = known_schemas(home), {it.entry.name for it in installed_plugins()}
+    readers = {name for of, name in schemas if of == category}
+    readers |= {one.name for one in known_plugins() if category in one.secrets}
     for section in map(str.lower, values):
         if section not in installed and schema_key(category, section) not in schemas:
-            yield f"No known plugin reads the section {printable_name(section)} of {category}; it was stored."
+            near = get_close_matches(section[:80], sorted(readers), n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            yield f"No known plugin reads the section {printable_name(section)} of {category}; it was stored.{meant}"
 
 
 def stored_content(home: Path | None, category: str) -> Mapping[str, Any]:
@@ -320,8 +326,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> No
     If `.env` cannot be opened, the other files cannot be found: then `tbot check` reports faults later. Raises
     VaultError for settings whose key is not the one that a start would use.
     """
-    from tbot_core.cli.actions.plugin_declarations import enabled_declarations
-    from tbot_core.instance import load_settings
+    from tbot_core.cli.actions.plugin_declarations import load_edited
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
@@ -336,7 +341,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> No
             source = getattr(sources, field)
             parsed = parse_dotenv(f"{source.name}.enc", contents[category])
             sources = attrs.evolve(sources, **{field: attrs.evolve(source, plain=True, parsed=parsed, fault=None)})
-    load_settings(home, mode="paper", declared=enabled_declarations(home), sources=sources)
+    load_edited(home, sources)
 
 
 def category_fields(category: str, file: str, data: memoryview) -> dict[str, object]:

@@ -11,6 +11,7 @@ import click
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.model.clock import SystemClock, both_times, exchange_time
 from tbot_core.model.formatting import (
+    figure_text,
     format_money,
     format_percent,
     format_price,
@@ -252,7 +253,7 @@ def figure_lines(shown: Mapping[str, Any]) -> Iterator[str]:
         vix = f"{_points(shown['vix'])} at the previous close"
         vix += "".join(f", {name} uses {_points(value)}" for name, value in shown["vix_live"].items())
         ahead = shown["clock_ahead_s"]
-        clock = "" if ahead is None else f", clock {ahead:+.1f} s against the broker's"
+        clock = "" if ahead is None else f", clock {figure_text(f'{ahead:+.1f}')} s against the broker's"
         yield labelled_line("VIX", f"{vix}{clock}")
     if shown["restart"] is not None:
         yield labelled_line("restart", _restarted(shown["restart"]))

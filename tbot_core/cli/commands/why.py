@@ -11,7 +11,7 @@ import click
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.cli.text.tables import wrap_sentence
 from tbot_core.model.clock import both_times, exchange_time
-from tbot_core.model.formatting import MINUS, format_money, format_percent, format_price, format_quantity
+from tbot_core.model.formatting import figure_text, format_money, format_percent, format_price, format_quantity
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason
 
@@ -131,7 +131,7 @@ def _known(value: float | None) -> str:
 
 def _number(value: float) -> str:
     text = f"{value:,.0f}" if abs(value) >= 100_000 else f"{value:,.4f}".rstrip("0").rstrip(".")
-    return text.replace("-", MINUS)
+    return figure_text(text)
 
 
 def _minute_lines(one: Mapping[str, Any], decisions: Iterable[Mapping[str, Any]]) -> Iterator[str]:
@@ -183,7 +183,7 @@ def _decision_lines(one: Mapping[str, Any], what: str = "decided") -> Iterator[s
     signal, reason = one["signal"], one["reason"]
     words = f" ({one['words']})" if one["words"] else ""
     words += f" at {one['broker']}" if "broker" in one else ""
-    figures = "" if one["value"] is None else f" {one['value']} of {one['limit']}"
+    figures = "" if one["value"] is None else f" {figure_text(one['value'])} of {figure_text(one['limit'])}"
     rule = f"{signal['strategy']} {one['side']} by {signal['rule']}"
     time = both_times(dt.datetime.fromisoformat(one["time"]))
     yield f"  {what} at {time}: {rule}, {click.style(reason, bold=True)}{figures}{words}"

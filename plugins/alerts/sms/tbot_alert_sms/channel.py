@@ -54,11 +54,11 @@ class SmsChannel:
         outcomes = await asyncio.gather(
             *(self._send_to(number, text, secrets) for number in dict.fromkeys(secrets.recipients))
         )
-        queued = [one.recipient for one in outcomes if not one.words]
+        queued = [_ending(one.recipient) for one in outcomes if not one.words]
         failed = [one for one in outcomes if one.words]
         if not failed:
             return f"queued for {', '.join(queued)}"
-        named = "; ".join(f"{one.recipient}: {one.words}" for one in failed)
+        named = "; ".join(f"{_ending(one.recipient)}: {one.words}" for one in failed)
         if queued:
             raise PartlyDelivered(f"Queued for {', '.join(queued)} only. {named}", failed[0].remedy)
         unclear = [one for one in failed if one.unclear]
@@ -75,7 +75,8 @@ class SmsChannel:
             answer = await self._http.get(f"/2010-04-01/Accounts/{self._secrets.account_sid}.json")
             document: Any = answer.json()
         except BrokerError as fault:
-            raise Undelivered(fault.message, _remedy(fault), retry_after_s=fault.retry_after_s) from fault
+            words = _masked(fault.message, self._secrets)
+            raise Undelivered(words, _remedy(fault), retry_after_s=fault.retry_after_s) from fault
         status = document.get("status") if isinstance(document, dict) else None
         if status != "active":
             raise Undelivered(f"The account at Twilio is {status or 'unknown'}, not active.", "See the Twilio console.")
@@ -87,7 +88,7 @@ class SmsChannel:
             answer = await self._http.send("POST", path, form=message_form(text, secrets.sender, number))
         except BrokerError as fault:
             unclear = isinstance(fault, OutcomeUnknown)
-            return _Outcome(number, fault.message, _remedy(fault), unclear, fault.retry_after_s)
+            return _Outcome(number, _masked(fault.message, secrets), _remedy(fault), unclear, fault.retry_after_s)
         if answer.status != _QUEUED:
             return _Outcome(number, f"Twilio answered {answer.status}, not {_QUEUED}.", _UNCLEAR, unclear=True)
         return _Outcome(number)
@@ -107,6 +108,18 @@ class SmsChannel:
         # Read at the first use, since a trial of the plugin has no secrets.
         found: TwilioCredentials = self._context.secrets["alert"]
         return found
+
+
+def _ending(value: str) -> str:
+    # Enough to tell numbers apart.
+    return f"...{value[-4:]}"
+
+
+def _masked(words: str, secrets: TwilioCredentials) -> str:
+    # The path of a request has the account, and Twilio quotes numbers, with or without their plus.
+    for value in (secrets.account_sid, secrets.sender, *secrets.recipients):
+        words = words.replace(value, _ending(value)).replace(value.removeprefix("+"), _ending(value))
+    return words
 
 
 def _rejection(answer: HttpResponse) -> BrokerError:

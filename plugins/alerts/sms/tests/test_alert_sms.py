@@ -132,7 +132,7 @@ def test_its_paths_and_answers_are_those_of_the_file(document: dict[str, Any], s
 
 def test_an_alert_is_a_text_message(service: TwilioVenue) -> None:
     """From, To and Body; the token is in the header alone."""
-    assert service.wait(service.channel.send(ALERT)) == f"queued for {FIRST}"
+    assert service.wait(service.channel.send(ALERT)) == "queued for ...0123"
     (request,) = service.server.requests
     assert service.forms == [{"To": FIRST, "From": SENDER, "Body": f"CRITICAL {ALERT.text}"}]
     login = base64.b64encode(f"{ACCOUNT}:{KEY}".encode()).decode()
@@ -178,7 +178,7 @@ def with_secrets(venue: TwilioVenue, **values: Any) -> AlertChannel:
 def test_each_recipient_gets_it_once(both: TwilioVenue) -> None:
     """Also one that is listed twice."""
     channel = with_secrets(both, recipients=(FIRST, SECOND, FIRST))
-    assert both.wait(channel.send(ALERT)) == f"queued for {FIRST}, {SECOND}"
+    assert both.wait(channel.send(ALERT)) == "queued for ...0123, ...0124"
     assert sorted(one["To"] for one in both.forms) == [FIRST, SECOND]
 
 
@@ -274,6 +274,20 @@ def test_a_refusal_is_clear_and_quotes_twilio(
     assert KEY not in f"{found.value} {found.value.__cause__} {caplog.text}"
 
 
+@pytest.mark.parametrize("status", [400, 401, 503])
+def test_no_error_has_the_account_or_a_whole_number(service: TwilioVenue, status: int) -> None:
+    """Neither by the path of the request nor by Twilio's words; the last four digits tell numbers apart."""
+    words = f"The 'To' number {FIRST} or {FIRST[1:]} is not valid for {SENDER} of {ACCOUNT}."
+    service.server._handler = lambda _request: ServerReply(status=status, document={"code": 21211, "message": words})
+    channel: Any = service.channel
+    for call in (channel.send(ALERT), channel.check_connection()):
+        with pytest.raises(Undelivered) as found:
+            service.wait(call)
+        assert not [one for one in (ACCOUNT, FIRST, FIRST[1:], SENDER) if one in str(found.value)]
+    with pytest.raises(Undelivered, match=r"^\.{3}0123: "):
+        service.wait(channel.send(ALERT))
+
+
 def test_a_server_that_is_away_is_clear(service: TwilioVenue) -> None:
     """Nothing was sent."""
     service.wait(service.server.__aexit__(None, None, None))
@@ -291,7 +305,7 @@ def test_a_recipient_that_is_refused_is_named(both: TwilioVenue) -> None:
         return accept(request)
 
     both.server._handler = judge
-    with pytest.raises(PartlyDelivered, match=rf"Queued for \{FIRST} only\. \{SECOND}: .*unsubscribed.*21610"):
+    with pytest.raises(PartlyDelivered, match=r"Queued for \.{3}0123 only\. \.{3}0124: .*unsubscribed.*21610"):
         both.wait(both.channel.send(ALERT))
 
 
