@@ -123,7 +123,10 @@ def _without_withdrawn(requests: Sequence[ControlRequest]) -> list[ControlVerb]:
 
 
 def _replaced(verb: ControlVerb) -> frozenset[ControlVerb]:
-    return next((verbs for verbs in _LAST_COUNTS if verb in verbs), frozenset())
+    for verbs in _LAST_COUNTS:
+        if verb in verbs:
+            return verbs
+    return frozenset()
 
 
 def _withdrawn_causes(requests: Sequence[ControlRequest]) -> set[StateCause]:

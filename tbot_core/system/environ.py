@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 PREFIX: Final = "TBOT_"
 _PREFIX: Final = re.compile(r"[A-Z][A-Z0-9]*_")
 _CARRIED: Final = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONHASHSEED", "TMPDIR", "TZ", "TZDIR")
+
+
+def program(name: str) -> str | None:
+    """The path of a program on PATH, or of a file that may be executed; None without one."""
+    return shutil.which(name)
 
 
 def variable(name: str) -> str | None:

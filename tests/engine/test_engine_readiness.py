@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import pytest
 
-from tbot_core.contracts import Heartbeat, LiveSession
+from tbot_core.contracts import Heartbeat, Instrument, LiveSession
 from tbot_core.engine import control
 from tbot_core.engine.live.feed_connection import OPEN_TIMEOUT_S, FeedConnection
 from tbot_core.engine.live.readiness import AGAIN, LASTS
 from tbot_core.errors import Unavailable
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent
+from tbot_core.rehearsal.broker_client import SimulatedBroker
 from tbot_core.rehearsal.lifecycle import SimulatedInstance, simulated_instance
 from tbot_core.rehearsal.live_feed import SimulatedLiveFeed
 from tbot_core.rehearsal.world import LEAD_S, World
@@ -114,7 +115,7 @@ def test_ready_says_what_the_day_begins_with(scene: SimulatedInstance) -> None:
                 }
             },
         ),
-        ("ShortSell", {"not_shortable": {"NOT_SHORTABLE": ["SYM0"]}}),
+        ("ShortSell", {"not_shortable": {"NOT_SHORTABLE": ["AAPL"]}}),
     ],
 )
 def test_ready_says_which_signals_will_not_be_traded(
@@ -125,7 +126,13 @@ def test_ready_says_which_signals_will_not_be_traded(
     async def universe(_self: SimulatedInstance, *_given: object) -> Universe:
         return attrs.evolve(scene.world.universe(), without_vix=("drawn0",))
 
+    reported = SimulatedBroker._instrument
+
+    def instrument(broker: SimulatedBroker, symbol: str) -> Instrument:
+        return attrs.evolve(reported(broker, symbol), easy_to_borrow=symbol != "AAPL")
+
     monkeypatch.setattr(SimulatedInstance, "universe", universe)
+    monkeypatch.setattr(SimulatedBroker, "_instrument", instrument)
     past: list[tuple[str, dict[str, Any]]] = [
         (records.SESSION_OPENED, {"date": "2026-03-02", "equity": "25000", "account": "a"}),
         (

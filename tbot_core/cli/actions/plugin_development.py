@@ -5,7 +5,6 @@ from __future__ import annotations
 import keyword
 import re
 import shlex
-import shutil
 import sys
 from collections import Counter
 from importlib.util import find_spec
@@ -21,7 +20,7 @@ from tbot_core.instance.plugin_settings import filter_switches
 from tbot_core.plugins import discovery
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.probe import run_apart
-from tbot_core.system import filesystem
+from tbot_core.system import environ, filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,7 +110,7 @@ def install_commands(folder: str) -> list[str]:
     python, pip = sys.executable, "pip"
     # Where the build backend is installed, nothing has to be downloaded.
     last = [*(["--no-build-isolation"] if find_spec("uv_build") else []), "-e", folder]
-    uv = shutil.which(str(Path(python).with_name("uv"))) or shutil.which("uv")
+    uv = environ.program(str(Path(python).with_name("uv"))) or environ.program("uv")
     if find_spec(pip) is None and uv is not None:
         return [shlex.join([uv, pip, "install", "--python", python, *last])]
     missing = [] if find_spec(pip) else [shlex.join([python, "-m", "ensurepip"])]
