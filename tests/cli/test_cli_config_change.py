@@ -180,14 +180,14 @@ def test_a_channel_that_is_not_installed_is_named_at_the_save(
 ) -> None:
     """It may be installed later, so the text is saved; `check` fails until then."""
     assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
-    scripted(home, monkeypatch, "path.write_text(path.read_text() + 'ROUTINE_ALERT_CHANNEL=consle\\n')")
+    scripted(home, monkeypatch, "path.write_text(path.read_text() + 'ROUTINE_ALERT_CHANNEL=consolex\\n')")
     assert cli.invoke(["config", "edit", "--home", str(home)]) == 0
     captured = capsys.readouterr()
     assert (
-        "`tbot check` fails with this setting: .env_bot.enc:5: ROUTINE_ALERT_CHANNEL=consle: no alert" in captured.err
+        "`tbot check` fails with this setting: .env_bot.enc:5: ROUTINE_ALERT_CHANNEL=consolex: no alert" in captured.err
     )
     assert "did you mean console?" in captured.err
-    assert "ROUTINE_ALERT_CHANNEL console -> consle" in captured.out
+    assert "ROUTINE_ALERT_CHANNEL console -> consolex" in captured.out
 
 
 def test_an_edit_without_an_instance_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
