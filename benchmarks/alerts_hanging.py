@@ -1,8 +1,8 @@
 """What hanging alert channels cost a decision: its latency with every channel hanging beside the undisturbed one.
 
-Nine interleaved pairs of twelve sessions of 500 symbols with durable commits: alone, then with the alerts of a run in the
-same event loop, whose channels never answer and which have a thousand alerts to send. Prints the median of each pair
-and the median of their ratios; the aim is at most 1.05.
+Nine interleaved pairs of twelve sessions of 500 symbols with durable commits: alone, then with the alerts of a run in
+the same event loop, whose channels never answer and which have a thousand alerts to send. Prints the median of each
+pair and the median of their ratios; the aim is at most 1.05.
 """
 
 from __future__ import annotations

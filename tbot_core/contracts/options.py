@@ -45,7 +45,7 @@ class OptionContract:
 
 @attrs.frozen(kw_only=True)
 class OptionQuote:
-    """A quote in USD per share; None: nobody quotes that side. `age_s`: seconds since it was made."""
+    """A quote in USD per share; None: that side has no quote. `age_s`: seconds since it was made."""
 
     bid: float | None = None
     ask: float | None = None

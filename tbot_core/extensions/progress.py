@@ -78,7 +78,7 @@ def failing_extensions(journal: Path) -> list[str]:
 
 
 def forget_failures(journal: Path, running: Collection[str]) -> None:
-    """Clear the failures of extensions that are not among the running ones: nobody retries them."""
+    """Clear the failures of extensions that are not among the running ones: they are not tried again."""
     for path in _files(journal):
         state = _read(path)
         if path.stem not in running and state.failing_since is not None:

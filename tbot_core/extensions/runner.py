@@ -128,7 +128,7 @@ class ExtensionRunner:
             _log.error("extension.failed", extension=self._progress.state.title, phase="stop", error=_words(fault))
 
     def _is_failure(self, fault: BaseException) -> bool:
-        # A cancellation that nobody asked for is the extension's own.
+        # A cancellation that the runner did not request is the extension's own.
         task = asyncio.current_task()
         alone = isinstance(fault, asyncio.CancelledError) and task is not None and not task.cancelling()
         return alone or is_failure(fault)

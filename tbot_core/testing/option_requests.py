@@ -28,7 +28,7 @@ def option_request() -> OptionRequest:
 
 
 def unsound_requests(sound: OptionRequest) -> dict[str, OptionRequest]:
-    """The request with one thing wrong each: what a chain holds that nobody can trade on."""
+    """The request with one thing wrong each: what a chain may hold that cannot be traded."""
     quotes = {
         "no quote": None,
         "an empty quote": OptionQuote(),

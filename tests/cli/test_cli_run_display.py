@@ -476,7 +476,7 @@ def test_the_second_signal_breaks_off_a_session_that_has_seen_the_first() -> Non
         async def work() -> str:
             for applied in (True, False):
                 os.kill(os.getpid(), signal.SIGINT)
-                for _round in range(100):  # the loop is told of a signal by its next rounds
+                for _round in range(100):  # the next rounds of the loop receive a signal
                     await asyncio.sleep(0)
                 assert heard.raise_causes(state) is (applied or withdrawn)
                 if withdrawn:

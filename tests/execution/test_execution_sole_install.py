@@ -1,4 +1,4 @@
-"""A start beside another tbot install: its open orders refuse it, and nobody else's do."""
+"""A start beside another tbot install: only its open orders refuse the start."""
 
 from __future__ import annotations
 

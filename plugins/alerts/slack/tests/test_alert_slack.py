@@ -102,7 +102,7 @@ def test_a_webhook_posts_the_same_text(webhook: SlackVenue) -> None:
 
 
 def test_marks_of_slack_are_escaped() -> None:
-    """A text of a broker notifies nobody, and an escaped mark is never cut in two."""
+    """A text of a broker mentions no person, and an escaped mark is never cut in two."""
     text = compose_message(attrs.evolve(ALERT, text=f"{ALERT.title}\n<!channel> a & b"))["text"]
     assert text.endswith("&lt;!channel&gt; a &amp; b")
     long = compose_message(attrs.evolve(ALERT, text=ALERT.title + "<" * 9_000))["text"]

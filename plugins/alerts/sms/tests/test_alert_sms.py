@@ -54,7 +54,7 @@ ALERT = Alert(
 ALERTS = {
     "critical": ALERT,
     "routine": attrs.evolve(ALERT, urgency=Urgency.ROUTINE),
-    "resolved": attrs.evolve(ALERT, resolved=True),
+    "end of an incident": attrs.evolve(ALERT, resolved=True),
     "long": attrs.evolve(ALERT, title="x" * 5_000, text="y" * 50_000),
     "long command": attrs.evolve(ALERT, command="z" * 500),
     "no command": attrs.evolve(ALERT, command=""),
