@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import resource
 import sys
@@ -206,6 +207,15 @@ def _no_canary_gets_out(request: pytest.FixtureRequest) -> Iterator[None]:
     if folder is not None:
         _looked_through.add(folder)
         _refuse_leaks(folder)
+
+
+@pytest.fixture(autouse=True)
+def _level_of_the_log_stays() -> Iterator[None]:
+    # A case that configures logging would else decide what later cases in its process find in `caplog`.
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

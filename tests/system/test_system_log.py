@@ -27,11 +27,9 @@ CANARY = canary("log")
 
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
-    level = logging.getLogger().level
     log._pop_held()  # what other tests left waiting for a gate
     yield
     log.close()
-    logging.getLogger().setLevel(level)
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
