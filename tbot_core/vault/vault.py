@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from tbot_core.vault.schemas import Schemas
 
 T = TypeVar("T")
-AuditAction = Literal["open", "decrypt", "deny", "write", "rotate", "export", "retire", "backup", "restore"]
+AuditAction = Literal[
+    "open", "decrypt", "deny", "write", "rotate", "export", "retire", "backup", "restore",
+    "login", "logout", "lock", "unlock", "step-up", "account",
+]  # fmt: skip
+"""What is done with secrets, and below with logins and accounts of the web page."""
 
 
 @attrs.frozen(kw_only=True)
