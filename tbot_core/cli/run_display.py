@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 import click
 
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
+from tbot_core.cli.options import print_warning
 from tbot_core.cli.run_options import DRY_RUN
 from tbot_core.cli.text.run import banner, plain_line
 from tbot_core.engine.run_plan import RunWatcher
@@ -97,11 +98,6 @@ def print_warnings(assembly: Assembly) -> None:
     idle = [f"Enabled, but its plugin is not installed: {', '.join(found)}."] if found else []
     for warning in (*assembly.settings.warnings, *idle):
         print_warning(warning)
-
-
-def print_warning(words: object) -> None:
-    """Print a warning to standard error."""
-    click.echo(f"tbot: {words}", err=True)
 
 
 class PlainDisplay:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
-from tbot_core.cli.assembly import environment_rehearsal
+from tbot_core.actions.assembly import environment_rehearsal
 from tbot_core.cli.options import resolve_home
 from tbot_core.engine.rehearsal_target import RehearsalTarget, rehearsal_target
 from tbot_core.errors import UsageError

@@ -57,7 +57,7 @@ def command(*, count: int, home: Path | None, as_json: bool) -> int:
     Exits with 5 if a running bot is not armed afterwards; without one the next start is armed. A loss latch, `tbot
     disarm`, and a change of settings, plugins, mode or account end it.
     """
-    from tbot_core.cli.assembly import assert_no_rehearsal
+    from tbot_core.actions.assembly import assert_no_rehearsal
     from tbot_core.cli.control_client import request
     from tbot_core.model.clock import SystemClock
 
@@ -121,7 +121,7 @@ def trades_on_paper(home: Path | None) -> bool:
 
 def live_settings(home: Path | None) -> Settings:
     """The settings of an instance that trades live; raises SettingsError for any other instance."""
-    from tbot_core.cli.actions.plugin_declarations import plugin_declarations
+    from tbot_core.actions.plugin_declarations import plugin_declarations
     from tbot_core.errors import SettingsError
     from tbot_core.instance import Instance, is_there, load_settings
 

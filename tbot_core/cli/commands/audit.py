@@ -118,7 +118,7 @@ def _assert_head(journal: Journal, head: AuditAnchor) -> None:
 
 def verify_secrets_log(home: Path | None, head: AuditAnchor | None = None) -> list[dict[str, Any]]:
     """The secrets audit log as a row like that of a journal; no row where nothing is logged and no head is given."""
-    from tbot_core.cli.actions.access_log import verify_audit_log
+    from tbot_core.actions.access_log import verify_audit_log
     from tbot_core.instance import Instance
     from tbot_core.vault.audit_log import log_path
 

@@ -6,13 +6,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option, shared_key_option
+from tbot_core.actions.notices import discard
+from tbot_core.cli.options import (
+    emit,
+    home_option,
+    json_option,
+    print_notice,
+    print_progress,
+    print_warning,
+    shared_key_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.cli.actions.plugin_declarations import PluginDeclarations
+    from tbot_core.actions.notices import Notify
+    from tbot_core.actions.plugin_declarations import PluginDeclarations
     from tbot_core.instance import Instance, Mode, SettingsFiles
     from tbot_core.instance.findings import Level
     from tbot_core.instance.preflight_subject import PreflightFinding
@@ -34,14 +44,14 @@ def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json:
     The broker is reached as by `tbot broker test`, unless something else fails first. Exits with 3 for settings and
     secrets.
     """
-    from tbot_core.cli.assembly import command_clock
-    from tbot_core.cli.text.tables import check_outcome
+    from tbot_core.actions.assembly import action_clock
+    from tbot_core.actions.checks import check_outcome
 
-    found = check_instance(home, allow_shared_key=allow_shared_key)
+    found = check_instance(home, allow_shared_key=allow_shared_key, progress=print_progress)
     if any(row.level == "fail" for row in found):
-        command_clock()  # which says REHEARSAL
+        action_clock(print_notice)  # which says REHEARSAL
     else:
-        found = _with_broker(found, tuple(reached_findings(home)))
+        found = _with_broker(found, tuple(reached_findings(home, print_notice)))
     failed = [row for row in found if row.level == "fail" or (strict and row.level == "warn")]
     document = {"passed": not failed, "rows": [row.document for row in found]}
     lines = [f"{row.level:<5} {row.subject:<9} {row}" for row in found]
@@ -50,10 +60,12 @@ def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json:
     return max((row.exit_code for row in failed), default=0)
 
 
-def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tuple[PreflightFinding, ...]:
+def check_instance(
+    home: Path | None, *, allow_shared_key: bool = False, progress: Notify = discard
+) -> tuple[PreflightFinding, ...]:
     """Every finding about the instance, failures first: as a start would judge it, live or on paper by its secrets."""
-    from tbot_core.cli.actions.config import check_config
-    from tbot_core.cli.actions.plugin_declarations import plugin_declarations
+    from tbot_core.actions.config import check_config
+    from tbot_core.actions.plugin_declarations import plugin_declarations
     from tbot_core.instance import Instance, read_settings_files
     from tbot_core.instance.preflight import preflight_findings
     from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
@@ -81,7 +93,7 @@ def check_instance(home: Path | None, *, allow_shared_key: bool = False) -> tupl
     found += [
         *preflight_findings(subject),
         *control_folder_findings(instance),
-        *enabled_plugin_findings(home, plugins, live=mode == "live"),
+        *enabled_plugin_findings(home, plugins, progress, live=mode == "live"),
     ]
     return tuple(sorted(found, key=lambda row: _ORDER.index(row.level)))
 
@@ -95,13 +107,13 @@ def _with_broker(
     return tuple(sorted([*rows, *reached], key=lambda row: _ORDER.index(row.level)))
 
 
-def reached_findings(home: Path | None) -> Iterator[PreflightFinding]:
+def reached_findings(home: Path | None, notify: Notify = discard) -> Iterator[PreflightFinding]:
     """What a login at the broker of the settings finds; none for the simulator.
 
     A broker that refuses or does not answer is a warning: a bot that starts again manages its positions all the same.
     """
-    from tbot_core.cli.actions.broker_findings import connect_broker
-    from tbot_core.cli.assembly import SIMULATED
+    from tbot_core.actions.assembly import SIMULATED
+    from tbot_core.actions.broker_findings import connect_broker
     from tbot_core.errors import TbotError
     from tbot_core.instance import Instance, load_settings
     from tbot_core.instance.preflight_subject import PreflightFinding
@@ -110,7 +122,7 @@ def reached_findings(home: Path | None) -> Iterator[PreflightFinding]:
     if load_settings(home, mode="replay").trading.broker_name == SIMULATED.lower():
         return
     try:
-        name, found = connect_broker(instance)
+        name, found = connect_broker(instance, notify=notify)
     except TbotError as fault:
         yield PreflightFinding(level="warn", subject="broker", message=f"The broker was not tried: {fault}")
         return
@@ -122,17 +134,17 @@ def reached_findings(home: Path | None) -> Iterator[PreflightFinding]:
 
 
 def enabled_plugin_findings(
-    home: Path | None, plugins: PluginDeclarations, *, live: bool
+    home: Path | None, plugins: PluginDeclarations, progress: Notify, *, live: bool
 ) -> Iterator[PreflightFinding]:
     """Every finding about what the enabled plugins can do now."""
-    from tbot_core.cli.actions.alert_channels import alert_findings
-    from tbot_core.cli.actions.stored_facts import fact_findings, market_cap_findings
+    from tbot_core.actions.alert_channels import alert_findings
+    from tbot_core.actions.stored_facts import fact_findings, market_cap_findings
 
     yield from plugin_findings(home, plugins)
-    yield from broker_findings(home, plugins)
+    yield from broker_findings(home, plugins, progress)
     yield from feed_findings(home, plugins, live=live)
     yield from fact_findings(home, plugins)
-    yield from market_cap_findings(home, plugins)
+    yield from market_cap_findings(home, plugins, progress)
     yield from failover_findings(home, plugins)
     yield from alert_findings(home, plugins)
 
@@ -175,8 +187,8 @@ def plugin_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[
     Those that cannot be loaded are in the settings. A recorded failure is tried again: what a plugin requires may have
     changed since.
     """
-    from tbot_core.cli.actions.plugin_tables import warning_findings
-    from tbot_core.cli.actions.plugins import plugin_listings
+    from tbot_core.actions.plugin_tables import warning_findings
+    from tbot_core.actions.plugins import plugin_listings
     from tbot_core.instance.preflight_subject import PreflightFinding
     from tbot_core.plugins.probe import probe_plugin
 
@@ -193,9 +205,9 @@ def plugin_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[
     yield from warning_findings(home, plugins)
 
 
-def broker_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+def broker_findings(home: Path | None, plugins: PluginDeclarations, progress: Notify) -> Iterator[PreflightFinding]:
     """The capabilities of the enabled broker that differ from the default, in one row."""
-    from tbot_core.cli.actions.plugins import describe_plugin
+    from tbot_core.actions.plugins import describe_plugin
     from tbot_core.contracts import BrokerCapabilities
     from tbot_core.errors import TbotError
     from tbot_core.instance import load_settings
@@ -205,7 +217,7 @@ def broker_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[
         name = load_settings(home, mode="replay", declared=plugins.declared).trading.broker_name
         if name not in plugins.brokers:
             return
-        declared: Any = describe_plugin(f"broker/{name}", home)["capabilities"]
+        declared: Any = describe_plugin(f"broker/{name}", home, progress)["capabilities"]
     except TbotError:
         return  # each of these faults has its own row
     if isinstance(declared, dict):  # a broker that cannot be created has its own row too
@@ -297,4 +309,4 @@ def assert_start(instance: Instance, sources: SettingsFiles, mode: Mode, *, allo
         kind = SettingsError if any(row.exit_code == _REFUSED for row in fatal) else AccessError
         raise kind("\n".join(str(row) for row in fatal), "`tbot check` shows every finding.")
     for row in failed:
-        click.echo(f"tbot: {row}", err=True)
+        print_warning(row)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import attrs
 import click
 
-from tbot_core.cli.assembly import SIMULATED, uses_live_credentials
+from tbot_core.actions.assembly import SIMULATED, uses_live_credentials
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, shared_key_option, use_home, use_settings
 from tbot_core.cli.run_options import (
     MARKET_MODES,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
-import click
 
+from tbot_core.actions.notices import discard
 from tbot_core.contracts import Plugin
 from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import AccessError, VaultError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
     from pathlib import Path
 
+    from tbot_core.actions.notices import Notify
     from tbot_core.instance import Settings, SettingsFiles
 
 
@@ -73,10 +74,10 @@ def plugin_declarations(
     )
 
 
-def load_edited(home: Path | None, sources: SettingsFiles) -> Settings:
+def load_edited(home: Path | None, sources: SettingsFiles, warn: Notify = discard) -> Settings:
     """The settings of files that are yet to be written, checked as at a paper start with the plugins that they enable.
 
-    Plugins that they name and that are not installed are named on standard error: they may be installed later. Raises
+    Plugins that they name and that are not installed are a warning each: they may be installed later. Raises
     SettingsError.
     """
     from tbot_core.instance import load_settings
@@ -86,5 +87,5 @@ def load_edited(home: Path | None, sources: SettingsFiles) -> Settings:
     settings = load_settings(home, mode="paper", declared=plugins.declared, sources=sources)
     for finding in missing_plugins(settings.values, "paper", plugins.installed):
         if finding.level == "fail":
-            click.echo(f"tbot: `tbot check` fails with this setting: {finding}", err=True)
+            warn(f"`tbot check` fails with this setting: {finding}")
     return settings
