@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NEEDS", "Config", "create"]
 
+
 @attrs.frozen(kw_only=True)
 class Config:
     """Roles on the page."""

@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -56,32 +57,43 @@ def create_app(site: Site, routes: Iterable[WebRoute] = ROUTES) -> Starlette:
 def _guarded(site: Site, route: WebRoute) -> Callable[[Request], Awaitable[Response]]:
     # Who asks, may they, and does the form come from a page that we gave them; then the handler.
     async def answer(request: Request) -> Response:
-        session = _session(site, request)
-        call = Call(request=request, site=site, session=session)
-        if route.permission not in _WITHOUT_LOGIN:
-            if session is None:
-                return _to_login(call)
-            if not allows(session.role, route.permission):
-                _log.warning("web.denied", user=session.user, route=route.name, role=session.role.value)
-                return call.page("message.html", 403, title="Not allowed", text=_denied(route, session))
+        call = Call(request=request, site=site, session=_session(site, request))
+        if (refusal := _refusal(call, route)) is not None:
+            return refusal
         if route.method == "POST":
             form = await _form(request)
             if not _is_ours(call, form):
                 _log.warning("web.refused", route=route.name, reason="csrf token")
                 return call.page("message.html", 403, title="Not sent", text=_OUTDATED)
-            call = Call(request=request, site=site, session=session, form=form)
+            call = attrs.evolve(call, form=form)
         if route.stepped_up and not call.user.stepped_up:
             return call.to(f"/step-up?next={request.url.path if route.method == 'GET' else '/'}")
-        try:
-            return await route.endpoint(call)
-        except TbotError as fault:
-            return call.page("message.html", 400, title="Not done", text=fault.message, remedy=fault.remedy)
-        except HTTPException:
-            raise
-        except Exception as fault:
-            return _failed(call, fault)
+        return await _handled(call, route)
 
     return answer
+
+
+def _refusal(call: Call, route: WebRoute) -> Response | None:
+    # The answer to who is not logged in, or has a role without the permission.
+    if route.permission in _WITHOUT_LOGIN:
+        return None
+    if call.session is None:
+        return _to_login(call)
+    if allows(call.session.role, route.permission):
+        return None
+    _log.warning("web.denied", user=call.session.user, route=route.name, role=call.session.role.value)
+    return call.page("message.html", 403, title="Not allowed", text=_denied(route, call.session))
+
+
+async def _handled(call: Call, route: WebRoute) -> Response:
+    try:
+        return await route.endpoint(call)
+    except TbotError as fault:
+        return call.page("message.html", 400, title="Not done", text=fault.message, remedy=fault.remedy)
+    except HTTPException:
+        raise
+    except Exception as fault:  # noqa: BLE001  -- a page that fails ends neither the process nor what others look at
+        return _failed(call, fault)
 
 
 _OUTDATED: Final = "The form is out of date. Open the page again, and send it once more."

@@ -8,16 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import attrs
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from tbot_extension_web.access.logins import Session
 from tbot_extension_web.cookies import SESSION
+from tbot_extension_web.site import Site
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
     from starlette.responses import Response
 
-    from tbot_extension_web.access.logins import Session
-    from tbot_extension_web.site import Site
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class Call:
     """A request to the page; `session` is None where nobody is logged in, `form` the fields of a POST."""
 
     request: Request
-    site: Site
+    site: Site  # it holds templates, which name no type of a call
     session: Session | None
     form: Mapping[str, str] = attrs.field(factory=dict)
 
@@ -63,9 +63,9 @@ class Call:
         """Call what reads files or waits, in a thread."""
         return await asyncio.to_thread(partial(function, *args, **kwargs))
 
-    def page(self, template: str, status: int = 200, **values: Any) -> Response:
-        """A page."""
-        return HTMLResponse(self.site.render(template, self, values), status_code=status)
+    def page(self, template: str, code: int = 200, **values: Any) -> Response:
+        """A page; `code` is its HTTP status."""
+        return HTMLResponse(self.site.render(template, self, values), status_code=code)
 
     def to(self, path: str) -> Response:
         """Go on to another page."""

@@ -22,7 +22,9 @@ def command(*, port: int | None, home: Path | None) -> None:
     folder without accounts it prints a link for the first admin, valid for 30 minutes on this machine.
     """
     from tbot_core.cli.options import resolve_home
+    from tbot_core.instance import Instance
     from tbot_core.model.clock import SystemClock
+    from tbot_core.system import log
     from tbot_core.system.secure_memory import harden
     from tbot_extension_web.app import create_app
     from tbot_extension_web.opening import open_site
@@ -30,7 +32,9 @@ def command(*, port: int | None, home: Path | None) -> None:
 
     for sentence in harden():
         click.echo(f"tbot: {sentence}", err=True)
-    opened = open_site(resolve_home(home), SystemClock(), port)
+    place = resolve_home(home)
+    opened = open_site(place, SystemClock(), port)
+    log.configure("info", "json", Instance.at(place).logs / "web", screen=False)
     click.echo(f"The page is at {opened.address.url} (Ctrl-C ends it; the bot is another process).")
     if opened.link is not None:
         click.echo(f"Make the first admin within 30 minutes: {opened.address.url}first-run?token={opened.link}")

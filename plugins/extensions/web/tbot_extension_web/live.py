@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -14,17 +13,17 @@ from tbot_core.instance import Instance
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.journal.gauges import FILE as GAUGES
 from tbot_core.model.clock import exchange_time
+from tbot_core.status import Document
 from tbot_core.status.day import DayReader
 from tbot_core.status.instance import status_document
 from tbot_core.status.runs import run_file
 from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from tbot_core.model.clock import Clock
-    from tbot_core.status import Document
 
 LOOK_S: Final = 0.25
 """How often the files are looked at for a change."""
@@ -106,11 +105,14 @@ class LiveView:
                 fresh = {name: html for name, (version, html) in self._parts.items() if version > seen}
                 seen = self._version
                 yield fresh or None
-                async with self._changed:
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._changed.wait_for(lambda: self._version > seen), 3 * STALE_S)
+                await self._wait_beyond(seen)
         finally:
             self._viewers -= 1
+
+    async def _wait_beyond(self, version: int) -> None:
+        async with self._changed:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait_for(lambda: self._version > version), 3 * STALE_S)
 
     async def _watch(self) -> None:
         while self._viewers:
@@ -126,7 +128,7 @@ class LiveView:
             self._seen, self._read_at = marks, now
             self._snapshot = await asyncio.to_thread(self._read)
             rendered = self._render(self._snapshot)
-            fresh = {name for name, html in rendered.items() if self._parts.get(name, (0, ""))[1] != html}
+            fresh = {name for name, html in rendered.items() if name not in self._parts or self._parts[name][1] != html}
             if not fresh:
                 return
             self._version += 1
@@ -173,7 +175,9 @@ class LiveView:
         if at and equity and status.get("in_session"):
             if self._samples and _day_of(self._samples[-1][0]) != _day_of(at):
                 self._samples = []
-            if self._clock.monotonic() - self._sampled >= _SAMPLE_S and (not self._samples or at > self._samples[-1][0]):
+            if self._clock.monotonic() - self._sampled >= _SAMPLE_S and (
+                not self._samples or at > self._samples[-1][0]
+            ):
                 self._sampled = self._clock.monotonic()
                 self._samples = [*self._samples, (at, equity)][-MOST_SAMPLES:]
         return self._samples

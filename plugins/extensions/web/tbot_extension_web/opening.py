@@ -69,7 +69,7 @@ def open_site(home: Path, clock: Clock, port: int | None = None) -> OpenedSite:
 def _access(
     instance: Instance, vault: Vault, clock: Clock, address: Address, *, roles: bool
 ) -> tuple[Accounts, LoginStore, Logins]:
-    security, hasher = SecurityLog(vault), PasswordHasher()
+    security, hasher = SecurityLog(vault=vault), PasswordHasher()
     store = LoginStore(instance.data / STORE, clock)
     accounts = Accounts(security, hasher)
     rules = LoginRules.of(vault.deployment, with_roles=roles, totp_required=not address.loopback)

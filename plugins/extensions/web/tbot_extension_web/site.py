@@ -56,15 +56,15 @@ class Site:
     def render(self, template: str, call: Call, values: Mapping[str, Any]) -> str:
         """A page as HTML, with what every page shows."""
         session = call.session
-        return self.templates.get_template(template).render(
-            **values,
-            path=call.request.url.path,
-            session=session,
-            csrf=session.csrf if session is not None else values.get("csrf", ""),
-            may=partial(self._may, call),
-            badge=values.get("badge") or self.badge(),
-            pages=[page for page in NAVIGATION if session is not None and self._may(call, page.permission)],
-        )
+        shown = {
+            "path": call.request.url.path,
+            "session": session,
+            "csrf": "" if session is None else session.csrf,
+            "may": partial(self._may, call),
+            "badge": self.badge(),
+            "pages": [page for page in NAVIGATION if self._may(call, page.permission)],
+        }
+        return self.templates.get_template(template).render({**shown, **values})
 
     def badge(self) -> Badge:
         """The account as every page names it."""

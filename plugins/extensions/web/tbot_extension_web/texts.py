@@ -12,7 +12,7 @@ from tbot_core.model.formatting import format_money, format_price, format_quanti
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NONE: Final = "–"
+NONE: Final = "\N{EN DASH}"
 """What stands where a value is not known."""
 
 

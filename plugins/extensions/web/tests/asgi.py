@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.types import ASGIApp
 
 HOST = "127.0.0.1:8443"
@@ -77,7 +76,7 @@ async def _answer(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Answer:
     async def receive() -> Any:
         if given:
             return given.pop()
-        await asyncio.Event().wait()
+        return await asyncio.Event().wait()
 
     async def send(message: Any) -> None:
         got.append(message)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -12,6 +11,8 @@ from tbot_core.engine.control import ControlVerb
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.responses import Response
 
     from tbot_extension_web.call import Call
@@ -93,9 +94,7 @@ def requests_of(acts: tuple[Act, ...] = ACTS) -> Mapping[str, Act]:
 async def act(call: Call) -> Response:
     """Make the request, and say what the bot has recorded."""
     asked = requests_of()[call.request.url.path]
-    answer = await control_requests.send_request(
-        call.site.home, asked.verb, call.site.clock
-    )
+    answer = await control_requests.send_request(call.site.home, asked.verb, call.site.clock)
     results = [sentence_of(answer), *control_requests.result_notes(answer)]
     snapshot = await call.site.live.snapshot()
     return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=ACTS, results=results)
