@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
+from tbot_core.actions.control_requests import RequestResult
 from tbot_core.cli.commands.arm import arming_summary, exit_code, live_settings, sentence
 from tbot_core.cli.commands.run import create_demo_instance, resolve_mode
 from tbot_core.cli.commands.status import lines
-from tbot_core.cli.control_client import RequestResult
 from tbot_core.cli.run_options import RunOptions
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb

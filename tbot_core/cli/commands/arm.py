@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.cli.control_client import RequestResult
+    from tbot_core.actions.control_requests import RequestResult
     from tbot_core.instance import Settings
 
 _NOT_ARMED: Final = 5
@@ -58,7 +58,7 @@ def command(*, count: int, home: Path | None, as_json: bool) -> int:
     disarm`, and a change of settings, plugins, mode or account end it.
     """
     from tbot_core.actions.assembly import assert_no_rehearsal
-    from tbot_core.cli.control_client import request
+    from tbot_core.actions.control_requests import request
     from tbot_core.model.clock import SystemClock
 
     assert_no_rehearsal("arm")
@@ -78,7 +78,7 @@ def disarm(*, home: Path | None, as_json: bool) -> int:
 
     Where only paper trading is recorded and no arming waits, it does nothing.
     """
-    from tbot_core.cli.control_client import RequestResult, request
+    from tbot_core.actions.control_requests import RequestResult, request
     from tbot_core.engine.control import ControlVerb
 
     if trades_on_paper(home):

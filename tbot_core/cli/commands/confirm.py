@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.projections.confirmations import PendingConfirmations
     from tbot_core.model.clock import Clock
 
-from tbot_core.cli.control_client import RequestResult
+from tbot_core.actions.control_requests import RequestResult
 
 _AGAIN_S: Final = 0.05
 _REFUSED: Final = 5
@@ -132,7 +132,7 @@ async def send_answer(
     instance: Instance, verb: ControlVerb, entry: Mapping[str, Any], clock: Clock
 ) -> ConfirmationOutcome:
     """Send the answer, and wait until a running bot has decided the entry."""
-    from tbot_core.cli.control_client import PICKUP_TIMEOUT_S, send_request
+    from tbot_core.actions.control_requests import PICKUP_TIMEOUT_S, send_request
 
     until = clock.monotonic() + PICKUP_TIMEOUT_S
     answer = await send_request(instance.home, verb, clock, arguments={"id": entry["id"]})

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tbot_core.cli.control_client import RequestResult
+    from tbot_core.actions.control_requests import RequestResult
 
 _STILL_ON: Final = 5
 
@@ -75,7 +75,7 @@ def sentence(answer: RequestResult) -> str:
 
 
 def _send(verb: str, home: Path | None, *, as_json: bool) -> int:
-    from tbot_core.cli.control_client import request, result_notes
+    from tbot_core.actions.control_requests import request, result_notes
     from tbot_core.engine.control import ControlVerb
 
     answer = request(verb, home)

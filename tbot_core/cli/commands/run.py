@@ -14,13 +14,12 @@ from tbot_core.actions.assembly import SIMULATED, uses_live_credentials
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, shared_key_option, use_home, use_settings
 from tbot_core.cli.run_options import (
     MARKET_MODES,
-    SIMULATION,
     RunOptions,
     hold_dry_run_lock,
     hold_instance_lock,
     parse_run_options,
 )
-from tbot_core.instance.folder import REHEARSING
+from tbot_core.instance.folder import REHEARSING, SIMULATION
 
 if TYPE_CHECKING:
     import datetime as dt
