@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.contracts import settings
 from tbot_core.contracts.setting import declarations
 from tbot_core.instance.registry import CORE, GROUPS, strategy_of
 
@@ -32,7 +31,7 @@ def group_title(name: str) -> str:
 
 
 def group_doc(config: type) -> str:
-    """The sentence of a group of the core."""
+    """The sentence of a group of settings, by its class."""
     return " ".join((config.__doc__ or "").split())
 
 
@@ -46,7 +45,7 @@ def setting_groups(values: Mapping[str, EffectiveSetting]) -> tuple[SettingGroup
         group = of_core.get(name) or owner.replace(" ", "-")
         if group not in titles:
             kind, _, plugin = owner.partition(" ")
-            doc = group_doc(settings.StrategySettings) if kind == "strategy" else f"Variables of the plugin {plugin}."
+            doc = "Window, universe and rules of the strategy." if kind == "strategy" else "Variables of the plugin."
             titles[group] = (f"{kind.capitalize()} {plugin}", doc)
         members.setdefault(group, []).append(name)
     order = [*GROUPS, *sorted(set(members) - set(GROUPS), key=lambda it: (not it.startswith("strategy-"), it))]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_extension_web.pages import dashboard, live, login, risk
+from tbot_extension_web.pages import dashboard, live, login, risk, settings
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -55,6 +55,11 @@ ROUTES: Final = (
     _get("/", Permission.READ, dashboard.show),
     _get("/live/dashboard", Permission.READ, dashboard.stream),
     _get("/risk", Permission.READ, risk.show),
+    _get("/settings", Permission.READ, settings.show),
+    _post("/settings/review", Permission.CONFIGURE, settings.review),
+    _post("/settings/save", Permission.CONFIGURE, settings.save),
+    _post("/settings/encrypt", Permission.CONFIGURE, settings.encrypt),
+    _get("/settings/{group}", Permission.READ, settings.show_group),
     *(_post(one.path, one.permission, risk.act, stepped_up=one.stepped_up) for one in risk.ACTS),
 )
 """The matrix of tests is generated from this table."""
