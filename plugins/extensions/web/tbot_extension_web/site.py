@@ -91,6 +91,8 @@ NAVIGATION: Final = (
     NavigationItem(path="/", title="Dashboard"),
     NavigationItem(path="/risk", title="Risk"),
     NavigationItem(path="/settings", title="Settings"),
+    NavigationItem(path="/secrets", title="Secrets", permission=Permission.SECRETS),
+    NavigationItem(path="/users", title="Users", permission=Permission.USERS),
 )
 """The pages in the order of the navigation."""
 

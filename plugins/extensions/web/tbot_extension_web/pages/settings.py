@@ -74,7 +74,8 @@ async def show_group(call: Call) -> Response:
     """One group."""
     view = await call.work(settings_view, call.site.home)
     group = _group(view, call.request.path_params["group"])
-    return _form(call, view, group, group.variables, saved=call.request.query_params.get("saved", ""))
+    told = call.request.query_params.get("saved", "").split(",")
+    return _form(call, view, group, group.variables, saved=[name for name in told if name in view.values])
 
 
 async def review(call: Call) -> Response:
@@ -169,7 +170,7 @@ def _form(  # noqa: PLR0913  -- what the form shows
         )
         for name in names
     ]
-    shown = {"query": "", "more": False, "saved": "", "fault": wrong.get("", ""), "faults": len(wrong), **more}
+    shown = {"query": "", "more": False, "saved": [], "fault": wrong.get("", ""), "faults": len(wrong), **more}
     can_edit = call.may("configure") and not view.fixed and any(row.editable for row in rows)
     status = 400 if wrong else 200
     return call.page("settings_form.html", status, view=view, group=group, rows=rows, can_edit=can_edit, **shown)
