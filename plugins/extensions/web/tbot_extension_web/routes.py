@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_extension_web.pages import account, dashboard, live, login, risk, secrets, settings, users
+from tbot_extension_web.pages import account, audit, dashboard, live, login, risk, secrets, settings, users
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def _post(path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: 
 
 ROUTES: Final = (
     _get("/healthz", Permission.PUBLIC, live.health),
+    _get("/metrics", Permission.METRICS, live.metrics),
     _get("/login", Permission.PUBLIC, login.show),
     _post("/login", Permission.PUBLIC, login.log_in),
     _post("/logout", Permission.OWN, login.log_out),
@@ -75,6 +76,9 @@ ROUTES: Final = (
     _post("/users/remove", Permission.USERS, users.remove, stepped_up=True),
     _post("/users/unlock", Permission.USERS, users.unlock, stepped_up=True),
     _post("/users/end-sessions", Permission.USERS, users.end_sessions, stepped_up=True),
+    _get("/audit", Permission.SECRETS, audit.show),
+    _post("/audit/verify", Permission.SECRETS, audit.verify),
+    _get("/logs", Permission.READ, audit.show_logs),
     _get("/account", Permission.OWN, account.show),
     _post("/account/password", Permission.OWN, account.change_password),
     _get("/account/codes", Permission.OWN, account.show_codes, stepped_up=True),

@@ -93,6 +93,8 @@ NAVIGATION: Final = (
     NavigationItem(path="/settings", title="Settings"),
     NavigationItem(path="/secrets", title="Secrets", permission=Permission.SECRETS),
     NavigationItem(path="/users", title="Users", permission=Permission.USERS),
+    NavigationItem(path="/audit", title="Audit", permission=Permission.SECRETS),
+    NavigationItem(path="/logs", title="Logs"),
 )
 """The pages in the order of the navigation."""
 

@@ -144,7 +144,7 @@ def test_the_token_of_metrics_is_shown_once(app: ASGIApp, sealed: Path, logins: 
     """It is stored as a hash, replaced and removed, each recorded."""
     found = re.search(r'class="long">([0-9a-f]{64})<', send(app, "/secrets/metrics-token").text)
     assert found is not None
-    token = MetricsToken(sealed, logins.security)  # type: ignore[arg-type]  -- the log of these tests
+    token = MetricsToken(sealed, logins.security)  # type: ignore[arg-type]  # the log of these tests
     assert token.admits(f"Bearer {found[1]}")
     assert found[1] not in (sealed / "data" / "metrics.token").read_text()
     assert found[1] not in get(app, "/secrets").text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from tbot_extension_web.access.credentials import Role
@@ -15,9 +15,6 @@ from tbot_extension_web.pages.account import qr_code
 from tbot_extension_web.site import Site
 from tbot_extension_web.testing.client import HOST, Answer, ask
 
-if TYPE_CHECKING:
-    from conftest import Access  # type: ignore[import-not-found]  # the folder's own
-
 NEW = "copper lantern meadow"
 PASSWORD = "velvet otter quarry"
 
@@ -25,7 +22,7 @@ PASSWORD = "velvet otter quarry"
 class Browser:
     """A browser that is logged in, and follows the token that it is given."""
 
-    def __init__(self, access: Access, user: str, *, stepped_up: bool = True) -> None:
+    def __init__(self, access: Any, user: str, *, stepped_up: bool = True) -> None:
         self.access = access
         origin = Origin(scheme="http", hosts=frozenset({HOST}))
         self.app = create_app(Site(access.home, access.clock, origin, access.logins, "B01"))
@@ -49,12 +46,12 @@ class Browser:
 
 
 @pytest.fixture
-def alice(access: Access) -> Browser:
+def alice(access: Any) -> Browser:
     """The admin."""
     return Browser(access, "alice")
 
 
-def test_the_list_tells_who_may_come_in(access: Access, alice: Browser) -> None:
+def test_the_list_tells_who_may_come_in(access: Any, alice: Browser) -> None:
     """Role, codes, lock, open sessions, last login; forms only after the password."""
     access.add("bob", Role.TRADER)
     access.token("bob")
@@ -65,7 +62,7 @@ def test_the_list_tells_who_may_come_in(access: Access, alice: Browser) -> None:
     assert "/users/remove" not in Browser(access, "alice", stepped_up=False).get("/users").text
 
 
-def test_an_admin_adds_changes_and_removes_users(access: Access, alice: Browser) -> None:
+def test_an_admin_adds_changes_and_removes_users(access: Any, alice: Browser) -> None:
     """Each step counts at once and is recorded with the admin's name."""
     page = alice.send("/users/add", name="Bob", role="viewer", password=NEW, again=NEW).text
     assert "bob is added as viewer." in page
@@ -103,7 +100,7 @@ def test_an_admin_adds_changes_and_removes_users(access: Access, alice: Browser)
     ],
 )
 def test_what_is_not_allowed_changes_nothing(
-    access: Access, alice: Browser, path: str, form: dict[str, str], words: str
+    access: Any, alice: Browser, path: str, form: dict[str, str], words: str
 ) -> None:
     """The last admin stays, names and passwords keep their rules, and there is no user but those of the list."""
     before = access.accounts.read()
@@ -113,21 +110,21 @@ def test_what_is_not_allowed_changes_nothing(
     assert access.accounts.read() == before
 
 
-def test_an_admin_who_changes_the_own_account_logs_in_again(access: Access, alice: Browser) -> None:
+def test_an_admin_who_changes_the_own_account_logs_in_again(access: Any, alice: Browser) -> None:
     """The sessions ended with the change."""
     access.add("bob", Role.ADMIN)
     assert alice.send("/users/role", name="alice", role="viewer").headers["location"] == "/users"
     assert alice.get("/users").headers["location"] == "/login"
 
 
-def test_new_users_get_the_role_of_the_settings(access: Access, alice: Browser) -> None:
+def test_new_users_get_the_role_of_the_settings(access: Any, alice: Browser) -> None:
     """DEFAULT_USER_ROLE is chosen in the form."""
     assert "<option selected>viewer" in alice.get("/users").text
     (access.home / ".env_bot").write_text("DEFAULT_USER_ROLE=trader\n")
     assert "<option selected>trader" in alice.get("/users").text.split("Add a user")[1]
 
 
-def test_a_password_is_changed_with_the_present_one(access: Access) -> None:
+def test_a_password_is_changed_with_the_present_one(access: Any) -> None:
     """Other sessions end, this one goes on."""
     access.add("bob")
     bob, other = Browser(access, "bob", stepped_up=False), access.token("bob")
@@ -146,7 +143,7 @@ def test_a_password_is_changed_with_the_present_one(access: Access) -> None:
     assert access.log_in("bob", NEW).token
 
 
-def test_one_time_codes_are_turned_on_with_a_code_and_off(access: Access) -> None:
+def test_one_time_codes_are_turned_on_with_a_code_and_off(access: Any) -> None:
     """The secret is a picture and a text; the recovery codes are shown once; a login then asks for a code."""
     access.add("bob")
     bob = Browser(access, "bob")
@@ -168,20 +165,20 @@ def test_one_time_codes_are_turned_on_with_a_code_and_off(access: Access) -> Non
     assert access.log_in("bob").token
 
 
-def test_codes_that_the_address_requires_stay_on(access: Access, alice: Browser) -> None:
+def test_codes_that_the_address_requires_stay_on(access: Any, alice: Browser) -> None:
     """Where other machines reach the page."""
     access.logins.rules = type(access.rules)(totp_required=True)
     assert alice.send("/account/codes/off").status == 400
 
 
-def test_codes_ask_for_the_password_first(access: Access) -> None:
+def test_codes_ask_for_the_password_first(access: Any) -> None:
     """Someone at an open browser enrols no app of their own."""
     bob = Browser(access, "alice", stepped_up=False)
     assert bob.get("/account/codes").headers["location"] == "/step-up?next=/account/codes"
     assert bob.send("/account/codes/off").headers["location"] == "/step-up?next=/account/codes"
 
 
-def test_own_sessions_are_listed_and_ended(access: Access) -> None:
+def test_own_sessions_are_listed_and_ended(access: Any) -> None:
     """Those of others are neither shown nor ended."""
     access.add("bob")
     bob, alice = Browser(access, "bob", stepped_up=False), access.token("alice")
