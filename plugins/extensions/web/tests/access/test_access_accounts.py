@@ -219,3 +219,29 @@ def test_a_full_disk_refuses_logins_and_keeps_the_reserve(access: Any, monkeypat
         access.log_in()
     assert access.log() == lines
     assert access.logins.sessions() == []
+
+
+def test_a_process_killed_during_a_change_leaves_the_accounts_whole(access: Any) -> None:
+    """CP25: killed at any write, the file holds the accounts of before or after the change, and the next one works."""
+    disk, names, number = access.vault.system, {"alice"}, 0
+    while True:
+        disk.dies_at, name = number, f"user{number}"
+        number += 1
+        try:
+            access.add(name)
+        except BaseException as fault:
+            disk.dies_at = None
+            if type(fault).__name__ != "Killed":
+                raise
+            access.start()
+            found = set(access.accounts.read())
+            assert found in (names, names | {name})
+            names = found
+        else:
+            break
+    disk.dies_at = None
+    assert number > 10
+    access.add("last")
+    assert set(access.accounts.read()) == names | {name, "last"}
+    head = access.vault.audit.verify()
+    assert head.count > number
