@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_extension_web.pages import account, audit, dashboard, live, login, risk, secrets, settings, users
+from tbot_extension_web.pages import (
+    account,
+    audit,
+    confirmations,
+    dashboard,
+    live,
+    login,
+    risk,
+    secrets,
+    settings,
+    users,
+)
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -55,6 +66,10 @@ ROUTES: Final = (
     _post("/step-up", Permission.OWN, login.step_up),
     _get("/", Permission.READ, dashboard.show),
     _get("/live/dashboard", Permission.READ, dashboard.stream),
+    _get("/confirmations", Permission.READ, confirmations.show),
+    _get("/confirmations/waiting", Permission.READ, confirmations.waiting),
+    _post("/confirmations/approve", Permission.CONFIRM, confirmations.approve),
+    _post("/confirmations/reject", Permission.CONFIRM, confirmations.reject),
     _get("/risk", Permission.READ, risk.show),
     _get("/settings", Permission.READ, settings.show),
     _post("/settings/review", Permission.CONFIGURE, settings.review),

@@ -89,6 +89,7 @@ class NavigationItem:
 
 NAVIGATION: Final = (
     NavigationItem(path="/", title="Dashboard"),
+    NavigationItem(path="/confirmations", title="Confirmations"),
     NavigationItem(path="/risk", title="Risk"),
     NavigationItem(path="/settings", title="Settings"),
     NavigationItem(path="/secrets", title="Secrets", permission=Permission.SECRETS),
