@@ -301,7 +301,7 @@ def test_the_selector_of_a_run_has_its_settings(tmp_path: Path) -> None:
         instance=SimpleNamespace(bars=tmp_path), trading=SimpleNamespace(data_source="", broker_name="acme")
     )
     assembly: Any = SimpleNamespace(
-        settings=settings, calendar=None, clock=None, rules=lambda _venue: rules(), entrants=None
+        settings=settings, calendar=None, clock=None, rules=lambda _venue: rules(), entrants=None, extensions=()
     )
     made = universe_selector(assembly, FeedRequest(kind="live", symbols=("A",)), BrokerCapabilities(), ("server", "x"))
     assert (made.source, made.symbols, made.server, made.vix.brokers) == ("acme", ("A",), "server", ("server", "x"))
