@@ -308,14 +308,13 @@ def _tables(
     # The operator's tables for deciding plugins, with their hashes.
     deciding = {"strategy": draft.strategies, "filter": draft.filters}
     named = (one for one in declared if one.name in deciding.get(one.kind, (one.name,)))
-    places = [instance.plugin_data(one.kind, one.name) / table for one in named for table in one.tables]
-    return table_hashes(instance, (f"{place.parent.name}/{place.name}" for place in places))
+    return table_hashes(instance, sorted({table for one in named for table in one.tables}))
 
 
 def table_hashes(instance: Instance, tables: Iterable[str]) -> dict[str, str]:
     """The SHA-256 of each of these tables as currently stored; "" for a missing one.
 
-    Each name is a path below the plugins' data folder. Raises AccessError for an unreadable one.
+    Raises AccessError for an unreadable one.
     """
     places = {name: instance.table(name) for name in tables}
     return {name: _hash(place) if filesystem.exists(place) else "" for name, place in places.items()}
