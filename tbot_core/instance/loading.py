@@ -83,10 +83,15 @@ def load_settings(  # noqa: PLR0913  -- the inputs of a run
     lacking = () if installed is None else missing_plugins(examined.values, mode, installed)
     failing = sorted((one for one in (*examined.findings, *lacking) if one.level == "fail"), key=_position)
     if examined.settings is None or failing:
-        faults = [str(finding) for finding in failing]
-        more = [f"and {len(faults) - _LINES} more faults."] if len(faults) > _LINES else []
-        raise SettingsError("\n".join([*faults[:_LINES], *more]), _remedy(failing))
+        raise faults_error(failing)
     return examined.settings
+
+
+def faults_error(failing: Sequence[SettingsFinding]) -> SettingsError:
+    """The error of findings that fail, one line each."""
+    faults = [str(finding) for finding in failing]
+    more = [f"and {len(faults) - _LINES} more faults."] if len(faults) > _LINES else []
+    return SettingsError("\n".join([*faults[:_LINES], *more]), _remedy(failing))
 
 
 def examine_settings(
