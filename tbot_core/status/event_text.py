@@ -34,9 +34,9 @@ from tbot_core.reports.drift import drift_lines
 from tbot_core.trading.risk.states import KINDS, CauseEnd, StateCause, TradingState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from tbot_core.journal.store import NewEvent
+    from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.types import Trade
 
 Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
@@ -77,7 +77,7 @@ class EventNarrator:
         """Continue from a journal that was begun before, whose projection is `book`; the book itself stays as it is."""
         self.book = deepcopy(book)
 
-    def lines_for(self, entries: Iterable[NewEvent]) -> list[EventLine]:
+    def lines_for(self, entries: Iterable[JournalEvent]) -> list[EventLine]:
         """The lines for these events."""
         lines: list[EventLine] = []
         for entry in entries:
@@ -90,14 +90,14 @@ class EventNarrator:
             lines += self._lines_of(entry, self.book.trades[before:])
             if entry.kind == records.DRIFT:
                 found = (one.strip() for one in drift_lines(entry.payload))
-                lines += [EventLine(time=entry.time, text=f"Drift: {one}", weight="session") for one in found]
+                lines += [EventLine(time=entry.applied, text=f"Drift: {one}", weight="session") for one in found]
         return lines
 
     def _states_of(self, payload: Mapping[str, Any]) -> TradingState:
         # The causes of the account that an event names; those of before the first event are not known.
         return self._states.setdefault(payload.get("broker", ""), TradingState())
 
-    def _lines_of(self, entry: NewEvent, closed: Sequence[Trade]) -> list[EventLine]:
+    def _lines_of(self, entry: JournalEvent, closed: Sequence[Trade]) -> list[EventLine]:
         weight: Weight | None = None
         payload, text = entry.payload, ""
         match entry.kind:
@@ -116,14 +116,14 @@ class EventNarrator:
                 weight, text = "denial", _denied(payload, "TOP-UP " if entry.kind == records.TOP_UP else "")
             case records.READY:
                 found = ready_remarks(payload)
-                return [EventLine(time=entry.time, text=one.removesuffix("."), weight="risk") for one in found]
+                return [EventLine(time=entry.applied, text=one.removesuffix("."), weight="risk") for one in found]
             case records.WINDOW_CLOSED | records.VIX:
                 weight, text = "window", (_vix if entry.kind == records.VIX else _window)(payload)
             case BrokerEventKind.FILL if entry.cid is not None:
                 return [self._filled(entry, closed)]
-        return [] if weight is None else [EventLine(time=entry.time, text=text, weight=weight)]
+        return [] if weight is None else [EventLine(time=entry.applied, text=text, weight=weight)]
 
-    def _filled(self, entry: NewEvent, closed: Sequence[Trade]) -> EventLine:
+    def _filled(self, entry: JournalEvent, closed: Sequence[Trade]) -> EventLine:
         if closed:
             trade = closed[-1]
             return EventLine(time=trade.exit_time, text=exit_text(trade), weight="exit", gain=trade.pnl)
@@ -318,3 +318,24 @@ def universe_text(payload: Mapping[str, Any]) -> str:
     kept, denied = payload["kept"], sum(map(len, payload.get("denied", {}).values()))
     found = f"{kept} of {kept + len(payload['cut']) + denied} symbols, by {payload['by']} of {payload['limit']}"
     return f"{found}; filters deny {denied} of the others" if denied else found
+
+
+def unprotected_sentences(unprotected: Sequence[str], cancelling: Sequence[str]) -> Iterator[str]:
+    """What is open without a stop order, apart from what may still have one: its cancel is not confirmed."""
+    without = [symbol for symbol in unprotected if symbol not in cancelling]
+    if without:
+        yield f"Without a stop order: {', '.join(without)}."
+    if cancelling:
+        names = ", ".join(cancelling)
+        yield f"The cancel of the stop order was requested and not confirmed, so it may still rest: {names}."
+
+
+def stopped_sentence(positions: Sequence[str], unconfirmed: str) -> str:
+    """The result of a stopped run and what it left open; `unconfirmed` is why the account could not be read then."""
+    unread = unconfirmed.removesuffix(".")
+    if positions:
+        more = f" The account could not be read: {unread}." if unread else ""
+        return f"Stopped and left open: {', '.join(positions)}.{more}"
+    if unread:
+        return f"Stopped; the books show nothing open, but the account could not be read: {unread}."
+    return "Stopped; nothing is open."

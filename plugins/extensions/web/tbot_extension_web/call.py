@@ -1,0 +1,72 @@
+"""One request: who makes it, what it brings, and how it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import attrs
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from tbot_extension_web.access.logins import Session
+from tbot_extension_web.cookies import SESSION
+from tbot_extension_web.site import Site
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """A request to the page; `session` is None where nobody is logged in, `form` the fields of a POST."""
+
+    request: Request
+    site: Site  # it holds templates, which name no type of a call
+    session: Session | None
+    form: Mapping[str, str] = attrs.field(factory=dict)
+
+    @property
+    def user(self) -> Session:
+        """The session; only where the route's permission needs one."""
+        if self.session is None:
+            raise LookupError(self.request.url.path)
+        return self.session
+
+    @property
+    def token(self) -> str:
+        """The session's token as the browser sent it."""
+        return self.request.cookies.get(SESSION[self.site.origin.secure], "")
+
+    @property
+    def source(self) -> str:
+        """The address from which the request comes."""
+        return self.request.client.host if self.request.client is not None else ""
+
+    @property
+    def agent(self) -> str:
+        """How the browser names itself."""
+        return self.request.headers.get("user-agent", "")
+
+    @property
+    def partial(self) -> bool:
+        """Whether a script of the page asks for a part of it."""
+        return self.request.headers.get("HX-Request") == "true"
+
+    async def work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what reads files or waits, in a thread."""
+        return await asyncio.to_thread(partial(function, *args, **kwargs))  # seam: no run waits for the page
+
+    def page(self, template: str, code: int = 200, **values: Any) -> Response:
+        """A page; `code` is its HTTP status."""
+        return HTMLResponse(self.site.render(template, self, values), status_code=code)
+
+    def to(self, path: str) -> Response:
+        """Go on to another page."""
+        return RedirectResponse(path, status_code=303)

@@ -1,0 +1,44 @@
+"""`tbot web`: serves the page of an instance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from tbot_core.cli.options import BoundedInt, home_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@click.command("web")
+@click.option("--port", type=BoundedInt(1, 65_535), help="Listen port. Default: that of network_config, else 8443.")
+@home_option
+def command(*, port: int | None, home: Path | None) -> None:
+    """Serve the page of an instance: set it up, watch the bot and control it.
+
+    It is a process of its own: the bot trades on when it ends, and it shows the last state when the bot ends. On a
+    folder without accounts it prints a link for the first admin, valid for 30 minutes on this machine.
+    """
+    from tbot_core.cli.options import resolve_home
+    from tbot_core.instance import Instance
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.system import log
+    from tbot_core.system.secure_memory import harden
+    from tbot_extension_web.app import create_app
+    from tbot_extension_web.opening import open_site
+    from tbot_extension_web.server import serve
+
+    for sentence in harden():
+        click.echo(f"tbot: {sentence}", err=True)
+    place = resolve_home(home)
+    opened = open_site(place, SystemClock(), port)
+    log.configure("info", "json", Instance.at(place).logs / "web", screen=False)
+    click.echo(f"The page is at {opened.address.url} (Ctrl-C ends it; the bot is another process).")
+    if opened.link is not None:
+        click.echo(f"Make the first admin within 30 minutes: {opened.address.url}first-run?token={opened.link}")
+    try:
+        serve(create_app(opened.site), opened.address)
+    finally:
+        opened.store.close()

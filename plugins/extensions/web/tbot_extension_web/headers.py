@@ -1,0 +1,104 @@
+"""What every answer carries, and which requests are answered at all: the page's own host and its own origin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import attrs
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+
+from tbot_core.system import log
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+SAFE: Final = frozenset({"GET", "HEAD"})
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""The content security policy: nothing from elsewhere, and nothing inline."""
+
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_NO_ORIGIN: Final = "null"
+"""What a browser sends of a form's origin under `no-referrer`; it says in `Sec-Fetch-Site` where the form was."""
+
+_STRICT_TRANSPORT: Final = "max-age=31536000"
+_log = log.logger(__name__)
+
+
+@attrs.frozen(kw_only=True)
+class Origin:
+    """Where the page is: its scheme, and each host with port under which a browser may reach it."""
+
+    scheme: str
+    hosts: frozenset[str]
+
+    @property
+    def secure(self) -> bool:
+        """Whether it is reached by TLS."""
+        return self.scheme == "https"
+
+    def covers(self, origin: str) -> bool:
+        """Whether an `Origin` header names this page."""
+        split = urlsplit(origin)
+        return split.scheme == self.scheme and split.netloc.lower() in self.hosts
+
+
+class OwnOrigin:
+    """Refuses requests under a foreign host name (421) and changes from a foreign page (403), and adds the headers."""
+
+    def __init__(self, app: ASGIApp, origin: Origin) -> None:
+        self._app = app
+        self._origin = origin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._refusal(scope["method"], Headers(scope=scope))
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._add(MutableHeaders(scope=message), scope["path"])
+            await send(message)
+
+        if refusal is None:
+            await self._app(scope, receive, with_headers)
+            return
+        status, text = refusal
+        _log.warning("web.refused", status=status, path=scope["path"][:200], reason=text)
+        await PlainTextResponse(text, status_code=status)(scope, receive, with_headers)
+
+    def _refusal(self, method: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
+        # A browser that was led here by a foreign name shows that name as host; a foreign page its own origin.
+        if headers.get("host", "").lower() not in self._origin.hosts:
+            return 421, "This page is not served under that host name. Add it to `hosts` in network_config.\n"
+        if method in SAFE:
+            return None
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin", _NO_ORIGIN)
+        if site not in {None, "same-origin"} or (origin != _NO_ORIGIN and not self._origin.covers(origin)):
+            return 403, "The request comes from another page.\n"
+        if site is None and origin == _NO_ORIGIN:
+            return 403, "The request does not say that it comes from this page.\n"
+        return None
+
+    def _add(self, headers: MutableHeaders, path: str) -> None:
+        for name, text in HEADERS.items():
+            headers.setdefault(name, text)
+        headers.setdefault("Cache-Control", "no-cache" if path.startswith("/static/") else "no-store")
+        if self._origin.secure:
+            headers.setdefault("Strict-Transport-Security", _STRICT_TRANSPORT)

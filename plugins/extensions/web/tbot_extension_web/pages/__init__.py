@@ -1,0 +1,1 @@
+"""The handlers of the page, a module for each of its pages."""

@@ -1,0 +1,68 @@
+"""Logging in and out, and entering the password again before a dangerous act."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.system import random
+from tbot_extension_web.access.logins import Refused
+from tbot_extension_web.cookies import SESSION, VISIT, form_token, set_cookie
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from tbot_extension_web.call import Call
+
+
+async def show(call: Call) -> Response:
+    """The form; a browser that is logged in goes on to the dashboard."""
+    return call.to("/") if call.session is not None else _form(call)
+
+
+async def log_in(call: Call) -> Response:
+    """Log in, and give the browser a new session."""
+    asked = (call.form.get("name", ""), call.form.get("password", ""), call.form.get("code", ""))
+    found = await call.site.logins.log_in(*asked, call.source, call.agent)
+    if isinstance(found, Refused):
+        return _form(call, found.sentence, asked[0], status=401)
+    answer = call.to("/")
+    set_cookie(answer, call.site.origin, SESSION[call.site.origin.secure], found.token)
+    answer.delete_cookie(VISIT, path="/")
+    return answer
+
+
+async def log_out(call: Call) -> Response:
+    """End the session."""
+    await call.site.logins.log_out(call.token)
+    answer = call.to("/login")
+    answer.delete_cookie(SESSION[call.site.origin.secure], path="/", secure=call.site.origin.secure)
+    answer.headers["Clear-Site-Data"] = '"cache", "storage"'
+    return answer
+
+
+async def show_step_up(call: Call) -> Response:
+    """The form that asks for the password again."""
+    return call.page("step_up.html", next=_local(call.request.query_params.get("next", "/")), fault="")
+
+
+async def step_up(call: Call) -> Response:
+    """Allow dangerous acts for the next minutes, and go back to the page that asked for it."""
+    target = _local(call.form.get("next", "/"))
+    found = await call.site.logins.step_up(call.token, call.form.get("password", ""), call.form.get("code", ""))
+    if isinstance(found, Refused):
+        return call.page("step_up.html", 401, next=target, fault=found.sentence)
+    answer = call.to(target)
+    set_cookie(answer, call.site.origin, SESSION[call.site.origin.secure], found.token)
+    return answer
+
+
+def _form(call: Call, fault: str = "", name: str = "", *, status: int = 200) -> Response:
+    visit = call.request.cookies.get(VISIT) or random.entropy(16).hex()
+    answer = call.page("login.html", status, fault=fault, name=name, csrf=form_token(visit))
+    set_cookie(answer, call.site.origin, VISIT, visit)
+    return answer
+
+
+def _local(path: str) -> str:
+    # A path of this page and nothing else, so that no link leads away after the password.
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"

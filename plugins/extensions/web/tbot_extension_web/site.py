@@ -1,0 +1,111 @@
+"""What the handlers of the page share: the instance, the clock, who may log in, the templates, the live view."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import jinja2
+
+from tbot_extension_web import texts
+from tbot_extension_web.day_view import day_view
+from tbot_extension_web.live import LiveView, Snapshot
+from tbot_extension_web.permissions import Permission, allows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_core.model.clock import Clock
+    from tbot_extension_web.access.logins import Logins
+    from tbot_extension_web.call import Call
+    from tbot_extension_web.headers import Origin
+
+_ACCOUNTS: Final = frozenset({"paper", "live", "rehearsal"})
+FOLDER: Final = Path(__file__).parent
+PARTS: Final = ("state", "figures", "timeline", "chart", "positions", "orders", "events", "health")
+"""The parts of the dashboard that change as the bot runs; each is a template in `parts`."""
+
+
+@attrs.frozen(kw_only=True)
+class Badge:
+    """What every page says of the account: `mode` is paper, live, rehearsal, simulation or none yet."""
+
+    mode: str
+    identity: str
+
+    @property
+    def text(self) -> str:
+        """The mode in capitals."""
+        return self.mode.upper()
+
+
+class Site:
+    """The page of one instance."""
+
+    def __init__(self, home: Path, clock: Clock, origin: Origin, logins: Logins, identity: str = "") -> None:
+        self.home = home
+        self.clock = clock
+        self.origin = origin
+        self.logins = logins
+        self.identity = identity
+        self.templates = _environment()
+        self.live = LiveView(home, clock, self._parts)
+
+    def render(self, template: str, call: Call, values: Mapping[str, Any]) -> str:
+        """A page as HTML, with what every page shows."""
+        session = call.session
+        shown = {
+            "path": call.request.url.path,
+            "session": session,
+            "csrf": "" if session is None else session.csrf,
+            "may": partial(self._may, call),
+            "badge": self.badge(),
+            "pages": [page for page in NAVIGATION if self._may(call, page.permission)],
+        }
+        return self.templates.get_template(template).render({**shown, **values})
+
+    def badge(self) -> Badge:
+        """The account as every page names it."""
+        status = self.live.latest.status
+        mode = (status.get("mode") or "paper").lower()
+        mode = mode if mode in _ACCOUNTS else "simulation"
+        return Badge(mode=mode, identity=self.identity)
+
+    def _may(self, call: Call, permission: str) -> bool:
+        return call.session is not None and allows(call.session.role, Permission(permission))
+
+    def _parts(self, snapshot: Snapshot) -> dict[str, str]:
+        day = day_view(snapshot.status, snapshot.day)
+        values = {"status": snapshot.status, "day": day, "fault": snapshot.fault}
+        return {name: self.templates.get_template(f"parts/{name}.html").render(**values) for name in PARTS}
+
+
+@attrs.frozen(kw_only=True)
+class NavigationItem:
+    """A page in the navigation, for who may see it."""
+
+    path: str
+    title: str
+    permission: Permission = Permission.READ
+
+
+NAVIGATION: Final = (
+    NavigationItem(path="/", title="Dashboard"),
+    NavigationItem(path="/confirmations", title="Confirmations"),
+    NavigationItem(path="/risk", title="Risk"),
+)
+"""The pages in the order of the navigation."""
+
+
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(texts.FILTERS)
+    return made

@@ -1,0 +1,48 @@
+// The equity curve, drawn again when its part has changed; and the way to the login when the session has ended.
+"use strict";
+(() => {
+  let chart = null;
+  let drawn = "";
+
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const place = (id) => document.getElementById(id);
+
+  function draw() {
+    const source = place("equity-data");
+    const holder = place("equity-chart");
+    if (!source || !holder || typeof uPlot === "undefined" || source.textContent === drawn) return;
+    drawn = source.textContent;
+    const curve = JSON.parse(drawn);
+    holder.hidden = false;
+    const data = [curve.times, curve.equity, curve.limit];
+    if (chart) {
+      chart.setData(data);
+      return;
+    }
+    chart = new uPlot({
+      width: holder.clientWidth,
+      height: 220,
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "America/New_York"),
+      cursor: { y: false },
+      legend: { show: false },
+      axes: [
+        { stroke: colour("--soft"), grid: { stroke: colour("--line") } },
+        { stroke: colour("--soft"), grid: { stroke: colour("--line") }, size: 78 },
+      ],
+      series: [
+        { label: "Time" },
+        { label: "Equity", stroke: colour("--gain"), width: 2, paths: uPlot.paths.stepped({ align: 1 }) },
+        { label: "Loss limit", stroke: colour("--loss"), width: 1, dash: [6, 4] },
+      ],
+    }, data, holder);
+  }
+
+  document.addEventListener("DOMContentLoaded", draw);
+  document.addEventListener("htmx:after:swap", draw);
+  document.addEventListener("htmx:sse:after:message", draw);
+  document.addEventListener("ended", () => window.location.assign("/login"));
+  window.addEventListener("resize", () => {
+    const holder = place("equity-chart");
+    if (chart && holder) chart.setSize({ width: holder.clientWidth, height: 220 });
+  });
+})();

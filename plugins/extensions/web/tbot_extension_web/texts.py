@@ -1,0 +1,84 @@
+"""How times, amounts and states read on the page."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.model.clock import exchange_time
+from tbot_core.model.formatting import format_money, format_price, format_quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NONE: Final = "\N{EN DASH}"
+"""What stands where a value is not known."""
+
+
+def clock(moment: str | datetime | None, form: str = "%H:%M:%S") -> str:
+    """The time of a moment in New York."""
+    if moment is None or moment == "":
+        return NONE
+    return exchange_time(_moment(moment)).strftime(form)
+
+
+def date(moment: str | datetime | None) -> str:
+    """The day and minute of a moment in New York."""
+    return clock(moment, "%Y-%m-%d %H:%M")
+
+
+def money(amount: str | Decimal | None) -> str:
+    """An amount in dollars with two decimals and separated thousands."""
+    return NONE if amount is None or amount == "" else format_money(Decimal(amount))
+
+
+def price(amount: str | Decimal | None) -> str:
+    """A price."""
+    return NONE if amount is None or amount == "" else format_price(Decimal(amount))
+
+
+def shares(amount: str | Decimal | None) -> str:
+    """A number of shares."""
+    return NONE if amount is None or amount == "" else format_quantity(Decimal(amount))
+
+
+def sign(amount: str | Decimal | None) -> str:
+    """The class of an amount: gain, loss or nothing."""
+    if amount is None or amount == "":
+        return ""
+    value = Decimal(amount)
+    return "gain" if value > 0 else "loss" if value < 0 else ""
+
+
+def share(amount: str | float | None) -> str:
+    """A fraction in percent."""
+    return NONE if amount is None else f"{float(amount):.0%}"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in its largest units."""
+    if seconds is None:
+        return NONE
+    whole = int(seconds)
+    for unit, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if whole >= unit:
+            return f"{whole // unit} {name}"
+    return f"{whole} s"
+
+
+def _moment(moment: str | datetime) -> datetime:
+    return moment if isinstance(moment, datetime) else datetime.fromisoformat(moment)
+
+
+FILTERS: Final[dict[str, Callable[..., str]]] = {
+    "clock": clock,
+    "date": date,
+    "duration": duration,
+    "money": money,
+    "price": price,
+    "share": share,
+    "shares": shares,
+    "sign": sign,
+}
+"""The filters of the templates."""

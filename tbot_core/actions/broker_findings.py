@@ -1,0 +1,52 @@
+"""Tests a broker with the stored credentials, for `tbot broker test` and `tbot check`; no order is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from tbot_core.actions.assembly import assemble_action
+from tbot_core.actions.notices import discard
+from tbot_core.contracts import FeedRequest
+from tbot_core.engine.bootstrap import feed_source
+from tbot_core.engine.live.broker_check import BrokerFinding, check_broker
+from tbot_core.instance import load_settings
+from tbot_core.instance.secrets import account_mode
+from tbot_core.model.formatting import request_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.actions.notices import Notify
+    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.instance import Instance
+
+
+def connect_broker(instance: Instance, name: str = "", notify: Notify = discard) -> tuple[str, list[BrokerFinding]]:
+    """The name of the broker (default: BROKER_NAME) and what was found there, in the mode of its credentials.
+
+    `notify` gets what `action_clock` says. Raises what `assemble_action` raises.
+    """
+    live = account_mode(load_settings(instance.home, mode="replay"), name) == "live"
+    assembly = assemble_action(instance.home, "live" if live else "paper", notify=notify)
+    chosen = name or assembly.settings.trading.broker_name
+    return chosen, asyncio.run(assembly.closing(_tested(assembly, chosen)))
+
+
+async def _tested(assembly: Assembly, name: str) -> list[BrokerFinding]:
+    broker, clock = assembly.broker(name), assembly.clock
+    if broker.capabilities.simulated:
+        return [BrokerFinding(level="ok", subject="login", words=f"{name} is a simulation: there is no login")]
+    feed = None
+    if assembly.quality(name) is not None:
+        request = FeedRequest(kind="live", symbols=assembly.settings.trading.universe, calendar=assembly.calendar)
+        feed = feed_source(broker, name).feed(request)
+    found = await check_broker(broker, assembly.calendar.current(clock.now()), clock, feed)
+    return found if found[0].level == "fail" else [*found, *_requests(assembly)]
+
+
+def _requests(assembly: Assembly) -> Iterator[BrokerFinding]:
+    # The vendor's limits at the hosts that were reached.
+    for host, left, per_minute, _ in assembly.budgets.left():
+        words = f"{host}: {request_words(per_minute, left)}"
+        yield BrokerFinding(level="ok", subject="requests", words=words)

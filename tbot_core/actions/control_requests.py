@@ -1,0 +1,336 @@
+"""Requests to a running bot: send one, wait until the bot has recorded it, and report the result."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.engine import control
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.session.requests import FUTURE_SESSION_VERBS
+from tbot_core.errors import AccessError, JournalError, SettingsError
+from tbot_core.instance import Instance, is_there
+from tbot_core.instance.control_folder import with_control_folder
+from tbot_core.instance.folder import SIMULATION
+from tbot_core.journal import records
+from tbot_core.journal.projections.book import SessionBook
+from tbot_core.model.clock import SystemClock
+from tbot_core.model.types import RiskState
+from tbot_core.status.event_text import stopped_sentence, unprotected_sentences
+from tbot_core.status.risk_state import read_control_folder, risk_status, withdraws_something
+from tbot_core.status.runs import current_run, open_run_file
+from tbot_core.system import environ, filesystem
+from tbot_core.trading.risk.states import StateCause
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from tbot_core.journal.store import Event
+    from tbot_core.model.clock import Clock
+
+PICKUP_TIMEOUT_S: Final = 5.0
+"""Time limits for a running bot to record a request, and to carry out a stop."""
+
+_POLL_S: Final = 0.05
+_RECORDED: Final = frozenset({records.REQUEST, records.REQUEST_REFUSED})
+
+
+@attrs.frozen(kw_only=True)
+class RequestResult:
+    """The result of a request.
+
+    `process` runs the bot, None if none runs. `taken`: whether it recorded the request; `refused`: why it refused it.
+    `ended`: whether the run has stopped since; `open`: the open positions, for a stop also working orders, positions of
+    earlier sessions, and what was open when the run ended. Of these are `unprotected` those without a stop order, and
+    `cancelling` those whose stop has an unconfirmed cancel. `unconfirmed`: why the account could not be read then.
+    `state` and `causes` are the current ones of the journal; `unread`: why it cannot be read. `folder` is the control
+    folder as CONTROL_DIR names it. `between`: no session is under way. `needless`: it withdraws what was not there.
+    """
+
+    verb: ControlVerb
+    process: int | None
+    taken: bool = False
+    refused: str = ""
+    ended: bool = False
+    open: tuple[str, ...] = ()
+    unprotected: tuple[str, ...] = ()
+    cancelling: tuple[str, ...] = ()
+    unconfirmed: str = ""
+    state: str = "normal"
+    causes: tuple[str, ...] = ()
+    unread: str = ""
+    folder: str = "control"
+    between: bool = False
+    needless: bool = False
+
+    def document(self) -> dict[str, Any]:
+        """The result as a JSON document."""
+        return attrs.asdict(self) | {"verb": self.verb.value}
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is for the next session, and waits for that in the control folder."""
+        return self.between and self.verb in FUTURE_SESSION_VERBS and not (self.taken or self.refused)
+
+    @property
+    def lost(self) -> str:
+        """Why the request has no effect yet; "" if it was recorded, or waits for its session."""
+        if self.refused:
+            return f"The bot refused the request: {self.refused}"
+        if self.taken or self.process is None or self.waits:
+            return ""
+        waited = f"{PICKUP_TIMEOUT_S:g} s"
+        stays = f"it stays in {self.folder}/ until one does"
+        return f"Process {self.process} has not recorded the request within {waited}; {stays}."
+
+
+async def send_request(
+    home: Path | None,
+    verb: ControlVerb,
+    clock: Clock,
+    arguments: Mapping[str, str] | None = None,
+    actor: str = "",
+) -> RequestResult:
+    """Send a request, and wait until a running bot has recorded it, and for a stop until it has ended.
+
+    `actor` is who requests it, the account's user name by default, and `arguments` are those of the request.
+    Without a running bot the request takes effect at the next start. Raises SettingsError where there is no instance,
+    AccessError where a simulation runs in it.
+    """
+    instance = Instance.at(home)
+    if not is_there(instance):
+        raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
+    instance = with_control_folder(instance)
+    process = filesystem.lock_holder(instance.lock)
+    if process is not None and filesystem.lock_purpose(instance.lock) == SIMULATION:
+        message = f"Process {process} runs a simulation here, which accepts no requests; no request was sent."
+        raise AccessError(message, "Stop it with Ctrl-C in its terminal, or try again after it has ended.")
+    needless = _is_needless(instance, verb)
+    try:
+        name = control.write_request(
+            instance.control, verb, actor=actor or environ.user_name(), now=clock.now(), arguments=arguments
+        )
+    except AccessError as fault:
+        raise AccessError(
+            fault.message, f"{fault.remedy} {without_request(instance, verb, process)}".rstrip()
+        ) from fault
+    ends, until = verb in _ENDS, clock.monotonic() + PICKUP_TIMEOUT_S
+    found = request_result(instance, verb, name, process)
+    while process is not None and _pending(found, ends=ends) and clock.monotonic() < until:
+        await clock.sleep(_POLL_S)
+        found = request_result(instance, verb, name, process)
+        if not found.taken and filesystem.lock_holder(instance.lock) is None:
+            return attrs.evolve(request_result(instance, verb, name, process), process=None, needless=needless)
+    return attrs.evolve(found, needless=needless)
+
+
+def _is_needless(instance: Instance, verb: ControlVerb) -> bool:
+    # Whether the request withdraws a kill or stop that is not there; before it is written, and no if that is unknown.
+    if verb not in {ControlVerb.KILL_CLEAR, ControlVerb.STOP_CANCEL}:
+        return False
+    try:
+        return not withdraws_something(verb, _events(instance), read_control_folder(instance.control))
+    except JournalError:
+        return False
+
+
+def request(verb: str, home: Path | None, arguments: Mapping[str, str] | None = None, actor: str = "") -> RequestResult:
+    """Send a request as `send_request` does, and block until its result is known."""
+    return asyncio.run(send_request(home, ControlVerb(verb), SystemClock(), arguments, actor))
+
+
+def result_notes(answer: RequestResult) -> list[str]:
+    """Warnings about a result: without its journal the positions of the bot are unknown."""
+    return [f"The journal cannot be read, so the positions are unknown: {answer.unread}"] if answer.unread else []
+
+
+def without_request(instance: Instance, verb: ControlVerb, process: int | None) -> str:
+    """How to stop the bot where no request can be written: an empty file needs no space, a signal no file."""
+    name = control.KILL if verb in _KILLS else control.STOP if verb in _ENDS else ""
+    if not name:
+        return ""
+    if filesystem.is_writable_folder(instance.control):
+        return f"`touch {instance.control / name}` needs no space and blocks entries in any case."
+    file = f"{instance.control} cannot be written to, so the file {instance.control_dir}/{name} cannot be made either"
+    if process is None:
+        return f"{file}. No bot is running."
+    signal = "USR2" if name == control.KILL else "TERM"
+    return f"{file}: `kill -{signal} {process}` has the same effect as `tbot {name}`."
+
+
+_KILLS: Final = frozenset({ControlVerb.KILL, ControlVerb.KILL_FLATTEN})
+_ENDS: Final = frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP})
+
+
+def _pending(answer: RequestResult, *, ends: bool) -> bool:
+    return not (answer.refused or (answer.ended if ends else answer.taken))
+
+
+def request_result(instance: Instance, verb: ControlVerb, name: str, process: int | None) -> RequestResult:
+    """The current state of the request in the file `name`, from the journal of the account that the bot trades."""
+    has_file = filesystem.is_present(
+        instance.control / name
+    )  # read before the events: a request whose file is gone is in the journal by then
+    found = RequestResult(verb=verb, process=process, folder=instance.control_dir)
+    try:
+        events = _events(instance)
+    except JournalError as fault:  # the bot removes the file only after it has recorded the request
+        return attrs.evolve(found, taken=process is not None and not has_file, unread=str(fault))
+    book = SessionBook()
+    for event in events:
+        book.apply(event)
+        found = _after_event(found, event, name)
+    now = risk_status(instance.control, events, book, running=process is not None)
+    if found.taken and has_file:
+        found = attrs.evolve(found, taken=False)
+    found = _with_left_open(found, events) if verb in _ENDS else _with_positions(found, book)
+    state, causes = now.state, now.causes
+    if process is None and now.seen.kill and StateCause.KILL_FILE.value not in causes:  # not recorded by a bot yet
+        state, causes = RiskState.HALTED.word, (StateCause.KILL_FILE.value, *causes)
+    return attrs.evolve(found, state=state, causes=causes, between=not book.in_session)
+
+
+def _events(instance: Instance) -> list[Event]:
+    # The events of the account that the bot trades; none before the first start.
+    if (file := current_run(instance)) is None:
+        return []
+    with open_run_file(file) as journal:
+        return list(journal.events())
+
+
+def _with_positions(found: RequestResult, book: SessionBook) -> RequestResult:
+    # The positions of the current session.
+    from tbot_core.engine.session.open_positions import is_protected
+
+    held = tuple(sorted(book.portfolio.positions)) if book.in_session else ()
+    return attrs.evolve(
+        found,
+        open=held,
+        unprotected=tuple(symbol for symbol in held if not is_protected(book, symbol)),
+        cancelling=tuple(symbol for symbol in held if book.is_stop_cancelling(symbol)),
+    )
+
+
+def _with_left_open(found: RequestResult, events: Sequence[Event]) -> RequestResult:
+    # The positions and orders that a stop leaves open, also those that earlier sessions could not close.
+    from tbot_core.engine.session.open_positions import remaining_positions
+
+    opened = next((place for place in reversed(range(len(events))) if events[place].kind == records.SESSION_OPENED), 0)
+    left = remaining_positions(events, events[opened:], found.open)
+    return attrs.evolve(found, open=left.open, unprotected=left.unprotected, cancelling=left.cancelling)
+
+
+def _after_event(found: RequestResult, event: Event, name: str) -> RequestResult:
+    if event.kind in _RECORDED and event.payload["name"] == name:
+        taken = event.kind == records.REQUEST
+        return attrs.evolve(found, taken=taken, refused="" if taken else event.payload["words"])
+    if found.taken and event.kind == records.STOPPED:
+        left, unconfirmed = tuple(event.payload["open"]), event.payload.get("unconfirmed", "")
+        return attrs.evolve(found, ended=True, open=left, unconfirmed=unconfirmed)
+    return found
+
+
+def stop_sentence(answer: RequestResult) -> str:
+    """The result of the stop as a sentence."""
+    if answer.lost:
+        return answer.lost
+    if answer.verb is ControlVerb.STOP_CANCEL:
+        return _undone(answer)
+    working = answer.process is not None and not answer.ended and answer.verb is not ControlVerb.STOP_KEEP
+    unprotected = answer.cancelling if working else answer.unprotected  # what is being closed loses its stop first
+    return " ".join((_stop_progress(answer), *unprotected_sentences(unprotected, answer.cancelling)))
+
+
+def _stop_progress(answer: RequestResult) -> str:
+    # What is open, or what the bot does until it ends, and why that takes long.
+    positions = ", ".join(answer.open)
+    if answer.process is None:
+        rest = f" Open and not managed by any bot: {positions}." if positions else ""
+        return f"No bot is running; the stop takes effect at the next start, and `tbot stop --cancel` undoes it.{rest}"
+    if answer.ended:
+        return stopped_sentence(answer.open, answer.unconfirmed)
+    what = positions or "all positions"
+    exits, stops = ("its exit", "its stop") if len(answer.open) == 1 else ("their exits", "their stops")
+    doing, until = {
+        ControlVerb.STOP_FLATTEN: (f"closes {what}", "the broker has confirmed it"),
+        ControlVerb.STOP_KEEP: (
+            f"keeps {what}{_with_stops(answer, stops)}",
+            "no order is in transit, after API_TIMEOUT at the latest",
+        ),
+    }.get(answer.verb, (f"manages {what} to {exits}", "nothing is held"))
+    silent = ", ".join(cause for cause in answer.causes if cause in _SILENT)
+    why = f" But {silent}; `tbot status` shows what is known." if silent else ""
+    return f"The bot blocks entries, {doing}, then ends as soon as {until}.{why}"
+
+
+def _with_stops(answer: RequestResult, stops: str) -> str:
+    # Stops are promised only where each open symbol has one, and no cancel of it was requested.
+    return "" if answer.unprotected else f" with {stops}"
+
+
+_SILENT: Final = tuple(
+    cause.value
+    for cause in (
+        StateCause.UNREACHABLE,
+        StateCause.UNKNOWN,
+        StateCause.UNRECONCILED,
+        StateCause.LOGIN,
+        StateCause.BROKER_PLUGIN,
+        StateCause.MAINTENANCE,
+        StateCause.BROKERS_DOWN,
+    )
+)
+
+
+def _undone(answer: RequestResult) -> str:
+    if answer.needless:
+        return f"There was no stop to undo; the state is {answer.state}."
+    if answer.process is None:
+        return "No bot is running; the stop is undone at the next start."
+    return f"The stop is undone; the state is {answer.state}."
+
+
+def left_open(answer: RequestResult) -> bool:
+    """Whether a stop that is over leaves positions or orders open, or may do so."""
+    over = answer.verb is not ControlVerb.STOP_CANCEL and (answer.ended or answer.process is None)
+    return over and bool(answer.open or answer.unread or answer.unconfirmed)
+
+
+def kill_sentence(answer: RequestResult) -> str:
+    """The result of the kill as a sentence."""
+    if answer.lost and answer.verb is not ControlVerb.KILL_CLEAR and not answer.taken:
+        return f"{answer.lost} `touch {answer.folder}/kill` in the instance's folder blocks entries in any case."
+    if answer.lost:
+        return answer.lost
+    if answer.verb is ControlVerb.KILL_CLEAR:
+        return _cleared(answer)
+    if answer.process is None:
+        return "No bot is running; the kill takes effect from the next start, and `tbot kill --clear` undoes it."
+    positions = ", ".join(answer.open)
+    keeps = answer.verb is not ControlVerb.KILL_FLATTEN
+    doing = f"kept{_with_stops(answer, 'their stops')}" if keeps else "being closed"
+    killed = ["Killed: entries are blocked until `tbot kill --clear`."]
+    killed += [f"Positions are {doing}: {positions}."] if positions else []
+    return " ".join((*killed, *unprotected_sentences(answer.unprotected if keeps else (), answer.cancelling)))
+
+
+def _cleared(answer: RequestResult) -> str:
+    # The command clears its own kill and that of a signal; the file is removed by the person who created it.
+    rest = f": {', '.join(answer.causes)}" if answer.causes else ""
+    if answer.needless and not stays_killed(answer):
+        return f"There was no kill to clear; the state is {answer.state}{rest}."
+    if answer.process is None:
+        file = f"{answer.folder}/kill"
+        stays = f" But the file {file} exists and keeps the bot halted: `rm {file}` ends it."
+        return f"No bot is running; the kill is cleared at the next start.{(stays if stays_killed(answer) else '')}"
+    if stays_killed(answer):
+        return f"`tbot kill` is cleared, but the state stays {answer.state}{rest}. `rm {answer.folder}/kill` ends it."
+    return f"The kill is cleared; the state is {answer.state}{rest}."
+
+
+def stays_killed(answer: RequestResult) -> bool:
+    """Whether the file control/kill keeps the bot halted although the kill of the command is cleared."""
+    return answer.verb is ControlVerb.KILL_CLEAR and StateCause.KILL_FILE.value in answer.causes

@@ -1,0 +1,224 @@
+"""Makes an instance: folders, keys, encrypted settings and secrets, an identity and a journal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tbot_core.actions.notices import discard
+from tbot_core.errors import UsageError
+from tbot_core.instance.dotenv import replace_values
+from tbot_core.model import json_document
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from tbot_core.actions.notices import Notify
+    from tbot_core.contracts.settings import DeploymentSettings
+    from tbot_core.instance import Instance, SettingsFiles
+    from tbot_core.plugins.loader import LoadedPlugin
+    from tbot_core.vault.schemas import Schemas
+
+PAPER: Final = Path(__file__).parents[1] / "instance" / "paper.env_bot"
+
+
+def refuse_occupied(instance: Instance) -> None:
+    """Raises UsageError if settings or keys exist already."""
+    from tbot_core.system import filesystem
+
+    keys = instance.path("storage/keys")
+    found = [
+        name for name in (".env", ".env.enc", ".env_bot", ".env_bot.enc") if filesystem.is_present(instance.path(name))
+    ]
+    found += ["storage/keys"] if filesystem.is_folder(keys) and filesystem.entries(keys) else []
+    if found:
+        message = f"{instance.home} is an instance already; {', '.join(found)} would be overwritten."
+        raise UsageError(
+            message,
+            "Choose another --home. `tbot init --adopt` takes over a .env and .env_bot here; `tbot config edit` and "
+            "`tbot secrets edit` change an instance.",
+        )
+
+
+def make_instance(
+    instance: Instance, answers: Mapping[str, Any], source: str = "the values", warn: Notify = discard
+) -> None:
+    """Create everything. `answers` has the content by category; settings as {variable: value} replace the paper ones.
+
+    Raises UsageError for an unknown category, VaultError and SettingsError for invalid content, which is to be
+    corrected in `source`, before anything is created; and what `create_instance` raises.
+    """
+    contents = checked_contents(instance, answers, f"Correct {source}; nothing was created.", warn)
+    create_instance(instance, contents)
+
+
+def checked_contents(
+    instance: Instance, answers: Mapping[str, Any], remedy: str, warn: Notify = discard
+) -> dict[str, bytes]:
+    """The plaintext of each category of a new instance. Raises as `make_instance` does; nothing is written."""
+    given = {category: _named_sections(category, part, remedy) for category, part in answers.items()}
+    contents = initial_contents(given)
+    _check_contents(instance, contents, remedy, warn)
+    check_settings(instance, contents, remedy)
+    return contents
+
+
+def _named_sections(category: str, part: Any, remedy: str) -> Any:
+    # The answers of a category; sections of plugins under the plugins' names.
+    from tbot_core.errors import VaultError
+    from tbot_core.vault.categories import CATEGORIES
+    from tbot_core.vault.content import assert_utf8, plugin_sections
+
+    kind = CATEGORIES.get(category)
+    assert_utf8(part, category, category if kind is None else kind.logical)
+    if kind is None or not kind.by_plugin:
+        return part
+    try:
+        return plugin_sections(part, category, kind.logical)
+    except VaultError as fault:
+        raise VaultError(fault.message, remedy, code=fault.code) from None
+
+
+def create_instance(instance: Instance, contents: Mapping[str, bytes]) -> None:
+    """Create the folders, the keys, an encrypted file for each category in `contents`, and the journal.
+
+    All or nothing: what an error or Ctrl-C interrupts is undone at once, what a kill interrupts by `undo_creation`
+    before the next attempt. Until then no command reads the settings. Files that exist already stay or are replaced
+    atomically, and keys that exist already are used. Raises VaultError, and
+    AccessError for a folder that belongs to another user.
+    """
+    from tbot_core.instance.creation_marker import creation
+    from tbot_core.instance.journal_key import open_instance_journal
+    from tbot_core.instance.secret_paths import SecretPaths
+    from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
+    from tbot_core.system import filesystem
+    from tbot_core.vault.categories import CATEGORIES
+    from tbot_core.vault.key_providers import PassphraseKeyProvider
+
+    deployment = _deployment(contents)
+    with creation(instance, deployment):
+        SecretPaths(instance, deployment).write_ignore_files()
+        opened = open_instance_vault(instance, deployment)
+        if isinstance(opened.provider, PassphraseKeyProvider):
+            opened.provider.create()
+        for category in CATEGORIES:
+            if category in contents:
+                encrypt_category(opened, category, contents[category])
+            elif lacks_key(opened, category):
+                filesystem.make_folder(opened.store.place(category).key.parent)
+                opened.make_key(category)
+        open_instance_journal(instance).close()
+
+
+def _deployment(contents: Mapping[str, bytes]) -> DeploymentSettings:
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.sources import deployment_of
+
+    return deployment_of(parse_dotenv(".env", contents["env"]))
+
+
+def known_fields(settings: Mapping[str, object], named: Collection[str] = ()) -> Schemas:
+    """The fields of each category; installed plugins that these settings enable, or in `named`, declare their own."""
+    from tbot_core.instance.secret_schemas import secret_rules
+    from tbot_core.plugins import discovery
+
+    installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
+    return secret_rules([one.declared for one in enabled_offers(settings, named)], installed).fields
+
+
+def default_env() -> bytes:
+    """A `.env` with every variable at its default."""
+    from tbot_core.contracts.setting import declarations
+    from tbot_core.contracts.settings import DeploymentSettings
+
+    return "".join(f"{one.name}={one.default_text}\n" for one in declarations(DeploymentSettings).values()).encode()
+
+
+def initial_contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
+    """The plaintext of each category, as `make_instance` writes it; not checked. Raises UsageError."""
+    from tbot_core.actions.assembly import SIMULATED
+    from tbot_core.instance.identity import FIELD, Identity
+    from tbot_core.system import filesystem, random
+    from tbot_core.vault.categories import CATEGORIES
+
+    unknown = sorted(set(answers) - set(CATEGORIES))
+    if unknown:
+        raise UsageError(f"Unknown categories: {', '.join(unknown)}.", f"Known: {', '.join(CATEGORIES)}.")
+    broker = str(answers.get("env_bot", {}).get("BROKER_NAME") or SIMULATED)
+    identity = answers.get("bot_identity") or {FIELD: Identity.proposed(broker, random.token(4)).text}
+    contents = {
+        name: json.dumps(part, sort_keys=True, ensure_ascii=False).encode() for name, part in answers.items() if part
+    }
+    contents["bot_identity"] = json.dumps(identity, sort_keys=True).encode()
+    contents["env"] = replace_values(default_env().decode(), answers.get("env", {}))
+    contents["env_bot"] = replace_values(filesystem.read_text(PAPER), answers.get("env_bot", {}))
+    return contents
+
+
+def _check_contents(instance: Instance, contents: Mapping[str, bytes], remedy: str, warn: Notify) -> None:
+    # Raises VaultError, which names every invalid field.
+    from tbot_core.errors import VaultError
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.secret_schemas import secret_rules
+    from tbot_core.vault.categories import CATEGORIES, category_paths
+    from tbot_core.vault.error_codes import combined_error
+    from tbot_core.vault.schemas import check_content
+
+    texts = {it.key: it.value for name in ("env", "env_bot") for it in parse_dotenv(name, contents[name]).entries}
+    sections = [json_document.parse_json(data) for name, data in contents.items() if CATEGORIES[name].by_plugin]
+    is_usual = contents.keys() <= {"env", "env_bot", "bot_identity"}  # then no plugin has to be loaded
+    named = {name for part in sections for name in part}
+    known = secret_rules().fields if is_usual else known_fields(texts, named)
+    deployment, faults = _deployment(contents), list[VaultError]()
+    for category, data in contents.items():
+        here = category_paths(category, instance, deployment)
+        faults += check_content(memoryview(data), category, here.shown(here.file), known)
+    if faults:
+        fault = combined_error(faults)
+        raise VaultError(fault.message, remedy, code=fault.code)
+    if not is_usual:
+        from tbot_core.actions.secrets import warn_of_short_secrets
+
+        warn_of_short_secrets(contents, known, warn)
+
+
+def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:
+    """Check the contents of both settings files together, as at a paper start.
+
+    Plugins that they need may be absent. Raises SettingsError, which names every invalid setting.
+    """
+    from tbot_core.errors import SettingsError
+    from tbot_core.instance.loading import examine_settings
+
+    sources = settings_files(instance, contents)
+    declared = [one.declared for one in enabled_offers(sources.texts())]
+    examined = examine_settings(instance.home, mode="paper", declared=declared, sources=sources)
+    faults = [str(finding) for finding in examined.findings if finding.level == "fail"]
+    if faults:
+        raise SettingsError("\n".join(faults), remedy)
+
+
+def settings_files(instance: Instance, contents: Mapping[str, bytes]) -> SettingsFiles:
+    """The settings files of an instance that does not exist yet."""
+    from tbot_core.instance.dotenv import parse_dotenv
+    from tbot_core.instance.sources import SettingsFile, SettingsFiles
+
+    def given(name: str, category: str) -> SettingsFile:
+        parsed = parse_dotenv(name, contents[category])
+        return SettingsFile(name=name, path=instance.path(name), plain=True, parsed=parsed)
+
+    return SettingsFiles(env=given(".env", "env"), bot=given(".env_bot", "env_bot"))
+
+
+def enabled_offers(settings: Mapping[str, object], named: Collection[str] = ()) -> Sequence[LoadedPlugin]:
+    """The installed plugins that these settings enable, or in `named`, loaded."""
+    from tbot_core.instance import plugins_enabled
+    from tbot_core.plugins import discovery
+    from tbot_core.plugins.loader import PluginLoader
+
+    listings = discovery.installed_plugins()
+    enabled = plugins_enabled({name: str(text) for name, text in settings.items()})
+    pairs = ((it.entry.kind, it.entry.name) for it in listings)
+    found = frozenset(pair for pair in pairs if pair in enabled or pair[1] in named)
+    return PluginLoader().offers(found, listings)[0]

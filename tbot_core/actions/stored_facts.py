@@ -1,0 +1,125 @@
+"""What is stored of the facts that filters fetch before the bell, and whether capitalisations have a source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tbot_core.actions.notices import discard
+from tbot_core.contracts import Context, SupportsRefresh
+from tbot_core.errors import DataError, TbotError
+from tbot_core.instance import load_settings
+from tbot_core.instance.preflight_subject import PreflightFinding
+from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
+from tbot_core.model.clock import SystemClock
+from tbot_core.model.formatting import first_names, plural
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.loader import build_plugin
+from tbot_core.system import log
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from tbot_core.actions.notices import Notify
+    from tbot_core.actions.plugin_declarations import PluginDeclarations
+    from tbot_core.instance import Settings
+    from tbot_core.plugins.loader import LoadedPlugin
+
+
+def fact_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+    """For each filter that fetches: of how many symbols its facts are stored, and since when. Nothing is fetched."""
+    try:
+        settings = load_settings(home, mode="replay", declared=plugins.declared)
+    except TbotError:
+        return  # each of these faults has its own row
+    for loaded in plugins.loaded:
+        name = loaded.entry.name
+        facts = _facts(settings, loaded) if loaded.entry.kind == "filter" else ()
+        if not facts:
+            continue
+        try:
+            words = _words(settings.instance.bars, facts)
+        except DataError as fault:
+            message = f"{name}: {fault.message}"
+            yield PreflightFinding(level="fail", subject="facts", message=message, remedy=fault.remedy)
+        else:
+            yield PreflightFinding(level="ok", subject="facts", message=f"{name}: {words}.")
+
+
+def _facts(settings: Settings, loaded: LoadedPlugin) -> Collection[str]:
+    # The names of what a filter fetches, as created for a simulation: without secrets and network.
+    context = Context(
+        clock=SystemClock(),
+        log=log.logger(f"tbot.filter.{loaded.entry.name}"),
+        data_dir=settings.instance.plugin_data("filter", loaded.entry.name),
+    )
+    made: Any = build_plugin(loaded, settings.plugin_config(loaded.plugin.config), context)
+    return () if isinstance(made, PluginFailure) or not isinstance(made, SupportsRefresh) else tuple(made.facts)
+
+
+def market_cap_findings(
+    home: Path | None, plugins: PluginDeclarations, progress: Notify = discard
+) -> Iterator[PreflightFinding]:
+    """A warning where capitalisations are limited, and nothing of the settings supplies them."""
+    from tbot_core.actions.plugins import describe_plugin
+
+    try:
+        settings = load_settings(home, mode="replay", declared=plugins.declared)
+        names = _market_cap_limits(settings)
+        source = settings.trading.data_source or settings.trading.broker_name
+        if not (names and settings.filters) or source not in plugins.brokers:
+            return
+        declared: Any = describe_plugin(f"broker/{source}", home, progress)["capabilities"]
+        if not isinstance(declared, dict) or "yes" in {declared["market_caps"], declared["simulated"]}:
+            return  # a broker that cannot be created has its own row; a simulated market has its own capitalisations
+        if _fetches_market_caps(settings, plugins) or _has_imported_market_caps(settings.instance.bars):
+            return
+    except TbotError:
+        return  # each of these faults has its own row
+    missing = settings.trading.filter_missing_data
+    which = "every" if missing == "pass" else "no"
+    yield PreflightFinding(
+        level="warn",
+        subject="facts",
+        message=f"{first_names(names)}: nothing supplies capitalisations, as {source} has none. With "
+        f"FILTER_MISSING_DATA={missing} {which} stock passes these limits.",
+        remedy="Enable a filter that fetches them, import fundamentals with `tbot data import`, or remove the limits.",
+    )
+
+
+def _market_cap_limits(settings: Settings) -> list[str]:
+    # The names of the limits that are set for strategies that run.
+    return [
+        f"{which}_MARKET_CAP_{strategy.upper()}"
+        for strategy in settings.strategies
+        for which, limit in (
+            ("MIN", settings.frames[strategy].min_market_cap),
+            ("MAX", settings.frames[strategy].max_market_cap),
+        )
+        if limit
+    ]
+
+
+def _fetches_market_caps(settings: Settings, plugins: PluginDeclarations) -> bool:
+    filters = (one for one in plugins.loaded if one.entry.kind == "filter")
+    return any(MARKET_CAP in _facts(settings, one) for one in filters)
+
+
+def _has_imported_market_caps(bars: Path) -> bool:
+    from tbot_core.marketdata.store import reference
+
+    return not reference.read_table(bars, reference.FUNDAMENTALS).drop_nulls(MARKET_CAP).is_empty()
+
+
+def _words(bars: Path, facts: Collection[str]) -> str:
+    import polars as pl
+
+    from tbot_core.marketdata.store import reference
+
+    stored = reference.read_table(bars, reference.FETCHED).filter(pl.col("name").is_in(list(facts)))
+    if stored.is_empty():
+        return "no facts are stored; `tbot run` fetches them before the bell"
+    known = stored.drop_nulls("value")["symbol"].n_unique()
+    newest: dt.date = max(stored["first"])
+    return f"facts of {plural(known, 'symbol')} are stored, the newest of {newest.isoformat()}"

@@ -1,0 +1,110 @@
+"""`tbot check` says what is stored of the facts that filters fetch."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core import cli
+from tbot_core.actions.plugin_declarations import plugin_declarations
+from tbot_core.actions.stored_facts import fact_findings, market_cap_findings
+from tbot_core.instance import Instance
+from tbot_core.marketdata.store import reference
+from tbot_core.marketdata.store.recorded_facts import RecordedFact
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOV_23, NOV_27 = dt.date(2026, 11, 23), dt.date(2026, 11, 27)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with a filter that fetches."""
+    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\nENABLE_FINNHUB_FUNDAMENTALS_FILTER=true\n")
+    return tmp_path
+
+
+def rows(home: Path) -> list[tuple[str, str]]:
+    """Level and sentence of each row about facts."""
+    return [(row.level, str(row)) for row in fact_findings(home, plugin_declarations(home))]
+
+
+def test_without_facts_it_says_when_they_come(home: Path) -> None:
+    """Neither a key nor a network is needed."""
+    assert rows(home) == [("ok", "finnhub: no facts are stored; `tbot run` fetches them before the bell.")]
+
+
+def test_symbols_with_facts_are_counted(home: Path) -> None:
+    """Those of which at least one number is known, and the newest day; facts of others do not count."""
+    facts = [("pe_ratio", "AAPL", NOV_23, 30.0), ("market_cap", "AAPL", NOV_27, 1e9), ("pe_ratio", "F", NOV_23, 8.0)]
+    facts += [("pe_ratio", "XYZ", NOV_23, float("nan")), ("rating", "ZZZ", NOV_27, 1.0)]
+    stored = [
+        RecordedFact(name=name, symbol=symbol, first=day, last=day, value=value) for name, symbol, day, value in facts
+    ]
+    reference.add_fetched(Instance.at(home).bars, stored)
+    assert rows(home) == [("ok", "finnhub: facts of 2 symbols are stored, the newest of 2026-11-27.")]
+
+
+def test_damaged_facts_fail(home: Path) -> None:
+    """As they would stop a morning's refresh."""
+    bars = Instance.at(home).bars
+    bars.mkdir(parents=True)
+    (bars / reference.MANIFEST).write_text("{")
+    ((level, words),) = rows(home)
+    assert level == "fail"
+    assert "is damaged" in words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "STRATEGY_SEQUENCE=open\n",
+        "STRATEGY_SEQUENCE=open\nENABLE_FINNHUB_FUNDAMENTALS_FILTER=true\nMAX_TRADES=none\n",
+    ],
+)
+def test_without_such_a_filter_there_is_no_row(home: Path, text: str) -> None:
+    """Filters that fetch nothing, and settings that cannot be read."""
+    (home / ".env_bot").write_text(text)
+    assert rows(home) == []
+
+
+def test_a_filter_that_cannot_be_created_has_its_own_row(home: Path) -> None:
+    """Its faulty table of funds stops a start; here nothing is said twice."""
+    folder = Instance.at(home).plugin_data("filter", "finnhub")
+    folder.mkdir(parents=True)
+    (folder / "funds.csv").write_text("wrong")
+    assert rows(home) == []
+
+
+LIMITED = "BROKER_NAME=alpaca\nSTRATEGY_SEQUENCE=open\nMIN_MARKET_CAP_OPEN=1000000000\n"
+
+
+def cap_rows(home: Path, text: str) -> list[tuple[str, str]]:
+    """Level and sentence of each row about capitalisations."""
+    (home / ".env_bot").write_text(text)
+    return [(row.level, str(row)) for row in market_cap_findings(home, plugin_declarations(home))]
+
+
+@pytest.mark.parametrize(("missing", "words"), [("pass", "every stock passes"), ("reject", "no stock passes")])
+def test_limits_of_capitalisation_without_a_source_are_a_warning(home: Path, missing: str, words: str) -> None:
+    """It names the limits and says what FILTER_MISSING_DATA makes of them."""
+    ((level, said),) = cap_rows(home, f"{LIMITED}FILTER_MISSING_DATA={missing}\n")
+    assert level == "warn"
+    assert "MIN_MARKET_CAP_OPEN: nothing supplies capitalisations, as alpaca has none." in said
+    assert f"With FILTER_MISSING_DATA={missing} {words} these limits." in said
+
+
+def test_limits_of_capitalisation_with_a_source_are_silent(home: Path) -> None:
+    """A filter that fetches them, imported fundamentals, a simulated market; and where nothing is limited."""
+    assert cap_rows(home, f"{LIMITED}ENABLE_FINNHUB_FUNDAMENTALS_FILTER=true\n") == []
+    assert cap_rows(home, LIMITED.replace("alpaca", "paper")) == []
+    assert cap_rows(home, LIMITED.replace("1000000000", "0")) == []
+    assert cap_rows(home, f"{LIMITED}FILTERS=none\n") == []
+    assert cap_rows(home, f"{LIMITED}MAX_TRADES=none\n") == []
+    file = home / "fundamentals.csv"
+    file.write_text("symbol,as_of,market_cap\nAAPL,2026-11-23,3000000000000\n")
+    assert cli.invoke(["data", "import", str(file), "--home", str(home)]) == 0
+    assert cap_rows(home, LIMITED) == []
