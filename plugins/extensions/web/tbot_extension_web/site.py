@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,7 @@ import jinja2
 from tbot_extension_web import texts
 from tbot_extension_web.day_view import day_view
 from tbot_extension_web.live import LiveView, Snapshot
-from tbot_extension_web.permissions import Permission, allows
+from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,9 +59,9 @@ class Site:
             "path": call.request.url.path,
             "session": session,
             "csrf": "" if session is None else session.csrf,
-            "may": partial(self._may, call),
+            "may": call.may,
             "badge": self.badge(),
-            "pages": [page for page in NAVIGATION if self._may(call, page.permission)],
+            "pages": [page for page in NAVIGATION if call.may(page.permission)],
         }
         return self.templates.get_template(template).render({**shown, **values})
 
@@ -72,9 +71,6 @@ class Site:
         mode = (status.get("mode") or "paper").lower()
         mode = mode if mode in _ACCOUNTS else "simulation"
         return Badge(mode=mode, identity=self.identity)
-
-    def _may(self, call: Call, permission: str) -> bool:
-        return call.session is not None and allows(call.session.role, Permission(permission))
 
     def _parts(self, snapshot: Snapshot) -> dict[str, str]:
         day = day_view(snapshot.status, snapshot.day)
@@ -95,6 +91,11 @@ NAVIGATION: Final = (
     NavigationItem(path="/", title="Dashboard"),
     NavigationItem(path="/confirmations", title="Confirmations"),
     NavigationItem(path="/risk", title="Risk"),
+    NavigationItem(path="/settings", title="Settings"),
+    NavigationItem(path="/secrets", title="Secrets", permission=Permission.SECRETS),
+    NavigationItem(path="/users", title="Users", permission=Permission.USERS),
+    NavigationItem(path="/audit", title="Audit", permission=Permission.SECRETS),
+    NavigationItem(path="/logs", title="Logs"),
 )
 """The pages in the order of the navigation."""
 
