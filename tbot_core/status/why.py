@@ -92,7 +92,7 @@ def _document(
     symbol: str, instance: Instance, file: RunFile, requested: tuple[dt.date | None, dt.time | dt.datetime | None]
 ) -> Document:
     with runs.open_run_file(file) as journal:
-        opened = _opened(journal)
+        opened = opened_sessions(journal)
         decisions = _of_symbol(journal, records.DECISION, symbol)
         session = _session(opened, decisions, requested[0])
         own_decisions, topped_up = (
@@ -124,7 +124,8 @@ def _of_symbol(journal: Journal, kind: str, symbol: str) -> list[Event]:
     return [one for one in journal.events(kind=kind) if one.payload["signal"]["symbol"] == symbol]
 
 
-def _opened(journal: Journal) -> Mapping[str, Mapping[str, Any]]:
+def opened_sessions(journal: Journal) -> Mapping[str, Mapping[str, Any]]:
+    """The opening event of each session of a run, by date; raises DataError without one."""
     found = {one.payload["date"]: one.payload for one in journal.events(kind=records.SESSION_OPENED)}
     if not found:
         remedy = (

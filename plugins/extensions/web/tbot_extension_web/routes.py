@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_extension_web.pages import dashboard, live, login, risk
+from tbot_extension_web.pages import dashboard, decisions, live, login, risk
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ ROUTES: Final = (
     _get("/", Permission.READ, dashboard.show),
     _get("/live/dashboard", Permission.READ, dashboard.stream),
     _get("/risk", Permission.READ, risk.show),
+    _get("/decisions", Permission.READ, decisions.show),
+    _get("/decisions/day", Permission.READ, decisions.show_day),
     *(_post(one.path, one.permission, risk.act, stepped_up=one.stepped_up) for one in risk.ACTS),
 )
 """The matrix of tests is generated from this table."""

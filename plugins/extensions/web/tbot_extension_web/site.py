@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from tbot_extension_web.headers import Origin
 
 _ACCOUNTS: Final = frozenset({"paper", "live", "rehearsal"})
+AT_ONCE: Final = 2
+"""How many requests compute at once what takes seconds."""
+
 FOLDER: Final = Path(__file__).parent
 PARTS: Final = ("state", "figures", "timeline", "chart", "positions", "orders", "events", "health")
 """The parts of the dashboard that change as the bot runs; each is a template in `parts`."""
@@ -51,6 +55,7 @@ class Site:
         self.logins = logins
         self.identity = identity
         self.templates = _environment()
+        self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
 
     def render(self, template: str, call: Call, values: Mapping[str, Any]) -> str:
@@ -94,6 +99,7 @@ class NavigationItem:
 NAVIGATION: Final = (
     NavigationItem(path="/", title="Dashboard"),
     NavigationItem(path="/risk", title="Risk"),
+    NavigationItem(path="/decisions", title="Decisions"),
 )
 """The pages in the order of the navigation."""
 
