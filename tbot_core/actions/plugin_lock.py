@@ -160,6 +160,17 @@ def approve_lock(proposal: LockProposal, confirm: Callable[[], None] | None = No
     lock.write_lock(proposal.path.parent, proposal.proposed)
 
 
+def approve_installed(home: Path | None) -> LockProposal:
+    """Approve the plugins that the settings enable, as they are installed now.
+
+    Nothing is written if there is a warning about one. Raises what `propose_lock` raises.
+    """
+    proposal = propose_lock(home, None)
+    if not proposal.warnings:
+        approve_lock(proposal)
+    return proposal
+
+
 def verify_plugins(home: Path | None) -> tuple[dict[str, object], list[str], bool]:
     """The comparison with the lock as a document and as text, and whether every enabled plugin is as approved."""
     existing, differences = _compare_with_lock(home)

@@ -115,7 +115,7 @@ def _session(opened: Mapping[str, Any]) -> Document:
                 "entry_end": one.entry_end,
                 "leave": min(one.leave, opened["minutes"]),
             }
-            for name, one in windows.items()
+            for name, one in sorted(windows.items(), key=lambda named: named[1].start)
             if one.start >= 0
         ],
     }

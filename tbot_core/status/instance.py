@@ -27,7 +27,7 @@ from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.projections.restarts import Restart
 from tbot_core.journal.verification_checkpoint import verify_new_events
 from tbot_core.model.formatting import format_quantity, money_text
-from tbot_core.model.types import RiskState, dollars_of, quantity_of
+from tbot_core.model.types import RiskState, dollars_of, price_of, quantity_of
 from tbot_core.model.window import anchor_named, named_window, place_window
 from tbot_core.status import live_figures
 from tbot_core.status.alert_channels import channel_documents
@@ -357,6 +357,7 @@ def _positions(book: SessionBook) -> list[dict[str, str]]:
             "side": position.side.word,
             "quantity": f"{quantity_of(position.units):f}",
             "entry_price": f"{position.entry_price:f}",
+            "last": f"{price_of(position.mark):f}",
             "stop": str(book.resting(symbol) or ""),
             "covered": f"{book.covered(symbol):f}",
             "protection": live_figures.protection(book, symbol),

@@ -115,15 +115,14 @@ def _make_from_sources(instance: Instance, document: TextIO | None, *, from_env:
 
 
 def pin_plugins(home: Path | None) -> None:
-    """Approve the plugins that the settings enable, as they are installed now, unless there is a warning about one."""
-    from tbot_core.actions.plugin_lock import approve_lock, propose_lock
+    """Do what `approve_installed` does, and print the result."""
+    from tbot_core.actions.plugin_lock import approve_installed
 
-    proposal = propose_lock(home, None)
+    proposal = approve_installed(home)
     if proposal.warnings:
         for warning in proposal.warnings:
             click.echo(f"No plugin is approved: {warning}")
         return
-    approve_lock(proposal)
     click.echo(f"Approved the {len(proposal.proposed.plugins)} plugins of its settings as they are installed now.")
 
 
@@ -137,9 +136,9 @@ def _approve_plugins(home: Path | None, given: Mapping[str, bool]) -> None:
 
 def _offer_approval(home: Path | None) -> None:
     # For a live account what `tbot plugins lock` asks: only a person approves plugins for live money.
+    from tbot_core.actions.checks import checked_mode
     from tbot_core.actions.plugin_declarations import plugin_declarations
     from tbot_core.actions.plugin_lock import approve_lock, propose_lock
-    from tbot_core.cli.commands.check import checked_mode
     from tbot_core.system import terminal
 
     if not terminal.is_interactive() or checked_mode(home, plugin_declarations(home)) != "live":
@@ -176,21 +175,16 @@ def _adopt(instance: Instance, source: Path | None, without: tuple[str, ...]) ->
 
 
 def _print_check(home: Path | None) -> int:
-    from tbot_core.actions.checks import check_outcome
-    from tbot_core.cli.commands.check import check_instance
+    from tbot_core.actions.checks import check_created
     from tbot_core.cli.interview import wrapped
-    from tbot_core.instance.preflight import APPROVAL
     from tbot_core.system import terminal
 
-    found = check_instance(home, progress=print_progress)
-    # To approve the plugins is the next step to live trading, not a fault of what was made.
-    rows = [row for row in found if row.level != "fail" or row.remedy != APPROVAL]
-    for row in rows:
+    found, unapproved = check_created(home, print_progress)
+    for row in found.rows:
         if row.level != "ok":
             head = f"{row.level:<5} {row.subject:<9} "
             click.echo(wrapped(str(row), first=head, rest=" " * len(head)) if terminal.columns() else f"{head}{row}")
-    failed = [row for row in rows if row.level == "fail"]
-    click.echo(check_outcome([row.level for row in rows]))
-    if len(rows) < len(found):
+    click.echo(found.sentence)
+    if unapproved:
         click.echo("Next: `tbot plugins lock` approves the plugins; live trading imports no others.")
-    return max((row.exit_code for row in failed), default=0)
+    return found.code

@@ -61,7 +61,7 @@ class Call:
 
     async def work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call what reads files or waits, in a thread."""
-        return await asyncio.to_thread(partial(function, *args, **kwargs))
+        return await asyncio.to_thread(partial(function, *args, **kwargs))  # seam: no run waits for the page
 
     async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call what computes for seconds, in a thread; few at once, so that other pages stay quick."""

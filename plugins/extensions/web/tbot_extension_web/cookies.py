@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 from typing import TYPE_CHECKING, Final
+
+from tbot_core.system import random
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -18,7 +19,7 @@ SESSION: Final = {True: "__Host-tbot", False: "tbot-session"}
 VISIT: Final = "tbot-visit"
 """A random value that binds a form before the login to the browser that was given it."""
 
-_KEY: Final = secrets.token_bytes(32)
+_KEY: Final = random.entropy(32)
 
 
 def form_token(visit: str) -> str:

@@ -32,6 +32,9 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_NO_ORIGIN: Final = "null"
+"""What a browser sends of a form's origin under `no-referrer`; it says in `Sec-Fetch-Site` where the form was."""
+
 _STRICT_TRANSPORT: Final = "max-age=31536000"
 _log = log.logger(__name__)
 
@@ -86,10 +89,10 @@ class OwnOrigin:
             return 421, "This page is not served under that host name. Add it to `hosts` in network_config.\n"
         if method in SAFE:
             return None
-        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-        if site is not None and site != "same-origin":
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin", _NO_ORIGIN)
+        if site not in {None, "same-origin"} or (origin != _NO_ORIGIN and not self._origin.covers(origin)):
             return 403, "The request comes from another page.\n"
-        if (origin is None and site is None) or (origin is not None and not self._origin.covers(origin)):
+        if site is None and origin == _NO_ORIGIN:
             return 403, "The request does not say that it comes from this page.\n"
         return None
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.cli import control_client as control_requests
+from tbot_core.actions import control_requests
 from tbot_core.engine.control import ControlVerb
 from tbot_extension_web.permissions import Permission
 
@@ -94,7 +94,7 @@ def requests_of(acts: tuple[Act, ...] = ACTS) -> Mapping[str, Act]:
 async def act(call: Call) -> Response:
     """Make the request, and say what the bot has recorded."""
     asked = requests_of()[call.request.url.path]
-    answer = await control_requests.send_request(call.site.home, asked.verb, call.site.clock)
+    answer = await control_requests.send_request(call.site.home, asked.verb, call.site.clock, actor=call.user.user)
     results = [sentence_of(answer), *control_requests.result_notes(answer)]
     snapshot = await call.site.live.snapshot()
     return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=ACTS, results=results)

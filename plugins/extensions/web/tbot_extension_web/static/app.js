@@ -24,7 +24,7 @@
       height: 220,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "America/New_York"),
       cursor: { y: false },
-      legend: { live: true },
+      legend: { show: false },
       axes: [
         { stroke: colour("--soft"), grid: { stroke: colour("--line") } },
         { stroke: colour("--soft"), grid: { stroke: colour("--line") }, size: 78 },

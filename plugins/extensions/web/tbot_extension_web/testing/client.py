@@ -36,12 +36,10 @@ def ask(
     method: str,
     path: str,
     headers: Mapping[str, str] | None = None,
-    form: Mapping[str, str] | None = None,
-    *,
-    raw: bytes | None = None,
+    form: Mapping[str, str] | bytes | None = None,
 ) -> Answer:
-    """Make a request as a browser on the page makes it, unless `headers` say otherwise; "" leaves one out."""
-    body = raw if raw is not None else urlencode(form or {}).encode()
+    """Make a request as a browser on the page makes it, unless `headers` say otherwise: "" leaves one out."""
+    body = form if isinstance(form, bytes) else urlencode(form or {}).encode()
     sent = {"host": HOST, "user-agent": "test"}
     if method != "GET":
         sent |= {

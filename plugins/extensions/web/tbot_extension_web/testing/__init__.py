@@ -1,0 +1,1 @@
+"""For tests of routes: a client without a network, and sessions that are given."""

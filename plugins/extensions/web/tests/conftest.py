@@ -1,0 +1,41 @@
+"""A page whose sessions are given, over an instance that is none: what its routes refuse needs no bot."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from tbot_extension_web.app import create_app
+from tbot_extension_web.headers import Origin
+from tbot_extension_web.site import Site
+from tbot_extension_web.testing.client import HOST
+from tbot_extension_web.testing.given_sessions import GivenSessions
+
+from tbot_core.model.clock import ManualClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.types import ASGIApp
+
+NOW = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def logins() -> GivenSessions:
+    """The sessions of the page."""
+    return GivenSessions()
+
+
+@pytest.fixture
+def site(tmp_path: Path, logins: GivenSessions) -> Site:
+    """The page of an empty folder."""
+    origin = Origin(scheme="http", hosts=frozenset({HOST}))
+    return Site(tmp_path / "bot", ManualClock(NOW), origin, logins, "ACME_US_PAPER_B01")
+
+
+@pytest.fixture
+def app(site: Site) -> ASGIApp:
+    """The page as an application."""
+    return create_app(site)
