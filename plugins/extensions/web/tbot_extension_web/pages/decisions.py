@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -16,14 +17,13 @@ from tbot_core.status.why_text import why_sections
 from tbot_extension_web.texts import strong
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from starlette.responses import Response
 
     from tbot_extension_web.call import Call
 
-_EMPTY = {"day": None, "runs": [], "sections": (), "others": (), "fault": None}
+_EMPTY: Final[Mapping[str, Any]] = {"day": None, "runs": [], "sections": (), "others": (), "fault": None}
 
 
 @attrs.frozen(kw_only=True)
@@ -78,4 +78,8 @@ def _by_symbol(home: Path, asked: Asked) -> dict[str, Any]:
     except TbotError as fault:
         return {**found, "fault": fault}
     others = [one for one in shown["sessions_with_decisions"] if one != shown["session"]]
-    return {**found, "sections": tuple(why_sections({**shown, "sessions_with_decisions": ()}, strong)), "others": others}
+    return {
+        **found,
+        "sections": tuple(why_sections({**shown, "sessions_with_decisions": ()}, strong)),
+        "others": others,
+    }
