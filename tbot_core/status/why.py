@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from tbot_core.engine.bootstrap import Assembly
     from tbot_core.engine.explain import MinuteExplanation, ScreeningExplanation, SessionExplanation
     from tbot_core.journal.store import Event, Journal
     from tbot_core.status import Document
@@ -193,13 +194,21 @@ def _minute(session: Mapping[str, Any], at: dt.time | dt.datetime) -> int:
     return minute
 
 
+def assembly_of_run(home: Path, file: RunFile, run: Mapping[str, Any]) -> Assembly:
+    """The parts of a recorded run with the present settings and its seed; `run` is the payload of its start.
+
+    Raises what `assemble` raises.
+    """
+    seed = {"SEED": str(run["request"]["seed"])}
+    return assemble(home, "paper" if file.rehearsal else run["mode"], SystemClock(), seed)
+
+
 def _explained(
     home: Path, file: RunFile, run: Mapping[str, Any], session: Mapping[str, Any], what: tuple[str, Sequence[int]]
 ) -> tuple[SessionExplanation | None, str]:
     # The recomputed session; None and the reason if that is no longer possible.
-    seed = {"SEED": str(run["request"]["seed"])}
     try:
-        assembly = assemble(home, "paper" if file.rehearsal else run["mode"], SystemClock(), seed)
+        assembly = assembly_of_run(home, file, run)
         day = dt.date.fromisoformat(session["date"])
         recording = received_bars.recorded_file(runs.received_of(assembly.settings.instance, file), day)
         if recording is None or run["request"]["kind"] != "live":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_extension_web.pages import dashboard, decisions, live, login, risk
+from tbot_extension_web.pages import dashboard, decisions, live, login, risk, trades
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ ROUTES: Final = (
     _get("/live/dashboard", Permission.READ, dashboard.stream),
     _get("/risk", Permission.READ, risk.show),
     _get("/decisions", Permission.READ, decisions.show),
+    _get("/trades", Permission.READ, trades.show),
+    _get("/trades/{id}", Permission.READ, trades.show_one),
     _get("/decisions/day", Permission.READ, decisions.show_day),
     *(_post(one.path, one.permission, risk.act, stepped_up=one.stepped_up) for one in risk.ACTS),
 )

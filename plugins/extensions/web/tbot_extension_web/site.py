@@ -100,6 +100,7 @@ NAVIGATION: Final = (
     NavigationItem(path="/", title="Dashboard"),
     NavigationItem(path="/risk", title="Risk"),
     NavigationItem(path="/decisions", title="Decisions"),
+    NavigationItem(path="/trades", title="Trades"),
 )
 """The pages in the order of the navigation."""
 
