@@ -107,6 +107,11 @@ class Instance:
         """The journals of replays, demos, backtests and dry runs."""
         return self.data / "runs"
 
+    @property
+    def page_lock(self) -> Path:
+        """Held by the process that serves the page; its purpose is the page's address."""
+        return self.data / "page.lock"
+
     def plugin_data(self, kind: str, name: str) -> Path:
         """A plugin's data folder; `kind` is singular."""
         return self.data / "plugins" / f"{kind}-{name}"

@@ -9,7 +9,6 @@ import attrs
 
 from tbot_core.alerts.store import unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
-from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
 from tbot_core.errors import JournalError, TbotError
 from tbot_core.extensions.progress import failing_extensions
 from tbot_core.instance import Instance
@@ -46,6 +45,7 @@ from tbot_core.status.runs import (
     run_document,
     run_files,
     settings_or_last_run,
+    time_of_run,
     unfinished_sentence,
 )
 from tbot_core.system import filesystem
@@ -89,7 +89,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))
-    now = _shifted(now, file) if rehearsed else now
+    now = now if file is None else time_of_run(file, now)
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
     free, running = filesystem.free_bytes(instance.home), holder is not None
@@ -147,11 +147,6 @@ def _latest_run(
             return file, events, damage
         found = found or file
     return found, [], None
-
-
-def _shifted(now: dt.datetime, file: RunFile | None) -> dt.datetime:
-    # The time by the clock of the running rehearsal.
-    return now if file is None else now + rehearsal_shift(opens_of_run(file.name))
 
 
 def _whole_damage(file: RunFile | None, instance: Instance) -> JournalError | None:

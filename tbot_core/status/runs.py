@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
 from tbot_core.errors import JournalError, SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
@@ -123,6 +124,17 @@ def received_of(instance: Instance, file: RunFile | None) -> Path:
     if file is not None and file.apart:
         return received_bars.received_folder(file.path)
     return instance.data / received_bars.FOLDER
+
+
+def time_of_run(file: RunFile, now: dt.datetime) -> dt.datetime:
+    """The time by the clock of a run, which is shifted in a rehearsal."""
+    return now + rehearsal_shift(opens_of_run(file.name)) if file.rehearsal else now
+
+
+def bot_time(instance: Instance, now: dt.datetime) -> dt.datetime:
+    """The time by the clock of the bot that trades now, or traded last."""
+    file = current_run(instance)
+    return now if file is None else time_of_run(file, now)
 
 
 def is_rehearsing(instance: Instance) -> bool:

@@ -67,10 +67,15 @@ def _guarded(site: Site, route: WebRoute) -> Callable[[Request], Awaitable[Respo
                 return call.page("message.html", 403, title="Not sent", text=_OUTDATED)
             call = attrs.evolve(call, form=form)
         if route.stepped_up and not call.user.stepped_up:
-            return call.to(f"/step-up?next={request.url.path if route.method == 'GET' else '/'}")
+            return call.to(f"/step-up?next={_page_of(request.url.path, route)}")
         return await _handled(call, route)
 
     return answer
+
+
+def _page_of(path: str, route: WebRoute) -> str:
+    # Where a person is after the password: a form is on the page above its address.
+    return path if route.method == "GET" else path.rpartition("/")[0] or "/"
 
 
 def _refusal(call: Call, route: WebRoute) -> Response | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_extension_web.pages import dashboard, decisions, live, login, risk, trades
+from tbot_extension_web.pages import confirmations, dashboard, decisions, live, login, risk, trades
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -54,11 +54,15 @@ ROUTES: Final = (
     _post("/step-up", Permission.OWN, login.step_up),
     _get("/", Permission.READ, dashboard.show),
     _get("/live/dashboard", Permission.READ, dashboard.stream),
+    _get("/confirmations", Permission.READ, confirmations.show),
+    _get("/confirmations/waiting", Permission.READ, confirmations.waiting),
+    _post("/confirmations/approve", Permission.CONFIRM, confirmations.approve),
+    _post("/confirmations/reject", Permission.CONFIRM, confirmations.reject),
     _get("/risk", Permission.READ, risk.show),
+    *(_post(one.path, one.permission, risk.act, stepped_up=one.stepped_up) for one in risk.ACTS),
     _get("/decisions", Permission.READ, decisions.show),
+    _get("/decisions/day", Permission.READ, decisions.show_day),
     _get("/trades", Permission.READ, trades.show),
     _get("/trades/{id}", Permission.READ, trades.show_one),
-    _get("/decisions/day", Permission.READ, decisions.show_day),
-    *(_post(one.path, one.permission, risk.act, stepped_up=one.stepped_up) for one in risk.ACTS),
 )
 """The matrix of tests is generated from this table."""

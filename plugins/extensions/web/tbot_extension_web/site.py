@@ -98,6 +98,7 @@ class NavigationItem:
 
 NAVIGATION: Final = (
     NavigationItem(path="/", title="Dashboard"),
+    NavigationItem(path="/confirmations", title="Confirmations"),
     NavigationItem(path="/risk", title="Risk"),
     NavigationItem(path="/decisions", title="Decisions"),
     NavigationItem(path="/trades", title="Trades"),

@@ -154,10 +154,9 @@ class Logins:
         """
         if not self._bucket.draw():
             return Refused(sentence=BUSY, busy=True)
-        if (account := await self._verify_again(token, password, code)) is None:
-            return Refused(sentence=STEP_UP_REFUSED)
-        current, renewed = self._current(token), _new_token()
-        if current is None or current[1].stamp != account.stamp:  # it ended while the password was verified
+        verified = await self._verify_again(token, password, code)
+        current, renewed = self._current(token), _new_token()  # it may have ended meanwhile
+        if not verified or current is None:
             return Refused(sentence=STEP_UP_REFUSED)
         self._store.sessions.step_up(current[0], renewed)
         return LoggedIn(token=renewed, csrf=csrf_token(renewed))
@@ -173,7 +172,7 @@ class Logins:
         self._accounts.check_new_password(account.name, new)
         if not self._bucket.draw():
             return Refused(sentence=BUSY, busy=True)
-        if await self._verify_again(token, password, code) is None:
+        if not await self._verify_again(token, password, code):
             return Refused(sentence=STEP_UP_REFUSED)
         await self._accounts.set_password(account.name, new, actor=account.name)
         self.end_all(account.name)
@@ -273,22 +272,22 @@ class Logins:
         recovery = second_factor.matching_recovery(code, account.recovery)
         return _Verified(right=recovery is not None, recovery=recovery)
 
-    async def _verify_again(self, token: str, password: str, code: str) -> Account | None:
-        # The account of a session whose user entered the password again; None where it is wrong.
+    async def _verify_again(self, token: str, password: str, code: str) -> bool:
+        # Whether the user of a session entered the password again; failures count.
         if (found := self._current(token)) is None:
-            return None
+            return False
         stored, account = found
         verified = await self._verify(account, {}, password, code)
         accepted = verified.right and self._store.attempts.spend(verified.step) and await self._spend(account, verified)
         await self._record("step-up", account.name, "ok" if accepted else "refused", "")
         if accepted:
-            return account
+            return True
         wrong = Attempt(name=self._subject(account.name), right=False)
         for _ in self._store.attempts.record(wrong, self.rules.lock).locked:
             await self._record("lock", account.name, "name", "")
         if not self._store.sessions.count_failure(stored, self.rules.attempt_limit):
             await self._record("logout", account.name, "too many failures", "")
-        return None
+        return False
 
     async def _spend(self, account: Account, verified: _Verified) -> bool:
         # A recovery code counts once; it is removed only where the login is accepted otherwise.
