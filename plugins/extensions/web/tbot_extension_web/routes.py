@@ -12,11 +12,13 @@ from tbot_extension_web.pages import (
     audit,
     confirmations,
     dashboard,
+    decisions,
     live,
     login,
     risk,
     secrets,
     settings,
+    trades,
     users,
 )
 from tbot_extension_web.permissions import Permission
@@ -101,5 +103,9 @@ ROUTES: Final = (
     _post("/account/codes/off", Permission.OWN, account.end_codes, stepped_up=True),
     _post("/account/sessions/end", Permission.OWN, account.end_session),
     *(_post(one.path, one.permission, risk.act, stepped_up=one.stepped_up) for one in risk.ACTS),
+    _get("/decisions", Permission.READ, decisions.show),
+    _get("/decisions/day", Permission.READ, decisions.show_day),
+    _get("/trades", Permission.READ, trades.show),
+    _get("/trades/{id}", Permission.READ, trades.show_one),
 )
 """The matrix of tests is generated from this table."""

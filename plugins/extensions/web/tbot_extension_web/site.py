@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from tbot_extension_web.headers import Origin
 
 _ACCOUNTS: Final = frozenset({"paper", "live", "rehearsal"})
+AT_ONCE: Final = 2
+"""How many requests compute at once what takes seconds."""
+
 FOLDER: Final = Path(__file__).parent
 PARTS: Final = ("state", "figures", "timeline", "chart", "positions", "orders", "events", "health")
 """The parts of the dashboard that change as the bot runs; each is a template in `parts`."""
@@ -50,6 +54,7 @@ class Site:
         self.logins = logins
         self.identity = identity
         self.templates = _environment()
+        self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
 
     def render(self, template: str, call: Call, values: Mapping[str, Any]) -> str:
@@ -91,6 +96,8 @@ NAVIGATION: Final = (
     NavigationItem(path="/", title="Dashboard"),
     NavigationItem(path="/confirmations", title="Confirmations"),
     NavigationItem(path="/risk", title="Risk"),
+    NavigationItem(path="/decisions", title="Decisions"),
+    NavigationItem(path="/trades", title="Trades"),
     NavigationItem(path="/settings", title="Settings"),
     NavigationItem(path="/secrets", title="Secrets", permission=Permission.SECRETS),
     NavigationItem(path="/users", title="Users", permission=Permission.USERS),
