@@ -160,6 +160,18 @@ def approve_lock(proposal: LockProposal, confirm: Callable[[], None] | None = No
     lock.write_lock(proposal.path.parent, proposal.proposed)
 
 
+def approve_enabled(home: Path | None) -> tuple[str, ...]:
+    """Approve the plugins that the settings enable, as they are installed now, unless there is a warning about one.
+
+    Returns sentences for a person.
+    """
+    proposal = propose_lock(home, None)
+    if proposal.warnings:
+        return tuple(f"No plugin is approved: {warning}" for warning in proposal.warnings)
+    approve_lock(proposal)
+    return (f"Approved the {len(proposal.proposed.plugins)} plugins of its settings as they are installed now.",)
+
+
 def verify_plugins(home: Path | None) -> tuple[dict[str, object], list[str], bool]:
     """The comparison with the lock as a document and as text, and whether every enabled plugin is as approved."""
     existing, differences = _compare_with_lock(home)

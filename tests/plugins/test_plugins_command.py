@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tbot_core.actions.checks import check_instance
 from tbot_core.actions.plugins import plugin_listings
 from tbot_core.cli import invoke
-from tbot_core.cli.commands.check import check_instance
 from tbot_core.cli.options import print_progress
 from tbot_core.cli.text.plugins import list_lines
 

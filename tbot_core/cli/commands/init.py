@@ -115,16 +115,11 @@ def _make_from_sources(instance: Instance, document: TextIO | None, *, from_env:
 
 
 def pin_plugins(home: Path | None) -> None:
-    """Approve the plugins that the settings enable, as they are installed now, unless there is a warning about one."""
-    from tbot_core.actions.plugin_lock import approve_lock, propose_lock
+    """Approve the plugins that the settings enable, and say so."""
+    from tbot_core.actions.plugin_lock import approve_enabled
 
-    proposal = propose_lock(home, None)
-    if proposal.warnings:
-        for warning in proposal.warnings:
-            click.echo(f"No plugin is approved: {warning}")
-        return
-    approve_lock(proposal)
-    click.echo(f"Approved the {len(proposal.proposed.plugins)} plugins of its settings as they are installed now.")
+    for sentence in approve_enabled(home):
+        click.echo(sentence)
 
 
 def _approve_plugins(home: Path | None, given: Mapping[str, bool]) -> None:
@@ -137,9 +132,9 @@ def _approve_plugins(home: Path | None, given: Mapping[str, bool]) -> None:
 
 def _offer_approval(home: Path | None) -> None:
     # For a live account what `tbot plugins lock` asks: only a person approves plugins for live money.
+    from tbot_core.actions.checks import checked_mode
     from tbot_core.actions.plugin_declarations import plugin_declarations
     from tbot_core.actions.plugin_lock import approve_lock, propose_lock
-    from tbot_core.cli.commands.check import checked_mode
     from tbot_core.system import terminal
 
     if not terminal.is_interactive() or checked_mode(home, plugin_declarations(home)) != "live":
@@ -176,8 +171,7 @@ def _adopt(instance: Instance, source: Path | None, without: tuple[str, ...]) ->
 
 
 def _print_check(home: Path | None) -> int:
-    from tbot_core.actions.checks import check_outcome
-    from tbot_core.cli.commands.check import check_instance
+    from tbot_core.actions.checks import check_instance, check_outcome
     from tbot_core.cli.interview import wrapped
     from tbot_core.instance.preflight import APPROVAL
     from tbot_core.system import terminal

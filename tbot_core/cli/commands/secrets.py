@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
-from tbot_core.cli.commands.check import check_instance
+from tbot_core.actions.checks import check_instance
 from tbot_core.cli.options import emit, home_option, json_option, print_progress, print_warning
 from tbot_core.cli.passphrase import read_passphrase
 from tbot_core.errors import UsageError
