@@ -78,6 +78,16 @@ def assemble_action(
     return made if target is None else at_address(made, target)
 
 
+def settings_warnings(assembly: Assembly) -> tuple[str, ...]:
+    """Warnings about the settings of a run; those without effect are listed in one."""
+    from tbot_core.instance.report import settings_without_effect
+
+    installed = [(one.entry.kind, one.entry.name) for one in assembly.listings]
+    found = settings_without_effect(assembly.settings.values, installed)
+    idle = [f"Enabled, but its plugin is not installed: {', '.join(found)}."] if found else []
+    return (*map(str, assembly.settings.warnings), *idle)
+
+
 def uses_live_credentials(home: Path | None, found: SettingsFiles, source: str = "") -> bool:
     """Whether a dry run uses the credentials of a live account for its data: then the checks of a live run apply.
 

@@ -160,16 +160,15 @@ def approve_lock(proposal: LockProposal, confirm: Callable[[], None] | None = No
     lock.write_lock(proposal.path.parent, proposal.proposed)
 
 
-def approve_enabled(home: Path | None) -> tuple[str, ...]:
-    """Approve the plugins that the settings enable, as they are installed now, unless there is a warning about one.
+def approve_installed(home: Path | None) -> LockProposal:
+    """Approve the plugins that the settings enable, as they are installed now.
 
-    Returns sentences for a person.
+    Nothing is written if there is a warning about one. Raises what `propose_lock` raises.
     """
     proposal = propose_lock(home, None)
-    if proposal.warnings:
-        return tuple(f"No plugin is approved: {warning}" for warning in proposal.warnings)
-    approve_lock(proposal)
-    return (f"Approved the {len(proposal.proposed.plugins)} plugins of its settings as they are installed now.",)
+    if not proposal.warnings:
+        approve_lock(proposal)
+    return proposal
 
 
 def verify_plugins(home: Path | None) -> tuple[dict[str, object], list[str], bool]:

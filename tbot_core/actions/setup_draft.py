@@ -22,7 +22,7 @@ from tbot_core.instance.secret_paths import SecretPaths
 from tbot_core.instance.secrets import lacks_key, open_instance_vault
 from tbot_core.instance.sources import is_made
 from tbot_core.model import json_document
-from tbot_core.system import filesystem
+from tbot_core.system import filesystem, secure_files
 from tbot_core.vault import files, token
 from tbot_core.vault.categories import CategoryPaths
 from tbot_core.vault.key_providers import PassphraseKeyProvider
@@ -124,8 +124,11 @@ def begin_setup(instance: Instance) -> SetUp:
 def complete_setup(instance: Instance) -> None:
     """Remove the answers of a set-up whose instance is made; a call that was interrupted is completed by the next."""
     draft = instance.path(SETUP_DRAFT)
-    if filesystem.is_present(draft) and is_made(instance):
-        filesystem.remove(draft)
+    if not filesystem.is_present(draft) or not is_made(instance):
+        return
+    for path in (secure_files.new_file(draft), draft):  # the first is what a killed writer left
+        if filesystem.is_present(path):
+            filesystem.remove(path)
 
 
 def _place(vault: Vault) -> CategoryPaths:

@@ -18,8 +18,7 @@ import pytest
 from tbot_core import cli
 from tbot_core.actions import control_requests
 from tbot_core.actions.control_requests import RequestResult, kill_sentence, stop_sentence
-from tbot_core.cli.commands.defense import keeps_defense
-from tbot_core.cli.commands.defense import sentence as of_defense
+from tbot_core.actions.defense import defense_sentence, keeps_defense
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.cli.run_options import hold_instance_lock
 from tbot_core.contracts import FeedRequest
@@ -452,19 +451,19 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
             "There was no stop to undo; the state is exit-only.",
         ),
         (
-            of_defense(answer(ControlVerb.DEFENSE_ON, state="defense", causes=("tbot defense on",))),
+            defense_sentence(answer(ControlVerb.DEFENSE_ON, state="defense", causes=("tbot defense on",))),
             "defense: tbot defense on",
         ),
         (
-            of_defense(answer(ControlVerb.DEFENSE_OFF, state="defense", causes=("DEFENSE_MODE_ACTIVE",))),
+            defense_sentence(answer(ControlVerb.DEFENSE_OFF, state="defense", causes=("DEFENSE_MODE_ACTIVE",))),
             "DEFENSE_MODE_ACTIVE",
         ),
-        (of_defense(answer(ControlVerb.DEFENSE_OFF)), "The state is normal."),
+        (defense_sentence(answer(ControlVerb.DEFENSE_OFF)), "The state is normal."),
         (
-            of_defense(RequestResult(verb=ControlVerb.DEFENSE_OFF, process=None)),
+            defense_sentence(RequestResult(verb=ControlVerb.DEFENSE_OFF, process=None)),
             "No bot is running; `tbot defense on` is cleared from the next start.",
         ),
-        (of_defense(answer(ControlVerb.DEFENSE_OFF, taken=False)), "has not recorded the request"),
+        (defense_sentence(answer(ControlVerb.DEFENSE_OFF, taken=False)), "has not recorded the request"),
     ],
 )
 def test_each_answer_is_one_sentence(said: str, words: str) -> None:

@@ -115,11 +115,15 @@ def _make_from_sources(instance: Instance, document: TextIO | None, *, from_env:
 
 
 def pin_plugins(home: Path | None) -> None:
-    """Approve the plugins that the settings enable, and say so."""
-    from tbot_core.actions.plugin_lock import approve_enabled
+    """Do what `approve_installed` does, and print the result."""
+    from tbot_core.actions.plugin_lock import approve_installed
 
-    for sentence in approve_enabled(home):
-        click.echo(sentence)
+    proposal = approve_installed(home)
+    if proposal.warnings:
+        for warning in proposal.warnings:
+            click.echo(f"No plugin is approved: {warning}")
+        return
+    click.echo(f"Approved the {len(proposal.proposed.plugins)} plugins of its settings as they are installed now.")
 
 
 def _approve_plugins(home: Path | None, given: Mapping[str, bool]) -> None:
@@ -171,20 +175,16 @@ def _adopt(instance: Instance, source: Path | None, without: tuple[str, ...]) ->
 
 
 def _print_check(home: Path | None) -> int:
-    from tbot_core.actions.checks import check_instance, check_outcome
+    from tbot_core.actions.checks import check_created
     from tbot_core.cli.interview import wrapped
-    from tbot_core.instance.preflight import APPROVAL
     from tbot_core.system import terminal
 
-    found = check_instance(home, progress=print_progress)
-    # To approve the plugins is the next step to live trading, not a fault of what was made.
-    rows = [row for row in found if row.level != "fail" or row.remedy != APPROVAL]
-    for row in rows:
+    found, unapproved = check_created(home, print_progress)
+    for row in found.rows:
         if row.level != "ok":
             head = f"{row.level:<5} {row.subject:<9} "
             click.echo(wrapped(str(row), first=head, rest=" " * len(head)) if terminal.columns() else f"{head}{row}")
-    failed = [row for row in rows if row.level == "fail"]
-    click.echo(check_outcome([row.level for row in rows]))
-    if len(rows) < len(found):
+    click.echo(found.sentence)
+    if unapproved:
         click.echo("Next: `tbot plugins lock` approves the plugins; live trading imports no others.")
-    return max((row.exit_code for row in failed), default=0)
+    return found.code

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
-from tbot_core.actions.checks import check_instance
 from tbot_core.cli.options import emit, home_option, json_option, print_progress, print_warning
 from tbot_core.cli.passphrase import read_passphrase
 from tbot_core.errors import UsageError
@@ -112,6 +111,7 @@ def backup_command(*, folder: Path | None, phrase: TextIO | None, home: Path | N
 def restore_command(*, file: Path, verify: bool, phrase: TextIO | None, home: Path | None, as_json: bool) -> int:
     """Restore a backup into an empty instance, and check it. No existing file is overwritten."""
     from tbot_core.actions import bundles
+    from tbot_core.actions.checks import check_instance
 
     check = partial(check_instance, progress=print_progress)
     with read_passphrase(phrase, of=file) as passphrase:

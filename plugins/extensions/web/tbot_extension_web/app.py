@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import hmac
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 
 from tbot_core.errors import TbotError
 from tbot_core.reports.html.scripts import VENDOR
-from tbot_core.system import log
+from tbot_core.system import log, random
 from tbot_extension_web.call import Call
 from tbot_extension_web.cookies import SESSION, VISIT, is_form_token
 from tbot_extension_web.headers import OwnOrigin
@@ -136,7 +136,7 @@ async def _form(request: Request) -> dict[str, str]:
 def _is_ours(call: Call, form: dict[str, str]) -> bool:
     given = form.pop("csrf", "")
     if call.session is not None:
-        return secrets.compare_digest(given.encode(), call.session.csrf.encode())
+        return hmac.compare_digest(given.encode(), call.session.csrf.encode())
     return is_form_token(given, call.request.cookies.get(VISIT, ""))
 
 
@@ -149,7 +149,7 @@ def _to_login(call: Call) -> Response:
 def _refused(site: Site) -> Callable[[Request, HTTPException], Awaitable[Response]]:
     async def answer(request: Request, fault: HTTPException) -> Response:
         call = Call(request=request, site=site, session=_session(site, request))
-        texts = {404: "There is no such page.", 405: "This page does not take that."}
+        texts = {404: "This page does not exist.", 405: "This page does not take that."}
         text = texts.get(fault.status_code, fault.detail)
         return call.page("message.html", fault.status_code, title=f"{fault.status_code}", text=text)
 
@@ -157,7 +157,7 @@ def _refused(site: Site) -> Callable[[Request, HTTPException], Awaitable[Respons
 
 
 def _failed(call: Call, fault: Exception) -> Response:
-    number = secrets.token_hex(4)
+    number = random.entropy(4).hex()
     _log.error("web.failed", path=call.request.url.path[:200], id=number, exc_info=fault)
     text = f"The page failed. Its log has the reason under {number}; the bot is not affected."
     return call.page("message.html", 500, title="Failed", text=text)

@@ -61,7 +61,7 @@ class Call:
 
     async def work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call what reads files or waits, in a thread."""
-        return await asyncio.to_thread(partial(function, *args, **kwargs))
+        return await asyncio.to_thread(partial(function, *args, **kwargs))  # seam: no run waits for the page
 
     def page(self, template: str, code: int = 200, **values: Any) -> Response:
         """A page; `code` is its HTTP status."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 from typing import TYPE_CHECKING, Final
+
+from tbot_core.system import random
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -21,7 +22,7 @@ VISIT: Final = "tbot-visit"
 FIRST_RUN: Final = "tbot-first-run"
 """The token of the one-time link, so that the address shows it no longer."""
 
-_KEY: Final = secrets.token_bytes(32)
+_KEY: Final = random.entropy(32)
 
 
 def form_token(visit: str) -> str:

@@ -122,17 +122,17 @@ class LiveView:
     async def _refresh(self) -> None:
         async with self._lock:
             now = self._clock.monotonic()
-            marks = await asyncio.to_thread(self._marks)
+            marks = await asyncio.to_thread(self._marks)  # seam: no run waits for the page
             if marks == self._seen and now - self._read_at < STALE_S:
                 return
             self._seen, self._read_at = marks, now
-            self._snapshot = await asyncio.to_thread(self._read)
+            self._snapshot = await asyncio.to_thread(self._read)  # seam: likewise
             rendered = self._render(self._snapshot)
             fresh = {name for name, html in rendered.items() if name not in self._parts or self._parts[name][1] != html}
             if not fresh:
                 return
             self._version += 1
-            for name in fresh:
+            for name in sorted(fresh):
                 self._parts[name] = (self._version, rendered[name])
         async with self._changed:
             self._changed.notify_all()

@@ -44,12 +44,10 @@ class Address:
     def origin(self) -> Origin:
         """The origins that a browser may show for it."""
         names = {self.host, *self.hosts, *(LOOPBACK if self.loopback else ())}
-        shown = {f"[{name}]" if ":" in name else name for name in names}
-        usual = 443 if self.secure else 80
-        found = {f"{name}:{self.port}".lower() for name in shown}
-        if self.port == usual:
-            found |= {name.lower() for name in shown}
-        return Origin(scheme="https" if self.secure else "http", hosts=frozenset(found))
+        shown = sorted(f"[{name}]" if ":" in name else name for name in sorted(names))
+        found = [f"{name}:{self.port}" for name in shown]
+        found += shown if self.port == (443 if self.secure else 80) else []
+        return Origin(scheme="https" if self.secure else "http", hosts=frozenset(name.lower() for name in found))
 
     @property
     def url(self) -> str:

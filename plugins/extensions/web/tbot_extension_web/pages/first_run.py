@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 
 from tbot_core.errors import UsageError
+from tbot_core.system import random
 from tbot_extension_web.access.logins import Refused
 from tbot_extension_web.cookies import FIRST_RUN, SESSION, VISIT, form_token, set_cookie
 
@@ -73,7 +73,7 @@ def _invalid(call: Call) -> Response:
 
 
 def _form(call: Call, fault: str = "", name: str = "") -> Response:
-    visit = call.request.cookies.get(VISIT) or secrets.token_urlsafe(16)
+    visit = call.request.cookies.get(VISIT) or random.entropy(16).hex()
     code = 400 if fault else 200
     answer = call.page("first_run.html", code, fault=fault.strip(), name=name, csrf=form_token(visit))
     set_cookie(answer, call.site.origin, VISIT, visit)

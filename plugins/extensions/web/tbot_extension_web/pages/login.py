@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
+from tbot_core.system import random
 from tbot_extension_web.access.logins import Refused
 from tbot_extension_web.cookies import SESSION, VISIT, form_token, set_cookie
 
@@ -57,7 +57,7 @@ async def step_up(call: Call) -> Response:
 
 
 def _form(call: Call, fault: str = "", name: str = "", *, status: int = 200) -> Response:
-    visit = call.request.cookies.get(VISIT) or secrets.token_urlsafe(16)
+    visit = call.request.cookies.get(VISIT) or random.entropy(16).hex()
     answer = call.page("login.html", status, fault=fault, name=name, csrf=form_token(visit))
     set_cookie(answer, call.site.origin, VISIT, visit)
     return answer

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
-from tbot_core.actions.plugin_lock import approve_enabled
+from tbot_core.actions.plugin_lock import approve_installed
 from tbot_extension_web.opening import open_made_instance
 from tbot_extension_web.setup.fields import judged, values_of
 from tbot_extension_web.setup.state import SetUpState
@@ -58,7 +58,7 @@ async def create(call: Call) -> Response:
 def _create(call: Call) -> None:
     setup = _setup(call)
     setup.finish(setup.read())
-    approve_enabled(call.site.home)
+    approve_installed(call.site.home)
 
 
 async def _step_page(call: Call, fields: Sequence[FormField] = (), faults: Sequence[str] = ()) -> Response:
