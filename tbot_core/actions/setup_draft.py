@@ -49,7 +49,7 @@ class Draft:
     files: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     answers: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     settings: Mapping[str, str] = attrs.field(factory=dict)
-    done: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    done: tuple[str, ...] = ()
     notes: Mapping[str, str] = attrs.field(factory=dict)
 
 
@@ -69,7 +69,8 @@ class SetUp:
         with content.data as text, self.vault.store.ring(_KEY) as ring:
             opened, _ = token.open_token(ring, place, text.view)
         with opened:
-            return Draft(**json_document.parse_json(bytes(opened.view)))
+            stored = json_document.parse_json(bytes(opened.view))
+        return Draft(**{**stored, "done": tuple(stored["done"])})
 
     def write(self, draft: Draft) -> None:
         """Store the answers in place of those before. Raises VaultError; the former stay then."""

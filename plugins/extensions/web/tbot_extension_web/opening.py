@@ -55,7 +55,7 @@ class _Opened:
     setup: SetUp | None = None
 
 
-def open_site(home: Path, clock: Clock, port: int | None = None) -> OpenedSite:
+def open_site(home: Path, clock: Clock, port: int | None = None, hasher: PasswordHasher | None = None) -> OpenedSite:
     """Open the page of an instance, or begin the set-up of one. `port` replaces that of network_config.
 
     Raises SettingsError for an address that other machines reach without TLS, VaultError and AccessError for files
@@ -63,7 +63,7 @@ def open_site(home: Path, clock: Clock, port: int | None = None) -> OpenedSite:
     """
     instance = Instance.at(home)
     opened = _instance(instance, port) if is_made(instance) else _unmade(instance, port)
-    store, hasher = LoginStore(instance.data / STORE, clock), PasswordHasher()
+    store, hasher = LoginStore(instance.data / STORE, clock), hasher or PasswordHasher()
     accounts, logins = _access(opened, store, hasher)
     site = Site(home, clock, opened.address.origin, logins, opened.identity)
     link = OneTimeLink(accounts, store)

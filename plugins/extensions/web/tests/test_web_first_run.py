@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tbot_extension_web.access.passwords import HashParameters, PasswordHasher
 from tbot_extension_web.app import create_app
 from tbot_extension_web.opening import open_site
 from tbot_extension_web.testing.browser import Browser
@@ -21,12 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PASSWORD = "velvet otter quarry"
+CHEAP = HashParameters(memory_kib=8, iterations=1)
 
 
 @contextmanager
 def opened(home: Path) -> Iterator[tuple[Browser, str]]:
     """A browser at the page of the folder, and the link that `tbot web` prints, "" where it prints none."""
-    found = open_site(home, SystemClock())
+    found = open_site(home, SystemClock(), hasher=PasswordHasher(CHEAP))
     try:
         yield Browser(app=create_app(found.site)), "" if found.link is None else f"/first-run?link={found.link}"
     finally:
@@ -106,6 +113,7 @@ def test_the_page_of_the_link_is_gone_once_an_admin_exists(home: Path) -> None:
         assert browser.send("/first-run", {"name": "bob", "password": PASSWORD, "again": PASSWORD}).status in {403, 404}
 
 
+@pytest.mark.slow
 def test_an_empty_folder_becomes_a_paper_instance_by_the_page_alone(home: Path) -> None:
     """Each step with what it proposes; at the end the check is shown, and the dashboard is there."""
     with opened(home) as (browser, link):
@@ -189,24 +197,129 @@ def test_the_draft_is_encrypted(home: Path) -> None:
     assert not [path for path in files if b"ACME_US" in path.read_bytes()]
 
 
-@pytest.mark.parametrize("command", [["check"], ["run"], ["init", "--paper"], ["init", "--adopt"], ["config", "show"]])
-def test_commands_say_that_the_set_up_is_not_finished(
-    home: Path, command: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_commands_say_that_the_set_up_is_not_finished(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And how to go on."""
     with opened(home):
         pass
-    assert cli.invoke([*command, "--home", str(home)]) == 3
-    said = "".join(capsys.readouterr())
-    assert f"The set-up of {home} on the web page is not finished." in said
-    assert f"`tbot web --home {home}` goes on with it." in said
+    for command in (["check"], ["run"], ["init", "--paper"], ["init", "--adopt"], ["config", "show"]):
+        assert cli.invoke([*command, "--home", str(home)]) == 3
+        said = "".join(capsys.readouterr())
+        assert f"The set-up of {home} on the web page is not finished." in said
+        assert f"`tbot web --home {home}` goes on with it." in said
 
 
 def shown_values(page: str) -> dict[str, str]:
     """The values of the form that is shown, as a browser sends them."""
-    import re
-
     texts = re.findall(r'<input id="[^"]*" name="([^"]*)"[^>]*? value="([^"]*)"', page)
     chosen = re.findall(r'<input type="(?:radio|checkbox)" name="([^"]*)" value="([^"]*)" checked', page)
     listed = re.findall(r'<select id="[^"]*" name="([^"]*)".*?<option value="([^"]*)" selected', page, re.DOTALL)
     return dict([*texts, *chosen, *listed])
+
+
+CHILD = """
+import asyncio, json, os, shutil, signal, sys
+from pathlib import Path
+
+from tbot_extension_web.access.accounts import Accounts
+from tbot_extension_web.access.login_store import LoginStore
+from tbot_extension_web.access.passwords import HashParameters, PasswordHasher
+from tbot_extension_web.access.security_log import SecurityLog
+from tbot_core.actions.setup_draft import Draft, begin_setup, complete_setup
+from tbot_core.instance import Instance, load_settings
+from tbot_core.instance.sources import is_made, unfinished_setup
+from tbot_core.model.clock import SystemClock
+
+place, first, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod"}
+PASSWORD = "velvet otter quarry"
+DRAFTS = (
+    Draft(),
+    Draft(answers={"bot_identity": {"BOT_IDENTITY_STRING": "ACME_US_PAPER_B01"}}, done=("identity",)),
+    Draft(
+        answers={"bot_identity": {"BOT_IDENTITY_STRING": "ACME_US_PAPER_B01"}},
+        settings={"MAX_TRADES": "3"},
+        done=("identity", "broker"),
+    ),
+)
+
+def accounts(setup):
+    return Accounts(SecurityLog(vault=setup.vault), PasswordHasher(HashParameters(memory_kib=8, iterations=1)))
+
+def whole(home):
+    # What `tbot web` does from its start to the end of a set-up, from wherever it was.
+    instance = Instance(home)
+    if is_made(instance):
+        complete_setup(instance)
+        return
+    setup = begin_setup(instance)
+    LoginStore(instance.data / "web.sqlite", SystemClock()).close()
+    users = accounts(setup)
+    if not users.has_admin:
+        asyncio.run(users.add_first_admin("alice", PASSWORD))
+    for draft in DRAFTS[DRAFTS.index(setup.read()) + 1 :]:  # raises where it is none of them
+        setup.write(draft)
+    setup.finish(setup.read())
+
+def mortal(home, left):
+    # The process is killed at the file operation number `left` in the folder.
+    def hook(event, given):
+        nonlocal left
+        if event in EVENTS and str(given[0]).startswith(str(place)):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+    whole(home)
+
+os.fsync = lambda handle: None
+ops, kills, unfinished, made = first, 0, 0, 0
+while True:
+    home = place / "x"
+    shutil.rmtree(home, ignore_errors=True)
+    process = os.fork()
+    if not process:
+        mortal(home, ops)
+        os._exit(0)
+    if not os.WIFSIGNALED(os.waitpid(process, 0)[1]):
+        break
+    kills += 1
+    if is_made(Instance(home)):
+        made += 1
+        load_settings(home, mode="paper")
+    elif (home / "data/setup.enc").exists():
+        unfinished += 1
+        assert unfinished_setup(Instance(home)) is not None, ops
+    else:  # nothing but empty folders yet
+        assert not [one for one in home.rglob("*") if one.is_file()], ops
+    whole(home)
+    settings = load_settings(home, mode="paper")
+    assert settings.risk.max_trades == 3, ops
+    assert not (home / "data/setup.enc").exists(), ops
+    assert not list((home / "data").glob(".setup*")), ops
+    assert not list((home / "storage").rglob(".*")), ops
+    ops += step
+print(json.dumps({"kills": kills, "unfinished": unfinished, "made": made, "ops": ops}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "step"),
+    [
+        pytest.param(3, 41, marks=pytest.mark.slow),
+        pytest.param(11, 19, marks=pytest.mark.slow),
+        pytest.param(0, 1, marks=[pytest.mark.full, pytest.mark.timeout(600)]),
+    ],
+)
+def test_cp25_a_set_up_that_is_killed_goes_on_and_nothing_is_half_made(first: int, step: int, tmp_path: Path) -> None:
+    """SIGKILL at each file operation: before, the set-up goes on with the answers that were sent; after, all is made.
+
+    `make test` takes some of the operations.
+    """
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
+        command = [sys.executable, "-W", "error", "-c", CHILD, folder, str(first), str(step)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["ops"] > 150
+    assert said["unfinished"] * step > 100

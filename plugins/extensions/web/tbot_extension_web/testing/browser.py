@@ -7,13 +7,13 @@ from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from starlette.types import ASGIApp
 
 from tbot_extension_web.testing.client import Answer, ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from starlette.types import ASGIApp
 
 _CSRF: Final = re.compile(r'name="csrf" value="([^"]*)"')
 _MOST: Final = 5
