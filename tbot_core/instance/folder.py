@@ -17,6 +17,9 @@ FOLDERS: Final = ("storage/keys", "storage/secrets", "control", *RECORDS)
 CREATION_MARKER: Final = ".tbot-init"
 """The file that an instance has until it is completely made."""
 
+SETUP_DRAFT: Final = "data/setup.enc"
+"""The encrypted answers of a set-up on the web page, from its begin until the instance is made of them."""
+
 IGNORE_FILES: Final = (".gitignore", ".scpignore")
 IGNORED: Final = (
     "storage/keys/",
