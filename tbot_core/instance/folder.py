@@ -47,6 +47,9 @@ REHEARSAL: Final = "rehearsal-"
 REHEARSING: Final = "rehearsal"
 """The purpose of the process that rehearses, in the lock."""
 
+SIMULATION: Final = "simulation"
+"""The purpose of a process that accepts no requests, likewise."""
+
 REHEARSAL_VARIABLE: Final = "TBOT_REHEARSAL"
 """The variable of the environment with the target of a rehearsal: commands reach the broker there."""
 

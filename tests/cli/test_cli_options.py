@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.actions.options import option_contract, stored_prices
+from tbot_core.actions.options import option_contract, stored_prices
 from tbot_core.contracts import OptionContract, OptionRequest, OptionRight
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import UsageError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 import attrs
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import emit, home_option, json_option, print_notice
 from tbot_core.errors import UsageError
 from tbot_core.model.dates import parse_date
 from tbot_core.model.formatting import figure_text, format_percent
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.cli.actions.options import PricedOption
+    from tbot_core.actions.options import PricedOption
     from tbot_core.contracts import ModelInput, OptionRequest
     from tbot_core.model.calendar import ExchangeCalendar
 
@@ -94,19 +94,19 @@ def price_command(*, home: Path | None, as_json: bool, **given: Unpack[PriceOpti
     SYMBOL EXPIRY STRIKE as in AAPL 2026-12-18 200. Quotes of option chains are not read: give --bid and --ask. Exits
     with 1 where the model has no price.
     """
-    from tbot_core.cli.actions.options import value_option
-    from tbot_core.cli.assembly import assemble_command
+    from tbot_core.actions.assembly import assemble_action
+    from tbot_core.actions.options import value_option
     from tbot_core.status.runs import find_instance
 
     instance = find_instance(home)
-    assembly = assemble_command(instance.home, "replay")
+    assembly = assemble_action(instance.home, "replay", notify=print_notice)
     found = value_option(instance, assembly, _request(given, assembly.calendar, assembly.clock.now()))
     emit(valuation_document(found), as_json=as_json, lines=valuation_lines(found))
     return 0 if found.valuation.model is not None else 1
 
 
 def _request(given: PriceOptions, calendar: ExchangeCalendar, at: datetime) -> OptionRequest:
-    from tbot_core.cli.actions.options import option_contract
+    from tbot_core.actions.options import option_contract
     from tbot_core.contracts import ExerciseStyle, OptionQuote, OptionRequest, OptionRight
     from tbot_core.model.types import is_symbol
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from tbot_broker_alpaca import tbot_broker
 
 from tbot_core import cli
-from tbot_core.cli.actions.login_test import try_login
-from tbot_core.cli.actions.secrets import put_values
+from tbot_core.actions.login_test import try_login
+from tbot_core.actions.secrets import put_values
 from tbot_core.engine.rehearsal_run import rehearsal_clock
 from tbot_core.engine.rehearsal_target import RehearsalTarget
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
@@ -129,18 +129,17 @@ def test_a_run_on_a_feed_that_the_plan_does_not_have_ends_as_broker_test_does(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("live", [False, True])
-def test_credentials_are_tried_at_the_venue_before_they_are_stored(
-    target: RehearsalTarget, *, live: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_credentials_are_tried_at_the_venue_before_they_are_stored(target: RehearsalTarget, *, live: bool) -> None:
     """As in the set-up; an account on paper is no live account."""
     entry = next(one.entry for one in discovery.installed_plugins() if one.entry.name == "alpaca")
     loaded = PluginLoader().load(entry)
     assert isinstance(loaded, LoadedPlugin)
     keys = {"api_key": canary("key"), "api_secret": canary("secret"), "mode": "live" if live else "paper"}
-    step = try_login(loaded, {}, keys, live=live)
+    notices: list[str] = []
+    step = try_login(loaded, {}, keys, live=live, notify=notices.append)
     assert step is not None
     assert (step.passed, "PA3VENUE0001" in step.words) == (not live, True)
-    assert target.url in capsys.readouterr().err
+    assert [target.url in one for one in notices] == [True]
 
 
 @pytest.mark.parametrize(

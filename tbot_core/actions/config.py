@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.cli.actions.plugin_declarations import (
+from tbot_core.actions.notices import discard
+from tbot_core.actions.plugin_declarations import (
     PluginDeclarations,
     examine_edited,
     load_edited,
     plugin_declarations,
 )
 from tbot_core.errors import SettingsError, UsageError
-from tbot_core.instance import Instance, Settings, load_settings, read_settings_files
+from tbot_core.instance import Instance, Settings, SettingsFiles, load_settings, read_settings_files
 from tbot_core.instance.findings import Level, Mode, SettingsFinding
+from tbot_core.instance.registry import EffectiveSetting
+from tbot_core.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from tbot_core.actions.notices import Notify
     from tbot_core.contracts.setting import DeclaredConfig
-    from tbot_core.instance import ExaminedSettings, SettingsFiles
+    from tbot_core.instance import ExaminedSettings
     from tbot_core.instance.dotenv import ParsedDotenv
-    from tbot_core.instance.registry import EffectiveSetting
     from tbot_core.instance.settings import Settings
 
 
@@ -86,14 +90,46 @@ def encrypt_config(home: Path | None) -> tuple[Path, ...]:
     return tuple(done)
 
 
-def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
-    """Open the encrypted trading configuration in $EDITOR, check the result, and encrypt it.
+@attrs.frozen(kw_only=True)
+class StoredConfig:
+    """The encrypted trading configuration as it is stored: its text and its values.
 
-    Invalid text changes nothing: see `edit_until_valid`. The faults of a file that is invalid already are shown first.
+    `fault` tells why the text is invalid, None if it is valid: then `values` has its invalid values too.
+    """
+
+    sources: SettingsFiles
+    text: bytes = attrs.field(repr=False)
+    values: Mapping[str, EffectiveSetting]
+    fault: SettingsError | None
+    _vault: Vault
+
+    @property
+    def name(self) -> str:
+        """The name of the file that it would have in plaintext."""
+        return self.sources.bot.path.name
+
+    def check(self, text: bytes, warn: Notify = discard) -> ExaminedSettings:
+        """The settings that another text has, checked as at a paper start. Raises SettingsError."""
+        from tbot_core.instance.dotenv import parse_dotenv
+
+        bot = self.sources.bot
+        changed = attrs.evolve(bot, parsed=parse_dotenv(bot.active_name, text))
+        return load_edited(self._vault.instance.home, attrs.evolve(self.sources, bot=changed), self.sources, warn)
+
+    def changes(self, examined: ExaminedSettings) -> tuple[SettingChange, ...]:
+        """What differs in settings that `check` returned."""
+        return setting_changes(self.values, examined.values, Instance.at(self._vault.instance.home))
+
+    def replace(self, text: bytes) -> None:
+        """Store a text that `check` has accepted."""
+        self._vault.write("env_bot", text)
+
+
+def stored_config(home: Path | None) -> StoredConfig:
+    """Open the encrypted trading configuration for a change.
+
     Raises UsageError where the file is plaintext, SettingsError without an instance.
     """
-    from tbot_core.cli.actions.editing import edit_until_valid
-    from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
 
@@ -109,19 +145,9 @@ def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
         )
     opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed))
     with opened.read("env_bot") as content:
-        data = bytes(content.view)
-    before, fault = _examined(home, sources)
-
-    def checked(text: bytes) -> ExaminedSettings:
-        changed = attrs.evolve(bot, parsed=parse_dotenv(bot.active_name, text))
-        return load_edited(home, attrs.evolve(sources, bot=changed), sources)
-
-    edited = edit_until_valid(bot.path.name, data, checked, comments=True, invalid=fault)
-    if edited is None:
-        return ()
-    text, after = edited
-    opened.write("env_bot", text)
-    return setting_changes(before, after.values, Instance.at(home))
+        text = bytes(content.view)
+    values, fault = _examined(home, sources)
+    return StoredConfig(sources=sources, text=text, values=values, fault=fault, vault=opened)
 
 
 def _examined(home: Path | None, sources: SettingsFiles) -> tuple[Mapping[str, EffectiveSetting], SettingsError | None]:

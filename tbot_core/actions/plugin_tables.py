@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.cli.actions.plugin_declarations import plugin_declarations
+from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import AccessError, SettingsError, TbotError, UsageError
 from tbot_core.instance import load_settings
@@ -23,7 +23,7 @@ from tbot_core.system.foreign_exceptions import assert_failure
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tbot_core.cli.actions.plugin_declarations import PluginDeclarations
+    from tbot_core.actions.plugin_declarations import PluginDeclarations
     from tbot_core.contracts import Context
     from tbot_core.instance import Instance, Settings
     from tbot_core.plugins.loader import LoadedPlugin

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
-import click
 
+from tbot_core.actions.notices import discard
 from tbot_core.contracts import Plugin
 from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import AccessError, VaultError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
     from pathlib import Path
 
+    from tbot_core.actions.notices import Notify
     from tbot_core.instance import ExaminedSettings, SettingsFiles
     from tbot_core.instance.findings import SettingsFinding
     from tbot_core.instance.sources import SettingsFile
@@ -75,12 +76,14 @@ def plugin_declarations(
     )
 
 
-def load_edited(home: Path | None, sources: SettingsFiles, before: SettingsFiles) -> ExaminedSettings:
+def load_edited(
+    home: Path | None, sources: SettingsFiles, before: SettingsFiles, warn: Notify = discard
+) -> ExaminedSettings:
     """The settings of files that are yet to be written, checked as at a paper start with the plugins that they enable.
 
-    `before` are the files as they are. A fault that was there before, in a file that is not edited, is named on
-    standard error with the way to correct it, so that each file can be corrected while the other one is invalid.
-    Plugins that are not installed are named too: they may be installed later. Raises SettingsError for other faults.
+    `before` are the files as they are. A fault that was there before, in a file that is not edited, is a warning with
+    the way to correct it, so that each file can be corrected while the other one is invalid. Plugins that are not
+    installed are a warning each: they may be installed later. Raises SettingsError for other faults.
     """
     from tbot_core.instance.loading import faults_error
     from tbot_core.instance.required_plugins import missing_plugins
@@ -92,10 +95,10 @@ def load_edited(home: Path | None, sources: SettingsFiles, before: SettingsFiles
     if own := [finding for finding in failing if finding not in left]:
         raise faults_error(own)
     for finding in (one for one in failing if one in left):
-        click.echo(f"tbot: as before, a start fails: {finding} {left[finding].edit_words}", err=True)
+        warn(f"as before, a start fails: {finding} {left[finding].edit_words}")
     for finding in missing_plugins(examined.values, "paper", plugins.installed):
         if finding.level == "fail":
-            click.echo(f"tbot: `tbot check` fails with this setting: {finding}", err=True)
+            warn(f"`tbot check` fails with this setting: {finding}")
     return examined
 
 

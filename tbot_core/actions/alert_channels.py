@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.cli.actions.plugin_declarations import PluginDeclarations
+    from tbot_core.actions.plugin_declarations import PluginDeclarations
     from tbot_core.instance import Settings
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.actions.plugin_declarations import plugin_declarations
-from tbot_core.cli.actions.stored_facts import fact_findings, market_cap_findings
+from tbot_core.actions.plugin_declarations import plugin_declarations
+from tbot_core.actions.stored_facts import fact_findings, market_cap_findings
 from tbot_core.instance import Instance
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.recorded_facts import RecordedFact
