@@ -347,7 +347,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes], warn:
 
     if "env" in contents:
         open_instance_vault(Instance.at(home), deployment_of(parse_dotenv(ENV_FILE, contents["env"])), ready=False)
-    sources = read_settings_files(Instance.at(home))
+    before = sources = read_settings_files(Instance.at(home))
     if sources.env.fault is not None:
         return
     for category, field in (("env", "env"), ("env_bot", "bot")):
@@ -355,7 +355,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes], warn:
             source = getattr(sources, field)
             parsed = parse_dotenv(f"{source.name}.enc", contents[category])
             sources = attrs.evolve(sources, **{field: attrs.evolve(source, plain=True, parsed=parsed, fault=None)})
-    load_edited(home, sources, warn)
+    load_edited(home, sources, before, warn)
 
 
 def category_fields(category: str, file: str, data: memoryview) -> dict[str, object]:

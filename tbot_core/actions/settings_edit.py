@@ -147,7 +147,7 @@ def _planned(home: Path | None, stored: StoredConfig, text: bytes, names: Sequen
     examined = examine_settings(home, mode="paper", declared=plugins.declared, sources=after)
     if examined.settings is None:
         return SettingsPlan(faults=dict(_faults(examined.findings, names)), version=version)
-    changes = stored.changes(examined.settings)
+    changes = stored.changes(examined)
     before = _before(home, stored.sources)
     worst = worst_day_change(before, examined.settings) if before is not None else ""
     return SettingsPlan(

@@ -17,6 +17,9 @@ FOLDERS: Final = ("storage/keys", "storage/secrets", "control", *RECORDS)
 CREATION_MARKER: Final = ".tbot-init"
 """The file that an instance has until it is completely made."""
 
+SETUP_DRAFT: Final = "data/setup.enc"
+"""The encrypted answers of a set-up on the web page, from its begin until the instance is made of them."""
+
 IGNORE_FILES: Final = (".gitignore", ".scpignore")
 IGNORED: Final = (
     "storage/keys/",
@@ -116,9 +119,14 @@ class Instance:
         """A plugin's data folder; `kind` is singular."""
         return self.data / "plugins" / f"{kind}-{name}"
 
+    @property
+    def tables(self) -> Path:
+        """The operator's tables for plugins."""
+        return self.data / "tables"
+
     def table(self, name: str) -> Path:
-        """A table for a plugin, by the plugin's folder and the file name."""
-        return self.data / "plugins" / name
+        """The operator's table of this file name, of every plugin that names it."""
+        return self.tables / name
 
     @property
     def bars(self) -> Path:

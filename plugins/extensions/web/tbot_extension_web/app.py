@@ -21,7 +21,7 @@ from tbot_extension_web.call import Call
 from tbot_extension_web.cookies import SESSION, VISIT, is_form_token
 from tbot_extension_web.headers import OwnOrigin
 from tbot_extension_web.permissions import Permission, allows
-from tbot_extension_web.routes import ROUTES
+from tbot_extension_web.routes import ROUTES, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -68,6 +68,8 @@ def _guarded(site: Site, route: WebRoute, places: frozenset[str]) -> Callable[[R
                 _log.warning("web.refused", route=route.name, reason="csrf token")
                 return call.page("message.html", 403, title="Not sent", text=_OUTDATED)
             call = attrs.evolve(call, form=form)
+        if (elsewhere := _elsewhere(call, route)) is not None:
+            return elsewhere
         if route.stepped_up and not call.user.stepped_up:
             return call.to(f"/step-up?next={_page_of(request.url.path, places)}")
         return await _handled(call, route)
@@ -92,6 +94,18 @@ def _refusal(call: Call, route: WebRoute) -> Response | None:
         return None
     _log.warning("web.denied", user=call.session.user, route=route.name, role=call.session.role.value)
     return call.page("message.html", 403, title="Not allowed", text=_denied(route, call.session))
+
+
+def _elsewhere(call: Call, route: WebRoute) -> Response | None:
+    # During a set-up each page of an instance leads to it; afterwards there is none.
+    if call.site.setup is not None and route.stage is Stage.MADE:
+        return call.to("/setup")
+    if call.site.setup is None and route.stage is Stage.SET_UP:
+        return call.to("/") if route.method == "GET" else call.page("message.html", 404, title="404", text=_SET_UP)
+    return None
+
+
+_SET_UP: Final = "The set-up is finished: there is nothing more to send."
 
 
 async def _handled(call: Call, route: WebRoute) -> Response:

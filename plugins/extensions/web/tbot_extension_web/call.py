@@ -73,6 +73,11 @@ class Call:
         """Call what reads files or waits, in a thread."""
         return await asyncio.to_thread(partial(function, *args, **kwargs))  # seam: no run waits for the page
 
+    async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what computes for seconds, in a thread; few at once, so that other pages stay quick."""
+        async with self.site.computing:
+            return await self.work(function, *args, **kwargs)
+
     def page(self, template: str, code: int = 200, **values: Any) -> Response:
         """A page; `code` is its HTTP status."""
         return HTMLResponse(self.site.render(template, self, values), status_code=code)

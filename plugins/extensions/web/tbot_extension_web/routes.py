@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -10,13 +11,18 @@ import attrs
 from tbot_extension_web.pages import (
     account,
     audit,
+    check,
     confirmations,
     dashboard,
+    decisions,
+    first_run,
     live,
     login,
     risk,
     secrets,
     settings,
+    setup,
+    trades,
     users,
 )
 from tbot_extension_web.permissions import Permission
@@ -29,11 +35,20 @@ if TYPE_CHECKING:
 Endpoint = Callable[["Call"], Awaitable["Response"]]
 
 
+class Stage(Enum):
+    """When a route is there: of an instance, of the set-up of one, or always."""
+
+    MADE = auto()
+    SET_UP = auto()
+    ALWAYS = auto()
+
+
 @attrs.frozen(kw_only=True)
 class WebRoute:
     """A route: `method` GET or POST, the path as Starlette writes it, and the permission that it needs.
 
-    `stepped_up`: whether the user must have entered the password again within the last minutes.
+    `stepped_up`: whether the user must have entered the password again within the last minutes. `stage` is when the
+    route is there: during a set-up every other one leads to it, and after it there is no set-up.
     """
 
     method: str
@@ -41,6 +56,7 @@ class WebRoute:
     permission: Permission
     endpoint: Endpoint
     stepped_up: bool = False
+    stage: Stage = Stage.MADE
 
     @property
     def name(self) -> str:
@@ -56,14 +72,31 @@ def _post(path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: 
     return WebRoute(method="POST", path=path, permission=permission, endpoint=endpoint, stepped_up=stepped_up)
 
 
+def _at(stage: Stage, *routes: WebRoute) -> tuple[WebRoute, ...]:
+    return tuple(attrs.evolve(one, stage=stage) for one in routes)
+
+
 ROUTES: Final = (
-    _get("/healthz", Permission.PUBLIC, live.health),
-    _get("/metrics", Permission.METRICS, live.metrics),
-    _get("/login", Permission.PUBLIC, login.show),
-    _post("/login", Permission.PUBLIC, login.log_in),
-    _post("/logout", Permission.OWN, login.log_out),
-    _get("/step-up", Permission.OWN, login.show_step_up),
-    _post("/step-up", Permission.OWN, login.step_up),
+    *_at(
+        Stage.ALWAYS,
+        _get("/healthz", Permission.PUBLIC, live.health),
+        _get("/metrics", Permission.METRICS, live.metrics),
+        _get("/first-run", Permission.FIRST_RUN, first_run.show),
+        _post("/first-run", Permission.FIRST_RUN, first_run.make_admin),
+        _get("/login", Permission.PUBLIC, login.show),
+        _post("/login", Permission.PUBLIC, login.log_in),
+        _post("/logout", Permission.OWN, login.log_out),
+        _get("/step-up", Permission.OWN, login.show_step_up),
+        _post("/step-up", Permission.OWN, login.step_up),
+    ),
+    *_at(
+        Stage.SET_UP,
+        _get("/setup", Permission.CONFIGURE, setup.begin),
+        _post("/setup/create", Permission.CONFIGURE, setup.create),
+        _get("/setup/{step}", Permission.CONFIGURE, setup.show),
+        _post("/setup/{step}", Permission.CONFIGURE, setup.send),
+    ),
+    _get("/check", Permission.CONFIGURE, check.show),
     _get("/", Permission.READ, dashboard.show),
     _get("/live/dashboard", Permission.READ, dashboard.stream),
     _get("/confirmations", Permission.READ, confirmations.show),
@@ -101,5 +134,9 @@ ROUTES: Final = (
     _post("/account/codes/off", Permission.OWN, account.end_codes, stepped_up=True),
     _post("/account/sessions/end", Permission.OWN, account.end_session),
     *(_post(one.path, one.permission, risk.act, stepped_up=one.stepped_up) for one in risk.ACTS),
+    _get("/decisions", Permission.READ, decisions.show),
+    _get("/decisions/day", Permission.READ, decisions.show_day),
+    _get("/trades", Permission.READ, trades.show),
+    _get("/trades/{id}", Permission.READ, trades.show_one),
 )
 """The matrix of tests is generated from this table."""

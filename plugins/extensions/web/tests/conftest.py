@@ -12,6 +12,7 @@ from tbot_extension_web.site import Site
 from tbot_extension_web.testing.client import HOST
 from tbot_extension_web.testing.given_sessions import GivenSessions
 
+from tbot_core import cli
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, secrets
 from tbot_core.model.clock import ManualClock
@@ -36,6 +37,21 @@ def site(tmp_path: Path, logins: GivenSessions) -> Site:
     """The page of an empty folder."""
     origin = Origin(scheme="http", hosts=frozenset({HOST}))
     return Site(tmp_path / "bot", ManualClock(NOW), origin, logins, "ACME_US_PAPER_B01")
+
+
+@pytest.fixture(scope="session")
+def traded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a demo that has run to its end; tests only read it."""
+    home = tmp_path_factory.mktemp("demo") / "instance"
+    assert cli.invoke(["run", "--demo", "--sessions", "1", "--home", str(home), "--json"]) == 0
+    return home
+
+
+@pytest.fixture
+def traded_app(traded: Path, logins: GivenSessions) -> ASGIApp:
+    """The page of the demo."""
+    origin = Origin(scheme="http", hosts=frozenset({HOST}))
+    return create_app(Site(traded, ManualClock(NOW), origin, logins))
 
 
 @pytest.fixture

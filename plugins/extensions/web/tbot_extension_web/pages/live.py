@@ -21,7 +21,7 @@ async def health(_call: Call) -> Response:
 
 
 async def metrics(call: Call) -> Response:
-    """The figures for who has the token; without a token configured the page is not found."""
+    """The figures for who has the token; without a token configured the page does not exist."""
     token = MetricsToken(call.site.home, call.site.logins.security)
     if not await call.work(lambda: token.is_made):
         raise HTTPException(404)

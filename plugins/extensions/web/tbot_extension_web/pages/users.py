@@ -135,7 +135,7 @@ def _named(call: Call) -> str:
 def _role(call: Call) -> Role:
     text = call.form.get("role", "")
     if text not in set(Role):
-        raise UsageError("The role is unknown.", f"Choose one of {', '.join(Role)}.")
+        raise UsageError("Unknown role.", f"Choose one of {', '.join(Role)}.")
     return Role(text)
 
 
