@@ -240,6 +240,32 @@ def settings_or_last_run(home: Path | None, *, mode: Mode) -> tuple[Settings, st
         return found, f"The settings cannot be used: {faults}. Shown are the settings of {since}."
 
 
+class SettingsReader:
+    """Reads the settings of one instance again and again: opens their files when one of them has changed.
+
+    Each opening is a line of the access log, which a page that is open all day would fill.
+    """
+
+    def __init__(self, home: Path | None) -> None:
+        self._home = home
+        self._known: tuple[object, tuple[Settings, str]] | None = None
+        self._bot_path = ".env_bot"
+
+    def read(self, mode: Mode) -> tuple[Settings, str]:
+        """What `settings_or_last_run` returns, and raises."""
+        key = (mode, self._revisions())
+        if self._known is None or self._known[0] != key:
+            found = settings_or_last_run(self._home, mode=mode)
+            self._bot_path = found[0].deployment.env_bot_path
+            self._known = ((mode, self._revisions()), found)
+        return self._known[1]
+
+    def _revisions(self) -> tuple[object, ...]:
+        instance = Instance.at(self._home)
+        names = (".env", ".env.enc", self._bot_path, f"{self._bot_path}.enc")
+        return tuple(filesystem.revision(instance.path(name)) for name in names)
+
+
 def _with_former(sources: SettingsFiles, parsed: ParsedDotenv) -> SettingsFiles:
     # The files with the trading configuration of a run; a global configuration that cannot be read counts as empty.
     env = sources.env if sources.env.fault is None else attrs.evolve(sources.env, parsed=ParsedDotenv(), fault=None)
