@@ -353,9 +353,14 @@ def _row(values: Mapping[str, Any]) -> StoredAlert:
     return StoredAlert(**{**values, **moments, **rest})
 
 
+def alerts_file(instance: Instance) -> Path:
+    """The file of an instance's alerts; a rehearsal has its own."""
+    return instance.runs / f"{instance.rehearsal}.alerts" if instance.rehearsal else instance.data / FILE_NAME
+
+
 def stored_alerts(home: Path | None, last: int) -> Sequence[StoredAlert]:
     """The newest alerts of an instance, oldest first; none without a run."""
-    path = Instance.at(home).data / FILE_NAME
+    path = alerts_file(Instance.at(home))
     if not filesystem.exists(path):
         return []
     store = AlertStore(path, reading=True)
@@ -367,7 +372,7 @@ def stored_alerts(home: Path | None, last: int) -> Sequence[StoredAlert]:
 
 def limits_end(home: Path | None, now: datetime) -> dict[Urgency, datetime]:
     """Until when the limit of an urgency lets no message go; an urgency whose messages may be sent is absent."""
-    path = Instance.at(home).data / FILE_NAME
+    path = alerts_file(Instance.at(home))
     if not filesystem.exists(path):
         return {}
     store = AlertStore(path, reading=True)

@@ -57,21 +57,25 @@ def command_clock() -> Clock:
 def assemble_command(
     home: Path | None, mode: Mode, overrides: Mapping[str, str] | None = None, sources: SettingsFiles | None = None
 ) -> Assembly:
-    """The parts of a command as `assemble` makes them, with `command_clock`; a rehearsal's brokers are at its URL.
+    """The parts of a command as `assemble` makes them, with `command_clock`; those of a rehearsal at its servers.
 
     A dry run with the credentials of a live account is refused what a live run is. Raises what `assemble` raises,
     UsageError for an invalid target, and SettingsError for a live account at one.
     """
     from tbot_core.engine.bootstrap import DRY_RUN, assemble
-    from tbot_core.engine.rehearsal_run import at_address, live_refusal
+    from tbot_core.engine.rehearsal_run import assemble_rehearsal, live_refusal
     from tbot_core.instance import Instance, read_settings_files
 
     found = sources or read_settings_files(Instance.at(home), live=mode == "live")
     target = environment_rehearsal()
     if mode == DRY_RUN and uses_live_credentials(home, found, (overrides or {}).get("DATA_SOURCE", "")) and target:
         raise live_refusal()
-    made = assemble(home, mode, command_clock(), overrides, found)
-    return made if target is None else at_address(made, target)
+    clock = command_clock()
+    return (
+        assemble(home, mode, clock, overrides, found)
+        if target is None
+        else assemble_rehearsal(target, home, mode, overrides, found)
+    )
 
 
 def uses_live_credentials(home: Path | None, found: SettingsFiles, source: str = "") -> bool:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-from collections import defaultdict
 from collections.abc import Awaitable, Mapping
-from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
@@ -25,6 +21,7 @@ from tbot_core.contracts import (
 )
 from tbot_core.contracts.abilities import FEED
 from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.engine.index_funds import index_funds
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.instance import Instance, Settings
@@ -48,12 +45,13 @@ from tbot_core.plugins.network.connector import RequestBudgets
 from tbot_core.plugins.network.plugin_connections import PluginConnections
 from tbot_core.plugins.risk_checks import risk_checks
 from tbot_core.plugins.trial_records import record_failure, record_run
-from tbot_core.system import filesystem
 from tbot_core.trading.orders import ClientOrderIds
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 from tbot_core.vault.error_codes import combined_error
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tbot_core.contracts import FeedSource
     from tbot_core.contracts.setting import DeclaredConfig
     from tbot_core.instance import Mode, SettingsFiles
@@ -68,11 +66,8 @@ DRY_RUN: Final = "dry-run"
 STORED_BARS_MODES: Final = frozenset({"replay", "backtest"})
 """The modes that trade past days."""
 
-_NAMELESS: Final = (
-    "The bot has no identity, so its client order ids contain no identity: `tbot secrets set bot_identity` sets it."
-)
+_NAMELESS: Final = "The bot has no identity, so client order ids have none: `tbot secrets set bot_identity` sets it."
 _SHORTABLE: Final = "Simulated short sales: every symbol is assumed to be shortable and easy to borrow."
-_FUNDS: Final = Path(__file__).with_name("index_funds.csv")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -250,7 +245,18 @@ def assemble(
     overrides: Mapping[str, str] | None = None,
     sources: SettingsFiles | None = None,
 ) -> Assembly:
-    """Import the enabled plugins, check the settings against their declarations, build filters and risk checks.
+    """The parts of a run, its filters created: `load_assembly`, then `with_filters`."""
+    return with_filters(load_assembly(home, mode, clock, overrides, sources))
+
+
+def load_assembly(
+    home: Path | str | None,
+    mode: Mode,
+    clock: Clock,
+    overrides: Mapping[str, str] | None = None,
+    sources: SettingsFiles | None = None,
+) -> Assembly:
+    """Import the enabled plugins, check the settings against their declarations, build the risk checks.
 
     `sources` are the settings files, if read before. Live trading imports only what plugins.lock approves. Raises
     SettingsError for invalid settings, and PluginError for a plugin that is not approved, and for one that is absent or
@@ -282,7 +288,14 @@ def assemble(
         call_guard=call_guard,
         identity=_identity(settings),
     )
-    return attrs.evolve(assembly, filters=_filters(assembly), notes=_notes(assembly, warnings))
+    return attrs.evolve(assembly, notes=_notes(assembly, warnings))
+
+
+def with_filters(assembly: Assembly) -> Assembly:
+    """The assembly with its filters created."""
+    named = {one.entry.name: one for one in assembly.loaded if one.entry.kind == "filter"}
+    made = {name: assembly.build(named[name]) for name in assembly.settings.filters if name in named}
+    return attrs.evolve(assembly, filters=made)
 
 
 def _offers(
@@ -359,14 +372,6 @@ def feed_source(broker: object, name: str) -> FeedSource:
     return source
 
 
-def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
-    """The shipped table of index funds: index -> symbol -> signed leverage."""
-    table: dict[str, dict[str, Decimal]] = defaultdict(dict)
-    for row in csv.DictReader(filesystem.read_text(_FUNDS).splitlines()):
-        table[row["index"]][row["symbol"]] = Decimal(row["leverage"])
-    return table
-
-
 def _unapproved(
     instance: Instance, listings: tuple[PluginListing, ...], texts: Mapping[str, str], mode: Mode
 ) -> tuple[str, ...]:
@@ -393,8 +398,3 @@ def _wanted(texts: Mapping[str, str], mode: Mode) -> list[tuple[str, str]]:
 
 def _declared(loaded: tuple[LoadedPlugin, ...]) -> list[DeclaredConfig]:
     return [one.declared for one in loaded]
-
-
-def _filters(assembly: Assembly) -> dict[str, Filter]:
-    named = {one.entry.name: one for one in assembly.loaded if one.entry.kind == "filter"}
-    return {name: assembly.build(named[name]) for name in assembly.settings.filters if name in named}

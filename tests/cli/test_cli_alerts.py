@@ -100,7 +100,7 @@ def test_the_log_in_a_rehearsal_says_whose_alerts_these_are(
     """A rehearsal's alerts are on its screen alone."""
     monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
     assert cli.invoke(["alerts", "log", "--home", str(home)]) == 0
-    assert "alerts of a rehearsal are only shown by its run" in capsys.readouterr().err
+    assert "alerts of a rehearsal are shown by its run and servers" in capsys.readouterr().err
 
 
 def test_status_asks_for_attention_until_somebody_has_seen_it(told: Path, capsys: pytest.CaptureFixture[str]) -> None:

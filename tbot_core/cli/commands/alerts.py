@@ -42,12 +42,12 @@ def test(home: Path | None, channel: str, *, as_json: bool) -> int:
     error, at the log level of a run; it leaves the log file to the running bot.
     """
     from tbot_core.alerts.service import alert_delivery, channel_names
+    from tbot_core.cli.assembly import assemble_command
     from tbot_core.cli.run_display import start_log
-    from tbot_core.engine.bootstrap import assemble
     from tbot_core.system import log
 
-    clock = SystemClock()
-    assembly = assemble(resolve_home(home), "paper", clock, {"FILTERS": "none"})  # their secrets do not matter here
+    assembly = assemble_command(resolve_home(home), "paper", {"FILTERS": "none"})  # their secrets do not matter here
+    clock = assembly.clock
     named = channel_names(assembly.settings.notifications)
     known = dict.fromkeys(name for names in named.values() for name in names)
     if channel and channel not in known:
@@ -100,7 +100,9 @@ def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> 
     rows = [document(row, ends) for row in stored_alerts(home, last) if row.open or not only_open]
     emit({"alerts": rows}, as_json=as_json, lines=_lines(rows))
     if is_rehearsing(Instance.at(home)):
-        click.echo("These are the instance's own; alerts of a rehearsal are only shown by its run.", err=True)
+        click.echo(
+            "These are the instance's own; alerts of a rehearsal are shown by its run and servers.", err=True
+        )
     return 0
 
 
