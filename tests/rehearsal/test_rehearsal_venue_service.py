@@ -43,7 +43,7 @@ def test_the_venue_trades_one_session_and_the_target_is_announced_before(monkeyp
 
     monkeypatch.setattr(SimulatedMarket, "trade_at", trade)
     lines: list[tuple[str, ...]] = []
-    serve_venue(broker_plugin("acme"), 1, dt.datetime.now(dt.UTC) + LEAD, told.append, lines.append)
+    serve_venue(broker_plugin("acme"), demo_market(1), dt.datetime.now(dt.UTC) + LEAD, told.append, lines.append)
     assert lines[0][0].startswith("The session has closed. The venue answers for another")
     [(symbols, left)] = traded
     assert symbols == demo_market(1).symbols
@@ -71,7 +71,7 @@ def test_what_the_venue_has_seen_is_reported_when_it_ends(monkeypatch: pytest.Mo
     monkeypatch.setattr(SimulatedMarket, "trade_at", interrupted)
     for plugin in (acme, attrs.evolve(acme, venue=reporting)):
         with pytest.raises(KeyboardInterrupt):
-            serve_venue(plugin, 1, NOW, lambda _target: None, told.append)
+            serve_venue(plugin, demo_market(1), NOW, lambda _target: None, told.append)
     assert told == [(), ("3 requests",)]
 
 
@@ -117,4 +117,4 @@ def test_a_venue_is_served_for_one_broker_without_faults(
 def test_a_broker_whose_venue_trades_no_day_is_refused() -> None:
     """Paper has a venue for its contract only."""
     with pytest.raises(PluginError, match="cannot trade a whole day"):
-        serve_venue(broker_plugin("paper"), 1, NOW, lambda _target: None)
+        serve_venue(broker_plugin("paper"), demo_market(1), NOW, lambda _target: None)

@@ -100,9 +100,7 @@ def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> 
     rows = [document(row, ends) for row in stored_alerts(home, last) if row.open or not only_open]
     emit({"alerts": rows}, as_json=as_json, lines=_lines(rows))
     if is_rehearsing(Instance.at(home)):
-        click.echo(
-            "These are the instance's own; alerts of a rehearsal are shown by its run and servers.", err=True
-        )
+        click.echo("These are the instance's own; alerts of a rehearsal are shown by its run and servers.", err=True)
     return 0
 
 
