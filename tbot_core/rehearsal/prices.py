@@ -87,8 +87,8 @@ class PricePath:
 class SimulatedMarket:
     """The price paths of all symbols, sorted by symbol.
 
-    `wide` are the halts of the whole market: steps [from, to) and level. `silent` are the minutes in which no bar is
-    published at a venue: they follow at once.
+    `wide` are the halts of the whole market: steps [from, to) and level. `silent` are the minutes in which
+    nothing is traded and published at a venue; their bars follow at once.
     """
 
     def __init__(self, paths: dict[str, PricePath]) -> None:
@@ -122,7 +122,7 @@ class SimulatedMarket:
         for minute in range(session.minutes):
             for step in range(minute * STEPS_A_MINUTE, (minute + 1) * STEPS_A_MINUTE):
                 await clock.sleep_until(session.open + dt.timedelta(seconds=step * STEP_S))
-                for symbol, path in self.paths.items():
+                for symbol, path in self.paths.items() if minute not in self.silent else ():
                     venue.trade(symbol, Decimal(path.prices[step]) / TICKS_PER_DOLLAR)
             await clock.sleep_until(session.moment(minute + 1) + dt.timedelta(seconds=BAR_AFTER_S))
             held += bars_of(session, self.minute(minute), self.symbols)

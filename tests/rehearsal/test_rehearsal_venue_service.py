@@ -103,6 +103,7 @@ def test_the_command_of_the_rehearsal_is_printed(
         ("--serve",),
         ("--broker", "acme", "--serve", "--seeds", "2"),
         ("--serve", "--fault", "F2"),
+        ("--serve", "--silent", "1..2"),
         ("--broker", "acme", "--serve", "--session", "2018-03-20", "--half-spread", "1"),
     ],
 )
@@ -118,3 +119,13 @@ def test_a_broker_whose_venue_trades_no_day_is_refused() -> None:
     """Paper has a venue for its contract only."""
     with pytest.raises(PluginError, match="cannot trade a whole day"):
         serve_venue(broker_plugin("paper"), demo_market(1), NOW, lambda _target: None)
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize("text", ["x", "3", "5..3", "3..x"])
+def test_silent_minutes_are_a_range(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another text is refused, and the option without --serve."""
+    assert cli.invoke(["rehearse", "--broker", "acme", "--serve", "--silent", text]) == 2
+    assert f"--silent {text} is not a range of minutes" in capsys.readouterr().err
+    assert cli.invoke(["rehearse", "--broker", "acme", "--silent", "3..4"]) == 2
+    assert "--opens-in and --silent are for --serve" in capsys.readouterr().err

@@ -92,15 +92,19 @@ def _tested(assembly: Assembly, channels: AlertDelivery, clock: Clock) -> list[d
 @home_option
 @json_option
 def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> int:
-    """List alerts, oldest first: time, urgency, and whether they were sent, closed and acknowledged."""
-    from tbot_core.instance import Instance
-    from tbot_core.status.runs import is_rehearsing
+    """List alerts, oldest first: time, urgency, and whether they were sent, closed and acknowledged.
 
-    ends = limits_end(home, SystemClock().now())
-    rows = [document(row, ends) for row in stored_alerts(home, last) if row.open or not only_open]
+    In a rehearsal they are those of its run.
+    """
+    from tbot_core.instance import Instance
+    from tbot_core.status.runs import run_time, with_current_run
+
+    instance = with_current_run(Instance.at(home))
+    ends = limits_end(instance, run_time(instance, SystemClock().now()))
+    rows = [document(row, ends) for row in stored_alerts(instance, last) if row.open or not only_open]
     emit({"alerts": rows}, as_json=as_json, lines=_lines(rows))
-    if is_rehearsing(Instance.at(home)):
-        click.echo("These are the instance's own; alerts of a rehearsal are shown by its run and servers.", err=True)
+    if instance.rehearsal:
+        click.echo(f"These are the alerts of {instance.rehearsal}.", err=True)
     return 0
 
 
@@ -111,13 +115,15 @@ def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> 
 @json_option
 def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json: bool) -> int:
     """Acknowledge alerts by number. `tbot status` then no longer asks for attention because of them."""
-    from tbot_core.alerts.store import FILE_NAME, AlertStore
+    from tbot_core.alerts.store import AlertStore, alerts_file
     from tbot_core.instance import Instance
+    from tbot_core.status.runs import run_time, with_current_run
     from tbot_core.system import environ, filesystem
 
     if bool(ids) == every:
         raise UsageError("Give the numbers of the alerts, or --all.", "`tbot alerts log` lists the numbers.")
-    path = Instance.at(home).data / FILE_NAME
+    instance = with_current_run(Instance.at(home))
+    path = alerts_file(instance)
     seen: list[int] = []
     if filesystem.exists(path):
         store = AlertStore(path)
@@ -125,7 +131,7 @@ def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json
             unknown = sorted(set(ids) - {row.id for row in store.rows(MOST_KEPT)})
             if unknown:
                 raise UsageError(f"Unknown alert {unknown[0]}.", "`tbot alerts log` lists the numbers.")
-            seen = store.acknowledge(ids, environ.user_name(), SystemClock().now())
+            seen = store.acknowledge(ids, environ.user_name(), run_time(instance, SystemClock().now()))
         finally:
             store.close()
     elif ids:

@@ -61,7 +61,7 @@ class RehearseOptions(TypedDict):
     "--silent",
     default="",
     metavar="FROM..TO",
-    help="Minutes after the open in which --serve publishes no bars, as in 20..23; they follow at once.",
+    help="Minutes after the open in which --serve trades and publishes nothing, as in 20..23; the bars follow at once.",
 )
 @click.option("--session", default="", metavar="DATE", help="Trade this stored session, or FROM..TO, with --broker.")
 @click.option("--half-spread", type=click.FloatRange(min=0), metavar="CENTS", help="Bid and ask, with --session.")
