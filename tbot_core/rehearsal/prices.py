@@ -87,8 +87,7 @@ class PricePath:
 class SimulatedMarket:
     """The price paths of all symbols, sorted by symbol.
 
-    `wide` are the halts of the whole market: steps [from, to) and level. `silent` are the minutes in which
-    nothing is traded and published at a venue; their bars follow at once.
+    `wide` are the halts of the whole market: steps [from, to) and level.
     """
 
     def __init__(self, paths: dict[str, PricePath]) -> None:
@@ -97,7 +96,6 @@ class SimulatedMarket:
         for path in self.paths.values():
             path.wide = self.wide
         self.symbols = tuple(self.paths)
-        self.silent = range(0)
 
     @classmethod
     def drawn(cls, chances: RandomStreams, symbols: tuple[str, ...], minutes: int) -> SimulatedMarket:
@@ -118,17 +116,13 @@ class SimulatedMarket:
 
     async def trade_at(self, venue: TradingVenue, session: Session, clock: Clock) -> None:
         """Trade at a venue to the close: every five seconds, and each minute as a bar of the venue."""
-        held: list[Bar] = []
         for minute in range(session.minutes):
             for step in range(minute * STEPS_A_MINUTE, (minute + 1) * STEPS_A_MINUTE):
                 await clock.sleep_until(session.open + dt.timedelta(seconds=step * STEP_S))
-                for symbol, path in self.paths.items() if minute not in self.silent else ():
+                for symbol, path in self.paths.items():
                     venue.trade(symbol, Decimal(path.prices[step]) / TICKS_PER_DOLLAR)
             await clock.sleep_until(session.moment(minute + 1) + dt.timedelta(seconds=BAR_AFTER_S))
-            held += bars_of(session, self.minute(minute), self.symbols)
-            if minute not in self.silent:
-                await venue.publish(held)
-                held = []
+            await venue.publish(list(bars_of(session, self.minute(minute), self.symbols)))
 
     def fall(self, start: int, stop: int, share: float) -> None:
         """Lower all prices by a fraction in the steps [start, stop), on the cent grid."""

@@ -89,10 +89,16 @@ class Arrivals:
         self._shown = dict.fromkeys(self._venues, 0)
 
     def poll(self) -> list[str]:
-        """A line for each message since the last call, with the name of its venue."""
+        """A line for each message since the last call, with the name of its venue; a venue that fails is left out."""
         found = []
-        for name, venue in self._venues.items():
-            lines = list(venue.received())
+        for name, venue in tuple(self._venues.items()):
+            try:
+                lines = list(venue.received())
+            except BaseException as fault:  # noqa: BLE001  -- the border of a plugin
+                assert_failure(fault)
+                found.append(f"{name}: no longer shown ({type(fault).__name__}: {fault})")
+                del self._venues[name]
+                continue
             found += [f"{name}: {line}" for line in lines[self._shown[name] :]]
             self._shown[name] = len(lines)
         return found

@@ -90,8 +90,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))
-    own = with_current_run(instance)
-    now = run_time(own, now)
+    now = run_time(own := with_current_run(instance), now)
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
     free, running = filesystem.free_bytes(instance.home), holder is not None

@@ -167,6 +167,22 @@ class Venue:
         return self.lines
 
 
+def test_a_venue_that_cannot_say_what_arrived_is_left_out() -> None:
+    """The others are shown."""
+
+    class Broken(Venue):
+        def received(self) -> list[str]:
+            raise LookupError("gone")
+
+    venues = {
+        "alert.a": OpenVenue(venue=Broken([]), ports=(1, 1)),
+        "alert.b": OpenVenue(venue=Venue(["x"]), ports=(2, 2)),
+    }
+    arrivals = Arrivals(venues)
+    assert arrivals.poll() == ["alert.a: no longer shown (LookupError: gone)", "alert.b: x"]
+    assert arrivals.poll() == []
+
+
 def test_a_broken_plugin_or_venue_is_reported_and_the_others_are_served() -> None:
     """A venue of another form is not served."""
 

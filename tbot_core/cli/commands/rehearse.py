@@ -34,7 +34,7 @@ class RehearseOptions(TypedDict):
     broker: str
     serve: bool
     opens_in: float | None
-    silent: str
+    outage: str
     session: str
     half_spread: float | None
     home: Path | None
@@ -58,10 +58,10 @@ class RehearseOptions(TypedDict):
     help="When the session of --serve opens, from now; -21 for one that opened 21 minutes ago. Default: 2.",
 )
 @click.option(
-    "--silent",
+    "--outage",
     default="",
     metavar="FROM..TO",
-    help="Minutes after the open in which --serve trades and publishes nothing, as in 20..23; the bars follow at once.",
+    help="Minutes after the open in which the streams of --serve are lost, as in 26..29.",
 )
 @click.option("--session", default="", metavar="DATE", help="Trade this stored session, or FROM..TO, with --broker.")
 @click.option("--half-spread", type=click.FloatRange(min=0), metavar="CENTS", help="Bid and ask, with --session.")
@@ -83,8 +83,8 @@ def command(**given: Unpack[RehearseOptions]) -> None:
     orders, fills and trades are compared with a replay; differences are listed with their causes. With --seeds each
     session is traded again, once per seed, with faults; then only venue, journal and bot are compared.
     """
-    if (given["opens_in"] is not None or given["silent"]) and not given["serve"]:
-        raise UsageError("--opens-in and --silent are for --serve.", "See `tbot rehearse --help`.")
+    if (given["opens_in"] is not None or given["outage"]) and not given["serve"]:
+        raise UsageError("--opens-in and --outage are for --serve.", "See `tbot rehearse --help`.")
     if given["half_spread"] is not None and not given["session"]:
         raise UsageError("--half-spread has no effect without --session.", "See `tbot rehearse --help`.")
     if given["serve"]:
@@ -253,8 +253,7 @@ def _serve(given: RehearseOptions) -> None:
     from tbot_core.engine.rehearsal_target import LEAD
     from tbot_core.model.clock import SystemClock
     from tbot_core.rehearsal.broker_rehearsal import broker_plugin
-    from tbot_core.rehearsal.demo_market import demo_market
-    from tbot_core.rehearsal.venue_service import serve_venue
+    from tbot_core.rehearsal.venue_service import ServedDay, serve_venue
 
     others = (given["fault"], given["seeds"], given["minutes"], given["workers"] > 1, given["session"])
     if not given["broker"] or any(others):
@@ -274,18 +273,17 @@ def _serve(given: RehearseOptions) -> None:
         for line in lines:
             click.echo(line, err=given["as_json"])
 
-    market = demo_market(given["first_seed"])
-    market.silent = _silent_minutes(given["silent"])
-    serve_venue(broker_plugin(given["broker"]), market, opens, announce, tell)
+    served = ServedDay(opens=opens, seed=given["first_seed"], outage=_minutes(given["outage"]))
+    serve_venue(broker_plugin(given["broker"]), served, announce, tell)
 
 
-def _silent_minutes(text: str) -> range:
-    # The minutes of --silent, none for "".
+def _minutes(text: str) -> range:
+    # The minutes of --outage, none for "".
     first, _, last = text.partition("..")
     if not text:
         return range(0)
     if not (first.isdecimal() and last.isdecimal() and int(first) < int(last)):
-        raise UsageError(f"--silent {text} is not a range of minutes.", "Give minutes after the open, as in 20..23.")
+        raise UsageError(f"--outage {text} is not a range of minutes.", "Give minutes after the open, as in 20..23.")
     return range(int(first), int(last))
 
 
