@@ -61,7 +61,7 @@ class MailVenue:
     def received(self) -> list[str]:
         """The subject of each mail, and to whom it went."""
         parsed = [_parsed(one) for one in self.server.mails]
-        return [f"to {one['to']}: {one['subject']}" for one in parsed]
+        return [f"to {one['to']}: {' '.join(one['subject'].split())}" for one in parsed]
 
     def fail(self) -> bool:
         """Stop the server."""
