@@ -1,7 +1,8 @@
-"""Options, prompts and output shared by the commands: `--home`, `--json`, prompts for fields, writing a document."""
+"""Options, prompts and output shared by the commands: `--home`, `--json`, warnings, writing a document."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +13,6 @@ from tbot_core.system import environ
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from typing import TextIO
 
 
 class BoundedInt(click.IntRange):
@@ -62,32 +62,6 @@ def chosen_option(**given: bool) -> str:
     return "".join(names)
 
 
-DOCUMENT_CHARACTERS: Final = 16 * 1_048_576
-
-
-def document_text(document: TextIO, *, limit: int = DOCUMENT_CHARACTERS) -> str:
-    """The text of a document that an option names. Raises UsageError if it is too long, or not UTF-8."""
-    try:
-        text = document.read(limit + 1)
-    except UnicodeDecodeError:
-        raise UsageError("The document is not UTF-8 text.", "Save it as UTF-8.") from None
-    if len(text) > limit:
-        raise UsageError(f"The document has more than {limit:,} characters.", "Choose another file.")
-    return text
-
-
-def document_json(document: TextIO) -> Any:
-    """The JSON value of a document that an option names. Raises UsageError with the place of a fault, not its text."""
-    from tbot_core.model import json_document
-
-    try:
-        return json_document.parse_json(document_text(document))
-    except json_document.InvalidJson as fault:
-        name = getattr(document, "name", "<stdin>")
-        source = "Standard input" if name == "<stdin>" else name
-        raise UsageError(f"{source}: {fault}.", "Correct the JSON input.") from None
-
-
 def resolve_home(home: Path | None) -> Path:
     """The instance's folder: the option, else $TBOT_HOME, else the working directory."""
     return home or Path(environ.variable("TBOT_HOME") or ".")
@@ -105,6 +79,29 @@ def use_settings(texts: Mapping[str, str]) -> None:
     reporter = click.get_current_context().find_object(CrashReporter)
     if reporter is not None:
         reporter.texts = texts
+
+
+def print_warning(sentence: object) -> None:
+    """Print a warning to standard error."""
+    click.echo(f"tbot: {sentence}", err=True)
+
+
+def print_notice(sentence: str) -> None:
+    """Print a sentence to standard error."""
+    click.echo(sentence, err=True)
+
+
+def print_progress(sentence: str) -> None:
+    """Print a sentence to standard error if it is a terminal."""
+    if sys.stderr.isatty():
+        print_notice(sentence)
+
+
+def confirm_plugins() -> None:
+    """Ask the person at the terminal to approve plugins. Raises click.Abort for no, UsageError without a terminal."""
+    if not sys.stdin.isatty():
+        raise UsageError("There is no terminal to ask for approval, so nothing was locked.", "Approve with --yes.")
+    click.confirm("Approve these plugins as they are?", abort=True, err=True)
 
 
 def emit(document: object, *, as_json: bool, lines: Iterable[str] = ()) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import click
 
+from tbot_core.actions.assembly import settings_warnings
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
+from tbot_core.cli.options import print_warning
 from tbot_core.cli.run_options import DRY_RUN
 from tbot_core.cli.text.run import banner, plain_line
 from tbot_core.engine.run_plan import RunWatcher
-from tbot_core.instance.report import settings_without_effect
 from tbot_core.journal.store import Event
 from tbot_core.model.clock import both_times, exchange_time
 from tbot_core.status.event_text import LOUD, EventNarrator
@@ -91,17 +92,9 @@ def _logs(options: RunOptions, assembly: Assembly) -> tuple[Path | None, Path | 
 
 
 def print_warnings(assembly: Assembly) -> None:
-    """Print warnings about the settings to standard error, and list in one line those without effect."""
-    installed = [(one.entry.kind, one.entry.name) for one in assembly.listings]
-    found = settings_without_effect(assembly.settings.values, installed)
-    idle = [f"Enabled, but its plugin is not installed: {', '.join(found)}."] if found else []
-    for warning in (*assembly.settings.warnings, *idle):
+    """Print warnings about the settings to standard error."""
+    for warning in settings_warnings(assembly):
         print_warning(warning)
-
-
-def print_warning(words: object) -> None:
-    """Print a warning to standard error."""
-    click.echo(f"tbot: {words}", err=True)
 
 
 class PlainDisplay:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
-from tbot_core.cli.assembly import environment_rehearsal
+from tbot_core.actions.assembly import environment_rehearsal
 from tbot_core.cli.options import resolve_home
 from tbot_core.engine.rehearsal_target import RehearsalTarget, rehearsal_target
 from tbot_core.errors import UsageError
-from tbot_core.instance.folder import REHEARSAL_VARIABLE
+from tbot_core.instance.folder import REHEARSAL_VARIABLE, SIMULATION
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.dates import day_range, parse_symbols
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 DEMO_HOME: Final = Path("tbot-demo")
 DEMO_SESSIONS: Final = 3
-
-SIMULATION: Final = "simulation"
-"""The purpose of a process that accepts no requests."""
 
 DRY_RUN: Final = "dry-run"
 """The mode that decides on live data and sends no orders."""

@@ -23,7 +23,8 @@ from tbot_core.contracts.abilities import FEED
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.index_funds import index_funds
 from tbot_core.engine.plugin_context import plugin_context
-from tbot_core.errors import PluginError, SettingsError
+from tbot_core.engine.run_notes import run_notes
+from tbot_core.errors import PluginError, SettingsError, TbotError
 from tbot_core.instance import Instance, Settings
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.identity import jurisdiction_of, read_identity
@@ -66,9 +67,6 @@ DRY_RUN: Final = "dry-run"
 STORED_BARS_MODES: Final = frozenset({"replay", "backtest"})
 """The modes that trade past days."""
 
-_NAMELESS: Final = "The bot has no identity, so client order ids have none: `tbot secrets set bot_identity` sets it."
-_SHORTABLE: Final = "Simulated short sales: every symbol is assumed to be shortable and easy to borrow."
-
 
 @attrs.frozen(kw_only=True, eq=False)
 class Assembly:
@@ -109,6 +107,17 @@ class Assembly:
         settings = self.settings
         wanted = settings.mode in STORED_BARS_MODES and settings.trading.vix_source == "live"
         return recorded_vix_in(settings.instance.journal) if wanted else {}
+
+    @functools.cached_property
+    def extensions(self) -> tuple[tuple[LoadedPlugin, Any], ...]:
+        """The enabled extensions, each built once a run; one that cannot be built is reported and left out."""
+        found = []
+        for loaded in (one for one in self.loaded if one.entry.kind == "extension"):
+            try:
+                found.append((loaded, self.build(loaded)))
+            except TbotError as fault:
+                self.call_guard.report_extension(loaded.entry, fault, fault.message)
+        return tuple(found)
 
     def record_plugins(self) -> None:
         """Record how the plugins loaded in this run, for `tbot plugins list`."""
@@ -288,7 +297,7 @@ def load_assembly(
         call_guard=call_guard,
         identity=_identity(settings),
     )
-    return attrs.evolve(assembly, notes=_notes(assembly, warnings))
+    return attrs.evolve(assembly, notes=run_notes(settings, assembly.identity, failures, warnings))
 
 
 def with_filters(assembly: Assembly) -> Assembly:
@@ -342,20 +351,6 @@ def _identity(settings: Settings) -> str:
     if found is None and settings.mode == "live":
         raise SettingsError("Live trading needs a bot identity, but none is set.", "`tbot init` creates it.")
     return "" if found is None else found.text
-
-
-def _notes(assembly: Assembly, warnings: tuple[str, ...]) -> tuple[str, ...]:
-    # A demo needs no identity.
-    assumed = shortable_notes(assembly.settings) if assembly.settings.mode in SIMULATED_MODES else ()
-    absent = (f"Not applied: {one.kind} {one.name} ({one.error})" for one in assembly.failures)
-    nameless = not assembly.identity and assembly.settings.mode != "demo"
-    return (*absent, *warnings, *assumed, *((_NAMELESS,) if nameless else ()))
-
-
-def shortable_notes(settings: Settings) -> tuple[str, ...]:
-    """What a simulation assumes about short sales, if a strategy makes any."""
-    sells_short = any(settings.frames[name].short_type.lower() == "shortsell" for name in settings.strategies)
-    return (_SHORTABLE,) if sells_short else ()
 
 
 def data_source_name(texts: Mapping[str, str]) -> str:

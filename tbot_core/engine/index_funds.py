@@ -1,4 +1,4 @@
-"""The shipped table of index funds."""
+"""The shipped table of index funds, for limits of the exposure to an index."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tbot_core.system import filesystem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_FUNDS: Final = Path(__file__).with_name("index_funds.csv")
+_TABLE: Final = Path(__file__).with_suffix(".csv")
 
 
 def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
     """The shipped table of index funds: index -> symbol -> signed leverage."""
     table: dict[str, dict[str, Decimal]] = defaultdict(dict)
-    for row in csv.DictReader(filesystem.read_text(_FUNDS).splitlines()):
+    for row in csv.DictReader(filesystem.read_text(_TABLE).splitlines()):
         table[row["index"]][row["symbol"]] = Decimal(row["leverage"])
     return table

@@ -65,12 +65,7 @@ def at_target(assembly: Assembly, target: RehearsalTarget) -> Assembly:
     live account, and for a broker, filter or extension that cannot be directed to another address.
     """
     settings = settings_at(assembly.settings, assembly.loaded, target)
-    own = settings.instance
-    for name in (name for name, content in settings.tables.items() if content):
-        copied = own.runs / f"{own.rehearsal}-plugins" / name
-        filesystem.make_folder(copied.parent)
-        filesystem.write_atomic(copied, filesystem.read_bytes(own.table(name)))
-    copy_imported(assembly.settings.instance.bars, own.bars)
+    copy_imported(assembly.settings.instance.bars, settings.instance.bars)
     notes = (*assembly.notes, *unreached(assembly.loaded, settings))
     return attrs.evolve(assembly, settings=settings, notes=notes)
 

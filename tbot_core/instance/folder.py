@@ -47,6 +47,9 @@ REHEARSAL: Final = "rehearsal-"
 REHEARSING: Final = "rehearsal"
 """The purpose of the process that rehearses, in the lock."""
 
+SIMULATION: Final = "simulation"
+"""The purpose of a process that accepts no requests, likewise."""
+
 REHEARSAL_VARIABLE: Final = "TBOT_REHEARSAL"
 """The variable of the environment with the target of a rehearsal: commands reach the broker there."""
 
@@ -109,9 +112,14 @@ class Instance:
         """A plugin's data folder; `kind` is singular."""
         return self._own("plugins") / f"{kind}-{name}"
 
+    @property
+    def tables(self) -> Path:
+        """The operator's tables for plugins."""
+        return self.data / "tables"
+
     def table(self, name: str) -> Path:
-        """A table for a plugin, by the plugin's folder and the file name: the operator's, also in a rehearsal."""
-        return self.data / "plugins" / name
+        """The operator's table of this file name, of every plugin that names it."""
+        return self.tables / name
 
     @property
     def bars(self) -> Path:

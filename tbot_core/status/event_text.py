@@ -34,7 +34,7 @@ from tbot_core.reports.drift import drift_lines
 from tbot_core.trading.risk.states import KINDS, CauseEnd, StateCause, TradingState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from tbot_core.journal.store import NewEvent
     from tbot_core.model.types import Trade
@@ -318,3 +318,24 @@ def universe_text(payload: Mapping[str, Any]) -> str:
     kept, denied = payload["kept"], sum(map(len, payload.get("denied", {}).values()))
     found = f"{kept} of {kept + len(payload['cut']) + denied} symbols, by {payload['by']} of {payload['limit']}"
     return f"{found}; filters deny {denied} of the others" if denied else found
+
+
+def unprotected_sentences(unprotected: Sequence[str], cancelling: Sequence[str]) -> Iterator[str]:
+    """What is open without a stop order, apart from what may still have one: its cancel is not confirmed."""
+    without = [symbol for symbol in unprotected if symbol not in cancelling]
+    if without:
+        yield f"Without a stop order: {', '.join(without)}."
+    if cancelling:
+        names = ", ".join(cancelling)
+        yield f"The cancel of the stop order was requested and not confirmed, so it may still rest: {names}."
+
+
+def stopped_sentence(positions: Sequence[str], unconfirmed: str) -> str:
+    """The result of a stopped run and what it left open; `unconfirmed` is why the account could not be read then."""
+    unread = unconfirmed.removesuffix(".")
+    if positions:
+        more = f" The account could not be read: {unread}." if unread else ""
+        return f"Stopped and left open: {', '.join(positions)}.{more}"
+    if unread:
+        return f"Stopped; the books show nothing open, but the account could not be read: {unread}."
+    return "Stopped; nothing is open."

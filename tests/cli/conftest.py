@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.actions.plugin_development import write_plugin
+from tbot_core.actions.plugin_development import write_plugin
 from tbot_core.model.clock import SystemClock
 from tbot_core.testing.canaries import canary
 

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.cli.commands.arm import arming_summary, exit_code, live_settings, sentence
+from tbot_core.actions.arming import arming_code, arming_sentence, arming_summary, live_settings
+from tbot_core.actions.control_requests import RequestResult
 from tbot_core.cli.commands.run import create_demo_instance, resolve_mode
 from tbot_core.cli.commands.status import lines
-from tbot_core.cli.control_client import RequestResult
 from tbot_core.cli.run_options import RunOptions
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
@@ -153,8 +153,8 @@ UNARMED = RequestResult(
 )
 def test_what_came_of_a_request_is_said(answer: RequestResult, words: str, exits: int) -> None:
     """Exit 5 where the bot is not armed after `tbot arm`."""
-    assert words in sentence(answer)
-    assert exit_code(answer) == exits
+    assert words in arming_sentence(answer)
+    assert arming_code(answer) == exits
 
 
 def test_status_exits_with_five_while_live_trading_is_not_armed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
+from tbot_core.actions.assembly import uses_live_credentials
 from tbot_core.cli import run_display
-from tbot_core.cli.assembly import uses_live_credentials
 from tbot_core.cli.commands.run import create_demo_instance, feed_request
 from tbot_core.cli.run_options import RunOptions, hold_dry_run_lock
 from tbot_core.engine.bootstrap import assemble, data_source_name

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.commands.check import check_instance
+from tbot_core.actions.checks import check_instance
 from tbot_core.cli.commands.failover import drill_outcome
 from tbot_core.journal import records
 from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill

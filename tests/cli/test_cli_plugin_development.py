@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
+from tbot_core.actions import plugin_development
+from tbot_core.actions.plugin_development import KINDS, install_commands, write_plugin
 from tbot_core.cli import invoke
-from tbot_core.cli.actions import plugin_development
-from tbot_core.cli.actions.plugin_development import KINDS, install_commands, write_plugin
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.errors import AccessError, PluginError, UsageError
 from tbot_core.plugins.discovery import EntryPointInfo, installed_plugins

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from tbot_core.cli.actions import session_rehearsals
+from tbot_core.actions import session_rehearsals
 from tbot_core.cli.commands.rehearse import command
 from tbot_core.errors import UsageError
 from tbot_core.rehearsal.session_rehearsal import SessionReport, SessionTerms

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli import control_client
+from tbot_core.actions import control_requests
 from tbot_core.contracts.credentials import SecretValue, hidden_field, shown_field
 from tbot_core.contracts.setting import integer, text
 from tbot_core.engine import control
@@ -98,7 +98,7 @@ def test_status_on_a_read_only_disk_shows_what_it_can(
     said = capsys.readouterr().err
     assert "the file control/kill cannot be made either. No bot is running." in said
     assert "touch" not in said
-    assert control_client.without_request(Instance.at(there), ControlVerb.STOP, 7).endswith(
+    assert control_requests.without_request(Instance.at(there), ControlVerb.STOP, 7).endswith(
         "`kill -TERM 7` has the same effect as `tbot stop`."
     )
 

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from tbot_core import cli
-from tbot_core.cli.actions.instance_creation import create_instance
-from tbot_core.cli.actions.setup_wizard import ask_person
+from tbot_core.actions.instance_creation import create_instance
+from tbot_core.cli.setup_wizard import ask_person
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, load_settings, secrets
 from tbot_core.instance.folder import REHEARSAL_VARIABLE

@@ -11,8 +11,9 @@ import attrs
 import click
 import pytest
 
+from tbot_core.actions.checks import check_outcome
 from tbot_core.cli.text.run import backtest_lines
-from tbot_core.cli.text.tables import check_outcome, text_table, trade_table, wrap_sentence
+from tbot_core.cli.text.tables import text_table, trade_table, wrap_sentence
 from tbot_core.model.formatting import MINUS
 from tbot_core.model.types import ExitReason, Side, Trade
 from tbot_core.reports.summary import RunSummary

@@ -28,7 +28,7 @@ def figures(root: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # tests/cli/test_cli_control_client.py touches the file in `make test`
+@pytest.mark.first(0)  # tests/cli/test_cli_control_requests.py touches the file in `make test`
 def test_f96_a_kill_in_a_burst_of_a_hundred_entries_lets_no_further_one_leave(figures: dict[str, Any]) -> None:
     """Somebody touches control/kill, with a loose mode, as the fiftieth of a hundred leaves: it was the last."""
     assert (figures["sending"]["sent"], figures["sending"]["entered_after"]) == (50, 0)
@@ -36,7 +36,7 @@ def test_f96_a_kill_in_a_burst_of_a_hundred_entries_lets_no_further_one_leave(fi
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # tests/cli/test_cli_control_client.py touches the file in `make test`
+@pytest.mark.first(0)  # tests/cli/test_cli_control_requests.py touches the file in `make test`
 def test_f97_a_kill_by_another_process_is_seen_by_a_bot_that_waits(figures: dict[str, Any]) -> None:
     """With a hundred entries at rest the file is seen at once, and each of them is taken back."""
     assert (figures["resting"]["sent"], figures["resting"]["entered_after"]) == (100, 0)

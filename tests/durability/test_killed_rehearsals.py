@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import pytest
 
-from tbot_core.cli.actions.plugin_development import write_plugin
-from tbot_core.cli.actions.secrets import put_values
+from tbot_core.actions.plugin_development import write_plugin
+from tbot_core.actions.secrets import put_values
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.errors import JournalError
 from tbot_core.journal import records

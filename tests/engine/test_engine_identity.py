@@ -96,7 +96,10 @@ def test_a_bot_without_an_identity_says_so_once(tmp_path: Path) -> None:
     for mode in ("paper", "replay", "backtest"):
         notes = assemble(nameless, mode, SystemClock()).notes
         assert [note for note in notes if "no identity" in note] == [
-            "The bot has no identity, so client order ids have none: `tbot secrets set bot_identity` sets it."
+            (
+                "The bot has no identity, so its client order ids contain no identity: "
+                "`tbot secrets set bot_identity` sets it."
+            )
         ]
         assert not [note for note in assemble(named, mode, SystemClock()).notes if "no identity" in note]
     assert not [note for note in assemble(nameless, "demo", SystemClock()).notes if "identity" in note]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import attrs
 import pytest
 
-from tbot_core.cli.control_client import kill_sentence, request_result, stop_sentence
+from tbot_core.actions.control_requests import kill_sentence, request_result, stop_sentence
 from tbot_core.contracts import AccountSnapshot, BrokerEvent, PositionReport
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb

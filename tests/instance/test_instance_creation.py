@@ -23,7 +23,7 @@ import json, os, signal, shutil, sys
 from pathlib import Path
 
 from tbot_core import cli
-from tbot_core.cli.actions.instance_creation import create_instance, checked_contents
+from tbot_core.actions.instance_creation import create_instance, checked_contents
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.creation_marker import undo_creation
 from tbot_core.system import processes

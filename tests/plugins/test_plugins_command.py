@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tbot_core.actions.checks import check_instance
+from tbot_core.actions.plugins import plugin_listings
 from tbot_core.cli import invoke
-from tbot_core.cli.actions.plugins import list_lines, plugin_listings
-from tbot_core.cli.commands.check import check_instance
+from tbot_core.cli.options import print_progress
+from tbot_core.cli.text.plugins import list_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +105,7 @@ def test_a_person_at_a_terminal_sees_what_is_tried(
     plant("sound")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    plugin_listings(tmp_path, probing=True)
+    plugin_listings(tmp_path, probing=True, progress=print_progress)
     assert "Trying strategy sound ...\n" in terminal.getvalue()
 
 

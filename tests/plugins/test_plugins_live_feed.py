@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from tbot_core import cli
+from tbot_core.actions.checks import check_instance
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
-from tbot_core.cli.commands.check import check_instance
 from tbot_core.contracts import Bar, FeedRequest, Urgency
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run

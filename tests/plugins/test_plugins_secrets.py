@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.actions.secrets import put_values
-from tbot_core.cli.commands.check import assert_start, check_instance
+from tbot_core.actions.checks import assert_start, check_instance
+from tbot_core.actions.secrets import put_values
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import VaultError
 from tbot_core.instance import Instance, read_settings_files

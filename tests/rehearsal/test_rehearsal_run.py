@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.actions.secrets import put_values
+from tbot_core.actions.secrets import put_values
 from tbot_core.cli.run_options import parse_run_options
 from tbot_core.contracts import Host
 from tbot_core.engine.bootstrap import Assembly, assemble

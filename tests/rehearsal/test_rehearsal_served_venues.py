@@ -11,22 +11,20 @@ import attrs
 import pytest
 
 from tbot_core import cli
+from tbot_core.actions.secrets import put_values
 from tbot_core.alerts.service import alert_delivery, alerts_beside, message_writer
 from tbot_core.alerts.store import alerts_file
-from tbot_core.cli.actions.secrets import put_values
 from tbot_core.contracts import PluginNeeds, Urgency
 from tbot_core.engine.rehearsal_run import assemble_rehearsal, host_addresses, rehearsal_clock
 from tbot_core.engine.rehearsal_target import LEAD, RehearsalTarget, rehearsal_target
 from tbot_core.errors import SettingsError, Unavailable, UsageError
 from tbot_core.instance import Instance
-from tbot_core.marketdata.funds import FUNDS
 from tbot_core.marketdata.store.downloads import add_reference_facts
 from tbot_core.marketdata.store.reference import reference_facts
 from tbot_core.plugins import discovery
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 from tbot_core.rehearsal.served_venues import Arrivals, OpenVenue, installed_offers, served_venues
-from tbot_core.system import filesystem
 from tbot_core.testing.scripted_mail_server import ScriptedMailServer
 
 if TYPE_CHECKING:
@@ -81,11 +79,8 @@ def served() -> Iterator[tuple[asyncio.Runner, Mapping[str, OpenVenue], Rehearsa
 def test_channels_and_filters_are_reached_at_their_venues(home: Path) -> None:
     """With the instance's credentials; what arrives is shown once, and stored data are the rehearsal's own.
 
-    The operator's tables and the VIX come along.
+    The imported VIX comes along.
     """
-    table = Instance(home).plugin_data("filter", "finnhub") / FUNDS
-    filesystem.make_folder(table.parent)
-    filesystem.write_atomic(table, b"symbol,name\nSPY,a fund\n")
     add_reference_facts(Instance(home).bars, {OPENS.date(): 14.5}, {})
     with served() as (runner, venues, target):
         assembly, arrivals = assemble_rehearsal(rehearsal_target(target.text, OPENS), home, "paper"), Arrivals(venues)
@@ -97,7 +92,6 @@ def test_channels_and_filters_are_reached_at_their_venues(home: Path) -> None:
     assert "trigger: [REHEARSAL TBOT_US_PAPER_" in lines[1]
     assert arrivals.poll() == []
     own = assembly.settings.instance
-    assert (own.plugin_data("filter", "finnhub") / FUNDS).read_bytes() == table.read_bytes()
     assert reference_facts(own.bars).vix == {OPENS.date(): 14.5}
     for place in (alerts_file(own), own.journal, own.bars, own.plugin_data("alert", "email").parent):
         assert place.parent == home / "data" / "runs"

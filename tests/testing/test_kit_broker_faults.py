@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.cli.actions.plugin_development import write_plugin
+from tbot_core.actions.plugin_development import write_plugin
 from tbot_core.contracts import AccountSnapshot, BrokerEvent
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.testing.broker_faults import FAULT_CASES

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.cli.actions.plugin_development import write_plugin
+from tbot_core.actions.plugin_development import write_plugin
 
 if TYPE_CHECKING:
     from pathlib import Path

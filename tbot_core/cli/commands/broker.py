@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import emit, home_option, json_option, print_notice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,10 +29,10 @@ def test_command(*, name: str, home: Path | None, as_json: bool) -> int:
 
     No order is sent. Exits with 4 if something fails.
     """
-    from tbot_core.cli.actions.broker_findings import connect_broker
+    from tbot_core.actions.broker_findings import connect_broker
     from tbot_core.status.runs import find_instance
 
-    chosen, found = connect_broker(find_instance(home), name.lower())
+    chosen, found = connect_broker(find_instance(home), name.lower(), print_notice)
     passed = not any(one.level == "fail" for one in found)
     document = {"broker": chosen, "passed": passed, "rows": [attrs.asdict(one) for one in found]}
     emit(document, as_json=as_json, lines=(f"{one.level:<5} {one.subject:<8} {one.words}" for one in found))

@@ -34,7 +34,7 @@ def command() -> None:
 @json_option
 def check_command(*, home: Path | None, mode: str, strict: bool, as_json: bool) -> int:
     """Report everything that is wrong or notable in the settings. Exits with 3 on a failure."""
-    from tbot_core.cli.actions.config import check_config
+    from tbot_core.actions.config import check_config
 
     findings = check_config(home, cast("Mode", mode))
     failed = any(finding.level == "fail" or (strict and finding.level == "warn") for finding in findings)
@@ -49,7 +49,7 @@ def check_command(*, home: Path | None, mode: str, strict: bool, as_json: bool) 
 @json_option
 def show_command(*, home: Path | None, mode: str, as_json: bool) -> None:
     """Show every setting with its value and its source."""
-    from tbot_core.cli.actions.config import settings_document, settings_lines, show_config
+    from tbot_core.actions.config import settings_document, settings_lines, show_config
 
     settings = show_config(home, cast("Mode", mode))
     emit(settings_document(settings, mode), as_json=as_json, lines=settings_lines(settings))
@@ -61,7 +61,7 @@ def show_command(*, home: Path | None, mode: str, as_json: bool) -> None:
 @json_option
 def explain_command(*, key: str, home: Path | None, as_json: bool) -> None:
     """Explain a setting: its meaning, the allowed values, and its current value."""
-    from tbot_core.cli.actions.config import explain_variable, explanation_lines
+    from tbot_core.actions.config import explain_variable, explanation_lines
 
     document = explain_variable(home, key)
     emit(document, as_json=as_json, lines=explanation_lines(document))
@@ -74,7 +74,7 @@ def encrypt_command(*, home: Path | None) -> None:
 
     Each plaintext is deleted after its encrypted file was opened again.
     """
-    from tbot_core.cli.actions.config import encrypt_config
+    from tbot_core.actions.config import encrypt_config
 
     for file in encrypt_config(home):
         click.echo(f"{file} is written; the plaintext is deleted.")
@@ -84,7 +84,7 @@ def encrypt_command(*, home: Path | None) -> None:
 @home_option
 def edit_command(*, home: Path | None) -> None:
     """Edit the encrypted trading configuration in $EDITOR, in memory; invalid changes are not saved."""
-    from tbot_core.cli.actions.config import edit_config
+    from tbot_core.cli.editing import edit_config
 
     changed = edit_config(home)
     for one in changed:
@@ -103,7 +103,7 @@ def edit_command(*, home: Path | None) -> None:
 @json_option
 def diff_command(*, other: Path | None, home: Path | None, as_json: bool) -> None:
     """Show the changes since the last run (without a run: from the defaults), and their effect on risk, in money."""
-    from tbot_core.cli.actions.config import compare_config
+    from tbot_core.actions.config import compare_config
 
     found = compare_config(home, other)
     lines = [f"{one.name} {one.sentence}" for one in found.changes] or ["No value differs."]

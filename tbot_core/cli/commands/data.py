@@ -84,7 +84,7 @@ def import_command(
         if given:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise UsageError(f"{names} does not apply to a table of a plugin.", "Leave it out.")
-        from tbot_core.cli.actions.plugin_tables import import_table
+        from tbot_core.actions.plugin_tables import import_table
 
         click.echo(import_table(find_instance(home), table, path))
         return
@@ -98,7 +98,7 @@ def import_command(
 @home_option
 def list_command(home: Path | None, *, as_json: bool) -> None:
     """List the stored symbols with their range, number of bars and missing minutes."""
-    from tbot_core.cli.assembly import environment_rehearsal
+    from tbot_core.actions.assembly import environment_rehearsal
     from tbot_core.marketdata.store.listing import list_store
     from tbot_core.model.calendar import ExchangeCalendar
     from tbot_core.status.runs import find_instance

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import emit, home_option, json_option, print_notice
 from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_symbols
 from tbot_core.model.formatting import plural
@@ -76,12 +76,12 @@ def download_with_progress(instance: Instance, request: DownloadRequest, sources
     """Run a download; its progress is shown on a terminal. `sources` are the instance's settings files."""
     import asyncio
 
-    from tbot_core.cli.assembly import assemble_command
+    from tbot_core.actions.assembly import assemble_action
     from tbot_core.engine.bootstrap import DRY_RUN, data_source_name
     from tbot_core.engine.data_download import download
 
     _check_source(request.source)
-    assembly = assemble_command(instance.home, DRY_RUN, {"DATA_SOURCE": request.source}, sources)
+    assembly = assemble_action(instance.home, DRY_RUN, {"DATA_SOURCE": request.source}, sources, print_notice)
     own_source = data_source_name(sources.texts())
     with continuable(), progress_line() as report:
         return asyncio.run(download(assembly, request, own_source, report))
@@ -142,7 +142,7 @@ def _document(request: DownloadRequest, result: DownloadResult) -> dict[str, Any
 
 
 def _lines(request: DownloadRequest, result: DownloadResult) -> Iterator[str]:
-    from tbot_core.cli.assembly import environment_rehearsal
+    from tbot_core.actions.assembly import environment_rehearsal
 
     progress, sessions = result.progress, result.sessions
     days = f"{plural(len(sessions), 'session')} from {sessions[0].date} to {sessions[-1].date}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.cli.control_client import RequestResult
+    from tbot_core.actions.control_requests import RequestResult
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
     from tbot_core.model.clock import Clock
@@ -81,7 +81,7 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     broker's web page or app, or by telephone. Exits with 5 if refused: every broker responds, or the journal reserves
     more. For a position left at a broker that the settings no longer name, 0 confirms that it is closed.
     """
-    from tbot_core.cli.control_client import request
+    from tbot_core.actions.control_requests import request
     from tbot_core.errors import RiskError
     from tbot_core.status.runs import find_instance
     from tbot_core.system import filesystem

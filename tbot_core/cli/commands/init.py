@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tbot_core.cli.options import home_option
+from tbot_core.cli.options import confirm_plugins, home_option, print_progress, print_warning
 from tbot_core.errors import TbotError, UsageError
 from tbot_core.system.signals import INTERRUPTED
 
@@ -83,8 +83,8 @@ def _refuse_combination(given: Sequence[str]) -> None:
 
 
 def _make_from_answers(instance: Instance) -> None:
-    from tbot_core.cli.actions.instance_creation import create_instance, refuse_occupied
-    from tbot_core.cli.actions.setup_wizard import ask_person
+    from tbot_core.actions.instance_creation import create_instance, refuse_occupied
+    from tbot_core.cli.setup_wizard import ask_person
     from tbot_core.system import terminal
 
     refuse_occupied(instance)
@@ -98,8 +98,8 @@ def _make_from_answers(instance: Instance) -> None:
 
 
 def _make_from_sources(instance: Instance, document: TextIO | None, *, from_env: bool) -> None:
-    from tbot_core.cli.actions.instance_creation import make_instance, refuse_occupied
-    from tbot_core.cli.actions.setup_sources import choose_broker, parse_document, vendor_credentials, with_credentials
+    from tbot_core.actions.instance_creation import make_instance, refuse_occupied
+    from tbot_core.actions.setup_sources import choose_broker, parse_document, vendor_credentials, with_credentials
 
     refuse_occupied(instance)
     answers: dict[str, Any] = {} if document is None else parse_document(document)
@@ -109,21 +109,20 @@ def _make_from_sources(instance: Instance, document: TextIO | None, *, from_env:
         for note in notes:
             click.echo(note)
     answers, sentences = choose_broker(answers)
-    make_instance(instance, answers, "the values" if document is None else "the JSON input")
+    make_instance(instance, answers, "the values" if document is None else "the JSON input", print_warning)
     for sentence in sentences:
         click.echo(sentence)
 
 
 def pin_plugins(home: Path | None) -> None:
-    """Approve the plugins that the settings enable, as they are installed now, unless there is a warning about one."""
-    from tbot_core.cli.actions.plugin_lock import approve_lock, propose_lock
+    """Do what `approve_installed` does, and print the result."""
+    from tbot_core.actions.plugin_lock import approve_installed
 
-    proposal = propose_lock(home, None)
+    proposal = approve_installed(home)
     if proposal.warnings:
         for warning in proposal.warnings:
             click.echo(f"No plugin is approved: {warning}")
         return
-    approve_lock(proposal, agreed=True)
     click.echo(f"Approved the {len(proposal.proposed.plugins)} plugins of its settings as they are installed now.")
 
 
@@ -137,9 +136,9 @@ def _approve_plugins(home: Path | None, given: Mapping[str, bool]) -> None:
 
 def _offer_approval(home: Path | None) -> None:
     # For a live account what `tbot plugins lock` asks: only a person approves plugins for live money.
-    from tbot_core.cli.actions.plugin_declarations import plugin_declarations
-    from tbot_core.cli.actions.plugin_lock import approve_lock, propose_lock
-    from tbot_core.cli.commands.check import checked_mode
+    from tbot_core.actions.checks import checked_mode
+    from tbot_core.actions.plugin_declarations import plugin_declarations
+    from tbot_core.actions.plugin_lock import approve_lock, propose_lock
     from tbot_core.system import terminal
 
     if not terminal.is_interactive() or checked_mode(home, plugin_declarations(home)) != "live":
@@ -149,7 +148,7 @@ def _offer_approval(home: Path | None) -> None:
         proposal = propose_lock(home, None)
         for line in (*proposal.warnings, *proposal.change_lines):
             click.echo(line)
-        approve_lock(proposal, agreed=False)
+        approve_lock(proposal, confirm_plugins)
         click.echo(proposal.result)
     except click.Abort:
         click.echo("No plugin is approved.")
@@ -165,31 +164,27 @@ def _undo_interrupted(instance: Instance) -> None:
 
 
 def _adopt(instance: Instance, source: Path | None, without: tuple[str, ...]) -> list[str]:
-    from tbot_core.cli.actions import adoption
+    from tbot_core.actions import adoption
+    from tbot_core.cli.secret_questions import ask_missing_secrets
     from tbot_core.system import terminal
 
     found = adoption.read_adoption(instance, source, without=without)
-    answers = adoption.ask_missing_secrets(found) if terminal.is_interactive() else {}
+    answers = ask_missing_secrets(found) if terminal.is_interactive() else {}
     adoption.adopt(instance, found, answers)
     return list(adoption.adoption_lines(instance, found, answers))
 
 
 def _print_check(home: Path | None) -> int:
-    from tbot_core.cli.commands.check import check_instance
+    from tbot_core.actions.checks import check_created
     from tbot_core.cli.interview import wrapped
-    from tbot_core.cli.text.tables import check_outcome
-    from tbot_core.instance.preflight import APPROVAL
     from tbot_core.system import terminal
 
-    found = check_instance(home)
-    # To approve the plugins is the next step to live trading, not a fault of what was made.
-    rows = [row for row in found if row.level != "fail" or row.remedy != APPROVAL]
-    for row in rows:
+    found, unapproved = check_created(home, print_progress)
+    for row in found.rows:
         if row.level != "ok":
             head = f"{row.level:<5} {row.subject:<9} "
             click.echo(wrapped(str(row), first=head, rest=" " * len(head)) if terminal.columns() else f"{head}{row}")
-    failed = [row for row in rows if row.level == "fail"]
-    click.echo(check_outcome([row.level for row in rows]))
-    if len(rows) < len(found):
+    click.echo(found.sentence)
+    if unapproved:
         click.echo("Next: `tbot plugins lock` approves the plugins; live trading imports no others.")
-    return max((row.exit_code for row in failed), default=0)
+    return found.code

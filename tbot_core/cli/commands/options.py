@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack
 import attrs
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import emit, home_option, json_option, print_notice
 from tbot_core.errors import UsageError
 from tbot_core.model.dates import parse_date
+from tbot_core.model.formatting import figure_text, format_percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
-    from tbot_core.cli.actions.options import PricedOption
+    from tbot_core.actions.options import PricedOption
     from tbot_core.contracts import ModelInput, OptionRequest
     from tbot_core.model.calendar import ExchangeCalendar
 
@@ -93,19 +94,19 @@ def price_command(*, home: Path | None, as_json: bool, **given: Unpack[PriceOpti
     SYMBOL EXPIRY STRIKE as in AAPL 2026-12-18 200. Quotes of option chains are not read: give --bid and --ask. Exits
     with 1 where the model has no price.
     """
-    from tbot_core.cli.actions.options import value_option
-    from tbot_core.cli.assembly import assemble_command
+    from tbot_core.actions.assembly import assemble_action
+    from tbot_core.actions.options import value_option
     from tbot_core.status.runs import find_instance
 
     instance = find_instance(home)
-    assembly = assemble_command(instance.home, "replay")
+    assembly = assemble_action(instance.home, "replay", notify=print_notice)
     found = value_option(instance, assembly, _request(given, assembly.calendar, assembly.clock.now()))
     emit(valuation_document(found), as_json=as_json, lines=valuation_lines(found))
     return 0 if found.valuation.model is not None else 1
 
 
 def _request(given: PriceOptions, calendar: ExchangeCalendar, at: datetime) -> OptionRequest:
-    from tbot_core.cli.actions.options import option_contract
+    from tbot_core.actions.options import option_contract
     from tbot_core.contracts import ExerciseStyle, OptionQuote, OptionRequest, OptionRight
     from tbot_core.model.types import is_symbol
 
@@ -141,9 +142,14 @@ def valuation_lines(priced: PricedOption) -> Iterator[str]:
     yield f"{contract.underlying} {contract.expiry} {contract.strike:g} {contract.right} by {priced.model}"
     rows = [("model", _price(found.model)), ("market", _price(found.market))]
     if found.deviation is not None:
-        rows.append(("deviation", f"{found.deviation:+.1%}, at most {found.limit:.1%}"))
+        rows.append(
+            (
+                "deviation",
+                f"{format_percent(found.deviation, 1, signed=True)}, at most {format_percent(found.limit, 1)}",
+            )
+        )
     if found.implied_volatility is not None:
-        rows.append(("implied volatility", f"{found.implied_volatility:.2%}"))
+        rows.append(("implied volatility", format_percent(found.implied_volatility)))
     rows.append(("verdict", f"{found.verdict.upper()}: {found.reason}"))
     yield from (f"  {label:<20}{text}" for label, text in rows)
     yield "Inputs:"
@@ -159,4 +165,4 @@ def _price(value: float | None) -> str:
 
 
 def _shown(one: ModelInput) -> str:
-    return one.value if isinstance(one.value, str) else f"{one.value:.6g}"
+    return one.value if isinstance(one.value, str) else figure_text(f"{one.value:.6g}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import confirm_plugins, emit, home_option, json_option, print_progress, print_warning
 
 
 @click.group()
@@ -27,11 +27,12 @@ def list_command(*, probing: bool, as_json: bool, home: Path | None) -> None:
     was approved, UNLISTED (in use and in no plugins.lock), UNKNOWN (cannot be determined). Without --probe no plugin is
     imported: the list reads metadata, files and recorded results.
     """
-    from tbot_core.cli.actions.plugins import list_lines, list_plugins
+    from tbot_core.actions.plugins import list_plugins
+    from tbot_core.cli.text.plugins import list_lines
 
-    rows, warnings = list_plugins(home, probing=probing)
+    rows, warnings = list_plugins(home, probing=probing, progress=print_progress)
     for warning in warnings:
-        click.echo(f"tbot: {warning}", err=True)
+        print_warning(warning)
     emit({"plugins": rows}, as_json=as_json, lines=list_lines(rows))
 
 
@@ -45,9 +46,10 @@ def info_command(*, name: str, as_json: bool, home: Path | None) -> None:
     Shows its distribution, origin, files and the settings that it declares. Without a recorded result the plugin is
     tried in a process of its own. If several distributions use the name, all of them are shown.
     """
-    from tbot_core.cli.actions.plugins import describe_plugin, detail_lines
+    from tbot_core.actions.plugins import describe_plugin
+    from tbot_core.cli.text.plugins import detail_lines
 
-    facts = describe_plugin(name, home)
+    facts = describe_plugin(name, home, print_progress)
     emit(facts, as_json=as_json, lines=detail_lines(facts))
 
 
@@ -64,7 +66,7 @@ def new_command(*, kind: str, name: str, folder: Path | None, as_json: bool) -> 
     It can be installed at once, and its tests pass: change it step by step. A strategy and a filter compute; a broker
     and an alert channel talk to an invented vendor, which their tests play on this machine.
     """
-    from tbot_core.cli.actions.plugin_development import next_steps, write_plugin
+    from tbot_core.actions.plugin_development import next_steps, write_plugin
 
     made = write_plugin(kind, name, folder)
     document = {"folder": str(made.folder), "files": list(made.files), "distribution": made.distribution}
@@ -82,7 +84,7 @@ def check_command(*, name: str, as_json: bool, home: Path | None) -> int:
     brokers and alert channels at the venue that they offer, with the capabilities that they declare. Exit code 1 if a
     case fails.
     """
-    from tbot_core.cli.actions.plugin_development import check_contract, contract_lines
+    from tbot_core.actions.plugin_development import check_contract, contract_lines
 
     document = check_contract(name, home)
     emit(document, as_json=as_json, lines=contract_lines(document))
@@ -100,14 +102,14 @@ def lock_command(*, approver: str | None, agreed: bool, as_json: bool, home: Pat
     Shows the changes since the last lock and asks before it writes. A plugin whose permissions are not recorded is
     first tried in a process of its own.
     """
-    from tbot_core.cli.actions.plugin_lock import approve_lock, propose_lock
+    from tbot_core.actions.plugin_lock import approve_lock, propose_lock
 
     proposal = propose_lock(home, approver)
     for warning in proposal.warnings:
-        click.echo(f"tbot: {warning}", err=True)
+        print_warning(warning)
     for line in proposal.change_lines:
         click.echo(line, err=as_json)
-    approve_lock(proposal, agreed=agreed)
+    approve_lock(proposal, None if agreed else confirm_plugins)
     emit(proposal.document, as_json=as_json, lines=[proposal.result])
 
 
@@ -119,7 +121,7 @@ def verify_command(*, as_json: bool, home: Path | None) -> int:
 
     Exit code 0: every enabled plugin is as approved; 1: something differs, or there is no lock.
     """
-    from tbot_core.cli.actions.plugin_lock import verify_plugins
+    from tbot_core.actions.plugin_lock import verify_plugins
 
     document, lines, as_approved = verify_plugins(home)
     emit(document, as_json=as_json, lines=lines)

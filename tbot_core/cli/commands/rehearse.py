@@ -226,7 +226,7 @@ def _run_days(given: RehearseOptions) -> RehearsalTally:
 
 def _run_sessions(given: RehearseOptions) -> None:
     # Stored sessions of the instance at the venue of a broker plugin.
-    from tbot_core.cli.actions.session_rehearsals import SessionOptions, rehearse_sessions
+    from tbot_core.actions.session_rehearsals import SessionOptions, rehearse_sessions
 
     if not given["broker"] or given["fault"] or given["workers"] > 1 or given["minutes"] is not None:
         raise UsageError(

@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 import click
 
-from tbot_core.cli.assembly import SIMULATED, uses_live_credentials
-from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, shared_key_option, use_home, use_settings
+from tbot_core.actions.assembly import SIMULATED, uses_live_credentials
+from tbot_core.cli.options import (
+    BoundedInt,
+    emit,
+    home_option,
+    json_option,
+    print_warning,
+    shared_key_option,
+    use_home,
+    use_settings,
+)
 from tbot_core.cli.run_options import (
     MARKET_MODES,
-    SIMULATION,
     RunOptions,
     hold_dry_run_lock,
     hold_instance_lock,
     parse_run_options,
 )
-from tbot_core.instance.folder import REHEARSING
+from tbot_core.instance.folder import REHEARSING, SIMULATION
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.engine.settings_reload import SettingsReloader
-    from tbot_core.instance import SettingsFiles
+    from tbot_core.instance import Mode, SettingsFiles
     from tbot_core.model.clock import Clock
 
 WATCHABLE_RATE: Final = 5200.0
@@ -148,9 +156,10 @@ def read_sources(options: RunOptions) -> tuple[RunOptions, SettingsFiles]:
     if strict:
         found = read_settings_files(instance, live=True)  # refuses file modes that are too open
     if options.mode != "demo" and found.bot.exists:  # without an instance, loading the settings raises the error
-        from tbot_core.cli.commands.check import assert_start
+        from tbot_core.actions.checks import assert_start
 
-        assert_start(instance, found, "live" if strict else options.mode, allow_shared_key=options.allow_shared_key)
+        mode: Mode = "live" if strict else options.mode
+        assert_start(instance, found, mode, allow_shared_key=options.allow_shared_key, warn=print_warning)
     return options, found
 
 
@@ -222,7 +231,7 @@ def _assembled(options: RunOptions, clock: Clock, found: SettingsFiles | None, *
     if options.rehearsal:
         import asyncio
 
-        from tbot_core.cli.run_display import print_warning
+        from tbot_core.cli.options import print_warning
         from tbot_core.engine.rehearsal_run import assemble_rehearsal, assert_venue_answers, unreached
 
         assembly = assemble_rehearsal(options.rehearsal, options.home, options.mode, overrides, found)

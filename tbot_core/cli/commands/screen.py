@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import emit, home_option, json_option, print_notice
 from tbot_core.errors import UsageError
 from tbot_core.model.formatting import plural
 from tbot_core.model.reasons import Reason
@@ -50,11 +50,11 @@ def screened(instance: Instance) -> ScreenedSymbols:
     """Screen the symbols of the instance's data source."""
     import asyncio
 
-    from tbot_core.cli.assembly import assemble_command
+    from tbot_core.actions.assembly import assemble_action
     from tbot_core.engine.bootstrap import DRY_RUN
     from tbot_core.engine.screening import screen_symbols
 
-    assembly = assemble_command(instance.home, DRY_RUN)
+    assembly = assemble_action(instance.home, DRY_RUN, notify=print_notice)
     trading = assembly.settings.trading
     source = trading.data_source or trading.broker_name
     return asyncio.run(assembly.closing(screen_symbols(assembly, source)))

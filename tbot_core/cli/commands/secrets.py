@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 import click
 
-from tbot_core.cli.commands.check import check_instance
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import emit, home_option, json_option, print_progress, print_warning
+from tbot_core.cli.passphrase import read_passphrase
 from tbot_core.errors import UsageError
 from tbot_core.vault.categories import CATEGORIES
 
@@ -49,9 +50,9 @@ def command() -> None:
 @home_option
 def export_command(*, categories: tuple[str, ...], out: Path, phrase: TextIO | None, home: Path | None) -> None:
     """Write each CATEGORY (default: all) into one file under a passphrase, for import into another instance."""
-    from tbot_core.cli.actions import bundles
+    from tbot_core.actions import bundles
 
-    with bundles.read_passphrase(phrase, twice=True) as passphrase:
+    with read_passphrase(phrase, twice=True) as passphrase:
         done = bundles.export_secrets(home, categories, out, passphrase)
     click.echo(f"{out} holds {', '.join(done)}. Anyone with the file and the passphrase can read them.")
 
@@ -63,14 +64,20 @@ def export_command(*, categories: tuple[str, ...], out: Path, phrase: TextIO | N
 @_passphrase
 @home_option
 @json_option
-def import_command(*, file: Path, action: str | None, phrase: TextIO | None, home: Path | None, as_json: bool) -> None:
+def import_command(
+    *,
+    file: Path,
+    action: Literal["replace", "dry-run"] | None,
+    phrase: TextIO | None,
+    home: Path | None,
+    as_json: bool,
+) -> None:
     """Import an export file under the keys of this instance. The whole file is checked first."""
-    from tbot_core.cli.actions import bundles
+    from tbot_core.actions import bundles
 
-    dry_run = action == "dry-run"
-    with bundles.read_passphrase(phrase, of=file) as passphrase:
-        changes = bundles.import_secrets(home, file, passphrase, replace=action == "replace", dry_run=dry_run)
-    document = {"dry_run": dry_run, "changes": [attrs.asdict(it) for it in changes]}
+    with read_passphrase(phrase, of=file) as passphrase:
+        changes = bundles.import_secrets(home, file, passphrase, action or "add", print_warning)
+    document = {"dry_run": action == "dry-run", "changes": [attrs.asdict(it) for it in changes]}
     emit(document, as_json=as_json, lines=(it.line for it in changes))
 
 
@@ -85,9 +92,9 @@ def backup_command(*, folder: Path | None, phrase: TextIO | None, home: Path | N
 
     Keys from before a rotation that are in the backup, and older than KEEP_PREV_DAYS, are then deleted.
     """
-    from tbot_core.cli.actions import bundles
+    from tbot_core.actions import bundles
 
-    with bundles.read_passphrase(phrase, twice=True) as passphrase:
+    with read_passphrase(phrase, twice=True) as passphrase:
         path = bundles.back_up_secrets(home, folder, passphrase)
     click.echo(
         f"{path} holds every file and key, and was verified. Keep a copy, and the passphrase, on another machine."
@@ -103,14 +110,16 @@ def backup_command(*, folder: Path | None, phrase: TextIO | None, home: Path | N
 @json_option
 def restore_command(*, file: Path, verify: bool, phrase: TextIO | None, home: Path | None, as_json: bool) -> int:
     """Restore a backup into an empty instance, and check it. No existing file is overwritten."""
-    from tbot_core.cli.actions import bundles
+    from tbot_core.actions import bundles
+    from tbot_core.actions.checks import check_instance
 
-    with bundles.read_passphrase(phrase, of=file) as passphrase:
+    check = partial(check_instance, progress=print_progress)
+    with read_passphrase(phrase, of=file) as passphrase:
         if verify:
-            done, rows = bundles.verify_backup(home, file, passphrase, check_instance)
+            done, rows = bundles.verify_backup(home, file, passphrase, check)
         else:
             done = bundles.restore_secrets(home, file, passphrase)
-            rows = check_instance(home)
+            rows = check(home)
     failed = [row for row in rows if row.level == "fail"]
     document = {"categories": done, "passed": not failed, "rows": [row.document for row in rows if row.level != "ok"]}
     emit(document, as_json=as_json, lines=bundles.restore_lines(done, rows))
@@ -123,7 +132,7 @@ def restore_command(*, file: Path, verify: bool, phrase: TextIO | None, home: Pa
 @json_option
 def show_command(*, category: str | None, home: Path | None, as_json: bool) -> None:
     """Show the state of each category; with CATEGORY also the names of its fields, never their values."""
-    from tbot_core.cli.actions.secrets import category_listings
+    from tbot_core.actions.secrets import category_listings
 
     rows = category_listings(home, category)
     lines = (line for row in rows for line in row.lines)
@@ -135,7 +144,7 @@ def show_command(*, category: str | None, home: Path | None, as_json: bool) -> N
 @json_option
 def verify_command(*, home: Path | None, as_json: bool) -> int:
     """Open every encrypted file and check its content. Exits with 3 on a fault."""
-    from tbot_core.cli.actions.secrets import verify_secrets
+    from tbot_core.actions.secrets import verify_secrets
 
     faults = verify_secrets(home)
     rows = [{"code": it.code, "message": it.message, "remedy": it.remedy} for it in faults]
@@ -150,7 +159,7 @@ def verify_command(*, home: Path | None, as_json: bool) -> int:
 @json_option
 def audit_command(*, verify: bool, home: Path | None, as_json: bool) -> None:
     """Show every access to secrets: when, by whom, to what, with which key, and the result."""
-    from tbot_core.cli.actions import access_log
+    from tbot_core.actions import access_log
 
     entries, anchor = access_log.logged_accesses(home, verify=verify)
     document = {"accesses": [attrs.asdict(it) for it in entries], "head": None if anchor is None else anchor.text}
@@ -166,13 +175,13 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
 
     The names are fields; for broker, screener_api, alert and login fields of a section, for env and env_bot variables.
     """
-    from tbot_core.cli.actions import secrets
-    from tbot_core.cli.actions.secret_questions import read_values
+    from tbot_core.actions import secrets
+    from tbot_core.cli.secret_questions import read_values
 
     values = read_values(home, category, document)
-    file = secrets.put_values(home, category, values)
+    file = secrets.put_values(home, category, values, print_warning)
     for warning in secrets.unread_sections(home, category, values):
-        click.echo(f"tbot: {warning}", err=True)
+        print_warning(warning)
     click.echo(f"{file} holds the values. They take effect at the next start.")
 
 
@@ -184,7 +193,7 @@ def edit_command(*, category: str, home: Path | None) -> None:
 
     Invalid changes are not saved: on a terminal the faults are shown, and the editor opens again.
     """
-    from tbot_core.cli.actions.editing import edit_category
+    from tbot_core.cli.editing import edit_category
 
     changed = edit_category(home, category)
     click.echo("A change takes effect at the next start." if changed else "Nothing was changed.")
@@ -196,10 +205,10 @@ def edit_command(*, category: str, home: Path | None) -> None:
 @home_option
 def rekey_command(*, category: str, document: TextIO | None, home: Path | None) -> None:
     """Give CATEGORY a new key and new values, also where its key is lost. The old content is deleted."""
-    from tbot_core.cli.actions.secret_questions import read_values
-    from tbot_core.cli.actions.secrets import rekey_category
+    from tbot_core.actions.secrets import rekey_category
+    from tbot_core.cli.secret_questions import read_values
 
-    done = rekey_category(home, category, read_values(home, category, document, replaces=True))
+    done = rekey_category(home, category, read_values(home, category, document, replaces=True), print_warning)
     click.echo(f"{category} has the key {done.after}.")
 
 
@@ -209,7 +218,7 @@ def rekey_command(*, category: str, document: TextIO | None, home: Path | None) 
 @json_option
 def upgrade_command(*, dry_run: bool, home: Path | None, as_json: bool) -> None:
     """Rewrite files that are in an older format or under an older key."""
-    from tbot_core.cli.actions.secrets import upgrade_files
+    from tbot_core.actions.secrets import upgrade_files
 
     found = upgrade_files(home, dry_run=dry_run)
     verb = "would be rewritten" if dry_run else "was rewritten"
@@ -228,7 +237,7 @@ def rotate_command(*, categories: tuple[str, ...], resume: bool, abort: bool, ho
 
     Keys from before an earlier rotation that are in a backup, and older than KEEP_PREV_DAYS, are then deleted.
     """
-    from tbot_core.cli.actions.secrets import abort_rotation, rotate_keys
+    from tbot_core.actions.secrets import abort_rotation, rotate_keys
 
     if resume and abort:
         raise UsageError("--resume and --abort exclude each other.", "Give one of them.")
@@ -243,7 +252,7 @@ def rotate_command(*, categories: tuple[str, ...], resume: bool, abort: bool, ho
 
 
 def _retire_old_keys(home: Path | None) -> None:
-    from tbot_core.cli.actions.secrets import retire_old_keys
+    from tbot_core.actions.secrets import retire_old_keys
 
     for category in retire_old_keys(home):
         click.echo(f"{category}: the key from before the rotation is deleted.")

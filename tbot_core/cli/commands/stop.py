@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 @json_option
 def command(*, home: Path | None, as_json: bool, **options: bool) -> int:
     """Graceful stop: block entries, manage positions to their exits, then end. Exits with 1 if anything stays open."""
-    from tbot_core.cli import control_client
+    from tbot_core.actions import control_requests
 
-    answer = control_client.request("-".join(filter(None, ("stop", chosen_option(**options)))), home)
-    lines = [control_client.stop_sentence(answer), *control_client.result_notes(answer)]
+    answer = control_requests.request("-".join(filter(None, ("stop", chosen_option(**options)))), home)
+    lines = [control_requests.stop_sentence(answer), *control_requests.result_notes(answer)]
     emit(answer.document(), as_json=as_json, lines=lines)
-    return 1 if answer.lost or control_client.left_open(answer) else 0
+    return 1 if answer.lost or control_requests.left_open(answer) else 0
 
 
 @click.command("kill")
@@ -38,9 +38,9 @@ def kill(*, home: Path | None, as_json: bool, **options: bool) -> int:
 
     With --clear it exits with 1 if the file control/kill exists: the state stays halted until the file is removed.
     """
-    from tbot_core.cli import control_client
+    from tbot_core.actions import control_requests
 
-    answer = control_client.request("-".join(filter(None, ("kill", chosen_option(**options)))), home)
-    lines = [control_client.kill_sentence(answer), *control_client.result_notes(answer)]
+    answer = control_requests.request("-".join(filter(None, ("kill", chosen_option(**options)))), home)
+    lines = [control_requests.kill_sentence(answer), *control_requests.result_notes(answer)]
     emit(answer.document(), as_json=as_json, lines=lines)
-    return 1 if answer.lost or control_client.stays_killed(answer) else 0
+    return 1 if answer.lost or control_requests.stays_killed(answer) else 0

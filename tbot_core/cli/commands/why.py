@@ -77,7 +77,8 @@ def lines(shown: Mapping[str, Any], width: int | None = None) -> Iterator[str]:
             yield from _decision_lines(decision)
     if shown["asked"] is None and not shown["decisions"]:
         yield ""
-        yield "No strategy gave a signal on it. --at HH:MM (New York) explains any minute."
+        hint = " --at HH:MM (New York) explains any minute." if shown["screening"] and shown["subscribed"] else ""
+        yield f"No strategy gave a signal on it.{hint}"
     yield from _outcome_lines(shown)
 
 

@@ -14,10 +14,10 @@ from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_money, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.reports import timeline
-from tbot_core.status.event_text import window_words
+from tbot_core.status.event_text import stopped_sentence, unprotected_sentences, window_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tbot_core.cli.run_options import RunOptions
@@ -204,24 +204,3 @@ def _counts(summary: RunSummary) -> Iterator[str]:
     yield f"{trades} closed"
     if summary.held:
         yield plural(summary.held, "open position")
-
-
-def unprotected_sentences(unprotected: Sequence[str], cancelling: Sequence[str]) -> Iterator[str]:
-    """What is open without a stop order, apart from what may still have one: its cancel is not confirmed."""
-    without = [symbol for symbol in unprotected if symbol not in cancelling]
-    if without:
-        yield f"Without a stop order: {', '.join(without)}."
-    if cancelling:
-        names = ", ".join(cancelling)
-        yield f"The cancel of the stop order was requested and not confirmed, so it may still rest: {names}."
-
-
-def stopped_sentence(positions: Sequence[str], unconfirmed: str) -> str:
-    """The result of a stopped run and what it left open; `unconfirmed` is why the account could not be read then."""
-    unread = unconfirmed.removesuffix(".")
-    if positions:
-        more = f" The account could not be read: {unread}." if unread else ""
-        return f"Stopped and left open: {', '.join(positions)}.{more}"
-    if unread:
-        return f"Stopped; the books show nothing open, but the account could not be read: {unread}."
-    return "Stopped; nothing is open."

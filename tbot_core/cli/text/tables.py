@@ -10,7 +10,7 @@ import attrs
 import click
 
 from tbot_core.model.clock import exchange_time
-from tbot_core.model.formatting import MINUS, format_money, format_prices, format_quantity, plural
+from tbot_core.model.formatting import MINUS, format_money, format_prices, format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 _GAP: Final = 2
 _READABLE: Final = 24
 """Columns that a sentence needs; on a narrower terminal it is not wrapped."""
-
-
-def check_outcome(levels: Sequence[str]) -> str:
-    """The result of `tbot check` in one sentence, from the levels of its rows."""
-    counts = f"{levels.count('ok')} ok, {plural(levels.count('warn'), 'warning')}"
-    failed = levels.count("fail")
-    return (
-        f"`tbot check` failed: {plural(failed, 'failure')}, {counts}." if failed else f"`tbot check` passed: {counts}."
-    )
 
 
 def text_table(

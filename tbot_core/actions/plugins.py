@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from tbot_core.contracts.permissions import PluginNeeds
+from tbot_core.actions.notices import discard
 from tbot_core.errors import PluginError, TbotError, UsageError
 from tbot_core.instance.enabled_plugins import plugins_enabled, raw_settings
 from tbot_core.instance.folder import Instance
@@ -24,26 +20,23 @@ from tbot_core.plugins.distributions import (
 from tbot_core.plugins.typosquats import lookalike_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from tbot_core.actions.notices import Notify
     from tbot_core.plugins.discovery import PluginListing
     from tbot_core.plugins.probe import TrialOutcome
     from tbot_core.plugins.trial_records import TrialRecord, TrialRecords
 
 
 _HASH_SHOWN = 12
-_LOCK = 4
-_ISOLATION = {
-    "worker": "in a worker process of its own",
-    "in process": "in the process of the bot, with its full rights",
-}
-_WARNED = frozenset({"CHANGED", "UNLISTED", "UNKNOWN"})
 
 
-def list_plugins(home: Path | None, *, probing: bool = False) -> tuple[list[dict[str, object]], list[str]]:
+def list_plugins(
+    home: Path | None, *, probing: bool = False, progress: Notify = discard
+) -> tuple[list[dict[str, object]], list[str]]:
     """Every plugin as a document with the state of the lock, and warnings."""
-    listings, known, warnings = plugin_listings(home, probing=probing)
+    listings, known, warnings = plugin_listings(home, probing=probing, progress=progress)
     states, lock_warnings = _lock_states(home, listings)
     rows = [
         plugin_document(listing, known.of(listing.entry)) | {"lock": state}
@@ -53,11 +46,12 @@ def list_plugins(home: Path | None, *, probing: bool = False) -> tuple[list[dict
 
 
 def plugin_listings(
-    home: Path | None, *, probing: bool = False
+    home: Path | None, *, probing: bool = False, progress: Notify = discard
 ) -> tuple[tuple[PluginListing, ...], TrialRecords, list[str]]:
     """Every plugin with its metadata, settings and recorded results, the records, and warnings.
 
-    Unreadable settings enable nothing; unreadable or unwritable records give a warning each.
+    With `probing` each usable one is tried; `progress` names it first. Unreadable settings enable
+    nothing; unreadable or unwritable records give a warning each.
     """
     folder = Instance.at(home).data
     listings, warnings = discovery.installed_plugins(), []
@@ -74,7 +68,7 @@ def plugin_listings(
     if known.warning:
         warnings.append(known.warning)
     if probing:
-        known = trial_records.with_outcomes(known, _trials(listings), SystemClock().now())
+        known = trial_records.with_outcomes(known, _trials(listings, progress), SystemClock().now())
         try:
             trial_records.write_records(folder, known)
         except TbotError as fault:
@@ -106,7 +100,7 @@ def plugin_document(listing: PluginListing, record: TrialRecord | None) -> dict[
     }
 
 
-def describe_plugin(name: str, home: Path | None) -> dict[str, object]:
+def describe_plugin(name: str, home: Path | None, progress: Notify = discard) -> dict[str, object]:
     """One plugin with all its details; it is tried if there is no record. Raises PluginError for an unknown name.
 
     `duplicates` are the others of the same kind and name: none of them is used.
@@ -116,7 +110,7 @@ def describe_plugin(name: str, home: Path | None) -> dict[str, object]:
     record = known.of(listing.entry)
     unknown = record is None or (listing.entry.kind == "broker" and not _description(record).get("matrix"))
     if unknown and listing.state in {"active", "available"}:
-        fresh = trial_records.with_outcomes(known, _trials([listing]), SystemClock().now())
+        fresh = trial_records.with_outcomes(known, _trials([listing], progress), SystemClock().now())
         record = fresh.of(listing.entry)
         (listing,) = trial_records.apply_records([listing], fresh)
     return _facts(listing, record) | {"duplicates": [_facts(it, known.of(it.entry)) for it in others]}
@@ -153,15 +147,13 @@ def find_plugins(name: str, listings: Sequence[PluginListing]) -> list[PluginLis
     return found
 
 
-def _trials(listings: Iterable[PluginListing]) -> Iterator[TrialOutcome]:
-    # The trial of each usable plugin; a terminal shows which one is being tried.
+def _trials(listings: Iterable[PluginListing], progress: Notify) -> Iterator[TrialOutcome]:
+    # The trial of each usable plugin; one that does not end names itself by what was shown before it.
     from tbot_core.plugins.probe import probe_plugin
 
-    is_terminal = sys.stderr.isatty()
     for listing in listings:
         if listing.state in {"active", "available"}:
-            if is_terminal:
-                click.echo(f"Trying {listing.entry.kind} {listing.entry.name} ...", err=True)
+            progress(f"Trying {listing.entry.kind} {listing.entry.name} ...")
             yield probe_plugin(listing.entry)
 
 
@@ -185,71 +177,3 @@ def _lock_states(home: Path | None, listings: Sequence[PluginListing]) -> tuple[
         else:
             states.append("UNLISTED" if listing.enabled else "")
     return states, list(lookalike_warnings(listings, approved))
-
-
-def list_lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The listed plugins as a table."""
-    if not rows:
-        yield "No plugins are installed."
-        return
-    cells = [("STATE", "KIND", "NAME", "DISTRIBUTION", "LOCK", "HASH", "ORIGIN")]
-    for it in rows:
-        what = it["state"], it["kind"], it["name"], f"{it['distribution']} {it['version']}"
-        cells.append((*what, it["lock"], it["files_hash"], it["origin"]))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line, reason in zip(cells, ["", *map(_remark, rows)], strict=True):
-        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        if line[_LOCK] in _WARNED:
-            padded[_LOCK] = click.style(padded[_LOCK], fg="red", bold=True)
-        yield f"{'  '.join(padded)}  {reason}".rstrip()
-
-
-def _remark(row: Mapping[str, Any]) -> str:
-    # The current fault, else the last crash.
-    if row["reason"]:
-        seen = f" (seen {row['seen']})" if row["seen"] else ""
-        return f"{row['reason']}{seen}"
-    return f"last crash {row['last_crash']}" if row["last_crash"] else ""
-
-
-def detail_lines(facts: Mapping[str, Any]) -> Iterator[str]:
-    """The details of a plugin, and of its duplicates, as text."""
-    every = facts, *facts["duplicates"]
-    for one in every:
-        yield from _details(one)
-    if len(every) > 1:
-        yield f"{'Both' if len(every) == 2 else 'All of them'} are refused."
-
-
-def _failures_text(facts: Mapping[str, Any]) -> str:
-    # Failures of a probe are not counted; the last one is shown.
-    text = f"{facts['failures'] or 'none'} in runs"
-    last = "last" if facts["failures"] else "last probe"
-    return f"{text}; {last}: {facts['last_crash']}" if facts["last_crash"] else text
-
-
-def _details(facts: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{facts['kind']} {facts['name']}: {facts['summary'] or facts['reason'] or 'no summary'}"
-    yield f"  state         {facts['state']}{': ' if facts['reason'] else ''}{facts['reason']}"
-    yield f"  distribution  {facts['distribution']} {facts['version']}"
-    yield f"  origin        {facts['origin']}"
-    claim = f"{facts['publisher']}, by its own claim" if facts["publisher"] else "not stated"
-    yield f"  publisher     {claim}; attestation unknown, since installers do not keep it"
-    yield f"  runs          {_ISOLATION[facts['isolation']]}"
-    yield f"  failures      {_failures_text(facts)}"
-    yield f"  hash          {facts['files_hash'] or 'unreadable'}"
-    yield f"  needs         {PluginNeeds.of(facts['needs']).sentence if facts['needs'] else 'not recorded'}"
-    yield f"  requires      {', '.join(facts['requires']) or 'nothing of tbot-core'}"
-    yield from _capabilities(facts["capabilities"])
-    for it in facts["settings"]:
-        yield f"  {it['name']}={it['default']}"
-        yield f"      {it['doc']} Allowed: {it['allowed']}."
-
-
-def _capabilities(declared: Mapping[str, str] | Sequence[str]) -> Iterator[str]:
-    # A broker's capabilities, one a line; the words of another plugin in one line.
-    if isinstance(declared, Mapping):
-        width = max(map(len, declared), default=0)
-        yield from ("  capabilities", *(f"      {name:<{width}}  {value}" for name, value in declared.items()))
-    elif declared:
-        yield f"  capabilities  {', '.join(declared)}"

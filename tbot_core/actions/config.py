@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.cli.actions.plugin_declarations import PluginDeclarations, load_edited, plugin_declarations
+from tbot_core.actions.notices import discard
+from tbot_core.actions.plugin_declarations import (
+    PluginDeclarations,
+    examine_edited,
+    load_edited,
+    plugin_declarations,
+)
 from tbot_core.errors import SettingsError, UsageError
-from tbot_core.instance import Instance, Settings, load_settings, read_settings_files
+from tbot_core.instance import Instance, Settings, SettingsFiles, load_settings, read_settings_files
 from tbot_core.instance.findings import Level, Mode, SettingsFinding
+from tbot_core.instance.registry import EffectiveSetting
+from tbot_core.vault.vault import Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from tbot_core.actions.notices import Notify
     from tbot_core.contracts.setting import DeclaredConfig
-    from tbot_core.instance import SettingsFiles
+    from tbot_core.instance import ExaminedSettings
     from tbot_core.instance.dotenv import ParsedDotenv
-    from tbot_core.instance.registry import EffectiveSetting
     from tbot_core.instance.settings import Settings
 
 
@@ -82,14 +90,46 @@ def encrypt_config(home: Path | None) -> tuple[Path, ...]:
     return tuple(done)
 
 
-def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
-    """Open the encrypted trading configuration in $EDITOR, check the result, and encrypt it.
+@attrs.frozen(kw_only=True)
+class StoredConfig:
+    """The encrypted trading configuration as it is stored: its text and its values.
 
-    Invalid text changes nothing: see `edit_until_valid`. The faults of a file that is invalid already are shown first.
+    `fault` tells why the text is invalid, None if it is valid: then `values` has its invalid values too.
+    """
+
+    sources: SettingsFiles
+    text: bytes = attrs.field(repr=False)
+    values: Mapping[str, EffectiveSetting]
+    fault: SettingsError | None
+    _vault: Vault
+
+    @property
+    def name(self) -> str:
+        """The name of the file that it would have in plaintext."""
+        return self.sources.bot.path.name
+
+    def check(self, text: bytes, warn: Notify = discard) -> ExaminedSettings:
+        """The settings that another text has, checked as at a paper start. Raises SettingsError."""
+        from tbot_core.instance.dotenv import parse_dotenv
+
+        bot = self.sources.bot
+        changed = attrs.evolve(bot, parsed=parse_dotenv(bot.active_name, text))
+        return load_edited(self._vault.instance.home, attrs.evolve(self.sources, bot=changed), self.sources, warn)
+
+    def changes(self, examined: ExaminedSettings) -> tuple[SettingChange, ...]:
+        """What differs in settings that `check` returned."""
+        return setting_changes(self.values, examined.values, Instance.at(self._vault.instance.home))
+
+    def replace(self, text: bytes) -> None:
+        """Store a text that `check` has accepted."""
+        self._vault.write("env_bot", text)
+
+
+def stored_config(home: Path | None) -> StoredConfig:
+    """Open the encrypted trading configuration for a change.
+
     Raises UsageError where the file is plaintext, SettingsError without an instance.
     """
-    from tbot_core.cli.actions.editing import edit_until_valid
-    from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
 
@@ -105,28 +145,14 @@ def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
         )
     opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed))
     with opened.read("env_bot") as content:
-        data = bytes(content.view)
-    before, fault = _examined(home, sources)
-
-    def checked(text: bytes) -> Settings:
-        changed = attrs.evolve(bot, parsed=parse_dotenv(bot.active_name, text))
-        return load_edited(home, attrs.evolve(sources, bot=changed))
-
-    edited = edit_until_valid(bot.path.name, data, checked, comments=True, invalid=fault)
-    if edited is None:
-        return ()
-    text, after = edited
-    opened.write("env_bot", text)
-    return setting_changes(before, after)
+        text = bytes(content.view)
+    values, fault = _examined(home, sources)
+    return StoredConfig(sources=sources, text=text, values=values, fault=fault, vault=opened)
 
 
 def _examined(home: Path | None, sources: SettingsFiles) -> tuple[Mapping[str, EffectiveSetting], SettingsError | None]:
-    # The values of the settings, those that are not allowed with their texts, and the error that they are.
-    from tbot_core.instance import examine_settings
-
-    examined = examine_settings(
-        home, mode="paper", declared=plugin_declarations(home, sources=sources).declared, sources=sources
-    )
+    # The values of the settings, those that are not allowed with their texts, and the error of the file that is edited.
+    examined = examine_edited(home, sources, plugin_declarations(home, sources=sources))
     failing = [finding for finding in examined.findings if finding.level == "fail"]
     if not failing:
         return examined.values, None
@@ -135,7 +161,8 @@ def _examined(home: Path | None, sources: SettingsFiles) -> tuple[Mapping[str, E
         name: attrs.evolve(one, text=texts.get(name, one.text)) if name in refused else one
         for name, one in examined.values.items()
     }
-    return values, SettingsError("\n".join(map(str, failing)))
+    own = [str(finding) for finding in failing if sources.file_of(finding) is not sources.env]
+    return values, SettingsError("\n".join(own)) if own else None
 
 
 def compare_config(home: Path | None, other: Path | None = None) -> SettingsComparison:
@@ -147,9 +174,8 @@ def compare_config(home: Path | None, other: Path | None = None) -> SettingsComp
     since, parsed = _read_file(other) if other is not None else settings_of_last_run(Instance.at(home))
     former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
     before, after = _load(home, declared, former), _load(home, declared, sources)
-    return SettingsComparison(
-        since=since, changes=setting_changes(before.values, after), worst_day=_worst_day(before, after)
-    )
+    changes = setting_changes(before.values, after.values, after.instance)
+    return SettingsComparison(since=since, changes=changes, worst_day=_worst_day(before, after))
 
 
 def _read_file(path: Path) -> tuple[str, ParsedDotenv]:
@@ -159,11 +185,13 @@ def _read_file(path: Path) -> tuple[str, ParsedDotenv]:
     return str(path), parse_dotenv(str(path), filesystem.read_bytes(path, limit=LIMIT_BYTES))
 
 
-def setting_changes(before: Mapping[str, EffectiveSetting], after: Settings) -> tuple[SettingChange, ...]:
+def setting_changes(
+    before: Mapping[str, EffectiveSetting], after: Mapping[str, EffectiveSetting], instance: Instance
+) -> tuple[SettingChange, ...]:
     """Every variable with a different value, in the order of `tbot config show`; one that is new had its default."""
-    equity = _equity(after)
+    equity = _equity(instance, after)
     changes = []
-    for name, new in after.values.items():
+    for name, new in after.items():
         old, declared = before.get(name), new.declaration
         text, value = (declared.default_text, declared.default) if old is None else (old.text, old.value)
         if text != new.text:
@@ -194,22 +222,22 @@ def _worst_day(before: Settings, after: Settings) -> str:
     old, new = planned_worst_day(before).worst_day, planned_worst_day(after).worst_day
     if old == new:
         return ""
-    amount, more = format_money(abs(new - old) * _equity(after)), "more" if new > old else "less"
+    amount, more = format_money(abs(new - old) * _equity(after.instance, after.values)), "more" if new > old else "less"
     return f"planned worst day {format_percent(old)} -> {format_percent(new)}: up to {amount} USD {more}"
 
 
-def _equity(settings: Settings) -> Decimal:
+def _equity(instance: Instance, values: Mapping[str, EffectiveSetting]) -> Decimal:
     # The last known equity of paper trading, else its initial cash.
     from tbot_core.journal.projections.book import fold_events
     from tbot_core.status.runs import PAPER, open_run_file, run_files
 
-    for file in run_files(settings.instance):
+    for file in run_files(instance):
         if file.name == PAPER:
             with open_run_file(file) as journal:
                 book = fold_events(journal.events())
             if book.run:
                 return book.equity
-    return Decimal(settings.simulation.paper_cash)
+    return Decimal(str(values["PAPER_CASH"].value))
 
 
 def check_config(

@@ -1,4 +1,4 @@
-"""Requests from commands to a running bot: send one, wait until the bot has recorded it, and report the result."""
+"""Requests to a running bot: send one, wait until the bot has recorded it, and report the result."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.cli.run_options import SIMULATION
-from tbot_core.cli.text.run import stopped_sentence, unprotected_sentences
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.session.requests import FUTURE_SESSION_VERBS
 from tbot_core.errors import AccessError, JournalError, SettingsError
 from tbot_core.instance import Instance, is_there
 from tbot_core.instance.control_folder import with_control_folder
+from tbot_core.instance.folder import SIMULATION
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import RiskState
+from tbot_core.status.event_text import stopped_sentence, unprotected_sentences
 from tbot_core.status.risk_state import read_control_folder, risk_status, withdraws_something
 from tbot_core.status.runs import current_run, open_run_file
 from tbot_core.system import environ, filesystem
@@ -91,11 +91,12 @@ async def send_request(
     home: Path | None,
     verb: ControlVerb,
     clock: Clock,
-    timeout_s: float = PICKUP_TIMEOUT_S,
     arguments: Mapping[str, str] | None = None,
+    actor: str = "",
 ) -> RequestResult:
     """Send a request, and wait until a running bot has recorded it, and for a stop until it has ended.
 
+    `actor` is who requests it, the account's user name by default, and `arguments` are those of the request.
     Without a running bot the request takes effect at the next start. Raises SettingsError where there is no instance,
     AccessError where a simulation runs in it.
     """
@@ -110,13 +111,13 @@ async def send_request(
     needless = _is_needless(instance, verb)
     try:
         name = control.write_request(
-            instance.control, verb, actor=environ.user_name(), now=clock.now(), arguments=arguments
+            instance.control, verb, actor=actor or environ.user_name(), now=clock.now(), arguments=arguments
         )
     except AccessError as fault:
         raise AccessError(
             fault.message, f"{fault.remedy} {without_request(instance, verb, process)}".rstrip()
         ) from fault
-    ends, until = verb in _ENDS, clock.monotonic() + timeout_s
+    ends, until = verb in _ENDS, clock.monotonic() + PICKUP_TIMEOUT_S
     found = request_result(instance, verb, name, process)
     while process is not None and _pending(found, ends=ends) and clock.monotonic() < until:
         await clock.sleep(_POLL_S)
@@ -136,9 +137,9 @@ def _is_needless(instance: Instance, verb: ControlVerb) -> bool:
         return False
 
 
-def request(verb: str, home: Path | None, arguments: Mapping[str, str] | None = None) -> RequestResult:
+def request(verb: str, home: Path | None, arguments: Mapping[str, str] | None = None, actor: str = "") -> RequestResult:
     """Send a request as `send_request` does, and block until its result is known."""
-    return asyncio.run(send_request(home, ControlVerb(verb), SystemClock(), arguments=arguments))
+    return asyncio.run(send_request(home, ControlVerb(verb), SystemClock(), arguments, actor))
 
 
 def result_notes(answer: RequestResult) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tbot_core.cli.assembly import assemble_command
+from tbot_core.actions.assembly import assemble_action
+from tbot_core.actions.notices import discard
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.bootstrap import feed_source
 from tbot_core.engine.live.broker_check import BrokerFinding, check_broker
@@ -16,17 +17,18 @@ from tbot_core.model.formatting import request_words
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tbot_core.actions.notices import Notify
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.instance import Instance
 
 
-def connect_broker(instance: Instance, name: str = "") -> tuple[str, list[BrokerFinding]]:
+def connect_broker(instance: Instance, name: str = "", notify: Notify = discard) -> tuple[str, list[BrokerFinding]]:
     """The name of the broker (default: BROKER_NAME) and what was found there, in the mode of its credentials.
 
-    Raises what `assemble_command` raises.
+    `notify` gets what `action_clock` says. Raises what `assemble_action` raises.
     """
     live = account_mode(load_settings(instance.home, mode="replay"), name) == "live"
-    assembly = assemble_command(instance.home, "live" if live else "paper")
+    assembly = assemble_action(instance.home, "live" if live else "paper", notify=notify)
     chosen = name or assembly.settings.trading.broker_name
     return chosen, asyncio.run(assembly.closing(_tested(assembly, chosen)))
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from tbot_core.cli.actions.secrets import category_fields, check_contents, vault_of_home
-from tbot_core.cli.text.tables import check_outcome
+from tbot_core.actions.checks import check_outcome
+from tbot_core.actions.notices import discard
+from tbot_core.actions.secrets import category_fields, check_contents, vault_of_home
 from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance, is_there
-from tbot_core.system import environ, filesystem, terminal
-from tbot_core.system.secret import Secret
+from tbot_core.system import environ, filesystem
 from tbot_core.vault import backup, key_providers
 from tbot_core.vault.bundle import BundleCipher
 from tbot_core.vault.categories import AUDIT, CATEGORIES, ENV_FILE, ENV_KEY_VARIABLE, EVERY, category_paths
@@ -21,15 +21,15 @@ from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from typing import TextIO
 
+    from tbot_core.actions.notices import Notify
     from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.instance.preflight_subject import PreflightFinding
+    from tbot_core.system.secret import Secret
     from tbot_core.vault.backup import Backup
     from tbot_core.vault.vault import Vault
 
 SUFFIX: Final = ".tbot"
-_PHRASE_CHARACTERS: Final = 1024
 _OUTSIDE: Final = "storage/outside"
 _NOT_IN_DRILL: Final = frozenset({"machine", "plugins", "backup"})
 """Checks that do not apply to a restore drill."""
@@ -51,36 +51,6 @@ class ImportChange:
         return f"{self.category:13} {self.state:8} {self.key_id or '-':16}  {names}".rstrip()
 
 
-@contextmanager
-def read_passphrase(phrase: TextIO | None, *, twice: bool = False, of: Path | None = None) -> Iterator[Secret]:
-    """The passphrase of a bundle, from the open file or a hidden prompt, which is wiped afterwards.
-
-    Raises AccessError if the bundle `of` does not exist, before it prompts.
-    """
-    if of is not None:
-        filesystem.size(of)
-    if phrase is None:
-        secret = Secret(terminal.read_hidden("Passphrase of the bundle", twice=twice))
-    else:
-        secret = Secret(_first_line(phrase))
-    try:
-        yield secret
-    finally:
-        secret.wipe()
-
-
-def _first_line(phrase: TextIO) -> str:
-    # The file may not be text, and may be endless.
-    try:
-        line = phrase.readline(_PHRASE_CHARACTERS + 2).rstrip("\r\n")
-    except UnicodeDecodeError:
-        line = ""
-    if not 0 < len(line) <= _PHRASE_CHARACTERS:
-        message = f"The first line of the passphrase file must be text of 1 to {_PHRASE_CHARACTERS} characters."
-        raise UsageError(message, "Write the passphrase there, and nothing else.")
-    return line
-
-
 def export_secrets(home: Path | None, chosen: Sequence[str], out: Path, passphrase: Secret) -> tuple[str, ...]:
     """Write the chosen categories, or all, into a new file; returns them. An existing file is never overwritten."""
     if filesystem.is_present(out):
@@ -99,22 +69,28 @@ def export_secrets(home: Path | None, chosen: Sequence[str], out: Path, passphra
 
 
 def import_secrets(
-    home: Path | None, file: Path, passphrase: Secret, *, replace: bool = False, dry_run: bool = False
+    home: Path | None,
+    file: Path,
+    passphrase: Secret,
+    action: Literal["add", "replace", "dry-run"] = "add",
+    warn: Notify = discard,
 ) -> tuple[ImportChange, ...]:
     """Import an export file into the instance after all of it has been checked; returns the changes.
 
-    Existing values are overwritten only with `replace`, else UsageError. An interrupted import may be repeated.
+    Existing values are overwritten only with `replace`, else UsageError; a dry run writes nothing. An interrupted
+    import may be repeated.
     """
     from tbot_core.instance.secrets import encrypt_category
 
     with BundleCipher(kind="export", passphrase=passphrase).read(file) as bundle:
         if unknown := [name for name in bundle.parts if name not in CATEGORIES]:
             raise vault_error(VaultErrorCode.BUNDLE_CONTENT, EVERY, file.name, section=unknown[0])
-        vault = _vault_for(home, bundle.parts, ready=not dry_run)
-        check_contents(home, vault, {category: bytes(data) for category, data in bundle.parts.items()})
+        vault = _vault_for(home, bundle.parts, ready=action != "dry-run")
+        parts = {category: bytes(data) for category, data in bundle.parts.items()}
+        check_contents(home, vault, parts, warn=warn)
         changes = tuple(_change(vault, category, data) for category, data in bundle.parts.items())
-        if not dry_run:
-            _refuse_overwrite(vault, changes, replace=replace)
+        if action != "dry-run":
+            _refuse_overwrite(vault, changes, replace=action == "replace")
             for it in changes:
                 if it.state != "same":
                     encrypt_category(vault, it.category, bundle.parts[it.category])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core import testing
-from tbot_core.cli.actions.plugins import find_plugins, plugin_listings
+from tbot_core.actions.plugins import find_plugins, plugin_listings
 from tbot_core.errors import AccessError, PluginError, UsageError
 from tbot_core.instance.plugin_settings import filter_switches
 from tbot_core.plugins import discovery

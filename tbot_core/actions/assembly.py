@@ -1,11 +1,10 @@
-"""The parts of a command that reaches a broker: at the broker's hosts, or at the rehearsal of TBOT_REHEARSAL."""
+"""The parts of an action that reaches a broker: at the broker's hosts, or at the rehearsal of TBOT_REHEARSAL."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import click
-
+from tbot_core.actions.notices import discard
 from tbot_core.engine.rehearsal_target import rehearsal_target
 from tbot_core.errors import UsageError
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from tbot_core.actions.notices import Notify
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.engine.rehearsal_target import RehearsalTarget
     from tbot_core.instance import Mode, SettingsFiles
@@ -41,8 +41,8 @@ def assert_no_rehearsal(command: str) -> None:
         raise UsageError(message, f"Unset {REHEARSAL_VARIABLE} first.")
 
 
-def command_clock() -> Clock:
-    """The machine's clock; that of the rehearsal where TBOT_REHEARSAL names one, which is said on standard error."""
+def action_clock(notify: Notify = discard) -> Clock:
+    """The machine's clock; that of the rehearsal where TBOT_REHEARSAL names one, of which `notify` gets a sentence."""
     target = environment_rehearsal()
     if target is None:
         return SystemClock()
@@ -50,14 +50,18 @@ def command_clock() -> Clock:
 
     clock = rehearsal_clock(target.opens)
     told = f"{exchange_time(clock.now()):%Y-%m-%d %H:%M:%S} New York"
-    click.echo(f"REHEARSAL ({REHEARSAL_VARIABLE}): the broker is at {target.url}, where it is {told}.", err=True)
+    notify(f"REHEARSAL ({REHEARSAL_VARIABLE}): the broker is at {target.url}, where it is {told}.")
     return clock
 
 
-def assemble_command(
-    home: Path | None, mode: Mode, overrides: Mapping[str, str] | None = None, sources: SettingsFiles | None = None
+def assemble_action(
+    home: Path | None,
+    mode: Mode,
+    overrides: Mapping[str, str] | None = None,
+    sources: SettingsFiles | None = None,
+    notify: Notify = discard,
 ) -> Assembly:
-    """The parts of a command as `assemble` makes them, with `command_clock`; those of a rehearsal at its servers.
+    """The parts of an action as `assemble` makes them, with `action_clock`; those of a rehearsal at its servers.
 
     A dry run with the credentials of a live account is refused what a live run is. Raises what `assemble` raises,
     UsageError for an invalid target, and SettingsError for a live account at one.
@@ -70,12 +74,22 @@ def assemble_command(
     target = environment_rehearsal()
     if mode == DRY_RUN and uses_live_credentials(home, found, (overrides or {}).get("DATA_SOURCE", "")) and target:
         raise live_refusal()
-    clock = command_clock()
+    clock = action_clock(notify)
     return (
         assemble(home, mode, clock, overrides, found)
         if target is None
         else assemble_rehearsal(target, home, mode, overrides, found)
     )
+
+
+def settings_warnings(assembly: Assembly) -> tuple[str, ...]:
+    """Warnings about the settings of a run; those without effect are listed in one."""
+    from tbot_core.instance.report import settings_without_effect
+
+    installed = [(one.entry.kind, one.entry.name) for one in assembly.listings]
+    found = settings_without_effect(assembly.settings.values, installed)
+    idle = [f"Enabled, but its plugin is not installed: {', '.join(found)}."] if found else []
+    return (*map(str, assembly.settings.warnings), *idle)
 
 
 def uses_live_credentials(home: Path | None, found: SettingsFiles, source: str = "") -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
-import click
 
 from tbot_core.errors import PluginError, UsageError
 from tbot_core.instance.enabled_plugins import ALL_EXTENSIONS, plugins_enabled, raw_settings
@@ -23,7 +21,7 @@ from tbot_core.plugins.typosquats import lookalike_warnings
 from tbot_core.system import environ
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from tbot_core.contracts.permissions import PluginNeeds
     from tbot_core.plugins.discovery import PluginListing
@@ -153,15 +151,24 @@ def _not_installed(enabled: Iterable[tuple[str, str]], listings: Iterable[Plugin
         yield f"The {kind} {name} is enabled but not installed, so it is not locked."
 
 
-def approve_lock(proposal: LockProposal, *, agreed: bool) -> None:
-    """Write the proposed lock unless it exists already; without `agreed` only if a person at the terminal approves."""
+def approve_lock(proposal: LockProposal, confirm: Callable[[], None] | None = None) -> None:
+    """Write the proposed lock unless it exists already; `confirm` is called before, and raises where it is refused."""
     if proposal.is_unchanged:
         return
-    if not agreed:
-        if not sys.stdin.isatty():
-            raise UsageError("There is no terminal to ask for approval, so nothing was locked.", "Approve with --yes.")
-        click.confirm("Approve these plugins as they are?", abort=True, err=True)
+    if confirm is not None:
+        confirm()
     lock.write_lock(proposal.path.parent, proposal.proposed)
+
+
+def approve_installed(home: Path | None) -> LockProposal:
+    """Approve the plugins that the settings enable, as they are installed now.
+
+    Nothing is written if there is a warning about one. Raises what `propose_lock` raises.
+    """
+    proposal = propose_lock(home, None)
+    if not proposal.warnings:
+        approve_lock(proposal)
+    return proposal
 
 
 def verify_plugins(home: Path | None) -> tuple[dict[str, object], list[str], bool]:

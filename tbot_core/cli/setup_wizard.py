@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import click
 
-from tbot_core.cli.actions.secret_questions import field_question
-from tbot_core.cli.actions.setup_sources import broker_distribution
-from tbot_core.cli.assembly import environment_rehearsal
+from tbot_core.actions.assembly import environment_rehearsal
+from tbot_core.actions.setup_sources import broker_distribution
 from tbot_core.cli.interview import KEYS, AnswerRefused, Interview, Question, choice, listed, wrapped
+from tbot_core.cli.options import print_notice, print_warning
+from tbot_core.cli.secret_questions import field_question
 from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import AccessError, PluginError, TbotError
 from tbot_core.instance import identity
@@ -204,7 +205,7 @@ def _ask_credentials(
     talk: Interview, broker: LoadedPlugin, mode: str, settings: Mapping[str, str]
 ) -> tuple[dict[str, Any], str]:
     # The sections with the broker's credentials, and the result of the login; entered again as often as wanted.
-    from tbot_core.cli.actions.login_test import try_login
+    from tbot_core.actions.login_test import try_login
 
     name = broker.entry.name
     if not any(broker.declared.secrets.values()):
@@ -214,7 +215,7 @@ def _ask_credentials(
     given = _ask_sections(talk, broker, {_MODE: mode} if mode else {})
     fields = given.get("broker", {}).get(name, {})
     talk.say(f"\nTesting the login at {name}; no order is sent ...")
-    step = talk.once(partial(try_login, broker, settings, fields, live=mode == "live"))
+    step = talk.once(partial(try_login, broker, settings, fields, live=mode == "live", notify=print_notice))
     if step is None or step.passed:
         talk.say(wrapped(f"It works: {step.words}." if step else "It is a simulation: there is no login."))
         return given, step.words if step else ""
@@ -308,7 +309,7 @@ def _entered(given: Mapping[str, Any]) -> str:
 def _confirmed(
     talk: Interview, instance: Instance, answers: Mapping[str, Any], summary: Mapping[str, str]
 ) -> dict[str, bytes]:
-    from tbot_core.cli.actions.instance_creation import checked_contents
+    from tbot_core.actions.instance_creation import checked_contents
 
     width = max(map(len, summary))
     talk.say("\nSummary")
@@ -316,7 +317,9 @@ def _confirmed(
         if text:
             talk.say(wrapped(text, first=f"  {name:<{width}}  ", rest=" " * (width + 4)))
     try:
-        contents = checked_contents(instance, answers, "Go back with < and correct it; nothing was created.")
+        contents = checked_contents(
+            instance, answers, "Go back with < and correct it; nothing was created.", print_warning
+        )
     except TbotError as fault:
         talk.say(wrapped(f"This cannot be created: {fault.message} {fault.remedy}"))
         contents = {}

@@ -1,4 +1,4 @@
-"""The values of a category of secrets: from a person, question by question, or from a JSON document."""
+"""The values of secrets: from a person, question by question, or from a JSON document."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from tbot_core.cli.actions.secrets import known_schemas, stored_content
+from tbot_core.actions.documents import document_json
+from tbot_core.actions.secrets import known_schemas, stored_content
 from tbot_core.cli.interview import KEYS, Interview, Question, wrapped
-from tbot_core.cli.options import document_json
 from tbot_core.errors import UsageError
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.schemas import schema_key, stored_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import TextIO
 
+    from tbot_core.actions.adoption import Adoption, SecretsNeeded
     from tbot_core.contracts.credentials import SecretField
 
 _LISTED: Final = frozenset({"choice", "boolean"})
@@ -43,6 +44,14 @@ def read_values(home: Path | None, category: str, document: TextIO | None, *, re
     if not found:
         raise UsageError("No field was given.", "Give at least one.")
     return {section: found} if section else found
+
+
+def ask_missing_secrets(adoption: Adoption) -> dict[str, Any]:
+    """The secrets that are not there, by category, from a person; without those that are left for later.
+
+    Raises click.Abort if the person ends the questions.
+    """
+    return Interview().run(partial(_ask_missing, needed=adoption.needed)) if adoption.needed else {}
 
 
 def field_question(field: SecretField, *, later: bool = False, stored: bool = False) -> Question[str]:
@@ -136,3 +145,23 @@ def _given(text: str) -> str:
     if not text:
         raise ValueError(text)
     return text
+
+
+def _ask_missing(talk: Interview, needed: Sequence[SecretsNeeded]) -> dict[str, Any]:
+    answers: dict[str, Any] = {}
+    talk.say(wrapped("The settings need secrets that are not here. Nothing is written before the last answer."))
+    talk.say(wrapped(KEYS))
+    for one in needed:
+        talk.say(f"\n{one}")
+        values: dict[str, str] = {}
+        fields = sorted(one.fields.values(), key=lambda field: not field.required)
+        for field in fields:
+            first = field is fields[0]
+            value = talk.ask(field_question(field, later=first and field.required))
+            if value:
+                values[field.name] = value
+            elif first and field.required:
+                break
+        if values:
+            answers.setdefault(one.category, {}).update({one.section: values} if one.section else values)
+    return answers

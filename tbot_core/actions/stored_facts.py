@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tbot_core.actions.notices import discard
 from tbot_core.contracts import Context, SupportsRefresh
 from tbot_core.errors import DataError, TbotError
 from tbot_core.instance import load_settings
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from tbot_core.cli.actions.plugin_declarations import PluginDeclarations
+    from tbot_core.actions.notices import Notify
+    from tbot_core.actions.plugin_declarations import PluginDeclarations
     from tbot_core.instance import Settings
     from tbot_core.plugins.loader import LoadedPlugin
 
@@ -51,14 +53,17 @@ def _facts(settings: Settings, loaded: LoadedPlugin) -> Collection[str]:
         clock=SystemClock(),
         log=log.logger(f"tbot.filter.{loaded.entry.name}"),
         data_dir=settings.instance.plugin_data("filter", loaded.entry.name),
+        tables_dir=settings.instance.tables,
     )
     made: Any = build_plugin(loaded, settings.plugin_config(loaded.plugin.config), context)
     return () if isinstance(made, PluginFailure) or not isinstance(made, SupportsRefresh) else tuple(made.facts)
 
 
-def market_cap_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+def market_cap_findings(
+    home: Path | None, plugins: PluginDeclarations, progress: Notify = discard
+) -> Iterator[PreflightFinding]:
     """A warning where capitalisations are limited, and nothing of the settings supplies them."""
-    from tbot_core.cli.actions.plugins import describe_plugin
+    from tbot_core.actions.plugins import describe_plugin
 
     try:
         settings = load_settings(home, mode="replay", declared=plugins.declared)
@@ -66,7 +71,7 @@ def market_cap_findings(home: Path | None, plugins: PluginDeclarations) -> Itera
         source = settings.trading.data_source or settings.trading.broker_name
         if not (names and settings.filters) or source not in plugins.brokers:
             return
-        declared: Any = describe_plugin(f"broker/{source}", home)["capabilities"]
+        declared: Any = describe_plugin(f"broker/{source}", home, progress)["capabilities"]
         if not isinstance(declared, dict) or "yes" in {declared["market_caps"], declared["simulated"]}:
             return  # a broker that cannot be created has its own row; a simulated market has its own capitalisations
         if _fetches_market_caps(settings, plugins) or _has_imported_market_caps(settings.instance.bars):

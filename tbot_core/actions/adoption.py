@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -18,10 +17,9 @@ from tbot_core.system import filesystem
 from tbot_core.vault.categories import CATEGORIES, ENV_KEY_VARIABLE, category_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from tbot_core.cli.interview import Interview
     from tbot_core.instance import Instance
 
 _REMEDY: Final = "Nothing was created."
@@ -55,7 +53,7 @@ def read_adoption(instance: Instance, source: Path | None, *, without: Collectio
 
     Raises UsageError for folders that cannot be used, SettingsError and VaultError for invalid content.
     """
-    from tbot_core.cli.actions.instance_creation import check_settings, refuse_occupied
+    from tbot_core.actions.instance_creation import check_settings, refuse_occupied
 
     unknown = sorted({*without} - {name for name, it in CATEGORIES.items() if it.shape != "text"})
     if unknown:
@@ -80,7 +78,7 @@ def adopt(instance: Instance, adoption: Adoption, answers: Mapping[str, Any]) ->
 
     Each is removed after its encrypted form was opened again. A second call completes one that was interrupted.
     """
-    from tbot_core.cli.actions.instance_creation import create_instance
+    from tbot_core.actions.instance_creation import create_instance
 
     contents = dict(adoption.contents)
     for category, part in answers.items():
@@ -125,42 +123,9 @@ def adoption_lines(instance: Instance, adoption: Adoption, answers: Mapping[str,
             yield f"Still to be set: {one}: {', '.join(fields)}. `{command}` asks for them."
 
 
-def ask_missing_secrets(adoption: Adoption) -> dict[str, Any]:
-    """The secrets that are not there, by category, from a person; without those that are left for later.
-
-    Raises click.Abort if the person ends the questions.
-    """
-    from tbot_core.cli.interview import Interview
-
-    return Interview().run(partial(_ask, needed=adoption.needed)) if adoption.needed else {}
-
-
 def _answered(needed: SecretsNeeded, answers: Mapping[str, Any]) -> bool:
     part = answers.get(needed.category, {})
     return needed.section in part if needed.section else bool(part)
-
-
-def _ask(talk: Interview, needed: Sequence[SecretsNeeded]) -> dict[str, Any]:
-    from tbot_core.cli.actions.secret_questions import field_question
-    from tbot_core.cli.interview import KEYS, wrapped
-
-    answers: dict[str, Any] = {}
-    talk.say(wrapped("The settings need secrets that are not here. Nothing is written before the last answer."))
-    talk.say(wrapped(KEYS))
-    for one in needed:
-        talk.say(f"\n{one}")
-        values: dict[str, str] = {}
-        fields = sorted(one.fields.values(), key=lambda field: not field.required)
-        for field in fields:
-            first = field is fields[0]
-            value = talk.ask(field_question(field, later=first and field.required))
-            if value:
-                values[field.name] = value
-            elif first and field.required:
-                break
-        if values:
-            answers.setdefault(one.category, {}).update({one.section: values} if one.section else values)
-    return answers
 
 
 def _source(instance: Instance, source: Path | None) -> Path:
@@ -192,7 +157,7 @@ def _refuse_unusable_paths(instance: Instance, found: OlderInstallation) -> None
 
 
 def _default_env() -> bytes:
-    from tbot_core.cli.actions.instance_creation import default_env
+    from tbot_core.actions.instance_creation import default_env
 
     return default_env()
 
@@ -233,7 +198,7 @@ def _checked_secrets(found: OlderInstallation, contents: Mapping[str, bytes]) ->
 
 def _needed(contents: Mapping[str, bytes]) -> Iterator[SecretsNeeded]:
     # The secrets of enabled plugins that are not among the contents, and the bot's identity.
-    from tbot_core.cli.actions.instance_creation import enabled_offers, known_fields
+    from tbot_core.actions.instance_creation import enabled_offers, known_fields
     from tbot_core.instance.enabled_plugins import plugins_enabled
     from tbot_core.instance.secret_schemas import secret_owners
     from tbot_core.vault.schemas import schema_key

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from tbot_core.cli.actions.instance_creation import known_fields
-from tbot_core.cli.options import document_json
+from tbot_core.actions.documents import document_json
+from tbot_core.actions.instance_creation import known_fields
 from tbot_core.errors import UsageError
 from tbot_core.instance.enabled_plugins import failover_brokers
 from tbot_core.model import json_document

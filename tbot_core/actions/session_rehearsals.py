@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import attrs
 
-from tbot_core.cli.options import resolve_home
+from tbot_core.instance import Instance
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.dates import day_range
 from tbot_core.rehearsal.broker_rehearsal import broker_plugin
@@ -55,7 +55,7 @@ class SessionTally:
 
 def rehearse_sessions(options: SessionOptions) -> SessionTally:
     """Trade the sessions, one after the other."""
-    plugin, home, clock = broker_plugin(options.broker), resolve_home(options.home), SystemClock()
+    plugin, home, clock = broker_plugin(options.broker), Instance.at(options.home).home, SystemClock()
     first, _, last = options.sessions.partition("..")
     half_spread = Decimal(str(options.half_spread_cents)) / _CENTS
     began, tally = clock.monotonic(), SessionTally(broker=options.broker)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-import click
 
+from tbot_core.actions.notices import discard
 from tbot_core.errors import SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, is_there, read_settings_files
 from tbot_core.model import json_document
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterator, Mapping
     from pathlib import Path
 
+    from tbot_core.actions.notices import Notify
     from tbot_core.vault.rotation import RotationResult
     from tbot_core.vault.schemas import Schemas
     from tbot_core.vault.vault import FormatUpgrade, Vault
@@ -110,7 +112,7 @@ def verify_secrets(home: Path | None) -> tuple[VaultError, ...]:
     return (*first, *found)
 
 
-def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> Path:
+def put_values(home: Path | None, category: str, values: Mapping[str, Any], warn: Notify = discard) -> Path:
     """Set values of a category, keep its others, and return its file. Raises UsageError and VaultError.
 
     A file whose content is lost is written anew.
@@ -121,18 +123,22 @@ def put_values(home: Path | None, category: str, values: Mapping[str, Any]) -> P
     vault = vault_of_home(home, tolerant=category == "env")
     values = _input_values(vault, category, values)
     data = _merged(category, _content(vault, category), values, known_schemas(home, values))
-    _check_input(home, vault, category, data, values)
+    with _input_faults():
+        check_contents(home, vault, {category: data}, values, warn)
     encrypt_category(vault, category, data)
     return vault.store.place(category).file
 
 
-def rekey_category(home: Path | None, category: str, values: Mapping[str, Any]) -> RotationResult:
+def rekey_category(
+    home: Path | None, category: str, values: Mapping[str, Any], warn: Notify = discard
+) -> RotationResult:
     """Give a category a new key and new content."""
     _refuse_shadowing(home, category)
     vault = vault_of_home(home, tolerant=category == "env")
     values = _input_values(vault, category, values)
     data = _merged(category, b"", values, {})
-    _check_input(home, vault, category, data, None)
+    with _input_faults():
+        check_contents(home, vault, {category: data}, warn=warn)
     paths = vault.store.place(category)
     for folder in (paths.key.parent, paths.file.parent):
         filesystem.make_folder(folder)
@@ -238,7 +244,11 @@ def _merged(category: str, current: bytes, values: Mapping[str, Any], schemas: S
 
 
 def check_contents(
-    home: Path | None, vault: Vault, contents: Mapping[str, bytes], only: Mapping[str, Any] | None = None
+    home: Path | None,
+    vault: Vault,
+    contents: Mapping[str, bytes],
+    only: Mapping[str, Any] | None = None,
+    warn: Notify = discard,
 ) -> None:
     """Check contents as the readers of their categories do. Raises VaultError or SettingsError.
 
@@ -251,27 +261,27 @@ def check_contents(
         faults += check_content(memoryview(data), category, paths.shown(paths.file), classes, only)
     if faults:
         raise combined_error(faults)
-    warn_of_short_secrets(contents, classes)
+    warn_of_short_secrets(contents, classes, warn)
     texts = {category: data for category, data in contents.items() if CATEGORIES[category].shape == "text"}
     if texts:
-        cross_check_settings(home, texts)
+        cross_check_settings(home, texts, warn)
 
 
-def warn_of_short_secrets(contents: Mapping[str, bytes], schemas: Schemas) -> None:
-    """Name on standard error the secrets that are too short to be redacted well; `contents` are valid."""
+def warn_of_short_secrets(contents: Mapping[str, bytes], schemas: Schemas, warn: Notify) -> None:
+    """Name the secrets that are too short to be redacted well; `contents` are valid."""
     for category, data in contents.items():
         for name in short_secrets(memoryview(data), category, CATEGORIES[category].logical, schemas):
-            click.echo(
-                f"tbot: {category} {name} has fewer than {SHORT} characters: it is redacted only where it stands "
-                "alone in a text. Use a longer one.",
-                err=True,
+            warn(
+                f"{category} {name} has fewer than {SHORT} characters: it is redacted only where it stands alone in a "
+                "text. Use a longer one."
             )
 
 
-def _check_input(home: Path | None, vault: Vault, category: str, data: bytes, only: Mapping[str, Any] | None) -> None:
-    # As check_contents; the remedy is for the input.
+@contextmanager
+def _input_faults() -> Iterator[None]:
+    # Invalid content gets the remedy for the input.
     try:
-        check_contents(home, vault, {category: data}, only)
+        yield
     except VaultError as fault:
         if fault.code not in _CONTENT_INVALID:
             raise
@@ -304,7 +314,7 @@ def stored_content(home: Path | None, category: str) -> Mapping[str, Any]:
 
 def known_schemas(home: Path | None, sections: Container[str] = ()) -> Schemas:
     """The fields that validate secrets: of the enabled plugins, and of the installed ones named in `sections`."""
-    from tbot_core.cli.actions.plugin_declarations import plugin_declarations
+    from tbot_core.actions.plugin_declarations import plugin_declarations
     from tbot_core.instance.secret_schemas import secret_rules
 
     plugins = plugin_declarations(home, sections)
@@ -320,20 +330,20 @@ def _sections(data: bytes) -> Collection[str]:
     return found if isinstance(found, dict) else ()
 
 
-def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> None:
+def cross_check_settings(home: Path | None, contents: Mapping[str, bytes], warn: Notify = discard) -> None:
     """Check that settings of env, env_bot or both are valid together with the others, as at a paper start.
 
     If `.env` cannot be opened, the other files cannot be found: then `tbot check` reports faults later. Raises
     VaultError for settings whose key is not the one that a start would use.
     """
-    from tbot_core.cli.actions.plugin_declarations import load_edited
+    from tbot_core.actions.plugin_declarations import load_edited
     from tbot_core.instance.dotenv import parse_dotenv
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
 
     if "env" in contents:
         open_instance_vault(Instance.at(home), deployment_of(parse_dotenv(ENV_FILE, contents["env"])), ready=False)
-    sources = read_settings_files(Instance.at(home))
+    before = sources = read_settings_files(Instance.at(home))
     if sources.env.fault is not None:
         return
     for category, field in (("env", "env"), ("env_bot", "bot")):
@@ -341,7 +351,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes]) -> No
             source = getattr(sources, field)
             parsed = parse_dotenv(f"{source.name}.enc", contents[category])
             sources = attrs.evolve(sources, **{field: attrs.evolve(source, plain=True, parsed=parsed, fault=None)})
-    load_edited(home, sources)
+    load_edited(home, sources, before, warn)
 
 
 def category_fields(category: str, file: str, data: memoryview) -> dict[str, object]:

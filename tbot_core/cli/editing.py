@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
+from tbot_core.actions.config import stored_config
+from tbot_core.actions.secrets import check_contents, vault_of_home
+from tbot_core.cli.options import print_warning
 from tbot_core.errors import SettingsError, VaultError
 from tbot_core.system import editor, terminal
 from tbot_core.vault.categories import CATEGORIES
@@ -15,15 +18,36 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tbot_core.actions.config import SettingChange
+
 T = TypeVar("T")
 _FAULTS: Final = re.compile(rb"\A(?:#![^\n]*\n)*")
 _HEAD: Final = "These faults were found. Lines are counted without these comments, which are removed."
 
 
+def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
+    """Edit the encrypted trading configuration in $EDITOR, check the result, and store it; returns what changed.
+
+    Invalid text changes nothing: see `edit_until_valid`. The faults of a file that is invalid already are shown first.
+    Raises UsageError where the file is plaintext, SettingsError without an instance.
+    """
+    stored = stored_config(home)
+    edited = edit_until_valid(
+        stored.name,
+        stored.text,
+        lambda text: stored.check(text, print_warning),
+        comments=True,
+        invalid=stored.fault,
+    )
+    if edited is None:
+        return ()
+    text, after = edited
+    stored.replace(text)
+    return stored.changes(after)
+
+
 def edit_category(home: Path | None, category: str) -> bool:
     """Edit the content of a category in $EDITOR; returns whether it changed. Invalid changes are not saved."""
-    from tbot_core.cli.actions.secrets import check_contents, vault_of_home
-
     vault = vault_of_home(home)
     with vault.read(category) as opened:
         data = bytes(opened.view)
@@ -31,7 +55,7 @@ def edit_category(home: Path | None, category: str) -> bool:
     edited = edit_until_valid(
         vault.store.place(category).logical,
         data,
-        lambda text: check_contents(home, vault, {category: text}),
+        lambda text: check_contents(home, vault, {category: text}, warn=print_warning),
         comments=is_text,
     )
     if edited is None:

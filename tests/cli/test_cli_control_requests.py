@@ -16,12 +16,11 @@ import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli import control_client
-from tbot_core.cli.commands.defense import keeps_defense
-from tbot_core.cli.commands.defense import sentence as of_defense
+from tbot_core.actions import control_requests
+from tbot_core.actions.control_requests import RequestResult, kill_sentence, stop_sentence
+from tbot_core.actions.defense import defense_sentence, keeps_defense
 from tbot_core.cli.commands.run import create_demo_instance
-from tbot_core.cli.control_client import RequestResult, kill_sentence, stop_sentence
-from tbot_core.cli.run_options import SIMULATION, hold_instance_lock
+from tbot_core.cli.run_options import hold_instance_lock
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
@@ -29,6 +28,7 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.instance import Instance
+from tbot_core.instance.folder import SIMULATION
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.store import Event, NewEvent, read_journal
@@ -333,7 +333,7 @@ def test_a_bot_that_does_not_answer_is_named(home: Path) -> None:
     """Whoever holds the instance and takes nothing in its time is named; the request stays."""
     (home / "data").mkdir()
     with filesystem.hold_lock(home / "data" / "tbot.lock"):
-        answer = asyncio.run(control_client.send_request(home, ControlVerb.KILL, ManualClock(MORNING)))
+        answer = asyncio.run(control_requests.send_request(home, ControlVerb.KILL, ManualClock(MORNING)))
     assert not answer.taken
     assert "has not recorded the request within 5 s" in kill_sentence(answer)
     assert len(control.read_folder(home / "control").requests) == 1
@@ -347,9 +347,9 @@ def test_a_running_bot_whose_journal_cannot_be_read_has_taken_what_is_gone(home:
     name = control.write_request(home / "control", ControlVerb.KILL, actor="ann", now=MORNING)
     if taken:
         control.remove_request(home / "control", name)
-    found = control_client.request_result(Instance.at(home), ControlVerb.KILL, name, 7)
+    found = control_requests.request_result(Instance.at(home), ControlVerb.KILL, name, 7)
     assert (found.taken, bool(found.lost)) == (taken, not taken)
-    assert "the positions are unknown" in control_client.result_notes(found)[0]
+    assert "the positions are unknown" in control_requests.result_notes(found)[0]
 
 
 @pytest.mark.parametrize("words", [("stop",), ("kill",), ("defense", "on")])
@@ -451,19 +451,19 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
             "There was no stop to undo; the state is exit-only.",
         ),
         (
-            of_defense(answer(ControlVerb.DEFENSE_ON, state="defense", causes=("tbot defense on",))),
+            defense_sentence(answer(ControlVerb.DEFENSE_ON, state="defense", causes=("tbot defense on",))),
             "defense: tbot defense on",
         ),
         (
-            of_defense(answer(ControlVerb.DEFENSE_OFF, state="defense", causes=("DEFENSE_MODE_ACTIVE",))),
+            defense_sentence(answer(ControlVerb.DEFENSE_OFF, state="defense", causes=("DEFENSE_MODE_ACTIVE",))),
             "DEFENSE_MODE_ACTIVE",
         ),
-        (of_defense(answer(ControlVerb.DEFENSE_OFF)), "The state is normal."),
+        (defense_sentence(answer(ControlVerb.DEFENSE_OFF)), "The state is normal."),
         (
-            of_defense(RequestResult(verb=ControlVerb.DEFENSE_OFF, process=None)),
+            defense_sentence(RequestResult(verb=ControlVerb.DEFENSE_OFF, process=None)),
             "No bot is running; `tbot defense on` is cleared from the next start.",
         ),
-        (of_defense(answer(ControlVerb.DEFENSE_OFF, taken=False)), "has not recorded the request"),
+        (defense_sentence(answer(ControlVerb.DEFENSE_OFF, taken=False)), "has not recorded the request"),
     ],
 )
 def test_each_answer_is_one_sentence(said: str, words: str) -> None:
@@ -484,7 +484,7 @@ def test_defense_stays_while_the_setting_stands(home: Path) -> None:
     def minute(_session: TradingSession, index: int) -> None:
         if index == 3:
             heard.append(
-                control_client.request_result(plan.assembly.settings.instance, ControlVerb.DEFENSE_OFF, "none", 7)
+                control_requests.request_result(plan.assembly.settings.instance, ControlVerb.DEFENSE_OFF, "none", 7)
             )
             plan.stop.set()
 

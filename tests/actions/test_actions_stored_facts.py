@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
-from tbot_core.cli.actions.plugin_declarations import plugin_declarations
-from tbot_core.cli.actions.stored_facts import fact_findings, market_cap_findings
+from tbot_core.actions.plugin_declarations import plugin_declarations
+from tbot_core.actions.stored_facts import fact_findings, market_cap_findings
 from tbot_core.instance import Instance
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.recorded_facts import RecordedFact
@@ -73,7 +73,7 @@ def test_without_such_a_filter_there_is_no_row(home: Path, text: str) -> None:
 
 def test_a_filter_that_cannot_be_created_has_its_own_row(home: Path) -> None:
     """Its faulty table of funds stops a start; here nothing is said twice."""
-    folder = Instance.at(home).plugin_data("filter", "finnhub")
+    folder = Instance.at(home).tables
     folder.mkdir(parents=True)
     (folder / "funds.csv").write_text("wrong")
     assert rows(home) == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from tbot_core.actions.assembly import environment_rehearsal
 from tbot_core.alerts.delivery import SEND_S
-from tbot_core.cli.assembly import environment_rehearsal
 from tbot_core.contracts import Context, SupportsConnectionCheck
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.engine.rehearsal_run import settings_at
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tbot_core.cli.actions.plugin_declarations import PluginDeclarations
+    from tbot_core.actions.plugin_declarations import PluginDeclarations
     from tbot_core.instance import Settings
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from tbot_core.actions.notices import discard
 from tbot_core.errors import UsageError
 from tbot_core.instance.dotenv import replace_values
 from tbot_core.model import json_document
@@ -13,13 +14,13 @@ from tbot_core.model import json_document
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from tbot_core.actions.notices import Notify
     from tbot_core.contracts.settings import DeploymentSettings
-    from tbot_core.errors import VaultError
     from tbot_core.instance import Instance, SettingsFiles
     from tbot_core.plugins.loader import LoadedPlugin
     from tbot_core.vault.schemas import Schemas
 
-PAPER: Final = Path(__file__).parents[2] / "instance" / "paper.env_bot"
+PAPER: Final = Path(__file__).parents[1] / "instance" / "paper.env_bot"
 
 
 def refuse_occupied(instance: Instance) -> None:
@@ -40,21 +41,25 @@ def refuse_occupied(instance: Instance) -> None:
         )
 
 
-def make_instance(instance: Instance, answers: Mapping[str, Any], source: str = "the values") -> None:
+def make_instance(
+    instance: Instance, answers: Mapping[str, Any], source: str = "the values", warn: Notify = discard
+) -> None:
     """Create everything. `answers` has the content by category; settings as {variable: value} replace the paper ones.
 
     Raises UsageError for an unknown category, VaultError and SettingsError for invalid content, which is to be
     corrected in `source`, before anything is created; and what `create_instance` raises.
     """
-    contents = checked_contents(instance, answers, f"Correct {source}; nothing was created.")
+    contents = checked_contents(instance, answers, f"Correct {source}; nothing was created.", warn)
     create_instance(instance, contents)
 
 
-def checked_contents(instance: Instance, answers: Mapping[str, Any], remedy: str) -> dict[str, bytes]:
+def checked_contents(
+    instance: Instance, answers: Mapping[str, Any], remedy: str, warn: Notify = discard
+) -> dict[str, bytes]:
     """The plaintext of each category of a new instance. Raises as `make_instance` does; nothing is written."""
     given = {category: _named_sections(category, part, remedy) for category, part in answers.items()}
     contents = initial_contents(given)
-    _check_contents(instance, _deployment(contents), contents, remedy)
+    _check_contents(instance, contents, remedy, warn)
     check_settings(instance, contents, remedy)
     return contents
 
@@ -132,7 +137,7 @@ def default_env() -> bytes:
 
 def initial_contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
     """The plaintext of each category, as `make_instance` writes it; not checked. Raises UsageError."""
-    from tbot_core.cli.assembly import SIMULATED
+    from tbot_core.actions.assembly import SIMULATED
     from tbot_core.instance.identity import FIELD, Identity
     from tbot_core.system import filesystem, random
     from tbot_core.vault.categories import CATEGORIES
@@ -151,9 +156,7 @@ def initial_contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
     return contents
 
 
-def _check_contents(
-    instance: Instance, deployment: DeploymentSettings, contents: Mapping[str, bytes], remedy: str
-) -> None:
+def _check_contents(instance: Instance, contents: Mapping[str, bytes], remedy: str, warn: Notify) -> None:
     # Raises VaultError, which names every invalid field.
     from tbot_core.errors import VaultError
     from tbot_core.instance.dotenv import parse_dotenv
@@ -167,7 +170,7 @@ def _check_contents(
     is_usual = contents.keys() <= {"env", "env_bot", "bot_identity"}  # then no plugin has to be loaded
     named = {name for part in sections for name in part}
     known = secret_rules().fields if is_usual else known_fields(texts, named)
-    faults: list[VaultError] = []
+    deployment, faults = _deployment(contents), list[VaultError]()
     for category, data in contents.items():
         here = category_paths(category, instance, deployment)
         faults += check_content(memoryview(data), category, here.shown(here.file), known)
@@ -175,9 +178,9 @@ def _check_contents(
         fault = combined_error(faults)
         raise VaultError(fault.message, remedy, code=fault.code)
     if not is_usual:
-        from tbot_core.cli.actions.secrets import warn_of_short_secrets
+        from tbot_core.actions.secrets import warn_of_short_secrets
 
-        warn_of_short_secrets(contents, known)
+        warn_of_short_secrets(contents, known, warn)
 
 
 def check_settings(instance: Instance, contents: Mapping[str, bytes], remedy: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.cli.assembly import command_clock, environment_rehearsal
+from tbot_core.actions.assembly import action_clock, environment_rehearsal
+from tbot_core.actions.notices import discard
 from tbot_core.contracts.credentials import PluginSecrets
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.rehearsal_run import host_addresses
@@ -19,30 +20,38 @@ from tbot_core.system.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tbot_core.actions.notices import Notify
     from tbot_core.instance import Settings
+    from tbot_core.model.clock import Clock
     from tbot_core.plugins.loader import LoadedPlugin
 
 _TIMEOUT_S: Final = "10"
 
 
 def try_login(
-    loaded: LoadedPlugin, settings: Mapping[str, str], credentials: Mapping[str, str], *, live: bool
+    loaded: LoadedPlugin,
+    settings: Mapping[str, str],
+    credentials: Mapping[str, str],
+    *,
+    live: bool,
+    notify: Notify = discard,
 ) -> DrillStep | None:
     """Log in with the credentials, by field, and log out; None for a simulated broker.
 
     `settings` are variables of the trading configuration that differ from a paper instance's. The result has the
     account, or the reason of the failure; an account of another kind than `live` says is a failure. The plugin gets a
-    folder of its own that is removed afterwards.
+    folder of its own that is removed afterwards. `notify` gets what `action_clock` says.
     """
     with filesystem.scratch_folder() as folder:
         try:
-            return _try_login(loaded, _settings(Instance(folder), settings, loaded), credentials, live=live)
+            made = _settings(Instance(folder), settings, loaded)
+            return _try_login(loaded, made, credentials, action_clock(notify), live=live)
         except TbotError as fault:
             return DrillStep(what=f"{loaded.entry.name} answers", passed=False, words=str(fault))
 
 
 def _settings(instance: Instance, variables: Mapping[str, str], loaded: LoadedPlugin) -> Settings:
-    from tbot_core.cli.actions.instance_creation import initial_contents, settings_files
+    from tbot_core.actions.instance_creation import initial_contents, settings_files
 
     name, target = loaded.entry.name.upper(), environment_rehearsal()
     addresses = host_addresses(loaded, target) if target else {}
@@ -52,7 +61,7 @@ def _settings(instance: Instance, variables: Mapping[str, str], loaded: LoadedPl
 
 
 def _try_login(
-    loaded: LoadedPlugin, settings: Settings, credentials: Mapping[str, str], *, live: bool
+    loaded: LoadedPlugin, settings: Settings, credentials: Mapping[str, str], clock: Clock, *, live: bool
 ) -> DrillStep | None:
     from tbot_core.engine.live.broker_probe import probe_broker
     from tbot_core.engine.plugin_context import plugin_context
@@ -63,7 +72,6 @@ def _try_login(
     from tbot_core.plugins.network.connector import RequestBudgets
     from tbot_core.plugins.network.request_limits import PRIORITY, RequestPriority
 
-    clock = command_clock()
     secrets = PluginSecrets(_filled(loaded, credentials))
     context = plugin_context(settings, clock, loaded, RequestBudgets(clock), secrets)
     made = build_plugin(loaded, settings.plugin_config(loaded.plugin.config), context)

@@ -1,0 +1,119 @@
+"""Alerts: test the channels, list alerts, acknowledge them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.actions.assembly import assemble_action
+from tbot_core.actions.notices import discard
+from tbot_core.alerts.delivery import AlertDelivery
+from tbot_core.alerts.service import alert_delivery, channel_names, message_writer
+from tbot_core.alerts.store import MOST_KEPT, AlertStore, alerts_file, limits_end, stored_alerts
+from tbot_core.engine.bootstrap import Assembly
+from tbot_core.errors import UsageError
+from tbot_core.instance import Instance
+from tbot_core.model.clock import SystemClock
+from tbot_core.status.runs import run_time, with_current_run
+from tbot_core.system import environ, filesystem
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from tbot_core.actions.notices import Notify
+    from tbot_core.alerts.store import StoredAlert
+    from tbot_core.contracts import Urgency
+
+_LIST: Final = "`tbot alerts log` lists the numbers."
+
+
+@attrs.frozen(kw_only=True)
+class ChannelTest:
+    """A test of the channels that can be sent once; the log of its `assembly` may be started before."""
+
+    assembly: Assembly
+    delivery: AlertDelivery
+
+    def send(self) -> list[dict[str, Any]]:
+        """Send a test alert for each urgency; one row for each channel, with its answer.
+
+        All in one event loop: channels keep their connections.
+        """
+        writer, rows, clock = message_writer(self.assembly), list[dict[str, Any]](), self.assembly.clock
+
+        async def send() -> None:
+            for urgency, names in self.delivery.channel_names.items():
+                answers = await self.delivery.deliver(writer.compose_test(urgency, clock.now()), names)
+                for name, found in answers.items():
+                    said = {"taken": not found.fault, "answer": found.words, "fault": found.fault}
+                    rows.append({"urgency": urgency.value, "channel": name, **said})
+
+        asyncio.run(self.assembly.closing(send()))
+        return rows
+
+
+def channel_test(home: Path | None, channel: str = "", notify: Notify = discard) -> ChannelTest:
+    """A test of all channels of the settings, or of one. Raises UsageError for one that they do not name."""
+    # The secrets of filters do not matter here.
+    assembly = assemble_action(Instance.at(home).home, "paper", {"FILTERS": "none"}, notify=notify)
+    named = channel_names(assembly.settings.notifications)
+    known = dict.fromkeys(name for names in named.values() for name in names)
+    if channel and channel not in known:
+        raise UsageError(
+            f"{channel} is not a channel of the settings; those are: {', '.join(known)}.",
+            "CRITICAL_ALERT_CHANNEL and ROUTINE_ALERT_CHANNEL name the channels.",
+        )
+    wanted = {urgency: [name for name in names if channel in {"", name}] for urgency, names in named.items()}
+    delivery = alert_delivery(assembly, wanted)
+    delivery.logs_failures = False  # they are in the rows
+    return ChannelTest(assembly=assembly, delivery=delivery)
+
+
+def alert_documents(home: Path | None, last: int, *, only_open: bool = False) -> list[dict[str, Any]]:
+    """The last alerts as JSON documents, the oldest first."""
+    instance = with_current_run(Instance.at(home))
+    ends = limits_end(instance, run_time(instance, SystemClock().now()))
+    return [alert_document(row, ends) for row in stored_alerts(instance, last) if row.open or not only_open]
+
+
+def acknowledge_alerts(home: Path | None, ids: Sequence[int], actor: str = "") -> list[int]:
+    """Acknowledge alerts by number, or all without numbers; returns those that were not before.
+
+    `actor` is who has seen them, the account's user name by default. Raises UsageError for an unknown number.
+    """
+    instance = with_current_run(Instance.at(home))
+    path = alerts_file(instance)
+    if not filesystem.exists(path):
+        if ids:
+            raise UsageError(f"Unknown alert {ids[0]}.", _LIST)
+        return []
+    store = AlertStore(path)
+    try:
+        unknown = sorted(set(ids) - {row.id for row in store.rows(MOST_KEPT)})
+        if unknown:
+            raise UsageError(f"Unknown alert {unknown[0]}.", _LIST)
+        return store.acknowledge(ids, actor or environ.user_name(), run_time(instance, SystemClock().now()))
+    finally:
+        store.close()
+
+
+def alert_document(row: StoredAlert, limits: Mapping[Urgency, dt.datetime]) -> dict[str, Any]:
+    """An alert as a JSON document; `limits`: until when an urgency's limit lets no message go."""
+    until = None if row.sent else limits.get(row.urgency)
+    moments = {name: getattr(row, name) for name in ("opened", "cleared", "sent", "acked")}
+    return {
+        "id": row.id,
+        "urgency": row.urgency.value,
+        "what": row.what,
+        "command": row.command,
+        "open": row.open,
+        "times": row.times,
+        "via": row.via,
+        "acked_by": row.actor,
+        "waits_until": None if until is None else until.isoformat(),
+        **{name: None if moment is None else moment.isoformat() for name, moment in moments.items()},
+    }

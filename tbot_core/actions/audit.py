@@ -1,0 +1,99 @@
+"""Verifies the hash chains of the journals and of the secrets audit log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tbot_core.actions.access_log import verify_audit_log
+from tbot_core.errors import JournalError, SettingsError, UsageError, VaultError
+from tbot_core.instance import Instance, is_there
+from tbot_core.instance.journal_key import accept_journal, chain_key
+from tbot_core.status.runs import PAPER, RunFile, open_run_file, run_files
+from tbot_core.system import filesystem
+from tbot_core.vault.audit_log import AuditAnchor, log_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.journal.store import Journal
+
+_DIGITS: Final = 18
+
+
+def audit_document(
+    home: Path | None, journal_head: AuditAnchor | None = None, secrets_head: AuditAnchor | None = None
+) -> dict[str, Any]:
+    """Whether the chains are intact, as a JSON document: a row for each journal, and that of the secrets log or None.
+
+    The heads are earlier ones, which prove that nothing before them was cut off or replaced.
+    """
+    rows, secrets = verify_journals(home, journal_head), verify_secrets_log(home, secrets_head)
+    intact = all(row["verified"] for row in (*rows, *secrets))
+    return {"journals": rows, "secrets": secrets[0] if secrets else None, "verified": intact}
+
+
+def accept_chain(home: Path | None) -> dict[str, Any]:
+    """Record in the audit log from which event on the journal has a keyed chain, where no line says so.
+
+    What the journal holds now is accepted. Raises SettingsError without an instance.
+    """
+    instance = Instance.at(home)
+    if not (is_there(instance) or filesystem.is_folder(instance.data)):
+        raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
+    first, is_new = accept_journal(instance)
+    return {"keyed_from": first, "accepted": is_new}
+
+
+def parse_head(text: str | None) -> AuditAnchor | None:
+    """The head of a chain as the log shows it; None without one. Raises UsageError."""
+    if text is None:
+        return None
+    count, _, digest = text.partition(":")
+    if not (count.isdecimal() and len(count) <= _DIGITS and int(count) and digest):
+        raise UsageError(f"{text[:_DIGITS]} is not a head.", "Give COUNT:HASH as in the line chain.heads of the log.")
+    return AuditAnchor(count=int(count), hash=digest)
+
+
+def verify_journals(home: Path | None, head: AuditAnchor | None = None) -> list[dict[str, Any]]:
+    """Each journal with its number of events and its head hash, or with its fault; the newest first.
+
+    `head`: an earlier head of the journal of paper and live trading.
+    """
+    instance, rows = Instance.at(home), list[dict[str, Any]]()
+    files = run_files(instance)
+    if head is not None and all(file.path != instance.journal for file in files):
+        files = [RunFile(name=PAPER, path=instance.journal, changed=0.0), *files]  # its absence is a fault then
+    for file in files:
+        row = {"run": file.name, "verified": False, "events": None, "head": None, "fault": ""}
+        own = file.path == instance.journal
+        try:
+            with open_run_file(file) as journal:
+                events, digest = journal.verify(chain_key(instance) if own else None)
+                if own and head is not None:
+                    _assert_head(journal, head)
+                row |= {"verified": True, "events": events, "head": digest}
+        except (JournalError, VaultError) as fault:
+            row["fault"] = str(fault)
+        rows.append(row)
+    return rows
+
+
+def _assert_head(journal: Journal, head: AuditAnchor) -> None:
+    event = next(journal.events(head.count - 1), None)
+    if event is None or event.hash != head.hash:
+        raise JournalError(
+            f"The journal {journal.path} does not have the event {head.count} of the given head: its end was cut off, "
+            "or another journal took its place.",
+            "Restore it from a backup, or keep it as evidence.",
+        )
+
+
+def verify_secrets_log(home: Path | None, head: AuditAnchor | None = None) -> list[dict[str, Any]]:
+    """The secrets audit log as a row like that of a journal; no row where nothing is logged and no head is given."""
+    instance = Instance.at(home)
+    row = {"run": log_path(instance).name, "verified": False, "events": None, "head": None, "fault": ""}
+    try:
+        anchor = verify_audit_log(instance, () if head is None else (head,))
+    except VaultError as fault:
+        return [row | {"fault": str(fault)}]
+    return [] if anchor is None else [row | {"verified": True, "events": anchor.count, "head": anchor.hash}]

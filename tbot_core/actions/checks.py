@@ -1,0 +1,317 @@
+"""Checks of an instance before it trades, one row per finding; a start runs the same checks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.actions.alert_channels import alert_findings
+from tbot_core.actions.assembly import SIMULATED, action_clock
+from tbot_core.actions.broker_findings import connect_broker
+from tbot_core.actions.config import check_config
+from tbot_core.actions.notices import discard
+from tbot_core.actions.plugin_declarations import plugin_declarations
+from tbot_core.actions.plugin_tables import warning_findings
+from tbot_core.actions.plugins import describe_plugin, plugin_listings
+from tbot_core.actions.stored_facts import fact_findings, market_cap_findings
+from tbot_core.contracts import BrokerCapabilities, FeedCoverage
+from tbot_core.errors import AccessError, SettingsError, TbotError
+from tbot_core.instance import Instance, load_settings, read_settings_files
+from tbot_core.instance.control_folder import known_control_folder
+from tbot_core.instance.preflight import APPROVAL, preflight_findings
+from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
+from tbot_core.instance.secrets import account_mode
+from tbot_core.journal.projections import failover_drills
+from tbot_core.model.clock import SystemClock
+from tbot_core.model.formatting import plural
+from tbot_core.plugins import discovery
+from tbot_core.plugins.probe import probe_plugin
+from tbot_core.status.failover import events_of, instance_brokers
+from tbot_core.status.risk_state import folder_exposure, folder_warnings, read_control_folder
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from tbot_core.actions.notices import Notify
+    from tbot_core.actions.plugin_declarations import PluginDeclarations
+    from tbot_core.instance import Mode, SettingsFiles
+    from tbot_core.instance.findings import Level
+
+_REFUSED: Final = 3
+_ORDER: Final = ("fail", "warn", "ok")
+_CREATION: Final = frozenset({"config", "create"})
+_FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
+
+
+@attrs.frozen(kw_only=True)
+class CheckResult:
+    """The findings of a check, failures first; with `strict` warnings are failures too."""
+
+    rows: tuple[PreflightFinding, ...]
+    strict: bool = False
+
+    @property
+    def failed(self) -> tuple[PreflightFinding, ...]:
+        """The findings that are failures."""
+        return tuple(row for row in self.rows if row.level == "fail" or (self.strict and row.level == "warn"))
+
+    def document(self) -> dict[str, Any]:
+        """The result as a JSON document."""
+        return {"passed": not self.failed, "rows": [row.document for row in self.rows]}
+
+    @property
+    def sentence(self) -> str:
+        """The result in one sentence."""
+        return check_outcome(["fail" if row in self.failed else row.level for row in self.rows])
+
+    @property
+    def code(self) -> int:
+        """The exit code: 0 without a failure, else the highest of the failures."""
+        return max((row.exit_code for row in self.failed), default=0)
+
+
+def check_outcome(levels: Sequence[str]) -> str:
+    """The result of `tbot check` in one sentence, from the levels of its rows."""
+    counts = f"{levels.count('ok')} ok, {plural(levels.count('warn'), 'warning')}"
+    failed = levels.count("fail")
+    return (
+        f"`tbot check` failed: {plural(failed, 'failure')}, {counts}." if failed else f"`tbot check` passed: {counts}."
+    )
+
+
+def check_with_broker(
+    home: Path | None,
+    *,
+    allow_shared_key: bool = False,
+    strict: bool = False,
+    progress: Notify = discard,
+    notify: Notify = discard,
+) -> CheckResult:
+    """Check the instance, and unless something fails also the broker, which is reached as by `tbot broker test`.
+
+    `progress` gets the names of plugins that are tried, `notify` what `action_clock` says.
+    """
+    found = check_instance(home, allow_shared_key=allow_shared_key, progress=progress)
+    if any(row.level == "fail" for row in found):
+        action_clock(notify)
+    else:
+        found = _with_broker(found, tuple(reached_findings(home, notify)))
+    return CheckResult(rows=found, strict=strict)
+
+
+def check_created(home: Path | None, progress: Notify = discard) -> tuple[CheckResult, bool]:
+    """Check an instance that was just made, and whether its plugins are still to be approved.
+
+    To approve them is the next step to live trading, no failure of what was made.
+    """
+    found = check_instance(home, progress=progress)
+    rows = tuple(row for row in found if row.level != "fail" or row.remedy != APPROVAL)
+    return CheckResult(rows=rows), len(rows) < len(found)
+
+
+def check_instance(
+    home: Path | None, *, allow_shared_key: bool = False, progress: Notify = discard
+) -> tuple[PreflightFinding, ...]:
+    """Every finding about the instance, failures first: as a start would judge it, live or on paper by its secrets."""
+    instance = Instance.at(home)
+    plugins = plugin_declarations(home)
+    mode = checked_mode(home, plugins)
+    subject = PreflightSubject(
+        instance=instance,
+        sources=read_settings_files(instance),
+        now=SystemClock().now(),
+        strict=mode == "live",
+        allow_shared_key=allow_shared_key,
+        declared=plugins.declared,
+        installed=plugins.installed,
+    )
+    found = [
+        PreflightFinding(level=it.level, subject="settings", message=str(it))
+        for it in check_config(home, mode, plugins)
+    ]
+    if not filesystem.is_folder(instance.home):
+        return tuple(found)  # that there is no folder is all that can be found
+    found += [
+        *preflight_findings(subject),
+        *control_folder_findings(instance),
+        *enabled_plugin_findings(home, plugins, progress, live=mode == "live"),
+    ]
+    return tuple(sorted(found, key=lambda row: _ORDER.index(row.level)))
+
+
+def _with_broker(
+    found: tuple[PreflightFinding, ...], reached: tuple[PreflightFinding, ...]
+) -> tuple[PreflightFinding, ...]:
+    # What the account has replaces what the plugin declares about the feed.
+    known = any(row.subject == "feed" for row in reached)
+    rows = [row for row in found if row.level != "ok" or row.subject != "feed" or not known]
+    return tuple(sorted([*rows, *reached], key=lambda row: _ORDER.index(row.level)))
+
+
+def reached_findings(home: Path | None, notify: Notify = discard) -> Iterator[PreflightFinding]:
+    """What a login at the broker of the settings finds; none for the simulator.
+
+    A broker that refuses or does not answer is a warning: a bot that starts again manages its positions all the same.
+    """
+    instance, remedy = Instance.at(home), "`tbot broker test` tries it again."
+    if load_settings(home, mode="replay").trading.broker_name == SIMULATED.lower():
+        return
+    try:
+        name, found = connect_broker(instance, notify=notify)
+    except TbotError as fault:
+        yield PreflightFinding(level="warn", subject="broker", message=f"The broker was not tried: {fault}")
+        return
+    for one in found:
+        message = f"{name}, {one.subject}: {one.words.rstrip('.')}."
+        level: Level = "ok" if one.level == "ok" else "warn"
+        subject = "feed" if one.subject == "feed" else "broker"
+        yield PreflightFinding(level=level, subject=subject, message=message, remedy="" if level == "ok" else remedy)
+
+
+def enabled_plugin_findings(
+    home: Path | None, plugins: PluginDeclarations, progress: Notify, *, live: bool
+) -> Iterator[PreflightFinding]:
+    """Every finding about what the enabled plugins can do now."""
+    yield from plugin_findings(home, plugins)
+    yield from broker_findings(home, plugins, progress)
+    yield from feed_findings(home, plugins, live=live)
+    yield from fact_findings(home, plugins)
+    yield from market_cap_findings(home, plugins, progress)
+    yield from failover_findings(home, plugins)
+    yield from alert_findings(home, plugins)
+
+
+def checked_mode(home: Path | None, plugins: PluginDeclarations) -> Mode:
+    """The mode in which a start would trade: live if the broker's section of the secrets says so, else paper."""
+    try:
+        settings = load_settings(home, mode="replay", declared=plugins.declared)
+        return "live" if account_mode(settings) == "live" else "paper"
+    except TbotError:
+        return "paper"  # each of these faults has its own row
+
+
+def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
+    """The control folder of the running bot: its permissions, and the requests in it."""
+    instance = known_control_folder(instance)
+    folder = instance.control
+    exposure = folder_exposure(folder)
+    if exposure:
+        yield PreflightFinding(
+            level="fail", subject="requests", message=exposure, remedy=f"chmod 700 {folder}", exit_code=1
+        )
+    warnings = folder_warnings(read_control_folder(folder), running=True, folder=instance.control_dir)
+    yield from (PreflightFinding(level="warn", subject="requests", message=sentence) for sentence in warnings)
+    if not (exposure or warnings):
+        yield PreflightFinding(level="ok", subject="requests", message="No request blocks trading.")
+
+
+def plugin_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+    """The enabled plugins that cannot be created, which a run refuses, and what the others warn of.
+
+    Those that cannot be loaded are in the settings. A recorded failure is tried again: what a plugin requires may have
+    changed since.
+    """
+    listings, known, _ = plugin_listings(home)
+    for listing in listings:
+        record = known.of(listing.entry)
+        is_enabled = (listing.entry.kind, listing.entry.name) in plugins.enabled
+        if not is_enabled or record is None or record.phase not in _CREATION:
+            continue
+        if failure := probe_plugin(listing.entry).failure:
+            name = f"{failure.kind}/{failure.name}"
+            remedy = f"Fix it, or remove it from the settings; `tbot plugins info {name}` shows more."
+            yield PreflightFinding(level="fail", subject="plugins", message=failure.sentence, remedy=remedy)
+    yield from warning_findings(home, plugins)
+
+
+def broker_findings(home: Path | None, plugins: PluginDeclarations, progress: Notify) -> Iterator[PreflightFinding]:
+    """The capabilities of the enabled broker that differ from the default, in one row."""
+    try:
+        name = load_settings(home, mode="replay", declared=plugins.declared).trading.broker_name
+        if name not in plugins.brokers:
+            return
+        declared: Any = describe_plugin(f"broker/{name}", home, progress)["capabilities"]
+    except TbotError:
+        return  # each of these faults has its own row
+    if isinstance(declared, dict):  # a broker that cannot be created has its own row too
+        usual = BrokerCapabilities().matrix
+        words = ", ".join(f"{one}={value}" for one, value in declared.items() if value != usual.get(one))
+        message = f"Capabilities of {name} that differ from the default: {words or 'none'}."
+        remedy = f"`tbot plugins info broker/{name}` shows all."
+        yield PreflightFinding(level="ok", subject="broker", message=message, remedy=remedy)
+
+
+def feed_findings(home: Path | None, plugins: PluginDeclarations, *, live: bool) -> Iterator[PreflightFinding]:
+    """The coverage that the live feed declares; no row without a live feed or with invalid settings."""
+    try:
+        settings = load_settings(home, mode="replay", declared=plugins.declared)
+        name = settings.trading.data_source or settings.trading.broker_name
+        offer = plugins.brokers.get(name)
+        if offer is None or offer.quality is None:
+            return
+        quality, limit = offer.quality(settings.plugin_config(offer.config)), offer.needs.request_limit
+    except TbotError:
+        return  # each of these faults has its own row
+    level: Level = "ok" if quality.coverage != FeedCoverage.DELAYED else "fail" if live else "warn"
+    remedy = "" if level == "ok" else "Set DATA_SOURCE to a real-time feed: live trading never uses delayed prices."
+    words = "; ".join(filter(None, (quality.words, limit)))
+    yield PreflightFinding(level=level, subject="feed", message=f"The feed of {name}: {words}.", remedy=remedy)
+
+
+def failover_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+    """Whether failover is possible: the brokers of FAILOVER_BROKERS are installed, and a drill passed recently."""
+    try:
+        settings = load_settings(home, mode="replay", declared=plugins.declared)
+        names = instance_brokers(settings)
+        last = failover_drills.latest_drill(events_of(settings), names)
+    except TbotError:
+        return  # each of these faults has its own row
+    for name in names[1:]:
+        if name not in plugins.brokers:
+            sentence = f"FAILOVER_BROKERS names {name}, but no such broker is installed."
+            yield PreflightFinding(
+                level="fail",
+                subject="failover",
+                message=sentence,
+                remedy="Install it, or remove it from FAILOVER_BROKERS.",
+            )
+    if names[1:] and (words := failover_drills.drill_objection(last, SystemClock().now())):
+        sentence = f"Failover is not available: {words}."
+        yield PreflightFinding(
+            level="warn", subject="failover", message=sentence, remedy="`tbot failover drill` tests it."
+        )
+    elif names[1:]:
+        yield PreflightFinding(level="ok", subject="failover", message=f"Failover drill passed: {', '.join(names)}.")
+
+
+def assert_start(
+    instance: Instance,
+    sources: SettingsFiles,
+    mode: Mode,
+    *,
+    allow_shared_key: bool = False,
+    warn: Notify = discard,
+) -> None:
+    """The same checks before a run: a fault that blocks trading is raised, the others are warnings.
+
+    A simulation starts in spite of faults. No plugin is loaded yet: what a plugin needs is judged when it is. Raises
+    SettingsError, or AccessError for a damaged log or an unfit machine.
+    """
+    subject = PreflightSubject(
+        instance=instance,
+        sources=sources,
+        now=SystemClock().now(),
+        strict=mode == "live",
+        allow_shared_key=allow_shared_key,
+        installed=frozenset((it.entry.kind, it.entry.name) for it in discovery.installed_plugins()),
+    )
+    failed = [row for row in preflight_findings(subject) if row.level == "fail"]
+    fatal = [row for row in failed if mode == "live" or (mode in {"dry-run", "paper"} and row.subject in _FATAL)]
+    if fatal:
+        kind = SettingsError if any(row.exit_code == _REFUSED for row in fatal) else AccessError
+        raise kind("\n".join(str(row) for row in fatal), "`tbot check` shows every finding.")
+    for row in failed:
+        warn(str(row))

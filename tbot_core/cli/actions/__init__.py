@@ -1,1 +1,0 @@
-"""What the commands do: functions that take plain arguments and return values; some prompt a person."""
