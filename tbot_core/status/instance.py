@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.alerts.store import unseen_incidents
+from tbot_core.alerts.store import alerts_file, unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
-from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
 from tbot_core.errors import JournalError, TbotError
 from tbot_core.extensions.progress import failing_extensions
 from tbot_core.instance import Instance
@@ -45,8 +44,10 @@ from tbot_core.status.runs import (
     received_of,
     run_document,
     run_files,
+    run_time,
     settings_or_last_run,
     unfinished_sentence,
+    with_current_run,
 )
 from tbot_core.system import filesystem
 from tbot_core.system.filesystem import lock_purpose
@@ -89,7 +90,7 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
     settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))
-    now = _shifted(now, file) if rehearsed else now
+    now = run_time(own := with_current_run(instance), now)
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
     free, running = filesystem.free_bytes(instance.home), holder is not None
@@ -109,12 +110,12 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         "runs": [run_document(one) for one in files],
         **_upcoming(None if rehearsed else file, settings, now),
         "disk_free_bytes": free,
-        "alert_channels": channel_documents(settings),
+        "alert_channels": channel_documents(settings, alerts_file(own)),
         "attention": [
             *filter(None, (fault, damage and str(damage))),
             *_attention(counted, events, read.book, running=running, free=free),
             *_risk_warnings(risk, conditions, instance.control_dir, running=running),
-            *unseen_incidents(instance.home),
+            *unseen_incidents(own),
             *([] if file is None else failing_extensions(file.path)),
         ],
     }
@@ -147,11 +148,6 @@ def _latest_run(
             return file, events, damage
         found = found or file
     return found, [], None
-
-
-def _shifted(now: dt.datetime, file: RunFile | None) -> dt.datetime:
-    # The time by the clock of the running rehearsal.
-    return now if file is None else now + rehearsal_shift(opens_of_run(file.name))
 
 
 def _whole_damage(file: RunFile | None, instance: Instance) -> JournalError | None:

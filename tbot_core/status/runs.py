@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
 from tbot_core.errors import JournalError, SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
@@ -116,6 +117,17 @@ def current_run(instance: Instance) -> RunFile | None:
     if not integrity.journal_exists(instance.journal):
         return None
     return RunFile(name=PAPER, path=instance.journal, changed=_changed(instance.journal))
+
+
+def with_current_run(instance: Instance) -> Instance:
+    """The instance; in a rehearsal that has begun, with the files of its run."""
+    file = current_run(instance)
+    return attrs.evolve(instance, rehearsal=file.name) if file is not None and file.rehearsal else instance
+
+
+def run_time(instance: Instance, now: dt.datetime) -> dt.datetime:
+    """The time of the machine's clock by that of the rehearsal whose files the instance has, if any."""
+    return now + rehearsal_shift(opens_of_run(instance.rehearsal)) if instance.rehearsal else now
 
 
 def received_of(instance: Instance, file: RunFile | None) -> Path:
