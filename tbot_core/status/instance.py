@@ -83,10 +83,8 @@ def status_document(home: Path | None, now: dt.datetime, settings_reader: Settin
     Read-only. Invalid settings are `attention`, and those of the last run are shown. Raises SettingsError without both.
     Who reads it again and again gives a `settings_reader`.
     """
-    reader = settings_reader or SettingsReader(home)
-    instance = reader.instance()
-    files = run_files(instance)
-    holder, rehearsed = filesystem.lock_holder(instance.lock), is_rehearsing(instance)
+    instance = (reader := settings_reader or SettingsReader(home)).instance()
+    files, holder, rehearsed = run_files(instance), filesystem.lock_holder(instance.lock), is_rehearsing(instance)
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
     settings, fault = reader.read("demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))
