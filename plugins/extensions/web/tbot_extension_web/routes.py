@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_extension_web.pages import confirmations, dashboard, decisions, live, login, risk, trades
+from tbot_extension_web.pages import confirmations, dashboard, decisions, live, login, risk, runs, trades
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -64,5 +64,12 @@ ROUTES: Final = (
     _get("/decisions/day", Permission.READ, decisions.show_day),
     _get("/trades", Permission.READ, trades.show),
     _get("/trades/{id}", Permission.READ, trades.show_one),
+    _get("/runs", Permission.READ, runs.show),
+    _post("/runs", Permission.RUN, runs.start),
+    _get("/runs/started/{id}", Permission.READ, runs.show_started),
+    _get("/runs/started/{id}/progress", Permission.READ, runs.progress),
+    _post("/runs/started/{id}/cancel", Permission.RUN, runs.cancel),
+    _get("/runs/{name}/report", Permission.READ, runs.report),
+    _get("/runs/{name}/trades.csv", Permission.READ, runs.trades_csv),
 )
 """The matrix of tests is generated from this table."""

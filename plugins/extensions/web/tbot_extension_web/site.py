@@ -102,6 +102,7 @@ NAVIGATION: Final = (
     NavigationItem(path="/risk", title="Risk"),
     NavigationItem(path="/decisions", title="Decisions"),
     NavigationItem(path="/trades", title="Trades"),
+    NavigationItem(path="/runs", title="Runs"),
 )
 """The pages in the order of the navigation."""
 
