@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_extension_web.pages import confirmations, dashboard, decisions, live, login, risk, runs, trades
+from tbot_extension_web.pages import (
+    alerts,
+    confirmations,
+    dashboard,
+    decisions,
+    live,
+    login,
+    plugins,
+    risk,
+    runs,
+    trades,
+)
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -71,5 +82,10 @@ ROUTES: Final = (
     _post("/runs/started/{id}/cancel", Permission.RUN, runs.cancel),
     _get("/runs/{name}/report", Permission.READ, runs.report),
     _get("/runs/{name}/trades.csv", Permission.READ, runs.trades_csv),
+    _get("/alerts", Permission.READ, alerts.show),
+    _post("/alerts/acknowledge", Permission.RUN, alerts.acknowledge),
+    _post("/alerts/test", Permission.RUN, alerts.test),
+    _get("/plugins", Permission.READ, plugins.show),
+    _get("/plugins/{kind}/{name}", Permission.READ, plugins.show_one),
 )
 """The matrix of tests is generated from this table."""

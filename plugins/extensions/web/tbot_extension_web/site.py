@@ -103,6 +103,8 @@ NAVIGATION: Final = (
     NavigationItem(path="/decisions", title="Decisions"),
     NavigationItem(path="/trades", title="Trades"),
     NavigationItem(path="/runs", title="Runs"),
+    NavigationItem(path="/alerts", title="Alerts"),
+    NavigationItem(path="/plugins", title="Plugins"),
 )
 """The pages in the order of the navigation."""
 
