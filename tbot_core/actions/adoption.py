@@ -51,10 +51,14 @@ class Adoption:
 def read_adoption(instance: Instance, source: Path | None, *, without: Collection[str] = ()) -> Adoption:
     """Read and check what is in the folder `source`, or in the instance's own; nothing is written.
 
-    Raises UsageError for folders that cannot be used, SettingsError and VaultError for invalid content.
+    Raises UsageError for folders that cannot be used, SettingsError and VaultError for invalid content, and
+    SettingsError where a set-up on the web page has begun.
     """
     from tbot_core.actions.instance_creation import check_settings, refuse_occupied
+    from tbot_core.instance.sources import unfinished_setup
 
+    if (unfinished := unfinished_setup(instance)) is not None:
+        raise unfinished
     unknown = sorted({*without} - {name for name, it in CATEGORIES.items() if it.shape != "text"})
     if unknown:
         known = ", ".join(name for name, it in CATEGORIES.items() if it.shape != "text")

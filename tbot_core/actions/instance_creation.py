@@ -24,9 +24,12 @@ PAPER: Final = Path(__file__).parents[1] / "instance" / "paper.env_bot"
 
 
 def refuse_occupied(instance: Instance) -> None:
-    """Raises UsageError if settings or keys exist already."""
+    """Raises UsageError if settings or keys exist already, SettingsError if a set-up on the web page has begun."""
+    from tbot_core.instance.sources import unfinished_setup
     from tbot_core.system import filesystem
 
+    if (unfinished := unfinished_setup(instance)) is not None:
+        raise unfinished
     keys = instance.path("storage/keys")
     found = [
         name for name in (".env", ".env.enc", ".env_bot", ".env_bot.enc") if filesystem.is_present(instance.path(name))
@@ -54,11 +57,18 @@ def make_instance(
 
 
 def checked_contents(
-    instance: Instance, answers: Mapping[str, Any], remedy: str, warn: Notify = discard
+    instance: Instance,
+    answers: Mapping[str, Any],
+    remedy: str,
+    warn: Notify = discard,
+    texts: Mapping[str, bytes] | None = None,
 ) -> dict[str, bytes]:
-    """The plaintext of each category of a new instance. Raises as `make_instance` does; nothing is written."""
+    """The plaintext of each category of a new instance. Raises as `make_instance` does; nothing is written.
+
+    `texts` are files that are taken over: the answers change them, and without answers they stay as they are.
+    """
     given = {category: _named_sections(category, part, remedy) for category, part in answers.items()}
-    contents = initial_contents(given)
+    contents = initial_contents(given, texts)
     _check_contents(instance, contents, remedy, warn)
     check_settings(instance, contents, remedy)
     return contents
@@ -100,7 +110,7 @@ def create_instance(instance: Instance, contents: Mapping[str, bytes]) -> None:
     with creation(instance, deployment):
         SecretPaths(instance, deployment).write_ignore_files()
         opened = open_instance_vault(instance, deployment)
-        if isinstance(opened.provider, PassphraseKeyProvider):
+        if isinstance(opened.provider, PassphraseKeyProvider) and not filesystem.is_present(opened.provider.path):
             opened.provider.create()
         for category in CATEGORIES:
             if category in contents:
@@ -135,11 +145,18 @@ def default_env() -> bytes:
     return "".join(f"{one.name}={one.default_text}\n" for one in declarations(DeploymentSettings).values()).encode()
 
 
-def initial_contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
+def paper_settings() -> str:
+    """The `.env_bot` of an instance that trades on paper."""
+    from tbot_core.system import filesystem
+
+    return filesystem.read_text(PAPER)
+
+
+def initial_contents(answers: Mapping[str, Any], texts: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
     """The plaintext of each category, as `make_instance` writes it; not checked. Raises UsageError."""
     from tbot_core.actions.assembly import SIMULATED
     from tbot_core.instance.identity import FIELD, Identity
-    from tbot_core.system import filesystem, random
+    from tbot_core.system import random
     from tbot_core.vault.categories import CATEGORIES
 
     unknown = sorted(set(answers) - set(CATEGORIES))
@@ -151,8 +168,9 @@ def initial_contents(answers: Mapping[str, Any]) -> dict[str, bytes]:
         name: json.dumps(part, sort_keys=True, ensure_ascii=False).encode() for name, part in answers.items() if part
     }
     contents["bot_identity"] = json.dumps(identity, sort_keys=True).encode()
-    contents["env"] = replace_values(default_env().decode(), answers.get("env", {}))
-    contents["env_bot"] = replace_values(filesystem.read_text(PAPER), answers.get("env_bot", {}))
+    for name, usual in (("env", default_env), ("env_bot", lambda: paper_settings().encode())):
+        text = (texts or {}).get(name) or usual()
+        contents[name] = replace_values(text.decode(), answers[name]) if answers.get(name) else text
     return contents
 
 

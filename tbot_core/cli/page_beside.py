@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +11,7 @@ import click
 
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
+from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.discovery import installed_commands
 from tbot_core.system import environ, filesystem, processes
 
@@ -53,9 +54,10 @@ def page_beside(home: Path) -> Iterator[None]:
 
 
 def _wait_for_address(instance: Instance) -> str | None:
-    until = time.monotonic() + _START_S
-    while (address := _address(instance)) is None and time.monotonic() < until:
-        time.sleep(_AGAIN_S)
+    clock = SystemClock()
+    until = clock.monotonic() + _START_S
+    while (address := _address(instance)) is None and clock.monotonic() < until:
+        asyncio.run(clock.sleep(_AGAIN_S))
     return address
 
 

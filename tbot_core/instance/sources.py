@@ -10,7 +10,7 @@ import attrs
 from tbot_core.errors import AccessError, SettingsError, TbotError, VaultError
 from tbot_core.instance.dotenv import LIMIT_BYTES, ParsedDotenv, parse_dotenv
 from tbot_core.instance.findings import SettingsFinding, printable_value
-from tbot_core.instance.folder import CREATION_MARKER, ENCRYPTED_SUFFIX, ENV_FILE, Instance
+from tbot_core.instance.folder import CREATION_MARKER, ENCRYPTED_SUFFIX, ENV_FILE, SETUP_DRAFT, Instance
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -42,6 +42,13 @@ class SettingsFile:
         return self.plain or self.sealed
 
     @property
+    def edit_words(self) -> str:
+        """How a person edits the file."""
+        if not self.sealed:
+            return f"Edit {self.name}."
+        return "`tbot config edit` edits it." if self.name == ENV_BOT_FILE else "`tbot secrets edit env` edits it."
+
+    @property
     def active_name(self) -> str:
         """The name of the form that takes precedence."""
         return f"{self.name}{ENCRYPTED_SUFFIX}" if self.sealed else self.name
@@ -58,6 +65,11 @@ class SettingsFiles:
     def both(self) -> tuple[SettingsFile, SettingsFile]:
         """Both files in reading order."""
         return self.env, self.bot
+
+    def file_of(self, finding: SettingsFinding) -> SettingsFile | None:
+        """The file that a finding is in; None for one that is in neither."""
+        places = {finding.where, finding.where.rpartition(":")[0]}
+        return next((source for source in self.both if source.active_name in places), None)
 
     def texts(self) -> dict[str, str]:
         """The text of every key; the trading configuration takes precedence, except for EXTENSIONS.
@@ -112,13 +124,32 @@ def read_settings_files(instance: Instance, *, live: bool = False) -> SettingsFi
 
 def read_global_file(instance: Instance, *, live: bool = False) -> SettingsFile:
     """Read the global configuration as `read_settings_files` does; that of an unfinished instance cannot be read."""
-    if filesystem.is_present(instance.path(CREATION_MARKER)):
+    unfinished = unfinished_setup(instance)
+    if unfinished is None and filesystem.is_present(instance.path(CREATION_MARKER)):
         unfinished = SettingsError(
             f"The instance {instance.home} is not completely made: `tbot init` was interrupted, or is still running.",
             "Run `tbot init` again: it removes what was made, and begins anew.",
         )
+    if unfinished is not None:
         return SettingsFile(name=ENV_FILE, path=instance.env, fault=unfinished)
     return _source(instance, "env", ENV_FILE, None, live=live)
+
+
+def is_made(instance: Instance) -> bool:
+    """Whether the folder holds an instance that is completely made, or one that has traded. Opens nothing."""
+    if filesystem.is_present(instance.path(CREATION_MARKER)):
+        return False
+    return is_sealed(instance) or filesystem.is_present(instance.journal)
+
+
+def unfinished_setup(instance: Instance) -> SettingsError | None:
+    """Why the folder cannot be used yet: its set-up on the web page is not finished; None where there is none."""
+    if not filesystem.is_present(instance.path(SETUP_DRAFT)) or is_made(instance):
+        return None
+    return SettingsError(
+        f"The set-up of {instance.home} on the web page is not finished.",
+        f"`tbot web --home {instance.home}` goes on with it. To begin anew, remove the folders data and storage in it.",
+    )
 
 
 def is_there(instance: Instance) -> bool:

@@ -113,6 +113,7 @@ def _document(
         "sessions_with_decisions": sorted({one.payload["signal"]["session"] for one in decisions}),
         "asked": None if minute is None else _closed(session, minute),
         "note": note,
+        "subscribed": explained is None or explained.subscribed,
         "screening": [] if explained is None else [_screening(session, one) for one in explained.screenings],
         "minutes": [] if explained is None else [_moment(session, one) for one in explained.moments],
         "decisions": [{"time": one.applied.isoformat(), **one.payload} for one in own_decisions],
@@ -222,7 +223,7 @@ def _explained(
         return None, f"{fault} Only the journal is shown."
     changed = assembly.settings.fingerprint != run["settings_hash"]
     words = "The settings have changed since the run: the limits are the current ones, the decisions those of the run."
-    return found, words if changed else ""
+    return found, " ".join(filter(None, (found.note, words if changed else "")))
 
 
 def _book(journal: Journal, session: Mapping[str, Any], minute: int | None) -> SessionBook:

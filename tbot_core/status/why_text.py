@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 Strong: TypeAlias = Callable[[str], str]
-_NO_SIGNAL: Final = "No strategy gave a signal on it. --at HH:MM (New York) explains any minute."
+_NO_SIGNAL: Final = "No strategy gave a signal on it."
+_ANY_MINUTE: Final = " --at HH:MM (New York) explains any minute."
 SIDES: Final = {1: "long", -1: "short"}
 """The sides as their numbers in the journal."""
 
@@ -61,7 +62,8 @@ def why_sections(shown: Mapping[str, Any], strong: Strong = str) -> Iterator[Why
         for decision in shown["decisions"]:
             yield WhySection(lines=tuple(_decision_lines(decision, strong)))
     if shown["asked"] is None and not shown["decisions"]:
-        yield WhySection(notes=(_NO_SIGNAL,))
+        hint = _ANY_MINUTE if shown["screening"] and shown["subscribed"] else ""
+        yield WhySection(notes=(_NO_SIGNAL + hint,))
     yield WhySection(lines=tuple(_outcome_lines(shown, strong)))
 
 

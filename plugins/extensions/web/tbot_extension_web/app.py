@@ -21,7 +21,7 @@ from tbot_extension_web.call import Call
 from tbot_extension_web.cookies import SESSION, VISIT, is_form_token
 from tbot_extension_web.headers import OwnOrigin
 from tbot_extension_web.permissions import Permission, allows
-from tbot_extension_web.routes import ROUTES
+from tbot_extension_web.routes import ROUTES, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -45,7 +45,9 @@ def create_app(site: Site, routes: Iterable[WebRoute] = ROUTES) -> Starlette:
         Mount("/static/uplot", StaticFiles(directory=VENDOR), name="uplot"),
         Mount("/static", StaticFiles(directory=FOLDER / "static"), name="static"),
     ]
-    served = [Route(one.path, _guarded(site, one), methods=[one.method], name=one.name) for one in routes]
+    table = tuple(routes)
+    places = frozenset(one.path for one in table if one.method == "GET")
+    served = [Route(one.path, _guarded(site, one, places), methods=[one.method], name=one.name) for one in table]
     handlers: dict[Any, Any] = {HTTPException: _refused(site)}
     return Starlette(
         routes=[*served, *static],
@@ -54,7 +56,7 @@ def create_app(site: Site, routes: Iterable[WebRoute] = ROUTES) -> Starlette:
     )
 
 
-def _guarded(site: Site, route: WebRoute) -> Callable[[Request], Awaitable[Response]]:
+def _guarded(site: Site, route: WebRoute, places: frozenset[str]) -> Callable[[Request], Awaitable[Response]]:
     # Who asks, may they, and does the form come from a page that we gave them; then the handler.
     async def answer(request: Request) -> Response:
         call = Call(request=request, site=site, session=_session(site, request))
@@ -66,16 +68,20 @@ def _guarded(site: Site, route: WebRoute) -> Callable[[Request], Awaitable[Respo
                 _log.warning("web.refused", route=route.name, reason="csrf token")
                 return call.page("message.html", 403, title="Not sent", text=_OUTDATED)
             call = attrs.evolve(call, form=form)
+        if (elsewhere := _elsewhere(call, route)) is not None:
+            return elsewhere
         if route.stepped_up and not call.user.stepped_up:
-            return call.to(f"/step-up?next={_page_of(request.url.path, route)}")
+            return call.to(f"/step-up?next={_page_of(request.url.path, places)}")
         return await _handled(call, route)
 
     return answer
 
 
-def _page_of(path: str, route: WebRoute) -> str:
-    # Where a person is after the password: a form is on the page above its address.
-    return path if route.method == "GET" else path.rpartition("/")[0] or "/"
+def _page_of(path: str, places: frozenset[str]) -> str:
+    # The page from which a request came: its own address, or the nearest one above it that is a page.
+    while path and path not in places:
+        path = path.rpartition("/")[0]
+    return path or "/"
 
 
 def _refusal(call: Call, route: WebRoute) -> Response | None:
@@ -88,6 +94,18 @@ def _refusal(call: Call, route: WebRoute) -> Response | None:
         return None
     _log.warning("web.denied", user=call.session.user, route=route.name, role=call.session.role.value)
     return call.page("message.html", 403, title="Not allowed", text=_denied(route, call.session))
+
+
+def _elsewhere(call: Call, route: WebRoute) -> Response | None:
+    # During a set-up each page of an instance leads to it; afterwards there is none.
+    if call.site.setup is not None and route.stage is Stage.MADE:
+        return call.to("/setup")
+    if call.site.setup is None and route.stage is Stage.SET_UP:
+        return call.to("/") if route.method == "GET" else call.page("message.html", 404, title="404", text=_SET_UP)
+    return None
+
+
+_SET_UP: Final = "The set-up is finished: there is nothing more to send."
 
 
 async def _handled(call: Call, route: WebRoute) -> Response:

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from tbot_extension_web.access.logins import Session
 from tbot_extension_web.cookies import SESSION
+from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.site import Site
 
 if TYPE_CHECKING:
@@ -58,6 +59,15 @@ class Call:
     def partial(self) -> bool:
         """Whether a script of the page asks for a part of it."""
         return self.request.headers.get("HX-Request") == "true"
+
+    @property
+    def actor(self) -> str:
+        """The user as the audit log of secrets names them."""
+        return f"web/{self.user.user}"
+
+    def may(self, permission: str) -> bool:
+        """Whether the session's role has the permission."""
+        return self.session is not None and allows(self.session.role, Permission(permission))
 
     async def work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call what reads files or waits, in a thread."""

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def command(*, port: int | None, home: Path | None) -> None:
     """Serve the page of an instance: set it up, watch the bot and control it.
 
-    It is a process of its own: the bot trades on when it ends, and it shows the last state when the bot ends. On a
-    folder without accounts it prints a link for the first admin, valid for 30 minutes on this machine.
+    It is a process of its own: the bot trades on when it ends, and it shows the last state when the bot ends. In an
+    empty folder, or one with a .env_bot, it sets the instance up. Without accounts it prints a link for the first
+    admin, valid for 30 minutes on this machine.
     """
     from tbot_core.cli.options import resolve_home
     from tbot_core.instance import Instance
@@ -36,8 +37,8 @@ def command(*, port: int | None, home: Path | None) -> None:
     opened = open_site(instance.home, SystemClock(), port)
     log.configure("info", "json", instance.logs / "web", screen=False)
     click.echo(f"The page is at {opened.address.url} (Ctrl-C ends it; the bot is another process).")
-    if opened.link is not None:
-        click.echo(f"Make the first admin within 30 minutes: {opened.address.url}first-run?token={opened.link}")
+    if opened.link is not None:  # `token=` would be redacted, as in every output
+        click.echo(f"Make the first admin within 30 minutes: {opened.address.url}first-run?link={opened.link}")
     try:
         with filesystem.hold_lock(instance.page_lock, opened.address.url):
             serve(create_app(opened.site), opened.address)

@@ -19,6 +19,9 @@ SESSION: Final = {True: "__Host-tbot", False: "tbot-session"}
 VISIT: Final = "tbot-visit"
 """A random value that binds a form before the login to the browser that was given it."""
 
+FIRST_RUN: Final = "tbot-first-run"
+"""The token of the one-time link, so that the address shows it no longer."""
+
 _KEY: Final = random.entropy(32)
 
 

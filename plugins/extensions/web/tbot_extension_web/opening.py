@@ -1,4 +1,4 @@
-"""Opens the page of an instance: its address, its accounts and sessions, from encrypted files."""
+"""Opens the page of an instance, or of a folder that is to become one: its address, its accounts and sessions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.actions.secrets import vault_of_home
+from tbot_core.actions.setup_draft import SetUp, begin_setup, complete_setup
 from tbot_core.errors import SettingsError
 from tbot_core.instance import Instance
 from tbot_core.instance.identity import read_identity
 from tbot_core.instance.secret_schemas import NetworkConfig
-from tbot_core.instance.sources import read_settings_files
+from tbot_core.instance.sources import is_made, read_settings_files
+from tbot_core.vault.vault import Vault
 from tbot_extension_web.access.accounts import Accounts
 from tbot_extension_web.access.login_rules import LoginRules
 from tbot_extension_web.access.login_store import LoginStore
@@ -19,6 +21,7 @@ from tbot_extension_web.access.logins import Logins
 from tbot_extension_web.access.one_time_link import OneTimeLink
 from tbot_extension_web.access.passwords import PasswordHasher
 from tbot_extension_web.access.security_log import SecurityLog
+from tbot_extension_web.first_run import FirstRun
 from tbot_extension_web.server import Address
 from tbot_extension_web.site import Site
 
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.model.clock import Clock
-    from tbot_core.vault.vault import Vault
 
 STORE: Final = "web.sqlite"
 """The file of logins and sessions, in the folder `data`."""
@@ -43,14 +45,52 @@ class OpenedSite:
     store: LoginStore
 
 
-def open_site(home: Path, clock: Clock, port: int | None = None) -> OpenedSite:
-    """Open the page of an instance. `port` replaces that of network_config.
+@attrs.frozen(kw_only=True)
+class _Opened:
+    # What is read of an instance, or of a set-up, for its page.
+    vault: Vault
+    address: Address
+    roles: bool = True
+    identity: str = ""
+    setup: SetUp | None = None
+
+
+def open_site(home: Path, clock: Clock, port: int | None = None, hasher: PasswordHasher | None = None) -> OpenedSite:
+    """Open the page of an instance, or begin the set-up of one. `port` replaces that of network_config.
 
     Raises SettingsError for an address that other machines reach without TLS, VaultError and AccessError for files
     that cannot be opened.
     """
     instance = Instance.at(home)
-    vault = vault_of_home(home, tolerant=True)
+    opened = _instance(instance, port) if is_made(instance) else _unmade(instance, port)
+    store, hasher = LoginStore(instance.data / STORE, clock), hasher or PasswordHasher()
+    accounts, logins = _access(opened, store, hasher)
+    site = Site(home, clock, opened.address.origin, logins, opened.identity)
+    link = OneTimeLink(accounts, store)
+    site.first_run = FirstRun(accounts=accounts, link=link, store=store, hasher=hasher, port=port)
+    site.setup = opened.setup
+    return OpenedSite(site=site, address=opened.address, link=link.make(), store=store)
+
+
+def open_made_instance(site: Site, first: FirstRun) -> Address:
+    """Go on with the instance that a set-up has made: accounts, roles and identity; the sessions stay.
+
+    Returns its address, which the page has after the next start. Raises as `open_site` does.
+    """
+    opened = _instance(Instance.at(site.home), first.port)
+    _, site.logins = _access(opened, first.store, first.hasher)
+    site.identity, site.setup = opened.identity, None
+    return opened.address
+
+
+def _unmade(instance: Instance, port: int | None) -> _Opened:
+    setup = begin_setup(instance)
+    return _Opened(vault=setup.vault, address=address_of(NetworkConfig(), instance, port), setup=setup)
+
+
+def _instance(instance: Instance, port: int | None) -> _Opened:
+    complete_setup(instance)
+    vault = vault_of_home(instance.home, tolerant=True)
     network = vault.read_as(NetworkConfig, "network") if vault.store.has_file("network") else NetworkConfig()
     address = address_of(network, instance, port)
     address.refuse_open(public=network.public)
@@ -61,19 +101,14 @@ def open_site(home: Path, clock: Clock, port: int | None = None) -> OpenedSite:
             "Set RBAC_ENABLED=true, or a listen address of 127.0.0.1.",
         )
     identity = read_identity(instance, vault.deployment)
-    accounts, store, logins = _access(instance, vault, clock, address, roles=roles)
-    site = Site(home, clock, address.origin, logins, "" if identity is None else identity.text)
-    return OpenedSite(site=site, address=address, link=OneTimeLink(accounts, store).make(), store=store)
+    return _Opened(vault=vault, address=address, roles=roles, identity="" if identity is None else identity.text)
 
 
-def _access(
-    instance: Instance, vault: Vault, clock: Clock, address: Address, *, roles: bool
-) -> tuple[Accounts, LoginStore, Logins]:
-    security, hasher = SecurityLog(vault=vault), PasswordHasher()
-    store = LoginStore(instance.data / STORE, clock)
+def _access(opened: _Opened, store: LoginStore, hasher: PasswordHasher) -> tuple[Accounts, Logins]:
+    security = SecurityLog(vault=opened.vault)
     accounts = Accounts(security, hasher)
-    rules = LoginRules.of(vault.deployment, with_roles=roles, totp_required=not address.loopback)
-    return accounts, store, Logins(accounts, store, hasher, security, rules)
+    rules = LoginRules.of(opened.vault.deployment, with_roles=opened.roles, totp_required=not opened.address.loopback)
+    return accounts, Logins(accounts, store, hasher, security, rules)
 
 
 def address_of(network: NetworkConfig, instance: Instance, port: int | None) -> Address:

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from tbot_extension_web.pages import (
+    account,
     alerts,
+    audit,
+    check,
     confirmations,
     dashboard,
     decisions,
+    first_run,
     live,
     login,
     plugins,
     risk,
     runs,
+    secrets,
+    settings,
+    setup,
     trades,
+    users,
 )
 from tbot_extension_web.permissions import Permission
 
@@ -29,11 +38,20 @@ if TYPE_CHECKING:
 Endpoint = Callable[["Call"], Awaitable["Response"]]
 
 
+class Stage(Enum):
+    """When a route is there: of an instance, of the set-up of one, or always."""
+
+    MADE = auto()
+    SET_UP = auto()
+    ALWAYS = auto()
+
+
 @attrs.frozen(kw_only=True)
 class WebRoute:
     """A route: `method` GET or POST, the path as Starlette writes it, and the permission that it needs.
 
-    `stepped_up`: whether the user must have entered the password again within the last minutes.
+    `stepped_up`: whether the user must have entered the password again within the last minutes. `stage` is when the
+    route is there: during a set-up every other one leads to it, and after it there is no set-up.
     """
 
     method: str
@@ -41,6 +59,7 @@ class WebRoute:
     permission: Permission
     endpoint: Endpoint
     stepped_up: bool = False
+    stage: Stage = Stage.MADE
 
     @property
     def name(self) -> str:
@@ -48,21 +67,39 @@ class WebRoute:
         return f"{self.method} {self.path}"
 
 
-def _get(path: str, permission: Permission, endpoint: Endpoint) -> WebRoute:
-    return WebRoute(method="GET", path=path, permission=permission, endpoint=endpoint)
+def _get(path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: bool = False) -> WebRoute:
+    return WebRoute(method="GET", path=path, permission=permission, endpoint=endpoint, stepped_up=stepped_up)
 
 
 def _post(path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: bool = False) -> WebRoute:
     return WebRoute(method="POST", path=path, permission=permission, endpoint=endpoint, stepped_up=stepped_up)
 
 
+def _at(stage: Stage, *routes: WebRoute) -> tuple[WebRoute, ...]:
+    return tuple(attrs.evolve(one, stage=stage) for one in routes)
+
+
 ROUTES: Final = (
-    _get("/healthz", Permission.PUBLIC, live.health),
-    _get("/login", Permission.PUBLIC, login.show),
-    _post("/login", Permission.PUBLIC, login.log_in),
-    _post("/logout", Permission.OWN, login.log_out),
-    _get("/step-up", Permission.OWN, login.show_step_up),
-    _post("/step-up", Permission.OWN, login.step_up),
+    *_at(
+        Stage.ALWAYS,
+        _get("/healthz", Permission.PUBLIC, live.health),
+        _get("/metrics", Permission.METRICS, live.metrics),
+        _get("/first-run", Permission.FIRST_RUN, first_run.show),
+        _post("/first-run", Permission.FIRST_RUN, first_run.make_admin),
+        _get("/login", Permission.PUBLIC, login.show),
+        _post("/login", Permission.PUBLIC, login.log_in),
+        _post("/logout", Permission.OWN, login.log_out),
+        _get("/step-up", Permission.OWN, login.show_step_up),
+        _post("/step-up", Permission.OWN, login.step_up),
+    ),
+    *_at(
+        Stage.SET_UP,
+        _get("/setup", Permission.CONFIGURE, setup.begin),
+        _post("/setup/create", Permission.CONFIGURE, setup.create),
+        _get("/setup/{step}", Permission.CONFIGURE, setup.show),
+        _post("/setup/{step}", Permission.CONFIGURE, setup.send),
+    ),
+    _get("/check", Permission.CONFIGURE, check.show),
     _get("/", Permission.READ, dashboard.show),
     _get("/live/dashboard", Permission.READ, dashboard.stream),
     _get("/confirmations", Permission.READ, confirmations.show),
@@ -70,6 +107,35 @@ ROUTES: Final = (
     _post("/confirmations/approve", Permission.CONFIRM, confirmations.approve),
     _post("/confirmations/reject", Permission.CONFIRM, confirmations.reject),
     _get("/risk", Permission.READ, risk.show),
+    _get("/settings", Permission.READ, settings.show),
+    _post("/settings/review", Permission.CONFIGURE, settings.review),
+    _post("/settings/save", Permission.CONFIGURE, settings.save),
+    _post("/settings/encrypt", Permission.CONFIGURE, settings.encrypt),
+    _get("/settings/{group}", Permission.READ, settings.show_group),
+    _get("/secrets", Permission.SECRETS, secrets.show),
+    _post("/secrets/rotate", Permission.SECRETS, secrets.rotate, stepped_up=True),
+    _post("/secrets/metrics-token", Permission.SECRETS, secrets.make_metrics_token, stepped_up=True),
+    _post("/secrets/metrics-token/remove", Permission.SECRETS, secrets.remove_metrics_token, stepped_up=True),
+    _post("/secrets/broker/test", Permission.SECRETS, secrets.test_broker, stepped_up=True),
+    _get("/secrets/{category}", Permission.SECRETS, secrets.show_category),
+    _post("/secrets/{category}", Permission.SECRETS, secrets.write, stepped_up=True),
+    _get("/users", Permission.USERS, users.show),
+    _post("/users/add", Permission.USERS, users.add, stepped_up=True),
+    _post("/users/role", Permission.USERS, users.set_role, stepped_up=True),
+    _post("/users/password", Permission.USERS, users.set_password, stepped_up=True),
+    _post("/users/codes-off", Permission.USERS, users.codes_off, stepped_up=True),
+    _post("/users/remove", Permission.USERS, users.remove, stepped_up=True),
+    _post("/users/unlock", Permission.USERS, users.unlock, stepped_up=True),
+    _post("/users/end-sessions", Permission.USERS, users.end_sessions, stepped_up=True),
+    _get("/audit", Permission.SECRETS, audit.show),
+    _post("/audit/verify", Permission.SECRETS, audit.verify),
+    _get("/logs", Permission.READ, audit.show_logs),
+    _get("/account", Permission.OWN, account.show),
+    _post("/account/password", Permission.OWN, account.change_password),
+    _get("/account/codes", Permission.OWN, account.show_codes, stepped_up=True),
+    _post("/account/codes", Permission.OWN, account.begin_codes, stepped_up=True),
+    _post("/account/codes/off", Permission.OWN, account.end_codes, stepped_up=True),
+    _post("/account/sessions/end", Permission.OWN, account.end_session),
     *(_post(one.path, one.permission, risk.act, stepped_up=one.stepped_up) for one in risk.ACTS),
     _get("/decisions", Permission.READ, decisions.show),
     _get("/decisions/day", Permission.READ, decisions.show_day),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,14 +12,16 @@ import jinja2
 from tbot_extension_web import texts
 from tbot_extension_web.day_view import day_view
 from tbot_extension_web.live import LiveView, Snapshot
-from tbot_extension_web.permissions import Permission, allows
+from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tbot_core.actions.setup_draft import SetUp
     from tbot_core.model.clock import Clock
     from tbot_extension_web.access.logins import Logins
     from tbot_extension_web.call import Call
+    from tbot_extension_web.first_run import FirstRun
     from tbot_extension_web.headers import Origin
 
 _ACCOUNTS: Final = frozenset({"paper", "live", "rehearsal"})
@@ -34,19 +35,24 @@ PARTS: Final = ("state", "figures", "timeline", "chart", "positions", "orders", 
 
 @attrs.frozen(kw_only=True)
 class Badge:
-    """What every page says of the account: `mode` is paper, live, rehearsal, simulation or none yet."""
+    """What every page says of the account: `mode` is paper, live, rehearsal or simulation; `label` replaces it."""
 
     mode: str
     identity: str
+    label: str = ""
 
     @property
     def text(self) -> str:
         """The mode in capitals."""
-        return self.mode.upper()
+        return self.label or self.mode.upper()
 
 
 class Site:
-    """The page of one instance."""
+    """The page of one instance.
+
+    `first_run` is what the page of an instance without an admin has beside the usual, `setup` the set-up of a folder
+    that is no instance yet; None where there is none.
+    """
 
     def __init__(self, home: Path, clock: Clock, origin: Origin, logins: Logins, identity: str = "") -> None:
         self.home = home
@@ -54,6 +60,8 @@ class Site:
         self.origin = origin
         self.logins = logins
         self.identity = identity
+        self.first_run: FirstRun | None = None
+        self.setup: SetUp | None = None
         self.templates = _environment()
         self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
@@ -65,21 +73,20 @@ class Site:
             "path": call.request.url.path,
             "session": session,
             "csrf": "" if session is None else session.csrf,
-            "may": partial(self._may, call),
+            "may": call.may,
             "badge": self.badge(),
-            "pages": [page for page in NAVIGATION if self._may(call, page.permission)],
+            "pages": [] if self.setup else [page for page in NAVIGATION if call.may(page.permission)],
         }
         return self.templates.get_template(template).render({**shown, **values})
 
     def badge(self) -> Badge:
         """The account as every page names it."""
+        if self.setup is not None:
+            return Badge(mode="simulation", identity="", label="SET-UP")
         status = self.live.latest.status
         mode = (status.get("mode") or "paper").lower()
         mode = mode if mode in _ACCOUNTS else "simulation"
         return Badge(mode=mode, identity=self.identity)
-
-    def _may(self, call: Call, permission: str) -> bool:
-        return call.session is not None and allows(call.session.role, Permission(permission))
 
     def _parts(self, snapshot: Snapshot) -> dict[str, str]:
         day = day_view(snapshot.status, snapshot.day)
@@ -98,13 +105,18 @@ class NavigationItem:
 
 NAVIGATION: Final = (
     NavigationItem(path="/", title="Dashboard"),
+    NavigationItem(path="/trades", title="Trades"),
+    NavigationItem(path="/decisions", title="Decisions"),
     NavigationItem(path="/confirmations", title="Confirmations"),
     NavigationItem(path="/risk", title="Risk"),
-    NavigationItem(path="/decisions", title="Decisions"),
-    NavigationItem(path="/trades", title="Trades"),
     NavigationItem(path="/runs", title="Runs"),
     NavigationItem(path="/alerts", title="Alerts"),
+    NavigationItem(path="/settings", title="Settings"),
     NavigationItem(path="/plugins", title="Plugins"),
+    NavigationItem(path="/secrets", title="Secrets", permission=Permission.SECRETS),
+    NavigationItem(path="/users", title="Users", permission=Permission.USERS),
+    NavigationItem(path="/audit", title="Audit", permission=Permission.SECRETS),
+    NavigationItem(path="/logs", title="Logs"),
 )
 """The pages in the order of the navigation."""
 

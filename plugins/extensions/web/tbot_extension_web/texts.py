@@ -32,6 +32,14 @@ def date(moment: str | datetime | None) -> str:
     return clock(moment, "%Y-%m-%d %H:%M")
 
 
+def logged(text: str) -> str:
+    """The time of a line of the log in New York; what is no time stays as it is."""
+    try:
+        return clock(text, "%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return text
+
+
 def money(amount: str | Decimal | None) -> str:
     """An amount in dollars with two decimals and separated thousands."""
     return NONE if amount is None or amount == "" else format_money(Decimal(amount))
@@ -96,6 +104,7 @@ FILTERS: Final[dict[str, Callable[..., object]]] = {
     "date": date,
     "decimal": Decimal,
     "duration": duration,
+    "logged": logged,
     "marked": marked,
     "money": money,
     "percent": percent,

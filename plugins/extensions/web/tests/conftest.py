@@ -13,10 +13,12 @@ from tbot_extension_web.testing.client import HOST
 from tbot_extension_web.testing.given_sessions import GivenSessions
 
 from tbot_core import cli
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.instance import Instance, secrets
 from tbot_core.model.clock import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from starlette.types import ASGIApp
@@ -62,3 +64,14 @@ def traded_app(traded: Path, app_of: Callable[[Path], ASGIApp]) -> ASGIApp:
 def app(site: Site) -> ASGIApp:
     """The page as an application."""
     return create_app(site)
+
+
+@pytest.fixture
+def sealed(site: Site) -> Iterator[Path]:
+    """The folder of the page as an instance with encrypted settings."""
+    secrets.forget_passphrases()
+    vault = secrets.open_instance_vault(Instance(site.home), DeploymentSettings())
+    secrets.encrypt_category(vault, "env", b"EXTENSIONS=none\n")
+    secrets.encrypt_category(vault, "env_bot", b"# mine\nBROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nMAX_TRADES=3\n")
+    yield site.home
+    secrets.forget_passphrases()

@@ -88,10 +88,10 @@ def create(config: Config, context: Context) -> FinnhubFilter:
     from tbot_filter_finnhub.filter import FinnhubFilter
 
     reader = CompanyReader(context, earnings=config.earnings_blackout)
-    return FinnhubFilter(config=config, funds=funds.read_funds(context.data_dir), reader=reader)
+    return FinnhubFilter(config=config, funds=funds.read_funds(context.tables_dir), reader=reader)
 
 
-def _venue() -> Any:
+def _venue(*place: Any) -> Any:
     from tbot_filter_finnhub.venue import open_venue
 
-    return open_venue()
+    return open_venue(*place)

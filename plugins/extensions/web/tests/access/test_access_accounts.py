@@ -245,3 +245,14 @@ def test_a_process_killed_during_a_change_leaves_the_accounts_whole(access: Any)
     assert set(access.accounts.read()) == names | {name, "last"}
     head = access.vault.audit.verify()
     assert head.count > number
+
+
+def test_an_owner_who_lost_the_password_gets_a_new_link(access: Any) -> None:
+    """Without the admin's section, as `tbot secrets edit login` leaves it, the next start makes a link again."""
+    token = access.token()
+    write(access, {})
+    access.start()
+    assert access.logins.session(token) is None
+    link = access.link.make()
+    access.do(access.link.make_admin(link, "127.0.0.1", "alice", "another quarry otter"))
+    assert access.token(password="another quarry otter")

@@ -1,0 +1,63 @@
+"""A browser of one person: it keeps cookies, follows redirects, and sends forms with the token of the page."""
+
+from __future__ import annotations
+
+import re
+from http.cookies import SimpleCookie
+from typing import TYPE_CHECKING, Final
+
+import attrs
+from starlette.types import ASGIApp
+
+from tbot_extension_web.testing.client import Answer, ask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+_CSRF: Final = re.compile(r'name="csrf" value="([^"]*)"')
+_MOST: Final = 5
+
+
+@attrs.define(kw_only=True)
+class Browser:
+    """Open pages and send forms; `place` is the address of the page that is shown, `answer` the page."""
+
+    app: ASGIApp
+    cookies: dict[str, str] = attrs.field(factory=dict)
+    place: str = ""
+    answer: Answer | None = None
+
+    def open(self, path: str) -> Answer:
+        """Open a page."""
+        return self._follow("GET", path, {})
+
+    def send(self, path: str, form: Mapping[str, str] | None = None) -> Answer:
+        """Send a form to the path, with the token of the page that is shown."""
+        found = _CSRF.search(self.text)
+        return self._follow("POST", path, {"csrf": found.group(1) if found else "", **(form or {})})
+
+    @property
+    def text(self) -> str:
+        """The page that is shown."""
+        return "" if self.answer is None else self.answer.text
+
+    def _follow(self, method: str, path: str, form: Mapping[str, str]) -> Answer:
+        answer = self._ask(method, path, form)
+        for _ in range(_MOST):
+            if answer.status != 303:
+                break
+            method, path = "GET", answer.headers["location"]
+            answer = self._ask(method, path, {})
+        self.place, self.answer = path, answer
+        return answer
+
+    def _ask(self, method: str, path: str, form: Mapping[str, str]) -> Answer:
+        jar = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        answer = ask(self.app, method, path, {"cookie": jar}, form)
+        for line in answer.cookies:
+            for name, morsel in SimpleCookie(line).items():
+                self.cookies[name] = morsel.value
+                if not morsel.value or morsel["max-age"] == "0":
+                    self.cookies.pop(name)
+        return answer

@@ -1,0 +1,138 @@
+"""The set-up of an instance on the web page: its answers in one encrypted file, until the instance is made of them.
+
+The file is there from the begin of the set-up to its end. A process that is killed leaves the answers of the last step
+that was sent, or an instance that is completely made, never something between.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.actions.instance_creation import checked_contents, create_instance, paper_settings
+from tbot_core.actions.notices import discard
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.instance.creation_marker import undo_creation
+from tbot_core.instance.dotenv import replace_values
+from tbot_core.instance.folder import FOLDERS, SETUP_DRAFT, Instance
+from tbot_core.instance.secret_paths import SecretPaths
+from tbot_core.instance.secrets import lacks_key, open_instance_vault
+from tbot_core.instance.sources import is_made
+from tbot_core.model import json_document
+from tbot_core.system import filesystem, secure_files
+from tbot_core.vault import files, token
+from tbot_core.vault.categories import CategoryPaths
+from tbot_core.vault.key_providers import PassphraseKeyProvider
+from tbot_core.vault.vault import Vault
+
+if TYPE_CHECKING:
+    from tbot_core.actions.notices import Notify
+
+CATEGORY: Final = "setup"
+"""The category of the draft in the audit log; it has no key of its own."""
+
+_KEY: Final = "login"
+
+
+@attrs.frozen(kw_only=True)
+class Draft:
+    """The answers that were given.
+
+    `files` are the texts of categories that were taken over as they are, `answers` the content of the others by
+    category, `settings` the variables that differ from the trading configuration, `done` the steps that were sent, and
+    `notes` what a step is to show again.
+    """
+
+    files: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    answers: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    settings: Mapping[str, str] = attrs.field(factory=dict)
+    done: tuple[str, ...] = ()
+    notes: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class SetUp:
+    """A set-up that is not finished: its folder, and the vault with the account of the person who makes it."""
+
+    instance: Instance
+    vault: Vault
+
+    def read(self) -> Draft:
+        """The answers. Raises VaultError for a file that cannot be opened."""
+        place = _place(self.vault)
+        if not filesystem.size(place.file):
+            return Draft()
+        content = files.read_file(place, strict=False, system=self.vault.system)
+        with content.data as text, self.vault.store.ring(_KEY) as ring:
+            opened, _ = token.open_token(ring, place, text.view)
+        with opened:
+            stored = json_document.parse_json(bytes(opened.view))
+        return Draft(**{**stored, "done": tuple(stored["done"])})
+
+    def write(self, draft: Draft) -> None:
+        """Store the answers in place of those before. Raises VaultError; the former stay then."""
+        data, place = json.dumps(attrs.asdict(draft), ensure_ascii=False).encode(), _place(self.vault)
+        with self.vault.store.holding(_KEY), self.vault.store.ring(_KEY) as ring:
+            if ring.cur is None:
+                raise LookupError(_KEY)  # `begin_setup` has made it
+            self.vault.note("write", CATEGORY, "begun", ring.cur.name)
+            text = token.seal_token(ring.cur, place, data, entropy=self.vault.entropy)
+            files.write_file(place, text + b"\n", prove=lambda _: None, system=self.vault.system)
+            self.vault.note("write", CATEGORY, "ok", ring.cur.name)
+
+    def contents(self, draft: Draft, warn: Notify = discard) -> dict[str, bytes]:
+        """The plaintext of each category of the instance. Raises what `checked_contents` raises."""
+        answers = {**draft.answers, "env_bot": dict(draft.settings)}
+        texts = {name: text.encode() for name, text in draft.files.items()}
+        return checked_contents(self.instance, answers, "Go back, and correct it; nothing was created.", warn, texts)
+
+    def finish(self, draft: Draft) -> None:
+        """Make the instance of the answers, all or nothing, and end the set-up."""
+        create_instance(self.instance, self.contents(draft))
+        complete_setup(self.instance)
+
+    def bot_text(self, draft: Draft) -> str:
+        """The trading configuration of the answers as a file."""
+        return replace_values(draft.files.get("env_bot", paper_settings()), draft.settings).decode()
+
+
+def begin_setup(instance: Instance) -> SetUp:
+    """Begin the set-up of a folder without an instance, or go on with it: folders, the audit log, a key for accounts.
+
+    Raises AccessError and VaultError.
+    """
+    undo_creation(instance)
+    draft = instance.path(SETUP_DRAFT)
+    filesystem.make_private_folder(instance.home, mode=0o755)
+    filesystem.make_private_folder(draft.parent)
+    if not filesystem.is_present(draft):
+        filesystem.append(draft, b"")
+    for folder in FOLDERS:
+        filesystem.make_private_folder(instance.path(folder))
+    deployment = DeploymentSettings()
+    SecretPaths(instance, deployment).write_ignore_files()
+    vault = open_instance_vault(instance, deployment)
+    if isinstance(vault.provider, PassphraseKeyProvider) and not filesystem.is_present(vault.provider.path):
+        vault.provider.create()
+    if lacks_key(vault, _KEY):
+        vault.make_key(_KEY)
+    return SetUp(instance=instance, vault=vault)
+
+
+def complete_setup(instance: Instance) -> None:
+    """Remove the answers of a set-up whose instance is made; a call that was interrupted is completed by the next."""
+    draft = instance.path(SETUP_DRAFT)
+    if not filesystem.is_present(draft) or not is_made(instance):
+        return
+    for path in (secure_files.new_file(draft), draft):  # the first is what a killed writer left
+        if filesystem.is_present(path):
+            filesystem.remove(path)
+
+
+def _place(vault: Vault) -> CategoryPaths:
+    # The draft is bound to its own name, and encrypted with the key of the accounts, which are there before it.
+    key, home = vault.store.place(_KEY).key, vault.instance.home
+    return CategoryPaths(category=CATEGORY, logical="setup.json", key=key, file=home / SETUP_DRAFT, home=home)
