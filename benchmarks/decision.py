@@ -12,8 +12,9 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import numpy as np
@@ -30,7 +31,8 @@ from tbot_core.model.day_facts import DayFacts
 from tbot_core.trading.orders import ClientOrderIds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from tbot_core.contracts import Permit
     from tbot_core.model.clock import Clock
@@ -73,20 +75,40 @@ class Source:
             yield minute
 
 
+@attrs.frozen(kw_only=True)
+class Latency:
+    """From a minute's last bar to its first order handed over, in milliseconds, and the processor time of these."""
+
+    wall_ms: float
+    processor_ms: float
+
+
 class Timed:
-    """The paper broker, noting when an entry or exit was handed to it."""
+    """The paper broker, noting when a minute's last bar was received, and its first order handed over."""
 
     def __init__(self, broker: Any) -> None:
         self._broker = broker
-        self.handed: float | None = None
+        self._received = _moment()
+        self.latency: Latency | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._broker, name)
 
+    def receive(self) -> None:
+        """Note that the last bar of a minute is in."""
+        self._received, self.latency = _moment(), None
+
     async def submit(self, order: Order, permit: Permit) -> None:
         """Hand the order over, and note the moment of the first of a minute."""
-        self.handed = self.handed or time.perf_counter()
+        if self.latency is None:
+            wall, processor = (now - then for now, then in zip(_moment(), self._received, strict=True))
+            self.latency = Latency(wall_ms=wall * 1e3, processor_ms=processor * 1e3)
         await self._broker.submit(order, permit)
+
+
+def _moment() -> tuple[float, float]:
+    # Seconds of the clock, and of this thread's processor time.
+    return time.perf_counter(), time.thread_time()
 
 
 def source(session: Session, symbols: int, seed: int = 0) -> Source:
@@ -113,26 +135,45 @@ def source(session: Session, symbols: int, seed: int = 0) -> Source:
     return Source(session=session, symbols=tuple(f"S{row:05d}" for row in range(symbols)), day=day, made=made)
 
 
-def decisions(
-    home: Path,
-    *,
-    durable: bool,
-    sessions: int = SESSIONS,
-    beside: Callable[[Path, Clock], Coroutine[Any, Any, None]] | None = None,
-) -> list[float]:
-    """Milliseconds from the last bar to the first order handed over, for each minute that sends one.
+class Beside(Protocol):
+    """What runs in the event loop of the sessions, from before the first one to after the last one."""
 
-    `beside` runs in the event loop of each session until that ends.
+    def running(self, home: Path, clock: Clock) -> AbstractAsyncContextManager[None]:
+        """Run while the context is open."""
+
+    def decided(self) -> None:
+        """A decision was measured."""
+
+
+class Nothing:
+    """Nothing runs beside the sessions."""
+
+    @asynccontextmanager
+    async def running(self, _home: Path, _clock: Clock) -> AsyncIterator[None]:
+        """Run nothing."""
+        yield
+
+    def decided(self) -> None:
+        """Do nothing."""
+
+
+def decisions(home: Path, *, durable: bool, sessions: int = SESSIONS, beside: Beside | None = None) -> list[Latency]:
+    """From the last bar to the first order handed over, for each minute that sends one.
+
+    Between the bar and the decision the other tasks of the event loop run, if they are ready: that time counts.
     """
+    other = beside or Nothing()
     assembly = assemble(home, "replay", SystemClock(), SETTINGS)
     days = ExchangeCalendar().sessions(dt.date(2018, 2, 16), dt.date(2018, 12, 31))[:sessions]
     broker = Timed(assembly.broker())
     clock = ManualClock(days[0].open)
     journal = open_journal(Instance.at(home).journal if durable else Path(":memory:"))
-    found: list[float] = []
+    found: list[Latency] = []
 
     async def wait(moment: dt.datetime) -> None:
         clock.advance_to(moment)
+        broker.receive()
+        await asyncio.sleep(0)
 
     trading = SessionContext(
         rules=assembly.rules(broker.capabilities),
@@ -147,23 +188,19 @@ def decisions(
 
     class Measured(TradingSession):
         async def step(self, minute: int, *, late: bool = False) -> None:
-            broker.handed = None
-            begun = time.perf_counter()
             await super().step(minute, late=late)
-            handed: float | None = broker.handed  # which was set meanwhile
-            if handed is not None:
-                found.append((handed - begun) * 1e3)
+            if broker.latency is not None:
+                found.append(broker.latency)
+                other.decided()
 
-    async def trade(day: Source) -> None:
-        other = None if beside is None else asyncio.ensure_future(beside(home, clock))
-        await Measured(trading, day, assembly.entrants(day.session), 10**15).trade()
-        if other is not None:
-            other.cancel()
-            await asyncio.gather(other, return_exceptions=True)
+    async def trade() -> None:
+        async with other.running(home, clock):
+            for index, session in enumerate(days):
+                clock.advance_to(session.open)
+                entrants = assembly.entrants(session)
+                await Measured(trading, source(session, 500, index), entrants, 10**15).trade()
 
-    for index, session in enumerate(days):
-        clock.advance_to(session.open)
-        asyncio.run(trade(source(session, 500, index)))
+    asyncio.run(trade())
     journal.close()
     return found
 
@@ -196,7 +233,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             home = Path(folder)
             (home / ".env_bot").write_text("".join(f"{key}={value}\n" for key, value in SETTINGS.items()))
-            times = decisions(home, durable=durable)
+            times = [one.wall_ms for one in decisions(home, durable=durable)]
         median, worst = statistics.median(times), statistics.quantiles(times, n=100)[98]
         kind = "durable commits" if durable else "journal in memory"
         show(f"decision, 500 symbols, {kind}: median {median:.2f} ms, p99 {worst:.2f} ms in {len(times)} minutes\n")

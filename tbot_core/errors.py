@@ -13,6 +13,7 @@ The tree::
     │   ├── Unavailable           nothing was sent
     │   │   └── Withdrawn         the send permit was revoked first
     │   ├── AccountRefused   3    the account is not one of the run's mode
+    │   ├── FeedRefused           the account does not have the feed that the settings name
     │   └── OutcomeUnknown        sent without a response: look it up, never resend
     ├── Undelivered          4    an alert that a channel could not deliver
     │   └── PartlyDelivered       a channel delivered it to some recipients only
@@ -140,6 +141,13 @@ class AccountRefused(BrokerError):
     """The account is live money on paper, none in live trading, or not known to be either."""
 
     exit_code = 3
+
+
+class FeedRefused(BrokerError):
+    """The account, such as its plan, does not have the feed that the settings name: a retry does not help.
+
+    A run without positions ends with it; one with positions manages them without the feed.
+    """
 
 
 class OutcomeUnknown(BrokerError):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.actions.notices import discard
-from tbot_core.actions.plugin_declarations import PluginDeclarations, load_edited, plugin_declarations
+from tbot_core.actions.plugin_declarations import (
+    PluginDeclarations,
+    examine_edited,
+    load_edited,
+    plugin_declarations,
+)
 from tbot_core.errors import SettingsError, UsageError
 from tbot_core.instance import Instance, Settings, SettingsFiles, load_settings, read_settings_files
 from tbot_core.instance.findings import Level, Mode, SettingsFinding
@@ -23,8 +27,10 @@ if TYPE_CHECKING:
 
     from tbot_core.actions.notices import Notify
     from tbot_core.contracts.setting import DeclaredConfig
+    from tbot_core.instance import ExaminedSettings
     from tbot_core.instance.dotenv import ParsedDotenv
     from tbot_core.instance.settings import Settings
+    from tbot_core.instance.sources import SettingsFile
 
 
 _MONEY: Final = {
@@ -87,7 +93,7 @@ def encrypt_config(home: Path | None) -> tuple[Path, ...]:
 
 @attrs.frozen(kw_only=True)
 class StoredConfig:
-    """The encrypted trading configuration as it is stored: its text and its values.
+    """An encrypted settings file as it is stored, by default the trading configuration: its text and its values.
 
     `fault` tells why the text is invalid, None if it is valid: then `values` has its invalid values too.
     """
@@ -96,32 +102,47 @@ class StoredConfig:
     text: bytes = attrs.field(repr=False)
     values: Mapping[str, EffectiveSetting]
     fault: SettingsError | None
+    category: str = "env_bot"
     _vault: Vault
 
     @property
     def name(self) -> str:
         """The name of the file that it would have in plaintext."""
-        return self.sources.bot.path.name
+        return self._file.path.name
 
-    def check(self, text: bytes, warn: Notify = discard) -> Settings:
-        """The settings that another text has, checked as at a paper start. Raises SettingsError."""
+    @property
+    def _file(self) -> SettingsFile:
+        return self.sources.env if self.category == "env" else self.sources.bot
+
+    def sources_with(self, text: bytes) -> SettingsFiles:
+        """The settings files as they would be with another text."""
         from tbot_core.instance.dotenv import parse_dotenv
 
-        bot = self.sources.bot
-        changed = attrs.evolve(bot, parsed=parse_dotenv(bot.active_name, text))
-        return load_edited(self._vault.instance.home, attrs.evolve(self.sources, bot=changed), warn)
+        changed = attrs.evolve(self._file, parsed=parse_dotenv(self._file.active_name, text))
+        return attrs.evolve(self.sources, **{"env" if self.category == "env" else "bot": changed})
 
-    def changes(self, settings: Settings) -> tuple[SettingChange, ...]:
+    def check(self, text: bytes, warn: Notify = discard) -> ExaminedSettings:
+        """The settings that another text has, checked as at a paper start. Raises SettingsError."""
+        return load_edited(self._vault.instance.home, self.sources_with(text), self.sources, warn)
+
+    def changes(self, examined: ExaminedSettings) -> tuple[SettingChange, ...]:
         """What differs in settings that `check` returned."""
-        return setting_changes(self.values, settings)
+        return setting_changes(self.values, examined.values, Instance.at(self._vault.instance.home))
 
     def replace(self, text: bytes) -> None:
-        """Store a text that `check` has accepted."""
-        self._vault.write("env_bot", text)
+        """Store a text that `check` has accepted. Raises UsageError where the file has changed meanwhile."""
+        from tbot_core.system import filesystem
+
+        with filesystem.hold_lock(self._vault.instance.home / "data" / "settings.lock", "a change of the settings"):
+            with self._vault.read(self.category) as content:
+                changed = bytes(content.view) != self.text
+            if changed:
+                raise UsageError(f"{self.name} was changed meanwhile; nothing was saved.", "Make the change once more.")
+            self._vault.write(self.category, text)
 
 
-def stored_config(home: Path | None) -> StoredConfig:
-    """Open the encrypted trading configuration for a change.
+def stored_config(home: Path | None, category: str = "env_bot", actor: str = "") -> StoredConfig:
+    """Open an encrypted settings file for a change by `actor` (default: the user and the program).
 
     Raises UsageError where the file is plaintext, SettingsError without an instance.
     """
@@ -129,29 +150,25 @@ def stored_config(home: Path | None) -> StoredConfig:
     from tbot_core.instance.sources import deployment_of
 
     sources = read_settings_files(Instance.at(home))
-    bot = sources.bot
+    file = sources.env if category == "env" else sources.bot
     if sources.env.fault is not None:
         raise sources.env.fault
-    if not bot.exists:
+    if not sources.bot.exists:
         raise SettingsError(f"{Instance.at(home).home} has no trading configuration.", "Give an instance with --home.")
-    if not bot.sealed:
+    if not file.sealed:
         raise UsageError(
-            f"{bot.name} is not encrypted.", "Edit the file directly, or encrypt it with `tbot config encrypt`."
+            f"{file.name} is not encrypted.", "Edit the file directly, or encrypt it with `tbot config encrypt`."
         )
-    opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed))
-    with opened.read("env_bot") as content:
+    opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed), actor=actor)
+    with opened.read(category) as content:
         text = bytes(content.view)
     values, fault = _examined(home, sources)
-    return StoredConfig(sources=sources, text=text, values=values, fault=fault, vault=opened)
+    return StoredConfig(sources=sources, text=text, values=values, fault=fault, category=category, vault=opened)
 
 
 def _examined(home: Path | None, sources: SettingsFiles) -> tuple[Mapping[str, EffectiveSetting], SettingsError | None]:
-    # The values of the settings, those that are not allowed with their texts, and the error that they are.
-    from tbot_core.instance import examine_settings
-
-    examined = examine_settings(
-        home, mode="paper", declared=plugin_declarations(home, sources=sources).declared, sources=sources
-    )
+    # The values of the settings, those that are not allowed with their texts, and the error of the file that is edited.
+    examined = examine_edited(home, sources, plugin_declarations(home, sources=sources))
     failing = [finding for finding in examined.findings if finding.level == "fail"]
     if not failing:
         return examined.values, None
@@ -160,7 +177,8 @@ def _examined(home: Path | None, sources: SettingsFiles) -> tuple[Mapping[str, E
         name: attrs.evolve(one, text=texts.get(name, one.text)) if name in refused else one
         for name, one in examined.values.items()
     }
-    return values, SettingsError("\n".join(map(str, failing)))
+    own = [str(finding) for finding in failing if sources.file_of(finding) is not sources.env]
+    return values, SettingsError("\n".join(own)) if own else None
 
 
 def compare_config(home: Path | None, other: Path | None = None) -> SettingsComparison:
@@ -172,9 +190,8 @@ def compare_config(home: Path | None, other: Path | None = None) -> SettingsComp
     since, parsed = _read_file(other) if other is not None else settings_of_last_run(Instance.at(home))
     former = attrs.evolve(sources, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))
     before, after = _load(home, declared, former), _load(home, declared, sources)
-    return SettingsComparison(
-        since=since, changes=setting_changes(before.values, after), worst_day=_worst_day(before, after)
-    )
+    changes = setting_changes(before.values, after.values, after.instance)
+    return SettingsComparison(since=since, changes=changes, worst_day=worst_day_change(before, after))
 
 
 def _read_file(path: Path) -> tuple[str, ParsedDotenv]:
@@ -184,11 +201,13 @@ def _read_file(path: Path) -> tuple[str, ParsedDotenv]:
     return str(path), parse_dotenv(str(path), filesystem.read_bytes(path, limit=LIMIT_BYTES))
 
 
-def setting_changes(before: Mapping[str, EffectiveSetting], after: Settings) -> tuple[SettingChange, ...]:
+def setting_changes(
+    before: Mapping[str, EffectiveSetting], after: Mapping[str, EffectiveSetting], instance: Instance
+) -> tuple[SettingChange, ...]:
     """Every variable with a different value, in the order of `tbot config show`; one that is new had its default."""
-    equity = _equity(after)
+    equity = _equity(instance, after)
     changes = []
-    for name, new in after.values.items():
+    for name, new in after.items():
         old, declared = before.get(name), new.declaration
         text, value = (declared.default_text, declared.default) if old is None else (old.text, old.value)
         if text != new.text:
@@ -211,30 +230,30 @@ def _effect(name: str, old: object, new: object, equity: Decimal) -> str:
     return f"{format_percent(old)} -> {format_percent(new)}: up to {amount} USD {more} {_MONEY[name]}"
 
 
-def _worst_day(before: Settings, after: Settings) -> str:
-    # The effect of the changes on the planned worst day; empty without an effect.
+def worst_day_change(before: Settings, after: Settings) -> str:
+    """The effect of the changes on the planned worst day; empty without an effect."""
     from tbot_core.instance.worst_day import planned_worst_day
     from tbot_core.model.formatting import format_money, format_percent
 
     old, new = planned_worst_day(before).worst_day, planned_worst_day(after).worst_day
     if old == new:
         return ""
-    amount, more = format_money(abs(new - old) * _equity(after)), "more" if new > old else "less"
+    amount, more = format_money(abs(new - old) * _equity(after.instance, after.values)), "more" if new > old else "less"
     return f"planned worst day {format_percent(old)} -> {format_percent(new)}: up to {amount} USD {more}"
 
 
-def _equity(settings: Settings) -> Decimal:
+def _equity(instance: Instance, values: Mapping[str, EffectiveSetting]) -> Decimal:
     # The last known equity of paper trading, else its initial cash.
     from tbot_core.journal.projections.book import fold_events
     from tbot_core.status.runs import PAPER, open_run_file, run_files
 
-    for file in run_files(settings.instance):
+    for file in run_files(instance):
         if file.name == PAPER:
             with open_run_file(file) as journal:
                 book = fold_events(journal.events())
             if book.run:
                 return book.equity
-    return Decimal(settings.simulation.paper_cash)
+    return Decimal(str(values["PAPER_CASH"].value))
 
 
 def check_config(

@@ -10,7 +10,7 @@ from tbot_core.actions.notices import discard
 from tbot_core.contracts.credentials import PluginSecrets
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.rehearsal_run import broker_addresses
-from tbot_core.errors import TbotError
+from tbot_core.errors import TbotError, UsageError
 from tbot_core.instance import Instance, load_settings
 from tbot_core.journal.projections.failover_drills import DrillStep
 from tbot_core.model.clock import exchange_time
@@ -19,6 +19,7 @@ from tbot_core.system.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tbot_core.actions.notices import Notify
     from tbot_core.instance import Settings
@@ -48,6 +49,29 @@ def try_login(
             return _try_login(loaded, made, credentials, action_clock(notify), live=live)
         except TbotError as fault:
             return DrillStep(what=f"{loaded.entry.name} answers", passed=False, words=str(fault))
+
+
+def try_stored_login(
+    home: Path | None, name: str, notify: Notify = discard, *, actor: str = ""
+) -> tuple[DrillStep | None, bool]:
+    """Log in at a broker with its stored credentials, whether the settings name it or not; also whether it is live.
+
+    Raises UsageError for one that is not installed, VaultError without stored credentials.
+    """
+    from tbot_core.actions.plugin_declarations import plugin_declarations
+    from tbot_core.actions.secrets import vault_of_home
+    from tbot_core.instance import read_settings_files
+
+    offered = plugin_declarations(home, (name,)).loaded
+    loaded = next((it for it in offered if it.entry.kind == "broker" and it.entry.name == name), None)
+    if loaded is None:
+        raise UsageError(f"The broker {name} is not installed.", f"Install tbot-broker-{name}, and start again.")
+    stored = vault_of_home(home, ready=False, actor=actor).read_section("broker", name)
+    credentials = {field: value.inspect() for field, value in stored.items()}
+    texts = read_settings_files(Instance.at(home)).known_texts()
+    own = {key: text for key, text in texts.items() if key.startswith((f"{name}_".upper(), f"HOST_{name}_".upper()))}
+    live = any(field.lower() == "mode" and text.strip().lower() == "live" for field, text in credentials.items())
+    return try_login(loaded, own, credentials, live=live, notify=notify), live
 
 
 def _settings(instance: Instance, variables: Mapping[str, str], loaded: LoadedPlugin) -> Settings:

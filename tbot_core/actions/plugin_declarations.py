@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.actions.notices import Notify
-    from tbot_core.instance import Settings, SettingsFiles
+    from tbot_core.instance import ExaminedSettings, SettingsFiles
+    from tbot_core.instance.findings import SettingsFinding
+    from tbot_core.instance.sources import SettingsFile
 
 
 @attrs.frozen(kw_only=True)
@@ -74,18 +76,47 @@ def plugin_declarations(
     )
 
 
-def load_edited(home: Path | None, sources: SettingsFiles, warn: Notify = discard) -> Settings:
+def load_edited(
+    home: Path | None, sources: SettingsFiles, before: SettingsFiles, warn: Notify = discard
+) -> ExaminedSettings:
     """The settings of files that are yet to be written, checked as at a paper start with the plugins that they enable.
 
-    Plugins that they name and that are not installed are a warning each: they may be installed later. Raises
-    SettingsError.
+    `before` are the files as they are. A fault that was there before, in a file that is not edited, is a warning with
+    the way to correct it, so that each file can be corrected while the other one is invalid. Plugins that are not
+    installed are a warning each: they may be installed later. Raises SettingsError for other faults.
     """
-    from tbot_core.instance import load_settings
+    from tbot_core.instance.loading import faults_error
     from tbot_core.instance.required_plugins import missing_plugins
 
     plugins = plugin_declarations(home, sources=sources)
-    settings = load_settings(home, mode="paper", declared=plugins.declared, sources=sources)
-    for finding in missing_plugins(settings.values, "paper", plugins.installed):
+    examined = examine_edited(home, sources, plugins)
+    failing = [finding for finding in examined.findings if finding.level == "fail"]
+    left = _left_as_before(home, sources, before) if failing else {}
+    if own := [finding for finding in failing if finding not in left]:
+        raise faults_error(own)
+    for finding in (one for one in failing if one in left):
+        warn(f"as before, a start fails: {finding} {left[finding].edit_words}")
+    for finding in missing_plugins(examined.values, "paper", plugins.installed):
         if finding.level == "fail":
             warn(f"`tbot check` fails with this setting: {finding}")
-    return settings
+    return examined
+
+
+def examine_edited(home: Path | None, sources: SettingsFiles, plugins: PluginDeclarations) -> ExaminedSettings:
+    """The examination of settings files as at a paper start."""
+    from tbot_core.instance import examine_settings
+
+    return examine_settings(home, mode="paper", declared=plugins.declared, sources=sources)
+
+
+def _left_as_before(
+    home: Path | None, sources: SettingsFiles, before: SettingsFiles
+) -> dict[SettingsFinding, SettingsFile]:
+    # The faults of before in the files that are not edited.
+    unedited = [one for one, was in zip(sources.both, before.both, strict=True) if one is was]
+    found = {}
+    for finding in examine_edited(home, before, plugin_declarations(home, sources=before)).findings:
+        file = before.file_of(finding)
+        if file is not None and any(file is one for one in unedited):
+            found[finding] = file
+    return found

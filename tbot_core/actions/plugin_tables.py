@@ -30,37 +30,44 @@ if TYPE_CHECKING:
 
 
 def import_table(instance: Instance, table: str, path: Path) -> str:
-    """Put a file in place as a table of an enabled plugin, which is built with it first; returns what was done.
+    """Put a file in place as a table, once each enabled plugin that names it was built with it; returns what was done.
 
     `table`: the table's name, with or without its ending. Raises UsageError for a name that no enabled plugin has,
-    SettingsError for a file that its plugin refuses, and AccessError for one that cannot be read.
+    SettingsError for a file that one of these refuses, and AccessError for one that cannot be read.
     """
     plugins = plugin_declarations(instance.home)
-    tables = {name: one for one in plugins.loaded for name in one.plugin.tables}
+    tables = sorted({name for one in plugins.loaded for name in one.plugin.tables})
     name = next((one for one in tables if table in {one, Path(one).stem}), "")
     if not name:
-        known = ", ".join(sorted(Path(one).stem for one in tables)) or "none"
+        known = ", ".join(Path(one).stem for one in tables) or "none"
         message = f"No enabled plugin has a table {table} (tables: {known})."
         raise UsageError(message, "The settings enable plugins; `tbot plugins list` shows them.")
-    loaded, settings = tables[name], load_settings(instance.home, mode="replay", declared=plugins.declared)
+    settings = load_settings(instance.home, mode="replay", declared=plugins.declared)
     if filesystem.is_folder(path):
         raise AccessError(f"{path} is a folder.", "Name the file of the table.")
-    data = filesystem.read_bytes(path)
+    data, words = filesystem.read_bytes(path), [f"imported from {path}."]
+    readers = [one for one in plugins.loaded if name in one.plugin.tables]
     with filesystem.scratch_folder() as folder:
         filesystem.write_atomic(folder / name, data)
-        context = attrs.evolve(_context(settings, loaded), data_dir=folder)
-        made = build_plugin(loaded, settings.plugin_config(loaded.plugin.config), context)
-        if isinstance(made, PluginFailure):
-            raise _refusal(path, made, folder / name)
-        described = _described(name, loaded, attrs.evolve(context, jurisdiction=_jurisdiction(settings)))
-        if isinstance(described, PluginFailure):
-            raise _refusal(path, described, folder / name)
-    place = instance.plugin_data(loaded.entry.kind, loaded.entry.name) / name
-    for folder in (instance.data, place.parent.parent, place.parent):
+        words += [_tried(settings, one, folder / name, path) for one in readers]
+    for folder in (instance.data, instance.tables):
         filesystem.make_folder(folder)  # each private, as `tbot init` makes them
-    filesystem.write_atomic(place, data)
-    words = f" {described}" if described else ""
-    return f"{place}: imported from {path}.{words} A running bot uses it from the next session."
+    filesystem.write_atomic(instance.table(name), data)
+    said = " ".join(filter(None, dict.fromkeys(words)))
+    used = ", ".join(one.entry.name for one in readers)
+    return f"{instance.table(name)}: {said} A running bot uses it from the next session ({used})."
+
+
+def _tried(settings: Settings, loaded: LoadedPlugin, copy: Path, path: Path) -> str:
+    # What the plugin says of the new table, "" for nothing; raises SettingsError if it refuses it.
+    context = attrs.evolve(_context(settings, loaded), tables_dir=copy.parent, jurisdiction=_jurisdiction(settings))
+    made = build_plugin(loaded, settings.plugin_config(loaded.plugin.config), context)
+    described = made if isinstance(made, PluginFailure) else _described(copy.name, loaded, context)
+    if isinstance(described, PluginFailure):
+        # The plugin's words, about the file that was given instead of the copy that it read.
+        words = described.error.replace(str(copy), str(path))
+        raise SettingsError(f"{path} was not imported: {words}", "The table in use is unchanged.")
+    return described
 
 
 def _described(name: str, loaded: LoadedPlugin, context: Context) -> str | PluginFailure:
@@ -72,12 +79,6 @@ def _described(name: str, loaded: LoadedPlugin, context: Context) -> str | Plugi
     except BaseException as fault:  # noqa: BLE001  -- the border of a plugin
         assert_failure(fault)
         return PluginFailure.of(loaded.entry, "create", fault)
-
-
-def _refusal(path: Path, failure: PluginFailure, copy: Path) -> SettingsError:
-    # The plugin's words, about the file that was given instead of the copy that it read.
-    words = failure.error.replace(str(copy), str(path))
-    return SettingsError(f"{path} was not imported: {words}", "The table in use is unchanged.")
 
 
 def _jurisdiction(settings: Settings) -> str:

@@ -112,15 +112,17 @@ def verify_secrets(home: Path | None) -> tuple[VaultError, ...]:
     return (*first, *found)
 
 
-def put_values(home: Path | None, category: str, values: Mapping[str, Any], warn: Notify = discard) -> Path:
+def put_values(
+    home: Path | None, category: str, values: Mapping[str, Any], warn: Notify = discard, *, actor: str = ""
+) -> Path:
     """Set values of a category, keep its others, and return its file. Raises UsageError and VaultError.
 
-    A file whose content is lost is written anew.
+    None removes a field of a category that holds fields. A file whose content is lost is written anew.
     """
     from tbot_core.instance.secrets import encrypt_category
 
     _refuse_shadowing(home, category)
-    vault = vault_of_home(home, tolerant=category == "env")
+    vault = vault_of_home(home, tolerant=category == "env", actor=actor)
     values = _input_values(vault, category, values)
     data = _merged(category, _content(vault, category), values, known_schemas(home, values))
     with _input_faults():
@@ -150,10 +152,12 @@ def upgrade_files(home: Path | None, *, dry_run: bool) -> tuple[FormatUpgrade, .
     return vault_of_home(home, ready=False).upgrade(dry_run=dry_run)
 
 
-def rotate_keys(home: Path | None, categories: tuple[str, ...], *, resume: bool) -> tuple[RotationResult, ...]:
+def rotate_keys(
+    home: Path | None, categories: tuple[str, ...], *, resume: bool, actor: str = ""
+) -> tuple[RotationResult, ...]:
     """New keys for the categories, or the rest of an interrupted rotation."""
     return (rotation.resume_rotation if resume else rotation.rotate_categories)(
-        vault_of_home(home, ready=False), categories
+        vault_of_home(home, ready=False, actor=actor), categories
     )
 
 
@@ -162,11 +166,11 @@ def abort_rotation(home: Path | None, categories: tuple[str, ...]) -> tuple[str,
     return rotation.withdraw_rotation(vault_of_home(home, ready=False), categories)
 
 
-def retire_old_keys(home: Path | None) -> tuple[str, ...]:
+def retire_old_keys(home: Path | None, actor: str = "") -> tuple[str, ...]:
     """Delete the previous keys that are KEEP_PREV_DAYS old and in a later backup; returns their categories."""
     from tbot_core.vault import audit_log
 
-    vault = vault_of_home(home, ready=False)
+    vault = vault_of_home(home, ready=False, actor=actor)
     log = audit_log.log_path(vault.instance)
     days = vault.deployment.keep_prev_days
     return rotation.retire_previous_keys(
@@ -174,15 +178,15 @@ def retire_old_keys(home: Path | None) -> tuple[str, ...]:
     )
 
 
-def vault_of_home(home: Path | None, *, tolerant: bool = False, ready: bool = True) -> Vault:
-    """The vault with the paths of `.env`; with `tolerant` faults in it are tolerated."""
+def vault_of_home(home: Path | None, *, tolerant: bool = False, ready: bool = True, actor: str = "") -> Vault:
+    """The vault with the paths of `.env`; with `tolerant` faults in it are tolerated. `actor`: whom its log names."""
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
 
     env = read_settings_files(Instance.at(home)).env
     if env.fault is not None and not tolerant:
         raise env.fault
-    return open_instance_vault(Instance.at(home), deployment_of(env.parsed), ready=ready)
+    return open_instance_vault(Instance.at(home), deployment_of(env.parsed), ready=ready, actor=actor)
 
 
 def _refuse_shadowing(home: Path | None, category: str) -> None:
@@ -343,7 +347,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes], warn:
 
     if "env" in contents:
         open_instance_vault(Instance.at(home), deployment_of(parse_dotenv(ENV_FILE, contents["env"])), ready=False)
-    sources = read_settings_files(Instance.at(home))
+    before = sources = read_settings_files(Instance.at(home))
     if sources.env.fault is not None:
         return
     for category, field in (("env", "env"), ("env_bot", "bot")):
@@ -351,7 +355,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes], warn:
             source = getattr(sources, field)
             parsed = parse_dotenv(f"{source.name}.enc", contents[category])
             sources = attrs.evolve(sources, **{field: attrs.evolve(source, plain=True, parsed=parsed, fault=None)})
-    load_edited(home, sources, warn)
+    load_edited(home, sources, before, warn)
 
 
 def category_fields(category: str, file: str, data: memoryview) -> dict[str, object]:

@@ -53,6 +53,7 @@ def _facts(settings: Settings, loaded: LoadedPlugin) -> Collection[str]:
         clock=SystemClock(),
         log=log.logger(f"tbot.filter.{loaded.entry.name}"),
         data_dir=settings.instance.plugin_data("filter", loaded.entry.name),
+        tables_dir=settings.instance.tables,
     )
     made: Any = build_plugin(loaded, settings.plugin_config(loaded.plugin.config), context)
     return () if isinstance(made, PluginFailure) or not isinstance(made, SupportsRefresh) else tuple(made.facts)

@@ -252,9 +252,10 @@ class ReportsLeftOut(Protocol):
 
 @runtime_checkable
 class SupportsDailyVix(Protocol):
-    """A broker or filter that supplies the VIX, for feeds without it; a broker declares `daily_vix`.
+    """A broker, filter or extension that supplies the VIX, for feeds without it; a broker declares `daily_vix`.
 
-    Brokers are asked first, then filters, then the stored VIX counts.
+    Brokers are asked first, then filters, then extensions, then the stored VIX counts. An extension is asked before
+    each session, whether it was started or not.
     """
 
     async def vix_close(self, day: date) -> float | None:

@@ -40,6 +40,8 @@ def _as_secrets(given: Mapping[str, Any]) -> PluginSecrets:
 class Context:
     """What a plugin is created with: the clock, a logger, and a folder of its own inside the instance.
 
+    `tables_dir` is the folder of the operator's tables, which all plugins share; see `Plugin.tables`.
+
     `secrets` holds, for each category in its `needs`, an object of the declared class, filled from the plugin's own
     section, or from the whole category if it has no sections; `secrets.renew(category, field=value)` stores what the
     vendor renewed. A trial holds none; a simulation lacks those without a file. `connect` is the only way to the
@@ -54,6 +56,7 @@ class Context:
     connect: Connect = attrs.field(factory=NoNetwork, repr=False)
     timeout_s: float = 10.0
     jurisdiction: str = ""
+    tables_dir: Path = attrs.Factory(lambda self: self.data_dir, takes_self=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -64,11 +67,12 @@ class Plugin:
     `tbot_core.contracts.setting.setting`. `create(config, context)` returns the object of its kind; it may import heavy
     libraries. `capabilities`: words for `tbot plugins info`; a broker declares what it can do in its
     `BrokerCapabilities` instead. `needs`: its permissions, shown for approval. `quality(config)`: the declared quality
-    of a broker's live feed, before anything is connected. `tables`: the files in its data folder, placed there by the
-    operator, that decisions depend on; their content is part of the settings hash, which binds runs and armings.
-    `describe_table(name, context)`: what the table of that name in `context.data_dir` holds, in a sentence, when the
-    operator imports it; raises SettingsError for one that may be used but not imported. `warnings(config, context)`:
-    sentences for `tbot check` about the plugin's own data, such as a table that is too old; it does not connect.
+    of a broker's live feed, before anything is connected. `tables`: the files in `Context.tables_dir`, placed there by
+    the operator, that decisions depend on; their content is part of the settings hash, which binds runs and armings.
+    Plugins that name the same file share it. `describe_table(name, context)`: what the table of that name holds, in a
+    sentence, when the operator imports it; raises SettingsError for one that may be used but not imported.
+    `warnings(config, context)`: sentences for `tbot check` about the plugin's own data, such as a table that is too
+    old; it does not connect.
     `venue()`: what `tbot plugins check` tests a broker, an alert channel, an extension or a filter that fetches with:
     the plugin's object at a server of its own on this machine, as the modules `broker`, `alert`, `extension` and
     `fetching` of `tbot_core.testing` describe it; a run never calls it. A broker's may take a runner and a clock, as

@@ -38,7 +38,7 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "
 class SettingKind(Generic[T]):
     """A type of value: `parse` reads text and raises ValueError, `show` writes it so that `parse` reads the same value.
 
-    `allowed` completes the sentence "allowed is ...". `empty`: the file may leave the value empty.
+    `allowed` completes "allowed is ...". `empty`: the file may leave the value empty. `choices`: the words of a choice.
     """
 
     name: str
@@ -46,6 +46,7 @@ class SettingKind(Generic[T]):
     parse: Callable[[str], T] = attrs.field(eq=False)
     show: Callable[[T], str] = attrs.field(eq=False)
     empty: bool = False
+    choices: tuple[str, ...] = ()
 
 
 class SettingTraits(TypedDict, total=False):
@@ -184,7 +185,7 @@ def choice(*words: str) -> SettingKind[str]:
         except KeyError as error:
             raise ValueError(written) from error
 
-    return SettingKind(name="choice", allowed=f"one of {', '.join(words)}", parse=parse, show=str)
+    return SettingKind(name="choice", allowed=f"one of {', '.join(words)}", parse=parse, show=str, choices=words)
 
 
 def integer(*, least: int = 0, most: int | None = None) -> SettingKind[int]:
@@ -343,6 +344,7 @@ def optional(kind: SettingKind[T], *, zero: bool = False, absent: str = "empty")
         parse=parse,
         show=lambda value: "" if value is None else kind.show(value),
         empty=True,
+        choices=("", *kind.choices) if kind.choices else (),
     )
 
 

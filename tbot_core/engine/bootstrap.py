@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-from collections import defaultdict
 from collections.abc import Awaitable, Mapping
-from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
@@ -25,8 +21,9 @@ from tbot_core.contracts import (
 )
 from tbot_core.contracts.abilities import FEED
 from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.engine.index_funds import index_funds
 from tbot_core.engine.plugin_context import plugin_context
-from tbot_core.errors import PluginError, SettingsError
+from tbot_core.errors import PluginError, SettingsError, TbotError
 from tbot_core.instance import Instance, Settings
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.identity import jurisdiction_of, read_identity
@@ -48,12 +45,13 @@ from tbot_core.plugins.network.connector import RequestBudgets
 from tbot_core.plugins.network.plugin_connections import PluginConnections
 from tbot_core.plugins.risk_checks import risk_checks
 from tbot_core.plugins.trial_records import record_failure, record_run
-from tbot_core.system import filesystem
 from tbot_core.trading.orders import ClientOrderIds
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 from tbot_core.vault.error_codes import combined_error
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tbot_core.contracts import FeedSource
     from tbot_core.contracts.setting import DeclaredConfig
     from tbot_core.instance import Mode, SettingsFiles
@@ -72,7 +70,6 @@ _NAMELESS: Final = (
     "The bot has no identity, so its client order ids contain no identity: `tbot secrets set bot_identity` sets it."
 )
 _SHORTABLE: Final = "Simulated short sales: every symbol is assumed to be shortable and easy to borrow."
-_FUNDS: Final = Path(__file__).with_name("index_funds.csv")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -114,6 +111,17 @@ class Assembly:
         settings = self.settings
         wanted = settings.mode in STORED_BARS_MODES and settings.trading.vix_source == "live"
         return recorded_vix_in(settings.instance.journal) if wanted else {}
+
+    @functools.cached_property
+    def extensions(self) -> tuple[tuple[LoadedPlugin, Any], ...]:
+        """The enabled extensions, each built once a run; one that cannot be built is reported and left out."""
+        found = []
+        for loaded in (one for one in self.loaded if one.entry.kind == "extension"):
+            try:
+                found.append((loaded, self.build(loaded)))
+            except TbotError as fault:
+                self.call_guard.report_extension(loaded.entry, fault, fault.message)
+        return tuple(found)
 
     def record_plugins(self) -> None:
         """Record how the plugins loaded in this run, for `tbot plugins list`."""
@@ -357,14 +365,6 @@ def feed_source(broker: object, name: str) -> FeedSource:
     if source is None:
         raise PluginError(f"The broker {name} supplies no bars.", "Set DATA_SOURCE to another plugin.")
     return source
-
-
-def index_funds() -> Mapping[str, Mapping[str, Decimal]]:
-    """The shipped table of index funds: index -> symbol -> signed leverage."""
-    table: dict[str, dict[str, Decimal]] = defaultdict(dict)
-    for row in csv.DictReader(filesystem.read_text(_FUNDS).splitlines()):
-        table[row["index"]][row["symbol"]] = Decimal(row["leverage"])
-    return table
 
 
 def _unapproved(

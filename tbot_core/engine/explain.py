@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
 
-from tbot_core.contracts import BrokerCapabilities, FeedRequest
+from tbot_core.contracts import BrokerCapabilities, FeedRequest, SupportsRefresh
 from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source
 from tbot_core.errors import DataError, UsageError
 from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
 from tbot_core.marketdata.received_bars import RecordedSession
+from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
 from tbot_core.model.bars import SymbolQuote, Tape
 from tbot_core.model.calendar import Session
 from tbot_core.model.day_facts import MarketView
@@ -26,11 +27,14 @@ from tbot_core.trading.universe import left_out_symbols
 from tbot_core.trading.verdicts import CheckResult, Verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tbot_core.contracts import FeedSession
     from tbot_core.marketdata.received_bars import RecordingHeader
     from tbot_core.model.bars import Bars
+    from tbot_core.model.day_facts import DayFacts
+
+_NO_BARS: Final = "The universe of the session left it out: it has no bars, so no minute of it can be compared."
 
 
 @attrs.frozen(kw_only=True)
@@ -72,11 +76,16 @@ class ScreeningExplanation:
 
 @attrs.frozen(kw_only=True)
 class SessionExplanation:
-    """A symbol's session: screening by strategy, and the requested minutes."""
+    """A symbol's session: screening by strategy, and the requested minutes; `note` says what cannot be compared.
+
+    `subscribed` is false for a symbol that a limit left out: it has no bars, so that no minute can be compared.
+    """
 
     session: Session
     screenings: tuple[ScreeningExplanation, ...]
     moments: tuple[MinuteExplanation, ...]
+    subscribed: bool = True
+    note: str = ""
 
 
 def request_of(document: Mapping[str, Any], day: date, assembly: Assembly) -> FeedRequest:
@@ -126,9 +135,21 @@ async def explain_received(
     if reason is not None:
         entrants = assembly.entrants(found.session)
         screenings = tuple(_unseen(entrant, rules, found.header, symbol, reason) for entrant in entrants)
-        return SessionExplanation(session=found.session, screenings=screenings, moments=())
+        note = " ".join((_NO_BARS, *_missing_facts(rules, found.header.left_out_day)))
+        return SessionExplanation(session=found.session, screenings=screenings, moments=(), subscribed=False, note=note)
     _check_symbol(symbol, found)
-    return await _walk(assembly, rules, found, symbol, sorted(set(minutes)), vix)
+    explained = await _walk(assembly, rules, found, symbol, sorted(set(minutes)), vix)
+    return attrs.evolve(explained, note=" ".join(_missing_facts(rules, found.header.day)))
+
+
+def _missing_facts(rules: TradingRules, day: DayFacts | None) -> Iterator[str]:
+    # What the filters compare, and the recording does not hold.
+    if day is None:
+        yield "Facts of symbols that the universe left out were not recorded then: only the reason is known."
+        return
+    fetched = {fact for one in rules.filters.values() if isinstance(one, SupportsRefresh) for fact in one.facts}
+    if missing := sorted(fetched - {MARKET_CAP, *day.recorded}):
+        yield f"Not recorded then: {', '.join(missing)}. What filters fetch counts as unknown where it is missing."
 
 
 def _check_symbol(symbol: str, source: FeedSession) -> None:

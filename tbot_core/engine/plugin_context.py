@@ -63,6 +63,7 @@ def plugin_context(
         clock=clock,
         log=log.logger(f"tbot.{kind}.{plugin.name}"),
         data_dir=settings.instance.plugin_data(kind, plugin.name),
+        tables_dir=settings.instance.tables,
         secrets=plugin_secrets(settings, plugin.name, plugin.needs.secrets) if secrets is None else secrets,
         connect=connector,
         timeout_s=settings.trading.api_timeout,

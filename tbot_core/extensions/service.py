@@ -17,13 +17,11 @@ from tbot_core.system import log
 from tbot_core.system.daemon_threads import DaemonThreads
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine
     from pathlib import Path
     from typing import Any
 
-    from tbot_core.engine.bootstrap import Assembly
     from tbot_core.engine.run_plan import RunPlan
-    from tbot_core.plugins.loader import LoadedPlugin
 
 T = TypeVar("T")
 LEDGER: Final = "ledger"
@@ -59,7 +57,9 @@ def _runners(plan: RunPlan, journal: Path) -> list[ExtensionRunner]:
     assembly, terms = plan.assembly, FollowTerms(journal=journal, clock=plan.wall)
     report = assembly.call_guard.on_extension_failing
     folder, found, names = progress_folder(journal), list[ExtensionRunner](), set[str]()
-    for loaded, made in _made(assembly):
+    for loaded, made in assembly.extensions:
+        if not isinstance(made, Extension):
+            continue  # it has hooks only, or a source of facts
         name, title = f"extension-{loaded.entry.name}", f"extension {loaded.entry.name}"
         progress = ProgressFile(folder / f"{name}.json", title)
         found.append(
@@ -76,17 +76,3 @@ def _runners(plan: RunPlan, journal: Path) -> list[ExtensionRunner]:
     except TbotError as fault:
         _log.warning("extension.progress_not_stored", reason=fault.message)
     return found
-
-
-def _made(assembly: Assembly) -> Iterator[tuple[LoadedPlugin, Extension]]:
-    # The extensions that live during a run; one that cannot be created is reported and left out.
-    for loaded in assembly.loaded:
-        if loaded.entry.kind != "extension":
-            continue
-        try:
-            made = assembly.build(loaded)
-        except TbotError as fault:
-            assembly.call_guard.report_extension(loaded.entry, fault, fault.message)
-            continue
-        if isinstance(made, Extension):
-            yield loaded, made

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 _KEY: Final = re.compile(r"(?=.*[a-z])[\w-]{43}=", re.ASCII)
 """A key as in key files, which looks like a name without a value. Names of settings have no lower-case letters."""
 
+_LINE: Final = re.compile(
+    r"""(?P<head>\s*(?:export[^\S\r\n]+)?(?:'[^']+'|[^=\#\s]+)[^\S\r\n]*=[^\S\r\n]*)
+    (?:'(?:\\'|[^'])*'|"(?:\\"|[^"])*"|[^\r\n]*?)
+    (?P<tail>(?:[^\S\r\n]+\#[^\r\n]*)?[^\S\r\n]*(?:\r\n|\n|\r)?)""",
+    re.VERBOSE,
+)
+"""A line with a value: what is before it, the value, and the comment behind it."""
+
 LIMIT_BYTES = 256 * 1024
 
 
@@ -101,12 +109,39 @@ def _repeated(entry: Assignment, earlier: Assignment) -> SettingsFinding:
 
 
 def replace_values(text: str, changes: Mapping[str, object]) -> bytes:
-    """The lines of a settings file with other values; new variables come last."""
+    """A settings file with other values, quoted where they need it; new variables come last.
+
+    Nothing else changes: comments, order, spelling and line ends stay. Of a repeated key the last line is changed,
+    which counts. Raises UsageError for a value with a line break.
+    """
     rest = {key: str(value) for key, value in changes.items()}
     if any("\n" in part or "\r" in part for pair in rest.items() for part in pair):
         raise UsageError("A setting contains a line break.", "Write each setting on one line.")
-    lines = []
-    for line in text.splitlines():
-        key = line.partition("=")[0]
-        lines.append(f"{key}={rest.pop(key)}" if key in rest else line)
-    return "\n".join([*lines, *(f"{key}={value}" for key, value in rest.items()), ""]).encode()
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    bindings = list(parse_stream(io.StringIO(text.removeprefix(mark), newline="")))
+    last = {binding.key: position for position, binding in enumerate(bindings)}
+    lines = [
+        _with_value(binding.original.string, rest.pop(binding.key))
+        if binding.key in rest and last[binding.key] == position
+        else binding.original.string
+        for position, binding in enumerate(bindings)
+    ]
+    end = "\r\n" if "\r\n" in text else "\n"
+    if rest and lines and not lines[-1].endswith(("\n", "\r")):
+        lines.append(end)
+    return "".join([mark, *lines, *(f"{key}={_quoted(value)}{end}" for key, value in rest.items())]).encode()
+
+
+def _with_value(line: str, value: str) -> str:
+    # The line with another value; one that has the value already stays as it is spelt.
+    found = _LINE.fullmatch(line)
+    if found is None:  # a key without `=`
+        return line.replace(line.strip(), f"{line.strip()}={_quoted(value)}")
+    return f"{found['head']}{_quoted(value)}{found['tail']}"
+
+
+def _quoted(value: str) -> str:
+    if value == value.strip() and "#" not in value and not value.startswith(("'", '"')):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

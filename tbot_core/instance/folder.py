@@ -110,13 +110,23 @@ class Instance:
         """The journals of replays, demos, backtests and dry runs."""
         return self.data / "runs"
 
+    @property
+    def page_lock(self) -> Path:
+        """Held by the process that serves the page; its purpose is the page's address."""
+        return self.data / "page.lock"
+
     def plugin_data(self, kind: str, name: str) -> Path:
         """A plugin's data folder; `kind` is singular."""
         return self.data / "plugins" / f"{kind}-{name}"
 
+    @property
+    def tables(self) -> Path:
+        """The operator's tables for plugins."""
+        return self.data / "tables"
+
     def table(self, name: str) -> Path:
-        """A table for a plugin, by the plugin's folder and the file name."""
-        return self.data / "plugins" / name
+        """The operator's table of this file name, of every plugin that names it."""
+        return self.tables / name
 
     @property
     def bars(self) -> Path:

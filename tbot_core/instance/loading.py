@@ -83,10 +83,15 @@ def load_settings(  # noqa: PLR0913  -- the inputs of a run
     lacking = () if installed is None else missing_plugins(examined.values, mode, installed)
     failing = sorted((one for one in (*examined.findings, *lacking) if one.level == "fail"), key=_position)
     if examined.settings is None or failing:
-        faults = [str(finding) for finding in failing]
-        more = [f"and {len(faults) - _LINES} more faults."] if len(faults) > _LINES else []
-        raise SettingsError("\n".join([*faults[:_LINES], *more]), _remedy(failing))
+        raise faults_error(failing)
     return examined.settings
+
+
+def faults_error(failing: Sequence[SettingsFinding]) -> SettingsError:
+    """The error of findings that fail, one line each."""
+    faults = [str(finding) for finding in failing]
+    more = [f"and {len(faults) - _LINES} more faults."] if len(faults) > _LINES else []
+    return SettingsError("\n".join([*faults[:_LINES], *more]), _remedy(failing))
 
 
 def examine_settings(
@@ -308,14 +313,13 @@ def _tables(
     # The operator's tables for deciding plugins, with their hashes.
     deciding = {"strategy": draft.strategies, "filter": draft.filters}
     named = (one for one in declared if one.name in deciding.get(one.kind, (one.name,)))
-    places = [instance.plugin_data(one.kind, one.name) / table for one in named for table in one.tables]
-    return table_hashes(instance, (f"{place.parent.name}/{place.name}" for place in places))
+    return table_hashes(instance, sorted({table for one in named for table in one.tables}))
 
 
 def table_hashes(instance: Instance, tables: Iterable[str]) -> dict[str, str]:
     """The SHA-256 of each of these tables as currently stored; "" for a missing one.
 
-    Each name is a path below the plugins' data folder. Raises AccessError for an unreadable one.
+    Raises AccessError for an unreadable one.
     """
     places = {name: instance.table(name) for name in tables}
     return {name: _hash(place) if filesystem.exists(place) else "" for name, place in places.items()}

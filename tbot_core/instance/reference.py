@@ -9,6 +9,7 @@ from tbot_core.contracts.setting import declarations
 from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.instance.registry import GROUPS
 from tbot_core.instance.report import NOT_ACTED_ON
+from tbot_core.instance.setting_groups import group_doc, group_title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,18 +32,14 @@ def render() -> str:
     """Render the page as Markdown."""
     parts = [_INTRODUCTION]
     for title, config in GROUPS.items():
-        parts.append(f"## {title.capitalize()}\n\n{_sentence(config)}\n\n{_table(declarations(config))}")
+        parts.append(f"## {group_title(title)}\n\n{group_doc(config)}\n\n{_table(declarations(config))}")
     each = settings.StrategySettings
-    parts.append(f"## Each strategy\n\n{_sentence(each)}\n\n{_table(declarations(each))}")
+    parts.append(f"## Each strategy\n\n{group_doc(each)}\n\n{_table(declarations(each))}")
     for plugin in known_plugins():
         if plugin.settings:
             title = f"## {plugin.kind.capitalize()} {plugin.name}"
             parts.append(f"{title}\n\nVariables of the plugin {plugin.name}.\n\n{_table(plugin.settings)}")
     return "\n".join(parts)
-
-
-def _sentence(config: type) -> str:
-    return " ".join((config.__doc__ or "").split())
 
 
 def _table(declared: Mapping[str, SettingDeclaration]) -> str:

@@ -23,9 +23,9 @@ _PROGRAM: Final = "tbot"
 
 
 def open_instance_vault(
-    instance: Instance, deployment: DeploymentSettings, *, live: bool = False, ready: bool = True
+    instance: Instance, deployment: DeploymentSettings, *, live: bool = False, ready: bool = True, actor: str = ""
 ) -> Vault:
-    """Open the vault of the instance; every access is audited.
+    """Open the vault of the instance; every access is audited with its actor, by default the user and the program.
 
     `live` refuses loose file modes and unapproved key provider plugins. With `ready` the audit log's key is created if
     neither key nor log exists, and the journal gets keyed hashes from then on. Raises VaultError when the key provider
@@ -45,7 +45,7 @@ def open_instance_vault(
         strict=live,
         provider=_provider(instance.home, live=live),
     )
-    opened = open_vault(store, f"{environ.user_name()}/{Path(sys.argv[0]).name or _PROGRAM}")
+    opened = open_vault(store, actor or f"{environ.user_name()}/{Path(sys.argv[0]).name or _PROGRAM}")
     if ready and not filesystem.is_present(log_path(instance)) and lacks_key(opened, AUDIT):
         filesystem.make_folder(store.place(AUDIT).key.parent)
         opened.make_key(AUDIT)

@@ -27,8 +27,7 @@ class Settings:
 
     `strategies` run in this order; `frames` has an entry for each of them and for the disabled ones of the sequence.
     `filters` are those that apply, in order. `fingerprint` is the SHA-256 over all inputs of decisions. `tables` has
-    the SHA-256 of each operator's table that plugins of the run use, by its path below the data folder's `plugins`; ""
-    for a missing one.
+    the SHA-256 of each operator's table that plugins of the run use, by its file name; "" for a missing one.
     """
 
     mode: Mode

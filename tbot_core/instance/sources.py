@@ -42,6 +42,13 @@ class SettingsFile:
         return self.plain or self.sealed
 
     @property
+    def edit_words(self) -> str:
+        """How a person edits the file."""
+        if not self.sealed:
+            return f"Edit {self.name}."
+        return "`tbot config edit` edits it." if self.name == ENV_BOT_FILE else "`tbot secrets edit env` edits it."
+
+    @property
     def active_name(self) -> str:
         """The name of the form that takes precedence."""
         return f"{self.name}{ENCRYPTED_SUFFIX}" if self.sealed else self.name
@@ -58,6 +65,11 @@ class SettingsFiles:
     def both(self) -> tuple[SettingsFile, SettingsFile]:
         """Both files in reading order."""
         return self.env, self.bot
+
+    def file_of(self, finding: SettingsFinding) -> SettingsFile | None:
+        """The file that a finding is in; None for one that is in neither."""
+        places = {finding.where, finding.where.rpartition(":")[0]}
+        return next((source for source in self.both if source.active_name in places), None)
 
     def texts(self) -> dict[str, str]:
         """The text of every key; the trading configuration takes precedence, except for EXTENSIONS.

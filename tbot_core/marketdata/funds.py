@@ -1,7 +1,7 @@
 """Which symbols are funds: limits of companies, such as market capitalisation and P/E, do not apply to them.
 
 For filters: what the source of the day's facts says counts, else the table that ships with tbot, or the operator's own
-one in the filter's data folder, which replaces it whole.
+one, which replaces it whole.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SYMBOL = re.compile(r"[A-Z][A-Z0-9.]{0,15}")
 
 
 def read_funds(folder: Path) -> frozenset[str]:
-    """The funds of the table in a filter's data folder, else of the shipped one. Raises SettingsError for faults."""
+    """The funds of the operator's table in this folder, else of the shipped one. Raises SettingsError for faults."""
     own = folder / FUNDS
     table = own if filesystem.exists(own) else Path(__file__).with_name(FUNDS)
     return parse_funds(filesystem.read_text(table), str(table))

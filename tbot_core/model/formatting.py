@@ -56,9 +56,9 @@ def format_quantity(shares: Decimal) -> str:
     return f"{shares.quantize(_SHARE, ROUND_HALF_EVEN).normalize():,f}"
 
 
-def format_percent(share: Decimal | float, digits: int = 2) -> str:
-    """A ratio (0.0153) as a percentage (`1.53 %`)."""
-    return f"{float(share):z.{digits}%}".replace("%", "\N{NO-BREAK SPACE}%").replace("-", MINUS)
+def format_percent(share: Decimal | float, digits: int = 2, *, signed: bool = False) -> str:
+    """A ratio (0.0153) as a percentage (`1.53 %`); `signed` adds a plus."""
+    return f"{float(share):{'+' if signed else ''}z.{digits}%}".replace("%", "\N{NO-BREAK SPACE}%").replace("-", MINUS)
 
 
 def request_words(per_minute: int, left: int | None) -> str:

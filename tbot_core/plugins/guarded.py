@@ -105,7 +105,7 @@ class GuardedFilter:
 
     async def refresh(self, day: date, symbols: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
         """What the filter fetches; raises its BrokerErrors, and PluginError for anything else that goes wrong."""
-        with self._fetching("refresh"):
+        with _fetching(self._guard, self.entry, "refresh"):
             found = await self._inner.refresh(day, symbols)  # type: ignore[attr-defined]  # it declares facts
             return answer_checks.checked_facts(found, self.facts, symbols)
 
@@ -113,19 +113,7 @@ class GuardedFilter:
         """The VIX close that the filter knows, None from one that offers none; raises as `refresh`."""
         if not isinstance(self._inner, SupportsDailyVix):
             return None
-        with self._fetching("vix_close"):
-            found: float | None = broker_answers.checked_answer("vix_close", await self._inner.vix_close(day))
-            return found
-
-    @contextmanager
-    def _fetching(self, call: str) -> Iterator[None]:
-        # What goes wrong in a call that fetches: a BrokerError, else PluginError.
-        try:
-            yield
-        except BrokerError:
-            raise
-        except Exception as fault:
-            raise PluginError(self._guard.report_failure(self.entry, call, fault)) from fault
+        return await GuardedVix(entry=self.entry, inner=self._inner, guard=self._guard).vix_close(day)
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """The filter's comparisons at the signal."""
@@ -146,6 +134,21 @@ class GuardedFilter:
 
 
 @attrs.frozen(kw_only=True, eq=False)
+class GuardedVix:
+    """A filter or an extension as a source of the VIX; its failures are recorded."""
+
+    entry: EntryPointInfo
+    _inner: SupportsDailyVix = attrs.field(alias="inner")
+    _guard: CallGuard = attrs.field(alias="guard")
+
+    async def vix_close(self, day: date) -> float | None:
+        """The VIX close that it knows; raises its BrokerErrors, and PluginError for anything else that goes wrong."""
+        with _fetching(self._guard, self.entry, "vix_close"):
+            found: float | None = broker_answers.checked_answer("vix_close", await self._inner.vix_close(day))
+            return found
+
+
+@attrs.frozen(kw_only=True, eq=False)
 class GuardedOptionsModel:
     """An options model whose failures are recorded."""
 
@@ -160,6 +163,17 @@ class GuardedOptionsModel:
             return answer_checks.checked_valuation(self._inner.value_option(request))
 
         return self._guard.call(self.entry, "value_option", value)
+
+
+@contextmanager
+def _fetching(guard: CallGuard, entry: EntryPointInfo, call: str) -> Iterator[None]:
+    # What goes wrong in a call that fetches: a BrokerError, else PluginError.
+    try:
+        yield
+    except BrokerError:
+        raise
+    except Exception as fault:
+        raise PluginError(guard.report_failure(entry, call, fault)) from fault
 
 
 def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> Any:

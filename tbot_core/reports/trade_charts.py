@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
@@ -15,7 +16,7 @@ from tbot_core.reports.timeline import in_order_of_entry
 from tbot_core.reports.trade_levels import TradeKey, TradeLevels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
     from tbot_core.model.types import Trade
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 MOST_CHARTS: Final = 1_000
 """The number of trades of a report that get a chart: those with the largest profit or loss."""
 
+_MINUTE_S: Final = 60
 _BEFORE: Final = 15
 _AFTER: Final = 12
 _LEAST: Final = 45
@@ -153,3 +155,52 @@ def _minute(session: Session, moment: datetime) -> int:
 def _offset_minutes(moment: datetime) -> int:
     offset = exchange_time(moment).utcoffset()
     return 0 if offset is None else int(offset.total_seconds()) // 60
+
+
+def chart_points(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The compact document of a chart as points in time: seconds of the epoch, shifted to New York's clock.
+
+    A chart that shows UTC then shows the exchange's time.
+    """
+    scale, first = 10 ** document["d"], document["m"]
+    opened = int(document["t"]) + int(document["z"])
+
+    def at(minute: int) -> int:
+        return (opened + minute) * _MINUTE_S
+
+    return {
+        "digits": document["d"],
+        "bars": [{"time": at(first + minute), **prices} for minute, prices in _prices(document["b"], scale)],
+        "lines": [_points(one, scale, at) for one in document["l"]],
+        "stops": [{"time": at(minute), "value": level} for minute, level in document["s"]],
+        "target": document.get("g"),
+        "entry": {"time": at(document["e"][0]), "value": document["e"][1]},
+        "exit": {"time": at(document["x"][0]), "value": document["x"][1]},
+        "signal": at(document["i"]) if "i" in document else None,
+        "side": document["w"],
+    }
+
+
+def _prices(coded: Sequence[int | None], scale: int) -> Iterator[tuple[int, dict[str, float]]]:
+    # Each minute that has a bar, with its prices.
+    place, minute, close = 0, 0, 0
+    while place < len(coded):
+        if coded[place] is None:
+            place, minute = place + 1, minute + 1
+            continue
+        opened, above, below, change = (int(one or 0) for one in coded[place : place + 4])
+        opened += close
+        close = opened + change
+        whole = {"open": opened, "high": max(opened, close) + above, "low": min(opened, close) - below, "close": close}
+        yield minute, {name: price / scale for name, price in whole.items()}
+        place, minute = place + 4, minute + 1
+
+
+def _points(coded: Sequence[Any], scale: int, at: Callable[[int], int]) -> dict[str, Any]:
+    kind, name, start, stop, differences = coded
+    values = [one / scale for one in accumulate(differences)]
+    if len(values) == 1:
+        points = [(start, values[0]), (stop - 1, values[0])] if stop - 1 > start else [(start, values[0])]
+    else:
+        points = list(zip(range(start, stop), values, strict=False))
+    return {"kind": kind, "name": name, "points": [{"time": at(minute), "value": value} for minute, value in points]}

@@ -94,6 +94,7 @@ def _line(one: EventLine) -> Document:
         "time": None if one.time is None else one.time.isoformat(),
         "text": one.text,
         "weight": one.weight,
+        "symbol": one.symbol,
         "gain": None if one.gain is None else money_text(one.gain),
     }
 

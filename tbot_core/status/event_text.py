@@ -53,7 +53,7 @@ DATA_KINDS: Final = frozenset(
 
 @attrs.frozen(kw_only=True)
 class EventLine:
-    """One event: its time (UTC), its text and its weight; `gain` is the profit of an exit.
+    """One event: its time (UTC), its text and its weight; `gain` is the profit of an exit, `symbol` "" without one.
 
     A fill has its own time, as in every table: the start of the bar that filled it. Other events have the time of the
     decision or report; None if the text belongs to no moment of the run.
@@ -63,6 +63,7 @@ class EventLine:
     text: str
     weight: Weight
     gain: Decimal | None = None
+    symbol: str = ""
 
 
 class EventNarrator:
@@ -87,7 +88,8 @@ class EventNarrator:
             self._states_of(entry.payload)
             for broker, states in self._states.items():
                 note_event(states, entry, broker)
-            lines += self._lines_of(entry, self.book.trades[before:])
+            symbol = _symbol(entry.payload)
+            lines += [attrs.evolve(one, symbol=symbol) for one in self._lines_of(entry, self.book.trades[before:])]
             if entry.kind == records.DRIFT:
                 found = (one.strip() for one in drift_lines(entry.payload))
                 lines += [EventLine(time=entry.applied, text=f"Drift: {one}", weight="session") for one in found]
@@ -138,6 +140,11 @@ class EventNarrator:
             return EventLine(time=time, text=f"[{order.signal.strategy.upper()}] REDUCE {how_much}", weight="entry")
         stop = self._planned.of(order, self.book.orders.values())
         return EventLine(time=time, text=entry_text(order, shares, at, stop), weight="entry")
+
+
+def _symbol(payload: Mapping[str, Any]) -> str:
+    found = payload.get("signal", payload).get("symbol", "")
+    return found if isinstance(found, str) else ""
 
 
 def _time(fill: Mapping[str, Any]) -> datetime:

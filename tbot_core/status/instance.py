@@ -9,7 +9,6 @@ import attrs
 
 from tbot_core.alerts.store import unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
-from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
 from tbot_core.errors import JournalError, TbotError
 from tbot_core.extensions.progress import failing_extensions
 from tbot_core.instance import Instance
@@ -40,12 +39,13 @@ from tbot_core.status.risk_state import RiskStatus, folder_warnings, risk_status
 from tbot_core.status.runs import (
     PAPER,
     RunFile,
+    SettingsReader,
     is_rehearsing,
     open_run_file,
     received_of,
     run_document,
     run_files,
-    settings_or_last_run,
+    time_of_run,
     unfinished_sentence,
 )
 from tbot_core.system import filesystem
@@ -78,18 +78,19 @@ class _Projections:
     restart: Restart = attrs.field(factory=Restart)
 
 
-def status_document(home: Path | None, now: dt.datetime) -> Document:
+def status_document(home: Path | None, now: dt.datetime, settings_reader: SettingsReader | None = None) -> Document:
     """The status; money is valued at the running bot's marks, else at the last fill prices.
 
     Read-only. Invalid settings are `attention`, and those of the last run are shown. Raises SettingsError without both.
+    Who reads it again and again gives a `settings_reader`.
     """
     instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
     holder, rehearsed = filesystem.lock_holder(instance.lock), is_rehearsing(instance)
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
-    settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
+    settings, fault = (settings_reader or SettingsReader(home)).read("demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))
-    now = _shifted(now, file) if rehearsed else now
+    now = now if file is None else time_of_run(file, now)
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
     free, running = filesystem.free_bytes(instance.home), holder is not None
@@ -147,11 +148,6 @@ def _latest_run(
             return file, events, damage
         found = found or file
     return found, [], None
-
-
-def _shifted(now: dt.datetime, file: RunFile | None) -> dt.datetime:
-    # The time by the clock of the running rehearsal.
-    return now if file is None else now + rehearsal_shift(opens_of_run(file.name))
 
 
 def _whole_damage(file: RunFile | None, instance: Instance) -> JournalError | None:

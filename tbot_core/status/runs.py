@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
 from tbot_core.errors import JournalError, SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
@@ -125,6 +126,17 @@ def received_of(instance: Instance, file: RunFile | None) -> Path:
     return instance.data / received_bars.FOLDER
 
 
+def time_of_run(file: RunFile, now: dt.datetime) -> dt.datetime:
+    """The time by the clock of a run, which is shifted in a rehearsal."""
+    return now + rehearsal_shift(opens_of_run(file.name)) if file.rehearsal else now
+
+
+def bot_time(instance: Instance, now: dt.datetime) -> dt.datetime:
+    """The time by the clock of the bot that trades now, or traded last."""
+    file = current_run(instance)
+    return now if file is None else time_of_run(file, now)
+
+
 def is_rehearsing(instance: Instance) -> bool:
     """Whether a rehearsal runs in the instance; while nothing runs, whether TBOT_REHEARSAL names one."""
     if filesystem.lock_holder(instance.lock) is None:
@@ -226,6 +238,32 @@ def settings_or_last_run(home: Path | None, *, mode: Mode) -> tuple[Settings, st
             raise fault from None
         faults = "; ".join(line.rstrip(".") for line in fault.message.splitlines())
         return found, f"The settings cannot be used: {faults}. Shown are the settings of {since}."
+
+
+class SettingsReader:
+    """Reads the settings of one instance again and again: opens their files when one of them has changed.
+
+    Each opening is a line of the access log, which a page that is open all day would fill.
+    """
+
+    def __init__(self, home: Path | None) -> None:
+        self._home = home
+        self._known: tuple[object, tuple[Settings, str]] | None = None
+        self._bot_path = ".env_bot"
+
+    def read(self, mode: Mode) -> tuple[Settings, str]:
+        """What `settings_or_last_run` returns, and raises."""
+        key = (mode, self._revisions())
+        if self._known is None or self._known[0] != key:
+            found = settings_or_last_run(self._home, mode=mode)
+            self._bot_path = found[0].deployment.env_bot_path
+            self._known = ((mode, self._revisions()), found)
+        return self._known[1]
+
+    def _revisions(self) -> tuple[object, ...]:
+        instance = Instance.at(self._home)
+        names = (".env", ".env.enc", self._bot_path, f"{self._bot_path}.enc")
+        return tuple(filesystem.revision(instance.path(name)) for name in names)
 
 
 def _with_former(sources: SettingsFiles, parsed: ParsedDotenv) -> SettingsFiles:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from tbot_core.engine.bootstrap import Assembly
     from tbot_core.engine.explain import MinuteExplanation, ScreeningExplanation, SessionExplanation
     from tbot_core.journal.store import Event, Journal
     from tbot_core.status import Document
@@ -92,7 +93,7 @@ def _document(
     symbol: str, instance: Instance, file: RunFile, requested: tuple[dt.date | None, dt.time | dt.datetime | None]
 ) -> Document:
     with runs.open_run_file(file) as journal:
-        opened = _opened(journal)
+        opened = opened_sessions(journal)
         decisions = _of_symbol(journal, records.DECISION, symbol)
         session = _session(opened, decisions, requested[0])
         own_decisions, topped_up = (
@@ -112,6 +113,7 @@ def _document(
         "sessions_with_decisions": sorted({one.payload["signal"]["session"] for one in decisions}),
         "asked": None if minute is None else _closed(session, minute),
         "note": note,
+        "subscribed": explained is None or explained.subscribed,
         "screening": [] if explained is None else [_screening(session, one) for one in explained.screenings],
         "minutes": [] if explained is None else [_moment(session, one) for one in explained.moments],
         "decisions": [{"time": one.applied.isoformat(), **one.payload} for one in own_decisions],
@@ -124,7 +126,8 @@ def _of_symbol(journal: Journal, kind: str, symbol: str) -> list[Event]:
     return [one for one in journal.events(kind=kind) if one.payload["signal"]["symbol"] == symbol]
 
 
-def _opened(journal: Journal) -> Mapping[str, Mapping[str, Any]]:
+def opened_sessions(journal: Journal) -> Mapping[str, Mapping[str, Any]]:
+    """The opening event of each session of a run, by date; raises DataError without one."""
     found = {one.payload["date"]: one.payload for one in journal.events(kind=records.SESSION_OPENED)}
     if not found:
         remedy = (
@@ -192,13 +195,21 @@ def _minute(session: Mapping[str, Any], at: dt.time | dt.datetime) -> int:
     return minute
 
 
+def assembly_of_run(home: Path, file: RunFile, run: Mapping[str, Any]) -> Assembly:
+    """The parts of a recorded run with the present settings and its seed; `run` is the payload of its start.
+
+    Raises what `assemble` raises.
+    """
+    seed = {"SEED": str(run["request"]["seed"])}
+    return assemble(home, "paper" if file.rehearsal else run["mode"], SystemClock(), seed)
+
+
 def _explained(
     home: Path, file: RunFile, run: Mapping[str, Any], session: Mapping[str, Any], what: tuple[str, Sequence[int]]
 ) -> tuple[SessionExplanation | None, str]:
     # The recomputed session; None and the reason if that is no longer possible.
-    seed = {"SEED": str(run["request"]["seed"])}
     try:
-        assembly = assemble(home, "paper" if file.rehearsal else run["mode"], SystemClock(), seed)
+        assembly = assembly_of_run(home, file, run)
         day = dt.date.fromisoformat(session["date"])
         recording = received_bars.recorded_file(runs.received_of(assembly.settings.instance, file), day)
         if recording is None or run["request"]["kind"] != "live":
@@ -212,7 +223,7 @@ def _explained(
         return None, f"{fault} Only the journal is shown."
     changed = assembly.settings.fingerprint != run["settings_hash"]
     words = "The settings have changed since the run: the limits are the current ones, the decisions those of the run."
-    return found, words if changed else ""
+    return found, " ".join(filter(None, (found.note, words if changed else "")))
 
 
 def _book(journal: Journal, session: Mapping[str, Any], minute: int | None) -> SessionBook:

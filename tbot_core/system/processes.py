@@ -137,15 +137,15 @@ def run_together(commands: Sequence[Sequence[str]], *, environment: Mapping[str,
         yield _lines([ends.enter_context(_output_process(args, environment)) for args in commands])
 
 
-def start_detached(args: Sequence[str], *, environment: Mapping[str, str], output: Path) -> None:
-    """Start a program that outlives this process, in its own session; its output is appended to `output`.
+def start_detached(args: Sequence[str], *, environment: Mapping[str, str], output: Path) -> int:
+    """Start a program that outlives this process, in its own session; returns its process id.
 
-    Raises AccessError when it cannot be started.
+    Its output is appended to `output`. Raises AccessError when it cannot be started.
     """
     with filesystem.raising_access_errors("open", output):
         handle = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
+        child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
             args,
             stdin=subprocess.DEVNULL,
             stdout=handle,
@@ -157,6 +157,13 @@ def start_detached(args: Sequence[str], *, environment: Mapping[str, str], outpu
         raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
     finally:
         os.close(handle)
+    return child.pid
+
+
+def end_program(process: int) -> None:
+    """Ask a program to end, as `kill` does; one that has ended already needs nothing."""
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGTERM)
 
 
 def process_id() -> int:

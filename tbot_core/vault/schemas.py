@@ -129,8 +129,8 @@ def merged_content(
 ) -> dict[str, Any]:
     """The stored content with new values: fields of the whole object, or of sections; the other fields stay.
 
-    A value replaces its field in whatever spelling that was stored. A section that is no object is taken as it is, for
-    the check to name it.
+    A value replaces its field in whatever spelling that was stored; None removes it, and a section whose last field it
+    was. A section that is no object is taken as it is, for the check to name it.
     """
     kind, found = CATEGORIES[category], dict(stored)
     if kind.shape == "object":
@@ -140,6 +140,8 @@ def merged_content(
     for name, part in values.items():
         known = schemas.get(schema_key(category, name), {})
         found[name] = _merged_fields(found.get(name, {}), part, known) if isinstance(part, dict) else part
+        if part and not found[name]:
+            del found[name]
     return found
 
 
@@ -155,7 +157,7 @@ def _merged_fields(
     spelt = _spellings(known)
     replaced = {spelt.get(name.lower(), name) for name in values}
     kept = {name: value for name, value in stored.items() if spelt.get(name.lower(), name) not in replaced}
-    return {**kept, **values}
+    return {**kept, **{name: value for name, value in values.items() if value is not None}}
 
 
 def _spellings(known: Mapping[str, SecretField]) -> dict[str, str]:

@@ -73,7 +73,7 @@ def test_without_such_a_filter_there_is_no_row(home: Path, text: str) -> None:
 
 def test_a_filter_that_cannot_be_created_has_its_own_row(home: Path) -> None:
     """Its faulty table of funds stops a start; here nothing is said twice."""
-    folder = Instance.at(home).plugin_data("filter", "finnhub")
+    folder = Instance.at(home).tables
     folder.mkdir(parents=True)
     (folder / "funds.csv").write_text("wrong")
     assert rows(home) == []

@@ -175,6 +175,38 @@ def test_the_editor_opens_on_a_file_that_is_invalid(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("env", ["KEEP_PREV_DAYS=x", "no setting"])
+def test_each_of_two_invalid_files_is_corrected_by_itself(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], env: str
+) -> None:
+    """The fault of the other file is named with the command that edits it, and holds up no edit."""
+    (home / ".env").write_text("KEEP_PREV_DAYS=9\n")
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    vault = secrets.open_instance_vault(Instance(home), deployment_of(read_settings_files(Instance(home)).env.parsed))
+    vault.write("env_bot", BOT.replace("SEED=7", "SEED=x").encode())
+    vault.write("env", f"{env}\n".encode())
+    scripted(home, monkeypatch, "path.write_text(path.read_text().replace('SEED=x', 'MAX_TRADES=x'))")
+    assert cli.invoke(["config", "edit", "--home", str(home)]) == 3
+    said = capsys.readouterr().err
+    assert "The file is invalid now:\n.env_bot.enc:4: SEED=x" in said
+    assert "tbot: .env_bot.enc:4: MAX_TRADES=x" in said
+    fix = "assert '.env.enc' not in path.read_text()\npath.write_text(path.read_text().replace('SEED=x', 'SEED=1')"
+    scripted(home, monkeypatch, f"{fix}.replace('{env}', ''))")
+    for command, other in ((["secrets", "edit", "env"], "SEED=x"), (["config", "edit"], "")):
+        assert cli.invoke([*command, "--home", str(home)]) == 0
+        said = capsys.readouterr().err
+        assert ("tbot: as before, a start fails: .env_bot.enc:4: SEED=x: allowed is" in said) is bool(other)
+        assert ("`tbot config edit` edits it." in said) is bool(other)
+    vault.write("env", f"{env}\n".encode())
+    scripted(home, monkeypatch, "path.write_text(path.read_text().replace('SEED=1', 'SEED=2'))")
+    assert cli.invoke(["config", "edit", "--home", str(home)]) == 0
+    captured = capsys.readouterr()
+    assert "SEED 1 -> 2" in captured.out
+    assert captured.err.startswith("tbot: as before, a start fails: .env.enc:1: ")
+    assert "`tbot secrets edit env` edits it." in captured.err
+
+
+@pytest.mark.slow
 def test_a_channel_that_is_not_installed_is_named_at_the_save(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
 from tbot_core.instance.secrets import encrypt_category, open_instance_vault
 from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.formatting import MINUS
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
@@ -61,11 +62,11 @@ def test_a_priced_option_shows_model_market_deviation_and_verdict(
     assert {name: source for name, source in sources.items() if name != "years"} == dict.fromkeys(
         ("spot", "rate", "dividend yield", "style", "volatility"), "given"
     )
-    assert price(home, *MARKET, "--bid", "3.7", "--ask", "3.9") == 0
+    assert price(home, *MARKET, "--bid", "3.4", "--ask", "3.6") == 0
     said = capsys.readouterr().out
     assert said.startswith(f"AAPL {EXPIRY} 100 put by black_scholes\n  model ")
     for words in (
-        "  deviation           ",
+        f"  deviation           {MINUS}",
         "  implied volatility  ",
         "ACCEPTED: the middle of the quote is",
         "BSM_EXERCISE",

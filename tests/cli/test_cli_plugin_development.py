@@ -186,7 +186,7 @@ def test_every_built_in_plugin_passes_its_contract(entry: EntryPointInfo, tmp_pa
     assert isinstance(loaded, LoadedPlugin)
     found = check_plugin(loaded, tmp_path)
     assert [case for case in found.cases if case.outcome == "failed"] == []
-    assert bool(found.cases)
+    assert bool(found.cases) or entry.kind == "extension"  # the page offers hooks alone
     assert bool(found.capabilities) == (entry.kind == "broker")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,8 +14,11 @@ from tbot_core import cli
 from tbot_core.actions.checks import check_instance
 from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.actions.plugin_tables import warning_findings
-from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.contracts.settings import DeploymentSettings, StrategySettings
+from tbot_core.engine.bootstrap import assemble
 from tbot_core.instance import Instance
+from tbot_core.model.clock import SystemClock
+from tbot_core.trading.universe import unknown_facts
 from tbot_core.vault.categories import category_paths
 
 if TYPE_CHECKING:
@@ -44,12 +48,12 @@ def write(folder: Path, text: str = RATES) -> str:
 def test_a_valid_table_is_put_in_place(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], table: str
 ) -> None:
-    """Into the data folder of the plugin that reads it, for its owner alone; the path is printed."""
-    place = home / "data" / "plugins" / "filter-black_scholes" / "rates.csv"
+    """For its owner alone; the path is printed."""
+    place = home / "data" / "tables" / "rates.csv"
     assert cli.invoke(["data", "import", table, write(tmp_path), "--home", str(home)]) == 0
     assert capsys.readouterr().out.startswith(f"{place}: imported from {tmp_path / 'new.csv'}. ")
     assert place.read_text() == RATES
-    assert [one.stat().st_mode & 0o777 for one in (place, *list(place.parents)[:3])] == [0o600, 0o700, 0o700, 0o700]
+    assert [one.stat().st_mode & 0o777 for one in (place, *list(place.parents)[:2])] == [0o600, 0o700, 0o700]
 
 
 def test_the_import_says_what_the_table_holds(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,13 +78,23 @@ def test_a_rate_of_the_future_is_not_imported(home: Path, tmp_path: Path, capsys
     assert cli.invoke(["data", "import", "rates", path, "--home", str(home)]) == 3
     said = capsys.readouterr().err
     assert f"{path}: the rate of US of 2999-01-01 is in the future. Correct {path}." in said
-    assert not (home / "data" / "plugins").exists()
+    assert not (home / "data" / "tables").exists()
 
 
-def test_every_plugins_table_is_imported_so(home: Path, tmp_path: Path) -> None:
-    """The table of another filter goes to that one."""
-    assert cli.invoke(["data", "import", "funds", write(tmp_path, "symbol,name\nSPY,S&P\n"), "--home", str(home)]) == 0
-    assert (home / "data" / "plugins" / "filter-price_volume" / "funds.csv").read_text() == "symbol,name\nSPY,S&P\n"
+def test_a_table_is_one_for_all_plugins_that_name_it(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two filters know funds: both use the imported ones, and the import names them."""
+    (home / ".env_bot").write_text(f"{SETTINGS}ENABLE_FINNHUB_FUNDAMENTALS_FILTER=true\n")
+    assert cli.invoke(["data", "import", "funds", write(tmp_path, "symbol,name\nZZZ,S&P\n"), "--home", str(home)]) == 0
+    assert capsys.readouterr().out.endswith("from the next session (finnhub, price_volume).\n")
+    assert (home / "data" / "tables" / "funds.csv").read_text() == "symbol,name\nZZZ,S&P\n"
+    filters = assemble(home, "replay", SystemClock()).filters
+    day = unknown_facts(2)
+    frame = StrategySettings(min_market_cap=Decimal(1))
+    for name in ("price_volume", "finnhub"):
+        checks = filters[name].screen(day, ("SPY", "ZZZ"), frame)
+        assert {tuple(one.funds) for one in checks if one.funds is not None} == {(False, True)}
 
 
 def test_an_invalid_table_changes_nothing(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +104,7 @@ def test_an_invalid_table_changes_nothing(home: Path, tmp_path: Path, capsys: py
     assert cli.invoke(["data", "import", "rates", path, "--home", str(home)]) == 3
     said = capsys.readouterr().err
     assert f"{path} was not imported: {path}:2: 'US,2026-01-01,3,Federal Reserve': the rate '3' is not" in said
-    assert (home / "data" / "plugins" / "filter-black_scholes" / "rates.csv").read_text() == RATES
+    assert (home / "data" / "tables" / "rates.csv").read_text() == RATES
 
 
 @pytest.mark.parametrize(
@@ -115,7 +129,7 @@ def test_what_is_no_import_of_a_table_is_refused(
     places = {"FILE": write(tmp_path), "FOLDER": str(tmp_path)}
     assert cli.invoke(["data", "import", *(places.get(one, one) for one in words), "--home", str(home)]) == code
     assert message in capsys.readouterr().err
-    assert not (home / "data" / "plugins").exists()
+    assert not (home / "data" / "tables").exists()
 
 
 def warned(home: Path) -> list[tuple[str, str]]:
@@ -134,7 +148,7 @@ def test_check_shows_what_plugins_warn_of(home: Path) -> None:
 
 def test_a_plugin_that_cannot_say_it_is_a_failure(home: Path) -> None:
     """An invalid table of the operator fails the check with the line; so does any error of the plugin."""
-    folder = home / "data" / "plugins" / "filter-black_scholes"
+    folder = home / "data" / "tables"
     folder.mkdir(parents=True)
     (folder / "rates.csv").write_text("code\n")
     plugins = plugin_declarations(home)

@@ -95,7 +95,7 @@ def test_a_run_begins_beside_files_that_are_not_fit(files: Files) -> None:
     assert told.fault
 
 
-NAME = "filter-price_volume/funds.csv"
+NAME = "funds.csv"
 
 
 @pytest.fixture

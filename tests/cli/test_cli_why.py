@@ -12,10 +12,10 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.cli.commands.run import create_demo_instance
-from tbot_core.cli.commands.why import _figure_lines
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal, read_journal
 from tbot_core.model.reasons import Reason
+from tbot_core.status.why_text import figure_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -171,19 +171,19 @@ def test_a_decision_shows_its_sizing_and_every_limit(traded: Path, capsys: pytes
     text = asked(capsys, traded, symbol, "--date", date)
     for words in ("budget of the window", "TOTAL_ALLOCATION", "MAX_GROSS_EXPOSURE", "BUYING_POWER", "WEIGHTS"):
         assert words in text
-    assert max(len(line) for line in "\n".join(_figure_lines(decision)).splitlines()) <= 80
+    assert max(len(line) for line in "\n".join(figure_lines(decision)).splitlines()) <= 80
 
 
 def test_a_denial_by_a_limit_shows_which_one(traded: Path) -> None:
     """The limit that denied is not met, all others are; without figures in the journal that is said."""
     event = next(one for one in decisions(traded) if one.payload["reason"] == "MAX_TRADES")
-    lines = list(_figure_lines(event.payload))
+    lines = list(figure_lines(event.payload))
     (line,) = [one for one in lines if one.endswith("not met")]
     assert line.split() == ["MAX_TRADES", "4", "1", "4", "not", "met"]
     assert lines[-1] == "    not sized: denied before"
     old = {name: value for name, value in event.payload.items() if name not in {"sizing", "limits"}}
-    assert list(_figure_lines(old)) == ["    sizing and limits: the journal of this run has no figures of them"]
-    assert list(_figure_lines(old | {"reason": "PRICE_LOW"})) == []
+    assert list(figure_lines(old)) == ["    sizing and limits: the journal of this run has no figures of them"]
+    assert list(figure_lines(old | {"reason": "PRICE_LOW"})) == []
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_the_quantity_is_explained_by_what_bound_it(bound: str, weight: str | No
         "step": step,
         "quantity": "5",
     }
-    text = "\n".join(_figure_lines({"reason": "ALLOWED", "sizing": sizing, "limits": []}))
+    text = "\n".join(figure_lines({"reason": "ALLOWED", "sizing": sizing, "limits": []}))
     assert words in text
     assert ("share of this order" in text) is (weight is not None)
     assert ("worst price of a market order" in text) is (weight is None)

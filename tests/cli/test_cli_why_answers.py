@@ -8,6 +8,7 @@ import pytest
 
 from tbot_core.cli.commands.why import lines
 from tbot_core.status.why import recorded_sessions_text
+from tbot_core.status.why_text import why_sections
 
 DAYS = [f"2018-02-{day:02}" for day in (16, 20, 21, 22, 23, 26, 27)]
 
@@ -29,18 +30,19 @@ def test_a_session_that_is_not_there_is_answered_with_those_next_to_it(days: lis
     assert few == "It has 2018-02-16, 2018-02-20."
 
 
-def test_a_denial_by_a_plugin_has_its_numbers_name_and_words() -> None:
-    """Where the code leaves the reason to the plugin; what does not apply to funds has no number."""
+def document(**parts: object) -> dict[str, object]:
+    """The answer for a symbol that a filter denied before the bell."""
     passed = {"low": None, "reason": "ALLOWED", "plugin": "", "words": "", "applies": True}
     denied = {"reason": "SCREEN_DENIED", "plugin": "finnhub", "words": "P/E is above MAX_PE_RATIO=25, or unknown."}
     moment = "2026-03-03T14:30:00+00:00"
-    shown = {
+    return {
         "symbol": "DUNLA",
         "session": "2026-03-03",
         **dict.fromkeys(("mode", "run", "source"), "paper"),
         "simulated": False,
         "sessions_with_decisions": [],
         "note": "",
+        "subscribed": True,
         "asked": None,
         "in_session": False,
         **dict.fromkeys(("minutes", "decisions", "top_ups", "orders", "trades"), ()),
@@ -59,10 +61,30 @@ def test_a_denial_by_a_plugin_has_its_numbers_name_and_words() -> None:
                 ],
             }
         ],
+        **parts,
     }
-    found = [" ".join(line.split()) for line in lines(shown)]
+
+
+def test_a_denial_by_a_plugin_has_its_numbers_name_and_words() -> None:
+    """Where the code leaves the reason to the plugin; what does not apply to funds has no number."""
+    shown = document()
+    found = [" ".join(line.split()) for line in lines(why_sections(shown))]
     at = found.index("P/E 41.5 at most 25 not met: SCREEN_DENIED")
     assert found[at + 1 : at + 3] == [
         "finnhub: P/E is above MAX_PE_RATIO=25, or unknown.",
         "debt to equity does not apply to funds",
     ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({}, "No strategy gave a signal on it. --at HH:MM (New York) explains any minute."),
+        ({"subscribed": False}, "No strategy gave a signal on it."),
+        ({"screening": ()}, "No strategy gave a signal on it."),
+    ],
+)
+def test_only_a_symbol_with_bars_is_explained_in_any_minute(parts: dict[str, object], said: str) -> None:
+    """One that the universe left out has none, and without the recording there are none either."""
+    found = list(lines(why_sections(document(**parts))))
+    assert said in found

@@ -18,10 +18,11 @@ from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
-from tbot_core.engine.session.arming import record_terms
+from tbot_core.engine.session.arming import live_context, record_terms
 from tbot_core.errors import DataError, SettingsError, Unavailable
 from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import records
+from tbot_core.journal.projections.arming import ArmingGrant, armed_payload, recall_arming
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.types import Leg, SignalId
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.contracts import AccountSnapshot, Feed, FeedSession
+    from tbot_core.engine.bootstrap import Assembly
     from tbot_core.instance import Mode
     from tbot_core.journal.store import Event
     from tbot_core.model.types import Account
@@ -296,6 +298,30 @@ def test_the_terms_of_a_start_are_recorded_when_they_change(house: House) -> Non
             record_terms(attrs.evolve(made, settings=attrs.evolve(made.settings, mode=mode)), recorder)
         found = [one.payload["mode"] for one in journal.events(kind=records.LIVE_TERMS)]
     assert found == ["live", "paper", "live"]
+
+
+def test_a_live_arming_does_not_survive_a_paper_run(house: House) -> None:
+    """A change of mode ends it, as docs/going-live.md says: going back to live does not arm again, a new arm does."""
+    made = assemble(house.home, "paper", house.world.clock)
+    live = attrs.evolve(made, settings=attrs.evolve(made.settings, mode="live"))
+    terms, days = live_context(live, "").terms, (house.world.session.date,)
+    grant = ArmingGrant(terms=terms, sessions=days, actor="ann")
+    with closing(open_journal(house.home / "journal.sqlite")) as journal:
+        recorder = JournalRecorder(journal=journal, clock=house.world.clock, on_events=lambda _: None)
+
+        def started(*assemblies: Assembly) -> str:
+            for one in assemblies:
+                record_terms(one, recorder)
+            return recall_arming(journal.events()).denial_reason(terms, days[0])
+
+        record_terms(live, recorder)
+        recorder.record(records.ARMED, armed_payload(grant))
+        assert started(live) == ""
+        assert started(made, live) == "the mode has changed"
+        assert started(made, live) == "the mode has changed"
+        assert len(list(journal.events(kind=records.DISARMED))) == 1
+        recorder.record(records.ARMED, armed_payload(grant))
+        assert started(live) == ""
 
 
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ def screened(folder: Path, vendor: Vendor, entrants: Sequence[ActiveStrategy] = 
         quality=lambda _name: vendor.quality,
         rules=lambda _venue: attrs.evolve(rules(), filters={"busy": cast("Any", Busy())}, **changes),
         entrants=lambda _session: tuple(entrants) or (entrant("s"),),
+        extensions=(),
     )
     return asyncio.run(screen_symbols(cast("Assembly", assembly), "acme"))
 

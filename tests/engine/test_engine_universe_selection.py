@@ -301,7 +301,7 @@ def test_the_selector_of_a_run_has_its_settings(tmp_path: Path) -> None:
         instance=SimpleNamespace(bars=tmp_path), trading=SimpleNamespace(data_source="", broker_name="acme")
     )
     assembly: Any = SimpleNamespace(
-        settings=settings, calendar=None, clock=None, rules=lambda _venue: rules(), entrants=None
+        settings=settings, calendar=None, clock=None, rules=lambda _venue: rules(), entrants=None, extensions=()
     )
     made = universe_selector(assembly, FeedRequest(kind="live", symbols=("A",)), BrokerCapabilities(), ("server", "x"))
     assert (made.source, made.symbols, made.server, made.vix.brokers) == ("acme", ("A",), "server", ("server", "x"))
@@ -327,6 +327,10 @@ def test_why_names_the_filter_that_kept_a_symbol_out(tmp_path: Path) -> None:
         entrants=lambda _session: (entrant(),), rules=lambda _venue: rules(filters={"busy": Busy()})
     )
 
+    def note(recording: RecordedSession) -> tuple[bool, str]:
+        explained = asyncio.run(explain_received(assembly, recording, "CCC", (), {}))
+        return explained.subscribed, explained.note
+
     def compared(symbol: str, recording: RecordedSession = again) -> list[tuple[Reason, list[float]]]:
         explained = asyncio.run(explain_received(assembly, recording, symbol, (), {}))
         return [(one.reason, [finding.value for finding in one.findings]) for one in explained.screenings]
@@ -336,6 +340,34 @@ def test_why_names_the_filter_that_kept_a_symbol_out(tmp_path: Path) -> None:
     assert [reason for reason, _ in compared("AAA")] == [Reason.WATCH_ONLY]
     older = attrs.evolve(again, header=attrs.evolve(again.header, left_out_day=None))
     assert compared("CCC", older) == [(Reason.VOLUME_LOW, [])]
+    no_bars = "The universe of the session left it out: it has no bars, so no minute of it can be compared."
+    assert note(again) == (False, no_bars)
+    assert note(older) == (
+        False,
+        f"{no_bars} Facts of symbols that the universe left out were not recorded then: only the reason is known.",
+    )
+
+
+def test_why_says_which_fetched_facts_a_recording_lacks(tmp_path: Path) -> None:
+    """One of a time before the filter was enabled: what it compares is not known, which the answer says."""
+
+    class Fetching(Busy):
+        facts: ClassVar = {"pe_ratio": 7, "market_cap": 7}
+
+        async def refresh(self, _day: dt.date, _symbols: object) -> dict[str, dict[str, float]]:
+            return {}
+
+    found = select(selector(tmp_path, filters={"busy": Busy()}), Vendor({"AAA": 500.0}))
+    path = SessionRecorder.open(tmp_path, RecordingHeader(session=TODAY, symbols=found.symbols, day=found.day)).path
+
+    def note(subject: Any) -> str:
+        assembly: Any = SimpleNamespace(
+            entrants=lambda _session: (entrant(),), rules=lambda _venue: rules(filters={"busy": subject})
+        )
+        return asyncio.run(explain_received(assembly, read_recording(path), "AAA", (), {})).note
+
+    assert note(Busy()) == ""
+    assert note(Fetching()).startswith("Not recorded then: pe_ratio. ")
 
 
 def test_a_session_with_shorter_hours_has_the_same_past() -> None:

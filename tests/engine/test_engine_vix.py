@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import polars as pl
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities, Check, Instrument
+from tbot_core.contracts import BrokerCapabilities, Check, FeedRequest, Instrument, Plugin
+from tbot_core.contracts.setting import NoSettings
 from tbot_core.contracts.settings import StrategySettings
+from tbot_core.engine.session.universe_selection import universe_selector
 from tbot_core.engine.session.vix import VixSources, known_vix, strategies_without_vix
 from tbot_core.errors import PluginError, Unavailable
 from tbot_core.marketdata.store import reference
@@ -20,11 +23,15 @@ from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
+from tbot_core.plugins.call_guard import CallGuard
+from tbot_core.plugins.discovery import EntryPointInfo
+from tbot_core.plugins.loader import LoadedPlugin
 from tbot_core.rehearsal.bot import ScriptedStrategy
 from tbot_core.rehearsal.world import DAY, World
 from tbot_core.system import filesystem
 from tbot_core.testing.trades import rules
 from tbot_core.trading.proposals import ActiveStrategy
+from tbot_core.trading.universe import unknown_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,11 +71,11 @@ def facts(
     folder: Path,
     *brokers: object,
     vix: float = float("nan"),
-    filters: tuple[SupportsDailyVix, ...] = (),
+    others: tuple[SupportsDailyVix, ...] = (),
 ) -> DayFacts:
     """What is known before the bell of the world's session, whose feed says this VIX itself."""
     day = attrs.evolve(world.universe().day, vix=np.array([vix]))
-    sources = VixSources(calendar=world.calendar, brokers=brokers, bars=folder, filters=filters)
+    sources = VixSources(calendar=world.calendar, brokers=brokers, bars=folder, others=others)
     found = asyncio.run(sources.add_vix(day, world.session))
     found = asyncio.run(sources.add_kinds(found, world.market.symbols))
     np.testing.assert_array_equal(found.previous_close, day.previous_close)
@@ -140,15 +147,45 @@ class Offer:
 
 
 @pytest.mark.parametrize("fault", [Unavailable("no way"), PluginError("It failed."), TimeoutError()])
-def test_a_filter_is_asked_after_the_brokers_and_before_the_stored_file(
+def test_filters_and_extensions_are_asked_after_the_brokers_and_before_the_stored_file(
     world: World, tmp_path: Path, fault: Exception
 ) -> None:
     """One that fails or does not answer is passed over."""
     stored(tmp_path, BEFORE, 21.0)
     offers = Offer(1.0, fault), Offer(None), Offer(19.5)
-    assert known_vix(facts(world, tmp_path, Broker(None), filters=offers)) == 19.5
-    assert known_vix(facts(world, tmp_path, Broker(18.25), filters=offers)) == 18.25
-    assert known_vix(facts(world, tmp_path, filters=offers[:2])) == 21.0
+    assert known_vix(facts(world, tmp_path, Broker(None), others=offers)) == 19.5
+    assert known_vix(facts(world, tmp_path, Broker(18.25), others=offers)) == 18.25
+    assert known_vix(facts(world, tmp_path, others=offers[:2])) == 21.0
+
+
+def extension(name: str, made: object) -> tuple[LoadedPlugin, object]:
+    """An extension of a run."""
+    entry = EntryPointInfo(kind="extension", name=name, target="acme", dist="acme", version="1", requires=())
+    offered = Plugin(name=name, summary="An index", config=NoSettings, create=lambda _config, _context: made)
+    return LoadedPlugin(entry=entry, plugin=offered, subject=object()), made
+
+
+def test_an_extension_supplies_the_vix(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """After the brokers; one that fails is logged and passed over, and one without the method is not asked."""
+    trading = SimpleNamespace(data_source="", broker_name="acme")
+    assembly: Any = SimpleNamespace(
+        settings=SimpleNamespace(instance=SimpleNamespace(bars=tmp_path), trading=trading),
+        calendar=ExchangeCalendar(),
+        clock=None,
+        rules=lambda _venue: rules(filters={}),
+        entrants=None,
+        call_guard=CallGuard(strict=False),
+        extensions=(
+            extension("hooks", object()),
+            extension("broken", Offer(None, ValueError("no"))),
+            extension("index", Offer(16.5)),
+        ),
+    )
+    made = universe_selector(assembly, FeedRequest(kind="live"), BrokerCapabilities(), [Broker(None)])
+    day = unknown_facts(1)
+    found = asyncio.run(made.vix.add_vix(day, ExchangeCalendar().next(DAY)))
+    assert known_vix(found) == 16.5
+    assert "extension/broken" in caplog.text
 
 
 class WithVix(ScriptedStrategy):

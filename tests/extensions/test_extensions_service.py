@@ -94,14 +94,23 @@ async def a_moment() -> None:
 @pytest.mark.slow
 @pytest.mark.first(0)
 def test_a_paper_session_is_exported_while_extensions_follow_it(tmp_path: Path) -> None:
-    """Each trade of the journal is in the file of its session, and each event was given, when the run has ended."""
-    metrics = Metrics()
-    one = plan(tmp_path, "paper", lambda _config, _context: metrics)
+    """Each trade of the journal is in the file of its session, and each event was given, when the run has ended.
+
+    The extension was built once, though it is also asked for the VIX.
+    """
+    metrics, built = Metrics(), list[str]()
+
+    def create(_config: Config, _context: object) -> Metrics:
+        built.append("metrics")
+        return metrics
+
+    one = plan(tmp_path, "paper", create)
     outcome = asyncio.run(with_extensions(run(one, RunWatcher()), one))
     with closing(read_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
         events = list(journal.events())
     trades = fold_events(events).trades
     assert trades
+    assert built == ["metrics"]
     assert len(outcome.summary.trades) == len(trades)
     assert metrics.seen == [event.kind for event in events]
     (path,) = (tmp_path / "reports" / "ledger").iterdir()

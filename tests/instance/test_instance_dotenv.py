@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbot_core.instance.dotenv import ParsedDotenv, parse_dotenv
+from tbot_core.errors import UsageError
+from tbot_core.instance.dotenv import ParsedDotenv, parse_dotenv, replace_values
 
 
 def values(parsed: ParsedDotenv) -> dict[str, str]:
@@ -115,3 +116,29 @@ def test_any_bytes_give_entries_or_findings(data: bytes) -> None:
     parsed = parse_dotenv("f", data)
     assert all("\n" not in entry.value for entry in parsed.entries)
     assert len({entry.key for entry in parsed.entries}) == len(parsed.entries)
+
+
+@pytest.mark.parametrize(
+    ("before", "changes", "after"),
+    [
+        ("# c\nA=1 # one\nB=2\n", {"A": "3"}, "# c\nA=3 # one\nB=2\n"),
+        ("export A = '1'  # one\r\nB=2", {"A": "x y", "C": "3"}, "export A = x y  # one\r\nB=2\r\nC=3\r\n"),
+        ("A=1\nA=2\n", {"A": "3"}, "A=1\nA=3\n"),
+        ("A=1\n", {"A": "a # b"}, "A='a # b'\n"),
+        ("\ufeffA=1\n", {"A": "2"}, "\ufeffA=2\n"),
+        ("A\nnot a line\n", {"A": "2"}, "A=2\nnot a line\n"),
+        ("", {"A": "it's # \\"}, "A='it\\'s # \\\\'\n"),
+    ],
+)
+def test_new_values_change_only_their_lines(before: str, changes: dict[str, str], after: str) -> None:
+    """Comments, order, spelling and line ends stay, and the file is read back with the new values."""
+    data = replace_values(before, changes)
+    assert data.decode() == after
+    found = {entry.key: entry.value for entry in parse_dotenv("f", data).entries}
+    assert {key: found[key] for key in changes} == changes
+
+
+def test_a_value_of_two_lines_is_refused() -> None:
+    """Each setting is one line."""
+    with pytest.raises(UsageError, match="line break"):
+        replace_values("", {"A": "1\nB=2"})

@@ -6,6 +6,7 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 from cryptography.fernet import Fernet
 
@@ -247,3 +248,15 @@ def test_nothing_entered_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     with pytest.raises(AccessError, match="the input was empty"):
         terminal.read_hidden("Passphrase of the keys")
+
+
+def test_each_file_says_how_it_is_edited_and_what_is_in_it(tmp_path: Path) -> None:
+    """Plaintext in an editor, an encrypted one with its command; a finding without a file is in neither."""
+    (tmp_path / ".env_bot").write_text("SEED=x\n")
+    files = read_settings_files(Instance(tmp_path))
+    assert (files.bot.edit_words, files.env.edit_words) == ("Edit .env_bot.", "Edit .env.")
+    (finding,) = examine_settings(tmp_path, mode="replay", sources=files).findings[-1:]
+    assert files.file_of(finding) is files.bot
+    assert files.file_of(attrs.evolve(finding, where="")) is None
+    sealed = [attrs.evolve(one, sealed=True).edit_words for one in files.both]
+    assert sealed == ["`tbot secrets edit env` edits it.", "`tbot config edit` edits it."]

@@ -157,7 +157,7 @@ def test_the_fingerprint_knows_the_tables_that_running_plugins_decide_by(tmp_pat
 
     plain, off = told(), told(text=BASE + "FILTERS=none\n")
     assert told(offer) == plain
-    folder = home / "data" / "plugins" / "filter-price_volume"
+    folder = home / "data" / "tables"
     folder.mkdir(parents=True)
     hashes = []
     for content in ("symbol,name\nSPY,A\n", "symbol,name\nAMD,B\n"):

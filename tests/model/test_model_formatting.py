@@ -65,6 +65,7 @@ def test_quantities_are_written_to_a_thousandth(shares: str, text: str) -> None:
 def test_a_share_is_written_as_a_percentage(share: float | Decimal, text: str) -> None:
     """The sign does not break from its figure, and nothing is not negative."""
     assert format_percent(share) == f"{text}\N{NO-BREAK SPACE}%"
+    assert format_percent(share, signed=True).lstrip("+") == f"{text}\N{NO-BREAK SPACE}%"
 
 
 def test_a_count_has_its_noun() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import ExitReason, Side, Trade
-from tbot_core.reports.trade_charts import ChartLine, TradedSession, chart_document, largest
+from tbot_core.reports.trade_charts import ChartLine, TradedSession, chart_document, chart_points, largest
 from tbot_core.reports.trade_levels import TradeLevels
 
 OPEN = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
@@ -77,6 +77,9 @@ def test_bars_are_read_back_exactly(ticks: list[tuple[int, ...] | None], digits:
             for name, value in zip(PRICES, bar, strict=True):
                 prices[name][minute] = value
     found = chart_document(trade(entry=10, leave=48), TradedSession(session=SESSION, prices=prices, start=0), None)
+    points = {one["time"]: tuple(one[name] for name in PRICES) for one in chart_points(found)["bars"]}
+    bell = int(OPEN.timestamp()) - 5 * 3600  # New York's clock, read as UTC
+    assert points == {bell + 60 * minute: bar for minute, bar in enumerate(expected) if bar is not None}
     assert (found["m"], len(unpacked(found))) == (0, 60)
     for shown, bar in zip(unpacked(found), expected, strict=False):
         assert shown == (None if bar is None else pytest.approx(bar, abs=1e-9))
@@ -137,3 +140,26 @@ def test_of_too_many_trades_those_with_the_largest_results_are_chosen() -> None:
     many = [trade("5", 30, symbol="A"), trade("-9", 20, symbol="B"), trade("1", 10, symbol="C")]
     assert [one.symbol for one in largest(many, 3)] == ["C", "B", "A"]
     assert [one.symbol for one in largest(many, 2)] == ["B", "A"]
+
+
+def test_lines_and_levels_are_points_in_time() -> None:
+    """A constant line has two points, a running one a point for each minute; levels their minute and price."""
+    running = ChartLine(name="VWAP", kind="base", start=100, stop=103, values=np.array([99.5, 99.6, 99.7]))
+    constant = ChartLine(name="range high", kind="base", start=96, stop=99, values=np.array([101.0]))
+    single = ChartLine(name="short trigger", kind="trigger", start=100, stop=101, values=np.array([99.9]))
+    found = TradedSession(session=SESSION, prices=flat(), lines=(running, constant, single), start=95)
+    stops = ((SESSION.moment(100), Decimal("101.5")), (SESSION.moment(110), Decimal("100.5")))
+    points = chart_points(
+        chart_document(trade(), found, TradeLevels(minute=99, rule="r", stops=stops, target=Decimal(98)))
+    )
+    bell = int(OPEN.timestamp()) - 5 * 3600
+    lines = {one["name"]: [((p["time"] - bell) // 60, p["value"]) for p in one["points"]] for one in points["lines"]}
+    assert lines == {
+        "VWAP": [(100, 99.5), (101, 99.6), (102, 99.7)],
+        "range high": [(96, 101.0), (98, 101.0)],
+        "short trigger": [(100, 99.9)],
+    }
+    assert [((one["time"] - bell) // 60, one["value"]) for one in points["stops"]] == [(100, 101.5), (110, 100.5)]
+    assert (points["target"], points["side"], points["signal"]) == (98.0, -1, bell + 99 * 60)
+    assert points["exit"] == {"time": bell + 130 * 60, "value": 100.1234}
+    assert chart_points(chart_document(trade(), found, None))["signal"] is None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.status.runs import find_instance
+from tbot_core.status.runs import bot_time, find_instance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,10 +36,10 @@ def command(*, entry_id: str | None, reject: bool, home: Path | None, as_json: b
     if entry_id is None:
         if reject:
             raise UsageError("--reject needs the ID of an entry.", "`tbot confirm` lists the entries.")
-        shown = pending_entries(instance).open_entries(clock.now())
+        shown = pending_entries(instance).open_entries(bot_time(instance, clock.now()))
         emit({"waiting": [entry_document(one) for one in shown]}, as_json=as_json, lines=lines(shown))
         return 0
-    entry = entry_with_id(pending_entries(instance), entry_id, clock.now())
+    entry = entry_with_id(pending_entries(instance), entry_id, bot_time(instance, clock.now()))
     outcome = asyncio.run(send_answer(instance, ControlVerb.REJECT if reject else ControlVerb.CONFIRM, entry, clock))
     emit(outcome.document(), as_json=as_json, lines=[outcome.sentence])
     return outcome.code

@@ -11,6 +11,7 @@ import click
 from tbot_core.cli.options import emit, home_option, json_option, print_notice
 from tbot_core.errors import UsageError
 from tbot_core.model.dates import parse_date
+from tbot_core.model.formatting import figure_text, format_percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,9 +142,14 @@ def valuation_lines(priced: PricedOption) -> Iterator[str]:
     yield f"{contract.underlying} {contract.expiry} {contract.strike:g} {contract.right} by {priced.model}"
     rows = [("model", _price(found.model)), ("market", _price(found.market))]
     if found.deviation is not None:
-        rows.append(("deviation", f"{found.deviation:+.1%}, at most {found.limit:.1%}"))
+        rows.append(
+            (
+                "deviation",
+                f"{format_percent(found.deviation, 1, signed=True)}, at most {format_percent(found.limit, 1)}",
+            )
+        )
     if found.implied_volatility is not None:
-        rows.append(("implied volatility", f"{found.implied_volatility:.2%}"))
+        rows.append(("implied volatility", format_percent(found.implied_volatility)))
     rows.append(("verdict", f"{found.verdict.upper()}: {found.reason}"))
     yield from (f"  {label:<20}{text}" for label, text in rows)
     yield "Inputs:"
@@ -159,4 +165,4 @@ def _price(value: float | None) -> str:
 
 
 def _shown(one: ModelInput) -> str:
-    return one.value if isinstance(one.value, str) else f"{one.value:.6g}"
+    return one.value if isinstance(one.value, str) else figure_text(f"{one.value:.6g}")

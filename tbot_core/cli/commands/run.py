@@ -64,10 +64,11 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[2] / "instance" / "demo.env_bot"
     help="Trade now, at a server on this machine that plays the venue; the clock is shifted to the next session."
     " Default: $TBOT_REHEARSAL.",
 )
+@click.option("--web", is_flag=True, help="Serve the page too, as a process of its own; it ends with the run.")
 @shared_key_option
 @home_option
 @json_option
-def command(*, as_json: bool, **given: object) -> int:
+def command(*, as_json: bool, web: bool, **given: object) -> int:
     """Trade simulated sessions (--demo), stored sessions (--replay), or the live market, on paper or live.
 
     A dry run (--dry-run) may run beside the trading bot of the same instance: its fills are simulated, it has its own
@@ -80,13 +81,15 @@ def command(*, as_json: bool, **given: object) -> int:
     A fill has the time at which its bar began, everything else the time of the decision. Ctrl-C shuts down cleanly; the
     same command resumes.
     """
+    from tbot_core.cli.page_beside import page_beside
     from tbot_core.cli.settings_watch import SettingsWatcher
 
     options = parse_run_options(**given)  # type: ignore[arg-type]  # the types are those of the click options
     use_home(options.home)
     if options.mode == "demo":
         create_demo_instance(options.home)
-    with hold_dry_run_lock(options.home) if options.dry else hold_instance_lock(options.home, _purpose(options)):
+    lock = hold_dry_run_lock(options.home) if options.dry else hold_instance_lock(options.home, _purpose(options))
+    with lock, page_beside(options.home) if web else nullcontext():
         watcher = SettingsWatcher(*read_sources(options), read_sources)
         while (outcome := trade(watcher.options, as_json=as_json, watcher=watcher)).renewed:
             watcher.renew()

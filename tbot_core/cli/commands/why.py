@@ -2,283 +2,60 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.cli.text.tables import wrap_sentence
-from tbot_core.model.clock import both_times, exchange_time
-from tbot_core.model.formatting import figure_text, format_money, format_percent, format_price, format_quantity
-from tbot_core.model.reasons import Reason
-from tbot_core.model.types import ExitReason
+from tbot_core.errors import UsageError
+from tbot_core.model.dates import parse_symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from tbot_core.status.why_text import WhySection
 
 
 @click.command("why")
-@click.argument("symbol")
+@click.argument("symbol", required=False)
 @click.option("--at", metavar="TIME", help="The minute that ends then: HH:MM New York, or ISO 8601.")
 @click.option("--date", metavar="DATE", help="The session. Default: the last one with a decision on the symbol.")
 @click.option("--run", metavar="ID", help="The run, by a prefix of its id, or `paper`. Default: the newest.")
 @home_option
 @json_option
-def command(symbol: str, *, home: Path | None, as_json: bool, **options: str | None) -> None:
+def command(symbol: str | None, *, home: Path | None, as_json: bool, **options: str | None) -> None:
     """Explain every decision on SYMBOL: each comparison with its value, its limit and its result.
 
-    With --at any minute is recomputed from recorded bars, with or without a decision.
+    With --at any minute is recomputed from recorded bars, with or without a decision. Without SYMBOL it explains a
+    session: what the window of each strategy did, and why there was no trade, or not more.
     """
-    from tbot_core.model.dates import parse_symbol
-    from tbot_core.status.why import why_document
+    from tbot_core.status import day_decisions, day_decisions_text, why, why_text
     from tbot_core.system import terminal
 
-    shown = why_document(parse_symbol(symbol), home, **options)
-    emit(shown, as_json=as_json, lines=lines(shown, terminal.columns()))
+    if symbol is None:
+        at = options.pop("at")
+        if at is not None:
+            raise UsageError("--at needs a symbol.", f"Write `tbot why SYMBOL --at {at}`.")
+        day = day_decisions.day_decisions(home, **options)
+        emit(day, as_json=as_json, lines=lines(day_decisions_text.day_sections(day), terminal.columns()))
+        return
+    shown = why.why_document(parse_symbol(symbol), home, **options)
+    emit(shown, as_json=as_json, lines=lines(why_text.why_sections(shown, bold), terminal.columns()))
 
 
-_SIDES = {1: "long", -1: "short"}
-_COUNTED = frozenset(
-    {
-        Reason.CONSECUTIVE_LOSSES,
-        Reason.MAX_TRADES,
-        Reason.MAX_OPEN_POSITIONS,
-        Reason.ORDER_RATE,
-        Reason.DAY_TRADES,
-    }
-)
-"""The limits that are counts."""
+bold = partial(click.style, bold=True)
 
 
-def lines(shown: Mapping[str, Any], width: int | None = None) -> Iterator[str]:
+def lines(sections: Iterable[WhySection], width: int | None = None) -> Iterator[str]:
     """The whole answer as text; its longest sentences on a terminal of that width (None: no terminal)."""
-    label = "SIMULATED PRICES, " if shown["simulated"] else ""
-    yield click.style(f"{shown['symbol']} in the session of {shown['session']}", bold=True)
-    yield f"{shown['mode']} run {shown['run']}, {label}{shown['source']}"
-    others = [day for day in shown["sessions_with_decisions"] if day != shown["session"]]
-    if others:
-        days = ", ".join(others[-8:])
-        yield from wrap_sentence(f"Other sessions with decisions on it: {days}. Choose one with --date.", width)
-    if shown["note"]:
-        yield from wrap_sentence(f"Note: {shown['note']}", width)
-    if shown["screening"]:
-        yield ""
-        yield "Before the opening bell"
-        for screening in shown["screening"]:
-            yield from _screening_lines(screening)
-        for minute in shown["minutes"]:
-            yield from _minute_lines(minute, shown["decisions"])
-    else:
-        for decision in shown["decisions"]:
+    for at, section in enumerate(sections):
+        if at:
             yield ""
-            yield from _decision_lines(decision)
-    if shown["asked"] is None and not shown["decisions"]:
-        yield ""
-        yield "No strategy gave a signal on it. --at HH:MM (New York) explains any minute."
-    yield from _outcome_lines(shown)
-
-
-def _time(text: str) -> str:
-    return f"{exchange_time(dt.datetime.fromisoformat(text)):%H:%M}"
-
-
-def _screening_lines(one: Mapping[str, Any]) -> Iterator[str]:
-    begins, ends = map(_time, one["entries"])
-    reason, near = one["reason"], one["nearest"]
-    verdict = (
-        "candidate" if reason == Reason.ALLOWED.name else f"{reason}: {Reason[reason].sentence_for([one['strategy']])}"
-    )
-    yield f"  {click.style(one['strategy'], bold=True)}, entries {begins} to {ends}: {verdict}"
-    yield from _findings(one["findings"])
-    if near is not None:
-        away = "an unknown distance" if near["distance"] is None else format_percent(near["distance"])
-        rule = f"{near['rule']} {_SIDES[near['side']]}"
-        yield f"    no trigger; closest to {rule} at {_time(near['time'])}, {away} away"
-
-
-def _findings(findings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    for one in findings:
-        outcome = "met" if one["reason"] == Reason.ALLOWED.name else f"not met: {one['reason']}"
-        if outcome == "met" and one["value"] is None and {one["low"], one["high"]} != {None}:
-            outcome = "passed by FILTER_MISSING_DATA"
-        if not one["applies"]:
-            yield f"    {one['check']:22} {'':13}  does not apply to funds"
-            continue
-        yield f"    {one['check']:22} {_known(one['value']):>13}  {_bounds(one['low'], one['high']):31} {outcome}"
-        yield from _plugin_words(one, 6)
-
-
-def _plugin_words(finding: Mapping[str, Any], indent: int) -> Iterator[str]:
-    # The plugin that denied, and its own words, where the reason has none; older journals have neither.
-    if finding.get("plugin"):
-        yield " " * indent + f"{finding['plugin']}: {finding['words'] or 'it gives no words of its own.'}"
-
-
-def _bounds(low: float | None, high: float | None) -> str:
-    if low is None and high is None:
-        return "no limit"
-    if low is None or high is None:
-        return f"at least {_number(low)}" if low is not None else f"at most {_number(high or 0.0)}"
-    return f"{_number(low)} to {_number(high)}"
-
-
-def _known(value: float | None) -> str:
-    return "unknown" if value is None else _number(value)
-
-
-def _number(value: float) -> str:
-    text = f"{value:,.0f}" if abs(value) >= 100_000 else f"{value:,.4f}".rstrip("0").rstrip(".")
-    return figure_text(text)
-
-
-def _minute_lines(one: Mapping[str, Any], decisions: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    ended = dt.datetime.fromisoformat(one["time"])
-    bar = f"{exchange_time(ended - dt.timedelta(minutes=1)):%H:%M}"
-    yield ""
-    yield click.style(f"{both_times(ended)}, after the bar of {bar}", bold=True)
-    if one["bar"] is None:
-        yield "  no bar: no trade in this minute"
-    else:
-        ohlc = "  ".join(f"{name} {_number(one['bar'][name])}" for name in ("open", "high", "low", "close", "volume"))
-        yield f"  bar: {ohlc}"
-    if one["quote"] is not None:
-        yield f"  quote: {_quote(one['quote'])}"
-    for part in one["strategies"]:
-        if part["comparisons"]:
-            yield from _strategy_lines(part)
-    if quiet := [part["strategy"] for part in one["strategies"] if not part["comparisons"]]:
-        yield f"  {', '.join(quiet)}: not in the entry phase, nothing to compare"
-    for decision in decisions:
-        if decision["signal"]["minute"] == one["minute"]:
-            yield from _decision_lines(decision)
-
-
-def _quote(quote: Mapping[str, float]) -> str:
-    middle = (quote["bid"] + quote["ask"]) / 2
-    spread = format_percent((quote["ask"] - quote["bid"]) / middle)
-    return f"bid {_number(quote['bid'])}  ask {_number(quote['ask'])}  spread {spread}, {quote['age_s']:.1f} s old"
-
-
-def _strategy_lines(part: Mapping[str, Any]) -> Iterator[str]:
-    yield f"  {click.style(part['strategy'], bold=True)}"
-    for one in part["comparisons"]:
-        yield _compared(one, f"{one['rule']} {_SIDES[one['side']]}", "met" if one["fires"] else "not met")
-        for condition in one["conditions"]:
-            yield _compared(condition, f"  and {condition['rule']}", "met" if condition["fires"] else "not met")
-    if part["filters"] is not None:
-        verdict = "pass" if part["filters"] == Reason.ALLOWED.name else f"deny: {part['filters']}"
-        yield f"    filters on a signal in this minute {verdict}"
-        yield from _findings(part["findings"])
-
-
-def _compared(one: Mapping[str, Any], name: str, outcome: str) -> str:
-    bound = f"{'above' if one['above'] else 'below'} {_known(one['level'])}"
-    return f"    {name:22} {_known(one['value']):>13}  {bound:30} {outcome}"
-
-
-def _decision_lines(one: Mapping[str, Any], what: str = "decided") -> Iterator[str]:
-    signal, reason = one["signal"], one["reason"]
-    words = f" ({one['words']})" if one["words"] else ""
-    words += f" at {one['broker']}" if "broker" in one else ""
-    figures = "" if one["value"] is None else f" {figure_text(one['value'])} of {figure_text(one['limit'])}"
-    rule = f"{signal['strategy']} {one['side']} by {signal['rule']}"
-    time = both_times(dt.datetime.fromisoformat(one["time"]))
-    yield f"  {what} at {time}: {rule}, {click.style(reason, bold=True)}{figures}{words}"
-    yield f"    {Reason[reason].sentence_for([signal['strategy']])}"
-    for finding in one["findings"]:
-        yield from _plugin_words(finding, 4)
-    if "quote" in one:
-        yield f"    by the quote {_quote(one['quote'])}"
-    if what == "decided":
-        yield from _figure_lines(one)
-
-
-def _figure_lines(decision: Mapping[str, Any]) -> Iterator[str]:
-    # How it was sized and what each limit compared; a signal that the filters denied came to neither.
-    sizing, limits = decision.get("sizing"), decision.get("limits")
-    if sizing is not None:
-        yield "    sizing"
-        yield from _sizing_lines(sizing)
-    if limits is not None:
-        yield f"    {'limits':26} {'used':>12} {'this order':>12} {'allowed':>12}"
-        yield from (_limit(one, denies=one["reason"] == decision["reason"]) for one in limits)
-    elif not Reason[decision["reason"]].is_before_sizing:
-        yield "    sizing and limits: the journal of this run has no figures of them"
-    if limits is not None and sizing is None:
-        yield "    not sized: denied before"
-
-
-def _sizing_lines(one: Mapping[str, Any]) -> Iterator[str]:
-    # From the equity at the open to the quantity.
-    window, share, cap, price = (_dollars(one[name]) for name in ("window", "share", "cap", "price"))
-    quantity, step = (Decimal(one[name]) for name in ("quantity", "step"))
-    fixed = one["bound"] == "FIXED_QUANTITY"
-    yield _sized("equity", _dollars(one["equity"]), "at the opening bell")
-    yield _sized("budget of the window", window, one["allocation"])
-    if one["weight"] is not None:
-        yield _sized("share of this order", share, f"{one['weight']} of it, WEIGHTS")
-    yield _sized("most for one trade", cap, one.get("capped_by", "MAX_RISK_PER_TRADE"))
-    worst = max(Decimal(one["price"]), Decimal(one["reference"]))
-    kind = "limit" if one["type"] == "limit" else "worst price of a market order"
-    yield _sized("price", price, f"{kind}; reference {_dollars(one['reference'])}")
-    budget = share if one["bound"] == "WEIGHTS" else cap
-    steps = "whole shares" if step == 1 else f"step {step.normalize():f}"
-    how = "FIXED_QUANTITY" if fixed else f"{budget} / {_dollars(worst)}, {steps}"
-    yield _sized("quantity", format_quantity(quantity), how)
-    yield _sized("decided by", one["bound"], "")
-
-
-def _sized(name: str, value: str, words: str) -> str:
-    return f"      {name:24} {value:>12}  {words}".rstrip()
-
-
-def _dollars(amount: object) -> str:
-    return format_money(Decimal(str(amount)))
-
-
-def _limit(one: Mapping[str, str], *, denies: bool) -> str:
-    # Used, order and allowed: counts and fractions as they are, dollars in cents.
-    reason = Reason[one["reason"]]
-    figures = [Decimal(one[name]) for name in ("used", "order", "allowed")]
-    text = str if reason in _COUNTED else format_percent if reason is Reason.PRICE_BAND else format_money
-    used, order, allowed = map(text, figures)
-    outcome = "not met" if denies else "met"
-    return f"      {reason.setting or reason.name:24} {used:>12} {order:>12} {allowed:>12}  {outcome}"
-
-
-def _outcome_lines(shown: Mapping[str, Any]) -> Iterator[str]:
-    # The position, orders and trades that resulted from the decisions.
-    last = "now" if shown["in_session"] else "at the end of the session"
-    when = last if shown["asked"] is None else "then"
-    position = shown["position"]
-    yield ""
-    if position is None:
-        yield f"Position {when}: none"
-    else:
-        held = f"{position['side']} {format_quantity(Decimal(position['quantity']))} at {position['entry_price']}"
-        yield f"Position {when}: {held}, stop {position['stop'] or 'on close'}"
-    if shown["frozen"]:
-        yield f"  FROZEN: no entries and no exits, {shown['frozen']}"
-    if shown["stuck"]:
-        yield f"  STUCK: not closed by the end of the session, {shown['stuck']}"
-    for top_up in shown["top_ups"]:
-        yield from _decision_lines(top_up, "top-up")
-    yield from map(_order, shown["orders"])
-    yield from map(_trade, shown["trades"])
-
-
-def _order(one: Mapping[str, Any]) -> str:
-    leg = "top-up" if one["top_up"] else one["leg"]
-    kind = f"{leg} {'buy' if one['buy'] else 'sell'} {format_quantity(Decimal(one['quantity']))} {one['type']}"
-    level = one["limit_price"] or one["stop_price"]
-    return f"  order {kind}{'' if level is None else f' {format_price(Decimal(level))}'}: {one['state']}"
-
-
-def _trade(one: Mapping[str, Any]) -> str:
-    entry, out = (format_price(Decimal(one[name])) for name in ("entry_price", "exit_price"))
-    pnl = format_money(Decimal(one["pnl"]), signed=True)
-    quantity = format_quantity(Decimal(one["quantity"]))
-    return f"  trade {one['side']} {quantity}: {entry} to {out}, {ExitReason(one['exit_reason']).word}, {pnl}"
+        if section.title:
+            yield bold(section.title)
+        for note in section.notes:
+            yield from wrap_sentence(note, width)
+        yield from section.lines

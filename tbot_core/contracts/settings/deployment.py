@@ -99,7 +99,6 @@ class DeploymentSettings:
         doc="Idle time in seconds after which a web login expires.",
         file=".env",
         changes_trades=False,
-        acted_on=False,
     )
     session_timeout_minutes: int = setting(
         "SESSION_TIMEOUT_MINUTES",
@@ -108,7 +107,6 @@ class DeploymentSettings:
         doc="Minutes after which a web login expires in any case.",
         file=".env",
         changes_trades=False,
-        acted_on=False,
     )
     login_attempt_limit: int = setting(
         "LOGIN_ATTEMPT_LIMIT",
@@ -117,7 +115,6 @@ class DeploymentSettings:
         doc="Failed logins after which a user is locked out of the web page.",
         file=".env",
         changes_trades=False,
-        acted_on=False,
     )
     login_lockout_minutes: int = setting(
         "LOGIN_LOCKOUT_MINUTES",
@@ -126,7 +123,6 @@ class DeploymentSettings:
         doc="Minutes that a lock-out of the web page lasts.",
         file=".env",
         changes_trades=False,
-        acted_on=False,
     )
     secrets_write_format: str = setting(
         "SECRETS_WRITE_FORMAT",

@@ -34,7 +34,7 @@ from tbot_core.engine.session.feed_session import universe_of
 from tbot_core.engine.session.gauge_writer import EVERY_S as METER_S
 from tbot_core.engine.session.requests import SESSION_VERBS, RequestHandler
 from tbot_core.engine.settings_reload import EVERY_S
-from tbot_core.errors import BrokerError, TbotError
+from tbot_core.errors import BrokerError, FeedRefused, TbotError
 from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
@@ -292,11 +292,13 @@ class DailyCycle:
     async def _retry_until_close(
         self, session: Session, words: str, ask: Callable[[], Awaitable[Answer]]
     ) -> Answer | None:
-        # Repeat a request until it succeeds, reporting NOT READY; None if the close comes first.
+        # Repeat a request until it succeeds, reporting NOT READY; None if the close comes first. Raises FeedRefused.
         failures = 0
         while True:
             try:
                 return await self._answer(ask)
+            except FeedRefused:
+                raise
             except BrokerError as fault:
                 self._announcer.announce_not_ready(session, [f"{words}: {fault.message}"])
                 pause = AGAIN_S[min(failures, len(AGAIN_S) - 1)]

@@ -23,7 +23,7 @@ from tbot_core.engine.session.open_positions import open_at_end
 from tbot_core.engine.session.universe_selection import universe_selector
 from tbot_core.engine.session.vix import live_vix_brokers
 from tbot_core.engine.settings_reload import SettingsChanged
-from tbot_core.errors import BrokerError, DataError, TbotError
+from tbot_core.errors import BrokerError, DataError, FeedRefused, TbotError
 from tbot_core.execution import operator_splits
 from tbot_core.instance.worst_day import planned_worst_day as planned
 from tbot_core.journal import records
@@ -124,6 +124,7 @@ class _Run:
     async def go(self) -> RunOutcome:
         """Trade, and return the outcome."""
         plan, setup = self._plan, self._setup
+        await self._check_feed()
         self._services.announce_start()
         record_terms(plan.assembly, self._recorder)
         settings = plan.assembly.settings
@@ -158,6 +159,21 @@ class _Run:
         left, unconfirmed = await still_open(setup.journal, setup.broker, self._since, working)
         self._recorder.record(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
         return await self._services.announce_end(self._began, stopped=True, reported=left, unconfirmed=unconfirmed)
+
+    async def _check_feed(self) -> None:
+        # End a run whose account does not have the feed, before it waits for a session; one with positions goes on.
+        setup = self._setup
+        past = carryover.events_for_session(setup.journal)
+        if self._started or carryover.carried_positions(past) or setup.feed.label.simulated:
+            return
+        try:
+            async with asyncio.timeout(self._plan.assembly.settings.trading.api_timeout):
+                async for _ in setup.feed.sessions():
+                    return
+        except FeedRefused:
+            raise
+        except (TbotError, TimeoutError) as fault:  # the session asks again, and reports it
+            _log.info("feed.not_checked", reason=str(fault))
 
     async def _compare(self, session: Session) -> None:
         # Record the drift of a closed session; at a venue that fills from bars there is none.

@@ -16,6 +16,7 @@ from tbot_core.journal.projections.arming import (
     MOST_RESTARTS,
     ArmingGrant,
     ArmingTerms,
+    armed_of,
     armed_payload,
     next_sessions,
     recall_arming,
@@ -59,14 +60,16 @@ def record_terms(assembly: Assembly, recorder: JournalRecorder) -> None:
     """Record the terms of a start before its login, with the account of the last live session, or "".
 
     Then the status knows that trading is live before the first session. Paper trading has none to record, but ends
-    those of live trading.
+    those of live trading, and its arming: going back to live does not arm again.
     """
-    last = recorder.journal.last_event(records.LIVE_TERMS)
+    armed, disarmed, last = map(recorder.journal.last_event, (records.ARMED, records.DISARMED, records.LIVE_TERMS))
     known = {} if last is None else last.payload
     terms = attrs.asdict(live_context(assembly, known.get("account", "")).terms)
     changed = terms != known if terms["mode"] == _LIVE else known.get("mode") == _LIVE
     if changed:
         recorder.record(records.LIVE_TERMS, terms)
+    if armed is not None and (disarmed is None or disarmed.seq < armed.seq) and terms["mode"] != _LIVE:
+        recorder.record(records.DISARMED, {"why": armed_of(armed.payload).terms.changed(ArmingTerms(**terms))})
 
 
 class ArmingGuard:

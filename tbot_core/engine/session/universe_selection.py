@@ -33,6 +33,7 @@ from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import Clock
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.types import is_symbol
+from tbot_core.plugins.guarded import GuardedVix
 from tbot_core.system import log
 from tbot_core.trading.proposals import ActiveStrategy, TradingRules, cut_reasons
 from tbot_core.trading.universe import (
@@ -45,7 +46,7 @@ from tbot_core.trading.universe import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from tbot_core.contracts import BrokerCapabilities, FeedQuality, FeedRequest, FeedSession
     from tbot_core.engine.bootstrap import Assembly
@@ -252,8 +253,12 @@ def universe_selector(
     settings, rules = assembly.settings, assembly.rules(venue)
     sources = {} if record is None else fact_sources(assembly.filters)
     record = record or _not_recorded
-    offered = tuple(one for one in rules.filters.values() if isinstance(one, SupportsDailyVix))
-    vix = VixSources(calendar=assembly.calendar, brokers=tuple(brokers), bars=settings.instance.bars, filters=offered)
+    vix = VixSources(
+        calendar=assembly.calendar,
+        brokers=tuple(brokers),
+        bars=settings.instance.bars,
+        others=tuple(_vix_plugins(assembly, rules)),
+    )
     return UniverseSelector(
         calendar=assembly.calendar,
         clock=assembly.clock,
@@ -267,6 +272,14 @@ def universe_selector(
         typical_volume=request.typical_volume,
         facts=FactRefresher(sources=sources, bars=settings.instance.bars, clock=assembly.clock, record=record),
     )
+
+
+def _vix_plugins(assembly: Assembly, rules: TradingRules) -> Iterator[SupportsDailyVix]:
+    # The filters, then the extensions, that supply the VIX.
+    yield from (one for one in rules.filters.values() if isinstance(one, SupportsDailyVix))
+    for loaded, made in assembly.extensions:
+        if isinstance(made, SupportsDailyVix):
+            yield GuardedVix(entry=loaded.entry, inner=made, guard=assembly.call_guard)
 
 
 def _not_recorded(_kind: str, _payload: object) -> None:

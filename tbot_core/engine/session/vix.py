@@ -1,4 +1,4 @@
-"""The VIX close of the previous session: from the data source, an enabled broker, a filter, or else the store.
+"""The VIX close of the previous session: from the data source, an enabled broker, a filter, an extension, or the store.
 
 With VIX_SOURCE=live a strategy sees the value at the minute in which its entries begin.
 """
@@ -51,12 +51,15 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class VixSources:
-    """The sources of the VIX: the data source and the enabled brokers, then filters, then the bar store's folder."""
+    """The sources of the VIX: the data source and the enabled brokers, then `others`, then the bar store's folder.
+
+    `others` are filters and extensions.
+    """
 
     calendar: ExchangeCalendar
     brokers: tuple[object, ...]
     bars: Path
-    filters: tuple[SupportsDailyVix, ...] = ()
+    others: tuple[SupportsDailyVix, ...] = ()
 
     async def add_vix(self, day: DayFacts, session: Session) -> DayFacts:
         """A session's facts with the VIX close of the previous exchange day, if they lack it and a source has it."""
@@ -75,7 +78,7 @@ class VixSources:
         return day if fund is None else attrs.evolve(day, fund=fund)
 
     async def _from_plugins(self, before: dt.date) -> float | None:
-        for source in (*filter(None, map(DAILY_VIX.of, self.brokers)), *self.filters):
+        for source in (*filter(None, map(DAILY_VIX.of, self.brokers)), *self.others):
             try:
                 async with asyncio.timeout(ASK_S):
                     value = await source.vix_close(before)

@@ -13,7 +13,7 @@ import attrs
 from tbot_broker_alpaca import Config, market_data, quality
 from tbot_broker_alpaca.parse import messages, readable, stamp
 from tbot_core.contracts import FeedLabel, FeedMessage, Heartbeat
-from tbot_core.errors import DataError, LoginNeeded, Rejected
+from tbot_core.errors import FeedRefused, LoginNeeded, Rejected
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import exchange_moment, exchange_time
 
@@ -184,10 +184,10 @@ class AlpacaFeed:
         self.label = FeedLabel(name=f"Alpaca {market.name.upper()}", simulated=False, quotes=True)
 
     async def sessions(self) -> AsyncIterator[AlpacaSession]:
-        """Today's session, or the next one; raises DataError where the plan does not have the feed."""
+        """Today's session, or the next one; raises FeedRefused where the plan does not have the feed."""
         paid = await self._market.has_real_time()
         if self._market.name == "sip" and not paid:
-            raise DataError(
+            raise FeedRefused(
                 "alpaca: ALPACA_DATA_FEED=sip, but the account's plan has no consolidated data in real time. Bars of "
                 f"the last {_RECENT.seconds // 60} minutes were requested and refused: {self._market.refusal}.",
                 "Set ALPACA_DATA_FEED=iex, or subscribe to the plan that has them.",

@@ -10,6 +10,7 @@ from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from tbot_broker_alpaca import tbot_broker
 
 from tbot_core import cli
@@ -103,19 +104,42 @@ def test_broker_test_screen_and_download_reach_the_venue_of_the_rehearsal(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("live", [False, True])
-def test_credentials_are_tried_at_the_venue_before_they_are_stored(
-    target: RehearsalTarget, *, live: bool, capsys: pytest.CaptureFixture[str]
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
+@pytest.mark.usefixtures("target")
+def test_a_run_on_a_feed_that_the_plan_does_not_have_ends_as_broker_test_does(
+    home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Exit 4 with the same sentence and what to do, before the run waits for a session; IEX is what the plan has."""
+    values = json.dumps({"ALPACA_DATA_FEED": "sip"})
+    with CliRunner().isolation(values):
+        assert cli.invoke(["secrets", "set", "env_bot", "--from-json", "-", "--home", str(home)]) == 0
+    capsys.readouterr()
+    assert cli.invoke(["broker", "test", "--json", "--home", str(home)]) == 4
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    (words,) = [row["words"] for row in rows if row["level"] == "fail"]
+    assert words.startswith(
+        "alpaca: ALPACA_DATA_FEED=sip, but the account's plan has no consolidated data in real time."
+    )
+    assert cli.invoke(["run", "--once", "--home", str(home)]) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert words.split(" Set ")[0] in said
+    assert "Set ALPACA_DATA_FEED=iex, or subscribe to the plan that has them." in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("live", [False, True])
+def test_credentials_are_tried_at_the_venue_before_they_are_stored(target: RehearsalTarget, *, live: bool) -> None:
     """As in the set-up; an account on paper is no live account."""
     entry = next(one.entry for one in discovery.installed_plugins() if one.entry.name == "alpaca")
     loaded = PluginLoader().load(entry)
     assert isinstance(loaded, LoadedPlugin)
     keys = {"api_key": canary("key"), "api_secret": canary("secret"), "mode": "live" if live else "paper"}
-    step = try_login(loaded, {}, keys, live=live)
+    notices: list[str] = []
+    step = try_login(loaded, {}, keys, live=live, notify=notices.append)
     assert step is not None
     assert (step.passed, "PA3VENUE0001" in step.words) == (not live, True)
-    assert target.url in capsys.readouterr().err
+    assert [target.url in one for one in notices] == [True]
 
 
 @pytest.mark.parametrize(

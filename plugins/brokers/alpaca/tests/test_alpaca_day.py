@@ -56,6 +56,26 @@ def test_a_part_of_an_entry_is_protected_though_the_venue_takes_one_side(trade: 
     assert (protected.applied - fill.applied).total_seconds() <= 2
 
 
+async def onto_a_feed_that_is_refused(day: Any) -> Any:
+    """From before the bell, and again from a crash with a position, with a feed that the plan does not have."""
+    life = day.start()
+    await day.until(6)
+    await day.crash(life)
+    settings = day.home / ".env_bot"
+    settings.write_text(f"{settings.read_text()}ALPACA_DATA_FEED=sip\n")
+    return await day.start()
+
+
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
+def test_a_run_with_a_position_does_not_end_for_a_feed_that_is_refused(trade: Callable[..., Any]) -> None:
+    """It reports NOT READY with the sentence, manages the position without the feed, and closes it."""
+    day = trade(onto_a_feed_that_is_refused, (3, 0))
+    assert [one.payload["leg"] for one in day.of(records.INTENDED)] == ["entry", "stop", "exit"]
+    assert "ALPACA_DATA_FEED=sip" in str(day.of(records.NOT_READY)[-1].payload)
+    day.assert_sound()
+
+
 async def late(day: Any) -> Any:
     """From ten minutes after the bell on."""
     await day.until(10.3)

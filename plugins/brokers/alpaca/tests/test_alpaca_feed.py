@@ -14,7 +14,7 @@ from tbot_broker_alpaca import Config, tbot_broker
 from tbot_broker_alpaca.venue import open_venue
 
 from tbot_core.contracts import FeedCoverage, FeedRequest, HaltStatus, Heartbeat
-from tbot_core.errors import DataError, LoginNeeded, Rejected, Unavailable
+from tbot_core.errors import FeedRefused, LoginNeeded, Rejected, Unavailable
 from tbot_core.testing.scripted_server import ServerFault, ServerReply, ServerRequest, context
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_the_basic_plan_has_one_venue_and_thirty_symbols(venue: AlpacaExchange) 
 
 def test_consolidated_data_need_the_plan(venue: AlpacaExchange) -> None:
     """ALPACA_DATA_FEED=sip on the basic plan is an error with the vendor's words; an answer that fails is no answer."""
-    with client(venue, "sip") as broker, pytest.raises(DataError, match="Set ALPACA_DATA_FEED=iex") as caught:
+    with client(venue, "sip") as broker, pytest.raises(FeedRefused, match="Set ALPACA_DATA_FEED=iex") as caught:
         session_of(venue, broker)
     assert "403 subscription does not permit querying recent SIP data" in str(caught.value)
     with client(venue, "sip") as broker:

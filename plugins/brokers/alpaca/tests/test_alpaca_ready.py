@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tbot_broker_alpaca import tbot_broker
 
+from tbot_core.errors import FeedRefused
 from tbot_core.journal import records
 from tbot_core.journal.store import read_journal
 from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
@@ -70,3 +72,24 @@ def test_ready_counts_who_is_left_out_and_why(tmp_path: Path) -> None:
         "limit": 30,
         "limited_by": "the feed's limit of subscriptions",
     }
+
+
+@pytest.mark.slow
+def test_a_feed_that_the_plan_does_not_have_ends_the_run_at_its_start(tmp_path: Path) -> None:
+    """Before the bell, with exit 4 and the sentence of `tbot broker test`: no retry would help."""
+    plugin, (calendar, session) = tbot_broker(), short_day(10)
+    market = SimulatedMarket.flat(20 * 100 * CENT, ("AAPL",), session.minutes)
+    with open_day(plugin, tmp_path, market, calendar, DAY) as (day, run):
+        texts = SETTINGS | addresses(plugin, day.venue) | {"ALPACA_DATA_FEED": "sip"}
+        (tmp_path / ".env_bot").write_text("".join(f"{name}={text}\n" for name, text in texts.items()))
+
+        async def started(opened: BrokerDay) -> tuple[float, BaseException | None]:
+            begun, life = opened.clock.now(), opened.start()
+            await asyncio.wait({life}, timeout=3600)
+            return (opened.clock.now() - begun).total_seconds(), life.exception()
+
+        after_s, fault = run(started)
+    assert isinstance(fault, FeedRefused)
+    assert fault.exit_code == 4
+    assert fault.message.startswith("alpaca: ALPACA_DATA_FEED=sip, but the account's plan has no consolidated data")
+    assert after_s < 60  # the bell is four minutes further

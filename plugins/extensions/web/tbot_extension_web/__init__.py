@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.contracts import Plugin, PluginNeeds
+from tbot_core.contracts import Plugin
 from tbot_core.contracts.hooks import hookimpl
 from tbot_core.contracts.setting import boolean, choice, setting
-from tbot_extension_web.access.credentials import LoginCredentials, Role
+from tbot_extension_web.access.credentials import Role
 
 if TYPE_CHECKING:
     from tbot_core.contracts import Context
 
-__all__ = ["NEEDS", "Config", "create"]
+__all__ = ["Config", "create"]
 
 
 @attrs.frozen(kw_only=True)
@@ -33,18 +33,14 @@ class Config:
     )
 
 
-NEEDS: Final = PluginNeeds(secrets={"login": LoginCredentials})
-
-
 @hookimpl
 def tbot_extension() -> Plugin:
-    """Describe the plugin."""
+    """Describe the plugin. It needs no secrets of a run: the page opens those of its users in its own process."""
     return Plugin(
         name="web",
         summary="A page to set tbot up, watch it and control it",
         config=Config,
         create=create,
-        needs=NEEDS,
     )
 
 

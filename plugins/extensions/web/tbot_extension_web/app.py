@@ -45,7 +45,9 @@ def create_app(site: Site, routes: Iterable[WebRoute] = ROUTES) -> Starlette:
         Mount("/static/uplot", StaticFiles(directory=VENDOR), name="uplot"),
         Mount("/static", StaticFiles(directory=FOLDER / "static"), name="static"),
     ]
-    served = [Route(one.path, _guarded(site, one), methods=[one.method], name=one.name) for one in routes]
+    table = tuple(routes)
+    places = frozenset(one.path for one in table if one.method == "GET")
+    served = [Route(one.path, _guarded(site, one, places), methods=[one.method], name=one.name) for one in table]
     handlers: dict[Any, Any] = {HTTPException: _refused(site)}
     return Starlette(
         routes=[*served, *static],
@@ -54,7 +56,7 @@ def create_app(site: Site, routes: Iterable[WebRoute] = ROUTES) -> Starlette:
     )
 
 
-def _guarded(site: Site, route: WebRoute) -> Callable[[Request], Awaitable[Response]]:
+def _guarded(site: Site, route: WebRoute, places: frozenset[str]) -> Callable[[Request], Awaitable[Response]]:
     # Who asks, may they, and does the form come from a page that we gave them; then the handler.
     async def answer(request: Request) -> Response:
         call = Call(request=request, site=site, session=_session(site, request))
@@ -69,10 +71,17 @@ def _guarded(site: Site, route: WebRoute) -> Callable[[Request], Awaitable[Respo
         if (elsewhere := _elsewhere(call, route)) is not None:
             return elsewhere
         if route.stepped_up and not call.user.stepped_up:
-            return call.to(f"/step-up?next={request.url.path if route.method == 'GET' else '/'}")
+            return call.to(f"/step-up?next={_page_of(request.url.path, places)}")
         return await _handled(call, route)
 
     return answer
+
+
+def _page_of(path: str, places: frozenset[str]) -> str:
+    # The page from which a request came: its own address, or the nearest one above it that is a page.
+    while path and path not in places:
+        path = path.rpartition("/")[0]
+    return path or "/"
 
 
 def _refusal(call: Call, route: WebRoute) -> Response | None:

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from tbot_extension_web.access.logins import Session
 from tbot_extension_web.cookies import SESSION
+from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.site import Site
 
 if TYPE_CHECKING:
@@ -59,9 +60,23 @@ class Call:
         """Whether a script of the page asks for a part of it."""
         return self.request.headers.get("HX-Request") == "true"
 
+    @property
+    def actor(self) -> str:
+        """The user as the audit log of secrets names them."""
+        return f"web/{self.user.user}"
+
+    def may(self, permission: str) -> bool:
+        """Whether the session's role has the permission."""
+        return self.session is not None and allows(self.session.role, Permission(permission))
+
     async def work(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call what reads files or waits, in a thread."""
         return await asyncio.to_thread(partial(function, *args, **kwargs))  # seam: no run waits for the page
+
+    async def compute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call what computes for seconds, in a thread; few at once, so that other pages stay quick."""
+        async with self.site.computing:
+            return await self.work(function, *args, **kwargs)
 
     def page(self, template: str, code: int = 200, **values: Any) -> Response:
         """A page; `code` is its HTTP status."""

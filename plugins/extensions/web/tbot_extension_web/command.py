@@ -25,7 +25,7 @@ def command(*, port: int | None, home: Path | None) -> None:
     from tbot_core.cli.options import resolve_home
     from tbot_core.instance import Instance
     from tbot_core.model.clock import SystemClock
-    from tbot_core.system import log
+    from tbot_core.system import filesystem, log
     from tbot_core.system.secure_memory import harden
     from tbot_extension_web.app import create_app
     from tbot_extension_web.opening import open_site
@@ -33,17 +33,16 @@ def command(*, port: int | None, home: Path | None) -> None:
 
     for sentence in harden():
         click.echo(f"tbot: {sentence}", err=True)
-    place = resolve_home(home)
-    opened = open_site(place, SystemClock(), port)
-    log.configure("info", "json", Instance.at(place).logs / "web", screen=False)
+    instance = Instance.at(resolve_home(home))
+    opened = open_site(instance.home, SystemClock(), port)
+    log.configure("info", "json", instance.logs / "web", screen=False)
     if opened.site.setup is not None:
-        click.echo(
-            f"{opened.site.setup.instance.home} is no instance yet: the page sets it up, and goes on where it was."
-        )
+        click.echo(f"{instance.home} is no instance yet: the page sets it up, and goes on where it was.")
     click.echo(f"The page is at {opened.address.url} (Ctrl-C ends it; the bot is another process).")
     if opened.link is not None:  # `token=` would be redacted, as in every output
         click.echo(f"Make the first admin within 30 minutes: {opened.address.url}first-run?link={opened.link}")
     try:
-        serve(create_app(opened.site), opened.address)
+        with filesystem.hold_lock(instance.page_lock, opened.address.url):
+            serve(create_app(opened.site), opened.address)
     finally:
         opened.store.close()

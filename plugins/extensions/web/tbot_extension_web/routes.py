@@ -8,7 +8,23 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_extension_web.pages import check, dashboard, first_run, live, login, risk, setup
+from tbot_extension_web.pages import (
+    account,
+    audit,
+    check,
+    confirmations,
+    dashboard,
+    decisions,
+    first_run,
+    live,
+    login,
+    risk,
+    secrets,
+    settings,
+    setup,
+    trades,
+    users,
+)
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -48,8 +64,8 @@ class WebRoute:
         return f"{self.method} {self.path}"
 
 
-def _get(path: str, permission: Permission, endpoint: Endpoint) -> WebRoute:
-    return WebRoute(method="GET", path=path, permission=permission, endpoint=endpoint)
+def _get(path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: bool = False) -> WebRoute:
+    return WebRoute(method="GET", path=path, permission=permission, endpoint=endpoint, stepped_up=stepped_up)
 
 
 def _post(path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: bool = False) -> WebRoute:
@@ -64,6 +80,7 @@ ROUTES: Final = (
     *_at(
         Stage.ALWAYS,
         _get("/healthz", Permission.PUBLIC, live.health),
+        _get("/metrics", Permission.METRICS, live.metrics),
         _get("/first-run", Permission.FIRST_RUN, first_run.show),
         _post("/first-run", Permission.FIRST_RUN, first_run.make_admin),
         _get("/login", Permission.PUBLIC, login.show),
@@ -84,7 +101,44 @@ ROUTES: Final = (
     _get("/check", Permission.CONFIGURE, check.show),
     _get("/", Permission.READ, dashboard.show),
     _get("/live/dashboard", Permission.READ, dashboard.stream),
+    _get("/confirmations", Permission.READ, confirmations.show),
+    _get("/confirmations/waiting", Permission.READ, confirmations.waiting),
+    _post("/confirmations/approve", Permission.CONFIRM, confirmations.approve),
+    _post("/confirmations/reject", Permission.CONFIRM, confirmations.reject),
     _get("/risk", Permission.READ, risk.show),
+    _get("/settings", Permission.READ, settings.show),
+    _post("/settings/review", Permission.CONFIGURE, settings.review),
+    _post("/settings/save", Permission.CONFIGURE, settings.save),
+    _post("/settings/encrypt", Permission.CONFIGURE, settings.encrypt),
+    _get("/settings/{group}", Permission.READ, settings.show_group),
+    _get("/secrets", Permission.SECRETS, secrets.show),
+    _post("/secrets/rotate", Permission.SECRETS, secrets.rotate, stepped_up=True),
+    _post("/secrets/metrics-token", Permission.SECRETS, secrets.make_metrics_token, stepped_up=True),
+    _post("/secrets/metrics-token/remove", Permission.SECRETS, secrets.remove_metrics_token, stepped_up=True),
+    _post("/secrets/broker/test", Permission.SECRETS, secrets.test_broker, stepped_up=True),
+    _get("/secrets/{category}", Permission.SECRETS, secrets.show_category),
+    _post("/secrets/{category}", Permission.SECRETS, secrets.write, stepped_up=True),
+    _get("/users", Permission.USERS, users.show),
+    _post("/users/add", Permission.USERS, users.add, stepped_up=True),
+    _post("/users/role", Permission.USERS, users.set_role, stepped_up=True),
+    _post("/users/password", Permission.USERS, users.set_password, stepped_up=True),
+    _post("/users/codes-off", Permission.USERS, users.codes_off, stepped_up=True),
+    _post("/users/remove", Permission.USERS, users.remove, stepped_up=True),
+    _post("/users/unlock", Permission.USERS, users.unlock, stepped_up=True),
+    _post("/users/end-sessions", Permission.USERS, users.end_sessions, stepped_up=True),
+    _get("/audit", Permission.SECRETS, audit.show),
+    _post("/audit/verify", Permission.SECRETS, audit.verify),
+    _get("/logs", Permission.READ, audit.show_logs),
+    _get("/account", Permission.OWN, account.show),
+    _post("/account/password", Permission.OWN, account.change_password),
+    _get("/account/codes", Permission.OWN, account.show_codes, stepped_up=True),
+    _post("/account/codes", Permission.OWN, account.begin_codes, stepped_up=True),
+    _post("/account/codes/off", Permission.OWN, account.end_codes, stepped_up=True),
+    _post("/account/sessions/end", Permission.OWN, account.end_session),
     *(_post(one.path, one.permission, risk.act, stepped_up=one.stepped_up) for one in risk.ACTS),
+    _get("/decisions", Permission.READ, decisions.show),
+    _get("/decisions/day", Permission.READ, decisions.show_day),
+    _get("/trades", Permission.READ, trades.show),
+    _get("/trades/{id}", Permission.READ, trades.show_one),
 )
 """The matrix of tests is generated from this table."""

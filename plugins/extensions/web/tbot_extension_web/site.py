@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +12,7 @@ import jinja2
 from tbot_extension_web import texts
 from tbot_extension_web.day_view import day_view
 from tbot_extension_web.live import LiveView, Snapshot
-from tbot_extension_web.permissions import Permission, allows
+from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tbot_extension_web.headers import Origin
 
 _ACCOUNTS: Final = frozenset({"paper", "live", "rehearsal"})
+AT_ONCE: Final = 2
+"""How many requests compute at once what takes seconds."""
+
 FOLDER: Final = Path(__file__).parent
 PARTS: Final = ("state", "figures", "timeline", "chart", "positions", "orders", "events", "health")
 """The parts of the dashboard that change as the bot runs; each is a template in `parts`."""
@@ -60,6 +63,7 @@ class Site:
         self.first_run: FirstRun | None = None
         self.setup: SetUp | None = None
         self.templates = _environment()
+        self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
 
     def render(self, template: str, call: Call, values: Mapping[str, Any]) -> str:
@@ -69,9 +73,9 @@ class Site:
             "path": call.request.url.path,
             "session": session,
             "csrf": "" if session is None else session.csrf,
-            "may": partial(self._may, call),
+            "may": call.may,
             "badge": self.badge(),
-            "pages": [] if self.setup else [page for page in NAVIGATION if self._may(call, page.permission)],
+            "pages": [] if self.setup else [page for page in NAVIGATION if call.may(page.permission)],
         }
         return self.templates.get_template(template).render({**shown, **values})
 
@@ -83,9 +87,6 @@ class Site:
         mode = (status.get("mode") or "paper").lower()
         mode = mode if mode in _ACCOUNTS else "simulation"
         return Badge(mode=mode, identity=self.identity)
-
-    def _may(self, call: Call, permission: str) -> bool:
-        return call.session is not None and allows(call.session.role, Permission(permission))
 
     def _parts(self, snapshot: Snapshot) -> dict[str, str]:
         day = day_view(snapshot.status, snapshot.day)
@@ -104,7 +105,15 @@ class NavigationItem:
 
 NAVIGATION: Final = (
     NavigationItem(path="/", title="Dashboard"),
+    NavigationItem(path="/trades", title="Trades"),
+    NavigationItem(path="/decisions", title="Decisions"),
+    NavigationItem(path="/confirmations", title="Confirmations"),
     NavigationItem(path="/risk", title="Risk"),
+    NavigationItem(path="/settings", title="Settings"),
+    NavigationItem(path="/secrets", title="Secrets", permission=Permission.SECRETS),
+    NavigationItem(path="/users", title="Users", permission=Permission.USERS),
+    NavigationItem(path="/audit", title="Audit", permission=Permission.SECRETS),
+    NavigationItem(path="/logs", title="Logs"),
 )
 """The pages in the order of the navigation."""
 

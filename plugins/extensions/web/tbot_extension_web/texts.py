@@ -6,14 +6,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from markupsafe import Markup, escape
+
 from tbot_core.model.clock import exchange_time
-from tbot_core.model.formatting import format_money, format_price, format_quantity
+from tbot_core.model.formatting import format_money, format_percent, format_price, format_quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NONE: Final = "\N{EN DASH}"
 """What stands where a value is not known."""
+
+_STRONG: Final = ("\x02", "\x03")
 
 
 def clock(moment: str | datetime | None, form: str = "%H:%M:%S") -> str:
@@ -26,6 +30,14 @@ def clock(moment: str | datetime | None, form: str = "%H:%M:%S") -> str:
 def date(moment: str | datetime | None) -> str:
     """The day and minute of a moment in New York."""
     return clock(moment, "%Y-%m-%d %H:%M")
+
+
+def logged(text: str) -> str:
+    """The time of a line of the log in New York; what is no time stays as it is."""
+    try:
+        return clock(text, "%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return text
 
 
 def money(amount: str | Decimal | None) -> str:
@@ -56,6 +68,22 @@ def share(amount: str | float | None) -> str:
     return NONE if amount is None else f"{float(amount):.0%}"
 
 
+def percent(ratio: float | None) -> str:
+    """A ratio in percent with two decimals, without its sign."""
+    return NONE if ratio is None else format_percent(abs(ratio))
+
+
+def strong(text: str) -> str:
+    """Mark a part of a line as one that stands out; `marked` shows it."""
+    return f"{_STRONG[0]}{text}{_STRONG[1]}"
+
+
+def marked(line: str) -> Markup:
+    """A line with its strong parts, escaped."""
+    begin, end = _STRONG
+    return Markup(str(escape(line)).replace(begin, "<strong>").replace(end, "</strong>"))  # noqa: S704  -- escaped
+
+
 def duration(seconds: float | None) -> str:
     """A length of time in its largest units."""
     if seconds is None:
@@ -75,7 +103,10 @@ FILTERS: Final[dict[str, Callable[..., str]]] = {
     "clock": clock,
     "date": date,
     "duration": duration,
+    "logged": logged,
+    "marked": marked,
     "money": money,
+    "percent": percent,
     "price": price,
     "share": share,
     "shares": shares,

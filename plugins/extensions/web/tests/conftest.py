@@ -12,9 +12,13 @@ from tbot_extension_web.site import Site
 from tbot_extension_web.testing.client import HOST
 from tbot_extension_web.testing.given_sessions import GivenSessions
 
+from tbot_core import cli
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.instance import Instance, secrets
 from tbot_core.model.clock import ManualClock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from starlette.types import ASGIApp
@@ -35,7 +39,33 @@ def site(tmp_path: Path, logins: GivenSessions) -> Site:
     return Site(tmp_path / "bot", ManualClock(NOW), origin, logins, "ACME_US_PAPER_B01")
 
 
+@pytest.fixture(scope="session")
+def traded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a demo that has run to its end; tests only read it."""
+    home = tmp_path_factory.mktemp("demo") / "instance"
+    assert cli.invoke(["run", "--demo", "--sessions", "1", "--home", str(home), "--json"]) == 0
+    return home
+
+
+@pytest.fixture
+def traded_app(traded: Path, logins: GivenSessions) -> ASGIApp:
+    """The page of the demo."""
+    origin = Origin(scheme="http", hosts=frozenset({HOST}))
+    return create_app(Site(traded, ManualClock(NOW), origin, logins))
+
+
 @pytest.fixture
 def app(site: Site) -> ASGIApp:
     """The page as an application."""
     return create_app(site)
+
+
+@pytest.fixture
+def sealed(site: Site) -> Iterator[Path]:
+    """The folder of the page as an instance with encrypted settings."""
+    secrets.forget_passphrases()
+    vault = secrets.open_instance_vault(Instance(site.home), DeploymentSettings())
+    secrets.encrypt_category(vault, "env", b"EXTENSIONS=none\n")
+    secrets.encrypt_category(vault, "env_bot", b"# mine\nBROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nMAX_TRADES=3\n")
+    yield site.home
+    secrets.forget_passphrases()

@@ -37,7 +37,7 @@ def tbot_filter() -> Plugin:
 
 
 def _create(config: Config, context: Context) -> BlackScholes:
-    own = context.data_dir / TABLE
+    own = context.tables_dir / TABLE
     rates = _read(own if filesystem.exists(own) else Path(__file__).with_name(TABLE))
     return BlackScholes(config=config, rates=rates, jurisdiction=context.jurisdiction)
 
@@ -47,7 +47,7 @@ def _read(table: Path) -> RateTable:
 
 
 def _describe_table(name: str, context: Context) -> str:
-    table, today = context.data_dir / name, exchange_time(context.clock.now()).date()
+    table, today = context.tables_dir / name, exchange_time(context.clock.now()).date()
     return describe(_read(table), str(table), today, context.jurisdiction)
 
 

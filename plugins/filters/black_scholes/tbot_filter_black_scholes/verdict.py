@@ -9,6 +9,7 @@ import attrs
 
 from tbot_core.contracts import OptionVerdict
 from tbot_core.model.clock import exchange_time
+from tbot_core.model.formatting import format_percent
 from tbot_filter_black_scholes.pricing import NO_TIME_VALUE, NoModelPrice
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def judge_quote(quote: OptionQuote | None, model: float, limit: float, least_val
         return QuoteVerdict(verdict=OptionVerdict.UNKNOWN, reason=words, market=market)
     deviation = round((market - model) / model, _DECIMALS)
     side = "below" if deviation < 0 else "above"
-    words = f"the middle of the quote is {abs(deviation):.1%} {side} the model, at most {limit:.1%} is allowed"
+    away, most = format_percent(abs(deviation), 1), format_percent(limit, 1)
+    words = f"the middle of the quote is {away} {side} the model, at most {most} is allowed"
     verdict = OptionVerdict.REJECTED if abs(deviation) > limit else OptionVerdict.ACCEPTED
     return QuoteVerdict(verdict=verdict, reason=words, market=market, deviation=deviation)
 

@@ -20,12 +20,17 @@ CONTRACT = OptionContract(
 @pytest.mark.parametrize(
     ("middle", "verdict", "deviation", "words"),
     [
-        (2.0, OptionVerdict.ACCEPTED, 0.0, "0.0% above the model"),
-        (2.3, OptionVerdict.ACCEPTED, 0.15, "15.0% above the model, at most 15.0% is allowed"),
-        (2.3002, OptionVerdict.REJECTED, 0.1501, "15.0% above"),
-        (1.7, OptionVerdict.ACCEPTED, -0.15, "15.0% below"),
-        (1.6998, OptionVerdict.REJECTED, -0.1501, "15.0% below"),
-        (9.0, OptionVerdict.REJECTED, 3.5, "350.0% above"),
+        (2.0, OptionVerdict.ACCEPTED, 0.0, "0.0\N{NO-BREAK SPACE}% above the model"),
+        (
+            2.3,
+            OptionVerdict.ACCEPTED,
+            0.15,
+            "15.0\N{NO-BREAK SPACE}% above the model, at most 15.0\N{NO-BREAK SPACE}% is allowed",
+        ),
+        (2.3002, OptionVerdict.REJECTED, 0.1501, "15.0\N{NO-BREAK SPACE}% above"),
+        (1.7, OptionVerdict.ACCEPTED, -0.15, "15.0\N{NO-BREAK SPACE}% below"),
+        (1.6998, OptionVerdict.REJECTED, -0.1501, "15.0\N{NO-BREAK SPACE}% below"),
+        (9.0, OptionVerdict.REJECTED, 3.5, "350.0\N{NO-BREAK SPACE}% above"),
     ],
 )
 def test_a_deviation_up_to_the_limit_is_accepted(

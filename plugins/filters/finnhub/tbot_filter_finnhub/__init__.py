@@ -88,7 +88,7 @@ def create(config: Config, context: Context) -> FinnhubFilter:
     from tbot_filter_finnhub.filter import FinnhubFilter
 
     reader = CompanyReader(context, earnings=config.earnings_blackout)
-    return FinnhubFilter(config=config, funds=funds.read_funds(context.data_dir), reader=reader)
+    return FinnhubFilter(config=config, funds=funds.read_funds(context.tables_dir), reader=reader)
 
 
 def _venue() -> Any:

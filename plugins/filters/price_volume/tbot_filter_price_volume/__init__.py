@@ -28,4 +28,4 @@ def tbot_filter() -> Plugin:
 
 
 def _create(config: Config, context: Context) -> PriceVolume:
-    return PriceVolume(config=config, funds=funds.read_funds(context.data_dir))
+    return PriceVolume(config=config, funds=funds.read_funds(context.tables_dir))

@@ -105,17 +105,17 @@ class Logins:
         self, accounts: Accounts, store: LoginStore, hasher: PasswordHasher, security: SecurityLog, rules: LoginRules
     ) -> None:
         self.rules = rules
-        self._accounts = accounts
+        self.accounts = accounts
+        self.security = security
         self._store = store
         self._hasher = hasher
-        self._security = security
         self._bucket = TokenBucket(rules.attempts_per_s, rules.burst, store.clock)
 
     async def log_in(self, name: str, password: str, code: str, source: str, agent: str) -> LoggedIn | Refused:
         """Log a user in. `code` is a one-time password or a recovery code, "" without one; `source` is an address."""
         if not self._bucket.draw():
             return Refused(sentence=BUSY, busy=True)
-        name, accounts = name[:_NAME].strip().casefold(), self._accounts.read()
+        name, accounts = name[:_NAME].strip().casefold(), self.accounts.read()
         account, prefix = accounts.get(name) if USER_NAME.fullmatch(name) else None, source_prefix(source)
         found = await self._verify(account, accounts, password, code)
         attempt = self._attempt(name, prefix, found)
@@ -154,10 +154,9 @@ class Logins:
         """
         if not self._bucket.draw():
             return Refused(sentence=BUSY, busy=True)
-        if (account := await self._verify_again(token, password, code)) is None:
-            return Refused(sentence=STEP_UP_REFUSED)
-        current, renewed = self._current(token), _new_token()
-        if current is None or current[1].stamp != account.stamp:  # it ended while the password was verified
+        verified = await self._verify_again(token, password, code)
+        current, renewed = self._current(token), _new_token()  # it may have ended meanwhile
+        if not verified or current is None:
             return Refused(sentence=STEP_UP_REFUSED)
         self._store.sessions.step_up(current[0], renewed)
         return LoggedIn(token=renewed, csrf=csrf_token(renewed))
@@ -170,14 +169,14 @@ class Logins:
         if (found := self._current(token)) is None:
             return Refused(sentence=STEP_UP_REFUSED)
         stored, account = found
-        self._accounts.check_new_password(account.name, new)
+        self.accounts.check_new_password(account.name, new)
         if not self._bucket.draw():
             return Refused(sentence=BUSY, busy=True)
-        if await self._verify_again(token, password, code) is None:
+        if not await self._verify_again(token, password, code):
             return Refused(sentence=STEP_UP_REFUSED)
-        await self._accounts.set_password(account.name, new, actor=account.name)
+        await self.accounts.set_password(account.name, new, actor=account.name)
         self.end_all(account.name)
-        changed = self._accounts.read().get(account.name)
+        changed = self.accounts.read().get(account.name)
         if changed is None:
             return Refused(sentence=STEP_UP_REFUSED)
         return self._begin(changed, stored.source, stored.agent)
@@ -201,13 +200,13 @@ class Logins:
                 "Enter the code that the app shows now, and check the clocks of this machine and of the phone.",
             )
         codes = second_factor.new_recovery_codes()
-        await self._accounts.set_totp(user, secret, codes, actor=user)
+        await self.accounts.set_totp(user, secret, codes, actor=user)
         return codes
 
     def sessions(self, user: str | None = None) -> list[OpenSession]:
         """The open sessions of a user, or of all."""
         self._end_expired()
-        accounts = self._accounts.read()
+        accounts = self.accounts.read()
         return [
             OpenSession(id=it.id, user=it.user, source=it.source, agent=it.agent, started=it.started, idle_s=it.idle_s)
             for it in self._store.sessions.of_user(user)
@@ -228,9 +227,14 @@ class Logins:
         """
         return self._store.sessions.end_all(user)
 
+    async def end_sessions(self, user: str, *, actor: str) -> int:
+        """End all sessions of another user by an admin, and return their number."""
+        await self._record("logout", actor, f"sessions of {user}", "")
+        return self.end_all(user)
+
     def locked_users(self) -> tuple[str, ...]:
         """The users who are locked, in order."""
-        names = sorted(self._accounts.read())
+        names = sorted(self.accounts.read())
         return tuple(it for it in names if self._store.attempts.lock_ends_s(self._subject(it), self.rules.lock))
 
     async def unlock(self, user: str, *, actor: str) -> bool:
@@ -243,7 +247,7 @@ class Logins:
         stored = self._store.sessions.find(token)
         if stored is None:
             return None
-        account = self._accounts.read().get(stored.user)
+        account = self.accounts.read().get(stored.user)
         in_time = stored.idle_s < self.rules.idle_s and stored.age_s < self.rules.absolute_s
         if account is not None and account.stamp == stored.stamp and in_time:
             return stored, account
@@ -255,7 +259,7 @@ class Logins:
 
     def _is_current(self, account: Account) -> bool:
         # Whether the account is still the one whose password was verified.
-        now = self._accounts.read().get(account.name)
+        now = self.accounts.read().get(account.name)
         return now is not None and now.stamp == account.stamp
 
     async def _verify(
@@ -273,32 +277,32 @@ class Logins:
         recovery = second_factor.matching_recovery(code, account.recovery)
         return _Verified(right=recovery is not None, recovery=recovery)
 
-    async def _verify_again(self, token: str, password: str, code: str) -> Account | None:
-        # The account of a session whose user entered the password again; None where it is wrong.
+    async def _verify_again(self, token: str, password: str, code: str) -> bool:
+        # Whether the user of a session entered the password again; failures count.
         if (found := self._current(token)) is None:
-            return None
+            return False
         stored, account = found
         verified = await self._verify(account, {}, password, code)
         accepted = verified.right and self._store.attempts.spend(verified.step) and await self._spend(account, verified)
         await self._record("step-up", account.name, "ok" if accepted else "refused", "")
         if accepted:
-            return account
+            return True
         wrong = Attempt(name=self._subject(account.name), right=False)
         for _ in self._store.attempts.record(wrong, self.rules.lock).locked:
             await self._record("lock", account.name, "name", "")
         if not self._store.sessions.count_failure(stored, self.rules.attempt_limit):
             await self._record("logout", account.name, "too many failures", "")
-        return None
+        return False
 
     async def _spend(self, account: Account, verified: _Verified) -> bool:
         # A recovery code counts once; it is removed only where the login is accepted otherwise.
-        return verified.recovery is None or await self._accounts.spend_recovery(account.name, verified.recovery)
+        return verified.recovery is None or await self.accounts.spend_recovery(account.name, verified.recovery)
 
     async def _with_current_hash(self, account: Account, password: str) -> Account:
         # Hash the password anew where the parameters changed; the login does not depend on it.
         if self._hasher.needs_rehash(account.hash.inspect()):
             try:
-                return await self._accounts.renew_hash(account, password)
+                return await self.accounts.renew_hash(account, password)
             except TbotError as fault:
                 _log.warning("web.hash_not_renewed", user=account.name, reason=fault.message)
         return account
@@ -324,7 +328,7 @@ class Logins:
         return decoy_hash(max(known, key=lambda it: it.memory_kib * it.iterations, default=self._hasher.parameters))
 
     async def _record(self, action: AuditAction, user: str, outcome: str, source: str) -> None:
-        record = self._security.record
+        record = self.security.record
         await asyncio.to_thread(record, action, user, outcome, source=source)  # seam: it waits for the disk
 
 

@@ -6,28 +6,33 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.actions import control_requests
+from tbot_core.actions import arming, control_requests, defense
 from tbot_core.engine.control import ControlVerb
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from starlette.responses import Response
 
+    from tbot_core.actions.control_requests import RequestResult
     from tbot_extension_web.call import Call
 
 
 @attrs.frozen(kw_only=True)
 class Act:
-    """A request that a person can make: its button, what it does, and who may make it."""
+    """A request that a person can make: its button, what it does, and who may make it.
+
+    `closes`: whether it sells or buys back every position; `widens`: whether it allows more than before it.
+    """
 
     verb: ControlVerb
     label: str
     does: str
     permission: Permission
     stepped_up: bool = False
-    undoes: bool = False
+    closes: bool = False
+    widens: bool = False
 
     @property
     def path(self) -> str:
@@ -43,19 +48,6 @@ ACTS: Final = (
         permission=Permission.RESTRICT,
     ),
     Act(
-        verb=ControlVerb.STOP_CANCEL,
-        label="Cancel the stop",
-        does="The bot goes on as before the stop.",
-        permission=Permission.CONTROL,
-        undoes=True,
-    ),
-    Act(
-        verb=ControlVerb.STOP_FLATTEN,
-        label="Stop and flatten",
-        does="Blocks new entries, closes every position at the market now, then the bot ends.",
-        permission=Permission.CONTROL,
-    ),
-    Act(
         verb=ControlVerb.KILL,
         label="Kill",
         does="Blocks every entry at once and cancels working entry orders. Stops stay at the broker; time exits wait. "
@@ -63,10 +55,44 @@ ACTS: Final = (
         permission=Permission.RESTRICT,
     ),
     Act(
+        verb=ControlVerb.DEFENSE_ON,
+        label="Defense on",
+        does="Smaller entries and tighter limits from now on. Open positions stay as they are.",
+        permission=Permission.RESTRICT,
+    ),
+    Act(
+        verb=ControlVerb.DISARM,
+        label="Disarm",
+        does="Blocks live entries. Open positions are managed to their exits. Paper trading needs no arming.",
+        permission=Permission.RESTRICT,
+    ),
+    Act(
+        verb=ControlVerb.STOP_FLATTEN,
+        label="Stop and flatten",
+        does="Blocks new entries, closes every position at the market now, then the bot ends.",
+        permission=Permission.CONTROL,
+        closes=True,
+    ),
+    Act(
         verb=ControlVerb.KILL_FLATTEN,
         label="Kill and flatten",
         does="As the kill, and closes every position at the market now.",
         permission=Permission.CONTROL,
+        closes=True,
+    ),
+    Act(
+        verb=ControlVerb.STOP_KEEP,
+        label="Stop at once",
+        does="The bot ends now. Open positions keep their stops at the broker, and nothing manages them until the next "
+        "start.",
+        permission=Permission.CONTROL,
+    ),
+    Act(
+        verb=ControlVerb.STOP_CANCEL,
+        label="Cancel the stop",
+        does="The bot goes on as before the stop.",
+        permission=Permission.CONTROL,
+        widens=True,
     ),
     Act(
         verb=ControlVerb.KILL_CLEAR,
@@ -74,34 +100,70 @@ ACTS: Final = (
         does="Entries are possible again, where no other cause blocks them.",
         permission=Permission.CONTROL,
         stepped_up=True,
-        undoes=True,
+        widens=True,
+    ),
+    Act(
+        verb=ControlVerb.DEFENSE_OFF,
+        label="Defense off",
+        does="The usual limits hold again, where no other cause keeps defense on.",
+        permission=Permission.CONTROL,
+        widens=True,
+    ),
+    Act(
+        verb=ControlVerb.ARM,
+        label="Arm",
+        does="Allows live entries for the session, or for as many as you choose, up to five. A loss latch and a change "
+        "of settings, plugins, mode or account end it.",
+        permission=Permission.CONTROL,
+        stepped_up=True,
+        widens=True,
     ),
 )
-"""The requests in the order of the page."""
+"""The requests in the order of the page: what restricts first, then what closes, then what allows."""
+
+_BY_PATH: Final = {one.path: one for one in ACTS}
 
 
 async def show(call: Call) -> Response:
     """The state with its causes, and the requests."""
-    snapshot = await call.site.live.snapshot()
-    return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=ACTS, results=())
-
-
-def requests_of(acts: tuple[Act, ...] = ACTS) -> Mapping[str, Act]:
-    """The requests by their path."""
-    return {one.path: one for one in acts}
+    return await _page(call, ())
 
 
 async def act(call: Call) -> Response:
     """Make the request, and say what the bot has recorded."""
-    asked = requests_of()[call.request.url.path]
-    answer = await control_requests.send_request(call.site.home, asked.verb, call.site.clock, actor=call.user.user)
-    results = [sentence_of(answer), *control_requests.result_notes(answer)]
+    return await _page(call, await _made(call, _BY_PATH[call.request.url.path]))
+
+
+async def _page(call: Call, results: Sequence[str]) -> Response:
     snapshot = await call.site.live.snapshot()
     return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=ACTS, results=results)
 
 
-def sentence_of(answer: control_requests.RequestResult) -> str:
-    """The result of a request as the command line says it."""
+async def _made(call: Call, asked: Act) -> list[str]:
+    # The sentences of the command line about the request.
+    actor = call.user.user
+    if asked.verb is ControlVerb.ARM:
+        summary, armed = await call.work(arming.arm, call.site.home, _sessions(call), actor)
+        return [summary.line, arming.arming_sentence(armed)]
+    if asked.verb is ControlVerb.DISARM:
+        disarmed = await call.work(arming.disarm, call.site.home, actor)
+        return [_NOTHING_ARMED if disarmed is None else arming.arming_sentence(disarmed)]
+    answer = await control_requests.send_request(call.site.home, asked.verb, call.site.clock, actor=actor)
+    return [_sentence(answer), *control_requests.result_notes(answer)]
+
+
+_NOTHING_ARMED: Final = "Nothing is armed: paper trading needs no arming. No request was sent."
+
+
+def _sessions(call: Call) -> int:
+    # How many sessions a form arms; what is no number from 1 to 5 is one.
+    text = call.form.get("sessions", "1")
+    return int(text) if text in {"1", "2", "3", "4", "5"} else 1
+
+
+def _sentence(answer: RequestResult) -> str:
     if answer.verb.value.startswith("kill"):
         return control_requests.kill_sentence(answer)
+    if answer.verb.value.startswith("defense"):
+        return defense.defense_sentence(answer)
     return control_requests.stop_sentence(answer)

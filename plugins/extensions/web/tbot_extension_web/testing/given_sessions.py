@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
+from tbot_core.errors import UsageError
 from tbot_extension_web.access.credentials import Role
-from tbot_extension_web.access.logins import LoggedIn, Refused, Session
+from tbot_extension_web.access.login_rules import LoginRules
+from tbot_extension_web.access.logins import LoggedIn, OpenSession, Refused, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_extension_web.access.accounts import Account
 
 CSRF = "the-token-of-forms"
 STEPPED_UP = "admin-stepped-up"
@@ -14,10 +23,41 @@ RIGHT = "right"
 
 
 @attrs.define
+class GivenLog:
+    """Keeps what is recorded."""
+
+    lines: list[tuple[str, str]] = attrs.field(factory=list)
+
+    def record(self, action: str, actor: str, outcome: str, **_: str) -> None:
+        """Keep the actor and the outcome."""
+        self.lines.append((actor, f"{action} {outcome}"))
+
+
+@attrs.define
+class GivenAccounts:
+    """No account; none can be made."""
+
+    def read(self) -> Mapping[str, Account]:
+        """The accounts."""
+        return {}
+
+    async def add(self, name: str, password: str, role: Role, *, actor: str) -> Account:
+        """Refuse."""
+        raise UsageError(f"{actor} cannot add {name} as {role}.", f"{len(password)} characters are not enough.")
+
+    async def set_totp(self, name: str, secret: str | None, *, actor: str) -> None:
+        """Refuse."""
+        raise UsageError(f"{actor} cannot set {secret} for {name}.", "The user does not exist.")
+
+
+@attrs.define
 class GivenSessions:
     """Knows a session for each role, and one of an admin who entered the password again."""
 
     ended: list[str] = attrs.field(factory=list)
+    accounts: GivenAccounts = attrs.field(factory=GivenAccounts)
+    security: GivenLog = attrs.field(factory=GivenLog)
+    rules: LoginRules = attrs.field(factory=LoginRules)
 
     def session(self, token: str, *, active: bool = True) -> Session | None:  # noqa: ARG002  -- as the real one
         """The session that the token names."""
@@ -37,6 +77,22 @@ class GivenSessions:
     async def step_up(self, token: str, password: str, code: str) -> LoggedIn | Refused:  # noqa: ARG002
         """Accept one password."""
         return _answer(STEPPED_UP, accepted=password == RIGHT)
+
+    async def change_password(self, token: str, password: str, code: str, new: str) -> LoggedIn | Refused:  # noqa: ARG002
+        """Accept one password."""
+        return _answer(token, accepted=password == RIGHT)
+
+    def sessions(self, user: str | None = None) -> list[OpenSession]:  # noqa: ARG002
+        """None that could be listed."""
+        return []
+
+    def end_session(self, user: str, number: int) -> bool:  # noqa: ARG002
+        """There is none of that number."""
+        return False
+
+    def locked_users(self) -> tuple[str, ...]:
+        """Nobody is locked."""
+        return ()
 
 
 def _answer(token: str, *, accepted: bool) -> LoggedIn | Refused:

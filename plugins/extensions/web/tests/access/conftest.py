@@ -59,11 +59,40 @@ class SetClock(ManualClock):
         self.booted_s = super().monotonic()
 
 
-class NoSync(FileSystemCalls):
-    """The disk, not waited for."""
+class Killed(BaseException):
+    """The process was killed."""
 
-    def sync(self, handle: int) -> None:
+
+class Disk(FileSystemCalls):
+    """The disk, not waited for; the process is killed at call number `dies_at`."""
+
+    def __init__(self) -> None:
+        self.dies_at: int | None = None
+
+    def open(self, name: str, flags: int, folder: int) -> int:
+        """Open a file."""
+        self._step()
+        return super().open(name, flags, folder)
+
+    def write(self, handle: int, data: bytes | memoryview) -> int:
+        """Write."""
+        self._step()
+        return super().write(handle, data)
+
+    def sync(self, handle: int) -> None:  # noqa: ARG002  -- as the base
         """Do not wait."""
+        self._step()
+
+    def rename(self, old: str, new: str, folder: int) -> None:
+        """Rename."""
+        self._step()
+        super().rename(old, new, folder)
+
+    def _step(self) -> None:
+        if self.dies_at is not None:
+            self.dies_at -= 1
+            if self.dies_at < 0:
+                raise Killed
 
 
 @attrs.define(kw_only=True)
@@ -143,7 +172,7 @@ def empty(tmp_path: Path) -> Iterator[Access]:
     instance, clock, deployment = Instance.at(tmp_path), SetClock(START), DeploymentSettings()
     for folder in ("data", "storage/keys", "storage/secrets"):
         (tmp_path / folder).mkdir(parents=True, mode=0o700)
-    store = SecretStore(instance=instance, deployment=deployment, clock=clock, strict=True, system=NoSync())
+    store = SecretStore(instance=instance, deployment=deployment, clock=clock, strict=True, system=Disk())
     vault = audit_log.open_vault(store, "tests")
     vault.make_key("audit")
     made = Access(home=tmp_path, clock=clock, vault=vault)

@@ -1,0 +1,200 @@
+"""The settings: shown in groups, changed one group at a time, with the effect of a change before it is saved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import attrs
+from starlette.exceptions import HTTPException
+
+from tbot_core.actions.config import encrypt_config
+from tbot_core.actions.settings_edit import (
+    SettingsPlan,
+    SettingsView,
+    choices_of,
+    is_editable,
+    plan_settings,
+    settings_view,
+    takes_effect,
+)
+from tbot_core.instance import Instance
+from tbot_core.instance.registry import EffectiveSetting
+from tbot_core.instance.report import NOT_ACTED_ON
+from tbot_core.system import filesystem
+from tbot_extension_web.pages.step_up import step_up_with
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from starlette.responses import Response
+
+    from tbot_core.actions.config import SettingChange
+    from tbot_core.instance.setting_groups import SettingGroup
+    from tbot_extension_web.call import Call
+
+FIELD: Final = "set."
+"""What the names of fields for settings begin with; other fields are never read as settings."""
+
+MOST_FOUND: Final = 60
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """A setting in the form: `text` is what its field shows, `fault` why that is not allowed."""
+
+    setting: EffectiveSetting
+    text: str
+    choices: tuple[str, ...]
+    editable: bool
+    fault: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.setting.declaration.name
+
+    @property
+    def note(self) -> str:
+        """What else a person should know."""
+        return "" if self.setting.declaration.acted_on else f"{NOT_ACTED_ON.capitalize()}."
+
+
+async def show(call: Call) -> Response:
+    """The groups, or the settings that a search finds."""
+    query = call.request.query_params.get("q", "").strip()[:80]
+    view = await call.work(settings_view, call.site.home)
+    if not query:
+        return call.page("settings.html", view=view, query="", counts=_changed(view))
+    found = _found(view, query)
+    return _form(call, view, None, found[:MOST_FOUND], query=query, more=len(found) > MOST_FOUND)
+
+
+async def show_group(call: Call) -> Response:
+    """One group."""
+    view = await call.work(settings_view, call.site.home)
+    group = _group(view, call.request.path_params["group"])
+    told = call.request.query_params.get("saved", "").split(",")
+    return _form(call, view, group, group.variables, saved=[name for name in told if name in view.values])
+
+
+async def review(call: Call) -> Response:
+    """What the changes of a form would do; nothing is saved."""
+    view = await call.work(settings_view, call.site.home)
+    wanted = _wanted(call, view)
+    plan = await call.work(plan_settings, call.site.home, wanted)
+    if plan.faults:
+        return _form(call, view, _group_of(call, view), tuple(wanted), texts=wanted, faults=plan.faults)
+    return await _review(call, view, wanted, plan)
+
+
+async def save(call: Call) -> Response:
+    """Save what was reviewed, unless the files changed since; what raises a limit needs the password again."""
+    view = await call.work(settings_view, call.site.home)
+    wanted = _wanted(call, view)
+    plan = await call.work(plan_settings, call.site.home, wanted, call.actor)
+    if plan.faults:
+        return _form(call, view, _group_of(call, view), tuple(wanted), texts=wanted, faults=plan.faults)
+    cookie, refused = await step_up_with(call) if plan.widens else (None, "")
+    if refused:
+        return await _review(call, view, wanted, plan, refused=refused)
+    await call.work(plan.save, call.form.get("version", ""))
+    group = _group_of(call, view)
+    names = ",".join(one.name for one in plan.changes)
+    answer = call.to(f"/settings/{group.name if group else 'general'}?saved={quote(names)}")
+    if cookie is not None:
+        cookie(answer)
+    return answer
+
+
+async def encrypt(call: Call) -> Response:
+    """Encrypt the settings files that are plaintext, so that they can be changed here."""
+    await call.work(encrypt_config, call.site.home)
+    return call.to("/settings")
+
+
+def _found(view: SettingsView, query: str) -> list[str]:
+    # Each word is in the name, an alias or the explanation; those with it in the name come first.
+    words = query.casefold().split()
+
+    def text(name: str) -> str:
+        one = view.values[name].declaration
+        return " ".join((name, *one.aliases, one.doc)).casefold()
+
+    found = [name for name in view.values if all(word in text(name) for word in words)]
+    return sorted(found, key=lambda name: not all(word in name.casefold() for word in words))
+
+
+def _changed(view: SettingsView) -> Mapping[str, int]:
+    # How many settings of each group differ from their defaults.
+    def differs(one: EffectiveSetting) -> bool:
+        return one.text != one.declaration.default_text
+
+    return {group.name: sum(differs(view.values[name]) for name in group.variables) for group in view.groups}
+
+
+def _group(view: SettingsView, name: str) -> SettingGroup:
+    found = next((one for one in view.groups if one.name == name), None)
+    if found is None:
+        raise HTTPException(404)
+    return found
+
+
+def _group_of(call: Call, view: SettingsView) -> SettingGroup | None:
+    return next((one for one in view.groups if one.name == call.form.get("group", "")), None)
+
+
+def _wanted(call: Call, view: SettingsView) -> dict[str, str]:
+    # Only known settings are read from a form.
+    return {name: call.form[FIELD + name] for name in view.values if FIELD + name in call.form}
+
+
+def _form(  # noqa: PLR0913  -- what the form shows
+    call: Call,
+    view: SettingsView,
+    group: SettingGroup | None,
+    names: Iterable[str],
+    *,
+    texts: Mapping[str, str] | None = None,
+    faults: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Response:
+    given, wrong = texts or {}, faults or {}
+    rows = [
+        Row(
+            setting=view.values[name],
+            text=given.get(name, view.values[name].text),
+            choices=choices_of(view.values[name]),
+            editable=is_editable(view.values[name]),
+            fault=wrong.get(name, ""),
+        )
+        for name in names
+    ]
+    shown = {"query": "", "more": False, "saved": [], "fault": wrong.get("", ""), "faults": len(wrong), **more}
+    can_edit = call.may("configure") and not view.fixed and any(row.editable for row in rows)
+    status = 400 if wrong else 200
+    return call.page("settings_form.html", status, view=view, group=group, rows=rows, can_edit=can_edit, **shown)
+
+
+async def _review(
+    call: Call, view: SettingsView, wanted: Mapping[str, str], plan: SettingsPlan, refused: str = ""
+) -> Response:
+    running = await call.work(filesystem.lock_holder, Instance.at(call.site.home).lock) is not None
+    status = (await call.site.live.snapshot()).status
+    in_session = bool(status.get("in_session"))
+
+    def when(change: SettingChange) -> str:
+        return takes_effect(view.values[change.name], running=running, in_session=in_session)
+
+    kept = {name: wanted[name] for name in wanted if any(one.name == name for one in plan.changes)}
+    return call.page(
+        "settings_review.html",
+        401 if refused else 200,
+        plan=plan,
+        rows=[(one, when(one)) for one in plan.changes],
+        wanted=kept,
+        group=_group_of(call, view),
+        version=call.form.get("version", ""),
+        live=(status.get("mode") or "").lower() == "live",
+        refused=refused,
+    )

@@ -1,0 +1,69 @@
+// The chart of a trade: bars, the strategy's lines, the stop with its moves, the target, entry and exit.
+"use strict";
+(() => {
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  let chart = null;
+
+  function lineOf(points, options) {
+    const series = chart.addSeries(LightweightCharts.LineSeries, {
+      lastValueVisible: false, priceLineVisible: false, crosshairMarkerVisible: false, ...options,
+    });
+    series.setData(points);
+  }
+
+  // The last of the values at one time, up to the last bar: a line has one value for each time.
+  function stepped(points, end) {
+    const byTime = new Map(points.map((one) => [one.time, one.value]));
+    const found = [...byTime].map(([time, value]) => ({ time, value })).filter((one) => one.time <= end);
+    if (found.length && found[found.length - 1].time < end) found.push({ time: end, value: found[found.length - 1].value });
+    return found;
+  }
+
+  function draw(holder, data) {
+    if (chart) chart.remove();
+    const { LineStyle, LineType } = LightweightCharts;
+    chart = LightweightCharts.createChart(holder, {
+      autoSize: true,
+      layout: { background: { color: colour("--card") }, textColor: colour("--soft"), attributionLogo: true },
+      grid: { vertLines: { color: colour("--line") }, horzLines: { color: colour("--line") } },
+      timeScale: { timeVisible: true, secondsVisible: false, borderColor: colour("--line") },
+      rightPriceScale: { borderColor: colour("--line") },
+      localization: { locale: "en-US" },
+    });
+    const step = 10 ** -data.digits;
+    const priceFormat = { type: "price", precision: data.digits, minMove: step };
+    const bars = chart.addSeries(LightweightCharts.CandlestickSeries, {
+      upColor: colour("--card"), borderUpColor: colour("--gain"), wickUpColor: colour("--gain"),
+      downColor: colour("--loss"), borderDownColor: colour("--loss"), wickDownColor: colour("--loss"),
+      lastValueVisible: false, priceLineVisible: false, priceFormat,
+    });
+    bars.setData(data.bars);
+    for (const line of data.lines) {
+      const dotted = line.kind === "trigger";
+      lineOf(line.points, { color: colour(dotted ? "--warn" : "--soft"), lineWidth: 1, lineStyle: dotted ? LineStyle.Dotted : LineStyle.Solid, priceFormat });
+    }
+    lineOf(stepped(data.stops, data.exit.time), { color: colour("--danger"), lineWidth: 2, lineStyle: LineStyle.Dashed, lineType: LineType.WithSteps, priceFormat });
+    if (data.target !== null) bars.createPriceLine({ price: data.target, color: colour("--gain"), lineStyle: LineStyle.Dashed, title: "target" });
+    bars.createPriceLine({ price: data.entry.value, color: colour("--edge"), lineStyle: LineStyle.SparseDotted, title: "entry" });
+    const long = data.side > 0;
+    LightweightCharts.createSeriesMarkers(bars, [
+      { time: data.entry.time, position: long ? "belowBar" : "aboveBar", shape: long ? "arrowUp" : "arrowDown", color: colour("--mode"), text: `entry ${data.entry.value}` },
+      { time: data.exit.time, position: long ? "aboveBar" : "belowBar", shape: "circle", color: colour("--ink"), text: `exit ${data.exit.value}` },
+    ]);
+    chart.timeScale().fitContent();
+    const logo = holder.querySelector("#tv-attr-logo");
+    if (logo) { // the link names the library's maker, and says nothing of this page
+      logo.href = "https://www.tradingview.com/";
+      logo.rel = "noopener noreferrer";
+    }
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const holder = document.getElementById("trade-chart");
+    const source = document.getElementById("trade-data");
+    if (!holder || !source || typeof LightweightCharts === "undefined") return;
+    const data = JSON.parse(source.textContent);
+    draw(holder, data);
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(holder, data));
+  });
+})();

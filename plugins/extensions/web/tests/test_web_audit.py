@@ -1,0 +1,90 @@
+"""The access log, the chains, the lines of the log, and the figures for a monitoring system."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_extension_web.access.metrics_token import MetricsToken
+from tbot_extension_web.testing.client import ask
+from tbot_extension_web.testing.given_sessions import CSRF
+
+from tbot_core.actions import secrets
+from tbot_core.instance import Instance
+from tbot_core.vault.audit_log import log_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.types import ASGIApp
+    from tbot_extension_web.site import Site
+    from tbot_extension_web.testing.client import Answer
+    from tbot_extension_web.testing.given_sessions import GivenSessions
+
+
+def get(app: ASGIApp, path: str, role: str = "admin", **headers: str) -> Answer:
+    """The page as a role sees it."""
+    return ask(app, "GET", path, {"cookie": f"tbot-session={role}", **headers})
+
+
+def test_accesses_are_found_by_user_category_and_day(app: ASGIApp, sealed: Path) -> None:
+    """The newest first; what was only read is shown on request."""
+    secrets.put_values(sealed, "env_bot", {"SEED": "7"}, actor="web/bob")
+    rows = get(app, "/audit?user=BOB").text
+    assert ("web/bob" in rows, "<td>write</td>" in rows, "<td>decrypt</td>" in rows) == (True, True, False)
+    assert "<td>decrypt</td>" in get(app, "/audit?reads=yes").text
+    assert "web/bob" not in get(app, "/audit?category=login").text
+    assert "web/bob" in get(app, "/audit?category=env_bot").text
+    assert "No line fits" in get(app, "/audit?day=2001-01-01").text
+    assert get(app, "/audit", "trader").status == 403
+
+
+def test_the_chains_are_verified_on_request(app: ASGIApp, sealed: Path) -> None:
+    """An intact one, and one that was changed."""
+
+    def verify() -> str:
+        return ask(app, "POST", "/audit/verify", {"cookie": "tbot-session=admin"}, {"csrf": CSRF}).text
+
+    assert "Every chain is intact." in verify()
+    file = log_path(Instance(sealed))
+    file.write_bytes(file.read_bytes().replace(b'"write"', b'"wrote"', 1))
+    page = verify()
+    assert "A chain is damaged." in page
+    assert "TB-SEC-" in page
+
+
+def test_lines_of_the_log_are_shown_by_level(app: ASGIApp, sealed: Path) -> None:
+    """Text is text; the log of the page is an admin's."""
+    for folder, event in (("logs", "<b>of the bot</b>"), ("logs/web", "of the page")):
+        (sealed / folder).mkdir(parents=True, exist_ok=True)
+        line = f'{{"timestamp": "2026-11-24T15:00:00.1Z", "level": "warning", "event": "{event}", "n": 1}}\n'
+        (sealed / folder / "tbot.log").write_text(f'{{"timestamp": "when", "level": "info", "event": "calm"}}\n{line}')
+    page = get(app, "/logs", "viewer").text
+    assert "&lt;b&gt;of the bot&lt;/b&gt;" in page
+    assert ("2026-11-24 10:00:00" in page, "n=1" in page, "calm" in page) == (True, True, True)
+    assert "calm" not in get(app, "/logs?level=error").text + get(app, "/logs?level=warning").text
+    assert "of the page" in get(app, "/logs?of=page").text
+    assert "of the page" not in get(app, "/logs?of=page", "trader").text
+    assert "calm" in get(app, "/logs?level=nothing").text
+
+
+def test_figures_are_given_for_the_token_alone(app: ASGIApp, sealed: Path, logins: GivenSessions) -> None:
+    """Without a token configured there is no such page; a session of the page is no token."""
+    assert get(app, "/metrics", authorization="Bearer x").status == 404
+    token = MetricsToken(sealed, logins.security).make("alice")  # type: ignore[arg-type]  # the log of these tests
+    for given in ("", "Bearer", "Bearer x", f"Basic {token}", token, f"Bearer {token}x"):
+        answer = get(app, "/metrics", authorization=given)
+        assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+    answer = get(app, "/metrics", "", authorization=f"Bearer {token}")
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "tbot_running 0\n" in answer.text
+    assert "tbot_build_info{version=" in answer.text
+
+
+def test_figures_that_cannot_be_read_are_not_invented(app: ASGIApp, logins: GivenSessions, site: Site) -> None:
+    """The monitoring system gets an error, without the reason."""
+    site.home.mkdir()
+    token = MetricsToken(site.home, logins.security).make("alice")  # type: ignore[arg-type]  # the log of these tests
+    (site.home / ".env_bot").write_text("MAX_TRADES=many\n")
+    answer = get(app, "/metrics", authorization=f"Bearer {token}")
+    assert (answer.status, "many" in answer.text) == (503, False)

@@ -1,0 +1,103 @@
+"""The pages of trades: the table with its sums, and each trade with its chart and the same figures as text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html import unescape
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tbot_extension_web.headers import CHART_STYLE
+from tbot_extension_web.site import FOLDER
+from tbot_extension_web.testing.client import ask
+
+from tbot_core.errors import UsageError
+from tbot_core.status.trades import trade_with_chart, trades_document
+from tbot_core.status.why import why_document
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.types import ASGIApp
+
+VIEWER = {"cookie": "tbot-session=viewer"}
+
+
+def shown(app: ASGIApp, path: str, status: int = 200) -> str:
+    """The text of a page."""
+    answer = ask(app, "GET", path, VIEWER)
+    assert answer.status == status
+    return unescape(answer.text)
+
+
+def test_the_table_has_each_trade_and_the_sums(traded_app: ASGIApp, traded: Path) -> None:
+    """Those of the latest session at first, of the whole run on request; the sums are those of the rows."""
+    found = trades_document(traded)
+    assert found["count"] == len(found["trades"]) == sum(one["count"] for one in found["strategies"]) > 0
+    for path in ("/trades", "/trades?date=all"):
+        page = shown(traded_app, path)
+        for one in found["trades"]:
+            assert f'href="/trades/{one["id"]}?run={found["run"]}">{one["symbol"]}</a>' in page
+
+
+def chart(page: str) -> Any:
+    """The data of the chart in a page."""
+    (text,) = re.findall(r'id="trade-data">(.+?)</script>', page)
+    return json.loads(text)
+
+
+def test_a_trade_has_its_bars_and_levels(traded_app: ASGIApp, traded: Path) -> None:
+    """The bar of the signal is the one that `tbot why` shows; entry and exit lie at the trade's times and prices."""
+    first = trades_document(traded)["trades"][0]
+    page = shown(traded_app, f"/trades/{first['id']}")
+    data = chart(page)
+    why = why_document(first["symbol"], traded)
+    minute = next(one for one in why["minutes"] if one["bar"] is not None)
+    bar = {name: minute["bar"][name] for name in ("open", "high", "low", "close")}
+    bars = [{name: one[name] for name in bar} for one in data["bars"] if one["time"] == data["signal"]]
+    assert bars == [bar]
+    assert data["entry"]["value"] == float(first["entry_price"])
+    assert data["exit"]["value"] == float(first["exit_price"])
+    assert any(one["kind"] == "base" for one in data["lines"])
+    assert "Why this trade?" in page
+    assert "tradingview.com" in page
+
+
+def test_a_trade_whose_bars_are_gone_keeps_its_figures(traded_app: ASGIApp, traded: Path) -> None:
+    """With the reason in place of the chart."""
+    first = trades_document(traded)["trades"][0]
+    settings = traded / ".env_bot"
+    text = settings.read_text()
+    settings.write_text(f"{text}\nMAX_TRADES=many\n")
+    try:
+        page = shown(traded_app, f"/trades/{first['id']}")
+    finally:
+        settings.write_text(text)
+    assert "No chart: " in page
+    assert "trade-data" not in page
+    assert "First stop" in page
+
+
+def test_an_unknown_trade_or_session_is_said(traded_app: ASGIApp, traded: Path) -> None:
+    """With status 400 and what to do."""
+    assert "no closed trade 2026-01-01.open.X" in shown(traded_app, "/trades/2026-01-01.open.X", 400)
+    assert "no session on 2020-01-02" in shown(traded_app, "/trades?date=2020-01-02", 400)
+    with pytest.raises(UsageError):
+        trade_with_chart(traded, "x")
+
+
+def test_without_a_run_the_page_says_what_to_do(app: ASGIApp) -> None:
+    """Not as a fault."""
+    assert "<code>tbot run</code>" in shown(app, "/trades")
+
+
+def test_the_policy_allows_exactly_the_style_of_the_chart_library() -> None:
+    """The hash is that of the style in the vendored file, the only one in it."""
+    library = (FOLDER / "static" / "vendor" / "lightweight-charts.standalone.production.js").read_text()
+    (style,) = re.findall(r'createElement\("style"\),this\.\w+\.innerText="([^"]+)"', library)
+    assert library.count('createElement("style")') == 1
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" == CHART_STYLE

@@ -1,0 +1,85 @@
+"""The entries that wait for a person, with what the person needs to decide: money at stake, time left, price now."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from tbot_core.errors import TbotError
+from tbot_core.instance import Instance
+from tbot_core.journal.projections.confirmations import recall_confirmations
+from tbot_core.marketdata import received_bars
+from tbot_core.model.formatting import money_text
+from tbot_core.status.runs import current_run, open_run_file, received_of, time_of_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tbot_core.status import Document
+
+
+def confirmations_document(home: Path | None, now: dt.datetime) -> Document:
+    """The entries that are `open` now, the first to expire first, and those `decided` in this session, latest first.
+
+    `worth` is the amount that an entry buys or sells, `risk` the loss at its stop, both at its price; `last` the close
+    of the last minute that was received, None if unknown; `left_s` the seconds until it expires.
+    """
+    instance = Instance.at(home)
+    file = current_run(instance)
+    if file is None:
+        return {"open": [], "decided": []}
+    with open_run_file(file) as journal:
+        known = recall_confirmations(journal.events())
+    now = time_of_run(file, now)
+    waiting = known.open_entries(now)
+    closes = _last_closes(received_of(instance, file), waiting[0]) if waiting else {}
+    shown = [_entry(one, closes.get(one["signal"]["symbol"]), now) for one in waiting]
+    decided = [
+        {"id": name, "reason": known.decided[name]["reason"], **_signal(one)}
+        for name, one in reversed(known.entries.items())
+        if name in known.decided
+    ]
+    return {"open": sorted(shown, key=lambda one: one["left_s"]), "decided": decided}
+
+
+def _signal(entry: Mapping[str, Any]) -> Document:
+    signal = entry["signal"]
+    return {"strategy": signal["strategy"], "symbol": signal["symbol"], "side": entry["side"]}
+
+
+def _entry(entry: Mapping[str, Any], last: float | None, now: dt.datetime) -> Document:
+    price, shares = Decimal(str(entry["price"])), _decimal(entry["quantity"])
+    stop = _decimal(entry["stop"])
+    return {
+        **_signal(entry),
+        "id": entry["id"],
+        "quantity": entry["quantity"],
+        "price": str(price),
+        "stop": None if stop is None else str(stop),
+        "target": None if entry["target"] is None else str(entry["target"]),
+        "worth": None if shares is None else money_text(price * shares),
+        "risk": None if shares is None or stop is None else money_text(abs(price - stop) * shares),
+        "last": None if last is None else str(Decimal(str(last))),
+        "expires": entry["expires"],
+        "left_s": max(0, int((dt.datetime.fromisoformat(entry["expires"]) - now).total_seconds())),
+    }
+
+
+def _decimal(value: object) -> Decimal | None:
+    return None if value is None else Decimal(str(value))
+
+
+def _last_closes(folder: Path, entry: Mapping[str, Any]) -> dict[str, float]:
+    # The closes of the last minute that was received; a recording that cannot be read has none.
+    path = received_bars.recorded_file(folder, dt.date.fromisoformat(entry["signal"]["session"]))
+    try:
+        found = None if path is None else received_bars.read_ends(path)
+    except TbotError:
+        found = None
+    if found is None or found.with_bars is None:
+        return {}
+    closes = zip(found.header.symbols, found.with_bars.minute.close.tolist(), strict=True)
+    return {symbol: close for symbol, close in closes if not math.isnan(close)}

@@ -1,0 +1,208 @@
+"""A session of a run as a whole: what the window of each strategy did, and why there was no trade, or not more."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.errors import UsageError
+from tbot_core.instance import Instance
+from tbot_core.journal import records
+from tbot_core.journal.projections.book import SessionBook
+from tbot_core.model import dates
+from tbot_core.model.clock import exchange_time
+from tbot_core.model.formatting import money_text
+from tbot_core.model.reasons import Reason
+from tbot_core.model.window import Window
+from tbot_core.reports.advice import DenialAdvice
+from tbot_core.status import runs
+from tbot_core.status.why import opened_sessions, recorded_sessions_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from tbot_core.journal.store import Event
+    from tbot_core.status import Document
+
+_MINUTE: Final = dt.timedelta(minutes=1)
+
+
+def day_decisions(home: Path | None, *, date: str | None = None, run: str | None = None) -> Document:
+    """What the strategies did in one session of a run, from its journal; the newest session without `date`.
+
+    `windows`: of each strategy its times, candidates, triggers, near misses (None until it has ended), and its denials
+    before the bell and at signals with the sentence of each reason. `symbols`: those with a decision, traded ones
+    first. `left_out`: the symbols that a limit left out, by reason. `advice`: sentences on what changes a day without a
+    trade. Raises UsageError for a session that the run does not have, JournalError without a run, and DataError without
+    a session.
+    """
+    file = runs.run_file(Instance.at(home), run)
+    with runs.open_run_file(file) as journal:
+        opened = opened_sessions(journal)
+        day = max(opened) if date is None else dates.parse_day(date).isoformat()
+        if day not in opened:
+            words = recorded_sessions_text(sorted(opened), dt.date.fromisoformat(day))
+            raise UsageError(f"The run has no session on {day}.", words)
+        found = _Day(day=day)
+        for event in journal.events():
+            if found.is_over(event):
+                break
+            found.apply(event)
+    return {
+        "run": file.name,
+        **{name: found.book.run.get(name) for name in ("mode", "source", "simulated")},
+        "sessions": sorted(opened),
+        **found.document(),
+    }
+
+
+@attrs.define(kw_only=True)
+class _Window:
+    # What one strategy did.
+    window: Window
+    candidates: int = 0
+    before_bell: Mapping[str, int] = attrs.field(factory=dict)
+    ended: Mapping[str, Any] | None = None
+    vix: float | None = None
+    denials: Counter[str] = attrs.field(factory=Counter)
+    signals: int = 0
+
+
+@attrs.define(kw_only=True)
+class _Day:
+    # The events of the session, and the book of all before.
+    day: str
+    book: SessionBook = attrs.field(factory=SessionBook)
+    session: Mapping[str, Any] = attrs.field(factory=dict)
+    windows: dict[str, _Window] = attrs.field(factory=dict)
+    universe: Mapping[str, Any] = attrs.field(factory=dict)
+    decided: dict[str, Counter[str]] = attrs.field(factory=dict)
+    before: int = 0
+
+    def is_over(self, event: Event) -> bool:
+        return bool(self.session) and event.kind == records.SESSION_OPENED
+
+    def apply(self, event: Event) -> None:
+        self.book.apply(event)
+        payload = event.payload
+        match event.kind:
+            case records.UNIVERSE if exchange_time(event.applied).date().isoformat() == self.day:
+                self.universe = payload
+            case records.SESSION_OPENED if payload["date"] == self.day:
+                self.session, self.before = payload, len(self.book.trades)
+                self.windows = {name: _Window(window=Window(**one)) for name, one in payload["windows"].items()}
+            case records.SCREENED | records.VIX | records.WINDOW_CLOSED if payload["strategy"] in self.windows:
+                self._note(event.kind, payload, self.windows[payload["strategy"]])
+            case records.DECISION if payload["signal"]["session"] == self.day:
+                self._decide(payload)
+
+    def _note(self, kind: str, payload: Mapping[str, Any], window: _Window) -> None:
+        match kind:
+            case records.SCREENED:
+                window.before_bell = payload["reasons"]
+            case records.VIX:
+                window.vix = payload["value"]
+            case _:
+                window.ended = payload
+        window.candidates = payload["candidates"]
+
+    def _decide(self, payload: Mapping[str, Any]) -> None:
+        signal, reason = payload["signal"], payload["reason"]
+        self.decided.setdefault(signal["symbol"], Counter())[reason] += 1
+        window = self.windows.get(signal["strategy"])
+        if window is not None:
+            window.signals += 1
+            if reason != Reason.ALLOWED.name:
+                window.denials[reason] += 1
+
+    def document(self) -> Document:
+        settings = self.book.run.get("settings", {})
+        trades = self.book.trades[self.before :]
+        denied = sum((one.denials + Counter(one.before_bell) for one in self.windows.values()), Counter[str]())
+        listed = sorted(denied.items(), key=lambda pair: (-pair[1], pair[0]))
+        advice = DenialAdvice(strategies=sorted(self.windows), variables=settings or None)
+        by_reason = {Reason.UNIVERSE_TRUNCATED.name: self.universe.get("cut", ()), **self.universe.get("denied", {})}
+        return {
+            "session": self.day,
+            **{name: self.session[name] for name in ("open", "close")},
+            "watched": self.session["symbols"],
+            "in_session": self.book.in_session,
+            "trades": len(trades),
+            "pnl": money_text(sum((one.pnl for one in trades), Decimal(0))),
+            "symbols": self._symbols(),
+            "windows": [
+                self._window(name, one, settings)
+                for name, one in sorted(self.windows.items(), key=lambda pair: pair[1].window.start)
+            ],
+            "left_out": [
+                {**_reason(name, len(cut), (), settings), "symbols": sorted(cut)}
+                for name, cut in by_reason.items()
+                if cut
+            ],
+            "advice": [] if trades or self.book.portfolio.positions else advice.on_no_trade(listed),
+        }
+
+    def _symbols(self) -> list[Document]:
+        traded = Counter(one.symbol for one in self.book.trades[self.before :])
+        pnl = {
+            symbol: sum((one.pnl for one in self.book.trades[self.before :] if one.symbol == symbol), Decimal(0))
+            for symbol in traded
+        }
+        found = [
+            {
+                "symbol": symbol,
+                "trades": traded[symbol],
+                "allowed": counts[Reason.ALLOWED.name],
+                "denied": counts.total() - counts[Reason.ALLOWED.name],
+                "pnl": money_text(pnl[symbol]) if symbol in pnl else None,
+            }
+            for symbol, counts in {**{one: Counter[str]() for one in traded}, **self.decided}.items()
+        ]
+        return sorted(found, key=lambda one: (-one["trades"], -one["allowed"], one["symbol"]))
+
+    def _window(self, name: str, one: _Window, settings: Mapping[str, str]) -> Document:
+        opened, ended = dt.datetime.fromisoformat(self.session["open"]), one.ended
+        times = {part: getattr(one.window, part) for part in ("start", "entry", "entry_end", "leave")}
+        times["leave"] = min(times["leave"], self.session["minutes"])
+        return {
+            "strategy": name,
+            **{part: (opened + minute * _MINUTE).isoformat() for part, minute in times.items()},
+            "ended": ended is not None,
+            "candidates": one.candidates,
+            "vix": one.vix,
+            "triggers": one.signals if ended is None else ended["triggers"],
+            "signals": one.signals,
+            "allowed": one.signals - one.denials.total(),
+            "before_bell": _reasons(one.before_bell, name, settings),
+            "denials": _reasons(one.denials, name, settings),
+            "near_misses": None if ended is None else [_near(near, opened) for near in ended["near_misses"]],
+            "bad_prints": [] if ended is None else list(ended.get("bad_prints", ())),
+        }
+
+
+def _near(near: Mapping[str, Any], opened: dt.datetime) -> Document:
+    return {**near, "time": (opened + (near["minute"] + 1) * _MINUTE).isoformat()}
+
+
+def _reasons(counts: Mapping[str, int], strategy: str, settings: Mapping[str, str]) -> list[Document]:
+    # The most frequent first.
+    listed: Iterable[tuple[str, int]] = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [_reason(name, count, (strategy,), settings) for name, count in listed]
+
+
+def _reason(name: str, count: int, strategies: tuple[str, ...], settings: Mapping[str, str]) -> Document:
+    # A reason with its own sentence, and the settings that change it.
+    reason = Reason[name]
+    return {
+        "reason": name,
+        "count": count,
+        "sentence": reason.sentence_for(strategies),
+        "settings": list(reason.variables_for(strategies, settings or None)) if strategies else [],
+        "final": reason.remedy.final,
+    }

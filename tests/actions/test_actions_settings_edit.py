@@ -1,0 +1,195 @@
+"""Changes of single settings: planned with their effect, saved as planned, and nothing else touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core.actions.config import stored_config
+from tbot_core.actions.settings_edit import choices_of, is_editable, plan_settings, settings_view, takes_effect
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.errors import UsageError
+from tbot_core.instance import Instance, secrets
+from tbot_core.vault.audit_log import log_entries, log_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+BOT = """# my bot
+BROKER_NAME=PAPER
+STRATEGY_SEQUENCE=open  # one window
+DAILY_LOSS_LIMIT = 0.05   # five percent
+MAX_TRADES=3
+
+MAX_TRADES='4'
+"""
+
+
+@pytest.fixture(autouse=True)
+def _anew() -> Iterator[None]:
+    # No provider of keys outlives its test.
+    secrets.forget_passphrases()
+    yield
+    secrets.forget_passphrases()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with both settings files encrypted."""
+    vault = secrets.open_instance_vault(Instance(tmp_path), DeploymentSettings())
+    secrets.encrypt_category(vault, "env", b"EXTENSIONS=none\nLOGIN_ATTEMPT_LIMIT=10\n")
+    secrets.encrypt_category(vault, "env_bot", BOT.encode())
+    return tmp_path
+
+
+def save(home: Path, actor: str = "web/alice", **wanted: str) -> None:
+    """Plan and save."""
+    plan = plan_settings(home, wanted, actor)
+    plan.save(settings_view(home).version)
+
+
+def test_only_the_line_of_a_changed_setting_changes(home: Path) -> None:
+    """Comments, order, blank lines and a repeated line stay; the line that counts is the last."""
+    save(home, DAILY_LOSS_LIMIT="0.04", MAX_TRADES="2", MAX_OPEN_POSITIONS="5", SEED="7")
+    text = stored_config(home).text.decode()
+    changed = BOT.replace("= 0.05 ", "= 0.04 ").replace("'4'", "2")
+    assert text == f"{changed}SEED=7\n"
+
+
+def test_a_change_is_recorded_with_the_user_who_made_it(home: Path) -> None:
+    """The line of the access log that is written before the file."""
+    save(home, MAX_TRADES="2")
+    writes = [it for it in log_entries(log_path(Instance(home))) if it.action == "write"]
+    assert (writes[-1].actor, writes[-1].category) == ("web/alice", "env_bot")
+
+
+def test_a_plan_tells_the_effect_on_the_risk(home: Path) -> None:
+    """In USD, with the worst day, whether it disarms, and that less risk needs nothing more."""
+    plan = plan_settings(home, {"DAILY_LOSS_LIMIT": "0.0001"})
+    (change,) = plan.changes
+    assert change.sentence == "5.00\u00a0% -> 0.01\u00a0%: up to 4,990.00 USD less a day"
+    assert plan.worst_day.endswith("USD less")
+    assert (plan.disarms, plan.widens) == (True, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "widens"),
+    [
+        ("DAILY_LOSS_LIMIT", "0.06", True),
+        ("MAX_OPEN_POSITIONS", "4", False),
+        ("MAX_CONSECUTIVE_LOSSES", "0", False),
+        ("MAX_ORDER_NOTIONAL", "100", True),
+        ("FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL", "0", True),
+        ("DISABLE_ALL_TRADES", "true", False),
+        ("MAX_SYMBOL_EXPOSURE", "0.01", True),
+        ("WEIGHTS", "0.3,0.2,0.2,0.2", False),
+        ("STOP_LOSS_PCT", "0.03", True),
+        ("LOG_FORMAT", "csv", False),
+    ],
+)
+def test_a_raised_limit_is_known_as_one(home: Path, name: str, text: str, widens: bool) -> None:
+    """A limit that is raised, switched off, or changed in a way that nobody can compare."""
+    assert plan_settings(home, {name: text}).widens == ((name,) if widens else ())
+
+
+def test_what_only_the_log_depends_on_does_not_disarm(home: Path) -> None:
+    """The hash of the settings, which an arming is bound to, is the judge."""
+    assert not plan_settings(home, {"LOG_FORMAT": "csv"}).disarms
+
+
+def test_a_fault_is_told_at_its_setting(home: Path) -> None:
+    """Also one of two settings together; nothing can be saved then."""
+    plan = plan_settings(home, {"MAX_TRADES": "many", "SEED": "7"})
+    assert set(plan.faults) == {"MAX_TRADES"}
+    assert "allowed is a whole number from 0 to 1000" in plan.faults["MAX_TRADES"]
+    with pytest.raises(UsageError, match="nothing that could be saved"):
+        plan.save(plan.version)
+
+
+def test_a_fault_that_was_there_before_is_told_too(home: Path) -> None:
+    """It belongs to no field of the form."""
+    stored = stored_config(home)
+    stored.replace(f"{BOT}MAX_ORDERS_PER_MINUTE=never\n".encode())
+    plan = plan_settings(home, {"SEED": "7"})
+    assert "MAX_ORDERS_PER_MINUTE=never" in plan.faults[""]
+    mended = plan_settings(home, {"MAX_ORDERS_PER_MINUTE": "20"})
+    assert (mended.faults, mended.disarms, mended.worst_day) == ({}, True, "")
+
+
+def test_a_plugin_that_is_not_installed_is_a_warning(home: Path) -> None:
+    """It may be installed later."""
+    plan = plan_settings(home, {"BROKER_NAME": "nowhere"})
+    assert any("nowhere" in line for line in plan.warnings)
+
+
+def test_settings_that_changed_since_are_not_overwritten(home: Path) -> None:
+    """A form of before, and a plan of before."""
+    form = settings_view(home).version
+    early = plan_settings(home, {"MAX_TRADES": "1"})
+    save(home, SEED="7")
+    with pytest.raises(UsageError, match="changed since the form was opened"):
+        plan_settings(home, {"MAX_TRADES": "2"}).save(form)
+    with pytest.raises(UsageError, match="was changed meanwhile"):
+        early.save(form)
+    assert settings_view(home).values["MAX_TRADES"].text == "4"
+
+
+def test_equal_texts_are_no_change(home: Path) -> None:
+    """In whatever spelling."""
+    plan = plan_settings(home, {"MAX_TRADES": " 4 ", "DISABLE_ALL_TRADES": "no"})
+    assert plan.changes == ()
+    with pytest.raises(UsageError, match="nothing that could be saved"):
+        plan.save(plan.version)
+
+
+def test_an_alias_in_the_file_keeps_its_spelling(home: Path) -> None:
+    """Its line is changed; a second line of the same setting would be confusing."""
+    alias, name = "ENABLE_FINNHUB_FUNDAMENTALS_FILTER", "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER"
+    stored_config(home).replace(f"{BOT}{alias}=no\n".encode())
+    save(home, **{name: "true"})
+    assert stored_config(home).text.decode() == f"{BOT}{alias}=true\n"
+
+
+def test_the_global_file_is_changed_on_its_own_and_its_paths_are_not(home: Path) -> None:
+    """Where a file is changes together with the file."""
+    save(home, LOGIN_ATTEMPT_LIMIT="5")
+    assert b"LOGIN_ATTEMPT_LIMIT=5" in stored_config(home, "env").text
+    with pytest.raises(UsageError, match="both files"):
+        plan_settings(home, {"LOGIN_ATTEMPT_LIMIT": "6", "SEED": "7"})
+    with pytest.raises(UsageError, match="names a file"):
+        plan_settings(home, {"BROKER_KEY_PATH": "elsewhere.key"})
+    with pytest.raises(UsageError, match="Unknown setting"):
+        plan_settings(home, {"NOT_A_SETTING": "1"})
+
+
+def test_a_change_takes_effect_at_a_known_time(home: Path) -> None:
+    """By the setting, and by what the bot does."""
+    values = settings_view(home).values
+    bot = values["MAX_TRADES"]
+    assert takes_effect(bot, running=True, in_session=True) == "from the next session"
+    assert takes_effect(bot, running=True, in_session=False).startswith("at once")
+    assert takes_effect(bot, running=False, in_session=False) == "at the next start of the bot"
+    assert "tbot web" in takes_effect(values["LOGIN_ATTEMPT_LIMIT"], running=True, in_session=True)
+    assert "each process" in takes_effect(values["KEEP_PREV_DAYS"], running=True, in_session=True)
+
+
+def test_a_form_knows_what_can_be_chosen_and_changed(home: Path) -> None:
+    """Words of a choice, true and false, and any text."""
+    values = settings_view(home).values
+    assert choices_of(values["LOG_FORMAT"]) == ("json", "csv")
+    assert choices_of(values["DISABLE_ALL_TRADES"]) == ("true", "false")
+    assert choices_of(values["MAX_TRADES"]) == ()
+    assert is_editable(values["MAX_TRADES"])
+    assert not is_editable(values["BROKER_KEY_PATH"])
+
+
+def test_plaintext_is_shown_and_not_changed(tmp_path: Path) -> None:
+    """Until it is encrypted."""
+    (tmp_path / ".env_bot").write_text(BOT)
+    view = settings_view(tmp_path)
+    assert view.fixed == ".env_bot: not encrypted."
+    assert view.values["MAX_TRADES"].text == "4"
+    with pytest.raises(UsageError, match="not encrypted"):
+        plan_settings(tmp_path, {"SEED": "7"})
