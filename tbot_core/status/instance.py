@@ -82,8 +82,7 @@ class _Projections:
 def status_document(home: Path | None, now: dt.datetime, settings_reader: SettingsReader | None = None) -> Document:
     """The status; money is valued at the running bot's marks, else at the last fill prices.
 
-    Read-only. Invalid settings are `attention`, and those of the last run are shown. Raises SettingsError without both.
-    `settings_reader`: that of a caller which reads it again and again.
+    Read-only. Invalid settings are `attention`; those of the last run are shown, SettingsError is raised without both.
     """
     instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
