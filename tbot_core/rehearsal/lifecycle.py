@@ -155,8 +155,8 @@ class SimulatedInstance:
 
 @contextmanager
 def simulated_instance(home: Path, world: World | None = None) -> Iterator[SimulatedInstance]:
-    """An instance in that folder, with an open journal."""
-    world = world or World(5, (), rates={})
+    """An instance in that folder, with an open journal; the session of its own world lasts 25 minutes."""
+    world = world or World(5, (), rates={}, minutes=25)
     found = SimulatedInstance(world, home, open_journal(home / "tbot.sqlite"), LifecycleBroker(world), world.calendar)
     try:
         yield found

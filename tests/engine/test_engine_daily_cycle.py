@@ -222,7 +222,7 @@ def test_f88_a_handler_that_runs_out_of_memory_ends_the_life_and_the_next_one_go
     """F88: the error passes as it is, after it nothing is sent, and the next start takes the session to its end."""
 
     def fail(_run: TradingSession, minute: int) -> None:
-        if minute == 33:
+        if minute == 15:
             raise MemoryError("no room")
 
     scene.watch = fail
