@@ -88,7 +88,6 @@ def test_a_broken_rule_violates_the_recorded_invariant(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(1)
-@pytest.mark.no_cover  # coverage does not count whole days as tests, and measuring them takes long
 @pytest.mark.parametrize(
     "seed", [pytest.param(seed, marks=pytest.mark.full) if seed in LONG else seed for seed in CORPUS]
 )
@@ -98,7 +97,6 @@ def test_the_bot_as_it_is_violates_nothing_in_the_corpus(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # as above
 @pytest.mark.parametrize(("seed", "faults"), FAILED_UNDER.items())
 def test_the_bot_as_it_is_violates_nothing_under_the_faults_that_once_found_something(
     seed: int, faults: tuple[str, ...]
