@@ -23,7 +23,7 @@ SEEDS = (3, 5, 7)
 
 def lived(home: Path, seed: int, **rates: float) -> tuple[World, list[Event]]:
     """A world whose bot hears a live feed with these faults at these rates, and what its journal says at the end."""
-    world = World(seed, (), rates=rates, live=True)
+    world = World(seed, (), rates=rates, live=True, minutes=30)
     folder = home / f"seed{seed}"
     folder.mkdir()
     life = BotProcess(world, world.names[:1], folder, bot_config(world), PlannedCrash(10**9, after=False))
