@@ -10,6 +10,7 @@ import attrs
 import jinja2
 
 from tbot_extension_web import texts
+from tbot_extension_web.access.denials import Denials
 from tbot_extension_web.day_view import day_view
 from tbot_extension_web.live import LiveView, Snapshot
 from tbot_extension_web.permissions import Permission
@@ -63,6 +64,7 @@ class Site:
         self.first_run: FirstRun | None = None
         self.setup: SetUp | None = None
         self.navigation: tuple[NavigationItem, ...] = NAVIGATION
+        self.denials = Denials(lambda: self.logins.security, clock)
         self.templates = _environment()
         self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
