@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tbot_core.alerts.store import MOST_KEPT
-from tbot_core.cli.options import BoundedInt, emit, home_option, json_option
+from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, print_notice
 from tbot_core.errors import UsageError
-from tbot_core.model.clock import exchange_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 UNSENT = 4
-_LIMITS: Final = {"critical": "hourly limit", "routine": "limit of 20 in ten minutes"}
 
 
 @click.group("alerts")
@@ -39,7 +36,7 @@ def test(home: Path | None, channel: str, *, as_json: bool) -> int:
     from tbot_core.cli.run_display import start_log
     from tbot_core.system import log
 
-    prepared = channel_test(home, channel)
+    prepared = channel_test(home, channel, print_notice)
     start_log(prepared.assembly)
     try:
         rows = prepared.send()
@@ -55,15 +52,19 @@ def test(home: Path | None, channel: str, *, as_json: bool) -> int:
 @home_option
 @json_option
 def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> int:
-    """List alerts, oldest first: time, urgency, and whether they were sent, closed and acknowledged."""
+    """List alerts, oldest first: time, urgency, and whether they were sent, closed and acknowledged.
+
+    In a rehearsal they are those of its run.
+    """
     from tbot_core.actions.alerts import alert_documents
     from tbot_core.instance import Instance
-    from tbot_core.status.runs import is_rehearsing
+    from tbot_core.status.runs import with_current_run
 
     rows = alert_documents(home, last, only_open=only_open)
+    instance = with_current_run(Instance.at(home))
     emit({"alerts": rows}, as_json=as_json, lines=_lines(rows))
-    if is_rehearsing(Instance.at(home)):
-        click.echo("These are the instance's own; alerts of a rehearsal are only shown by its run.", err=True)
+    if instance.rehearsal:
+        click.echo(f"These are the alerts of {instance.rehearsal}.", err=True)
     return 0
 
 
@@ -84,24 +85,17 @@ def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    from tbot_core.actions.alerts import delivery_words
+
     if not rows:
         yield "No alerts."
     for row in rows:
         words = ["open" if row["open"] else "resolved" if row["cleared"] else ""]
-        words += [_sending(row)]
+        words += [delivery_words(row)]
         words += [f"acknowledged by {row['acked_by']}" if row["acked"] else ""]
         times = f" ({row['times']} times)" if row["times"] > 1 else ""
         yield f"{row['id']:6}  {row['opened'][:19]}Z  {row['urgency']:8}  {row['what']}{times}"
         yield f"{'':8}{', '.join(word for word in words if word)}; next: {row['command']}"
-
-
-def _sending(row: Mapping[str, Any]) -> str:
-    if row["waits_until"]:
-        until = exchange_time(dt.datetime.fromisoformat(row["waits_until"]))
-        return f"not sent yet: waits for the {_LIMITS[row['urgency']]} until {until:%H:%M} New York"
-    if row["via"] == "kept":
-        return "not sent: too many were waiting"
-    return f"sent by {row['via']}" if row["sent"] else "not sent yet"
 
 
 def _channel_line(row: Mapping[str, Any]) -> str:

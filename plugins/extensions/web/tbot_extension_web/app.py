@@ -136,7 +136,9 @@ def _denied(route: WebRoute, session: Session) -> str:
 
 def _session(site: Site, request: Request) -> Session | None:
     token = request.cookies.get(SESSION[site.origin.secure], "")
-    return site.logins.session(token) if token else None
+    # A part that the page asks for by itself does not count as activity.
+    active = request.headers.get("HX-Request") != "true"
+    return site.logins.session(token, active=active) if token else None
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -146,7 +148,7 @@ async def _form(request: Request) -> dict[str, str]:
     async with request.form(max_files=2, max_fields=1000) as form:
         found = {}
         for name, value in form.multi_items():
-            found[name] = value if isinstance(value, str) else (await value.read()).decode("utf-8", "replace")
+            found[name] = value if isinstance(value, str) else (await value.read()).decode(errors="surrogateescape")
         return found
 
 
