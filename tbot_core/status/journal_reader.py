@@ -70,13 +70,13 @@ class JournalReader:
         return [*self._lasting, *self._since]
 
     def update(self, instance: Instance) -> None:
-        """Take what is new; another journal under this name is read from its first event.
+        """Take what is new; a damaged journal, and another one under this name, are read from the first event.
 
         Raises JournalError for a file that cannot be read, and the damage of one whose events are not those that tbot
         wrote.
         """
         with open_run_file(self.file) as journal:
-            if journal.head[0] < self._seq:
+            if journal.head[0] < self._seq or self.damage is not None:
                 self._begin()
             self.damage = self._find_damage(journal, instance)
             fresh = list(journal.events(self._seq))
