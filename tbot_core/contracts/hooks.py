@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tbot_core.contracts import Context, KeyProvider, Plugin, RiskCheck, RunInfo
+    from tbot_core.contracts.pages import PluginRoute
 
 PROJECT: Final = "tbot"
 
@@ -96,6 +97,17 @@ def tbot_key_provider(context: Context) -> KeyProvider | None:
     Arguments: `context` as for a plugin's `create`. Moment: once in each process that opens secrets, when the variable
     TBOT_KEY_PROVIDER is `plugin`. Caller: the code that opens the vault. Returned value: a `KeyProvider`, or None to
     leave it to the next plugin; the first that is not None is used, without a fallback if it fails.
+    """
+
+
+@hookspec
+def tbot_routes(config: object, context: Context) -> Sequence[PluginRoute]:
+    """Add pages to the web page, under /x/NAME.
+
+    Arguments: `config` is the plugin's own, filled from the settings; `context` as for a plugin's `create`, without
+    secrets and without a network. Moment: once, when the web page starts on a finished instance. Caller: the process of
+    the web page, for every enabled extension, never that of trading. Returned value: the routes; each names its
+    permission. If it raises or returns anything else, /x/NAME says so, and the page serves the others.
     """
 
 

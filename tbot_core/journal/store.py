@@ -160,8 +160,16 @@ class Journal:
         """Verify the chain after an event and return its head; raises JournalError for the first that does not fit.
 
         A keyed chain needs its key. Events removed from the end are detected only if they were present when the file
-        was opened.
+        was opened. Pages and indexes of the whole file are checked too.
         """
+        head = self.verify_chain(key, after=after)
+        self.check()
+        return head
+
+    def verify_chain(
+        self, key: chain.ChainKey | None = None, *, after: tuple[int, str] = chain.START
+    ) -> tuple[int, str]:
+        """Verify as `verify` does, but the chain alone: what it costs depends on the events after `after` only."""
         (seq, previous), whole = after, after == (self._seq, self._hash)
         query = f"SELECT {_COLUMNS} FROM events WHERE seq > ? ORDER BY seq"  # noqa: S608  # constants
         with self._reading():
@@ -170,7 +178,6 @@ class Journal:
                 whole = whole or (seq, previous) == (self._seq, self._hash)
         if not whole:
             raise chain.ends_early(self.path, seq, self._seq)
-        self.check()
         return seq, previous
 
     def check(self) -> None:

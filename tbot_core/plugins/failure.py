@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from tbot_core.plugins.discovery import EntryPointInfo
 
 Phase = Literal[
-    "find", "import", "register", "offer", "validate", "config", "create", "risk_checks", "observe", "probe", "run"
+    "find",
+    "import",
+    "register",
+    "offer",
+    "validate",
+    "config",
+    "create",
+    "risk_checks",
+    "observe",
+    "pages",
+    "probe",
+    "run",
 ]
 
 _WORDS: Final[dict[Phase, str]] = {
@@ -27,6 +38,7 @@ _WORDS: Final[dict[Phase, str]] = {
     "create": "it could not be created",
     "risk_checks": "its risk check cannot be created",
     "observe": "it failed as an observer",
+    "pages": "its pages cannot be shown",
     "probe": "it could not be tried",
     "run": "it failed in a run",
 }

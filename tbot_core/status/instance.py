@@ -9,20 +9,11 @@ import attrs
 
 from tbot_core.alerts.store import alerts_file, unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
-from tbot_core.errors import JournalError, TbotError
 from tbot_core.extensions.progress import failing_extensions
-from tbot_core.instance.journal_key import chain_key
+from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.gauges import revalued_gauges
-from tbot_core.journal.projection import project
 from tbot_core.journal.projections import carryover, restarts
-from tbot_core.journal.projections.arming import ArmingState
-from tbot_core.journal.projections.book import SessionBook
-from tbot_core.journal.projections.confirmations import PendingConfirmations
-from tbot_core.journal.projections.external_holdings import ExternalHoldings
-from tbot_core.journal.projections.feed_health import DataHealth
-from tbot_core.journal.projections.restarts import Restart
-from tbot_core.journal.verification_checkpoint import verify_new_events
 from tbot_core.model.formatting import format_quantity, money_text
 from tbot_core.model.types import RiskState, dollars_of, price_of, quantity_of
 from tbot_core.model.window import anchor_named, named_window, place_window
@@ -32,14 +23,13 @@ from tbot_core.status.arming import arming_document, latest_mode
 from tbot_core.status.conditions import Condition, not_ready_sentence, present_conditions
 from tbot_core.status.failover import failover_document, instance_brokers
 from tbot_core.status.feed import feed_document
-from tbot_core.status.live_figures import SessionActivity
+from tbot_core.status.journal_reader import JournalReader, Projections
 from tbot_core.status.risk_state import RiskStatus, folder_warnings, risk_status
 from tbot_core.status.runs import (
     PAPER,
     RunFile,
     SettingsReader,
     is_rehearsing,
-    open_run_file,
     received_of,
     run_document,
     run_files,
@@ -52,12 +42,13 @@ from tbot_core.system.filesystem import lock_purpose
 from tbot_core.trading.risk.gate import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.instance import Instance, Settings
+    from tbot_core.instance import Settings
     from tbot_core.journal.gauges import Gauges
-    from tbot_core.journal.store import Event, Journal
+    from tbot_core.journal.projections.book import SessionBook
+    from tbot_core.journal.store import Event
     from tbot_core.model.calendar import Session
     from tbot_core.status import Document
 
@@ -65,30 +56,71 @@ LOW_DISK_BYTES = 500_000_000
 _GRAVE = frozenset({"exit-only", "halted"})
 
 
-@attrs.frozen(kw_only=True)
-class _Projections:
-    # The projections of the journal that is shown.
-    book: SessionBook = attrs.field(factory=SessionBook)
-    activity: SessionActivity = attrs.field(factory=SessionActivity)
-    arming: ArmingState = attrs.field(factory=ArmingState)
-    pending: PendingConfirmations = attrs.field(factory=PendingConfirmations)
-    holdings: ExternalHoldings = attrs.field(factory=ExternalHoldings)
-    health: DataHealth = attrs.field(factory=DataHealth)
-    restart: Restart = attrs.field(factory=Restart)
-
-
-def status_document(home: Path | None, now: dt.datetime, settings_reader: SettingsReader | None = None) -> Document:
+def status_document(home: Path | None, now: dt.datetime) -> Document:
     """The status; money is valued at the running bot's marks, else at the last fill prices.
 
     Read-only. Invalid settings are `attention`; those of the last run are shown, SettingsError is raised without both.
     """
-    instance = (reader := settings_reader or SettingsReader(home)).instance()
-    files, holder, rehearsed = run_files(instance), filesystem.lock_holder(instance.lock), is_rehearsing(instance)
-    counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
-    settings, fault = reader.read("demo" if counted else "replay")
-    file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))
+    return StatusReader(home).read(now)
+
+
+class StatusReader:
+    """Reads the status of one instance again and again: of journals and settings only what is new."""
+
+    def __init__(self, home: Path | None) -> None:
+        self._home = home
+        self._settings = SettingsReader(home)
+        self._journals: dict[Path, JournalReader] = {}
+
+    def instance(self) -> Instance:
+        """The instance with its control folder."""
+        return self._settings.instance()
+
+    def read(self, now: dt.datetime) -> Document:
+        """The status as `status_document` returns it."""
+        instance = self.instance()
+        files = run_files(instance)
+        holder, rehearsed = filesystem.lock_holder(instance.lock), is_rehearsing(instance)
+        counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
+        settings, fault = self._settings.read("demo" if counted else "replay")
+        found = _Found(instance=instance, files=files, counted=counted, rehearsed=rehearsed, fault=fault, holder=holder)
+        return _document(found, self._latest_run(found), settings, now)
+
+    def _latest_run(self, found: _Found) -> JournalReader | None:
+        # The journal that is shown: that of paper and live trading, else of the newest run.
+        #
+        # An empty journal, as made by `tbot init`, is shown only if all others are empty too, or a bot trades with it.
+        trades = bool(found.holder and not lock_purpose(found.instance.lock))
+        readers: list[JournalReader] = []
+        for file in sorted(found.counted, key=lambda one: one.name != PAPER):
+            reader = self._journals.get(file.path) or JournalReader(file)
+            reader.file = file
+            readers.append(reader)
+            try:
+                reader.update(found.instance)
+            finally:
+                self._journals = {one.file.path: one for one in readers}
+            if reader.events or (trades and file.name == PAPER):
+                return reader
+        return readers[0] if readers else None
+
+
+@attrs.frozen(kw_only=True)
+class _Found:
+    # What an instance holds; `counted` are the journals of which one is shown, `fault` is that of the settings.
+    instance: Instance
+    files: list[RunFile]
+    counted: list[RunFile]
+    rehearsed: bool
+    fault: str
+    holder: int | None
+
+
+def _document(found: _Found, reader: JournalReader | None, settings: Settings, now: dt.datetime) -> Document:
+    instance, holder = found.instance, found.holder
+    file, events = (None, []) if reader is None else (reader.file, reader.events)
+    read, damage = (Projections(), None) if reader is None else (reader.read, reader.damage)
     now = run_time(own := with_current_run(instance), now)
-    read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
     running = holder is not None
     risk = risk_status(instance.control, events, read.book, running=running)
@@ -104,13 +136,13 @@ def status_document(home: Path | None, now: dt.datetime, settings_reader: Settin
         **_risk(risk, conditions),
         "feed": feed_document(received_of(instance, file), read.health, now),
         "failover": failover_document(settings, events, now) if instance_brokers(settings)[1:] else None,
-        "runs": [run_document(one) for one in files],
-        **_upcoming(None if rehearsed else file, settings, now),
+        "runs": [run_document(one) for one in found.files],
+        **_upcoming(None if found.rehearsed else file, settings, now),
         "disk_free_bytes": (free := filesystem.free_bytes(instance.home)),
         "alert_channels": channel_documents(settings, alerts_file(own)),
         "attention": [
-            *filter(None, (fault, damage and str(damage))),
-            *_attention(counted, events, read.book, running=running, free=free),
+            *filter(None, (found.fault, damage and str(damage))),
+            *_attention(found.counted, events, read.book, running=running, free=free),
             *_risk_warnings(risk, conditions, instance.control_dir, running=running),
             *unseen_incidents(own),
             *([] if file is None else failing_extensions(file.path)),
@@ -118,58 +150,7 @@ def status_document(home: Path | None, now: dt.datetime, settings_reader: Settin
     }
 
 
-def _projected(events: Sequence[Event], find_damage: Callable[[], JournalError | None]) -> _Projections:
-    # The projections of a journal; raises its damage if the events are no longer those that tbot wrote.
-    read = _Projections()
-    try:
-        project(events, *attrs.astuple(read, recurse=False))
-    except (LookupError, TypeError, ValueError, ArithmeticError) as fault:
-        damage = find_damage()
-        if damage is None:
-            raise
-        raise damage from fault
-    return read
-
-
-def _latest_run(
-    instance: Instance, files: Sequence[RunFile], *, trades: bool
-) -> tuple[RunFile | None, list[Event], JournalError | None]:
-    # The journal that is shown, with its events and its damage: that of paper and live trading, else of the newest run.
-    #
-    # An empty journal, as made by `tbot init`, is shown only if all others are empty too, or a bot trades with it.
-    found: RunFile | None = None
-    for file in sorted(files, key=lambda one: one.name != PAPER):
-        with open_run_file(file) as journal:
-            events, damage = list(journal.events()), _damage(journal, instance if file.name == PAPER else None)
-        if events or (trades and file.name == PAPER):
-            return file, events, damage
-        found = found or file
-    return found, [], None
-
-
-def _whole_damage(file: RunFile | None, instance: Instance) -> JournalError | None:
-    # The damage of the journal that is shown, among its events of before the last start too.
-    if file is None or file.name != PAPER:
-        return None
-    with open_run_file(file) as journal:
-        return _damage(journal, instance, whole=True)
-
-
-def _damage(journal: Journal, instance: Instance | None, *, whole: bool = False) -> JournalError | None:
-    # What is wrong with a journal whose events can still be read; None for an intact one. Those of runs have no key.
-    try:
-        if instance is None or whole:
-            journal.verify(None if instance is None else chain_key(instance))
-        else:
-            verify_new_events(journal, chain_key(instance))
-    except JournalError as fault:
-        return fault
-    except TbotError as fault:
-        return JournalError(f"The journal cannot be verified: {fault.message}", fault.remedy)
-    return None
-
-
-def _account(settings: Settings, read: _Projections, risk: RiskStatus, gauges: Gauges | None) -> Document:
+def _account(settings: Settings, read: Projections, risk: RiskStatus, gauges: Gauges | None) -> Document:
     # The account of the session with its limits; empty before the first session.
     if not read.book.session:
         return dict.fromkeys(live_figures.FIGURES) | {"most_trades": settings.risk.max_trades}
@@ -178,7 +159,7 @@ def _account(settings: Settings, read: _Projections, risk: RiskStatus, gauges: G
     return live_figures.account_figures(read.book, limits, gauges)
 
 
-def _run(file: RunFile | None, read: _Projections, settings: Settings, mode: str | None, now: dt.datetime) -> Document:
+def _run(file: RunFile | None, read: Projections, settings: Settings, mode: str | None, now: dt.datetime) -> Document:
     # The run that is shown, with the content of its session; its market is known from its first session on.
     book = read.book
     run = book.run if book.run.get("mode") == mode else {}

@@ -27,7 +27,7 @@ _BETWEEN: Final = (
     records.REQUEST,
     records.REQUEST_REFUSED,
 )
-_LASTING: Final = (
+LASTING: Final = (
     *_BETWEEN,
     records.STUCK,
     records.RELEASED,
@@ -106,7 +106,7 @@ def events_for_session(journal: Journal) -> list[Event]:
     """The events that a session needs: all since the last end, and the lasting kinds before it."""
     closed = journal.last_event(records.SESSION_CLOSED)
     ended = 0 if closed is None else closed.seq
-    lasting = (event for kind in _LASTING for event in journal.events(kind=kind) if event.seq <= ended)
+    lasting = (event for kind in LASTING for event in journal.events(kind=kind) if event.seq <= ended)
     return [*sorted(lasting, key=lambda event: event.seq), *journal.events(ended)]
 
 

@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from tbot_core.errors import TbotError
 from tbot_core.reports.html.scripts import VENDOR
 from tbot_core.system import log, random
+from tbot_extension_web.access.denials import Denied
 from tbot_extension_web.call import Call
 from tbot_extension_web.cookies import SESSION, VISIT, is_form_token
 from tbot_extension_web.headers import OwnOrigin
@@ -51,7 +52,7 @@ def create_app(site: Site, routes: Iterable[WebRoute] = ROUTES) -> Starlette:
     handlers: dict[Any, Any] = {HTTPException: _refused(site)}
     return Starlette(
         routes=[*served, *static],
-        middleware=[Middleware(OwnOrigin, origin=site.origin)],
+        middleware=[Middleware(OwnOrigin, origin=site.origin, denials=site.denials)],
         exception_handlers=handlers,
     )
 
@@ -60,12 +61,12 @@ def _guarded(site: Site, route: WebRoute, places: frozenset[str]) -> Callable[[R
     # Who asks, may they, and does the form come from a page that we gave them; then the handler.
     async def answer(request: Request) -> Response:
         call = Call(request=request, site=site, session=_session(site, request))
-        if (refusal := _refusal(call, route)) is not None:
+        if (refusal := await _refusal(call, route)) is not None:
             return refusal
         if route.method == "POST":
             form = await _form(request)
             if not _is_ours(call, form):
-                _log.warning("web.refused", route=route.name, reason="csrf token")
+                await _record(call, Denied.FORM, route)
                 return call.page("message.html", 403, title="Not sent", text=_OUTDATED)
             call = attrs.evolve(call, form=form)
         if (elsewhere := _elsewhere(call, route)) is not None:
@@ -84,7 +85,7 @@ def _page_of(path: str, places: frozenset[str]) -> str:
     return path or "/"
 
 
-def _refusal(call: Call, route: WebRoute) -> Response | None:
+async def _refusal(call: Call, route: WebRoute) -> Response | None:
     # The answer to who is not logged in, or has a role without the permission.
     if route.permission in _WITHOUT_LOGIN:
         return None
@@ -92,8 +93,15 @@ def _refusal(call: Call, route: WebRoute) -> Response | None:
         return _to_login(call)
     if allows(call.session.role, route.permission):
         return None
-    _log.warning("web.denied", user=call.session.user, route=route.name, role=call.session.role.value)
+    await _record(call, Denied.ROLE, route)
     return call.page("message.html", 403, title="Not allowed", text=_denied(route, call.session))
+
+
+async def _record(call: Call, kind: Denied, route: WebRoute) -> None:
+    # In the log of the page, and in the security log.
+    user, role = ("", "") if call.session is None else (call.session.user, call.session.role.value)
+    _log.warning("web.denied", user=user, route=route.name, role=role, reason=kind.value)
+    await call.site.denials.record(kind, f"{role} {route.name}".strip(), call.source, user)
 
 
 def _elsewhere(call: Call, route: WebRoute) -> Response | None:

@@ -29,6 +29,7 @@ def command(*, port: int | None, home: Path | None) -> None:
     from tbot_core.system.secure_memory import harden
     from tbot_extension_web.app import create_app
     from tbot_extension_web.opening import open_site
+    from tbot_extension_web.plugin_routes import routes_of
     from tbot_extension_web.server import serve
 
     for sentence in harden():
@@ -43,6 +44,6 @@ def command(*, port: int | None, home: Path | None) -> None:
         click.echo(f"Make the first admin within 30 minutes: {opened.address.url}first-run?link={opened.link}")
     try:
         with filesystem.hold_lock(instance.page_lock, opened.address.url):
-            serve(create_app(opened.site), opened.address)
+            serve(create_app(opened.site, routes_of(opened.site)), opened.address)
     finally:
         opened.store.close()

@@ -10,11 +10,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 
 from tbot_core.system import log
+from tbot_extension_web.access.denials import Denied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from tbot_extension_web.access.denials import Denials
 
 SAFE: Final = frozenset({"GET", "HEAD"})
 CHART_STYLE: Final = "'sha256-3pRED1tOXas1FXFoPb9TGCjmYe9XQsmO9OV23khV2nY='"
@@ -38,6 +41,7 @@ HEADERS: Final = {
 _NO_ORIGIN: Final = "null"
 """What a browser sends of a form's origin under `no-referrer`; it says in `Sec-Fetch-Site` where the form was."""
 
+_FOREIGN_HOST: Final = 421
 _STRICT_TRANSPORT: Final = "max-age=31536000"
 _log = log.logger(__name__)
 
@@ -63,16 +67,18 @@ class Origin:
 class OwnOrigin:
     """Refuses requests under a foreign host name (421) and changes from a foreign page (403), and adds the headers."""
 
-    def __init__(self, app: ASGIApp, origin: Origin) -> None:
+    def __init__(self, app: ASGIApp, origin: Origin, denials: Denials) -> None:
         self._app = app
         self._origin = origin
+        self._denials = denials
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        headers = Headers(scope=scope)
+        refusal = self._refusal(scope["method"], headers)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -83,13 +89,16 @@ class OwnOrigin:
             await self._app(scope, receive, with_headers)
             return
         status, text = refusal
+        kind, shown = (Denied.HOST, "host") if status == _FOREIGN_HOST else (Denied.ORIGIN, "origin")
+        source = (scope.get("client") or ("",))[0]
+        await self._denials.record(kind, f"{scope['method']} from {headers.get(shown, '')}", source)
         _log.warning("web.refused", status=status, path=scope["path"][:200], reason=text)
         await PlainTextResponse(text, status_code=status)(scope, receive, with_headers)
 
     def _refusal(self, method: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
         # A browser that was led here by a foreign name shows that name as host; a foreign page its own origin.
         if headers.get("host", "").lower() not in self._origin.hosts:
-            return 421, "This page is not served under that host name. Add it to `hosts` in network_config.\n"
+            return _FOREIGN_HOST, "This page is not served under that host name. Add it to `hosts` in network_config.\n"
         if method in SAFE:
             return None
         site, origin = headers.get("sec-fetch-site"), headers.get("origin", _NO_ORIGIN)

@@ -14,8 +14,8 @@ from tbot_core.journal.gauges import FILE as GAUGES
 from tbot_core.model.clock import exchange_time
 from tbot_core.status import Document
 from tbot_core.status.day import DayReader
-from tbot_core.status.instance import status_document
-from tbot_core.status.runs import SettingsReader, run_file
+from tbot_core.status.instance import StatusReader
+from tbot_core.status.runs import run_file
 from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 0.25
 """How often the files are looked at for a change."""
+
+LEAST_S: Final = 0.5
+"""How long it rests after a reading for viewers, however fast the files change; a request reads at once."""
 
 STALE_S: Final = 5.0
 """How old the snapshot becomes while nothing changes: ages and clocks go on."""
@@ -56,7 +59,7 @@ class LiveView:
         self._home = home
         self._clock = clock
         self._render = render
-        self._settings = SettingsReader(home)
+        self._status = StatusReader(home)
         self._reader: DayReader | None = None
         self._samples: list[tuple[str, str]] = []
         self._sampled = -_SAMPLE_S
@@ -116,30 +119,32 @@ class LiveView:
 
     async def _watch(self) -> None:
         while self._viewers:
-            await self._refresh()
-            await asyncio.sleep(LOOK_S)
+            was_read = await self._refresh()
+            await asyncio.sleep(LEAST_S if was_read else LOOK_S)
 
-    async def _refresh(self) -> None:
+    async def _refresh(self) -> bool:
+        # Read again if it changed or is stale; returns whether it was read.
         async with self._lock:
             now = self._clock.monotonic()
             marks = await asyncio.to_thread(self._marks)  # seam: no run waits for the page
             if marks == self._seen and now - self._read_at < STALE_S:
-                return
+                return False
             self._seen, self._read_at = marks, now
             self._snapshot = await asyncio.to_thread(self._read)  # seam: likewise
             rendered = self._render(self._snapshot)
             fresh = {name for name, html in rendered.items() if name not in self._parts or self._parts[name][1] != html}
             if not fresh:
-                return
+                return True
             self._version += 1
             for name in sorted(fresh):
                 self._parts[name] = (self._version, rendered[name])
         async with self._changed:
             self._changed.notify_all()
+        return True
 
     def _marks(self) -> object:
         # What changes when the bot does something: journals, gauges, requests, the lock.
-        instance = self._settings.instance()
+        instance = self._status.instance()
         folders = [instance.data, instance.runs, instance.control]
         found: list[object] = [filesystem.lock_holder(instance.lock)]
         for folder in folders:
@@ -153,7 +158,7 @@ class LiveView:
 
     def _read(self) -> Snapshot:
         try:
-            status = status_document(self._home, self._clock.now(), self._settings)
+            status = self._status.read(self._clock.now())
             day = self._day(status)
         except (TbotError, OSError) as fault:
             _log.warning("web.unread", reason=str(fault))

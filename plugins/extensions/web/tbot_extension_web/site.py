@@ -10,6 +10,7 @@ import attrs
 import jinja2
 
 from tbot_extension_web import texts
+from tbot_extension_web.access.denials import Denials
 from tbot_extension_web.day_view import day_view
 from tbot_extension_web.live import LiveView, Snapshot
 from tbot_extension_web.permissions import Permission
@@ -51,7 +52,7 @@ class Site:
     """The page of one instance.
 
     `first_run` is what the page of an instance without an admin has beside the usual, `setup` the set-up of a folder
-    that is no instance yet; None where there is none.
+    that is no instance yet; None where there is none. `navigation`: the pages that it names, those of plugins too.
     """
 
     def __init__(self, home: Path, clock: Clock, origin: Origin, logins: Logins, identity: str = "") -> None:
@@ -62,6 +63,8 @@ class Site:
         self.identity = identity
         self.first_run: FirstRun | None = None
         self.setup: SetUp | None = None
+        self.navigation: tuple[NavigationItem, ...] = NAVIGATION
+        self.denials = Denials(lambda: self.logins.security, clock)
         self.templates = _environment()
         self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
@@ -75,7 +78,7 @@ class Site:
             "csrf": "" if session is None else session.csrf,
             "may": call.may,
             "badge": self.badge(),
-            "pages": [] if self.setup else [page for page in NAVIGATION if call.may(page.permission)],
+            "pages": [] if self.setup else [page for page in self.navigation if call.may(page.permission)],
         }
         return self.templates.get_template(template).render({**shown, **values})
 

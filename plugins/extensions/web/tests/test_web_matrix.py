@@ -6,15 +6,23 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from starlette.routing import Mount, Route
 from tbot_extension_web.access.credentials import Role
+from tbot_extension_web.access.denials import AT_ONCE, EVERY_S
+from tbot_extension_web.app import MOST_FORM_BYTES
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES
 from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
     from starlette.types import ASGIApp
     from tbot_extension_web.routes import WebRoute
+    from tbot_extension_web.site import Site
+    from tbot_extension_web.testing.given_sessions import GivenSessions
+
+    from tbot_core.model.clock import ManualClock
 
 WITHOUT_LOGIN = {Permission.PUBLIC, Permission.FIRST_RUN, Permission.METRICS}
 GUARDED = [one for one in ROUTES if one.permission not in WITHOUT_LOGIN]
@@ -22,6 +30,27 @@ CHANGES = [one for one in ROUTES if one.method == "POST"]
 ALL = pytest.mark.parametrize("route", ROUTES, ids=lambda one: one.name)
 EACH_GUARDED = pytest.mark.parametrize("route", GUARDED, ids=lambda one: one.name)
 EACH_CHANGE = pytest.mark.parametrize("route", CHANGES, ids=lambda one: one.name)
+
+
+def test_nothing_is_served_past_the_table(app: Starlette) -> None:
+    """Each route is one of the table with its method, and the only folders are those of styles and scripts."""
+    served = {(one.path, method) for one in app.routes if isinstance(one, Route) for method in one.methods or ()}
+    assert served - {(path, "HEAD") for path, _ in served} == {(one.path, one.method) for one in ROUTES}
+    mounts = [one for one in app.routes if not isinstance(one, Route)]
+    assert [one.path for one in mounts if isinstance(one, Mount)] == ["/static/uplot", "/static"]
+    assert len(mounts) == 2
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/app.css", "/static/uplot/uplot.js", "/static/../app.py", "/static/none", "/none"]
+)
+def test_a_file_is_guarded_as_a_page_where_it_matters(app: ASGIApp, path: str) -> None:
+    """A foreign host is refused, a path leads out of no folder, and each answer has the headers."""
+    assert ask(app, "GET", path, {"host": "evil.example:8443"}).status == 421
+    answer = ask(app, "GET", path)
+    assert answer.status in {200, 404}
+    assert "from __future__" not in answer.text
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
 
 
 def sample(route: WebRoute) -> str:
@@ -43,26 +72,64 @@ def test_without_a_session_a_route_leads_to_the_login(app: ASGIApp, route: WebRo
 
 
 @EACH_GUARDED
-def test_a_role_without_the_permission_is_refused(app: ASGIApp, route: WebRoute) -> None:
-    """With 403 and the name of what is missing."""
-    for role in Role:
-        if not allows(role, route.permission):
-            answer = ask(app, route.method, sample(route), as_role(role.value), {"csrf": CSRF})
-            assert answer.status == 403
-            assert f"`{route.permission.value}`" in answer.text
+def test_a_role_without_the_permission_is_refused(app: ASGIApp, route: WebRoute, logins: GivenSessions) -> None:
+    """With 403 and the name of what is missing, HEAD too; the security log says who asked for what."""
+    for role in [one for one in Role if not allows(one, route.permission)]:
+        logins.security.lines.clear()
+        answer = ask(app, route.method, sample(route), as_role(role.value), {"csrf": CSRF})
+        assert answer.status == 403
+        assert f"`{route.permission.value}`" in answer.text
+        assert logins.security.lines == [(f"a-{role.value}", f"deny role: {role.value} {route.name}")]
+        if route.method == "GET":
+            assert ask(app, "HEAD", sample(route), as_role(role.value)).status == 403
+
+
+@EACH_GUARDED
+def test_a_head_request_is_guarded_as_its_page(app: ASGIApp, route: WebRoute) -> None:
+    """Without a session it leads to the login."""
+    if route.method == "GET":
+        answer = ask(app, "HEAD", sample(route))
+        assert (answer.status, answer.headers["location"]) == (303, "/login")
 
 
 @EACH_CHANGE
-def test_a_change_without_the_token_of_its_form_is_refused(app: ASGIApp, route: WebRoute) -> None:
-    """Without one, and with one of another session."""
+def test_a_change_is_not_made_by_another_method(app: ASGIApp, route: WebRoute, logins: GivenSessions) -> None:
+    """GET shows a page of that path or nothing; methods that no route has are refused."""
+    shown = {one.path for one in ROUTES if one.method == "GET"}
+    for method in ("GET", "HEAD"):
+        answer = ask(app, method, f"{sample(route)}?csrf={CSRF}", as_role(STEPPED_UP))
+        patterns = [re.sub(r"\{\w+(:path)?\}", "[^/]+", path) for path in shown]
+        if not any(re.fullmatch(pattern, sample(route)) for pattern in patterns):
+            assert answer.status == 405
+    for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "MKCOL"):
+        answer = ask(app, method, sample(route), as_role(STEPPED_UP), {"csrf": CSRF})
+        assert answer.status == 405
+        assert ask(app, method, sample(route), as_role(STEPPED_UP, origin="http://evil.example")).status == 403
+    assert logins.ended == []
+
+
+@EACH_CHANGE
+def test_a_form_that_is_too_large_is_not_read(app: ASGIApp, route: WebRoute) -> None:
+    """Nor one that does not say how large it is."""
+    for length in (str(MOST_FORM_BYTES + 1), "9" * 400, "-1", "many", ""):
+        answer = ask(app, "POST", sample(route), as_role(STEPPED_UP, **{"content-length": length}), {"csrf": CSRF})
+        assert answer.status == 413
+
+
+@EACH_CHANGE
+def test_a_change_without_the_token_of_its_form_is_refused(
+    app: ASGIApp, route: WebRoute, logins: GivenSessions
+) -> None:
+    """Without one, and with one of another session; each is a line of the security log."""
     for form in ({}, {"csrf": "another"}):
         answer = ask(app, "POST", sample(route), as_role(STEPPED_UP), form)
         assert (answer.status, "out of date" in answer.text) == (403, True)
+    assert logins.security.lines == [("a-admin", f"deny form: admin {route.name}")] * 2
 
 
 @EACH_CHANGE
-def test_a_change_from_another_page_is_refused(app: ASGIApp, route: WebRoute) -> None:
-    """By what the browser says of the page, and where it says nothing (F112)."""
+def test_f112_a_change_from_another_page_is_refused(app: ASGIApp, route: WebRoute, logins: GivenSessions) -> None:
+    """By what the browser says of the page, and where it says nothing; each is a line of the security log."""
     for said in (
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
@@ -74,14 +141,20 @@ def test_a_change_from_another_page_is_refused(app: ASGIApp, route: WebRoute) ->
     ):
         answer = ask(app, "POST", sample(route), as_role(STEPPED_UP, **said), {"csrf": CSRF})
         assert answer.status == 403
+    assert len(logins.security.lines) == 7
+    assert logins.security.lines[3] == ("", "deny other page: POST from http://evil.example")
 
 
 @ALL
-def test_a_foreign_host_name_is_refused(app: ASGIApp, route: WebRoute) -> None:
-    """A name that leads to this machine (rebinding), another port, and none (F112)."""
-    for host in ("evil.example:8443", "127.0.0.1:8444", "127.0.0.1", ""):
-        answer = ask(app, route.method, sample(route), as_role(STEPPED_UP, host=host), {"csrf": CSRF})
+def test_f112_a_foreign_host_name_is_refused(app: ASGIApp, route: WebRoute, logins: GivenSessions) -> None:
+    """A name that leads to this machine (rebinding), another port, and none; nothing is done, and it is logged."""
+    hosts = ("evil.example:8443", "127.0.0.1:8444", "127.0.0.1", "")
+    for host in hosts:
+        origin = {"origin": f"http://{host}"} if host and route.method == "POST" else {}
+        answer = ask(app, route.method, sample(route), as_role(STEPPED_UP, host=host, **origin), {"csrf": CSRF})
         assert answer.status == 421
+    assert logins.security.lines == [("", f"deny host: {route.method} from {host}") for host in hosts]
+    assert logins.ended == []
 
 
 @EACH_CHANGE
@@ -107,3 +180,22 @@ def test_each_permission_is_needed_by_a_route_and_granted_to_a_role() -> None:
     """A permission that nothing asks for, or that no role has, is a mistake in one of the tables."""
     assert {one.permission for one in GUARDED} <= {one for role in Role for one in Permission if allows(role, one)}
     assert len({one.name for one in ROUTES}) == len(ROUTES)
+
+
+def test_a_flood_of_refused_requests_does_not_fill_the_security_log(
+    app: ASGIApp, site: Site, logins: GivenSessions
+) -> None:
+    """Lines of one kind are bounded and say how many are left out; another kind, and a user's, are still written."""
+    for number in range(200):
+        ask(app, "GET", "/", {"host": f"{number}.evil.example"})
+    assert len(logins.security.lines) == AT_ONCE
+    ask(app, "GET", "/users", as_role("viewer"))
+    assert logins.security.lines[-1] == ("a-viewer", "deny role: viewer GET /users")
+    clock: ManualClock = site.clock  # type: ignore[assignment]  # the fixture's
+    clock.advance(EVERY_S)
+    ask(app, "GET", "/", {"host": "evil.example\n" + "x" * 500})
+    actor, line = logins.security.lines[-1]
+    assert (actor, len(line) < 200) == ("", True)
+    assert line.startswith("deny host: GET from evil.example xxx")
+    assert line.endswith(f", {200 - AT_ONCE} more before it")
+    assert len(logins.security.lines) == AT_ONCE + 2

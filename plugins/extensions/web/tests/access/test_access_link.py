@@ -74,10 +74,10 @@ def test_a_refused_password_does_not_use_up_the_link(empty: Any) -> None:
     assert make(empty, token).name == "owner"
 
 
-def test_a_process_killed_while_the_link_is_used_does_not_lock_the_owner_out(
+def test_cp25_a_process_killed_while_the_link_is_used_does_not_lock_the_owner_out(
     empty: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """CP25: killed before the admin is stored, the next start makes a new link; killed after, the admin logs in."""
+    """Killed before the admin is stored, the next start makes a new link; killed after, the admin logs in."""
 
     class Killed(BaseException):
         """The process was killed."""
