@@ -54,7 +54,7 @@ def read_adoption(instance: Instance, source: Path | None, *, without: Collectio
     Raises UsageError for folders that cannot be used, SettingsError and VaultError for invalid content, and
     SettingsError where a set-up on the web page has begun.
     """
-    from tbot_core.actions.instance_creation import check_settings, refuse_occupied
+    from tbot_core.actions.instance_creation import refuse_occupied
     from tbot_core.instance.sources import unfinished_setup
 
     if (unfinished := unfinished_setup(instance)) is not None:
@@ -66,7 +66,13 @@ def read_adoption(instance: Instance, source: Path | None, *, without: Collectio
     folder = _source(instance, source)
     if folder != instance.home:
         refuse_occupied(instance)
-    found = read_older_installation(folder, without=without)
+    return judge_adoption(instance, read_older_installation(folder, without=without))
+
+
+def judge_adoption(instance: Instance, found: OlderInstallation) -> Adoption:
+    """Check what was read of an older installation; nothing is written. Raises as `read_adoption` does."""
+    from tbot_core.actions.instance_creation import check_settings
+
     _refuse_unusable_paths(instance, found)
     contents = {name: file.data for name, file in found.files.items()}
     contents.setdefault("env", _default_env())

@@ -12,24 +12,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core.actions.adoption import judge_adoption
 from tbot_core.actions.instance_creation import checked_contents, create_instance, paper_settings
 from tbot_core.actions.notices import discard
 from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.errors import UsageError
 from tbot_core.instance.creation_marker import undo_creation
-from tbot_core.instance.dotenv import replace_values
-from tbot_core.instance.folder import FOLDERS, SETUP_DRAFT, Instance
+from tbot_core.instance.dotenv import parse_dotenv, replace_values
+from tbot_core.instance.folder import ENCRYPTED_SUFFIX, FOLDERS, SETUP_DRAFT, Instance
 from tbot_core.instance.secret_paths import SecretPaths
 from tbot_core.instance.secrets import lacks_key, open_instance_vault
-from tbot_core.instance.sources import is_made
+from tbot_core.instance.sources import deployment_of, is_made, read_settings_files
 from tbot_core.model import json_document
 from tbot_core.system import filesystem, secure_files
 from tbot_core.vault import files, token
-from tbot_core.vault.categories import CategoryPaths
+from tbot_core.vault.categories import CATEGORIES, CategoryPaths, category_paths
 from tbot_core.vault.key_providers import PassphraseKeyProvider
 from tbot_core.vault.vault import Vault
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tbot_core.actions.notices import Notify
+    from tbot_core.instance.older_layout import OlderInstallation
 
 CATEGORY: Final = "setup"
 """The category of the draft in the audit log; it has no key of its own."""
@@ -91,12 +96,30 @@ class SetUp:
 
     def finish(self, draft: Draft) -> None:
         """Make the instance of the answers, all or nothing, and end the set-up."""
-        create_instance(self.instance, self.contents(draft))
+        contents = self.contents(draft)
+        place = category_paths(_KEY, self.instance, deployment_of(parse_dotenv(".env", contents["env"])))
+        if place != self.vault.store.place(_KEY) and self.vault.store.has_file(_KEY):
+            with self.vault.read(_KEY) as accounts:  # .env has another place for them
+                contents[_KEY] = bytes(accounts.view)
+        create_instance(self.instance, contents)
         complete_setup(self.instance)
+
+    def taken_over(self, draft: Draft, found: OlderInstallation) -> Draft:
+        """The draft with what was found: settings as they are, to the byte, and secrets as answers.
+
+        Accounts are not taken over. Raises as `judge_adoption` does, and UsageError for a file that is not UTF-8 text.
+        """
+        judged = judge_adoption(self.instance, found)
+        texts = {name: _text(name, file.data) for name, file in found.files.items() if CATEGORIES[name].shape == "text"}
+        secrets = {name: data for name, data in judged.contents.items() if CATEGORIES[name].shape != "text"}
+        answers = {name: json_document.parse_json(data) for name, data in secrets.items() if name != _KEY}
+        kept = {name: part for name, part in draft.answers.items() if name != "env"}
+        return attrs.evolve(draft, files=texts, answers={**kept, **answers}, settings={})
 
     def bot_text(self, draft: Draft) -> str:
         """The trading configuration of the answers as a file."""
-        return replace_values(draft.files.get("env_bot", paper_settings()), draft.settings).decode()
+        text = draft.files.get("env_bot", paper_settings())
+        return replace_values(text, draft.settings).decode() if draft.settings else text
 
 
 def begin_setup(instance: Instance) -> SetUp:
@@ -123,13 +146,47 @@ def begin_setup(instance: Instance) -> SetUp:
 
 
 def complete_setup(instance: Instance) -> None:
-    """Remove the answers of a set-up whose instance is made; a call that was interrupted is completed by the next."""
+    """Remove what a set-up leaves beside its instance; a call that was interrupted is completed by the next.
+
+    That is the plaintext that was taken over, once its encrypted form opens, the accounts where `.env` has moved them,
+    and the answers. Raises AccessError and VaultError.
+    """
     draft = instance.path(SETUP_DRAFT)
     if not filesystem.is_present(draft) or not is_made(instance):
         return
-    for path in (secure_files.new_file(draft), draft):  # the first is what a killed writer left
+    before = SetUp(instance=instance, vault=open_instance_vault(instance, DeploymentSettings(), ready=False))
+    made = open_instance_vault(instance, deployment_of(read_settings_files(instance).env.parsed), ready=False)
+    if filesystem.size(draft):
+        for category, text in before.read().files.items():
+            _remove_plaintext(made, category, text.encode())
+        filesystem.write_atomic(draft, b"")  # its key may go next
+    old = before.vault.store.place(_KEY)
+    if made.store.place(_KEY) != old:
+        _remove_present(old.file, old.key)
+    _remove_present(secure_files.new_file(draft), draft)  # the first is what a killed writer left
+
+
+def _remove_plaintext(made: Vault, category: str, text: bytes) -> None:
+    # What was taken over from the folder, and is as it was then.
+    place, home = made.store.place(category), made.instance.home
+    named = place.file.with_name(place.file.name.removesuffix(ENCRYPTED_SUFFIX))
+    for path in dict.fromkeys((named, home / f".{category}")):
+        if filesystem.is_present(path) and filesystem.read_bytes(path) == text:
+            with made.read(category):
+                filesystem.remove(path)
+
+
+def _remove_present(*paths: Path) -> None:
+    for path in paths:
         if filesystem.is_present(path):
             filesystem.remove(path)
+
+
+def _text(category: str, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f".{category} is not UTF-8 text.", "Save it as UTF-8, and give it again.") from None
 
 
 def _place(vault: Vault) -> CategoryPaths:

@@ -138,7 +138,7 @@ async def _form(request: Request) -> dict[str, str]:
     async with request.form(max_files=2, max_fields=1000) as form:
         found = {}
         for name, value in form.multi_items():
-            found[name] = value if isinstance(value, str) else (await value.read()).decode("utf-8", "replace")
+            found[name] = value if isinstance(value, str) else (await value.read()).decode(errors="surrogateescape")
         return found
 
 

@@ -95,6 +95,8 @@ ROUTES: Final = (
         _post("/setup/create", Permission.CONFIGURE, setup.create),
         _get("/setup/{step}", Permission.CONFIGURE, setup.show),
         _post("/setup/{step}", Permission.CONFIGURE, setup.send),
+        _post("/setup/{step}/test", Permission.CONFIGURE, setup.test),
+        _post("/setup/{step}/field", Permission.CONFIGURE, setup.judge_field),
     ),
     _get("/check", Permission.CONFIGURE, check.show),
     _get("/", Permission.READ, dashboard.show),

@@ -19,8 +19,11 @@ from tbot_extension_web.testing.browser import Browser
 from tbot_extension_web.testing.client import ask
 
 from tbot_core import cli
+from tbot_core.actions.instance_creation import paper_settings
+from tbot_core.actions.secrets import vault_of_home
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.identity import read_identity
+from tbot_core.journal.projections.failover_drills import DrillStep
 from tbot_core.model.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -101,7 +104,7 @@ def test_a_form_that_cannot_be_used_says_why_and_keeps_the_name(home: Path, form
         assert f'value="{form.get("name", "alice")}"' in browser.text
         assert form.get("password", PASSWORD) not in browser.text
         make_admin(browser, link)
-        assert browser.place == "/setup/identity"
+        assert browser.place == "/setup/begin"
 
 
 def test_the_page_of_the_link_is_gone_once_an_admin_exists(home: Path) -> None:
@@ -153,6 +156,7 @@ def test_a_broken_off_set_up_goes_on_where_it_was(home: Path) -> None:
         assert again != link
         assert browser.open(link).status == 403
         make_admin(browser, again)
+        browser.send("/setup/begin", {"how": "usual"})
         browser.send("/setup/identity", {"identity": "ACME_US_PAPER_B01"})
         assert browser.place != "/setup/identity"
         place = browser.place
@@ -171,7 +175,7 @@ def test_during_a_set_up_every_page_leads_to_it(home: Path) -> None:
         make_admin(browser, link)
         for path in ("/", "/risk", "/check"):
             browser.open(path)
-            assert browser.place == "/setup/identity"
+            assert browser.place == "/setup/begin"
 
 
 def test_an_answer_that_is_not_allowed_is_shown_with_its_fault(home: Path) -> None:
@@ -185,7 +189,7 @@ def test_an_answer_that_is_not_allowed_is_shown_with_its_fault(home: Path) -> No
         assert browser.send("/setup/broker", {"broker": "nowhere"}).status == 400
         assert browser.open("/setup/nowhere").status == 404
         browser.open("/setup")
-        assert browser.place == "/setup/identity"
+        assert browser.place == "/setup/begin"
 
 
 def test_the_draft_is_encrypted(home: Path) -> None:
@@ -216,6 +220,221 @@ def shown_values(page: str) -> dict[str, str]:
     return dict([*texts, *chosen, *listed])
 
 
+def test_an_answer_is_judged_while_it_is_written(home: Path) -> None:
+    """One field at a time, without storing it; the text is escaped, and a hidden one is not repeated."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        page = browser.answer
+
+        def fault(path: str, **form: str) -> str:
+            browser.answer = page  # a script leaves the page as it is
+            return browser.send(path, form).text
+
+        assert fault("/setup/identity/field?name=identity", identity="ACME_US_PAPER_B01") == ""
+        assert "&lt;b&gt;" in fault("/setup/identity/field?name=identity", identity="<b>")
+        assert fault("/setup/settings-risk/field?name=MAX_TRADES", MAX_TRADES="4") == ""
+        assert "from 0 to 1000" in fault("/setup/settings-risk/field?name=MAX_TRADES", MAX_TRADES="9999")
+        assert fault("/setup/settings-risk/field?name=NOT_ONE", NOT_ONE="4") == ""
+        browser.open("/setup")
+        assert browser.place == "/setup/begin"
+
+
+@pytest.mark.slow
+def test_every_setting_has_its_place_in_a_group(home: Path) -> None:
+    """With its explanation, what is allowed, its default and the usual value; what differs is stored, and no more."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        page = browser.open("/setup/settings").text
+        groups = re.findall(r'href="(/setup/settings-[^"]*)"', page)
+        pages = {path: browser.open(path).text for path in groups}
+        shown = {name for text in pages.values() for name in re.findall(r' name="([A-Z][A-Z0-9_]+)"', text)}
+        assert {"MAX_TRADES", "SLIPPAGE_MEAN_PCT", "STRAT_OPEN_BUFFER", "START_TIME_OPEN", "SESSION_TIMEOUT"} <= shown
+        assert {one.partition("=")[0] for one in paper_settings().splitlines() if not one.startswith("#")} <= shown
+        assert "Largest number of orders that a strategy window sends. Allowed: a whole number" in pages[groups[3]]
+        for path, text in list(pages.items())[::4]:
+            browser.open(path)
+            assert browser.send(path, shown_values(text)).status == 200
+            assert browser.place == "/setup/settings"
+        assert "changed" not in browser.text
+        browser.open("/setup/settings-risk")
+        browser.send("/setup/settings-risk", shown_values(browser.text) | {"MAX_TRADES": "3", "UNKNOWN": "1"})
+        assert "24 settings, 1 changed" in browser.text
+        assert 'value="3"' in browser.open("/setup/settings-risk").text
+        browser.send("/setup/settings-risk", shown_values(browser.text) | {"WEIGHTS": "0.9,0.9"})
+        assert "which sum to at most 1" in browser.text
+        assert "MAX_TRADES=3<" in browser.open("/setup/summary").text
+
+
+def test_an_address_for_other_machines_needs_a_certificate(home: Path) -> None:
+    """And the choice to be reached by them."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.open("/setup/network")
+        assert browser.send("/setup/network", {"host": "0.0.0.0"}).status == 400
+        assert "for other machines without TLS" in browser.text
+        assert "choose true if you want that" in browser.text
+        assert browser.send("/setup/network", {"host": "127.0.0.1"}).status == 200
+
+
+def test_alerts_need_a_channel_and_its_login(home: Path) -> None:
+    """The channel's own fields follow, with what each may be; a login may be left for later."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.open("/setup/alerts")
+        assert browser.send("/setup/alerts", {"critical.console": "true"}).status == 400
+        assert "Choose at least one channel for routine alerts." in browser.text
+        browser.send("/setup/alerts", {"critical.email": "true", "routine.console": "true"})
+        assert browser.place == "/setup/channels"
+        assert browser.send("/setup/channels", {"smtp.email.host": "mail.example"}).status == 400
+        assert "Give this, or user." in browser.text
+        form = {"smtp.email.host": "mail.example", "smtp.email.user": "me@example.com", "smtp.email.password": "canary"}
+        assert browser.send("/setup/channels", form).status == 200
+        page = browser.open("/setup/channels").text
+        assert "set; empty keeps it" in page
+        assert "canary" not in page
+        assert "smtp: host, user, password" in browser.open("/setup/summary").text
+        browser.open("/setup/channels")
+        browser.send("/setup/channels", {"later": "1"})
+        assert browser.place == "/setup/screeners"
+
+
+def test_credentials_are_tested_where_asked_and_never_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The result stays on the page and in the summary until they are changed; a refused login may be kept."""
+    said = iter((False, True))
+    given: list[dict[str, str]] = []
+
+    def try_login(_loaded: object, _settings: object, credentials: dict[str, str], *, live: bool) -> DrillStep:
+        given.append({**credentials, "live": str(live)})
+        return DrillStep(what="alpaca answers", passed=next(said), words="the words of the broker")
+
+    monkeypatch.setattr("tbot_extension_web.setup.trials.try_login", try_login)
+    form = {"broker.alpaca.api_key": "canary-one", "broker.alpaca.api_secret": "canary-two"}
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.open("/setup/broker")
+        browser.send("/setup/broker", {"broker": "alpaca"})
+        browser.send("/setup/credentials/test", {**form, "broker.alpaca.mode": "live"})
+        assert browser.place == "/setup/credentials"
+        assert "Failed: the words of the broker" in browser.text
+        assert "what you entered is kept" in browser.text
+        assert "canary" not in browser.text
+        assert "LIVE: real money" in browser.open("/setup/summary").text
+        browser.open("/setup/credentials")
+        browser.send("/setup/credentials/test", {"broker.alpaca.mode": "paper"})
+        assert "Passed: the words of the broker" in browser.text
+        assert "Passed: the words of the broker" in browser.open("/setup/summary").text
+        browser.open("/setup/credentials")
+        browser.send("/setup/credentials", {"broker.alpaca.api_key": "canary-new"})
+        assert "not tested" in browser.open("/setup/summary").text
+        assert browser.send("/setup/identity/test", {"identity": "ACME_US_PAPER_B01"}).status == 404
+    first = {"api_key": "canary-one", "api_secret": "canary-two"}
+    assert given == [{**first, "mode": "live", "live": "True"}, {**first, "mode": "paper", "live": "False"}]
+
+
+ENV = (
+    "# mine\nENVIRONMENT=production\nLOGIN_KEY_PATH=storage/keys/people.key\nLOGIN_PATH=storage/secrets/people.json.enc"
+)
+BOT = "# mine\nBROKER_NAME=PAPER\nMAX_TRADES=3\nNOT_KNOWN=1\nCRITICAL_ALERT_CHANNEL=email\n"
+
+
+def content(home: Path, category: str) -> bytes:
+    """The decrypted content of a category."""
+    with vault_of_home(home).read(category) as found:
+        return bytes(found.view)
+
+
+def finish(browser: Browser) -> None:
+    """Send each step as it is shown, with logins left for later, and create the instance."""
+    for _ in range(20):
+        if browser.place == "/setup/summary":
+            break
+        form = shown_values(browser.text)
+        browser.send(browser.place, form | ({"later": "1"} if 'name="later"' in browser.text else {}))
+    browser.send("/setup/create")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["folder", "upload"])
+def test_settings_that_a_person_has_are_taken_over_to_the_byte(home: Path, how: str) -> None:
+    """What is missing and unknown is shown, only what is missing is asked, and the accounts stay where .env wants them.
+
+    In the folder the plaintext is removed at the end.
+    """
+    if how == "folder":
+        home.mkdir()
+        (home / ".env").write_text(ENV)
+        (home / ".env_bot").write_text(BOT)
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        assert ("Take over what is in the folder: .env_bot, .env." in browser.text) is (how == "folder")
+        files = {"env": ENV.encode(), "env_bot": BOT.encode()} if how == "upload" else {}
+        browser.upload("/setup/begin", {"how": how}, files)
+        assert browser.place == "/setup/taken"
+        assert "email: host" in browser.text
+        assert browser.text.count("NOT_KNOWN") == 1
+        browser.send("/setup/taken")
+        assert browser.place == "/setup/identity"
+        browser.send("/setup/identity", {"identity": "ACME_US_PAPER_B01"})
+        assert browser.place == "/setup/channels"
+        browser.send("/setup/channels", {"smtp.email.host": "mail.example", "smtp.email.user": "me@example.com"})
+        assert browser.place == "/setup/summary"
+        browser.send("/setup/create")
+        assert browser.place == "/check"
+    assert [content(home, name) for name in ("env", "env_bot")] == [ENV.encode(), BOT.encode()]
+    assert not (home / ".env").exists()
+    assert not (home / ".env_bot").exists()
+    assert not (home / "storage/keys/login.key").exists()
+    assert not (home / "storage/secrets/login.json.enc").exists()
+    with opened(home) as (browser, link):
+        assert link == ""
+        log_in(browser)
+        assert browser.place == "/"
+
+
+@pytest.mark.slow
+def test_the_samples_become_an_instance_to_the_byte(home: Path, shared: Path) -> None:
+    """The steps that follow are those of the secrets that they need."""
+    texts = {name: (shared / "reference" / f"{name}.sample").read_bytes() for name in ("env", "env_bot")}
+    home.mkdir()
+    for name, data in texts.items():
+        (home / f".{name}").write_bytes(data)
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.send("/setup/begin", {"how": "folder"})
+        for secret in ("alpaca: api key, api secret", "email: host", "pagerduty: routing key", "finnhub: api key"):
+            assert secret in browser.text
+        asked = []
+        for _ in range(20):
+            asked.append(browser.place.removeprefix("/setup/"))
+            if asked[-1] == "summary":
+                break
+            form = shown_values(browser.text)
+            browser.send(browser.place, form | ({"later": "1"} if 'name="later"' in browser.text else {}))
+        assert asked == ["taken", "identity", "credentials", "channels", "screener-logins", "summary"]
+        browser.send("/setup/create")
+        assert browser.place == "/check"
+    assert {name: content(home, name) for name in texts} == texts
+
+
+@pytest.mark.parametrize(
+    ("bot", "said"),
+    [
+        (b"", "Choose the file."),
+        (b"MAX_TRADES=many\n", "MAX_TRADES"),
+        (b"BROKER_NAME=PAPER # \xff\n", "Byte 0xff is not UTF-8 text"),
+    ],
+)
+def test_a_file_that_cannot_be_taken_over_says_why(home: Path, bot: bytes, said: str) -> None:
+    """Nothing is stored, and other files can be chosen."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        answer = browser.upload("/setup/begin", {"how": "upload"}, {"env_bot": bot})
+        assert answer.status == 400
+        assert said in browser.text
+        browser.open("/setup")
+        assert browser.place == "/setup/begin"
+
+
 CHILD = """
 import asyncio, json, os, shutil, signal, sys
 from pathlib import Path
@@ -224,12 +443,16 @@ from tbot_extension_web.access.accounts import Accounts
 from tbot_extension_web.access.login_store import LoginStore
 from tbot_extension_web.access.passwords import HashParameters, PasswordHasher
 from tbot_extension_web.access.security_log import SecurityLog
+from tbot_core.actions.secrets import vault_of_home
 from tbot_core.actions.setup_draft import Draft, begin_setup, complete_setup
 from tbot_core.instance import Instance, load_settings
+from tbot_core.instance.older_layout import read_older_installation
 from tbot_core.instance.sources import is_made, unfinished_setup
 from tbot_core.model.clock import SystemClock
 
-place, first, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+place, first, step, adopts = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "adopts"
+ENV = b"LOGIN_KEY_PATH=storage/keys/people.key\\nLOGIN_PATH=storage/secrets/people.json.enc"
+BOT = b"# mine\\nBROKER_NAME=PAPER\\nMAX_TRADES=3"
 EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod"}
 PASSWORD = "velvet otter quarry"
 DRAFTS = (
@@ -256,7 +479,11 @@ def whole(home):
     users = accounts(setup)
     if not users.has_admin:
         asyncio.run(users.add_first_admin("alice", PASSWORD))
-    for draft in DRAFTS[DRAFTS.index(setup.read()) + 1 :]:  # raises where it is none of them
+    drafts = DRAFTS
+    if adopts:
+        taken = setup.taken_over(DRAFTS[1], read_older_installation(home, without=("login",)))
+        drafts = (*DRAFTS[:2], taken)
+    for draft in drafts[drafts.index(setup.read()) + 1 :]:  # raises where it is none of them
         setup.write(draft)
     setup.finish(setup.read())
 
@@ -276,6 +503,10 @@ ops, kills, unfinished, made = first, 0, 0, 0
 while True:
     home = place / "x"
     shutil.rmtree(home, ignore_errors=True)
+    if adopts:
+        home.mkdir()
+        (home / ".env").write_bytes(ENV)
+        (home / ".env_bot").write_bytes(BOT)
     process = os.fork()
     if not process:
         mortal(home, ops)
@@ -286,38 +517,51 @@ while True:
     if is_made(Instance(home)):
         made += 1
         load_settings(home, mode="paper")
+    elif adopts:
+        assert [(home / name).read_bytes() for name in (".env", ".env_bot")] == [ENV, BOT], ops
     elif (home / "data/setup.enc").exists():
-        unfinished += 1
         assert unfinished_setup(Instance(home)) is not None, ops
     else:  # nothing but empty folders yet
         assert not [one for one in home.rglob("*") if one.is_file()], ops
+    unfinished += (home / "data/setup.enc").exists()
     whole(home)
     settings = load_settings(home, mode="paper")
     assert settings.risk.max_trades == 3, ops
     assert not (home / "data/setup.enc").exists(), ops
     assert not list((home / "data").glob(".setup*")), ops
     assert not list((home / "storage").rglob(".*")), ops
+    vault = vault_of_home(home)
+    users = Accounts(SecurityLog(vault=vault), PasswordHasher(HashParameters(memory_kib=8, iterations=1)))
+    assert users.has_admin, ops
+    if adopts:
+        assert sorted(one.name for one in home.glob(".env*")) == [".env.enc", ".env_bot.enc"], ops
+        assert sorted(one.name for one in (home / "storage").rglob("*login*")) == [], ops
+        for name, data in (("env", ENV), ("env_bot", BOT)):
+            with vault.read(name) as opened:
+                assert bytes(opened.view) == data, ops
     ops += step
 print(json.dumps({"kills": kills, "unfinished": unfinished, "made": made, "ops": ops}))
 """
 
 
 @pytest.mark.parametrize(
-    ("first", "step"),
+    ("first", "step", "kind"),
     [
-        pytest.param(3, 41, marks=pytest.mark.slow),
-        pytest.param(11, 19, marks=pytest.mark.slow),
-        pytest.param(0, 1, marks=[pytest.mark.full, pytest.mark.timeout(600)]),
+        pytest.param(3, 61, "adopts", marks=pytest.mark.slow),
+        pytest.param(11, 41, "asks", marks=pytest.mark.slow),
+        *(pytest.param(0, 1, kind, marks=[pytest.mark.full, pytest.mark.timeout(600)]) for kind in ("adopts", "asks")),
     ],
 )
-def test_cp25_a_set_up_that_is_killed_goes_on_and_nothing_is_half_made(first: int, step: int, tmp_path: Path) -> None:
+def test_cp25_a_set_up_that_is_killed_goes_on_and_nothing_is_half_made(
+    first: int, step: int, kind: str, tmp_path: Path
+) -> None:
     """SIGKILL at each file operation: before, the set-up goes on with the answers that were sent; after, all is made.
 
     `make test` takes some of the operations.
     """
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
-        command = [sys.executable, "-W", "error", "-c", CHILD, folder, str(first), str(step)]
+        command = [sys.executable, "-W", "error", "-c", CHILD, folder, str(first), str(step), kind]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import html
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse
 
 from tbot_core.actions.plugin_lock import approve_installed
 from tbot_extension_web.opening import open_made_instance
 from tbot_extension_web.setup.fields import judged, values_of
 from tbot_extension_web.setup.state import SetUpState
-from tbot_extension_web.setup.steps import needed_steps
+from tbot_extension_web.setup.steps import needed_steps, step_named
 from tbot_extension_web.setup.summary import summary
 
 if TYPE_CHECKING:
@@ -23,14 +25,12 @@ if TYPE_CHECKING:
     from tbot_extension_web.setup.fields import FormField
     from tbot_extension_web.setup.step import Step
 
-SUMMARY = "summary"
+SUMMARY: Final = "summary"
 
 
 async def begin(call: Call) -> Response:
     """Go on where the set-up was."""
-    state = await call.work(_state, call)
-    steps = await call.work(needed_steps, state)
-    return call.to(f"/setup/{next((one.name for one in steps if one.name not in state.draft.done), SUMMARY)}")
+    return call.to(f"/setup/{await call.work(lambda: _next(_state(call)))}")
 
 
 async def show(call: Call) -> Response:
@@ -44,7 +44,24 @@ async def show(call: Call) -> Response:
 
 async def send(call: Call) -> Response:
     """Store the answers of a step, and go on; answers that are not allowed are shown with what is wrong."""
-    return await _answered(call)
+    outcome = await call.work(_keep, call)
+    if isinstance(outcome, str):
+        return call.to(f"/setup/{outcome}")
+    return await _step_page(call, *outcome)
+
+
+async def test(call: Call) -> Response:
+    """Store the answers, try them, and show the result."""
+    outcome = await call.work(_keep, call)
+    if not isinstance(outcome, str):
+        return await _step_page(call, *outcome)
+    await call.work(_try, call)
+    return call.to(f"/setup/{_named(call)}")
+
+
+async def judge_field(call: Call) -> Response:
+    """What is wrong with one field as it is written now, for the script of the page; empty where nothing is."""
+    return HTMLResponse(html.escape(await call.work(_judged, call)))
 
 
 async def create(call: Call) -> Response:
@@ -62,32 +79,27 @@ def _create(call: Call) -> None:
 
 
 async def _step_page(call: Call, fields: Sequence[FormField] = (), faults: Sequence[str] = ()) -> Response:
-    values = await call.work(_step_values, call, fields, faults)
-    return call.page(values["step"].template, 400 if fields else 200, **values)
+    values = await call.work(_step_values, call, fields)
+    code = 400 if fields or faults else 200
+    return call.page(values["step"].template, code, **values, faults=faults)
 
 
-def _step_values(call: Call, fields: Sequence[FormField], faults: Sequence[str]) -> dict[str, Any]:
+def _step_values(call: Call, fields: Sequence[FormField]) -> dict[str, Any]:
     state = _state(call)
     steps, step = _steps_at(call, state)
-    place = [one.name for one in steps].index(step.name)
+    names = [one.name for one in steps]
+    place = names.index(step.part_of or step.name)
+    back = step.part_of or (names[place - 1] if place else "")
     return {
-        "steps": _listed(steps, state, step.name),
+        "steps": _listed(steps, state, step.part_of or step.name),
         "step": step,
         "fields": fields or step.fields(state),
-        "faults": faults,
-        "result": "",
-        "back": f"/setup/{steps[place - 1].name}" if place else "",
+        "back": f"/setup/{back}" if back else "",
+        "result": state.draft.notes.get(step.name, "") if step.test else "",
         "absent": {},
         "failures": (),
         **step.shows(state),
     }
-
-
-async def _answered(call: Call) -> Response:
-    outcome = await call.work(_keep, call)
-    if isinstance(outcome, str):
-        return call.to(f"/setup/{outcome}")
-    return await _step_page(call, *outcome)
 
 
 def _keep(call: Call) -> str | tuple[Sequence[FormField], Sequence[str]]:
@@ -97,15 +109,47 @@ def _keep(call: Call) -> str | tuple[Sequence[FormField], Sequence[str]]:
     if "later" not in call.form or not step.later:
         fields = judged(step.fields(state), call.form)
         values = values_of(fields)
-        faults = () if any(one.fault for one in fields) else step.faults(state, values)
-        if faults or any(one.fault for one in fields):
-            return fields, faults
-        state = step.keep(state, values)
-    state = state.changed(done=tuple(dict.fromkeys((*state.draft.done, step.name))))
+        if not any(one.fault for one in fields):
+            found = step.faults(state, values)
+            fields = tuple(one.with_faults(words for name, words in found if name == one.name) for one in fields)
+            if found:
+                known = {one.name for one in fields}
+                return fields, tuple(words for name, words in found if name not in known)
+        else:
+            return fields, ()
+        before, state = state, step.keep(state, values)
+        if before.draft.answers != state.draft.answers:
+            state = state.noted(step.name, "")  # what was tried were other answers
+    if not step.part_of:
+        state = state.changed(done=tuple(dict.fromkeys((*state.draft.done, step.name))))
     state.setup.write(state.draft)
+    return step.part_of or _next(state, step.name)
+
+
+def _next(state: SetUpState, after: str = "") -> str:
+    # The first step without an answer, after this one if there is one; else the summary.
     names = [one.name for one in needed_steps(state)]
-    after = names[names.index(step.name) + 1 :] if step.name in names else []
-    return after[0] if after else SUMMARY
+    place = names.index(after) + 1 if after in names else 0
+    ahead = [*names[place:], *names[:place]]
+    return next((name for name in ahead if name not in state.draft.done), SUMMARY)
+
+
+def _try(call: Call) -> None:
+    state = _state(call)
+    _, step = _steps_at(call, state)
+    if step.test is None:
+        raise HTTPException(404)
+    found = step.test(state)
+    state = state.noted(step.name, f"{'Passed' if found.passed else 'Failed'}: {found.words}")
+    state.setup.write(state.draft)
+
+
+def _judged(call: Call) -> str:
+    state = _state(call)
+    _, step = _steps_at(call, state)
+    wanted = call.request.query_params.get("name", "")
+    found = [one for one in step.fields(state) if one.name == wanted]
+    return judged(found, call.form)[0].fault if found else ""
 
 
 def _summary(call: Call) -> dict[str, Any]:
@@ -124,11 +168,10 @@ def _listed(steps: Sequence[Step], state: SetUpState, present: str) -> list[Mapp
 
 
 def _steps_at(call: Call, state: SetUpState) -> tuple[tuple[Step, ...], Step]:
-    steps = needed_steps(state)
-    found = next((one for one in steps if one.name == _named(call)), None)
+    found = step_named(state, _named(call))
     if found is None:
         raise HTTPException(404)
-    return steps, found
+    return needed_steps(state), found
 
 
 def _named(call: Call) -> str:

@@ -29,7 +29,8 @@ class FormField:
 
     `default` is the text that counts where it is left empty, None if a value is needed. A `hidden` value is never
     shown: `stored` tells that there is one, which an empty input keeps. `sample` is the value of a paper instance.
-    `options` are the allowed answers with their meaning, where they are few.
+    `options` are the allowed answers with their meaning, where they are few. `blank`: an empty answer is an answer of
+    its own, and does not mean the default.
     """
 
     name: str
@@ -42,6 +43,7 @@ class FormField:
     stored: bool = False
     sample: str = ""
     options: tuple[Option, ...] = ()
+    blank: bool = False
     fault: str = ""
 
     @property
@@ -63,12 +65,18 @@ class FormField:
     @property
     def shown(self) -> str:
         """The value in the form: the answer, else the default; nothing of a hidden one."""
-        return "" if self.hidden else self.value or self.default or ""
+        if self.hidden:
+            return ""
+        return self.value if self.blank else self.value or self.default or ""
 
     @property
     def number(self) -> bool:
         """Whether a phone shows the keys of numbers."""
         return self.kind.name in {"integer", "number", "money", "percent", "fraction", "minutes"}
+
+    def with_faults(self, sentences: Iterable[str]) -> FormField:
+        """The field with more that is wrong with it."""
+        return attrs.evolve(self, fault=" ".join((self.fault, *sentences)).strip())
 
     def given(self, text: str) -> FormField:
         """The field with an answer, judged."""

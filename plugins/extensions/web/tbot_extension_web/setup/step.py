@@ -7,17 +7,20 @@ from typing import Any
 
 import attrs
 
+from tbot_core.journal.projections.failover_drills import DrillStep
 from tbot_extension_web.setup.fields import FormField
 from tbot_extension_web.setup.state import SetUpState
 
 Values = Mapping[str, str]
+Fault = tuple[str, str]
+"""The name of a field, "" for the answers together, and a sentence."""
 
 
 def _always(_state: SetUpState) -> bool:
     return True
 
 
-def _no_faults(_state: SetUpState, _values: Values) -> Sequence[str]:
+def _no_faults(_state: SetUpState, _values: Values) -> Sequence[Fault]:
     return ()
 
 
@@ -41,9 +44,10 @@ class Step:
     fields: Callable[[SetUpState], tuple[FormField, ...]]
     keep: Callable[[SetUpState, Values], SetUpState]
     needed: Callable[[SetUpState], bool] = _always
-    faults: Callable[[SetUpState, Values], Sequence[str]] = _no_faults
+    faults: Callable[[SetUpState, Values], Sequence[Fault]] = _no_faults
     shows: Callable[[SetUpState], Mapping[str, Any]] = _nothing
     template: str = "setup/step.html"
-    test: Callable[[SetUpState], str] | None = None
+    test: Callable[[SetUpState], DrillStep] | None = None
     test_label: str = ""
     later: bool = False
+    part_of: str = ""

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.actions.assembly import SIMULATED
-from tbot_core.contracts.setting import choice, text
+from tbot_core.contracts.setting import boolean, choice, text
 from tbot_core.errors import TbotError
+from tbot_core.instance.enabled_plugins import plugins_enabled
 from tbot_core.instance.identity import ALLOWED, FIELD, PATTERN, Identity
+from tbot_core.instance.plugin_settings import filter_switches, known_plugins
 from tbot_core.system import random
+from tbot_extension_web.setup import alert_steps, begin_steps, network_step, setting_steps
 from tbot_extension_web.setup.fields import FormField, Option
-from tbot_extension_web.setup.secret_fields import plugin_fields, with_plugin_fields
+from tbot_extension_web.setup.secret_fields import fallback_faults, plugin_fields, with_plugin_fields
 from tbot_extension_web.setup.state import offered
 from tbot_extension_web.setup.step import Step
+from tbot_extension_web.setup.trials import try_broker, try_channels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,9 +62,8 @@ def _broker(state: SetUpState) -> tuple[FormField, ...]:
 
 def _keep_broker(state: SetUpState, values: Values) -> SetUpState:
     name = values["broker"].upper()
-    if name == state.texts.get("BROKER_NAME"):
-        return state
-    return state.with_settings({"BROKER_NAME": name}).noted("login", "")
+    changed = name != state.texts.get("BROKER_NAME", "").upper()
+    return state.with_setting("BROKER_NAME", name).noted("credentials", "") if changed else state
 
 
 def _absent(kind: str) -> Callable[[SetUpState], Mapping[str, Any]]:
@@ -71,21 +74,58 @@ def _absent(kind: str) -> Callable[[SetUpState], Mapping[str, Any]]:
     return shows
 
 
-def _brokers_secret(kind: str, _category: str) -> bool:
-    return kind == "broker"
+def _screeners(state: SetUpState) -> tuple[FormField, ...]:
+    # The filters that read secrets, each with its switch.
+    found = offered("filter").installed
+    switches = filter_switches()
+    return tuple(
+        FormField(
+            name=f"use.{name}",
+            label=name,
+            doc=f"{one.plugin.summary}. Needs an account of its own.",
+            kind=boolean(),
+            default="false",
+            value=str(("filter", name) in plugins_enabled(state.texts)).lower(),
+        )
+        for name, one in found.items()
+        if name in switches and any(one.declared.secrets.values())
+    )
+
+
+def _keep_screeners(state: SetUpState, values: Values) -> SetUpState:
+    enabled = plugins_enabled(state.texts)
+    for name, keys in filter_switches().items():
+        wanted = values.get(f"use.{name}", "")
+        if wanted and (wanted == "true") is not (("filter", name) in enabled):
+            state = state.with_setting(keys[0], wanted)
+    return state
+
+
+def _absent_screeners(_state: SetUpState) -> Mapping[str, Any]:
+    found = offered("filter")
+    reading = {one.name for one in known_plugins() if one.kind == "filter" and one.secrets}
+    return {"absent": {name: it for name, it in found.absent.items() if name in reading}, "failures": found.failures}
+
+
+def _absent_accounting(_state: SetUpState) -> Mapping[str, Any]:
+    found = offered("extension")
+    reading = {one.name for one in known_plugins() if one.kind == "extension" and "acct_api" in one.secrets}
+    return {"absent": {name: it for name, it in found.absent.items() if name in reading}, "failures": ()}
 
 
 def _secrets_step(wanted: Callable[[str, str], bool], **traits: Any) -> Step:
     return Step(
         fields=lambda state: plugin_fields(state, wanted),
         keep=lambda state, values: with_plugin_fields(state, values, wanted),
-        needed=lambda state: bool(plugin_fields(state, wanted)),
+        faults=lambda state, values: tuple(fallback_faults(state, values, wanted)),
         later=True,
-        **traits,
+        **{"needed": lambda state: bool(plugin_fields(state, wanted)), **traits},
     )
 
 
 STEPS: Final = (
+    begin_steps.BEGIN,
+    begin_steps.TAKEN,
     Step(
         name="identity",
         title="Identity",
@@ -94,6 +134,7 @@ STEPS: Final = (
         fields=_identity,
         keep=_keep_identity,
     ),
+    network_step.NETWORK,
     Step(
         name="broker",
         title="Broker",
@@ -103,11 +144,45 @@ STEPS: Final = (
         shows=_absent("broker"),
     ),
     _secrets_step(
-        _brokers_secret,
+        lambda kind, _category: kind == "broker",
         name="credentials",
         title="Broker login",
         intro="The credentials of your account. They are stored encrypted, and never shown again.",
+        test=try_broker,
+        test_label="Test the login",
     ),
+    alert_steps.CHANNELS,
+    _secrets_step(
+        lambda kind, _category: kind == "alert",
+        name="channels",
+        title="Alert logins",
+        intro="What the channels need to reach you. It is stored encrypted; what is secret is never shown again.",
+        test=try_channels,
+        test_label="Send a test message",
+    ),
+    Step(
+        name="screeners",
+        title="Screeners",
+        intro="Filters that ask a service about a company before an entry. None is needed to trade.",
+        fields=_screeners,
+        keep=_keep_screeners,
+        shows=_absent_screeners,
+    ),
+    _secrets_step(
+        lambda kind, _category: kind == "filter",
+        name="screener-logins",
+        title="Screener logins",
+        intro="The keys of these services. They are stored encrypted, and never shown again.",
+    ),
+    _secrets_step(
+        lambda _kind, category: category == "acct_api",
+        name="accounting",
+        title="Accounting",
+        intro="Where the books are sent to, if anywhere. The ledger is kept on this machine in any case.",
+        needed=lambda _state: True,
+        shows=_absent_accounting,
+    ),
+    setting_steps.SETTINGS,
 )
 """The questions; the summary follows them."""
 
@@ -115,6 +190,11 @@ STEPS: Final = (
 def needed_steps(state: SetUpState) -> tuple[Step, ...]:
     """The steps that apply with these answers."""
     return tuple(one for one in STEPS if one.needed(state))
+
+
+def step_named(state: SetUpState, name: str) -> Step | None:
+    """A step that applies, or the page of a group of settings; None for another name."""
+    return next((one for one in needed_steps(state) if one.name == name), None) or setting_steps.group_step(state, name)
 
 
 def faults_of(state: SetUpState) -> tuple[str, ...]:

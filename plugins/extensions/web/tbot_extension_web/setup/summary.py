@@ -38,7 +38,7 @@ def _rows(state: SetUpState, mode: str) -> Iterator[tuple[str, str]]:
     entered = [f"{category}: {', '.join(_fields(category, part))}" for category, part in draft.answers.items()]
     yield "Secrets", "; ".join(one for one in entered if not one.startswith("bot_identity")) or "none"
     if mode != "simulated":
-        yield "Login", draft.notes.get("login", "not tested")
+        yield "Login", draft.notes.get("credentials", "not tested")
     yield "Settings", ", ".join(f"{key}={value}" for key, value in draft.settings.items()) or "as usual"
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _CSRF: Final = re.compile(r'name="csrf" value="([^"]*)"')
 _MOST: Final = 5
+_EDGE: Final = "the-edge-of-a-part"
 
 
 @attrs.define(kw_only=True)
@@ -34,16 +35,29 @@ class Browser:
 
     def send(self, path: str, form: Mapping[str, str] | None = None) -> Answer:
         """Send a form to the path, with the token of the page that is shown."""
+        return self._follow("POST", path, {"csrf": self.token, **(form or {})})
+
+    def upload(self, path: str, form: Mapping[str, str], files: Mapping[str, bytes]) -> Answer:
+        """Send a form with files to the path, to the byte."""
+        parts = [(f'name="{name}"', text.encode()) for name, text in {"csrf": self.token, **form}.items()]
+        parts += [(f'name="{name}"; filename="{name}"', data) for name, data in files.items()]
+        head = "--{0}\r\nContent-Disposition: form-data; {1}\r\n\r\n"
+        body = b"".join(head.format(_EDGE, names).encode() + data + b"\r\n" for names, data in parts)
+        return self._follow("POST", path, {}, body + f"--{_EDGE}--\r\n".encode())
+
+    @property
+    def token(self) -> str:
+        """The token of the form that is shown."""
         found = _CSRF.search(self.text)
-        return self._follow("POST", path, {"csrf": found.group(1) if found else "", **(form or {})})
+        return found.group(1) if found else ""
 
     @property
     def text(self) -> str:
         """The page that is shown."""
         return "" if self.answer is None else self.answer.text
 
-    def _follow(self, method: str, path: str, form: Mapping[str, str]) -> Answer:
-        answer = self._ask(method, path, form)
+    def _follow(self, method: str, path: str, form: Mapping[str, str], raw: bytes | None = None) -> Answer:
+        answer = self._ask(method, path, form, raw)
         for _ in range(_MOST):
             if answer.status != 303:
                 break
@@ -52,9 +66,10 @@ class Browser:
         self.place, self.answer = path, answer
         return answer
 
-    def _ask(self, method: str, path: str, form: Mapping[str, str]) -> Answer:
-        jar = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        answer = ask(self.app, method, path, {"cookie": jar}, form)
+    def _ask(self, method: str, path: str, form: Mapping[str, str], raw: bytes | None = None) -> Answer:
+        sent = {"cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+        sent |= {} if raw is None else {"content-type": f"multipart/form-data; boundary={_EDGE}"}
+        answer = ask(self.app, method, path, sent, form if raw is None else raw)
         for line in answer.cookies:
             for name, morsel in SimpleCookie(line).items():
                 self.cookies[name] = morsel.value

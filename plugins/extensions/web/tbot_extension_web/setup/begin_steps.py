@@ -1,0 +1,139 @@
+"""How a set-up begins: with settings that a person has already, or with the usual ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from tbot_core.contracts.setting import SettingKind, choice
+from tbot_core.errors import TbotError
+from tbot_core.instance.dotenv import parse_dotenv
+from tbot_core.instance.older_layout import OlderFile, OlderInstallation, read_older_installation
+from tbot_core.instance.required_plugins import missing_plugins
+from tbot_core.instance.sources import deployment_of
+from tbot_core.plugins import discovery
+from tbot_core.system import filesystem
+from tbot_extension_web.setup.fields import FormField, Option
+from tbot_extension_web.setup.secret_fields import secrets_of
+from tbot_extension_web.setup.setting_steps import examined
+from tbot_extension_web.setup.step import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tbot_extension_web.setup.state import SetUpState
+    from tbot_extension_web.setup.step import Fault, Values
+
+_FILES: Final = {"env_bot": ".env_bot", "env": ".env"}
+_ANSWERED: Final = ("network", "broker", "alerts", "screeners", "accounting", "settings")
+"""The steps whose answers are in a trading configuration, or that have usual ones."""
+
+_SECRETS: Final = {"credentials": "broker", "channels": "alert", "screener-logins": "filter"}
+_FILE: Final = SettingKind(name="file", allowed="a text file", parse=str, show=str, empty=True)
+
+
+def _in_folder(state: SetUpState) -> list[str]:
+    home = state.setup.instance.home
+    return [name for name in (*_FILES.values(), "tbot_bot") if filesystem.is_present(home / name)]
+
+
+def _fields(state: SetUpState) -> tuple[FormField, ...]:
+    present = _in_folder(state)
+    options = [
+        Option(value="usual", text="Begin with the usual settings of a paper instance, and answer the steps."),
+        Option(value="upload", text="Take over a .env_bot, and a .env if you have one: choose the files below."),
+    ]
+    if present:
+        words = f"Take over what is in the folder: {', '.join(present)}. Its plaintext is removed at the end."
+        options.insert(0, Option(value="folder", text=words))
+    how = FormField(
+        name="how",
+        label="Settings",
+        doc="Files that are taken over stay as they are, to the byte, and are encrypted.",
+        kind=choice(*(one.value for one in options)),
+        value=state.draft.notes.get("how") or options[0].value,
+        options=tuple(options),
+    )
+    uploads = (
+        FormField(name=name, label=file, doc="", kind=_FILE, default="", hidden=True) for name, file in _FILES.items()
+    )
+    return (how, *uploads)
+
+
+def _keep(state: SetUpState, values: Values) -> SetUpState:
+    if values["how"] == "usual":
+        fresh = state.changed(files={}, settings={}, done=()) if state.draft.files else state
+        return fresh.noted("how", "usual")
+    draft = state.setup.taken_over(state.draft, _found(state, values))
+    taken = state.changed(files=draft.files, answers=draft.answers, settings={}).noted("how", values["how"])
+    missing = {place for place, kind in _SECRETS.items() if any(_missing(taken, kind))}
+    identity = ("identity",) if "bot_identity" in draft.answers else ()
+    there = [*identity, *_ANSWERED, *(name for name in _SECRETS if name not in missing)]
+    return taken.changed(done=tuple(dict.fromkeys(there)))
+
+
+def _found(state: SetUpState, values: Values) -> OlderInstallation:
+    home = state.setup.instance.home
+    if values["how"] == "folder":
+        return read_older_installation(home, without=("login",))
+    files = {
+        name: OlderFile(path=Path(file), data=values[name].encode(errors="surrogateescape"))
+        for name, file in _FILES.items()
+        if name in values
+    }
+    env = files["env"].data if "env" in files else b""
+    return OlderInstallation(folder=home, files=files, deployment=deployment_of(parse_dotenv(".env", env)))
+
+
+def _faults(state: SetUpState, values: Values) -> Iterator[Fault]:
+    if values["how"] == "upload" and "env_bot" not in values:
+        yield "env_bot", "Choose the file."
+        return
+    try:
+        _keep(state, values)
+    except TbotError as fault:
+        yield from (("", line) for line in fault.message.splitlines())
+
+
+def _missing(state: SetUpState, kind: str) -> Iterator[str]:
+    # The secrets of enabled plugins of this kind that are not there, "" for any kind.
+    for one in secrets_of(state, lambda other, _category: kind in {"", other}):
+        if not state.section(one.category, one.plugin):
+            wanted = [it.name for it in one.fields.values() if it.required] or [*one.fields]
+            yield f"{one.plugin}: {', '.join(name.replace('_', ' ') for name in wanted)}"
+
+
+def _report(state: SetUpState) -> Mapping[str, Any]:
+    found = examined(state)
+    installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
+    findings = [*found.findings, *missing_plugins(found.values, "paper", installed)]
+    words = dict.fromkeys((one.level, str(one)) for one in findings if one.level != "ok")
+    return {
+        "taken": [(f".{name}", len(text.splitlines())) for name, text in state.draft.files.items()],
+        "secrets": [name for name in state.draft.answers if name != "env"],
+        "missing": list(_missing(state, "")),
+        "findings": list(words),
+    }
+
+
+BEGIN: Final = Step(
+    name="begin",
+    title="Begin",
+    intro="Do you have settings already?",
+    fields=_fields,
+    keep=_keep,
+    faults=lambda state, values: tuple(_faults(state, values)),
+    shows=lambda state: {"offers_folder": bool(_in_folder(state))},
+    template="setup/begin.html",
+)
+
+TAKEN: Final = Step(
+    name="taken",
+    title="Taken over",
+    intro="What was found, and what it needs. The next steps ask for what is missing, and for nothing else.",
+    fields=lambda _state: (),
+    keep=lambda state, _values: state,
+    needed=lambda state: bool(state.draft.files),
+    shows=_report,
+    template="setup/taken.html",
+)

@@ -1,0 +1,43 @@
+"""The tests of a set-up: a login at the broker, and a message by each alert channel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.actions.assembly import SIMULATED
+from tbot_core.actions.channel_trial import try_channel
+from tbot_core.actions.login_test import try_login
+from tbot_core.instance.identity import FIELD
+from tbot_core.journal.projections.failover_drills import DrillStep
+
+if TYPE_CHECKING:
+    from tbot_extension_web.setup.state import SetUpState
+
+_LIVE: Final = "live"
+
+
+def try_broker(state: SetUpState) -> DrillStep:
+    """Log in at the broker with the stored credentials, and log out; no order is sent."""
+    texts = state.texts
+    name = texts.get("BROKER_NAME", SIMULATED).lower()
+    loaded = next((one for one in state.enabled if (one.entry.kind, one.entry.name) == ("broker", name)), None)
+    if loaded is None:
+        return DrillStep(what=name, passed=False, words=f"The broker {name} is not installed: it cannot be tried.")
+    credentials = state.section("broker", name)
+    step = try_login(loaded, state.draft.settings, credentials, live=credentials.get("mode") == _LIVE)
+    return step or DrillStep(what=name, passed=True, words="It is a simulation: there is no login.")
+
+
+def try_channels(state: SetUpState) -> DrillStep:
+    """Send a test message by each channel of the answers that has secrets."""
+    identity = state.section("bot_identity", "").get(FIELD, "")
+    answers = []
+    for loaded in (one for one in state.enabled if one.entry.kind == "alert" and any(one.declared.secrets.values())):
+        given = {category: state.section(category, loaded.entry.name) for category in loaded.declared.secrets}
+        answers.append(try_channel(loaded, given, identity))
+    words = " ".join(f"{one.what}: {one.words.rstrip('.')}." for one in answers)
+    return DrillStep(
+        what="alerts",
+        passed=bool(answers) and all(one.passed for one in answers),
+        words=words or "No channel with a login is installed: none can be tried.",
+    )
