@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from tbot_core.actions.assembly import environment_rehearsal
 from tbot_core.alerts.delivery import SEND_S
 from tbot_core.contracts import Context, SupportsConnectionCheck
 from tbot_core.engine.plugin_context import plugin_context
+from tbot_core.engine.rehearsal_run import settings_at
 from tbot_core.errors import TbotError, VaultError
 from tbot_core.instance import load_settings
 from tbot_core.instance.preflight_subject import PreflightFinding
@@ -31,8 +33,11 @@ def alert_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[P
 
     A service that does not answer is a warning: a bot that starts again manages its positions all the same.
     """
+    target = environment_rehearsal()
     try:
         settings = load_settings(home, mode="paper", declared=plugins.declared)
+        if target is not None:
+            settings = settings_at(settings, plugins.channels.values(), target)
     except TbotError:
         return  # each of these faults has its own row
     named = settings.notifications

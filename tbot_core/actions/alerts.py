@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_core.actions.assembly import assemble_action
+from tbot_core.actions.notices import discard
 from tbot_core.alerts.delivery import AlertDelivery
 from tbot_core.alerts.service import alert_delivery, channel_names, message_writer
-from tbot_core.alerts.store import FILE_NAME, MOST_KEPT, AlertStore, limits_end, stored_alerts
-from tbot_core.engine.bootstrap import Assembly, assemble
+from tbot_core.alerts.store import MOST_KEPT, AlertStore, alerts_file, limits_end, stored_alerts
+from tbot_core.engine.bootstrap import Assembly
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
 from tbot_core.model.clock import SystemClock
+from tbot_core.status.runs import run_time, with_current_run
 from tbot_core.system import environ, filesystem
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from tbot_core.actions.notices import Notify
     from tbot_core.alerts.store import StoredAlert
     from tbot_core.contracts import Urgency
 
@@ -39,7 +43,7 @@ class ChannelTest:
 
         All in one event loop: channels keep their connections.
         """
-        writer, rows, clock = message_writer(self.assembly), list[dict[str, Any]](), SystemClock()
+        writer, rows, clock = message_writer(self.assembly), list[dict[str, Any]](), self.assembly.clock
 
         async def send() -> None:
             for urgency, names in self.delivery.channel_names.items():
@@ -52,10 +56,10 @@ class ChannelTest:
         return rows
 
 
-def channel_test(home: Path | None, channel: str = "") -> ChannelTest:
+def channel_test(home: Path | None, channel: str = "", notify: Notify = discard) -> ChannelTest:
     """A test of all channels of the settings, or of one. Raises UsageError for one that they do not name."""
     # The secrets of filters do not matter here.
-    assembly = assemble(Instance.at(home).home, "paper", SystemClock(), {"FILTERS": "none"})
+    assembly = assemble_action(Instance.at(home).home, "paper", {"FILTERS": "none"}, notify=notify)
     named = channel_names(assembly.settings.notifications)
     known = dict.fromkeys(name for names in named.values() for name in names)
     if channel and channel not in known:
@@ -71,8 +75,9 @@ def channel_test(home: Path | None, channel: str = "") -> ChannelTest:
 
 def alert_documents(home: Path | None, last: int, *, only_open: bool = False) -> list[dict[str, Any]]:
     """The last alerts as JSON documents, the oldest first."""
-    ends = limits_end(home, SystemClock().now())
-    return [alert_document(row, ends) for row in stored_alerts(home, last) if row.open or not only_open]
+    instance = with_current_run(Instance.at(home))
+    ends = limits_end(instance, run_time(instance, SystemClock().now()))
+    return [alert_document(row, ends) for row in stored_alerts(instance, last) if row.open or not only_open]
 
 
 def acknowledge_alerts(home: Path | None, ids: Sequence[int], actor: str = "") -> list[int]:
@@ -80,7 +85,8 @@ def acknowledge_alerts(home: Path | None, ids: Sequence[int], actor: str = "") -
 
     `actor` is who has seen them, the account's user name by default. Raises UsageError for an unknown number.
     """
-    path = Instance.at(home).data / FILE_NAME
+    instance = with_current_run(Instance.at(home))
+    path = alerts_file(instance)
     if not filesystem.exists(path):
         if ids:
             raise UsageError(f"Unknown alert {ids[0]}.", _LIST)
@@ -90,7 +96,7 @@ def acknowledge_alerts(home: Path | None, ids: Sequence[int], actor: str = "") -
         unknown = sorted(set(ids) - {row.id for row in store.rows(MOST_KEPT)})
         if unknown:
             raise UsageError(f"Unknown alert {unknown[0]}.", _LIST)
-        return store.acknowledge(ids, actor or environ.user_name(), SystemClock().now())
+        return store.acknowledge(ids, actor or environ.user_name(), run_time(instance, SystemClock().now()))
     finally:
         store.close()
 

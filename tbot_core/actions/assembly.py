@@ -61,21 +61,25 @@ def assemble_action(
     sources: SettingsFiles | None = None,
     notify: Notify = discard,
 ) -> Assembly:
-    """The parts of an action as `assemble` makes them, with `action_clock`; a rehearsal's brokers are at its URL.
+    """The parts of an action as `assemble` makes them, with `action_clock`; those of a rehearsal at its servers.
 
     A dry run with the credentials of a live account is refused what a live run is. Raises what `assemble` raises,
     UsageError for an invalid target, and SettingsError for a live account at one.
     """
     from tbot_core.engine.bootstrap import DRY_RUN, assemble
-    from tbot_core.engine.rehearsal_run import at_address, live_refusal
+    from tbot_core.engine.rehearsal_run import assemble_rehearsal, live_refusal
     from tbot_core.instance import Instance, read_settings_files
 
     found = sources or read_settings_files(Instance.at(home), live=mode == "live")
     target = environment_rehearsal()
     if mode == DRY_RUN and uses_live_credentials(home, found, (overrides or {}).get("DATA_SOURCE", "")) and target:
         raise live_refusal()
-    made = assemble(home, mode, action_clock(notify), overrides, found)
-    return made if target is None else at_address(made, target)
+    clock = action_clock(notify)
+    return (
+        assemble(home, mode, clock, overrides, found)
+        if target is None
+        else assemble_rehearsal(target, home, mode, overrides, found)
+    )
 
 
 def settings_warnings(assembly: Assembly) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from tbot_core.actions.assembly import action_clock, environment_rehearsal
 from tbot_core.actions.notices import discard
 from tbot_core.contracts.credentials import PluginSecrets
 from tbot_core.contracts.settings.calendar import calendar_of
-from tbot_core.engine.rehearsal_run import broker_addresses
+from tbot_core.engine.rehearsal_run import host_addresses
 from tbot_core.errors import TbotError, UsageError
 from tbot_core.instance import Instance, load_settings
 from tbot_core.journal.projections.failover_drills import DrillStep
@@ -78,7 +78,7 @@ def _settings(instance: Instance, variables: Mapping[str, str], loaded: LoadedPl
     from tbot_core.actions.instance_creation import initial_contents, settings_files
 
     name, target = loaded.entry.name.upper(), environment_rehearsal()
-    addresses = broker_addresses(loaded, target) if target else {}
+    addresses = host_addresses(loaded, target) if target else {}
     contents = initial_contents({"env_bot": {**variables, **addresses, "BROKER_NAME": name, "API_TIMEOUT": _TIMEOUT_S}})
     sources = settings_files(instance, contents)
     return load_settings(instance.home, mode="paper", declared=[loaded.declared], sources=sources)

@@ -14,7 +14,7 @@ from tbot_core.alerts.delivery import SendBackoff
 from tbot_core.alerts.pending import Delivery, MessagePart
 from tbot_core.alerts.pending_sender import PendingSender, StoredAttempts
 from tbot_core.alerts.rules import AlertRules, RoutineEvents
-from tbot_core.alerts.store import ENDED, FILE_NAME, PROCESS, STATUS_COMMAND, Notice, open_store
+from tbot_core.alerts.store import ENDED, PROCESS, STATUS_COMMAND, Notice, alerts_file, open_store
 from tbot_core.contracts import Urgency
 from tbot_core.engine import chain_heads
 from tbot_core.errors import AccessError, TbotError, Undelivered
@@ -65,8 +65,8 @@ class AlertDispatcher:
         self._writer = writer
         self._clock = clock
         self._options = options
-        filesystem.make_folder(instance.data)
-        self._store = open_store(instance.data / FILE_NAME)
+        filesystem.make_folder(alerts_file(instance).parent)
+        self._store = open_store(alerts_file(instance))
         self._journal: Journal | None = None
         self._rules: AlertRules | None = None
         self._open_incidents: frozenset[str] = frozenset()

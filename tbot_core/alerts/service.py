@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from tbot_core.contracts import Urgency
 from tbot_core.engine.bootstrap import DRY_RUN
 from tbot_core.errors import TbotError
 from tbot_core.instance.findings import SIMULATED_MODES
+from tbot_core.instance.folder import REHEARSING
 from tbot_core.plugins.hung_plugins import WHERE
 from tbot_core.system import filesystem, log, service_manager, stalls
 
@@ -57,7 +58,8 @@ def alert_delivery(assembly: Assembly, own: Mapping[Urgency, Sequence[str]] | No
 
 def message_writer(assembly: Assembly) -> MessageWriter:
     """The writer of the messages."""
-    return MessageWriter(mode=assembly.settings.mode, identity=assembly.identity)
+    mode = REHEARSING if assembly.settings.instance.rehearsal else assembly.settings.mode
+    return MessageWriter(mode=mode, identity=assembly.identity)
 
 
 def alert_dispatcher(assembly: Assembly, clock: Clock) -> AlertDispatcher:
@@ -74,16 +76,18 @@ def alert_dispatcher(assembly: Assembly, clock: Clock) -> AlertDispatcher:
 def alerts_beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -> Iterator[WorkWrapper]:
     """Yield a wrapper that adds alerts and a watchdog to paper and live trading; other work is unchanged.
 
-    `again`: the command with which the watchdog restarts a run that it had to stop.
+    `again`: the command with which the watchdog restarts a run that it had to stop. A rehearsal has no watchdog, and
+    without a channel at its servers no alerts.
     """
-    if assembly.settings.mode in {*SIMULATED_MODES, DRY_RUN}:
+    settings = assembly.settings
+    if settings.mode in {*SIMULATED_MODES, DRY_RUN} or not any(channel_names(settings.notifications).values()):
         yield _unchanged
         return
-    data = assembly.settings.instance.data
+    data, instance = settings.instance.data, settings.instance
     filesystem.make_folder(data)
     with (
         stalls.activity_marker(data / WHERE) as inside,
-        watchdog.running_watchdog(assembly.settings.instance, again) as beat,
+        nullcontext(lambda: True) if instance.rehearsal else watchdog.running_watchdog(instance, again) as beat,
     ):
         assembly.call_guard.where = inside
         alerts = alert_dispatcher(assembly, clock)

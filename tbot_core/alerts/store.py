@@ -17,12 +17,13 @@ from tbot_core.alerts.pending import BETWEEN, FOLLOWED_UP, TABLES, Delivery, Mes
 from tbot_core.alerts.rate_limit import LIMITS, SentMessage, limit_ends
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError
-from tbot_core.instance import Instance
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from tbot_core.instance import Instance
 
 FILE_NAME: Final = "alerts.sqlite"
 STATUS_COMMAND: Final = "tbot status"
@@ -353,9 +354,14 @@ def _row(values: Mapping[str, Any]) -> StoredAlert:
     return StoredAlert(**{**values, **moments, **rest})
 
 
-def stored_alerts(home: Path | None, last: int) -> Sequence[StoredAlert]:
+def alerts_file(instance: Instance) -> Path:
+    """The file of an instance's alerts; a rehearsal has its own."""
+    return instance.runs / f"{instance.rehearsal}.alerts" if instance.rehearsal else instance.data / FILE_NAME
+
+
+def stored_alerts(instance: Instance, last: int) -> Sequence[StoredAlert]:
     """The newest alerts of an instance, oldest first; none without a run."""
-    path = Instance.at(home).data / FILE_NAME
+    path = alerts_file(instance)
     if not filesystem.exists(path):
         return []
     store = AlertStore(path, reading=True)
@@ -365,9 +371,9 @@ def stored_alerts(home: Path | None, last: int) -> Sequence[StoredAlert]:
         store.close()
 
 
-def limits_end(home: Path | None, now: datetime) -> dict[Urgency, datetime]:
+def limits_end(instance: Instance, now: datetime) -> dict[Urgency, datetime]:
     """Until when the limit of an urgency lets no message go; an urgency whose messages may be sent is absent."""
-    path = Instance.at(home).data / FILE_NAME
+    path = alerts_file(instance)
     if not filesystem.exists(path):
         return {}
     store = AlertStore(path, reading=True)
@@ -381,10 +387,10 @@ def limits_end(home: Path | None, now: datetime) -> dict[Urgency, datetime]:
     return {urgency: end for urgency, end in ends.items() if end is not None}
 
 
-def unseen_incidents(home: Path) -> list[str]:
+def unseen_incidents(instance: Instance) -> list[str]:
     """Open critical incidents that are not acknowledged, as text."""
     try:
-        rows = stored_alerts(home, MOST_KEPT)
+        rows = stored_alerts(instance, MOST_KEPT)
     except AccessError as fault:
         return [fault.message]
     critical = [row for row in rows if row.open and row.urgency is Urgency.CRITICAL and not row.acked]

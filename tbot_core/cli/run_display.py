@@ -110,7 +110,7 @@ class PlainDisplay:
         self._interrupted = ""
         self._banner: list[str] = []
         self._mark = f"{options.badge}  " if options.is_apart else ""
-        self._alerts = UnsentAlerts() if options.rehearsal else None
+        self._alerts = AlertLines() if options.rehearsal else None
 
     @property
     def watcher(self) -> RunWatcher:
@@ -183,8 +183,8 @@ class PlainDisplay:
             self._print(f"{self._mark}Waiting for the session of {when}.")
 
 
-class UnsentAlerts:
-    """The alerts of a rehearsal as lines: they are shown, and not sent."""
+class AlertLines:
+    """The alerts of a rehearsal as lines: its channels may reach no server."""
 
     def __init__(self) -> None:
         self._rules = AlertRules(RoutineEvents())

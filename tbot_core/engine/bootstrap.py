@@ -23,6 +23,7 @@ from tbot_core.contracts.abilities import FEED
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.index_funds import index_funds
 from tbot_core.engine.plugin_context import plugin_context
+from tbot_core.engine.run_notes import run_notes
 from tbot_core.errors import PluginError, SettingsError, TbotError
 from tbot_core.instance import Instance, Settings
 from tbot_core.instance.findings import SIMULATED_MODES
@@ -65,11 +66,6 @@ DRY_RUN: Final = "dry-run"
 
 STORED_BARS_MODES: Final = frozenset({"replay", "backtest"})
 """The modes that trade past days."""
-
-_NAMELESS: Final = (
-    "The bot has no identity, so its client order ids contain no identity: `tbot secrets set bot_identity` sets it."
-)
-_SHORTABLE: Final = "Simulated short sales: every symbol is assumed to be shortable and easy to borrow."
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -258,7 +254,18 @@ def assemble(
     overrides: Mapping[str, str] | None = None,
     sources: SettingsFiles | None = None,
 ) -> Assembly:
-    """Import the enabled plugins, check the settings against their declarations, build filters and risk checks.
+    """The parts of a run, its filters created: `load_assembly`, then `with_filters`."""
+    return with_filters(load_assembly(home, mode, clock, overrides, sources))
+
+
+def load_assembly(
+    home: Path | str | None,
+    mode: Mode,
+    clock: Clock,
+    overrides: Mapping[str, str] | None = None,
+    sources: SettingsFiles | None = None,
+) -> Assembly:
+    """Import the enabled plugins, check the settings against their declarations, build the risk checks.
 
     `sources` are the settings files, if read before. Live trading imports only what plugins.lock approves. Raises
     SettingsError for invalid settings, and PluginError for a plugin that is not approved, and for one that is absent or
@@ -290,7 +297,14 @@ def assemble(
         call_guard=call_guard,
         identity=_identity(settings),
     )
-    return attrs.evolve(assembly, filters=_filters(assembly), notes=_notes(assembly, warnings))
+    return attrs.evolve(assembly, notes=run_notes(settings, assembly.identity, failures, warnings))
+
+
+def with_filters(assembly: Assembly) -> Assembly:
+    """The assembly with its filters created."""
+    named = {one.entry.name: one for one in assembly.loaded if one.entry.kind == "filter"}
+    made = {name: assembly.build(named[name]) for name in assembly.settings.filters if name in named}
+    return attrs.evolve(assembly, filters=made)
 
 
 def _offers(
@@ -339,20 +353,6 @@ def _identity(settings: Settings) -> str:
     return "" if found is None else found.text
 
 
-def _notes(assembly: Assembly, warnings: tuple[str, ...]) -> tuple[str, ...]:
-    # A demo needs no identity.
-    assumed = shortable_notes(assembly.settings) if assembly.settings.mode in SIMULATED_MODES else ()
-    absent = (f"Not applied: {one.kind} {one.name} ({one.error})" for one in assembly.failures)
-    nameless = not assembly.identity and assembly.settings.mode != "demo"
-    return (*absent, *warnings, *assumed, *((_NAMELESS,) if nameless else ()))
-
-
-def shortable_notes(settings: Settings) -> tuple[str, ...]:
-    """What a simulation assumes about short sales, if a strategy makes any."""
-    sells_short = any(settings.frames[name].short_type.lower() == "shortsell" for name in settings.strategies)
-    return (_SHORTABLE,) if sells_short else ()
-
-
 def data_source_name(texts: Mapping[str, str]) -> str:
     """The plugin that supplies bars: DATA_SOURCE, else that of BROKER_NAME."""
     named = (texts.get(name, "").strip().lower() for name in ("DATA_SOURCE", "BROKER_NAME"))
@@ -393,8 +393,3 @@ def _wanted(texts: Mapping[str, str], mode: Mode) -> list[tuple[str, str]]:
 
 def _declared(loaded: tuple[LoadedPlugin, ...]) -> list[DeclaredConfig]:
     return [one.declared for one in loaded]
-
-
-def _filters(assembly: Assembly) -> dict[str, Filter]:
-    named = {one.entry.name: one for one in assembly.loaded if one.entry.kind == "filter"}
-    return {name: assembly.build(named[name]) for name in assembly.settings.filters if name in named}

@@ -49,6 +49,7 @@ def plugin_context(
         plugin=f"{kind} {plugin.name}",
         hosts=plugin.needs.hosts,
         addresses=_addresses(settings, loaded),
+        only_here=bool(settings.instance.rehearsal),
         clock=clock,
         budgets=budgets,
         timeout_s=settings.trading.api_timeout,

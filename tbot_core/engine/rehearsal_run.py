@@ -1,7 +1,8 @@
 """A rehearsal by a person: the live path now, whatever the hour, at a server on this machine.
 
 The clock is shifted by a constant, so that the next session opens at a given moment, by default in two minutes. Every
-host of the brokers is at the server, and the journal is one of its own.
+host of the brokers is at the server, and those of other plugins at the servers of their venues; a plugin without one
+reaches nothing. Journal, bars, alerts and data of plugins are the rehearsal's own.
 """
 
 from __future__ import annotations
@@ -12,28 +13,32 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts.network import host_settings
+from tbot_core.engine.bootstrap import load_assembly, with_filters
 from tbot_core.engine.rehearsal_target import rehearsal_shift
 from tbot_core.engine.run_setup import RunFiles, RunSetup, real_time_setup
 from tbot_core.errors import SettingsError, Unavailable
 from tbot_core.journal.store import open_journal
 from tbot_core.marketdata import received_bars
+from tbot_core.marketdata.store.reference import copy_imported
 from tbot_core.model.clock import ShiftedClock
 from tbot_core.system import filesystem
 from tbot_core.system.http import accepts_connections
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
     from tbot_core.contracts import FeedRequest
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.engine.rehearsal_target import RehearsalTarget
-    from tbot_core.instance import Instance
+    from tbot_core.instance import Instance, Mode, Settings, SettingsFiles
     from tbot_core.plugins.loader import LoadedPlugin
 
 
 _CONNECT_S: Final = 5.0
 _NOTE: Final = "A REHEARSAL: the venue is a server on this machine, and the clock is shifted."
+_NOT_SERVED: Final = "it has no server on this machine"
 
 
 def rehearsal_clock(opens: datetime) -> ShiftedClock:
@@ -41,36 +46,91 @@ def rehearsal_clock(opens: datetime) -> ShiftedClock:
     return ShiftedClock(rehearsal_shift(opens))
 
 
-def at_address(assembly: Assembly, target: RehearsalTarget) -> Assembly:
-    """The assembly whose brokers are at this target; a HOST_ setting of its own wins. Its bars are stored apart.
+def assemble_rehearsal(
+    target: RehearsalTarget,
+    home: Path | str | None,
+    mode: Mode,
+    overrides: Mapping[str, str] | None = None,
+    sources: SettingsFiles | None = None,
+) -> Assembly:
+    """The parts of a run or a command as `assemble` makes them, by the clock of the target and at its servers."""
+    loaded = load_assembly(home, mode, rehearsal_clock(target.opens), overrides, sources)
+    return with_filters(at_target(loaded, target))
 
-    Raises SettingsError for a live account, and for a broker that cannot be directed to another address.
+
+def at_target(assembly: Assembly, target: RehearsalTarget) -> Assembly:
+    """The assembly whose plugins are at this target, before any of them is created.
+
+    Its notes name the alert channels that stay silent, and other plugins that reach nothing. Raises SettingsError for a
+    live account, and for a broker, filter or extension that cannot be directed to another address.
     """
-    if assembly.settings.mode == "live":
+    settings = settings_at(assembly.settings, assembly.loaded, target)
+    copy_imported(assembly.settings.instance.bars, settings.instance.bars)
+    notes = (*assembly.notes, *unreached(assembly.loaded, settings))
+    return attrs.evolve(assembly, settings=settings, notes=notes)
+
+
+def settings_at(settings: Settings, loaded: Iterable[LoadedPlugin], target: RehearsalTarget) -> Settings:
+    """The settings of an instance whose plugins are at this target; a HOST_ setting of its own wins.
+
+    Alert channels that reach no server on this machine are left out, and recorded data are the rehearsal's own. Raises
+    as `at_target`.
+    """
+    if settings.mode == "live":
         raise live_refusal()
+    loaded, traded = tuple(loaded), settings.trading.broker_name
     given: dict[str, str] = {}
-    for one in assembly.loaded:
-        needs, traded = one.plugin.needs, one.entry.name == assembly.settings.trading.broker_name
-        if one.entry.kind == "broker" and (traded or needs.hosts or needs.own_network):
-            given |= broker_addresses(one, target)
-    settings = assembly.settings
+    for one in loaded:
+        if one.entry.kind != "broker" or one.entry.name == traded or reaches_out(one):
+            given |= host_addresses(one, target)
     known = {name: text for name, text in settings.texts.items() if text}
-    instance = attrs.evolve(settings.instance, bars_dir=target.bars_dir)
-    return attrs.evolve(assembly, settings=attrs.evolve(settings, instance=instance, texts={**given, **known}))
+    placed = attrs.evolve(
+        settings, instance=attrs.evolve(settings.instance, rehearsal=target.run), texts={**given, **known}
+    )
+    silent = {one.entry.name for one in loaded if one.entry.kind == "alert" and not _is_here(one, placed)}
+    named = settings.notifications
+    return attrs.evolve(
+        placed,
+        notifications=attrs.evolve(
+            named,
+            critical_alert_channel=tuple(name for name in named.critical_alert_channel if name not in silent),
+            routine_alert_channel=tuple(name for name in named.routine_alert_channel if name not in silent),
+        ),
+    )
+
+
+def reaches_out(loaded: LoadedPlugin) -> bool:
+    """Whether the plugin reaches anything beyond this process over the network."""
+    return bool(loaded.plugin.needs.hosts) or loaded.plugin.needs.own_network
+
+
+def _is_here(loaded: LoadedPlugin, settings: Settings) -> bool:
+    # Whether each host of the plugin is at an address on this machine.
+    hosts = host_settings(loaded.entry.name, {name: one.url for name, one in loaded.plugin.needs.hosts.items()})
+    return not loaded.plugin.needs.own_network and all(settings.texts.get(one.name) for one in hosts.values())
+
+
+def unreached(loaded: Iterable[LoadedPlugin], settings: Settings) -> tuple[str, ...]:
+    """A sentence for the alert channels that are silent in this rehearsal, and one for other plugins."""
+    absent = [one.entry for one in loaded if not _is_here(one, settings)]
+    silent = ", ".join(one.name for one in absent if one.kind == "alert")
+    others = ", ".join(f"{one.kind} {one.name}" for one in absent if one.kind != "alert")
+    return (
+        *((f"No alerts by {silent} in this rehearsal: {_NOT_SERVED}.",) if silent else ()),
+        *((f"Not reached in this rehearsal: {others}: {_NOT_SERVED}.",) if others else ()),
+    )
 
 
 async def assert_venue_answers(instance: Instance, target: RehearsalTarget) -> None:
     """Raises Unavailable if a rehearsal that begins finds no server at its target; one that is resumed goes on."""
-    if filesystem.exists(_journal(instance, target.run)) or await accepts_connections(target.url, _CONNECT_S):
+    if filesystem.exists(attrs.evolve(instance, rehearsal=target.run).journal) or await accepts_connections(
+        target.url, _CONNECT_S
+    ):
         return
     raise Unavailable(
         f"No venue answers at {target.url}; is it still running?",
         "`tbot rehearse --broker NAME --serve` plays the venue of a broker, and prints its address.",
     )
-
-
-def _journal(instance: Instance, run: str) -> Path:
-    return instance.runs / f"{run}.sqlite"
 
 
 def live_refusal() -> SettingsError:
@@ -84,7 +144,7 @@ def live_refusal() -> SettingsError:
 def rehearsal_setup(identity: str, assembly: Assembly, request: FeedRequest) -> RunSetup:
     """The set-up of a rehearsal of this run id: the instance's settings and requests, and a journal of its own."""
     instance, name = assembly.settings.instance, assembly.settings.trading.broker_name
-    journal = _journal(instance, identity)
+    journal = attrs.evolve(instance, rehearsal=identity).journal
     filesystem.make_folder(journal.parent)
     files = RunFiles(
         control=instance.control,
@@ -96,20 +156,23 @@ def rehearsal_setup(identity: str, assembly: Assembly, request: FeedRequest) -> 
     return real_time_setup(assembly, request, named, (identity, partial(open_journal, journal), files), (_NOTE,))
 
 
-def broker_addresses(loaded: LoadedPlugin, target: RehearsalTarget) -> dict[str, str]:
-    """The settings of a broker's hosts, with their addresses at the target.
+def host_addresses(loaded: LoadedPlugin, target: RehearsalTarget) -> dict[str, str]:
+    """The settings of a plugin's hosts, with their addresses at the target; none where the target has no server for it.
 
-    Raises SettingsError for a broker that cannot be directed to another address.
+    Raises SettingsError for a broker that reaches no host, and for a plugin other than an alert channel that opens
+    connections itself.
     """
-    name, needs = loaded.entry.name, loaded.plugin.needs
-    if needs.own_network or not needs.hosts:
+    kind, name, needs = loaded.entry.kind, loaded.entry.name, loaded.plugin.needs
+    if (kind == "broker" and not needs.hosts) or (needs.own_network and kind != "alert"):
         why = "opens its connections itself" if needs.own_network else "reaches no host"
         raise SettingsError(
-            f"The broker {name} {why}, so it cannot be rehearsed at another address.",
-            "Rehearse with a broker that declares its hosts, or use --demo.",
+            f"The {kind} {name} {why}, so it cannot be rehearsed at another address.",
+            f"Rehearse with a {kind} that declares its hosts, or use --demo.",
         )
     urls = {host: one.url for host, one in needs.hosts.items()}
+    plain, stream = target.addresses(kind, name)
     return {
-        one.name: target.stream if target.stream and urls[host].startswith("wss") else target.url
+        one.name: stream if urls[host].startswith("wss") else plain
         for host, one in host_settings(name, urls).items()
+        if plain
     }

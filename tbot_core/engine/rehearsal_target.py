@@ -1,7 +1,9 @@
-"""The target of `tbot run --rehearsal`: the address of a server on this machine, and when the session opens there."""
+"""The target of `tbot run --rehearsal`: the addresses of servers on this machine, and when the session opens there."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -21,6 +23,9 @@ LEAD: Final = timedelta(minutes=2)
 
 _HERE: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _PARTS: Final = frozenset({"stream", "opens"})
+_PLUGIN: Final = re.compile(r"(alert|extension|filter)\.[a-z][a-z0-9_]*")
+_PORTS: Final = re.compile(r"([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?")
+_LAST_PORT: Final = 65_535
 _PRINTS: Final = "`tbot rehearse --broker NAME --serve` prints the whole address."
 _TIME: Final = "%Y%m%dT%H%M%S"
 
@@ -29,13 +34,15 @@ _TIME: Final = "%Y%m%dT%H%M%S"
 class RehearsalTarget:
     """Where a rehearsal trades, and when its session opens.
 
-    `url` is the server's address, `stream` that of its WebSockets, "" for the same. `opens` is a moment of the
-    machine's clock: two starts with one moment are one rehearsal, and the second resumes it.
+    `url` is the address of the broker's server, `stream` that of its WebSockets, "" for the same. `ports` are those of
+    the servers of other plugins on this machine, by KIND.NAME: for HTTP or mail, and for WebSockets. `opens` is a
+    moment of the machine's clock: two starts with one moment are one rehearsal, and the second resumes it.
     """
 
     url: str
     stream: str = ""
     opens: datetime
+    ports: Mapping[str, tuple[int, int]] = attrs.field(factory=dict, hash=False)
 
     @property
     def run(self) -> str:
@@ -43,27 +50,33 @@ class RehearsalTarget:
         return f"{REHEARSAL}{self.opens.astimezone(UTC):{_TIME}}"
 
     @property
-    def bars_dir(self) -> str:
-        """The folder of its stored bars, within the instance's."""
-        return f"data/runs/{self.run}-bars"
-
-    @property
     def text(self) -> str:
         """The target as `tbot run --rehearsal` takes it."""
         given = {"stream": self.stream, "opens": f"{self.opens.astimezone(UTC):{_TIME}}"}
+        given |= {name: f"{one}" if one == two else f"{one}-{two}" for name, (one, two) in self.ports.items()}
         return f"{self.url}?{urlencode({name: text for name, text in given.items() if text}, safe=':/')}"
+
+    def addresses(self, kind: str, name: str) -> tuple[str, str]:
+        """The addresses of a plugin's server, for HTTP or mail and for WebSockets; empty without one."""
+        if kind == "broker":
+            return self.url, self.stream or self.url
+        one, two = (f"http://127.0.0.1:{port}" if port else "" for port in self.ports.get(f"{kind}.{name}", (0, 0)))
+        return one, two
 
 
 def rehearsal_target(text: str, now: datetime) -> RehearsalTarget:
-    """The target of a URL, `?stream=URL` and `?opens=TIME` optional; by default the session opens in two minutes.
+    """The target of a URL; by default the session opens in two minutes.
 
-    Raises UsageError for an address that is not on this machine, and for a text that is not a time.
+    Optional are `?stream=URL`, `?opens=TIME`, and `?KIND.NAME=PORT` for each further plugin with a server, with
+    `PORT-PORT` where its WebSockets have another one. Raises UsageError for an address that is not on this machine, and
+    for a text that is not a time or a port.
     """
     url, _, query = text.partition("?")
     given = dict(parse_qsl(query, keep_blank_values=True))
-    if unknown := sorted(given.keys() - _PARTS):
-        message = f"--rehearsal: {', '.join(unknown)} is unknown in the address; known: {', '.join(sorted(_PARTS))}."
-        raise UsageError(message, _PRINTS)
+    ports = {name: _ports(name, text) for name, text in given.items() if _PLUGIN.fullmatch(name)}
+    if unknown := sorted(given.keys() - _PARTS - ports.keys()):
+        known = f"{', '.join(sorted(_PARTS))}, and a plugin as in alert.email"
+        raise UsageError(f"--rehearsal: {', '.join(unknown)} is unknown in the address; known: {known}.", _PRINTS)
     for address in (url, given.get("stream", url)):
         if fault := _address_fault(address):
             raise UsageError(fault, "Give http://127.0.0.1:PORT, where a server plays the venue.")
@@ -74,7 +87,15 @@ def rehearsal_target(text: str, now: datetime) -> RehearsalTarget:
         except ValueError as fault:
             message = f"--rehearsal: opens={given['opens']} is not a time of the form 20260303T143000 (UTC)."
             raise UsageError(message, _PRINTS) from fault
-    return RehearsalTarget(url=url, stream=given.get("stream", ""), opens=opens)
+    return RehearsalTarget(url=url, stream=given.get("stream", ""), opens=opens, ports=ports)
+
+
+def _ports(name: str, text: str) -> tuple[int, int]:
+    found = _PORTS.fullmatch(text)
+    one, two = (int(port) for port in (found.group(1), found.group(2) or found.group(1))) if found else (0, 0)
+    if found is None or max(one, two) > _LAST_PORT:
+        raise UsageError(f"--rehearsal: {name}={text} is not a port of this machine.", _PRINTS)
+    return one, two
 
 
 def _address_fault(address: str) -> str:

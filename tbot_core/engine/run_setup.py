@@ -11,8 +11,9 @@ import attrs
 
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo, SimulatedVenue
 from tbot_core.engine import feed_quality, resume
-from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source, shortable_notes
+from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source
 from tbot_core.engine.plugin_context import install_id
+from tbot_core.engine.run_notes import shortable_notes
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.engine.session import simulated_books
 from tbot_core.engine.session.broker_login import Closable
@@ -165,12 +166,11 @@ def real_time_setup(
     server = broker if source == name else feed_quality.BarsOnlyBroker(assembly.broker(source), source)
     simulated = broker.capabilities.simulated
     fills = (FILLS_NOTE,) if simulated and quality is not None else ()
-    assumed = shortable_notes(settings) if simulated else ()
     journal = open_it()
     try:
         journal.check()
         feed = feed_source(server, source).feed(watched_request(request, assembly, quality, journal))
-        feed = feed_quality.label_feed(feed, quality, *fills, *notes, *assumed)
+        feed = feed_quality.label_feed(feed, quality, *fills, *notes, *(shortable_notes(settings) if simulated else ()))
         if isinstance(broker, SimulatedVenue):
             simulated_books.keep_books(broker, name, files.books, journal, assembly.clock.now())
         book = last_session_book(journal)

@@ -61,12 +61,13 @@ REHEARSAL_VARIABLE: Final = "TBOT_REHEARSAL"
 class Instance:
     """The folder of one bot's settings, data, logs and requests; nothing outside is written.
 
-    Paths are resolved; none is created. `control_dir` is CONTROL_DIR, `bars_dir` the bar store, relative to `home`.
+    Paths are resolved; none is created. `control_dir` is CONTROL_DIR. `rehearsal` is the id of a rehearsal, "" for
+    none: its journal, bars, alerts and data of plugins are apart, beside the journals of other runs.
     """
 
     home: Path
     control_dir: str = "control"
-    bars_dir: str = "data/bars"
+    rehearsal: str = ""
 
     @classmethod
     def at(cls, home: Path | str | None = None) -> Instance:
@@ -102,8 +103,8 @@ class Instance:
 
     @property
     def journal(self) -> Path:
-        """The journal of live and paper trading."""
-        return self.data / "tbot.sqlite"
+        """The journal of live and paper trading, or that of the rehearsal."""
+        return self.runs / f"{self.rehearsal}.sqlite" if self.rehearsal else self.data / "tbot.sqlite"
 
     @property
     def runs(self) -> Path:
@@ -117,7 +118,7 @@ class Instance:
 
     def plugin_data(self, kind: str, name: str) -> Path:
         """A plugin's data folder; `kind` is singular."""
-        return self.data / "plugins" / f"{kind}-{name}"
+        return self._own("plugins") / f"{kind}-{name}"
 
     @property
     def tables(self) -> Path:
@@ -131,7 +132,11 @@ class Instance:
     @property
     def bars(self) -> Path:
         """Stored bars."""
-        return self.home / self.bars_dir
+        return self._own("bars")
+
+    def _own(self, name: str) -> Path:
+        # A folder of the data, or that of the rehearsal.
+        return self.runs / f"{self.rehearsal}-{name}" if self.rehearsal else self.data / name
 
     @property
     def logs(self) -> Path:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core.alerts.store import FILE_NAME, AlertStore
+from tbot_core.alerts.store import AlertStore
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tbot_core.instance import Settings
     from tbot_core.status import Document
 
 
-def channel_documents(settings: Settings) -> list[Document]:
-    """A document for each channel of the settings; nothing is known of one before the first message."""
+def channel_documents(settings: Settings, path: Path) -> list[Document]:
+    """A document for each channel of the settings; nothing is known of one before the first message.
+
+    `path` is the file of the alerts.
+    """
     named = settings.notifications
     own = {Urgency.CRITICAL: named.critical_alert_channel, Urgency.ROUTINE: named.routine_alert_channel}
     names = tuple(dict.fromkeys((*named.critical_alert_channel, *named.routine_alert_channel)))
-    path = settings.instance.data / FILE_NAME
     try:
         store = AlertStore(path, reading=True) if filesystem.exists(path) else None
     except AccessError:

@@ -12,7 +12,7 @@ from tbot_core.instance import Instance
 from tbot_core.journal.projections.confirmations import recall_confirmations
 from tbot_core.marketdata import received_bars
 from tbot_core.model.formatting import money_text
-from tbot_core.status.runs import current_run, open_run_file, received_of, time_of_run
+from tbot_core.status.runs import bot_time, current_run, open_run_file, received_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +33,7 @@ def confirmations_document(home: Path | None, now: dt.datetime) -> Document:
         return {"open": [], "decided": []}
     with open_run_file(file) as journal:
         known = recall_confirmations(journal.events())
-    now = time_of_run(file, now)
+    now = bot_time(instance, now)
     waiting = known.open_entries(now)
     closes = _last_closes(received_of(instance, file), waiting[0]) if waiting else {}
     shown = [_entry(one, closes.get(one["signal"]["symbol"]), now) for one in waiting]

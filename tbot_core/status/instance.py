@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.alerts.store import unseen_incidents
+from tbot_core.alerts.store import alerts_file, unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.errors import JournalError, TbotError
 from tbot_core.extensions.progress import failing_extensions
@@ -39,14 +39,15 @@ from tbot_core.status.risk_state import RiskStatus, folder_warnings, risk_status
 from tbot_core.status.runs import (
     PAPER,
     RunFile,
+    SettingsReader,
     is_rehearsing,
     open_run_file,
     received_of,
     run_document,
     run_files,
-    settings_or_last_run,
-    time_of_run,
+    run_time,
     unfinished_sentence,
+    with_current_run,
 )
 from tbot_core.system import filesystem
 from tbot_core.system.filesystem import lock_purpose
@@ -78,18 +79,19 @@ class _Projections:
     restart: Restart = attrs.field(factory=Restart)
 
 
-def status_document(home: Path | None, now: dt.datetime) -> Document:
+def status_document(home: Path | None, now: dt.datetime, settings_reader: SettingsReader | None = None) -> Document:
     """The status; money is valued at the running bot's marks, else at the last fill prices.
 
     Read-only. Invalid settings are `attention`, and those of the last run are shown. Raises SettingsError without both.
+    Who reads it again and again gives a `settings_reader`.
     """
     instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
     holder, rehearsed = filesystem.lock_holder(instance.lock), is_rehearsing(instance)
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
-    settings, fault = settings_or_last_run(home, mode="demo" if counted else "replay")
+    settings, fault = (settings_reader or SettingsReader(home)).read("demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))
-    now = now if file is None else time_of_run(file, now)
+    now = run_time(own := with_current_run(instance), now)
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
     free, running = filesystem.free_bytes(instance.home), holder is not None
@@ -109,12 +111,12 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
         "runs": [run_document(one) for one in files],
         **_upcoming(None if rehearsed else file, settings, now),
         "disk_free_bytes": free,
-        "alert_channels": channel_documents(settings),
+        "alert_channels": channel_documents(settings, alerts_file(own)),
         "attention": [
             *filter(None, (fault, damage and str(damage))),
             *_attention(counted, events, read.book, running=running, free=free),
             *_risk_warnings(risk, conditions, instance.control_dir, running=running),
-            *unseen_incidents(instance.home),
+            *unseen_incidents(own),
             *([] if file is None else failing_extensions(file.path)),
         ],
     }

@@ -119,22 +119,27 @@ def current_run(instance: Instance) -> RunFile | None:
     return RunFile(name=PAPER, path=instance.journal, changed=_changed(instance.journal))
 
 
+def with_current_run(instance: Instance) -> Instance:
+    """The instance; in a rehearsal that has begun, with the files of its run."""
+    file = current_run(instance)
+    return attrs.evolve(instance, rehearsal=file.name) if file is not None and file.rehearsal else instance
+
+
+def run_time(instance: Instance, now: dt.datetime) -> dt.datetime:
+    """The time of the machine's clock by that of the rehearsal whose files the instance has, if any."""
+    return now + rehearsal_shift(opens_of_run(instance.rehearsal)) if instance.rehearsal else now
+
+
+def bot_time(instance: Instance, now: dt.datetime) -> dt.datetime:
+    """The time by the clock of the bot that trades now, or traded last."""
+    return run_time(with_current_run(instance), now)
+
+
 def received_of(instance: Instance, file: RunFile | None) -> Path:
     """The folder of the bars that a run received: beside the journal of one that is apart, else the instance's."""
     if file is not None and file.apart:
         return received_bars.received_folder(file.path)
     return instance.data / received_bars.FOLDER
-
-
-def time_of_run(file: RunFile, now: dt.datetime) -> dt.datetime:
-    """The time by the clock of a run, which is shifted in a rehearsal."""
-    return now + rehearsal_shift(opens_of_run(file.name)) if file.rehearsal else now
-
-
-def bot_time(instance: Instance, now: dt.datetime) -> dt.datetime:
-    """The time by the clock of the bot that trades now, or traded last."""
-    file = current_run(instance)
-    return now if file is None else time_of_run(file, now)
 
 
 def is_rehearsing(instance: Instance) -> bool:
@@ -238,6 +243,32 @@ def settings_or_last_run(home: Path | None, *, mode: Mode) -> tuple[Settings, st
             raise fault from None
         faults = "; ".join(line.rstrip(".") for line in fault.message.splitlines())
         return found, f"The settings cannot be used: {faults}. Shown are the settings of {since}."
+
+
+class SettingsReader:
+    """Reads the settings of one instance again and again: opens their files when one of them has changed.
+
+    Each opening is a line of the access log, which a page that is open all day would fill.
+    """
+
+    def __init__(self, home: Path | None) -> None:
+        self._home = home
+        self._known: tuple[object, tuple[Settings, str]] | None = None
+        self._bot_path = ".env_bot"
+
+    def read(self, mode: Mode) -> tuple[Settings, str]:
+        """What `settings_or_last_run` returns, and raises."""
+        key = (mode, self._revisions())
+        if self._known is None or self._known[0] != key:
+            found = settings_or_last_run(self._home, mode=mode)
+            self._bot_path = found[0].deployment.env_bot_path
+            self._known = ((mode, self._revisions()), found)
+        return self._known[1]
+
+    def _revisions(self) -> tuple[object, ...]:
+        instance = Instance.at(self._home)
+        names = (".env", ".env.enc", self._bot_path, f"{self._bot_path}.enc")
+        return tuple(filesystem.revision(instance.path(name)) for name in names)
 
 
 def _with_former(sources: SettingsFiles, parsed: ParsedDotenv) -> SettingsFiles:

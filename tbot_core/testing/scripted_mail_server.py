@@ -3,7 +3,7 @@
 The content that arrived is in `mails`, the commands in `commands`::
 
     async with ScriptedMailServer({"RCPT TO:<b@example.com>": "550 unknown"}) as server:
-        address = f"http://127.0.0.1:{server.port}"
+        address = server.url
 """
 
 from __future__ import annotations
@@ -87,6 +87,16 @@ class ScriptedMailServer:
         self._tls = tls
         self._implicit = implicit
         self._server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """Its address, in the form of a setting HOST_PLUGIN_NAME."""
+        return f"http://{_HERE}:{self.port}"
+
+    @property
+    def socket_url(self) -> str:
+        """The same address: it has no WebSockets."""
+        return self.url
 
     async def __aenter__(self) -> Self:
         """Listen."""

@@ -5,6 +5,9 @@ with a market for a whole day a rehearsal trades at it.
 
 `venue()` opens one with an event loop of its own. `venue(runner, clock)` opens one in the loop of that
 `asyncio.Runner`, whose clock also stamps what happens: that is how a rehearsal trades a day in virtual time.
+
+The venue of an alert channel, a filter or an extension that takes the same two is a `ServedVenue`: a rehearsal at the
+real pace serves it beside the broker's, and directs the hosts of the plugin to it.
 """
 
 from __future__ import annotations
@@ -123,6 +126,35 @@ class RecordedVenue(TradingVenue, Protocol):
     @property
     def recorded(self) -> Recording:
         """What moves it then, in place of `trade`."""
+
+
+class LoopbackServer(Protocol):
+    """A server on this machine, as `ScriptedServer` and `ScriptedMailServer` are."""
+
+    @property
+    def url(self) -> str:
+        """Its address, as in http://127.0.0.1:8080, for HTTP or mail."""
+
+    @property
+    def socket_url(self) -> str:
+        """The address of its WebSockets; the same one without any."""
+
+
+@runtime_checkable
+class ServedVenue(Protocol):
+    """A venue that a rehearsal by a person reaches; it accepts the credentials of any instance."""
+
+    @property
+    def server(self) -> LoopbackServer:
+        """The server that plays the vendor, entered in the given event loop."""
+
+
+@runtime_checkable
+class ReceivingVenue(Protocol):
+    """A venue that shows what has reached it: `tbot rehearse --serve` prints it as it comes."""
+
+    def received(self) -> Sequence[str]:
+        """A line for each message that has arrived, oldest first."""
 
 
 @runtime_checkable

@@ -12,14 +12,17 @@ import pytest
 from tbot_core import cli
 from tbot_core.alerts.pending import Delivery, MessagePart
 from tbot_core.alerts.service import alert_delivery, alerts_beside
-from tbot_core.alerts.store import FILE_NAME, Notice, open_store
+from tbot_core.alerts.store import FILE_NAME, Notice, alerts_file, open_store
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import SettingsError, Undelivered
+from tbot_core.instance import Instance
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
+from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock, SystemClock, exchange_time
 from tbot_core.plugins.failure import PluginFailure
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,13 +97,26 @@ def test_an_instance_without_alerts_has_an_empty_log(home: Path, capsys: pytest.
     assert not (home / "data" / FILE_NAME).exists()
 
 
-def test_the_log_in_a_rehearsal_says_whose_alerts_these_are(
-    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_the_log_in_a_rehearsal_is_that_of_its_run(
+    told: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rehearsal's alerts are on its screen alone."""
+    """Once it has a journal; acknowledging one and the status are for the same file, by the clock of the rehearsal."""
     monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
-    assert cli.invoke(["alerts", "log", "--home", str(home)]) == 0
-    assert "alerts of a rehearsal are only shown by its run" in capsys.readouterr().err
+    assert len(alerts(capsys, told, "log")["alerts"]) == 3
+    rehearsed = Instance(told, rehearsal="rehearsal-20260303T030000")
+    filesystem.make_folder(rehearsed.runs)
+    open_journal(rehearsed.journal).close()
+    assert alerts(capsys, told, "log") == {"alerts": []}
+    store = open_store(alerts_file(rehearsed))
+    store.open_incident(Notice(key="d", urgency=Urgency.CRITICAL, what="Incident d.", command="tbot check"), NOW)
+    store.close()
+    assert cli.invoke(["status", "--home", str(told), "--json"]) == 1
+    assert "Alert 1: Incident d. " in json.loads(capsys.readouterr().out)["attention"][-1]
+    assert alerts(capsys, told, "ack", "1") == {"acknowledged": [1]}
+    assert cli.invoke(["alerts", "log", "--home", str(told)]) == 0
+    out, err = capsys.readouterr()
+    assert "Incident d." in out
+    assert err == "These are the alerts of rehearsal-20260303T030000.\n"
 
 
 def test_status_asks_for_attention_until_somebody_has_seen_it(told: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,6 +46,16 @@ def test_everything_lies_inside_the_instance(tmp_path: Path) -> None:
     assert not instance.home.exists()
 
 
+def test_what_a_rehearsal_records_is_apart_and_the_tables_of_the_operator_are_not(tmp_path: Path) -> None:
+    """Journal, bars and data of plugins are beside the journals of other runs, by the id of the rehearsal."""
+    own = Instance(tmp_path)
+    rehearsed = Instance(tmp_path, rehearsal="rehearsal-1")
+    assert own.table("a.csv") == rehearsed.table("a.csv")
+    assert rehearsed.journal == own.runs / "rehearsal-1.sqlite"
+    assert rehearsed.bars == own.runs / "rehearsal-1-bars"
+    assert rehearsed.plugin_data("filter", "a") == own.runs / "rehearsal-1-plugins" / "filter-a"
+
+
 @pytest.mark.parametrize(
     ("setting", "outside"),
     [

@@ -19,6 +19,7 @@ from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import ReferenceFacts, facts_from_daily_bars, look_back_sessions
 from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
 from tbot_core.marketdata.store.parquet import LOCK
+from tbot_core.marketdata.store.recorded_facts import RecordedFact
 from tbot_core.marketdata.store.selection import select_symbols
 from tbot_core.marketdata.store.verification import verify_store
 from tbot_core.model.clock import ManualClock
@@ -156,6 +157,24 @@ def test_facts_besides_bars_are_added_and_never_replaced(bench: StoreFixture) ->
     assert found.vix == {first: 14.5, second: 15.5}
     caps = found.recorded.at([first, second, second + dt.timedelta(days=1)], ["AAA", "BBB"])["market_cap"]
     np.testing.assert_array_equal(caps, [[np.nan, np.nan], [2e9, np.nan], [2e9, 3e9]])
+
+
+def test_what_was_imported_comes_along_into_another_store(bench: StoreFixture, tmp_path: Path) -> None:
+    """VIX and fundamentals, in place of those of the same day; facts that were fetched do not, and a copy is quiet."""
+    first, second = DAYS[0].date, DAYS[1].date
+    other = tmp_path / "other"
+    reference.copy_imported(bench.bars, other)
+    assert not other.exists()
+    add_reference_facts(bench.bars, {first: 14.5}, {("AAA", first): 2e9})
+    fetched = RecordedFact(name="pe_ratio", symbol="AAA", first=first, last=None, value=9.0)
+    reference.add_fetched(bench.bars, [fetched])
+    add_reference_facts(other, {first: 99.0, second: 15.5}, {})
+    reference.copy_imported(bench.bars, other)
+    before = reference.stored_tables(other)
+    assert before.keys() == {reference.VIX, reference.FUNDAMENTALS}
+    assert reference.reference_facts(other).vix == {first: 14.5, second: 15.5}
+    reference.copy_imported(bench.bars, other)
+    assert reference.stored_tables(other) == before
 
 
 def test_a_symbol_without_bars_is_requested_once_of_each_feed(bench: StoreFixture) -> None:

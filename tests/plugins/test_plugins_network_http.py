@@ -7,8 +7,10 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
+from tbot_core.contracts.network import Mail
 from tbot_core.contracts.permissions import Host
 from tbot_core.errors import (
     BrokerError,
@@ -479,6 +481,30 @@ def test_only_declared_hosts_are_reached() -> None:
             connect.http("stream")
 
     talk(script)
+
+
+@pytest.mark.parametrize("reach", ["http", "websocket", "mail", "check_mail"])
+def test_a_rehearsal_connects_to_no_other_machine(reach: str) -> None:
+    """A host without an address on this machine is refused before anything is connected; one with an address is not."""
+    hosts = {"api": Host("https://api.example.com"), "live": Host("wss://api.example.com"), "post": Host("smtp://*")}
+    clock = ManualClock(NOON)
+    there = Connector(plugin="alert acme", hosts=hosts, clock=clock, budgets=RequestBudgets(clock), only_here=True)
+    mail = Mail(sender="a@example.com", recipients=("b@example.com",), subject="s", text="t")
+
+    async def connect() -> None:
+        match reach:
+            case "http":
+                there.http("api")
+            case "websocket":
+                there.websocket("live")
+            case "mail":
+                await there.mail("post", mail, server="127.0.0.1", plain=True)
+            case _:
+                await there.check_mail("post", server="mail.example.com")
+
+    with pytest.raises(Unavailable, match="a rehearsal reaches servers on this machine only"):
+        asyncio.run(connect())
+    attrs.evolve(there, addresses={"api": "http://127.0.0.1:1"}).http("api")
 
 
 def test_the_limit_is_shared_by_host_and_credential() -> None:

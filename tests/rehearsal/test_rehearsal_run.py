@@ -20,7 +20,7 @@ from tbot_core.actions.secrets import put_values
 from tbot_core.cli.run_options import parse_run_options
 from tbot_core.contracts import Host
 from tbot_core.engine.bootstrap import Assembly, assemble
-from tbot_core.engine.rehearsal_run import at_address, rehearsal_clock
+from tbot_core.engine.rehearsal_run import at_target, rehearsal_clock
 from tbot_core.engine.rehearsal_target import (
     LEAD,
     RehearsalTarget,
@@ -156,12 +156,12 @@ def test_the_hosts_of_the_broker_are_at_the_address(home: Path) -> None:
     """Except where a setting names another one on this machine."""
     put_values(home, "env_bot", {"HOST_ACME_STREAM": "http://127.0.0.1:2"})
     assembly = assemble(home, "paper", SystemClock())
-    found = at_address(assembly, TARGET).settings.texts
+    found = at_target(assembly, TARGET).settings.texts
     assert found["HOST_ACME_API"] == "http://127.0.0.1:1"
     assert found["HOST_ACME_STREAM"] == "http://127.0.0.1:2"
     put_values(home, "env_bot", {"HOST_ACME_STREAM": ""})
     apart = attrs.evolve(TARGET, stream="http://127.0.0.1:3")
-    found = at_address(assemble(home, "paper", SystemClock()), apart).settings.texts
+    found = at_target(assemble(home, "paper", SystemClock()), apart).settings.texts
     assert [found[f"HOST_ACME_{name}"][-1] for name in ("API", "STREAM")] == ["1", "3"]
 
 
@@ -171,13 +171,13 @@ def test_live_money_and_other_networks_are_refused(home: Path) -> None:
     assembly = assemble(home, "paper", SystemClock())
     live = attrs.evolve(assembly, settings=attrs.evolve(assembly.settings, mode="live"))
     with pytest.raises(SettingsError, match="live money is not rehearsed with") as refused:
-        at_address(live, TARGET)
+        at_target(live, TARGET)
     assert "mode=paper" in (refused.value.remedy or "")
     for needs, words in (({"own_network": True}, "opens its connections itself"), ({"hosts": {}}, "reaches no host")):
         with pytest.raises(SettingsError, match=words):
-            at_address(with_needs(assembly, **needs), TARGET)
+            at_target(with_needs(assembly, **needs), TARGET)
     more = with_needs(assembly, hosts={"api": Host("https://a.example")})
-    assert at_address(more, TARGET).settings.texts["HOST_ACME_API"] == "http://127.0.0.1:1"
+    assert at_target(more, TARGET).settings.texts["HOST_ACME_API"] == "http://127.0.0.1:1"
 
 
 def with_needs(assembly: Assembly, **needs: Any) -> Assembly:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.engine.rehearsal_target import LEAD, RehearsalTarget, rehearsal_target
+from tbot_core.engine.rehearsal_target import LEAD, RehearsalTarget, rehearsal_target, rehearsed_session
 from tbot_core.errors import PluginError
+from tbot_core.model.clock import ManualClock
 from tbot_core.rehearsal import venue_service
 from tbot_core.rehearsal.broker_rehearsal import broker_plugin
 from tbot_core.rehearsal.demo_market import demo_market
 from tbot_core.rehearsal.prices import SimulatedMarket
-from tbot_core.rehearsal.venue_service import serve_venue
+from tbot_core.rehearsal.venue_service import ServedDay, lose_streams, serve_venue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +45,9 @@ def test_the_venue_trades_one_session_and_the_target_is_announced_before(monkeyp
 
     monkeypatch.setattr(SimulatedMarket, "trade_at", trade)
     lines: list[tuple[str, ...]] = []
-    serve_venue(broker_plugin("acme"), 1, dt.datetime.now(dt.UTC) + LEAD, told.append, lines.append)
+    serve_venue(
+        broker_plugin("acme"), ServedDay(opens=dt.datetime.now(dt.UTC) + LEAD, seed=1), told.append, lines.append
+    )
     assert lines[0][0].startswith("The session has closed. The venue answers for another")
     [(symbols, left)] = traded
     assert symbols == demo_market(1).symbols
@@ -71,7 +75,7 @@ def test_what_the_venue_has_seen_is_reported_when_it_ends(monkeypatch: pytest.Mo
     monkeypatch.setattr(SimulatedMarket, "trade_at", interrupted)
     for plugin in (acme, attrs.evolve(acme, venue=reporting)):
         with pytest.raises(KeyboardInterrupt):
-            serve_venue(plugin, 1, NOW, lambda _target: None, told.append)
+            serve_venue(plugin, ServedDay(opens=NOW), lambda _target: None, told.append)
     assert told == [(), ("3 requests",)]
 
 
@@ -103,6 +107,7 @@ def test_the_command_of_the_rehearsal_is_printed(
         ("--serve",),
         ("--broker", "acme", "--serve", "--seeds", "2"),
         ("--serve", "--fault", "F2"),
+        ("--serve", "--outage", "1..2"),
         ("--broker", "acme", "--serve", "--session", "2018-03-20", "--half-spread", "1"),
     ],
 )
@@ -117,4 +122,36 @@ def test_a_venue_is_served_for_one_broker_without_faults(
 def test_a_broker_whose_venue_trades_no_day_is_refused() -> None:
     """Paper has a venue for its contract only."""
     with pytest.raises(PluginError, match="cannot trade a whole day"):
-        serve_venue(broker_plugin("paper"), 1, NOW, lambda _target: None)
+        serve_venue(broker_plugin("paper"), ServedDay(opens=NOW), lambda _target: None)
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize("text", ["x", "3", "5..3", "3..x"])
+def test_an_outage_is_a_range_of_minutes(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another text is refused, and the option without --serve."""
+    assert cli.invoke(["rehearse", "--broker", "acme", "--serve", "--outage", text]) == 2
+    assert f"--outage {text} is not a range of minutes" in capsys.readouterr().err
+    assert cli.invoke(["rehearse", "--broker", "acme", "--outage", "3..4"]) == 2
+    assert "--opens-in and --outage are for --serve" in capsys.readouterr().err
+
+
+@attrs.define
+class Streams:
+    """A server that notes what it answers to new WebSockets when its open ones are closed."""
+
+    refuse_sockets: int = 0
+    closed: list[int] = attrs.field(factory=list)
+
+    async def drop_sockets(self) -> None:
+        """Note it."""
+        self.closed.append(self.refuse_sockets)
+
+
+@pytest.mark.parametrize(("outage", "closed"), [(range(26, 29), [503]), (range(0), [])])
+def test_streams_are_lost_in_the_minutes_of_an_outage(outage: range, closed: list[int]) -> None:
+    """Open ones are closed and new ones refused; afterwards they can be opened again."""
+    session, server = rehearsed_session(NOW), Streams()
+    clock, given = ManualClock(session.open), cast("Any", server)
+    asyncio.run(lose_streams(given, session, clock, outage))
+    assert (server.closed, server.refuse_sockets) == (closed, 0)
+    assert clock.now() == session.moment(outage.stop)

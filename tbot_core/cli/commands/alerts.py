@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tbot_core.alerts.store import MOST_KEPT
-from tbot_core.cli.options import BoundedInt, emit, home_option, json_option
+from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, print_notice
 from tbot_core.errors import UsageError
 from tbot_core.model.clock import exchange_time
 
@@ -39,7 +39,7 @@ def test(home: Path | None, channel: str, *, as_json: bool) -> int:
     from tbot_core.cli.run_display import start_log
     from tbot_core.system import log
 
-    prepared = channel_test(home, channel)
+    prepared = channel_test(home, channel, print_notice)
     start_log(prepared.assembly)
     try:
         rows = prepared.send()
@@ -55,15 +55,19 @@ def test(home: Path | None, channel: str, *, as_json: bool) -> int:
 @home_option
 @json_option
 def history(home: Path | None, *, only_open: bool, last: int, as_json: bool) -> int:
-    """List alerts, oldest first: time, urgency, and whether they were sent, closed and acknowledged."""
+    """List alerts, oldest first: time, urgency, and whether they were sent, closed and acknowledged.
+
+    In a rehearsal they are those of its run.
+    """
     from tbot_core.actions.alerts import alert_documents
     from tbot_core.instance import Instance
-    from tbot_core.status.runs import is_rehearsing
+    from tbot_core.status.runs import with_current_run
 
     rows = alert_documents(home, last, only_open=only_open)
+    instance = with_current_run(Instance.at(home))
     emit({"alerts": rows}, as_json=as_json, lines=_lines(rows))
-    if is_rehearsing(Instance.at(home)):
-        click.echo("These are the instance's own; alerts of a rehearsal are only shown by its run.", err=True)
+    if instance.rehearsal:
+        click.echo(f"These are the alerts of {instance.rehearsal}.", err=True)
     return 0
 
 

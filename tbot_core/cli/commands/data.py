@@ -106,8 +106,10 @@ def list_command(home: Path | None, *, as_json: bool) -> None:
     instance, target = find_instance(home), environment_rehearsal()
     listing = list_store(instance.bars, ExchangeCalendar())
     emit(_listing_document(listing), as_json=as_json, lines=_listing_lines(listing))
-    if target is not None and filesystem.exists(instance.home / target.bars_dir):
-        click.echo(f"These are the instance's own; bars of the rehearsal are in {target.bars_dir}.", err=True)
+    folder = None if target is None else attrs.evolve(instance, rehearsal=target.run).bars
+    if folder is not None and filesystem.exists(folder):
+        shown = folder.relative_to(instance.home)
+        click.echo(f"These are the instance's own; bars of the rehearsal are in {shown}.", err=True)
 
 
 @command.command(name="verify")

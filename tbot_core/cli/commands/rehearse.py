@@ -34,6 +34,7 @@ class RehearseOptions(TypedDict):
     broker: str
     serve: bool
     opens_in: float | None
+    outage: str
     session: str
     half_spread: float | None
     home: Path | None
@@ -56,6 +57,12 @@ class RehearseOptions(TypedDict):
     metavar="MINUTES",
     help="When the session of --serve opens, from now; -21 for one that opened 21 minutes ago. Default: 2.",
 )
+@click.option(
+    "--outage",
+    default="",
+    metavar="FROM..TO",
+    help="Minutes after the open in which the streams of --serve are lost, as in 26..29.",
+)
 @click.option("--session", default="", metavar="DATE", help="Trade this stored session, or FROM..TO, with --broker.")
 @click.option("--half-spread", type=click.FloatRange(min=0), metavar="CENTS", help="Bid and ask, with --session.")
 @home_option
@@ -69,14 +76,15 @@ def command(**given: Unpack[RehearseOptions]) -> None:
 
     With --broker a scenario is a day of that plugin, at the venue that it offers for tests, over connections of this
     machine, with faults of its server and restarts. With --serve nothing is traded here: the venue waits for the
-    commands of an instance where TBOT_REHEARSAL is set as printed; --first-seed is the seed of its prices.
+    commands of an instance where TBOT_REHEARSAL is set as printed; --first-seed is the seed of its prices. Installed
+    filters and alert channels are served too where their plugins have a venue, and what arrives there is printed.
 
     With --session the plugin trades stored sessions of the instance, with its settings, at that venue. Decisions,
     orders, fills and trades are compared with a replay; differences are listed with their causes. With --seeds each
     session is traded again, once per seed, with faults; then only venue, journal and bot are compared.
     """
-    if given["opens_in"] is not None and not given["serve"]:
-        raise UsageError("--opens-in is for --serve.", "See `tbot rehearse --help`.")
+    if (given["opens_in"] is not None or given["outage"]) and not given["serve"]:
+        raise UsageError("--opens-in and --outage are for --serve.", "See `tbot rehearse --help`.")
     if given["half_spread"] is not None and not given["session"]:
         raise UsageError("--half-spread has no effect without --session.", "See `tbot rehearse --help`.")
     if given["serve"]:
@@ -245,7 +253,7 @@ def _serve(given: RehearseOptions) -> None:
     from tbot_core.engine.rehearsal_target import LEAD
     from tbot_core.model.clock import SystemClock
     from tbot_core.rehearsal.broker_rehearsal import broker_plugin
-    from tbot_core.rehearsal.venue_service import serve_venue
+    from tbot_core.rehearsal.venue_service import ServedDay, serve_venue
 
     others = (given["fault"], given["seeds"], given["minutes"], given["workers"] > 1, given["session"])
     if not given["broker"] or any(others):
@@ -265,7 +273,18 @@ def _serve(given: RehearseOptions) -> None:
         for line in lines:
             click.echo(line, err=given["as_json"])
 
-    serve_venue(broker_plugin(given["broker"]), given["first_seed"], opens, announce, tell)
+    served = ServedDay(opens=opens, seed=given["first_seed"], outage=_minutes(given["outage"]))
+    serve_venue(broker_plugin(given["broker"]), served, announce, tell)
+
+
+def _minutes(text: str) -> range:
+    # The minutes of --outage, none for "".
+    first, _, last = text.partition("..")
+    if not text:
+        return range(0)
+    if not (first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+        raise UsageError(f"--outage {text} is not a range of minutes.", "Give minutes after the open, as in 20..23.")
+    return range(int(first), int(last))
 
 
 def _announcement(broker: str, target: RehearsalTarget, verb: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 import click
@@ -32,7 +32,6 @@ from tbot_core.instance.folder import REHEARSING, SIMULATION
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Coroutine
 
     from tbot_core.cli.settings_watch import SettingsWatcher
     from tbot_core.contracts import FeedRequest
@@ -75,8 +74,8 @@ def command(*, as_json: bool, web: bool, **given: object) -> int:
     cash, and it writes a journal of its own under data/runs.
 
     A rehearsal (--rehearsal URL) takes the same path as paper trading, with a shifted clock, by which the next session
-    opens in two minutes. The hosts of the brokers are at URL; the journal is one of its own, under data/runs. `tbot
-    rehearse --broker NAME --serve` plays the venue of a broker plugin, and prints what to run.
+    opens in two minutes. Plugins are at the servers that URL names; the journal is one of its own, under data/runs.
+    `tbot rehearse --broker NAME --serve` plays the venues of plugins, and prints what to run.
 
     A fill has the time at which its bar began, everything else the time of the decision. Ctrl-C shuts down cleanly; the
     same command resumes.
@@ -195,7 +194,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
         disk_guard=DiskGuard.of(assembly.settings.instance.data) if sends_orders else DiskGuard(),
         settings_reload=_settings_reloader(options, assembly, watcher),
     )
-    alerts = nullcontext(_alone) if options.rehearsal else alerts_beside(assembly, clock, restart_command(options))
+    alerts = alerts_beside(assembly, clock, restart_command(options))
     with shown, alerts as with_alerts:
         work = with_chain_heads(
             with_alerts(with_extensions(run(plan, shown.watcher), plan)), assembly.settings.instance
@@ -225,11 +224,6 @@ def _clock(options: RunOptions) -> Clock:
     return rehearsal_clock(options.rehearsal.opens) if options.rehearsal else SystemClock()
 
 
-def _alone(work: Coroutine[Any, Any, RunOutcome]) -> Coroutine[Any, Any, RunOutcome]:
-    # A rehearsal sends no alerts and is not restarted.
-    return work
-
-
 def _assembled(options: RunOptions, clock: Clock, found: SettingsFiles | None, *, sends_orders: bool) -> Assembly:
     # The parts of the run; one that sends orders has the settings of its open session, and all secrets it needs. The
     # venue of a rehearsal must answer.
@@ -238,14 +232,18 @@ def _assembled(options: RunOptions, clock: Clock, found: SettingsFiles | None, *
     overrides = {} if options.seed is None else {"SEED": str(options.seed)}
     if found is not None and sends_orders and not options.rehearsal:
         overrides = settings_of_open_session(options, found, clock.now()) | overrides
-    assembly = assemble(options.home, options.mode, clock, overrides, found)
     if options.rehearsal:
         import asyncio
 
-        from tbot_core.engine.rehearsal_run import assert_venue_answers, at_address
+        from tbot_core.cli.options import print_warning
+        from tbot_core.engine.rehearsal_run import assemble_rehearsal, assert_venue_answers, unreached
 
-        assembly = at_address(assembly, options.rehearsal)
+        assembly = assemble_rehearsal(options.rehearsal, options.home, options.mode, overrides, found)
         asyncio.run(assert_venue_answers(assembly.settings.instance, options.rehearsal))
+        for words in unreached(assembly.loaded, assembly.settings):
+            print_warning(words)
+    else:
+        assembly = assemble(options.home, options.mode, clock, overrides, found)
     if sends_orders:
         assembly.check_secrets()
     return assembly

@@ -88,6 +88,24 @@ def write_table(folder: Path, table: str, frame: pl.DataFrame) -> None:
         filesystem.remove(folder / before[0])
 
 
+def copy_imported(source: Path, folder: Path) -> None:
+    """Add the imported VIX and fundamentals of another store; a row with the same keys is replaced.
+
+    Raises AccessError when the folder cannot be written or another process writes to it.
+    """
+    imported = {table: read_table(source, table) for table in (VIX, FUNDAMENTALS) if table in stored_tables(source)}
+    if not imported:
+        return
+    filesystem.make_folder(folder)
+    with filesystem.hold_lock(folder / parquet.LOCK):
+        for table, new in imported.items():
+            keys = list(KEYS[table])
+            before = read_table(folder, table).sort(keys)
+            after = pl.concat([before.join(new, on=keys, how="anti"), new]).sort(keys)
+            if not after.equals(before):
+                write_table(folder, table, after)
+
+
 def reference_facts(folder: Path) -> daily_facts.ReferenceFacts:
     """Read VIX closes in points, and the dated facts about symbols.
 

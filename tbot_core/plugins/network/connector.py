@@ -76,8 +76,8 @@ class RequestBudgets:
 class Connector:
     """The network of one plugin: see `tbot_core.contracts.network.Connect`.
 
-    `addresses` are the loopback addresses that the instance gives instead of declared ones. `timeout_s` is API_TIMEOUT;
-    `retries` are those of readings.
+    `addresses` are the loopback addresses that the instance gives instead of declared ones; with `only_here`, as in a
+    rehearsal, a host without one is refused. `timeout_s` is API_TIMEOUT; `retries` are those of readings.
     """
 
     plugin: str
@@ -87,6 +87,7 @@ class Connector:
     timeout_s: float = 10.0
     retries: RetryPolicy = attrs.field(factory=RetryPolicy)
     addresses: Mapping[str, str] = attrs.field(factory=dict)
+    only_here: bool = False
     _closing: list[Callable[[], Awaitable[None]]] = attrs.field(factory=list, init=False)
     _sockets: list[Callable[[], Awaitable[None]]] = attrs.field(factory=list, init=False)
     _streams: list[asyncio.Event] = attrs.field(factory=list, init=False)
@@ -245,6 +246,11 @@ class Connector:
         if declared is None:
             known = ", ".join(sorted(self.hosts)) or "none"
             raise PluginError(f"{self.plugin} does not declare the host {host!r}; its hosts: {known}.")
+        if self.only_here and not self.addresses.get(host):
+            raise Unavailable(
+                f"{self.plugin}: a rehearsal reaches servers on this machine only, and {declared.url} has none.",
+                "`tbot rehearse --broker NAME --serve` serves what the plugin's venue plays.",
+            )
         return declared
 
     def _address(self, host: str, scheme: str, loopback_scheme: str) -> tuple[Host, str]:

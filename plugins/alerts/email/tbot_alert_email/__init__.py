@@ -90,7 +90,7 @@ def create(_config: Config, context: Context) -> AlertChannel:
     return EmailChannel(context)
 
 
-def _venue() -> Any:
+def _venue(*place: Any) -> Any:
     from tbot_alert_email.venue import open_venue
 
-    return open_venue()
+    return open_venue(*place)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from pathlib import Path
 
+    from tbot_core.model.clock import Clock
+
 RECIPIENTS: Final = ("first@example.com", "second@example.com")
 
 
@@ -27,12 +29,12 @@ class MailVenue:
     """The channel and the server behind it, in one event loop."""
 
     def __init__(self, runner: asyncio.Runner, server: ScriptedMailServer, folder: Path) -> None:
-        self._runner, self._server = runner, server
+        self._runner, self.server = runner, server
         clock = SystemClock()
         connector = Connector(
             plugin="alert email",
             hosts=NEEDS.hosts,
-            addresses={"starttls": f"http://127.0.0.1:{server.port}"},
+            addresses={"starttls": server.url},
             clock=clock,
             budgets=RequestBudgets(clock),
             timeout_s=2.0,
@@ -54,11 +56,16 @@ class MailVenue:
 
     def arrived(self) -> list[str]:
         """The texts of the mails."""
-        return [mail_text(one) for one in self._server.mails]
+        return [mail_text(one) for one in self.server.mails]
+
+    def received(self) -> list[str]:
+        """The subject of each mail, and to whom it went."""
+        parsed = [_parsed(one) for one in self.server.mails]
+        return [f"to {one['to']}: {' '.join(one['subject'].split())}" for one in parsed]
 
     def fail(self) -> bool:
         """Stop the server."""
-        self._runner.run(self._server.__aexit__())
+        self._runner.run(self.server.__aexit__())
         return True
 
     def wait(self, call: Coroutine[Any, Any, Any]) -> Any:
@@ -68,17 +75,21 @@ class MailVenue:
 
 def mail_text(received: str) -> str:
     """The text of a mail as the server received it, with the dots that SMTP doubles."""
+    return str(_parsed(received).get_content())
+
+
+def _parsed(received: str) -> Any:
     raw = received.removesuffix("\r\n.\r\n").replace("\r\n..", "\r\n.")
-    message: Any = email.message_from_string(raw, policy=email.policy.default)
-    return str(message.get_content())
+    return email.message_from_string(raw, policy=email.policy.default)
 
 
 @contextmanager
-def open_venue() -> Iterator[MailVenue]:
-    """A server that accepts every mail."""
+def open_venue(runner: asyncio.Runner | None = None, _clock: Clock | None = None) -> Iterator[MailVenue]:
+    """A server that accepts every mail and login; a rehearsal brings its own event loop and clock."""
     from pathlib import Path
 
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as own:
+        runner = runner or own
         server = ScriptedMailServer()
         runner.run(server.__aenter__())
         try:

@@ -53,7 +53,7 @@ def create(_config: Config, context: Context) -> AlertChannel:
     return PagerDutyChannel(context)
 
 
-def _venue() -> Any:
+def _venue(*place: Any) -> Any:
     from tbot_alert_pagerduty.venue import open_venue
 
-    return open_venue()
+    return open_venue(*place)

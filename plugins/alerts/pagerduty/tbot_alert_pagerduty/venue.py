@@ -11,7 +11,9 @@ from tbot_core.system.secret import Secret
 from tbot_core.testing.scripted_server import ScriptedServer, ServerFault, ServerReply, ServerRequest, context
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Coroutine, Iterator, Mapping
+
+    from tbot_core.model.clock import Clock
 
 KEY: Final = "0123456789abcdef0123456789abcdef"
 _PATH: Final = "/enqueue"
@@ -35,6 +37,10 @@ class EventVenue:
         """Summary and text of each trigger."""
         payloads = [event["payload"] for event in self.events if event["event_action"] == "trigger"]
         return [f"{one['summary']}\n{one['custom_details']['text']}" for one in payloads]
+
+    def received(self) -> list[str]:
+        """The action of each event, and its summary, or the incident that it ends."""
+        return [f"{one['event_action']}: {one.get('payload', one).get('summary', _of(one))}" for one in self.events]
 
     def fail(self) -> bool:
         """Let every further request fail."""
@@ -62,10 +68,15 @@ def accept(request: ServerRequest) -> ServerReply:
     return ServerReply(status=202, document=answer)
 
 
+def _of(event: Mapping[str, Any]) -> str:
+    return f"the incident {event['dedup_key']}"
+
+
 @contextmanager
-def open_venue() -> Iterator[EventVenue]:
-    """A server that accepts every valid event."""
-    with asyncio.Runner() as runner:
+def open_venue(runner: asyncio.Runner | None = None, _clock: Clock | None = None) -> Iterator[EventVenue]:
+    """A server that accepts every valid event, of any key; a rehearsal brings its own event loop and clock."""
+    with asyncio.Runner() as own:
+        runner = runner or own
         server = ScriptedServer(accept)
         runner.run(server.__aenter__())
         venue = EventVenue(runner, server)

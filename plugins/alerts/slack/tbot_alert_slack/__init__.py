@@ -71,7 +71,7 @@ def create(_config: Config, context: Context) -> AlertChannel:
     return SlackChannel(context)
 
 
-def _venue() -> Any:
+def _venue(*place: Any) -> Any:
     from tbot_alert_slack.venue import open_venue
 
-    return open_venue()
+    return open_venue(*place)

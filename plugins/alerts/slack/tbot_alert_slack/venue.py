@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from pathlib import Path
 
+    from tbot_core.model.clock import Clock
+
 KEY: Final = "xoxb-a-token-of-tests-and-no-workspace"
+_WEBHOOKS: Final = "/services/"
 WEBHOOK_PATH: Final = "/services/T00000001/B00000002/aBcDeFgHiJkLmNoPqRsTuVwX"
 CHANNEL: Final = "C0123456789"
 
@@ -38,6 +41,10 @@ class SlackVenue:
         posts = [words for one in self.server.requests if (words := one.document.get("text"))]
         return [words.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") for words in posts]
 
+    def received(self) -> list[str]:
+        """The text of each message, as it arrived."""
+        return self.arrived()
+
     def fail(self) -> bool:
         """Let every further request fail."""
         self.server.fail(ServerFault.SERVER_ERROR, times=None)
@@ -49,25 +56,26 @@ class SlackVenue:
 
 
 class FakeSlack:
-    """The answers: of the Web API as JSON, of the webhook as text."""
+    """The answers: of the Web API as JSON, of the webhook as text; with `any_login` to every token and webhook."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, any_login: bool = False) -> None:
         self.posted = 0
+        self._any = any_login
 
     def __call__(self, request: ServerRequest) -> ServerReply:
         """The answer to a request."""
-        if request.path == WEBHOOK_PATH:
+        if request.path == WEBHOOK_PATH or (self._any and request.path.startswith(_WEBHOOKS)):
             return ServerReply(body=b"ok") if request.document.get("text") else ServerReply(status=400, body=b"no_text")
         if request.path not in {"/chat.postMessage", "/auth.test"}:
             return ServerReply(status=404, body=b"no_service")
-        if request.headers.get("authorization") != f"Bearer {KEY}":
+        if not self._any and request.headers.get("authorization") != f"Bearer {KEY}":
             return _refused("invalid_auth")
         if request.path == "/auth.test":
             return ServerReply(document={"ok": True, "user": "tbot", "team": "Desk"})
         return self._post(request.document)
 
     def _post(self, message: dict[str, Any]) -> ServerReply:
-        if message.get("channel") != CHANNEL:
+        if not self._any and message.get("channel") != CHANNEL:
             return _refused("channel_not_found")
         if not message.get("text"):
             return _refused("no_text")
@@ -80,10 +88,16 @@ def _refused(error: str) -> ServerReply:
 
 
 @contextmanager
-def open_venue(*, bot: bool = True) -> Iterator[SlackVenue]:
-    """A server that accepts every valid message of the bot, or of the webhook."""
-    with filesystem.scratch_folder() as folder, asyncio.Runner() as runner:
-        server = ScriptedServer(FakeSlack())
+def open_venue(
+    runner: asyncio.Runner | None = None, _clock: Clock | None = None, *, bot: bool = True
+) -> Iterator[SlackVenue]:
+    """A server that accepts every valid message of the bot, or of the webhook.
+
+    A rehearsal brings its own event loop and clock; then every login is accepted.
+    """
+    with filesystem.scratch_folder() as folder, asyncio.Runner() as own:
+        server = ScriptedServer(FakeSlack(any_login=runner is not None))
+        runner = runner or own
         runner.run(server.__aenter__())
         venue = SlackVenue(runner, server, folder, bot=bot)
         try:

@@ -63,7 +63,7 @@ def create(_config: Config, context: Context) -> AlertChannel:
     return SmsChannel(context)
 
 
-def _venue() -> Any:
+def _venue(*place: Any) -> Any:
     from tbot_alert_sms.venue import open_venue
 
-    return open_venue()
+    return open_venue(*place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
@@ -14,12 +15,14 @@ from tbot_core.testing.scripted_server import ScriptedServer, ServerFault, Serve
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
+    from tbot_core.model.clock import Clock
+
 ACCOUNT: Final = "AC0123456789abcdef0123456789abcdef"
 KEY: Final = "fedcba9876543210fedcba9876543210"
 SENDER: Final = "+12025550100"
 RECIPIENTS: Final = ("+12025550123",)
-_MESSAGES: Final = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
-_ACCOUNT: Final = f"/2010-04-01/Accounts/{ACCOUNT}.json"
+_MESSAGES: Final = re.compile("/2010-04-01/Accounts/AC[0-9a-fA-F]{32}/Messages.json")
+_ACCOUNT: Final = re.compile("/2010-04-01/Accounts/AC[0-9a-fA-F]{32}.json")
 
 
 class TwilioVenue:
@@ -40,6 +43,10 @@ class TwilioVenue:
         """The text of each message."""
         return [one["Body"] for one in self.forms]
 
+    def received(self) -> list[str]:
+        """The number and the text of each message."""
+        return [f"to {one['To']}: {one['Body']}" for one in self.forms]
+
     def fail(self) -> bool:
         """Let every further request fail."""
         self.server.fail(ServerFault.SERVER_ERROR, times=None)
@@ -57,9 +64,9 @@ def form(request: ServerRequest) -> dict[str, str]:
 
 def accept(request: ServerRequest) -> ServerReply:
     """The answer: 201 for a message with its fields, 400 with a code for another one."""
-    if (request.method, request.path) == ("GET", _ACCOUNT):
+    if request.method == "GET" and _ACCOUNT.fullmatch(request.path):
         return ServerReply(document={"sid": ACCOUNT, "status": "active"})
-    if (request.method, request.path) != ("POST", _MESSAGES):
+    if request.method != "POST" or not _MESSAGES.fullmatch(request.path):
         return _refused(20404, f"The requested resource {request.path} was not found", 404)
     fields = form(request)
     if not fields.get("To"):
@@ -78,9 +85,12 @@ def _refused(code: int, words: str, status: int = 400) -> ServerReply:
 
 
 @contextmanager
-def open_venue(recipients: tuple[str, ...] = RECIPIENTS) -> Iterator[TwilioVenue]:
-    """A server that accepts every valid message."""
-    with asyncio.Runner() as runner:
+def open_venue(
+    runner: asyncio.Runner | None = None, _clock: Clock | None = None, *, recipients: tuple[str, ...] = RECIPIENTS
+) -> Iterator[TwilioVenue]:
+    """A server that accepts every valid message, of any account; a rehearsal brings its own event loop and clock."""
+    with asyncio.Runner() as own:
+        runner = runner or own
         server = ScriptedServer(accept)
         runner.run(server.__aenter__())
         venue = TwilioVenue(runner, server, recipients)

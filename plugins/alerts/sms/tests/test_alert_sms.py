@@ -72,7 +72,7 @@ def service() -> Iterator[TwilioVenue]:
 @pytest.fixture
 def both() -> Iterator[TwilioVenue]:
     """The same with two recipients."""
-    with open_venue((FIRST, SECOND)) as found:
+    with open_venue(recipients=(FIRST, SECOND)) as found:
         yield found
 
 

@@ -16,7 +16,7 @@ from tbot_core.model.clock import exchange_time
 from tbot_core.status import Document
 from tbot_core.status.day import DayReader
 from tbot_core.status.instance import status_document
-from tbot_core.status.runs import run_file
+from tbot_core.status.runs import SettingsReader, run_file
 from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class LiveView:
         self._home = home
         self._clock = clock
         self._render = render
+        self._settings = SettingsReader(home)
         self._reader: DayReader | None = None
         self._samples: list[tuple[str, str]] = []
         self._sampled = -_SAMPLE_S
@@ -153,7 +154,7 @@ class LiveView:
 
     def _read(self) -> Snapshot:
         try:
-            status = status_document(self._home, self._clock.now())
+            status = status_document(self._home, self._clock.now(), self._settings)
             day = self._day(status)
         except (TbotError, OSError) as fault:
             _log.warning("web.unread", reason=str(fault))

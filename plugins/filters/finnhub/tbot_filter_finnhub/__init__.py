@@ -91,7 +91,7 @@ def create(config: Config, context: Context) -> FinnhubFilter:
     return FinnhubFilter(config=config, funds=funds.read_funds(context.tables_dir), reader=reader)
 
 
-def _venue() -> Any:
+def _venue(*place: Any) -> Any:
     from tbot_filter_finnhub.venue import open_venue
 
-    return open_venue()
+    return open_venue(*place)

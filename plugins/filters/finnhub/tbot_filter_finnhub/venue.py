@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import zlib
 from collections import deque
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,21 +35,28 @@ def company(pe: float | None = 20.0, debt: float | None = 0.5, cap_millions: flo
     return {"beta": 1.1, "52WeekHigh": 120.0} | {name: value for name, value in metrics.items() if value is not None}
 
 
+def drawn_company(symbol: str) -> dict[str, Any]:
+    """The metrics of a company, drawn from its symbol: one in seven is dear, one in four is large."""
+    drawn = zlib.crc32(symbol.encode())
+    return company(pe=80.0 if drawn % 7 == 1 else 21.5, cap_millions=45_000.0 if drawn % 4 == 1 else 4_500.0)
+
+
 @attrs.define(eq=False)
 class FundamentalsServer:
     """Answers requests as Finnhub does; for a `ScriptedServer`: `ScriptedServer(FundamentalsServer(clock).answer)`.
 
-    `companies` are metrics by symbol; with `any_symbol` every other symbol is a company too. `reports` are the dates of
-    reports by symbol. `no_access` maps a path, or a symbol, to the status with which it is refused: 403, 401, or 200
-    with an error in its body. `times` are the moments of all requests, in seconds of the clock.
+    `companies` are metrics by symbol; `others` makes those of every other symbol, by default none. `reports` are the
+    dates of reports by symbol. `no_access` maps a path, or a symbol, to the status with which it is refused: 403, 401,
+    or 200 with an error in its body. `key` is accepted, with None every one. `times` are the moments of all requests,
+    in seconds of the clock.
     """
 
     clock: Clock
     companies: dict[str, dict[str, Any]] = attrs.field(factory=dict)
     reports: dict[str, dt.date] = attrs.field(factory=dict)
-    any_symbol: bool = False
+    others: Callable[[str], dict[str, Any]] = lambda _symbol: {}
     no_access: dict[str, int] = attrs.field(factory=dict)
-    key: str = KEY
+    key: str | None = KEY
     most_rows: int = 1500
     times: list[float] = attrs.field(factory=list)
     refused: int = 0
@@ -74,7 +83,8 @@ class FundamentalsServer:
             wait_s = str(round(recent[-PER_MINUTE] + _MINUTE_S - now + 0.5))
             words = {"error": "API limit reached. Please try again later. Remaining Limit: 0"}
             return ServerReply(status=429, document=words, headers={"retry-after": wait_s})
-        if request.headers.get("x-finnhub-token") != self.key:
+        given = request.headers.get("x-finnhub-token")
+        if not given or given != (self.key or given):
             return ServerReply(status=401, document={"error": "Invalid API key"})
         path = request.path.removeprefix(_VERSION)
         status = self.no_access.get(path, self.no_access.get(request.query.get("symbol", "")))
@@ -90,7 +100,7 @@ class FundamentalsServer:
 
     def _metrics(self, query: Mapping[str, str]) -> dict[str, Any]:
         symbol = query["symbol"]
-        metric = self.companies.get(symbol, company() if self.any_symbol else {})
+        metric = self.companies[symbol] if symbol in self.companies else self.others(symbol)
         return {"metric": metric, "metricType": query["metric"], "series": {}, "symbol": symbol}
 
     def _calendar(self, query: Mapping[str, str]) -> dict[str, Any]:
@@ -126,18 +136,29 @@ class FinnhubVenue:
         self.context = context(server, hosts=NEEDS.hosts, secrets=secrets, clock=clock)
         self.filter = create(Config(earnings_blackout=True), self.context)
 
+    def received(self) -> list[str]:
+        """How many requests for companies have come, a line for each ten."""
+        asked = [one for one in self.server.requests if one.path.endswith("/stock/metric")]
+        return [f"{number} requests for the facts of companies" for number in range(10, len(asked) + 1, 10)]
+
     def wait(self, call: Coroutine[Any, Any, Any]) -> Any:
         """Await a call in the loop of the filter and the server; returns its result."""
         return self._runner.run(call)
 
 
 @contextmanager
-def open_venue() -> Iterator[FinnhubVenue]:
-    """A server with two companies, one of which reports on the day after."""
-    clock = ManualClock(dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC))
+def open_venue(runner: asyncio.Runner | None = None, clock: Clock | None = None) -> Iterator[FinnhubVenue]:
+    """A server with two companies, one of which reports on the day after.
+
+    A rehearsal brings its own event loop and clock; then every key is accepted, and every symbol is a company.
+    """
+    clock = clock or ManualClock(dt.datetime(2026, 11, 24, 13, tzinfo=dt.UTC))
     vendor = FundamentalsServer(clock, companies={symbol: company() for symbol in FinnhubVenue.symbols})
     vendor.reports = {"BBB": FinnhubVenue.day + dt.timedelta(days=1)}
-    with asyncio.Runner() as runner:
+    if runner is not None:
+        vendor.key, vendor.others = None, drawn_company
+    with asyncio.Runner() as own:
+        runner = runner or own
         server = ScriptedServer(vendor.answer)
         runner.run(server.__aenter__())
         venue = FinnhubVenue(runner, server, clock)

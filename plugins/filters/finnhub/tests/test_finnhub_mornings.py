@@ -41,7 +41,7 @@ class Mornings:
     events: list[tuple[str, Any]] = attrs.field(factory=list)
     blackout: bool = False
     vendor: FundamentalsServer = attrs.Factory(
-        lambda self: FundamentalsServer(self.clock, any_symbol=True), takes_self=True
+        lambda self: FundamentalsServer(self.clock, others=lambda _symbol: company()), takes_self=True
     )
 
     def refresh(self, session: int, hour: dt.time, symbols: Sequence[str] = NAMES) -> Any:

@@ -1,0 +1,34 @@
+"""What a run tells people about itself at its start: absent plugins, assumptions, a missing identity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tbot_core.instance.findings import SIMULATED_MODES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tbot_core.instance import Settings
+    from tbot_core.plugins.failure import PluginFailure
+
+_NAMELESS: Final = (
+    "The bot has no identity, so its client order ids contain no identity: `tbot secrets set bot_identity` sets it."
+)
+_SHORTABLE: Final = "Simulated short sales: every symbol is assumed to be shortable and easy to borrow."
+
+
+def run_notes(
+    settings: Settings, identity: str, failures: Iterable[PluginFailure], warnings: Iterable[str]
+) -> tuple[str, ...]:
+    """The notes of a run, with these warnings; a demo needs no identity."""
+    assumed = shortable_notes(settings) if settings.mode in SIMULATED_MODES else ()
+    absent = (f"Not applied: {one.kind} {one.name} ({one.error})" for one in failures)
+    nameless = not identity and settings.mode != "demo"
+    return (*absent, *warnings, *assumed, *((_NAMELESS,) if nameless else ()))
+
+
+def shortable_notes(settings: Settings) -> tuple[str, ...]:
+    """What a simulation assumes about short sales, if a strategy makes any."""
+    sells_short = any(settings.frames[name].short_type.lower() == "shortsell" for name in settings.strategies)
+    return (_SHORTABLE,) if sells_short else ()
