@@ -1,0 +1,174 @@
+"""A person's way through the page: first run with the sample files, login, a paper day, a kill, a backtest, logout.
+
+Tests judge each page of the way, and `tools/web_screenshots.py` takes its picture.
+"""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Final
+
+import attrs
+from playwright.sync_api import expect
+from web_browser import PATIENCE_MS
+
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.rehearsal.demo_market import demo_market
+from tbot_core.rehearsal.prices import bars_of
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from playwright.sync_api import Page as Tab
+
+USER: Final = "anna"
+IDENTITY: Final = "ACME_US_ALPACA_B01"
+SECRETS: Final = {
+    "password": "velvet otter quarry lantern",
+    "api_key": "PKWALKOFTHEPAGE00001",
+    "api_secret": "walk-of-the-page-secret-4711",
+    "another password": "copper meadow violin harbour",
+}
+"""What a person types on the way and no answer may show."""
+
+TRADES_AT_ONCE: Final = {
+    "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER": "false",
+    "STRAT_OPEN_BUFFER": "0.002",
+    "TRADE_CONFIRMATION_REQUIRED": "true",
+}
+"""What a person changes so that the day needs no account at Finnhub, trades soon, and asks first."""
+
+_FILES: Final = {"env_bot": "env_bot.sample", "env": "env.sample"}
+
+
+@attrs.define(eq=False, kw_only=True)
+class Walk:
+    """A browser's tab at the page of `origin`; `look` is called on each page, with its name, and `leave` before."""
+
+    tab: Tab
+    origin: str
+    look: Callable[[Tab, str], None]
+    leave: Callable[[Tab], None]
+
+    @property
+    def path(self) -> str:
+        """Where the tab is."""
+        return self.tab.url.removeprefix(self.origin).partition("?")[0]
+
+    def open(self, path: str, name: str = "") -> None:
+        """Open a page; it is looked at if it has a name."""
+        self.leave(self.tab)
+        self.tab.goto(self.origin + path)
+        self.see(name)
+
+    def press(self, button: str, name: str = "", *, at: str = "body") -> None:
+        """Press a button or open a link of the page, or of a part of it."""
+        self.leave(self.tab)
+        place = self.tab.locator(at)
+        there = place.get_by_role("button", name=button, exact=True).or_(place.get_by_role("link", name=button, exact=True))
+        with self.tab.expect_navigation():
+            there.first.click()
+        self.see(name)
+
+    def see(self, name: str) -> None:
+        """Look at the page, if it has a name."""
+        if name:
+            self.look(self.tab, name)
+
+    def fill(self, **fields: str) -> None:
+        """Fill the fields of a form, by their names."""
+        for name, text in fields.items():
+            self.tab.locator(f"main [name='{name}']").first.fill(text)
+
+    def read(self, text: str) -> None:
+        """Wait for a text."""
+        expect(self.tab.locator("body")).to_contain_text(text, timeout=PATIENCE_MS)
+
+
+def make_admin(walk: Walk, link: str) -> None:
+    """Open the link of the first run, and become the admin."""
+    walk.open(link, "first-run")
+    walk.fill(name=USER, password=SECRETS["password"], again=SECRETS["password"])
+    walk.press("Make the admin", "setup-begin")
+
+
+def set_up(walk: Walk, samples: Path) -> None:
+    """Drop the sample files in, answer what they do not, and make the instance."""
+    walk.tab.locator("input[name=how][value=upload]").check()
+    for field, sample in _FILES.items():
+        walk.tab.set_input_files(f"input[name={field}]", samples / sample)
+    walk.press("Continue", "setup-taken")
+    walk.press("Continue", "setup-identity")
+    walk.fill(identity=IDENTITY)
+    walk.press("Continue", "setup-credentials")
+    for field in ("api_key", "api_secret"):
+        walk.tab.locator(f"main input[name$='{field}']").first.fill(SECRETS[field])
+    walk.press("Test the login")
+    walk.see("setup-credentials-tested")
+    walk.press("Continue")
+    while walk.path != "/setup/summary":
+        later = walk.tab.get_by_role("button", name="Leave for later")
+        walk.press("Leave for later" if later.count() else "Continue")
+    walk.see("setup-summary")
+    walk.press("Create the instance", "check")
+
+
+def each_step(walk: Walk) -> None:
+    """Look at every step of the set-up, without an answer."""
+    steps = walk.tab.locator("nav.steps a")
+    for path in [one.get_attribute("href") or "" for one in steps.all()]:
+        walk.open(path, path.removeprefix("/").replace("/", "-"))
+
+
+def log_in(walk: Walk, name: str = "") -> None:
+    """Log in at the page's form."""
+    walk.open("/login", name)
+    walk.fill(name=USER, password=SECRETS["password"])
+    walk.press("Log in")
+
+
+def log_out(walk: Walk) -> None:
+    """Log out by the menu."""
+    walk.tab.locator("details.menu summary").click()
+    walk.press("Log out")
+
+
+def step_up(walk: Walk, name: str = "") -> None:
+    """Enter the password again."""
+    walk.see(name)
+    walk.fill(password=SECRETS["password"])
+    walk.press("Continue")
+
+
+def change_setting(walk: Walk, setting: str, text: str, name: str = "") -> None:
+    """Change a setting: find it, read the difference, save."""
+    walk.open(f"/settings?q={setting}")
+    field = walk.tab.locator(f"[name='set.{setting}']")
+    if field.evaluate("(one) => one.tagName") == "SELECT":
+        field.select_option(text)
+    else:
+        field.fill(text)
+    walk.press("Review the changes", name)
+    again = walk.tab.locator("main input[name=password]")
+    if again.count():
+        again.fill(SECRETS["password"])
+    walk.press("Save")
+    walk.read("Saved:")
+
+
+def write_bars(file: Path, day: dt.date, seed: int = 1) -> None:
+    """Write the bars of the demo's companies on a day, as `tbot data import` reads them."""
+    session = ExchangeCalendar().session(day)
+    if session is None:
+        raise ValueError(f"{day} has no session.")
+    market = demo_market(seed)
+    with file.open("w", newline="") as out:
+        rows = csv.writer(out)
+        rows.writerow(("symbol", "timestamp", "open", "high", "low", "close", "volume", "vwap"))
+        for minute in range(session.minutes):
+            for bar in bars_of(session, market.minute(minute), market.symbols):
+                rows.writerow(
+                    (bar.symbol, bar.start.isoformat(), bar.open, bar.high, bar.low, bar.close, bar.volume, bar.vwap)
+                )
