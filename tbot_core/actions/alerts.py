@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -15,12 +16,11 @@ from tbot_core.alerts.store import MOST_KEPT, AlertStore, alerts_file, limits_en
 from tbot_core.engine.bootstrap import Assembly
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
-from tbot_core.model.clock import SystemClock
+from tbot_core.model.clock import SystemClock, exchange_time
 from tbot_core.status.runs import run_time, with_current_run
 from tbot_core.system import environ, filesystem
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.alerts.store import StoredAlert
     from tbot_core.contracts import Urgency
 
+_LIMITS: Final = {"critical": "hourly limit", "routine": "limit of 20 in ten minutes"}
 _LIST: Final = "`tbot alerts log` lists the numbers."
 
 
@@ -117,3 +118,13 @@ def alert_document(row: StoredAlert, limits: Mapping[Urgency, dt.datetime]) -> d
         "waits_until": None if until is None else until.isoformat(),
         **{name: None if moment is None else moment.isoformat() for name, moment in moments.items()},
     }
+
+
+def delivery_words(row: Mapping[str, Any]) -> str:
+    """Whether an alert was sent, by which channels, or what it waits for; `row` is its document."""
+    if row["waits_until"]:
+        until = exchange_time(dt.datetime.fromisoformat(row["waits_until"]))
+        return f"not sent yet: waits for the {_LIMITS[row['urgency']]} until {until:%H:%M} New York"
+    if row["via"] == "kept":
+        return "not sent: too many were waiting"
+    return f"sent by {row['via']}" if row["sent"] else "not sent yet"

@@ -33,10 +33,17 @@ _HASH_SHOWN = 12
 
 
 def list_plugins(
-    home: Path | None, *, probing: bool = False, progress: Notify = discard
+    home: Path | None,
+    *,
+    probing: bool = False,
+    progress: Notify = discard,
+    settings: Mapping[str, str] | None = None,
 ) -> tuple[list[dict[str, object]], list[str]]:
-    """Every plugin as a document with the state of the lock, and warnings."""
-    listings, known, warnings = plugin_listings(home, probing=probing, progress=progress)
+    """Every plugin as a document with the state of the lock, and warnings.
+
+    `settings` are those of the instance where the caller has opened them; without them encrypted ones stay closed.
+    """
+    listings, known, warnings = plugin_listings(home, probing=probing, progress=progress, settings=settings)
     states, lock_warnings = _lock_states(home, listings)
     rows = [
         plugin_document(listing, known.of(listing.entry)) | {"lock": state}
@@ -46,7 +53,11 @@ def list_plugins(
 
 
 def plugin_listings(
-    home: Path | None, *, probing: bool = False, progress: Notify = discard
+    home: Path | None,
+    *,
+    probing: bool = False,
+    progress: Notify = discard,
+    settings: Mapping[str, str] | None = None,
 ) -> tuple[tuple[PluginListing, ...], TrialRecords, list[str]]:
     """Every plugin with its metadata, settings and recorded results, the records, and warnings.
 
@@ -56,12 +67,13 @@ def plugin_listings(
     folder = Instance.at(home).data
     listings, warnings = discovery.installed_plugins(), []
     try:
-        if is_sealed(Instance.at(home)):
+        if settings is None and is_sealed(Instance.at(home)):
             warnings.append(
                 "The settings are encrypted and this command does not open them: `tbot check` shows what is enabled."
             )
         else:
-            listings = discovery.mark_enabled(listings, plugins_enabled(raw_settings(home)))
+            texts = raw_settings(home) if settings is None else settings
+            listings = discovery.mark_enabled(listings, plugins_enabled(texts))
     except TbotError as fault:
         warnings.append(f"{fault.message} The list cannot show which plugins are active.")
     known = trial_records.read_records(folder)

@@ -30,10 +30,21 @@ if TYPE_CHECKING:
     from tbot_core.instance.settings import Settings
 
 _OF_RISK: Final = frozenset(one.name for one in declarations(RiskSettings).values())
-_OF_BROKERS: Final = frozenset({"BROKER_NAME", "FAILOVER_BROKERS", "STOP_LOSS_PCT", "STOP_ATR"})
+_GUARDED: Final = frozenset(
+    {
+        "BROKER_NAME",
+        "FAILOVER_BROKERS",
+        "STOP_LOSS_PCT",
+        "STOP_ATR",
+        "ENVIRONMENT",
+        "SECRETS_WRITE_FORMAT",
+        "EXTENSIONS",
+    }
+)
 _SAFER_WHEN_TRUE: Final = frozenset({"DISABLE_ALL_TRADES", "DEFENSE_MODE_ACTIVE"})
 _OFF_AT_ZERO: Final = frozenset({"MAX_CONSECUTIVE_LOSSES", "MAX_ORDER_NOTIONAL", "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL"})
 _OF_PAGE: Final = ("SESSION_TIMEOUT", "LOGIN_ATTEMPT_LIMIT", "LOGIN_LOCKOUT_MINUTES")
+_PAGE: Final = "extension web"
 
 
 @attrs.frozen(kw_only=True)
@@ -56,14 +67,15 @@ class SettingsPlan:
     """Changes that are not saved yet, with their effect.
 
     `faults` tells by setting why a text is not allowed, "" for faults of none of them: then nothing can be saved.
-    `widens`: the names that raise a limit or concern the broker. `disarms`: live trading has to be armed again.
+    `guarded`: the names of which a person should be sure, since more can be lost than before, or the broker or who may
+    log in on the page is concerned. `disarms`: live trading has to be armed again.
     """
 
     changes: tuple[SettingChange, ...] = ()
     worst_day: str = ""
     warnings: tuple[str, ...] = ()
     faults: Mapping[str, str] = attrs.field(factory=dict)
-    widens: tuple[str, ...] = ()
+    guarded: tuple[str, ...] = ()
     disarms: bool = False
     version: str
     _stored: StoredConfig | None = attrs.field(default=None, repr=False)
@@ -142,7 +154,7 @@ def _planned(home: Path | None, stored: StoredConfig, text: bytes, names: Sequen
         changes=changes,
         worst_day=worst,
         warnings=tuple(_warnings(examined.findings, examined.settings, plugins, names)),
-        widens=tuple(one.name for one in changes if _widens(one, stored.values, examined.settings)),
+        guarded=tuple(one.name for one in changes if _is_guarded(one, stored.values, examined.settings)),
         disarms=before is None or before.fingerprint != examined.settings.fingerprint,
         version=version,
         stored=stored,
@@ -153,7 +165,7 @@ def _planned(home: Path | None, stored: StoredConfig, text: bytes, names: Sequen
 def takes_effect(one: EffectiveSetting, *, running: bool, in_session: bool) -> str:
     """When a change of the setting takes effect, for a bot that runs or does not."""
     name = one.declaration.name
-    if one.owner == "extension web" or name.startswith(_OF_PAGE):
+    if one.owner == _PAGE or name.startswith(_OF_PAGE):
         return "when `tbot web` starts again"
     if one.declaration.file == ENV_FILE:
         return "at the next start of each process"
@@ -220,13 +232,11 @@ def _warnings(
             yield f"`tbot check` fails with this setting: {one}"
 
 
-def _widens(change: SettingChange, before: Mapping[str, EffectiveSetting], after: Settings) -> bool:
-    # Whether more can be lost than before; where that is not known it counts as such.
+def _is_guarded(change: SettingChange, before: Mapping[str, EffectiveSetting], after: Settings) -> bool:
+    # Of the limits those that are raised; where that is not known they count as such.
     name = change.name
-    if name in _OF_BROKERS:
-        return True
     if name not in _OF_RISK:
-        return False
+        return name in _GUARDED or name.startswith(_OF_PAGE) or after.values[name].owner == _PAGE
     old, new = before[name].value, after.values[name].value
     if isinstance(new, bool):
         return new is not (name in _SAFER_WHEN_TRUE)

@@ -16,7 +16,7 @@ from tbot_core.actions.adoption import judge_adoption
 from tbot_core.actions.instance_creation import checked_contents, create_instance, paper_settings
 from tbot_core.actions.notices import discard
 from tbot_core.contracts.settings import DeploymentSettings
-from tbot_core.errors import UsageError
+from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance.creation_marker import undo_creation
 from tbot_core.instance.dotenv import parse_dotenv, replace_values
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, FOLDERS, SETUP_DRAFT, Instance
@@ -24,7 +24,7 @@ from tbot_core.instance.secret_paths import SecretPaths
 from tbot_core.instance.secrets import lacks_key, open_instance_vault
 from tbot_core.instance.sources import deployment_of, is_made, read_settings_files
 from tbot_core.model import json_document
-from tbot_core.system import filesystem, secure_files
+from tbot_core.system import filesystem, log, secure_files
 from tbot_core.vault import files, token
 from tbot_core.vault.categories import CATEGORIES, CategoryPaths, category_paths
 from tbot_core.vault.key_providers import PassphraseKeyProvider
@@ -40,6 +40,7 @@ CATEGORY: Final = "setup"
 """The category of the draft in the audit log; it has no key of its own."""
 
 _KEY: Final = "login"
+_log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -70,9 +71,13 @@ class SetUp:
         place = _place(self.vault)
         if not filesystem.size(place.file):
             return Draft()
-        content = files.read_file(place, strict=False, system=self.vault.system)
-        with content.data as text, self.vault.store.ring(_KEY) as ring:
-            opened, _ = token.open_token(ring, place, text.view)
+        try:
+            content = files.read_file(place, strict=False, system=self.vault.system)
+            with content.data as text, self.vault.store.ring(_KEY) as ring:
+                opened, _ = token.open_token(ring, place, text.view)
+        except VaultError as fault:
+            remedy = f"Remove {place.shown(place.file)}: the set-up then asks anew, and its accounts stay."
+            raise VaultError(fault.message, remedy, code=fault.code) from None
         with opened:
             stored = json_document.parse_json(bytes(opened.view))
         return Draft(**{**stored, "done": tuple(stored["done"])})
@@ -156,14 +161,21 @@ def complete_setup(instance: Instance) -> None:
         return
     before = SetUp(instance=instance, vault=open_instance_vault(instance, DeploymentSettings(), ready=False))
     made = open_instance_vault(instance, deployment_of(read_settings_files(instance).env.parsed), ready=False)
-    if filesystem.size(draft):
-        for category, text in before.read().files.items():
-            _remove_plaintext(made, category, text.encode())
-        filesystem.write_atomic(draft, b"")  # its key may go next
+    for category, text in _taken_files(before).items():
+        _remove_plaintext(made, category, text.encode())
+    filesystem.write_atomic(draft, b"")  # its key may go next
     old = before.vault.store.place(_KEY)
     if made.store.place(_KEY) != old:
         _remove_present(old.file, old.key)
     _remove_present(secure_files.new_file(draft), draft)  # the first is what a killed writer left
+
+
+def _taken_files(setup: SetUp) -> Mapping[str, str]:
+    try:
+        return setup.read().files
+    except VaultError as fault:  # a damaged file, which nobody needs any more
+        _log.warning("setup.draft_lost", what=fault.message)
+        return {}
 
 
 def _remove_plaintext(made: Vault, category: str, text: bytes) -> None:

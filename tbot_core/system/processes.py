@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final, cast
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 OUTPUT_BYTES: Final = 1_000_000
 """Kept bytes of each stream of a child; the rest is read and dropped, so that the child never blocks."""
 
+_exclusive = threading.Lock()  # so that a look at a lock is not taken for a program that holds it
 _CHUNK: Final = 65_536
 _GRACE_S: Final = 0.2
 _LAST_S: Final = 2.0
@@ -164,6 +167,65 @@ def end_program(process: int) -> None:
     """Ask a program to end, as `kill` does; one that has ended already needs nothing."""
     with suppress(ProcessLookupError):
         os.kill(process, signal.SIGTERM)
+
+
+def start_exclusive(
+    args: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    lock: Path,
+    streams: tuple[Path, Path],
+    prepare: Callable[[], None],
+) -> int | None:
+    """Start a program that outlives this process and holds `lock` until it ends in any way; returns its process id.
+
+    None when the lock is held. `streams` are the files of its output and errors, `prepare` is called with the lock
+    held, before the start. Raises AccessError when it cannot be started.
+    """
+    with _exclusive, ExitStack() as ends:
+        held = _opened(lock, ends)
+        with filesystem.raising_access_errors("lock", lock):
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return None
+        prepare()
+        output, errors = (_opened(path, ends) for path in streams)
+        try:
+            child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
+                args,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                env=dict(environment),
+                start_new_session=True,
+                pass_fds=(held,),
+            )
+        except OSError as fault:
+            raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
+    threading.Thread(target=child.wait, daemon=True).start()  # so that no ended child stays in the process table
+    return child.pid
+
+
+def runs_exclusively(lock: Path) -> bool:
+    """Whether a program that `start_exclusive` started with this lock runs, whichever process started it."""
+    if not filesystem.exists(lock):
+        return False
+    with _exclusive, filesystem.try_lock(lock) as free:
+        return not free
+
+
+def _opened(path: Path, ends: ExitStack) -> int:
+    with filesystem.raising_access_errors("open", path):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    ends.callback(os.close, handle)
+    return handle
+
+
+def interrupt_group(process: int) -> None:
+    """Interrupt a program that was started in its own session, and its descendants, as Ctrl-C does."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process, signal.SIGINT)
 
 
 def process_id() -> int:

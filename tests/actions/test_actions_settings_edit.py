@@ -71,11 +71,11 @@ def test_a_plan_tells_the_effect_on_the_risk(home: Path) -> None:
     (change,) = plan.changes
     assert change.sentence == "5.00\u00a0% -> 0.01\u00a0%: up to 4,990.00 USD less a day"
     assert plan.worst_day.endswith("USD less")
-    assert (plan.disarms, plan.widens) == (True, ())
+    assert (plan.disarms, plan.guarded) == (True, ())
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "widens"),
+    ("name", "text", "guarded"),
     [
         ("DAILY_LOSS_LIMIT", "0.06", True),
         ("MAX_OPEN_POSITIONS", "4", False),
@@ -87,11 +87,13 @@ def test_a_plan_tells_the_effect_on_the_risk(home: Path) -> None:
         ("WEIGHTS", "0.3,0.2,0.2,0.2", False),
         ("STOP_LOSS_PCT", "0.03", True),
         ("LOG_FORMAT", "csv", False),
+        ("RBAC_ENABLED", "false", True),
+        ("LOGIN_ATTEMPT_LIMIT", "1000", True),
     ],
 )
-def test_a_raised_limit_is_known_as_one(home: Path, name: str, text: str, widens: bool) -> None:
+def test_a_raised_limit_is_known_as_one(home: Path, name: str, text: str, guarded: bool) -> None:
     """A limit that is raised, switched off, or changed in a way that nobody can compare."""
-    assert plan_settings(home, {name: text}).widens == ((name,) if widens else ())
+    assert plan_settings(home, {name: text}).guarded == ((name,) if guarded else ())
 
 
 def test_what_only_the_log_depends_on_does_not_disarm(home: Path) -> None:

@@ -33,8 +33,9 @@ def test_answers_are_kept_encrypted_for_the_next_process(instance: Instance) -> 
     assert begin_setup(instance).read() == draft
     assert not [one for one in instance.home.rglob("*") if one.is_file() and b"ACME" in one.read_bytes()]
     instance.path(SETUP_DRAFT).write_bytes(b"tbot1.AAAA\n")
-    with pytest.raises(VaultError):
+    with pytest.raises(VaultError) as damaged:
         begin_setup(instance).read()
+    assert damaged.value.remedy == "Remove data/setup.enc: the set-up then asks anew, and its accounts stay."
 
 
 def test_the_instance_is_made_of_the_answers_and_the_draft_is_gone(instance: Instance) -> None:
@@ -52,7 +53,7 @@ def test_files_that_were_taken_over_stay_to_the_byte_unless_an_answer_changes_th
     text = "# mine\nMAX_TRADES=3\nBROKER_NAME=PAPER"
     assert setup.contents(Draft(files={"env_bot": text}))["env_bot"] == text.encode()
     changed = setup.contents(Draft(files={"env_bot": text}, settings={"MAX_TRADES": "2"}))["env_bot"]
-    assert changed == b"# mine\nMAX_TRADES=2\nBROKER_NAME=PAPER\n"
+    assert changed == b"# mine\nMAX_TRADES=2\nBROKER_NAME=PAPER"
 
 
 def test_answers_that_do_not_fit_make_nothing(instance: Instance) -> None:
@@ -64,7 +65,7 @@ def test_answers_that_do_not_fit_make_nothing(instance: Instance) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_with_the_draft(instance: Instance) -> None:
-    """The draft beside a whole instance, and a new file that was not renamed."""
+    """The draft beside a whole instance, also a damaged one, and a new file that was not renamed."""
     setup = begin_setup(instance)
     setup.finish(Draft(answers=IDENTITY))
     left = (instance.path(SETUP_DRAFT), instance.path(SETUP_DRAFT).with_name(".setup.enc.new"))

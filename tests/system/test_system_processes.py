@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tbot_core.errors import AccessError
 from tbot_core.system import environ, processes, random
 from tbot_core.testing.canaries import canary, shows
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def child(code: str, timeout_s: float = 30) -> processes.ProcessResult:
@@ -99,3 +104,32 @@ def test_another_parent_is_left_alone() -> None:
     killed: list[tuple[int, int]] = []
     assert processes.end_parent(7, lambda: 1, lambda *asked: killed.append(asked))
     assert killed == []
+
+
+def test_an_exclusive_program_holds_its_lock_until_it_ends(tmp_path: Path) -> None:
+    """A second one is not started meanwhile; the streams go to new files; an absent program is an AccessError."""
+    lock, output, errors = (tmp_path / name for name in ("lock", "output", "errors"))
+    output.write_text("of an earlier program")
+
+    prepared = []
+
+    def start(*args: str) -> int | None:
+        streams, environment = (output, errors), environ.minimal_environment()
+        return processes.start_exclusive(
+            args, environment=environment, lock=lock, streams=streams, prepare=lambda: prepared.append(args)
+        )
+
+    assert not processes.runs_exclusively(lock)
+    process = start(sys.executable, "-c", "import signal; print('there', flush=True); signal.pause()")
+    assert process is not None
+    assert start(sys.executable, "-c", "") is None
+    assert len(prepared) == 1
+    assert processes.runs_exclusively(lock)
+    processes.interrupt_group(process)
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # waits for its end
+    assert output.read_text() in {"", "there\n"}
+    assert not processes.runs_exclusively(lock)
+    processes.interrupt_group(process)  # of one that has ended: nothing
+    with pytest.raises(AccessError, match="Cannot start no-such-program"):
+        start("no-such-program")

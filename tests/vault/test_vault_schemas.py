@@ -312,3 +312,13 @@ def test_hidden_fields_with_short_values_are_named(
 def test_new_values_replace_their_fields_alone(category: str, stored: Any, values: Any, merged: Any) -> None:
     """In whatever spelling a known field is stored; users' names are as they are spelt."""
     assert merged_content(stored, category, values, MINE) == merged
+
+
+def test_none_removes_a_field_and_a_section_whose_last_one_it_was() -> None:
+    """In whatever spelling it was stored; other fields and sections stay."""
+    fields = {("broker", "alpaca"): secret_fields(Account)}
+    stored = {"alpaca": {"KEY": "k", "other": "o"}, "else": {"a": "b"}}
+    name = next(iter(secret_fields(Account).values())).name
+    merged = merged_content(stored, "broker", {"alpaca": {"other": None}, "else": {"a": None}}, fields)
+    assert merged == {"alpaca": {"KEY": "k"}}
+    assert merged_content({name: "k", "x": "y"}, "smtp", {"x": None}, {}) == {name: "k"}

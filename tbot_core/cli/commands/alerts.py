@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tbot_core.alerts.store import MOST_KEPT
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, print_notice
 from tbot_core.errors import UsageError
-from tbot_core.model.clock import exchange_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 UNSENT = 4
-_LIMITS: Final = {"critical": "hourly limit", "routine": "limit of 20 in ten minutes"}
 
 
 @click.group("alerts")
@@ -88,24 +85,17 @@ def acknowledge(home: Path | None, ids: tuple[int, ...], *, every: bool, as_json
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    from tbot_core.actions.alerts import delivery_words
+
     if not rows:
         yield "No alerts."
     for row in rows:
         words = ["open" if row["open"] else "resolved" if row["cleared"] else ""]
-        words += [_sending(row)]
+        words += [delivery_words(row)]
         words += [f"acknowledged by {row['acked_by']}" if row["acked"] else ""]
         times = f" ({row['times']} times)" if row["times"] > 1 else ""
         yield f"{row['id']:6}  {row['opened'][:19]}Z  {row['urgency']:8}  {row['what']}{times}"
         yield f"{'':8}{', '.join(word for word in words if word)}; next: {row['command']}"
-
-
-def _sending(row: Mapping[str, Any]) -> str:
-    if row["waits_until"]:
-        until = exchange_time(dt.datetime.fromisoformat(row["waits_until"]))
-        return f"not sent yet: waits for the {_LIMITS[row['urgency']]} until {until:%H:%M} New York"
-    if row["via"] == "kept":
-        return "not sent: too many were waiting"
-    return f"sent by {row['via']}" if row["sent"] else "not sent yet"
 
 
 def _channel_line(row: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import click
@@ -12,7 +13,7 @@ from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, pr
 from tbot_core.model.dates import day_range, parse_symbols
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from datetime import date
     from typing import Unpack
 
     from tbot_core.actions.backtests import Backtest
@@ -28,6 +29,7 @@ class BacktestOptions(TypedDict):
     symbols: str | None
     strategy: str
     seed: int | None
+    progress: Path | None
     home: Path | None
     as_json: bool
 
@@ -38,6 +40,12 @@ class BacktestOptions(TypedDict):
 @click.option("--symbols", metavar="A,B,...", help="Only these symbols. Default: UNIVERSE, else all stored symbols.")
 @click.option("--strategy", default="", metavar="NAME", help="Only this strategy. Default: STRATEGY_SEQUENCE.")
 @click.option("--seed", type=BoundedInt(min=0), help="Seed of the slippage model. Default: SEED.")
+@click.option(
+    "--progress",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the number of traded sessions, and of all, to this file as JSON.",
+)
 @home_option
 @json_option
 def command(**given: Unpack[BacktestOptions]) -> None:
@@ -52,15 +60,16 @@ def command(**given: Unpack[BacktestOptions]) -> None:
     overrides = backtest_overrides(given["strategy"], given["seed"])
     days = day_range(given["first"], given["last"])
     prepared = prepare_backtest(given["home"], days, parse_symbols(given["symbols"]), overrides)
-    summary = run_with_progress(prepared, quiet=given["as_json"])
+    summary = run_with_progress(prepared, quiet=given["as_json"], file=given["progress"])
     emit(summary.document(), as_json=given["as_json"], lines=backtest_lines(summary, terminal.columns(), given["home"]))
 
 
-def run_with_progress(prepared: Backtest, *, quiet: bool) -> RunSummary:
+def run_with_progress(prepared: Backtest, *, quiet: bool, file: Path | None = None) -> RunSummary:
     """Run a backtest and return its result, after printing its warnings and where the bars come from.
 
-    With `quiet` that line goes to standard error; otherwise progress does, on a terminal.
+    With `quiet` that line goes to standard error; otherwise progress does, on a terminal. It goes to `file` too.
     """
+    from tbot_core.actions.simulations import write_progress
     from tbot_core.cli.text.run import banner
 
     def started(label: FeedLabel) -> None:
@@ -68,9 +77,14 @@ def run_with_progress(prepared: Backtest, *, quiet: bool) -> RunSummary:
             click.echo(line, err=quiet)
         shown.enter_context(bar)  # below those lines
 
+    def traded(_day: date) -> None:
+        bar.update(1)
+        if file is not None:
+            write_progress(file, bar.pos, prepared.sessions)
+
     for warning in prepared.warnings:
         print_warning(warning)
     hidden = quiet or not sys.stderr.isatty()
     bar = click.progressbar(length=prepared.sessions, label="sessions", file=sys.stderr, hidden=hidden)
     with ExitStack() as shown:
-        return prepared.run(lambda _day: bar.update(1), started)
+        return prepared.run(traded, started)

@@ -128,7 +128,9 @@ def _denied(route: WebRoute, session: Session) -> str:
 
 def _session(site: Site, request: Request) -> Session | None:
     token = request.cookies.get(SESSION[site.origin.secure], "")
-    return site.logins.session(token) if token else None
+    # A part that the page asks for by itself does not count as activity.
+    active = request.headers.get("HX-Request") != "true"
+    return site.logins.session(token, active=active) if token else None
 
 
 async def _form(request: Request) -> dict[str, str]:

@@ -36,6 +36,8 @@ def command(*, port: int | None, home: Path | None) -> None:
     instance = Instance.at(resolve_home(home))
     opened = open_site(instance.home, SystemClock(), port)
     log.configure("info", "json", instance.logs / "web", screen=False)
+    if opened.site.setup is not None:
+        click.echo(f"{instance.home} is no instance yet: the page sets it up, and goes on where it was.")
     click.echo(f"The page is at {opened.address.url} (Ctrl-C ends it; the bot is another process).")
     if opened.link is not None:  # `token=` would be redacted, as in every output
         click.echo(f"Make the first admin within 30 minutes: {opened.address.url}first-run?link={opened.link}")

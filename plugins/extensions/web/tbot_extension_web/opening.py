@@ -50,6 +50,7 @@ class _Opened:
     # What is read of an instance, or of a set-up, for its page.
     vault: Vault
     address: Address
+    public: bool = False
     roles: bool = True
     identity: str = ""
     setup: SetUp | None = None
@@ -63,8 +64,9 @@ def open_site(home: Path, clock: Clock, port: int | None = None, hasher: Passwor
     """
     instance = Instance.at(home)
     opened = _instance(instance, port) if is_made(instance) else _unmade(instance, port)
+    _refuse_open(opened)
     store, hasher = LoginStore(instance.data / STORE, clock), hasher or PasswordHasher()
-    accounts, logins = _access(opened, store, hasher)
+    accounts, logins = _access(opened, store, hasher, public=not opened.address.loopback)
     site = Site(home, clock, opened.address.origin, logins, opened.identity)
     link = OneTimeLink(accounts, store)
     site.first_run = FirstRun(accounts=accounts, link=link, store=store, hasher=hasher, port=port)
@@ -78,7 +80,7 @@ def open_made_instance(site: Site, first: FirstRun) -> Address:
     Returns its address, which the page has after the next start. Raises as `open_site` does.
     """
     opened = _instance(Instance.at(site.home), first.port)
-    _, site.logins = _access(opened, first.store, first.hasher)
+    _, site.logins = _access(opened, first.store, first.hasher, public=False)  # it listens where the set-up was
     site.identity, site.setup = opened.identity, None
     return opened.address
 
@@ -93,21 +95,25 @@ def _instance(instance: Instance, port: int | None) -> _Opened:
     vault = vault_of_home(instance.home, tolerant=True)
     network = vault.read_as(NetworkConfig, "network") if vault.store.has_file("network") else NetworkConfig()
     address = address_of(network, instance, port)
-    address.refuse_open(public=network.public)
     roles = _with_roles(read_settings_files(instance).texts())
-    if not (roles or address.loopback):
+    identity = read_identity(instance, vault.deployment)
+    named = "" if identity is None else identity.text
+    return _Opened(vault=vault, address=address, roles=roles, identity=named, public=network.public)
+
+
+def _refuse_open(opened: _Opened) -> None:
+    opened.address.refuse_open(public=opened.public)
+    if not (opened.roles or opened.address.loopback):
         raise SettingsError(
-            f"The page would listen on {address.host} with RBAC_ENABLED=false: every account would be admin.",
+            f"The page would listen on {opened.address.host} with RBAC_ENABLED=false: every account would be admin.",
             "Set RBAC_ENABLED=true, or a listen address of 127.0.0.1.",
         )
-    identity = read_identity(instance, vault.deployment)
-    return _Opened(vault=vault, address=address, roles=roles, identity="" if identity is None else identity.text)
 
 
-def _access(opened: _Opened, store: LoginStore, hasher: PasswordHasher) -> tuple[Accounts, Logins]:
+def _access(opened: _Opened, store: LoginStore, hasher: PasswordHasher, *, public: bool) -> tuple[Accounts, Logins]:
     security = SecurityLog(vault=opened.vault)
     accounts = Accounts(security, hasher)
-    rules = LoginRules.of(opened.vault.deployment, with_roles=opened.roles, totp_required=not opened.address.loopback)
+    rules = LoginRules.of(opened.vault.deployment, with_roles=opened.roles, totp_required=public)
     return accounts, Logins(accounts, store, hasher, security, rules)
 
 

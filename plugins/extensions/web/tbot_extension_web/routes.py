@@ -10,6 +10,7 @@ import attrs
 
 from tbot_extension_web.pages import (
     account,
+    alerts,
     audit,
     check,
     confirmations,
@@ -18,7 +19,9 @@ from tbot_extension_web.pages import (
     first_run,
     live,
     login,
+    plugins,
     risk,
+    runs,
     secrets,
     settings,
     setup,
@@ -140,5 +143,17 @@ ROUTES: Final = (
     _get("/decisions/day", Permission.READ, decisions.show_day),
     _get("/trades", Permission.READ, trades.show),
     _get("/trades/{id}", Permission.READ, trades.show_one),
+    _get("/runs", Permission.READ, runs.show),
+    _post("/runs", Permission.RUN, runs.start),
+    _get("/runs/started/{id}", Permission.READ, runs.show_started),
+    _get("/runs/started/{id}/progress", Permission.READ, runs.progress),
+    _post("/runs/started/{id}/cancel", Permission.RUN, runs.cancel),
+    _get("/runs/{name}/report", Permission.READ, runs.report),
+    _get("/runs/{name}/trades.csv", Permission.READ, runs.trades_csv),
+    _get("/alerts", Permission.READ, alerts.show),
+    _post("/alerts/acknowledge", Permission.RUN, alerts.acknowledge),
+    _post("/alerts/test", Permission.RUN, alerts.test),
+    _get("/plugins", Permission.READ, plugins.show),
+    _get("/plugins/{kind}/{name}", Permission.READ, plugins.show_one),
 )
 """The matrix of tests is generated from this table."""

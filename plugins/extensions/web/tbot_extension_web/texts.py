@@ -99,9 +99,10 @@ def _moment(moment: str | datetime) -> datetime:
     return moment if isinstance(moment, datetime) else datetime.fromisoformat(moment)
 
 
-FILTERS: Final[dict[str, Callable[..., str]]] = {
+FILTERS: Final[dict[str, Callable[..., object]]] = {
     "clock": clock,
     "date": date,
+    "decimal": Decimal,
     "duration": duration,
     "logged": logged,
     "marked": marked,

@@ -18,7 +18,7 @@ from tbot_core.instance import Instance, secrets
 from tbot_core.model.clock import ManualClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from starlette.types import ASGIApp
@@ -48,10 +48,16 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def traded_app(traded: Path, logins: GivenSessions) -> ASGIApp:
-    """The page of the demo."""
+def app_of(logins: GivenSessions) -> Callable[[Path], ASGIApp]:
+    """Makes the page of an instance."""
     origin = Origin(scheme="http", hosts=frozenset({HOST}))
-    return create_app(Site(traded, ManualClock(NOW), origin, logins))
+    return lambda home: create_app(Site(home, ManualClock(NOW), origin, logins))
+
+
+@pytest.fixture
+def traded_app(traded: Path, app_of: Callable[[Path], ASGIApp]) -> ASGIApp:
+    """The page of the demo."""
+    return app_of(traded)
 
 
 @pytest.fixture

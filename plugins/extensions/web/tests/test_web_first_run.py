@@ -366,7 +366,7 @@ def test_settings_that_a_person_has_are_taken_over_to_the_byte(home: Path, how: 
         (home / ".env_bot").write_text(BOT)
     with opened(home) as (browser, link):
         make_admin(browser, link)
-        assert ("Take over what is in the folder: .env_bot, .env." in browser.text) is (how == "folder")
+        assert (".env_bot, .env in the folder are taken over." in browser.text) is (how == "folder")
         files = {"env": ENV.encode(), "env_bot": BOT.encode()} if how == "upload" else {}
         browser.upload("/setup/begin", {"how": how}, files)
         assert browser.place == "/setup/taken"

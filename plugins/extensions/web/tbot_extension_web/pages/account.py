@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tbot_extension_web.call import Call
 
+MOST_SECRET: Final = 64
 _GROUP: Final = 4
 
 
@@ -50,7 +51,7 @@ async def show_codes(call: Call) -> Response:
 async def begin_codes(call: Call) -> Response:
     """Turn the codes on once the app shows a right one; the recovery codes are shown this once."""
     secret = call.form.get("secret", "")
-    if not is_totp_secret(secret):
+    if len(secret) > MOST_SECRET or not is_totp_secret(secret):
         return call.to("/account/codes")
     try:
         codes = await call.site.logins.enrol_totp(call.user.user, secret, call.form.get("code", ""))

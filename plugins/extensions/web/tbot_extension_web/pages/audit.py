@@ -54,10 +54,15 @@ def accesses(home: Path, user: str, category: str, day: str, *, reads: bool) -> 
             user.casefold() in entry.actor.casefold()
             and category in {"", entry.category}
             and day in {"", f"{exchange_time(entry.utc):%Y-%m-%d}"}
-            and (reads or entry.action not in READS or entry.outcome != "ok")
+            and (reads or not _is_usual(entry))
         )
 
     return [entry for entry in reversed(logged_accesses(home, verify=False)[0]) if fits(entry)]
+
+
+def _is_usual(entry: AuditLogEntry) -> bool:
+    # What was read without a fault, and beginnings, whose end is a line too.
+    return entry.outcome == "begun" or (entry.action in READS and entry.outcome == "ok")
 
 
 async def _page(call: Call, verified: dict[str, Any] | None = None) -> Response:

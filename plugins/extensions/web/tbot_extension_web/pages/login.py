@@ -58,7 +58,9 @@ async def step_up(call: Call) -> Response:
 
 def _form(call: Call, fault: str = "", name: str = "", *, status: int = 200) -> Response:
     visit = call.request.cookies.get(VISIT) or random.entropy(16).hex()
-    answer = call.page("login.html", status, fault=fault, name=name, csrf=form_token(visit))
+    first = call.site.first_run
+    empty = first is not None and not first.accounts.has_admin
+    answer = call.page("login.html", status, fault=fault, name=name, csrf=form_token(visit), empty=empty)
     set_cookie(answer, call.site.origin, VISIT, visit)
     return answer
 

@@ -18,6 +18,7 @@ from tbot_core.actions.settings_edit import (
     settings_view,
     takes_effect,
 )
+from tbot_core.errors import TbotError
 from tbot_core.instance import Instance
 from tbot_core.instance.registry import EffectiveSetting
 from tbot_core.instance.report import NOT_ACTED_ON
@@ -37,6 +38,7 @@ FIELD: Final = "set."
 """What the names of fields for settings begin with; other fields are never read as settings."""
 
 MOST_FOUND: Final = 60
+CHANGED: Final = "The settings were changed since the form was opened; nothing was saved."
 
 
 @attrs.frozen(kw_only=True)
@@ -95,16 +97,24 @@ async def save(call: Call) -> Response:
     plan = await call.work(plan_settings, call.site.home, wanted, call.actor)
     if plan.faults:
         return _form(call, view, _group_of(call, view), tuple(wanted), texts=wanted, faults=plan.faults)
-    cookie, refused = await step_up_with(call) if plan.widens else (None, "")
+    if call.form.get("version", "") != plan.version:
+        return call.page("message.html", 400, title="Not saved", text=CHANGED, remedy="Open the settings again.")
+    cookie, refused = await step_up_with(call) if plan.guarded else (None, "")
     if refused:
         return await _review(call, view, wanted, plan, refused=refused)
-    await call.work(plan.save, call.form.get("version", ""))
-    group = _group_of(call, view)
-    names = ",".join(one.name for one in plan.changes)
-    answer = call.to(f"/settings/{group.name if group else 'general'}?saved={quote(names)}")
+    answer = await _saved(call, plan, _group_of(call, view))
     if cookie is not None:
-        cookie(answer)
+        cookie(answer)  # whatever became of the change, the session has a new token
     return answer
+
+
+async def _saved(call: Call, plan: SettingsPlan, group: SettingGroup | None) -> Response:
+    try:
+        await call.work(plan.save, call.form.get("version", ""))
+    except TbotError as fault:
+        return call.page("message.html", 400, title="Not saved", text=fault.message, remedy=fault.remedy)
+    names = ",".join(one.name for one in plan.changes)
+    return call.to(f"/settings/{group.name if group else 'general'}?saved={quote(names)}")
 
 
 async def encrypt(call: Call) -> Response:

@@ -120,7 +120,9 @@ async def _list(call: Call, done: str = "") -> Response:
         for _, one in sorted(accounts.items())
     ]
     default = await call.work(default_role, call.site.home)
-    return call.page("users.html", rows=rows, roles=[*Role], default=default, done=done)
+    return call.page(
+        "users.html", rows=rows, roles=[*Role], default=default, done=done, with_roles=logins.rules.with_roles
+    )
 
 
 def _named(call: Call) -> str:

@@ -40,12 +40,16 @@ def _in_folder(state: SetUpState) -> list[str]:
 def _fields(state: SetUpState) -> tuple[FormField, ...]:
     present = _in_folder(state)
     options = [
-        Option(value="usual", text="Begin with the usual settings of a paper instance, and answer the steps."),
-        Option(value="upload", text="Take over a .env_bot, and a .env if you have one: choose the files below."),
+        Option(value="usual", title="Usual settings", text="Those of a paper instance; the steps ask for the rest."),
+        Option(
+            value="upload",
+            title="Files of yours",
+            text="A .env_bot, and a .env if you have one, are taken over: choose them below.",
+        ),
     ]
     if present:
-        words = f"Take over what is in the folder: {', '.join(present)}. Its plaintext is removed at the end."
-        options.insert(0, Option(value="folder", text=words))
+        words = f"{', '.join(present)} in the folder are taken over. Their plaintext is removed at the end."
+        options.insert(0, Option(value="folder", title="Files of this folder", text=words))
     how = FormField(
         name="how",
         label="Settings",

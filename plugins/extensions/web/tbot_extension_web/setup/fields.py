@@ -17,10 +17,11 @@ _SHOWN: Final = 80
 
 @attrs.frozen(kw_only=True)
 class Option:
-    """One of a few answers, with what it means."""
+    """One of a few answers, with what it means; `title` is shown in place of the value."""
 
     value: str
     text: str = ""
+    title: str = ""
 
 
 @attrs.frozen(kw_only=True)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tbot_core.actions.assembly import SIMULATED
+from tbot_core.instance.enabled_plugins import split_names
 from tbot_core.instance.identity import FIELD
 from tbot_core.vault.categories import CATEGORIES
+from tbot_extension_web.server import LOOPBACK
 from tbot_extension_web.setup.steps import faults_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tbot_extension_web.setup.state import SetUpState
 
@@ -36,10 +38,27 @@ def _rows(state: SetUpState, mode: str) -> Iterator[tuple[str, str]]:
     yield "Broker", texts.get("BROKER_NAME", SIMULATED).lower()
     yield "Account", {"live": "LIVE: real money", "simulated": "simulated on this machine"}.get(mode, "paper")
     entered = [f"{category}: {', '.join(_fields(category, part))}" for category, part in draft.answers.items()]
-    yield "Secrets", "; ".join(one for one in entered if not one.startswith("bot_identity")) or "none"
+    shown = [one for one in entered if not one.startswith(("bot_identity", "network", "env:"))]
+    yield "Secrets", "; ".join(shown) or "none"
     if mode != "simulated":
         yield "Login", draft.notes.get("credentials", "not tested")
-    yield "Settings", ", ".join(f"{key}={value}" for key, value in draft.settings.items()) or "as usual"
+    yield "Alerts", f"critical by {_channels(texts, 'CRITICAL')}; routine by {_channels(texts, 'ROUTINE')}"
+    taken = [f"{', '.join(f'.{name}' for name in draft.files)} as taken over"] if draft.files else []
+    changed = {**draft.answers.get("env", {}), **draft.settings}
+    yield "Settings", ", ".join([*taken, *(f"{key}={value}" for key, value in changed.items())]) or "as usual"
+    yield "Page", _page(state)
+
+
+def _channels(texts: Mapping[str, str], urgency: str) -> str:
+    return ", ".join(split_names(texts.get(f"{urgency}_ALERT_CHANNEL") or "console"))
+
+
+def _page(state: SetUpState) -> str:
+    network = state.section("network", "")
+    host, port = network.get("host", "127.0.0.1"), network.get("port", "8443")
+    if host in LOOPBACK:
+        return f"{host}:{port}, for this machine"
+    return f"{host}:{port} from its next start; turn on one-time codes for your account before that"
 
 
 def _fields(category: str, part: dict[str, Any]) -> list[str]:

@@ -82,6 +82,10 @@ class GivenSessions:
         """Accept one password."""
         return _answer(token, accepted=password == RIGHT)
 
+    async def enrol_totp(self, user: str, secret: str, code: str) -> tuple[str, ...]:
+        """Refuse."""
+        raise UsageError(f"The code {code[:6]!a} does not fit.", f"{user} has another secret than {secret[:4]!a}.")
+
     def sessions(self, user: str | None = None) -> list[OpenSession]:  # noqa: ARG002
         """None that could be listed."""
         return []

@@ -87,11 +87,11 @@ def test_an_admin_adds_changes_and_removes_users(access: Any, alice: Browser) ->
 @pytest.mark.parametrize(
     ("path", "form", "words"),
     [
-        ("/users/add", {"name": "bob", "role": "king", "password": NEW, "again": NEW}, "no such role"),
+        ("/users/add", {"name": "bob", "role": "king", "password": NEW, "again": NEW}, "Unknown role"),
         ("/users/add", {"name": "b", "role": "viewer", "password": NEW, "again": NEW}, "2 to 32"),
         ("/users/add", {"name": "bob", "role": "viewer", "password": "short", "again": "short"}, "12"),
         ("/users/add", {"name": "bob", "role": "viewer", "password": NEW, "again": "x"}, "differ"),
-        ("/users/add", {}, "differ|2 to 32|no such role"),
+        ("/users/add", {}, "differ|2 to 32|Unknown role"),
         ("/users/role", {"name": "bob", "role": "viewer"}, "does not exist"),
         ("/users/role", {"name": "alice", "role": "viewer"}, "last admin"),
         ("/users/remove", {"name": "alice"}, "last admin"),

@@ -1,0 +1,140 @@
+"""Runs and backtests with their reports; a backtest or replay is started here, as a process of its own."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import HTMLResponse, Response
+
+from tbot_core.actions.simulations import (
+    SimulationRequest,
+    cancel_simulation,
+    simulation_document,
+    simulation_documents,
+    start_simulation,
+)
+from tbot_core.errors import TbotError, UsageError
+from tbot_core.instance import Instance
+from tbot_core.marketdata.store.listing import list_store
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.formatting import money_text
+from tbot_core.plugins.discovery import installed_plugins
+from tbot_core.status.run_list import report_file, run_list
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tbot_extension_web.call import Call
+
+_HASH: Final = r"'sha256-[A-Za-z0-9+/]{43}='"
+_REPORT_POLICY: Final = re.compile(rf"script-src ({_HASH}); style-src ({_HASH})\"")
+_REPORT_HEAD: Final = 4000
+_NOTHING: Final[Mapping[str, str]] = {}
+
+
+async def show(call: Call) -> Response:
+    """The runs, what was started here, and the form that starts more."""
+    return await _page(call)
+
+
+async def start(call: Call) -> Response:
+    """Start a backtest or a replay, and show its progress."""
+    try:
+        request = await call.work(SimulationRequest.of_texts, call.form)
+        now = call.site.clock.now()
+        name = await call.work(start_simulation, call.site.home, request, call.user.user, now)
+    except UsageError as fault:
+        return await _page(call, fault, call.form)
+    return call.to(f"/runs/started/{name}")
+
+
+async def show_started(call: Call) -> Response:
+    """The progress of what was started, and its result at the end."""
+    return call.page("run_started.html", one=await _started(call))
+
+
+async def progress(call: Call) -> Response:
+    """The same as a part of the page."""
+    return call.page("parts/run_progress.html", one=await _started(call))
+
+
+async def cancel(call: Call) -> Response:
+    """Interrupt it; one that has ended stays as it is."""
+    name = call.request.path_params["id"]
+    await call.work(cancel_simulation, call.site.home, name, call.user.user, call.site.clock.now())
+    return call.to(f"/runs/started/{name}")
+
+
+async def report(call: Call) -> Response:
+    """A report as it was written, apart from this page: a policy of its own, with the hashes that it carries."""
+    text = await call.work(_text, call.site.home, call.request.path_params["name"], ".html")
+    return HTMLResponse(text, headers={"Content-Security-Policy": report_policy(text)})
+
+
+async def trades_csv(call: Call) -> Response:
+    """The trades of a report, to be saved."""
+    name = call.request.path_params["name"]
+    text = await call.work(_text, call.site.home, name, ".csv")
+    return Response(
+        text, media_type="text/csv", headers={"Content-Disposition": f'attachment; filename="tbot-{name}.csv"'}
+    )
+
+
+def report_policy(text: str) -> str:
+    """The policy for a report: only the script and style whose hashes its head names, in an origin of its own."""
+    found = _REPORT_POLICY.search(text[:_REPORT_HEAD])
+    script, style = ("'none'", "'none'") if found is None else found.groups()
+    return (
+        f"sandbox allow-scripts; default-src 'none'; script-src {script}; style-src {style}; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _text(home: Path, name: str, suffix: str) -> str:
+    return filesystem.read_text(report_file(home, name, suffix))
+
+
+async def _started(call: Call) -> dict[str, Any]:
+    found: dict[str, Any] = await call.work(simulation_document, call.site.home, call.request.path_params["id"])
+    return found
+
+
+async def _page(call: Call, fault: UsageError | None = None, given: Mapping[str, str] = _NOTHING) -> Response:
+    values = await call.compute(_listed, call.site.home)
+    return call.page("runs.html", 200 if fault is None else 400, fault=fault, given=given, **values)
+
+
+def _listed(home: Path) -> dict[str, Any]:
+    # What was run and started, and the stored days and strategies to choose from.
+    started = simulation_documents(home)
+    exact = {Path(one["result"]["report"]).stem: one["result"] for one in started if one["result"]}
+    return {
+        "listed": [{**one, **_profit(exact.get(one["report"]))} for one in run_list(home)],
+        "started": started[:10],
+        "running": next((one for one in started if one["state"] == "running"), None),
+        "strategies": sorted(one.entry.name for one in installed_plugins() if one.entry.kind == "strategy"),
+        **_stored(home),
+    }
+
+
+def _profit(result: Mapping[str, Any] | None) -> dict[str, str]:
+    # That of the run's own summary, where it is there: the cents of single trades add up to a little more or less.
+    if result is None:
+        return {}
+    return {"pnl": money_text(Decimal(result["equity_end"]) - Decimal(result["equity_start"]))}
+
+
+def _stored(home: Path) -> dict[str, Any]:
+    # The range of the stored bars and the number of symbols; a store that cannot be read says why.
+    try:
+        rows = list_store(Instance.at(home).bars, ExchangeCalendar()).symbols
+    except TbotError as fault:
+        return {"stored": None, "stored_fault": fault.message}
+    if not rows:
+        return {"stored": None, "stored_fault": ""}
+    first, last = min(one.first for one in rows), max(one.last for one in rows)
+    return {"stored": {"first": str(first), "last": str(last), "symbols": len(rows)}, "stored_fault": ""}

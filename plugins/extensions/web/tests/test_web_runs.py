@@ -1,0 +1,112 @@
+"""The page of runs: what has run with its reports, and what is started from here."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+from html import unescape
+from typing import TYPE_CHECKING
+
+import pytest
+from tbot_extension_web.pages.runs import report_policy
+from tbot_extension_web.testing.client import ask
+from tbot_extension_web.testing.given_sessions import CSRF
+
+from tbot_core.reports.html.scripts import head
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from starlette.types import ASGIApp
+    from tbot_extension_web.testing.client import Answer
+
+VIEWER = {"cookie": "tbot-session=viewer"}
+TRADER = {"cookie": "tbot-session=trader"}
+FORM = {"csrf": CSRF, "kind": "backtest", "first": "2018-01-16", "last": "2018-01-19"}
+
+
+def run_of(page: str) -> str:
+    """The name of the report that a page links to."""
+    (found,) = set(re.findall(r'href="/runs/(\w+)/report"', page))
+    return str(found)
+
+
+def test_each_run_has_its_figures_and_its_report(traded_app: ASGIApp) -> None:
+    """The report opens with a policy of its own: apart from the page, with the hashes that it carries."""
+    page = unescape(ask(traded_app, "GET", "/runs", VIEWER).text)
+    name = run_of(page)
+    answer = ask(traded_app, "GET", f"/runs/{name}/report", VIEWER)
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("sandbox allow-scripts; default-src 'none'; script-src 'sha256-")
+    assert policy == report_policy(head("any report"))
+    table = ask(traded_app, "GET", f"/runs/{name}/trades.csv", VIEWER)
+    assert table.headers["content-disposition"] == f'attachment; filename="tbot-{name}.csv"'
+    assert table.text.startswith("session,strategy,symbol")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "<p>no head</p>", "script-src 'unsafe-inline'; style-src 'self'\"", f"{' ' * 5000}{head('late')}"]
+)
+def test_a_report_without_hashes_runs_nothing(text: str) -> None:
+    """Whatever the file says instead of them."""
+    assert "script-src 'none'; style-src 'none';" in report_policy(text)
+
+
+def test_an_unknown_report_is_refused(traded_app: ASGIApp) -> None:
+    """Also one whose name leads elsewhere."""
+    for name in ("none", "..%2F.env_bot", "%2e%2e"):
+        answer = ask(traded_app, "GET", f"/runs/{name}/report", VIEWER)
+        assert answer.status in {400, 404}
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.fixture
+def own(traded: Path, tmp_path: Path) -> Path:
+    """An instance of which a test may start something."""
+    home = tmp_path / "own"
+    home.mkdir()
+    shutil.copy(traded / ".env_bot", home)
+    return home
+
+
+@pytest.fixture
+def own_app(own: Path, app_of: Callable[[Path], ASGIApp]) -> ASGIApp:
+    """Its page."""
+    return app_of(own)
+
+
+def sent(app: ASGIApp, path: str = "/runs", **fields: str) -> Answer:
+    """Send a form of the page."""
+    return ask(app, "POST", path, TRADER, FORM | fields)
+
+
+def test_a_bad_form_starts_nothing_and_keeps_what_was_entered(own_app: ASGIApp, own: Path) -> None:
+    """With the fault and its remedy."""
+    answer = sent(own_app, seed="many")
+    assert answer.status == 400
+    assert "Invalid seed &#39;many&#39;" in answer.text
+    assert not (own / "data" / "simulations").exists()
+
+
+@pytest.mark.slow
+def test_a_backtest_runs_as_a_process_of_its_own_to_its_end(own_app: ASGIApp, own: Path) -> None:
+    """It is shown while it runs and at its end; here for want of bars, in the words of the command line."""
+    answer = sent(own_app)
+    assert answer.status == 303
+    place = answer.headers["location"]
+    shown = ask(own_app, "GET", place, VIEWER).text
+    assert "2018-01-16 to 2018-01-19" in shown
+    assert "by a-trader" in shown
+    with (own / "data" / "simulations" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    part = ask(own_app, "GET", f"{place}/progress", VIEWER | {"hx-request": "true"}).text
+    assert "FAILED" in part
+    assert "<html" not in part
+    assert "hx-get" not in part
+    assert "bars" in part
+    cancelled = sent(own_app, f"{place}/cancel")
+    assert (cancelled.status, cancelled.headers["location"]) == (303, place)
+    assert place in ask(own_app, "GET", "/runs", VIEWER).text

@@ -1,0 +1,257 @@
+"""Backtests and replays that run as a process of their own, one at a time in an instance.
+
+The process is the command line. It outlives who started it, and holds a lock until it ends in any way, so that its
+state is read from the lock and its files: request, progress, output and errors in `data/simulations`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import attrs
+
+from tbot_core.actions.backtests import installed_strategy
+from tbot_core.errors import AccessError, UsageError
+from tbot_core.instance import Instance
+from tbot_core.journal import records
+from tbot_core.model import json_document
+from tbot_core.model.dates import day_range, parse_symbols
+from tbot_core.status import runs
+from tbot_core.system import environ, filesystem, processes, redaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from tbot_core.status import Document
+
+FOLDER: Final = "simulations"
+MOST_KEPT: Final = 50
+"""How many of the latest are kept; the files of older ones are removed when one is started."""
+
+PROGRAM: Final = (sys.executable, "-P", "-m", "tbot_core")
+KINDS: Final = ("backtest", "replay")
+_LARGEST_SEED: Final = 2**32 - 1
+_ID: Final = re.compile(r"\d{8}T\d{6}")
+_ERROR_LINES: Final = 6
+
+
+@attrs.frozen(kw_only=True)
+class SimulationRequest:
+    """What is to be simulated: stored sessions of a range, as a backtest or as a replay.
+
+    `symbols` empty: UNIVERSE, else all stored ones. `strategy` "": STRATEGY_SEQUENCE; a backtest only. `seed` None:
+    SEED.
+    """
+
+    kind: Literal["backtest", "replay"]
+    first: dt.date
+    last: dt.date
+    symbols: tuple[str, ...] = ()
+    strategy: str = ""
+    seed: int | None = None
+
+    @classmethod
+    def of_texts(cls, texts: Mapping[str, str]) -> SimulationRequest:
+        """The request of a form: kind, first, last, symbols, strategy and seed. Raises UsageError for a bad field."""
+        given = {name: texts.get(name, "").strip() for name in ("kind", "first", "last", "symbols", "strategy", "seed")}
+        if given["kind"] not in KINDS:
+            raise UsageError("It is neither a backtest nor a replay.", "Choose one of them.")
+        replay = given["kind"] == "replay"
+        if replay and given["strategy"]:
+            raise UsageError("A replay trades all strategies of the settings.", "Leave the strategy empty.")
+        first, last = day_range(given["first"], given["last"])
+        return cls(
+            kind="replay" if replay else "backtest",
+            first=first,
+            last=last,
+            symbols=parse_symbols(given["symbols"] or None),
+            strategy=installed_strategy(given["strategy"]) if given["strategy"] else "",
+            seed=_seed(given["seed"]),
+        )
+
+    def arguments(self, home: Path, progress: Path) -> list[str]:
+        """The arguments of the command line."""
+        span = f"{self.first}..{self.last}"
+        backtest = [f"--from={self.first}", f"--to={self.last}", f"--progress={progress}"]
+        replay = [f"--replay={span}", "--speed=max"]
+        given = {"--symbols": ",".join(self.symbols), "--strategy": self.strategy, "--seed": self.seed}
+        return [
+            *(["backtest", *backtest] if self.kind == "backtest" else ["run", *replay]),
+            *(f"{name}={value}" for name, value in given.items() if value not in {"", None}),
+            f"--home={home}",
+            "--json",
+        ]
+
+    def document(self) -> Document:
+        """The request for JSON."""
+        found = attrs.asdict(self)
+        return found | {"first": str(self.first), "last": str(self.last), "symbols": list(self.symbols)}
+
+
+def start_simulation(
+    home: Path | None, request: SimulationRequest, actor: str, now: dt.datetime, program: Sequence[str] = PROGRAM
+) -> str:
+    """Start it and return its id; `program` is tbot's command line.
+
+    Raises UsageError while another one runs, AccessError if it cannot be started.
+    """
+    instance = runs.find_instance(home)
+    folder = _folder(instance)
+    filesystem.make_folder(folder)
+    name = now.astimezone(dt.UTC).strftime("%Y%m%dT%H%M%S")
+    progress, errors = _file(folder, name, "progress"), _file(folder, name, "errors")
+    command = (*program, *request.arguments(instance.home, progress))
+    about = {"request": request.document(), "actor": actor, "started": now.isoformat(), "process": None}
+    process = processes.start_exclusive(
+        command,
+        environment=environ.own_environment(),
+        lock=_lock(folder),
+        streams=(_file(folder, name, "output"), errors),
+        prepare=lambda: _write(_file(folder, name, "request"), about),
+    )
+    if process is None:
+        raise UsageError("Another backtest or replay runs.", "Wait for its end, or cancel it.")
+    _write(_file(folder, name, "request"), about | {"process": process})
+    remove_older(instance.home)
+    return name
+
+
+def cancel_simulation(home: Path | None, name: str, actor: str, now: dt.datetime) -> bool:
+    """Interrupt a simulation as Ctrl-C does; False if it no longer runs. Raises UsageError for an unknown one."""
+    folder = _folder(Instance.at(home))
+    found = _about(folder, name)
+    if not _is_running(folder, name) or found["process"] is None:
+        return False
+    _write(_file(folder, name, "cancelled"), {"actor": actor, "time": now.isoformat()})
+    processes.interrupt_group(found["process"])
+    return True
+
+
+def simulation_documents(home: Path | None) -> list[Document]:
+    """The simulations that were started this way, the latest first."""
+    folder = _folder(Instance.at(home))
+    return [simulation_document(home, name) for name in _names(folder)]
+
+
+def simulation_document(home: Path | None, name: str) -> Document:
+    """One of them: `state` is running, done, cancelled or failed; `progress` while it runs; `result` and `errors`.
+
+    `result` is the summary of the run as `--json` prints it, without its trades. Raises UsageError for an unknown one.
+    """
+    instance = Instance.at(home)
+    folder = _folder(instance)
+    about, running = _about(folder, name), _is_running(folder, name)
+    result = None if running else _result(folder, name)
+    cancelled = filesystem.exists(_file(folder, name, "cancelled"))
+    state = "running" if running else "done" if result is not None else "cancelled" if cancelled else "failed"
+    return {
+        "id": name,
+        **{part: about[part] for part in ("request", "actor", "started")},
+        "state": state,
+        "cancelling": running and cancelled,
+        "progress": _progress(instance, folder, name, about) if running else None,
+        "result": result,
+        "errors": _errors(folder, name) if state == "failed" else [],
+    }
+
+
+def remove_older(home: Path, most: int = MOST_KEPT) -> None:
+    """Remove the files of all but the latest; runs keep their journals and reports."""
+    folder = _folder(Instance.at(home))
+    kept = {*_names(folder)[:most]}
+    for path in list(_parts(folder)):
+        if path.name.partition(".")[0] not in kept:
+            filesystem.remove(path)
+
+
+def write_progress(path: Path, done: int, of: int) -> None:
+    """Write how many sessions of all are done, for who waits."""
+    filesystem.replace(path, json.dumps({"done": done, "of": of}).encode())
+
+
+def _seed(text: str) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text) <= _LARGEST_SEED):
+        raise UsageError(f"Invalid seed {text!r}.", f"Give a number from 0 to {_LARGEST_SEED}, or none.")
+    return int(text)
+
+
+def _folder(instance: Instance) -> Path:
+    return instance.data / FOLDER
+
+
+def _lock(folder: Path) -> Path:
+    return folder / "lock"
+
+
+def _file(folder: Path, name: str, part: str) -> Path:
+    return folder / f"{name}.{part}"
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    filesystem.write_atomic(path, json.dumps(content, sort_keys=True).encode())
+
+
+def _names(folder: Path) -> list[str]:
+    if not filesystem.is_folder(folder):
+        return []
+    found = (path.name.partition(".") for path in filesystem.entries(folder))
+    return sorted((name for name, _, part in found if part == "request" and _ID.fullmatch(name)), reverse=True)
+
+
+def _about(folder: Path, name: str) -> Mapping[str, Any]:
+    path = _file(folder, name, "request")
+    if _ID.fullmatch(name) is None or not filesystem.exists(path):
+        raise UsageError(f"There is no backtest or replay {name[:40]}.", "The list of runs has them.")
+    found: Mapping[str, Any] = json_document.parse_json(filesystem.read_text(path))
+    return found
+
+
+def _is_running(folder: Path, name: str) -> bool:
+    # The lock is held by the latest one, if by any.
+    return name == next(iter(_names(folder)), None) and processes.runs_exclusively(_lock(folder))
+
+
+def _result(folder: Path, name: str) -> Document | None:
+    # The document that the command line printed at its end; None of one that did not come to its end.
+    try:
+        found = json_document.parse_json(filesystem.read_text(_file(folder, name, "output")))
+    except (AccessError, json_document.InvalidJson):
+        return None
+    if not isinstance(found, dict) or "trades" not in found:
+        return None
+    return {**found, "trades": len(found["trades"])}
+
+
+def _progress(instance: Instance, folder: Path, name: str, about: Mapping[str, Any]) -> Document | None:
+    # What a backtest has written; of a replay the closed sessions of the journal that grows.
+    path = _file(folder, name, "progress")
+    if filesystem.exists(path):
+        found: Document = json_document.parse_json(filesystem.read_text(path))
+        return found
+    if about["request"]["kind"] != "replay":
+        return None
+    began = dt.datetime.fromisoformat(about["started"]).timestamp()
+    grown = next((one for one in runs.run_files(instance) if one.name != runs.PAPER and one.changed >= began), None)
+    if grown is None:
+        return None
+    with runs.open_run_file(grown) as journal:
+        return {"done": sum(1 for _ in journal.events(kind=records.SESSION_CLOSED)), "of": None}
+
+
+def _errors(folder: Path, name: str) -> list[str]:
+    # The last lines that the command line wrote: its error, and what to do.
+    path = _file(folder, name, "errors")
+    text = filesystem.read_text(path) if filesystem.exists(path) else ""
+    lines = [line for line in redaction.redact(text).splitlines() if line.strip()]
+    return lines[-_ERROR_LINES:] or ["It ended without a word, as after kill -9 or a restart of the machine."]
+
+
+def _parts(folder: Path) -> Iterator[Path]:
+    return (path for path in filesystem.entries(folder) if _ID.fullmatch(path.name.partition(".")[0]))

@@ -1,0 +1,46 @@
+"""A message by an alert channel whose secrets are not stored yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core.actions.channel_trial import try_channel
+from tbot_core.plugins import discovery
+from tbot_core.plugins.loader import PluginLoader
+
+if TYPE_CHECKING:
+    from tbot_core.plugins.loader import LoadedPlugin
+
+
+def channel(name: str) -> LoadedPlugin:
+    """An installed channel, loaded."""
+    (loaded,), failed = PluginLoader().offers({("alert", name)}, discovery.installed_plugins())
+    assert not failed
+    return loaded
+
+
+def test_a_channel_that_accepts_the_message_passes() -> None:
+    """With the words of the service, or that it was accepted."""
+    found = try_channel(channel("console"), {}, "ACME_US_PAPER_B01")
+    assert (found.what, found.passed) == ("console", True)
+    assert found.words
+
+
+def test_secrets_that_are_not_allowed_are_named_and_not_shown() -> None:
+    """Nothing is sent then."""
+    found = try_channel(channel("email"), {"smtp": {"host": "a host", "password": "canary"}}, "")
+    assert not found.passed
+    assert "host" in found.words
+    assert "canary" not in found.words
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_service_that_cannot_be_reached_is_a_failure() -> None:
+    """With its words."""
+    secrets = {"host": "127.0.0.1", "port": "1", "security": "none", "user": "me@example.com", "password": "canary"}
+    found = try_channel(channel("email"), {"smtp": secrets}, "")
+    assert not found.passed
+    assert "127.0.0.1" in found.words
+    assert "canary" not in found.words

@@ -1,0 +1,172 @@
+"""Backtests and replays as processes of their own: one at a time, with their end recorded whoever has gone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core.actions import simulations
+from tbot_core.actions.simulations import (
+    SimulationRequest,
+    cancel_simulation,
+    simulation_document,
+    simulation_documents,
+    start_simulation,
+)
+from tbot_core.errors import UsageError
+from tbot_core.journal import records
+from tbot_core.journal.store import NewEvent, open_journal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NOW = dt.datetime(2026, 11, 24, 15, 0, tzinfo=dt.UTC)
+FORM = {"kind": "backtest", "first": "2018-01-16", "last": "2018-01-19"}
+RESULT = {"trades": [{}, {}], "sessions": 4, "report": "reports/abc.html"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    """An instance; what still runs in it at the end is interrupted."""
+    place = tmp_path / "bot"
+    place.mkdir()
+    (place / ".env_bot").write_text("BROKER_NAME=PAPER\n")
+    yield place
+    for one in simulation_documents(place):
+        cancel_simulation(place, one["id"], "test", NOW)
+        ended(place)
+
+
+def started(home: Path, code: str, seconds: int = 0, **fields: str) -> str:
+    """Start a program of Python in place of the command line."""
+    request = SimulationRequest.of_texts(FORM | fields)
+    return start_simulation(home, request, "anna", NOW + dt.timedelta(seconds=seconds), (sys.executable, "-c", code))
+
+
+def ended(home: Path) -> None:
+    """Wait until the process has ended: its lock is free then."""
+    with (home / "data" / "simulations" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+WAITS = "import signal; signal.pause()"
+PRINTS = f"print({json.dumps(json.dumps(RESULT))})"
+
+
+def test_its_result_is_what_the_command_line_printed(home: Path) -> None:
+    """With the number of its trades; the request, the user and the time stay with it."""
+    name = started(home, PRINTS, symbols="spy, qqq", strategy="open", seed="7")
+    ended(home)
+    found = simulation_document(home, name)
+    assert (found["state"], found["result"]["trades"], found["actor"]) == ("done", 2, "anna")
+    assert found["request"]["symbols"] == ["SPY", "QQQ"]
+    assert (found["request"]["strategy"], found["request"]["seed"]) == ("open", 7)
+    assert [one["id"] for one in simulation_documents(home)] == [name]
+
+
+def test_only_one_runs_at_a_time(home: Path) -> None:
+    """Another is refused while one runs, and leaves no trace."""
+    name = started(home, WAITS)
+    assert simulation_document(home, name)["state"] == "running"
+    with pytest.raises(UsageError, match="Another backtest or replay runs"):
+        started(home, PRINTS, 1)
+    assert [one["id"] for one in simulation_documents(home)] == [name]
+
+
+def test_a_cancelled_one_is_interrupted_and_says_so(home: Path) -> None:
+    """Once: what has ended is not cancelled again; then another may start, and the first stays cancelled."""
+    name = started(home, WAITS)
+    assert cancel_simulation(home, name, "anna", NOW)
+    ended(home)
+    assert not cancel_simulation(home, name, "anna", NOW)
+    assert simulation_document(home, name)["state"] == "cancelled"
+    started(home, WAITS, 1)
+    assert [one["state"] for one in simulation_documents(home)] == ["running", "cancelled"]
+
+
+def test_a_failed_one_shows_its_last_words(home: Path) -> None:
+    """What it wrote to standard error; one that was killed has none, and says so."""
+    name = started(home, "import sys; print('part of'); sys.exit('tbot: no bars')")
+    ended(home)
+    found = simulation_document(home, name)
+    assert (found["state"], found["errors"], found["result"]) == ("failed", ["tbot: no bars"], None)
+    silent = started(home, "print('[]')", 1)
+    ended(home)
+    assert "kill -9" in simulation_document(home, silent)["errors"][0]
+
+
+def test_the_progress_is_that_of_its_file(home: Path) -> None:
+    """A backtest writes it; before the first session there is none."""
+    name = started(home, WAITS)
+    assert simulation_document(home, name)["progress"] is None
+    simulations.write_progress(home / "data" / "simulations" / f"{name}.progress", 3, 9)
+    assert simulation_document(home, name)["progress"] == {"done": 3, "of": 9}
+
+
+def test_the_progress_of_a_replay_is_that_of_its_journal(home: Path) -> None:
+    """The closed sessions of the run that has changed since the start; none before there is one."""
+    name = started(home, WAITS, kind="replay")
+    assert simulation_document(home, name)["progress"] is None
+    folder = home / "data" / "runs"
+    folder.mkdir()
+    journal = open_journal(folder / "abc.sqlite")
+    journal.append([NewEvent(kind=records.SESSION_CLOSED, payload={}, time=NOW)])
+    journal.close()
+    assert simulation_document(home, name)["progress"] == {"done": 1, "of": None}
+
+
+def test_the_command_line_gets_each_field_as_its_own_option(tmp_path: Path) -> None:
+    """So that no text of a form is read as another option."""
+    backtest = SimulationRequest.of_texts(FORM | {"symbols": "A,B", "seed": "1", "strategy": "mid"})
+    assert backtest.arguments(tmp_path, tmp_path / "p") == [
+        "backtest",
+        "--from=2018-01-16",
+        "--to=2018-01-19",
+        f"--progress={tmp_path / 'p'}",
+        "--symbols=A,B",
+        "--strategy=mid",
+        "--seed=1",
+        f"--home={tmp_path}",
+        "--json",
+    ]
+    replay = SimulationRequest.of_texts(FORM | {"kind": "replay"}).arguments(tmp_path, tmp_path / "p")
+    assert replay == ["run", "--replay=2018-01-16..2018-01-19", "--speed=max", f"--home={tmp_path}", "--json"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"kind": "drill"}, "neither a backtest nor a replay"),
+        ({"kind": "replay", "strategy": "open"}, "all strategies"),
+        ({"first": "soon"}, "soon"),
+        ({"last": "2018-01-01"}, "2018-01-01"),
+        ({"symbols": "A;B"}, "A;B"),
+        ({"strategy": "magic"}, "not installed"),
+        ({"seed": "-1"}, "Invalid seed"),
+        ({"seed": "99999999999"}, "Invalid seed"),
+    ],
+)
+def test_a_bad_field_is_named(fields: dict[str, str], words: str) -> None:
+    """Before anything is started."""
+    with pytest.raises(UsageError) as fault:
+        SimulationRequest.of_texts(FORM | fields)
+    assert words in str(fault.value)
+
+
+def test_only_the_latest_are_kept(home: Path) -> None:
+    """The files of older ones go; a name that is none is unknown."""
+    for second in range(4):
+        started(home, PRINTS, second)
+        ended(home)
+    simulations.remove_older(home, 2)
+    assert [one["id"] for one in simulation_documents(home)] == ["20261124T150003", "20261124T150002"]
+    assert not list((home / "data" / "simulations").glob("20261124T150000.*"))
+    for name in ("20261124T150000", "../../etc/passwd", "lock"):
+        with pytest.raises(UsageError, match="no backtest or replay"):
+            simulation_document(home, name)
