@@ -6,6 +6,7 @@ Tests judge each page of the way, and `tools/web_screenshots.py` takes its pictu
 from __future__ import annotations
 
 import csv
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -18,7 +19,7 @@ from tbot_core.rehearsal.prices import bars_of
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from playwright.sync_api import Page as Tab
@@ -29,14 +30,26 @@ SECRETS: Final = {
     "password": "velvet otter quarry lantern",
     "api_key": "PKWALKOFTHEPAGE00001",
     "api_secret": "walk-of-the-page-secret-4711",
+    "finnhub": "walkofthepagefinnhub0",
+    "routing_key": "0123456789abcdef0123456789abcdef",
+    "smtp": "walk-of-the-page-mail-0815",
     "another password": "copper meadow violin harbour",
 }
 """What a person types on the way and no answer may show."""
 
-LOGINS = {}
+LOGINS: Final = {
+    "smtp.email.host": "127.0.0.1",
+    "smtp.email.port": "2525",
+    "smtp.email.user": "bot@example.com",
+    "smtp.email.password": SECRETS["smtp"],
+    "smtp.email.recipients": "me@example.com",
+    "alert.pagerduty.routing_key": SECRETS["routing_key"],
+    "screener_api.finnhub.api_key": SECRETS["finnhub"],
+}
+"""What a person enters at the steps of alerts and screeners: nothing is sent there in a rehearsal."""
+
 TRADES_AT_ONCE: Final = {
     "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER": "false",
-    "STRAT_OPEN_BUFFER": "0.002",
     "TRADE_CONFIRMATION_REQUIRED": "true",
 }
 """What a person changes so that the day needs no account at Finnhub, trades soon, and asks first."""
@@ -52,6 +65,7 @@ class Walk:
     origin: str
     look: Callable[[Tab, str], None]
     leave: Callable[[Tab], None]
+    scripts: bool = True
 
     @property
     def path(self) -> str:
@@ -69,9 +83,20 @@ class Walk:
         self.leave(self.tab)
         place = self.tab.locator(at)
         there = place.get_by_role("button", name=button, exact=True).or_(place.get_by_role("link", name=button, exact=True))
-        with self.tab.expect_navigation():
+        with self.arriving():
             there.first.click()
         self.see(name)
+
+    @contextmanager
+    def arriving(self) -> Iterator[None]:
+        """Wait until the tab has another page."""
+        if not self.scripts:
+            with self.tab.expect_navigation():
+                yield
+            return
+        self.tab.evaluate("() => { window.here = true; }")
+        yield
+        self.tab.wait_for_function("() => !window.here && document.readyState === 'complete'")
 
     def see(self, name: str) -> None:
         """Look at the page, if it has a name."""
@@ -110,10 +135,10 @@ def set_up(walk: Walk, samples: Path) -> None:
     walk.see("setup-credentials-tested")
     walk.press("Continue")
     while walk.path != "/setup/summary":
-        print(walk.path, walk.tab.locator("main input, main select").evaluate_all("(all) => all.map((one) => one.name + '=' + one.value)"))
+        walk.see(walk.path.removeprefix("/").replace("/", "-"))
         for name, text in LOGINS.items():
-            field = walk.tab.locator(f"main input[name='{name}']")
-            if field.count(): field.fill(text)
+            if (field := walk.tab.locator(f"main input[name='{name}']")).count():
+                field.fill(text)
         walk.press("Continue")
     walk.see("setup-summary")
     walk.press("Create the instance", "check")
