@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import resource
 import sys
@@ -82,12 +83,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         others = [item for item in items if tier not in tiers(item)]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if tier in tiers(item)]
+        if measures(config):
+            for item in items:
+                if not counts(item, tier):
+                    item.add_marker("no_cover")
 
 
-def pytest_collection_finish() -> None:
-    """Leave what collecting made out of the garbage collector's rounds: an eighth of the time of all tests."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without garbage collection, and leave what it made out of later rounds: an eighth of all tests' time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def tiers(item: pytest.Item) -> set[str]:
@@ -101,6 +112,19 @@ def tiers(item: pytest.Item) -> set[str]:
     return {"test" if item.stash[NUMBER] < running else "check"}
 
 
+def measures(config: pytest.Config) -> bool:
+    """Whether this run measures coverage."""
+    return bool(config.getoption("cov_source", default=None))
+
+
+def counts(item: pytest.Item, tier: str) -> bool:
+    """Whether a case counts for the coverage of a tier: it is quick, or no quick one reaches its lines.
+
+    Measuring doubles the time of a case.
+    """
+    return bool(item.get_closest_marker("measured")) or (tier == "test" and not item.get_closest_marker("slow"))
+
+
 def spent() -> float:
     """The seconds of processor time that this process and its children that ended have used."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -112,13 +136,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a case that takes longer than its markers say.
 
     Processor time counts, not the time on the wall, which says more of what else the machine does. It is halved, since
-    a core that is shared with other work does half as much in it. `make` gives no limit where coverage is measured: the
+    a core that is shared with other work does half as much in it. There is no limit where coverage is measured: the
     time is then that of the measuring.
     """
     begun = spent()
     result = yield
     took = (spent() - begun) / 2
-    limit = item.config.getoption("slow_above")
+    measured = measures(item.config) and not item.get_closest_marker("no_cover")
+    limit = math.inf if measured else item.config.getoption("slow_above")
     if item.config.getoption("tier") != "full" and not item.get_closest_marker("full"):
         if took > 10 * limit:
             pytest.fail(f"takes over {took:.1f} s of processor time: mark it `full`, or make it shorter")

@@ -71,6 +71,29 @@ def test_idle():
 """
 
 
+MEASURING = """
+import pytest
+
+def paused(request): return request.node.get_closest_marker("no_cover") is not None
+
+def test_quick(request): assert not paused(request)
+
+@pytest.mark.slow
+def test_slow(request): assert paused(request)
+
+@pytest.mark.slow
+@pytest.mark.measured
+def test_slow_and_measured(request): assert not paused(request)
+
+@pytest.mark.first(0)
+def test_of_check(request): assert paused(request)
+
+@pytest.mark.first(0)
+@pytest.mark.measured
+def test_of_check_and_measured(request): assert not paused(request)
+"""
+
+
 @pytest.fixture
 def suite(pytester: pytest.Pytester, root: Path) -> Iterator[pytest.Pytester]:
     """A folder with the root's conftest."""
@@ -114,6 +137,12 @@ def test_properties_are_tried_in_each_tier(suite: pytest.Pytester, tier: str, tr
     body = PROPERTY if tier == "test" else PROPERTY.replace("def test_count", "@pytest.mark.first(0)\ndef test_count")
     said = run(suite, f"import pytest\n{body}", f"--tier={tier}", "-p", "no:randomly", "-s", "--hypothesis-seed=1")
     assert f"tried {tried} times" in said
+
+
+@pytest.mark.parametrize(("tier", "passed"), [("test", 3), ("check", 2)])
+def test_coverage_is_that_of_quick_cases_and_of_those_marked(suite: pytest.Pytester, tier: str, passed: int) -> None:
+    """It is paused in what is slow or belongs to `make check`, unless no quick case reaches the lines."""
+    assert f"{passed} passed" in run(suite, MEASURING, f"--tier={tier}", "--cov=.", "--cov-report=")
 
 
 @pytest.mark.slow

@@ -28,7 +28,8 @@ SINGULARS = {
 FORBIDDEN = (
     r"/w[o]rk/|/tmp/boo[t]|/root/|/home/(?!you\b)\w",
     r"\bpypi\b|pythonhosted|npmjs|/simple\b(?=/)",
-    r"(?i)\b(sandbox|workplace)\b|\bhelper session|\bissue #?\d|\bpart \d of \d",
+    # `sandbox allow-scripts` is a browser's word, in the policy of a report.
+    r"(?i)\b(sandbox(?! allow-scripts)|workplace)\b|\bhelper session|\bissue #?\d|\bpart \d of \d",
 )
 VENDORS = re.compile(
     r"alpaca|apca_|ibkr|interactive.?brokers|\bib_|tradier|f[iu]nnhub|polygon|databento|twilio|slack|pagerduty|apprise"

@@ -41,6 +41,7 @@ class LifecycleBroker:
 
     def __init__(self, world: World, deaf: int = 0, hours: dict[dt.date, Session | None] | None = None) -> None:
         self._client = world.client(world.names[0])
+        self._capabilities = attrs.evolve(self._client.capabilities, hours=True)
         self._failing_connects = deaf
         self._hours = hours or {}
         self.session = world.session
@@ -51,7 +52,7 @@ class LifecycleBroker:
     @property
     def capabilities(self) -> BrokerCapabilities:
         """The venue's capabilities, and the trading hours."""
-        return attrs.evolve(self._client.capabilities, hours=True)
+        return self._capabilities
 
     async def connect(self) -> Account:
         """Log in; the first calls may fail."""
@@ -155,8 +156,8 @@ class SimulatedInstance:
 
 @contextmanager
 def simulated_instance(home: Path, world: World | None = None) -> Iterator[SimulatedInstance]:
-    """An instance in that folder, with an open journal."""
-    world = world or World(5, (), rates={})
+    """An instance in that folder, with an open journal; the session of its own world lasts 25 minutes."""
+    world = world or World(5, (), rates={}, minutes=25)
     found = SimulatedInstance(world, home, open_journal(home / "tbot.sqlite"), LifecycleBroker(world), world.calendar)
     try:
         yield found

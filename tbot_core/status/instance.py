@@ -82,8 +82,7 @@ class _Projections:
 def status_document(home: Path | None, now: dt.datetime, settings_reader: SettingsReader | None = None) -> Document:
     """The status; money is valued at the running bot's marks, else at the last fill prices.
 
-    Read-only. Invalid settings are `attention`, and those of the last run are shown. Raises SettingsError without both.
-    Who reads it again and again gives a `settings_reader`.
+    Read-only. Invalid settings are `attention`; those of the last run are shown, SettingsError is raised without both.
     """
     instance = known_control_folder(Instance.at(home))
     files = run_files(instance)
@@ -94,7 +93,7 @@ def status_document(home: Path | None, now: dt.datetime, settings_reader: Settin
     now = run_time(own := with_current_run(instance), now)
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
-    free, running = filesystem.free_bytes(instance.home), holder is not None
+    running = holder is not None
     risk = risk_status(instance.control, events, read.book, running=running)
     conditions = _conditions(events, read.book, risk, instance.control_dir, running=running)
     return {
@@ -110,7 +109,7 @@ def status_document(home: Path | None, now: dt.datetime, settings_reader: Settin
         "failover": failover_document(settings, events, now) if instance_brokers(settings)[1:] else None,
         "runs": [run_document(one) for one in files],
         **_upcoming(None if rehearsed else file, settings, now),
-        "disk_free_bytes": free,
+        "disk_free_bytes": (free := filesystem.free_bytes(instance.home)),
         "alert_channels": channel_documents(settings, alerts_file(own)),
         "attention": [
             *filter(None, (fault, damage and str(damage))),

@@ -37,7 +37,8 @@ def test_the_forms_of_plugins_in_use_come_first(home: Path) -> None:
     forms = secret_forms(home, "broker")
     assert [(one.section, one.used) for one in forms][:2] == [("alpaca", True), ("ibkr", False)]
     mine = forms[0]
-    assert (mine.stored, mine.unknown) == ({"api_key", "api_secret"}, ())
+    assert mine.stored == {"api_key", "api_secret"}
+    assert mine.unknown == ()
     older = next(one for one in forms if one.section == "older")
     assert (older.fields, older.unknown, older.used) == ((), ("token",), False)
 

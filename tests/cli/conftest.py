@@ -18,6 +18,7 @@ from tbot_core import cli
 from tbot_core.actions.plugin_development import write_plugin
 from tbot_core.model.clock import SystemClock
 from tbot_core.testing.canaries import canary
+from tbot_core.vault import key_providers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +34,15 @@ _CHANGES = {
     "credentials import hidden_field": "credentials import hidden_field, shown_field",
     "requests_per_minute=240": "requests_per_minute=240_000",
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _passphrases_cost_little() -> Iterator[None]:
+    # A bundle's key takes a quarter of a second by design; tests/vault holds what it really costs.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(key_providers, "MEMORY_KIB", 64)
+        patch.setattr(key_providers, "ITERATIONS", 1)
+        yield
 
 
 @pytest.fixture(scope="session")

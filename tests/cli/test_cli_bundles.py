@@ -167,6 +167,7 @@ def test_a_drill_says_what_would_be_wrong(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("sealed", [True, False])
 def test_a_drill_touches_nothing_outside(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sealed: bool
@@ -261,6 +262,7 @@ def test_a_backup_lets_old_keys_go(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_an_export_is_taken_over_under_the_keys_of_another_instance(home: Path, other: Path, tmp_path: Path) -> None:
     """Chosen categories or all; names and key ids are told, values never; and both sides are audited."""
     said = run(home, "export", "smtp", "--out", str(tmp_path / "one.tbot"))

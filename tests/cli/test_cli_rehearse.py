@@ -89,6 +89,7 @@ def test_chosen_faults_alone_strike() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_limit_of_time_that_is_over_lets_one_world_run_at_most() -> None:
     """The document counts the sessions that ran, not those asked for."""
     assert figures("--seeds", "50", "--minutes", "0.0001")["sessions"] <= 1
@@ -120,6 +121,7 @@ def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_worker_says_a_line_of_each_seed(capsys: pytest.CaptureFixture[str]) -> None:
     """A task and what is told of a seed come through their text as they were."""
     task = SeedBatch(first=3, last=8, step=2, faults=("F2",))

@@ -23,7 +23,7 @@ SEEDS = (3, 5, 7)
 
 def lived(home: Path, seed: int, **rates: float) -> tuple[World, list[Event]]:
     """A world whose bot hears a live feed with these faults at these rates, and what its journal says at the end."""
-    world = World(seed, (), rates=rates, live=True)
+    world = World(seed, (), rates=rates, live=True, minutes=30)
     folder = home / f"seed{seed}"
     folder.mkdir()
     life = BotProcess(world, world.names[:1], folder, bot_config(world), PlannedCrash(10**9, after=False))
@@ -57,6 +57,7 @@ def entries_while(events: list[Event], cause: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_session_on_a_well_feed_trades_at_the_far_side_of_the_quote(tmp_path: Path) -> None:
     """No cause comes but that the account had to be read first, and each entry says the quote that it was sized by."""
     seen = [lived(tmp_path, seed)[1] for seed in SEEDS]

@@ -160,6 +160,7 @@ def phases(events: list[Event]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_day_is_manned_with_every_broker_and_a_broken_primary_is_left(tmp_path: Path) -> None:
     """The session's opening names both accounts; with a drill passed entries may go to the other one."""
     events = traded(tmp_path)

@@ -41,7 +41,7 @@ class Dead(Exception):
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
     """The process dies as soon as something is held."""
-    with simulated_instance(tmp_path) as made:
+    with simulated_instance(tmp_path, World(5, (), rates={})) as made:
         made.watch = dies
         yield made
 

@@ -110,7 +110,7 @@ class House:
 def house(tmp_path: Path) -> House:
     """Paper settings, console alerts."""
     filesystem.write_atomic(tmp_path / ".env_bot", SETTINGS.encode())
-    return House(World(5, (), rates={}), tmp_path)
+    return House(World(5, (), rates={}, minutes=25), tmp_path)
 
 
 @pytest.mark.slow
@@ -275,7 +275,7 @@ def test_a_day_whose_feed_never_answers_is_not_traded(house: House) -> None:
     assert house.run(market).stopped
     assert house.events(records.SESSION_OPENED) == []
     told = [event.applied for event in house.events(records.NOT_READY)]
-    assert len(told) == 6
+    assert len(told) == 3
     assert told[-1] < world.session.close
 
 

@@ -213,6 +213,7 @@ def test_a_session_that_was_interrupted_days_ago_is_closed_first(home: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_missing_books_beside_open_positions_are_refused(home: Path) -> None:
     """Without them the venue would have a flat account, and the positions would be gone without a trade."""
     killed = Paper(home)

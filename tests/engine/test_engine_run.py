@@ -147,6 +147,7 @@ def test_a_share_of_cash_that_leaves_its_target_is_told_once(home: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("minute", [0, 24, 25, 100, 388])
 def test_a_run_stopped_after_any_minute_resumes_to_the_same_end(home: Path, tmp_path: Path, minute: int) -> None:
     """Stopped at the bell, around a fill or at the close: the same command ends with the same summary."""

@@ -47,7 +47,7 @@ class Scene:
 
     home: Path
     journal: Journal
-    world: World = attrs.field(factory=lambda: World(SEED, (), rates={}, live=False))
+    world: World = attrs.field(factory=lambda: World(SEED, (), rates={}, live=False, minutes=25))
     watch: Callable[[TradingSession, int], None] = lambda _run, _minute: None
     blocked: dt.datetime | None = None
 

@@ -22,6 +22,7 @@ from tbot_core.journal.projections.book import fold_events
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Leg
 from tbot_core.rehearsal.lifecycle import LifecycleBroker, SimulatedInstance, simulated_instance
+from tbot_core.rehearsal.world import World
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import AccountSnapshot
     from tbot_core.engine.session.session import TradingSession
-    from tbot_core.rehearsal.world import World
 
 
 class Dead(Exception):
@@ -57,7 +57,7 @@ class Feed:
 @pytest.fixture(params=[True, False], ids=["live", "minutes"])
 def scene(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[SimulatedInstance]:
     """A feed of either kind."""
-    with simulated_instance(tmp_path) as made:
+    with simulated_instance(tmp_path, World(5, (), rates={})) as made:
         made.live = request.param
         yield made
 

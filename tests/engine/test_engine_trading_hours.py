@@ -38,7 +38,7 @@ def session(first: int, last: int) -> Session:
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[SimulatedInstance]:
     """The bell rings five minutes after the start, and the day lasts 52 minutes."""
-    with simulated_instance(tmp_path) as made:
+    with simulated_instance(tmp_path, World(5, (), rates={})) as made:
         yield made
 
 

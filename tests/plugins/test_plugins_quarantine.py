@@ -94,6 +94,7 @@ def test_a_run_refuses_a_strategy_and_goes_on_without_a_filter(
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_checks_hold_back_what_a_run_holds_back(
     plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

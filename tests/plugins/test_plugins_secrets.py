@@ -97,6 +97,7 @@ def test_credentials_are_judged_by_the_plugins_own_class_before_it_is_enabled(ho
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("content", "code"), [(None, "TB-SEC-051"), ({"ibkr": {"port": "4002"}}, "TB-SEC-074")], ids=str
 )

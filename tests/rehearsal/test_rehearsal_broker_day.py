@@ -294,6 +294,7 @@ def failing_venue(*_place: object) -> Any:
         (failing_venue, "venue of the broker acme cannot be opened: SystemExit: 3"),
     ],
 )
+@pytest.mark.measured
 def test_a_plugin_without_a_market_of_its_own_is_refused(venue: Any, words: str, plugins: Any, tmp_path: Path) -> None:
     """It is named."""
     plugin = attrs.evolve(plugins.tbot_broker(), venue=venue)

@@ -176,6 +176,7 @@ def test_f67_with_every_way_broken_exits_alone_are_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person_confirms(tmp_path: Path) -> None:
     """A stop that rests there is an order that has not ended; the amount that is confirmed counts as open there."""
     outage = OutageScenario(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 12, 14, 16, 30))
@@ -189,6 +190,7 @@ def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize(
     ("minute", "amount", "words"),
     [
@@ -212,6 +214,7 @@ def test_an_amount_that_cannot_be_is_refused_with_the_figures(
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_confirmed_amount_counts_in_the_limits_of_the_other_broker(tmp_path: Path) -> None:
     """What a person says is open at the primary leaves so much less of MAX_GROSS_EXPOSURE."""
     outage = OutageScenario(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 14, 16))

@@ -80,7 +80,13 @@ def test_an_unknown_mutant_is_refused_with_the_list_of_known_ones() -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(1)
-@pytest.mark.parametrize("name", CAUGHT)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.measured) if caught.by in {"I11", "I15"} else name
+        for name, caught in CAUGHT.items()
+    ],
+)
 def test_a_broken_rule_violates_the_recorded_invariant(name: str) -> None:
     """At the recorded seed the first violation is of the recorded invariant."""
     assert MUTANTS[name].caught(CAUGHT[name].seed) == CAUGHT[name].by
@@ -88,7 +94,6 @@ def test_a_broken_rule_violates_the_recorded_invariant(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(1)
-@pytest.mark.no_cover  # coverage does not count whole days as tests, and measuring them takes long
 @pytest.mark.parametrize(
     "seed", [pytest.param(seed, marks=pytest.mark.full) if seed in LONG else seed for seed in CORPUS]
 )
@@ -98,7 +103,6 @@ def test_the_bot_as_it_is_violates_nothing_in_the_corpus(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover  # as above
 @pytest.mark.parametrize(("seed", "faults"), FAILED_UNDER.items())
 def test_the_bot_as_it_is_violates_nothing_under_the_faults_that_once_found_something(
     seed: int, faults: tuple[str, ...]

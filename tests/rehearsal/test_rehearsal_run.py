@@ -152,6 +152,7 @@ def home(plugins: Any, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_the_hosts_of_the_broker_are_at_the_address(home: Path) -> None:
     """Except where a setting names another one on this machine."""
     put_values(home, "env_bot", {"HOST_ACME_STREAM": "http://127.0.0.1:2"})
@@ -166,6 +167,7 @@ def test_the_hosts_of_the_broker_are_at_the_address(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_live_money_and_other_networks_are_refused(home: Path) -> None:
     """A broker that opens connections itself, or none, cannot be directed."""
     assembly = assemble(home, "paper", SystemClock())

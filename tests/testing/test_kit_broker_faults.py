@@ -58,6 +58,7 @@ def broker(package: Any) -> Any:
     return importlib.import_module(f"{package.__package__}.broker").FaultyBroker
 
 
+@pytest.mark.measured
 def test_the_tutorials_broker_keeps_every_promise(package: Any) -> None:
     """None is left out, and each is a sentence of its own."""
     found = run_cases(FAULT_CASES, package.open_venue)
@@ -331,6 +332,7 @@ BREACHES = [
 
 @pytest.mark.first(len(BREACHES))
 @pytest.mark.parametrize(("name", "breach", "found"), BREACHES, ids=lambda one: getattr(one, "__name__", ""))
+@pytest.mark.measured
 def test_a_breach_is_found(
     name: str, breach: Any, found: list[str], package: Any, broker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -259,6 +259,7 @@ def test_what_stands_there_and_differs_is_not_overwritten(filled: Any, name: str
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_backup_of_a_passphrase_carries_its_header(filled: Any) -> None:
     """Where keys are derived, the restored header derives the same; another header is not overwritten."""
 

@@ -30,7 +30,6 @@ async def slowly(day: Any) -> Any:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_a_day_enters_protects_and_exits_within_half_of_the_request_limit(trade: Callable[..., Any]) -> None:
     """Each position has its stop with the fill and is closed at its time; each order is posted once."""
     day = trade(whole, (3, 0), (5, 1), (7, 2))
@@ -43,7 +42,6 @@ def test_a_day_enters_protects_and_exits_within_half_of_the_request_limit(trade:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_a_part_of_an_entry_is_protected_though_the_venue_takes_one_side(trade: Callable[..., Any]) -> None:
     """The rest of the entry is cancelled and the stop follows at once: no wash trade is refused."""
     day = trade(slowly, (3, 0))
@@ -83,7 +81,6 @@ async def late(day: Any) -> Any:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_a_signal_from_before_a_late_start_is_too_late_and_not_judged_by_quotes_of_now(
     trade: Callable[..., Any],
 ) -> None:
@@ -113,7 +110,6 @@ async def without_trade_updates(day: Any) -> Any:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_nothing_is_entered_while_the_accounts_stream_is_down(trade: Callable[..., Any]) -> None:
     """Bars and readings come, but no order event does: exit-only with the cause, and no order is sent."""
     day = trade(without_trade_updates, (6, 0), (7, 1))

@@ -46,7 +46,6 @@ async def silent_stream(day: Any) -> Any:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_fills_are_protected_while_the_accounts_stream_is_silent(trade: Callable[..., Any]) -> None:
     """Orders are looked up, entries wait, and the stream is opened again; afterwards entries are traded as before."""
     day = trade(silent_stream, (3, 0), (4, 1), (7, 2), minutes=20)
@@ -169,7 +168,6 @@ def assert_named(shown: str) -> None:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_a_key_that_is_lost_and_given_back_ends_in_a_whole_day(trade: Callable[..., Any]) -> None:
     """The position keeps its stop for ten minutes, and is closed at its time."""
     day = trade(revoked(401, "request is not authorized", 14.5), (3, 0), (5, 1), minutes=20)

@@ -61,7 +61,6 @@ async def gapped(day: Any) -> Any:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_a_short_beyond_the_limit_of_its_stop_is_covered_at_the_market(trade: Callable[..., Any]) -> None:
     """The stop became a stop-limit order and cannot fill: it is cancelled after that minute, and the short covered."""
     day = trade(gapped, (3, AAPL), side=Side.SHORT)
@@ -105,7 +104,6 @@ async def forbidden(day: Any) -> Any:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_an_account_that_may_not_sell_short_sends_nothing(trade: Callable[..., Any]) -> None:
     """READY says so before the bell, and each short signal is denied with the account's reason."""
     day = trade(forbidden, (3, AAPL), side=Side.SHORT)
