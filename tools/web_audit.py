@@ -74,7 +74,7 @@ class Audit:
     unusable: list[str] = attrs.field(factory=list)
     seen: list[str] = attrs.field(factory=list)
     read: int = 0
-    secrets: dict[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False)
+    secrets: dict[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False, kw_only=True)
     _answers: list[Response] = attrs.field(factory=list, repr=False)
 
     def watch(self, context: BrowserContext, *, scripts: bool = True) -> Tab:
@@ -116,9 +116,7 @@ class Audit:
         waiting, self._answers[:] = self._answers[:], []
         for answer in waiting:
             self._judge(answer)
-        for secret, shown in self.secrets.items():
-            if secret in tab.content() and not tab.url.removeprefix(self.origin).startswith(shown or "\0"):
-                self.leaks.append(f"{tab.url}: {secret[:3]}…")
+        self._search(tab.url.removeprefix(self.origin), tab.content())
 
     def _judge(self, answer: Response) -> None:
         path = answer.url.removeprefix(self.origin)
@@ -132,9 +130,12 @@ class Audit:
         except (Error, UnicodeDecodeError):
             return  # the tab has left the page
         self.read += 1
-        for secret, shown in self.secrets.items():
-            if secret in text and not path.startswith(shown or "\0"):
-                self.leaks.append(f"{path}: {secret[:3]}…")
+        self._search(path, text)
+
+    def _search(self, path: str, text: str) -> None:
+        self.leaks += [
+            f"{path}: {one[:3]}…" for one, shown in self.secrets.items() if one in text and path not in shown
+        ]
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning", "assert"}:

@@ -27,6 +27,7 @@ CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-bro
 """The browser's path; None where there is none."""
 
 WIDTHS: Final = {"desktop": 1280, "phone": 390}
+PHONE: Final = {"viewport": {"width": WIDTHS["phone"], "height": 844}, "is_mobile": True, "has_touch": True}
 PATIENCE_MS: Final = 60_000
 """How long a page may take on a busy machine."""
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import attrs
+from playwright.sync_api import Page as Tab
 from playwright.sync_api import expect
 from web_browser import PATIENCE_MS
 
@@ -19,10 +20,9 @@ from tbot_core.rehearsal.prices import bars_of
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from playwright.sync_api import Page as Tab
 
 USER: Final = "anna"
 IDENTITY: Final = "ACME_US_ALPACA_B01"
@@ -37,6 +37,9 @@ SECRETS: Final = {
 }
 """What a person types on the way and no answer may show."""
 
+WAIT_MS: Final = 240_000
+"""How long a signal or a backtest may take on a busy machine."""
+
 LOGINS: Final = {
     "smtp.email.host": "127.0.0.1",
     "smtp.email.port": "2525",
@@ -50,9 +53,10 @@ LOGINS: Final = {
 
 TRADES_AT_ONCE: Final = {
     "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER": "false",
+    "FILTER_MISSING_DATA": "pass",
     "TRADE_CONFIRMATION_REQUIRED": "true",
 }
-"""What a person changes so that the day needs no account at Finnhub, trades soon, and asks first."""
+"""What a person changes so that the day needs no account at Finnhub, and asks before it trades."""
 
 _FILES: Final = {"env_bot": "env_bot.sample", "env": "env.sample"}
 
@@ -82,7 +86,9 @@ class Walk:
         """Press a button or open a link of the page, or of a part of it."""
         self.leave(self.tab)
         place = self.tab.locator(at)
-        there = place.get_by_role("button", name=button, exact=True).or_(place.get_by_role("link", name=button, exact=True))
+        there = place.get_by_role("button", name=button, exact=True).or_(
+            place.get_by_role("link", name=button, exact=True)
+        )
         with self.arriving():
             there.first.click()
         self.see(name)
@@ -185,6 +191,80 @@ def change_setting(walk: Walk, setting: str, text: str, name: str = "") -> None:
         again.fill(SECRETS["password"])
     walk.press("Save")
     walk.read("Saved:")
+
+
+def make_metrics_token(walk: Walk) -> str:
+    """Let the page make a token for /metrics, and read it where it is shown once."""
+    walk.open("/secrets", "secrets")
+    walk.press("Make a token", "secrets-token")
+    return walk.tab.locator("code.long").inner_text()
+
+
+def begin_one_time_codes(walk: Walk) -> str:
+    """Begin with one-time codes, and read the secret where it is shown."""
+    walk.open("/account/codes", "account-codes")
+    return walk.tab.locator("code.long").inner_text().replace(" ", "")
+
+
+def add_user(walk: Walk) -> None:
+    """Add a viewer."""
+    walk.open("/users", "users")
+    form = walk.tab.locator("form[action='/users/add']")
+    form.locator("[name=name]").fill("bob")
+    for field in ("password", "again"):
+        form.locator(f"[name={field}]").fill(SECRETS["another password"])
+    walk.press("Add", at="form[action='/users/add']")
+    walk.read("bob is added")
+
+
+def read_pages(walk: Walk, paths: Sequence[str]) -> None:
+    """Look at pages, each under its own name."""
+    for path in paths:
+        walk.open(path, path.strip("/").replace("/", "-"))
+
+
+def approve(walk: Walk) -> None:
+    """Wait for an entry on the page of confirmations, and approve it."""
+    walk.open("/confirmations")
+    walk.tab.get_by_role("button", name="Approve").first.wait_for(timeout=WAIT_MS)
+    walk.see("confirmations")
+    walk.press("Approve")
+    walk.read("approved")
+
+
+def see_position(walk: Walk) -> None:
+    """See a protected position come on the dashboard, which is not opened again."""
+    expect(walk.tab.locator("#part-positions")).to_contain_text("resting", timeout=WAIT_MS)
+    walk.see("dashboard")
+
+
+def kill(walk: Walk) -> None:
+    """Kill on the dashboard, and see what is recorded."""
+    walk.open("/")
+    walk.tab.locator(".control summary", has_text="Kill").click()
+    walk.press("Kill now", "risk-killed")
+    walk.read("KILLED")
+
+
+def clear_kill(walk: Walk) -> None:
+    """Clear the kill; the password is asked for where it was not entered lately."""
+    walk.open("/risk")
+    walk.press("Clear the kill")
+    if walk.path == "/step-up":
+        step_up(walk, "step-up")
+        walk.press("Clear the kill")
+
+
+def backtest(walk: Walk) -> None:
+    """Start a backtest over what is stored, wait for its end, and open its report."""
+    walk.open("/runs", "runs")
+    walk.press("Start")
+    walk.see("runs-started")
+    walk.tab.get_by_role("link", name="Open the report").wait_for(timeout=WAIT_MS)
+    walk.see("runs-done")
+    walk.press("Open the report")
+    walk.read("Trades")
+    walk.open("/runs")
 
 
 def write_bars(file: Path, day: dt.date, seed: int = 1) -> None:
