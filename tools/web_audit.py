@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-from playwright.sync_api import Error
+from playwright.sync_api import Error, Response
 from web_browser import PATIENCE_MS, WIDTHS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from playwright.sync_api import BrowserContext, ConsoleMessage, Request, Response
+    from playwright.sync_api import BrowserContext, ConsoleMessage, Request
     from playwright.sync_api import Page as Tab
 
 VENDOR: Final = Path(__file__).parents[1] / "plugins/extensions/web/tests/browser/vendor"
@@ -46,7 +46,8 @@ _SMALL: Final = """
     + `${Math.round(box.height)} px`)
 """
 _UNSEEN_FOCUS: Final = """
-() => [...document.querySelectorAll("a[href], button:enabled, summary, select, input:not([type=hidden]), [tabindex='0']")]
+() => [...document.querySelectorAll(
+  "a[href], button:enabled, summary, select, input:not([type=hidden]), [tabindex='0']")]
   .filter((one) => one.checkVisibility({ visibilityProperty: true }))
   .filter((one) => {
     one.focus({ preventScroll: true });
@@ -87,7 +88,7 @@ class Audit:
         tab.on("console", self._on_console)
         tab.on("pageerror", lambda fault: self.faults.append(f"{tab.url}: {fault}"))
         tab.on("request", self._on_request)
-        tab.on("response", lambda answer: self._answers.append(answer))
+        tab.on("response", self._on_response)
         return tab
 
     def look(self, tab: Tab, name: str = "") -> None:
@@ -140,6 +141,9 @@ class Audit:
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning", "assert"}:
             self.faults.append(f"{message.location.get('url', '')}: {message.text}")
+
+    def _on_response(self, answer: Response) -> None:
+        self._answers.append(answer)
 
     def _on_request(self, request: Request) -> None:
         if not request.url.startswith((f"{self.origin}/", "data:")):

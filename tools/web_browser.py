@@ -47,7 +47,7 @@ class Child:
     def __enter__(self) -> Self:
         """Start it."""
         self._out = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603  -- a fixed program
             [_TBOT, *self._words],
             stdin=subprocess.DEVNULL,
             stdout=self._out,

@@ -6,22 +6,24 @@ Tests judge each page of the way, and `tools/web_screenshots.py` takes its pictu
 from __future__ import annotations
 
 import csv
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+import datetime as dt
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import expect
-from web_browser import PATIENCE_MS
+from web_browser import PATIENCE_MS, PHONE, WIDTHS, Child, Page, venue
 
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.rehearsal.demo_market import demo_market
 from tbot_core.rehearsal.prices import bars_of
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+
+    from playwright.sync_api import Browser, BrowserContext
 
 
 USER: Final = "anna"
@@ -61,14 +63,59 @@ TRADES_AT_ONCE: Final = {
 _FILES: Final = {"env_bot": "env_bot.sample", "env": "env.sample"}
 
 
+class Watcher(Protocol):
+    """Who looks at the pages of a way; `secrets` are the texts of which it is told, with the paths that show them."""
+
+    secrets: dict[str, tuple[str, ...]]
+
+    def watch(self, context: BrowserContext, *, scripts: bool = True) -> Tab:
+        """A new tab."""
+
+    def look(self, tab: Tab, name: str) -> None:
+        """Look at the page that a tab shows."""
+
+    def settle(self, tab: Tab) -> None:
+        """Look at what a tab has got, before it leaves its page."""
+
+
+DAY: Final = dt.date(2026, 11, 24)
+READ: Final = (
+    "/trades",
+    "/decisions",
+    "/decisions/day",
+    "/confirmations",
+    "/risk",
+    "/settings",
+    "/secrets/broker",
+    "/alerts",
+    "/plugins",
+    "/plugins/broker/alpaca",
+    "/audit",
+    "/logs",
+    "/account",
+)
+"""Pages that are looked at while the bot gets ready; the others are on the way."""
+
+WITHOUT_SCRIPTS: Final = (
+    "/",
+    "/trades",
+    "/decisions",
+    "/confirmations",
+    "/risk",
+    "/settings",
+    "/runs",
+    "/alerts",
+    "/account",
+)
+
+
 @attrs.define(eq=False, kw_only=True)
 class Walk:
-    """A browser's tab at the page of `origin`; `look` is called on each page, with its name, and `leave` before."""
+    """A person at a browser's tab; `origin` is the address of the page."""
 
     tab: Tab
     origin: str
-    look: Callable[[Tab, str], None]
-    leave: Callable[[Tab], None]
+    watcher: Watcher
     scripts: bool = True
 
     @property
@@ -78,13 +125,13 @@ class Walk:
 
     def open(self, path: str, name: str = "") -> None:
         """Open a page; it is looked at if it has a name."""
-        self.leave(self.tab)
+        self.watcher.settle(self.tab)
         self.tab.goto(self.origin + path)
         self.see(name)
 
     def press(self, button: str, name: str = "", *, at: str = "body") -> None:
         """Press a button or open a link of the page, or of a part of it."""
-        self.leave(self.tab)
+        self.watcher.settle(self.tab)
         place = self.tab.locator(at)
         there = place.get_by_role("button", name=button, exact=True).or_(
             place.get_by_role("link", name=button, exact=True)
@@ -107,7 +154,7 @@ class Walk:
     def see(self, name: str) -> None:
         """Look at the page, if it has a name."""
         if name:
-            self.look(self.tab, name)
+            self.watcher.look(self.tab, name)
 
     def fill(self, **fields: str) -> None:
         """Fill the fields of a form, by their names."""
@@ -143,8 +190,8 @@ def set_up(walk: Walk, samples: Path) -> None:
     while walk.path != "/setup/summary":
         walk.see(walk.path.removeprefix("/").replace("/", "-"))
         for name, text in LOGINS.items():
-            if (field := walk.tab.locator(f"main input[name='{name}']")).count():
-                field.fill(text)
+            if walk.tab.locator(f"main input[name='{name}']").count():
+                walk.fill(**{name: text})
         walk.press("Continue")
     walk.see("setup-summary")
     walk.press("Create the instance", "check")
@@ -168,6 +215,8 @@ def log_out(walk: Walk) -> None:
     """Log out by the menu."""
     walk.tab.locator("details.menu summary").click()
     walk.press("Log out")
+    if walk.path != "/login":
+        raise AssertionError(f"Logged out, and at {walk.path}.")
 
 
 def step_up(walk: Walk, name: str = "") -> None:
@@ -229,7 +278,7 @@ def approve(walk: Walk) -> None:
     walk.tab.get_by_role("button", name="Approve").first.wait_for(timeout=WAIT_MS)
     walk.see("confirmations")
     walk.press("Approve")
-    walk.read("approved")
+    walk.read("Confirmed, checked again and sent")
 
 
 def see_position(walk: Walk) -> None:
@@ -243,7 +292,7 @@ def kill(walk: Walk) -> None:
     walk.open("/")
     walk.tab.locator(".control summary", has_text="Kill").click()
     walk.press("Kill now", "risk-killed")
-    walk.read("KILLED")
+    walk.read("Killed: entries are blocked")
 
 
 def clear_kill(walk: Walk) -> None:
@@ -265,6 +314,88 @@ def backtest(walk: Walk) -> None:
     walk.press("Open the report")
     walk.read("Trades")
     walk.open("/runs")
+
+
+def look_around(walk: Walk) -> None:
+    """Look at the pages that need no session, and let the page make what it shows once."""
+    read_pages(walk, READ)
+    walk.open("/step-up?next=/secrets")
+    step_up(walk, "step-up")
+    secrets = walk.watcher.secrets
+    secrets[make_metrics_token(walk)] = ("/secrets/metrics-token",)
+    secrets[begin_one_time_codes(walk)] = ("/account/codes",)
+    add_user(walk)
+
+
+def live_day(desk: Walk, phone: Walk) -> None:
+    """The desk watches; the phone approves an entry, and kills; the desk clears the kill."""
+    desk.open("/")
+    log_in(phone, "login")
+    approve(phone)
+    see_position(desk)
+    kill(phone)
+    clear_kill(desk)
+    read_pages(desk, ("/decisions", "/decisions/day"))
+
+
+def without_scripts(walk: Walk) -> None:
+    """Log in, read the pages, and act, all by plain links and forms."""
+    log_in(walk)
+    for path in WITHOUT_SCRIPTS:
+        walk.open(path)
+        expect(walk.tab.locator("h1")).to_have_count(1)
+    walk.open("/risk")
+    walk.press("Defense on")
+    walk.read("Defense")
+    change_setting(walk, "MAX_TRADES", "3")
+    log_out(walk)
+
+
+@attrs.frozen(kw_only=True)
+class Place:
+    """Where a way is walked: a browser, the folder that becomes the instance, and the sample files."""
+
+    browser: Browser
+    home: Path
+    samples: Path
+
+
+def whole_way(place: Place, watcher_of: Callable[[str], Watcher]) -> str:
+    """Walk the whole way; returns what the processes have printed. `watcher_of` is told the page's address."""
+    with ExitStack() as stack:
+        rehearsal = {"TBOT_REHEARSAL": stack.enter_context(venue(seed=1, opened_minutes=22))}
+        page = stack.enter_context(Page(place.home, rehearsal))
+        watcher = watcher_of(page.url)
+        watcher.secrets |= dict.fromkeys(SECRETS.values(), ())
+
+        def person(**traits: Any) -> Walk:
+            scripts = traits.get("java_script_enabled", True)
+            tab = watcher.watch(place.browser.new_context(**traits), scripts=scripts)
+            return Walk(tab=tab, origin=page.url, watcher=watcher, scripts=scripts)
+
+        desk = person(viewport={"width": WIDTHS["desktop"], "height": 900})
+        make_admin(desk, page.link)
+        set_up(desk, place.samples)
+        for name, text in TRADES_AT_ONCE.items():
+            change_setting(desk, name, text, "settings-review")
+        store_bars(place.home)
+        bot = stack.enter_context(Child("run", "--home", str(place.home), environment=rehearsal))
+        look_around(desk)
+        phone = person(**PHONE)
+        live_day(desk, phone)
+        backtest(desk)
+        without_scripts(person(java_script_enabled=False))
+        for one in (phone, desk):
+            log_out(one)
+        return page.said.replace(page.link, "") + bot.said
+
+
+def store_bars(home: Path) -> None:
+    """Import a session of bars."""
+    file = home.parent / "bars.csv"
+    write_bars(file, DAY)
+    with Child("data", "import", str(file), "--home", str(home)) as importing:
+        importing.awaited("(added)")
 
 
 def write_bars(file: Path, day: dt.date, seed: int = 1) -> None:
