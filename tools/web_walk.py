@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
+from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import expect
 from web_browser import PATIENCE_MS, PHONE, WIDTHS, Child, Page, venue
 
 from tbot_core.model.calendar import ExchangeCalendar
@@ -23,7 +24,7 @@ from tbot_core.rehearsal.prices import bars_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from playwright.sync_api import Browser, BrowserContext
+    from playwright.sync_api import BrowserContext
 
 
 USER: Final = "anna"
@@ -393,7 +394,8 @@ def whole_way(place: Place, watcher_of: Callable[[str], Watcher]) -> str:
 def store_bars(home: Path) -> None:
     """Import a session of bars."""
     file = home.parent / "bars.csv"
-    write_bars(file, DAY)
+    with ThreadPoolExecutor(1) as thread:  # the browser's driver runs a loop in this one
+        thread.submit(write_bars, file, DAY).result()
     with Child("data", "import", str(file), "--home", str(home)) as importing:
         importing.awaited("(added)")
 
