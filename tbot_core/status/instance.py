@@ -11,8 +11,6 @@ from tbot_core.alerts.store import alerts_file, unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.errors import JournalError, TbotError
 from tbot_core.extensions.progress import failing_extensions
-from tbot_core.instance import Instance
-from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.journal_key import chain_key
 from tbot_core.journal import records
 from tbot_core.journal.gauges import revalued_gauges
@@ -57,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.instance import Settings
+    from tbot_core.instance import Instance, Settings
     from tbot_core.journal.gauges import Gauges
     from tbot_core.journal.store import Event, Journal
     from tbot_core.model.calendar import Session
@@ -84,11 +82,10 @@ def status_document(home: Path | None, now: dt.datetime, settings_reader: Settin
 
     Read-only. Invalid settings are `attention`; those of the last run are shown, SettingsError is raised without both.
     """
-    instance = known_control_folder(Instance.at(home))
-    files = run_files(instance)
-    holder, rehearsed = filesystem.lock_holder(instance.lock), is_rehearsing(instance)
+    instance = (reader := settings_reader or SettingsReader(home)).instance()
+    files, holder, rehearsed = run_files(instance), filesystem.lock_holder(instance.lock), is_rehearsing(instance)
     counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
-    settings, fault = (settings_reader or SettingsReader(home)).read("demo" if counted else "replay")
+    settings, fault = reader.read("demo" if counted else "replay")
     file, events, damage = _latest_run(instance, counted, trades=bool(holder and not lock_purpose(instance.lock)))
     now = run_time(own := with_current_run(instance), now)
     read = _projected(events, lambda: damage or _whole_damage(file, instance))
