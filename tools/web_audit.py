@@ -31,7 +31,8 @@ _AXE: Final = """
   (rule) => rule.nodes.map((node) => `${rule.id}: ${node.target.join(" ")}: ${node.failureSummary}`)))
 """
 _WIDE: Final = """
-() => document.scrollingElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("main *")]
+async () => (await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))),
+  document.scrollingElement.scrollWidth <= innerWidth) ? [] : [...document.querySelectorAll("main *")]
   .filter((one) => one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".table, .answer, svg"))
   .map((one) => `${one.tagName.toLowerCase()}.${one.className}`).slice(0, 5).concat(
     `${document.scrollingElement.scrollWidth} px wide`)

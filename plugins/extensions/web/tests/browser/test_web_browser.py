@@ -89,6 +89,41 @@ def test_no_secret_is_shown_or_kept(walked: Walked) -> None:
         assert not any(secret in text for text in texts)
 
 
+FAULTY = """
+<!doctype html><html lang="en"><head><title>x</title><style>*:focus { outline: none }</style></head><body><main>
+<h1>x</h1><img src="/x.png"><p id="wide" style="width: 2000px">x</p><button style="width: 9px; height: 9px">x</button>
+<p>velvet otter</p></main><script>console.error("said"); fetch("http://127.0.0.1:9/elsewhere").catch(() => 0)</script>
+</body></html>
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("unusable", "image-alt"),
+        ("unusable", "2008 px wide"),
+        ("unusable", "button x: 16 x 9 px"),
+        ("unusable", "focus: button x"),
+        ("faults", "said"),
+        ("faults", "img-src"),
+        ("foreign", "http://127.0.0.1:9/elsewhere"),
+        ("stored", "/faulty: no Cache-Control"),
+        ("leaks", "/faulty: vel"),
+    ],
+)
+def test_a_faulty_page_is_found(browser: Browser, place: str, said: str) -> None:
+    """Each kind of fault that the pages must not have, on a page that has it."""
+    audit = Audit("http://127.0.0.1:8", secrets={"velvet otter": ()})
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    policy = {"Content-Security-Policy": "img-src 'none'", "Content-Type": "text/html"}
+    context.route("**/*", lambda asked: asked.fulfill(body=FAULTY, headers=policy))
+    tab = audit.watch(context)
+    tab.goto("http://127.0.0.1:8/faulty")
+    audit.look(tab, "faulty")
+    context.close()
+    assert any(said in one for one in getattr(audit, place)), getattr(audit, place)
+
+
 def test_axe_is_the_published_one() -> None:
     """Its version and licence are written down, and its hash."""
     table = (VENDOR / "README.md").read_text(encoding="utf-8")
