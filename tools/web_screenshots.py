@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page as Tab
 
 FOLDER: Final = Path(__file__).parents[1] / "docs" / "images"
-HEIGHTS: Final = {"desktop": 900, "phone": 844}
+HEIGHTS: Final = {"desktop": 720, "phone": 844}
+LEFT_OUT: Final = frozenset({"secrets-token", "account-codes", "plugins-broker-alpaca"})
+"""Pages with a secret that is shown once, or with a folder of this machine."""
+
 LARGEST: Final = 150_000
 """Bytes of a picture."""
 
@@ -41,6 +44,8 @@ class Pictures:
 
     def look(self, tab: Tab, name: str) -> None:
         """Take the page's pictures; the tab keeps its size."""
+        if name in LEFT_OUT:
+            return
         size = tab.viewport_size
         for place, width in WIDTHS.items():
             tab.set_viewport_size({"width": width, "height": HEIGHTS[place]})
@@ -62,7 +67,7 @@ def main(samples: str, folder: str = str(FOLDER)) -> int:
         return 1
     pictures = Pictures(Path(folder))
     with tempfile.TemporaryDirectory() as home, chromium() as browser:
-        whole_way(Place(browser=browser, home=Path(home) / "bot", samples=Path(samples)), lambda _origin: pictures)
+        whole_way(Place(browser=browser, home=Path(home) / "my-bot", samples=Path(samples)), lambda _origin: pictures)
     large = sorted({path.name for path in pictures.taken if path.stat().st_size > LARGEST})
     print(
         f"{len(set(pictures.taken))} pictures in {folder}.", *(f"Larger than {LARGEST:,} bytes: {it}." for it in large)
