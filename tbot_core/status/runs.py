@@ -90,7 +90,7 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
     if run is None:
         rehearsed = is_rehearsing(instance)
         candidates = [one for one in files if (one.rehearsal if rehearsed else not one.apart)] or files
-        return next(filter(_has_session, candidates), candidates[0])
+        return next(filter(has_session, candidates), candidates[0])
     named = [one for one in files if one.name.startswith(run)]
     if named and run in {DRY_RUN, REHEARSAL}:
         return named[0]
@@ -100,8 +100,8 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
     return named[0]
 
 
-def _has_session(file: RunFile) -> bool:
-    # Whether a session is recorded; one that cannot be read is not passed over in silence.
+def has_session(file: RunFile) -> bool:
+    """Whether a session is recorded; a journal that cannot be read is not passed over in silence."""
     try:
         with open_run_file(file) as journal:
             return journal.last_event(records.SESSION_OPENED) is not None
