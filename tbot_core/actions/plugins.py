@@ -112,12 +112,14 @@ def plugin_document(listing: PluginListing, record: TrialRecord | None) -> dict[
     }
 
 
-def describe_plugin(name: str, home: Path | None, progress: Notify = discard) -> dict[str, object]:
+def describe_plugin(
+    name: str, home: Path | None, progress: Notify = discard, settings: Mapping[str, str] | None = None
+) -> dict[str, object]:
     """One plugin with all its details; it is tried if there is no record. Raises PluginError for an unknown name.
 
     `duplicates` are the others of the same kind and name: none of them is used.
     """
-    listings, known, _ = plugin_listings(home)
+    listings, known, _ = plugin_listings(home, settings=settings)
     listing, *others = find_plugins(name, listings)
     record = known.of(listing.entry)
     unknown = record is None or (listing.entry.kind == "broker" and not _description(record).get("matrix"))

@@ -145,8 +145,11 @@ class _Day:
                 for name, cut in by_reason.items()
                 if cut
             ],
-            "advice": [] if trades or self.book.portfolio.positions else advice.on_no_trade(listed),
+            "advice": [] if trades or self._allowed() else advice.on_no_trade(listed),
         }
+
+    def _allowed(self) -> bool:
+        return any(counts[Reason.ALLOWED.name] for counts in self.decided.values())
 
     def _symbols(self) -> list[Document]:
         traded = Counter(one.symbol for one in self.book.trades[self.before :])

@@ -11,7 +11,6 @@ from tbot_core.alerts.store import alerts_file, unseen_incidents
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.extensions.progress import failing_extensions
 from tbot_core.instance import Instance
-from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.journal import records
 from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.journal.projections import carryover, restarts
@@ -73,9 +72,13 @@ class StatusReader:
         self._settings = SettingsReader(home)
         self._journals: dict[Path, JournalReader] = {}
 
+    def instance(self) -> Instance:
+        """The instance with its control folder."""
+        return self._settings.instance()
+
     def read(self, now: dt.datetime) -> Document:
         """The status as `status_document` returns it."""
-        instance = known_control_folder(Instance.at(self._home))
+        instance = self.instance()
         files = run_files(instance)
         holder, rehearsed = filesystem.lock_holder(instance.lock), is_rehearsing(instance)
         counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]

@@ -12,6 +12,8 @@ import attrs
 from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
 from tbot_core.errors import JournalError, SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
+from tbot_core.instance.control_folder import NAME as CONTROL_FOLDER
+from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
 from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSAL_VARIABLE, REHEARSING
 from tbot_core.journal import integrity, records
@@ -88,7 +90,7 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
     if run is None:
         rehearsed = is_rehearsing(instance)
         candidates = [one for one in files if (one.rehearsal if rehearsed else not one.apart)] or files
-        return next(filter(_has_session, candidates), candidates[0])
+        return next(filter(has_session, candidates), candidates[0])
     named = [one for one in files if one.name.startswith(run)]
     if named and run in {DRY_RUN, REHEARSAL}:
         return named[0]
@@ -98,8 +100,8 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
     return named[0]
 
 
-def _has_session(file: RunFile) -> bool:
-    # Whether a session is recorded; one that cannot be read is not passed over in silence.
+def has_session(file: RunFile) -> bool:
+    """Whether a session is recorded; a journal that cannot be read is not passed over in silence."""
     try:
         with open_run_file(file) as journal:
             return journal.last_event(records.SESSION_OPENED) is not None
@@ -254,6 +256,7 @@ class SettingsReader:
     def __init__(self, home: Path | None) -> None:
         self._home = home
         self._known: tuple[object, tuple[Settings, str]] | None = None
+        self._placed: tuple[object, Instance] | None = None
         self._bot_path = ".env_bot"
 
     def read(self, mode: Mode) -> tuple[Settings, str]:
@@ -264,6 +267,15 @@ class SettingsReader:
             self._bot_path = found[0].deployment.env_bot_path
             self._known = ((mode, self._revisions()), found)
         return self._known[1]
+
+    def instance(self) -> Instance:
+        """The instance with its control folder, as `known_control_folder` returns it."""
+        plain = Instance.at(self._home)
+        record = filesystem.revision(plain.data / CONTROL_FOLDER)
+        key = (self._revisions()[:2], record, filesystem.lock_holder(plain.lock))
+        if self._placed is None or self._placed[0] != key:
+            self._placed = (key, known_control_folder(plain))
+        return self._placed[1]
 
     def _revisions(self) -> tuple[object, ...]:
         instance = Instance.at(self._home)

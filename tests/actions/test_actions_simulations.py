@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import fcntl
 import json
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -170,3 +171,22 @@ def test_only_the_latest_are_kept(home: Path) -> None:
     for name in ("20261124T150000", "../../etc/passwd", "lock"):
         with pytest.raises(UsageError, match="no backtest or replay"):
             simulation_document(home, name)
+
+
+@pytest.mark.slow
+def test_it_outlives_the_process_that_started_it(home: Path) -> None:
+    """As when the page is killed: another process sees it run, and may cancel it."""
+    code = (
+        "import datetime as dt, os, sys; from pathlib import Path\n"
+        "from tbot_core.actions.simulations import SimulationRequest, start_simulation\n"
+        f"request = SimulationRequest.of_texts({FORM!r})\n"
+        f"now = dt.datetime.fromisoformat({NOW.isoformat()!r})\n"
+        f"start_simulation(Path({str(home)!r}), request, 'anna', now, (sys.executable, '-c', {WAITS!r}))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
+    (found,) = simulation_documents(home)
+    assert found["state"] == "running"
+    assert cancel_simulation(home, found["id"], "anna", NOW)
+    ended(home)
+    assert simulation_document(home, found["id"])["state"] == "cancelled"

@@ -28,8 +28,11 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_the_document_holds_the_trade(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """--json writes one document with the trade, the denials and both hashes."""
-    assert cli.invoke(["backtest", *RANGE, "--json", "--home", str(home), "--seed", "3"]) == 0
+    """--json writes one document with the trade, the denials and both hashes; --progress what is done."""
+    progress = home / "progress"
+    words = ["backtest", *RANGE, "--json", "--home", str(home), "--seed", "3", "--progress", str(progress)]
+    assert cli.invoke(words) == 0
+    assert json.loads(progress.read_text()) == {"done": 1, "of": 1}
     document = json.loads(capsys.readouterr().out)
     assert (document["mode"], document["sessions"], document["symbols"]) == ("backtest", 1, 1)
     assert [(trade["strategy"], trade["symbol"]) for trade in document["trades"]] == [("open", "AAA")]

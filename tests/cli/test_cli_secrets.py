@@ -212,8 +212,8 @@ def test_values_are_typed_unseen(home: Path) -> None:
     assert "No field was given" in run(home, "set", "smtp", typed="\n" * 7, code=2)
     run(home, "set", "smtp", typed="?\n<\nother.example\n<\nlast.example\n\n\n\n\n\n\n")
     assert vault(home).read_section("smtp")["host"].reveal() == "last.example"
-    run(home, "set", "login", typed="\nroot\nhash-123456\n\n\n")
-    assert "User (root):" in run(home, "set", "login", typed="root\n\nadmin\n\n")
+    run(home, "set", "login", typed="\nroot\nhash-123456\n\n\n\n")
+    assert "User (root):" in run(home, "set", "login", typed="root\n\nadmin\n\n\n")
     login = vault(home).read_section("login", "root")
     assert (login["hash"].reveal(), login["role"].reveal()) == ("hash-123456", "admin")
     run(home, "set", "alert", typed=f"telegram\ntoken\n\n{CANARY}\n\n")

@@ -19,7 +19,11 @@ def test_settings_are_opened_when_a_file_of_them_changes(tmp_path: Path) -> None
     log, reader = home / "data" / "audit.log", SettingsReader(home)
     first = reader.read("replay")
     lines = filesystem.size(log)
+    placed = reader.instance()
+    lines = filesystem.size(log)
     assert reader.read("replay") is first
+    assert reader.instance() is placed
+    assert placed.control == home / "control"
     assert filesystem.size(log) == lines
     sealed = home / ".env_bot.enc"
     filesystem.write_atomic(sealed, filesystem.read_bytes(sealed))

@@ -10,7 +10,6 @@ import attrs
 
 from tbot_core.errors import TbotError
 from tbot_core.instance import Instance
-from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.journal.gauges import FILE as GAUGES
 from tbot_core.model.clock import exchange_time
 from tbot_core.status import Document
@@ -145,7 +144,7 @@ class LiveView:
 
     def _marks(self) -> object:
         # What changes when the bot does something: journals, gauges, requests, the lock.
-        instance = known_control_folder(Instance.at(self._home))
+        instance = self._status.instance()
         folders = [instance.data, instance.runs, instance.control]
         found: list[object] = [filesystem.lock_holder(instance.lock)]
         for folder in folders:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 NONE: Final = "\N{EN DASH}"
 """What stands where a value is not known."""
 
+_COMMAND: Final = re.compile(r"`([^`]+)`")
 _STRONG: Final = ("\x02", "\x03")
 
 
@@ -84,6 +86,11 @@ def marked(line: str) -> Markup:
     return Markup(str(escape(line)).replace(begin, "<strong>").replace(end, "</strong>"))  # noqa: S704  -- escaped
 
 
+def prose(text: str) -> Markup:
+    """A sentence of the command line, escaped; its commands, which stand between backticks, as code."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  -- escaped
+
+
 def duration(seconds: float | None) -> str:
     """A length of time in its largest units."""
     if seconds is None:
@@ -109,6 +116,7 @@ FILTERS: Final[dict[str, Callable[..., object]]] = {
     "money": money,
     "percent": percent,
     "price": price,
+    "prose": prose,
     "share": share,
     "shares": shares,
     "sign": sign,

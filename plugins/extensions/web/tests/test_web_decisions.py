@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tbot_extension_web.testing.client import ask
-from tbot_extension_web.texts import marked, strong
+from tbot_extension_web.texts import marked, prose, strong
 
 from tbot_core import cli
 from tbot_core.status.day_decisions import day_decisions
@@ -97,3 +97,4 @@ def test_before_the_first_session_the_pages_say_what_to_do(app: ASGIApp) -> None
 def test_what_stands_out_in_a_line_is_marked_and_the_rest_escaped() -> None:
     """A name from a plugin is no markup."""
     assert marked(f"a {strong('<b>')} & c") == "a <strong>&lt;b&gt;</strong> &amp; c"
+    assert prose("Run `tbot <x>` & wait.") == "Run <code>tbot &lt;x&gt;</code> &amp; wait."

@@ -9,18 +9,25 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from tbot_extension_web.access.credentials import Role
 from tbot_extension_web.access.passwords import HashParameters, PasswordHasher
 from tbot_extension_web.app import create_app
+from tbot_extension_web.headers import Origin
 from tbot_extension_web.opening import open_site
+from tbot_extension_web.permissions import Permission, allows
+from tbot_extension_web.routes import ROUTES, Stage
+from tbot_extension_web.site import Site
 from tbot_extension_web.testing.browser import Browser
-from tbot_extension_web.testing.client import ask
+from tbot_extension_web.testing.client import HOST, ask
+from tbot_extension_web.testing.given_sessions import CSRF
 
 from tbot_core import cli
 from tbot_core.actions.instance_creation import paper_settings
 from tbot_core.actions.secrets import vault_of_home
+from tbot_core.actions.setup_draft import SetUp, begin_setup
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.identity import read_identity
 from tbot_core.journal.projections.failover_drills import DrillStep
@@ -28,6 +35,10 @@ from tbot_core.model.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from starlette.types import ASGIApp
+    from tbot_extension_web.routes import WebRoute
+
 
 PASSWORD = "velvet otter quarry"
 CHEAP = HashParameters(memory_kib=8, iterations=1)
@@ -218,6 +229,36 @@ def shown_values(page: str) -> dict[str, str]:
     chosen = re.findall(r'<input type="(?:radio|checkbox)" name="([^"]*)" value="([^"]*)" checked', page)
     listed = re.findall(r'<select id="[^"]*" name="([^"]*)".*?<option value="([^"]*)" selected', page, re.DOTALL)
     return dict([*texts, *chosen, *listed])
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> SetUp:
+    """A set-up that has begun."""
+    return begin_setup(Instance.at(tmp_path_factory.mktemp("begun")))
+
+
+@pytest.fixture
+def unmade(begun: SetUp, logins: Any) -> ASGIApp:
+    """Its page, with the sessions of tests."""
+    origin = Origin(scheme="http", hosts=frozenset({HOST}))
+    site = Site(begun.instance.home, SystemClock(), origin, logins)
+    site.setup = begun
+    return create_app(site)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda one: one.name)
+def test_each_route_of_an_instance_leads_to_the_set_up(unmade: ASGIApp, route: WebRoute) -> None:
+    """For who may use it; the set-up itself is for admins, and no route fails."""
+    path = re.sub(r"\{\w+(:path)?\}", "x", route.path)
+    for role in Role:
+        answer = ask(unmade, route.method, path, {"cookie": f"tbot-session={role}"}, {"csrf": CSRF})
+        assert answer.status < 500
+        if route.permission in {Permission.PUBLIC, Permission.FIRST_RUN, Permission.METRICS}:
+            continue
+        if not allows(role, route.permission):
+            assert answer.status == 403
+        elif route.stage is Stage.MADE:
+            assert (answer.status, answer.headers["location"]) == (303, "/setup")
 
 
 def test_an_answer_is_judged_while_it_is_written(home: Path) -> None:
@@ -549,7 +590,7 @@ print(json.dumps({"kills": kills, "unfinished": unfinished, "made": made, "ops":
     [
         pytest.param(3, 61, "adopts", marks=pytest.mark.slow),
         pytest.param(11, 41, "asks", marks=pytest.mark.slow),
-        *(pytest.param(0, 1, kind, marks=[pytest.mark.full, pytest.mark.timeout(600)]) for kind in ("adopts", "asks")),
+        *(pytest.param(0, 1, kind, marks=[pytest.mark.full, pytest.mark.timeout(1200)]) for kind in ("adopts", "asks")),
     ],
 )
 def test_cp25_a_set_up_that_is_killed_goes_on_and_nothing_is_half_made(
@@ -562,7 +603,7 @@ def test_cp25_a_set_up_that_is_killed_goes_on_and_nothing_is_half_made(
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
         command = [sys.executable, "-W", "error", "-c", CHILD, folder, str(first), str(step), kind]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["ops"] > 150

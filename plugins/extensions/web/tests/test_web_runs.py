@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import re
-import shutil
 from html import unescape
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF
 
 from tbot_core.reports.html.scripts import head
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 VIEWER = {"cookie": "tbot-session=viewer"}
 TRADER = {"cookie": "tbot-session=trader"}
-FORM = {"csrf": CSRF, "kind": "backtest", "first": "2018-01-16", "last": "2018-01-19"}
+DAY = "2018-07-02"
+FORM = {"csrf": CSRF, "kind": "backtest", "first": DAY, "last": DAY}
 
 
 def run_of(page: str) -> str:
@@ -64,11 +65,14 @@ def test_an_unknown_report_is_refused(traded_app: ASGIApp) -> None:
 
 
 @pytest.fixture
-def own(traded: Path, tmp_path: Path) -> Path:
-    """An instance of which a test may start something."""
+def own(tmp_path: Path) -> Path:
+    """An instance of which a test may start something, with one session of a stock that rises a cent a minute."""
     home = tmp_path / "own"
-    home.mkdir()
-    shutil.copy(traded / ".env_bot", home)
+    store = StoreFixture(folder=home / "data")
+    store.folder.mkdir(parents=True)
+    store.put(rising_bars("AAA", exchange_sessions(DAY, DAY), price=20.0))
+    lines = ("STRATEGY_SEQUENCE=open", "FILTERS=none", "BROKER_NAME=PAPER", "STRAT_OPEN_BUFFER=0", "VOLUME_LIMIT=0")
+    (home / ".env_bot").write_text("\n".join(lines))
     return home
 
 
@@ -92,21 +96,24 @@ def test_a_bad_form_starts_nothing_and_keeps_what_was_entered(own_app: ASGIApp, 
 
 
 @pytest.mark.slow
-def test_a_backtest_runs_as_a_process_of_its_own_to_its_end(own_app: ASGIApp, own: Path) -> None:
-    """It is shown while it runs and at its end; here for want of bars, in the words of the command line."""
+def test_a_backtest_runs_as_a_process_of_its_own_to_its_report(own_app: ASGIApp, own: Path) -> None:
+    """It is shown while it runs and at its end, with its figures and the report; an ended one is not cancelled."""
     answer = sent(own_app)
     assert answer.status == 303
     place = answer.headers["location"]
     shown = ask(own_app, "GET", place, VIEWER).text
-    assert "2018-01-16 to 2018-01-19" in shown
+    assert f"{DAY} to {DAY}" in shown
     assert "by a-trader" in shown
     with (own / "data" / "simulations" / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
     part = ask(own_app, "GET", f"{place}/progress", VIEWER | {"hx-request": "true"}).text
-    assert "FAILED" in part
+    assert "DONE" in part
     assert "<html" not in part
     assert "hx-get" not in part
-    assert "bars" in part
+    report = ask(own_app, "GET", f"/runs/{run_of(part)}/report", VIEWER)
+    assert f"Backtest, {DAY}" in report.text
     cancelled = sent(own_app, f"{place}/cancel")
     assert (cancelled.status, cancelled.headers["location"]) == (303, place)
-    assert place in ask(own_app, "GET", "/runs", VIEWER).text
+    page = ask(own_app, "GET", "/runs", VIEWER).text
+    assert place in page
+    assert run_of(page) == run_of(part)

@@ -14,11 +14,13 @@ from tbot_extension_web.headers import CHART_STYLE
 from tbot_extension_web.site import FOLDER
 from tbot_extension_web.testing.client import ask
 
+from tbot_core import cli
 from tbot_core.errors import UsageError
 from tbot_core.status.trades import trade_with_chart, trades_document
 from tbot_core.status.why import why_document
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from starlette.types import ASGIApp
@@ -101,3 +103,14 @@ def test_the_policy_allows_exactly_the_style_of_the_chart_library() -> None:
     assert library.count('createElement("style")') == 1
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"'sha256-{digest}'" == CHART_STYLE
+
+
+@pytest.mark.parametrize("path", ["/trades", "/decisions", "/decisions/day"])
+def test_before_the_first_session_a_page_says_what_to_do(
+    tmp_path: Path, app_of: Callable[[Path], ASGIApp], path: str
+) -> None:
+    """An instance that has not run yet has a journal without a session: that is no fault."""
+    assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "bot")]) == 0
+    answer = ask(app_of(tmp_path / "bot"), "GET", path, VIEWER)
+    assert answer.status == 200
+    assert "No session is recorded yet." in answer.text

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.actions.alerts import acknowledge_alerts, alert_documents, channel_test, delivery_words
 from tbot_core.errors import UsageError
-from tbot_core.instance import Instance
 from tbot_core.model.formatting import plural
-from tbot_core.status.runs import is_rehearsing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,7 +68,6 @@ async def _page(call: Call, results: Sequence[str] = (), tests: Sequence[Mapping
         chosen=chosen,
         filters=list(_FILTERS),
         channels=snapshot.status.get("alert_channels", ()),
-        rehearsing=await call.work(is_rehearsing, Instance.at(call.site.home)),
         results=results,
         tests=tests,
     )

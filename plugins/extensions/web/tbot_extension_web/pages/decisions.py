@@ -58,7 +58,7 @@ async def show_day(call: Call) -> Response:
 def _of_day(home: Path, asked: Asked) -> dict[str, Any]:
     # The session with the runs to choose from; without a run nothing is shown, which is no fault.
     files = runs.run_files(Instance.at(home))
-    if not files:
+    if not any(map(runs.has_session, files)):
         return dict(_EMPTY)
     listed = [runs.run_document(one) for one in files]
     try:

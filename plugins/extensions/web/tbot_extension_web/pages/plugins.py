@@ -27,17 +27,13 @@ async def show(call: Call) -> Response:
 async def show_one(call: Call) -> Response:
     """A plugin with its capabilities and settings; one that was never tried is tried in a process of its own."""
     place = call.request.path_params
-    found = await call.compute(describe_plugin, f"{place['kind']}/{place['name']}", call.site.home)
+    found = await call.compute(_described, call.site.home, f"{place['kind']}/{place['name']}")
     every: list[Any] = [found, *_documents(found["duplicates"])]
     return call.page("plugin.html", every=[{**one, **_readable(one)} for one in every])
 
 
 def _listed(home: Path) -> dict[str, Any]:
-    try:
-        settings: Mapping[str, str] | None = read_settings_files(Instance.at(home)).known_texts()
-    except TbotError:
-        settings = None  # the list says what it lacks
-    rows, warnings = list_plugins(home, settings=settings)
+    rows, warnings = list_plugins(home, settings=_settings(home))
     try:
         document, lines, as_approved = verify_plugins(home)
     except TbotError as fault:
@@ -46,6 +42,18 @@ def _listed(home: Path) -> dict[str, Any]:
     count = len(_documents(document["differences"])) or 1
     approval = {"lines": lines[:count], "files": files, "as_approved": as_approved}
     return {"rows": rows, "warnings": warnings, "approval": approval}
+
+
+def _described(home: Path, name: str) -> dict[str, object]:
+    return describe_plugin(name, home, settings=_settings(home))
+
+
+def _settings(home: Path) -> Mapping[str, str] | None:
+    # The texts of the settings, also of encrypted ones; None where they cannot be read, and the list says so.
+    try:
+        return read_settings_files(Instance.at(home)).known_texts()
+    except TbotError:
+        return None
 
 
 def _documents(found: object) -> list[Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
 from tbot_core.actions.plugin_lock import approve_installed
+from tbot_extension_web.access.security_log import SecurityLog
 from tbot_extension_web.opening import open_made_instance
 from tbot_extension_web.setup.fields import judged, values_of
 from tbot_extension_web.setup.state import SetUpState
@@ -186,4 +188,5 @@ def _state(call: Call) -> SetUpState:
 def _setup(call: Call) -> SetUp:
     if call.site.setup is None:
         raise HTTPException(404)
-    return call.site.setup
+    setup = call.site.setup
+    return attrs.evolve(setup, vault=SecurityLog(vault=setup.vault).acting(call.user.user))

@@ -38,7 +38,7 @@ async def show_one(call: Call) -> Response:
 def _listed(home: Path, date: str, run: str) -> dict[str, Any]:
     files = runs.run_files(Instance.at(home))
     listed = [runs.run_document(one) for one in files]
-    if not files:
+    if not any(map(runs.has_session, files)):
         return {"runs": [], "found": None, "fault": None, "chosen": ""}
     try:
         whole = trades_document(home, run=run or None)

@@ -46,7 +46,7 @@ def setting_groups(state: SetUpState) -> tuple[SettingsGroup, ...]:
     found = []
     for title, config in GROUPS.items():
         names = [one.name for one in declarations(config).values() if one.name in values]
-        about = " ".join((config.__doc__ or "").split())
+        about = " ".join((config.__doc__ or "").replace("`", "").split())
         found.append(_group(title, about, {name: values[name] for name in names}))
     for plugin in state.enabled:
         owner = f"{plugin.entry.kind} {plugin.entry.name}"

@@ -37,6 +37,13 @@
     }, data, holder);
   }
 
+  // A phone shows a part of the navigation: the one with the present page.
+  function showPlace() {
+    const present = document.querySelector("header nav [aria-current]");
+    if (present) present.parentElement.scrollLeft = present.offsetLeft - present.parentElement.clientWidth / 3;
+  }
+
+  document.addEventListener("DOMContentLoaded", showPlace);
   document.addEventListener("DOMContentLoaded", draw);
   document.addEventListener("htmx:after:swap", draw);
   document.addEventListener("htmx:sse:after:message", draw);

@@ -30,6 +30,7 @@
       rightPriceScale: { borderColor: colour("--line") },
       localization: { locale: "en-US" },
     });
+    const price = (value) => value.toFixed(Math.max(data.digits, 2));
     const step = 10 ** -data.digits;
     const priceFormat = { type: "price", precision: data.digits, minMove: step };
     const bars = chart.addSeries(LightweightCharts.CandlestickSeries, {
@@ -40,15 +41,15 @@
     bars.setData(data.bars);
     for (const line of data.lines) {
       const dotted = line.kind === "trigger";
-      lineOf(line.points, { color: colour(dotted ? "--warn" : "--soft"), lineWidth: 1, lineStyle: dotted ? LineStyle.Dotted : LineStyle.Solid, priceFormat });
+      lineOf(line.points, { color: colour(dotted ? "--warn" : "--soft"), lineWidth: 1, lineStyle: dotted ? LineStyle.Dotted : LineStyle.Solid, priceFormat, title: line.name, lastValueVisible: true });
     }
     lineOf(stepped(data.stops, data.exit.time), { color: colour("--danger"), lineWidth: 2, lineStyle: LineStyle.Dashed, lineType: LineType.WithSteps, priceFormat });
     if (data.target !== null) bars.createPriceLine({ price: data.target, color: colour("--gain"), lineStyle: LineStyle.Dashed, title: "target" });
     bars.createPriceLine({ price: data.entry.value, color: colour("--edge"), lineStyle: LineStyle.SparseDotted, title: "entry" });
     const long = data.side > 0;
     LightweightCharts.createSeriesMarkers(bars, [
-      { time: data.entry.time, position: long ? "belowBar" : "aboveBar", shape: long ? "arrowUp" : "arrowDown", color: colour("--mode"), text: `entry ${data.entry.value}` },
-      { time: data.exit.time, position: long ? "aboveBar" : "belowBar", shape: "circle", color: colour("--ink"), text: `exit ${data.exit.value}` },
+      { time: data.entry.time, position: long ? "belowBar" : "aboveBar", shape: long ? "arrowUp" : "arrowDown", color: colour("--mode"), text: `entry ${price(data.entry.value)}` },
+      { time: data.exit.time, position: long ? "aboveBar" : "belowBar", shape: "circle", color: colour("--ink"), text: `exit ${price(data.exit.value)}` },
     ]);
     chart.timeScale().fitContent();
     const logo = holder.querySelector("#tv-attr-logo");
