@@ -40,7 +40,7 @@ def own(traded: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("path", ["/alerts", "/confirmations", "/confirmations/waiting"])
 def test_a_page_that_is_opened_first_names_the_mode(traded_app: ASGIApp, path: str) -> None:
-    """Whether the dashboard was opened before or not; a part of a page names it too, for the page that it is put into."""
+    """Whether the dashboard was opened before or not; a part that is put into a page names it too."""
     page = ask(traded_app, "GET", path, VIEWER).text
     assert "SIMULATION" in page or 'data-mode="simulation"' in page
 
