@@ -43,6 +43,13 @@ def own(traded: Path, tmp_path: Path) -> Path:
     return shutil.copytree(traded, tmp_path / "own")
 
 
+@pytest.mark.parametrize("path", ["/alerts", "/confirmations", "/confirmations/waiting"])
+def test_a_page_that_is_opened_first_names_the_mode(traded_app: ASGIApp, path: str) -> None:
+    """Whether the dashboard was opened before or not; a part that is put into a page names it too."""
+    page = ask(traded_app, "GET", path, VIEWER).text
+    assert "SIMULATION" in page or 'data-mode="simulation"' in page
+
+
 def test_the_dashboard_shows_the_day_of_the_run(traded_app: ASGIApp) -> None:
     """Its figures, its windows, its curve with the loss limit, and its events, the latest first."""
     page = ask(traded_app, "GET", "/", VIEWER).text
