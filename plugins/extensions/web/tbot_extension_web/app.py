@@ -118,6 +118,8 @@ _SET_UP: Final = "The set-up is finished: there is nothing more to send."
 
 async def _handled(call: Call, route: WebRoute) -> Response:
     try:
+        if call.session is not None and call.site.setup is None:
+            await call.site.live.snapshot()  # the mode on the page is that of now
         return await route.endpoint(call)
     except TbotError as fault:
         return call.page("message.html", 400, title="Not done", text=fault.message, remedy=fault.remedy)

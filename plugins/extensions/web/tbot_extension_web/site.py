@@ -93,7 +93,7 @@ class Site:
 
     def _parts(self, snapshot: Snapshot) -> dict[str, str]:
         day = day_view(snapshot.status, snapshot.day)
-        values = {"status": snapshot.status, "day": day, "fault": snapshot.fault}
+        values = {"status": snapshot.status, "day": day, "fault": snapshot.fault, "badge": self.badge()}
         return {name: self.templates.get_template(f"parts/{name}.html").render(**values) for name in PARTS}
 
 

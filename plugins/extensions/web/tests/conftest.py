@@ -48,10 +48,16 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def app_of(logins: GivenSessions) -> Callable[[Path], ASGIApp]:
-    """Makes the page of an instance."""
+def site_of(logins: GivenSessions) -> Callable[[Path], Site]:
+    """Makes what the page of an instance shares."""
     origin = Origin(scheme="http", hosts=frozenset({HOST}))
-    return lambda home: create_app(Site(home, ManualClock(NOW), origin, logins))
+    return lambda home: Site(home, ManualClock(NOW), origin, logins)
+
+
+@pytest.fixture
+def app_of(site_of: Callable[[Path], Site]) -> Callable[[Path], ASGIApp]:
+    """Makes the page of an instance."""
+    return lambda home: create_app(site_of(home))
 
 
 @pytest.fixture

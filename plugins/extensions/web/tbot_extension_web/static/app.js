@@ -45,6 +45,14 @@
 
   document.addEventListener("DOMContentLoaded", showPlace);
   document.addEventListener("DOMContentLoaded", draw);
+  // Title, icon and colours name the mode: a page of another mode is opened again.
+  function checkMode() {
+    const state = document.querySelector("main [data-mode]");
+    if (state && !document.body.classList.contains(`mode-${state.dataset.mode}`)) window.location.reload();
+  }
+
+  document.addEventListener("htmx:sse:after:message", checkMode);
+  document.addEventListener("htmx:after:swap", checkMode);
   document.addEventListener("htmx:after:swap", draw);
   document.addEventListener("htmx:sse:after:message", draw);
   document.addEventListener("ended", () => window.location.assign("/login"));

@@ -1,0 +1,153 @@
+"""The dashboard of a run, its stream, the requests of the risk page, and the entries that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from starlette.requests import Request
+from tbot_extension_web.call import Call
+from tbot_extension_web.day_view import day_view
+from tbot_extension_web.pages import dashboard
+from tbot_extension_web.pages.risk import ACTS
+from tbot_extension_web.server import Address
+from tbot_extension_web.testing.client import ask
+from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
+
+from tbot_core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp
+    from tbot_extension_web.site import Site
+    from tbot_extension_web.testing.given_sessions import GivenSessions
+
+VIEWER = {"cookie": "tbot-session=viewer"}
+ADMIN = {"cookie": f"tbot-session={STEPPED_UP}"}
+CERTIFICATE = Path("cert.pem")
+
+
+@pytest.fixture
+def own(traded: Path, tmp_path: Path) -> Path:
+    """A copy of the demo that requests may be written to."""
+    return shutil.copytree(traded, tmp_path / "own")
+
+
+def test_the_dashboard_shows_the_day_of_the_run(traded_app: ASGIApp) -> None:
+    """Its figures, its windows, its curve with the loss limit, and its events, the latest first."""
+    page = ask(traded_app, "GET", "/", VIEWER).text
+    assert "No bot is running." in page
+    assert "entries 09:50" in page
+    assert page.index("Session 2026-03-02 closed") < page.index("] EXIT ") < page.index("Session 2026-03-02: ")
+    data = page.partition('id="equity-data">')[2].partition("</script>")[0]
+    curve = json.loads(data)
+    assert len(curve["times"]) == len(curve["equity"]) == len(curve["limit"]) > 2
+    assert max(curve["limit"]) < min(curve["equity"])
+
+
+def test_the_stream_gives_all_parts_first_and_ends_with_the_session(
+    traded: Path, site_of: Callable[[Path], Site], logins: GivenSessions
+) -> None:
+    """Then only what changed; a session that is over gets the end in place of another part."""
+    page = site_of(traded)
+
+    async def read() -> list[str]:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/live/dashboard",
+            "headers": [(b"cookie", b"tbot-session=viewer")],
+        }
+        call = Call(request=Request(scope), site=page, session=logins.session("viewer"))
+        answer = await dashboard.stream(call)
+        got: list[str] = []
+        async for chunk in answer.body_iterator:  # type: ignore[attr-defined]
+            got.append(str(chunk))
+            if len(got) == 2:
+                logins.ended.append("viewer")
+                page.live._version += 1  # as a change would
+                page.live._parts["state"] = (page.live._version, "changed")
+                async with page.live._changed:
+                    page.live._changed.notify_all()
+        return got
+
+    retry, parts, ended = asyncio.run(read())
+    assert retry.startswith("retry: ")
+    assert all(f'hx-target="#part-{name}"' in parts for name in ("state", "figures", "events", "health"))
+    assert ended.startswith("event: ended")
+
+
+@pytest.mark.parametrize("act", ACTS, ids=lambda one: one.label)
+def test_a_request_is_answered_as_the_command_line_answers_it(
+    own: Path, app_of: Callable[[Path], ASGIApp], act: object
+) -> None:
+    """With a sentence of what happens, since no bot runs; arming is refused on paper."""
+    path = str(getattr(act, "path", ""))
+    answer = ask(app_of(own), "POST", path, ADMIN, {"csrf": CSRF, "sessions": "2"})
+    if path.endswith("/arm"):
+        assert (answer.status, "needs no arming" in answer.text) == (400, True)
+    else:
+        assert answer.status == 200
+        assert 'role="status"' in answer.text
+
+
+def test_a_kill_is_there_for_the_command_line_too(own: Path, app_of: Callable[[Path], ASGIApp]) -> None:
+    """It is a request in the control folder, in the user's name."""
+    ask(app_of(own), "POST", "/risk/kill", ADMIN, {"csrf": CSRF})
+    written = "".join(path.read_text() for path in (own / "control").iterdir() if path.is_file())
+    assert '"kill"' in written
+    assert "a-admin" in written
+
+
+def test_without_an_entry_that_waits_the_page_says_how_one_comes_to_wait(traded_app: ASGIApp) -> None:
+    """And an answer to an unknown entry is refused with a sentence."""
+    assert "TRADE_CONFIRMATION_REQUIRED" in ask(traded_app, "GET", "/confirmations", VIEWER).text
+    assert "No entry waits" in ask(traded_app, "GET", "/confirmations/waiting", VIEWER).text
+    for verb in ("approve", "reject"):
+        answer = ask(traded_app, "POST", f"/confirmations/{verb}", ADMIN, {"csrf": CSRF, "id": "beef"})
+        assert (answer.status, "has the ID beef" in answer.text) == (400, True)
+
+
+def test_now_is_drawn_while_a_session_runs_and_samples_join_the_curve() -> None:
+    """By the time of the marks; before the first session there is no day."""
+    day = {
+        "open": "2026-03-02T14:30:00+00:00",
+        "minutes": 390,
+        "windows": [{"strategy": "open", "start": 0, "entry": 20, "entry_end": 30, "leave": 60}],
+        "equity": [["2026-03-02T14:30:00+00:00", "100.00"]],
+        "samples": [("2026-03-02T14:40:00+00:00", "101.00")],
+    }
+    status = {"in_session": True, "marks_at": "2026-03-02T14:40:30+00:00", "daily_loss_limit": "5.00"}
+    shown = day_view(status, day)
+    assert shown["minute"] == 10
+    assert shown["windows"][0]["times"]["entry"] == "09:50"
+    assert (shown["curve"]["equity"], shown["curve"]["limit"]) == ([100.0, 101.0], [95.0, 95.0])
+    assert day_view({"in_session": False}, day)["minute"] is None
+    assert day_view({}, {**day, "equity": [], "samples": ()})["curve"]["times"] == []
+    assert day_view({}, {}) == {}
+
+
+def test_an_address_names_the_hosts_that_a_browser_may_show() -> None:
+    """On this machine all its names; elsewhere the configured ones, the usual port with and without its number."""
+    here = Address(port=8443)
+    assert here.url == "http://127.0.0.1:8443/"
+    assert here.origin.hosts == {"127.0.0.1:8443", "localhost:8443", "[::1]:8443"}
+    away = Address(host="0.0.0.0", port=443, certificate=CERTIFICATE, hosts=("Bot.example",))
+    assert {"bot.example", "bot.example:443"} <= away.origin.hosts
+    assert not away.origin.covers("http://bot.example")
+    assert Address(host="::1").url == "http://[::1]:8443/"
+
+
+def test_an_address_for_other_machines_needs_tls_and_a_word() -> None:
+    """Refused with what to set; on this machine neither is needed."""
+    Address().refuse_open(public=False)
+    with pytest.raises(SettingsError, match="without TLS"):
+        Address(host="0.0.0.0").refuse_open(public=True)
+    with pytest.raises(SettingsError, match="other machines reach it"):
+        Address(host="0.0.0.0", certificate=CERTIFICATE).refuse_open(public=False)
+    Address(host="0.0.0.0", certificate=CERTIFICATE).refuse_open(public=True)

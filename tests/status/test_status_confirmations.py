@@ -1,0 +1,117 @@
+"""The entries that wait for a person, with the money at stake, and the day as it is read again and again."""
+
+from __future__ import annotations
+
+import datetime as dt
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tbot_core.cli.commands.run import create_demo_instance
+from tbot_core.journal import records
+from tbot_core.journal.projections.confirmations import asked_payload
+from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.marketdata import received_bars
+from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder
+from tbot_core.model.bars import MinuteSlice
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.day_facts import DayFacts
+from tbot_core.model.reasons import Reason
+from tbot_core.status.confirmations import confirmations_document
+from tbot_core.status.day import DayReader
+from tbot_core.status.runs import RunFile
+from tbot_core.testing.trades import order, proposal
+from tbot_core.trading.commands import Decision
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tbot_core.journal.store import Journal
+
+UNKNOWN_FACTS = ("previous_close", "average_volume", "market_cap", "atr", "vix", "restricted")
+NOW = dt.datetime(2026, 3, 2, 15, 0, tzinfo=dt.UTC)
+
+
+def asked(name: str, symbol: str, seconds: int) -> records.Payload:
+    """A question that expires so many seconds from now."""
+    decision = Decision(proposal=proposal(symbol), reason=Reason.ALLOWED, order=order(symbol=symbol))
+    return asked_payload(name, decision, NOW + dt.timedelta(seconds=seconds))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with two entries that wait, one that was decided, and one that has expired."""
+    create_demo_instance(tmp_path)
+    (tmp_path / "data").mkdir()
+    decided = records.decision_payload(Decision(proposal=proposal("BBB"), reason=Reason.HALTED))
+    told = [
+        (records.CONFIRMATION_ASKED, asked("aaaa", "AAA", 90)),
+        (records.CONFIRMATION_ASKED, asked("bbbb", "BBB", 90)),
+        (records.CONFIRMATION_ASKED, asked("cccc", "CCC", -1)),
+        (records.CONFIRMATION_ASKED, asked("dddd", "DDD", 30)),
+        (records.DECISION, decided),
+    ]
+    with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
+        append(journal, told)
+    return tmp_path
+
+
+def append(journal: Journal, told: list[tuple[str, records.Payload]]) -> None:
+    """Write events."""
+    journal.append([NewEvent(kind=kind, payload=payload, time=NOW) for kind, payload in told])
+
+
+def test_what_waits_has_its_worth_its_risk_and_the_time_left(home: Path) -> None:
+    """The first to expire first; what was decided is listed with its reason."""
+    found = confirmations_document(home, NOW)
+    assert [(one["symbol"], one["left_s"]) for one in found["open"]] == [("DDD", 30), ("AAA", 90)]
+    (_, first) = found["open"]
+    assert (first["worth"], first["last"]) == ("10000.00", None)
+    price, stop = float(first["price"]), float(first["stop"])
+    assert float(first["risk"]) == pytest.approx(abs(price - stop) * float(first["quantity"]))
+    assert [(one["symbol"], one["reason"]) for one in found["decided"]] == [("BBB", "HALTED")]
+
+
+def test_the_price_now_is_that_of_the_last_minute_that_was_received(home: Path) -> None:
+    """None where it had no bar; a recording that cannot be read has no prices."""
+    session = ExchangeCalendar().session(proposal("AAA").signal.session)
+    assert session is not None
+    symbols = ("AAA", "DDD")
+    folder = home / "data" / received_bars.FOLDER
+    unknown: Any = dict.fromkeys(UNKNOWN_FACTS, np.full(2, np.nan))
+    header = RecordingHeader(session=session, symbols=symbols, day=DayFacts(**unknown))
+    bar = np.array([101.5, np.nan])
+    minute = MinuteSlice(index=0, open=bar, high=bar, low=bar, close=bar, volume=bar, vwap=bar)
+    recorder = SessionRecorder.open(folder, header)
+    recorder.append(RecordedMinute(minute=minute, at=NOW))
+    found = {one["symbol"]: one["last"] for one in confirmations_document(home, NOW)["open"]}
+    assert found == {"AAA": "101.5", "DDD": None}
+    path = received_bars.recorded_file(folder, session.date)
+    assert path is not None
+    path.write_bytes(b"nothing")
+    assert {one["last"] for one in confirmations_document(home, NOW)["open"]} == {None}
+
+
+def test_before_the_first_start_nothing_waits(tmp_path: Path) -> None:
+    """Without a journal."""
+    assert confirmations_document(tmp_path, NOW) == {"open": [], "decided": []}
+
+
+def test_a_day_is_read_on_and_anew_where_another_journal_took_its_place(tmp_path: Path) -> None:
+    """Before the first session it has neither bells nor an equity."""
+    path = tmp_path / "one.sqlite"
+    reader = DayReader(RunFile(name="one", path=path, changed=0.0))
+    with closing(open_journal(path)) as journal:
+        append(journal, [(records.CONFIRMATION_ASKED, asked("aaaa", "AAA", 90))])
+        decision = Decision(proposal=proposal("AAA"), reason=Reason.ALLOWED, order=order(symbol="AAA"))
+        append(journal, [(records.DECISION, records.decision_payload(decision))])
+        found = reader.read()
+        assert (found["date"], found["open"], found["equity"], found["windows"]) == (None, None, [], [])
+        assert set(found["targets"]) == {"AAA"}
+    for file in tmp_path.iterdir():
+        file.unlink()
+    with closing(open_journal(path)) as journal:
+        append(journal, [(records.CONFIRMATION_ASKED, asked("aaaa", "AAA", 90))])
+        assert reader.read()["targets"] == {}
