@@ -14,7 +14,7 @@ from tbot_core.errors import AccessError, VaultError
 from tbot_core.plugins.loader import LoadedPlugin
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterator
     from pathlib import Path
 
     from tbot_core.actions.notices import Notify
@@ -83,7 +83,8 @@ def load_edited(
 
     `before` are the files as they are. A fault that was there before, in a file that is not edited, is a warning with
     the way to correct it, so that each file can be corrected while the other one is invalid. Plugins that are not
-    installed are a warning each: they may be installed later. Raises SettingsError for other faults.
+    installed are a warning each: they may be installed later; so are unknown keys, and secrets that are not stored.
+    Raises SettingsError for other faults.
     """
     from tbot_core.instance.loading import faults_error
     from tbot_core.instance.required_plugins import missing_plugins
@@ -99,7 +100,28 @@ def load_edited(
     for finding in missing_plugins(examined.values, "paper", plugins.installed):
         if finding.level == "fail":
             warn(f"`tbot check` fails with this setting: {finding}")
+    for finding in examined.findings:
+        if finding.level == "warn" and finding.where and not any(key in examined.values for key in finding.keys):
+            warn(str(finding))  # a key that is unknown, or a line that is no setting
+    for category, section in _absent_secrets(home, plugins):
+        lacking = f"{category} has no section {section}" if section else f"{category} is not there"
+        warn(f"`tbot check` fails with this setting: {lacking}. `tbot secrets set {category}` stores it.")
     return examined
+
+
+def _absent_secrets(home: Path | None, plugins: PluginDeclarations) -> Iterator[tuple[str, str]]:
+    # The (category, section) that the enabled plugins need and that are not stored; faults of files have rows of their
+    # own in `tbot check`.
+    from tbot_core.actions.secrets import stored_content
+    from tbot_core.instance.secret_schemas import secret_rules
+
+    for category, section in sorted(secret_rules(plugins.declared, plugins.installed, required=True).required):
+        try:
+            stored = stored_content(home, category)
+        except VaultError:
+            continue
+        if not stored or (section and section not in {name.lower() for name in stored}):
+            yield category, section
 
 
 def examine_edited(home: Path | None, sources: SettingsFiles, plugins: PluginDeclarations) -> ExaminedSettings:

@@ -5,27 +5,26 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.actions.notices import discard
+from tbot_core.actions.secret_sections import known_schemas, refuse_misspelt
 from tbot_core.errors import SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, is_there, read_settings_files
 from tbot_core.model import json_document
-from tbot_core.model.formatting import printable_name
 from tbot_core.system import filesystem
 from tbot_core.system.redaction import SHORT
 from tbot_core.system.secret import SHOWN
 from tbot_core.vault import content, rotation
 from tbot_core.vault.categories import CATEGORIES, ENV_FILE
 from tbot_core.vault.error_codes import VaultErrorCode, combined_error
-from tbot_core.vault.schemas import check_content, merged_content, schema_key, short_secrets
+from tbot_core.vault.schemas import check_content, merged_content, short_secrets
 from tbot_core.vault.vault import CategoryStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from tbot_core.actions.notices import Notify
@@ -115,7 +114,7 @@ def verify_secrets(home: Path | None) -> tuple[VaultError, ...]:
 def put_values(
     home: Path | None, category: str, values: Mapping[str, Any], warn: Notify = discard, *, actor: str = ""
 ) -> Path:
-    """Set values of a category, keep its others, and return its file. Raises UsageError and VaultError.
+    """Set values of a category, keep its others, and return its file. Raises UsageError, SettingsError and VaultError.
 
     None removes a field of a category that holds fields. A file whose content is lost is written anew.
     """
@@ -124,7 +123,9 @@ def put_values(
     _refuse_shadowing(home, category)
     vault = vault_of_home(home, tolerant=category == "env", actor=actor)
     values = _input_values(vault, category, values)
-    data = _merged(category, _content(vault, category), values, known_schemas(home, values))
+    schemas = known_schemas(home, values)
+    refuse_misspelt(schemas, category, values)
+    data = _merged(category, _content(vault, category), values, schemas)
     with _input_faults():
         check_contents(home, vault, {category: data}, values, warn)
     encrypt_category(vault, category, data)
@@ -138,6 +139,7 @@ def rekey_category(
     _refuse_shadowing(home, category)
     vault = vault_of_home(home, tolerant=category == "env")
     values = _input_values(vault, category, values)
+    refuse_misspelt(known_schemas(home, values), category, values)
     data = _merged(category, b"", values, {})
     with _input_faults():
         check_contents(home, vault, {category: data}, warn=warn)
@@ -292,37 +294,11 @@ def _input_faults() -> Iterator[None]:
         raise _input_error(fault) from None
 
 
-def unread_sections(home: Path | None, category: str, values: Mapping[str, Any]) -> Iterator[str]:
-    """A sentence for each section whose name is that of no known and no installed plugin."""
-    from tbot_core.instance.plugin_settings import known_plugins
-    from tbot_core.plugins.discovery import installed_plugins
-
-    if not CATEGORIES[category].by_plugin:
-        return
-    schemas, installed = known_schemas(home), {it.entry.name for it in installed_plugins()}
-    readers = {name for of, name in schemas if of == category}
-    readers |= {one.name for one in known_plugins() if category in one.secrets}
-    for section in map(str.lower, values):
-        if section not in installed and schema_key(category, section) not in schemas:
-            near = get_close_matches(section[:80], sorted(readers), n=1)
-            meant = f" Did you mean {near[0]}?" if near else ""
-            yield f"No known plugin reads the section {printable_name(section)} of {category}; it was stored.{meant}"
-
-
 def stored_content(home: Path | None, category: str) -> Mapping[str, Any]:
     """The stored content of a category of secrets; empty where there is none, or it is lost."""
     data = _content(vault_of_home(home, tolerant=True, ready=False), category)
     found: dict[str, Any] = json_document.parse_json(data) if data else {}
     return found
-
-
-def known_schemas(home: Path | None, sections: Container[str] = ()) -> Schemas:
-    """The fields that validate secrets: of the enabled plugins, and of the installed ones named in `sections`."""
-    from tbot_core.actions.plugin_declarations import plugin_declarations
-    from tbot_core.instance.secret_schemas import secret_rules
-
-    plugins = plugin_declarations(home, sections)
-    return secret_rules(plugins.declared, plugins.installed).fields
 
 
 def _sections(data: bytes) -> Collection[str]:

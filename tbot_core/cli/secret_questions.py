@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tbot_core.actions.documents import document_json
-from tbot_core.actions.secrets import known_schemas, stored_content
-from tbot_core.cli.interview import KEYS, Interview, Question, wrapped
+from tbot_core.actions.secret_sections import known_schemas, section_fault, section_names
+from tbot_core.actions.secrets import stored_content
+from tbot_core.cli.interview import KEYS, AnswerRefused, Interview, Question, wrapped
 from tbot_core.errors import UsageError
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.schemas import schema_key, stored_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import TextIO
 
@@ -92,27 +93,28 @@ def _ask(talk: Interview, *, home: Path | None, category: str, stored: Mapping[s
     # The section, "" where the category has none, and its new values.
     section = ""
     if CATEGORIES[category].shape == "sections":
-        section = talk.ask(_section_question(category, _known_sections(home, category, stored)))
+        section = talk.ask(_section_question(home, category, stored))
         parts = {(name.lower() if CATEGORIES[category].by_plugin else name): part for name, part in stored.items()}
         part = parts.get(section, {})
         stored = part if isinstance(part, dict) else {}
-    schema = talk.once(lambda: known_schemas(home, (section,)).get(schema_key(category, section)))
-    if schema is None:
-        return section, dict(_named_values(talk))
+    schema = talk.once(lambda: known_schemas(home, (section,))[schema_key(category, section)])
     there = stored_fields(stored, schema)
     answers = {it.name: talk.ask(field_question(it, stored=it.name in there)) for it in schema.values()}
     return section, {name: answer for name, answer in answers.items() if answer}
 
 
-def _section_question(category: str, known: Collection[str]) -> Question[str]:
+def _section_question(home: Path | None, category: str, stored: Mapping[str, Any]) -> Question[str]:
     by_plugin = CATEGORIES[category].by_plugin
 
     def parse(text: str) -> str:
         if not text:
             raise ValueError(text)
-        return text.lower() if by_plugin else text
+        name = text.lower() if by_plugin else text
+        if by_plugin and (fault := section_fault(home, category, name)):
+            raise AnswerRefused(fault)
+        return name
 
-    names = ", ".join(known)
+    names = ", ".join(section_names(home, category, stored) if by_plugin else sorted(stored))
     what = "Plugin" if by_plugin else "User"
     return Question(
         label=f"{what}{f' ({names})' if names else ''}",
@@ -120,31 +122,6 @@ def _section_question(category: str, known: Collection[str]) -> Question[str]:
         parse=parse,
         allowed="a name",
     )
-
-
-def _known_sections(home: Path | None, category: str, stored: Mapping[str, Any]) -> list[str]:
-    # The stored sections, and those of the plugins that are known to have one.
-    from tbot_core.instance.plugin_settings import known_plugins
-
-    if not CATEGORIES[category].by_plugin:
-        return sorted(stored)
-    known = {name for place, name in known_schemas(home) if place == category}
-    ours = {one.name for one in known_plugins() if category in one.secrets}
-    return sorted(known | ours | {name.lower() for name in stored})
-
-
-def _named_values(talk: Interview) -> Iterator[tuple[str, str]]:
-    # The fields of a section that no known plugin reads, with their names.
-    explanation = "No known plugin reads this section, so the names of its fields are asked for too."
-    name_of = Question(label="Field name", explanation=explanation, parse=str, default="", shown_default="finish")
-    while name := talk.ask(name_of):
-        yield name, talk.ask(Question(label=f"{name} (hidden)", explanation=explanation, parse=_given, hidden=True))
-
-
-def _given(text: str) -> str:
-    if not text:
-        raise ValueError(text)
-    return text
 
 
 def _ask_missing(talk: Interview, needed: Sequence[SecretsNeeded]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tbot_core.execution import operator_splits
 from tbot_core.instance import stored_files
 from tbot_core.instance.certificate import certificate_findings
 from tbot_core.instance.enabled_plugins import plugins_enabled
-from tbot_core.instance.identity import read_identity
+from tbot_core.instance.identity import Identity, read_identity
 from tbot_core.instance.journal_key import chain_key
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
 from tbot_core.instance.secret_schemas import NetworkConfig, secret_rules
@@ -131,6 +131,16 @@ def _identity(subject: PreflightSubject) -> Iterator[PreflightFinding]:
             level="warn", subject="identity", message=sentence, remedy="`tbot secrets set bot_identity` sets it."
         )
     else:
+        broker = subject.sources.known_texts().get("BROKER_NAME")
+        named = Identity.proposed(broker, found.bot_id).broker if broker else found.broker
+        if named != found.broker:
+            yield PreflightFinding(
+                level="warn",
+                subject="identity",
+                message=f"The bot is {found.text}: its part for the broker is {found.broker}, BROKER_NAME is {broker}.",
+                remedy=f"`tbot secrets set bot_identity` sets another one, with {named}; or correct BROKER_NAME.",
+            )
+            return
         yield PreflightFinding(level="ok", subject="identity", message=f"The bot is {found.text}.")
 
 

@@ -123,6 +123,10 @@ def e02_it_follows_the_journal_to_its_end(extension: Extension) -> None:
 def e03_positions_go_forward(extension: Extension) -> None:
     """It confirms entries that it was given, each after those before it."""
     journal = _run(_follow(extension, sample_entries()))
+    demand(
+        bool(journal.confirmed),
+        "it confirmed none of the entries that it was given: after each start it would be given all of them again",
+    )
     demand(journal.confirmed == sorted(journal.confirmed), f"it confirmed {journal.confirmed}, in this order")
 
 

@@ -21,7 +21,7 @@ from tbot_core.errors import JournalError
 from tbot_core.instance import Instance
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.model.clock import SystemClock
-from tbot_core.testing.canaries import canary
+from tbot_core.testing.canaries import MARK, canary
 from tbot_core.testing.scripted_mail_server import ScriptedMailServer
 from tbot_core.testing.scripted_server import ScriptedServer, ServerReply
 
@@ -38,7 +38,7 @@ SMTP = {
     "password": canary("smtp"),
     "recipients": ["first@example.com", "second@example.com"],
 }
-KEY = canary("pagerduty")
+KEY = f"{MARK}00{MARK}"  # as long as a key of PagerDuty
 
 
 @contextmanager

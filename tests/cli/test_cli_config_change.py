@@ -224,6 +224,30 @@ def test_a_channel_that_is_not_installed_is_named_at_the_save(
     assert "ROUTINE_ALERT_CHANNEL console -> consolex" in captured.out
 
 
+@pytest.mark.slow
+@pytest.mark.measured
+def test_unknown_keys_and_absent_secrets_are_named_at_the_save(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `check` names them: the text is saved, and nothing is said where a channel has its secrets."""
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    scripted(home, monkeypatch, "path.write_text(path.read_text() + 'SEEED=8\\nROUTINE_ALERT_CHANNEL=pagerduty\\n')")
+    assert cli.invoke(["config", "edit", "--home", str(home)]) == 0
+    said = capsys.readouterr().err
+    assert ".env_bot.enc:5: Unknown setting SEEED; the nearest name is SEED." in said
+    lacking = (
+        "`tbot check` fails with this setting: alert has no section pagerduty. `tbot secrets set alert` stores it."
+    )
+    assert lacking in said
+    (home / "keys.json").write_text(json.dumps({"pagerduty": {"routing_key": "0" * 32}}))
+    assert cli.invoke(["secrets", "set", "alert", "--from-json", str(home / "keys.json"), "--home", str(home)]) == 0
+    scripted(home, monkeypatch, "path.write_text(path.read_text().replace('SEEED', 'SEED'))")
+    assert cli.invoke(["config", "edit", "--home", str(home)]) == 0
+    said = capsys.readouterr().err
+    assert "Unknown setting" not in said
+    assert "pagerduty" not in said
+
+
 def test_an_edit_without_an_instance_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder without settings is no instance."""
     assert cli.invoke(["config", "edit", "--home", str(tmp_path / "none")]) == 3

@@ -185,6 +185,13 @@ def test_list_names_the_bars_of_the_rehearsal(
     assert "bars of the rehearsal are in data/runs/rehearsal-20260303T143000-bars." in capsys.readouterr().err
 
 
+def test_a_vix_of_the_future_is_refused(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By the clock of the command, with its line."""
+    vix = write(tmp_path, "vix.csv", "date,open,high,low,close\n2059-12-01,12,13,11,12.5\n")
+    assert tbot("data", "import", vix, "--home", home) == 1
+    assert "vix.csv: day in the future (line 2 of 2059-12-01)" in capsys.readouterr().err
+
+
 def test_list_shows_a_table_and_a_document(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same figures for people and for scripts."""
     vix = write(tmp_path, "vix.csv", "date,open,high,low,close\n2019-12-02,12,13,11,12.5\n")

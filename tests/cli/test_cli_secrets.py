@@ -192,8 +192,6 @@ def test_set_keeps_the_other_fields_of_a_section(home: Path) -> None:
 
 def test_values_are_typed_unseen(home: Path) -> None:
     """Each value by its meaning, secrets without an echo, what is not allowed again; no value exits 2."""
-    run(home, "set", "alert", typed=f"telegram\ntoken\n{CANARY}\n\n")
-    assert vault(home).read_section("alert", "telegram")["token"].reveal() == CANARY
     said = run(home, "set", "smtp", typed=f"\nmail.example\nx\n465\n\nme@example.com\n{CANARY}\n\n\n")
     assert "host, mail server:" in said
     assert "port, its port [empty]:" in said
@@ -216,19 +214,61 @@ def test_values_are_typed_unseen(home: Path) -> None:
     assert "User (root):" in run(home, "set", "login", typed="root\n\nadmin\n\n\n")
     login = vault(home).read_section("login", "root")
     assert (login["hash"].reveal(), login["role"].reveal()) == ("hash-123456", "admin")
-    run(home, "set", "alert", typed=f"telegram\ntoken\n\n{CANARY}\n\n")
     assert "tbot secrets edit env_bot" in run(home, "set", "env_bot", code=2)
+
+
+@pytest.mark.parametrize(("name", "near"), [("slak", "slack"), ("slack,sms", "slack"), ("pager", "pagerduty")])
+def test_an_unknown_plugin_is_refused_at_its_question(home: Path, name: str, near: str) -> None:
+    """Nothing else is asked before a known name is given, so that no secret is pasted where it is shown."""
+    said = run(home, "set", "alert", typed=f"{name}\nslack\n", code=1)
+    allowed = "apprise, pagerduty, slack, sms"
+    assert f"{name} is unknown; allowed: {allowed}; did you mean {near}?" in " ".join(said.split())
+    assert said.count(f"Plugin ({allowed}):") == 2
+    assert "Field name" not in said
+    assert not (home / "storage/secrets/alert_channels.json.enc").exists()
+
+
+def test_a_stranger_s_plugin_is_known_by_its_declaration(home: Path, acme: object) -> None:  # noqa: ARG001  -- installed
+    """Its fields are asked for by their kind, also while it is not enabled."""
+    said = run(home, "set", "broker", typed=f"acme\n{CANARY}\n\n\n\n")
+    assert "(hidden)" in said
+    assert CANARY in {it.reveal() for it in vault(home).read_section("broker", "acme").values()}
+
+
+def test_a_long_name_is_not_quoted(home: Path) -> None:
+    """It may be a secret that was pasted at the wrong question."""
+    said = run(home, "set", "alert", typed=f"{'x' * 40}\n", code=1)
+    assert "This name is unknown; allowed: apprise, pagerduty, slack, sms." in said
+
+
+def test_fields_that_are_not_known_are_not_asked_for(home: Path) -> None:
+    """The paper broker has no secrets: the question says so, and names the way for values as they are."""
+    said = run(home, "set", "broker", typed="paper\n", code=1)
+    assert "The fields of paper are not known" in said
+    assert "--from-json" in said
 
 
 def test_a_section_that_no_plugin_reads_is_a_warning(home: Path) -> None:
     """It is stored, and the command says that no known plugin reads it; a known plugin's section is stored silently."""
-    said = given(home, "broker", {"alpacca": {"key": CANARY}})
-    assert "No known plugin reads the section alpacca of broker; it was stored. Did you mean alpaca?" in said
-    assert "Did you mean finnhub?" in given(home, "screener_api", {"finhub": {"api_key": CANARY}})
-    assert "Did you mean" not in given(home, "screener_api", {"zzz": {"api_key": CANARY}})
+    said = given(home, "screener_api", {"zzz": {"api_key": CANARY}})
+    assert "No known plugin reads the section zzz of screener_api; it was stored." in said
     known = {"alpaca": {"api_key": CANARY, "api_secret": "s-123456"}}
     assert "No known plugin" not in given(home, "broker", known)
     assert "No known plugin" not in given(home, "smtp", {"host": "mail.example", "sender": "me@a", "port": 25})
+
+
+@pytest.mark.parametrize("deed", ["set", "rekey"])
+def test_a_misspelt_section_of_a_document_is_refused(home: Path, deed: str) -> None:
+    """With the name that is meant; one that was stored before can be removed."""
+    before = (home / "storage/secrets/broker_credentials.json.enc").read_bytes()
+    said = given(home, "broker", {"Alpacca": {"key": CANARY}}, 3, deed)
+    assert "The section alpacca of broker is unknown; allowed: alpaca, ibkr, tradier; did you mean alpaca?" in said
+    assert (home / "storage/secrets/broker_credentials.json.enc").read_bytes() == before
+    assert "did you mean finnhub?" in given(home, "screener_api", {"finhub": {"api_key": CANARY}}, 3, deed)
+    vault(home).write("broker", json.dumps({"alpacca": {"key": CANARY}}).encode())
+    given(home, "broker", {"alpacca": {"key": None}})
+    with vault(home).read("broker") as opened:
+        assert json.loads(bytes(opened.view)) == {}
 
 
 def test_a_section_may_be_spelt_as_in_broker_name(home: Path) -> None:

@@ -176,8 +176,16 @@ def test_a_check_that_cannot_be_made_is_a_finding(home: Path) -> None:
     sealed(home, "bot_identity", '{"BOT_IDENTITY_STRING": "nobody"}')
     ((level, words),) = found(subject(home), "identity")
     assert (level, "BOT_IDENTITY_STRING" in words) == ("fail", True)
+    sealed(home, "bot_identity", '{"BOT_IDENTITY_STRING": "ACME_US_PAPER_B01"}')
+    assert found(subject(home), "identity") == [("ok", "The bot is ACME_US_PAPER_B01.")]
+
+
+def test_an_identity_of_another_broker_is_warned_of(home: Path) -> None:
+    """Its part for the broker is compared with the letters of BROKER_NAME in capitals; both are named."""
     sealed(home, "bot_identity", '{"BOT_IDENTITY_STRING": "ACME_US_ALPACA_B01"}')
-    assert found(subject(home), "identity") == [("ok", "The bot is ACME_US_ALPACA_B01.")]
+    ((level, words),) = found(subject(home), "identity")
+    assert level == "warn"
+    assert words == "The bot is ACME_US_ALPACA_B01: its part for the broker is ALPACA, BROKER_NAME is PAPER."
 
 
 def test_the_network_configuration_is_judged(home: Path) -> None:

@@ -402,6 +402,42 @@ def test_a_vix_file_with_a_fault_is_refused(bench: StoreFixture, row: str, words
     assert words in refused(bench.put_text(f"{VIX}{row}\n", name="vix.csv"))
 
 
+def test_days_of_the_vix_that_cannot_be_are_refused_by_line(bench: StoreFixture) -> None:
+    """Days in the future and of weekends, each by its line; today's is taken, and ten lines are enough."""
+    rows = "2019-11-06,1,1,1,1\n2019-11-09,1,1,1,1\n2019-11-07,1,1,1,1\n2019-11-02,1,1,1,1\n"
+    reason = refused(bench.put_text(VIX + rows, name="vix.csv", today=dt.date(2019, 11, 6)))
+    assert "day in the future (line 5 of 2019-11-09, line 6 of 2019-11-07)" in reason
+    assert "day of a weekend (line 5 of 2019-11-09, line 7 of 2019-11-02)" in reason
+    many = "".join(f"2019-12-{day:02},1,1,1,1\n" for day in range(2, 20))
+    reason = refused(bench.put_text(VIX + many, name="vix.csv", today=dt.date(2019, 12, 1)))
+    assert "line 13 of 2019-12-11 and 8 more)" in reason
+    today = "2019-11-06,1,1,1,1\n"
+    assert taken(bench.put_text(VIX + today, name="vix.csv", today=dt.date(2019, 11, 6))).added == 3
+
+
+def test_values_of_holidays_are_left_out_of_the_vix(bench: StoreFixture) -> None:
+    """The exchange's own file has some, since the index is computed for a part of the day; they are counted."""
+    outcome = taken(bench.put_text(VIX + "2019-11-28,13,14,12,13\n2019-11-29,13,14,12,14\n", name="vix.csv"))
+    assert (outcome.added, outcome.holidays) == (3, 1)
+    assert dt.date(2019, 11, 28) not in reference.read_table(bench.bars, reference.VIX)["date"].to_list()
+
+
+def test_only_the_close_of_the_vix_is_compared(bench: StoreFixture) -> None:
+    """A file without the other prices, or with others, is the same where its closes are; what is stored stays."""
+    taken(bench.put_text(VIX, name="vix.csv"))
+    closes = "observation_date,VIXCLS\n2019-11-01,12.5\n2019-11-04,13.5\n2019-11-05,14\n"
+    outcome = taken(bench.put_text(closes, name="VIXCLS.csv"))
+    assert (outcome.added, outcome.unchanged) == (1, 2)
+    assert reference.read_table(bench.bars, reference.VIX)["open"].to_list() == [12, 13, 14]
+    empty = "date,open,high,low,close\n2019-11-01,,.,,12.5\n2019-11-06,,,,15\n"
+    outcome = taken(bench.put_text(empty, name="vix.csv"))
+    assert (outcome.added, outcome.unchanged) == (1, 1)
+    assert reference.read_table(bench.bars, reference.VIX)["open"].to_list() == [12, 13, 14, 15]
+    other = closes.replace("13.5", "13.6")
+    assert "(1, first: line 3): close 13.6, stored 13.5" in refused(bench.put_text(other, name="VIXCLS.csv"))
+    assert "value that is missing" in refused(bench.put_text(VIX.replace(",13,", ",x,"), name="vix.csv"))
+
+
 def test_f08_the_vix_is_read_in_both_date_forms_and_without_its_holidays(bench: StoreFixture) -> None:
     """The exchange's own file, and FRED's that has only the close: empty or a dot on a holiday, counted as left out."""
     text = "DATE,OPEN,HIGH,LOW,CLOSE\n11/27/2019,12,13,11,11.75\n11/28/2019,.,.,.,.\n2019-11-29,12,13,11,12.62\n"

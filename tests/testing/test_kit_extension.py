@@ -64,6 +64,13 @@ class Backwards(Sound):
         await journal.confirm(self.first)
 
 
+class Silent(Sound):
+    """Never confirms."""
+
+    async def work(self, journal: JournalCursor, entry: JournalEntry) -> None:
+        """Do the work alone."""
+
+
 class Ahead(Sound):
     """Confirms what it was not given."""
 
@@ -141,6 +148,7 @@ def test_one_that_follows_nothing_does_not_claim_to() -> None:
     [
         (Lingers, {"e02", "e03", "e04"}),
         (Backwards, {"e03"}),
+        (Silent, {"e03"}),
         (Ahead, {"e02", "e03", "e04", "e05"}),
         (Once, {"e04", "e05"}),
         (Deaf, {"e05"}),

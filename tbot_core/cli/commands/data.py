@@ -75,7 +75,9 @@ def import_command(
     PATH is a Parquet or CSV file, or a folder of them. The columns of a file determine its kind. With TABLE, such as
     rates or funds, the file is checked by the plugin that reads that table, and replaces it.
     """
+    from tbot_core.actions.assembly import action_clock
     from tbot_core.marketdata.store.source_files import ImportOptions
+    from tbot_core.model.clock import exchange_time
     from tbot_core.status.runs import find_instance
 
     table, path = import_arguments(words)
@@ -88,7 +90,8 @@ def import_command(
 
         click.echo(import_table(find_instance(home), table, path))
         return
-    import_options = ImportOptions(as_of=None if as_of is None else parse_date(as_of), **options)  # type: ignore[arg-type]  # the types are those of the click options
+    day, today = None if as_of is None else parse_date(as_of), exchange_time(action_clock().now()).date()
+    import_options = ImportOptions(as_of=day, today=today, **options)  # type: ignore[arg-type]  # the types are those of the click options
     if import_path(find_instance(home), path, import_options):
         ctx.exit(1)
 

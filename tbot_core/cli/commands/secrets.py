@@ -175,12 +175,12 @@ def set_command(*, category: str, document: TextIO | None, home: Path | None) ->
 
     The names are fields; for broker, screener_api, alert and login fields of a section, for env and env_bot variables.
     """
-    from tbot_core.actions import secrets
+    from tbot_core.actions import secret_sections, secrets
     from tbot_core.cli.secret_questions import read_values
 
     values = read_values(home, category, document)
     file = secrets.put_values(home, category, values, print_warning)
-    for warning in secrets.unread_sections(home, category, values):
+    for warning in secret_sections.unread_sections(home, category, values):
         print_warning(warning)
     click.echo(f"{file} holds the values. They take effect at the next start.")
 

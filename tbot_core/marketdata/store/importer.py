@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Manifests are written once per so many files, so that a folder of hundreds does not rewrite each month hundreds of
 # times.
 _FILES_A_COMMIT: Final = 25
+_FRIDAY: Final = 5
 
 
 @attrs.frozen(kw_only=True)
@@ -208,21 +209,34 @@ class _Import:
 
     def _vix(self, source: SourceTable) -> ImportedFile:
         frame, holidays = readers.vix_of(source)
-        return attrs.evolve(self._facts(source, frame, reference.VIX), holidays=holidays)
+        day, latest = pl.col("date"), self.options.today or dt.date.max
+        wrong = {
+            "day in the future": frame.filter(day > latest),
+            "day of a weekend": frame.filter(day.dt.weekday() > _FRIDAY),
+        }
+        if faults := [source.name_rows(what, rows) for what, rows in wrong.items() if len(rows)]:
+            raise source.refuse(faults)
+        # The exchange's own file has values of holidays on which the index is computed for a part of the day.
+        covered = frame["date"].filter(frame["date"].is_between(exchange.FIRST_DAY, exchange.LAST_DAY)).unique()
+        closed = [one for one in covered if self.calendar.holiday(one)]
+        traded = frame.filter(~day.is_in(pl.Series(closed, dtype=pl.Date)))
+        result = self._facts(source, traded, reference.VIX)
+        return attrs.evolve(result, holidays=holidays + len(frame) - len(traded))
 
     def _facts(self, source: SourceTable, frame: pl.DataFrame, table: str) -> ImportedFile:
         # Merge rows into a table of facts and write it, unless nothing changes.
         keys, names = reference.KEYS[table], reference.SCHEMAS[table].names()
-        values = tuple(name for name in names if name not in keys)
+        values = reference.COMPARED.get(table) or tuple(name for name in names if name not in keys)
         clean = _validated(source, frame.select(ROW, *names), keys, values, bar_checks.FACT_FAULTS[table])
         old = self._stored_facts(table)
-        differing = bar_checks.differing_rows(clean, old, keys)
+        differing = bar_checks.differing_rows(clean, old.select(*keys, *values), keys)
         if len(differing) and not self.options.replace:
             raise DataError(f"{source.name}: {_conflict(source, differing)}.", _REPLACE)
         new = clean.select(names)
         common = len(new.join(old, on=list(keys), how="semi"))
         if len(differing) or common < len(new):
-            merged = pl.concat([old.join(new, on=list(keys), how="anti"), new]).sort(keys)
+            kept = old.join(differing, on=list(keys), how="anti")
+            merged = pl.concat([kept, new.join(kept, on=list(keys), how="anti")]).sort(keys)
             reference.write_table(self.folder, table, merged)
         dates = new[keys[-1]]
         return ImportedFile(

@@ -52,6 +52,9 @@ SCHEMAS: Final = {
     ),
 }
 KEYS: Final = {VIX: ("date",), FUNDAMENTALS: ("symbol", "as_of"), FETCHED: ("name", "symbol", "first")}
+COMPARED: Final = {VIX: ("close",)}
+"""The columns by which rows of a table differ, where these are not all: of the VIX only the close is used."""
+
 NUMBERS: Final = (recorded_facts.MARKET_CAP, "pe_ratio", "debt_to_equity", "eps")
 """The columns of imported fundamentals that are facts."""
 

@@ -27,6 +27,7 @@ SUFFIXES: Final = (".parquet", ".csv")
 TIME_COLUMNS: Final = ("ts", "timestamp", "datetime", "date", "time")
 SYMBOL_COLUMNS: Final = ("symbol", "ticker")
 ROW: Final = "row"
+_MOST_ROWS: Final = 10
 _MOMENTS: Final = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M")
 _DAYS: Final = ("%Y-%m-%d", "%m/%d/%Y", "%Y%m%d")
 _DAY_DIGITS: Final = 8
@@ -47,7 +48,8 @@ class ImportOptions:
     """What the file itself does not state.
 
     `adjustment` and `volume`: kind of its prices and volumes. `zone`: of times without an offset. `as_of`: the date of
-    undated fundamentals. `replace`: overwrite differing stored rows. Raises UsageError for an unknown zone.
+    undated fundamentals. `replace`: overwrite differing stored rows. `today`: later days of the VIX are refused; None
+    if they are not. Raises UsageError for an unknown zone.
     """
 
     adjustment: str = attrs.field(default="raw", validator=attrs.validators.in_(parquet.ADJUSTMENTS))
@@ -55,6 +57,7 @@ class ImportOptions:
     zone: str | None = attrs.field(default=None)
     as_of: dt.date | None = None
     replace: bool = False
+    today: dt.date | None = None
 
     @zone.validator
     def _known(self, _attribute: attrs.Attribute[str | None], zone: str | None) -> None:
@@ -91,6 +94,12 @@ class SourceTable:
         symbol = f", {first['symbol']}" if first.get("symbol") else ""
         value = f", {column} {self._written(first[ROW], column)}" if column else ""
         return f"{what} ({len(bad)}, first: {self.where(first[ROW])}{when}{symbol}{value})"
+
+    def name_rows(self, what: str, bad: pl.DataFrame) -> str:
+        """Describe a fault: what, and the rows with their days."""
+        rows = [f"{self.where(row)} of {day}" for row, day in bad.select(ROW, "date").head(_MOST_ROWS).iter_rows()]
+        more = f" and {len(bad) - len(rows)} more" if len(bad) > len(rows) else ""
+        return f"{what} ({', '.join(rows)}{more})"
 
     def _written(self, row: int, column: str) -> str:
         # The value as written in the file.
@@ -163,13 +172,16 @@ def days_of(source: SourceTable, column: str) -> pl.DataFrame:
 def vix_of(source: SourceTable) -> tuple[pl.DataFrame, int]:
     """The file's days with their prices as numbers, and how many more are holidays: each price is empty or a dot.
 
-    Raises DataError for an invalid date.
+    A price beside the close that is empty or a dot is the close. Raises DataError for an invalid date.
     """
     frame = days_of(source, "date")
-    texts = (pl.col(name).cast(pl.String).str.strip_chars().fill_null("") for name in parquet.PRICES)
-    traded = frame.filter(~pl.all_horizontal(text.is_in(["", "."]) for text in texts))
-    numbers = [pl.col(name).cast(pl.Float64, strict=False) for name in parquet.PRICES]
-    return traded.with_columns(numbers), len(frame) - len(traded)
+    empty = {
+        name: pl.col(name).cast(pl.String).str.strip_chars().fill_null("").is_in(["", "."]) for name in parquet.PRICES
+    }
+    traded = frame.filter(~pl.all_horizontal(empty.values()))
+    numbers = {name: pl.col(name).cast(pl.Float64, strict=False) for name in parquet.PRICES}
+    filled = {name: pl.when(empty[name]).then(numbers["close"]).otherwise(number) for name, number in numbers.items()}
+    return traded.with_columns(**filled), len(frame) - len(traded)
 
 
 def fundamentals_of(source: SourceTable, options: ImportOptions) -> pl.DataFrame:

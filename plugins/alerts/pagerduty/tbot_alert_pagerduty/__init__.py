@@ -9,6 +9,7 @@ import attrs
 from tbot_core.contracts import Host, Plugin, PluginNeeds, SecretValue
 from tbot_core.contracts.credentials import hidden_field
 from tbot_core.contracts.hooks import hookimpl
+from tbot_core.contracts.setting import text
 
 if TYPE_CHECKING:
     from tbot_core.contracts import AlertChannel, Context
@@ -25,7 +26,11 @@ class Config:
 class PagerDutyCredentials:
     """The plugin's section of the category `alert`."""
 
-    routing_key: SecretValue = hidden_field(doc="Integration key of the service.", aliases=("integration_key", "key"))
+    routing_key: SecretValue = hidden_field(
+        text(pattern=r"[A-Za-z0-9]{32}", allowed="32 letters or digits"),
+        doc="Integration key of the service.",
+        aliases=("integration_key", "key"),
+    )
 
 
 NEEDS: Final = PluginNeeds(

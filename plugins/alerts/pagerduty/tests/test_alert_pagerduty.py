@@ -213,12 +213,22 @@ def test_the_status_alone_decides(service: EventVenue, body: bytes) -> None:
     assert service.wait(service.channel.send(ALERT)) == "trigger: 202"
 
 
+@pytest.mark.parametrize("text", ["", KEY[:-1], f"{KEY}0", f"{KEY[:-1]}-", "https://events.pagerduty.com"])
+def test_a_key_has_32_letters_or_digits(text: str) -> None:
+    """Another text, such as that of another field, is refused before it is stored, and told what is allowed."""
+    field = secret_fields(PagerDutyCredentials)["routing_key"]
+    assert field.kind.allowed == "32 letters or digits"
+    assert field.kind.parse(KEY) == KEY
+    with pytest.raises(ValueError, match=r"^"):
+        field.kind.parse(text)
+
+
 def test_its_secrets_are_those_that_the_core_knows() -> None:
     """A file of secrets is judged in the same way before and after the plugin is installed."""
     (known,) = (one for one in known_plugins() if (one.kind, one.name) == ("alert", "pagerduty"))
     (mine,), (other,) = secret_fields(PagerDutyCredentials).values(), known.secrets["alert"].values()
     assert attrs.evolve(mine, kind=other.kind) == other
-    assert mine.kind.name == other.kind.name
+    assert (mine.kind.name, mine.kind.allowed) == (other.kind.name, other.kind.allowed)
 
 
 def test_it_offers_itself_with_its_needs() -> None:
