@@ -63,6 +63,7 @@ _UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN})
 _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _LATCH: Final = "daily loss latch"
 _JUMP: Final = "equity jump"
+_STATE: Final = "state "
 NEXT_COMMANDS: Final = {
     StateCause.KILL_FILE: "rm {control_dir}/kill",
     StateCause.STOP_FILE: "rm {control_dir}/stop",
@@ -219,7 +220,7 @@ class AlertRules:
     def _of_causes(self, now: datetime) -> Iterator[Notice]:
         active = [(broker, cause) for broker, states in self._states.items() for cause in states.active]
         for broker, cause in active:
-            key = f"state {cause.name}" + (f" at {broker}" if broker else "")
+            key = f"{_STATE}{cause.name}" + (f" at {broker}" if broker else "")
             if cause is StateCause.UNRECONCILED and not self._lasts(key, now, UNKNOWN_AFTER):
                 continue
             state, words = KINDS[cause].state, self._words.get((broker, cause))
@@ -286,6 +287,11 @@ class AlertRules:
         # Whether the condition has lasted longer than this.
         since = self._lasting[key] = self._since.get(key, now)
         return now - since > span
+
+
+def cause_of(key: str) -> StateCause | None:
+    """The cause of the state whose incident has this key; None for other incidents."""
+    return StateCause.__members__.get(key.split()[1]) if key.startswith(_STATE) else None
 
 
 def _named(payload: Mapping[str, Any]) -> str:

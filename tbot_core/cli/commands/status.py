@@ -78,6 +78,8 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     yield from figure_lines(shown)
     if shown["causes"]:
         yield labelled_line("state", f"{shown['state']}: {', '.join(shown['causes'])}")
+        for words in filter(None, (one["lasting"] for one in shown["conditions"])):
+            yield labelled_line("", words)
     yield from _times(shown, now)
     yield from channel_lines(shown["alert_channels"])
     yield labelled_line("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
