@@ -76,15 +76,19 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if shown["feed"]:
         yield from feed_lines(shown["feed"])
     yield from figure_lines(shown)
-    if shown["causes"]:
-        yield labelled_line("state", f"{shown['state']}: {', '.join(shown['causes'])}")
-        for words in filter(None, (one["lasting"] for one in shown["conditions"])):
-            yield labelled_line("", words)
+    yield from _state(shown)
     yield from _times(shown, now)
     yield from channel_lines(shown["alert_channels"])
     yield labelled_line("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
     for sentence in shown["attention"]:
         yield labelled_line(click.style("ATTENTION", bold=True), sentence)
+
+
+def _state(shown: Mapping[str, Any]) -> Iterator[str]:
+    # The causes of the state, and until when it outlasts them.
+    if shown["causes"]:
+        yield labelled_line("state", f"{shown['state']}: {', '.join(shown['causes'])}")
+    yield from (labelled_line("", one["lasting"]) for one in shown["conditions"] if one["lasting"])
 
 
 def channel_lines(channels: Sequence[Mapping[str, Any]]) -> Iterator[str]:
