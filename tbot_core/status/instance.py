@@ -107,7 +107,7 @@ def status_document(home: Path | None, now: dt.datetime, settings_reader: Settin
         "runs": [run_document(one) for one in files],
         **_upcoming(None if rehearsed else file, settings, now),
         "disk_free_bytes": (free := filesystem.free_bytes(instance.home)),
-        "alert_channels": channel_documents(settings, alerts_file(own)),
+        "alert_channels": channel_documents(settings, alerts_file(own), read.book.run.get("silent_channels", ())),
         "attention": [
             *filter(None, (fault, damage and str(damage))),
             *_attention(counted, events, read.book, running=running, free=free),

@@ -95,7 +95,8 @@ def channel_lines(channels: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The alert channels as text: the last delivery, a failure since, and what waits."""
     width = max(len(one["name"]) for one in channels)
     for number, one in enumerate(channels):
-        parts = ["nothing sent yet" if not one["delivered"] else f"delivered {_moment(one['delivered'])}"]
+        unsent = "silent in this rehearsal: it has no server on this machine" if one["silent"] else "nothing sent yet"
+        parts = [unsent if not one["delivered"] else f"delivered {_moment(one['delivered'])}"]
         parts += [f"{plural(one['waiting'], 'message')} waiting"] if one["waiting"] else []
         if one["failing"]:
             parts += [f"FAILED {_moment(one['failed'])}: {one['reason'].rstrip('.')}; `tbot alerts test {one['name']}`"]
