@@ -15,8 +15,9 @@ from tbot_core.vault import error_codes
 REASONS = """# Reason codes
 
 Every candidate and every signal ends with exactly one of these; `tbot why SYMBOL` shows it and the compared values.
-They are counted under `denials` in a run's summary. Denials before the bell count only for symbols with a bar in that
-session. `{NAME}` stands for the strategy's name in upper case.
+They are counted under `denials` in a run's summary, as symbols x strategies: what two strategies deny counts twice.
+READY counts symbols that are left out, `tbot screen` the symbols of each strategy. Denials before the bell count only
+for symbols with a bar in that session. `{NAME}` stands for the strategy's name in upper case.
 """
 ORDERS = """# The life of an order
 

@@ -9,7 +9,7 @@ from tbot_core.actions.assembly import environment_rehearsal
 from tbot_core.alerts.delivery import SEND_S
 from tbot_core.contracts import Context, SupportsConnectionCheck
 from tbot_core.engine.plugin_context import plugin_context
-from tbot_core.engine.rehearsal_run import settings_at
+from tbot_core.engine.rehearsal_run import NOT_SERVED, settings_at, silent_channels
 from tbot_core.errors import TbotError, VaultError
 from tbot_core.instance import load_settings
 from tbot_core.instance.preflight_subject import PreflightFinding
@@ -35,13 +35,16 @@ def alert_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[P
     """
     target = environment_rehearsal()
     try:
-        settings = load_settings(home, mode="paper", declared=plugins.declared)
+        named = settings = load_settings(home, mode="paper", declared=plugins.declared)
         if target is not None:
             settings = settings_at(settings, plugins.channels.values(), target)
     except TbotError:
         return  # each of these faults has its own row
-    named = settings.notifications
-    for name in dict.fromkeys((*named.critical_alert_channel, *named.routine_alert_channel)):
+    for name in silent_channels(named, settings):
+        message = f"Alert channel {name}: it stays silent in this rehearsal: {NOT_SERVED}."
+        yield PreflightFinding(level="warn", subject="alerts", message=message)
+    own = settings.notifications
+    for name in dict.fromkeys((*own.critical_alert_channel, *own.routine_alert_channel)):
         if name in plugins.channels:
             yield from _finding(settings, plugins.channels[name])
 

@@ -14,8 +14,10 @@ from tbot_core.alerts.delivery import AlertDelivery
 from tbot_core.alerts.service import alert_delivery, channel_names, message_writer
 from tbot_core.alerts.store import MOST_KEPT, AlertStore, alerts_file, limits_end, stored_alerts
 from tbot_core.engine.bootstrap import Assembly
-from tbot_core.errors import UsageError
+from tbot_core.engine.rehearsal_run import NOT_SERVED
+from tbot_core.errors import Unavailable, UsageError
 from tbot_core.instance import Instance
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.model.clock import SystemClock, exchange_time
 from tbot_core.status.runs import run_time, with_current_run
 from tbot_core.system import environ, filesystem
@@ -58,11 +60,21 @@ class ChannelTest:
 
 
 def channel_test(home: Path | None, channel: str = "", notify: Notify = discard) -> ChannelTest:
-    """A test of all channels of the settings, or of one. Raises UsageError for one that they do not name."""
+    """A test of all channels of the settings, or of one. Raises UsageError for one that they do not name.
+
+    Raises Unavailable for one without a server in the rehearsal of TBOT_REHEARSAL.
+    """
     # The secrets of filters do not matter here.
     assembly = assemble_action(Instance.at(home).home, "paper", {"FILTERS": "none"}, notify=notify)
     named = channel_names(assembly.settings.notifications)
     known = dict.fromkeys(name for names in named.values() for name in names)
+    if channel in assembly.silent_channels:
+        raise Unavailable(
+            f"{channel} stays silent in this rehearsal: {NOT_SERVED}.",
+            f"Unset {REHEARSAL_VARIABLE} to test it at its own service.",
+        )
+    if assembly.silent_channels:
+        notify(f"No alerts by {', '.join(assembly.silent_channels)} in this rehearsal: {NOT_SERVED}.")
     if channel and channel not in known:
         raise UsageError(
             f"{channel} is not a channel of the settings; those are: {', '.join(known)}.",

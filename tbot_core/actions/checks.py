@@ -14,7 +14,7 @@ from tbot_core.actions.notices import discard
 from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.actions.plugin_tables import warning_findings
 from tbot_core.actions.plugins import describe_plugin, plugin_listings
-from tbot_core.actions.stored_facts import fact_findings, market_cap_findings
+from tbot_core.actions.stored_facts import fact_findings, market_cap_findings, vix_findings
 from tbot_core.contracts import BrokerCapabilities, FeedCoverage
 from tbot_core.errors import AccessError, SettingsError, TbotError
 from tbot_core.instance import Instance, load_settings, read_settings_files
@@ -180,6 +180,7 @@ def enabled_plugin_findings(
     yield from feed_findings(home, plugins, live=live)
     yield from fact_findings(home, plugins)
     yield from market_cap_findings(home, plugins, progress)
+    yield from vix_findings(home, plugins, progress)
     yield from failover_findings(home, plugins)
     yield from alert_findings(home, plugins)
 

@@ -28,12 +28,19 @@ def defense_document(home: Path | None, now: datetime) -> dict[str, Any]:
     instance = known_control_folder(Instance.at(home))
     seen = read_control_folder(instance.control)
     requests = folder_warnings(seen, running=shown["running"], folder=instance.control_dir)
-    return {"state": shown["state"], "causes": shown["causes"], "requests": requests}
+    lasting = [one["lasting"] for one in shown["conditions"] if one["lasting"]]
+    return {"state": shown["state"], "causes": shown["causes"], "lasting": lasting, "requests": requests}
 
 
 def state_sentence(document: Mapping[str, Any]) -> str:
-    """The state of a `defense_document` as a sentence."""
-    return f"The state is {document['state']}{_causes_text(document['causes'])}."
+    """The state of a `defense_document` in sentences, with until when it goes on where that is known."""
+    return " ".join(
+        f"{words}."
+        for words in (
+            f"The state is {document['state']}{_causes_text(document['causes'])}",
+            *(f"{one[:1].upper()}{one[1:]}" for one in document["lasting"]),
+        )
+    )
 
 
 def defense_sentence(answer: RequestResult) -> str:

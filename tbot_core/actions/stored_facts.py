@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tbot_core.actions.assembly import action_clock, environment_rehearsal
 from tbot_core.actions.notices import discard
-from tbot_core.contracts import Context, SupportsRefresh
+from tbot_core.contracts import Context, SupportsDailyVix, SupportsRefresh, SupportsScreening
+from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.errors import DataError, TbotError
 from tbot_core.instance import load_settings
 from tbot_core.instance.preflight_subject import PreflightFinding
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.formatting import first_names, plural
+from tbot_core.model.reasons import Reason
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import build_plugin
+from tbot_core.status.failover import instance_brokers
 from tbot_core.system import log
+from tbot_core.trading.universe import unknown_facts
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -48,15 +53,83 @@ def fact_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[Pr
 
 
 def _facts(settings: Settings, loaded: LoadedPlugin) -> Collection[str]:
-    # The names of what a filter fetches, as created for a simulation: without secrets and network.
+    # The names of what a filter fetches.
+    made = _created(settings, loaded)
+    return () if isinstance(made, PluginFailure) or not isinstance(made, SupportsRefresh) else tuple(made.facts)
+
+
+def _created(settings: Settings, loaded: LoadedPlugin) -> Any:
+    # A plugin as created for a simulation: without secrets and network.
+    kind, name = loaded.entry.kind, loaded.entry.name
     context = Context(
         clock=SystemClock(),
-        log=log.logger(f"tbot.filter.{loaded.entry.name}"),
-        data_dir=settings.instance.plugin_data("filter", loaded.entry.name),
+        log=log.logger(f"tbot.{kind}.{name}"),
+        data_dir=settings.instance.plugin_data(kind, name),
         tables_dir=settings.instance.tables,
     )
-    made: Any = build_plugin(loaded, settings.plugin_config(loaded.plugin.config), context)
-    return () if isinstance(made, PluginFailure) or not isinstance(made, SupportsRefresh) else tuple(made.facts)
+    config = settings.plugin_config(loaded.plugin.config, name if kind == "strategy" else None)
+    return build_plugin(loaded, config, context)
+
+
+def vix_findings(
+    home: Path | None, plugins: PluginDeclarations, progress: Notify = discard
+) -> Iterator[PreflightFinding]:
+    """A warning where a strategy needs the VIX, and nothing of the settings has the close before the next session.
+
+    Nothing is requested: a broker that declares the daily VIX counts, as do a filter and an extension that supply it.
+    The venue of a rehearsal has none.
+    """
+    from tbot_core.marketdata.store import reference
+    from tbot_core.marketdata.store.daily_facts import look_back_sessions
+
+    try:
+        settings = load_settings(home, mode="replay", declared=plugins.declared)
+        names = _without_entries(settings, plugins)
+        if not names or settings.trading.vix_source == "live" or _supplies_vix(settings, plugins, home, progress):
+            return
+        calendar = calendar_of(settings.trading)
+        day = look_back_sessions(calendar, calendar.current(action_clock().now()).date)[-1].date
+        if day in reference.reference_facts(settings.instance.bars).vix:
+            return
+    except TbotError:
+        return  # each of these faults has its own row
+    yield PreflightFinding(
+        level="warn",
+        subject="facts",
+        message=f"VIX close of {day.isoformat()} unknown: no entries by {', '.join(names)}.",
+        remedy="`tbot data import FILE` supplies it, or DATA_SOURCE with the VIX.",
+    )
+
+
+def _without_entries(settings: Settings, plugins: PluginDeclarations) -> list[str]:
+    # The strategies that screen by the VIX, and deny where it is unknown.
+    found = []
+    for loaded in plugins.loaded:
+        if loaded.entry.kind != "strategy" or loaded.entry.name not in settings.strategies:
+            continue
+        made = _created(settings, loaded)
+        if isinstance(made, SupportsScreening):
+            checks = made.screen(unknown_facts(1))
+            found += [loaded.entry.name] if any(check.unknown is Reason.VIX_UNKNOWN for check in checks) else []
+    return found
+
+
+def _supplies_vix(settings: Settings, plugins: PluginDeclarations, home: Path | None, progress: Notify) -> bool:
+    # Whether a broker, filter or extension of the settings has the VIX; one that cannot be created has its own row.
+    from tbot_core.actions.plugins import describe_plugin
+
+    for loaded in plugins.loaded:
+        if loaded.entry.kind in {"filter", "extension"}:
+            made = _created(settings, loaded)
+            if isinstance(made, PluginFailure | SupportsDailyVix):
+                return True
+    served = "" if environment_rehearsal() is None else "no"
+    for name in dict.fromkeys(filter(None, (settings.trading.data_source, *instance_brokers(settings)))):
+        if name in plugins.brokers:
+            declared: Any = describe_plugin(f"broker/{name}", home, progress)["capabilities"]
+            if not isinstance(declared, dict) or "yes" in {declared["simulated"], served or declared["daily_vix"]}:
+                return True
+    return False
 
 
 def market_cap_findings(

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FAILOVER_STATUS_COMMAND: Final = "tbot failover status"
 FAILOVER_CONFIRM_COMMAND: Final = "tbot failover confirm --amount USD"
 FAILOVER_DRILL_COMMAND: Final = "tbot failover drill"
+MISSING: Final = ", not backfilled yet; symbols without these bars are not entered"
+"""What the incident of lost minutes says as long as it is open."""
 
 
 def notices_of_event(kind: str, payload: Mapping[str, Any]) -> Iterator[Notice]:
@@ -112,7 +114,7 @@ def _cut(payload: Mapping[str, Any]) -> Notice:
 def _gap(opened: datetime, lost: set[int]) -> Notice:
     first, end = (opened + timedelta(minutes=minute) for minute in (min(lost), max(lost) + 1))
     what = f"The feed lost {plural(len(lost), 'minute')} between {both_times(first)} and {both_times(end)}"
-    return _routine("feed gap", f"{what}, not backfilled yet; symbols without these bars are not entered.")
+    return _routine("feed gap", f"{what}{MISSING}.")
 
 
 def _halt(symbol: str, words: str, held: Collection[str], *, over: bool) -> Notice:

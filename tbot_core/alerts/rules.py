@@ -22,6 +22,7 @@ from tbot_core.journal.projections.ready_remarks import ready_remarks
 from tbot_core.journal.projections.trade_text import PlannedStops, entry_text, exit_text
 from tbot_core.model.clock import both_times
 from tbot_core.model.formatting import (
+    DENIALS_COUNT,
     figure_text,
     first_names,
     format_money,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
     from tbot_core.model.types import Trade
     from tbot_core.trading.orders import OrderRecord
-    from tbot_core.trading.portfolio import Position
 
 UNKNOWN_AFTER: Final = timedelta(seconds=60)
 """How long an order's outcome may be unknown, or an account unread at a start, before an alert."""
@@ -63,6 +63,7 @@ _UNSURE: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN})
 _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _LATCH: Final = "daily loss latch"
 _JUMP: Final = "equity jump"
+_STATE: Final = "state "
 NEXT_COMMANDS: Final = {
     StateCause.KILL_FILE: "rm {control_dir}/kill",
     StateCause.STOP_FILE: "rm {control_dir}/stop",
@@ -213,13 +214,13 @@ class AlertRules:
 
     def _summary(self, payload: Mapping[str, Any]) -> str:
         pnl, equity = format_money(Decimal(payload["pnl"]), signed=True), format_money(Decimal(payload["equity"]))
-        trades, denials = plural(payload["trades"], "trade"), plural(self._book.denials.total(), "denial")
-        return f"Session {payload['date']} ended: P&L {pnl}, {trades}, {denials}, equity {equity}."
+        trades, denials = plural(payload["trades"], "trade"), f"{self._book.denials.total():,} ({DENIALS_COUNT})"
+        return f"Session {payload['date']} ended: P&L {pnl}, {trades}, denials: {denials}, equity {equity}."
 
     def _of_causes(self, now: datetime) -> Iterator[Notice]:
         active = [(broker, cause) for broker, states in self._states.items() for cause in states.active]
         for broker, cause in active:
-            key = f"state {cause.name}" + (f" at {broker}" if broker else "")
+            key = f"{_STATE}{cause.name}" + (f" at {broker}" if broker else "")
             if cause is StateCause.UNRECONCILED and not self._lasts(key, now, UNKNOWN_AFTER):
                 continue
             state, words = KINDS[cause].state, self._words.get((broker, cause))
@@ -247,7 +248,7 @@ class AlertRules:
 
     def _of_positions(self, now: datetime) -> Iterator[Notice]:
         for symbol, position in self._book.portfolio.positions.items():
-            key, held, covered = f"unprotected {symbol}", _held(position), self._covered(symbol)
+            key, held, covered = f"unprotected {symbol}", quantity_of(position.units), self._covered(symbol)
             open_to_loss = self._book.in_session and covered is not None and held - covered >= 1
             if covered is not None and open_to_loss and self._lasts(key, now, UNPROTECTED_AFTER):
                 what = f"{position.side.word} {format_quantity(held)} {symbol}, stops cover {format_quantity(covered)}"
@@ -286,6 +287,11 @@ class AlertRules:
         # Whether the condition has lasted longer than this.
         since = self._lasting[key] = self._since.get(key, now)
         return now - since > span
+
+
+def cause_of(key: str) -> StateCause | None:
+    """The cause of the state whose incident has this key; None for other incidents."""
+    return StateCause.__members__.get(key.split()[1]) if key.startswith(_STATE) else None
 
 
 def _named(payload: Mapping[str, Any]) -> str:
@@ -388,7 +394,3 @@ def _compared(change: Mapping[str, Any]) -> str:
 
 def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
-
-
-def _held(position: Position) -> Decimal:
-    return quantity_of(position.units)

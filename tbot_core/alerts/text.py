@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.alerts.broker_and_feed_rules import MISSING
+from tbot_core.alerts.rules import cause_of
 from tbot_core.alerts.store import STATUS_COMMAND
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.model.clock import both_times
 from tbot_core.model.formatting import plural
+from tbot_core.trading.risk.states import KINDS, QUIET, CauseEnd
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_LISTED: Final = 10
 ALERT_LOG_COMMAND: Final = "tbot alerts log"
+_LASTING: Final = frozenset({CauseEnd.QUIET, CauseEnd.SESSION})
+"""Their state goes on when the incident is over."""
 
 
 @attrs.frozen(kw_only=True)
@@ -33,6 +38,8 @@ class MessageWriter:
 
         `kept`: how many more there were, which are only in the log of alerts.
         """
+        if over:
+            rows = [attrs.evolve(row, what=_over(row)) for row in rows]
         first = rows[0]
         what, command = (first.what, first.command) if len(rows) == 1 else (_merged(rows, kept), ALERT_LOG_COMMAND)
         moment = first.opened if len(rows) == 1 else rows[-1].opened
@@ -76,6 +83,17 @@ class MessageWriter:
             identity=self.identity,
             command=words[1],
         )
+
+
+def _over(row: StoredAlert) -> str:
+    # The text of an incident that has ended: without what no longer holds, and how long its state goes on.
+    what, cause = row.what.replace(MISSING, ""), cause_of(row.key)
+    if cause is None or row.cleared is None or KINDS[cause].end not in _LASTING:
+        return what
+    until = "the end of the session"
+    if KINDS[cause].end is CauseEnd.QUIET:
+        until = both_times((row.cleared + QUIET).replace(microsecond=0))
+    return f"{what.removesuffix('.')}; {KINDS[cause].state.word} until {until}."
 
 
 def _merged(rows: Sequence[StoredAlert], kept: int) -> str:

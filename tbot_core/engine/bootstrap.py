@@ -73,7 +73,8 @@ class Assembly:
     """The parts of a run; `failures` are requested plugins that cannot be used, `notes` report them to people.
 
     `budgets` are the request budgets that its plugins share, `connections` their ways to the network. `decides_as_at`:
-    decisions follow the capabilities of this venue instead of those of the broker that fills.
+    decisions follow the capabilities of this venue instead of those of the broker that fills. `silent_channels`: the
+    alert channels of the settings that have no server in this rehearsal.
     """
 
     settings: Settings
@@ -87,6 +88,7 @@ class Assembly:
     call_guard: CallGuard
     identity: str = ""
     notes: tuple[str, ...] = ()
+    silent_channels: tuple[str, ...] = ()
     filters: Mapping[str, Filter] = attrs.field(factory=dict)
     _placed: dict[tuple[Window, ...], tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, alias="placed")
     budgets: RequestBudgets = attrs.Factory(lambda self: RequestBudgets(self.clock), takes_self=True)

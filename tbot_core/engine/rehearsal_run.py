@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _CONNECT_S: Final = 5.0
 _NOTE: Final = "A REHEARSAL: the venue is a server on this machine, and the clock is shifted."
-_NOT_SERVED: Final = "it has no server on this machine"
+NOT_SERVED: Final = "it has no server on this machine"
 
 
 def rehearsal_clock(opens: datetime) -> ShiftedClock:
@@ -67,7 +67,8 @@ def at_target(assembly: Assembly, target: RehearsalTarget) -> Assembly:
     settings = settings_at(assembly.settings, assembly.loaded, target)
     copy_imported(assembly.settings.instance.bars, settings.instance.bars)
     notes = (*assembly.notes, *unreached(assembly.loaded, settings))
-    return attrs.evolve(assembly, settings=settings, notes=notes)
+    silent = silent_channels(assembly.settings, settings)
+    return attrs.evolve(assembly, settings=settings, notes=notes, silent_channels=silent)
 
 
 def settings_at(settings: Settings, loaded: Iterable[LoadedPlugin], target: RehearsalTarget) -> Settings:
@@ -99,6 +100,15 @@ def settings_at(settings: Settings, loaded: Iterable[LoadedPlugin], target: Rehe
     )
 
 
+def silent_channels(named: Settings, placed: Settings) -> tuple[str, ...]:
+    """The alert channels that the settings name, but not any more at a target, where they have no server."""
+    before, left = (
+        dict.fromkeys((*one.notifications.critical_alert_channel, *one.notifications.routine_alert_channel))
+        for one in (named, placed)
+    )
+    return tuple(name for name in before if name not in left)
+
+
 def reaches_out(loaded: LoadedPlugin) -> bool:
     """Whether the plugin reaches anything beyond this process over the network."""
     return bool(loaded.plugin.needs.hosts) or loaded.plugin.needs.own_network
@@ -116,8 +126,8 @@ def unreached(loaded: Iterable[LoadedPlugin], settings: Settings) -> tuple[str, 
     silent = ", ".join(one.name for one in absent if one.kind == "alert")
     others = ", ".join(f"{one.kind} {one.name}" for one in absent if one.kind != "alert")
     return (
-        *((f"No alerts by {silent} in this rehearsal: {_NOT_SERVED}.",) if silent else ()),
-        *((f"Not reached in this rehearsal: {others}: {_NOT_SERVED}.",) if others else ()),
+        *((f"No alerts by {silent} in this rehearsal: {NOT_SERVED}.",) if silent else ()),
+        *((f"Not reached in this rehearsal: {others}: {NOT_SERVED}.",) if others else ()),
     )
 
 

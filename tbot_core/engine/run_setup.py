@@ -244,6 +244,7 @@ def summarise(book: SessionBook, feed: Feed, assembly: Assembly) -> RunSummary:
 def run_started_payload(plan: RunPlan, setup: RunSetup, equity: Decimal) -> dict[str, Any]:
     """The payload of the event that starts a run."""
     settings, label = plan.assembly.settings, setup.feed.label
+    books = {simulated_books.KEY: setup.files.books.name} if setup.files and setup.broker.capabilities.simulated else {}
     return {
         "run_id": setup.identity,
         "mode": plan.shown_mode,
@@ -257,9 +258,8 @@ def run_started_payload(plan: RunPlan, setup: RunSetup, equity: Decimal) -> dict
         "identity": plan.assembly.identity,
         "notes": [*label.notes, *plan.assembly.notes],
         "request": request_document(plan.request),
-        **(
-            {simulated_books.KEY: setup.files.books.name} if setup.files and setup.broker.capabilities.simulated else {}
-        ),
+        **({"silent_channels": list(silent)} if (silent := plan.assembly.silent_channels) else {}),
+        **books,
     }
 
 

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 MINUS: Final = "\N{MINUS SIGN}"
+DENIALS_COUNT: Final = "symbols x strategies"
+"""What a count of denials counts: a symbol that two strategies deny counts twice."""
+
 _CENT: Final = Decimal("0.01")
 _TICK: Final = 4
 _SHARE: Final = Decimal("0.001")

@@ -10,16 +10,17 @@ from tbot_core.errors import AccessError
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from tbot_core.instance import Settings
     from tbot_core.status import Document
 
 
-def channel_documents(settings: Settings, path: Path) -> list[Document]:
+def channel_documents(settings: Settings, path: Path, silent: Collection[str] = ()) -> list[Document]:
     """A document for each channel of the settings; nothing is known of one before the first message.
 
-    `path` is the file of the alerts.
+    `path` is the file of the alerts; the `silent` channels have no server in the rehearsal that is shown.
     """
     named = settings.notifications
     own = {Urgency.CRITICAL: named.critical_alert_channel, Urgency.ROUTINE: named.routine_alert_channel}
@@ -35,6 +36,7 @@ def channel_documents(settings: Settings, path: Path) -> list[Document]:
     states = _states(store, own, names)
     for one in documents:
         found = states.get(one["name"], {})
+        one["silent"] = one["name"] in silent
         one |= {"delivered": None, "failed": None, "reason": "", "failing": False, "waiting": 0, **found}
     return documents
 

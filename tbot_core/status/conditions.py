@@ -14,7 +14,7 @@ from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.types import RiskState
-from tbot_core.trading.risk.states import KILLS_AND_STOPS, KINDS, LOCAL, CauseEnd, StateCause
+from tbot_core.trading.risk.states import KILLS_AND_STOPS, KINDS, LOCAL, QUIET, CauseEnd, StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,6 +64,19 @@ class Condition:
         return KINDS[self.cause].state
 
     @property
+    def ends(self) -> dt.datetime | None:
+        """When the state that it requires ends, if that is known: some time after the cause was cleared."""
+        return None if self.over is None or KINDS[self.cause].end is not CauseEnd.QUIET else self.over + QUIET
+
+    @property
+    def lasting(self) -> str:
+        """Until when its state goes on although the cause has ended; "" where no time is known."""
+        if self.over is None or self.ends is None:
+            return ""
+        until, ended = _time(self.ends), _time(self.over)
+        return f"{self.state.word} until {until}, as its cause ended at {ended}: {self.cause.value}"
+
+    @property
     def document(self) -> Document:
         """The condition as `tbot status --json` shows it."""
         return {
@@ -73,6 +86,8 @@ class Condition:
             "words": self.words,
             "since": self.since.isoformat(),
             "over": None if self.over is None else self.over.isoformat(),
+            "ends": None if self.ends is None else self.ends.isoformat(),
+            "lasting": self.lasting,
             "remedy": self.remedy,
         }
 
@@ -84,7 +99,7 @@ class Condition:
         what = f"{self.state.word} since {_time(self.since)}, {self.cause.value}{at}{words}."
         if self.over is not None:
             lasts = "until readings of the account have agreed for 60 s"
-            ends = lasts if KINDS[self.cause].end is CauseEnd.RECONCILE else f"for {KINDS[self.cause].end.value}"
+            ends = lasts if self.ends is None else f"until {_time(self.ends)}"
             return f"{what} Over since {_time(self.over)}; the state lasts {ends}."
         return " ".join(filter(None, (what, self.meanwhile, self.remedy)))
 

@@ -219,11 +219,19 @@ def _state_text(kind: str, payload: Mapping[str, Any], states: TradingState) -> 
         return f"control/{printable_name(payload['name'])} was refused: {payload['words']}"
     cause, at = StateCause[payload["cause"]], f" at {payload['broker']}" if "broker" in payload else ""
     if payload["there"]:
-        return f"State {payload['state']}{at}: {cause.value}"
+        return _raised(cause, payload["state"], at, states)
     state = f"state {payload['state']}{at}{_reason(cause, payload['state'], states)}"
     if payload["words"] == OVER:
         return f"No longer in effect: {cause.value}; {state}"
     return f"{cause.value} cleared; {state}" if _is_withdrawn(cause) else f"Over: {cause.value}; {state}"
+
+
+def _raised(cause: StateCause, state: str, at: str, states: TradingState) -> str:
+    # A new cause; the state that applies may be another one than it requires, by other causes or the session's losses.
+    required = KINDS[cause].state.word
+    if required == state:
+        return f"State {state}{at}: {cause.value}"
+    return f"State {state}{at}{_reason(cause, state, states)}; {required}: {cause.value}"
 
 
 def _is_withdrawn(cause: StateCause) -> bool:

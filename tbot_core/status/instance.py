@@ -139,7 +139,7 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
         "runs": [run_document(one) for one in found.files],
         **_upcoming(None if found.rehearsed else file, settings, now),
         "disk_free_bytes": (free := filesystem.free_bytes(instance.home)),
-        "alert_channels": channel_documents(settings, alerts_file(own)),
+        "alert_channels": channel_documents(settings, alerts_file(own), read.book.run.get("silent_channels", ())),
         "attention": [
             *filter(None, (found.fault, damage and str(damage))),
             *_attention(found.counted, events, read.book, running=running, free=free),

@@ -50,7 +50,9 @@ class FactCoverage:
     @property
     def text(self) -> str:
         """The coverage as text, with the time that the rest takes."""
-        words = f"{self.filter}: the facts of {self.known:,} of {plural(self.of, 'symbol')} are known"
+        words = (
+            f"{self.filter}: the facts of {self.known:,} of {plural(self.of, 'symbol')} that may be entered are known"
+        )
         rest_s = (self.of - self.known) * self.symbol_s
         if self.fault:
             return f"{words}; {self.fault}"
@@ -116,7 +118,7 @@ class UniverseCounts:
         """The counts as text."""
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.left_out.items())
         parts = [f"{self.limited_by}, {self.limit:,}"] if self.limit else []
-        parts += [f"left out: {reasons}"] if reasons else []
+        parts += [f"symbols left out: {reasons}"] if reasons else []
         whole = f"{self.subscribed:,} of {plural(self.listed, 'symbol')} subscribed"
         return f"{whole} ({'; '.join(parts)})" if parts else whole
 

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
+from tbot_core.actions.assembly import action_clock
 from tbot_core.actions.plugin_declarations import plugin_declarations
-from tbot_core.actions.stored_facts import fact_findings, market_cap_findings
+from tbot_core.actions.stored_facts import fact_findings, market_cap_findings, vix_findings
 from tbot_core.instance import Instance
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.marketdata.store import reference
+from tbot_core.marketdata.store.downloads import add_reference_facts
 from tbot_core.marketdata.store.recorded_facts import RecordedFact
+from tbot_core.model.calendar import ExchangeCalendar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,3 +112,51 @@ def test_limits_of_capitalisation_with_a_source_are_silent(home: Path) -> None:
     file.write_text("symbol,as_of,market_cap\nAAPL,2026-11-23,3000000000000\n")
     assert cli.invoke(["data", "import", str(file), "--home", str(home)]) == 0
     assert cap_rows(home, LIMITED) == []
+
+
+CLOSING = "BROKER_NAME=alpaca\nSTRATEGY_SEQUENCE=open,close\n"
+
+
+def vix_rows(home: Path, text: str = CLOSING) -> list[tuple[str, str]]:
+    """Level and sentence of each row about the VIX."""
+    (home / ".env_bot").write_text(text)
+    return [(row.level, str(row)) for row in vix_findings(home, plugin_declarations(home))]
+
+
+@pytest.fixture
+def rehearsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rehearsal of the exchange's next session; its venue has no VIX."""
+    monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
+
+
+@pytest.mark.usefixtures("rehearsed")
+def test_an_unknown_vix_is_a_warning_where_a_strategy_needs_it(home: Path) -> None:
+    """It names the day and the strategy, and how to supply it; an imported close of that day is enough."""
+    ((level, said),) = vix_rows(home)
+    assert level == "warn"
+    calendar = ExchangeCalendar().every_weekday
+    before = calendar.previous(ExchangeCalendar().current(action_clock().now()).date).date
+    assert said.startswith(f"VIX close of {before} unknown: no entries by close. `tbot data import FILE`")
+    for day, rows in ((calendar.previous(before).date, 1), (before, 0)):
+        add_reference_facts(Instance.at(home).bars, {day: 20.5}, {})
+        assert len(vix_rows(home)) == rows
+
+
+@pytest.mark.usefixtures("rehearsed")
+@pytest.mark.parametrize(
+    "text",
+    [
+        CLOSING.replace("open,close", "open"),
+        CLOSING.replace("alpaca", "paper"),
+        f"{CLOSING}MAX_TRADES=none\n",
+        f"{CLOSING}VIX_SOURCE=live\n",
+    ],
+)
+def test_no_warning_of_the_vix_where_it_is_not_needed_or_comes_otherwise(home: Path, text: str) -> None:
+    """No strategy screens by it, a simulated market has its own, a live value counts; and faulty settings."""
+    assert vix_rows(home, text) == []
+
+
+def test_a_broker_that_declares_the_vix_is_not_asked_for_it(home: Path) -> None:
+    """A check of the instance needs no network."""
+    assert vix_rows(home) == []

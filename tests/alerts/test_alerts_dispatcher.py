@@ -20,6 +20,7 @@ from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.errors import AccessError, JournalError, TbotError, Undelivered
 from tbot_core.instance import Instance
+from tbot_core.journal import records
 from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.rehearsal.virtual_loop import VirtualLoop
@@ -160,6 +161,38 @@ def test_an_incident_is_told_once_and_again_when_it_is_over(bot: Bot) -> None:
     bot.pass_time(minutes=5)
     asyncio.run(pump(alerts))
     assert len(bot.pager.got) == 2
+
+
+@pytest.mark.parametrize(
+    ("cause", "until"),
+    [("UNIVERSE_STALE", "15:15 UTC (10:15 New York)"), ("HALF_LOSS", "the end of the session")],
+)
+def test_the_end_of_an_incident_says_how_long_its_state_goes_on(bot: Bot, cause: str, until: str) -> None:
+    """Defense outlasts its cause: a message that its cause is over says until when."""
+    alerts = bot.dispatcher()
+    bot.cause(cause, words="30 of 30")
+    asyncio.run(pump(alerts))
+    bot.cause(cause, there=False)
+    asyncio.run(pump(alerts))
+    bot.pass_time(seconds=60)
+    asyncio.run(pump(alerts))
+    assert bot.mail.said[1] == f"Resolved: {bot.mail.said[0].removesuffix('.')}; defense until {until}."
+
+
+def test_the_end_of_lost_minutes_does_not_say_that_they_are_missing(bot: Bot) -> None:
+    """What an incident says of its effects holds as long as it is open."""
+    alerts = bot.dispatcher()
+    bot.write(records.SESSION_OPENED, {"date": "2026-11-24", "open": NOW.isoformat(), "equity": "1000", "symbols": 1})
+    bot.write(records.FEED_GAP, {"first": 0, "last": 3, "words": "no message"})
+    asyncio.run(pump(alerts))
+    bot.write(records.FEED_FILLED, {"minutes": [0, 1, 2, 3], "open": 0})
+    asyncio.run(pump(alerts))
+    bot.pass_time(seconds=60)
+    asyncio.run(pump(alerts))
+    lost, over = bot.mail.said[-2:]
+    assert lost.endswith("(10:04 New York), not backfilled yet; symbols without these bars are not entered.")
+    assert over.startswith("Resolved: The feed lost 4 minutes between")
+    assert over.endswith("(10:04 New York).")
 
 
 def test_a_cause_that_comes_and_goes_is_one_incident(bot: Bot) -> None:

@@ -119,7 +119,8 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.WINDOW_CLOSED, records.window_payload("open", {"candidates": 12, "triggers": 1}, []),
          "[OPEN] Entries ended: 12 candidates, 1 signal.", Urgency.ROUTINE),
         (records.SESSION_CLOSED, CLOSED,
-         "Session 2026-11-24 ended: P&L +12.50, 1 trade, 0 denials, equity 100,012.50.", Urgency.ROUTINE),
+         "Session 2026-11-24 ended: P&L +12.50, 1 trade, denials: 0 (symbols x strategies), equity 100,012.50.",
+         Urgency.ROUTINE),
         (records.STOPPED, {"open": []}, "The run was stopped; nothing is open.", Urgency.ROUTINE),
         (records.STOPPED, {"open": ["ACME"]}, "The run was stopped and left open: ACME.", Urgency.CRITICAL),
         (records.STOPPED, {"open": [], "unconfirmed": ""}, "The run was stopped; nothing is open.", Urgency.ROUTINE),
@@ -180,7 +181,7 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.READY, READY | {"first_live_day_cap": "500.00", "universe": {"listed": 60, "subscribed": 30,
           "left_out": {"VOLUME_LOW": 25, "not tradable": 5}, "limit": 30, "limited_by": "the feed's limit"}},
          ("READY for the session of 2026-11-24: equity 100,000.00, close, 30 of 60 symbols subscribed (the feed's limit"
-          ", 30; left out: VOLUME_LOW 25, not tradable 5), first live day: entries of at most 500.00."),
+          ", 30; symbols left out: VOLUME_LOW 25, not tradable 5), first live day: entries of at most 500.00."),
          Urgency.ROUTINE),
         (records.DRIFT, {"date": "2026-11-24", "both": 2, "missing": 0, "extra": 0, "entry_bps": 0.0, "exit_bps": -1.5,
           "pnl": "3.00", "expected_pnl": "2.50"},

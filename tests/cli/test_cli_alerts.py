@@ -145,6 +145,7 @@ def test_status_shows_how_each_channel_fares(told: Path, capsys: pytest.CaptureF
     assert nothing == {
         "name": "console",
         "urgencies": ["critical", "routine"],
+        "silent": False,
         "delivered": None,
         "failed": None,
         "reason": "",

@@ -105,7 +105,14 @@ def test_a_picture_says_what_matters() -> None:
         "open 3/4",
     ):
         assert words in text
-    for words in ("SYM1", "34.47", "on close", "[OPEN] BUY 11.834 TARNO", "MAX_TRADES 4", "Ctrl-C"):
+    for words in (
+        "SYM1",
+        "34.47",
+        "on close",
+        "[OPEN] BUY 11.834 TARNO",
+        "Denied (symbols x strategies) MAX_TRADES 4",
+        "Ctrl-C",
+    ):
         assert words in text
 
 

@@ -117,7 +117,7 @@ def test_plain_lines_tell_fills_exits_and_sessions_and_end_with_tables(
     assert any("  [OPEN] " in line and " @ " in line for line in lines)
     assert any(" EXIT " in line for line in lines)
     assert any(line.startswith("16:00 (21:00 UTC)  Session ") and "closed" in line for line in lines)
-    for head in ("Trades", "Net P&L by strategy", "Denials by reason", "Near misses", "Notes"):
+    for head in ("Trades", "Net P&L by strategy", "Denials by reason (symbols x strategies)", "Near misses", "Notes"):
         assert head in lines
     assert "orders of the window have been sent" in out or "has been traded today" in out
     assert lines[-2].startswith("Report: ")

@@ -555,6 +555,25 @@ def test_a_cleared_cause_says_why_the_state_goes_on() -> None:
     ]
 
 
+def test_a_cause_that_requires_less_than_the_state_is_not_named_as_its_cause() -> None:
+    """The line names the cause of the state that it says, and what the new cause requires."""
+
+    def state(cause: StateCause, state: RiskState) -> NewEvent:
+        payload = records.state_payload(cause, state, there=True, words="")
+        return NewEvent(kind=records.STATE, payload=payload, time=MORNING)
+
+    told = EventNarrator().lines_for(
+        [
+            state(StateCause.FEEDS_STALE, RiskState.EXIT_ONLY),
+            state(StateCause.UNIVERSE_STALE, RiskState.EXIT_ONLY),
+        ]
+    )
+    assert [line.text for line in told] == [
+        "State exit-only: every feed is stale",
+        "State exit-only (every feed is stale); defense: over 20 % of the universe is stale",
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.measured
 def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def test_the_simulator_is_screened_for_each_strategy(home: Path, capsys: pytest.
     assert "40 symbols of paper" in said
     assert "A session has 40 of 40 symbols subscribed." in said
     for name in ("[OPEN]", "[MID]", "[CLOSE]"):
-        assert f"{name} 40 pass" in said
+        assert f"{name} 40 symbols pass" in said
     assert cli.invoke(["screen", "--strategy", "MID", "--home", str(home), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [*found["passed"]] == ["mid"]
@@ -73,8 +73,8 @@ def screened(count: int = 3) -> ScreenedSymbols:
 def test_what_passes_is_listed_by_dollar_volume_and_the_rest_with_all() -> None:
     """A denied symbol is counted by its reason, and has a row with --all only; what a session leaves out says why."""
     lines = list(screen_lines(screened(), ("s",), everything=False))
-    assert lines[1] == "[S] 2 pass; denied: VOLUME_LOW 1"
-    left_out = "left out: not tradable 2, VOLUME_LOW 1, UNIVERSE_TRUNCATED 1)."
+    assert lines[1] == "[S] 2 symbols pass; symbols denied: VOLUME_LOW 1"
+    left_out = "symbols left out: not tradable 2, VOLUME_LOW 1, UNIVERSE_TRUNCATED 1)."
     assert lines[2] == f"A session has 1 of 5 symbols subscribed (UNIVERSE_MAX, 1; {left_out}"
     assert [line.split()[0] for line in lines[4:]] == ["S00", "S02"]
     assert "-" in lines[5].split()

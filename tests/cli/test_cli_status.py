@@ -66,6 +66,25 @@ def stopped_on_paper(home: Path) -> TradingSession:
     return sessions[-1]
 
 
+def test_defense_says_until_when_it_outlasts_its_cause(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`tbot status` and `tbot defense status` name the time, and when the cause ended."""
+    create_demo_instance(tmp_path)
+    bell = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
+    (tmp_path / "data").mkdir(exist_ok=True)
+    with closing(open_journal(Instance.at(tmp_path).journal)) as journal:
+        for minute, there in ((0, True), (29, False)):
+            payload = records.state_payload(StateCause.UNIVERSE_STALE, RiskState.DEFENSE, there=there, words="")
+            journal.append(
+                [NewEvent(kind=records.STATE, payload=payload, time=bell + dt.timedelta(minutes=minute), cid=None)]
+            )
+    lasting = "efense until 10:14:00 New York, as its cause ended at 09:59:00 New York"
+    cause = "over 20 % of the universe is stale"
+    assert cli.invoke(["defense", "status", "--home", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == f"The state is defense: {cause}. D{lasting}: {cause}."
+    cli.invoke(["status", "--home", str(tmp_path)])
+    assert f"d{lasting}: {cause}" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_status_values_what_is_held_as_the_bot_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Equity, P&L and the used share of the loss limit are those of the bot's last marks, not of the fills."""

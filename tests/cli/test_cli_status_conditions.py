@@ -114,7 +114,11 @@ def test_a_condition_that_is_over_says_how_long_its_state_lasts(tmp_path: Path) 
         "exit-only since 09:30:00 New York, the account is unknown (acme): 503. Over since 09:33:00 New York; the"
         " state lasts until readings of the account have agreed for 60 s."
     )
-    assert universe.sentence.endswith("the state lasts for 15 minutes without it.")
+    assert universe.sentence.endswith("the state lasts until 09:49:00 New York.")
+    ended = "as its cause ended at 09:34:00 New York: over 20 % of the universe is stale"
+    assert universe.document["lasting"] == f"defense until 09:49:00 New York, {ended}"
+    assert universe.document["ends"] == "2026-01-05T14:49:00+00:00"
+    assert (account.document["ends"], account.document["lasting"]) == (None, "")
     assert account.document["over"] == "2026-01-05T14:33:00+00:00"
 
 

@@ -142,7 +142,10 @@ def test_it_ends_when_the_session_should_be_ready(morning: Morning) -> None:
     _, coverage = morning.refresh()
     assert (coverage.known, coverage.of, coverage.is_enough) == (20, 25, True)
     assert morning.waits == []
-    assert coverage.text == "ratings: the facts of 20 of 25 symbols are known; the rest takes about 15 minutes"
+    assert (
+        coverage.text
+        == "ratings: the facts of 20 of 25 symbols that may be entered are known; the rest takes about 15 minutes"
+    )
 
 
 def test_it_goes_on_and_says_so_while_too_little_is_known(morning: Morning) -> None:
@@ -150,7 +153,9 @@ def test_it_goes_on_and_says_so_while_too_little_is_known(morning: Morning) -> N
     morning.clock.advance(3600)
     morning.server.symbol_s = 20.0
     assert morning.refresh()[1].known == 20
-    assert morning.waits == ["ratings: the facts of 10 of 25 symbols are known; the rest takes about 5 minutes"]
+    assert morning.waits == [
+        "ratings: the facts of 10 of 25 symbols that may be entered are known; the rest takes about 5 minutes"
+    ]
 
 
 def test_it_ends_five_minutes_before_the_open(morning: Morning) -> None:
@@ -176,7 +181,7 @@ def test_a_failing_vendor_is_asked_four_times(morning: Morning) -> None:
     morning.server.faults = [Unavailable("down")] * 3 + [TimeoutError()]
     _, coverage = morning.refresh(NAMES)
     assert (coverage.known, coverage.fault) == (3, "no answer within 60 s")
-    assert coverage.text == "ratings: the facts of 3 of 25 symbols are known; no answer within 60 s"
+    assert coverage.text == "ratings: the facts of 3 of 25 symbols that may be entered are known; no answer within 60 s"
 
 
 def test_a_refused_key_ends_the_refresh_at_once(morning: Morning) -> None:
@@ -193,7 +198,10 @@ def test_a_refresh_that_failed_is_tried_again_while_too_little_is_known(morning:
     morning.server.faults = [LoginNeeded("the key is refused")] * 2
     _, coverage = morning.refresh()
     assert (coverage.known, coverage.fault) == (20, "")
-    assert morning.waits[:2] == ["ratings: the facts of 0 of 25 symbols are known; the key is refused"] * 2
+    assert (
+        morning.waits[:2]
+        == ["ratings: the facts of 0 of 25 symbols that may be entered are known; the key is refused"] * 2
+    )
     morning.server.faults = [LoginNeeded("the key is refused")] * 99
     again = Morning(morning.folder / "other", server=morning.server, clock=morning.clock)
     _, coverage = again.refresh()

@@ -138,7 +138,8 @@ def test_a_limit_names_what_it_leaves_out(tmp_path: Path) -> None:
     assert found.universe.denied == {"VOLUME_LOW": ("CCC",)}
     assert found.universe.counts is not None
     assert found.universe.counts.text == (
-        "1 of 3 symbols subscribed (the feed's limit of subscriptions, 1; left out: VOLUME_LOW 1, UNIVERSE_TRUNCATED 1)"
+        "1 of 3 symbols subscribed (the feed's limit of subscriptions, 1; "
+        "symbols left out: VOLUME_LOW 1, UNIVERSE_TRUNCATED 1)"
     )
 
 

@@ -432,6 +432,6 @@ def test_filters_fetch_for_those_that_would_be_subscribed(tmp_path: Path) -> Non
     assert rated.asked == [f"S{number}" for number in range(10)]
     assert found.symbols == ("S6", "S7", "S8", "S9")
     assert found.day.fact("rating").tolist() == [6.0, 7.0, 8.0, 9.0]
-    assert [one.text for one in found.facts] == ["rated: the facts of 4 of 4 symbols are known"]
+    assert [one.text for one in found.facts] == ["rated: the facts of 4 of 4 symbols that may be entered are known"]
     again = select(made, Vendor(named, quality))
     assert (len(rated.asked), again.symbols) == (10, found.symbols)

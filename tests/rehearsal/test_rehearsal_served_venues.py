@@ -11,20 +11,26 @@ import attrs
 import pytest
 
 from tbot_core import cli
+from tbot_core.actions.alert_channels import alert_findings
+from tbot_core.actions.alerts import channel_test
+from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.actions.secrets import put_values
 from tbot_core.alerts.service import alert_delivery, alerts_beside, message_writer
 from tbot_core.alerts.store import alerts_file
+from tbot_core.cli.commands.status import channel_lines
 from tbot_core.contracts import PluginNeeds, Urgency
 from tbot_core.engine.rehearsal_run import assemble_rehearsal, host_addresses, rehearsal_clock
 from tbot_core.engine.rehearsal_target import LEAD, RehearsalTarget, rehearsal_target
 from tbot_core.errors import SettingsError, Unavailable, UsageError
-from tbot_core.instance import Instance
+from tbot_core.instance import Instance, load_settings
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.marketdata.store.downloads import add_reference_facts
 from tbot_core.marketdata.store.reference import reference_facts
 from tbot_core.plugins import discovery
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 from tbot_core.rehearsal.served_venues import Arrivals, OpenVenue, installed_offers, served_venues
+from tbot_core.status.alert_channels import channel_documents
 from tbot_core.testing.scripted_mail_server import ScriptedMailServer
 
 if TYPE_CHECKING:
@@ -107,6 +113,26 @@ async def reach(assembly: Assembly) -> None:
 
 
 @pytest.mark.slow
+def test_the_actions_say_that_a_channel_without_a_server_is_silent(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A test of the channel does not deny that the settings name it; the check warns of it, and the status shows it."""
+    monkeypatch.setenv(REHEARSAL_VARIABLE, f"http://127.0.0.1:1?opens={OPENS:%Y%m%dT%H%M%S}")
+    assert cli.invoke(["alerts", "test", "apprise", "--home", str(home)]) == 4
+    assert "apprise stays silent in this rehearsal: it has no server on this machine." in capsys.readouterr().err
+    told: list[str] = []
+    channel_test(home, notify=told.append)
+    assert told[-1] == "No alerts by pagerduty, apprise, email in this rehearsal: it has no server on this machine."
+    (found,) = (row for row in alert_findings(home, plugin_declarations(home)) if "apprise" in row.message)
+    words = "Alert channel apprise: it stays silent in this rehearsal: it has no server on this machine."
+    assert (found.level, found.message) == ("warn", words)
+    settings = load_settings(home, mode="paper")
+    (shown,) = (one for one in channel_documents(settings, home / "none", ["apprise"]) if one["name"] == "apprise")
+    (line,) = channel_lines([shown])
+    assert line.endswith("apprise  critical: silent in this rehearsal: it has no server on this machine")
+
+
+@pytest.mark.slow
 def test_a_channel_without_a_venue_is_silent_and_named(home: Path) -> None:
     """Without any server there are no alerts, and the filter is refused before it is connected."""
     assembly = assemble_rehearsal(RehearsalTarget(url="http://127.0.0.1:1", opens=OPENS), home, "paper")
@@ -116,6 +142,7 @@ def test_a_channel_without_a_venue_is_silent_and_named(home: Path) -> None:
         "No alerts by apprise, email, pagerduty in this rehearsal: it has no server on this machine.",
         "Not reached in this rehearsal: filter finnhub: it has no server on this machine.",
     ]
+    assert assembly.silent_channels == ("pagerduty", "apprise", "email")
     fetching: Any = assembly.filters["finnhub"]
     with pytest.raises(Unavailable, match=r"https://finnhub\.io/api/v1 has none"):
         asyncio.run(fetching.refresh(OPENS.date(), ["AAA"]))

@@ -131,6 +131,7 @@ def test_the_report_says_all_that_happened(page: str, events: list[Event]) -> No
         assert f"<b>{trade.symbol}</b>" in page
     for name in story.book.denials:
         assert f"<code>{name}</code>" in page
+    assert "Count (symbols x strategies)" in page
     assert "Near misses" in page
     assert story.run["settings_hash"] in page
     assert story.run["data_hash"] in page

@@ -133,7 +133,10 @@ def test_a_universe_counts_what_its_source_has_and_what_is_left_out() -> None:
     counts = attrs.evolve(universe, not_offered={"not tradable": 0}, limit=1, limited_by=OWN_LIMIT).counts
     assert counts is not None
     assert (counts.listed, [*counts.left_out.items()]) == (4, [("VOLUME_LOW", 2), ("UNIVERSE_TRUNCATED", 1)])
-    assert counts.text == "1 of 4 symbols subscribed (UNIVERSE_MAX, 1; left out: VOLUME_LOW 2, UNIVERSE_TRUNCATED 1)"
+    assert (
+        counts.text
+        == "1 of 4 symbols subscribed (UNIVERSE_MAX, 1; symbols left out: VOLUME_LOW 2, UNIVERSE_TRUNCATED 1)"
+    )
     whole = Universe(symbols=("AAA",), day=unknown_facts(1), not_offered={}).counts
     assert whole is not None
     assert whole.text == "1 of 1 symbol subscribed"

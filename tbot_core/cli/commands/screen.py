@@ -97,7 +97,8 @@ def screen_lines(found: ScreenedSymbols, names: tuple[str, ...], *, everything: 
     for name in names:
         denied = Counter(one.name for one in found.reasons[name] if one is not None)
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in denied.most_common())
-        yield f"[{name.upper()}] {len(found.passed(name)):,} pass{f'; denied: {reasons}' if reasons else ''}"
+        passed = plural(len(found.passed(name)), "symbol passes", "symbols pass")
+        yield f"[{name.upper()}] {passed}{f'; symbols denied: {reasons}' if reasons else ''}"
     if counts is not None:
         yield f"A session has {counts.text}."
     outside = left_out(found)

@@ -76,8 +76,7 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if shown["feed"]:
         yield from feed_lines(shown["feed"])
     yield from figure_lines(shown)
-    if shown["causes"]:
-        yield labelled_line("state", f"{shown['state']}: {', '.join(shown['causes'])}")
+    yield from _state(shown)
     yield from _times(shown, now)
     yield from channel_lines(shown["alert_channels"])
     yield labelled_line("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
@@ -85,11 +84,19 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
         yield labelled_line(click.style("ATTENTION", bold=True), sentence)
 
 
+def _state(shown: Mapping[str, Any]) -> Iterator[str]:
+    # The causes of the state, and until when it outlasts them.
+    if shown["causes"]:
+        yield labelled_line("state", f"{shown['state']}: {', '.join(shown['causes'])}")
+    yield from (labelled_line("", one["lasting"]) for one in shown["conditions"] if one["lasting"])
+
+
 def channel_lines(channels: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The alert channels as text: the last delivery, a failure since, and what waits."""
     width = max(len(one["name"]) for one in channels)
     for number, one in enumerate(channels):
-        parts = ["nothing sent yet" if not one["delivered"] else f"delivered {_moment(one['delivered'])}"]
+        unsent = "silent in this rehearsal: it has no server on this machine" if one["silent"] else "nothing sent yet"
+        parts = [unsent if not one["delivered"] else f"delivered {_moment(one['delivered'])}"]
         parts += [f"{plural(one['waiting'], 'message')} waiting"] if one["waiting"] else []
         if one["failing"]:
             parts += [f"FAILED {_moment(one['failed'])}: {one['reason'].rstrip('.')}; `tbot alerts test {one['name']}`"]

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from tbot_core.model.calendar import Session
 from tbot_core.model.clock import exchange_time
-from tbot_core.model.formatting import MINUS, format_money, format_percent, format_price, format_quantity
+from tbot_core.model.formatting import DENIALS_COUNT, MINUS, format_money, format_percent, format_price, format_quantity
 from tbot_core.model.window import Window
 from tbot_core.status.event_text import EventLine
 
@@ -223,7 +223,7 @@ def _event_text(line: EventLine) -> Text:
 
 def _denied(frame: LiveFrame) -> Text:
     counts = ", ".join(f"{name} {count}" for name, count in frame.denials.most_common())
-    return _line(("Denied ", _SOFT), (counts or "none", ""))
+    return _line((f"Denied ({DENIALS_COUNT}) ", _SOFT), (counts or "none", ""))
 
 
 def _signed(amount: Decimal) -> Styled:

@@ -11,7 +11,7 @@ from tbot_core.cli.run_options import MARKET_MODES
 from tbot_core.cli.text.tables import style_signed, text_table, trade_table, wrap_sentence
 from tbot_core.journal.store import read_journal
 from tbot_core.model.clock import exchange_time
-from tbot_core.model.formatting import format_money, plural
+from tbot_core.model.formatting import DENIALS_COUNT, format_money, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.reports import timeline
 from tbot_core.status.event_text import stopped_sentence, unprotected_sentences, window_words
@@ -153,7 +153,7 @@ def _split(what: str, parts: Mapping[str, tuple[int, int, Decimal]], pnl: Decima
 def _denials(summary: RunSummary, width: int | None) -> Iterator[str]:
     if summary.denials:
         yield ""
-        yield click.style("Denials by reason", bold=True)
+        yield click.style(f"Denials by reason ({DENIALS_COUNT})", bold=True)
         rows = [(f"{count}", name, Reason[name].sentence_for(summary.strategies)) for name, count in summary.reasons]
         yield from text_table(("count", "reason", ""), rows, "nlw", width)
 

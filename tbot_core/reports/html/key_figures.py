@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.model.formatting import format_money, format_percent, plural
+from tbot_core.model.formatting import DENIALS_COUNT, format_money, format_percent, plural
 from tbot_core.reports import figures
 from tbot_core.reports.html.parts import signed
 
@@ -54,7 +54,7 @@ def _result(summary: RunSummary, trades: TradeFigures) -> Sequence[_Row]:
         ("Net P&amp;L", signed(summary.pnl), "after fees"),
         ("Return", _percent(share), "of the start" if share is not None else "no equity"),
         ("Fees", format_money(trades.fees), "of all trades"),
-        ("Denials", f"{sum(summary.denials.values()):,}", "entries"),
+        ("Denials", f"{sum(summary.denials.values()):,}", DENIALS_COUNT),
     )
 
 

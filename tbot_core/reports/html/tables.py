@@ -9,7 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.model.clock import exchange_time
-from tbot_core.model.formatting import format_percent, format_quantity, plural
+from tbot_core.model.formatting import DENIALS_COUNT, format_percent, format_quantity, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.reports.html.parts import clock, section, signed, table
 
@@ -79,7 +79,7 @@ def denials(summary: RunSummary) -> str:
         (f"<code>{escape(name)}</code>", f"{count:,}", _sentence(name, summary.strategies))
         for name, count in summary.reasons
     ]
-    return section("Denials", table(("Reason", "Count", "Meaning"), rows, "lnw")) if rows else ""
+    return section("Denials", table(("Reason", f"Count ({DENIALS_COUNT})", "Meaning"), rows, "lnw")) if rows else ""
 
 
 def near_misses(story: RunTimeline) -> str:
