@@ -52,6 +52,7 @@ def test_a_field_has_a_name_of_its_own(name: Any) -> None:
     """The name of the token that protects forms is not one."""
     with pytest.raises(TypeError, match="name must be"):
         Field(name=name, label="First day")
+    assert Field(name="first_day", label="First day").value == ""
 
 
 def test_a_page_takes_nothing_but_its_blocks() -> None:

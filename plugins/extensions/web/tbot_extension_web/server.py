@@ -72,8 +72,13 @@ class Address:
 
 
 def serve(app: ASGIApp, address: Address) -> None:
-    """Serve the page until the process is asked to end. Raises AccessError when the address is taken."""
-    config = uvicorn.Config(
+    """Serve the page until the process is asked to end."""
+    uvicorn.Server(server_config(app, address)).run()
+
+
+def server_config(app: ASGIApp, address: Address) -> uvicorn.Config:
+    """How the page is served: no log of requests, no name of the server, no address from a proxy's header."""
+    return uvicorn.Config(
         app,
         host=address.host,
         port=address.port,
@@ -82,11 +87,9 @@ def serve(app: ASGIApp, address: Address) -> None:
         access_log=False,
         log_config=None,
         server_header=False,
-        date_header=True,
         proxy_headers=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=3,
         limit_concurrency=200,
         lifespan="off",
     )
-    uvicorn.Server(config).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import shutil
 from pathlib import Path
@@ -12,13 +13,17 @@ import pytest
 from starlette.requests import Request
 from tbot_extension_web.call import Call
 from tbot_extension_web.day_view import day_view
+from tbot_extension_web.opening import open_site
 from tbot_extension_web.pages import dashboard
 from tbot_extension_web.pages.risk import ACTS
-from tbot_extension_web.server import Address
+from tbot_extension_web.server import Address, server_config
 from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
 
+from tbot_core.actions.secrets import vault_of_home
 from tbot_core.errors import SettingsError
+from tbot_core.instance.secrets import encrypt_category
+from tbot_core.model.clock import ManualClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,6 +153,34 @@ def test_an_address_names_the_hosts_that_a_browser_may_show() -> None:
     assert {"bot.example", "bot.example:443"} <= away.origin.hosts
     assert not away.origin.covers("http://bot.example")
     assert Address(host="::1").url == "http://[::1]:8443/"
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock."""
+    return ManualClock(dt.datetime(2026, 11, 24, 15, tzinfo=dt.UTC))
+
+
+def test_the_page_believes_no_proxy_and_logs_no_request(app: ASGIApp) -> None:
+    """A header cannot change the source for which failed logins count; addresses of requests are in no log."""
+    config = server_config(app, Address(port=8555))
+    assert (config.host, config.port, config.proxy_headers, config.access_log) == ("127.0.0.1", 8555, False, False)
+
+
+def test_without_roles_the_page_stays_on_this_machine(sealed: Path, clock: ManualClock) -> None:
+    """RBAC_ENABLED=false makes every account admin; roles are the default."""
+    first = open_site(sealed, clock)
+    assert first.site.logins.rules.with_roles
+    first.store.close()
+    vault = vault_of_home(sealed)
+    encrypt_category(vault, "env_bot", b"BROKER_NAME=PAPER\nRBAC_ENABLED=False\n")
+    opened = open_site(sealed, clock, 8555)
+    assert (opened.address.port, opened.site.logins.rules.with_roles) == (8555, False)
+    opened.store.close()
+    certified = {"host": "0.0.0.0", "public": True, "certificate": "c.pem", "private_key": "k.pem"}
+    encrypt_category(vault, "network", json.dumps(certified).encode())
+    with pytest.raises(SettingsError, match="every account would be admin"):
+        open_site(sealed, clock)
 
 
 def test_an_address_for_other_machines_needs_tls_and_a_word() -> None:

@@ -141,6 +141,7 @@ def not_started(*_: object) -> str:
 
 
 @pytest.mark.first(0)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("caller", [*(one.value for one in Role), STEPPED_UP, ""])
 @hypothesis.given(given=requests())
 def test_no_route_fails_whatever_it_is_sent(fuzzed: tuple[ASGIApp, Site], caller: str, given: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from tbot_extension_web.testing.client import ask
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from starlette.types import ASGIApp
 
 VIEWER = {"cookie": "tbot-session=viewer"}
@@ -46,4 +48,12 @@ def test_an_unknown_plugin_is_refused(traded_app: ASGIApp) -> None:
 def test_an_empty_folder_lists_what_is_installed(app: ASGIApp) -> None:
     """The settings that are missing are said."""
     page = shown(app, "/plugins")
+    assert 'href="/plugins/broker/paper"' in page
+
+
+def test_a_lock_that_cannot_be_read_is_said(app: ASGIApp, sealed: Path) -> None:
+    """The list is there all the same."""
+    (sealed / "plugins.lock").write_text("no lock")
+    page = shown(app, "/plugins")
+    assert "plugins.lock" in page
     assert 'href="/plugins/broker/paper"' in page

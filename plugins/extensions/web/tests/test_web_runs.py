@@ -96,6 +96,7 @@ def test_a_bad_form_starts_nothing_and_keeps_what_was_entered(own_app: ASGIApp, 
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_backtest_runs_as_a_process_of_its_own_to_its_report(own_app: ASGIApp, own: Path) -> None:
     """It is shown while it runs and at its end, with its figures and the report; an ended one is not cancelled."""
     answer = sent(own_app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import TbotError
@@ -56,8 +57,8 @@ class Denials:
         words = f"{kind.value}: {_printable(what)}" + (f", {left_out} more before it" if left_out else "")
         record = self._security().record
         try:
-            # seam: it waits for the disk
-            await asyncio.to_thread(record, "deny", user, words, source=source, category=PAGE)
+            write = partial(record, "deny", user, words, source=source, category=PAGE)
+            await asyncio.to_thread(write)  # seam: it waits for the disk
         except TbotError as fault:
             _log.warning("web.denial_not_recorded", reason=fault.message)
 
