@@ -97,6 +97,7 @@ class Audit:
         path = name or tab.url.removeprefix(self.origin).partition("?")[0]
         self.seen.append(path)
         self.settle(tab)
+        tab.bring_to_front()  # one behind another is not drawn
         self._note(path, tab.evaluate("() => window.policyFaults.splice(0)"), self.faults)
         self._note(path, tab.evaluate(_AXE, [*RULES]), self.unusable)
         tab.emulate_media(color_scheme="dark")

@@ -25,6 +25,7 @@ HEIGHTS: Final = {"desktop": 720, "phone": 844}
 LEFT_OUT: Final = frozenset({"secrets-token", "account-codes", "plugins-broker-alpaca"})
 """Pages with a secret that is shown once, or with a folder of this machine."""
 
+_DRAWN_MS: Final = 150
 LARGEST: Final = 150_000
 """Bytes of a picture."""
 
@@ -46,10 +47,11 @@ class Pictures:
         """Take the page's pictures; the tab keeps its size."""
         if name in LEFT_OUT:
             return
+        tab.bring_to_front()  # one behind another is not drawn
         size = tab.viewport_size
         for place, width in WIDTHS.items():
             tab.set_viewport_size({"width": width, "height": HEIGHTS[place]})
-            tab.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+            tab.wait_for_timeout(_DRAWN_MS)
             path = self.folder / f"web-{name}-{width}.png"
             tab.screenshot(path=path, scale="css", animations="disabled")
             self.taken.append(path)

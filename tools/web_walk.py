@@ -285,6 +285,7 @@ def approve(walk: Walk) -> None:
 
 def see_position(walk: Walk) -> None:
     """See a protected position come on the dashboard, which is not opened again."""
+    walk.tab.bring_to_front()
     expect(walk.tab.locator("#part-positions")).to_contain_text("resting", timeout=WAIT_MS)
     expect(walk.tab.locator(".badge")).to_have_text("REHEARSAL")
     walk.see("dashboard")

@@ -46,9 +46,12 @@
   document.addEventListener("DOMContentLoaded", showPlace);
   document.addEventListener("DOMContentLoaded", draw);
   // Title, icon and colours name the mode: a page of another mode is opened again.
+  let leaving = false;
   function checkMode() {
     const state = document.querySelector("main [data-mode]");
-    if (state && !document.body.classList.contains(`mode-${state.dataset.mode}`)) window.location.reload();
+    if (leaving || !state || document.body.classList.contains(`mode-${state.dataset.mode}`)) return;
+    leaving = true;
+    window.location.reload();
   }
 
   document.addEventListener("htmx:sse:after:message", checkMode);
