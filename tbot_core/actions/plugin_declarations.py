@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -102,7 +102,7 @@ def load_edited(
             warn(f"`tbot check` fails with this setting: {finding}")
     for finding in examined.findings:
         if finding.level == "warn" and finding.where and not any(key in examined.values for key in finding.keys):
-            warn(str(finding))  # a key that is unknown, or a line that is no setting
+            warn(str(finding))  # a key that is unknown, or a line without a setting
     for category, section in _absent_secrets(home, plugins):
         lacking = f"{category} has no section {section}" if section else f"{category} is not there"
         warn(f"`tbot check` fails with this setting: {lacking}. `tbot secrets set {category}` stores it.")
@@ -112,12 +112,21 @@ def load_edited(
 def _absent_secrets(home: Path | None, plugins: PluginDeclarations) -> Iterator[tuple[str, str]]:
     # The (category, section) that the enabled plugins need and that are not stored; faults of files have rows of their
     # own in `tbot check`.
-    from tbot_core.actions.secrets import stored_content
+    from tbot_core.instance import read_settings_files
+    from tbot_core.instance.folder import Instance
     from tbot_core.instance.secret_schemas import secret_rules
+    from tbot_core.instance.secrets import open_instance_vault
+    from tbot_core.instance.sources import deployment_of
+    from tbot_core.model.json_document import parse_json
 
+    instance = Instance.at(home)
+    opened = open_instance_vault(instance, deployment_of(read_settings_files(instance).env.parsed), ready=False)
     for category, section in sorted(secret_rules(plugins.declared, plugins.installed, required=True).required):
+        stored: dict[str, Any] = {}
         try:
-            stored = stored_content(home, category)
+            if opened.store.has_file(category):
+                with opened.read(category) as content:
+                    stored = parse_json(bytes(content.view))
         except VaultError:
             continue
         if not stored or (section and section not in {name.lower() for name in stored}):
