@@ -317,7 +317,11 @@ def _ready(payload: Mapping[str, Any]) -> str:
     parts += ["live VIX at the start of each window's entries"] if payload.get("vix_live") else []
     parts += [f"holding {', '.join(payload['positions'])}"] if payload["positions"] else []
     parts += [f"STUCK from an earlier session: {', '.join(payload['stuck'])}"] if payload["stuck"] else []
-    return " ".join((f"READY for the session of {payload['session']}: {', '.join(parts)}.", *ready_remarks(payload)))
+    remarks = ready_remarks(payload)  # first: a short message is cut at its end
+    details = f"{', '.join(parts)}."
+    return " ".join(
+        (f"READY for the session of {payload['session']}:", *remarks, _capital(details) if remarks else details)
+    )
 
 
 def _stopped(payload: Mapping[str, Any]) -> Notice:
