@@ -33,7 +33,7 @@ async def _events(call: Call) -> AsyncIterator[str]:
         if call.site.logins.session(call.token, active=False) is None:
             yield "event: ended\ndata: \n\n"
             return
-        yield ": nothing changed\n\n" if parts is None else _message(parts)
+        yield "event: heard\ndata: \n\n" if parts is None else _message(parts)
 
 
 def _message(parts: Mapping[str, str]) -> str:

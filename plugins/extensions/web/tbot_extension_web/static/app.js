@@ -54,6 +54,23 @@
     window.location.reload();
   }
 
+  // The stream says something each 15 seconds. Where it does not, the page is opened again, or said to be lost.
+  const silence = 45000;
+  let heard = Date.now();
+  const hear = () => { heard = Date.now(); };
+
+  function watchStream() {
+    const lost = place("lost");
+    if (!lost || document.hidden || leaving || Date.now() - heard < silence) return;
+    fetch("/healthz", { cache: "no-store" }).then(
+      () => { leaving = true; window.location.reload(); },
+      () => { lost.hidden = false; },
+    );
+  }
+
+  setInterval(watchStream, 5000);
+  document.addEventListener("heard", hear);
+  document.addEventListener("htmx:sse:after:message", hear);
   document.addEventListener("htmx:sse:after:message", checkMode);
   document.addEventListener("htmx:after:swap", checkMode);
   document.addEventListener("htmx:after:swap", draw);
