@@ -101,7 +101,8 @@ def test_a_cold_start_goes_on_over_several_mornings(mornings: Mornings) -> None:
     assert [one.is_enough for one in found] == [False, True, True]
     asked = [symbol for _, payload in mornings.events for symbol in payload["facts"]]
     assert len(asked) == len({*asked}) == len(mornings.vendor.times) == 120
-    assert found[0].text == f"finnhub: the facts of {known[0]} of 120 symbols are known; the rest takes about 2 minutes"
+    counted = f"{known[0]} of 120 symbols that may be entered"
+    assert found[0].text == f"finnhub: the facts of {counted} are known; the rest takes about 2 minutes"
     assert len(mornings.events[0][1]["facts"]) == BATCH
     assert mornings.vendor.busiest_minute <= PER_MINUTE
 
