@@ -117,7 +117,7 @@ def _absent_secrets(home: Path | None, plugins: PluginDeclarations) -> Iterator[
     from tbot_core.instance.secret_schemas import secret_rules
     from tbot_core.instance.secrets import open_instance_vault
     from tbot_core.instance.sources import deployment_of
-    from tbot_core.model.json_document import parse_json
+    from tbot_core.model.json_document import InvalidJson, parse_json
 
     instance = Instance.at(home)
     opened = open_instance_vault(instance, deployment_of(read_settings_files(instance).env.parsed), ready=False)
@@ -127,7 +127,7 @@ def _absent_secrets(home: Path | None, plugins: PluginDeclarations) -> Iterator[
             if opened.store.has_file(category):
                 with opened.read(category) as content:
                     stored = parse_json(bytes(content.view))
-        except VaultError:
+        except (VaultError, InvalidJson):
             continue
         if not stored or (section and section not in {name.lower() for name in stored}):
             yield category, section
