@@ -148,7 +148,7 @@ def test_credentials_are_tried_at_the_venue_before_they_are_stored(target: Rehea
         ("http://203.0.113.1:80", ("broker", "test"), 2, "A rehearsal reaches servers on this machine only"),
         ("http://127.0.0.1:1?opens=now", ("run",), 2, "opens=now is not a time"),
         ("http://127.0.0.1:99999", ("run",), 2, "port of the rehearsal's address is not valid: http"),
-        ("http://127.0.0.1:1?foo=1", ("run",), 2, "foo is unknown in the address; known: opens, stream."),
+        ("http://127.0.0.1:1?foo=1", ("run",), 2, "foo is unknown in the address; known: opens, stream"),
         ("http://127.0.0.1:1", ("run", "--dry-run"), 2, "Unset TBOT_REHEARSAL first."),
     ],
 )
