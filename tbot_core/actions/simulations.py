@@ -128,7 +128,7 @@ def cancel_simulation(home: Path | None, name: str, actor: str, now: dt.datetime
     if not _is_running(folder, name) or found["process"] is None:
         return False
     _write(_file(folder, name, "cancelled"), {"actor": actor, "time": now.isoformat()})
-    processes.interrupt_group(found["process"])
+    processes.end_group(found["process"])
     return True
 
 

@@ -222,10 +222,13 @@ def _opened(path: Path, ends: ExitStack) -> int:
     return handle
 
 
-def interrupt_group(process: int) -> None:
-    """Interrupt a program that was started in its own session, and its descendants, as Ctrl-C does."""
+def end_group(process: int) -> None:
+    """Ask a program that was started in its own session, and its descendants, to end, as `kill` does.
+
+    Not as Ctrl-C does: what a shell starts in the background, and its children, ignore that.
+    """
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process, signal.SIGINT)
+        os.killpg(process, signal.SIGTERM)
 
 
 def process_id() -> int:

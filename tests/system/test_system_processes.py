@@ -125,11 +125,11 @@ def test_an_exclusive_program_holds_its_lock_until_it_ends(tmp_path: Path) -> No
     assert start(sys.executable, "-c", "") is None
     assert len(prepared) == 1
     assert processes.runs_exclusively(lock)
-    processes.interrupt_group(process)
+    processes.end_group(process)
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # waits for its end
     assert output.read_text() in {"", "there\n"}
     assert not processes.runs_exclusively(lock)
-    processes.interrupt_group(process)  # of one that has ended: nothing
+    processes.end_group(process)  # of one that has ended: nothing
     with pytest.raises(AccessError, match="Cannot start no-such-program"):
         start("no-such-program")
