@@ -36,9 +36,10 @@ _CHANGES = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _passphrases_cost_little() -> Iterator[None]:
-    # A bundle's key takes a quarter of a second by design; tests/vault holds what it really costs.
+    # A bundle's key takes a quarter of a second by design; tests/vault holds what it really costs. By module, so that
+    # it ends before a case of another folder in the same process.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(key_providers, "MEMORY_KIB", 64)
         patch.setattr(key_providers, "ITERATIONS", 1)

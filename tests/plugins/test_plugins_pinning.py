@@ -61,6 +61,7 @@ def home(tmp_path: Path) -> Path:
     """An instance that enables the strategy `sound`, and nothing else that is theirs."""
     folder = tmp_path / "home"
     folder.mkdir()
+    (folder / ".env").write_text("EXTENSIONS=none\n")
     (folder / ".env_bot").write_text("STRATEGY_SEQUENCE=sound\nBROKER_NAME=PAPER\nFILTERS=none\n")
     return folder
 
