@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import math
 import os
+import pkgutil
 import resource
 import sys
 import time
@@ -156,6 +158,17 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def _tables_of_unicode() -> None:
     # Hypothesis makes them once a clone, which takes seconds that the first case to ask would be blamed for.
     hypothesis.strategies.from_regex("a").validate()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _modules_of_tbot(request: pytest.FixtureRequest) -> None:
+    # A module that is imported by a case that is not measured would lack the lines of its import, by the cases' order.
+    if measures(request.config):
+        for place in (ROOT, *sorted((ROOT / "plugins").glob("*/*"))):
+            for package in sorted(place.glob("tbot_*/__init__.py")):
+                for found in pkgutil.walk_packages([str(package.parent)], f"{package.parent.name}."):
+                    if not found.name.endswith("__main__") and ".tests" not in found.name:
+                        importlib.import_module(found.name)
 
 
 @pytest.fixture(scope="session")

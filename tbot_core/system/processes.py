@@ -160,6 +160,12 @@ def start_detached(args: Sequence[str], *, environment: Mapping[str, str], outpu
         raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
     finally:
         os.close(handle)
+    return _awaited(child)
+
+
+def _awaited(child: subprocess.Popen[bytes]) -> int:
+    # The child's process id; when it ends, no trace of it stays in the process table.
+    threading.Thread(target=child.wait, name=f"end of {child.pid}", daemon=True).start()
     return child.pid
 
 
@@ -203,8 +209,7 @@ def start_exclusive(
             )
         except OSError as fault:
             raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
-    threading.Thread(target=child.wait, daemon=True).start()  # so that no ended child stays in the process table
-    return child.pid
+    return _awaited(child)
 
 
 def runs_exclusively(lock: Path) -> bool:

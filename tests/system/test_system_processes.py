@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import signal
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -133,3 +134,14 @@ def test_an_exclusive_program_holds_its_lock_until_it_ends(tmp_path: Path) -> No
     processes.end_group(process)  # of one that has ended: nothing
     with pytest.raises(AccessError, match="Cannot start no-such-program"):
         start("no-such-program")
+
+
+def test_a_detached_program_is_asked_to_end(tmp_path: Path) -> None:
+    """By a signal that a background start does not ignore; one that has ended already needs nothing."""
+    command = (sys.executable, "-c", "import signal; signal.pause()")
+    process = processes.start_detached(command, environment=environ.minimal_environment(), output=tmp_path / "out")
+    (waits,) = [one for one in threading.enumerate() if one.name == f"end of {process}"]
+    processes.end_program(process)
+    waits.join(10)
+    assert not waits.is_alive()
+    processes.end_program(process)

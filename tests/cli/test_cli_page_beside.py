@@ -1,0 +1,71 @@
+"""`tbot run --web`: the page is started beside the run, ended with it, and left alone where it is served already."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tbot_core.cli import page_beside
+from tbot_core.errors import UsageError
+from tbot_core.instance import Instance
+from tbot_core.system import filesystem, processes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URL = "http://127.0.0.1:8443/"
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The processes that were asked to end."""
+    found: list[int] = []
+    monkeypatch.setattr(processes, "end_program", found.append)
+    return found
+
+
+def test_the_page_is_started_and_ended_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ended: list[int]
+) -> None:
+    """Its address is said as soon as it serves."""
+    with ExitStack() as served:
+
+        def start(args: list[str], **_more: object) -> int:
+            assert args[-3:] == ["web", "--home", str(tmp_path)]
+            served.enter_context(filesystem.hold_lock(Instance.at(tmp_path).page_lock, URL))
+            return 77
+
+        monkeypatch.setattr(processes, "start_detached", start)
+        with page_beside.page_beside(tmp_path):
+            assert f"The page: {URL}" in capsys.readouterr().err
+            assert ended == []
+    assert ended == [77]
+
+
+def test_a_page_that_does_not_start_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ended: list[int]
+) -> None:
+    """With the file that has its output; the run goes on."""
+    monkeypatch.setattr(processes, "start_detached", lambda *_args, **_more: 77)
+    monkeypatch.setattr(page_beside, "_START_S", 0.06)
+    with page_beside.page_beside(tmp_path):
+        assert "web.out" in capsys.readouterr().err
+    assert ended == [77]
+
+
+def test_a_page_that_is_served_already_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ended: list[int]
+) -> None:
+    """It is neither started twice nor ended."""
+    with filesystem.hold_lock(Instance.at(tmp_path).page_lock, URL), page_beside.page_beside(tmp_path):
+        assert f"served already: {URL}" in capsys.readouterr().err
+    assert ended == []
+
+
+def test_without_a_page_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the distribution that has one."""
+    monkeypatch.setattr(page_beside, "installed_commands", lambda **_more: ())
+    with pytest.raises(UsageError, match="no installed plugin serves a page"), page_beside.page_beside(tmp_path):
+        pass
