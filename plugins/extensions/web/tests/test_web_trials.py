@@ -6,10 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tbot_extension_web.setup import network_step
+from tbot_extension_web.setup import network_step, trials
 from tbot_extension_web.setup.trials import try_broker, try_channels
 from tbot_extension_web.testing.client import ask
 
+from tbot_core.journal.projections.failover_drills import DrillStep
 from tbot_core.plugins.discovery import installed_plugins
 from tbot_core.plugins.loader import PluginLoader
 
@@ -32,6 +33,15 @@ def test_without_a_channel_that_has_a_login_none_is_tried() -> None:
     """That is said, and is no success."""
     found = try_channels(state(enabled=()))
     assert (found.passed, "none can be tried" in found.words) == (False, True)
+
+
+def test_each_channel_with_a_login_is_tried_by_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them must answer, and what each answered is said."""
+    loaded, _ = PluginLoader().offers([("alert", "slack"), ("alert", "console")], installed_plugins())
+    answer = DrillStep(what="slack", passed=True, words="sent")
+    monkeypatch.setattr(trials, "try_channel", lambda *_parts: answer)
+    found = trials.try_channels(state(enabled=loaded))
+    assert (found.passed, found.words) == (True, "slack: sent.")
 
 
 def test_an_address_that_cannot_be_is_a_fault_of_the_form() -> None:
