@@ -26,7 +26,7 @@ FORMED: Final = tuple(name for name, it in CATEGORIES.items() if it.shape != "te
 class SecretForm:
     """The fields of a category, or of a plugin's `section` in it.
 
-    `stored` are the names of fields with a value, also of fields that nobody declares. `readers` are the plugins that
+    `stored` are the names of fields with a value, also of undeclared ones. `readers` are the plugins that
     read it, `used` tells whether one of them is enabled.
     """
 

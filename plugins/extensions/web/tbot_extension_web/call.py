@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class Call:
-    """A request to the page; `session` is None where nobody is logged in, `form` the fields of a POST."""
+    """A request to the page; `session` is None without a login, `form` the fields of a POST."""
 
     request: Request
     site: Site  # it holds templates, which name no type of a call

@@ -49,7 +49,7 @@ class Account:
 
     @property
     def stamp(self) -> str:
-        """What a session is bound to: it ends when the password or the role changes, whoever changed it."""
+        """What a session is bound to: it ends when the password or the role changes."""
         return sha256(f"{self.name} {self.role} {self.hash.inspect()}".encode()).hexdigest()
 
 
