@@ -19,6 +19,7 @@ import hypothesis
 import pytest
 from pytest_socket import socket_allow_hosts
 
+from tbot_core.system import log
 from tbot_core.testing.canaries import canary, leaks, shows
 from tbot_core.testing.ledger_check import unbalanced
 
@@ -248,12 +249,17 @@ def _no_canary_gets_out(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _level_of_the_log_stays() -> Iterator[None]:
-    # A case that configures logging would else decide what later cases in its process find in `caplog`.
-    root = logging.getLogger()
-    level = root.level
+def _logging_ends_with_its_case() -> Iterator[None]:
+    # What a case or a fixture configured would else write later cases' lines into its file, and its level would
+    # decide what they find in `caplog`.
+    _stop_logging()
     yield
-    root.setLevel(level)
+    _stop_logging()
+
+
+def _stop_logging() -> None:
+    log.close()
+    logging.getLogger().setLevel(logging.WARNING)
 
 
 @pytest.fixture(autouse=True)
