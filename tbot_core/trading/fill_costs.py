@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import functools
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -49,12 +49,19 @@ class FillCosts:
         """The costs where VOLUME_LIMIT does not apply to these symbols."""
         return attrs.evolve(self, uncapped=symbols)
 
+    @functools.cached_property
+    def _fee_of_sales(self) -> tuple[int, int]:
+        return (self.fee_sell_bps / 10_000).as_integer_ratio()
+
     def fee(self, ticks: int, units: int, *, buy: bool) -> Decimal:
         """The fees of a fill in dollars, rounded up to the cent."""
-        atoms = Decimal(self.fee_atoms_per_share * units) / UNITS_PER_SHARE
-        if not buy:
-            atoms += self.fee_sell_bps * ticks * units / 10_000
-        return Decimal(math.ceil(atoms / ATOMS_PER_CENT)).scaleb(-2)
+        return Decimal(self.fee_cents(ticks, units, buy=buy)).scaleb(-2)
+
+    def fee_cents(self, ticks: int, units: int, *, buy: bool) -> int:
+        """The same in cents."""
+        part, whole = (0, 1) if buy else self._fee_of_sales
+        atoms = self.fee_atoms_per_share * units * whole + part * ticks * units * UNITS_PER_SHARE
+        return -(-atoms // (whole * UNITS_PER_SHARE * ATOMS_PER_CENT))
 
     def capacity(self, symbol: str, volume: float, units: int) -> int:
         """How much of `units` a bar of `volume` shares fills: whole shares where the cap binds, 0 without volume."""

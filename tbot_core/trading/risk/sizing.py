@@ -9,7 +9,7 @@ import attrs
 from tbot_core.contracts import BrokerCapabilities
 from tbot_core.contracts.settings import EntrySettings
 from tbot_core.model.types import UNITS_PER_SHARE, Order, OrderType, Side, ticks_of, units_of
-from tbot_core.trading.exit_plan import round_to_grid
+from tbot_core.trading.price_grid import band_level, limit_level
 
 SHORT_MARGIN = (103, 100)
 """A short's worst case for the buying power: at least 1.03 times the ask."""
@@ -89,9 +89,8 @@ class Sizer:
         It is rounded towards the reference.
         """
         if self.entries.entry_order_type == OrderType.MARKET:
-            return round_to_grid(float(reference * (1 + self.price_band)), up=False, grid=self.grid)
-        moved = reference * (1 + side * self.entries.entry_limit_pct)
-        return round_to_grid(float(moved), up=side is Side.SHORT, grid=self.grid)
+            return int(band_level(reference, float(self.price_band), self.grid))
+        return int(limit_level(reference, side, float(self.entries.entry_limit_pct), self.grid))
 
     def plan(self, reference: int, side: Side, budget_atoms: int) -> SizedEntry:
         """The entry that a budget in atoms allows at the worst price; 0 units if below the smallest quantity."""
