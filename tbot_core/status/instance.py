@@ -39,7 +39,7 @@ from tbot_core.status.runs import (
 )
 from tbot_core.system import filesystem
 from tbot_core.system.filesystem import lock_purpose
-from tbot_core.trading.risk.gate import Limits
+from tbot_core.trading.risk.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
