@@ -156,6 +156,16 @@ class Bars:
         """The lowest price of minutes [start, stop) per row; NaN where no bar exists yet. Cached once closed."""
         return self.cached(("lowest", start, stop), stop, lambda: _reduce(np.fmin, self._fields["low"][start:stop]))
 
+    def lowest_at(self, cells: tuple[Index, ...], minute: Index) -> Array:
+        """The lowest price from the open to the end of a minute, for each of some rows: `low_so_far` there."""
+        column = self._fields.get("low_so_far")
+        if column is None:  # of these rows alone: the column of all rows costs more than the rest of a scan
+            known: Any = self._fields["low"][: int(minute.max(initial=-1)) + 1]
+            low = known[(slice(None), *cells)]
+            column, cells = np.fmin.accumulate(low, axis=0), (np.arange(len(minute)),)
+        found: Array = column[(minute, *cells)]
+        return found
+
     def cached(self, key: Hashable, stop: int, make: Callable[[], Array]) -> Array:
         """The feature `make()` of minutes before `stop`, computed once when all of them have closed.
 

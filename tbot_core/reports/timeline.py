@@ -5,7 +5,7 @@ Used by the report and the end of `tbot run`; no decision depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -45,7 +45,7 @@ class SessionTimeline:
     opening: Decimal
     closing: Decimal
     closed: bool = False
-    trades: list[Trade] = attrs.field(factory=list)
+    trades: Sequence[Trade] = attrs.field(factory=list)
     windows: list[WindowSummary] = attrs.field(factory=list)
     risk: list[tuple[datetime, Mapping[str, Any]]] = attrs.field(factory=list)
     stuck: list[Mapping[str, Any]] = attrs.field(factory=list)

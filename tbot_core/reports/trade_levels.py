@@ -49,7 +49,7 @@ class LevelRecorder:
 
     def __init__(self) -> None:
         self.levels: dict[TradeKey, TradeLevels] = {}
-        self._stops: dict[str, TradeKey] = {}
+        self._stops: dict[str, SignalId] = {}
 
     def decided(self, signal: SignalId, moment: datetime, stop: float | None, target: float | None) -> None:
         """An allowed signal, with the planned levels of its strategy, None or NaN without; orders may state others."""
@@ -60,23 +60,29 @@ class LevelRecorder:
     def submitted(self, order: Order, moment: datetime) -> None:
         """An order of a position; that of an entry brings its protective orders."""
         for one in (order, *order.protection):
-            key = _key(one.signal)
-            known = self.levels.get(key)
-            if known is None:
+            if _key(one.signal) not in self.levels:
                 continue
             if one.leg is Leg.STOP and one.stop_price is not None:
-                self._stops[one.client_order_id] = key
-                self._move(key, moment, one.stop_price)
+                self._stops[one.client_order_id] = one.signal
+                self.stop_placed(one.signal, moment, one.stop_price)
             elif one.leg is Leg.TARGET and one.limit_price is not None:
-                self.levels[key] = attrs.evolve(known, target=one.limit_price)
+                self.target_placed(one.signal, one.limit_price)
 
     def moved(self, client_order_id: str, moment: datetime, level: Decimal) -> None:
         """A resting stop that is to be moved."""
         if client_order_id in self._stops:
-            self._move(self._stops[client_order_id], moment, level)
+            self.stop_placed(self._stops[client_order_id], moment, level)
 
-    def _move(self, key: TradeKey, moment: datetime, level: Decimal) -> None:
-        # The last level of one moment counts: the order's in place of the strategy's, which is not on the tick grid.
+    def target_placed(self, signal: SignalId, level: Decimal) -> None:
+        """The target order of a signal that was decided."""
+        self.levels[_key(signal)] = attrs.evolve(self.levels[_key(signal)], target=level)
+
+    def stop_placed(self, signal: SignalId, moment: datetime, level: Decimal) -> None:
+        """The stop order of a signal that was decided, at this level from a moment on.
+
+        The last level of one moment counts: the order's in place of the strategy's, which is not on the tick grid.
+        """
+        key = _key(signal)
         known = self.levels[key]
         before = known.stops[:-1] if known.stops and known.stops[-1][0] == moment else known.stops
         if not before or before[-1][1] != level:

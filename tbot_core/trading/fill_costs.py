@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -69,5 +69,10 @@ class FillCosts:
             return 0
         if self.share_cap is None or symbol in self.uncapped:
             return units
-        part, whole = self.share_cap
-        return min(units, int(volume) * part // whole * UNITS_PER_SHARE)
+        most: int = self.share_of(int(volume))
+        return min(units, most)
+
+    def share_of(self, shares: Any) -> Any:
+        """The units that VOLUME_LIMIT leaves a fill of so many whole shares in a bar; a number or an array."""
+        part, whole = self.share_cap or (1, 1)
+        return shares * part // whole * UNITS_PER_SHARE

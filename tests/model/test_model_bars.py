@@ -53,6 +53,8 @@ def test_running_columns_are_what_they_say() -> None:
     bars = draft.bar(3, 9, high=12, low=6, volume=200, vwap=8).bar(4, 20, volume=0).bars()
     assert bars.high_so_far[0].tolist() == [10, 13, 13, 13, 20]
     assert bars.low_so_far[0].tolist() == [10, 10, 10, 6, 6]
+    assert bars.lowest_at((np.array([0, 0]),), np.array([4, 2])).tolist() == [6, 10]
+    assert bars.lowest_at((np.array([], dtype=np.intp),), np.array([], dtype=np.intp)).tolist() == []
     assert bars.so_far("volume", 0, 5)[0].tolist() == [100, 400, 400, 600, 600]
     assert bars.vwap[0].tolist() == pytest.approx([10, 12.25, 12.25, (4900 + 1600) / 600, (4900 + 1600) / 600])
 

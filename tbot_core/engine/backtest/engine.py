@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.contracts import FeedLabel, FeedRequest
-from tbot_core.engine.backtest.session_walk import BacktestTerms, SessionResult, plain_id, walk_session
-from tbot_core.engine.bootstrap import SIMULATOR
+from tbot_core.engine.backtest.candidates import Candidates, candidates_of
+from tbot_core.engine.backtest.glide import GlideTerms, StepNeeded, glide
+from tbot_core.engine.backtest.results import GlidedSession, Lazy, SteppedSession, TestedSession, timeline_of
+from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id, walk_session
 from tbot_core.engine.trade_charts import draw_stored_trades
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.vix import with_recorded_vix
@@ -27,15 +29,14 @@ from tbot_core.model.types import atoms_of, dollars_of
 from tbot_core.reports import html
 from tbot_core.reports.summary import RunSummary
 from tbot_core.reports.timeline import RunTimeline, SessionTimeline
-from tbot_core.reports.trade_levels import TradeKey, TradeLevels
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 from tbot_core.trading.proposals import (
     ActiveStrategy,
-    Proposal,
+    JudgedSignals,
     ScanResult,
     TradingRules,
-    propose,
+    judge_scan,
     screen,
     universe_cut,
 )
@@ -43,6 +44,7 @@ from tbot_core.trading.verdicts import denial_counts
 
 if TYPE_CHECKING:
     from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.reports.trade_levels import TradeKey, TradeLevels
 
 
 @attrs.frozen(kw_only=True)
@@ -55,26 +57,28 @@ class BacktestRange:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class _ScannedSession:
-    # A session ready to be walked: its bars, and the proposals of its strategies.
-    session: Session
-    bars: Bars
-    proposals: Sequence[Proposal]
-
-
-@attrs.frozen(kw_only=True, eq=False)
 class BacktestResult:
-    """A backtest's summary, its sessions, and the levels of its signals; `label` is that of the bars."""
+    """A backtest's summary and its sessions; `label` is that of the bars."""
 
     summary: RunSummary
-    chapters: Sequence[SessionTimeline]
-    levels: Mapping[TradeKey, TradeLevels]
+    sessions: Sequence[TestedSession]
     label: FeedLabel
+
+    @property
+    def chapters(self) -> list[SessionTimeline]:
+        """The sessions for a report."""
+        return [timeline_of(one) for one in self.sessions]
+
+    @property
+    def levels(self) -> Mapping[TradeKey, TradeLevels]:
+        """The levels of all allowed signals."""
+        return {key: levels for one in self.sessions for key, levels in one.levels.items()}
 
 
 @attrs.define(eq=False)
-class _BeforeBell:
-    # What was denied before the bell: counts by reason; by strategy the reasons of sessions that denied every symbol.
+class BeforeBell:
+    """What was denied before the bell, by reason; by strategy, the reasons of sessions that denied every symbol."""
+
     denials: Counter[str] = attrs.field(factory=Counter)
     without_candidates: dict[str, Counter[str]] = attrs.field(factory=dict)
 
@@ -122,58 +126,68 @@ def trade_range(
     wanted = over.symbols or settings.trading.universe
     chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
     costs = FillCosts.of(settings.simulation, settings.exits.target_fill).without_volume_limit(chosen.partial_volume)
-    terms = _terms(assembly, costs)
-    equity = atoms_of(settings.simulation.paper_cash)
-    chapters, before_bell, denials = list[SessionTimeline](), _BeforeBell(), Counter[str]()
-    levels = dict[TradeKey, TradeLevels]()
+    before_bell = BeforeBell()
     blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
-    for found in _scanned_sessions(assembly, terms.rules, blocks, before_bell):
-        if not chapters:
+    tested = list[TestedSession]()
+    for one in trade_blocks(assembly, costs, blocks, before_bell):
+        if not tested:
             started(chosen.label)
-        walked = walk_session(terms, found.session, found.bars, found.proposals, equity)
-        chapters.append(_chapter(found.session, equity, walked))
-        equity = walked.equity_atoms
-        denials += walked.denials
-        levels.update(walked.levels)
-        progress(found.session.date)
-    summary = _summary(assembly, chosen, chapters, denials, before_bell)
-    return BacktestResult(summary=summary, chapters=chapters, levels=levels, label=chosen.label)
+        tested.append(one)
+        progress(one.session.date)
+    return BacktestResult(summary=_summary(assembly, chosen, tested, before_bell), sessions=tested, label=chosen.label)
+
+
+def trade_blocks(
+    assembly: Assembly, costs: FillCosts, blocks: Iterable[BarBlock], before_bell: BeforeBell
+) -> Iterator[TestedSession]:
+    """Trade the sessions of blocks in order of date, from PAPER_CASH; a month of bars is in memory at a time."""
+    terms = _terms(assembly, costs)
+    shared, equity = GlideTerms.of(terms), atoms_of(assembly.settings.simulation.paper_cash)
+    for _, month in itertools.groupby(blocks, key=lambda block: block.month):
+        ready = [found for block in month for found in _scanned(assembly, terms, block, before_bell)]
+        for scanned, index in sorted(
+            ((one, index) for one in ready for index in range(len(one.sessions))),
+            key=lambda pair: pair[0].sessions[pair[1]].date,
+        ):
+            tested = _trade_session(terms, shared, (scanned, index), equity)
+            equity = tested.equity_atoms
+            yield tested
+
+
+def _trade_session(terms: BacktestTerms, shared: GlideTerms, one: tuple[_Scanned, int], equity: int) -> TestedSession:
+    scanned, index = one
+    session, found = scanned.sessions[index], scanned.found
+    try:
+        glided = glide(shared, found, index, scanned.bars, equity)
+    except StepNeeded as cause:
+        walked = walk_session(terms, session, scanned.bars.session(index), found.proposals(index), equity)
+        return SteppedSession(session=session, opening_atoms=equity, walked=walked, cause=str(cause))
+    return GlidedSession(session=session, opening_atoms=equity, found=found, glided=glided)
 
 
 def _summary(
-    assembly: Assembly,
-    chosen: SymbolSelection,
-    chapters: Sequence[SessionTimeline],
-    denials: Counter[str],
-    before_bell: _BeforeBell,
+    assembly: Assembly, chosen: SymbolSelection, tested: Sequence[TestedSession], before_bell: BeforeBell
 ) -> RunSummary:
+    denials = before_bell.denials.copy()
+    for one in tested:
+        denials.update(one.denials)
     return RunSummary(
         mode="backtest",
-        sessions=len(chapters),
+        sessions=len(tested),
         symbols=len(chosen.symbols),
-        equity_start=chapters[0].opening,
-        equity_end=chapters[-1].closing,
-        trades=tuple(itertools.chain.from_iterable(chapter.trades for chapter in chapters)),
+        equity_start=dollars_of(tested[0].opening_atoms),
+        equity_end=dollars_of(tested[-1].equity_atoms),
+        trades=Lazy(
+            sum(len(one.trades) for one in tested),
+            lambda: tuple(itertools.chain.from_iterable(one.trades for one in tested)),
+        ),
         strategies=tuple(assembly.settings.strategies),
         variables=frozenset(assembly.settings.values),
         without_candidates=before_bell.without_candidates,
-        denials=denials + before_bell.denials,
+        denials=denials,
         settings_hash=assembly.settings.fingerprint,
         data_hash=chosen.data_hash,
         notes=(*chosen.label.notes, *assembly.notes),
-    )
-
-
-def _chapter(session: Session, opening_atoms: int, walked: SessionResult) -> SessionTimeline:
-    return SessionTimeline(
-        date=session.date.isoformat(),
-        open=session.open,
-        close=session.close,
-        opening=dollars_of(opening_atoms),
-        closing=dollars_of(walked.equity_atoms),
-        closed=True,
-        trades=[position.to_trade(SIMULATOR) for position in walked.positions],
-        primary=SIMULATOR,
     )
 
 
@@ -184,39 +198,35 @@ def _terms(assembly: Assembly, costs: FillCosts) -> BacktestTerms:
     return BacktestTerms(rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=costs, name=name, checks=assembly.checks)
 
 
-def _scanned_sessions(
-    assembly: Assembly, rules: TradingRules, blocks: Iterator[BarBlock], before_bell: _BeforeBell
-) -> Iterator[_ScannedSession]:
-    # The sessions in order of date; a month of bars is in memory at a time.
-    for _, month in itertools.groupby(blocks, key=lambda block: block.month):
-        ready = [found for block in month for found in _scan(assembly, rules, block, before_bell)]
-        yield from sorted(ready, key=lambda found: found.session.date)
+@attrs.frozen(kw_only=True, eq=False)
+class _Scanned:
+    # Sessions with equal windows, ready to be traded: their bars, and the candidates of their strategies.
+    sessions: Sequence[Session]
+    bars: Bars
+    found: Candidates
 
 
-def _scan(
-    assembly: Assembly, rules: TradingRules, block: BarBlock, before_bell: _BeforeBell
-) -> Iterator[_ScannedSession]:
+def _scanned(assembly: Assembly, terms: BacktestTerms, block: BarBlock, before_bell: BeforeBell) -> Iterator[_Scanned]:
     # Screen and scan a block; sessions with equal windows are scanned together.
-    entrants_by_session = [assembly.entrants(session) for session in block.sessions]
+    rules = terms.rules
     rows_by_entrants: dict[tuple[ActiveStrategy, ...], list[int]] = {}
-    for index, entrants in enumerate(entrants_by_session):
-        rows_by_entrants.setdefault(entrants, []).append(index)
+    for index, session in enumerate(block.sessions):
+        rows_by_entrants.setdefault(assembly.entrants(session), []).append(index)
     for entrants, rows in rows_by_entrants.items():
         part = _part(block, rows)
-        proposals: list[list[Proposal]] = [[] for _ in rows]
         cut = universe_cut(entrants, rules, part.day, part.bars.symbols, part.sessions[0].minutes)
+        judged = list[JudgedSignals]()
         for entrant in entrants:
             day = with_recorded_vix(part.day, [one.date for one in part.sessions], entrant.name, assembly.recorded_vix)
-            with_vix = attrs.evolve(part, day=day)
-            for session, found in zip(proposals, _proposals(entrant, rules, with_vix, cut, before_bell), strict=True):
-                session.extend(found)
-        for row, found in enumerate(proposals):
-            yield _ScannedSession(session=part.sessions[row], bars=part.bars.session(row), proposals=found)
+            judged += _judged(entrant, rules, attrs.evolve(part, day=day), cut, before_bell)
+        found = candidates_of(judged, rules, terms.costs, part.bars, len(part.sessions))
+        yield _Scanned(sessions=part.sessions, bars=part.bars, found=found)
 
 
-def _proposals(
-    entrant: ActiveStrategy, rules: TradingRules, block: BarBlock, cut: Flags | None, before_bell: _BeforeBell
-) -> list[list[Proposal]]:
+def _judged(
+    entrant: ActiveStrategy, rules: TradingRules, block: BarBlock, cut: Flags | None, before_bell: BeforeBell
+) -> Iterator[JudgedSignals]:
+    # The signals of a strategy; nothing where the screening denied every symbol of the block.
     minutes = block.sessions[0].minutes
     screened = screen(entrant, rules, block.day, block.bars.symbols, minutes, cut=cut)
     denied = screened.reasons != Reason.ALLOWED
@@ -226,10 +236,10 @@ def _proposals(
         if most:
             before_bell.without_candidates.setdefault(entrant.name, Counter()).update(most)
     if denied.all():
-        return [[] for _ in block.sessions]
+        return
     signals = entrant.strategy.scan(block.bars, block.day)
     scan = ScanResult(signals=signals, screened=screened, dates=tuple(session.date for session in block.sessions))
-    return propose(entrant, rules, scan, MarketView(bars=block.bars, day=block.day))
+    yield judge_scan(entrant, rules, scan, MarketView(bars=block.bars, day=block.day))
 
 
 def _part(block: BarBlock, rows: list[int]) -> BarBlock:

@@ -336,7 +336,7 @@ class TradingSession:
             if window.entry <= minute < window.entry_end and (screened.reasons == Reason.ALLOWED).any():
                 signals = entrant.strategy.scan(bars, self._facts(entrant), minute)
                 scan = ScanResult(signals=signals, screened=screened, dates=(self.session.date,))
-                proposals = propose(entrant, self._trading.rules, scan, self._market(entrant, bars))[0]
+                proposals = propose(entrant, self._trading.rules, scan, self._market(entrant, bars))
                 proposals = [self._judged(one, window) for one in proposals if one.signal.text not in self.decided]
                 self.triggers[entrant.name] += len(proposals)
                 found += [_too_late(one) for one in proposals] if late else proposals

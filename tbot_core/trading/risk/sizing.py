@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import attrs
 
@@ -64,9 +65,9 @@ class SizedEntry:
         """The buying power that it uses in the worst case."""
         if side is Side.LONG:
             return self.worst_atoms
-        part, whole = SHORT_MARGIN
         ask = self.reference if self.ask is None else self.ask
-        return self.units * max(self.worst, ask * part // whole)
+        margin: int = short_margin(ask)
+        return self.units * max(self.worst, margin)
 
 
 @attrs.frozen(kw_only=True)
@@ -96,15 +97,15 @@ class Sizer:
         """The entry that a budget in atoms allows at the worst price; 0 units if below the smallest quantity."""
         kind, price = OrderType(self.entries.entry_order_type), self.price(reference, side)
         step = self.step(kind, side)
-        units = self.fixed_units or max(0, budget_atoms) // max(price, reference)
-        return SizedEntry(type=kind, price=price, units=units // step * step, reference=reference)
+        units = units_for(budget_atoms, max(price, reference), step, self.fixed_units)
+        return SizedEntry(type=kind, price=price, units=units, reference=reference)
 
     def addition(self, reference: int, side: Side, budget_atoms: int, *, whole: bool) -> SizedEntry:
         """The top-up that a budget in atoms allows; `whole`: the position has whole shares and keeps them."""
         kind, price = OrderType(self.entries.entry_order_type), self.price(reference, side)
         step = max(self.step(kind, side), UNITS_PER_SHARE if whole else 1)
-        units = max(0, budget_atoms) // max(price, reference)
-        return SizedEntry(type=kind, price=price, units=units // step * step, reference=reference)
+        units = units_for(budget_atoms, max(price, reference), step)
+        return SizedEntry(type=kind, price=price, units=units, reference=reference)
 
     def plan_of(self, order: Order, reference: int, side: Side) -> SizedEntry:
         """The sized entry of a recorded order."""
@@ -116,6 +117,17 @@ class Sizer:
         """The step of an entry's quantity in units: that of the broker and the instrument, else whole shares."""
         whole = side is Side.SHORT or not self.entries.fractional or kind not in self.rules.fractional_types
         return max(self.lot, UNITS_PER_SHARE if whole else units_of(self.rules.quantity_step))
+
+
+def units_for(budget_atoms: int, worst: int, step: int, fixed_units: int = 0) -> int:
+    """The units, in whole steps, that a budget in atoms allows at the worst price in ticks, else the fixed ones."""
+    return (fixed_units or max(0, budget_atoms) // worst) // step * step
+
+
+def short_margin(ask: Any) -> Any:
+    """The price in ticks that a short's buying power is at least counted at; `ask` is a number or an array."""
+    part, whole = SHORT_MARGIN
+    return ask * part // whole
 
 
 def fraction_of(atoms: int, fraction: Decimal) -> int:

@@ -1,0 +1,278 @@
+"""The fast gear of a backtest: a session's decisions in integers, only at its signals, with the whole risk gate.
+
+What a candidate becomes is resolved before, so that counts, amounts and quantities are left. The gear is used where it
+proves that no minute between the signals matters; else it says why, and the session is walked minute by minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.engine.backtest.resolve import LEGS
+from tbot_core.engine.backtest.session_walk import BacktestTerms
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import ATOMS_PER_CENT, UNITS_PER_SHARE, Leg, OrderType, Side, atoms_of, dollars_of
+from tbot_core.trading.risk.account import buying_power
+from tbot_core.trading.risk.exposure import DEVIATIONS
+from tbot_core.trading.risk.limits import Limits, first_over, symbol_denial
+from tbot_core.trading.risk.sizing import Sizer, units_for
+from tbot_core.trading.slippage import slipped_price
+
+if TYPE_CHECKING:
+    from tbot_core.engine.backtest.candidates import Candidates
+    from tbot_core.model.bars import Bars
+
+_LONG: Final = int(Side.LONG)
+
+
+class StepNeeded(Exception):
+    """A minute between the session's signals may matter; the text is the cause."""
+
+
+@attrs.frozen
+class GlideFill:
+    """A closed position: its candidate, its units, prices in ticks after slippage, fees and profit in atoms."""
+
+    at: int
+    units: int
+    paid: int
+    got: int
+    fee_atoms: int
+    pnl_atoms: int
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class GlideResult:
+    """A session's closed positions in the order of their closing, its equity, and a code for each denial.
+
+    `allowed` are the candidates whose entries were sent, filled or not.
+    """
+
+    fills: Sequence[GlideFill]
+    allowed: Sequence[int]
+    denials: Sequence[int]
+    equity_atoms: int
+
+
+@attrs.define(eq=False)
+class _Entry:
+    # An entry: it works at its worst case until the minute `starts`, and is held at its cost until `ends`.
+    row: int
+    starts: int
+    ends: int
+    worst: int
+    power: int
+    cost: int
+
+
+class _Book:
+    # What the risk gate compares, at a minute: counts, exposure, and the buying power of positions and entries.
+    def __init__(self, limits: Limits, granted: int, *, once_a_day: bool) -> None:
+        self.limits, self.sent = limits, dict[int, int]()
+        self._granted, self._once = granted, once_a_day
+        self._entries: list[_Entry] = []
+        self._busy, self._entered = set[int](), dict[int, int]()
+        self._minute = self._rate = -1
+        self._gross = self._working = self._cost = 0
+
+    def advance(self, minute: int) -> None:
+        """Apply the fills and ends of entries up to a minute."""
+        if minute == self._minute:
+            return
+        self._minute, self._rate = minute, 0
+        self._entries = entries = [one for one in self._entries if one.ends > minute]
+        self._busy = {one.row for one in entries}
+        self._cost = sum([one.cost for one in entries if one.starts <= minute])
+        self._gross = self._cost + sum([one.worst for one in entries if one.starts > minute])
+        self._working = sum([one.power for one in entries if one.starts > minute])
+
+    def denial(self, row: int, rank: int) -> Reason | None:
+        """Why no entry may be sized."""
+        traded = self._once and self._entered.get(row, self._minute + 1) <= self._minute
+        if (reason := symbol_denial(busy=row in self._busy, traded=traded)) is not None:
+            return reason
+        for code, used, most in self.limits.counts(self.sent.get(rank, 0), len(self._entries), self._rate):
+            if used >= most:
+                return code
+        return None
+
+    def denial_of(self, worst: int, power: int) -> Reason | None:
+        """Why an entry of this worst case and buying power is denied."""
+        limits, cost = self.limits, self._cost
+        allowed = limits.buying_power(cost, cost, self._granted)
+        amounts = (
+            *limits.symbol_amounts(worst),
+            *limits.account_amounts((worst, power), self._gross, self._working, allowed),
+        )
+        over = first_over(amounts)
+        return None if over is None else over[0]
+
+    def enter(self, rank: int, entry: _Entry, *, filled: bool) -> None:
+        """Record an entry."""
+        self.sent[rank] = self.sent.get(rank, 0) + 1
+        self._rate += 1
+        self._entries.append(entry)
+        self._busy.add(entry.row)
+        self._gross += entry.worst
+        self._working += entry.power
+        if filled:
+            self._entered[entry.row] = min(entry.starts, self._entered.get(entry.row, entry.starts))
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class GlideTerms:
+    """What the sessions of a run share; `never` is why none of them can be glided, "" if they may be."""
+
+    terms: BacktestTerms
+    market: bool
+    steps: Mapping[int, int]
+    funds: frozenset[str]
+    never: str
+
+    @classmethod
+    def of(cls, terms: BacktestTerms) -> GlideTerms:
+        """Of a backtest."""
+        rules = terms.rules
+        kind = OrderType(rules.entries.entry_order_type)
+        sizer = Sizer(entries=rules.entries, rules=rules.venue, price_band=rules.risk.price_band_pct)
+        causes = {"a plugin's risk check": terms.checks, "DISABLE_ALL_TRADES": rules.risk.disable_all_trades}
+        return cls(
+            terms=terms,
+            market=kind is OrderType.MARKET,
+            steps={int(side): sizer.step(kind, side) for side in Side},
+            funds=frozenset(symbol for members in rules.indices.values() for symbol in members),
+            never=next((cause for cause, present in causes.items() if present), ""),
+        )
+
+
+def glide(shared: GlideTerms, found: Candidates, index: int, bars: Bars, equity_atoms: int) -> GlideResult:
+    """Trade a session of a block; raises StepNeeded where a minute between its signals may matter.
+
+    `index` is the session's position in the block, `bars` are the block's.
+    """
+    if not found.session(index):
+        return GlideResult(fills=(), allowed=(), denials=(), equity_atoms=equity_atoms)
+    if shared.never:
+        raise StepNeeded(shared.never)
+    return _Glide(shared, found, (index, bars), equity_atoms).result()
+
+
+class _Glide:
+    # One session.
+    def __init__(self, shared: GlideTerms, found: Candidates, market: tuple[int, Bars], equity_atoms: int) -> None:
+        rules = shared.terms.rules
+        self._shared, self._rules, self._costs, self._found = shared, rules, shared.terms.costs, found
+        self._columns, self._index, self._bars, self._equity = found.columns, *market, equity_atoms
+        self._limits = Limits.of(rules.risk, equity_atoms, defense=rules.risk.defense_mode_active)
+        granted = atoms_of(buying_power(dollars_of(equity_atoms)))
+        self._book = _Book(self._limits, granted, once_a_day=rules.entries.one_trade_per_symbol_per_day)
+        self._fills, self._allowed = list[GlideFill](), list[int]()
+        self._session_bars: Bars | None = None
+
+    def result(self) -> GlideResult:
+        """Decide the candidates in their order."""
+        book, columns, denials = self._book, self._columns, list[int]()
+        minute, code, row, rank = (columns[name] for name in ("minute", "code", "row", "rank"))
+        last = self._bars.minutes - self._rules.exits.flatten_before_close - 1
+        for at in self._found.session(self._index):
+            reason = code[at]
+            if not reason and minute[at] >= last:
+                reason = Reason.FLATTENING
+            if not reason:
+                book.advance(minute[at])
+                reason = book.denial(row[at], rank[at]) or self._size(at)
+            if reason:
+                denials.append(reason)
+        self._prove()
+        if missed := len(self._allowed) - len(self._fills):
+            denials += [Reason.ENTRY_NOT_FILLED] * missed
+        key = columns["key"]
+        fills = sorted(self._fills, key=lambda one: (key[one.at], row[one.at] if self._is_exit(one.at) else one.at))
+        pnl = sum([one.pnl_atoms for one in fills])
+        return GlideResult(fills=fills, allowed=self._allowed, denials=denials, equity_atoms=self._equity + pnl)
+
+    def _is_exit(self, at: int) -> bool:
+        return LEGS[self._columns["leg"][at]] is Leg.EXIT
+
+    def _size(self, at: int) -> Reason | None:
+        # The reason that denies a candidate from its size on; else its entry is recorded.
+        columns, limits, shared = self._columns, self._limits, self._shared
+        sent, budgets, fixed = (
+            self._book.sent.get(columns["rank"][at], 0),
+            limits.entry_budgets,
+            self._rules.fixed_units,
+        )
+        if sent >= len(budgets) and not fixed:
+            return Reason.NO_WEIGHT
+        price, last = columns["worst_price"][at], columns["price"][at]
+        budget = budgets[sent] if sent < len(budgets) else 0
+        units = units_for(budget, price, shared.steps[columns["side"][at]], fixed)
+        if not units:
+            return Reason.QUANTITY_TOO_SMALL
+        if limits.beyond_band(0 if shared.market else abs(columns["limit"][at] - last), last):
+            return Reason.PRICE_BAND
+        if self._found.symbols[columns["row"][at]] in shared.funds:
+            raise StepNeeded("an index fund")
+        worst, power = units * price, units * columns["power_price"][at]
+        reason = self._book.denial_of(worst, power)
+        if reason is None:
+            self._enter(at, units, worst, power)
+        return reason
+
+    def _enter(self, at: int, units: int, worst: int, power: int) -> None:
+        columns = self._columns
+        filled, starts, rank, row = (columns[name][at] for name in ("filled", "ended", "rank", "row"))
+        self._allowed.append(at)
+        if not filled:
+            self._book.enter(rank, _Entry(row, starts, starts, worst, power, 0), filled=False)
+            return
+        if units > min(columns["entry_units"][at], columns["exit_units"][at]):
+            raise StepNeeded("an order that fills in parts")
+        side, costs = columns["side"][at], self._costs
+        paid, got = columns["paid"][at], columns["got"][at]
+        if costs.slippage.kind != "none":
+            if self._shared.market:
+                paid = self._slipped(at, Leg.ENTRY, paid, units, buy=side == _LONG)
+            if columns["slips"][at]:
+                got = self._slipped(at, LEGS[columns["leg"][at]], got, units, buy=side != _LONG)
+        cents = costs.fee_cents(paid, units, buy=side == _LONG) + costs.fee_cents(got, units, buy=side != _LONG)
+        fees = cents * ATOMS_PER_CENT
+        self._book.enter(rank, _Entry(row, starts, columns["exit_minute"][at], worst, power, units * paid), filled=True)
+        self._fills.append(GlideFill(at, units, paid, got, fees, side * units * (got - paid) - fees))
+
+    def _slipped(self, at: int, leg: Leg, ticks: int, units: int, *, buy: bool) -> int:
+        found = self._found
+        if self._session_bars is None:
+            self._session_bars = self._bars.session(self._index)
+        signal = found.parts[self._columns["part"][at]].signal(self._columns["number"][at])
+        market = self._session_bars, self._columns["row"][at]
+        lost = self._costs.slippage.fraction(signal, leg, market, units / UNITS_PER_SHARE)
+        return slipped_price(ticks, lost, buy=buy)
+
+    def _prove(self) -> None:
+        # That no latch, no change of state and no check of positions came in any minute; by bounds, so it may doubt.
+        columns, limits, risk = self._columns, self._limits, self._rules.risk
+        lost, deviations, losers = dict[int, int](), 0, 0
+        part, whole = risk.max_fill_deviation_pct.as_integer_ratio()
+        for one in self._fills:
+            at, side = one.at, columns["side"][one.at]
+            if columns["checked"][at]:
+                raise StepNeeded("a rebalancing check of an open position")
+            worst = max(
+                0, one.units * side * (one.paid - columns["worst"][at]), one.units * side * (one.paid - one.got)
+            )
+            lost[columns["rank"][at]] = lost.get(columns["rank"][at], 0) + worst + one.fee_atoms
+            reference = columns["price"][at]
+            deviations += side * (one.paid - reference) * whole > reference * part
+            losers += one.pnl_atoms < 0
+        if any(lost.get(rank, 0) >= limits.window_loss for rank in self._book.sent):
+            raise StepNeeded("a loss near WINDOW_LOSS_LIMIT")
+        if sum(lost.values()) * (1 if risk.defense_mode_active else 2) >= limits.daily_loss:
+            raise StepNeeded("a loss near DAILY_LOSS_LIMIT")
+        if deviations >= DEVIATIONS and not risk.defense_mode_active:
+            raise StepNeeded("fills beyond MAX_FILL_DEVIATION_PCT")
+        if 0 < risk.max_consecutive_losses <= losers:
+            raise StepNeeded("MAX_CONSECUTIVE_LOSSES")
