@@ -221,7 +221,7 @@ class JudgedSignals:
 
     def proposals(self, numbers: Iterable[int]) -> list[Proposal]:
         """The proposals of the signals with these numbers, in this order."""
-        return [self._proposal(number) for number in numbers]
+        return [self.proposal(number) for number in numbers]
 
     def signal(self, number: int) -> SignalId:
         """The identity of the signal with this number."""
@@ -234,7 +234,8 @@ class JudgedSignals:
             rule=signals.rules[signals.rule.item(number)],
         )
 
-    def _proposal(self, number: int) -> Proposal:
+    def proposal(self, number: int) -> Proposal:
+        """The proposal of the signal with this number."""
         signals, verdicts = self.signals, self.verdicts
         reason = verdicts.reasons.item(number)
         return Proposal(

@@ -7,14 +7,15 @@ proves that no minute between the signals matters; else it says why, and the ses
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 
+from tbot_core.engine.backtest.candidates import Candidate, Candidates
 from tbot_core.engine.backtest.resolve import LEGS
 from tbot_core.engine.backtest.session_walk import BacktestTerms
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import ATOMS_PER_CENT, UNITS_PER_SHARE, Leg, OrderType, Side, atoms_of, dollars_of
+from tbot_core.model.types import ATOMS_PER_CENT, UNITS_PER_SHARE, Leg, OrderType, Side
 from tbot_core.trading.risk.account import buying_power
 from tbot_core.trading.risk.exposure import DEVIATIONS
 from tbot_core.trading.risk.limits import Limits, first_over, symbol_denial
@@ -22,7 +23,6 @@ from tbot_core.trading.risk.sizing import Sizer, units_for
 from tbot_core.trading.slippage import slipped_price
 
 if TYPE_CHECKING:
-    from tbot_core.engine.backtest.candidates import Candidates
     from tbot_core.model.bars import Bars
 
 _LONG: Final = int(Side.LONG)
@@ -32,11 +32,11 @@ class StepNeeded(Exception):
     """A minute between the session's signals may matter; the text is the cause."""
 
 
-@attrs.frozen
-class GlideFill:
-    """A closed position: its candidate, its units, prices in ticks after slippage, fees and profit in atoms."""
+class GlideFill(NamedTuple):
+    """A closed position: its candidate and place, units, prices in ticks after slippage, fees and profit in atoms."""
 
-    at: int
+    one: Candidate
+    place: int
     units: int
     paid: int
     got: int
@@ -52,13 +52,12 @@ class GlideResult:
     """
 
     fills: Sequence[GlideFill]
-    allowed: Sequence[int]
+    allowed: Sequence[Candidate]
     denials: Sequence[int]
     equity_atoms: int
 
 
-@attrs.define(eq=False)
-class _Entry:
+class _Entry(NamedTuple):
     # An entry: it works at its worst case until the minute `starts`, and is held at its cost until `ends`.
     row: int
     starts: int
@@ -129,6 +128,7 @@ class GlideTerms:
     terms: BacktestTerms
     market: bool
     steps: Mapping[int, int]
+    slips: bool
     funds: frozenset[str]
     never: str
 
@@ -143,6 +143,7 @@ class GlideTerms:
             terms=terms,
             market=kind is OrderType.MARKET,
             steps={int(side): sizer.step(kind, side) for side in Side},
+            slips=terms.costs.slippage.kind != "none",
             funds=frozenset(symbol for members in rules.indices.values() for symbol in members),
             never=next((cause for cause, present in causes.items() if present), ""),
         )
@@ -163,111 +164,91 @@ def glide(shared: GlideTerms, found: Candidates, index: int, bars: Bars, equity_
 class _Glide:
     # One session.
     def __init__(self, shared: GlideTerms, found: Candidates, market: tuple[int, Bars], equity_atoms: int) -> None:
-        rules = shared.terms.rules
-        self._shared, self._rules, self._costs, self._found = shared, rules, shared.terms.costs, found
-        self._columns, self._index, self._bars, self._equity = found.columns, *market, equity_atoms
+        rules, self._found, (self._index, self._bars) = shared.terms.rules, found, market
+        self._shared, self._rules, self._costs, self._equity = shared, rules, shared.terms.costs, equity_atoms
         self._limits = Limits.of(rules.risk, equity_atoms, defense=rules.risk.defense_mode_active)
-        granted = atoms_of(buying_power(dollars_of(equity_atoms)))
+        granted = buying_power(equity_atoms)
         self._book = _Book(self._limits, granted, once_a_day=rules.entries.one_trade_per_symbol_per_day)
-        self._fills, self._allowed = list[GlideFill](), list[int]()
+        self._fills, self._allowed = list[GlideFill](), list[Candidate]()
         self._session_bars: Bars | None = None
 
     def result(self) -> GlideResult:
         """Decide the candidates in their order."""
-        book, columns, denials = self._book, self._columns, list[int]()
-        minute, code, row, rank = (columns[name] for name in ("minute", "code", "row", "rank"))
+        book, denials = self._book, list[int]()
         last = self._bars.minutes - self._rules.exits.flatten_before_close - 1
-        for at in self._found.session(self._index):
-            reason = code[at]
-            if not reason and minute[at] >= last:
+        for one in self._found.session(self._index):
+            reason: int | None = one.code
+            if not reason and one.minute >= last:
                 reason = Reason.FLATTENING
             if not reason:
-                book.advance(minute[at])
-                reason = book.denial(row[at], rank[at]) or self._size(at)
+                book.advance(one.minute)
+                reason = book.denial(one.row, one.rank) or self._size(one)
             if reason:
                 denials.append(reason)
         self._prove()
-        if missed := len(self._allowed) - len(self._fills):
-            denials += [Reason.ENTRY_NOT_FILLED] * missed
-        key = columns["key"]
-        fills = sorted(self._fills, key=lambda one: (key[one.at], row[one.at] if self._is_exit(one.at) else one.at))
-        pnl = sum([one.pnl_atoms for one in fills])
-        return GlideResult(fills=fills, allowed=self._allowed, denials=denials, equity_atoms=self._equity + pnl)
+        denials += [Reason.ENTRY_NOT_FILLED] * (len(self._allowed) - len(self._fills))
+        fills = sorted(self._fills, key=_order_of_closing)
+        equity = self._equity + sum([one.pnl_atoms for one in fills])
+        return GlideResult(fills=fills, allowed=self._allowed, denials=denials, equity_atoms=equity)
 
-    def _is_exit(self, at: int) -> bool:
-        return LEGS[self._columns["leg"][at]] is Leg.EXIT
-
-    def _size(self, at: int) -> Reason | None:
+    def _size(self, one: Candidate) -> Reason | None:
         # The reason that denies a candidate from its size on; else its entry is recorded.
-        columns, limits, shared = self._columns, self._limits, self._shared
-        sent, budgets, fixed = (
-            self._book.sent.get(columns["rank"][at], 0),
-            limits.entry_budgets,
-            self._rules.fixed_units,
-        )
+        limits, shared, fixed = self._limits, self._shared, self._rules.fixed_units
+        budgets, sent = limits.entry_budgets, self._book.sent.get(one.rank, 0)
         if sent >= len(budgets) and not fixed:
             return Reason.NO_WEIGHT
-        price, last = columns["worst_price"][at], columns["price"][at]
         budget = budgets[sent] if sent < len(budgets) else 0
-        units = units_for(budget, price, shared.steps[columns["side"][at]], fixed)
+        units = units_for(budget, one.worst_price, shared.steps[one.side], fixed)
         if not units:
             return Reason.QUANTITY_TOO_SMALL
-        if limits.beyond_band(0 if shared.market else abs(columns["limit"][at] - last), last):
+        if not shared.market and limits.beyond_band(abs(one.limit - one.price), one.price):
             return Reason.PRICE_BAND
-        if self._found.symbols[columns["row"][at]] in shared.funds:
+        if self._found.symbols[one.row] in shared.funds:
             raise StepNeeded("an index fund")
-        worst, power = units * price, units * columns["power_price"][at]
+        worst, power = units * one.worst_price, units * one.power_price
         reason = self._book.denial_of(worst, power)
         if reason is None:
-            self._enter(at, units, worst, power)
+            self._enter(one, units, worst, power)
         return reason
 
-    def _enter(self, at: int, units: int, worst: int, power: int) -> None:
-        columns = self._columns
-        filled, starts, rank, row = (columns[name][at] for name in ("filled", "ended", "rank", "row"))
-        self._allowed.append(at)
-        if not filled:
-            self._book.enter(rank, _Entry(row, starts, starts, worst, power, 0), filled=False)
+    def _enter(self, one: Candidate, units: int, worst: int, power: int) -> None:
+        self._allowed.append(one)
+        if not one.filled:
+            self._book.enter(one.rank, _Entry(one.row, one.ended, one.ended, worst, power, 0), filled=False)
             return
-        if units > min(columns["entry_units"][at], columns["exit_units"][at]):
+        if units > one.units:
             raise StepNeeded("an order that fills in parts")
-        side, costs = columns["side"][at], self._costs
-        paid, got = columns["paid"][at], columns["got"][at]
-        if costs.slippage.kind != "none":
-            if self._shared.market:
-                paid = self._slipped(at, Leg.ENTRY, paid, units, buy=side == _LONG)
-            if columns["slips"][at]:
-                got = self._slipped(at, LEGS[columns["leg"][at]], got, units, buy=side != _LONG)
-        cents = costs.fee_cents(paid, units, buy=side == _LONG) + costs.fee_cents(got, units, buy=side != _LONG)
-        fees = cents * ATOMS_PER_CENT
-        self._book.enter(rank, _Entry(row, starts, columns["exit_minute"][at], worst, power, units * paid), filled=True)
-        self._fills.append(GlideFill(at, units, paid, got, fees, side * units * (got - paid) - fees))
+        paid, got, long = one.paid, one.got, one.side == _LONG
+        if self._shared.slips:
+            paid = self._slipped(one, Leg.ENTRY, paid, units, buy=long) if self._shared.market else paid
+            got = self._slipped(one, LEGS[one.leg], got, units, buy=not long) if one.slips else got
+        fee_cents = self._costs.fee_cents
+        fees = (fee_cents(paid, units, buy=long) + fee_cents(got, units, buy=not long)) * ATOMS_PER_CENT
+        cost = units * paid
+        self._book.enter(one.rank, _Entry(one.row, one.ended, one.exit_minute, worst, power, cost), filled=True)
+        profit = one.side * (units * got - cost) - fees
+        self._fills.append(GlideFill(one, len(self._allowed), units, paid, got, fees, profit))
 
-    def _slipped(self, at: int, leg: Leg, ticks: int, units: int, *, buy: bool) -> int:
-        found = self._found
+    def _slipped(self, one: Candidate, leg: Leg, ticks: int, units: int, *, buy: bool) -> int:
         if self._session_bars is None:
             self._session_bars = self._bars.session(self._index)
-        signal = found.parts[self._columns["part"][at]].signal(self._columns["number"][at])
-        market = self._session_bars, self._columns["row"][at]
+        signal = self._found.parts[one.part].signal(one.number)
+        market = self._session_bars, one.row
         lost = self._costs.slippage.fraction(signal, leg, market, units / UNITS_PER_SHARE)
         return slipped_price(ticks, lost, buy=buy)
 
     def _prove(self) -> None:
         # That no latch, no change of state and no check of positions came in any minute; by bounds, so it may doubt.
-        columns, limits, risk = self._columns, self._limits, self._rules.risk
+        limits, risk = self._limits, self._rules.risk
         lost, deviations, losers = dict[int, int](), 0, 0
         part, whole = risk.max_fill_deviation_pct.as_integer_ratio()
-        for one in self._fills:
-            at, side = one.at, columns["side"][one.at]
-            if columns["checked"][at]:
+        for one, _, units, paid, got, fees, pnl in self._fills:
+            if one.checked:
                 raise StepNeeded("a rebalancing check of an open position")
-            worst = max(
-                0, one.units * side * (one.paid - columns["worst"][at]), one.units * side * (one.paid - one.got)
-            )
-            lost[columns["rank"][at]] = lost.get(columns["rank"][at], 0) + worst + one.fee_atoms
-            reference = columns["price"][at]
-            deviations += side * (one.paid - reference) * whole > reference * part
-            losers += one.pnl_atoms < 0
+            fall = max(0, one.side * (paid - one.worst), one.side * (paid - got))
+            lost[one.rank] = lost.get(one.rank, 0) + units * fall + fees
+            deviations += one.side * (paid - one.price) * whole > one.price * part
+            losers += pnl < 0
         if any(lost.get(rank, 0) >= limits.window_loss for rank in self._book.sent):
             raise StepNeeded("a loss near WINDOW_LOSS_LIMIT")
         if sum(lost.values()) * (1 if risk.defense_mode_active else 2) >= limits.daily_loss:
@@ -276,3 +257,8 @@ class _Glide:
             raise StepNeeded("fills beyond MAX_FILL_DEVIATION_PCT")
         if 0 < risk.max_consecutive_losses <= losers:
             raise StepNeeded("MAX_CONSECUTIVE_LOSSES")
+
+
+def _order_of_closing(fill: GlideFill) -> tuple[int, int]:
+    # Exits of one minute fill by symbol, stops and targets in the order of their entries.
+    return fill.one.key, fill.one.row if LEGS[fill.one.leg] is Leg.EXIT else fill.place

@@ -39,7 +39,7 @@ _STOP, _TRAILING, _TARGET, _TIME, _END, _NO_MARKET = (
 )
 _NO_LIMIT: Final = 2**62
 _FLAGS: Final = ("filled", "slips", "checked")
-_LATER: Final = ("ended", "paid", "exit_minute", "got", "leg", "reason", "entry_units", "exit_units", "worst", "key")
+_LATER: Final = ("ended", "paid", "exit_minute", "got", "leg", "reason", "units", "worst", "key")
 
 LEGS: Final = (Leg.EXIT, Leg.STOP, Leg.TARGET)
 """The legs that close a position, in the order in which they fill within a minute."""
@@ -49,15 +49,14 @@ _EXIT_LEG, _STOP_LEG, _TARGET_LEG = range(3)
 
 @attrs.define(kw_only=True, eq=False)
 class Outcomes:
-    """The outcome of each signal, if it is entered; prices in ticks before slippage, one value per signal.
+    """The outcome of each signal if it is entered: prices in ticks before slippage, shape (signals).
 
     `price` is the signal bar's close, `limit` the entry's limit or, at the market, its worst price. `ended` is the
     minute in which the entry ends at the venue, `filled` whether it fills then, at `paid`. `exit_minute` is that of the
     closing fill at `got`, the session's length for one at the last known close; `slips`: it is a market order's;
-    `leg` is its number in `LEGS`.
-    `entry_units` and `exit_units` are the most that these bars fill. `worst` is the worst close while it is held.
-    `key` orders closing fills of a session. `checked`: rebalancing checks positions while it is held. `stops` are the
-    levels of a trailing stop in the minutes from the fill on, (signals, minutes); None without one.
+    `leg` is its number in `LEGS`, `reason` that in `REASONS`. `units`: the most that both bars fill. `worst` is the
+    worst close while it is held. `key` orders closing fills of a session. `checked`: rebalancing checks positions while
+    it is held. `stops` are the levels of trailing stops from the fill on, (minutes, signals); None without.
     """
 
     price: Index
@@ -72,17 +71,20 @@ class Outcomes:
     slips: Flags
     leg: Index
     reason: Index
-    entry_units: Index
-    exit_units: Index
+    units: Index
     worst: Index
     key: Index
     checked: Flags
     stops: Array | None
 
 
+OUTCOMES: Final = tuple(one.name for one in attrs.fields(Outcomes) if one.name != "stops")
+"""The columns of a value per signal."""
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class _Held:
-    # The entries that fill, as rows of `at`: their cells, side, fill minute, levels and the last minute of their plan.
+    # The entries that fill, as columns: cells, side, fill minute, levels, the last minute of the plan's time.
     cells: tuple[Index, ...]
     side: Index
     fill: Index
@@ -90,6 +92,11 @@ class _Held:
     stop: Array
     target: Array
     at_open: Flags
+
+    def window(self, bars: Bars) -> tuple[Index, tuple[Index, ...]]:
+        """The minutes from each fill to the last plan's end, (minutes, signals), and the places of their bars."""
+        minutes = self.fill + np.arange(int((self.due - self.fill).max()) + 1)[:, None]
+        return minutes, (np.minimum(minutes, bars.minutes - 1), *self.cells)
 
 
 def resolve(judged: JudgedSignals, rules: TradingRules, costs: FillCosts, bars: Bars) -> Outcomes:
@@ -160,12 +167,12 @@ def _entries(found: Outcomes, judged: JudgedSignals, rules: TradingRules, costs:
     else:
         limit = found.limit
         at_open = there & price_grid.within_limit(opened, limit, side)
-        extreme = _ticks(np.where(side > 0, _at(bars, "low", at), _at(bars, "high", at)))
+        extreme = _ticks(_by_side(bars, side > 0, ("low", "high"), at))
         filled = at_open | (there & price_grid.traded_through(extreme, limit, side))
         paid = np.where(at_open, opened, limit)
     found.ended, found.filled = np.where(there, minute, live + ENTRY_BARS - 1), filled
     found.paid[filled] = paid[filled]
-    found.entry_units = _units(bars, judged.symbols, (at, filled), costs)
+    found.units = _units(bars, at, costs)
     return at_open
 
 
@@ -174,36 +181,35 @@ def _exits(
 ) -> None:
     # When, why and at what price each position is closed.
     shape, rules, costs = terms
-    width = int((held.due - held.fill).max()) + 1
-    window = held.fill[:, None] + np.arange(width)
-    open_then = window <= held.due[:, None]
-    at = (np.minimum(window, bars.minutes - 1), *(axis[:, None] for axis in held.cells))
-    trailing, on_close = shape.trailing or rules.exits.trailing_stop, shape.trigger == "close"
-    stops: Array = held.stop[:, None]
-    if trailing:
-        stops = _trail(found.price[rows], held, at, window < held.due[:, None], bars)
-        found.stops = np.full((len(found.price), width), np.nan)
-        found.stops[rows] = stops
-    side = held.side[:, None]
-    passes = "close" if on_close else None
-    prices = bars.field(passes)[at] if passes else _by_side(bars, held.side > 0, ("low", "high"), at)
-    hit = open_then & (side * (_ticks(prices) - stops) <= 0)
-    placed, due = held.due, np.where(held.due + 1 >= bars.minutes - rules.exits.flatten_before_close, _END, _TIME)
-    stopped = _first(hit, width)
-    level = stops[np.arange(len(rows)), np.minimum(stopped, width - 1) if trailing else 0]
-    why = np.where(level != held.stop, _TRAILING, _STOP)
+    minutes, at = held.window(bars)
+    open_then, width = minutes <= held.due, len(minutes)
+    stops: Array = held.stop[None]
+    if shape.trailing or rules.exits.trailing_stop:
+        stops = _trail(found.price[rows], held, at, minutes < held.due, bars)
+        found.stops = np.full((width, len(found.price)), np.nan)
+        found.stops[:, rows] = stops
+    closes, on_close = _ticks(_at(bars, "close", at)), shape.trigger == "close"
+    prices = closes if on_close else _ticks(_by_side(bars, held.side > 0, ("low", "high"), at))
+    stopped = _first(open_then & (held.side * (prices - stops) <= 0))
+    level = np.take_along_axis(stops, np.minimum(stopped, len(stops) - 1)[None], axis=0)[0]
+    ends = held.due + 1 >= bars.minutes - rules.exits.flatten_before_close
+    placed, due, why = held.due, np.where(ends, _END, _TIME), np.where(level != held.stop, _TRAILING, _STOP)
     if on_close:
         early = held.fill + stopped < held.due
         placed, due = np.where(early, held.fill + stopped, held.due), np.where(early, why, due)
         stopped = np.full(len(rows), width)
-    reached = _targets(held, (at, open_then & (window <= placed[:, None])), costs, bars)
-    _close(found, rows, held, _Ways(placed, due, stopped, level, why, reached, on_close=on_close), (bars, costs))
-    found.checked[rows] = _checked(rules, held.fill, found.exit_minute[rows], bars.minutes)
+    reached = _targets(held, at, open_then & (minutes <= placed), costs, bars)
+    ways = _Ways(placed, due, stopped, level, why, reached, on_close=on_close)
+    _close(found, rows, held, ways, (bars, costs))
+    closed = found.exit_minute[rows]
+    found.checked[rows] = _checked(rules, held.fill, closed, bars.minutes)
+    found.worst[rows] = _worst_close(bars, held, closed, (minutes, closes))
 
 
 @attrs.frozen
 class _Ways:
-    # The ways in which positions may end: an exit order after `placed`, else the stop or the target in these columns.
+    # The ways in which positions may end: an exit order after `placed`, else the stop or the target so many minutes
+    # after the fill.
     placed: Index
     due: Index
     stopped: Index
@@ -216,9 +222,9 @@ class _Ways:
 def _close(found: Outcomes, rows: Index, held: _Held, ways: _Ways, market: tuple[Bars, FillCosts]) -> None:
     # The earliest of exit order, stop and target; within a bar the stop comes first.
     bars, costs = market
-    columns = ways.placed - held.fill
-    by_stop = (ways.stopped <= ways.reached) & (ways.stopped <= columns)
-    by_target = ~by_stop & (ways.reached <= columns)
+    waited = ways.placed - held.fill
+    by_stop = (ways.stopped <= ways.reached) & (ways.stopped <= waited)
+    by_target = ~by_stop & (ways.reached <= waited)
     minute, there = _first_bar(bars, held.cells, ways.placed + costs.lag, np.full(len(rows), bars.minutes))
     minute = np.where(by_stop, held.fill + ways.stopped, np.where(by_target, held.fill + ways.reached, minute))
     sold = by_stop | by_target | there
@@ -229,18 +235,16 @@ def _close(found: Outcomes, rows: Index, held: _Held, ways: _Ways, market: tuple
     if not sold.all():
         got[~sold] = _last_closes(bars, tuple(axis[~sold] for axis in held.cells))
         minute = np.where(sold, minute, bars.minutes)
-    found.got[rows], found.exit_minute[rows] = got, minute
-    found.slips[rows] = sold & ~by_target
-    found.leg[rows] = leg = np.where(by_stop, _STOP_LEG, np.where(by_target, _TARGET_LEG, _EXIT_LEG))
+    leg = np.where(by_stop, _STOP_LEG, np.where(by_target, _TARGET_LEG, _EXIT_LEG))
     reason = np.where(by_stop, ways.why, np.where(by_target, _TARGET, ways.due))
-    found.reason[rows] = np.where(sold, reason, _NO_MARKET)
-    found.exit_units[rows] = _units(bars, bars.symbols, (at, sold), costs)
-    found.exit_units[rows[~sold]] = _NO_LIMIT
+    found.got[rows], found.exit_minute[rows], found.leg[rows] = got, minute, leg
+    found.slips[rows], found.reason[rows] = sold & ~by_target, np.where(sold, reason, _NO_MARKET)
+    filled = np.where(sold, _units(bars, at, costs), _NO_LIMIT)
+    found.units[rows] = np.minimum(found.units[rows], filled)
     # Orders of one leg fill in the order in which they came to rest; an exit that cancels others comes to rest later.
     waits = (held.target > 0) | (not ways.on_close)
     rested = np.where(leg == _EXIT_LEG, 2 * ways.placed + waits, 2 * held.fill)
-    found.key[rows] = (minute * 3 + leg) * 2 * (bars.minutes + 1) + rested
-    found.worst[rows] = _worst_close(bars, held, minute)
+    found.key[rows] = (minute * len(LEGS) + leg) * 2 * (bars.minutes + 1) + rested
 
 
 def _trail(price: Index, held: _Held, at: tuple[Index, ...], stays: Flags, bars: Bars) -> Array:
@@ -249,27 +253,27 @@ def _trail(price: Index, held: _Held, at: tuple[Index, ...], stays: Flags, bars:
     level: Array = held.stop.copy()
     extreme: Any = price.astype(np.float64)
     levels = np.empty(best.shape)
-    for minute in range(best.shape[1]):
-        levels[:, minute] = level
-        seen = best[:, minute]
+    for minute, seen in enumerate(best):
+        levels[minute] = level
         extreme = held.side * np.fmax(held.side * extreme, held.side * seen)
         moved = price_grid.trailed_level(extreme, held.stop, price, held.side)
-        steps = stays[:, minute] & ~np.isnan(seen) & price_grid.is_trail_step(held.side, level, moved)
+        steps = stays[minute] & ~np.isnan(seen) & price_grid.is_trail_step(held.side, level, moved)
         level = np.where(steps, moved, level)
     return levels
 
 
-def _targets(held: _Held, seen: tuple[tuple[Index, ...], Flags], costs: FillCosts, bars: Bars) -> Index:
-    # The column of the minute in which each target fills; the number of columns where it does not.
-    at, working = seen
+def _targets(held: _Held, at: tuple[Index, ...], works: Flags, costs: FillCosts, bars: Bars) -> Index:
+    # How many minutes after the fill each target fills; the number of minutes where it does not.
     if not held.target.any():
-        return np.full(len(held.fill), working.shape[1])
-    side, target = held.side[:, None], held.target[:, None]
+        return np.full(len(held.fill), len(works))
     best = _ticks(_by_side(bars, held.side < 0, ("low", "high"), at))
-    hit = price_grid.traded_through(best, target, -side) if costs.through else side * (best - target) >= 0
-    hit &= working & (target > 0)
-    hit[:, 0] &= held.at_open  # else the bar's extreme may come before the entry
-    return _first(hit, working.shape[1])
+    if costs.through:
+        hit = price_grid.traded_through(best, held.target, -held.side)
+    else:
+        hit = held.side * (best - held.target) >= 0
+    hit &= works & (held.target > 0)
+    hit[0] &= held.at_open  # else the bar's extreme may come before the entry
+    return _first(hit)
 
 
 def _checked(rules: TradingRules, fill: Index, closed: Index, minutes: int) -> Flags:
@@ -301,27 +305,25 @@ def _first_bar(bars: Bars, cells: tuple[Index, ...], start: Index, stop: Index) 
     return minute, there
 
 
-def _units(bars: Bars, symbols: tuple[str, ...], filled: tuple[tuple[Index, ...], Flags], costs: FillCosts) -> Index:
-    # The most units that each row's bar fills; 0 where nothing is filled.
-    at, fills = filled
-    volume = np.where(fills, np.nan_to_num(_at(bars, "volume", at)), 0.0)
-    free = np.zeros(len(symbols), dtype=np.bool_)
+def _units(bars: Bars, at: tuple[Index, ...], costs: FillCosts) -> Index:
+    # The most units that each bar fills; 0 without one.
+    volume = np.nan_to_num(_at(bars, "volume", at))
+    if costs.share_cap is None:
+        return np.where(volume > 0, _NO_LIMIT, 0)
+    most: Index = costs.share_of(volume.astype(np.int64))
     if costs.uncapped:
-        free |= [symbol in costs.uncapped for symbol in symbols]
-    most = np.full(len(volume), _NO_LIMIT) if costs.share_cap is None else costs.share_of(volume.astype(np.int64))
-    return np.where(volume > 0, np.where(free[at[-1]], _NO_LIMIT, most), 0)
+        free = np.array([symbol in costs.uncapped for symbol in bars.symbols])
+        most = np.where(free[at[-1]] & (volume > 0), _NO_LIMIT, most)
+    return most
 
 
-def _worst_close(bars: Bars, held: _Held, closed: Index) -> Index:
-    # The worst close for each position from its fill to the minute before it is closed; its fill's where there is none.
-    last = np.minimum(closed, bars.minutes) - 1
-    width = int((last - held.fill).max()) + 1
-    if width <= 0:
-        return np.where(held.side > 0, _NO_LIMIT, 0)
-    window = held.fill[:, None] + np.arange(width)
-    closes = _ticks(bars.field("close")[(np.minimum(window, bars.minutes - 1), *(one[:, None] for one in held.cells))])
-    marks = np.where(window <= last[:, None], held.side[:, None] * closes, np.nan)
-    worst = np.fmin.reduce(marks, axis=1, initial=float(_NO_LIMIT))
+def _worst_close(bars: Bars, held: _Held, closed: Index, seen: tuple[Index, Array]) -> Index:
+    # The worst close of each position in the minutes at whose end it is held; one that loses nothing where none is.
+    minutes, closes = seen
+    worst = np.fmin.reduce(np.where(minutes < closed, held.side * closes, np.nan), axis=0, initial=float(_NO_LIMIT))
+    for row in np.flatnonzero(closed - 1 > held.due):  # its exit waits for a bar
+        late = _ticks(bars.field("close")[(slice(held.due[row], closed[row]), *(axis[row] for axis in held.cells))])
+        worst[row] = np.fmin.reduce(held.side[row] * late, initial=worst[row])
     return np.where(worst < _NO_LIMIT, held.side * worst, np.where(held.side > 0, _NO_LIMIT, 0)).astype(np.int64)
 
 
@@ -334,16 +336,15 @@ def _last_closes(bars: Bars, cells: tuple[Index, ...]) -> Array:
 
 
 def _by_side(bars: Bars, first: Flags, names: tuple[str, str], at: tuple[Index, ...]) -> Array:
-    # The first named field for the flagged rows, the second for the others.
-    if first.all() or not first.any():
-        field: Array = bars.field(names[0] if first.all() else names[1])[at]
-        return field
-    return np.where(first[:, None], bars.field(names[0])[at], bars.field(names[1])[at])
+    # The first named field for the flagged signals, the second for the others.
+    if first.all():
+        return _at(bars, names[0], at)
+    return np.where(first, _at(bars, names[0], at), _at(bars, names[1], at)) if first.any() else _at(bars, names[1], at)
 
 
-def _first(hit: Flags, beyond: int) -> Index:
-    # The first column of each row that is true; `beyond` where none is.
-    return np.where(hit.any(axis=1), hit.argmax(axis=1), beyond)
+def _first(hit: Flags) -> Index:
+    # The first minute of each signal that is true; the number of minutes where none is.
+    return np.where(hit.any(axis=0), hit.argmax(axis=0), len(hit))
 
 
 def _at(bars: Bars, name: str, at: Any) -> Array:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 import attrs
 
-from tbot_core.engine.backtest.candidates import Candidates
+from tbot_core.engine.backtest.candidates import Candidate, Candidates
 from tbot_core.engine.backtest.glide import GlideResult
 from tbot_core.engine.backtest.resolve import REASONS
 from tbot_core.engine.backtest.session_walk import SessionResult
@@ -120,45 +120,42 @@ class GlidedSession:
     def levels(self) -> Mapping[TradeKey, TradeLevels]:
         """The levels of its allowed signals."""
         recorder = LevelRecorder()
-        for at in self.glided.allowed:
-            self._record(recorder, at)
+        for one in self.glided.allowed:
+            self._record(recorder, one)
         return recorder.levels
 
     def _trade(self, fill: GlideFill) -> Trade:
-        columns, session, at = self.found.columns, self.session, fill.at
-        closed = columns["exit_minute"][at]
+        one, session = fill.one, self.session
         return Trade(
-            strategy=self.found.parts[columns["part"][at]].active.name,
-            symbol=self.found.symbols[columns["row"][at]],
-            side=Side(columns["side"][at]),
+            strategy=self.found.parts[one.part].active.name,
+            symbol=self.found.symbols[one.row],
+            side=Side(one.side),
             quantity=quantity_of(fill.units),
-            entry_time=session.moment(columns["ended"][at]),
+            entry_time=session.moment(one.ended),
             entry_price=price_of(fill.paid),
-            exit_time=session.close if closed == session.minutes else session.moment(closed),
+            exit_time=session.close if one.exit_minute == session.minutes else session.moment(one.exit_minute),
             exit_price=price_of(fill.got),
             fees=dollars_of(fill.fee_atoms),
             pnl=dollars_of(fill.pnl_atoms),
-            exit_reason=REASONS[columns["reason"][at]],
+            exit_reason=REASONS[one.reason],
             broker=SIMULATOR,
         )
 
-    def _record(self, recorder: LevelRecorder, at: int) -> None:
+    def _record(self, recorder: LevelRecorder, one: Candidate) -> None:
         # The planned levels of a signal; then those of its orders, which rest within the bar.
-        columns, part, number = self.found.columns, self.found.columns["part"][at], self.found.columns["number"][at]
-        judged, outcomes = self.found.parts[part], self.found.outcomes[part]
-        signal, sent = judged.signal(number), self.session.moment(columns["minute"][at] + 1)
+        judged, stops, number = self.found.parts[one.part], self.found.outcomes[one.part].stops, one.number
+        signal, sent = judged.signal(number), self.session.moment(one.minute + 1)
         recorder.decided(signal, sent, judged.signals.stop.item(number), judged.signals.target.item(number))
-        if columns["target"][at]:
-            recorder.target_placed(signal, price_of(columns["target"][at]))
+        if one.target:
+            recorder.target_placed(signal, price_of(one.target))
         if judged.signals.exits.trigger == "close":
             return
-        recorder.stop_placed(signal, sent, price_of(columns["stop"][at]))
-        if outcomes.stops is None or not columns["filled"][at]:
+        recorder.stop_placed(signal, sent, price_of(one.stop))
+        if stops is None or not one.filled:
             return
-        filled, closed = columns["ended"][at], columns["exit_minute"][at]
-        for column, level in enumerate(outcomes.stops[number, : closed - filled + 1].tolist()):
+        for column, level in enumerate(stops[: one.exit_minute - one.ended + 1, number].tolist()):
             if column and level == level:  # noqa: PLR0124 - not NaN
-                recorder.stop_placed(signal, self.session.moment(filled + column), price_of(int(level)))
+                recorder.stop_placed(signal, self.session.moment(one.ended + column), price_of(int(level)))
 
 
 TestedSession = GlidedSession | SteppedSession

@@ -147,4 +147,7 @@ def symbol_denial(*, busy: bool, traded: bool) -> Reason | None:
 
 def first_over(amounts: Iterable[Amount]) -> Amount | None:
     """The first amount whose limit an entry would exceed; None if it exceeds none."""
-    return next((one for one in amounts if one[1] + one[2] > one[3]), None)
+    for one in amounts:
+        if one[1] + one[2] > one[3]:
+            return one
+    return None

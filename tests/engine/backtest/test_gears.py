@@ -243,8 +243,7 @@ def edge(draft: SessionDraft, exits: ExitRules, minute: int = 5, **given: Any) -
     if not result.fills:
         return next(iter(GlidedSession(session=sessions(1)[0], opening_atoms=0, found=found, glided=result).denials))
     (fill,) = result.fills
-    columns = found.columns
-    return REASONS[columns["reason"][fill.at]], columns["exit_minute"][fill.at], fill.got / 10_000
+    return REASONS[fill.one.reason], fill.one.exit_minute, fill.got / 10_000
 
 
 def flat(minutes: int = MINUTES) -> SessionDraft:
