@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Mapping
+from datetime import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
@@ -90,6 +91,7 @@ class Assembly:
     notes: tuple[str, ...] = ()
     silent_channels: tuple[str, ...] = ()
     filters: Mapping[str, Filter] = attrs.field(factory=dict)
+    _windows: dict[time, tuple[Window, ...]] = attrs.field(factory=dict, init=False)
     _placed: dict[tuple[Window, ...], tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, alias="placed")
     budgets: RequestBudgets = attrs.Factory(lambda self: RequestBudgets(self.clock), takes_self=True)
     connections: PluginConnections = attrs.field(factory=PluginConnections)
@@ -151,9 +153,12 @@ class Assembly:
 
         Sessions with equal windows share one tuple.
         """
-        anchor = anchor_named(self.settings.trading.time_anchor)
-        named = [named_window(name, self.settings.frames[name]) for name in self.settings.strategies]
-        windows = tuple(place_window(one, session, anchor) for one in named)
+        bell = session.open.timetz()  # with a session's date and time zone it places windows
+        if bell not in self._windows:
+            anchor = anchor_named(self.settings.trading.time_anchor)
+            named = [named_window(name, self.settings.frames[name]) for name in self.settings.strategies]
+            self._windows[bell] = tuple(place_window(one, session, anchor) for one in named)
+        windows = self._windows[bell]
         if windows not in self._placed:
             self._placed[windows] = tuple(self._entrant(rank, window) for rank, window in enumerate(windows))
         return self._placed[windows]

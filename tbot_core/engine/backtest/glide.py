@@ -81,12 +81,20 @@ class _Book:
         """Apply the fills and ends of entries up to a minute."""
         if minute == self._minute:
             return
-        self._minute, self._rate = minute, 0
-        self._entries = entries = [one for one in self._entries if one.ends > minute]
-        self._busy = {one.row for one in entries}
-        self._cost = sum([one.cost for one in entries if one.starts <= minute])
-        self._gross = self._cost + sum([one.worst for one in entries if one.starts > minute])
-        self._working = sum([one.power for one in entries if one.starts > minute])
+        self._minute, self._rate, entries = minute, 0, self._entries
+        self._entries, self._busy = list[_Entry](), set[int]()
+        self._cost = worst = self._working = 0
+        for one in entries:
+            if one.ends <= minute:
+                continue
+            self._entries.append(one)
+            self._busy.add(one.row)
+            if one.starts <= minute:
+                self._cost += one.cost
+            else:
+                worst += one.worst
+                self._working += one.power
+        self._gross = self._cost + worst
 
     def denial(self, row: int, rank: int) -> Reason | None:
         """Why no entry may be sized."""
