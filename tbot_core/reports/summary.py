@@ -18,13 +18,23 @@ _MARKET: Final = frozenset({"paper", "live"})
 
 
 @attrs.frozen(kw_only=True)
+class Doubt:
+    """The result of the same backtest under a less friendly assumption, which `words` name; money in dollars."""
+
+    words: str
+    trades: int
+    pnl: Decimal
+
+
+@attrs.frozen(kw_only=True)
 class RunSummary:
     """A run's result; money in dollars, `denials` by reason code. `notes` are caveats for readers.
 
     `brokers` are those of all sessions, the primary first; `strategies` those that the settings run, `variables` the
     names of all settings (None: unknown). `without_candidates`: by strategy the reasons that denied most before the
     bell in sessions where every symbol was denied, and in how many. `valued`: the last session was interrupted with
-    `held` positions, which count at their last `marks` or `fills`; "" if it was closed.
+    `held` positions, which count at their last `marks` or `fills`; "" if it was closed. A backtest has `doubts`, and
+    `walked`: how many sessions were walked minute by minute, by cause; the others were decided by their signals alone.
     """
 
     mode: str
@@ -44,6 +54,8 @@ class RunSummary:
     without_candidates: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
     held: int = 0
     valued: str = ""
+    doubts: Sequence[Doubt] = ()
+    walked: Mapping[str, int] = attrs.field(factory=dict)
 
     @property
     def pnl(self) -> Decimal:
@@ -102,7 +114,12 @@ class RunSummary:
             "data_hash": self.data_hash,
             "notes": [*self.caveats, *self.no_trade_advice()],
             "report": self.report,
+            **({"doubts": [_doubt(one) for one in self.doubts]} if self.doubts else {}),
         }
+
+
+def _doubt(one: Doubt) -> dict[str, Any]:
+    return {"assumption": one.words, "trades": one.trades, "pnl": money_text(one.pnl)}
 
 
 def trade_document(trade: Trade, *, named: bool = True) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from tbot_core.model.types import ATOMS_PER_CENT, ATOMS_PER_DOLLAR, UNITS_PER_SH
 from tbot_core.trading.slippage import Slippage
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from tbot_core.contracts.settings import SimulationSettings
 
 
@@ -19,14 +21,15 @@ if TYPE_CHECKING:
 class FillCosts:
     """Costs and volume cap of simulated fills.
 
-    `lag`: minutes from the decision's bar to the first bar that can fill. `share_cap`: numerator and denominator of the
-    part of a bar's volume that a fill may have; None: no cap. It does not apply to the symbols in `uncapped`, whose
-    volumes are a part of the tape. Fees are in atoms per share and in bps of sales. `through`: a target fills only if
-    the bar trades through it, not at a touch.
+    `lag`: minutes from the decision's bar to the first bar that can fill; `entry_delay`: more of them for an entry.
+    `share_cap`: numerator and denominator of the part of a bar's volume that a fill may have; None: no cap. It does not
+    apply to the symbols in `uncapped`, whose volumes are a part of the tape. Fees are in atoms per share and in bps of
+    sales. `through`: a target fills only if the bar trades through it, not at a touch.
     """
 
     slippage: Slippage
     lag: int = 1
+    entry_delay: int = 0
     share_cap: tuple[int, int] | None = None
     uncapped: frozenset[str] = frozenset()
     fee_atoms_per_share: int = 0
@@ -44,6 +47,16 @@ class FillCosts:
             fee_sell_bps=simulation.fee_sell_bps,
             through=target_fill == "through",
         )
+
+    @property
+    def filling(self) -> tuple[Hashable, ...]:
+        """What decides when and in what part orders fill; the rest decides what the fills cost."""
+        return self.lag, self.entry_delay, self.share_cap, self.uncapped, self.through
+
+    def at_twice_the_slippage(self) -> FillCosts:
+        """The costs with twice the mean and the deviation of the slippage."""
+        model = self.slippage
+        return attrs.evolve(self, slippage=attrs.evolve(model, mean=2 * model.mean, deviation=2 * model.deviation))
 
     def without_volume_limit(self, symbols: frozenset[str]) -> FillCosts:
         """The costs where VOLUME_LIMIT does not apply to these symbols."""

@@ -134,7 +134,8 @@ class MatchingEngine:
         if order.symbol not in self._rows:
             self._end(BrokerEventKind.REJECTED, order, words=f"{order.symbol} is not traded here")
             return
-        self._rest(order, units_of(order.quantity), minute + self._costs.lag)
+        delay = self._costs.entry_delay if order.leg is Leg.ENTRY else 0
+        self._rest(order, units_of(order.quantity), minute + self._costs.lag + delay)
         self._emit(BrokerEventKind.ACKNOWLEDGED, order)
 
     def cancel(self, client_order_id: str) -> None:

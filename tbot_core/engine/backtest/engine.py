@@ -1,50 +1,40 @@
-"""The backtest engine: it scans the sessions of a month at once, then walks them in order of date."""
+"""Backtests: a range of stored sessions is traded, and its results are put together."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from tbot_core.contracts import FeedLabel, FeedRequest
-from tbot_core.engine.backtest.candidates import Candidates, candidates_of
-from tbot_core.engine.backtest.glide import GlideTerms, StepNeeded, glide
-from tbot_core.engine.backtest.results import GlidedSession, Lazy, SteppedSession, TestedSession, timeline_of
-from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id, walk_session
+from tbot_core.engine.backtest.results import Lazy, TestedSession, timeline_of
+from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id
+from tbot_core.engine.backtest.trials import Trial, TrialRun, run_trials
 from tbot_core.engine.trade_charts import draw_stored_trades
 from tbot_core.journal.projections.book import SessionBook
-from tbot_core.journal.projections.vix import with_recorded_vix
 from tbot_core.marketdata.store.selection import SymbolSelection, select_symbols
-from tbot_core.marketdata.store.store import BarBlock, BarStore
-from tbot_core.model.bars import Bars, Flags
-from tbot_core.model.calendar import Session
-from tbot_core.model.day_facts import MarketView
-from tbot_core.model.reasons import Reason, most_frequent
+from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.types import atoms_of, dollars_of
 from tbot_core.reports import html
-from tbot_core.reports.summary import RunSummary
+from tbot_core.reports.summary import Doubt, RunSummary
 from tbot_core.reports.timeline import RunTimeline, SessionTimeline
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
-from tbot_core.trading.proposals import (
-    ActiveStrategy,
-    JudgedSignals,
-    ScanResult,
-    TradingRules,
-    judge_scan,
-    screen,
-    universe_cut,
-)
-from tbot_core.trading.verdicts import denial_counts
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from tbot_core.engine.bootstrap import Assembly
     from tbot_core.reports.trade_levels import TradeKey, TradeLevels
+
+
+DOUBTS: Final = ("at twice the slippage", "with entries one bar later")
+"""The trials that every backtest adds to its own."""
 
 
 @attrs.frozen(kw_only=True)
@@ -73,14 +63,6 @@ class BacktestResult:
     def levels(self) -> Mapping[TradeKey, TradeLevels]:
         """The levels of all allowed signals."""
         return {key: levels for one in self.sessions for key, levels in one.levels.items()}
-
-
-@attrs.define(eq=False)
-class BeforeBell:
-    """What was denied before the bell, by reason; by strategy, the reasons of sessions that denied every symbol."""
-
-    denials: Counter[str] = attrs.field(factory=Counter)
-    without_candidates: dict[str, Counter[str]] = attrs.field(factory=dict)
 
 
 def run_backtest(
@@ -126,49 +108,22 @@ def trade_range(
     wanted = over.symbols or settings.trading.universe
     chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
     costs = FillCosts.of(settings.simulation, settings.exits.target_fill).without_volume_limit(chosen.partial_volume)
-    before_bell = BeforeBell()
+    run, others = TrialRun(trial := _trial(assembly, costs)), [TrialRun(one) for one in _doubts(trial)]
     blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
-    tested = list[TestedSession]()
-    for one in trade_blocks(assembly, costs, blocks, before_bell):
-        if not tested:
+    sessions: dict[TrialRun, list[TestedSession]] = {one: [] for one in (run, *others)}
+    for trading, tested in run_trials(list(sessions), blocks):
+        if not sessions[run]:
             started(chosen.label)
-        tested.append(one)
-        progress(one.session.date)
-    return BacktestResult(summary=_summary(assembly, chosen, tested, before_bell), sessions=tested, label=chosen.label)
-
-
-def trade_blocks(
-    assembly: Assembly, costs: FillCosts, blocks: Iterable[BarBlock], before_bell: BeforeBell
-) -> Iterator[TestedSession]:
-    """Trade the sessions of blocks in order of date, from PAPER_CASH; a month of bars is in memory at a time."""
-    terms = _terms(assembly, costs)
-    shared, equity = GlideTerms.of(terms), atoms_of(assembly.settings.simulation.paper_cash)
-    for _, month in itertools.groupby(blocks, key=lambda block: block.month):
-        ready = [found for block in month for found in _scanned(assembly, terms, block, before_bell)]
-        for scanned, index in sorted(
-            ((one, index) for one in ready for index in range(len(one.sessions))),
-            key=lambda pair: pair[0].sessions[pair[1]].date,
-        ):
-            tested = _trade_session(terms, shared, (scanned, index), equity)
-            equity = tested.equity_atoms
-            yield tested
-
-
-def _trade_session(terms: BacktestTerms, shared: GlideTerms, one: tuple[_Scanned, int], equity: int) -> TestedSession:
-    scanned, index = one
-    session, found = scanned.sessions[index], scanned.found
-    try:
-        glided = glide(shared, found, index, scanned.bars, equity)
-    except StepNeeded as cause:
-        walked = walk_session(terms, session, scanned.bars.session(index), found.proposals(index), equity)
-        return SteppedSession(session=session, opening_atoms=equity, walked=walked, cause=str(cause))
-    return GlidedSession(session=session, opening_atoms=equity, found=found, glided=glided)
+        sessions[trading].append(tested)
+        if trading is run:
+            progress(tested.session.date)
+    return BacktestResult(summary=_summary(assembly, chosen, run, sessions), sessions=sessions[run], label=chosen.label)
 
 
 def _summary(
-    assembly: Assembly, chosen: SymbolSelection, tested: Sequence[TestedSession], before_bell: BeforeBell
+    assembly: Assembly, chosen: SymbolSelection, run: TrialRun, sessions: Mapping[TrialRun, Sequence[TestedSession]]
 ) -> RunSummary:
-    denials = before_bell.denials.copy()
+    tested, denials = sessions[run], run.before_bell.denials.copy()
     for one in tested:
         denials.update(one.denials)
     return RunSummary(
@@ -176,78 +131,45 @@ def _summary(
         sessions=len(tested),
         symbols=len(chosen.symbols),
         equity_start=dollars_of(tested[0].opening_atoms),
-        equity_end=dollars_of(tested[-1].equity_atoms),
+        equity_end=dollars_of(run.equity_atoms),
         trades=Lazy(
             sum(len(one.trades) for one in tested),
             lambda: tuple(itertools.chain.from_iterable(one.trades for one in tested)),
         ),
         strategies=tuple(assembly.settings.strategies),
         variables=frozenset(assembly.settings.values),
-        without_candidates=before_bell.without_candidates,
+        without_candidates=run.before_bell.without_candidates,
         denials=denials,
         settings_hash=assembly.settings.fingerprint,
         data_hash=chosen.data_hash,
         notes=(*chosen.label.notes, *assembly.notes),
+        doubts=tuple(
+            Doubt(words=words, trades=sum(len(one.trades) for one in sessions[other]), pnl=_pnl(other))
+            for words, other in zip(DOUBTS, list(sessions)[1:], strict=True)
+        ),
+        walked=Counter(one.cause for one in tested if one.cause),
     )
 
 
-def _terms(assembly: Assembly, costs: FillCosts) -> BacktestTerms:
+def _pnl(run: TrialRun) -> Decimal:
+    return dollars_of(run.equity_atoms - run.trial.opening_atoms)
+
+
+def _trial(assembly: Assembly, costs: FillCosts) -> Trial:
     # MAX_CONSECUTIVE_LOSSES counts losses of one minute by client order id; nothing else depends on these ids.
     counts = assembly.settings.risk.max_consecutive_losses
     name = assembly.simulated_ids().client_order_id if counts else plain_id
-    return BacktestTerms(rules=assembly.rules(SIMULATOR_CAPABILITIES), costs=costs, name=name, checks=assembly.checks)
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class _Scanned:
-    # Sessions with equal windows, ready to be traded: their bars, and the candidates of their strategies.
-    sessions: Sequence[Session]
-    bars: Bars
-    found: Candidates
-
-
-def _scanned(assembly: Assembly, terms: BacktestTerms, block: BarBlock, before_bell: BeforeBell) -> Iterator[_Scanned]:
-    # Screen and scan a block; sessions with equal windows are scanned together.
-    rules = terms.rules
-    rows_by_entrants: dict[tuple[ActiveStrategy, ...], list[int]] = {}
-    for index, session in enumerate(block.sessions):
-        rows_by_entrants.setdefault(assembly.entrants(session), []).append(index)
-    for entrants, rows in rows_by_entrants.items():
-        part = _part(block, rows)
-        cut = universe_cut(entrants, rules, part.day, part.bars.symbols, part.sessions[0].minutes)
-        judged = list[JudgedSignals]()
-        for entrant in entrants:
-            day = with_recorded_vix(part.day, [one.date for one in part.sessions], entrant.name, assembly.recorded_vix)
-            judged += _judged(entrant, rules, attrs.evolve(part, day=day), cut, before_bell)
-        found = candidates_of(judged, rules, terms.costs, part.bars, len(part.sessions))
-        yield _Scanned(sessions=part.sessions, bars=part.bars, found=found)
-
-
-def _judged(
-    entrant: ActiveStrategy, rules: TradingRules, block: BarBlock, cut: Flags | None, before_bell: BeforeBell
-) -> Iterator[JudgedSignals]:
-    # The signals of a strategy; nothing where the screening denied every symbol of the block.
-    minutes = block.sessions[0].minutes
-    screened = screen(entrant, rules, block.day, block.bars.symbols, minutes, cut=cut)
-    denied = screened.reasons != Reason.ALLOWED
-    if denied.any():  # a symbol without a bar in a session was no candidate there
-        before_bell.denials.update(denial_counts(screened.reasons[denied & block.bars.traded]))
-        most = [most_frequent(denial_counts(reasons)) for reasons in screened.reasons[denied.all(axis=-1)]]
-        if most:
-            before_bell.without_candidates.setdefault(entrant.name, Counter()).update(most)
-    if denied.all():
-        return
-    signals = entrant.strategy.scan(block.bars, block.day)
-    scan = ScanResult(signals=signals, screened=screened, dates=tuple(session.date for session in block.sessions))
-    yield judge_scan(entrant, rules, scan, MarketView(bars=block.bars, day=block.day))
-
-
-def _part(block: BarBlock, rows: list[int]) -> BarBlock:
-    if len(rows) == len(block.sessions):
-        return block
-    return BarBlock(
-        month=block.month,
-        sessions=tuple(block.sessions[row] for row in rows),
-        bars=block.bars.sessions(rows),
-        day=block.day.sessions(rows),
+    rules = assembly.rules(SIMULATOR_CAPABILITIES)
+    return Trial(
+        entrants=assembly.entrants,
+        terms=BacktestTerms(rules=rules, costs=costs, name=name, checks=assembly.checks),
+        opening_atoms=atoms_of(assembly.settings.simulation.paper_cash),
+        recorded_vix=assembly.recorded_vix,
     )
+
+
+def _doubts(trial: Trial) -> list[Trial]:
+    # The trials that show how much a result hangs on cheap and prompt fills, in the order of `DOUBTS`.
+    costs = trial.terms.costs
+    changed = (costs.at_twice_the_slippage(), attrs.evolve(costs, entry_delay=1))
+    return [attrs.evolve(trial, terms=attrs.evolve(trial.terms, costs=one)) for one in changed]

@@ -156,7 +156,7 @@ def _planned(judged: JudgedSignals, rules: TradingRules) -> Outcomes:
 def _entries(found: Outcomes, judged: JudgedSignals, rules: TradingRules, costs: FillCosts, bars: Bars) -> Flags:
     # When and at what price each entry fills; whether at the open of its bar.
     signals = judged.signals
-    side, live = signals.side, signals.minute + costs.lag
+    side, live = signals.side, signals.minute + costs.lag + costs.entry_delay
     minute, there = _first_bar(bars, signals.cells, live, live + ENTRY_BARS)
     there &= (minute < bars.minutes - rules.exits.flatten_before_close) & (judged.verdicts.reasons == Reason.ALLOWED)
     at = (np.minimum(minute, bars.minutes - 1), *signals.cells)

@@ -182,6 +182,7 @@ def random_terms(seed: int) -> BacktestTerms:
         fee_per_share=Decimal(pick(["0", "0.005"])),
     )
     costs = FillCosts.of(simulation, pick(["through", "touch"]))
+    costs = attrs.evolve(costs, entry_delay=pick([0, 0, 1]))
     return BacktestTerms(rules=found, costs=costs, name=plain_id)
 
 
