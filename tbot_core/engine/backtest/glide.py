@@ -211,7 +211,7 @@ class _Glide:
             return Reason.QUANTITY_TOO_SMALL
         if not shared.market and limits.beyond_band(abs(one.limit - one.price), one.price):
             return Reason.PRICE_BAND
-        if self._found.symbols[one.row] in shared.funds:
+        if self._found.source.symbols[one.row] in shared.funds:
             raise StepNeeded("an index fund")
         worst, power = units * one.worst_price, units * one.power_price
         reason = self._book.denial_of(worst, power)
@@ -240,7 +240,7 @@ class _Glide:
     def _slipped(self, one: Candidate, leg: Leg, ticks: int, units: int, *, buy: bool) -> int:
         if self._session_bars is None:
             self._session_bars = self._bars.session(self._index)
-        signal = self._found.parts[one.part].signal(one.number)
+        signal = self._found.source.signal(one)
         market = self._session_bars, one.row
         lost = self._costs.slippage.fraction(signal, leg, market, units / UNITS_PER_SHARE)
         return slipped_price(ticks, lost, buy=buy)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, overload
 import attrs
 
 from tbot_core.engine.assembly import SIMULATOR
-from tbot_core.engine.backtest.candidates import Candidate, Candidates
+from tbot_core.engine.backtest.candidates import Candidate, SignalSource
 from tbot_core.engine.backtest.glide import GlideResult
 from tbot_core.engine.backtest.resolve import REASONS
 from tbot_core.engine.backtest.session_walk import SessionResult
@@ -101,7 +101,7 @@ class GlidedSession:
 
     session: Session
     opening_atoms: int
-    found: Candidates
+    source: SignalSource
     glided: GlideResult
     cause: str = ""
 
@@ -137,8 +137,8 @@ class GlidedSession:
     def _trade(self, fill: GlideFill) -> Trade:
         one, session = fill.one, self.session
         return Trade(
-            strategy=self.found.parts[one.part].active.name,
-            symbol=self.found.symbols[one.row],
+            strategy=self.source.parts[one.part].active.name,
+            symbol=self.source.symbols[one.row],
             side=Side(one.side),
             quantity=quantity_of(fill.units),
             entry_time=session.moment(one.ended),
@@ -153,7 +153,7 @@ class GlidedSession:
 
     def _record(self, recorder: LevelRecorder, one: Candidate) -> None:
         # The planned levels of a signal; then those of its orders, which rest within the bar.
-        judged, stops, number = self.found.parts[one.part], self.found.outcomes[one.part].stops, one.number
+        judged, stops, number = self.source.parts[one.part], self.source.stops[one.part], one.number
         signal, sent = judged.signal(number), self.session.moment(one.minute + 1)
         recorder.decided(signal, sent, judged.signals.stop.item(number), judged.signals.target.item(number))
         if one.target:
