@@ -18,7 +18,7 @@ from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ATOMS_PER_CENT, UNITS_PER_SHARE, Leg, OrderType, Side
 from tbot_core.trading.risk.account import buying_power
 from tbot_core.trading.risk.exposure import DEVIATIONS
-from tbot_core.trading.risk.limits import Limits, first_over, symbol_denial
+from tbot_core.trading.risk.limits import EntryAmounts, Limits, UsedAmounts, first_over, symbol_denial
 from tbot_core.trading.risk.sizing import Sizer, units_for
 from tbot_core.trading.slippage import slipped_price
 
@@ -110,11 +110,8 @@ class _Book:
         """Why an entry of this worst case and buying power is denied."""
         limits, cost = self.limits, self._cost
         allowed = limits.buying_power(cost, cost, self._granted)
-        amounts = (
-            *limits.symbol_amounts(worst),
-            *limits.account_amounts((worst, power), self._gross, self._working, allowed),
-        )
-        over = first_over(amounts)
+        used = UsedAmounts(0, 0, self._gross, self._working, allowed)
+        over = first_over(limits.amounts(EntryAmounts(worst, power), used))
         return None if over is None else over[0]
 
     def enter(self, rank: int, entry: _Entry, *, filled: bool) -> None:
