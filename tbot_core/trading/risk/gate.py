@@ -29,7 +29,7 @@ from tbot_core.trading.risk.exposure import (
     window_pnl,
     working_buying_power,
 )
-from tbot_core.trading.risk.limits import Amount, EntryAmounts, Used, UsedAmounts, first_over, symbol_denial
+from tbot_core.trading.risk.limits import Amount, Used, first_over, symbol_denial
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -144,18 +144,13 @@ class RiskEngine:
         """
         worst, position = planned.worst_atoms, exposure.portfolio.positions.get(signal.symbol)
         held = 0 if position is None else position.cost_atoms
-        entry = EntryAmounts(worst, planned.power_atoms(side))
-        used = UsedAmounts(
-            held=held,
-            external=external_in(exposure, signal.symbol),
-            gross=exposure.gross(),
-            working=working_buying_power(exposure),
-            allowed=available_buying_power(exposure, limits),
-        )
-        found = limits.amounts(entry, used, self._index_amounts(exposure, limits, signal.symbol, side * worst))
+        power, working = planned.power_atoms(side), working_buying_power(exposure)
+        symbol = held, external_in(exposure, signal.symbol)
+        used = (*symbol, exposure.gross(), working, available_buying_power(exposure, limits))
+        index = self._index_amounts(exposure, limits, signal.symbol, side * worst)
         available = exposure.funds.available_atoms(exposure.portfolio)
-        cash = [] if available is None else [(Reason.UNSETTLED_CASH, used.working, entry.power, available)]
-        return [*found, *cash]
+        cash = [] if available is None else [(Reason.UNSETTLED_CASH, working, power, available)]
+        return [*limits.amounts((worst, power), used, index), *cash]
 
     def short_denial(self, exposure: ExposureBook, symbol: str) -> Reason | None:
         """Why a symbol cannot be sold short at this broker, None if it can; unknown means deny."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
@@ -24,24 +24,12 @@ Amount: TypeAlias = tuple[Reason, int, int, int]
 """An amount against its limit, in atoms: the code of a denial, used before an entry, the entry's part, allowed."""
 
 
-class EntryAmounts(NamedTuple):
-    """An entry's worst case and the buying power that it uses, in atoms."""
+EntryAmounts: TypeAlias = tuple[int, int]
+"""An entry's worst case, and the buying power that it uses, in atoms."""
 
-    worst: int
-    power: int
-
-
-class UsedAmounts(NamedTuple):
-    """What is used before an entry, in atoms: of its symbol here and externally, of all; and the buying power.
-
-    `working` is the buying power of working entries, of at most `allowed`.
-    """
-
-    held: int
-    external: int
-    gross: int
-    working: int
-    allowed: int
+UsedAmounts: TypeAlias = tuple[int, int, int, int, int]
+"""What is used before an entry, in atoms: of its symbol here, and externally; the gross exposure; the buying power of
+working entries, and the most that it may be."""
 
 
 @attrs.frozen(kw_only=True)
@@ -128,8 +116,7 @@ class Limits:
 
     def amounts(self, entry: EntryAmounts, used: UsedAmounts, index: Iterable[Amount] = ()) -> tuple[Amount, ...]:
         """What an entry adds to, in the order of the checks; `index` are the amounts of its symbol's indices."""
-        worst, power = entry
-        held, external, gross, working, allowed = used
+        (worst, power), (held, external, gross, working, allowed) = entry, used
         return (
             (Reason.TRADE_NOTIONAL, held, worst, self.per_trade),
             *(((Reason.ORDER_NOTIONAL, 0, worst, self.order_notional),) if self.order_notional else ()),
