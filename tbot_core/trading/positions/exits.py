@@ -67,6 +67,8 @@ class ExitEvaluator:
         once. The exit of a carried position waits: its stop is not known.
         """
         reason, symbol = held.exit_reason, held.position.signal.symbol
+        if reason is None and held.trim_to_units is None:
+            return
         # Unknown trading rules do not count here: a stop could not be placed either.
         still = self._is_unclear(symbol)
         if held.trim_to_units is not None and (still or self.must_wait(ExitReason.REBALANCE)):
@@ -139,14 +141,15 @@ class ExitEvaluator:
 
     def _emulated_stop_hit(self, held: ManagedPosition, close: float, minute: int) -> bool:
         # Whether this close is beyond an emulated stop, or beyond the level of one that lags.
-        emulated = held.plan.on_close or Leg.STOP not in held.resting
-        acts = emulated and not held.plan.is_expired and held.plan.stop_passed(close)
-        return acts or self._protection.stop_passed(held, close, minute) or self._is_beyond_collar(held, close)
+        rests = Leg.STOP in held.resting
+        if (held.plan.on_close or not rests) and not held.plan.is_expired and held.plan.stop_passed(close):
+            return True
+        return rests and (self._protection.stop_passed(held, close, minute) or self._is_beyond_collar(held, close))
 
     def _is_beyond_collar(self, held: ManagedPosition, close: float) -> bool:
         # Whether this close is beyond the limit of a stop to buy that the broker may have made a stop-limit order.
         collar = self._rules.venue.buy_stop_collar
-        if not collar or held.position.side is not Side.SHORT or Leg.STOP not in held.resting:
+        if not collar or held.position.side is not Side.SHORT:
             return False
         return close > float(price_of(held.plan.stop) * (1 + collar))
 
