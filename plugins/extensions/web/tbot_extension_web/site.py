@@ -13,6 +13,7 @@ from tbot_extension_web import texts
 from tbot_extension_web.access.denials import Denials
 from tbot_extension_web.day_view import day_view
 from tbot_extension_web.live import LiveView, Snapshot
+from tbot_extension_web.notices import Notices
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Site:
         self.setup: SetUp | None = None
         self.navigation: tuple[NavigationItem, ...] = NAVIGATION
         self.denials = Denials(lambda: self.logins.security, clock)
+        self.notices = Notices()
         self.templates = _environment()
         self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
@@ -78,6 +80,7 @@ class Site:
             "csrf": "" if session is None else session.csrf,
             "may": call.may,
             "badge": self.badge(),
+            "notices": lambda: self.notices.pop(session),
             "pages": [] if self.setup else [page for page in self.navigation if call.may(page.permission)],
         }
         return self.templates.get_template(template).render({**shown, **values})
