@@ -37,12 +37,15 @@ STORE: Final = "web.sqlite"
 
 @attrs.frozen(kw_only=True)
 class OpenedSite:
-    """The page with its address, and the link of its first admin, None where there is one."""
+    """The page with its address."""
 
     site: Site
     address: Address
-    link: str | None
     store: LoginStore
+
+    def make_link(self) -> str | None:
+        """A link for the first admin in place of the one before; None where there is an admin."""
+        return None if self.site.first_run is None else self.site.first_run.link.make()
 
 
 @attrs.frozen(kw_only=True)
@@ -71,7 +74,7 @@ def open_site(home: Path, clock: Clock, port: int | None = None, hasher: Passwor
     link = OneTimeLink(accounts, store)
     site.first_run = FirstRun(accounts=accounts, link=link, store=store, hasher=hasher, port=port)
     site.setup = opened.setup
-    return OpenedSite(site=site, address=opened.address, link=link.make(), store=store)
+    return OpenedSite(site=site, address=opened.address, store=store)
 
 
 def open_made_instance(site: Site, first: FirstRun) -> Address:

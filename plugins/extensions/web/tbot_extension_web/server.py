@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import uvicorn
 
-from tbot_core.errors import SettingsError
+from tbot_core.errors import AccessError, SettingsError, TbotError
 from tbot_extension_web.headers import Origin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from starlette.types import ASGIApp
+
+_BACKLOG: Final = 128
+_EDIT: Final = "`tbot secrets edit network_config`."
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -71,9 +80,57 @@ class Address:
             )
 
 
-def serve(app: ASGIApp, address: Address) -> None:
-    """Serve the page until the process is asked to end."""
-    uvicorn.Server(server_config(app, address)).run()
+@contextmanager
+def listening(app: ASGIApp, address: Address) -> Iterator[Callable[[], None]]:
+    """Listen on the address while the context lasts, and yield what serves the page until the process is asked to end.
+
+    A browser that comes before that waits. Raises SettingsError for a certificate that cannot be used and a host that
+    is none of this machine, AccessError for a port that is taken or not allowed.
+    """
+    config = server_config(app, address)
+    try:
+        config.load()
+    except OSError as fault:  # SSLError is one
+        message = f"The page's certificate or private key cannot be used: {fault.strerror or fault}."
+        raise SettingsError(message, f"Give others in network_config: {_EDIT}") from fault
+    with ExitStack() as ends:
+        sockets = [ends.enter_context(one) for one in _bound(address)]
+        yield partial(uvicorn.Server(config).run, sockets)
+
+
+def _bound(address: Address) -> list[socket.socket]:
+    # A socket for each address of the host, as `localhost` has two.
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as fault:
+        raise _unbound(address, fault) from fault
+    with ExitStack() as ends:
+        made = []
+        for family, kind, protocol, _, place in dict.fromkeys(found):
+            one = ends.enter_context(socket.socket(family, kind, protocol))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                one.bind(place)
+                one.listen(_BACKLOG)
+            except OSError as fault:
+                raise _unbound(address, fault) from fault
+            made.append(one)
+        ends.pop_all()
+    return made
+
+
+def _unbound(address: Address, fault: OSError) -> TbotError:
+    message = f"The page cannot listen on {address.url}: {fault.strerror or fault}."
+    match fault.errno:
+        case errno.EADDRINUSE:
+            remedy = "End the program that listens there, or choose another port: `tbot web --port N`."
+            return AccessError(message, f"{remedy} Or give port in network_config: {_EDIT}")
+        case errno.EACCES:
+            return AccessError(message, f"Choose a port from 1024 up: `tbot web --port N`, or {_EDIT}")
+        case _:
+            return SettingsError(message, f"Give host in network_config an address of this machine: {_EDIT}")
 
 
 def server_config(app: ASGIApp, address: Address) -> uvicorn.Config:

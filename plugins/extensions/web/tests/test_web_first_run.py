@@ -49,7 +49,8 @@ def opened(home: Path) -> Iterator[tuple[Browser, str]]:
     """A browser at the page of the folder, and the link that `tbot web` prints, "" where it prints none."""
     found = open_site(home, SystemClock(), hasher=PasswordHasher(CHEAP))
     try:
-        yield Browser(app=create_app(found.site)), "" if found.link is None else f"/first-run?link={found.link}"
+        link = found.make_link()
+        yield Browser(app=create_app(found.site)), "" if link is None else f"/first-run?link={link}"
     finally:
         found.store.close()
 
