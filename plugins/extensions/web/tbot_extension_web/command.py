@@ -26,6 +26,7 @@ def command(*, port: int | None, home: Path | None) -> None:
     """
     from tbot_core.cli.options import resolve_home
     from tbot_core.instance import Instance
+    from tbot_core.instance.sources import keep_opened_settings
     from tbot_core.model.clock import SystemClock
     from tbot_core.system import filesystem, log
     from tbot_core.system.secure_memory import harden
@@ -43,7 +44,8 @@ def command(*, port: int | None, home: Path | None) -> None:
         app = create_app(opened.site, routes_of(opened.site))
         with listening(app, opened.address) as serve, filesystem.hold_lock(instance.page_lock, opened.address.url):
             _say(opened)
-            serve()
+            with keep_opened_settings():
+                serve()
     finally:
         opened.store.close()
 
