@@ -277,7 +277,7 @@ def approve(walk: Walk) -> None:
     """Wait for an entry on the page of confirmations, and approve it."""
     walk.open("/confirmations")
     walk.tab.get_by_role("button", name="Approve").first.wait_for(timeout=WAIT_MS)
-    expect(walk.tab.locator(".badge")).to_have_text("REHEARSAL")
+    expect(walk.tab.locator(".top .badge")).to_have_text("REHEARSAL")
     walk.see("confirmations")
     walk.press("Approve")
     walk.read("Confirmed, checked again and sent")
@@ -287,7 +287,7 @@ def see_position(walk: Walk) -> None:
     """See a protected position come on the dashboard, which is not opened again."""
     walk.tab.bring_to_front()
     expect(walk.tab.locator("#part-positions")).to_contain_text("resting", timeout=WAIT_MS)
-    expect(walk.tab.locator(".badge")).to_have_text("REHEARSAL")
+    expect(walk.tab.locator(".top .badge")).to_have_text("REHEARSAL")
     walk.see("dashboard")
 
 

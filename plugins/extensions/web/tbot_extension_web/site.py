@@ -37,7 +37,10 @@ PARTS: Final = ("state", "figures", "timeline", "chart", "positions", "orders", 
 
 @attrs.frozen(kw_only=True)
 class Badge:
-    """What every page says of the account: `mode` is paper, live, rehearsal or simulation; `label` replaces it."""
+    """What every page says of the account that is traded, or would be: `mode` is paper, live or rehearsal.
+
+    A set-up has simulation, and a `label` in its place.
+    """
 
     mode: str
     identity: str
@@ -89,10 +92,10 @@ class Site:
         """The account as every page names it."""
         if self.setup is not None:
             return Badge(mode="simulation", identity="", label="SET-UP")
-        status = self.live.latest.status
-        mode = (status.get("mode") or "paper").lower()
-        mode = mode if mode in _ACCOUNTS else "simulation"
-        return Badge(mode=mode, identity=self.identity)
+        found = self.live.latest
+        mode = (found.status.get("mode") or "").lower()
+        traded = mode == "rehearsal" or (mode == "live" and found.status.get("running"))
+        return Badge(mode=mode if traded else found.account_mode, identity=self.identity)
 
     def _parts(self, snapshot: Snapshot) -> dict[str, str]:
         day = day_view(snapshot.status, snapshot.day)
@@ -136,4 +139,5 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters.update(texts.FILTERS)
+    made.tests["simulation"] = lambda mode: bool(mode) and mode.lower() not in _ACCOUNTS
     return made
