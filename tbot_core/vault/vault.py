@@ -84,7 +84,8 @@ class FormatUpgrade:
 class Vault:
     """The secrets of one instance. `live` refuses loose file modes, which otherwise are logged.
 
-    `wait_s` is how long a write waits for that of another process. Every method may raise VaultError, with a stable code.
+    `wait_s` is how long a write waits for that of another process. Every method may raise VaultError, with a stable
+    code.
     """
 
     instance: HasHome = attrs.field(kw_only=False)

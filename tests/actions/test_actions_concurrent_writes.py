@@ -61,6 +61,7 @@ def test_values_of_both_writers_are_stored(
     assert secrets.stored_content(home, "broker") == {**(first or {}), **MINE, **OTHERS}
 
 
+@pytest.mark.slow
 def test_settings_of_both_writers_are_stored(home: Path, at_check: Callable[[Callable[[], object]], None]) -> None:
     """A value of the command line and one of the page."""
     at_check(lambda: secrets.put_values(home, "env_bot", {"MAX_TRADES": "3"}))
