@@ -18,8 +18,10 @@ from tbot_extension_web.access.passwords import HashParameters, PasswordHasher
 from tbot_extension_web.app import create_app
 from tbot_extension_web.headers import Origin
 from tbot_extension_web.opening import open_site
+from tbot_extension_web.pages.setup import later_address
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
+from tbot_extension_web.server import Address
 from tbot_extension_web.site import Site
 from tbot_extension_web.testing.browser import Browser
 from tbot_extension_web.testing.client import HOST, ask
@@ -158,6 +160,8 @@ def test_an_empty_folder_becomes_a_paper_instance_by_the_page_alone(home: Path) 
         assert browser.place == "/check"
         assert "`tbot check` passed" in browser.text
         assert "plugins.lock is written" in browser.text
+        assert 'href="/account/codes"' in browser.text
+        assert "will listen on" not in browser.text
         assert browser.open("/").status == 200
         assert browser.place == "/"
         assert browser.open("/setup").status == 200
@@ -370,6 +374,13 @@ def test_other_plugins_than_those_shown_are_not_approved(home: Path, form: dict[
         assert "tbot-broker-paper" in browser.text
     assert not (home / "plugins.lock").exists()
     assert not (home / ".env_bot.enc").exists()
+
+
+def test_the_last_page_says_that_a_public_address_waits_for_codes() -> None:
+    """With the address, and what to do first."""
+    said = later_address(Address(host="192.0.2.1", certificate=Path("c.pem")))
+    assert "https://192.0.2.1:8443/" in said
+    assert "turn the codes on now" in said
 
 
 def test_credentials_are_tested_where_asked_and_never_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tbot_core.actions.setup_draft import SetUp
     from tbot_extension_web.call import Call
+    from tbot_extension_web.server import Address
     from tbot_extension_web.setup.fields import FormField
     from tbot_extension_web.setup.step import Step
 
@@ -73,9 +74,17 @@ async def create(call: Call) -> Response:
     if call.form.get("plugins", "") != shown["used"].digest:
         return call.page("setup/summary.html", 400, **{**shown, "faults": (_OTHER_PLUGINS, *shown["faults"])})
     approved = await call.work(_create, call)
-    if call.site.first_run is not None:
-        open_made_instance(call.site, call.site.first_run)
-    return call.to("/check", *approved)
+    first = call.site.first_run
+    later = None if first is None else open_made_instance(call.site, first)
+    return call.to("/check", *approved, *([] if later is None or later.loopback else [later_address(later)]))
+
+
+def later_address(address: Address) -> str:
+    """What is missing for an address that other machines reach."""
+    return (
+        f"The page will listen on {address.url}, where every login needs a one-time code: turn the codes on now, then "
+        "start `tbot web` again. It stays on this machine until an admin has them."
+    )
 
 
 _OTHER_PLUGINS: Final = "The plugins differ from those that were shown. Read the list, then approve it."
