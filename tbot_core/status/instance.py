@@ -76,6 +76,10 @@ class StatusReader:
         """The instance with its control folder."""
         return self._settings.instance()
 
+    def account_mode(self) -> str:
+        """The mode of the account that `tbot run` would trade, by the settings read last: live or paper."""
+        return self._settings.account_mode()
+
     def read(self, now: dt.datetime) -> Document:
         """The status as `status_document` returns it."""
         instance = self.instance()
