@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 import polars as pl
 import pytest
 
+from tbot_core.engine.backtest import glide
 from tbot_core.engine.backtest.engine import BacktestRange, trade_range
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.marketdata.store import reference
@@ -18,11 +21,11 @@ from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from tbot_core.contracts import Check
     from tbot_core.reports.reliability import Reliability
 
+DOCS = Path(__file__).parents[3] / "docs"
 DAYS = dt.date(2018, 7, 2), dt.date(2018, 7, 3)
 CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
 SETTINGS = {"STRATEGY_SEQUENCE": "open", "FILTERS": "price_volume", "FILTER_MISSING_DATA": "pass"}
@@ -109,3 +112,12 @@ def test_facts_that_filters_used_are_known_from_their_first_day_on(home: Path) -
     ]
     reference.add_fetched(home / "data" / "bars", facts)
     assert known(home, fetching=True, MIN_MARKET_CAP_OPEN="1").facts == {"growth": {"AAA": DAYS[0]}, **caps}
+
+
+def test_the_docs_name_each_cause_of_walking_a_session() -> None:
+    """Whoever reads in the output why sessions were walked finds the cause in docs/backtests.md."""
+    source, page = Path(glide.__file__).read_text(), (DOCS / "backtests.md").read_text()
+    causes = re.findall(r'StepNeeded\("([^"]+)"\)|causes = \{"([^"]+)": [^,]+, "([^"]+)"', source)
+    found = {cause for matched in causes for cause in matched if cause}
+    assert len(found) == 9
+    assert {cause for cause in found if f"\n| {cause} |" not in page} == set()
