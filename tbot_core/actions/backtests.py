@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.actions.assembly import settings_warnings
+from tbot_core.engine.assembly import Assembly
 from tbot_core.engine.backtest.engine import BacktestRange, run_backtest
-from tbot_core.engine.bootstrap import Assembly, assemble
+from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import UsageError
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.formatting import printable_name

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tbot_core.contracts import BrokerCapabilities
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.journal.store import Event
     from tbot_core.marketdata.received_bars import RecordedSession
     from tbot_core.model.bars import Bars, Quotes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tbot_core.contracts import FeedSession
 from tbot_core.engine import control
-from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR
+from tbot_core.engine.assembly import DRY_RUN, SIMULATOR
 from tbot_core.engine.drift import session_drift
 from tbot_core.engine.live import run as live_run
 from tbot_core.engine.pacing import FullSpeedPace, Pace, RunStopped, ScaledPace

@@ -11,7 +11,7 @@ import attrs
 
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo, SimulatedVenue
 from tbot_core.engine import feed_quality, resume
-from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source
+from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.engine.plugin_context import install_id
 from tbot_core.engine.run_notes import shortable_notes
 from tbot_core.engine.run_plan import RunOutcome

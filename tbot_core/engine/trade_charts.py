@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.model.signals import Trigger
     from tbot_core.model.types import Side, Trade
     from tbot_core.reports.trade_levels import TradeKey, TradeLevels

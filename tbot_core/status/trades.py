@@ -7,7 +7,7 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.engine.bootstrap import SIMULATOR, feed_source
+from tbot_core.engine.assembly import SIMULATOR, feed_source
 from tbot_core.engine.explain import request_of
 from tbot_core.engine.trade_charts import BarSource, draw_trades
 from tbot_core.errors import TbotError, UsageError

@@ -90,8 +90,8 @@ class ExitPlan:
             self.target = round_to_grid(self.target, up=long, grid=grid)
 
     def trail(self, high: float, low: float) -> bool:
-        """Update the trailing stop with a completed bar's extremes; returns whether the stop moved."""
-        if not self.trailing:
+        """Update the trailing stop with a completed bar's extremes, NaN without a bar; returns whether it moved."""
+        if not self.trailing or math.isnan(high + low):
             return False
         long = self.side is Side.LONG
         seen = ticks_of(high if long else low)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import attrs
 import numpy as np
 
-from tbot_core.engine.backtest.resolve import OUTCOMES, Outcomes, resolve
+from tbot_core.engine.backtest.resolve import OUTCOMES, resolve
+from tbot_core.model.bars import Array
 from tbot_core.trading.proposals import JudgedSignals
 from tbot_core.trading.risk.sizing import short_margin
 
 if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
+    from tbot_core.model.types import SignalId
     from tbot_core.trading.fill_costs import FillCosts
     from tbot_core.trading.proposals import Proposal, TradingRules
 
@@ -56,17 +58,28 @@ _SIGNALS: Final = ("minute", "side")
 
 
 @attrs.frozen(kw_only=True, eq=False)
+class SignalSource:
+    """The signals of a block's strategies, in the order of `part`; `stops` are those of their `Outcomes`."""
+
+    parts: Sequence[JudgedSignals]
+    stops: Sequence[Array | None]
+    symbols: tuple[str, ...]
+
+    def signal(self, one: Candidate) -> SignalId:
+        """The identity of a candidate's signal."""
+        return self.parts[one.part].signal(one.number)
+
+
+@attrs.frozen(kw_only=True, eq=False)
 class Candidates:
     """The candidates of a block: sessions in order, each sorted by `sort_key`.
 
     `bounds`: the place of the first candidate of each session, and their number.
     """
 
-    parts: Sequence[JudgedSignals]
-    outcomes: Sequence[Outcomes]
+    source: SignalSource
     rows: Sequence[Candidate]
     bounds: Sequence[int]
-    symbols: tuple[str, ...]
 
     def session(self, index: int) -> Sequence[Candidate]:
         """The candidates of a session."""
@@ -74,7 +87,7 @@ class Candidates:
 
     def proposals(self, index: int) -> list[Proposal]:
         """The proposals of a session."""
-        return [self.parts[one.part].proposal(one.number) for one in self.session(index)]
+        return [self.source.parts[one.part].proposal(one.number) for one in self.session(index)]
 
 
 def candidates_of(
@@ -98,11 +111,9 @@ def candidates_of(
     order = np.lexsort((joined["row"], joined["rank"], -strength, joined["minute"], session))
     columns = [joined[name][order].tolist() for name in Candidate._fields]
     return Candidates(
-        parts=parts,
-        outcomes=outcomes,
+        source=SignalSource(parts=parts, stops=[one.stops for one in outcomes], symbols=bars.symbols),
         rows=[Candidate._make(one) for one in zip(*columns, strict=True)],
         bounds=np.searchsorted(session[order], np.arange(sessions + 1)).tolist(),
-        symbols=bars.symbols,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -14,22 +14,19 @@ import attrs
 from tbot_core.contracts import FeedLabel, FeedRequest
 from tbot_core.engine.backtest.reliability import reliability_of
 from tbot_core.engine.backtest.results import Lazy, TestedSession, timeline_of
-from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id
-from tbot_core.engine.backtest.trials import Trial, TrialRun, run_trials
+from tbot_core.engine.backtest.trials import Trial, TrialRun, run_trials, trial_of
 from tbot_core.engine.trade_charts import draw_stored_trades
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.marketdata.store.selection import SymbolSelection, select_symbols
-from tbot_core.marketdata.store.store import BarStore
-from tbot_core.model.types import atoms_of, dollars_of
+from tbot_core.marketdata.store.store import BarBlock, BarStore
+from tbot_core.model.types import dollars_of
 from tbot_core.reports import html
 from tbot_core.reports.reliability import Variant
 from tbot_core.reports.summary import RunSummary
 from tbot_core.reports.timeline import RunTimeline, SessionTimeline
-from tbot_core.trading.fill_costs import FillCosts
-from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 
 if TYPE_CHECKING:
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.reports.trade_levels import TradeKey, TradeLevels
 
 
@@ -96,6 +93,25 @@ def run_backtest(
     return attrs.evolve(found.summary, report=str(path))
 
 
+@attrs.frozen(kw_only=True, eq=False)
+class StoredRange:
+    """The bars of a range: their store, which symbols are served, and their blocks, to be read once."""
+
+    store: BarStore
+    chosen: SymbolSelection
+    blocks: Iterator[BarBlock]
+
+
+def read_range(assembly: Assembly, over: BacktestRange) -> StoredRange:
+    """Find the bars of a range; DataError without any."""
+    settings, typical = assembly.settings, assembly.typical_volume
+    store = BarStore(folder=settings.instance.bars, calendar=assembly.calendar)
+    wanted = over.symbols or settings.trading.universe
+    chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
+    blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
+    return StoredRange(store=store, chosen=chosen, blocks=blocks)
+
+
 def trade_range(
     assembly: Assembly,
     over: BacktestRange,
@@ -103,22 +119,18 @@ def trade_range(
     started: Callable[[FeedLabel], None] = lambda _label: None,
 ) -> BacktestResult:
     """The same without a report."""
-    settings, typical = assembly.settings, assembly.typical_volume
-    store = BarStore(folder=settings.instance.bars, calendar=assembly.calendar)
-    wanted = over.symbols or settings.trading.universe
-    chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
-    costs = FillCosts.of(settings.simulation, settings.exits.target_fill).without_volume_limit(chosen.partial_volume)
-    run, others = TrialRun(trial := _trial(assembly, costs)), [TrialRun(one) for one in _variants(trial)]
-    blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
+    found = read_range(assembly, over)
+    chosen, trial = found.chosen, trial_of(assembly, found.chosen.partial_volume)
+    run, others = TrialRun(trial), [TrialRun(one) for one in _variants(trial)]
     sessions: dict[TrialRun, list[TestedSession]] = {one: [] for one in (run, *others)}
-    for trading, tested in run_trials(list(sessions), blocks):
+    for trading, tested in run_trials(list(sessions), found.blocks):
         if not sessions[run]:
             started(chosen.label)
         sessions[trading].append(tested)
         if trading is run:
             progress(tested.session.date)
     variants = [_variant(*one, sessions[one[1]]) for one in zip(VARIANTS, others, strict=True)]
-    known = reliability_of(assembly, (store, chosen), sessions[run], variants, named=bool(over.symbols))
+    known = reliability_of(assembly, (found.store, chosen), sessions[run], variants, named=bool(over.symbols))
     summary = attrs.evolve(_summary(assembly, chosen, run, sessions[run]), reliability=known)
     return BacktestResult(summary=summary, sessions=sessions[run], label=chosen.label)
 
@@ -152,19 +164,6 @@ def _variant(words: str, run: TrialRun, tested: Sequence[TestedSession]) -> Vari
     pnl = dollars_of(run.equity_atoms - run.trial.opening_atoms)
     trades = sum(len(one.trades) for one in tested)
     return Variant(words=words, trades=trades, pnl=pnl, costs_only=words == VARIANTS[0])
-
-
-def _trial(assembly: Assembly, costs: FillCosts) -> Trial:
-    # MAX_CONSECUTIVE_LOSSES counts losses of one minute by client order id; nothing else depends on these ids.
-    counts = assembly.settings.risk.max_consecutive_losses
-    name = assembly.simulated_ids().client_order_id if counts else plain_id
-    rules = assembly.rules(SIMULATOR_CAPABILITIES)
-    return Trial(
-        entrants=assembly.entrants,
-        terms=BacktestTerms(rules=rules, costs=costs, name=name, checks=assembly.checks),
-        opening_atoms=atoms_of(assembly.settings.simulation.paper_cash),
-        recorded_vix=assembly.recorded_vix,
-    )
 
 
 def _variants(trial: Trial) -> list[Trial]:

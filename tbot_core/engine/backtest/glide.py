@@ -7,7 +7,7 @@ proves that no minute between the signals matters; else it says why, and the ses
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import attrs
 
@@ -57,14 +57,9 @@ class GlideResult:
     equity_atoms: int
 
 
-class _Entry(NamedTuple):
-    # An entry: it works at its worst case until the minute `starts`, and is held at its cost until `ends`.
-    row: int
-    starts: int
-    ends: int
-    worst: int
-    power: int
-    cost: int
+# An entry: its symbol's row; the minute until which it works, at its worst case and buying power; and that until which
+# it is held, at its cost.
+_Entry: TypeAlias = tuple[int, int, int, int, int, int]
 
 
 class _Book:
@@ -85,15 +80,16 @@ class _Book:
         self._entries, self._busy = list[_Entry](), set[int]()
         self._cost = worst = self._working = 0
         for one in entries:
-            if one.ends <= minute:
+            row, starts, ends, most, power, cost = one
+            if ends <= minute:
                 continue
             self._entries.append(one)
-            self._busy.add(one.row)
-            if one.starts <= minute:
-                self._cost += one.cost
+            self._busy.add(row)
+            if starts <= minute:
+                self._cost += cost
             else:
-                worst += one.worst
-                self._working += one.power
+                worst += most
+                self._working += power
         self._gross = self._cost + worst
 
     def denial(self, row: int, rank: int) -> Reason | None:
@@ -110,23 +106,20 @@ class _Book:
         """Why an entry of this worst case and buying power is denied."""
         limits, cost = self.limits, self._cost
         allowed = limits.buying_power(cost, cost, self._granted)
-        amounts = (
-            *limits.symbol_amounts(worst),
-            *limits.account_amounts((worst, power), self._gross, self._working, allowed),
-        )
-        over = first_over(amounts)
+        over = first_over(limits.amounts((worst, power), (0, 0, self._gross, self._working, allowed)))
         return None if over is None else over[0]
 
     def enter(self, rank: int, entry: _Entry, *, filled: bool) -> None:
         """Record an entry."""
+        row, starts, _, worst, power, _ = entry
         self.sent[rank] = self.sent.get(rank, 0) + 1
         self._rate += 1
         self._entries.append(entry)
-        self._busy.add(entry.row)
-        self._gross += entry.worst
-        self._working += entry.power
+        self._busy.add(row)
+        self._gross += worst
+        self._working += power
         if filled:
-            self._entered[entry.row] = min(entry.starts, self._entered.get(entry.row, entry.starts))
+            self._entered[row] = min(starts, self._entered.get(row, starts))
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -211,7 +204,7 @@ class _Glide:
             return Reason.QUANTITY_TOO_SMALL
         if not shared.market and limits.beyond_band(abs(one.limit - one.price), one.price):
             return Reason.PRICE_BAND
-        if self._found.symbols[one.row] in shared.funds:
+        if self._found.source.symbols[one.row] in shared.funds:
             raise StepNeeded("an index fund")
         worst, power = units * one.worst_price, units * one.power_price
         reason = self._book.denial_of(worst, power)
@@ -222,7 +215,7 @@ class _Glide:
     def _enter(self, one: Candidate, units: int, worst: int, power: int) -> None:
         self._allowed.append(one)
         if not one.filled:
-            self._book.enter(one.rank, _Entry(one.row, one.ended, one.ended, worst, power, 0), filled=False)
+            self._book.enter(one.rank, (one.row, one.ended, one.ended, worst, power, 0), filled=False)
             return
         if units > one.units:
             raise StepNeeded("an order that fills in parts")
@@ -233,14 +226,14 @@ class _Glide:
         fee_cents = self._costs.fee_cents
         fees = (fee_cents(paid, units, buy=long) + fee_cents(got, units, buy=not long)) * ATOMS_PER_CENT
         cost = units * paid
-        self._book.enter(one.rank, _Entry(one.row, one.ended, one.exit_minute, worst, power, cost), filled=True)
+        self._book.enter(one.rank, (one.row, one.ended, one.exit_minute, worst, power, cost), filled=True)
         profit = one.side * (units * got - cost) - fees
         self._fills.append(GlideFill(one, len(self._allowed), units, paid, got, fees, profit))
 
     def _slipped(self, one: Candidate, leg: Leg, ticks: int, units: int, *, buy: bool) -> int:
         if self._session_bars is None:
             self._session_bars = self._bars.session(self._index)
-        signal = self._found.parts[one.part].signal(one.number)
+        signal = self._found.source.signal(one)
         market = self._session_bars, one.row
         lost = self._costs.slippage.fraction(signal, leg, market, units / UNITS_PER_SHARE)
         return slipped_price(ticks, lost, buy=buy)

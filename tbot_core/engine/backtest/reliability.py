@@ -12,8 +12,8 @@ from tbot_core.trading.slippage import Slippage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.backtest.results import TestedSession
-    from tbot_core.engine.bootstrap import Assembly
     from tbot_core.marketdata.store.selection import SymbolSelection
     from tbot_core.marketdata.store.store import BarStore
     from tbot_core.reports.reliability import Variant

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 import attrs
 
-from tbot_core.engine.backtest.candidates import Candidate, Candidates
+from tbot_core.engine.assembly import SIMULATOR
+from tbot_core.engine.backtest.candidates import Candidate, SignalSource
 from tbot_core.engine.backtest.glide import GlideResult
 from tbot_core.engine.backtest.resolve import REASONS
 from tbot_core.engine.backtest.session_walk import SessionResult
-from tbot_core.engine.bootstrap import SIMULATOR
 from tbot_core.model.calendar import Session
 from tbot_core.model.reasons import REASON_BY_CODE
 from tbot_core.model.types import Side, Trade, dollars_of, price_of, quantity_of
@@ -80,6 +80,11 @@ class SteppedSession:
         return Lazy(len(self.walked.positions), lambda: [one.to_trade(SIMULATOR) for one in self.walked.positions])
 
     @property
+    def profits(self) -> list[int]:
+        """The profit of each closed position in atoms, in the order of their closing."""
+        return [one.pnl_atoms for one in self.walked.positions]
+
+    @property
     def denials(self) -> Counter[str]:
         """How many candidates each reason denied, by its name."""
         return self.walked.denials
@@ -96,7 +101,7 @@ class GlidedSession:
 
     session: Session
     opening_atoms: int
-    found: Candidates
+    source: SignalSource
     glided: GlideResult
     cause: str = ""
 
@@ -109,6 +114,11 @@ class GlidedSession:
     def trades(self) -> Sequence[Trade]:
         """Its trades, in the order of their closing."""
         return Lazy(len(self.glided.fills), lambda: [self._trade(one) for one in self.glided.fills])
+
+    @property
+    def profits(self) -> list[int]:
+        """The profit of each closed position in atoms, in the order of their closing."""
+        return [one.pnl_atoms for one in self.glided.fills]
 
     @property
     def denials(self) -> Counter[str]:
@@ -127,8 +137,8 @@ class GlidedSession:
     def _trade(self, fill: GlideFill) -> Trade:
         one, session = fill.one, self.session
         return Trade(
-            strategy=self.found.parts[one.part].active.name,
-            symbol=self.found.symbols[one.row],
+            strategy=self.source.parts[one.part].active.name,
+            symbol=self.source.symbols[one.row],
             side=Side(one.side),
             quantity=quantity_of(fill.units),
             entry_time=session.moment(one.ended),
@@ -143,7 +153,7 @@ class GlidedSession:
 
     def _record(self, recorder: LevelRecorder, one: Candidate) -> None:
         # The planned levels of a signal; then those of its orders, which rest within the bar.
-        judged, stops, number = self.found.parts[one.part], self.found.outcomes[one.part].stops, one.number
+        judged, stops, number = self.source.parts[one.part], self.source.stops[one.part], one.number
         signal, sent = judged.signal(number), self.session.moment(one.minute + 1)
         recorder.decided(signal, sent, judged.signals.stop.item(number), judged.signals.target.item(number))
         if one.target:

@@ -12,12 +12,15 @@ import attrs
 from tbot_core.engine.backtest.candidates import Candidates, candidates_of
 from tbot_core.engine.backtest.glide import GlideTerms, StepNeeded, glide
 from tbot_core.engine.backtest.results import GlidedSession, SteppedSession, TestedSession
-from tbot_core.engine.backtest.session_walk import BacktestTerms, walk_session
+from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id, walk_session
 from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
 from tbot_core.marketdata.store.store import BarBlock
 from tbot_core.model.calendar import Session
 from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import Reason, most_frequent
+from tbot_core.model.types import atoms_of
+from tbot_core.trading.fill_costs import FillCosts
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 from tbot_core.trading.proposals import (
     ActiveStrategy,
     JudgedSignals,
@@ -30,6 +33,7 @@ from tbot_core.trading.proposals import (
 from tbot_core.trading.verdicts import denial_counts
 
 if TYPE_CHECKING:
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.model.bars import Flags
 
 T = TypeVar("T")
@@ -46,6 +50,21 @@ class Trial:
     terms: BacktestTerms
     opening_atoms: int
     recorded_vix: RecordedVix
+
+
+def trial_of(assembly: Assembly, partial_volume: frozenset[str] = frozenset()) -> Trial:
+    """The trial of an assembly's settings; VOLUME_LIMIT does not apply to the symbols in `partial_volume`."""
+    settings = assembly.settings
+    costs = FillCosts.of(settings.simulation, settings.exits.target_fill).without_volume_limit(partial_volume)
+    # MAX_CONSECUTIVE_LOSSES counts losses of one minute by client order id; nothing else depends on these ids.
+    name = assembly.simulated_ids().client_order_id if settings.risk.max_consecutive_losses else plain_id
+    rules = assembly.rules(SIMULATOR_CAPABILITIES)
+    return Trial(
+        entrants=assembly.entrants,
+        terms=BacktestTerms(rules=rules, costs=costs, name=name, checks=assembly.checks),
+        opening_atoms=atoms_of(settings.simulation.paper_cash),
+        recorded_vix=assembly.recorded_vix,
+    )
 
 
 @attrs.define(eq=False)
@@ -144,7 +163,7 @@ class TrialRun:
             bars, proposals = part.bars.session(index), found.proposals(index)
             walked = walk_session(self.trial.terms, session, bars, proposals, equity)
             return SteppedSession(session=session, opening_atoms=equity, walked=walked, cause=str(cause))
-        return GlidedSession(session=session, opening_atoms=equity, found=found, glided=glided)
+        return GlidedSession(session=session, opening_atoms=equity, source=found.source, glided=glided)
 
 
 def run_trials(trials: Sequence[TrialRun], blocks: Iterable[BarBlock]) -> Iterator[tuple[TrialRun, TestedSession]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from tbot_core.contracts import LiveSession
-from tbot_core.engine.bootstrap import DRY_RUN
+from tbot_core.engine.assembly import DRY_RUN
 from tbot_core.engine.feed_quality import check_feed_fit, request_limit
 from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.contracts import Broker, BrokerCapabilities, FeedSession
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
     from tbot_core.engine.run_setup import RunSetup
     from tbot_core.engine.session.arming import LiveContext

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState, Side, price_of
+from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, OrderType, RiskState, Side, price_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import CancelOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
@@ -90,7 +90,7 @@ class ExitEvaluator:
 
         False if the broker does not sell fractions, or if exits are blocked and no stop was triggered.
         """
-        if held.exit_reason is not None or Leg.STOP in held.resting:
+        if held.position.units >= UNITS_PER_SHARE or held.exit_reason is not None or Leg.STOP in held.resting:
             return False
         if not held.stop_triggered and self._stays_unprotected(held.position.signal.symbol):
             return False
@@ -132,9 +132,10 @@ class ExitEvaluator:
             return held.plan.stop_reason
         if self.flattening:
             return ExitReason.STOPPED
-        high, low = (held.bar_value(bars, name, minute) for name in ("high", "low"))
-        emulated = held.manages_own_stop and Leg.TARGET not in held.resting
-        return ExitReason.TARGET if emulated and held.plan.target_reached(high, low) else None
+        if held.plan.target is None or not held.manages_own_stop or Leg.TARGET in held.resting:
+            return None
+        high, low = held.bar_value(bars, "high", minute), held.bar_value(bars, "low", minute)
+        return ExitReason.TARGET if held.plan.target_reached(high, low) else None
 
     def _emulated_stop_hit(self, held: ManagedPosition, close: float, minute: int) -> bool:
         # Whether this close is beyond an emulated stop, or beyond the level of one that lags.

@@ -378,8 +378,9 @@ class PositionManager:
             return [] if self.exits.must_wait(held.exit_reason) else self._exit_submitter.resend_exit(held, minute)
         reason = self.exits.exit_reason(held, bars, minute)
         if reason is None:
-            high, low = (held.bar_value(bars, name, minute) for name in ("high", "low"))
-            return self.protection.trail(held, high, low, minute)
+            if held.plan.trailing and not held.stop_triggered:
+                held.plan.trail(held.bar_value(bars, "high", minute), held.bar_value(bars, "low", minute))
+            return self.protection.move_lagging(held, minute)
         held.exit_reason, held.exit_pending = reason, True
         symbol = held.position.signal.symbol
         return [CancelOrder(client_order_id=one, exit_symbol=symbol) for one in self._blocking_orders(held)]

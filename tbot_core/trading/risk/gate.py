@@ -144,16 +144,13 @@ class RiskEngine:
         """
         worst, position = planned.worst_atoms, exposure.portfolio.positions.get(signal.symbol)
         held = 0 if position is None else position.cost_atoms
-        working, power = working_buying_power(exposure), planned.power_atoms(side)
+        power, working = planned.power_atoms(side), working_buying_power(exposure)
+        symbol = held, external_in(exposure, signal.symbol)
+        used = (*symbol, exposure.gross(), working, available_buying_power(exposure, limits))
+        index = self._index_amounts(exposure, limits, signal.symbol, side * worst)
         available = exposure.funds.available_atoms(exposure.portfolio)
-        return [
-            *limits.symbol_amounts(worst, held, external_in(exposure, signal.symbol)),
-            *self._index_amounts(exposure, limits, signal.symbol, side * worst),
-            *limits.account_amounts(
-                (worst, power), exposure.gross(), working, available_buying_power(exposure, limits)
-            ),
-            *([] if available is None else [(Reason.UNSETTLED_CASH, working, power, available)]),
-        ]
+        cash = [] if available is None else [(Reason.UNSETTLED_CASH, working, power, available)]
+        return [*limits.amounts((worst, power), used, index), *cash]
 
     def short_denial(self, exposure: ExposureBook, symbol: str) -> Reason | None:
         """Why a symbol cannot be sold short at this broker, None if it can; unknown means deny."""

@@ -24,6 +24,14 @@ Amount: TypeAlias = tuple[Reason, int, int, int]
 """An amount against its limit, in atoms: the code of a denial, used before an entry, the entry's part, allowed."""
 
 
+EntryAmounts: TypeAlias = tuple[int, int]
+"""An entry's worst case, and the buying power that it uses, in atoms."""
+
+UsedAmounts: TypeAlias = tuple[int, int, int, int, int]
+"""What is used before an entry, in atoms: of its symbol here, and externally; the gross exposure; the buying power of
+working entries, and the most that it may be."""
+
+
 @attrs.frozen(kw_only=True)
 class Limits:
     """The limits of one session and one risk state as amounts; 0 = off where the setting defines that.
@@ -106,21 +114,17 @@ class Limits:
         part, whole = self.price_band.as_integer_ratio()
         return distance * whole > last * part
 
-    def symbol_amounts(self, worst: int, held: int = 0, external: int = 0) -> tuple[Amount, ...]:
-        """What an entry with this worst case adds to in its symbol, of which so much is held here and externally."""
-        notional = ((Reason.ORDER_NOTIONAL, 0, worst, self.order_notional),) if self.order_notional else ()
+    def amounts(self, entry: EntryAmounts, used: UsedAmounts, index: Iterable[Amount] = ()) -> tuple[Amount, ...]:
+        """What an entry adds to, in the order of the checks; `index` are the amounts of its symbol's indices."""
+        (worst, power), (held, external, gross, working, allowed) = entry, used
         return (
             (Reason.TRADE_NOTIONAL, held, worst, self.per_trade),
-            *notional,
+            *(((Reason.ORDER_NOTIONAL, 0, worst, self.order_notional),) if self.order_notional else ()),
             (Reason.SYMBOL_EXPOSURE, held + external, worst, self.per_symbol),
+            *index,
+            (Reason.GROSS_EXPOSURE, gross, worst, self.gross),
+            (Reason.BUYING_POWER, working, power, allowed),
         )
-
-    def account_amounts(self, entry: tuple[int, int], gross: int, working: int, power: int) -> tuple[Amount, Amount]:
-        """What an entry, its worst case and the buying power that it uses, adds to in the account.
-
-        `gross`: the exposure before it; `working`: the buying power of working entries, of at most `power`.
-        """
-        return (Reason.GROSS_EXPOSURE, gross, entry[0], self.gross), (Reason.BUYING_POWER, working, entry[1], power)
 
     def buying_power(self, elsewhere: int, cost: int, granted: int | None) -> int:
         """The buying power for all entries here: what MAX_LEVERAGE leaves, at most what the broker grants.

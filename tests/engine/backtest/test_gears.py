@@ -126,7 +126,7 @@ def both(terms: BacktestTerms, parts: Sequence[JudgedSignals], bars: Bars, days:
             gears[str(cause)] += 1
         else:
             gears[""] += 1
-            glided = GlidedSession(session=day, opening_atoms=equity, found=found, glided=result)
+            glided = GlidedSession(session=day, opening_atoms=equity, source=found.source, glided=result)
             assert shown(glided) == shown(stepped), f"day {index}"
         equity = walked.equity_atoms
     return gears
@@ -242,7 +242,9 @@ def edge(draft: SessionDraft, exits: ExitRules, minute: int = 5, **given: Any) -
     found = candidates_of([part], terms.rules, terms.costs, bars, 1)
     result = glide(GlideTerms.of(terms), found, 0, bars, EQUITY)
     if not result.fills:
-        return next(iter(GlidedSession(session=sessions(1)[0], opening_atoms=0, found=found, glided=result).denials))
+        return next(
+            iter(GlidedSession(session=sessions(1)[0], opening_atoms=0, source=found.source, glided=result).denials)
+        )
     (fill,) = result.fills
     return REASONS[fill.one.reason], fill.one.exit_minute, fill.got / 10_000
 
