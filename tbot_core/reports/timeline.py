@@ -5,6 +5,7 @@ Used by the report and the end of `tbot run`; no decision depends on it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -79,10 +80,15 @@ class RunTimeline:
     chapters: tuple[SessionTimeline, ...]
     book: SessionBook
 
+    @functools.cached_property
+    def curves(self) -> Sequence[Sequence[tuple[datetime, Decimal]]]:
+        """The curve of each session."""
+        return [chapter.curve for chapter in self.chapters]
+
     @property
     def equity(self) -> list[Decimal]:
         """The equity at each open, after each closed trade, and at each close."""
-        return [value for chapter in self.chapters for _, value in chapter.curve]
+        return [value for curve in self.curves for _, value in curve]
 
     @property
     def has_several_brokers(self) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import FeedLabel, FeedRequest
+from tbot_core.engine.backtest.reliability import reliability_of
 from tbot_core.engine.backtest.results import Lazy, TestedSession, timeline_of
 from tbot_core.engine.backtest.trials import Trial, TrialRun, run_trials, trial_of
 from tbot_core.engine.trade_charts import draw_stored_trades
@@ -20,17 +21,16 @@ from tbot_core.marketdata.store.selection import SymbolSelection, select_symbols
 from tbot_core.marketdata.store.store import BarBlock, BarStore
 from tbot_core.model.types import dollars_of
 from tbot_core.reports import html
-from tbot_core.reports.summary import Doubt, RunSummary
+from tbot_core.reports.reliability import Variant
+from tbot_core.reports.summary import RunSummary
 from tbot_core.reports.timeline import RunTimeline, SessionTimeline
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from tbot_core.engine.assembly import Assembly
     from tbot_core.reports.trade_levels import TradeKey, TradeLevels
 
 
-DOUBTS: Final = ("at twice the slippage", "with entries one bar later")
+VARIANTS: Final = ("at twice the slippage", "with entries one bar later")
 """The trials that every backtest adds to its own."""
 
 
@@ -95,8 +95,9 @@ def run_backtest(
 
 @attrs.frozen(kw_only=True, eq=False)
 class StoredRange:
-    """The bars of a range: which symbols are served, and their blocks, to be read once."""
+    """The bars of a range: their store, which symbols are served, and their blocks, to be read once."""
 
+    store: BarStore
     chosen: SymbolSelection
     blocks: Iterator[BarBlock]
 
@@ -108,7 +109,7 @@ def read_range(assembly: Assembly, over: BacktestRange) -> StoredRange:
     wanted = over.symbols or settings.trading.universe
     chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
     blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
-    return StoredRange(chosen=chosen, blocks=blocks)
+    return StoredRange(store=store, chosen=chosen, blocks=blocks)
 
 
 def trade_range(
@@ -120,7 +121,7 @@ def trade_range(
     """The same without a report."""
     found = read_range(assembly, over)
     chosen, trial = found.chosen, trial_of(assembly, found.chosen.partial_volume)
-    run, others = TrialRun(trial), [TrialRun(one) for one in _doubts(trial)]
+    run, others = TrialRun(trial), [TrialRun(one) for one in _variants(trial)]
     sessions: dict[TrialRun, list[TestedSession]] = {one: [] for one in (run, *others)}
     for trading, tested in run_trials(list(sessions), found.blocks):
         if not sessions[run]:
@@ -128,13 +129,14 @@ def trade_range(
         sessions[trading].append(tested)
         if trading is run:
             progress(tested.session.date)
-    return BacktestResult(summary=_summary(assembly, chosen, run, sessions), sessions=sessions[run], label=chosen.label)
+    variants = [_variant(*one, sessions[one[1]]) for one in zip(VARIANTS, others, strict=True)]
+    known = reliability_of(assembly, (found.store, chosen), sessions[run], variants, named=bool(over.symbols))
+    summary = attrs.evolve(_summary(assembly, chosen, run, sessions[run]), reliability=known)
+    return BacktestResult(summary=summary, sessions=sessions[run], label=chosen.label)
 
 
-def _summary(
-    assembly: Assembly, chosen: SymbolSelection, run: TrialRun, sessions: Mapping[TrialRun, Sequence[TestedSession]]
-) -> RunSummary:
-    tested, denials = sessions[run], run.before_bell.denials.copy()
+def _summary(assembly: Assembly, chosen: SymbolSelection, run: TrialRun, tested: Sequence[TestedSession]) -> RunSummary:
+    denials = run.before_bell.denials.copy()
     for one in tested:
         denials.update(one.denials)
     return RunSummary(
@@ -154,20 +156,18 @@ def _summary(
         settings_hash=assembly.settings.fingerprint,
         data_hash=chosen.data_hash,
         notes=(*chosen.label.notes, *assembly.notes),
-        doubts=tuple(
-            Doubt(words=words, trades=sum(len(one.trades) for one in sessions[other]), pnl=_pnl(other))
-            for words, other in zip(DOUBTS, list(sessions)[1:], strict=True)
-        ),
         walked=Counter(one.cause for one in tested if one.cause),
     )
 
 
-def _pnl(run: TrialRun) -> Decimal:
-    return dollars_of(run.equity_atoms - run.trial.opening_atoms)
+def _variant(words: str, run: TrialRun, tested: Sequence[TestedSession]) -> Variant:
+    pnl = dollars_of(run.equity_atoms - run.trial.opening_atoms)
+    trades = sum(len(one.trades) for one in tested)
+    return Variant(words=words, trades=trades, pnl=pnl, costs_only=words == VARIANTS[0])
 
 
-def _doubts(trial: Trial) -> list[Trial]:
-    # The trials that show how much a result hangs on cheap and prompt fills, in the order of `DOUBTS`.
+def _variants(trial: Trial) -> list[Trial]:
+    # The trials that show how much a result hangs on cheap and prompt fills, in the order of `VARIANTS`.
     costs = trial.terms.costs
     changed = (costs.at_twice_the_slippage(), attrs.evolve(costs, entry_delay=1))
     return [attrs.evolve(trial, terms=attrs.evolve(trial.terms, costs=one)) for one in changed]

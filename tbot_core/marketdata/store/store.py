@@ -116,6 +116,10 @@ class BarStore:
         typical = self._typical_volume(months, whole, wanted, daily)[rows][..., : sessions[-1].minutes]
         return attrs.evolve(day, typical_volume=typical)
 
+    def fact_starts(self, name: str, symbols: Iterable[str]) -> dict[str, dt.date]:
+        """The first day on which a stored fact was known of each of these symbols; those without it are left out."""
+        return self._reference_facts.recorded.first_days(name, symbols)
+
     def closes(self, symbol: str, last: dt.date, most: int) -> tuple[tuple[dt.date, float], ...]:
         """The daily closes of the last stored session up to a day and of those before it, oldest first, at most `most`.
 

@@ -77,7 +77,7 @@ def test_what_a_fill_sets_free_is_sent_before_its_minute_is_judged(random_instan
 
 
 @pytest.mark.slow
-def test_a_backtest_doubts_its_own_result(random_instance: Callable[[int], Any]) -> None:
+def test_a_backtest_tests_its_own_assumptions(random_instance: Callable[[int], Any]) -> None:
     """It has the result of the run at twice the slippage, and of that whose entries fill one bar later."""
     instance = random_instance(2)
     over = BacktestRange(first=instance.first, last=instance.last)
@@ -88,11 +88,13 @@ def test_a_backtest_doubts_its_own_result(random_instance: Callable[[int], Any])
         return run_backtest(assemble(instance.home, "backtest", CLOCK), over)
 
     ours, twice = tested(), tested(SLIPPAGE_MEAN_PCT="0.30", SLIPPAGE_STDDEV_PCT="0.20")
-    assert [one.words for one in ours.doubts] == ["at twice the slippage", "with entries one bar later"]
-    assert (ours.doubts[0].trades, ours.doubts[0].pnl) == (len(twice.trades), twice.pnl)
+    assert ours.reliability is not None
+    cheap, prompt = ours.reliability.variants
+    assert [cheap.words, prompt.words] == ["at twice the slippage", "with entries one bar later"]
+    assert (cheap.trades, cheap.pnl) == (len(twice.trades), twice.pnl)
     assert twice.pnl < ours.pnl
-    assert ours.doubts[1].pnl != ours.pnl
-    assert ours.document()["doubts"][1]["trades"] == ours.doubts[1].trades
+    assert prompt.pnl != ours.pnl
+    assert ours.document()["reliability"]["results"][2]["trades"] == prompt.trades
 
 
 @pytest.mark.slow
