@@ -202,14 +202,10 @@ class ScanResult:
 def propose(active: ActiveStrategy, rules: TradingRules, scan: ScanResult, market: MarketView) -> list[list[Proposal]]:
     """The proposals of each session scanned, unsorted; symbols that screening denied have none."""
     dates = scan.dates
-    found: list[list[Proposal]] = [[] for _ in dates]
-    if not len(scan.signals):
-        return found
     signals = sane_signals(active.name, active.window, scan.signals, market.bars)
     signals = _protected(signals.take(scan.screened.reasons[signals.cells] == Reason.ALLOWED), rules.exits, market.day)
-    if not len(signals):
-        return found
     verdicts = judge(active, rules, signals, market)
+    found: list[list[Proposal]] = [[] for _ in dates]
     symbols = market.bars.symbols
     for number, (session, row, minute, side, price, strength, stop, target, rule, reason) in enumerate(
         _columns(signals, verdicts)

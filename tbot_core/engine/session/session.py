@@ -133,9 +133,7 @@ class TradingSession:
         for broker in self.broker_sessions:
             broker.execution.symbols = source.symbols
             broker.decision_engine.position_manager.exits.keeps_positions = self._keeps_positions
-        self._cash_share = session_events.CashShareNotice(
-            trading.rules, len(entrants), self.decision_engine.portfolio, self.execution.recorder
-        )
+        self._cash_share = session_events.CashShareNotice(trading.rules, len(entrants), self.decision_engine.portfolio)
         self.decided: set[str] = set()
         self.outlook: FeedView | None = None
         self.quoted: Quotes | None = None
@@ -182,7 +180,7 @@ class TradingSession:
                     commands[broker.name] = attrs.evolve(commands[broker.name], top_ups=top_ups)
             await self._send(decisions, commands)
             self.confirmations.request_confirmation(to_confirm)
-            self._cash_share.check(minute)
+            self._cash_share.check(minute, self.execution.recorder)
             for entrant in (one for one in self.entrants if minute == one.window.entry_end - 1):
                 self._close_window(entrant, bars)
 

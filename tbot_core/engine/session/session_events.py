@@ -29,14 +29,13 @@ if TYPE_CHECKING:
 class CashShareNotice:
     """Records that the cash share of equity at the primary broker left its target, once until it is back."""
 
-    def __init__(self, rules: TradingRules, strategies: int, portfolio: Portfolio, recorder: JournalRecorder) -> None:
+    def __init__(self, rules: TradingRules, strategies: int, portfolio: Portfolio) -> None:
         self._rules = rules
         self._strategies = strategies
         self._portfolio = portfolio
-        self._recorder = recorder
         self._off_target = False
 
-    def check(self, minute: int) -> None:
+    def check(self, minute: int, recorder: JournalRecorder) -> None:
         """Check it at the end of a minute, each REBALANCE_CHECK_INTERVAL."""
         policy, allocation = self._rules.rebalance, self._rules.risk.total_allocation
         if not (policy.enable_rebalance_notifier and rebalance_rules.interval_elapsed(policy, minute)):
@@ -45,7 +44,7 @@ class CashShareNotice:
         before, self._off_target = self._off_target, found.exceeds_trigger(policy)
         if self._off_target and not before:
             payload = {"share": str(found.share), "target": str(found.target)}
-            self._recorder.record(records.CASH_SHARE, payload)
+            recorder.record(records.CASH_SHARE, payload)
 
 
 def session_opened_payload(
