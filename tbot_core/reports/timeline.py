@@ -19,6 +19,7 @@ from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.types import Trade
 from tbot_core.reports.figures import TradingDay
+from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,11 +75,12 @@ class SessionTimeline:
 
 @attrs.frozen(kw_only=True)
 class RunTimeline:
-    """A run's sessions in order; `run` is the payload of its start."""
+    """A run's sessions in order; `run` is the payload of its start, `levels` are those of its signals."""
 
     run: Mapping[str, Any]
     chapters: tuple[SessionTimeline, ...]
     book: SessionBook
+    levels: Mapping[TradeKey, TradeLevels] = attrs.field(factory=dict)
 
     @functools.cached_property
     def curves(self) -> Sequence[Sequence[tuple[datetime, Decimal]]]:
@@ -97,10 +99,11 @@ class RunTimeline:
 
 
 def read_timeline(events: Iterable[JournalEvent]) -> RunTimeline:
-    """Build the timeline from a journal's events."""
-    book, chapters, starts = SessionBook(), list[SessionTimeline](), list[int]()
+    """Build the timeline from a journal's events, in one pass that keeps none of them."""
+    book, chapters, starts, recorder = SessionBook(), list[SessionTimeline](), list[int](), LevelRecorder()
     for event in events:
         book.apply(event)
+        recorder.apply(event)
         if event.kind == records.SESSION_OPENED:
             chapters.append(_chapter(event.payload))
             starts.append(len(book.trades))
@@ -108,7 +111,7 @@ def read_timeline(events: Iterable[JournalEvent]) -> RunTimeline:
             _apply(chapters[-1], event, book)
     for chapter, (start, end) in zip(chapters, pairwise([*starts, len(book.trades)]), strict=True):
         chapter.trades = book.trades[start:end]
-    return RunTimeline(run=book.run, chapters=tuple(chapters), book=book)
+    return RunTimeline(run=book.run, chapters=tuple(chapters), book=book, levels=recorder.levels)
 
 
 def in_order_of_entry(trades: Iterable[Trade]) -> list[Trade]:

@@ -92,6 +92,19 @@ def test_a_column_grows_as_it_is_asked_for() -> None:
         assert _same(bars.so_far(name, 5, 30), bars.until(50).so_far(name, 0, 50)[..., 5:30])
 
 
+@given(steps=st.lists(st.tuples(st.sampled_from(RUNNING), st.integers(0, 30)), max_size=12))
+def test_a_tape_asked_now_and_then_has_the_columns_of_the_whole_session(steps: list[tuple[Running, int]]) -> None:
+    """Whichever column is asked for after some more minutes, up to any minute; earlier views stay as they were."""
+    whole = market(sessions=1, symbols=4, minutes=60)[0].session(0)
+    growing, seen = Tape(whole.symbols, whole.minutes), []
+    for name, more in steps:
+        for index in range(growing.closed, min(60, growing.closed + more // 2)):
+            growing.append(_minute(whole, index))
+        seen.append((name, more, growing.closed, growing.bars.so_far(name, 0, more)))
+    for name, stop, closed, column in seen:
+        assert _same(column, whole.so_far(name, 0, min(stop, closed)))
+
+
 def test_a_row_has_traded_from_its_first_bar_on() -> None:
     """A row without a bar, and every row before the first minute, has not."""
     bars = SessionDraft("AAA", "BBB", "CCC", minutes=4).gap(0, 2, "BBB").gap(0, 4, "CCC").bars()
