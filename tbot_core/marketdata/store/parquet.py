@@ -59,11 +59,13 @@ DAILY_SCHEMA: Final = pl.Schema(
 )
 MANIFEST: Final = "manifest.json"
 REIMPORT_HINT: Final = "Import its source again with --replace; `tbot data verify` lists everything that is damaged."
+BLOCK_SUFFIX: Final = ".block"
+"""The end of the name of a file that `block_files` makes from those of a month."""
 LOCK: Final = ".import.lock"
 """The lock file of a store that is being written."""
 
 _FORMAT: Final = 1
-_NAME_LENGTH: Final = 16
+NAME_LENGTH: Final = 16
 _MONTHS_A_YEAR: Final = 12
 
 
@@ -89,12 +91,16 @@ class SymbolMonth:
 
 @attrs.frozen(kw_only=True)
 class MonthManifest:
-    """The content of a month: `entries` by symbol; `daily` is the name of its daily file, `daily_sha256` its hash."""
+    """The content of a month: `entries` by symbol; `daily` is the name of its daily file, `daily_sha256` its hash.
+
+    `sha256` is that of the manifest as it was read; "" for one that was not.
+    """
 
     name: str
     daily: str
     daily_sha256: str
     entries: Mapping[str, SymbolMonth]
+    sha256: str = ""
 
     @property
     def files(self) -> frozenset[str]:
@@ -129,19 +135,21 @@ def read_month(folder: Path, name: str) -> MonthManifest | None:
         return None
     text = filesystem.read_bytes(path)
     try:
-        return _month_of_json(name, json_document.parse_json(text))
+        month = _month_of_json(name, json_document.parse_json(text))
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
         raise DataError(message, "Restore it, or remove the month's folder and import its bars again.") from fault
+    return attrs.evolve(month, sha256=hashlib.sha256(text).hexdigest())
 
 
 def write_month(folder: Path, month: MonthManifest) -> None:
-    """Write the manifest, and remove our files that it no longer lists."""
+    """Write the manifest, and remove our files that it no longer lists, with the month's blocks."""
     place = folder / month.name
     symbols = {symbol: attrs.asdict(entry) for symbol, entry in month.entries.items()}
     content = {"format": _FORMAT, "daily": month.daily, "daily_sha256": month.daily_sha256, "symbols": symbols}
     filesystem.write_atomic(place / MANIFEST, f"{json.dumps(content, sort_keys=True, indent=1)}\n".encode())
-    for path in unnamed_files(folder, month.name, month.files):
+    blocks = [path for path in filesystem.entries(place) if path.suffix == BLOCK_SUFFIX]
+    for path in (*unnamed_files(folder, month.name, month.files), *blocks):
         filesystem.remove(path)
 
 
@@ -169,7 +177,7 @@ def write_frame(folder: Path, name: str, stem: str, frame: pl.DataFrame) -> tupl
     """Write a frame as `stem`-<content>.parquet; returns file name and SHA-256."""
     data = parquet_bytes(frame)
     digest = hashlib.sha256(data).hexdigest()
-    file = f"{stem}-{digest[:_NAME_LENGTH]}.parquet"
+    file = f"{stem}-{digest[:NAME_LENGTH]}.parquet"
     filesystem.make_folder(folder / name)
     filesystem.write_atomic(folder / name / file, data)
     return file, digest
