@@ -363,7 +363,7 @@ def test_one_import_at_a_time(bench: StoreFixture) -> None:
 
 def test_a_folder_gives_its_parquet_and_csv_files(tmp_path: Path) -> None:
     """By name, others left out; an empty folder is an error, and so is one without such a file."""
-    with pytest.raises(DataError, match="contains no Parquet or CSV file"):
+    with pytest.raises(DataError, match="contains no Parquet, CSV or JSON file"):
         source_files(tmp_path)
     for name in ("b.csv", "a.parquet", "notes.txt", "C.CSV"):
         (tmp_path / name).touch()

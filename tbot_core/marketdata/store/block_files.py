@@ -24,9 +24,9 @@ import numpy as np
 
 from tbot_core.errors import AccessError
 from tbot_core.marketdata.store import parquet
-from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions
+from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
 from tbot_core.model import json_document
-from tbot_core.model.bars import FIELDS, Array
+from tbot_core.model.bars import FIELDS, Array, Flags, Index
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.system import filesystem, mapped_files
 
@@ -183,7 +183,7 @@ def write_block(layout: BlockLayout, block: MonthBlock) -> None:
     folder = layout.path.parent
     if filesystem.free_bytes(folder) < layout.most_bytes + ROOM_LEFT:
         raise AccessError(f"Cannot write {layout.path}: the disk is nearly full.", "Free some space.")
-    held = [{name: field for name, field in part.fields.items() if not np.isnan(field).all()} for part in block.parts]
+    held = [{name: field for name, field in part.fields.items() if _has_numbers(field)} for part in block.parts]
     data = (np.ascontiguousarray(field, "<f8").data.cast("B") for part in held for field in part.values())
     filesystem.write_atomic(layout.path, _header(layout.key, [list(part) for part in held]), *data)
     now = filesystem.modified(layout.path)
@@ -191,6 +191,10 @@ def write_block(layout: BlockLayout, block: MonthBlock) -> None:
         stranded = path.name.startswith(".bars-") and filesystem.modified(path) < now - _STRANDED_S
         if stranded or (path.suffix == parquet.BLOCK_SUFFIX and path != layout.path):
             filesystem.remove(path)
+
+
+def _has_numbers(field: Array) -> bool:
+    return not all(np.isnan(minute).all() for minute in field)
 
 
 def collect_block(
@@ -228,18 +232,37 @@ class _EmptyPart:
     def __init__(self, sessions: tuple[Session, ...], symbols: int) -> None:
         self.sessions = sessions
         self._grid = SessionGrid(sessions)
-        self._minutes = sessions[0].minutes
-        self.fields = {name: np.full((self._minutes, len(sessions), symbols), np.nan) for name in COLUMNS}
+        self._shape = sessions[0].minutes, len(sessions), symbols
+        self._filled: dict[str, Array] = {}
+
+    @property
+    def fields(self) -> dict[str, Array]:
+        """The fields; one that has no number is NaN without taking memory."""
+        return {name: self._filled.get(name, np.broadcast_to(np.nan, self._shape)) for name in COLUMNS}
 
     def fill(self, start: int, bars: Sequence[pl.DataFrame]) -> None:
         """Put in the bars of symbols from column `start` on, as far as they lie in the sessions."""
-        cells = [self._grid.place(frame["ts"].to_physical().to_numpy()) for frame in bars]
-        stop = start + len(bars)
-        for name, field in self.fields.items():
-            side_by_side = np.full((self._minutes, len(self.sessions), len(bars)), np.nan)
-            for column, (frame, (rows, minutes, inside)) in enumerate(zip(bars, cells, strict=True)):
-                side_by_side[minutes[inside], rows[inside], column] = frame[name].to_numpy()[inside]
-            field[:, :, start:stop] = side_by_side
+        minutes, sessions, _ = self._shape
+        cells = [self._cells(frame) for frame in bars]
+        for name in COLUMNS:
+            known = [frame[name].null_count() < len(frame) for frame in bars]
+            if not any(known):
+                continue
+            side_by_side = np.full((minutes * sessions, len(bars)), np.nan)
+            for column, (frame, (at, inside)) in enumerate(zip(bars, cells, strict=True)):
+                if known[column]:
+                    values = frame[name].to_numpy()
+                    side_by_side[at, column] = values if inside is None else values[inside]
+            if name not in self._filled:
+                self._filled[name] = np.full(self._shape, np.nan)
+            stop = start + len(bars)
+            self._filled[name][:, :, start:stop] = side_by_side.reshape(minutes, sessions, len(bars))
+
+    def _cells(self, frame: pl.DataFrame) -> tuple[Index, Flags | None]:
+        # The place of each bar that lies in the sessions, and which these are; None for all.
+        rows, minutes, inside = self._grid.place(times_of(frame))
+        at = minutes * len(self.sessions) + rows
+        return (at, None) if inside.all() else (at[inside], inside)
 
 
 def _header(key: str, names: list[list[str]]) -> bytes:

@@ -15,7 +15,7 @@ from tbot_core.errors import AccessError, DataError
 from tbot_core.marketdata.store import bar_checks, block_files, parquet, reference
 from tbot_core.marketdata.store.block_files import BlockLayout
 from tbot_core.marketdata.store.daily_facts import full_enough
-from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions
+from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.system import filesystem
 
@@ -147,7 +147,7 @@ class _Check:
     ) -> None:
         # Check bars as an import does, and that the daily rows match them.
         self.bars += len(bars)
-        rows, _, inside = SessionGrid(sessions).place(bars["ts"].to_physical().to_numpy())
+        rows, _, inside = SessionGrid(sessions).place(times_of(bars))
         faults = [
             *((what, bars.filter(wrong)) for what, wrong in bar_checks.BAR_FAULTS),
             ("bar that is not later than the one before", bars.filter(pl.col("ts").diff() <= pl.duration())),
@@ -160,7 +160,7 @@ class _Check:
         for row, count in zip(*np.unique(rows, return_counts=True), strict=True):
             counts[sessions[row]] = int(count)
         if daily is not None:
-            own = parquet.daily_rows(symbol, bars, SessionGrid(sessions).dates[rows])
+            own = parquet.daily_frame([parquet.daily_rows(symbol, bars, SessionGrid(sessions).dates[rows])])
             if not own.equals(daily.filter(pl.col("symbol") == symbol)):
                 raise DataError(f"{symbol}: the month's daily rows do not match its bars.", parquet.REIMPORT_HINT)
 
