@@ -1,4 +1,4 @@
-"""`tbot data`: import and download bars, facts and tables of plugins, list and verify stored data."""
+"""`tbot data`: import, download and export bars, facts and tables of plugins, list and verify stored data."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import attrs
 import click
 
 from tbot_core.cli.commands.data_download import download_command
+from tbot_core.cli.commands.data_export import export_command
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.errors import AccessError, UsageError
 from tbot_core.model.dates import parse_date
@@ -36,7 +37,7 @@ _COMMAND_LINE: Final = click.core.ParameterSource.COMMANDLINE
 
 @click.group(name="data")
 def command() -> None:
-    """Import, download, list and verify stored bars."""
+    """Import, download, export, list and verify stored bars."""
 
 
 @command.command(name="import", short_help="Import bars, facts, or a table of a plugin.")
@@ -143,7 +144,7 @@ def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -
     from tbot_core.model.calendar import ExchangeCalendar
     from tbot_core.status.runs import find_instance
 
-    with _progress("Verifying", None) as report:
+    with file_progress("Verifying", None) as report:
         proof = verify_store(find_instance(home).bars, ExchangeCalendar(), lambda month: report(month, 1.0))
     emit(_proof_document(proof), as_json=as_json, lines=_proof_lines(proof))
     if proof.of(FindingLevel.FAULT):
@@ -151,6 +152,7 @@ def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -
 
 
 command.add_command(download_command)
+command.add_command(export_command)
 
 
 def import_arguments(words: tuple[str, ...]) -> tuple[str, Path]:
@@ -179,7 +181,7 @@ def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
     imported: list[ImportedFile] = []
     refused: list[RefusedFile] = []
 
-    with _progress("Importing", len(files)) as report:
+    with file_progress("Importing", len(files)) as report:
 
         def collect(event: ImportEvent) -> None:
             report(event.file, min(event.done, _UNDER_WAY) if isinstance(event, ImportProgress) else 1.0)
@@ -214,8 +216,8 @@ def _continuable() -> Iterator[None]:
 
 
 @contextmanager
-def _progress(label: str, length: int | None) -> Iterator[Callable[[str, float], None]]:
-    # Show the current file, and with a known number of files a bar, on a terminal only.
+def file_progress(label: str, length: int | None) -> Iterator[Callable[[str, float], None]]:
+    """Show the current file, and with a known number of files a bar, on a terminal only."""
     if not sys.stderr.isatty():
         yield lambda _name, _share: None
         return

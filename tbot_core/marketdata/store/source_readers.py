@@ -28,7 +28,6 @@ BATCH_ROWS: Final = 500_000
 BLOCK_BYTES: Final = 32 << 20
 LONGEST_JSON: Final = 64 << 20
 
-_LONGEST_LINE: Final = 1 << 20
 # A download of yfinance begins with the lines Price, Ticker and Datetime.
 _YAHOO_LINES: Final = 3
 _LONGEST_ROW: Final = 1000
@@ -157,8 +156,8 @@ def _whole_lines(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
     while block := stream.read(BLOCK_BYTES):
         text = rest + block
         cut = text.rfind(b"\n") + 1 if len(block) == BLOCK_BYTES else len(text)
-        if len(text) - cut > max(_LONGEST_LINE, BLOCK_BYTES):
-            raise DataError(f"{path.name}: no CSV table can be read from it (a line is longer than 1 MB).")
+        if len(text) - cut > BLOCK_BYTES:
+            raise DataError(f"{path.name}: no CSV table can be read from it (a line is longer than 32 MB).")
         if cut:
             yield text[:cut]
         rest = text[cut:]
@@ -204,9 +203,9 @@ def _pages(text: bytes) -> list[Any]:
 
 def _bars_of_page(page: Any) -> Iterator[tuple[str | None, ...]]:
     bars = page["bars"]
-    by_symbol = bars if isinstance(bars, dict) else {page["symbol"]: bars or []}
+    by_symbol = bars if isinstance(bars, dict) else {page["symbol"]: bars}
     for symbol, listed in by_symbol.items():
-        for bar in listed:
+        for bar in listed or ():
             yield (symbol, *(None if bar.get(name) is None else str(bar[name]) for name in _ALPACA))
 
 

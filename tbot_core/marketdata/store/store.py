@@ -35,6 +35,8 @@ from tbot_core.system import log, mapped_files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    import polars as pl
+
 
 _NAMED_AT_MOST: Final = 5
 _CLOSES_DAYS: Final = 400
@@ -121,6 +123,14 @@ class BarStore:
             by_month.setdefault(parquet.month_of(session.date), []).append(session)
         parts = [(month, by_month[month.name]) for month in self._months(first, last) if month.name in by_month]
         return self._blocks(parts, wanted, typical_volume=typical_volume)
+
+    def stored_bars(self, first: dt.date, last: dt.date, symbol: str) -> Iterator[pl.DataFrame]:
+        """Iterate over a symbol's bars of the range's months, as they were stored, by time."""
+        return (
+            parquet.read_bars(self.folder, month, symbol)
+            for month in self._months(first, last)
+            if symbol in month.entries
+        )
 
     def facts(self, sessions: Sequence[Session], symbols: Iterable[str], *, typical_volume: bool = False) -> DayFacts:
         """Compute the facts of sessions from what is stored before each; leading axes (sessions, symbols).
