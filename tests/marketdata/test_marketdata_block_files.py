@@ -122,6 +122,15 @@ def test_few_symbols_of_many_come_from_their_own_files(tmp_path: Path) -> None:
     assert same(alone, read(bench, names[4:5]))
 
 
+def test_a_month_of_many_symbols_is_made_some_at_a_time(tmp_path: Path) -> None:
+    """Each of twenty symbols is in its own column."""
+    bench = StoreFixture(folder=tmp_path)
+    names = tuple(f"S{number:02}" for number in range(20))
+    bench.put(pl.concat(rising_bars(name, WHOLE[5:6], price=10.0 + at, minutes=2) for at, name in enumerate(names)))
+    for block in (*read(bench, names), *read(bench, names)):
+        assert block.bars.open[0, :, 0].tolist() == [10.0 + at for at in range(20)]
+
+
 @pytest.mark.parametrize("damage", ["cut", "long", "header", "empty", "foreign", "folder", "other fields"])
 def test_a_file_that_is_not_the_months_is_made_again(bench: StoreFixture, damage: str) -> None:
     """A short, damaged or foreign file is never read beyond its header: the bars come from the Parquet files."""

@@ -132,6 +132,39 @@ def test_a_refused_file_leaves_the_files_of_another(bench: StoreFixture) -> None
     assert not np.isnan(next(iter(bench.store.blocks(FIRST, LAST, ("AAA", "BBB")))).bars.close).any()
 
 
+@pytest.mark.usefixtures("small")
+def test_a_refused_file_leaves_a_stored_file_of_the_same_content(bench: StoreFixture) -> None:
+    """The same bars under another kind, with a fault in a later month: the stored month stays as it is."""
+    frame = rising_bars("AAA", DAYS)
+    bench.put(frame)
+    known = content(bench)
+    bad = pl.concat([frame, frame[-1:].with_columns(volume=pl.lit(7, dtype=pl.Int64))])
+    refused(bench.put(bad, adjustment="split", replace=True)[0])
+    assert content(bench) == known
+    list(bench.store.blocks(FIRST, LAST, NAMES))
+
+
+def test_a_full_disk_at_a_manifest_leaves_the_daily_rows_that_it_named(
+    bench: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bars under another kind have the same daily rows: their file is not removed."""
+    frame = rising_bars("AAA", DAYS)
+    bench.put(frame)
+    write = filesystem.write_atomic
+
+    def full(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+        with filesystem.raising_access_errors("write", path):
+            if path.name == parquet.MANIFEST:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, data, *more, **mode)
+
+    monkeypatch.setattr(filesystem, "write_atomic", full)
+    with pytest.raises(AccessError):
+        bench.put(frame, adjustment="split", replace=True)
+    assert bench.store.kinds(FIRST, LAST, NAMES) == (("raw", "consolidated"),)
+    list(bench.store.blocks(FIRST, LAST, NAMES))
+
+
 def test_progress_is_reported_within_a_file(bench: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shares of the file that rise to 1, then its result."""
     monkeypatch.setattr(source_readers, "BATCH_ROWS", 1000)

@@ -24,11 +24,13 @@ _MOMENTS: Final = (
 )
 _DAY_DIGITS: Final = 8
 _OFFSET: Final = r"\s*(Z|[+-]\d{2}:?(?:\d{2})?)$"
-# The forms in which large files are written, and how they are parsed in one step.
+# The forms in which large files are written, and how they are parsed in one step; those without an offset need a zone.
 _USUAL: Final = (
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "%Y-%m-%dT%H:%M:%SZ"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d"), "%Y-%m-%d %H:%M:%S%:z"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d"), "%Y-%m-%dT%H:%M:%S%:z"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "%Y-%m-%d %H:%M:%S"),
+    (re.compile(r"\d\d/\d\d/\d{4} \d\d:\d\d"), "%m/%d/%Y %H:%M"),
 )
 
 
@@ -51,7 +53,7 @@ def moments(source: SourceTable, zone: str | None) -> pl.Series:
         raise source.refuse([f"column {column} must hold times of minutes, but holds {dtype}"])
     if source.format.time:
         return _by_form(source, times, zone)
-    at_once = _at_once(times)
+    at_once = _at_once(source, times, zone)
     return _parsed(source, times, column, zone) if at_once is None else at_once
 
 
@@ -79,15 +81,16 @@ def _by_form(source: SourceTable, times: pl.Series, zone: str | None) -> pl.Seri
     return (found.dt.convert_time_zone("UTC") if aware else _in_zone(source, found, zone)).alias("ts")
 
 
-def _at_once(times: pl.Series) -> pl.Series | None:
+def _at_once(source: SourceTable, times: pl.Series, zone: str | None) -> pl.Series | None:
     # The times where all have the form of the first; None where they have not.
     first = times[0] if len(times) else None
     form = next((form for known, form in _USUAL if first is not None and known.fullmatch(first)), None)
-    if form is None:
+    found = None if form is None else times.str.to_datetime(form, time_unit="us", strict=False)
+    if form is None or found is None or found.null_count():
         return None
-    found = times.str.to_datetime(form, time_unit="us", strict=False)
-    zoned = found.dt.replace_time_zone("UTC") if form.endswith("Z") else found.dt.convert_time_zone("UTC")
-    return None if zoned.null_count() else zoned.alias("ts")
+    if form.endswith("z"):
+        return found.dt.convert_time_zone("UTC").alias("ts")
+    return (found.dt.replace_time_zone("UTC") if form.endswith("Z") else _in_zone(source, found, zone)).alias("ts")
 
 
 def _parsed(source: SourceTable, times: pl.Series, column: str, zone: str | None) -> pl.Series:
