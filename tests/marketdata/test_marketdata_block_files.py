@@ -15,7 +15,7 @@ from tbot_core.marketdata.store import block_files, parquet
 from tbot_core.marketdata.store.verification import FindingLevel, verify_store
 from tbot_core.model.bars import FIELDS
 from tbot_core.model.calendar import ClosedDay, EarlyClose, ExchangeCalendar
-from tbot_core.system import filesystem, mapped_files
+from tbot_core.system import file_streams, filesystem
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def test_an_instances_calendar_cuts_a_block(bench: StoreFixture) -> None:
 def test_the_next_month_is_read_ahead(bench: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a month is walked the system already reads the next; few symbols of many need no block."""
     asked: queue.Queue[Path] = queue.Queue()
-    monkeypatch.setattr(mapped_files, "read_ahead", asked.put)
+    monkeypatch.setattr(file_streams, "read_ahead", asked.put)
     read(bench)
     assert {asked.get(timeout=5).parent.name for _ in range(2)} == {"2019-12", "2020-01"}
     bench.put(*(rising_bars(f"S{number}", WHOLE[5:6]) for number in range(9)))

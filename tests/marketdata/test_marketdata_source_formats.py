@@ -168,7 +168,7 @@ def test_times_are_read_by_their_unit_or_form(bench: StoreFixture, form: str, fi
     ("change", "words"),
     [
         (("zone =", "zone ="), ""),
-        (("[columns]", "colums = 1\n[columns]"), "unknown key colums"),
+        (("[columns]", "rows = 1\n[columns]"), "unknown key rows"),
         (("Europe/Zurich", "Mars/Base"), "zone 'Mars/Base' is not a time zone"),
         (('";"', '";;"'), "separator must be one character"),
         (('";"', "5"), "separator must be text"),

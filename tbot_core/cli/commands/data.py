@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,6 +11,7 @@ import click
 
 from tbot_core.cli.commands.data_download import download_command
 from tbot_core.cli.commands.data_export import export_command
+from tbot_core.cli.file_progress import file_progress
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.errors import AccessError, UsageError
 from tbot_core.model.dates import parse_date
@@ -19,7 +19,7 @@ from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tbot_core.instance import Instance
     from tbot_core.marketdata.store.importer import ImportedFile, ImportEvent, RefusedFile
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _HEAD: Final = ("SYMBOL", "FIRST", "LAST", "SESSIONS", "BARS", "MISSING", "ADJUSTMENT", "VOLUME")
 _MOST_NAMED: Final = 4
 _MOST_ARGUMENTS: Final = 2
-_BAR: Final = 30
 _UNDER_WAY: Final = 0.99
 _COMMAND_LINE: Final = click.core.ParameterSource.COMMANDLINE
 
@@ -213,31 +212,6 @@ def _continuable() -> Iterator[None]:
         raise
     except AccessError as fault:
         raise AccessError(fault.message, f"{fault.remedy} {words}") from fault
-
-
-@contextmanager
-def file_progress(label: str, length: int | None) -> Iterator[Callable[[str, float], None]]:
-    """Show the current file, and with a known number of files a bar, on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda _name, _share: None
-        return
-    done = 0
-
-    def report(name: str, share: float) -> None:
-        nonlocal done
-        place = done + 1
-        done += share >= 1
-        shown = f"{label} {place}"
-        if length:
-            part = min(1.0, (place - 1 + share) / length)
-            filled = round(part * _BAR)
-            shown = f"{shown} of {length} [{'#' * filled}{'.' * (_BAR - filled)}] {part:.0%}"
-        click.echo(f"\r\x1b[K{shown}: {name}", nl=False, err=True)
-
-    try:
-        yield report
-    finally:
-        click.echo("\r\x1b[K", nl=False, err=True)
 
 
 def _imported_line(outcome: ImportedFile) -> str:

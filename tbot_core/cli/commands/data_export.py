@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 import attrs
 import click
 
+from tbot_core.cli.file_progress import file_progress
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.model.dates import day_range, parse_symbols
 from tbot_core.model.formatting import plural
@@ -46,7 +47,6 @@ def export_command(**given: Unpack[ExportOptions]) -> None:
 
     The files can be imported again, with the same content hash. A file that exists is not overwritten.
     """
-    from tbot_core.cli.commands.data import file_progress
     from tbot_core.marketdata.store.exporter import ExportRequest, export_bars
     from tbot_core.marketdata.store.store import BarStore
     from tbot_core.model.calendar import ExchangeCalendar

@@ -28,7 +28,7 @@ from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions,
 from tbot_core.model import json_document
 from tbot_core.model.bars import FIELDS, Array, Flags, Index
 from tbot_core.model.calendar import ExchangeCalendar, Session
-from tbot_core.system import filesystem, mapped_files
+from tbot_core.system import file_streams, filesystem
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -154,7 +154,7 @@ def by_length(sessions: Iterable[Session]) -> tuple[tuple[Session, ...], ...]:
 def read_block(layout: BlockLayout) -> MonthBlock | None:
     """Map a month's block; None where there is none, or one that is unreadable, short, damaged or of another format."""
     try:
-        data = mapped_files.map_file(layout.path)
+        data = file_streams.map_file(layout.path)
     except AccessError:
         return None
     names = _fields_of_header(bytes(data[:HEADER_LENGTH]), layout)

@@ -17,7 +17,7 @@ import polars as pl
 
 from tbot_core.marketdata.store import bar_checks, parquet
 from tbot_core.marketdata.store.session_grid import SessionGrid, times_of
-from tbot_core.marketdata.store.source_files import ROW, Faults, SourceTable
+from tbot_core.marketdata.store.source_table import ROW, Faults, SourceTable
 from tbot_core.model import calendar as exchange
 from tbot_core.system import filesystem
 

@@ -15,7 +15,8 @@ from tbot_core.marketdata.store import bar_checks, import_rows, parquet, referen
 from tbot_core.marketdata.store import source_files as readers
 from tbot_core.marketdata.store.import_log import ImportLog, SourceRecord
 from tbot_core.marketdata.store.import_rows import ImportedRows, SymbolMonth
-from tbot_core.marketdata.store.source_files import ROW, ImportOptions, SourceKind, SourceTable
+from tbot_core.marketdata.store.source_files import ImportOptions
+from tbot_core.marketdata.store.source_table import ROW, SourceKind, SourceTable
 from tbot_core.marketdata.store.writer import MonthPart, StoreChanges
 from tbot_core.model import calendar as exchange
 from tbot_core.model.calendar import ExchangeCalendar

@@ -1,13 +1,16 @@
 """How vendors write bars: which of their columns are ours, and how their times are meant.
 
-A file whose columns have our names needs no format. Others are recognised, or described by a mapping file.
+A file whose columns have our names needs no format. Others are recognised (`formats.toml`), or described by a mapping
+file.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -18,11 +21,11 @@ from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
 UNITS: Final = ("s", "ms", "us", "ns")
 """The units of times that are numbers: since 1970 UTC."""
 
+_KNOWN: Final = "formats.toml"
 _KEYS: Final = ("zone", "format", "separator", "header", "columns")
 _OURS: Final = ("symbol", "ts", "date", "time", "open", "high", "low", "close", "volume", "vwap")
 _NEEDED: Final = ("open", "high", "low", "close", "volume")
@@ -48,16 +51,24 @@ class SourceFormat:
 
 
 PLAIN: Final = SourceFormat()
-KIBOT: Final = SourceFormat(names=("date", "time", "open", "high", "low", "close", "volume"), zone="America/New_York")
-POLYGON: Final = SourceFormat(columns={"window_start": "ts"}, time="ns")
+
+
+@functools.cache
+def known_formats() -> tuple[SourceFormat, ...]:
+    """The formats that are recognised."""
+    path = Path(__file__).with_name(_KNOWN)
+    return tuple(_format(given) for given in tomllib.loads(filesystem.read_text(path)).values())
 
 
 def format_of(start: bytes) -> SourceFormat:
-    """The format of a CSV file by its first bytes: Polygon's flat files, Kibot's without a header, else plain."""
-    head = start.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].strip().lower()
-    if _DATED.match(head) and head.count(b",") == len(KIBOT.names) - 1:
-        return KIBOT
-    return POLYGON if b"window_start" in head.split(b",") else PLAIN
+    """The format of a CSV file by its first bytes; PLAIN for one that is not recognised."""
+    line = start.removeprefix(b"\xef\xbb\xbf").split(b"\n", 1)[0].strip().lower()
+    held = [part.strip(b'"').decode(errors="replace") for part in line.split(b",")]
+    for form in known_formats():
+        times = {theirs for theirs, ours in form.columns.items() if ours == "ts"}
+        if times & {*held} or (form.names and len(form.names) == len(held) and _DATED.match(line)):
+            return form
+    return PLAIN
 
 
 def zone_fault(zone: str) -> str:
@@ -79,19 +90,17 @@ def read_mapping(path: Path) -> SourceFormat:
     faults = list(_faults(given))
     if faults:
         raise UsageError(f"{path.name}: {'; '.join(faults)}.", "See docs/data-formats.md.")
-    columns: dict[str, str | int] = given["columns"]
+    return _format(given)
+
+
+def _format(given: Mapping[str, Any]) -> SourceFormat:
+    columns: Mapping[str, Any] = given["columns"]
+    form = SourceFormat(time=given.get("format", ""), zone=given.get("zone"), separator=given.get("separator", ","))
     if given.get("header", True):
-        return SourceFormat(
-            columns={str(theirs).strip().lower().replace(" ", "_"): ours for ours, theirs in columns.items()},
-            **_written(given),
-        )
-    places = {int(place): ours for ours, place in columns.items()}
-    names = tuple(places.get(place, f"column_{place}") for place in range(1, max(places) + 1))
-    return SourceFormat(names=names, **_written(given))
-
-
-def _written(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {"time": given.get("format", ""), "zone": given.get("zone"), "separator": given.get("separator", ",")}
+        named = {theirs.strip().lower().replace(" ", "_"): ours for ours, theirs in columns.items()}
+        return attrs.evolve(form, columns=named)
+    places = {place: ours for ours, place in columns.items()}
+    return attrs.evolve(form, names=tuple(places.get(at, f"column_{at}") for at in range(1, max(places) + 1)))
 
 
 def _faults(given: Mapping[str, Any]) -> list[str]:

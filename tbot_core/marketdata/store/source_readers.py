@@ -18,6 +18,7 @@ from tbot_core.marketdata.store import source_formats
 from tbot_core.marketdata.store.source_formats import SourceFormat
 from tbot_core.model import json_document
 from tbot_core.system import filesystem
+from tbot_core.system.file_streams import open_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +29,11 @@ BATCH_ROWS: Final = 500_000
 BLOCK_BYTES: Final = 32 << 20
 LONGEST_JSON: Final = 64 << 20
 
-# A download of yfinance begins with the lines Price, Ticker and Datetime.
-_YAHOO_LINES: Final = 3
+# A table of tickers side by side begins with the lines Price, Ticker and Datetime.
+_TICKER_LINES: Final = 3
 _LONGEST_ROW: Final = 1000
 _HASHED_BYTES: Final = 1 << 20
-_ALPACA: Final = {"t": "ts", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "vw": "vwap"}
+_REPLIED: Final = {"t": "ts", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "vw": "vwap"}
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -61,8 +62,8 @@ def is_source(path: Path) -> bool:
     if not suffix.startswith(".txt"):
         return bool(suffix)
     try:
-        with _opened(path) as file, _unpacked(path, file) as stream:
-            return source_formats.format_of(stream.read(_LONGEST_ROW)) is source_formats.KIBOT
+        with open_stream(path) as file, _unpacked(path, file) as stream:
+            return bool(source_formats.format_of(stream.read(_LONGEST_ROW)).names)
     except (AccessError, DataError):
         return False
 
@@ -75,7 +76,7 @@ def stem_of(path: Path) -> str:
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hex; raises AccessError for one that cannot be read."""
     digest = hashlib.sha256()
-    with _opened(path) as file:
+    with open_stream(path) as file:
         while piece := file.read(_HASHED_BYTES):
             digest.update(piece)
     return digest.hexdigest()
@@ -107,7 +108,7 @@ def _parquet_tables(path: Path, form: SourceFormat) -> Iterator[RawTable]:
 def _csv_tables(path: Path, mapping: SourceFormat | None) -> Iterator[RawTable]:
     head: _Head | None = None
     row, whole = 1, max(filesystem.size(path), 1)
-    with _opened(path) as file, _unpacked(path, file) as stream:
+    with open_stream(path) as file, _unpacked(path, file) as stream:
         for block in _whole_lines(path, stream):
             text = block
             if head is None:
@@ -139,13 +140,13 @@ def _head(path: Path, block: bytes, mapping: SourceFormat | None) -> tuple[_Head
     if form.names:
         return _Head(line=f"{form.separator.join(form.names)}\n".encode(), first_row=1, format=form), block
     lines = block.split(b"\n", 3)
-    if mapping is None and len(lines) > _YAHOO_LINES and lines[0].startswith(b"Price,"):
+    if mapping is None and len(lines) > _TICKER_LINES and lines[0].startswith(b"Price,"):
         tickers = {one.strip().decode(errors="replace") for one in lines[1].split(b",")[1:]}
         if len(tickers) > 1:
             raise DataError(f"{path.name}: several tickers side by side.", "Save each ticker in a file of its own.")
         form = attrs.evolve(form, symbol=tickers.pop())
         line = b"Datetime" + lines[0].removeprefix(b"Price") + b"\n"
-        return _Head(line=line, first_row=_YAHOO_LINES + 1, format=form), lines[_YAHOO_LINES]
+        return _Head(line=line, first_row=_TICKER_LINES + 1, format=form), lines[_TICKER_LINES]
     cut = block.find(b"\n") + 1 or len(block)
     return _Head(line=block[:cut], first_row=2, format=form), block[cut:]
 
@@ -173,19 +174,19 @@ def _csv(path: Path, data: bytes, form: SourceFormat) -> pl.DataFrame:
 
 
 def _json_tables(path: Path) -> Iterator[RawTable]:
-    with _opened(path) as file, _unpacked(path, file) as stream:
+    with open_stream(path) as file, _unpacked(path, file) as stream:
         text = stream.read(LONGEST_JSON + 1)
     if len(text) > LONGEST_JSON:
         raise DataError(f"{path.name}: a JSON file of more than {LONGEST_JSON >> 20} MB.", "Split it by its pages.")
     try:
         pages = _pages(text)
         rows = [row for page in pages for row in _bars_of_page(page)]
-        frame = pl.DataFrame(rows, schema=dict.fromkeys(("symbol", *_ALPACA.values()), pl.String), orient="row")
+        frame = pl.DataFrame(rows, schema=dict.fromkeys(("symbol", *_REPLIED.values()), pl.String), orient="row")
     except (ValueError, TypeError, KeyError, AttributeError) as fault:
         reason = f"{type(fault).__name__}: {fault}" if not isinstance(fault, json_document.InvalidJson) else str(fault)
         raise DataError(
             f"{path.name}: no bars can be read from it ({reason}).",
-            "JSON files are replies of Alpaca: bars by symbol, or a list of bars with their symbol.",
+            "A JSON file is the reply of a data service: bars by symbol, or a list of bars with their symbol.",
         ) from fault
     yield RawTable(frame=frame, first_row=1, given=tuple(frame.columns), format=source_formats.PLAIN, done=1.0)
 
@@ -206,15 +207,7 @@ def _bars_of_page(page: Any) -> Iterator[tuple[str | None, ...]]:
     by_symbol = bars if isinstance(bars, dict) else {page["symbol"]: bars}
     for symbol, listed in by_symbol.items():
         for bar in listed or ():
-            yield (symbol, *(None if bar.get(name) is None else str(bar[name]) for name in _ALPACA))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    if filesystem.is_endless(path):
-        raise AccessError(f"Cannot read {path}: it is a pipe, a socket or a device.", "Give a regular file.")
-    with filesystem.raising_access_errors("read", path), path.open("rb") as file:
-        yield file
+            yield (symbol, *(None if bar.get(name) is None else str(bar[name]) for name in _REPLIED))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import polars as pl
 from tbot_core.marketdata.store.source_formats import UNITS
 
 if TYPE_CHECKING:
-    from tbot_core.marketdata.store.source_files import SourceTable
+    from tbot_core.marketdata.store.source_table import SourceTable
 
 COLUMNS: Final = ("ts", "timestamp", "datetime", "date", "time")
 

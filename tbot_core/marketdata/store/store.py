@@ -6,7 +6,6 @@ import datetime as dt
 import functools
 import hashlib
 import itertools
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,7 +29,7 @@ from tbot_core.model import calendar as exchange
 from tbot_core.model.bars import Array, Bars, Index
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.day_facts import DayFacts
-from tbot_core.system import log, mapped_files
+from tbot_core.system import file_streams, log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -318,8 +317,7 @@ class BarStore:
     def _read_ahead(self, month: parquet.MonthManifest, symbols: tuple[str, ...]) -> None:
         # The system reads the next month while this one is walked.
         if _wants_block(month, symbols):
-            path = self._layout(month).path
-            threading.Thread(target=mapped_files.read_ahead, args=(path,), name="read ahead", daemon=True).start()
+            file_streams.read_ahead(self._layout(month).path)
 
     def _range_facts(self, sessions: Sequence[Session], symbols: tuple[str, ...]) -> _RangeFacts:
         whole = self._with_look_back(sessions)
