@@ -32,7 +32,7 @@ ROWS_IN_MEMORY: Final = 1_500_000
 FOLDER: Final = ".import.parts"
 """The folder of parts on disk, in the store's folder."""
 
-_BUCKETS: Final = 16
+_BUCKETS: Final = 8
 _RADIX: Final = 2**16
 _VALUES: Final = ("open", "high", "low", "close", "volume", "vwap")
 _COLUMNS: Final = (ROW, "code", "ts", *_VALUES, "date")
