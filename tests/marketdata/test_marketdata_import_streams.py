@@ -93,6 +93,15 @@ def test_a_large_file_is_imported_in_parts(bench: StoreFixture, order: str) -> N
     assert content(bench) == expected(bench)
 
 
+def test_parts_of_an_import_that_was_killed_are_removed(bench: StoreFixture) -> None:
+    """The next import begins without them."""
+    folder = bench.bars / import_rows.FOLDER
+    folder.mkdir(parents=True)
+    (folder / "1-0.arrow").write_bytes(b"rubbish")
+    taken(bench.put(rising_bars("AAA", DAYS))[0])
+    assert not folder.exists()
+
+
 @pytest.mark.usefixtures("small")
 def test_a_large_csv_file_is_read_in_blocks(bench: StoreFixture) -> None:
     """Lines are never cut, and a fault far behind is named with its own line and in one count."""
