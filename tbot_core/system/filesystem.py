@@ -175,13 +175,13 @@ def read_text(path: Path) -> str:
         raise AccessError(message, "Save the file as UTF-8.") from fault
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def write_atomic(path: Path, data: bytes, *more: memoryview, mode: int = 0o600) -> None:
     """Replace the file durably: after a crash the path holds the old content or the new, never a part."""
     with raising_access_errors("write", path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.writelines((data, *more))
                 file.flush()
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
