@@ -232,7 +232,7 @@ page; every figure is of one run.
 
 ## Settings that bind
 
-The engine over the same bars, with settings that change or deny trades.
+The engine over the first quarter of the same bars, with settings that change or deny trades.
 
 {binding}
 

@@ -1,4 +1,4 @@
-"""Measures tbot where settings bind: the engine over bars in memory, each set of settings beside the wide ones.
+"""Measures tbot where settings bind: the engine over bars of a quarter in memory, beside the wide settings.
 
     python binding_tbot.py FOLDER
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,11 +26,11 @@ BINDING = {
     "limits that never bind": {},
     "VOLUME_LIMIT=0.02: partial fills": {"VOLUME_LIMIT": "0.02"},
     "VOLUME_LIMIT=0.5: checked": {"VOLUME_LIMIT": "0.5"},
-    "WINDOW_LOSS_LIMIT of 100 USD": SMALL | {"WINDOW_LOSS_LIMIT": "0.0001"},
-    "DAILY_LOSS_LIMIT of 100 USD, defense at half": SMALL | {"DAILY_LOSS_LIMIT": "0.0001"},
+    "WINDOW_LOSS_LIMIT of 10 USD": SMALL | {"WINDOW_LOSS_LIMIT": "0.00001"},
+    "DAILY_LOSS_LIMIT of 10 USD, defense at half": SMALL | {"DAILY_LOSS_LIMIT": "0.00001"},
     "DAILY_LOSS_LIMIT of 5 %, as by default": SMALL | {"DAILY_LOSS_LIMIT": "0.05"},
     "MAX_TRADES=4": {"MAX_TRADES": "4"},
-    "MAX_CONSECUTIVE_LOSSES=2": {"MAX_CONSECUTIVE_LOSSES": "2"},
+    "MAX_CONSECUTIVE_LOSSES=1": {"MAX_CONSECUTIVE_LOSSES": "1"},
     "rebalancing while positions are open": SMALL
     | {
         "FIXED_QUANTITY": "0",
@@ -52,7 +53,7 @@ BINDING = {
         "TARGET_R": "1.5",
     },
 }
-RUNS = 3
+RUNS, SESSIONS = 3, 63
 
 
 def main() -> None:
@@ -60,7 +61,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     given = parser.parse_args()
-    work = Work.load(given.folder)
+    whole = Work.load(given.folder)
+    work = replace(whole, opens_ns=whole.opens_ns[:SESSIONS])
     held = tuple(months(work))
     print(json.dumps([_measured(given.folder, held, name) | {"bars": work.bars} for name in BINDING]))
 
