@@ -216,7 +216,7 @@ page; every figure is of one run.
   that compiles and fills caches; the median over all runs and rounds, the engines in turn. Import and loading are not
   included; `peak MiB` is of the whole process, with both.
 - tbot checks every limit at each signal, as it does live; they are so wide here that none binds. The other engines
-  check none.
+  check that the cash suffices; the risk engine of nautilus_trader is bypassed.
 
 ## Engines
 

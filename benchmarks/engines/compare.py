@@ -106,7 +106,7 @@ class BenchRun:
             EntryResult(
                 name=one["name"],
                 title=one["title"],
-                gate=one.get("gate", "none"),
+                gate=one.get("gate", "cash"),
                 symbols=min(one.get("slow", self._given.symbols), self._given.symbols),
             )
             for one in self._stated
