@@ -20,7 +20,7 @@ ifneq ($(strip $(shell cat $(READY) 2>/dev/null)),$(strip $(MEMBERS)))
 STALE := stale
 endif
 
-.PHONY: setup demo test cover check full lint size lock bench simulate simulate-full seeds clean stale
+.PHONY: setup demo test cover check full lint size lock bench figures simulate simulate-full seeds clean stale
 
 setup: $(READY)
 
@@ -73,6 +73,9 @@ lock: $(READY)
 	$(BIN)/python tools/lock.py
 
 bench: $(READY)
+	$(BIN)/python benchmarks/engines/compare.py $(ARGS)
+
+figures: $(READY)
 	@for file in benchmarks/*.py; do $(BIN)/python "$$file" || exit 1; done
 
 # The bot as it is at the seeds of the corpus, the mutants at theirs, then so many seeds, or as many as the minutes allow.
