@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import attrs
 from starlette.datastructures import Headers, MutableHeaders
@@ -60,8 +59,8 @@ class Origin:
 
     def covers(self, origin: str) -> bool:
         """Whether an `Origin` header names this page."""
-        split = urlsplit(origin)
-        return split.scheme == self.scheme and split.netloc.lower() in self.hosts
+        scheme, _, host = origin.lower().partition("://")
+        return scheme == self.scheme and host in self.hosts
 
 
 class OwnOrigin:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.routing import Mount, Route
+from tbot_extension_web import forms
 from tbot_extension_web.access.credentials import Role
 from tbot_extension_web.access.denials import AT_ONCE, EVERY_S
-from tbot_extension_web.app import MOST_FORM_BYTES
+from tbot_extension_web.app import routed
+from tbot_extension_web.forms import MOST_FORM_BYTES
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES
-from tbot_extension_web.testing.client import ask
+from tbot_extension_web.testing.client import ask, send_slowly
 from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp
     from tbot_extension_web.routes import WebRoute
     from tbot_extension_web.site import Site
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
 
     from tbot_core.model.clock import ManualClock
 
+CHARSETS = ("undefined", "punycode", "idna", "hex", "utf-7", "latin-1")
 WITHOUT_LOGIN = {Permission.PUBLIC, Permission.FIRST_RUN, Permission.METRICS}
 GUARDED = [one for one in ROUTES if one.permission not in WITHOUT_LOGIN]
 CHANGES = [one for one in ROUTES if one.method == "POST"]
@@ -32,11 +39,12 @@ EACH_GUARDED = pytest.mark.parametrize("route", GUARDED, ids=lambda one: one.nam
 EACH_CHANGE = pytest.mark.parametrize("route", CHANGES, ids=lambda one: one.name)
 
 
-def test_nothing_is_served_past_the_table(app: Starlette) -> None:
+def test_nothing_is_served_past_the_table(site: Site) -> None:
     """Each route is one of the table with its method, and the only folders are those of styles and scripts.
 
     The address of a POST alone has a GET too, which leads to a page and does nothing else.
     """
+    app = routed(site)
     served = {(one.path, method) for one in app.routes if isinstance(one, Route) for method in one.methods or ()}
     assert served - {(path, "HEAD") for path, _ in served} == {
         *((one.path, one.method) for one in ROUTES),
@@ -145,6 +153,64 @@ def test_a_form_that_is_too_large_is_not_read(app: ASGIApp, route: WebRoute) -> 
 
 
 @EACH_CHANGE
+def test_a_right_counts_when_the_whole_form_is_there(app: ASGIApp, route: WebRoute, logins: GivenSessions) -> None:
+    """A session that ended, lost its role or its step-up before the last byte of the form does nothing."""
+
+    def sent(meanwhile: Callable[[], None]) -> tuple[int, str]:
+        answer = send_slowly(app, sample(route), as_role(STEPPED_UP), {"csrf": CSRF, "name": "x"}, meanwhile)
+        return answer.status, answer.headers.get("location", "")
+
+    if route.stepped_up:
+        assert sent(lambda: logins.became.update({STEPPED_UP: "admin"}))[1].startswith("/step-up")
+    if route.permission in WITHOUT_LOGIN:
+        return
+    if not allows(Role.VIEWER, route.permission):
+        assert sent(lambda: logins.became.update({STEPPED_UP: "viewer"}))[0] == 403
+    assert sent(lambda: logins.ended.append(logins.became.get(STEPPED_UP, STEPPED_UP))) == (303, "/login")
+
+
+@EACH_CHANGE
+def test_a_form_is_text(app: ASGIApp, route: WebRoute) -> None:
+    """A file in the place of text, another encoding, bytes that are no text, and another kind of form are refused."""
+    head = b'--x\r\nContent-Disposition: form-data; name="csrf"'
+    file, text = head + b'; filename="f"\r\n\r\n\xff\xfe\r\n--x--\r\n', head + b"\r\n\r\n\\ud800\r\n--x--\r\n"
+    for kind, body, refused in (
+        ("multipart/form-data; boundary=x", file, {400, 415}),
+        *((f"multipart/form-data; boundary=x; charset={one}", text, {415}) for one in CHARSETS),
+        *((f"application/x-www-form-urlencoded; charset={one}", b"csrf=x", {415}) for one in CHARSETS),
+        ("application/x-www-form-urlencoded", b"csrf=\xff", {400}),
+        ("application/x-www-form-urlencoded", b"csrf=%ed%a0%80", {400}),
+        ("application/x-www-form-urlencoded", b"a=1&" * 1001, {400}),
+        ("application/json", b"{}", {415}),
+        ("text/plain", b"csrf=x", {415}),
+    ):
+        answer = ask(app, "POST", sample(route), as_role(STEPPED_UP, **{"content-type": kind}), body)
+        assert answer.status in refused, (kind, body)
+
+
+def test_a_file_is_taken_where_the_table_says_so() -> None:
+    """At the begin of a set-up alone."""
+    assert {one.path for one in CHANGES if one.files} == {"/setup/{step}", "/setup/{step}/test", "/setup/{step}/field"}
+
+
+def test_a_form_that_does_not_arrive_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that stays unfinished, nor one whose sender is gone."""
+    monkeypatch.setattr(forms, "READ_S", 0.01)
+    headers = [(b"content-length", b"9"), (b"content-type", b"application/x-www-form-urlencoded")]
+
+    async def stays() -> Any:
+        await asyncio.Event().wait()
+
+    async def gone() -> Any:
+        return {"type": "http.disconnect"}
+
+    for receive, code in ((stays, 408), (gone, 400)):
+        with pytest.raises(HTTPException) as caught:
+            asyncio.run(forms.read_form(Request({"type": "http", "headers": headers}, receive)))
+        assert caught.value.status_code == code
+
+
+@EACH_CHANGE
 def test_a_change_without_the_token_of_its_form_is_refused(
     app: ASGIApp, route: WebRoute, logins: GivenSessions
 ) -> None:
@@ -152,7 +218,9 @@ def test_a_change_without_the_token_of_its_form_is_refused(
     for form in ({}, {"csrf": "another"}):
         answer = ask(app, "POST", sample(route), as_role(STEPPED_UP), form)
         assert (answer.status, "out of date" in answer.text) == (403, True)
-    assert logins.security.lines == [("a-admin", f"deny form: admin {route.name}")] * 2
+    known = route.permission not in WITHOUT_LOGIN
+    line = ("a-admin", f"deny form: admin {route.name}") if known else ("", f"deny form: {route.name}")
+    assert logins.security.lines == [line] * 2
 
 
 @EACH_CHANGE

@@ -70,12 +70,16 @@ def user_name(text: str) -> str:
 class Accounts:
     """Reads and changes the accounts of one instance; each change is atomic and recorded with the acting user.
 
-    `words` are those that a password must not consist of, as the bot's identity. Changes raise UsageError for what is
-    not allowed, and VaultError or AccessError when the file cannot be read or written: nothing is changed then.
+    `words` are those that a password must not consist of, as the bot's identity. Without roles every user is an admin.
+    Another user's account is changed by who is an admin when it is written. Changes raise UsageError for what is not
+    allowed, and VaultError or AccessError when the file cannot be read or written: nothing is changed then.
     """
 
-    def __init__(self, log: SecurityLog, hasher: PasswordHasher, words: Iterable[str] = ()) -> None:
+    def __init__(
+        self, log: SecurityLog, hasher: PasswordHasher, words: Iterable[str] = (), *, with_roles: bool = True
+    ) -> None:
         self._log = log
+        self._with_roles = with_roles
         self._hasher = hasher
         self._words = tuple(words)
         self._read: tuple[object, Mapping[str, Account]] = (None, {})
@@ -210,13 +214,21 @@ class Accounts:
         before = _load(self._log, actor) if present else {}
         after = dict(before)
         edit(after)
-        if after == before and all(after[name] is before[name] for name in after):
+        changed = {name for name in {*before, *after} if before.get(name) is not after.get(name)}
+        if not changed:
             return
+        if changed - {actor} and not self._is_admin(before, actor):
+            raise UsageError(f"{actor} is not an admin any more.", "Ask an admin.")
         if _has_admin(before) and not _has_admin(after):
             raise UsageError("The last admin cannot be removed or get another role.", "Make another user admin first.")
         encrypt_category(self._log.acting(actor), CATEGORY, _dump(after))  # recorded before it is done
         self._read = (None, {})
         self._log.record("account", actor, what)
+
+    def _is_admin(self, accounts: Mapping[str, Account], actor: str) -> bool:
+        if actor == _SET_UP:  # the person with the one-time link
+            return not _has_admin(accounts)
+        return actor in accounts and (accounts[actor].role is Role.ADMIN or not self._with_roles)
 
 
 def _has_admin(accounts: Mapping[str, Account]) -> bool:

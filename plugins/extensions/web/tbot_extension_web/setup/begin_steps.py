@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tbot_extension_web.setup.step import Fault, Values
 
 _FILES: Final = {"env_bot": ".env_bot", "env": ".env"}
+UPLOADS: Final = frozenset(_FILES)
+"""The fields that may be files."""
+
 _ANSWERED: Final = ("network", "broker", "alerts", "screeners", "accounting", "settings")
 """The steps whose answers are in a trading configuration, or that have usual ones."""
 

@@ -55,12 +55,16 @@ class GivenSessions:
     """Knows a session for each role, and one of an admin who entered the password again."""
 
     ended: list[str] = attrs.field(factory=list)
+    became: dict[str, str] = attrs.field(factory=dict)
+    """A token whose session is now like that of another, as when the role was changed."""
+
     accounts: GivenAccounts = attrs.field(factory=GivenAccounts)
     security: GivenLog = attrs.field(factory=GivenLog)
     rules: LoginRules = attrs.field(factory=LoginRules)
 
     def session(self, token: str, *, active: bool = True) -> Session | None:  # noqa: ARG002  -- as the real one
         """The session that the token names."""
+        token = self.became.get(token, token)
         if token in self.ended or token not in {*Role, STEPPED_UP}:
             return None
         role = Role.ADMIN if token == STEPPED_UP else Role(token)
