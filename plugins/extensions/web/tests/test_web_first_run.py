@@ -19,6 +19,7 @@ from tbot_extension_web.headers import Origin
 from tbot_extension_web.opening import open_site
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
+from tbot_extension_web.setup.state import SetUpState
 from tbot_extension_web.site import Site
 from tbot_extension_web.testing.browser import Browser
 from tbot_extension_web.testing.client import HOST, ask
@@ -373,6 +374,28 @@ def test_credentials_are_tested_where_asked_and_never_shown(home: Path, monkeypa
         assert browser.send("/setup/identity/test", {"identity": "ACME_US_PAPER_B01"}).status == 404
     first = {"api_key": "canary-one", "api_secret": "canary-two"}
     assert given == [{**first, "mode": "live", "live": "True"}, {**first, "mode": "paper", "live": "False"}]
+
+
+@pytest.mark.parametrize("section", [("bot_identity", ""), ("broker", "alpaca")])
+def test_what_is_sent_while_a_login_is_tried_stays(
+    home: Path, monkeypatch: pytest.MonkeyPatch, section: tuple[str, str]
+) -> None:
+    """The answers of another tab are not overwritten; the result is noted unless it is of other answers by then."""
+
+    def try_login(*_parts: object, **_more: object) -> DrillStep:
+        setup = begin_setup(Instance.at(home))
+        late = {"BOT_IDENTITY_STRING": "LATE_US_PAPER_B07", "api_key": "late", "api_secret": "late"}
+        setup.change(lambda draft: (SetUpState(setup=setup, draft=draft).with_section(*section, late).draft, None))
+        return DrillStep(what="alpaca answers", passed=True, words="the words of the broker")
+
+    monkeypatch.setattr("tbot_extension_web.setup.trials.try_login", try_login)
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.open("/setup/broker")
+        browser.send("/setup/broker", {"broker": "alpaca"})
+        browser.send("/setup/credentials/test", {"broker.alpaca.api_key": "one", "broker.alpaca.api_secret": "two"})
+        assert ("Passed: the words of the broker" in browser.text) is (section[0] == "bot_identity")
+        assert ("LATE_US_PAPER_B07" in browser.open("/setup/identity").text) is (section[0] == "bot_identity")
 
 
 ENV = (
