@@ -54,10 +54,14 @@ def routed(site: Site, routes: Iterable[WebRoute] = ROUTES) -> Starlette:
     table = tuple(routes)
     served = [route for one in table for route in _served(site, one, table)]
 
-    async def failed(request: Request, fault: Exception) -> Response:
+    async def refused(request: Request, fault: HTTPException) -> Response:
         return _failure(site, request, fault)
 
-    handlers: dict[Any, Any] = {HTTPException: failed, Exception: failed}
+    async def broken(_request: Request, _fault: Exception) -> Response:
+        # Not even a page of the failure can be made; the server logs why.
+        return PlainTextResponse("The page failed. Its log has the reason; the bot is not affected.\n", 500)
+
+    handlers: dict[Any, Any] = {HTTPException: refused, Exception: broken}
     return Starlette(routes=[*served, *static], exception_handlers=handlers)
 
 

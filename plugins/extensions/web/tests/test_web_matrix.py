@@ -13,12 +13,14 @@ from starlette.routing import Mount, Route
 from tbot_extension_web import forms
 from tbot_extension_web.access.credentials import Role
 from tbot_extension_web.access.denials import AT_ONCE, EVERY_S
-from tbot_extension_web.app import routed
+from tbot_extension_web.app import create_app, routed
 from tbot_extension_web.forms import MOST_FORM_BYTES
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES
 from tbot_extension_web.testing.client import ask, send_slowly
-from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
+from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP, GivenSessions
+
+from tbot_core.errors import AccessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +28,11 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from tbot_extension_web.routes import WebRoute
     from tbot_extension_web.site import Site
-    from tbot_extension_web.testing.given_sessions import GivenSessions
 
     from tbot_core.model.clock import ManualClock
 
 CHARSETS = ("undefined", "punycode", "idna", "hex", "utf-7", "latin-1")
+UNREADABLE = ("http://[", "http://[::1", "http://[vx]:1", "http://\u2100", "//", "http://127.0.0.1:8443/x", "://", "x")
 WITHOUT_LOGIN = {Permission.PUBLIC, Permission.FIRST_RUN, Permission.METRICS}
 GUARDED = [one for one in ROUTES if one.permission not in WITHOUT_LOGIN]
 CHANGES = [one for one in ROUTES if one.method == "POST"]
@@ -234,10 +236,11 @@ def test_f112_a_change_from_another_page_is_refused(app: ASGIApp, route: WebRout
         {"origin": "https://127.0.0.1:8443"},
         {"origin": "null", "sec-fetch-site": ""},
         {"origin": "", "sec-fetch-site": ""},
+        *({"origin": one} for one in UNREADABLE),
     ):
         answer = ask(app, "POST", sample(route), as_role(STEPPED_UP, **said), {"csrf": CSRF})
         assert answer.status == 403
-    assert len(logins.security.lines) == 7
+    assert len(logins.security.lines) == 7 + len(UNREADABLE)
     assert logins.security.lines[3] == ("", "deny other page: POST from http://evil.example")
 
 
@@ -270,6 +273,36 @@ def test_no_route_fails_on_an_empty_folder(app: ASGIApp, route: WebRoute) -> Non
         assert answer.status < 500
         assert answer.headers["content-security-policy"].startswith("default-src 'none'")
         assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_failure_anywhere_has_the_headers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what finds the session, of a page, and of the page of a failure: an answer without detail."""
+
+    def broken(*_parts: object, **_more: object) -> Any:
+        raise ZeroDivisionError("canary")
+
+    for place, name in ((site.live, "parts"), (GivenSessions, "session"), (site, "render")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, broken)
+            for path in ("/", "/none"):
+                answer = ask(create_app(site), "GET", path, as_role("viewer"))
+                assert (answer.status in {404, 500}, "canary" in answer.text) == (True, False)
+                assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+                assert answer.headers["cache-control"] == "no-store"
+
+
+def test_without_the_users_the_page_says_so(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may do what is not known then: nothing is shown but that, and what needs no session answers."""
+
+    def unread(*_parts: object, **_more: object) -> Any:
+        raise AccessError("canary", "Check the disk.")
+
+    monkeypatch.setattr(GivenSessions, "session", unread)
+    for path, status in (("/", 503), ("/users", 503), ("/healthz", 200), ("/metrics", 404), ("/static/app.css", 200)):
+        answer = ask(app, "GET", path, as_role("admin"))
+        assert (answer.status, "canary" in answer.text) == (status, False)
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert ask(app, "POST", "/risk/kill", as_role(STEPPED_UP), {"csrf": CSRF}).status == 503
 
 
 def test_each_permission_is_needed_by_a_route_and_granted_to_a_role() -> None:

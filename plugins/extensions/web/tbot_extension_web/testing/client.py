@@ -102,7 +102,7 @@ async def _answer(app: ASGIApp, scope: dict[str, Any], parts: list[Callable[[], 
 
     try:
         await app(scope, receive, send)
-    except RuntimeError:
+    except Exception:
         if not got:
             raise
     start = next(one for one in got if one["type"] == "http.response.start")
