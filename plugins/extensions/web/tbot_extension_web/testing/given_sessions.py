@@ -68,7 +68,9 @@ class GivenSessions:
         if token in self.ended or token not in {*Role, STEPPED_UP}:
             return None
         role = Role.ADMIN if token == STEPPED_UP else Role(token)
-        return Session(id=1, user=f"a-{role.value}", role=role, csrf=CSRF, stepped_up=token == STEPPED_UP)
+        return Session(
+            id=[*Role].index(role), user=f"a-{role.value}", role=role, csrf=CSRF, stepped_up=token == STEPPED_UP
+        )
 
     async def log_in(self, name: str, password: str, code: str, source: str, agent: str) -> LoggedIn | Refused:  # noqa: ARG002
         """Accept one password."""
