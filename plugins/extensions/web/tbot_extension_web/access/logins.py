@@ -109,15 +109,19 @@ class Logins:
         self.security = security
         self._store = store
         self._hasher = hasher
-        self._bucket = TokenBucket(rules.attempts_per_s, rules.burst, store.clock)
+        # What strangers try leaves open sessions a budget and a place at the hasher.
+        self._strangers = TokenBucket(rules.attempts_per_s, rules.burst, store.clock)
+        self._sessions = TokenBucket(rules.attempts_per_s, rules.burst, store.clock)
+        self._strangers_turn = asyncio.Semaphore(hasher.at_once - 1)
 
     async def log_in(self, name: str, password: str, code: str, source: str, agent: str) -> LoggedIn | Refused:
         """Log a user in. `code` is a one-time password or a recovery code, "" without one; `source` is an address."""
-        if not self._bucket.draw():
+        if not self._strangers.draw():
             return Refused(sentence=BUSY, busy=True)
         name, accounts = name[:_NAME].strip().casefold(), self.accounts.read()
         account, prefix = accounts.get(name) if USER_NAME.fullmatch(name) else None, source_prefix(source)
-        found = await self._verify(account, accounts, password, code)
+        async with self._strangers_turn:
+            found = await self._verify(account, accounts, password, code)
         attempt = self._attempt(name, prefix, found)
         result = self._store.attempts.record(attempt, self.rules.lock)
         accepted = account is not None and result.accepted and await self._spend(account, found)
@@ -152,7 +156,7 @@ class Logins:
         A lock does not refuse it: strangers cannot keep a logged-in admin from acting. Failures count for the user
         too, and end the session at the limit.
         """
-        if not self._bucket.draw():
+        if not self._sessions.draw():
             return Refused(sentence=BUSY, busy=True)
         verified = await self._verify_again(token, password, code)
         current, renewed = self._current(token), _new_token()  # it may have ended meanwhile
@@ -170,7 +174,7 @@ class Logins:
             return Refused(sentence=STEP_UP_REFUSED)
         stored, account = found
         self.accounts.check_new_password(account.name, new)
-        if not self._bucket.draw():
+        if not self._sessions.draw():
             return Refused(sentence=BUSY, busy=True)
         if not await self._verify_again(token, password, code):
             return Refused(sentence=STEP_UP_REFUSED)

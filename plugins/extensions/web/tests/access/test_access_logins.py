@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tbot_extension_web.access import login_store, second_factor
+from tbot_extension_web.access import login_store, passwords, second_factor
 from tbot_extension_web.access.credentials import Role
 from tbot_extension_web.access.login_rules import LoginRules
 from tbot_extension_web.access.logins import BUSY, STEP_UP_REFUSED, LoggedIn, Refused, csrf_token
@@ -423,13 +425,37 @@ def test_a_session_that_ends_during_a_step_up_stays_ended(access: Any, monkeypat
 
 
 def test_step_ups_and_changes_of_a_password_share_the_budget(access: Any) -> None:
-    """What verifies a password is bounded as logins are."""
+    """What verifies a password is bounded as logins are, by a budget of its own."""
     token = access.token()
     answers = [access.do(access.logins.step_up(token, PASSWORD, "")) for _ in range(30)]
     assert answers[-1] == Refused(sentence=BUSY, busy=True)
-    access.clock.advance(0.1)
     token = access.token()
+    for _ in range(3):
+        access.do(access.logins.step_up("0" * 64, PASSWORD, ""))
     assert access.do(access.logins.change_password(token, PASSWORD, "", "another quarry otter")).busy
+
+
+def test_strangers_keep_no_session_from_a_step_up(access: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by spending the budget of logins, nor by what their hashes take."""
+    token, going, plain = access.token(), Event(), passwords.password_matches
+
+    def verify(password: str, text: str) -> bool:
+        if password == "slow":
+            going.wait(10)
+        return plain(password, text)
+
+    monkeypatch.setattr(passwords, "password_matches", verify)
+
+    async def story() -> tuple[Any, list[Any]]:
+        tries = [asyncio.create_task(access.logins.log_in("x", "slow", "", AWAY, "")) for _ in range(30)]
+        await asyncio.sleep(0)
+        stepped_up = await asyncio.wait_for(access.logins.step_up(token, PASSWORD, ""), 5)
+        going.set()
+        return stepped_up, await asyncio.gather(*tries)
+
+    stepped_up, tries = access.do(story())
+    assert is_in(stepped_up)
+    assert any(one.busy for one in tries)
 
 
 def test_a_user_changes_the_own_password(access: Any) -> None:
