@@ -253,10 +253,13 @@ class Logins:
             return None
         account = self.accounts.read().get(stored.user)
         in_time = stored.idle_s < self.rules.idle_s and stored.age_s < self.rules.absolute_s
-        if account is not None and account.stamp == stored.stamp and in_time:
+        if account is not None and account.stamp == stored.stamp and in_time and self._has_factors(account):
             return stored, account
         self._store.sessions.end(stored.id)
         return None
+
+    def _has_factors(self, account: Account) -> bool:
+        return account.totp is not None or not self.rules.totp_required
 
     def _end_expired(self) -> None:
         self._store.sessions.end_expired(self.rules.idle_s, self.rules.absolute_s)
@@ -274,7 +277,7 @@ class Logins:
         if account is None or not right:
             return _Verified(right=False)
         if account.totp is None:
-            return _Verified(right=not self.rules.totp_required)
+            return _Verified(right=self._has_factors(account))
         step = second_factor.matching_step(account.totp.inspect(), code, self._store.clock.now())
         if step is not None:
             return _Verified(right=True, step=(account.name, step))

@@ -435,6 +435,18 @@ def test_step_ups_and_changes_of_a_password_share_the_budget(access: Any) -> Non
     assert access.do(access.logins.change_password(token, PASSWORD, "", "another quarry otter")).busy
 
 
+def test_a_session_without_a_code_ends_where_codes_are_required(access: Any) -> None:
+    """As when the page is started on an address that other machines reach; one of an account with codes goes on."""
+    access.add("bob")
+    access.do(access.accounts.set_totp("bob", secret := second_factor.new_totp_secret(), actor="bob"))
+    without, with_codes = access.token(), access.token("bob", code=second_factor.totp_code(secret, access.clock.now()))
+    access.start(totp_required=True)
+    assert access.logins.session(with_codes).user == "bob"
+    assert access.logins.session(without) is None
+    access.start(totp_required=False)
+    assert access.logins.session(without) is None
+
+
 def test_strangers_keep_no_session_from_a_step_up(access: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by spending the budget of logins, nor by what their hashes take."""
     token, going, plain = access.token(), Event(), passwords.password_matches
