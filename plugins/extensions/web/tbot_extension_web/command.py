@@ -31,23 +31,25 @@ def command(*, port: int | None, home: Path | None) -> None:
     from tbot_core.system import filesystem, log
     from tbot_core.system.secure_memory import harden
     from tbot_extension_web.app import create_app
-    from tbot_extension_web.opening import open_site
+    from tbot_extension_web.opening import open_site, page_address
     from tbot_extension_web.plugin_routes import routes_of
     from tbot_extension_web.server import listening
 
     for sentence in harden():
         click.echo(f"tbot: {sentence}", err=True)
     instance = Instance.at(resolve_home(home))
-    opened = open_site(instance.home, SystemClock(), port)
-    log.configure("info", "json", instance.logs / "web", screen=False)
-    try:
-        app = create_app(opened.site, routes_of(opened.site))
-        with listening(app, opened.address) as serve, filesystem.hold_lock(instance.page_lock, opened.address.url):
-            _say(opened)
-            with keep_opened_settings():
-                serve()
-    finally:
-        opened.store.close()
+    url = page_address(instance.home, port).url
+    with filesystem.hold_lock(instance.page_lock, url):  # before anything is opened: a second page changes nothing
+        opened = open_site(instance.home, SystemClock(), port)
+        log.configure("info", "json", instance.logs / "web", screen=False)
+        try:
+            app = create_app(opened.site, routes_of(opened.site))
+            with listening(app, opened.address) as serve:
+                _say(opened)
+                with keep_opened_settings():
+                    serve()
+        finally:
+            opened.store.close()
 
 
 def _say(opened: OpenedSite) -> None:

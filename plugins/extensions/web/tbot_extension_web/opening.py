@@ -59,6 +59,13 @@ class _Opened:
     setup: SetUp | None = None
 
 
+def page_address(home: Path, port: int | None = None) -> Address:
+    """Where the page of a folder would listen; nothing is changed. Raises as `open_site` does."""
+    instance = Instance.at(home)
+    network = _network(vault_of_home(home, tolerant=True)) if is_made(instance) else NetworkConfig()
+    return address_of(network, instance, port)
+
+
 def open_site(home: Path, clock: Clock, port: int | None = None, hasher: PasswordHasher | None = None) -> OpenedSite:
     """Open the page of an instance, or begin the set-up of one. `port` replaces that of network_config.
 
@@ -96,12 +103,16 @@ def _unmade(instance: Instance, port: int | None) -> _Opened:
 def _instance(instance: Instance, port: int | None) -> _Opened:
     complete_setup(instance)
     vault = vault_of_home(instance.home, tolerant=True)
-    network = vault.read_as(NetworkConfig, "network") if vault.store.has_file("network") else NetworkConfig()
+    network = _network(vault)
     address = address_of(network, instance, port)
     roles = _with_roles(read_settings_files(instance).texts())
     identity = read_identity(instance, vault.deployment)
     named = "" if identity is None else identity.text
     return _Opened(vault=vault, address=address, roles=roles, identity=named, public=network.public)
+
+
+def _network(vault: Vault) -> NetworkConfig:
+    return vault.read_as(NetworkConfig, "network") if vault.store.has_file("network") else NetworkConfig()
 
 
 def _refuse_open(opened: _Opened) -> None:

@@ -70,6 +70,18 @@ def test_a_taken_port_is_said_before_any_address(
         pass
 
 
+def test_a_second_page_of_a_folder_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], served: list[list[str]]
+) -> None:
+    """It is refused before a set-up is begun or gone on with, and before a link is made."""
+    with filesystem.hold_lock(Instance(tmp_path / "bot").page_lock, "the first"):
+        before = sorted((tmp_path / "bot").rglob("*"))
+        assert cli.invoke(["web", "--home", str(tmp_path / "bot")]) == 1
+        assert sorted((tmp_path / "bot").rglob("*")) == before
+        out, err = capsys.readouterr()
+        assert ("in use by another tbot, process" in err, "link=" in out, served) == (True, False, [])
+
+
 @pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
 def test_an_address_of_another_machine_is_a_fault_of_the_settings(app: ASGIApp, host: str) -> None:
     """With exit code 3; so is a name that nobody knows."""
