@@ -29,7 +29,9 @@ FILE_NAME: Final = "web.sqlite"
 MOST_SUBJECTS: Final = 10_000
 """The largest number of names and sources with failed attempts; beyond it those with the fewest go."""
 
-_WAIT_S: Final = 5.0
+WAIT_S: Final = 0.25
+"""How long another program that writes the file is waited for; the whole page waits meanwhile."""
+
 _APPLICATION: Final = 0x7462_7765
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -116,7 +118,7 @@ class LoginStore:
         if not filesystem.is_present(path):
             filesystem.append(path, b"")  # SQLite would let others read it; its other files follow this one
         with self._faults():
-            self._connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
+            self._connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
         try:
             with self._faults():
                 self._prepare()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
+from contextlib import closing
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -445,6 +448,18 @@ def test_a_session_without_a_code_ends_where_codes_are_required(access: Any) -> 
     assert access.logins.session(without) is None
     access.start(totp_required=False)
     assert access.logins.session(without) is None
+
+
+def test_a_store_that_another_program_writes_holds_the_page_up_for_a_moment(access: Any) -> None:
+    """A login is refused then, within a second; who is logged in goes on."""
+    token, began = access.token(), time.monotonic()
+    with closing(sqlite3.connect(access.home / "data" / login_store.FILE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert access.logins.session(token).user == "alice"
+        with pytest.raises(AccessError, match="locked"):
+            access.log_in()
+    assert time.monotonic() - began < 2
+    assert is_in(access.log_in())
 
 
 def test_strangers_keep_no_session_from_a_step_up(access: Any, monkeypatch: pytest.MonkeyPatch) -> None:
