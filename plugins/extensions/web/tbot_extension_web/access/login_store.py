@@ -60,6 +60,7 @@ CREATE TABLE sessions (
 CREATE TABLE codes (user TEXT PRIMARY KEY, step INTEGER NOT NULL) STRICT;
 CREATE TABLE links (hash TEXT PRIMARY KEY, created REAL NOT NULL) STRICT;
 """
+_ADDED: Final = "CREATE TABLE IF NOT EXISTS last_logins (user TEXT PRIMARY KEY, wall REAL NOT NULL) STRICT"
 _FAILED: Final = """
 INSERT INTO attempts VALUES (?1, 1, 0, ?2, ?3) ON CONFLICT (subject) DO UPDATE SET
 failures = failures + 1, wall = ?2, monotonic = ?3
@@ -199,6 +200,7 @@ class LoginStore:
             )
         elif application != _APPLICATION:
             raise sqlite3.DatabaseError("it is another kind of database")
+        self._connection.execute(_ADDED)
         # After a power cut sessions end in any case, and the last failures may be forgotten.
         self._connection.execute("PRAGMA synchronous = NORMAL")
 

@@ -1,7 +1,7 @@
 """Logins and their sessions: who makes a request, and whether the password was entered again just now.
 
 Every refused login has one sentence and one procedure: one hash, the same rows of the store, one line of the security
-log, for a user who exists and one who does not, locked or not.
+log while they are few, for a user who exists and one who does not, locked or not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tbot_core.system import log, random
 from tbot_extension_web.access import second_factor
 from tbot_extension_web.access.accounts import USER_NAME, Account
 from tbot_extension_web.access.credentials import Role
+from tbot_extension_web.access.denials import FewLines
 from tbot_extension_web.access.login_rules import LoginRules, TokenBucket, source_prefix
 from tbot_extension_web.access.login_store import Attempt
 from tbot_extension_web.access.passwords import decoy_hash, hash_parameters
@@ -112,6 +113,7 @@ class Logins:
         # What strangers try leaves open sessions a budget and a place at the hasher.
         self._strangers = TokenBucket(rules.attempts_per_s, rules.burst, store.clock)
         self._sessions = TokenBucket(rules.attempts_per_s, rules.burst, store.clock)
+        self._lines = FewLines(store.clock)
         self._strangers_turn = asyncio.Semaphore(hasher.at_once - 1)
 
     async def log_in(self, name: str, password: str, code: str, source: str, agent: str) -> LoggedIn | Refused:
@@ -126,12 +128,13 @@ class Logins:
         result = self._store.attempts.record(attempt, self.rules.lock)
         accepted = account is not None and result.accepted and await self._spend(account, found)
         user = account.name if account is not None else ""
-        await self._record("login", user, "ok" if accepted else "refused", prefix)
+        await self._record_try("login", user, "ok" if accepted else "refused", prefix)
         for subject in result.locked:
-            await self._record("lock", user, "name" if subject == attempt.name else "source", prefix)
+            await self._record_try("lock", user, "name" if subject == attempt.name else "source", prefix)
         if account is None or not accepted or not self._is_current(account):
             return Refused(sentence=self.rules.refusal)
         account = await self._with_current_hash(account, password)
+        self._store.sessions.mark_login(account.name)
         return self._begin(account, prefix or THIS_MACHINE, agent)
 
     def session(self, token: str, *, active: bool = True) -> Session | None:
@@ -216,6 +219,10 @@ class Logins:
             for it in self._store.sessions.of_user(user)
             if it.user in accounts and accounts[it.user].stamp == it.stamp
         ]
+
+    def last_logins(self) -> Mapping[str, datetime]:
+        """When each user logged in last."""
+        return self._store.sessions.last_logins()
 
     def end_session(self, user: str, number: int) -> bool:
         """End a session of a user by its number; False where the user has none of that number."""
@@ -333,6 +340,12 @@ class Logins:
         hashes = (it.hash.inspect() for it in accounts.values())
         known = [found for one in hashes if (found := hash_parameters(one)) is not None]
         return decoy_hash(max(known, key=lambda it: it.memory_kib * it.iterations, default=self._hasher.parameters))
+
+    async def _record_try(self, action: AuditAction, user: str, outcome: str, source: str) -> None:
+        # A line as `_record` writes it; few where strangers cause them.
+        words = outcome if outcome == "ok" else self._lines.passing(action, outcome)
+        if words is not None:
+            await self._record(action, user, words, source)
 
     async def _record(self, action: AuditAction, user: str, outcome: str, source: str) -> None:
         record = self.security.record

@@ -75,6 +75,15 @@ class StoredSessions:
         """The sessions of a user, or of all."""
         return self._select("?1 IS NULL OR user = ?1", user)
 
+    def mark_login(self, user: str) -> None:
+        """Record that a user logged in now."""
+        self._store.run("INSERT OR REPLACE INTO last_logins VALUES (?, ?)", user, self._store.wall)
+
+    def last_logins(self) -> dict[str, datetime]:
+        """When each user logged in last, by the wall clock."""
+        found = self._store.rows("SELECT user, wall FROM last_logins")
+        return {user: datetime.fromtimestamp(wall, UTC) for user, wall in found}
+
     def mark_seen(self, session: StoredSession) -> None:
         """Record that a session is in use."""
         self._store.run("UPDATE sessions SET seen = ? WHERE id = ?", self._store.seconds, session.id)

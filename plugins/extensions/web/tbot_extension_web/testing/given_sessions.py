@@ -13,6 +13,7 @@ from tbot_extension_web.access.logins import LoggedIn, OpenSession, Refused, Ses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from tbot_extension_web.access.accounts import Account
 
@@ -95,6 +96,10 @@ class GivenSessions:
     def sessions(self, user: str | None = None) -> list[OpenSession]:  # noqa: ARG002
         """None that could be listed."""
         return []
+
+    def last_logins(self) -> dict[str, datetime]:
+        """None."""
+        return {}
 
     def end_session(self, user: str, number: int) -> bool:  # noqa: ARG002
         """There is none of that number."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections import Counter
 from contextlib import closing
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tbot_extension_web.access import login_store, passwords, second_factor
 from tbot_extension_web.access.credentials import Role
+from tbot_extension_web.access.denials import AT_ONCE, EVERY_S
 from tbot_extension_web.access.login_rules import LoginRules
 from tbot_extension_web.access.logins import BUSY, STEP_UP_REFUSED, LoggedIn, Refused, csrf_token
 from tbot_extension_web.access.passwords import HashParameters
@@ -460,6 +462,21 @@ def test_a_store_that_another_program_writes_holds_the_page_up_for_a_moment(acce
             access.log_in()
     assert time.monotonic() - began < 2
     assert is_in(access.log_in())
+
+
+def test_logins_that_strangers_try_do_not_fill_the_security_log(access: Any) -> None:
+    """Refusals and locks are few lines, which say how many are left out; each login that is accepted is one."""
+    for number in range(10):
+        access.fail(30, f"nobody{number}")
+    lines = [(action, outcome) for _, action, outcome in access.log() if action in {"login", "lock"}]
+    assert Counter(lines) == {("login", "refused"): AT_ONCE, ("lock", "name"): 10}
+    access.clock.advance(EVERY_S)
+    access.fail(1)
+    assert access.log()[-1] == ("web/alice", "login", f"refused, {300 - AT_ONCE} more before it")
+    for _ in range(AT_ONCE + 1):
+        access.token()
+    assert [line[1:] for line in access.log()[-AT_ONCE - 1 :]] == [("login", "ok")] * (AT_ONCE + 1)
+    assert access.logins.last_logins() == {"alice": access.clock.now()}
 
 
 def test_strangers_keep_no_session_from_a_step_up(access: Any, monkeypatch: pytest.MonkeyPatch) -> None:
