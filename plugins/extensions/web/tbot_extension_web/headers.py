@@ -41,6 +41,7 @@ _NO_ORIGIN: Final = "null"
 """What a browser sends of a form's origin under `no-referrer`; it says in `Sec-Fetch-Site` where the form was."""
 
 _FOREIGN_HOST: Final = 421
+_FOREIGN_PAGE: Final = (403, "The request comes from another page.\n")
 _STRICT_TRANSPORT: Final = "max-age=31536000"
 _log = log.logger(__name__)
 
@@ -64,7 +65,7 @@ class Origin:
 
 
 class OwnOrigin:
-    """Refuses requests under a foreign host name (421) and changes from a foreign page (403), and adds the headers."""
+    """Refuses requests under a foreign host name (421) and from a foreign page (403), and adds the headers."""
 
     def __init__(self, app: ASGIApp, origin: Origin, denials: Denials) -> None:
         self._app = app
@@ -98,11 +99,13 @@ class OwnOrigin:
         # A browser that was led here by a foreign name shows that name as host; a foreign page its own origin.
         if headers.get("host", "").lower() not in self._origin.hosts:
             return _FOREIGN_HOST, "This page is not served under that host name. Add it to `hosts` in network_config.\n"
-        if method in SAFE:
-            return None
         site, origin = headers.get("sec-fetch-site"), headers.get("origin", _NO_ORIGIN)
+        if method in SAFE:
+            # A page of another origin may lead here; what its scripts and pictures ask for is not answered.
+            led = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+            return _FOREIGN_PAGE if site in {"cross-site", "same-site"} and not led else None
         if site not in {None, "same-origin"} or (origin != _NO_ORIGIN and not self._origin.covers(origin)):
-            return 403, "The request comes from another page.\n"
+            return _FOREIGN_PAGE
         if site is None and origin == _NO_ORIGIN:
             return 403, "The request does not say that it comes from this page.\n"
         return None

@@ -244,6 +244,20 @@ def test_f112_a_change_from_another_page_is_refused(app: ASGIApp, route: WebRout
     assert logins.security.lines[3] == ("", "deny other page: POST from http://evil.example")
 
 
+@pytest.mark.parametrize("route", [one for one in ROUTES if one.method == "GET"], ids=lambda one: one.name)
+def test_a_foreign_page_may_lead_here_and_ask_for_nothing(app: ASGIApp, route: WebRoute) -> None:
+    """A link is followed; a script, a picture, a frame and a stream of another origin, also of this host, are not."""
+    method = "HEAD" if route.path.startswith("/live/") else "GET"  # a stream does not end
+    for site in ("cross-site", "same-site"):
+        for mode, dest in (("no-cors", "image"), ("cors", "empty"), ("navigate", "iframe"), ("", "")):
+            said = {"sec-fetch-site": site, "sec-fetch-mode": mode, "sec-fetch-dest": dest}
+            assert ask(app, method, sample(route), as_role(STEPPED_UP, **said)).status == 403
+        said = {"sec-fetch-site": site, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+        assert ask(app, method, sample(route), said).status != 403 or route.permission is Permission.FIRST_RUN
+    for said in ({"sec-fetch-site": "none"}, {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}):
+        assert ask(app, method, sample(route), said).status != 403 or route.permission is Permission.FIRST_RUN
+
+
 @ALL
 def test_f112_a_foreign_host_name_is_refused(app: ASGIApp, route: WebRoute, logins: GivenSessions) -> None:
     """A name that leads to this machine (rebinding), another port, and none; nothing is done, and it is logged."""
