@@ -64,6 +64,10 @@ class Origin:
         return scheme == self.scheme and host in self.hosts
 
 
+_DENIED: Final = {_FOREIGN_HOST: (Denied.HOST, "host"), _FOREIGN_PAGE[0]: (Denied.ORIGIN, "origin")}
+_MISREAD: Final = (400, "The request is not one of a browser: a path, and the length of what is sent.\n")
+
+
 class OwnOrigin:
     """Refuses requests under a foreign host name (421) and from a foreign page (403), and adds the headers."""
 
@@ -78,7 +82,7 @@ class OwnOrigin:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope["method"], headers)
+        refusal = _misread(scope, headers) or self._refusal(scope["method"], headers)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -89,11 +93,13 @@ class OwnOrigin:
             await self._app(scope, receive, with_headers)
             return
         status, text = refusal
-        kind, shown = (Denied.HOST, "host") if status == _FOREIGN_HOST else (Denied.ORIGIN, "origin")
-        source = (scope.get("client") or ("",))[0]
-        await self._denials.record(kind, f"{scope['method']} from {headers.get(shown, '')}", source)
+        if status in _DENIED:
+            kind, shown = _DENIED[status]
+            source = (scope.get("client") or ("",))[0]
+            await self._denials.record(kind, f"{scope['method']} from {headers.get(shown, '')}", source)
         _log.warning("web.refused", status=status, path=scope["path"][:200], reason=text)
-        await PlainTextResponse(text, status_code=status)(scope, receive, with_headers)
+        answer = PlainTextResponse(text, status_code=status, headers={"Connection": "close"})
+        await answer(scope, receive, with_headers)
 
     def _refusal(self, method: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
         # A browser that was led here by a foreign name shows that name as host; a foreign page its own origin.
@@ -116,3 +122,9 @@ class OwnOrigin:
         headers.setdefault("Cache-Control", "no-cache" if path.startswith("/static/") else "no-store")
         if self._origin.secure:
             headers.setdefault("Strict-Transport-Security", _STRICT_TRANSPORT)
+
+
+def _misread(scope: Scope, headers: Mapping[str, str]) -> tuple[int, str] | None:
+    # What a proxy before the page could read in another way than the page does.
+    plain = scope["raw_path"].startswith(b"/") and "transfer-encoding" not in headers
+    return None if plain else _MISREAD

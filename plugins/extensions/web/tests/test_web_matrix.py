@@ -259,6 +259,17 @@ def test_a_foreign_page_may_lead_here_and_ask_for_nothing(app: ASGIApp, route: W
 
 
 @ALL
+def test_a_request_that_can_be_read_in_two_ways_is_refused(
+    app: ASGIApp, route: WebRoute, logins: GivenSessions
+) -> None:
+    """A body in chunks, also with a length, and a target that is an address; the connection ends."""
+    for path, more in ((sample(route), {"transfer-encoding": "chunked"}), (f"http://evil.example{route.path}", {})):
+        answer = ask(app, route.method, path, as_role(STEPPED_UP, **more), {"csrf": CSRF})
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+    assert logins.ended == []
+
+
+@ALL
 def test_f112_a_foreign_host_name_is_refused(app: ASGIApp, route: WebRoute, logins: GivenSessions) -> None:
     """A name that leads to this machine (rebinding), another port, and none; nothing is done, and it is logged."""
     hosts = ("evil.example:8443", "127.0.0.1:8444", "127.0.0.1", "")
