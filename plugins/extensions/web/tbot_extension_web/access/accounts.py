@@ -48,8 +48,9 @@ class Account:
 
     @property
     def stamp(self) -> str:
-        """What a session is bound to: it ends when the password or the role changes."""
-        return sha256(f"{self.name} {self.role} {self.hash.inspect()}".encode()).hexdigest()
+        """What a session is bound to: it ends when the password, the role or the one-time codes change."""
+        totp = "" if self.totp is None else self.totp.inspect()
+        return sha256(f"{self.name} {self.role} {self.hash.inspect()} {totp}".encode()).hexdigest()
 
 
 Edit = Callable[[dict[str, Account]], None]

@@ -195,20 +195,38 @@ class Logins:
             self._store.sessions.end(found.id)
             await self._record("logout", found.user, "ok", "")
 
-    async def enrol_totp(self, user: str, secret: str, code: str) -> tuple[str, ...]:
+    async def enrol_totp(self, token: str, secret: str, code: str) -> tuple[LoggedIn, tuple[str, ...]]:
         """Set a user's one-time passwords once a code proves that the app has the secret; returns recovery codes.
 
-        Raises UsageError for a code that does not fit.
+        The user's other sessions end, and this one goes on under a new token. Raises UsageError for a code that does
+        not fit.
         """
-        step = second_factor.matching_step(secret, code, self._store.clock.now())
+        user, step = self._user(token), second_factor.matching_step(secret, code, self._store.clock.now())
         if step is None or not self._store.attempts.spend((user, step)):
             raise UsageError(
                 "The code does not fit the secret.",
                 "Enter the code that the app shows now, and check the clocks of this machine and of the phone.",
             )
         codes = second_factor.new_recovery_codes()
+        return await self._with_totp(token, secret, codes), codes
+
+    async def end_totp(self, token: str) -> LoggedIn:
+        """End a user's one-time passwords; the other sessions end, and this one goes on under a new token."""
+        return await self._with_totp(token, None, ())
+
+    async def _with_totp(self, token: str, secret: str | None, codes: tuple[str, ...]) -> LoggedIn:
+        user, stored, renewed = self._user(token), self._store.sessions.find(token), _new_token()
         await self.accounts.set_totp(user, secret, codes, actor=user)
-        return codes
+        account = self.accounts.read().get(user)
+        if stored is not None and account is not None:
+            self._store.sessions.rebind(stored, renewed, account.stamp)
+        return LoggedIn(token=renewed, csrf=csrf_token(renewed))
+
+    def _user(self, token: str) -> str:
+        found = self._current(token)
+        if found is None:
+            raise UsageError("The session has ended.", "Log in again.")
+        return found[1].name
 
     def sessions(self, user: str | None = None) -> list[OpenSession]:
         """The open sessions of a user, or of all."""

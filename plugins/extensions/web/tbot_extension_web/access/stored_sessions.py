@@ -94,6 +94,10 @@ class StoredSessions:
         now = self._store.seconds
         self._store.run(renewed, token_hash(token), now, now, session.id)
 
+    def rebind(self, session: StoredSession, token: str, stamp: str) -> None:
+        """Bind a session to the account as it is now, and give it a new token."""
+        self._store.run("UPDATE sessions SET hash = ?, stamp = ? WHERE id = ?", token_hash(token), stamp, session.id)
+
     def count_failure(self, session: StoredSession, limit: int) -> bool:
         """Count a failed step-up; at the limit the session ends. Returns whether it goes on."""
         with self._store.transaction():

@@ -89,9 +89,13 @@ class GivenSessions:
         """Accept one password."""
         return _answer(token, accepted=password == RIGHT)
 
-    async def enrol_totp(self, user: str, secret: str, code: str) -> tuple[str, ...]:
+    async def enrol_totp(self, token: str, secret: str, code: str) -> tuple[LoggedIn, tuple[str, ...]]:
         """Refuse."""
-        raise UsageError(f"The code {code[:6]!a} does not fit.", f"{user} has another secret than {secret[:4]!a}.")
+        raise UsageError(f"The code {code[:6]!a} does not fit.", f"{token} has another secret than {secret[:4]!a}.")
+
+    async def end_totp(self, token: str) -> LoggedIn:
+        """Refuse."""
+        raise UsageError(f"{token} has no codes.", "There are none to end.")
 
     def sessions(self, user: str | None = None) -> list[OpenSession]:  # noqa: ARG002
         """None that could be listed."""

@@ -479,6 +479,25 @@ def test_logins_that_strangers_try_do_not_fill_the_security_log(access: Any) -> 
     assert access.logins.last_logins() == {"alice": access.clock.now()}
 
 
+def test_codes_that_are_turned_on_or_off_end_the_other_sessions(access: Any) -> None:
+    """The acting one goes on under a new token, with its step-up; also where an admin turns them off for a user."""
+    access.add("bob")
+    token, other = access.token("bob"), access.token("bob")
+    token = access.do(access.logins.step_up(token, PASSWORD, "")).token
+    secret = second_factor.new_totp_secret()
+    code = second_factor.totp_code(secret, access.clock.now())
+    found, _ = access.do(access.logins.enrol_totp(token, secret, code))
+    assert access.logins.session(found.token).stepped_up
+    assert access.logins.session(found.token).csrf == found.csrf
+    assert [access.logins.session(one) for one in (token, other)] == [None, None]
+    with pytest.raises(UsageError, match="ended"):
+        access.do(access.logins.end_totp(other))
+    ended = access.do(access.logins.end_totp(found.token))
+    assert access.logins.session(ended.token).user == "bob"
+    access.do(access.accounts.set_totp("bob", secret, actor="bob"))
+    assert access.logins.session(ended.token) is None
+
+
 def test_strangers_keep_no_session_from_a_step_up(access: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither by spending the budget of logins, nor by what their hashes take."""
     token, going, plain = access.token(), Event(), passwords.password_matches
@@ -533,11 +552,11 @@ def test_a_user_who_is_removed_while_changing_the_password_has_no_session(
 
 def test_one_time_passwords_count_once(access: Any) -> None:
     """A code logs in once, within a step of drift; a step-up needs the next one."""
-    secret = second_factor.new_totp_secret()
+    secret, token = second_factor.new_totp_secret(), access.token()
     code = second_factor.totp_code(secret, access.clock.now())
     with pytest.raises(UsageError, match="does not fit"):
-        access.do(access.logins.enrol_totp("alice", secret, "000000" if code != "000000" else "000001"))
-    codes = access.do(access.logins.enrol_totp("alice", secret, code))
+        access.do(access.logins.enrol_totp(token, secret, "000000" if code != "000000" else "000001"))
+    _, codes = access.do(access.logins.enrol_totp(token, secret, code))
     assert len(set(codes)) == 10
     assert not is_in(access.log_in(code=code))
     access.clock.advance(30)
