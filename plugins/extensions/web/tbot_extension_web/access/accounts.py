@@ -64,6 +64,8 @@ def user_name(text: str) -> str:
             "A user's name has 2 to 32 characters: letters a to z, digits, dot, hyphen and underscore.",
             "Begin it with a letter or a digit.",
         )
+    if name == _SET_UP:
+        raise UsageError(f"{_SET_UP} is what the first run is called in the log.", "Choose another name.")
     return name
 
 

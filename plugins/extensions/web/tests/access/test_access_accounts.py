@@ -65,6 +65,12 @@ def test_names_are_plain(empty: Any, name: str) -> None:
     assert empty.accounts.read() == {}
 
 
+def test_no_user_is_called_as_the_first_run_is(access: Any) -> None:
+    """Its line in the log is of nobody else."""
+    with pytest.raises(UsageError, match="the first run"):
+        access.add(" Setup")
+
+
 def test_a_weak_password_is_refused_with_the_bots_identity_known(access: Any) -> None:
     """The password rules hold for new users and changes, with the user's name and the bot's identity as words."""
     for password in ("short", "bob-bob-bob-bob", "us_tx_sim_b01"):
