@@ -20,6 +20,7 @@ from tbot_extension_web.headers import Origin
 from tbot_extension_web.opening import open_site
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
+from tbot_extension_web.setup.begin_steps import MOST_FINDINGS
 from tbot_extension_web.setup.state import SetUpState
 from tbot_extension_web.site import Site
 from tbot_extension_web.testing.browser import Browser
@@ -515,19 +516,37 @@ def test_the_samples_become_an_instance_to_the_byte(home: Path, shared: Path) ->
     assert {name: content(home, name) for name in texts} == texts
 
 
+def test_of_many_findings_about_a_file_a_part_is_shown(home: Path) -> None:
+    """With how many more there are."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.send("/setup/begin", {"how": "usual"})
+        browser.open("/setup/begin")
+        lines = b"".join(b"UNKNOWN_%d=1\n" % number for number in range(300))
+        browser.upload("/setup/begin", {"how": "upload"}, {"env_bot": lines, "env": b""})
+        assert browser.place == "/setup/taken"
+        more = re.search(r"and (\d+) more", browser.text)
+        assert more is not None
+        assert browser.text.count('class="level') + int(more[1]) >= 300
+        assert browser.text.count('class="level') == MOST_FINDINGS
+
+
 @pytest.mark.parametrize(
     ("bot", "said"),
     [
         (b"", "Choose the file."),
         (b"MAX_TRADES=many\n", "MAX_TRADES"),
         (b"BROKER_NAME=PAPER # \xff\n", "Byte 0xff is not UTF-8 text"),
+        (b"A=1\n" * 5_001, "more than 5,000 lines"),
+        (b"SEED=1\n", "CONTROL_DIR=/elsewhere/control is outside of the folder"),
     ],
 )
 def test_a_file_that_cannot_be_taken_over_says_why(home: Path, bot: bytes, said: str) -> None:
     """Nothing is stored, and other files can be chosen."""
     with opened(home) as (browser, link):
         make_admin(browser, link)
-        answer = browser.upload("/setup/begin", {"how": "upload"}, {"env_bot": bot})
+        env = {"env": b"CONTROL_DIR=/elsewhere/control\n"} if bot == b"SEED=1\n" else {}
+        answer = browser.upload("/setup/begin", {"how": "upload"}, {"env_bot": bot} | env)
         assert answer.status == 400
         assert said in browser.text
         browser.open("/setup")
