@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +20,10 @@ from tbot_extension_web.access.passwords import HashParameters, PasswordHasher
 from tbot_extension_web.app import create_app
 from tbot_extension_web.headers import Origin
 from tbot_extension_web.opening import open_site
+from tbot_extension_web.pages.setup import _create, later_address
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
+from tbot_extension_web.server import Address
 from tbot_extension_web.setup.begin_steps import MOST_FINDINGS
 from tbot_extension_web.setup.state import SetUpState
 from tbot_extension_web.site import Site
@@ -34,6 +38,7 @@ from tbot_core.actions.secrets import vault_of_home
 from tbot_core.actions.setup_draft import SetUp, begin_setup
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.identity import read_identity
+from tbot_core.instance.sources import is_made
 from tbot_core.journal.projections.failover_drills import DrillStep
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.lock import read_lock
@@ -151,8 +156,7 @@ def test_an_empty_folder_becomes_a_paper_instance_by_the_page_alone(home: Path) 
                 break
             browser.send(browser.place, shown_values(browser.text))
         assert "ACME_US_PAPER_B01" in browser.text
-        found = re.findall(r'<th scope="row">(\w+)</th><td>broker</td><td>([^<]+)</td><td>([^<]+)</td>', browser.text)
-        assert found == [("paper", version("tbot-broker-paper"), "tbot-broker-paper")]
+        assert f'<td>broker</td><td class="wrap">tbot-broker-paper {version("tbot-broker-paper")}<' in browser.text
         listed = list_plugins(None)[0]
         paper = next(one for one in listed if (one["kind"], one["name"]) == ("broker", "paper"))
         assert f"<code>{paper['files_hash']}</code>" in browser.text
@@ -160,6 +164,8 @@ def test_an_empty_folder_becomes_a_paper_instance_by_the_page_alone(home: Path) 
         assert browser.place == "/check"
         assert "`tbot check` passed" in browser.text
         assert "plugins.lock is written" in browser.text
+        assert 'href="/account/codes"' in browser.text
+        assert "will listen on" not in browser.text
         assert browser.open("/").status == 200
         assert browser.place == "/"
         assert browser.open("/setup").status == 200
@@ -374,6 +380,13 @@ def test_other_plugins_than_those_shown_are_not_approved(home: Path, form: dict[
     assert not (home / ".env_bot.enc").exists()
 
 
+def test_the_last_page_says_that_a_public_address_waits_for_codes() -> None:
+    """With the address, and what to do first."""
+    said = later_address(Address(host="192.0.2.1", certificate=Path("c.pem")))
+    assert "https://192.0.2.1:8443/" in said
+    assert "turn the codes on now" in said
+
+
 def test_credentials_are_tested_where_asked_and_never_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The result stays on the page and in the summary until they are changed; a refused login may be kept."""
     said = iter((False, True))
@@ -514,6 +527,18 @@ def test_the_samples_become_an_instance_to_the_byte(home: Path, shared: Path) ->
         create(browser)
         assert browser.place == "/check"
     assert {name: content(home, name) for name in texts} == texts
+
+
+@pytest.mark.slow
+def test_of_two_who_make_the_instance_at_once_one_does(home: Path) -> None:
+    """The other one gets the same page, and no fault."""
+    setup = begin_setup(Instance.at(home))
+    user = SimpleNamespace(user="alice")
+    call: Any = SimpleNamespace(site=SimpleNamespace(setup=setup, home=home), user=user, actor="web/alice")
+    with ThreadPoolExecutor() as threads:
+        made = list(threads.map(_create, [call, call]))
+    assert is_made(setup.instance)
+    assert sorted(map(bool, made)) == [False, True]
 
 
 def test_of_many_findings_about_a_file_a_part_is_shown(home: Path) -> None:

@@ -100,6 +100,11 @@ class Accounts:
         """Whether an admin exists."""
         return _has_admin(self.read())
 
+    @property
+    def has_admin_with_codes(self) -> bool:
+        """Whether an admin exists who logs in with one-time codes."""
+        return any(one.role is Role.ADMIN and one.totp is not None for one in self.read().values())
+
     async def add(self, name: str, password: str, role: Role, *, actor: str) -> Account:
         """Add a user; the name is folded to lower case."""
         return await self._add(name, password, role, actor=actor, first=False)

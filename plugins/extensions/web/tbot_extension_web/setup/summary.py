@@ -60,7 +60,7 @@ def _page(state: SetUpState) -> str:
     host, port = network.get("host", "127.0.0.1"), network.get("port", "8443")
     if host in LOOPBACK:
         return f"{host}:{port}, for this machine"
-    return f"{host}:{port} from its next start; turn on one-time codes for your account before that"
+    return f"{host}:{port} from its next start on, once you have turned on one-time codes"
 
 
 def _fields(category: str, part: dict[str, Any]) -> list[str]:
