@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import socket
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tbot_core.errors import AccessError, SettingsError, TbotError
+from tbot_core.system.listener import listening_sockets
 from tbot_extension_web.headers import Origin
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-_BACKLOG: Final = 128
 MOST_CONNECTIONS: Final = 200
 MOST_WAITING: Final = 150
 """With more connections than this, each new one ends the one that has waited longest for a request."""
@@ -108,32 +107,14 @@ def listening(app: ASGIApp, address: Address) -> Iterator[Callable[[], None]]:
     except OSError as fault:  # SSLError is one
         message = f"The page's certificate or private key cannot be used: {fault.strerror or fault}."
         raise SettingsError(message, f"Give others in network_config: {_EDIT}") from fault
-    with ExitStack() as ends:
-        sockets = [ends.enter_context(one) for one in _bound(address)]
-        yield partial(uvicorn.Server(config).run, sockets)
-
-
-def _bound(address: Address) -> list[socket.socket]:
-    # A socket for each address of the host, as `localhost` has two.
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        sockets = listening_sockets(address.host, address.port)
     except OSError as fault:
         raise _unbound(address, fault) from fault
     with ExitStack() as ends:
-        made = []
-        for family, kind, protocol, _, place in dict.fromkeys(found):
-            one = ends.enter_context(socket.socket(family, kind, protocol))
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                one.bind(place)
-                one.listen(_BACKLOG)
-            except OSError as fault:
-                raise _unbound(address, fault) from fault
-            made.append(one)
-        ends.pop_all()
-    return made
+        for one in sockets:
+            ends.enter_context(one)
+        yield partial(uvicorn.Server(config).run, sockets)
 
 
 def _unbound(address: Address, fault: OSError) -> TbotError:
