@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from threading import Lock
+from threading import Lock  # seam: the threads of one page change the answers in turn
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs

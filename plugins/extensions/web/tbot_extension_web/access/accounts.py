@@ -225,7 +225,7 @@ class Accounts:
         # The accounts after a change; the same where nothing changes.
         after = dict(before)
         edit(after)
-        changed = {name for name in {*before, *after} if before.get(name) is not after.get(name)}
+        changed = {name for name in sorted({*before, *after}) if before.get(name) is not after.get(name)}
         if changed - {actor} and not self._is_admin(before, actor):
             raise UsageError(f"{actor} is not an admin any more.", "Ask an admin.")
         if _has_admin(before) and not _has_admin(after):
