@@ -100,7 +100,10 @@ class _Verified:
 
 
 class Logins:
-    """Logs users in, and knows their sessions. Used in the thread of the event loop that opened the store."""
+    """Logs users in, and knows their sessions; `last_logins()` says when each user logged in last.
+
+    Used in the thread of the event loop that opened the store.
+    """
 
     def __init__(
         self, accounts: Accounts, store: LoginStore, hasher: PasswordHasher, security: SecurityLog, rules: LoginRules
@@ -108,6 +111,7 @@ class Logins:
         self.rules = rules
         self.accounts = accounts
         self.security = security
+        self.last_logins = store.sessions.last_logins
         self._store = store
         self._hasher = hasher
         # What strangers try leaves open sessions a budget and a place at the hasher.
@@ -182,7 +186,7 @@ class Logins:
         if not await self._verify_again(token, password, code):
             return Refused(sentence=STEP_UP_REFUSED)
         await self.accounts.set_password(account.name, new, actor=account.name)
-        self.end_all(account.name)
+        self._store.sessions.end_all(account.name)
         changed = self.accounts.read().get(account.name)
         if changed is None:
             return Refused(sentence=STEP_UP_REFUSED)
@@ -238,10 +242,6 @@ class Logins:
             if it.user in accounts and accounts[it.user].stamp == it.stamp
         ]
 
-    def last_logins(self) -> Mapping[str, datetime]:
-        """When each user logged in last."""
-        return self._store.sessions.last_logins()
-
     def end_session(self, user: str, number: int) -> bool:
         """End a session of a user by its number; False where the user has none of that number."""
         mine = any(it.id == number for it in self._store.sessions.of_user(user))
@@ -249,17 +249,10 @@ class Logins:
             self._store.sessions.end(number)
         return mine
 
-    def end_all(self, user: str) -> int:
-        """End all sessions of a user, and return their number.
-
-        Another password or role, and removal, end them anyway.
-        """
-        return self._store.sessions.end_all(user)
-
     async def end_sessions(self, user: str, *, actor: str) -> int:
         """End all sessions of another user by an admin, and return their number."""
         await self._record("logout", actor, f"sessions of {user}", "")
-        return self.end_all(user)
+        return self._store.sessions.end_all(user)
 
     def locked_users(self) -> tuple[str, ...]:
         """The users who are locked, in order."""

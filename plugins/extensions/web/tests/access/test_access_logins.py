@@ -368,7 +368,7 @@ def test_sessions_are_listed_and_ended(access: Any) -> None:
     assert not access.logins.end_session("bob", rows[0].id)
     assert access.logins.end_session("alice", rows[0].id)
     assert [access.logins.session(it) is None for it in (one, two, other)] == [True, False, False]
-    assert access.logins.end_all("alice") == 1
+    assert access.store.sessions.end_all("alice") == 1
     assert access.logins.session(two) is None
     assert len(access.logins.sessions()) == 1
 
@@ -421,7 +421,7 @@ def test_a_session_that_ends_during_a_step_up_stays_ended(access: Any, monkeypat
     token, plain = access.token(), access.hasher.verify
 
     async def verify(password: str, text: str) -> bool:
-        access.logins.end_all("alice")
+        access.store.sessions.end_all("alice")
         return bool(await plain(password, text))
 
     monkeypatch.setattr(access.hasher, "verify", verify)
