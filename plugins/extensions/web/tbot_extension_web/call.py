@@ -62,7 +62,7 @@ class Call:
 
     @property
     def actor(self) -> str:
-        """The user as the audit log of secrets names them."""
+        """The user as logs and journals name them: no user of the machine has such a name."""
         return f"web/{self.user.user}"
 
     def may(self, permission: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -29,6 +29,7 @@ from tbot_extension_web.pages import (
     users,
 )
 from tbot_extension_web.permissions import Permission
+from tbot_extension_web.setup.begin_steps import UPLOADS
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -52,7 +53,8 @@ class WebRoute:
 
     `stepped_up`: whether the user must have entered the password again within the last minutes. `stage` is when the
     route is there: during a set-up every other one leads to it, and after it there is no set-up. `form` is the page
-    with the form of a POST, where that is not the nearest page above its path.
+    with the form of a POST, where that is not the nearest page above its path. `files` are the fields of its form that
+    may be files.
     """
 
     method: str
@@ -62,6 +64,7 @@ class WebRoute:
     stepped_up: bool = False
     stage: Stage = Stage.MADE
     form: str = ""
+    files: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -76,16 +79,12 @@ class WebRoute:
         return path or "/"
 
 
-def _get(path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: bool = False) -> WebRoute:
-    return WebRoute(method="GET", path=path, permission=permission, endpoint=endpoint, stepped_up=stepped_up)
+def _get(path: str, permission: Permission, endpoint: Endpoint, **more: Any) -> WebRoute:
+    return WebRoute(method="GET", path=path, permission=permission, endpoint=endpoint, **more)
 
 
-def _post(
-    path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: bool = False, form: str = ""
-) -> WebRoute:
-    return WebRoute(
-        method="POST", path=path, permission=permission, endpoint=endpoint, stepped_up=stepped_up, form=form
-    )
+def _post(path: str, permission: Permission, endpoint: Endpoint, **more: Any) -> WebRoute:
+    return WebRoute(method="POST", path=path, permission=permission, endpoint=endpoint, **more)
 
 
 def _at(stage: Stage, *routes: WebRoute) -> tuple[WebRoute, ...]:
@@ -110,9 +109,9 @@ ROUTES: Final = (
         _get("/setup", Permission.CONFIGURE, setup.begin),
         _post("/setup/create", Permission.CONFIGURE, setup.create),
         _get("/setup/{step}", Permission.CONFIGURE, setup.show),
-        _post("/setup/{step}", Permission.CONFIGURE, setup.send),
-        _post("/setup/{step}/test", Permission.CONFIGURE, setup.test),
-        _post("/setup/{step}/field", Permission.CONFIGURE, setup.judge_field),
+        _post("/setup/{step}", Permission.CONFIGURE, setup.send, files=UPLOADS),
+        _post("/setup/{step}/test", Permission.CONFIGURE, setup.test, files=UPLOADS),
+        _post("/setup/{step}/field", Permission.CONFIGURE, setup.judge_field, files=UPLOADS),
     ),
     _get("/check", Permission.CONFIGURE, check.show),
     _get("/", Permission.READ, dashboard.show),

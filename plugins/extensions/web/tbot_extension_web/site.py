@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,6 +58,7 @@ class Site:
 
     `first_run` is what the page of an instance without an admin has beside the usual, `setup` the set-up of a folder
     that is no instance yet; None where there is none. `navigation`: the pages that it names, those of plugins too.
+    `streams` are the open ones by session.
     """
 
     def __init__(self, home: Path, clock: Clock, origin: Origin, logins: Logins, identity: str = "") -> None:
@@ -71,6 +73,7 @@ class Site:
         self.denials = Denials(lambda: self.logins.security, clock)
         self.notices = Notices()
         self.templates = _environment()
+        self.streams: Counter[int] = Counter()
         self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
 

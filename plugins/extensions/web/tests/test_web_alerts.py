@@ -84,9 +84,9 @@ def test_alerts_are_acknowledged_in_the_users_name(app: ASGIApp, home: Path) -> 
     assert [one["acked_by"] for one in alert_documents(home, 9)] == [None, None]
     first = send(app, "/alerts/acknowledge", TRADER, {"csrf": CSRF, "alert-1": "on", "alert-x": "on"})
     assert (first.status, "Acknowledged: 1 alert." in first.text) == (200, True)
-    assert [one["acked_by"] for one in alert_documents(home, 9)] == ["a-trader", None]
+    assert [one["acked_by"] for one in alert_documents(home, 9)] == ["web/a-trader", None]
     ask(app, "POST", "/alerts/acknowledge", TRADER, {"csrf": CSRF, "all": "yes"})
-    assert [one["acked_by"] for one in alert_documents(home, 9)] == ["a-trader", "a-trader"]
+    assert [one["acked_by"] for one in alert_documents(home, 9)] == ["web/a-trader", "web/a-trader"]
     assert "No such alert." in shown(app, "/alerts?show=unacknowledged")
 
 

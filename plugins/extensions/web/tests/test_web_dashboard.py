@@ -153,7 +153,7 @@ def test_a_kill_is_there_for_the_command_line_too(own: Path, app_of: Callable[[P
     ask(app_of(own), "POST", "/risk/kill", ADMIN, {"csrf": CSRF})
     written = "".join(path.read_text() for path in (own / "control").iterdir() if path.is_file())
     assert '"kill"' in written
-    assert "a-admin" in written
+    assert "web/a-admin" in written
 
 
 def test_without_an_entry_that_waits_the_page_says_how_one_comes_to_wait(traded_app: ASGIApp) -> None:

@@ -40,7 +40,7 @@ async def acknowledge(call: Call) -> Response:
     if not ids and "all" not in call.form:
         raise UsageError("No alert is chosen.", "Choose those that you have seen, or acknowledge all.")
     wanted = [] if "all" in call.form else ids
-    seen = await call.work(acknowledge_alerts, call.site.home, wanted, call.user.user)
+    seen = await call.work(acknowledge_alerts, call.site.home, wanted, call.actor)
     return call.to("/alerts", f"Acknowledged: {plural(len(seen), 'alert')}.")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 async def show(call: Call) -> Response:
     """The form; a browser that is logged in goes on to the dashboard."""
-    return call.to("/") if call.session is not None else _form(call)
+    return call.to("/") if call.site.logins.session(call.token, active=False) is not None else _form(call)
 
 
 async def log_in(call: Call) -> Response:

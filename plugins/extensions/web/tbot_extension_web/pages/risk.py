@@ -135,7 +135,7 @@ async def act(call: Call) -> Response:
 
 async def _made(call: Call, asked: Act) -> list[str]:
     # The sentences of the command line about the request.
-    actor = call.user.user
+    actor = call.actor
     if asked.verb is ControlVerb.ARM:
         summary, armed = await call.work(arming.arm, call.site.home, _sessions(call), actor)
         return [summary.line, arming.arming_sentence(armed)]

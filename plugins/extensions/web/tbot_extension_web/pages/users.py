@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.actions.access_log import logged_accesses
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
 from tbot_core.instance.sources import read_settings_files
@@ -20,12 +19,10 @@ if TYPE_CHECKING:
 
     from tbot_extension_web.call import Call
 
-ACTOR: Final = "web/"
-
 
 @attrs.frozen(kw_only=True)
 class UserRow:
-    """A user as the list shows it; `last_login` is None where the access log has none."""
+    """A user as the list shows it; `last_login` is None before the first."""
 
     name: str
     role: str
@@ -38,8 +35,8 @@ class UserRow:
 async def show(call: Call) -> Response:
     """The list, with the forms of an admin who entered the password again."""
     logins = call.site.logins
-    times = await call.work(last_logins, call.site.home)
     accounts, locked, sessions = logins.accounts.read(), set(logins.locked_users()), logins.sessions()
+    times = logins.last_logins()
     rows = [
         UserRow(
             name=one.name,
@@ -110,15 +107,6 @@ def default_role(home: Path) -> str:
     """DEFAULT_USER_ROLE, where the settings give a role."""
     found = read_settings_files(Instance.at(home)).known_texts().get("DEFAULT_USER_ROLE", "").strip().lower()
     return found if found in set(Role) else Role.VIEWER
-
-
-def last_logins(home: Path) -> dict[str, datetime]:
-    """When each user logged in last, by the access log."""
-    found = {}
-    for entry in logged_accesses(home, verify=False)[0]:
-        if entry.action == "login" and entry.outcome == "ok":
-            found[entry.actor.removeprefix(ACTOR).partition("@")[0]] = entry.utc
-    return found
 
 
 def _named(call: Call) -> str:

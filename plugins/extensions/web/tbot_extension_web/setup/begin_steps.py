@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tbot_core.contracts.setting import SettingKind, choice
 from tbot_core.errors import TbotError
 from tbot_core.instance.dotenv import parse_dotenv
+from tbot_core.instance.findings import printable_value
 from tbot_core.instance.older_layout import OlderFile, OlderInstallation, read_older_installation
 from tbot_core.instance.required_plugins import missing_plugins
 from tbot_core.instance.sources import deployment_of
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from tbot_extension_web.setup.step import Fault, Values
 
 _FILES: Final = {"env_bot": ".env_bot", "env": ".env"}
+UPLOADS: Final = frozenset(_FILES)
+"""The fields that may be files."""
+
+MOST_LINES: Final = 5_000
+MOST_FINDINGS: Final = 200
+"""The lines of an uploaded file, and how many findings about them are shown."""
+
 _ANSWERED: Final = ("network", "broker", "alerts", "screeners", "accounting", "settings")
 """The steps whose answers are in a trading configuration, or that have usual ones."""
 
@@ -90,13 +98,29 @@ def _found(state: SetUpState, values: Values) -> OlderInstallation:
 
 
 def _faults(state: SetUpState, values: Values) -> Iterator[Fault]:
-    if values["how"] == "upload" and "env_bot" not in values:
+    upload = values["how"] == "upload"
+    if upload and "env_bot" not in values:
         yield "env_bot", "Choose the file."
         return
+    long = [name for name in _FILES if upload and len(values.get(name, "").splitlines()) > MOST_LINES]
+    if long:
+        yield from ((name, f"It has more than {MOST_LINES:,} lines.") for name in long)
+        return
     try:
-        _keep(state, values)
+        kept = _keep(state, values)
     except TbotError as fault:
         yield from (("", line) for line in fault.message.splitlines())
+        return
+    if upload:
+        yield from _outside(kept)
+
+
+def _outside(state: SetUpState) -> Iterator[Fault]:
+    # The person at a browser may not choose where on the machine files are written.
+    for name, one in examined(state).values.items():
+        if one.declaration.kind.name == "path" and state.setup.instance.outside(one.text):
+            words = f"{name}={printable_value(one.text)} is outside of the folder, where an uploaded file cannot lead."
+            yield "", f"{words} Give a path in it, or put the files into the folder yourself."
 
 
 def _missing(state: SetUpState, kind: str) -> Iterator[str]:
@@ -111,12 +135,13 @@ def _report(state: SetUpState) -> Mapping[str, Any]:
     found = examined(state)
     installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
     findings = [*found.findings, *missing_plugins(found.values, "paper", installed)]
-    words = dict.fromkeys((one.level, str(one)) for one in findings if one.level != "ok")
+    words = list(dict.fromkeys((one.level, str(one)) for one in findings if one.level != "ok"))
     return {
         "taken": [(f".{name}", len(text.splitlines())) for name, text in state.draft.files.items()],
         "secrets": [name for name in state.draft.answers if name != "env"],
         "missing": list(_missing(state, "")),
-        "findings": list(words),
+        "findings": words[:MOST_FINDINGS],
+        "more": max(0, len(words) - MOST_FINDINGS),
     }
 
 
