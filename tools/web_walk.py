@@ -294,7 +294,7 @@ def see_position(walk: Walk) -> None:
 def kill(walk: Walk) -> None:
     """Kill on the dashboard, and see what is recorded."""
     walk.open("/")
-    walk.tab.locator(".control summary", has_text="Kill").click()
+    walk.press("Kill", "risk-question")
     walk.press("Kill now", "risk-killed")
     walk.read("Killed: entries are blocked")
 

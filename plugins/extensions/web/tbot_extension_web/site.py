@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import jinja2
 
+from tbot_core.system import random
 from tbot_extension_web import texts
 from tbot_extension_web.access.denials import Denials
 from tbot_extension_web.day_view import day_view
 from tbot_extension_web.live import LiveView, Snapshot
-from tbot_extension_web.notices import Notices
+from tbot_extension_web.notices import Answers, Notices, SentForms
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Site:
         self.setup: SetUp | None = None
         self.navigation: tuple[NavigationItem, ...] = NAVIGATION
         self.denials = Denials(lambda: self.logins.security, clock)
-        self.notices = Notices()
+        self.notices, self.answers, self.sent = Notices(), Answers(clock), SentForms(clock)
         self.templates = _environment()
         self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
@@ -83,6 +84,7 @@ class Site:
             "csrf": "" if session is None else session.csrf,
             "may": call.may,
             "badge": self.badge(),
+            "once": lambda: random.entropy(16).hex(),
             "notices": lambda: self.notices.pop(session),
             "pages": [] if self.setup else [page for page in self.navigation if call.may(page.permission)],
         }

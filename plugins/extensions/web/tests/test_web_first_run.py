@@ -91,7 +91,7 @@ def test_without_the_link_nobody_becomes_admin(home: Path) -> None:
     with opened(home) as (browser, link):
         for path in ("/first-run", "/first-run?link=" + 64 * "0"):
             assert browser.open(path).status == 403
-            assert "Start `tbot web` again" in browser.text
+            assert "Start <code>tbot web</code> again" in browser.text
         browser.open(link)
         browser.cookies.pop("tbot-first-run")
         form = {"name": "alice", "password": PASSWORD, "again": PASSWORD}

@@ -9,6 +9,8 @@ import attrs
 from tbot_core.actions import arming, control_requests, defense
 from tbot_core.engine.control import ControlVerb
 from tbot_extension_web.permissions import Permission
+from tbot_extension_web.posts import Question
+from tbot_extension_web.texts import money, shares
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 class Act:
     """A request that a person can make: its button, what it does, and who may make it.
 
+    `sure`: the button of the question that comes first, "" without one.
     `closes`: whether it sells or buys back every position; `widens`: whether it allows more than before it.
     """
 
@@ -29,6 +32,7 @@ class Act:
     does: str
     permission: Permission
     stepped_up: bool = False
+    sure: str = ""
     closes: bool = False
     widens: bool = False
 
@@ -42,12 +46,14 @@ ACTS: Final = (
     Act(
         verb=ControlVerb.STOP,
         label="Stop",
+        sure="Stop now",
         does="Blocks new entries. Open positions are managed to their exits, then the bot ends.",
         permission=Permission.RESTRICT,
     ),
     Act(
         verb=ControlVerb.KILL,
         label="Kill",
+        sure="Kill now",
         does="Blocks every entry at once and cancels working entry orders. Stops stay at the broker; time exits wait. "
         "It holds over a restart, until an admin clears it.",
         permission=Permission.RESTRICT,
@@ -67,6 +73,7 @@ ACTS: Final = (
     Act(
         verb=ControlVerb.STOP_FLATTEN,
         label="Stop and flatten",
+        sure="Yes, close every position",
         does="Blocks new entries, closes every position at the market now, then the bot ends.",
         permission=Permission.CONTROL,
         closes=True,
@@ -74,6 +81,7 @@ ACTS: Final = (
     Act(
         verb=ControlVerb.KILL_FLATTEN,
         label="Kill and flatten",
+        sure="Yes, close every position",
         does="As the kill, and closes every position at the market now.",
         permission=Permission.CONTROL,
         closes=True,
@@ -81,6 +89,7 @@ ACTS: Final = (
     Act(
         verb=ControlVerb.STOP_KEEP,
         label="Stop at once",
+        sure="End the bot now",
         does="The bot ends now. Open positions keep their stops at the broker, and nothing manages them until the next "
         "start.",
         permission=Permission.CONTROL,
@@ -126,6 +135,22 @@ async def show(call: Call) -> Response:
     """The state with its causes, and the requests."""
     snapshot = await call.site.live.snapshot()
     return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=ACTS)
+
+
+async def state(call: Call) -> Response:
+    """The state as a part of the page, which it reads again while it is open."""
+    snapshot = await call.site.live.snapshot()
+    return call.page("parts/risk_state.html", status=snapshot.status, fault=snapshot.fault)
+
+
+async def question(call: Call) -> Question:
+    """What the request does, and what is open now."""
+    asked, status = _BY_PATH[call.request.url.path], (await call.site.live.snapshot()).status
+    held = [f"{shares(one['quantity'])} {one['symbol']} ({money(one['pnl'])})" for one in status.get("positions", ())]
+    facts = [f"Open now: {', '.join(held) or 'no position'}."]
+    if not status.get("running"):
+        facts.append("No bot is running: the request takes effect at the next start.")
+    return Question(title=f"{asked.label}?", text=asked.does, button=asked.sure, back="/risk", facts=tuple(facts))
 
 
 async def act(call: Call) -> Response:

@@ -83,7 +83,7 @@ def test_an_admin_adds_changes_and_removes_users(access: Any, alice: Browser) ->
     assert access.logins.locked_users() == ()
     access.do(access.accounts.set_totp("bob", "A" * 32, actor="bob"))
     assert "without one-time codes" in alice.told("/users/codes-off", name="bob")
-    assert "bob is removed." in alice.told("/users/remove", name="bob")
+    assert "bob is removed." in alice.told("/users/remove", name="bob", sure="yes")
     assert set(access.accounts.read()) == {"alice"}
     assert ("web/alice", "account", "removal of bob") in access.log()
 
@@ -98,7 +98,7 @@ def test_an_admin_adds_changes_and_removes_users(access: Any, alice: Browser) ->
         ("/users/add", {}, "differ|2 to 32|Unknown role"),
         ("/users/role", {"name": "bob", "role": "viewer"}, "does not exist"),
         ("/users/role", {"name": "alice", "role": "viewer"}, "last admin"),
-        ("/users/remove", {"name": "alice"}, "last admin"),
+        ("/users/remove", {"name": "alice", "sure": "yes"}, "last admin"),
         ("/users/password", {"name": "bob"}, "does not exist"),
         ("/users/unlock", {}, "does not exist"),
     ],
