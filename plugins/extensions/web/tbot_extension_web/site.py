@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +19,9 @@ from tbot_extension_web.notices import Answers, Notices, SentForms
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from markupsafe import Markup
 
     from tbot_core.actions.setup_draft import SetUp
     from tbot_core.model.clock import Clock
@@ -71,7 +74,7 @@ class Site:
         self.navigation: tuple[NavigationItem, ...] = NAVIGATION
         self.denials = Denials(lambda: self.logins.security, clock)
         self.notices, self.answers, self.sent = Notices(), Answers(clock), SentForms(clock)
-        self.templates = _environment()
+        self.templates = _environment(home)
         self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
 
@@ -132,7 +135,7 @@ NAVIGATION: Final = (
 """The pages in the order of the navigation."""
 
 
-def _environment() -> jinja2.Environment:
+def _environment(home: Path) -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
@@ -141,5 +144,14 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters.update(texts.FILTERS)
+    made.filters["prose"] = partial(_prose, f"{home}")
+    made.filters["command"] = lambda text: texts.command(text, f"{home}")
     made.tests["simulation"] = lambda mode: bool(mode) and mode.lower() not in _ACCOUNTS
     return made
+
+
+_FOR_ALL: Final = tuple(one for one in NAVIGATION if one.permission is Permission.READ)
+
+
+def _prose(home: str, text: str, pages: Iterable[NavigationItem] = _FOR_ALL) -> Markup:
+    return texts.prose(text, home, {one.path: one.title for one in pages})

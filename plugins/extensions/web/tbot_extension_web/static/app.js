@@ -54,21 +54,48 @@
     window.location.reload();
   }
 
-  // The stream says something each 15 seconds. Where it does not, the page is opened again, or said to be lost.
-  const silence = 45000;
+  // The stream says something each 15 seconds. What is shown is old beyond 20 s, and a band says so: the time stands
+  // there from the last part that came. After 45 s the page is opened again, if it answers.
+  const silence = 20000;
+  const reopen = 45000;
   let heard = Date.now();
-  const hear = () => { heard = Date.now(); };
+  const silent = () => place("lost") !== null && Date.now() - heard >= silence;
 
-  function watchStream() {
-    const lost = place("lost");
-    if (!lost || document.hidden || leaving || Date.now() - heard < silence) return;
-    fetch("/healthz", { cache: "no-store" }).then(
-      () => { leaving = true; window.location.reload(); },
-      () => { lost.hidden = false; },
-    );
+  function hear() {
+    heard = Date.now();
+    showSilence();
   }
 
-  setInterval(watchStream, 5000);
+  function showSilence() {
+    const lost = place("lost");
+    if (!lost) return;
+    const seconds = Math.floor((Date.now() - heard) / 1000);
+    const time = place("as-of");
+    place("silent-for").textContent = seconds < 120 ? `${seconds} s` : `${Math.floor(seconds / 60)} min`;
+    if (time) place("shown-of").textContent = time.textContent;
+    for (const part of [lost, place("unheard")]) if (part && part.hidden === silent()) part.hidden = !silent();
+  }
+
+  function watchStream() {
+    if (!place("lost")) return;
+    showSilence();
+    if (document.hidden || leaving || Date.now() - heard < reopen) return;
+    fetch("/healthz", { cache: "no-store" }).then(() => { leaving = true; window.location.reload(); }, () => {});
+  }
+
+  // A request that would not arrive is not sent: the browser would put its own page in the place of this one.
+  document.addEventListener("submit", (event) => {
+    if (!silent()) return;
+    event.preventDefault();
+    const form = event.target;
+    fetch("/healthz", { cache: "no-store" }).then(() => form.submit(), () => {
+      const said = place("unheard");
+      if (said) said.textContent = said.textContent.replace(/^(Not sent. )?/, "Not sent. ");
+    });
+  });
+
+  setInterval(watchStream, 1000);
+  document.addEventListener("visibilitychange", showSilence);
   document.addEventListener("heard", hear);
   document.addEventListener("htmx:sse:after:message", hear);
   document.addEventListener("htmx:sse:after:message", checkMode);
