@@ -7,12 +7,13 @@ import shlex
 from datetime import datetime
 from decimal import Decimal
 from html import unescape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup, escape
 
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_money, format_percent, format_price, format_quantity
+from tbot_core.status.alert_channels import FAILED, NOT_SET_UP, channel_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -118,6 +119,13 @@ def prose(text: str, home: str = "", pages: Mapping[str, str] = NO_PAGES) -> Mar
     return Markup(_COMMAND.sub(shown, str(escape(text))))  # noqa: S704  -- escaped
 
 
+def channel(one: Mapping[str, Any]) -> Markup:
+    """How an alert channel is, in the words of `tbot status`; what does not deliver stands out."""
+    words = escape(channel_words(one))
+    bad = one["state"] in {FAILED, NOT_SET_UP} and not one["silent"]
+    return Markup(f'<strong class="loss">{words}</strong>') if bad else words  # noqa: S704  -- escaped
+
+
 def command(text: str, home: str) -> str:
     """A command as it can be copied: with the folder of the instance, where it takes one."""
     verb = text.removeprefix("tbot ").partition(" ")[0]
@@ -141,6 +149,7 @@ def _moment(moment: str | datetime) -> datetime:
 
 
 FILTERS: Final[dict[str, Callable[..., object]]] = {
+    "channel": channel,
     "clock": clock,
     "date": date,
     "decimal": Decimal,
