@@ -243,3 +243,16 @@ def test_the_risk_page_reads_the_state_again_while_it_is_open(own: Path, app_of:
     part = ask(app, "GET", "/risk/state", {**ADMIN, "hx-request": "true"}).text
     assert "takes effect at the next start: kill" in part
     assert 'As of <time id="as-of">10:00:00</time>' in part
+
+
+def test_a_finished_simulation_is_never_today(traded_app: ASGIApp) -> None:
+    """Its figures carry the run, the session's date and the words; no figure of an account is there."""
+    page = ask(traded_app, "GET", "/", VIEWER).text
+    figures = page.partition('id="part-figures"')[2].partition('id="part-positions"')[0]
+    assert "No bot runs here for an account" in figures
+    assert "simulated run, finished</strong>: demo" in figures
+    assert "session of 2026-03-02" in figures
+    for title in ("Today", "Trades today", "Equity"):
+        assert f"<dt>{title}</dt>" not in figures
+    assert "<dt>Session of 2026-03-02</dt>" in figures
+    assert "Equity of 2026-03-02, simulated run" in page
