@@ -378,7 +378,9 @@ def _settings(payload: Mapping[str, Any]) -> Notice:
     changes = ", ".join(
         f"{name} {old or 'unset'} -> {new or 'unset'}" for name, (old, new) in payload["changes"].items()
     )
-    what = f"The settings have changed, effective from the next session: {changes or 'no value'}."
+    if not changes:
+        return _routine("The settings files have changed, but no value differs.", "tbot config show")
+    what = f"The settings have changed, effective from the next session: {changes}."
     return _routine(what, "tbot config show")
 
 

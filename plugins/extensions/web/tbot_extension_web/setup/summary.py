@@ -9,6 +9,7 @@ from tbot_core.instance.enabled_plugins import split_names
 from tbot_core.instance.identity import FIELD
 from tbot_core.vault.categories import CATEGORIES
 from tbot_extension_web.server import LOOPBACK
+from tbot_extension_web.setup.begin_steps import left_open
 from tbot_extension_web.setup.steps import faults_of
 
 if TYPE_CHECKING:
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 
 
 def summary(state: SetUpState) -> dict[str, Any]:
-    """The values of the summary: rows of name and text, the faults, and whether real money is traded."""
+    """The values of the summary: rows of name and text, faults, what is left for later, and whether money is real."""
     mode = account_mode(state)
-    return {"rows": tuple(_rows(state, mode)), "faults": faults_of(state), "live": mode == "live"}
+    missing = [one for several in left_open(state).values() for one in several]
+    return {"rows": tuple(_rows(state, mode)), "faults": faults_of(state), "missing": missing, "live": mode == "live"}
 
 
 def account_mode(state: SetUpState) -> str:
