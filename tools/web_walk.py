@@ -195,7 +195,7 @@ def set_up(walk: Walk, samples: Path) -> None:
                 walk.fill(**{name: text})
         walk.press("Continue")
     walk.see("setup-summary")
-    walk.press("Create the instance", "check")
+    walk.press("Approve the plugins and create the instance", "check")
 
 
 def each_step(walk: Walk) -> None:

@@ -54,6 +54,11 @@ def _say(opened: OpenedSite) -> None:
     # Where the page is, and who is asked for.
     if opened.site.setup is not None:
         click.echo(f"{opened.site.home} is no instance yet: the page sets it up, and goes on where it was.")
+    if opened.waits is not None:
+        click.echo(
+            f"No admin has one-time codes, which every login at {opened.waits.url} needs: the page listens on this "
+            "machine only. Turn them on under Your account, and start it again."
+        )
     click.echo(f"The page is at {opened.address.url} (Ctrl-C ends it; the bot is another process).")
     if (link := opened.make_link()) is not None:  # `token=` would be redacted, as in every output
         click.echo(f"Make the first admin within 30 minutes: {opened.address.url}first-run?link={link}")

@@ -50,6 +50,11 @@ class Address:
         return self.host in LOOPBACK
 
     @property
+    def on_this_machine(self) -> Address:
+        """The same port where only this machine reaches it."""
+        return self if self.loopback else Address(port=self.port)
+
+    @property
     def origin(self) -> Origin:
         """The origins that a browser may show for it."""
         names = {self.host, *self.hosts, *(LOOPBACK if self.loopback else ())}

@@ -223,6 +223,30 @@ def test_without_roles_the_page_stays_on_this_machine(sealed: Path, clock: Manua
         open_site(sealed, clock)
 
 
+CERTIFIED = {"host": "192.0.2.1", "port": 8444, "public": True, "certificate": "c.pem", "private_key": "k.pem"}
+
+
+def test_an_address_for_other_machines_waits_for_an_admin_with_codes(sealed: Path, clock: ManualClock) -> None:
+    """Until then the page is on this machine, without TLS, and says where it will be; a viewer's codes are none."""
+    encrypt_category(vault_of_home(sealed), "network", json.dumps(CERTIFIED).encode())
+    vault, hashed = vault_of_home(sealed), "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$aGFzaA"
+    codes = {"hash": hashed, "totp": "A" * 32}
+    for users in ({}, {"anna": {"hash": hashed, "role": "admin"}, "bob": {**codes, "role": "viewer"}}):
+        if users:
+            encrypt_category(vault, "login", json.dumps(users).encode())
+        opened = open_site(sealed, clock)
+        assert (opened.address.url, opened.site.logins.rules.totp_required) == ("http://127.0.0.1:8444/", False)
+        assert opened.site.origin == opened.address.origin
+        assert opened.waits is not None
+        assert opened.waits.url == "https://192.0.2.1:8444/"
+        opened.store.close()
+    encrypt_category(vault, "login", json.dumps({"anna": {**codes, "role": "admin"}}).encode())
+    opened = open_site(sealed, clock)
+    assert (opened.address.url, opened.waits) == ("https://192.0.2.1:8444/", None)
+    assert opened.site.logins.rules.totp_required
+    opened.store.close()
+
+
 def test_an_address_for_other_machines_needs_tls_and_a_word() -> None:
     """Refused with what to set; on this machine neither is needed."""
     Address().refuse_open(public=False)

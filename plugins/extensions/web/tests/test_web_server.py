@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -11,8 +12,10 @@ import uvicorn
 from tbot_extension_web.server import Address, listening
 
 from tbot_core import cli
+from tbot_core.actions.secrets import vault_of_home
 from tbot_core.errors import AccessError, SettingsError
 from tbot_core.instance import Instance
+from tbot_core.instance.secrets import encrypt_category
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -93,6 +96,21 @@ def test_a_page_says_its_address_and_link_once_it_listens(
     said = capsys.readouterr().out
     assert f"The page is at http://127.0.0.1:{port}/" in said
     assert "first-run?link=" in said
+    assert served == [["127.0.0.1"]]
+
+
+def test_an_address_that_waits_for_codes_is_said(
+    sealed: Path, capsys: pytest.CaptureFixture[str], served: list[list[str]]
+) -> None:
+    """The page is on this machine, and says what is missing for the other one."""
+    network = {"host": "192.0.2.1", "public": True, "certificate": "c.pem", "private_key": "k.pem"}
+    encrypt_category(vault_of_home(sealed), "network", json.dumps(network).encode())
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+    assert cli.invoke(["web", "--home", str(sealed), "--port", str(port)]) == 0
+    said = capsys.readouterr().out
+    assert f"No admin has one-time codes, which every login at https://192.0.2.1:{port}/ needs" in said
+    assert f"The page is at http://127.0.0.1:{port}/" in said
     assert served == [["127.0.0.1"]]
 
 

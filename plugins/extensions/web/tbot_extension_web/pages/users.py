@@ -80,6 +80,8 @@ async def set_password(call: Call) -> Response:
 async def codes_off(call: Call) -> Response:
     """Turn a user's one-time codes off, for one who lost the app and the recovery codes."""
     name = _named(call)
+    if name == call.user.user and call.site.logins.rules.totp_required:
+        raise UsageError("One-time codes are required on this address.", "Begin with a new secret under Your account.")
     await call.site.logins.accounts.set_totp(name, None, actor=call.user.user)
     return call.to("/users", f"{name} logs in without one-time codes.")
 

@@ -170,9 +170,14 @@ def test_one_time_codes_are_turned_on_with_a_code_and_off(access: Any) -> None:
 
 
 def test_codes_that_the_address_requires_stay_on(access: Any, alice: Browser) -> None:
-    """Where other machines reach the page."""
+    """Where other machines reach the page; those of others can be turned off."""
+    access.do(access.accounts.set_totp("alice", "A" * 32, actor="alice"))
     access.logins.rules = type(access.rules)(totp_required=True)
     assert alice.send("/account/codes/off").status == 400
+    assert alice.send("/users/codes-off", name="alice").status == 400
+    assert access.accounts.read()["alice"].totp is not None
+    access.add("bob")
+    assert alice.send("/users/codes-off", name="bob").headers["location"] == "/users"
 
 
 def test_codes_ask_for_the_password_first(access: Any) -> None:
