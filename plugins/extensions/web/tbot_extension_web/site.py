@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tbot_core.actions.setup_draft import SetUp
     from tbot_core.model.clock import Clock
-    from tbot_extension_web.access.logins import Logins
+    from tbot_extension_web.access.logins import Logins, Session
     from tbot_extension_web.call import Call
     from tbot_extension_web.first_run import FirstRun
     from tbot_extension_web.headers import Origin
@@ -87,11 +87,27 @@ class Site:
             "csrf": "" if session is None else session.csrf,
             "may": call.may,
             "badge": self.badge(),
+            "session_left": lambda: self._session_left(session),
+            "with_codes": lambda: self._has_codes(session),
             "once": lambda: random.entropy(16).hex(),
             "notices": lambda: self.notices.pop(session),
             "pages": [] if self.setup else [page for page in self.navigation if call.may(page.permission)],
         }
         return self.templates.get_template(template).render({**shown, **values})
+
+    def _session_left(self, session: Session | None) -> int | None:
+        # The seconds after which the session ends, if nothing is clicked on the page that is rendered now.
+        found = [] if session is None else self.logins.sessions(session.user)
+        started = next((one.started for one in found if session is not None and one.id == session.id), None)
+        if started is None:
+            return None
+        rules = self.logins.rules
+        whole = rules.absolute_s - (self.clock.now() - started).total_seconds()
+        return max(int(min(whole, rules.idle_s)), 0)
+
+    def _has_codes(self, session: Session | None) -> bool:
+        account = None if session is None else self.logins.accounts.read().get(session.user)
+        return account is not None and account.totp is not None
 
     def badge(self) -> Badge:
         """The account as every page names it."""
@@ -119,10 +135,10 @@ class NavigationItem:
 
 NAVIGATION: Final = (
     NavigationItem(path="/", title="Dashboard"),
+    NavigationItem(path="/risk", title="Risk"),
     NavigationItem(path="/trades", title="Trades"),
     NavigationItem(path="/decisions", title="Decisions"),
     NavigationItem(path="/confirmations", title="Confirmations"),
-    NavigationItem(path="/risk", title="Risk"),
     NavigationItem(path="/runs", title="Runs"),
     NavigationItem(path="/alerts", title="Alerts"),
     NavigationItem(path="/settings", title="Settings"),

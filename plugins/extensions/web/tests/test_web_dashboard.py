@@ -280,3 +280,15 @@ def test_a_finished_simulation_is_never_today(traded_app: ASGIApp) -> None:
         assert f"<dt>{title}</dt>" not in figures
     assert "<dt>Session of 2026-03-02</dt>" in figures
     assert "Equity of 2026-03-02, simulated run" in page
+
+
+def test_what_would_withdraw_nothing_is_not_offered(own: Path, app_of: Callable[[Path], ASGIApp]) -> None:
+    """Clear the kill is there once a kill is; a bot that does not run is not called normal."""
+    app = app_of(own)
+    page = ask(app, "GET", "/risk", ADMIN).text
+    for label in ("Cancel the stop", "Clear the kill", "Defense off"):
+        assert f"<h2>{label}</h2>" not in page
+    assert 'class="pill off">NOT RUNNING' in page
+    assert ">NORMAL<" not in page
+    ask(app, "POST", "/risk/kill", ADMIN, {"csrf": CSRF, "sure": "yes"})
+    assert "<h2>Clear the kill</h2>" in ask(app, "GET", "/risk", ADMIN).text

@@ -62,6 +62,10 @@ def _form(call: Call, fault: str = "", name: str = "", *, status: int = 200) -> 
     visit = call.request.cookies.get(VISIT) or random.entropy(16).hex()
     first = call.site.first_run
     empty = first is not None and not first.accounts.has_admin
-    answer = call.page("login.html", status, fault=fault, name=name, csrf=form_token(visit), empty=empty)
+    rules = call.site.logins.rules
+    ended = call.request.query_params.get("ended") == "yes" and not fault
+    answer = call.page(
+        "login.html", status, fault=fault, name=name, csrf=form_token(visit), empty=empty, ended=ended, rules=rules
+    )
     set_cookie(answer, call.site.origin, VISIT, visit)
     return answer

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.actions import arming, control_requests, defense
 from tbot_core.engine.control import ControlVerb
+from tbot_core.trading.risk.states import StateCause
 from tbot_extension_web.permissions import Permission
 from tbot_extension_web.posts import Question
 from tbot_extension_web.texts import money, shares
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.responses import Response
 
     from tbot_core.actions.control_requests import RequestResult
@@ -131,10 +134,28 @@ ACTS: Final = (
 _BY_PATH: Final = {one.path: one for one in ACTS}
 
 
+_WITHDRAWN: Final = {
+    ControlVerb.STOP_CANCEL: ("stop", {StateCause.STOP_COMMAND, StateCause.STOP_SIGNAL, StateCause.STOP_FILE}),
+    ControlVerb.KILL_CLEAR: ("kill", {StateCause.KILL_COMMAND, StateCause.KILL_SIGNAL, StateCause.KILL_FILE}),
+    ControlVerb.DEFENSE_OFF: ("defense-on", {StateCause.DEFENSE_COMMAND}),
+}
+
+
+def offered(asked: Act, status: Mapping[str, Any]) -> bool:
+    """Whether the request is of use now: what withdraws nothing is not shown. All are while nothing is known."""
+    if asked.verb not in _WITHDRAWN or not status:
+        return True
+    name, causes = _WITHDRAWN[asked.verb]
+    requests = status["requests"]
+    waiting = any(verb.startswith(name) for verb in requests["waiting"]) or bool(requests.get(name))
+    return waiting or not {str(one) for one in causes}.isdisjoint(status["causes"])
+
+
 async def show(call: Call) -> Response:
     """The state with its causes, and the requests."""
     snapshot = await call.site.live.snapshot()
-    return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=ACTS)
+    acts = [one for one in ACTS if offered(one, snapshot.status)]
+    return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=acts)
 
 
 async def state(call: Call) -> Response:

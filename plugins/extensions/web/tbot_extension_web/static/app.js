@@ -7,6 +7,15 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const place = (id) => document.getElementById(id);
 
+  // The curve fills the picture; the loss limit is in it once the equity comes near.
+  function range(curve) {
+    const least = Math.min(...curve.equity);
+    const most = Math.max(...curve.equity);
+    const span = Math.max(most - least, most * 0.0005);
+    const limit = curve.limit.length ? curve.limit[0] : least;
+    return [limit > least - 3 * span ? limit - 0.2 * span : least - 0.4 * span, most + 0.4 * span];
+  }
+
   function draw() {
     const source = place("equity-data");
     const holder = place("equity-chart");
@@ -24,6 +33,7 @@
       height: 220,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "America/New_York"),
       cursor: { y: false },
+      scales: { y: { range: () => range(JSON.parse(drawn)) } },
       legend: { show: false },
       axes: [
         { stroke: colour("--soft"), grid: { stroke: colour("--line") } },
@@ -94,6 +104,18 @@
     });
   });
 
+  // Before the session ends a band says so, for what was typed into a form, and for who watches.
+  const opened = Date.now();
+  function warnOfEnd() {
+    const band = place("session-ends");
+    if (!band) return;
+    const left = Number(document.body.dataset.sessionLeft) - (Date.now() - opened) / 1000;
+    if (left > 120) return;
+    band.querySelector("span").textContent = left > 60 ? "2 min" : left > 0 ? "1 min" : "a moment";
+    band.hidden = false;
+  }
+
+  setInterval(warnOfEnd, 1000);
   setInterval(watchStream, 1000);
   document.addEventListener("visibilitychange", showSilence);
   document.addEventListener("heard", hear);
@@ -102,7 +124,7 @@
   document.addEventListener("htmx:after:swap", checkMode);
   document.addEventListener("htmx:after:swap", draw);
   document.addEventListener("htmx:sse:after:message", draw);
-  document.addEventListener("ended", () => window.location.assign("/login"));
+  document.addEventListener("ended", () => window.location.assign("/login?ended=yes"));
   window.addEventListener("resize", () => {
     const holder = place("equity-chart");
     if (chart && holder) chart.setSize({ width: holder.clientWidth, height: 220 });
