@@ -534,7 +534,7 @@ def test_files_that_were_chosen_count_whichever_option_stands(home: Path, how: s
         browser.upload("/setup/begin", {"how": how}, {"env_bot": b"MAX_TRADES=2\n"})
         assert browser.place == "/setup/taken"
         browser.open("/setup/begin")
-        assert "There already: .env_bot, 1 lines." in browser.text
+        assert "There already: .env_bot, 1 line." in browser.text
         browser.send("/setup/begin", {"how": "upload"})
         assert browser.place == "/setup/taken"
         answer = browser.upload("/setup/begin", {"how": "usual"}, {"env": b"KEEP_PREV_DAYS=3\n"})
