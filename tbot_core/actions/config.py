@@ -132,7 +132,7 @@ class StoredConfig:
 
     def replace(self, text: bytes) -> None:
         """Store a text that `check` has accepted. Raises UsageError where the file has changed meanwhile."""
-        if not self._vault.replace(self.category, self._edition, text):
+        if not self._vault.write(self.category, text, self._edition):
             raise UsageError(f"{self.name} was changed meanwhile; nothing was saved.", "Make the change once more.")
 
 

@@ -61,7 +61,7 @@ def edit_category(home: Path | None, category: str) -> bool:
     )
     if edited is None:
         return False
-    if not vault.replace(category, edition, edited[0]):
+    if not vault.write(category, edited[0], edition):
         raise UsageError(f"{category} was changed meanwhile; nothing was saved.", "Make the change once more.")
     return True
 

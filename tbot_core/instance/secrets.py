@@ -61,7 +61,7 @@ def encrypt_category(
 ) -> bool:
     """Encrypt into the category's file, creating its folder and key if missing. Raises VaultError.
 
-    With an `edition` of the file only as `Vault.replace` does; returns whether it was written.
+    With an `edition` of the file only where it still is that one; returns whether it was written.
     """
     from tbot_core.system import filesystem
     from tbot_core.vault.error_codes import VaultErrorCode
@@ -75,10 +75,7 @@ def encrypt_category(
         except VaultError as fault:
             if fault.code != VaultErrorCode.KEY_EXISTS.text:  # another process has just made it
                 raise
-    if edition is not None:
-        return opened.replace(category, edition, plaintext)
-    opened.write(category, plaintext)
-    return True
+    return opened.write(category, plaintext, edition)
 
 
 def remove_plaintext(opened: Vault, category: str, path: Path) -> None:

@@ -156,18 +156,14 @@ class Vault:
             self.note("deny", category, error.code)
             raise
 
-    def write(self, category: str, plaintext: bytes | bytearray | memoryview) -> None:
-        """Encrypt with the category's current key and replace its file, after it was proven to decrypt."""
-        with self._writing(category) as key:
-            self._put(category, plaintext, key)
+    def write(self, category: str, plaintext: bytes | bytearray | memoryview, edition: str | None = None) -> bool:
+        """Encrypt with the category's current key and replace its file, after it was proven to decrypt.
 
-    def replace(self, category: str, edition: str, plaintext: bytes | bytearray | memoryview) -> bool:
-        """Write as `write` does, but only where the file still is the one that the plaintext was made of.
-
-        `edition` is the store's, taken before that file was read. Returns whether it was written.
+        With an `edition` of the store, taken before the file was read, only where the file still is the one that the
+        plaintext was made of. Returns whether it was written.
         """
         with self._writing(category) as key:
-            if self.store.edition(category) != edition:
+            if edition is not None and self.store.edition(category) != edition:
                 return False
             self._put(category, plaintext, key)
         return True

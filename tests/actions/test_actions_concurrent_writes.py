@@ -81,7 +81,7 @@ def test_a_text_of_an_earlier_file_is_not_stored(home: Path) -> None:
 
 def test_who_is_always_overtaken_gives_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a sentence, after a few tries."""
-    monkeypatch.setattr(Vault, "replace", lambda *_: False)
+    monkeypatch.setattr(Vault, "write", lambda *_: False)
     with pytest.raises(AccessError, match="Other processes keep writing broker"):
         secrets.put_values(home, "broker", MINE)
 

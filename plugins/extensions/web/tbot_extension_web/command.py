@@ -51,14 +51,16 @@ def command(*, port: int | None, home: Path | None) -> None:
 
 
 def _say(opened: OpenedSite) -> None:
-    # Where the page is, and who is asked for.
+    # Where the page is, and who is asked for; in one piece, for who reads it as it comes.
+    lines = []
     if opened.site.setup is not None:
-        click.echo(f"{opened.site.home} is no instance yet: the page sets it up, and goes on where it was.")
+        lines.append(f"{opened.site.home} is no instance yet: the page sets it up, and goes on where it was.")
     if opened.waits is not None:
-        click.echo(
+        lines.append(
             f"No admin has one-time codes, which every login at {opened.waits.url} needs: the page listens on this "
             "machine only. Turn them on under Your account, and start it again."
         )
-    click.echo(f"The page is at {opened.address.url} (Ctrl-C ends it; the bot is another process).")
+    lines.append(f"The page is at {opened.address.url} (Ctrl-C ends it; the bot is another process).")
     if (link := opened.make_link()) is not None:  # `token=` would be redacted, as in every output
-        click.echo(f"Make the first admin within 30 minutes: {opened.address.url}first-run?link={link}")
+        lines.append(f"Make the first admin within 30 minutes: {opened.address.url}first-run?link={link}")
+    click.echo("\n".join(lines))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import socket
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ import attrs
 import uvicorn
 
 from tbot_core.errors import AccessError, SettingsError, TbotError
+from tbot_core.system.listener import listening_sockets
 from tbot_extension_web.headers import Origin
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-_BACKLOG: Final = 128
 _EDIT: Final = "`tbot secrets edit network_config`."
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -98,32 +97,14 @@ def listening(app: ASGIApp, address: Address) -> Iterator[Callable[[], None]]:
     except OSError as fault:  # SSLError is one
         message = f"The page's certificate or private key cannot be used: {fault.strerror or fault}."
         raise SettingsError(message, f"Give others in network_config: {_EDIT}") from fault
-    with ExitStack() as ends:
-        sockets = [ends.enter_context(one) for one in _bound(address)]
-        yield partial(uvicorn.Server(config).run, sockets)
-
-
-def _bound(address: Address) -> list[socket.socket]:
-    # A socket for each address of the host, as `localhost` has two.
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        sockets = listening_sockets(address.host, address.port)
     except OSError as fault:
         raise _unbound(address, fault) from fault
     with ExitStack() as ends:
-        made = []
-        for family, kind, protocol, _, place in dict.fromkeys(found):
-            one = ends.enter_context(socket.socket(family, kind, protocol))
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            try:
-                one.bind(place)
-                one.listen(_BACKLOG)
-            except OSError as fault:
-                raise _unbound(address, fault) from fault
-            made.append(one)
-        ends.pop_all()
-    return made
+        for one in sockets:
+            ends.enter_context(one)
+        yield partial(uvicorn.Server(config).run, sockets)
 
 
 def _unbound(address: Address, fault: OSError) -> TbotError:
