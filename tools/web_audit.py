@@ -160,7 +160,7 @@ class Audit:
         self._search(tab.url.removeprefix(self.origin), tab.content())
 
     def _judge(self, answer: Response) -> None:
-        path = _ANSWER.sub("", answer.url.removeprefix(self.origin))
+        path = answer.url.removeprefix(self.origin)
         kind, cache = answer.headers.get("content-type", ""), answer.headers.get("cache-control", "")
         if cache != ("no-cache" if path.startswith("/static/") else "no-store"):
             self.stored.append(f"{path}: {cache or 'no Cache-Control'}")
@@ -174,6 +174,7 @@ class Audit:
         self._search(path, text)
 
     def _search(self, path: str, text: str) -> None:
+        path = _ANSWER.sub("", path)
         self.leaks += [
             f"{path}: {one[:3]}…" for one, shown in self.secrets.items() if one in text and path not in shown
         ]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import sync_playwright
 from tbot_extension_web.site import FOLDER
-from web_browser import CHROMIUM
+from web_browser import CHROMIUM, chromium
 
 pytestmark = [pytest.mark.first(0), pytest.mark.usefixtures("loopback")]
 
@@ -24,8 +23,7 @@ def test_a_dashboard_that_hears_nothing_says_so_and_sends_nothing() -> None:
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
     sent: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as browser:
         tab = browser.new_page()
         tab.clock.install()
         tab.on("request", lambda asked: sent.append(asked.url))
@@ -44,4 +42,3 @@ def test_a_dashboard_that_hears_nothing_says_so_and_sends_nothing() -> None:
         tab.evaluate("document.dispatchEvent(new Event('heard'))")
         assert not tab.locator("#lost").is_visible()
         assert not tab.locator("#unheard").is_visible()
-        browser.close()
