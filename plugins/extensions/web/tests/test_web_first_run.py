@@ -107,7 +107,7 @@ def test_without_the_link_nobody_becomes_admin(home: Path) -> None:
     with opened(home) as (browser, link):
         for path in ("/first-run", "/first-run?link=" + 64 * "0"):
             assert browser.open(path).status == 403
-            assert "Start `tbot web` again" in browser.text
+            assert "Start <code>tbot web --home" in browser.text
         browser.open(link)
         browser.cookies.pop("tbot-first-run")
         form = {"name": "alice", "password": PASSWORD, "again": PASSWORD}
@@ -355,6 +355,10 @@ def test_alerts_need_a_channel_and_its_login(home: Path) -> None:
         assert "Choose at least one channel for routine alerts." in browser.text
         browser.send("/setup/alerts", {"critical.email": "true", "routine.console": "true"})
         assert browser.place == "/setup/channels"
+        browser.send("/setup/channels", {"later": "1"})
+        assert '<span class="mark">later</span>' in browser.text
+        assert "email: host" in browser.open("/setup/summary").text
+        browser.open("/setup/channels")
         assert browser.send("/setup/channels", {"smtp.email.host": "mail.example"}).status == 400
         assert "Give this, or user." in browser.text
         form = {"smtp.email.host": "mail.example", "smtp.email.user": "me@example.com", "smtp.email.password": "canary"}
@@ -559,7 +563,7 @@ def test_of_many_findings_about_a_file_a_part_is_shown(home: Path) -> None:
 @pytest.mark.parametrize(
     ("bot", "said"),
     [
-        (b"", "Choose the file."),
+        (b"", "Choose your .env_bot"),
         (b"MAX_TRADES=many\n", "MAX_TRADES"),
         (b"BROKER_NAME=PAPER # \xff\n", "Byte 0xff is not UTF-8 text"),
         (b"A=1\n" * 5_001, "more than 5,000 lines"),
@@ -576,6 +580,36 @@ def test_a_file_that_cannot_be_taken_over_says_why(home: Path, bot: bytes, said:
         assert said in browser.text
         browser.open("/setup")
         assert browser.place == "/setup/begin"
+
+
+@pytest.mark.parametrize("how", ["usual", "upload"])
+def test_files_that_were_chosen_count_whichever_option_stands(home: Path, how: str) -> None:
+    """Back at the first page they are named, and stay without being chosen again."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.upload("/setup/begin", {"how": how}, {"env_bot": b"MAX_TRADES=2\n"})
+        assert browser.place == "/setup/taken"
+        browser.open("/setup/begin")
+        assert "There already: .env_bot, 1 line." in browser.text
+        browser.send("/setup/begin", {"how": "upload"})
+        assert browser.place == "/setup/taken"
+        answer = browser.upload("/setup/begin", {"how": "usual"}, {"env": b"KEEP_PREV_DAYS=3\n"})
+        assert answer.status == 200
+        assert "<code>.env</code>" in browser.text
+        assert "<code>.env_bot</code>" in browser.text
+
+
+def test_what_is_wrong_stands_at_the_top_with_links(home: Path) -> None:
+    """The list has the focus; each entry leads to its field."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.send("/setup/begin", {"how": "usual"})
+        browser.open("/setup/settings-risk")
+        browser.send("/setup/settings-risk", {"MAX_TRADES": "many"})
+        head, _, form = browser.text.partition('<form method="post" action="/setup/')
+        assert 'role="alert" tabindex="-1" autofocus' in head
+        (target,) = re.findall(r'<li><a href="#([\w-]+)">', head)
+        assert f'<input id="{target}"' in form
 
 
 CHILD = """

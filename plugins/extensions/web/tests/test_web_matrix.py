@@ -94,7 +94,7 @@ def test_a_role_without_the_permission_is_refused(app: ASGIApp, route: WebRoute,
         logins.security.lines.clear()
         answer = ask(app, route.method, sample(route), as_role(role.value), {"csrf": CSRF})
         assert answer.status == 403
-        assert f"`{route.permission.value}`" in answer.text
+        assert f"<code>{route.permission.value}</code>" in answer.text
         assert logins.security.lines == [(f"a-{role.value}", f"deny role: {role.value} {route.name}")]
         if route.method == "GET":
             assert ask(app, "HEAD", sample(route), as_role(role.value)).status == 403

@@ -27,7 +27,7 @@ _KIND: Final = "text/event-stream"
 async def show(call: Call) -> Response:
     """The page, with its parts as of now."""
     parts = await call.site.live.parts()
-    return call.page("dashboard.html", parts=parts)
+    return call.page("dashboard.html", parts=parts, now=call.site.live.latest.status.get("now"))
 
 
 async def stream(call: Call) -> Response:

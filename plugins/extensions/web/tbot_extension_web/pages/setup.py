@@ -14,6 +14,7 @@ from tbot_core.errors import TbotError
 from tbot_core.instance.sources import is_made
 from tbot_extension_web.access.security_log import SecurityLog
 from tbot_extension_web.opening import open_made_instance
+from tbot_extension_web.setup.begin_steps import left_open
 from tbot_extension_web.setup.fields import judged, values_of
 from tbot_extension_web.setup.state import SetUpState
 from tbot_extension_web.setup.steps import needed_steps, step_named
@@ -196,8 +197,14 @@ def _summary(call: Call) -> dict[str, Any]:
 def _listed(steps: Sequence[Step], state: SetUpState, present: str) -> list[Mapping[str, Any]]:
     # The list of steps as it is shown, the summary last.
     names = [*((one.name, one.title) for one in steps), (SUMMARY, "Summary")]
+    done, later = set(state.draft.done), left_open(state)
     return [
-        {"path": f"/setup/{name}", "title": title, "done": name in state.draft.done, "present": name == present}
+        {
+            "path": f"/setup/{name}",
+            "title": title,
+            "mark": "" if name not in done else "later" if name in later else "done",
+            "present": name == present,
+        }
         for name, title in names
     ]
 

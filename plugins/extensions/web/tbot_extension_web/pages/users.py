@@ -11,6 +11,7 @@ from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
 from tbot_core.instance.sources import read_settings_files
 from tbot_extension_web.access.credentials import Role
+from tbot_extension_web.posts import Question
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,6 +88,13 @@ async def remove(call: Call) -> Response:
     name = _named(call)
     await call.site.logins.accounts.remove(name, actor=call.user.user)
     return call.to("/users", f"{name} is removed.")
+
+
+async def removal(call: Call) -> Question:
+    """What the removal of a user does."""
+    name = _named(call)
+    text = "The user's sessions end at once, and the name and password open nothing any longer. It cannot be undone."
+    return Question(title=f"Remove {name}?", text=text, button=f"Remove {name}", back="/users")
 
 
 async def unlock(call: Call) -> Response:

@@ -52,7 +52,7 @@ def _fields(state: SetUpState) -> tuple[FormField, ...]:
         Option(
             value="upload",
             title="Files of yours",
-            text="A .env_bot, and a .env if you have one, are taken over: choose them below.",
+            text="A .env_bot, and a .env if you have one: choose them below.",
         ),
     ]
     if present:
@@ -72,12 +72,25 @@ def _fields(state: SetUpState) -> tuple[FormField, ...]:
     return (how, *uploads)
 
 
+def _how(values: Values) -> str:
+    # A file that was chosen counts, whichever option stands above it.
+    return "upload" if any(name in values for name in _FILES) else values["how"]
+
+
+def _uploaded(state: SetUpState) -> Mapping[str, str]:
+    # The files that were uploaded before.
+    return state.draft.files if state.draft.notes.get("how") == "upload" else {}
+
+
 def _keep(state: SetUpState, values: Values) -> SetUpState:
-    if values["how"] == "usual":
+    how = _how(values)
+    if how == "upload" and not any(name in values for name in _FILES):
+        return state  # those that were uploaded before stay
+    if how == "usual":
         fresh = state.changed(files={}, settings={}, done=()) if state.draft.files else state
         return fresh.noted("how", "usual")
     draft = state.setup.taken_over(state.draft, _found(state, values))
-    taken = state.changed(files=draft.files, answers=draft.answers, settings={}).noted("how", values["how"])
+    taken = state.changed(files=draft.files, answers=draft.answers, settings={}).noted("how", how)
     missing = {place for place, kind in _SECRETS.items() if any(_missing(taken, kind))}
     identity = ("identity",) if "bot_identity" in draft.answers else ()
     there = [*identity, *_ANSWERED, *(name for name in _SECRETS if name not in missing)]
@@ -86,21 +99,21 @@ def _keep(state: SetUpState, values: Values) -> SetUpState:
 
 def _found(state: SetUpState, values: Values) -> OlderInstallation:
     home = state.setup.instance.home
-    if values["how"] == "folder":
+    if _how(values) == "folder":
         return read_older_installation(home, without=("login",))
+    given = {**_uploaded(state), **{name: values[name] for name in _FILES if name in values}}
     files = {
-        name: OlderFile(path=Path(file), data=values[name].encode(errors="surrogateescape"))
-        for name, file in _FILES.items()
-        if name in values
+        name: OlderFile(path=Path(_FILES[name]), data=text.encode(errors="surrogateescape"))
+        for name, text in given.items()
     }
     env = files["env"].data if "env" in files else b""
     return OlderInstallation(folder=home, files=files, deployment=deployment_of(parse_dotenv(".env", env)))
 
 
 def _faults(state: SetUpState, values: Values) -> Iterator[Fault]:
-    upload = values["how"] == "upload"
-    if upload and "env_bot" not in values:
-        yield "env_bot", "Choose the file."
+    upload = _how(values) == "upload"
+    if upload and "env_bot" not in {**_uploaded(state), **values}:
+        yield "env_bot", "Choose your .env_bot: it has the trading settings, without which nothing is taken over."
         return
     long = [name for name in _FILES if upload and len(values.get(name, "").splitlines()) > MOST_LINES]
     if long:
@@ -131,6 +144,12 @@ def _missing(state: SetUpState, kind: str) -> Iterator[str]:
             yield f"{one.plugin}: {', '.join(name.replace('_', ' ') for name in wanted)}"
 
 
+def left_open(state: SetUpState) -> dict[str, list[str]]:
+    """By the name of a step the secrets that it asks for and that are not there."""
+    found = {place: list(_missing(state, kind)) for place, kind in _SECRETS.items()}
+    return {place: missing for place, missing in found.items() if missing}
+
+
 def _report(state: SetUpState) -> Mapping[str, Any]:
     found = examined(state)
     installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
@@ -152,7 +171,9 @@ BEGIN: Final = Step(
     fields=_fields,
     keep=_keep,
     faults=lambda state, values: tuple(_faults(state, values)),
-    shows=lambda state: {"offers_folder": bool(_in_folder(state))},
+    shows=lambda state: {
+        "uploaded": [(_FILES[name], len(text.splitlines())) for name, text in _uploaded(state).items()]
+    },
     template="setup/begin.html",
 )
 

@@ -130,7 +130,7 @@ STEPS: Final = (
     Step(
         name="identity",
         title="Identity",
-        intro="The bot's name in its ledgers and alerts. It enters the ids of orders: two bots at one account need two "
+        intro="The bot's name in its ledger, its alerts and the ids of its orders. Two bots at one account need two "
         "identities.",
         fields=_identity,
         keep=_keep_identity,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -38,7 +39,30 @@ def ask(
     headers: Mapping[str, str] | None = None,
     form: Mapping[str, str] | bytes | None = None,
 ) -> Answer:
-    """Make a request as a browser on the page makes it, unless `headers` say otherwise: "" leaves one out."""
+    """Make a request as a browser on the page makes it, unless `headers` say otherwise: "" leaves one out.
+
+    Where the answer to a form is a page that was kept, that page, with the cookies that the answer set.
+    """
+    answer = ask_once(app, method, path, headers, form)
+    place = answer.headers.get("location", "")
+    if method != "POST" or not place.startswith("/answer/"):
+        return answer
+    given = {name.lower(): text for name, text in (headers or {}).items()}
+    cookies = SimpleCookie(given.get("cookie", ""))
+    for line in answer.cookies:
+        cookies.load(line)
+    sent = {"cookie": "; ".join(f"{name}={one.value}" for name, one in cookies.items())}
+    return attrs.evolve(ask_once(app, "GET", place, sent), cookies=answer.cookies)
+
+
+def ask_once(
+    app: ASGIApp,
+    method: str,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    form: Mapping[str, str] | bytes | None = None,
+) -> Answer:
+    """Make a request as `ask` does; the answer as it is."""
     body = form if isinstance(form, bytes) else urlencode(form or {}).encode()
     return asyncio.run(_answer(app, _scope(method, path, headers or {}, len(body)), [lambda: body]))
 
