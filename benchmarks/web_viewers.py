@@ -96,13 +96,14 @@ def trade(home: Path, seconds: float) -> None:
 def show(home: Path) -> None:
     """The page, with sessions that are given."""
     from tbot_extension_web.app import create_app
-    from tbot_extension_web.server import Address, serve
+    from tbot_extension_web.server import Address, listening
     from tbot_extension_web.site import Site
     from tbot_extension_web.testing.given_sessions import GivenSessions
 
     address = Address(port=PORT)
     logins: Any = GivenSessions()
-    serve(create_app(Site(home, SystemClock(), address.origin, logins)), address)
+    with listening(create_app(Site(home, SystemClock(), address.origin, logins)), address) as serve:
+        serve()
 
 
 @attrs.define

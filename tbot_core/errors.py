@@ -20,7 +20,7 @@ The tree::
     ├── RiskError            5    refused by a risk rule, or not armed
     ├── DataError            1    bars and facts: missing or corrupt
     ├── JournalError         1    the journal: damaged, or written by a newer tbot
-    └── AccessError          1    a folder or file that cannot be used, or a second instance
+    └── AccessError          1    a folder, file or port that cannot be used, or a second instance
 """
 
 from __future__ import annotations
@@ -192,4 +192,4 @@ class JournalError(TbotError):
 
 
 class AccessError(TbotError):
-    """A folder or file cannot be used, or another process holds the instance."""
+    """A folder, file or port cannot be used, or another process holds the instance."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from playwright.sync_api import Error, Response
+from playwright.sync_api import Page as Tab
 from web_browser import PATIENCE_MS, WIDTHS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from playwright.sync_api import BrowserContext, ConsoleMessage, Request
-    from playwright.sync_api import Page as Tab
 
 VENDOR: Final = Path(__file__).parents[1] / "plugins/extensions/web/tests/browser/vendor"
 AXE: Final = VENDOR / "axe.min.js"
@@ -29,6 +30,15 @@ document.addEventListener("securitypolicyviolation", (one) => window.policyFault
 _AXE: Final = """
 (only) => axe.run(document, { runOnly: only, resultTypes: ["violations"] }).then((found) => found.violations.flatMap(
   (rule) => rule.nodes.map((node) => `${rule.id}: ${node.target.join(" ")}: ${node.failureSummary}`)))
+"""
+_AS_IT_STANDS: Final = """
+() => {
+  const copy = document.documentElement.cloneNode(true);
+  copy.querySelectorAll("script").forEach((one) => one.remove());
+  copy.querySelectorAll("meta[http-equiv=refresh]").forEach((one) => one.remove());
+  copy.querySelectorAll("noscript").forEach((one) => one.replaceWith(...one.childNodes));
+  return `<!doctype html>${copy.outerHTML}`;
+}
 """
 _WIDE: Final = """
 async () => (await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))),
@@ -60,6 +70,22 @@ _UNSEEN_FOCUS: Final = """
 """
 
 
+@contextmanager
+def _copied(tab: Tab) -> Iterator[Tab]:
+    # The page of a tab without scripts, as it stands there, in one in which axe runs: what is in <noscript> is shown.
+    browser = tab.context.browser
+    if browser is None:
+        raise ValueError(tab.url)
+    html = tab.evaluate(_AS_IT_STANDS)
+    with browser.new_context(viewport=tab.viewport_size) as context:
+        context.add_init_script(_POLICY)
+        context.add_init_script(path=AXE)
+        context.route(tab.url, lambda asked: asked.fulfill(body=html, content_type="text/html; charset=utf-8"))
+        copy = context.new_page()
+        copy.goto(tab.url)
+        yield copy
+
+
 @attrs.define(eq=False, slots=False)
 class Audit:
     """The faults of the tabs of a browser, as sentences that begin with the page's path.
@@ -78,6 +104,7 @@ class Audit:
     read: int = 0
     secrets: dict[str, tuple[str, ...]] = attrs.field(factory=dict, repr=False, kw_only=True)
     _answers: list[Response] = attrs.field(factory=list, repr=False)
+    _plain: list[Tab] = attrs.field(factory=list, repr=False)
 
     def watch(self, context: BrowserContext, *, scripts: bool = True) -> Tab:
         """A new tab whose faults are noted."""
@@ -86,6 +113,8 @@ class Audit:
             context.add_init_script(_POLICY)
             context.add_init_script(path=AXE)
         tab = context.new_page()
+        if not scripts:
+            self._plain.append(tab)
         tab.on("console", self._on_console)
         tab.on("pageerror", lambda fault: self.faults.append(f"{tab.url}: {fault}"))
         tab.on("request", self._on_request)
@@ -97,6 +126,13 @@ class Audit:
         path = name or tab.url.removeprefix(self.origin).partition("?")[0]
         self.seen.append(path)
         self.settle(tab)
+        if tab not in self._plain:
+            self._look(tab, path)
+            return
+        with _copied(tab) as copy:
+            self._look(copy, path)
+
+    def _look(self, tab: Tab, path: str) -> None:
         tab.bring_to_front()  # one behind another is not drawn
         self._note(path, tab.evaluate("() => window.policyFaults.splice(0)"), self.faults)
         self._note(path, tab.evaluate(_AXE, [*RULES]), self.unusable)

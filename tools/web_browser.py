@@ -13,7 +13,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from playwright.sync_api import sync_playwright
 
@@ -27,7 +27,11 @@ CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-bro
 """The browser's path; None where there is none."""
 
 WIDTHS: Final = {"desktop": 1280, "phone": 390}
-PHONE: Final = {"viewport": {"width": WIDTHS["phone"], "height": 844}, "is_mobile": True, "has_touch": True}
+PHONE: Final[dict[str, Any]] = {
+    "viewport": {"width": WIDTHS["phone"], "height": 844},
+    "is_mobile": True,
+    "has_touch": True,
+}
 PATIENCE_MS: Final = 60_000
 """How long a page may take on a busy machine."""
 

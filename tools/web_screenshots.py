@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 from web_browser import CHROMIUM, PATIENCE_MS, WIDTHS, chromium
-from web_walk import Place, whole_way
+from web_walk import PLAIN, Place, whole_way
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).parents[1] / "docs" / "images"
 HEIGHTS: Final = {"desktop": 720, "phone": 844}
-LEFT_OUT: Final = frozenset({"secrets-token", "account-codes", "plugins-broker-alpaca"})
+LEFT_OUT: Final = frozenset({"secrets-token", "account-codes", "plugins-broker-alpaca", "report", "trade"})
 """Pages with a secret that is shown once, or with a folder of this machine."""
 
 _DRAWN_MS: Final = 150
@@ -45,7 +45,7 @@ class Pictures:
 
     def look(self, tab: Tab, name: str) -> None:
         """Take the page's pictures; the tab keeps its size."""
-        if name in LEFT_OUT:
+        if name in LEFT_OUT or name.startswith(PLAIN):
             return
         tab.bring_to_front()  # one behind another is not drawn
         size = tab.viewport_size

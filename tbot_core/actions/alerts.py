@@ -13,7 +13,7 @@ from tbot_core.actions.notices import discard
 from tbot_core.alerts.delivery import AlertDelivery
 from tbot_core.alerts.service import alert_delivery, channel_names, message_writer
 from tbot_core.alerts.store import MOST_KEPT, AlertStore, alerts_file, limits_end, stored_alerts
-from tbot_core.engine.bootstrap import Assembly
+from tbot_core.engine.assembly import Assembly
 from tbot_core.engine.rehearsal_run import NOT_SERVED
 from tbot_core.errors import Unavailable, UsageError
 from tbot_core.instance import Instance

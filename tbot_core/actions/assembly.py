@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.actions.notices import Notify
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.rehearsal_target import RehearsalTarget
     from tbot_core.instance import Mode, SettingsFiles
     from tbot_core.model.clock import Clock
@@ -66,7 +66,8 @@ def assemble_action(
     A dry run with the credentials of a live account is refused what a live run is. Raises what `assemble` raises,
     UsageError for an invalid target, and SettingsError for a live account at one.
     """
-    from tbot_core.engine.bootstrap import DRY_RUN, assemble
+    from tbot_core.engine.assembly import DRY_RUN
+    from tbot_core.engine.bootstrap import assemble
     from tbot_core.engine.rehearsal_run import assemble_rehearsal, live_refusal
     from tbot_core.instance import Instance, read_settings_files
 

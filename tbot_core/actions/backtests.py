@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.actions.assembly import settings_warnings
+from tbot_core.engine.assembly import Assembly
 from tbot_core.engine.backtest.engine import BacktestRange, run_backtest
-from tbot_core.engine.bootstrap import Assembly, assemble
+from tbot_core.engine.backtest.lookahead import BUDGET_S, check_lookahead
+from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import UsageError
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.formatting import printable_name
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import FeedLabel
+    from tbot_core.engine.backtest.lookahead import LookaheadReport
     from tbot_core.reports.summary import RunSummary
 
 
@@ -46,6 +49,13 @@ class Backtest:
         `on_label` gets the label of the bars, then `progress` each session's date.
         """
         return run_backtest(self.assembly, self.over, progress, on_label)
+
+    def check_lookahead(self, progress: Callable[[date], None], *, every: bool) -> LookaheadReport:
+        """Check that no later bar changes a signal: of `every` session, else of as many as a minute allows.
+
+        `progress` gets each session's date. DataError without bars.
+        """
+        return check_lookahead(self.assembly, self.over, progress, budget_s=None if every else BUDGET_S)
 
 
 def prepare_backtest(

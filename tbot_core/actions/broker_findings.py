@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tbot_core.actions.assembly import assemble_action
 from tbot_core.actions.notices import discard
 from tbot_core.contracts import FeedRequest
-from tbot_core.engine.bootstrap import feed_source
+from tbot_core.engine.assembly import feed_source
 from tbot_core.engine.live.broker_check import BrokerFinding, check_broker
 from tbot_core.instance import load_settings
 from tbot_core.instance.secrets import account_mode
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.actions.notices import Notify
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.instance import Instance
 
 

@@ -85,7 +85,7 @@ def encrypt_config(home: Path | None) -> tuple[Path, ...]:
     for category, source in (("env_bot", sources.bot), ("env", sources.env)):
         if source.plain:
             if not source.sealed:
-                encrypt_category(opened, category, plaintext_of(source))
+                encrypt_category(opened, category, plaintext_of(source), edition="")
             remove_plaintext(opened, category, source.path)
             done.append(opened.store.place(category).file)
     return tuple(done)
@@ -104,6 +104,7 @@ class StoredConfig:
     fault: SettingsError | None
     category: str = "env_bot"
     _vault: Vault
+    _edition: str
 
     @property
     def name(self) -> str:
@@ -131,14 +132,8 @@ class StoredConfig:
 
     def replace(self, text: bytes) -> None:
         """Store a text that `check` has accepted. Raises UsageError where the file has changed meanwhile."""
-        from tbot_core.system import filesystem
-
-        with filesystem.hold_lock(self._vault.instance.home / "data" / "settings.lock", "a change of the settings"):
-            with self._vault.read(self.category) as content:
-                changed = bytes(content.view) != self.text
-            if changed:
-                raise UsageError(f"{self.name} was changed meanwhile; nothing was saved.", "Make the change once more.")
-            self._vault.write(self.category, text)
+        if not self._vault.write(self.category, text, self._edition):
+            raise UsageError(f"{self.name} was changed meanwhile; nothing was saved.", "Make the change once more.")
 
 
 def stored_config(home: Path | None, category: str = "env_bot", actor: str = "") -> StoredConfig:
@@ -160,10 +155,13 @@ def stored_config(home: Path | None, category: str = "env_bot", actor: str = "")
             f"{file.name} is not encrypted.", "Edit the file directly, or encrypt it with `tbot config encrypt`."
         )
     opened = open_instance_vault(Instance.at(home), deployment_of(sources.env.parsed), actor=actor)
+    edition = opened.store.edition(category)
     with opened.read(category) as content:
         text = bytes(content.view)
     values, fault = _examined(home, sources)
-    return StoredConfig(sources=sources, text=text, values=values, fault=fault, category=category, vault=opened)
+    return StoredConfig(
+        sources=sources, text=text, values=values, fault=fault, category=category, vault=opened, edition=edition
+    )
 
 
 def _examined(home: Path | None, sources: SettingsFiles) -> tuple[Mapping[str, EffectiveSetting], SettingsError | None]:

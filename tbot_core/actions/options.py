@@ -15,7 +15,7 @@ from tbot_core.model.clock import exchange_time
 from tbot_core.plugins.guarded import GuardedFilter
 
 if TYPE_CHECKING:
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.instance import Instance
     from tbot_core.model.calendar import ExchangeCalendar
     from tbot_core.plugins.guarded import GuardedOptionsModel

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.actions.plugins import plugin_document
 from tbot_core.errors import PluginError, UsageError
 from tbot_core.instance.enabled_plugins import ALL_EXTENSIONS, plugins_enabled, raw_settings
 from tbot_core.instance.folder import Instance
@@ -21,7 +25,7 @@ from tbot_core.plugins.typosquats import lookalike_warnings
 from tbot_core.system import environ
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from tbot_core.contracts.permissions import PluginNeeds
     from tbot_core.plugins.discovery import PluginListing
@@ -87,7 +91,7 @@ def propose_lock(home: Path | None, approver: str | None) -> LockProposal:
 
     instance = find_instance(home)
     enabled = plugins_enabled(raw_settings(home))
-    listings = tuple(it for it in discovery.mark_enabled(discovery.installed_plugins(), enabled) if it.enabled)
+    listings = _installed(enabled)
     warnings = list(_not_installed(enabled, listings))
     if not listings:
         raise UsageError(f"The settings in {instance.home} enable no installed plugin.", "There is nothing to lock.")
@@ -110,6 +114,38 @@ def propose_lock(home: Path | None, approver: str | None) -> LockProposal:
         changes=lock.lock_changes(previous or lock.PluginLock(), proposed),
         warnings=tuple(warnings),
     )
+
+
+@attrs.frozen(kw_only=True)
+class PluginsInUse:
+    """The installed plugins that settings enable, each as `tbot plugins list` shows it, and what to look at."""
+
+    plugins: tuple[Mapping[str, object], ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """What tells them from others: their names, versions, distributions and the hashes of their files."""
+        names = ("kind", "name", "distribution", "version", "files_hash")
+        return sha256(json.dumps([[one[name] for name in names] for one in self.plugins]).encode()).hexdigest()
+
+
+def plugins_in_use(texts: Mapping[str, str]) -> PluginsInUse:
+    """The plugins that settings enable, before there is an instance; nothing of them is imported."""
+    enabled = plugins_enabled(texts)
+    listings = _installed(enabled)
+    return PluginsInUse(
+        plugins=tuple(plugin_document(one, None) for one in listings),
+        warnings=(
+            *_not_installed(enabled, listings),
+            *lookalike_warnings(listings, None),
+            *cool_down_warnings(listings, SystemClock().now()),
+        ),
+    )
+
+
+def _installed(enabled: Collection[tuple[str, str]]) -> tuple[PluginListing, ...]:
+    return tuple(it for it in discovery.mark_enabled(discovery.installed_plugins(), enabled) if it.enabled)
 
 
 def _compare_with_lock(home: Path | None) -> tuple[PluginLock | None, tuple[LockDifference, ...]]:

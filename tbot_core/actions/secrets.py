@@ -11,7 +11,7 @@ import attrs
 
 from tbot_core.actions.notices import discard
 from tbot_core.actions.secret_sections import known_schemas, refuse_misspelt
-from tbot_core.errors import SettingsError, UsageError, VaultError
+from tbot_core.errors import AccessError, SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, is_there, read_settings_files
 from tbot_core.model import json_document
 from tbot_core.system import filesystem
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tbot_core.vault.schemas import Schemas
     from tbot_core.vault.vault import FormatUpgrade, Vault
 
+_TRIES: Final = 10
 _CONTENT_INVALID: Final = frozenset(
     code.text for code in VaultErrorCode if code.name.startswith("CONTENT_") or code.name == "SECTION_SPELT_TWICE"
 )
@@ -125,11 +126,14 @@ def put_values(
     values = _input_values(vault, category, values)
     schemas = known_schemas(home, values)
     refuse_misspelt(schemas, category, values)
-    data = _merged(category, _content(vault, category), values, schemas)
-    with _input_faults():
-        check_contents(home, vault, {category: data}, values, warn)
-    encrypt_category(vault, category, data)
-    return vault.store.place(category).file
+    for _ in range(_TRIES):
+        edition = vault.store.edition(category)
+        data = _merged(category, _content(vault, category), values, schemas)
+        with _input_faults():
+            check_contents(home, vault, {category: data}, values, warn)
+        if encrypt_category(vault, category, data, edition):
+            return vault.store.place(category).file
+    raise AccessError(f"Other processes keep writing {category}; nothing was stored.", "Try again.")
 
 
 def rekey_category(

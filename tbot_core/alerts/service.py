@@ -14,7 +14,7 @@ from tbot_core.alerts.rules import RoutineEvents
 from tbot_core.alerts.store import STATUS_COMMAND
 from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Urgency
-from tbot_core.engine.bootstrap import DRY_RUN
+from tbot_core.engine.assembly import DRY_RUN
 from tbot_core.errors import TbotError
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.folder import REHEARSING
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tbot_core.contracts.settings import NotificationSettings
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.model.clock import Clock
     from tbot_core.plugins.failure import PluginFailure
 

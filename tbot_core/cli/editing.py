@@ -10,7 +10,7 @@ import click
 from tbot_core.actions.config import stored_config
 from tbot_core.actions.secrets import check_contents, vault_of_home
 from tbot_core.cli.options import print_warning
-from tbot_core.errors import SettingsError, VaultError
+from tbot_core.errors import SettingsError, UsageError, VaultError
 from tbot_core.system import editor, terminal
 from tbot_core.vault.categories import CATEGORIES
 
@@ -49,6 +49,7 @@ def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
 def edit_category(home: Path | None, category: str) -> bool:
     """Edit the content of a category in $EDITOR; returns whether it changed. Invalid changes are not saved."""
     vault = vault_of_home(home)
+    edition = vault.store.edition(category)
     with vault.read(category) as opened:
         data = bytes(opened.view)
     is_text = CATEGORIES[category].shape == "text"
@@ -60,7 +61,8 @@ def edit_category(home: Path | None, category: str) -> bool:
     )
     if edited is None:
         return False
-    vault.write(category, edited[0])
+    if not vault.write(category, edited[0], edition):
+        raise UsageError(f"{category} was changed meanwhile; nothing was saved.", "Make the change once more.")
     return True
 
 

@@ -25,6 +25,7 @@ OUTPUT: Final = "web.out"
 
 _START_S: Final = 15.0
 _AGAIN_S: Final = 0.05
+_LINES: Final = 4
 
 
 @contextmanager
@@ -44,21 +45,29 @@ def page_beside(home: Path) -> Iterator[None]:
     filesystem.make_folder(instance.logs)
     command = [sys.executable, "-m", "tbot_core", COMMAND, "--home", str(instance.home)]
     output = instance.logs / OUTPUT
+    before = filesystem.size(output) if filesystem.exists(output) else 0
     child = processes.start_detached(command, environment=environ.own_environment(), output=output)
-    address = _wait_for_address(instance)
-    click.echo(f"The page: {address}" if address else f"The page did not start: see {output}.", err=True)
+    address = _wait_for_address(instance, child)
+    click.echo(f"The page: {address}" if address else _not_started(output, before), err=True)
     try:
         yield
     finally:
         processes.end_program(child)
 
 
-def _wait_for_address(instance: Instance) -> str | None:
+def _wait_for_address(instance: Instance, child: int) -> str | None:
     clock = SystemClock()
     until = clock.monotonic() + _START_S
-    while (address := _address(instance)) is None and clock.monotonic() < until:
+    while (address := _address(instance)) is None and clock.monotonic() < until and processes.is_running(child):
         asyncio.run(clock.sleep(_AGAIN_S))
     return address
+
+
+def _not_started(output: Path, before: int) -> str:
+    # Why, as the page's process has said it.
+    said = filesystem.read_bytes(output)[before:].decode(errors="replace").split("\n")
+    last = [line.strip() for line in said if line.strip()][-_LINES:]
+    return "\n".join(("The page did not start; the run goes on without it.", *last, f"Its output: {output}"))
 
 
 def _address(instance: Instance) -> str | None:

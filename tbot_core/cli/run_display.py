@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tbot_core.cli.run_options import RunOptions
     from tbot_core.contracts import Feed
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import NewEvent

@@ -11,7 +11,7 @@ import numpy as np
 
 from tbot_core.contracts import BarHistory, FeedQuality, FeedRequest, FeedSession, LiveSession
 from tbot_core.contracts.abilities import DAILY_VIX
-from tbot_core.engine.bootstrap import Assembly, feed_source
+from tbot_core.engine.assembly import Assembly, feed_source
 from tbot_core.engine.screening import screened_session
 from tbot_core.engine.session.broker_login import log_out
 from tbot_core.errors import BrokerError, DataError, PluginError, SettingsError

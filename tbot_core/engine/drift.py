@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tbot_core.contracts import BrokerCapabilities
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.journal.store import Event
     from tbot_core.marketdata.received_bars import RecordedSession
     from tbot_core.model.bars import Bars, Quotes
@@ -113,5 +113,5 @@ class _Scan:
         found = ScanResult(
             signals=entrant.strategy.scan(bars, day, minute), screened=screened, dates=(self._recording.session.date,)
         )
-        for one in propose(entrant, self._rules, found, MarketView(bars=bars, day=day, quotes=quotes))[0]:
+        for one in propose(entrant, self._rules, found, MarketView(bars=bars, day=day, quotes=quotes)):
             self.proposals.setdefault(one.signal.text, with_reference(one, quotes))

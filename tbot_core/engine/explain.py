@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import BrokerCapabilities, FeedRequest, SupportsRefresh
-from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source
+from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.errors import DataError, UsageError
 from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
 from tbot_core.marketdata.received_bars import RecordedSession

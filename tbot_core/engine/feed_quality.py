@@ -8,7 +8,7 @@ import attrs
 
 from tbot_core.contracts import Broker, BrokerCapabilities, Feed, FeedCoverage, FeedLabel, FeedQuality
 from tbot_core.contracts.abilities import DAILY_VIX, INSTRUMENTS, LIVE_VIX, MARKET_CAPS
-from tbot_core.engine.bootstrap import feed_source
+from tbot_core.engine.assembly import feed_source
 from tbot_core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 
     from tbot_core.contracts import FeedRequest, FeedSession, IndexQuote, Instrument, LiveSession
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.instance import Settings
 
 _LIVE: Final = "live"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
 
@@ -12,6 +12,9 @@ from tbot_core.model.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+
+_TURNS: Final = 16
 
 
 class RunStopped(Exception):
@@ -25,15 +28,18 @@ class Pace(Protocol):
         """Return at the moment."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class FullSpeedPace:
-    """As fast as possible; other tasks run at every step."""
+    """As fast as possible; other tasks run at every `_TURNS`-th step, a few milliseconds apart."""
 
     stop: asyncio.Event
+    _steps: int = attrs.field(default=0, init=False)
 
     async def wait_until(self, moment: datetime) -> None:  # noqa: ARG002  -- no moment is awaited
-        """Let other tasks run, then continue."""
-        await asyncio.sleep(0)
+        """Let other tasks run when it is their turn, then continue."""
+        self._steps += 1
+        if self._steps % _TURNS == 0:
+            await asyncio.sleep(0)
         if self.stop.is_set():
             raise RunStopped
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts.network import host_settings
-from tbot_core.engine.bootstrap import load_assembly, with_filters
+from tbot_core.engine.assembly import with_filters
+from tbot_core.engine.bootstrap import load_assembly
 from tbot_core.engine.rehearsal_target import rehearsal_shift
 from tbot_core.engine.run_setup import RunFiles, RunSetup, real_time_setup
 from tbot_core.errors import SettingsError, Unavailable
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import FeedRequest
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.rehearsal_target import RehearsalTarget
     from tbot_core.instance import Instance, Mode, Settings, SettingsFiles
     from tbot_core.plugins.loader import LoadedPlugin

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tbot_core.contracts import FeedSession
 from tbot_core.engine import control
-from tbot_core.engine.bootstrap import DRY_RUN, SIMULATOR
+from tbot_core.engine.assembly import DRY_RUN, SIMULATOR
 from tbot_core.engine.drift import session_drift
 from tbot_core.engine.live import run as live_run
 from tbot_core.engine.pacing import FullSpeedPace, Pace, RunStopped, ScaledPace
@@ -18,11 +18,11 @@ from tbot_core.engine.session.session import TradingSession
 from tbot_core.errors import JournalError
 from tbot_core.instance.control_folder import record_control_folder
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import atoms_of, dollars_of
 from tbot_core.plugins.observers import NO_LIMITS
+from tbot_core.reports.timeline import read_timeline
 from tbot_core.system import log
 
 if TYPE_CHECKING:
@@ -78,15 +78,15 @@ class _Run:
         """Trade the sessions that the journal does not hold yet."""
         account = await self._setup.broker.connect()
         self._services.announce_start()
-        stopped = False
         try:
             equity = await self._trade(account)
         except RunStopped:  # the events of the interrupted session are reported, and not committed
-            stopped = True
             self._write_gauges(at_once=True)
-        else:
-            self._finish(equity)
-        return await self._services.announce_end(0, stopped=stopped)
+            return await self._services.announce_end(read_timeline(self._journal.events()), stopped=True)
+        self._journal.append([self._entry(records.RUN_FINISHED, {"equity": str(equity)})])
+        story = read_timeline(self._journal.events())
+        self._compare(story.book.equity, equity)
+        return await self._services.announce_end(story, stopped=False)
 
     async def _trade(self, account: Account) -> Decimal:
         # Trade session after session and return the equity after the last one.
@@ -134,10 +134,8 @@ class _Run:
             return ScaledPace(stop=plan.stop, wall=plan.wall, rate=plan.pace)
         return FullSpeedPace(stop=plan.stop)
 
-    def _finish(self, equity: Decimal) -> None:
-        # Record the end of the run, and compare the journal with the decision engine.
-        self._journal.append([self._entry(records.RUN_FINISHED, {"equity": str(equity)})])
-        recorded = fold_events(self._journal.events()).equity
+    def _compare(self, recorded: Decimal, equity: Decimal) -> None:
+        # Compare the journal with the decision engine.
         if recorded != equity:
             raise JournalError(
                 f"The equity is {recorded} in the journal {self._journal.path}, but {equity} in the decision engine.",

@@ -13,7 +13,7 @@ import attrs
 
 from tbot_core.contracts import Feed, FeedRequest
 from tbot_core.engine import control
-from tbot_core.engine.bootstrap import Assembly
+from tbot_core.engine.assembly import Assembly
 from tbot_core.engine.disk_guard import DiskGuard
 from tbot_core.engine.session.session import TradingSession
 from tbot_core.engine.settings_reload import SettingsReloader

@@ -11,7 +11,7 @@ import attrs
 
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo, SimulatedVenue
 from tbot_core.engine import feed_quality, resume
-from tbot_core.engine.bootstrap import SIMULATOR, Assembly, feed_source
+from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.engine.plugin_context import install_id
 from tbot_core.engine.run_notes import shortable_notes
 from tbot_core.engine.run_plan import RunOutcome
@@ -35,9 +35,8 @@ from tbot_core.marketdata import received_bars
 from tbot_core.model.types import atoms_of
 from tbot_core.plugins.network.request_limits import RetryPolicy
 from tbot_core.plugins.observers import LIMITS_S, PluginObservers
-from tbot_core.reports import html, timeline
+from tbot_core.reports import html
 from tbot_core.reports.summary import RunSummary
-from tbot_core.reports.trade_levels import read_levels
 from tbot_core.system import filesystem, log, random
 from tbot_core.trading.orders import ClientOrderIds
 
@@ -49,9 +48,10 @@ if TYPE_CHECKING:
     from tbot_core.engine.run_plan import RunPlan, RunWatcher
     from tbot_core.engine.session.broker_login import BrokerLogin
     from tbot_core.engine.session.session import Wait
-    from tbot_core.journal.store import Event, NewEvent
+    from tbot_core.journal.store import NewEvent
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account
+    from tbot_core.reports.timeline import RunTimeline
 
 PAPER: Final = "paper"
 LIVE: Final = "live"
@@ -264,21 +264,20 @@ def run_started_payload(plan: RunPlan, setup: RunSetup, equity: Decimal) -> dict
 
 
 async def run_outcome(
-    plan: RunPlan, setup: RunSetup, began: int, *, stopped: bool, reported: Iterable[str] = ()
+    plan: RunPlan, setup: RunSetup, story: RunTimeline, *, stopped: bool, reported: Iterable[str] = ()
 ) -> RunOutcome:
-    """The outcome of a run from its journal, after event `began`; it writes the report unless `stopped`.
+    """The outcome of a run from its journal, read as `story`; it writes the report unless `stopped`.
 
     Positions of an interrupted session count at their last marks. Those that are open may be older than the run. The
     symbols in `reported` count as open too.
     """
-    events = list(setup.journal.events(began))
-    book = fold_events(events)
+    book = story.book
     marked = gauges.revalued_gauges(plan.assembly.settings.instance.data, setup.journal.path.name, book)
     summary = summarise(book, setup.feed, plan.assembly)
     if book.in_session:
         summary = attrs.evolve(summary, held=len(book.portfolio.positions), valued="marks" if marked else "fills")
     if not stopped:
-        summary = attrs.evolve(summary, report=str(await _write_report(plan, setup, summary, events)))
+        summary = attrs.evolve(summary, report=str(await _write_report(plan, setup, summary, story)))
     remaining = open_at_end(setup.journal, reported)
     return RunOutcome(
         summary=summary,
@@ -291,12 +290,12 @@ async def run_outcome(
     )
 
 
-async def _write_report(plan: RunPlan, setup: RunSetup, summary: RunSummary, events: Sequence[Event]) -> Path:
+async def _write_report(plan: RunPlan, setup: RunSetup, summary: RunSummary, story: RunTimeline) -> Path:
     received = None if setup.files is None else setup.files.received
     source = BarSource(request=plan.request, feed=setup.feed, received=received)
-    charts = await draw_trades(plan.assembly, source, summary.trades, read_levels(events))
+    charts = await draw_trades(plan.assembly, source, summary.trades, story.levels)
     folder = plan.assembly.settings.instance.reports
-    return html.write_report(folder, setup.identity, summary, timeline.read_timeline(events), charts)
+    return html.write_report(folder, setup.identity, summary, story, charts)
 
 
 class RunServices:
@@ -333,13 +332,13 @@ class RunServices:
             self._observers.event({"kind": entry.kind, "cid": entry.cid, "time": entry.time, "payload": entry.payload})
 
     async def announce_end(
-        self, began: int, *, stopped: bool, reported: Iterable[str] = (), unconfirmed: str = ""
+        self, story: RunTimeline, *, stopped: bool, reported: Iterable[str] = (), unconfirmed: str = ""
     ) -> RunOutcome:
-        """Report the end of the run that began after event `began`; the symbols in `reported` count as open too.
+        """Report the end of the run; the symbols in `reported` count as open too.
 
         `unconfirmed`: why the account could not be read.
         """
-        outcome = await run_outcome(self._plan, self._setup, began, stopped=stopped, reported=reported)
+        outcome = await run_outcome(self._plan, self._setup, story, stopped=stopped, reported=reported)
         outcome = attrs.evolve(outcome, unconfirmed=unconfirmed)
         self._observers.stopped(attrs.evolve(self._info, summary=outcome.summary.document()))
         return outcome

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.contracts import FeedRequest, LiveSession
-from tbot_core.engine.bootstrap import feed_source
+from tbot_core.engine.assembly import feed_source
 from tbot_core.engine.session.broker_login import log_out
 from tbot_core.engine.session.universe_selection import limited_universe, not_offered, universe_selector
 from tbot_core.errors import DataError
@@ -21,7 +21,7 @@ from tbot_core.trading.universe import Universe
 
 if TYPE_CHECKING:
     from tbot_core.contracts import Broker, FeedSession
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -6,7 +6,6 @@ each only the sessions and symbols that were traded. Where the bars cannot be ha
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.model.signals import Trigger
     from tbot_core.model.types import Side, Trade
     from tbot_core.reports.trade_levels import TradeKey, TradeLevels
@@ -171,17 +170,15 @@ async def _markets(assembly: Assembly, source: BarSource, wanted: _Traded) -> As
 
 
 def _stored(assembly: Assembly, request: FeedRequest, wanted: _Traded) -> Iterator[_Market]:
-    # Month by month, so that a month has only the symbols that were traded in it.
-    if request.bars is None:
+    # A month at a time, with all symbols that were traded in one.
+    if request.bars is None or not wanted:
         return
     store = BarStore(folder=request.bars, calendar=assembly.calendar)
-    for _, days in itertools.groupby(sorted(wanted), key=lambda day: (day.year, day.month)):
-        listed = list(days)
-        symbols = {symbol for day in listed for symbol in wanted[day]}
-        for block in store.blocks(listed[0], listed[-1], symbols):
-            for row, session in enumerate(block.sessions):
-                if session.date in wanted:
-                    yield _Market(session=session, bars=block.bars.session(row), day=block.day.session(row))
+    symbols = {symbol for traded in wanted.values() for symbol in traded}
+    for block in store.blocks(min(wanted), max(wanted), symbols):
+        for row, session in enumerate(block.sessions):
+            if session.date in wanted:
+                yield _Market(session=session, bars=block.bars.session(row), day=block.day.session(row))
 
 
 async def _walk(source: FeedSession) -> _Market:
@@ -208,7 +205,7 @@ def _lines(
     entry, end = window.entry, window.entry + shape[-1]
     found: dict[str, ChartLine] = {}
     for trigger in triggers:
-        level = np.broadcast_to(trigger.level, shape)[row]
+        level = _of_row(trigger.level, row, shape)
         base = _base(trigger, active, row, bars)
         if base is not None:
             found[base.name] = base
@@ -216,6 +213,12 @@ def _lines(
             name = f"{trigger.rule} trigger"
             found[name] = ChartLine(name=name, kind="trigger", start=entry, stop=end, values=level)
     return tuple(sorted(found.values(), key=lambda line: line.kind))
+
+
+def _of_row(values: Any, row: int, shape: tuple[int, ...]) -> Any:
+    # The values of a symbol: one for each minute, or a single one for all.
+    given: Array = np.asarray(values)
+    return given[row] if given.shape[:-1] == shape[:-1] else np.broadcast_to(given, shape)[row]
 
 
 def _is_level(values: Array, level: Array) -> bool:
@@ -232,7 +235,7 @@ def _base(trigger: Trigger, active: ActiveStrategy, row: int, bars: Bars) -> Cha
     if isinstance(trigger.base, str):
         return line(start=0, stop=bars.minutes, values=bars.so_far(trigger.base, 0, bars.minutes)[row])
     shape = bars.close[..., window.entry : window.entry_end].shape
-    values = np.broadcast_to(trigger.base, shape)[row]
+    values = _of_row(trigger.base, row, shape)
     if np.all(values == values[:1]):
         return line(start=window.start, stop=window.leave, values=values[:1])
     return line(start=window.entry, stop=window.entry + shape[-1], values=values)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from tbot_core.contracts import Extension
-from tbot_core.engine.bootstrap import DRY_RUN
+from tbot_core.engine.assembly import DRY_RUN
 from tbot_core.errors import TbotError
 from tbot_core.extensions.ledger_export import LedgerExport
 from tbot_core.extensions.progress import ProgressFile, forget_failures, progress_folder

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.errors import UsageError
+from tbot_core.errors import UsageError, VaultError
 from tbot_core.system import environ, terminal
 from tbot_core.system.secret import Secret
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 _PROGRAM: Final = "tbot"
+WRITE_WAIT_S: Final = 3.0
+"""How long a write of secrets waits for that of another process."""
 
 
 def open_instance_vault(
@@ -44,6 +46,7 @@ def open_instance_vault(
         clock=SystemClock(),
         strict=live,
         provider=_provider(instance.home, live=live),
+        wait_s=WRITE_WAIT_S,
     )
     opened = open_vault(store, actor or f"{environ.user_name()}/{Path(sys.argv[0]).name or _PROGRAM}")
     if ready and not filesystem.is_present(log_path(instance)) and lacks_key(opened, AUDIT):
@@ -53,16 +56,26 @@ def open_instance_vault(
     return opened
 
 
-def encrypt_category(opened: Vault, category: str, plaintext: bytes | bytearray | memoryview) -> None:
-    """Encrypt into the category's file, creating its folder and key if missing. Raises VaultError."""
+def encrypt_category(
+    opened: Vault, category: str, plaintext: bytes | bytearray | memoryview, edition: str | None = None
+) -> bool:
+    """Encrypt into the category's file, creating its folder and key if missing. Raises VaultError.
+
+    With an `edition` of the file only where it still is that one; returns whether it was written.
+    """
     from tbot_core.system import filesystem
+    from tbot_core.vault.error_codes import VaultErrorCode
 
     here = opened.store.place(category)
     for folder in (here.key.parent, here.file.parent):
         filesystem.make_folder(folder)
     if lacks_key(opened, category):
-        opened.make_key(category)
-    opened.write(category, plaintext)
+        try:
+            opened.make_key(category)
+        except VaultError as fault:
+            if fault.code != VaultErrorCode.KEY_EXISTS.text:  # another process has just made it
+                raise
+    return opened.write(category, plaintext, edition)
 
 
 def remove_plaintext(opened: Vault, category: str, path: Path) -> None:

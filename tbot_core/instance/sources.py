@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts.settings import DeploymentSettings
 
 ENV_BOT_FILE: Final = ".env_bot"
+_KEPT: ContextVar[dict[tuple[Path, bool], tuple[object, ParsedDotenv]] | None] = ContextVar("kept", default=None)
 
 
 @attrs.frozen(kw_only=True)
@@ -199,14 +202,34 @@ def _source(instance: Instance, category: str, named: str, env: ParsedDotenv | N
         return attrs.evolve(source, fault=fault)
 
 
+@contextmanager
+def keep_opened_settings() -> Iterator[None]:
+    """While the context lasts, open an encrypted settings file again only when it or its key has changed.
+
+    Each opening is a line of the access log, which a process that reads the settings for each request would fill.
+    """
+    token = _KEPT.set({})
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
 def _opened(instance: Instance, category: str, name: str, env: ParsedDotenv | None, *, live: bool) -> ParsedDotenv:
     from tbot_core.instance.secrets import open_instance_vault
 
-    with open_instance_vault(instance, deployment_of(env or ParsedDotenv()), live=live).read(category) as opened:
+    vault = open_instance_vault(instance, deployment_of(env or ParsedDotenv()), live=live)
+    place, kept = vault.store.place(category), _KEPT.get()
+    revisions = (filesystem.revision(place.file), filesystem.revision(place.key))
+    if kept is not None and (known := kept.get((place.file, live))) is not None and known[0] == revisions:
+        return known[1]
+    with vault.read(category) as opened:
         parsed = parse_dotenv(name, bytes(opened.view))
     if env is None:
         # The key was found without the setting that names it; both must agree.
         open_instance_vault(instance, deployment_of(parsed), live=live)
+    if kept is not None:
+        kept[place.file, live] = (revisions, parsed)
     return parsed
 
 

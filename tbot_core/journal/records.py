@@ -299,8 +299,12 @@ def decision_payload(decision: Decision) -> Payload:
         "limit": None if decision.limit is None else str(decision.limit),
         "words": decision.detail,
         "findings": [finding_payload(finding) for finding in proposal.findings],
-        **({} if decision.sizing is None else {"sizing": _as_texts(attrs.asdict(decision.sizing))}),
-        **({"limits": [_as_texts(attrs.asdict(one)) for one in decision.limits]} if decision.limits else {}),
+        **({} if decision.sizing is None else {"sizing": _as_texts(attrs.asdict(decision.sizing, recurse=False))}),
+        **(
+            {"limits": [_as_texts(attrs.asdict(one, recurse=False)) for one in decision.limits]}
+            if decision.limits
+            else {}
+        ),
     }
 
 

@@ -51,14 +51,20 @@ class Bars:
     """Read-only bars of one session, or of many sessions of one length.
 
     `fields` maps open, high, low, close, volume and vwap to arrays of shape (minutes, ..., symbols); vwap
-    is the feed's average price of each bar, NaN where it has none. `memo` is shared by the prefixes of one session.
+    is the feed's average price of each bar, NaN where it has none. `memo` and `running` are shared by the prefixes of
+    one session.
     """
 
     def __init__(
-        self, fields: Mapping[str, Array], symbols: tuple[str, ...], memo: dict[Hashable, Any] | None = None
+        self,
+        fields: Mapping[str, Array],
+        symbols: tuple[str, ...],
+        memo: dict[Hashable, Any] | None = None,
+        running: RunningColumns | None = None,
     ) -> None:
         self._fields = fields
         self._memo: dict[Hashable, Any] = {} if memo is None else memo
+        self._running = RunningColumns(fields) if running is None else running
         self.symbols = symbols
         self.minutes = len(fields["close"])
 
@@ -113,10 +119,8 @@ class Bars:
         `high`, `low` and `vwap` are the columns of `high_so_far`, `low_so_far` and `vwap`, computed only as far as
         requested; `volume`: shares since the open. The values do not depend on how the session was split.
         """
-        column = self._fields.get(f"{name}_so_far")
-        if column is None:
-            column = self._run(name, min(stop, self.minutes))
-        return _view(column[start : min(stop, self.minutes)])
+        stop = min(stop, self.minutes)
+        return _view(self._running.column(name, stop)[start:stop])
 
     @property
     def traded(self) -> Flags:
@@ -156,6 +160,16 @@ class Bars:
         """The lowest price of minutes [start, stop) per row; NaN where no bar exists yet. Cached once closed."""
         return self.cached(("lowest", start, stop), stop, lambda: _reduce(np.fmin, self._fields["low"][start:stop]))
 
+    def lowest_at(self, cells: tuple[Index, ...], minute: Index) -> Array:
+        """The lowest price from the open to the end of a minute, for each of some rows: `low_so_far` there."""
+        column = self._fields.get("low_so_far")
+        if column is None:  # of these rows alone: the column of all rows costs more than the rest of a scan
+            known: Any = self._fields["low"][: int(minute.max(initial=-1)) + 1]
+            low = known[(slice(None), *cells)]
+            column, cells = np.fmin.accumulate(low, axis=0), (np.arange(len(minute)),)
+        found: Array = column[(minute, *cells)]
+        return found
+
     def cached(self, key: Hashable, stop: int, make: Callable[[], Array]) -> Array:
         """The feature `make()` of minutes before `stop`, computed once when all of them have closed.
 
@@ -185,14 +199,6 @@ class Bars:
         """A field in its memory layout (minutes, ..., symbols)."""
         return self._fields[name]
 
-    def _run(self, name: Running, stop: int) -> Array:
-        # Computed only as far as requested: the VWAP of whole sessions costs more than the rest of a scan.
-        done = self._memo.get(("so_far", name))
-        if done is None or len(done) < stop:
-            done = self._memo["so_far", name] = _RUNNING[name](self._fields, stop)
-        column: Array = done
-        return column
-
     def _first(self) -> Index:
         opens = self._fields["open"]
         first = np.zeros(opens.shape[1:], dtype=np.intp)
@@ -219,57 +225,106 @@ class Bars:
         return both
 
 
+class RunningColumns:
+    """The running columns of bars, each computed as far as it was requested.
+
+    VWAP of whole sessions costs more than a scan, and most minutes of a session request none. The columns of a session
+    that grows continue where they ended; their values do not depend on the steps.
+    """
+
+    def __init__(self, fields: Mapping[str, Array]) -> None:
+        self._fields = fields
+        self._computed: dict[Running, tuple[int, Array, Array]] = {}
+
+    def column(self, name: Running, stop: int) -> Array:
+        """A column, in memory layout, whose minutes before `stop` are computed."""
+        done, column, last = self._computed.get(name) or self._begun()
+        if done < stop:
+            last = self._extend(name, column, slice(done, stop), last)
+            self._computed[name] = stop, column, last
+        return column
+
+    def _begun(self) -> tuple[int, Array, Array]:
+        # Nothing is computed; sums begin at 0.
+        shape = self._fields["close"].shape
+        return 0, np.empty(shape), np.zeros(shape[1:])
+
+    def _extend(self, name: Running, column: Array, part: slice, last: Array) -> Array:
+        # Compute the minutes of `part` from the sums or extremes `last` before them; returns those at its end.
+        # `accumulate` adds left to right in every layout.
+        fields, rows = self._fields, column[part]
+        match name:
+            case "high" | "low":
+                keep = np.fmax if name == "high" else np.fmin
+                keep.accumulate(fields[name][part], axis=0, out=rows)
+                if part.start:
+                    keep(rows, last, out=rows)
+            case "volume":
+                np.copyto(rows, _known(fields["volume"][part]))
+                rows[0] += last
+                np.add.accumulate(rows, axis=0, out=rows)
+            case "vwap":
+                shares = self.column("volume", part.stop)[part]
+                dollars = _dollars(fields, part)
+                dollars[0] += last
+                np.add.accumulate(dollars, axis=0, out=dollars)
+                np.copyto(rows, _ratio(dollars, shares))
+                return np.array(dollars[-1])
+        return np.asarray(rows[-1])
+
+
 class Tape:
     """The session's bars as they arrive, minute by minute; `bars` shows the closed minutes.
 
-    Running columns are updated from minute to minute and are bit-equal to those of the whole session.
+    Minutes are kept as they came until somebody wants bars: in most of a session nobody does, and rows that are written
+    together cost a third. Running columns of the growing session are bit-equal to those of the whole one.
     """
 
     def __init__(self, symbols: tuple[str, ...], minutes: int) -> None:
         self.symbols = symbols
         self.closed = 0
-        names = (*FIELDS, "vwap", "high_so_far", "low_so_far", "vwap_so_far", "volume_so_far")
-        self._fields = {name: np.full((minutes, len(symbols)), np.nan) for name in names}
-        self._sums = np.zeros((2, len(symbols)))
+        self._unwritten: list[MinuteSlice] = []
+        self._begin({name: np.full((minutes, len(symbols)), np.nan) for name in (*FIELDS, "vwap")})
+
+    def _begin(self, fields: dict[str, Array]) -> None:
+        self._fields = fields
+        self._running = RunningColumns(fields)
         self._memo: dict[Hashable, Any] = {}
 
     @property
     def bars(self) -> Bars:
         """The closed minutes."""
-        return Bars({name: field[: self.closed] for name, field in self._fields.items()}, self.symbols, self._memo)
+        self._write()
+        known = {name: field[: self.closed] for name, field in self._fields.items()}
+        return Bars(known, self.symbols, self._memo, self._running)
 
     def append(self, minute: MinuteSlice) -> None:
         """Add the next minute; raises ValueError when one is skipped or repeated."""
         if minute.index != self.closed:
             raise ValueError(f"got minute {minute.index}, expected minute {self.closed}")
-        now = self.closed
-        for name in (*FIELDS, "vwap"):
-            self._fields[name][now] = getattr(minute, name)
-        for name, source, keep in (("high_so_far", "high", np.fmax), ("low_so_far", "low", np.fmin)):
-            column = self._fields[name]
-            column[now] = self._fields[source][now] if now == 0 else keep(column[now - 1], self._fields[source][now])
-        dollars, shares = self._sums
-        dollars += _dollars(self._fields, slice(now, now + 1))[0]
-        shares += _known(self._fields["volume"][now])
-        self._fields["vwap_so_far"][now] = _ratio(dollars, shares)
-        self._fields["volume_so_far"][now] = shares
-        self.closed = now + 1
+        self._unwritten.append(minute)
+        self.closed = minute.index + 1
 
     def amend(self, late: Iterable[tuple[int, int, Array]]) -> None:
         """Add missing bars: each (minute, row, open, high, low, close, volume and vwap).
 
         Running columns and features are recomputed; views that were returned earlier do not change.
         """
+        self._write()
         fields = {name: column.copy() for name, column in self._fields.items()}
         for minute, row, values in late:
-            for name, value in zip((*FIELDS, "vwap"), values, strict=True):
-                fields[name][minute, row] = value
-        known = {name: fields[name][: self.closed] for name in (*FIELDS, "vwap")}
-        for running, run in _RUNNING.items():
-            fields[f"{running}_so_far"][: self.closed] = run(known, self.closed)
-        dollars = np.add.accumulate(_dollars(known, slice(None)), axis=0)
-        self._sums = np.array((dollars[-1], fields["volume_so_far"][self.closed - 1]))
-        self._fields, self._memo = fields, {}
+            for field, value in zip(fields.values(), values, strict=True):
+                field[minute, row] = value
+        self._begin(fields)
+
+    def _write(self) -> None:
+        # Write the minutes that came since the last time.
+        if not self._unwritten:
+            return
+        rows = slice(self._unwritten[0].index, self.closed)
+        for name, field in self._fields.items():
+            field[rows] = [getattr(minute, name) for minute in self._unwritten]
+        self._unwritten = []
 
 
 @attrs.frozen(kw_only=True)
@@ -323,22 +378,3 @@ def _dollars(fields: Mapping[str, Array], at: slice) -> Array:
 def _ratio(dollars: Array, shares: Array) -> Array:
     ratio: Array = np.divide(dollars, shares, out=np.full(dollars.shape, np.nan), where=shares > 0)
     return ratio
-
-
-# `accumulate` adds left to right in every layout, so these columns equal those of a tape.
-def _run_volume(fields: Mapping[str, Array], stop: int) -> Array:
-    shares: Array = np.add.accumulate(_known(fields["volume"][:stop]), axis=0)
-    return shares
-
-
-def _run_vwap(fields: Mapping[str, Array], stop: int) -> Array:
-    dollars = _dollars(fields, slice(stop))
-    return _ratio(np.add.accumulate(dollars, axis=0, out=dollars), _run_volume(fields, stop))
-
-
-_RUNNING: Mapping[Running, Callable[[Mapping[str, Array], int], Array]] = {
-    "high": lambda fields, stop: np.fmax.accumulate(fields["high"][:stop], axis=0),
-    "low": lambda fields, stop: np.fmin.accumulate(fields["low"][:stop], axis=0),
-    "vwap": _run_vwap,
-    "volume": _run_volume,
-}

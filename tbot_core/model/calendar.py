@@ -130,14 +130,21 @@ class ExchangeCalendar:
     weekdays: frozenset[int] = attrs.field(
         default=EXCHANGE_WEEKDAYS, converter=_own_days, validator=_only_weekdays_that_trade
     )
+    # A backtest of a year asks for each day several times.
+    _known: dict[dt.date, Session | None] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     @property
     def every_weekday(self) -> ExchangeCalendar:
         """The same calendar with all weekdays; for facts of the previous session, traded by tbot or not."""
-        return ExchangeCalendar(overrides=self.overrides)
+        return self if self.weekdays >= EXCHANGE_WEEKDAYS else ExchangeCalendar(overrides=self.overrides)
 
     def session(self, day: dt.date) -> Session | None:
         """The day's session; None if it has none, see `closed_reason`."""
+        if day not in self._known:
+            self._known[day] = self._session(day)
+        return self._known[day]
+
+    def _session(self, day: dt.date) -> Session | None:
         if self.closed_reason(day) is not None:
             return None
         close = EARLY_CLOSING_BELL if day in _half_days(day.year) else CLOSING_BELL

@@ -164,6 +164,7 @@ def exchange_moment(day: dt.date, wall: dt.time) -> dt.datetime:
     return dt.datetime.combine(day, wall.replace(tzinfo=None), tzinfo=exchange_zone()).astimezone(dt.UTC)
 
 
+@functools.lru_cache(maxsize=1024)
 def both_times(moment: dt.datetime) -> str:
     """The moment as text, such as "14:30 UTC (09:30 New York)"; seconds only if not zero.
 

@@ -177,6 +177,8 @@ def _broadcast(array: object, what: str, shape: tuple[int, ...]) -> None:
     plain = np.asarray(array)
     if plain.dtype.kind not in "fiub":
         raise PluginError(f"A value of its {what} must be a number, but is {_type(array)}.", _REMEDY)
+    if plain.shape in {(), shape}:
+        return
     try:
         np.broadcast_to(plain, shape)
     except ValueError as fault:

@@ -17,7 +17,7 @@ import attrs
 
 from tbot_core.contracts import Context, FeedRequest, Plugin
 from tbot_core.contracts.network import host_settings
-from tbot_core.engine.bootstrap import Assembly, assemble
+from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.errors import PluginError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.model.clock import Clock
     from tbot_core.model.window import Window

@@ -9,7 +9,8 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import FeedRequest, LiveSession
-from tbot_core.engine.bootstrap import assemble, feed_source
+from tbot_core.engine.assembly import feed_source
+from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import DataError
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import UNITS_PER_SHARE

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, Plugin
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Fill
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Container, Mapping, Sequence
 from decimal import Decimal
 from operator import attrgetter
@@ -9,9 +10,10 @@ from typing import Any, Final
 
 import attrs
 
-from tbot_core.model.formatting import money_text
+from tbot_core.model.formatting import money_text, plural
 from tbot_core.model.types import Trade
 from tbot_core.reports.advice import WHY, DenialAdvice
+from tbot_core.reports.reliability import Reliability, ReliabilityReport, reliability_document, reliability_report
 
 _MARKET: Final = frozenset({"paper", "live"})
 """The modes that trade at a broker; trades of the other modes have only the agreed keys."""
@@ -24,7 +26,9 @@ class RunSummary:
     `brokers` are those of all sessions, the primary first; `strategies` those that the settings run, `variables` the
     names of all settings (None: unknown). `without_candidates`: by strategy the reasons that denied most before the
     bell in sessions where every symbol was denied, and in how many. `valued`: the last session was interrupted with
-    `held` positions, which count at their last `marks` or `fills`; "" if it was closed.
+    `held` positions, which count at their last `marks` or `fills`; "" if it was closed. A backtest has `reliability`,
+    and `walked`: how many sessions were walked minute by minute, by cause; the others were decided by their signals
+    alone.
     """
 
     mode: str
@@ -44,6 +48,8 @@ class RunSummary:
     without_candidates: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
     held: int = 0
     valued: str = ""
+    reliability: Reliability | None = None
+    walked: Mapping[str, int] = attrs.field(factory=dict)
 
     @property
     def pnl(self) -> Decimal:
@@ -69,6 +75,30 @@ class RunSummary:
     def caveats(self) -> list[str]:
         """The notes, and a sentence for each strategy that lacked candidates."""
         return [*self.notes, *self._advice.on_candidates(self.without_candidates, self.sessions)]
+
+    @property
+    def other_caveats(self) -> list[str]:
+        """Those that the report on a backtest's reliability does not state."""
+        stated = self.reliability.notes if self.reliability else ()
+        return [one for one in self.caveats if one not in stated]
+
+    @functools.cached_property
+    def reliability_report(self) -> ReliabilityReport | None:
+        """How far the result of a backtest can be trusted; None for other runs."""
+        known = self.reliability
+        return None if known is None else reliability_report(known, self.trades, self.pnl)
+
+    @property
+    def gears(self) -> str:
+        """For a backtest: how many sessions were decided in which way, and why; else ""."""
+        if self.reliability is None:
+            return ""
+        walked = sum(self.walked.values())
+        ways = [f"{self.sessions - walked:,} by their signals alone"] if walked < self.sessions else []
+        if walked:
+            causes = sorted(self.walked.items(), key=lambda pair: (-pair[1], pair[0]))
+            ways.append(f"{walked:,} minute by minute ({', '.join(f'{count:,} {cause}' for cause, count in causes)})")
+        return f"{plural(self.sessions, 'session')}: {', '.join(ways)}"
 
     def no_trade_advice(self, why: str = WHY, home: str = "") -> list[str]:
         """For a run without a trade what denied most, and what changes it; empty after a trade or without a session.
@@ -102,6 +132,16 @@ class RunSummary:
             "data_hash": self.data_hash,
             "notes": [*self.caveats, *self.no_trade_advice()],
             "report": self.report,
+            **self._of_backtest(),
+        }
+
+    def _of_backtest(self) -> dict[str, Any]:
+        if self.reliability is None or (report := self.reliability_report) is None:
+            return {}
+        by_signals = self.sessions - sum(self.walked.values())
+        return {
+            "gears": {"by_signals": by_signals, "minute_by_minute": dict(sorted(self.walked.items()))},
+            "reliability": reliability_document(self.reliability, report),
         }
 
 

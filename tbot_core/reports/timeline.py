@@ -5,7 +5,8 @@ Used by the report and the end of `tbot run`; no decision depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -18,6 +19,7 @@ from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.types import Trade
 from tbot_core.reports.figures import TradingDay
+from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +47,7 @@ class SessionTimeline:
     opening: Decimal
     closing: Decimal
     closed: bool = False
-    trades: list[Trade] = attrs.field(factory=list)
+    trades: Sequence[Trade] = attrs.field(factory=list)
     windows: list[WindowSummary] = attrs.field(factory=list)
     risk: list[tuple[datetime, Mapping[str, Any]]] = attrs.field(factory=list)
     stuck: list[Mapping[str, Any]] = attrs.field(factory=list)
@@ -73,16 +75,22 @@ class SessionTimeline:
 
 @attrs.frozen(kw_only=True)
 class RunTimeline:
-    """A run's sessions in order; `run` is the payload of its start."""
+    """A run's sessions in order; `run` is the payload of its start, `levels` are those of its signals."""
 
     run: Mapping[str, Any]
     chapters: tuple[SessionTimeline, ...]
     book: SessionBook
+    levels: Mapping[TradeKey, TradeLevels] = attrs.field(factory=dict)
+
+    @functools.cached_property
+    def curves(self) -> Sequence[Sequence[tuple[datetime, Decimal]]]:
+        """The curve of each session."""
+        return [chapter.curve for chapter in self.chapters]
 
     @property
     def equity(self) -> list[Decimal]:
         """The equity at each open, after each closed trade, and at each close."""
-        return [value for chapter in self.chapters for _, value in chapter.curve]
+        return [value for curve in self.curves for _, value in curve]
 
     @property
     def has_several_brokers(self) -> bool:
@@ -91,10 +99,11 @@ class RunTimeline:
 
 
 def read_timeline(events: Iterable[JournalEvent]) -> RunTimeline:
-    """Build the timeline from a journal's events."""
-    book, chapters, starts = SessionBook(), list[SessionTimeline](), list[int]()
+    """Build the timeline from a journal's events, in one pass that keeps none of them."""
+    book, chapters, starts, recorder = SessionBook(), list[SessionTimeline](), list[int](), LevelRecorder()
     for event in events:
         book.apply(event)
+        recorder.apply(event)
         if event.kind == records.SESSION_OPENED:
             chapters.append(_chapter(event.payload))
             starts.append(len(book.trades))
@@ -102,7 +111,7 @@ def read_timeline(events: Iterable[JournalEvent]) -> RunTimeline:
             _apply(chapters[-1], event, book)
     for chapter, (start, end) in zip(chapters, pairwise([*starts, len(book.trades)]), strict=True):
         chapter.trades = book.trades[start:end]
-    return RunTimeline(run=book.run, chapters=tuple(chapters), book=book)
+    return RunTimeline(run=book.run, chapters=tuple(chapters), book=book, levels=recorder.levels)
 
 
 def in_order_of_entry(trades: Iterable[Trade]) -> list[Trade]:

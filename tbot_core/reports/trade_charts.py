@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -28,6 +29,10 @@ _MINUTE_S: Final = 60
 _BEFORE: Final = 15
 _AFTER: Final = 12
 _LEAST: Final = 45
+_DECIMALS: Final = 4
+_CENT: Final = 100
+"""A cent in prices of four decimals."""
+
 _PRICES: Final = ("open", "high", "low", "close")
 
 
@@ -82,14 +87,13 @@ def chart_document(trade: Trade, found: TradedSession, levels: TradeLevels | Non
     """
     session = found.session
     first, last = _span(trade, found, levels)
-    shown = {name: found.prices[name][first:last] for name in _PRICES}
-    digits = _digits(shown.values())
+    bars, digits = _bars(np.stack([found.prices[name][first:last] for name in _PRICES]))
     document: dict[str, Any] = {
         "t": int(session.open.timestamp()) // 60,
         "z": _offset_minutes(session.open),
         "m": first,
         "d": digits,
-        "b": _bars(shown, digits),
+        "b": bars,
         "l": [_line(one, first, last, digits) for one in found.lines],
         "s": [],
         "e": [_minute(session, trade.entry_time), float(trade.entry_price)],
@@ -114,26 +118,30 @@ def _span(trade: Trade, found: TradedSession, levels: TradeLevels | None) -> tup
     return first, last
 
 
-def _digits(columns: Iterable[Array]) -> int:
-    # Cents are enough for most stocks.
-    return 2 if all(np.array_equal(column, np.round(column, 2), equal_nan=True) for column in columns) else 4
-
-
-def _bars(shown: Mapping[str, Array], digits: int) -> list[int | None]:
-    known = ~np.isnan(shown["close"])
-    opened, high, low, close = (_whole(shown[name][known], digits) for name in _PRICES)
+def _bars(prices: Array) -> tuple[list[int | None], int]:
+    # The coded bars, and the decimals of their prices: cents are enough for most stocks.
+    known = ~np.isnan(prices[-1])
+    whole, digits = _whole(prices[:, known], _DECIMALS), _DECIMALS
+    if not np.any(whole % _CENT):
+        whole, digits = whole // _CENT, 2
+    opened, high, low, close = whole
     before = np.concatenate(([0], close[:-1])) if len(close) else close
     body = np.maximum(opened, close), np.minimum(opened, close)
-    parts = np.stack((opened - before, high - body[0], body[1] - low, close - opened), axis=1).tolist()
-    found, rows = list[int | None](), iter(parts)
+    parts = np.stack((opened - before, high - body[0], body[1] - low, close - opened), axis=1)
+    coded: list[int | None] = parts.ravel().tolist()
+    if known.all():
+        return coded, digits
+    found, rows = list[int | None](), iter(parts.tolist())
     for there in known.tolist():
         found.extend(next(rows) if there else [None])
-    return found
+    return found, digits
 
 
 def _line(line: ChartLine, first: int, last: int, digits: int) -> list[Any]:
     # Kind, name, first minute, minute after the last, and the values as differences: one if they are all equal.
     start, stop = max(line.start, first), min(line.stop, last)
+    if line.values.shape == (1,) and start < stop and math.isfinite(level := line.values.item()):
+        return [line.kind, line.name, start, stop, [round(level * 10**digits)]]
     values = np.broadcast_to(line.values, line.stop - line.start)[start - line.start : max(stop - line.start, 0)]
     known = np.flatnonzero(np.isfinite(values))
     if not len(known):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
@@ -18,15 +18,11 @@ from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.types import Order, SignalId, Trade
 
 TradeKey: TypeAlias = tuple[date, str, str]
 """What identifies a trade: exchange date of its entry, strategy and symbol; a symbol triggers once in a window."""
-
-_KINDS: Final = frozenset({records.DECISION, records.INTENDED, records.REPLACE_REQUESTED})
 
 
 @attrs.frozen(kw_only=True)
@@ -45,11 +41,22 @@ def key_of(trade: Trade) -> TradeKey:
 
 
 class LevelRecorder:
-    """Collects the levels of allowed signals; `levels` has those of every signal, traded or not."""
+    """Collects the levels of allowed signals, a projection of the journal too; `levels` has those of every signal."""
 
     def __init__(self) -> None:
         self.levels: dict[TradeKey, TradeLevels] = {}
-        self._stops: dict[str, TradeKey] = {}
+        self._stops: dict[str, SignalId] = {}
+
+    def apply(self, event: JournalEvent) -> None:
+        """Apply the next event of a journal."""
+        payload, cid = event.payload, event.cid or ""
+        match event.kind:
+            case records.DECISION if payload["reason"] == Reason.ALLOWED.name:
+                self.decided(records.signal_of(payload["signal"]), event.applied, payload["stop"], payload["target"])
+            case records.INTENDED:
+                self.submitted(records.order_of(cid, payload), event.applied)
+            case records.REPLACE_REQUESTED:
+                self.moved(cid, event.applied, Decimal(payload["stop_price"]))
 
     def decided(self, signal: SignalId, moment: datetime, stop: float | None, target: float | None) -> None:
         """An allowed signal, with the planned levels of its strategy, None or NaN without; orders may state others."""
@@ -60,47 +67,33 @@ class LevelRecorder:
     def submitted(self, order: Order, moment: datetime) -> None:
         """An order of a position; that of an entry brings its protective orders."""
         for one in (order, *order.protection):
-            key = _key(one.signal)
-            known = self.levels.get(key)
-            if known is None:
+            if _key(one.signal) not in self.levels:
                 continue
             if one.leg is Leg.STOP and one.stop_price is not None:
-                self._stops[one.client_order_id] = key
-                self._move(key, moment, one.stop_price)
+                self._stops[one.client_order_id] = one.signal
+                self.stop_placed(one.signal, moment, one.stop_price)
             elif one.leg is Leg.TARGET and one.limit_price is not None:
-                self.levels[key] = attrs.evolve(known, target=one.limit_price)
+                self.target_placed(one.signal, one.limit_price)
 
     def moved(self, client_order_id: str, moment: datetime, level: Decimal) -> None:
         """A resting stop that is to be moved."""
         if client_order_id in self._stops:
-            self._move(self._stops[client_order_id], moment, level)
+            self.stop_placed(self._stops[client_order_id], moment, level)
 
-    def _move(self, key: TradeKey, moment: datetime, level: Decimal) -> None:
-        # The last level of one moment counts: the order's in place of the strategy's, which is not on the tick grid.
+    def target_placed(self, signal: SignalId, level: Decimal) -> None:
+        """The target order of a signal that was decided."""
+        self.levels[_key(signal)] = attrs.evolve(self.levels[_key(signal)], target=level)
+
+    def stop_placed(self, signal: SignalId, moment: datetime, level: Decimal) -> None:
+        """The stop order of a signal that was decided, at this level from a moment on.
+
+        The last level of one moment counts: the order's in place of the strategy's, which is not on the tick grid.
+        """
+        key = _key(signal)
         known = self.levels[key]
         before = known.stops[:-1] if known.stops and known.stops[-1][0] == moment else known.stops
         if not before or before[-1][1] != level:
             self.levels[key] = attrs.evolve(known, stops=(*before, (moment, level)))
-
-
-def read_levels(events: Iterable[JournalEvent]) -> Mapping[TradeKey, TradeLevels]:
-    """The levels of a run's signals, from its journal."""
-    found = LevelRecorder()
-    for event in events:
-        if event.kind in _KINDS:
-            _apply(found, event)
-    return found.levels
-
-
-def _apply(found: LevelRecorder, event: JournalEvent) -> None:
-    payload, cid = event.payload, event.cid or ""
-    match event.kind:
-        case records.DECISION if payload["reason"] == Reason.ALLOWED.name:
-            found.decided(records.signal_of(payload["signal"]), event.applied, payload["stop"], payload["target"])
-        case records.INTENDED:
-            found.submitted(records.order_of(cid, payload), event.applied)
-        case records.REPLACE_REQUESTED:
-            found.moved(cid, event.applied, Decimal(payload["stop_price"]))
 
 
 def _level(price: float | None) -> Decimal | None:

@@ -39,7 +39,7 @@ from tbot_core.status.runs import (
 )
 from tbot_core.system import filesystem
 from tbot_core.system.filesystem import lock_purpose
-from tbot_core.trading.risk.gate import Limits
+from tbot_core.trading.risk.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,6 +75,10 @@ class StatusReader:
     def instance(self) -> Instance:
         """The instance with its control folder."""
         return self._settings.instance()
+
+    def account_mode(self) -> str:
+        """The mode of the account that `tbot run` would trade, by the settings read last: live or paper."""
+        return self._settings.account_mode()
 
     def read(self, now: dt.datetime) -> Document:
         """The status as `status_document` returns it."""

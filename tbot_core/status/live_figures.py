@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.status import Document
-    from tbot_core.trading.risk.gate import Limits
+    from tbot_core.trading.risk.limits import Limits
 
 FIGURES: Final = (
     "equity",

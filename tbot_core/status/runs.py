@@ -16,11 +16,13 @@ from tbot_core.instance.control_folder import NAME as CONTROL_FOLDER
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
 from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSAL_VARIABLE, REHEARSING
+from tbot_core.instance.secrets import account_mode
 from tbot_core.journal import integrity, records
 from tbot_core.journal.store import Journal, read_journal
 from tbot_core.marketdata import received_bars
 from tbot_core.system import environ, filesystem
 from tbot_core.trading.risk.states import StateCause
+from tbot_core.vault.categories import category_paths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -255,8 +257,9 @@ class SettingsReader:
 
     def __init__(self, home: Path | None) -> None:
         self._home = home
-        self._known: tuple[object, tuple[Settings, str]] | None = None
+        self._known: tuple[tuple[Mode, object], tuple[Settings, str]] | None = None
         self._placed: tuple[object, Instance] | None = None
+        self._account: tuple[object, str] | None = None
         self._bot_path = ".env_bot"
 
     def read(self, mode: Mode) -> tuple[Settings, str]:
@@ -267,6 +270,20 @@ class SettingsReader:
             self._bot_path = found[0].deployment.env_bot_path
             self._known = ((mode, self._revisions()), found)
         return self._known[1]
+
+    def account_mode(self) -> str:
+        """The mode of the account that a start with the settings read last would trade: live or paper.
+
+        Raises VaultError for credentials that cannot be opened; a start refuses them too.
+        """
+        if self._known is None:
+            raise LookupError(self._home)
+        (_, files), (settings, _) = self._known
+        place = category_paths("broker", settings.instance, settings.deployment)
+        key = (files, filesystem.revision(place.file), filesystem.revision(place.key))
+        if self._account is None or self._account[0] != key:
+            self._account = (key, account_mode(settings))
+        return self._account[1]
 
     def instance(self) -> Instance:
         """The instance with its control folder, as `known_control_folder` returns it."""

@@ -7,7 +7,7 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.engine.bootstrap import SIMULATOR, feed_source
+from tbot_core.engine.assembly import SIMULATOR, feed_source
 from tbot_core.engine.explain import request_of
 from tbot_core.engine.trade_charts import BarSource, draw_trades
 from tbot_core.errors import TbotError, UsageError
@@ -17,12 +17,12 @@ from tbot_core.model.formatting import money_text
 from tbot_core.reports.summary import trade_document
 from tbot_core.reports.timeline import in_order_of_entry, read_timeline
 from tbot_core.reports.trade_charts import chart_points
-from tbot_core.reports.trade_levels import key_of, read_levels
+from tbot_core.reports.trade_levels import key_of
 from tbot_core.status import runs
 from tbot_core.status.why import assembly_of_run, opened_sessions, recorded_sessions_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from tbot_core.model.types import Trade
@@ -70,15 +70,14 @@ def trade_with_chart(home: Path | None, wanted: str, *, run: str | None = None) 
     instance = Instance.at(home)
     file = runs.run_file(instance, run)
     with runs.open_run_file(file) as journal:
-        events = list(journal.events())
-    story, levels = read_timeline(events), read_levels(events)
+        story = read_timeline(journal.events())
     trades = in_order_of_entry(story.book.trades)
     ids = [trade_id(key_of(one)) for one in trades]
     if wanted not in ids:
         raise UsageError(f"The run {file.name} has no closed trade {wanted}.", "The list of its trades has them.")
     at = ids.index(wanted)
     trade = trades[at]
-    chart, missing = _chart(instance, file, story, trade, levels)
+    chart, missing = _chart(instance, file, story, trade)
     return {
         **_run(file, story),
         "id": wanted,
@@ -86,7 +85,7 @@ def trade_with_chart(home: Path | None, wanted: str, *, run: str | None = None) 
         "session": key_of(trade)[0].isoformat(),
         "before": ids[at - 1] if at else None,
         "after": ids[at + 1] if at + 1 < len(ids) else None,
-        "levels": _levels(story, trade, levels.get(key_of(trade))),
+        "levels": _levels(story, trade, story.levels.get(key_of(trade))),
         "chart": chart,
         "missing": missing,
     }
@@ -139,9 +138,7 @@ def _levels(story: RunTimeline, trade: Trade, found: TradeLevels | None) -> Docu
     }
 
 
-def _chart(
-    instance: Instance, file: RunFile, story: RunTimeline, trade: Trade, levels: Mapping[TradeKey, TradeLevels]
-) -> tuple[Document | None, str]:
+def _chart(instance: Instance, file: RunFile, story: RunTimeline, trade: Trade) -> tuple[Document | None, str]:
     run = story.run
     try:
         assembly = assembly_of_run(instance.home, file, run)
@@ -151,7 +148,7 @@ def _chart(
         else:
             broker = assembly.broker()
             source = BarSource(request=request, feed=feed_source(broker, SIMULATOR).feed(request))
-        drawn = asyncio.run(assembly.closing(draw_trades(assembly, source, [trade], levels)))
+        drawn = asyncio.run(assembly.closing(draw_trades(assembly, source, [trade], story.levels)))
     except TbotError as fault:
         return None, str(fault)
     document = drawn.documents.get(key_of(trade))

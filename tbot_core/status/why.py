@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.explain import MinuteExplanation, ScreeningExplanation, SessionExplanation
     from tbot_core.journal.store import Event, Journal
     from tbot_core.status import Document

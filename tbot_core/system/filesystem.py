@@ -175,13 +175,13 @@ def read_text(path: Path) -> str:
         raise AccessError(message, "Save the file as UTF-8.") from fault
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def write_atomic(path: Path, data: bytes, *more: memoryview, mode: int = 0o600) -> None:
     """Replace the file durably: after a crash the path holds the old content or the new, never a part."""
     with raising_access_errors("write", path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.writelines((data, *more))
                 file.flush()
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
@@ -305,15 +305,15 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def hold_lock(path: Path, purpose: str = "") -> Iterator[None]:
+def hold_lock(path: Path, purpose: str = "", *, wait_s: float = 0) -> Iterator[None]:
     """Hold the lock file at `path`; the kernel releases it when the process ends in any way.
 
     Creates a missing folder. The holder's process id and `purpose` are written to `path` + ".pid". Raises AccessError,
-    naming the holder, when another process holds the lock.
+    naming the holder, when another process or context still holds the lock after `wait_s` seconds.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(path, timeout=0, mode=0o600)
+    lock = FileLock(path, timeout=wait_s, mode=0o600)
     owner = _owner(path)
     with raising_access_errors("lock", path):
         try:

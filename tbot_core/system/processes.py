@@ -175,6 +175,15 @@ def end_program(process: int) -> None:
         os.kill(process, signal.SIGTERM)
 
 
+def is_running(process: int) -> bool:
+    """Whether a program that `start_detached` started has not ended."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def start_exclusive(
     args: Sequence[str],
     *,

@@ -44,7 +44,9 @@ None contains "i": an ignore-case pattern matches the dotless and dotted i, case
 
 def redact(text: str) -> str:
     """Replace every secret that is held or was handed out, in any usual encoding, and every secret-shaped part."""
-    text = _pattern(tuple(serial for serial, _ in living_secrets()), len(handed_out())).sub(SHOWN, text)
+    values = _pattern(tuple(serial for serial, _ in living_secrets()), len(handed_out()))
+    if values.pattern != _NOTHING:
+        text = values.sub(SHOWN, text)
     folded = text.casefold()
     for sign, shape in _SHAPES:
         if sign in folded:

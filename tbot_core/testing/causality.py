@@ -6,9 +6,8 @@ one as a test.
 
 from __future__ import annotations
 
-import math
+import itertools
 import warnings
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
@@ -16,23 +15,30 @@ import numpy as np
 
 from tbot_core.model.bars import Bars, MinuteSlice, Tape
 from tbot_core.testing.contract import demand
+from tbot_core.trading.lookahead import (
+    COLUMNS,
+    NAMES,
+    block_differences,
+    cells_of,
+    changed_bars,
+    cut_bars,
+    differing_rows,
+    signal_differences,
+    signal_rows,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from tbot_core.contracts import Strategy
     from tbot_core.model.bars import Array, Index
     from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.signals import Signals
+    from tbot_core.trading.lookahead import Difference, SignalRows
 
     Case: TypeAlias = Callable[[Strategy, Bars, DayFacts], Iterator[str]]
 
-NAMES = ("open", "high", "low", "close", "volume", "vwap")
 HALF_DAY = 210
-_COLUMNS = ("minute", "side", "price", "strength", "stop", "target", "rule")
-
-Cell: TypeAlias = "tuple[int, ...]"
-Found: TypeAlias = "dict[Cell, tuple[int | str, ...]]"
 
 
 def check_causality(strategy: Strategy, bars: Bars, day: DayFacts) -> None:
@@ -48,11 +54,11 @@ def check_causality(strategy: Strategy, bars: Bars, day: DayFacts) -> None:
 def well_formed(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """At most one signal per row, inside the entry phase, with the close as price and levels on the correct sides."""
     signals, window = strategy.scan(bars, day), strategy.window
-    lengths = {name: len(getattr(signals, name)) for name in _COLUMNS}
+    lengths = {name: len(getattr(signals, name)) for name in COLUMNS}
     if len({*lengths.values(), *map(len, signals.cells)}) > 1:
         yield f"columns have different lengths: {lengths}"
         return
-    if len(set(_cells(signals))) < len(signals):
+    if len(set(cells_of(signals))) < len(signals):
         yield "a row has more than one signal"
     last = min(window.entry_end, bars.minutes)
     if outside := set(signals.minute[(signals.minute < window.entry) | (signals.minute >= last)].tolist()):
@@ -73,71 +79,63 @@ def well_formed(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
 
 def cut(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """The session cut after each minute gives the signals of the whole session before the cut."""
-    whole = _found(strategy.scan(bars, day))
-    for minutes in range(bars.minutes + 1):
-        seen = _found(strategy.scan(bars.until(minutes), day))
-        if fault := _difference(_before(whole, minutes), seen, bars):
-            yield f"a session cut to {minutes} minutes differs from the whole session up to there: {fault}"
+    whole = strategy.scan(bars, day)
+    for known, part in cut_bars(bars, range(bars.minutes + 1)):
+        for one in signal_differences(whole, strategy.scan(part, day), known):
+            yield f"a session cut to {known} minutes differs from the whole session up to there: {_words(one, bars)}"
             return
 
 
 def since(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """With `since`, a scan leaves out the rows that fired earlier, on the whole session and on a prefix."""
-    whole = _found(strategy.scan(bars, day))
+    whole = signal_rows(strategy.scan(bars, day))
     for minute in range(bars.minutes):
         later = {cell: row for cell, row in whole.items() if int(row[0]) >= minute}
-        if fault := _difference(later, _found(strategy.scan(bars, day, minute)), bars):
+        if fault := _difference(later, strategy.scan(bars, day, minute), bars):
             yield f"since={minute} differs from the whole scan from there on: {fault}"
             return
-        if fault := _difference(
-            _before(later, minute + 1), _found(strategy.scan(bars.until(minute + 1), day, minute)), bars
-        ):
+        now = {cell: row for cell, row in later.items() if int(row[0]) == minute}
+        if fault := _difference(now, strategy.scan(bars.until(minute + 1), day, minute), bars):
             yield f"the scan of minute {minute} as it closes differs: {fault}"
             return
 
 
 def future(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """Other numbers, or none, after a minute do not change the signals up to it, in a session of the same length."""
-    whole, window = _found(strategy.scan(bars, day)), strategy.window
-    random = np.random.default_rng(7)
+    whole, window = strategy.scan(bars, day), strategy.window
+    random = np.random.default_rng(7).uniform(1.0, 500.0, size=bars.field("close").shape)
     phase = range(window.entry, min(window.entry_end, bars.minutes))
-    for minutes in sorted({*phase, *range(0, bars.minutes, 13)}):
-        for values in (random.uniform(1.0, 500.0, size=bars.field("close").shape), np.nan):
-            other = _edited(bars, partial(_after, minutes=minutes, values=values))
-            seen = _before(_found(strategy.scan(other, day)), minutes)
-            if fault := _difference(_before(whole, minutes), seen, bars):
-                yield f"bars from minute {minutes} on change earlier signals: {fault}"
-                return
+    cuts = {*phase, *range(0, bars.minutes, 13)}
+    for known, other in itertools.chain(changed_bars(bars, cuts, random), changed_bars(bars, cuts, np.nan)):
+        seen = strategy.scan(other, day)
+        for one in signal_differences(whole, seen.take(seen.minute < known), known):
+            yield f"bars from minute {known} on change earlier signals: {_words(one, bars)}"
+            return
 
 
 def layouts(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """The same bars in another memory layout give the same bits."""
-    whole = _found(strategy.scan(bars, day))
+    whole = signal_rows(strategy.scan(bars, day))
     layers: dict[str, Callable[[Array], Array]] = {
         "with the minutes innermost": lambda field: np.moveaxis(np.ascontiguousarray(np.moveaxis(field, 0, -1)), -1, 0),
         "in Fortran order": np.asfortranarray,
         "with every value apart": lambda field: np.repeat(field, 2, axis=-1)[..., ::2],
     }
     for name, layout in layers.items():
-        if fault := _difference(whole, _found(strategy.scan(_edited(bars, layout), day)), bars):
+        if fault := _difference(whole, signal_rows(strategy.scan(_edited(bars, layout), day)), bars):
             yield f"bars {name} give other signals: {fault}"
 
 
 def sessions(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """Each session of a block alone gives the same signals as in the block."""
-    if bars.field("close").ndim < 3:
+    for one in block_differences(strategy, bars, day, strategy.scan(bars, day)):
+        yield f"session {one.cell[0]} alone differs from the block: {_words(one, bars)}"
         return
-    whole = _found(strategy.scan(bars, day))
-    for index in range(bars.field("close").shape[1]):
-        own = {cell[1:]: row for cell, row in whole.items() if cell[0] == index}
-        if fault := _difference(own, _found(strategy.scan(bars.session(index), day.session(index))), bars):
-            yield f"session {index} alone differs from the block: {fault}"
-            return
 
 
 def rows(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """A symbol has the same signal among other symbols and in another order."""
-    whole = _found(strategy.scan(bars, day))
+    whole = signal_rows(strategy.scan(bars, day))
     count = len(bars.symbols)
     orders = {
         "the symbols in another order": np.random.default_rng(11).permutation(count),
@@ -145,7 +143,7 @@ def rows(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
         "every symbol but the first": np.arange(1, count),
     }
     for name, order in orders.items():
-        seen = _found(strategy.scan(_chosen(bars, order), day.symbols(order)))
+        seen = signal_rows(strategy.scan(_chosen(bars, order), day.symbols(order)))
         back = {(*cell[:-1], int(order[cell[-1]])): row for cell, row in seen.items()}
         expected = {cell: row for cell, row in whole.items() if cell[-1] in order}
         if fault := _difference(expected, back, bars):
@@ -160,8 +158,8 @@ def tape(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
         growing, seen = Tape(one.symbols, one.minutes), {}
         for minute in range(one.minutes):
             growing.append(MinuteSlice(index=minute, **{name: one.field(name)[minute] for name in NAMES}))
-            seen.update(_found(strategy.scan(growing.bars, facts, minute)))
-        if fault := _difference(_found(strategy.scan(one, facts)), seen, bars):
+            seen.update(signal_rows(strategy.scan(growing.bars, facts, minute)))
+        if fault := _difference(signal_rows(strategy.scan(one, facts)), seen, bars):
             yield f"the session growing on a tape differs from the whole: {fault}"
             return
 
@@ -184,8 +182,8 @@ def half_day(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
 def purity(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
     """The same input gives the same output, inputs are not changed, and another window's memory has no effect."""
     before = {name: bars.field(name).tobytes() for name in NAMES}
-    whole = _found(strategy.scan(bars, day))
-    if fault := _difference(whole, _found(strategy.scan(bars, day)), bars):
+    whole = signal_rows(strategy.scan(bars, day))
+    if fault := _difference(whole, signal_rows(strategy.scan(bars, day)), bars):
         yield f"the same scan again differs: {fault}"
     if before != {name: bars.field(name).tobytes() for name in NAMES}:
         yield "the scan changed the bars that it was given"
@@ -197,7 +195,7 @@ def purity(strategy: Strategy, bars: Bars, day: DayFacts) -> Iterator[str]:
             window=attrs.evolve(window, analysis=window.analysis + 1 + window.breakout // 2),
         )
         shifted.scan(shared, day)
-        if fault := _difference(whole, _found(strategy.scan(shared, day)), bars):
+        if fault := _difference(whole, signal_rows(strategy.scan(shared, day)), bars):
             yield f"a cached result of another window is returned: {fault}"
 
 
@@ -216,50 +214,19 @@ CASES: tuple[Case, ...] = (
 )
 
 
-def _cells(signals: Signals) -> list[Cell]:
-    return list(zip(*(axis.tolist() for axis in signals.cells), strict=True))
-
-
-def _found(signals: Signals) -> Found:
-    columns = [getattr(signals, name).tolist() for name in _COLUMNS]
-    values = (tuple(_bits(value) for value in row) for row in zip(*columns, strict=True))
-    return dict(zip(_cells(signals), values, strict=True))
-
-
-def _bits(value: float) -> int | str:
-    return value if isinstance(value, int) else float(value).hex()
-
-
-def _before(found: Found, minutes: int) -> Found:
-    return {cell: row for cell, row in found.items() if int(row[0]) < minutes}
-
-
-def _difference(expected: Mapping[Cell, Any], seen: Mapping[Cell, Any], bars: Bars) -> str:
+def _difference(expected: SignalRows, seen: Signals | SignalRows, bars: Bars) -> str:
     # A sentence on the first row that differs, "" if none does.
-    for cell in sorted({*expected, *seen}):
-        if expected.get(cell) == seen.get(cell):
-            continue
-        where = ", ".join([*(f"session {index}" for index in cell[:-1]), bars.symbols[cell[-1]]])
-        return f"{where} has {_words(seen.get(cell))} instead of {_words(expected.get(cell))}"
-    return ""
+    found = seen if isinstance(seen, dict) else signal_rows(seen)
+    return next((_words(one, bars) for one in differing_rows(expected, found)), "")
 
 
-def _words(row: tuple[int | str, ...] | None) -> str:
-    if row is None:
-        return "no signal"
-    values = (value if isinstance(value, int) else float.fromhex(value) for value in row)
-    columns = zip(_COLUMNS, values, strict=True)
-    return ", ".join(f"{name} {value!r}" for name, value in columns if not math.isnan(value))
+def _words(one: Difference, bars: Bars) -> str:
+    where = ", ".join([*(f"session {index}" for index in one.cell[:-1]), bars.symbols[one.cell[-1]]])
+    return f"{where} has {one.found}"
 
 
 def _edited(bars: Bars, edit: Callable[[Array], Array]) -> Bars:
     return Bars({name: edit(bars.field(name)) for name in NAMES}, bars.symbols)
-
-
-def _after(field: Array, minutes: int, values: Array | float) -> Array:
-    edited = field.copy()
-    edited[minutes:] = values if isinstance(values, float) else values[minutes:]
-    return edited
 
 
 def _chosen(bars: Bars, order: Index) -> Bars:

@@ -30,15 +30,14 @@ from tbot_core.model.bars import Bars, Quotes
 from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.signals import ExitRules, Signals
 from tbot_core.testing import sessions
-from tbot_core.testing.causality import NAMES
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 from tbot_core.testing.option_requests import option_request, unsound_requests
+from tbot_core.trading.lookahead import NAMES, check_rows, judgement_differences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.contracts import Check
-    from tbot_core.model.bars import Array, Flags, Index
 
 
 @attrs.frozen
@@ -119,10 +118,14 @@ def f07_a_session_is_the_same_in_a_block(tested: FilterUnderTest) -> None:
     whole = _screen(subject, market, frame), _judge(subject, market, frame)
     for index in range(bars.field("close").shape[1]):
         alone, own = (bars.session(index), day.session(index)), signals.cells[0] == index
-        _same([_rows(check, index) for check in whole[0]], _screen(subject, alone, frame), f"session {index} screened")
+        _same(
+            [check_rows(check, index) for check in whole[0]],
+            _screen(subject, alone, frame),
+            f"session {index} screened",
+        )
         rows = attrs.evolve(signals.take(own), cells=(signals.cells[-1][own],))
         seen = subject.judge(rows, MarketView(bars=alone[0], day=alone[1]), frame)
-        _same([_rows(check, own) for check in whole[1]], seen, f"session {index} judged")
+        _same([check_rows(check, own) for check in whole[1]], seen, f"session {index} judged")
 
 
 def f08_signals_are_judged_alone(tested: FilterUnderTest) -> None:
@@ -131,22 +134,16 @@ def f08_signals_are_judged_alone(tested: FilterUnderTest) -> None:
     whole, signals = _judge(subject, market, frame), pick(market[0])
     order = np.random.default_rng(5).permutation(len(signals))[: len(signals) // 2]
     seen = subject.judge(signals.take(order), MarketView(bars=market[0], day=market[1]), frame)
-    _same([_rows(check, order) for check in whole], seen, "half of the signals in another order")
+    _same([check_rows(check, order) for check in whole], seen, "half of the signals in another order")
 
 
 def f09_the_future_does_not_matter(tested: FilterUnderTest) -> None:
     """Bars after a signal's minute have no effect: cut, or with other numbers."""
-    subject, frame, market = tested.parts
-    bars, day = market
-    signals = pick(bars)
-    whole = _judge(subject, market, frame)
+    subject, frame, (bars, day) = tested.parts
+    _judge(subject, (bars, day), frame)
     random = np.random.default_rng(3).uniform(1.0, 500.0, size=bars.field("close").shape)
-    for minute in np.unique(signals.minute).tolist():
-        own = signals.minute == minute
-        scrambled = {name: np.concatenate((bars.field(name)[: minute + 1], random[minute + 1 :])) for name in NAMES}
-        for other in (bars.until(minute + 1), Bars(scrambled, bars.symbols)):
-            seen = subject.judge(signals.take(own), MarketView(bars=other, day=day), frame)
-            _same([_rows(check, own) for check in whole], seen, f"bars after minute {minute}")
+    for one in judgement_differences(subject, pick(bars), MarketView(bars=bars, day=day), frame, random):
+        raise AssertionError(f"bars after minute {one.minute}: {one.found}")
 
 
 def f10_the_unknown_is_no_error(tested: FilterUnderTest) -> None:
@@ -319,13 +316,6 @@ def _fit(checks: Sequence[Check], shape: tuple[int, ...]) -> None:
             fits = bound.shape in {(), shape}
             demand(fits, f"{check.name} has a bound of shape {bound.shape}, not {shape} or one number")
             demand(not np.isnan(bound).any(), f"{check.name} has an unknown bound")
-
-
-def _rows(check: Check, chosen: Index | Flags | int) -> Check:
-    def cut(bound: Array | float | None) -> Array | float | None:
-        return bound[chosen] if isinstance(bound, np.ndarray) and bound.ndim else bound
-
-    return attrs.evolve(check, value=check.value[chosen], low=cut(check.low), high=cut(check.high))
 
 
 def _same(expected: Sequence[Check], seen: Sequence[Check], what: str) -> None:

@@ -10,7 +10,7 @@ import attrs
 import polars as pl
 
 from tbot_core.marketdata.store import parquet
-from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile, import_files
+from tbot_core.marketdata.store.importer import ImportedFile, ImportProgress, RefusedFile, import_files
 from tbot_core.marketdata.store.source_files import ImportOptions
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar
@@ -19,6 +19,7 @@ from tbot_core.system import filesystem
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tbot_core.marketdata.store.importer import ImportEvent
     from tbot_core.model.calendar import Session
 
 
@@ -93,5 +94,10 @@ class StoreFixture:
     def import_files(self, *files: Path, **options: Any) -> list[ImportedFile | RefusedFile]:
         """Import files together."""
         outcomes: list[ImportedFile | RefusedFile] = []
-        import_files(self.bars, self.calendar, files, ImportOptions(**options), outcomes.append)
+
+        def collect(event: ImportEvent) -> None:
+            if not isinstance(event, ImportProgress):
+                outcomes.append(event)
+
+        import_files(self.bars, self.calendar, files, ImportOptions(**options), collect)
         return outcomes

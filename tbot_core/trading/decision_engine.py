@@ -30,13 +30,13 @@ from tbot_core.trading.risk.exposure import (
 from tbot_core.trading.risk.figures import SizingFigures, limit_figures
 from tbot_core.trading.risk.gate import (
     Denial,
-    Limits,
     RiskEngine,
     count_losses,
     loss_limit_breached,
     plugin_denial,
     review_loss_limits,
 )
+from tbot_core.trading.risk.limits import Limits
 from tbot_core.trading.risk.sizing import SizedEntry, Sizer, fraction_of
 
 if TYPE_CHECKING:
@@ -273,9 +273,8 @@ class DecisionEngine:
         return denial
 
     def _budget(self, strategy: str) -> int:
-        weights, sent = self.limits.weights, self.exposure.sent.get(strategy, 0)
-        weighted = fraction_of(self.limits.budget, weights[sent]) if sent < len(weights) else 0
-        return min(weighted, self.limits.entry_cap[0])
+        budgets, sent = self.limits.entry_budgets, self.exposure.sent.get(strategy, 0)
+        return budgets[sent] if sent < len(budgets) else 0
 
     def _plan(self, proposal: Proposal) -> exit_plan.ExitPlan:
         levels = (proposal.price, proposal.stop, proposal.target)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.model.types import TICKS_PER_DOLLAR, ExitReason, Side, ticks_of
-from tbot_core.trading.matching import tick_of
+from tbot_core.trading.price_grid import default_stop, is_trail_step, round_to_grid, target_at, trailed_level
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -25,9 +25,6 @@ STOPS = frozenset({ExitReason.STOP, ExitReason.TRAILING_STOP, ExitReason.UNPROTE
 
 NEAR = 4
 """A position is near its exit when less than 1/NEAR of its time or of its price distance is left."""
-
-TRAIL_STEP = 1001
-"""A trailing stop moves by at least 0.1 %: to 1001/1000 of where it is (a short's to 999/1000)."""
 
 
 @attrs.define(kw_only=True)
@@ -93,21 +90,21 @@ class ExitPlan:
             self.target = round_to_grid(self.target, up=long, grid=grid)
 
     def trail(self, high: float, low: float) -> bool:
-        """Update the trailing stop with a completed bar's extremes; returns whether the stop moved."""
-        if not self.trailing:
+        """Update the trailing stop with a completed bar's extremes, NaN without a bar; returns whether it moved."""
+        if not self.trailing or math.isnan(high + low):
             return False
         long = self.side is Side.LONG
         seen = ticks_of(high if long else low)
         self.extreme = max(self.extreme, seen) if long else min(self.extreme, seen)
-        level = round_to_grid(self.extreme * self.stop_at_first / self.price, up=long, grid=self.tick_grid)
-        moved = _a_step(self.side, self.stop, level)
+        level = int(trailed_level(self.extreme, self.stop_at_first, self.price, self.side, self.tick_grid))
+        moved = bool(is_trail_step(self.side, self.stop, level))
         if moved:
             self.stop = level
         return moved
 
     def is_ahead_of(self, level: int) -> bool:
         """Whether the stop is at least one trailing step closer to the price than `level`."""
-        return _a_step(self.side, level, self.stop)
+        return bool(is_trail_step(self.side, level, self.stop))
 
     def stop_passed(self, close: float) -> bool:
         """Whether a minute closed at the stop or beyond it; False for NaN (no bar)."""
@@ -134,10 +131,10 @@ def make_exit_plan(side: Side, levels: tuple[float, float, float], shape: ExitRu
     long = side is Side.LONG
     close = ticks_of(price)
     if math.isnan(stop):
-        stop = price * (1 - side * float(policy.stop_loss_pct))
+        stop = default_stop(price, side, float(policy.stop_loss_pct))
     stop_ticks = round_to_grid(stop * TICKS_PER_DOLLAR, up=long)
     if policy.target_r:
-        target = price + side * policy.target_r * abs(price - stop)
+        target = target_at(price, stop, side, policy.target_r)
     return ExitPlan(
         side=side,
         price=close,
@@ -195,18 +192,3 @@ def near_exit(plan: ExitPlan, price: int, entered: int, closed: int, flatten_fro
 def closing_reason(reason: ExitReason | None, words: str) -> ExitReason | None:
     """The exit reason of a fill: its order's, or NO_MARKET if the venue reports that in `words`."""
     return ExitReason.NO_MARKET if words == ExitReason.NO_MARKET else reason
-
-
-def round_to_grid(ticks: float, *, up: bool, grid: int = 0) -> int:
-    """Round a price in fractional ticks up or down to the instrument's grid; the result is at least one step.
-
-    `grid`: the broker's price step in ticks; the coarser of it and the exchange's counts.
-    """
-    step = max(tick_of(int(ticks)), grid)
-    steps = round(ticks / step, 6)  # six decimals of a step absorb the binary tail of a price that lies on the grid
-    return max(1, math.ceil(steps) if up else math.floor(steps)) * step
-
-
-def _a_step(side: Side, before: int, level: int) -> bool:
-    # Whether `level` is closer to the price than `before` by at least the minimum trailing step.
-    return level * 1000 >= before * TRAIL_STEP if side is Side.LONG else level * 1000 <= before * (2000 - TRAIL_STEP)

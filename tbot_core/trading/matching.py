@@ -17,7 +17,6 @@ import numpy as np
 
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent, BrokerEventKind
 from tbot_core.model.types import (
-    TICKS_PER_DOLLAR,
     ExitReason,
     Fill,
     Leg,
@@ -28,6 +27,7 @@ from tbot_core.model.types import (
     ticks_of,
     units_of,
 )
+from tbot_core.trading.price_grid import traded_through, within_limit
 from tbot_core.trading.slippage import slipped_price
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ class MatchingEngine:
         if order.symbol not in self._rows:
             self._end(BrokerEventKind.REJECTED, order, words=f"{order.symbol} is not traded here")
             return
-        self._rest(order, units_of(order.quantity), minute + self._costs.lag)
+        delay = self._costs.entry_delay if order.leg is Leg.ENTRY else 0
+        self._rest(order, units_of(order.quantity), minute + self._costs.lag + delay)
         self._emit(BrokerEventKind.ACKNOWLEDGED, order)
 
     def cancel(self, client_order_id: str) -> None:
@@ -331,20 +332,18 @@ class MatchingEngine:
         return f"{self._date}-{self._count}"
 
 
-def tick_of(ticks: int) -> int:
-    """The price grid in ticks: 0.01 USD from 1 USD up, 0.0001 below (Rule 612 of Regulation NMS)."""
-    return 100 if ticks >= TICKS_PER_DOLLAR else 1
-
-
 def _within(entry: RestingOrder, price: int) -> bool:
     # Whether a price is at the limit or better.
-    return price <= entry.limit if entry.order.buy else price >= entry.limit
+    return bool(within_limit(price, entry.limit, _side(entry)))
 
 
 def _traded_through(resting: RestingOrder, bar: _Bar) -> bool:
     # Whether the bar traded beyond the limit by one tick of the grid on that side.
-    limit = resting.limit
-    return bar.low <= limit - tick_of(limit - 1) if resting.order.buy else bar.high >= limit + tick_of(limit)
+    return bool(traded_through(bar.low if resting.order.buy else bar.high, resting.limit, _side(resting)))
+
+
+def _side(resting: RestingOrder) -> int:
+    return 1 if resting.order.buy else -1
 
 
 def _bar(bars: Bars, row: int, minute: int) -> _Bar | None:

@@ -5,10 +5,10 @@ Vectorised over sessions and symbols, so that the same code serves one live minu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
@@ -179,7 +179,8 @@ def judge(active: ActiveStrategy, rules: TradingRules, signals: Signals, market:
     short = signals.side < 0
     match active.frame.short_type.lower():
         case "shortsell":
-            restricted = short & _restricted(signals, market, unknown=rules.missing_rejects)
+            restricted = short.copy()
+            restricted[short] = _restricted(signals.take(short), market, unknown=rules.missing_rejects)
             deny(verdicts.reasons, restricted, Reason.SHORT_RESTRICTED)
         case "inverseetf":
             deny(verdicts.reasons, short, Reason.SHORT_BY_FUND_UNAVAILABLE)
@@ -199,36 +200,73 @@ class ScanResult:
     dates: Sequence[date]
 
 
-def propose(active: ActiveStrategy, rules: TradingRules, scan: ScanResult, market: MarketView) -> list[list[Proposal]]:
-    """The proposals of each session scanned, unsorted; symbols that screening denied have none."""
-    dates = scan.dates
+@attrs.frozen(kw_only=True, eq=False)
+class JudgedSignals:
+    """A strategy's signals of symbols that screening allowed, as columns, with the result of their checks.
+
+    `dates` has an entry for each session scanned.
+    """
+
+    active: ActiveStrategy
+    signals: Signals
+    verdicts: Verdicts
+    symbols: tuple[str, ...]
+    dates: Sequence[date]
+
+    @property
+    def sessions(self) -> Index:
+        """Each signal's session, as its position in `dates`."""
+        cells = self.signals.cells
+        return cells[0] if len(cells) > 1 else np.zeros(len(self.signals), dtype=np.intp)
+
+    def proposals(self, numbers: Iterable[int]) -> list[Proposal]:
+        """The proposals of the signals with these numbers, in this order."""
+        return [self.proposal(number) for number in numbers]
+
+    def signal(self, number: int) -> SignalId:
+        """The identity of the signal with this number."""
+        signals = self.signals
+        return SignalId(
+            session=self.dates[self.sessions.item(number)],
+            strategy=self.active.name,
+            symbol=self.symbols[signals.cells[-1].item(number)],
+            minute=signals.minute.item(number),
+            rule=signals.rules[signals.rule.item(number)],
+        )
+
+    def proposal(self, number: int) -> Proposal:
+        """The proposal of the signal with this number."""
+        signals, verdicts = self.signals, self.verdicts
+        reason = verdicts.reasons.item(number)
+        return Proposal(
+            signal=self.signal(number),
+            side=Side(signals.side.item(number)),
+            row=signals.cells[-1].item(number),
+            rank=self.active.rank,
+            price=signals.price.item(number),
+            strength=signals.strength.item(number),
+            stop=signals.stop.item(number),
+            target=signals.target.item(number),
+            exits=signals.exits,
+            reason=REASON_BY_CODE[reason],
+            findings=tuple(verdicts.findings(number)) if reason else (),
+        )
+
+
+def judge_scan(active: ActiveStrategy, rules: TradingRules, scan: ScanResult, market: MarketView) -> JudgedSignals:
+    """Check the signals of a scan; those of symbols that screening denied are left out."""
     signals = sane_signals(active.name, active.window, scan.signals, market.bars)
     signals = _protected(signals.take(scan.screened.reasons[signals.cells] == Reason.ALLOWED), rules.exits, market.day)
     verdicts = judge(active, rules, signals, market)
-    found: list[list[Proposal]] = [[] for _ in dates]
-    symbols = market.bars.symbols
-    for number, (session, row, minute, side, price, strength, stop, target, rule, reason) in enumerate(
-        _columns(signals, verdicts)
-    ):
-        identity = SignalId(
-            session=dates[session], strategy=active.name, symbol=symbols[row], minute=minute, rule=signals.rules[rule]
-        )
-        found[session].append(
-            Proposal(
-                signal=identity,
-                side=Side(side),
-                row=row,
-                rank=active.rank,
-                price=price,
-                strength=strength,
-                stop=stop,
-                target=target,
-                exits=signals.exits,
-                reason=REASON_BY_CODE[reason],
-                findings=tuple(verdicts.findings(number)) if reason else (),
-            )
-        )
-    return found
+    return JudgedSignals(
+        active=active, signals=signals, verdicts=verdicts, symbols=market.bars.symbols, dates=scan.dates
+    )
+
+
+def propose(active: ActiveStrategy, rules: TradingRules, scan: ScanResult, market: MarketView) -> list[Proposal]:
+    """The proposals of one session's scan, unsorted; symbols that screening denied have none."""
+    judged = judge_scan(active, rules, scan, market)
+    return judged.proposals(range(len(judged.signals)))
 
 
 def renew(active: ActiveStrategy, rules: TradingRules, proposal: Proposal, market: MarketView) -> Proposal | None:
@@ -272,18 +310,10 @@ def renew(active: ActiveStrategy, rules: TradingRules, proposal: Proposal, marke
     return attrs.evolve(fresh, reason=reason, findings=findings)
 
 
-def _columns(signals: Signals, verdicts: Verdicts) -> Iterator[tuple[Any, ...]]:
-    # Each signal's session, row, minute, side, price, strength, stop, target, rule and reason as plain numbers.
-    session_of = signals.cells[0].tolist() if len(signals.cells) > 1 else [0] * len(signals)
-    names = ("minute", "side", "price", "strength", "stop", "target", "rule")
-    columns = (getattr(signals, name).tolist() for name in names)
-    return zip(session_of, signals.cells[-1].tolist(), *columns, verdicts.reasons.tolist(), strict=True)
-
-
 def _restricted(signals: Signals, market: MarketView, *, unknown: bool) -> Flags:
-    # Short-sale restriction at each signal; missing data of today or yesterday count as `unknown`.
+    # Short-sale restriction at each short signal; missing data of today or yesterday count as `unknown`.
     previous = market.day.previous_close[signals.cells]
-    lowest = market.bars.low_so_far[(*signals.cells, signals.minute)]
+    lowest = market.bars.lowest_at(signals.cells, signals.minute)
     today = lowest <= price_level(previous, SHORT_RESTRICTION)
     yesterday = market.day.restricted[signals.cells]
     unsure = np.isnan(previous) | np.isnan(yesterday)

@@ -157,6 +157,7 @@ def open_vault(store: SecretStore, actor: str) -> Vault:
         provider=store.provider,
         system=store.system,
         entropy=store.entropy,
+        wait_s=store.wait_s,
     )
 
 

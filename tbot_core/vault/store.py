@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Self
@@ -68,7 +69,10 @@ class OpenedSecrets:
 
 @attrs.define(kw_only=True)
 class SecretStore:
-    """The keys and files of one instance. `strict` refuses loose modes, which otherwise are reported."""
+    """The keys and files of one instance. `strict` refuses loose modes, which otherwise are reported.
+
+    `wait_s` is how long a write waits for another one.
+    """
 
     instance: HasHome
     deployment: DeploymentSettings
@@ -78,6 +82,7 @@ class SecretStore:
     """The key provider; None for key files."""
     system: FileSystemCalls = secure_files.SYSTEM
     entropy: Callable[[int], bytes] = random.entropy
+    wait_s: float = 0.0
     _files: FileKeyProvider = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -99,6 +104,13 @@ class SecretStore:
     def has_file(self, category: str) -> bool:
         """Whether anything exists at the path of the category's file."""
         return filesystem.is_present(self.place(category).file)
+
+    def edition(self, category: str) -> str:
+        """What tells the category's file from that of any other write; "" without a file. Raises VaultError."""
+        if not self.has_file(category):
+            return ""
+        with files.read_file(self.place(category), strict=False, system=self.system).data as text:
+            return hashlib.sha256(text.view).hexdigest()
 
     def key(self, category: str, slot: Slot = "cur") -> RootKey | None:
         """A key of a category, to be wiped by the caller; None if missing. Raises VaultError."""
@@ -189,13 +201,13 @@ class SecretStore:
     def holding(self, category: str) -> Iterator[None]:
         """Hold the lock for writing keys and files of this instance, and remove what killed writers left.
 
-        Raises VaultError when another process holds it.
+        Raises VaultError when another process holds it for longer than `wait_s`.
         """
         lock = self.instance.home / "data" / "vault.lock"
         filesystem.make_folder(lock.parent)
         with ExitStack() as stack:
             try:
-                stack.enter_context(filesystem.hold_lock(lock))
+                stack.enter_context(filesystem.hold_lock(lock, wait_s=self.wait_s))
             except AccessError as error:
                 if not isinstance(error.__cause__, TimeoutError):
                     raise

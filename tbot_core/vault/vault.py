@@ -84,7 +84,8 @@ class FormatUpgrade:
 class Vault:
     """The secrets of one instance. `live` refuses loose file modes, which otherwise are logged.
 
-    Every method may raise VaultError, with a stable code.
+    `wait_s` is how long a write waits for that of another process. Every method may raise VaultError, with a stable
+    code.
     """
 
     instance: HasHome = attrs.field(kw_only=False)
@@ -95,6 +96,7 @@ class Vault:
     provider: KeyProvider | None = None
     system: FileSystemCalls = secure_files.SYSTEM
     entropy: Callable[[int], bytes] = random.entropy
+    wait_s: float = 0.0
     store: SecretStore = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -109,6 +111,7 @@ class Vault:
             provider=self.provider,
             system=self.system,
             entropy=self.entropy,
+            wait_s=self.wait_s,
         )
 
     def read(self, category: str) -> OpenedSecrets:
@@ -153,10 +156,17 @@ class Vault:
             self.note("deny", category, error.code)
             raise
 
-    def write(self, category: str, plaintext: bytes | bytearray | memoryview) -> None:
-        """Encrypt with the category's current key and replace its file, after it was proven to decrypt."""
+    def write(self, category: str, plaintext: bytes | bytearray | memoryview, edition: str | None = None) -> bool:
+        """Encrypt with the category's current key and replace its file, after it was proven to decrypt.
+
+        With an `edition` of the store, taken before the file was read, only where the file still is the one that the
+        plaintext was made of. Returns whether it was written.
+        """
         with self._writing(category) as key:
+            if edition is not None and self.store.edition(category) != edition:
+                return False
             self._put(category, plaintext, key)
+        return True
 
     def renew(self, schema: type[T], category: str, values: Mapping[str, str], plugin: str | None = None) -> T:
         """Replace some fields of what `read_as` reads, and return the new object; the others stay as they are.

@@ -17,6 +17,7 @@ import pytest
 from tbot_core import cli
 from tbot_core.actions.plugin_development import write_plugin
 from tbot_core.model.clock import SystemClock
+from tbot_core.plugins.discovery import GROUPS
 from tbot_core.testing.canaries import canary
 from tbot_core.vault import key_providers
 
@@ -81,7 +82,7 @@ def simulated_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
-    """Installs the tutorial's broker, or its alert channel, under a name; returns the package.
+    """Installs the tutorial's broker, or its plugin of another kind, under a name; returns the package.
 
     The broker gets a choice of the account, and waits for no limit of requests.
     """
@@ -99,7 +100,7 @@ def install(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
         described.mkdir()
         needs = f"Name: {made.distribution}\nVersion: 0.1.0\nRequires-Dist: tbot-core>=1,<2\n"
         (described / "METADATA").write_text(f"Metadata-Version: 2.1\n{needs}")
-        (described / "entry_points.txt").write_text(f"[tbot.{kind}s]\n{name} = {whole}\n")
+        (described / "entry_points.txt").write_text(f"[{GROUPS[kind]}]\n{name} = {whole}\n")
         sys.path.insert(0, str(made.folder))
         importlib.invalidate_caches()
         for one in [one for one in sys.modules if one.partition(".")[0] == whole]:

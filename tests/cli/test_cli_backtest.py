@@ -45,16 +45,26 @@ def test_the_document_holds_the_trade(home: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.slow
 def test_a_person_reads_what_a_replay_says(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Bars, trades, profit, notes and equity are told as those of a replay of the same days."""
+    """Bars, trades, profit, notes and equity are as those of a replay; how far to trust it is the backtest's own."""
     assert cli.invoke(["backtest", *RANGE, "--home", str(home), "--symbols", "aaa"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert cli.invoke(["run", "--replay", f"{DAY}..{DAY}", "--home", str(home), "--symbols", "aaa"]) == 0
     replayed = capsys.readouterr().out.splitlines()
     assert said[0] == "tbot backtest. Market prices: stored bars."
-    assert [line for line in said[1:-1] if line not in replayed] == []
+    place = said.index("Reliability")
+    shared, own = said[1:place], said[place:]
+    assert [line for line in shared if line not in replayed] == []
+    assert own[1] == (
+        "  95\N{NO-BREAK SPACE}% of the profit is left at twice the slippage, "
+        "97\N{NO-BREAK SPACE}% with entries one bar later."
+    )
+    assert "  1 trade is few: the result may be chance." in own
+    assert "  Universe: The 1 symbol that was named. Delisted symbols" in "\n".join(own)
     for head in ("Trades", "Net P&L by strategy", "Notes"):
         assert head in said
-    assert said[-2].startswith("1 session, 1 trade, equity ")
+    assert said[-3] in replayed
+    assert said[-3].startswith("1 session, 1 trade, equity ")
+    assert said[-2] == "1 session: 1 by their signals alone."
     assert said[-1].startswith(f"Report: {home / 'reports'}")
 
 

@@ -125,7 +125,7 @@ def test_progress_is_shown_on_a_terminal(
     assert tbot("data", "import", write(tmp_path, "AAPL.csv"), "--home", home) == 0
     assert tbot("data", "verify", "--home", home) == 0
     shown = capsys.readouterr().err
-    assert "Importing 1 of 1: AAPL.csv" in shown
+    assert "Importing 1 of 1 [##############################] 100%: AAPL.csv" in shown
     assert "Verifying 1: 2019-12" in shown
     assert shown.endswith("\r\x1b[K")
 
@@ -151,7 +151,7 @@ def test_a_folder_without_files_is_exit_1(home: Path, tmp_path: Path, capsys: py
     folder = tmp_path / "empty"
     folder.mkdir()
     assert tbot("data", "import", folder, "--home", home) == 1
-    assert f"{folder} contains no Parquet or CSV file." in capsys.readouterr().err
+    assert f"{folder} contains no Parquet, CSV or JSON file." in capsys.readouterr().err
 
 
 def test_an_instance_that_cannot_be_written_is_exit_1(

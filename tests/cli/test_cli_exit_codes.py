@@ -260,8 +260,9 @@ def test_two_names_of_the_first_key_must_agree(home: Path, monkeypatch: pytest.M
     assert f"fail secrets {refusal}" in said(home, code=3, of="check")
 
 
-def test_one_command_writes_at_a_time(home: Path) -> None:
-    """While another writes, a write is refused, and a look is not."""
+def test_one_command_writes_at_a_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another writes, a write waits and is refused then, and a look is not."""
+    monkeypatch.setattr(secrets, "WRITE_WAIT_S", 0.05)
     with vault(home).store.holding("broker"):
         assert sentence(VaultErrorCode.VAULT_BUSY) in said(home, *given()[0], code=3, typed=given()[1])
         said(home, "show", "broker", code=0)

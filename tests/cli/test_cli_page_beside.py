@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -48,11 +49,35 @@ def test_a_page_that_does_not_start_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ended: list[int]
 ) -> None:
     """With the file that has its output; the run goes on."""
-    monkeypatch.setattr(processes, "start_detached", lambda *_args, **_more: 77)
+
+    def start(_args: list[str], *, output: Path, **_more: object) -> int:
+        output.touch()
+        return processes.process_id()
+
+    monkeypatch.setattr(processes, "start_detached", start)
     monkeypatch.setattr(page_beside, "_START_S", 0.06)
     with page_beside.page_beside(tmp_path):
-        assert "web.out" in capsys.readouterr().err
-    assert ended == [77]
+        said = capsys.readouterr().err
+        assert "the run goes on without it" in said
+        assert "web.out" in said
+    assert ended == [processes.process_id()]
+
+
+def test_the_cause_of_a_page_that_ended_at_once_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ended: list[int]
+) -> None:
+    """In the words of this start's output, not of an earlier one; it is not waited for."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "web.out").write_text("tbot: an earlier fault\n", encoding="utf-8")
+    command = (sys.executable, "-c", "import sys; sys.exit('tbot: the port is taken')")
+    begin = processes.start_detached
+    monkeypatch.setattr(processes, "start_detached", lambda _args, **more: begin(command, **more))
+    monkeypatch.setattr(page_beside, "_START_S", 60)
+    with page_beside.page_beside(tmp_path):
+        said = capsys.readouterr().err
+    assert "tbot: the port is taken" in said
+    assert "earlier" not in said
+    assert len(ended) == 1
 
 
 def test_a_page_that_is_served_already_stays(

@@ -361,6 +361,17 @@ def test_an_edit_is_judged_and_stays_in_memory(home: Path, tmp_path: Path, monke
     assert vault(home).read_section("broker", "alpaca")["api_key"].reveal() == "other-1234"
 
 
+def test_an_edit_of_what_was_stored_meanwhile_saves_nothing(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has written while the editor was open: its values stay."""
+    other = f"secrets.put_values(pathlib.Path({str(home)!r}), 'broker', {{'older': {{'key': 'k-123456'}}}})"
+    code = f"from tbot_core.actions import secrets\n{other}\n"
+    scripted(tmp_path, monkeypatch, code + "path.write_text(re.sub('Serinus[^\"]*', 'other-1234', path.read_text()))")
+    assert "was changed meanwhile" in run(home, "edit", "broker", code=2)
+    assert vault(home).read_section("broker", "older")["key"].reveal() == "k-123456"
+
+
 def test_an_edit_mends_settings_that_are_no_text(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A `.env.enc` whose content is not UTF-8 is told by `verify`, and `edit env` mends it as its remedy says."""
     vault(home).write("env", b"\xff")

@@ -12,12 +12,14 @@ import pytest
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.cli.run_options import RunOptions
 from tbot_core.cli.settings_watch import SettingsWatcher
-from tbot_core.engine.bootstrap import Assembly, assemble
+from tbot_core.engine.bootstrap import assemble
 from tbot_core.instance import Instance, SettingsFiles, load_settings, read_settings_files
 from tbot_core.model.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tbot_core.engine.assembly import Assembly
 
 
 @attrs.define

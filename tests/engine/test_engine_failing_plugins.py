@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.session.session import TradingSession
     from tbot_core.journal.store import Event
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.contracts import AccountSnapshot, Feed, FeedSession
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.instance import Mode
     from tbot_core.journal.store import Event
     from tbot_core.model.types import Account

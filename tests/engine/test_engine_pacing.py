@@ -19,6 +19,19 @@ def test_at_once_waits_for_nothing() -> None:
     asyncio.run(FullSpeedPace(stop=asyncio.Event()).wait_until(NOON + 9000 * HOUR))
 
 
+def test_other_tasks_have_their_turn_at_full_speed() -> None:
+    """A display, a page or a stop waits for some minutes of the simulation at most."""
+    pace, turns = FullSpeedPace(stop=asyncio.Event()), list[int]()
+
+    async def walk() -> None:
+        for minute in range(100):
+            asyncio.get_running_loop().call_soon(turns.append, minute)
+            await pace.wait_until(NOON + minute * HOUR)
+            assert len(turns) > minute - 16
+
+    asyncio.run(walk())
+
+
 def test_scaled_time_counts_from_each_bell() -> None:
     """An hour at 60 takes a minute; the night between two sessions takes none; late work is caught up."""
     wall = ManualClock(NOON)

@@ -146,6 +146,26 @@ def test_a_share_of_cash_that_leaves_its_target_is_told_once(home: Path) -> None
     assert all(event.payload["share"] != event.payload["target"] for event in told)
 
 
+def test_a_minute_that_can_bring_nothing_is_not_decided(home: Path) -> None:
+    """A session begins with minutes of analysis: nothing is decided there, and the journal is that of every minute."""
+    began: list[tuple[int, bool]] = []
+
+    def traded(session: TradingSession, minute: int) -> None:
+        began.append((minute, session.has_traded_minute))
+
+    few = events(demo(home, RunWatcher(on_minute=traded)).journal)
+    first = min(minute for minute, decided in began if decided)
+    assert 0 < first < 60
+    path = home / ".env_bot"
+    path.write_text(f"{path.read_text()}\nENABLE_REBALANCE_NOTIFIER=true\nREBALANCE_TRIGGER_PCT=100\n")
+    began.clear()
+    every = events(demo(home, RunWatcher(on_minute=traded)).journal)
+    assert began[0] == (0, True)
+    assert [(one.kind, one.cid, one.payload) for one in few[1:]] == [
+        (one.kind, one.cid, one.payload) for one in every[1:]
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.measured
 @pytest.mark.parametrize("minute", [0, 24, 25, 100, 388])

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import FeedRequest, FeedSession
-from tbot_core.engine.bootstrap import SIMULATOR, Assembly, assemble, feed_source
+from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
+from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.trade_charts import BarSource, draw_stored_trades, draw_trades
 from tbot_core.marketdata.bar_aggregator import BarAmendment, BarArrival
 from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder

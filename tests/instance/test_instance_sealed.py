@@ -22,7 +22,7 @@ from tbot_core.instance import (
     secrets,
 )
 from tbot_core.instance.report import settings_report
-from tbot_core.instance.sources import deployment_of
+from tbot_core.instance.sources import deployment_of, keep_opened_settings
 from tbot_core.system import terminal
 from tbot_core.testing.canaries import canary
 from tbot_core.vault import audit_log
@@ -260,3 +260,29 @@ def test_each_file_says_how_it_is_edited_and_what_is_in_it(tmp_path: Path) -> No
     assert files.file_of(attrs.evolve(finding, where="")) is None
     sealed = [attrs.evolve(one, sealed=True).edit_words for one in files.both]
     assert sealed == ["`tbot secrets edit env` edits it.", "`tbot config edit` edits it."]
+
+
+def opened(home: Path) -> int:
+    """How often a file was decrypted, by the access log."""
+    return sum(one.action == "decrypt" for one in audit_log.log_entries(audit_log.log_path(Instance(home))))
+
+
+def test_kept_settings_are_opened_again_only_when_they_change(home: Path) -> None:
+    """Each file is a line of the access log once; a new content and a new key are seen at once; later ones are read."""
+    vault, before = secrets.open_instance_vault(Instance(home), DeploymentSettings()), opened(home)
+    with keep_opened_settings():
+        assert {read_settings_files(Instance(home)).texts()["SEED"] for _ in range(5)} == {"7"}
+        assert opened(home) == before + 2
+        assert read_settings_files(Instance(home), live=True).texts()["SEED"] == "7"  # with its stricter checks
+        assert opened(home) == before + 4
+        secrets.encrypt_category(vault, "env_bot", BOT.replace("7", "1234").encode())
+        assert read_settings_files(Instance(home)).texts()["SEED"] == "1234"
+        assert opened(home) == before + 5
+        key = vault.store.place("env_bot").key
+        key.write_text("no key", encoding="utf-8")
+        assert "TB-SEC" in str(read_settings_files(Instance(home)).bot.fault)
+        assert "TB-SEC" in str(read_settings_files(Instance(home)).bot.fault)
+        key.unlink()
+        assert read_settings_files(Instance(home)).bot.fault is not None
+    assert read_settings_files(Instance(home)).env.fault is None
+    assert opened(home) > before + 5

@@ -53,9 +53,9 @@ def test_two_columns_of_one_name_refuse_the_file(bench: StoreFixture, twice: str
     ("head", "time", "words"),
     [
         (
-            "date,time",
-            "2018-02-20,09:30",
-            "(1, first: line 2, date 2018-02-20): date and time must be in one column, but are in date",
+            "date,timestamp",
+            "2018-02-20,2018-02-20",
+            "(1, first: line 2, timestamp 2018-02-20): date and time must be in one column, or in date and time, but",
         ),
         (
             "ts",

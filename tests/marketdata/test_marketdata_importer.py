@@ -12,7 +12,8 @@ import pytest
 from tbot_core.errors import AccessError, DataError, UsageError
 from tbot_core.marketdata.store import parquet, reference
 from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile, source_files
-from tbot_core.marketdata.store.source_files import ImportOptions, SourceKind
+from tbot_core.marketdata.store.source_files import ImportOptions
+from tbot_core.marketdata.store.source_table import SourceKind
 from tbot_core.model.types import is_symbol
 from tbot_core.system import filesystem
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
@@ -363,7 +364,7 @@ def test_one_import_at_a_time(bench: StoreFixture) -> None:
 
 def test_a_folder_gives_its_parquet_and_csv_files(tmp_path: Path) -> None:
     """By name, others left out; an empty folder is an error, and so is one without such a file."""
-    with pytest.raises(DataError, match="contains no Parquet or CSV file"):
+    with pytest.raises(DataError, match="contains no Parquet, CSV or JSON file"):
         source_files(tmp_path)
     for name in ("b.csv", "a.parquet", "notes.txt", "C.CSV"):
         (tmp_path / name).touch()

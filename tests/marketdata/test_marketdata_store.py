@@ -75,7 +75,7 @@ def test_bars_stand_in_their_session_minute_and_symbol(december: StoreFixture) -
     assert np.array_equal(block.bars.open[7, 0], np.round(100 + np.arange(390) / 100, 4))
     assert np.array_equal(block.bars.volume[7, 1], 100.0 + np.arange(390))
     assert np.isnan(block.bars.open[0, 1]).all()
-    for name in (*FIELDS, "vwap"):
+    for name in FIELDS:
         assert block.bars.field(name).flags.c_contiguous
         assert block.bars.field(name).dtype == np.float64
     assert np.isnan(block.bars.field("vwap")).all()

@@ -53,6 +53,8 @@ def test_running_columns_are_what_they_say() -> None:
     bars = draft.bar(3, 9, high=12, low=6, volume=200, vwap=8).bar(4, 20, volume=0).bars()
     assert bars.high_so_far[0].tolist() == [10, 13, 13, 13, 20]
     assert bars.low_so_far[0].tolist() == [10, 10, 10, 6, 6]
+    assert bars.lowest_at((np.array([0, 0]),), np.array([4, 2])).tolist() == [6, 10]
+    assert bars.lowest_at((np.array([], dtype=np.intp),), np.array([], dtype=np.intp)).tolist() == []
     assert bars.so_far("volume", 0, 5)[0].tolist() == [100, 400, 400, 600, 600]
     assert bars.vwap[0].tolist() == pytest.approx([10, 12.25, 12.25, (4900 + 1600) / 600, (4900 + 1600) / 600])
 
@@ -88,6 +90,19 @@ def test_a_column_grows_as_it_is_asked_for() -> None:
         short = bars.so_far(name, 0, 10)
         assert _same(bars.so_far(name, 0, 50)[..., :10], short)
         assert _same(bars.so_far(name, 5, 30), bars.until(50).so_far(name, 0, 50)[..., 5:30])
+
+
+@given(steps=st.lists(st.tuples(st.sampled_from(RUNNING), st.integers(0, 30)), max_size=12))
+def test_a_tape_asked_now_and_then_has_the_columns_of_the_whole_session(steps: list[tuple[Running, int]]) -> None:
+    """Whichever column is asked for after some more minutes, up to any minute; earlier views stay as they were."""
+    whole = market(sessions=1, symbols=4, minutes=60)[0].session(0)
+    growing, seen = Tape(whole.symbols, whole.minutes), []
+    for name, more in steps:
+        for index in range(growing.closed, min(60, growing.closed + more // 2)):
+            growing.append(_minute(whole, index))
+        seen.append((name, more, growing.closed, growing.bars.so_far(name, 0, more)))
+    for name, stop, closed, column in seen:
+        assert _same(column, whole.so_far(name, 0, min(stop, closed)))
 
 
 def test_a_row_has_traded_from_its_first_bar_on() -> None:

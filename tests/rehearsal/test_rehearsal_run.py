@@ -19,7 +19,7 @@ from tbot_core import cli
 from tbot_core.actions.secrets import put_values
 from tbot_core.cli.run_options import parse_run_options
 from tbot_core.contracts import Host
-from tbot_core.engine.bootstrap import Assembly, assemble
+from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.rehearsal_run import at_target, rehearsal_clock
 from tbot_core.engine.rehearsal_target import (
     LEAD,
@@ -37,6 +37,8 @@ from tbot_core.status.runs import run_files
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tbot_core.engine.assembly import Assembly
 
 SETTINGS = {
     "BROKER_NAME": "ACME",

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
 
 OPENS = dt.datetime(2026, 3, 3, 3, 0, tzinfo=dt.UTC) + LEAD
 SETTINGS = {

@@ -17,13 +17,15 @@ from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.types import ExitReason, Side, Trade
 from tbot_core.reports import html
 from tbot_core.reports.html.trades import MOST_LINES
+from tbot_core.reports.reliability import Reliability, Variant
 from tbot_core.reports.summary import RunSummary
 from tbot_core.reports.timeline import RunTimeline, SessionTimeline
 from tbot_core.reports.trade_charts import MOST_CHARTS, ChartLine, TradeCharts, TradedSession, chart_document, largest
 from tbot_core.reports.trade_levels import TradeLevels, key_of
+from tbot_core.trading.slippage import Slippage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tbot_core.model.calendar import Session
@@ -73,6 +75,21 @@ def chart(trade: Trade, session: Session, generator: np.random.Generator) -> Any
     return chart_document(trade, shown, levels)
 
 
+def reliability(sessions: Sequence[Session]) -> Reliability:
+    """That of a backtest with every finding, and with names that are as long as they get."""
+    words = ("at twice the slippage", "with entries one bar later")
+    return Reliability(
+        variants=[Variant(words=one, trades=40, pnl=Decimal(-1_234_567)) for one in words],
+        slippage=Slippage(kind="none", mean=0, deviation=0, seed=0),
+        hours=[(one.open, one.close) for one in sessions],
+        chosen="UNIVERSE",
+        symbols=10,
+        facts={"debt_to_equity": {"S1": sessions[0].date}, "market_cap": {}},
+        kinds=[("split", "partial"), ("raw", "consolidated")],
+        notes=[f"Volumes of {', '.join(f'S{number}' for number in range(10))} are a part of the tape."],
+    )
+
+
 def run_of(count: int) -> tuple[RunSummary, RunTimeline, TradeCharts]:
     """A backtest of so many sessions, with ten trades in each."""
     generator = np.random.default_rng(7)
@@ -108,6 +125,8 @@ def run_of(count: int) -> tuple[RunSummary, RunTimeline, TradeCharts]:
         data_hash="d" * 64,
         notes=("A note about the data.",),
         strategies=("open", "mid", "close"),
+        reliability=reliability(sessions),
+        walked={"a rebalancing check of an open position": 1},
     )
     story = RunTimeline(run={"source": "stored bars"}, chapters=tuple(chapters), book=SessionBook(trades=everything))
     return summary, story, TradeCharts(documents=drawn)

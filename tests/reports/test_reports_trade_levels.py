@@ -10,9 +10,10 @@ from typing import Any
 import attrs
 
 from tbot_core.journal import records
+from tbot_core.journal.projection import fold
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.types import ExitReason, Leg, Order, OrderType, Side, SignalId, Trade
-from tbot_core.reports.trade_levels import LevelRecorder, key_of, read_levels
+from tbot_core.reports.trade_levels import LevelRecorder, key_of
 
 NOON = dt.datetime(2026, 11, 24, 17, tzinfo=dt.UTC)
 MINUTE = dt.timedelta(minutes=1)
@@ -97,8 +98,9 @@ def test_the_journal_has_the_same_levels() -> None:
     found.decided(SIGNAL, NOON, 98.0, None)
     found.submitted(entry, NOON)
     found.moved("s", NOON + MINUTE, Decimal("98.50"))
-    assert read_levels(whole) == found.levels
-    assert read_levels([NewEvent(kind=records.DECISION, payload=decision("MAX_TRADES"), time=NOON)]) == {}
+    assert fold(whole, LevelRecorder()).levels == found.levels
+    denied = NewEvent(kind=records.DECISION, payload=decision("MAX_TRADES"), time=NOON)
+    assert fold([denied], LevelRecorder()).levels == {}
 
 
 def test_a_trade_finds_its_levels_by_the_exchange_date_of_its_entry() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tbot_core.errors import AccessError
+from tbot_core.model.clock import SystemClock
 from tbot_core.system import environ, filesystem, processes
 
 
@@ -190,6 +191,15 @@ def test_a_lock_that_cannot_be_made_is_an_access_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(AccessError, match="Cannot lock"), filesystem.hold_lock(tmp_path / "file" / "instance.lock"):
         pass
+
+
+def test_a_lock_is_waited_for(tmp_path: Path) -> None:
+    """For as long as asked, and no longer: the error names the holder."""
+    path, clock = tmp_path / "instance.lock", SystemClock()
+    begun = clock.monotonic()
+    with filesystem.hold_lock(path), pytest.raises(AccessError, match=f"{os.getpid()}"):
+        filesystem.hold_lock(path, wait_s=0.06).__enter__()
+    assert clock.monotonic() - begun >= 0.06
 
 
 def test_a_lock_is_free_again_after_a_failure_inside(tmp_path: Path) -> None:

@@ -141,7 +141,9 @@ def test_a_detached_program_is_asked_to_end(tmp_path: Path) -> None:
     command = (sys.executable, "-c", "import signal; signal.pause()")
     process = processes.start_detached(command, environment=environ.minimal_environment(), output=tmp_path / "out")
     (waits,) = [one for one in threading.enumerate() if one.name == f"end of {process}"]
+    assert processes.is_running(process)
     processes.end_program(process)
     waits.join(10)
     assert not waits.is_alive()
+    assert not processes.is_running(process)
     processes.end_program(process)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tbot_core.contracts.settings import ExitSettings as Policy
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ExitReason, Side
-from tbot_core.trading.exit_plan import ExitPlan, exit_due, make_exit_plan, round_to_grid
+from tbot_core.trading.exit_plan import ExitPlan, exit_due, make_exit_plan
+from tbot_core.trading.price_grid import round_to_grid
 
 NONE = float("nan")
 LONG, SHORT = Side.LONG, Side.SHORT

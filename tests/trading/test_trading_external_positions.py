@@ -27,7 +27,8 @@ from tbot_core.trading.risk.exposure import (
     used_buying_power,
 )
 from tbot_core.trading.risk.external import ExternalPositions, WorstCase, open_shares
-from tbot_core.trading.risk.gate import Limits, RiskEngine, available_buying_power, review_loss_limits
+from tbot_core.trading.risk.gate import RiskEngine, available_buying_power, review_loss_limits
+from tbot_core.trading.risk.limits import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

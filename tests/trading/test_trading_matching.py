@@ -15,7 +15,8 @@ from tbot_core.model.types import Leg, Order
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import order, session
 from tbot_core.trading.fill_costs import FillCosts
-from tbot_core.trading.matching import MatchingEngine, last_close_ticks, tick_of
+from tbot_core.trading.matching import MatchingEngine, last_close_ticks
+from tbot_core.trading.price_grid import tick_of
 from tbot_core.trading.risk.account import buying_power
 from tbot_core.trading.slippage import Slippage
 

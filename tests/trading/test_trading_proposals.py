@@ -25,6 +25,7 @@ from tbot_core.trading.proposals import (
     ScanResult,
     cut_reasons,
     judge,
+    judge_scan,
     propose,
     renew,
     screen,
@@ -147,7 +148,7 @@ def proposed(rows: Signals, draft: SessionDraft, found: TradingRules | None = No
     ruling = found or rules()
     before = screen(entrant(), ruling, known, bars.symbols, 390)
     scan = ScanResult(signals=rows, screened=before, dates=(DAY,))
-    return propose(entrant(), ruling, scan, MarketView(bars=bars, day=known))[0]
+    return propose(entrant(), ruling, scan, MarketView(bars=bars, day=known))
 
 
 def test_watched_symbols_are_no_candidates() -> None:
@@ -340,7 +341,7 @@ def test_symbols_screened_out_have_no_proposals() -> None:
 
 
 def test_a_block_gives_each_session_its_own() -> None:
-    """The same signals, scanned together or alone, are the same proposals."""
+    """The same signals, scanned together or alone, are the same proposals, in any order that is asked for."""
     bars = SessionDraft("A", "B").bars()
     block = Bars({name: np.stack([bars.field(name)] * 3, axis=1) for name in NAMES}, bars.symbols)
     rows = attrs.evolve(signals({}, {}), cells=(np.array([2, 0]), np.array([1, 0])))
@@ -348,13 +349,13 @@ def test_a_block_gives_each_session_its_own() -> None:
     whole = DayFacts.from_arrays({name: np.stack([value] * 3) for name, value in facts.arrays().items()})
     before = screen(entrant(), rules(), whole, bars.symbols, 390)
     dates = tuple(DAY.replace(day=number) for number in (5, 6, 7))
-    found = propose(
+    judged = judge_scan(
         entrant(), rules(), ScanResult(signals=rows, screened=before, dates=dates), MarketView(bars=block, day=whole)
     )
-    assert [[one.signal.text for one in session] for session in found] == [
-        ["2026-01-05/open/A/25/breakout"],
-        [],
-        ["2026-01-07/open/B/25/breakout"],
+    assert judged.sessions.tolist() == [2, 0]
+    assert [one.signal.text for one in judged.proposals([1, 0])] == [
+        "2026-01-05/open/A/25/breakout",
+        "2026-01-07/open/B/25/breakout",
     ]
 
 

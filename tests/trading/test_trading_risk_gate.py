@@ -41,12 +41,12 @@ from tbot_core.trading.risk.exposure import (
     window_pnl,
 )
 from tbot_core.trading.risk.gate import (
-    Limits,
     RiskEngine,
     available_buying_power,
     loss_limit_breached,
     review_loss_limits,
 )
+from tbot_core.trading.risk.limits import Limits
 from tbot_core.trading.risk.sizing import SizedEntry
 from tbot_core.trading.risk.states import StateCause
 

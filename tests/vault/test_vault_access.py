@@ -490,6 +490,23 @@ def test_one_process_writes_at_a_time(smtp: Any) -> None:
         smtp.vault().write("smtp", b"{}")
 
 
+def test_a_replacement_is_of_the_file_that_was_read(smtp: Any) -> None:
+    """After another write, of whatever content, nothing is replaced; an absent file is an edition too."""
+    vault = smtp.vault()
+    before = vault.store.edition("smtp")
+    assert vault.write("smtp", b'{"a": "b"}', before)
+    now = vault.store.edition("smtp")
+    assert now not in {"", before}
+    assert not vault.write("smtp", b'{"a": "c"}', before)
+    vault.write("smtp", b'{"a": "b"}')
+    assert not vault.write("smtp", b'{"a": "c"}', now)
+    with vault.read("smtp") as opened:
+        assert bytes(opened.view) == b'{"a": "b"}'
+    smtp.path(FILE_PATH).unlink()
+    assert vault.store.edition("smtp") == ""
+    assert vault.write("smtp", b'{"a": "c"}', "")
+
+
 def test_a_write_waits_for_a_rotation_to_be_ended(smtp: Any) -> None:
     """While a next key is there nothing is written under the current one; a refused write is in the audit log."""
     with keys.generate_key().root as root:

@@ -10,7 +10,7 @@ from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.model.types import OrderState
 from tbot_core.rehearsal.patching import Swaps, current_attribute
-from tbot_core.trading.risk.gate import Limits
+from tbot_core.trading.risk.limits import Limits
 
 if TYPE_CHECKING:
     from tbot_core.contracts.settings import RiskSettings

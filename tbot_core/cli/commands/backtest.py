@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, print_warning
+from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_symbols
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import date
     from typing import Unpack
 
@@ -30,6 +32,8 @@ class BacktestOptions(TypedDict):
     strategy: str
     seed: int | None
     progress: Path | None
+    lookahead: bool
+    every: bool
     home: Path | None
     as_json: bool
 
@@ -46,20 +50,33 @@ class BacktestOptions(TypedDict):
     metavar="FILE",
     help="Write the number of traded sessions, and of all, to this file as JSON.",
 )
+@click.option(
+    "--check-lookahead",
+    "lookahead",
+    is_flag=True,
+    help="Trade nothing: check that no later bar changes a signal. Exit 1 if one does.",
+)
+@click.option("--all", "every", is_flag=True, help="With --check-lookahead: every session, however long it takes.")
 @home_option
 @json_option
 def command(**given: Unpack[BacktestOptions]) -> None:
     """Backtest a range of stored sessions, with the same decision code as live trading.
 
-    The same settings, bars and seed give the same trades as `tbot run --replay`.
+    The same settings, bars and seed give the same trades as `tbot run --replay`, if no strategy uses bars of the
+    future: --check-lookahead looks for that.
     """
     from tbot_core.actions.backtests import backtest_overrides, prepare_backtest
     from tbot_core.cli.text.run import backtest_lines
     from tbot_core.system import terminal
 
+    if given["every"] and not given["lookahead"]:
+        raise UsageError("--all belongs to --check-lookahead.", "Add --check-lookahead, or leave out --all.")
     overrides = backtest_overrides(given["strategy"], given["seed"])
     days = day_range(given["first"], given["last"])
     prepared = prepare_backtest(given["home"], days, parse_symbols(given["symbols"]), overrides)
+    if given["lookahead"]:
+        _check_lookahead(prepared, given)
+        return
     summary = run_with_progress(prepared, quiet=given["as_json"], file=given["progress"])
     emit(summary.document(), as_json=given["as_json"], lines=backtest_lines(summary, terminal.columns(), given["home"]))
 
@@ -69,7 +86,6 @@ def run_with_progress(prepared: Backtest, *, quiet: bool, file: Path | None = No
 
     With `quiet` that line goes to standard error; otherwise progress does, on a terminal. It goes to `file` too.
     """
-    from tbot_core.actions.simulations import write_progress
     from tbot_core.cli.text.run import banner
 
     def started(label: FeedLabel) -> None:
@@ -77,14 +93,40 @@ def run_with_progress(prepared: Backtest, *, quiet: bool, file: Path | None = No
             click.echo(line, err=quiet)
         shown.enter_context(bar)  # below those lines
 
-    def traded(_day: date) -> None:
+    for warning in prepared.warnings:
+        print_warning(warning)
+    bar, traded = _progress(prepared, quiet=quiet, file=file)
+    with ExitStack() as shown:
+        return prepared.run(traded, started)
+
+
+def _check_lookahead(prepared: Backtest, given: BacktestOptions) -> None:
+    # Report plugins whose answers change with later bars; exit 1 if there are any.
+    import attrs
+
+    from tbot_core.cli.text.lookahead import lookahead_lines
+    from tbot_core.system import terminal
+
+    for warning in prepared.warnings:
+        print_warning(warning)
+    bar, checked = _progress(prepared, quiet=given["as_json"], file=given["progress"])
+    with bar:
+        report = prepared.check_lookahead(checked, every=given["every"])
+    emit(attrs.asdict(report), as_json=given["as_json"], lines=lookahead_lines(report, terminal.columns()))
+    if report.found:
+        click.get_current_context().exit(1)
+
+
+def _progress(prepared: Backtest, *, quiet: bool, file: Path | None) -> tuple[Any, Callable[[date], None]]:
+    # A bar over the sessions, and the function that moves it, and writes the file, after each.
+    from tbot_core.actions.simulations import write_progress
+
+    hidden = quiet or not sys.stderr.isatty()
+    bar = click.progressbar(length=prepared.sessions, label="sessions", file=sys.stderr, hidden=hidden)
+
+    def advance(_day: date) -> None:
         bar.update(1)
         if file is not None:
             write_progress(file, bar.pos, prepared.sessions)
 
-    for warning in prepared.warnings:
-        print_warning(warning)
-    hidden = quiet or not sys.stderr.isatty()
-    bar = click.progressbar(length=prepared.sessions, label="sessions", file=sys.stderr, hidden=hidden)
-    with ExitStack() as shown:
-        return prepared.run(traded, started)
+    return bar, advance

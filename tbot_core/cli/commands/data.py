@@ -1,8 +1,7 @@
-"""`tbot data`: import and download bars, facts and tables of plugins, list and verify stored data."""
+"""`tbot data`: import, download and export bars, facts and tables of plugins, list and verify stored data."""
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,17 +10,19 @@ import attrs
 import click
 
 from tbot_core.cli.commands.data_download import download_command
+from tbot_core.cli.commands.data_export import export_command
+from tbot_core.cli.file_progress import file_progress
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.errors import UsageError
+from tbot_core.errors import AccessError, UsageError
 from tbot_core.model.dates import parse_date
 from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tbot_core.instance import Instance
-    from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile
+    from tbot_core.marketdata.store.importer import ImportedFile, ImportEvent, RefusedFile
     from tbot_core.marketdata.store.listing import FactsRow, StoreListing
     from tbot_core.marketdata.store.source_files import ImportOptions
     from tbot_core.marketdata.store.verification import StoreVerification
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
 _HEAD: Final = ("SYMBOL", "FIRST", "LAST", "SESSIONS", "BARS", "MISSING", "ADJUSTMENT", "VOLUME")
 _MOST_NAMED: Final = 4
 _MOST_ARGUMENTS: Final = 2
+_UNDER_WAY: Final = 0.99
 _COMMAND_LINE: Final = click.core.ParameterSource.COMMANDLINE
 
 
 @click.group(name="data")
 def command() -> None:
-    """Import, download, list and verify stored bars."""
+    """Import, download, export, list and verify stored bars."""
 
 
 @command.command(name="import", short_help="Import bars, facts, or a table of a plugin.")
@@ -59,6 +61,11 @@ def command() -> None:
     metavar="DATE",
     help="The date on which undated fundamentals became known, YYYY-MM-DD.",
 )
+@click.option(
+    "--mapping",
+    metavar="FILE",
+    help="A TOML file that says which columns are which, for bars that are not recognised.",
+)
 @click.option("--replace", is_flag=True, help="Replace stored values that differ.")
 @home_option
 @click.pass_context
@@ -68,21 +75,28 @@ def import_command(
     words: tuple[str, ...],
     home: Path | None,
     as_of: str | None,
+    mapping: str | None,
     **options: str | bool | None,
 ) -> None:
     """Import one-minute bars, the daily VIX or fundamentals from PATH, or a table of a plugin.
 
-    PATH is a Parquet or CSV file, or a folder of them. The columns of a file determine its kind. With TABLE, such as
+    PATH is a Parquet, CSV or JSON file, also compressed by gzip, or a folder of them. The columns of a file determine
+    its kind. What was imported is not read again: the same command continues an interrupted import. With TABLE, such as
     rates or funds, the file is checked by the plugin that reads that table, and replaces it.
     """
     from tbot_core.actions.assembly import action_clock
     from tbot_core.marketdata.store.source_files import ImportOptions
+    from tbot_core.marketdata.store.source_formats import read_mapping
     from tbot_core.model.clock import exchange_time
     from tbot_core.status.runs import find_instance
 
     table, path = import_arguments(words)
     if table:
-        given = [name for name in options | {"as_of": as_of} if ctx.get_parameter_source(name) is _COMMAND_LINE]
+        given = [
+            name
+            for name in options | {"as_of": as_of, "mapping": mapping}
+            if ctx.get_parameter_source(name) is _COMMAND_LINE
+        ]
         if given:
             names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
             raise UsageError(f"{names} does not apply to a table of a plugin.", "Leave it out.")
@@ -91,7 +105,8 @@ def import_command(
         click.echo(import_table(find_instance(home), table, path))
         return
     day, today = None if as_of is None else parse_date(as_of), exchange_time(action_clock().now()).date()
-    import_options = ImportOptions(as_of=day, today=today, **options)  # type: ignore[arg-type]  # the types are those of the click options
+    form = None if mapping is None else read_mapping(Path(mapping))
+    import_options = ImportOptions(as_of=day, today=today, mapping=form, **options)  # type: ignore[arg-type]  # the types are those of the click options
     if import_path(find_instance(home), path, import_options):
         ctx.exit(1)
 
@@ -128,14 +143,15 @@ def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -
     from tbot_core.model.calendar import ExchangeCalendar
     from tbot_core.status.runs import find_instance
 
-    with _progress("Verifying", None) as report:
-        proof = verify_store(find_instance(home).bars, ExchangeCalendar(), report)
+    with file_progress("Verifying", None) as report:
+        proof = verify_store(find_instance(home).bars, ExchangeCalendar(), lambda month: report(month, 1.0))
     emit(_proof_document(proof), as_json=as_json, lines=_proof_lines(proof))
     if proof.of(FindingLevel.FAULT):
         ctx.exit(1)
 
 
 command.add_command(download_command)
+command.add_command(export_command)
 
 
 def import_arguments(words: tuple[str, ...]) -> tuple[str, Path]:
@@ -150,7 +166,13 @@ def import_arguments(words: tuple[str, ...]) -> tuple[str, Path]:
 
 def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
     """Import a file or folder into the instance and report on each file; returns the number of refused files."""
-    from tbot_core.marketdata.store.importer import ImportedFile, import_files, nested_folders, source_files
+    from tbot_core.marketdata.store.importer import (
+        ImportedFile,
+        ImportProgress,
+        import_files,
+        nested_folders,
+        source_files,
+    )
     from tbot_core.model.calendar import ExchangeCalendar
 
     files = source_files(path)
@@ -158,16 +180,17 @@ def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
     imported: list[ImportedFile] = []
     refused: list[RefusedFile] = []
 
-    with _progress("Importing", len(files)) as report:
+    with file_progress("Importing", len(files)) as report:
 
-        def collect(outcome: ImportedFile | RefusedFile) -> None:
-            report(outcome.file)
-            if isinstance(outcome, ImportedFile):
-                imported.append(outcome)
-            else:
-                refused.append(outcome)
+        def collect(event: ImportEvent) -> None:
+            report(event.file, min(event.done, _UNDER_WAY) if isinstance(event, ImportProgress) else 1.0)
+            if isinstance(event, ImportedFile):
+                imported.append(event)
+            elif not isinstance(event, ImportProgress):
+                refused.append(event)
 
-        import_files(instance.bars, ExchangeCalendar(), files, options, collect)
+        with _continuable():
+            import_files(instance.bars, ExchangeCalendar(), files, options, collect)
     for outcome in imported:
         click.echo(_imported_line(outcome))
     for fault in refused:
@@ -179,23 +202,16 @@ def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
 
 
 @contextmanager
-def _progress(label: str, length: int | None) -> Iterator[Callable[[str], None]]:
-    # Show the current file, on a terminal only.
-    if not sys.stderr.isatty():
-        yield lambda _name: None
-        return
-    done = 0
-
-    def report(name: str) -> None:
-        nonlocal done
-        done += 1
-        of = f" of {length}" if length else ""
-        click.echo(f"\r\x1b[K{label} {done}{of}: {name}", nl=False, err=True)
-
+def _continuable() -> Iterator[None]:
+    # Say after Ctrl-C, and where the disk is full, that what was imported is kept.
+    words = "What was imported before is stored: the same command continues the import."
     try:
-        yield report
-    finally:
-        click.echo("\r\x1b[K", nl=False, err=True)
+        yield
+    except KeyboardInterrupt:
+        click.echo(f"tbot: {words}", err=True)
+        raise
+    except AccessError as fault:
+        raise AccessError(fault.message, f"{fault.remedy} {words}") from fault
 
 
 def _imported_line(outcome: ImportedFile) -> str:

@@ -77,7 +77,8 @@ def download_with_progress(instance: Instance, request: DownloadRequest, sources
     import asyncio
 
     from tbot_core.actions.assembly import assemble_action
-    from tbot_core.engine.bootstrap import DRY_RUN, data_source_name
+    from tbot_core.engine.assembly import DRY_RUN
+    from tbot_core.engine.bootstrap import data_source_name
     from tbot_core.engine.data_download import download
 
     _check_source(request.source)

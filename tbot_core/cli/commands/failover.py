@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.actions.control_requests import RequestResult
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
     from tbot_core.model.clock import Clock
 
@@ -171,7 +171,7 @@ def drill_outcome(result: FailoverDrill) -> str:
 
 
 def _how_to_switch_on(primary: str) -> str:
-    from tbot_core.engine.bootstrap import SIMULATOR
+    from tbot_core.engine.assembly import SIMULATOR
 
     if primary == SIMULATOR:
         return "no broker takes over from a simulated venue"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tbot_core.cli.settings_watch import SettingsWatcher
     from tbot_core.contracts import FeedRequest
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.run_plan import RunOutcome
     from tbot_core.engine.settings_reload import SettingsReloader
     from tbot_core.instance import Mode, SettingsFiles

@@ -51,7 +51,7 @@ def screened(instance: Instance) -> ScreenedSymbols:
     import asyncio
 
     from tbot_core.actions.assembly import assemble_action
-    from tbot_core.engine.bootstrap import DRY_RUN
+    from tbot_core.engine.assembly import DRY_RUN
     from tbot_core.engine.screening import screen_symbols
 
     assembly = assemble_action(instance.home, DRY_RUN, notify=print_notice)

@@ -83,7 +83,9 @@ def backtest_lines(summary: RunSummary, width: int | None, home: Path | None = N
     yield from _results(summary, width)
     yield from _no_trades(summary, width, f"`tbot run --replay FROM..TO{where}`, then `tbot why SYMBOL{where}`", where)
     yield from _notes(summary, width)
+    yield from _reliability(summary, width)
     yield from _total(summary)
+    yield from wrap_sentence(f"{summary.gears}.", width)
     yield f"Report: {summary.report}"
 
 
@@ -177,11 +179,28 @@ def _near_misses(run_timeline: timeline.RunTimeline, width: int | None) -> Itera
 
 
 def _notes(summary: RunSummary, width: int | None) -> Iterator[str]:
-    if notes := summary.caveats:
+    if notes := summary.other_caveats:
         yield ""
         yield click.style("Notes", bold=True)
         for note in notes:
             yield from wrap_sentence(f"  {note}", width)
+
+
+def _reliability(summary: RunSummary, width: int | None) -> Iterator[str]:
+    if (report := summary.reliability_report) is None:
+        return
+    yield ""
+    yield click.style("Reliability", bold=True)
+    colour = "yellow" if report.distrust else None
+    for sentence in (report.headline, *report.warnings):
+        yield from (click.style(line, fg=colour) for line in wrap_sentence(f"  {sentence}", width))
+    rows = [
+        (one.words, f"{one.trades:,}", style_signed(format_money(one.pnl, signed=True)), one.percent)
+        for one in report.rows
+    ]
+    yield from text_table(("", "trades", "P&L", "of P&L"), rows, "lnnn")
+    for title, words in report.facts:
+        yield from wrap_sentence(f"  {title}: {words}", width)
 
 
 def _total(summary: RunSummary, options: RunOptions | None = None) -> Iterator[str]:

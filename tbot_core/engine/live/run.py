@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from tbot_core.contracts import LiveSession
-from tbot_core.engine.bootstrap import DRY_RUN
+from tbot_core.engine.assembly import DRY_RUN
 from tbot_core.engine.feed_quality import check_feed_fit, request_limit
 from tbot_core.engine.live.daily_cycle import DailyCycle
 from tbot_core.engine.live.session_inputs import SessionFactory
@@ -32,6 +32,7 @@ from tbot_core.journal.projections.live_days import has_traded_live
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.marketdata import received_bars
 from tbot_core.model.clock import exchange_time
+from tbot_core.reports.timeline import RunTimeline, read_timeline
 from tbot_core.system import log
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.contracts import Broker, BrokerCapabilities, FeedSession
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
     from tbot_core.engine.run_setup import RunSetup
     from tbot_core.engine.session.arming import LiveContext
@@ -151,14 +152,18 @@ class _Run:
         try:
             stopped = await cycle.run()
         except SettingsChanged:
-            outcome = await self._services.announce_end(self._began, stopped=True)
+            outcome = await self._services.announce_end(self._story(), stopped=True)
             return attrs.evolve(outcome, renewed=True)
         if not stopped:
-            return await self._services.announce_end(self._began, stopped=False)
+            return await self._services.announce_end(self._story(), stopped=False)
         working = () if cycle.session is None else cycle.session.run.open_symbols
         left, unconfirmed = await still_open(setup.journal, setup.broker, self._since, working)
         self._recorder.record(records.STOPPED, {"open": left, "unconfirmed": unconfirmed})
-        return await self._services.announce_end(self._began, stopped=True, reported=left, unconfirmed=unconfirmed)
+        return await self._services.announce_end(self._story(), stopped=True, reported=left, unconfirmed=unconfirmed)
+
+    def _story(self) -> RunTimeline:
+        # This run, from the instance's journal.
+        return read_timeline(self._setup.journal.events(self._began))
 
     async def _check_feed(self) -> None:
         # End a run whose account does not have the feed, before it waits for a session; one with positions goes on.

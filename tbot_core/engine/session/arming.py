@@ -28,7 +28,7 @@ from tbot_core.trading.risk.states import StateCause
 if TYPE_CHECKING:
     from datetime import date
 
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.control import ControlRequest
     from tbot_core.engine.session.requests import RequestAction
     from tbot_core.execution.trading_state import TradingStateController

@@ -31,7 +31,6 @@ from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.near_misses import find_near_misses
 from tbot_core.trading.orders import ClientOrderIds
-from tbot_core.trading.positions import rebalance_rules
 from tbot_core.trading.proposals import (
     ActiveStrategy,
     Proposal,
@@ -126,6 +125,7 @@ class TradingSession:
         self.routing: EntryRouter | None = None
         self.confirmations = ConfirmationQueue(trading.rules.entries, self, self.execution.recorder)
         self.triggers: dict[str, int] = {entrant.name: 0 for entrant in entrants}
+        self._entry_minutes = {minute for one in entrants for minute in range(one.window.entry, one.window.entry_end)}
         self._trading = trading
         self._venue = trading.venue.broker if isinstance(trading.venue.broker, SimulatedVenue) else None
         self._flattening = self.has_traded_minute = False
@@ -133,7 +133,7 @@ class TradingSession:
         for broker in self.broker_sessions:
             broker.execution.symbols = source.symbols
             broker.decision_engine.position_manager.exits.keeps_positions = self._keeps_positions
-        self._cash_off_target = False
+        self._cash_share = session_events.CashShareNotice(trading.rules, len(entrants), self.decision_engine.portfolio)
         self.decided: set[str] = set()
         self.outlook: FeedView | None = None
         self.quoted: Quotes | None = None
@@ -152,7 +152,8 @@ class TradingSession:
         async for minute in self.source.minutes():
             await trading.wait(self.session.moment(minute.index + 1))
             self.append_minute(minute)
-            await self.step(minute.index)
+            if not self._is_quiet(minute.index):
+                await self.step(minute.index)
             trading.on_minute(self, minute.index)
         await self.close_session()
 
@@ -175,12 +176,21 @@ class TradingSession:
             to_confirm, proposals = self.confirmations.hold_for_confirmation(self._proposals(bars, minute, late=late))
             decisions = self.decide(proposals)
             for broker in () if late else self.broker_sessions:
-                commands[broker.name] = attrs.evolve(commands[broker.name], top_ups=self._top_ups(broker, bars, minute))
+                if top_ups := self._top_ups(broker, bars, minute):
+                    commands[broker.name] = attrs.evolve(commands[broker.name], top_ups=top_ups)
             await self._send(decisions, commands)
             self.confirmations.request_confirmation(to_confirm)
-            self._check_cash_share(minute)
+            self._cash_share.check(minute, self.execution.recorder)
             for entrant in (one for one in self.entrants if minute == one.window.entry_end - 1):
                 self._close_window(entrant, bars)
+
+    def _is_quiet(self, minute: int) -> bool:
+        # Whether a minute at a venue that fills from bars brings nothing: no order, signal or notice. Most of them do.
+        notices = self._trading.rules.rebalance.enable_rebalance_notifier or self.confirmations.has_pending()
+        if not self.fills_on_bars or notices or minute in self._entry_minutes:
+            return False
+        managers = [broker.decision_engine.position_manager for broker in self.broker_sessions]
+        return all(one.is_idle and not one.orders_to_cancel for one in managers)
 
     def preview(self, proposal: Proposal) -> Decision:
         """The decision that would be made now; limits do not count it."""
@@ -235,19 +245,6 @@ class TradingSession:
         recorder = attrs.evolve(trading.recorder, broker=standby.venue.name, tag=standby.tag)
         execution = ExecutionEngine(recorder, standby.venue, decision_engine)
         return BrokerSession(name=standby.venue.name, decision_engine=decision_engine, execution=execution)
-
-    def _check_cash_share(self, minute: int) -> None:
-        # Record that the cash share of equity has left its target, once until it returns.
-        rules = self._trading.rules
-        due = rebalance_rules.interval_elapsed(rules.rebalance, minute)
-        if not (rules.rebalance.enable_rebalance_notifier and due):
-            return
-        portfolio, allocation = self.decision_engine.portfolio, rules.risk.total_allocation
-        found = rebalance_rules.cash_share(portfolio, allocation, len(self.entrants))
-        before, self._cash_off_target = self._cash_off_target, found.exceeds_trigger(rules.rebalance)
-        if self._cash_off_target and not before:
-            payload = {"share": str(found.share), "target": str(found.target)}
-            self.execution.recorder.record(records.CASH_SHARE, payload)
 
     def orders_between_minutes(self, broker: BrokerSession) -> Sequence[TradingCommand]:
         """The orders for positions at a broker between two minutes, by the last closed one.
@@ -336,7 +333,7 @@ class TradingSession:
             if window.entry <= minute < window.entry_end and (screened.reasons == Reason.ALLOWED).any():
                 signals = entrant.strategy.scan(bars, self._facts(entrant), minute)
                 scan = ScanResult(signals=signals, screened=screened, dates=(self.session.date,))
-                proposals = propose(entrant, self._trading.rules, scan, self._market(entrant, bars))[0]
+                proposals = propose(entrant, self._trading.rules, scan, self._market(entrant, bars))
                 proposals = [self._judged(one, window) for one in proposals if one.signal.text not in self.decided]
                 self.triggers[entrant.name] += len(proposals)
                 found += [_too_late(one) for one in proposals] if late else proposals

@@ -11,6 +11,7 @@ from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
+from tbot_core.trading.positions import rebalance_rules
 from tbot_core.trading.verdicts import denial_counts
 
 if TYPE_CHECKING:
@@ -18,9 +19,32 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import FeedSession
     from tbot_core.engine.session.broker_session import BrokerSession
+    from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.bars import Bars
-    from tbot_core.trading.proposals import ActiveStrategy
+    from tbot_core.trading.portfolio import Portfolio
+    from tbot_core.trading.proposals import ActiveStrategy, TradingRules
     from tbot_core.trading.verdicts import Verdicts
+
+
+class CashShareNotice:
+    """Records that the cash share of equity at the primary broker left its target, once until it is back."""
+
+    def __init__(self, rules: TradingRules, strategies: int, portfolio: Portfolio) -> None:
+        self._rules = rules
+        self._strategies = strategies
+        self._portfolio = portfolio
+        self._off_target = False
+
+    def check(self, minute: int, recorder: JournalRecorder) -> None:
+        """Check it at the end of a minute, each REBALANCE_CHECK_INTERVAL."""
+        policy, allocation = self._rules.rebalance, self._rules.risk.total_allocation
+        if not (policy.enable_rebalance_notifier and rebalance_rules.interval_elapsed(policy, minute)):
+            return
+        found = rebalance_rules.cash_share(self._portfolio, allocation, self._strategies)
+        before, self._off_target = self._off_target, found.exceeds_trigger(policy)
+        if self._off_target and not before:
+            payload = {"share": str(found.share), "target": str(found.target)}
+            recorder.record(records.CASH_SHARE, payload)
 
 
 def session_opened_payload(

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from tbot_core.contracts import BrokerCapabilities, FeedQuality, FeedRequest, FeedSession
-    from tbot_core.engine.bootstrap import Assembly
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.journal.store import Event, Journal
     from tbot_core.model.day_facts import DayFacts
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tbot_core.journal import records
 from tbot_core.model.formatting import format_money, format_price, format_quantity
 from tbot_core.model.types import TICKS_PER_DOLLAR, Leg, Side, price_of
-from tbot_core.trading.exit_plan import round_to_grid
+from tbot_core.trading.price_grid import round_to_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

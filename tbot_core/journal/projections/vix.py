@@ -43,6 +43,8 @@ def recorded_vix_in(path: Path) -> RecordedVix:
 
 def with_recorded_vix(day: DayFacts, dates: Sequence[date], strategy: str, known: RecordedVix) -> DayFacts:
     """Replace the VIX of the sessions for which a strategy's value was recorded."""
+    if not known:
+        return day
     rows = {row: known[key] for row, day_ in enumerate(dates) if (key := (day_.isoformat(), strategy)) in known}
     if not rows:
         return day

@@ -80,6 +80,8 @@ def rounded_to_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     prices = frame.select(parquet.PRICES).to_numpy()
     rounded = np.rint(prices * TICKS_PER_DOLLAR) / TICKS_PER_DOLLAR
     changed = np.isfinite(prices) & (prices != rounded)
+    if not changed.any():
+        return frame, 0
     columns = (pl.Series(name, column) for name, column in zip(parquet.PRICES, rounded.T, strict=True))
     return frame.with_columns(columns), int(changed.any(axis=1).sum())
 

@@ -105,6 +105,7 @@ class DownloadStore:
                     refused[str(symbol), str(month)] = words
                 else:
                     stored += len(part)
+            changes.accept()
             changes.commit()
             self._note({pair for pair in sorted(wanted) if (pair[1], pair[0][:_MONTH]) not in refused})
         return StoredDownload(bars=stored, invalid=len(rows) - len(valid), refused=tuple(refused.values()))

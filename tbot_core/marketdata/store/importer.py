@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 import polars as pl
 
 from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import bar_checks, parquet, reference
+from tbot_core.marketdata.store import bar_checks, import_rows, parquet, reference, source_readers
 from tbot_core.marketdata.store import source_files as readers
-from tbot_core.marketdata.store.session_grid import SessionGrid
-from tbot_core.marketdata.store.source_files import ROW, ImportOptions, SourceKind, SourceTable
+from tbot_core.marketdata.store.import_log import ImportLog, SourceRecord
+from tbot_core.marketdata.store.import_rows import ImportedRows, SymbolMonth
+from tbot_core.marketdata.store.source_files import ImportOptions
+from tbot_core.marketdata.store.source_table import ROW, SourceKind, SourceTable
 from tbot_core.marketdata.store.writer import MonthPart, StoreChanges
 from tbot_core.model import calendar as exchange
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tbot_core.model.calendar import Session
+    from collections.abc import Iterable, Iterator, Sequence
 
 # Manifests are written once per so many files, so that a folder of hundreds does not rewrite each month hundreds of
 # times.
@@ -62,16 +62,27 @@ class RefusedFile:
     reason: str
 
 
+@attrs.frozen(kw_only=True)
+class ImportProgress:
+    """How much of a file has been read: 0 to 1."""
+
+    file: str
+    done: float
+
+
+ImportEvent: TypeAlias = ImportedFile | RefusedFile | ImportProgress
+
+
 def source_files(path: Path) -> tuple[Path, ...]:
-    """The file itself, or the Parquet and CSV files of a folder by name; raises DataError for a folder without any."""
+    """The file itself, or the files of a folder that can be imported, by name; DataError for a folder without any."""
     if not filesystem.is_folder(path):
         return (path,)
-    files = tuple(file for file in filesystem.entries(path) if file.suffix.lower() in readers.SUFFIXES)
+    files = tuple(file for file in filesystem.entries(path) if source_readers.is_source(file))
     if not files:
         remedy = "Give a file, or a folder of files."
         if folders := nested_folders(path):
             remedy = f"Subfolders are not searched: give one of {', '.join(folders)}."
-        raise DataError(f"{path} contains no Parquet or CSV file.", remedy)
+        raise DataError(f"{path} contains no Parquet, CSV or JSON file.", remedy)
     return files
 
 
@@ -87,21 +98,36 @@ def import_files(
     calendar: ExchangeCalendar,
     files: Sequence[Path],
     options: ImportOptions,
-    on_result: Callable[[ImportedFile | RefusedFile], None],
+    on_event: Callable[[ImportEvent], None],
 ) -> None:
-    """Import the files into the store under `folder`; `on_result` receives the result of each file.
+    """Import the files into the store under `folder`; `on_event` receives the progress and the result of each file.
 
-    A refused file changes nothing, and the others continue. Results are final when this returns. Raises AccessError
-    when the folder cannot be written or another import is running.
+    A refused file changes nothing, and the others continue. Results are final when this returns. A file of bars that
+    was imported as a whole, and whose rows are as it left them, is not read again. Raises AccessError when the folder
+    cannot be written, the disk is full, or another import is running; what was imported before stays.
     """
     filesystem.make_folder(folder)
     with filesystem.hold_lock(folder / parquet.LOCK):
+        import_rows.remove_parts(folder)
+        done = ImportLog(folder)
         for start in range(0, len(files), _FILES_A_COMMIT):
             changes = StoreChanges(folder, calendar)
-            work = _Import(folder=folder, calendar=calendar.every_weekday, options=options, changes=changes)
-            for path in files[start : start + _FILES_A_COMMIT]:
-                on_result(work.run(path))
-            changes.commit()
+            work = _Import(
+                folder=folder,
+                calendar=calendar.every_weekday,
+                options=options,
+                changes=changes,
+                done=done,
+                on_event=on_event,
+            )
+            try:
+                for path in files[start : start + _FILES_A_COMMIT]:
+                    on_event(work.run(path))
+                changes.commit()
+                done.write()
+            except BaseException:
+                changes.discard()
+                raise
 
 
 @attrs.frozen(kw_only=True)
@@ -110,102 +136,130 @@ class _Import:
     calendar: ExchangeCalendar
     options: ImportOptions
     changes: StoreChanges
+    done: ImportLog
+    on_event: Callable[[ImportEvent], None]
 
     def run(self, path: Path) -> ImportedFile | RefusedFile:
         try:
-            data = filesystem.read_bytes(path)
+            sha256 = source_readers.sha256_of(path)
         except AccessError as fault:
             return RefusedFile(file=path.name, reason=str(fault))
         try:
-            source = readers.read_source(path, data)
-            match source.kind:
-                case SourceKind.BARS:
-                    return self._bars(source, path, hashlib.sha256(data).hexdigest())
-                case SourceKind.VIX:
-                    return self._vix(source)
-                case _:
-                    frame = readers.fundamentals_of(source, self.options)
-                    return self._facts(source, frame, reference.FUNDAMENTALS)
+            return self._imported(path, sha256)
         except DataError as fault:
             return RefusedFile(file=path.name, reason=str(fault))
         except pl.exceptions.PolarsError as fault:
             # For example a column of lists where numbers are expected.
             return RefusedFile(file=path.name, reason=f"{path.name}: a column has an unsupported type: {fault}.")
 
-    def _bars(self, source: SourceTable, path: Path, sha256: str) -> ImportedFile:
-        frame = readers.bars_of(source, path, self.options)
-        sessions = self._sessions(frame)
-        regular, dates = _regular(frame, sessions)
-        if not len(regular):
-            raise source.refuse([f"none of its {len(frame)} rows is in the regular hours of a session"])
-        regular, rounded = bar_checks.rounded_to_grid(regular.with_columns(date=dates))
-        clean = _validated(source, regular, ("symbol", "ts"), ("open", "high", "low", "close", "volume", "vwap"))
-        parts = [
-            self._merged(source, key, rows, sha256)
-            for key, rows in clean.with_columns(month=pl.col("date").dt.strftime("%Y-%m"))
-            .sort("symbol", "ts")
-            .group_by("symbol", "month", maintain_order=True)
-        ]
-        faults = [merge.conflict for merge in parts if merge.conflict]
-        if faults:
-            raise DataError(f"{source.name}: {'; '.join(faults)}.", _REPLACE)
-        for merge in parts:
-            if merge.part is not None:
-                self.changes.put(merge.part)
+    def _imported(self, path: Path, sha256: str) -> ImportedFile:
+        if (known := self.done.find(sha256, self.options)) is not None:
+            return ImportedFile(file=path.name, kind=SourceKind.BARS, unchanged=known.bars, **_described(known))
+        kind, tables = readers.read_source(path, self.options)
+        if kind is SourceKind.BARS:
+            return self._bars(self._reported(path, tables), path, sha256)
+        source = readers.whole_table(tables)
+        if kind is SourceKind.VIX:
+            return self._vix(source)
+        return self._facts(source, readers.fundamentals_of(source, self.options), reference.FUNDAMENTALS)
+
+    def _reported(self, path: Path, tables: Iterable[SourceTable]) -> Iterator[SourceTable]:
+        for table in tables:
+            yield table
+            self.on_event(ImportProgress(file=path.name, done=table.done))
+
+    def _bars(self, tables: Iterator[SourceTable], path: Path, sha256: str) -> ImportedFile:
+        rows = ImportedRows(self.folder, self.calendar)
+        try:
+            for source in tables:
+                rows.add(source, readers.bars_of(source, path, self.options, rows.faults))
+            merges, record = self._stored(rows, source, sha256)
+        except BaseException:
+            self.changes.reject()
+            raise
+        finally:
+            rows.close()
+        self.changes.accept()
+        self.done.note(sha256, self.options, record)
         return ImportedFile(
             file=source.name,
             kind=source.kind,
-            symbols=tuple(sorted(clean["symbol"].unique())),
-            first=_first(clean["date"]),
-            last=_last(clean["date"]),
-            added=sum(merge.added for merge in parts),
-            unchanged=sum(merge.unchanged for merge in parts),
-            replaced=sum(merge.replaced for merge in parts),
-            dropped=len(frame) - len(regular),
-            repeated=len(regular) - len(clean),
-            rounded=rounded,
+            added=sum(merge.added for merge in merges),
+            unchanged=sum(merge.unchanged for merge in merges),
+            replaced=sum(merge.replaced for merge in merges),
+            **_described(record),
         )
 
-    def _merged(self, source: SourceTable, key: tuple[Any, ...], rows: pl.DataFrame, sha256: str) -> _Merge:
-        # Merge a symbol's new rows of a month with the stored ones.
-        symbol, month = key
+    def _stored(self, rows: ImportedRows, source: SourceTable, sha256: str) -> tuple[list[_Merge], SourceRecord]:
+        # Merge the rows of a file with the stored ones; raises DataError with all faults of the file.
+        merges: list[_Merge] = []
+        files: dict[str, list[str]] = {}
+        symbols, days = set[str](), set[dt.date]()
+        for part in rows.ordered(source):
+            merges.append(self._merged(source, part, sha256))
+            files.setdefault(part.month, []).append(merges[-1].file)
+            symbols.add(part.symbol)
+            days.update((part.first, part.last))
+        if rows.faults.texts:
+            raise source.refuse(rows.faults.texts)
+        if not rows.regular:
+            raise source.refuse([f"none of its {rows.read} rows is in the regular hours of a session"])
+        if faults := [merge.conflict for merge in merges if merge.conflict]:
+            raise DataError(f"{source.name}: {'; '.join(faults)}.", _REPLACE)
+        record = SourceRecord(
+            symbols=tuple(sorted(symbols)),
+            first=min(days),
+            last=max(days),
+            files=files,
+            bars=rows.regular - rows.repeated,
+            dropped=rows.dropped,
+            repeated=rows.repeated,
+            rounded=rows.rounded,
+        )
+        return merges, record
+
+    def _merged(self, source: SourceTable, part: SymbolMonth, sha256: str) -> _Merge:
+        # Merge a symbol's new rows of a month with the stored ones, and stage the result.
+        symbol, month, new = part.symbol, part.month, part.bars
         entry = self.changes.stored(month, symbol)
-        new = rows.select(parquet.BAR_SCHEMA.names()).cast(parquet.BAR_SCHEMA)
         old, since = self._stored_bars(month, symbol, entry)
         kind = self.options.adjustment, self.options.volume
-        if entry is not None and (entry.adjustment, entry.volume) != kind and len(old):
+        if not len(old):
+            merge = _Merge(bars=new, added=len(new))
+        elif entry is not None and (entry.adjustment, entry.volume) != kind:
             if not self.options.replace:
                 stored = f"{entry.adjustment} prices and {entry.volume} volume"
                 return _Merge(conflict=f"the stored bars of {symbol} in {month} have {stored}, these have not")
             # Two kinds in one month would be compared with each other, so all stored bars are replaced.
-            merge = _Merge(bars=new, added=0, replaced=len(old))
+            merge = _Merge(bars=new, replaced=len(old))
+        elif entry is not None and new.equals(old):
+            return _Merge(unchanged=len(new), file=entry.file)
         else:
-            differing = bar_checks.differing_rows(new.with_columns(rows[ROW], rows["symbol"]), old, ("ts",))
+            named = new.with_columns(part.rows.alias(ROW), pl.lit(symbol).alias("symbol"))
+            differing = bar_checks.differing_rows(named, old, ("ts",))
             if len(differing) and not self.options.replace:
                 return _Merge(conflict=_conflict(source, differing))
             merge = _joined(new, old, len(differing))
-        part = MonthPart(
-            month=month,
-            symbol=symbol,
-            bars=merge.bars,
-            adjustment=self.options.adjustment,
-            volume=self.options.volume,
-            sources=tuple(sorted({*since, sha256})),
+        if entry is not None and not merge.added and not merge.replaced:
+            return attrs.evolve(merge, file=entry.file)
+        sources = tuple(sorted({*since, sha256}))
+        staged = MonthPart(
+            month=month, symbol=symbol, bars=merge.bars, adjustment=kind[0], volume=kind[1], sources=sources
         )
-        return attrs.evolve(merge, part=part if merge.added or merge.replaced else None)
+        return attrs.evolve(merge, bars=parquet.NO_BARS, file=self.changes.put(staged))
 
     def _stored_bars(
         self, month: str, symbol: str, entry: parquet.SymbolMonth | None
     ) -> tuple[pl.DataFrame, tuple[str, ...]]:
         # The stored bars and their sources; with `replace`, damaged ones count as none.
         if entry is None:
-            return pl.DataFrame(schema=parquet.BAR_SCHEMA), ()
+            return parquet.NO_BARS, ()
         try:
             return self.changes.bars(month, symbol), entry.sources
         except DataError:
             if not self.options.replace:
                 raise
-            return pl.DataFrame(schema=parquet.BAR_SCHEMA), ()
+            return parquet.NO_BARS, ()
 
     def _vix(self, source: SourceTable) -> ImportedFile:
         frame, holidays = readers.vix_of(source)
@@ -260,21 +314,18 @@ class _Import:
                 raise
             return pl.DataFrame(schema=reference.SCHEMAS[table])
 
-    def _sessions(self, frame: pl.DataFrame) -> tuple[Session, ...]:
-        # The sessions that may contain the rows; exchange date and UTC date differ by at most a day.
-        first, last = _first(frame["ts"].dt.date()), _last(frame["ts"].dt.date())
-        if first is None or last is None:
-            return ()
-        one = dt.timedelta(days=1)
-        return self.calendar.sessions(max(first - one, exchange.FIRST_DAY), min(last + one, exchange.LAST_DAY))
+
+def _described(record: SourceRecord) -> dict[str, Any]:
+    names = ("symbols", "first", "last", "dropped", "repeated", "rounded")
+    return {name: getattr(record, name) for name in names}
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Merge:
-    # The merged month of a symbol: the part to store if it changed, or the conflict.
+    # The merged month of a symbol, or the conflict.
     conflict: str = ""
-    bars: pl.DataFrame = attrs.field(factory=pl.DataFrame)
-    part: MonthPart | None = None
+    bars: pl.DataFrame = parquet.NO_BARS
+    file: str = ""
     added: int = 0
     unchanged: int = 0
     replaced: int = 0
@@ -289,21 +340,12 @@ def _joined(new: pl.DataFrame, old: pl.DataFrame, differing: int) -> _Merge:
 _REPLACE: Final = "Compare both; --replace overwrites the stored values with those of this file."
 
 
-def _regular(frame: pl.DataFrame, sessions: Sequence[Session]) -> tuple[pl.DataFrame, pl.Series]:
-    # The rows in regular hours, and the exchange date of each.
-    if not sessions:
-        return frame.clear(), pl.Series("date", [], dtype=pl.Date)
-    grid = SessionGrid(sessions)
-    rows, _, inside = grid.place(frame["ts"].to_physical().to_numpy())
-    return frame.filter(pl.Series(inside)), pl.Series("date", grid.dates[rows[inside]], dtype=pl.Date)
-
-
 def _validated(
     source: SourceTable,
     frame: pl.DataFrame,
     keys: tuple[str, ...],
     values: tuple[str, ...],
-    faults: Sequence[tuple[str, pl.Expr]] = bar_checks.BAR_FAULTS,
+    faults: Sequence[tuple[str, pl.Expr]],
 ) -> pl.DataFrame:
     # The rows without repetitions; raises DataError with all faults of the file.
     found = [(what, frame.filter(wrong)) for what, wrong in faults]

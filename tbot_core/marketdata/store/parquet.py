@@ -18,7 +18,7 @@ import io
 import itertools
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 import numpy as np
@@ -30,7 +30,7 @@ from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 ADJUSTMENTS: Final = ("raw", "split", "total")
@@ -57,15 +57,21 @@ DAILY_SCHEMA: Final = pl.Schema(
         "digest": pl.Binary,
     }
 )
+NO_BARS: Final = pl.DataFrame(schema=BAR_SCHEMA)
 MANIFEST: Final = "manifest.json"
 REIMPORT_HINT: Final = "Import its source again with --replace; `tbot data verify` lists everything that is damaged."
+BLOCK_SUFFIX: Final = ".block"
+"""The end of the name of a file that `block_files` makes from those of a month."""
 LOCK: Final = ".import.lock"
 """The lock file of a store that is being written."""
 
 _FORMAT: Final = 1
-_NAME_LENGTH: Final = 16
+NAME_LENGTH: Final = 16
 _MONTHS_A_YEAR: Final = 12
 
+
+DailyColumns: TypeAlias = Mapping[str, list[Any]]
+"""Daily rows by the names of their columns."""
 
 SIMULATED: Final = "simulated "
 """The begin of a source that simulates its bars."""
@@ -89,12 +95,16 @@ class SymbolMonth:
 
 @attrs.frozen(kw_only=True)
 class MonthManifest:
-    """The content of a month: `entries` by symbol; `daily` is the name of its daily file, `daily_sha256` its hash."""
+    """The content of a month: `entries` by symbol; `daily` is the name of its daily file, `daily_sha256` its hash.
+
+    `sha256` is that of the manifest as it was read; "" for one that was not.
+    """
 
     name: str
     daily: str
     daily_sha256: str
     entries: Mapping[str, SymbolMonth]
+    sha256: str = ""
 
     @property
     def files(self) -> frozenset[str]:
@@ -129,19 +139,21 @@ def read_month(folder: Path, name: str) -> MonthManifest | None:
         return None
     text = filesystem.read_bytes(path)
     try:
-        return _month_of_json(name, json_document.parse_json(text))
+        month = _month_of_json(name, json_document.parse_json(text))
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
         raise DataError(message, "Restore it, or remove the month's folder and import its bars again.") from fault
+    return attrs.evolve(month, sha256=hashlib.sha256(text).hexdigest())
 
 
 def write_month(folder: Path, month: MonthManifest) -> None:
-    """Write the manifest, and remove our files that it no longer lists."""
+    """Write the manifest, and remove our files that it no longer lists, with the month's blocks."""
     place = folder / month.name
     symbols = {symbol: attrs.asdict(entry) for symbol, entry in month.entries.items()}
     content = {"format": _FORMAT, "daily": month.daily, "daily_sha256": month.daily_sha256, "symbols": symbols}
     filesystem.write_atomic(place / MANIFEST, f"{json.dumps(content, sort_keys=True, indent=1)}\n".encode())
-    for path in unnamed_files(folder, month.name, month.files):
+    blocks = [path for path in filesystem.entries(place) if path.suffix == BLOCK_SUFFIX]
+    for path in (*unnamed_files(folder, month.name, month.files), *blocks):
         filesystem.remove(path)
 
 
@@ -169,7 +181,7 @@ def write_frame(folder: Path, name: str, stem: str, frame: pl.DataFrame) -> tupl
     """Write a frame as `stem`-<content>.parquet; returns file name and SHA-256."""
     data = parquet_bytes(frame)
     digest = hashlib.sha256(data).hexdigest()
-    file = f"{stem}-{digest[:_NAME_LENGTH]}.parquet"
+    file = f"{stem}-{digest[:NAME_LENGTH]}.parquet"
     filesystem.make_folder(folder / name)
     filesystem.write_atomic(folder / name / file, data)
     return file, digest
@@ -182,30 +194,32 @@ def parquet_bytes(frame: pl.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def daily_rows(symbol: str, bars: pl.DataFrame, dates: np.ndarray[Any, np.dtype[np.datetime64]]) -> pl.DataFrame:
+def daily_rows(symbol: str, bars: pl.DataFrame, dates: np.ndarray[Any, np.dtype[np.datetime64]]) -> DailyColumns:
     """One row per session of a symbol's bars, which are sorted by time; `dates` holds each bar's exchange date.
 
     `digest` is the SHA-256 of the session's values, so that any range can be identified without reading its bars.
     """
     starts = np.flatnonzero(np.append(True, dates[1:] != dates[:-1]))
-    rows = [_daily_row(symbol, bars[start:stop]) for start, stop in _spans(starts, len(dates))]
-    frame = pl.DataFrame(rows, schema=[name for name in DAILY_SCHEMA if name != "date"], orient="row")
-    dated = frame.with_columns(pl.Series("date", dates[starts], dtype=pl.Date))
-    return dated.select(list(DAILY_SCHEMA)).cast(DAILY_SCHEMA)
+    numbers = [bars[name].to_numpy() for name in BAR_SCHEMA]
+    values, edges = np.stack([column.view("<i8") for column in numbers]), [*starts.tolist(), len(dates)]
+    digests = [hashlib.sha256(values[:, at:end].tobytes()).digest() for at, end in itertools.pairwise(edges)]
+    _, _, high, low, close, volume, _ = numbers
+    return {
+        "symbol": [symbol] * len(starts),
+        "date": dates[starts].tolist(),
+        "bars": np.diff(edges).tolist(),
+        "high": np.maximum.reduceat(high, starts).tolist(),
+        "low": np.minimum.reduceat(low, starts).tolist(),
+        "close": close[np.array(edges[1:]) - 1].tolist(),
+        "volume": np.add.reduceat(volume, starts).tolist(),
+        "digest": digests,
+    }
 
 
-def _daily_row(symbol: str, bars: pl.DataFrame) -> tuple[object, ...]:
-    digest = hashlib.sha256()
-    digest.update(bars["ts"].to_physical().to_numpy().astype("<i8").tobytes())
-    for name in (*PRICES, "volume", "vwap"):
-        digest.update(bars[name].to_numpy().astype("<i8" if name == "volume" else "<f8").tobytes())
-    high, low, close = bars["high"].max(), bars["low"].min(), bars["close"][-1]
-    return symbol, len(bars), high, low, close, bars["volume"].sum(), digest.digest()
-
-
-def _spans(starts: np.ndarray[Any, np.dtype[np.intp]], end: int) -> Iterator[tuple[int, int]]:
-    edges = [*starts.tolist(), end]
-    return itertools.pairwise(edges)
+def daily_frame(parts: Sequence[DailyColumns]) -> pl.DataFrame:
+    """The daily rows of several symbols as one frame."""
+    columns = {name: [value for part in parts for value in part[name]] for name in DAILY_SCHEMA}
+    return pl.DataFrame(columns, schema=DAILY_SCHEMA)
 
 
 def read_proved(path: Path, sha256: str) -> pl.DataFrame:
@@ -213,6 +227,12 @@ def read_proved(path: Path, sha256: str) -> pl.DataFrame:
 
     It was checked on import, so an equal SHA-256 proves the checks again.
     """
+    # Files are small: threads cost more than they save.
+    return pl.read_parquet(io.BytesIO(prove(path, sha256)), use_statistics=False, parallel="none")
+
+
+def prove(path: Path, sha256: str) -> bytes:
+    """The content of a stored file; raises DataError if it is missing or changed."""
     if filesystem.is_folder(path):
         raise DataError(f"{path} is a folder, but must be a file.", f"Remove it, then import{REIMPORT_HINT[6:]}")
     if not filesystem.exists(path):
@@ -220,7 +240,7 @@ def read_proved(path: Path, sha256: str) -> pl.DataFrame:
     data = filesystem.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise DataError(f"{path} is corrupt: it differs from the file that was stored.", REIMPORT_HINT)
-    return pl.read_parquet(io.BytesIO(data), use_statistics=False)
+    return data
 
 
 def store_changed_error(what: str) -> DataError:

@@ -38,14 +38,17 @@ class SymbolSelection:
     simulated: bool = False
 
     @property
+    def notes_on_kinds(self) -> tuple[str, ...]:
+        """What follows from the adjustment of the prices and from volumes that are a part of the tape."""
+        adjusted = ", ".join(sorted({adjustment for adjustment, _ in self.kinds if adjustment != "raw"}))
+        partial = ", ".join(sorted(self.partial_volume))
+        notes = ((_ADJUSTED, adjusted), (_PARTIAL, partial))
+        return tuple(sentence.format(names) for sentence, names in notes if names)
+
+    @property
     def label(self) -> FeedLabel:
         """A label for these prices; notes describe adjustments and limitations."""
-        notes = [_NO_QUOTES]
-        adjusted = sorted({adjustment for adjustment, _ in self.kinds if adjustment != "raw"})
-        if adjusted:
-            notes.append(_ADJUSTED.format(", ".join(adjusted)))
-        if self.partial_volume:
-            notes.append(_PARTIAL.format(", ".join(sorted(self.partial_volume))))
+        notes = [_NO_QUOTES, *self.notes_on_kinds]
         if self.absent:
             notes.append(f"No bars are stored for {', '.join(self.absent)}.")
         if self.missing:

@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import polars as pl
+
     from tbot_core.model.bars import Flags, Index
     from tbot_core.model.calendar import ExchangeCalendar, Session
 
@@ -22,6 +24,11 @@ def month_sessions(calendar: ExchangeCalendar, month: str) -> tuple[Session, ...
     """The calendar's sessions of a month such as "2018-02"."""
     first = dt.date.fromisoformat(f"{month}-01")
     return calendar.sessions(first, first.replace(day=monthrange(first.year, first.month)[1]))
+
+
+def times_of(frame: pl.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The times `ts` of rows in microseconds since 1970 UTC."""
+    return frame["ts"].to_numpy().view(np.int64)
 
 
 class SessionGrid:

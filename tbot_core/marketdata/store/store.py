@@ -6,15 +6,16 @@ import datetime as dt
 import functools
 import hashlib
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
-import polars as pl
 
-from tbot_core.errors import DataError
-from tbot_core.marketdata.store import parquet, reference
+from tbot_core.errors import AccessError, DataError
+from tbot_core.marketdata.store import block_files, parquet, reference
+from tbot_core.marketdata.store.block_files import BlockLayout, MonthBlock, by_length
 from tbot_core.marketdata.store.daily_facts import (
     DailyAggregates,
     ReferenceFacts,
@@ -23,33 +24,58 @@ from tbot_core.marketdata.store.daily_facts import (
     mean_or_unknown,
     volume_session_flags,
 )
-from tbot_core.marketdata.store.session_grid import SessionGrid
+from tbot_core.marketdata.store.stored_days import StoredDays
 from tbot_core.model import calendar as exchange
-from tbot_core.model.bars import FIELDS, Array, Bars
+from tbot_core.model.bars import Array, Bars, Index
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.day_facts import DayFacts
+from tbot_core.system import file_streams, log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    import polars as pl
 
-_COLUMNS: Final = (*FIELDS, "vwap")
+
 _NAMED_AT_MOST: Final = 5
 _CLOSES_DAYS: Final = 400
-_DAILY_VALUES: Final = ("bars", "high", "low", "close", "volume")
+# A smaller share of a month's symbols is read from their own files.
+_BLOCK_SHARE: Final = 8
+_log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class BarBlock:
     """Sessions of one month and one length: bars and facts, leading axes (sessions, symbols).
 
-    Memory order is (minutes, sessions, symbols), so that the engine need not transpose.
+    Memory order is (minutes, sessions, symbols), so that the engine need not transpose. The arrays cannot be written:
+    they are views of a mapped file where they can.
     """
 
     month: str
     sessions: tuple[Session, ...]
     bars: Bars
     day: DayFacts
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _RangeFacts:
+    # The facts of sessions that were computed at once; `place` is each session's row.
+    first: dt.date
+    place: Mapping[dt.date, int]
+    day: DayFacts
+
+    def has(self, sessions: Iterable[Session]) -> bool:
+        return all(session.date >= self.first and session.date in self.place for session in sessions)
+
+
+@attrs.define(eq=False)
+class _Known:
+    # What a store has read: months, the daily rows of several months, and facts by symbols; blocks it could not write.
+    months: dict[str, tuple[parquet.MonthManifest, StoredDays] | None] = attrs.field(factory=dict)
+    days: dict[tuple[str, ...], StoredDays] = attrs.field(factory=dict)
+    facts: dict[tuple[str, ...], _RangeFacts] = attrs.field(factory=dict)
+    has_warned: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -63,19 +89,17 @@ class BarStore:
 
     folder: Path
     calendar: ExchangeCalendar
-    _known: dict[str, tuple[parquet.MonthManifest, pl.DataFrame] | None] = attrs.field(
-        factory=dict, init=False, eq=False, repr=False
-    )
+    _known: _Known = attrs.field(factory=_Known, init=False, eq=False, repr=False)
 
     def symbols(self, first: dt.date, last: dt.date) -> tuple[str, ...]:
         """The symbols with a bar in the range, sorted; none when nothing is stored."""
-        index = self._traded(first, last)
-        return tuple(sorted(index["symbol"].unique()))
+        days = self._stored_days(self._months(first, last))
+        return days.symbols(days.rows(first, last), (one.date for one in self._calendar_sessions(first, last)))
 
     def sessions(self, first: dt.date, last: dt.date, symbols: Iterable[str] | None = None) -> tuple[Session, ...]:
         """The sessions in which a stored symbol, or one of `symbols`, has a bar, in order."""
-        index = self._traded(first, last, symbols)
-        days = set(index["date"])
+        stored = self._stored_days(self._months(first, last))
+        days = stored.days(stored.rows(first, last, symbols))
         return tuple(session for session in self._calendar_sessions(first, last) if session.date in days)
 
     def missing(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[Session, ...]:
@@ -92,11 +116,20 @@ class BarStore:
         has a bar in the range. `typical_volume` adds that fact, which requires reading the look-back's bars.
         """
         wanted = tuple(sorted(set(symbols)))
+        served = self._served(first, last, wanted)
         by_month: dict[str, list[Session]] = {}
-        for session in self._served(first, last, wanted):
+        for session in served:
             by_month.setdefault(parquet.month_of(session.date), []).append(session)
         parts = [(month, by_month[month.name]) for month in self._months(first, last) if month.name in by_month]
         return self._blocks(parts, wanted, typical_volume=typical_volume)
+
+    def stored_bars(self, first: dt.date, last: dt.date, symbol: str) -> Iterator[pl.DataFrame]:
+        """Iterate over a symbol's bars of the range's months, as they were stored, by time."""
+        return (
+            parquet.read_bars(self.folder, month, symbol)
+            for month in self._months(first, last)
+            if symbol in month.entries
+        )
 
     def facts(self, sessions: Sequence[Session], symbols: Iterable[str], *, typical_volume: bool = False) -> DayFacts:
         """Compute the facts of sessions from what is stored before each; leading axes (sessions, symbols).
@@ -104,17 +137,16 @@ class BarStore:
         A session needs no stored bars itself. Typical volumes have the last session's number of minutes.
         """
         wanted = tuple(sorted(set(symbols)))
-        before = look_back_sessions(self.calendar, sessions[0].date)
-        whole = (*before, *self.calendar.every_weekday.sessions(sessions[0].date, sessions[-1].date))
-        months = self._months(whole[0].date, whole[-1].date)
-        daily = self._daily(months, whole, wanted)
-        place = {session.date: row for row, session in enumerate(whole)}
-        rows = [place[session.date] for session in sessions]
-        day = day_facts(daily, whole, wanted, self._reference_facts).sessions(rows)
-        if not typical_volume:
-            return day
-        typical = self._typical_volume(months, whole, wanted, daily)[rows][..., : sessions[-1].minutes]
-        return attrs.evolve(day, typical_volume=typical)
+        if wanted not in self._known.facts or not self._known.facts[wanted].has(sessions):
+            self._known.facts.clear()
+            self._known.facts[wanted] = self._range_facts(sessions, wanted)
+        known = self._known.facts[wanted]
+        day = known.day.sessions([known.place[session.date] for session in sessions])
+        return attrs.evolve(day, typical_volume=self._typical_volume(sessions, wanted)) if typical_volume else day
+
+    def fact_starts(self, name: str, symbols: Iterable[str]) -> dict[str, dt.date]:
+        """The first day on which a stored fact was known of each of these symbols; those without it are left out."""
+        return self._reference_facts.recorded.first_days(name, symbols)
 
     def closes(self, symbol: str, last: dt.date, most: int) -> tuple[tuple[dt.date, float], ...]:
         """The daily closes of the last stored session up to a day and of those before it, oldest first, at most `most`.
@@ -126,7 +158,7 @@ class BarStore:
         if not stored:
             return ()
         whole = self.calendar.every_weekday.sessions(first, stored[-1].date)
-        daily = self._daily(self._months(first, last), whole, (symbol,))
+        daily = self._daily(whole, (symbol,))
         kind, close = daily.kind[:, 0], daily.close[:, 0]
         follows = np.flip((kind == kind[-1]) & ~np.isnan(close))
         length = len(follows) if follows.all() else int(follows.argmin())
@@ -145,10 +177,11 @@ class BarStore:
         digest = hashlib.sha256(b"tbot bars 1")
         for session in whole:
             digest.update(f"\n{session.open.isoformat()} {session.minutes}".encode())
-        index = self._index(self._months(whole[0].date, last), whole[0].date, last, wanted)
-        rows = index.filter(pl.col("date").is_in([session.date for session in whole])).sort("date", "symbol")
-        for date, symbol, content in rows.select("date", "symbol", "digest").iter_rows():
-            digest.update(f"\n{date.isoformat()} {symbol} ".encode() + content)
+        stored = self._stored_days(self._months(whole[0].date, last))
+        rows = stored.rows(whole[0].date, last, wanted)
+        dates = np.array([session.date for session in whole], dtype="datetime64[D]")
+        for content in stored.contents(rows[np.isin(stored.dates[rows], dates)]):
+            digest.update(content)
         day = self.facts(sessions, wanted)
         arrays = day.arrays()
         del arrays["date"]  # it is in the digest already
@@ -223,33 +256,24 @@ class BarStore:
         held = (self._held(name) for name in parquet.months_between(first, last))
         return tuple(one[0] for one in held if one is not None)
 
-    def _held(self, name: str) -> tuple[parquet.MonthManifest, pl.DataFrame] | None:
+    def _held(self, name: str) -> tuple[parquet.MonthManifest, StoredDays] | None:
         # A month as first read, with its daily rows, since an import would replace the file.
-        if name not in self._known:
+        if name not in self._known.months:
             month = parquet.read_month(self.folder, name)
-            self._known[name] = None if month is None else (month, parquet.read_daily(self.folder, month))
-        return self._known[name]
+            days = None if month is None else StoredDays.of([parquet.read_daily(self.folder, month)])
+            self._known.months[name] = None if month is None or days is None else (month, days)
+        return self._known.months[name]
+
+    def _stored_days(self, months: Sequence[parquet.MonthManifest]) -> StoredDays:
+        names = tuple(month.name for month in months)
+        if names not in self._known.days:
+            held = (self._held(name) for name in names)
+            self._known.days[names] = StoredDays.of(one[1].frame for one in held if one is not None)
+        return self._known.days[names]
 
     @functools.cached_property
     def _reference_facts(self) -> ReferenceFacts:
         return reference.reference_facts(self.folder)
-
-    def _traded(self, first: dt.date, last: dt.date, symbols: Iterable[str] | None = None) -> pl.DataFrame:
-        index = self._index(self._months(first, last), first, last, symbols)
-        return index.filter(pl.col("date").is_in([session.date for session in self._calendar_sessions(first, last)]))
-
-    def _index(
-        self,
-        months: Sequence[parquet.MonthManifest],
-        first: dt.date,
-        last: dt.date,
-        symbols: Iterable[str] | None = None,
-    ) -> pl.DataFrame:
-        parts = [held[1] for month in months if (held := self._held(month.name)) is not None]
-        index = pl.concat([pl.DataFrame(schema=parquet.DAILY_SCHEMA), *parts]).filter(
-            pl.col("date").is_between(first, last)
-        )
-        return index if symbols is None else index.filter(pl.col("symbol").is_in(list(symbols)))
 
     def _blocks(
         self,
@@ -258,63 +282,87 @@ class BarStore:
         *,
         typical_volume: bool,
     ) -> Iterator[BarBlock]:
+        self.facts([session for _, sessions in parts for session in sessions], symbols)  # of all months at once
+        following = [month for month, _ in parts[1:]]
         for month, sessions in parts:
-            lengths = dict.fromkeys(session.minutes for session in sessions)
-            groups = [tuple(session for session in sessions if session.minutes == length) for length in lengths]
-            filled = [_Cells(group, len(symbols), _COLUMNS) for group in groups]
-            for column, symbol in enumerate(symbols):
-                if symbol in month.entries:
-                    bars = parquet.read_bars(self.folder, month, symbol)
-                    for cells in filled:
-                        cells.put(column, bars)
+            groups = by_length(sessions)
+            block = self._month_block(month, groups, symbols)
+            fields = [block.of(group, symbols) for group in groups]
+            del block
+            if following:
+                self._read_ahead(following.pop(0), symbols)
             for group in groups:
-                # Removed from the list, so that a block is freed once the caller drops it.
-                fields = filled.pop(0).fields
                 day = self.facts(group, symbols, typical_volume=typical_volume)
-                yield BarBlock(month=month.name, sessions=group, bars=Bars(fields, symbols), day=day)
-                del fields
+                # Removed from the list, so that a block is freed once the caller drops it.
+                yield BarBlock(month=month.name, sessions=group, bars=Bars(fields.pop(0), symbols), day=day)
 
-    def _daily(
-        self, months: Sequence[parquet.MonthManifest], sessions: Sequence[Session], symbols: tuple[str, ...]
-    ) -> DailyAggregates:
-        index = self._index(months, sessions[0].date, sessions[-1].date, symbols)
-        days = np.array([session.date for session in sessions], dtype="datetime64[D]")
-        dates = index["date"].to_numpy()
-        rows = np.searchsorted(days, dates)
-        held = days[np.minimum(rows, len(days) - 1)] == dates
-        place = {symbol: column for column, symbol in enumerate(symbols)}
-        columns = np.array([place[symbol] for symbol in index["symbol"]], dtype=np.intp)
-        at = rows[held], columns[held]
-        shape = len(sessions), len(symbols)
-        values: dict[str, Any] = {name: np.full(shape, np.nan) for name in _DAILY_VALUES}
-        for name, column in values.items():
-            column[at] = index[name].to_numpy()[held]
-        return DailyAggregates(
-            minutes=np.array([session.minutes for session in sessions], dtype=np.intp),
-            kind=_kinds(months, sessions, symbols),
-            bars=np.nan_to_num(values.pop("bars")).astype(np.intp),
-            **values,
-        )
+    def _month_block(
+        self, month: parquet.MonthManifest, groups: Iterable[tuple[Session, ...]], symbols: tuple[str, ...]
+    ) -> MonthBlock:
+        # The month's mapped block; few symbols of many come from their Parquet files.
+        if not _wants_block(month, symbols):
+            return block_files.collect_block(self.folder, month, groups, symbols)
+        layout = self._layout(month)
+        return block_files.read_block(layout) or self._made_block(month, layout)
 
-    def _typical_volume(
-        self,
-        months: Sequence[parquet.MonthManifest],
-        sessions: Sequence[Session],
-        symbols: tuple[str, ...],
-        daily: DailyAggregates,
-    ) -> Array:
+    def _made_block(self, month: parquet.MonthManifest, layout: BlockLayout) -> MonthBlock:
+        made = block_files.collect_block(self.folder, month, layout.groups, layout.symbols)
+        try:
+            block_files.write_block(layout, made)
+        except AccessError as fault:
+            if not self._known.has_warned:
+                _log.warning("bars.block_not_kept", reason=fault.message, effect="each run reads Parquet: slower")
+            self._known.has_warned = True
+        return made
+
+    def _layout(self, month: parquet.MonthManifest) -> BlockLayout:
+        return BlockLayout.of(self.folder, month, set(self._stored_days([month]).dates.tolist()))
+
+    def _read_ahead(self, month: parquet.MonthManifest, symbols: tuple[str, ...]) -> None:
+        # The system reads the next month while this one is walked.
+        if _wants_block(month, symbols):
+            file_streams.read_ahead(self._layout(month).path)
+
+    def _range_facts(self, sessions: Sequence[Session], symbols: tuple[str, ...]) -> _RangeFacts:
+        whole = self._with_look_back(sessions)
+        day = day_facts(self._daily(whole, symbols), whole, symbols, self._reference_facts)
+        place = {session.date: row for row, session in enumerate(whole)}
+        return _RangeFacts(first=sessions[0].date, place=place, day=day)
+
+    def _with_look_back(self, sessions: Sequence[Session]) -> tuple[Session, ...]:
+        before = look_back_sessions(self.calendar, sessions[0].date)
+        return (*before, *self.calendar.every_weekday.sessions(sessions[0].date, sessions[-1].date))
+
+    def _daily(self, sessions: Sequence[Session], symbols: tuple[str, ...]) -> DailyAggregates:
+        months = self._months(sessions[0].date, sessions[-1].date)
+        return self._stored_days(months).aggregates(sessions, symbols, _kinds(months, sessions, symbols))
+
+    def _typical_volume(self, sessions: Sequence[Session], symbols: tuple[str, ...]) -> Array:
         # Volumes are whole numbers, so these sums are exact in any order.
-        cells = _Cells(sessions, len(symbols), ("volume",))
-        for month, (column, symbol) in itertools.product(months, enumerate(symbols)):
-            if symbol in month.entries:
-                cells.put(column, parquet.read_bars(self.folder, month, symbol))
-        so_far = np.cumsum(np.nan_to_num(cells.fields["volume"]), axis=0)
+        whole = self._with_look_back(sessions)
+        longest = max(session.minutes for session in whole)
+        volumes = np.zeros((longest, len(whole), len(symbols)))
+        row = 0
+        for name, in_month in itertools.groupby(whole, key=lambda session: parquet.month_of(session.date)):
+            of_month = tuple(in_month)
+            if (held := self._held(name)) is not None:
+                block = self._month_block(held[0], by_length(of_month), symbols)
+                found = block.of(of_month, symbols, ("volume",), longest)["volume"]
+                volumes[:, row : row + len(of_month)] = np.nan_to_num(found)
+            row += len(of_month)
+        so_far = np.cumsum(volumes, axis=0, out=volumes)
         typical = np.full(so_far.shape, np.nan)
-        for row, counts in enumerate(volume_session_flags(daily)):
+        for row, counts in enumerate(volume_session_flags(self._daily(whole, symbols))):
             start = row - len(counts)
             total = np.where(counts, so_far[:, start:row], 0.0).sum(axis=1)
             typical[:, row] = mean_or_unknown(total, np.broadcast_to(counts.sum(axis=0), total.shape))
-        return np.moveaxis(typical, 0, -1)
+        place = {session.date: row for row, session in enumerate(whole)}
+        rows = [place[session.date] for session in sessions]
+        return np.moveaxis(typical, 0, -1)[rows][..., : sessions[-1].minutes]
+
+
+def _wants_block(month: parquet.MonthManifest, symbols: tuple[str, ...]) -> bool:
+    return _BLOCK_SHARE * sum(symbol in month.entries for symbol in symbols) >= len(month.entries)
 
 
 def walk_sessions(blocks: Iterable[BarBlock]) -> Iterator[tuple[BarBlock, int]]:
@@ -324,24 +372,7 @@ def walk_sessions(blocks: Iterable[BarBlock]) -> Iterator[tuple[BarBlock, int]]:
         yield from sorted(pairs, key=lambda pair: pair[0].sessions[pair[1]].date)
 
 
-class _Cells:
-    # Arrays (minutes, sessions, symbols) filled symbol by symbol; NaN without a bar.
-    def __init__(self, sessions: Sequence[Session], symbols: int, columns: Sequence[str]) -> None:
-        self._grid = SessionGrid(sessions)
-        shape = int(self._grid.lengths.max()), len(sessions), symbols
-        self.fields: dict[str, Array] = {name: np.full(shape, np.nan) for name in columns}
-
-    def put(self, column: int, bars: pl.DataFrame) -> None:
-        """Store a symbol's bars that lie in the sessions."""
-        rows, minutes, inside = self._grid.place(bars["ts"].to_physical().to_numpy())
-        at = minutes[inside], rows[inside]
-        for name, field in self.fields.items():
-            field[:, :, column][at] = bars[name].to_numpy()[inside]
-
-
-def _kinds(
-    months: Sequence[parquet.MonthManifest], sessions: Sequence[Session], symbols: tuple[str, ...]
-) -> np.ndarray[Any, np.dtype[np.intp]]:
+def _kinds(months: Sequence[parquet.MonthManifest], sessions: Sequence[Session], symbols: tuple[str, ...]) -> Index:
     by_name = {month.name: month for month in months}
 
     @functools.cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 
 from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import bar_checks, parquet, reference
+from tbot_core.marketdata.store import bar_checks, block_files, parquet, reference
+from tbot_core.marketdata.store.block_files import BlockLayout
 from tbot_core.marketdata.store.daily_facts import full_enough
-from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions
+from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.system import filesystem
 
@@ -108,6 +109,8 @@ class _Check:
             self.files += 1
             with self._finding(self.folder / name / month.entries[symbol].file):
                 self._check_bars(symbol, parquet.read_bars(self.folder, month, symbol), sessions, daily)
+        if daily is not None:
+            self._check_block(BlockLayout.of(self.folder, month, set(daily["date"])), month)
 
     def stray(self, path: Path) -> None:
         """Report a Parquet file that is in no manifest."""
@@ -144,7 +147,7 @@ class _Check:
     ) -> None:
         # Check bars as an import does, and that the daily rows match them.
         self.bars += len(bars)
-        rows, _, inside = SessionGrid(sessions).place(bars["ts"].to_physical().to_numpy())
+        rows, _, inside = SessionGrid(sessions).place(times_of(bars))
         faults = [
             *((what, bars.filter(wrong)) for what, wrong in bar_checks.BAR_FAULTS),
             ("bar that is not later than the one before", bars.filter(pl.col("ts").diff() <= pl.duration())),
@@ -157,9 +160,20 @@ class _Check:
         for row, count in zip(*np.unique(rows, return_counts=True), strict=True):
             counts[sessions[row]] = int(count)
         if daily is not None:
-            own = parquet.daily_rows(symbol, bars, SessionGrid(sessions).dates[rows])
+            own = parquet.daily_frame([parquet.daily_rows(symbol, bars, SessionGrid(sessions).dates[rows])])
             if not own.equals(daily.filter(pl.col("symbol") == symbol)):
                 raise DataError(f"{symbol}: the month's daily rows do not match its bars.", parquet.REIMPORT_HINT)
+
+    def _check_block(self, layout: BlockLayout, month: parquet.MonthManifest) -> None:
+        # A block is made of the month's files; faults of these are reported already.
+        with suppress(DataError, AccessError):
+            if block_files.differs(layout, self.folder, month):
+                self._find(
+                    FindingLevel.FAULT,
+                    str(layout.path),
+                    "has other bars than the month's Parquet files",
+                    "Remove it: the next run makes it again.",
+                )
 
     @contextmanager
     def _finding(self, path: Path) -> Iterator[None]:

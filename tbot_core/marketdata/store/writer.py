@@ -9,12 +9,14 @@ import polars as pl
 
 from tbot_core.errors import DataError
 from tbot_core.marketdata.store import parquet
-from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions
+from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from tbot_core.marketdata.store.parquet import DailyColumns
     from tbot_core.model.calendar import ExchangeCalendar
 
 
@@ -31,14 +33,17 @@ class MonthPart:
 
 
 class StoreChanges:
-    """Staged parts. Their files are written at once; `commit` makes them effective."""
+    """Staged parts. Their files are written at once; `commit` makes them effective.
+
+    The parts of one source are put, and then accepted or rejected together.
+    """
 
     def __init__(self, folder: Path, calendar: ExchangeCalendar) -> None:
         self._folder = folder
         self._calendar = calendar.every_weekday
         self._months: dict[str, parquet.MonthManifest] = {}
-        self._staged: dict[str, dict[str, tuple[parquet.SymbolMonth, pl.DataFrame]]] = {}
-        self._bars: dict[tuple[str, str], pl.DataFrame] = {}
+        self._staged: dict[str, dict[str, tuple[parquet.SymbolMonth, DailyColumns]]] = {}
+        self._put: list[tuple[str, str, parquet.SymbolMonth, DailyColumns]] = []
 
     def stored(self, month: str, symbol: str) -> parquet.SymbolMonth | None:
         """The staged, else stored, entry of a symbol's month; None without one."""
@@ -49,35 +54,60 @@ class StoreChanges:
 
     def bars(self, month: str, symbol: str) -> pl.DataFrame:
         """The bars of the entry that `stored` returns; raises DataError for a damaged file."""
-        staged = self._bars.get((month, symbol))
+        staged = self._staged.get(month, {}).get(symbol)
         if staged is not None:
-            return staged
+            return parquet.read_proved(self._folder / month / staged[0].file, staged[0].sha256)
         return parquet.read_bars(self._folder, self._month(month), symbol)
 
-    def put(self, part: MonthPart) -> None:
-        """Stage a part."""
+    def put(self, part: MonthPart) -> str:
+        """Write a part, to be accepted or rejected; returns the name of its file."""
         daily = self._daily(part.month, part.symbol, part.bars)
         file, sha256 = parquet.write_frame(self._folder, part.month, part.symbol, part.bars)
         entry = parquet.SymbolMonth(
             file=file, sha256=sha256, adjustment=part.adjustment, volume=part.volume, sources=part.sources
         )
-        self._staged.setdefault(part.month, {})[part.symbol] = entry, daily
-        self._bars[part.month, part.symbol] = part.bars
+        self._put.append((part.month, part.symbol, entry, daily))
+        return file
+
+    def accept(self) -> None:
+        """Stage what was put."""
+        for month, symbol, entry, daily in self._put:
+            self._staged.setdefault(month, {})[symbol] = entry, daily
+        self._put.clear()
+
+    def reject(self) -> None:
+        """Remove the files of what was put, unless another part has the same content."""
+        for month, _, entry, _ in self._put:
+            known = {one.file for one, _ in self._staged.get(month, {}).values()} | self._month(month).files
+            if entry.file not in known:
+                filesystem.remove(self._folder / month / entry.file)
+        self._put.clear()
+
+    def discard(self) -> None:
+        """Remove the files of everything that was not committed."""
+        staged = [(name, symbol, *both) for name, parts in self._staged.items() for symbol, both in parts.items()]
+        self._put += staged
+        self._staged.clear()
+        self.reject()
 
     def commit(self) -> None:
-        """Commit all staged parts, month by month."""
-        for name, staged in sorted(self._staged.items()):
+        """Commit all accepted parts, month by month."""
+        for name in sorted(self._staged):
+            staged = self._staged[name]
             known = self._month(name)
             entries = {**known.entries, **{symbol: entry for symbol, (entry, _) in staged.items()}}
-            rows = [self._kept(known, staged), *(rows for _, rows in staged.values())]
-            daily = pl.concat(rows).sort("symbol", "date")
+            rows = parquet.daily_frame([rows for _, rows in staged.values()])
+            daily = pl.concat([self._kept(known, staged), rows]).sort("symbol", "date")
             file, sha256 = parquet.write_frame(self._folder, name, "daily", daily)
-            parquet.write_month(
-                self._folder, parquet.MonthManifest(name=name, daily=file, daily_sha256=sha256, entries=entries)
-            )
+            month = parquet.MonthManifest(name=name, daily=file, daily_sha256=sha256, entries=entries)
+            try:
+                parquet.write_month(self._folder, month)
+            except BaseException:
+                if file not in known.files:
+                    filesystem.remove(self._folder / name / file)
+                raise
+            self._staged.pop(name)
         self._months.clear()
-        self._staged.clear()
-        self._bars.clear()
 
     def _kept(self, month: parquet.MonthManifest, staged: Collection[str]) -> pl.DataFrame:
         # The daily rows of the month's other symbols, recomputed from their bars if the file is damaged.
@@ -87,12 +117,12 @@ class StoreChanges:
         try:
             return parquet.read_daily(self._folder, month).filter(pl.col("symbol").is_in(others))
         except DataError:
-            rows = (self._daily(month.name, it, parquet.read_bars(self._folder, month, it)) for it in others)
-            return pl.concat(rows)
+            rows = [self._daily(month.name, it, parquet.read_bars(self._folder, month, it)) for it in others]
+            return parquet.daily_frame(rows)
 
-    def _daily(self, month: str, symbol: str, bars: pl.DataFrame) -> pl.DataFrame:
+    def _daily(self, month: str, symbol: str, bars: pl.DataFrame) -> DailyColumns:
         grid = SessionGrid(month_sessions(self._calendar, month))
-        rows, _, _ = grid.place(bars["ts"].to_physical().to_numpy())
+        rows, _, _ = grid.place(times_of(bars))
         return parquet.daily_rows(symbol, bars, grid.dates[rows])
 
     def _month(self, name: str) -> parquet.MonthManifest:

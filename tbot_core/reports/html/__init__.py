@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core.reports.html import charts, key_figures, scripts, tables, trades
+from tbot_core.reports.html import charts, key_figures, reliability, scripts, tables, trades
 from tbot_core.reports.trades_csv import trades_csv
 from tbot_core.system import filesystem
 
@@ -32,6 +32,7 @@ def render_page(summary: RunSummary, story: RunTimeline, drawn: TradeCharts) -> 
     """Render the whole document."""
     parts = (
         tables.header(summary, story),
+        reliability.reliability(summary),
         key_figures.key_figures(summary, story),
         charts.equity(story),
         charts.drawdown(story),

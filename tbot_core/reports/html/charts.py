@@ -98,19 +98,22 @@ def series(story: RunTimeline) -> dict[str, Any]:
 
 def curve(story: RunTimeline) -> list[tuple[float, Decimal]]:
     """The equity of a run: session number plus part of the session, and dollars."""
-    parts = [_points(number, chapter) for number, chapter in enumerate(story.chapters)]
+    found = zip(story.chapters, story.curves, strict=True)
+    parts = [_points(number, *one) for number, one in enumerate(found)]
     if sum(map(len, parts)) > _MOST_POINTS:
         parts = [_extremes(part) for part in parts]
     return [point for part in parts for point in part]
 
 
-def _points(number: int, chapter: SessionTimeline) -> list[tuple[float, Decimal]]:
+def _points(
+    number: int, chapter: SessionTimeline, values: Sequence[tuple[datetime, Decimal]]
+) -> list[tuple[float, Decimal]]:
     length = (chapter.close - chapter.open).total_seconds()
 
     def x(moment: datetime) -> float:
         return number + (moment - chapter.open).total_seconds() / length
 
-    return [(x(moment), value) for moment, value in chapter.curve]
+    return [(x(moment), value) for moment, value in values]
 
 
 def _extremes(part: list[tuple[float, Decimal]]) -> list[tuple[float, Decimal]]:

@@ -122,7 +122,7 @@ def stuck(story: RunTimeline) -> str:
 
 def provenance(summary: RunSummary, story: RunTimeline) -> str:
     """Render notes, and the hashes of settings and data."""
-    notes = "".join(f"<li>{escape(note)}</li>" for note in summary.caveats)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in summary.other_caveats)
     pairs = (
         ("Run", story.run.get("run_id", "")),
         ("Source", story.run.get("source", "")),
@@ -130,6 +130,8 @@ def provenance(summary: RunSummary, story: RunTimeline) -> str:
         ("Data", summary.data_hash),
     )
     facts = "".join(f"<dt>{name}</dt><dd><code>{escape(str(text))}</code></dd>" for name, text in pairs)
+    if summary.gears:
+        facts = f"<dt>Decided</dt><dd>{escape(summary.gears)}</dd>{facts}"
     listed = f'<ul class="notes">{notes}</ul>' if notes else ""
     return section("Notes", f'{listed}<dl class="facts">{facts}</dl>')
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState, Side, price_of
+from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, OrderType, RiskState, Side, price_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import CancelOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
@@ -67,6 +67,8 @@ class ExitEvaluator:
         once. The exit of a carried position waits: its stop is not known.
         """
         reason, symbol = held.exit_reason, held.position.signal.symbol
+        if reason is None and held.trim_to_units is None:
+            return
         # Unknown trading rules do not count here: a stop could not be placed either.
         still = self._is_unclear(symbol)
         if held.trim_to_units is not None and (still or self.must_wait(ExitReason.REBALANCE)):
@@ -90,7 +92,7 @@ class ExitEvaluator:
 
         False if the broker does not sell fractions, or if exits are blocked and no stop was triggered.
         """
-        if held.exit_reason is not None or Leg.STOP in held.resting:
+        if held.position.units >= UNITS_PER_SHARE or held.exit_reason is not None or Leg.STOP in held.resting:
             return False
         if not held.stop_triggered and self._stays_unprotected(held.position.signal.symbol):
             return False
@@ -132,20 +134,22 @@ class ExitEvaluator:
             return held.plan.stop_reason
         if self.flattening:
             return ExitReason.STOPPED
-        high, low = (held.bar_value(bars, name, minute) for name in ("high", "low"))
-        emulated = held.manages_own_stop and Leg.TARGET not in held.resting
-        return ExitReason.TARGET if emulated and held.plan.target_reached(high, low) else None
+        if held.plan.target is None or not held.manages_own_stop or Leg.TARGET in held.resting:
+            return None
+        high, low = held.bar_value(bars, "high", minute), held.bar_value(bars, "low", minute)
+        return ExitReason.TARGET if held.plan.target_reached(high, low) else None
 
     def _emulated_stop_hit(self, held: ManagedPosition, close: float, minute: int) -> bool:
         # Whether this close is beyond an emulated stop, or beyond the level of one that lags.
-        emulated = held.plan.on_close or Leg.STOP not in held.resting
-        acts = emulated and not held.plan.is_expired and held.plan.stop_passed(close)
-        return acts or self._protection.stop_passed(held, close, minute) or self._is_beyond_collar(held, close)
+        rests = Leg.STOP in held.resting
+        if (held.plan.on_close or not rests) and not held.plan.is_expired and held.plan.stop_passed(close):
+            return True
+        return rests and (self._protection.stop_passed(held, close, minute) or self._is_beyond_collar(held, close))
 
     def _is_beyond_collar(self, held: ManagedPosition, close: float) -> bool:
         # Whether this close is beyond the limit of a stop to buy that the broker may have made a stop-limit order.
         collar = self._rules.venue.buy_stop_collar
-        if not collar or held.position.side is not Side.SHORT or Leg.STOP not in held.resting:
+        if not collar or held.position.side is not Side.SHORT:
             return False
         return close > float(price_of(held.plan.stop) * (1 + collar))
 

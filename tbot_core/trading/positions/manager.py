@@ -15,7 +15,7 @@ from tbot_core.contracts import BrokerEventKind
 from tbot_core.model.types import ExitReason, Leg, Order, RiskState, price_of, quantity_of, ticks_of, units_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import CancelOrder, TradingCommand
-from tbot_core.trading.positions import order_factory, rebalance_rules
+from tbot_core.trading.positions import order_factory
 from tbot_core.trading.positions.anomalies import (
     ENDINGS,
     MismatchedOrders,
@@ -243,16 +243,11 @@ class PositionManager:
         if barred or minute + 1 >= self.flatten_from:
             actions += [CancelOrder(client_order_id=one) for one in self._exposure.working if one not in self._missing]
         for symbol in sorted(self._held):
-            held = self._held[symbol]
-            if self.exits.exits_blocked(symbol):
-                continue
-            actions += self._orders_for_position(held, bars, minute)
-        if not barred and rebalance_rules.checks_positions(self._rules.rebalance, minute):
-            for held in self._held.values():
-                if held.is_steady and not math.isnan(held.bar_value(bars, "close", minute)):
-                    self._trimmer.check_size(held)
-        for symbol in sorted(self._held):
-            actions += self._trimmer.cancel_protection(self._held[symbol])
+            if not self.exits.exits_blocked(symbol):
+                actions += self._orders_for_position(self._held[symbol], bars, minute)
+        if not barred:
+            self._trimmer.check_sizes(bars, minute)
+        actions += self._trimmer.cancel_protection()
         for symbol in sorted(() if self.exits.must_wait(ExitReason.EXCESS) else self.overfills.confirmed):
             if not self.exits.exits_blocked(symbol) and not self._has_working_order(symbol):
                 actions += self.overfills.close_excess(symbol)
@@ -270,8 +265,7 @@ class PositionManager:
             held = self._held[symbol]
             if symbol in self.unsent_orders:
                 continue
-            waits = self.exits.exits_blocked(symbol) or self.exits.must_wait(held.exit_reason)
-            if held.exit_pending and held.exit_order_id is None and not (waits or self._blocking_orders(held)):
+            if held.exit_pending and self._may_place_exit(held):
                 actions.append(self._exit_submitter.place_exit(held, self._minute))
             elif held.trim_to_units is not None and held.exit_reason is None:
                 actions += self._trimmer.place_trim(held)
@@ -378,11 +372,17 @@ class PositionManager:
             return [] if self.exits.must_wait(held.exit_reason) else self._exit_submitter.resend_exit(held, minute)
         reason = self.exits.exit_reason(held, bars, minute)
         if reason is None:
-            high, low = (held.bar_value(bars, name, minute) for name in ("high", "low"))
-            return self.protection.trail(held, high, low, minute)
+            if held.plan.trailing and not held.stop_triggered:
+                held.plan.trail(held.bar_value(bars, "high", minute), held.bar_value(bars, "low", minute))
+            return self.protection.move_lagging(held, minute)
         held.exit_reason, held.exit_pending = reason, True
         symbol = held.position.signal.symbol
         return [CancelOrder(client_order_id=one, exit_symbol=symbol) for one in self._blocking_orders(held)]
+
+    def _may_place_exit(self, held: ManagedPosition) -> bool:
+        # Whether a due exit can be sent: nothing else works for its position, and it need not wait.
+        waits = self.exits.exits_blocked(held.position.signal.symbol) or self.exits.must_wait(held.exit_reason)
+        return held.exit_order_id is None and not (waits or self._blocking_orders(held))
 
     def _has_working_order(self, symbol: str) -> bool:
         # Whether an entry or an order to cancel of the symbol may still fill.

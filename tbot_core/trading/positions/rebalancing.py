@@ -137,8 +137,14 @@ class PositionTrimmer:
         self._exposure = exposure
         self._protection = protection
 
-    def check_size(self, held: ManagedPosition) -> None:
-        """Start a trim of a position above its target; it is sent when all its working orders have ended."""
+    def check_sizes(self, bars: Bars, minute: int) -> None:
+        """At a check, start the trims of positions above their targets; sent when their working orders have ended."""
+        if rebalance_rules.checks_positions(self._rules.rebalance, minute):
+            for held in self._state.held.values():
+                if held.is_steady and not math.isnan(held.bar_value(bars, "close", minute)):
+                    self._check_size(held)
+
+    def _check_size(self, held: ManagedPosition) -> None:
         position, signal = held.position, held.position.signal
         if any(one.signal == signal for one in self._exposure.working.values()):
             return
@@ -151,13 +157,14 @@ class PositionTrimmer:
         ):  # else the rest would be unprotected
             held.manages_own_stop, held.trim_to_units = True, keep
 
-    @staticmethod
-    def cancel_protection(held: ManagedPosition) -> list[TradingCommand]:
-        """Cancel the resting orders of a position to trim, so that no more is for sale than is held."""
-        if held.trim_to_units is None or held.exit_reason is not None:
-            return []
-        held.stop_being_replaced |= Leg.STOP in held.resting
-        return [CancelOrder(client_order_id=one) for one in reversed(held.resting.values())]
+    def cancel_protection(self) -> list[TradingCommand]:
+        """Cancel the resting orders of positions to trim, so that no more is for sale than is held."""
+        due = [one for one in self._state.held.values() if one.trim_to_units is not None and one.exit_reason is None]
+        resting = list[str]()
+        for held in sorted(due, key=lambda one: one.position.signal.symbol):
+            held.stop_being_replaced |= Leg.STOP in held.resting
+            resting += reversed(held.resting.values())
+        return [CancelOrder(client_order_id=one) for one in resting]
 
     def place_trim(self, held: ManagedPosition) -> list[TradingCommand]:
         """Once nothing rests: place a stop for the part to keep, and the order that sells the rest."""

@@ -51,7 +51,7 @@ class ManagedPosition:
 
     def bar_value(self, bars: Bars, field: str, minute: int) -> float:
         """A field of the symbol's bar in a minute; NaN without a bar."""
-        return math.nan if self.row is None else float(bars.field(field)[minute, self.row])
+        return math.nan if self.row is None else bars.field(field).item(minute, self.row)
 
     @property
     def is_steady(self) -> bool:

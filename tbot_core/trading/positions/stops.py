@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from tbot_core.contracts import BrokerEventKind
@@ -74,14 +73,12 @@ class ProtectiveStops:
         held.manages_own_stop = held.stop_being_replaced = True
         return [CancelOrder(client_order_id=held.resting[Leg.STOP])]
 
-    def trail(self, held: ManagedPosition, high: float, low: float, minute: int) -> list[TradingCommand]:
-        """Trail a stop after a completed bar, and replace the working order if it lags.
+    def move_lagging(self, held: ManagedPosition, minute: int) -> list[TradingCommand]:
+        """Replace the working order of a stop that lags behind its plan, after a minute.
 
         The replace is requested once per minute until the broker confirms it, also after it was refused: the old stop
         covers the position meanwhile. Only where the venue cannot replace, the stop is cancelled and placed again.
         """
-        if not (math.isnan(high + low) or held.stop_triggered):
-            held.plan.trail(high, low)
         move = self._lagging(held)
         if move is None or held.stop_being_replaced or move.requested_minute == minute:
             return []

@@ -6,7 +6,7 @@ Pure. Unknown facts count against the account: one of unknown type has the rules
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import attrs
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import DayTradeRule
     from tbot_core.trading.portfolio import Portfolio
+
+Money = TypeVar("Money", int, Decimal)
 
 LEVERAGE: Final = 2
 """Leverage of a simulated account: that of a US margin account overnight."""
@@ -86,9 +88,10 @@ def equity_jumped(opening: Decimal, closing: Decimal, moved: Decimal) -> bool:
     return abs(opening - moved - closing) > JUMP * abs(closing)
 
 
-def buying_power(equity: Decimal, gross: Decimal = Decimal(0)) -> Decimal:
-    """The buying power left in a simulated account with this equity and gross exposure, in dollars."""
-    return max(LEVERAGE * equity - gross, Decimal(0))
+def buying_power(equity: Money, gross: Money | None = None) -> Money:
+    """The buying power left in a simulated account with this equity and gross exposure; dollars, or atoms."""
+    zero = equity * 0
+    return max(LEVERAGE * equity - (zero if gross is None else gross), zero)
 
 
 def simulated_account(

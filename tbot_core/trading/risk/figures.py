@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from tbot_core.model.types import Side, SignalId
     from tbot_core.trading.risk.exposure import ExposureBook
-    from tbot_core.trading.risk.gate import Limits, RiskEngine
+    from tbot_core.trading.risk.gate import RiskEngine
+    from tbot_core.trading.risk.limits import Limits
     from tbot_core.trading.risk.sizing import SizedEntry
 
 

@@ -15,7 +15,7 @@ import attrs
 from tbot_core.contracts.settings import RiskSettings
 from tbot_core.errors import PluginError
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import ATOMS_PER_DOLLAR, RiskState, Side, SignalId, dollars_of
+from tbot_core.model.types import RiskState, Side, SignalId, dollars_of
 from tbot_core.trading.risk.exposure import (
     ExposureBook,
     RiskChange,
@@ -29,80 +29,14 @@ from tbot_core.trading.risk.exposure import (
     window_pnl,
     working_buying_power,
 )
-from tbot_core.trading.risk.sizing import fraction_of
+from tbot_core.trading.risk.limits import Amount, Used, first_over, symbol_denial
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from tbot_core.contracts import RiskCheck
     from tbot_core.model.types import Order
+    from tbot_core.trading.risk.limits import Limits
     from tbot_core.trading.risk.sizing import SizedEntry
-
-
-@attrs.frozen(kw_only=True)
-class Limits:
-    """The limits of one session and one risk state as amounts; 0 = off where the setting defines that.
-
-    `day_trades`: the largest number in five sessions; None: no rule is in force.
-    """
-
-    equity: int
-    budget: int
-    per_trade: int
-    per_symbol: int
-    per_index: int
-    gross: int
-    leverage: int
-    order_notional: int
-    daily_loss: int
-    window_loss: int
-    weights: tuple[Decimal, ...]
-    max_trades: int
-    max_positions: int
-    max_orders_per_minute: int
-    max_consecutive_losses: int
-    price_band: Decimal
-    day_trades: int | None = None
-    first_live_day: int = 0
-
-    @classmethod
-    def of(cls, risk: RiskSettings, equity_atoms: int, *, defense: bool, first_live_day: bool = False) -> Limits:
-        """The limits of a session with this opening equity; defense reduces budget, trades and positions.
-
-        On the first live day of an account FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL is one of them.
-        """
-        allocation = risk.defense_mode_total_allocation if defense else risk.total_allocation
-        budget = fraction_of(equity_atoms, min(allocation, risk.total_allocation))
-
-        def count(limit: int) -> int:
-            return int(limit * risk.defense_mode_trade_limit_pct // 100) if defense else limit
-
-        symbol = risk.max_risk_per_trade if risk.max_symbol_exposure is None else risk.max_symbol_exposure
-        return cls(
-            equity=equity_atoms,
-            budget=budget,
-            per_trade=fraction_of(equity_atoms, risk.max_risk_per_trade),
-            per_symbol=fraction_of(equity_atoms, symbol),
-            per_index=fraction_of(equity_atoms, risk.max_index_exposure),
-            gross=fraction_of(equity_atoms, risk.max_gross_exposure),
-            leverage=fraction_of(equity_atoms, risk.max_leverage),
-            order_notional=fraction_of(ATOMS_PER_DOLLAR, risk.max_order_notional),
-            daily_loss=fraction_of(equity_atoms, risk.daily_loss_limit),
-            window_loss=fraction_of(fraction_of(equity_atoms, risk.total_allocation), risk.window_loss_limit),
-            weights=risk.weights,
-            max_trades=count(risk.max_trades),
-            max_positions=count(risk.max_open_positions),
-            max_orders_per_minute=risk.max_orders_per_minute,
-            max_consecutive_losses=risk.max_consecutive_losses,
-            price_band=risk.price_band_pct,
-            first_live_day=fraction_of(ATOMS_PER_DOLLAR, risk.first_live_day_max_order_notional * first_live_day),
-        )
-
-    @property
-    def entry_cap(self) -> tuple[int, str]:
-        """The largest notional that an entry is sized to, and the setting that decides."""
-        if 0 < self.first_live_day < self.per_trade:
-            return self.first_live_day, "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL"
-        return self.per_trade, "MAX_RISK_PER_TRADE"
 
 
 @attrs.frozen(kw_only=True)
@@ -129,25 +63,26 @@ class RiskEngine:
 
     def before_sizing(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
         """Check risk state, latches, positions and counts."""
-        checks = (
-            *self._entry_blocks(exposure, limits, signal),
-            (exposure.is_busy(signal.symbol), Reason.ALREADY_HELD, None, None),
-            (self.once_a_day and signal.symbol in exposure.traded, Reason.SYMBOL_TRADED, None, None),
-            *((used >= most, reason, used, most) for reason, used, most in self.counts(exposure, limits, signal)),
-        )
-        return _first(checks) or _day_trade_denial(exposure, limits)
+        denial = _first(self._entry_blocks(exposure, limits, signal))
+        if denial is not None:
+            return denial
+        traded = self.once_a_day and signal.symbol in exposure.traded
+        found = symbol_denial(busy=exposure.is_busy(signal.symbol), traded=traded)
+        if found is not None:
+            return Denial(reason=found)
+        for reason, used, most in self.counts(exposure, limits, signal):
+            if used >= most:
+                return Denial(reason=reason, value=used, limit=most)
+        return _day_trade_denial(exposure, limits)
 
-    def counts(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> tuple[tuple[Reason, int, int], ...]:
+    def counts(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> tuple[Used, ...]:
         """The counts that an entry adds one to: the code of a denial, the count before it, and the limit."""
-        return (
-            (Reason.MAX_TRADES, exposure.sent.get(signal.strategy, 0), limits.max_trades),
-            (Reason.MAX_OPEN_POSITIONS, exposure.position_count, limits.max_positions),
-            _rate(exposure, limits, signal),
-        )
+        rate = exposure.sent_at[1] if exposure.sent_at[0] == signal.minute else 0
+        return limits.counts(exposure.sent.get(signal.strategy, 0), exposure.position_count, rate)
 
     def before_top_up(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> Denial | None:
         """Check risk state, latches and rate: a top-up opens no position and does not count in MAX_TRADES."""
-        reason, rate, most = _rate(exposure, limits, signal)
+        *_, (reason, rate, most) = self.counts(exposure, limits, signal)
         checks = (
             *self._entry_blocks(exposure, limits, signal),
             (exposure.current_state >= RiskState.DEFENSE, Reason.DEFENSE, None, None),
@@ -189,37 +124,33 @@ class RiskEngine:
         """
         if not planned.units or is_below_minimum(exposure, signal.symbol, planned.units, planned.worst_atoms):
             return Denial(reason=Reason.QUANTITY_TOO_SMALL)
-        if planned.distance > planned.last_price * limits.price_band:
+        if limits.beyond_band(planned.distance, planned.last_price):
             away = Decimal(planned.distance) / max(1, planned.last_price)
             return Denial(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
         if side is Side.SHORT and (reason := self.short_denial(exposure, signal.symbol)) is not None:
             return Denial(reason=reason)
-        for reason, used, order, allowed in self.amounts(exposure, limits, signal, side, planned):
-            if used + order > allowed:
-                return Denial(reason=reason, value=dollars_of(used + order), limit=dollars_of(allowed))
-        return None
+        over = first_over(self.amounts(exposure, limits, signal, side, planned))
+        if over is None:
+            return None
+        reason, used, order, allowed = over
+        return Denial(reason=reason, value=dollars_of(used + order), limit=dollars_of(allowed))
 
     def amounts(
         self, exposure: ExposureBook, limits: Limits, signal: SignalId, side: Side, planned: SizedEntry
-    ) -> list[tuple[Reason, int, int, int]]:
+    ) -> list[Amount]:
         """The amounts that a sized entry adds to, in atoms: code of a denial, used before it, its part, allowed.
 
         A limit that is off is left out.
         """
         worst, position = planned.worst_atoms, exposure.portfolio.positions.get(signal.symbol)
         held = 0 if position is None else position.cost_atoms
-        working, power = working_buying_power(exposure), planned.power_atoms(side)
-        there = external_in(exposure, signal.symbol)
-        found = [
-            (Reason.TRADE_NOTIONAL, held, worst, limits.per_trade),
-            *([(Reason.ORDER_NOTIONAL, 0, worst, limits.order_notional)] if limits.order_notional else []),
-            (Reason.SYMBOL_EXPOSURE, held + there, worst, limits.per_symbol),
-            *self._index_amounts(exposure, limits, signal.symbol, side * worst),
-            (Reason.GROSS_EXPOSURE, exposure.gross(), worst, limits.gross),
-            (Reason.BUYING_POWER, working, power, available_buying_power(exposure, limits)),
-        ]
+        power, working = planned.power_atoms(side), working_buying_power(exposure)
+        symbol = held, external_in(exposure, signal.symbol)
+        used = (*symbol, exposure.gross(), working, available_buying_power(exposure, limits))
+        index = self._index_amounts(exposure, limits, signal.symbol, side * worst)
         available = exposure.funds.available_atoms(exposure.portfolio)
-        return found if available is None else [*found, (Reason.UNSETTLED_CASH, working, power, available)]
+        cash = [] if available is None else [(Reason.UNSETTLED_CASH, working, power, available)]
+        return [*limits.amounts((worst, power), used, index), *cash]
 
     def short_denial(self, exposure: ExposureBook, symbol: str) -> Reason | None:
         """Why a symbol cannot be sold short at this broker, None if it can; unknown means deny."""
@@ -231,9 +162,7 @@ class RiskEngine:
         reported = None if instrument is None else instrument.may_be_shorted
         return None if (self.shortable if reported is None else reported) else Reason.NOT_SHORTABLE
 
-    def _index_amounts(
-        self, exposure: ExposureBook, limits: Limits, symbol: str, signed: int
-    ) -> list[tuple[Reason, int, int, int]]:
+    def _index_amounts(self, exposure: ExposureBook, limits: Limits, symbol: str, signed: int) -> list[Amount]:
         found = []
         for members in self.indices.values():
             if symbol in members:
@@ -252,17 +181,10 @@ def _first(checks: Iterable[_Check]) -> Denial | None:
     return next(found, None)
 
 
-def _rate(exposure: ExposureBook, limits: Limits, signal: SignalId) -> tuple[Reason, int, int]:
-    # The code of a denial, the entries sent in the signal's minute, and the limit.
-    rate = exposure.sent_at[1] if exposure.sent_at[0] == signal.minute else 0
-    return Reason.ORDER_RATE, rate, limits.max_orders_per_minute
-
-
 def available_buying_power(exposure: ExposureBook, limits: Limits) -> int:
     """The buying power for all entries here: MAX_LEVERAGE over all brokers, at most this broker's limit."""
-    allowed = limits.leverage - used_buying_power(exposure) + working_buying_power(exposure)
-    granted = exposure.funds.power_limit_atoms
-    return allowed if granted is None else min(allowed, granted - exposure.portfolio.cost_atoms)
+    elsewhere = used_buying_power(exposure) - working_buying_power(exposure)
+    return limits.buying_power(elsewhere, exposure.portfolio.cost_atoms, exposure.funds.power_limit_atoms)
 
 
 def day_trades(exposure: ExposureBook) -> int | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import attrs
 
 from tbot_core.contracts import BrokerCapabilities
 from tbot_core.contracts.settings import EntrySettings
 from tbot_core.model.types import UNITS_PER_SHARE, Order, OrderType, Side, ticks_of, units_of
-from tbot_core.trading.exit_plan import round_to_grid
+from tbot_core.trading.price_grid import band_level, limit_level
 
 SHORT_MARGIN = (103, 100)
 """A short's worst case for the buying power: at least 1.03 times the ask."""
@@ -64,9 +65,9 @@ class SizedEntry:
         """The buying power that it uses in the worst case."""
         if side is Side.LONG:
             return self.worst_atoms
-        part, whole = SHORT_MARGIN
         ask = self.reference if self.ask is None else self.ask
-        return self.units * max(self.worst, ask * part // whole)
+        margin: int = short_margin(ask)
+        return self.units * max(self.worst, margin)
 
 
 @attrs.frozen(kw_only=True)
@@ -89,23 +90,22 @@ class Sizer:
         It is rounded towards the reference.
         """
         if self.entries.entry_order_type == OrderType.MARKET:
-            return round_to_grid(float(reference * (1 + self.price_band)), up=False, grid=self.grid)
-        moved = reference * (1 + side * self.entries.entry_limit_pct)
-        return round_to_grid(float(moved), up=side is Side.SHORT, grid=self.grid)
+            return int(band_level(reference, float(self.price_band), self.grid))
+        return int(limit_level(reference, side, float(self.entries.entry_limit_pct), self.grid))
 
     def plan(self, reference: int, side: Side, budget_atoms: int) -> SizedEntry:
         """The entry that a budget in atoms allows at the worst price; 0 units if below the smallest quantity."""
         kind, price = OrderType(self.entries.entry_order_type), self.price(reference, side)
         step = self.step(kind, side)
-        units = self.fixed_units or max(0, budget_atoms) // max(price, reference)
-        return SizedEntry(type=kind, price=price, units=units // step * step, reference=reference)
+        units = units_for(budget_atoms, max(price, reference), step, self.fixed_units)
+        return SizedEntry(type=kind, price=price, units=units, reference=reference)
 
     def addition(self, reference: int, side: Side, budget_atoms: int, *, whole: bool) -> SizedEntry:
         """The top-up that a budget in atoms allows; `whole`: the position has whole shares and keeps them."""
         kind, price = OrderType(self.entries.entry_order_type), self.price(reference, side)
         step = max(self.step(kind, side), UNITS_PER_SHARE if whole else 1)
-        units = max(0, budget_atoms) // max(price, reference)
-        return SizedEntry(type=kind, price=price, units=units // step * step, reference=reference)
+        units = units_for(budget_atoms, max(price, reference), step)
+        return SizedEntry(type=kind, price=price, units=units, reference=reference)
 
     def plan_of(self, order: Order, reference: int, side: Side) -> SizedEntry:
         """The sized entry of a recorded order."""
@@ -117,6 +117,17 @@ class Sizer:
         """The step of an entry's quantity in units: that of the broker and the instrument, else whole shares."""
         whole = side is Side.SHORT or not self.entries.fractional or kind not in self.rules.fractional_types
         return max(self.lot, UNITS_PER_SHARE if whole else units_of(self.rules.quantity_step))
+
+
+def units_for(budget_atoms: int, worst: int, step: int, fixed_units: int = 0) -> int:
+    """The units, in whole steps, that a budget in atoms allows at the worst price in ticks, else the fixed ones."""
+    return (fixed_units or max(0, budget_atoms) // worst) // step * step
+
+
+def short_margin(ask: Any) -> Any:
+    """The price in ticks that a short's buying power is at least counted at; `ask` is a number or an array."""
+    part, whole = SHORT_MARGIN
+    return ask * part // whole
 
 
 def fraction_of(atoms: int, fraction: Decimal) -> int:

@@ -77,6 +77,27 @@ def test_what_a_fill_sets_free_is_sent_before_its_minute_is_judged(random_instan
 
 
 @pytest.mark.slow
+def test_a_backtest_tests_its_own_assumptions(random_instance: Callable[[int], Any]) -> None:
+    """It has the result of the run at twice the slippage, and of that whose entries fill one bar later."""
+    instance = random_instance(2)
+    over = BacktestRange(first=instance.first, last=instance.last)
+    slips = {"SLIPPAGE_SIMULATION_TYPE": "randomized", "SIMULATED_LATENCY_MS": "0", "DAILY_LOSS_LIMIT": "1"}
+
+    def tested(**changes: str) -> RunSummary:
+        instance.settle(8003, **{**slips, **changes})
+        return run_backtest(assemble(instance.home, "backtest", CLOCK), over)
+
+    ours, twice = tested(), tested(SLIPPAGE_MEAN_PCT="0.30", SLIPPAGE_STDDEV_PCT="0.20")
+    assert ours.reliability is not None
+    cheap, prompt = ours.reliability.variants
+    assert [cheap.words, prompt.words] == ["at twice the slippage", "with entries one bar later"]
+    assert (cheap.trades, cheap.pnl) == (len(twice.trades), twice.pnl)
+    assert twice.pnl < ours.pnl
+    assert prompt.pnl != ours.pnl
+    assert ours.document()["reliability"]["results"][2]["trades"] == prompt.trades
+
+
+@pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
 def test_both_clocks_hold_no_more_than_the_account_is_granted(random_instance: Callable[[int], Any]) -> None:
     """Where MAX_LEVERAGE allows more than a simulated account may hold, that denies alike in replay and backtest."""

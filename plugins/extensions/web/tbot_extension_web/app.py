@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import attrs
 from starlette.applications import Starlette
@@ -25,7 +26,7 @@ from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -47,8 +48,7 @@ def create_app(site: Site, routes: Iterable[WebRoute] = ROUTES) -> Starlette:
         Mount("/static", StaticFiles(directory=FOLDER / "static"), name="static"),
     ]
     table = tuple(routes)
-    places = frozenset(one.path for one in table if one.method == "GET")
-    served = [Route(one.path, _guarded(site, one, places), methods=[one.method], name=one.name) for one in table]
+    served = [route for one in table for route in _served(site, one, table)]
     handlers: dict[Any, Any] = {HTTPException: _refused(site)}
     return Starlette(
         routes=[*served, *static],
@@ -57,7 +57,28 @@ def create_app(site: Site, routes: Iterable[WebRoute] = ROUTES) -> Starlette:
     )
 
 
-def _guarded(site: Site, route: WebRoute, places: frozenset[str]) -> Callable[[Request], Awaitable[Response]]:
+def _served(site: Site, route: WebRoute, table: Iterable[WebRoute]) -> Iterator[Route]:
+    # The route; the address of a POST alone leads who opens it, by a reload for one, to the page with the form.
+    pages = frozenset(one.path for one in table if one.method == "GET")
+    page = route.page(pages)
+    yield Route(route.path, _guarded(site, route, page), methods=[route.method], name=route.name)
+    if route.method == "POST" and route.path not in pages:
+        yield Route(route.path, _leading(site, page), name=f"GET {route.path}")
+
+
+def _leading(site: Site, page: str) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return Call(request=request, site=site, session=None).to(_filled(page, request))
+
+    return answer
+
+
+def _filled(page: str, request: Request) -> str:
+    # The path of a page with the parts of the request's path.
+    return page.format_map({name: quote(str(text), safe="") for name, text in request.path_params.items()})
+
+
+def _guarded(site: Site, route: WebRoute, page: str) -> Callable[[Request], Awaitable[Response]]:
     # Who asks, may they, and does the form come from a page that we gave them; then the handler.
     async def answer(request: Request) -> Response:
         call = Call(request=request, site=site, session=_session(site, request))
@@ -72,17 +93,10 @@ def _guarded(site: Site, route: WebRoute, places: frozenset[str]) -> Callable[[R
         if (elsewhere := _elsewhere(call, route)) is not None:
             return elsewhere
         if route.stepped_up and not call.user.stepped_up:
-            return call.to(f"/step-up?next={_page_of(request.url.path, places)}")
+            return call.to(f"/step-up?next={quote(_filled(page, request))}")
         return await _handled(call, route)
 
     return answer
-
-
-def _page_of(path: str, places: frozenset[str]) -> str:
-    # The page from which a request came: its own address, or the nearest one above it that is a page.
-    while path and path not in places:
-        path = path.rpartition("/")[0]
-    return path or "/"
 
 
 async def _refusal(call: Call, route: WebRoute) -> Response | None:

@@ -82,6 +82,8 @@ class Call:
         """A page; `code` is its HTTP status."""
         return HTMLResponse(self.site.render(template, self, values), status_code=code)
 
-    def to(self, path: str) -> Response:
-        """Go on to another page."""
+    def to(self, path: str, *sentences: str) -> Response:
+        """Go on to another page, which says what was done."""
+        if sentences:
+            self.site.notices.put(self.user, sentences)
         return RedirectResponse(path, status_code=303)

@@ -11,6 +11,8 @@ from tbot_core.cli.options import BoundedInt, home_option
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tbot_extension_web.opening import OpenedSite
+
 
 @click.command("web")
 @click.option("--port", type=BoundedInt(1, 65_535), help="Listen port. Default: that of network_config, else 8443.")
@@ -24,26 +26,41 @@ def command(*, port: int | None, home: Path | None) -> None:
     """
     from tbot_core.cli.options import resolve_home
     from tbot_core.instance import Instance
+    from tbot_core.instance.sources import keep_opened_settings
     from tbot_core.model.clock import SystemClock
     from tbot_core.system import filesystem, log
     from tbot_core.system.secure_memory import harden
     from tbot_extension_web.app import create_app
     from tbot_extension_web.opening import open_site
     from tbot_extension_web.plugin_routes import routes_of
-    from tbot_extension_web.server import serve
+    from tbot_extension_web.server import listening
 
     for sentence in harden():
         click.echo(f"tbot: {sentence}", err=True)
     instance = Instance.at(resolve_home(home))
     opened = open_site(instance.home, SystemClock(), port)
     log.configure("info", "json", instance.logs / "web", screen=False)
-    if opened.site.setup is not None:
-        click.echo(f"{instance.home} is no instance yet: the page sets it up, and goes on where it was.")
-    click.echo(f"The page is at {opened.address.url} (Ctrl-C ends it; the bot is another process).")
-    if opened.link is not None:  # `token=` would be redacted, as in every output
-        click.echo(f"Make the first admin within 30 minutes: {opened.address.url}first-run?link={opened.link}")
     try:
-        with filesystem.hold_lock(instance.page_lock, opened.address.url):
-            serve(create_app(opened.site, routes_of(opened.site)), opened.address)
+        app = create_app(opened.site, routes_of(opened.site))
+        with listening(app, opened.address) as serve, filesystem.hold_lock(instance.page_lock, opened.address.url):
+            _say(opened)
+            with keep_opened_settings():
+                serve()
     finally:
         opened.store.close()
+
+
+def _say(opened: OpenedSite) -> None:
+    # Where the page is, and who is asked for; in one piece, for who reads it as it comes.
+    lines = []
+    if opened.site.setup is not None:
+        lines.append(f"{opened.site.home} is no instance yet: the page sets it up, and goes on where it was.")
+    if opened.waits is not None:
+        lines.append(
+            f"No admin has one-time codes, which every login at {opened.waits.url} needs: the page listens on this "
+            "machine only. Turn them on under Your account, and start it again."
+        )
+    lines.append(f"The page is at {opened.address.url} (Ctrl-C ends it; the bot is another process).")
+    if (link := opened.make_link()) is not None:  # `token=` would be redacted, as in every output
+        lines.append(f"Make the first admin within 30 minutes: {opened.address.url}first-run?link={link}")
+    click.echo("\n".join(lines))

@@ -42,11 +42,15 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class Snapshot:
-    """The bot at one moment: `status` and `day` as documents, or `fault`, why they cannot be read."""
+    """The bot at one moment: `status` and `day` as documents, or `fault`, why they cannot be read.
+
+    `account_mode` is live or paper: what a start of the bot would trade.
+    """
 
     status: Document
     day: Document
     fault: str = ""
+    account_mode: str = "paper"
 
 
 class LiveView:
@@ -162,8 +166,16 @@ class LiveView:
             day = self._day(status)
         except (TbotError, OSError) as fault:
             _log.warning("web.unread", reason=str(fault))
-            return Snapshot(status=self._snapshot.status, day=self._snapshot.day, fault=str(fault))
-        return Snapshot(status=status, day=day)
+            return attrs.evolve(self._snapshot, fault=str(fault))
+        return Snapshot(status=status, day=day, account_mode=self._account_mode())
+
+    def _account_mode(self) -> str:
+        # The one before where the credentials cannot be opened: the bot does not start with them either.
+        try:
+            return self._status.account_mode()
+        except TbotError as fault:
+            _log.warning("web.account_unread", reason=str(fault))
+            return self._snapshot.account_mode
 
     def _day(self, status: Mapping[str, Any]) -> Document:
         name = status.get("run")

@@ -37,12 +37,16 @@ STORE: Final = "web.sqlite"
 
 @attrs.frozen(kw_only=True)
 class OpenedSite:
-    """The page with its address, and the link of its first admin, None where there is one."""
+    """The page with its address; `waits` is the one that it has once an admin has one-time codes, None else."""
 
     site: Site
     address: Address
-    link: str | None
     store: LoginStore
+    waits: Address | None = None
+
+    def make_link(self) -> str | None:
+        """A link for the first admin in place of the one before; None where there is an admin."""
+        return None if self.site.first_run is None else self.site.first_run.link.make()
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +63,7 @@ class _Opened:
 def open_site(home: Path, clock: Clock, port: int | None = None, hasher: PasswordHasher | None = None) -> OpenedSite:
     """Open the page of an instance, or begin the set-up of one. `port` replaces that of network_config.
 
+    An address that other machines reach waits for an admin with one-time codes, who logs in on this machine first.
     Raises SettingsError for an address that other machines reach without TLS, VaultError and AccessError for files
     that cannot be opened.
     """
@@ -66,12 +71,15 @@ def open_site(home: Path, clock: Clock, port: int | None = None, hasher: Passwor
     opened = _instance(instance, port) if is_made(instance) else _unmade(instance, port)
     _refuse_open(opened)
     store, hasher = LoginStore(instance.data / STORE, clock), hasher or PasswordHasher()
-    accounts, logins = _access(opened, store, hasher, public=not opened.address.loopback)
-    site = Site(home, clock, opened.address.origin, logins, opened.identity)
+    accounts, logins = _access(opened, store, hasher)
+    waits = not (opened.address.loopback or accounts.has_admin_with_codes)
+    address = opened.address.on_this_machine if waits else opened.address
+    logins.rules = attrs.evolve(logins.rules, totp_required=not address.loopback)
+    site = Site(home, clock, address.origin, logins, opened.identity)
     link = OneTimeLink(accounts, store)
     site.first_run = FirstRun(accounts=accounts, link=link, store=store, hasher=hasher, port=port)
     site.setup = opened.setup
-    return OpenedSite(site=site, address=opened.address, link=link.make(), store=store)
+    return OpenedSite(site=site, address=address, store=store, waits=opened.address if waits else None)
 
 
 def open_made_instance(site: Site, first: FirstRun) -> Address:
@@ -80,7 +88,7 @@ def open_made_instance(site: Site, first: FirstRun) -> Address:
     Returns its address, which the page has after the next start. Raises as `open_site` does.
     """
     opened = _instance(Instance.at(site.home), first.port)
-    _, site.logins = _access(opened, first.store, first.hasher, public=False)  # it listens where the set-up was
+    _, site.logins = _access(opened, first.store, first.hasher)  # it listens where the set-up was
     site.identity, site.setup = opened.identity, None
     return opened.address
 
@@ -110,10 +118,10 @@ def _refuse_open(opened: _Opened) -> None:
         )
 
 
-def _access(opened: _Opened, store: LoginStore, hasher: PasswordHasher, *, public: bool) -> tuple[Accounts, Logins]:
+def _access(opened: _Opened, store: LoginStore, hasher: PasswordHasher) -> tuple[Accounts, Logins]:
     security = SecurityLog(vault=opened.vault)
     accounts = Accounts(security, hasher)
-    rules = LoginRules.of(opened.vault.deployment, with_roles=opened.roles, totp_required=public)
+    rules = LoginRules.of(opened.vault.deployment, with_roles=opened.roles)
     return accounts, Logins(accounts, store, hasher, security, rules)
 
 

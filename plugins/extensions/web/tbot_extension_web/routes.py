@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
@@ -51,7 +51,8 @@ class WebRoute:
     """A route: `method` GET or POST, the path as Starlette writes it, and the permission that it needs.
 
     `stepped_up`: whether the user must have entered the password again within the last minutes. `stage` is when the
-    route is there: during a set-up every other one leads to it, and after it there is no set-up.
+    route is there: during a set-up every other one leads to it, and after it there is no set-up. `form` is the page
+    with the form of a POST, where that is not the nearest page above its path.
     """
 
     method: str
@@ -60,19 +61,31 @@ class WebRoute:
     endpoint: Endpoint
     stepped_up: bool = False
     stage: Stage = Stage.MADE
+    form: str = ""
 
     @property
     def name(self) -> str:
         """Its name in logs and in the matrix of tests."""
         return f"{self.method} {self.path}"
 
+    def page(self, pages: Iterable[str]) -> str:
+        """The path of the page from which its request comes, as Starlette writes it; `pages` are those of the table."""
+        path = self.form or self.path
+        while path and path not in {self.form, *pages}:
+            path = path.rpartition("/")[0]
+        return path or "/"
+
 
 def _get(path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: bool = False) -> WebRoute:
     return WebRoute(method="GET", path=path, permission=permission, endpoint=endpoint, stepped_up=stepped_up)
 
 
-def _post(path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: bool = False) -> WebRoute:
-    return WebRoute(method="POST", path=path, permission=permission, endpoint=endpoint, stepped_up=stepped_up)
+def _post(
+    path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: bool = False, form: str = ""
+) -> WebRoute:
+    return WebRoute(
+        method="POST", path=path, permission=permission, endpoint=endpoint, stepped_up=stepped_up, form=form
+    )
 
 
 def _at(stage: Stage, *routes: WebRoute) -> tuple[WebRoute, ...]:
@@ -118,7 +131,7 @@ ROUTES: Final = (
     _post("/secrets/rotate", Permission.SECRETS, secrets.rotate, stepped_up=True),
     _post("/secrets/metrics-token", Permission.SECRETS, secrets.make_metrics_token, stepped_up=True),
     _post("/secrets/metrics-token/remove", Permission.SECRETS, secrets.remove_metrics_token, stepped_up=True),
-    _post("/secrets/broker/test", Permission.SECRETS, secrets.test_broker, stepped_up=True),
+    _post("/secrets/broker/test", Permission.SECRETS, secrets.test_broker, stepped_up=True, form="/secrets/broker"),
     _get("/secrets/{category}", Permission.SECRETS, secrets.show_category),
     _post("/secrets/{category}", Permission.SECRETS, secrets.write, stepped_up=True),
     _get("/users", Permission.USERS, users.show),
@@ -136,7 +149,7 @@ ROUTES: Final = (
     _post("/account/password", Permission.OWN, account.change_password),
     _get("/account/codes", Permission.OWN, account.show_codes, stepped_up=True),
     _post("/account/codes", Permission.OWN, account.begin_codes, stepped_up=True),
-    _post("/account/codes/off", Permission.OWN, account.end_codes, stepped_up=True),
+    _post("/account/codes/off", Permission.OWN, account.end_codes, stepped_up=True, form="/account"),
     _post("/account/sessions/end", Permission.OWN, account.end_session),
     *(_post(one.path, one.permission, risk.act, stepped_up=one.stepped_up) for one in risk.ACTS),
     _get("/decisions", Permission.READ, decisions.show),

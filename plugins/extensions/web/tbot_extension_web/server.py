@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import uvicorn
 
-from tbot_core.errors import SettingsError
+from tbot_core.errors import AccessError, SettingsError, TbotError
+from tbot_core.system.listener import listening_sockets
 from tbot_extension_web.headers import Origin
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from starlette.types import ASGIApp
+
+_EDIT: Final = "`tbot secrets edit network_config`."
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -39,6 +47,11 @@ class Address:
     def loopback(self) -> bool:
         """Whether only this machine reaches it."""
         return self.host in LOOPBACK
+
+    @property
+    def on_this_machine(self) -> Address:
+        """The same port where only this machine reaches it."""
+        return self if self.loopback else Address(port=self.port)
 
     @property
     def origin(self) -> Origin:
@@ -71,9 +84,39 @@ class Address:
             )
 
 
-def serve(app: ASGIApp, address: Address) -> None:
-    """Serve the page until the process is asked to end."""
-    uvicorn.Server(server_config(app, address)).run()
+@contextmanager
+def listening(app: ASGIApp, address: Address) -> Iterator[Callable[[], None]]:
+    """Listen on the address while the context lasts, and yield what serves the page until the process is asked to end.
+
+    A browser that comes before that waits. Raises SettingsError for a certificate that cannot be used and a host that
+    is none of this machine, AccessError for a port that is taken or not allowed.
+    """
+    config = server_config(app, address)
+    try:
+        config.load()
+    except OSError as fault:  # SSLError is one
+        message = f"The page's certificate or private key cannot be used: {fault.strerror or fault}."
+        raise SettingsError(message, f"Give others in network_config: {_EDIT}") from fault
+    try:
+        sockets = listening_sockets(address.host, address.port)
+    except OSError as fault:
+        raise _unbound(address, fault) from fault
+    with ExitStack() as ends:
+        for one in sockets:
+            ends.enter_context(one)
+        yield partial(uvicorn.Server(config).run, sockets)
+
+
+def _unbound(address: Address, fault: OSError) -> TbotError:
+    message = f"The page cannot listen on {address.url}: {fault.strerror or fault}."
+    match fault.errno:
+        case errno.EADDRINUSE:
+            remedy = "End the program that listens there, or choose another port: `tbot web --port N`."
+            return AccessError(message, f"{remedy} Or give port in network_config: {_EDIT}")
+        case errno.EACCES:
+            return AccessError(message, f"Choose a port from 1024 up: `tbot web --port N`, or {_EDIT}")
+        case _:
+            return SettingsError(message, f"Give host in network_config an address of this machine: {_EDIT}")
 
 
 def server_config(app: ASGIApp, address: Address) -> uvicorn.Config:

@@ -13,6 +13,7 @@ from tbot_extension_web import texts
 from tbot_extension_web.access.denials import Denials
 from tbot_extension_web.day_view import day_view
 from tbot_extension_web.live import LiveView, Snapshot
+from tbot_extension_web.notices import Notices
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ PARTS: Final = ("state", "figures", "timeline", "chart", "positions", "orders", 
 
 @attrs.frozen(kw_only=True)
 class Badge:
-    """What every page says of the account: `mode` is paper, live, rehearsal or simulation; `label` replaces it."""
+    """What every page says of the account that is traded, or would be: `mode` is paper, live or rehearsal.
+
+    A set-up has simulation, and a `label` in its place.
+    """
 
     mode: str
     identity: str
@@ -65,6 +69,7 @@ class Site:
         self.setup: SetUp | None = None
         self.navigation: tuple[NavigationItem, ...] = NAVIGATION
         self.denials = Denials(lambda: self.logins.security, clock)
+        self.notices = Notices()
         self.templates = _environment()
         self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
@@ -78,6 +83,7 @@ class Site:
             "csrf": "" if session is None else session.csrf,
             "may": call.may,
             "badge": self.badge(),
+            "notices": lambda: self.notices.pop(session),
             "pages": [] if self.setup else [page for page in self.navigation if call.may(page.permission)],
         }
         return self.templates.get_template(template).render({**shown, **values})
@@ -86,10 +92,10 @@ class Site:
         """The account as every page names it."""
         if self.setup is not None:
             return Badge(mode="simulation", identity="", label="SET-UP")
-        status = self.live.latest.status
-        mode = (status.get("mode") or "paper").lower()
-        mode = mode if mode in _ACCOUNTS else "simulation"
-        return Badge(mode=mode, identity=self.identity)
+        found = self.live.latest
+        mode = (found.status.get("mode") or "").lower()
+        traded = mode == "rehearsal" or (mode == "live" and found.status.get("running"))
+        return Badge(mode=mode if traded else found.account_mode, identity=self.identity)
 
     def _parts(self, snapshot: Snapshot) -> dict[str, str]:
         day = day_view(snapshot.status, snapshot.day)
@@ -133,4 +139,5 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters.update(texts.FILTERS)
+    made.tests["simulation"] = lambda mode: bool(mode) and mode.lower() not in _ACCOUNTS
     return made

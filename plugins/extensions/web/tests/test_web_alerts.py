@@ -8,7 +8,7 @@ from html import unescape
 from typing import TYPE_CHECKING
 
 import pytest
-from tbot_extension_web.testing.client import ask
+from tbot_extension_web.testing.client import ask, send
 from tbot_extension_web.testing.given_sessions import CSRF
 
 from tbot_core.actions.alerts import alert_documents
@@ -82,7 +82,7 @@ def test_alerts_are_acknowledged_in_the_users_name(app: ASGIApp, home: Path) -> 
     unknown = ask(app, "POST", "/alerts/acknowledge", TRADER, {"csrf": CSRF, "alert-99": "on"})
     assert (unknown.status, "Unknown alert 99" in unescape(unknown.text)) == (400, True)
     assert [one["acked_by"] for one in alert_documents(home, 9)] == [None, None]
-    first = ask(app, "POST", "/alerts/acknowledge", TRADER, {"csrf": CSRF, "alert-1": "on", "alert-x": "on"})
+    first = send(app, "/alerts/acknowledge", TRADER, {"csrf": CSRF, "alert-1": "on", "alert-x": "on"})
     assert (first.status, "Acknowledged: 1 alert." in first.text) == (200, True)
     assert [one["acked_by"] for one in alert_documents(home, 9)] == ["a-trader", None]
     ask(app, "POST", "/alerts/acknowledge", TRADER, {"csrf": CSRF, "all": "yes"})

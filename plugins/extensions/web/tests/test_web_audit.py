@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from tbot_extension_web.access.metrics_token import MetricsToken
 from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF
 
 from tbot_core.actions import secrets
 from tbot_core.instance import Instance
+from tbot_core.instance.sources import keep_opened_settings
 from tbot_core.vault.audit_log import log_path
 
 if TYPE_CHECKING:
@@ -36,6 +38,18 @@ def test_accesses_are_found_by_user_category_and_day(app: ASGIApp, sealed: Path)
     assert "web/bob" in get(app, "/audit?category=env_bot").text
     assert "No line fits" in get(app, "/audit?day=2001-01-01").text
     assert get(app, "/audit", "trader").status == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/decisions?symbol=AAA", "/settings", "/plugins", "/secrets/broker", "/users", "/runs"]
+)
+def test_a_page_that_is_only_read_adds_no_line(app: ASGIApp, sealed: Path, path: str) -> None:
+    """The settings were opened for an earlier page, and have not changed since."""
+    with keep_opened_settings():
+        get(app, path)
+        before = log_path(Instance(sealed)).read_bytes()
+        assert get(app, path).status < 500
+        assert log_path(Instance(sealed)).read_bytes() == before
 
 
 def test_the_chains_are_verified_on_request(app: ASGIApp, sealed: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from starlette.requests import Request
+from tbot_extension_web.app import create_app
 from tbot_extension_web.call import Call
 from tbot_extension_web.day_view import day_view
+from tbot_extension_web.live import STALE_S
 from tbot_extension_web.opening import open_site
 from tbot_extension_web.pages import dashboard
 from tbot_extension_web.pages.risk import ACTS
@@ -20,10 +23,11 @@ from tbot_extension_web.server import Address, server_config
 from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
 
-from tbot_core.actions.secrets import vault_of_home
+from tbot_core.actions.secrets import put_values, vault_of_home
 from tbot_core.errors import SettingsError
 from tbot_core.instance.secrets import encrypt_category
 from tbot_core.model.clock import ManualClock
+from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,11 +47,44 @@ def own(traded: Path, tmp_path: Path) -> Path:
     return shutil.copytree(traded, tmp_path / "own")
 
 
-@pytest.mark.parametrize("path", ["/alerts", "/confirmations", "/confirmations/waiting"])
-def test_a_page_that_is_opened_first_names_the_mode(traded_app: ASGIApp, path: str) -> None:
-    """Whether the dashboard was opened before or not; a part that is put into a page names it too."""
+BADGE = re.compile(r'<span class="badge (\w+)">([A-Z]+)</span>')
+LOGIN = {"api_key": canary("key"), "api_secret": canary("secret")}
+SHOWN = ("simulation", "SIMULATION")
+
+
+@pytest.mark.parametrize("path", ["/alerts", "/confirmations", "/settings", "/runs"])
+def test_the_badge_names_the_account_that_would_trade(traded_app: ASGIApp, path: str) -> None:
+    """Whether the dashboard was opened before or not, and whatever simulation ran last."""
+    assert BADGE.findall(ask(traded_app, "GET", path, VIEWER).text) == [("paper", "PAPER")]
+    assert 'data-mode="paper"' in ask(traded_app, "GET", "/confirmations/waiting", VIEWER).text
+
+
+@pytest.mark.parametrize("path", ["/", "/risk", "/trades", "/decisions", "/decisions/day"])
+def test_a_page_with_a_simulated_run_says_which_one(traded_app: ASGIApp, traded: Path, path: str) -> None:
+    """Beside the badge of the account, by the run's id."""
     page = ask(traded_app, "GET", path, VIEWER).text
-    assert "SIMULATION" in page or 'data-mode="simulation"' in page
+    assert BADGE.findall(page) == [("paper", "PAPER"), SHOWN]
+    (journal,) = (traded / "data" / "runs").glob("*.sqlite")
+    assert journal.stem in page.partition(">SIMULATION<")[2][:200]
+
+
+def test_live_credentials_are_said_before_the_bot_has_ever_run(sealed: Path, site_of: Callable[[Path], Site]) -> None:
+    """A change of them is seen within seconds; what cannot be opened leaves the badge as it was."""
+    encrypt_category(vault := vault_of_home(sealed), "env_bot", b"BROKER_NAME=ALPACA\n")
+    put_values(sealed, "broker", {"alpaca": {**LOGIN, "mode": "paper"}})
+    site = site_of(sealed)
+    app, clock = create_app(site), site.clock
+    assert isinstance(clock, ManualClock)
+
+    def badges() -> list[tuple[str, str]]:
+        clock.advance(STALE_S)
+        return BADGE.findall(ask(app, "GET", "/risk", VIEWER).text)
+
+    assert badges() == [("paper", "PAPER")]
+    put_values(sealed, "broker", {"alpaca": {**LOGIN, "mode": "live"}})
+    assert badges() == [("live", "LIVE")]
+    vault.store.place("broker").key.unlink()
+    assert badges() == [("live", "LIVE")]
 
 
 def test_the_dashboard_shows_the_day_of_the_run(traded_app: ASGIApp) -> None:
@@ -98,14 +135,17 @@ def test_the_stream_gives_all_parts_first_and_ends_with_the_session(
 def test_a_request_is_answered_as_the_command_line_answers_it(
     own: Path, app_of: Callable[[Path], ASGIApp], act: object
 ) -> None:
-    """With a sentence of what happens, since no bot runs; arming is refused on paper."""
+    """With a sentence of what happens, said once, since no bot runs; a reload asks for nothing. Paper is not armed."""
     path = str(getattr(act, "path", ""))
-    answer = ask(app_of(own), "POST", path, ADMIN, {"csrf": CSRF, "sessions": "2"})
+    app = app_of(own)
+    answer = ask(app, "POST", path, ADMIN, {"csrf": CSRF, "sessions": "2"})
     if path.endswith("/arm"):
         assert (answer.status, "needs no arming" in answer.text) == (400, True)
     else:
-        assert answer.status == 200
-        assert 'role="status"' in answer.text
+        assert (answer.status, answer.headers["location"]) == (303, "/risk")
+        shown, reloaded = (ask(app, "GET", "/risk", ADMIN).text for _ in range(2))
+        assert 'class="notice" role="status"' in shown
+        assert 'class="notice" role="status"' not in reloaded
 
 
 def test_a_kill_is_there_for_the_command_line_too(own: Path, app_of: Callable[[Path], ASGIApp]) -> None:
@@ -181,6 +221,30 @@ def test_without_roles_the_page_stays_on_this_machine(sealed: Path, clock: Manua
     encrypt_category(vault, "network", json.dumps(certified).encode())
     with pytest.raises(SettingsError, match="every account would be admin"):
         open_site(sealed, clock)
+
+
+CERTIFIED = {"host": "192.0.2.1", "port": 8444, "public": True, "certificate": "c.pem", "private_key": "k.pem"}
+
+
+def test_an_address_for_other_machines_waits_for_an_admin_with_codes(sealed: Path, clock: ManualClock) -> None:
+    """Until then the page is on this machine, without TLS, and says where it will be; a viewer's codes are none."""
+    encrypt_category(vault_of_home(sealed), "network", json.dumps(CERTIFIED).encode())
+    vault, hashed = vault_of_home(sealed), "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$aGFzaA"
+    codes = {"hash": hashed, "totp": "A" * 32}
+    for users in ({}, {"anna": {"hash": hashed, "role": "admin"}, "bob": {**codes, "role": "viewer"}}):
+        if users:
+            encrypt_category(vault, "login", json.dumps(users).encode())
+        opened = open_site(sealed, clock)
+        assert (opened.address.url, opened.site.logins.rules.totp_required) == ("http://127.0.0.1:8444/", False)
+        assert opened.site.origin == opened.address.origin
+        assert opened.waits is not None
+        assert opened.waits.url == "https://192.0.2.1:8444/"
+        opened.store.close()
+    encrypt_category(vault, "login", json.dumps({"anna": {**codes, "role": "admin"}}).encode())
+    opened = open_site(sealed, clock)
+    assert (opened.address.url, opened.waits) == ("https://192.0.2.1:8444/", None)
+    assert opened.site.logins.rules.totp_required
+    opened.store.close()
 
 
 def test_an_address_for_other_machines_needs_tls_and_a_word() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,10 @@ from tbot_extension_web.access.passwords import HashParameters, PasswordHasher
 from tbot_extension_web.app import create_app
 from tbot_extension_web.headers import Origin
 from tbot_extension_web.opening import open_site
+from tbot_extension_web.pages.setup import later_address
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
+from tbot_extension_web.server import Address
 from tbot_extension_web.site import Site
 from tbot_extension_web.testing.browser import Browser
 from tbot_extension_web.testing.client import HOST, ask
@@ -26,12 +29,14 @@ from tbot_extension_web.testing.given_sessions import CSRF
 
 from tbot_core import cli
 from tbot_core.actions.instance_creation import paper_settings
+from tbot_core.actions.plugins import list_plugins
 from tbot_core.actions.secrets import vault_of_home
 from tbot_core.actions.setup_draft import SetUp, begin_setup
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.identity import read_identity
 from tbot_core.journal.projections.failover_drills import DrillStep
 from tbot_core.model.clock import SystemClock
+from tbot_core.plugins.lock import read_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,9 +54,16 @@ def opened(home: Path) -> Iterator[tuple[Browser, str]]:
     """A browser at the page of the folder, and the link that `tbot web` prints, "" where it prints none."""
     found = open_site(home, SystemClock(), hasher=PasswordHasher(CHEAP))
     try:
-        yield Browser(app=create_app(found.site)), "" if found.link is None else f"/first-run?link={found.link}"
+        link = found.make_link()
+        yield Browser(app=create_app(found.site)), "" if link is None else f"/first-run?link={link}"
     finally:
         found.store.close()
+
+
+def create(browser: Browser) -> None:
+    """Approve the plugins of the summary that is shown, and make the instance."""
+    (digest,) = re.findall(r'name="plugins" value="([0-9a-f]{64})"', browser.text)
+    browser.send("/setup/create", {"plugins": digest})
 
 
 def make_admin(browser: Browser, link: str, **form: str) -> None:
@@ -139,14 +151,24 @@ def test_an_empty_folder_becomes_a_paper_instance_by_the_page_alone(home: Path) 
                 break
             browser.send(browser.place, shown_values(browser.text))
         assert "ACME_US_PAPER_B01" in browser.text
-        browser.send("/setup/create")
+        assert f'<td>broker</td><td class="wrap">tbot-broker-paper {version("tbot-broker-paper")}<' in browser.text
+        listed = list_plugins(None)[0]
+        paper = next(one for one in listed if (one["kind"], one["name"]) == ("broker", "paper"))
+        assert f"<code>{paper['files_hash']}</code>" in browser.text
+        create(browser)
         assert browser.place == "/check"
         assert "`tbot check` passed" in browser.text
+        assert "plugins.lock is written" in browser.text
+        assert 'href="/account/codes"' in browser.text
+        assert "will listen on" not in browser.text
         assert browser.open("/").status == 200
         assert browser.place == "/"
         assert browser.open("/setup").status == 200
         assert browser.place == "/"
         assert browser.send("/setup/create").status in {403, 404}
+    approved = read_lock(home)
+    assert approved is not None
+    assert {one.approver for one in approved.plugins} == {"web/alice"}
     settings = load_settings(home, mode="paper")
     assert settings.trading.broker_name == "paper"
     identity = read_identity(Instance(home), settings.deployment)
@@ -341,6 +363,25 @@ def test_alerts_need_a_channel_and_its_login(home: Path) -> None:
         assert browser.place == "/setup/screeners"
 
 
+@pytest.mark.parametrize("form", [{}, {"plugins": 64 * "0"}])
+def test_other_plugins_than_those_shown_are_not_approved(home: Path, form: dict[str, str]) -> None:
+    """One was installed meanwhile, or the form is not that of the summary: nothing is made, and the list is shown."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        assert browser.send("/setup/create", form).status == 400
+        assert "The plugins differ from those that were shown." in browser.text
+        assert "tbot-broker-paper" in browser.text
+    assert not (home / "plugins.lock").exists()
+    assert not (home / ".env_bot.enc").exists()
+
+
+def test_the_last_page_says_that_a_public_address_waits_for_codes() -> None:
+    """With the address, and what to do first."""
+    said = later_address(Address(host="192.0.2.1", certificate=Path("c.pem")))
+    assert "https://192.0.2.1:8443/" in said
+    assert "turn the codes on now" in said
+
+
 def test_credentials_are_tested_where_asked_and_never_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The result stays on the page and in the summary until they are changed; a refused login may be kept."""
     said = iter((False, True))
@@ -393,7 +434,7 @@ def finish(browser: Browser) -> None:
             break
         form = shown_values(browser.text)
         browser.send(browser.place, form | ({"later": "1"} if 'name="later"' in browser.text else {}))
-    browser.send("/setup/create")
+    create(browser)
 
 
 @pytest.mark.slow
@@ -422,7 +463,7 @@ def test_settings_that_a_person_has_are_taken_over_to_the_byte(home: Path, how: 
         assert browser.place == "/setup/channels"
         browser.send("/setup/channels", {"smtp.email.host": "mail.example", "smtp.email.user": "me@example.com"})
         assert browser.place == "/setup/summary"
-        browser.send("/setup/create")
+        create(browser)
         assert browser.place == "/check"
     assert [content(home, name) for name in ("env", "env_bot")] == [ENV.encode(), BOT.encode()]
     assert not (home / ".env").exists()
@@ -456,7 +497,7 @@ def test_the_samples_become_an_instance_to_the_byte(home: Path, shared: Path) ->
             form = shown_values(browser.text)
             browser.send(browser.place, form | ({"later": "1"} if 'name="later"' in browser.text else {}))
         assert asked == ["taken", "identity", "credentials", "channels", "screener-logins", "summary"]
-        browser.send("/setup/create")
+        create(browser)
         assert browser.place == "/check"
     assert {name: content(home, name) for name in texts} == texts
 
@@ -488,12 +529,14 @@ from tbot_extension_web.access.accounts import Accounts
 from tbot_extension_web.access.login_store import LoginStore
 from tbot_extension_web.access.passwords import HashParameters, PasswordHasher
 from tbot_extension_web.access.security_log import SecurityLog
+from tbot_core.actions.plugins import list_plugins
 from tbot_core.actions.secrets import vault_of_home
 from tbot_core.actions.setup_draft import Draft, begin_setup, complete_setup
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.older_layout import read_older_installation
 from tbot_core.instance.sources import is_made, unfinished_setup
 from tbot_core.model.clock import SystemClock
+from tbot_core.plugins.lock import read_lock
 
 place, first, step, adopts = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "adopts"
 ENV = b"LOGIN_KEY_PATH=storage/keys/people.key\\nLOGIN_PATH=storage/secrets/people.json.enc"

@@ -10,7 +10,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NoReturn, ParamSpec, TypeVar
 
 import attrs
-from filelock import FileLock, Timeout
 
 from tbot_core.errors import AccessError, SettingsError, UsageError
 from tbot_core.instance.secrets import encrypt_category
@@ -33,7 +32,7 @@ T = TypeVar("T")
 CATEGORY: Final = "login"
 USER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{1,31}")
 
-_WAIT_S: Final = 10.0
+_TRIES: Final = 10
 _SET_UP: Final = "setup"
 
 
@@ -93,6 +92,11 @@ class Accounts:
     def has_admin(self) -> bool:
         """Whether an admin exists."""
         return _has_admin(self.read())
+
+    @property
+    def has_admin_with_codes(self) -> bool:
+        """Whether an admin exists who logs in with one-time codes."""
+        return any(one.role is Role.ADMIN and one.totp is not None for one in self.read().values())
 
     async def add(self, name: str, password: str, role: Role, *, actor: str) -> Account:
         """Add a user; the name is folded to lower case."""
@@ -194,29 +198,26 @@ class Accounts:
         return account
 
     async def _change(self, edit: Edit, actor: str, what: str) -> None:
-        await asyncio.to_thread(self._change_now, edit, actor, what)  # seam: it waits for the disk and for a lock
+        await asyncio.to_thread(self._change_now, edit, actor, what)  # seam: it waits for the disk
 
     def _change_now(self, edit: Edit, actor: str, what: str) -> None:
-        path = self._log.vault.instance.home / "data" / "login.lock"
-        filesystem.make_folder(path.parent)
-        try:
-            with FileLock(path, timeout=_WAIT_S, mode=0o600):
-                self._change_locked(edit, actor, what)
-        except Timeout as fault:
-            raise AccessError("Another process is changing the accounts.", "Try again.") from fault
-
-    def _change_locked(self, edit: Edit, actor: str, what: str) -> None:
-        present = self._log.vault.store.has_file(CATEGORY)
-        before = _load(self._log, actor) if present else {}
-        after = dict(before)
-        edit(after)
-        if after == before and all(after[name] is before[name] for name in after):
-            return
-        if _has_admin(before) and not _has_admin(after):
-            raise UsageError("The last admin cannot be removed or get another role.", "Make another user admin first.")
-        encrypt_category(self._log.acting(actor), CATEGORY, _dump(after))  # recorded before it is done
-        self._read = (None, {})
-        self._log.record("account", actor, what)
+        vault = self._log.acting(actor)
+        for _ in range(_TRIES):
+            edition = vault.store.edition(CATEGORY)
+            before = _load(self._log, actor) if edition else {}
+            after = dict(before)
+            edit(after)
+            if after == before and all(after[name] is before[name] for name in after):
+                return
+            if _has_admin(before) and not _has_admin(after):
+                raise UsageError(
+                    "The last admin cannot be removed or get another role.", "Make another user admin first."
+                )
+            if encrypt_category(vault, CATEGORY, _dump(after), edition):  # recorded before it is done
+                self._read = (None, {})
+                self._log.record("account", actor, what)
+                return
+        raise AccessError("Other processes keep changing the accounts.", "Try again.")
 
 
 def _has_admin(accounts: Mapping[str, Account]) -> bool:

@@ -34,7 +34,7 @@ class LoginRules:
     """Whether an account without one-time passwords is refused, as on an address that other machines reach."""
 
     @classmethod
-    def of(cls, deployment: DeploymentSettings, *, with_roles: bool, totp_required: bool) -> LoginRules:
+    def of(cls, deployment: DeploymentSettings, *, with_roles: bool, totp_required: bool = False) -> LoginRules:
         """The rules that the settings give."""
         return cls(
             attempt_limit=deployment.login_attempt_limit,

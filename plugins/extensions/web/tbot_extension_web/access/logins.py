@@ -249,7 +249,7 @@ class Logins:
             return None
         account = self.accounts.read().get(stored.user)
         in_time = stored.idle_s < self.rules.idle_s and stored.age_s < self.rules.absolute_s
-        if account is not None and account.stamp == stored.stamp and in_time:
+        if account is not None and account.stamp == stored.stamp and in_time and self._has_codes(account):
             return stored, account
         self._store.sessions.end(stored.id)
         return None
@@ -270,12 +270,16 @@ class Logins:
         if account is None or not right:
             return _Verified(right=False)
         if account.totp is None:
-            return _Verified(right=not self.rules.totp_required)
+            return _Verified(right=self._has_codes(account))
         step = second_factor.matching_step(account.totp.inspect(), code, self._store.clock.now())
         if step is not None:
             return _Verified(right=True, step=(account.name, step))
         recovery = second_factor.matching_recovery(code, account.recovery)
         return _Verified(right=recovery is not None, recovery=recovery)
+
+    def _has_codes(self, account: Account) -> bool:
+        # Whether the account has one-time codes where they are required, also for a session of before.
+        return account.totp is not None or not self.rules.totp_required
 
     async def _verify_again(self, token: str, password: str, code: str) -> bool:
         # Whether the user of a session entered the password again; failures count.

@@ -41,20 +41,20 @@ async def acknowledge(call: Call) -> Response:
         raise UsageError("No alert is chosen.", "Choose those that you have seen, or acknowledge all.")
     wanted = [] if "all" in call.form else ids
     seen = await call.work(acknowledge_alerts, call.site.home, wanted, call.user.user)
-    return await _page(call, [f"Acknowledged: {plural(len(seen), 'alert')}."])
+    return call.to("/alerts", f"Acknowledged: {plural(len(seen), 'alert')}.")
 
 
 async def test(call: Call) -> Response:
     """Send a test alert for each urgency by all channels, or by one, and show their answers."""
     rows = await call.compute(_tested, call.site.home, call.form.get("channel", ""))
-    return await _page(call, tests=rows)
+    return await _page(call, rows)
 
 
 def _tested(home: Path, channel: str) -> list[dict[str, Any]]:
     return channel_test(home, channel).send()
 
 
-async def _page(call: Call, results: Sequence[str] = (), tests: Sequence[Mapping[str, Any]] = ()) -> Response:
+async def _page(call: Call, tests: Sequence[Mapping[str, Any]] = ()) -> Response:
     rows = [
         {**row, "delivery": delivery_words(row)} for row in await call.work(alert_documents, call.site.home, MOST_SHOWN)
     ]
@@ -68,6 +68,5 @@ async def _page(call: Call, results: Sequence[str] = (), tests: Sequence[Mapping
         chosen=chosen,
         filters=list(_FILTERS),
         channels=snapshot.status.get("alert_channels", ()),
-        results=results,
         tests=tests,
     )

@@ -14,4 +14,6 @@ if TYPE_CHECKING:
 
 async def show(call: Call) -> Response:
     """Every finding, failures first, as the command line prints them."""
-    return call.page("check.html", result=await call.work(check_with_broker, call.site.home))
+    account = call.site.logins.accounts.read().get(call.user.user)
+    codes = account is not None and account.totp is not None
+    return call.page("check.html", result=await call.work(check_with_broker, call.site.home), codes=codes)

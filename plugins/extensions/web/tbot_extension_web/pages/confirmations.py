@@ -11,8 +11,6 @@ from tbot_core.status.confirmations import confirmations_document
 from tbot_core.status.runs import bot_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from starlette.responses import Response
 
     from tbot_extension_web.call import Call
@@ -20,7 +18,8 @@ if TYPE_CHECKING:
 
 async def show(call: Call) -> Response:
     """The entries that wait, and what was decided today."""
-    return await _page(call, ())
+    document = await call.work(confirmations_document, call.site.home, call.site.clock.now())
+    return call.page("confirmations.html", confirmations=document)
 
 
 async def waiting(call: Call) -> Response:
@@ -44,9 +43,4 @@ async def _answered(call: Call, verb: ControlVerb) -> Response:
     known = await call.work(pending_entries, instance)
     entry = entry_with_id(known, call.form.get("id", ""), bot_time(instance, call.site.clock.now()))
     outcome = await send_answer(instance, verb, entry, call.site.clock, call.user.user)
-    return await _page(call, [outcome.sentence])
-
-
-async def _page(call: Call, results: Sequence[str]) -> Response:
-    document = await call.work(confirmations_document, call.site.home, call.site.clock.now())
-    return call.page("confirmations.html", confirmations=document, results=results)
+    return call.to("/confirmations", outcome.sentence)

@@ -11,8 +11,6 @@ from tbot_core.engine.control import ControlVerb
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from starlette.responses import Response
 
     from tbot_core.actions.control_requests import RequestResult
@@ -126,17 +124,13 @@ _BY_PATH: Final = {one.path: one for one in ACTS}
 
 async def show(call: Call) -> Response:
     """The state with its causes, and the requests."""
-    return await _page(call, ())
+    snapshot = await call.site.live.snapshot()
+    return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=ACTS)
 
 
 async def act(call: Call) -> Response:
     """Make the request, and say what the bot has recorded."""
-    return await _page(call, await _made(call, _BY_PATH[call.request.url.path]))
-
-
-async def _page(call: Call, results: Sequence[str]) -> Response:
-    snapshot = await call.site.live.snapshot()
-    return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=ACTS, results=results)
+    return call.to("/risk", *await _made(call, _BY_PATH[call.request.url.path]))
 
 
 async def _made(call: Call, asked: Act) -> list[str]:

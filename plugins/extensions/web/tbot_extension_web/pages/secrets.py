@@ -92,19 +92,20 @@ async def rotate(call: Call) -> Response:
     lines = [f"{TITLES[one.category]}: the key is now {one.after}." for one in done]
     retired = await call.work(retire_old_keys, call.site.home, call.actor)
     lines += [f"{TITLES[one]}: the key from before an earlier rotation is deleted." for one in retired]
-    return await _overview(call, lines or ["No rotation was in progress." if resume else "No category has a key."])
+    nothing = "No rotation was in progress." if resume else "No category has a key."
+    return call.to("/secrets", *(lines or [nothing]))
 
 
 async def make_metrics_token(call: Call) -> Response:
     """Make the token of /metrics; it is shown once."""
     token = await call.work(_metrics(call).make, call.user.user)
-    return await _overview(call, token=token)
+    return await _overview(call, token)
 
 
 async def remove_metrics_token(call: Call) -> Response:
     """Remove the token: /metrics is not found then."""
     await call.work(_metrics(call).remove, call.user.user)
-    return await _overview(call, ["The token of /metrics is removed."])
+    return call.to("/secrets", "The token of /metrics is removed.")
 
 
 def _metrics(call: Call) -> MetricsToken:
@@ -125,7 +126,7 @@ def _values(form: Mapping[str, str], fields: SecretForm) -> dict[str, str | None
     return {**removed, **{name: text for name in names if (text := form.get(FIELD + name, ""))}}
 
 
-async def _overview(call: Call, lines: list[str] | None = None, token: str = "") -> Response:
+async def _overview(call: Call, token: str = "") -> Response:
     rows = await call.work(category_listings, call.site.home)
     has_token = await call.work(lambda: _metrics(call).is_made)
     return call.page(
@@ -133,7 +134,6 @@ async def _overview(call: Call, lines: list[str] | None = None, token: str = "")
         rows=rows,
         titles=TITLES,
         elsewhere=ELSEWHERE,
-        lines=lines or [],
         token=token,
         has_token=has_token,
     )

@@ -9,7 +9,8 @@ import attrs
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse
 
-from tbot_core.actions.plugin_lock import approve_installed
+from tbot_core.actions.plugin_lock import approve_lock, propose_lock
+from tbot_core.errors import TbotError
 from tbot_extension_web.access.security_log import SecurityLog
 from tbot_extension_web.opening import open_made_instance
 from tbot_extension_web.setup.fields import judged, values_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from tbot_core.actions.setup_draft import SetUp
     from tbot_extension_web.call import Call
+    from tbot_extension_web.server import Address
     from tbot_extension_web.setup.fields import FormField
     from tbot_extension_web.setup.step import Step
 
@@ -67,17 +69,37 @@ async def judge_field(call: Call) -> Response:
 
 
 async def create(call: Call) -> Response:
-    """Make the instance, and show what `tbot check` finds."""
-    await call.work(_create, call)
-    if call.site.first_run is not None:
-        open_made_instance(call.site, call.site.first_run)
-    return call.to("/check")
+    """Make the instance with the plugins that the form has shown approved, and show what `tbot check` finds."""
+    shown = await call.work(_summary, call)
+    if call.form.get("plugins", "") != shown["used"].digest:
+        return call.page("setup/summary.html", 400, **{**shown, "faults": (_OTHER_PLUGINS, *shown["faults"])})
+    approved = await call.work(_create, call)
+    first = call.site.first_run
+    later = None if first is None else open_made_instance(call.site, first)
+    return call.to("/check", *approved, *([] if later is None or later.loopback else [later_address(later)]))
 
 
-def _create(call: Call) -> None:
+def later_address(address: Address) -> str:
+    """What is missing for an address that other machines reach."""
+    return (
+        f"The page will listen on {address.url}, where every login needs a one-time code: turn the codes on now, then "
+        "start `tbot web` again. It stays on this machine until an admin has them."
+    )
+
+
+_OTHER_PLUGINS: Final = "The plugins differ from those that were shown. Read the list, then approve it."
+
+
+def _create(call: Call) -> Sequence[str]:
+    # The person has read the list with its warnings; what cannot be approved is said.
     setup = _setup(call)
     setup.finish(setup.read())
-    approve_installed(call.site.home)
+    try:
+        proposal = propose_lock(call.site.home, call.actor)
+        approve_lock(proposal)
+    except TbotError as fault:
+        return (f"No plugin is approved: {fault}",)
+    return (proposal.result, *proposal.warnings)
 
 
 async def _step_page(call: Call, fields: Sequence[FormField] = (), faults: Sequence[str] = ()) -> Response:

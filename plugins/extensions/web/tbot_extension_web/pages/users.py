@@ -37,74 +37,6 @@ class UserRow:
 
 async def show(call: Call) -> Response:
     """The list, with the forms of an admin who entered the password again."""
-    return await _list(call)
-
-
-async def add(call: Call) -> Response:
-    """Add a user."""
-    name, password = call.form.get("name", ""), _new_password(call)
-    made = await call.site.logins.accounts.add(name, password, _role(call), actor=call.user.user)
-    return await _done(call, made.name, f"{made.name} is added as {made.role}.")
-
-
-async def set_role(call: Call) -> Response:
-    """Give a user another role; the user's sessions end."""
-    name, role = _named(call), _role(call)
-    await call.site.logins.accounts.set_role(name, role, actor=call.user.user)
-    return await _done(call, name, f"{name} is now {role}.")
-
-
-async def set_password(call: Call) -> Response:
-    """Give a user another password; the user's sessions end."""
-    name = _named(call)
-    await call.site.logins.accounts.set_password(name, _new_password(call), actor=call.user.user)
-    return await _done(call, name, f"{name} has a new password.")
-
-
-async def codes_off(call: Call) -> Response:
-    """Turn a user's one-time codes off, for one who lost the app and the recovery codes."""
-    name = _named(call)
-    await call.site.logins.accounts.set_totp(name, None, actor=call.user.user)
-    return await _done(call, name, f"{name} logs in without one-time codes.")
-
-
-async def remove(call: Call) -> Response:
-    """Remove a user; the last admin stays."""
-    name = _named(call)
-    await call.site.logins.accounts.remove(name, actor=call.user.user)
-    return await _done(call, name, f"{name} is removed.")
-
-
-async def unlock(call: Call) -> Response:
-    """Let a user try to log in again at once."""
-    name = _named(call)
-    await call.site.logins.unlock(name, actor=call.user.user)
-    return await _done(call, name, f"{name} may log in again.")
-
-
-async def end_sessions(call: Call) -> Response:
-    """End each session of a user."""
-    name = _named(call)
-    ended = await call.site.logins.end_sessions(name, actor=call.user.user)
-    return await _done(call, name, f"{name}: {ended} sessions ended.")
-
-
-def default_role(home: Path) -> str:
-    """DEFAULT_USER_ROLE, where the settings give a role."""
-    found = read_settings_files(Instance.at(home)).known_texts().get("DEFAULT_USER_ROLE", "").strip().lower()
-    return found if found in set(Role) else Role.VIEWER
-
-
-def last_logins(home: Path) -> dict[str, datetime]:
-    """When each user logged in last, by the access log."""
-    found = {}
-    for entry in logged_accesses(home, verify=False)[0]:
-        if entry.action == "login" and entry.outcome == "ok":
-            found[entry.actor.removeprefix(ACTOR).partition("@")[0]] = entry.utc
-    return found
-
-
-async def _list(call: Call, done: str = "") -> Response:
     logins = call.site.logins
     times = await call.work(last_logins, call.site.home)
     accounts, locked, sessions = logins.accounts.read(), set(logins.locked_users()), logins.sessions()
@@ -120,9 +52,73 @@ async def _list(call: Call, done: str = "") -> Response:
         for _, one in sorted(accounts.items())
     ]
     default = await call.work(default_role, call.site.home)
-    return call.page(
-        "users.html", rows=rows, roles=[*Role], default=default, done=done, with_roles=logins.rules.with_roles
-    )
+    return call.page("users.html", rows=rows, roles=[*Role], default=default, with_roles=logins.rules.with_roles)
+
+
+async def add(call: Call) -> Response:
+    """Add a user."""
+    name, password = call.form.get("name", ""), _new_password(call)
+    made = await call.site.logins.accounts.add(name, password, _role(call), actor=call.user.user)
+    return call.to("/users", f"{made.name} is added as {made.role}.")
+
+
+async def set_role(call: Call) -> Response:
+    """Give a user another role; the user's sessions end."""
+    name, role = _named(call), _role(call)
+    await call.site.logins.accounts.set_role(name, role, actor=call.user.user)
+    return call.to("/users", f"{name} is now {role}.")
+
+
+async def set_password(call: Call) -> Response:
+    """Give a user another password; the user's sessions end."""
+    name = _named(call)
+    await call.site.logins.accounts.set_password(name, _new_password(call), actor=call.user.user)
+    return call.to("/users", f"{name} has a new password.")
+
+
+async def codes_off(call: Call) -> Response:
+    """Turn a user's one-time codes off, for one who lost the app and the recovery codes."""
+    name = _named(call)
+    if name == call.user.user and call.site.logins.rules.totp_required:
+        raise UsageError("One-time codes are required on this address.", "Begin with a new secret under Your account.")
+    await call.site.logins.accounts.set_totp(name, None, actor=call.user.user)
+    return call.to("/users", f"{name} logs in without one-time codes.")
+
+
+async def remove(call: Call) -> Response:
+    """Remove a user; the last admin stays."""
+    name = _named(call)
+    await call.site.logins.accounts.remove(name, actor=call.user.user)
+    return call.to("/users", f"{name} is removed.")
+
+
+async def unlock(call: Call) -> Response:
+    """Let a user try to log in again at once."""
+    name = _named(call)
+    await call.site.logins.unlock(name, actor=call.user.user)
+    return call.to("/users", f"{name} may log in again.")
+
+
+async def end_sessions(call: Call) -> Response:
+    """End each session of a user."""
+    name = _named(call)
+    ended = await call.site.logins.end_sessions(name, actor=call.user.user)
+    return call.to("/users", f"{name}: {ended} sessions ended.")
+
+
+def default_role(home: Path) -> str:
+    """DEFAULT_USER_ROLE, where the settings give a role."""
+    found = read_settings_files(Instance.at(home)).known_texts().get("DEFAULT_USER_ROLE", "").strip().lower()
+    return found if found in set(Role) else Role.VIEWER
+
+
+def last_logins(home: Path) -> dict[str, datetime]:
+    """When each user logged in last, by the access log."""
+    found = {}
+    for entry in logged_accesses(home, verify=False)[0]:
+        if entry.action == "login" and entry.outcome == "ok":
+            found[entry.actor.removeprefix(ACTOR).partition("@")[0]] = entry.utc
+    return found
 
 
 def _named(call: Call) -> str:
@@ -144,8 +140,3 @@ def _new_password(call: Call) -> str:
     if password != call.form.get("again", ""):
         raise UsageError("The two passwords differ.", "Enter the same one twice.")
     return password
-
-
-async def _done(call: Call, name: str, sentence: str) -> Response:
-    # An admin who changed the own account may have no session left.
-    return call.to("/users") if name == call.user.user else await _list(call, sentence)

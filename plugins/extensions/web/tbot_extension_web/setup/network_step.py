@@ -61,8 +61,8 @@ NETWORK: Final = Step(
     name="network",
     title="Network",
     intro="Where this page listens from its next start on. 127.0.0.1 is this machine alone; that suits a tunnel by ssh "
-    "too. An address that other machines reach needs a certificate, and one-time codes for every login: turn them on "
-    "for your account before you start the page there.",
+    "too. An address that other machines reach needs a certificate, and one-time codes for every login: the page stays "
+    "on this machine until an admin has turned them on.",
     fields=_fields,
     keep=_keep,
     faults=lambda state, values: tuple(_faults(state, values)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tbot_core.actions.assembly import SIMULATED
+from tbot_core.actions.plugin_lock import plugins_in_use
 from tbot_core.instance.enabled_plugins import split_names
 from tbot_core.instance.identity import FIELD
 from tbot_core.vault.categories import CATEGORIES
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 
 
 def summary(state: SetUpState) -> dict[str, Any]:
-    """The values of the summary: rows of name and text, the faults, and whether real money is traded."""
+    """The values of the summary: rows of name and text, faults, whether real money is traded, the plugins in use."""
     mode = account_mode(state)
-    return {"rows": tuple(_rows(state, mode)), "faults": faults_of(state), "live": mode == "live"}
+    used = plugins_in_use(state.sources.texts())
+    return {"rows": tuple(_rows(state, mode)), "faults": faults_of(state), "live": mode == "live", "used": used}
 
 
 def account_mode(state: SetUpState) -> str:
@@ -58,7 +60,7 @@ def _page(state: SetUpState) -> str:
     host, port = network.get("host", "127.0.0.1"), network.get("port", "8443")
     if host in LOOPBACK:
         return f"{host}:{port}, for this machine"
-    return f"{host}:{port} from its next start; turn on one-time codes for your account before that"
+    return f"{host}:{port} from its next start on, once you have turned on one-time codes"
 
 
 def _fields(category: str, part: dict[str, Any]) -> list[str]:

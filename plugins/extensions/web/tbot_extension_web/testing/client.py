@@ -67,6 +67,12 @@ def ask(
     return asyncio.run(_answer(app, scope, body))
 
 
+def send(app: ASGIApp, path: str, headers: Mapping[str, str], form: Mapping[str, str]) -> Answer:
+    """Send a form, and open the page to which the answer leads, if it leads to one."""
+    answer = ask(app, "POST", path, headers, form)
+    return ask(app, "GET", answer.headers["location"], headers) if answer.status == 303 else answer
+
+
 async def _answer(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Answer:
     given = [{"type": "http.request", "body": body, "more_body": False}]
     got: list[Any] = []

@@ -172,7 +172,7 @@ def empty(tmp_path: Path) -> Iterator[Access]:
     instance, clock, deployment = Instance.at(tmp_path), SetClock(START), DeploymentSettings()
     for folder in ("data", "storage/keys", "storage/secrets"):
         (tmp_path / folder).mkdir(parents=True, mode=0o700)
-    store = SecretStore(instance=instance, deployment=deployment, clock=clock, strict=True, system=Disk())
+    store = SecretStore(instance=instance, deployment=deployment, clock=clock, strict=True, system=Disk(), wait_s=5)
     vault = audit_log.open_vault(store, "tests")
     vault.make_key("audit")
     made = Access(home=tmp_path, clock=clock, vault=vault)

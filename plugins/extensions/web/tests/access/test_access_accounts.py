@@ -7,13 +7,13 @@ import json
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from tbot_extension_web.access import accounts as module
 from tbot_extension_web.access import second_factor
 from tbot_extension_web.access.accounts import Accounts
 from tbot_extension_web.access.credentials import LoginCredentials, Role
 from tbot_extension_web.access.security_log import FREE_BYTES, SecurityLog
 
+from tbot_core.actions.secrets import put_values
 from tbot_core.contracts.credentials import secret_fields
 from tbot_core.errors import AccessError, SettingsError, UsageError, VaultError
 from tbot_core.instance import secret_schemas
@@ -151,11 +151,32 @@ def test_of_two_first_admins_one_is_made(empty: Any) -> None:
     assert len(empty.accounts.read()) == 1
 
 
-def test_a_lock_that_is_held_too_long_is_an_error(access: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change gives up when another process holds the accounts for seconds."""
-    monkeypatch.setattr(module, "_WAIT_S", 0.05)
-    with FileLock(access.home / "data" / "login.lock"), pytest.raises(AccessError, match="Another process"):
+def test_a_lock_that_is_held_too_long_is_an_error(access: Any) -> None:
+    """A change gives up when another process writes secrets for seconds."""
+    access.vault.wait_s = 0.05
+    with access.vault.store.holding("broker"), pytest.raises(VaultError, match="another tbot process is writing"):
         access.add("bob")
+
+
+def test_a_user_whom_the_command_line_adds_meanwhile_stays(access: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its write comes after the page has read the accounts; the page's change is made of the new ones."""
+    text, dump = access.accounts.read()["alice"].hash.inspect(), module._dump
+    (access.home / ".env_bot").touch()
+    waiting = [{"eve": {"hash": text, "role": "viewer"}}]
+
+    def dumped(accounts: Any) -> bytes:
+        if waiting:
+            put_values(access.home, "login", waiting.pop())
+        return dump(accounts)
+
+    monkeypatch.setattr(module, "_dump", dumped)
+    access.add("bob")
+    assert sorted(stored(access)) == ["alice", "bob", "eve"]
+    monkeypatch.setattr(module, "_TRIES", 2)
+    waiting += [{"eve": {"hash": text, "role": "trader"}}] * 2
+    with pytest.raises(AccessError, match="keep changing"):
+        access.add("carol")
+    assert "carol" not in stored(access)
 
 
 def test_a_file_written_by_hand_is_read(access: Any) -> None:

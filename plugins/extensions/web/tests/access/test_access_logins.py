@@ -498,9 +498,12 @@ def test_a_recovery_code_counts_once(access: Any) -> None:
 
 
 def test_where_codes_are_required_an_account_without_them_is_refused(access: Any) -> None:
-    """On an address that other machines reach a password alone is not enough."""
+    """On an address that other machines reach a password alone is not enough, nor is a session of before."""
+    before = access.token("alice")
+    assert access.logins.session(before) is not None
     access.start(totp_required=True)
     assert not is_in(access.log_in())
+    assert access.logins.session(before) is None
 
 
 def test_the_rules_are_those_of_the_settings() -> None:

@@ -44,6 +44,10 @@ class Browser:
                 self.token = found[1]
         return answer
 
+    def told(self, path: str, **form: Any) -> str:
+        """Send a form, and read the page that it leads to."""
+        return self.get(self.send(path, **form).headers["location"]).text
+
 
 @pytest.fixture
 def alice(access: Any) -> Browser:
@@ -64,22 +68,22 @@ def test_the_list_tells_who_may_come_in(access: Any, alice: Browser) -> None:
 
 def test_an_admin_adds_changes_and_removes_users(access: Any, alice: Browser) -> None:
     """Each step counts at once and is recorded with the admin's name."""
-    page = alice.send("/users/add", name="Bob", role="viewer", password=NEW, again=NEW).text
+    page = alice.told("/users/add", name="Bob", role="viewer", password=NEW, again=NEW)
     assert "bob is added as viewer." in page
-    assert "bob is now trader." in alice.send("/users/role", name="bob", role="trader").text
+    assert "bob is now trader." in alice.told("/users/role", name="bob", role="trader")
     assert access.accounts.read()["bob"].role is Role.TRADER
     assert access.log_in("bob", NEW).token
-    assert "bob: 1 sessions ended." in alice.send("/users/end-sessions", name="bob").text
+    assert "bob: 1 sessions ended." in alice.told("/users/end-sessions", name="bob")
     other = "marble harbour violin"
-    assert "new password" in alice.send("/users/password", name="bob", password=other, again=other).text
+    assert "new password" in alice.told("/users/password", name="bob", password=other, again=other)
     assert access.log_in("bob", other).token
     access.fail(access.rules.attempt_limit, "bob")
     assert access.logins.locked_users() == ("bob",)
-    assert "may log in again" in alice.send("/users/unlock", name="bob").text
+    assert "may log in again" in alice.told("/users/unlock", name="bob")
     assert access.logins.locked_users() == ()
     access.do(access.accounts.set_totp("bob", "A" * 32, actor="bob"))
-    assert "without one-time codes" in alice.send("/users/codes-off", name="bob").text
-    assert "bob is removed." in alice.send("/users/remove", name="bob").text
+    assert "without one-time codes" in alice.told("/users/codes-off", name="bob")
+    assert "bob is removed." in alice.told("/users/remove", name="bob")
     assert set(access.accounts.read()) == {"alice"}
     assert ("web/alice", "account", "removal of bob") in access.log()
 
@@ -166,16 +170,21 @@ def test_one_time_codes_are_turned_on_with_a_code_and_off(access: Any) -> None:
 
 
 def test_codes_that_the_address_requires_stay_on(access: Any, alice: Browser) -> None:
-    """Where other machines reach the page."""
+    """Where other machines reach the page; those of others can be turned off."""
+    access.do(access.accounts.set_totp("alice", "A" * 32, actor="alice"))
     access.logins.rules = type(access.rules)(totp_required=True)
     assert alice.send("/account/codes/off").status == 400
+    assert alice.send("/users/codes-off", name="alice").status == 400
+    assert access.accounts.read()["alice"].totp is not None
+    access.add("bob")
+    assert alice.send("/users/codes-off", name="bob").headers["location"] == "/users"
 
 
 def test_codes_ask_for_the_password_first(access: Any) -> None:
     """Someone at an open browser enrols no app of their own."""
     bob = Browser(access, "alice", stepped_up=False)
     assert bob.get("/account/codes").headers["location"] == "/step-up?next=/account/codes"
-    assert bob.send("/account/codes/off").headers["location"] == "/step-up?next=/account/codes"
+    assert bob.send("/account/codes/off").headers["location"] == "/step-up?next=/account"
 
 
 def test_own_sessions_are_listed_and_ended(access: Any) -> None:

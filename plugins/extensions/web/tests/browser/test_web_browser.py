@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+from tbot_extension_web.setup.steps import STEPS
 from tbot_extension_web.site import NAVIGATION
 from web_audit import AXE, VENDOR, Audit
 from web_browser import CHROMIUM, chromium
-from web_walk import Place, whole_way
+from web_walk import PLAIN, WITHOUT_SCRIPTS, Place, set_up_by_phone, whole_way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Browser
 
@@ -47,29 +48,59 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
-@pytest.fixture(scope="module")
-def walked(browser: Browser, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Walked:
-    """The whole way, walked once."""
-    home = tmp_path_factory.mktemp("walk") / "bot"
+def walk(way: Callable[[Place, Callable[[str], Audit]], str], browser: Browser, home: Path, samples: Path) -> Walked:
+    """Walk a way, and judge its pages."""
     audits: list[Audit] = []
 
     def audit_of(origin: str) -> Audit:
         audits.append(Audit(origin))
         return audits[0]
 
-    printed = whole_way(Place(browser=browser, home=home, samples=shared / "reference"), audit_of)
+    printed = way(Place(browser=browser, home=home, samples=samples), audit_of)
     return Walked(audit=audits[0], home=home, printed=printed)
 
 
-def test_no_page_fails_or_asks_elsewhere(walked: Walked) -> None:
+@pytest.fixture(scope="module")
+def walked(browser: Browser, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Walked:
+    """The whole way, walked once."""
+    return walk(whole_way, browser, tmp_path_factory.mktemp("walk") / "bot", shared / "reference")
+
+
+@pytest.fixture(scope="module")
+def by_phone(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Walked:
+    """The set-up on a phone."""
+    home = tmp_path_factory.mktemp("phone") / "bot"
+    return walk(set_up_by_phone, browser, home, home)
+
+
+@pytest.fixture(params=["walked", "by_phone"])
+def each_way(request: pytest.FixtureRequest) -> Walked:
+    """Each of the ways."""
+    found: Walked = request.getfixturevalue(request.param)
+    return found
+
+
+def test_no_page_fails_or_asks_elsewhere(each_way: Walked) -> None:
     """No error on the console, no exception, nothing that the policy of content refuses, no foreign request."""
-    assert walked.audit.faults == []
-    assert walked.audit.foreign == []
+    assert each_way.audit.faults == []
+    assert each_way.audit.foreign == []
 
 
-def test_everybody_can_use_each_page(walked: Walked) -> None:
+def test_everybody_can_use_each_page(each_way: Walked) -> None:
     """WCAG 2.2 AA by axe, light and dark; no page is wider than a phone, no control too small, the focus is visible."""
-    assert walked.audit.unusable == []
+    assert each_way.audit.unusable == []
+
+
+def test_each_step_of_the_set_up_fits_a_phone(by_phone: Walked) -> None:
+    """From the first admin to the dashboard; the trade's chart and the report are looked at on the other way."""
+    steps = {f"setup-{one.name}" for one in STEPS if not one.later and one.name != "taken"}
+    assert {"first-run", *steps, "setup-summary", "check", "dashboard"} <= set(by_phone.audit.seen)
+
+
+def test_pages_of_a_day_are_looked_at_without_scripts_too(walked: Walked) -> None:
+    """And a trade with its chart, and the report of a backtest."""
+    plain = {f"{PLAIN}{path.strip('/') or 'dashboard'}" for path in WITHOUT_SCRIPTS}
+    assert {"trade", "report", *plain} <= set(walked.audit.seen)
 
 
 def test_the_way_leads_to_each_page(walked: Walked) -> None:
@@ -122,6 +153,20 @@ def test_a_faulty_page_is_found(browser: Browser, place: str, said: str) -> None
     audit.look(tab, "faulty")
     context.close()
     assert any(said in one for one in getattr(audit, place)), getattr(audit, place)
+
+
+def test_a_faulty_page_is_found_without_scripts_too(browser: Browser) -> None:
+    """As it stands there: what only <noscript> has is judged, and what a script would do is not."""
+    audit = Audit("http://127.0.0.1:8")
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, java_script_enabled=False)
+    page = FAULTY.replace("<img", '<noscript><img id="still" src="/y.png"></noscript><img')
+    context.route("**/*", lambda asked: asked.fulfill(body=page, headers={"Content-Type": "text/html"}))
+    tab = audit.watch(context, scripts=False)
+    tab.goto("http://127.0.0.1:8/faulty")
+    audit.look(tab, "faulty")
+    context.close()
+    assert any("image-alt: #still" in one for one in audit.unusable), audit.unusable
+    assert not any("said" in one for one in audit.faults)
 
 
 def test_axe_is_the_published_one() -> None:

@@ -1,0 +1,135 @@
+"""Where the page listens: it listens before its address is said, and says why where it cannot."""
+
+from __future__ import annotations
+
+import json
+import socket
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+import uvicorn
+from tbot_extension_web.server import Address, listening
+
+from tbot_core import cli
+from tbot_core.actions.secrets import vault_of_home
+from tbot_core.errors import AccessError, SettingsError
+from tbot_core.instance import Instance
+from tbot_core.instance.secrets import encrypt_category
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from starlette.types import ASGIApp
+
+pytestmark = pytest.mark.usefixtures("loopback")
+FREE = 0
+"""A port that the kernel chooses."""
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which another program listens."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        yield other.getsockname()[1]
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The hosts of the sockets that were handed to the server, which serves nothing."""
+    hosts: list[list[str]] = []
+
+    def run(_server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        hosts.append([one.getsockname()[0] for one in sockets])
+        for one in sockets:  # each listens already
+            with closing(socket.create_connection(one.getsockname()[:2])):
+                pass
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    return hosts
+
+
+def start(app: ASGIApp, address: Address) -> None:
+    """Serve the page there."""
+    with listening(app, address) as serve:
+        serve()
+
+
+def test_a_taken_port_is_said_before_any_address(
+    sealed: Path, taken: int, capsys: pytest.CaptureFixture[str], served: list[list[str]]
+) -> None:
+    """With address, cause and remedy, and exit code 1; no link is made, and the page's lock is free."""
+    assert cli.invoke(["web", "--home", str(sealed), "--port", str(taken)]) == 1
+    out, err = capsys.readouterr()
+    assert "The page is at" not in out
+    assert f"http://127.0.0.1:{taken}/: Address already in use" in err
+    assert "--port N" in err
+    assert served == []
+    with filesystem.hold_lock(Instance(sealed).page_lock):
+        pass
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
+def test_an_address_of_another_machine_is_a_fault_of_the_settings(app: ASGIApp, host: str) -> None:
+    """With exit code 3; so is a name that nobody knows."""
+    with pytest.raises(SettingsError, match=f"http://{host}:8443/.* an address of this machine") as caught:
+        start(app, Address(host=host))
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_page_listens_when_its_address_is_said(app: ASGIApp, served: list[list[str]], host: str) -> None:
+    """On each address of the host's name; the port is free again afterwards."""
+    start(app, Address(host=host, port=FREE))
+    assert "127.0.0.1" in served[0]
+
+
+def test_a_page_says_its_address_and_link_once_it_listens(
+    sealed: Path, capsys: pytest.CaptureFixture[str], served: list[list[str]]
+) -> None:
+    """The link is made last: a start that fails leaves the link of the page that is served."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+    assert cli.invoke(["web", "--home", str(sealed), "--port", str(port)]) == 0
+    said = capsys.readouterr().out
+    assert f"The page is at http://127.0.0.1:{port}/" in said
+    assert "first-run?link=" in said
+    assert served == [["127.0.0.1"]]
+
+
+def test_an_address_that_waits_for_codes_is_said(
+    sealed: Path, capsys: pytest.CaptureFixture[str], served: list[list[str]]
+) -> None:
+    """The page is on this machine, and says what is missing for the other one."""
+    network = {"host": "192.0.2.1", "public": True, "certificate": "c.pem", "private_key": "k.pem"}
+    encrypt_category(vault_of_home(sealed), "network", json.dumps(network).encode())
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+    assert cli.invoke(["web", "--home", str(sealed), "--port", str(port)]) == 0
+    said = capsys.readouterr().out
+    assert f"No admin has one-time codes, which every login at https://192.0.2.1:{port}/ needs" in said
+    assert f"The page is at http://127.0.0.1:{port}/" in said
+    assert served == [["127.0.0.1"]]
+
+
+def test_a_certificate_that_cannot_be_used_is_a_sentence(app: ASGIApp, tmp_path: Path) -> None:
+    """As a file that is none, and one that is absent."""
+    file = tmp_path / "c.pem"
+    for there in (False, True):
+        file.write_text("none", encoding="utf-8") if there else None
+        address = Address(port=FREE, certificate=file, private_key=file)
+        with pytest.raises(SettingsError, match="certificate or private key"):
+            start(app, address)
+
+
+def test_a_port_that_is_not_allowed_is_a_sentence(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the ports that are."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(AccessError, match="from 1024 up"):
+        start(app, Address(port=80))

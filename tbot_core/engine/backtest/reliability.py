@@ -1,0 +1,50 @@
+"""What a backtest knows about the reliability of its result: its variants, its costs, its symbols and their facts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbot_core.contracts import SupportsRefresh
+from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
+from tbot_core.reports.reliability import Reliability
+from tbot_core.trading.slippage import Slippage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tbot_core.engine.assembly import Assembly
+    from tbot_core.engine.backtest.results import TestedSession
+    from tbot_core.marketdata.store.selection import SymbolSelection
+    from tbot_core.marketdata.store.store import BarStore
+    from tbot_core.reports.reliability import Variant
+
+
+def reliability_of(
+    assembly: Assembly,
+    data: tuple[BarStore, SymbolSelection],
+    tested: Sequence[TestedSession],
+    variants: Sequence[Variant],
+    *,
+    named: bool,
+) -> Reliability:
+    """What readers of a backtest have to know; `named`: the caller chose the symbols."""
+    (store, selected), settings = data, assembly.settings
+    return Reliability(
+        variants=variants,
+        slippage=Slippage.of(settings.simulation),
+        hours=[(one.session.open, one.session.close) for one in tested],
+        chosen="--symbols" if named else "UNIVERSE" if settings.trading.universe else "stored",
+        symbols=len(selected.symbols),
+        facts={name: store.fact_starts(name, selected.symbols) for name in _facts(assembly)},
+        kinds=selected.kinds,
+        notes=selected.notes_on_kinds,
+    )
+
+
+def _facts(assembly: Assembly) -> set[str]:
+    # The facts about symbols that filters compare: what they fetch, and capitalisations if a strategy limits them.
+    found = {name for one in assembly.filters.values() if isinstance(one, SupportsRefresh) for name in one.facts}
+    frames = (assembly.settings.frames[name] for name in assembly.settings.strategies)
+    if assembly.filters and any(one.min_market_cap or one.max_market_cap for one in frames):
+        found.add(MARKET_CAP)
+    return found

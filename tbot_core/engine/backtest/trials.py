@@ -1,0 +1,215 @@
+"""Trials: backtests on the same bars with different settings or costs. What several of them need is computed once."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from tbot_core.engine.backtest.candidates import Candidates, candidates_of
+from tbot_core.engine.backtest.glide import GlideTerms, StepNeeded, glide
+from tbot_core.engine.backtest.results import GlidedSession, SteppedSession, TestedSession
+from tbot_core.engine.backtest.session_walk import BacktestTerms, plain_id, walk_session
+from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
+from tbot_core.marketdata.store.store import BarBlock
+from tbot_core.model.calendar import Session
+from tbot_core.model.day_facts import MarketView
+from tbot_core.model.reasons import Reason, most_frequent
+from tbot_core.model.types import atoms_of
+from tbot_core.trading.fill_costs import FillCosts
+from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
+from tbot_core.trading.proposals import (
+    ActiveStrategy,
+    JudgedSignals,
+    ScanResult,
+    TradingRules,
+    judge_scan,
+    screen,
+    universe_cut,
+)
+from tbot_core.trading.verdicts import denial_counts
+
+if TYPE_CHECKING:
+    from tbot_core.engine.assembly import Assembly
+    from tbot_core.model.bars import Flags
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Trial:
+    """One backtest: the strategies of each session, its rules and costs, and the equity in atoms that it begins with.
+
+    `recorded_vix` replaces the VIX of sessions for which live trading recorded another.
+    """
+
+    entrants: Callable[[Session], tuple[ActiveStrategy, ...]]
+    terms: BacktestTerms
+    opening_atoms: int
+    recorded_vix: RecordedVix
+
+
+def trial_of(assembly: Assembly, partial_volume: frozenset[str] = frozenset()) -> Trial:
+    """The trial of an assembly's settings; VOLUME_LIMIT does not apply to the symbols in `partial_volume`."""
+    settings = assembly.settings
+    costs = FillCosts.of(settings.simulation, settings.exits.target_fill).without_volume_limit(partial_volume)
+    # MAX_CONSECUTIVE_LOSSES counts losses of one minute by client order id; nothing else depends on these ids.
+    name = assembly.simulated_ids().client_order_id if settings.risk.max_consecutive_losses else plain_id
+    rules = assembly.rules(SIMULATOR_CAPABILITIES)
+    return Trial(
+        entrants=assembly.entrants,
+        terms=BacktestTerms(rules=rules, costs=costs, name=name, checks=assembly.checks),
+        opening_atoms=atoms_of(settings.simulation.paper_cash),
+        recorded_vix=assembly.recorded_vix,
+    )
+
+
+@attrs.define(eq=False)
+class BeforeBell:
+    """What was denied before the bell, by reason; by strategy, the reasons of sessions that denied every symbol."""
+
+    denials: Counter[str] = attrs.field(factory=Counter)
+    without_candidates: dict[str, Counter[str]] = attrs.field(factory=dict)
+
+    def add(self, screened: Screened) -> None:
+        """Count a strategy's screening of a block."""
+        self.denials.update(screened.denials)
+        if screened.without:
+            self.without_candidates.setdefault(screened.strategy, Counter()).update(screened.without)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Screened:
+    """A strategy's screening of sessions, and its signals; None where every symbol was denied.
+
+    `denials`: how many symbols each reason denied; `without`: what denied most in the sessions that denied all.
+    """
+
+    strategy: str
+    denials: Mapping[str, int]
+    without: Sequence[str]
+    judged: JudgedSignals | None
+
+
+class MonthOfBars:
+    """A month's blocks, with the scans and outcomes that trials have asked for."""
+
+    def __init__(self, blocks: Sequence[BarBlock]) -> None:
+        self._blocks = blocks
+        self._made: dict[Hashable, Any] = {}
+
+    def parts(self, trial: Trial) -> Iterator[tuple[BarBlock, tuple[ActiveStrategy, ...]]]:
+        """The sessions in which a trial has the same strategies with the same windows, and these."""
+        for number, block in enumerate(self._blocks):
+            rows_by_entrants: dict[tuple[ActiveStrategy, ...], list[int]] = {}
+            for index, session in enumerate(block.sessions):
+                rows_by_entrants.setdefault(trial.entrants(session), []).append(index)
+            for entrants, rows in rows_by_entrants.items():
+                yield self._once((number, *rows), _part, block, rows), entrants
+
+    def screened(self, trial: Trial, part: BarBlock, entrants: tuple[ActiveStrategy, ...]) -> list[Screened]:
+        """What a trial's strategies find in a part."""
+        rules = trial.terms.rules
+        key = (id(part), id(trial.recorded_vix), *map(id, rules.filters.values()), *_screening(rules))
+        facts = (part.day, part.bars.symbols, part.sessions[0].minutes)
+        cut = self._once(("cut", *map(id, entrants), *key), universe_cut, entrants, rules, *facts)
+        return [self._once((id(one), *key), _screen, trial, part, one, cut) for one in entrants]
+
+    def candidates(self, trial: Trial, part: BarBlock, judged: Sequence[JudgedSignals]) -> Candidates:
+        """The candidates of a trial in a part."""
+        rules, costs = trial.terms.rules, trial.terms.costs
+        key: tuple[Hashable, ...]
+        key = (id(part), *map(id, judged), rules.exits, rules.entries, rules.risk.price_band_pct, rules.rebalance)
+        key = (*key, costs.filling)
+        return self._once(key, candidates_of, judged, rules, costs, part.bars, len(part.sessions))
+
+    def _once(self, key: Hashable, make: Callable[..., T], *needed: Any) -> T:
+        # Keys have the identity of objects that live as long as the month does.
+        if key not in self._made:
+            self._made[key] = make(*needed)
+        found: T = self._made[key]
+        return found
+
+
+class TrialRun:
+    """A trial on its way through the months; `equity_atoms` is that after the last session."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial, self.before_bell, self.equity_atoms = trial, BeforeBell(), trial.opening_atoms
+        self._shared = GlideTerms.of(trial.terms)
+
+    def trade(self, month: MonthOfBars) -> Iterator[TestedSession]:
+        """Trade the sessions of a month in order of date."""
+        ready = list[tuple[Session, BarBlock, Candidates, int]]()
+        for part, entrants in month.parts(self.trial):
+            screened = month.screened(self.trial, part, entrants)
+            for one in screened:
+                self.before_bell.add(one)
+            found = month.candidates(self.trial, part, [one.judged for one in screened if one.judged is not None])
+            ready += [(session, part, found, index) for index, session in enumerate(part.sessions)]
+        for session, part, found, index in sorted(ready, key=lambda one: one[0].date):
+            tested = self._session(session, part, found, index)
+            self.equity_atoms = tested.equity_atoms
+            yield tested
+
+    def _session(self, session: Session, part: BarBlock, found: Candidates, index: int) -> TestedSession:
+        equity = self.equity_atoms
+        try:
+            glided = glide(self._shared, found, index, part.bars, equity)
+        except StepNeeded as cause:
+            bars, proposals = part.bars.session(index), found.proposals(index)
+            walked = walk_session(self.trial.terms, session, bars, proposals, equity)
+            return SteppedSession(session=session, opening_atoms=equity, walked=walked, cause=str(cause))
+        return GlidedSession(session=session, opening_atoms=equity, source=found.source, glided=glided)
+
+
+def run_trials(trials: Sequence[TrialRun], blocks: Iterable[BarBlock]) -> Iterator[tuple[TrialRun, TestedSession]]:
+    """Trade the sessions of blocks in each of the trials, month by month; a month of bars is in memory at a time."""
+    for _, blocks_of_month in itertools.groupby(blocks, key=lambda block: block.month):
+        month = MonthOfBars(list(blocks_of_month))
+        for run in trials:
+            for tested in run.trade(month):
+                yield run, tested
+
+
+def _screening(rules: TradingRules) -> tuple[Hashable, ...]:
+    # The rules that decide what is scanned, and how signals are checked, besides the filters.
+    exits = rules.exits
+    return (
+        rules.missing_rejects,
+        rules.blocklist,
+        rules.watch_only,
+        rules.universe_max,
+        exits.stop_atr,
+        exits.flatten_before_close,
+    )
+
+
+def _screen(trial: Trial, part: BarBlock, entrant: ActiveStrategy, cut: Flags | None) -> Screened:
+    rules, dates = trial.terms.rules, [one.date for one in part.sessions]
+    day = with_recorded_vix(part.day, dates, entrant.name, trial.recorded_vix)
+    verdicts = screen(entrant, rules, day, part.bars.symbols, part.sessions[0].minutes, cut=cut)
+    denied = verdicts.reasons != Reason.ALLOWED
+    denials, without = Counter[str](), list[str]()
+    if denied.any():  # a symbol without a bar in a session was no candidate there
+        denials.update(denial_counts(verdicts.reasons[denied & part.bars.traded]))
+        without = [most_frequent(denial_counts(reasons)) for reasons in verdicts.reasons[denied.all(axis=-1)]]
+    judged = None
+    if not denied.all():
+        scan = ScanResult(signals=entrant.strategy.scan(part.bars, day), screened=verdicts, dates=dates)
+        judged = judge_scan(entrant, rules, scan, MarketView(bars=part.bars, day=day))
+    return Screened(strategy=entrant.name, denials=denials, without=without, judged=judged)
+
+
+def _part(block: BarBlock, rows: list[int]) -> BarBlock:
+    if len(rows) == len(block.sessions):
+        return block
+    return BarBlock(
+        month=block.month,
+        sessions=tuple(block.sessions[row] for row in rows),
+        bars=block.bars.sessions(rows),
+        day=block.day.sessions(rows),
+    )

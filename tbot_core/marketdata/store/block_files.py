@@ -1,0 +1,284 @@
+"""A month of bars in the layout of the engine: one memory-mapped file beside the Parquet files of record.
+
+::
+
+    <folder>/2018-02/bars-<key>.block
+
+The key names the month's manifest and its sessions, so an import makes the file useless. It is made from the Parquet
+files on first use, and can be removed at any time. After a header of 4096 bytes come, for each length of sessions, the
+fields as float64 of shape (minutes, sessions, symbols). A field without any number, as the VWAP often is, is left out.
+What a file must hold follows from the manifest and the daily rows; the header says which fields are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+import numpy as np
+
+from tbot_core.errors import AccessError
+from tbot_core.marketdata.store import parquet
+from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
+from tbot_core.model import json_document
+from tbot_core.model.bars import FIELDS, Array, Flags, Index
+from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.system import file_streams, filesystem
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    import polars as pl
+
+COLUMNS: Final = (*FIELDS, "vwap")
+HEADER_LENGTH: Final = 4096
+ROOM_LEFT: Final = 256 << 20
+"""The bytes of a disk that blocks leave free."""
+
+_FORMAT: Final = b"tbot block of bars 1\n"
+_DIGEST_LENGTH: Final = 32
+_CELL_BYTES: Final = 8
+_STRANDED_S: Final = 3600
+_EXCHANGE: Final = ExchangeCalendar()
+# Symbols are written side by side, so that each write fills whole cache lines.
+_SYMBOLS_AT_ONCE: Final = 16
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class BlockPart:
+    """The sessions of one length, and their fields: arrays of shape (minutes, sessions, symbols), NaN = no bar."""
+
+    sessions: tuple[Session, ...]
+    fields: Mapping[str, Array]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class MonthBlock:
+    """The bars of a month for some symbols, in parts by length of session."""
+
+    symbols: tuple[str, ...]
+    parts: tuple[BlockPart, ...]
+
+    def of(
+        self,
+        sessions: Sequence[Session],
+        symbols: tuple[str, ...],
+        names: Sequence[str] = COLUMNS,
+        minutes: int | None = None,
+    ) -> dict[str, Array]:
+        """Fields of these sessions and symbols, shape (minutes, sessions, symbols); NaN where the month has none.
+
+        All symbols of the month and sessions that follow each other are views, anything else copies. `minutes`: by
+        default those of the first session.
+        """
+        length = sessions[0].minutes if minutes is None else minutes
+        for part in self.parts:
+            rows = _rows(part, sessions)
+            if None not in rows and length <= part.sessions[0].minutes and symbols == self.symbols:
+                return {name: field[:length, _span(rows)] for name, field in _picked(part, names)}
+        found = {name: np.full((length, len(sessions), len(symbols)), np.nan) for name in names}
+        place = {symbol: column for column, symbol in enumerate(self.symbols)}
+        to = [column for column, symbol in enumerate(symbols) if symbol in place]
+        columns = [place[symbols[column]] for column in to]
+        for part in self.parts:
+            for at, row in enumerate(_rows(part, sessions)):
+                if row is not None:
+                    for name, field in _picked(part, names):
+                        cells = field[:length, row][:, columns]
+                        found[name][: len(cells), at, to] = cells
+        return found
+
+
+def _rows(part: BlockPart, sessions: Sequence[Session]) -> list[int | None]:
+    places = {session.date: row for row, session in enumerate(part.sessions)}
+    return [places.get(session.date) for session in sessions]
+
+
+def _span(rows: Sequence[int | None]) -> Any:
+    # The rows as a slice where they follow each other, so that they are a view.
+    first = rows[0]
+    if first is not None and list(rows) == list(range(first, first + len(rows))):
+        return slice(first, first + len(rows))
+    return list(rows)
+
+
+def _picked(part: BlockPart, names: Sequence[str]) -> Iterator[tuple[str, Array]]:
+    return ((name, part.fields[name]) for name in names)
+
+
+@attrs.frozen(kw_only=True)
+class BlockLayout:
+    """What the block of a month must hold, and where it lies; `groups` are its sessions by length."""
+
+    path: Path
+    key: str
+    symbols: tuple[str, ...]
+    groups: tuple[tuple[Session, ...], ...]
+
+    @classmethod
+    def of(cls, folder: Path, month: parquet.MonthManifest, days: Collection[dt.date]) -> BlockLayout:
+        """The layout of a month that has bars on these days.
+
+        Its sessions are the exchange's own: an instance's calendar only shortens them or leaves some out.
+        """
+        held = tuple(one for one in month_sessions(_EXCHANGE, month.name) if one.date in days)
+        words = [f"{session.open.isoformat()} {session.minutes}" for session in held]
+        key = hashlib.sha256("\n".join((month.sha256, *words)).encode()).hexdigest()
+        path = folder / month.name / f"bars-{key[: parquet.NAME_LENGTH]}{parquet.BLOCK_SUFFIX}"
+        return cls(path=path, key=key, symbols=tuple(sorted(month.entries)), groups=by_length(held))
+
+    @property
+    def most_bytes(self) -> int:
+        """The length of a file with all fields."""
+        return HEADER_LENGTH + sum(self.field_bytes(group) * len(COLUMNS) for group in self.groups)
+
+    def field_bytes(self, group: tuple[Session, ...]) -> int:
+        """The length of one field of a group."""
+        return group[0].minutes * len(group) * len(self.symbols) * _CELL_BYTES
+
+
+def by_length(sessions: Iterable[Session]) -> tuple[tuple[Session, ...], ...]:
+    """The sessions grouped by their length, in order of first use."""
+    groups: dict[int, list[Session]] = {}
+    for session in sessions:
+        groups.setdefault(session.minutes, []).append(session)
+    return tuple(tuple(group) for group in groups.values())
+
+
+def read_block(layout: BlockLayout) -> MonthBlock | None:
+    """Map a month's block; None where there is none, or one that is unreadable, short, damaged or of another format."""
+    try:
+        data = file_streams.map_file(layout.path)
+    except AccessError:
+        return None
+    names = _fields_of_header(bytes(data[:HEADER_LENGTH]), layout)
+    needed = HEADER_LENGTH + sum(
+        layout.field_bytes(group) * len(fields) for group, fields in zip(layout.groups, names, strict=False)
+    )
+    if len(names) != len(layout.groups) or len(data) != needed:
+        return None
+    parts, at = [], HEADER_LENGTH
+    for group, held in zip(layout.groups, names, strict=True):
+        shape = group[0].minutes, len(group), len(layout.symbols)
+        fields = {name: np.broadcast_to(np.nan, shape) for name in COLUMNS}
+        for name in held:
+            count = layout.field_bytes(group) // _CELL_BYTES
+            fields[name] = np.frombuffer(data, "<f8", count, at).reshape(shape)
+            at += layout.field_bytes(group)
+        parts.append(BlockPart(sessions=group, fields=fields))
+    return MonthBlock(symbols=layout.symbols, parts=tuple(parts))
+
+
+def write_block(layout: BlockLayout, block: MonthBlock) -> None:
+    """Write a month's block, and remove those that it replaces.
+
+    Raises AccessError where the folder cannot be written, or the disk would have less than ROOM_LEFT bytes.
+    """
+    folder = layout.path.parent
+    if filesystem.free_bytes(folder) < layout.most_bytes + ROOM_LEFT:
+        raise AccessError(f"Cannot write {layout.path}: the disk is nearly full.", "Free some space.")
+    held = [{name: field for name, field in part.fields.items() if _has_numbers(field)} for part in block.parts]
+    data = (np.ascontiguousarray(field, "<f8").data.cast("B") for part in held for field in part.values())
+    filesystem.write_atomic(layout.path, _header(layout.key, [list(part) for part in held]), *data)
+    now = filesystem.modified(layout.path)
+    for path in filesystem.entries(folder):
+        stranded = path.name.startswith(".bars-") and filesystem.modified(path) < now - _STRANDED_S
+        if stranded or (path.suffix == parquet.BLOCK_SUFFIX and path != layout.path):
+            filesystem.remove(path)
+
+
+def _has_numbers(field: Array) -> bool:
+    return not all(np.isnan(minute).all() for minute in field)
+
+
+def collect_block(
+    folder: Path, month: parquet.MonthManifest, groups: Iterable[tuple[Session, ...]], symbols: tuple[str, ...]
+) -> MonthBlock:
+    """Make a block from the Parquet files of the symbols that the month has; raises DataError for a changed file."""
+    held = tuple(symbol for symbol in symbols if symbol in month.entries)
+    parts = [_EmptyPart(group, len(held)) for group in groups]
+    for start in range(0, len(held), _SYMBOLS_AT_ONCE):
+        bars = [parquet.read_bars(folder, month, symbol) for symbol in held[start : start + _SYMBOLS_AT_ONCE]]
+        for part in parts:
+            part.fill(start, bars)
+    return MonthBlock(
+        symbols=held, parts=tuple(BlockPart(sessions=part.sessions, fields=part.fields) for part in parts)
+    )
+
+
+def differs(layout: BlockLayout, folder: Path, month: parquet.MonthManifest) -> bool:
+    """Whether a month's block has other bars than its Parquet files; not where there is no block to be read.
+
+    Raises DataError for a changed file.
+    """
+    block = read_block(layout)
+    if block is None:
+        return False
+    made = collect_block(folder, month, layout.groups, layout.symbols)
+    pairs = zip(block.parts, made.parts, strict=True)
+    return not all(
+        np.array_equal(one.fields[name], two.fields[name], equal_nan=True) for one, two in pairs for name in COLUMNS
+    )
+
+
+class _EmptyPart:
+    # A part that is filled some symbols at a time.
+    def __init__(self, sessions: tuple[Session, ...], symbols: int) -> None:
+        self.sessions = sessions
+        self._grid = SessionGrid(sessions)
+        self._shape = sessions[0].minutes, len(sessions), symbols
+        self._filled: dict[str, Array] = {}
+
+    @property
+    def fields(self) -> dict[str, Array]:
+        """The fields; one that has no number is NaN without taking memory."""
+        return {name: self._filled.get(name, np.broadcast_to(np.nan, self._shape)) for name in COLUMNS}
+
+    def fill(self, start: int, bars: Sequence[pl.DataFrame]) -> None:
+        """Put in the bars of symbols from column `start` on, as far as they lie in the sessions."""
+        minutes, sessions, _ = self._shape
+        cells = [self._cells(frame) for frame in bars]
+        for name in COLUMNS:
+            known = [frame[name].null_count() < len(frame) for frame in bars]
+            if not any(known):
+                continue
+            side_by_side = np.full((minutes * sessions, len(bars)), np.nan)
+            for column, (frame, (at, inside)) in enumerate(zip(bars, cells, strict=True)):
+                if known[column]:
+                    values = frame[name].to_numpy()
+                    side_by_side[at, column] = values if inside is None else values[inside]
+            if name not in self._filled:
+                self._filled[name] = np.full(self._shape, np.nan)
+            stop = start + len(bars)
+            self._filled[name][:, :, start:stop] = side_by_side.reshape(minutes, sessions, len(bars))
+
+    def _cells(self, frame: pl.DataFrame) -> tuple[Index, Flags | None]:
+        # The place of each bar that lies in the sessions, and which these are; None for all.
+        rows, minutes, inside = self._grid.place(times_of(frame))
+        at = minutes * len(self.sessions) + rows
+        return (at, None) if inside.all() else (at[inside], inside)
+
+
+def _header(key: str, names: list[list[str]]) -> bytes:
+    text = json.dumps({"key": key, "fields": names}).encode()
+    counted = struct.pack("<I", len(text)) + text
+    return (_FORMAT + hashlib.sha256(counted).digest() + counted).ljust(HEADER_LENGTH, b"\0")
+
+
+def _fields_of_header(data: bytes, layout: BlockLayout) -> list[list[str]]:
+    # The names of the fields of each part; none for a header that is not the layout's.
+    start = len(_FORMAT) + _DIGEST_LENGTH
+    length = int.from_bytes(data[start : start + 4], "little")
+    counted = data[start : start + 4 + length]
+    proved = hashlib.sha256(counted).digest() == data[len(_FORMAT) : start]
+    if not data.startswith(_FORMAT) or not proved:
+        return []
+    content = json_document.parse_json(counted[4:])
+    names: list[list[str]] = content["fields"]
+    return names if content["key"] == layout.key else []

@@ -1,0 +1,226 @@
+"""Reads source files as tables of a bounded number of rows: Parquet, CSV and JSON, also compressed by gzip."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import zlib
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+
+import attrs
+import polars as pl
+
+from tbot_core.errors import AccessError, DataError
+from tbot_core.marketdata.store import source_formats
+from tbot_core.marketdata.store.source_formats import SourceFormat
+from tbot_core.model import json_document
+from tbot_core.system import filesystem
+from tbot_core.system.file_streams import open_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SUFFIXES: Final = (".parquet", ".csv", ".txt", ".json", ".csv.gz", ".txt.gz", ".json.gz")
+BATCH_ROWS: Final = 500_000
+BLOCK_BYTES: Final = 32 << 20
+LONGEST_JSON: Final = 64 << 20
+
+# A table of tickers side by side begins with the lines Price, Ticker and Datetime.
+_TICKER_LINES: Final = 3
+_LONGEST_ROW: Final = 1000
+_HASHED_BYTES: Final = 1 << 20
+_REPLIED: Final = {"t": "ts", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "vw": "vwap"}
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class RawTable:
+    """Some rows of a file with its columns; `first_row` is the line or row of the first, `given` the header as written.
+
+    `done` is the share of the file that has been read, 0 to 1.
+    """
+
+    frame: pl.DataFrame
+    first_row: int
+    given: tuple[str, ...]
+    format: SourceFormat
+    done: float
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix of a file's name that says how to read it, such as .csv.gz; "" for an unknown one."""
+    name = path.name.lower()
+    return next((one for one in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(one)), "")
+
+
+def is_source(path: Path) -> bool:
+    """Whether a file of a folder can be imported; a text file only where it has bars without a header."""
+    suffix = suffix_of(path)
+    if not suffix.startswith(".txt"):
+        return bool(suffix)
+    try:
+        with open_stream(path) as file, _unpacked(path, file) as stream:
+            return bool(source_formats.format_of(stream.read(_LONGEST_ROW)).names)
+    except (AccessError, DataError):
+        return False
+
+
+def stem_of(path: Path) -> str:
+    """The file's name without that suffix."""
+    return path.name[: len(path.name) - len(suffix_of(path))]
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex; raises AccessError for one that cannot be read."""
+    digest = hashlib.sha256()
+    with open_stream(path) as file:
+        while piece := file.read(_HASHED_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def read_tables(path: Path, mapping: SourceFormat | None = None) -> Iterator[RawTable]:
+    """Read a file in order, at least one table; raises DataError for one that cannot be read."""
+    match suffix_of(path).removesuffix(".gz"):
+        case ".csv" | ".txt":
+            return _csv_tables(path, mapping)
+        case ".json":
+            return _json_tables(path)
+        case _:
+            return _parquet_tables(path, mapping or source_formats.PLAIN)
+
+
+def _parquet_tables(path: Path, form: SourceFormat) -> Iterator[RawTable]:
+    try:
+        rows = pl.scan_parquet(path)
+        count = int(rows.select(pl.len()).collect().item())
+        for start in range(0, max(count, 1), BATCH_ROWS):
+            frame = rows.slice(start, BATCH_ROWS).collect()
+            done = (start + len(frame)) / max(count, 1)
+            yield RawTable(frame=frame, first_row=start + 1, given=tuple(frame.columns), format=form, done=done)
+    except pl.exceptions.PolarsError as fault:
+        raise DataError(f"{path.name}: not a Parquet file, or a damaged one ({_sentence(fault)}).") from fault
+
+
+def _csv_tables(path: Path, mapping: SourceFormat | None) -> Iterator[RawTable]:
+    head: _Head | None = None
+    row, whole = 1, max(filesystem.size(path), 1)
+    with open_stream(path) as file, _unpacked(path, file) as stream:
+        for block in _whole_lines(path, stream):
+            text = block
+            if head is None:
+                head, text = _head(path, block, mapping)
+                row = head.first_row
+            frame = _csv(path, head.line + text, head.format)
+            done = min(1.0, file.tell() / whole)
+            yield RawTable(frame=frame, first_row=row, given=head.given, format=head.format, done=done)
+            row += len(frame)
+
+
+@attrs.frozen(kw_only=True)
+class _Head:
+    # The line that names a file's columns, as the CSV reader gets it before each block, and the line of the first row.
+    line: bytes
+    first_row: int
+    format: SourceFormat
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names as written: the CSV reader renames a duplicate one."""
+        text = self.line.decode("utf-8-sig", errors="replace").splitlines()[:1]
+        return tuple(next(csv.reader(text, delimiter=self.format.separator), []))
+
+
+def _head(path: Path, block: bytes, mapping: SourceFormat | None) -> tuple[_Head, bytes]:
+    # The head of a file, and the rest of its first block.
+    form = mapping or source_formats.format_of(block)
+    if form.names:
+        return _Head(line=f"{form.separator.join(form.names)}\n".encode(), first_row=1, format=form), block
+    lines = block.split(b"\n", 3)
+    if mapping is None and len(lines) > _TICKER_LINES and lines[0].startswith(b"Price,"):
+        tickers = {one.strip().decode(errors="replace") for one in lines[1].split(b",")[1:]}
+        if len(tickers) > 1:
+            raise DataError(f"{path.name}: several tickers side by side.", "Save each ticker in a file of its own.")
+        form = attrs.evolve(form, symbol=tickers.pop())
+        line = b"Datetime" + lines[0].removeprefix(b"Price") + b"\n"
+        return _Head(line=line, first_row=_TICKER_LINES + 1, format=form), lines[_TICKER_LINES]
+    cut = block.find(b"\n") + 1 or len(block)
+    return _Head(line=block[:cut], first_row=2, format=form), block[cut:]
+
+
+def _whole_lines(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
+    # The content in blocks that end with a line; a file of one block as it is.
+    rest = b""
+    while block := stream.read(BLOCK_BYTES):
+        text = rest + block
+        cut = text.rfind(b"\n") + 1 if len(block) == BLOCK_BYTES else len(text)
+        if len(text) - cut > BLOCK_BYTES:
+            raise DataError(f"{path.name}: no CSV table can be read from it (a line is longer than 32 MB).")
+        if cut:
+            yield text[:cut]
+        rest = text[cut:]
+    if rest or not stream.tell():
+        yield rest
+
+
+def _csv(path: Path, data: bytes, form: SourceFormat) -> pl.DataFrame:
+    try:
+        return pl.read_csv(io.BytesIO(data), infer_schema=False, separator=form.separator)
+    except pl.exceptions.PolarsError as fault:
+        raise DataError(f"{path.name}: no CSV table can be read from it ({_sentence(fault)}).") from fault
+
+
+def _json_tables(path: Path) -> Iterator[RawTable]:
+    with open_stream(path) as file, _unpacked(path, file) as stream:
+        text = stream.read(LONGEST_JSON + 1)
+    if len(text) > LONGEST_JSON:
+        raise DataError(f"{path.name}: a JSON file of more than {LONGEST_JSON >> 20} MB.", "Split it by its pages.")
+    try:
+        pages = _pages(text)
+        rows = [row for page in pages for row in _bars_of_page(page)]
+        frame = pl.DataFrame(rows, schema=dict.fromkeys(("symbol", *_REPLIED.values()), pl.String), orient="row")
+    except (ValueError, TypeError, KeyError, AttributeError) as fault:
+        reason = f"{type(fault).__name__}: {fault}" if not isinstance(fault, json_document.InvalidJson) else str(fault)
+        raise DataError(
+            f"{path.name}: no bars can be read from it ({reason}).",
+            "A JSON file is the reply of a data service: bars by symbol, or a list of bars with their symbol.",
+        ) from fault
+    yield RawTable(frame=frame, first_row=1, given=tuple(frame.columns), format=source_formats.PLAIN, done=1.0)
+
+
+def _pages(text: bytes) -> list[Any]:
+    # One reply, or one a line.
+    try:
+        return [json_document.parse_json(text)]
+    except json_document.InvalidJson:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) <= 1:
+            raise
+        return [json_document.parse_json(line) for line in lines]
+
+
+def _bars_of_page(page: Any) -> Iterator[tuple[str | None, ...]]:
+    bars = page["bars"]
+    by_symbol = bars if isinstance(bars, dict) else {page["symbol"]: bars}
+    for symbol, listed in by_symbol.items():
+        for bar in listed or ():
+            yield (symbol, *(None if bar.get(name) is None else str(bar[name]) for name in _REPLIED))
+
+
+@contextmanager
+def _unpacked(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    if not suffix_of(path).endswith(".gz"):
+        yield file
+        return
+    try:
+        with gzip.GzipFile(fileobj=file) as stream:
+            yield cast("IO[bytes]", stream)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as fault:
+        raise DataError(f"{path.name}: not a gzip file, or a damaged one ({_sentence(fault)}).") from fault
+
+
+def _sentence(fault: Exception) -> str:
+    return str(fault).strip().splitlines()[0].rstrip(".") if str(fault).strip() else type(fault).__name__

@@ -1,0 +1,245 @@
+"""How far a backtest's result can be trusted: harder assumptions, the first and last minutes, and its data."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import attrs
+
+from tbot_core.model.formatting import format_percent, money_text, plural
+from tbot_core.trading.slippage import Slippage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.model.types import Trade
+
+EDGE_MINUTES: Final = 5
+"""The first and the last minutes of a session, of whose trades the P&L is stated apart."""
+
+ENOUGH_TRADES: Final = 100
+"""With fewer trades a warning says that they are few."""
+
+Chosen: TypeAlias = Literal["--symbols", "UNIVERSE", "stored"]
+"""What chose the symbols: the caller, the setting, or the bar store, which has no other ones."""
+
+_ZERO: Final = Decimal(0)
+_LEAST_SHARE: Final = Decimal("0.01")
+_HALF: Final = Decimal("0.5")
+_UNIVERSES: Final[Mapping[Chosen, tuple[str, str]]] = {
+    "--symbols": ("The {} that was named.", "The {} that were named."),
+    "UNIVERSE": ("The {} of UNIVERSE.", "The {} of UNIVERSE."),
+    "stored": ("The only {} with stored bars.", "All {} with stored bars."),
+}
+_SURVIVORS: Final = "Delisted symbols are missing unless you added them: survivorship bias makes a result look better."
+_EDGES: Final = (
+    f"Net P&L of trades whose entry filled in the first {EDGE_MINUTES} minutes of a session, or whose exit filled in "
+    f"its last {EDGE_MINUTES} or at its close; a trade may count in both."
+)
+_DATED: Final = "A session uses what was known before its open; an imported figure counts from the day after its as_of."
+_NO_SLIPPAGE: Final = (
+    "None is simulated: twice of it changes nothing. ENABLE_SLIPPAGE_MODEL and SLIPPAGE_SIMULATION_TYPE switch it on."
+)
+
+
+@attrs.frozen(kw_only=True)
+class Variant:
+    """The result of the same backtest under a harder assumption, which `words` name; money in dollars.
+
+    `costs_only`: it has more slippage, which changes nothing where none is simulated.
+    """
+
+    words: str
+    trades: int
+    pnl: Decimal
+    costs_only: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Reliability:
+    """What a backtest knows about its own result.
+
+    `hours`: open and close of each session, in order. `facts`: for each fact about symbols that filters used, from
+    which day on it is known of which symbols. `kinds`: the pairs of adjustment and volume of the bars; `notes` say what
+    follows from them.
+    """
+
+    variants: Sequence[Variant]
+    slippage: Slippage
+    hours: Sequence[tuple[datetime, datetime]]
+    chosen: Chosen
+    symbols: int
+    facts: Mapping[str, Mapping[str, date]]
+    kinds: Sequence[tuple[str, str]]
+    notes: Sequence[str] = ()
+
+
+@attrs.frozen(kw_only=True)
+class ResultRow:
+    """A line of the comparison.
+
+    `share` is its part of the backtest's P&L; None where that is a loss, or less than a hundredth of the profits and
+    losses of all trades taken together.
+    """
+
+    words: str
+    trades: int
+    pnl: Decimal
+    share: Decimal | None
+
+    @property
+    def percent(self) -> str:
+        """The share as a percentage, "" without one."""
+        return "" if self.share is None else format_percent(self.share, 0)
+
+
+@attrs.frozen(kw_only=True)
+class ReliabilityReport:
+    """The same for readers: a headline, warnings, the compared results, and facts with their titles.
+
+    `distrust`: the headline or a warning says that the result is not to be relied on.
+    """
+
+    headline: str
+    distrust: bool
+    warnings: Sequence[str]
+    rows: Sequence[ResultRow]
+    facts: Sequence[tuple[str, str]]
+
+
+def reliability_report(known: Reliability, trades: Sequence[Trade], pnl: Decimal) -> ReliabilityReport:
+    """Compare and judge the trades and the P&L of a backtest."""
+    rows = list(_rows(known, trades, pnl))
+    facts = list(_facts(known))
+    if not trades or pnl <= 0:
+        headline = "The backtest made no profit." if trades else "No trade: there is nothing to judge."
+        return ReliabilityReport(headline=headline, distrust=False, warnings=(), rows=rows, facts=facts)
+    faults = list(_faults(known, rows))
+    first = f"Distrust this result: {faults[0]}." if faults else _left(known, rows)
+    warnings = [*(f"{one[0].upper()}{one[1:]}." for one in faults[1:]), *_warnings(known, rows)]
+    return ReliabilityReport(
+        headline=first, distrust=bool(faults or warnings), warnings=warnings, rows=rows, facts=facts
+    )
+
+
+def reliability_document(known: Reliability, report: ReliabilityReport) -> dict[str, Any]:
+    """The report for JSON; shares as strings, 0.0153 for 1.53 %."""
+    return {
+        "distrust": report.distrust,
+        "headline": report.headline,
+        "warnings": list(report.warnings),
+        "results": [
+            {
+                "result": one.words,
+                "trades": one.trades,
+                "pnl": money_text(one.pnl),
+                "share": None if one.share is None else f"{one.share:.4f}",
+            }
+            for one in report.rows
+        ],
+        "slippage": known.slippage.kind,
+        "universe": {"chosen_by": known.chosen, "symbols": known.symbols},
+        "facts": {
+            name: {"symbols": len(days), "first": min(days.values()).isoformat() if days else None}
+            for name, days in sorted(known.facts.items())
+        },
+        "adjustments": sorted({adjustment for adjustment, _ in known.kinds}),
+        "volumes": sorted({volume for _, volume in known.kinds}),
+    }
+
+
+def _rows(known: Reliability, trades: Sequence[Trade], pnl: Decimal) -> Iterator[ResultRow]:
+    # The backtest, its variants, and its trades in the first and in the last minutes of a session.
+    opens, closes = [opened for opened, _ in known.hours], [closed for _, closed in known.hours]
+    edge = timedelta(minutes=EDGE_MINUTES)
+    early = [one for one in trades if one.entry_time < opens[bisect_right(opens, one.entry_time) - 1] + edge]
+    late = [one for one in trades if one.exit_time >= closes[bisect_right(opens, one.exit_time) - 1] - edge]
+    least = _LEAST_SHARE * sum((abs(one.pnl) for one in trades), _ZERO)
+    for words, count, part in (
+        ("this backtest", len(trades), pnl),
+        *((one.words, one.trades, one.pnl) for one in known.variants),
+        (f"entered in the first {EDGE_MINUTES} minutes", len(early), _pnl(early)),
+        (f"closed in the last {EDGE_MINUTES} minutes", len(late), _pnl(late)),
+    ):
+        yield ResultRow(words=words, trades=count, pnl=part, share=part / pnl if pnl > least else None)
+
+
+def _pnl(trades: Sequence[Trade]) -> Decimal:
+    return sum((one.pnl for one in trades), _ZERO)
+
+
+def _varied(known: Reliability, rows: Sequence[ResultRow]) -> list[ResultRow]:
+    # The results under harder assumptions; without slippage one of the assumptions changes nothing.
+    varied = zip(known.variants, rows[1:], strict=False)
+    return [row for one, row in varied if _slips(known.slippage) or not one.costs_only]
+
+
+def _faults(known: Reliability, rows: Sequence[ResultRow]) -> Iterator[str]:
+    # Why a profit is not to be relied on, the gravest reason first.
+    varied = _varied(known, rows)
+    if lost := [one for one in varied if one.pnl <= 0]:
+        yield f"no profit is left {_joined(lost)}"
+    elif rows[0].share is None:
+        yield "the profit is near zero"
+    elif halved := [one for one in varied if one.share is not None and one.share < _HALF]:
+        yield f"less than half of the profit is left {_joined(halved)}"
+    if not _slips(known.slippage):
+        yield "no slippage is simulated, and real fills cost more"
+
+
+def _left(known: Reliability, rows: Sequence[ResultRow]) -> str:
+    first, *others = _varied(known, rows)
+    more = "".join(f", {one.percent} {one.words}" for one in others)
+    return f"{first.percent} of the profit is left {first.words}{more}."
+
+
+def _joined(rows: Sequence[ResultRow]) -> str:
+    return " and ".join(one.words for one in rows)
+
+
+def _warnings(known: Reliability, rows: Sequence[ResultRow]) -> Iterator[str]:
+    if rows[0].trades < ENOUGH_TRADES:
+        yield f"{plural(rows[0].trades, 'trade is', 'trades are')} few: the result may be chance."
+    for one in rows[1 + len(known.variants) :]:
+        if one.share is not None and one.share > _HALF:
+            yield f"More than half of the profit is from trades {one.words}, where fills are least certain."
+
+
+def _facts(known: Reliability) -> Iterator[tuple[str, str]]:
+    yield "Minutes", _EDGES
+    yield "Slippage", _slippage_words(known.slippage)
+    one, many = _UNIVERSES[known.chosen]
+    chosen = (one if known.symbols == 1 else many).format(plural(known.symbols, "symbol"))
+    yield "Universe", f"{chosen} {_SURVIVORS}"
+    yield "Fundamentals", _fundamentals_words(known)
+    adjustments, volumes = (", ".join(sorted(set(column))) for column in zip(*known.kinds, strict=True))
+    yield "Bars", " ".join((f"Prices {adjustments}; volumes {volumes}.", *known.notes))
+
+
+def _slips(model: Slippage) -> bool:
+    return model.kind != "none" and bool(model.mean or model.deviation)
+
+
+def _slippage_words(model: Slippage) -> str:
+    if not _slips(model):
+        return _NO_SLIPPAGE
+    deviation = f", deviation {format_percent(model.deviation)}" if model.kind == "randomized" else ""
+    mean = format_percent(model.mean)
+    return f"{model.kind.capitalize()}, mean {mean}{deviation} of the price; limit prices do not slip."
+
+
+def _fundamentals_words(known: Reliability) -> str:
+    if not known.facts:
+        return "No filter used any."
+    sentences = []
+    for name, days in sorted(known.facts.items()):
+        if days:
+            count = f"{len(days):,} of {plural(known.symbols, 'symbol')}"
+            sentences.append(f"{name}: of {count}, from {min(days.values())} on at the earliest; unknown before.")
+        else:
+            sentences.append(f"{name}: nothing is stored, so it was unknown in every session.")
+    return " ".join((*sentences, _DATED))

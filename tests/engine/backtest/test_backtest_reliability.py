@@ -1,0 +1,123 @@
+"""What a backtest knows about itself: its universe, the facts that its filters used, the kinds of its bars."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+import polars as pl
+import pytest
+
+from tbot_core.engine.backtest import glide
+from tbot_core.engine.backtest.engine import BacktestRange, trade_range
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.marketdata.store import reference
+from tbot_core.marketdata.store.recorded_facts import RecordedFact
+from tbot_core.model.clock import ManualClock
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tbot_core.contracts import Check
+    from tbot_core.reports.reliability import Reliability
+
+DOCS = Path(__file__).parents[3] / "docs"
+DAYS = dt.date(2018, 7, 2), dt.date(2018, 7, 3)
+CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
+SETTINGS = {"STRATEGY_SEQUENCE": "open", "FILTERS": "price_volume", "FILTER_MISSING_DATA": "pass"}
+SETTINGS |= {"BROKER_NAME": "PAPER", "STRAT_OPEN_BUFFER": "0"}
+SETTINGS |= {"MIN_MARKET_CAP_OPEN": "0", "MAX_MARKET_CAP_OPEN": "0"}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An instance with two sessions of two symbols, the second with adjusted prices and a part of the volume."""
+    bench = StoreFixture(folder=tmp_path / "data")
+    bench.folder.mkdir()
+    days = exchange_sessions(*(day.isoformat() for day in DAYS))
+    bench.put(rising_bars("AAA", days, price=20.0))
+    bench.put(rising_bars("BBB", days, price=30.0), adjustment="split", volume="partial")
+    caps = {"symbol": ["AAA", "AAA"], "as_of": [DAYS[0], dt.date(2018, 6, 29)], "market_cap": [1e9, 9e8]}
+    bench.put(pl.DataFrame(caps))
+    return tmp_path
+
+
+class Growth:
+    """A filter that compares growth, which it fetches."""
+
+    facts: ClassVar[Mapping[str, int]] = {"growth": 30}
+
+    def screen(self, *_given: object) -> Sequence[Check]:
+        """Compares nothing."""
+        return ()
+
+    def judge(self, *_given: object) -> Sequence[Check]:
+        """Compares nothing."""
+        return ()
+
+    async def refresh(self, *_given: object) -> Mapping[str, Mapping[str, float]]:
+        """Is not called in a backtest."""
+        raise NotImplementedError
+
+
+def known(home: Path, symbols: tuple[str, ...] = (), *, fetching: bool = False, **changes: str) -> Reliability:
+    """What a backtest with these settings knows."""
+    (home / ".env_bot").write_text("\n".join(f"{key}={value}" for key, value in {**SETTINGS, **changes}.items()))
+    assembly = assemble(home, "backtest", CLOCK)
+    if fetching:
+        assembly = attrs.evolve(assembly, filters={"growth": Growth()})
+    over = BacktestRange(first=DAYS[0], last=DAYS[1], symbols=symbols)
+    found = trade_range(assembly, over).summary.reliability
+    assert found is not None
+    return found
+
+
+def test_what_chose_the_symbols_is_known(home: Path) -> None:
+    """The caller before UNIVERSE before the store."""
+    assert (known(home).chosen, known(home).symbols) == ("stored", 2)
+    assert known(home, UNIVERSE="AAA").chosen == "UNIVERSE"
+    named = known(home, ("AAA",), UNIVERSE="AAA,BBB")
+    assert (named.chosen, named.symbols) == ("--symbols", 1)
+
+
+def test_hours_and_kinds_are_those_of_what_was_traded(home: Path) -> None:
+    """A half day ends early; kinds and what follows from them are those of the chosen symbols."""
+    found = known(home)
+    assert [(one.hour, two.hour) for one, two in found.hours] == [(13, 20), (13, 17)]
+    assert sorted(found.kinds) == [("raw", "consolidated"), ("split", "partial")]
+    assert [one.partition(":")[0] for one in found.notes] == [
+        "Prices are adjusted (split)",
+        "Volumes of BBB are a part of the tape",
+    ]
+    assert (known(home, ("AAA",)).kinds, known(home, ("AAA",)).notes) == (found.kinds[:1], ())
+
+
+def test_facts_that_filters_used_are_known_from_their_first_day_on(home: Path) -> None:
+    """Capitalisations are used by their limits alone, fetched facts by the filter that fetches them.
+
+    A fact without a value is not known.
+    """
+    assert known(home).facts == {}
+    assert known(home, FILTERS="none", MIN_MARKET_CAP_OPEN="1000").facts == {}
+    caps = {"market_cap": {"AAA": dt.date(2018, 6, 30)}}
+    assert known(home, MAX_MARKET_CAP_OPEN="1000").facts == caps
+    assert known(home, fetching=True).facts == {"growth": {}}
+    fetched = [("AAA", DAYS[1], 0.1), ("AAA", DAYS[0], 0.2), ("BBB", DAYS[0], float("nan"))]
+    facts = [
+        RecordedFact(name="growth", symbol=symbol, first=day, last=None, value=value) for symbol, day, value in fetched
+    ]
+    reference.add_fetched(home / "data" / "bars", facts)
+    assert known(home, fetching=True, MIN_MARKET_CAP_OPEN="1").facts == {"growth": {"AAA": DAYS[0]}, **caps}
+
+
+def test_the_docs_name_each_cause_of_walking_a_session() -> None:
+    """Whoever reads in the output why sessions were walked finds the cause in docs/backtests.md."""
+    source, page = Path(glide.__file__).read_text(), (DOCS / "backtests.md").read_text()
+    causes = re.findall(r'StepNeeded\("([^"]+)"\)|causes = \{"([^"]+)": [^,]+, "([^"]+)"', source)
+    found = {cause for matched in causes for cause in matched if cause}
+    assert len(found) == 9
+    assert {cause for cause in found if f"\n| {cause} |" not in page} == set()

@@ -1,0 +1,64 @@
+"""A sweep gives for each set of settings what a backtest with these settings gives."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tbot_core.engine.backtest.engine import BacktestRange, trade_range
+from tbot_core.engine.backtest.sweep import sweep
+from tbot_core.engine.bootstrap import assemble
+from tbot_core.errors import PluginError, SettingsError
+from tbot_core.model.clock import ManualClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CLOCK = ManualClock(dt.datetime(2026, 1, 5, tzinfo=dt.UTC))
+GRID = [
+    {},
+    {"STOP_LOSS_PCT": "0.004"},
+    {"TRAILING_STOP": "true", "TARGET_R": "0"},
+    {"STRAT_MID_VWAP_THRESHOLD": "0.002"},
+    {"VOLUME_LIMIT": "0", "SEED": "7"},
+    {"MIN_PRICE": "20", "FILTERS": "price_volume"},
+    {"FIXED_QUANTITY": "3", "PAPER_CASH": "50000"},
+    {"MAX_CONSECUTIVE_LOSSES": "1"},
+    {"OPEN_MONITORING_TIME": "7", "FLATTEN_BEFORE_CLOSE": "30"},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
+def test_each_set_is_traded_as_a_backtest_of_its_own(random_instance: Callable[[int], Any]) -> None:
+    """Equity, trades, winners and denials of each session are those of a backtest with the set's settings alone."""
+    instance = random_instance(4)
+    instance.settle(4001, FILTERS="price_volume", STRATEGY_SEQUENCE="open,mid,close")
+    over = BacktestRange(first=instance.first, last=instance.last)
+    found = sweep(assemble(instance.home, "backtest", CLOCK), over, GRID)
+    assert len({one.settings_hash for one in found}) == len(GRID)
+    for changes, swept in zip(GRID, found, strict=True):
+        alone = trade_range(assemble(instance.home, "backtest", CLOCK, changes), over)
+        assert swept.changes == changes
+        assert swept.settings_hash == alone.summary.settings_hash
+        assert swept.dates == [one.session.date for one in alone.sessions]
+        assert swept.equity == [one.closing for one in alone.chapters]
+        assert swept.trades == [len(one.trades) for one in alone.chapters]
+        assert swept.won == [sum(trade.pnl > 0 for trade in one.trades) for one in alone.chapters]
+        assert swept.denials == alone.summary.denials
+        assert swept.pnl == alone.summary.pnl
+    assert sum(sum(one.trades) for one in found) > 50
+
+
+def test_a_set_that_is_invalid_is_refused(random_instance: Callable[[int], Any]) -> None:
+    """A value that is not allowed, and a plugin that the run did not load."""
+    instance = random_instance(4)
+    instance.settle(4001, FILTERS="none", STRATEGY_SEQUENCE="open")
+    over = BacktestRange(first=instance.first, last=instance.last)
+    assembly = assemble(instance.home, "backtest", CLOCK)
+    with pytest.raises(SettingsError, match="STOP_LOSS_PCT=2"):
+        sweep(assembly, over, [{"STOP_LOSS_PCT": "2"}])
+    with pytest.raises(PluginError, match="The strategy mid is not installed"):
+        sweep(assembly, over, [{"STRATEGY_SEQUENCE": "mid"}])

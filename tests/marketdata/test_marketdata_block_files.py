@@ -1,0 +1,282 @@
+"""Blocks: a month as the engine reads it, made of the Parquet files, and never anything else than these."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import queue
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tbot_core.marketdata.store import block_files, parquet
+from tbot_core.marketdata.store.verification import FindingLevel, verify_store
+from tbot_core.model.bars import FIELDS
+from tbot_core.model.calendar import ClosedDay, EarlyClose, ExchangeCalendar
+from tbot_core.system import file_streams, filesystem
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tbot_core.marketdata.store.store import BarBlock
+
+FIRST, LAST = dt.date(2019, 11, 27), dt.date(2020, 1, 3)
+WHOLE = exchange_sessions("2019-11-27", "2020-01-03")
+BOTH = ("AAA", "BBB")
+NAMES = (*FIELDS, "vwap")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> StoreFixture:
+    """Two symbols in three months with half days; one of them begins a session later."""
+    made = StoreFixture(folder=tmp_path)
+    made.put(rising_bars("AAA", WHOLE), rising_bars("BBB", WHOLE[1:], price=20.0))
+    return made
+
+
+def read(
+    bench: StoreFixture, symbols: Sequence[str] = BOTH, first: dt.date = FIRST, last: dt.date = LAST
+) -> list[BarBlock]:
+    """The blocks of a range, by a store that has read nothing before."""
+    return list(bench.store.blocks(first, last, symbols))
+
+
+def files(bench: StoreFixture) -> list[Path]:
+    """The block files of all months."""
+    return sorted(bench.bars.glob("*/*.block"))
+
+
+def same(one: Sequence[BarBlock], two: Sequence[BarBlock]) -> bool:
+    """Whether blocks have the same sessions, symbols and bars."""
+    return [(it.sessions, it.bars.symbols) for it in one] == [(it.sessions, it.bars.symbols) for it in two] and all(
+        np.array_equal(a.bars.field(name), b.bars.field(name), equal_nan=True)
+        for a, b in zip(one, two, strict=True)
+        for name in NAMES
+    )
+
+
+def mapped(block: BarBlock) -> bool:
+    """Whether the bars are views of a file: neither owned nor writable."""
+    return all(not block.bars.field(name).flags.writeable for name in FIELDS)
+
+
+def test_a_month_is_mapped_from_its_second_reading_on(bench: StoreFixture) -> None:
+    """The first reading makes one private file a month; the second maps it and opens no Parquet file of bars."""
+    made = read(bench)
+    assert [path.parent.name for path in files(bench)] == ["2019-11", "2019-12", "2020-01"]
+    assert {path.stat().st_mode & 0o777 for path in files(bench)} == {0o600}
+    for path in bench.bars.glob("*/*.parquet"):
+        if not path.name.startswith("daily"):
+            path.unlink()
+    found = read(bench)
+    assert same(made, found)
+    assert not any(mapped(block) for block in made)
+    assert all(mapped(block) for block in found)
+    assert all(block.bars.field(name).flags.c_contiguous for block in found for name in FIELDS)
+
+
+def test_a_field_without_numbers_is_left_out_of_the_file(bench: StoreFixture) -> None:
+    """The VWAP takes space only in a month in which some bar has one; where it is left out it is NaN."""
+    frame = rising_bars("CCC", WHOLE[-2:])
+    bench.put(frame.with_columns(vwap=pl.col("open")))
+    before, after = read(bench, (*BOTH, "CCC")), read(bench, (*BOTH, "CCC"))
+    assert same(before, after)
+    assert np.isnan(after[0].bars.field("vwap")).all()
+    assert after[-1].bars.field("vwap")[7, 0, 2] == 100.07
+    sizes = {path.parent.name: path.stat().st_size - block_files.HEADER_LENGTH for path in files(bench)}
+    assert sizes["2019-11"] == 5 * 8 * 2 * (390 + 210)
+    assert sizes["2020-01"] == 6 * 8 * 3 * 390 * 2
+
+
+def test_some_symbols_and_days_are_those_of_the_whole(bench: StoreFixture) -> None:
+    """A block serves any part of its month, with NaN for a symbol that the month lacks."""
+    days = WHOLE[4].date, WHOLE[9].date
+    fresh = read(bench, ("BBB", "MMM"), *days)
+    read(bench)
+    for symbols in (BOTH, ("BBB",), ("BBB", "MMM"), ("AAA", "BBB", "MMM")):
+        (block,) = read(bench, symbols, *days)
+        (whole,) = [one for one in read(bench) if one.month == "2019-12" and one.sessions[0].minutes == 390]
+        row = whole.sessions.index(block.sessions[0])
+        for column, symbol in enumerate(symbols):
+            cells = block.bars.close[:, column]
+            if symbol == "MMM":
+                assert np.isnan(cells).all()
+            else:
+                assert np.array_equal(cells, whole.bars.close[row : row + 6, BOTH.index(symbol)])
+    assert same(fresh, read(bench, ("BBB", "MMM"), *days))
+
+
+def test_few_symbols_of_many_come_from_their_own_files(tmp_path: Path) -> None:
+    """One of nine symbols makes no block and needs none; all of them do, and then it is served the same."""
+    bench = StoreFixture(folder=tmp_path)
+    names = tuple(f"S{number}" for number in range(9))
+    bench.put(*(rising_bars(name, WHOLE[5:7], price=10.0 + at) for at, name in enumerate(names)))
+    alone = read(bench, names[4:5])
+    assert files(bench) == []
+    read(bench, names)
+    assert len(files(bench)) == 1
+    assert same(alone, read(bench, names[4:5]))
+
+
+def test_a_month_of_many_symbols_is_made_some_at_a_time(tmp_path: Path) -> None:
+    """Each of twenty symbols is in its own column."""
+    bench = StoreFixture(folder=tmp_path)
+    names = tuple(f"S{number:02}" for number in range(20))
+    bench.put(pl.concat(rising_bars(name, WHOLE[5:6], price=10.0 + at, minutes=2) for at, name in enumerate(names)))
+    for block in (*read(bench, names), *read(bench, names)):
+        assert block.bars.open[0, :, 0].tolist() == [10.0 + at for at in range(20)]
+
+
+@pytest.mark.parametrize("damage", ["cut", "long", "header", "empty", "foreign", "folder", "other fields"])
+def test_a_file_that_is_not_the_months_is_made_again(bench: StoreFixture, damage: str) -> None:
+    """A short, damaged or foreign file is never read beyond its header: the bars come from the Parquet files."""
+    made = read(bench)
+    path = files(bench)[1]
+    data = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    else:
+        header = bytearray(data[: block_files.HEADER_LENGTH])
+        header[80] ^= 1
+        path.write_bytes(
+            {
+                "cut": data[:-8],
+                "long": data + bytes(8),
+                "header": bytes(header) + data[len(header) :],
+                "empty": b"",
+                "foreign": files(bench)[0].read_bytes(),
+                "other fields": files(bench)[0].read_bytes()[: block_files.HEADER_LENGTH] + data[len(header) :],
+            }[damage]
+        )
+    assert same(made, read(bench))
+    assert path.is_dir() or path.read_bytes() == data
+
+
+def test_an_import_makes_a_months_block_useless(bench: StoreFixture) -> None:
+    """Its file goes with the month's old manifest; other months keep theirs; the new bars are served."""
+    read(bench)
+    before = files(bench)
+    bench.put(rising_bars("AAA", WHOLE[-2:], price=300.0), replace=True)
+    assert files(bench) == before[:2]
+    assert read(bench)[-1].bars.open[0, 0, 0] == 300.0
+    assert len(files(bench)) == 3
+
+
+def test_what_is_mapped_outlives_its_file(bench: StoreFixture) -> None:
+    """A reader goes on with the bars that it named while an import replaces them."""
+    read(bench)
+    store = bench.store
+    blocks = store.blocks(FIRST, LAST, BOTH)
+    first = next(blocks)
+    for path in files(bench):
+        path.unlink()
+    assert first.bars.open[0, 0, 0] == 100.0
+
+
+def test_a_disk_without_room_is_noted_once(
+    bench: StoreFixture, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The bars are served all the same, with one warning a store; nothing is left behind."""
+    expected = read(bench)
+    for path in files(bench):
+        path.unlink()
+    monkeypatch.setattr(filesystem, "free_bytes", lambda _path: block_files.ROOM_LEFT)
+    with caplog.at_level("WARNING"):
+        assert same(expected, read(bench))
+    assert caplog.text.count("bars.block_not_kept") == 1
+    assert "the disk is nearly full" in caplog.text
+    assert files(bench) == []
+    assert [path.name for path in bench.bars.rglob(".bars*")] == []
+
+
+def test_older_blocks_and_stranded_parts_are_removed(bench: StoreFixture) -> None:
+    """What a crash left behind goes with the next block; what another run is writing stays."""
+    folder = bench.bars / "2019-12"
+    old, writing, stranded = (folder / name for name in ("bars-0.block", ".bars-1.block.a.tmp", ".bars-1.block.b.tmp"))
+    for path in (old, writing, stranded):
+        path.touch()
+    os.utime(stranded, (1e9, 1e9))
+    read(bench)
+    assert [path.exists() for path in (old, writing, stranded)] == [False, True, False]
+
+
+def test_an_instances_calendar_cuts_a_block(bench: StoreFixture) -> None:
+    """Early closes of its own, also of the length of a half day, and closures hide bars of the same file."""
+    read(bench)
+    closes = EarlyClose(close=dt.time(13, 0))
+    days: dict[dt.date, ClosedDay | EarlyClose] = {
+        dt.date(2019, 12, 5): closes,
+        dt.date(2019, 12, 6): ClosedDay(reason="storm"),
+    }
+    store = StoreFixture(folder=bench.folder, calendar=ExchangeCalendar(overrides=days)).store
+    full, half = store.blocks(dt.date(2019, 12, 1), dt.date(2019, 12, 31), BOTH)
+    assert [one.date.day for one in half.sessions] == [5, 24]
+    assert half.bars.close.shape == (2, 2, 210)
+    assert np.array_equal(half.bars.close[0, 0], half.bars.close[1, 0])
+    assert not np.isnan(half.bars.close).any()
+    assert len(full.sessions) == 18
+    assert not np.isnan(full.bars.close[:, 0]).any()
+
+
+def test_the_next_month_is_read_ahead(bench: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a month is walked the system already reads the next; few symbols of many need no block."""
+    asked: queue.Queue[Path] = queue.Queue()
+    monkeypatch.setattr(file_streams, "read_ahead", asked.put)
+    read(bench)
+    assert {asked.get(timeout=5).parent.name for _ in range(2)} == {"2019-12", "2020-01"}
+    bench.put(*(rising_bars(f"S{number}", WHOLE[5:6]) for number in range(9)))
+    read(bench, BOTH[:1])
+    assert asked.get(timeout=5).parent.name == "2020-01"
+    assert asked.empty()
+
+
+def test_typical_volumes_are_the_same_from_blocks(bench: StoreFixture) -> None:
+    """Over months and session lengths, whether the look-back comes from Parquet files or from blocks."""
+    days = dt.date(2019, 12, 2), LAST
+    made, found = ([*bench.store.blocks(*days, BOTH, typical_volume=True)] for _ in range(2))
+    for one, two in zip(made, found, strict=True):
+        assert one.day.typical_volume is not None
+        assert two.day.typical_volume is not None
+        assert one.day.typical_volume.shape == one.bars.close.shape
+        assert np.array_equal(one.day.typical_volume, two.day.typical_volume, equal_nan=True)
+    assert found[-1].day.typical_volume[-1, 0, 2] == 100 + 101 + 102  # type: ignore[index]  # it is there, as asserted
+
+
+def test_a_check_compares_a_block_with_its_parquet_files(bench: StoreFixture) -> None:
+    """One changed number in a block is a fault with a remedy; a block that cannot be read is none."""
+    read(bench)
+    path = files(bench)[1]
+    assert verify_store(bench.bars, bench.calendar, lambda _: None).of(FindingLevel.FAULT) == ()
+    data = bytearray(path.read_bytes())
+    data[block_files.HEADER_LENGTH + 3] ^= 1
+    path.write_bytes(data)
+    (fault,) = verify_store(bench.bars, bench.calendar, lambda _: None).of(FindingLevel.FAULT)
+    assert fault.where == str(path)
+    assert fault.message == "has other bars than the month's Parquet files"
+    assert "Remove it" in fault.remedy
+    path.write_bytes(bytes(data[:-8]))
+    assert verify_store(bench.bars, bench.calendar, lambda _: None).of(FindingLevel.FAULT) == ()
+    (bars,) = (bench.bars / "2019-12").glob("AAA-*")
+    bars.unlink()
+    path.write_bytes(data)
+    (fault,) = verify_store(bench.bars, bench.calendar, lambda _: None).of(FindingLevel.FAULT)
+    assert "is missing" in fault.message
+
+
+def test_the_key_of_a_block_is_that_of_the_manifest(bench: StoreFixture) -> None:
+    """A manifest with other bytes names another file."""
+    month = parquet.read_month(bench.bars, "2019-12")
+    assert month is not None
+    days = {one.date for one in WHOLE}
+    one = block_files.BlockLayout.of(bench.bars, month, days)
+    path = bench.bars / "2019-12" / "manifest.json"
+    path.write_bytes(path.read_bytes() + b"\n")
+    again = parquet.read_month(bench.bars, "2019-12")
+    assert again is not None
+    assert block_files.BlockLayout.of(bench.bars, again, days).path != one.path
+    assert block_files.BlockLayout.of(bench.bars, month, days - {dt.date(2019, 12, 4)}).path != one.path
