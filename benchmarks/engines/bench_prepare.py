@@ -15,12 +15,10 @@ from pathlib import Path
 
 from bench_loop import loop_trades
 from bench_market import make_work, write_market, write_source_files
-from bench_work import SETS, TRADES, chosen_sets, digest, rows_of, write_rows
+from bench_work import JUDGED, SETS, TRADES, chosen_sets, digest, rows_of, total, write_rows
 from engine_tbot import write_settings
 
 PLUGIN = "tbot_strategy_bench"
-JUDGED = 4
-"""Of so many sets of a sweep the referee has the trades."""
 
 
 def main() -> None:
@@ -48,8 +46,12 @@ def prepare(folder: Path, symbols: int, sessions: int, *, stored_only: bool = Fa
     loop, fields = folder / "loop", work.fields(folder)
     loop.mkdir()
     write_rows(loop / TRADES, rows_of(loop_trades(work, fields)))
-    sets = {number: digest(rows_of(loop_trades(work, fields, rules))) for number, rules in chosen_sets(JUDGED).items()}
-    (loop / SETS).write_text(json.dumps(sets), encoding="utf-8")
+    lists = {number: loop_trades(work, fields, rules) for number, rules in chosen_sets(JUDGED).items()}
+    judged = {
+        "digests": {number: digest(rows_of(trades)) for number, trades in lists.items()},
+        "totals": {number: total(len(trades), sum(one.pnl for one in trades)) for number, trades in lists.items()},
+    }
+    (loop / SETS).write_text(json.dumps(judged), encoding="utf-8")
 
 
 def _install_plugin(site: Path) -> None:

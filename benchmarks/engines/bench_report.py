@@ -161,14 +161,11 @@ def process_table(comparison: Comparison) -> list[str]:
 def binding_table(comparison: Comparison) -> list[str]:
     """The table of settings that bind; none without any."""
     rows = [
-        f"| {one['name']} | {one['trades']:,} | {one['denied']:,} | {one['walked']:.0%} | {short(one['cpu_s'])} | "
+        f"| {one['name']} | {one['trades']:,} | {one['denied']:,} | {one['stepped']:.0%} | {short(one['cpu_s'])} | "
         f"{short(one['bars'] / one['cpu_s'] / 1e6)} |"
         for one in comparison.binding
     ]
-    head = [
-        "| settings | trades | denied | sessions minute by minute | CPU s | M bars a CPU s |",
-        "|---|---|---|---|---|---|",
-    ]
+    head = ["| settings | trades | denied | minute by minute | CPU s | M bars a CPU s |", "|---|---|---|---|---|---|"]
     return head + rows if rows else []
 
 
@@ -235,7 +232,8 @@ page; every figure is of one run.
 
 ## Settings that bind
 
-The engine over the first quarter of the same bars, with settings that change or deny trades.
+The engine over the first quarter of the same bars, with settings that change or deny trades, and the share
+of sessions that were walked minute by minute for it.
 
 {binding}
 

@@ -21,7 +21,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ Flags = npt.NDArray[np.bool_]
 FIELDS = ("open", "high", "low", "close", "volume")
 MINUTES = 390
 QUANTITY = 100
+JUDGED = 4
+"""Of so many sets of a sweep every engine and the plain loop list their trades."""
 COLUMNS = ("symbol", "side", "entry_time", "entry_price", "exit_time", "exit_price", "quantity", "pnl")
 WORK, RESULT, TRADES, SETS = "work.json", "result.json", "trades.csv", "sets.json"
 _MINUTE_NS = 60_000_000_000
@@ -175,6 +177,14 @@ class BenchEngine(Protocol):
         """The trades of a run."""
 
 
+@runtime_checkable
+class SweepingEngine(Protocol):
+    """An engine that trades many sets of parameters at once."""
+
+    def sweep(self, loaded: Any, sets: Sequence[Rules]) -> list[tuple[int, float]]:
+        """The number of trades and the profit of each set."""
+
+
 def measure(variants: Mapping[str, Callable[[], BenchEngine]]) -> None:
     """Measure an engine as the command line of its script says, and write result and trades into its folder."""
     imported_s = time.process_time()
@@ -231,23 +241,31 @@ def _timed(engine: BenchEngine, loaded: Any, rules: Rules) -> tuple[float, float
     return ran, ran + time.process_time() - begun, listed
 
 
+def total(trades: int, pnl: float) -> str:
+    """The number of trades and their profit to the cent."""
+    return f"{trades} {pnl + 0.0:.2f}"
+
+
 def _sweep(engine: BenchEngine, loaded: Any, count: int) -> Mapping[str, Any]:
-    spent, found, counts, sets = 0.0, {}, [], chosen_sets(count)
-    at_once = getattr(engine, "sweep", None)
-    if at_once is not None:
+    # Trades of each set by their digest, and their totals; an engine that sweeps at once gives the lists of some sets.
+    sets, spent, totals, digests = chosen_sets(count), 0.0, {}, {}
+    if isinstance(engine, SweepingEngine):
         begun = time.process_time()
-        counts = at_once(loaded, list(sets.values()))
+        swept = engine.sweep(loaded, list(sets.values()))
         spent = time.process_time() - begun
-    for place, (number, rules) in enumerate(sets.items()):  # one at a time, so that memory does not grow with the sweep
+        totals = {number: total(*one) for number, one in zip(sets, swept, strict=True)}
+    listed = sets if not totals else {number: sets[number] for number in chosen_sets(JUDGED) if number in sets}
+    for number, rules in listed.items():  # one at a time, so that memory does not grow with the sweep
         gc.collect()
         begun = time.process_time()
         traded = engine.run(loaded, rules)
-        spent += 0.0 if at_once else time.process_time() - begun - engine.loading_s
-        listed = engine.trades(loaded, traded)
-        if at_once and counts[place] != len(listed):
-            raise ValueError(f"set {number} has {counts[place]} trades in the sweep, and {len(listed)} alone")
-        found[number] = digest(rows_of(listed))
-    return {"cpu_s": spent, "digests": found}
+        ran = time.process_time() - begun - engine.loading_s
+        trades = engine.trades(loaded, traded)
+        digests[number] = digest(rows_of(trades))
+        if not isinstance(engine, SweepingEngine):
+            spent += ran
+            totals[number] = total(len(trades), sum(one.pnl for one in trades))
+    return {"cpu_s": spent, "digests": digests, "totals": totals}
 
 
 def _arguments(variants: Mapping[str, Any]) -> argparse.Namespace:

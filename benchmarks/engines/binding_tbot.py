@@ -2,8 +2,8 @@
 
     python binding_tbot.py FOLDER
 
-Prints a list as JSON: name, trades, denials, CPU seconds (the median of three runs). What a setting does to the trades
-is for tests to judge; here it must not make a backtest slow.
+Prints a list as JSON: name, trades, denials, the share of sessions that were walked minute by minute, CPU seconds (the
+median of three runs). What a setting does to the trades is for tests to judge; here it must not make a backtest slow.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from bench_work import Work
-from engine_tbot import CLOCK, Month, months, trade_blocks
+from engine_tbot import CLOCK, Month, denials, months, trade_blocks
 
 from tbot_core.engine.bootstrap import assemble
 
@@ -69,13 +69,14 @@ def main() -> None:
 
 def _measured(folder: Path, held: tuple[Month, ...], name: str) -> dict[str, Any]:
     assembly, spent = assemble(folder / "home", "backtest", CLOCK, BINDING[name]), []
-    found, denied = trade_blocks(assembly, (month.block() for month in held))
+    run, found = trade_blocks(assembly, (month.block() for month in held))
     for _ in range(RUNS):
         begun = time.process_time()
-        found, denied = trade_blocks(assembly, (month.block() for month in held))
+        run, found = trade_blocks(assembly, (month.block() for month in held))
         spent.append(time.process_time() - begun)
-    trades, walked = sum(len(one.trades) for one in found), sum(bool(one.cause) for one in found) / len(found)
-    return {"name": name, "trades": trades, "denied": sum(denied.values()), "walked": walked, "cpu_s": median(spent)}
+    stepped = sum(bool(one.cause) for one in found) / len(found)
+    counted = {"trades": sum(len(one.trades) for one in found), "denied": sum(denials(run, found).values())}
+    return {"name": name, **counted, "stepped": stepped, "cpu_s": median(spent)}
 
 
 if __name__ == "__main__":

@@ -141,16 +141,17 @@ class BenchRun:
                 _say(f"sweep of {sets} sets: {entry.title}")
                 self._engine(stated, f"{entry.name}-sweep", "--runs", 0, "--sweep", sets)
                 found.append((entry.title, self._json(f"{entry.name}-sweep")["sweep"]))
-        known = [self._json("loop", "sets.json"), *(sweep["digests"] for _, sweep in found)]
+        known = [self._json("loop", "sets.json"), *(sweep for _, sweep in found)]
         return [
             SweepResult(
                 title=title,
-                sets=len(sweep["digests"]),
+                sets=len(sweep["totals"]),
                 cpu_s=sweep["cpu_s"],
                 equal=all(
-                    other.get(number, digest) == digest
+                    other[kind].get(number, value) == value
                     for other in known
-                    for number, digest in sweep["digests"].items()
+                    for kind in ("digests", "totals")
+                    for number, value in sweep[kind].items()
                 ),
             )
             for title, sweep in found

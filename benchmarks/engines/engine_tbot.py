@@ -1,7 +1,7 @@
 """Measures tbot at the work of the engine comparison, in the environment of this repository.
 
-Two entries of the comparison: `MemoryEngine`, the engine with the bars in memory, and `StoreEngine`, `backtest()` over
-stored bars with their reading. Both trade the plugin strategy `bench` as the instance in the folder says, with every
+The engine with the bars in memory, the same with every session walked minute by minute, and `backtest()` over stored
+bars with their reading. All trade the plugin strategy `bench` as the instance in the folder says, with every
 limit so wide that it never binds, and checked.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,11 @@ import numpy as np
 from bench_market import days_of, full_sessions, range_bars
 from bench_work import FIELDS, MINUTES, BenchTrade, Rules, Work, measure
 
-from tbot_core.engine.assembly import Assembly, ChangedAssemblies
 from tbot_core.engine.backtest.engine import BacktestRange, trade_range
+from tbot_core.engine.backtest.results import SteppedSession
+from tbot_core.engine.backtest.session_walk import walk_session
 from tbot_core.engine.backtest.sweep import sweep_blocks
-from tbot_core.engine.backtest.trials import TrialRun, run_trials, trial_of
+from tbot_core.engine.backtest.trials import MonthOfBars, TrialRun, run_trials, trial_of
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.marketdata.store.parquet import month_of
 from tbot_core.marketdata.store.store import BarBlock
@@ -32,9 +34,10 @@ from tbot_core.model.day_facts import DayFacts
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.backtest.results import TestedSession
     from tbot_core.model.types import Trade
 
@@ -137,24 +140,35 @@ def months(work: Work) -> Iterator[Month]:
         yield Month(name=name, sessions=held, symbols=work.symbols, fields=fields, previous_close=previous)
 
 
-def trade_blocks(assembly: Assembly, blocks: Iterable[BarBlock]) -> tuple[list[TestedSession], Counter[str]]:
-    """Trade blocks in memory, as `backtest()` does between store and report: sessions, and denials by reason."""
+def trade_blocks(assembly: Assembly, blocks: Iterable[BarBlock]) -> tuple[TrialRun, list[TestedSession]]:
+    """Trade blocks of bars in memory as `backtest()` trades those that it reads."""
     run = TrialRun(trial_of(assembly))
-    found = [tested for _, tested in run_trials([run], blocks)]
-    denied = run.before_bell.denials.copy()
+    return run, [tested for _, tested in run_trials([run], blocks)]
+
+
+def walk_blocks(assembly: Assembly, blocks: Iterable[BarBlock]) -> tuple[TrialRun, list[TestedSession]]:
+    """The same with every session walked minute by minute."""
+    found: list[TestedSession] = []
+    run = TrialRun(trial_of(assembly))
+    for _, held in itertools.groupby(blocks, key=lambda block: block.month):
+        month = MonthOfBars(list(held))
+        for part, entrants in month.parts(run.trial):
+            judged = [one.judged for one in month.screened(run.trial, part, entrants) if one.judged is not None]
+            candidates = month.candidates(run.trial, part, judged)
+            for index, session in enumerate(part.sessions):
+                bars, proposals, equity = part.bars.session(index), candidates.proposals(index), run.equity_atoms
+                walked = walk_session(run.trial.terms, session, bars, proposals, equity)
+                run.equity_atoms = walked.equity_atoms
+                found.append(SteppedSession(session=session, opening_atoms=equity, walked=walked, cause="asked for"))
+    return run, found
+
+
+def denials(run: TrialRun, found: Iterable[TestedSession]) -> Counter[str]:
+    """What a run denied, by reason."""
+    counted = run.before_bell.denials.copy()
     for one in found:
-        denials = one.denials
-        if denials:
-            denied.update(denials)
-    return found, denied
-
-
-def trade_undenied(assembly: Assembly, blocks: Iterable[BarBlock]) -> list[TestedSession]:
-    """The same where no limit may bind; raises ValueError if one did."""
-    found, denied = trade_blocks(assembly, blocks)
-    if denied:
-        raise ValueError(f"signals were denied: {dict(denied)}")
-    return found
+        counted.update(one.denials)
+    return counted
 
 
 def bench_trades(trades: Iterable[Trade]) -> list[BenchTrade]:
@@ -175,47 +189,51 @@ def bench_trades(trades: Iterable[Trade]) -> list[BenchTrade]:
 
 
 class AssembledOnce:
-    """The assembly of an instance; other parameters change its settings."""
+    """The assembly of an instance; another set of parameters makes another one."""
 
     version = version("tbot-core")
     loading_s = 0.0
 
     def __init__(self) -> None:
-        self._changed: ChangedAssemblies | None = None
         self._last: tuple[Rules, Assembly] | None = None
 
     def assembled(self, home: Path, rules: Rules) -> Assembly:
         """The assembly with these parameters, made anew unless it is the last one."""
-        if self._changed is None:
-            self._changed = ChangedAssemblies(assemble(home, "backtest", CLOCK))
         if self._last is None or self._last[0] != rules:
-            self._last = rules, self._changed.of(rules_settings(rules))
+            self._last = rules, assemble(home, "backtest", CLOCK, rules_settings(rules))
         return self._last[1]
 
 
 class MemoryEngine(AssembledOnce):
     """The engine over bars in memory."""
 
+    def __init__(self, trade: Callable[..., tuple[TrialRun, list[TestedSession]]] = trade_blocks) -> None:
+        super().__init__()
+        self._trade = trade
+
     def load(self, work: Work, folder: Path) -> Any:
         """Blocks of a month, as the store hands them over."""
         return folder / "home", tuple(months(work))
 
     def run(self, loaded: Any, rules: Rules) -> Any:
-        """Scan, screen, judge and walk all sessions."""
+        """Scan, screen, judge and trade all sessions."""
         home, held = loaded
-        return trade_undenied(self.assembled(home, rules), (month.block() for month in held))
+        return self._trade(self.assembled(home, rules), (month.block() for month in held))
 
     def trades(self, loaded: Any, found: Any) -> Sequence[BenchTrade]:
-        """Every trade as an object."""
+        """Every trade as an object; raises ValueError if a limit bound."""
         del loaded
-        return bench_trades(trade for tested in found for trade in tested.trades)
+        run, sessions = found
+        if denied := denials(run, sessions):
+            raise ValueError(f"signals were denied: {dict(denied)}")
+        return bench_trades(trade for one in sessions for trade in one.trades)
 
-    def sweep(self, loaded: Any, sets: Sequence[Rules]) -> Sequence[int]:
-        """All sets in one pass over the bars; the number of trades of each."""
+    def sweep(self, loaded: Any, sets: Sequence[Rules]) -> list[tuple[int, float]]:
+        """All sets in one sweep: the number of trades and the profit of each."""
         home, held = loaded
-        grid = [rules_settings(one) for one in sets]
-        found = sweep_blocks(assemble(home, "backtest", CLOCK), grid, (month.block() for month in held))
-        return [sum(one.trades) for one in found]
+        grid, blocks = [rules_settings(rules) for rules in sets], (month.block() for month in held)
+        found = sweep_blocks(self.assembled(home, sets[0]), grid, blocks)
+        return [(sum(one.trades), float(one.pnl)) for one in found]
 
 
 class StoreEngine(AssembledOnce):
@@ -238,4 +256,4 @@ class StoreEngine(AssembledOnce):
 
 
 if __name__ == "__main__":
-    measure({"memory": MemoryEngine, "store": StoreEngine})
+    measure({"memory": MemoryEngine, "steps": partial(MemoryEngine, walk_blocks), "store": StoreEngine})

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench_market import make_work
 from bench_work import peak_mib
-from engine_tbot import CLOCK, months, rules_settings, trade_undenied
+from engine_tbot import CLOCK, months, rules_settings, trade_blocks
 
 from tbot_core.engine.bootstrap import assemble
 
@@ -36,9 +36,9 @@ def main() -> None:
     spent, trades = 0.0, 0
     for month in months(work):
         begun = time.process_time()
-        walked = trade_undenied(assembly, [month.block()])
+        _, found = trade_blocks(assembly, [month.block()])
         spent += time.process_time() - begun
-        trades += sum(len(one.trades) for one in walked)
+        trades += sum(len(one.trades) for one in found)
     print(json.dumps({"bars": work.bars, "trades": trades, "cpu_s": spent, "peak_mib": peak_mib()}))
 
 
