@@ -35,6 +35,8 @@ from tbot_core.system import file_streams, log
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from tbot_core.marketdata.store.recorded_facts import RecordedFacts
+
 
 _NAMED_AT_MOST: Final = 5
 _CLOSES_DAYS: Final = 400
@@ -144,9 +146,10 @@ class BarStore:
         day = known.day.sessions([known.place[session.date] for session in sessions])
         return attrs.evolve(day, typical_volume=self._typical_volume(sessions, wanted)) if typical_volume else day
 
-    def fact_starts(self, name: str, symbols: Iterable[str]) -> dict[str, dt.date]:
-        """The first day on which a stored fact was known of each of these symbols; those without it are left out."""
-        return self._reference_facts.recorded.first_days(name, symbols)
+    @property
+    def recorded_facts(self) -> RecordedFacts:
+        """The facts that were imported, or fetched by filters, with the days from which they were known."""
+        return self._reference_facts.recorded
 
     def closes(self, symbol: str, last: dt.date, most: int) -> tuple[tuple[dt.date, float], ...]:
         """The daily closes of the last stored session up to a day and of those before it, oldest first, at most `most`.
