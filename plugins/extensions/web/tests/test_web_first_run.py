@@ -157,7 +157,7 @@ def test_an_empty_folder_becomes_a_paper_instance_by_the_page_alone(home: Path) 
         assert f"<code>{paper['files_hash']}</code>" in browser.text
         create(browser)
         assert browser.place == "/check"
-        assert "`tbot check` passed" in browser.text
+        assert "</code> passed" in browser.text
         assert "plugins.lock is written" in browser.text
         assert 'href="/account/codes"' in browser.text
         assert "will listen on" not in browser.text
