@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,10 +20,12 @@ from tbot_extension_web.access.passwords import HashParameters, PasswordHasher
 from tbot_extension_web.app import create_app
 from tbot_extension_web.headers import Origin
 from tbot_extension_web.opening import open_site
-from tbot_extension_web.pages.setup import later_address
+from tbot_extension_web.pages.setup import _create, later_address
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
 from tbot_extension_web.server import Address
+from tbot_extension_web.setup.begin_steps import MOST_FINDINGS
+from tbot_extension_web.setup.state import SetUpState
 from tbot_extension_web.site import Site
 from tbot_extension_web.testing.browser import Browser
 from tbot_extension_web.testing.client import HOST, ask
@@ -34,6 +38,7 @@ from tbot_core.actions.secrets import vault_of_home
 from tbot_core.actions.setup_draft import SetUp, begin_setup
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.identity import read_identity
+from tbot_core.instance.sources import is_made
 from tbot_core.journal.projections.failover_drills import DrillStep
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.lock import read_lock
@@ -419,6 +424,28 @@ def test_credentials_are_tested_where_asked_and_never_shown(home: Path, monkeypa
     assert given == [{**first, "mode": "live", "live": "True"}, {**first, "mode": "paper", "live": "False"}]
 
 
+@pytest.mark.parametrize("section", [("bot_identity", ""), ("broker", "alpaca")])
+def test_what_is_sent_while_a_login_is_tried_stays(
+    home: Path, monkeypatch: pytest.MonkeyPatch, section: tuple[str, str]
+) -> None:
+    """The answers of another tab are not overwritten; the result is noted unless it is of other answers by then."""
+
+    def try_login(*_parts: object, **_more: object) -> DrillStep:
+        setup = begin_setup(Instance.at(home))
+        late = {"BOT_IDENTITY_STRING": "LATE_US_PAPER_B07", "api_key": "late", "api_secret": "late"}
+        setup.change(lambda draft: (SetUpState(setup=setup, draft=draft).with_section(*section, late).draft, None))
+        return DrillStep(what="alpaca answers", passed=True, words="the words of the broker")
+
+    monkeypatch.setattr("tbot_extension_web.setup.trials.try_login", try_login)
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.open("/setup/broker")
+        browser.send("/setup/broker", {"broker": "alpaca"})
+        browser.send("/setup/credentials/test", {"broker.alpaca.api_key": "one", "broker.alpaca.api_secret": "two"})
+        assert ("Passed: the words of the broker" in browser.text) is (section[0] == "bot_identity")
+        assert ("LATE_US_PAPER_B07" in browser.open("/setup/identity").text) is (section[0] == "bot_identity")
+
+
 ENV = (
     "# mine\nENVIRONMENT=production\nLOGIN_KEY_PATH=storage/keys/people.key\nLOGIN_PATH=storage/secrets/people.json.enc"
 )
@@ -506,19 +533,49 @@ def test_the_samples_become_an_instance_to_the_byte(home: Path, shared: Path) ->
     assert {name: content(home, name) for name in texts} == texts
 
 
+@pytest.mark.slow
+def test_of_two_who_make_the_instance_at_once_one_does(home: Path) -> None:
+    """The other one gets the same page, and no fault."""
+    setup = begin_setup(Instance.at(home))
+    user = SimpleNamespace(user="alice")
+    call: Any = SimpleNamespace(site=SimpleNamespace(setup=setup, home=home), user=user, actor="web/alice")
+    with ThreadPoolExecutor() as threads:
+        made = list(threads.map(_create, [call, call]))
+    assert is_made(setup.instance)
+    assert sorted(map(bool, made)) == [False, True]
+
+
+def test_of_many_findings_about_a_file_a_part_is_shown(home: Path) -> None:
+    """With how many more there are."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.send("/setup/begin", {"how": "usual"})
+        browser.open("/setup/begin")
+        lines = b"".join(b"UNKNOWN_%d=1\n" % number for number in range(300))
+        browser.upload("/setup/begin", {"how": "upload"}, {"env_bot": lines, "env": b""})
+        assert browser.place == "/setup/taken"
+        more = re.search(r"and (\d+) more", browser.text)
+        assert more is not None
+        assert browser.text.count('class="level') + int(more[1]) >= 300
+        assert browser.text.count('class="level') == MOST_FINDINGS
+
+
 @pytest.mark.parametrize(
     ("bot", "said"),
     [
         (b"", "Choose your .env_bot"),
         (b"MAX_TRADES=many\n", "MAX_TRADES"),
         (b"BROKER_NAME=PAPER # \xff\n", "Byte 0xff is not UTF-8 text"),
+        (b"A=1\n" * 5_001, "more than 5,000 lines"),
+        (b"SEED=1\n", "CONTROL_DIR=/elsewhere/control is outside of the folder"),
     ],
 )
 def test_a_file_that_cannot_be_taken_over_says_why(home: Path, bot: bytes, said: str) -> None:
     """Nothing is stored, and other files can be chosen."""
     with opened(home) as (browser, link):
         make_admin(browser, link)
-        answer = browser.upload("/setup/begin", {"how": "upload"}, {"env_bot": bot})
+        env = {"env": b"CONTROL_DIR=/elsewhere/control\n"} if bot == b"SEED=1\n" else {}
+        answer = browser.upload("/setup/begin", {"how": "upload"}, {"env_bot": bot} | env)
         assert answer.status == 400
         assert said in browser.text
         browser.open("/setup")
