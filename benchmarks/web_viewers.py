@@ -102,7 +102,8 @@ def show(home: Path) -> None:
 
     address = Address(port=PORT)
     logins: Any = GivenSessions()
-    with listening(create_app(Site(home, SystemClock(), address.origin, logins)), address) as serve:
+    site = Site(home, SystemClock(), address.origin, logins)
+    with listening(create_app(site), address, site.live.end) as serve:
         serve()
 
 

@@ -43,7 +43,7 @@ def command(*, port: int | None, home: Path | None) -> None:
         log.configure("info", "json", instance.logs / "web", screen=False)
         try:
             app = create_app(opened.site, routes_of(opened.site))
-            with listening(app, opened.address) as serve:
+            with listening(app, opened.address, opened.site.live.end) as serve:
                 say_purpose(opened.address.url)
                 _say(opened)
                 with keep_opened_settings():

@@ -74,7 +74,8 @@ class LiveView:
         self._version = 0
         self._viewers = 0
         self._lock = asyncio.Lock()
-        self._changed = asyncio.Condition()
+        self._news = asyncio.Event()
+        self._ended = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -97,6 +98,11 @@ class LiveView:
         await self._refresh()
         return {name: html for name, (_, html) in self._parts.items()}
 
+    def end(self) -> None:
+        """End the streams of all viewers: the page is being ended."""
+        self._ended = True
+        self._tell()
+
     async def changes(self) -> AsyncIterator[Mapping[str, str] | None]:
         """The parts that changed since the last ones, as they change; all at first. None while nothing does.
 
@@ -108,7 +114,7 @@ class LiveView:
         seen = 0
         try:
             await self._refresh()
-            while True:
+            while not self._ended:
                 fresh = {name: html for name, (version, html) in self._parts.items() if version > seen}
                 seen = self._version
                 yield fresh or None
@@ -117,9 +123,14 @@ class LiveView:
             self._viewers -= 1
 
     async def _wait_beyond(self, version: int) -> None:
-        async with self._changed:
+        news = self._news
+        if self._version <= version and not self._ended:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait_for(lambda: self._version > version), 3 * STALE_S)
+                await asyncio.wait_for(news.wait(), 3 * STALE_S)
+
+    def _tell(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
 
     async def _watch(self) -> None:
         while self._viewers:
@@ -142,8 +153,7 @@ class LiveView:
             self._version += 1
             for name in sorted(fresh):
                 self._parts[name] = (self._version, rendered[name])
-        async with self._changed:
-            self._changed.notify_all()
+        self._tell()
         return True
 
     def _marks(self) -> object:

@@ -19,6 +19,7 @@ from tbot_extension_web.headers import Origin
 
 if TYPE_CHECKING:
     import asyncio
+    import socket
     from collections.abc import Callable, Iterator
 
     from starlette.types import ASGIApp
@@ -94,9 +95,22 @@ class Address:
             )
 
 
+class EndingServer(uvicorn.Server):
+    """A server that calls `ending` before it waits for the answers being given: streams do not end by themselves."""
+
+    ending: Callable[[], None]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the answers, then the connections."""
+        self.ending()
+        await super().shutdown(sockets)
+
+
 @contextmanager
-def listening(app: ASGIApp, address: Address) -> Iterator[Callable[[], None]]:
+def listening(app: ASGIApp, address: Address, ending: Callable[[], None]) -> Iterator[Callable[[], None]]:
     """Listen on the address while the context lasts, and yield what serves the page until the process is asked to end.
+
+    Then `ending` is called, which ends the streams.
 
     A browser that comes before that waits. Raises SettingsError for a certificate that cannot be used and a host that
     is none of this machine, AccessError for a port that is taken or not allowed.
@@ -114,7 +128,9 @@ def listening(app: ASGIApp, address: Address) -> Iterator[Callable[[], None]]:
     with ExitStack() as ends:
         for one in sockets:
             ends.enter_context(one)
-        yield partial(uvicorn.Server(config).run, sockets)
+        server = EndingServer(config)
+        server.ending = ending
+        yield partial(server.run, sockets)
 
 
 def _unbound(address: Address, fault: OSError) -> TbotError:

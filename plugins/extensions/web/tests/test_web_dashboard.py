@@ -121,8 +121,7 @@ def test_the_stream_gives_all_parts_first_and_ends_with_the_session(
                 logins.ended.append("viewer")
                 page.live._version += 1  # as a change would
                 page.live._parts["state"] = (page.live._version, "changed")
-                async with page.live._changed:
-                    page.live._changed.notify_all()
+                page.live._tell()
         return got
 
     retry, parts, ended = asyncio.run(read())

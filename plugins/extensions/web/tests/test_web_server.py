@@ -6,24 +6,30 @@ import asyncio
 import json
 import socket
 from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 from tbot_extension_web import server
-from tbot_extension_web.server import Address, listening
+from tbot_extension_web.live import LiveView
+from tbot_extension_web.server import Address, EndingServer, listening, server_config
 
 from tbot_core import cli
 from tbot_core.actions.secrets import vault_of_home
 from tbot_core.errors import AccessError, SettingsError
 from tbot_core.instance import Instance
 from tbot_core.instance.secrets import encrypt_category
+from tbot_core.model.clock import SystemClock
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
+    from starlette.requests import Request
     from starlette.types import ASGIApp
 
 pytestmark = pytest.mark.usefixtures("loopback")
@@ -55,8 +61,39 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def start(app: ASGIApp, address: Address) -> None:
     """Serve the page there."""
-    with listening(app, address) as serve:
+    with listening(app, address, lambda: None) as serve:
         serve()
+
+
+def test_a_page_ends_at_once_while_a_dashboard_is_open(caplog: pytest.LogCaptureFixture) -> None:
+    """Its stream is ended before the server waits for answers: nothing is cut off, and no traceback is logged."""
+
+    async def watched() -> tuple[list[str], float]:
+        view = LiveView(Path("nowhere"), SystemClock(), lambda _: {"part": "<p>one</p>"})
+
+        async def stream(_request: Request) -> StreamingResponse:
+            return StreamingResponse(f"{len(parts or ())}\n" async for parts in view.changes())
+
+        config = server_config(Starlette(routes=[Route("/", stream)]), Address(port=FREE))
+        page = EndingServer(config)
+        page.ending = view.end
+        with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+            serving = asyncio.create_task(page.serve([listener]))
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+            seen = [(await reader.readuntil(b"1\n")).decode()]
+            page.should_exit = True
+            begun = asyncio.get_running_loop().time()
+            await serving
+            seen.append((await reader.read()).decode())
+            writer.close()
+            return seen, asyncio.get_running_loop().time() - begun
+
+    (first, rest), took = asyncio.run(watched())
+    assert first.startswith("HTTP/1.1 200")
+    assert rest.endswith("0\r\n\r\n")  # the answer is whole
+    assert took < 2  # uvicorn would cut it off after 3 s
+    assert "Traceback" not in caplog.text
 
 
 def test_a_taken_port_is_said_before_any_address(
