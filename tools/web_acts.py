@@ -182,7 +182,7 @@ def see_position(walk: Walk) -> None:
 def kill(walk: Walk) -> None:
     """Kill on the dashboard, and see what is recorded."""
     walk.open("/")
-    walk.tab.locator(".control summary", has_text="Kill").click()
+    walk.press("Kill", "risk-question", at=".control")
     walk.press("Kill now", "risk-killed")
     walk.read("Killed: entries are blocked")
 
@@ -190,9 +190,8 @@ def kill(walk: Walk) -> None:
 def close_all(walk: Walk) -> None:
     """Close every position, and block entries."""
     walk.open("/risk")
-    form = "form[action='/risk/kill-flatten']"
-    walk.tab.locator(f"{form} summary").click()
-    walk.press("Yes, close every position", at=form)
+    walk.press("Kill and flatten")
+    walk.press("Yes, close every position")
 
 
 def see_trade(walk: Walk) -> None:

@@ -11,16 +11,17 @@ import attrs
 from tbot_core.actions.assembly import assemble_action
 from tbot_core.actions.notices import discard
 from tbot_core.alerts.delivery import AlertDelivery
+from tbot_core.alerts.pending import BETWEEN
 from tbot_core.alerts.service import alert_delivery, channel_names, message_writer
 from tbot_core.alerts.store import MOST_KEPT, AlertStore, alerts_file, limits_end, stored_alerts
 from tbot_core.engine.assembly import Assembly
 from tbot_core.engine.rehearsal_run import NOT_SERVED
-from tbot_core.errors import Unavailable, UsageError
+from tbot_core.errors import AccessError, Unavailable, UsageError
 from tbot_core.instance import Instance
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.model.clock import SystemClock, exchange_time
 from tbot_core.status.runs import run_time, with_current_run
-from tbot_core.system import environ, filesystem
+from tbot_core.system import environ, filesystem, log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import Urgency
 
 _LIMITS: Final = {"critical": "hourly limit", "routine": "limit of 20 in ten minutes"}
+_log = log.logger(__name__)
 _LIST: Final = "`tbot alerts log` lists the numbers."
 
 
@@ -42,7 +44,7 @@ class ChannelTest:
     delivery: AlertDelivery
 
     def send(self) -> list[dict[str, Any]]:
-        """Send a test alert for each urgency; one row for each channel, with its answer.
+        """Send a test alert for each urgency; one row for each channel, with its answer, which its state keeps.
 
         All in one event loop: channels keep their connections.
         """
@@ -56,7 +58,23 @@ class ChannelTest:
                     rows.append({"urgency": urgency.value, "channel": name, **said})
 
         asyncio.run(self.assembly.closing(send()))
+        self._keep(rows)
         return rows
+
+    def _keep(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        # A channel that failed for one urgency has failed.
+        instance = with_current_run(self.assembly.settings.instance)
+        now = run_time(instance, self.assembly.clock.now())
+        try:
+            store = AlertStore(alerts_file(instance))
+        except AccessError as fault:
+            _log.warning("alerts.test_not_kept", reason=str(fault))
+            return
+        try:
+            for row in sorted(rows, key=lambda one: bool(one["fault"])):
+                store.pending.note(row["channel"], row["fault"], now)
+        finally:
+            store.close()
 
 
 def channel_test(home: Path | None, channel: str = "", notify: Notify = discard) -> ChannelTest:
@@ -130,6 +148,13 @@ def alert_document(row: StoredAlert, limits: Mapping[Urgency, dt.datetime]) -> d
         "waits_until": None if until is None else until.isoformat(),
         **{name: None if moment is None else moment.isoformat() for name, moment in moments.items()},
     }
+
+
+def channels_without(row: Mapping[str, Any], channels: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The channels of an alert's urgency that did not deliver it, if it was sent; by the documents of both."""
+    reached = (row["via"] or "").split(BETWEEN)
+    own = [one["name"] for one in channels if row["urgency"] in one["urgencies"]]
+    return [name for name in own if name not in reached] if row["sent"] and row["via"] != "kept" else []
 
 
 def delivery_words(row: Mapping[str, Any]) -> str:

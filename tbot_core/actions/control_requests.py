@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -97,8 +98,8 @@ async def send_request(
     """Send a request, and wait until a running bot has recorded it, and for a stop until it has ended.
 
     `actor` is who requests it, the account's user name by default, and `arguments` are those of the request.
-    Without a running bot the request takes effect at the next start. Raises SettingsError where there is no instance,
-    AccessError where a simulation runs in it.
+    Without a running bot the request takes effect at the next start, in place of an equal one that waits. Raises
+    SettingsError where there is no instance, AccessError where a simulation runs in it.
     """
     instance = Instance.at(home)
     if not is_there(instance):
@@ -117,6 +118,8 @@ async def send_request(
         raise AccessError(
             fault.message, f"{fault.remedy} {without_request(instance, verb, process)}".rstrip()
         ) from fault
+    if process is None:
+        _drop_equal(instance.control, name)
     ends, until = verb in _ENDS, clock.monotonic() + PICKUP_TIMEOUT_S
     found = request_result(instance, verb, name, process)
     while process is not None and _pending(found, ends=ends) and clock.monotonic() < until:
@@ -125,6 +128,16 @@ async def send_request(
         if not found.taken and filesystem.lock_holder(instance.lock) is None:
             return attrs.evolve(request_result(instance, verb, name, process), process=None, needless=needless)
     return attrs.evolve(found, needless=needless)
+
+
+def _drop_equal(folder: Path, name: str) -> None:
+    # The last of equal requests says what the next start does: however often one is sent, one waits.
+    with suppress(AccessError):
+        waiting = control.read_folder(folder).requests
+        last = next((one for one in waiting if one.name == name), None)
+        for one in waiting:
+            if last is not None and one.name != name and (one.verb, one.arguments) == (last.verb, last.arguments):
+                control.remove_request(folder, one.name)
 
 
 def _is_needless(instance: Instance, verb: ControlVerb) -> bool:

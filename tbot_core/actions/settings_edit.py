@@ -171,7 +171,7 @@ def takes_effect(one: EffectiveSetting, *, running: bool, in_session: bool) -> s
         return "at the next start of each process"
     if not running:
         return "at the next start of the bot"
-    return "from the next session" if in_session else "at once: no session is under way"
+    return "from the next session" if in_session else "from the next session; none is under way, so within seconds"
 
 
 def _version(sources: SettingsFiles) -> str:

@@ -7,8 +7,9 @@ that was sent, or an instance that is completely made, never something between.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from threading import Lock  # seam: the threads of one page change the answers in turn
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from tbot_core.actions.notices import Notify
     from tbot_core.instance.older_layout import OlderInstallation
 
+T = TypeVar("T")
+
 CATEGORY: Final = "setup"
 """The category of the draft in the audit log; it has no key of its own."""
 
@@ -61,10 +64,14 @@ class Draft:
 
 @attrs.frozen(kw_only=True)
 class SetUp:
-    """A set-up that is not finished: its folder, and the vault with the account of the person who makes it."""
+    """A set-up that is not finished: its folder, and the vault with the account of the person who makes it.
+
+    `turn` is held by who changes the answers, in whatever thread of the one process that serves the set-up.
+    """
 
     instance: Instance
     vault: Vault
+    turn: Lock = attrs.field(factory=Lock, eq=False, repr=False)
 
     def read(self) -> Draft:
         """The answers. Raises VaultError for a file that cannot be opened."""
@@ -81,6 +88,15 @@ class SetUp:
         with opened:
             stored = json_document.parse_json(bytes(opened.view))
         return Draft(**{**stored, "done": tuple(stored["done"])})
+
+    def change(self, edit: Callable[[Draft], tuple[Draft, T]]) -> T:
+        """Store what `edit` makes of the answers as they are then, and return what it returns beside them."""
+        with self.turn:
+            before = self.read()
+            after, found = edit(before)
+            if after != before:
+                self.write(after)
+            return found
 
     def write(self, draft: Draft) -> None:
         """Store the answers in place of those before. Raises VaultError; the former stay then."""

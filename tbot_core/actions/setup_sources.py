@@ -11,7 +11,7 @@ from tbot_core.errors import UsageError
 from tbot_core.instance.enabled_plugins import failover_brokers
 from tbot_core.model import json_document
 from tbot_core.plugins.discovery import installed_plugins
-from tbot_core.plugins.typosquats import ours
+from tbot_core.plugins.typosquats import distribution_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -58,8 +58,7 @@ def choose_broker(answers: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str
 
 def broker_distribution(name: str) -> str:
     """The distribution of a broker of the project, "" for another one."""
-    distribution = f"tbot-broker-{name.replace('_', '-')}"
-    return distribution if distribution in ours() else ""
+    return distribution_of("broker", name)
 
 
 def _absent(name: str) -> str:

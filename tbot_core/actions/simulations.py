@@ -98,9 +98,14 @@ def start_simulation(
 ) -> str:
     """Start it and return its id; `program` is tbot's command line.
 
-    Raises UsageError while another one runs, AccessError if it cannot be started.
+    Raises UsageError while another one runs, or a bot beside a replay, AccessError if it cannot be started.
     """
     instance = runs.find_instance(home)
+    if request.kind == "replay" and filesystem.lock_holder(instance.lock) is not None:
+        raise UsageError(
+            "A bot runs here, and a replay needs the instance for itself.",
+            "Start a backtest, which runs beside the bot, or replay after the bot has ended.",
+        )
     folder = _folder(instance)
     filesystem.make_folder(folder)
     name = now.astimezone(dt.UTC).strftime("%Y%m%dT%H%M%S")
@@ -246,10 +251,10 @@ def _progress(instance: Instance, folder: Path, name: str, about: Mapping[str, A
 
 
 def _errors(folder: Path, name: str) -> list[str]:
-    # The last lines that the command line wrote: its error, and what to do.
+    # The last lines that the command line wrote: its error, and what to do; those of its log are no sentences.
     path = _file(folder, name, "errors")
     text = filesystem.read_text(path) if filesystem.exists(path) else ""
-    lines = [line for line in redaction.redact(text).splitlines() if line.strip()]
+    lines = [line for line in redaction.redact(text).splitlines() if line.strip() and not line.startswith("{")]
     return lines[-_ERROR_LINES:] or ["It ended without a word, as after kill -9 or a restart of the machine."]
 
 

@@ -375,11 +375,11 @@ def _settings(payload: Mapping[str, Any]) -> Notice:
     if payload["fault"]:
         what = f"The changed settings are invalid, so the run keeps its previous ones: {payload['fault']}"
         return attrs.evolve(_critical(what), command="tbot config check")
-    changes = ", ".join(
-        f"{name} {old or 'unset'} -> {new or 'unset'}" for name, (old, new) in payload["changes"].items()
-    )
-    what = f"The settings have changed, effective from the next session: {changes or 'no value'}."
-    return _routine(what, "tbot config show")
+    texts = {name: f"{old or 'unset'} -> {new or 'unset'}" for name, (old, new) in payload["changes"].items()}
+    changes = ", ".join(f"{name} {text}" for name, text in texts.items())
+    what = f"settings have changed, effective from the next session: {changes}"
+    what = what if changes else "settings files have changed, but no value differs"
+    return _routine(f"The {what}.", "tbot config show")
 
 
 def _closed(trade: Trade) -> Notice:

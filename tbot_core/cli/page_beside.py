@@ -71,5 +71,5 @@ def _not_started(output: Path, before: int) -> str:
 
 
 def _address(instance: Instance) -> str | None:
-    # Where the page is served now; None where it is not.
-    return filesystem.lock_purpose(instance.page_lock) if filesystem.lock_holder(instance.page_lock) else None
+    # Where the page is served now; None where it is not, or not yet.
+    return (filesystem.lock_purpose(instance.page_lock) or None) if filesystem.lock_holder(instance.page_lock) else None

@@ -155,7 +155,7 @@ def _range(text: str) -> tuple[dt.date, dt.date]:
     return day_range(first, last)
 
 
-def hold_instance_lock(home: Path, purpose: str = "") -> AbstractContextManager[None]:
+def hold_instance_lock(home: Path, purpose: str = "") -> AbstractContextManager[object]:
     """Hold the lock of the one trading process of an instance, before any secret is opened; creates no instance.
 
     `purpose`: SIMULATION for a process that accepts no requests.
@@ -167,7 +167,7 @@ def hold_instance_lock(home: Path, purpose: str = "") -> AbstractContextManager[
     return filesystem.hold_lock(instance.lock, purpose) if is_there(instance) else nullcontext()
 
 
-def hold_dry_run_lock(home: Path) -> AbstractContextManager[None]:
+def hold_dry_run_lock(home: Path) -> AbstractContextManager[object]:
     """Hold the lock of the one dry run in the instance; another trading process is named on standard error."""
     from tbot_core.instance import Instance, is_there
     from tbot_core.system import filesystem

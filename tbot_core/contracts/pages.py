@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import attrs
 
@@ -40,16 +40,26 @@ class PagePermission(StrEnum):
 
 
 def _own_path(_owner: object, field: attrs.Attribute[str], value: object) -> None:
-    if not isinstance(value, str) or not _PATH.fullmatch(value):
+    if type(value) is not str or not _PATH.fullmatch(value):
         raise TypeError(f'{field.name} must be "" or a path such as /months, not {value!r}')
 
 
 def _field_name(_owner: object, field: attrs.Attribute[str], value: object) -> None:
-    if not isinstance(value, str) or not _FIELD.fullmatch(value) or value == "csrf":
+    if type(value) is not str or not _FIELD.fullmatch(value) or value == "csrf":
         raise TypeError(f"{field.name} must be a name such as first_day, not {value!r}")
 
 
-_TEXT: Final = attrs.validators.instance_of(str)
+def _exactly(*kinds: type) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    # No subclass: it would decide itself how it is written into a page.
+    def check(_owner: object, field: attrs.Attribute[Any], value: object) -> None:
+        if type(value) not in kinds:
+            names = ", ".join(one.__name__ for one in kinds)
+            raise TypeError(f"{field.name} must be of {names} itself, not {type(value).__name__}")
+
+    return check
+
+
+_TEXT: Final = _exactly(str)
 _TEXTS: Final = attrs.validators.deep_iterable(_TEXT)
 
 
@@ -122,9 +132,7 @@ class Form:
 
     path: str = attrs.field(validator=_own_path)
     button: str = attrs.field(validator=_TEXT)
-    fields: Sequence[Field] = attrs.field(
-        default=(), validator=attrs.validators.deep_iterable(attrs.validators.instance_of(Field))
-    )
+    fields: Sequence[Field] = attrs.field(default=(), validator=attrs.validators.deep_iterable(_exactly(Field)))
 
 
 Block = Heading | Paragraph | Link | Table | Form
@@ -137,7 +145,7 @@ class Page:
 
     title: str = attrs.field(validator=_TEXT)
     blocks: Sequence[Block] = attrs.field(
-        default=(), validator=attrs.validators.deep_iterable(attrs.validators.instance_of(Block))
+        default=(), validator=attrs.validators.deep_iterable(_exactly(*get_args(Block)))
     )
 
 

@@ -23,8 +23,8 @@ PATTERN: Final = re.compile(r"([A-Z]{2,6})_([A-Z]{2,4})_([A-Z]{2,10})_([A-Z0-9]{
 _LETTERS: Final = 10
 SHORT: Final = "ENTITY_JURISDICTION_BROKER_BOTID"
 ALLOWED: Final = (
-    f"{SHORT}: 2 to 6, 2 to 4 and 2 to 10 capital letters, then 2 to 6 capital letters or "
-    "digits, as in ACME_US_PAPER_B01"
+    f"{SHORT}: four parts in capital letters, the owner (2 to 6), the country (2 to 4), the broker (2 to 10) and a "
+    "name of the bot (2 to 6 letters or digits), as in ACME_US_PAPER_B01"
 )
 
 

@@ -9,7 +9,7 @@ from tbot_core.instance.enabled_plugins import applied_filters, running_strategi
 from tbot_core.instance.findings import SettingsFinding, printable_value
 from tbot_core.instance.plugin_settings import filter_switches
 from tbot_core.instance.registry import CORE, strategy_of
-from tbot_core.plugins.typosquats import ours
+from tbot_core.plugins.typosquats import distribution_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -92,9 +92,9 @@ def _assignment(effective: EffectiveSetting) -> str:
 
 
 def _install(kind: str, name: str) -> str:
-    # The remedy for a plugin of the project; the distribution of any other is not known.
-    distribution = f"tbot-{kind}-{name.replace('_', '-')}"
-    return f" Install {distribution}." if distribution in ours() else ""
+    # The remedy for a plugin that the project has made; the distribution of any other is not known.
+    distribution = distribution_of(kind, name)
+    return f" Install {distribution}." if distribution else ""
 
 
 def _owners(values: Mapping[str, EffectiveSetting], known: Collection[tuple[str, str]]) -> Iterator[SettingsFinding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.instance.settings import Settings
+
+_BEYOND: Final = "only gaps and slippage can reach it"
 
 
 @attrs.frozen(kw_only=True)
@@ -64,11 +66,15 @@ def _notes(settings: Settings, trades: list[Decimal], at_once: Decimal, stops: D
     largest = max(trades, default=Decimal(0))
     window_stops = sum(_trades(settings), Decimal(0)) * _stop(settings)
     for name, binds, reason in (
-        ("DAILY_LOSS_LIMIT", stops >= risk.daily_loss_limit, "the stops of all trades together lose less"),
+        (
+            "DAILY_LOSS_LIMIT",
+            stops >= risk.daily_loss_limit,
+            f"all trades together lose less at their stops; {_BEYOND}",
+        ),
         (
             "WINDOW_LOSS_LIMIT",
             window_stops >= risk.window_loss_limit * risk.total_allocation,
-            "the stops of a window's trades together lose less",
+            f"a window's trades together lose less at their stops; {_BEYOND}",
         ),
         ("MAX_GROSS_EXPOSURE", at_once >= risk.max_gross_exposure, "the open positions together are smaller"),
         ("MAX_LEVERAGE", at_once >= risk.max_leverage, "the open positions together are smaller"),
@@ -76,4 +82,4 @@ def _notes(settings: Settings, trades: list[Decimal], at_once: Decimal, stops: D
         ("MAX_RISK_PER_TRADE", largest >= risk.max_risk_per_trade, "no trade's budget reaches it"),
     ):
         if not binds:
-            yield f"{name} can never trigger: {reason}."
+            yield f"{name} is not reached with these settings: {reason}."

@@ -298,7 +298,7 @@ class Reason(IntEnum):
         _by("ONE_TRADE_PER_SYMBOL_PER_DAY"),
     )
     NOT_ARMED = (79, "Live trading is not armed.", _run("`tbot arm{home}` allows live entries"))
-    MAX_TRADES = (80, "MAX_TRADES orders of the window have been sent.", _by("MAX_TRADES", "WEIGHTS"))
+    MAX_TRADES = (80, "The window has had as many orders as MAX_TRADES allows.", _by("MAX_TRADES", "WEIGHTS"))
     MAX_OPEN_POSITIONS = (81, "MAX_OPEN_POSITIONS positions and working entries are open.", _by("MAX_OPEN_POSITIONS"))
     PRICE_BAND = (
         82,

@@ -19,14 +19,30 @@ NEAR: Final = 2
 
 _WORD: Final = 4
 _LONG_WORD: Final = 6
+_RESERVED: Final = " reserved"
 _LOOKS: Final = str.maketrans("015i", "olsl")
 
 _OURS: Final = Path(__file__).with_name("distributions.txt")
 
 
 def ours() -> frozenset[str]:
-    """The project's distribution names, to compare with; none is preferred or required."""
-    return frozenset(filesystem.read_text(_OURS).split())
+    """The project's distribution names, reserved ones too, to compare with; none is preferred or required."""
+    return frozenset(line.split()[0] for line in _lines())
+
+
+def existing() -> frozenset[str]:
+    """Those that the project has made: only these may be advised, since a stranger could publish a reserved name."""
+    return frozenset(line for line in _lines() if not line.endswith(_RESERVED))
+
+
+def distribution_of(kind: str, name: str) -> str:
+    """The distribution that installs a plugin, where the project has made it; else ""."""
+    distribution = f"tbot-{kind}-{name.replace('_', '-')}"
+    return distribution if distribution in existing() else ""
+
+
+def _lines() -> list[str]:
+    return filesystem.read_text(_OURS).splitlines()
 
 
 def lookalike_warnings(listings: Iterable[PluginListing], approved: PluginLock | None) -> Iterator[str]:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.alerts.store import AlertStore
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError
+from tbot_core.instance.plugin_settings import known_plugins
+from tbot_core.model.clock import exchange_time
 from tbot_core.system import filesystem
+from tbot_core.vault.categories import category_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from tbot_core.instance import Settings
     from tbot_core.status import Document
 
+NOT_SET_UP: Final = "not set up"
+NOT_TESTED: Final = "not tested"
+OK: Final = "ok"
+FAILED: Final = "failed"
+"""The states of a channel: its secrets lack, nothing was sent yet, the last message was delivered, or was not."""
+
 
 def channel_documents(settings: Settings, path: Path, silent: Collection[str] = ()) -> list[Document]:
-    """A document for each channel of the settings; nothing is known of one before the first message.
+    """A document for each channel of the settings; nothing is known of one before the first message or test.
 
+    `state` is that of the last attempt; without one, whether its secrets are stored.
     `path` is the file of the alerts; the `silent` channels have no server in the rehearsal that is shown.
     """
     named = settings.notifications
@@ -38,7 +49,42 @@ def channel_documents(settings: Settings, path: Path, silent: Collection[str] = 
         found = states.get(one["name"], {})
         one["silent"] = one["name"] in silent
         one |= {"delivered": None, "failed": None, "reason": "", "failing": False, "waiting": 0, **found}
+        one["state"] = _state(one, lacking := _lacking(settings, one["name"]))
+        one["lacks"] = lacking
     return documents
+
+
+def channel_words(one: Mapping[str, Any]) -> str:
+    """How a channel is, from its document: in the same words wherever it is shown."""
+    if one["silent"]:
+        return "silent in this rehearsal: it has no server on this machine"
+    if one["state"] == NOT_SET_UP:
+        return f"not set up: no secrets {one['lacks']} are stored"
+    if one["state"] == NOT_TESTED:
+        return "not tested: nothing was sent yet"
+    delivered = f"delivered {_moment(one['delivered'])}" if one["delivered"] else "nothing delivered yet"
+    if one["state"] == OK:
+        return f"ok, {delivered}"
+    return f"FAILED {_moment(one['failed'])}: {one['reason'].rstrip('.')}; {delivered}"
+
+
+def _moment(written: str) -> str:
+    return f"{exchange_time(dt.datetime.fromisoformat(written)):%Y-%m-%d %H:%M} New York"
+
+
+def _state(one: Mapping[str, Any], lacking: str) -> str:
+    if one["failing"]:
+        return FAILED
+    return NOT_SET_UP if lacking else OK if one["delivered"] else NOT_TESTED
+
+
+def _lacking(settings: Settings, name: str) -> str:
+    # The category of secrets that the channel reads and that is not stored; which fields it has is not read.
+    known = [one for one in known_plugins() if (one.kind, one.name) == ("alert", name)]
+    for category in (category for one in known for category in one.secrets):
+        if not filesystem.exists(category_paths(category, settings.instance, settings.deployment).file):
+            return category
+    return ""
 
 
 def _states(

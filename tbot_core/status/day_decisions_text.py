@@ -68,7 +68,7 @@ def _vix(one: Mapping[str, Any]) -> str:
 
 def _counted(found: Mapping[str, Any]) -> str:
     changes: Sequence[str] = found["settings"]
-    by = f" Changed by {', '.join(changes)}." if changes else ""
+    by = f" Settings that change this: {', '.join(changes)}." if changes else ""
     return f"{found['count']} {found['reason']}: {found['sentence']}{by}"
 
 

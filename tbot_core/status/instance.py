@@ -173,6 +173,7 @@ def _run(file: RunFile | None, read: Projections, settings: Settings, mode: str 
         "mode": mode,
         "source": run.get("source"),
         "simulated": run.get("simulated"),
+        "finished": book.finished,
         "session": book.session["date"] if book.session else None,
         "in_session": book.in_session,
         "last_event": None if book.time is None else book.time.isoformat(),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from tbot_core.errors import AccessError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Exposure = Literal["owner", "mode"]
 
@@ -305,11 +305,11 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def hold_lock(path: Path, purpose: str = "", *, wait_s: float = 0) -> Iterator[None]:
+def hold_lock(path: Path, purpose: str = "", *, wait_s: float = 0) -> Iterator[Callable[[str], None]]:
     """Hold the lock file at `path`; the kernel releases it when the process ends in any way.
 
-    Creates a missing folder. The holder's process id and `purpose` are written to `path` + ".pid". Raises AccessError,
-    naming the holder, when another process or context still holds the lock after `wait_s` seconds.
+    Creates a missing folder; writes process id and `purpose` to `path` + ".pid". Yields what replaces the purpose.
+    Raises AccessError, naming the holder, when another process or context holds the lock after `wait_s` seconds.
     """
     from filelock import FileLock, Timeout
 
@@ -321,9 +321,13 @@ def hold_lock(path: Path, purpose: str = "", *, wait_s: float = 0) -> Iterator[N
         except Timeout as fault:
             message = f"{path.parent} is in use by another tbot{_holder(owner)}."
             raise AccessError(message, "Stop that one, or choose another --home.") from fault
-    try:
+
+    def say(purpose: str) -> None:
         write_atomic(owner, "".join(f"{line}\n" for line in (os.getpid(), purpose) if line).encode())
-        yield
+
+    try:
+        say(purpose)
+        yield say
     finally:
         remove(owner)
         lock.release()
@@ -365,10 +369,9 @@ def lock_holder(path: Path) -> int | None:
 
 def lock_purpose(path: Path) -> str:
     """The purpose given by the holder of the lock file at `path`; "" without one."""
-    try:
+    with suppress(AccessError, ValueError):
         return _held(_owner(path))[1]
-    except (AccessError, ValueError):
-        return ""
+    return ""
 
 
 def _owner(path: Path) -> Path:
@@ -383,10 +386,9 @@ def _held(owner: Path) -> tuple[str, str]:
 
 def _holder(owner: Path) -> str:
     # The id is written after the lock is acquired, so it may be missing for a moment.
-    try:
+    with suppress(AccessError, ValueError):
         return f", process {int(_held(owner)[0])}"
-    except (AccessError, ValueError):
-        return ""
+    return ""
 
 
 def _settle(folder: Path) -> None:

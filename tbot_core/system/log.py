@@ -181,7 +181,9 @@ class _File(RotatingFileHandler):
         super().__init__(path, maxBytes=FILE_BYTES, backupCount=FILES_KEPT, encoding="utf-8")
 
     def _open(self) -> Any:
-        stream = open(self.baseFilename, "a", encoding="utf-8", opener=_private)  # noqa: SIM115  -- the handler closes it
+        # What is no text, as half of a surrogate pair, is escaped: the line is not lost. The handler closes the file.
+        path, escaped = self.baseFilename, "backslashreplace"
+        stream = open(path, "a", encoding="utf-8", errors=escaped, opener=_private)  # noqa: SIM115
         if self._header and stream.tell() == 0:
             stream.write(self._header)
         return stream

@@ -171,7 +171,7 @@ def test_a_change_takes_effect_at_a_known_time(home: Path) -> None:
     values = settings_view(home).values
     bot = values["MAX_TRADES"]
     assert takes_effect(bot, running=True, in_session=True) == "from the next session"
-    assert takes_effect(bot, running=True, in_session=False).startswith("at once")
+    assert takes_effect(bot, running=True, in_session=False).startswith("from the next session; none")
     assert takes_effect(bot, running=False, in_session=False) == "at the next start of the bot"
     assert "tbot web" in takes_effect(values["LOGIN_ATTEMPT_LIMIT"], running=True, in_session=True)
     assert "each process" in takes_effect(values["KEEP_PREV_DAYS"], running=True, in_session=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from threading import Thread
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from tbot_core.actions.adoption import read_adoption
@@ -36,6 +38,27 @@ def test_answers_are_kept_encrypted_for_the_next_process(instance: Instance) -> 
     with pytest.raises(VaultError) as damaged:
         begin_setup(instance).read()
     assert damaged.value.remedy == "Remove data/setup.enc: the set-up then asks anew, and its accounts stay."
+
+
+def test_answers_that_come_at_once_are_all_kept(instance: Instance) -> None:
+    """A change begins where the one before it ended, also for another person at the same page."""
+    setup = begin_setup(instance)
+    other = attrs.evolve(setup, vault=setup.vault)
+    second = Thread(target=lambda: other.change(lambda draft: (with_setting(draft, "MAX_TRADES"), None)))
+
+    def first(draft: Draft) -> tuple[Draft, str]:
+        second.start()
+        second.join(0.1)  # it has to wait
+        return with_setting(draft, "SEED"), "found"
+
+    assert setup.change(first) == "found"
+    second.join()
+    assert setup.read().settings == {"SEED": "3", "MAX_TRADES": "3"}
+
+
+def with_setting(draft: Draft, name: str) -> Draft:
+    """The draft with a setting."""
+    return attrs.evolve(draft, settings={**draft.settings, name: "3"})
 
 
 def test_the_instance_is_made_of_the_answers_and_the_draft_is_gone(instance: Instance) -> None:

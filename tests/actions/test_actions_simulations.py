@@ -20,8 +20,10 @@ from tbot_core.actions.simulations import (
     start_simulation,
 )
 from tbot_core.errors import UsageError
+from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,6 +82,15 @@ def test_only_one_runs_at_a_time(home: Path) -> None:
     assert [one["id"] for one in simulation_documents(home)] == [name]
 
 
+def test_a_replay_does_not_begin_beside_a_bot(home: Path) -> None:
+    """Its refusal says what can run beside it; a backtest does."""
+    with filesystem.hold_lock(Instance(home).lock):
+        with pytest.raises(UsageError, match="a replay needs the instance for itself"):
+            started(home, PRINTS, kind="replay")
+        started(home, PRINTS, kind="backtest")
+    ended(home)
+
+
 def test_a_cancelled_one_is_interrupted_and_says_so(home: Path) -> None:
     """Once: what has ended is not cancelled again; then another may start, and the first stays cancelled."""
     name = started(home, WAITS)
@@ -97,7 +108,7 @@ def test_a_failed_one_shows_its_last_words(home: Path) -> None:
     ended(home)
     found = simulation_document(home, name)
     assert (found["state"], found["errors"], found["result"]) == ("failed", ["tbot: no bars"], None)
-    silent = started(home, "print('[]')", 1)
+    silent = started(home, """import sys; print('[]'); print('{"event": "x"}', file=sys.stderr)""", 1)
     ended(home)
     assert "kill -9" in simulation_document(home, silent)["errors"][0]
 

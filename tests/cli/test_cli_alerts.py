@@ -151,8 +151,11 @@ def test_status_shows_how_each_channel_fares(told: Path, capsys: pytest.CaptureF
         "reason": "",
         "failing": False,
         "waiting": 2,
+        "state": "not tested",
+        "lacks": "",
     }
-    assert line == "console  critical and routine: nothing sent yet, 2 messages waiting"
+    untried = "console  critical and routine: not tested: nothing was sent yet; 2 messages waiting; "
+    assert line == f"{untried}`tbot alerts test console`"
     store = open_store(told / "data" / FILE_NAME)
     store.pending.note("console", "", NOW)
     store.pending.note("console", "No route.", NOW + dt.timedelta(minutes=1))
@@ -160,13 +163,13 @@ def test_status_shows_how_each_channel_fares(told: Path, capsys: pytest.CaptureF
     failing, (line,) = shown()
     assert (failing["failing"], failing["waiting"]) == (True, 3)
     assert line == (
-        "console  critical and routine: delivered 2026-11-24 10:00 New York, 3 messages waiting, "
-        "FAILED 2026-11-24 10:01 New York: No route; `tbot alerts test console`"
+        "console  critical and routine: FAILED 2026-11-24 10:01 New York: No route; "
+        "delivered 2026-11-24 10:00 New York; 3 messages waiting; `tbot alerts test console`"
     )
     store.pending.note("console", "", NOW + dt.timedelta(minutes=2))
     found, (line,) = shown()
     assert (found["failing"], found["reason"]) == (False, "No route.")
-    assert "FAILED" not in line
+    assert line == "console  critical and routine: ok, delivered 2026-11-24 10:02 New York; 3 messages waiting"
     store._connection.execute("DROP TABLE channels")
     store.close()
     assert shown()[0] == {**nothing, "waiting": 0}
@@ -213,6 +216,21 @@ def test_the_channels_can_be_tried(home: Path, capsys: pytest.CaptureFixture[str
     assert said.out.splitlines()[0] == "ok    critical  console"
     for urgency in ("critical", "routine"):
         assert f"This is a test of {urgency} alerts." in said.err
+    assert cli.invoke(["status", "--home", str(home)]) == 0
+    assert "console  critical and routine: ok, delivered" in capsys.readouterr().out
+    (home / "data" / FILE_NAME).write_bytes(b"nonsense " * 1000)
+    assert cli.invoke(["alerts", "test", "--home", str(home)]) == 0
+
+
+def test_a_channel_without_its_secrets_is_not_set_up(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is never ok: neither before the first message nor where nothing can be sent."""
+    with (home / ".env_bot").open("a", encoding="utf-8") as file:
+        file.write("CRITICAL_ALERT_CHANNEL=email\n")
+    cli.invoke(["status", "--home", str(home), "--json"])
+    one = json.loads(capsys.readouterr().out)["alert_channels"][0]
+    assert (one["name"], one["state"], one["lacks"]) == ("email", "not set up", "smtp")
+    cli.invoke(["status", "--home", str(home)])
+    assert "email    critical: not set up: no secrets smtp are stored" in capsys.readouterr().out
     assert not (home / "logs" / "tbot.log").exists()
 
 

@@ -56,7 +56,7 @@ def made(folder: Path, document: dict[str, Any], *more: str) -> int:
         (
             {"broker": TRADIER},
             "paper",
-            "BROKER_NAME stays PAPER, since the broker tradier is not installed: install tbot-broker-tradier",
+            "BROKER_NAME stays PAPER, since the broker tradier is not installed: install it, then",
         ),
         ({"broker": {"other": {"key": "k-123456"}}}, "paper", "the broker other is not installed: install it, then"),
         (

@@ -67,6 +67,34 @@ def test_a_page_takes_nothing_but_its_blocks() -> None:
         Table(columns=["P&L"], rows=[[5]])  # type: ignore[list-item]
 
 
+class Disguised(str):
+    """A text that writes itself into a page as it likes."""
+
+    __slots__ = ()
+
+    def __format__(self, _form: str) -> str:
+        return "/../../risk/kill-clear"
+
+
+class Wider(Form):
+    """A block with a path of its own."""
+
+
+def test_what_writes_itself_into_a_page_is_refused() -> None:
+    """A subclass of a text, a field or a block is none of them."""
+    makers: list[Callable[[], object]] = [
+        lambda: Form(path=Disguised("/x"), button="Send"),
+        lambda: GoTo(Disguised("/x")),
+        lambda: Field(name=Disguised("day"), label="Day"),
+        lambda: Field(name="day", label=Disguised("Day")),
+        lambda: Paragraph(Disguised("None.")),
+        lambda: Page(title="Months", blocks=[Wider(path="/x", button="Send")]),
+    ]
+    for make in makers:
+        with pytest.raises(TypeError):
+            make()
+
+
 @pytest.mark.parametrize(
     "fields", [{"permission": "public"}, {"permission": "read"}, {"method": "PUT"}, {"answer": "no function"}]
 )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tomllib
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.instance.plugin_settings import known_plugins
-from tbot_core.plugins.typosquats import edit_distance, lookalikes, ours
+from tbot_core.plugins.typosquats import edit_distance, existing, lookalikes, ours
 
+ROOT = Path(__file__).parents[2]
 LETTERS = st.text("abcd-", max_size=8)
 
 
@@ -74,6 +78,13 @@ def test_known_names_look_like_nobody() -> None:
     """The project's own names, and those of the lock, are never suspects, however near to each other."""
     assert lookalikes(ours()) == ()
     assert lookalikes(["acme-one", "acme-two"], ["acme-one", "acme-two"]) == ()
+
+
+def test_only_distributions_that_exist_are_advised() -> None:
+    """Those of the workspace; a stranger could publish a reserved name, so nobody is sent to it."""
+    stated = [tomllib.loads(path.read_text("utf-8")) for path in ROOT.glob("plugins/*/*/pyproject.toml")]
+    assert existing() == {"tbot-core", *(one["project"]["name"] for one in stated)}
+    assert {"tbot-broker-ibkr", "tbot-extension-accounting"} <= ours() - existing()
 
 
 def test_each_plugin_whose_settings_are_known_is_one_of_the_projects() -> None:

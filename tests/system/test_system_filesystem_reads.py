@@ -21,8 +21,10 @@ def test_the_holder_of_a_lock_is_named_while_it_lives(tmp_path: Path) -> None:
     assert filesystem.lock_purpose(lock) == ""
     with filesystem.hold_lock(lock):
         assert (filesystem.lock_holder(lock), filesystem.lock_purpose(lock)) == (os.getpid(), "")
-    with filesystem.hold_lock(lock, "simulation"):
+    with filesystem.hold_lock(lock, "simulation") as say:
         assert (filesystem.lock_holder(lock), filesystem.lock_purpose(lock)) == (os.getpid(), "simulation")
+        say("another")
+        assert (filesystem.lock_holder(lock), filesystem.lock_purpose(lock)) == (os.getpid(), "another")
     assert filesystem.lock_holder(lock) is None
 
 

@@ -176,6 +176,15 @@ def test_a_line_that_cannot_be_written_is_said_without_its_content(
     assert capsys.readouterr().err == "tbot: a log line of a could not be written: RuntimeError\n" * 2
 
 
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_half_of_a_surrogate_pair_costs_no_line(tmp_path: Path, form: log.Format) -> None:
+    """A text that cannot be encoded, as a request may bring it, is escaped in the file."""
+    log.configure("info", form, tmp_path, screen=False)
+    log.logger("tests").warning("request.odd", path="a\udcffb")
+    (file,) = tmp_path.glob("*.log")
+    assert "udcff" in file.read_text("utf-8")
+
+
 def test_a_logger_costs_nothing_until_it_is_used() -> None:
     """Making a logger, as modules do at import, loads no structlog."""
     code = "import sys; from tbot_core.system import log; log.logger('a'); print('structlog' in sys.modules)"

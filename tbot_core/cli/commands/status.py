@@ -92,20 +92,16 @@ def _state(shown: Mapping[str, Any]) -> Iterator[str]:
 
 
 def channel_lines(channels: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The alert channels as text: the last delivery, a failure since, and what waits."""
+    """The alert channels as text: their state, what waits, and the command that tries one that does not deliver."""
+    from tbot_core.status.alert_channels import OK, channel_words
+
     width = max(len(one["name"]) for one in channels)
     for number, one in enumerate(channels):
-        unsent = "silent in this rehearsal: it has no server on this machine" if one["silent"] else "nothing sent yet"
-        parts = [unsent if not one["delivered"] else f"delivered {_moment(one['delivered'])}"]
+        parts = [channel_words(one)]
         parts += [f"{plural(one['waiting'], 'message')} waiting"] if one["waiting"] else []
-        if one["failing"]:
-            parts += [f"FAILED {_moment(one['failed'])}: {one['reason'].rstrip('.')}; `tbot alerts test {one['name']}`"]
-        words = f"{one['name']:<{width}}  {' and '.join(one['urgencies'])}: {', '.join(parts)}"
+        parts += [] if one["state"] == OK or one["silent"] else [f"`tbot alerts test {one['name']}`"]
+        words = f"{one['name']:<{width}}  {' and '.join(one['urgencies'])}: {'; '.join(parts)}"
         yield labelled_line("" if number else "alerts", words)
-
-
-def _moment(written: str) -> str:
-    return f"{exchange_time(dt.datetime.fromisoformat(written)):%Y-%m-%d %H:%M} New York"
 
 
 def _without_session(shown: Mapping[str, Any]) -> str:

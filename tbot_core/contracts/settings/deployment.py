@@ -13,7 +13,7 @@ def _stored(name: str, default: str, doc: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class DeploymentSettings:
-    """The variables of `.env`; paths are text, relative to the instance unless absolute."""
+    """The settings in `.env`. A path is relative to the folder of the instance, unless it is absolute."""
 
     environment: str = setting(
         "ENVIRONMENT",

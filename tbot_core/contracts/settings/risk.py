@@ -22,7 +22,7 @@ from tbot_core.contracts.setting import (
 
 @attrs.frozen(kw_only=True)
 class RiskSettings:
-    """Budgets and limits; a limit whose variable says `0 = off` is off at 0."""
+    """Budgets and limits. Where a limit says `0 = off`, the value 0 switches it off."""
 
     disable_all_trades: bool = setting(
         "DISABLE_ALL_TRADES",
@@ -34,7 +34,7 @@ class RiskSettings:
         "TOTAL_ALLOCATION",
         fraction(),
         default="0.02",
-        doc="Budget B of each strategy window as a fraction of equity.",
+        doc="Budget of each strategy window as a fraction of equity.",
     )
     max_trades: int = setting(
         "MAX_TRADES",

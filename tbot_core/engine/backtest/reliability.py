@@ -35,7 +35,7 @@ def reliability_of(
         hours=[(one.session.open, one.session.close) for one in tested],
         chosen="--symbols" if named else "UNIVERSE" if settings.trading.universe else "stored",
         symbols=len(selected.symbols),
-        facts={name: store.fact_starts(name, selected.symbols) for name in _facts(assembly)},
+        facts={name: store.recorded_facts.first_days(name, selected.symbols) for name in _facts(assembly)},
         kinds=selected.kinds,
         notes=selected.notes_on_kinds,
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tbot_core.marketdata.store.store import BarStore
 
-_NO_QUOTES: Final = "Stored bars have no quotes: NO_QUOTE, SPREAD_WIDE and the age of quotes do not apply."
+_NO_QUOTES: Final = "Stored bars have no quotes: nothing is denied for a missing or old quote, or for a wide spread."
 _PARTIAL: Final = "Volumes of {} are a part of the tape: VOLUME_LIMIT is off there."
 _ADJUSTED: Final = "Prices are adjusted ({}): price filters compare what was not traded at these prices."
 

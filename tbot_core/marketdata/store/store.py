@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
+import polars as pl
 
 from tbot_core.errors import AccessError, DataError
 from tbot_core.marketdata.store import block_files, parquet, reference
@@ -34,7 +35,7 @@ from tbot_core.system import file_streams, log
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    import polars as pl
+    from tbot_core.marketdata.store.recorded_facts import RecordedFacts
 
 
 _NAMED_AT_MOST: Final = 5
@@ -71,8 +72,9 @@ class _RangeFacts:
 
 @attrs.define(eq=False)
 class _Known:
-    # What a store has read: months, the daily rows of several months, and facts by symbols; blocks it could not write.
-    months: dict[str, tuple[parquet.MonthManifest, StoredDays] | None] = attrs.field(factory=dict)
+    # What a store has read: months with their daily rows, the rows of several months, and facts by symbols.
+    months: dict[str, parquet.MonthManifest | None] = attrs.field(factory=dict)
+    daily: dict[str, pl.DataFrame] = attrs.field(factory=dict)
     days: dict[tuple[str, ...], StoredDays] = attrs.field(factory=dict)
     facts: dict[tuple[str, ...], _RangeFacts] = attrs.field(factory=dict)
     has_warned: bool = False
@@ -144,9 +146,10 @@ class BarStore:
         day = known.day.sessions([known.place[session.date] for session in sessions])
         return attrs.evolve(day, typical_volume=self._typical_volume(sessions, wanted)) if typical_volume else day
 
-    def fact_starts(self, name: str, symbols: Iterable[str]) -> dict[str, dt.date]:
-        """The first day on which a stored fact was known of each of these symbols; those without it are left out."""
-        return self._reference_facts.recorded.first_days(name, symbols)
+    @property
+    def recorded_facts(self) -> RecordedFacts:
+        """The facts that were imported, or fetched by filters, with the days from which they were known."""
+        return self._reference_facts.recorded
 
     def closes(self, symbol: str, last: dt.date, most: int) -> tuple[tuple[dt.date, float], ...]:
         """The daily closes of the last stored session up to a day and of those before it, oldest first, at most `most`.
@@ -180,8 +183,7 @@ class BarStore:
         stored = self._stored_days(self._months(whole[0].date, last))
         rows = stored.rows(whole[0].date, last, wanted)
         dates = np.array([session.date for session in whole], dtype="datetime64[D]")
-        for content in stored.contents(rows[np.isin(stored.dates[rows], dates)]):
-            digest.update(content)
+        digest.update(b"".join(stored.contents(rows[np.isin(stored.dates[rows], dates)])))
         day = self.facts(sessions, wanted)
         arrays = day.arrays()
         del arrays["date"]  # it is in the digest already
@@ -254,21 +256,21 @@ class BarStore:
 
     def _months(self, first: dt.date, last: dt.date) -> tuple[parquet.MonthManifest, ...]:
         held = (self._held(name) for name in parquet.months_between(first, last))
-        return tuple(one[0] for one in held if one is not None)
+        return tuple(month for month in held if month is not None)
 
-    def _held(self, name: str) -> tuple[parquet.MonthManifest, StoredDays] | None:
+    def _held(self, name: str) -> parquet.MonthManifest | None:
         # A month as first read, with its daily rows, since an import would replace the file.
         if name not in self._known.months:
             month = parquet.read_month(self.folder, name)
-            days = None if month is None else StoredDays.of([parquet.read_daily(self.folder, month)])
-            self._known.months[name] = None if month is None or days is None else (month, days)
+            if month is not None:
+                self._known.daily[name] = parquet.read_daily(self.folder, month)
+            self._known.months[name] = month
         return self._known.months[name]
 
     def _stored_days(self, months: Sequence[parquet.MonthManifest]) -> StoredDays:
         names = tuple(month.name for month in months)
         if names not in self._known.days:
-            held = (self._held(name) for name in names)
-            self._known.days[names] = StoredDays.of(one[1].frame for one in held if one is not None)
+            self._known.days[names] = StoredDays.of(self._known.daily[name] for name in names)
         return self._known.days[names]
 
     @functools.cached_property
@@ -316,7 +318,7 @@ class BarStore:
         return made
 
     def _layout(self, month: parquet.MonthManifest) -> BlockLayout:
-        return BlockLayout.of(self.folder, month, set(self._stored_days([month]).dates.tolist()))
+        return BlockLayout.of(self.folder, month, set(self._known.daily[month.name]["date"].unique()))
 
     def _read_ahead(self, month: parquet.MonthManifest, symbols: tuple[str, ...]) -> None:
         # The system reads the next month while this one is walked.
@@ -345,8 +347,8 @@ class BarStore:
         row = 0
         for name, in_month in itertools.groupby(whole, key=lambda session: parquet.month_of(session.date)):
             of_month = tuple(in_month)
-            if (held := self._held(name)) is not None:
-                block = self._month_block(held[0], by_length(of_month), symbols)
+            if (month := self._held(name)) is not None:
+                block = self._month_block(month, by_length(of_month), symbols)
                 found = block.of(of_month, symbols, ("volume",), longest)["volume"]
                 volumes[:, row : row + len(of_month)] = np.nan_to_num(found)
             row += len(of_month)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hmac
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-import attrs
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -21,6 +20,7 @@ from tbot_core.system import log, random
 from tbot_extension_web.access.denials import Denied
 from tbot_extension_web.call import Call
 from tbot_extension_web.cookies import SESSION, VISIT, is_form_token
+from tbot_extension_web.forms import read_form
 from tbot_extension_web.headers import OwnOrigin
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
@@ -36,25 +36,33 @@ if TYPE_CHECKING:
     from tbot_extension_web.site import Site
 
 FOLDER: Final = Path(__file__).parent
-MOST_FORM_BYTES: Final = 1_000_000
 _WITHOUT_LOGIN: Final = frozenset({Permission.PUBLIC, Permission.FIRST_RUN, Permission.METRICS})
 _log = log.logger(__name__)
 
 
-def create_app(site: Site, routes: Iterable[WebRoute] = ROUTES) -> Starlette:
-    """The page as an ASGI application."""
+def create_app(site: Site, routes: Iterable[WebRoute] = ROUTES) -> OwnOrigin:
+    """The page as an ASGI application; what its headers say holds for its failures too."""
+    return OwnOrigin(routed(site, routes), origin=site.origin, denials=site.denials)
+
+
+def routed(site: Site, routes: Iterable[WebRoute] = ROUTES) -> Starlette:
+    """The routes, each behind its guard, and the files of the page."""
     static = [
         Mount("/static/uplot", StaticFiles(directory=VENDOR), name="uplot"),
         Mount("/static", StaticFiles(directory=FOLDER / "static"), name="static"),
     ]
     table = tuple(routes)
     served = [route for one in table for route in _served(site, one, table)]
-    handlers: dict[Any, Any] = {HTTPException: _refused(site)}
-    return Starlette(
-        routes=[*served, *static],
-        middleware=[Middleware(OwnOrigin, origin=site.origin, denials=site.denials)],
-        exception_handlers=handlers,
-    )
+
+    async def refused(request: Request, fault: HTTPException) -> Response:
+        return _failure(site, request, fault)
+
+    async def broken(_request: Request, _fault: Exception) -> Response:
+        # Not even a page of the failure can be made; the server logs why.
+        return PlainTextResponse("The page failed. Its log has the reason; the bot is not affected.\n", 500)
+
+    handlers: dict[Any, Any] = {HTTPException: refused, Exception: broken}
+    return Starlette(routes=[*served, *static], exception_handlers=handlers)
 
 
 def _served(site: Site, route: WebRoute, table: Iterable[WebRoute]) -> Iterator[Route]:
@@ -79,36 +87,58 @@ def _filled(page: str, request: Request) -> str:
 
 
 def _guarded(site: Site, route: WebRoute, page: str) -> Callable[[Request], Awaitable[Response]]:
-    # Who asks, may they, and does the form come from a page that we gave them; then the handler.
+    # The whole request first. Then who makes it, and whether they may, as of that moment; then the handler.
     async def answer(request: Request) -> Response:
-        call = Call(request=request, site=site, session=_session(site, request))
-        if (refusal := await _refusal(call, route)) is not None:
-            return refusal
-        if route.method == "POST":
-            form = await _form(request)
-            if not _is_ours(call, form):
-                await _record(call, Denied.FORM, route)
-                return call.page("message.html", 403, title="Not sent", text=_OUTDATED)
-            call = attrs.evolve(call, form=form)
-        if (elsewhere := _elsewhere(call, route)) is not None:
-            return elsewhere
-        if route.stepped_up and not call.user.stepped_up:
-            return call.to(f"/step-up?next={quote(_filled(page, request))}")
-        return await _handled(call, route)
+        try:
+            form = await read_form(request, route.files) if route.method == "POST" else {}
+            given = form.pop("csrf", "")
+            call = Call(request=request, site=site, session=_session(site, request, route), form=form)
+            if (refusal := await _refusal(call, route, given)) is not None:
+                return refusal
+            if (elsewhere := _elsewhere(call, route, page)) is not None:
+                return elsewhere
+            if call.session is not None and site.setup is None:
+                await site.live.snapshot()  # the mode on the page is that of now
+            return await route.endpoint(call)
+        except Exception as fault:  # noqa: BLE001  -- a page that fails ends neither the process nor what others look at
+            return _failure(site, request, fault)
 
     return answer
 
 
-async def _refusal(call: Call, route: WebRoute) -> Response | None:
-    # The answer to who is not logged in, or has a role without the permission.
+def _session(site: Site, request: Request, route: WebRoute) -> Session | None:
+    # Where a route needs none, none is looked up.
     if route.permission in _WITHOUT_LOGIN:
         return None
-    if call.session is None:
-        return _to_login(call)
-    if allows(call.session.role, route.permission):
-        return None
-    await _record(call, Denied.ROLE, route)
-    return call.page("message.html", 403, title="Not allowed", text=_denied(route, call.session))
+    try:
+        return _found_session(site, request)
+    except TbotError as fault:
+        _log.error("web.sessions_unread", reason=fault.message)
+        raise HTTPException(503, _UNREAD) from fault
+
+
+def _found_session(site: Site, request: Request) -> Session | None:
+    token = request.cookies.get(SESSION[site.origin.secure], "")
+    # A part that the page asks for by itself does not count as activity.
+    active = request.headers.get("HX-Request") != "true"
+    return site.logins.session(token, active=active) if token else None
+
+
+_UNREAD: Final = "Users and sessions cannot be read now. The log of the page says why; the bot is not affected."
+
+
+async def _refusal(call: Call, route: WebRoute, csrf: str) -> Response | None:
+    # The answer to who is not logged in, or has a role without the permission, or a form that is not of our page.
+    if route.permission not in _WITHOUT_LOGIN:
+        if call.session is None:
+            return _to_login(call)
+        if not allows(call.session.role, route.permission):
+            await _record(call, Denied.ROLE, route)
+            return call.page("message.html", 403, title="Not allowed", text=_denied(route, call.session))
+    if route.method == "POST" and not _is_ours(call, csrf):
+        await _record(call, Denied.FORM, route)
+        return call.page("message.html", 403, title="Not sent", text=_OUTDATED)
+    return None
 
 
 async def _record(call: Call, kind: Denied, route: WebRoute) -> None:
@@ -118,31 +148,18 @@ async def _record(call: Call, kind: Denied, route: WebRoute) -> None:
     await call.site.denials.record(kind, f"{role} {route.name}".strip(), call.source, user)
 
 
-def _elsewhere(call: Call, route: WebRoute) -> Response | None:
-    # During a set-up each page of an instance leads to it; afterwards there is none.
+def _elsewhere(call: Call, route: WebRoute, page: str) -> Response | None:
+    # During a set-up each page of an instance leads to it; afterwards there is none. A dangerous act to the step-up.
     if call.site.setup is not None and route.stage is Stage.MADE:
         return call.to("/setup")
     if call.site.setup is None and route.stage is Stage.SET_UP:
         return call.to("/") if route.method == "GET" else call.page("message.html", 404, title="404", text=_SET_UP)
+    if route.stepped_up and not call.user.stepped_up:
+        return call.to(f"/step-up?next={quote(_filled(page, call.request))}")
     return None
 
 
 _SET_UP: Final = "The set-up is finished: there is nothing more to send."
-
-
-async def _handled(call: Call, route: WebRoute) -> Response:
-    try:
-        if call.session is not None and call.site.setup is None:
-            await call.site.live.snapshot()  # the mode on the page is that of now
-        return await route.endpoint(call)
-    except TbotError as fault:
-        return call.page("message.html", 400, title="Not done", text=fault.message, remedy=fault.remedy)
-    except HTTPException:
-        raise
-    except Exception as fault:  # noqa: BLE001  -- a page that fails ends neither the process nor what others look at
-        return _failed(call, fault)
-
-
 _OUTDATED: Final = "The form is out of date. Open the page again, and send it once more."
 
 
@@ -150,26 +167,7 @@ def _denied(route: WebRoute, session: Session) -> str:
     return f"The role {session.role.value} has no permission `{route.permission.value}`. An admin can change the role."
 
 
-def _session(site: Site, request: Request) -> Session | None:
-    token = request.cookies.get(SESSION[site.origin.secure], "")
-    # A part that the page asks for by itself does not count as activity.
-    active = request.headers.get("HX-Request") != "true"
-    return site.logins.session(token, active=active) if token else None
-
-
-async def _form(request: Request) -> dict[str, str]:
-    length = request.headers.get("content-length", "")
-    if not length.isdecimal() or int(length) > MOST_FORM_BYTES:
-        raise HTTPException(413, f"A form has at most {MOST_FORM_BYTES:,} bytes, and says how many.")
-    async with request.form(max_files=2, max_fields=1000) as form:
-        found = {}
-        for name, value in form.multi_items():
-            found[name] = value if isinstance(value, str) else (await value.read()).decode(errors="surrogateescape")
-        return found
-
-
-def _is_ours(call: Call, form: dict[str, str]) -> bool:
-    given = form.pop("csrf", "")
+def _is_ours(call: Call, given: str) -> bool:
     if call.session is not None:
         return hmac.compare_digest(given.encode(), call.session.csrf.encode())
     return is_form_token(given, call.request.cookies.get(VISIT, ""))
@@ -181,18 +179,21 @@ def _to_login(call: Call) -> Response:
     return call.to("/login")
 
 
-def _refused(site: Site) -> Callable[[Request, HTTPException], Awaitable[Response]]:
-    async def answer(request: Request, fault: HTTPException) -> Response:
-        call = Call(request=request, site=site, session=_session(site, request))
-        texts = {404: "This page does not exist.", 405: "This page does not take that."}
-        text = texts.get(fault.status_code, fault.detail)
+def _failure(site: Site, request: Request, fault: Exception) -> Response:
+    # Every failure as a page: what is not found or not taken, what the user can change, and what is wrong here.
+    session = None
+    with suppress(TbotError):
+        session = _found_session(site, request)
+    call = Call(request=request, site=site, session=session)
+    if isinstance(fault, HTTPException):
+        text = _TEXTS.get(fault.status_code, fault.detail)
         return call.page("message.html", fault.status_code, title=f"{fault.status_code}", text=text)
-
-    return answer
-
-
-def _failed(call: Call, fault: Exception) -> Response:
+    if isinstance(fault, TbotError):
+        return call.page("message.html", 400, title="Not done", text=fault.message, remedy=fault.remedy)
     number = random.entropy(4).hex()
-    _log.error("web.failed", path=call.request.url.path[:200], id=number, exc_info=fault)
+    _log.error("web.failed", path=request.url.path[:200], id=number, exc_info=fault)
     text = f"The page failed. Its log has the reason under {number}; the bot is not affected."
     return call.page("message.html", 500, title="Failed", text=text)
+
+
+_TEXTS: Final = {404: "This page does not exist.", 405: "This page does not take that."}

@@ -13,7 +13,9 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from tbot_extension_web.access.logins import Session
 from tbot_extension_web.cookies import SESSION
+from tbot_extension_web.notices import KeptAnswer
 from tbot_extension_web.permissions import Permission, allows
+from tbot_extension_web.posts import answer_path
 from tbot_extension_web.site import Site
 
 if TYPE_CHECKING:
@@ -26,12 +28,16 @@ T = TypeVar("T")
 
 @attrs.frozen(kw_only=True)
 class Call:
-    """A request to the page; `session` is None without a login, `form` the fields of a POST."""
+    """A request to the page; `session` is None without a login, `form` the fields of a POST.
+
+    `keeps`: its page is kept, and the browser led to it, because it answers a form.
+    """
 
     request: Request
     site: Site  # it holds templates, which name no type of a call
     session: Session | None
     form: Mapping[str, str] = attrs.field(factory=dict)
+    keeps: bool = False
 
     @property
     def user(self) -> Session:
@@ -62,7 +68,7 @@ class Call:
 
     @property
     def actor(self) -> str:
-        """The user as the audit log of secrets names them."""
+        """The user as logs and journals name them: no user of the machine has such a name."""
         return f"web/{self.user.user}"
 
     def may(self, permission: str) -> bool:
@@ -80,6 +86,9 @@ class Call:
 
     def page(self, template: str, code: int = 200, **values: Any) -> Response:
         """A page; `code` is its HTTP status."""
+        if self.keeps:
+            kept = KeptAnswer(path=self.request.url.path, template=template, code=code, values=values)
+            return self.to(answer_path(self.site.answers.keep(self.user, kept), self.request.url.path))
         return HTMLResponse(self.site.render(template, self, values), status_code=code)
 
     def to(self, path: str, *sentences: str) -> Response:

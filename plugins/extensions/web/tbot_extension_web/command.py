@@ -38,16 +38,18 @@ def command(*, port: int | None, home: Path | None) -> None:
     for sentence in harden():
         click.echo(f"tbot: {sentence}", err=True)
     instance = Instance.at(resolve_home(home))
-    opened = open_site(instance.home, SystemClock(), port)
-    log.configure("info", "json", instance.logs / "web", screen=False)
-    try:
-        app = create_app(opened.site, routes_of(opened.site))
-        with listening(app, opened.address) as serve, filesystem.hold_lock(instance.page_lock, opened.address.url):
-            _say(opened)
-            with keep_opened_settings():
-                serve()
-    finally:
-        opened.store.close()
+    with filesystem.hold_lock(instance.page_lock) as say_purpose:  # a second page opens and changes nothing
+        opened = open_site(instance.home, SystemClock(), port)
+        log.configure("info", "json", instance.logs / "web", screen=False)
+        try:
+            app = create_app(opened.site, routes_of(opened.site))
+            with listening(app, opened.address) as serve:
+                say_purpose(opened.address.url)
+                _say(opened)
+                with keep_opened_settings():
+                    serve()
+        finally:
+            opened.store.close()
 
 
 def _say(opened: OpenedSite) -> None:

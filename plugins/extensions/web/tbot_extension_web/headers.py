@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import attrs
 from starlette.datastructures import Headers, MutableHeaders
@@ -42,6 +41,7 @@ _NO_ORIGIN: Final = "null"
 """What a browser sends of a form's origin under `no-referrer`; it says in `Sec-Fetch-Site` where the form was."""
 
 _FOREIGN_HOST: Final = 421
+_FOREIGN_PAGE: Final = (403, "The request comes from another page.\n")
 _STRICT_TRANSPORT: Final = "max-age=31536000"
 _log = log.logger(__name__)
 
@@ -60,12 +60,16 @@ class Origin:
 
     def covers(self, origin: str) -> bool:
         """Whether an `Origin` header names this page."""
-        split = urlsplit(origin)
-        return split.scheme == self.scheme and split.netloc.lower() in self.hosts
+        scheme, _, host = origin.lower().partition("://")
+        return scheme == self.scheme and host in self.hosts
+
+
+_DENIED: Final = {_FOREIGN_HOST: (Denied.HOST, "host"), _FOREIGN_PAGE[0]: (Denied.ORIGIN, "origin")}
+_MISREAD: Final = (400, "The request is not one of a browser: a path, and the length of what is sent.\n")
 
 
 class OwnOrigin:
-    """Refuses requests under a foreign host name (421) and changes from a foreign page (403), and adds the headers."""
+    """Refuses requests under a foreign host name (421) and from a foreign page (403), and adds the headers."""
 
     def __init__(self, app: ASGIApp, origin: Origin, denials: Denials) -> None:
         self._app = app
@@ -78,7 +82,7 @@ class OwnOrigin:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope["method"], headers)
+        refusal = _misread(scope, headers) or self._refusal(scope["method"], headers)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -89,21 +93,25 @@ class OwnOrigin:
             await self._app(scope, receive, with_headers)
             return
         status, text = refusal
-        kind, shown = (Denied.HOST, "host") if status == _FOREIGN_HOST else (Denied.ORIGIN, "origin")
-        source = (scope.get("client") or ("",))[0]
-        await self._denials.record(kind, f"{scope['method']} from {headers.get(shown, '')}", source)
+        if status in _DENIED:
+            kind, shown = _DENIED[status]
+            source = (scope.get("client") or ("",))[0]
+            await self._denials.record(kind, f"{scope['method']} from {headers.get(shown, '')}", source)
         _log.warning("web.refused", status=status, path=scope["path"][:200], reason=text)
-        await PlainTextResponse(text, status_code=status)(scope, receive, with_headers)
+        answer = PlainTextResponse(text, status_code=status, headers={"Connection": "close"})
+        await answer(scope, receive, with_headers)
 
     def _refusal(self, method: str, headers: Mapping[str, str]) -> tuple[int, str] | None:
         # A browser that was led here by a foreign name shows that name as host; a foreign page its own origin.
         if headers.get("host", "").lower() not in self._origin.hosts:
             return _FOREIGN_HOST, "This page is not served under that host name. Add it to `hosts` in network_config.\n"
-        if method in SAFE:
-            return None
         site, origin = headers.get("sec-fetch-site"), headers.get("origin", _NO_ORIGIN)
+        if method in SAFE:
+            # A page of another origin may lead here; what its scripts and pictures ask for is not answered.
+            led = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+            return _FOREIGN_PAGE if site in {"cross-site", "same-site"} and not led else None
         if site not in {None, "same-origin"} or (origin != _NO_ORIGIN and not self._origin.covers(origin)):
-            return 403, "The request comes from another page.\n"
+            return _FOREIGN_PAGE
         if site is None and origin == _NO_ORIGIN:
             return 403, "The request does not say that it comes from this page.\n"
         return None
@@ -114,3 +122,9 @@ class OwnOrigin:
         headers.setdefault("Cache-Control", "no-cache" if path.startswith("/static/") else "no-store")
         if self._origin.secure:
             headers.setdefault("Strict-Transport-Security", _STRICT_TRANSPORT)
+
+
+def _misread(scope: Scope, headers: Mapping[str, str]) -> tuple[int, str] | None:
+    # What a proxy before the page could read in another way than the page does.
+    plain = scope["raw_path"].startswith(b"/") and "transfer-encoding" not in headers
+    return None if plain else _MISREAD

@@ -156,7 +156,7 @@ class LiveView:
                 found += [
                     (path.name, filesystem.revision(path))
                     for path in filesystem.entries(folder)
-                    if path.suffix in {"", ".sqlite"} or path.name == GAUGES or path.name.endswith("-wal")
+                    if folder == instance.control or _is_of_a_run(path)
                 ]
         return found
 
@@ -198,6 +198,10 @@ class LiveView:
                 self._sampled = self._clock.monotonic()
                 self._samples = [*self._samples, (at, equity)][-MOST_SAMPLES:]
         return self._samples
+
+
+def _is_of_a_run(path: Path) -> bool:
+    return path.suffix in {"", ".sqlite"} or path.name == GAUGES or path.name.endswith("-wal")
 
 
 def _day_of(text: str) -> object:

@@ -1,31 +1,107 @@
-"""What a request has done, said on the page that its browser is led to: a reload of that page sends nothing again."""
+"""What a request has done, shown on the page that its browser is led to: a reload of that page sends nothing again."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.system import random
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
+    from tbot_core.model.clock import Clock
     from tbot_extension_web.access.logins import Session
 
 MOST_WAITING: Final = 100
 """How many sessions have sentences that wait; beyond it the oldest are dropped."""
+
+MOST_ANSWERS: Final = 200
+"""How many answers are kept; beyond it the oldest are dropped."""
+
+MOST_FORMS: Final = 10_000
+"""How many forms that were sent are remembered; beyond it the oldest are dropped."""
+
+KEPT_S: Final = 600.0
+"""How long an answer is kept."""
 
 
 class Notices:
     """The sentences of each session that no page has shown yet."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, tuple[str, ...]] = {}
+        self._waiting: dict[tuple[str, int], tuple[str, ...]] = {}
 
     def put(self, session: Session, sentences: Iterable[str]) -> None:
         """Keep them for the next page of the session."""
-        waiting = self._waiting.pop(session.csrf, ())
-        self._waiting[session.csrf] = (*waiting, *sentences)
-        while len(self._waiting) > MOST_WAITING:
-            del self._waiting[next(iter(self._waiting))]
+        key = _key(session)
+        self._waiting[key] = (*self._waiting.pop(key, ()), *sentences)
+        _drop_oldest(self._waiting, MOST_WAITING)
 
     def pop(self, session: Session | None) -> tuple[str, ...]:
         """Those of the session; they are shown once."""
-        return () if session is None else self._waiting.pop(session.csrf, ())
+        return () if session is None else self._waiting.pop(_key(session), ())
+
+
+@attrs.frozen(kw_only=True)
+class KeptAnswer:
+    """A page as the answer to a form sent to `path`: what it shows was found when the form was sent."""
+
+    path: str
+    template: str
+    code: int
+    values: Mapping[str, Any] = attrs.field(repr=False)
+
+
+class Answers:
+    """The answers to forms that are pages, in memory alone: each has a number that opens it for its session."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kept: dict[str, tuple[tuple[str, int], float, KeptAnswer]] = {}
+
+    def keep(self, session: Session, answer: KeptAnswer) -> str:
+        """Keep it for some minutes; returns its number."""
+        now, number = self._clock.monotonic(), random.entropy(16).hex()
+        self._kept = {name: one for name, one in self._kept.items() if now - one[1] < KEPT_S}
+        self._kept[number] = (_key(session), now, answer)
+        _drop_oldest(self._kept, MOST_ANSWERS)
+        return number
+
+    def read(self, session: Session, number: str) -> KeptAnswer | None:
+        """The answer of that number; None where it is not kept any longer, or is another session's."""
+        owner, at, answer = self._kept.get(number, (None, 0.0, None))
+        return answer if owner == _key(session) and self._clock.monotonic() - at < KEPT_S else None
+
+    def forget(self, session: Session) -> None:
+        """Keep none of the session."""
+        self._kept = {name: one for name, one in self._kept.items() if one[0] != _key(session)}
+
+
+class SentForms:
+    """The numbers of forms that count once: each page that shows such a form gives it a new one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._sent: dict[tuple[str, int, str], datetime] = {}
+
+    def sent_before(self, session: Session, number: str) -> datetime | None:
+        """When the form was sent before; None the first time, which is remembered."""
+        key = (*_key(session), number[:64])
+        if (before := self._sent.get(key)) is None:
+            self._sent[key] = self._clock.now()
+            _drop_oldest(self._sent, MOST_FORMS)
+        return before
+
+
+def _key(session: Session) -> tuple[str, int]:
+    # The session goes on under a new token when the password is entered again.
+    return session.user, session.id
+
+
+def _drop_oldest(kept: dict[Any, Any], most: int) -> None:
+    while len(kept) > most:
+        del kept[next(iter(kept))]

@@ -120,7 +120,7 @@ def _refuse_open(opened: _Opened) -> None:
 
 def _access(opened: _Opened, store: LoginStore, hasher: PasswordHasher) -> tuple[Accounts, Logins]:
     security = SecurityLog(vault=opened.vault)
-    accounts = Accounts(security, hasher)
+    accounts = Accounts(security, hasher, with_roles=opened.roles)
     rules = LoginRules.of(opened.vault.deployment, with_roles=opened.roles)
     return accounts, Logins(accounts, store, hasher, security, rules)
 

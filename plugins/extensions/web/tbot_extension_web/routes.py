@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -29,13 +29,17 @@ from tbot_extension_web.pages import (
     users,
 )
 from tbot_extension_web.permissions import Permission
+from tbot_extension_web.posts import ANSWER, answered, forget_answers, show_answer
+from tbot_extension_web.setup.begin_steps import UPLOADS
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from tbot_extension_web.call import Call
+    from tbot_extension_web.posts import Question
 
 Endpoint = Callable[["Call"], Awaitable["Response"]]
+Ask = Callable[["Call"], Awaitable["Question"]]
 
 
 class Stage(Enum):
@@ -52,16 +56,25 @@ class WebRoute:
 
     `stepped_up`: whether the user must have entered the password again within the last minutes. `stage` is when the
     route is there: during a set-up every other one leads to it, and after it there is no set-up. `form` is the page
-    with the form of a POST, where that is not the nearest page above its path.
+    with the form of a POST, where that is not the nearest page above its path. `files` are the fields of its form that
+    may be files. `asks` gives the question that comes before what a POST does.
     """
 
     method: str
     path: str
     permission: Permission
-    endpoint: Endpoint
+    handler: Endpoint = attrs.field(alias="endpoint")
     stepped_up: bool = False
     stage: Stage = Stage.MADE
     form: str = ""
+    files: frozenset[str] = frozenset()
+    asks: Ask | None = None
+
+    async def endpoint(self, call: Call) -> Response:
+        """Answer the request. A form of a session gets a page that a reload only shows; a part of a page does not."""
+        if self.method != "POST" or call.session is None or call.partial:
+            return await self.handler(call)
+        return await answered(call, self.handler, self.asks)
 
     @property
     def name(self) -> str:
@@ -76,16 +89,16 @@ class WebRoute:
         return path or "/"
 
 
-def _get(path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: bool = False) -> WebRoute:
-    return WebRoute(method="GET", path=path, permission=permission, endpoint=endpoint, stepped_up=stepped_up)
+def _get(path: str, permission: Permission, endpoint: Endpoint, **more: Any) -> WebRoute:
+    return WebRoute(method="GET", path=path, permission=permission, endpoint=endpoint, **more)
 
 
-def _post(
-    path: str, permission: Permission, endpoint: Endpoint, *, stepped_up: bool = False, form: str = ""
-) -> WebRoute:
-    return WebRoute(
-        method="POST", path=path, permission=permission, endpoint=endpoint, stepped_up=stepped_up, form=form
-    )
+def _post(path: str, permission: Permission, endpoint: Endpoint, **more: Any) -> WebRoute:
+    return WebRoute(method="POST", path=path, permission=permission, endpoint=endpoint, **more)
+
+
+def _asked(route: WebRoute, asks: Ask | None) -> WebRoute:
+    return attrs.evolve(route, asks=asks)
 
 
 def _at(stage: Stage, *routes: WebRoute) -> tuple[WebRoute, ...]:
@@ -104,15 +117,17 @@ ROUTES: Final = (
         _post("/logout", Permission.OWN, login.log_out),
         _get("/step-up", Permission.OWN, login.show_step_up),
         _post("/step-up", Permission.OWN, login.step_up),
+        _get(ANSWER, Permission.OWN, show_answer),
+        _post("/answer/forget", Permission.OWN, forget_answers, form="/"),
     ),
     *_at(
         Stage.SET_UP,
         _get("/setup", Permission.CONFIGURE, setup.begin),
         _post("/setup/create", Permission.CONFIGURE, setup.create),
         _get("/setup/{step}", Permission.CONFIGURE, setup.show),
-        _post("/setup/{step}", Permission.CONFIGURE, setup.send),
-        _post("/setup/{step}/test", Permission.CONFIGURE, setup.test),
-        _post("/setup/{step}/field", Permission.CONFIGURE, setup.judge_field),
+        _post("/setup/{step}", Permission.CONFIGURE, setup.send, files=UPLOADS),
+        _post("/setup/{step}/test", Permission.CONFIGURE, setup.test, files=UPLOADS),
+        _post("/setup/{step}/field", Permission.CONFIGURE, setup.judge_field, files=UPLOADS),
     ),
     _get("/check", Permission.CONFIGURE, check.show),
     _get("/", Permission.READ, dashboard.show),
@@ -122,6 +137,7 @@ ROUTES: Final = (
     _post("/confirmations/approve", Permission.CONFIRM, confirmations.approve),
     _post("/confirmations/reject", Permission.CONFIRM, confirmations.reject),
     _get("/risk", Permission.READ, risk.show),
+    _get("/risk/state", Permission.READ, risk.state),
     _get("/settings", Permission.READ, settings.show),
     _post("/settings/review", Permission.CONFIGURE, settings.review),
     _post("/settings/save", Permission.CONFIGURE, settings.save),
@@ -139,7 +155,7 @@ ROUTES: Final = (
     _post("/users/role", Permission.USERS, users.set_role, stepped_up=True),
     _post("/users/password", Permission.USERS, users.set_password, stepped_up=True),
     _post("/users/codes-off", Permission.USERS, users.codes_off, stepped_up=True),
-    _post("/users/remove", Permission.USERS, users.remove, stepped_up=True),
+    _asked(_post("/users/remove", Permission.USERS, users.remove, stepped_up=True), users.removal),
     _post("/users/unlock", Permission.USERS, users.unlock, stepped_up=True),
     _post("/users/end-sessions", Permission.USERS, users.end_sessions, stepped_up=True),
     _get("/audit", Permission.SECRETS, audit.show),
@@ -151,7 +167,12 @@ ROUTES: Final = (
     _post("/account/codes", Permission.OWN, account.begin_codes, stepped_up=True),
     _post("/account/codes/off", Permission.OWN, account.end_codes, stepped_up=True, form="/account"),
     _post("/account/sessions/end", Permission.OWN, account.end_session),
-    *(_post(one.path, one.permission, risk.act, stepped_up=one.stepped_up) for one in risk.ACTS),
+    *(
+        _asked(
+            _post(one.path, one.permission, risk.act, stepped_up=one.stepped_up), risk.question if one.sure else None
+        )
+        for one in risk.ACTS
+    ),
     _get("/decisions", Permission.READ, decisions.show),
     _get("/decisions/day", Permission.READ, decisions.show_day),
     _get("/trades", Permission.READ, trades.show),

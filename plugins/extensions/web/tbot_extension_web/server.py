@@ -9,16 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tbot_core.errors import AccessError, SettingsError, TbotError
 from tbot_core.system.listener import listening_sockets
 from tbot_extension_web.headers import Origin
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator
 
     from starlette.types import ASGIApp
+
+MOST_CONNECTIONS: Final = 200
+MOST_WAITING: Final = 150
+"""With more connections than this, each new one ends the one that has waited longest for a request."""
+
+RECEIVE_S: Final = 15.0
+"""How long a request may take to arrive, and how long a connection waits for one."""
 
 _EDIT: Final = "`tbot secrets edit network_config`."
 
@@ -119,6 +129,57 @@ def _unbound(address: Address, fault: OSError) -> TbotError:
             return SettingsError(message, f"Give host in network_config an address of this machine: {_EDIT}")
 
 
+class Connection(H11Protocol):
+    """A connection that brings each request whole within RECEIVE_S, or ends; of many that wait the oldest ends."""
+
+    _ends: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the base has it
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._expect()
+        waiting = [one for one in self.connections if isinstance(one, Connection) and one.waits_until is not None]
+        if len(self.connections) > MOST_WAITING and waiting:
+            min(waiting, key=lambda one: one.waits_until or 0).end()
+
+    def data_received(self, data: bytes) -> None:
+        """Go on with the request."""
+        super().data_received(data)
+        self._expect()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    @property
+    def waits_until(self) -> float | None:
+        """When it ends unless the rest of a request comes; None while none is waited for."""
+        return None if self._ends is None else self._ends.when()
+
+    def end(self) -> None:
+        """End it at once."""
+        self._wait_no_more()
+        self.transport.abort()
+
+    def _expect(self) -> None:
+        # The time counts from the begin of the wait: a byte now and then does not lengthen it.
+        if self.conn.their_state not in {h11.IDLE, h11.SEND_BODY}:
+            self._wait_no_more()
+        elif self._ends is None and not self.transport.is_closing():
+            self._ends = self.loop.call_later(RECEIVE_S, self.end)
+
+    def _wait_no_more(self) -> None:
+        if self._ends is not None:
+            self._ends.cancel()
+            self._ends = None
+
+
 def server_config(app: ASGIApp, address: Address) -> uvicorn.Config:
     """How the page is served: no log of requests, no name of the server, no address from a proxy's header."""
     return uvicorn.Config(
@@ -131,8 +192,8 @@ def server_config(app: ASGIApp, address: Address) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=30,
         timeout_graceful_shutdown=3,
-        limit_concurrency=200,
+        limit_concurrency=MOST_CONNECTIONS,
+        http=Connection,
         lifespan="off",
     )

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import jinja2
 
+from tbot_core.system import random
 from tbot_extension_web import texts
 from tbot_extension_web.access.denials import Denials
 from tbot_extension_web.day_view import day_view
 from tbot_extension_web.live import LiveView, Snapshot
-from tbot_extension_web.notices import Notices
+from tbot_extension_web.notices import Answers, Notices, SentForms
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from markupsafe import Markup
 
     from tbot_core.actions.setup_draft import SetUp
     from tbot_core.model.clock import Clock
-    from tbot_extension_web.access.logins import Logins
+    from tbot_extension_web.access.logins import Logins, Session
     from tbot_extension_web.call import Call
     from tbot_extension_web.first_run import FirstRun
     from tbot_extension_web.headers import Origin
@@ -57,6 +62,7 @@ class Site:
 
     `first_run` is what the page of an instance without an admin has beside the usual, `setup` the set-up of a folder
     that is no instance yet; None where there is none. `navigation`: the pages that it names, those of plugins too.
+    `streams` are the open ones by session.
     """
 
     def __init__(self, home: Path, clock: Clock, origin: Origin, logins: Logins, identity: str = "") -> None:
@@ -69,8 +75,9 @@ class Site:
         self.setup: SetUp | None = None
         self.navigation: tuple[NavigationItem, ...] = NAVIGATION
         self.denials = Denials(lambda: self.logins.security, clock)
-        self.notices = Notices()
-        self.templates = _environment()
+        self.notices, self.answers, self.sent = Notices(), Answers(clock), SentForms(clock)
+        self.templates = _environment(home)
+        self.streams: Counter[int] = Counter()
         self.computing = asyncio.Semaphore(AT_ONCE)
         self.live = LiveView(home, clock, self._parts)
 
@@ -83,10 +90,27 @@ class Site:
             "csrf": "" if session is None else session.csrf,
             "may": call.may,
             "badge": self.badge(),
+            "session_left": lambda: self._session_left(session),
+            "with_codes": lambda: self._has_codes(session),
+            "once": lambda: random.entropy(16).hex(),
             "notices": lambda: self.notices.pop(session),
             "pages": [] if self.setup else [page for page in self.navigation if call.may(page.permission)],
         }
         return self.templates.get_template(template).render({**shown, **values})
+
+    def _session_left(self, session: Session | None) -> int | None:
+        # The seconds after which the session ends, if nothing is clicked on the page that is rendered now.
+        found = [] if session is None else self.logins.sessions(session.user)
+        started = next((one.started for one in found if session is not None and one.id == session.id), None)
+        if started is None:
+            return None
+        rules = self.logins.rules
+        whole = rules.absolute_s - (self.clock.now() - started).total_seconds()
+        return max(int(min(whole, rules.idle_s)), 0)
+
+    def _has_codes(self, session: Session | None) -> bool:
+        account = None if session is None else self.logins.accounts.read().get(session.user)
+        return account is not None and account.totp is not None
 
     def badge(self) -> Badge:
         """The account as every page names it."""
@@ -114,10 +138,10 @@ class NavigationItem:
 
 NAVIGATION: Final = (
     NavigationItem(path="/", title="Dashboard"),
+    NavigationItem(path="/risk", title="Risk"),
     NavigationItem(path="/trades", title="Trades"),
     NavigationItem(path="/decisions", title="Decisions"),
     NavigationItem(path="/confirmations", title="Confirmations"),
-    NavigationItem(path="/risk", title="Risk"),
     NavigationItem(path="/runs", title="Runs"),
     NavigationItem(path="/alerts", title="Alerts"),
     NavigationItem(path="/settings", title="Settings"),
@@ -130,7 +154,7 @@ NAVIGATION: Final = (
 """The pages in the order of the navigation."""
 
 
-def _environment() -> jinja2.Environment:
+def _environment(home: Path) -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),
         autoescape=True,
@@ -139,5 +163,14 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters.update(texts.FILTERS)
+    made.filters["prose"] = partial(_prose, f"{home}")
+    made.filters["command"] = lambda text: texts.command(text, f"{home}")
     made.tests["simulation"] = lambda mode: bool(mode) and mode.lower() not in _ACCOUNTS
     return made
+
+
+_FOR_ALL: Final = tuple(one for one in NAVIGATION if one.permission is Permission.READ)
+
+
+def _prose(home: str, text: str, pages: Iterable[NavigationItem] = _FOR_ALL) -> Markup:
+    return texts.prose(text, home, {one.path: one.title for one in pages})

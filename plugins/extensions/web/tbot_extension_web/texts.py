@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from html import unescape
+from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup, escape
 
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_money, format_percent, format_price, format_quantity
+from tbot_core.status.alert_channels import FAILED, NOT_SET_UP, channel_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 NONE: Final = "\N{EN DASH}"
 """What stands where a value is not known."""
 
 _COMMAND: Final = re.compile(r"`([^`]+)`")
+_WITHOUT_HOME: Final = frozenset({"options", "rehearse"})
+_PAGES: Final[Mapping[str, str]] = {
+    "alerts": "/alerts",
+    "arm": "/risk",
+    "backtest": "/runs",
+    "check": "/check",
+    "config": "/settings",
+    "confirm": "/confirmations",
+    "defense": "/risk",
+    "disarm": "/risk",
+    "kill": "/risk",
+    "secrets": "/secrets",
+    "stop": "/risk",
+    "why": "/decisions",
+}
+NO_PAGES: Final[Mapping[str, str]] = {}
 _STRONG: Final = ("\x02", "\x03")
 
 
@@ -86,9 +105,32 @@ def marked(line: str) -> Markup:
     return Markup(str(escape(line)).replace(begin, "<strong>").replace(end, "</strong>"))  # noqa: S704  -- escaped
 
 
-def prose(text: str) -> Markup:
-    """A sentence of the command line, escaped; its commands, which stand between backticks, as code."""
-    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704  -- escaped
+def prose(text: str, home: str = "", pages: Mapping[str, str] = NO_PAGES) -> Markup:
+    """A sentence of the command line, escaped; its commands, which stand between backticks, as code.
+
+    They name the folder `home`. `pages`: titles by path; a command that one of them does too has a link to it.
+    """
+
+    def shown(found: re.Match[str]) -> str:
+        path = _PAGES.get(found[1].removeprefix("tbot ").partition(" ")[0], "")
+        link = f' (page <a href="{path}">{pages[path]}</a>)' if path in pages and found[1].startswith("tbot ") else ""
+        return f"<code>{escape(command(unescape(found[1]), home))}</code>{link}"
+
+    return Markup(_COMMAND.sub(shown, str(escape(text))))  # noqa: S704  -- escaped
+
+
+def channel(one: Mapping[str, Any]) -> Markup:
+    """How an alert channel is, in the words of `tbot status`; what does not deliver stands out."""
+    words = escape(channel_words(one))
+    bad = one["state"] in {FAILED, NOT_SET_UP} and not one["silent"]
+    return Markup(f'<strong class="loss">{words}</strong>') if bad else words  # noqa: S704  -- escaped
+
+
+def command(text: str, home: str) -> str:
+    """A command as it can be copied: with the folder of the instance, where it takes one."""
+    verb = text.removeprefix("tbot ").partition(" ")[0]
+    takes = text.startswith("tbot ") and verb not in _WITHOUT_HOME and "--h" not in text
+    return f"{text} --home {shlex.quote(home)}" if home and takes else text
 
 
 def duration(seconds: float | None) -> str:
@@ -107,6 +149,7 @@ def _moment(moment: str | datetime) -> datetime:
 
 
 FILTERS: Final[dict[str, Callable[..., object]]] = {
+    "channel": channel,
     "clock": clock,
     "date": date,
     "decimal": Decimal,

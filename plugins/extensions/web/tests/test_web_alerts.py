@@ -12,6 +12,7 @@ from tbot_extension_web.testing.client import ask, send
 from tbot_extension_web.testing.given_sessions import CSRF
 
 from tbot_core.actions.alerts import alert_documents
+from tbot_core.alerts.pending import Delivery
 from tbot_core.alerts.store import AlertStore, Notice
 from tbot_core.contracts import Urgency
 
@@ -84,9 +85,9 @@ def test_alerts_are_acknowledged_in_the_users_name(app: ASGIApp, home: Path) -> 
     assert [one["acked_by"] for one in alert_documents(home, 9)] == [None, None]
     first = send(app, "/alerts/acknowledge", TRADER, {"csrf": CSRF, "alert-1": "on", "alert-x": "on"})
     assert (first.status, "Acknowledged: 1 alert." in first.text) == (200, True)
-    assert [one["acked_by"] for one in alert_documents(home, 9)] == ["a-trader", None]
+    assert [one["acked_by"] for one in alert_documents(home, 9)] == ["web/a-trader", None]
     ask(app, "POST", "/alerts/acknowledge", TRADER, {"csrf": CSRF, "all": "yes"})
-    assert [one["acked_by"] for one in alert_documents(home, 9)] == ["a-trader", "a-trader"]
+    assert [one["acked_by"] for one in alert_documents(home, 9)] == ["web/a-trader", "web/a-trader"]
     assert "No such alert." in shown(app, "/alerts?show=unacknowledged")
 
 
@@ -106,3 +107,17 @@ def test_nothing_reported_yet_says_what_will_be(traded_app: ASGIApp) -> None:
     page = shown(traded_app)
     assert "No incident is open." in page
     assert "Nothing was reported yet." in page
+
+
+def test_an_alert_that_its_own_channel_never_got_says_so(app: ASGIApp, home: Path) -> None:
+    """Though another one delivered it; it is among the unsent. The health box has the channel's state."""
+    with (home / ".env_bot").open("a", encoding="utf-8") as file:
+        file.write("CRITICAL_ALERT_CHANNEL=email\n")
+    store = AlertStore(home / "data" / "alerts.sqlite")
+    store.mark_sent(store.unsent(Urgency.CRITICAL), "tbot-1", Delivery(reached=("console",)), NOW)
+    store.close()
+    log = shown(app, "/alerts?show=unsent").split("<h2>Log</h2>")[1]
+    assert 'sent by console, <strong class="loss">not by email</strong>' in log
+    health = shown(app, "/").split("<h2>Health</h2>")[1]
+    assert '<strong class="loss">not set up: no secrets smtp are stored</strong>' in health
+    assert "not tested: nothing was sent yet" in health

@@ -138,7 +138,7 @@ def test_a_request_is_answered_as_the_command_line_answers_it(
     """With a sentence of what happens, said once, since no bot runs; a reload asks for nothing. Paper is not armed."""
     path = str(getattr(act, "path", ""))
     app = app_of(own)
-    answer = ask(app, "POST", path, ADMIN, {"csrf": CSRF, "sessions": "2"})
+    answer = ask(app, "POST", path, ADMIN, {"csrf": CSRF, "sessions": "2", "sure": "yes"})
     if path.endswith("/arm"):
         assert (answer.status, "needs no arming" in answer.text) == (400, True)
     else:
@@ -150,10 +150,10 @@ def test_a_request_is_answered_as_the_command_line_answers_it(
 
 def test_a_kill_is_there_for_the_command_line_too(own: Path, app_of: Callable[[Path], ASGIApp]) -> None:
     """It is a request in the control folder, in the user's name."""
-    ask(app_of(own), "POST", "/risk/kill", ADMIN, {"csrf": CSRF})
+    ask(app_of(own), "POST", "/risk/kill", ADMIN, {"csrf": CSRF, "sure": "yes"})
     written = "".join(path.read_text() for path in (own / "control").iterdir() if path.is_file())
     assert '"kill"' in written
-    assert "a-admin" in written
+    assert "web/a-admin" in written
 
 
 def test_without_an_entry_that_waits_the_page_says_how_one_comes_to_wait(traded_app: ASGIApp) -> None:
@@ -255,3 +255,40 @@ def test_an_address_for_other_machines_needs_tls_and_a_word() -> None:
     with pytest.raises(SettingsError, match="other machines reach it"):
         Address(host="0.0.0.0", certificate=CERTIFICATE).refuse_open(public=False)
     Address(host="0.0.0.0", certificate=CERTIFICATE).refuse_open(public=True)
+
+
+def test_the_risk_page_reads_the_state_again_while_it_is_open(own: Path, app_of: Callable[[Path], ASGIApp]) -> None:
+    """By a part that its script asks for; without scripts by a link. What waits is said, with the time of reading."""
+    app = app_of(own)
+    page = ask(app, "GET", "/risk", ADMIN).text
+    assert 'hx-get="/risk/state" hx-trigger="every 2s"' in page
+    assert '<noscript><p><a class="button" href="/risk">' in page
+    ask(app, "POST", "/risk/kill", ADMIN, {"csrf": CSRF, "sure": "yes"})
+    part = ask(app, "GET", "/risk/state", {**ADMIN, "hx-request": "true"}).text
+    assert "takes effect at the next start: kill" in part
+    assert 'As of <time id="as-of">10:00:00</time>' in part
+
+
+def test_a_finished_simulation_is_never_today(traded_app: ASGIApp) -> None:
+    """Its figures carry the run, the session's date and the words; no figure of an account is there."""
+    page = ask(traded_app, "GET", "/", VIEWER).text
+    figures = page.partition('id="part-figures"')[2].partition('id="part-positions"')[0]
+    assert "No bot runs here for an account" in figures
+    assert "simulated run, finished</strong>: demo" in figures
+    assert "session of 2026-03-02" in figures
+    for title in ("Today", "Trades today", "Equity"):
+        assert f"<dt>{title}</dt>" not in figures
+    assert "<dt>Session of 2026-03-02</dt>" in figures
+    assert "Equity of 2026-03-02, simulated run" in page
+
+
+def test_what_would_withdraw_nothing_is_not_offered(own: Path, app_of: Callable[[Path], ASGIApp]) -> None:
+    """Clear the kill is there once a kill is; a bot that does not run is not called normal."""
+    app = app_of(own)
+    page = ask(app, "GET", "/risk", ADMIN).text
+    for label in ("Cancel the stop", "Clear the kill", "Defense off"):
+        assert f"<h2>{label}</h2>" not in page
+    assert 'class="pill off">NOT RUNNING' in page
+    assert ">NORMAL<" not in page
+    ask(app, "POST", "/risk/kill", ADMIN, {"csrf": CSRF, "sure": "yes"})
+    assert "<h2>Clear the kill</h2>" in ask(app, "GET", "/risk", ADMIN).text

@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,10 +20,12 @@ from tbot_extension_web.access.passwords import HashParameters, PasswordHasher
 from tbot_extension_web.app import create_app
 from tbot_extension_web.headers import Origin
 from tbot_extension_web.opening import open_site
-from tbot_extension_web.pages.setup import later_address
+from tbot_extension_web.pages.setup import _create, later_address
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
 from tbot_extension_web.server import Address
+from tbot_extension_web.setup.begin_steps import MOST_FINDINGS
+from tbot_extension_web.setup.state import SetUpState
 from tbot_extension_web.site import Site
 from tbot_extension_web.testing.browser import Browser
 from tbot_extension_web.testing.client import HOST, ask
@@ -34,6 +38,7 @@ from tbot_core.actions.secrets import vault_of_home
 from tbot_core.actions.setup_draft import SetUp, begin_setup
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.identity import read_identity
+from tbot_core.instance.sources import is_made
 from tbot_core.journal.projections.failover_drills import DrillStep
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.lock import read_lock
@@ -102,7 +107,7 @@ def test_without_the_link_nobody_becomes_admin(home: Path) -> None:
     with opened(home) as (browser, link):
         for path in ("/first-run", "/first-run?link=" + 64 * "0"):
             assert browser.open(path).status == 403
-            assert "Start `tbot web` again" in browser.text
+            assert "Start <code>tbot web --home" in browser.text
         browser.open(link)
         browser.cookies.pop("tbot-first-run")
         form = {"name": "alice", "password": PASSWORD, "again": PASSWORD}
@@ -157,7 +162,7 @@ def test_an_empty_folder_becomes_a_paper_instance_by_the_page_alone(home: Path) 
         assert f"<code>{paper['files_hash']}</code>" in browser.text
         create(browser)
         assert browser.place == "/check"
-        assert "`tbot check` passed" in browser.text
+        assert "</code> passed" in browser.text
         assert "plugins.lock is written" in browser.text
         assert 'href="/account/codes"' in browser.text
         assert "will listen on" not in browser.text
@@ -350,6 +355,10 @@ def test_alerts_need_a_channel_and_its_login(home: Path) -> None:
         assert "Choose at least one channel for routine alerts." in browser.text
         browser.send("/setup/alerts", {"critical.email": "true", "routine.console": "true"})
         assert browser.place == "/setup/channels"
+        browser.send("/setup/channels", {"later": "1"})
+        assert '<span class="mark">later</span>' in browser.text
+        assert "email: host" in browser.open("/setup/summary").text
+        browser.open("/setup/channels")
         assert browser.send("/setup/channels", {"smtp.email.host": "mail.example"}).status == 400
         assert "Give this, or user." in browser.text
         form = {"smtp.email.host": "mail.example", "smtp.email.user": "me@example.com", "smtp.email.password": "canary"}
@@ -413,6 +422,28 @@ def test_credentials_are_tested_where_asked_and_never_shown(home: Path, monkeypa
         assert browser.send("/setup/identity/test", {"identity": "ACME_US_PAPER_B01"}).status == 404
     first = {"api_key": "canary-one", "api_secret": "canary-two"}
     assert given == [{**first, "mode": "live", "live": "True"}, {**first, "mode": "paper", "live": "False"}]
+
+
+@pytest.mark.parametrize("section", [("bot_identity", ""), ("broker", "alpaca")])
+def test_what_is_sent_while_a_login_is_tried_stays(
+    home: Path, monkeypatch: pytest.MonkeyPatch, section: tuple[str, str]
+) -> None:
+    """The answers of another tab are not overwritten; the result is noted unless it is of other answers by then."""
+
+    def try_login(*_parts: object, **_more: object) -> DrillStep:
+        setup = begin_setup(Instance.at(home))
+        late = {"BOT_IDENTITY_STRING": "LATE_US_PAPER_B07", "api_key": "late", "api_secret": "late"}
+        setup.change(lambda draft: (SetUpState(setup=setup, draft=draft).with_section(*section, late).draft, None))
+        return DrillStep(what="alpaca answers", passed=True, words="the words of the broker")
+
+    monkeypatch.setattr("tbot_extension_web.setup.trials.try_login", try_login)
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.open("/setup/broker")
+        browser.send("/setup/broker", {"broker": "alpaca"})
+        browser.send("/setup/credentials/test", {"broker.alpaca.api_key": "one", "broker.alpaca.api_secret": "two"})
+        assert ("Passed: the words of the broker" in browser.text) is (section[0] == "bot_identity")
+        assert ("LATE_US_PAPER_B07" in browser.open("/setup/identity").text) is (section[0] == "bot_identity")
 
 
 ENV = (
@@ -502,23 +533,83 @@ def test_the_samples_become_an_instance_to_the_byte(home: Path, shared: Path) ->
     assert {name: content(home, name) for name in texts} == texts
 
 
+@pytest.mark.slow
+def test_of_two_who_make_the_instance_at_once_one_does(home: Path) -> None:
+    """The other one gets the same page, and no fault."""
+    setup = begin_setup(Instance.at(home))
+    user = SimpleNamespace(user="alice")
+    call: Any = SimpleNamespace(site=SimpleNamespace(setup=setup, home=home), user=user, actor="web/alice")
+    with ThreadPoolExecutor() as threads:
+        made = list(threads.map(_create, [call, call]))
+    assert is_made(setup.instance)
+    assert sorted(map(bool, made)) == [False, True]
+
+
+def test_of_many_findings_about_a_file_a_part_is_shown(home: Path) -> None:
+    """With how many more there are."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.send("/setup/begin", {"how": "usual"})
+        browser.open("/setup/begin")
+        lines = b"".join(b"UNKNOWN_%d=1\n" % number for number in range(300))
+        browser.upload("/setup/begin", {"how": "upload"}, {"env_bot": lines, "env": b""})
+        assert browser.place == "/setup/taken"
+        more = re.search(r"and (\d+) more", browser.text)
+        assert more is not None
+        assert browser.text.count('class="level') + int(more[1]) >= 300
+        assert browser.text.count('class="level') == MOST_FINDINGS
+
+
 @pytest.mark.parametrize(
     ("bot", "said"),
     [
-        (b"", "Choose the file."),
+        (b"", "Choose your .env_bot"),
         (b"MAX_TRADES=many\n", "MAX_TRADES"),
         (b"BROKER_NAME=PAPER # \xff\n", "Byte 0xff is not UTF-8 text"),
+        (b"A=1\n" * 5_001, "more than 5,000 lines"),
+        (b"SEED=1\n", "CONTROL_DIR=/elsewhere/control is outside of the folder"),
     ],
 )
 def test_a_file_that_cannot_be_taken_over_says_why(home: Path, bot: bytes, said: str) -> None:
     """Nothing is stored, and other files can be chosen."""
     with opened(home) as (browser, link):
         make_admin(browser, link)
-        answer = browser.upload("/setup/begin", {"how": "upload"}, {"env_bot": bot})
+        env = {"env": b"CONTROL_DIR=/elsewhere/control\n"} if bot == b"SEED=1\n" else {}
+        answer = browser.upload("/setup/begin", {"how": "upload"}, {"env_bot": bot} | env)
         assert answer.status == 400
         assert said in browser.text
         browser.open("/setup")
         assert browser.place == "/setup/begin"
+
+
+@pytest.mark.parametrize("how", ["usual", "upload"])
+def test_files_that_were_chosen_count_whichever_option_stands(home: Path, how: str) -> None:
+    """Back at the first page they are named, and stay without being chosen again."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.upload("/setup/begin", {"how": how}, {"env_bot": b"MAX_TRADES=2\n"})
+        assert browser.place == "/setup/taken"
+        browser.open("/setup/begin")
+        assert "There already: .env_bot, 1 line." in browser.text
+        browser.send("/setup/begin", {"how": "upload"})
+        assert browser.place == "/setup/taken"
+        answer = browser.upload("/setup/begin", {"how": "usual"}, {"env": b"KEEP_PREV_DAYS=3\n"})
+        assert answer.status == 200
+        assert "<code>.env</code>" in browser.text
+        assert "<code>.env_bot</code>" in browser.text
+
+
+def test_what_is_wrong_stands_at_the_top_with_links(home: Path) -> None:
+    """The list has the focus; each entry leads to its field."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.send("/setup/begin", {"how": "usual"})
+        browser.open("/setup/settings-risk")
+        browser.send("/setup/settings-risk", {"MAX_TRADES": "many"})
+        head, _, form = browser.text.partition('<form method="post" action="/setup/')
+        assert 'role="alert" tabindex="-1" autofocus' in head
+        (target,) = re.findall(r'<li><a href="#([\w-]+)">', head)
+        assert f'<input id="{target}"' in form
 
 
 CHILD = """

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.routing import Mount, Route
+from tbot_extension_web import forms
 from tbot_extension_web.access.credentials import Role
 from tbot_extension_web.access.denials import AT_ONCE, EVERY_S
-from tbot_extension_web.app import MOST_FORM_BYTES
+from tbot_extension_web.app import create_app, routed
+from tbot_extension_web.forms import MOST_FORM_BYTES
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES
-from tbot_extension_web.testing.client import ask
-from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
+from tbot_extension_web.testing.client import ask, send_slowly
+from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP, GivenSessions
+
+from tbot_core.errors import AccessError
 
 if TYPE_CHECKING:
-    from starlette.applications import Starlette
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp
     from tbot_extension_web.routes import WebRoute
     from tbot_extension_web.site import Site
-    from tbot_extension_web.testing.given_sessions import GivenSessions
 
     from tbot_core.model.clock import ManualClock
 
+CHARSETS = ("undefined", "punycode", "idna", "hex", "utf-7", "latin-1")
+UNREADABLE = ("http://[", "http://[::1", "http://[vx]:1", "http://\u2100", "//", "http://127.0.0.1:8443/x", "://", "x")
 WITHOUT_LOGIN = {Permission.PUBLIC, Permission.FIRST_RUN, Permission.METRICS}
 GUARDED = [one for one in ROUTES if one.permission not in WITHOUT_LOGIN]
 CHANGES = [one for one in ROUTES if one.method == "POST"]
@@ -32,11 +41,12 @@ EACH_GUARDED = pytest.mark.parametrize("route", GUARDED, ids=lambda one: one.nam
 EACH_CHANGE = pytest.mark.parametrize("route", CHANGES, ids=lambda one: one.name)
 
 
-def test_nothing_is_served_past_the_table(app: Starlette) -> None:
+def test_nothing_is_served_past_the_table(site: Site) -> None:
     """Each route is one of the table with its method, and the only folders are those of styles and scripts.
 
     The address of a POST alone has a GET too, which leads to a page and does nothing else.
     """
+    app = routed(site)
     served = {(one.path, method) for one in app.routes if isinstance(one, Route) for method in one.methods or ()}
     assert served - {(path, "HEAD") for path, _ in served} == {
         *((one.path, one.method) for one in ROUTES),
@@ -84,7 +94,7 @@ def test_a_role_without_the_permission_is_refused(app: ASGIApp, route: WebRoute,
         logins.security.lines.clear()
         answer = ask(app, route.method, sample(route), as_role(role.value), {"csrf": CSRF})
         assert answer.status == 403
-        assert f"`{route.permission.value}`" in answer.text
+        assert f"<code>{route.permission.value}</code>" in answer.text
         assert logins.security.lines == [(f"a-{role.value}", f"deny role: {role.value} {route.name}")]
         if route.method == "GET":
             assert ask(app, "HEAD", sample(route), as_role(role.value)).status == 403
@@ -145,6 +155,64 @@ def test_a_form_that_is_too_large_is_not_read(app: ASGIApp, route: WebRoute) -> 
 
 
 @EACH_CHANGE
+def test_a_right_counts_when_the_whole_form_is_there(app: ASGIApp, route: WebRoute, logins: GivenSessions) -> None:
+    """A session that ended, lost its role or its step-up before the last byte of the form does nothing."""
+
+    def sent(meanwhile: Callable[[], None]) -> tuple[int, str]:
+        answer = send_slowly(app, sample(route), as_role(STEPPED_UP), {"csrf": CSRF, "name": "x"}, meanwhile)
+        return answer.status, answer.headers.get("location", "")
+
+    if route.stepped_up:
+        assert sent(lambda: logins.became.update({STEPPED_UP: "admin"}))[1].startswith("/step-up")
+    if route.permission in WITHOUT_LOGIN:
+        return
+    if not allows(Role.VIEWER, route.permission):
+        assert sent(lambda: logins.became.update({STEPPED_UP: "viewer"}))[0] == 403
+    assert sent(lambda: logins.ended.append(logins.became.get(STEPPED_UP, STEPPED_UP))) == (303, "/login")
+
+
+@EACH_CHANGE
+def test_a_form_is_text(app: ASGIApp, route: WebRoute) -> None:
+    """A file in the place of text, another encoding, bytes that are no text, and another kind of form are refused."""
+    head = b'--x\r\nContent-Disposition: form-data; name="csrf"'
+    file, text = head + b'; filename="f"\r\n\r\n\xff\xfe\r\n--x--\r\n', head + b"\r\n\r\n\\ud800\r\n--x--\r\n"
+    for kind, body, refused in (
+        ("multipart/form-data; boundary=x", file, {400, 415}),
+        *((f"multipart/form-data; boundary=x; charset={one}", text, {415}) for one in CHARSETS),
+        *((f"application/x-www-form-urlencoded; charset={one}", b"csrf=x", {415}) for one in CHARSETS),
+        ("application/x-www-form-urlencoded", b"csrf=\xff", {400}),
+        ("application/x-www-form-urlencoded", b"csrf=%ed%a0%80", {400}),
+        ("application/x-www-form-urlencoded", b"a=1&" * 1001, {400}),
+        ("application/json", b"{}", {415}),
+        ("text/plain", b"csrf=x", {415}),
+    ):
+        answer = ask(app, "POST", sample(route), as_role(STEPPED_UP, **{"content-type": kind}), body)
+        assert answer.status in refused, (kind, body)
+
+
+def test_a_file_is_taken_where_the_table_says_so() -> None:
+    """At the begin of a set-up alone."""
+    assert {one.path for one in CHANGES if one.files} == {"/setup/{step}", "/setup/{step}/test", "/setup/{step}/field"}
+
+
+def test_a_form_that_does_not_arrive_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that stays unfinished, nor one whose sender is gone."""
+    monkeypatch.setattr(forms, "READ_S", 0.01)
+    headers = [(b"content-length", b"9"), (b"content-type", b"application/x-www-form-urlencoded")]
+
+    async def stays() -> Any:
+        await asyncio.Event().wait()
+
+    async def gone() -> Any:
+        return {"type": "http.disconnect"}
+
+    for receive, code in ((stays, 408), (gone, 400)):
+        with pytest.raises(HTTPException) as caught:
+            asyncio.run(forms.read_form(Request({"type": "http", "headers": headers}, receive)))
+        assert caught.value.status_code == code
+
+
+@EACH_CHANGE
 def test_a_change_without_the_token_of_its_form_is_refused(
     app: ASGIApp, route: WebRoute, logins: GivenSessions
 ) -> None:
@@ -152,7 +220,9 @@ def test_a_change_without_the_token_of_its_form_is_refused(
     for form in ({}, {"csrf": "another"}):
         answer = ask(app, "POST", sample(route), as_role(STEPPED_UP), form)
         assert (answer.status, "out of date" in answer.text) == (403, True)
-    assert logins.security.lines == [("a-admin", f"deny form: admin {route.name}")] * 2
+    known = route.permission not in WITHOUT_LOGIN
+    line = ("a-admin", f"deny form: admin {route.name}") if known else ("", f"deny form: {route.name}")
+    assert logins.security.lines == [line] * 2
 
 
 @EACH_CHANGE
@@ -166,11 +236,37 @@ def test_f112_a_change_from_another_page_is_refused(app: ASGIApp, route: WebRout
         {"origin": "https://127.0.0.1:8443"},
         {"origin": "null", "sec-fetch-site": ""},
         {"origin": "", "sec-fetch-site": ""},
+        *({"origin": one} for one in UNREADABLE),
     ):
         answer = ask(app, "POST", sample(route), as_role(STEPPED_UP, **said), {"csrf": CSRF})
         assert answer.status == 403
-    assert len(logins.security.lines) == 7
+    assert len(logins.security.lines) == 7 + len(UNREADABLE)
     assert logins.security.lines[3] == ("", "deny other page: POST from http://evil.example")
+
+
+@pytest.mark.parametrize("route", [one for one in ROUTES if one.method == "GET"], ids=lambda one: one.name)
+def test_a_foreign_page_may_lead_here_and_ask_for_nothing(app: ASGIApp, route: WebRoute) -> None:
+    """A link is followed; a script, a picture, a frame and a stream of another origin, also of this host, are not."""
+    method = "HEAD" if route.path.startswith("/live/") else "GET"  # a stream does not end
+    for site in ("cross-site", "same-site"):
+        for mode, dest in (("no-cors", "image"), ("cors", "empty"), ("navigate", "iframe"), ("", "")):
+            said = {"sec-fetch-site": site, "sec-fetch-mode": mode, "sec-fetch-dest": dest}
+            assert ask(app, method, sample(route), as_role(STEPPED_UP, **said)).status == 403
+        said = {"sec-fetch-site": site, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+        assert ask(app, method, sample(route), said).status != 403 or route.permission is Permission.FIRST_RUN
+    for said in ({"sec-fetch-site": "none"}, {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}):
+        assert ask(app, method, sample(route), said).status != 403 or route.permission is Permission.FIRST_RUN
+
+
+@ALL
+def test_a_request_that_can_be_read_in_two_ways_is_refused(
+    app: ASGIApp, route: WebRoute, logins: GivenSessions
+) -> None:
+    """A body in chunks, also with a length, and a target that is an address; the connection ends."""
+    for path, more in ((sample(route), {"transfer-encoding": "chunked"}), (f"http://evil.example{route.path}", {})):
+        answer = ask(app, route.method, path, as_role(STEPPED_UP, **more), {"csrf": CSRF})
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+    assert logins.ended == []
 
 
 @ALL
@@ -196,12 +292,41 @@ def test_a_dangerous_change_asks_for_the_password_again(app: ASGIApp, route: Web
 def test_no_route_fails_on_an_empty_folder(app: ASGIApp, route: WebRoute) -> None:
     """Whoever asks: an answer below 500, with the headers that keep it in place."""
     for role in (*(one.value for one in Role), STEPPED_UP, ""):
-        if route.path.startswith("/live/"):
-            continue  # a stream does not end
-        answer = ask(app, route.method, sample(route), as_role(role), {"csrf": CSRF})
+        method = "HEAD" if route.path.startswith("/live/") else route.method  # a stream does not end
+        answer = ask(app, method, sample(route), as_role(role), {"csrf": CSRF})
         assert answer.status < 500
         assert answer.headers["content-security-policy"].startswith("default-src 'none'")
         assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_failure_anywhere_has_the_headers(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what finds the session, of a page, and of the page of a failure: an answer without detail."""
+
+    def broken(*_parts: object, **_more: object) -> Any:
+        raise ZeroDivisionError("canary")
+
+    for place, name in ((site.live, "parts"), (GivenSessions, "session"), (site, "render")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, broken)
+            for path in ("/", "/none"):
+                answer = ask(create_app(site), "GET", path, as_role("viewer"))
+                assert (answer.status in {404, 500}, "canary" in answer.text) == (True, False)
+                assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+                assert answer.headers["cache-control"] == "no-store"
+
+
+def test_without_the_users_the_page_says_so(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may do what is not known then: nothing is shown but that, and what needs no session answers."""
+
+    def unread(*_parts: object, **_more: object) -> Any:
+        raise AccessError("canary", "Check the disk.")
+
+    monkeypatch.setattr(GivenSessions, "session", unread)
+    for path, status in (("/", 503), ("/users", 503), ("/healthz", 200), ("/metrics", 404), ("/static/app.css", 200)):
+        answer = ask(app, "GET", path, as_role("admin"))
+        assert (answer.status, "canary" in answer.text) == (status, False)
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert ask(app, "POST", "/risk/kill", as_role(STEPPED_UP), {"csrf": CSRF}).status == 503
 
 
 def test_each_permission_is_needed_by_a_route_and_granted_to_a_role() -> None:

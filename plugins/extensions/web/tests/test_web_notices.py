@@ -27,6 +27,6 @@ def test_sentences_of_ended_sessions_do_not_pile_up() -> None:
     notices.put(ANNA, ["Killed."])
     notices.put(BOB, ["Stopped."])
     for number in range(MOST_WAITING - 1):
-        notices.put(attrs.evolve(ANNA, csrf=f"{number}"), ["x"])
+        notices.put(attrs.evolve(ANNA, id=number + 2), ["x"])
     assert notices.pop(ANNA) == ()
     assert notices.pop(BOB) == ("Stopped.",)

@@ -104,7 +104,7 @@ def test_a_backtest_runs_as_a_process_of_its_own_to_its_report(own_app: ASGIApp,
     place = answer.headers["location"]
     shown = ask(own_app, "GET", place, VIEWER).text
     assert f"{DAY} to {DAY}" in shown
-    assert "by a-trader" in shown
+    assert "by web/a-trader" in shown
     with (own / "data" / "simulations" / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
     part = ask(own_app, "GET", f"{place}/progress", VIEWER | {"hx-request": "true"}).text

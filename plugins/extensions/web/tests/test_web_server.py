@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
 import pytest
 import uvicorn
+from tbot_extension_web import server
 from tbot_extension_web.server import Address, listening
 
 from tbot_core import cli
@@ -19,7 +21,7 @@ from tbot_core.instance.secrets import encrypt_category
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from starlette.types import ASGIApp
@@ -69,6 +71,18 @@ def test_a_taken_port_is_said_before_any_address(
     assert served == []
     with filesystem.hold_lock(Instance(sealed).page_lock):
         pass
+
+
+def test_a_second_page_of_a_folder_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], served: list[list[str]]
+) -> None:
+    """It is refused before a set-up is begun or gone on with, and before a link is made."""
+    with filesystem.hold_lock(Instance(tmp_path / "bot").page_lock, "the first"):
+        before = sorted((tmp_path / "bot").rglob("*"))
+        assert cli.invoke(["web", "--home", str(tmp_path / "bot")]) == 1
+        assert sorted((tmp_path / "bot").rglob("*")) == before
+        out, err = capsys.readouterr()
+        assert ("in use by another tbot, process" in err, "link=" in out, served) == (True, False, [])
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
@@ -133,3 +147,59 @@ def test_a_port_that_is_not_allowed_is_a_sentence(app: ASGIApp, monkeypatch: pyt
     monkeypatch.setattr(socket.socket, "bind", refuse)
     with pytest.raises(AccessError, match="from 1024 up"):
         start(app, Address(port=80))
+
+
+async def answered(head: bytes, port: int) -> bytes:
+    """What a new connection is answered to the head of a request, until it is closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head)
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp) -> AsyncIterator[int]:
+    """Serve the page on a port."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        served = uvicorn.Server(server.server_config(app, Address(port=FREE)))
+        task = asyncio.create_task(served.serve([listener]))
+        yield listener.getsockname()[1]
+        served.should_exit = True
+        await task
+
+
+WHOLE = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:8443\r\nConnection: close\r\n\r\n"
+KEPT = WHOLE.replace(b"close", b"keep-alive")
+SENT = b"POST /login HTTP/1.1\r\nHost: 127.0.0.1:8443\r\nOrigin: http://127.0.0.1:8443\r\nContent-Length: 9\r\n\r\n"
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", SENT + b"c", KEPT, KEPT + b"GET / HT", KEPT + SENT + b"c"])
+def test_a_request_that_does_not_arrive_ends_its_connection(
+    app: ASGIApp, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    """Without a byte, in its head, in its body, and after one that was answered."""
+    monkeypatch.setattr(server, "RECEIVE_S", 0.1)
+
+    async def story() -> bytes:
+        async with serving(app) as port:
+            return await answered(begun, port)
+
+    assert asyncio.run(asyncio.wait_for(story(), 10)).count(b"200 OK") == (KEPT in begun)
+
+
+def test_connections_that_wait_do_not_close_the_page(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are opened: the oldest of them end, and a request is answered."""
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 8)
+    monkeypatch.setattr(server, "MOST_WAITING", 6)
+
+    async def story() -> tuple[bytes, bytes]:
+        async with serving(app) as port:
+            idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+            found = await answered(WHOLE, port), await idle[0][0].read()
+            for _, writer in idle:
+                writer.close()
+            return found
+
+    answer, oldest = asyncio.run(asyncio.wait_for(story(), 10))
+    assert (answer.startswith(b"HTTP/1.1 200"), oldest) == (True, b"")

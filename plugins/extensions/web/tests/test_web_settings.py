@@ -138,3 +138,19 @@ def test_plaintext_settings_can_be_encrypted_here(app: ASGIApp, sealed: Path) ->
     assert "/settings/review" not in page
     assert send(app, "/settings/encrypt").status == 303
     assert stored(sealed) == text
+
+
+def test_a_review_is_corrected_without_losing_what_was_entered(app: ASGIApp) -> None:
+    """Its group is shown with the entered values; a form that is older than the settings is refused already here."""
+    page = send(app, "/settings/review", MAX_TRADES="2", form={**version(app), "edit": "yes"}).text
+    assert re.search(r'<input id="set-MAX_TRADES" name="set.MAX_TRADES" value="2"', page)
+    assert "DAILY_LOSS_LIMIT" in page
+    assert 'name="edit" value="yes">Correct it' in send(app, "/settings/review", MAX_TRADES="2").text
+    old = send(app, "/settings/review", MAX_TRADES="2", form={"version": "of before"})
+    assert (old.status, 'href="/settings/risk">Back' in old.text) == (400, True)
+
+
+def test_what_a_search_has_changed_is_shown_in_its_group(app: ASGIApp) -> None:
+    """Not in another one, where the change would not be seen."""
+    answer = send(app, "/settings/save", MAX_TRADES="2", form={**version(app), "group": ""})
+    assert answer.headers["location"] == "/settings/risk?saved=MAX_TRADES"

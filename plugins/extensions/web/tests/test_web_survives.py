@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tbot_extension_web.app import create_app
 from tbot_extension_web.live import LiveView
+from tbot_extension_web.pages import dashboard
 from tbot_extension_web.testing.client import HOST, ask
 
 if TYPE_CHECKING:
@@ -24,11 +25,26 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from tbot_extension_web.live import Snapshot
     from tbot_extension_web.site import Site
+    from tbot_extension_web.testing.given_sessions import GivenSessions
 
     from tbot_core.model.clock import ManualClock
 
 VIEWER = {"cookie": "tbot-session=viewer"}
 NO_BOT = "No bot is running."
+STREAM: dict[str, Any] = {
+    "type": "http",
+    "asgi": {"version": "3.0", "spec_version": "2.4"},
+    "http_version": "1.1",
+    "method": "GET",
+    "path": "/live/dashboard",
+    "raw_path": b"/live/dashboard",
+    "query_string": b"",
+    "root_path": "",
+    "scheme": "http",
+    "headers": [(b"host", HOST.encode()), (b"cookie", b"tbot-session=viewer")],
+    "client": ("127.0.0.1", 5),
+    "server": ("127.0.0.1", 8443),
+}
 
 
 @pytest.fixture
@@ -158,21 +174,7 @@ def test_a_viewer_who_does_not_read_costs_one_message(site: Site) -> None:
         async def receive() -> Any:
             await asyncio.Event().wait()
 
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.4"},
-            "http_version": "1.1",
-            "method": "GET",
-            "path": "/live/dashboard",
-            "raw_path": b"/live/dashboard",
-            "query_string": b"",
-            "root_path": "",
-            "scheme": "http",
-            "headers": [(b"host", HOST.encode()), (b"cookie", b"tbot-session=viewer")],
-            "client": ("127.0.0.1", 5),
-            "server": ("127.0.0.1", 8443),
-        }
-        viewer = asyncio.create_task(create_app(site)(scope, receive, send))
+        viewer = asyncio.create_task(create_app(site)(STREAM, receive, send))
         await third.wait()
         for _ in range(200):
             clock.advance(10)
@@ -187,3 +189,47 @@ def test_a_viewer_who_does_not_read_costs_one_message(site: Site) -> None:
     sent = asyncio.run(watch())
     assert b"201x" in sent[3]["body"]
     assert b"200x" not in sent[3]["body"]
+
+
+def test_streams_are_bounded_and_leave_the_page_to_others(
+    site: Site, logins: GivenSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one session and of all: one too many is refused at once, and a stream that has ended counts no more."""
+    monkeypatch.setattr(dashboard, "MOST_OF_SESSION", 3)
+    monkeypatch.setattr(dashboard, "MOST_STREAMS", 4)
+    app = create_app(site)
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def opened(role: str) -> tuple[int, asyncio.Task[None]]:
+        began: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                began.set_result(message["status"])
+
+        headers = [STREAM["headers"][0], (b"cookie", f"tbot-session={role}".encode())]
+        task = asyncio.create_task(app({**STREAM, "headers": headers}, receive, send))
+        return await began, task
+
+    async def watch() -> tuple[list[int], list[int]]:
+        found = [await opened("viewer") for _ in range(5)]
+        found += [await opened("trader") for _ in range(2)]
+        for _, task in found:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in found), return_exceptions=True)
+        status, task = await opened("viewer")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return [one for one, _ in found], [status, len(site.streams)]
+
+    assert asyncio.run(watch()) == ([200, 200, 200, 429, 429, 200, 429], [200, 0])
+    assert logins.security.lines == []
+
+
+def test_a_head_of_the_stream_ends(site: Site) -> None:
+    """It has the headers of the stream, and opens none."""
+    answer = ask(create_app(site), "HEAD", "/live/dashboard", VIEWER)
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    assert answer.body == b""

@@ -48,8 +48,9 @@ class Account:
 
     @property
     def stamp(self) -> str:
-        """What a session is bound to: it ends when the password or the role changes."""
-        return sha256(f"{self.name} {self.role} {self.hash.inspect()}".encode()).hexdigest()
+        """What a session is bound to: it ends when the password, the role or the one-time codes change."""
+        totp = "" if self.totp is None else self.totp.inspect()
+        return sha256(f"{self.name} {self.role} {self.hash.inspect()} {totp}".encode()).hexdigest()
 
 
 Edit = Callable[[dict[str, Account]], None]
@@ -63,18 +64,24 @@ def user_name(text: str) -> str:
             "A user's name has 2 to 32 characters: letters a to z, digits, dot, hyphen and underscore.",
             "Begin it with a letter or a digit.",
         )
+    if name == _SET_UP:
+        raise UsageError(f"{_SET_UP} is what the first run is called in the log.", "Choose another name.")
     return name
 
 
 class Accounts:
     """Reads and changes the accounts of one instance; each change is atomic and recorded with the acting user.
 
-    `words` are those that a password must not consist of, as the bot's identity. Changes raise UsageError for what is
-    not allowed, and VaultError or AccessError when the file cannot be read or written: nothing is changed then.
+    `words` are those that a password must not consist of, as the bot's identity. Without roles every user is an admin.
+    Another user's account is changed by who is an admin when it is written. Changes raise UsageError for what is not
+    allowed, and VaultError or AccessError when the file cannot be read or written: nothing is changed then.
     """
 
-    def __init__(self, log: SecurityLog, hasher: PasswordHasher, words: Iterable[str] = ()) -> None:
+    def __init__(
+        self, log: SecurityLog, hasher: PasswordHasher, words: Iterable[str] = (), *, with_roles: bool = True
+    ) -> None:
         self._log = log
+        self._with_roles = with_roles
         self._hasher = hasher
         self._words = tuple(words)
         self._read: tuple[object, Mapping[str, Account]] = (None, {})
@@ -205,19 +212,30 @@ class Accounts:
         for _ in range(_TRIES):
             edition = vault.store.edition(CATEGORY)
             before = _load(self._log, actor) if edition else {}
-            after = dict(before)
-            edit(after)
-            if after == before and all(after[name] is before[name] for name in after):
+            after = self._edited(before, edit, actor)
+            if after is before:
                 return
-            if _has_admin(before) and not _has_admin(after):
-                raise UsageError(
-                    "The last admin cannot be removed or get another role.", "Make another user admin first."
-                )
             if encrypt_category(vault, CATEGORY, _dump(after), edition):  # recorded before it is done
                 self._read = (None, {})
                 self._log.record("account", actor, what)
                 return
         raise AccessError("Other processes keep changing the accounts.", "Try again.")
+
+    def _edited(self, before: dict[str, Account], edit: Edit, actor: str) -> dict[str, Account]:
+        # The accounts after a change; the same where nothing changes.
+        after = dict(before)
+        edit(after)
+        changed = {name for name in sorted({*before, *after}) if before.get(name) is not after.get(name)}
+        if changed - {actor} and not self._is_admin(before, actor):
+            raise UsageError(f"{actor} is not an admin any more.", "Ask an admin.")
+        if _has_admin(before) and not _has_admin(after):
+            raise UsageError("The last admin cannot be removed or get another role.", "Make another user admin first.")
+        return after if changed else before
+
+    def _is_admin(self, accounts: Mapping[str, Account], actor: str) -> bool:
+        if actor == _SET_UP:  # the person with the one-time link
+            return not _has_admin(accounts)
+        return actor in accounts and (accounts[actor].role is Role.ADMIN or not self._with_roles)
 
 
 def _has_admin(accounts: Mapping[str, Account]) -> bool:

@@ -40,21 +40,37 @@ class Denied(StrEnum):
     ORIGIN = "other page"
 
 
+class FewLines:
+    """Lets lines of a kind pass while they are few; one that passes says how many were left out before it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._buckets: dict[str, TokenBucket] = {}
+        self._left_out: Counter[str] = Counter()
+
+    def passing(self, kind: str, words: str) -> str | None:
+        """The words of a line; None for one that is left out."""
+        if kind not in self._buckets:
+            self._buckets[kind] = TokenBucket(1 / EVERY_S, AT_ONCE, self._clock)
+        if not self._buckets[kind].draw():
+            self._left_out[kind] += 1
+            return None
+        left_out = self._left_out.pop(kind, 0)
+        return words + (f", {left_out} more before it" if left_out else "")
+
+
 class Denials:
     """Writes refused requests. `security` gives the security log, which a finished set-up replaces."""
 
     def __init__(self, security: Callable[[], SecurityLog], clock: Clock) -> None:
         self._security = security
-        self._buckets = {kind: TokenBucket(1 / EVERY_S, AT_ONCE, clock) for kind in Denied}
-        self._left_out: Counter[Denied] = Counter()
+        self._lines = FewLines(clock)
 
     async def record(self, kind: Denied, what: str, source: str, user: str = "") -> None:
         """Write that a request was refused; `what` is cut. It is refused also where that fails."""
-        if not self._buckets[kind].draw():
-            self._left_out[kind] += 1
+        words = self._lines.passing(kind, f"{kind.value}: {_printable(what)}")
+        if words is None:
             return
-        left_out = self._left_out.pop(kind, 0)
-        words = f"{kind.value}: {_printable(what)}" + (f", {left_out} more before it" if left_out else "")
         record = self._security().record
         try:
             write = partial(record, "deny", user, words, source=source, category=PAGE)

@@ -29,7 +29,9 @@ FILE_NAME: Final = "web.sqlite"
 MOST_SUBJECTS: Final = 10_000
 """The largest number of names and sources with failed attempts; beyond it those with the fewest go."""
 
-_WAIT_S: Final = 5.0
+WAIT_S: Final = 0.25
+"""How long another program that writes the file is waited for; the whole page waits meanwhile."""
+
 _APPLICATION: Final = 0x7462_7765
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -58,6 +60,7 @@ CREATE TABLE sessions (
 CREATE TABLE codes (user TEXT PRIMARY KEY, step INTEGER NOT NULL) STRICT;
 CREATE TABLE links (hash TEXT PRIMARY KEY, created REAL NOT NULL) STRICT;
 """
+_ADDED: Final = "CREATE TABLE IF NOT EXISTS last_logins (user TEXT PRIMARY KEY, wall REAL NOT NULL) STRICT"
 _FAILED: Final = """
 INSERT INTO attempts VALUES (?1, 1, 0, ?2, ?3) ON CONFLICT (subject) DO UPDATE SET
 failures = failures + 1, wall = ?2, monotonic = ?3
@@ -116,7 +119,7 @@ class LoginStore:
         if not filesystem.is_present(path):
             filesystem.append(path, b"")  # SQLite would let others read it; its other files follow this one
         with self._faults():
-            self._connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
+            self._connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
         try:
             with self._faults():
                 self._prepare()
@@ -197,6 +200,7 @@ class LoginStore:
             )
         elif application != _APPLICATION:
             raise sqlite3.DatabaseError("it is another kind of database")
+        self._connection.execute(_ADDED)
         # After a power cut sessions end in any case, and the last failures may be forgotten.
         self._connection.execute("PRAGMA synchronous = NORMAL")
 

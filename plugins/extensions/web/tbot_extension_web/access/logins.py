@@ -1,7 +1,7 @@
 """Logins and their sessions: who makes a request, and whether the password was entered again just now.
 
 Every refused login has one sentence and one procedure: one hash, the same rows of the store, one line of the security
-log, for a user who exists and one who does not, locked or not.
+log while they are few, for a user who exists and one who does not, locked or not.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tbot_core.system import log, random
 from tbot_extension_web.access import second_factor
 from tbot_extension_web.access.accounts import USER_NAME, Account
 from tbot_extension_web.access.credentials import Role
+from tbot_extension_web.access.denials import FewLines
 from tbot_extension_web.access.login_rules import LoginRules, TokenBucket, source_prefix
 from tbot_extension_web.access.login_store import Attempt
 from tbot_extension_web.access.passwords import decoy_hash, hash_parameters
@@ -99,7 +100,10 @@ class _Verified:
 
 
 class Logins:
-    """Logs users in, and knows their sessions. Used in the thread of the event loop that opened the store."""
+    """Logs users in, and knows their sessions; `last_logins()` says when each user logged in last.
+
+    Used in the thread of the event loop that opened the store.
+    """
 
     def __init__(
         self, accounts: Accounts, store: LoginStore, hasher: PasswordHasher, security: SecurityLog, rules: LoginRules
@@ -107,27 +111,34 @@ class Logins:
         self.rules = rules
         self.accounts = accounts
         self.security = security
+        self.last_logins = store.sessions.last_logins
         self._store = store
         self._hasher = hasher
-        self._bucket = TokenBucket(rules.attempts_per_s, rules.burst, store.clock)
+        # What strangers try leaves open sessions a budget and a place at the hasher.
+        self._strangers = TokenBucket(rules.attempts_per_s, rules.burst, store.clock)
+        self._sessions = TokenBucket(rules.attempts_per_s, rules.burst, store.clock)
+        self._lines = FewLines(store.clock)
+        self._strangers_turn = asyncio.Semaphore(hasher.at_once - 1)
 
     async def log_in(self, name: str, password: str, code: str, source: str, agent: str) -> LoggedIn | Refused:
         """Log a user in. `code` is a one-time password or a recovery code, "" without one; `source` is an address."""
-        if not self._bucket.draw():
+        if not self._strangers.draw():
             return Refused(sentence=BUSY, busy=True)
         name, accounts = name[:_NAME].strip().casefold(), self.accounts.read()
         account, prefix = accounts.get(name) if USER_NAME.fullmatch(name) else None, source_prefix(source)
-        found = await self._verify(account, accounts, password, code)
+        async with self._strangers_turn:
+            found = await self._verify(account, accounts, password, code)
         attempt = self._attempt(name, prefix, found)
         result = self._store.attempts.record(attempt, self.rules.lock)
         accepted = account is not None and result.accepted and await self._spend(account, found)
         user = account.name if account is not None else ""
-        await self._record("login", user, "ok" if accepted else "refused", prefix)
+        await self._record_try("login", user, "ok" if accepted else "refused", prefix)
         for subject in result.locked:
-            await self._record("lock", user, "name" if subject == attempt.name else "source", prefix)
+            await self._record_try("lock", user, "name" if subject == attempt.name else "source", prefix)
         if account is None or not accepted or not self._is_current(account):
             return Refused(sentence=self.rules.refusal)
         account = await self._with_current_hash(account, password)
+        self._store.sessions.mark_login(account.name)
         return self._begin(account, prefix or THIS_MACHINE, agent)
 
     def session(self, token: str, *, active: bool = True) -> Session | None:
@@ -152,7 +163,7 @@ class Logins:
         A lock does not refuse it: strangers cannot keep a logged-in admin from acting. Failures count for the user
         too, and end the session at the limit.
         """
-        if not self._bucket.draw():
+        if not self._sessions.draw():
             return Refused(sentence=BUSY, busy=True)
         verified = await self._verify_again(token, password, code)
         current, renewed = self._current(token), _new_token()  # it may have ended meanwhile
@@ -170,12 +181,12 @@ class Logins:
             return Refused(sentence=STEP_UP_REFUSED)
         stored, account = found
         self.accounts.check_new_password(account.name, new)
-        if not self._bucket.draw():
+        if not self._sessions.draw():
             return Refused(sentence=BUSY, busy=True)
         if not await self._verify_again(token, password, code):
             return Refused(sentence=STEP_UP_REFUSED)
         await self.accounts.set_password(account.name, new, actor=account.name)
-        self.end_all(account.name)
+        self._store.sessions.end_all(account.name)
         changed = self.accounts.read().get(account.name)
         if changed is None:
             return Refused(sentence=STEP_UP_REFUSED)
@@ -188,20 +199,38 @@ class Logins:
             self._store.sessions.end(found.id)
             await self._record("logout", found.user, "ok", "")
 
-    async def enrol_totp(self, user: str, secret: str, code: str) -> tuple[str, ...]:
+    async def enrol_totp(self, token: str, secret: str, code: str) -> tuple[LoggedIn, tuple[str, ...]]:
         """Set a user's one-time passwords once a code proves that the app has the secret; returns recovery codes.
 
-        Raises UsageError for a code that does not fit.
+        The user's other sessions end, and this one goes on under a new token. Raises UsageError for a code that does
+        not fit.
         """
-        step = second_factor.matching_step(secret, code, self._store.clock.now())
+        user, step = self._user(token), second_factor.matching_step(secret, code, self._store.clock.now())
         if step is None or not self._store.attempts.spend((user, step)):
             raise UsageError(
                 "The code does not fit the secret.",
                 "Enter the code that the app shows now, and check the clocks of this machine and of the phone.",
             )
         codes = second_factor.new_recovery_codes()
+        return await self._with_totp(token, secret, codes), codes
+
+    async def end_totp(self, token: str) -> LoggedIn:
+        """End a user's one-time passwords; the other sessions end, and this one goes on under a new token."""
+        return await self._with_totp(token, None, ())
+
+    async def _with_totp(self, token: str, secret: str | None, codes: tuple[str, ...]) -> LoggedIn:
+        user, stored, renewed = self._user(token), self._store.sessions.find(token), _new_token()
         await self.accounts.set_totp(user, secret, codes, actor=user)
-        return codes
+        account = self.accounts.read().get(user)
+        if stored is not None and account is not None:
+            self._store.sessions.rebind(stored, renewed, account.stamp)
+        return LoggedIn(token=renewed, csrf=csrf_token(renewed))
+
+    def _user(self, token: str) -> str:
+        found = self._current(token)
+        if found is None:
+            raise UsageError("The session has ended.", "Log in again.")
+        return found[1].name
 
     def sessions(self, user: str | None = None) -> list[OpenSession]:
         """The open sessions of a user, or of all."""
@@ -220,17 +249,10 @@ class Logins:
             self._store.sessions.end(number)
         return mine
 
-    def end_all(self, user: str) -> int:
-        """End all sessions of a user, and return their number.
-
-        Another password or role, and removal, end them anyway.
-        """
-        return self._store.sessions.end_all(user)
-
     async def end_sessions(self, user: str, *, actor: str) -> int:
         """End all sessions of another user by an admin, and return their number."""
         await self._record("logout", actor, f"sessions of {user}", "")
-        return self.end_all(user)
+        return self._store.sessions.end_all(user)
 
     def locked_users(self) -> tuple[str, ...]:
         """The users who are locked, in order."""
@@ -330,6 +352,12 @@ class Logins:
         hashes = (it.hash.inspect() for it in accounts.values())
         known = [found for one in hashes if (found := hash_parameters(one)) is not None]
         return decoy_hash(max(known, key=lambda it: it.memory_kib * it.iterations, default=self._hasher.parameters))
+
+    async def _record_try(self, action: AuditAction, user: str, outcome: str, source: str) -> None:
+        # A line as `_record` writes it; few where strangers cause them.
+        words = outcome if outcome == "ok" else self._lines.passing(action, outcome)
+        if words is not None:
+            await self._record(action, user, words, source)
 
     async def _record(self, action: AuditAction, user: str, outcome: str, source: str) -> None:
         record = self.security.record

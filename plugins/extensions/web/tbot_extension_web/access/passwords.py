@@ -92,6 +92,7 @@ class PasswordHasher:
 
     def __init__(self, parameters: HashParameters | None = None, at_once: int = 2) -> None:
         self.parameters = parameters or HashParameters()
+        self.at_once = at_once
         self.computed = 0
         self._slots = asyncio.Semaphore(at_once)
 

@@ -75,6 +75,15 @@ class StoredSessions:
         """The sessions of a user, or of all."""
         return self._select("?1 IS NULL OR user = ?1", user)
 
+    def mark_login(self, user: str) -> None:
+        """Record that a user logged in now."""
+        self._store.run("INSERT OR REPLACE INTO last_logins VALUES (?, ?)", user, self._store.wall)
+
+    def last_logins(self) -> dict[str, datetime]:
+        """When each user logged in last, by the wall clock."""
+        found = self._store.rows("SELECT user, wall FROM last_logins")
+        return {user: datetime.fromtimestamp(wall, UTC) for user, wall in found}
+
     def mark_seen(self, session: StoredSession) -> None:
         """Record that a session is in use."""
         self._store.run("UPDATE sessions SET seen = ? WHERE id = ?", self._store.seconds, session.id)
@@ -84,6 +93,10 @@ class StoredSessions:
         renewed = "UPDATE sessions SET hash = ?, stepped_up = ?, seen = ?, failures = 0 WHERE id = ?"
         now = self._store.seconds
         self._store.run(renewed, token_hash(token), now, now, session.id)
+
+    def rebind(self, session: StoredSession, token: str, stamp: str) -> None:
+        """Bind a session to the account as it is now, and give it a new token."""
+        self._store.run("UPDATE sessions SET hash = ?, stamp = ? WHERE id = ?", token_hash(token), stamp, session.id)
 
     def count_failure(self, session: StoredSession, limit: int) -> bool:
         """Count a failed step-up; at the limit the session ends. Returns whether it goes on."""

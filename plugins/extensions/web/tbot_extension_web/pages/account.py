@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import segno
 
 from tbot_core.errors import TbotError, UsageError
@@ -15,6 +16,7 @@ from tbot_extension_web.cookies import SESSION, set_cookie
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from tbot_extension_web.access.logins import LoggedIn
     from tbot_extension_web.call import Call
 
 MOST_SECRET: Final = 64
@@ -38,9 +40,7 @@ async def change_password(call: Call) -> Response:
         return _page(call, fault=f"{fault.message} {fault.remedy}")
     if isinstance(found, Refused):
         return _page(call, fault=found.sentence)
-    answer = call.to("/account?done=password")
-    set_cookie(answer, call.site.origin, SESSION[call.site.origin.secure], found.token)
-    return answer
+    return _in_session(call, found, call.to("/account?done=password"))
 
 
 async def show_codes(call: Call) -> Response:
@@ -54,18 +54,19 @@ async def begin_codes(call: Call) -> Response:
     if len(secret) > MOST_SECRET or not is_totp_secret(secret):
         return call.to("/account/codes")
     try:
-        codes = await call.site.logins.enrol_totp(call.user.user, secret, call.form.get("code", ""))
+        found, codes = await call.site.logins.enrol_totp(call.token, secret, call.form.get("code", ""))
     except TbotError as fault:
         return _enrolment(call, secret, f"{fault.message} {fault.remedy}")
-    return call.page("account_recovery.html", codes=codes)
+    renewed = attrs.evolve(call, session=attrs.evolve(call.user, csrf=found.csrf))
+    return _in_session(call, found, renewed.page("account_recovery.html", codes=codes))
 
 
 async def end_codes(call: Call) -> Response:
     """Turn the codes off, unless the page is reached from other machines."""
     if call.site.logins.rules.totp_required:
         raise UsageError("One-time codes are required on this address.", "Begin with a new secret.")
-    await call.site.logins.accounts.set_totp(call.user.user, None, actor=call.user.user)
-    return call.to("/account")
+    found = await call.site.logins.end_totp(call.token)
+    return _in_session(call, found, call.to("/account"))
 
 
 async def end_session(call: Call) -> Response:
@@ -83,6 +84,12 @@ def qr_code(text: str) -> str:
         picture, kind="svg", xmldecl=False, omitsize=True, light="#fff", svgclass="qr", lineclass=None, title="QR code"
     )
     return picture.getvalue().decode()
+
+
+def _in_session(call: Call, found: LoggedIn, answer: Response) -> Response:
+    # The answer with the new token of the session.
+    set_cookie(answer, call.site.origin, SESSION[call.site.origin.secure], found.token)
+    return answer
 
 
 def _says(call: Call, what: str) -> bool:

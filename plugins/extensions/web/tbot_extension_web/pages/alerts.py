@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.actions.alerts import acknowledge_alerts, alert_documents, channel_test, delivery_words
+from tbot_core.actions.alerts import (
+    acknowledge_alerts,
+    alert_documents,
+    channel_test,
+    channels_without,
+    delivery_words,
+)
 from tbot_core.errors import UsageError
 from tbot_core.model.formatting import plural
 
@@ -24,7 +30,7 @@ _FILTERS: Final[Mapping[str, Callable[[Mapping[str, Any]], bool]]] = {
     "all": lambda _row: True,
     "unacknowledged": lambda row: row["acked"] is None,
     "critical": lambda row: row["urgency"] == "critical",
-    "unsent": lambda row: row["sent"] is None,
+    "unsent": lambda row: row["sent"] is None or bool(row["without"]),
 }
 _FIELD: Final = re.compile(r"alert-(\d{1,12})")
 
@@ -40,7 +46,7 @@ async def acknowledge(call: Call) -> Response:
     if not ids and "all" not in call.form:
         raise UsageError("No alert is chosen.", "Choose those that you have seen, or acknowledge all.")
     wanted = [] if "all" in call.form else ids
-    seen = await call.work(acknowledge_alerts, call.site.home, wanted, call.user.user)
+    seen = await call.work(acknowledge_alerts, call.site.home, wanted, call.actor)
     return call.to("/alerts", f"Acknowledged: {plural(len(seen), 'alert')}.")
 
 
@@ -55,18 +61,20 @@ def _tested(home: Path, channel: str) -> list[dict[str, Any]]:
 
 
 async def _page(call: Call, tests: Sequence[Mapping[str, Any]] = ()) -> Response:
+    snapshot = await call.site.live.snapshot()
+    channels = snapshot.status.get("alert_channels", ())
     rows = [
-        {**row, "delivery": delivery_words(row)} for row in await call.work(alert_documents, call.site.home, MOST_SHOWN)
+        {**row, "delivery": delivery_words(row), "without": channels_without(row, channels)}
+        for row in await call.work(alert_documents, call.site.home, MOST_SHOWN)
     ]
     chosen = call.request.query_params.get("show", "all")
     chosen = chosen if chosen in _FILTERS else "all"
-    snapshot = await call.site.live.snapshot()
     return call.page(
         "alerts.html",
         open=[row for row in reversed(rows) if row["open"]],
         rows=[row for row in reversed(rows) if _FILTERS[chosen](row)],
         chosen=chosen,
         filters=list(_FILTERS),
-        channels=snapshot.status.get("alert_channels", ()),
+        channels=channels,
         tests=tests,
     )

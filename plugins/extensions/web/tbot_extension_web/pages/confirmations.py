@@ -42,5 +42,5 @@ async def _answered(call: Call, verb: ControlVerb) -> Response:
     instance = Instance.at(call.site.home)
     known = await call.work(pending_entries, instance)
     entry = entry_with_id(known, call.form.get("id", ""), bot_time(instance, call.site.clock.now()))
-    outcome = await send_answer(instance, verb, entry, call.site.clock, call.user.user)
+    outcome = await send_answer(instance, verb, entry, call.site.clock, call.actor)
     return call.to("/confirmations", outcome.sentence)

@@ -4,27 +4,57 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import StreamingResponse
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import AsyncIterator, Mapping
 
-    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
 
     from tbot_extension_web.call import Call
 
+MOST_OF_SESSION: Final = 6
+"""How many streams a session has at once: a browser opens no more to one host."""
+
+MOST_STREAMS: Final = 60
+"""How many streams there are at once."""
+
 _AGAIN_MS: Final = 1000
+_KIND: Final = "text/event-stream"
 
 
 async def show(call: Call) -> Response:
     """The page, with its parts as of now."""
     parts = await call.site.live.parts()
-    return call.page("dashboard.html", parts=parts)
+    return call.page("dashboard.html", parts=parts, now=call.site.live.latest.status.get("now"))
 
 
 async def stream(call: Call) -> Response:
     """The parts of the dashboard as they change, as server-sent events, as long as the session lasts."""
-    return StreamingResponse(_events(call), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    if call.request.method == "HEAD":
+        return Response(media_type=_KIND)
+    streams, session = call.site.streams, call.user.id
+    if streams[session] >= MOST_OF_SESSION or streams.total() >= MOST_STREAMS:
+        return PlainTextResponse("Too many pages with live figures are open. Close some.\n", 429)
+    answer = _Stream(_events(call), media_type=_KIND, headers={"X-Accel-Buffering": "no"})
+    answer.streams, answer.session = streams, session
+    return answer
+
+
+class _Stream(StreamingResponse):
+    # It counts from before its first byte to its end.
+    streams: Counter[int]
+    session: int
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.streams[self.session] += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.streams[self.session] -= 1
+            if not self.streams[self.session]:
+                del self.streams[self.session]
 
 
 async def _events(call: Call) -> AsyncIterator[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tbot_core.system import random
 from tbot_extension_web.access.logins import Refused
 from tbot_extension_web.cookies import SESSION, VISIT, form_token, set_cookie
+from tbot_extension_web.posts import local_path
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 async def show(call: Call) -> Response:
     """The form; a browser that is logged in goes on to the dashboard."""
-    return call.to("/") if call.session is not None else _form(call)
+    return call.to("/") if call.site.logins.session(call.token, active=False) is not None else _form(call)
 
 
 async def log_in(call: Call) -> Response:
@@ -33,6 +34,7 @@ async def log_in(call: Call) -> Response:
 
 async def log_out(call: Call) -> Response:
     """End the session."""
+    call.site.answers.forget(call.user)
     await call.site.logins.log_out(call.token)
     answer = call.to("/login")
     answer.delete_cookie(SESSION[call.site.origin.secure], path="/", secure=call.site.origin.secure)
@@ -42,16 +44,16 @@ async def log_out(call: Call) -> Response:
 
 async def show_step_up(call: Call) -> Response:
     """The form that asks for the password again."""
-    return call.page("step_up.html", next=_local(call.request.query_params.get("next", "/")), fault="")
+    return call.page("step_up.html", next=local_path(call.request.query_params.get("next", "/")), fault="")
 
 
 async def step_up(call: Call) -> Response:
     """Allow dangerous acts for the next minutes, and go back to the page that asked for it."""
-    target = _local(call.form.get("next", "/"))
+    target = local_path(call.form.get("next", "/"))
     found = await call.site.logins.step_up(call.token, call.form.get("password", ""), call.form.get("code", ""))
     if isinstance(found, Refused):
         return call.page("step_up.html", 401, next=target, fault=found.sentence)
-    answer = call.to(target)
+    answer = call.to(target, "The password is right. Nothing was done yet: make your request now, within five minutes.")
     set_cookie(answer, call.site.origin, SESSION[call.site.origin.secure], found.token)
     return answer
 
@@ -60,11 +62,10 @@ def _form(call: Call, fault: str = "", name: str = "", *, status: int = 200) -> 
     visit = call.request.cookies.get(VISIT) or random.entropy(16).hex()
     first = call.site.first_run
     empty = first is not None and not first.accounts.has_admin
-    answer = call.page("login.html", status, fault=fault, name=name, csrf=form_token(visit), empty=empty)
+    rules = call.site.logins.rules
+    ended = call.request.query_params.get("ended") == "yes" and not fault
+    answer = call.page(
+        "login.html", status, fault=fault, name=name, csrf=form_token(visit), empty=empty, ended=ended, rules=rules
+    )
     set_cookie(answer, call.site.origin, VISIT, visit)
     return answer
-
-
-def _local(path: str) -> str:
-    # A path of this page and nothing else, so that no link leads away after the password.
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.actions import arming, control_requests, defense
 from tbot_core.engine.control import ControlVerb
+from tbot_core.trading.risk.states import StateCause
 from tbot_extension_web.permissions import Permission
+from tbot_extension_web.posts import Question
+from tbot_extension_web.texts import money, shares
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.responses import Response
 
     from tbot_core.actions.control_requests import RequestResult
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 class Act:
     """A request that a person can make: its button, what it does, and who may make it.
 
+    `sure`: the button of the question that comes first, "" without one.
     `closes`: whether it sells or buys back every position; `widens`: whether it allows more than before it.
     """
 
@@ -29,6 +35,7 @@ class Act:
     does: str
     permission: Permission
     stepped_up: bool = False
+    sure: str = ""
     closes: bool = False
     widens: bool = False
 
@@ -42,12 +49,14 @@ ACTS: Final = (
     Act(
         verb=ControlVerb.STOP,
         label="Stop",
+        sure="Stop now",
         does="Blocks new entries. Open positions are managed to their exits, then the bot ends.",
         permission=Permission.RESTRICT,
     ),
     Act(
         verb=ControlVerb.KILL,
         label="Kill",
+        sure="Kill now",
         does="Blocks every entry at once and cancels working entry orders. Stops stay at the broker; time exits wait. "
         "It holds over a restart, until an admin clears it.",
         permission=Permission.RESTRICT,
@@ -67,6 +76,7 @@ ACTS: Final = (
     Act(
         verb=ControlVerb.STOP_FLATTEN,
         label="Stop and flatten",
+        sure="Yes, close every position",
         does="Blocks new entries, closes every position at the market now, then the bot ends.",
         permission=Permission.CONTROL,
         closes=True,
@@ -74,6 +84,7 @@ ACTS: Final = (
     Act(
         verb=ControlVerb.KILL_FLATTEN,
         label="Kill and flatten",
+        sure="Yes, close every position",
         does="As the kill, and closes every position at the market now.",
         permission=Permission.CONTROL,
         closes=True,
@@ -81,6 +92,7 @@ ACTS: Final = (
     Act(
         verb=ControlVerb.STOP_KEEP,
         label="Stop at once",
+        sure="End the bot now",
         does="The bot ends now. Open positions keep their stops at the broker, and nothing manages them until the next "
         "start.",
         permission=Permission.CONTROL,
@@ -122,10 +134,44 @@ ACTS: Final = (
 _BY_PATH: Final = {one.path: one for one in ACTS}
 
 
+_WITHDRAWN: Final = {
+    ControlVerb.STOP_CANCEL: ("stop", {StateCause.STOP_COMMAND, StateCause.STOP_SIGNAL, StateCause.STOP_FILE}),
+    ControlVerb.KILL_CLEAR: ("kill", {StateCause.KILL_COMMAND, StateCause.KILL_SIGNAL, StateCause.KILL_FILE}),
+    ControlVerb.DEFENSE_OFF: ("defense-on", {StateCause.DEFENSE_COMMAND}),
+}
+
+
+def offered(asked: Act, status: Mapping[str, Any]) -> bool:
+    """Whether the request is of use now: what withdraws nothing is not shown. All are while nothing is known."""
+    if asked.verb not in _WITHDRAWN or not status:
+        return True
+    name, causes = _WITHDRAWN[asked.verb]
+    requests = status["requests"]
+    waiting = any(verb.startswith(name) for verb in requests["waiting"]) or bool(requests.get(name))
+    return waiting or not {str(one) for one in causes}.isdisjoint(status["causes"])
+
+
 async def show(call: Call) -> Response:
     """The state with its causes, and the requests."""
     snapshot = await call.site.live.snapshot()
-    return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=ACTS)
+    acts = [one for one in ACTS if offered(one, snapshot.status)]
+    return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=acts)
+
+
+async def state(call: Call) -> Response:
+    """The state as a part of the page, which it reads again while it is open."""
+    snapshot = await call.site.live.snapshot()
+    return call.page("parts/risk_state.html", status=snapshot.status, fault=snapshot.fault)
+
+
+async def question(call: Call) -> Question:
+    """What the request does, and what is open now."""
+    asked, status = _BY_PATH[call.request.url.path], (await call.site.live.snapshot()).status
+    held = [f"{shares(one['quantity'])} {one['symbol']} ({money(one['pnl'])})" for one in status.get("positions", ())]
+    facts = [f"Open now: {', '.join(held) or 'no position'}."]
+    if not status.get("running"):
+        facts.append("No bot is running: the request takes effect at the next start.")
+    return Question(title=f"{asked.label}?", text=asked.does, button=asked.sure, back="/risk", facts=tuple(facts))
 
 
 async def act(call: Call) -> Response:
@@ -135,7 +181,7 @@ async def act(call: Call) -> Response:
 
 async def _made(call: Call, asked: Act) -> list[str]:
     # The sentences of the command line about the request.
-    actor = call.user.user
+    actor = call.actor
     if asked.verb is ControlVerb.ARM:
         summary, armed = await call.work(arming.arm, call.site.home, _sessions(call), actor)
         return [summary.line, arming.arming_sentence(armed)]

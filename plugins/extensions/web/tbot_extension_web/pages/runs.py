@@ -46,7 +46,7 @@ async def start(call: Call) -> Response:
     try:
         request = await call.work(SimulationRequest.of_texts, call.form)
         now = call.site.clock.now()
-        name = await call.work(start_simulation, call.site.home, request, call.user.user, now)
+        name = await call.work(start_simulation, call.site.home, request, call.actor, now)
     except UsageError as fault:
         return await _page(call, fault, call.form)
     return call.to(f"/runs/started/{name}")
@@ -65,7 +65,7 @@ async def progress(call: Call) -> Response:
 async def cancel(call: Call) -> Response:
     """Interrupt it; one that has ended stays as it is."""
     name = call.request.path_params["id"]
-    await call.work(cancel_simulation, call.site.home, name, call.user.user, call.site.clock.now())
+    await call.work(cancel_simulation, call.site.home, name, call.actor, call.site.clock.now())
     return call.to(f"/runs/started/{name}")
 
 

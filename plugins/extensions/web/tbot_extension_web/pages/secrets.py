@@ -89,7 +89,7 @@ async def rotate(call: Call) -> Response:
     named = (chosen,) if chosen else tuple(CATEGORIES)
     resume = call.form.get("resume") == "yes"
     done = await call.work(rotate_keys, call.site.home, named, resume=resume, actor=call.actor)
-    lines = [f"{TITLES[one.category]}: the key is now {one.after}." for one in done]
+    lines = [f"{TITLES[one.category]}: the id of its key is now {one.after}." for one in done]
     retired = await call.work(retire_old_keys, call.site.home, call.actor)
     lines += [f"{TITLES[one]}: the key from before an earlier rotation is deleted." for one in retired]
     nothing = "No rotation was in progress." if resume else "No category has a key."

@@ -83,8 +83,12 @@ async def show_group(call: Call) -> Response:
 async def review(call: Call) -> Response:
     """What the changes of a form would do; nothing is saved."""
     view = await call.work(settings_view, call.site.home)
-    wanted = _wanted(call, view)
+    wanted, group = _wanted(call, view), _group_of(call, view)
     plan = await call.work(plan_settings, call.site.home, wanted)
+    if call.form.get("version", plan.version) != plan.version:
+        return _outdated(call, group)
+    if call.form.get("edit") == "yes":
+        return _form(call, view, group, group.variables if group else tuple(wanted), texts=wanted)
     if plan.faults:
         return _form(call, view, _group_of(call, view), tuple(wanted), texts=wanted, faults=plan.faults)
     return await _review(call, view, wanted, plan)
@@ -98,14 +102,19 @@ async def save(call: Call) -> Response:
     if plan.faults:
         return _form(call, view, _group_of(call, view), tuple(wanted), texts=wanted, faults=plan.faults)
     if call.form.get("version", "") != plan.version:
-        return call.page("message.html", 400, title="Not saved", text=CHANGED, remedy="Open the settings again.")
+        return _outdated(call, _group_of(call, view))
     cookie, refused = await step_up_with(call) if plan.guarded else (None, "")
     if refused:
         return await _review(call, view, wanted, plan, refused=refused)
-    answer = await _saved(call, plan, _group_of(call, view))
+    answer = await _saved(call, plan, _group_of(call, view) or _group_with(view, plan))
     if cookie is not None:
         cookie(answer)  # whatever became of the change, the session has a new token
     return answer
+
+
+def _outdated(call: Call, group: SettingGroup | None) -> Response:
+    back = f"/settings/{group.name}" if group else "/settings"
+    return call.page("message.html", 400, title="Not saved", text=CHANGED, remedy="Open the settings again.", back=back)
 
 
 async def _saved(call: Call, plan: SettingsPlan, group: SettingGroup | None) -> Response:
@@ -152,6 +161,12 @@ def _group(view: SettingsView, name: str) -> SettingGroup:
 
 def _group_of(call: Call, view: SettingsView) -> SettingGroup | None:
     return next((one for one in view.groups if one.name == call.form.get("group", "")), None)
+
+
+def _group_with(view: SettingsView, plan: SettingsPlan) -> SettingGroup | None:
+    # The group of what a search has changed.
+    names = {one.name for one in plan.changes}
+    return next((one for one in view.groups if not names.isdisjoint(one.variables)), None)
 
 
 def _wanted(call: Call, view: SettingsView) -> dict[str, str]:

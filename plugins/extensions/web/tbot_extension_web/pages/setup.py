@@ -11,8 +11,10 @@ from starlette.responses import HTMLResponse
 
 from tbot_core.actions.plugin_lock import approve_lock, propose_lock
 from tbot_core.errors import TbotError
+from tbot_core.instance.sources import is_made
 from tbot_extension_web.access.security_log import SecurityLog
 from tbot_extension_web.opening import open_made_instance
+from tbot_extension_web.setup.begin_steps import left_open
 from tbot_extension_web.setup.fields import judged, values_of
 from tbot_extension_web.setup.state import SetUpState
 from tbot_extension_web.setup.steps import needed_steps, step_named
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from tbot_core.actions.setup_draft import SetUp
+    from tbot_core.actions.setup_draft import Draft, SetUp
     from tbot_extension_web.call import Call
     from tbot_extension_web.server import Address
     from tbot_extension_web.setup.fields import FormField
@@ -93,7 +95,10 @@ _OTHER_PLUGINS: Final = "The plugins differ from those that were shown. Read the
 def _create(call: Call) -> Sequence[str]:
     # The person has read the list with its warnings; what cannot be approved is said.
     setup = _setup(call)
-    setup.finish(setup.read())
+    with setup.turn:
+        if is_made(setup.instance):  # by who pressed the button at the same time
+            return ()
+        setup.finish(setup.read())
     try:
         proposal = propose_lock(call.site.home, call.actor)
         approve_lock(proposal)
@@ -128,26 +133,27 @@ def _step_values(call: Call, fields: Sequence[FormField]) -> dict[str, Any]:
 
 def _keep(call: Call) -> str | tuple[Sequence[FormField], Sequence[str]]:
     # The name of the next step; the judged fields where answers are not allowed.
-    state = _state(call)
+    setup = _setup(call)
+    return setup.change(lambda draft: _kept(call, SetUpState(setup=setup, draft=draft)))
+
+
+def _kept(call: Call, state: SetUpState) -> tuple[Draft, str | tuple[Sequence[FormField], Sequence[str]]]:
     _, step = _steps_at(call, state)
     if "later" not in call.form or not step.later:
         fields = judged(step.fields(state), call.form)
         values = values_of(fields)
-        if not any(one.fault for one in fields):
-            found = step.faults(state, values)
+        if any(one.fault for one in fields):
+            return state.draft, (fields, ())
+        if found := step.faults(state, values):
             fields = tuple(one.with_faults(words for name, words in found if name == one.name) for one in fields)
-            if found:
-                known = {one.name for one in fields}
-                return fields, tuple(words for name, words in found if name not in known)
-        else:
-            return fields, ()
+            known = {one.name for one in fields}
+            return state.draft, (fields, tuple(words for name, words in found if name not in known))
         before, state = state, step.keep(state, values)
-        if before.draft.answers != state.draft.answers:
+        if step.answers(before) != step.answers(state):
             state = state.noted(step.name, "")  # what was tried were other answers
     if not step.part_of:
         state = state.changed(done=tuple(dict.fromkeys((*state.draft.done, step.name))))
-    state.setup.write(state.draft)
-    return step.part_of or _next(state, step.name)
+    return state.draft, step.part_of or _next(state, step.name)
 
 
 def _next(state: SetUpState, after: str = "") -> str:
@@ -159,13 +165,19 @@ def _next(state: SetUpState, after: str = "") -> str:
 
 
 def _try(call: Call) -> None:
-    state = _state(call)
-    _, step = _steps_at(call, state)
+    # It takes as long as a login or a message does: the result is noted unless other answers were sent meanwhile.
+    tried = _state(call)
+    _, step = _steps_at(call, tried)
     if step.test is None:
         raise HTTPException(404)
-    found = step.test(state)
-    state = state.noted(step.name, f"{'Passed' if found.passed else 'Failed'}: {found.words}")
-    state.setup.write(state.draft)
+    found = step.test(tried)
+    words = f"{'Passed' if found.passed else 'Failed'}: {found.words}"
+
+    def noted(draft: Draft) -> tuple[Draft, None]:
+        state = SetUpState(setup=tried.setup, draft=draft)
+        return (state.noted(step.name, words) if step.answers(state) == step.answers(tried) else state).draft, None
+
+    tried.setup.change(noted)
 
 
 def _judged(call: Call) -> str:
@@ -185,8 +197,14 @@ def _summary(call: Call) -> dict[str, Any]:
 def _listed(steps: Sequence[Step], state: SetUpState, present: str) -> list[Mapping[str, Any]]:
     # The list of steps as it is shown, the summary last.
     names = [*((one.name, one.title) for one in steps), (SUMMARY, "Summary")]
+    done, later = set(state.draft.done), left_open(state)
     return [
-        {"path": f"/setup/{name}", "title": title, "done": name in state.draft.done, "present": name == present}
+        {
+            "path": f"/setup/{name}",
+            "title": title,
+            "mark": "" if name not in done else "later" if name in later else "done",
+            "present": name == present,
+        }
         for name, title in names
     ]
 

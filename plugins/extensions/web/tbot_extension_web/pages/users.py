@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.actions.access_log import logged_accesses
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
 from tbot_core.instance.sources import read_settings_files
 from tbot_extension_web.access.credentials import Role
+from tbot_extension_web.posts import Question
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,12 +20,10 @@ if TYPE_CHECKING:
 
     from tbot_extension_web.call import Call
 
-ACTOR: Final = "web/"
-
 
 @attrs.frozen(kw_only=True)
 class UserRow:
-    """A user as the list shows it; `last_login` is None where the access log has none."""
+    """A user as the list shows it; `last_login` is None before the first."""
 
     name: str
     role: str
@@ -38,8 +36,8 @@ class UserRow:
 async def show(call: Call) -> Response:
     """The list, with the forms of an admin who entered the password again."""
     logins = call.site.logins
-    times = await call.work(last_logins, call.site.home)
     accounts, locked, sessions = logins.accounts.read(), set(logins.locked_users()), logins.sessions()
+    times = logins.last_logins()
     rows = [
         UserRow(
             name=one.name,
@@ -92,6 +90,13 @@ async def remove(call: Call) -> Response:
     return call.to("/users", f"{name} is removed.")
 
 
+async def removal(call: Call) -> Question:
+    """What the removal of a user does."""
+    name = _named(call)
+    text = "The user's sessions end at once, and the name and password open nothing any longer. It cannot be undone."
+    return Question(title=f"Remove {name}?", text=text, button=f"Remove {name}", back="/users")
+
+
 async def unlock(call: Call) -> Response:
     """Let a user try to log in again at once."""
     name = _named(call)
@@ -110,15 +115,6 @@ def default_role(home: Path) -> str:
     """DEFAULT_USER_ROLE, where the settings give a role."""
     found = read_settings_files(Instance.at(home)).known_texts().get("DEFAULT_USER_ROLE", "").strip().lower()
     return found if found in set(Role) else Role.VIEWER
-
-
-def last_logins(home: Path) -> dict[str, datetime]:
-    """When each user logged in last, by the access log."""
-    found = {}
-    for entry in logged_accesses(home, verify=False)[0]:
-        if entry.action == "login" and entry.outcome == "ok":
-            found[entry.actor.removeprefix(ACTOR).partition("@")[0]] = entry.utc
-    return found
 
 
 def _named(call: Call) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tbot_core.contracts.setting import SettingKind, choice
 from tbot_core.errors import TbotError
 from tbot_core.instance.dotenv import parse_dotenv
+from tbot_core.instance.findings import printable_value
 from tbot_core.instance.older_layout import OlderFile, OlderInstallation, read_older_installation
 from tbot_core.instance.required_plugins import missing_plugins
 from tbot_core.instance.sources import deployment_of
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
     from tbot_extension_web.setup.step import Fault, Values
 
 _FILES: Final = {"env_bot": ".env_bot", "env": ".env"}
+UPLOADS: Final = frozenset(_FILES)
+"""The fields that may be files."""
+
+MOST_LINES: Final = 5_000
+MOST_FINDINGS: Final = 200
+"""The lines of an uploaded file, and how many findings about them are shown."""
+
 _ANSWERED: Final = ("network", "broker", "alerts", "screeners", "accounting", "settings")
 """The steps whose answers are in a trading configuration, or that have usual ones."""
 
@@ -44,7 +52,7 @@ def _fields(state: SetUpState) -> tuple[FormField, ...]:
         Option(
             value="upload",
             title="Files of yours",
-            text="A .env_bot, and a .env if you have one, are taken over: choose them below.",
+            text="A .env_bot, and a .env if you have one: choose them below.",
         ),
     ]
     if present:
@@ -64,12 +72,25 @@ def _fields(state: SetUpState) -> tuple[FormField, ...]:
     return (how, *uploads)
 
 
+def _how(values: Values) -> str:
+    # A file that was chosen counts, whichever option stands above it.
+    return "upload" if any(name in values for name in _FILES) else values["how"]
+
+
+def _uploaded(state: SetUpState) -> Mapping[str, str]:
+    # The files that were uploaded before.
+    return state.draft.files if state.draft.notes.get("how") == "upload" else {}
+
+
 def _keep(state: SetUpState, values: Values) -> SetUpState:
-    if values["how"] == "usual":
+    how = _how(values)
+    if how == "upload" and not any(name in values for name in _FILES):
+        return state  # those that were uploaded before stay
+    if how == "usual":
         fresh = state.changed(files={}, settings={}, done=()) if state.draft.files else state
         return fresh.noted("how", "usual")
     draft = state.setup.taken_over(state.draft, _found(state, values))
-    taken = state.changed(files=draft.files, answers=draft.answers, settings={}).noted("how", values["how"])
+    taken = state.changed(files=draft.files, answers=draft.answers, settings={}).noted("how", how)
     missing = {place for place, kind in _SECRETS.items() if any(_missing(taken, kind))}
     identity = ("identity",) if "bot_identity" in draft.answers else ()
     there = [*identity, *_ANSWERED, *(name for name in _SECRETS if name not in missing)]
@@ -78,25 +99,41 @@ def _keep(state: SetUpState, values: Values) -> SetUpState:
 
 def _found(state: SetUpState, values: Values) -> OlderInstallation:
     home = state.setup.instance.home
-    if values["how"] == "folder":
+    if _how(values) == "folder":
         return read_older_installation(home, without=("login",))
+    given = {**_uploaded(state), **{name: values[name] for name in _FILES if name in values}}
     files = {
-        name: OlderFile(path=Path(file), data=values[name].encode(errors="surrogateescape"))
-        for name, file in _FILES.items()
-        if name in values
+        name: OlderFile(path=Path(_FILES[name]), data=text.encode(errors="surrogateescape"))
+        for name, text in given.items()
     }
     env = files["env"].data if "env" in files else b""
     return OlderInstallation(folder=home, files=files, deployment=deployment_of(parse_dotenv(".env", env)))
 
 
 def _faults(state: SetUpState, values: Values) -> Iterator[Fault]:
-    if values["how"] == "upload" and "env_bot" not in values:
-        yield "env_bot", "Choose the file."
+    upload = _how(values) == "upload"
+    if upload and "env_bot" not in {**_uploaded(state), **values}:
+        yield "env_bot", "Choose your .env_bot: it has the trading settings, without which nothing is taken over."
+        return
+    long = [name for name in _FILES if upload and len(values.get(name, "").splitlines()) > MOST_LINES]
+    if long:
+        yield from ((name, f"It has more than {MOST_LINES:,} lines.") for name in long)
         return
     try:
-        _keep(state, values)
+        kept = _keep(state, values)
     except TbotError as fault:
         yield from (("", line) for line in fault.message.splitlines())
+        return
+    if upload:
+        yield from _outside(kept)
+
+
+def _outside(state: SetUpState) -> Iterator[Fault]:
+    # The person at a browser may not choose where on the machine files are written.
+    for name, one in examined(state).values.items():
+        if one.declaration.kind.name == "path" and state.setup.instance.outside(one.text):
+            words = f"{name}={printable_value(one.text)} is outside of the folder, where an uploaded file cannot lead."
+            yield "", f"{words} Give a path in it, or put the files into the folder yourself."
 
 
 def _missing(state: SetUpState, kind: str) -> Iterator[str]:
@@ -107,16 +144,23 @@ def _missing(state: SetUpState, kind: str) -> Iterator[str]:
             yield f"{one.plugin}: {', '.join(name.replace('_', ' ') for name in wanted)}"
 
 
+def left_open(state: SetUpState) -> dict[str, list[str]]:
+    """By the name of a step the secrets that it asks for and that are not there."""
+    found = {place: list(_missing(state, kind)) for place, kind in _SECRETS.items()}
+    return {place: missing for place, missing in found.items() if missing}
+
+
 def _report(state: SetUpState) -> Mapping[str, Any]:
     found = examined(state)
     installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
     findings = [*found.findings, *missing_plugins(found.values, "paper", installed)]
-    words = dict.fromkeys((one.level, str(one)) for one in findings if one.level != "ok")
+    words = list(dict.fromkeys((one.level, str(one)) for one in findings if one.level != "ok"))
     return {
         "taken": [(f".{name}", len(text.splitlines())) for name, text in state.draft.files.items()],
         "secrets": [name for name in state.draft.answers if name != "env"],
         "missing": list(_missing(state, "")),
-        "findings": list(words),
+        "findings": words[:MOST_FINDINGS],
+        "more": max(0, len(words) - MOST_FINDINGS),
     }
 
 
@@ -127,7 +171,9 @@ BEGIN: Final = Step(
     fields=_fields,
     keep=_keep,
     faults=lambda state, values: tuple(_faults(state, values)),
-    shows=lambda state: {"offers_folder": bool(_in_folder(state))},
+    shows=lambda state: {
+        "uploaded": [(_FILES[name], len(text.splitlines())) for name, text in _uploaded(state).items()]
+    },
     template="setup/begin.html",
 )
 

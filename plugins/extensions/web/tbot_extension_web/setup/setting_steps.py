@@ -90,7 +90,7 @@ def _fields(group: SettingsGroup) -> Iterator[FormField]:
         yield FormField(
             name=name,
             label=name,
-            doc=declared.doc if declared.acted_on else f"{declared.doc} It has no effect yet.",
+            doc=declared.doc if declared.acted_on else f"{declared.doc} tbot accepts it and does nothing with it yet.",
             kind=declared.kind,
             default=declared.default_text,
             value=one.written or one.text,

@@ -17,7 +17,7 @@ from tbot_core.instance.registry import catalogue
 from tbot_core.instance.secret_schemas import secret_owners
 from tbot_core.plugins import discovery
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
-from tbot_core.plugins.typosquats import ours
+from tbot_core.plugins.typosquats import distribution_of
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.schemas import schema_key
 from tbot_extension_web.access.accounts import CATEGORY as ACCOUNTS
@@ -141,9 +141,9 @@ def offered(kind: str) -> Offered:
     wanted = [(it.entry.kind, it.entry.name) for it in listings if it.entry.kind == kind]
     loaded, failed = PluginLoader().offers(wanted, listings)
     there = {name for _, name in wanted}
-    known = {one.name: f"tbot-{kind}-{one.name.replace('_', '-')}" for one in known_plugins() if one.kind == kind}
+    known = {one.name: distribution_of(kind, one.name) for one in known_plugins() if one.kind == kind}
     return Offered(
         installed={one.entry.name: one for one in loaded},
-        absent={name: dist for name, dist in sorted(known.items()) if name not in there and dist in ours()},
+        absent={name: dist for name, dist in sorted(known.items()) if name not in there and dist},
         failures=tuple(one.sentence for one in failed),
     )

@@ -35,7 +35,8 @@ class Step:
     `fields` are its questions with the answers that are stored. `keep` is the state with these answers; it gets those
     that are allowed only. `faults` is a sentence for each reason why the answers do not fit together. `needed` tells
     whether the step applies. `shows` are more values of its template. `test` tries the stored answers, and returns its
-    result; `test_label` is its button. With `later` the step may be left for later.
+    result; `test_label` is its button, and `answers` are those that it tries. With `later` the step may be left for
+    later.
     """
 
     name: str
@@ -49,5 +50,6 @@ class Step:
     template: str = "setup/step.html"
     test: Callable[[SetUpState], DrillStep] | None = None
     test_label: str = ""
+    answers: Callable[[SetUpState], object] = _nothing
     later: bool = False
     part_of: str = ""

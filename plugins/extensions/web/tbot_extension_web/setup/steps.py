@@ -13,7 +13,7 @@ from tbot_core.instance.plugin_settings import filter_switches, known_plugins
 from tbot_core.system import random
 from tbot_extension_web.setup import alert_steps, begin_steps, network_step, setting_steps
 from tbot_extension_web.setup.fields import FormField, Option
-from tbot_extension_web.setup.secret_fields import fallback_faults, plugin_fields, with_plugin_fields
+from tbot_extension_web.setup.secret_fields import fallback_faults, plugin_fields, secrets_of, with_plugin_fields
 from tbot_extension_web.setup.state import offered
 from tbot_extension_web.setup.step import Step
 from tbot_extension_web.setup.trials import try_broker, try_channels
@@ -118,6 +118,7 @@ def _secrets_step(wanted: Callable[[str, str], bool], **traits: Any) -> Step:
         fields=lambda state: plugin_fields(state, wanted),
         keep=lambda state, values: with_plugin_fields(state, values, wanted),
         faults=lambda state, values: tuple(fallback_faults(state, values, wanted)),
+        answers=lambda state: [state.section(one.category, one.plugin) for one in secrets_of(state, wanted)],
         later=True,
         **{"needed": lambda state: bool(plugin_fields(state, wanted)), **traits},
     )
@@ -129,7 +130,7 @@ STEPS: Final = (
     Step(
         name="identity",
         title="Identity",
-        intro="The bot's name in its ledgers and alerts. It enters the ids of orders: two bots at one account need two "
+        intro="The bot's name in its ledger, its alerts and the ids of its orders. Two bots at one account need two "
         "identities.",
         fields=_identity,
         keep=_keep_identity,

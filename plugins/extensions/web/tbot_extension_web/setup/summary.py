@@ -10,6 +10,7 @@ from tbot_core.instance.enabled_plugins import split_names
 from tbot_core.instance.identity import FIELD
 from tbot_core.vault.categories import CATEGORIES
 from tbot_extension_web.server import LOOPBACK
+from tbot_extension_web.setup.begin_steps import left_open
 from tbot_extension_web.setup.steps import faults_of
 
 if TYPE_CHECKING:
@@ -19,10 +20,18 @@ if TYPE_CHECKING:
 
 
 def summary(state: SetUpState) -> dict[str, Any]:
-    """The values of the summary: rows of name and text, faults, whether real money is traded, the plugins in use."""
+    """The values of the summary: rows of name and text, faults, what is left for later, the plugins in use.
+
+    `live`: whether real money is traded.
+    """
     mode = account_mode(state)
-    used = plugins_in_use(state.sources.texts())
-    return {"rows": tuple(_rows(state, mode)), "faults": faults_of(state), "live": mode == "live", "used": used}
+    return {
+        "rows": tuple(_rows(state, mode)),
+        "faults": faults_of(state),
+        "missing": [one for several in left_open(state).values() for one in several],
+        "live": mode == "live",
+        "used": plugins_in_use(state.sources.texts()),
+    }
 
 
 def account_mode(state: SetUpState) -> str:

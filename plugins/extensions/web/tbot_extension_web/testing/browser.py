@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 from starlette.types import ASGIApp
 
-from tbot_extension_web.testing.client import Answer, ask
+from tbot_extension_web.testing.client import Answer, ask_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +69,7 @@ class Browser:
     def _ask(self, method: str, path: str, form: Mapping[str, str], raw: bytes | None = None) -> Answer:
         sent = {"cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
         sent |= {} if raw is None else {"content-type": f"multipart/form-data; boundary={_EDGE}"}
-        answer = ask(self.app, method, path, sent, form if raw is None else raw)
+        answer = ask_once(self.app, method, path, sent, form if raw is None else raw)
         for line in answer.cookies:
             for name, morsel in SimpleCookie(line).items():
                 self.cookies[name] = morsel.value

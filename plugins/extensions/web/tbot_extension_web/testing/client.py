@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from http.cookies import SimpleCookie
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -38,19 +39,59 @@ def ask(
     headers: Mapping[str, str] | None = None,
     form: Mapping[str, str] | bytes | None = None,
 ) -> Answer:
-    """Make a request as a browser on the page makes it, unless `headers` say otherwise: "" leaves one out."""
+    """Make a request as a browser on the page makes it, unless `headers` say otherwise: "" leaves one out.
+
+    Where the answer to a form is a page that was kept, that page, with the cookies that the answer set.
+    """
+    answer = ask_once(app, method, path, headers, form)
+    place = answer.headers.get("location", "")
+    if method != "POST" or not place.startswith("/answer/"):
+        return answer
+    given = {name.lower(): text for name, text in (headers or {}).items()}
+    cookies = SimpleCookie(given.get("cookie", ""))
+    for line in answer.cookies:
+        cookies.load(line)
+    sent = {"cookie": "; ".join(f"{name}={one.value}" for name, one in cookies.items())}
+    return attrs.evolve(ask_once(app, "GET", place, sent), cookies=answer.cookies)
+
+
+def ask_once(
+    app: ASGIApp,
+    method: str,
+    path: str,
+    headers: Mapping[str, str] | None = None,
+    form: Mapping[str, str] | bytes | None = None,
+) -> Answer:
+    """Make a request as `ask` does; the answer as it is."""
     body = form if isinstance(form, bytes) else urlencode(form or {}).encode()
+    return asyncio.run(_answer(app, _scope(method, path, headers or {}, len(body)), [lambda: body]))
+
+
+def send_slowly(
+    app: ASGIApp, path: str, headers: Mapping[str, str], form: Mapping[str, str], meanwhile: Callable[[], None]
+) -> Answer:
+    """Send a form without its last byte, call `meanwhile`, and send that byte."""
+    body = urlencode(form).encode()
+
+    def last() -> bytes:
+        meanwhile()
+        return body[-1:]
+
+    return asyncio.run(_answer(app, _scope("POST", path, headers, len(body)), [lambda: body[:-1], last]))
+
+
+def _scope(method: str, path: str, headers: Mapping[str, str], length: int) -> dict[str, Any]:
     sent = {"host": HOST, "user-agent": "test"}
     if method != "GET":
         sent |= {
             "origin": ORIGIN,
             "sec-fetch-site": "same-origin",
             "content-type": "application/x-www-form-urlencoded",
-            "content-length": str(len(body)),
+            "content-length": str(length),
         }
-    sent |= {name.lower(): text for name, text in (headers or {}).items()}
+    sent |= {name.lower(): text for name, text in headers.items()}
     place, _, query = path.partition("?")
-    scope = {
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -64,7 +105,6 @@ def ask(
         "client": ("127.0.0.1", 50_000),
         "server": ("127.0.0.1", 8443),
     }
-    return asyncio.run(_answer(app, scope, body))
 
 
 def send(app: ASGIApp, path: str, headers: Mapping[str, str], form: Mapping[str, str]) -> Answer:
@@ -73,13 +113,12 @@ def send(app: ASGIApp, path: str, headers: Mapping[str, str], form: Mapping[str,
     return ask(app, "GET", answer.headers["location"], headers) if answer.status == 303 else answer
 
 
-async def _answer(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Answer:
-    given = [{"type": "http.request", "body": body, "more_body": False}]
+async def _answer(app: ASGIApp, scope: dict[str, Any], parts: list[Callable[[], bytes]]) -> Answer:
     got: list[Any] = []
 
     async def receive() -> Any:
-        if given:
-            return given.pop()
+        if parts:
+            return {"type": "http.request", "body": parts.pop(0)(), "more_body": bool(parts)}
         return await asyncio.Event().wait()
 
     async def send(message: Any) -> None:
@@ -87,7 +126,7 @@ async def _answer(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Answer:
 
     try:
         await app(scope, receive, send)
-    except RuntimeError:
+    except Exception:
         if not got:
             raise
     start = next(one for one in got if one["type"] == "http.response.start")

@@ -13,6 +13,7 @@ from tbot_extension_web.access.logins import LoggedIn, OpenSession, Refused, Ses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from tbot_extension_web.access.accounts import Account
 
@@ -55,16 +56,22 @@ class GivenSessions:
     """Knows a session for each role, and one of an admin who entered the password again."""
 
     ended: list[str] = attrs.field(factory=list)
+    became: dict[str, str] = attrs.field(factory=dict)
+    """A token whose session is now like that of another, as when the role was changed."""
+
     accounts: GivenAccounts = attrs.field(factory=GivenAccounts)
     security: GivenLog = attrs.field(factory=GivenLog)
     rules: LoginRules = attrs.field(factory=LoginRules)
 
     def session(self, token: str, *, active: bool = True) -> Session | None:  # noqa: ARG002  -- as the real one
         """The session that the token names."""
+        token = self.became.get(token, token)
         if token in self.ended or token not in {*Role, STEPPED_UP}:
             return None
         role = Role.ADMIN if token == STEPPED_UP else Role(token)
-        return Session(id=1, user=f"a-{role.value}", role=role, csrf=CSRF, stepped_up=token == STEPPED_UP)
+        return Session(
+            id=[*Role].index(role), user=f"a-{role.value}", role=role, csrf=CSRF, stepped_up=token == STEPPED_UP
+        )
 
     async def log_in(self, name: str, password: str, code: str, source: str, agent: str) -> LoggedIn | Refused:  # noqa: ARG002
         """Accept one password."""
@@ -82,13 +89,21 @@ class GivenSessions:
         """Accept one password."""
         return _answer(token, accepted=password == RIGHT)
 
-    async def enrol_totp(self, user: str, secret: str, code: str) -> tuple[str, ...]:
+    async def enrol_totp(self, token: str, secret: str, code: str) -> tuple[LoggedIn, tuple[str, ...]]:
         """Refuse."""
-        raise UsageError(f"The code {code[:6]!a} does not fit.", f"{user} has another secret than {secret[:4]!a}.")
+        raise UsageError(f"The code {code[:6]!a} does not fit.", f"{token} has another secret than {secret[:4]!a}.")
+
+    async def end_totp(self, token: str) -> LoggedIn:
+        """Refuse."""
+        raise UsageError(f"{token} has no codes.", "There are none to end.")
 
     def sessions(self, user: str | None = None) -> list[OpenSession]:  # noqa: ARG002
         """None that could be listed."""
         return []
+
+    def last_logins(self) -> dict[str, datetime]:
+        """None."""
+        return {}
 
     def end_session(self, user: str, number: int) -> bool:  # noqa: ARG002
         """There is none of that number."""

@@ -65,6 +65,12 @@ def test_names_are_plain(empty: Any, name: str) -> None:
     assert empty.accounts.read() == {}
 
 
+def test_no_user_is_called_as_the_first_run_is(access: Any) -> None:
+    """Its line in the log is of nobody else."""
+    with pytest.raises(UsageError, match="the first run"):
+        access.add(" Setup")
+
+
 def test_a_weak_password_is_refused_with_the_bots_identity_known(access: Any) -> None:
     """The password rules hold for new users and changes, with the user's name and the bot's identity as words."""
     for password in ("short", "bob-bob-bob-bob", "us_tx_sim_b01"):
@@ -151,6 +157,24 @@ def test_of_two_first_admins_one_is_made(empty: Any) -> None:
     assert len(empty.accounts.read()) == 1
 
 
+def test_who_is_no_admin_any_more_changes_no_other_account(access: Any) -> None:
+    """As judged when the change is written: a user who was removed or demoted meanwhile changes none but the own."""
+    access.add("bob", Role.ADMIN)
+    access.do(access.accounts.set_role("alice", Role.TRADER, actor="bob"))
+    for actor in ("alice", "mallory"):
+        for work in (
+            access.accounts.add("eve", PASSWORD, Role.ADMIN, actor=actor),
+            access.accounts.set_role("bob", Role.VIEWER, actor=actor),
+            access.accounts.remove("bob", actor=actor),
+        ):
+            with pytest.raises(UsageError, match="not an admin any more"):
+                access.do(work)
+    access.do(access.accounts.set_password("alice", "another quarry otter", actor="alice"))
+    without = Accounts(SecurityLog(vault=access.vault), access.hasher, with_roles=False)
+    access.do(without.add("eve", PASSWORD, Role.VIEWER, actor="alice"))
+    assert sorted(access.accounts.read()) == ["alice", "bob", "eve"]
+
+
 def test_a_lock_that_is_held_too_long_is_an_error(access: Any) -> None:
     """A change gives up when another process writes secrets for seconds."""
     access.vault.wait_s = 0.05
@@ -188,7 +212,7 @@ def test_a_file_written_by_hand_is_read(access: Any) -> None:
     assert (found["root"].role, found["root"].totp.inspect()) == (Role.ADMIN, secret)
     assert found["eve"].role is Role.VIEWER
     assert not hasattr(access.log_in("eve", "plain"), "token")
-    access.add("bob")
+    access.do(access.accounts.add("bob", PASSWORD, Role.VIEWER, actor="root"))
     assert stored(access)["root"] == {"hash": text, "role": "admin", "totp": secret}
 
 

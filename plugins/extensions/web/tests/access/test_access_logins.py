@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+import time
+from collections import Counter
+from contextlib import closing
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tbot_extension_web.access import login_store, second_factor
+from tbot_extension_web.access import login_store, passwords, second_factor
 from tbot_extension_web.access.credentials import Role
+from tbot_extension_web.access.denials import AT_ONCE, EVERY_S
 from tbot_extension_web.access.login_rules import LoginRules
 from tbot_extension_web.access.logins import BUSY, STEP_UP_REFUSED, LoggedIn, Refused, csrf_token
 from tbot_extension_web.access.passwords import HashParameters
@@ -231,7 +238,7 @@ def test_a_password_changed_during_a_login_refuses_it(access: Any, monkeypatch: 
 
     async def verify(password: str, text: str) -> bool:
         right = bool(await plain(password, text))
-        await access.accounts.set_password("alice", "another quarry otter", actor="root")
+        await access.accounts.set_password("alice", "another quarry otter", actor="alice")
         return right
 
     monkeypatch.setattr(access.hasher, "verify", verify)
@@ -361,7 +368,7 @@ def test_sessions_are_listed_and_ended(access: Any) -> None:
     assert not access.logins.end_session("bob", rows[0].id)
     assert access.logins.end_session("alice", rows[0].id)
     assert [access.logins.session(it) is None for it in (one, two, other)] == [True, False, False]
-    assert access.logins.end_all("alice") == 1
+    assert access.store.sessions.end_all("alice") == 1
     assert access.logins.session(two) is None
     assert len(access.logins.sessions()) == 1
 
@@ -414,7 +421,7 @@ def test_a_session_that_ends_during_a_step_up_stays_ended(access: Any, monkeypat
     token, plain = access.token(), access.hasher.verify
 
     async def verify(password: str, text: str) -> bool:
-        access.logins.end_all("alice")
+        access.store.sessions.end_all("alice")
         return bool(await plain(password, text))
 
     monkeypatch.setattr(access.hasher, "verify", verify)
@@ -423,13 +430,95 @@ def test_a_session_that_ends_during_a_step_up_stays_ended(access: Any, monkeypat
 
 
 def test_step_ups_and_changes_of_a_password_share_the_budget(access: Any) -> None:
-    """What verifies a password is bounded as logins are."""
+    """What verifies a password is bounded as logins are, by a budget of its own."""
     token = access.token()
     answers = [access.do(access.logins.step_up(token, PASSWORD, "")) for _ in range(30)]
     assert answers[-1] == Refused(sentence=BUSY, busy=True)
-    access.clock.advance(0.1)
     token = access.token()
+    for _ in range(3):
+        access.do(access.logins.step_up("0" * 64, PASSWORD, ""))
     assert access.do(access.logins.change_password(token, PASSWORD, "", "another quarry otter")).busy
+
+
+def test_a_session_without_a_code_ends_where_codes_are_required(access: Any) -> None:
+    """As when the page is started on an address that other machines reach; one of an account with codes goes on."""
+    access.add("bob")
+    access.do(access.accounts.set_totp("bob", secret := second_factor.new_totp_secret(), actor="bob"))
+    without, with_codes = access.token(), access.token("bob", code=second_factor.totp_code(secret, access.clock.now()))
+    access.start(totp_required=True)
+    assert access.logins.session(with_codes).user == "bob"
+    assert access.logins.session(without) is None
+    access.start(totp_required=False)
+    assert access.logins.session(without) is None
+
+
+def test_a_store_that_another_program_writes_holds_the_page_up_for_a_moment(access: Any) -> None:
+    """A login is refused then, within a second; who is logged in goes on."""
+    token, began = access.token(), time.monotonic()
+    with closing(sqlite3.connect(access.home / "data" / login_store.FILE_NAME, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert access.logins.session(token).user == "alice"
+        with pytest.raises(AccessError, match="locked"):
+            access.log_in()
+    assert time.monotonic() - began < 2
+    assert is_in(access.log_in())
+
+
+def test_logins_that_strangers_try_do_not_fill_the_security_log(access: Any) -> None:
+    """Refusals and locks are few lines, which say how many are left out; each login that is accepted is one."""
+    for number in range(10):
+        access.fail(30, f"nobody{number}")
+    lines = [(action, outcome) for _, action, outcome in access.log() if action in {"login", "lock"}]
+    assert Counter(lines) == {("login", "refused"): AT_ONCE, ("lock", "name"): 10}
+    access.clock.advance(EVERY_S)
+    access.fail(1)
+    assert access.log()[-1] == ("web/alice", "login", f"refused, {300 - AT_ONCE} more before it")
+    for _ in range(AT_ONCE + 1):
+        access.token()
+    assert [line[1:] for line in access.log()[-AT_ONCE - 1 :]] == [("login", "ok")] * (AT_ONCE + 1)
+    assert access.logins.last_logins() == {"alice": access.clock.now()}
+
+
+def test_codes_that_are_turned_on_or_off_end_the_other_sessions(access: Any) -> None:
+    """The acting one goes on under a new token, with its step-up; also where an admin turns them off for a user."""
+    access.add("bob")
+    token, other = access.token("bob"), access.token("bob")
+    token = access.do(access.logins.step_up(token, PASSWORD, "")).token
+    secret = second_factor.new_totp_secret()
+    code = second_factor.totp_code(secret, access.clock.now())
+    found, _ = access.do(access.logins.enrol_totp(token, secret, code))
+    assert access.logins.session(found.token).stepped_up
+    assert access.logins.session(found.token).csrf == found.csrf
+    assert [access.logins.session(one) for one in (token, other)] == [None, None]
+    with pytest.raises(UsageError, match="ended"):
+        access.do(access.logins.end_totp(other))
+    ended = access.do(access.logins.end_totp(found.token))
+    assert access.logins.session(ended.token).user == "bob"
+    access.do(access.accounts.set_totp("bob", secret, actor="bob"))
+    assert access.logins.session(ended.token) is None
+
+
+def test_strangers_keep_no_session_from_a_step_up(access: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by spending the budget of logins, nor by what their hashes take."""
+    token, going, plain = access.token(), Event(), passwords.password_matches
+
+    def verify(password: str, text: str) -> bool:
+        if password == "slow":
+            going.wait(10)
+        return plain(password, text)
+
+    monkeypatch.setattr(passwords, "password_matches", verify)
+
+    async def story() -> tuple[Any, list[Any]]:
+        tries = [asyncio.create_task(access.logins.log_in("x", "slow", "", AWAY, "")) for _ in range(30)]
+        await asyncio.sleep(0)
+        stepped_up = await asyncio.wait_for(access.logins.step_up(token, PASSWORD, ""), 5)
+        going.set()
+        return stepped_up, await asyncio.gather(*tries)
+
+    stepped_up, tries = access.do(story())
+    assert is_in(stepped_up)
+    assert any(one.busy for one in tries)
 
 
 def test_a_user_changes_the_own_password(access: Any) -> None:
@@ -463,11 +552,11 @@ def test_a_user_who_is_removed_while_changing_the_password_has_no_session(
 
 def test_one_time_passwords_count_once(access: Any) -> None:
     """A code logs in once, within a step of drift; a step-up needs the next one."""
-    secret = second_factor.new_totp_secret()
+    secret, token = second_factor.new_totp_secret(), access.token()
     code = second_factor.totp_code(secret, access.clock.now())
     with pytest.raises(UsageError, match="does not fit"):
-        access.do(access.logins.enrol_totp("alice", secret, "000000" if code != "000000" else "000001"))
-    codes = access.do(access.logins.enrol_totp("alice", secret, code))
+        access.do(access.logins.enrol_totp(token, secret, "000000" if code != "000000" else "000001"))
+    _, codes = access.do(access.logins.enrol_totp(token, secret, code))
     assert len(set(codes)) == 10
     assert not is_in(access.log_in(code=code))
     access.clock.advance(30)

@@ -83,7 +83,7 @@ def test_an_admin_adds_changes_and_removes_users(access: Any, alice: Browser) ->
     assert access.logins.locked_users() == ()
     access.do(access.accounts.set_totp("bob", "A" * 32, actor="bob"))
     assert "without one-time codes" in alice.told("/users/codes-off", name="bob")
-    assert "bob is removed." in alice.told("/users/remove", name="bob")
+    assert "bob is removed." in alice.told("/users/remove", name="bob", sure="yes")
     assert set(access.accounts.read()) == {"alice"}
     assert ("web/alice", "account", "removal of bob") in access.log()
 
@@ -98,7 +98,7 @@ def test_an_admin_adds_changes_and_removes_users(access: Any, alice: Browser) ->
         ("/users/add", {}, "differ|2 to 32|Unknown role"),
         ("/users/role", {"name": "bob", "role": "viewer"}, "does not exist"),
         ("/users/role", {"name": "alice", "role": "viewer"}, "last admin"),
-        ("/users/remove", {"name": "alice"}, "last admin"),
+        ("/users/remove", {"name": "alice", "sure": "yes"}, "last admin"),
         ("/users/password", {"name": "bob"}, "does not exist"),
         ("/users/unlock", {}, "does not exist"),
     ],
@@ -171,7 +171,9 @@ def test_one_time_codes_are_turned_on_with_a_code_and_off(access: Any) -> None:
 
 def test_codes_that_the_address_requires_stay_on(access: Any, alice: Browser) -> None:
     """Where other machines reach the page; those of others can be turned off."""
-    access.do(access.accounts.set_totp("alice", "A" * 32, actor="alice"))
+    secret = re.search(r'name="secret" value="([A-Z2-7]+)"', alice.get("/account/codes").text)
+    assert secret is not None
+    alice.send("/account/codes", secret=secret[1], code=totp_code(secret[1], access.clock.now()))
     access.logins.rules = type(access.rules)(totp_required=True)
     assert alice.send("/account/codes/off").status == 400
     assert alice.send("/users/codes-off", name="alice").status == 400
@@ -207,3 +209,25 @@ def test_a_qr_code_has_no_style() -> None:
     assert picture.startswith("<svg ")
     assert "style" not in picture
     assert "AAAA" not in picture
+
+
+def test_each_page_knows_when_the_session_ends(access: Any, alice: Browser) -> None:
+    """By the idle time, and near its own end by that. The login says why it has ended."""
+    page = alice.get("/account").text
+    assert 'data-session-left="3000"' in page
+    assert 'id="session-ends"' in page
+    for _ in range(3):
+        access.clock.advance(2_000.0)
+        alice.get("/account")
+    assert 'data-session-left="1200"' in alice.get("/account").text
+    alice.token = "none"
+    assert "Your session has ended: after 50 min without a click" in alice.get("/login?ended=yes").text
+
+
+def test_a_code_is_asked_for_where_the_account_has_codes(access: Any) -> None:
+    """At the password again; an account without them sees no field for one."""
+    page = Browser(access, "alice", stepped_up=False)
+    assert 'name="code"' not in page.get("/step-up").text
+    access.do(access.accounts.set_totp("alice", "A" * 32, actor="alice"))
+    page.token = access.log_in("alice", code=totp_code("A" * 32, access.clock.now())).token
+    assert 'name="code"' in page.get("/step-up").text

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
+from tbot_extension_web.access import denials
 from tbot_extension_web.access.credentials import Role
 from tbot_extension_web.app import create_app
 from tbot_extension_web.headers import Origin
@@ -68,8 +69,13 @@ def written(access: Any) -> int:
     return len(list(audit_log.log_entries(audit_log.log_path(access.vault.instance))))
 
 
-def test_known_and_unknown_names_cost_the_same_through_the_page(access: Any) -> None:
-    """One hash, one row, one line, and the same page: for a user, for none, and for both locked, right or wrong."""
+def test_known_and_unknown_names_cost_the_same_through_the_page(access: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One hash, one row, one line, and the same page: for a user, for none, and for both locked, right or wrong.
+
+    No line for any where there are too many.
+    """
+    monkeypatch.setattr(denials, "AT_ONCE", 100)
+    access.start()
     try_login(access, "first", WRONG)  # opening the file of users is a line of its own
     before = {cost(access, name, WRONG) for name in ("alice", "nobody", "../ \n")}
     (one,) = before
@@ -80,6 +86,10 @@ def test_known_and_unknown_names_cost_the_same_through_the_page(access: Any) -> 
         assert cost(access, name, WRONG).hashes == 1  # it locks, which is a line more
     locked = {cost(access, name, password) for name in ("alice", "nobody") for password in (WRONG, PASSWORD)}
     assert locked == before
+    monkeypatch.setattr(denials, "AT_ONCE", 0)
+    access.start()
+    try_login(access, "first", WRONG)
+    assert {cost(access, name, WRONG) for name in ("alice", "nobody")} == {attrs.evolve(one, lines=0)}
 
 
 @pytest.mark.slow

@@ -1,0 +1,24 @@
+"""How sentences of the command line read on the page."""
+
+from __future__ import annotations
+
+import pytest
+from tbot_extension_web.texts import prose
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Next: `tbot run`.", "Next: <code>tbot run --home &#39;/a bot&#39;</code>."),
+        (
+            "`tbot stop`",
+            '<code>tbot stop --home &#39;/a bot&#39;</code> (page <a href="/risk">Risk</a>)',
+        ),
+        ("`tbot check --home x`", "<code>tbot check --home x</code>"),
+        ("`tbot rehearse --help` <b>", "<code>tbot rehearse --help</code> &lt;b&gt;"),
+        ("`touch 'x'`", "<code>touch &#39;x&#39;</code>"),
+    ],
+)
+def test_a_command_can_be_copied_and_leads_to_the_page_that_does_it(text: str, shown: str) -> None:
+    """It has the folder of the instance; what is no sentence of a command stays as it is."""
+    assert prose(text, "/a bot", {"/risk": "Risk"}) == shown
