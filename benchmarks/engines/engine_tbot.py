@@ -146,6 +146,14 @@ def trade_blocks(assembly: Assembly, blocks: Iterable[BarBlock]) -> tuple[TrialR
     return run, [tested for _, tested in run_trials([run], blocks)]
 
 
+def look_blocks(assembly: Assembly, blocks: Iterable[BarBlock]) -> tuple[TrialRun, list[TestedSession]]:
+    """The same with every trade built as an object."""
+    run, found = trade_blocks(assembly, blocks)
+    for one in found:
+        list(one.trades)
+    return run, found
+
+
 def walk_blocks(assembly: Assembly, blocks: Iterable[BarBlock]) -> tuple[TrialRun, list[TestedSession]]:
     """The same with every session walked minute by minute."""
     found: list[TestedSession] = []
@@ -256,4 +264,11 @@ class StoreEngine(AssembledOnce):
 
 
 if __name__ == "__main__":
-    measure({"memory": MemoryEngine, "steps": partial(MemoryEngine, walk_blocks), "store": StoreEngine})
+    measure(
+        {
+            "memory": MemoryEngine,
+            "looked": partial(MemoryEngine, look_blocks),
+            "steps": partial(MemoryEngine, walk_blocks),
+            "store": StoreEngine,
+        }
+    )
