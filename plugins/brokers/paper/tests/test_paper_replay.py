@@ -81,7 +81,7 @@ def test_the_label_says_what_the_bars_are(tmp_path: Path) -> None:
     label = _feed(bench).label
     assert (label.name, label.simulated, label.quotes) == ("stored bars", False, False)
     assert len(label.notes) == 1
-    assert "NO_QUOTE" in label.notes[0]
+    assert "have no quotes" in label.notes[0]
     assert label.data_hash == bench.store.data_hash(FIRST, LAST, ("AAA", "BBB"))
 
 
