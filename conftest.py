@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import logging
@@ -10,6 +11,7 @@ import os
 import pkgutil
 import resource
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -49,6 +51,7 @@ PROFILES = {
 """How properties are tried in each tier, and without one. `make check` gives a seed, so its examples are others."""
 
 NUMBER = pytest.StashKey[int]()
+COUNTS = pytest.StashKey[bool]()
 BEFORE = pytest.StashKey[str]()
 _collected: Counter[str] = Counter()
 
@@ -88,8 +91,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if tier in tiers(item)]
         if measures(config):
             for item in items:
-                if not counts(item, tier):
-                    item.add_marker("no_cover")
+                item.stash[COUNTS] = counts(item, tier)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -121,17 +123,25 @@ def measures(config: pytest.Config) -> bool:
 
 
 def counts(item: pytest.Item, tier: str) -> bool:
-    """Whether a case counts for the coverage of a tier: it is quick, or no quick one reaches its lines.
-
-    Measuring doubles the time of a case.
-    """
-    return bool(item.get_closest_marker("measured")) or (tier == "test" and not item.get_closest_marker("slow"))
+    """Whether a case counts for coverage: it is of `make test`, or marked `measured`. Measuring doubles its time."""
+    return tier == "test" or bool(item.get_closest_marker("measured"))
 
 
 def spent() -> float:
     """The seconds of processor time that this process and its children that ended have used."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
+
+
+@contextlib.contextmanager
+def _unmeasured() -> Iterator[None]:
+    # pytest-cov's own pause has no effect in the workers of xdist, where it measures twice.
+    here, threads = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    yield
+    threading.settrace(threads)
+    sys.settrace(here)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -142,10 +152,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     a core that is shared with other work does half as much in it. There is no limit where coverage is measured: the
     time is then that of the measuring.
     """
+    measured = measures(item.config) and item.stash.get(COUNTS, True)
     begun = spent()
-    result = yield
+    with contextlib.nullcontext() if measured else _unmeasured():
+        result = yield
     took = (spent() - begun) / 2
-    measured = measures(item.config) and not item.get_closest_marker("no_cover")
     limit = math.inf if measured else item.config.getoption("slow_above")
     if item.config.getoption("tier") != "full" and not item.get_closest_marker("full"):
         if took > 10 * limit:

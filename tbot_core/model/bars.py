@@ -162,12 +162,10 @@ class Bars:
 
     def lowest_at(self, cells: tuple[Index, ...], minute: Index) -> Array:
         """The lowest price from the open to the end of a minute, for each of some rows: `low_so_far` there."""
-        column = self._fields.get("low_so_far")
-        if column is None:  # of these rows alone: the column of all rows costs more than the rest of a scan
-            known: Any = self._fields["low"][: int(minute.max(initial=-1)) + 1]
-            low = known[(slice(None), *cells)]
-            column, cells = np.fmin.accumulate(low, axis=0), (np.arange(len(minute)),)
-        found: Array = column[(minute, *cells)]
+        # Of these rows alone: the column of all rows costs more than the rest of a scan.
+        known: Any = self._fields["low"][: int(minute.max(initial=-1)) + 1]
+        column = np.fmin.accumulate(known[(slice(None), *cells)], axis=0)
+        found: Array = column[minute, np.arange(len(minute))]
         return found
 
     def cached(self, key: Hashable, stop: int, make: Callable[[], Array]) -> Array:

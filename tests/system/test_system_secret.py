@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.errors import VaultError
+from tbot_core.system import redaction
 from tbot_core.system.redaction import hide_keys, redact
 from tbot_core.system.secret import SHOWN, Secret, handed_out
 
@@ -189,3 +190,11 @@ def test_a_short_secret_of_signs_needs_no_gap() -> None:
     longer = Secret("#ab!")
     assert redact("x#ab!y") == f"x{SHOWN}y"
     assert (secret.is_held, longer.is_held) == (True, True)
+
+
+def test_a_text_is_redacted_where_no_secret_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the shapes of secrets alone, as in a process that has read none."""
+    monkeypatch.setattr(redaction, "living_secrets", list)
+    monkeypatch.setattr(redaction, "handed_out", list)
+    assert redact("AAPL at 100") == "AAPL at 100"
+    assert redact("Authorization: Bearer abcdefghijklmnop").endswith(SHOWN)
