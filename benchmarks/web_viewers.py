@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from tbot_extension_web.access.logins import Session
+
     from tbot_core.journal.store import NewEvent
 
 VIEWERS: Final = 20
@@ -43,9 +45,7 @@ RATE: Final = 900.0
 """Exchange seconds a second: a session takes 26 s."""
 
 PORT: Final = 8399
-_REQUEST: Final = (
-    f"GET /live/dashboard HTTP/1.1\r\nHost: 127.0.0.1:{PORT}\r\nCookie: tbot-session=viewer\r\n\r\n".encode()
-)
+_REQUEST: Final = "GET /live/dashboard HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nCookie: tbot-session={token}\r\n\r\n"
 
 
 @attrs.frozen
@@ -100,8 +100,15 @@ def show(home: Path) -> None:
     from tbot_extension_web.site import Site
     from tbot_extension_web.testing.given_sessions import GivenSessions
 
+    class _OneEach(GivenSessions):
+        # Each viewer has a session of their own, since the page limits the streams of one.
+        def session(self, token: str, *, active: bool = True) -> Session | None:
+            kind, _, number = token.partition("-")
+            found = super().session(kind, active=active)
+            return None if found is None else attrs.evolve(found, id=100 + int(number))
+
     address = Address(port=PORT)
-    logins: Any = GivenSessions()
+    logins: Any = _OneEach()
     site = Site(home, SystemClock(), address.origin, logins)
     with listening(create_app(site), address, site.live.end) as serve:
         serve()
@@ -111,12 +118,13 @@ def show(home: Path) -> None:
 class Viewer:
     """One who watches: each message with the time of its arrival."""
 
+    token: str
     messages: list[tuple[float, str]] = attrs.field(factory=list)
 
     async def watch(self) -> None:
         """Read the stream until it is cancelled."""
         reader, writer = await asyncio.open_connection("127.0.0.1", PORT, limit=1 << 24)
-        writer.write(_REQUEST)
+        writer.write(_REQUEST.format(port=PORT, token=self.token).encode())
         try:
             while block := await reader.readuntil(b"\n\n"):
                 if b"data:" in block:
@@ -127,7 +135,7 @@ class Viewer:
 
 async def watched(seconds: float) -> tuple[list[Viewer], tuple[float, float]]:
     """The viewers after so long, and the page's memory at start and end."""
-    viewers = [Viewer() for _ in range(VIEWERS)]
+    viewers = [Viewer(f"viewer-{number}") for number in range(VIEWERS)]
     tasks = [asyncio.create_task(one.watch()) for one in viewers]
     await asyncio.sleep(seconds / 5)
     first = memory()
@@ -136,6 +144,8 @@ async def watched(seconds: float) -> tuple[list[Viewer], tuple[float, float]]:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    if blind := [one.token for one in viewers if not one.messages]:
+        raise SystemExit(f"{', '.join(blind)} saw nothing.")
     return viewers, (first, last)
 
 
