@@ -260,6 +260,15 @@ def _no_canary_gets_out(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _mask_of_files_stays() -> Iterator[None]:
+    # A command that hardens its process takes rights from the files of later cases in it.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    yield
+    os.umask(mask)
+
+
+@pytest.fixture(autouse=True)
 def _logging_ends_with_its_case() -> Iterator[None]:
     # What a case or a fixture configured would else write later cases' lines into its file, and its level would
     # decide what they find in `caplog`.
