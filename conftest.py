@@ -37,6 +37,8 @@ VENDORS = ("APCA_API_SECRET_KEY", "FINNHUB_API_KEY", "IB_PASSWORD")
 
 SAID = pytest.StashKey[str]()
 _looked_through: set[Path] = set()
+_MASK = os.umask(0o022)
+os.umask(_MASK)
 
 hypothesis.settings.register_profile(
     "tbot", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -262,10 +264,9 @@ def _no_canary_gets_out(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _mask_of_files_stays() -> Iterator[None]:
     # A command that hardens its process takes rights from the files of later cases in it.
-    mask = os.umask(0o022)
-    os.umask(mask)
+    os.umask(_MASK)
     yield
-    os.umask(mask)
+    os.umask(_MASK)
 
 
 @pytest.fixture(autouse=True)
