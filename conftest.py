@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import logging
@@ -11,7 +10,6 @@ import os
 import pkgutil
 import resource
 import sys
-import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -53,7 +51,6 @@ PROFILES = {
 """How properties are tried in each tier, and without one. `make check` gives a seed, so its examples are others."""
 
 NUMBER = pytest.StashKey[int]()
-COUNTS = pytest.StashKey[bool]()
 BEFORE = pytest.StashKey[str]()
 _collected: Counter[str] = Counter()
 
@@ -91,9 +88,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         others = [item for item in items if tier not in tiers(item)]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if tier in tiers(item)]
-        if measures(config):
-            for item in items:
-                item.stash[COUNTS] = counts(item, tier)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -124,26 +118,10 @@ def measures(config: pytest.Config) -> bool:
     return bool(config.getoption("cov_source", default=None))
 
 
-def counts(item: pytest.Item, tier: str) -> bool:
-    """Whether a case counts for coverage: it is of `make test`, or marked `measured`. Measuring doubles its time."""
-    return tier == "test" or bool(item.get_closest_marker("measured"))
-
-
 def spent() -> float:
     """The seconds of processor time that this process and its children that ended have used."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
-
-
-@contextlib.contextmanager
-def _unmeasured() -> Iterator[None]:
-    # pytest-cov's own pause has no effect in the workers of xdist, where it measures twice.
-    here, threads = sys.gettrace(), threading.gettrace()
-    sys.settrace(None)
-    threading.settrace(None)
-    yield
-    threading.settrace(threads)
-    sys.settrace(here)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -154,12 +132,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     a core that is shared with other work does half as much in it. There is no limit where coverage is measured: the
     time is then that of the measuring.
     """
-    measured = measures(item.config) and item.stash.get(COUNTS, True)
     begun = spent()
-    with contextlib.nullcontext() if measured else _unmeasured():
-        result = yield
+    result = yield
     took = (spent() - begun) / 2
-    limit = math.inf if measured else item.config.getoption("slow_above")
+    limit = math.inf if measures(item.config) else item.config.getoption("slow_above")
     if item.config.getoption("tier") != "full" and not item.get_closest_marker("full"):
         if took > 10 * limit:
             pytest.fail(f"takes over {took:.1f} s of processor time: mark it `full`, or make it shorter")
@@ -280,7 +256,10 @@ def _logging_ends_with_its_case() -> Iterator[None]:
 
 def _stop_logging() -> None:
     log.close()
-    logging.getLogger().setLevel(logging.WARNING)
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if type(one).__module__ == log.__name__]:
+        root.removeHandler(handler)  # it holds lines back, for the file of a case that configures logging later
+    root.setLevel(logging.WARNING)
 
 
 @pytest.fixture(autouse=True)

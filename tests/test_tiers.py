@@ -71,25 +71,6 @@ def test_idle():
 """
 
 
-MEASURING = """
-import sys, pytest
-
-def traced(): return sys.gettrace() is not None
-
-def test_quick(): assert traced()
-
-@pytest.mark.slow
-def test_slow(): assert traced()
-
-@pytest.mark.first(0)
-def test_of_check(): assert not traced()
-
-@pytest.mark.first(0)
-@pytest.mark.measured
-def test_of_check_and_measured(): assert traced()
-"""
-
-
 @pytest.fixture
 def suite(pytester: pytest.Pytester, root: Path) -> Iterator[pytest.Pytester]:
     """A folder with the root's conftest."""
@@ -133,15 +114,6 @@ def test_properties_are_tried_in_each_tier(suite: pytest.Pytester, tier: str, tr
     body = PROPERTY if tier == "test" else PROPERTY.replace("def test_count", "@pytest.mark.first(0)\ndef test_count")
     said = run(suite, f"import pytest\n{body}", f"--tier={tier}", "-p", "no:randomly", "-s", "--hypothesis-seed=1")
     assert f"tried {tried} times" in said
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("tier", ["test", "check"])
-def test_coverage_is_that_of_make_test_and_of_cases_marked(suite: pytest.Pytester, tier: str) -> None:
-    """It is paused in the cases of `make check`, unless no other reaches their lines; in each worker too."""
-    suite.makepyfile(MEASURING)
-    ways = [f"--tier={tier}", "-n1", "-p", "no:randomly", "-p", "no:cacheprovider", "--cov=.", "--cov-report="]
-    assert "2 passed" in str(suite.runpytest_subprocess(*ways).stdout)
 
 
 @pytest.mark.slow
