@@ -75,7 +75,7 @@ class Child:
 
     @property
     def said(self) -> str:
-        """What it has printed so far."""
+        """What it has printed up to now."""
         return os.pread(self._out.fileno(), 1 << 20, 0).decode(errors="replace")
 
     def awaited(self, pattern: str) -> str:

@@ -274,7 +274,7 @@ class RunningColumns:
 class Tape:
     """The session's bars as they arrive, minute by minute; `bars` shows the closed minutes.
 
-    Minutes are kept as they came until somebody wants bars: in most of a session nobody does, and rows that are written
+    Minutes are kept as they came until bars are requested: in most of a session they are not, and rows that are written
     together cost a third. Running columns of the growing session are bit-equal to those of the whole one.
     """
 

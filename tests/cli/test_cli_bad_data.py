@@ -91,7 +91,7 @@ def test_a_price_that_is_none_is_exit_1(home: Path, price: str, capsys: pytest.C
 
 
 def test_bars_without_volume_are_tested(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Minutes in which nobody traded are bars all the same: exit 0 from import and backtest."""
+    """Minutes without a trade are bars all the same: exit 0 from import and backtest."""
     assert put(home, rows(volume="0")) == 0
     trades(home, capsys)
 

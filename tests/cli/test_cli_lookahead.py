@@ -51,7 +51,7 @@ class Honest:
     window: Window
 
     def value(self, bars: Bars) -> Array:
-        """What is compared; (..., symbols, minutes of the phase so far)."""
+        """What is compared; (..., symbols, closed minutes of the phase)."""
         return bars.close[..., self.window.entry : self.window.entry_end]
 
     def level(self, bars: Bars) -> Array:

@@ -81,7 +81,7 @@ def test_known_names_look_like_nobody() -> None:
 
 
 def test_only_distributions_that_exist_are_advised() -> None:
-    """Those of the workspace; a stranger could publish a reserved name, so nobody is sent to it."""
+    """Those of the workspace; a stranger could publish a reserved name, so it is never recommended."""
     stated = [tomllib.loads(path.read_text("utf-8")) for path in ROOT.glob("plugins/*/*/pyproject.toml")]
     assert existing() == {"tbot-core", *(one["project"]["name"] for one in stated)}
     assert {"tbot-broker-ibkr", "tbot-extension-accounting"} <= ours() - existing()

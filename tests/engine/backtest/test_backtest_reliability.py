@@ -115,7 +115,7 @@ def test_facts_that_filters_used_are_known_from_their_first_day_on(home: Path) -
 
 
 def test_the_docs_name_each_cause_of_walking_a_session() -> None:
-    """Whoever reads in the output why sessions were walked finds the cause in docs/backtests.md."""
+    """Each cause that the output gives for walking a session is explained in docs/backtests.md."""
     source, page = Path(glide.__file__).read_text(), (DOCS / "backtests.md").read_text()
     causes = re.findall(r'StepNeeded\("([^"]+)"\)|causes = \{"([^"]+)": [^,]+, "([^"]+)"', source)
     found = {cause for matched in causes for cause in matched if cause}

@@ -165,7 +165,7 @@ def test_without_an_entry_that_waits_the_page_says_how_one_comes_to_wait(traded_
 
 
 def test_now_is_drawn_while_a_session_runs_and_samples_join_the_curve() -> None:
-    """By the time of the marks; before the first session there is no day."""
+    """By the time of the marks; before the first session no date is shown."""
     day = {
         "open": "2026-03-02T14:30:00+00:00",
         "minutes": 390,

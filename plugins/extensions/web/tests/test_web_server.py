@@ -124,7 +124,7 @@ def test_a_second_page_of_a_folder_changes_nothing(
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])
 def test_an_address_of_another_machine_is_a_fault_of_the_settings(app: ASGIApp, host: str) -> None:
-    """With exit code 3; so is a name that nobody knows."""
+    """With exit code 3; so is a host name that cannot be resolved."""
     with pytest.raises(SettingsError, match=f"http://{host}:8443/.* an address of this machine") as caught:
         start(app, Address(host=host))
     assert caught.value.exit_code == 3

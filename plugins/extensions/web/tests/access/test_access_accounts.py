@@ -66,7 +66,7 @@ def test_names_are_plain(empty: Any, name: str) -> None:
 
 
 def test_no_user_is_called_as_the_first_run_is(access: Any) -> None:
-    """Its line in the log is of nobody else."""
+    """Its line in the log names the right user."""
     with pytest.raises(UsageError, match="the first run"):
         access.add(" Setup")
 
