@@ -8,7 +8,7 @@ window reads whole rows. Authors see views whose last axis is the minutes and wh
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, assert_never
 
 import attrs
 import numpy as np
@@ -268,6 +268,8 @@ class RunningColumns:
                 np.add.accumulate(dollars, axis=0, out=dollars)
                 np.copyto(rows, _ratio(dollars, shares))
                 return np.array(dollars[-1])
+            case _:
+                assert_never(name)
         return np.asarray(rows[-1])
 
 
