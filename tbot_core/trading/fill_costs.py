@@ -62,6 +62,11 @@ class FillCosts:
         """The costs where VOLUME_LIMIT does not apply to these symbols."""
         return attrs.evolve(self, uncapped=symbols)
 
+    @property
+    def has_fees(self) -> bool:
+        """Whether any fill has a fee."""
+        return bool(self.fee_atoms_per_share or self.fee_sell_bps)
+
     @functools.cached_property
     def _fee_of_sales(self) -> tuple[int, int]:
         return (self.fee_sell_bps / 10_000).as_integer_ratio()

@@ -6,9 +6,12 @@ results are bit-equal for numbers and arrays.
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from tbot_core.model.types import TICKS_PER_DOLLAR
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 Ticks: TypeAlias = Any
 """One price in ticks, or an array of them."""
@@ -73,6 +76,12 @@ def limit_level(reference: Ticks, side: Sides, limit_pct: float, grid: int = 0) 
 def band_level(reference: Ticks, band: float, grid: int = 0) -> Ticks:
     """The worst price of a market entry: the upper edge of PRICE_BAND_PCT, also for a short."""
     return grid_level(reference * (1 + band), -1, grid)
+
+
+def beyond_band(distance: Ticks, last: Ticks, band: Decimal) -> Any:
+    """Whether a distance from the last trade's price is more than the fraction `band` of it."""
+    part, whole = band.as_integer_ratio()
+    return distance * whole > last * part
 
 
 def default_stop(price: Ticks, side: Sides, stop_loss_pct: float) -> Ticks:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import attrs
 import numpy as np
 
 from tbot_core.engine.backtest.resolve import OUTCOMES, resolve
-from tbot_core.model.bars import Array
+from tbot_core.model.bars import Array, Flags, Index
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import OrderType
+from tbot_core.trading import price_grid
 from tbot_core.trading.proposals import JudgedSignals
 from tbot_core.trading.risk.sizing import short_margin
 
@@ -23,8 +27,9 @@ if TYPE_CHECKING:
 class Candidate(NamedTuple):
     """A signal and what becomes of it if it is entered, in integers: ticks, units, minutes; see `Outcomes`.
 
-    `part` and `number` say which signal of which strategy it is, `code` is the reason of a check that denied it.
-    `worst_price` and `power_price` are the prices at which its worst case and its buying power are counted.
+    `part` and `number` say which signal of which strategy it is, `code` is the reason that denied it before the gate.
+    `worst_price` and `power_price` are the prices of its worst case and its buying power; `beyond`: its limit is beyond
+    PRICE_BAND_PCT.
     """
 
     part: int
@@ -37,7 +42,7 @@ class Candidate(NamedTuple):
     worst_price: int
     power_price: int
     price: int
-    limit: int
+    beyond: bool
     stop: int
     target: int
     ended: int
@@ -56,6 +61,24 @@ class Candidate(NamedTuple):
 
 _SIGNALS: Final = ("minute", "side")
 
+Entrant: TypeAlias = tuple[int, int, int, int, int, int, bool, int, int, int, int]
+"""What the size and the profit of a candidate follow from, in the order of `ENTRANT`."""
+
+ENTRANT: Final = (
+    "place",
+    "rank",
+    "side",
+    "worst_price",
+    "power_price",
+    "units",
+    "filled",
+    "price",
+    "paid",
+    "got",
+    "low",
+)
+"""`place`: its number in the block; `low`: the worst of its exit and of its marks, seen from its side."""
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class SignalSource:
@@ -65,29 +88,111 @@ class SignalSource:
     stops: Sequence[Array | None]
     symbols: tuple[str, ...]
 
-    def signal(self, one: Candidate) -> SignalId:
-        """The identity of a candidate's signal."""
-        return self.parts[one.part].signal(one.number)
+
+class Crowd(NamedTuple):
+    """How many of a session's candidates may be entered: all, of one strategy at most, in one minute at most.
+
+    `simple`: no two have the same symbol, no limit is beyond its band, and rebalancing checks no position of theirs.
+    """
+
+    all: int
+    of_a_rank: int
+    in_a_minute: int
+    simple: bool
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Candidates:
-    """The candidates of a block: sessions in order, each sorted by `sort_key`.
+    """The candidates of a block: sessions in order, each in the order of decisions.
 
-    `bounds`: the place of the first candidate of each session, and their number.
+    `columns`: the fields of `Candidate` as arrays; `bounds`: the place of the first candidate of each session, and
+    their number. What is made of the columns is made when it is asked for.
     """
 
     source: SignalSource
-    rows: Sequence[Candidate]
+    columns: Mapping[str, Any]
     bounds: Sequence[int]
+    _lists: dict[str, list[Any]] = attrs.field(factory=dict)
+    _rows_of: dict[frozenset[str], frozenset[int]] = attrs.field(factory=dict)
 
-    def session(self, index: int) -> Sequence[Candidate]:
-        """The candidates of a session."""
-        return self.rows[self.bounds[index] : self.bounds[index + 1]]
+    def values(self, name: str) -> list[Any]:
+        """A field of all candidates as a list."""
+        if name not in self._lists:
+            self._lists[name] = self.columns[name].tolist()
+        return self._lists[name]
+
+    @functools.cached_property
+    def rows(self) -> Sequence[Candidate]:
+        """All candidates."""
+        columns = [self.values(name) for name in Candidate._fields]
+        return [Candidate._make(one) for one in zip(*columns, strict=True)]
+
+    def session(self, index: int) -> range:
+        """The places of a session's candidates."""
+        return range(self.bounds[index], self.bounds[index + 1])
+
+    def rows_of(self, symbols: frozenset[str]) -> frozenset[int]:
+        """The rows of those of the symbols that the block has."""
+        if symbols not in self._rows_of:
+            own = self.source.symbols
+            self._rows_of[symbols] = frozenset(row for row, symbol in enumerate(own) if symbol in symbols)
+        return self._rows_of[symbols]
+
+    def signal(self, place: int) -> SignalId:
+        """The identity of a candidate's signal."""
+        part: int = self.values("part")[place]
+        return self.source.parts[part].signal(self.values("number")[place])
 
     def proposals(self, index: int) -> list[Proposal]:
         """The proposals of a session."""
-        return [self.source.parts[one.part].proposal(one.number) for one in self.session(index)]
+        parts, numbers = self.values("part"), self.values("number")
+        return [self.source.parts[parts[place]].proposal(numbers[place]) for place in self.session(index)]
+
+    @functools.cached_property
+    def _open(self) -> Index:
+        # The places of those that no check denied.
+        return np.flatnonzero(self.columns["code"] == Reason.ALLOWED)
+
+    @functools.cached_property
+    def _open_bounds(self) -> list[int]:
+        found: list[int] = np.searchsorted(self._open, self.bounds).tolist()
+        return found
+
+    def denied(self, index: int) -> list[int]:
+        """The codes of those candidates of a session that a check denied."""
+        first, last = self.bounds[index], self.bounds[index + 1]
+        if self._open_bounds[index + 1] - self._open_bounds[index] == last - first:
+            return []
+        return [code for code in self.values("code")[first:last] if code]
+
+    @functools.cached_property
+    def _entrants(self) -> list[Entrant]:
+        rows, side = self._open, self.columns["side"]
+        low = side * np.minimum(side * self.columns["worst"], side * self.columns["got"])
+        columns: dict[str, Any] = {**self.columns, "place": np.arange(len(side)), "low": low}
+        return list(zip(*(columns[name][rows].tolist() for name in ENTRANT), strict=True))
+
+    def entrants(self, index: int) -> Sequence[Entrant]:
+        """The candidates of a session that no check denied, in their order."""
+        return self._entrants[self._open_bounds[index] : self._open_bounds[index + 1]]
+
+    @functools.cached_property
+    def crowds(self) -> Sequence[Crowd]:
+        """The crowd of each session."""
+        rows, columns, count = self._open, self.columns, len(self.bounds) - 1
+        session = np.repeat(np.arange(count), np.diff(self.bounds))[rows]
+        most = {name: _most(session, columns[name][rows], count) for name in ("rank", "minute", "row")}
+        special = np.bincount(session, (columns["checked"] | columns["beyond"])[rows], minlength=count)
+        crowds = (np.diff(self._open_bounds), most["rank"], most["minute"], (most["row"] <= 1) & (special == 0))
+        return [Crowd._make(one) for one in zip(*(column.tolist() for column in crowds), strict=True)]
+
+
+def _most(session: Index, value: Index, sessions: int) -> Index:
+    # How often the most frequent value comes in each session.
+    width = int(value.max(initial=0)) + 1
+    counted = np.bincount(session * width + value, minlength=sessions * width)
+    found: Index = counted.reshape(sessions, width).max(axis=1)
+    return found
 
 
 def candidates_of(
@@ -97,24 +202,34 @@ def candidates_of(
     outcomes = [resolve(one, rules, costs, bars) for one in parts]
     joined = {name: _join([getattr(one, name) for one in outcomes]) for name in OUTCOMES}
     joined |= {name: _join([getattr(one.signals, name) for one in parts]) for name in _SIGNALS}
+    code, last = _join([one.verdicts.reasons for one in parts]), bars.minutes - rules.exits.flatten_before_close - 1
+    flattening = (code == Reason.ALLOWED) & (joined["minute"] >= last)
     joined |= {
-        "part": _join([np.full(len(one.signals), at) for at, one in enumerate(parts)]),
+        "part": np.repeat(np.arange(len(parts)), [len(one.signals) for one in parts]),
         "number": _join([np.arange(len(one.signals)) for one in parts]),
-        "rank": _join([np.full(len(one.signals), one.active.rank) for one in parts]),
+        "rank": np.repeat([one.active.rank for one in parts], [len(one.signals) for one in parts]),
         "row": _join([one.signals.cells[-1] for one in parts]),
-        "code": _join([one.verdicts.reasons for one in parts]),
+        "code": np.where(flattening, Reason.FLATTENING, code),
         "worst_price": np.maximum(joined["limit"], joined["price"]),
+        "beyond": _beyond(rules, joined["limit"], joined["price"]),
     }
     short = np.maximum(joined["worst_price"], short_margin(joined["price"]))
     joined["power_price"] = np.where(joined["side"] > 0, joined["worst_price"], short)
     session, strength = _join([one.sessions for one in parts]), _join([one.signals.strength for one in parts])
     order = np.lexsort((joined["row"], joined["rank"], -strength, joined["minute"], session))
-    columns = [joined[name][order].tolist() for name in Candidate._fields]
     return Candidates(
         source=SignalSource(parts=parts, stops=[one.stops for one in outcomes], symbols=bars.symbols),
-        rows=[Candidate._make(one) for one in zip(*columns, strict=True)],
+        columns={name: joined[name][order] for name in Candidate._fields},
         bounds=np.searchsorted(session[order], np.arange(sessions + 1)).tolist(),
     )
+
+
+def _beyond(rules: TradingRules, limit: Index, price: Index) -> Flags:
+    # Whether each entry's limit is beyond PRICE_BAND_PCT; an order at the market has none.
+    if rules.entries.entry_order_type == OrderType.MARKET:
+        return np.zeros(len(price), dtype=np.bool_)
+    found: Flags = price_grid.beyond_band(np.abs(limit - price), price, rules.risk.price_band_pct)
+    return found
 
 
 def _join(columns: Sequence[Any]) -> Any:

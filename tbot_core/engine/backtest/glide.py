@@ -6,23 +6,24 @@ proves that no minute between the signals matters; else it says why, and the ses
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
-from tbot_core.engine.backtest.candidates import Candidate, Candidates
 from tbot_core.engine.backtest.resolve import LEGS
 from tbot_core.engine.backtest.session_walk import BacktestTerms
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ATOMS_PER_CENT, UNITS_PER_SHARE, Leg, OrderType, Side
 from tbot_core.trading.risk.account import buying_power
 from tbot_core.trading.risk.exposure import DEVIATIONS
-from tbot_core.trading.risk.limits import Limits, first_over, symbol_denial
-from tbot_core.trading.risk.sizing import Sizer, units_for
+from tbot_core.trading.risk.limits import LimitFractions, Limits, first_over, symbol_denial
+from tbot_core.trading.risk.sizing import Ratio, Sizer, units_for
 from tbot_core.trading.slippage import slipped_price
 
 if TYPE_CHECKING:
+    from tbot_core.engine.backtest.candidates import Candidates, Crowd, Entrant
     from tbot_core.model.bars import Bars
 
 _LONG: Final = int(Side.LONG)
@@ -32,27 +33,19 @@ class StepNeeded(Exception):
     """A minute between the session's signals may matter; the text is the cause."""
 
 
-class GlideFill(NamedTuple):
-    """A closed position: its candidate and place, units, prices in ticks after slippage, fees and profit in atoms."""
-
-    one: Candidate
-    place: int
-    units: int
-    paid: int
-    got: int
-    fee_atoms: int
-    pnl_atoms: int
+GlideFill: TypeAlias = tuple[int, int, int, int, int, int]
+"""A closed position: its candidate's place, units, prices in ticks after slippage, fees and profit in atoms."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class GlideResult:
-    """A session's closed positions in the order of their closing, its equity, and a code for each denial.
+    """A session's closed positions in the order of their entries, its equity, and a code for each denial.
 
-    `allowed` are the candidates whose entries were sent, filled or not.
+    `allowed` are the places of the candidates whose entries were sent, filled or not.
     """
 
     fills: Sequence[GlideFill]
-    allowed: Sequence[Candidate]
+    allowed: Sequence[int]
     denials: Sequence[int]
     equity_atoms: int
 
@@ -130,7 +123,10 @@ class GlideTerms:
     market: bool
     steps: Mapping[int, int]
     slips: bool
+    charged: bool
     funds: frozenset[str]
+    limits: LimitFractions
+    deviation: Ratio
     never: str
 
     @classmethod
@@ -145,7 +141,10 @@ class GlideTerms:
             market=kind is OrderType.MARKET,
             steps={int(side): sizer.step(kind, side) for side in Side},
             slips=terms.costs.slippage.kind != "none",
+            charged=terms.costs.has_fees,
             funds=frozenset(symbol for members in rules.indices.values() for symbol in members),
+            limits=LimitFractions.of(rules.risk, defense=rules.risk.defense_mode_active),
+            deviation=rules.risk.max_fill_deviation_pct.as_integer_ratio(),
             never=next((cause for cause, present in causes.items() if present), ""),
         )
 
@@ -159,107 +158,165 @@ def glide(shared: GlideTerms, found: Candidates, index: int, bars: Bars, equity_
         return GlideResult(fills=(), allowed=(), denials=(), equity_atoms=equity_atoms)
     if shared.never:
         raise StepNeeded(shared.never)
-    return _Glide(shared, found, (index, bars), equity_atoms).result()
+    session = _Glide(shared, found, (index, bars), equity_atoms)
+    return session.result_of_all() or session.result_of_each()
+
+
+class _Entered:
+    # The positions of a session, and the bounds by which it proves that no limit of loss was reached in any minute.
+    def __init__(self, shared: GlideTerms, found: Candidates, market: tuple[int, Bars]) -> None:
+        self.fills, self.profit, self.lost = list[GlideFill](), 0, defaultdict[int, int](int)
+        self._shared, self._found, self._market = shared, found, market
+        self._session_bars: Bars | None = None
+        self._deviations = self._losers = 0
+
+    def fill(self, one: Entrant, units: int) -> int:
+        """Record an entry that fills, and its end; returns the position's cost."""
+        place, rank, side, _, _, _, _, price, paid, got, low = one
+        shared, fees, long = self._shared, 0, side == _LONG
+        if shared.slips:
+            paid, got = self._slipped(place, (paid, got), units, long=long)
+            low = side * min(side * low, side * got)
+        if shared.charged:
+            fee_cents = shared.terms.costs.fee_cents
+            fees = (fee_cents(paid, units, buy=long) + fee_cents(got, units, buy=not long)) * ATOMS_PER_CENT
+        cost = units * paid
+        profit = side * (units * got - cost) - fees
+        lost, (part, whole) = units * side * (paid - low), shared.deviation
+        self.lost[rank] += lost + fees if lost > 0 else fees
+        self._deviations += side * (paid - price) * whole > price * part
+        self._losers += profit < 0
+        self.profit += profit
+        self.fills.append((place, units, paid, got, fees, profit))
+        return cost
+
+    def _slipped(self, place: int, prices: tuple[int, int], units: int, *, long: bool) -> tuple[int, int]:
+        (paid, got), values = prices, self._found.values
+        if self._shared.market:
+            paid = self._slip(place, Leg.ENTRY, paid, units, buy=long)
+        if values("slips")[place]:
+            got = self._slip(place, LEGS[values("leg")[place]], got, units, buy=not long)
+        return paid, got
+
+    def _slip(self, place: int, leg: Leg, ticks: int, units: int, *, buy: bool) -> int:
+        if self._session_bars is None:
+            index, bars = self._market
+            self._session_bars = bars.session(index)
+        market = self._session_bars, self._found.values("row")[place]
+        lost = self._shared.terms.costs.slippage.fraction(
+            self._found.signal(place), leg, market, units / UNITS_PER_SHARE
+        )
+        return slipped_price(ticks, lost, buy=buy)
+
+    def prove(self, limits: Limits) -> None:
+        """Prove that no latch and no change of state came in any minute; by bounds, so it may doubt."""
+        risk = self._shared.terms.rules.risk
+        if max(self.lost.values(), default=0) >= limits.window_loss:
+            raise StepNeeded("a loss near WINDOW_LOSS_LIMIT")
+        if sum(self.lost.values()) * (1 if risk.defense_mode_active else 2) >= limits.daily_loss:
+            raise StepNeeded("a loss near DAILY_LOSS_LIMIT")
+        if self._deviations >= DEVIATIONS and not risk.defense_mode_active:
+            raise StepNeeded("fills beyond MAX_FILL_DEVIATION_PCT")
+        if 0 < risk.max_consecutive_losses <= self._losers:
+            raise StepNeeded("MAX_CONSECUTIVE_LOSSES")
 
 
 class _Glide:
     # One session.
     def __init__(self, shared: GlideTerms, found: Candidates, market: tuple[int, Bars], equity_atoms: int) -> None:
-        rules, self._found, (self._index, self._bars) = shared.terms.rules, found, market
-        self._shared, self._rules, self._costs, self._equity = shared, rules, shared.terms.costs, equity_atoms
-        self._limits = Limits.of(rules.risk, equity_atoms, defense=rules.risk.defense_mode_active)
-        granted = buying_power(equity_atoms)
-        self._book = _Book(self._limits, granted, once_a_day=rules.entries.one_trade_per_symbol_per_day)
-        self._fills, self._allowed = list[GlideFill](), list[Candidate]()
-        self._session_bars: Bars | None = None
+        self._shared, self._found, self._market, self._equity = shared, found, market, equity_atoms
+        self._limits = shared.limits.limits(equity_atoms)
+        self._granted, self._fixed = buying_power(equity_atoms), shared.terms.rules.fixed_units
+        self._budgets = () if self._fixed else self._limits.entry_budgets
 
-    def result(self) -> GlideResult:
-        """Decide the candidates in their order."""
-        book, denials = self._book, list[int]()
-        last = self._bars.minutes - self._rules.exits.flatten_before_close - 1
-        for one in self._found.session(self._index):
-            reason: int | None = one.code
-            if not reason and one.minute >= last:
-                reason = Reason.FLATTENING
-            if not reason:
-                book.advance(one.minute)
-                reason = book.denial(one.row, one.rank) or self._size(one)
-            if reason:
+    def result_of_all(self) -> GlideResult | None:
+        """The result if no limit can bind, so that every candidate is entered; None if one might.
+
+        The gate compares the largest figures that any entry can meet: those of the others together, and its own.
+        """
+        index, limits, steps = self._market[0], self._limits, self._shared.steps
+        crowd, entrants = self._found.crowds[index], self._found.entrants(index)
+        if not self._has_room(crowd, entrants):
+            return None
+        entered, sent = _Entered(self._shared, self._found, self._market), defaultdict[int, int](int)
+        budgets, fixed, fill = self._budgets, self._fixed, entered.fill
+        gross = working = costs = most_worst = most_power = cost = 0
+        for one in entrants:
+            _, rank, side, worst_price, power_price, most, filled, _, _, _, _ = one
+            number = sent[rank]
+            sent[rank] = number + 1
+            budget = budgets[number] if number < len(budgets) else 0
+            units = units_for(budget, worst_price, steps[side], fixed)
+            if not units or (filled and units > most):
+                return None
+            worst, power = units * worst_price, units * power_price
+            cost = fill(one, units) if filled else 0
+            gross += max(cost, worst)
+            working += power
+            costs += cost
+            most_worst = max(most_worst, worst)
+            most_power = max(most_power, power)
+        allowed = limits.buying_power(costs, costs, self._granted)
+        used = (0, 0, gross - most_worst, working - most_power, allowed)
+        if first_over(limits.amounts((most_worst, most_power), used)) is not None:
+            return None
+        return self._result(entered, [one[0] for one in entrants], [])
+
+    def result_of_each(self) -> GlideResult:
+        """The result of the gate's decision on each candidate in turn."""
+        values, entered = self._found.values, _Entered(self._shared, self._found, self._market)
+        minutes, rows, ended, exits = (values(name) for name in ("minute", "row", "ended", "exit_minute"))
+        once = self._shared.terms.rules.entries.one_trade_per_symbol_per_day
+        book, allowed, denials = _Book(self._limits, self._granted, once_a_day=once), list[int](), list[int]()
+        for one in self._found.entrants(self._market[0]):
+            place, rank, side, worst_price, power_price, most, filled, *_ = one
+            row = rows[place]
+            book.advance(minutes[place])
+            number = book.sent.get(rank, 0)
+            budget = self._budgets[number] if number < len(self._budgets) else 0
+            units = units_for(budget, worst_price, self._shared.steps[side], self._fixed)
+            worst, power = units * worst_price, units * power_price
+            reason = book.denial(row, rank) or self._denial(place, units, number)
+            if reason := reason or book.denial_of(worst, power):
                 denials.append(reason)
-        self._prove()
-        denials += [Reason.ENTRY_NOT_FILLED] * (len(self._allowed) - len(self._fills))
-        fills = sorted(self._fills, key=_order_of_closing)
-        equity = self._equity + sum([one.pnl_atoms for one in fills])
-        return GlideResult(fills=fills, allowed=self._allowed, denials=denials, equity_atoms=equity)
+                continue
+            if filled and units > most:
+                raise StepNeeded("an order that fills in parts")
+            if filled and values("checked")[place]:
+                raise StepNeeded("a rebalancing check of an open position")
+            cost = entered.fill(one, units) if filled else 0
+            held = exits[place] if filled else ended[place]
+            book.enter(rank, (row, ended[place], held, worst, power, cost), filled=filled)
+            allowed.append(place)
+        return self._result(entered, allowed, denials)
 
-    def _size(self, one: Candidate) -> Reason | None:
-        # The reason that denies a candidate from its size on; else its entry is recorded.
-        limits, shared, fixed = self._limits, self._shared, self._rules.fixed_units
-        budgets, sent = limits.entry_budgets, self._book.sent.get(one.rank, 0)
-        if sent >= len(budgets) and not fixed:
+    def _has_room(self, crowd: Crowd, entrants: Sequence[Entrant]) -> bool:
+        # Whether no count can bind, and nothing but size and amounts is left to check.
+        if not crowd.simple:
+            return False
+        for _, used, most in self._limits.counts(crowd.of_a_rank - 1, crowd.all - 1, crowd.in_a_minute - 1):
+            if used >= most:
+                return False
+        funds, rows = self._found.rows_of(self._shared.funds), self._found.values("row")
+        return not funds or funds.isdisjoint([rows[one[0]] for one in entrants])
+
+    def _denial(self, place: int, units: int, sent: int) -> Reason | None:
+        # Why a candidate of this size is denied before its amounts are compared.
+        if sent >= len(self._budgets) and not self._fixed:
             return Reason.NO_WEIGHT
-        budget = budgets[sent] if sent < len(budgets) else 0
-        units = units_for(budget, one.worst_price, shared.steps[one.side], fixed)
         if not units:
             return Reason.QUANTITY_TOO_SMALL
-        if not shared.market and limits.beyond_band(abs(one.limit - one.price), one.price):
+        if self._found.values("beyond")[place]:
             return Reason.PRICE_BAND
-        if self._found.source.symbols[one.row] in shared.funds:
+        if self._found.values("row")[place] in self._found.rows_of(self._shared.funds):
             raise StepNeeded("an index fund")
-        worst, power = units * one.worst_price, units * one.power_price
-        reason = self._book.denial_of(worst, power)
-        if reason is None:
-            self._enter(one, units, worst, power)
-        return reason
+        return None
 
-    def _enter(self, one: Candidate, units: int, worst: int, power: int) -> None:
-        self._allowed.append(one)
-        if not one.filled:
-            self._book.enter(one.rank, (one.row, one.ended, one.ended, worst, power, 0), filled=False)
-            return
-        if units > one.units:
-            raise StepNeeded("an order that fills in parts")
-        paid, got, long = one.paid, one.got, one.side == _LONG
-        if self._shared.slips:
-            paid = self._slipped(one, Leg.ENTRY, paid, units, buy=long) if self._shared.market else paid
-            got = self._slipped(one, LEGS[one.leg], got, units, buy=not long) if one.slips else got
-        fee_cents = self._costs.fee_cents
-        fees = (fee_cents(paid, units, buy=long) + fee_cents(got, units, buy=not long)) * ATOMS_PER_CENT
-        cost = units * paid
-        self._book.enter(one.rank, (one.row, one.ended, one.exit_minute, worst, power, cost), filled=True)
-        profit = one.side * (units * got - cost) - fees
-        self._fills.append(GlideFill(one, len(self._allowed), units, paid, got, fees, profit))
-
-    def _slipped(self, one: Candidate, leg: Leg, ticks: int, units: int, *, buy: bool) -> int:
-        if self._session_bars is None:
-            self._session_bars = self._bars.session(self._index)
-        signal = self._found.source.signal(one)
-        market = self._session_bars, one.row
-        lost = self._costs.slippage.fraction(signal, leg, market, units / UNITS_PER_SHARE)
-        return slipped_price(ticks, lost, buy=buy)
-
-    def _prove(self) -> None:
-        # That no latch, no change of state and no check of positions came in any minute; by bounds, so it may doubt.
-        limits, risk = self._limits, self._rules.risk
-        lost, deviations, losers = dict[int, int](), 0, 0
-        part, whole = risk.max_fill_deviation_pct.as_integer_ratio()
-        for one, _, units, paid, got, fees, pnl in self._fills:
-            if one.checked:
-                raise StepNeeded("a rebalancing check of an open position")
-            fall = max(0, one.side * (paid - one.worst), one.side * (paid - got))
-            lost[one.rank] = lost.get(one.rank, 0) + units * fall + fees
-            deviations += one.side * (paid - one.price) * whole > one.price * part
-            losers += pnl < 0
-        if any(lost.get(rank, 0) >= limits.window_loss for rank in self._book.sent):
-            raise StepNeeded("a loss near WINDOW_LOSS_LIMIT")
-        if sum(lost.values()) * (1 if risk.defense_mode_active else 2) >= limits.daily_loss:
-            raise StepNeeded("a loss near DAILY_LOSS_LIMIT")
-        if deviations >= DEVIATIONS and not risk.defense_mode_active:
-            raise StepNeeded("fills beyond MAX_FILL_DEVIATION_PCT")
-        if 0 < risk.max_consecutive_losses <= losers:
-            raise StepNeeded("MAX_CONSECUTIVE_LOSSES")
-
-
-def _order_of_closing(fill: GlideFill) -> tuple[int, int]:
-    # Exits of one minute fill by symbol, stops and targets in the order of their entries.
-    return fill.one.key, fill.one.row if LEGS[fill.one.leg] is Leg.EXIT else fill.place
+    def _result(self, entered: _Entered, allowed: Sequence[int], denials: list[int]) -> GlideResult:
+        entered.prove(self._limits)
+        denied = self._found.denied(self._market[0])
+        missed = [Reason.ENTRY_NOT_FILLED] * (len(allowed) - len(entered.fills))
+        equity = self._equity + entered.profit
+        return GlideResult(
+            fills=entered.fills, allowed=allowed, denials=[*denied, *denials, *missed], equity_atoms=equity
+        )

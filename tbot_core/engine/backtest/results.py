@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, overload
 
 import attrs
 
 from tbot_core.engine.assembly import SIMULATOR
-from tbot_core.engine.backtest.candidates import Candidate, SignalSource
+from tbot_core.engine.backtest.candidates import Candidate, Candidates
 from tbot_core.engine.backtest.glide import GlideResult
-from tbot_core.engine.backtest.resolve import REASONS
+from tbot_core.engine.backtest.resolve import LEGS, REASONS
 from tbot_core.engine.backtest.session_walk import SessionResult
 from tbot_core.model.calendar import Session
 from tbot_core.model.reasons import REASON_BY_CODE
-from tbot_core.model.types import Side, Trade, dollars_of, price_of, quantity_of
+from tbot_core.model.types import Leg, Side, Trade, dollars_of, price_of, quantity_of
 from tbot_core.reports.timeline import SessionTimeline
 from tbot_core.reports.trade_levels import LevelRecorder
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tbot_core.reports.trade_levels import TradeKey, TradeLevels
 
 T = TypeVar("T")
+
+_OF_TRADES: Final = ("part", "row", "side", "ended", "exit_minute", "reason", "key", "leg")
 
 
 class Lazy(Sequence[T], Generic[T]):
@@ -81,7 +83,7 @@ class SteppedSession:
 
     @property
     def profits(self) -> list[int]:
-        """The profit of each closed position in atoms, in the order of their closing."""
+        """The profit of each closed position in atoms, in any order."""
         return [one.pnl_atoms for one in self.walked.positions]
 
     @property
@@ -101,7 +103,7 @@ class GlidedSession:
 
     session: Session
     opening_atoms: int
-    source: SignalSource
+    found: Candidates
     glided: GlideResult
     cause: str = ""
 
@@ -113,12 +115,12 @@ class GlidedSession:
     @functools.cached_property
     def trades(self) -> Sequence[Trade]:
         """Its trades, in the order of their closing."""
-        return Lazy(len(self.glided.fills), lambda: [self._trade(one) for one in self.glided.fills])
+        return Lazy(len(self.glided.fills), self._trades)
 
     @property
     def profits(self) -> list[int]:
-        """The profit of each closed position in atoms, in the order of their closing."""
-        return [one.pnl_atoms for one in self.glided.fills]
+        """The profit of each closed position in atoms, in any order."""
+        return [profit for *_, profit in self.glided.fills]
 
     @property
     def denials(self) -> Counter[str]:
@@ -130,30 +132,42 @@ class GlidedSession:
     def levels(self) -> Mapping[TradeKey, TradeLevels]:
         """The levels of its allowed signals."""
         recorder = LevelRecorder()
-        for one in self.glided.allowed:
-            self._record(recorder, one)
+        for place in self.glided.allowed:
+            self._record(recorder, self.found.rows[place])
         return recorder.levels
 
-    def _trade(self, fill: GlideFill) -> Trade:
-        one, session = fill.one, self.session
-        return Trade(
-            strategy=self.source.parts[one.part].active.name,
-            symbol=self.source.symbols[one.row],
-            side=Side(one.side),
-            quantity=quantity_of(fill.units),
-            entry_time=session.moment(one.ended),
-            entry_price=price_of(fill.paid),
-            exit_time=session.close if one.exit_minute == session.minutes else session.moment(one.exit_minute),
-            exit_price=price_of(fill.got),
-            fees=dollars_of(fill.fee_atoms),
-            pnl=dollars_of(fill.pnl_atoms),
-            exit_reason=REASONS[one.reason],
-            broker=SIMULATOR,
-        )
+    def _trades(self) -> list[Trade]:
+        values, session = self.found.values, self.session
+        parts, rows, sides, entries, exits, reasons, keys, legs = (values(name) for name in _OF_TRADES)
+        names, symbols = [one.active.name for one in self.found.source.parts], self.found.source.symbols
+
+        def closing(fill: GlideFill) -> tuple[int, int]:
+            # Exits of one minute fill by symbol, stops and targets in the order of their entries.
+            place = fill[0]
+            return keys[place], rows[place] if LEGS[legs[place]] is Leg.EXIT else place
+
+        return [
+            Trade(
+                strategy=names[parts[place]],
+                symbol=symbols[rows[place]],
+                side=Side(sides[place]),
+                quantity=quantity_of(units),
+                entry_time=session.moment(entries[place]),
+                entry_price=price_of(paid),
+                exit_time=session.close if exits[place] == session.minutes else session.moment(exits[place]),
+                exit_price=price_of(got),
+                fees=dollars_of(fee_atoms),
+                pnl=dollars_of(pnl_atoms),
+                exit_reason=REASONS[reasons[place]],
+                broker=SIMULATOR,
+            )
+            for place, units, paid, got, fee_atoms, pnl_atoms in sorted(self.glided.fills, key=closing)
+        ]
 
     def _record(self, recorder: LevelRecorder, one: Candidate) -> None:
         # The planned levels of a signal; then those of its orders, which rest within the bar.
-        judged, stops, number = self.source.parts[one.part], self.source.stops[one.part], one.number
+        source, number = self.found.source, one.number
+        judged, stops = source.parts[one.part], source.stops[one.part]
         signal, sent = judged.signal(number), self.session.moment(one.minute + 1)
         recorder.decided(signal, sent, judged.signals.stop.item(number), judged.signals.target.item(number))
         if one.target:

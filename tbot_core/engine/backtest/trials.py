@@ -163,7 +163,7 @@ class TrialRun:
             bars, proposals = part.bars.session(index), found.proposals(index)
             walked = walk_session(self.trial.terms, session, bars, proposals, equity)
             return SteppedSession(session=session, opening_atoms=equity, walked=walked, cause=str(cause))
-        return GlidedSession(session=session, opening_atoms=equity, source=found.source, glided=glided)
+        return GlidedSession(session=session, opening_atoms=equity, found=found, glided=glided)
 
 
 def run_trials(trials: Sequence[TrialRun], blocks: Iterable[BarBlock]) -> Iterator[tuple[TrialRun, TestedSession]]:

@@ -16,6 +16,7 @@ from tbot_core.contracts.settings import RiskSettings
 from tbot_core.errors import PluginError
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import RiskState, Side, SignalId, dollars_of
+from tbot_core.trading.price_grid import beyond_band
 from tbot_core.trading.risk.exposure import (
     ExposureBook,
     RiskChange,
@@ -124,7 +125,7 @@ class RiskEngine:
         """
         if not planned.units or is_below_minimum(exposure, signal.symbol, planned.units, planned.worst_atoms):
             return Denial(reason=Reason.QUANTITY_TOO_SMALL)
-        if limits.beyond_band(planned.distance, planned.last_price):
+        if beyond_band(planned.distance, planned.last_price, limits.price_band):
             away = Decimal(planned.distance) / max(1, planned.last_price)
             return Denial(reason=Reason.PRICE_BAND, value=round(away, 6), limit=limits.price_band)
         if side is Side.SHORT and (reason := self.short_denial(exposure, signal.symbol)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,7 +11,7 @@ import attrs
 
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ATOMS_PER_DOLLAR
-from tbot_core.trading.risk.sizing import fraction_of
+from tbot_core.trading.risk.sizing import Ratio, fraction_of, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,6 +51,7 @@ class Limits:
     daily_loss: int
     window_loss: int
     weights: tuple[Decimal, ...]
+    weight_ratios: tuple[Ratio, ...]
     max_trades: int
     max_positions: int
     max_orders_per_minute: int
@@ -64,38 +66,13 @@ class Limits:
 
         On the first live day of an account FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL is one of them.
         """
-        allocation = risk.defense_mode_total_allocation if defense else risk.total_allocation
-        budget = fraction_of(equity_atoms, min(allocation, risk.total_allocation))
-
-        def count(limit: int) -> int:
-            return int(limit * risk.defense_mode_trade_limit_pct // 100) if defense else limit
-
-        symbol = risk.max_risk_per_trade if risk.max_symbol_exposure is None else risk.max_symbol_exposure
-        return cls(
-            equity=equity_atoms,
-            budget=budget,
-            per_trade=fraction_of(equity_atoms, risk.max_risk_per_trade),
-            per_symbol=fraction_of(equity_atoms, symbol),
-            per_index=fraction_of(equity_atoms, risk.max_index_exposure),
-            gross=fraction_of(equity_atoms, risk.max_gross_exposure),
-            leverage=fraction_of(equity_atoms, risk.max_leverage),
-            order_notional=fraction_of(ATOMS_PER_DOLLAR, risk.max_order_notional),
-            daily_loss=fraction_of(equity_atoms, risk.daily_loss_limit),
-            window_loss=fraction_of(fraction_of(equity_atoms, risk.total_allocation), risk.window_loss_limit),
-            weights=risk.weights,
-            max_trades=count(risk.max_trades),
-            max_positions=count(risk.max_open_positions),
-            max_orders_per_minute=risk.max_orders_per_minute,
-            max_consecutive_losses=risk.max_consecutive_losses,
-            price_band=risk.price_band_pct,
-            first_live_day=fraction_of(ATOMS_PER_DOLLAR, risk.first_live_day_max_order_notional * first_live_day),
-        )
+        return LimitFractions.of(risk, defense=defense, first_live_day=first_live_day).limits(equity_atoms)
 
     @functools.cached_property
     def entry_budgets(self) -> tuple[int, ...]:
         """The largest notional of a strategy's first, second... entry: its weight of the budget, at most the cap."""
         cap = self.entry_cap[0]
-        return tuple(min(fraction_of(self.budget, weight), cap) for weight in self.weights)
+        return tuple([min(share_of(self.budget, weight), cap) for weight in self.weight_ratios])
 
     def counts(self, sent: int, positions: int, rate: int) -> tuple[Used, Used, Used]:
         """The counts that an entry adds one to: the code of a denial, the count before it, and the limit.
@@ -108,11 +85,6 @@ class Limits:
             (Reason.MAX_OPEN_POSITIONS, positions, self.max_positions),
             (Reason.ORDER_RATE, rate, self.max_orders_per_minute),
         )
-
-    def beyond_band(self, distance: Any, last: Any) -> Any:
-        """Whether prices are further from the last trade than PRICE_BAND_PCT; ticks, numbers or arrays."""
-        part, whole = self.price_band.as_integer_ratio()
-        return distance * whole > last * part
 
     def amounts(self, entry: EntryAmounts, used: UsedAmounts, index: Iterable[Amount] = ()) -> tuple[Amount, ...]:
         """What an entry adds to, in the order of the checks; `index` are the amounts of its symbol's indices."""
@@ -140,6 +112,63 @@ class Limits:
         if 0 < self.first_live_day < self.per_trade:
             return self.first_live_day, "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL"
         return self.per_trade, "MAX_RISK_PER_TRADE"
+
+
+@attrs.frozen(kw_only=True)
+class LimitFractions:
+    """What the limits of every session with these settings follow from: fractions of the equity, and the rest."""
+
+    fractions: Mapping[str, Ratio]
+    allocation: Ratio
+    budget: Ratio
+    window_loss: Ratio
+    others: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, risk: RiskSettings, *, defense: bool, first_live_day: bool = False) -> LimitFractions:
+        """Of the settings, see `Limits.of`."""
+        allocation = risk.defense_mode_total_allocation if defense else risk.total_allocation
+
+        def count(limit: int) -> int:
+            return int(limit * risk.defense_mode_trade_limit_pct // 100) if defense else limit
+
+        symbol = risk.max_risk_per_trade if risk.max_symbol_exposure is None else risk.max_symbol_exposure
+        fractions = {
+            "per_trade": risk.max_risk_per_trade,
+            "per_symbol": symbol,
+            "per_index": risk.max_index_exposure,
+            "gross": risk.max_gross_exposure,
+            "leverage": risk.max_leverage,
+            "daily_loss": risk.daily_loss_limit,
+        }
+        others = {
+            "order_notional": fraction_of(ATOMS_PER_DOLLAR, risk.max_order_notional),
+            "weights": risk.weights,
+            "weight_ratios": tuple(weight.as_integer_ratio() for weight in risk.weights),
+            "max_trades": count(risk.max_trades),
+            "max_positions": count(risk.max_open_positions),
+            "max_orders_per_minute": risk.max_orders_per_minute,
+            "max_consecutive_losses": risk.max_consecutive_losses,
+            "price_band": risk.price_band_pct,
+            "first_live_day": fraction_of(ATOMS_PER_DOLLAR, risk.first_live_day_max_order_notional * first_live_day),
+        }
+        return cls(
+            fractions={name: fraction.as_integer_ratio() for name, fraction in fractions.items()},
+            allocation=risk.total_allocation.as_integer_ratio(),
+            budget=min(allocation, risk.total_allocation).as_integer_ratio(),
+            window_loss=risk.window_loss_limit.as_integer_ratio(),
+            others=others,
+        )
+
+    def limits(self, equity_atoms: int) -> Limits:
+        """The limits of a session with this opening equity."""
+        return Limits(
+            equity=equity_atoms,
+            budget=share_of(equity_atoms, self.budget),
+            window_loss=share_of(share_of(equity_atoms, self.allocation), self.window_loss),
+            **dict[str, Any]({name: share_of(equity_atoms, ratio) for name, ratio in self.fractions.items()}),
+            **self.others,
+        )
 
 
 def symbol_denial(*, busy: bool, traded: bool) -> Reason | None:

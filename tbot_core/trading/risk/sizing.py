@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import attrs
 
@@ -12,7 +12,10 @@ from tbot_core.contracts.settings import EntrySettings
 from tbot_core.model.types import UNITS_PER_SHARE, Order, OrderType, Side, ticks_of, units_of
 from tbot_core.trading.price_grid import band_level, limit_level
 
-SHORT_MARGIN = (103, 100)
+Ratio: TypeAlias = tuple[int, int]
+"""A fraction, 0 or more, as numerator and denominator."""
+
+SHORT_MARGIN: Final[Ratio] = (103, 100)
 """A short's worst case for the buying power: at least 1.03 times the ask."""
 
 
@@ -131,5 +134,11 @@ def short_margin(ask: Any) -> Any:
 
 
 def fraction_of(atoms: int, fraction: Decimal) -> int:
-    """A fraction of an amount in atoms, rounded down."""
-    return int(atoms * fraction)
+    """A fraction of an amount in atoms, rounded towards zero."""
+    return share_of(atoms, fraction.as_integer_ratio())
+
+
+def share_of(atoms: int, ratio: Ratio) -> int:
+    """The same for a fraction as numerator and denominator."""
+    part, whole = ratio
+    return atoms * part // whole if atoms >= 0 else -(-atoms * part // whole)

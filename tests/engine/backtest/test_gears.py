@@ -126,7 +126,7 @@ def both(terms: BacktestTerms, parts: Sequence[JudgedSignals], bars: Bars, days:
             gears[str(cause)] += 1
         else:
             gears[""] += 1
-            glided = GlidedSession(session=day, opening_atoms=equity, source=found.source, glided=result)
+            glided = GlidedSession(session=day, opening_atoms=equity, found=found, glided=result)
             assert shown(glided) == shown(stepped), f"day {index}"
         equity = walked.equity_atoms
     return gears
@@ -157,11 +157,11 @@ def random_terms(seed: int) -> BacktestTerms:
         target_r=pick([0.0, 0.0, 0.5, 2.0]),
         flatten_before_close=pick([1, 5]),
         total_allocation=pick(["0.02", "0.3"]),
-        max_trades=pick([2, 4]),
+        max_trades=pick([2, 4, 4]),
         max_risk_per_trade=pick(["0.025", "0.2"]),
-        max_open_positions=pick([2, 5, 20]),
-        max_orders_per_minute=pick([1, 10]),
-        max_gross_exposure=pick(["0.05", "1"]),
+        max_open_positions=pick([2, 5, 20, 20]),
+        max_orders_per_minute=pick([1, 10, 10]),
+        max_gross_exposure=pick(["0.05", "1", "1"]),
         price_band_pct=pick(["0.001", "0.05"]),
         daily_loss_limit=pick(["0.05", "0.05", "0.001"]),
         window_loss_limit=pick(["0.10", "0.10", "0.01"]),
@@ -191,6 +191,7 @@ def random_days(seed: int, count: int = 6) -> Counter[str]:
     chance, terms = np.random.default_rng(seed), random_terms(seed)
     bars, days = market(chance, count), sessions(count)
     parts = []
+    crowded = chance.random() < 0.5
     for rank, name in enumerate(("one", "two")):
         exits = ExitRules(
             trigger=chance.choice(["intrabar", "close"]),
@@ -199,6 +200,8 @@ def random_days(seed: int, count: int = 6) -> Counter[str]:
             hold=int(chance.integers(0, 15)) if chance.random() < 0.5 else None,
         )
         found = signals(chance, bars, exits)
+        if not crowded:  # each strategy has symbols of its own
+            found = found.take((found.cells[1] % 2 == rank) & (found.cells[1] < 4))
         parts.append(judged(name, rank, found, days, chance.random(len(found)) < 0.2))
     return both(terms, parts, bars, days)
 
@@ -242,11 +245,10 @@ def edge(draft: SessionDraft, exits: ExitRules, minute: int = 5, **given: Any) -
     found = candidates_of([part], terms.rules, terms.costs, bars, 1)
     result = glide(GlideTerms.of(terms), found, 0, bars, EQUITY)
     if not result.fills:
-        return next(
-            iter(GlidedSession(session=sessions(1)[0], opening_atoms=0, source=found.source, glided=result).denials)
-        )
-    (fill,) = result.fills
-    return REASONS[fill.one.reason], fill.one.exit_minute, fill.got / 10_000
+        return next(iter(GlidedSession(session=sessions(1)[0], opening_atoms=0, found=found, glided=result).denials))
+    ((place, _, _, got, _, _),) = result.fills
+    closed = found.rows[place]
+    return REASONS[closed.reason], closed.exit_minute, got / 10_000
 
 
 def flat(minutes: int = MINUTES) -> SessionDraft:
