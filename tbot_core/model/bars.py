@@ -136,12 +136,13 @@ class Bars:
     @property
     def first_open(self) -> Array:
         """The open of each row's first bar; NaN before it. Shape (..., symbols)."""
-        return self._at_first("open")
+        return self._at_first(self._first(), "open")
 
     @property
     def bad_print(self) -> Flags:
         """Rows whose first bar opens more than 3 % from its VWAP, else from its typical price."""
-        bar = {name: self._at_first(name) for name in ("open", "high", "low", "close", "vwap")}
+        first = self._first()
+        bar = {name: self._at_first(first, name) for name in ("open", "high", "low", "close", "vwap")}
         price = _bar_price(bar)
         # On 8 decimals, so that exactly 3 % is not more than 3 %.
         away: Flags = np.round(np.abs(bar["open"] - price), 8) > np.round(price * BAD_PRINT, 8)
@@ -198,18 +199,21 @@ class Bars:
         return self._fields[name]
 
     def _first(self) -> Index:
+        # The minute of each row's first bar; 0 without one.
         opens = self._fields["open"]
         first = np.zeros(opens.shape[1:], dtype=np.intp)
-        late = np.isnan(opens[0])
+        late = np.isnan(opens[:1])[0] if self.minutes else np.zeros(first.shape, dtype=np.bool_)
         if late.any():
             first[late] = np.argmax(~np.isnan(opens[:, late]), axis=0)
         return first
 
-    def _at_first(self, name: str) -> Array:
+    def _at_first(self, first: Index, name: str) -> Array:
         column = self._fields[name]
         if not self.minutes:
             return np.full(column.shape[1:], np.nan)
-        found: Array = np.take_along_axis(column, self._first()[None], axis=0)[0]
+        if not first.any():
+            return np.array(column[0])
+        found: Array = np.take_along_axis(column, first[None], axis=0)[0]
         return found
 
     def _range(self, start: int, stop: int) -> Array:

@@ -92,10 +92,7 @@ class Trigger:
 
     def beyond(self) -> Array:
         """The relative distance of the value beyond the level, negative before it is reached; same shape as `fires`."""
-        away = self.value - self.level if self.above else self.level - self.value
-        with np.errstate(divide="ignore", invalid="ignore"):
-            distance: Array = away / (self.level if self.scale is None else self.scale)
-        return distance
+        return _distance(self.value, self.level, self.scale, above=self.above)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -200,7 +197,7 @@ def first_hits(triggers: Sequence[Trigger], entry: int) -> TriggerHits:
     cells: tuple[Index, ...] = ()
     if somewhere.shape[-1]:
         cells = np.nonzero(somewhere.any(axis=-1))
-        column = somewhere.argmax(axis=-1)[cells]
+        column = somewhere[cells].argmax(axis=-1)
     else:
         cells = tuple(np.empty(0, dtype=np.intp) for _ in somewhere.shape[:-1])
         column = np.empty(0, dtype=np.intp)
@@ -236,10 +233,17 @@ def _compare(one: Condition | Trigger) -> Flags:
             return one.value <= one.level
 
 
+def _distance(value: Array, level: Array, scale: Array | None, *, above: bool) -> Array:
+    away = value - level if above else level - value
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance: Array = away / (level if scale is None else scale)
+    return distance
+
+
 def _beyond_at(trigger: Trigger, at: tuple[Index, ...], shape: tuple[int, ...]) -> Array:
     def cell(values: Array) -> Array:
-        found: Array = np.broadcast_to(values, shape)[at]
+        found: Array = (values if values.shape == shape else np.broadcast_to(values, shape))[at]
         return found
 
     scale = None if trigger.scale is None else cell(trigger.scale)
-    return attrs.evolve(trigger, value=cell(trigger.value), level=cell(trigger.level), scale=scale, when=()).beyond()
+    return _distance(cell(trigger.value), cell(trigger.level), scale, above=trigger.above)

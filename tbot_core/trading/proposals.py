@@ -134,7 +134,7 @@ def screen(  # noqa: PLR0913  the parts of a check before the open
     if active.window.outside(minutes, rules.exits.flatten_before_close):
         reasons[:] = Reason.WINDOW_OUTSIDE_SESSION
     for named, reason in ((rules.blocklist, Reason.BLOCKLISTED), (rules.watch_only, Reason.WATCH_ONLY)):
-        deny(reasons, np.broadcast_to([symbol in named for symbol in symbols], shape), reason)
+        deny(reasons, np.array([symbol in named for symbol in symbols]), reason)
     checks: list[FilterCheck] = []
     if isinstance(active.strategy, SupportsScreening):
         checks += [(active.name, check) for check in active.strategy.screen(day)]
@@ -179,9 +179,9 @@ def judge(active: ActiveStrategy, rules: TradingRules, signals: Signals, market:
     short = signals.side < 0
     match active.frame.short_type.lower():
         case "shortsell":
-            restricted = short.copy()
-            restricted[short] = _restricted(signals.take(short), market, unknown=rules.missing_rejects)
-            deny(verdicts.reasons, restricted, Reason.SHORT_RESTRICTED)
+            rows = np.flatnonzero(short)
+            restricted = _restricted(signals, rows, market, unknown=rules.missing_rejects)
+            verdicts.reasons[rows[restricted & (verdicts.reasons[rows] == Reason.ALLOWED)]] = Reason.SHORT_RESTRICTED
         case "inverseetf":
             deny(verdicts.reasons, short, Reason.SHORT_BY_FUND_UNAVAILABLE)
         case "longput":
@@ -256,7 +256,8 @@ class JudgedSignals:
 def judge_scan(active: ActiveStrategy, rules: TradingRules, scan: ScanResult, market: MarketView) -> JudgedSignals:
     """Check the signals of a scan; those of symbols that screening denied are left out."""
     signals = sane_signals(active.name, active.window, scan.signals, market.bars)
-    signals = _protected(signals.take(scan.screened.reasons[signals.cells] == Reason.ALLOWED), rules.exits, market.day)
+    allowed = scan.screened.reasons[signals.cells] == Reason.ALLOWED
+    signals = _protected(signals if allowed.all() else signals.take(allowed), rules.exits, market.day)
     verdicts = judge(active, rules, signals, market)
     return JudgedSignals(
         active=active, signals=signals, verdicts=verdicts, symbols=market.bars.symbols, dates=scan.dates
@@ -310,12 +311,13 @@ def renew(active: ActiveStrategy, rules: TradingRules, proposal: Proposal, marke
     return attrs.evolve(fresh, reason=reason, findings=findings)
 
 
-def _restricted(signals: Signals, market: MarketView, *, unknown: bool) -> Flags:
-    # Short-sale restriction at each short signal; missing data of today or yesterday count as `unknown`.
-    previous = market.day.previous_close[signals.cells]
-    lowest = market.bars.lowest_at(signals.cells, signals.minute)
+def _restricted(signals: Signals, rows: Index, market: MarketView, *, unknown: bool) -> Flags:
+    # Short-sale restriction at each of these short signals; missing data of today or yesterday count as `unknown`.
+    cells = tuple(axis[rows] for axis in signals.cells)
+    previous = market.day.previous_close[cells]
+    lowest = market.bars.lowest_at(cells, signals.minute[rows])
     today = lowest <= price_level(previous, SHORT_RESTRICTION)
-    yesterday = market.day.restricted[signals.cells]
+    yesterday = market.day.restricted[cells]
     unsure = np.isnan(previous) | np.isnan(yesterday)
     restricted: Flags = today | (yesterday == 1) | (unsure & unknown)
     return restricted

@@ -83,7 +83,8 @@ def _outcome(check: Check, *, missing_rejects: bool) -> tuple[Flags, Flags, Flag
 
 def deny(reasons: Index, denied: Flags, reason: Reason) -> None:
     """Give a reason to the rows that have none, in place; `denied` broadcasts to `reasons`."""
-    reasons[np.broadcast_to(denied, reasons.shape) & (reasons == Reason.ALLOWED)] = reason
+    if denied.any():
+        reasons[denied & (reasons == Reason.ALLOWED)] = reason
 
 
 def _finding(owned: FilterCheck, row: int, shape: tuple[int, ...], *, missing_rejects: bool) -> CheckResult:

@@ -105,12 +105,13 @@ class Crowd(NamedTuple):
 class Candidates:
     """The candidates of a block: sessions in order, each in the order of decisions.
 
-    `columns`: the fields of `Candidate` as arrays; `bounds`: the place of the first candidate of each session, and
-    their number. What is made of the columns is made when it is asked for.
+    `columns`: the fields of `Candidate` as arrays in any order, `order`: that of the candidates in them; `bounds`: the
+    place of the first candidate of each session, and their number. Lists are made of columns when they are asked for.
     """
 
     source: SignalSource
     columns: Mapping[str, Any]
+    order: Index
     bounds: Sequence[int]
     _lists: dict[str, list[Any]] = attrs.field(factory=dict)
     _rows_of: dict[frozenset[str], frozenset[int]] = attrs.field(factory=dict)
@@ -118,7 +119,7 @@ class Candidates:
     def values(self, name: str) -> list[Any]:
         """A field of all candidates as a list."""
         if name not in self._lists:
-            self._lists[name] = self.columns[name].tolist()
+            self._lists[name] = self.columns[name][self.order].tolist()
         return self._lists[name]
 
     @functools.cached_property
@@ -151,7 +152,7 @@ class Candidates:
     @functools.cached_property
     def _open(self) -> Index:
         # The places of those that no check denied.
-        return np.flatnonzero(self.columns["code"] == Reason.ALLOWED)
+        return np.flatnonzero(self.columns["code"][self.order] == Reason.ALLOWED)
 
     @functools.cached_property
     def _open_bounds(self) -> list[int]:
@@ -167,10 +168,9 @@ class Candidates:
 
     @functools.cached_property
     def _entrants(self) -> list[Entrant]:
-        rows, side = self._open, self.columns["side"]
-        low = side * np.minimum(side * self.columns["worst"], side * self.columns["got"])
-        columns: dict[str, Any] = {**self.columns, "place": np.arange(len(side)), "low": low}
-        return list(zip(*(columns[name][rows].tolist() for name in ENTRANT), strict=True))
+        rows, columns = self.order[self._open], self.columns
+        found = [columns[name][rows].tolist() for name in ENTRANT[1:]]
+        return list(zip(self._open.tolist(), *found, strict=True))
 
     def entrants(self, index: int) -> Sequence[Entrant]:
         """The candidates of a session that no check denied, in their order."""
@@ -179,8 +179,8 @@ class Candidates:
     @functools.cached_property
     def crowds(self) -> Sequence[Crowd]:
         """The crowd of each session."""
-        rows, columns, count = self._open, self.columns, len(self.bounds) - 1
-        session = np.repeat(np.arange(count), np.diff(self.bounds))[rows]
+        rows, columns, count = self.order[self._open], self.columns, len(self.bounds) - 1
+        session = np.repeat(np.arange(count), np.diff(self._open_bounds))
         most = {name: _most(session, columns[name][rows], count) for name in ("rank", "minute", "row")}
         special = np.bincount(session, (columns["checked"] | columns["beyond"])[rows], minlength=count)
         crowds = (np.diff(self._open_bounds), most["rank"], most["minute"], (most["row"] <= 1) & (special == 0))
@@ -214,12 +214,15 @@ def candidates_of(
         "beyond": _beyond(rules, joined["limit"], joined["price"]),
     }
     short = np.maximum(joined["worst_price"], short_margin(joined["price"]))
-    joined["power_price"] = np.where(joined["side"] > 0, joined["worst_price"], short)
+    side = joined["side"]
+    joined["power_price"] = np.where(side > 0, joined["worst_price"], short)
+    joined["low"] = side * np.minimum(side * joined["worst"], side * joined["got"])
     session, strength = _join([one.sessions for one in parts]), _join([one.signals.strength for one in parts])
     order = np.lexsort((joined["row"], joined["rank"], -strength, joined["minute"], session))
     return Candidates(
         source=SignalSource(parts=parts, stops=[one.stops for one in outcomes], symbols=bars.symbols),
-        columns={name: joined[name][order] for name in Candidate._fields},
+        columns=joined,
+        order=order,
         bounds=np.searchsorted(session[order], np.arange(sessions + 1)).tolist(),
     )
 
@@ -233,4 +236,6 @@ def _beyond(rules: TradingRules, limit: Index, price: Index) -> Flags:
 
 
 def _join(columns: Sequence[Any]) -> Any:
+    if len(columns) == 1:
+        return columns[0]
     return np.concatenate(columns) if columns else np.empty(0, dtype=np.int64)

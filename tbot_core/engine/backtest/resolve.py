@@ -134,21 +134,21 @@ def _planned(judged: JudgedSignals, rules: TradingRules) -> Outcomes:
     target = signals.target
     if policy.target_r:
         target = price_grid.target_at(signals.price, stop, side, policy.target_r)
-    without = np.isnan(target)
-    known = price_grid.grid_level(np.where(without, 1.0, target) * TICKS_PER_DOLLAR, side)
+    aims, aimed = np.zeros(count, dtype=np.int64), ~np.isnan(target)
+    if aimed.any():
+        aims[aimed] = price_grid.grid_level(target[aimed] * TICKS_PER_DOLLAR, side[aimed])
     if rules.entries.entry_order_type == OrderType.MARKET:
         limit = price_grid.band_level(price, float(rules.risk.price_band_pct))
     else:
         limit = price_grid.limit_level(price, side, float(rules.entries.entry_limit_pct))
-    columns: dict[str, Any] = dict.fromkeys(_LATER, np.zeros(count, dtype=np.int64))
-    flags: dict[str, Any] = dict.fromkeys(_FLAGS, np.zeros(count, dtype=np.bool_))
+    later: dict[str, Any] = dict(zip(_LATER, np.zeros((len(_LATER), count), dtype=np.int64), strict=True))
+    later |= zip(_FLAGS, np.zeros((len(_FLAGS), count), dtype=np.bool_), strict=True)
     return Outcomes(
         price=price,
         limit=limit.astype(np.int64),
         stop=price_grid.grid_level(stop * TICKS_PER_DOLLAR, side).astype(np.int64),
-        target=np.where(without, 0, known).astype(np.int64),
-        **{name: column.copy() for name, column in columns.items()},
-        **{name: column.copy() for name, column in flags.items()},
+        target=aims,
+        **later,
         stops=None,
     )
 
@@ -307,10 +307,10 @@ def _first_bar(bars: Bars, cells: tuple[Index, ...], start: Index, stop: Index) 
 
 def _units(bars: Bars, at: tuple[Index, ...], costs: FillCosts) -> Index:
     # The most units that each bar fills; 0 without one.
-    volume = np.nan_to_num(_at(bars, "volume", at))
+    volume = _at(bars, "volume", at)
     if costs.share_cap is None:
         return np.where(volume > 0, _NO_LIMIT, 0)
-    most: Index = costs.share_of(volume.astype(np.int64))
+    most: Index = costs.share_of(np.nan_to_num(volume).astype(np.int64))
     if costs.uncapped:
         free = np.array([symbol in costs.uncapped for symbol in bars.symbols])
         most = np.where(free[at[-1]] & (volume > 0), _NO_LIMIT, most)
