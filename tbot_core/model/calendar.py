@@ -37,6 +37,12 @@ _ONE_DAY: Final = dt.timedelta(days=1)
 _MINUTE_S: Final = 60
 
 
+@functools.lru_cache(maxsize=2048)
+def _minutes(count: int) -> dt.timedelta:
+    # Making one costs more than the rest of a trade's time.
+    return dt.timedelta(minutes=count)
+
+
 @attrs.frozen(kw_only=True)
 class Session:
     """One exchange day's regular hours: its exchange date, open and close in UTC.
@@ -63,7 +69,7 @@ class Session:
 
     def moment(self, minute: int) -> dt.datetime:
         """The UTC time so many minutes after the open: the start of that minute's bar."""
-        return self.open + dt.timedelta(minutes=minute)
+        return self.open + _minutes(minute)
 
     def minute(self, moment: dt.datetime) -> int:
         """The minute after the open that contains the moment; negative before it, `minutes` or more after the close.

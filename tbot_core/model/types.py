@@ -65,8 +65,8 @@ def atoms_of(dollars: Decimal) -> int:
 
 def dollars_of(atoms: int) -> Decimal:
     """Money in dollars, exact, with at least two decimals."""
-    exact = Decimal(atoms).scaleb(-10)
-    return exact.quantize(Decimal("0.01")) if atoms % ATOMS_PER_CENT == 0 else exact.normalize()
+    cents, rest = divmod(atoms, ATOMS_PER_CENT)
+    return Decimal(atoms).scaleb(-10).normalize() if rest else Decimal(cents).scaleb(-2)
 
 
 class Side(IntEnum):

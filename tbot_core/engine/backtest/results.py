@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_SIDES: Final = {int(side): side for side in Side}
 _OF_TRADES: Final = ("part", "row", "side", "ended", "exit_minute", "reason", "key", "leg")
 
 
@@ -137,7 +138,7 @@ class GlidedSession:
         return recorder.levels
 
     def _trades(self) -> list[Trade]:
-        values, session = self.found.values, self.session
+        values, session, moment, end = self.found.values, self.session, self.session.moment, self.session.minutes
         parts, rows, sides, entries, exits, reasons, keys, legs = (values(name) for name in _OF_TRADES)
         names, symbols = [one.active.name for one in self.found.source.parts], self.found.source.symbols
 
@@ -150,11 +151,11 @@ class GlidedSession:
             Trade(
                 strategy=names[parts[place]],
                 symbol=symbols[rows[place]],
-                side=Side(sides[place]),
+                side=_SIDES[sides[place]],
                 quantity=quantity_of(units),
-                entry_time=session.moment(entries[place]),
+                entry_time=moment(entries[place]),
                 entry_price=price_of(paid),
-                exit_time=session.close if exits[place] == session.minutes else session.moment(exits[place]),
+                exit_time=session.close if exits[place] == end else moment(exits[place]),
                 exit_price=price_of(got),
                 fees=dollars_of(fee_atoms),
                 pnl=dollars_of(pnl_atoms),
