@@ -101,7 +101,7 @@ class Assembly:
     notes: tuple[str, ...] = ()
     silent_channels: tuple[str, ...] = ()
     filters: Mapping[str, Filter] = attrs.field(factory=dict)
-    _windows: dict[time, tuple[Window, ...]] = attrs.field(factory=dict, init=False)
+    _by_bell: dict[time, tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, init=False)
     _placed: dict[tuple[Window, ...], tuple[ActiveStrategy, ...]] = attrs.field(factory=dict, alias="placed")
     equal: EqualPlugins | None = None
     budgets: RequestBudgets = attrs.Factory(lambda self: RequestBudgets(self.clock), takes_self=True)
@@ -165,14 +165,14 @@ class Assembly:
         Sessions with equal windows share one tuple.
         """
         bell = session.open.timetz()  # with a session's date and time zone it places windows
-        if bell not in self._windows:
+        if bell not in self._by_bell:
             anchor = anchor_named(self.settings.trading.time_anchor)
             named = [named_window(name, self.settings.frames[name]) for name in self.settings.strategies]
-            self._windows[bell] = tuple(place_window(one, session, anchor) for one in named)
-        windows = self._windows[bell]
-        if windows not in self._placed:
-            self._placed[windows] = tuple(self._entrant(rank, window) for rank, window in enumerate(windows))
-        return self._placed[windows]
+            windows = tuple(place_window(one, session, anchor) for one in named)
+            if windows not in self._placed:
+                self._placed[windows] = tuple(self._entrant(rank, window) for rank, window in enumerate(windows))
+            self._by_bell[bell] = self._placed[windows]
+        return self._by_bell[bell]
 
     def simulated_ids(self) -> ClientOrderIds:
         """The client order ids of replay, demo and backtest; they are the same on every machine, as the results are."""

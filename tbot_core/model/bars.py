@@ -188,7 +188,7 @@ class Bars:
 
     def sessions(self, rows: list[int]) -> Bars:
         """The bars of some sessions of a block, copied: leading axes (sessions, symbols)."""
-        return Bars({name: field[:, rows] for name, field in self._fields.items()}, self.symbols)
+        return Bars({name: field.take(rows, axis=1) for name, field in self._fields.items()}, self.symbols)
 
     def until(self, minutes: int) -> Bars:
         """The first `minutes` minutes, as they were visible then; caches are not shared."""

@@ -240,7 +240,7 @@ class _Glide:
             return None
         entered, sent = _Entered(self._shared, self._found, self._market), defaultdict[int, int](int)
         budgets, fixed, fill = self._budgets, self._fixed, entered.fill
-        gross = working = costs = most_worst = most_power = cost = 0
+        worsts, powers, costs, slipped = list[int](), list[int](), 0, 0
         for one in entrants:
             _, rank, side, worst_price, power_price, most, filled, _, _, _, _ = one
             number = sent[rank]
@@ -249,16 +249,18 @@ class _Glide:
             units = units_for(budget, worst_price, steps[side], fixed)
             if not units or (filled and units > most):
                 return None
-            worst, power = units * worst_price, units * power_price
-            cost = fill(one, units) if filled else 0
-            gross += max(cost, worst)
-            working += power
-            costs += cost
-            most_worst = max(most_worst, worst)
-            most_power = max(most_power, power)
+            worst = units * worst_price
+            worsts.append(worst)
+            powers.append(units * power_price)
+            if filled:
+                cost = fill(one, units)
+                costs += cost
+                if cost > worst:  # slippage may pay more than the worst price
+                    slipped += cost - worst
+        largest = max(worsts, default=0), max(powers, default=0)
         allowed = limits.buying_power(costs, costs, self._granted)
-        used = (0, 0, gross - most_worst, working - most_power, allowed)
-        if first_over(limits.amounts((most_worst, most_power), used)) is not None:
+        used = (0, 0, sum(worsts) + slipped - largest[0], sum(powers) - largest[1], allowed)
+        if first_over(limits.amounts(largest, used)) is not None:
             return None
         return self._result(entered, [one[0] for one in entrants], [])
 

@@ -93,10 +93,10 @@ class _Held:
     target: Array
     at_open: Flags
 
-    def window(self, bars: Bars) -> tuple[Index, tuple[Index, ...]]:
+    def window(self, bars: Bars) -> tuple[Index, Index]:
         """The minutes from each fill to the last plan's end, (minutes, signals), and the places of their bars."""
         minutes = self.fill + np.arange(int((self.due - self.fill).max()) + 1)[:, None]
-        return minutes, (np.minimum(minutes, bars.minutes - 1), *self.cells)
+        return minutes, _places(bars, minutes, self.cells)
 
 
 def resolve(judged: JudgedSignals, rules: TradingRules, costs: FillCosts, bars: Bars) -> Outcomes:
@@ -159,7 +159,7 @@ def _entries(found: Outcomes, judged: JudgedSignals, rules: TradingRules, costs:
     side, live = signals.side, signals.minute + costs.lag + costs.entry_delay
     minute, there = _first_bar(bars, signals.cells, live, live + ENTRY_BARS)
     there &= (minute < bars.minutes - rules.exits.flatten_before_close) & (judged.verdicts.reasons == Reason.ALLOWED)
-    at = (np.minimum(minute, bars.minutes - 1), *signals.cells)
+    at = _places(bars, minute, signals.cells)
     opened = _ticks(_at(bars, "open", at))
     if rules.entries.entry_order_type == OrderType.MARKET:
         at_open = filled = there
@@ -172,7 +172,7 @@ def _entries(found: Outcomes, judged: JudgedSignals, rules: TradingRules, costs:
         paid = np.where(at_open, opened, limit)
     found.ended, found.filled = np.where(there, minute, live + ENTRY_BARS - 1), filled
     found.paid[filled] = paid[filled]
-    found.units = _units(bars, at, costs)
+    found.units = _units(bars, at, costs, signals.cells[-1])
     return at_open
 
 
@@ -228,7 +228,7 @@ def _close(found: Outcomes, rows: Index, held: _Held, ways: _Ways, market: tuple
     minute, there = _first_bar(bars, held.cells, ways.placed + costs.lag, np.full(len(rows), bars.minutes))
     minute = np.where(by_stop, held.fill + ways.stopped, np.where(by_target, held.fill + ways.reached, minute))
     sold = by_stop | by_target | there
-    at = (np.minimum(minute, bars.minutes - 1), *held.cells)
+    at = _places(bars, minute, held.cells)
     opened, side = _ticks(_at(bars, "open", at)), held.side
     got = np.where(by_stop, side * np.minimum(side * ways.level, side * opened), opened)
     got = np.where(by_target, side * np.maximum(side * held.target, side * opened), got)
@@ -239,7 +239,7 @@ def _close(found: Outcomes, rows: Index, held: _Held, ways: _Ways, market: tuple
     reason = np.where(by_stop, ways.why, np.where(by_target, _TARGET, ways.due))
     found.got[rows], found.exit_minute[rows], found.leg[rows] = got, minute, leg
     found.slips[rows], found.reason[rows] = sold & ~by_target, np.where(sold, reason, _NO_MARKET)
-    filled = np.where(sold, _units(bars, at, costs), _NO_LIMIT)
+    filled = np.where(sold, _units(bars, at, costs, held.cells[-1]), _NO_LIMIT)
     found.units[rows] = np.minimum(found.units[rows], filled)
     # Orders of one leg fill in the order in which they came to rest; an exit that cancels others comes to rest later.
     waits = (held.target > 0) | (not ways.on_close)
@@ -247,7 +247,7 @@ def _close(found: Outcomes, rows: Index, held: _Held, ways: _Ways, market: tuple
     found.key[rows] = (minute * len(LEGS) + leg) * 2 * (bars.minutes + 1) + rested
 
 
-def _trail(price: Index, held: _Held, at: tuple[Index, ...], stays: Flags, bars: Bars) -> Array:
+def _trail(price: Index, held: _Held, at: Index, stays: Flags, bars: Bars) -> Array:
     # The level of each trailing stop in each minute: the bar of a minute after which it `stays` moves it from then on.
     best = _ticks(_by_side(bars, held.side < 0, ("low", "high"), at))
     level: Array = held.stop.copy()
@@ -262,7 +262,7 @@ def _trail(price: Index, held: _Held, at: tuple[Index, ...], stays: Flags, bars:
     return levels
 
 
-def _targets(held: _Held, at: tuple[Index, ...], works: Flags, costs: FillCosts, bars: Bars) -> Index:
+def _targets(held: _Held, at: Index, works: Flags, costs: FillCosts, bars: Bars) -> Index:
     # How many minutes after the fill each target fills; the number of minutes where it does not.
     if not held.target.any():
         return np.full(len(held.fill), len(works))
@@ -305,7 +305,7 @@ def _first_bar(bars: Bars, cells: tuple[Index, ...], start: Index, stop: Index) 
     return minute, there
 
 
-def _units(bars: Bars, at: tuple[Index, ...], costs: FillCosts) -> Index:
+def _units(bars: Bars, at: Index, costs: FillCosts, rows: Index) -> Index:
     # The most units that each bar fills; 0 without one.
     volume = _at(bars, "volume", at)
     if costs.share_cap is None:
@@ -313,7 +313,7 @@ def _units(bars: Bars, at: tuple[Index, ...], costs: FillCosts) -> Index:
     most: Index = costs.share_of(np.nan_to_num(volume).astype(np.int64))
     if costs.uncapped:
         free = np.array([symbol in costs.uncapped for symbol in bars.symbols])
-        most = np.where(free[at[-1]] & (volume > 0), _NO_LIMIT, most)
+        most = np.where(free[rows] & (volume > 0), _NO_LIMIT, most)
     return most
 
 
@@ -328,14 +328,15 @@ def _worst_close(bars: Bars, held: _Held, closed: Index, seen: tuple[Index, Arra
 
 
 def _last_closes(bars: Bars, cells: tuple[Index, ...]) -> Array:
-    closes = _ticks(_at(bars, "close", (slice(None), *cells)))
+    column: Any = bars.field("close")
+    closes = _ticks(column[(slice(None), *cells)])
     known = ~np.isnan(closes)
     last = len(closes) - 1 - np.argmax(known[::-1], axis=0)
     found: Array = closes[last, np.arange(closes.shape[1])]
     return found
 
 
-def _by_side(bars: Bars, first: Flags, names: tuple[str, str], at: tuple[Index, ...]) -> Array:
+def _by_side(bars: Bars, first: Flags, names: tuple[str, str], at: Index) -> Array:
     # The first named field for the flagged signals, the second for the others.
     if first.all():
         return _at(bars, names[0], at)
@@ -347,9 +348,17 @@ def _first(hit: Flags) -> Index:
     return np.where(hit.any(axis=0), hit.argmax(axis=0), len(hit))
 
 
-def _at(bars: Bars, name: str, at: Any) -> Array:
-    found: Array = bars.field(name)[at]
+def _places(bars: Bars, minutes: Index, cells: tuple[Index, ...]) -> Index:
+    # The places of bars in a field that is read as one row, where a gather costs a third of one by several axes; those
+    # of the last minute for minutes after it.
+    found = np.minimum(minutes, bars.minutes - 1)
+    for axis, size in zip(cells, bars.field("close").shape[1:], strict=True):
+        found = found * size + axis
     return found
+
+
+def _at(bars: Bars, name: str, at: Index) -> Array:
+    return bars.field(name).reshape(-1).take(at)
 
 
 def _ticks(prices: Any) -> Array:

@@ -126,6 +126,8 @@ class GlidedSession:
     @property
     def denials(self) -> Counter[str]:
         """How many candidates each reason denied, by its name."""
+        if not self.glided.denials:
+            return Counter()
         counts = Counter(self.glided.denials)
         return Counter({REASON_BY_CODE[code].name: count for code, count in counts.items()})
 

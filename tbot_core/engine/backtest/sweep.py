@@ -50,7 +50,8 @@ class SweepResult:
         profits = tested.profits
         self.trades.append(len(profits))
         self.won.append(sum([one > 0 for one in profits]))
-        self.denials.update(tested.denials)
+        if denials := tested.denials:
+            self.denials.update(denials)
         self.walked += bool(tested.cause)
 
 
