@@ -22,6 +22,7 @@ from tbot_core.contracts import (
     Strategy,
 )
 from tbot_core.contracts.abilities import FEED
+from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.index_funds import index_funds
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import PluginError, TbotError
@@ -289,10 +290,11 @@ def _once(assembly: Assembly, key: tuple[Hashable, ...], make: Callable[[], T]) 
 
 
 class ChangedAssemblies:
-    """Assemblies with some settings of one changed; filters and strategies with equal settings are shared."""
+    """Assemblies with some settings of one changed; equal filters, strategies and calendars are shared."""
 
     def __init__(self, assembly: Assembly) -> None:
         instance = assembly.settings.instance
+        self._calendars = [assembly.calendar]
         self._assembly = attrs.evolve(assembly, equal=EqualPlugins())
         self._sources = configuration.read_settings_files(instance, live=assembly.settings.mode == "live")
 
@@ -310,7 +312,14 @@ class ChangedAssemblies:
             overrides={**given, **changes},
             sources=self._sources,
         )
-        return with_filters(attrs.evolve(self._assembly, settings=changed, placed={}))
+        calendar = self._equal(calendar_of(changed.trading))
+        return with_filters(attrs.evolve(self._assembly, settings=changed, calendar=calendar, placed={}))
+
+    def _equal(self, calendar: ExchangeCalendar) -> ExchangeCalendar:
+        # The calendar itself, or an equal one that an earlier assembly has.
+        if calendar not in self._calendars:
+            self._calendars.append(calendar)
+        return self._calendars[self._calendars.index(calendar)]
 
 
 def feed_source(broker: object, name: str) -> FeedSource:

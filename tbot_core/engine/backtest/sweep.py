@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -59,28 +59,51 @@ def sweep(assembly: Assembly, over: BacktestRange, grid: Sequence[Mapping[str, s
     """Trade a range with each set of changed settings; DataError without bars.
 
     Raises SettingsError for a set that is invalid, and PluginError for one that needs another plugin than the
-    assembly's. Symbols are those of the range or UNIVERSE, in every set.
+    assembly's. Sets that trade the same symbols on the same days read their bars once.
     """
-    found = read_range(assembly, over)
-    return sweep_blocks(assembly, grid, found.blocks, found.chosen.partial_volume)
+    alike = dict[Hashable, list[_Set]]()
+    for one in _sets(assembly, grid):
+        settings = one.assembly.settings.trading
+        key = id(one.assembly.calendar), over.symbols or settings.universe, one.assembly.typical_volume
+        alike.setdefault(key, []).append(one)
+    results = dict[int, SweepResult]()
+    for sets in alike.values():
+        found = read_range(sets[0].assembly, over)
+        results |= _traded(sets, found.blocks, found.chosen.partial_volume)
+    return [results[place] for place in range(len(grid))]
 
 
 def sweep_blocks(
-    assembly: Assembly,
-    grid: Sequence[Mapping[str, str]],
-    blocks: Iterable[BarBlock],
-    partial_volume: frozenset[str] = frozenset(),
+    assembly: Assembly, grid: Sequence[Mapping[str, str]], blocks: Iterable[BarBlock]
 ) -> list[SweepResult]:
-    """The same on blocks; the volumes of the symbols in `partial_volume` are a part of the tape."""
-    assemblies, results = ChangedAssemblies(assembly), dict[TrialRun, SweepResult]()
-    for changes in grid:
-        one = assemblies.of(changes)
-        run = TrialRun(trial_of(one, partial_volume))
-        results[run] = SweepResult(
-            changes=changes, settings_hash=one.settings.fingerprint, equity_start=dollars_of(run.equity_atoms)
+    """The same on blocks, whose days and symbols are those of every set."""
+    return list(_traded(_sets(assembly, grid), blocks, frozenset()).values())
+
+
+@attrs.frozen(eq=False)
+class _Set:
+    place: int
+    changes: Mapping[str, str]
+    assembly: Assembly
+
+
+def _sets(assembly: Assembly, grid: Sequence[Mapping[str, str]]) -> list[_Set]:
+    assemblies = ChangedAssemblies(assembly)
+    return [_Set(place, changes, assemblies.of(changes)) for place, changes in enumerate(grid)]
+
+
+def _traded(sets: Sequence[_Set], blocks: Iterable[BarBlock], partial_volume: frozenset[str]) -> dict[int, SweepResult]:
+    # The results by place; `partial_volume`: symbols whose volumes are a part of the tape.
+    results, runs = dict[int, SweepResult](), dict[TrialRun, SweepResult]()
+    for one in sets:
+        run = TrialRun(trial_of(one.assembly, partial_volume))
+        runs[run] = results[one.place] = SweepResult(
+            changes=one.changes,
+            settings_hash=one.assembly.settings.fingerprint,
+            equity_start=dollars_of(run.equity_atoms),
         )
-    for run, tested in run_trials(list(results), blocks):
-        results[run].add(tested)
-    for run, result in results.items():
+    for run, tested in run_trials(list(runs), blocks):
+        runs[run].add(tested)
+    for run, result in runs.items():
         result.denials.update(run.before_bell.denials)
-    return list(results.values())
+    return results

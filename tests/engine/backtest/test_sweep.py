@@ -27,6 +27,10 @@ GRID = [
     {"FIXED_QUANTITY": "3", "PAPER_CASH": "50000"},
     {"MAX_CONSECUTIVE_LOSSES": "1"},
     {"OPEN_MONITORING_TIME": "7", "FLATTEN_BEFORE_CLOSE": "30"},
+    {"TRADING_DAYS": "mon,thu"},
+    {"CALENDAR_OVERRIDES": "2018-07-02 closed a storm"},
+    {"UNIVERSE": "AAA,CCC", "TRAILING_STOP": "true"},
+    {"MIN_REL_VOLUME": "1.02", "FILTER_MISSING_DATA": "reject"},
 ]
 
 
