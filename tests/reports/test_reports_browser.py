@@ -126,7 +126,7 @@ def run_of(count: int) -> tuple[RunSummary, RunTimeline, TradeCharts]:
         notes=("A note about the data.",),
         strategies=("open", "mid", "close"),
         reliability=reliability(sessions),
-        walked={"a rebalancing check of an open position": 1},
+        walked={"a rebalancing check that changes a position": 1},
     )
     story = RunTimeline(run={"source": "stored bars"}, chapters=tuple(chapters), book=SessionBook(trades=everything))
     return summary, story, TradeCharts(documents=drawn)

@@ -258,8 +258,8 @@ def test_only_a_backtest_has_a_banner_and_gears() -> None:
             "252 sessions: 250 by their signals alone, 2 minute by minute (2 a loss near DAILY_LOSS_LIMIT)",
         ),
         (
-            {"an index fund": 1, "a rebalancing check of an open position": 251},
-            "252 sessions: 252 minute by minute (251 a rebalancing check of an open position, 1 an index fund)",
+            {"an index fund": 1, "a rebalancing check that changes a position": 251},
+            "252 sessions: 252 minute by minute (251 a rebalancing check that changes a position, 1 an index fund)",
         ),
     ],
 )

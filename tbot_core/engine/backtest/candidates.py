@@ -56,12 +56,13 @@ class Candidate(NamedTuple):
     units: int
     worst: int
     key: int
-    checked: bool
+    check_low: int
+    check_high: int
 
 
 _SIGNALS: Final = ("minute", "side")
 
-Entrant: TypeAlias = tuple[int, int, int, int, int, int, bool, int, int, int, int]
+Entrant: TypeAlias = tuple[int, int, int, int, int, int, bool, int, int, int, int, int, int]
 """What the size and the profit of a candidate follow from, in the order of `ENTRANT`."""
 
 ENTRANT: Final = (
@@ -76,6 +77,8 @@ ENTRANT: Final = (
     "paid",
     "got",
     "low",
+    "check_low",
+    "check_high",
 )
 """`place`: its number in the block; `low`: the worst of its exit and of its marks, seen from its side."""
 
@@ -92,7 +95,7 @@ class SignalSource:
 class Crowd(NamedTuple):
     """How many of a session's candidates may be entered: all, of one strategy at most, in one minute at most.
 
-    `simple`: no two have the same symbol, no limit is beyond its band, and rebalancing checks no position of theirs.
+    `simple`: no two have the same symbol, and no limit is beyond its band.
     """
 
     all: int
@@ -182,8 +185,8 @@ class Candidates:
         rows, columns, count = self.order[self._open], self.columns, len(self.bounds) - 1
         session = np.repeat(np.arange(count), np.diff(self._open_bounds))
         most = {name: _most(session, columns[name][rows], count) for name in ("rank", "minute", "row")}
-        special = np.bincount(session, (columns["checked"] | columns["beyond"])[rows], minlength=count)
-        crowds = (np.diff(self._open_bounds), most["rank"], most["minute"], (most["row"] <= 1) & (special == 0))
+        beyond = np.bincount(session, columns["beyond"][rows], minlength=count)
+        crowds = (np.diff(self._open_bounds), most["rank"], most["minute"], (most["row"] <= 1) & (beyond == 0))
         return [Crowd._make(one) for one in zip(*(column.tolist() for column in crowds), strict=True)]
 
 

@@ -16,6 +16,7 @@ from tbot_core.engine.backtest.resolve import LEGS
 from tbot_core.engine.backtest.session_walk import BacktestTerms
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ATOMS_PER_CENT, UNITS_PER_SHARE, Leg, OrderType, Side
+from tbot_core.trading.positions.rebalance_rules import Size, excess_units, missing_atoms, trim_step
 from tbot_core.trading.risk.account import buying_power
 from tbot_core.trading.risk.exposure import DEVIATIONS
 from tbot_core.trading.risk.limits import LimitFractions, Limits, first_over, symbol_denial
@@ -172,7 +173,7 @@ class _Entered:
 
     def fill(self, one: Entrant, units: int) -> int:
         """Record an entry that fills, and its end; returns the position's cost."""
-        place, rank, side, _, _, _, _, price, paid, got, low = one
+        place, rank, side, _, _, _, _, price, paid, got, low, check_low, check_high = one
         shared, fees, long = self._shared, 0, side == _LONG
         if shared.slips:
             paid, got = self._slipped(place, (paid, got), units, long=long)
@@ -181,6 +182,8 @@ class _Entered:
             fee_cents = shared.terms.costs.fee_cents
             fees = (fee_cents(paid, units, buy=long) + fee_cents(got, units, buy=not long)) * ATOMS_PER_CENT
         cost = units * paid
+        if check_high:
+            self._check(Size(units, check_low, cost), Size(units, check_high, cost))
         profit = side * (units * got - cost) - fees
         lost, (part, whole) = units * side * (paid - low), shared.deviation
         self.lost[rank] += lost + fees if lost > 0 else fees
@@ -189,6 +192,13 @@ class _Entered:
         self.profit += profit
         self.fills.append((place, units, paid, got, fees, profit))
         return cost
+
+    def _check(self, lowest: Size, highest: Size) -> None:
+        # What is trimmed grows with the mark, what is missing falls: no mark between changes the position either.
+        rules = self._shared.terms.rules
+        policy, step = rules.rebalance, trim_step(highest.units, rules.venue.quantity_step)
+        if excess_units(policy, highest, step) or (policy.rebalance_top_up and missing_atoms(policy, lowest)):
+            raise StepNeeded("a rebalancing check that changes a position")
 
     def _slipped(self, place: int, prices: tuple[int, int], units: int, *, long: bool) -> tuple[int, int]:
         (paid, got), values = prices, self._found.values
@@ -242,7 +252,7 @@ class _Glide:
         budgets, fixed, fill = self._budgets, self._fixed, entered.fill
         worsts, powers, costs, slipped = list[int](), list[int](), 0, 0
         for one in entrants:
-            _, rank, side, worst_price, power_price, most, filled, _, _, _, _ = one
+            _, rank, side, worst_price, power_price, most, filled, _, _, _, _, _, _ = one
             number = sent[rank]
             sent[rank] = number + 1
             budget = budgets[number] if number < len(budgets) else 0
@@ -284,8 +294,6 @@ class _Glide:
                 continue
             if filled and units > most:
                 raise StepNeeded("an order that fills in parts")
-            if filled and values("checked")[place]:
-                raise StepNeeded("a rebalancing check of an open position")
             cost = entered.fill(one, units) if filled else 0
             held = exits[place] if filled else ended[place]
             book.enter(rank, (row, ended[place], held, worst, power, cost), filled=filled)

@@ -38,8 +38,20 @@ _STOP, _TRAILING, _TARGET, _TIME, _END, _NO_MARKET = (
     )
 )
 _NO_LIMIT: Final = 2**62
-_FLAGS: Final = ("filled", "slips", "checked")
-_LATER: Final = ("ended", "paid", "exit_minute", "got", "leg", "reason", "units", "worst", "key")
+_FLAGS: Final = ("filled", "slips")
+_LATER: Final = (
+    "ended",
+    "paid",
+    "exit_minute",
+    "got",
+    "leg",
+    "reason",
+    "units",
+    "worst",
+    "key",
+    "check_low",
+    "check_high",
+)
 
 LEGS: Final = (Leg.EXIT, Leg.STOP, Leg.TARGET)
 """The legs that close a position, in the order in which they fill within a minute."""
@@ -55,8 +67,9 @@ class Outcomes:
     minute in which the entry ends at the venue, `filled` whether it fills then, at `paid`. `exit_minute` is that of the
     closing fill at `got`, the session's length for one at the last known close; `slips`: it is a market order's;
     `leg` is its number in `LEGS`, `reason` that in `REASONS`. `units`: the most that both bars fill. `worst` is the
-    worst close while it is held. `key` orders closing fills of a session. `checked`: rebalancing checks positions while
-    it is held. `stops` are the levels of trailing stops from the fill on, (minutes, signals); None without.
+    worst close while it is held. `key` orders closing fills of a session. `check_low` and `check_high` are the extreme
+    closes at which rebalancing checks it; 0 without a check. `stops` are the levels of trailing stops from the fill on,
+    (minutes, signals); None without.
     """
 
     price: Index
@@ -74,7 +87,8 @@ class Outcomes:
     units: Index
     worst: Index
     key: Index
-    checked: Flags
+    check_low: Index
+    check_high: Index
     stops: Array | None
 
 
@@ -202,7 +216,7 @@ def _exits(
     ways = _Ways(placed, due, stopped, level, why, reached, on_close=on_close)
     _close(found, rows, held, ways, (bars, costs))
     closed = found.exit_minute[rows]
-    found.checked[rows] = _checked(rules, held.fill, closed, bars.minutes)
+    _check(found, rows, held, (rules, closed), bars)
     found.worst[rows] = _worst_close(bars, held, closed, (minutes, closes))
 
 
@@ -276,13 +290,16 @@ def _targets(held: _Held, at: Index, works: Flags, costs: FillCosts, bars: Bars)
     return _first(hit)
 
 
-def _checked(rules: TradingRules, fill: Index, closed: Index, minutes: int) -> Flags:
-    # Whether positions are compared with their targets while each of them is open.
-    if not rules.rebalance.rebalance_enabled:
-        return np.zeros(len(fill), dtype=np.bool_)
-    checks = np.cumsum([0, *(checks_positions(rules.rebalance, minute) for minute in range(minutes))])
-    found: Flags = checks[np.minimum(closed, minutes)] > checks[fill]
-    return found
+def _check(found: Outcomes, rows: Index, held: _Held, terms: tuple[TradingRules, Index], bars: Bars) -> None:
+    # The closes at which positions are compared with their targets while each of them is open.
+    rules, closed = terms
+    checks = np.flatnonzero(checks_positions(rules.rebalance, np.arange(bars.minutes)))[:, None]
+    during = (checks >= held.fill) & (checks < closed)
+    if not during.any():
+        return
+    closes = np.where(during, _ticks(_at(bars, "close", _places(bars, checks, held.cells))), np.nan)
+    found.check_low[rows] = np.nan_to_num(np.fmin.reduce(closes, axis=0))
+    found.check_high[rows] = np.nan_to_num(np.fmax.reduce(closes, axis=0))
 
 
 def _time_exit(shape: ExitRules, fill: Index) -> Index:

@@ -6,13 +6,39 @@ A position's target is the cost of its entry. Both are shares of the same openin
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import attrs
+
+from tbot_core.model.types import UNITS_PER_SHARE, units_of
 
 if TYPE_CHECKING:
     from tbot_core.contracts.settings import RebalanceSettings
     from tbot_core.trading.portfolio import Portfolio, Position
+
+
+class Sized(Protocol):
+    """The size of a position: its units, its last mark in ticks, and its target in atoms."""
+
+    @property
+    def units(self) -> int:
+        """The units held."""
+
+    @property
+    def mark(self) -> int:
+        """The last mark in ticks."""
+
+    @property
+    def target_atoms(self) -> int:
+        """The target value."""
+
+
+class Size(NamedTuple):
+    """A size that is not that of a booked position."""
+
+    units: int
+    mark: int
+    target_atoms: int
 
 
 @attrs.frozen(kw_only=True)
@@ -27,14 +53,14 @@ class CashShare:
         return 100 * abs(self.share - self.target) > policy.rebalance_trigger_pct
 
 
-def interval_elapsed(policy: RebalanceSettings, minute: int) -> bool:
-    """Whether a REBALANCE_CHECK_INTERVAL, counted from the open, ends with a minute."""
+def interval_elapsed(policy: RebalanceSettings, minute: Any) -> Any:
+    """Whether a REBALANCE_CHECK_INTERVAL, counted from the open, ends with a minute: one, or an array of them."""
     interval = policy.rebalance_check_interval
     return (minute + 1) * 60 // interval > minute * 60 // interval
 
 
-def checks_positions(policy: RebalanceSettings, minute: int) -> bool:
-    """Whether positions are compared with their targets at the end of a minute."""
+def checks_positions(policy: RebalanceSettings, minute: Any) -> Any:
+    """Whether positions are compared with their targets at the end of a minute: one, or an array of them."""
     return policy.rebalance_enabled and interval_elapsed(policy, minute)
 
 
@@ -45,7 +71,12 @@ def cash_share(portfolio: Portfolio, allocation: Decimal, strategies: int) -> Ca
     return CashShare(share=round(share, 6), target=1 - allocation * strategies)
 
 
-def excess_units(policy: RebalanceSettings, position: Position, step: int) -> int:
+def trim_step(units: int, quantity_step: Decimal) -> int:
+    """The step in units by which a position of so many is trimmed: whole shares, if it has whole shares."""
+    return UNITS_PER_SHARE if units % UNITS_PER_SHARE == 0 else units_of(quantity_step)
+
+
+def excess_units(policy: RebalanceSettings, position: Sized, step: int) -> int:
     """The units above a position's target, in whole steps; 0 if not above by more than the threshold."""
     over = position.units * position.mark - position.target_atoms
     if over <= position.target_atoms * policy.rebalance_threshold:
@@ -53,7 +84,7 @@ def excess_units(policy: RebalanceSettings, position: Position, step: int) -> in
     return over // position.mark // step * step
 
 
-def missing_atoms(policy: RebalanceSettings, position: Position) -> int:
+def missing_atoms(policy: RebalanceSettings, position: Sized) -> int:
     """The atoms by which a position is below its target; 0 if not below by more than the threshold."""
     under = position.target_atoms - position.units * position.mark
     return under if under > position.target_atoms * policy.rebalance_threshold else 0

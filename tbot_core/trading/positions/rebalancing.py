@@ -9,7 +9,7 @@ import attrs
 
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import TICKS_PER_DOLLAR, UNITS_PER_SHARE, Leg, units_of
+from tbot_core.model.types import TICKS_PER_DOLLAR, UNITS_PER_SHARE, Leg
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import CancelOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory, rebalance_rules
@@ -148,8 +148,7 @@ class PositionTrimmer:
         position, signal = held.position, held.position.signal
         if any(one.signal == signal for one in self._exposure.working.values()):
             return
-        whole = position.units % UNITS_PER_SHARE == 0
-        step = UNITS_PER_SHARE if whole else units_of(self._rules.venue.quantity_step)
+        step = rebalance_rules.trim_step(position.units, self._rules.venue.quantity_step)
         step = max(step, lot_of(self._exposure, signal.symbol))
         keep = position.units - rebalance_rules.excess_units(self._rules.rebalance, position, step)
         if keep < position.units and not order_factory.would_be_unprotected(

@@ -170,7 +170,9 @@ def random_terms(seed: int) -> BacktestTerms:
         max_fill_deviation_pct=pick(["0.01", "0.0001"]),
         fixed_units=pick([0, 0, 7_000_000]),
         rebalance_enabled=pick([False, False, True]),
-        rebalance_check_interval=600.0,
+        rebalance_check_interval=pick([60.0, 600.0]),
+        rebalance_threshold=pick(["0.002", "0.01", "0.1"]),
+        rebalance_top_up=pick([False, True]),
         missing_rejects=False,
     )
     simulation = SimulationSettings(
@@ -363,6 +365,30 @@ def test_edges_of_minutes(draft: SessionDraft, exits: ExitRules, given: dict[str
     assert edge(draft, exits, **given) == expected
 
 
+@pytest.mark.parametrize(
+    ("close", "gears"), [(110.0, {"": 1}), (111.0, {"a rebalancing check that changes a position": 1})]
+)
+def test_a_check_of_positions_matters_where_it_changes_one(close: float, gears: dict[str, int]) -> None:
+    """At REBALANCE_THRESHOLD of 10 % a position 10 % above its share is not trimmed; at 11 % it is."""
+    terms = BacktestTerms(
+        rules=rules(
+            venue=SIMULATOR_CAPABILITIES,
+            rebalance_enabled=True,
+            rebalance_check_interval=600.0,
+            missing_rejects=False,
+            max_risk_per_trade="0.2",
+            total_allocation="0.3",
+        ),
+        costs=attrs.evolve(random_terms(1).costs, share_cap=None),
+        name=plain_id,
+    )
+    draft = flat()
+    for minute in range(7, 12):  # the first check is at the end of minute 9
+        draft.bar(minute, close)
+    bars = Bars({name: draft.bars().field(name)[:, None] for name in NAMES}, ("AAA",))
+    assert both(terms, [one_signal(bars, 5, INTRABAR, stop=98.0)], bars, sessions(1)) == gears
+
+
 def test_both_gears_give_the_same_on_random_days() -> None:
     """Random signals, exits, settings and bars: the same trades, denials, equity, levels; and both gears are used."""
     gears = sum((random_days(seed) for seed in range(12)), Counter[str]())
@@ -380,7 +406,7 @@ def test_both_gears_give_the_same_on_many_random_days() -> None:
         "MAX_CONSECUTIVE_LOSSES",
         "a loss near DAILY_LOSS_LIMIT",
         "a loss near WINDOW_LOSS_LIMIT",
-        "a rebalancing check of an open position",
+        "a rebalancing check that changes a position",
         "an order that fills in parts",
         "fills beyond MAX_FILL_DEVIATION_PCT",
     }
