@@ -12,7 +12,9 @@ What a file must hold follows from the manifest and the daily rows; the header s
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
+import itertools
 import json
 import struct
 from collections.abc import Mapping
@@ -21,20 +23,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
+import polars as pl
 
 from tbot_core.errors import AccessError
 from tbot_core.marketdata.store import parquet
 from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
 from tbot_core.model import json_document
-from tbot_core.model.bars import FIELDS, Array, Flags, Index
+from tbot_core.model.bars import FIELDS, Array
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.system import file_streams, filesystem
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    import polars as pl
 
 COLUMNS: Final = (*FIELDS, "vwap")
 HEADER_LENGTH: Final = 4096
@@ -198,33 +199,71 @@ def _has_numbers(field: Array) -> bool:
 
 
 def collect_block(
-    folder: Path, month: parquet.MonthManifest, groups: Iterable[tuple[Session, ...]], symbols: tuple[str, ...]
+    folder: Path,
+    month: parquet.MonthManifest,
+    daily: pl.DataFrame,
+    groups: Iterable[tuple[Session, ...]],
+    symbols: tuple[str, ...],
 ) -> MonthBlock:
-    """Make a block from the Parquet files of the symbols that the month has; raises DataError for a changed file."""
+    """Make a block from the Parquet files of the symbols that the month has; `daily` are its daily rows.
+
+    Raises DataError for a changed file.
+    """
+    groups = tuple(groups)
+    counted = _Counted.of(daily, sorted(itertools.chain(*groups), key=lambda session: session.date))
     held = tuple(symbol for symbol in symbols if symbol in month.entries)
     parts = [_EmptyPart(group, len(held)) for group in groups]
     for start in range(0, len(held), _SYMBOLS_AT_ONCE):
-        bars = [parquet.read_bars(folder, month, symbol) for symbol in held[start : start + _SYMBOLS_AT_ONCE]]
+        some = held[start : start + _SYMBOLS_AT_ONCE]
+        whole = counted.whole.issuperset(some)
+        bars = parquet.read_bars(folder, month, *some, columns=COLUMNS if whole else ("ts", *COLUMNS))
+        columns = slice(start, start + len(some))
         for part in parts:
-            part.fill(start, bars)
+            if whole:
+                part.fill_whole(columns, bars, counted)
+            else:
+                part.fill(columns, bars, [counted.bars[symbol] for symbol in some])
     return MonthBlock(
         symbols=held, parts=tuple(BlockPart(sessions=part.sessions, fields=part.fields) for part in parts)
     )
 
 
-def differs(layout: BlockLayout, folder: Path, month: parquet.MonthManifest) -> bool:
+def differs(layout: BlockLayout, folder: Path, month: parquet.MonthManifest, daily: pl.DataFrame) -> bool:
     """Whether a month's block has other bars than its Parquet files; not where there is no block to be read.
 
-    Raises DataError for a changed file.
+    `daily` are the month's daily rows. Raises DataError for a changed file.
     """
     block = read_block(layout)
     if block is None:
         return False
-    made = collect_block(folder, month, layout.groups, layout.symbols)
+    made = collect_block(folder, month, daily, layout.groups, layout.symbols)
     pairs = zip(block.parts, made.parts, strict=True)
     return not all(
         np.array_equal(one.fields[name], two.fields[name], equal_nan=True) for one, two in pairs for name in COLUMNS
     )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Counted:
+    # The bars of each symbol in a month, and the symbols with one in every minute of the sessions and none elsewhere:
+    # the times of these need not be read. `starts`: the place of each session's first bar among those of such a symbol.
+    bars: Mapping[str, int]
+    whole: frozenset[str]
+    starts: Mapping[dt.date, int]
+
+    @classmethod
+    def of(cls, daily: pl.DataFrame, sessions: Sequence[Session]) -> _Counted:
+        minutes = [session.minutes for session in sessions]
+        dates = [session.date for session in sessions]
+        lengths = pl.DataFrame({"date": dates, "minutes": minutes}, schema={"date": pl.Date, "minutes": pl.Int64})
+        each = pl.col("bars").eq_missing(pl.col("minutes")).all() & (pl.len() == len(sessions))
+        named = daily.join(lengths, on="date", how="left").group_by("symbol")
+        rows = named.agg(pl.col("bars").sum(), whole=each).rows()
+        return cls(
+            bars={symbol: count for symbol, count, _ in rows},
+            whole=frozenset(symbol for symbol, _, is_whole in rows if is_whole),
+            starts=dict(zip(dates, itertools.accumulate(minutes, initial=0), strict=False)),
+        )
 
 
 class _EmptyPart:
@@ -240,29 +279,43 @@ class _EmptyPart:
         """The fields; one that has no number is NaN without taking memory."""
         return {name: self._filled.get(name, np.broadcast_to(np.nan, self._shape)) for name in COLUMNS}
 
-    def fill(self, start: int, bars: Sequence[pl.DataFrame]) -> None:
-        """Put in the bars of symbols from column `start` on, as far as they lie in the sessions."""
-        minutes, sessions, _ = self._shape
-        cells = [self._cells(frame) for frame in bars]
-        for name in COLUMNS:
-            known = [frame[name].null_count() < len(frame) for frame in bars]
-            if not any(known):
-                continue
-            side_by_side = np.full((minutes * sessions, len(bars)), np.nan)
-            for column, (frame, (at, inside)) in enumerate(zip(bars, cells, strict=True)):
-                if known[column]:
-                    values = frame[name].to_numpy()
-                    side_by_side[at, column] = values if inside is None else values[inside]
-            if name not in self._filled:
-                self._filled[name] = np.full(self._shape, np.nan)
-            stop = start + len(bars)
-            self._filled[name][:, :, start:stop] = side_by_side.reshape(minutes, sessions, len(bars))
+    def fill(self, columns: slice, bars: pl.DataFrame, counts: Sequence[int]) -> None:
+        """Put in the bars of some symbols, as far as they lie in the sessions.
 
-    def _cells(self, frame: pl.DataFrame) -> tuple[Index, Flags | None]:
-        # The place of each bar that lies in the sessions, and which these are; None for all.
-        rows, minutes, inside = self._grid.place(times_of(frame))
-        at = minutes * len(self.sessions) + rows
-        return (at, None) if inside.all() else (at[inside], inside)
+        `bars` are those of one symbol after another; `counts`: how many each has.
+        """
+        minutes, sessions, _ = self._shape
+        rows, at, inside = self._grid.place(times_of(bars))
+        symbol = np.repeat(np.arange(len(counts)), counts)
+        cells = ((at * sessions + rows) * len(counts) + symbol)[inside]
+        found = np.full(minutes * sessions * len(counts), np.nan)
+        for values, field in self._fields_of(columns, bars):
+            found[cells] = values[inside]
+            field[:] = found.reshape(field.shape)
+
+    def fill_whole(self, columns: slice, bars: pl.DataFrame, counted: _Counted) -> None:
+        """The same for symbols with a bar in every minute of the month."""
+        for values, field in self._fields_of(columns, bars):
+            by_symbol = values.reshape(field.shape[-1], -1)
+            for row, session in enumerate(self.sessions):
+                start = counted.starts[session.date]
+                field[:, row] = by_symbol[:, start : start + session.minutes].T
+
+    def _fields_of(self, columns: slice, bars: pl.DataFrame) -> Iterator[tuple[Array, Array]]:
+        # Of each field that has numbers the values of the bars, and the cells of the symbols. NaN in those of others.
+        values = np.empty(len(bars))
+        for name in COLUMNS:
+            if bars[name].null_count() < len(bars):
+                if name not in self._filled:
+                    self._filled[name] = np.empty(self._shape)
+                    self._filled[name][:, :, : columns.start] = np.nan
+                at = 0
+                for chunk in bars[name].get_chunks():
+                    values[at : at + len(chunk)] = chunk.to_numpy()
+                    at += len(chunk)
+                yield values, self._filled[name][:, :, columns]
+            elif name in self._filled:
+                self._filled[name][:, :, columns] = np.nan
 
 
 def _header(key: str, names: list[list[str]]) -> bytes:

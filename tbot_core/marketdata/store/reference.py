@@ -153,7 +153,7 @@ def _read(folder: Path, known: Mapping[str, tuple[str, str]], table: str) -> pl.
         return pl.DataFrame(schema=SCHEMAS[table])
     file, sha256 = known[table]
     try:
-        return parquet.read_proved(folder / file, sha256)
+        return parquet.read_proved((folder / file, sha256))
     except (DataError, AccessError) as fault:
         if stored_tables(folder).get(table) != known[table]:
             raise parquet.store_changed_error(f"The facts of {table}") from fault

@@ -303,19 +303,21 @@ class BarStore:
     ) -> MonthBlock:
         # The month's mapped block; few symbols of many come from their Parquet files.
         if not _wants_block(month, symbols):
-            return block_files.collect_block(self.folder, month, groups, symbols)
+            return block_files.collect_block(self.folder, month, self._known.daily[month.name], groups, symbols)
         layout = self._layout(month)
         return block_files.read_block(layout) or self._made_block(month, layout)
 
     def _made_block(self, month: parquet.MonthManifest, layout: BlockLayout) -> MonthBlock:
-        made = block_files.collect_block(self.folder, month, layout.groups, layout.symbols)
+        daily = self._known.daily[month.name]
+        made = block_files.collect_block(self.folder, month, daily, layout.groups, layout.symbols)
         try:
             block_files.write_block(layout, made)
         except AccessError as fault:
             if not self._known.has_warned:
                 _log.warning("bars.block_not_kept", reason=fault.message, effect="each run reads Parquet: slower")
             self._known.has_warned = True
-        return made
+            return made
+        return block_files.read_block(layout) or made  # the file, so that the memory is free for the next month
 
     def _layout(self, month: parquet.MonthManifest) -> BlockLayout:
         return BlockLayout.of(self.folder, month, set(self._known.daily[month.name]["date"].unique()))

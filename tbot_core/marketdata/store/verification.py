@@ -88,7 +88,7 @@ class _Check:
         for file, sha256 in named.values():
             self.files += 1
             with self._finding(self.folder / file):
-                parquet.read_proved(self.folder / file, sha256)
+                parquet.read_proved((self.folder / file, sha256))
         for path in parquet.unnamed_files(self.folder, "", [file for file, _ in named.values()]):
             self.stray(path)
 
@@ -110,7 +110,7 @@ class _Check:
             with self._finding(self.folder / name / month.entries[symbol].file):
                 self._check_bars(symbol, parquet.read_bars(self.folder, month, symbol), sessions, daily)
         if daily is not None:
-            self._check_block(BlockLayout.of(self.folder, month, set(daily["date"])), month)
+            self._check_block(BlockLayout.of(self.folder, month, set(daily["date"])), month, daily)
 
     def stray(self, path: Path) -> None:
         """Report a Parquet file that is in no manifest."""
@@ -164,10 +164,10 @@ class _Check:
             if not own.equals(daily.filter(pl.col("symbol") == symbol)):
                 raise DataError(f"{symbol}: the month's daily rows do not match its bars.", parquet.REIMPORT_HINT)
 
-    def _check_block(self, layout: BlockLayout, month: parquet.MonthManifest) -> None:
+    def _check_block(self, layout: BlockLayout, month: parquet.MonthManifest, daily: pl.DataFrame) -> None:
         # A block is made of the month's files; faults of these are reported already.
         with suppress(DataError, AccessError):
-            if block_files.differs(layout, self.folder, month):
+            if block_files.differs(layout, self.folder, month, daily):
                 self._find(
                     FindingLevel.FAULT,
                     str(layout.path),

@@ -56,7 +56,7 @@ class StoreChanges:
         """The bars of the entry that `stored` returns; raises DataError for a damaged file."""
         staged = self._staged.get(month, {}).get(symbol)
         if staged is not None:
-            return parquet.read_proved(self._folder / month / staged[0].file, staged[0].sha256)
+            return parquet.read_proved((self._folder / month / staged[0].file, staged[0].sha256))
         return parquet.read_bars(self._folder, self._month(month), symbol)
 
     def put(self, part: MonthPart) -> str:
