@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tbot_core.marketdata.store import block_files, parquet
+from tbot_core.marketdata.store import block_files, manifest
 from tbot_core.marketdata.store.verification import FindingLevel, verify_store
 from tbot_core.model.bars import FIELDS
 from tbot_core.model.calendar import ClosedDay, EarlyClose, ExchangeCalendar
@@ -47,7 +47,7 @@ def read(
 
 def files(bench: StoreFixture) -> list[Path]:
     """The block files of all months."""
-    return sorted(bench.bars.glob("*/*.block"))
+    return sorted(bench.bars.glob("*/bars-*.block"))
 
 
 def same(one: Sequence[BarBlock], two: Sequence[BarBlock]) -> bool:
@@ -287,13 +287,13 @@ def test_a_check_compares_a_block_with_its_parquet_files(bench: StoreFixture) ->
 
 def test_the_key_of_a_block_is_that_of_the_manifest(bench: StoreFixture) -> None:
     """A manifest with other bytes names another file."""
-    month = parquet.read_month(bench.bars, "2019-12")
+    month = manifest.read_month(bench.bars, "2019-12")
     assert month is not None
     days = {one.date for one in WHOLE}
     one = block_files.BlockLayout.of(bench.bars, month, days)
     path = bench.bars / "2019-12" / "manifest.json"
     path.write_bytes(path.read_bytes() + b"\n")
-    again = parquet.read_month(bench.bars, "2019-12")
+    again = manifest.read_month(bench.bars, "2019-12")
     assert again is not None
     assert block_files.BlockLayout.of(bench.bars, again, days).path != one.path
     assert block_files.BlockLayout.of(bench.bars, month, days - {dt.date(2019, 12, 4)}).path != one.path

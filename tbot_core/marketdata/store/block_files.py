@@ -23,10 +23,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
-import polars as pl
 
 from tbot_core.errors import AccessError
-from tbot_core.marketdata.store import parquet
+from tbot_core.marketdata.store import manifest
 from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
 from tbot_core.model import json_document
 from tbot_core.model.bars import FIELDS, Array
@@ -35,6 +34,10 @@ from tbot_core.system import file_streams, filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    import polars as pl
+
+    from tbot_core.marketdata.store.daily_rows import DailyRows
 
 
 COLUMNS: Final = (*FIELDS, "vwap")
@@ -123,7 +126,7 @@ class BlockLayout:
     groups: tuple[tuple[Session, ...], ...]
 
     @classmethod
-    def of(cls, folder: Path, month: parquet.MonthManifest, days: Collection[dt.date]) -> BlockLayout:
+    def of(cls, folder: Path, month: manifest.MonthManifest, days: Collection[dt.date]) -> BlockLayout:
         """The layout of a month that has bars on these days.
 
         Its sessions are the exchange's own: an instance's calendar only shortens them or leaves some out.
@@ -131,7 +134,7 @@ class BlockLayout:
         held = tuple(one for one in month_sessions(_EXCHANGE, month.name) if one.date in days)
         words = [f"{session.open.isoformat()} {session.minutes}" for session in held]
         key = hashlib.sha256("\n".join((month.sha256, *words)).encode()).hexdigest()
-        path = folder / month.name / f"bars-{key[: parquet.NAME_LENGTH]}{parquet.BLOCK_SUFFIX}"
+        path = folder / month.name / f"bars-{key[: manifest.NAME_LENGTH]}{manifest.BLOCK_SUFFIX}"
         return cls(path=path, key=key, symbols=tuple(sorted(month.entries)), groups=by_length(held))
 
     @property
@@ -189,8 +192,8 @@ def write_block(layout: BlockLayout, block: MonthBlock) -> None:
     filesystem.write_atomic(layout.path, _header(layout.key, [list(part) for part in held]), *data)
     now = filesystem.modified(layout.path)
     for path in filesystem.entries(folder):
-        stranded = path.name.startswith(".bars-") and filesystem.modified(path) < now - _STRANDED_S
-        if stranded or (path.suffix == parquet.BLOCK_SUFFIX and path != layout.path):
+        stranded = path.name.startswith((".bars-", ".days-")) and filesystem.modified(path) < now - _STRANDED_S
+        if stranded or (path.match(f"bars-*{manifest.BLOCK_SUFFIX}") and path != layout.path):
             filesystem.remove(path)
 
 
@@ -200,8 +203,8 @@ def _has_numbers(field: Array) -> bool:
 
 def collect_block(
     folder: Path,
-    month: parquet.MonthManifest,
-    daily: pl.DataFrame,
+    month: manifest.MonthManifest,
+    daily: DailyRows,
     groups: Iterable[tuple[Session, ...]],
     symbols: tuple[str, ...],
 ) -> MonthBlock:
@@ -209,6 +212,8 @@ def collect_block(
 
     Raises DataError for a changed file.
     """
+    from tbot_core.marketdata.store import parquet
+
     groups = tuple(groups)
     counted = _Counted.of(daily, sorted(itertools.chain(*groups), key=lambda session: session.date))
     held = tuple(symbol for symbol in symbols if symbol in month.entries)
@@ -228,7 +233,7 @@ def collect_block(
     )
 
 
-def differs(layout: BlockLayout, folder: Path, month: parquet.MonthManifest, daily: pl.DataFrame) -> bool:
+def differs(layout: BlockLayout, folder: Path, month: manifest.MonthManifest, daily: DailyRows) -> bool:
     """Whether a month's block has other bars than its Parquet files; not where there is no block to be read.
 
     `daily` are the month's daily rows. Raises DataError for a changed file.
@@ -252,17 +257,18 @@ class _Counted:
     starts: Mapping[dt.date, int]
 
     @classmethod
-    def of(cls, daily: pl.DataFrame, sessions: Sequence[Session]) -> _Counted:
-        minutes = [session.minutes for session in sessions]
-        dates = [session.date for session in sessions]
-        lengths = pl.DataFrame({"date": dates, "minutes": minutes}, schema={"date": pl.Date, "minutes": pl.Int64})
-        each = pl.col("bars").eq_missing(pl.col("minutes")).all() & (pl.len() == len(sessions))
-        named = daily.join(lengths, on="date", how="left").group_by("symbol")
-        rows = named.agg(pl.col("bars").sum(), whole=each).rows()
+    def of(cls, daily: DailyRows, sessions: Sequence[Session]) -> _Counted:
+        minutes = np.array([session.minutes for session in sessions])
+        dates = np.array([session.date for session in sessions], dtype="datetime64[D]")
+        codes, table = daily.table["code"], daily.table
+        at = np.minimum(np.searchsorted(dates, table["date"]), len(dates) - 1)
+        full = (dates[at] == table["date"]) & (table["bars"] == minutes[at])
+        days, whole_days = np.bincount(codes), np.bincount(codes, weights=full)
+        whole = (days == len(sessions)) & (whole_days == len(sessions))
         return cls(
-            bars={symbol: count for symbol, count, _ in rows},
-            whole=frozenset(symbol for symbol, _, is_whole in rows if is_whole),
-            starts=dict(zip(dates, itertools.accumulate(minutes, initial=0), strict=False)),
+            bars=dict(zip(daily.names, np.bincount(codes, weights=table["bars"]).astype(int).tolist(), strict=True)),
+            whole=frozenset(itertools.compress(daily.names, whole)),
+            starts=dict(zip(dates.tolist(), (np.cumsum(minutes) - minutes).tolist(), strict=True)),
         )
 
 
