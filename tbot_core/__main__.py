@@ -6,6 +6,7 @@ import gc
 import sys
 from typing import Final
 
+from tbot_core.system import environ
 from tbot_core.system.signals import INTERRUPTED, interruptible
 
 _YOUNG: Final = 10_000
@@ -15,6 +16,7 @@ _YOUNG: Final = 10_000
 def main() -> int:
     """The console script `tbot`."""
     gc.set_threshold(_YOUNG)
+    environ.without_blas_threads()
     try:
         with interruptible():
             from tbot_core.cli import main as command_line

@@ -25,7 +25,7 @@ from tbot_core.engine.backtest.session_walk import walk_session
 from tbot_core.engine.backtest.sweep import sweep_blocks
 from tbot_core.engine.backtest.trials import MonthOfBars, TrialRun, run_trials, trial_of
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.marketdata.store.parquet import month_of
+from tbot_core.marketdata.store.manifest import month_of
 from tbot_core.marketdata.store.store import BarBlock
 from tbot_core.model.bars import Bars
 from tbot_core.model.calendar import Session

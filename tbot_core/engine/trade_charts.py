@@ -7,6 +7,7 @@ each only the sessions and symbols that were traded. Where the bars cannot be ha
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -35,7 +36,7 @@ from tbot_core.system import log
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
     from tbot_core.engine.assembly import Assembly
     from tbot_core.model.signals import Trigger
@@ -51,7 +52,7 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Market:
-    # One session with its bars and facts, of all or of the traded symbols.
+    # One session with its bars and facts, of all or of its traded symbols.
     session: Session
     bars: Bars
     day: DayFacts
@@ -64,6 +65,14 @@ class BarSource:
     request: FeedRequest
     feed: Feed | None = None
     received: Path | None = None
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class StoredBars:
+    """The stored bars of a run: of all symbols that it read; a store that has read their facts need not do it again."""
+
+    store: BarStore
+    symbols: Sequence[str]
 
 
 async def draw_trades(
@@ -83,12 +92,12 @@ async def draw_trades(
 
 
 def draw_stored_trades(
-    assembly: Assembly, request: FeedRequest, trades: Sequence[Trade], levels: Mapping[TradeKey, TradeLevels]
+    assembly: Assembly, stored: StoredBars, trades: Sequence[Trade], levels: Mapping[TradeKey, TradeLevels]
 ) -> TradeCharts:
     """The same for trades on stored bars, without waiting."""
     drawing = _Drawing(assembly, trades, levels)
     try:
-        for market in _stored(assembly, request, drawing.wanted):
+        for market in _stored(stored, drawing.wanted):
             drawing.add(market)
     except TbotError as fault:
         drawing.fault = str(fault)
@@ -161,24 +170,28 @@ async def _markets(assembly: Assembly, source: BarSource, wanted: _Traded) -> As
             if path is not None:
                 yield await _walk(received_bars.read_recording(path))
     elif source.request.kind == "replay":
-        for market in _stored(assembly, source.request, wanted):
-            yield market
+        if source.request.bars is not None:
+            store = BarStore(folder=source.request.bars, calendar=assembly.calendar)
+            traded = sorted({symbol for symbols in wanted.values() for symbol in symbols})
+            for market in _stored(StoredBars(store=store, symbols=traded), wanted):
+                yield market
     elif source.feed is not None and wanted:
         async for session in source.feed.sessions():
             if isinstance(session, FeedSession) and session.session.date in wanted:
                 yield await _walk(session)
 
 
-def _stored(assembly: Assembly, request: FeedRequest, wanted: _Traded) -> Iterator[_Market]:
-    # A month at a time, with all symbols that were traded in one.
-    if request.bars is None or not wanted:
+def _stored(stored: StoredBars, wanted: _Traded) -> Iterator[_Market]:
+    # A month at a time; of each session the symbols that were traded in it.
+    if not wanted:
         return
-    store = BarStore(folder=request.bars, calendar=assembly.calendar)
-    symbols = {symbol for traded in wanted.values() for symbol in traded}
-    for block in store.blocks(min(wanted), max(wanted), symbols):
+    for block in stored.store.blocks(min(wanted), max(wanted), stored.symbols):
+        places = {symbol: place for place, symbol in enumerate(block.bars.symbols)}
         for row, session in enumerate(block.sessions):
-            if session.date in wanted:
-                yield _Market(session=session, bars=block.bars.session(row), day=block.day.session(row))
+            traded = [places[symbol] for symbol in wanted.get(session.date, ()) if symbol in places]
+            if traded:
+                bars, day = block.bars.session(row).columns(traded), block.day.session(row).symbols(traded)
+                yield _Market(session=session, bars=bars, day=day)
 
 
 async def _walk(source: FeedSession) -> _Market:

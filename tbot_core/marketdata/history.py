@@ -11,7 +11,7 @@ import attrs
 from tbot_core.contracts import BarHistory, FeedCoverage
 from tbot_core.errors import Unavailable
 from tbot_core.marketdata.store.downloads import DownloadStore
-from tbot_core.marketdata.store.parquet import month_of
+from tbot_core.marketdata.store.manifest import month_of
 from tbot_core.model.clock import Clock
 from tbot_core.system import log
 

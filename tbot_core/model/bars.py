@@ -186,6 +186,11 @@ class Bars:
         """The bars of one session of a block: leading axes (symbols)."""
         return Bars({name: field[:, index] for name, field in self._fields.items()}, self.symbols)
 
+    def columns(self, places: list[int]) -> Bars:
+        """The bars of some symbols, by their places in `symbols`, copied."""
+        chosen = tuple(self.symbols[place] for place in places)
+        return Bars({name: field[..., places] for name, field in self._fields.items()}, chosen)
+
     def sessions(self, rows: list[int]) -> Bars:
         """The bars of some sessions of a block, copied: leading axes (sessions, symbols)."""
         return Bars({name: field.take(rows, axis=1) for name, field in self._fields.items()}, self.symbols)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import attrs
 
 from tbot_core.errors import DataError, SettingsError
-from tbot_core.model import clock
+from tbot_core.model import clock, exchange_holidays
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ EARLY_CLOSING_BELL: Final = dt.time(13, 0)
 WEEKDAY_NAMES: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 EXCHANGE_WEEKDAYS: Final = frozenset(range(5))
 
-# Closures that follow no rule. The library lists them too, but a new one must not wait for its next release.
+# Closures that follow no rule. The table has them too, but a new one must not wait for the package of its tool.
 UNSCHEDULED_CLOSURES: Final[Mapping[dt.date, str]] = {
     dt.date(2012, 10, 29): "Hurricane Sandy",
     dt.date(2012, 10, 30): "Hurricane Sandy",
@@ -153,7 +153,7 @@ class ExchangeCalendar:
     def _session(self, day: dt.date) -> Session | None:
         if self.closed_reason(day) is not None:
             return None
-        close = EARLY_CLOSING_BELL if day in _half_days(day.year) else CLOSING_BELL
+        close = EARLY_CLOSING_BELL if day in _half_days() else CLOSING_BELL
         override = self.overrides.get(day)
         if isinstance(override, EarlyClose):
             close = min(close, override.close)
@@ -180,7 +180,7 @@ class ExchangeCalendar:
         override = self.overrides.get(day)
         if isinstance(override, ClosedDay):
             return override.reason
-        return UNSCHEDULED_CLOSURES.get(day) or _holidays(day.year).get(day)
+        return UNSCHEDULED_CLOSURES.get(day) or _holidays().get(day)
 
     def sessions(self, first: dt.date, last: dt.date) -> tuple[Session, ...]:
         """The sessions from first to last, both included, in order; none for a reversed range."""
@@ -224,21 +224,14 @@ def require_covered_day(day: dt.date) -> None:
 
 
 @functools.cache
-def _holidays(year: int) -> Mapping[dt.date, str]:
-    from holidays.constants import PUBLIC
-
-    return _listed(year, PUBLIC)
+def _holidays() -> Mapping[dt.date, str]:
+    return _listed(exchange_holidays.HOLIDAYS)
 
 
 @functools.cache
-def _half_days(year: int) -> frozenset[dt.date]:
-    from holidays.constants import HALF_DAY
-
-    return frozenset(_listed(year, HALF_DAY))
+def _half_days() -> Mapping[dt.date, str]:
+    return _listed(exchange_holidays.HALF_DAYS)
 
 
-def _listed(year: int, category: str) -> dict[dt.date, str]:
-    from holidays import financial_holidays
-
-    # Not expanding: a query for a neighbouring year would otherwise grow this table.
-    return dict(financial_holidays(EXCHANGE, years=year, expand=False, language="en_US", categories=(category,)))
+def _listed(table: Mapping[str, str]) -> dict[dt.date, str]:
+    return {dt.date.fromisoformat(word): name for name, words in table.items() for word in words.split()}

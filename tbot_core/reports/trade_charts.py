@@ -87,7 +87,7 @@ def chart_document(trade: Trade, found: TradedSession, levels: TradeLevels | Non
     """
     session = found.session
     first, last = _span(trade, found, levels)
-    bars, digits = _bars(np.stack([found.prices[name][first:last] for name in _PRICES]))
+    bars, digits = _bars(np.array([found.prices[name][first:last] for name in _PRICES]))
     document: dict[str, Any] = {
         "t": int(session.open.timestamp()) // 60,
         "z": _offset_minutes(session.open),
@@ -127,7 +127,7 @@ def _bars(prices: Array) -> tuple[list[int | None], int]:
     opened, high, low, close = whole
     before = np.concatenate(([0], close[:-1])) if len(close) else close
     body = np.maximum(opened, close), np.minimum(opened, close)
-    parts = np.stack((opened - before, high - body[0], body[1] - low, close - opened), axis=1)
+    parts = np.array((opened - before, high - body[0], body[1] - low, close - opened)).T
     coded: list[int | None] = parts.ravel().tolist()
     if known.all():
         return coded, digits

@@ -39,6 +39,14 @@ def without_variables(*names: str) -> Iterator[None]:
         os.environ.update(kept)
 
 
+def without_blas_threads() -> None:
+    """Let numpy start no thread for linear algebra, of which tbot has none: they wait in a loop that uses a processor.
+
+    An OPENBLAS_NUM_THREADS that is set already stays.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def variables_with_prefix(prefix: str) -> dict[str, str]:
     """The variables with a prefix such as `NAME_`, without the prefix, sorted; empty ones are left out.
 

@@ -13,7 +13,7 @@ from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.actions.stored_facts import fact_findings, market_cap_findings, vix_findings
 from tbot_core.instance import Instance
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
-from tbot_core.marketdata.store import reference
+from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.downloads import add_reference_facts
 from tbot_core.marketdata.store.recorded_facts import RecordedFact
 from tbot_core.model.calendar import ExchangeCalendar
@@ -56,7 +56,7 @@ def test_damaged_facts_fail(home: Path) -> None:
     """As they would stop a morning's refresh."""
     bars = Instance.at(home).bars
     bars.mkdir(parents=True)
-    (bars / reference.MANIFEST).write_text("{")
+    (bars / manifest.FACTS).write_text("{")
     ((level, words),) = rows(home)
     assert level == "fail"
     assert "is damaged" in words

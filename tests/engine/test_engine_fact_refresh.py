@@ -15,7 +15,7 @@ import pytest
 
 from tbot_core.engine.session.fact_refresh import BATCH, FactRefresher, fact_sources
 from tbot_core.errors import LoginNeeded, Unavailable
-from tbot_core.marketdata.store import parquet, reference
+from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.recorded_facts import RecordedFact, RecordedFacts, with_recorded
 from tbot_core.model.clock import ManualClock, exchange_moment
 from tbot_core.system import filesystem
@@ -211,7 +211,7 @@ def test_a_refresh_that_failed_is_tried_again_while_too_little_is_known(morning:
 
 def test_what_cannot_be_stored_is_used_and_journaled(morning: Morning) -> None:
     """Another process holds the store: the session has the facts all the same."""
-    with filesystem.hold_lock(morning.folder / parquet.LOCK):
+    with filesystem.hold_lock(morning.folder / manifest.LOCK):
         recorded, coverage = morning.refresh(NAMES[:2])
     assert (coverage.known, len(morning.events)) == (2, 1)
     assert recorded.at([TODAY.date], ["S01"])["rating"].tolist() == [[1.0]]

@@ -14,9 +14,10 @@ import pytest
 from tbot_core.contracts import FeedRequest, FeedSession
 from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.engine.trade_charts import BarSource, draw_stored_trades, draw_trades
+from tbot_core.engine.trade_charts import BarSource, StoredBars, draw_stored_trades, draw_trades
 from tbot_core.marketdata.bar_aggregator import BarAmendment, BarArrival
 from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder
+from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.bars import MinuteSlice
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import ExitReason, Side, Trade
@@ -74,6 +75,12 @@ def request(assembly: Assembly, kind: Any = "replay") -> FeedRequest:
     """A request for the day's stored bars."""
     bars = assembly.settings.instance.bars
     return FeedRequest(kind=kind, first=DAY, last=DAY, bars=bars, calendar=assembly.calendar)
+
+
+def stored(assembly: Assembly) -> StoredBars:
+    """The stored bars of both stocks."""
+    store = BarStore(folder=assembly.settings.instance.bars, calendar=assembly.calendar)
+    return StoredBars(store=store, symbols=("AAA", "BBB"))
 
 
 def draw(assembly: Assembly, source: BarSource, *trades: Trade) -> Any:
@@ -171,16 +178,16 @@ def test_bars_that_cannot_be_had_are_missed_in_one_sentence(tmp_path: Path, asse
 
 def test_stored_trades_without_bars_are_missed_too(tmp_path: Path, assembly: Assembly) -> None:
     """A backtest's charts are missed with the same words; a request without a store has none."""
-    gone = attrs.evolve(request(assembly), bars=tmp_path / "none")
+    gone = attrs.evolve(stored(assembly), store=BarStore(folder=tmp_path / "none", calendar=assembly.calendar))
     assert "1 trade has no price chart: No bars of AAA" in draw_stored_trades(assembly, gone, [trade()], {}).missing
-    without = attrs.evolve(request(assembly), bars=None)
-    assert "no longer stored" in draw_stored_trades(assembly, without, [trade()], {}).missing
+    without = BarSource(request=attrs.evolve(request(assembly), bars=None))
+    assert "no longer stored" in draw(assembly, without, trade()).missing
 
 
 def test_a_trade_of_a_symbol_or_strategy_that_is_gone_is_drawn_as_far_as_possible(assembly: Assembly) -> None:
     """A strategy that the settings no longer run has bars without lines; a symbol without bars has no chart."""
     trades = [trade(strategy="other"), trade("CCC")]
-    found = draw_stored_trades(assembly, request(assembly), trades, {})
+    found = draw_stored_trades(assembly, stored(assembly), trades, {})
     ((key, document),) = found.documents.items()
     assert key == key_of(trades[0])
     assert document["l"] == []
@@ -209,7 +216,7 @@ def test_a_strategy_that_fails_costs_its_charts_and_nothing_else(assembly: Assem
     broken = attrs.evolve(active, strategy=Broken(active.window))
     placed: dict[tuple[Window, ...], tuple[ActiveStrategy, ...]] = dict.fromkeys(assembly._placed, (broken,))
     failing = attrs.evolve(assembly, placed=placed)
-    found = draw_stored_trades(failing, request(assembly), [trade()], {key_of(trade()): LEVELS})
+    found = draw_stored_trades(failing, stored(assembly), [trade()], {key_of(trade()): LEVELS})
     assert found.documents == {}
     assert found.missing == "1 trade has no price chart: ZeroDivisionError: boom"
 
@@ -223,7 +230,7 @@ def test_a_running_price_is_drawn_over_the_whole_chart(tmp_path: Path, assembly:
     entered = SESSION.moment(active.window.entry + 1)
     held = attrs.evolve(trade(strategy="mid"), entry_time=entered, exit_time=SESSION.moment(active.window.leave))
     levels = {key_of(held): attrs.evolve(LEVELS, minute=active.window.entry, rule="reversion")}
-    (document,) = draw_stored_trades(reverting, request(assembly), [held], levels).documents.values()
+    (document,) = draw_stored_trades(reverting, stored(assembly), [held], levels).documents.values()
     assert names(document) == [("base", "VWAP"), ("trigger", "reversion trigger")]
     (_, _, start, stop, _), (_, _, begins, ends, _) = document["l"]
     assert start == document["m"] < begins == active.window.entry

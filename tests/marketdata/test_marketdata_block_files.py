@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tbot_core.marketdata.store import block_files, parquet
+from tbot_core.marketdata.store import block_files, manifest
 from tbot_core.marketdata.store.verification import FindingLevel, verify_store
 from tbot_core.model.bars import FIELDS
 from tbot_core.model.calendar import ClosedDay, EarlyClose, ExchangeCalendar
@@ -47,7 +47,7 @@ def read(
 
 def files(bench: StoreFixture) -> list[Path]:
     """The block files of all months."""
-    return sorted(bench.bars.glob("*/*.block"))
+    return sorted(bench.bars.glob("*/bars-*.block"))
 
 
 def same(one: Sequence[BarBlock], two: Sequence[BarBlock]) -> bool:
@@ -64,8 +64,8 @@ def mapped(block: BarBlock) -> bool:
     return all(not block.bars.field(name).flags.writeable for name in FIELDS)
 
 
-def test_a_month_is_mapped_from_its_second_reading_on(bench: StoreFixture) -> None:
-    """The first reading makes one private file a month; the second maps it and opens no Parquet file of bars."""
+def test_a_month_is_mapped_once_its_file_is_made(bench: StoreFixture) -> None:
+    """The first reading makes one private file a month and maps it; the second opens no Parquet file of bars."""
     made = read(bench)
     assert [path.parent.name for path in files(bench)] == ["2019-11", "2019-12", "2020-01"]
     assert {path.stat().st_mode & 0o777 for path in files(bench)} == {0o600}
@@ -74,8 +74,7 @@ def test_a_month_is_mapped_from_its_second_reading_on(bench: StoreFixture) -> No
             path.unlink()
     found = read(bench)
     assert same(made, found)
-    assert not any(mapped(block) for block in made)
-    assert all(mapped(block) for block in found)
+    assert all(mapped(block) for block in (*made, *found))
     assert all(block.bars.field(name).flags.c_contiguous for block in found for name in FIELDS)
 
 
@@ -129,6 +128,24 @@ def test_a_month_of_many_symbols_is_made_some_at_a_time(tmp_path: Path) -> None:
     bench.put(pl.concat(rising_bars(name, WHOLE[5:6], price=10.0 + at, minutes=2) for at, name in enumerate(names)))
     for block in (*read(bench, names), *read(bench, names)):
         assert block.bars.open[0, :, 0].tolist() == [10.0 + at for at in range(20)]
+
+
+def test_a_field_of_some_of_many_symbols_is_unknown_of_the_others(tmp_path: Path) -> None:
+    """A VWAP that only an early or only a late symbol of a month has is theirs alone, with or without missing bars."""
+    bench, names = StoreFixture(folder=tmp_path), tuple(f"S{number:02}" for number in range(20))
+    owners = {WHOLE[1]: "S18", WHOLE[5]: "S02", WHOLE[-1]: "S18"}
+    frames = [
+        rising_bars(name, [session], price=10.0, minutes=300 if session is WHOLE[-1] else session.minutes).with_columns(
+            vwap=pl.col("open") if name == owner else pl.lit(None, dtype=pl.Float64)
+        )
+        for session, owner in owners.items()
+        for name in names
+    ]
+    bench.put(pl.concat(frames))
+    for block, owner in zip(read(bench, names), owners.values(), strict=True):
+        known = ~np.isnan(block.bars.field("vwap"))
+        assert {names[column] for column in np.flatnonzero(known.any(axis=(0, 1)))} == {owner}
+        assert np.isnan(block.bars.close).sum() == (20 * 90 if block.month == "2020-01" else 0)
 
 
 @pytest.mark.parametrize("damage", ["cut", "long", "header", "empty", "foreign", "folder", "other fields"])
@@ -270,13 +287,13 @@ def test_a_check_compares_a_block_with_its_parquet_files(bench: StoreFixture) ->
 
 def test_the_key_of_a_block_is_that_of_the_manifest(bench: StoreFixture) -> None:
     """A manifest with other bytes names another file."""
-    month = parquet.read_month(bench.bars, "2019-12")
+    month = manifest.read_month(bench.bars, "2019-12")
     assert month is not None
     days = {one.date for one in WHOLE}
     one = block_files.BlockLayout.of(bench.bars, month, days)
     path = bench.bars / "2019-12" / "manifest.json"
     path.write_bytes(path.read_bytes() + b"\n")
-    again = parquet.read_month(bench.bars, "2019-12")
+    again = manifest.read_month(bench.bars, "2019-12")
     assert again is not None
     assert block_files.BlockLayout.of(bench.bars, again, days).path != one.path
     assert block_files.BlockLayout.of(bench.bars, month, days - {dt.date(2019, 12, 4)}).path != one.path

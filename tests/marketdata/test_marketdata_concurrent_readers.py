@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tbot_core.errors import DataError
-from tbot_core.marketdata.store import parquet, reference
+from tbot_core.marketdata.store import manifest, parquet, reference
 from tbot_core.marketdata.store.selection import select_symbols
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
@@ -54,7 +54,7 @@ def test_what_is_being_read_stays_as_it_was_named_where_its_files_do(bench: Stor
     store = bench.store
     named = store.data_hash(FIRST, LAST, ["AAA", "CCC"])
     bench.put(rising_bars("CCC", WHOLE[-2:], price=300.0))
-    (bench.bars / "2019-12" / parquet.MANIFEST).unlink()
+    (bench.bars / "2019-12" / manifest.MANIFEST).unlink()
     assert store.data_hash(FIRST, LAST, ["AAA", "CCC"]) == named
     served = list(store.blocks(FIRST, LAST, ["AAA", "CCC"]))
     assert [block.month for block in served][-1] == "2020-01"
@@ -76,7 +76,7 @@ def test_facts_from_elsewhere_are_those_that_the_hash_named(bench: StoreFixture)
 @pytest.mark.parametrize("stem", ["AAA", "daily"])
 def test_a_reader_that_is_overtaken_is_told_to_start_again(bench: StoreFixture, stem: str) -> None:
     """A file that the newest manifest names no more is not damage; no new import is asked for."""
-    month = parquet.read_month(bench.bars, "2020-01")
+    month = manifest.read_month(bench.bars, "2020-01")
     assert month is not None
     _january(bench, replace=True)
     with pytest.raises(DataError, match=r"2020-01 changed while they were read: an import is or was running") as caught:

@@ -18,7 +18,7 @@ from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_ki
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import ReferenceFacts, facts_from_daily_bars, look_back_sessions
 from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
-from tbot_core.marketdata.store.parquet import LOCK
+from tbot_core.marketdata.store.manifest import LOCK
 from tbot_core.marketdata.store.recorded_facts import RecordedFact
 from tbot_core.marketdata.store.selection import select_symbols
 from tbot_core.marketdata.store.verification import verify_store

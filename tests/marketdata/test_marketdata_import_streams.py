@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from tbot_core.errors import AccessError
-from tbot_core.marketdata.store import import_log, import_rows, parquet, source_readers
+from tbot_core.marketdata.store import import_log, import_rows, manifest, source_readers
 from tbot_core.marketdata.store.importer import ImportedFile, ImportProgress, RefusedFile, import_files
 from tbot_core.marketdata.store.source_files import ImportOptions
 from tbot_core.system import filesystem
@@ -163,7 +163,7 @@ def test_a_full_disk_at_a_manifest_leaves_the_daily_rows_that_it_named(
 
     def full(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
         with filesystem.raising_access_errors("write", path):
-            if path.name == parquet.MANIFEST:
+            if path.name == manifest.MANIFEST:
                 raise OSError(errno.ENOSPC, "No space left on device")
         write(path, data, *more, **mode)
 
@@ -286,9 +286,9 @@ def test_an_import_that_was_killed_continues(
     assert all(isinstance(outcome, ImportedFile) for outcome in outcomes)
     assert len(read) == 5
     assert bench.store.symbols(FIRST, LAST) == tuple(names)
-    month = parquet.read_month(bench.bars, "2019-12")
+    month = manifest.read_month(bench.bars, "2019-12")
     assert month is not None
-    assert parquet.unnamed_files(bench.bars, "2019-12", month.files) == []
+    assert manifest.unnamed_files(bench.bars, "2019-12", month.files) == []
 
 
 @pytest.mark.parametrize("where", ["bars", "daily", "manifest", "parts"])

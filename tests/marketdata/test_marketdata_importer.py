@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from tbot_core.errors import AccessError, DataError, UsageError
-from tbot_core.marketdata.store import parquet, reference
+from tbot_core.marketdata.store import manifest, parquet, reference
 from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile, source_files
 from tbot_core.marketdata.store.source_files import ImportOptions
 from tbot_core.marketdata.store.source_table import SourceKind
@@ -462,9 +462,9 @@ def test_dates_are_read_in_every_common_form(bench: StoreFixture) -> None:
     text = "date,open,high,low,close\n2019-11-01,1,1,1,1\n11/04/2019,1,1,1,1\n20191105,1,1,1,1\n"
     bench.put_text(text, name="vix.csv")
     moments = pl.DataFrame({"date": [dt.datetime(2019, 11, 6, tzinfo=dt.UTC)]})
-    bench.put(moments.with_columns(pl.lit(1.0).alias(name) for name in parquet.PRICES))
+    bench.put(moments.with_columns(pl.lit(1.0).alias(name) for name in manifest.PRICES))
     assert [day.day for day in reference.read_table(bench.bars, reference.VIX)["date"]] == [1, 4, 5, 6]
-    numbers = pl.DataFrame({"date": [20191107], **dict.fromkeys(parquet.PRICES, 1.0)})
+    numbers = pl.DataFrame({"date": [20191107], **dict.fromkeys(manifest.PRICES, 1.0)})
     assert "column date must hold dates, but holds Int64" in refused(bench.put(numbers)[0])
 
 

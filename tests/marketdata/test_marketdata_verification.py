@@ -10,7 +10,7 @@ import attrs
 import polars as pl
 import pytest
 
-from tbot_core.marketdata.store import parquet
+from tbot_core.marketdata.store import manifest, parquet
 from tbot_core.marketdata.store.listing import FactsRow, SymbolRow, list_store
 from tbot_core.marketdata.store.verification import FindingLevel, StoreVerification, verify_store
 from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
@@ -43,16 +43,16 @@ def the_fault(bench: StoreFixture) -> str:
 
 def forge(bench: StoreFixture, frame: pl.DataFrame) -> None:
     """Store a frame as an import would, without an import's checks."""
-    month = parquet.read_month(bench.bars, "2019-12")
+    month = manifest.read_month(bench.bars, "2019-12")
     assert month is not None
     file, sha256 = parquet.write_frame(bench.bars, "2019-12", "AAA", frame.cast(parquet.BAR_SCHEMA))
     entry = attrs.evolve(month.entries["AAA"], file=file, sha256=sha256)
-    parquet.write_month(bench.bars, attrs.evolve(month, entries={"AAA": entry}))
+    manifest.write_month(bench.bars, attrs.evolve(month, entries={"AAA": entry}))
 
 
 def stored(bench: StoreFixture) -> pl.DataFrame:
     """The symbol's stored bars."""
-    month = parquet.read_month(bench.bars, "2019-12")
+    month = manifest.read_month(bench.bars, "2019-12")
     assert month is not None
     return parquet.read_bars(bench.bars, month, "AAA")
 
@@ -219,7 +219,7 @@ def test_an_empty_store_lists_nothing(tmp_path: Path) -> None:
 
 def test_files_are_named_by_their_content(bench: StoreFixture) -> None:
     """The name and the manifest both carry the SHA-256 of the bytes."""
-    month = parquet.read_month(bench.bars, "2019-12")
+    month = manifest.read_month(bench.bars, "2019-12")
     assert month is not None
     entry = month.entries["AAA"]
     assert hashlib.sha256((bench.bars / "2019-12" / entry.file).read_bytes()).hexdigest() == entry.sha256

@@ -216,6 +216,14 @@ def test_a_days_session_has_its_own_facts() -> None:
     assert SessionDraft().day().typical_volume is None
 
 
+def test_some_columns_are_the_bars_of_their_symbols() -> None:
+    """The chosen symbols keep their bars, in the chosen order."""
+    bars = market(sessions=1, symbols=4)[0].session(0)
+    chosen = bars.columns([2, 0])
+    assert chosen.symbols == (bars.symbols[2], bars.symbols[0])
+    assert all(_same(chosen.field(name), bars.field(name)[:, [2, 0]]) for name in NAMES)
+
+
 def test_some_sessions_of_a_block_are_a_block() -> None:
     """Chosen sessions keep their bars and facts, in the order in which they were asked for."""
     bars, facts = market(sessions=3, symbols=4, minutes=20)

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.errors import DataError, SettingsError
-from tbot_core.model import calendar
+from tbot_core.model import calendar, exchange_holidays
 from tbot_core.model.calendar import ClosedDay, EarlyClose, ExchangeCalendar, Session
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 Bells = tuple[dt.date, dt.datetime, dt.datetime]
@@ -50,6 +51,19 @@ def test_every_session_agrees_with_the_oracle(oracle: list[Bells]) -> None:
     """Each session from 2008 to 2060 has the oracle's date, open and close, and there is no other."""
     ours = [bells(session) for session in XNYS.sessions(calendar.FIRST_DAY, calendar.LAST_DAY)]
     assert ours == oracle
+
+
+@pytest.mark.parametrize(
+    ("table", "category"), [(exchange_holidays.HOLIDAYS, "public"), (exchange_holidays.HALF_DAYS, "half_day")]
+)
+def test_the_table_of_holidays_is_that_of_the_package(table: Mapping[str, str], category: str) -> None:
+    """Every closed and half day of `holidays`, with its name, and no other; else run tools/exchange_holidays.py."""
+    from holidays import financial_holidays
+
+    years = range(calendar.FIRST_DAY.year, calendar.LAST_DAY.year + 1)
+    listed = financial_holidays("XNYS", years=years, expand=False, language="en_US", categories=(category,))
+    named = [(dt.date.fromisoformat(word), name) for name, words in table.items() for word in words.split()]
+    assert sorted(named) == sorted(listed.items())
 
 
 def test_every_session_agrees_with_the_stored_ones(shared: Path) -> None:

@@ -30,3 +30,15 @@ def test_only_variables_that_the_docs_name_are_read(monkeypatch: pytest.MonkeyPa
     for prefix in ("", "_", "AWS", "AWS_SECRET"):
         with pytest.raises(ValueError, match="a prefix is a word"):
             environ.variables_with_prefix(prefix)
+
+
+@pytest.mark.parametrize(("given", "found"), [("", "1"), ("4", "4")])
+def test_threads_for_linear_algebra_are_only_those_that_were_set(
+    monkeypatch: pytest.MonkeyPatch, given: str, found: str
+) -> None:
+    """Numpy starts none beside its own, unless the variable is set."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
+    if not given:
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    environ.without_blas_threads()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == found

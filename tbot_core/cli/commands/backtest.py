@@ -12,6 +12,7 @@ import click
 from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, print_warning
 from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_symbols
+from tbot_core.system import garbage, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,15 +66,15 @@ def command(**given: Unpack[BacktestOptions]) -> None:
     The same settings, bars and seed give the same trades as `tbot run --replay`, if no strategy uses bars of the
     future: --check-lookahead looks for that.
     """
-    from tbot_core.actions.backtests import backtest_overrides, prepare_backtest
-    from tbot_core.cli.text.run import backtest_lines
-    from tbot_core.system import terminal
+    with garbage.kept_start():
+        from tbot_core.actions.backtests import backtest_overrides, prepare_backtest
+        from tbot_core.cli.text.run import backtest_lines
 
-    if given["every"] and not given["lookahead"]:
-        raise UsageError("--all belongs to --check-lookahead.", "Add --check-lookahead, or leave out --all.")
-    overrides = backtest_overrides(given["strategy"], given["seed"])
-    days = day_range(given["first"], given["last"])
-    prepared = prepare_backtest(given["home"], days, parse_symbols(given["symbols"]), overrides)
+        if given["every"] and not given["lookahead"]:
+            raise UsageError("--all belongs to --check-lookahead.", "Add --check-lookahead, or leave out --all.")
+        overrides = backtest_overrides(given["strategy"], given["seed"])
+        days = day_range(given["first"], given["last"])
+        prepared = prepare_backtest(given["home"], days, parse_symbols(given["symbols"]), overrides)
     if given["lookahead"]:
         _check_lookahead(prepared, given)
         return
@@ -105,7 +106,6 @@ def _check_lookahead(prepared: Backtest, given: BacktestOptions) -> None:
     import attrs
 
     from tbot_core.cli.text.lookahead import lookahead_lines
-    from tbot_core.system import terminal
 
     for warning in prepared.warnings:
         print_warning(warning)

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import FeedLabel, FeedRequest
 from tbot_core.engine.backtest.reliability import reliability_of
 from tbot_core.engine.backtest.results import Lazy, TestedSession, timeline_of
 from tbot_core.engine.backtest.trials import Trial, TrialRun, run_trials, trial_of
-from tbot_core.engine.trade_charts import draw_stored_trades
+from tbot_core.engine.trade_charts import StoredBars, draw_stored_trades
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.marketdata.store.selection import SymbolSelection, select_symbols
 from tbot_core.marketdata.store.store import BarBlock, BarStore
@@ -26,6 +25,7 @@ from tbot_core.reports.summary import RunSummary
 from tbot_core.reports.timeline import RunTimeline, SessionTimeline
 
 if TYPE_CHECKING:
+    from tbot_core.contracts import FeedLabel
     from tbot_core.engine.assembly import Assembly
     from tbot_core.reports.trade_levels import TradeKey, TradeLevels
 
@@ -45,11 +45,11 @@ class BacktestRange:
 
 @attrs.frozen(kw_only=True, eq=False)
 class BacktestResult:
-    """A backtest's summary and its sessions; `label` is that of the bars."""
+    """A backtest's summary, its sessions, and the bars that it read."""
 
     summary: RunSummary
     sessions: Sequence[TestedSession]
-    label: FeedLabel
+    stored: StoredRange
 
     @property
     def chapters(self) -> list[SessionTimeline]:
@@ -73,22 +73,16 @@ def run_backtest(
     `started` gets the label of the bars, `progress` each session's date.
     """
     found, settings = trade_range(assembly, over, progress, started), assembly.settings
-    request = FeedRequest(
-        kind="replay",
-        first=over.first,
-        last=over.last,
-        symbols=over.symbols,
-        bars=settings.instance.bars,
-        calendar=assembly.calendar,
-    )
-    parts = (found.summary.mode, settings.fingerprint, found.label.data_hash, f"{over}")
+    label, symbols = found.stored.chosen.label, found.stored.chosen.symbols
+    parts = (found.summary.mode, settings.fingerprint, label.data_hash, f"{over}")
     name = sha256("\n".join(parts).encode()).hexdigest()[:16]
     story = RunTimeline(
-        run={"run_id": name, "source": found.label.name, "simulated": found.label.simulated},
+        run={"run_id": name, "source": label.name, "simulated": label.simulated},
         chapters=tuple(found.chapters),
         book=SessionBook(trades=list(found.summary.trades)),
     )
-    charts = draw_stored_trades(assembly, request, found.summary.trades, found.levels)
+    read = StoredBars(store=found.stored.store, symbols=symbols)
+    charts = draw_stored_trades(assembly, read, found.summary.trades, found.levels)
     path = html.write_report(settings.instance.reports, name, found.summary, story, charts)
     return attrs.evolve(found.summary, report=str(path))
 
@@ -132,7 +126,7 @@ def trade_range(
     variants = [_variant(*one, sessions[one[1]]) for one in zip(VARIANTS, others, strict=True)]
     known = reliability_of(assembly, (found.store, chosen), sessions[run], variants, named=bool(over.symbols))
     summary = attrs.evolve(_summary(assembly, chosen, run, sessions[run]), reliability=known)
-    return BacktestResult(summary=summary, sessions=sessions[run], label=chosen.label)
+    return BacktestResult(summary=summary, sessions=sessions[run], stored=found)
 
 
 def _summary(assembly: Assembly, chosen: SymbolSelection, run: TrialRun, tested: Sequence[TestedSession]) -> RunSummary:

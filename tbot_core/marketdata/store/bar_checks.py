@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from tbot_core.marketdata.store import parquet, reference
+from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.session_grid import MINUTE_US
 from tbot_core.model.bars import VWAP_BEYOND
 from tbot_core.model.types import TICKS_PER_DOLLAR
@@ -20,9 +20,9 @@ HIGHEST_PRICE: Final = 2.0**53 / TICKS_PER_DOLLAR
 MOST_SHARES: Final = 2**53
 """Above these limits a float cannot represent every 1e-4 USD or every share."""
 
-_OPEN, _HIGH, _LOW, _CLOSE = (pl.col(name) for name in parquet.PRICES)
+_OPEN, _HIGH, _LOW, _CLOSE = (pl.col(name) for name in manifest.PRICES)
 _SOUND: Final = pl.all_horizontal(
-    pl.col(name).is_not_null() & pl.col(name).is_finite() & (pl.col(name) > 0) for name in parquet.PRICES
+    pl.col(name).is_not_null() & pl.col(name).is_finite() & (pl.col(name) > 0) for name in manifest.PRICES
 )
 _VOLUME: Final = pl.col("volume").cast(pl.Float64)
 _COUNTED: Final = _VOLUME.is_not_null() & _VOLUME.is_finite() & (_VOLUME >= 0)
@@ -38,7 +38,7 @@ BAR_FAULTS: Final = (
     ("volume that is not a whole number of shares", _COUNTED & (_VOLUME.round() != _VOLUME)),
     (
         f"price above {HIGHEST_PRICE:.0f} USD, which cannot be held to 1e-4 USD",
-        _SOUND & (pl.max_horizontal(parquet.PRICES) > HIGHEST_PRICE),
+        _SOUND & (pl.max_horizontal(manifest.PRICES) > HIGHEST_PRICE),
     ),
     (f"volume above {MOST_SHARES} shares, which cannot be held exactly", _COUNTED & (_VOLUME > MOST_SHARES)),
     (VWAP_FAR, _SOUND & ((_VWAP > _HIGH * (1 + VWAP_BEYOND)) | (_VWAP < _LOW * (1 - VWAP_BEYOND)))),
@@ -51,7 +51,7 @@ FACT_FAULTS: Final = {
         ("value that is missing, zero, negative or not a number", ~_SOUND),
         (
             f"value above {HIGHEST_INDEX}, which the VIX has never reached",
-            _SOUND & (pl.max_horizontal(parquet.PRICES) > HIGHEST_INDEX),
+            _SOUND & (pl.max_horizontal(manifest.PRICES) > HIGHEST_INDEX),
         ),
     ),
     reference.FUNDAMENTALS: (
@@ -70,19 +70,19 @@ def out_of_range_column(what: str, row: Mapping[str, Any]) -> str:
     """The column of a row whose number is too large or too far off; "" without one."""
     if what == VWAP_FAR:
         return "vwap"
-    bounds = {**dict.fromkeys(parquet.PRICES, HIGHEST_PRICE), "volume": MOST_SHARES}
+    bounds = {**dict.fromkeys(manifest.PRICES, HIGHEST_PRICE), "volume": MOST_SHARES}
     return next((name for name, most in bounds.items() if name in row and (row[name] or 0) > most), "")
 
 
 def rounded_to_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Round prices to the nearest 1e-4 USD; returns the bars and how many of them changed."""
     # In numpy: polars multiplies by the reciprocal instead of dividing, which misses the nearest float.
-    prices = frame.select(parquet.PRICES).to_numpy()
+    prices = frame.select(manifest.PRICES).to_numpy()
     rounded = np.rint(prices * TICKS_PER_DOLLAR) / TICKS_PER_DOLLAR
     changed = np.isfinite(prices) & (prices != rounded)
     if not changed.any():
         return frame, 0
-    columns = (pl.Series(name, column) for name, column in zip(parquet.PRICES, rounded.T, strict=True))
+    columns = (pl.Series(name, column) for name, column in zip(manifest.PRICES, rounded.T, strict=True))
     return frame.with_columns(columns), int(changed.any(axis=1).sum())
 
 

@@ -12,7 +12,9 @@ What a file must hold follows from the manifest and the daily rows; the header s
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
+import itertools
 import json
 import struct
 from collections.abc import Mapping
@@ -23,18 +25,20 @@ import attrs
 import numpy as np
 
 from tbot_core.errors import AccessError
-from tbot_core.marketdata.store import parquet
+from tbot_core.marketdata.store import manifest
 from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
 from tbot_core.model import json_document
-from tbot_core.model.bars import FIELDS, Array, Flags, Index
+from tbot_core.model.bars import FIELDS, Array
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.system import file_streams, filesystem
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     import polars as pl
+
+    from tbot_core.marketdata.store.daily_rows import DailyRows
+
 
 COLUMNS: Final = (*FIELDS, "vwap")
 HEADER_LENGTH: Final = 4096
@@ -122,7 +126,7 @@ class BlockLayout:
     groups: tuple[tuple[Session, ...], ...]
 
     @classmethod
-    def of(cls, folder: Path, month: parquet.MonthManifest, days: Collection[dt.date]) -> BlockLayout:
+    def of(cls, folder: Path, month: manifest.MonthManifest, days: Collection[dt.date]) -> BlockLayout:
         """The layout of a month that has bars on these days.
 
         Its sessions are the exchange's own: an instance's calendar only shortens them or leaves some out.
@@ -130,7 +134,7 @@ class BlockLayout:
         held = tuple(one for one in month_sessions(_EXCHANGE, month.name) if one.date in days)
         words = [f"{session.open.isoformat()} {session.minutes}" for session in held]
         key = hashlib.sha256("\n".join((month.sha256, *words)).encode()).hexdigest()
-        path = folder / month.name / f"bars-{key[: parquet.NAME_LENGTH]}{parquet.BLOCK_SUFFIX}"
+        path = folder / month.name / f"bars-{key[: manifest.NAME_LENGTH]}{manifest.BLOCK_SUFFIX}"
         return cls(path=path, key=key, symbols=tuple(sorted(month.entries)), groups=by_length(held))
 
     @property
@@ -188,8 +192,8 @@ def write_block(layout: BlockLayout, block: MonthBlock) -> None:
     filesystem.write_atomic(layout.path, _header(layout.key, [list(part) for part in held]), *data)
     now = filesystem.modified(layout.path)
     for path in filesystem.entries(folder):
-        stranded = path.name.startswith(".bars-") and filesystem.modified(path) < now - _STRANDED_S
-        if stranded or (path.suffix == parquet.BLOCK_SUFFIX and path != layout.path):
+        stranded = path.name.startswith((".bars-", ".days-")) and filesystem.modified(path) < now - _STRANDED_S
+        if stranded or (path.match(f"bars-*{manifest.BLOCK_SUFFIX}") and path != layout.path):
             filesystem.remove(path)
 
 
@@ -198,33 +202,74 @@ def _has_numbers(field: Array) -> bool:
 
 
 def collect_block(
-    folder: Path, month: parquet.MonthManifest, groups: Iterable[tuple[Session, ...]], symbols: tuple[str, ...]
+    folder: Path,
+    month: manifest.MonthManifest,
+    daily: DailyRows,
+    groups: Iterable[tuple[Session, ...]],
+    symbols: tuple[str, ...],
 ) -> MonthBlock:
-    """Make a block from the Parquet files of the symbols that the month has; raises DataError for a changed file."""
+    """Make a block from the Parquet files of the symbols that the month has; `daily` are its daily rows.
+
+    Raises DataError for a changed file.
+    """
+    from tbot_core.marketdata.store import parquet
+
+    groups = tuple(groups)
+    counted = _Counted.of(daily, sorted(itertools.chain(*groups), key=lambda session: session.date))
     held = tuple(symbol for symbol in symbols if symbol in month.entries)
     parts = [_EmptyPart(group, len(held)) for group in groups]
     for start in range(0, len(held), _SYMBOLS_AT_ONCE):
-        bars = [parquet.read_bars(folder, month, symbol) for symbol in held[start : start + _SYMBOLS_AT_ONCE]]
+        some = held[start : start + _SYMBOLS_AT_ONCE]
+        whole = counted.whole.issuperset(some)
+        bars = parquet.read_bars(folder, month, *some, columns=COLUMNS if whole else ("ts", *COLUMNS))
+        columns = slice(start, start + len(some))
         for part in parts:
-            part.fill(start, bars)
+            if whole:
+                part.fill_whole(columns, bars, counted)
+            else:
+                part.fill(columns, bars, [counted.bars[symbol] for symbol in some])
     return MonthBlock(
         symbols=held, parts=tuple(BlockPart(sessions=part.sessions, fields=part.fields) for part in parts)
     )
 
 
-def differs(layout: BlockLayout, folder: Path, month: parquet.MonthManifest) -> bool:
+def differs(layout: BlockLayout, folder: Path, month: manifest.MonthManifest, daily: DailyRows) -> bool:
     """Whether a month's block has other bars than its Parquet files; not where there is no block to be read.
 
-    Raises DataError for a changed file.
+    `daily` are the month's daily rows. Raises DataError for a changed file.
     """
     block = read_block(layout)
     if block is None:
         return False
-    made = collect_block(folder, month, layout.groups, layout.symbols)
+    made = collect_block(folder, month, daily, layout.groups, layout.symbols)
     pairs = zip(block.parts, made.parts, strict=True)
     return not all(
         np.array_equal(one.fields[name], two.fields[name], equal_nan=True) for one, two in pairs for name in COLUMNS
     )
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Counted:
+    # The bars of each symbol in a month, and the symbols with one in every minute of the sessions and none elsewhere:
+    # the times of these need not be read. `starts`: the place of each session's first bar among those of such a symbol.
+    bars: Mapping[str, int]
+    whole: frozenset[str]
+    starts: Mapping[dt.date, int]
+
+    @classmethod
+    def of(cls, daily: DailyRows, sessions: Sequence[Session]) -> _Counted:
+        minutes = np.array([session.minutes for session in sessions])
+        dates = np.array([session.date for session in sessions], dtype="datetime64[D]")
+        codes, table = daily.table["code"], daily.table
+        at = np.minimum(np.searchsorted(dates, table["date"]), len(dates) - 1)
+        full = (dates[at] == table["date"]) & (table["bars"] == minutes[at])
+        days, whole_days = np.bincount(codes), np.bincount(codes, weights=full)
+        whole = (days == len(sessions)) & (whole_days == len(sessions))
+        return cls(
+            bars=dict(zip(daily.names, np.bincount(codes, weights=table["bars"]).astype(int).tolist(), strict=True)),
+            whole=frozenset(itertools.compress(daily.names, whole)),
+            starts=dict(zip(dates.tolist(), (np.cumsum(minutes) - minutes).tolist(), strict=True)),
+        )
 
 
 class _EmptyPart:
@@ -240,29 +285,43 @@ class _EmptyPart:
         """The fields; one that has no number is NaN without taking memory."""
         return {name: self._filled.get(name, np.broadcast_to(np.nan, self._shape)) for name in COLUMNS}
 
-    def fill(self, start: int, bars: Sequence[pl.DataFrame]) -> None:
-        """Put in the bars of symbols from column `start` on, as far as they lie in the sessions."""
-        minutes, sessions, _ = self._shape
-        cells = [self._cells(frame) for frame in bars]
-        for name in COLUMNS:
-            known = [frame[name].null_count() < len(frame) for frame in bars]
-            if not any(known):
-                continue
-            side_by_side = np.full((minutes * sessions, len(bars)), np.nan)
-            for column, (frame, (at, inside)) in enumerate(zip(bars, cells, strict=True)):
-                if known[column]:
-                    values = frame[name].to_numpy()
-                    side_by_side[at, column] = values if inside is None else values[inside]
-            if name not in self._filled:
-                self._filled[name] = np.full(self._shape, np.nan)
-            stop = start + len(bars)
-            self._filled[name][:, :, start:stop] = side_by_side.reshape(minutes, sessions, len(bars))
+    def fill(self, columns: slice, bars: pl.DataFrame, counts: Sequence[int]) -> None:
+        """Put in the bars of some symbols, as far as they lie in the sessions.
 
-    def _cells(self, frame: pl.DataFrame) -> tuple[Index, Flags | None]:
-        # The place of each bar that lies in the sessions, and which these are; None for all.
-        rows, minutes, inside = self._grid.place(times_of(frame))
-        at = minutes * len(self.sessions) + rows
-        return (at, None) if inside.all() else (at[inside], inside)
+        `bars` are those of one symbol after another; `counts`: how many each has.
+        """
+        minutes, sessions, _ = self._shape
+        rows, at, inside = self._grid.place(times_of(bars))
+        symbol = np.repeat(np.arange(len(counts)), counts)
+        cells = ((at * sessions + rows) * len(counts) + symbol)[inside]
+        found = np.full(minutes * sessions * len(counts), np.nan)
+        for values, field in self._fields_of(columns, bars):
+            found[cells] = values[inside]
+            field[:] = found.reshape(field.shape)
+
+    def fill_whole(self, columns: slice, bars: pl.DataFrame, counted: _Counted) -> None:
+        """The same for symbols with a bar in every minute of the month."""
+        for values, field in self._fields_of(columns, bars):
+            by_symbol = values.reshape(field.shape[-1], -1)
+            for row, session in enumerate(self.sessions):
+                start = counted.starts[session.date]
+                field[:, row] = by_symbol[:, start : start + session.minutes].T
+
+    def _fields_of(self, columns: slice, bars: pl.DataFrame) -> Iterator[tuple[Array, Array]]:
+        # Of each field that has numbers the values of the bars, and the cells of the symbols. NaN in those of others.
+        values = np.empty(len(bars))
+        for name in COLUMNS:
+            if bars[name].null_count() < len(bars):
+                if name not in self._filled:
+                    self._filled[name] = np.empty(self._shape)
+                    self._filled[name][:, :, : columns.start] = np.nan
+                at = 0
+                for chunk in bars[name].get_chunks():
+                    values[at : at + len(chunk)] = chunk.to_numpy()
+                    at += len(chunk)
+                yield values, self._filled[name][:, :, columns]
+            elif name in self._filled:
+                self._filled[name][:, :, columns] = np.nan
 
 
 def _header(key: str, names: list[list[str]]) -> bytes:

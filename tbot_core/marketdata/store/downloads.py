@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from tbot_core.errors import DataError
-from tbot_core.marketdata.store import bar_checks, parquet, reference
+from tbot_core.marketdata.store import bar_checks, manifest, parquet, reference
 from tbot_core.marketdata.store.session_grid import SessionGrid
 from tbot_core.marketdata.store.writer import MonthPart, StoreChanges
 from tbot_core.model import json_document
@@ -36,7 +36,7 @@ _FORMAT: Final = 1
 _MONTH: Final = len("2026-01")
 _SECOND_US: Final = 1_000_000
 _SCHEMA: Final = pl.Schema(
-    [("symbol", pl.String()), *((name, pl.Float64()) for name in (*parquet.PRICES, "volume", "vwap"))]
+    [("symbol", pl.String()), *((name, pl.Float64()) for name in (*manifest.PRICES, "volume", "vwap"))]
 )
 
 Requested: TypeAlias = Mapping[str, Sequence["Session"]]
@@ -54,7 +54,7 @@ class DownloadSource:
     @property
     def words(self) -> str:
         """The source as a manifest lists it."""
-        return f"{parquet.SIMULATED if self.simulated else ''}feed {self.name}"
+        return f"{manifest.SIMULATED if self.simulated else ''}feed {self.name}"
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +94,7 @@ class DownloadStore:
         process writes to it, DataError for a damaged file.
         """
         filesystem.make_folder(self._folder)
-        with filesystem.hold_lock(self._folder / parquet.LOCK):
+        with filesystem.hold_lock(self._folder / manifest.LOCK):
             sessions = sorted({one for found in requested.values() for one in found}, key=lambda one: one.date)
             wanted = {(_day(one), symbol) for symbol, found in requested.items() for one in found}
             rows = _rows(bars, sessions, wanted := wanted - self._known(sessions))
@@ -137,8 +137,8 @@ class DownloadStore:
     def _known(self, sessions: Sequence[Session]) -> set[tuple[str, str]]:
         # The days and symbols of the sessions' months that are stored, or that the feed was asked for.
         known: set[tuple[str, str]] = set()
-        for name in sorted({parquet.month_of(one.date) for one in sessions}):
-            month = parquet.read_month(self._folder, name)
+        for name in sorted({manifest.month_of(one.date) for one in sessions}):
+            month = manifest.read_month(self._folder, name)
             rows = () if month is None else parquet.read_daily(self._folder, month).select("date", "symbol").iter_rows()
             known.update((day.isoformat(), symbol) for day, symbol in rows)
             noted = self._noted(name).get(self._source.name, {})
@@ -182,7 +182,7 @@ def _day(session: Session) -> str:
 
 def _rows(bars: Sequence[Bar], sessions: Sequence[Session], wanted: set[tuple[str, str]]) -> pl.DataFrame:
     # The bars of the wanted days and symbols in regular hours, each with its month; prices on the grid.
-    names = ("symbol", *parquet.PRICES, "volume", "vwap")
+    names = ("symbol", *manifest.PRICES, "volume", "vwap")
     columns: dict[str, list[Any]] = {name: [getattr(bar, name) for bar in bars] for name in names}
     frame = pl.DataFrame(columns, schema=_SCHEMA, strict=False)
     starts = np.array([round(bar.start.timestamp() * _SECOND_US) for bar in bars], dtype=np.int64)
@@ -212,7 +212,7 @@ def add_reference_facts(
 
     Raises AccessError when the folder cannot be written or another process writes to it.
     """
-    prices = {day: dict.fromkeys(parquet.PRICES, value) for day, value in vix.items()}
+    prices = {day: dict.fromkeys(manifest.PRICES, value) for day, value in vix.items()}
     given = {
         reference.VIX: [{"date": day, **values} for day, values in prices.items()],
         reference.FUNDAMENTALS: [
@@ -221,7 +221,7 @@ def add_reference_facts(
     }
     added = 0
     filesystem.make_folder(folder)
-    with filesystem.hold_lock(folder / parquet.LOCK):
+    with filesystem.hold_lock(folder / manifest.LOCK):
         for table, rows in given.items():
             stored, keys = reference.read_table(folder, table), reference.KEYS[table]
             new = pl.DataFrame(rows, schema=reference.SCHEMAS[table]).join(stored, on=list(keys), how="anti")

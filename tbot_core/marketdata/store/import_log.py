@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import parquet
+from tbot_core.marketdata.store import manifest, parquet
 from tbot_core.model import json_document
 from tbot_core.system import filesystem
 
@@ -76,13 +76,13 @@ class ImportLog:
         # Whether the months name the source's files, as bars of its kind, and these and the daily rows are undamaged.
         try:
             for name, files in record.files.items():
-                month = parquet.read_month(self._folder, name)
+                month = manifest.read_month(self._folder, name)
                 entries = {} if month is None else {one.file: one for one in month.entries.values()}
                 found = [entries[file] for file in files if file in entries]
                 if month is None or len(found) < len(files) or any((it.adjustment, it.volume) != kind for it in found):
                     return False
                 for one in found:
-                    parquet.prove(self._folder / name / one.file, one.sha256)
+                    manifest.prove(self._folder / name / one.file, one.sha256)
                 parquet.read_daily(self._folder, month)
         except (DataError, AccessError):
             return False

@@ -11,7 +11,7 @@ import attrs
 import polars as pl
 
 from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import bar_checks, import_rows, parquet, reference, source_readers
+from tbot_core.marketdata.store import bar_checks, import_rows, manifest, parquet, reference, source_readers
 from tbot_core.marketdata.store import source_files as readers
 from tbot_core.marketdata.store.import_log import ImportLog, SourceRecord
 from tbot_core.marketdata.store.import_rows import ImportedRows, SymbolMonth
@@ -107,7 +107,7 @@ def import_files(
     cannot be written, the disk is full, or another import is running; what was imported before stays.
     """
     filesystem.make_folder(folder)
-    with filesystem.hold_lock(folder / parquet.LOCK):
+    with filesystem.hold_lock(folder / manifest.LOCK):
         import_rows.remove_parts(folder)
         done = ImportLog(folder)
         for start in range(0, len(files), _FILES_A_COMMIT):
@@ -249,7 +249,7 @@ class _Import:
         return attrs.evolve(merge, bars=parquet.NO_BARS, file=self.changes.put(staged))
 
     def _stored_bars(
-        self, month: str, symbol: str, entry: parquet.SymbolMonth | None
+        self, month: str, symbol: str, entry: manifest.SymbolMonth | None
     ) -> tuple[pl.DataFrame, tuple[str, ...]]:
         # The stored bars and their sources; with `replace`, damaged ones count as none.
         if entry is None:

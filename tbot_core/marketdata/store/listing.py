@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import polars as pl
 
-from tbot_core.marketdata.store import parquet, reference
+from tbot_core.marketdata.store import manifest, parquet, reference
 from tbot_core.marketdata.store.session_grid import month_sessions
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class StoreListing:
 
 def list_store(folder: Path, calendar: ExchangeCalendar) -> StoreListing:
     """List the store under `folder`; raises DataError for a damaged manifest or daily file."""
-    names = parquet.stored_months(folder)
-    months = [month for name in names if (month := parquet.read_month(folder, name)) is not None]
+    names = manifest.stored_months(folder)
+    months = [month for name in names if (month := manifest.read_month(folder, name)) is not None]
     index = pl.concat([pl.DataFrame(schema=parquet.DAILY_SCHEMA), *(parquet.read_daily(folder, it) for it in months)])
     kinds: dict[str, tuple[set[str], set[str]]] = {}
     for month in months:

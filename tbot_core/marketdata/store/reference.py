@@ -15,7 +15,7 @@ import attrs
 import polars as pl
 
 from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import daily_facts, parquet, recorded_facts
+from tbot_core.marketdata.store import daily_facts, manifest, parquet, recorded_facts
 from tbot_core.marketdata.store.recorded_facts import RecordedFact, RecordedFacts
 from tbot_core.model import json_document
 from tbot_core.system import filesystem
@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 VIX: Final = "vix"
 FUNDAMENTALS: Final = "fundamentals"
 FETCHED: Final = "fetched"
-MANIFEST: Final = "facts.json"
 SCHEMAS: Final = {
-    VIX: pl.Schema([("date", pl.Date()), *((name, pl.Float64()) for name in parquet.PRICES)]),
+    VIX: pl.Schema([("date", pl.Date()), *((name, pl.Float64()) for name in manifest.PRICES)]),
     FUNDAMENTALS: pl.Schema(
         [
             ("symbol", pl.String()),
@@ -63,7 +62,7 @@ _FORMAT: Final = 1
 
 def stored_tables(folder: Path) -> dict[str, tuple[str, str]]:
     """The stored tables' files and SHA-256; raises DataError for an invalid manifest."""
-    path = folder / MANIFEST
+    path = folder / manifest.FACTS
     if not filesystem.exists(path):
         return {}
     text = filesystem.read_bytes(path)
@@ -86,7 +85,7 @@ def write_table(folder: Path, table: str, frame: pl.DataFrame) -> None:
     known[table] = parquet.write_frame(folder, "", table, frame)
     entries = {name: {"file": file, "sha256": sha256} for name, (file, sha256) in known.items()}
     text = json.dumps({"format": _FORMAT, "tables": entries}, sort_keys=True, indent=1)
-    filesystem.write_atomic(folder / MANIFEST, f"{text}\n".encode())
+    filesystem.write_atomic(folder / manifest.FACTS, f"{text}\n".encode())
     if before is not None and before != known[table]:
         filesystem.remove(folder / before[0])
 
@@ -100,7 +99,7 @@ def copy_imported(source: Path, folder: Path) -> None:
     if not imported:
         return
     filesystem.make_folder(folder)
-    with filesystem.hold_lock(folder / parquet.LOCK):
+    with filesystem.hold_lock(folder / manifest.LOCK):
         for table, new in imported.items():
             keys = list(KEYS[table])
             before = read_table(folder, table).sort(keys)
@@ -129,7 +128,7 @@ def add_fetched(folder: Path, facts: Iterable[RecordedFact]) -> None:
     rows = [attrs.asdict(one) | {"value": None if math.isnan(one.value) else one.value} for one in facts]
     keys = list(KEYS[FETCHED])
     filesystem.make_folder(folder)
-    with filesystem.hold_lock(folder / parquet.LOCK):
+    with filesystem.hold_lock(folder / manifest.LOCK):
         new = pl.DataFrame(rows, schema=SCHEMAS[FETCHED])
         kept = read_table(folder, FETCHED).join(new, on=keys, how="anti")
         write_table(folder, FETCHED, pl.concat([kept, new]).sort(keys))
@@ -153,10 +152,10 @@ def _read(folder: Path, known: Mapping[str, tuple[str, str]], table: str) -> pl.
         return pl.DataFrame(schema=SCHEMAS[table])
     file, sha256 = known[table]
     try:
-        return parquet.read_proved(folder / file, sha256)
+        return parquet.read_proved((folder / file, sha256))
     except (DataError, AccessError) as fault:
         if stored_tables(folder).get(table) != known[table]:
-            raise parquet.store_changed_error(f"The facts of {table}") from fault
+            raise manifest.store_changed_error(f"The facts of {table}") from fault
         raise
 
 

@@ -10,7 +10,7 @@ import attrs
 import polars as pl
 
 from tbot_core.errors import DataError, UsageError
-from tbot_core.marketdata.store import parquet, reference, source_readers, source_times
+from tbot_core.marketdata.store import manifest, reference, source_readers, source_times
 from tbot_core.marketdata.store.source_formats import SourceFormat, zone_fault
 from tbot_core.marketdata.store.source_table import ROW, Faults, SourceKind, SourceTable
 from tbot_core.model.types import is_symbol
@@ -37,8 +37,8 @@ class ImportOptions:
     unknown zone.
     """
 
-    adjustment: str = attrs.field(default="raw", validator=attrs.validators.in_(parquet.ADJUSTMENTS))
-    volume: str = attrs.field(default="consolidated", validator=attrs.validators.in_(parquet.VOLUMES))
+    adjustment: str = attrs.field(default="raw", validator=attrs.validators.in_(manifest.ADJUSTMENTS))
+    volume: str = attrs.field(default="consolidated", validator=attrs.validators.in_(manifest.VOLUMES))
     zone: str | None = attrs.field(default=None)
     as_of: dt.date | None = None
     replace: bool = False
@@ -86,7 +86,7 @@ def _with_prices(table: pl.DataFrame) -> pl.DataFrame:
     # A file that has only the close of the VIX: each of its prices is the close.
     if _CLOSE_OF_VIX not in table.columns:
         return table
-    prices = (pl.col(_CLOSE_OF_VIX).alias(name) for name in parquet.PRICES)
+    prices = (pl.col(_CLOSE_OF_VIX).alias(name) for name in manifest.PRICES)
     return table.rename({"observation_date": "date"}, strict=False).with_columns(prices)
 
 
@@ -110,7 +110,7 @@ def bars_of(source: SourceTable, path: Path, options: ImportOptions, faults: Fau
         ROW,
         "symbol",
         "ts",
-        *(pl.col(name).cast(pl.Float64, strict=False) for name in (*parquet.PRICES, "volume")),
+        *(pl.col(name).cast(pl.Float64, strict=False) for name in (*manifest.PRICES, "volume")),
         # Feeds write 0 for an unknown VWAP.
         pl.when(own > 0).then(own).alias("vwap"),
     )
@@ -139,10 +139,10 @@ def vix_of(source: SourceTable) -> tuple[pl.DataFrame, int]:
     """
     frame = days_of(source, "date")
     empty = {
-        name: pl.col(name).cast(pl.String).str.strip_chars().fill_null("").is_in(["", "."]) for name in parquet.PRICES
+        name: pl.col(name).cast(pl.String).str.strip_chars().fill_null("").is_in(["", "."]) for name in manifest.PRICES
     }
     traded = frame.filter(~pl.all_horizontal(empty.values()))
-    numbers = {name: pl.col(name).cast(pl.Float64, strict=False) for name in parquet.PRICES}
+    numbers = {name: pl.col(name).cast(pl.Float64, strict=False) for name in manifest.PRICES}
     filled = {name: pl.when(empty[name]).then(numbers["close"]).otherwise(number) for name, number in numbers.items()}
     return traded.with_columns(**filled), len(frame) - len(traded)
 
@@ -174,7 +174,7 @@ def _number(name: str) -> pl.Expr:
 
 def _recognise(path: Path, table: pl.DataFrame) -> SourceKind:
     columns = set(table.columns)
-    priced = columns.issuperset(parquet.PRICES)
+    priced = columns.issuperset(manifest.PRICES)
     if priced and "volume" in columns and columns.intersection(source_times.COLUMNS):
         return SourceKind.BARS
     if priced and "date" in columns and "volume" not in columns:

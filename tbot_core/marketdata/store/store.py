@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
-import polars as pl
 
 from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import block_files, parquet, reference
+from tbot_core.marketdata.store import block_files, manifest
 from tbot_core.marketdata.store.block_files import BlockLayout, MonthBlock, by_length
 from tbot_core.marketdata.store.daily_facts import (
     DailyAggregates,
@@ -25,15 +24,18 @@ from tbot_core.marketdata.store.daily_facts import (
     mean_or_unknown,
     volume_session_flags,
 )
+from tbot_core.marketdata.store.daily_rows import DailyRows, read_daily
 from tbot_core.marketdata.store.stored_days import StoredDays
 from tbot_core.model import calendar as exchange
 from tbot_core.model.bars import Array, Bars, Index
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.day_facts import DayFacts
-from tbot_core.system import file_streams, log
+from tbot_core.system import file_streams, filesystem, log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    import polars as pl
 
     from tbot_core.marketdata.store.recorded_facts import RecordedFacts
 
@@ -73,8 +75,8 @@ class _RangeFacts:
 @attrs.define(eq=False)
 class _Known:
     # What a store has read: months with their daily rows, the rows of several months, and facts by symbols.
-    months: dict[str, parquet.MonthManifest | None] = attrs.field(factory=dict)
-    daily: dict[str, pl.DataFrame] = attrs.field(factory=dict)
+    months: dict[str, manifest.MonthManifest | None] = attrs.field(factory=dict)
+    daily: dict[str, DailyRows] = attrs.field(factory=dict)
     days: dict[tuple[str, ...], StoredDays] = attrs.field(factory=dict)
     facts: dict[tuple[str, ...], _RangeFacts] = attrs.field(factory=dict)
     has_warned: bool = False
@@ -121,12 +123,14 @@ class BarStore:
         served = self._served(first, last, wanted)
         by_month: dict[str, list[Session]] = {}
         for session in served:
-            by_month.setdefault(parquet.month_of(session.date), []).append(session)
+            by_month.setdefault(manifest.month_of(session.date), []).append(session)
         parts = [(month, by_month[month.name]) for month in self._months(first, last) if month.name in by_month]
         return self._blocks(parts, wanted, typical_volume=typical_volume)
 
     def stored_bars(self, first: dt.date, last: dt.date, symbol: str) -> Iterator[pl.DataFrame]:
         """Iterate over a symbol's bars of the range's months, as they were stored, by time."""
+        from tbot_core.marketdata.store import parquet
+
         return (
             parquet.read_bars(self.folder, month, symbol)
             for month in self._months(first, last)
@@ -206,7 +210,7 @@ class BarStore:
         """Whether bars of the symbols in the range's months come from a simulation."""
         wanted = set(symbols)
         return any(
-            source.startswith(parquet.SIMULATED)
+            source.startswith(manifest.SIMULATED)
             for month in self._months(first, last)
             for symbol, entry in month.entries.items()
             if symbol in wanted
@@ -254,32 +258,36 @@ class BarStore:
     def _calendar_sessions(self, first: dt.date, last: dt.date) -> tuple[Session, ...]:
         return self.calendar.sessions(max(first, exchange.FIRST_DAY), min(last, exchange.LAST_DAY))
 
-    def _months(self, first: dt.date, last: dt.date) -> tuple[parquet.MonthManifest, ...]:
-        held = (self._held(name) for name in parquet.months_between(first, last))
+    def _months(self, first: dt.date, last: dt.date) -> tuple[manifest.MonthManifest, ...]:
+        held = (self._held(name) for name in manifest.months_between(first, last))
         return tuple(month for month in held if month is not None)
 
-    def _held(self, name: str) -> parquet.MonthManifest | None:
+    def _held(self, name: str) -> manifest.MonthManifest | None:
         # A month as first read, with its daily rows, since an import would replace the file.
         if name not in self._known.months:
-            month = parquet.read_month(self.folder, name)
+            month = manifest.read_month(self.folder, name)
             if month is not None:
-                self._known.daily[name] = parquet.read_daily(self.folder, month)
+                self._known.daily[name] = read_daily(self.folder, month)
             self._known.months[name] = month
         return self._known.months[name]
 
-    def _stored_days(self, months: Sequence[parquet.MonthManifest]) -> StoredDays:
+    def _stored_days(self, months: Sequence[manifest.MonthManifest]) -> StoredDays:
         names = tuple(month.name for month in months)
         if names not in self._known.days:
-            self._known.days[names] = StoredDays.of(self._known.daily[name] for name in names)
+            self._known.days[names] = StoredDays.of([self._known.daily[name] for name in names])
         return self._known.days[names]
 
     @functools.cached_property
     def _reference_facts(self) -> ReferenceFacts:
+        if not filesystem.exists(self.folder / manifest.FACTS):
+            return ReferenceFacts(vix={})
+        from tbot_core.marketdata.store import reference
+
         return reference.reference_facts(self.folder)
 
     def _blocks(
         self,
-        parts: Sequence[tuple[parquet.MonthManifest, list[Session]]],
+        parts: Sequence[tuple[manifest.MonthManifest, list[Session]]],
         symbols: tuple[str, ...],
         *,
         typical_volume: bool,
@@ -299,28 +307,30 @@ class BarStore:
                 yield BarBlock(month=month.name, sessions=group, bars=Bars(fields.pop(0), symbols), day=day)
 
     def _month_block(
-        self, month: parquet.MonthManifest, groups: Iterable[tuple[Session, ...]], symbols: tuple[str, ...]
+        self, month: manifest.MonthManifest, groups: Iterable[tuple[Session, ...]], symbols: tuple[str, ...]
     ) -> MonthBlock:
         # The month's mapped block; few symbols of many come from their Parquet files.
         if not _wants_block(month, symbols):
-            return block_files.collect_block(self.folder, month, groups, symbols)
+            return block_files.collect_block(self.folder, month, self._known.daily[month.name], groups, symbols)
         layout = self._layout(month)
         return block_files.read_block(layout) or self._made_block(month, layout)
 
-    def _made_block(self, month: parquet.MonthManifest, layout: BlockLayout) -> MonthBlock:
-        made = block_files.collect_block(self.folder, month, layout.groups, layout.symbols)
+    def _made_block(self, month: manifest.MonthManifest, layout: BlockLayout) -> MonthBlock:
+        daily = self._known.daily[month.name]
+        made = block_files.collect_block(self.folder, month, daily, layout.groups, layout.symbols)
         try:
             block_files.write_block(layout, made)
         except AccessError as fault:
             if not self._known.has_warned:
                 _log.warning("bars.block_not_kept", reason=fault.message, effect="each run reads Parquet: slower")
             self._known.has_warned = True
-        return made
+            return made
+        return block_files.read_block(layout) or made  # the file, so that the memory is free for the next month
 
-    def _layout(self, month: parquet.MonthManifest) -> BlockLayout:
-        return BlockLayout.of(self.folder, month, set(self._known.daily[month.name]["date"].unique()))
+    def _layout(self, month: manifest.MonthManifest) -> BlockLayout:
+        return BlockLayout.of(self.folder, month, self._known.daily[month.name].days)
 
-    def _read_ahead(self, month: parquet.MonthManifest, symbols: tuple[str, ...]) -> None:
+    def _read_ahead(self, month: manifest.MonthManifest, symbols: tuple[str, ...]) -> None:
         # The system reads the next month while this one is walked.
         if _wants_block(month, symbols):
             file_streams.read_ahead(self._layout(month).path)
@@ -345,7 +355,7 @@ class BarStore:
         longest = max(session.minutes for session in whole)
         volumes = np.zeros((longest, len(whole), len(symbols)))
         row = 0
-        for name, in_month in itertools.groupby(whole, key=lambda session: parquet.month_of(session.date)):
+        for name, in_month in itertools.groupby(whole, key=lambda session: manifest.month_of(session.date)):
             of_month = tuple(in_month)
             if (month := self._held(name)) is not None:
                 block = self._month_block(month, by_length(of_month), symbols)
@@ -363,7 +373,7 @@ class BarStore:
         return np.moveaxis(typical, 0, -1)[rows][..., : sessions[-1].minutes]
 
 
-def _wants_block(month: parquet.MonthManifest, symbols: tuple[str, ...]) -> bool:
+def _wants_block(month: manifest.MonthManifest, symbols: tuple[str, ...]) -> bool:
     return _BLOCK_SHARE * sum(symbol in month.entries for symbol in symbols) >= len(month.entries)
 
 
@@ -374,7 +384,7 @@ def walk_sessions(blocks: Iterable[BarBlock]) -> Iterator[tuple[BarBlock, int]]:
         yield from sorted(pairs, key=lambda pair: pair[0].sessions[pair[1]].date)
 
 
-def _kinds(months: Sequence[parquet.MonthManifest], sessions: Sequence[Session], symbols: tuple[str, ...]) -> Index:
+def _kinds(months: Sequence[manifest.MonthManifest], sessions: Sequence[Session], symbols: tuple[str, ...]) -> Index:
     by_name = {month.name: month for month in months}
 
     @functools.cache
@@ -383,4 +393,4 @@ def _kinds(months: Sequence[parquet.MonthManifest], sessions: Sequence[Session],
         entries = {} if month is None else month.entries
         return [entries[symbol].kind if symbol in entries else -1 for symbol in symbols]
 
-    return np.array([row(parquet.month_of(session.date)) for session in sessions], dtype=np.intp)
+    return np.array([row(manifest.month_of(session.date)) for session in sessions], dtype=np.intp)

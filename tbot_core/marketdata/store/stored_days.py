@@ -1,4 +1,4 @@
-"""The daily rows of stored months as arrays: which symbol has bars in which session, and what its day was."""
+"""The daily rows of several months: which symbol has bars in which session, and what its day was."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
-import polars as pl
+import numpy.typing as npt
 
-from tbot_core.marketdata.store import parquet
 from tbot_core.marketdata.store.daily_facts import DailyAggregates
+from tbot_core.marketdata.store.daily_rows import DailyRows
 from tbot_core.model.bars import Flags, Index
 from tbot_core.model.day_facts import Dates
 
@@ -29,16 +29,17 @@ class StoredDays:
     names: tuple[str, ...]
     dates: Dates
     codes: Index
-    frame: pl.DataFrame
+    table: npt.NDArray[Any]
 
     @classmethod
-    def of(cls, frames: Iterable[pl.DataFrame]) -> StoredDays:
+    def of(cls, months: Sequence[DailyRows]) -> StoredDays:
         """The rows of some months."""
-        frame = pl.concat([pl.DataFrame(schema=parquet.DAILY_SCHEMA), *frames])
-        names = frame["symbol"].unique().sort()
-        codes = frame["symbol"].cast(pl.Enum(names)).to_physical().to_numpy().astype(np.intp)
-        dates = frame["date"].to_numpy()
-        return cls(names=tuple(names), dates=dates, codes=codes, frame=frame)
+        names = tuple(sorted(set[str]().union(*(month.names for month in months))))
+        place = {name: code for code, name in enumerate(names)}
+        codes = [np.array([place[name] for name in one.names], dtype=np.intp)[one.table["code"]] for one in months]
+        table = np.concatenate([DailyRows.none().table, *(month.table for month in months)])
+        nothing = np.array([], dtype=np.intp)
+        return cls(names=names, dates=table["date"], codes=np.concatenate([nothing, *codes]), table=table)
 
     def rows(self, first: dt.date, last: dt.date, symbols: Iterable[str] | None = None) -> Index:
         """The places of the rows of a range, of all or of some symbols."""
@@ -65,7 +66,7 @@ class StoredDays:
         """Date, symbol and SHA-256 of the bars of each row, by date and symbol."""
         ordered = rows[np.lexsort((self.codes[rows], self.dates[rows]))]
         days = {day: day.isoformat() for day in self.days(rows)}
-        digests = self.frame["digest"].gather(ordered).to_list()
+        digests = self.table["digest"][ordered].tolist()
         for day, code, digest in zip(self.dates[ordered].tolist(), self.codes[ordered].tolist(), digests, strict=True):
             yield f"\n{days[day]} {self.names[code]} ".encode() + digest
 
@@ -79,7 +80,7 @@ class StoredDays:
         to = at[held], self.columns(symbols)[self.codes[rows]]
         values: dict[str, Any] = {name: np.full((len(sessions), len(symbols)), np.nan) for name in _VALUES}
         for name, column in values.items():
-            column[to] = self.frame[name].to_numpy()[rows]
+            column[to] = self.table[name][rows]
         return DailyAggregates(
             minutes=np.array([session.minutes for session in sessions], dtype=np.intp),
             kind=kinds,

@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 
 from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import bar_checks, block_files, parquet, reference
+from tbot_core.marketdata.store import bar_checks, block_files, manifest, parquet, reference
 from tbot_core.marketdata.store.block_files import BlockLayout
 from tbot_core.marketdata.store.daily_facts import full_enough
+from tbot_core.marketdata.store.daily_rows import DailyRows
 from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.system import filesystem
@@ -83,21 +84,21 @@ class _Check:
     def tables(self) -> None:
         """Check the reference facts."""
         named: dict[str, tuple[str, str]] = {}
-        with self._finding(self.folder / reference.MANIFEST):
+        with self._finding(self.folder / manifest.FACTS):
             named = reference.stored_tables(self.folder)
         for file, sha256 in named.values():
             self.files += 1
             with self._finding(self.folder / file):
-                parquet.read_proved(self.folder / file, sha256)
-        for path in parquet.unnamed_files(self.folder, "", [file for file, _ in named.values()]):
+                parquet.read_proved((self.folder / file, sha256))
+        for path in manifest.unnamed_files(self.folder, "", [file for file, _ in named.values()]):
             self.stray(path)
 
     def month(self, name: str) -> None:
         """Check a month's manifest, files and bars."""
-        month: parquet.MonthManifest | None = None
-        with self._finding(self.folder / name / parquet.MANIFEST):
-            month = parquet.read_month(self.folder, name)
-        for path in parquet.unnamed_files(self.folder, name, () if month is None else month.files):
+        month: manifest.MonthManifest | None = None
+        with self._finding(self.folder / name / manifest.MANIFEST):
+            month = manifest.read_month(self.folder, name)
+        for path in manifest.unnamed_files(self.folder, name, () if month is None else month.files):
             self.stray(path)
         if month is None:
             return
@@ -110,7 +111,8 @@ class _Check:
             with self._finding(self.folder / name / month.entries[symbol].file):
                 self._check_bars(symbol, parquet.read_bars(self.folder, month, symbol), sessions, daily)
         if daily is not None:
-            self._check_block(BlockLayout.of(self.folder, month, set(daily["date"])), month)
+            rows = DailyRows.of(daily)
+            self._check_block(BlockLayout.of(self.folder, month, rows.days), month, rows)
 
     def stray(self, path: Path) -> None:
         """Report a Parquet file that is in no manifest."""
@@ -155,19 +157,19 @@ class _Check:
         ]
         texts = [f"{what} ({len(bad)}, first: {bad['ts'][0]:%Y-%m-%d %H:%M} UTC)" for what, bad in faults if len(bad)]
         if texts:
-            raise DataError(f"{symbol}: {'; '.join(texts)}.", parquet.REIMPORT_HINT)
+            raise DataError(f"{symbol}: {'; '.join(texts)}.", manifest.REIMPORT_HINT)
         counts = self.counts.setdefault(symbol, {})
         for row, count in zip(*np.unique(rows, return_counts=True), strict=True):
             counts[sessions[row]] = int(count)
         if daily is not None:
             own = parquet.daily_frame([parquet.daily_rows(symbol, bars, SessionGrid(sessions).dates[rows])])
             if not own.equals(daily.filter(pl.col("symbol") == symbol)):
-                raise DataError(f"{symbol}: the month's daily rows do not match its bars.", parquet.REIMPORT_HINT)
+                raise DataError(f"{symbol}: the month's daily rows do not match its bars.", manifest.REIMPORT_HINT)
 
-    def _check_block(self, layout: BlockLayout, month: parquet.MonthManifest) -> None:
+    def _check_block(self, layout: BlockLayout, month: manifest.MonthManifest, daily: DailyRows) -> None:
         # A block is made of the month's files; faults of these are reported already.
         with suppress(DataError, AccessError):
-            if block_files.differs(layout, self.folder, month):
+            if block_files.differs(layout, self.folder, month, daily):
                 self._find(
                     FindingLevel.FAULT,
                     str(layout.path),

@@ -8,7 +8,7 @@ import attrs
 import polars as pl
 
 from tbot_core.errors import DataError
-from tbot_core.marketdata.store import parquet
+from tbot_core.marketdata.store import manifest, parquet
 from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
 from tbot_core.system import filesystem
 
@@ -41,11 +41,11 @@ class StoreChanges:
     def __init__(self, folder: Path, calendar: ExchangeCalendar) -> None:
         self._folder = folder
         self._calendar = calendar.every_weekday
-        self._months: dict[str, parquet.MonthManifest] = {}
-        self._staged: dict[str, dict[str, tuple[parquet.SymbolMonth, DailyColumns]]] = {}
-        self._put: list[tuple[str, str, parquet.SymbolMonth, DailyColumns]] = []
+        self._months: dict[str, manifest.MonthManifest] = {}
+        self._staged: dict[str, dict[str, tuple[manifest.SymbolMonth, DailyColumns]]] = {}
+        self._put: list[tuple[str, str, manifest.SymbolMonth, DailyColumns]] = []
 
-    def stored(self, month: str, symbol: str) -> parquet.SymbolMonth | None:
+    def stored(self, month: str, symbol: str) -> manifest.SymbolMonth | None:
         """The staged, else stored, entry of a symbol's month; None without one."""
         staged = self._staged.get(month, {}).get(symbol)
         if staged is not None:
@@ -56,14 +56,14 @@ class StoreChanges:
         """The bars of the entry that `stored` returns; raises DataError for a damaged file."""
         staged = self._staged.get(month, {}).get(symbol)
         if staged is not None:
-            return parquet.read_proved(self._folder / month / staged[0].file, staged[0].sha256)
+            return parquet.read_proved((self._folder / month / staged[0].file, staged[0].sha256))
         return parquet.read_bars(self._folder, self._month(month), symbol)
 
     def put(self, part: MonthPart) -> str:
         """Write a part, to be accepted or rejected; returns the name of its file."""
         daily = self._daily(part.month, part.symbol, part.bars)
         file, sha256 = parquet.write_frame(self._folder, part.month, part.symbol, part.bars)
-        entry = parquet.SymbolMonth(
+        entry = manifest.SymbolMonth(
             file=file, sha256=sha256, adjustment=part.adjustment, volume=part.volume, sources=part.sources
         )
         self._put.append((part.month, part.symbol, entry, daily))
@@ -99,9 +99,9 @@ class StoreChanges:
             rows = parquet.daily_frame([rows for _, rows in staged.values()])
             daily = pl.concat([self._kept(known, staged), rows]).sort("symbol", "date")
             file, sha256 = parquet.write_frame(self._folder, name, "daily", daily)
-            month = parquet.MonthManifest(name=name, daily=file, daily_sha256=sha256, entries=entries)
+            month = manifest.MonthManifest(name=name, daily=file, daily_sha256=sha256, entries=entries)
             try:
-                parquet.write_month(self._folder, month)
+                manifest.write_month(self._folder, month)
             except BaseException:
                 if file not in known.files:
                     filesystem.remove(self._folder / name / file)
@@ -109,7 +109,7 @@ class StoreChanges:
             self._staged.pop(name)
         self._months.clear()
 
-    def _kept(self, month: parquet.MonthManifest, staged: Collection[str]) -> pl.DataFrame:
+    def _kept(self, month: manifest.MonthManifest, staged: Collection[str]) -> pl.DataFrame:
         # The daily rows of the month's other symbols, recomputed from their bars if the file is damaged.
         others = [symbol for symbol in month.entries if symbol not in staged]
         if not others:
@@ -125,8 +125,8 @@ class StoreChanges:
         rows, _, _ = grid.place(times_of(bars))
         return parquet.daily_rows(symbol, bars, grid.dates[rows])
 
-    def _month(self, name: str) -> parquet.MonthManifest:
+    def _month(self, name: str) -> manifest.MonthManifest:
         if name not in self._months:
-            nothing = parquet.MonthManifest(name=name, daily="", daily_sha256="", entries={})
-            self._months[name] = parquet.read_month(self._folder, name) or nothing
+            nothing = manifest.MonthManifest(name=name, daily="", daily_sha256="", entries={})
+            self._months[name] = manifest.read_month(self._folder, name) or nothing
         return self._months[name]

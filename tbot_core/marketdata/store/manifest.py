@@ -1,0 +1,166 @@
+"""The layout of stored bars on disk, and the reads and writes of what a month holds.
+
+::
+
+    <folder>/2018-02/manifest.json                  the month's content; files not listed here do not count
+    <folder>/2018-02/AAPL-<content>.parquet         one symbol's bars of the month
+    <folder>/2018-02/daily-<content>.parquet        one row per symbol and session, for facts and listings
+    <folder>/facts.json                             the files of reference facts (`reference`)
+
+Files are named by content hash and written before their manifest. A crash leaves the month in its old or new
+state, at worst with an unlisted file. Nothing here reads Parquet, so that a command that needs none loads no polars.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.errors import DataError
+from tbot_core.model import json_document
+from tbot_core.system import filesystem
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable
+    from pathlib import Path
+
+ADJUSTMENTS: Final = ("raw", "split", "total")
+VOLUMES: Final = ("consolidated", "partial")
+PRICES: Final = ("open", "high", "low", "close")
+MANIFEST: Final = "manifest.json"
+FACTS: Final = "facts.json"
+REIMPORT_HINT: Final = "Import its source again with --replace; `tbot data verify` lists everything that is damaged."
+BLOCK_SUFFIX: Final = ".block"
+"""The end of the name of a file that is made from those of a month: `block_files`, `daily_rows`."""
+LOCK: Final = ".import.lock"
+"""The lock file of a store that is being written."""
+
+NAME_LENGTH: Final = 16
+SIMULATED: Final = "simulated "
+"""The begin of a source that simulates its bars."""
+
+_FORMAT: Final = 1
+_MONTHS_A_YEAR: Final = 12
+
+
+@attrs.frozen(kw_only=True)
+class SymbolMonth:
+    """One symbol's month: its file, the file's SHA-256, the kind of prices and volumes, and the sources' SHA-256."""
+
+    file: str
+    sha256: str
+    adjustment: str
+    volume: str
+    sources: tuple[str, ...]
+
+    @property
+    def kind(self) -> int:
+        """A number that is equal for comparable prices and volumes."""
+        return ADJUSTMENTS.index(self.adjustment) * len(VOLUMES) + VOLUMES.index(self.volume)
+
+
+@attrs.frozen(kw_only=True)
+class MonthManifest:
+    """The content of a month: `entries` by symbol; `daily` is the name of its daily file, `daily_sha256` its hash.
+
+    `sha256` is that of the manifest as it was read; "" for one that was not.
+    """
+
+    name: str
+    daily: str
+    daily_sha256: str
+    entries: Mapping[str, SymbolMonth]
+    sha256: str = ""
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The names of all its files."""
+        return frozenset((self.daily, *(entry.file for entry in self.entries.values())))
+
+
+def month_of(day: dt.date) -> str:
+    """The month of a day, such as "2018-02"."""
+    return f"{day.year:04}-{day.month:02}"
+
+
+def months_between(first: dt.date, last: dt.date) -> tuple[str, ...]:
+    """The months from one day's to another's, both included; empty if reversed."""
+    start = first.year * _MONTHS_A_YEAR + first.month - 1
+    stop = last.year * _MONTHS_A_YEAR + last.month
+    pairs = (divmod(month, _MONTHS_A_YEAR) for month in range(start, stop))
+    return tuple(f"{year:04}-{month + 1:02}" for year, month in pairs)
+
+
+def stored_months(folder: Path) -> tuple[str, ...]:
+    """The months that have a manifest, in order; empty without the folder."""
+    if not filesystem.exists(folder):
+        return ()
+    return tuple(entry.name for entry in filesystem.entries(folder) if filesystem.exists(entry / MANIFEST))
+
+
+def read_month(folder: Path, name: str) -> MonthManifest | None:
+    """Read the month's manifest; None without one. Raises DataError for an invalid one."""
+    path = folder / name / MANIFEST
+    if not filesystem.exists(path):
+        return None
+    text = filesystem.read_bytes(path)
+    try:
+        month = _month_of_json(name, json_document.parse_json(text))
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
+        raise DataError(message, "Restore it, or remove the month's folder and import its bars again.") from fault
+    return attrs.evolve(month, sha256=hashlib.sha256(text).hexdigest())
+
+
+def write_month(folder: Path, month: MonthManifest) -> None:
+    """Write the manifest, and remove our files that it no longer lists, with the month's blocks."""
+    place = folder / month.name
+    symbols = {symbol: attrs.asdict(entry) for symbol, entry in month.entries.items()}
+    content = {"format": _FORMAT, "daily": month.daily, "daily_sha256": month.daily_sha256, "symbols": symbols}
+    filesystem.write_atomic(place / MANIFEST, f"{json.dumps(content, sort_keys=True, indent=1)}\n".encode())
+    blocks = [path for path in filesystem.entries(place) if path.suffix == BLOCK_SUFFIX]
+    for path in (*unnamed_files(folder, month.name, month.files), *blocks):
+        filesystem.remove(path)
+
+
+def unnamed_files(folder: Path, name: str, named: Iterable[str]) -> list[Path]:
+    """The month's Parquet files that no manifest lists: left by an interrupted import, or foreign."""
+    known = set(named)
+    return [path for path in filesystem.entries(folder / name) if path.suffix == ".parquet" and path.name not in known]
+
+
+def prove(path: Path, sha256: str) -> bytes:
+    """The content of a stored file; raises DataError if it is missing or changed."""
+    if filesystem.is_folder(path):
+        raise DataError(f"{path} is a folder, but must be a file.", f"Remove it, then import{REIMPORT_HINT[6:]}")
+    if not filesystem.exists(path):
+        raise DataError(f"{path} is missing.", REIMPORT_HINT)
+    data = filesystem.read_bytes(path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise DataError(f"{path} is corrupt: it differs from the file that was stored.", REIMPORT_HINT)
+    return data
+
+
+def store_changed_error(what: str) -> DataError:
+    """Return the error of a reader that an import has overtaken."""
+    return DataError(
+        f"{what} changed while they were read: an import is or was running.", "Try again after the import."
+    )
+
+
+def _month_of_json(name: str, content: Mapping[str, Any]) -> MonthManifest:
+    if content["format"] != _FORMAT:
+        raise ValueError(f"format {content['format']!r}, but {_FORMAT} is supported")
+    entries = {
+        str(symbol): SymbolMonth(**{**fields, "sources": tuple(fields["sources"])})
+        for symbol, fields in content["symbols"].items()
+    }
+    _ = [entry.kind for entry in entries.values()]
+    return MonthManifest(
+        name=name, daily=str(content["daily"]), daily_sha256=str(content["daily_sha256"]), entries=entries
+    )
