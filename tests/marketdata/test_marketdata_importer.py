@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from tbot_core.errors import AccessError, DataError, UsageError
-from tbot_core.marketdata.store import manifest, parquet, reference
+from tbot_core.marketdata.store import importer, manifest, parquet, reference
 from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile, source_files
 from tbot_core.marketdata.store.source_files import ImportOptions
 from tbot_core.marketdata.store.source_table import SourceKind
@@ -166,6 +166,21 @@ def test_many_files_are_committed_in_batches(bench: StoreFixture) -> None:
     bench.put(*(rising_bars(f"S{number:02}", DAYS[:1], minutes=2) for number in range(60)))
     assert len(bench.store.symbols(DAYS[0].date, DAYS[0].date)) == 60
     assert len(list((bench.bars / "2019-12").glob("*.parquet"))) == 61
+
+
+def test_the_batches_of_many_files_grow(bench: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A manifest names every symbol of its month: it is not written again for each few of many files."""
+    write, manifests = filesystem.write_atomic, list[int]()
+
+    def counted(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+        if path.name == manifest.MANIFEST:
+            manifests.append(data.count(b".parquet"))
+        write(path, data, *more, **mode)
+
+    monkeypatch.setattr(filesystem, "write_atomic", counted)
+    monkeypatch.setattr(importer, "_FILES_A_COMMIT", 2)
+    bench.put(*(rising_bars(f"S{number:02}", DAYS[:1], minutes=2) for number in range(40)))
+    assert [held - 1 for held in manifests] == [2, 4, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40]
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,10 @@ from tbot_core.system import filesystem
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-# Manifests are written once per so many files, so that a folder of hundreds does not rewrite each month hundreds of
-# times.
+# Manifests are written once per so many files, and then once per this share of those that were imported before: each
+# names all symbols of a month, so that with a fixed number the cost would grow with the square of the files.
 _FILES_A_COMMIT: Final = 25
+_SHARE_A_COMMIT: Final = 4
 _FRIDAY: Final = 5
 
 
@@ -110,7 +111,7 @@ def import_files(
     with filesystem.hold_lock(folder / manifest.LOCK):
         import_rows.remove_parts(folder)
         done = ImportLog(folder)
-        for start in range(0, len(files), _FILES_A_COMMIT):
+        for some in _commits(files):
             changes = StoreChanges(folder, calendar)
             work = _Import(
                 folder=folder,
@@ -121,13 +122,22 @@ def import_files(
                 on_event=on_event,
             )
             try:
-                for path in files[start : start + _FILES_A_COMMIT]:
+                for path in some:
                     on_event(work.run(path))
                 changes.commit()
                 done.write()
             except BaseException:
                 changes.discard()
                 raise
+
+
+def _commits(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    # The files that are committed together.
+    start = 0
+    while start < len(files):
+        stop = start + max(_FILES_A_COMMIT, start // _SHARE_A_COMMIT)
+        yield files[start:stop]
+        start = stop
 
 
 @attrs.frozen(kw_only=True)

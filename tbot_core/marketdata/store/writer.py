@@ -42,6 +42,7 @@ class StoreChanges:
         self._folder = folder
         self._calendar = calendar.every_weekday
         self._months: dict[str, manifest.MonthManifest] = {}
+        self._grids: dict[str, SessionGrid] = {}
         self._staged: dict[str, dict[str, tuple[manifest.SymbolMonth, DailyColumns]]] = {}
         self._put: list[tuple[str, str, manifest.SymbolMonth, DailyColumns]] = []
 
@@ -121,7 +122,9 @@ class StoreChanges:
             return parquet.daily_frame(rows)
 
     def _daily(self, month: str, symbol: str, bars: pl.DataFrame) -> DailyColumns:
-        grid = SessionGrid(month_sessions(self._calendar, month))
+        if month not in self._grids:
+            self._grids[month] = SessionGrid(month_sessions(self._calendar, month))
+        grid = self._grids[month]
         rows, _, _ = grid.place(times_of(bars))
         return parquet.daily_rows(symbol, bars, grid.dates[rows])
 
