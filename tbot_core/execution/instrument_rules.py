@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +39,8 @@ async def short_sale_objection(broker: Broker, exposure: ExposureBook, symbol: s
 
     An answer that is unknown or late denies it, unless the broker's capabilities allow every short sale.
     """
+    import asyncio
+
     source = INSTRUMENTS.of(broker)
     if source is None:
         return ""  # the risk gate has judged what is known

@@ -5,7 +5,6 @@ A failure becomes `Unavailable`, after the permit of an order was redeemed `Outc
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -283,6 +282,8 @@ class _GuardedVenue(GuardedBroker):
 
 def _is_requested(fault: BaseException) -> bool:
     # Whether the core itself ended the call; a plugin may cancel a task of its own and let that escape.
+    import asyncio
+
     if not isinstance(fault, asyncio.CancelledError):
         return not is_failure(fault)
     task = asyncio.current_task()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -90,7 +89,7 @@ class Connector:
     only_here: bool = False
     _closing: list[Callable[[], Awaitable[None]]] = attrs.field(factory=list, init=False)
     _sockets: list[Callable[[], Awaitable[None]]] = attrs.field(factory=list, init=False)
-    _streams: list[asyncio.Event] = attrs.field(factory=list, init=False)
+    _streams: list[Callable[[], None]] = attrs.field(factory=list, init=False)
 
     def http(
         self,
@@ -146,8 +145,11 @@ class Connector:
         mute_s: float | None = None,
     ) -> AsyncIterator[str | bytes | Gap]:
         """Messages of a connection that is opened again whenever it is lost."""
+        import asyncio
+
         pause_s, lost = _FIRST_PAUSE_S, ""
-        self._streams.append(closed := asyncio.Event())
+        closed = asyncio.Event()
+        self._streams.append(closed.set)
         while not closed.is_set():
             try:
                 async with self.websocket(host, path, headers=headers, mute_s=mute_s) as connection:
@@ -200,8 +202,10 @@ class Connector:
 
     async def close(self) -> None:
         """Close every connection and end every stream; HTTP clients open new connections when they are used again."""
-        for one in self._streams:
-            one.set()
+        import asyncio
+
+        for end in self._streams:
+            end()
         self._streams.clear()
         closing = [one() for one in (*self._closing, *self._sockets)]
         await asyncio.gather(*closing, return_exceptions=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.system import log
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable
 
     from tbot_core.contracts.network import Connect
@@ -47,10 +47,14 @@ class PluginConnections:
         """Close the connections of all plugins, within `CLOSE_S` seconds."""
         await _close([one for given in self._given.values() for one in given])
         if self._closing:
+            import asyncio
+
             await asyncio.wait(self._closing)
 
     def _close_soon(self, connects: Iterable[Connect]) -> None:
         # In the event loop that opened them; without one nothing is open.
+        import asyncio
+
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -63,6 +67,8 @@ class PluginConnections:
 async def _close(connects: list[Connect]) -> None:
     if not connects:
         return
+    import asyncio
+
     done, left = await asyncio.wait([asyncio.ensure_future(one.close()) for one in connects], timeout=CLOSE_S)
     for task in left:
         task.cancel()
