@@ -93,7 +93,7 @@ class ImportedRows:
         parts = ([pl.read_ipc(path) for path in files] for files in listed) if listed else [self._parts]
         for part in parts:
             rows, codes = self._clean(source, pl.concat(part))
-            if not self.faults.texts:
+            if not self.faults:
                 yield from self._months(rows, codes)
 
     def close(self) -> None:
@@ -122,11 +122,10 @@ class ImportedRows:
         )
 
     def _check(self, source: SourceTable, rows: pl.DataFrame) -> None:
-        found = rows.select(wrong.any().alias(what) for what, wrong in bar_checks.BAR_FAULTS)
-        for (what, wrong), is_there in zip(bar_checks.BAR_FAULTS, found.row(0), strict=True):
+        found = rows.select(fault.rows.any().alias(fault.what) for fault in bar_checks.BAR_FAULTS)
+        for fault, is_there in zip(bar_checks.BAR_FAULTS, found.row(0), strict=True):
             if is_there:
-                bad = rows.filter(wrong)
-                self.faults.add(source, what, bad, bar_checks.out_of_range_column(what, bad.row(0, named=True)))
+                self.faults.add_rows(source, fault, rows)
 
     def _coded(self, symbols: pl.Series) -> pl.Series:
         # A number for each symbol, by first use: numbers are sorted and moved much faster than text.
@@ -163,8 +162,7 @@ class ImportedRows:
         twice = np.flatnonzero(np.append(again, False) | np.append(False, again))
         names = list(self._codes)
         named = rows[twice].with_columns(pl.Series("symbol", [names[code] for code in codes[twice].tolist()]))
-        what = "row that contradicts an earlier one"
-        self.faults.add(source, what, bar_checks.contradicting_rows(named, ("symbol", "ts"), _VALUES))
+        self.faults.add_contradictions(source, named, ("symbol", "ts"), _VALUES)
         self.repeated += int(again.sum())
         once = np.flatnonzero(np.append(True, ~again))
         return rows[once], codes[once]

@@ -16,7 +16,7 @@ from tbot_core.marketdata.store import source_files as readers
 from tbot_core.marketdata.store.import_log import ImportLog, SourceRecord
 from tbot_core.marketdata.store.import_rows import ImportedRows, SymbolMonth
 from tbot_core.marketdata.store.source_files import ImportOptions
-from tbot_core.marketdata.store.source_table import ROW, SourceKind, SourceTable
+from tbot_core.marketdata.store.source_table import ROW, Faults, RowFault, SourceKind, SourceTable, shown
 from tbot_core.marketdata.store.writer import MonthPart, StoreChanges
 from tbot_core.model import calendar as exchange
 from tbot_core.model.calendar import ExchangeCalendar
@@ -200,8 +200,7 @@ class _Import:
             files.setdefault(part.month, []).append(merges[-1].file)
             symbols.add(part.symbol)
             days.update((part.first, part.last))
-        if rows.faults.texts:
-            raise source.refuse(rows.faults.texts)
+        rows.faults.refuse(source)
         if not rows.regular:
             raise source.refuse([f"none of its {rows.read} rows is in the regular hours of a session"])
         if faults := [merge.conflict for merge in merges if merge.conflict]:
@@ -345,18 +344,14 @@ def _validated(
     frame: pl.DataFrame,
     keys: tuple[str, ...],
     values: tuple[str, ...],
-    faults: Sequence[tuple[str, pl.Expr]],
+    faults: Sequence[RowFault],
 ) -> pl.DataFrame:
     # The rows without repetitions; raises DataError with all faults of the file.
-    found = [(what, frame.filter(wrong)) for what, wrong in faults]
-    found.append(("row that contradicts an earlier one", bar_checks.contradicting_rows(frame, keys, values)))
-    texts = [
-        source.count(what, bad, bar_checks.out_of_range_column(what, bad.row(0, named=True)))
-        for what, bad in found
-        if len(bad)
-    ]
-    if texts:
-        raise source.refuse(texts)
+    found = Faults()
+    for fault in faults:
+        found.add_rows(source, fault, frame)
+    found.add_contradictions(source, frame, keys, values)
+    found.refuse(source)
     return frame.unique(keys, keep="first", maintain_order=True)
 
 
@@ -368,7 +363,7 @@ def _conflict(source: SourceTable, differing: pl.DataFrame) -> str:
         if name.endswith("_stored") and first[name] != first[name.removesuffix("_stored")]
     )
     what = source.count("row that differs from the stored one", differing)
-    return f"{what}: {name} {first[name]}, stored {first[f'{name}_stored']}"
+    return f"{what}: {name} {shown(first[name])}, stored {shown(first[f'{name}_stored'])}"
 
 
 def _first(days: pl.Series) -> dt.date | None:

@@ -17,6 +17,7 @@ from tbot_core.errors import AccessError, DataError
 from tbot_core.marketdata.store import source_formats
 from tbot_core.marketdata.store.source_formats import SourceFormat
 from tbot_core.model import json_document
+from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem
 from tbot_core.system.file_streams import open_stream
 
@@ -32,6 +33,7 @@ LONGEST_JSON: Final = 64 << 20
 # A table of tickers side by side begins with the lines Price, Ticker and Datetime.
 _TICKER_LINES: Final = 3
 _LONGEST_ROW: Final = 1000
+_SHOWN: Final = 80
 _HASHED_BYTES: Final = 1 << 20
 _REPLIED: Final = {"t": "ts", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "vw": "vwap"}
 
@@ -114,7 +116,7 @@ def _csv_tables(path: Path, mapping: SourceFormat | None) -> Iterator[RawTable]:
             if head is None:
                 head, text = _head(path, block, mapping)
                 row = head.first_row
-            frame = _csv(path, head.line + text, head.format)
+            frame = _csv(path, head, text, row)
             done = min(1.0, file.tell() / whole)
             yield RawTable(frame=frame, first_row=row, given=head.given, format=head.format, done=done)
             row += len(frame)
@@ -166,10 +168,19 @@ def _whole_lines(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _csv(path: Path, data: bytes, form: SourceFormat) -> pl.DataFrame:
+def _csv(path: Path, head: _Head, text: bytes, row: int) -> pl.DataFrame:
+    # The rows of a block whose first line is `row`.
     try:
-        return pl.read_csv(io.BytesIO(data), infer_schema=False, separator=form.separator)
+        return pl.read_csv(io.BytesIO(head.line + text), infer_schema=False, separator=head.format.separator)
     except pl.exceptions.PolarsError as fault:
+        rows = csv.reader(text.decode(errors="replace").splitlines(), delimiter=head.format.separator)
+        for line, values in enumerate(rows, start=row):
+            if len(values) > len(head.given):
+                raise DataError(
+                    f"{path.name}: line {line} has {plural(len(values), 'value')} in"
+                    f" {plural(len(head.given), 'column')}: {head.format.separator.join(values)[:_SHOWN]!r}.",
+                    "Write numbers with a decimal point; a separator other than a comma is named with --mapping.",
+                ) from fault
         raise DataError(f"{path.name}: no CSV table can be read from it ({_sentence(fault)}).") from fault
 
 

@@ -151,7 +151,7 @@ class _Check:
         self.bars += len(bars)
         rows, _, inside = SessionGrid(sessions).place(times_of(bars))
         faults = [
-            *((what, bars.filter(wrong)) for what, wrong in bar_checks.BAR_FAULTS),
+            *((fault.what, bars.filter(fault.rows)) for fault in bar_checks.BAR_FAULTS),
             ("bar that is not later than the one before", bars.filter(pl.col("ts").diff() <= pl.duration())),
             ("bar outside the calendar's regular hours", bars.filter(~pl.Series(inside))),
         ]
