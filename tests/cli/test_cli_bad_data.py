@@ -138,23 +138,44 @@ def test_a_full_disk_is_exit_1(home: Path, capsys: pytest.CaptureFixture[str], m
     said = capsys.readouterr().err
     assert "No space left on device." in said
     assert "The disk is full: free some space." in said
-    assert "the same command continues the import." in said
+    assert "No file of this import is stored as a whole: the same command begins it again." in said
     assert list(home.rglob("*.parquet")) == []
     monkeypatch.setattr(filesystem, "write_atomic", write)
     assert put(home, rows()) == 0
 
 
-def test_an_interrupted_import_says_that_it_continues(
-    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("done", "words"),
+    [
+        (0, "No file of this import is stored as a whole: the same command begins it again."),
+        (1, "1 of 3 files is stored: the same command continues with the others."),
+        (2, "2 of 3 files are stored: the same command continues with the others."),
+    ],
+)
+def test_an_interrupted_import_says_what_is_stored(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, done: int, words: str
 ) -> None:
-    """Ctrl-C ends it with 130, and the sentence says what is kept."""
+    """Ctrl-C ends it with 130; the files that it counts are there, and the same command imports the others."""
+    folder = home / "sources"
+    folder.mkdir()
+    names = ("AAA", "BBB", "CCC")
+    for name in names:
+        (folder / f"{name}.csv").write_text(HEAD + "\n".join(rows()))
+    write = filesystem.write_atomic
 
-    def interrupted(*_given: object, **_mode: object) -> None:
-        raise KeyboardInterrupt
+    def interrupted(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+        if path.name.startswith(names[done]):
+            raise KeyboardInterrupt
+        write(path, data, *more, **mode)
 
     monkeypatch.setattr(filesystem, "write_atomic", interrupted)
-    assert put(home, rows()) == 130
-    assert "the same command continues the import." in capsys.readouterr().err
+    assert cli.invoke(["data", "import", str(folder), "--home", str(home)]) == 130
+    assert f"tbot: {words}" in capsys.readouterr().err
+    monkeypatch.setattr(filesystem, "write_atomic", write)
+    cli.invoke(["data", "list", "--home", str(home), "--json"])
+    assert [row["symbol"] for row in json.loads(capsys.readouterr().out)["symbols"]] == list(names[:done])
+    assert cli.invoke(["data", "import", str(folder), "--home", str(home)]) == 0
+    assert capsys.readouterr().out.count("already stored") == done
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

@@ -70,7 +70,14 @@ class ImportProgress:
     done: float
 
 
-ImportEvent: TypeAlias = ImportedFile | RefusedFile | ImportProgress
+@attrs.frozen(kw_only=True)
+class ImportCommitted:
+    """The first `files` of the files are done, and what was imported from them is stored."""
+
+    files: int
+
+
+ImportEvent: TypeAlias = ImportedFile | RefusedFile | ImportProgress | ImportCommitted
 
 
 def source_files(path: Path) -> tuple[Path, ...]:
@@ -102,32 +109,25 @@ def import_files(
 ) -> None:
     """Import the files into the store under `folder`; `on_event` receives the progress and the result of each file.
 
-    A refused file changes nothing, and the others continue. Results are final when this returns. A file of bars that
-    was imported as a whole, and whose rows are as it left them, is not read again. Raises AccessError when the folder
-    cannot be written, the disk is full, or another import is running; what was imported before stays.
+    A refused file changes nothing, and the others continue. A file of bars that was imported as a whole, and whose rows
+    are as it left them, is not read again. Raises AccessError when the folder cannot be written, the disk is full, or
+    another import is running. Then, as after an interruption, the files that were done before are stored as far as
+    their last `ImportCommitted` says.
     """
     filesystem.make_folder(folder)
     with filesystem.hold_lock(folder / manifest.LOCK):
         import_rows.remove_parts(folder)
-        done = ImportLog(folder)
+        log = ImportLog(folder)
         for start in range(0, len(files), _FILES_A_COMMIT):
-            changes = StoreChanges(folder, calendar)
             work = _Import(
                 folder=folder,
                 calendar=calendar.every_weekday,
                 options=options,
-                changes=changes,
-                done=done,
+                changes=StoreChanges(folder, calendar),
+                done=log,
                 on_event=on_event,
             )
-            try:
-                for path in files[start : start + _FILES_A_COMMIT]:
-                    on_event(work.run(path))
-                changes.commit()
-                done.write()
-            except BaseException:
-                changes.discard()
-                raise
+            work.run_all(files[start : start + _FILES_A_COMMIT], start)
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +138,21 @@ class _Import:
     changes: StoreChanges
     done: ImportLog
     on_event: Callable[[ImportEvent], None]
+
+    def run_all(self, paths: Sequence[Path], done: int) -> None:
+        """Import some files and commit them; `done` others were before. Ended early, it commits those that are done."""
+        try:
+            try:
+                for path in paths:
+                    self.on_event(self.run(path))
+                    done += 1
+            finally:
+                self.changes.commit()
+                self.done.write()
+                self.on_event(ImportCommitted(files=done))
+        except BaseException:
+            self.changes.discard()
+            raise
 
     def run(self, path: Path) -> ImportedFile | RefusedFile:
         try:
@@ -153,7 +168,7 @@ class _Import:
             return RefusedFile(file=path.name, reason=f"{path.name}: a column has an unsupported type: {fault}.")
 
     def _imported(self, path: Path, sha256: str) -> ImportedFile:
-        if (known := self.done.find(sha256, self.options)) is not None:
+        if (known := self.done.find(path, sha256, self.options)) is not None:
             return ImportedFile(file=path.name, kind=SourceKind.BARS, unchanged=known.bars, **_described(known))
         kind, tables = readers.read_source(path, self.options)
         if kind is SourceKind.BARS:
@@ -180,7 +195,7 @@ class _Import:
         finally:
             rows.close()
         self.changes.accept()
-        self.done.note(sha256, self.options, record)
+        self.done.note(path, sha256, self.options, record)
         return ImportedFile(
             file=source.name,
             kind=source.kind,
