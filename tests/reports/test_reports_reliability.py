@@ -266,7 +266,7 @@ def test_only_a_backtest_has_a_banner_and_gears() -> None:
 def test_the_share_of_each_gear_is_one_line(walked: dict[str, int], words: str) -> None:
     """How many sessions were decided by their signals and how many were walked, and why: in text, page and JSON."""
     one = summary(known(), sessions=252, walked=walked)
-    assert f"\n{words}.\n" in "\n".join(backtest_lines(one, None))
+    assert f"{words}." in list(backtest_lines(one, None))
     assert f"<dt>Decided</dt><dd>{words}</dd>" in page(one)
     by_signals = 252 - sum(walked.values())
     assert one.document()["gears"] == {"by_signals": by_signals, "minute_by_minute": walked}

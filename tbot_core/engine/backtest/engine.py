@@ -70,7 +70,8 @@ def run_backtest(
 ) -> RunSummary:
     """Trade the range and write the report; DataError without bars.
 
-    `started` gets the label of the bars, `progress` each session's date.
+    The summary has `unwritten` where the report could not be written. `started` gets the label of the bars, `progress`
+    each session's date.
     """
     found, settings = trade_range(assembly, over, progress, started), assembly.settings
     label, symbols = found.stored.chosen.label, found.stored.chosen.symbols
@@ -83,8 +84,7 @@ def run_backtest(
     )
     read = StoredBars(store=found.stored.store, symbols=symbols)
     charts = draw_stored_trades(assembly, read, found.summary.trades, found.levels)
-    path = html.write_report(settings.instance.reports, name, found.summary, story, charts)
-    return attrs.evolve(found.summary, report=str(path))
+    return html.with_report(settings.instance.reports, name, found.summary, story, charts)
 
 
 @attrs.frozen(kw_only=True, eq=False)
