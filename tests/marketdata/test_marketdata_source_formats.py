@@ -149,6 +149,18 @@ def test_a_mapping_file_makes_any_table_readable(bench: StoreFixture, tmp_path: 
     assert bars(bench, "MSFT") == EXPECTED
 
 
+def test_a_mapping_file_that_does_not_fit_names_the_columns_of_both(bench: StoreFixture, tmp_path: Path) -> None:
+    """As they are written in the two files; capitals and blanks make no difference, an optional column does."""
+    path = tmp_path / "mapping.toml"
+    path.write_text(MAPPING.replace('"O"', '"Open"') + 'vwap = "Average"\n')
+    assert refused(bench.put_text(MAPPED, mapping=read_mapping(path))) == (
+        'AAPL.csv: the mapping names 2 columns that it lacks: open = "Open", vwap = "Average".'
+        " It has Gmt time, O, H, L, C, Vol, x. Name the columns as the file does, or leave out an optional one."
+    )
+    path.write_text(MAPPING.replace('"O"', '" o "'))
+    assert taken(bench.put_text(MAPPED, mapping=read_mapping(path))).added == 2
+
+
 @pytest.mark.parametrize(
     ("form", "first"), [("s", "1575297000"), ("us", "1575297000000000"), ("%Y%m%d%H%M%z", "201912020930-0500")]
 )

@@ -11,8 +11,9 @@ import polars as pl
 
 from tbot_core.errors import DataError, UsageError
 from tbot_core.marketdata.store import manifest, reference, source_readers, source_times
-from tbot_core.marketdata.store.source_formats import SourceFormat, zone_fault
+from tbot_core.marketdata.store.source_formats import SourceFormat, column_key, zone_fault
 from tbot_core.marketdata.store.source_table import ROW, Faults, RowFault, SourceKind, SourceTable
+from tbot_core.model.formatting import plural
 from tbot_core.model.types import is_symbol
 
 if TYPE_CHECKING:
@@ -73,17 +74,20 @@ def whole_table(tables: Iterable[SourceTable]) -> SourceTable:
 
 def _source_table(path: Path, raw: RawTable, kind: SourceKind | None) -> SourceTable:
     table, given = raw.frame, raw.given
-    names = {name: raw.format.columns.get(_column(name), _column(name)) for name in table.columns}
-    if len(set(names.values())) < len(names) or len({_column(name) for name in given}) < len(given):
+    own = {column_key(name) for name in given}
+    if absent := [f'{ours} = "{it}"' for ours, it in raw.format.needed.items() if column_key(it) not in own]:
+        raise DataError(
+            f"{path.name}: the mapping names {plural(len(absent), 'column')} that it lacks: {', '.join(absent)}."
+            f" It has {', '.join(given)}.",
+            "Name the columns as the file does, or leave out an optional one.",
+        )
+    names = {name: raw.format.columns.get(column_key(name), column_key(name)) for name in table.columns}
+    if len(set(names.values())) < len(names) or len(own) < len(given):
         raise DataError(f"{path.name}: two columns have the same name: {', '.join(given)}.", "Keep one of them.")
     table = _with_prices(table.rename(names)).drop(ROW, strict=False).with_row_index(ROW, offset=raw.first_row)
     lines = source_readers.suffix_of(path).startswith((".csv", ".txt"))
     known = kind or _recognise(path, table)
     return SourceTable(name=path.name, kind=known, frame=table, lines=lines, format=raw.format, done=raw.done)
-
-
-def _column(name: str) -> str:
-    return name.strip().lower().replace(" ", "_")
 
 
 def _with_prices(table: pl.DataFrame) -> pl.DataFrame:
