@@ -193,6 +193,21 @@ def test_an_export_is_imported_again(home: Path, form: str, capsys: pytest.Captu
     assert cli.invoke(["data", "export", str(home.parent / "x"), "--from", DAY, "--to", "2018-07-01"]) == 2
 
 
+def test_an_export_names_symbols_without_bars(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are written; the note is that of a backtest of the same list, and in the document as well."""
+    put(home, rows())
+    asked = ["--symbols", "ZZZ,AAA,NOPE", "--home", str(home)]
+    capsys.readouterr()
+    assert cli.invoke(["data", "export", str(home.parent / "out"), *RANGE, *asked]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("390 bars in 1 file written to ")
+    assert cli.invoke(["backtest", *RANGE, *asked]) == 0
+    note = next(line.strip() for line in said.splitlines() if "ZZZ" in line)
+    assert note in capsys.readouterr().out
+    assert cli.invoke(["data", "export", str(home.parent / "two"), *RANGE, *asked, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["absent"] == ["NOPE", "ZZZ"]
+
+
 def test_an_export_names_what_an_import_must_know(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Adjusted prices and volumes of a part of the tape, and prices that are simulated."""
     path = home.parent / "AAA.csv"
