@@ -126,13 +126,6 @@ def modified(path: Path) -> float:
         return path.stat().st_mtime
 
 
-def set_modified_as(path: Path, other: Path) -> None:
-    """Give a file the time at which another last changed."""
-    with raising_access_errors("write", path):
-        found = other.stat()
-        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-
-
 def revision(path: Path) -> tuple[float, int] | None:
     """When a file's content last changed, in epoch seconds, and its size; None without the file."""
     with raising_access_errors("look at", path):

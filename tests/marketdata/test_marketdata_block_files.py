@@ -216,7 +216,7 @@ def test_a_copied_block_is_compared_with_its_checksum(
 
     monkeypatch.setattr(zlib, "crc32", count)
     if read_only:
-        monkeypatch.setattr(filesystem, "set_modified_as", refuse)
+        monkeypatch.setattr(file_streams, "set_modified_as", refuse)
     for _ in range(2):
         found = read(bench)
         assert same(expected, found)

@@ -81,9 +81,8 @@ def import_command(
     """Import one-minute bars, the daily VIX or fundamentals from PATH, or a table of a plugin.
 
     PATH is a Parquet, CSV or JSON file, also compressed by gzip, or a folder of them. The columns of a file determine
-    its kind. A file that was imported is not read again: the same command continues an interrupted import with the
-    files that are not stored yet. With TABLE, such as
-    rates or funds, the file is checked by the plugin that reads that table, and replaces it.
+    its kind. A file that was imported is not read again: the same command continues with those that are not stored.
+    With TABLE, such as rates or funds, the file is checked by the plugin that reads that table, and replaces it.
     """
     from tbot_core.actions.assembly import action_clock
     from tbot_core.marketdata.store.source_files import ImportOptions
@@ -171,8 +170,8 @@ def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
         ImportCommitted,
         ImportedFile,
         ImportProgress,
+        RefusedFile,
         import_files,
-        nested_folders,
         source_files,
     )
     from tbot_core.model.calendar import ExchangeCalendar
@@ -187,17 +186,25 @@ def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
 
         def collect(event: ImportEvent) -> None:
             nonlocal stored
-            if isinstance(event, ImportCommitted):
-                stored = event.files - len(refused)
-                return
+            match event:
+                case ImportCommitted():
+                    stored = event.files - len(refused)
+                    return
+                case ImportedFile():
+                    imported.append(event)
+                case RefusedFile():
+                    refused.append(event)
             report(event.file, min(event.done, _UNDER_WAY) if isinstance(event, ImportProgress) else 1.0)
-            if isinstance(event, ImportedFile):
-                imported.append(event)
-            elif not isinstance(event, ImportProgress):
-                refused.append(event)
 
         with _continuable(lambda: _kept(stored, len(files))):
             import_files(instance.bars, ExchangeCalendar(), files, options, collect)
+    _print_outcomes(path, imported, refused)
+    return len(refused)
+
+
+def _print_outcomes(path: Path, imported: list[ImportedFile], refused: list[RefusedFile]) -> None:
+    from tbot_core.marketdata.store.importer import nested_folders
+
     for outcome in imported:
         click.echo(_imported_line(outcome))
     for fault in refused:
@@ -205,7 +212,6 @@ def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
     click.echo(_summary_line(imported, len(refused)))
     if folders := nested_folders(path):
         click.echo(f"Not imported: {', '.join(folders)}; subfolders are not searched.", err=True)
-    return len(refused)
 
 
 @contextmanager

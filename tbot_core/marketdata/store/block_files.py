@@ -200,7 +200,7 @@ def _is_proved(path: Path, data: memoryview, checksum: int) -> bool:
         _log.warning("bars.block_damaged", file=str(path), effect="it is made again from the Parquet files")
         return False
     with suppress(AccessError):  # in a read-only folder it is computed each time
-        filesystem.set_modified_as(path, record)
+        file_streams.set_modified_as(path, record)
     return True
 
 
@@ -217,7 +217,7 @@ def write_block(layout: BlockLayout, block: MonthBlock) -> None:
     checksum = functools.reduce(lambda crc, field: zlib.crc32(field, crc), data, 0)
     filesystem.write_atomic(layout.path, _header(layout.key, [list(part) for part in held], checksum), *data)
     now = filesystem.modified(layout.path)
-    filesystem.set_modified_as(layout.path, layout.path.with_name(manifest.MANIFEST))
+    file_streams.set_modified_as(layout.path, layout.path.with_name(manifest.MANIFEST))
     for path in filesystem.entries(folder):
         stranded = path.name.startswith((".bars-", ".days-")) and filesystem.modified(path) < now - _STRANDED_S
         if stranded or (path.match(f"bars-*{manifest.BLOCK_SUFFIX}") and path != layout.path):
