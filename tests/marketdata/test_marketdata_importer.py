@@ -329,9 +329,9 @@ def test_an_unknown_zone_is_wrong_usage() -> None:
     [
         (HEAD.replace("ts", "date") + "2019-12-02,10,11,9,10,100\n", "AAPL.csv", "one row per day"),
         (HEAD + ROW, "AAPL_1min.csv", "it has no symbol column, and its name 'AAPL_1min' is not a symbol"),
-        (HEAD, "AAPL.csv", "none of its 0 rows is in the regular hours"),
-        (HEAD + "2019-12-01T15:00:00Z,10,11,9,10,100\n", "AAPL.csv", "none of its 1 rows is in the regular hours"),
-        (HEAD + "1999-12-01T15:00:00Z,10,11,9,10,100\n", "AAPL.csv", "none of its 1 rows is in the regular hours"),
+        (HEAD, "AAPL.csv", "it has no rows"),
+        (HEAD + "2019-12-01T15:00:00Z,10,11,9,10,100\n", "AAPL.csv", "none of its 1 row is in the regular hours"),
+        (HEAD + "1999-12-01T15:00:00Z,10,11,9,10,100\n", "AAPL.csv", "none of its 1 row is in the regular hours"),
         ("a,b\n1,2\n", "AAPL.csv", "its columns match no known kind of data: a, b"),
         ("", "AAPL.csv", "no CSV table can be read from it"),
         ("Open,open\n1,2\n", "AAPL.csv", "two columns have the same name: Open, open"),

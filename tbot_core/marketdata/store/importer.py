@@ -20,6 +20,7 @@ from tbot_core.marketdata.store.source_table import ROW, Faults, RowFault, Sourc
 from tbot_core.marketdata.store.writer import MonthPart, StoreChanges
 from tbot_core.model import calendar as exchange
 from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -217,7 +218,8 @@ class _Import:
             days.update((part.first, part.last))
         rows.faults.refuse(source)
         if not rows.regular:
-            raise source.refuse([f"none of its {rows.read} rows is in the regular hours of a session"])
+            hours = f"none of its {plural(rows.read, 'row')} is in the regular hours of a session"
+            raise source.refuse([hours if rows.read else "it has no rows"])
         if faults := [merge.conflict for merge in merges if merge.conflict]:
             raise DataError(f"{source.name}: {'; '.join(faults)}.", _REPLACE)
         record = SourceRecord(
@@ -243,7 +245,8 @@ class _Import:
         elif entry is not None and (entry.adjustment, entry.volume) != kind:
             if not self.options.replace:
                 stored = f"{entry.adjustment} prices and {entry.volume} volume"
-                return _Merge(conflict=f"the stored bars of {symbol} in {month} have {stored}, these have not")
+                own = f"{kind[0]} prices and {kind[1]} volume"
+                return _Merge(conflict=f"the stored bars of {symbol} in {month} have {stored}, those of the file {own}")
             # Two kinds in one month would be compared with each other, so all stored bars are replaced.
             merge = _Merge(bars=new, replaced=len(old))
         elif entry is not None and new.equals(old):
