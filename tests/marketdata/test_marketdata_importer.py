@@ -221,6 +221,15 @@ def test_a_number_that_is_too_large_is_told_as_it_is_written(bench: StoreFixture
     assert f"first: line 3, 2019-12-02 14:31:00 UTC, AAPL, {value})" in reason
 
 
+def test_bars_of_the_future_are_refused(bench: StoreFixture) -> None:
+    """A day that has not been is a time that was read wrongly; today's bars are imported."""
+    day = DAYS[0].date
+    later = f"{DAYS[1].date}T14:30:00Z,10,11,9,10,100\n"
+    reason = refused(bench.put_text(HEAD + ROW + later, today=day))
+    assert f"day in the future (1, first: line 3, {DAYS[1].date} 14:30:00 UTC, AAPL). Check how the file" in reason
+    assert taken(bench.put_text(HEAD + ROW, today=day)).added == 1
+
+
 @pytest.mark.parametrize(
     ("row", "value"),
     [

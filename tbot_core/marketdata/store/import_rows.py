@@ -17,7 +17,7 @@ import polars as pl
 
 from tbot_core.marketdata.store import bar_checks, parquet
 from tbot_core.marketdata.store.session_grid import SessionGrid, times_of
-from tbot_core.marketdata.store.source_table import ROW, Faults, SourceTable
+from tbot_core.marketdata.store.source_table import ROW, Faults, RowFault, SourceTable
 from tbot_core.model import calendar as exchange
 from tbot_core.system import filesystem
 
@@ -35,6 +35,10 @@ FOLDER: Final = ".import.parts"
 _BUCKETS: Final = 8
 _RADIX: Final = 2**16
 _VALUES: Final = ("open", "high", "low", "close", "volume", "vwap")
+_IN_THE_FUTURE: Final = RowFault(
+    what="day in the future",
+    remedy="Check how the file writes its times: day and month may be exchanged.",
+)
 _COLUMNS: Final = (ROW, "code", "ts", *_VALUES, "date")
 
 
@@ -53,12 +57,13 @@ class SymbolMonth:
 class ImportedRows:
     """The rows of one file; `dropped` are outside regular hours, `repeated` occur again, `rounded` had other prices."""
 
-    def __init__(self, folder: Path, calendar: ExchangeCalendar) -> None:
-        """`folder`: of the store, for the parts of a large file."""
+    def __init__(self, folder: Path, calendar: ExchangeCalendar, latest: dt.date | None = None) -> None:
+        """`folder`: of the store, for the parts of a large file. Later days than `latest` are a fault."""
         self.faults = Faults()
         self.read = self.dropped = self.repeated = self.rounded = 0
         self._folder = folder / FOLDER
         self._calendar = calendar
+        self._latest = latest
         self._codes: dict[str, int] = {}
         self._parts: list[pl.DataFrame] = []
         self._held = 0
@@ -122,6 +127,8 @@ class ImportedRows:
         )
 
     def _check(self, source: SourceTable, rows: pl.DataFrame) -> None:
+        if self._latest is not None:
+            self.faults.add(source, _IN_THE_FUTURE, rows.filter(pl.col("date") > self._latest))
         found = rows.select(fault.rows.any().alias(fault.what) for fault in bar_checks.BAR_FAULTS)
         for fault, is_there in zip(bar_checks.BAR_FAULTS, found.row(0), strict=True):
             if is_there:

@@ -185,7 +185,7 @@ class _Import:
             self.on_event(ImportProgress(file=path.name, done=table.done))
 
     def _bars(self, tables: Iterator[SourceTable], path: Path, sha256: str) -> ImportedFile:
-        rows = ImportedRows(self.folder, self.calendar)
+        rows = ImportedRows(self.folder, self.calendar, self.options.today)
         try:
             for source in tables:
                 rows.add(source, readers.bars_of(source, path, self.options, rows.faults))

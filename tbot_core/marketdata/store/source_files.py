@@ -37,9 +37,9 @@ class ImportOptions:
     """What the file itself does not state.
 
     `adjustment` and `volume`: kind of its prices and volumes. `zone`: of times without an offset. `as_of`: the date of
-    undated fundamentals. `replace`: overwrite differing stored rows. `today`: later days of the VIX are refused; None
-    if they are not. `mapping`: how bars are written, where the file is not recognised. Raises UsageError for an
-    unknown zone.
+    undated fundamentals. `replace`: overwrite differing stored rows. `today`: later days of bars and of the VIX are
+    refused; None if they are not. `mapping`: how bars are written, where the file is not recognised. Raises UsageError
+    for an unknown zone.
     """
 
     adjustment: str = attrs.field(default="raw", validator=attrs.validators.in_(manifest.ADJUSTMENTS))

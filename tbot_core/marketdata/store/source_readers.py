@@ -35,6 +35,7 @@ _TICKER_LINES: Final = 3
 _LONGEST_ROW: Final = 1000
 _SHOWN: Final = 80
 _HASHED_BYTES: Final = 1 << 20
+_ERRORS: Final = ("message", "error")
 _REPLIED: Final = {"t": "ts", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "vw": "vwap"}
 
 
@@ -193,8 +194,8 @@ def _json_tables(path: Path) -> Iterator[RawTable]:
         pages = _pages(text)
         rows = [row for page in pages for row in _bars_of_page(page)]
         frame = pl.DataFrame(rows, schema=dict.fromkeys(("symbol", *_REPLIED.values()), pl.String), orient="row")
-    except (ValueError, TypeError, KeyError, AttributeError) as fault:
-        reason = f"{type(fault).__name__}: {fault}" if not isinstance(fault, json_document.InvalidJson) else str(fault)
+    except (ValueError, TypeError, AttributeError) as fault:
+        reason = _sentence(fault) if isinstance(fault, ValueError) else "its bars are not lists of rows with names"
         raise DataError(
             f"{path.name}: no bars can be read from it ({reason}).",
             "A JSON file is the reply of a data service: bars by symbol, or a list of bars with their symbol.",
@@ -214,10 +215,15 @@ def _pages(text: bytes) -> list[Any]:
 
 
 def _bars_of_page(page: Any) -> Iterator[tuple[str | None, ...]]:
-    bars = page["bars"]
-    by_symbol = bars if isinstance(bars, dict) else {page["symbol"]: bars}
-    for symbol, listed in by_symbol.items():
-        for bar in listed or ():
+    page = page if isinstance(page, dict) else {}
+    listed = page.get("bars")
+    lacking = [name for name in ("bars", "symbol") if name not in page]
+    if lacking and not (isinstance(listed, dict) and lacking == ["symbol"]):
+        said = next((f", {name} {page[name]!r:.{_SHOWN}}" for name in _ERRORS if isinstance(page.get(name), str)), "")
+        raise ValueError(f"a reply without {lacking[0]}: it has {', '.join(page) or 'no names'}{said}")
+    by_symbol = listed if isinstance(listed, dict) else {page["symbol"]: listed}
+    for symbol, bars in by_symbol.items():
+        for bar in bars or ():
             yield (symbol, *(None if bar.get(name) is None else str(bar[name]) for name in _REPLIED))
 
 
