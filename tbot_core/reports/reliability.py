@@ -92,7 +92,7 @@ class ResultRow:
     """A line of the comparison.
 
     `share` is its part of the backtest's P&L; None where that is a loss, or less than a hundredth of the profits and
-    losses of all trades taken together.
+    losses of all trades taken together, and of twice the slippage where none is simulated.
     """
 
     words: str
@@ -167,6 +167,7 @@ def _rows(known: Reliability, trades: Sequence[Trade], pnl: Decimal) -> Iterator
     edge = timedelta(minutes=EDGE_MINUTES)
     early = [one for one in trades if one.entry_time < opens[bisect_right(opens, one.entry_time) - 1] + edge]
     late = [one for one in trades if one.exit_time >= closes[bisect_right(opens, one.exit_time) - 1] - edge]
+    untested = {one.words for one in known.variants if one.costs_only and not _slips(known.slippage)}
     least = _LEAST_SHARE * sum((abs(one.pnl) for one in trades), _ZERO)
     for words, count, part in (
         ("this backtest", len(trades), pnl),
@@ -174,7 +175,9 @@ def _rows(known: Reliability, trades: Sequence[Trade], pnl: Decimal) -> Iterator
         (f"entered in the first {EDGE_MINUTES} minutes", len(early), _pnl(early)),
         (f"closed in the last {EDGE_MINUTES} minutes", len(late), _pnl(late)),
     ):
-        yield ResultRow(words=words, trades=count, pnl=part, share=part / pnl if pnl > least else None)
+        yield ResultRow(
+            words=words, trades=count, pnl=part, share=part / pnl if pnl > least and words not in untested else None
+        )
 
 
 def _pnl(trades: Sequence[Trade]) -> Decimal:

@@ -238,7 +238,7 @@ def test_page_text_and_document_say_the_same() -> None:
         "warnings": list(report.warnings),
         "results": [
             {"result": "this backtest", "trades": 100, "pnl": "100.00", "share": "1.0000"},
-            {"result": "at twice the slippage", "trades": 100, "pnl": "100.00", "share": "1.0000"},
+            {"result": "at twice the slippage", "trades": 100, "pnl": "100.00", "share": None},
             {"result": "with entries one bar later", "trades": 100, "pnl": "-3.00", "share": "-0.0300"},
             {"result": "entered in the first 5 minutes", "trades": 0, "pnl": "0.00", "share": "0.0000"},
             {"result": "closed in the last 5 minutes", "trades": 0, "pnl": "0.00", "share": "0.0000"},
