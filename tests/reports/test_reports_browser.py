@@ -168,6 +168,8 @@ def test_a_report_is_drawn_without_a_fault(report: Path, browser: Page, width: i
     assert open_all(browser) == 40
     assert browser.evaluate("document.querySelectorAll('figure canvas').length") == 3
     assert browser.evaluate("document.documentElement.scrollWidth") == width
+    cut = "[...document.querySelectorAll('.groups dd')].filter((one) => one.scrollWidth > one.clientWidth).length"
+    assert browser.evaluate(cut) == 0
     assert browser.faults == []
 
 
