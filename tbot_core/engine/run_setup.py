@@ -277,7 +277,7 @@ async def run_outcome(
     if book.in_session:
         summary = attrs.evolve(summary, held=len(book.portfolio.positions), valued="marks" if marked else "fills")
     if not stopped:
-        summary = attrs.evolve(summary, report=str(await _write_report(plan, setup, summary, story)))
+        summary = await _with_report(plan, setup, summary, story)
     remaining = open_at_end(setup.journal, reported)
     return RunOutcome(
         summary=summary,
@@ -290,12 +290,12 @@ async def run_outcome(
     )
 
 
-async def _write_report(plan: RunPlan, setup: RunSetup, summary: RunSummary, story: RunTimeline) -> Path:
+async def _with_report(plan: RunPlan, setup: RunSetup, summary: RunSummary, story: RunTimeline) -> RunSummary:
     received = None if setup.files is None else setup.files.received
     source = BarSource(request=plan.request, feed=setup.feed, received=received)
     charts = await draw_trades(plan.assembly, source, summary.trades, story.levels)
     folder = plan.assembly.settings.instance.reports
-    return html.write_report(folder, setup.identity, summary, story, charts)
+    return html.with_report(folder, setup.identity, summary, story, charts)
 
 
 class RunServices:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Feed, FeedRequest, FeedSession, SupportsExplain
+from tbot_core.contracts import Feed, FeedRequest, FeedSession
 from tbot_core.errors import TbotError
 from tbot_core.marketdata import received_bars
 from tbot_core.marketdata.store.store import BarStore
@@ -138,7 +138,7 @@ class _Drawing:
         # Each trade of a session with the prices of its symbol and the lines of its strategy.
         entrants = {one.name: one for one in self._assembly.entrants(market.session)}
         used = {trade.strategy for trades in self.wanted[market.session.date].values() for trade in trades}
-        triggers = {name: _triggers(one, market) for name, one in entrants.items() if name in used}
+        triggers = {name: one.triggers(market.bars, market.day) for name, one in entrants.items() if name in used}
         traded = market.bars.traded
         rows = {symbol: row for row, symbol in enumerate(market.bars.symbols) if traded[row]}
         for symbol, trades in self.wanted[market.session.date].items():
@@ -201,12 +201,6 @@ async def _walk(source: FeedSession) -> _Market:
         if isinstance(source, received_bars.RecordedSession) and (late := source.late(minute.index)):
             tape.amend((one.minute, one.row, one.values) for one in late)
     return _Market(session=source.session, bars=tape.bars, day=source.day)
-
-
-def _triggers(active: ActiveStrategy, market: _Market) -> Sequence[Trigger]:
-    if not isinstance(active.strategy, SupportsExplain) or active.window.start < 0:
-        return ()
-    return active.strategy.triggers(market.bars, market.day)
 
 
 def _lines(

@@ -37,7 +37,7 @@ def day_range(first: str, last: str) -> tuple[date, date]:
     """Two days in order, both inclusive; raises UsageError when they are reversed."""
     begin, end = parse_day(first), parse_day(last)
     if begin > end:
-        raise UsageError(f"The range {begin}..{end} is reversed.", f"Write {end}..{begin}.")
+        raise UsageError(f"The range {begin}..{end} is reversed.", f"Give them as {end} and {begin}.")
     return begin, end
 
 

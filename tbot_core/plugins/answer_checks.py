@@ -97,12 +97,7 @@ def checked_triggers(answer: object, shape: tuple[int, ...]) -> list[Trigger]:
                 _broadcast(array, "triggers", shape)
         if part.scale is not None:
             _broadcast(part.scale, "triggers", shape)
-        base: object = part.base
-        if base is not None and not (isinstance(base, str) and base in get_args(Running)):
-            _broadcast(base, "triggers", shape)
-        name: object = part.base_name
-        if not isinstance(name, str) or len(name) > _LONGEST:
-            raise PluginError(f"The base of its triggers has no name of at most {_LONGEST} characters.", _REMEDY)
+        _base(part, shape)
         found.append(part)
     return found
 
@@ -123,6 +118,20 @@ def checked_facts(
                 raise PluginError(f"{words} is expected.", _REMEDY)
         found[symbol] = {name: float(value) for name, value in facts.items()}
     return found
+
+
+def _base(part: Trigger, shape: tuple[int, ...]) -> None:
+    # What a chart shows a trigger's level to be measured from, and its name.
+    base: object = part.base
+    if isinstance(base, str):
+        if base not in (columns := get_args(Running)):
+            words = f"The base of its trigger {part.rule!r:.{_LONGEST}} is {base!r:.{_LONGEST}}: prices, or one of"
+            raise PluginError(f"{words} the columns {', '.join(columns)}, are expected.", _REMEDY)
+    elif base is not None:
+        _broadcast(base, "triggers", shape)
+    name: object = part.base_name
+    if not isinstance(name, str) or len(name) > _LONGEST:
+        raise PluginError(f"The base of its triggers has no name of at most {_LONGEST} characters.", _REMEDY)
 
 
 def _columns(answer: Signals, shape: tuple[int, ...]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
 from tbot_core.model.formatting import format_percent, money_text, plural
+from tbot_core.reports.figures import TradingDay, daily_returns, sharpe_ratio
 from tbot_core.trading.slippage import Slippage
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ EDGE_MINUTES: Final = 5
 
 ENOUGH_TRADES: Final = 100
 """With fewer trades a warning says that they are few."""
+
+BELIEVABLE_SHARPE: Final = 5.0
+ENOUGH_SESSIONS: Final = 20
+"""A Sharpe ratio above that bound, over so many sessions or more, is not believed."""
 
 Chosen: TypeAlias = Literal["--symbols", "UNIVERSE", "stored"]
 """What chose the symbols: the caller, the setting, or the bar store, which has no other ones."""
@@ -41,6 +46,10 @@ _EDGES: Final = (
     f"its last {EDGE_MINUTES} or at its close; a trade may count in both."
 )
 _DATED: Final = "A session uses what was known before its open; an imported figure counts from the day after its as_of."
+_LOOK_AHEAD: Final = (
+    "Not checked by a backtest. `tbot backtest --check-lookahead` over the same days finds strategies and filters that "
+    "use bars of the future."
+)
 _NO_SLIPPAGE: Final = (
     "None is simulated: twice of it changes nothing. ENABLE_SLIPPAGE_MODEL and SLIPPAGE_SIMULATION_TYPE switch it on."
 )
@@ -63,14 +72,14 @@ class Variant:
 class Reliability:
     """What a backtest knows about its own result.
 
-    `hours`: open and close of each session, in order. `facts`: for each fact about symbols that filters used, from
+    `days`: each session with its equity, in order. `facts`: for each fact about symbols that filters used, from
     which day on it is known of which symbols. `kinds`: the pairs of adjustment and volume of the bars; `notes` say what
     follows from them.
     """
 
     variants: Sequence[Variant]
     slippage: Slippage
-    hours: Sequence[tuple[datetime, datetime]]
+    days: Sequence[TradingDay]
     chosen: Chosen
     symbols: int
     facts: Mapping[str, Mapping[str, date]]
@@ -83,7 +92,7 @@ class ResultRow:
     """A line of the comparison.
 
     `share` is its part of the backtest's P&L; None where that is a loss, or less than a hundredth of the profits and
-    losses of all trades taken together.
+    losses of all trades taken together, and of twice the slippage where none is simulated.
     """
 
     words: str
@@ -154,10 +163,11 @@ def reliability_document(known: Reliability, report: ReliabilityReport) -> dict[
 
 def _rows(known: Reliability, trades: Sequence[Trade], pnl: Decimal) -> Iterator[ResultRow]:
     # The backtest, its variants, and its trades in the first and in the last minutes of a session.
-    opens, closes = [opened for opened, _ in known.hours], [closed for _, closed in known.hours]
+    opens, closes = [one.open for one in known.days], [one.close for one in known.days]
     edge = timedelta(minutes=EDGE_MINUTES)
     early = [one for one in trades if one.entry_time < opens[bisect_right(opens, one.entry_time) - 1] + edge]
     late = [one for one in trades if one.exit_time >= closes[bisect_right(opens, one.exit_time) - 1] - edge]
+    untested = {one.words for one in known.variants if one.costs_only and not _slips(known.slippage)}
     least = _LEAST_SHARE * sum((abs(one.pnl) for one in trades), _ZERO)
     for words, count, part in (
         ("this backtest", len(trades), pnl),
@@ -165,7 +175,9 @@ def _rows(known: Reliability, trades: Sequence[Trade], pnl: Decimal) -> Iterator
         (f"entered in the first {EDGE_MINUTES} minutes", len(early), _pnl(early)),
         (f"closed in the last {EDGE_MINUTES} minutes", len(late), _pnl(late)),
     ):
-        yield ResultRow(words=words, trades=count, pnl=part, share=part / pnl if pnl > least else None)
+        yield ResultRow(
+            words=words, trades=count, pnl=part, share=part / pnl if pnl > least and words not in untested else None
+        )
 
 
 def _pnl(trades: Sequence[Trade]) -> Decimal:
@@ -189,6 +201,12 @@ def _faults(known: Reliability, rows: Sequence[ResultRow]) -> Iterator[str]:
         yield f"less than half of the profit is left {_joined(halved)}"
     if not _slips(known.slippage):
         yield "no slippage is simulated, and real fills cost more"
+    sharpe = sharpe_ratio(daily_returns(known.days))
+    if sharpe is not None and sharpe > BELIEVABLE_SHARPE and len(known.days) >= ENOUGH_SESSIONS:
+        yield (
+            f"a Sharpe ratio of {sharpe:.1f} is too good to be true; a strategy that uses bars of the future has such a"
+            " result, and `--check-lookahead` finds it"
+        )
 
 
 def _left(known: Reliability, rows: Sequence[ResultRow]) -> str:
@@ -210,6 +228,7 @@ def _warnings(known: Reliability, rows: Sequence[ResultRow]) -> Iterator[str]:
 
 
 def _facts(known: Reliability) -> Iterator[tuple[str, str]]:
+    yield "Look-ahead", _LOOK_AHEAD
     yield "Minutes", _EDGES
     yield "Slippage", _slippage_words(known.slippage)
     one, many = _UNIVERSES[known.chosen]

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import attrs
 
+from tbot_core.errors import AccessError
 from tbot_core.model.formatting import money_text, plural
 from tbot_core.model.types import Trade
 from tbot_core.reports.advice import WHY, DenialAdvice
@@ -28,7 +29,7 @@ class RunSummary:
     bell in sessions where every symbol was denied, and in how many. `valued`: the last session was interrupted with
     `held` positions, which count at their last `marks` or `fills`; "" if it was closed. A backtest has `reliability`,
     and `walked`: how many sessions were walked minute by minute, by cause; the others were decided by their signals
-    alone.
+    alone. `unwritten`: why its `report` could not be written.
     """
 
     mode: str
@@ -42,6 +43,7 @@ class RunSummary:
     data_hash: str
     notes: Sequence[str] = ()
     report: str = ""
+    unwritten: AccessError | None = None
     brokers: Sequence[str] = ()
     strategies: Sequence[str] = ()
     variables: Container[str] | None = None

@@ -10,7 +10,7 @@ import attrs
 import polars as pl
 
 from tbot_core.marketdata.store import parquet
-from tbot_core.marketdata.store.importer import ImportedFile, ImportProgress, RefusedFile, import_files
+from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile, import_files
 from tbot_core.marketdata.store.source_files import ImportOptions
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar
@@ -96,7 +96,7 @@ class StoreFixture:
         outcomes: list[ImportedFile | RefusedFile] = []
 
         def collect(event: ImportEvent) -> None:
-            if not isinstance(event, ImportProgress):
+            if isinstance(event, ImportedFile | RefusedFile):
                 outcomes.append(event)
 
         import_files(self.bars, self.calendar, files, ImportOptions(**options), collect)

@@ -19,10 +19,12 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import Strategy, SupportsExplain, SupportsScreening
+from tbot_core.errors import PluginError
 from tbot_core.model.bars import Bars
 from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.signals import first_hits
 from tbot_core.model.window import Window
+from tbot_core.plugins.answer_checks import checked_triggers
 from tbot_core.testing import causality, sessions
 from tbot_core.testing.causality import check_causality
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
@@ -56,12 +58,17 @@ def s02_it_finds_something(subject: StrategyUnderTest) -> None:
 
 
 def s14_triggers_explain_the_signals(subject: StrategyUnderTest) -> None:
-    """If a strategy explains itself, its signals are the first firings of its triggers."""
-    strategy = subject.strategy
+    """If a strategy explains itself, its triggers are such as a run takes, and its signals their first firings."""
+    strategy, window = subject.strategy, subject.strategy.window
     if not isinstance(strategy, SupportsExplain):
         raise NotClaimed("the strategy does not explain itself")
     signals = strategy.scan(subject.bars, subject.day)
-    hits = first_hits(strategy.triggers(subject.bars, subject.day), strategy.window.entry)
+    triggers = strategy.triggers(subject.bars, subject.day)
+    try:
+        checked_triggers(triggers, subject.bars.close[..., window.entry : window.entry_end].shape)
+    except PluginError as fault:
+        raise AssertionError(fault.message) from fault
+    hits = first_hits(triggers, window.entry)
     demand(hits.rules == signals.rules, f"the triggers have the rules {hits.rules}, the signals {signals.rules}")
     for name in ("cells", "minute", "side", "rule", "strength"):
         same = np.array_equal(getattr(hits, name), getattr(signals, name))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 NAMES: Final = (*FIELDS, "vwap")
 COLUMNS: Final = ("minute", "side", "price", "strength", "stop", "target", "rule")
 _PARTS: Final = ("value", "low", "high")
+_DIGITS: Final = 7
+_ALL_DIGITS: Final = 17
 
 Cell: TypeAlias = "tuple[int, ...]"
 SignalRows: TypeAlias = "dict[Cell, tuple[int | str, ...]]"
@@ -65,7 +67,10 @@ def differing_rows(expected: Mapping[Cell, Any], seen: Mapping[Cell, Any], known
         one, other = expected.get(cell), seen.get(cell)
         if one != other:
             minute = int((one or other or (0,))[0])
-            yield Difference(cell=cell, known=known, minute=minute, found=f"{_words(other)} instead of {_words(one)}")
+            shown = _words(other), _words(one)
+            if shown[0] == shown[1]:  # they differ beyond the digits that are shown
+                shown = _words(other, _ALL_DIGITS), _words(one, _ALL_DIGITS)
+            yield Difference(cell=cell, known=known, minute=minute, found=" instead of ".join(shown))
 
 
 def cut_bars(bars: Bars, cuts: Iterable[int]) -> Iterator[tuple[int, Bars]]:
@@ -161,9 +166,9 @@ def _bits(value: float) -> int | str:
     return value if isinstance(value, int) else float(value).hex()
 
 
-def _words(row: tuple[int | str, ...] | None) -> str:
+def _words(row: tuple[int | str, ...] | None, digits: int = _DIGITS) -> str:
     if row is None:
         return "no signal"
     values = (value if isinstance(value, int) else float.fromhex(value) for value in row)
     columns = zip(COLUMNS, values, strict=True)
-    return ", ".join(f"{name} {value!r}" for name, value in columns if not math.isnan(value))
+    return ", ".join(f"{name} {value:.{digits}g}" for name, value in columns if not math.isnan(value))

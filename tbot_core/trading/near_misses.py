@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from tbot_core.contracts import SupportsExplain
-
 if TYPE_CHECKING:
     from tbot_core.model.bars import Array, Bars, Flags
     from tbot_core.model.day_facts import DayFacts
@@ -43,13 +41,11 @@ class TriggerComparison:
 
 
 def find_near_misses(active: ActiveStrategy, bars: Bars, day: DayFacts, candidates: Flags) -> list[NearMiss]:
-    """The candidates that came closest without triggering, closest first; empty without `SupportsExplain`.
+    """The candidates that came closest without triggering, closest first; empty without triggers.
 
     `bars` and `day` are of one session; `candidates` has the shape (symbols,).
     """
-    if not (isinstance(active.strategy, SupportsExplain) and candidates.any()):
-        return []
-    triggers = active.strategy.triggers(bars, day)
+    triggers = active.triggers(bars, day) if candidates.any() else ()
     if not triggers:
         return []
     fired = np.logical_or.reduce([trigger.fires() for trigger in triggers]).any(axis=-1)
@@ -84,10 +80,9 @@ def trigger_comparisons(active: ActiveStrategy, bars: Bars, day: DayFacts, row: 
     A window that begins before the open has none: it is skipped.
     """
     column = bars.minutes - 1 - active.window.entry
-    exists = active.window.start >= 0 and 0 <= column < active.window.breakout
-    if not (isinstance(active.strategy, SupportsExplain) and exists):
+    if not 0 <= column < active.window.breakout:
         return []
-    return [_compared(trigger, row, column) for trigger in active.strategy.triggers(bars, day)]
+    return [_compared(trigger, row, column) for trigger in active.triggers(bars, day)]
 
 
 def _compared(trigger: Trigger, row: int, column: int) -> TriggerComparison:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from tbot_core.contracts import BrokerCapabilities, Filter, Strategy, SupportsScreening
+from tbot_core.contracts import BrokerCapabilities, Filter, Strategy, SupportsExplain, SupportsScreening
 from tbot_core.contracts.settings import EntrySettings, RebalanceSettings, RiskSettings, StrategySettings
 from tbot_core.contracts.settings import ExitSettings as ExitPolicy
 from tbot_core.errors import PluginError
 from tbot_core.model.bars import Index, SymbolQuote
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
-from tbot_core.model.signals import ExitRules, Signals, price_level
+from tbot_core.model.signals import ExitRules, Signals, Trigger, price_level
 from tbot_core.model.types import Side, SignalId
 from tbot_core.trading.universe import truncated_symbols
 from tbot_core.trading.verdicts import CheckResult, FilterCheck, Verdicts, apply_checks, deny
@@ -46,6 +46,12 @@ class ActiveStrategy:
     def window(self) -> Window:
         """The strategy's part of a session."""
         return self.strategy.window
+
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:
+        """The rules by which it explains its signals; none of one that does not, or whose window begins too early."""
+        if self.window.start < 0 or not isinstance(self.strategy, SupportsExplain):
+            return ()
+        return self.strategy.triggers(bars, day)
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from tbot_core import cli
 from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_day, parse_symbols
+from tbot_core.system import filesystem
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 DAY = "2018-07-02"
@@ -66,6 +68,43 @@ def test_a_person_reads_what_a_replay_says(home: Path, capsys: pytest.CaptureFix
     assert said[-3].startswith("1 session, 1 trade, equity ")
     assert said[-2] == "1 session: 1 by their signals alone."
     assert said[-1].startswith(f"Report: {home / 'reports'}")
+
+
+@pytest.mark.parametrize("words", [("backtest", *RANGE), ("run", "--replay", f"{DAY}..{DAY}")])
+@pytest.mark.parametrize("suffix", [".html", ".csv"])
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_full_disk_at_the_report_costs_no_result(
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    suffix: str,
+    as_json: bool,
+) -> None:
+    """The trades are printed, then what could not be written and where: exit 1, and no part of a report is left."""
+    write = filesystem.write_atomic
+
+    def full(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+        with filesystem.raising_access_errors("write", path):
+            if path.suffix == suffix and path.parent.name == "reports":
+                raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, data, *more, **mode)
+
+    monkeypatch.setattr(filesystem, "write_atomic", full)
+    assert cli.invoke([*words, "--home", str(home), *(["--json"] if as_json else [])]) == 1
+    said = capsys.readouterr()
+    if as_json:
+        document = json.loads(said.out)
+        assert [trade["symbol"] for trade in document["trades"]] == ["AAA"]
+        assert document["report"] == ""
+    else:
+        assert "1 session, 1 trade, equity " in said.out
+        assert "Report:" not in said.out
+    assert f"Cannot write {home / 'reports'}" in said.err
+    assert "The disk is full: free some space. The result is complete; only its report is missing." in said.err
+    assert [path.name for path in (home / "reports").iterdir()] == []
+    monkeypatch.setattr(filesystem, "write_atomic", write)
+    assert cli.invoke([*words, "--home", str(home)]) == 0
 
 
 @pytest.mark.first(1)

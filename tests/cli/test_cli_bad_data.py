@@ -61,7 +61,7 @@ def trades(home: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, str
 def test_no_bars_are_exit_1(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A table without a row stores nothing, and a backtest without bars names what gets some."""
     assert put(home, []) == 1
-    assert "refused: AAA.csv: none of its 0 rows is in the regular hours of a session." in capsys.readouterr().err
+    assert "refused: AAA.csv: it has no rows." in capsys.readouterr().err
     assert cli.invoke(["backtest", *RANGE, "--home", str(home)]) == 1
     said = capsys.readouterr().err
     assert f"No bars of any symbol are stored from {DAY} to {DAY}." in said
@@ -138,23 +138,44 @@ def test_a_full_disk_is_exit_1(home: Path, capsys: pytest.CaptureFixture[str], m
     said = capsys.readouterr().err
     assert "No space left on device." in said
     assert "The disk is full: free some space." in said
-    assert "the same command continues the import." in said
+    assert "No file of this import is stored as a whole: the same command begins it again." in said
     assert list(home.rglob("*.parquet")) == []
     monkeypatch.setattr(filesystem, "write_atomic", write)
     assert put(home, rows()) == 0
 
 
-def test_an_interrupted_import_says_that_it_continues(
-    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("done", "words"),
+    [
+        (0, "No file of this import is stored as a whole: the same command begins it again."),
+        (1, "1 of 3 files is stored: the same command continues with the others."),
+        (2, "2 of 3 files are stored: the same command continues with the others."),
+    ],
+)
+def test_an_interrupted_import_says_what_is_stored(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, done: int, words: str
 ) -> None:
-    """Ctrl-C ends it with 130, and the sentence says what is kept."""
+    """Ctrl-C ends it with 130; the files that it counts are there, and the same command imports the others."""
+    folder = home / "sources"
+    folder.mkdir()
+    names = ("AAA", "BBB", "CCC")
+    for name in names:
+        (folder / f"{name}.csv").write_text(HEAD + "\n".join(rows()))
+    write = filesystem.write_atomic
 
-    def interrupted(*_given: object, **_mode: object) -> None:
-        raise KeyboardInterrupt
+    def interrupted(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+        if path.name.startswith(names[done]):
+            raise KeyboardInterrupt
+        write(path, data, *more, **mode)
 
     monkeypatch.setattr(filesystem, "write_atomic", interrupted)
-    assert put(home, rows()) == 130
-    assert "the same command continues the import." in capsys.readouterr().err
+    assert cli.invoke(["data", "import", str(folder), "--home", str(home)]) == 130
+    assert f"tbot: {words}" in capsys.readouterr().err
+    monkeypatch.setattr(filesystem, "write_atomic", write)
+    cli.invoke(["data", "list", "--home", str(home), "--json"])
+    assert [row["symbol"] for row in json.loads(capsys.readouterr().out)["symbols"]] == list(names[:done])
+    assert cli.invoke(["data", "import", str(folder), "--home", str(home)]) == 0
+    assert capsys.readouterr().out.count("already stored") == done
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
@@ -170,6 +191,21 @@ def test_an_export_is_imported_again(home: Path, form: str, capsys: pytest.Captu
     assert cli.invoke(["data", "import", str(home.parent / "out"), "--home", str(home)]) == 0
     assert "390 already stored. No change." in capsys.readouterr().out
     assert cli.invoke(["data", "export", str(home.parent / "x"), "--from", DAY, "--to", "2018-07-01"]) == 2
+
+
+def test_an_export_names_symbols_without_bars(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are written; the note is that of a backtest of the same list, and in the document as well."""
+    put(home, rows())
+    asked = ["--symbols", "ZZZ,AAA,NOPE", "--home", str(home)]
+    capsys.readouterr()
+    assert cli.invoke(["data", "export", str(home.parent / "out"), *RANGE, *asked]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("390 bars in 1 file written to ")
+    assert cli.invoke(["backtest", *RANGE, *asked]) == 0
+    note = next(line.strip() for line in said.splitlines() if "ZZZ" in line)
+    assert note in capsys.readouterr().out
+    assert cli.invoke(["data", "export", str(home.parent / "two"), *RANGE, *asked, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["absent"] == ["NOPE", "ZZZ"]
 
 
 def test_an_export_names_what_an_import_must_know(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

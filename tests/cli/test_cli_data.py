@@ -231,8 +231,8 @@ def test_verify_fails_on_faults_alone(home: Path, capsys: pytest.CaptureFixture[
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-03"), minutes=300))
     assert tbot("data", "verify", "--home", home) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "warning: AAA: under 90 % of the minutes in 2 sessions (2019-12-02, 2019-12-03)",
-        "note: AAA: 180 of 780 minutes have no bar",
+        "warning: AAA: under 90 % of the minutes in 2 sessions (2019-12-02, 2019-12-03).",
+        "note: AAA: 180 of 780 minutes have no bar.",
         "1 file, 600 bars: 0 faults, 1 warning.",
     ]
     (path,) = bench.bars.glob("*/AAA-*.parquet")

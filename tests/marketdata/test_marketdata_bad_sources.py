@@ -71,3 +71,12 @@ def test_what_is_no_time_of_a_minute_is_named_with_its_remedy(
 ) -> None:
     """Two columns of a time, and seconds, are not called daily; line and value are named."""
     assert words in refused(bench.put_text(f"{head},open,high,low,close,volume\n{time},10,11,9,10,100\n"))
+
+
+def test_a_line_of_too_many_values_is_named(bench: StoreFixture) -> None:
+    """A decimal comma without quotes makes two values of one: line and text are shown, and the remedy."""
+    reason = refused(bench.put_text(HEAD + ROW.format(30, 10) + ROW.format(31, 10).replace(",11,", ",11,5,")))
+    assert "line 3 has 8 values in 7 columns: '2019-12-02T14:31:00Z,10,11,5,9,10,100,10'. Write numbers with" in reason
+    reason = refused(bench.put_text("ts;open;high;low;close;volume\n2019-12-02T14:30:00Z;10,5;11;9;10;100\n"))
+    assert "line 2 has 2 values in 1 column: " in reason
+    assert "a separator other than a comma is named with --mapping" in reason

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import os
 import queue
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 import pytest
 
+from tbot_core.errors import AccessError
 from tbot_core.marketdata.store import block_files, manifest
 from tbot_core.marketdata.store.verification import FindingLevel, verify_store
 from tbot_core.model.bars import FIELDS
@@ -148,9 +150,9 @@ def test_a_field_of_some_of_many_symbols_is_unknown_of_the_others(tmp_path: Path
         assert np.isnan(block.bars.close).sum() == (20 * 90 if block.month == "2020-01" else 0)
 
 
-@pytest.mark.parametrize("damage", ["cut", "long", "header", "empty", "foreign", "folder", "other fields"])
+@pytest.mark.parametrize("damage", ["cut", "long", "header", "number", "empty", "foreign", "folder", "other fields"])
 def test_a_file_that_is_not_the_months_is_made_again(bench: StoreFixture, damage: str) -> None:
-    """A short, damaged or foreign file is never read beyond its header: the bars come from the Parquet files."""
+    """A short, damaged or foreign file is not used, one with a changed number neither: the Parquet files are."""
     made = read(bench)
     path = files(bench)[1]
     data = path.read_bytes()
@@ -165,6 +167,7 @@ def test_a_file_that_is_not_the_months_is_made_again(bench: StoreFixture, damage
                 "cut": data[:-8],
                 "long": data + bytes(8),
                 "header": bytes(header) + data[len(header) :],
+                "number": data[:-1] + bytes([data[-1] ^ 1]),
                 "empty": b"",
                 "foreign": files(bench)[0].read_bytes(),
                 "other fields": files(bench)[0].read_bytes()[: block_files.HEADER_LENGTH] + data[len(header) :],
@@ -172,6 +175,57 @@ def test_a_file_that_is_not_the_months_is_made_again(bench: StoreFixture, damage
         )
     assert same(made, read(bench))
     assert path.is_dir() or path.read_bytes() == data
+
+
+@pytest.mark.parametrize("place", [block_files.HEADER_LENGTH, 50_000, -1])
+def test_a_number_that_was_changed_in_a_block_is_never_traded(
+    bench: StoreFixture, caplog: pytest.LogCaptureFixture, place: int
+) -> None:
+    """A bit that is written anywhere in a file: it is noted once, and the file is made again."""
+    expected = read(bench)  # from files that are replaced now
+    for path in files(bench):
+        path.unlink()
+    read(bench)
+    path = files(bench)[1]
+    with path.open("r+b") as file:
+        file.seek(place, os.SEEK_SET if place > 0 else os.SEEK_END)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 64]))
+    with caplog.at_level("WARNING"):
+        assert same(expected, read(bench))
+        assert same(expected, read(bench))
+    assert caplog.text.count("bars.block_damaged") == 1
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_copied_block_is_compared_with_its_checksum(
+    bench: StoreFixture, monkeypatch: pytest.MonkeyPatch, read_only: bool
+) -> None:
+    """A copy has another time: it is proved, once where its time can be set, and used as it is."""
+    expected = read(bench)
+    for path in files(bench):
+        os.utime(path, (1e9, 1e9))
+    data = {path: path.read_bytes() for path in files(bench)}
+    computed = list[int]()
+    crc32 = zlib.crc32
+
+    def count(content: memoryview) -> int:
+        computed.append(len(content))
+        return crc32(content)
+
+    def refuse(path: Path, _other: Path) -> None:
+        raise AccessError(f"Cannot write {path}: Read-only file system.")
+
+    monkeypatch.setattr(zlib, "crc32", count)
+    if read_only:
+        monkeypatch.setattr(file_streams, "set_modified_as", refuse)
+    for _ in range(2):
+        found = read(bench)
+        assert same(expected, found)
+        assert all(mapped(block) for block in found)
+    assert len(computed) == (6 if read_only else 3)
+    assert {path: path.read_bytes() for path in files(bench)} == data
 
 
 def test_an_import_makes_a_months_block_useless(bench: StoreFixture) -> None:
@@ -274,7 +328,7 @@ def test_a_check_compares_a_block_with_its_parquet_files(bench: StoreFixture) ->
     path.write_bytes(data)
     (fault,) = verify_store(bench.bars, bench.calendar, lambda _: None).of(FindingLevel.FAULT)
     assert fault.where == str(path)
-    assert fault.message == "has other bars than the month's Parquet files"
+    assert fault.message == "has other bars than the month's Parquet files."
     assert "Remove it" in fault.remedy
     path.write_bytes(bytes(data[:-8]))
     assert verify_store(bench.bars, bench.calendar, lambda _: None).of(FindingLevel.FAULT) == ()

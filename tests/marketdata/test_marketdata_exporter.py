@@ -61,7 +61,7 @@ def test_an_export_of_some_symbols_says_how_to_import_it(bench: StoreFixture) ->
     """The kind of prices and volumes is told; simulated bars are named."""
     bench.put(rising_bars("ZZZ", WHOLE[:1]), adjustment="split", volume="partial")
     told = export(bench, "one", symbols=("ZZZ", "NOPE"))
-    assert (told.files, told.bars) == (("ZZZ.parquet",), 390)
+    assert (told.files, told.bars, told.absent) == (("ZZZ.parquet",), 390, ("NOPE",))
     assert (told.adjustment, told.volume, told.simulated) == ("split", "partial", False)
 
 

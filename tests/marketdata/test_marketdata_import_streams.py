@@ -15,7 +15,7 @@ import pytest
 
 from tbot_core.errors import AccessError
 from tbot_core.marketdata.store import import_log, import_rows, manifest, source_readers
-from tbot_core.marketdata.store.importer import ImportedFile, ImportProgress, RefusedFile, import_files
+from tbot_core.marketdata.store.importer import ImportCommitted, ImportedFile, ImportProgress, RefusedFile, import_files
 from tbot_core.marketdata.store.source_files import ImportOptions
 from tbot_core.system import filesystem
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
@@ -185,7 +185,8 @@ def test_progress_is_reported_within_a_file(bench: StoreFixture, monkeypatch: py
     assert len(shares) > 3
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-    assert isinstance(events[-1], ImportedFile)
+    assert isinstance(events[-2], ImportedFile)
+    assert events[-1] == ImportCommitted(files=1)
 
 
 def read_again(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -212,6 +213,15 @@ def test_what_was_imported_is_not_read_again(bench: StoreFixture, monkeypatch: p
     assert (again.symbols, again.first, again.last) == (first.symbols, first.first, first.last)
     assert "have raw prices" in refused(bench.put(frame, adjustment="split")[0])
     assert names == ["source-0.parquet"]
+
+
+def test_a_file_under_another_name_is_of_another_symbol(bench: StoreFixture) -> None:
+    """The name is the symbol where the rows have none: the same bytes are imported again."""
+    text = "ts,open,high,low,close,volume\n2019-12-02T14:30:00Z,10,11,9,10,100\n"
+    for name in ("FB", "META"):
+        outcome = taken(bench.put_text(text, name=f"{name}.csv"))
+        assert (outcome.symbols, outcome.added) == ((name,), 1)
+    assert bench.store.symbols(FIRST, LAST) == ("FB", "META")
 
 
 @pytest.mark.parametrize("change", ["rows", "kind", "damage", "daily", "month", "manifest"])
@@ -291,7 +301,32 @@ def test_an_import_that_was_killed_continues(
     assert manifest.unnamed_files(bench.bars, "2019-12", month.files) == []
 
 
-@pytest.mark.parametrize("where", ["bars", "daily", "manifest", "parts"])
+def test_an_import_that_ends_early_keeps_the_files_that_are_done(
+    bench: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk at the second file, with room for the store's own files: the first is stored, and not read again."""
+    write = filesystem.write_atomic
+
+    def full(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+        with filesystem.raising_access_errors("write", path):
+            if path.name.startswith("CCC-"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, data, *more, **mode)
+
+    files = [rising_bars("BBB", DAYS), pl.concat([rising_bars("AAA", DAYS), rising_bars("CCC", DAYS)])]
+    monkeypatch.setattr(filesystem, "write_atomic", full)
+    with pytest.raises(AccessError, match="No space left on device"):
+        bench.put(*files)
+    monkeypatch.setattr(filesystem, "write_atomic", write)
+    assert bench.store.symbols(FIRST, LAST) == ("BBB",)
+    assert not list(bench.bars.rglob("AAA-*"))
+    names = read_again(monkeypatch)
+    bench.put(*files)
+    assert names == ["source-1.parquet"]
+    assert bench.store.symbols(FIRST, LAST) == NAMES
+
+
+@pytest.mark.parametrize("where", ["daily", "manifest", "parts"])
 def test_a_full_disk_ends_an_import_with_nothing_by_half(
     bench: StoreFixture, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -299,7 +334,7 @@ def test_a_full_disk_ends_an_import_with_nothing_by_half(
     bench.put(rising_bars("AAA", DAYS))
     before = {path: path.read_bytes() for path in bench.bars.rglob("*") if path.is_file()}
     write, overwrite = filesystem.write_atomic, filesystem.overwrite
-    stem = {"bars": "CCC-", "daily": "daily-", "manifest": "manifest", "parts": "none"}[where]
+    stem = {"daily": "daily-", "manifest": "manifest", "parts": "none"}[where]
 
     def full(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
         with filesystem.raising_access_errors("write", path):

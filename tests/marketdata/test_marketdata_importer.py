@@ -209,10 +209,13 @@ def test_the_batches_of_many_files_grow(bench: StoreFixture, monkeypatch: pytest
         ),
         ("2019-12-02T14:31:00Z,10,11,9,10,1.5", "volume that is not a whole number of shares"),
         ("2019-12-02T14:31:30Z,10,11,9,10,1", "time that is not on the minute (1, first: line 3, 2019-12-02 14:31:30"),
-        ("2019-12-02T14:30:00Z,10,11,9,10,1", "row that contradicts an earlier one (1, first: line 3"),
-        ("yesterday,10,11,9,10,100", "time that cannot be read"),
+        (
+            "2019-12-02T14:30:00Z,10,11,9,10,1",
+            "an earlier one (1, first: line 3, 2019-12-02 14:30:00 UTC, AAPL, volume 1, line 2 has 100). Keep one of",
+        ),
+        ("yesterday,10,11,9,10,100", "ambiguous (1, first: line 3, AAPL, ts yesterday). Write times as"),
         ("2019-13-02T14:31:00Z,10,11,9,10,100", "time that cannot be read"),
-        (",10,11,9,10,100", "time that cannot be read"),
+        (",10,11,9,10,100", "ambiguous (1, first: line 3, AAPL, ts missing)"),
     ],
 )
 def test_a_fault_refuses_its_file(bench: StoreFixture, rows: str, words: str) -> None:
@@ -231,6 +234,53 @@ def test_a_number_that_is_too_large_is_told_as_it_is_written(bench: StoreFixture
     """With its file, line and column, so that it is found at once."""
     reason = refused(bench.put_text(f"{HEAD}{ROW}2019-12-02T14:31:00Z,{row}\n"))
     assert f"first: line 3, 2019-12-02 14:31:00 UTC, AAPL, {value})" in reason
+
+
+def test_bars_of_the_future_are_refused(bench: StoreFixture) -> None:
+    """A day that has not been is a time that was read wrongly; today's bars are imported."""
+    day = DAYS[0].date
+    later = f"{DAYS[1].date}T14:30:00Z,10,11,9,10,100\n"
+    reason = refused(bench.put_text(HEAD + ROW + later, today=day))
+    assert f"day in the future (1, first: line 3, {DAYS[1].date} 14:30:00 UTC, AAPL). Check how the file" in reason
+    assert taken(bench.put_text(HEAD + ROW, today=day)).added == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "value"),
+    [
+        ("nan,11,9,10,1", "open nan"),
+        ("10,-11,9,10,1", "high -11"),
+        ("10,11,0,10,1", "low 0"),
+        ("10,11,9,,1", "close missing"),
+        ("x,11,9,y,1", "open x, close y"),
+        ("10,11,9,10,", "volume missing"),
+        ("10,11,9,10,1 share", "volume '1 share'"),
+        ("10,9.5,9,10,1", "open 10, high 9.5, low 9, close 10"),
+        ("10,11,10.5,10.7,1", "open 10, high 11, low 10.5, close 10.7"),
+    ],
+)
+def test_a_refusal_names_line_column_value_and_remedy(bench: StoreFixture, row: str, value: str) -> None:
+    """The value is shown as written; a price that is out of order is shown with the bar's others."""
+    reason = refused(bench.put_text(f"{HEAD}{ROW}2019-12-02T14:31:00Z,{row}\n"))
+    assert f"(1, first: line 3, 2019-12-02 14:31:00 UTC, AAPL, {value})" in reason
+    assert reason.endswith("Correct these rows, or remove them, and import the file again.")
+
+
+@pytest.mark.parametrize(
+    ("row", "value"),
+    [
+        ('"10,5",11,9,10,1', "open '10,5'"),
+        ('1010.5,"1,011.5",1009,1010,1', "high '1,011.5'"),
+        ('10,11,9,10,"1,000"', "volume '1,000'"),
+    ],
+)
+def test_a_number_with_a_comma_is_said_as_such(bench: StoreFixture, row: str, value: str) -> None:
+    """A decimal comma or a separator of thousands makes no price zero or negative; other faults are named beside it."""
+    other = "2019-12-02T14:32:00Z,0,11,9,10,1"
+    reason = refused(bench.put_text(f"{HEAD}{ROW}2019-12-02T14:31:00Z,{row}\n{other}\n"))
+    assert f"number that is written with a comma (1, first: line 3, 2019-12-02 14:31:00 UTC, AAPL, {value})" in reason
+    assert "price that is missing, zero, negative or not a number (1, first: line 4, " in reason
+    assert "Write numbers as 1234.5: with a decimal point" in reason
 
 
 def test_all_faults_of_a_file_are_told_at_once(bench: StoreFixture) -> None:
@@ -303,15 +353,19 @@ def test_an_unknown_zone_is_wrong_usage() -> None:
     [
         (HEAD.replace("ts", "date") + "2019-12-02,10,11,9,10,100\n", "AAPL.csv", "one row per day"),
         (HEAD + ROW, "AAPL_1min.csv", "it has no symbol column, and its name 'AAPL_1min' is not a symbol"),
-        (HEAD, "AAPL.csv", "none of its 0 rows is in the regular hours"),
-        (HEAD + "2019-12-01T15:00:00Z,10,11,9,10,100\n", "AAPL.csv", "none of its 1 rows is in the regular hours"),
-        (HEAD + "1999-12-01T15:00:00Z,10,11,9,10,100\n", "AAPL.csv", "none of its 1 rows is in the regular hours"),
+        (HEAD, "AAPL.csv", "it has no rows"),
+        (HEAD + "2019-12-01T15:00:00Z,10,11,9,10,100\n", "AAPL.csv", "none of its 1 row is in the regular hours"),
+        (HEAD + "1999-12-01T15:00:00Z,10,11,9,10,100\n", "AAPL.csv", "none of its 1 row is in the regular hours"),
         ("a,b\n1,2\n", "AAPL.csv", "its columns match no known kind of data: a, b"),
         ("", "AAPL.csv", "no CSV table can be read from it"),
         ("Open,open\n1,2\n", "AAPL.csv", "two columns have the same name: Open, open"),
-        ("symbol," + HEAD + "aapl," + ROW, "x.csv", "invalid symbol (1, first: line 2"),
+        (
+            "symbol," + HEAD + "aapl," + ROW,
+            "x.csv",
+            "invalid symbol (1, first: line 2, 2019-12-02 14:30:00 UTC, symbol aapl). Write",
+        ),
         ("symbol," + HEAD + "../../etc," + ROW, "x.csv", "invalid symbol"),
-        ("symbol," + HEAD + "," + ROW, "x.csv", "invalid symbol"),
+        ("symbol," + HEAD + "," + ROW, "x.csv", "symbol missing)"),
     ],
 )
 def test_a_file_that_cannot_be_taken_says_why(bench: StoreFixture, text: str, name: str, words: str) -> None:
@@ -407,10 +461,13 @@ def test_the_vix_is_merged_like_bars(bench: StoreFixture) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("2019-11-05,2700,2710,2690,2705", "value above 200, which the VIX has never reached (1, first: line 4)"),
+        (
+            "2019-11-05,2700,2710,2690,2705",
+            "which the VIX has never reached (1, first: line 4, open 2700",
+        ),
         ("2019-11-05,13,14,12,", "value that is missing, zero, negative or not a number"),
         ("2019-11-04,13,14,12,99", "row that contradicts an earlier one"),
-        ("some day,13,14,12,13", "date that cannot be read (1, first: line 4)"),
+        ("some day,13,14,12,13", "date that cannot be read (1, first: line 4, date 'some day'). Write dates as"),
     ],
 )
 def test_a_vix_file_with_a_fault_is_refused(bench: StoreFixture, row: str, words: str) -> None:
@@ -526,5 +583,5 @@ def test_impossible_fundamentals_are_refused(bench: StoreFixture) -> None:
     """A capitalisation of 0, or a row without a symbol, is a broken file."""
     text = "symbol,as_of,market_cap\nAAA,2019-01-01,0\n,2019-01-01,5\n"
     reason = refused(bench.put_text(text, name="caps.csv"))
-    assert "capitalisation of zero or less (1, first: line 2, AAA)" in reason
-    assert "row without a symbol or date (1, first: line 3)" in reason
+    assert "capitalisation of zero or less (1, first: line 2, AAA, market_cap 0)" in reason
+    assert "row without a symbol or date (1, first: line 3, symbol missing)" in reason

@@ -149,6 +149,18 @@ def test_a_mapping_file_makes_any_table_readable(bench: StoreFixture, tmp_path: 
     assert bars(bench, "MSFT") == EXPECTED
 
 
+def test_a_mapping_file_that_does_not_fit_names_the_columns_of_both(bench: StoreFixture, tmp_path: Path) -> None:
+    """As they are written in the two files; capitals and blanks make no difference, an optional column does."""
+    path = tmp_path / "mapping.toml"
+    path.write_text(MAPPING.replace('"O"', '"Open"') + 'vwap = "Average"\n')
+    assert refused(bench.put_text(MAPPED, mapping=read_mapping(path))) == (
+        'AAPL.csv: the mapping names 2 columns that it lacks: open = "Open", vwap = "Average".'
+        " It has Gmt time, O, H, L, C, Vol, x. Name the columns as the file does, or leave out an optional one."
+    )
+    path.write_text(MAPPING.replace('"O"', '" o "'))
+    assert taken(bench.put_text(MAPPED, mapping=read_mapping(path))).added == 2
+
+
 @pytest.mark.parametrize(
     ("form", "first"), [("s", "1575297000"), ("us", "1575297000000000"), ("%Y%m%d%H%M%z", "201912020930-0500")]
 )
@@ -213,10 +225,14 @@ def test_a_mapping_file_that_is_none_is_refused(tmp_path: Path) -> None:
         ("two.csv", YAHOO_LINES.replace("AAPL,AAPL\n", "AAPL,MSFT\n").encode(), "several tickers side by side"),
         ("bars.json", b"{", "no bars can be read from it (invalid JSON at line 1, column 2)"),
         ("bars.json", b"{}\n{", "no bars can be read from it (invalid JSON at line 1, column 2)"),
-        ("bars.json", b'{"quotes": {}}', "no bars can be read from it (KeyError: 'bars')"),
-        ("bars.json", b"[1]", "no bars can be read from it (TypeError"),
+        ("bars.json", b'{"quotes": {}}', "no bars can be read from it (a reply without bars: it has quotes)"),
+        ("bars.json", b'{"message": "forbidden."}', "(a reply without bars: it has message, message 'forbidden.')"),
+        ("bars.json", b'{"bars": []}', "(a reply without symbol: it has bars)"),
+        ("bars.json", b'{"bars": {"AAPL": [1]}}', "(its bars are not lists of rows with names)"),
+        ("bars.json", b'{"bars": null, "symbol": "AAPL"}', "it has no rows"),
+        ("bars.json", b"[1]", "no bars can be read from it (a reply without bars: it has no names)"),
         ("bars.json", b'{"bars": {"AAPL": [{"t": "x", "o": 1}]}}', "time that cannot be read"),
-        ("bars.json", b'{"bars": {}}', "none of its 0 rows is in the regular hours"),
+        ("bars.json", b'{"bars": {}}', "it has no rows"),
     ],
 )
 def test_a_file_of_a_vendor_that_cannot_be_read_says_why(

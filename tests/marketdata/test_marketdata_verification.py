@@ -86,7 +86,6 @@ def test_a_damaged_manifest_is_a_fault(bench: StoreFixture) -> None:
     assert [finding.level for finding in proof.findings] == [
         FindingLevel.FAULT,
         FindingLevel.WARNING,
-        FindingLevel.WARNING,
     ]
     assert "manifest.json is damaged" in proof.findings[0].message
 
@@ -111,9 +110,16 @@ def test_a_file_that_is_no_import_is_named(bench: StoreFixture, place: str) -> N
     assert f"{path}: cannot be read as Parquet" in the_fault(bench)
     path.write_bytes(parquet.parquet_bytes(stored(bench)))
     (warning,) = verify(bench).findings
-    assert (warning.level, warning.where) == (FindingLevel.WARNING, str(path))
+    assert (warning.level, warning.where) == (FindingLevel.WARNING, str(path.parent))
+    assert warning.message == (
+        "1 file is listed in no manifest and not used, as an interrupted import leaves them: AAPL.parquet."
+    )
+    assert warning.remedy == "Repeat that import, or remove them."
     (bench.bars / "notes.txt").touch()
-    assert len(verify(bench).findings) == 1
+    path.with_name("MSFT.parquet").write_bytes(path.read_bytes())
+    (warning,) = verify(bench).findings
+    assert warning.message.startswith("2 files are listed in no manifest and not used, ")
+    assert warning.message.endswith(": AAPL.parquet and others.")
 
 
 @pytest.mark.parametrize(
@@ -159,14 +165,14 @@ def test_what_lacks_is_told_by_its_weight(tmp_path: Path) -> None:
     bench.put(rising_bars("CCC", exchange_sessions("2019-11-29", "2019-11-29")), rising_bars("CCC", DAYS[3:4]))
     told = [(finding.level, finding.where, finding.message) for finding in verify(bench).findings]
     assert told == [
-        (FindingLevel.NOTE, "AAA", "1 of 390 minutes have no bar"),
-        (FindingLevel.WARNING, "BBB", "under 90 % of the minutes in 3 sessions (2019-12-02, 2019-12-03, 2019-12-04)"),
-        (FindingLevel.WARNING, "BBB", "no bar in 1 session (2019-12-05), between its first and last"),
-        (FindingLevel.NOTE, "BBB", "270 of 1560 minutes have no bar"),
+        (FindingLevel.NOTE, "AAA", "1 of 390 minutes has no bar."),
+        (FindingLevel.WARNING, "BBB", "under 90 % of the minutes in 3 sessions (2019-12-02, 2019-12-03, 2019-12-04)."),
+        (FindingLevel.WARNING, "BBB", "no bar in 1 session (2019-12-05), between its first and last."),
+        (FindingLevel.NOTE, "BBB", "270 of 1,560 minutes have no bar."),
         (
             FindingLevel.WARNING,
             "CCC",
-            "no bar in 3 sessions (2019-12-02, 2019-12-03, 2019-12-04), between its first and last",
+            "no bar in 3 sessions (2019-12-02, 2019-12-03, 2019-12-04), between its first and last.",
         ),
     ]
 
@@ -176,7 +182,7 @@ def test_long_lists_of_sessions_are_cut(tmp_path: Path) -> None:
     bench = StoreFixture(folder=tmp_path)
     bench.put(rising_bars("AAA", DAYS, minutes=5))
     (warning,) = verify(bench).of(FindingLevel.WARNING)
-    assert warning.message.endswith("in 5 sessions (2019-12-02, 2019-12-03, 2019-12-04, ...)")
+    assert warning.message.endswith("in 5 sessions (2019-12-02, 2019-12-03, 2019-12-04, ...).")
 
 
 def test_a_listing_counts_what_is_stored(bench: StoreFixture) -> None:

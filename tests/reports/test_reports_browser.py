@@ -16,6 +16,7 @@ from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.types import ExitReason, Side, Trade
 from tbot_core.reports import html
+from tbot_core.reports.figures import TradingDay
 from tbot_core.reports.html.trades import MOST_LINES
 from tbot_core.reports.reliability import Reliability, Variant
 from tbot_core.reports.summary import RunSummary
@@ -81,7 +82,9 @@ def reliability(sessions: Sequence[Session]) -> Reliability:
     return Reliability(
         variants=[Variant(words=one, trades=40, pnl=Decimal(-1_234_567)) for one in words],
         slippage=Slippage(kind="none", mean=0, deviation=0, seed=0),
-        hours=[(one.open, one.close) for one in sessions],
+        days=[
+            TradingDay(open=one.open, close=one.close, opening=Decimal(1000), closing=Decimal(1000)) for one in sessions
+        ],
         chosen="UNIVERSE",
         symbols=10,
         facts={"debt_to_equity": {"S1": sessions[0].date}, "market_cap": {}},
@@ -165,6 +168,8 @@ def test_a_report_is_drawn_without_a_fault(report: Path, browser: Page, width: i
     assert open_all(browser) == 40
     assert browser.evaluate("document.querySelectorAll('figure canvas').length") == 3
     assert browser.evaluate("document.documentElement.scrollWidth") == width
+    cut = "[...document.querySelectorAll('.groups dd')].filter((one) => one.scrollWidth > one.clientWidth).length"
+    assert browser.evaluate(cut) == 0
     assert browser.faults == []
 
 

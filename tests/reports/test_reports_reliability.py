@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from decimal import Decimal
 from typing import Any
 
@@ -15,6 +16,7 @@ from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.formatting import MINUS
 from tbot_core.model.types import ExitReason, Side, Trade
 from tbot_core.reports import html
+from tbot_core.reports.figures import TradingDay
 from tbot_core.reports.reliability import Reliability, Variant, reliability_report
 from tbot_core.reports.summary import RunSummary
 from tbot_core.reports.timeline import RunTimeline
@@ -28,6 +30,14 @@ NONE = Slippage(kind="none", mean=0.0015, deviation=0.001, seed=0)
 SLIPS = Slippage(kind="randomized", mean=0.0015, deviation=0.001, seed=0)
 
 
+def days(*equity: str) -> list[TradingDay]:
+    """Sessions, each with the equity at its open and, from the next one, at its close."""
+    return [
+        TradingDay(open=OPEN + at * DAY, close=CLOSE + at * DAY, opening=Decimal(opening), closing=Decimal(closing))
+        for at, (opening, closing) in enumerate(itertools.pairwise(equity))
+    ]
+
+
 def known(slippage: Slippage = SLIPS, pnls: tuple[str, str] = ("80", "60"), **changes: Any) -> Reliability:
     """Two sessions of raw bars whose variants have these results."""
     words = ("at twice the slippage", "with entries one bar later")
@@ -38,7 +48,7 @@ def known(slippage: Slippage = SLIPS, pnls: tuple[str, str] = ("80", "60"), **ch
     made = Reliability(
         variants=variants,
         slippage=slippage,
-        hours=[(OPEN, CLOSE), (OPEN + DAY, CLOSE + DAY)],
+        days=days("1000", "1000", "1000"),
         chosen="stored",
         symbols=2,
         facts={},
@@ -228,7 +238,7 @@ def test_page_text_and_document_say_the_same() -> None:
         "warnings": list(report.warnings),
         "results": [
             {"result": "this backtest", "trades": 100, "pnl": "100.00", "share": "1.0000"},
-            {"result": "at twice the slippage", "trades": 100, "pnl": "100.00", "share": "1.0000"},
+            {"result": "at twice the slippage", "trades": 100, "pnl": "100.00", "share": None},
             {"result": "with entries one bar later", "trades": 100, "pnl": "-3.00", "share": "-0.0300"},
             {"result": "entered in the first 5 minutes", "trades": 0, "pnl": "0.00", "share": "0.0000"},
             {"result": "closed in the last 5 minutes", "trades": 0, "pnl": "0.00", "share": "0.0000"},
@@ -266,7 +276,32 @@ def test_only_a_backtest_has_a_banner_and_gears() -> None:
 def test_the_share_of_each_gear_is_one_line(walked: dict[str, int], words: str) -> None:
     """How many sessions were decided by their signals and how many were walked, and why: in text, page and JSON."""
     one = summary(known(), sessions=252, walked=walked)
-    assert f"\n{words}.\n" in "\n".join(backtest_lines(one, None))
+    assert f"{words}." in list(backtest_lines(one, None))
     assert f"<dt>Decided</dt><dd>{words}</dd>" in page(one)
     by_signals = 252 - sum(walked.values())
     assert one.document()["gears"] == {"by_signals": by_signals, "minute_by_minute": walked}
+
+
+@pytest.mark.parametrize(
+    ("gains", "sessions", "believed"),
+    [((12, 4), 20, False), ((12, 4), 19, True), ((12, -8), 20, True)],
+)
+def test_a_sharpe_ratio_that_is_too_good_is_distrusted(
+    gains: tuple[int, int], sessions: int, *, believed: bool
+) -> None:
+    """Above 5 over 20 sessions or more the headline says so, and names the check for bars of the future."""
+    steps = itertools.islice(itertools.cycle(gains), sessions)
+    equity = [str(one) for one in itertools.accumulate(steps, initial=10_000)]
+    report = reliability_report(known(pnls=("100", "100"), days=days(*equity)), MANY, Decimal(100))
+    assert report.distrust is not believed
+    if not believed:
+        assert report.headline.startswith("Distrust this result: a Sharpe ratio of 30.")
+        assert "is too good to be true" in report.headline
+        assert "`--check-lookahead`" in report.headline
+
+
+def test_the_banner_says_that_look_ahead_is_not_checked() -> None:
+    """With the command that checks it, whatever the result."""
+    for pnl in (100, -100):
+        facts = dict(reliability_report(known(), MANY, Decimal(pnl)).facts)
+        assert "Not checked by a backtest. `tbot backtest --check-lookahead`" in facts["Look-ahead"]

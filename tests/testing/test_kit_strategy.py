@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -363,6 +364,32 @@ def test_triggers_must_be_those_of_the_scan() -> None:
         kit.s14_triggers_explain_the_signals(StrategyUnderTest(Explains(), *MARKET))
     with pytest.raises(pytest.skip.Exception):
         kit.s14_triggers_explain_the_signals(StrategyUnderTest(Counts(), *MARKET))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"base": "x"}, "is 'x': prices, or one of the columns high, low, vwap, volume, are expected"),
+        ({"base_name": "x" * 1000}, "The base of its triggers has no name of at most 500 characters"),
+        ({"level": np.zeros(7)}, "A value of its triggers has shape"),
+    ],
+)
+def test_triggers_must_be_such_as_a_run_takes(wrong: dict[str, Any], words: str) -> None:
+    """What ends a replay and a backtest is found by the kit, and the sentence names the field."""
+
+    class Wrong(Breakout):
+        """Explains itself in a way that no run takes."""
+
+        def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:
+            """Rules that fire as they should, with one wrong field."""
+            return tuple(attrs.evolve(one, **wrong) for one in super().triggers(bars, day))
+
+        def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
+            """The honest scan."""
+            return Breakout().scan(bars, day, since)
+
+    with pytest.raises(AssertionError, match=re.escape(words)):
+        kit.s14_triggers_explain_the_signals(StrategyUnderTest(Wrong(), *MARKET))
 
 
 def test_a_screen_has_a_value_a_row() -> None:

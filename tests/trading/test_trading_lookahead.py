@@ -80,15 +80,32 @@ def test_signals_in_another_order_are_the_same() -> None:
     first = found[0]
     assert (first.cell, first.known) == (min(signal_rows(SIGNALS)), BARS.minutes)
     assert f"minute {first.minute}, side" in first.found
+    seen, expected = first.found.split(" instead of ")
+    assert seen != expected
     assert " instead of minute" in first.found
 
 
 def test_a_signal_that_is_missing_or_new_is_named() -> None:
     """Either way round."""
     rows: SignalRows = {(0,): (5, 1, *(float(price).hex() for price in (20.5, 0.25, 20.0, np.nan)), 0)}
-    words = "minute 5, side 1, price 20.5, strength 0.25, stop 20.0, rule 0"
+    words = "minute 5, side 1, price 20.5, strength 0.25, stop 20, rule 0"
     assert [one.found for one in differing_rows(rows, {})] == [f"no signal instead of {words}"]
     assert [one.found for one in differing_rows({}, rows)] == [f"{words} instead of no signal"]
+
+
+def test_numbers_of_a_finding_are_short() -> None:
+    """Seven digits are enough to tell most signals apart; where they are not, all are shown."""
+    rows: SignalRows = {
+        (0,): (
+            5,
+            1,
+            *(float(price).hex() for price in (174.64919999999998, 7.375242835312441e-05)),
+            *[float("nan").hex()] * 2,
+            0,
+        )
+    }
+    (one,) = differing_rows(rows, {})
+    assert one.found == "no signal instead of minute 5, side 1, price 174.6492, strength 7.375243e-05, rule 0"
 
 
 def test_judgements_are_compared_part_by_part() -> None:

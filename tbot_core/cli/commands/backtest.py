@@ -80,6 +80,8 @@ def command(**given: Unpack[BacktestOptions]) -> None:
         return
     summary = run_with_progress(prepared, quiet=given["as_json"], file=given["progress"])
     emit(summary.document(), as_json=given["as_json"], lines=backtest_lines(summary, terminal.columns(), given["home"]))
+    if summary.unwritten is not None:
+        raise summary.unwritten
 
 
 def run_with_progress(prepared: Backtest, *, quiet: bool, file: Path | None = None) -> RunSummary:

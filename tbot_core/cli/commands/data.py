@@ -19,7 +19,7 @@ from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tbot_core.instance import Instance
     from tbot_core.marketdata.store.importer import ImportedFile, ImportEvent, RefusedFile
@@ -81,8 +81,8 @@ def import_command(
     """Import one-minute bars, the daily VIX or fundamentals from PATH, or a table of a plugin.
 
     PATH is a Parquet, CSV or JSON file, also compressed by gzip, or a folder of them. The columns of a file determine
-    its kind. What was imported is not read again: the same command continues an interrupted import. With TABLE, such as
-    rates or funds, the file is checked by the plugin that reads that table, and replaces it.
+    its kind. A file that was imported is not read again: the same command continues with those that are not stored.
+    With TABLE, such as rates or funds, the file is checked by the plugin that reads that table, and replaces it.
     """
     from tbot_core.actions.assembly import action_clock
     from tbot_core.marketdata.store.source_files import ImportOptions
@@ -167,10 +167,11 @@ def import_arguments(words: tuple[str, ...]) -> tuple[str, Path]:
 def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
     """Import a file or folder into the instance and report on each file; returns the number of refused files."""
     from tbot_core.marketdata.store.importer import (
+        ImportCommitted,
         ImportedFile,
         ImportProgress,
+        RefusedFile,
         import_files,
-        nested_folders,
         source_files,
     )
     from tbot_core.model.calendar import ExchangeCalendar
@@ -179,18 +180,31 @@ def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
     filesystem.make_folder(instance.data)  # private, as `tbot init` makes it
     imported: list[ImportedFile] = []
     refused: list[RefusedFile] = []
+    stored = 0
 
     with file_progress("Importing", len(files)) as report:
 
         def collect(event: ImportEvent) -> None:
+            nonlocal stored
+            match event:
+                case ImportCommitted():
+                    stored = event.files - len(refused)
+                    return
+                case ImportedFile():
+                    imported.append(event)
+                case RefusedFile():
+                    refused.append(event)
             report(event.file, min(event.done, _UNDER_WAY) if isinstance(event, ImportProgress) else 1.0)
-            if isinstance(event, ImportedFile):
-                imported.append(event)
-            elif not isinstance(event, ImportProgress):
-                refused.append(event)
 
-        with _continuable():
+        with _continuable(lambda: _kept(stored, len(files))):
             import_files(instance.bars, ExchangeCalendar(), files, options, collect)
+    _print_outcomes(path, imported, refused)
+    return len(refused)
+
+
+def _print_outcomes(path: Path, imported: list[ImportedFile], refused: list[RefusedFile]) -> None:
+    from tbot_core.marketdata.store.importer import nested_folders
+
     for outcome in imported:
         click.echo(_imported_line(outcome))
     for fault in refused:
@@ -198,20 +212,25 @@ def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
     click.echo(_summary_line(imported, len(refused)))
     if folders := nested_folders(path):
         click.echo(f"Not imported: {', '.join(folders)}; subfolders are not searched.", err=True)
-    return len(refused)
 
 
 @contextmanager
-def _continuable() -> Iterator[None]:
-    # Say after Ctrl-C, and where the disk is full, that what was imported is kept.
-    words = "What was imported before is stored: the same command continues the import."
+def _continuable(kept: Callable[[], str]) -> Iterator[None]:
+    # Say after Ctrl-C, and where the store cannot be written, what is kept of the import.
     try:
         yield
     except KeyboardInterrupt:
-        click.echo(f"tbot: {words}", err=True)
+        click.echo(f"tbot: {kept()}", err=True)
         raise
     except AccessError as fault:
-        raise AccessError(fault.message, f"{fault.remedy} {words}") from fault
+        raise AccessError(fault.message, f"{fault.remedy} {kept()}".lstrip()) from fault
+
+
+def _kept(stored: int, files: int) -> str:
+    if not stored:
+        return "No file of this import is stored as a whole: the same command begins it again."
+    kept = f"{stored} of {plural(files, 'file')} {'is' if stored == 1 else 'are'} stored"
+    return f"{kept}: the same command continues with the others."
 
 
 def _imported_line(outcome: ImportedFile) -> str:

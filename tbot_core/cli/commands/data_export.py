@@ -67,7 +67,11 @@ def export_command(**given: Unpack[ExportOptions]) -> None:
 
 
 def _lines(folder: Path, result: ExportedBars) -> Iterator[str]:
+    from tbot_core.marketdata.store.selection import absence_note
+
     yield f"{plural(result.bars, 'bar')} in {plural(len(result.files), 'file')} written to {folder}."
+    if result.absent:
+        yield absence_note(result.absent)
     if (result.adjustment, result.volume) != ("raw", "consolidated"):
         yield f"Import them with --adjustment {result.adjustment} --volume {result.volume}."
     if result.simulated:

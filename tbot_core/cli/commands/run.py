@@ -95,6 +95,8 @@ def command(*, as_json: bool, web: bool, **given: object) -> int:
         options = watcher.options
     if as_json and (options.mode in MARKET_MODES or not outcome.stopped):
         emit(outcome_document(options, outcome), as_json=True)
+    if outcome.summary.unwritten is not None:
+        raise outcome.summary.unwritten
     return exit_code(options, outcome)
 
 

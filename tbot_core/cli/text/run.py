@@ -67,7 +67,7 @@ def finished_lines(outcome: RunOutcome, options: RunOptions, width: int | None =
     yield from _notes(summary, width)
     yield from _total(summary, options)
     yield from _stuck(outcome, width)
-    yield f"Report: {summary.report}"
+    yield from _report(summary)
     symbol = summary.trades[0].symbol if summary.trades else "SYMBOL"
     yield f"Next:   tbot why {symbol}{which}{home}"
 
@@ -86,7 +86,7 @@ def backtest_lines(summary: RunSummary, width: int | None, home: Path | None = N
     yield from _reliability(summary, width)
     yield from _total(summary)
     yield from wrap_sentence(f"{summary.gears}.", width)
-    yield f"Report: {summary.report}"
+    yield from _report(summary)
 
 
 def stopped_lines(outcome: RunOutcome, options: RunOptions, width: int | None = None) -> Iterator[str]:
@@ -110,6 +110,11 @@ def stopped_lines(outcome: RunOutcome, options: RunOptions, width: int | None = 
         yield f"  tbot run --rehearsal '{options.rehearsal.text}'"
     else:
         yield "The journal is complete; the same command resumes the run."
+
+
+def _report(summary: RunSummary) -> Iterator[str]:
+    if summary.report:
+        yield f"Report: {summary.report}"
 
 
 def _stuck(outcome: RunOutcome, width: int | None) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -70,7 +70,8 @@ def run_backtest(
 ) -> RunSummary:
     """Trade the range and write the report; DataError without bars.
 
-    `started` gets the label of the bars, `progress` each session's date.
+    The summary has `unwritten` where the report could not be written. `started` gets the label of the bars, `progress`
+    each session's date.
     """
     found, settings = trade_range(assembly, over, progress, started), assembly.settings
     label, symbols = found.stored.chosen.label, found.stored.chosen.symbols
@@ -83,8 +84,7 @@ def run_backtest(
     )
     read = StoredBars(store=found.stored.store, symbols=symbols)
     charts = draw_stored_trades(assembly, read, found.summary.trades, found.levels)
-    path = html.write_report(settings.instance.reports, name, found.summary, story, charts)
-    return attrs.evolve(found.summary, report=str(path))
+    return html.with_report(settings.instance.reports, name, found.summary, story, charts)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -117,7 +117,7 @@ def trade_range(
     chosen, trial = found.chosen, trial_of(assembly, found.chosen.partial_volume)
     run, others = TrialRun(trial), [TrialRun(one) for one in _variants(trial)]
     sessions: dict[TrialRun, list[TestedSession]] = {one: [] for one in (run, *others)}
-    for trading, tested in run_trials(list(sessions), found.blocks):
+    for trading, tested in run_trials(list(sessions), _explained(assembly, found.blocks)):
         if not sessions[run]:
             started(chosen.label)
         sessions[trading].append(tested)
@@ -127,6 +127,15 @@ def trade_range(
     known = reliability_of(assembly, (found.store, chosen), sessions[run], variants, named=bool(over.symbols))
     summary = attrs.evolve(_summary(assembly, chosen, run, sessions[run]), reliability=known)
     return BacktestResult(summary=summary, sessions=sessions[run], stored=found)
+
+
+def _explained(assembly: Assembly, blocks: Iterable[BarBlock]) -> Iterator[BarBlock]:
+    # Blocks whose strategies were asked for their triggers in one session: invalid ones end a backtest as a replay.
+    for block in blocks:
+        bars, day = block.bars.session(0), block.day.session(0)
+        for active in assembly.entrants(block.sessions[0]):
+            active.triggers(bars, day)
+        yield block
 
 
 def _summary(assembly: Assembly, chosen: SymbolSelection, run: TrialRun, tested: Sequence[TestedSession]) -> RunSummary:

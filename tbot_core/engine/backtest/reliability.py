@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from tbot_core.contracts import SupportsRefresh
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
+from tbot_core.model.types import dollars_of
+from tbot_core.reports.figures import TradingDay
 from tbot_core.reports.reliability import Reliability
 from tbot_core.trading.slippage import Slippage
 
@@ -32,7 +34,15 @@ def reliability_of(
     return Reliability(
         variants=variants,
         slippage=Slippage.of(settings.simulation),
-        hours=[(one.session.open, one.session.close) for one in tested],
+        days=[
+            TradingDay(
+                open=one.session.open,
+                close=one.session.close,
+                opening=dollars_of(one.opening_atoms),
+                closing=dollars_of(one.equity_atoms),
+            )
+            for one in tested
+        ],
         chosen="--symbols" if named else "UNIVERSE" if settings.trading.universe else "stored",
         symbols=len(selected.symbols),
         facts={name: store.recorded_facts.first_days(name, selected.symbols) for name in _facts(assembly)},

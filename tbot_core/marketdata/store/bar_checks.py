@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 
 from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.session_grid import MINUTE_US
+from tbot_core.marketdata.store.source_table import RowFault
 from tbot_core.model.bars import VWAP_BEYOND
 from tbot_core.model.types import TICKS_PER_DOLLAR
 
@@ -21,42 +22,73 @@ MOST_SHARES: Final = 2**53
 """Above these limits a float cannot represent every 1e-4 USD or every share."""
 
 _OPEN, _HIGH, _LOW, _CLOSE = (pl.col(name) for name in manifest.PRICES)
-_SOUND: Final = pl.all_horizontal(
-    pl.col(name).is_not_null() & pl.col(name).is_finite() & (pl.col(name) > 0) for name in manifest.PRICES
-)
+_NO_PRICE: Final = {
+    name: ~(pl.col(name).is_not_null() & pl.col(name).is_finite() & (pl.col(name) > 0)) for name in manifest.PRICES
+}
+_SOUND: Final = ~pl.any_horizontal(_NO_PRICE.values())
 _VOLUME: Final = pl.col("volume").cast(pl.Float64)
 _COUNTED: Final = _VOLUME.is_not_null() & _VOLUME.is_finite() & (_VOLUME >= 0)
-
-VWAP_FAR: Final = f"vwap more than {VWAP_BEYOND:.0%} outside the bar's low and high"
 _VWAP: Final = pl.col("vwap")
 
-BAR_FAULTS: Final = (
-    ("price that is missing, zero, negative or not a number", ~_SOUND),
-    ("high below the bar's open, close or low", _SOUND & (pl.max_horizontal(_OPEN, _CLOSE, _LOW) > _HIGH)),
-    ("low above the bar's open or close", _SOUND & (pl.min_horizontal(_OPEN, _CLOSE) < _LOW)),
-    ("volume that is missing, negative or not a number", ~_COUNTED),
-    ("volume that is not a whole number of shares", _COUNTED & (_VOLUME.round() != _VOLUME)),
-    (
-        f"price above {HIGHEST_PRICE:.0f} USD, which cannot be held to 1e-4 USD",
-        _SOUND & (pl.max_horizontal(manifest.PRICES) > HIGHEST_PRICE),
-    ),
-    (f"volume above {MOST_SHARES} shares, which cannot be held exactly", _COUNTED & (_VOLUME > MOST_SHARES)),
-    (VWAP_FAR, _SOUND & ((_VWAP > _HIGH * (1 + VWAP_BEYOND)) | (_VWAP < _LOW * (1 - VWAP_BEYOND)))),
-    ("time that is not on the minute", (pl.col("ts").dt.epoch("us") % MINUTE_US) != 0),
+VWAP_FAR: Final = RowFault(
+    what=f"vwap more than {VWAP_BEYOND:.0%} outside the bar's low and high",
+    wrong={"vwap": _SOUND & ((_VWAP > _HIGH * (1 + VWAP_BEYOND)) | (_VWAP < _LOW * (1 - VWAP_BEYOND)))},
+    remedy="Correct it, or leave the column vwap out.",
 )
-"""Each fault's text, and the rows that have it; over columns ts, open, high, low, close, volume, vwap."""
+"""A bar's own VWAP that cannot be the average of its trades."""
+
+
+def _above(limit: float) -> Mapping[str, pl.Expr]:
+    return {name: _SOUND & (pl.col(name) > limit) for name in manifest.PRICES}
+
+
+BAR_FAULTS: Final = (
+    RowFault(what="price that is missing, zero, negative or not a number", wrong=_NO_PRICE),
+    RowFault(
+        what="high below the bar's open, close or low",
+        wrong={"high": _SOUND & (pl.max_horizontal(_OPEN, _CLOSE, _LOW) > _HIGH)},
+        shown=manifest.PRICES,
+    ),
+    RowFault(
+        what="low above the bar's open or close",
+        wrong={"low": _SOUND & (pl.min_horizontal(_OPEN, _CLOSE) < _LOW)},
+        shown=manifest.PRICES,
+    ),
+    RowFault(what="volume that is missing, negative or not a number", wrong={"volume": ~_COUNTED}),
+    RowFault(
+        what="volume that is not a whole number of shares", wrong={"volume": _COUNTED & (_VOLUME.round() != _VOLUME)}
+    ),
+    RowFault(
+        what=f"price above {HIGHEST_PRICE:.0f} USD, which cannot be held to 1e-4 USD", wrong=_above(HIGHEST_PRICE)
+    ),
+    RowFault(
+        what=f"volume above {MOST_SHARES} shares, which cannot be held exactly",
+        wrong={"volume": _COUNTED & (_VOLUME > MOST_SHARES)},
+    ),
+    VWAP_FAR,
+    RowFault(
+        what="time that is not on the minute",
+        wrong={"ts": (pl.col("ts").dt.epoch("us") % MINUTE_US) != 0},
+        remedy="The time of a bar is the start of its minute.",
+    ),
+)
+"""The faults of a bar; over columns ts, open, high, low, close, volume, vwap."""
 
 FACT_FAULTS: Final = {
     reference.VIX: (
-        ("value that is missing, zero, negative or not a number", ~_SOUND),
-        (
-            f"value above {HIGHEST_INDEX}, which the VIX has never reached",
-            _SOUND & (pl.max_horizontal(manifest.PRICES) > HIGHEST_INDEX),
+        RowFault(what="value that is missing, zero, negative or not a number", wrong=_NO_PRICE),
+        RowFault(
+            what=f"value above {HIGHEST_INDEX}, which the VIX has never reached",
+            wrong=_above(HIGHEST_INDEX),
+            remedy="Import the file of the VIX, not of another index.",
         ),
     ),
     reference.FUNDAMENTALS: (
-        ("capitalisation of zero or less", pl.col("market_cap") <= 0),
-        ("row without a symbol or date", pl.col("symbol").is_null() | pl.col("as_of").is_null()),
+        RowFault(what="capitalisation of zero or less", wrong={"market_cap": pl.col("market_cap") <= 0}),
+        RowFault(
+            what="row without a symbol or date",
+            wrong={name: pl.col(name).is_null() for name in ("symbol", "as_of")},
+        ),
     ),
 }
 """Faults of each table of facts. The bound detects another index's file, which has the VIX's columns.
@@ -64,14 +96,6 @@ FACT_FAULTS: Final = {
 The order of its prices is not checked: the published history has closes outside high and low, and only the close is
 used.
 """
-
-
-def out_of_range_column(what: str, row: Mapping[str, Any]) -> str:
-    """The column of a row whose number is too large or too far off; "" without one."""
-    if what == VWAP_FAR:
-        return "vwap"
-    bounds = {**dict.fromkeys(manifest.PRICES, HIGHEST_PRICE), "volume": MOST_SHARES}
-    return next((name for name, most in bounds.items() if name in row and (row[name] or 0) > most), "")
 
 
 def rounded_to_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -91,9 +115,3 @@ def differing_rows(frame: pl.DataFrame, other: pl.DataFrame, keys: tuple[str, ..
     values = [name for name in other.columns if name not in keys]
     both = frame.join(other, on=list(keys), how="inner", suffix="_stored", maintain_order="left")
     return both.filter(pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_stored")) for name in values))
-
-
-def contradicting_rows(frame: pl.DataFrame, keys: tuple[str, ...], values: tuple[str, ...]) -> pl.DataFrame:
-    """The rows that repeat a key with different values, from the second row on."""
-    once = frame.unique([*keys, *values], keep="first", maintain_order=True)
-    return once.filter(~pl.struct(keys).is_first_distinct())

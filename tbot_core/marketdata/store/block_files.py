@@ -7,17 +7,22 @@
 The key names the month's manifest and its sessions, so an import makes the file useless. It is made from the Parquet
 files on first use, and can be removed at any time. After a header of 4096 bytes come, for each length of sessions, the
 fields as float64 of shape (minutes, sessions, symbols). A field without any number, as the VWAP often is, is left out.
-What a file must hold follows from the manifest and the daily rows; the header says which fields are there.
+What a file must hold follows from the manifest and the daily rows; the header says which fields are there, and has a
+checksum of them. A file has the time of its month's manifest; whoever writes to it later changes that time, and then
+the checksum is computed before the file is used.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import itertools
 import json
 import struct
+import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,7 +35,7 @@ from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions,
 from tbot_core.model import json_document
 from tbot_core.model.bars import FIELDS, Array
 from tbot_core.model.calendar import ExchangeCalendar, Session
-from tbot_core.system import file_streams, filesystem
+from tbot_core.system import file_streams, filesystem, log
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -45,13 +50,14 @@ HEADER_LENGTH: Final = 4096
 ROOM_LEFT: Final = 256 << 20
 """The bytes of a disk that blocks leave free."""
 
-_FORMAT: Final = b"tbot block of bars 1\n"
+_FORMAT: Final = b"tbot block of bars 2\n"
 _DIGEST_LENGTH: Final = 32
 _CELL_BYTES: Final = 8
 _STRANDED_S: Final = 3600
 _EXCHANGE: Final = ExchangeCalendar()
 # Symbols are written side by side, so that each write fills whole cache lines.
 _SYMBOLS_AT_ONCE: Final = 16
+_log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -155,17 +161,22 @@ def by_length(sessions: Iterable[Session]) -> tuple[tuple[Session, ...], ...]:
     return tuple(tuple(group) for group in groups.values())
 
 
-def read_block(layout: BlockLayout) -> MonthBlock | None:
-    """Map a month's block; None where there is none, or one that is unreadable, short, damaged or of another format."""
+def read_block(layout: BlockLayout, *, proved: bool = True) -> MonthBlock | None:
+    """Map a month's block; None where there is none, or one that is unreadable, short, damaged or of another format.
+
+    With `proved` a file that was written to since it was made is compared with its checksum.
+    """
     try:
         data = file_streams.map_file(layout.path)
     except AccessError:
         return None
-    names = _fields_of_header(bytes(data[:HEADER_LENGTH]), layout)
+    names, checksum = _fields_of_header(bytes(data[:HEADER_LENGTH]), layout)
     needed = HEADER_LENGTH + sum(
         layout.field_bytes(group) * len(fields) for group, fields in zip(layout.groups, names, strict=False)
     )
     if len(names) != len(layout.groups) or len(data) != needed:
+        return None
+    if proved and not _is_proved(layout.path, data, checksum):
         return None
     parts, at = [], HEADER_LENGTH
     for group, held in zip(layout.groups, names, strict=True):
@@ -179,6 +190,20 @@ def read_block(layout: BlockLayout) -> MonthBlock | None:
     return MonthBlock(symbols=layout.symbols, parts=tuple(parts))
 
 
+def _is_proved(path: Path, data: memoryview, checksum: int) -> bool:
+    # Whether nobody wrote to a file since it was made, or its content is as it was made.
+    record = path.with_name(manifest.MANIFEST)
+    with suppress(AccessError):
+        if filesystem.modified(path) == filesystem.modified(record):
+            return True
+    if zlib.crc32(data[HEADER_LENGTH:]) != checksum:
+        _log.warning("bars.block_damaged", file=str(path), effect="it is made again from the Parquet files")
+        return False
+    with suppress(AccessError):  # in a read-only folder it is computed each time
+        file_streams.set_modified_as(path, record)
+    return True
+
+
 def write_block(layout: BlockLayout, block: MonthBlock) -> None:
     """Write a month's block, and remove those that it replaces.
 
@@ -188,9 +213,11 @@ def write_block(layout: BlockLayout, block: MonthBlock) -> None:
     if filesystem.free_bytes(folder) < layout.most_bytes + ROOM_LEFT:
         raise AccessError(f"Cannot write {layout.path}: the disk is nearly full.", "Free some space.")
     held = [{name: field for name, field in part.fields.items() if _has_numbers(field)} for part in block.parts]
-    data = (np.ascontiguousarray(field, "<f8").data.cast("B") for part in held for field in part.values())
-    filesystem.write_atomic(layout.path, _header(layout.key, [list(part) for part in held]), *data)
+    data = [np.ascontiguousarray(field, "<f8").data.cast("B") for part in held for field in part.values()]
+    checksum = functools.reduce(lambda crc, field: zlib.crc32(field, crc), data, 0)
+    filesystem.write_atomic(layout.path, _header(layout.key, [list(part) for part in held], checksum), *data)
     now = filesystem.modified(layout.path)
+    file_streams.set_modified_as(layout.path, layout.path.with_name(manifest.MANIFEST))
     for path in filesystem.entries(folder):
         stranded = path.name.startswith((".bars-", ".days-")) and filesystem.modified(path) < now - _STRANDED_S
         if stranded or (path.match(f"bars-*{manifest.BLOCK_SUFFIX}") and path != layout.path):
@@ -238,7 +265,7 @@ def differs(layout: BlockLayout, folder: Path, month: manifest.MonthManifest, da
 
     `daily` are the month's daily rows. Raises DataError for a changed file.
     """
-    block = read_block(layout)
+    block = read_block(layout, proved=False)
     if block is None:
         return False
     made = collect_block(folder, month, daily, layout.groups, layout.symbols)
@@ -324,20 +351,19 @@ class _EmptyPart:
                 self._filled[name][:, :, columns] = np.nan
 
 
-def _header(key: str, names: list[list[str]]) -> bytes:
-    text = json.dumps({"key": key, "fields": names}).encode()
+def _header(key: str, names: list[list[str]], checksum: int) -> bytes:
+    text = json.dumps({"key": key, "fields": names, "crc32": checksum}).encode()
     counted = struct.pack("<I", len(text)) + text
     return (_FORMAT + hashlib.sha256(counted).digest() + counted).ljust(HEADER_LENGTH, b"\0")
 
 
-def _fields_of_header(data: bytes, layout: BlockLayout) -> list[list[str]]:
-    # The names of the fields of each part; none for a header that is not the layout's.
+def _fields_of_header(data: bytes, layout: BlockLayout) -> tuple[list[list[str]], int]:
+    # The names of the fields of each part and their checksum; none for a header that is not the layout's.
     start = len(_FORMAT) + _DIGEST_LENGTH
     length = int.from_bytes(data[start : start + 4], "little")
     counted = data[start : start + 4 + length]
     proved = hashlib.sha256(counted).digest() == data[len(_FORMAT) : start]
     if not data.startswith(_FORMAT) or not proved:
-        return []
+        return [], 0
     content = json_document.parse_json(counted[4:])
-    names: list[list[str]] = content["fields"]
-    return names if content["key"] == layout.key else []
+    return (content["fields"], content["crc32"]) if content["key"] == layout.key else ([], 0)

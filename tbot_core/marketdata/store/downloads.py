@@ -197,10 +197,10 @@ def _rows(bars: Sequence[Bar], sessions: Sequence[Session], wanted: set[tuple[st
 
 def _valid(rows: pl.DataFrame) -> pl.DataFrame:
     # The rows without a fault, once, by symbol and time; a vwap that is no average of its bar is left out.
-    far = next(wrong for what, wrong in bar_checks.BAR_FAULTS if what == bar_checks.VWAP_FAR)
+    far = bar_checks.VWAP_FAR.rows
     rows, _ = bar_checks.rounded_to_grid(rows)
     rows = rows.with_columns(pl.when(far.fill_null(value=True)).then(None).otherwise(pl.col("vwap")).alias("vwap"))
-    faulty = pl.any_horizontal(wrong.fill_null(value=False) for _, wrong in bar_checks.BAR_FAULTS)
+    faulty = pl.any_horizontal(fault.rows.fill_null(value=False) for fault in bar_checks.BAR_FAULTS)
     once = rows.filter(~faulty).unique(("symbol", "ts"), keep="first", maintain_order=True).sort("symbol", "ts")
     return once.cast({"volume": pl.Int64})
 

@@ -41,7 +41,8 @@ class ExportRequest:
 class ExportedBars:
     """What was written: files and bars, and what an import has to be told: the kind of prices and volumes.
 
-    `simulated`: some bars come from a simulation, which an import of the files does not label.
+    `simulated`: some bars come from a simulation, which an import of the files does not label. `absent`: the symbols of
+    the request that have no bars in its range.
     """
 
     files: tuple[str, ...]
@@ -49,6 +50,7 @@ class ExportedBars:
     adjustment: str
     volume: str
     simulated: bool
+    absent: tuple[str, ...] = ()
 
 
 def export_bars(store: BarStore, request: ExportRequest, on_symbol: Callable[[str], None]) -> ExportedBars:
@@ -79,7 +81,14 @@ def export_bars(store: BarStore, request: ExportRequest, on_symbol: Callable[[st
         bars += len(frame)
     simulated = store.is_simulated(request.first, request.last, symbols)
     ((adjustment, volume),) = kinds
-    return ExportedBars(files=tuple(files), bars=bars, adjustment=adjustment, volume=volume, simulated=simulated)
+    return ExportedBars(
+        files=tuple(files),
+        bars=bars,
+        adjustment=adjustment,
+        volume=volume,
+        simulated=simulated,
+        absent=tuple(sorted(set(request.symbols) - set(symbols))),
+    )
 
 
 def _bars(store: BarStore, symbol: str, sessions: Sequence[Session]) -> Iterator[pl.DataFrame]:

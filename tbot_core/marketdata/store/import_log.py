@@ -53,14 +53,14 @@ class ImportLog:
         self._records = _read(folder)
         self._noted: dict[str, SourceRecord] = {}
 
-    def find(self, sha256: str, options: ImportOptions) -> SourceRecord | None:
+    def find(self, path: Path, sha256: str, options: ImportOptions) -> SourceRecord | None:
         """The record of a source whose rows are stored as its import left them; None without one."""
-        record = self._records.get(_key(sha256, options))
+        record = self._records.get(_key(path, sha256, options))
         return record if record is not None and self._holds(record, (options.adjustment, options.volume)) else None
 
-    def note(self, sha256: str, options: ImportOptions, record: SourceRecord) -> None:
+    def note(self, path: Path, sha256: str, options: ImportOptions, record: SourceRecord) -> None:
         """Add a source whose parts will be committed."""
-        self._noted[_key(sha256, options)] = record
+        self._noted[_key(path, sha256, options)] = record
 
     def write(self) -> None:
         """Write the log with the noted sources, after their parts were committed."""
@@ -89,8 +89,9 @@ class ImportLog:
         return True
 
 
-def _key(sha256: str, options: ImportOptions) -> str:
-    how = f"{sha256} {options.adjustment} {options.volume} {options.zone} {options.mapping}"
+def _key(path: Path, sha256: str, options: ImportOptions) -> str:
+    # With the file's name, which may be the symbol of its rows.
+    how = f"{path.name} {sha256} {options.adjustment} {options.volume} {options.zone} {options.mapping}"
     return hashlib.sha256(how.encode()).hexdigest()
 
 

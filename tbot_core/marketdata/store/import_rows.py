@@ -17,7 +17,7 @@ import polars as pl
 
 from tbot_core.marketdata.store import bar_checks, parquet
 from tbot_core.marketdata.store.session_grid import SessionGrid, times_of
-from tbot_core.marketdata.store.source_table import ROW, Faults, SourceTable
+from tbot_core.marketdata.store.source_table import ROW, Faults, RowFault, SourceTable
 from tbot_core.model import calendar as exchange
 from tbot_core.system import filesystem
 
@@ -35,6 +35,10 @@ FOLDER: Final = ".import.parts"
 _BUCKETS: Final = 8
 _RADIX: Final = 2**16
 _VALUES: Final = ("open", "high", "low", "close", "volume", "vwap")
+_IN_THE_FUTURE: Final = RowFault(
+    what="day in the future",
+    remedy="Check how the file writes its times: day and month may be exchanged.",
+)
 _COLUMNS: Final = (ROW, "code", "ts", *_VALUES, "date")
 
 
@@ -53,12 +57,13 @@ class SymbolMonth:
 class ImportedRows:
     """The rows of one file; `dropped` are outside regular hours, `repeated` occur again, `rounded` had other prices."""
 
-    def __init__(self, folder: Path, calendar: ExchangeCalendar) -> None:
-        """`folder`: of the store, for the parts of a large file."""
+    def __init__(self, folder: Path, calendar: ExchangeCalendar, latest: dt.date | None = None) -> None:
+        """`folder`: of the store, for the parts of a large file. Later days than `latest` are a fault."""
         self.faults = Faults()
         self.read = self.dropped = self.repeated = self.rounded = 0
         self._folder = folder / FOLDER
         self._calendar = calendar
+        self._latest = latest
         self._codes: dict[str, int] = {}
         self._parts: list[pl.DataFrame] = []
         self._held = 0
@@ -93,7 +98,7 @@ class ImportedRows:
         parts = ([pl.read_ipc(path) for path in files] for files in listed) if listed else [self._parts]
         for part in parts:
             rows, codes = self._clean(source, pl.concat(part))
-            if not self.faults.texts:
+            if not self.faults:
                 yield from self._months(rows, codes)
 
     def close(self) -> None:
@@ -122,11 +127,12 @@ class ImportedRows:
         )
 
     def _check(self, source: SourceTable, rows: pl.DataFrame) -> None:
-        found = rows.select(wrong.any().alias(what) for what, wrong in bar_checks.BAR_FAULTS)
-        for (what, wrong), is_there in zip(bar_checks.BAR_FAULTS, found.row(0), strict=True):
+        if self._latest is not None:
+            self.faults.add(source, _IN_THE_FUTURE, rows.filter(pl.col("date") > self._latest))
+        found = rows.select(fault.rows.any().alias(fault.what) for fault in bar_checks.BAR_FAULTS)
+        for fault, is_there in zip(bar_checks.BAR_FAULTS, found.row(0), strict=True):
             if is_there:
-                bad = rows.filter(wrong)
-                self.faults.add(source, what, bad, bar_checks.out_of_range_column(what, bad.row(0, named=True)))
+                self.faults.add_rows(source, fault, rows)
 
     def _coded(self, symbols: pl.Series) -> pl.Series:
         # A number for each symbol, by first use: numbers are sorted and moved much faster than text.
@@ -163,8 +169,7 @@ class ImportedRows:
         twice = np.flatnonzero(np.append(again, False) | np.append(False, again))
         names = list(self._codes)
         named = rows[twice].with_columns(pl.Series("symbol", [names[code] for code in codes[twice].tolist()]))
-        what = "row that contradicts an earlier one"
-        self.faults.add(source, what, bar_checks.contradicting_rows(named, ("symbol", "ts"), _VALUES))
+        self.faults.add_contradictions(source, named, ("symbol", "ts"), _VALUES)
         self.repeated += int(again.sum())
         once = np.flatnonzero(np.append(True, ~again))
         return rows[once], codes[once]

@@ -16,10 +16,11 @@ from tbot_core.marketdata.store import source_files as readers
 from tbot_core.marketdata.store.import_log import ImportLog, SourceRecord
 from tbot_core.marketdata.store.import_rows import ImportedRows, SymbolMonth
 from tbot_core.marketdata.store.source_files import ImportOptions
-from tbot_core.marketdata.store.source_table import ROW, SourceKind, SourceTable
+from tbot_core.marketdata.store.source_table import ROW, Faults, RowFault, SourceKind, SourceTable, shown
 from tbot_core.marketdata.store.writer import MonthPart, StoreChanges
 from tbot_core.model import calendar as exchange
 from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -71,7 +72,14 @@ class ImportProgress:
     done: float
 
 
-ImportEvent: TypeAlias = ImportedFile | RefusedFile | ImportProgress
+@attrs.frozen(kw_only=True)
+class ImportCommitted:
+    """The first `files` of the files are done, and what was imported from them is stored."""
+
+    files: int
+
+
+ImportEvent: TypeAlias = ImportedFile | RefusedFile | ImportProgress | ImportCommitted
 
 
 def source_files(path: Path) -> tuple[Path, ...]:
@@ -103,40 +111,33 @@ def import_files(
 ) -> None:
     """Import the files into the store under `folder`; `on_event` receives the progress and the result of each file.
 
-    A refused file changes nothing, and the others continue. Results are final when this returns. A file of bars that
-    was imported as a whole, and whose rows are as it left them, is not read again. Raises AccessError when the folder
-    cannot be written, the disk is full, or another import is running; what was imported before stays.
+    A refused file changes nothing, and the others continue. A file of bars that was imported as a whole, and whose rows
+    are as it left them, is not read again. Raises AccessError when the folder cannot be written, the disk is full, or
+    another import is running. Then, as after an interruption, the files that were done before are stored as far as
+    their last `ImportCommitted` says.
     """
     filesystem.make_folder(folder)
     with filesystem.hold_lock(folder / manifest.LOCK):
         import_rows.remove_parts(folder)
-        done = ImportLog(folder)
-        for some in _commits(files):
-            changes = StoreChanges(folder, calendar)
+        log = ImportLog(folder)
+        for done, some in _commits(files):
             work = _Import(
                 folder=folder,
                 calendar=calendar.every_weekday,
                 options=options,
-                changes=changes,
-                done=done,
+                changes=StoreChanges(folder, calendar),
+                done=log,
                 on_event=on_event,
             )
-            try:
-                for path in some:
-                    on_event(work.run(path))
-                changes.commit()
-                done.write()
-            except BaseException:
-                changes.discard()
-                raise
+            work.run_all(some, done)
 
 
-def _commits(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    # The files that are committed together.
+def _commits(files: Sequence[Path]) -> Iterator[tuple[int, Sequence[Path]]]:
+    # The number of files before, and the files that are committed together.
     start = 0
     while start < len(files):
         stop = start + max(_FILES_A_COMMIT, start // _SHARE_A_COMMIT)
-        yield files[start:stop]
+        yield start, files[start:stop]
         start = stop
 
 
@@ -148,6 +149,21 @@ class _Import:
     changes: StoreChanges
     done: ImportLog
     on_event: Callable[[ImportEvent], None]
+
+    def run_all(self, paths: Sequence[Path], done: int) -> None:
+        """Import some files and commit them; `done` others were before. Ended early, it commits those that are done."""
+        try:
+            try:
+                for path in paths:
+                    self.on_event(self.run(path))
+                    done += 1
+            finally:
+                self.changes.commit()
+                self.done.write()
+                self.on_event(ImportCommitted(files=done))
+        except BaseException:
+            self.changes.discard()
+            raise
 
     def run(self, path: Path) -> ImportedFile | RefusedFile:
         try:
@@ -163,7 +179,7 @@ class _Import:
             return RefusedFile(file=path.name, reason=f"{path.name}: a column has an unsupported type: {fault}.")
 
     def _imported(self, path: Path, sha256: str) -> ImportedFile:
-        if (known := self.done.find(sha256, self.options)) is not None:
+        if (known := self.done.find(path, sha256, self.options)) is not None:
             return ImportedFile(file=path.name, kind=SourceKind.BARS, unchanged=known.bars, **_described(known))
         kind, tables = readers.read_source(path, self.options)
         if kind is SourceKind.BARS:
@@ -179,7 +195,7 @@ class _Import:
             self.on_event(ImportProgress(file=path.name, done=table.done))
 
     def _bars(self, tables: Iterator[SourceTable], path: Path, sha256: str) -> ImportedFile:
-        rows = ImportedRows(self.folder, self.calendar)
+        rows = ImportedRows(self.folder, self.calendar, self.options.today)
         try:
             for source in tables:
                 rows.add(source, readers.bars_of(source, path, self.options, rows.faults))
@@ -190,7 +206,7 @@ class _Import:
         finally:
             rows.close()
         self.changes.accept()
-        self.done.note(sha256, self.options, record)
+        self.done.note(path, sha256, self.options, record)
         return ImportedFile(
             file=source.name,
             kind=source.kind,
@@ -210,10 +226,10 @@ class _Import:
             files.setdefault(part.month, []).append(merges[-1].file)
             symbols.add(part.symbol)
             days.update((part.first, part.last))
-        if rows.faults.texts:
-            raise source.refuse(rows.faults.texts)
+        rows.faults.refuse(source)
         if not rows.regular:
-            raise source.refuse([f"none of its {rows.read} rows is in the regular hours of a session"])
+            hours = f"none of its {plural(rows.read, 'row')} is in the regular hours of a session"
+            raise source.refuse([hours if rows.read else "it has no rows"])
         if faults := [merge.conflict for merge in merges if merge.conflict]:
             raise DataError(f"{source.name}: {'; '.join(faults)}.", _REPLACE)
         record = SourceRecord(
@@ -239,7 +255,8 @@ class _Import:
         elif entry is not None and (entry.adjustment, entry.volume) != kind:
             if not self.options.replace:
                 stored = f"{entry.adjustment} prices and {entry.volume} volume"
-                return _Merge(conflict=f"the stored bars of {symbol} in {month} have {stored}, these have not")
+                own = f"{kind[0]} prices and {kind[1]} volume"
+                return _Merge(conflict=f"the stored bars of {symbol} in {month} have {stored}, those of the file {own}")
             # Two kinds in one month would be compared with each other, so all stored bars are replaced.
             merge = _Merge(bars=new, replaced=len(old))
         elif entry is not None and new.equals(old):
@@ -355,18 +372,14 @@ def _validated(
     frame: pl.DataFrame,
     keys: tuple[str, ...],
     values: tuple[str, ...],
-    faults: Sequence[tuple[str, pl.Expr]],
+    faults: Sequence[RowFault],
 ) -> pl.DataFrame:
     # The rows without repetitions; raises DataError with all faults of the file.
-    found = [(what, frame.filter(wrong)) for what, wrong in faults]
-    found.append(("row that contradicts an earlier one", bar_checks.contradicting_rows(frame, keys, values)))
-    texts = [
-        source.count(what, bad, bar_checks.out_of_range_column(what, bad.row(0, named=True)))
-        for what, bad in found
-        if len(bad)
-    ]
-    if texts:
-        raise source.refuse(texts)
+    found = Faults()
+    for fault in faults:
+        found.add_rows(source, fault, frame)
+    found.add_contradictions(source, frame, keys, values)
+    found.refuse(source)
     return frame.unique(keys, keep="first", maintain_order=True)
 
 
@@ -378,7 +391,7 @@ def _conflict(source: SourceTable, differing: pl.DataFrame) -> str:
         if name.endswith("_stored") and first[name] != first[name.removesuffix("_stored")]
     )
     what = source.count("row that differs from the stored one", differing)
-    return f"{what}: {name} {first[name]}, stored {first[f'{name}_stored']}"
+    return f"{what}: {name} {shown(first[name])}, stored {shown(first[f'{name}_stored'])}"
 
 
 def _first(days: pl.Series) -> dt.date | None:

@@ -50,7 +50,7 @@ class SymbolSelection:
         """A label for these prices; notes describe adjustments and limitations."""
         notes = [_NO_QUOTES, *self.notes_on_kinds]
         if self.absent:
-            notes.append(f"No bars are stored for {', '.join(self.absent)}.")
+            notes.append(absence_note(self.absent))
         if self.missing:
             first, last, count = self.missing[0].date, self.missing[-1].date, len(self.missing)
             where = f"of {first}" if count == 1 else f"of {count:,} sessions from {first} to {last}"
@@ -58,6 +58,11 @@ class SymbolSelection:
         return FeedLabel(
             name="stored bars", simulated=self.simulated, quotes=False, notes=tuple(notes), data_hash=self.data_hash
         )
+
+
+def absence_note(symbols: Iterable[str]) -> str:
+    """The sentence on symbols without a bar in a range."""
+    return f"No bars are stored for {', '.join(symbols)}."
 
 
 def select_symbols(

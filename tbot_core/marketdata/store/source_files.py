@@ -11,8 +11,9 @@ import polars as pl
 
 from tbot_core.errors import DataError, UsageError
 from tbot_core.marketdata.store import manifest, reference, source_readers, source_times
-from tbot_core.marketdata.store.source_formats import SourceFormat, zone_fault
-from tbot_core.marketdata.store.source_table import ROW, Faults, SourceKind, SourceTable
+from tbot_core.marketdata.store.source_formats import SourceFormat, column_key, zone_fault
+from tbot_core.marketdata.store.source_table import ROW, Faults, RowFault, SourceKind, SourceTable
+from tbot_core.model.formatting import plural
 from tbot_core.model.types import is_symbol
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 SYMBOL_COLUMNS: Final = ("symbol", "ticker")
 _DAYS: Final = ("%Y-%m-%d", "%m/%d/%Y", "%Y%m%d")
 _CLOSE_OF_VIX: Final = "vixcls"
-_NO_TIME: Final = "time that cannot be read, or that its zone's clock change makes ambiguous"
+_NO_TIME: Final = RowFault(
+    what="time that cannot be read, or that its zone's clock change makes ambiguous",
+    remedy="Write times as 2018-02-20T14:30:00Z, or say how they are written with --mapping.",
+)
+_NO_SYMBOL: Final = RowFault(what="invalid symbol", remedy="Write symbols as the exchange does, as in BRK.B.")
 
 
 @attrs.frozen(kw_only=True)
@@ -32,9 +37,9 @@ class ImportOptions:
     """What the file itself does not state.
 
     `adjustment` and `volume`: kind of its prices and volumes. `zone`: of times without an offset. `as_of`: the date of
-    undated fundamentals. `replace`: overwrite differing stored rows. `today`: later days of the VIX are refused; None
-    if they are not. `mapping`: how bars are written, where the file is not recognised. Raises UsageError for an
-    unknown zone.
+    undated fundamentals. `replace`: overwrite differing stored rows. `today`: later days of bars and of the VIX are
+    refused; None if they are not. `mapping`: how bars are written, where the file is not recognised. Raises UsageError
+    for an unknown zone.
     """
 
     adjustment: str = attrs.field(default="raw", validator=attrs.validators.in_(manifest.ADJUSTMENTS))
@@ -69,17 +74,20 @@ def whole_table(tables: Iterable[SourceTable]) -> SourceTable:
 
 def _source_table(path: Path, raw: RawTable, kind: SourceKind | None) -> SourceTable:
     table, given = raw.frame, raw.given
-    names = {name: raw.format.columns.get(_column(name), _column(name)) for name in table.columns}
-    if len(set(names.values())) < len(names) or len({_column(name) for name in given}) < len(given):
+    own = {column_key(name) for name in given}
+    if absent := [f'{ours} = "{it}"' for ours, it in raw.format.needed.items() if column_key(it) not in own]:
+        raise DataError(
+            f"{path.name}: the mapping names {plural(len(absent), 'column')} that it lacks: {', '.join(absent)}."
+            f" It has {', '.join(given)}.",
+            "Name the columns as the file does, or leave out an optional one.",
+        )
+    names = {name: raw.format.columns.get(column_key(name), column_key(name)) for name in table.columns}
+    if len(set(names.values())) < len(names) or len(own) < len(given):
         raise DataError(f"{path.name}: two columns have the same name: {', '.join(given)}.", "Keep one of them.")
     table = _with_prices(table.rename(names)).drop(ROW, strict=False).with_row_index(ROW, offset=raw.first_row)
     lines = source_readers.suffix_of(path).startswith((".csv", ".txt"))
     known = kind or _recognise(path, table)
     return SourceTable(name=path.name, kind=known, frame=table, lines=lines, format=raw.format, done=raw.done)
-
-
-def _column(name: str) -> str:
-    return name.strip().lower().replace(" ", "_")
 
 
 def _with_prices(table: pl.DataFrame) -> pl.DataFrame:
@@ -98,12 +106,14 @@ def bars_of(source: SourceTable, path: Path, options: ImportOptions, faults: Fau
     """
     frame = source.frame.with_columns(_symbols(source, path), source_times.moments(source, options.zone))
     if frame["ts"].null_count():
-        faults.add(source, _NO_TIME, frame.filter(pl.col("ts").is_null()))
+        unread = attrs.evolve(_NO_TIME, shown=source_times.columns_of(source))
+        faults.add(source, unread, frame.filter(pl.col("ts").is_null()))
         frame = frame.filter(pl.col("ts").is_not_null())
     wrong = [name for name in frame["symbol"].unique() if name is None or not is_symbol(name)]
     if wrong:
         bad = pl.col("symbol").is_in(pl.Series(wrong, dtype=pl.String), nulls_equal=True)
-        faults.add(source, "invalid symbol", frame.filter(bad))
+        column = next(name for name in (*SYMBOL_COLUMNS, "") if name in source.frame.columns)
+        faults.add(source, attrs.evolve(_NO_SYMBOL, shown=(column,)), frame.filter(bad))
         frame = frame.filter(~bad)
     own = _number("vwap") if "vwap" in frame.columns else pl.lit(None, dtype=pl.Float64)
     return frame.select(
@@ -128,7 +138,7 @@ def days_of(source: SourceTable, column: str) -> pl.DataFrame:
     frame = source.frame.with_columns(day)
     bad = frame.filter(pl.col(column).is_null())
     if len(bad):
-        raise source.refuse([source.count("date that cannot be read", bad)])
+        raise source.refuse([source.count("date that cannot be read", bad, column)], "Write dates as 2018-02-20.")
     return frame
 
 

@@ -37,13 +37,15 @@ _LARGEST: Final = 100_000
 class SourceFormat:
     """The way in which a file is written.
 
-    `columns` maps its columns, in lower case, to ours; `names` are all of them for a file without a header. `time`: the
-    form of its times as in `strptime`, or a unit of UNITS; "" for any usual one. `zone`: of times without an offset.
+    `columns` maps its columns, in lower case, to ours; `names` are all of them for a file without a header. `needed`:
+    those that a mapping file names, by ours and as written there; a file must have each. `time`: the form of its times
+    as in `strptime`, or a unit of UNITS; "" for any usual one. `zone`: of times without an offset.
     `symbol`: of all its rows, "" for one that the rows or the file's name give.
     """
 
     columns: Mapping[str, str] = attrs.field(factory=dict)
     names: tuple[str, ...] = ()
+    needed: Mapping[str, str] = attrs.field(factory=dict)
     time: str = ""
     zone: str | None = None
     separator: str = ","
@@ -71,6 +73,11 @@ def format_of(start: bytes) -> SourceFormat:
     return PLAIN
 
 
+def column_key(name: str) -> str:
+    """A column's name for comparisons: capitals, blanks around it and a blank for an underscore make no difference."""
+    return name.strip().lower().replace(" ", "_")
+
+
 def zone_fault(zone: str) -> str:
     """Why a name is no time zone; "" if it is one."""
     try:
@@ -90,14 +97,14 @@ def read_mapping(path: Path) -> SourceFormat:
     faults = list(_faults(given))
     if faults:
         raise UsageError(f"{path.name}: {'; '.join(faults)}.", "See docs/data-formats.md.")
-    return _format(given)
+    return attrs.evolve(_format(given), needed=given["columns"] if given.get("header", True) else {})
 
 
 def _format(given: Mapping[str, Any]) -> SourceFormat:
     columns: Mapping[str, Any] = given["columns"]
     form = SourceFormat(time=given.get("format", ""), zone=given.get("zone"), separator=given.get("separator", ","))
     if given.get("header", True):
-        named = {theirs.strip().lower().replace(" ", "_"): ours for ours, theirs in columns.items()}
+        named = {column_key(theirs): ours for ours, theirs in columns.items()}
         return attrs.evolve(form, columns=named)
     places = {place: ours for ours, place in columns.items()}
     return attrs.evolve(form, names=tuple(places.get(at, f"column_{at}") for at in range(1, max(places) + 1)))

@@ -17,6 +17,7 @@ from tbot_core.errors import AccessError, DataError
 from tbot_core.marketdata.store import source_formats
 from tbot_core.marketdata.store.source_formats import SourceFormat
 from tbot_core.model import json_document
+from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem
 from tbot_core.system.file_streams import open_stream
 
@@ -32,7 +33,9 @@ LONGEST_JSON: Final = 64 << 20
 # A table of tickers side by side begins with the lines Price, Ticker and Datetime.
 _TICKER_LINES: Final = 3
 _LONGEST_ROW: Final = 1000
+_SHOWN: Final = 80
 _HASHED_BYTES: Final = 1 << 20
+_ERRORS: Final = ("message", "error")
 _REPLIED: Final = {"t": "ts", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "vw": "vwap"}
 
 
@@ -114,7 +117,7 @@ def _csv_tables(path: Path, mapping: SourceFormat | None) -> Iterator[RawTable]:
             if head is None:
                 head, text = _head(path, block, mapping)
                 row = head.first_row
-            frame = _csv(path, head.line + text, head.format)
+            frame = _csv(path, head, text, row)
             done = min(1.0, file.tell() / whole)
             yield RawTable(frame=frame, first_row=row, given=head.given, format=head.format, done=done)
             row += len(frame)
@@ -166,10 +169,19 @@ def _whole_lines(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _csv(path: Path, data: bytes, form: SourceFormat) -> pl.DataFrame:
+def _csv(path: Path, head: _Head, text: bytes, row: int) -> pl.DataFrame:
+    # The rows of a block whose first line is `row`.
     try:
-        return pl.read_csv(io.BytesIO(data), infer_schema=False, separator=form.separator)
+        return pl.read_csv(io.BytesIO(head.line + text), infer_schema=False, separator=head.format.separator)
     except pl.exceptions.PolarsError as fault:
+        rows = csv.reader(text.decode(errors="replace").splitlines(), delimiter=head.format.separator)
+        for line, values in enumerate(rows, start=row):
+            if len(values) > len(head.given):
+                raise DataError(
+                    f"{path.name}: line {line} has {plural(len(values), 'value')} in"
+                    f" {plural(len(head.given), 'column')}: {head.format.separator.join(values)[:_SHOWN]!r}.",
+                    "Write numbers with a decimal point; a separator other than a comma is named with --mapping.",
+                ) from fault
         raise DataError(f"{path.name}: no CSV table can be read from it ({_sentence(fault)}).") from fault
 
 
@@ -182,8 +194,8 @@ def _json_tables(path: Path) -> Iterator[RawTable]:
         pages = _pages(text)
         rows = [row for page in pages for row in _bars_of_page(page)]
         frame = pl.DataFrame(rows, schema=dict.fromkeys(("symbol", *_REPLIED.values()), pl.String), orient="row")
-    except (ValueError, TypeError, KeyError, AttributeError) as fault:
-        reason = f"{type(fault).__name__}: {fault}" if not isinstance(fault, json_document.InvalidJson) else str(fault)
+    except (ValueError, TypeError, AttributeError) as fault:
+        reason = _sentence(fault) if isinstance(fault, ValueError) else "its bars are not lists of rows with names"
         raise DataError(
             f"{path.name}: no bars can be read from it ({reason}).",
             "A JSON file is the reply of a data service: bars by symbol, or a list of bars with their symbol.",
@@ -203,10 +215,15 @@ def _pages(text: bytes) -> list[Any]:
 
 
 def _bars_of_page(page: Any) -> Iterator[tuple[str | None, ...]]:
-    bars = page["bars"]
-    by_symbol = bars if isinstance(bars, dict) else {page["symbol"]: bars}
-    for symbol, listed in by_symbol.items():
-        for bar in listed or ():
+    page = page if isinstance(page, dict) else {}
+    listed = page.get("bars")
+    lacking = [name for name in ("bars", "symbol") if name not in page]
+    if lacking and not (isinstance(listed, dict) and lacking == ["symbol"]):
+        said = next((f", {name} {page[name]!r:.{_SHOWN}}" for name in _ERRORS if isinstance(page.get(name), str)), "")
+        raise ValueError(f"a reply without {lacking[0]}: it has {', '.join(page) or 'no names'}{said}")
+    by_symbol = listed if isinstance(listed, dict) else {page["symbol"]: listed}
+    for symbol, bars in by_symbol.items():
+        for bar in bars or ():
             yield (symbol, *(None if bar.get(name) is None else str(bar[name]) for name in _REPLIED))
 
 

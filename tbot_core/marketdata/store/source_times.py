@@ -57,14 +57,22 @@ def moments(source: SourceTable, zone: str | None) -> pl.Series:
     return _parsed(source, times, column, zone) if at_once is None else at_once
 
 
+def columns_of(source: SourceTable) -> tuple[str, ...]:
+    """The file's columns of times: one, or a date and a time that are one."""
+    columns = source.frame.schema
+    first = next(name for name in COLUMNS if name in columns)
+    if first == "date" and {columns["date"], columns.get("time")} == {pl.String}:
+        return "date", "time"
+    return (first,)
+
+
 def _column(source: SourceTable) -> tuple[pl.Series, str]:
-    # The column of times, and its name; a date and a time in two columns are one.
-    frame = source.frame
-    column = next(name for name in COLUMNS if name in frame.columns)
-    if column == "date" and "time" in frame.columns and {frame["date"].dtype, frame["time"].dtype} == {pl.String}:
-        both = frame.select((pl.col("date").str.strip_chars() + " " + pl.col("time").str.strip_chars()).alias("ts"))
-        return both["ts"], column
-    return frame[column], column
+    # The times, and the name of their first column.
+    first, *second = columns_of(source)
+    if not second:
+        return source.frame[first], first
+    both = source.frame.select(pl.concat_str(pl.col(first, *second).str.strip_chars(), separator=" ").alias("ts"))
+    return both["ts"], first
 
 
 def _counted(times: pl.Series, unit: str) -> pl.Series:

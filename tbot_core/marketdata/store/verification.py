@@ -18,6 +18,7 @@ from tbot_core.marketdata.store.daily_facts import full_enough
 from tbot_core.marketdata.store.daily_rows import DailyRows
 from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
 from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -90,16 +91,14 @@ class _Check:
             self.files += 1
             with self._finding(self.folder / file):
                 parquet.read_proved((self.folder / file, sha256))
-        for path in manifest.unnamed_files(self.folder, "", [file for file, _ in named.values()]):
-            self.stray(path)
+        self.strays(manifest.unnamed_files(self.folder, "", [file for file, _ in named.values()]))
 
     def month(self, name: str) -> None:
         """Check a month's manifest, files and bars."""
         month: manifest.MonthManifest | None = None
         with self._finding(self.folder / name / manifest.MANIFEST):
             month = manifest.read_month(self.folder, name)
-        for path in manifest.unnamed_files(self.folder, name, () if month is None else month.files):
-            self.stray(path)
+        self.strays(manifest.unnamed_files(self.folder, name, () if month is None else month.files))
         if month is None:
             return
         sessions = month_sessions(self.calendar, name)
@@ -114,15 +113,22 @@ class _Check:
             rows = DailyRows.of(daily)
             self._check_block(BlockLayout.of(self.folder, month, rows.days), month, rows)
 
-    def stray(self, path: Path) -> None:
-        """Report a Parquet file that is in no manifest."""
-        try:
-            pl.read_parquet_schema(filesystem.read_bytes(path))
-        except (pl.exceptions.PolarsError, AccessError) as fault:
-            self._find(FindingLevel.FAULT, str(path), f"cannot be read as Parquet: {fault}", "Remove it.")
-            return
-        remedy = "Import it with `tbot data import` or remove it."
-        self._find(FindingLevel.WARNING, str(path), "is listed in no manifest and not used", remedy)
+    def strays(self, paths: Sequence[Path]) -> None:
+        """Report the Parquet files of a folder that are in no manifest."""
+        sound = []
+        for path in paths:
+            try:
+                pl.read_parquet_schema(filesystem.read_bytes(path))
+                sound.append(path)
+            except (pl.exceptions.PolarsError, AccessError) as fault:
+                words = str(fault).rstrip(".")
+                self._find(FindingLevel.FAULT, str(path), f"cannot be read as Parquet: {words}.", "Remove it.")
+        if sound:
+            count = plural(len(sound), "file is", "files are")
+            words = f"{count} listed in no manifest and not used, as an interrupted import leaves them: {sound[0].name}"
+            more = " and others" if len(sound) > 1 else ""
+            remedy = "Repeat that import, or remove them."
+            self._find(FindingLevel.WARNING, str(sound[0].parent), f"{words}{more}.", remedy)
 
     def coverage(self) -> None:
         """Report missing sessions, sessions with too few minutes, and missing minutes in the others."""
@@ -134,15 +140,15 @@ class _Check:
             thin = (held > 0) & ~full_enough(held, lengths)
             named = _dates([session for session, is_thin in zip(whole, thin, strict=True) if is_thin])
             if named:
-                self._find(FindingLevel.WARNING, symbol, f"under 90 % of the minutes in {named}")
+                self._find(FindingLevel.WARNING, symbol, f"under 90 % of the minutes in {named}.")
             named = _dates([session for session, count in zip(whole, held, strict=True) if not count])
             if named:
-                self._find(FindingLevel.WARNING, symbol, f"no bar in {named}, between its first and last")
+                self._find(FindingLevel.WARNING, symbol, f"no bar in {named}, between its first and last.")
             lacking = int((lengths - held)[held > 0].sum())
             if lacking:
-                self._find(
-                    FindingLevel.NOTE, symbol, f"{lacking} of {int(lengths[held > 0].sum())} minutes have no bar"
-                )
+                whole_minutes = int(lengths[held > 0].sum())
+                words = f"{lacking:,} of {whole_minutes:,} minutes {'has' if lacking == 1 else 'have'} no bar."
+                self._find(FindingLevel.NOTE, symbol, words)
 
     def _check_bars(
         self, symbol: str, bars: pl.DataFrame, sessions: Sequence[Session], daily: pl.DataFrame | None
@@ -151,7 +157,7 @@ class _Check:
         self.bars += len(bars)
         rows, _, inside = SessionGrid(sessions).place(times_of(bars))
         faults = [
-            *((what, bars.filter(wrong)) for what, wrong in bar_checks.BAR_FAULTS),
+            *((fault.what, bars.filter(fault.rows)) for fault in bar_checks.BAR_FAULTS),
             ("bar that is not later than the one before", bars.filter(pl.col("ts").diff() <= pl.duration())),
             ("bar outside the calendar's regular hours", bars.filter(~pl.Series(inside))),
         ]
@@ -173,7 +179,7 @@ class _Check:
                 self._find(
                     FindingLevel.FAULT,
                     str(layout.path),
-                    "has other bars than the month's Parquet files",
+                    "has other bars than the month's Parquet files.",
                     "Remove it: the next run makes it again.",
                 )
 

@@ -72,9 +72,11 @@ class StoreChanges:
 
     def accept(self) -> None:
         """Stage what was put."""
+        # All or nothing, also where Ctrl-C comes in between.
+        staged = {month: dict(parts) for month, parts in self._staged.items()}
         for month, symbol, entry, daily in self._put:
-            self._staged.setdefault(month, {})[symbol] = entry, daily
-        self._put.clear()
+            staged.setdefault(month, {})[symbol] = entry, daily
+        self._staged, self._put = staged, []
 
     def reject(self) -> None:
         """Remove the files of what was put, unless another part has the same content."""

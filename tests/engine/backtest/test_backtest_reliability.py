@@ -87,7 +87,7 @@ def test_what_chose_the_symbols_is_known(home: Path) -> None:
 def test_hours_and_kinds_are_those_of_what_was_traded(home: Path) -> None:
     """A half day ends early; kinds and what follows from them are those of the chosen symbols."""
     found = known(home)
-    assert [(one.hour, two.hour) for one, two in found.hours] == [(13, 20), (13, 17)]
+    assert [(one.open.hour, one.close.hour) for one in found.days] == [(13, 20), (13, 17)]
     assert sorted(found.kinds) == [("raw", "consolidated"), ("split", "partial")]
     assert [one.partition(":")[0] for one in found.notes] == [
         "Prices are adjusted (split)",

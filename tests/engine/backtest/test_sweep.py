@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+import runpy
+from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +16,7 @@ from tbot_core.engine.backtest.sweep import sweep
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.model.clock import ManualClock
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,3 +72,26 @@ def test_a_set_that_is_invalid_is_refused(random_instance: Callable[[int], Any])
         sweep(assembly, over, [{"STOP_LOSS_PCT": "2"}])
     with pytest.raises(PluginError, match="The strategy mid is not installed"):
         sweep(assembly, over, [{"STRATEGY_SEQUENCE": "mid"}])
+
+
+def test_the_example_of_the_page_runs(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As it is written there: a line for each set, the best first, with the figures of a backtest of its settings."""
+    bench = StoreFixture(folder=tmp_path / "my-bot" / "data")
+    bench.folder.mkdir(parents=True)
+    bench.put(rising_bars("AAA", exchange_sessions("2018-02-16", "2018-02-21"), price=20.0))
+    lines = ("STRATEGY_SEQUENCE=open", "FILTERS=none", "BROKER_NAME=PAPER", "VOLUME_LIMIT=0")
+    (tmp_path / "my-bot" / ".env_bot").write_text("\n".join(lines))
+    (code,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "backtests.md").read_text(), re.DOTALL)
+    (tmp_path / "example.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    names = runpy.run_path("example.py")
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == len(names["grid"]) == 6
+    profits = [Decimal(line.split()[0]) for line in shown]
+    assert profits == sorted(profits, reverse=True)
+    best = names["grid"][0]
+    alone = trade_range(assemble(Path("my-bot"), "backtest", CLOCK, best), names["over"]).summary
+    assert len(alone.trades) > 1
+    assert f"{alone.pnl} {len(alone.trades)} {best} {alone.settings_hash}" in shown
