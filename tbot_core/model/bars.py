@@ -330,9 +330,13 @@ class Tape:
         # Write the minutes that came since the last time.
         if not self._unwritten:
             return
-        rows = slice(self._unwritten[0].index, self.closed)
+        first, *others = self._unwritten
+        rows = slice(first.index, self.closed)
         for name, field in self._fields.items():
-            field[rows] = [getattr(minute, name) for minute in self._unwritten]
+            if others:
+                field[rows] = [getattr(minute, name) for minute in self._unwritten]
+            else:
+                field[first.index] = getattr(first, name)
         self._unwritten = []
 
 

@@ -122,7 +122,8 @@ class Signals:
     def take(self, rows: Index | Flags) -> Signals:
         """The chosen rows."""
         columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
-        return attrs.evolve(self, cells=tuple(axis[rows] for axis in self.cells), **columns)
+        cells = tuple([axis[rows] for axis in self.cells])
+        return Signals(cells=cells, rules=self.rules, exits=self.exits, **columns)
 
 
 _COLUMNS = ("minute", "side", "price", "strength", "stop", "target", "rule")

@@ -32,6 +32,7 @@ from tbot_core.trading.risk.gate import (
     Denial,
     RiskEngine,
     count_losses,
+    loss_level,
     loss_limit_breached,
     plugin_denial,
     review_loss_limits,
@@ -148,6 +149,12 @@ class DecisionEngine:
         """Whether the marks exceed a loss limit that is not latched yet."""
         return loss_limit_breached(self.exposure, self._limits[False])
 
+    @property
+    def loss_levels(self) -> tuple[int | None, int]:
+        """The profits in atoms at which a loss limit has its next effect: the session's (None: none), a window's."""
+        limits = self._limits[False]
+        return loss_level(self.exposure, limits), -limits.window_loss
+
     def check_losses(self, *, priced: bool = True) -> list[RiskChange]:
         """Check the loss limits at the marks; unless `priced`, only consecutive losses, which need no mark."""
         return (review_loss_limits if priced else count_losses)(self.exposure, self._limits[False])
@@ -179,23 +186,24 @@ class DecisionEngine:
         signal = proposal.signal
         if proposal.confirmed_minute is not None:
             signal = attrs.evolve(signal, minute=proposal.confirmed_minute)
-        denial = self._before_sizing(signal)
+        limits = self.limits
+        denial = self._before_sizing(limits, signal)
         if denial is not None:
             return self._explained(_denied(proposal, denial), signal), None
         for one in self.exposure.all_brokers:
             if one.external:  # the signal's price also values external holdings
                 one.external.set_price_if_unknown(signal.symbol, price_of(ticks_of(proposal.price)))
         sizer = self._sizer_of(signal.symbol)
-        sized = sizer.plan(ticks_of(proposal.sizing_price), proposal.side, self._budget(signal.strategy))
+        sized = sizer.plan(ticks_of(proposal.sizing_price), proposal.side, self._budget(limits, signal.strategy))
         sized = _with_market(sized, proposal)
-        decision, plan = self._judge_sized(proposal, signal, sized)
+        decision, plan = self._judge_sized(limits, proposal, signal, sized)
         return self._explained(decision, signal, sized), None if plan is None else (sized, plan)
 
     def _judge_sized(
-        self, proposal: Proposal, signal: SignalId, sized: SizedEntry
+        self, limits: Limits, proposal: Proposal, signal: SignalId, sized: SizedEntry
     ) -> tuple[Decision, exit_plan.ExitPlan | None]:
         # The decision on a sized entry; for an allowed one also its exit plan.
-        denial = self._gate.after_sizing(self.exposure, self.limits, signal, proposal.side, sized)
+        denial = self._gate.after_sizing(self.exposure, limits, signal, proposal.side, sized)
         if denial is not None:
             return _denied(proposal, denial), None
         if order_factory.would_be_unprotected(self._rules, sized.units):
@@ -260,20 +268,19 @@ class DecisionEngine:
         self._record_top_up(order, proposal, sized)
         return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order)
 
-    def _before_sizing(self, signal: SignalId) -> Denial | None:
+    def _before_sizing(self, limits: Limits, signal: SignalId) -> Denial | None:
         if self.position_manager.exits.flattening:
             return Denial(reason=Reason.EXIT_ONLY)
         if signal.minute + 1 >= self.position_manager.flatten_from:
             return Denial(reason=Reason.FLATTENING)
-        limits = self.limits
         denial = self._gate.before_sizing(self.exposure, limits, signal)
         if denial is None and not self._rules.fixed_units:
             spent = self.exposure.sent.get(signal.strategy, 0) >= len(limits.weights)
             return Denial(reason=Reason.NO_WEIGHT) if spent else None
         return denial
 
-    def _budget(self, strategy: str) -> int:
-        budgets, sent = self.limits.entry_budgets, self.exposure.sent.get(strategy, 0)
+    def _budget(self, limits: Limits, strategy: str) -> int:
+        budgets, sent = limits.entry_budgets, self.exposure.sent.get(strategy, 0)
         return budgets[sent] if sent < len(budgets) else 0
 
     def _plan(self, proposal: Proposal) -> exit_plan.ExitPlan:
@@ -311,7 +318,14 @@ def _with_market(sized: SizedEntry, proposal: Proposal) -> SizedEntry:
     # The entry with the price of the last trade, and the ask of the quote that it is priced by.
     quote = None if proposal.reference is None else proposal.quote
     ask = None if quote is None else ticks_of(quote.ask)
-    return attrs.evolve(sized, last=ticks_of(proposal.price), ask=ask)
+    return SizedEntry(
+        type=sized.type,
+        price=sized.price,
+        units=sized.units,
+        reference=sized.reference,
+        last=ticks_of(proposal.price),
+        ask=ask,
+    )
 
 
 def _denied(proposal: Proposal, denial: Denial) -> Decision:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.model.types import TICKS_PER_DOLLAR, ExitReason, Side, ticks_of
-from tbot_core.trading.price_grid import default_stop, is_trail_step, round_to_grid, target_at, trailed_level
+from tbot_core.trading.price_grid import (
+    PriceLevel,
+    default_stop,
+    is_trail_step,
+    round_to_grid,
+    target_at,
+    trailed_level,
+)
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -49,6 +56,7 @@ class ExitPlan:
     extreme: int = attrs.field(init=False)
     stop_at_first: int = attrs.field(init=False)
     stop_rests: bool = attrs.field(init=False)
+    _trailed_stop: int | None = attrs.field(default=None, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.stop_rests = not self.on_close
@@ -78,12 +86,12 @@ class ExitPlan:
         self.stop_at_first = first if moved else self.stop
         if self.target is not None:
             self.target = round_to_grid(float(self.target / ratio), up=long, grid=self.tick_grid)
-        self.on_close = not self.stop_rests
+        self.on_close, self._trailed_stop = not self.stop_rests, None
 
     def set_tick_grid(self, grid: int) -> None:
         """Round the levels to a new price step in ticks, a stop towards the price."""
         long, moved = self.side is Side.LONG, self.stop != self.stop_at_first
-        self.tick_grid = grid
+        self.tick_grid, self._trailed_stop = grid, None
         first, self.stop = (round_to_grid(level, up=long, grid=grid) for level in (self.stop_at_first, self.stop))
         self.stop_at_first = first if moved else self.stop
         if self.target is not None:
@@ -91,16 +99,32 @@ class ExitPlan:
 
     def trail(self, high: float, low: float) -> bool:
         """Update the trailing stop with a completed bar's extremes, NaN without a bar; returns whether it moved."""
-        if not self.trailing or math.isnan(high + low):
+        if not (self.trailing and self.may_trail(high, low)):
             return False
-        long = self.side is Side.LONG
-        seen = ticks_of(high if long else low)
-        self.extreme = max(self.extreme, seen) if long else min(self.extreme, seen)
+        seen = ticks_of(high if self.side is Side.LONG else low)
+        self.extreme = max(self.extreme, seen) if self.side is Side.LONG else min(self.extreme, seen)
         level = int(trailed_level(self.extreme, self.stop_at_first, self.price, self.side, self.tick_grid))
         moved = bool(is_trail_step(self.side, self.stop, level))
         if moved:
             self.stop = level
+        self._trailed_stop = self.stop
         return moved
+
+    def may_trail(self, high: float, low: float) -> bool:
+        """Whether a bar may move the trailing stop: it has a new extreme, or the levels changed since the last bar."""
+        if math.isnan(high + low):
+            return False
+        seen = ticks_of(high if self.side is Side.LONG else low)
+        return self.side * (seen - self.extreme) > 0 or not self.is_trailed
+
+    @property
+    def is_trailed(self) -> bool:
+        """Whether a trailing stop is where the bars before have it; True for one that does not trail."""
+        return not self.trailing or self._trailed_stop == self.stop
+
+    def stop_level(self, row: int) -> PriceLevel:
+        """The level that a close must reach to pass the stop; `row` is the symbol's row in the bars."""
+        return PriceLevel("close", row, self.stop, -self.side)
 
     def is_ahead_of(self, level: int) -> bool:
         """Whether the stop is at least one trailing step closer to the price than `level`."""
@@ -161,17 +185,15 @@ def immediate_exit_plan(side: Side, mark: int) -> ExitPlan:
     )
 
 
-def exit_due(plan: ExitPlan, minute: int, close: float, flatten_from: int) -> ExitReason | None:
-    """The reason to close a position after `minute`: the session's end, its time, or a close beyond its stop.
+def exit_due(plan: ExitPlan, minute: int, flatten_from: int) -> ExitReason | None:
+    """The reason to close a position after `minute` at any price: the session's end, or its time.
 
-    `close` is the minute's close, NaN = no bar; `flatten_from` is the minute from which all positions are closed.
+    `flatten_from` is the minute from which all positions are closed.
     """
     if minute + 1 >= flatten_from:
         return ExitReason.SESSION_END
     if plan.time_exit_minute is not None and minute + 1 >= plan.time_exit_minute:
         return ExitReason.TIME
-    if plan.on_close and plan.stop_passed(close):
-        return plan.stop_reason
     return None
 
 

@@ -27,7 +27,7 @@ from tbot_core.model.types import (
     ticks_of,
     units_of,
 )
-from tbot_core.trading.price_grid import traded_through, within_limit
+from tbot_core.trading.price_grid import PriceLevel, may_reach, traded_through, within_limit
 from tbot_core.trading.slippage import slipped_price
 
 if TYPE_CHECKING:
@@ -71,6 +71,12 @@ class RestingOrder:
     limit: int
     filled: int = 0
     triggered: bool = False
+
+    @property
+    def trigger(self) -> PriceLevel:
+        """The price at which a stop triggers, or a target may fill."""
+        up = self.order.buy is (self.order.leg is Leg.STOP)
+        return PriceLevel("high" if up else "low", self.row, self.stop or self.limit, 1 if up else -1)
 
 
 @attrs.frozen(kw_only=True)
@@ -172,10 +178,14 @@ class MatchingEngine:
         for wanted in (Leg.EXIT, Leg.ENTRY):
             for resting in self._resting_legs(wanted):
                 self._match_order(resting, bars)
+        if not self._resting:
+            return
         for resting in self._resting_legs(Leg.STOP):
-            self._match_stop(resting, bars)
+            if resting.triggered or _may_fill(resting.trigger, bars, minute):
+                self._match_stop(resting, bars)
         for resting in self._resting_legs(Leg.TARGET):
-            self._match_target(resting, bars)
+            if _may_fill(resting.trigger, bars, minute):
+                self._match_target(resting, bars)
 
     def close(self, last_ticks: Callable[[str], int]) -> None:
         """End the session: fill open exits and stops at the symbol's last price in ticks, expire the rest."""
@@ -198,8 +208,8 @@ class MatchingEngine:
             row=self._rows[order.symbol],
             remaining=units,
             live_from=live_from,
-            stop=ticks_of(float(order.stop_price or 0)),
-            limit=ticks_of(float(order.limit_price or 0)),
+            stop=0 if order.stop_price is None else ticks_of(float(order.stop_price)),
+            limit=0 if order.limit_price is None else ticks_of(float(order.limit_price)),
         )
         self._resting[order.client_order_id] = resting
         return resting
@@ -344,6 +354,12 @@ def _traded_through(resting: RestingOrder, bar: _Bar) -> bool:
 
 def _side(resting: RestingOrder) -> int:
     return 1 if resting.order.buy else -1
+
+
+def _may_fill(trigger: PriceLevel, bars: Bars, minute: int) -> bool:
+    # Whether the bar of a minute may reach a resting stop or target; most do not.
+    field, row, ticks, side = trigger
+    return bool(may_reach(ticks, bars.field(field).item(minute, row), side))
 
 
 def _bar(bars: Bars, row: int, minute: int) -> _Bar | None:

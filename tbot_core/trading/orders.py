@@ -214,6 +214,19 @@ class OrderRecord:
         """The quantity that may still fill; 0 for a terminal order."""
         return Decimal(0) if self.terminal else max(Decimal(0), self.order.quantity - self.filled)
 
+    def in_state(self, state: OrderState) -> OrderRecord:
+        """The record in a state."""
+        if state is self.state:
+            return self
+        return OrderRecord(  # attrs.evolve takes five times as long
+            order=self.order,
+            state=state,
+            filled=self.filled,
+            inferred_quantity=self.inferred_quantity,
+            executions=self.executions,
+            corrected=self.corrected,
+        )
+
     @property
     def overfilled(self) -> Decimal:
         """The quantity filled beyond the ordered one."""
@@ -235,9 +248,7 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
         event, transition = OrderEvent.FILL, TRANSITIONS[record.state, OrderEvent.FILL]
     if fill is None:
         found_again = transition.to is OrderState.NEW and record.filled
-        return attrs.evolve(
-            record, state=OrderState.PARTIALLY_FILLED if found_again else transition.to
-        ), transition.effect
+        return record.in_state(OrderState.PARTIALLY_FILLED if found_again else transition.to), transition.effect
     if event in AMENDS:
         return _corrected_record(record, event, fill), transition.effect
     if fill.execution_id in record.executions:

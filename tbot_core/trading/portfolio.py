@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -30,8 +30,6 @@ from tbot_core.model.types import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-_TICK: Final = Decimal("0.0001")
 
 
 @attrs.define(kw_only=True)
@@ -173,6 +171,8 @@ class Portfolio:
     closed: list[Position] = attrs.field(factory=list)
     surplus: list[Surplus] = attrs.field(factory=list)
     _booked: list[_BookedFill | _BookedSplit] = attrs.field(factory=list, eq=False, repr=False)
+    _closed_pnl: dict[str, int] | None = attrs.field(default=None, init=False, eq=False, repr=False)
+    _cost: int | None = attrs.field(default=None, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.cash_atoms = self.opening_atoms
@@ -186,14 +186,23 @@ class Portfolio:
     @property
     def pnl_atoms(self) -> int:
         """The session's realised and unrealised profit after fees, summed over positions, not from cash."""
-        traded = sum(position.pnl_atoms for position in (*self.positions.values(), *self.closed))
-        return traded + sum(one.pnl_atoms for one in self.surplus)
+        return sum(self.pnl_by_strategy.values())
+
+    @property
+    def pnl_by_strategy(self) -> dict[str, int]:
+        """The same by strategy, that of surplus under ""; a strategy without a position is absent."""
+        if self._closed_pnl is None:
+            self._closed_pnl = _add_pnl({}, self.closed)
+        found = _add_pnl(self._closed_pnl.copy(), self.positions.values())
+        return found | {"": sum(one.pnl_atoms for one in self.surplus)} if self.surplus else found
 
     @property
     def cost_atoms(self) -> int:
         """The cost of all open positions, long and short alike: gross exposure."""
-        held = sum(position.cost_atoms for position in self.positions.values())
-        return held + sum(abs(one.units) * one.price for one in self.surplus)
+        if self._cost is None:
+            surplus = sum(abs(one.units) * one.price for one in self.surplus)
+            self._cost = surplus + sum(position.cost_atoms for position in self.positions.values())
+        return self._cost
 
     @property
     def paid_atoms(self) -> int:
@@ -236,17 +245,18 @@ class Portfolio:
         An entry fill that arrives after the fills that closed it is booked before them.
         """
         booked = _BookedFill(fill=fill, signal=signal, leg=leg, reason=reason)
+        self._forget_sums()
         self.cash_atoms -= _cash_spent(fill)
         place = self._earlier_place(booked, self._booked)
         self._booked.append(booked)
         if place is None:
             return self._book(booked)
         self._rebook(fill.symbol)
-        closed = (one for one in self.closed if one.signal == signal)
-        return self.positions.get(fill.symbol) or next(closed, None)
+        return self.positions.get(fill.symbol) or next((one for one in self.closed if one.signal == signal), None)
 
     def apply_split(self, symbol: str, ratio: Fraction) -> None:
         """Book a split: each share becomes `ratio` shares, the total cost stays."""
+        self._forget_sums()
         self._booked.append(_BookedSplit(symbol, ratio))
         self._split_units(symbol, ratio)
 
@@ -263,10 +273,15 @@ class Portfolio:
             return None
         was = booked.fill
         self._booked[at] = attrs.evolve(booked, fill=fill, signal=signal)
+        self._forget_sums()
         self.cash_atoms += _cash_spent(was) - _cash_spent(fill)
         for symbol in sorted({was.symbol, fill.symbol}):
             self._rebook(symbol)
         return was
+
+    def _forget_sums(self) -> None:
+        # The profit of closed positions and the cost of open ones change only when something is booked.
+        self._closed_pnl = self._cost = None
 
     def _earlier_place(
         self, step: _BookedFill | _BookedSplit, before: Sequence[_BookedFill | _BookedSplit]
@@ -274,9 +289,7 @@ class Portfolio:
         # The index of the first closing fill of the signal, if `step` is an entry that arrived after its closing fills.
         if isinstance(step, _BookedSplit) or step.leg is not Leg.ENTRY or step.fill.symbol in self.positions:
             return None
-        if step.signal is None:
-            return None
-        if self.unassigned_units.get(step.fill.symbol, 0) * (1 if step.fill.buy else -1) >= 0:
+        if step.signal is None or self.unassigned_units.get(step.fill.symbol, 0) * (1 if step.fill.buy else -1) >= 0:
             return None
         closing = (
             at
@@ -361,6 +374,13 @@ class Portfolio:
             self.closed.append(position)
 
 
+def _add_pnl(found: dict[str, int], positions: Iterable[Position]) -> dict[str, int]:
+    for position in positions:
+        strategy = position.signal.strategy
+        found[strategy] = found.get(strategy, 0) + position.pnl_atoms
+    return found
+
+
 def _cash_spent(fill: Fill) -> int:
     # The cash that a fill costs, in atoms, negative for a sale; 0 if it is void.
     units = units_of(fill.quantity)
@@ -375,5 +395,5 @@ def _mean_price(atoms: int, units: int) -> Decimal:
     if not rest:
         return price_of(ticks)
     found = Decimal((2 * atoms * UNITS_PER_SHARE + units) // (2 * units)).scaleb(-10)
-    tick = found.quantize(_TICK)
+    tick = found.quantize(Decimal("0.0001"))
     return tick if found == tick else found.normalize()

@@ -6,7 +6,7 @@ results are bit-equal for numbers and arrays.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from tbot_core.model.types import TICKS_PER_DOLLAR
 
@@ -23,6 +23,15 @@ TRAIL_STEP: Final = 1000
 """A trailing stop moves by at least one part in so many of where it is: 0.1 %."""
 
 _TAIL: Final = 5e-7  # of a step: absorbs the binary tail of a price that lies on the grid
+
+
+class PriceLevel(NamedTuple):
+    """A level that prices of a row may reach: the field of the bars, the row, ticks, and the side as in `may_reach`."""
+
+    field: str
+    row: int
+    ticks: int
+    side: int
 
 
 def tick_of(ticks: Ticks) -> Ticks:
@@ -56,6 +65,14 @@ def traded_through(extreme: Ticks, limit: Ticks, side: Sides) -> Any:
     `extreme` is the bar's low for an order to buy, its high for one to sell.
     """
     return side * (limit - extreme) >= tick_of(limit - (side > 0))
+
+
+def may_reach(level: Ticks, prices: Any, side: Sides) -> Any:
+    """Whether prices in dollars may be at a level or beyond it: above it for side 1, below it for -1; False for NaN.
+
+    A quick question before the exact one: True for a price up to one tick short of the level, too.
+    """
+    return side * (prices * TICKS_PER_DOLLAR - level) >= -1
 
 
 def trailed_level(extreme: Ticks, first: Ticks, price: Ticks, side: Sides, grid: int = 0) -> Ticks:

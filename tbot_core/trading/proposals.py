@@ -340,6 +340,8 @@ def _protected(signals: Signals, policy: ExitPolicy, day: DayFacts) -> Signals:
 
 def sane_signals(name: str, window: Window, signals: Signals, bars: Bars) -> Signals:
     """Return a strategy's signals if they are valid; raises PluginError for invalid ones."""
+    if not len(signals):
+        return signals
     away = signals.side * (signals.price - signals.stop)
     ahead = signals.side * (signals.target - signals.price)
     duplicate = np.ones(len(signals), dtype=np.bool_)

@@ -166,40 +166,39 @@ def test_the_exit_goes_with_its_bar_not_a_minute_later(
     found.on_entry_fill(fill)
     found.on_entry_fill(fill + 5)  # a second part of the entry does not start the time again
     reason = ExitReason.SESSION_END if leave is hold is None else ExitReason.TIME
-    assert exit_due(found, last - 1, 100.0, 385) is None
-    assert exit_due(found, last, NONE, 385) is reason
+    assert exit_due(found, last - 1, 385) is None
+    assert exit_due(found, last, 385) is reason
 
 
 def test_flattening_comes_before_every_other_reason() -> None:
     """After the bar before `flatten_from` everything is closed."""
     found = planned(leave=385, trigger="close")
-    assert exit_due(found, 383, 100.0, 385) is None
-    assert exit_due(found, 384, 90.0, 385) is ExitReason.SESSION_END
+    assert exit_due(found, 383, 385) is None
+    assert exit_due(found, 384, 385) is ExitReason.SESSION_END
 
 
 @pytest.mark.parametrize(
-    ("side", "close", "reason"),
+    ("side", "close", "passed"),
     [
-        (LONG, 98.0001, None),
-        (LONG, 98.0, ExitReason.STOP),
-        (LONG, 90.0, ExitReason.STOP),
-        (LONG, NONE, None),
-        (SHORT, 101.9999, None),
-        (SHORT, 102.0, ExitReason.STOP),
+        (LONG, 98.0001, False),
+        (LONG, 98.0, True),
+        (LONG, 90.0, True),
+        (LONG, NONE, False),
+        (SHORT, 101.9999, False),
+        (SHORT, 102.0, True),
     ],
 )
-def test_a_stop_on_closes_needs_a_close_beyond_it(side: Side, close: float, reason: ExitReason | None) -> None:
-    """Plans with `trigger=close` end at a close at or beyond the stop; a minute without a bar ends nothing."""
+def test_a_stop_is_passed_by_a_close_at_it_or_beyond_it(side: Side, close: float, passed: bool) -> None:
+    """A minute without a bar passes no stop."""
     found = planned(side, (100.0, 100.0 - 2 * side, NONE), trigger="close")
-    assert exit_due(found, 30, close, 385) is reason
-    assert exit_due(planned(side, (100.0, 100.0 - 2 * side, NONE)), 30, close, 385) is None
+    assert (found.stop_passed(close), found.stop_reason) == (passed, ExitReason.STOP)
 
 
 def test_a_trail_on_closes_says_so() -> None:
     """A close under a stop that has moved is a trailing stop's."""
     found = planned(trigger="close", trailing=True)
     assert found.trail(110.0, 100.0)
-    assert exit_due(found, 30, 99.0, 385) is ExitReason.TRAILING_STOP
+    assert (found.stop_passed(99.0), found.stop_reason) == (True, ExitReason.TRAILING_STOP)
 
 
 def test_settings_have_the_contracts_defaults() -> None:

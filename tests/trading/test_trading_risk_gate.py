@@ -426,6 +426,19 @@ def test_a_windows_profit_is_that_of_its_own_trades() -> None:
     assert dollars_of(window_pnl(now, "mid")) == Decimal("-50.50")
 
 
+def test_a_windows_profit_is_that_at_all_brokers() -> None:
+    """Windows are added up by strategy; a surplus counts for the session, and for no window."""
+    here, there = hold(standing(), "AAA", 1000), hold(hold(standing(), "AAA", 1000), "BBB", 1000, strategy="mid")
+    share_exposure(there, here)
+    for one in (here, there):
+        one.portfolio.mark("AAA", 1_010_000)
+    there.portfolio.mark("BBB", 980_000)
+    here.portfolio.apply(fill(order(Leg.EXIT, symbol="CCC"), "50", "10", fees="3"), None, Leg.EXIT)
+    assert [dollars_of(window_pnl(one, "open")) for one in (here, there)] == [20, 20]
+    assert dollars_of(window_pnl(here, "mid")) == -20
+    assert dollars_of(here.pnl_atoms) == 20 - 20 - 3
+
+
 def test_a_run_of_losses_is_told_once() -> None:
     """MAX_CONSECUTIVE_LOSSES latches to the session's end, with its counts."""
     now = losing(3, 1)

@@ -18,6 +18,7 @@ from tbot_core.model.types import Account, Order, OrderState, quantity_of
 from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading.positions.manager import PositionManager
 from tbot_core.trading.positions.recovery import PositionRecovery
+from tbot_core.trading.risk import gate
 from tbot_core.trading.risk.exposure import ExposureBook
 from tbot_core.trading.risk.gate import RiskEngine
 from tbot_core.trading.risk.states import TradingState
@@ -89,26 +90,28 @@ def loss_latch_in_memory_only() -> Swaps:
 
 def loss_latch_not_obeyed() -> Swaps:
     """The latch is set and written down, and the gate does not look at it."""
-    gate = current_attribute(RiskEngine, "before_sizing")
+    judge = current_attribute(RiskEngine, "before_sizing")
 
     def blind(self: Any, standing: ExposureBook, limits: object, signal: object) -> object:
         loose = attrs.evolve(standing, daily_loss=False, window_loss=set(), most_losses_in_row=0)
-        return gate(self, loose, limits, signal)
+        return judge(self, loose, limits, signal)
 
     return ((RiskEngine, "before_sizing", blind),)
 
 
 def daily_loss_reckoned_before_fees() -> Swaps:
     """The day's loss is compared with its limit before the fees."""
+    after_fees = current_attribute(gate, "session_pnl")
 
-    def before_fees(self: ExposureBook) -> int:
-        atoms = 0
-        for book in (one.portfolio for one in self.all_brokers):
-            atoms += book.pnl_atoms + sum(one.fee_atoms for one in (*book.positions.values(), *book.closed))
-            atoms += sum(one.fee_atoms for one in book.surplus)
-        return atoms
+    def before_fees(exposure: ExposureBook) -> dict[str, int]:
+        windows: dict[str, int] = after_fees(exposure)
+        fees = 0
+        for book in (one.portfolio for one in exposure.all_brokers):
+            fees += sum(one.fee_atoms for one in (*book.positions.values(), *book.closed))
+            fees += sum(one.fee_atoms for one in book.surplus)
+        return windows | {"": windows.get("", 0) + fees}
 
-    return ((ExposureBook, "pnl_atoms", property(before_fees)),)
+    return ((gate, "session_pnl", before_fees),)
 
 
 def named_execution_counts_in_full() -> Swaps:

@@ -30,7 +30,7 @@ class LoopGuard:
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Pause garbage collection, which takes up to 40 ms, until the orders of a minute are sent."""
+    """Pause garbage collection, which takes up to 40 ms: until a minute's orders are sent, or a session is walked."""
     before = gc.isenabled()
     gc.disable()
     try:

@@ -232,7 +232,8 @@ class TradingSession:
         sends = []
         for broker in self.broker_sessions:
             own = [one for one in decisions if (one.broker or self.broker_sessions[0].name) == broker.name]
-            minute = attrs.evolve((commands or {}).get(broker.name, MinuteCommands()), decisions=own)
+            minute = (commands or {}).get(broker.name, MinuteCommands())
+            minute = attrs.evolve(minute, decisions=own) if own else minute
             if not minute.is_empty:
                 sends.append(partial(broker.execution.send, minute, broker.execution.persist_intents(minute)))
         await run_concurrently(sends)

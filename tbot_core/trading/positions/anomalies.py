@@ -248,5 +248,6 @@ class UnsentOrders:
 
     def release(self, *, barred: bool) -> None:
         """Release the symbols that wait for the connection; with `barred` all others too."""
-        kept = [] if barred else [symbol for symbol, forbidden in self._blocked.items() if forbidden]
-        self._blocked = dict.fromkeys(kept, True)
+        if self._blocked:
+            kept = [] if barred else [symbol for symbol, forbidden in self._blocked.items() if forbidden]
+            self._blocked = dict.fromkeys(kept, True)

@@ -11,7 +11,7 @@ from tbot_core.trading.positions import order_factory
 from tbot_core.trading.risk.exposure import lot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tbot_core.contracts import BrokerCapabilities
     from tbot_core.model.bars import Bars
@@ -40,7 +40,42 @@ class ExitEvaluator:
         self._rules = rules
         self._exposure = exposure
         self._protection = protection
-        self._flatten_from = flatten_from
+        self.flatten_from = flatten_from
+
+    def active(self, positions: Iterable[ManagedPosition], bars: Bars, minute: int) -> list[ManagedPosition]:
+        """The positions that a minute may change or bring an order for, perhaps too many.
+
+        Each of the others is settled, `exit_reason` is None for it, and its stop neither trails nor lags. One question
+        for all positions, because most minutes bring nothing.
+        """
+        if self._exposure.daily_loss or self.flattening or minute + 1 >= self.flatten_from:
+            return list(positions)
+        found, closes, highs, lows = [], bars.field("close"), bars.field("high"), bars.field("low")
+        for held in positions:
+            plan, row = held.plan, held.row
+            if (
+                not self.is_calm(held)
+                or exit_plan.exit_due(plan, minute, self.flatten_from) is not None
+                or (row is not None and plan.stop_passed(closes.item(minute, row)))
+                or (
+                    plan.trailing
+                    and row is not None
+                    and plan.may_trail(highs.item(minute, row), lows.item(minute, row))
+                )
+            ):
+                found.append(held)
+        return found
+
+    def is_calm(self, held: ManagedPosition) -> bool:
+        """Whether a position stays as it is until its time, or until a price at one of its levels."""
+        plan = held.plan
+        return (
+            held.is_settled
+            and held.exit_order_id is None
+            and (plan.target is None or Leg.TARGET in held.resting)
+            and plan.is_trailed
+            and self._protection.is_in_place(held)
+        )
 
     def exit_reason(self, held: ManagedPosition, bars: Bars, minute: int) -> ExitReason | None:
         """Why a position must be closed after a minute; None if it must not, or must wait and its stop was not hit."""
@@ -128,7 +163,7 @@ class ExitEvaluator:
     def _due_reason(self, held: ManagedPosition, bars: Bars, minute: int, close: float) -> ExitReason | None:
         if self._exposure.daily_loss:
             return ExitReason.DAILY_LOSS
-        if (reason := exit_plan.exit_due(held.plan, minute, close, self._flatten_from)) is not None:
+        if (reason := exit_plan.exit_due(held.plan, minute, self.flatten_from)) is not None:
             return reason
         if self._emulated_stop_hit(held, close, minute):
             return held.plan.stop_reason
@@ -140,11 +175,13 @@ class ExitEvaluator:
         return ExitReason.TARGET if held.plan.target_reached(high, low) else None
 
     def _emulated_stop_hit(self, held: ManagedPosition, close: float, minute: int) -> bool:
-        # Whether this close is beyond an emulated stop, or beyond the level of one that lags.
+        # Whether this close is beyond an emulated stop, beyond the level of one that lags, or beyond its collar.
+        if not held.plan.stop_passed(close):
+            return False
         rests = Leg.STOP in held.resting
-        if (held.plan.on_close or not rests) and not held.plan.is_expired and held.plan.stop_passed(close):
+        if (held.plan.on_close or not rests) and not held.plan.is_expired:
             return True
-        return rests and (self._protection.stop_passed(held, close, minute) or self._is_beyond_collar(held, close))
+        return rests and (self._protection.is_late(held, minute) or self._is_beyond_collar(held, close))
 
     def _is_beyond_collar(self, held: ManagedPosition, close: float) -> bool:
         # Whether this close is beyond the limit of a stop to buy that the broker may have made a stop-limit order.

@@ -15,7 +15,7 @@ from tbot_core.contracts import BrokerEventKind
 from tbot_core.model.types import ExitReason, Leg, Order, RiskState, price_of, quantity_of, ticks_of, units_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import CancelOrder, TradingCommand
-from tbot_core.trading.positions import order_factory
+from tbot_core.trading.positions import order_factory, rebalance_rules
 from tbot_core.trading.positions.anomalies import (
     ENDINGS,
     MismatchedOrders,
@@ -27,7 +27,7 @@ from tbot_core.trading.positions.cancel_queue import CancelQueue
 from tbot_core.trading.positions.exits import ExitEvaluator, ExitSubmitter
 from tbot_core.trading.positions.rebalancing import PositionTrimmer, TopUps
 from tbot_core.trading.positions.recovery import PositionRecovery
-from tbot_core.trading.positions.state import ManagedPosition, ManagedState, OrderTicket
+from tbot_core.trading.positions.state import ManagedPosition, ManagedState, OrderTicket, symbol_of
 from tbot_core.trading.positions.stops import ProtectiveStops
 from tbot_core.trading.risk.exposure import count_traded
 
@@ -69,7 +69,7 @@ class PositionManager:
         self.top_ups = TopUps(self._state, rules, exposure, session)
         self.overfills = OverfillCorrector(self._state, self._portfolio, exposure)
         self.recovery = PositionRecovery(self._state, self._portfolio, self.overfills)
-        self._minute = -1
+        self._minute, self.is_still = -1, False
 
     @property
     def is_idle(self) -> bool:
@@ -193,13 +193,7 @@ class PositionManager:
         # A bracket has the wrong size now: a separate stop replaces it, and the target is emulated.
         held.manages_own_stop = True
         targets = [cid for leg, cid in held.resting.items() if leg is Leg.TARGET]
-        self._cancels.cancel_now([*targets, *self._oversized_exits(held, held.position.units)])
-
-    def _oversized_exits(self, held: ManagedPosition, units: int) -> list[str]:
-        # The exit and trim orders for more units than are left.
-        return [
-            cid for cid in (held.exit_order_id, held.trim_order_id) if cid and self._tickets[cid].open_units > units
-        ]
+        self._cancels.cancel_now([*targets, *self._state.oversized_exits(held, held.position.units)])
 
     def on_dropped(self, client_order_id: str, *, barred: bool = False) -> None:
         """Apply that a recorded order will never be sent; `barred`: for a reason other than the broker's connection.
@@ -223,29 +217,34 @@ class PositionManager:
 
     def mark(self, bars: Bars, minute: int) -> None:
         """Value positions at the minute's closes, else at the last known."""
+        closes = bars.field("close")
         for symbol, held in self._held.items():
-            close = held.bar_value(bars, "close", minute)
-            if not math.isnan(close):
+            if held.row is not None and not math.isnan(close := closes.item(minute, held.row)):
                 self._portfolio.mark(symbol, ticks_of(close))
 
     def orders_after_minute(self, bars: Bars, minute: int) -> list[TradingCommand]:
         """The commands for positions and working entries after a minute: due exits, trailing stops, cancels.
 
         An exit is sent only when no other order works for its position. Such orders are cancelled each minute until the
-        broker reports their end; call `orders_due_now` after booking events.
+        broker reports their end; call `orders_due_now` after booking events. `is_still`: nothing came of the minute.
         """
         self._minute = minute
         self.unsent_orders.release(barred=True)
-        renewed = (held.resting.get(Leg.STOP) for held in self._held.values() if held.stop_being_replaced)
-        actions = [*self._cancels.cancels_for_minute(), *(CancelOrder(client_order_id=one) for one in renewed if one)]
+        actions, active = self._cancels.cancels_for_minute(), self.exits.active(self._held.values(), bars, minute)
         exits_only = self._exposure.current_state >= RiskState.EXIT_ONLY
         barred = self.exits.flattening or self._exposure.daily_loss or exits_only
-        if barred or minute + 1 >= self.flatten_from:
-            actions += [CancelOrder(client_order_id=one) for one in self._exposure.working if one not in self._missing]
-        for symbol in sorted(self._held):
-            if not self.exits.exits_blocked(symbol):
-                actions += self._orders_for_position(self._held[symbol], bars, minute)
-        if not barred:
+        entries = self._exposure.working if barred or minute + 1 >= self.flatten_from else ()
+        checked = not barred and rebalance_rules.checks_positions(self._rules.rebalance, minute)
+        self.is_still = not (actions or active or entries or checked or self.overfills.confirmed)
+        if self.is_still:
+            return []
+        replaced = [held.resting.get(Leg.STOP) for held in self._held.values() if held.stop_being_replaced]
+        actions += [CancelOrder(client_order_id=one) for one in replaced if one]
+        actions += [CancelOrder(client_order_id=one) for one in entries if one not in self._missing]
+        for held in sorted(active, key=symbol_of):
+            if not self.exits.exits_blocked(symbol_of(held)):
+                actions += self._orders_for_position(held, bars, minute)
+        if checked:
             self._trimmer.check_sizes(bars, minute)
         actions += self._trimmer.cancel_protection()
         for symbol in sorted(() if self.exits.must_wait(ExitReason.EXCESS) else self.overfills.confirmed):
@@ -255,15 +254,15 @@ class PositionManager:
 
     def orders_due_now(self) -> list[TradingCommand]:
         """The commands that booked events require at once: stops for fills, and unblocked exits; each once."""
-        for held in self._held.values():
+        changing = [held for held in self._held.values() if not held.is_settled]
+        for held in changing:
             self.exits.cancel_blocked_exit(held)
             if self.exits.is_unprotected_fraction(held) and not self._working_entries(held):
                 self.exits.close_unprotected(held)
             self._missing.on_position_closing(held)
         actions = self._cancels.cancels_due_now()
-        for symbol in sorted(self._held):
-            held = self._held[symbol]
-            if symbol in self.unsent_orders:
+        for held in sorted(changing, key=symbol_of):
+            if symbol_of(held) in self.unsent_orders:
                 continue
             if held.exit_pending and self._may_place_exit(held):
                 actions.append(self._exit_submitter.place_exit(held, self._minute))
@@ -315,7 +314,7 @@ class PositionManager:
             else:
                 held = self._held[order.symbol]
                 held.stop_triggered |= order.leg is Leg.STOP
-                self._cancels.cancel_now(self._oversized_exits(held, position.units))
+                self._cancels.cancel_now(self._state.oversized_exits(held, position.units))
         if ticket.open_units <= 0:
             self._on_order_ended(order)
 
@@ -324,7 +323,7 @@ class PositionManager:
         held = self._held.pop(position.signal.symbol)
         cancel = self._cancels.cancel_now if held.manages_own_stop else self._cancels.cancel_next_minute
         cancel(self._blocking_orders(held))
-        self._cancels.cancel_now(self._oversized_exits(held, position.units))
+        self._cancels.cancel_now(self._state.oversized_exits(held, position.units))
         self._exposure.count_closed(fill, position.pnl_atoms)
 
     def _on_entry_fill(self, fill: Fill, ticket: OrderTicket, position: Position) -> None:

@@ -64,6 +64,12 @@ def checks_positions(policy: RebalanceSettings, minute: Any) -> Any:
     return policy.rebalance_enabled and interval_elapsed(policy, minute)
 
 
+def next_check(policy: RebalanceSettings, minutes: range) -> int:
+    """The first of these minutes in which positions are compared with their targets; the end if there is none."""
+    checks = (minute for minute in minutes if interval_elapsed(policy, minute)) if policy.rebalance_enabled else ()
+    return next(iter(checks), minutes.stop)
+
+
 def cash_share(portfolio: Portfolio, allocation: Decimal, strategies: int) -> CashShare:
     """The cash's share at the last marks (0 without equity); the target is 1 - allocation x strategies."""
     equity = portfolio.equity_atoms

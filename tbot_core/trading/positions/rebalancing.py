@@ -138,11 +138,10 @@ class PositionTrimmer:
         self._protection = protection
 
     def check_sizes(self, bars: Bars, minute: int) -> None:
-        """At a check, start the trims of positions above their targets; sent when their working orders have ended."""
-        if rebalance_rules.checks_positions(self._rules.rebalance, minute):
-            for held in self._state.held.values():
-                if held.is_steady and not math.isnan(held.bar_value(bars, "close", minute)):
-                    self._check_size(held)
+        """Start the trims of positions above their targets; they are sent when their working orders have ended."""
+        for held in self._state.held.values():
+            if held.is_steady and not math.isnan(held.bar_value(bars, "close", minute)):
+                self._check_size(held)
 
     def _check_size(self, held: ManagedPosition) -> None:
         position, signal = held.position, held.position.signal

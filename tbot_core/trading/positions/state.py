@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import ExitReason, Fill, Leg, Order, SignalId, ticks_of, units_of
+from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Fill, Leg, Order, SignalId, ticks_of, units_of
 from tbot_core.trading.exit_plan import ExitPlan
 from tbot_core.trading.portfolio import Position
 from tbot_core.trading.positions.order_factory import OrderIdFactory
@@ -54,6 +54,18 @@ class ManagedPosition:
         return math.nan if self.row is None else bars.field(field).item(minute, self.row)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it needs no order as long as nothing happens to it: it is protected and not being changed."""
+        return (
+            self.exit_reason is None
+            and not self.manages_own_stop
+            and not self.stop_being_replaced
+            and not self.exit_pending
+            and self.trim_to_units is None
+            and self.position.units >= UNITS_PER_SHARE
+        )
+
+    @property
     def is_steady(self) -> bool:
         """Whether nothing is in progress for the position: no exit, no trim, no change of its stop."""
         leaves = (
@@ -62,6 +74,11 @@ class ManagedPosition:
         return not (
             leaves or self.stop_being_replaced or self.trim_to_units is not None or self.trim_order_id is not None
         )
+
+
+def symbol_of(held: ManagedPosition) -> str:
+    """The symbol of a managed position."""
+    return held.position.signal.symbol
 
 
 @attrs.frozen(kw_only=True)
@@ -149,6 +166,10 @@ class ManagedState:
         """The number of the next order of a signal's leg; client order ids are never reused."""
         self.attempts[held.position.signal, leg] += 1
         return self.attempts[held.position.signal, leg]
+
+    def oversized_exits(self, held: ManagedPosition, units: int) -> list[str]:
+        """The exit and trim orders of a position for more units than are left."""
+        return [cid for cid in (held.exit_order_id, held.trim_order_id) if cid and self.tickets[cid].open_units > units]
 
     def units_in_trim(self, held: ManagedPosition) -> int:
         """The units that a working trim may still close."""

@@ -73,6 +73,11 @@ class ProtectiveStops:
         held.manages_own_stop = held.stop_being_replaced = True
         return [CancelOrder(client_order_id=held.resting[Leg.STOP])]
 
+    def is_in_place(self, held: ManagedPosition) -> bool:
+        """Whether its stop, if one rests at the broker, is known to be at its plan's level."""
+        stop = held.resting.get(Leg.STOP)
+        return stop is None or self._state.tickets[stop].move.level == held.plan.stop
+
     def move_lagging(self, held: ManagedPosition, minute: int) -> list[TradingCommand]:
         """Replace the working order of a stop that lags behind its plan, after a minute.
 
@@ -89,10 +94,10 @@ class ProtectiveStops:
         stop, level = held.resting[Leg.STOP], price_of(held.plan.stop)
         return [ReplaceOrder(client_order_id=stop, stop_price=level, reason=held.plan.stop_reason)]
 
-    def stop_passed(self, held: ManagedPosition, close: float, minute: int) -> bool:
-        """Whether a minute closed beyond the level to which a stop should have been moved in an earlier minute."""
+    def is_late(self, held: ManagedPosition, minute: int) -> bool:
+        """Whether a stop should have been moved to its plan's level in an earlier minute."""
         move = self._lagging(held)
-        return move is not None and move.requested_minute != minute and held.plan.stop_passed(close)
+        return move is not None and move.requested_minute != minute
 
     def on_stop_event(self, kind: str, ticket: OrderTicket) -> None:
         """Apply a broker event of a stop: a confirmed or refused replace, or a rejection."""

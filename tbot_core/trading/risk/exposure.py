@@ -108,7 +108,8 @@ class ExposureBook:
     @property
     def current_state(self) -> RiskState:
         """The risk state that applies now."""
-        return max(self.state, self.imposed_state, RiskState.EXIT_ONLY if self.blocking_causes else RiskState.NORMAL)
+        state = max(self.state, self.imposed_state)
+        return max(state, RiskState.EXIT_ONLY) if self.blocking_causes else state
 
     def freeze(self, symbol: str, words: str, *, lasting: bool = False) -> None:
         """Freeze a symbol; `lasting`: to the session's end."""
@@ -122,17 +123,17 @@ class ExposureBook:
 
     def is_busy(self, symbol: str) -> bool:
         """Whether the symbol has a position, a surplus or a working entry at any broker."""
-        return any(
-            symbol in one.portfolio.positions
-            or symbol in one.portfolio.unassigned_units
-            or any(entry.signal.symbol == symbol for entry in one.working.values())
-            for one in self.all_brokers
-        )
+        for one in self.all_brokers:
+            if symbol in one.portfolio.positions or symbol in [entry.signal.symbol for entry in one.working.values()]:
+                return True
+            if symbol in one.portfolio.unassigned_units:
+                return True
+        return False
 
     @property
     def position_count(self) -> int:
         """The number of positions and working entries at all brokers."""
-        return sum(len(one.portfolio.positions) + len(one.new_entries) for one in self.all_brokers)
+        return sum([len(one.portfolio.positions) + len(one.new_entries) for one in self.all_brokers])
 
     @property
     def new_entries(self) -> list[ReservedEntry]:
@@ -143,17 +144,17 @@ class ExposureBook:
     @property
     def reserved(self) -> int:
         """The worst-case exposure here, tbot's and external, long and short alike."""
-        working_atoms = sum(entry.worst_atoms for entry in self.working.values())
+        working_atoms = sum([entry.worst_atoms for entry in self.working.values()])
         return self.portfolio.cost_atoms + working_atoms + self.external.gross
 
     def gross(self) -> int:
         """The worst-case gross exposure at all brokers."""
-        return sum(max(one.reserved, one.stated_atoms) for one in self.all_brokers)
+        return sum([max(one.reserved, one.stated_atoms) for one in self.all_brokers])
 
     @property
     def pnl_atoms(self) -> int:
         """The session's profit at the marks, at all brokers."""
-        return sum(one.portfolio.pnl_atoms for one in self.all_brokers)
+        return sum(session_pnl(self).values())
 
     def record_equity_jump(self, opening: Decimal, expected: Decimal) -> None:
         """Record that the opening equity is not the expected one: entries are blocked."""
@@ -253,15 +254,15 @@ def impose_defense(exposure: ExposureBook) -> None:
 
 def working_buying_power(exposure: ExposureBook) -> int:
     """The buying power used by the working entries here."""
-    return sum(entry.power_atoms for entry in exposure.working.values())
+    return sum([entry.power_atoms for entry in exposure.working.values()])
 
 
 def used_buying_power(exposure: ExposureBook) -> int:
     """The buying power used at all brokers by positions, working entries and external exposure."""
-    used = (
+    used = [
         (one.portfolio.cost_atoms + working_buying_power(one) + one.external.gross, one) for one in exposure.all_brokers
-    )
-    return sum(max(atoms, one.stated_atoms) for atoms, one in used)
+    ]
+    return sum([max(atoms, one.stated_atoms) for atoms, one in used])
 
 
 def held_atoms(exposure: ExposureBook) -> int:
@@ -271,15 +272,21 @@ def held_atoms(exposure: ExposureBook) -> int:
 
 def external_in(exposure: ExposureBook, symbol: str) -> int:
     """The worst-case external exposure of a symbol at all brokers, long or short."""
-    there = (one.external.worst[symbol] for one in exposure.all_brokers if symbol in one.external.worst)
-    return sum(worst.atoms for worst in there)
+    return sum([one.external.worst[symbol].atoms for one in exposure.all_brokers if symbol in one.external.worst])
 
 
 def window_pnl(exposure: ExposureBook, strategy: str) -> int:
     """The profit of a strategy's window at the marks, in atoms."""
-    portfolios = [one.portfolio for one in exposure.all_brokers]
-    mine = (position for one in portfolios for position in (*one.positions.values(), *one.closed))
-    return sum(position.pnl_atoms for position in mine if position.signal.strategy == strategy)
+    return session_pnl(exposure).get(strategy, 0)
+
+
+def session_pnl(exposure: ExposureBook) -> dict[str, int]:
+    """The session's profit at the marks at all brokers by strategy, in atoms; that of surplus is under ""."""
+    first, *others = [one.portfolio.pnl_by_strategy for one in exposure.all_brokers]
+    for part in others:
+        for strategy, atoms in part.items():
+            first[strategy] = first.get(strategy, 0) + atoms
+    return first
 
 
 def lose_plugin(exposure: ExposureBook, name: str) -> None:

@@ -26,8 +26,8 @@ from tbot_core.trading.risk.exposure import (
     is_tradable,
     needs_defense,
     net_of,
+    session_pnl,
     used_buying_power,
-    window_pnl,
     working_buying_power,
 )
 from tbot_core.trading.risk.limits import Amount, Used, first_over, symbol_denial
@@ -93,12 +93,13 @@ class RiskEngine:
 
     def _entry_blocks(self, exposure: ExposureBook, limits: Limits, signal: SignalId) -> tuple[_Check, ...]:
         # The checks of both entries and top-ups.
+        state = exposure.current_state
         return (
             (self.risk.disable_all_trades, Reason.TRADING_DISABLED, None, None),
-            (exposure.current_state is RiskState.HALTED, Reason.HALTED, None, None),
+            (state is RiskState.HALTED, Reason.HALTED, None, None),
             (exposure.daily_loss, Reason.DAILY_LOSS, None, None),
             (not exposure.armed, Reason.NOT_ARMED, None, None),
-            (exposure.current_state is RiskState.EXIT_ONLY, Reason.EXIT_ONLY, None, None),
+            (state is RiskState.EXIT_ONLY, Reason.EXIT_ONLY, None, None),
             (
                 bool(limits.max_consecutive_losses) and exposure.most_losses_in_row >= limits.max_consecutive_losses,
                 Reason.CONSECUTIVE_LOSSES,
@@ -178,8 +179,10 @@ _Check: TypeAlias = tuple[bool, Reason, object, object]
 
 def _first(checks: Iterable[_Check]) -> Denial | None:
     # The first check that denies.
-    found = (Denial(reason=reason, value=value, limit=limit) for denied, reason, value, limit in checks if denied)
-    return next(found, None)
+    for denied, reason, value, limit in checks:
+        if denied:
+            return Denial(reason=reason, value=value, limit=limit)
+    return None
 
 
 def available_buying_power(exposure: ExposureBook, limits: Limits) -> int:
@@ -220,11 +223,15 @@ def plugin_denial(checks: Sequence[tuple[str, RiskCheck]], order: Order) -> Deni
 
 def loss_limit_breached(exposure: ExposureBook, limits: Limits) -> bool:
     """Whether the marks exceed a loss limit, or half of the daily one, that is not latched yet."""
-    pnl = exposure.pnl_atoms
-    daily = not exposure.daily_loss and pnl <= -limits.daily_loss
-    half = 2 * pnl <= -limits.daily_loss and needs_defense(exposure)
-    open_windows = exposure.sent.keys() - exposure.window_loss
-    return daily or half or any(window_pnl(exposure, one) <= -limits.window_loss for one in open_windows)
+    windows, level = session_pnl(exposure), loss_level(exposure, limits)
+    return (level is not None and sum(windows.values()) <= level) or bool(_lost_windows(exposure, limits, windows))
+
+
+def loss_level(exposure: ExposureBook, limits: Limits) -> int | None:
+    """The session's profit in atoms at which a loss limit has its next effect; None if it had its last one."""
+    if needs_defense(exposure):
+        return -limits.daily_loss // 2
+    return None if exposure.daily_loss else -limits.daily_loss
 
 
 def review_loss_limits(exposure: ExposureBook, limits: Limits) -> list[RiskChange]:
@@ -234,21 +241,26 @@ def review_loss_limits(exposure: ExposureBook, limits: Limits) -> list[RiskChang
     latch. The returned changes begin with those since the last review.
     """
     changes, exposure.pending_changes = exposure.pending_changes, []
-    pnl = exposure.pnl_atoms
+    windows = session_pnl(exposure)
+    pnl = sum(windows.values())
     if not exposure.daily_loss and pnl <= -limits.daily_loss:
         exposure.latch("daily_loss")
         changes.append(_change("daily loss latch", "DAILY_LOSS_LIMIT reached", pnl, -limits.daily_loss))
     if 2 * pnl <= -limits.daily_loss and needs_defense(exposure):
         impose_defense(exposure)
         changes.append(_change(RiskState.DEFENSE.word, StateCause.HALF_LOSS.value, pnl, -limits.daily_loss // 2))
-    for strategy in sorted(exposure.sent.keys() - exposure.window_loss):
-        lost = window_pnl(exposure, strategy)
-        if lost <= -limits.window_loss:
-            exposure.latch("window_loss", strategy)
-            changes.append(
-                _change(f"window loss latch of {strategy}", "WINDOW_LOSS_LIMIT reached", lost, -limits.window_loss)
-            )
+    for strategy, lost in sorted(_lost_windows(exposure, limits, windows).items()):
+        exposure.latch("window_loss", strategy)
+        changes.append(
+            _change(f"window loss latch of {strategy}", "WINDOW_LOSS_LIMIT reached", lost, -limits.window_loss)
+        )
     return [*changes, *count_losses(exposure, limits)]
+
+
+def _lost_windows(exposure: ExposureBook, limits: Limits, windows: Mapping[str, int]) -> dict[str, int]:
+    # The profit of each window that exceeds its loss limit and has no latch yet.
+    lost = {one: windows.get(one, 0) for one in exposure.sent if windows.get(one, 0) <= -limits.window_loss}
+    return {one: pnl for one, pnl in lost.items() if one not in exposure.window_loss}
 
 
 def count_losses(exposure: ExposureBook, limits: Limits) -> list[RiskChange]:

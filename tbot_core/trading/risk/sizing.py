@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
@@ -66,11 +67,12 @@ class SizedEntry:
 
     def power_atoms(self, side: Side) -> int:
         """The buying power that it uses in the worst case."""
+        worst = self.worst
         if side is Side.LONG:
-            return self.worst_atoms
+            return self.units * worst
         ask = self.reference if self.ask is None else self.ask
         margin: int = short_margin(ask)
-        return self.units * max(self.worst, margin)
+        return self.units * max(worst, margin)
 
 
 @attrs.frozen(kw_only=True)
@@ -92,23 +94,22 @@ class Sizer:
 
         It is rounded towards the reference.
         """
-        if self.entries.entry_order_type == OrderType.MARKET:
-            return int(band_level(reference, float(self.price_band), self.grid))
-        return int(limit_level(reference, side, float(self.entries.entry_limit_pct), self.grid))
+        if self._type is OrderType.MARKET:
+            return int(band_level(reference, self._distance, self.grid))
+        return int(limit_level(reference, side, self._distance, self.grid))
 
     def plan(self, reference: int, side: Side, budget_atoms: int) -> SizedEntry:
         """The entry that a budget in atoms allows at the worst price; 0 units if below the smallest quantity."""
-        kind, price = OrderType(self.entries.entry_order_type), self.price(reference, side)
-        step = self.step(kind, side)
-        units = units_for(budget_atoms, max(price, reference), step, self.fixed_units)
-        return SizedEntry(type=kind, price=price, units=units, reference=reference)
+        price = self.price(reference, side)
+        units = units_for(budget_atoms, max(price, reference), self.step(self._type, side), self.fixed_units)
+        return SizedEntry(type=self._type, price=price, units=units, reference=reference)
 
     def addition(self, reference: int, side: Side, budget_atoms: int, *, whole: bool) -> SizedEntry:
         """The top-up that a budget in atoms allows; `whole`: the position has whole shares and keeps them."""
-        kind, price = OrderType(self.entries.entry_order_type), self.price(reference, side)
-        step = max(self.step(kind, side), UNITS_PER_SHARE if whole else 1)
+        price = self.price(reference, side)
+        step = max(self.step(self._type, side), UNITS_PER_SHARE if whole else 1)
         units = units_for(budget_atoms, max(price, reference), step)
-        return SizedEntry(type=kind, price=price, units=units, reference=reference)
+        return SizedEntry(type=self._type, price=price, units=units, reference=reference)
 
     def plan_of(self, order: Order, reference: int, side: Side) -> SizedEntry:
         """The sized entry of a recorded order."""
@@ -119,7 +120,20 @@ class Sizer:
     def step(self, kind: OrderType, side: Side) -> int:
         """The step of an entry's quantity in units: that of the broker and the instrument, else whole shares."""
         whole = side is Side.SHORT or not self.entries.fractional or kind not in self.rules.fractional_types
-        return max(self.lot, UNITS_PER_SHARE if whole else units_of(self.rules.quantity_step))
+        return max(self.lot, UNITS_PER_SHARE if whole else self._smallest_step)
+
+    @functools.cached_property
+    def _type(self) -> OrderType:
+        return OrderType(self.entries.entry_order_type)
+
+    @functools.cached_property
+    def _distance(self) -> float:
+        # How far an entry's price may be from the reference, as a fraction of it.
+        return float(self.price_band if self._type is OrderType.MARKET else self.entries.entry_limit_pct)
+
+    @functools.cached_property
+    def _smallest_step(self) -> int:
+        return units_of(self.rules.quantity_step)
 
 
 def units_for(budget_atoms: int, worst: int, step: int, fixed_units: int = 0) -> int:

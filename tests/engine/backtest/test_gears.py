@@ -120,6 +120,11 @@ def both(terms: BacktestTerms, parts: Sequence[JudgedSignals], bars: Bars, days:
     for index, day in enumerate(days):
         walked = walk_session(terms, day, bars.session(index), found.proposals(index), equity)
         stepped = SteppedSession(session=day, opening_atoms=equity, walked=walked, cause="")
+        whole = attrs.evolve(terms, every_minute=True)
+        every = walk_session(whole, day, bars.session(index), found.proposals(index), equity)
+        assert shown(SteppedSession(session=day, opening_atoms=equity, walked=every, cause="")) == shown(stepped)
+        assert [one.order for one in every.decisions] == [one.order for one in walked.decisions]
+        assert every.positions == walked.positions
         try:
             result = glide(GlideTerms.of(terms), found, index, bars, equity)
         except StepNeeded as cause:
