@@ -231,7 +231,7 @@ def _result(folder: Path, name: str) -> Document | None:
         return None
     if not isinstance(found, dict) or "trades" not in found:
         return None
-    return {**found, "trades": len(found["trades"])}
+    return {"simulated": False, **found, "trades": len(found["trades"])}
 
 
 def _progress(instance: Instance, folder: Path, name: str, about: Mapping[str, Any]) -> Document | None:

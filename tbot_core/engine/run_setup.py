@@ -237,6 +237,7 @@ def summarise(book: SessionBook, feed: Feed, assembly: Assembly) -> RunSummary:
         denials=book.denials,
         settings_hash=assembly.settings.fingerprint,
         data_hash=feed.label.data_hash,
+        simulated=feed.label.simulated,
         notes=(*feed.label.notes, *assembly.notes),
     )
 

@@ -29,7 +29,8 @@ from tbot_core.model.json_document import parse_json
 from tbot_core.rehearsal.outages import OutageScenario
 from tbot_core.reports import html
 from tbot_core.reports.html import charts
-from tbot_core.reports.summary import RunSummary
+from tbot_core.reports.html.scripts import HEAD_BYTES, says_simulated
+from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
 from tbot_core.reports.timeline import RunTimeline, SessionTimeline, in_order_of_entry, read_timeline
 from tbot_core.reports.trade_charts import TradeCharts
 from tbot_core.reports.trade_levels import key_of
@@ -114,6 +115,15 @@ def test_the_report_loads_nothing(page: str) -> None:
     assert parser.open == []
 
 
+def test_figures_on_simulated_prices_say_so(page: str) -> None:
+    """One sentence stands above them, and the head says it for programs; a report on market prices has neither."""
+    assert f'<p class="soft simulated">{SIMULATED_PRICES}</p>\n<ul class="cards">' in page
+    assert says_simulated(page.encode()[:HEAD_BYTES])
+    market = html.render_page(EMPTY, read_timeline([]), NONE)
+    assert SIMULATED_PRICES not in market
+    assert says_simulated(market.encode()[:HEAD_BYTES]) is False
+
+
 def test_the_policy_names_the_hashes_of_style_and_script(page: str) -> None:
     """What runs and what styles is exactly what was shipped: any other script or style is refused by the browser."""
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
@@ -153,6 +163,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path, home: Path, events: l
         denials=story.book.denials,
         settings_hash=story.run["settings_hash"],
         data_hash=story.run["data_hash"],
+        simulated=story.run["simulated"],
         notes=tuple(story.run["notes"]),
     )
     points = chart_points(page)["trades"]

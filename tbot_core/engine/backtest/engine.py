@@ -77,7 +77,7 @@ def run_backtest(
     parts = (found.summary.mode, settings.fingerprint, label.data_hash, f"{over}")
     name = sha256("\n".join(parts).encode()).hexdigest()[:16]
     story = RunTimeline(
-        run={"run_id": name, "source": label.name, "simulated": label.simulated},
+        run={"run_id": name, "source": label.name},
         chapters=tuple(found.chapters),
         book=SessionBook(trades=list(found.summary.trades)),
     )
@@ -149,6 +149,7 @@ def _summary(assembly: Assembly, chosen: SymbolSelection, run: TrialRun, tested:
         denials=denials,
         settings_hash=assembly.settings.fingerprint,
         data_hash=chosen.data_hash,
+        simulated=chosen.simulated,
         notes=(*chosen.label.notes, *assembly.notes),
         walked=Counter(one.cause for one in tested if one.cause),
     )

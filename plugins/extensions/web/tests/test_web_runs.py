@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import re
+from decimal import Decimal
 from html import unescape
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,9 @@ from tbot_extension_web.pages.runs import report_policy
 from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF
 
+from tbot_core.actions.simulations import SimulationRequest
 from tbot_core.reports.html.scripts import head
+from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from tbot_extension_web.testing.client import Answer
 
+HEAD = head("any report", simulated=False)
 VIEWER = {"cookie": "tbot-session=viewer"}
 TRADER = {"cookie": "tbot-session=trader"}
 DAY = "2018-07-02"
@@ -38,18 +43,25 @@ def test_each_run_has_its_figures_and_its_report(traded_app: ASGIApp) -> None:
     """The report opens with a policy of its own: apart from the page, with the hashes that it carries."""
     page = unescape(ask(traded_app, "GET", "/runs", VIEWER).text)
     name = run_of(page)
+    assert '<span class="soft">simulated prices</span>' in page
     answer = ask(traded_app, "GET", f"/runs/{name}/report", VIEWER)
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("sandbox allow-scripts; default-src 'none'; script-src 'sha256-")
-    assert policy == report_policy(head("any report"))
+    assert policy == report_policy(HEAD)
     table = ask(traded_app, "GET", f"/runs/{name}/trades.csv", VIEWER)
     assert table.headers["content-disposition"] == f'attachment; filename="tbot-{name}.csv"'
     assert table.text.startswith("session,strategy,symbol")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<p>no head</p>", "script-src 'unsafe-inline'; style-src 'self'\"", f"{' ' * 5000}{head('late')}"]
+    "text",
+    [
+        "",
+        "<p>no head</p>",
+        "script-src 'unsafe-inline'; style-src 'self'\"",
+        f"{' ' * 5000}{HEAD}",
+    ],
 )
 def test_a_report_without_hashes_runs_nothing(text: str) -> None:
     """Whatever the file says instead of them."""
@@ -93,6 +105,32 @@ def test_a_bad_form_starts_nothing_and_keeps_what_was_entered(own_app: ASGIApp, 
     assert answer.status == 400
     assert "Invalid seed &#39;many&#39;" in answer.text
     assert not (own / "data" / "simulations").exists()
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_result_on_simulated_prices_says_so(own_app: ASGIApp, own: Path, *, simulated: bool) -> None:
+    """In one sentence above its figures, and in the list; one on market prices does not."""
+    folder = own / "data" / "simulations"
+    folder.mkdir()
+    request = SimulationRequest.of_texts(FORM).document()
+    about = {"request": request, "actor": "web/a", "started": f"{DAY}T14:00:00+00:00", "process": None}
+    (folder / "20180702T140000.request").write_text(json.dumps(about))
+    result = RunSummary(
+        mode="backtest",
+        simulated=simulated,
+        sessions=1,
+        symbols=1,
+        equity_start=Decimal(1),
+        equity_end=Decimal(2),
+        trades=(),
+        denials={},
+        settings_hash="s",
+        data_hash="d",
+    )
+    (folder / "20180702T140000.output").write_text(json.dumps(result.document()))
+    shown = ask(own_app, "GET", "/runs/started/20180702T140000", VIEWER).text
+    assert (SIMULATED_PRICES in shown.partition("<dt>P&amp;L")[0]) is simulated
+    assert ("<td>simulated</td>" in ask(own_app, "GET", "/runs", VIEWER).text) is simulated
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from tbot_extension_web.testing.client import ask
 
 from tbot_core import cli
 from tbot_core.errors import UsageError
+from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.status.trades import trade_with_chart, trades_document
 from tbot_core.status.why import why_document
 
@@ -65,6 +66,8 @@ def test_a_trade_has_its_bars_and_levels(traded_app: ASGIApp, traded: Path) -> N
     assert data["exit"]["value"] == float(first["exit_price"])
     assert any(one["kind"] == "base" for one in data["lines"])
     assert "Why this trade?" in page
+    for text in (page, shown(traded_app, "/trades")):
+        assert SIMULATED_PRICES in text.partition("Entry</")[0]
     assert "tradingview.com" in page
 
 
