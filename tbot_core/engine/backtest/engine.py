@@ -79,6 +79,7 @@ def run_backtest(
     story = RunTimeline(
         run={"run_id": name, "source": label.name},
         chapters=tuple(found.chapters),
+        gaps=found.stored.chosen.gaps,
         book=SessionBook(trades=list(found.summary.trades)),
     )
     read = StoredBars(store=found.stored.store, symbols=symbols)

@@ -28,7 +28,7 @@ from tbot_core.marketdata.store.daily_rows import DailyRows, read_daily
 from tbot_core.marketdata.store.stored_days import StoredDays
 from tbot_core.model import calendar as exchange
 from tbot_core.model.bars import Array, Bars, Index
-from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.calendar import ExchangeCalendar, Session, SessionGap
 from tbot_core.model.day_facts import DayFacts
 from tbot_core.system import file_streams, filesystem, log
 
@@ -106,10 +106,10 @@ class BarStore:
         days = stored.days(stored.rows(first, last, symbols))
         return tuple(session for session in self._calendar_sessions(first, last) if session.date in days)
 
-    def missing(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[Session, ...]:
-        """The sessions of the range in which none of these symbols has a bar, in order."""
-        there = set(self.sessions(first, last, symbols))
-        return tuple(session for session in self._calendar_sessions(first, last) if session not in there)
+    def gaps(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[SessionGap, ...]:
+        """The gaps of the range: consecutive sessions in which none of these symbols has a bar, in order."""
+        there = {one.date for one in self.sessions(first, last, symbols)}
+        return exchange.session_gaps(self._calendar_sessions(first, last), there)
 
     def blocks(
         self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False
