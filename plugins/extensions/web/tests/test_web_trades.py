@@ -71,6 +71,20 @@ def test_a_trade_has_its_bars_and_levels(traded_app: ASGIApp, traded: Path) -> N
     assert "tradingview.com" in page
 
 
+def test_each_mark_and_line_of_the_chart_is_named_below_it(traded_app: ASGIApp, traded: Path) -> None:
+    """With its value: on a narrow chart no name lies on the bars."""
+    first = trades_document(traded)["trades"][0]
+    page = shown(traded_app, f"/trades/{first['id']}")
+    data = chart(page)
+    legend = re.sub(r"<span.*?</span>", "", page.partition('class="chart-legend"')[2].partition("</ul>")[0])
+    named = [one.rsplit(" ", 1) for one in re.findall(r"<li>(.*?)</li>", legend)]
+    levels = [("entry", data["entry"]["value"]), ("exit", data["exit"]["value"]), ("stop", data["stops"][-1]["value"])]
+    levels += [] if data["target"] is None else [("target", data["target"])]
+    levels += [(one["name"], one["points"][-1]["value"]) for one in data["lines"]]
+    digits = max(data["digits"], 2)
+    assert named == [[name, f"{value:.{digits}f}"] for name, value in levels]
+
+
 def test_a_trade_whose_bars_are_gone_keeps_its_figures(traded_app: ASGIApp, traded: Path) -> None:
     """With the reason in place of the chart."""
     first = trades_document(traded)["trades"][0]
