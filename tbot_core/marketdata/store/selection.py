@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import FeedLabel
+from tbot_core.marketdata.store.store import NO_BARS, BarStore
 from tbot_core.model.calendar import SessionGap
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable
-
-    from tbot_core.marketdata.store.store import BarStore
 
 _NO_QUOTES: Final = "Stored bars have no quotes: nothing is denied for a missing or old quote, or for a wide spread."
 _PARTIAL: Final = "Volumes of {} are a part of the tape: VOLUME_LIMIT is off there."
@@ -52,16 +51,16 @@ class SymbolSelection:
             return ()
         longest, count = max(self.gaps, key=lambda one: one.count), sum(one.count for one in self.gaps)
         if len(self.gaps) == 1:
-            return (f"No bars are stored for {longest}: no trading there.",)
+            return (f"{NO_BARS} are stored for {longest}: no trading there.",)
         rest = f"The longest of the {len(self.gaps):,} gaps is {longest}."
-        return (f"No bars are stored for {count:,} sessions of the range: no trading there. {rest}",)
+        return (f"{NO_BARS} are stored for {count:,} sessions of the range: no trading there. {rest}",)
 
     @property
     def label(self) -> FeedLabel:
         """A label for these prices; notes describe adjustments and limitations."""
         notes = [_NO_QUOTES, *self.notes_on_kinds]
         if self.absent:
-            notes.append(f"No bars are stored for {', '.join(self.absent)}.")
+            notes.append(f"{NO_BARS} are stored for {', '.join(self.absent)}.")
         notes.extend(self.notes_on_gaps)
         return FeedLabel(
             name="stored bars", simulated=self.simulated, quotes=False, notes=tuple(notes), data_hash=self.data_hash

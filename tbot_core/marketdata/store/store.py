@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from tbot_core.marketdata.store.recorded_facts import RecordedFacts
 
 
+NO_BARS: Final = "No bars"
+"""How each sentence begins that says which bars are not stored."""
+
 _NAMED_AT_MOST: Final = 5
 _CLOSES_DAYS: Final = 400
 # A smaller share of a month's symbols is read from their own files.
@@ -242,7 +245,7 @@ class BarStore:
         stored = self.sessions(exchange.FIRST_DAY, exchange.LAST_DAY)
         where = f"Stored are sessions from {stored[0].date} to {stored[-1].date}. " if stored else ""
         return DataError(
-            f"No bars of {names or 'any symbol'} are stored from {first} to {last}.",
+            f"{NO_BARS} of {names or 'any symbol'} are stored from {first} to {last}.",
             f"{where}See `tbot data list`; `tbot data download` gets bars from a feed, `tbot data import PATH` takes "
             f"bars of your own.",
         )
