@@ -72,7 +72,7 @@ def test_a_trade_has_its_bars_and_levels(traded_app: ASGIApp, traded: Path) -> N
 
 
 def test_each_mark_and_line_of_the_chart_is_named_below_it(traded_app: ASGIApp, traded: Path) -> None:
-    """With its value: on a narrow chart no name lies on the bars."""
+    """With its value: no name lies on the bars."""
     first = trades_document(traded)["trades"][0]
     page = shown(traded_app, f"/trades/{first['id']}")
     data = chart(page)
