@@ -7,6 +7,7 @@ SAMPLES has env.sample and env_bot.sample; FOLDER is docs/images by default. The
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).parents[1] / "docs" / "images"
 HEIGHTS: Final = {"desktop": 720, "phone": 844}
-LEFT_OUT: Final = frozenset({"secrets-token", "account-codes", "plugins-broker-alpaca", "report", "trade"})
+LEFT_OUT: Final = frozenset({"secrets-token", "account-codes", "plugins-broker-alpaca", "report"})
 """Pages with a secret that is shown once, or with a folder of this machine."""
+
+PLACE: Final = Path(tempfile.gettempdir()) / "tbot"
+"""Where the instance of the pictures is while they are taken: its path is on them."""
 
 _DRAWN_MS: Final = 150
 LARGEST: Final = 150_000
@@ -68,8 +72,16 @@ def main(samples: str, folder: str = str(FOLDER)) -> int:
         print("No Chromium is installed.")
         return 1
     pictures = Pictures(Path(folder))
-    with tempfile.TemporaryDirectory() as home, chromium() as browser:
-        whole_way(Place(browser=browser, home=Path(home) / "my-bot", samples=Path(samples)), lambda _origin: pictures)
+    if PLACE.exists():
+        print(f"{PLACE} exists: remove it first.")
+        return 1
+    PLACE.mkdir(mode=0o700)
+    try:
+        with chromium() as browser:
+            place = Place(browser=browser, home=PLACE / "my-bot", samples=Path(samples))
+            whole_way(place, lambda _origin: pictures)
+    finally:
+        shutil.rmtree(PLACE)
     large = sorted({path.name for path in pictures.taken if path.stat().st_size > LARGEST})
     print(
         f"{len(set(pictures.taken))} pictures in {folder}.", *(f"Larger than {LARGEST:,} bytes: {it}." for it in large)

@@ -19,6 +19,7 @@ from web_person import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from web_person import Watcher
 
@@ -77,7 +78,7 @@ def live_day(desk: Walk, phone: Walk) -> None:
     acts.close_all(desk)
     acts.see_trade(desk)
     acts.clear_kill(desk)
-    acts.read_pages(desk, ("/decisions", "/decisions/day"))
+    acts.read_pages(desk, ("/trades", "/decisions", "/decisions/day"))
 
 
 def without_scripts(walk: Walk) -> None:
@@ -102,11 +103,15 @@ class Place:
     samples: Path
 
 
+def market() -> AbstractContextManager[str]:
+    """The venue of a market that opened 26 minutes ago: some symbol breaks out in almost each of the next five."""
+    return venue(seed=1, opened_minutes=26)
+
+
 def whole_way(place: Place, watcher_of: Callable[[str], Watcher]) -> str:
     """Walk the whole way; returns what the processes have printed. `watcher_of` is told the page's address."""
     with ExitStack() as stack:
-        rehearsal = {"TBOT_REHEARSAL": stack.enter_context(venue(seed=1, opened_minutes=22))}
-        page = stack.enter_context(Page(place.home, rehearsal))
+        page = stack.enter_context(Page(place.home, {"TBOT_REHEARSAL": stack.enter_context(market())}))
         watcher = watcher_of(page.url)
         watcher.secrets |= dict.fromkeys(acts.SECRETS.values(), ())
 
@@ -121,6 +126,7 @@ def whole_way(place: Place, watcher_of: Callable[[str], Watcher]) -> str:
         for name, text in acts.TRADES_AT_ONCE.items():
             acts.change_setting(desk, name, text, "settings-review")
         store_bars(place.home)
+        rehearsal = {"TBOT_REHEARSAL": stack.enter_context(market())}  # as open as if the set-up took no time
         bot = stack.enter_context(Child("run", "--home", str(place.home), environment=rehearsal))
         look_around(desk)
         phone = person(**PHONE)

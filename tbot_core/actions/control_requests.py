@@ -13,7 +13,7 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.session.requests import FUTURE_SESSION_VERBS
 from tbot_core.errors import AccessError, JournalError, SettingsError
 from tbot_core.instance import Instance, is_there
-from tbot_core.instance.control_folder import with_control_folder
+from tbot_core.instance.control_folder import known_control_folder, with_control_folder
 from tbot_core.instance.folder import SIMULATION
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
@@ -26,9 +26,10 @@ from tbot_core.system import environ, filesystem
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from tbot_core.engine.control import ControlRequest
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
 
@@ -138,6 +139,20 @@ def _drop_equal(folder: Path, name: str) -> None:
         for one in waiting:
             if last is not None and one.name != name and (one.verb, one.arguments) == (last.verb, last.arguments):
                 control.remove_request(folder, one.name)
+
+
+def refuse_waiting(
+    home: Path | None, judge: Callable[[ControlRequest], str], record: Callable[[ControlRequest, str], None]
+) -> None:
+    """Remove the waiting requests against which `judge` gives a reason, each after `record` of it and of the reason.
+
+    Raises AccessError if the control folder cannot be read or written.
+    """
+    folder = known_control_folder(Instance.at(home)).control
+    for one in control.read_folder(folder).requests:
+        if why := judge(one):
+            record(one, why)
+            control.remove_request(folder, one.name)
 
 
 def _is_needless(instance: Instance, verb: ControlVerb) -> bool:

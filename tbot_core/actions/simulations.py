@@ -1,4 +1,4 @@
-"""Backtests and replays that run as a process of their own, one at a time in an instance.
+"""Backtests, replays and downloads of bars that run as a process of their own, one at a time in an instance.
 
 The process is the command line. It outlives who started it, and holds a lock until it ends in any way, so that its
 state is read from the lock and its files: request, progress, output and errors in `data/simulations`.
@@ -10,11 +10,12 @@ import datetime as dt
 import json
 import re
 import sys
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import attrs
 
 from tbot_core.actions.backtests import installed_strategy
+from tbot_core.actions.download_results import download_sentences
 from tbot_core.errors import AccessError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
@@ -34,7 +35,7 @@ MOST_KEPT: Final = 50
 """How many of the latest are kept; the files of older ones are removed when one is started."""
 
 PROGRAM: Final = (sys.executable, "-P", "-m", "tbot_core")
-KINDS: Final = ("backtest", "replay")
+Kind = Literal["backtest", "replay", "download"]
 _LARGEST_SEED: Final = 2**32 - 1
 _ID: Final = re.compile(r"\d{8}T\d{6}")
 _ERROR_LINES: Final = 6
@@ -42,13 +43,13 @@ _ERROR_LINES: Final = 6
 
 @attrs.frozen(kw_only=True)
 class SimulationRequest:
-    """What is to be simulated: stored sessions of a range, as a backtest or as a replay.
+    """What is to be simulated: stored sessions of a range, as a backtest or as a replay; or which of them to download.
 
-    `symbols` empty: UNIVERSE, else all stored ones. `strategy` "": STRATEGY_SEQUENCE; a backtest only. `seed` None:
-    SEED.
+    `symbols` empty: UNIVERSE, else all stored ones, or those that a session would subscribe. `strategy` "":
+    STRATEGY_SEQUENCE; a backtest only. `seed` None: SEED.
     """
 
-    kind: Literal["backtest", "replay"]
+    kind: Kind
     first: dt.date
     last: dt.date
     symbols: tuple[str, ...] = ()
@@ -59,14 +60,14 @@ class SimulationRequest:
     def of_texts(cls, texts: Mapping[str, str]) -> SimulationRequest:
         """The request of a form: kind, first, last, symbols, strategy and seed. Raises UsageError for a bad field."""
         given = {name: texts.get(name, "").strip() for name in ("kind", "first", "last", "symbols", "strategy", "seed")}
-        if given["kind"] not in KINDS:
-            raise UsageError("It is neither a backtest nor a replay.", "Choose one of them.")
-        replay = given["kind"] == "replay"
-        if replay and given["strategy"]:
+        kind = _kind(given["kind"])
+        if kind == "replay" and given["strategy"]:
             raise UsageError("A replay trades all strategies of the settings.", "Leave the strategy empty.")
+        if kind == "download" and (given["strategy"] or given["seed"]):
+            raise UsageError("A download has neither a strategy nor a seed.", "Leave both empty.")
         first, last = day_range(given["first"], given["last"])
         return cls(
-            kind="replay" if replay else "backtest",
+            kind=kind,
             first=first,
             last=last,
             symbols=parse_symbols(given["symbols"] or None),
@@ -76,12 +77,15 @@ class SimulationRequest:
 
     def arguments(self, home: Path, progress: Path) -> list[str]:
         """The arguments of the command line."""
-        span = f"{self.first}..{self.last}"
-        backtest = [f"--from={self.first}", f"--to={self.last}", f"--progress={progress}"]
-        replay = [f"--replay={span}", "--speed=max"]
+        days = [f"--from={self.first}", f"--to={self.last}", f"--progress={progress}"]
+        command = {
+            "backtest": ["backtest", *days],
+            "replay": ["run", f"--replay={self.first}..{self.last}", "--speed=max"],
+            "download": ["data", "download", *days],
+        }[self.kind]
         given = {"--symbols": ",".join(self.symbols), "--strategy": self.strategy, "--seed": self.seed}
         return [
-            *(["backtest", *backtest] if self.kind == "backtest" else ["run", *replay]),
+            *command,
             *(f"{name}={value}" for name, value in given.items() if value not in {"", None}),
             f"--home={home}",
             "--json",
@@ -120,7 +124,7 @@ def start_simulation(
         prepare=lambda: _write(_file(folder, name, "request"), about),
     )
     if process is None:
-        raise UsageError("Another backtest or replay runs.", "Wait for its end, or cancel it.")
+        raise UsageError("Another backtest, replay or download runs.", "Wait for its end, or cancel it.")
     _write(_file(folder, name, "request"), about | {"process": process})
     remove_older(instance.home)
     return name
@@ -146,12 +150,13 @@ def simulation_documents(home: Path | None) -> list[Document]:
 def simulation_document(home: Path | None, name: str) -> Document:
     """One of them: `state` is running, done, cancelled or failed; `progress` while it runs; `result` and `errors`.
 
-    `result` is the summary of the run as `--json` prints it, without its trades. Raises UsageError for an unknown one.
+    `result` is the document that `--json` prints, of a run with the number of its trades in their place, of a download
+    with its `sentences`. Raises UsageError for an unknown one.
     """
     instance = Instance.at(home)
     folder = _folder(instance)
     about, running = _about(folder, name), _is_running(folder, name)
-    result = None if running else _result(folder, name)
+    result = None if running else _result(folder, name, about["request"]["kind"])
     cancelled = filesystem.exists(_file(folder, name, "cancelled"))
     state = "running" if running else "done" if result is not None else "cancelled" if cancelled else "failed"
     return {
@@ -177,6 +182,13 @@ def remove_older(home: Path, most: int = MOST_KEPT) -> None:
 def write_progress(path: Path, done: int, of: int) -> None:
     """Write how many sessions of all are done, for who waits."""
     filesystem.replace(path, json.dumps({"done": done, "of": of}).encode())
+
+
+def _kind(text: str) -> Kind:
+    if text not in get_args(Kind):
+        raise UsageError("It is neither a backtest nor a replay nor a download.", "Choose one of them.")
+    found: Kind = text  # type: ignore[assignment]  # one of them, as was just seen
+    return found
 
 
 def _seed(text: str) -> int | None:
@@ -213,7 +225,7 @@ def _names(folder: Path) -> list[str]:
 def _about(folder: Path, name: str) -> Mapping[str, Any]:
     path = _file(folder, name, "request")
     if _ID.fullmatch(name) is None or not filesystem.exists(path):
-        raise UsageError(f"There is no backtest or replay {name[:40]}.", "The list of runs has them.")
+        raise UsageError(f"There is no backtest, replay or download {name[:40]}.", "The list of runs has them.")
     found: Mapping[str, Any] = json_document.parse_json(filesystem.read_text(path))
     return found
 
@@ -223,19 +235,21 @@ def _is_running(folder: Path, name: str) -> bool:
     return name == next(iter(_names(folder)), None) and processes.runs_exclusively(_lock(folder))
 
 
-def _result(folder: Path, name: str) -> Document | None:
+def _result(folder: Path, name: str, kind: Kind) -> Document | None:
     # The document that the command line printed at its end; None of one that did not come to its end.
     try:
         found = json_document.parse_json(filesystem.read_text(_file(folder, name, "output")))
     except (AccessError, json_document.InvalidJson):
         return None
-    if not isinstance(found, dict) or "trades" not in found:
+    if not isinstance(found, dict) or ("bars" if kind == "download" else "trades") not in found:
         return None
-    return {**found, "trades": len(found["trades"])}
+    if kind == "download":
+        return {**found, "sentences": list(download_sentences(found))}
+    return {"simulated": False, **found, "trades": len(found["trades"])}
 
 
 def _progress(instance: Instance, folder: Path, name: str, about: Mapping[str, Any]) -> Document | None:
-    # What a backtest has written; of a replay the closed sessions of the journal that grows.
+    # What a backtest or download has written; of a replay the closed sessions of the journal that grows.
     path = _file(folder, name, "progress")
     if filesystem.exists(path):
         found: Document = json_document.parse_json(filesystem.read_text(path))

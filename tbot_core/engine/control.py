@@ -63,6 +63,13 @@ RESTRICTING_VERBS: Final = frozenset(
 )
 """The verbs that only restrict trading."""
 
+WITHDRAWALS: Final[Mapping[ControlVerb, frozenset[ControlVerb]]] = {
+    ControlVerb.KILL_CLEAR: frozenset({ControlVerb.KILL, ControlVerb.KILL_FLATTEN}),
+    ControlVerb.STOP_CANCEL: frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP}),
+    ControlVerb.DEFENSE_OFF: frozenset({ControlVerb.DEFENSE_ON}),
+}
+"""The earlier requests that each of these withdraws."""
+
 
 @attrs.frozen(kw_only=True)
 class ControlRequest:

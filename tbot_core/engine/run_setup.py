@@ -37,6 +37,7 @@ from tbot_core.plugins.network.request_limits import RetryPolicy
 from tbot_core.plugins.observers import LIMITS_S, PluginObservers
 from tbot_core.reports import html
 from tbot_core.reports.summary import RunSummary
+from tbot_core.reports.timeline import RunTimeline, with_gaps
 from tbot_core.system import filesystem, log, random
 from tbot_core.trading.orders import ClientOrderIds
 
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import NewEvent
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Account
-    from tbot_core.reports.timeline import RunTimeline
 
 PAPER: Final = "paper"
 LIVE: Final = "live"
@@ -237,6 +237,7 @@ def summarise(book: SessionBook, feed: Feed, assembly: Assembly) -> RunSummary:
         denials=book.denials,
         settings_hash=assembly.settings.fingerprint,
         data_hash=feed.label.data_hash,
+        simulated=feed.label.simulated,
         notes=(*feed.label.notes, *assembly.notes),
     )
 
@@ -295,7 +296,7 @@ async def _with_report(plan: RunPlan, setup: RunSetup, summary: RunSummary, stor
     source = BarSource(request=plan.request, feed=setup.feed, received=received)
     charts = await draw_trades(plan.assembly, source, summary.trades, story.levels)
     folder = plan.assembly.settings.instance.reports
-    return html.with_report(folder, setup.identity, summary, story, charts)
+    return html.with_report(folder, setup.identity, summary, with_gaps(story, plan.assembly.calendar), charts)
 
 
 class RunServices:

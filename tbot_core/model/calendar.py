@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -13,7 +14,7 @@ from tbot_core.errors import DataError, SettingsError
 from tbot_core.model import clock, exchange_holidays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
 EXCHANGE: Final = "XNYS"
 FIRST_DAY: Final = dt.date(2008, 1, 1)
@@ -77,6 +78,28 @@ class Session:
         Raises ValueError for a naive moment.
         """
         return (clock.require_aware(moment) - self.open) // dt.timedelta(minutes=1)
+
+
+@attrs.frozen(kw_only=True)
+class SessionGap:
+    """Consecutive sessions that lack something: how many, and the days of the first and the last."""
+
+    first: dt.date
+    last: dt.date
+    count: int
+
+    def __str__(self) -> str:
+        """As it stands in a sentence: the session of 2018-07-03; 3 sessions from 2018-07-03 to 2018-07-06."""
+        if self.count == 1:
+            return f"the session of {self.first}"
+        return f"{self.count:,} sessions from {self.first} to {self.last}"
+
+
+def session_gaps(sessions: Iterable[Session], there: Container[dt.date]) -> tuple[SessionGap, ...]:
+    """The gaps of these sessions, which are in order, where only the days `there` lack nothing."""
+    groups = itertools.groupby(sessions, key=lambda one: one.date in there)
+    lacking = [[one.date for one in group] for is_there, group in groups if not is_there]
+    return tuple(SessionGap(first=days[0], last=days[-1], count=len(days)) for days in lacking)
 
 
 @attrs.frozen(kw_only=True)

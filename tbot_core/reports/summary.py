@@ -16,6 +16,9 @@ from tbot_core.model.types import Trade
 from tbot_core.reports.advice import WHY, DenialAdvice
 from tbot_core.reports.reliability import Reliability, ReliabilityReport, reliability_document, reliability_report
 
+SIMULATED_PRICES: Final = "The prices are simulated: these figures say nothing about a real market."
+"""What stands beside the figures of a run on simulated prices."""
+
 _MARKET: Final = frozenset({"paper", "live"})
 """The modes that trade at a broker; trades of the other modes have only the agreed keys."""
 
@@ -24,12 +27,13 @@ _MARKET: Final = frozenset({"paper", "live"})
 class RunSummary:
     """A run's result; money in dollars, `denials` by reason code. `notes` are caveats for readers.
 
-    `brokers` are those of all sessions, the primary first; `strategies` those that the settings run, `variables` the
-    names of all settings (None: unknown). `without_candidates`: by strategy the reasons that denied most before the
-    bell in sessions where every symbol was denied, and in how many. `valued`: the last session was interrupted with
-    `held` positions, which count at their last `marks` or `fills`; "" if it was closed. A backtest has `reliability`,
-    and `walked`: how many sessions were walked minute by minute, by cause; the others were decided by their signals
-    alone. `unwritten`: why its `report` could not be written.
+    `simulated`: some of its prices come from a simulation. `brokers` are those of all sessions, the primary first;
+    `strategies` those that the settings run, `variables` the names of all settings (None: unknown).
+    `without_candidates`: by strategy the reasons that denied most before the bell in sessions where every symbol was
+    denied, and in how many. `valued`: the last session was interrupted with `held` positions, which count at their last
+    `marks` or `fills`; "" if it was closed. A backtest has `reliability`, and `walked`: how many sessions were walked
+    minute by minute, by cause; the others were decided by their signals alone. `unwritten`: why its `report` could not
+    be written.
     """
 
     mode: str
@@ -41,6 +45,7 @@ class RunSummary:
     denials: Mapping[str, int]
     settings_hash: str
     data_hash: str
+    simulated: bool = False
     notes: Sequence[str] = ()
     report: str = ""
     unwritten: AccessError | None = None
@@ -124,6 +129,7 @@ class RunSummary:
         """The summary for JSON; independent of the wall clock, and of paths except `report`."""
         return {
             "mode": self.mode,
+            "simulated": self.simulated,
             "sessions": self.sessions,
             "symbols": self.symbols,
             "equity_start": money_text(self.equity_start),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import attrs
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
+from tbot_core.model.calendar import SessionGap, session_gaps
 from tbot_core.model.types import Trade
 from tbot_core.reports.figures import TradingDay
 from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tbot_core.journal.projection import JournalEvent
+    from tbot_core.model.calendar import ExchangeCalendar
 
 
 @attrs.frozen(kw_only=True)
@@ -75,12 +77,16 @@ class SessionTimeline:
 
 @attrs.frozen(kw_only=True)
 class RunTimeline:
-    """A run's sessions in order; `run` is the payload of its start, `levels` are those of its signals."""
+    """A run's sessions in order; `run` is the payload of its start, `levels` are those of its signals.
+
+    `gaps`: sessions of its range that were not traded.
+    """
 
     run: Mapping[str, Any]
     chapters: tuple[SessionTimeline, ...]
     book: SessionBook
     levels: Mapping[TradeKey, TradeLevels] = attrs.field(factory=dict)
+    gaps: Sequence[SessionGap] = ()
 
     @functools.cached_property
     def curves(self) -> Sequence[Sequence[tuple[datetime, Decimal]]]:
@@ -112,6 +118,13 @@ def read_timeline(events: Iterable[JournalEvent]) -> RunTimeline:
     for chapter, (start, end) in zip(chapters, pairwise([*starts, len(book.trades)]), strict=True):
         chapter.trades = book.trades[start:end]
     return RunTimeline(run=book.run, chapters=tuple(chapters), book=book, levels=recorder.levels)
+
+
+def with_gaps(story: RunTimeline, calendar: ExchangeCalendar) -> RunTimeline:
+    """The timeline with its gaps: the sessions of the calendar between its first and its last that are not in it."""
+    days = {date.fromisoformat(one.date) for one in story.chapters}
+    between = calendar.sessions(min(days), max(days)) if days else ()
+    return attrs.evolve(story, gaps=session_gaps(between, days))
 
 
 def in_order_of_entry(trades: Iterable[Trade]) -> list[Trade]:

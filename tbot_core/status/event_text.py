@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import attrs
 
 from tbot_core.contracts import BrokerEventKind
+from tbot_core.engine.session.requests import WITHDRAWN
 from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.execution.trading_state import OVER, note_event
 from tbot_core.journal import records
@@ -212,9 +213,9 @@ def _state_text(kind: str, payload: Mapping[str, Any], states: TradingState) -> 
     # A request, its refusal, or a change of the state.
     if kind == records.REQUEST:
         flaw = payload.get("flaw", "")
-        return (
-            f"{payload['verb']} requested by {payload['actor']}{(f' (invalid file content: {flaw})' if flaw else '')}"
-        )
+        more = f" (invalid file content: {flaw})" if flaw else ""
+        more += ", withdrawn before it took effect" if WITHDRAWN in payload else ""
+        return f"{payload['verb']} requested by {payload['actor']}{more}"
     if kind == records.REQUEST_REFUSED:
         return f"control/{printable_name(payload['name'])} was refused: {payload['words']}"
     cause, at = StateCause[payload["cause"]], f" at {payload['broker']}" if "broker" in payload else ""

@@ -28,25 +28,12 @@ _WORDS: Final = {state.word: state for state in RiskState} | dict.fromkeys(LATCH
 """The states that a session's risk events require; a latch requires exit-only."""
 
 
-@attrs.frozen
-class _Withdrawal:
-    # What a request withdraws: earlier requests, and the causes that they or a signal have raised.
-    verbs: frozenset[ControlVerb]
-    causes: frozenset[StateCause]
-
-
-_WITHDRAWALS: Final[Mapping[ControlVerb, _Withdrawal]] = {
-    ControlVerb.KILL_CLEAR: _Withdrawal(
-        frozenset({ControlVerb.KILL, ControlVerb.KILL_FLATTEN}),
-        frozenset({StateCause.KILL_COMMAND, StateCause.KILL_SIGNAL}),
-    ),
-    ControlVerb.STOP_CANCEL: _Withdrawal(
-        frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP}),
-        frozenset({StateCause.STOP_COMMAND, StateCause.STOP_SIGNAL}),
-    ),
-    ControlVerb.DEFENSE_OFF: _Withdrawal(frozenset({ControlVerb.DEFENSE_ON}), frozenset({StateCause.DEFENSE_COMMAND})),
+_WITHDRAWN_CAUSES: Final[Mapping[ControlVerb, frozenset[StateCause]]] = {
+    ControlVerb.KILL_CLEAR: frozenset({StateCause.KILL_COMMAND, StateCause.KILL_SIGNAL}),
+    ControlVerb.STOP_CANCEL: frozenset({StateCause.STOP_COMMAND, StateCause.STOP_SIGNAL}),
+    ControlVerb.DEFENSE_OFF: frozenset({StateCause.DEFENSE_COMMAND}),
 }
-
+"""The causes that each withdrawal ends, raised by a request or by a signal."""
 
 _LAST_COUNTS: Final = (
     frozenset({ControlVerb.ARM, ControlVerb.DISARM}),
@@ -71,9 +58,8 @@ class RiskStatus:
 
 def withdraws_something(verb: ControlVerb, events: Sequence[Event], seen: ControlFolderState) -> bool:
     """Whether a request that withdraws others finds any: in effect by the journal, or waiting in the control folder."""
-    withdrawn = _WITHDRAWALS[verb]
-    waiting = any(one in withdrawn.verbs for one in _without_withdrawn(seen.requests))
-    return waiting or not withdrawn.causes.isdisjoint(recall_states(events).causes)
+    waiting = any(one in control.WITHDRAWALS[verb] for one in _without_withdrawn(seen.requests))
+    return waiting or not _WITHDRAWN_CAUSES[verb].isdisjoint(recall_states(events).causes)
 
 
 def risk_status(folder: Path, events: Sequence[Event], book: SessionBook, *, running: bool) -> RiskStatus:
@@ -116,8 +102,8 @@ def _without_withdrawn(requests: Sequence[ControlRequest]) -> list[ControlVerb]:
     # The verbs of the requests, without those that a later request withdraws or replaces, and without the withdrawals.
     left: list[ControlVerb] = []
     for request in requests:
-        withdrawn = _WITHDRAWALS.get(request.verb)
-        over = _replaced(request.verb) if withdrawn is None else withdrawn.verbs
+        withdrawn = control.WITHDRAWALS.get(request.verb)
+        over = _replaced(request.verb) if withdrawn is None else withdrawn
         left = [verb for verb in left if verb not in over] + ([request.verb] if withdrawn is None else [])
     return left
 
@@ -131,7 +117,7 @@ def _replaced(verb: ControlVerb) -> frozenset[ControlVerb]:
 
 def _withdrawn_causes(requests: Sequence[ControlRequest]) -> set[StateCause]:
     # The causes of the journal that waiting requests withdraw.
-    return {cause for one in requests if one.verb in _WITHDRAWALS for cause in _WITHDRAWALS[one.verb].causes}
+    return {cause for one in requests for cause in _WITHDRAWN_CAUSES.get(one.verb, ())}
 
 
 def _files(seen: ControlFolderState) -> list[str]:

@@ -13,8 +13,9 @@ from tbot_core.errors import JournalError, TbotError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.model.formatting import money_text
+from tbot_core.reports.html.scripts import HEAD_BYTES, says_simulated
 from tbot_core.status import runs
-from tbot_core.system import filesystem
+from tbot_core.system import file_streams, filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 def run_list(home: Path | None) -> list[Document]:
     """Each run with a journal and each backtest with a report, the latest first.
 
-    `report` is the name of its report, None without one; `fault` why a journal cannot be read.
+    `report` is the name of its report, None without one; `fault` why a journal cannot be read. `simulated`: whether
+    its prices are simulated, None where that is not known.
     """
     instance = Instance.at(home)
     listed = [_of_journal(instance, one) for one in runs.run_files(instance)]
@@ -90,13 +92,14 @@ def _of_report(path: Path) -> Document:
     # A backtest keeps no journal: its figures are those of the trades beside its report.
     changed = dt.datetime.fromtimestamp(filesystem.modified(path), dt.UTC).isoformat()
     found = {"run": path.stem, "changed": changed, "dry": False, "rehearsal": False, "mode": "backtest"}
+    simulated = says_simulated(file_streams.read_start(path, HEAD_BYTES))
     table = path.with_suffix(".csv")
     if not filesystem.exists(table):
-        return {**found, **_no_figures(), "report": path.stem, "fault": ""}
+        return {**found, **_no_figures(), "simulated": simulated, "report": path.stem, "fault": ""}
     rows = list(csv.DictReader(io.StringIO(filesystem.read_text(table))))
     days = [one["session"] for one in rows]
     figures = {
-        "simulated": None,
+        "simulated": simulated,
         "finished": True,
         "first": min(days, default=None),
         "last": max(days, default=None),

@@ -25,6 +25,12 @@ def open_stream(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
+def read_start(path: Path, most: int) -> bytes:
+    """The first bytes of a file, at most so many; raises AccessError as `open_stream` does."""
+    with open_stream(path) as file:
+        return file.read(most)
+
+
 def map_file(path: Path) -> memoryview:
     """Map a file, read-only, in the length that it has now; the mapping ends with the last object that uses it.
 

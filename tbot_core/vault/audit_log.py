@@ -15,14 +15,14 @@ import attrs
 
 from tbot_core.errors import AccessError
 from tbot_core.model import json_document
-from tbot_core.system import filesystem, secure_files
+from tbot_core.system import file_lines, filesystem, secure_files
 from tbot_core.vault import categories
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 from tbot_core.vault.store import SecretStore
 from tbot_core.vault.vault import SecretAccess, Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.errors import VaultError
@@ -201,10 +201,33 @@ def parse_anchor(text: str) -> AuditAnchor:
 def log_entries(path: Path) -> Iterator[AuditLogEntry]:
     """Iterate over the entries in order, not verified. Raises VaultError for an invalid line."""
     for number, line in enumerate(_whole_lines(path), start=1):
-        try:
-            yield _entry(json_document.parse_json(line))
-        except (ValueError, TypeError, KeyError):
-            raise _broken(path, number) from None
+        yield _parsed(path, line, str(number))
+
+
+def entries_back(path: Path, end: int | None = None) -> Generator[tuple[int, AuditLogEntry], None, None]:
+    """Each entry, the last one first, with the place in bytes where its line begins; `end`: only those before a place.
+
+    They are not verified; what is read is no more than is asked for. Raises VaultError for an invalid line.
+    """
+    if not filesystem.is_present(path):
+        return
+    for start, line in file_lines.lines_back(path, end):
+        if line.endswith(b"\n"):
+            yield start, _parsed(path, line, f"at byte {start}")
+
+
+def place_of(path: Path, moment: datetime) -> int:
+    """The place of the first entry at or after the moment, in a log whose clock was not set back; else that of its end.
+
+    Raises VaultError for an invalid line.
+    """
+    if not filesystem.is_present(path):
+        return 0
+
+    def is_wanted(line: bytes) -> bool:
+        return not line.endswith(b"\n") or _parsed(path, line, "in between").utc >= moment
+
+    return file_lines.first_line(path, is_wanted)
 
 
 def first_entry(path: Path, key: RootKey, wanted: Callable[[AuditLogEntry], bool]) -> AuditLogEntry | None:
@@ -216,6 +239,13 @@ def first_entry(path: Path, key: RootKey, wanted: Callable[[AuditLogEntry], bool
                 raise vault_error(VaultErrorCode.AUDIT_FORGED, categories.AUDIT, path.name, section=str(number))
             return entry
     return None
+
+
+def _parsed(path: Path, line: bytes, where: str) -> AuditLogEntry:
+    try:
+        return _entry(json_document.parse_json(line))
+    except (ValueError, TypeError, KeyError):
+        raise _broken(path, where) from None
 
 
 def _entry(content: Mapping[str, Any]) -> AuditLogEntry:
@@ -250,7 +280,7 @@ def verify_chain(path: Path, key: RootKey | None, *, anchors: Sequence[AuditAnch
     *lines, rest = _read(path).split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not _fits(line, number, digest, key):
-            raise _broken(path, number)
+            raise _broken(path, str(number))
         digest = hashes[number] = _hash(line)
     if rest:
         raise vault_error(VaultErrorCode.AUDIT_TORN, categories.AUDIT, path.name)
@@ -305,5 +335,5 @@ def _mac(key: RootKey, content: Mapping[str, Any]) -> str:
     return mac.finalize().hex()
 
 
-def _broken(path: Path, number: int) -> VaultError:
-    return vault_error(VaultErrorCode.AUDIT_BROKEN, categories.AUDIT, path.name, section=str(number))
+def _broken(path: Path, where: str) -> VaultError:
+    return vault_error(VaultErrorCode.AUDIT_BROKEN, categories.AUDIT, path.name, section=where)

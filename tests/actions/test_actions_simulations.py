@@ -73,11 +73,28 @@ def test_its_result_is_what_the_command_line_printed(home: Path) -> None:
     assert [one["id"] for one in simulation_documents(home)] == [name]
 
 
+def test_a_download_ends_with_sentences(home: Path) -> None:
+    """Those of the command line, also where a part could not be stored, which it reports by its exit code."""
+    document = {
+        "source": "acme", "first": "2018-01-16", "last": "2018-01-19", "sessions": 4, "symbols": ["AAA"], "unknown": [],
+        "downloaded": 4, "skipped": 0, "bars": 1560, "invalid": 0, "refused": ["BBB: why"], "facts": 0,
+        "rehearsal_store": None,
+    }  # fmt: skip
+    name = started(home, f"print({json.dumps(json.dumps(document))}); raise SystemExit(1)", kind="download")
+    ended(home)
+    found = simulation_document(home, name)
+    assert (found["state"], found["request"]["kind"]) == ("done", "download")
+    assert found["result"]["sentences"] == [
+        "acme: 4 sessions from 2018-01-16 to 2018-01-19, 1 symbol: 1,560 bars added.",
+        "not stored: BBB: why. `tbot data import --replace` replaces a month whole.",
+    ]
+
+
 def test_only_one_runs_at_a_time(home: Path) -> None:
     """Another is refused while one runs, and leaves no trace."""
     name = started(home, WAITS)
     assert simulation_document(home, name)["state"] == "running"
-    with pytest.raises(UsageError, match="Another backtest or replay runs"):
+    with pytest.raises(UsageError, match="Another backtest, replay or download runs"):
         started(home, PRINTS, 1)
     assert [one["id"] for one in simulation_documents(home)] == [name]
 
@@ -149,12 +166,17 @@ def test_the_command_line_gets_each_field_as_its_own_option(tmp_path: Path) -> N
     ]
     replay = SimulationRequest.of_texts(FORM | {"kind": "replay"}).arguments(tmp_path, tmp_path / "p")
     assert replay == ["run", "--replay=2018-01-16..2018-01-19", "--speed=max", f"--home={tmp_path}", "--json"]
+    bars = SimulationRequest.of_texts(FORM | {"kind": "download", "symbols": "A"}).arguments(tmp_path, tmp_path / "p")
+    days = ["--from=2018-01-16", "--to=2018-01-19", f"--progress={tmp_path / 'p'}"]
+    assert bars == ["data", "download", *days, "--symbols=A", f"--home={tmp_path}", "--json"]
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"kind": "drill"}, "neither a backtest nor a replay"),
+        ({"kind": "drill"}, "neither a backtest nor a replay nor a download"),
+        ({"kind": "download", "strategy": "open"}, "neither a strategy nor a seed"),
+        ({"kind": "download", "seed": "1"}, "neither a strategy nor a seed"),
         ({"kind": "replay", "strategy": "open"}, "all strategies"),
         ({"first": "soon"}, "soon"),
         ({"last": "2018-01-01"}, "2018-01-01"),
@@ -180,7 +202,7 @@ def test_only_the_latest_are_kept(home: Path) -> None:
     assert [one["id"] for one in simulation_documents(home)] == ["20261124T150003", "20261124T150002"]
     assert not list((home / "data" / "simulations").glob("20261124T150000.*"))
     for name in ("20261124T150000", "../../etc/passwd", "lock"):
-        with pytest.raises(UsageError, match="no backtest or replay"):
+        with pytest.raises(UsageError, match="no backtest, replay or download"):
             simulation_document(home, name)
 
 

@@ -18,9 +18,14 @@ from tbot_core.alerts.service import run_with_alerts
 from tbot_core.alerts.store import FILE_NAME, MOST_WAITING, AlertStore
 from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Alert, Urgency
+from tbot_core.engine import control
+from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.session.requests import RequestHandler
 from tbot_core.errors import AccessError, JournalError, TbotError, Undelivered
+from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.instance import Instance
 from tbot_core.journal import records
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.rehearsal.virtual_loop import VirtualLoop
@@ -113,6 +118,19 @@ def test_no_channel_is_given_a_secret(bot: Bot) -> None:
     assert alert.title == "[PAPER BOT_1] login failed with key [redacted]"
     assert alert.text.startswith(alert.title)
     assert alert.text.endswith("Next: tbot renew [redacted]")
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_kill_alerts_at_a_start_only_while_it_stands(bot: Bot, *, cleared: bool) -> None:
+    """One that was asked for and cleared while no bot ran is no incident: both requests wait for the start."""
+    folder, alerts = bot.instance.control, bot.dispatcher()
+    for number, verb in enumerate([ControlVerb.KILL, ControlVerb.KILL_CLEAR][: 1 + cleared]):
+        control.write_request(folder, verb, actor="ann", now=NOW + timedelta(minutes=number))
+    recorder = JournalRecorder(journal=bot.journal, clock=bot.clock)
+    states = TradingStateController(recorder, lambda _state: None, recall_states(()))
+    RequestHandler(recorder, states, lambda *, on=True: None).poll(folder)  # noqa: ARG005  -- a callback of that name
+    asyncio.run(pump(alerts))
+    assert bot.pager.said == ([] if cleared else ["Halted: tbot kill, requested by ann."])
 
 
 def heard() -> bool:

@@ -114,8 +114,14 @@ def test_a_download_says_what_it_added_and_what_it_did_not(
     assert last == f"The bars are in {home / 'bars'}, for this rehearsal only: the instance's own store is unchanged."
 
 
-def test_progress_is_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line that is rewritten, and removed at the end."""
+def test_progress_is_shown_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line that is rewritten, and removed at the end; a file has its figures, on a terminal or not."""
+    with data_download.progress_line(tmp_path / "progress") as report:
+        report(DownloadProgress(done=2, total=1200, bars=780))
+    assert json.loads((tmp_path / "progress").read_text()) == {"done": 2, "of": 1200}
+    assert capsys.readouterr().err == ""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with data_download.progress_line() as report:
         report(DownloadProgress(done=3, total=1200, bars=1170))

@@ -19,7 +19,7 @@ from tbot_core.cli.commands.run import create_demo_instance, exit_code, restart_
 from tbot_core.cli.run_options import RunOptions, parse_run_options
 from tbot_core.cli.text.run import plain_line
 from tbot_core.engine.run_plan import RunOutcome
-from tbot_core.reports.summary import RunSummary
+from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
 from tbot_core.status.event_text import EventLine
 from tbot_core.system import filesystem
 
@@ -113,6 +113,7 @@ def test_plain_lines_tell_fills_exits_and_sessions_and_end_with_tables(
     out, _ = run(capsys, "--demo", "--sessions", "1", "--home", str(tmp_path))
     lines = out.splitlines()
     assert lines[0] == "tbot demo. SIMULATED PRICES: simulated market."
+    assert SIMULATED_PRICES in lines
     assert any(line.startswith("09:30 (14:30 UTC)  Session 20") for line in lines)
     assert any("  [OPEN] " in line and " @ " in line for line in lines)
     assert any(" EXIT " in line for line in lines)

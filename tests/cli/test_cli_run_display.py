@@ -131,6 +131,11 @@ def test_changes_of_risk_are_told() -> None:
     [
         (records.REQUEST, {"verb": "stop keep", "actor": "ann"}, "stop keep requested by ann"),
         (
+            records.REQUEST,
+            {"verb": "kill", "actor": "ann", "withdrawn": "kill-clear-1.json"},
+            "kill requested by ann, withdrawn before it took effect",
+        ),
+        (
             records.REQUEST_REFUSED,
             {"name": "stop", "words": "it belongs to another user"},
             "control/stop was refused: it belongs to another user",

@@ -127,6 +127,53 @@ def test_a_permit_that_was_made_before_does_not_undo_what_came_later(
     assert (again.conditions.causes, again.flattening) == ((), False)
 
 
+WITHDRAWN = [
+    (ControlVerb.KILL, ControlVerb.KILL_CLEAR),
+    (ControlVerb.KILL_FLATTEN, ControlVerb.KILL_CLEAR),
+    (ControlVerb.STOP_KEEP, ControlVerb.STOP_CANCEL),
+    (ControlVerb.DEFENSE_ON, ControlVerb.DEFENSE_OFF),
+]
+
+
+@pytest.mark.parametrize(("done", "undone"), WITHDRAWN)
+def test_what_was_withdrawn_before_a_start_changes_nothing(
+    bench: Bench, done: ControlVerb, undone: ControlVerb
+) -> None:
+    """Both requests are recorded, the first with what withdrew it; no state is raised, also after a restart."""
+    path, later = bench.ask(done), bench.ask(undone, minutes=1)
+    bench.look()
+    told = [event.payload for event in bench.journal.events()]
+    assert [(one["verb"], one.get("withdrawn")) for one in told] == [(done.value, later.name), (undone.value, None)]
+    again = Bench(bench.journal, bench.folder)
+    again.requests.restore(tuple(bench.journal.events())[:1], flattens=False)
+    for one in (bench, again):
+        assert (one.conditions.causes, one.flattening, one.requests.keeps_positions) == ((), False, False)
+    assert (path.exists(), later.exists()) == (False, False)
+
+
+@pytest.mark.parametrize("flaw", ["made before", "open to others"])
+def test_a_kill_stands_where_its_clearing_does_not_count(bench: Bench, flaw: str) -> None:
+    """It is raised, and the clearing refused; a kill after a clearing stands too."""
+    bench.ask(ControlVerb.KILL, minutes=2)
+    clearing = bench.ask(ControlVerb.KILL_CLEAR, minutes=1 if flaw == "made before" else 3)
+    if flaw == "open to others":
+        clearing.chmod(0o666)
+    bench.look()
+    assert bench.conditions.causes == (StateCause.KILL_COMMAND,)
+
+
+def test_a_clearing_that_was_executed_withdraws_no_later_kill(bench: Bench) -> None:
+    """Its file may still be there: only what is executed now counts."""
+    first = bench.ask(ControlVerb.KILL_CLEAR, minutes=5)
+    whole = first.read_bytes()
+    bench.look()
+    first.write_bytes(whole)
+    first.chmod(0o600)
+    bench.ask(ControlVerb.KILL, minutes=4)
+    bench.look()
+    assert bench.conditions.causes == (StateCause.KILL_COMMAND,)
+
+
 def test_a_request_is_obeyed_once(bench: Bench) -> None:
     """Also where its file could not be taken away before a restart."""
     path = bench.ask(ControlVerb.KILL)

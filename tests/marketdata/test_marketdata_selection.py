@@ -57,12 +57,28 @@ def test_partial_volume_is_a_fact_of_each_symbol(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("last", "words"),
-    [("2018-07-03", "of 2018-07-03"), ("2018-07-06", "of 3 sessions from 2018-07-03 to 2018-07-06")],
+    [
+        ("2018-07-03", "the session of 2018-07-03"),
+        ("2018-07-06", "3 sessions from 2018-07-03 to 2018-07-06"),
+    ],
 )
 def test_the_sessions_of_a_range_that_are_not_stored_are_said(tmp_path: Path, last: str, words: str) -> None:
     """Whoever asked for a week hears that a part of it was not traded; what the exchange did not trade is no gap."""
     chosen = select_symbols(bench(tmp_path).store, DAY, dt.date.fromisoformat(last), ())
-    assert f"No bars are stored {words}: no trading there." in chosen.label.notes
+    assert f"No bars are stored for {words}: no trading there." in chosen.label.notes
+
+
+def test_of_several_gaps_the_longest_is_named(tmp_path: Path) -> None:
+    """With the number of sessions without bars in the whole range."""
+    made = bench(tmp_path)
+    made.put(rising_bars("AAA", exchange_sessions("2018-07-05", "2018-07-05")))
+    chosen = select_symbols(made.store, DAY, dt.date(2018, 7, 31), ())
+    (note,) = chosen.notes_on_gaps
+    assert note == (
+        "No bars are stored for 19 sessions of the range: no trading there. "
+        "The longest of the 2 gaps is 18 sessions from 2018-07-06 to 2018-07-31."
+    )
+    assert note in chosen.label.notes
 
 
 @pytest.mark.parametrize(

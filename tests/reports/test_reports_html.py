@@ -16,6 +16,7 @@ import pytest
 from tbot_core import cli
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import read_journal
+from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.formatting import (
     MINUS,
     format_money,
@@ -29,8 +30,9 @@ from tbot_core.model.json_document import parse_json
 from tbot_core.rehearsal.outages import OutageScenario
 from tbot_core.reports import html
 from tbot_core.reports.html import charts
-from tbot_core.reports.summary import RunSummary
-from tbot_core.reports.timeline import RunTimeline, SessionTimeline, in_order_of_entry, read_timeline
+from tbot_core.reports.html.scripts import HEAD_BYTES, says_simulated
+from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
+from tbot_core.reports.timeline import RunTimeline, SessionTimeline, in_order_of_entry, read_timeline, with_gaps
 from tbot_core.reports.trade_charts import TradeCharts
 from tbot_core.reports.trade_levels import key_of
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
 
 OPEN = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
+CALENDAR = ExchangeCalendar()
 EMPTY = RunSummary(
     mode="replay",
     sessions=0,
@@ -114,6 +117,15 @@ def test_the_report_loads_nothing(page: str) -> None:
     assert parser.open == []
 
 
+def test_figures_on_simulated_prices_say_so(page: str) -> None:
+    """One sentence stands above them, and the head says it for programs; a report on market prices has neither."""
+    assert f'<p class="soft simulated">{SIMULATED_PRICES}</p>\n<ul class="cards">' in page
+    assert says_simulated(page.encode()[:HEAD_BYTES])
+    market = html.render_page(EMPTY, read_timeline([]), NONE)
+    assert SIMULATED_PRICES not in market
+    assert says_simulated(market.encode()[:HEAD_BYTES]) is False
+
+
 def test_the_policy_names_the_hashes_of_style_and_script(page: str) -> None:
     """What runs and what styles is exactly what was shipped: any other script or style is refused by the browser."""
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', page)
@@ -153,6 +165,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path, home: Path, events: l
         denials=story.book.denials,
         settings_hash=story.run["settings_hash"],
         data_hash=story.run["data_hash"],
+        simulated=story.run["simulated"],
         notes=tuple(story.run["notes"]),
     )
     points = chart_points(page)["trades"]
@@ -261,6 +274,64 @@ def test_every_bar_ends_between_two_lines(closing: str) -> None:
     for top, height in re.findall(r'<rect [^>]*y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', drawn):
         assert lines[0] - 0.11 <= float(top)
         assert float(top) + float(height) <= lines[-1] + 1.01
+
+
+def story_with_gaps(*days: str) -> RunTimeline:
+    """A run of these sessions, with the gaps that the calendar says are between them."""
+    chapters, equity = [], Decimal(100_000)
+    for day in days:
+        session = CALENDAR.session(dt.date.fromisoformat(day))
+        assert session is not None
+        chapters.append(
+            SessionTimeline(
+                date=day, open=session.open, close=session.close, opening=equity, closing=equity + 1, closed=True
+            )
+        )
+        equity += 1
+    return with_gaps(RunTimeline(run={}, chapters=tuple(chapters), book=SessionBook()), CALENDAR)
+
+
+@pytest.mark.parametrize(
+    ("days", "lines", "words"),
+    [
+        (("2026-11-23", "2026-11-24", "2026-11-25", "2026-11-27"), 1, ""),
+        (("2026-11-23", "2026-11-25"), 2, " The line is broken where nothing was traded: the session of 2026-11-24."),
+        (
+            ("2025-11-24", "2026-11-23", "2026-11-25"),
+            3,
+            (
+                " The line is broken at 2 gaps, in which nothing was traded: 250 sessions in all, "
+                "at most 249 sessions from 2025-11-25 to 2026-11-20."
+            ),
+        ),
+    ],
+)
+def test_a_curve_is_broken_where_nothing_was_traded(days: tuple[str, ...], lines: int, words: str) -> None:
+    """A gap has a strip in place of the line, and its words below the title; a holiday is no gap."""
+    story = story_with_gaps(*days)
+    for drawn, kind in ((charts.equity(story), "line"), (charts.drawdown(story), "fall")):
+        (path,) = re.findall(rf'<path class="{kind}" d="([^"]+)"', drawn)
+        assert (path.count("M"), drawn.count('<rect class="gap"')) == (lines, lines - 1)
+        strips = re.findall(r'class="gap" x="([\d.]+)" y="14" height="\d+" width="([\d.]+)"', drawn)
+        ends = [float(piece.rpartition("H")[2].partition("V")[0]) for piece in path.split("M")[1:]]
+        for (left, width), end, piece in zip(strips, ends, path.split("M")[2:], strict=False):
+            assert float(left) == pytest.approx(end, abs=0.11)
+            assert float(piece.partition(" ")[0]) == pytest.approx(float(left) + float(width), abs=0.21)
+    assert f"USD.{words}</p>" in charts.equity(story)
+    assert charts.sessions(story).count('<rect class="gap"') == lines - 1
+    points = charts.series(story)
+    assert points["equity"].count(None) == points["drawdown"].count(None) == len(points["gaps"]) == lines - 1
+    assert points["x"] == sorted(points["x"])
+    assert len(points["places"]) == len(days)
+
+
+def test_a_long_gap_leaves_the_sessions_their_width() -> None:
+    """However many sessions it has: years without bars take a small part of the chart."""
+    first = [f"{one.date}" for one in CALENDAR.sessions(dt.date(2020, 1, 2), dt.date(2020, 4, 30))]
+    places = charts.Places(story_with_gaps(*first, "2026-11-23"))
+    ((start, end, gap),) = places.gaps
+    assert (start, gap.count > 1_600) == (len(first), True)
+    assert 1 < end - start <= places.end * 0.05
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from tbot_core.errors import UsageError
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.reports import trades_csv
+from tbot_core.reports.html.scripts import head
 from tbot_core.status.run_list import report_file, run_list
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ def journal(path: Path, *events: tuple[str, dict[str, Any]]) -> None:
         found.append([NewEvent(kind=kind, payload=payload, time=TIME) for kind, payload in events])
 
 
-def report(home: Path, name: str, rows: tuple[str, ...] | None, age: float = 0) -> None:
+def report(home: Path, name: str, rows: tuple[str, ...] | None, age: float = 0, text: str = "") -> None:
     """A report with its trades."""
     folder = home / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.html").write_text("<!doctype html>")
+    (folder / f"{name}.html").write_text(f"<!doctype html>{text}")
     os.utime(folder / f"{name}.html", (1e9 - age, 1e9 - age))
     if rows is not None:
         (folder / f"{name}.csv").write_text("\n".join([COLUMNS, *rows, ""]))
@@ -60,9 +61,9 @@ def test_a_run_has_its_sessions_trades_and_report(tmp_path: Path) -> None:
 
 
 def test_a_backtest_has_the_figures_of_its_trades(tmp_path: Path) -> None:
-    """From the table beside its report; without one only its report; the latest first."""
-    report(tmp_path, "first", (f"{ROW},3.50", f"{ROW.replace('16', '18')},-1.25"), age=5)
-    report(tmp_path, "second", None)
+    """From the table beside its report; without one only its report; the latest first. The report names its prices."""
+    report(tmp_path, "first", (f"{ROW},3.50", f"{ROW.replace('16', '18')},-1.25"), age=5, text=head("", simulated=True))
+    report(tmp_path, "second", None, text=head("", simulated=False))
     report(tmp_path, "third", (), age=9)
     report(tmp_path, "..odd name", ())
     found = {one["run"]: one for one in run_list(tmp_path)}
@@ -71,6 +72,7 @@ def test_a_backtest_has_the_figures_of_its_trades(tmp_path: Path) -> None:
     assert (first["mode"], first["trades"], first["pnl"]) == ("backtest", 2, "2.25")
     assert (first["first"], first["last"], first["report"]) == ("2018-01-16", "2018-01-18", "first")
     assert (found["second"]["trades"], found["third"]["first"]) == (None, None)
+    assert [one["simulated"] for one in found.values()] == [False, True, None]
 
 
 def test_a_journal_that_cannot_be_read_is_listed_with_its_fault(tmp_path: Path) -> None:

@@ -177,6 +177,30 @@ def test_a_last_line_that_is_none_refuses_the_access_and_the_listing(log: AuditL
     assert log.path.read_bytes() == before
 
 
+def test_entries_are_read_from_the_end(store: SecretStore, log: AuditLog) -> None:
+    """As they are from the begin, also before a place; a half line at the end is none, and a moment is found."""
+    assert list(audit_log.entries_back(store.instance.home / "none")) == []
+    assert audit_log.place_of(store.instance.home / "none", datetime.now(UTC)) == 0
+    entries = list(audit_log.log_entries(log.path))
+    size = log.path.stat().st_size
+    with log.path.open("ab") as file:
+        file.write(b'{"half')
+    found = list(audit_log.entries_back(log.path))
+    assert [entry for _, entry in reversed(found)] == entries
+    assert list(audit_log.entries_back(log.path, found[1][0])) == found[2:]
+    assert audit_log.place_of(log.path, entries[0].utc) == 0
+    assert audit_log.place_of(log.path, entries[-1].utc + timedelta(days=1)) == size
+
+
+def test_a_line_that_is_none_is_named_by_its_place(log: AuditLog) -> None:
+    """Where entries are read from the end, its number is not known."""
+    size = log.path.stat().st_size
+    with log.path.open("ab") as file:
+        file.write(b"no line\n")
+    with pytest.raises(VaultError, match=f"line at byte {size} of"):
+        list(audit_log.entries_back(log.path))
+
+
 @pytest.mark.parametrize(
     "values", [{"category": []}, {"utc": "2026-01-05T00:00:00"}, {"utc": 5}, {"monotonic": "1"}, {"seq": None}]
 )

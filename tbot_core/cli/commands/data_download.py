@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
@@ -15,7 +16,6 @@ from tbot_core.model.formatting import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
     from typing import Unpack
 
     from tbot_core.engine.data_download import DownloadRequest, DownloadResult
@@ -30,6 +30,7 @@ class DownloadOptions(TypedDict):
     symbols: str | None
     first: str | None
     last: str | None
+    progress: Path | None
     home: Path | None
     as_json: bool
 
@@ -43,6 +44,12 @@ class DownloadOptions(TypedDict):
 )
 @click.option("--from", "first", metavar="DATE", help="First day, YYYY-MM-DD. Default: 21 sessions ago.")
 @click.option("--to", "last", metavar="DATE", help="Last day, inclusive; needed with --from.")
+@click.option(
+    "--progress",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the number of done sessions of single symbols, and of all, to this file as JSON.",
+)
 @home_option
 @json_option
 @click.pass_context
@@ -57,6 +64,7 @@ def download_command(ctx: click.Context, /, **given: Unpack[DownloadOptions]) ->
     if (first is None) != (last is None):
         raise UsageError("--from and --to belong together.", "Give both, or neither for the last 21 sessions.")
     days = None if first is None or last is None else day_range(first, last)
+    from tbot_core.actions.download_results import download_document, download_sentences
     from tbot_core.engine.bootstrap import data_source_name
     from tbot_core.engine.data_download import DownloadRequest
     from tbot_core.instance import read_settings_files
@@ -66,14 +74,17 @@ def download_command(ctx: click.Context, /, **given: Unpack[DownloadOptions]) ->
     sources = read_settings_files(instance, live=False)
     source = (given["source"] or data_source_name(sources.texts())).strip().lower()
     request = DownloadRequest(source=source, days=days, symbols=parse_symbols(given["symbols"]))
-    result = download_with_progress(instance, request, sources)
-    emit(_document(request, result), as_json=given["as_json"], lines=_lines(request, result))
+    result = download_with_progress(instance, request, sources, given["progress"])
+    document = download_document(request, result)
+    emit(document, as_json=given["as_json"], lines=download_sentences(document))
     if result.progress.refused:
         ctx.exit(1)
 
 
-def download_with_progress(instance: Instance, request: DownloadRequest, sources: SettingsFiles) -> DownloadResult:
-    """Run a download; its progress is shown on a terminal. `sources` are the instance's settings files."""
+def download_with_progress(
+    instance: Instance, request: DownloadRequest, sources: SettingsFiles, file: Path | None = None
+) -> DownloadResult:
+    """Run a download; its progress is shown on a terminal, and goes to `file`. `sources` are the settings files."""
     import asyncio
 
     from tbot_core.actions.assembly import assemble_action
@@ -84,7 +95,7 @@ def download_with_progress(instance: Instance, request: DownloadRequest, sources
     _check_source(request.source)
     assembly = assemble_action(instance.home, DRY_RUN, {"DATA_SOURCE": request.source}, sources, print_notice)
     own_source = data_source_name(sources.texts())
-    with continuable(), progress_line() as report:
+    with continuable(), progress_line(file) as report:
         return asyncio.run(download(assembly, request, own_source, report))
 
 
@@ -109,54 +120,21 @@ def _check_source(name: str) -> None:
 
 
 @contextmanager
-def progress_line() -> Iterator[Callable[[DownloadProgress], None]]:
-    """Show the progress in one line, on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda _progress: None
-        return
+def progress_line(file: Path | None = None) -> Iterator[Callable[[DownloadProgress], None]]:
+    """Show the progress in one line, on a terminal only, and write it to the file."""
+    from tbot_core.actions.simulations import write_progress
+
+    shown = sys.stderr.isatty()
+
+    def report(one: DownloadProgress) -> None:
+        words = f"Downloading {one.done:,} of {one.total:,} sessions of single symbols: {plural(one.bars, 'bar')}"
+        if shown:
+            click.echo(f"\r\x1b[K{words}", nl=False, err=True)
+        if file is not None:
+            write_progress(file, one.done, one.total)
+
     try:
-        yield lambda one: click.echo(
-            f"\r\x1b[KDownloading {one.done:,} of {one.total:,} sessions of single symbols: {plural(one.bars, 'bar')}",
-            nl=False,
-            err=True,
-        )
+        yield report
     finally:
-        click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def _document(request: DownloadRequest, result: DownloadResult) -> dict[str, Any]:
-    progress = result.progress
-    return {
-        "source": request.source,
-        "first": result.sessions[0].date.isoformat(),
-        "last": result.sessions[-1].date.isoformat(),
-        "sessions": len(result.sessions),
-        "symbols": list(result.symbols),
-        "unknown": list(result.unknown),
-        "downloaded": progress.done,
-        "skipped": progress.skipped,
-        "bars": progress.bars,
-        "invalid": progress.invalid,
-        "refused": list(progress.refused),
-        "facts": result.facts,
-    }
-
-
-def _lines(request: DownloadRequest, result: DownloadResult) -> Iterator[str]:
-    from tbot_core.actions.assembly import environment_rehearsal
-
-    progress, sessions = result.progress, result.sessions
-    days = f"{plural(len(sessions), 'session')} from {sessions[0].date} to {sessions[-1].date}"
-    yield f"{request.source}: {days}, {plural(len(result.symbols), 'symbol')}: {plural(progress.bars, 'bar')} added."
-    if progress.skipped:
-        yield f"Stored already: {plural(progress.skipped, 'session')} of single symbols."
-    if result.facts:
-        yield f"{plural(result.facts, 'fact')} of days added: closes of the VIX, capitalisations."
-    if progress.invalid:
-        yield f"{plural(progress.invalid, 'invalid bar')} left out."
-    if result.unknown:
-        yield f"{request.source} does not know {', '.join(result.unknown)}."
-    for words in progress.refused:
-        yield f"not stored: {words}. `tbot data import --replace` replaces a month whole."
-    if environment_rehearsal() is not None:
-        yield f"The bars are in {result.folder}, for this rehearsal only: the instance's own store is unchanged."
+        if shown:
+            click.echo("\r\x1b[K", nl=False, err=True)

@@ -14,6 +14,7 @@ from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import DENIALS_COUNT, format_money, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.reports import timeline
+from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.status.event_text import stopped_sentence, unprotected_sentences, window_words
 
 if TYPE_CHECKING:
@@ -216,6 +217,8 @@ def _total(summary: RunSummary, options: RunOptions | None = None) -> Iterator[s
         return
     equity = f"equity {format_money(summary.equity_start)} to {format_money(summary.equity_end)}"
     yield click.style(f"{title}{', '.join([*_counts(summary), equity])}{_VALUED[summary.valued]}", bold=True)
+    if summary.simulated:
+        yield SIMULATED_PRICES
 
 
 def _counts(summary: RunSummary) -> Iterator[str]:

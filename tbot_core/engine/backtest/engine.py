@@ -78,8 +78,9 @@ def run_backtest(
     parts = (found.summary.mode, settings.fingerprint, label.data_hash, f"{over}")
     name = sha256("\n".join(parts).encode()).hexdigest()[:16]
     story = RunTimeline(
-        run={"run_id": name, "source": label.name, "simulated": label.simulated},
+        run={"run_id": name, "source": label.name},
         chapters=tuple(found.chapters),
+        gaps=found.stored.chosen.gaps,
         book=SessionBook(trades=list(found.summary.trades)),
     )
     read = StoredBars(store=found.stored.store, symbols=symbols)
@@ -158,6 +159,7 @@ def _summary(assembly: Assembly, chosen: SymbolSelection, run: TrialRun, tested:
         denials=denials,
         settings_hash=assembly.settings.fingerprint,
         data_hash=chosen.data_hash,
+        simulated=chosen.simulated,
         notes=(*chosen.label.notes, *assembly.notes),
         walked=Counter(one.cause for one in tested if one.cause),
     )

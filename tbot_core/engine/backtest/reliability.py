@@ -47,7 +47,7 @@ def reliability_of(
         symbols=len(selected.symbols),
         facts={name: store.recorded_facts.first_days(name, selected.symbols) for name in _facts(assembly)},
         kinds=selected.kinds,
-        notes=selected.notes_on_kinds,
+        notes=(*selected.notes_on_kinds, *selected.notes_on_gaps),
     )
 
 

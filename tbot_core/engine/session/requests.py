@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
 
 
+WITHDRAWN: Final = "withdrawn"
+"""In the record of a request without effect: the name of the request that withdrew it."""
+
 CARRIED_OUT: Final = "carried out"
 """The text that is recorded when a stop has been carried out."""
 
@@ -49,9 +52,7 @@ _UNFIT: Final = {
 """Why a session without a handler for a verb refuses it."""
 
 _UNDOES: Final[Mapping[ControlVerb, frozenset[ControlVerb]]] = {
-    ControlVerb.KILL_CLEAR: frozenset({ControlVerb.KILL, ControlVerb.KILL_FLATTEN}),
-    ControlVerb.STOP_CANCEL: frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP}),
-    ControlVerb.DEFENSE_OFF: frozenset({ControlVerb.DEFENSE_ON}),
+    **control.WITHDRAWALS,
     ControlVerb.ARM: frozenset({ControlVerb.DISARM}),
 }
 """What each permitting verb undoes. One that was made before does not: it may be a copy of an old request."""
@@ -130,7 +131,11 @@ class RequestHandler:
             self.trading_state.clear_cause(StateCause.CONTROL_LOST)
 
     def apply(self, seen: ControlFolderState) -> Sequence[ControlRequest]:
-        """Execute the requests in the folder; returns those that are recorded and may be removed."""
+        """Execute the requests in the folder; returns those that are recorded and may be removed.
+
+        One that a later one there withdraws is recorded with that one's name, and has no effect: a kill that was
+        cleared before a start blocks nothing and alerts nobody.
+        """
         self._set_file_cause(StateCause.KILL_FILE, exists=seen.kill)
         self._set_file_cause(StateCause.STOP_FILE, exists=seen.stop)
         for refused in seen.refused:
@@ -143,8 +148,20 @@ class RequestHandler:
             if later := self._made_later(request):
                 self._refuse(request.name, f"it was made before the {later.value} that it would undo.")
             else:
-                self.execute(request)
+                self.execute(request, withdrawn=self._withdrawn(request, requests))
         return requests
+
+    def _withdrawn(self, request: ControlRequest, requests: Sequence[ControlRequest]) -> str:
+        # The name of a later request of the folder that withdraws this one and will be executed; "" without one.
+        return next(
+            (
+                later.name
+                for later in requests[requests.index(request) + 1 :]
+                if request.verb in control.WITHDRAWALS.get(later.verb, frozenset())
+                and not (later.name in self._executed or self._is_final_refusal(later) or self._made_later(later))
+            ),
+            "",
+        )
 
     def _made_later(self, request: ControlRequest) -> ControlVerb | None:
         # A recorded request that this one would undo although it was made later.
@@ -167,17 +184,18 @@ class RequestHandler:
         # A refused request stays refused, even if its file changes; only a restricting one, such as a kill, may follow.
         return request.name in self._refused and request.verb not in control.RESTRICTING_VERBS
 
-    def execute(self, request: ControlRequest) -> None:
+    def execute(self, request: ControlRequest, *, withdrawn: str = "") -> None:
         """Record a request and its effects in one transaction, so that a crash cannot separate them.
 
-        A repeated request, as in a repeated session, does not record its refusal again.
+        A repeated request, as in a repeated session, does not record its refusal again. `withdrawn`: the request that
+        withdraws it; then it has no effect.
         """
         repeated = request.name in self._executed
         self._executed.add(request.name)
         self._note_time(request.verb, request.made)
         with self._recorder.transaction():
-            self._note(records.REQUEST, _payload(request))
-            refusal = self._execute_verb(request)
+            self._note(records.REQUEST, _payload(request) | ({WITHDRAWN: withdrawn} if withdrawn else {}))
+            refusal = "" if withdrawn else self._execute_verb(request)
             if refusal and not repeated:
                 self._refuse(request.name, refusal)
 
@@ -326,7 +344,7 @@ class ClosePolicy:
     def restore(self, event: JournalEvent, *, flattens: bool) -> None:
         """Apply a journal event to the policy; a stop by a signal `flattens` or keeps positions."""
         match event.kind, event.payload:
-            case records.REQUEST, {"verb": verb}:
+            case records.REQUEST, {"verb": verb} if WITHDRAWN not in event.payload:
                 self.apply_command(ControlVerb(verb))
             case records.STATE, {"cause": StateCause.STOP_SIGNAL.name, "there": True}:
                 self.apply_signal(flattens=flattens)

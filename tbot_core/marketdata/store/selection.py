@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import FeedLabel
-from tbot_core.model.calendar import Session
+from tbot_core.marketdata.store.store import NO_BARS, BarStore
+from tbot_core.model.calendar import SessionGap
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable
-
-    from tbot_core.marketdata.store.store import BarStore
 
 _NO_QUOTES: Final = "Stored bars have no quotes: nothing is denied for a missing or old quote, or for a wide spread."
 _PARTIAL: Final = "Volumes of {} are a part of the tape: VOLUME_LIMIT is off there."
@@ -24,14 +23,14 @@ _ADJUSTED: Final = "Prices are adjusted ({}): price filters compare what was not
 class SymbolSelection:
     """Symbols with bars in a range, sorted; the requested ones without (`absent`), and the (adjustment, volume) pairs.
 
-    `missing` are sessions in which none of the symbols has a bar; they are not traded. `partial_volume`: the symbols
-    whose volumes are a part of the tape. `simulated`: some of the bars come from a simulation. `data_hash` identifies
-    the served bars and facts.
+    `gaps` are those of the range: sessions in which none of the symbols has a bar, and which are not traded.
+    `partial_volume`: the symbols whose volumes are a part of the tape. `simulated`: some of the bars come from a
+    simulation. `data_hash` identifies the served bars and facts.
     """
 
     symbols: tuple[str, ...]
     absent: tuple[str, ...]
-    missing: tuple[Session, ...]
+    gaps: tuple[SessionGap, ...]
     kinds: tuple[tuple[str, str], ...]
     partial_volume: frozenset[str]
     data_hash: str
@@ -46,15 +45,23 @@ class SymbolSelection:
         return tuple(sentence.format(names) for sentence, names in notes if names)
 
     @property
+    def notes_on_gaps(self) -> tuple[str, ...]:
+        """Which sessions of the range have no bars, and are not traded; the longest gap where there are several."""
+        if not self.gaps:
+            return ()
+        longest, count = max(self.gaps, key=lambda one: one.count), sum(one.count for one in self.gaps)
+        if len(self.gaps) == 1:
+            return (f"{NO_BARS} are stored for {longest}: no trading there.",)
+        rest = f"The longest of the {len(self.gaps):,} gaps is {longest}."
+        return (f"{NO_BARS} are stored for {count:,} sessions of the range: no trading there. {rest}",)
+
+    @property
     def label(self) -> FeedLabel:
         """A label for these prices; notes describe adjustments and limitations."""
         notes = [_NO_QUOTES, *self.notes_on_kinds]
         if self.absent:
             notes.append(absence_note(self.absent))
-        if self.missing:
-            first, last, count = self.missing[0].date, self.missing[-1].date, len(self.missing)
-            where = f"of {first}" if count == 1 else f"of {count:,} sessions from {first} to {last}"
-            notes.append(f"No bars are stored {where}: no trading there.")
+        notes.extend(self.notes_on_gaps)
         return FeedLabel(
             name="stored bars", simulated=self.simulated, quotes=False, notes=tuple(notes), data_hash=self.data_hash
         )
@@ -81,7 +88,7 @@ def select_symbols(
     return SymbolSelection(
         symbols=present,
         absent=absent,
-        missing=store.missing(first, last, present),
+        gaps=store.gaps(first, last, present),
         kinds=store.kinds(first, last, present),
         partial_volume=store.partial_volume(first, last, present),
         data_hash=store.data_hash(first, last, present, typical_volume=typical_volume),

@@ -28,7 +28,7 @@ from tbot_core.marketdata.store.daily_rows import DailyRows, read_daily
 from tbot_core.marketdata.store.stored_days import StoredDays
 from tbot_core.model import calendar as exchange
 from tbot_core.model.bars import Array, Bars, Index
-from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.calendar import ExchangeCalendar, Session, SessionGap
 from tbot_core.model.day_facts import DayFacts
 from tbot_core.system import file_streams, filesystem, log
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
     from tbot_core.marketdata.store.recorded_facts import RecordedFacts
 
+
+NO_BARS: Final = "No bars"
+"""How each sentence begins that says which bars are not stored."""
 
 _NAMED_AT_MOST: Final = 5
 _CLOSES_DAYS: Final = 400
@@ -106,10 +109,10 @@ class BarStore:
         days = stored.days(stored.rows(first, last, symbols))
         return tuple(session for session in self._calendar_sessions(first, last) if session.date in days)
 
-    def missing(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[Session, ...]:
-        """The sessions of the range in which none of these symbols has a bar, in order."""
-        there = set(self.sessions(first, last, symbols))
-        return tuple(session for session in self._calendar_sessions(first, last) if session not in there)
+    def gaps(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[SessionGap, ...]:
+        """The gaps of the range: consecutive sessions in which none of these symbols has a bar, in order."""
+        there = {one.date for one in self.sessions(first, last, symbols)}
+        return exchange.session_gaps(self._calendar_sessions(first, last), there)
 
     def blocks(
         self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False
@@ -242,7 +245,7 @@ class BarStore:
         stored = self.sessions(exchange.FIRST_DAY, exchange.LAST_DAY)
         where = f"Stored are sessions from {stored[0].date} to {stored[-1].date}. " if stored else ""
         return DataError(
-            f"No bars of {names or 'any symbol'} are stored from {first} to {last}.",
+            f"{NO_BARS} of {names or 'any symbol'} are stored from {first} to {last}.",
             f"{where}See `tbot data list`; `tbot data download` gets bars from a feed, `tbot data import PATH` takes "
             f"bars of your own.",
         )

@@ -70,7 +70,8 @@ def render_page(summary: RunSummary, story: RunTimeline, drawn: TradeCharts) -> 
     )
     body = "\n".join(part for part in parts if part)
     points = {**charts.series(story), "trades": trades.chart_data(story, drawn)}
+    head = scripts.head(tables.title(summary, story), simulated=summary.simulated)
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n{scripts.head(tables.title(summary, story))}\n</head>\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n'
         f"<body>\n<main>\n{body}\n</main>\n{scripts.data_and_script(points)}\n</body>\n</html>\n"
     )

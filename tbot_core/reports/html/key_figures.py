@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from tbot_core.model.formatting import DENIALS_COUNT, format_money, format_percent, plural
 from tbot_core.reports import figures
 from tbot_core.reports.html.parts import signed
+from tbot_core.reports.summary import SIMULATED_PRICES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,8 @@ def key_figures(summary: RunSummary, story: RunTimeline) -> str:
         ("Trades", _trades(trades)),
         ("Risk", _risk(summary, story)),
     )
-    return f'{_cards(summary, story, trades)}\n<div class="groups">{"".join(map(_group, groups))}</div>'
+    simulated = f'<p class="soft simulated">{SIMULATED_PRICES}</p>\n' if summary.simulated else ""
+    return f'{simulated}{_cards(summary, story, trades)}\n<div class="groups">{"".join(map(_group, groups))}</div>'
 
 
 def _cards(summary: RunSummary, story: RunTimeline, trades: TradeFigures) -> str:

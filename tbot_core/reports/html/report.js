@@ -28,14 +28,33 @@
 
   // The charts of the whole run: they replace the static drawings, and share one cursor.
   const sync = uPlot.sync("run");
-  const days = data.days;
+  const { days, places, gaps } = data;
+  const end = places.length ? places[places.length - 1] + 1 : 0;
+  const dayAt = new Map(places.map((place, day) => [place, days[day]]));
+  // The day of a place, or the gap that it lies in.
+  const words = (x) => dayAt.get(Math.min(end - 1, Math.floor(x))) ?? "not traded: " + gaps.find((gap) => x < gap[1])[2];
 
   const dayTicks = (u) => {
     const room = Math.max(1, Math.floor(u.bbox.width / devicePixelRatio / 84));
-    const [from, to] = [Math.max(0, Math.ceil(u.scales.x.min - 0.5)), Math.min(days.length - 1, Math.floor(u.scales.x.max - 0.5))];
-    const each = Math.max(1, Math.ceil((to - from + 1) / room)), found = [];
-    for (let day = from; day <= to; day += each) found.push(day + 0.5);
+    const shown = places.filter((place) => place + 0.5 >= u.scales.x.min && place + 0.5 <= u.scales.x.max), found = [];
+    const each = Math.max(1, Math.ceil((shown[shown.length - 1] - shown[0] + 1) / room));
+    let free = 0;
+    for (const place of shown) {
+      if (place < free) continue;
+      found.push(place + 0.5);
+      free = place + each;
+    }
     return found;
+  };
+
+  const shade = (u) => {
+    u.ctx.save();
+    u.ctx.fillStyle = colour("line");
+    for (const [from, to] of gaps) {
+      const [left, right] = [from, to].map((x) => Math.min(Math.max(u.valToPos(x, "x", true), u.bbox.left), u.bbox.left + u.bbox.width));
+      u.ctx.fillRect(left, u.bbox.top, right - left, u.bbox.height);
+    }
+    u.ctx.restore();
   };
 
   const runChart = (name, height, xs, values, options) => {
@@ -50,18 +69,18 @@
       const wide = place.clientWidth, small = wide < 520;
       const show = (u) => {
         const at = u.cursor.idx;
-        readout.textContent = at == null ? "" : days[Math.min(days.length - 1, Math.floor(xs[at]))] + "  " + options.format(values[at]);
+        readout.textContent = at == null ? "" : words(xs[at]) + (values[at] == null ? "" : "  " + options.format(values[at]));
       };
       plot = new uPlot({
         width: wide, height: small ? Math.round(height * 0.85) : height, legend: { show: false }, padding: [6, 12, 0, 0],
         cursor: { sync: { key: sync.key }, y: false, points: { show: false }, drag: { x: true, y: false } },
-        scales: { x: { time: false, range: () => [0, days.length] }, y: { range: options.range } },
+        scales: { x: { time: false, range: () => [0, end] }, y: { range: options.range } },
         axes: [
-          axis({ splits: dayTicks, values: (_, all) => all.map((x) => days[Math.floor(x)]), grid: { show: false }, size: 26, gap: 6 }),
+          axis({ splits: dayTicks, values: (_, all) => all.map(words), grid: { show: false }, size: 26, gap: 6 }),
           axis({ size: small ? 58 : 76, values: (_, all) => all.map((y) => (y == null ? "" : options.label(y))) }),
         ],
         series: [{}, options.series()],
-        hooks: { setCursor: [show] },
+        hooks: { drawClear: [shade], setCursor: [show] },
       }, [xs, values], place);
     };
     place.setAttribute("role", "img");
@@ -89,7 +108,7 @@
     range: (u, low) => [Math.min(low, -0.0001) * 1.08, 0],
     series: () => ({ stroke: colour("loss"), width: 1.5, fill: colour("loss-wash"), fillTo: 0, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } }),
   });
-  runChart("sessions", 170, data.pnl.map((_, day) => day + 0.5), data.pnl, {
+  runChart("sessions", 170, places.map((place) => place + 0.5), data.pnl, {
     format: (value) => (value > 0 ? "+" : "") + money(value), label: short,
     range: (u, low, high) => padded(u, Math.min(low, 0), Math.max(high, 0)),
     series: () => ({

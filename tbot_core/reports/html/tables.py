@@ -41,7 +41,7 @@ def title(summary: RunSummary, story: RunTimeline) -> str:
 def header(summary: RunSummary, story: RunTimeline) -> str:
     """Render title and banner with the source of the prices."""
     source = escape(str(story.run.get("source", "")))
-    if story.run.get("simulated"):
+    if summary.simulated:
         words = "Every price, volume, company and index level in this report is simulated."
         banner = f'<p class="banner"><strong>SIMULATED PRICES</strong> {words} Source: {source}.</p>'
     else:

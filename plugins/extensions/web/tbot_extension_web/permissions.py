@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from tbot_core.engine.control import ControlVerb
 from tbot_extension_web.access.credentials import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Permission(StrEnum):
@@ -54,6 +58,28 @@ _ADMIN: Final = _TRADER | {Permission.CONTROL, Permission.CONFIGURE, Permission.
 
 GRANTED: Final = {Role.VIEWER: _VIEWER, Role.TRADER: _TRADER, Role.ADMIN: _ADMIN}
 """The permissions of each role."""
+
+
+REQUESTS: Final[Mapping[ControlVerb, Permission]] = {
+    **dict.fromkeys(
+        (ControlVerb.STOP, ControlVerb.KILL, ControlVerb.DEFENSE_ON, ControlVerb.DISARM), Permission.RESTRICT
+    ),
+    **dict.fromkeys((ControlVerb.CONFIRM, ControlVerb.REJECT), Permission.CONFIRM),
+    **dict.fromkeys(
+        (
+            ControlVerb.STOP_FLATTEN,
+            ControlVerb.KILL_FLATTEN,
+            ControlVerb.STOP_KEEP,
+            ControlVerb.STOP_CANCEL,
+            ControlVerb.KILL_CLEAR,
+            ControlVerb.DEFENSE_OFF,
+            ControlVerb.ARM,
+            ControlVerb.FAILOVER_CONFIRM,
+        ),
+        Permission.CONTROL,
+    ),
+}
+"""What each request to the bot needs, when it is made and until the bot has recorded it."""
 
 
 def allows(role: Role, permission: Permission) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import jinja2
 
+from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.system import random
 from tbot_extension_web import texts
 from tbot_extension_web.access.denials import Denials
@@ -165,6 +166,7 @@ def _environment(home: Path) -> jinja2.Environment:
     made.filters.update(texts.FILTERS)
     made.filters["prose"] = partial(_prose, f"{home}")
     made.filters["command"] = lambda text: texts.command(text, f"{home}")
+    made.globals["simulated_prices_words"] = SIMULATED_PRICES
     made.tests["simulation"] = lambda mode: bool(mode) and mode.lower() not in _ACCOUNTS
     return made
 

@@ -30,6 +30,7 @@ _PAGES: Final[Mapping[str, str]] = {
     "check": "/check",
     "config": "/settings",
     "confirm": "/confirmations",
+    "data download": "/runs",
     "defense": "/risk",
     "disarm": "/risk",
     "kill": "/risk",
@@ -112,7 +113,8 @@ def prose(text: str, home: str = "", pages: Mapping[str, str] = NO_PAGES) -> Mar
     """
 
     def shown(found: re.Match[str]) -> str:
-        path = _PAGES.get(found[1].removeprefix("tbot ").partition(" ")[0], "")
+        words = found[1].removeprefix("tbot ").split(" ")
+        path = _PAGES.get(" ".join(words[:2])) or _PAGES.get(words[0], "")
         link = f' (page <a href="{path}">{pages[path]}</a>)' if path in pages and found[1].startswith("tbot ") else ""
         return f"<code>{escape(command(unescape(found[1]), home))}</code>{link}"
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
+import re
+from html import unescape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,13 +15,12 @@ from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF
 
 from tbot_core.actions import secrets
+from tbot_core.actions.access_pages import MOST_BYTES
 from tbot_core.instance import Instance
 from tbot_core.instance.sources import keep_opened_settings
 from tbot_core.vault.audit_log import log_path
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from starlette.types import ASGIApp
     from tbot_extension_web.site import Site
     from tbot_extension_web.testing.client import Answer
@@ -79,6 +83,82 @@ def test_lines_of_the_log_are_shown_by_level(app: ASGIApp, sealed: Path) -> None
     assert "of the page" in get(app, "/logs?of=page").text
     assert "of the page" not in get(app, "/logs?of=page", "trader").text
     assert "calm" in get(app, "/logs?level=nothing").text
+
+
+def access_line(number: int) -> str:
+    """A line of the access log: one a minute from a morning in March on."""
+    moment = dt.datetime(2026, 3, 2, 15, tzinfo=dt.UTC) + dt.timedelta(minutes=number)
+    line = {"seq": number, "utc": moment.isoformat(), "monotonic": 1.0, "actor": f"web/user-{number % 7}"}
+    return json.dumps(line | {"action": "write", "category": "env_bot", "key_id": "k", "outcome": f"line {number}"})
+
+
+def write_logs(home: Path, count: int) -> None:
+    """Both logs with so many lines."""
+    log_path(Instance(home)).write_text("".join(f"{access_line(number)}\n" for number in range(count)))
+    (home / "logs").mkdir(exist_ok=True)
+    line = '{"timestamp": "2026-11-24T15:00:00Z", "level": "info", "event": "line %d"}\n'
+    (home / "logs" / "tbot.log").write_text("".join(line % number for number in range(count)))
+
+
+def bytes_read() -> int:
+    """What this process has read up to now, as the kernel counts it."""
+    return int(Path("/proc/self/io").read_text().split("rchar:")[1].split()[0])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/audit",
+        "/audit?user=user-3",
+        "/audit?day=2026-03-03",
+        "/audit?user=nobody",
+        "/logs",
+        "/logs?level=error",
+    ],
+)
+def test_a_big_log_costs_no_more_than_a_small_one(app: ASGIApp, sealed: Path, path: str) -> None:
+    """What a page reads is bounded, also where nothing fits and where a day of long ago is asked for."""
+    costs = {}
+    for count in (4_000, 40_000):
+        write_logs(sealed, count)
+        get(app, path)
+        before = bytes_read()
+        assert get(app, path).status == 200
+        costs[count] = bytes_read() - before
+    assert log_path(Instance(sealed)).stat().st_size > 6 * MOST_BYTES
+    assert costs[40_000] <= max(costs[4_000], MOST_BYTES) + 300_000, costs
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern", "expected"),
+    [
+        ("/audit?user=user-3", r"line (\d+)</td>", range(3, 4_000, 7)),
+        ("/audit?day=2026-03-03", r"line (\d+)</td>", range(840, 2_280)),
+        ("/logs?level=info", r"<strong>line (\d+)</strong>", range(4_000)),
+    ],
+)
+def test_the_pages_of_a_log_have_each_line_once(
+    app: ASGIApp, sealed: Path, path: str, pattern: str, expected: range
+) -> None:
+    """Each leads to that of the lines before, the first page is a link away, and the last leads no further."""
+    write_logs(sealed, 4_000)
+    found: list[int] = []
+    place, page = path.partition("?")[0], get(app, path).text
+    while True:
+        found += map(int, re.findall(pattern, page))
+        older = re.search(r'<a class="button" href="([^"]+)" rel="next">Older lines', page)
+        if older is None:
+            break
+        page = get(app, f"{place}{unescape(older[1])}").text
+        assert "The newest</a>" in page
+    assert found == list(reversed(expected))
+
+
+@pytest.mark.parametrize("path", ["/audit?before=x&day=today", "/logs?before=-1", "/logs?before=99999999999999999999"])
+def test_a_place_that_is_none_is_the_end(app: ASGIApp, sealed: Path, path: str) -> None:
+    """What is no number, or far behind the end, shows the newest lines."""
+    write_logs(sealed, 300)
+    assert "line 299" in get(app, path).text
 
 
 def test_figures_are_given_for_the_token_alone(app: ASGIApp, sealed: Path, logins: GivenSessions) -> None:

@@ -27,6 +27,7 @@ from tbot_core.actions.secrets import put_values, vault_of_home
 from tbot_core.errors import SettingsError
 from tbot_core.instance.secrets import encrypt_category
 from tbot_core.model.clock import ManualClock
+from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
@@ -275,6 +276,7 @@ def test_a_finished_simulation_is_never_today(traded_app: ASGIApp) -> None:
     assert "No bot runs here for an account" in figures
     assert "simulated run, finished</strong>: demo" in figures
     assert "session of 2026-03-02" in figures
+    assert SIMULATED_PRICES in figures.partition("<dl")[0]
     for title in ("Today", "Trades today", "Equity"):
         assert f"<dt>{title}</dt>" not in figures
     assert "<dt>Session of 2026-03-02</dt>" in figures

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import re
+from decimal import Decimal
 from html import unescape
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,9 @@ from tbot_extension_web.pages.runs import report_policy
 from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF
 
+from tbot_core.actions.simulations import SimulationRequest
 from tbot_core.reports.html.scripts import head
+from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from tbot_extension_web.testing.client import Answer
 
+HEAD = head("any report", simulated=False)
 VIEWER = {"cookie": "tbot-session=viewer"}
 TRADER = {"cookie": "tbot-session=trader"}
 DAY = "2018-07-02"
@@ -38,18 +43,25 @@ def test_each_run_has_its_figures_and_its_report(traded_app: ASGIApp) -> None:
     """The report opens with a policy of its own: apart from the page, with the hashes that it carries."""
     page = unescape(ask(traded_app, "GET", "/runs", VIEWER).text)
     name = run_of(page)
+    assert '<span class="soft">simulated prices</span>' in page
     answer = ask(traded_app, "GET", f"/runs/{name}/report", VIEWER)
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     policy = answer.headers["content-security-policy"]
     assert policy.startswith("sandbox allow-scripts; default-src 'none'; script-src 'sha256-")
-    assert policy == report_policy(head("any report"))
+    assert policy == report_policy(HEAD)
     table = ask(traded_app, "GET", f"/runs/{name}/trades.csv", VIEWER)
     assert table.headers["content-disposition"] == f'attachment; filename="tbot-{name}.csv"'
     assert table.text.startswith("session,strategy,symbol")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "<p>no head</p>", "script-src 'unsafe-inline'; style-src 'self'\"", f"{' ' * 5000}{head('late')}"]
+    "text",
+    [
+        "",
+        "<p>no head</p>",
+        "script-src 'unsafe-inline'; style-src 'self'\"",
+        f"{' ' * 5000}{HEAD}",
+    ],
 )
 def test_a_report_without_hashes_runs_nothing(text: str) -> None:
     """Whatever the file says instead of them."""
@@ -93,6 +105,99 @@ def test_a_bad_form_starts_nothing_and_keeps_what_was_entered(own_app: ASGIApp, 
     assert answer.status == 400
     assert "Invalid seed &#39;many&#39;" in answer.text
     assert not (own / "data" / "simulations").exists()
+
+
+def given(home: Path, form: dict[str, str], output: str = "", errors: str = "") -> str:
+    """What was started has ended like this; where it is shown."""
+    folder = home / "data" / "simulations"
+    folder.mkdir()
+    request = SimulationRequest.of_texts(form).document()
+    about = {"request": request, "actor": "web/a", "started": f"{DAY}T14:00:00+00:00", "process": None}
+    for part, text in (("request", json.dumps(about)), ("output", output), ("errors", errors)):
+        (folder / f"20180702T140000.{part}").write_text(text)
+    return "/runs/started/20180702T140000"
+
+
+@pytest.mark.parametrize(
+    ("output", "errors", "offered"),
+    [
+        ("", "tbot: No bars of any symbol are stored from 2018-07-02 to 2018-07-02.", True),
+        ('{"notes": ["No bars are stored for the session of 2018-07-02: no trading there."]}', "", True),
+        ('{"notes": ["Another note."]}', "", False),
+        ("", "tbot: the settings are invalid", False),
+    ],
+)
+def test_where_bars_are_missing_one_button_downloads_them(
+    own_app: ASGIApp, own: Path, output: str, errors: str, *, offered: bool
+) -> None:
+    """With the days and symbols of the run, for who may start one; where none is missing there is no button."""
+    ended = {"trades": [], "equity_start": "1", "equity_end": "1", "sessions": 1, "symbols": 1, "report": ""}
+    place = given(own, FORM | {"symbols": "AAA"}, json.dumps(ended | json.loads(output)) if output else "", errors)
+    page = ask(own_app, "GET", place, TRADER).text
+    assert ("Download the bars of these days" in page) is offered
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page))
+    assert not offered or (fields["kind"], fields["first"], fields["symbols"]) == ("download", DAY, "AAA")
+    assert "Download the bars" not in ask(own_app, "GET", place, VIEWER).text
+
+
+def test_a_download_ends_with_its_sentences(own_app: ASGIApp, own: Path) -> None:
+    """And is listed with what was started, without trades."""
+    result = {
+        "source": "acme", "first": DAY, "last": DAY, "sessions": 1, "symbols": ["AAA"], "unknown": [], "skipped": 1,
+        "downloaded": 0, "bars": 0, "invalid": 0, "refused": [], "facts": 0, "rehearsal_store": None,
+    }  # fmt: skip
+    place = given(own, FORM | {"kind": "download"}, json.dumps(result))
+    page = ask(own_app, "GET", place, VIEWER).text
+    assert "Stored already: 1 session of single symbols." in page
+    assert "<td>download</td>" in ask(own_app, "GET", "/runs", VIEWER).text
+
+
+def test_the_form_has_the_days_that_the_command_would_download(own_app: ASGIApp) -> None:
+    """The latest 21 sessions, of the source of the settings; what was entered stays where a field is wrong."""
+    page = ask(own_app, "GET", "/runs", TRADER).text
+    form = page.partition("<h2>Download bars</h2>")[2].partition("</form>")[0]
+    assert 'name="first" value="2026-10-26"' in form
+    assert 'name="last" value="2026-11-23"' in form
+    assert "One-minute bars of paper" in form
+    assert "<h2>Download bars</h2>" not in ask(own_app, "GET", "/runs", VIEWER).text
+    wrong = sent(own_app, kind="download", symbols="A;B", first="2020-01-02", last="2020-01-03").text
+    begun, _, form = wrong.partition("<h2>Download bars</h2>")
+    assert 'value="2020-01-02"' in form
+    assert 'value="2020-01-02"' not in begun
+
+
+@pytest.mark.slow
+@pytest.mark.measured
+def test_a_download_runs_as_a_process_of_its_own(own_app: ASGIApp, own: Path) -> None:
+    """It stores the bars of the source, here of the simulator, and says how many."""
+    answer = sent(own_app, kind="download", first="2026-02-23", last="2026-02-24", symbols="AXILO")
+    assert answer.status == 303
+    with (own / "data" / "simulations" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    page = ask(own_app, "GET", answer.headers["location"], VIEWER).text
+    assert "paper: 2 sessions from 2026-02-23 to 2026-02-24, 1 symbol: " in page
+    progress = next((own / "data" / "simulations").glob("*.progress"))
+    assert json.loads(progress.read_text()) == {"done": 2, "of": 2}
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_result_on_simulated_prices_says_so(own_app: ASGIApp, own: Path, *, simulated: bool) -> None:
+    """In one sentence above its figures, and in the list; one on market prices does not."""
+    result = RunSummary(
+        mode="backtest",
+        simulated=simulated,
+        sessions=1,
+        symbols=1,
+        equity_start=Decimal(1),
+        equity_end=Decimal(2),
+        trades=(),
+        denials={},
+        settings_hash="s",
+        data_hash="d",
+    )
+    shown = ask(own_app, "GET", given(own, FORM, json.dumps(result.document())), VIEWER).text
+    assert (SIMULATED_PRICES in shown.partition("<dt>P&amp;L")[0]) is simulated
+    assert ("<td>simulated</td>" in ask(own_app, "GET", "/runs", VIEWER).text) is simulated
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from tbot_extension_web.testing.client import ask
 
 from tbot_core import cli
 from tbot_core.errors import UsageError
+from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.status.trades import trade_with_chart, trades_document
 from tbot_core.status.why import why_document
 
@@ -65,7 +66,23 @@ def test_a_trade_has_its_bars_and_levels(traded_app: ASGIApp, traded: Path) -> N
     assert data["exit"]["value"] == float(first["exit_price"])
     assert any(one["kind"] == "base" for one in data["lines"])
     assert "Why this trade?" in page
+    for text in (page, shown(traded_app, "/trades")):
+        assert SIMULATED_PRICES in text.partition("Entry</")[0]
     assert "tradingview.com" in page
+
+
+def test_each_mark_and_line_of_the_chart_is_named_below_it(traded_app: ASGIApp, traded: Path) -> None:
+    """With its value: no name lies on the bars."""
+    first = trades_document(traded)["trades"][0]
+    page = shown(traded_app, f"/trades/{first['id']}")
+    data = chart(page)
+    legend = re.sub(r"<span.*?</span>", "", page.partition('class="chart-legend"')[2].partition("</ul>")[0])
+    named = [one.rsplit(" ", 1) for one in re.findall(r"<li>(.*?)</li>", legend)]
+    levels = [("entry", data["entry"]["value"]), ("exit", data["exit"]["value"]), ("stop", data["stops"][-1]["value"])]
+    levels += [] if data["target"] is None else [("target", data["target"])]
+    levels += [(one["name"], one["points"][-1]["value"]) for one in data["lines"]]
+    digits = max(data["digits"], 2)
+    assert named == [[name, f"{value:.{digits}f}"] for name, value in levels]
 
 
 def test_a_trade_whose_bars_are_gone_keeps_its_figures(traded_app: ASGIApp, traded: Path) -> None:

@@ -19,6 +19,7 @@ from tbot_core.vault import content, schemas
 from tbot_extension_web.access.credentials import LoginCredentials, Role
 from tbot_extension_web.access.password_rules import check_password
 from tbot_extension_web.access.second_factor import is_totp_secret, recovery_hash
+from tbot_extension_web.access.waiting_requests import WaitingRequests
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,15 +85,24 @@ class Accounts:
         self._with_roles = with_roles
         self._hasher = hasher
         self._words = tuple(words)
+        self._requests = WaitingRequests(log, with_roles=with_roles)
         self._read: tuple[object, Mapping[str, Account]] = (None, {})
 
     def read(self) -> Mapping[str, Account]:
-        """The accounts by name. The file is opened when it changed, by whatever process. Raises VaultError."""
+        """The accounts by name. Raises VaultError.
+
+        The file is opened when it changed, by whatever process; requests to the bot that wait and that their users may
+        no longer make are refused then.
+        """
+        return self._read_for("")
+
+    def _read_for(self, actor: str) -> Mapping[str, Account]:
         revision = filesystem.revision(self._file)
         if revision is None:
             return {}
         if self._read[0] != revision:
             self._read = (revision, _load(self._log))
+        self._requests.judge(revision, {name: one.role for name, one in self._read[1].items()}, actor)
         return self._read[1]
 
     @property
@@ -218,6 +228,7 @@ class Accounts:
             if encrypt_category(vault, CATEGORY, _dump(after), edition):  # recorded before it is done
                 self._read = (None, {})
                 self._log.record("account", actor, what)
+                self._read_for(actor)
                 return
         raise AccessError("Other processes keep changing the accounts.", "Try again.")
 

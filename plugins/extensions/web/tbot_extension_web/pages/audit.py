@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
 
-from tbot_core.actions.access_log import logged_accesses
+from tbot_core.actions.access_pages import AccessSearch, access_page
 from tbot_core.actions.audit import audit_document
 from tbot_core.instance import Instance
-from tbot_core.model.clock import exchange_time
-from tbot_core.status.log_lines import LEVELS, latest_log_lines
+from tbot_core.status.log_lines import LEVELS, log_page
 from tbot_core.system.log import FILE_NAME
 from tbot_core.vault.categories import CATEGORIES
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from starlette.responses import Response
 
-    from tbot_core.vault.audit_log import AuditLogEntry
     from tbot_extension_web.call import Call
 
-MOST_ROWS: Final = 200
-READS: Final = frozenset({"open", "decrypt"})
 SHOWN_LEVELS: Final = ("debug", "info", "warning", "error")
+_PLACE: Final = re.compile(r"[0-9]{1,18}")
 
 
 async def show(call: Call) -> Response:
-    """The access log, the newest first, by user, category and day."""
+    """The access log, the newest first, by user, category and day, in pages."""
     return await _page(call)
 
 
@@ -36,47 +36,62 @@ async def verify(call: Call) -> Response:
 
 
 async def show_logs(call: Call) -> Response:
-    """The latest lines of the bot's log; an admin also sees those of the page."""
+    """The lines of the bot's log in pages, the latest first; an admin also sees those of the page."""
     query = call.request.query_params
     level = query.get("level", "info")
     level = level if level in LEVELS else "info"
     of_page = query.get("of") == "page" and call.may("users")
     logs = Instance.at(call.site.home).logs
-    lines = await call.work(latest_log_lines, (logs / "web" if of_page else logs) / FILE_NAME, level)
-    return call.page("logs.html", lines=lines, level=level, levels=SHOWN_LEVELS, of_page=of_page)
+    path, before = (logs / "web" if of_page else logs) / FILE_NAME, _place(query)
+    found = await call.work(log_page, path, level, before)
+    return call.page(
+        "logs.html",
+        200,
+        found=found,
+        level=level,
+        levels=SHOWN_LEVELS,
+        of_page=of_page,
+        before=before,
+        **_pages(call, found.older),
+    )
 
 
-def accesses(home: Path, user: str, category: str, day: str, *, reads: bool) -> list[AuditLogEntry]:
-    """The accesses that fit, the newest first; `day` is one of New York, and "" fits each."""
-
-    def fits(entry: AuditLogEntry) -> bool:
-        return (
-            user.casefold() in entry.actor.casefold()
-            and category in {"", entry.category}
-            and day in {"", f"{exchange_time(entry.utc):%Y-%m-%d}"}
-            and (reads or not _is_usual(entry))
-        )
-
-    return [entry for entry in reversed(logged_accesses(home, verify=False)[0]) if fits(entry)]
+def _place(query: Mapping[str, str]) -> int | None:
+    # Where the page ends that is asked for; None for the newest.
+    text = query.get("before", "")
+    return int(text) if _PLACE.fullmatch(text) else None
 
 
-def _is_usual(entry: AuditLogEntry) -> bool:
-    # What was read without a fault, and beginnings, whose end is a line too.
-    return entry.outcome == "begun" or (entry.action in READS and entry.outcome == "ok")
+def _pages(call: Call, place: int | None) -> dict[str, str]:
+    # The addresses of the page with the lines before, "" where there are none, and of the first page.
+    asked = {name: text for name, text in call.request.query_params.items() if name != "before"}
+    older = "" if place is None else f"?{urlencode({**asked, 'before': place})}"
+    return {"older": older, "newest": f"?{urlencode(asked)}"}
+
+
+def _day(text: str) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 async def _page(call: Call, verified: dict[str, Any] | None = None) -> Response:
     query = call.request.query_params
-    asked: dict[str, Any] = {name: query.get(name, "").strip()[:80] for name in ("user", "category", "day")}
-    reads = query.get("reads") == "yes"
-    found = await call.work(accesses, call.site.home, **asked, reads=reads)
+    asked = {name: query.get(name, "").strip()[:80] for name in ("user", "category", "day")}
+    search = AccessSearch(
+        user=asked["user"], category=asked["category"], day=_day(asked["day"]), reads=query.get("reads") == "yes"
+    )
+    before = _place(query)
+    found = await call.work(access_page, call.site.home, search, before)
     return call.page(
         "audit.html",
         200,
-        rows=found[:MOST_ROWS],
-        total=len(found),
+        found=found,
         categories=[*CATEGORIES, "web"],
-        reads=reads,
+        reads=search.reads,
         verified=verified,
+        before=before,
+        **_pages(call, found.older),
         **asked,
     )

@@ -9,7 +9,7 @@ import attrs
 from tbot_core.actions import arming, control_requests, defense
 from tbot_core.engine.control import ControlVerb
 from tbot_core.trading.risk.states import StateCause
-from tbot_extension_web.permissions import Permission
+from tbot_extension_web.permissions import REQUESTS
 from tbot_extension_web.posts import Question
 from tbot_extension_web.texts import money, shares
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
     from tbot_core.actions.control_requests import RequestResult
     from tbot_extension_web.call import Call
+    from tbot_extension_web.permissions import Permission
 
 
 @attrs.frozen(kw_only=True)
 class Act:
-    """A request that a person can make: its button, what it does, and who may make it.
+    """A request that a person can make: its button, and what it does.
 
     `sure`: the button of the question that comes first, "" without one.
     `closes`: whether it sells or buys back every position; `widens`: whether it allows more than before it.
@@ -33,11 +34,15 @@ class Act:
     verb: ControlVerb
     label: str
     does: str
-    permission: Permission
     stepped_up: bool = False
     sure: str = ""
     closes: bool = False
     widens: bool = False
+
+    @property
+    def permission(self) -> Permission:
+        """What its user needs."""
+        return REQUESTS[self.verb]
 
     @property
     def path(self) -> str:
@@ -51,7 +56,6 @@ ACTS: Final = (
         label="Stop",
         sure="Stop now",
         does="Blocks new entries. Open positions are managed to their exits, then the bot ends.",
-        permission=Permission.RESTRICT,
     ),
     Act(
         verb=ControlVerb.KILL,
@@ -59,26 +63,22 @@ ACTS: Final = (
         sure="Kill now",
         does="Blocks every entry at once and cancels working entry orders. Stops stay at the broker; time exits wait. "
         "It holds over a restart, until an admin clears it.",
-        permission=Permission.RESTRICT,
     ),
     Act(
         verb=ControlVerb.DEFENSE_ON,
         label="Defense on",
         does="Smaller entries and tighter limits from now on. Open positions stay as they are.",
-        permission=Permission.RESTRICT,
     ),
     Act(
         verb=ControlVerb.DISARM,
         label="Disarm",
         does="Blocks live entries. Open positions are managed to their exits. Paper trading needs no arming.",
-        permission=Permission.RESTRICT,
     ),
     Act(
         verb=ControlVerb.STOP_FLATTEN,
         label="Stop and flatten",
         sure="Yes, close every position",
         does="Blocks new entries, closes every position at the market now, then the bot ends.",
-        permission=Permission.CONTROL,
         closes=True,
     ),
     Act(
@@ -86,7 +86,6 @@ ACTS: Final = (
         label="Kill and flatten",
         sure="Yes, close every position",
         does="As the kill, and closes every position at the market now.",
-        permission=Permission.CONTROL,
         closes=True,
     ),
     Act(
@@ -95,20 +94,17 @@ ACTS: Final = (
         sure="End the bot now",
         does="The bot ends now. Open positions keep their stops at the broker, and nothing manages them until the next "
         "start.",
-        permission=Permission.CONTROL,
     ),
     Act(
         verb=ControlVerb.STOP_CANCEL,
         label="Cancel the stop",
         does="The bot goes on as before the stop.",
-        permission=Permission.CONTROL,
         widens=True,
     ),
     Act(
         verb=ControlVerb.KILL_CLEAR,
         label="Clear the kill",
         does="Entries are possible again, where no other cause blocks them.",
-        permission=Permission.CONTROL,
         stepped_up=True,
         widens=True,
     ),
@@ -116,7 +112,6 @@ ACTS: Final = (
         verb=ControlVerb.DEFENSE_OFF,
         label="Defense off",
         does="The usual limits hold again, where no other cause keeps defense on.",
-        permission=Permission.CONTROL,
         widens=True,
     ),
     Act(
@@ -124,7 +119,6 @@ ACTS: Final = (
         label="Arm",
         does="Allows live entries for the session, or for as many as you choose, up to five. A loss latch and a change "
         "of settings, plugins, mode or account end it.",
-        permission=Permission.CONTROL,
         stepped_up=True,
         widens=True,
     ),

@@ -1,4 +1,4 @@
-"""Runs and backtests with their reports; a backtest or replay is started here, as a process of its own."""
+"""Runs and backtests with their reports; they are started here, as downloads of bars are, as processes of their own."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ from tbot_core.actions.simulations import (
     simulation_documents,
     start_simulation,
 )
+from tbot_core.engine.bootstrap import data_source_name
 from tbot_core.errors import TbotError, UsageError
 from tbot_core.instance import Instance
+from tbot_core.instance.sources import read_settings_files
+from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.marketdata.store.listing import list_store
+from tbot_core.marketdata.store.store import NO_BARS
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.formatting import money_text
 from tbot_core.plugins.discovery import installed_plugins
@@ -27,6 +31,7 @@ from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from tbot_extension_web.call import Call
 
@@ -42,7 +47,7 @@ async def show(call: Call) -> Response:
 
 
 async def start(call: Call) -> Response:
-    """Start a backtest or a replay, and show its progress."""
+    """Start a backtest, a replay or a download of bars, and show its progress."""
     try:
         request = await call.work(SimulationRequest.of_texts, call.form)
         now = call.site.clock.now()
@@ -54,12 +59,14 @@ async def start(call: Call) -> Response:
 
 async def show_started(call: Call) -> Response:
     """The progress of what was started, and its result at the end."""
-    return call.page("run_started.html", one=await _started(call))
+    one = await _started(call)
+    return call.page("run_started.html", one=one, lacks_bars=_lacks_bars(one))
 
 
 async def progress(call: Call) -> Response:
     """The same as a part of the page."""
-    return call.page("parts/run_progress.html", one=await _started(call))
+    one = await _started(call)
+    return call.page("parts/run_progress.html", one=one, lacks_bars=_lacks_bars(one))
 
 
 async def cancel(call: Call) -> Response:
@@ -103,20 +110,28 @@ async def _started(call: Call) -> dict[str, Any]:
     return found
 
 
+def _lacks_bars(one: Mapping[str, Any]) -> bool:
+    # Whether a backtest or replay says that bars of its range are not stored.
+    if one["request"]["kind"] == "download":
+        return False
+    return any(NO_BARS in line for line in (*one["errors"], *(one["result"] or {"notes": ()})["notes"]))
+
+
 async def _page(call: Call, fault: UsageError | None = None, given: Mapping[str, str] = _NOTHING) -> Response:
-    values = await call.compute(_listed, call.site.home)
+    values = await call.compute(_listed, call.site.home, call.site.clock.now())
     return call.page("runs.html", 200 if fault is None else 400, fault=fault, given=given, **values)
 
 
-def _listed(home: Path) -> dict[str, Any]:
+def _listed(home: Path, now: datetime) -> dict[str, Any]:
     # What was run and started, and the stored days and strategies to choose from.
     started = simulation_documents(home)
-    exact = {Path(one["result"]["report"]).stem: one["result"] for one in started if one["result"]}
+    exact = {Path(one["result"]["report"]).stem: one["result"] for one in started if "report" in (one["result"] or ())}
     return {
         "listed": [{**one, **_profit(exact.get(one["report"]))} for one in run_list(home)],
         "started": started[:10],
         "running": next((one for one in started if one["state"] == "running"), None),
         "strategies": sorted(one.entry.name for one in installed_plugins() if one.entry.kind == "strategy"),
+        "latest": _latest(home, now),
         **_stored(home),
     }
 
@@ -126,6 +141,17 @@ def _profit(result: Mapping[str, Any] | None) -> dict[str, str]:
     if result is None:
         return {}
     return {"pnl": money_text(Decimal(result["equity_end"]) - Decimal(result["equity_start"]))}
+
+
+def _latest(home: Path, now: datetime) -> dict[str, str]:
+    # What `tbot data download` fetches by itself: the source and the latest sessions; "" for a source not known.
+    calendar = ExchangeCalendar()
+    days = look_back_sessions(calendar, calendar.current(now).date)
+    try:
+        source = data_source_name(read_settings_files(Instance.at(home)).known_texts())
+    except TbotError:
+        source = ""
+    return {"first": str(days[0].date), "last": str(days[-1].date), "source": source}
 
 
 def _stored(home: Path) -> dict[str, Any]:

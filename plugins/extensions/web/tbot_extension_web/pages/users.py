@@ -93,7 +93,10 @@ async def remove(call: Call) -> Response:
 async def removal(call: Call) -> Question:
     """What the removal of a user does."""
     name = _named(call)
-    text = "The user's sessions end at once, and the name and password open nothing any longer. It cannot be undone."
+    text = (
+        "The user's sessions end at once, and the name and password open nothing any longer. Requests of the user that "
+        "wait for the bot are refused, but for a kill. It cannot be undone."
+    )
     return Question(title=f"Remove {name}?", text=text, button=f"Remove {name}", back="/users")
 
 

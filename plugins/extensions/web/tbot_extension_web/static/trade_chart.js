@@ -1,7 +1,9 @@
-// The chart of a trade: bars, the strategy's lines, the stop with its moves, the target, entry and exit.
+// The chart of a trade: bars, the strategy's lines, the stop with its moves, the target, entry and exit. The list below it
+// names them: a name beside the axis would lie on the bars.
 "use strict";
 (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const LABEL_PX = 24; // half of a time at the edge of the chart, which would be cut there
   let chart = null;
 
   function lineOf(points, options) {
@@ -30,7 +32,6 @@
       rightPriceScale: { borderColor: colour("--line") },
       localization: { locale: "en-US" },
     });
-    const price = (value) => value.toFixed(Math.max(data.digits, 2));
     const step = 10 ** -data.digits;
     const priceFormat = { type: "price", precision: data.digits, minMove: step };
     const bars = chart.addSeries(LightweightCharts.CandlestickSeries, {
@@ -41,17 +42,23 @@
     bars.setData(data.bars);
     for (const line of data.lines) {
       const dotted = line.kind === "trigger";
-      lineOf(line.points, { color: colour(dotted ? "--warn" : "--soft"), lineWidth: 1, lineStyle: dotted ? LineStyle.Dotted : LineStyle.Solid, priceFormat, title: line.name, lastValueVisible: true });
+      lineOf(line.points, { color: colour(dotted ? "--warn" : "--soft"), lineWidth: 1, lineStyle: dotted ? LineStyle.Dotted : LineStyle.Solid, priceFormat, lastValueVisible: true });
     }
     lineOf(stepped(data.stops, data.exit.time), { color: colour("--danger"), lineWidth: 2, lineStyle: LineStyle.Dashed, lineType: LineType.WithSteps, priceFormat });
-    if (data.target !== null) bars.createPriceLine({ price: data.target, color: colour("--gain"), lineStyle: LineStyle.Dashed, title: "target" });
-    bars.createPriceLine({ price: data.entry.value, color: colour("--edge"), lineStyle: LineStyle.SparseDotted, title: "entry" });
+    if (data.target !== null) bars.createPriceLine({ price: data.target, color: colour("--gain"), lineStyle: LineStyle.Dashed });
+    bars.createPriceLine({ price: data.entry.value, color: colour("--edge"), lineStyle: LineStyle.SparseDotted });
     const long = data.side > 0;
     LightweightCharts.createSeriesMarkers(bars, [
-      { time: data.entry.time, position: long ? "belowBar" : "aboveBar", shape: long ? "arrowUp" : "arrowDown", color: colour("--mode"), text: `entry ${price(data.entry.value)}` },
-      { time: data.exit.time, position: long ? "aboveBar" : "belowBar", shape: "circle", color: colour("--ink"), text: `exit ${price(data.exit.value)}` },
+      { time: data.entry.time, position: long ? "belowBar" : "aboveBar", shape: long ? "arrowUp" : "arrowDown", color: colour("--gain") },
+      { time: data.exit.time, position: long ? "aboveBar" : "belowBar", shape: "circle", color: colour("--ink") },
     ]);
-    chart.timeScale().fitContent();
+    const time = chart.timeScale(), count = data.bars.length;
+    const fit = () => {
+      const room = (count * LABEL_PX) / Math.max(time.width(), 1);
+      time.setVisibleLogicalRange({ from: -0.5 - room, to: count - 0.5 + room });
+    };
+    fit();
+    time.subscribeSizeChange(fit); // also when a phone is turned
     const logo = holder.querySelector("#tv-attr-logo");
     if (logo) { // the link names the library's maker, and says nothing of this page
       logo.href = "https://www.tradingview.com/";
