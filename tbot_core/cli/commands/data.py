@@ -203,7 +203,7 @@ def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
 
 
 def _print_outcomes(path: Path, imported: list[ImportedFile], refused: list[RefusedFile]) -> None:
-    from tbot_core.marketdata.store.importer import nested_folders
+    from tbot_core.marketdata.store.source_readers import nested_folders
 
     for outcome in imported:
         click.echo(_imported_line(outcome))

@@ -89,17 +89,10 @@ def source_files(path: Path) -> tuple[Path, ...]:
     files = tuple(file for file in filesystem.entries(path) if source_readers.is_source(file))
     if not files:
         remedy = "Give a file, or a folder of files."
-        if folders := nested_folders(path):
+        if folders := source_readers.nested_folders(path):
             remedy = f"Subfolders are not searched: give one of {', '.join(folders)}."
         raise DataError(f"{path} contains no Parquet, CSV or JSON file.", remedy)
     return files
-
-
-def nested_folders(path: Path) -> tuple[str, ...]:
-    """The subfolders of a folder by name; an import does not search them. None of a file."""
-    if not filesystem.is_folder(path):
-        return ()
-    return tuple(entry.name for entry in filesystem.entries(path) if filesystem.is_folder(entry))
 
 
 def import_files(

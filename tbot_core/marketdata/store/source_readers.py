@@ -59,6 +59,13 @@ def suffix_of(path: Path) -> str:
     return next((one for one in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(one)), "")
 
 
+def nested_folders(path: Path) -> tuple[str, ...]:
+    """The subfolders of a folder by name; an import does not search them. None of a file."""
+    if not filesystem.is_folder(path):
+        return ()
+    return tuple(entry.name for entry in filesystem.entries(path) if filesystem.is_folder(entry))
+
+
 def is_source(path: Path) -> bool:
     """Whether a file of a folder can be imported; a text file only where it has bars without a header."""
     suffix = suffix_of(path)
