@@ -116,6 +116,12 @@ def test_rows_that_differ_are_refused_with_an_example(bench: StoreFixture) -> No
     assert snapshot(bench.bars) == before
 
 
+def test_a_value_that_only_the_store_has_is_none_of_the_file(bench: StoreFixture) -> None:
+    """A VWAP that the second file lacks: the sentence has no word of a programming language."""
+    taken(bench.put_text(f"{HEAD.strip()},vwap\n{ROW.strip()},10.5\n"))
+    assert ": vwap none, stored 10.5. Compare both" in refused(bench.put_text(HEAD + ROW))
+
+
 def test_replace_lets_the_new_rows_win(bench: StoreFixture) -> None:
     """Rows that differ give way, the others stay."""
     bench.put(rising_bars("AAPL", DAYS[:1], minutes=3))
