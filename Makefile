@@ -47,7 +47,8 @@ cover: .coverage
 	$(MAKE) test COVERAGE=1
 
 check:
-	$(MAKE) cover CASES=
+	$(MAKE) cover
+	$(PYTEST) --tier=check -m "not measured" --hypothesis-seed=1 $(ARGS)
 	$(MAKE) lint
 	$(MAKE) demo
 	$(MAKE) seeds MINUTES=3
