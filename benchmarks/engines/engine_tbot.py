@@ -1,6 +1,6 @@
 """Measures tbot at the work of the engine comparison, in the environment of this repository.
 
-The engine with the bars in memory, the same with every session walked minute by minute, and `backtest()` over stored
+The engine with the bars in memory, the same with every session walked by the live machine, and `backtest()` over stored
 bars with their reading. All trade the plugin strategy `bench` as the instance in the folder says, with every
 limit so wide that it never binds, and checked.
 """
@@ -155,7 +155,7 @@ def look_blocks(assembly: Assembly, blocks: Iterable[BarBlock]) -> tuple[TrialRu
 
 
 def walk_blocks(assembly: Assembly, blocks: Iterable[BarBlock]) -> tuple[TrialRun, list[TestedSession]]:
-    """The same with every session walked minute by minute."""
+    """The same with every session walked by the live machine, which skips minutes that change nothing."""
     found: list[TestedSession] = []
     run = TrialRun(trial_of(assembly))
     for _, held in itertools.groupby(blocks, key=lambda block: block.month):
