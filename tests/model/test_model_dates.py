@@ -41,7 +41,7 @@ def test_a_range_holds_both_of_its_days() -> None:
     assert day_range("2018-02-16", "2018-02-16") == (date(2018, 2, 16), date(2018, 2, 16))
     with pytest.raises(UsageError) as refused:
         day_range("2018-02-20", "2018-02-16")
-    assert refused.value.remedy == "Write 2018-02-16..2018-02-20."
+    assert refused.value.remedy == "Give them as 2018-02-16 and 2018-02-20."
 
 
 def test_symbols_are_listed_once_and_in_capitals() -> None:

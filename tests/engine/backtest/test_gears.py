@@ -402,6 +402,7 @@ def test_both_gears_give_the_same_on_random_days() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
 def test_both_gears_give_the_same_on_many_random_days() -> None:
     """The same for many more, and each cause to walk every minute is among them."""
     gears = sum((random_days(seed) for seed in range(1000, 1250)), Counter[str]())
