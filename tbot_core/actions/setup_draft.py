@@ -17,7 +17,7 @@ from tbot_core.actions.adoption import judge_adoption
 from tbot_core.actions.instance_creation import checked_contents, create_instance, paper_settings
 from tbot_core.actions.notices import discard
 from tbot_core.contracts.settings import DeploymentSettings
-from tbot_core.errors import UsageError, VaultError
+from tbot_core.errors import AccessError, UsageError, VaultError
 from tbot_core.instance.creation_marker import undo_creation
 from tbot_core.instance.dotenv import parse_dotenv, replace_values
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, FOLDERS, SETUP_DRAFT, Instance
@@ -116,7 +116,11 @@ class SetUp:
         return checked_contents(self.instance, answers, "Go back, and correct it; nothing was created.", warn, texts)
 
     def finish(self, draft: Draft) -> None:
-        """Make the instance of the answers, all or nothing, and end the set-up."""
+        """Make the instance of the answers, all or nothing, and end the set-up.
+
+        Raises AccessError while a process trades in the folder: it has read the settings that would be replaced.
+        """
+        _refuse_trading(self.instance)
         contents = self.contents(draft)
         place = category_paths(_KEY, self.instance, deployment_of(parse_dotenv(".env", contents["env"])))
         if place != self.vault.store.place(_KEY) and self.vault.store.has_file(_KEY):
@@ -146,8 +150,9 @@ class SetUp:
 def begin_setup(instance: Instance) -> SetUp:
     """Begin the set-up of a folder without an instance, or go on with it: folders, the audit log, a key for accounts.
 
-    Raises AccessError and VaultError.
+    Raises AccessError, also while a process trades in the folder, and VaultError.
     """
+    _refuse_trading(instance)
     undo_creation(instance)
     draft = instance.path(SETUP_DRAFT)
     filesystem.make_private_folder(instance.home, mode=0o755)
@@ -164,6 +169,13 @@ def begin_setup(instance: Instance) -> SetUp:
     if lacks_key(vault, _KEY):
         vault.make_key(_KEY)
     return SetUp(instance=instance, vault=vault)
+
+
+def _refuse_trading(instance: Instance) -> None:
+    process = filesystem.lock_holder(instance.lock)
+    if process is not None:
+        message = f"Process {process} trades in {instance.home}, with settings that a set-up would replace."
+        raise AccessError(message, "Begin the set-up when it has ended, or in another folder.")
 
 
 def complete_setup(instance: Instance) -> None:

@@ -11,6 +11,7 @@ import click
 
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
+from tbot_core.instance.sources import is_made
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.discovery import installed_commands
 from tbot_core.system import environ, filesystem, processes
@@ -26,6 +27,15 @@ OUTPUT: Final = "web.out"
 _START_S: Final = 15.0
 _AGAIN_S: Final = 0.05
 _LINES: Final = 4
+
+
+def require_made(home: Path) -> None:
+    """Raise UsageError where no page can be served beside a run: it needs the accounts of an instance."""
+    if not is_made(instance := Instance.at(home)):
+        raise UsageError(
+            f"--web: {instance.home} is no instance with accounts, which the page needs.",
+            "Create one with `tbot init` or `tbot web`, and give its folder as --home.",
+        )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tbot_core import cli
 from tbot_core.cli import page_beside
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
@@ -94,3 +95,13 @@ def test_without_a_page_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(page_beside, "installed_commands", lambda **_more: ())
     with pytest.raises(UsageError, match="no installed plugin serves a page"), page_beside.page_beside(tmp_path):
         pass
+
+
+def test_without_accounts_there_is_no_page_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A demo in a folder of its own has none: the sentence comes before the demo."""
+    home = tmp_path / "demo"
+    assert cli.invoke(["run", "--demo", "--web", "--home", str(home)]) == 2
+    assert f"--web: {home} is no instance with accounts" in capsys.readouterr().err
+    assert not home.exists()

@@ -80,11 +80,13 @@ def command(*, as_json: bool, web: bool, **given: object) -> int:
     A fill has the time at which its bar began, everything else the time of the decision. Ctrl-C shuts down cleanly; the
     same command resumes.
     """
-    from tbot_core.cli.page_beside import page_beside
+    from tbot_core.cli.page_beside import page_beside, require_made
     from tbot_core.cli.settings_watch import SettingsWatcher
 
     options = parse_run_options(**given)  # type: ignore[arg-type]  # the types are those of the click options
     use_home(options.home)
+    if web:
+        require_made(options.home)
     if options.mode == "demo":
         create_demo_instance(options.home)
     lock = hold_dry_run_lock(options.home) if options.dry else hold_instance_lock(options.home, _purpose(options))

@@ -174,9 +174,11 @@ def _is_ours(call: Call, given: str) -> bool:
 
 
 def _to_login(call: Call) -> Response:
+    # Who sent a form learns there that it was not done.
+    login = "/login?ended=unsent" if call.request.method == "POST" else "/login"
     if call.partial:  # a script's request cannot show a login in the middle of a page
-        return PlainTextResponse("", status_code=401, headers={"HX-Redirect": "/login"})
-    return call.to("/login")
+        return PlainTextResponse("", status_code=401, headers={"HX-Redirect": login})
+    return call.to(login)
 
 
 def _failure(site: Site, request: Request, fault: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -35,13 +36,15 @@ from tbot_core import cli
 from tbot_core.actions.instance_creation import paper_settings
 from tbot_core.actions.plugins import list_plugins
 from tbot_core.actions.secrets import vault_of_home
-from tbot_core.actions.setup_draft import SetUp, begin_setup
+from tbot_core.actions.setup_draft import Draft, SetUp, begin_setup
+from tbot_core.errors import AccessError
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.identity import read_identity
 from tbot_core.instance.sources import is_made
 from tbot_core.journal.projections.failover_drills import DrillStep
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.lock import read_lock
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -249,6 +252,18 @@ def test_commands_say_that_the_set_up_is_not_finished(home: Path, capsys: pytest
         said = "".join(capsys.readouterr())
         assert f"The set-up of {home} on the web page is not finished." in said
         assert f"`tbot web --home {home}` goes on with it." in said
+
+
+def test_a_folder_in_which_a_process_trades_is_not_set_up(home: Path) -> None:
+    """Neither at the start of the page nor at the end of the set-up: the run has read what would be replaced."""
+    trading = Instance.at(home).lock
+    with filesystem.hold_lock(trading), pytest.raises(AccessError, match=f"Process {os.getpid()} trades in {home}"):
+        begin_setup(Instance.at(home))
+    assert not home.joinpath("storage").exists()
+    setup = begin_setup(Instance.at(home))
+    with filesystem.hold_lock(trading), pytest.raises(AccessError, match="with settings that a set-up would replace"):
+        setup.finish(Draft())
+    assert not is_made(setup.instance)
 
 
 def shown_values(page: str) -> dict[str, str]:

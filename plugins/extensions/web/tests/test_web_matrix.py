@@ -74,6 +74,9 @@ def sample(route: WebRoute) -> str:
     return re.sub(r"\{\w+(:path)?\}", "x", route.path)
 
 
+UNSENT = "/login?ended=unsent"
+
+
 def as_role(role: str, **more: str) -> dict[str, str]:
     """The headers of a browser that is logged in."""
     return {"cookie": f"tbot-session={role}", **more}
@@ -81,10 +84,12 @@ def as_role(role: str, **more: str) -> dict[str, str]:
 
 @EACH_GUARDED
 def test_without_a_session_a_route_leads_to_the_login(app: ASGIApp, route: WebRoute) -> None:
-    """Also with the token of a session that has ended; nothing of the page is shown."""
+    """Also with the token of a session that has ended; nothing is shown but that a form was not done."""
+    login = UNSENT if route.method == "POST" else "/login"
     for cookie in ("", "tbot-session=ended"):
         answer = ask(app, route.method, sample(route), {"cookie": cookie}, {"csrf": CSRF})
-        assert (answer.status, answer.headers["location"], answer.body) == (303, "/login", b"")
+        assert (answer.status, answer.headers["location"], answer.body) == (303, login, b"")
+    assert ("what you sent was not done" in ask(app, "GET", login).text) == (route.method == "POST")
 
 
 @EACH_GUARDED
@@ -168,7 +173,7 @@ def test_a_right_counts_when_the_whole_form_is_there(app: ASGIApp, route: WebRou
         return
     if not allows(Role.VIEWER, route.permission):
         assert sent(lambda: logins.became.update({STEPPED_UP: "viewer"}))[0] == 403
-    assert sent(lambda: logins.ended.append(logins.became.get(STEPPED_UP, STEPPED_UP))) == (303, "/login")
+    assert sent(lambda: logins.ended.append(logins.became.get(STEPPED_UP, STEPPED_UP))) == (303, UNSENT)
 
 
 @EACH_CHANGE

@@ -113,7 +113,7 @@ def test_a_route_of_a_plugin_is_guarded_as_one_of_the_page(site: Site) -> None:
         path="/add", method="POST", permission=PagePermission.CONFIGURE, answer=answer, stepped_up=True
     )
     app = served(site, change, route(answer, PagePermission.CONTROL))
-    assert ask(app, "POST", "/x/notes/add", {}, {"csrf": CSRF}).headers["location"] == "/login"
+    assert ask(app, "POST", "/x/notes/add", {}, {"csrf": CSRF}).headers["location"] == "/login?ended=unsent"
     assert ask(app, "POST", "/x/notes/add", VIEWER, {"csrf": CSRF}).status == 403
     assert ask(app, "POST", "/x/notes/add", {"cookie": f"tbot-session={STEPPED_UP}"}, {}).status == 403
     assert ask(app, "POST", "/x/notes/add", {**ADMIN, "origin": "http://evil.example"}, {"csrf": CSRF}).status == 403

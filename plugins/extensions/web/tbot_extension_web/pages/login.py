@@ -63,7 +63,7 @@ def _form(call: Call, fault: str = "", name: str = "", *, status: int = 200) -> 
     first = call.site.first_run
     empty = first is not None and not first.accounts.has_admin
     rules = call.site.logins.rules
-    ended = call.request.query_params.get("ended") == "yes" and not fault
+    ended = "" if fault else call.request.query_params.get("ended", "")
     answer = call.page(
         "login.html", status, fault=fault, name=name, csrf=form_token(visit), empty=empty, ended=ended, rules=rules
     )
