@@ -153,12 +153,13 @@ def test_a_download_ends_with_its_sentences(own_app: ASGIApp, own: Path) -> None
 
 
 def test_the_form_has_the_days_that_the_command_would_download(own_app: ASGIApp) -> None:
-    """The latest 21 sessions, of the source of the settings; what was entered stays where a field is wrong."""
+    """The latest 21 sessions, of the source of the settings, named where it is simulated; entries stay after a fault."""
     page = ask(own_app, "GET", "/runs", TRADER).text
     form = page.partition("<h2>Download bars</h2>")[2].partition("</form>")[0]
     assert 'name="first" value="2026-10-26"' in form
     assert 'name="last" value="2026-11-23"' in form
     assert "One-minute bars of paper" in form
+    assert "its companies and prices are invented" in form
     assert "<h2>Download bars</h2>" not in ask(own_app, "GET", "/runs", VIEWER).text
     wrong = sent(own_app, kind="download", symbols="A;B", first="2020-01-02", last="2020-01-03").text
     begun, _, form = wrong.partition("<h2>Download bars</h2>")

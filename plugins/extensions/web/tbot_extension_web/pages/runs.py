@@ -16,6 +16,7 @@ from tbot_core.actions.simulations import (
     simulation_documents,
     start_simulation,
 )
+from tbot_core.engine.assembly import SIMULATOR
 from tbot_core.engine.bootstrap import data_source_name
 from tbot_core.errors import TbotError, UsageError
 from tbot_core.instance import Instance
@@ -143,7 +144,7 @@ def _profit(result: Mapping[str, Any] | None) -> dict[str, str]:
     return {"pnl": money_text(Decimal(result["equity_end"]) - Decimal(result["equity_start"]))}
 
 
-def _latest(home: Path, now: datetime) -> dict[str, str]:
+def _latest(home: Path, now: datetime) -> dict[str, str | bool]:
     # What `tbot data download` fetches by itself: the source and the latest sessions; "" for a source not known.
     calendar = ExchangeCalendar()
     days = look_back_sessions(calendar, calendar.current(now).date)
@@ -151,7 +152,7 @@ def _latest(home: Path, now: datetime) -> dict[str, str]:
         source = data_source_name(read_settings_files(Instance.at(home)).known_texts())
     except TbotError:
         source = ""
-    return {"first": str(days[0].date), "last": str(days[-1].date), "source": source}
+    return {"first": str(days[0].date), "last": str(days[-1].date), "source": source, "simulated": source == SIMULATOR}
 
 
 def _stored(home: Path) -> dict[str, Any]:
