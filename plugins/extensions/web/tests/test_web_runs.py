@@ -153,7 +153,7 @@ def test_a_download_ends_with_its_sentences(own_app: ASGIApp, own: Path) -> None
 
 
 def test_the_form_has_the_days_that_the_command_would_download(own_app: ASGIApp) -> None:
-    """The latest 21 sessions, of the source of the settings, named where it is simulated; entries stay after a fault."""
+    """The latest 21 sessions, of the source of the settings, named if it is simulated; entries stay after a fault."""
     page = ask(own_app, "GET", "/runs", TRADER).text
     form = page.partition("<h2>Download bars</h2>")[2].partition("</form>")[0]
     assert 'name="first" value="2026-10-26"' in form
