@@ -16,7 +16,7 @@ from tbot_core.model.types import Trade
 from tbot_core.reports.advice import WHY, DenialAdvice
 from tbot_core.reports.reliability import Reliability, ReliabilityReport, reliability_document, reliability_report
 
-SIMULATED_PRICES: Final = "The prices are simulated: these figures say nothing about a real market."
+SIMULATED_PRICES: Final = "All or some prices are simulated: these figures say nothing about a real market."
 """What stands beside the figures of a run on simulated prices."""
 
 _MARKET: Final = frozenset({"paper", "live"})

@@ -42,7 +42,7 @@ def header(summary: RunSummary, story: RunTimeline) -> str:
     """Render title and banner with the source of the prices."""
     source = escape(str(story.run.get("source", "")))
     if summary.simulated:
-        words = "Every price, volume, company and index level in this report is simulated."
+        words = "All or some prices, volumes, companies and index levels in this report are simulated."
         banner = f'<p class="banner"><strong>SIMULATED PRICES</strong> {words} Source: {source}.</p>'
     else:
         words = escape(_sent(summary))
