@@ -262,26 +262,28 @@ def test_a_damaged_log_knows_nothing(bench: StoreFixture, text: str) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from tbot_core.marketdata.store import parquet
+from tbot_core.marketdata.store import {module}
 from tbot_core.marketdata.store.importer import import_files, source_files
 from tbot_core.marketdata.store.source_files import ImportOptions
 from tbot_core.model.calendar import ExchangeCalendar
-left, write = int(sys.argv[3]), parquet.{function}
+left, write = int(sys.argv[3]), {module}.{function}
 def last(*given):
     global left
     left -= 1
     if left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return write(*given)
-parquet.{function} = last
+{module}.{function} = last
 import_files(Path(sys.argv[1]), ExchangeCalendar(), source_files(Path(sys.argv[2])), ImportOptions(), lambda _: None)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("function", "calls"), [("write_frame", 52), ("write_month", 3)])
+@pytest.mark.parametrize(
+    ("module", "function", "calls"), [("parquet", "write_frame", 52), ("manifest", "write_month", 3)]
+)
 def test_an_import_that_was_killed_continues(
-    bench: StoreFixture, monkeypatch: pytest.MonkeyPatch, function: str, calls: int
+    bench: StoreFixture, monkeypatch: pytest.MonkeyPatch, module: str, function: str, calls: int
 ) -> None:
     """Killed while it writes a file or a month: what was committed is not read again, and all is stored at the end."""
     folder = bench.folder / "sources"
@@ -289,7 +291,14 @@ def test_an_import_that_was_killed_continues(
     names = [f"S{number:02}" for number in range(30)]
     for name in names:
         rising_bars(name, DAYS[:2] + DAYS[3:], minutes=2).write_parquet(folder / f"{name}.parquet")
-    command = [sys.executable, "-c", KILLED.format(function=function), str(bench.bars), str(folder), str(calls)]
+    command = [
+        sys.executable,
+        "-c",
+        KILLED.format(module=module, function=function),
+        str(bench.bars),
+        str(folder),
+        str(calls),
+    ]
     assert subprocess.run(command, check=False, env={**os.environ}).returncode == -signal.SIGKILL
     read = read_again(monkeypatch)
     outcomes = bench.import_files(*sorted(folder.iterdir()))
