@@ -134,7 +134,7 @@ class RequestHandler:
         """Execute the requests in the folder; returns those that are recorded and may be removed.
 
         One that a later one there withdraws is recorded with that one's name, and has no effect: a kill that was
-        cleared before a start blocks nothing and alerts nobody.
+        cleared before a start blocks nothing and raises no alert.
         """
         self._set_file_cause(StateCause.KILL_FILE, exists=seen.kill)
         self._set_file_cause(StateCause.STOP_FILE, exists=seen.stop)

@@ -8,7 +8,7 @@ The key names the month's manifest and its sessions, so an import makes the file
 files on first use, and can be removed at any time. After a header of 4096 bytes come, for each length of sessions, the
 fields as float64 of shape (minutes, sessions, symbols). A field without any number, as the VWAP often is, is left out.
 What a file must hold follows from the manifest and the daily rows; the header says which fields are there, and has a
-checksum of them. A file has the time of its month's manifest; whoever writes to it later changes that time, and then
+checksum of them. A file has the time of its month's manifest; a later write changes that time, and then
 the checksum is computed before the file is used.
 """
 
@@ -191,7 +191,7 @@ def read_block(layout: BlockLayout, *, proved: bool = True) -> MonthBlock | None
 
 
 def _is_proved(path: Path, data: memoryview, checksum: int) -> bool:
-    # Whether nobody wrote to a file since it was made, or its content is as it was made.
+    # Whether a file was not written to since it was made, or its content is as it was made.
     record = path.with_name(manifest.MANIFEST)
     with suppress(AccessError):
         if filesystem.modified(path) == filesystem.modified(record):

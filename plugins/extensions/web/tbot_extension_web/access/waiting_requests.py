@@ -24,7 +24,7 @@ CATEGORY: Final = "control"
 """The category of the lines about refused requests."""
 
 KEPT: Final = frozenset({ControlVerb.KILL})
-"""What stays whoever asked for it: it only blocks entries, and a bot must not trade because a user left."""
+"""What stays, even if its user is removed: it only blocks entries, and a bot must not trade because a user left."""
 
 _log = log.logger(__name__)
 
