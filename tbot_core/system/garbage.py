@@ -1,4 +1,4 @@
-"""Garbage collection while a command starts."""
+"""Garbage collection, paused where it would cost more than it brings."""
 
 from __future__ import annotations
 
@@ -11,16 +11,25 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def kept_start() -> Iterator[None]:
-    """Collect no garbage while a command's modules and parts are made, and leave these out of later collections.
-
-    They stay until the process ends. To look through them again and again takes a tenth of the time of a short command.
-    """
+def gc_paused() -> Iterator[None]:
+    """Pause garbage collection, which takes up to 40 ms: until a minute's orders are sent, or a session is walked."""
     before = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
         if before:
             gc.enable()
+
+
+@contextmanager
+def kept_start() -> Iterator[None]:
+    """Collect no garbage while a command's modules and parts are made, and leave these out of later collections.
+
+    They stay until the process ends. To look through them again and again takes a tenth of the time of a short command.
+    """
+    with gc_paused():
+        try:
+            yield
+        finally:
+            gc.freeze()

@@ -1,4 +1,4 @@
-"""Garbage collection while a command starts."""
+"""Garbage collection is paused while a command starts, and goes on as before."""
 
 from __future__ import annotations
 

@@ -11,10 +11,10 @@ import attrs
 
 from tbot_core.contracts import RiskCheck
 from tbot_core.engine.backtest.quiet_minutes import first_quiet_end, mark_at_end
-from tbot_core.engine.session.loop_guard import gc_paused
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg, dollars_of
 from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
+from tbot_core.system.garbage import gc_paused
 from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts

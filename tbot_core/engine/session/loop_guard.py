@@ -1,13 +1,8 @@
-"""Detects a stalled event loop, and pauses garbage collection: a stalled bot misses what happens meanwhile."""
+"""Detects a stalled event loop: a stalled bot misses what happens meanwhile."""
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Final
 
 STALL_S: Final = 10.0
 
@@ -26,15 +21,3 @@ class LoopGuard:
         """How many seconds the pause took too long, if at least STALL_S; else 0."""
         excess = now - self._paused - intended_s
         return excess if excess >= STALL_S else 0.0
-
-
-@contextmanager
-def gc_paused() -> Iterator[None]:
-    """Pause garbage collection, which takes up to 40 ms: until a minute's orders are sent, or a session is walked."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()

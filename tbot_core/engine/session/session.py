@@ -13,7 +13,6 @@ from tbot_core.contracts import FeedSession, RiskCheck, SimulatedVenue, Supports
 from tbot_core.engine.session import session_events
 from tbot_core.engine.session.broker_session import BrokerSession, EntryRouter, StandbyBroker
 from tbot_core.engine.session.confirmations import ConfirmationQueue
-from tbot_core.engine.session.loop_guard import gc_paused
 from tbot_core.engine.session.plugin_failures import PluginFailures
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
@@ -28,6 +27,7 @@ from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
 from tbot_core.plugins.call_guard import CallGuard
+from tbot_core.system.garbage import gc_paused
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.near_misses import find_near_misses
 from tbot_core.trading.orders import ClientOrderIds
