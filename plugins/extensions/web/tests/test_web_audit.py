@@ -15,7 +15,7 @@ from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF
 
 from tbot_core.actions import secrets
-from tbot_core.actions.access_pages import MOST_BYTES
+from tbot_core.actions.audit_pages import MOST_BYTES
 from tbot_core.instance import Instance
 from tbot_core.instance.sources import keep_opened_settings
 from tbot_core.vault.audit_log import log_path

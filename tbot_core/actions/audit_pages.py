@@ -1,4 +1,4 @@
-"""The log of accesses in pages, read from its end, by user, category and day."""
+"""The audit log in pages, read from its end, by user, category and day."""
 
 from __future__ import annotations
 
