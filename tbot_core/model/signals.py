@@ -195,22 +195,19 @@ def first_hits(triggers: Sequence[Trigger], entry: int) -> TriggerHits:
     """
     fired = [trigger.fires() for trigger in triggers]
     somewhere = reduce(np.logical_or, fired)
-    cells: tuple[Index, ...] = ()
-    if somewhere.shape[-1]:
-        cells = np.nonzero(somewhere.any(axis=-1))
-        column = somewhere[cells].argmax(axis=-1)
-    else:
-        cells = tuple(np.empty(0, dtype=np.intp) for _ in somewhere.shape[:-1])
-        column = np.empty(0, dtype=np.intp)
-    at = (*cells, column)
+    cells = np.nonzero(somewhere.any(axis=-1))
+    # Most scans find nothing, and an empty phase has no column to look for.
+    column = somewhere[cells].argmax(axis=-1) if len(cells[0]) else np.empty(0, dtype=np.intp)
     chosen = np.zeros(len(column), dtype=np.intp)
-    for position in reversed(range(len(triggers))):
-        chosen = np.where(fired[position][at], position, chosen)
     strength = np.zeros(len(column))
-    for position, trigger in enumerate(triggers):
-        mine = chosen == position
-        if mine.any():
-            strength[mine] = _beyond_at(trigger, tuple(axis[mine] for axis in at), somewhere.shape)
+    if len(column):
+        at = (*cells, column)
+        for position in reversed(range(len(triggers))):
+            chosen = np.where(fired[position][at], position, chosen)
+        for position, trigger in enumerate(triggers):
+            mine = chosen == position
+            if mine.any():
+                strength[mine] = _beyond_at(trigger, tuple(axis[mine] for axis in at), somewhere.shape)
     sides = np.array([trigger.side for trigger in triggers], dtype=np.intp)
     return TriggerHits(
         cells=cells,

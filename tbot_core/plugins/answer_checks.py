@@ -148,7 +148,7 @@ def _columns(answer: Signals, shape: tuple[int, ...]) -> None:
         length = len(column) if length is None else length
         if len(column) != length:
             raise PluginError(f"The column {name} of its signals has {len(column)} rows instead of {length}.", _REMEDY)
-    for cells, size in zip(answer.cells, shape, strict=True):
+    for cells, size in zip(answer.cells, shape, strict=True) if length else ():
         if ((cells < 0) | (cells >= size)).any():
             raise PluginError("Its signals refer to a row that does not exist.", _REMEDY)
 
