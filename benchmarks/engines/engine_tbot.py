@@ -97,31 +97,31 @@ def write_settings(home: Path, rules: Rules, **changes: str) -> None:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Month:
-    """A month of bars in the engine's own layout: fields of shape (minutes, sessions, symbols), facts by session."""
+    """A month in the engine's own layout: bars as fields of shape (minutes, sessions, symbols), facts by session."""
 
     name: str
     sessions: tuple[Session, ...]
     symbols: tuple[str, ...]
     fields: Mapping[str, Any]
-    previous_close: Any
+    day: DayFacts
 
     def block(self) -> BarBlock:
         """A block without anything that an earlier run remembered."""
-        return BarBlock(
-            month=self.name, sessions=self.sessions, bars=Bars(self.fields, self.symbols), day=self._facts()
-        )
+        return BarBlock(month=self.name, sessions=self.sessions, bars=Bars(self.fields, self.symbols), day=self.day)
 
-    def _facts(self) -> DayFacts:
-        unknown = np.full(self.previous_close.shape, np.nan)
-        return DayFacts(
-            previous_close=self.previous_close,
-            average_volume=unknown,
-            market_cap=unknown,
-            atr=unknown,
-            vix=unknown[:, :1],
-            restricted=np.zeros(unknown.shape, dtype=np.bool_),
-            date=np.array([session.date for session in self.sessions], dtype="datetime64[D]")[:, None],
-        )
+
+def facts_of(sessions: Sequence[Session], previous_close: Any) -> DayFacts:
+    """The facts that a plain list of bars has: the previous close, and nothing else."""
+    unknown = np.full(previous_close.shape, np.nan)
+    return DayFacts(
+        previous_close=previous_close,
+        average_volume=unknown,
+        market_cap=unknown,
+        atr=unknown,
+        vix=unknown[:, :1],
+        restricted=np.zeros(unknown.shape, dtype=np.bool_),
+        date=np.array([session.date for session in sessions], dtype="datetime64[D]")[:, None],
+    )
 
 
 def months(work: Work) -> Iterator[Month]:
@@ -137,7 +137,7 @@ def months(work: Work) -> Iterator[Month]:
         fields["vwap"] = np.full((MINUTES, *closes.shape), np.nan)
         previous = np.vstack((last, closes[:-1]))
         last = closes[-1].copy()
-        yield Month(name=name, sessions=held, symbols=work.symbols, fields=fields, previous_close=previous)
+        yield Month(name=name, sessions=held, symbols=work.symbols, fields=fields, day=facts_of(held, previous))
 
 
 def trade_blocks(assembly: Assembly, blocks: Iterable[BarBlock]) -> tuple[TrialRun, list[TestedSession]]:

@@ -16,7 +16,6 @@ from tbot_core.model.bars import Running
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.plugins.call_guard import RunawayPlugin
-from tbot_core.trading.proposals import sane_signals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -76,7 +75,8 @@ def checked_signals(answer: object, name: str, window: Window, bars: Bars, since
         _, counts = np.unique(np.stack([*answer.cells[:-1], answer.minute]), axis=1, return_counts=True)
         if counts.max() > RUNAWAY:
             raise RunawayPlugin(f"It returned {counts.max()} signals of one minute; more than {RUNAWAY} are refused.")
-    return sane_signals(name, window, answer, bars)
+    _sane(answer, name, window, bars)
+    return answer
 
 
 def checked_comparisons(answer: object, what: str, shape: tuple[int, ...]) -> list[Check]:
@@ -151,6 +151,30 @@ def _columns(answer: Signals, shape: tuple[int, ...]) -> None:
     for cells, size in zip(answer.cells, shape, strict=True) if length else ():
         if ((cells < 0) | (cells >= size)).any():
             raise PluginError("Its signals refer to a row that does not exist.", _REMEDY)
+
+
+def _sane(signals: Signals, name: str, window: Window, bars: Bars) -> None:
+    # Raises PluginError for signals that no market gives.
+    away = signals.side * (signals.price - signals.stop)
+    ahead = signals.side * (signals.target - signals.price)
+    duplicate = np.ones(len(signals), dtype=np.bool_)
+    duplicate[np.unique(np.ravel_multi_index(signals.cells, bars.close.shape[:-1]), return_index=True)[1]] = False
+    faults = {
+        "a side other than 1 and -1": np.abs(signals.side) != 1,
+        "a minute outside of the entry phase": (signals.minute < window.entry) | (signals.minute >= window.entry_end),
+        "a minute that has not closed yet": signals.minute >= bars.minutes,
+        "a price that is not positive": ~((signals.price > 0) & (signals.price < np.inf)),
+        "a strength that is not finite": ~np.isfinite(signals.strength),
+        "a stop that is not a price on the losing side": (away <= 0) | (signals.stop <= 0) | np.isinf(signals.stop),
+        "a target on the losing side": (np.round(ahead, 4) < 0) | np.isinf(signals.target),
+        "a symbol that has a signal already": duplicate,
+    }
+    for fault, rows in faults.items():
+        if rows.any():
+            raise PluginError(
+                f"Strategy {name} returned {int(rows.sum())} signal(s) with {fault}.",
+                f"Run `tbot plugins check {name}`, or remove it from STRATEGY_SEQUENCE.",
+            )
 
 
 def _rules(answer: Signals) -> None:

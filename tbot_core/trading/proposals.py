@@ -16,9 +16,8 @@ import numpy as np
 from tbot_core.contracts import BrokerCapabilities, Filter, Strategy, SupportsExplain, SupportsScreening
 from tbot_core.contracts.settings import EntrySettings, RebalanceSettings, RiskSettings, StrategySettings
 from tbot_core.contracts.settings import ExitSettings as ExitPolicy
-from tbot_core.errors import PluginError
 from tbot_core.model.bars import Index, SymbolQuote
-from tbot_core.model.reasons import REASON_BY_CODE, Reason
+from tbot_core.model.reasons import ALLOWED_CODE, REASON_BY_CODE, Reason
 from tbot_core.model.signals import ExitRules, Signals, Trigger, price_level
 from tbot_core.model.types import Side, SignalId
 from tbot_core.trading.universe import truncated_symbols
@@ -162,7 +161,7 @@ def universe_cut(
     """
     if len(symbols) <= rules.universe_max:
         return None
-    denied = cut_reasons(strategies, rules, day, symbols, minutes) != Reason.ALLOWED
+    denied = cut_reasons(strategies, rules, day, symbols, minutes) != ALLOWED_CODE
     return truncated_symbols(day, rules.universe_max, denied)
 
 
@@ -187,7 +186,7 @@ def judge(active: ActiveStrategy, rules: TradingRules, signals: Signals, market:
         case "shortsell":
             rows = np.flatnonzero(short)
             restricted = _restricted(signals, rows, market, unknown=rules.missing_rejects)
-            verdicts.reasons[rows[restricted & (verdicts.reasons[rows] == Reason.ALLOWED)]] = Reason.SHORT_RESTRICTED
+            verdicts.reasons[rows[restricted & (verdicts.reasons[rows] == ALLOWED_CODE)]] = Reason.SHORT_RESTRICTED
         case "inverseetf":
             deny(verdicts.reasons, short, Reason.SHORT_BY_FUND_UNAVAILABLE)
         case "longput":
@@ -261,8 +260,8 @@ class JudgedSignals:
 
 def judge_scan(active: ActiveStrategy, rules: TradingRules, scan: ScanResult, market: MarketView) -> JudgedSignals:
     """Check the signals of a scan; those of symbols that screening denied are left out."""
-    signals = sane_signals(active.name, active.window, scan.signals, market.bars)
-    allowed = scan.screened.reasons[signals.cells] == Reason.ALLOWED
+    signals = scan.signals
+    allowed = scan.screened.reasons[signals.cells] == ALLOWED_CODE
     signals = _protected(signals if allowed.all() else signals.take(allowed), rules.exits, market.day)
     verdicts = judge(active, rules, signals, market)
     return JudgedSignals(
@@ -338,30 +337,3 @@ def _protected(signals: Signals, policy: ExitPolicy, day: DayFacts) -> Signals:
     distance = policy.stop_atr * day.atr[signals.cells]
     missing = np.isnan(signals.stop) & (distance > 0) & (distance < signals.price)
     return attrs.evolve(signals, stop=np.where(missing, signals.price - signals.side * distance, signals.stop))
-
-
-def sane_signals(name: str, window: Window, signals: Signals, bars: Bars) -> Signals:
-    """Return a strategy's signals if they are valid; raises PluginError for invalid ones."""
-    if not len(signals):
-        return signals
-    away = signals.side * (signals.price - signals.stop)
-    ahead = signals.side * (signals.target - signals.price)
-    duplicate = np.ones(len(signals), dtype=np.bool_)
-    duplicate[np.unique(np.ravel_multi_index(signals.cells, bars.close.shape[:-1]), return_index=True)[1]] = False
-    faults = {
-        "a side other than 1 and -1": np.abs(signals.side) != 1,
-        "a minute outside of the entry phase": (signals.minute < window.entry) | (signals.minute >= window.entry_end),
-        "a minute that has not closed yet": signals.minute >= bars.minutes,
-        "a price that is not positive": ~((signals.price > 0) & (signals.price < np.inf)),
-        "a strength that is not finite": ~np.isfinite(signals.strength),
-        "a stop that is not a price on the losing side": (away <= 0) | (signals.stop <= 0) | np.isinf(signals.stop),
-        "a target on the losing side": (np.round(ahead, 4) < 0) | np.isinf(signals.target),
-        "a symbol that has a signal already": duplicate,
-    }
-    for fault, rows in faults.items():
-        if rows.any():
-            raise PluginError(
-                f"Strategy {name} returned {int(rows.sum())} signal(s) with {fault}.",
-                f"Run `tbot plugins check {name}`, or remove it from STRATEGY_SEQUENCE.",
-            )
-    return signals

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tbot_core.model.bars import Index
-from tbot_core.model.reasons import REASON_BY_CODE, Reason
+from tbot_core.model.reasons import ALLOWED_CODE, REASON_BY_CODE, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ def _outcome(check: Check, *, missing_rejects: bool) -> tuple[Flags, Flags, Flag
 def deny(reasons: Index, denied: Flags, reason: Reason) -> None:
     """Give a reason to the rows that have none, in place; `denied` broadcasts to `reasons`."""
     if denied.any():
-        reasons[denied & (reasons == Reason.ALLOWED)] = reason
+        reasons[denied & (reasons == ALLOWED_CODE)] = reason
 
 
 def _finding(owned: FilterCheck, row: int, shape: tuple[int, ...], *, missing_rejects: bool) -> CheckResult:

@@ -11,7 +11,6 @@ import pytest
 
 from tbot_core.contracts import Check
 from tbot_core.contracts.settings import StrategySettings
-from tbot_core.errors import PluginError
 from tbot_core.model.bars import Bars
 from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
@@ -357,41 +356,6 @@ def test_a_block_gives_each_session_its_own() -> None:
         "2026-01-05/open/A/25/breakout",
         "2026-01-07/open/B/25/breakout",
     ]
-
-
-FAULTS: list[tuple[dict[str, Any], str]] = [
-    ({"side": 0}, "a side other than 1 and -1"),
-    ({"minute": 19}, "a minute outside of the entry phase"),
-    ({"minute": 30}, "a minute outside of the entry phase"),
-    ({"minute": 29}, "a minute that has not closed yet"),
-    ({"price": 0.0}, "a price that is not positive"),
-    ({"price": NONE}, "a price that is not positive"),
-    ({"price": np.inf}, "a price that is not positive"),
-    ({"strength": NONE}, "a strength that is not finite"),
-    ({"stop": 100.0}, "a stop that is not a price on the losing side"),
-    ({"side": -1, "stop": 99.0}, "a stop that is not a price on the losing side"),
-    ({"stop": -1.0}, "a stop that is not a price on the losing side"),
-    ({"side": -1, "stop": np.inf}, "a stop that is not a price on the losing side"),
-    ({"target": 99.0}, "a target on the losing side"),
-    ({"side": -1, "target": 101.0}, "a target on the losing side"),
-    ({"target": np.inf}, "a target on the losing side"),
-    ({"row": 0}, "a symbol that has a signal already"),
-]
-
-
-@pytest.mark.parametrize(("fault", "sentence"), FAULTS)
-def test_insane_signals_name_the_broken_strategy(fault: dict[str, Any], sentence: str) -> None:
-    """A strategy that returns what no market gives is a broken plugin, said with what and how many."""
-    bars = SessionDraft("A", "B", minutes=29)
-    with pytest.raises(PluginError, match="Strategy open returned") as refused:
-        proposed(signals({}, {"row": 1, **fault}), bars, previous_close=100.0)
-    assert f"returned 1 signal(s) with {sentence}." in refused.value.message
-    assert "tbot plugins check open" in refused.value.remedy
-
-
-def test_a_target_at_the_price_and_levels_that_are_unknown_are_sane() -> None:
-    """NaN is no level; the VWAP may be the close itself."""
-    assert len(proposed(signals({"target": 100.0}, {"stop": NONE, "target": NONE}), SessionDraft("A", "B"))) == 2
 
 
 @pytest.mark.parametrize(

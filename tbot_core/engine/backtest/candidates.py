@@ -11,7 +11,7 @@ import numpy as np
 
 from tbot_core.engine.backtest.resolve import OUTCOMES, resolve
 from tbot_core.model.bars import Array, Flags, Index
-from tbot_core.model.reasons import Reason
+from tbot_core.model.reasons import ALLOWED_CODE, Reason
 from tbot_core.model.types import OrderType
 from tbot_core.trading import price_grid
 from tbot_core.trading.proposals import JudgedSignals
@@ -155,7 +155,7 @@ class Candidates:
     @functools.cached_property
     def _open(self) -> Index:
         # The places of those that no check denied.
-        return np.flatnonzero(self.columns["code"][self.order] == Reason.ALLOWED)
+        return np.flatnonzero(self.columns["code"][self.order] == ALLOWED_CODE)
 
     @functools.cached_property
     def _open_bounds(self) -> list[int]:
@@ -206,7 +206,7 @@ def candidates_of(
     joined = {name: _join([getattr(one, name) for one in outcomes]) for name in OUTCOMES}
     joined |= {name: _join([getattr(one.signals, name) for one in parts]) for name in _SIGNALS}
     code, last = _join([one.verdicts.reasons for one in parts]), bars.minutes - rules.exits.flatten_before_close - 1
-    flattening = (code == Reason.ALLOWED) & (joined["minute"] >= last)
+    flattening = (code == ALLOWED_CODE) & (joined["minute"] >= last)
     joined |= {
         "part": np.repeat(np.arange(len(parts)), [len(one.signals) for one in parts]),
         "number": _join([np.arange(len(one.signals)) for one in parts]),

@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from tbot_core.model.bars import Array, Bars, Flags, Index
-from tbot_core.model.reasons import Reason
+from tbot_core.model.reasons import ALLOWED_CODE
 from tbot_core.model.types import TICKS_PER_DOLLAR, ExitReason, Leg, OrderType
 from tbot_core.trading import price_grid
 from tbot_core.trading.matching import ENTRY_BARS
@@ -172,7 +172,7 @@ def _entries(found: Outcomes, judged: JudgedSignals, rules: TradingRules, costs:
     signals = judged.signals
     side, live = signals.side, signals.minute + costs.lag + costs.entry_delay
     minute, there = _first_bar(bars, signals.cells, live, live + ENTRY_BARS)
-    there &= (minute < bars.minutes - rules.exits.flatten_before_close) & (judged.verdicts.reasons == Reason.ALLOWED)
+    there &= (minute < bars.minutes - rules.exits.flatten_before_close) & (judged.verdicts.reasons == ALLOWED_CODE)
     at = _places(bars, minute, signals.cells)
     opened = _ticks(_at(bars, "open", at))
     if rules.entries.entry_order_type == OrderType.MARKET:

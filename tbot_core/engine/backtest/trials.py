@@ -17,7 +17,7 @@ from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
 from tbot_core.marketdata.store.store import BarBlock
 from tbot_core.model.calendar import Session
 from tbot_core.model.day_facts import MarketView
-from tbot_core.model.reasons import Reason, most_frequent
+from tbot_core.model.reasons import ALLOWED_CODE, most_frequent
 from tbot_core.model.types import atoms_of
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
@@ -192,7 +192,7 @@ def _screen(trial: Trial, part: BarBlock, entrant: ActiveStrategy, cut: Flags | 
     rules, dates = trial.terms.rules, [one.date for one in part.sessions]
     day = with_recorded_vix(part.day, dates, entrant.name, trial.recorded_vix)
     verdicts = screen(entrant, rules, day, part.bars.symbols, part.sessions[0].minutes, cut=cut)
-    denied = verdicts.reasons != Reason.ALLOWED
+    denied = verdicts.reasons != ALLOWED_CODE
     denials, without = Counter[str](), list[str]()
     if denied.any():  # a symbol without a bar in a session was no candidate there
         denials.update(denial_counts(verdicts.reasons[denied & part.bars.traded]))

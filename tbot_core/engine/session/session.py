@@ -24,7 +24,7 @@ from tbot_core.journal.store import Journal, NewEvent
 from tbot_core.model.bars import Tape
 from tbot_core.model.clock import Clock
 from tbot_core.model.day_facts import MarketView
-from tbot_core.model.reasons import Reason
+from tbot_core.model.reasons import ALLOWED_CODE, Reason
 from tbot_core.model.types import dollars_of
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.system.garbage import gc_paused
@@ -331,7 +331,7 @@ class TradingSession:
         for entrant in self.entrants:
             window = entrant.window
             screened = self._screened[entrant.name]
-            if window.entry <= minute < window.entry_end and (screened.reasons == Reason.ALLOWED).any():
+            if window.entry <= minute < window.entry_end and (screened.reasons == ALLOWED_CODE).any():
                 signals = entrant.strategy.scan(bars, self._facts(entrant), minute)
                 scan = ScanResult(signals=signals, screened=screened, dates=(self.session.date,))
                 proposals = propose(entrant, self._trading.rules, scan, self._market(entrant, bars))

@@ -33,6 +33,12 @@ UsedAmounts: TypeAlias = tuple[int, int, int, int, int]
 working entries, and the most that it may be."""
 
 
+# Looked up once: a backtest compares these with every session, and a member of an enumeration is found slowly.
+_MAX_TRADES, _MAX_POSITIONS, _ORDER_RATE = Reason.MAX_TRADES, Reason.MAX_OPEN_POSITIONS, Reason.ORDER_RATE
+_TRADE, _ORDER, _SYMBOL = Reason.TRADE_NOTIONAL, Reason.ORDER_NOTIONAL, Reason.SYMBOL_EXPOSURE
+_GROSS, _POWER = Reason.GROSS_EXPOSURE, Reason.BUYING_POWER
+
+
 @attrs.frozen(kw_only=True)
 class Limits:
     """The limits of one session and one risk state as amounts; 0 = off where the setting defines that.
@@ -81,21 +87,21 @@ class Limits:
         in the minute.
         """
         return (
-            (Reason.MAX_TRADES, sent, self.max_trades),
-            (Reason.MAX_OPEN_POSITIONS, positions, self.max_positions),
-            (Reason.ORDER_RATE, rate, self.max_orders_per_minute),
+            (_MAX_TRADES, sent, self.max_trades),
+            (_MAX_POSITIONS, positions, self.max_positions),
+            (_ORDER_RATE, rate, self.max_orders_per_minute),
         )
 
     def amounts(self, entry: EntryAmounts, used: UsedAmounts, index: Iterable[Amount] = ()) -> tuple[Amount, ...]:
         """What an entry adds to, in the order of the checks; `index` are the amounts of its symbol's indices."""
         (worst, power), (held, external, gross, working, allowed) = entry, used
         return (
-            (Reason.TRADE_NOTIONAL, held, worst, self.per_trade),
-            *(((Reason.ORDER_NOTIONAL, 0, worst, self.order_notional),) if self.order_notional else ()),
-            (Reason.SYMBOL_EXPOSURE, held + external, worst, self.per_symbol),
+            (_TRADE, held, worst, self.per_trade),
+            *(((_ORDER, 0, worst, self.order_notional),) if self.order_notional else ()),
+            (_SYMBOL, held + external, worst, self.per_symbol),
             *index,
-            (Reason.GROSS_EXPOSURE, gross, worst, self.gross),
-            (Reason.BUYING_POWER, working, power, allowed),
+            (_GROSS, gross, worst, self.gross),
+            (_POWER, working, power, allowed),
         )
 
     def buying_power(self, elsewhere: int, cost: int, granted: int | None) -> int:
