@@ -388,9 +388,6 @@ def _named(variable: str, strategies: Sequence[str]) -> tuple[str, ...]:
 REASON_BY_CODE: Final[Mapping[int, Reason]] = {int(reason): reason for reason in Reason}
 """Each reason by its stable number."""
 
-ALLOWED_CODE: Final = int(Reason.ALLOWED)
-"""The number of ALLOWED as a plain one, with which numpy compares four times faster."""
-
 
 def most_frequent(counts: Mapping[str, int]) -> str:
     """The name that was counted most often, the first one by name of several."""

@@ -17,11 +17,11 @@ from tbot_core.contracts import BrokerCapabilities, Filter, Strategy, SupportsEx
 from tbot_core.contracts.settings import EntrySettings, RebalanceSettings, RiskSettings, StrategySettings
 from tbot_core.contracts.settings import ExitSettings as ExitPolicy
 from tbot_core.model.bars import Index, SymbolQuote
-from tbot_core.model.reasons import ALLOWED_CODE, REASON_BY_CODE, Reason
+from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import ExitRules, Signals, Trigger, price_level
 from tbot_core.model.types import Side, SignalId
 from tbot_core.trading.universe import truncated_symbols
-from tbot_core.trading.verdicts import CheckResult, FilterCheck, Verdicts, apply_checks, deny
+from tbot_core.trading.verdicts import ALLOWED_CODE, CheckResult, FilterCheck, Verdicts, apply_checks, deny
 
 if TYPE_CHECKING:
     from tbot_core.model.bars import Bars, Flags

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tbot_core.model.bars import Index
-from tbot_core.model.reasons import ALLOWED_CODE, REASON_BY_CODE, Reason
+from tbot_core.model.reasons import REASON_BY_CODE, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 FilterCheck: TypeAlias = "tuple[str, Check]"
 """A check with the name of the plugin that compares: a filter, or the strategy itself."""
+
+ALLOWED_CODE: Final = int(Reason.ALLOWED)
+"""The number of ALLOWED as a plain one, with which numpy compares four times faster."""
 
 _QUOTED: Final = frozenset({Reason.SCREEN_DENIED, Reason.SCREEN_UNKNOWN, Reason.FILTER_DENIED, Reason.FILTER_UNKNOWN})
 

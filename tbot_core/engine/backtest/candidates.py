@@ -11,11 +11,12 @@ import numpy as np
 
 from tbot_core.engine.backtest.resolve import OUTCOMES, resolve
 from tbot_core.model.bars import Array, Flags, Index
-from tbot_core.model.reasons import ALLOWED_CODE, Reason
+from tbot_core.model.reasons import Reason
 from tbot_core.model.types import OrderType
 from tbot_core.trading import price_grid
 from tbot_core.trading.proposals import JudgedSignals
 from tbot_core.trading.risk.sizing import short_margin
+from tbot_core.trading.verdicts import ALLOWED_CODE
 
 if TYPE_CHECKING:
     from tbot_core.model.bars import Bars

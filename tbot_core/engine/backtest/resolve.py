@@ -12,11 +12,11 @@ import attrs
 import numpy as np
 
 from tbot_core.model.bars import Array, Bars, Flags, Index
-from tbot_core.model.reasons import ALLOWED_CODE
 from tbot_core.model.types import TICKS_PER_DOLLAR, ExitReason, Leg, OrderType
 from tbot_core.trading import price_grid
 from tbot_core.trading.matching import ENTRY_BARS
 from tbot_core.trading.positions.rebalance_rules import checks_positions
+from tbot_core.trading.verdicts import ALLOWED_CODE
 
 if TYPE_CHECKING:
     from tbot_core.model.signals import ExitRules

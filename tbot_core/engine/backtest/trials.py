@@ -17,7 +17,7 @@ from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
 from tbot_core.marketdata.store.store import BarBlock
 from tbot_core.model.calendar import Session
 from tbot_core.model.day_facts import MarketView
-from tbot_core.model.reasons import ALLOWED_CODE, most_frequent
+from tbot_core.model.reasons import most_frequent
 from tbot_core.model.types import atoms_of
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
@@ -30,7 +30,7 @@ from tbot_core.trading.proposals import (
     screen,
     universe_cut,
 )
-from tbot_core.trading.verdicts import denial_counts
+from tbot_core.trading.verdicts import ALLOWED_CODE, denial_counts
 
 if TYPE_CHECKING:
     from tbot_core.engine.assembly import Assembly

@@ -24,7 +24,7 @@ from tbot_core.journal.store import Journal, NewEvent
 from tbot_core.model.bars import Tape
 from tbot_core.model.clock import Clock
 from tbot_core.model.day_facts import MarketView
-from tbot_core.model.reasons import ALLOWED_CODE, Reason
+from tbot_core.model.reasons import Reason
 from tbot_core.model.types import dollars_of
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.system.garbage import gc_paused
@@ -41,6 +41,7 @@ from tbot_core.trading.proposals import (
     screen,
     universe_cut,
 )
+from tbot_core.trading.verdicts import ALLOWED_CODE
 
 if TYPE_CHECKING:
     from datetime import datetime
