@@ -25,6 +25,9 @@ CURRENCY: Final = "USD"
 ATOMS_PER_DOLLAR: Final = TICKS_PER_DOLLAR * UNITS_PER_SHARE
 ATOMS_PER_CENT: Final = ATOMS_PER_DOLLAR // 100
 
+_TICK: Final = Decimal("0.0001")
+_CENT: Final = Decimal("0.01")
+
 
 SYMBOL: Final = re.compile(r"[A-Z0-9]+([.-][A-Z0-9]+)*")
 """A ticker in tbot's spelling, such as BRK.B: capitals and digits, with dots and hyphens inside."""
@@ -44,7 +47,7 @@ def ticks_of(price: float) -> int:
 
 def price_of(ticks: int) -> Decimal:
     """A price in dollars with four decimals."""
-    return Decimal(ticks).scaleb(-4)
+    return Decimal(ticks) * _TICK
 
 
 def units_of(quantity: Decimal) -> int:
@@ -66,7 +69,7 @@ def atoms_of(dollars: Decimal) -> int:
 def dollars_of(atoms: int) -> Decimal:
     """Money in dollars, exact, with at least two decimals."""
     cents, rest = divmod(atoms, ATOMS_PER_CENT)
-    return Decimal(atoms).scaleb(-10).normalize() if rest else Decimal(cents).scaleb(-2)
+    return Decimal(atoms).scaleb(-10).normalize() if rest else Decimal(cents) * _CENT
 
 
 class Side(IntEnum):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import attrs
 import numpy as np
 
-from tbot_core.engine.backtest.resolve import OUTCOMES, resolve
+from tbot_core.engine.backtest.resolve import LEGS, OUTCOMES, resolve
 from tbot_core.model.bars import Array, Flags, Index
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import OrderType
+from tbot_core.model.types import Leg, OrderType
 from tbot_core.trading import price_grid
 from tbot_core.trading.proposals import JudgedSignals
 from tbot_core.trading.risk.sizing import short_margin
@@ -179,6 +179,18 @@ class Candidates:
     def entrants(self, index: int) -> Sequence[Entrant]:
         """The candidates of a session that no check denied, in their order."""
         return self._entrants[self._open_bounds[index] : self._open_bounds[index + 1]]
+
+    @functools.cached_property
+    def closing(self) -> Sequence[int]:
+        """A number for each candidate by which the closing fills of a session are in order.
+
+        Exits of one minute fill by symbol, stops and targets in the order of their entries.
+        """
+        places = np.arange(len(self.order))
+        key, leg, row = (self.columns[name][self.order] for name in ("key", "leg", "row"))
+        within = np.where(leg == LEGS.index(Leg.EXIT), row, places)
+        found: list[int] = (key * (int(within.max(initial=0)) + 1) + within).tolist()
+        return found
 
     @functools.cached_property
     def crowds(self) -> Sequence[Crowd]:

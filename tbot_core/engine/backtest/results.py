@@ -12,24 +12,23 @@ import attrs
 from tbot_core.engine.assembly import SIMULATOR
 from tbot_core.engine.backtest.candidates import Candidate, Candidates
 from tbot_core.engine.backtest.glide import GlideResult
-from tbot_core.engine.backtest.resolve import LEGS, REASONS
+from tbot_core.engine.backtest.resolve import REASONS
 from tbot_core.engine.backtest.session_walk import SessionResult
 from tbot_core.model.calendar import Session
 from tbot_core.model.reasons import REASON_BY_CODE
-from tbot_core.model.types import Leg, Side, Trade, dollars_of, price_of, quantity_of
+from tbot_core.model.types import Side, Trade, dollars_of, price_of, quantity_of
 from tbot_core.reports.timeline import SessionTimeline
 from tbot_core.reports.trade_levels import LevelRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tbot_core.engine.backtest.glide import GlideFill
     from tbot_core.reports.trade_levels import TradeKey, TradeLevels
 
 T = TypeVar("T")
 
 _SIDES: Final = {int(side): side for side in Side}
-_OF_TRADES: Final = ("part", "row", "side", "ended", "exit_minute", "reason", "key", "leg")
+_OF_TRADES: Final = ("part", "row", "side", "ended", "exit_minute", "reason")
 
 
 class Lazy(Sequence[T], Generic[T]):
@@ -141,14 +140,10 @@ class GlidedSession:
 
     def _trades(self) -> list[Trade]:
         values, session, moment, end = self.found.values, self.session, self.session.moment, self.session.minutes
-        parts, rows, sides, entries, exits, reasons, keys, legs = (values(name) for name in _OF_TRADES)
+        parts, rows, sides, entries, exits, reasons = (values(name) for name in _OF_TRADES)
         names, symbols = [one.active.name for one in self.found.source.parts], self.found.source.symbols
-
-        def closing(fill: GlideFill) -> tuple[int, int]:
-            # Exits of one minute fill by symbol, stops and targets in the order of their entries.
-            place = fill[0]
-            return keys[place], rows[place] if LEGS[legs[place]] is Leg.EXIT else place
-
+        closing = self.found.closing
+        fills = sorted([(closing[fill[0]], fill) for fill in self.glided.fills])
         return [
             Trade(
                 strategy=names[parts[place]],
@@ -164,7 +159,7 @@ class GlidedSession:
                 exit_reason=REASONS[reasons[place]],
                 broker=SIMULATOR,
             )
-            for place, units, paid, got, fee_atoms, pnl_atoms in sorted(self.glided.fills, key=closing)
+            for _, (place, units, paid, got, fee_atoms, pnl_atoms) in fills
         ]
 
     def _record(self, recorder: LevelRecorder, one: Candidate) -> None:
