@@ -31,6 +31,7 @@ from tbot_core.model.bars import Bars
 from tbot_core.model.calendar import Session
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.day_facts import DayFacts
+from tbot_core.system.garbage import gc_paused
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -159,16 +160,22 @@ def walk_blocks(assembly: Assembly, blocks: Iterable[BarBlock]) -> tuple[TrialRu
     found: list[TestedSession] = []
     run = TrialRun(trial_of(assembly))
     for _, held in itertools.groupby(blocks, key=lambda block: block.month):
-        month = MonthOfBars(list(held))
-        for part, entrants in month.parts(run.trial):
-            judged = [one.judged for one in month.screened(run.trial, part, entrants) if one.judged is not None]
-            candidates = month.candidates(run.trial, part, judged)
-            for index, session in enumerate(part.sessions):
-                bars, proposals, equity = part.bars.session(index), candidates.proposals(index), run.equity_atoms
-                walked = walk_session(run.trial.terms, session, bars, proposals, equity)
-                run.equity_atoms = walked.equity_atoms
-                found.append(SteppedSession(session=session, opening_atoms=equity, walked=walked, cause="asked for"))
+        with gc_paused():
+            found += _walked(run, MonthOfBars(list(held)))
     return run, found
+
+
+def _walked(run: TrialRun, month: MonthOfBars) -> list[TestedSession]:
+    found: list[TestedSession] = []
+    for part, entrants in month.parts(run.trial):
+        judged = [one.judged for one in month.screened(run.trial, part, entrants) if one.judged is not None]
+        candidates = month.candidates(run.trial, part, judged)
+        for index, session in enumerate(part.sessions):
+            bars, proposals, equity = part.bars.session(index), candidates.proposals(index), run.equity_atoms
+            walked = walk_session(run.trial.terms, session, bars, proposals, equity)
+            run.equity_atoms = walked.equity_atoms
+            found.append(SteppedSession(session=session, opening_atoms=equity, walked=walked, cause="asked for"))
+    return found
 
 
 def denials(run: TrialRun, found: Iterable[TestedSession]) -> Counter[str]:

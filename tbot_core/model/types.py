@@ -7,6 +7,7 @@ edge they become `Decimal`.
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import date, datetime
 from decimal import Decimal
@@ -50,6 +51,7 @@ def price_of(ticks: int) -> Decimal:
     return Decimal(ticks) * _TICK
 
 
+@functools.lru_cache(maxsize=4096)  # most orders of a run have one of few sizes
 def units_of(quantity: Decimal) -> int:
     """A quantity in units, rounded towards zero."""
     return int(quantity * UNITS_PER_SHARE)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Pause garbage collection, which takes up to 40 ms: until a minute's orders are sent, or a session is walked."""
+    """Pause garbage collection, which takes up to 40 ms: until a minute's orders are sent, or a month is tested."""
     before = gc.isenabled()
     gc.disable()
     try:

@@ -37,7 +37,6 @@ from tbot_core.trading.risk.gate import (
     plugin_denial,
     review_loss_limits,
 )
-from tbot_core.trading.risk.limits import Limits
 from tbot_core.trading.risk.sizing import SizedEntry, Sizer, fraction_of
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Account, Side, SignalId
     from tbot_core.trading.proposals import Proposal, TradingRules
+    from tbot_core.trading.risk.limits import Limits
 
 
 class DecisionEngine:
@@ -95,8 +95,8 @@ class DecisionEngine:
 
     def _limits_of(self, atoms: int) -> dict[bool, Limits]:
         # The limits without and with defense.
-        risk, is_first = self._rules.risk, self._rules.first_live_day
-        return {one: Limits.of(risk, atoms, defense=one, first_live_day=is_first) for one in (False, True)}
+        normal, defense = self._rules.limits
+        return {False: normal.limits(atoms), True: defense.limits(atoms)}
 
     def update_account(self, account: Account, *, crossed: bool = False) -> None:
         """Apply the account that the broker reported, and its rules.
@@ -106,7 +106,9 @@ class DecisionEngine:
         self.exposure.funds.update(account, self.portfolio, crossed=crossed)
         rules, on = self._rules.venue.day_trade_rules, self.position_manager.session.date
         allowed = day_trade_limit(rules, on, self.exposure.funds, self.portfolio.opening_atoms)
-        self._limits = {defense: attrs.evolve(limits, day_trades=allowed) for defense, limits in self._limits.items()}
+        for defense, limits in self._limits.items():
+            if limits.day_trades != allowed:
+                self._limits[defense] = attrs.evolve(limits, day_trades=allowed)
 
     @property
     def portfolio(self) -> Portfolio:

@@ -5,6 +5,7 @@ Vectorised over sessions and symbols, so that the same code serves one live minu
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
@@ -20,6 +21,7 @@ from tbot_core.model.bars import Index, SymbolQuote
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import ExitRules, Signals, Trigger, price_level
 from tbot_core.model.types import Side, SignalId
+from tbot_core.trading.risk.limits import LimitFractions
 from tbot_core.trading.universe import truncated_symbols
 from tbot_core.trading.verdicts import ALLOWED_CODE, CheckResult, FilterCheck, Verdicts, apply_checks, deny
 
@@ -77,6 +79,12 @@ class TradingRules:
     def watching(self, symbols: Collection[str]) -> TradingRules:
         """The rules with further symbols that are watched, but not traded."""
         return attrs.evolve(self, watch_only=self.watch_only.union(symbols))
+
+    @functools.cached_property
+    def limits(self) -> tuple[LimitFractions, LimitFractions]:
+        """What the limits of a session follow from, without and with defense."""
+        of, first = LimitFractions.of, self.first_live_day
+        return of(self.risk, defense=False, first_live_day=first), of(self.risk, defense=True, first_live_day=first)
 
 
 @attrs.frozen(kw_only=True)

@@ -144,7 +144,7 @@ class GlideTerms:
             slips=terms.costs.slippage.kind != "none",
             charged=terms.costs.has_fees,
             funds=frozenset(symbol for members in rules.indices.values() for symbol in members),
-            limits=LimitFractions.of(rules.risk, defense=rules.risk.defense_mode_active),
+            limits=rules.limits[rules.risk.defense_mode_active],
             deviation=rules.risk.max_fill_deviation_pct.as_integer_ratio(),
             never=next((cause for cause, present in causes.items() if present), ""),
         )

@@ -14,7 +14,6 @@ from tbot_core.engine.backtest.quiet_minutes import first_quiet_end, mark_at_end
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg, dollars_of
 from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
-from tbot_core.system.garbage import gc_paused
 from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts
@@ -95,8 +94,7 @@ def walk_session(
 ) -> SessionResult:
     """Trade one session; `proposals` are those of all its strategies, in any order."""
     walk = _Walk(terms, session, bars, equity_atoms)
-    with gc_paused():
-        walk.go(proposals)
+    walk.go(proposals)
     closed = walk.decision_engine.portfolio.closed
     denials = Counter(decision.reason.name for decision in walk.decisions if decision.order is None)
     missed = sum(walk.decision_engine.exposure.sent.values()) - len(closed)  # every filled entry is closed by now

@@ -19,6 +19,7 @@ from tbot_core.model.calendar import Session
 from tbot_core.model.day_facts import MarketView
 from tbot_core.model.reasons import most_frequent
 from tbot_core.model.types import atoms_of
+from tbot_core.system.garbage import gc_paused
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 from tbot_core.trading.proposals import (
@@ -171,7 +172,9 @@ def run_trials(trials: Sequence[TrialRun], blocks: Iterable[BarBlock]) -> Iterat
     for _, blocks_of_month in itertools.groupby(blocks, key=lambda block: block.month):
         month = MonthOfBars(list(blocks_of_month))
         for run in trials:
-            for tested in run.trade(month):
+            with gc_paused():
+                found = list(run.trade(month))
+            for tested in found:
                 yield run, tested
 
 
