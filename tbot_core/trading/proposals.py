@@ -279,8 +279,6 @@ def judge_scan(active: ActiveStrategy, rules: TradingRules, scan: ScanResult, ma
 
 def propose(active: ActiveStrategy, rules: TradingRules, scan: ScanResult, market: MarketView) -> list[Proposal]:
     """The proposals of one session's scan, unsorted; symbols that screening denied have none."""
-    if not len(scan.signals):  # as in most minutes
-        return []
     judged = judge_scan(active, rules, scan, market)
     return judged.proposals(range(len(judged.signals)))
 
