@@ -301,7 +301,7 @@ class ChangedAssemblies:
     def of(self, changes: Mapping[str, str]) -> Assembly:
         """The assembly with these settings, by variable.
 
-        Raises SettingsError for invalid settings, PluginError for a plugin that was not loaded.
+        Raises SettingsError for invalid settings, PluginError for a strategy or filter that was not loaded.
         """
         settings = self._assembly.settings
         given = {name: one.text for name, one in settings.values.items() if one.origin.file == "option"}
@@ -312,6 +312,14 @@ class ChangedAssemblies:
             overrides={**given, **changes},
             sources=self._sources,
         )
+        known = {(one.entry.kind, one.entry.name) for one in self._assembly.loaded}
+        wanted = [("strategy", one) for one in changed.strategies] + [("filter", one) for one in changed.filters]
+        for kind, name in (one for one in wanted if one not in known):
+            words = ", ".join(f"{key}={text}" for key, text in changes.items())
+            raise PluginError(
+                f"The {kind} {name} of the set {words} was not loaded.",
+                "Name the strategies and filters of all sets in STRATEGY_SEQUENCE and FILTERS of the instance.",
+            )
         calendar = self._equal(calendar_of(changed.trading))
         return with_filters(attrs.evolve(self._assembly, settings=changed, calendar=calendar, placed={}))
 

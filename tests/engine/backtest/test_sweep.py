@@ -70,8 +70,10 @@ def test_a_set_that_is_invalid_is_refused(random_instance: Callable[[int], Any])
     assembly = assemble(instance.home, "backtest", CLOCK)
     with pytest.raises(SettingsError, match="STOP_LOSS_PCT=2"):
         sweep(assembly, over, [{"STOP_LOSS_PCT": "2"}])
-    with pytest.raises(PluginError, match="The strategy mid is not installed"):
+    with pytest.raises(PluginError, match="The strategy mid of the set STRATEGY_SEQUENCE=mid was not loaded"):
         sweep(assembly, over, [{"STRATEGY_SEQUENCE": "mid"}])
+    with pytest.raises(PluginError, match="The filter price_volume of the set FILTERS=price_volume was not loaded"):
+        sweep(assembly, over, [{"FILTERS": "price_volume"}])
 
 
 def test_the_example_of_the_page_runs(
