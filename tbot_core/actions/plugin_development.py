@@ -142,7 +142,7 @@ def contract_lines(document: Mapping[str, Any]) -> list[str]:
     if not cases:
         return [f"{name}: {document['missing']}"]
     said = ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in ("passed", "failed", "not claimed"))
-    lines, traces = [f"{name}: {len(cases)} cases: {said}."], dict[str, str]()
+    lines, traces = [f"{name}: {len(cases)} cases with default settings: {said}."], dict[str, str]()
     for case in cases:
         outcome = case["outcome"].upper() if case["outcome"] == "failed" else case["outcome"]
         lines.append(f"  {case['number']}  {outcome:11}  {case['promise']}")

@@ -196,7 +196,7 @@ def test_the_contract_is_run_in_a_process_of_its_own(capsys: pytest.CaptureFixtu
     """`tbot plugins check` prints each case with its promise, and the capabilities of a broker."""
     assert invoke(["plugins", "check", "paper"]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"broker paper: \d+ cases: \d+ passed, 0 failed, \d+ not claimed\.", said)
+    assert re.search(r"broker paper: \d+ cases with default settings: \d+ passed, 0 failed, \d+ not claimed\.", said)
     assert "  b04  passed       A market order is acknowledged, then filled" in said
     assert "  f05  passed       Minute bars of three sessions in one call" in said
     assert "  brackets             yes" in said
@@ -224,7 +224,7 @@ def test_a_case_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(plugin_development, "run_apart", lambda *_given, **_more: document)
     assert invoke(["plugins", "check", "paper"]) == 1
     said = capsys.readouterr().out
-    assert "broker paper: 3 cases: 0 passed, 3 failed, 0 not claimed." in said
+    assert "broker paper: 3 cases with default settings: 0 passed, 3 failed, 0 not claimed." in said
     assert "b01  FAILED       It does what it promises.\n                    KeyError: 'cash'" in said
     assert said.count('raise KeyError("cash")') == 1
     assert "b03  FAILED       It does what it promises.\n                    KeyError: 'cash'" in said
