@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
@@ -22,13 +23,15 @@ MOST_BYTES: Final = 1_048_576
 """How much of the log is searched for a page: about 2,500 lines."""
 
 _READS: Final = frozenset({"open", "decrypt"})
+_NAMES: Final = re.compile(r"[a-z0-9][a-z0-9._-]*[a-z0-9_-]")
 
 
 @attrs.frozen(kw_only=True)
 class AccessSearch:
-    """Which accesses are wanted: a part of the user's name, a category and a day of New York; empty fits each.
+    """Which accesses are wanted: a user, a category and a day of New York; empty fits each.
 
-    Without `reads` what was read without a fault is left out, and beginnings, whose end is a line too.
+    `user` is a part of the name of who did it, or the whole name of a user whom the result names. Without `reads` what
+    was read without a fault is left out, and beginnings, whose end is a line too.
     """
 
     user: str = ""
@@ -39,11 +42,15 @@ class AccessSearch:
     def fits(self, entry: AuditLogEntry) -> bool:
         """Whether the access is wanted."""
         return (
-            self.user.casefold() in entry.actor.casefold()
+            self._is_of_user(entry)
             and self.category in {"", entry.category}
             and self.day in {None, exchange_time(entry.utc).date()}
             and (self.reads or not (entry.outcome == "begun" or (entry.action in _READS and entry.outcome == "ok")))
         )
+
+    def _is_of_user(self, entry: AuditLogEntry) -> bool:
+        user = self.user.casefold()
+        return user in entry.actor.casefold() or user in _NAMES.findall(entry.outcome.casefold())
 
 
 @attrs.frozen(kw_only=True)

@@ -27,7 +27,7 @@ from tbot_core.instance.sources import deployment_of, is_made, read_settings_fil
 from tbot_core.model import json_document
 from tbot_core.system import filesystem, log, secure_files
 from tbot_core.vault import files, token
-from tbot_core.vault.categories import CATEGORIES, CategoryPaths, category_paths
+from tbot_core.vault.categories import CATEGORIES, SETUP, CategoryPaths, category_paths
 from tbot_core.vault.key_providers import PassphraseKeyProvider
 from tbot_core.vault.vault import Vault
 
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CATEGORY: Final = "setup"
-"""The category of the draft in the audit log; it has no key of its own."""
 
 _KEY: Final = "login"
 _log = log.logger(__name__)
@@ -104,10 +102,10 @@ class SetUp:
         with self.vault.store.holding(_KEY), self.vault.store.ring(_KEY) as ring:
             if ring.cur is None:
                 raise LookupError(_KEY)  # `begin_setup` has made it
-            self.vault.note("write", CATEGORY, "begun", ring.cur.name)
+            self.vault.note("write", SETUP, "begun", ring.cur.name)
             text = token.seal_token(ring.cur, place, data, entropy=self.vault.entropy)
             files.write_file(place, text + b"\n", prove=lambda _: None, system=self.vault.system)
-            self.vault.note("write", CATEGORY, "ok", ring.cur.name)
+            self.vault.note("write", SETUP, "ok", ring.cur.name)
 
     def contents(self, draft: Draft, warn: Notify = discard) -> dict[str, bytes]:
         """The plaintext of each category of the instance. Raises what `checked_contents` raises."""
@@ -232,4 +230,4 @@ def _text(category: str, data: bytes) -> str:
 def _place(vault: Vault) -> CategoryPaths:
     # The draft is bound to its own name, and encrypted with the key of the accounts, which are there before it.
     key, home = vault.store.place(_KEY).key, vault.instance.home
-    return CategoryPaths(category=CATEGORY, logical="setup.json", key=key, file=home / SETUP_DRAFT, home=home)
+    return CategoryPaths(category=SETUP, logical="setup.json", key=key, file=home / SETUP_DRAFT, home=home)

@@ -13,6 +13,7 @@ from tbot_core.journal import integrity
 from tbot_core.journal.store import read_journal
 from tbot_core.system import filesystem, log
 from tbot_core.vault import audit_log
+from tbot_core.vault.categories import JOURNAL
 from tbot_core.vault.vault import SecretAccess
 
 if TYPE_CHECKING:
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
 
 _log = log.logger(__name__)
 _ACTION: Final = "write"
-_CATEGORY: Final = "journal"
 _SINCE: Final = "keyed from "
 
 
 def note_switch(opened: Vault, first: int) -> None:
     """Record that every event from this one on has a keyed hash. Raises VaultError."""
-    opened.audit.record(SecretAccess(action=_ACTION, category=_CATEGORY, outcome=f"{_SINCE}{first}"))
+    opened.audit.record(SecretAccess(action=_ACTION, category=JOURNAL, outcome=f"{_SINCE}{first}"))
 
 
 def note_new_key(instance: Instance, opened: Vault) -> None:
@@ -59,4 +59,4 @@ def read_switch(instance: Instance, root: RootKey) -> int | None:
 
 def _is_switch(entry: AuditLogEntry) -> bool:
     said = entry.outcome.removeprefix(_SINCE)
-    return (entry.action, entry.category) == (_ACTION, _CATEGORY) and said != entry.outcome and said.isdecimal()
+    return (entry.action, entry.category) == (_ACTION, JOURNAL) and said != entry.outcome and said.isdecimal()

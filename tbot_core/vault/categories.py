@@ -26,6 +26,9 @@ AUDIT_KEY_PATH: Final = "storage/keys/audit.key"
 EVERY: Final = "every category"
 """The name for all categories in messages and in the audit log."""
 
+CONTROL, JOURNAL, PAGE, SETUP = "control", "journal", "page", "setup"
+"""What else the audit log is about: requests to the bot, the key of the journal, the web page, a set-up's draft."""
+
 
 class HasHome(Protocol):
     """The part of an instance that the vault needs: its folder."""
@@ -137,6 +140,9 @@ CATEGORIES: Final[dict[str, SecretCategory]] = {
     )
 }
 """Every category by name, in the order in which a start opens them."""
+
+AUDITED: Final = (*CATEGORIES, EVERY, AUDIT, CONTROL, JOURNAL, PAGE, SETUP)
+"""Every category that a line of the audit log can have."""
 
 
 def category_paths(category: str, instance: HasHome, deployment: DeploymentSettings) -> CategoryPaths:

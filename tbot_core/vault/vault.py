@@ -38,11 +38,11 @@ AuditAction = Literal[
 class SecretAccess:
     """One access as recorded in the audit log; `key_id` may be empty.
 
-    `outcome` is ok, begun, an error code, or failed for an error without one.
+    `category` is one of AUDITED. `outcome` is ok, begun, an error code, or failed for an error without one.
     """
 
     action: AuditAction
-    category: str
+    category: str = attrs.field(validator=attrs.validators.in_(categories.AUDITED))
     outcome: str
     key_id: str = ""
 

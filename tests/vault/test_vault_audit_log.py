@@ -17,6 +17,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.system.secure_files import FileSystemCalls
 from tbot_core.vault import audit_log, rotation
 from tbot_core.vault.audit_log import AuditAnchor, AuditLog
+from tbot_core.vault.categories import AUDITED
 from tbot_core.vault.error_codes import CODE_BY_TEXT, VaultErrorCode
 from tbot_core.vault.store import SecretStore
 from tbot_core.vault.vault import SecretAccess
@@ -107,6 +108,14 @@ def test_the_log_knows_when_a_backup_was_last_whole(store: SecretStore, log: Aud
         clock.advance(86_400)
         log.record(SecretAccess(action="backup", category="every category", outcome="ok"))
     assert audit_log.last_backup(path) == clock.now()
+
+
+def test_a_line_of_an_unknown_category_is_refused() -> None:
+    """A search by category offers AUDITED: nothing may be logged that it does not find."""
+    for category in AUDITED:
+        assert SecretAccess(action="open", category=category, outcome="ok").category == category
+    with pytest.raises(ValueError, match="'web'"):
+        SecretAccess(action="account", category="web", outcome="ok")
 
 
 def test_a_whole_log_verifies(store: SecretStore, log: AuditLog) -> None:

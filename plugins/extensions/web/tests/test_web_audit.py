@@ -6,19 +6,23 @@ import datetime as dt
 import json
 import re
 from html import unescape
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from tbot_extension_web.access.metrics_token import MetricsToken
+from tbot_extension_web.access.security_log import SecurityLog
 from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF
 
 from tbot_core.actions import secrets
 from tbot_core.actions.audit_pages import MOST_BYTES
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance
+from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.sources import keep_opened_settings
-from tbot_core.vault.audit_log import log_path
+from tbot_core.vault.audit_log import log_entries, log_path
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -42,6 +46,22 @@ def test_accesses_are_found_by_user_category_and_day(app: ASGIApp, sealed: Path)
     assert "web/bob" in get(app, "/audit?category=env_bot").text
     assert "No line fits" in get(app, "/audit?day=2001-01-01").text
     assert get(app, "/audit", "trader").status == 403
+
+
+def test_what_names_a_user_is_found_by_the_user_and_by_each_category_of_the_log(app: ASGIApp, sealed: Path) -> None:
+    """A refused request and an addition name the user; of a longer name and of a word nothing is found."""
+    vault = open_instance_vault(Instance(sealed), DeploymentSettings())
+    security = SecurityLog(vault=vault)
+    security.record("account", "alice", "addition of tim: trader")
+    security.record("deny", "alice", "refused stop of web/tim, made today: the user was removed", category="control")
+    security.record("account", "alice", "addition of timothy: trader")
+    page = get(app, "/audit?user=Tim").text
+    assert ("addition of tim:" in page, "refused stop of web/tim" in page, "timothy" in page) == (True, True, False)
+    assert "No line fits" in get(app, "/audit?user=refuse").text
+    offered = re.findall(r"<option(?: selected)?>([^<]+)</option>", page)
+    assert {entry.category for entry in log_entries(log_path(Instance(sealed)))} <= set(offered)
+    page = get(app, "/audit?category=control").text
+    assert ("refused stop" in page, "addition" in page) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -140,18 +160,29 @@ def test_a_big_log_costs_no_more_than_a_small_one(app: ASGIApp, sealed: Path, pa
 def test_the_pages_of_a_log_have_each_line_once(
     app: ASGIApp, sealed: Path, path: str, pattern: str, expected: range
 ) -> None:
-    """Each leads to that of the lines before, the first page is a link away, and the last leads no further."""
+    """Each leads to that of the lines before, and back; the first page is a link away, and the ends lead no further."""
     write_logs(sealed, 4_000)
-    found: list[int] = []
     place, page = path.partition("?")[0], get(app, path).text
-    while True:
-        found += map(int, re.findall(pattern, page))
-        older = re.search(r'<a class="button" href="([^"]+)" rel="next">Older lines', page)
-        if older is None:
-            break
-        page = get(app, f"{place}{unescape(older[1])}").text
-        assert "The newest</a>" in page
-    assert found == list(reversed(expected))
+    newest = list(map(int, re.findall(pattern, page)))
+    pages = [newest]
+
+    def step(words: str) -> bool:
+        nonlocal page
+        link = re.search(rf'<a class="button" href="([^"]+)"[^>]*>{words}</a>', page)
+        page = page if link is None else get(app, f"{place}{unescape(link[1])}").text
+        return link is not None
+
+    while step("Older lines"):
+        pages.append(list(map(int, re.findall(pattern, page))))
+    assert list(chain.from_iterable(pages)) == list(reversed(expected))
+    for seen in reversed(pages[:-1]):
+        assert step("Newer lines")
+        assert list(map(int, re.findall(pattern, page))) == seen
+    assert not step("Newer lines")
+    while step("Older lines"):
+        pass
+    assert step("The newest") == (len(pages) > 2)
+    assert not pages[2:] or list(map(int, re.findall(pattern, page))) == newest
 
 
 @pytest.mark.parametrize("path", ["/audit?before=x&day=today", "/logs?before=-1", "/logs?before=99999999999999999999"])

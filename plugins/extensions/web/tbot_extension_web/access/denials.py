@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import TbotError
 from tbot_core.system import log
+from tbot_core.vault.categories import PAGE
 from tbot_extension_web.access.login_rules import TokenBucket
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ AT_ONCE: Final = 20
 
 EVERY_S: Final = 60.0
 """Beyond these, one line of a kind is written in so many seconds: less than 1 MB in a day."""
-
-PAGE: Final = "page"
-"""The category of these lines."""
 
 _LONGEST: Final = 100
 _log = log.logger(__name__)

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.system import filesystem, random
+from tbot_core.vault.categories import PAGE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ class MetricsToken:
     def make(self, actor: str) -> str:
         """Make a new one, which replaces the former, and return it."""
         token = random.entropy(_BYTES).hex()
-        self._security.record("account", actor, "token of metrics: made", category="web")
+        self._security.record("account", actor, "token of metrics: made", category=PAGE)
         filesystem.make_folder(self._path.parent)
         filesystem.write_atomic(self._path, _hash(token).encode())
         return token
@@ -40,7 +41,7 @@ class MetricsToken:
     def remove(self, actor: str) -> None:
         """Remove it."""
         if self.is_made:
-            self._security.record("account", actor, "token of metrics: removed", category="web")
+            self._security.record("account", actor, "token of metrics: removed", category=PAGE)
             filesystem.remove(self._path)
 
     def admits(self, authorization: str) -> bool:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Final
 from tbot_core.actions.control_requests import refuse_waiting
 from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import TbotError
+from tbot_core.model.clock import exchange_time
 from tbot_core.system import log
+from tbot_core.vault.categories import CONTROL
 from tbot_extension_web.access.credentials import Role
 from tbot_extension_web.permissions import REQUESTS, allows
 
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
 
 ACTOR: Final = "web/"
 """How the names of the page's users begin in requests."""
-
-CATEGORY: Final = "control"
-"""The category of the lines about refused requests."""
 
 KEPT: Final = frozenset({ControlVerb.KILL})
 """What stays, even if its user is removed: it only blocks entries, and a bot must not trade because a user left."""
@@ -48,7 +47,7 @@ class WaitingRequests:
             refuse_waiting(
                 self._security.vault.instance.home,
                 lambda one: self._fault(one, roles),
-                lambda one, why: self._security.record("deny", actor, _words(one, why), category=CATEGORY),
+                lambda one, why: self._security.record("deny", actor, _words(one, why), category=CONTROL),
             )
         except TbotError as fault:
             _log.error("web.requests_not_judged", reason=fault.message)
@@ -67,4 +66,5 @@ class WaitingRequests:
 
 
 def _words(request: ControlRequest, why: str) -> str:
-    return f"refused {request.verb.value} of {request.actor}, made {request.made:%Y-%m-%d %H:%M:%S} UTC: {why}"
+    made = exchange_time(request.made)
+    return f"refused {request.verb.value} of {request.actor}, made {made:%Y-%m-%d %H:%M:%S} in New York: {why}"

@@ -12,7 +12,7 @@ from tbot_core.actions.audit_pages import AccessSearch, access_page
 from tbot_core.instance import Instance
 from tbot_core.status.log_lines import LEVELS, log_page
 from tbot_core.system.log import FILE_NAME
-from tbot_core.vault.categories import CATEGORIES
+from tbot_core.vault.categories import AUDITED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SHOWN_LEVELS: Final = ("debug", "info", "warning", "error")
 _PLACE: Final = re.compile(r"[0-9]{1,18}")
+_MOST_NEWER: Final = 100
 
 
 async def show(call: Call) -> Response:
@@ -63,10 +64,22 @@ def _place(query: Mapping[str, str]) -> int | None:
 
 
 def _pages(call: Call, place: int | None) -> dict[str, str]:
-    # The addresses of the page with the lines before, "" where there are none, and of the first page.
-    asked = {name: text for name, text in call.request.query_params.items() if name != "before"}
-    older = "" if place is None else f"?{urlencode({**asked, 'before': place})}"
-    return {"older": older, "newest": f"?{urlencode(asked)}"}
+    # The addresses of the pages before and after this one and of the first, "" for one that is not there.
+    query = call.request.query_params
+    asked = {name: text for name, text in query.items() if name not in {"before", "newer"}}
+    here = _place(query)
+    places = _PLACE.findall(query.get("newer", ""))[-_MOST_NEWER:]  # where the pages ended that led here
+    way = [] if here is None else [*places, str(here)]
+
+    def address(ends: list[str]) -> str:
+        found = {"before": ends[-1:], "newer": [" ".join(ends[:-1])] if ends[1:] else []}
+        return f"?{urlencode({**asked, **found}, doseq=True)}"
+
+    return {
+        "older": "" if place is None else address([*way, str(place)]),
+        "newer": address(way[:-1]) if way else "",
+        "newest": address([]) if way[1:] else "",
+    }
 
 
 def _day(text: str) -> dt.date | None:
@@ -88,7 +101,7 @@ async def _page(call: Call, verified: dict[str, Any] | None = None) -> Response:
         "audit.html",
         200,
         found=found,
-        categories=[*CATEGORIES, "web"],
+        categories=sorted(AUDITED),
         reads=search.reads,
         verified=verified,
         before=before,

@@ -51,7 +51,7 @@ def test_requests_of_a_removed_user_are_refused(bob: Any) -> None:
     assert waiting(bob) == {("web/bob", "kill"), ("web/alice", "stop"), ("bob", "stop")}
     told = refusals(bob)
     assert len(told) == len(set(told)) == len(ControlVerb) - 1
-    words = "refused arm of web/bob, made 2026-11-24 14:30:00 UTC: the user was removed"
+    words = "refused arm of web/bob, made 2026-11-24 09:30:00 in New York: the user was removed"
     assert ("web/alice", words) in told
 
 
