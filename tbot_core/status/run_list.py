@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
-import io
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -13,7 +11,7 @@ from tbot_core.errors import JournalError, TbotError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.model.formatting import money_text
-from tbot_core.reports.html.scripts import HEAD_BYTES, says_simulated
+from tbot_core.reports.html.facts import HEAD_BYTES, read_facts
 from tbot_core.status import runs
 from tbot_core.system import file_streams, filesystem
 
@@ -33,14 +31,23 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 def run_list(home: Path | None) -> list[Document]:
     """Each run with a journal and each backtest with a report, the latest first.
 
-    `report` is the name of its report, None without one; `fault` why a journal cannot be read. `simulated`: whether
-    its prices are simulated, None where that is not known.
+    `report` is the name of its report, None without one; `fault` why a journal cannot be read. `prices`: "simulated" if
+    some are, else their source, "" where that is not known.
     """
     instance = Instance.at(home)
     listed = [_of_journal(instance, one) for one in runs.run_files(instance)]
     known = {one["report"] for one in listed}
     backtests = [_of_report(path) for path in _reports(instance) if path.stem not in known]
-    return sorted([*listed, *backtests[:MOST_BACKTESTS]], key=lambda one: str(one["changed"]), reverse=True)
+    found = [one | {"prices": _prices(one)} for one in (*listed, *backtests[:MOST_BACKTESTS])]
+    return sorted(found, key=lambda one: str(one["changed"]), reverse=True)
+
+
+def report_prices(home: Path | None, name: str) -> str:
+    """Whose prices a report is of, as in the list; "" where it is not there or does not say."""
+    try:
+        return _prices(_facts(report_file(home, name, ".html")))
+    except UsageError:
+        return ""
 
 
 def report_file(home: Path | None, name: str, suffix: str) -> Path:
@@ -63,21 +70,26 @@ def _of_journal(instance: Instance, file: RunFile) -> Document:
         return found | {"fault": fault.message}
     run: Mapping[str, Any] = {} if started is None else started.payload
     name = str(run.get("run_id", file.name))
+    report = instance.reports / f"{name}.html"
+    has_report = _NAME.fullmatch(name) is not None and filesystem.exists(report)
+    facts = _facts(report) if has_report and finished else {}
     return found | {
         "mode": run.get("mode"),
+        "source": run.get("source"),
         "simulated": run.get("simulated"),
         "finished": finished,
-        "report": name if _NAME.fullmatch(name) and filesystem.exists(instance.reports / f"{name}.html") else None,
+        "report": name if has_report else None,
         "first": min(opened, default=None),
         "last": max(opened, default=None),
         "sessions": len(opened),
         "trades": sum(one["trades"] for one in closed),
-        "pnl": money_text(sum((Decimal(one["pnl"]) for one in closed), Decimal(0))),
+        "pnl": facts.get("pnl") or money_text(sum((Decimal(one["pnl"]) for one in closed), Decimal(0))),
     }
 
 
 def _no_figures() -> Document:
-    return {"simulated": None, "finished": False, **dict.fromkeys(("first", "last", "sessions", "trades", "pnl"))}
+    unknown = ("source", "simulated", "first", "last", "sessions", "trades", "pnl")
+    return {"finished": False, **dict.fromkeys(unknown)}
 
 
 def _reports(instance: Instance) -> list[Path]:
@@ -89,22 +101,15 @@ def _reports(instance: Instance) -> list[Path]:
 
 
 def _of_report(path: Path) -> Document:
-    # A backtest keeps no journal: its figures are those of the trades beside its report.
+    # A backtest keeps no journal: its figures are those in its report.
     changed = dt.datetime.fromtimestamp(filesystem.modified(path), dt.UTC).isoformat()
-    found = {"run": path.stem, "changed": changed, "dry": False, "rehearsal": False, "mode": "backtest"}
-    simulated = says_simulated(file_streams.read_start(path, HEAD_BYTES))
-    table = path.with_suffix(".csv")
-    if not filesystem.exists(table):
-        return {**found, **_no_figures(), "simulated": simulated, "report": path.stem, "fault": ""}
-    rows = list(csv.DictReader(io.StringIO(filesystem.read_text(table))))
-    days = [one["session"] for one in rows]
-    figures = {
-        "simulated": simulated,
-        "finished": True,
-        "first": min(days, default=None),
-        "last": max(days, default=None),
-        "sessions": None,
-        "trades": len(rows),
-        "pnl": money_text(sum((Decimal(one["pnl"]) for one in rows), Decimal(0))),
-    }
-    return {**found, **figures, "report": path.stem, "fault": ""}
+    found = {"run": path.stem, "changed": changed, "dry": False, "rehearsal": False, "mode": "backtest", "fault": ""}
+    return {**found, **_no_figures(), **_facts(path), "finished": True, "report": path.stem}
+
+
+def _facts(path: Path) -> Document:
+    return read_facts(file_streams.read_start(path, HEAD_BYTES)) or {}
+
+
+def _prices(found: Mapping[str, Any]) -> str:
+    return "simulated" if found.get("simulated") else str(found.get("source") or "")

@@ -30,7 +30,7 @@ from tbot_core.model.json_document import parse_json
 from tbot_core.rehearsal.outages import OutageScenario
 from tbot_core.reports import html
 from tbot_core.reports.html import charts
-from tbot_core.reports.html.scripts import HEAD_BYTES, says_simulated
+from tbot_core.reports.html.facts import HEAD_BYTES, read_facts
 from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
 from tbot_core.reports.timeline import RunTimeline, SessionTimeline, in_order_of_entry, read_timeline, with_gaps
 from tbot_core.reports.trade_charts import TradeCharts
@@ -118,12 +118,24 @@ def test_the_report_loads_nothing(page: str) -> None:
 
 
 def test_figures_on_simulated_prices_say_so(page: str) -> None:
-    """One sentence stands above them, and the head says it for programs; a report on market prices has neither."""
+    """One sentence stands above them; a report on market prices has none."""
     assert f'<p class="soft simulated">{SIMULATED_PRICES}</p>\n<ul class="cards">' in page
-    assert says_simulated(page.encode()[:HEAD_BYTES])
     market = html.render_page(EMPTY, read_timeline([]), NONE)
     assert SIMULATED_PRICES not in market
-    assert says_simulated(market.encode()[:HEAD_BYTES]) is False
+
+
+def test_a_report_says_in_its_head_what_a_list_shows_of_it(page: str) -> None:
+    """Source, sessions, trades and P&L, within the first bytes; a run without a session has no days."""
+    facts = read_facts(page.encode()[:HEAD_BYTES])
+    assert facts is not None
+    assert (facts["source"], facts["simulated"], facts["sessions"]) == ("simulated market", True, 2)
+    assert (facts["first"], facts["last"]) == ("2026-03-02", "2026-03-03")
+    assert facts["trades"] > 0
+    story = attrs.evolve(read_timeline([]), run={"source": 'a "<source>"' * 50})
+    empty = html.render_page(EMPTY, story, NONE).encode()[:HEAD_BYTES]
+    wanted = {"simulated": False, "first": None, "last": None, "sessions": 0, "trades": 0, "pnl": "0.00"}
+    assert read_facts(empty) == {"source": ('a "<source>"' * 50)[:100], **wanted}
+    assert read_facts(b"<!doctype html><p>no report") is None
 
 
 def test_the_policy_names_the_hashes_of_style_and_script(page: str) -> None:
@@ -183,7 +195,7 @@ def test_text_from_outside_is_escaped() -> None:
     story = RunTimeline(run={"source": hostile, "run_id": hostile}, chapters=(), book=SessionBook())
     text = html.render_page(attrs.evolve(EMPTY, notes=(hostile,)), story, NONE)
     assert "<script>alert" not in text
-    assert text.count("&lt;script&gt;") == 4
+    assert text.count("&lt;script&gt;") == 5
     assert "MARKET PRICES" in text
     assert "There were none." in text
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 from contextlib import closing
 from decimal import Decimal
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,16 +15,13 @@ import pytest
 from tbot_core.errors import UsageError
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
-from tbot_core.reports import trades_csv
-from tbot_core.reports.html.scripts import head
-from tbot_core.status.run_list import report_file, run_list
+from tbot_core.status.run_list import report_file, report_prices, run_list
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TIME = dt.datetime(2018, 1, 16, tzinfo=dt.UTC)
-COLUMNS = ",".join(trades_csv.COLUMNS)
-ROW = "2018-01-16,open,AAA,paper,long,1,t,1,t,2,TIME,0.01"
+DAYS = ("2018-01-16", "2018-01-18")
 
 
 def journal(path: Path, *events: tuple[str, dict[str, Any]]) -> None:
@@ -32,47 +31,56 @@ def journal(path: Path, *events: tuple[str, dict[str, Any]]) -> None:
         found.append([NewEvent(kind=kind, payload=payload, time=TIME) for kind, payload in events])
 
 
-def report(home: Path, name: str, rows: tuple[str, ...] | None, age: float = 0, text: str = "") -> None:
-    """A report with its trades."""
+def facts(days: tuple[str, str], *, simulated: bool, pnl: str) -> str:
+    """The facts of a report."""
+    found = {"source": "stored bars", "simulated": simulated, "first": days[0], "last": days[1]}
+    return f'<meta name="tbot-run" content="{escape(json.dumps({**found, "sessions": 2, "trades": 1, "pnl": pnl}))}">'
+
+
+def report(home: Path, name: str, age: float = 0, text: str = "") -> None:
+    """A report."""
     folder = home / "reports"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.html").write_text(f"<!doctype html>{text}")
     os.utime(folder / f"{name}.html", (1e9 - age, 1e9 - age))
-    if rows is not None:
-        (folder / f"{name}.csv").write_text("\n".join([COLUMNS, *rows, ""]))
 
 
 def test_a_run_has_its_sessions_trades_and_report(tmp_path: Path) -> None:
-    """Summed over its closed sessions; a report of its id is not listed as a backtest too."""
+    """Summed over its closed sessions, the P&L to the cent as in its report, which is not listed as a backtest too."""
     days = ("2018-01-16", "2018-01-17")
     closed = [(records.SESSION_CLOSED, {"date": day, "trades": 2, "pnl": "1.255"}) for day in days]
     opened = [(records.SESSION_OPENED, {"date": day}) for day in days]
     start = (records.RUN_STARTED, {"run_id": "abc", "mode": "replay", "simulated": True})
     journal(tmp_path / "data" / "runs" / "abc.sqlite", start, *opened, *closed, (records.RUN_FINISHED, {}))
-    report(tmp_path, "abc", ())
+    report(tmp_path, "abc", text=facts(days, simulated=True, pnl="2.52"))
     (found,) = run_list(tmp_path)
     assert (found["mode"], found["sessions"], found["first"], found["last"]) == ("replay", 2, *days)
     assert (found["trades"], Decimal(found["pnl"]), found["report"], found["finished"]) == (
         4,
-        Decimal("2.51"),
+        Decimal("2.52"),
         "abc",
         True,
     )
 
 
-def test_a_backtest_has_the_figures_of_its_trades(tmp_path: Path) -> None:
-    """From the table beside its report; without one only its report; the latest first. The report names its prices."""
-    report(tmp_path, "first", (f"{ROW},3.50", f"{ROW.replace('16', '18')},-1.25"), age=5, text=head("", simulated=True))
-    report(tmp_path, "second", None, text=head("", simulated=False))
-    report(tmp_path, "third", (), age=9)
-    report(tmp_path, "..odd name", ())
+def test_a_backtest_has_the_figures_of_its_report(tmp_path: Path) -> None:
+    """Also without a trade; a page that says nothing has none; the latest first."""
+    report(tmp_path, "first", age=5, text=facts(DAYS, simulated=True, pnl="2.25"))
+    report(tmp_path, "second", text=facts(DAYS, simulated=False, pnl="0.00"))
+    report(tmp_path, "third", age=9)
+    report(tmp_path, "..odd name")
     found = {one["run"]: one for one in run_list(tmp_path)}
     assert list(found) == ["second", "first", "third"]
-    first = found["first"]
-    assert (first["mode"], first["trades"], first["pnl"]) == ("backtest", 2, "2.25")
-    assert (first["first"], first["last"], first["report"]) == ("2018-01-16", "2018-01-18", "first")
-    assert (found["second"]["trades"], found["third"]["first"]) == (None, None)
-    assert [one["simulated"] for one in found.values()] == [False, True, None]
+    shown = [[one[name] for name in ("mode", "first", "last", "pnl", "report")] for one in found.values()]
+    assert shown[:2] == [["backtest", *DAYS, "0.00", "second"], ["backtest", *DAYS, "2.25", "first"]]
+    assert shown[2] == ["backtest", None, None, None, "third"]
+    assert [one["prices"] for one in found.values()] == ["stored bars", "simulated", ""]
+    assert [report_prices(tmp_path, name) for name in ("second", "first", "third", "none")] == [
+        "stored bars",
+        "simulated",
+        "",
+        "",
+    ]
 
 
 def test_a_journal_that_cannot_be_read_is_listed_with_its_fault(tmp_path: Path) -> None:
@@ -88,7 +96,7 @@ def test_a_journal_that_cannot_be_read_is_listed_with_its_fault(tmp_path: Path) 
 @pytest.mark.parametrize("name", ["missing", "../reports/abc", "", "a" * 90])
 def test_only_a_report_of_the_folder_is_found(tmp_path: Path, name: str) -> None:
     """A name with a path in it is none."""
-    report(tmp_path, "abc", ())
+    report(tmp_path, "abc")
     assert report_file(tmp_path, "abc", ".html").name == "abc.html"
     with pytest.raises(UsageError, match="no report"):
         report_file(tmp_path, name, ".html")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.errors import AccessError
-from tbot_core.reports.html import charts, key_figures, reliability, scripts, tables, trades
+from tbot_core.reports.html import charts, facts, key_figures, reliability, scripts, tables, trades
 from tbot_core.reports.trades_csv import trades_csv
 from tbot_core.system import filesystem
 
@@ -70,7 +70,7 @@ def render_page(summary: RunSummary, story: RunTimeline, drawn: TradeCharts) -> 
     )
     body = "\n".join(part for part in parts if part)
     points = {**charts.series(story), "trades": trades.chart_data(story, drawn)}
-    head = scripts.head(tables.title(summary, story), simulated=summary.simulated)
+    head = scripts.head(tables.title(summary, story), facts.facts_element(summary, story))
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n'
         f"<body>\n<main>\n{body}\n</main>\n{scripts.data_and_script(points)}\n</body>\n</html>\n"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
     from tbot_extension_web.testing.client import Answer
 
-HEAD = head("any report", simulated=False)
+HEAD = head("any report", "")
 VIEWER = {"cookie": "tbot-session=viewer"}
 TRADER = {"cookie": "tbot-session=trader"}
 DAY = "2018-07-02"
@@ -43,7 +43,7 @@ def test_each_run_has_its_figures_and_its_report(traded_app: ASGIApp) -> None:
     """The report opens with a policy of its own: apart from the page, with the hashes that it carries."""
     page = unescape(ask(traded_app, "GET", "/runs", VIEWER).text)
     name = run_of(page)
-    assert '<span class="soft">simulated prices</span>' in page
+    assert "<td>simulated</td>" in page
     answer = ask(traded_app, "GET", f"/runs/{name}/report", VIEWER)
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     policy = answer.headers["content-security-policy"]
@@ -149,7 +149,9 @@ def test_a_download_ends_with_its_sentences(own_app: ASGIApp, own: Path) -> None
     place = given(own, FORM | {"kind": "download"}, json.dumps(result))
     page = ask(own_app, "GET", place, VIEWER).text
     assert "Stored already: 1 session of single symbols." in page
-    assert "<td>download</td>" in ask(own_app, "GET", "/runs", VIEWER).text
+    listed = ask(own_app, "GET", "/runs", VIEWER).text
+    assert "<td>download</td>" in listed
+    assert "<td>acme</td>" in listed
 
 
 def test_the_form_has_the_days_that_the_command_would_download(own_app: ASGIApp) -> None:
@@ -224,3 +226,7 @@ def test_a_backtest_runs_as_a_process_of_its_own_to_its_report(own_app: ASGIApp,
     page = ask(own_app, "GET", "/runs", VIEWER).text
     assert place in page
     assert run_of(page) == run_of(part)
+    assert page.count("<td>stored bars</td>") == 2
+    assert "<dt>Prices</dt><dd>stored bars</dd>" in part
+    assert "Source: stored bars." in report.text
+    assert f"<td>{DAY}</td>" in page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,9 +24,8 @@ from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.marketdata.store.listing import list_store
 from tbot_core.marketdata.store.store import NO_BARS
 from tbot_core.model.calendar import ExchangeCalendar
-from tbot_core.model.formatting import money_text
 from tbot_core.plugins.discovery import installed_plugins
-from tbot_core.status.run_list import report_file, run_list
+from tbot_core.status.run_list import report_file, report_prices, run_list
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -60,14 +58,12 @@ async def start(call: Call) -> Response:
 
 async def show_started(call: Call) -> Response:
     """The progress of what was started, and its result at the end."""
-    one = await _started(call)
-    return call.page("run_started.html", one=one, lacks_bars=_lacks_bars(one))
+    return call.page("run_started.html", **await _started(call))
 
 
 async def progress(call: Call) -> Response:
     """The same as a part of the page."""
-    one = await _started(call)
-    return call.page("parts/run_progress.html", one=one, lacks_bars=_lacks_bars(one))
+    return call.page("parts/run_progress.html", **await _started(call))
 
 
 async def cancel(call: Call) -> Response:
@@ -107,8 +103,22 @@ def _text(home: Path, name: str, suffix: str) -> str:
 
 
 async def _started(call: Call) -> dict[str, Any]:
-    found: dict[str, Any] = await call.work(simulation_document, call.site.home, call.request.path_params["id"])
-    return found
+    return await call.work(_shown, call.site.home, call.request.path_params["id"])
+
+
+def _shown(home: Path, name: str) -> dict[str, Any]:
+    one = simulation_document(home, name)
+    return {"one": one, "prices": _prices(home, one), "lacks_bars": _lacks_bars(one)}
+
+
+def _prices(home: Path, one: Mapping[str, Any]) -> str:
+    # Whose prices a result is of, or a download has brought; "" before its end.
+    result = one["result"]
+    if result is None:
+        return ""
+    if one["request"]["kind"] == "download":
+        return "simulated" if result["source"] == SIMULATOR else str(result["source"])
+    return report_prices(home, Path(result["report"]).stem) or ("simulated" if result["simulated"] else "")
 
 
 def _lacks_bars(one: Mapping[str, Any]) -> bool:
@@ -126,22 +136,14 @@ async def _page(call: Call, fault: UsageError | None = None, given: Mapping[str,
 def _listed(home: Path, now: datetime) -> dict[str, Any]:
     # What was run and started, and the stored days and strategies to choose from.
     started = simulation_documents(home)
-    exact = {Path(one["result"]["report"]).stem: one["result"] for one in started if "report" in (one["result"] or ())}
     return {
-        "listed": [{**one, **_profit(exact.get(one["report"]))} for one in run_list(home)],
-        "started": started[:10],
+        "listed": run_list(home),
+        "started": [one | {"prices": _prices(home, one)} for one in started[:10]],
         "running": next((one for one in started if one["state"] == "running"), None),
         "strategies": sorted(one.entry.name for one in installed_plugins() if one.entry.kind == "strategy"),
         "latest": _latest(home, now),
         **_stored(home),
     }
-
-
-def _profit(result: Mapping[str, Any] | None) -> dict[str, str]:
-    # That of the run's own summary, where it is there: the cents of single trades add up to a little more or less.
-    if result is None:
-        return {}
-    return {"pnl": money_text(Decimal(result["equity_end"]) - Decimal(result["equity_start"]))}
 
 
 def _latest(home: Path, now: datetime) -> dict[str, str | bool]:
