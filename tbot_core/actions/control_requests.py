@@ -123,7 +123,7 @@ async def send_request(
         _drop_equal(instance.control, name)
     ends, until = verb in _ENDS, clock.monotonic() + PICKUP_TIMEOUT_S
     found = request_result(instance, verb, name, process)
-    while process is not None and _pending(found, ends=ends) and clock.monotonic() < until:
+    while process is not None and _pending(found, instance.lock, ends=ends) and clock.monotonic() < until:
         await clock.sleep(_POLL_S)
         found = request_result(instance, verb, name, process)
         if not found.taken and filesystem.lock_holder(instance.lock) is None:
@@ -193,8 +193,10 @@ _KILLS: Final = frozenset({ControlVerb.KILL, ControlVerb.KILL_FLATTEN})
 _ENDS: Final = frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP})
 
 
-def _pending(answer: RequestResult, *, ends: bool) -> bool:
-    return not (answer.refused or (answer.ended if ends else answer.taken))
+def _pending(answer: RequestResult, lock: Path, *, ends: bool) -> bool:
+    # A bot that is to end has ended once its process lets go of the instance.
+    over = answer.ended and filesystem.lock_holder(lock) != answer.process if ends else answer.taken
+    return not (answer.refused or over)
 
 
 def request_result(instance: Instance, verb: ControlVerb, name: str, process: int | None) -> RequestResult:
@@ -289,7 +291,7 @@ def _stop_progress(answer: RequestResult) -> str:
             "no order is in transit, after API_TIMEOUT at the latest",
         ),
     }.get(answer.verb, (f"manages {what} to {exits}", "nothing is held"))
-    silent = ", ".join(cause for cause in answer.causes if cause in _SILENT)
+    silent = ", ".join(cause for cause in answer.causes if cause in SILENT)
     why = f" But {silent}; `tbot status` shows what is known." if silent else ""
     return f"The bot blocks entries, {doing}, then ends as soon as {until}.{why}"
 
@@ -299,7 +301,7 @@ def _with_stops(answer: RequestResult, stops: str) -> str:
     return "" if answer.unprotected else f" with {stops}"
 
 
-_SILENT: Final = tuple(
+SILENT: Final = tuple(
     cause.value
     for cause in (
         StateCause.UNREACHABLE,
@@ -311,13 +313,14 @@ _SILENT: Final = tuple(
         StateCause.BROKERS_DOWN,
     )
 )
+"""While one of these causes is active, the account may have positions and orders that the journal does not know."""
 
 
 def _undone(answer: RequestResult) -> str:
     if answer.needless:
         return f"There was no stop to undo; the state is {answer.state}."
     if answer.process is None:
-        return "No bot is running; the stop is undone at the next start."
+        return "No bot is running; the stop is undone: the next start begins without it."
     return f"The stop is undone; the state is {answer.state}."
 
 
@@ -353,7 +356,8 @@ def _cleared(answer: RequestResult) -> str:
     if answer.process is None:
         file = f"{answer.folder}/kill"
         stays = f" But the file {file} exists and keeps the bot halted: `rm {file}` ends it."
-        return f"No bot is running; the kill is cleared at the next start.{(stays if stays_killed(answer) else '')}"
+        gone = "No bot is running; the kill is cleared"
+        return f"{gone}.{stays}" if stays_killed(answer) else f"{gone}: the next start begins without it."
     if stays_killed(answer):
         return f"`tbot kill` is cleared, but the state stays {answer.state}{rest}. `rm {answer.folder}/kill` ends it."
     return f"The kill is cleared; the state is {answer.state}{rest}."

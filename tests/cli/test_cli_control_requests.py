@@ -157,6 +157,7 @@ def test_a_running_bot_is_killed_cleared_and_stopped(bot: Bot, capsys: pytest.Ca
     assert asked(capsys, bot.home, "defense", "off", code=1)["taken"] is False
     stopped = asked(capsys, bot.home, "stop")
     assert (stopped["ended"], stopped["open"]) == (True, [])
+    assert filesystem.lock_holder(Instance(bot.home).lock) is None, "a stop is answered once the process has ended"
     code, said = bot.end()
     assert code == 0
     assert "No session was traded." in said

@@ -18,7 +18,7 @@ from tbot_extension_web.day_view import day_view
 from tbot_extension_web.live import STALE_S
 from tbot_extension_web.opening import open_site
 from tbot_extension_web.pages import dashboard
-from tbot_extension_web.pages.risk import ACTS
+from tbot_extension_web.pages.risk import ACTS, offered
 from tbot_extension_web.server import Address, server_config
 from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
@@ -29,6 +29,7 @@ from tbot_core.instance.secrets import encrypt_category
 from tbot_core.model.clock import ManualClock
 from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.testing.canaries import canary
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 VIEWER = {"cookie": "tbot-session=viewer"}
 ADMIN = {"cookie": f"tbot-session={STEPPED_UP}"}
 CERTIFICATE = Path("cert.pem")
+EVERY_STOP = {"stop", "kill", "stop-flatten", "kill-flatten", "stop-keep"}
 
 
 @pytest.fixture
@@ -261,7 +263,7 @@ def test_the_risk_page_reads_the_state_again_while_it_is_open(own: Path, app_of:
     """By a part that its script asks for; without scripts by a link. What waits is said, with the time of reading."""
     app = app_of(own)
     page = ask(app, "GET", "/risk", ADMIN).text
-    assert 'hx-get="/risk/state" hx-trigger="every 2s"' in page
+    assert 'hx-trigger="every 2s"' in page
     assert '<noscript><p><a class="button" href="/risk">' in page
     ask(app, "POST", "/risk/kill", ADMIN, {"csrf": CSRF, "sure": "yes"})
     part = ask(app, "GET", "/risk/state", {**ADMIN, "hx-request": "true"}).text
@@ -283,13 +285,47 @@ def test_a_finished_simulation_is_never_today(traded_app: ASGIApp) -> None:
     assert "Equity of 2026-03-02, simulated run" in page
 
 
-def test_what_would_withdraw_nothing_is_not_offered(own: Path, app_of: Callable[[Path], ASGIApp]) -> None:
-    """Clear the kill is there once a kill is; a bot that does not run is not called normal."""
-    app = app_of(own)
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ({}, EVERY_STOP),
+        ({"running": False}, {"kill"}),
+        ({"running": True}, {"stop", "kill", "stop-keep"}),
+        ({"running": True, "positions": ["one"]}, EVERY_STOP),
+        ({"running": False, "orders": ["one"]}, {"kill", "stop-flatten", "kill-flatten"}),
+        (
+            {"running": True, "causes": [StateCause.UNRECONCILED.value]},
+            EVERY_STOP,
+        ),
+    ],
+)
+def test_stops_are_offered_to_a_bot_and_closing_where_something_may_be_open(
+    status: dict[str, object], expected: set[str]
+) -> None:
+    """A kill always; everything while nothing is known of the bot, and closing while the account is not known."""
+    known = {"running": True, "positions": [], "orders": [], "causes": [], **status} if status else {}
+    restricting = [one for one in ACTS if one.verb.value.startswith(("stop", "kill"))]
+    restricting = [one for one in restricting if one.verb.value not in {"stop-cancel", "kill-clear"}]
+    assert {one.verb.value for one in restricting if offered(one, known)} == expected
+
+
+def test_what_would_withdraw_nothing_is_not_offered(own: Path, site_of: Callable[[Path], Site]) -> None:
+    """Clear the kill is there once a kill is, also on a page that is open; a bot that does not run is not normal."""
+    site = site_of(own)
+    app = create_app(site)
     page = ask(app, "GET", "/risk", ADMIN).text
     for label in ("Cancel the stop", "Clear the kill", "Defense off"):
         assert f"<h2>{label}</h2>" not in page
+    (part,) = re.findall(r'hx-get="(/risk/state[^"]*)"', page)
+    assert "hx-refresh" not in ask(app, "GET", part, {**ADMIN, "hx-request": "true"}).headers
     assert 'class="pill off">NOT RUNNING' in page
     assert ">NORMAL<" not in page
     ask(app, "POST", "/risk/kill", ADMIN, {"csrf": CSRF, "sure": "yes"})
     assert "<h2>Clear the kill</h2>" in ask(app, "GET", "/risk", ADMIN).text
+    assert ask(app, "GET", part, {**ADMIN, "hx-request": "true"}).headers["hx-refresh"] == "true"
+    assert isinstance(site.clock, ManualClock)
+    site.clock.advance(1)
+    ask(app, "POST", "/risk/kill-clear", ADMIN, {"csrf": CSRF})
+    page = ask(app, "GET", "/risk", ADMIN).text
+    assert "the kill is cleared: the next start begins without it." in page
+    assert "<h2>Clear the kill</h2>" not in page

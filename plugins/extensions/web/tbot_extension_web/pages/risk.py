@@ -14,7 +14,7 @@ from tbot_extension_web.posts import Question
 from tbot_extension_web.texts import money, shares
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from starlette.responses import Response
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class Act:
     """A request that a person can make: its button, and what it does.
 
-    `sure`: the button of the question that comes first, "" without one.
-    `closes`: whether it sells or buys back every position; `widens`: whether it allows more than before it.
+    `sure`: the button of the question that comes first, "" without one. `closes`: whether it sells or buys back every
+    position; `widens`: whether it allows more than before it; `to_a_bot`: whether it changes nothing while none runs.
     """
 
     verb: ControlVerb
@@ -38,6 +38,7 @@ class Act:
     sure: str = ""
     closes: bool = False
     widens: bool = False
+    to_a_bot: bool = False
 
     @property
     def permission(self) -> Permission:
@@ -56,6 +57,7 @@ ACTS: Final = (
         label="Stop",
         sure="Stop now",
         does="Blocks new entries. Open positions are managed to their exits, then the bot ends.",
+        to_a_bot=True,
     ),
     Act(
         verb=ControlVerb.KILL,
@@ -94,6 +96,7 @@ ACTS: Final = (
         sure="End the bot now",
         does="The bot ends now. Open positions keep their stops at the broker, and nothing manages them until the next "
         "start.",
+        to_a_bot=True,
     ),
     Act(
         verb=ControlVerb.STOP_CANCEL,
@@ -136,12 +139,21 @@ _WITHDRAWN: Final = {
 
 
 def offered(asked: Act, status: Mapping[str, Any]) -> bool:
-    """Whether the request is of use now: what withdraws nothing is not shown. All are while nothing is known."""
-    if asked.verb not in _WITHDRAWN or not status:
+    """Whether the request has an effect now: something to end, close or withdraw. Each has while nothing is known."""
+    if not status:
+        return True
+    if asked.to_a_bot:
+        return bool(status["running"])
+    if asked.closes:
+        unknown = not set(control_requests.SILENT).isdisjoint(status["causes"])
+        return bool(status["positions"] or status["orders"]) or unknown
+    if asked.verb not in _WITHDRAWN:
         return True
     name, causes = _WITHDRAWN[asked.verb]
     requests = status["requests"]
-    waiting = any(verb.startswith(name) for verb in requests["waiting"]) or bool(requests.get(name))
+    waiting = bool(requests.get(name))  # the file
+    for verb in requests["waiting"]:
+        waiting = verb != asked.verb.value and (waiting or verb.startswith(name))
     return waiting or not {str(one) for one in causes}.isdisjoint(status["causes"])
 
 
@@ -149,13 +161,20 @@ async def show(call: Call) -> Response:
     """The state with its causes, and the requests."""
     snapshot = await call.site.live.snapshot()
     acts = [one for one in ACTS if offered(one, snapshot.status)]
-    return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=acts)
+    return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=acts, shown=_names(acts))
 
 
 async def state(call: Call) -> Response:
-    """The state as a part of the page, which it reads again while it is open."""
+    """The state as a part of an open page, which reads all again once other requests are offered."""
     snapshot = await call.site.live.snapshot()
-    return call.page("parts/risk_state.html", status=snapshot.status, fault=snapshot.fault)
+    answer = call.page("parts/risk_state.html", status=snapshot.status, fault=snapshot.fault)
+    if call.request.query_params.get("shown") != _names(one for one in ACTS if offered(one, snapshot.status)):
+        answer.headers["HX-Refresh"] = "true"
+    return answer
+
+
+def _names(acts: Iterable[Act]) -> str:
+    return ".".join(one.verb.value for one in acts)
 
 
 async def question(call: Call) -> Question:
