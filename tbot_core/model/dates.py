@@ -57,6 +57,8 @@ def parse_symbols(text: str | None) -> tuple[str, ...]:
 def parse_symbol(text: str) -> str:
     """The symbol in capitals; raises UsageError for an invalid one."""
     found = text.strip().upper()
+    if len(found.split()) > 1:
+        raise UsageError(f"{text.strip()!r} is no symbol.", "Separate symbols by commas, as in AAPL,MSFT.")
     if not is_symbol(found):
         raise UsageError(f"Invalid symbol {text.strip()!r}.", "Use the exchange's spelling, as in AAPL or BRK.B.")
     return found

@@ -51,7 +51,12 @@ def test_symbols_are_listed_once_and_in_capitals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [(" , ", "--symbols ' , ' contains no symbol."), ("A,b c", "Invalid symbol 'b c'.")]
+    ("text", "words"),
+    [
+        (" , ", "--symbols ' , ' contains no symbol."),
+        ("A,b?", "Invalid symbol 'b?'."),
+        ("A b", "'A b' is no symbol."),
+    ],
 )
 def test_a_list_of_symbols_names_symbols_alone(text: str, words: str) -> None:
     """An empty list is refused, since it must not mean all symbols."""

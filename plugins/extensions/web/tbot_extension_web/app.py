@@ -26,7 +26,7 @@ from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -164,7 +164,19 @@ _OUTDATED: Final = "The form is out of date. Open the page again, and send it on
 
 
 def _denied(route: WebRoute, session: Session) -> str:
-    return f"The role {session.role.value} has no permission `{route.permission.value}`. An admin can change the role."
+    may_not = _MAY_NOT.get(route.permission, "may not do that")
+    return f"The role {session.role.value} {may_not}. An admin can change the role."
+
+
+_MAY_NOT: Final[Mapping[Permission, str]] = {
+    Permission.RESTRICT: "may not stop, kill or set defense",
+    Permission.CONFIRM: "may not answer confirmations",
+    Permission.RUN: "may not start runs, and not test or acknowledge alerts",
+    Permission.CONTROL: "may not arm, clear or close positions",
+    Permission.CONFIGURE: "may not change settings and plugins, nor check the instance",
+    Permission.SECRETS: "may not see secrets and their audit log",
+    Permission.USERS: "may not see users",
+}
 
 
 def _is_ours(call: Call, given: str) -> bool:

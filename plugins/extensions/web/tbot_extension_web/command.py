@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -9,8 +10,10 @@ import click
 from tbot_core.cli.options import BoundedInt, home_option
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tbot_core.instance import Instance
     from tbot_extension_web.opening import OpenedSite
 
 
@@ -26,19 +29,22 @@ def command(*, port: int | None, home: Path | None) -> None:
     """
     from tbot_core.cli.options import resolve_home
     from tbot_core.instance import Instance
-    from tbot_core.instance.sources import keep_opened_settings
+    from tbot_core.instance.sources import is_made, keep_opened_settings
     from tbot_core.model.clock import SystemClock
-    from tbot_core.system import filesystem, log
+    from tbot_core.system import log
     from tbot_core.system.secure_memory import harden
     from tbot_extension_web.app import create_app
-    from tbot_extension_web.opening import open_site
+    from tbot_extension_web.opening import open_site, set_up_address
     from tbot_extension_web.plugin_routes import routes_of
-    from tbot_extension_web.server import listening
+    from tbot_extension_web.server import bound, listening
 
     for sentence in harden():
         click.echo(f"tbot: {sentence}", err=True)
     instance = Instance.at(resolve_home(home))
-    with filesystem.hold_lock(instance.page_lock) as say_purpose:  # a second page opens and changes nothing
+    with _page_lock(instance) as say_purpose:  # a second page opens and changes nothing
+        if not is_made(instance):
+            with bound(set_up_address(instance, port), configured=False):
+                pass  # a set-up is begun only where its page can be served
         opened = open_site(instance.home, SystemClock(), port)
         log.configure("info", "json", instance.logs / "web", screen=False)
         try:
@@ -50,6 +56,25 @@ def command(*, port: int | None, home: Path | None) -> None:
                     serve()
         finally:
             opened.store.close()
+
+
+@contextmanager
+def _page_lock(instance: Instance) -> Iterator[Callable[[str], None]]:
+    # The lock of the folder's page. Raises AccessError, with its address, where a page of the folder runs.
+    from tbot_core.errors import AccessError
+    from tbot_core.system import filesystem
+
+    with ExitStack() as held:
+        try:
+            say_purpose = held.enter_context(filesystem.hold_lock(instance.page_lock))
+        except AccessError as fault:
+            holder, url = filesystem.lock_holder(instance.page_lock), filesystem.lock_purpose(instance.page_lock)
+            if holder is None:
+                raise
+            where = f", at {url}" if url else ""
+            message = f"The page of {instance.home} runs already{where} (process {holder})."
+            raise AccessError(message, "Open that address, or end that process first.") from fault
+        yield say_purpose
 
 
 def _say(opened: OpenedSite) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MOST_FORM_BYTES: Final = 1_000_000
 MOST_FIELDS: Final = 1_000
+FILE_NAME: Final = "{}:file"
 READ_S: Final = 10.0
 """How long a form may take to arrive."""
 
@@ -26,7 +27,8 @@ _UTF_8: Final = frozenset({b"", b"utf-8", b"utf8"})
 async def read_form(request: Request, files: AbstractSet[str] = frozenset()) -> dict[str, str]:
     """The fields of a form; `files` are those that may be a file, whose bytes that are no text are surrogates.
 
-    Raises HTTPException for a form that is too large or too slow, or is none.
+    How a file is called is the field FILE_NAME with its name. Raises HTTPException for a form that is too large or too
+    slow, or is none.
     """
     body = await _body(request)
     kind, options = parse_options_header(request.headers.get("content-type"))
@@ -62,5 +64,9 @@ async def _parts(request: Request, files: AbstractSet[str]) -> dict[str, str]:
         for name, value in form.multi_items():
             if not (isinstance(value, str) or name in files):
                 raise ValueError(name)
-            found[name] = value if isinstance(value, str) else (await value.read()).decode(errors="surrogateescape")
+            if isinstance(value, str):
+                found[name] = value
+                continue
+            found[name] = (await value.read()).decode(errors="surrogateescape")
+            found[FILE_NAME.format(name)] = value.filename or ""
         return found

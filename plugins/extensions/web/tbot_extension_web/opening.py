@@ -95,7 +95,7 @@ def open_made_instance(site: Site, first: FirstRun) -> Address:
 
 def _unmade(instance: Instance, port: int | None) -> _Opened:
     setup = begin_setup(instance)
-    return _Opened(vault=setup.vault, address=address_of(NetworkConfig(), instance, port), setup=setup)
+    return _Opened(vault=setup.vault, address=set_up_address(instance, port), setup=setup)
 
 
 def _instance(instance: Instance, port: int | None) -> _Opened:
@@ -123,6 +123,11 @@ def _access(opened: _Opened, store: LoginStore, hasher: PasswordHasher) -> tuple
     accounts = Accounts(security, hasher, with_roles=opened.roles)
     rules = LoginRules.of(opened.vault.deployment, with_roles=opened.roles)
     return accounts, Logins(accounts, store, hasher, security, rules)
+
+
+def set_up_address(instance: Instance, port: int | None) -> Address:
+    """Where the page listens during a set-up."""
+    return address_of(NetworkConfig(), instance, port)
 
 
 def address_of(network: NetworkConfig, instance: Instance, port: int | None) -> Address:

@@ -121,26 +121,37 @@ def listening(app: ASGIApp, address: Address, ending: Callable[[], None]) -> Ite
     except OSError as fault:  # SSLError is one
         message = f"The page's certificate or private key cannot be used: {fault.strerror or fault}."
         raise SettingsError(message, f"Give others in network_config: {_EDIT}") from fault
-    try:
-        sockets = listening_sockets(address.host, address.port)
-    except OSError as fault:
-        raise _unbound(address, fault) from fault
-    with ExitStack() as ends:
-        for one in sockets:
-            ends.enter_context(one)
+    with bound(address) as sockets:
         server = EndingServer(config)
         server.ending = ending
         yield partial(server.run, sockets)
 
 
-def _unbound(address: Address, fault: OSError) -> TbotError:
+@contextmanager
+def bound(address: Address, *, configured: bool = True) -> Iterator[list[socket.socket]]:
+    """Sockets that listen on the address while the context lasts; `configured`: whether network_config can be edited.
+
+    Raises SettingsError for a host that is none of this machine, AccessError for a port that is taken or not allowed.
+    """
+    try:
+        sockets = listening_sockets(address.host, address.port)
+    except OSError as fault:
+        raise _unbound(address, fault, configured=configured) from fault
+    with ExitStack() as ends:
+        for one in sockets:
+            ends.enter_context(one)
+        yield sockets
+
+
+def _unbound(address: Address, fault: OSError, *, configured: bool) -> TbotError:
     message = f"The page cannot listen on {address.url}: {fault.strerror or fault}."
+    edit = f" Or give port in network_config: {_EDIT}" if configured else ""
     match fault.errno:
         case errno.EADDRINUSE:
             remedy = "End the program that listens there, or choose another port: `tbot web --port N`."
-            return AccessError(message, f"{remedy} Or give port in network_config: {_EDIT}")
+            return AccessError(message, f"{remedy}{edit}")
         case errno.EACCES:
-            return AccessError(message, f"Choose a port from 1024 up: `tbot web --port N`, or {_EDIT}")
+            return AccessError(message, f"Choose a port from 1024 up: `tbot web --port N`.{edit}")
         case _:
             return SettingsError(message, f"Give host in network_config an address of this machine: {_EDIT}")
 

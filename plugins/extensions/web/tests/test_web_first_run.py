@@ -159,7 +159,9 @@ def test_an_empty_folder_becomes_a_paper_instance_by_the_page_alone(home: Path) 
                 break
             browser.send(browser.place, shown_values(browser.text))
         assert "ACME_US_PAPER_B01" in browser.text
-        assert f'<td>broker</td><td class="wrap">tbot-broker-paper {version("tbot-broker-paper")}<' in browser.text
+        assert (
+            f'<td>broker</td><td class="wrap whole">tbot-broker-paper {version("tbot-broker-paper")}<' in browser.text
+        )
         listed = list_plugins(None)[0]
         paper = next(one for one in listed if (one["kind"], one["name"]) == ("broker", "paper"))
         assert f"<code>{paper['files_hash']}</code>" in browser.text
@@ -580,7 +582,7 @@ def test_of_many_findings_about_a_file_a_part_is_shown(home: Path) -> None:
     [
         (b"", "Choose your .env_bot"),
         (b"MAX_TRADES=many\n", "MAX_TRADES"),
-        (b"BROKER_NAME=PAPER # \xff\n", "Byte 0xff is not UTF-8 text"),
+        (b"BROKER_NAME=PAPER # \xff\n", "env_bot, chosen as .env_bot:1: Byte 0xff is not UTF-8 text"),
         (b"A=1\n" * 5_001, "more than 5,000 lines"),
         (b"SEED=1\n", "CONTROL_DIR=/elsewhere/control is outside of the folder"),
     ],

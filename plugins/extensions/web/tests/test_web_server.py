@@ -22,6 +22,7 @@ from tbot_core import cli
 from tbot_core.actions.secrets import vault_of_home
 from tbot_core.errors import AccessError, SettingsError
 from tbot_core.instance import Instance
+from tbot_core.instance.folder import SETUP_DRAFT
 from tbot_core.instance.secrets import encrypt_category
 from tbot_core.model.clock import SystemClock
 from tbot_core.system import filesystem
@@ -114,12 +115,26 @@ def test_a_second_page_of_a_folder_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], served: list[list[str]]
 ) -> None:
     """It is refused before a set-up is begun or gone on with, and before a link is made."""
-    with filesystem.hold_lock(Instance(tmp_path / "bot").page_lock, "the first"):
+    with filesystem.hold_lock(Instance(tmp_path / "bot").page_lock, "http://127.0.0.1:8555/"):
         before = sorted((tmp_path / "bot").rglob("*"))
         assert cli.invoke(["web", "--home", str(tmp_path / "bot")]) == 1
         assert sorted((tmp_path / "bot").rglob("*")) == before
         out, err = capsys.readouterr()
-        assert ("in use by another tbot, process" in err, "link=" in out, served) == (True, False, [])
+        assert f"The page of {tmp_path / 'bot'} runs already, at http://127.0.0.1:8555/ (process " in err
+        assert ("link=" in out, served) == (False, [])
+
+
+def test_no_set_up_is_begun_where_its_page_cannot_listen(
+    tmp_path: Path, taken: int, capsys: pytest.CaptureFixture[str], served: list[list[str]]
+) -> None:
+    """The remedy is one for a folder without an instance; the lock is free again."""
+    home = tmp_path / "bot"
+    assert cli.invoke(["web", "--home", str(home), "--port", str(taken)]) == 1
+    err = capsys.readouterr().err
+    assert ("Address already in use" in err, "--port N" in err, "network_config" in err) == (True, True, False)
+    assert not Instance(home).path(SETUP_DRAFT).exists()
+    assert not any(home.rglob("*.key"))
+    assert served == []
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])

@@ -14,7 +14,7 @@ from tbot_core.errors import TbotError
 from tbot_core.instance.sources import is_made
 from tbot_extension_web.access.security_log import SecurityLog
 from tbot_extension_web.opening import open_made_instance
-from tbot_extension_web.setup.begin_steps import left_open
+from tbot_extension_web.setup.begin_steps import left_open, of_chosen_file
 from tbot_extension_web.setup.fields import judged, values_of
 from tbot_extension_web.setup.state import SetUpState
 from tbot_extension_web.setup.steps import needed_steps, step_named
@@ -147,7 +147,10 @@ def _kept(call: Call, state: SetUpState) -> tuple[Draft, str | tuple[Sequence[Fo
         if found := step.faults(state, values):
             fields = tuple(one.with_faults(words for name, words in found if name == one.name) for one in fields)
             known = {one.name for one in fields}
-            return state.draft, (fields, tuple(words for name, words in found if name not in known))
+            return state.draft, (
+                fields,
+                tuple(of_chosen_file(words, call.form) for name, words in found if name not in known),
+            )
         before, state = state, step.keep(state, values)
         if step.answers(before) != step.answers(state):
             state = state.noted(step.name, "")  # what was tried were other answers

@@ -14,6 +14,7 @@ from tbot_core.instance.required_plugins import missing_plugins
 from tbot_core.instance.sources import deployment_of
 from tbot_core.plugins import discovery
 from tbot_core.system import filesystem
+from tbot_extension_web.forms import FILE_NAME
 from tbot_extension_web.setup.fields import FormField, Option
 from tbot_extension_web.setup.secret_fields import secrets_of
 from tbot_extension_web.setup.setting_steps import examined
@@ -126,6 +127,15 @@ def _faults(state: SetUpState, values: Values) -> Iterator[Fault]:
         return
     if upload:
         yield from _outside(kept)
+
+
+def of_chosen_file(words: str, form: Mapping[str, str]) -> str:
+    """A sentence about a file that is taken over, with how the chosen one is called."""
+    for name, file in _FILES.items():
+        chosen = printable_value(form.get(FILE_NAME.format(name), ""))
+        if chosen and words.startswith(f"{file}:"):
+            return f"{chosen}, chosen as {words}"
+    return words
 
 
 def _outside(state: SetUpState) -> Iterator[Fault]:

@@ -107,6 +107,10 @@ def _absent_screeners(_state: SetUpState) -> Mapping[str, Any]:
     return {"absent": {name: it for name, it in found.absent.items() if name in reading}, "failures": found.failures}
 
 
+def _is_accounting(_kind: str, category: str) -> bool:
+    return category == "acct_api"
+
+
 def _absent_accounting(_state: SetUpState) -> Mapping[str, Any]:
     found = offered("extension")
     reading = {one.name for one in known_plugins() if one.kind == "extension" and "acct_api" in one.secrets}
@@ -176,11 +180,11 @@ STEPS: Final = (
         intro="The keys of these services. They are stored encrypted, and never shown again.",
     ),
     _secrets_step(
-        lambda _kind, category: category == "acct_api",
+        _is_accounting,
         name="accounting",
         title="Accounting",
         intro="Where the books are sent to, if anywhere. The ledger is kept on this machine in any case.",
-        needed=lambda _state: True,
+        needed=lambda state: bool(plugin_fields(state, _is_accounting) or _absent_accounting(state)["absent"]),
         shows=_absent_accounting,
     ),
     setting_steps.SETTINGS,
