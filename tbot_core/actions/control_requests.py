@@ -155,6 +155,12 @@ def refuse_waiting(
             control.remove_request(folder, one.name)
 
 
+def waiting_of(home: Path | None, actor: str) -> tuple[str, ...]:
+    """What the requests of an actor that wait ask for, in their order; empty if the folder cannot be read."""
+    waiting = read_control_folder(known_control_folder(Instance.at(home)).control).requests
+    return tuple(one.verb.value for one in waiting if one.actor == actor)
+
+
 def _is_needless(instance: Instance, verb: ControlVerb) -> bool:
     # Whether the request withdraws a kill or stop that is not there; before it is written, and no if that is unknown.
     if verb not in {ControlVerb.KILL_CLEAR, ControlVerb.STOP_CANCEL}:

@@ -121,10 +121,16 @@ def read_timeline(events: Iterable[JournalEvent]) -> RunTimeline:
 
 
 def with_gaps(story: RunTimeline, calendar: ExchangeCalendar) -> RunTimeline:
-    """The timeline with its gaps: the sessions of the calendar between its first and its last that are not in it."""
+    """The timeline with its gaps: the sessions of the calendar in the range that was asked for that are not in it.
+
+    Without such a range they are those between its first and its last.
+    """
     days = {date.fromisoformat(one.date) for one in story.chapters}
-    between = calendar.sessions(min(days), max(days)) if days else ()
-    return attrs.evolve(story, gaps=session_gaps(between, days))
+    if not days:
+        return story
+    asked = story.run.get("request", {})
+    ends = days | {date.fromisoformat(asked[name]) for name in ("first", "last") if asked.get(name)}
+    return attrs.evolve(story, gaps=session_gaps(calendar.sessions(min(ends), max(ends)), days))
 
 
 def in_order_of_entry(trades: Iterable[Trade]) -> list[Trade]:

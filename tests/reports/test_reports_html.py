@@ -118,8 +118,9 @@ def test_the_report_loads_nothing(page: str) -> None:
 
 
 def test_figures_on_simulated_prices_say_so(page: str) -> None:
-    """One sentence stands above them; a report on market prices has none."""
-    assert f'<p class="soft simulated">{SIMULATED_PRICES}</p>\n<ul class="cards">' in page
+    """One sentence stands above them, once; a report on market prices has none."""
+    assert f"<strong>SIMULATED PRICES</strong> {SIMULATED_PRICES}" in page.partition('<ul class="cards">')[0]
+    assert page.count(SIMULATED_PRICES) == 1
     market = html.render_page(EMPTY, read_timeline([]), NONE)
     assert SIMULATED_PRICES not in market
 
@@ -288,8 +289,8 @@ def test_every_bar_ends_between_two_lines(closing: str) -> None:
         assert float(top) + float(height) <= lines[-1] + 1.01
 
 
-def story_with_gaps(*days: str) -> RunTimeline:
-    """A run of these sessions, with the gaps that the calendar says are between them."""
+def story_with_gaps(*days: str, asked: tuple[str, str] | None = None) -> RunTimeline:
+    """A run of these sessions, with the gaps that the calendar says are between them, or in a range."""
     chapters, equity = [], Decimal(100_000)
     for day in days:
         session = CALENDAR.session(dt.date.fromisoformat(day))
@@ -300,19 +301,20 @@ def story_with_gaps(*days: str) -> RunTimeline:
             )
         )
         equity += 1
-    return with_gaps(RunTimeline(run={}, chapters=tuple(chapters), book=SessionBook()), CALENDAR)
+    run = {} if asked is None else {"request": dict(zip(("first", "last"), asked, strict=True))}
+    return with_gaps(RunTimeline(run=run, chapters=tuple(chapters), book=SessionBook()), CALENDAR)
 
 
 @pytest.mark.parametrize(
     ("days", "lines", "words"),
     [
         (("2026-11-23", "2026-11-24", "2026-11-25", "2026-11-27"), 1, ""),
-        (("2026-11-23", "2026-11-25"), 2, " The line is broken where nothing was traded: the session of 2026-11-24."),
+        (("2026-11-23", "2026-11-25"), 2, " Nothing was traded in the grey part: the session of 2026-11-24."),
         (
             ("2025-11-24", "2026-11-23", "2026-11-25"),
             3,
             (
-                " The line is broken at 2 gaps, in which nothing was traded: 250 sessions in all, "
+                " Nothing was traded in the 2 grey parts: 250 sessions in all, "
                 "at most 249 sessions from 2025-11-25 to 2026-11-20."
             ),
         ),
@@ -335,6 +337,23 @@ def test_a_curve_is_broken_where_nothing_was_traded(days: tuple[str, ...], lines
     assert points["equity"].count(None) == points["drawdown"].count(None) == len(points["gaps"]) == lines - 1
     assert points["x"] == sorted(points["x"])
     assert len(points["places"]) == len(days)
+
+
+def test_a_curve_has_a_strip_where_the_range_begins_before_its_sessions_and_ends_after_them() -> None:
+    """One line between two strips, which the words count; the points begin after the first, and `end` is after all."""
+    story = story_with_gaps("2026-11-23", "2026-11-24", asked=("2026-11-19", "2026-11-25"))
+    for drawn, kind in ((charts.equity(story), "line"), (charts.drawdown(story), "fall")):
+        (path,) = re.findall(rf'<path class="{kind}" d="([^"]+)"', drawn)
+        assert (path.count("M"), drawn.count('<rect class="gap"')) == (1, 2)
+    words = "Nothing was traded in the 2 grey parts: 3 sessions in all, at most 2 sessions from 2026-11-19 to"
+    assert words in charts.equity(story)
+    points = charts.series(story)
+    assert (points["places"], points["end"]) == ([1, 2], 4)
+    assert points["gaps"] == [
+        [0, 1, "2 sessions from 2026-11-19 to 2026-11-20"],
+        [3, 4, "the session of 2026-11-25"],
+    ]
+    assert points["equity"][0] is points["equity"][-1] is None
 
 
 def test_a_long_gap_leaves_the_sessions_their_width() -> None:

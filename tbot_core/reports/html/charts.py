@@ -41,10 +41,10 @@ Point = tuple[float, Decimal]
 
 
 class Places:
-    """Where the sessions of a run stand: each has the width 1, and a gap between two of them at most a part of all.
+    """Where the sessions of a run stand: each has the width 1, and a gap before, between or after them a part of all.
 
-    `starts` are the places of the sessions, `end` is that after the last one, `gaps` are those between sessions, with
-    their places.
+    `starts` are the places of the sessions, `end` is that after the last one or gap, `gaps` are those that were not
+    traded, with their places.
     """
 
     def __init__(self, story: RunTimeline) -> None:
@@ -52,17 +52,15 @@ class Places:
         widest = max(len(days) // _GAP_SHARE, 1)
         self.starts: list[int] = []
         self.gaps: list[tuple[int, int, SessionGap]] = []
-        at, left = 0, deque(sorted(story.gaps, key=lambda one: one.first))
-        for day in days:
+        self.end, left = 0, deque(sorted(story.gaps, key=lambda one: one.first))
+        for day in (*days, date.max):
             while left and left[0].first < day:
                 gap = left.popleft()
-                if at:
-                    wide = min(gap.count, widest)
-                    self.gaps.append((at, at + wide, gap))
-                    at += wide
-            self.starts.append(at)
-            at += 1
-        self.end = at
+                self.gaps.append((self.end, self.end + min(gap.count, widest), gap))
+                self.end = self.gaps[-1][1]
+            if day != date.max:
+                self.starts.append(self.end)
+                self.end += 1
 
     @property
     def words(self) -> str:
@@ -71,17 +69,16 @@ class Places:
             return ""
         longest = max((gap for _, _, gap in self.gaps), key=lambda one: one.count)
         if len(self.gaps) == 1:
-            return f" The line is broken where nothing was traded: {longest}."
+            return f" Nothing was traded in the grey part: {longest}."
         count = sum(gap.count for _, _, gap in self.gaps)
         return (
-            f" The line is broken at {len(self.gaps):,} gaps, in which nothing was traded: {count:,} sessions in all, "
-            f"at most {longest}."
+            f" Nothing was traded in the {len(self.gaps):,} grey parts: {count:,} sessions in all, at most {longest}."
         )
 
     def pieces(self, points: Sequence[Point]) -> list[list[Point]]:
         """The points of a curve, apart where a gap lies between them."""
-        found, gaps = [[points[0]]], deque(self.gaps)
-        for point in points[1:]:
+        found, gaps = [list[Point]()], deque(self.gaps)
+        for point in points:
             while gaps and gaps[0][1] <= point[0]:
                 gaps.popleft()
                 found.append([])
@@ -160,6 +157,7 @@ def series(story: RunTimeline) -> dict[str, Any]:
     return {
         "days": [chapter.date for chapter in story.chapters],
         "places": places.starts,
+        "end": places.end,
         "gaps": [[start, end, f"{gap}"] for start, end, gap in places.gaps],
         "x": [row[0] for row in rows],
         "equity": [row[1] for row in rows],

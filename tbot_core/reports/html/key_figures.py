@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 from tbot_core.model.formatting import DENIALS_COUNT, format_money, format_percent, plural
 from tbot_core.reports import figures
 from tbot_core.reports.html.parts import signed
-from tbot_core.reports.summary import SIMULATED_PRICES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +28,7 @@ def key_figures(summary: RunSummary, story: RunTimeline) -> str:
         ("Trades", _trades(trades)),
         ("Risk", _risk(summary, story)),
     )
-    simulated = f'<p class="soft simulated">{SIMULATED_PRICES}</p>\n' if summary.simulated else ""
-    return f'{simulated}{_cards(summary, story, trades)}\n<div class="groups">{"".join(map(_group, groups))}</div>'
+    return f'{_cards(summary, story, trades)}\n<div class="groups">{"".join(map(_group, groups))}</div>'
 
 
 def _cards(summary: RunSummary, story: RunTimeline, trades: TradeFigures) -> str:

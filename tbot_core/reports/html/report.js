@@ -28,8 +28,7 @@
 
   // The charts of the whole run: they replace the static drawings, and share one cursor.
   const sync = uPlot.sync("run");
-  const { days, places, gaps } = data;
-  const end = places.length ? places[places.length - 1] + 1 : 0;
+  const { days, places, gaps, end } = data;
   const dayAt = new Map(places.map((place, day) => [place, days[day]]));
   // The day of a place, or the gap that it lies in.
   const words = (x) => dayAt.get(Math.min(end - 1, Math.floor(x))) ?? "not traded: " + gaps.find((gap) => x < gap[1])[2];
@@ -38,13 +37,12 @@
     const room = Math.max(1, Math.floor(u.bbox.width / devicePixelRatio / 84));
     const shown = places.filter((place) => place + 0.5 >= u.scales.x.min && place + 0.5 <= u.scales.x.max), found = [];
     const each = Math.max(1, Math.ceil((shown[shown.length - 1] - shown[0] + 1) / room));
-    let free = 0;
-    for (const place of shown) {
-      if (place < free) continue;
-      found.push(place + 0.5);
-      free = place + each;
+    // The first day and those after a gap come first: the days between them have what is left.
+    const after = shown.filter((place) => place === shown[0] || gaps.some((gap) => gap[1] === place));
+    for (const place of [...after, ...shown]) {
+      if (found.every((other) => Math.abs(other - place) >= each)) found.push(place);
     }
-    return found;
+    return found.sort((one, other) => one - other).map((place) => place + 0.5);
   };
 
   const shade = (u) => {
@@ -72,12 +70,12 @@
         readout.textContent = at == null ? "" : words(xs[at]) + (values[at] == null ? "" : "  " + options.format(values[at]));
       };
       plot = new uPlot({
-        width: wide, height: small ? Math.round(height * 0.85) : height, legend: { show: false }, padding: [6, 12, 0, 0],
+        width: wide, height: small ? Math.round(height * 0.85) : height, legend: { show: false }, padding: [6, small ? 30 : 12, 0, 0],
         cursor: { sync: { key: sync.key }, y: false, points: { show: false }, drag: { x: true, y: false } },
         scales: { x: { time: false, range: () => [0, end] }, y: { range: options.range } },
         axes: [
           axis({ splits: dayTicks, values: (_, all) => all.map(words), grid: { show: false }, size: 26, gap: 6 }),
-          axis({ size: small ? 58 : 76, values: (_, all) => all.map((y) => (y == null ? "" : options.label(y))) }),
+          axis({ size: small ? 58 : 76, values: (_, all, axis, space, step) => all.map((y) => (y == null ? "" : options.label(y, step))) }),
         ],
         series: [{}, options.series()],
         hooks: { drawClear: [shade], setCursor: [show] },
@@ -104,7 +102,7 @@
     series: () => ({ stroke: colour("gain"), width: 2, fill: colour("gain-wash"), paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } }),
   });
   runChart("drawdown", 170, data.x, data.drawdown, {
-    format: (value) => percent(value, 2), label: (value) => percent(value, 2),
+    format: (value) => percent(value, 2), label: (value, step) => percent(value, Math.max(2, Math.ceil(-Math.log10(step * 100) - 1e-9))),
     range: (u, low) => [Math.min(low, -0.0001) * 1.08, 0],
     series: () => ({ stroke: colour("loss"), width: 1.5, fill: colour("loss-wash"), fillTo: 0, paths: uPlot.paths.stepped({ align: 1 }), points: { show: false } }),
   });

@@ -12,6 +12,7 @@ from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import DENIALS_COUNT, format_percent, format_quantity, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.reports.html.parts import clock, section, signed, table
+from tbot_core.reports.summary import SIMULATED_PRICES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +43,7 @@ def header(summary: RunSummary, story: RunTimeline) -> str:
     """Render title and banner with the source of the prices."""
     source = escape(str(story.run.get("source", "")))
     if summary.simulated:
-        words = "All or some prices, volumes, companies and index levels in this report are simulated."
+        words = f"{SIMULATED_PRICES} So are volumes, companies and index levels."
         banner = f'<p class="banner"><strong>SIMULATED PRICES</strong> {words} Source: {source}.</p>'
     else:
         words = escape(_sent(summary))

@@ -164,18 +164,20 @@ _OUTDATED: Final = "The form is out of date. Open the page again, and send it on
 
 
 def _denied(route: WebRoute, session: Session) -> str:
-    may_not = _MAY_NOT.get(route.permission, "may not do that")
-    return f"The role {session.role.value} {may_not}. An admin can change the role."
+    needed = _MAY.get(route.permission, route.permission.value)
+    return (
+        f"The role {session.role.value} has no permission to {needed}, which this needs. An admin can change the role."
+    )
 
 
-_MAY_NOT: Final[Mapping[Permission, str]] = {
-    Permission.RESTRICT: "may not stop, kill or set defense",
-    Permission.CONFIRM: "may not answer confirmations",
-    Permission.RUN: "may not start runs, and not test or acknowledge alerts",
-    Permission.CONTROL: "may not arm, clear or close positions",
-    Permission.CONFIGURE: "may not change settings and plugins, nor check the instance",
-    Permission.SECRETS: "may not see secrets and their audit log",
-    Permission.USERS: "may not see users",
+_MAY: Final[Mapping[Permission, str]] = {
+    Permission.RESTRICT: "stop, kill and set defense",
+    Permission.CONFIRM: "answer confirmations",
+    Permission.RUN: "start runs and test alerts",
+    Permission.CONTROL: "arm, clear and close positions",
+    Permission.CONFIGURE: "change settings",
+    Permission.SECRETS: "see secrets and their audit log",
+    Permission.USERS: "see users",
 }
 
 

@@ -67,6 +67,11 @@ def money(amount: str | Decimal | None) -> str:
     return NONE if amount is None or amount == "" else format_money(Decimal(amount))
 
 
+def profit(amount: str | Decimal | None) -> str:
+    """A gain or loss in dollars, with its sign."""
+    return NONE if amount is None or amount == "" else format_money(Decimal(amount), signed=True)
+
+
 def price(amount: str | Decimal | None) -> str:
     """A price."""
     return NONE if amount is None or amount == "" else format_price(Decimal(amount))
@@ -161,6 +166,7 @@ FILTERS: Final[dict[str, Callable[..., object]]] = {
     "money": money,
     "percent": percent,
     "price": price,
+    "profit": profit,
     "prose": prose,
     "share": share,
     "shares": shares,

@@ -119,7 +119,7 @@ def test_a_route_of_a_plugin_is_guarded_as_one_of_the_page(site: Site) -> None:
     assert ask(app, "POST", "/x/notes/add", {**ADMIN, "origin": "http://evil.example"}, {"csrf": CSRF}).status == 403
     assert ask(app, "POST", "/x/notes/add", ADMIN, {"csrf": CSRF}).headers["location"].startswith("/step-up")
     refused = show(app)
-    assert (refused.status, "<code>control</code>" in refused.text, ">Notes</a>" in refused.text) == (403, True, False)
+    assert (refused.status, "no permission to arm" in refused.text, ">Notes</a>" in refused.text) == (403, True, False)
     assert called == []
 
 

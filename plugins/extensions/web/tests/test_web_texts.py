@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tbot_extension_web.texts import prose
+from tbot_extension_web.texts import profit, prose
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,12 @@ from tbot_extension_web.texts import prose
 def test_a_command_can_be_copied_and_leads_to_the_page_that_does_it(text: str, shown: str) -> None:
     """It has the folder of the instance; what is no sentence of a command stays as it is."""
     assert prose(text, "/a bot", {"/risk": "Risk"}) == shown
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [("1234.5", "+1,234.50"), ("-0.999", "\N{MINUS SIGN}1.00"), ("0", "0.00"), (None, "\N{EN DASH}")],
+)
+def test_a_profit_has_its_sign(amount: str | None, shown: str) -> None:
+    """Nothing has none, and what is not known is a dash."""
+    assert profit(amount) == shown

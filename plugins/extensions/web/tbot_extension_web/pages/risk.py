@@ -11,7 +11,7 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.trading.risk.states import StateCause
 from tbot_extension_web.permissions import REQUESTS
 from tbot_extension_web.posts import Question
-from tbot_extension_web.texts import money, shares
+from tbot_extension_web.texts import profit, shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -180,7 +180,7 @@ def _names(acts: Iterable[Act]) -> str:
 async def question(call: Call) -> Question:
     """What the request does, and what is open now."""
     asked, status = _BY_PATH[call.request.url.path], (await call.site.live.snapshot()).status
-    held = [f"{shares(one['quantity'])} {one['symbol']} ({money(one['pnl'])})" for one in status.get("positions", ())]
+    held = [f"{shares(one['quantity'])} {one['symbol']} ({profit(one['pnl'])})" for one in status.get("positions", ())]
     facts = [f"Open now: {', '.join(held) or 'no position'}."]
     if not status.get("running"):
         facts.append("No bot is running: the request takes effect at the next start.")

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.actions.control_requests import waiting_of
+from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
 from tbot_core.instance.sources import read_settings_files
 from tbot_extension_web.access.credentials import Role
+from tbot_extension_web.access.waiting_requests import ACTOR
 from tbot_extension_web.posts import Question
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from pathlib import Path
 
     from starlette.responses import Response
@@ -63,8 +67,8 @@ async def add(call: Call) -> Response:
 async def set_role(call: Call) -> Response:
     """Give a user another role; the user's sessions end."""
     name, role = _named(call), _role(call)
-    await call.site.logins.accounts.set_role(name, role, actor=call.user.user)
-    return call.to("/users", f"{name} is now {role}.")
+    said = await _changing(call, name, call.site.logins.accounts.set_role(name, role, actor=call.user.user))
+    return call.to("/users", f"{name} is now {role}.", *said)
 
 
 async def set_password(call: Call) -> Response:
@@ -86,8 +90,18 @@ async def codes_off(call: Call) -> Response:
 async def remove(call: Call) -> Response:
     """Remove a user; the last admin stays."""
     name = _named(call)
-    await call.site.logins.accounts.remove(name, actor=call.user.user)
-    return call.to("/users", f"{name} is removed.")
+    said = await _changing(call, name, call.site.logins.accounts.remove(name, actor=call.user.user))
+    return call.to("/users", f"{name} is removed.", *said)
+
+
+async def _changing(call: Call, name: str, change: Awaitable[object]) -> list[str]:
+    # Make a change after which the user may ask for less; what it does to requests of the user that wait.
+    before = await call.work(waiting_of, call.site.home, f"{ACTOR}{name}")
+    await change
+    left = await call.work(waiting_of, call.site.home, f"{ACTOR}{name}")
+    refused = ", ".join(verb for verb in dict.fromkeys(before) if verb not in left)
+    said = [f"Refused are the waiting requests of {name}: {refused}."] if refused else []
+    return [*said, *([f"The kill of {name} waits until an admin clears it."] if ControlVerb.KILL.value in left else [])]
 
 
 async def removal(call: Call) -> Question:

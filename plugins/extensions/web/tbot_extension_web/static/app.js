@@ -7,6 +7,8 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const place = (id) => document.getElementById(id);
 
+  const clock = new Intl.DateTimeFormat("en-GB", { timeZone: "America/New_York", hour: "2-digit", minute: "2-digit" });
+
   // The curve fills the picture; the loss limit is in it once the equity comes near.
   function range(curve) {
     const least = Math.min(...curve.equity);
@@ -36,7 +38,10 @@
       scales: { y: { range: () => range(JSON.parse(drawn)) } },
       legend: { show: false },
       axes: [
-        { stroke: colour("--soft"), grid: { stroke: colour("--line") } },
+        {
+          stroke: colour("--soft"), grid: { stroke: colour("--line") },
+          values: (plot, moments) => moments.map((moment) => clock.format(new Date(moment * 1000))),
+        },
         { stroke: colour("--soft"), grid: { stroke: colour("--line") }, size: 78 },
       ],
       series: [

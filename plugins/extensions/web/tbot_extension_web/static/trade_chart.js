@@ -1,5 +1,5 @@
 // The chart of a trade: bars, the strategy's lines, the stop with its moves, the target, entry and exit. The list below it
-// names them: a name beside the axis would lie on the bars.
+// has their names and prices: a name beside the axis would lie on the bars, a price on the prices of the axis.
 "use strict";
 (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -29,7 +29,7 @@
       layout: { background: { color: colour("--card") }, textColor: colour("--soft"), attributionLogo: true },
       grid: { vertLines: { color: colour("--line") }, horzLines: { color: colour("--line") } },
       timeScale: { timeVisible: true, secondsVisible: false, borderColor: colour("--line") },
-      rightPriceScale: { borderColor: colour("--line") },
+      rightPriceScale: { borderColor: colour("--line"), entireTextOnly: true },
       localization: { locale: "en-US" },
     });
     const step = 10 ** -data.digits;
@@ -42,11 +42,11 @@
     bars.setData(data.bars);
     for (const line of data.lines) {
       const dotted = line.kind === "trigger";
-      lineOf(line.points, { color: colour(dotted ? "--warn" : "--soft"), lineWidth: 1, lineStyle: dotted ? LineStyle.Dotted : LineStyle.Solid, priceFormat, lastValueVisible: true });
+      lineOf(line.points, { color: colour(dotted ? "--warn" : "--soft"), lineWidth: 1, lineStyle: dotted ? LineStyle.Dotted : LineStyle.Solid, priceFormat });
     }
     lineOf(stepped(data.stops, data.exit.time), { color: colour("--danger"), lineWidth: 2, lineStyle: LineStyle.Dashed, lineType: LineType.WithSteps, priceFormat });
-    if (data.target !== null) bars.createPriceLine({ price: data.target, color: colour("--gain"), lineStyle: LineStyle.Dashed });
-    bars.createPriceLine({ price: data.entry.value, color: colour("--edge"), lineStyle: LineStyle.SparseDotted });
+    if (data.target !== null) bars.createPriceLine({ price: data.target, color: colour("--gain"), lineStyle: LineStyle.Dashed, axisLabelVisible: false });
+    bars.createPriceLine({ price: data.entry.value, color: colour("--edge"), lineStyle: LineStyle.SparseDotted, axisLabelVisible: false });
     const long = data.side > 0;
     LightweightCharts.createSeriesMarkers(bars, [
       { time: data.entry.time, position: long ? "belowBar" : "aboveBar", shape: long ? "arrowUp" : "arrowDown", color: colour("--gain") },

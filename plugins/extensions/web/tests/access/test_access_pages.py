@@ -15,6 +15,9 @@ from tbot_extension_web.pages.account import qr_code
 from tbot_extension_web.site import Site
 from tbot_extension_web.testing.client import HOST, Answer, ask
 
+from tbot_core.engine import control
+from tbot_core.engine.control import ControlVerb
+
 NEW = "copper lantern meadow"
 PASSWORD = "velvet otter quarry"
 
@@ -83,7 +86,13 @@ def test_an_admin_adds_changes_and_removes_users(access: Any, alice: Browser) ->
     assert access.logins.locked_users() == ()
     access.do(access.accounts.set_totp("bob", "A" * 32, actor="bob"))
     assert "without one-time codes" in alice.told("/users/codes-off", name="bob")
-    assert "bob is removed." in alice.told("/users/remove", name="bob", sure="yes")
+    for verb in (ControlVerb.STOP, ControlVerb.DEFENSE_ON, ControlVerb.KILL):
+        control.write_request(access.home / "control", verb, actor="web/bob", now=access.clock.now())
+    assert "Refused" not in alice.told("/users/role", name="bob", role="trader")
+    page = alice.told("/users/remove", name="bob", sure="yes")
+    assert "bob is removed." in page
+    assert re.search("Refused are the waiting requests of bob: (stop, defense-on|defense-on, stop)\\.", page)
+    assert "The kill of bob waits until an admin clears it." in page
     assert set(access.accounts.read()) == {"alice"}
     assert ("web/alice", "account", "removal of bob") in access.log()
 
