@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ for at least 60 s.
 """
 
 _HTTP_PORT: Final = 80
+_ERRNO: Final = re.compile(r"\[Errno -?\d+\] ")
 _FIRST_BYTE: Final = ("http11.send_request_headers.started", "http2.send_request_headers.started")
 
 
@@ -96,6 +98,9 @@ class HttpTransport:
                 return await self._answer(request)
         except TimeoutError as fault:
             raise _fault(sent=sent, words=f"no answer within {timeout_s:g} s") from fault
+        except httpx2.ConnectError as fault:
+            words = f"no connection to {urlsplit(self._base_url).hostname} ({_ERRNO.sub('', str(fault))})"
+            raise _fault(sent=sent, words=f"{words}: check this machine's network and that address") from fault
         except httpx2.HTTPError as fault:
             raise _fault(sent=sent, words=str(fault) or type(fault).__name__) from fault
 

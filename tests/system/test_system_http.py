@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tbot_core.errors import Unavailable
 from tbot_core.execution.reconciler import POSITIONS_S
 from tbot_core.system.http import KEPT_S, HttpTransport, accepts_connections
 
@@ -56,3 +57,24 @@ def test_an_address_where_a_server_listens_accepts_connections() -> None:
         return first, await accepts_connections(url, 5.0)
 
     assert asyncio.run(tried()) == (True, False)
+
+
+@pytest.mark.usefixtures("loopback")
+def test_a_host_that_is_not_reached_is_named_without_a_number_of_the_system() -> None:
+    """With the reason in words, and what to check; nothing was sent."""
+
+    async def refused() -> str:
+        server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        server.close()
+        await server.wait_closed()
+        transport = HttpTransport(f"http://127.0.0.1:{port}")
+        with pytest.raises(Unavailable) as caught:
+            await transport.exchange("GET", "/", timeout_s=5.0, headers=lambda _url: {}, before_send=lambda: None)
+        await transport.close()
+        return caught.value.message
+
+    said = asyncio.run(refused())
+    assert said.startswith("no connection to 127.0.0.1 (")
+    assert said.endswith("): check this machine's network and that address")
+    assert "Errno" not in said

@@ -599,6 +599,21 @@ def test_a_file_that_cannot_be_taken_over_says_why(home: Path, bot: bytes, said:
         assert browser.place == "/setup/begin"
 
 
+@pytest.mark.parametrize(
+    ("given", "after"),
+    [("ACME_US_PAPER_B07", "ACME_US_ALPACA_B07"), ("ACME_US_OTHER_B07", "ACME_US_OTHER_B07")],
+)
+def test_an_identity_that_names_the_broker_follows_it(home: Path, given: str, after: str) -> None:
+    """It is asked for before the broker; one that names something else stays as it was written."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.send("/setup/identity", {"identity": given})
+        browser.open("/setup/broker")
+        browser.send("/setup/broker", {"broker": "alpaca"})
+        browser.open("/setup/identity")
+        assert f'value="{after}"' in browser.text
+
+
 @pytest.mark.parametrize("how", ["usual", "upload"])
 def test_files_that_were_chosen_count_whichever_option_stands(home: Path, how: str) -> None:
     """Back at the first page they are named, and stay without being chosen again."""

@@ -58,7 +58,7 @@ def test_what_is_written_is_stored_and_not_shown(app: ASGIApp, sealed: Path) -> 
     assert stored(sealed) == {"api_key", "api_secret"}
     pages = [get(app, path).text for path in (answer.headers["location"], "/secrets", "/settings")]
     assert "Saved: alpaca." in pages[0]
-    assert "Remove api_key" in pages[0]
+    assert "Remove all that is stored of alpaca" in pages[0]
     assert "Remove account_id" not in pages[0]
     assert not any(KEY in page or SECRET in page or str(len(KEY)) + " char" in page for page in pages)
     writes = [it for it in log_entries(log_path(Instance(sealed))) if it.action == "write"]
@@ -72,6 +72,15 @@ def test_an_empty_field_stays_and_a_marked_one_goes(app: ASGIApp, sealed: Path) 
     content = secrets.stored_content(sealed, "broker")
     assert content == {"alpaca": {"api_key": "another-key", "api_secret": SECRET}}
     send(app, "/secrets/broker", section="alpaca", remove__api_key="yes", remove__api_secret="yes")
+    assert secrets.stored_content(sealed, "broker") == {}
+
+
+def test_a_plugins_secrets_are_removed_together(app: ASGIApp, sealed: Path) -> None:
+    """A field that must be given cannot be removed alone, so the form does not offer it."""
+    send(app, "/secrets/broker", section="alpaca", field__api_key=KEY, field__api_secret=SECRET, field__mode="paper")
+    page = get(app, "/secrets/broker").text
+    assert ("Remove api_key" in page, "Remove mode" in page, "that is stored of alpaca" in page) == (False, True, True)
+    send(app, "/secrets/broker", section="alpaca", **{"remove-all": "yes"})
     assert secrets.stored_content(sealed, "broker") == {}
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 FIELD: Final = "field."
 REMOVED: Final = "remove."
+ALL_REMOVED: Final = "remove-all"
+"""The field that removes a plugin's section: a field that must be given cannot be removed alone."""
+
 TITLES: Final = {
     "env": "Global settings (.env)",
     "env_bot": "Trading settings (.env_bot)",
@@ -121,6 +124,8 @@ def _category(call: Call) -> str:
 
 def _values(form: Mapping[str, str], fields: SecretForm) -> dict[str, str | None]:
     # Only declared fields are read; None removes one.
+    if fields.section and form.get(ALL_REMOVED):
+        return dict.fromkeys(sorted(fields.stored))
     names = [one.name for one in fields.fields]
     removed = dict.fromkeys(name for name in (*names, *fields.unknown) if form.get(REMOVED + name))
     return {**removed, **{name: text for name in names if (text := form.get(FIELD + name, ""))}}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from tbot_core.actions.assembly import SIMULATED
 from tbot_core.contracts.setting import boolean, choice, text
 from tbot_core.errors import TbotError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from tbot_extension_web.setup.step import Values
 
 _BOT: Final = 4
+_NO_BOT: Final = "B01"
 
 
 def _identity(state: SetUpState) -> tuple[FormField, ...]:
@@ -62,8 +65,20 @@ def _broker(state: SetUpState) -> tuple[FormField, ...]:
 
 def _keep_broker(state: SetUpState, values: Values) -> SetUpState:
     name = values["broker"].upper()
-    changed = name != state.texts.get("BROKER_NAME", "").upper()
-    return state.with_setting("BROKER_NAME", name).noted("credentials", "") if changed else state
+    before = state.texts.get("BROKER_NAME", SIMULATED)
+    if name == before.upper():
+        return state
+    return _named_after(state.with_setting("BROKER_NAME", name).noted("credentials", ""), before, name)
+
+
+def _named_after(state: SetUpState, before: str, broker: str) -> SetUpState:
+    # The identity, which is asked for first, names the broker: where it named the one before, it names this one.
+    found = PATTERN.fullmatch(state.section("bot_identity", "").get(FIELD, ""))
+    identity = None if found is None else Identity.parse(found[0])
+    if identity is None or identity.broker != Identity.proposed(before, _NO_BOT).broker:
+        return state
+    changed = attrs.evolve(identity, broker=Identity.proposed(broker, _NO_BOT).broker)
+    return state.with_section("bot_identity", "", {FIELD: changed.text})
 
 
 def _absent(kind: str) -> Callable[[SetUpState], Mapping[str, Any]]:
@@ -143,7 +158,7 @@ STEPS: Final = (
     Step(
         name="broker",
         title="Broker",
-        intro="Where orders are sent.",
+        intro="Where orders are sent. An identity that names the broker chosen before will name this one.",
         fields=_broker,
         keep=_keep_broker,
         shows=_absent("broker"),
