@@ -200,7 +200,7 @@ _ENDS: Final = frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVer
 
 
 def _pending(answer: RequestResult, lock: Path, *, ends: bool) -> bool:
-    # A bot that is to end has ended once its process lets go of the instance.
+    # A bot that is to end has ended once its process no longer holds the lock of the instance.
     over = answer.ended and filesystem.lock_holder(lock) != answer.process if ends else answer.taken
     return not (answer.refused or over)
 

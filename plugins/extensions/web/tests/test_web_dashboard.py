@@ -317,12 +317,15 @@ def test_what_would_withdraw_nothing_is_not_offered(own: Path, site_of: Callable
     for label in ("Cancel the stop", "Clear the kill", "Defense off"):
         assert f"<h2>{label}</h2>" not in page
     (part,) = re.findall(r'hx-get="(/risk/state[^"]*)"', page)
-    assert "hx-refresh" not in ask(app, "GET", part, {**ADMIN, "hx-request": "true"}).headers
+    assert "<h2>" not in ask(app, "GET", part, {**ADMIN, "hx-request": "true"}).text
     assert 'class="pill off">NOT RUNNING' in page
     assert ">NORMAL<" not in page
     ask(app, "POST", "/risk/kill", ADMIN, {"csrf": CSRF, "sure": "yes"})
     assert "<h2>Clear the kill</h2>" in ask(app, "GET", "/risk", ADMIN).text
-    assert ask(app, "GET", part, {**ADMIN, "hx-request": "true"}).headers["hx-refresh"] == "true"
+    answer = ask(app, "GET", part, {**ADMIN, "hx-request": "true"})
+    assert (answer.headers["hx-retarget"], answer.headers["hx-reswap"]) == ("#risk", "outerHTML")
+    assert "<h2>Clear the kill</h2>" in answer.text
+    assert "<html" not in answer.text
     assert isinstance(site.clock, ManualClock)
     site.clock.advance(1)
     ask(app, "POST", "/risk/kill-clear", ADMIN, {"csrf": CSRF})

@@ -14,7 +14,7 @@ from tbot_extension_web.posts import Question
 from tbot_extension_web.texts import profit, shares
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from starlette.responses import Response
 
@@ -159,22 +159,25 @@ def offered(asked: Act, status: Mapping[str, Any]) -> bool:
 
 async def show(call: Call) -> Response:
     """The state with its causes, and the requests."""
-    snapshot = await call.site.live.snapshot()
-    acts = [one for one in ACTS if offered(one, snapshot.status)]
-    return call.page("risk.html", status=snapshot.status, fault=snapshot.fault, acts=acts, shown=_names(acts))
+    return call.page("risk.html", **await _shown(call))
 
 
 async def state(call: Call) -> Response:
-    """The state as a part of an open page, which reads all again once other requests are offered."""
-    snapshot = await call.site.live.snapshot()
-    answer = call.page("parts/risk_state.html", status=snapshot.status, fault=snapshot.fault)
-    if call.request.query_params.get("shown") != _names(one for one in ACTS if offered(one, snapshot.status)):
-        answer.headers["HX-Refresh"] = "true"
+    """The state as a part of an open page, which reads it again; with the requests, where others are offered now."""
+    values = await _shown(call)
+    if call.request.query_params.get("shown") == values["shown"]:
+        return call.page("parts/risk_state.html", **values)
+    answer = call.page("parts/risk.html", **values)
+    answer.headers.update({"HX-Retarget": "#risk", "HX-Reswap": "outerHTML"})
     return answer
 
 
-def _names(acts: Iterable[Act]) -> str:
-    return ".".join(one.verb.value for one in acts)
+async def _shown(call: Call) -> dict[str, Any]:
+    # The state, the requests that are offered, and their names, by which an open page knows that it has these.
+    snapshot = await call.site.live.snapshot()
+    acts = [one for one in ACTS if offered(one, snapshot.status)]
+    names = ".".join(one.verb.value for one in acts)
+    return {"status": snapshot.status, "fault": snapshot.fault, "acts": acts, "shown": names}
 
 
 async def question(call: Call) -> Question:
