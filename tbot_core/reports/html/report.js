@@ -265,14 +265,18 @@
         if (!small) labels(u, dpr);
       };
 
-      // Names of the levels in the margin, moved apart where they would touch.
+      // Names of the levels in the margin, which is as wide as the longest, moved apart where they would touch.
+      const levels = lines.filter((line) => line.values.length).map((line) => [line.name, line.values[line.values.length - 1], line.kind]);
+      if (packed.g !== undefined) levels.push(["target", packed.g, "gain"]);
+      if (stops.length) levels.push(["stop", stops[stops.length - 1][1], "loss"]);
+      const texts = levels.map(([name, level, kind]) => ({ text: name + "  " + number(level, 2), level, kind }));
+      const ruler = document.createElement("canvas").getContext("2d");
+      ruler.font = font(11);
+      const margin = Math.ceil(Math.max(0, ...texts.map((one) => ruler.measureText(one.text).width))) + 16;
       const labels = (u, dpr) => {
         const ctx = u.ctx, { left: boxLeft, top, width, height } = u.bbox, gap = 14 * dpr;
-        const all = lines.filter((line) => line.values.length).map((line) => [line.name, line.values[line.values.length - 1], line.kind]);
-        if (packed.g !== undefined) all.push(["target", packed.g, "gain"]);
-        if (stops.length) all.push(["stop", stops[stops.length - 1][1], "loss"]);
-        const placed = all
-          .map(([name, level, kind]) => ({ text: name + "  " + number(level, 2), kind, at: u.valToPos(level, "y", true) }))
+        const placed = texts
+          .map((one) => ({ ...one, at: u.valToPos(one.level, "y", true) }))
           .filter((one) => one.at >= top - 1 && one.at <= top + height + 1)
           .sort((one, other) => one.at - other.at);
         placed.forEach((one, index) => { if (index) one.at = Math.max(one.at, placed[index - 1].at + gap); });
@@ -298,7 +302,7 @@
       };
 
       plot = new uPlot({
-        width: wide, height: small ? 260 : 340, legend: { show: false }, padding: [10, small ? 8 : 156, 0, 0],
+        width: wide, height: small ? 260 : 340, legend: { show: false }, padding: [10, small ? 8 : margin, 0, 0],
         cursor: { y: false, points: { show: false }, drag: { x: true, y: false } },
         scales: { x: { time: false, range: (u, from, to) => (from === xs[0] || from == null ? [first, last] : [from, to]) }, y: { range: () => [low - room, high + room] } },
         axes: [
