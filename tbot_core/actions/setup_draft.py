@@ -18,14 +18,14 @@ from tbot_core.actions.instance_creation import checked_contents, create_instanc
 from tbot_core.actions.notices import discard
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import AccessError, UsageError, VaultError
-from tbot_core.instance.creation_marker import undo_creation
+from tbot_core.instance.creation_marker import leftovers, undo_creation
 from tbot_core.instance.dotenv import parse_dotenv, replace_values
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, FOLDERS, SETUP_DRAFT, Instance
 from tbot_core.instance.secret_paths import SecretPaths
 from tbot_core.instance.secrets import lacks_key, open_instance_vault
 from tbot_core.instance.sources import deployment_of, is_made, read_settings_files
 from tbot_core.model import json_document
-from tbot_core.system import filesystem, log, secure_files
+from tbot_core.system import filesystem, log
 from tbot_core.vault import files, token
 from tbot_core.vault.categories import CATEGORIES, SETUP, CategoryPaths, category_paths
 from tbot_core.vault.key_providers import PassphraseKeyProvider
@@ -193,7 +193,7 @@ def complete_setup(instance: Instance) -> None:
     old = before.vault.store.place(_KEY)
     if made.store.place(_KEY) != old:
         _remove_present(old.file, old.key)
-    _remove_present(secure_files.new_file(draft), draft)  # the first is what a killed writer left
+    _remove_present(*leftovers(draft), draft)
 
 
 def _taken_files(setup: SetUp) -> Mapping[str, str]:

@@ -108,7 +108,7 @@ def _texts(instance: Instance, paths: Iterable[Path]) -> list[str]:
 def _remove(instance: Instance, made: dict[str, list[str]]) -> None:
     # The files, what their writers left beside them, then the folders that are empty; the marker goes last.
     files, replaced = map(instance.path, made["files"]), map(instance.path, made["replaced"])
-    for path in (*files, *(left for one in replaced for left in _leftovers(one))):
+    for path in (*files, *(left for one in replaced for left in leftovers(one))):
         _remove_file(path)
     folders, last = list(map(instance.path, made["folders"])), {instance.home, *instance.home.parents}
     for folder in (one for one in folders if one not in last):
@@ -119,13 +119,13 @@ def _remove(instance: Instance, made: dict[str, list[str]]) -> None:
 
 
 def _remove_file(path: Path) -> None:
-    for one in (path, *_leftovers(path)):
+    for one in (path, *leftovers(path)):
         if filesystem.is_present(one):  # a file in place of a folder has nothing below it
             filesystem.remove(one)
 
 
-def _leftovers(path: Path) -> list[Path]:
-    # What a killed writer of the file left beside it.
+def leftovers(path: Path) -> list[Path]:
+    """What a killed writer of the file left beside it."""
     name = re.compile(rf"\.{re.escape(path.name)}\.(new|[a-z0-9_]{{8}}\.tmp)")
     beside = filesystem.entries(path.parent) if filesystem.is_folder(path.parent) else []
     return [one for one in beside if name.fullmatch(one.name)]
