@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,13 +12,12 @@ import attrs
 from tbot_core.actions.control_requests import PICKUP_TIMEOUT_S, RequestResult, send_request
 from tbot_core.errors import RiskError, UsageError
 from tbot_core.journal.projections.confirmations import recall_confirmations
+from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_price, format_quantity
 from tbot_core.model.reasons import Reason
 from tbot_core.status.runs import current_run, open_run_file
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from tbot_core.engine.control import ControlVerb
     from tbot_core.instance import Instance
     from tbot_core.journal.projections.confirmations import PendingConfirmations
@@ -55,15 +55,28 @@ class ConfirmationOutcome:
         what = entry_text(self.entry)
         if self.decision is None:
             if self.answer.process is None:
-                return f"No bot is running, so the answer has no effect; the entry expires: {what}."
+                until = exchange_time(datetime.fromisoformat(self.entry["expires"]))
+                return (
+                    f"No bot is running. The answer is kept: a bot that starts before {until:%H:%M:%S} New York acts"
+                    f" on it, later the entry expires: {what}."
+                )
             return self.answer.lost or f"The answer was accepted and is not decided yet: {what}."
         reason = Reason[self.decision["reason"]]
         if reason is Reason.ALLOWED:
-            return f"Confirmed, checked again and sent: {what}."
+            return self._sent(self.decision)
         if reason is Reason.CONFIRMATION_REJECTED:
             return f"Rejected: {what}."
         sentence = reason.sentence_for([self.entry["signal"]["strategy"]])
         return f"Not sent: {what}. {reason.name}: {sentence}"
+
+    def _sent(self, decision: Mapping[str, Any]) -> str:
+        # What was sent may be less than what was asked for: entries that were confirmed before it count.
+        asked, sizing = Decimal(self.entry["quantity"]), decision.get("sizing") or self.entry
+        sent = entry_text({**self.entry, **decision, "quantity": sizing["quantity"]})
+        found = f"Confirmed, checked again and sent: {sent}."
+        if Decimal(sizing["quantity"]) == asked:
+            return found
+        return f"{found} {format_quantity(asked)} were asked for; {sizing['bound']} allows no more now."
 
 
 def entry_document(entry: Mapping[str, Any]) -> dict[str, Any]:

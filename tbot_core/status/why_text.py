@@ -13,6 +13,7 @@ from tbot_core.model.clock import both_times, exchange_time
 from tbot_core.model.formatting import figure_text, format_money, format_percent, format_price, format_quantity
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason
+from tbot_core.trading.risk.figures import CONFIRMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -221,7 +222,7 @@ def _sizing_lines(one: Mapping[str, Any]) -> Iterator[str]:
     yield _sized("price", price, f"{kind}; reference {_dollars(one['reference'])}")
     budget = share if one["bound"] == "WEIGHTS" else cap
     steps = "whole shares" if step == 1 else f"step {step.normalize():f}"
-    how = "FIXED_QUANTITY" if fixed else f"{budget} / {_dollars(worst)}, {steps}"
+    how = one["bound"] if fixed or one["bound"] == CONFIRMED else f"{budget} / {_dollars(worst)}, {steps}"
     yield _sized("quantity", format_quantity(quantity), how)
     yield _sized("decided by", one["bound"], "")
 

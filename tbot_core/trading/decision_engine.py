@@ -27,7 +27,7 @@ from tbot_core.trading.risk.exposure import (
     lot_of,
     share_exposure,
 )
-from tbot_core.trading.risk.figures import SizingFigures, limit_figures
+from tbot_core.trading.risk.figures import CONFIRMED, SizingFigures, limit_figures
 from tbot_core.trading.risk.gate import (
     Denial,
     RiskEngine,
@@ -171,9 +171,10 @@ class DecisionEngine:
         top_ups = self.position_manager.top_ups
         return [one for one in decided if not top_ups.already_denied(one.proposal.signal.symbol, one.reason)]
 
-    def preview(self, proposal: Proposal) -> Decision:
-        """The decision on a proposal as of now; nothing is recorded or counted."""
-        return self._evaluate(proposal)[0]
+    def preview(self, proposal: Proposal, ahead: Sequence[ReservedEntry] = ()) -> Decision:
+        """The decision on a proposal as of now, as if the entries `ahead` were sent; nothing is recorded or counted."""
+        with self.exposure.assuming(ahead):
+            return self._evaluate(proposal)[0]
 
     def _decide_one(self, proposal: Proposal) -> Decision:
         decision, sized = self._evaluate(proposal)
@@ -197,9 +198,11 @@ class DecisionEngine:
                 one.external.set_price_if_unknown(signal.symbol, price_of(ticks_of(proposal.price)))
         sizer = self._sizer_of(signal.symbol)
         sized = sizer.plan(ticks_of(proposal.sizing_price), proposal.side, self._budget(limits, signal.strategy))
+        if capped := 0 < proposal.most_units < sized.units:
+            sized = attrs.evolve(sized, units=proposal.most_units)
         sized = _with_market(sized, proposal)
         decision, plan = self._judge_sized(limits, proposal, signal, sized)
-        return self._explained(decision, signal, sized), None if plan is None else (sized, plan)
+        return self._explained(decision, signal, sized, capped=capped), None if plan is None else (sized, plan)
 
     def _judge_sized(
         self, limits: Limits, proposal: Proposal, signal: SignalId, sized: SizedEntry
@@ -217,12 +220,16 @@ class DecisionEngine:
             return _denied(proposal, denial), None
         return Decision(proposal=proposal, reason=Reason.ALLOWED, order=order), plan
 
-    def _explained(self, decision: Decision, signal: SignalId, sized: SizedEntry | None = None) -> Decision:
+    def _explained(
+        self, decision: Decision, signal: SignalId, sized: SizedEntry | None = None, *, capped: bool = False
+    ) -> Decision:
         # The decision with the figures that it was made from.
         if not self.with_figures:
             return decision
         side, book = decision.proposal.side, (self.exposure, self.limits)
         sizing = None if sized is None else self._sizing_figures(signal, side, sized)
+        if sizing is not None and capped:
+            sizing = attrs.evolve(sizing, bound=CONFIRMED)
         return attrs.evolve(decision, sizing=sizing, limits=limit_figures(self._gate, book, signal, side, sized))
 
     def _sizing_figures(self, signal: SignalId, side: Side, sized: SizedEntry) -> SizingFigures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -93,15 +94,29 @@ def test_what_does_not_wait_is_refused(
     assert control.read_folder(home / "control").requests == ()
 
 
-def test_an_answer_without_a_bot_says_that_nobody_takes_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_answer_without_a_bot_is_kept_and_says_until_when(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It lies there with its id; a bot that starts in time obeys it."""
     assert cli.invoke(["confirm", "aaaa", "--reject", "--home", str(home)]) == 1
-    assert "No bot is running" in capsys.readouterr().out
+    assert re.search(
+        r"No bot is running\. The answer is kept: a bot that starts before \d\d:\d\d:\d\d New York acts on it",
+        capsys.readouterr().out,
+    )
     (request,) = control.read_folder(home / "control").requests
     assert (request.verb, request.arguments) == (ControlVerb.REJECT, {"id": "aaaa"})
 
 
 TAKEN = RequestResult(verb=ControlVerb.CONFIRM, process=7, taken=True)
+
+
+def test_an_answer_says_what_was_sent_where_that_is_less_than_what_was_asked() -> None:
+    """An entry that was confirmed before it has taken its part of the budget."""
+    entry = asked("aaaa", "AAA", SystemClock().now())
+    decision = {**entry, "price": 101.0, "sizing": {"quantity": "40", "bound": "WEIGHTS"}}
+    outcome = ConfirmationOutcome(answer=TAKEN, entry=entry, decision=decision)
+    assert outcome.sentence == (
+        "Confirmed, checked again and sent: [OPEN] BUY 40 AAA @ about 101.00. 100 were asked for; WEIGHTS allows no"
+        " more now."
+    )
 
 
 @pytest.mark.parametrize(

@@ -193,6 +193,16 @@ def test_an_approved_entry_is_held_against_the_quotes_of_now(
 
 
 @pytest.mark.slow
+def test_an_approved_entry_waits_for_a_quote(tmp_path: Path) -> None:
+    """As after a start, when none has arrived yet; it is sent at the first one that is in time."""
+    scene = Scene(tmp_path, timeout_s=300.0)
+    scene.quoted(99.99, 0.0, minute=3.1)
+    scene.quoted(99.99, 100.01, minute=5.1)
+    (decision,) = scene.trade(confirmed=3.5)
+    assert (decision.payload["reason"], decision.payload["words"]) == ("ALLOWED", "confirmed by ann")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("confirmed", "reason"), [(5.2, "SYMBOL_HALTED"), (6.5, "SYMBOL_HALTED"), (7.5, "ALLOWED")])
 def test_an_approved_entry_waits_for_two_full_bars_after_a_halt(tmp_path: Path, confirmed: float, reason: str) -> None:
     """It was asked about before the halt; what counts is the bar that has closed when it is approved."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import attrs
@@ -127,6 +128,10 @@ def test_a_confirmed_entry_is_judged_anew_and_sent(home: Path) -> None:
     for event in allowed:
         assert asked[str(event.payload["signal"])].seq < event.seq
         assert event.payload["confirmed"] >= event.payload["signal"]["minute"]
+        assert event.payload["words"] == "confirmed by ann"
+        assert Decimal(event.payload["sizing"]["quantity"]) <= Decimal(
+            asked[str(event.payload["signal"])].payload["quantity"]
+        )
 
 
 @pytest.mark.slow

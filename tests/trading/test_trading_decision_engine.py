@@ -16,7 +16,7 @@ from tbot_core.contracts import BrokerCapabilities, BrokerEvent
 from tbot_core.errors import PluginError
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
-from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState, Side, atoms_of, dollars_of
+from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState, Side, atoms_of, dollars_of, units_of
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
 from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, SubmitOrder
@@ -24,6 +24,8 @@ from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, MatchingEngine, last_close_ticks
 from tbot_core.trading.positions.state import CarriedPosition
+from tbot_core.trading.risk.exposure import ReservedEntry
+from tbot_core.trading.risk.figures import CONFIRMED
 from tbot_core.trading.slippage import Slippage
 
 if TYPE_CHECKING:
@@ -852,3 +854,38 @@ def test_what_is_held_can_be_looked_at_and_not_changed() -> None:
     with pytest.raises(TypeError):
         found.position_manager.held["BBB"] = found.position_manager.held["AAA"]  # type: ignore[index]  # it must not be
     assert not found.position_manager.is_idle
+
+
+def test_a_preview_counts_the_entries_ahead_of_it_and_nothing_stays() -> None:
+    """Sized by the next weight and against what is left; afterwards the desk decides as if nobody had asked."""
+    found = desk(rules(weights=(Decimal("0.4"), Decimal("0.1")), max_trades=2))
+    wanted = [proposal(symbol, price=50.0, stop=49.0) for symbol in ("AAA", "BBB", "CCC")]
+    first = found.preview(wanted[0])
+    assert first.order is not None
+    ahead = [ReservedEntry(signal=wanted[0].signal, side=Side.LONG, worst_atoms=1, power_atoms=1)]
+    second = found.preview(wanted[1], ahead)
+    assert second.order is not None
+    assert second.order.quantity * 4 == pytest.approx(first.order.quantity, abs=4)
+    twice = [*ahead, attrs.evolve(ahead[0], signal=wanted[1].signal)]
+    assert found.preview(wanted[2], twice).reason is Reason.MAX_TRADES
+    assert found.preview(wanted[0], ahead).reason is Reason.ALREADY_HELD
+    assert (found.exposure.sent, found.exposure.working) == ({}, {})
+    alone = found.preview(wanted[1]).order
+    assert alone is not None
+    assert alone.quantity == first.order.quantity
+
+
+def test_a_confirmed_quantity_is_the_most_that_is_sent() -> None:
+    """Less where less is possible by now; the figures name what decided."""
+    found = desk()
+    possible = found.preview(proposal("AAA"))
+    assert possible.order is not None
+    assert possible.sizing is not None
+    units = units_of(possible.order.quantity)
+    more = found.preview(attrs.evolve(proposal("AAA"), most_units=2 * units))
+    assert (more.order, more.sizing) == (possible.order, possible.sizing)
+    (less,) = found.decide([attrs.evolve(proposal("AAA"), most_units=units // 2)])
+    assert less.order is not None
+    assert less.sizing is not None
+    assert less.order.quantity == less.sizing.quantity == possible.order.quantity / 2
+    assert possible.sizing.bound != less.sizing.bound == CONFIRMED

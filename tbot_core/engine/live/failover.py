@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Order
     from tbot_core.trading.proposals import Proposal
+    from tbot_core.trading.risk.exposure import ReservedEntry
 
 MOST_USD: Final = Decimal(10) ** 12
 """The largest plausible amount; a larger one is a typing error."""
@@ -135,12 +136,12 @@ class FailoverRouter:
         """Whether it makes sense to wait for a response of a broker."""
         return self._route_of(broker_session.name).circuit.state is not CircuitState.OPEN
 
-    def preview(self, proposal: Proposal) -> Decision:
-        """The decision of the broker that would enter now; limits do not count it."""
+    def preview(self, proposal: Proposal, ahead: Sequence[ReservedEntry] = ()) -> Decision:
+        """The decision of the broker that would enter now, as if those `ahead` were sent; limits do not count it."""
         route, blocker = self.route(proposal.signal.symbol)
         if blocker is not None and proposal.reason is Reason.ALLOWED:
             return Decision(proposal=proposal, reason=Reason.REDUCE_ONLY, detail=blocker.value)
-        return attrs.evolve(route.supervisor.broker_session.decision_engine.preview(proposal), broker=route.name)
+        return attrs.evolve(route.supervisor.broker_session.decision_engine.preview(proposal, ahead), broker=route.name)
 
     def decide(self, proposal: Proposal) -> Decision:
         """Decide a signal at the broker that may enter it; the instrument's lease moves there first."""

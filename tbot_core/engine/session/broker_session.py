@@ -14,8 +14,11 @@ from tbot_core.trading.orders import ENDED, ClientOrderIds, OrderRecord
 from tbot_core.trading.proposals import TradingRules
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tbot_core.trading.commands import Decision
     from tbot_core.trading.proposals import Proposal
+    from tbot_core.trading.risk.exposure import ReservedEntry
 
 
 EVENT_POLL_S: Final = 0.25
@@ -117,8 +120,8 @@ class BrokerSession:
 class EntryRouter(Protocol):
     """Selects the broker that enters a signal."""
 
-    def preview(self, proposal: Proposal) -> Decision:
-        """The decision that the selected broker would make now; limits do not count it."""
+    def preview(self, proposal: Proposal, ahead: Sequence[ReservedEntry] = ()) -> Decision:
+        """The decision that the selected broker would make now, as if those `ahead` were sent; nothing is counted."""
 
     def decide(self, proposal: Proposal) -> Decision:
         """Decide a signal at the broker that may enter it; the instrument's lease moves there first."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
@@ -13,9 +14,11 @@ from tbot_core.engine.session.requests import request_of
 from tbot_core.journal import records
 from tbot_core.journal.projections.confirmations import asked_payload, short_id
 from tbot_core.model.reasons import Reason
+from tbot_core.model.types import ticks_of, units_of
 from tbot_core.system import log
 from tbot_core.trading.commands import Decision
 from tbot_core.trading.proposals import Proposal
+from tbot_core.trading.risk.exposure import ReservedEntry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,18 +33,24 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class PendingEntry:
-    """A pending entry; `answer` is the operator's."""
+    """A pending entry: the `quantity` that a person is asked for, and the answer."""
 
     proposal: Proposal
+    quantity: Decimal
     expires: datetime
     answer: ControlRequest | None = None
+
+    @property
+    def reserved(self) -> ReservedEntry:
+        """The entry as it counts in the question about the next one."""
+        return _reserved(self.proposal, self.quantity)
 
 
 class EntryDecider(Protocol):
     """Decides entries."""
 
-    def preview(self, proposal: Proposal) -> Decision:
-        """The decision that would be made now; limits do not count it."""
+    def preview(self, proposal: Proposal, ahead: Sequence[ReservedEntry] = ()) -> Decision:
+        """The decision that would be made now, as if the entries `ahead` were sent; limits do not count it."""
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Decide signals in their order; each allowed one counts for those after it."""
@@ -63,20 +72,34 @@ class ConfirmationQueue:
         return bool(self._pending)
 
     def hold_for_confirmation(self, proposals: Sequence[Proposal]) -> tuple[list[Decision], list[Proposal]]:
-        """The decisions that need a confirmation, and the proposals that do not."""
+        """The decisions that need a confirmation, and the proposals that do not.
+
+        A question is about what is sent if all questions before it are confirmed; if that is nothing, about what is
+        sent if none of them is.
+        """
         if not self._required:
             return [], list(proposals)
-        previews = [self._decider.preview(one) for one in sorted(proposals, key=lambda one: one.sort_key)]
-        allowed = [one for one in previews if one.reason is Reason.ALLOWED]
-        return allowed, [one.proposal for one in previews if one.reason is not Reason.ALLOWED]
+        allowed, others = list[Decision](), list[Proposal]()
+        ahead = [one.reserved for one in self._pending.values()]
+        for one in sorted(proposals, key=lambda one: one.sort_key):
+            decision = self._decider.preview(one, ahead)
+            if decision.reason is not Reason.ALLOWED and ahead:
+                decision = self._decider.preview(one)
+            if decision.order is None:
+                others.append(one)
+                continue
+            allowed.append(decision)
+            ahead.append(_reserved(one, decision.order.quantity))
+        return allowed, others
 
     def request_confirmation(self, decisions: Iterable[Decision]) -> None:
         """Record a request for confirmation; the entry is pending from now on."""
         for decision in decisions:
             name = short_id(decision.proposal.signal, self._names)
             expires = self._recorder.clock.now() + self._timeout
-            self._recorder.record(records.CONFIRMATION_ASKED, asked_payload(name, decision, expires))
-            self._add_pending(name, PendingEntry(proposal=decision.proposal, expires=expires))
+            payload = asked_payload(name, decision, expires)
+            self._recorder.record(records.CONFIRMATION_ASKED, payload)
+            self._add_pending(name, _asked(decision.proposal, payload))
 
     def record_answer(self, request: ControlRequest) -> str:
         """Store the answer to a pending entry; the first one counts, and only if it is in time."""
@@ -118,9 +141,7 @@ class ConfirmationQueue:
             if event.kind == records.CONFIRMATION_ASKED:
                 proposal = proposal_of(payload, rows.get(payload["signal"]["symbol"]))
                 asked.add(proposal.signal.text)
-                self._add_pending(
-                    payload["id"], PendingEntry(proposal=proposal, expires=datetime.fromisoformat(payload["expires"]))
-                )
+                self._add_pending(payload["id"], _asked(proposal, payload))
             elif event.kind == records.REQUEST and payload["verb"] in CONFIRMATION_VERBS:
                 self.record_answer(request_of(payload))
             elif event.kind == records.DECISION:
@@ -137,12 +158,32 @@ class ConfirmationQueue:
     def _decided(
         self, one: PendingEntry, now: datetime, renew: Callable[[Proposal], Proposal | None]
     ) -> list[Decision]:
-        if one.answer is not None and one.answer.verb is ControlVerb.REJECT:
-            words = f"rejected by {one.answer.actor}"
+        answer, over = one.answer, one.expires <= now
+        if answer is not None and answer.verb is ControlVerb.REJECT:
+            words = f"rejected by {answer.actor}"
             return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_REJECTED, detail=words)]
-        renewed = None if one.answer is None else renew(one.proposal)
-        if renewed is not None:
-            return self._decider.decide([renewed])
-        if one.expires <= now:
+        renewed = None if answer is None else renew(one.proposal)
+        # A bot that has just started has no quote yet: what was confirmed waits for the first one.
+        if answer is not None and renewed is not None and (over or renewed.reason is not Reason.NO_QUOTE):
+            decided = self._decider.decide([attrs.evolve(renewed, most_units=units_of(one.quantity))])
+            return [_confirmed_by(answer.actor, each) for each in decided]
+        if over:
             return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_EXPIRED)]
         return []
+
+
+def _asked(proposal: Proposal, payload: Mapping[str, Any]) -> PendingEntry:
+    # An entry that is asked for with this payload.
+    quantity, expires = Decimal(payload["quantity"]), datetime.fromisoformat(payload["expires"])
+    return PendingEntry(proposal=proposal, quantity=quantity, expires=expires)
+
+
+def _reserved(proposal: Proposal, quantity: Decimal) -> ReservedEntry:
+    atoms = units_of(quantity) * ticks_of(proposal.sizing_price)
+    return ReservedEntry(signal=proposal.signal, side=proposal.side, worst_atoms=atoms, power_atoms=atoms)
+
+
+def _confirmed_by(actor: str, decision: Decision) -> Decision:
+    if decision.reason is not Reason.ALLOWED:
+        return decision
+    return attrs.evolve(decision, detail=f"confirmed by {actor}")

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.window import Window
     from tbot_core.trading.commands import Decision, TradingCommand
+    from tbot_core.trading.risk.exposure import ReservedEntry
     from tbot_core.trading.verdicts import Verdicts
 
 Wait = Callable[["datetime"], Awaitable[None]]
@@ -193,9 +194,9 @@ class TradingSession:
         managers = [broker.decision_engine.position_manager for broker in self.broker_sessions]
         return all(one.is_idle and not one.orders_to_cancel for one in managers)
 
-    def preview(self, proposal: Proposal) -> Decision:
-        """The decision that would be made now; limits do not count it."""
-        return self.decision_engine.preview(proposal) if self.routing is None else self.routing.preview(proposal)
+    def preview(self, proposal: Proposal, ahead: Sequence[ReservedEntry] = ()) -> Decision:
+        """The decision that would be made now, as if the entries `ahead` were sent; limits do not count it."""
+        return (self.routing or self.decision_engine).preview(proposal, ahead)
 
     def decide(self, proposals: Sequence[Proposal]) -> list[Decision]:
         """Decide signals in their order; each allowed one counts for those after it."""

@@ -7,6 +7,7 @@ holdings and orders. Amounts are integers of 1e-10 USD. Pure.
 from __future__ import annotations
 
 from bisect import insort
+from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
@@ -21,7 +22,7 @@ from tbot_core.trading.risk.external import ExternalPositions
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tbot_core.contracts.settings import RiskSettings
 
@@ -155,6 +156,23 @@ class ExposureBook:
     def pnl_atoms(self) -> int:
         """The session's profit at the marks, at all brokers."""
         return sum(session_pnl(self).values())
+
+    @contextmanager
+    def assuming(self, entries: Sequence[ReservedEntry]) -> Iterator[None]:
+        """While the context lasts, these entries count as sent, and as working here."""
+        names = [f"assumed {number}" for number in range(len(entries))]
+        before = [dict(one.sent) for one in self.all_brokers]
+        for name, entry in zip(names, entries, strict=True):
+            self.working[name] = entry
+            for one in self.all_brokers:
+                one.sent[entry.signal.strategy] = one.sent.get(entry.signal.strategy, 0) + 1
+        try:
+            yield
+        finally:
+            for name in names:
+                del self.working[name]
+            for one, sent in zip(self.all_brokers, before, strict=True):
+                one.sent = sent
 
     def record_equity_jump(self, opening: Decimal, expected: Decimal) -> None:
         """Record that the opening equity is not the expected one: entries are blocked."""

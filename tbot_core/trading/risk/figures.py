@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -35,14 +35,18 @@ class LimitFigures:
     allowed: Decimal
 
 
+CONFIRMED: Final = "the confirmed quantity"
+"""What decided a quantity: a person has confirmed it, and now more would be possible."""
+
+
 @attrs.frozen(kw_only=True)
 class SizingFigures:
     """How an entry was sized: from the equity at the open to its quantity, in dollars and shares.
 
     `allocation` is the setting that gives the window its `window` budget; `weight` of it (None: none is left, or
     FIXED_QUANTITY is set) is the `share` of this order, and `cap` the most for one trade by the setting `capped_by`.
-    `bound` is the setting that decided. `reference` is the price before the limit's distance, `price` the worst one,
-    `step` the quantity's step.
+    `bound` is the setting that decided, or CONFIRMED. `reference` is the price before the limit's distance, `price` the
+    worst one, `step` the quantity's step.
     """
 
     equity: Decimal
