@@ -155,10 +155,11 @@ def read_text(path: Path) -> str:
 
 
 @contextmanager
-def replacing(path: Path, *, mode: int = 0o600) -> Iterator[IO[bytes]]:
+def replacing(path: Path, *, mode: int = 0o600, settles: bool = True) -> Iterator[IO[bytes]]:
     """Write a file that takes the place of the path's durably when the context ends; after an error nothing is left.
 
-    After a crash the path holds the old content or the new, never a part.
+    After a crash the path holds the old content or the new, never a part. Without `settles` the new content counts once
+    the folder was settled.
     """
     with raising_access_errors("write", path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -172,13 +173,24 @@ def replacing(path: Path, *, mode: int = 0o600) -> Iterator[IO[bytes]]:
         except BaseException:
             Path(name).unlink()
             raise
-        _settle(path.parent)
+    if settles:
+        settle(path.parent)
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, settles: bool = True) -> None:
     """Replace the file durably, as `replacing` does."""
-    with replacing(path, mode=mode) as file:
+    with replacing(path, mode=mode, settles=settles) as file:
         file.write(data)
+
+
+def settle(folder: Path) -> None:
+    """Make the names in a folder durable: a rename is only after that."""
+    with raising_access_errors("write", folder):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def append(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -378,12 +390,3 @@ def _holder(owner: Path) -> str:
     with suppress(AccessError, ValueError):
         return f", process {int(_held(owner)[0])}"
     return ""
-
-
-def _settle(folder: Path) -> None:
-    # A rename is durable only after the folder is synced.
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
