@@ -10,7 +10,7 @@ import stat
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import IO, TYPE_CHECKING, Final, Literal
 
 from tbot_core.errors import AccessError
 
@@ -21,14 +21,6 @@ Exposure = Literal["owner", "mode"]
 
 NOWHERE: Final = os.devnull
 """A path below which nothing can be read or written."""
-
-MOUNTS: Final = Path("/proc/mounts")
-_NETWORK_NAMES: Final = (
-    "9p afs beegfs ceph cifs fuse.ceph fuse.cephfs fuse.glusterfs fuse.s3fs "
-    "fuse.sshfs gfs2 glusterfs lustre nfs nfs4 ocfs2 smb2 smb3 smbfs"
-)
-NETWORKS: Final = frozenset(_NETWORK_NAMES.split())
-"""File systems served by, or shared with, other machines."""
 
 _REMEDIES: Final = {
     errno.ENOENT: "Check the path.",
@@ -142,19 +134,6 @@ def free_bytes(path: Path) -> int:
         return shutil.disk_usage(path).free
 
 
-def file_system(path: Path, *, mounts: Path = MOUNTS) -> str:
-    """The type of the path's file system, as the kernel names it; "" if unknown."""
-    try:
-        rows = [line.split() for line in mounts.read_text().splitlines()]
-    except OSError:
-        return ""
-    with raising_access_errors("look at", path):
-        whole = path.resolve()
-    # A blank in a mount point is written as \040; of two mounts on one folder the last is visible.
-    kinds = {Path(row[1].replace("\\040", " ")): row[2] for row in rows}
-    return next((kinds[one] for one in (whole, *whole.parents) if one in kinds), "")
-
-
 def read_bytes(path: Path, *, limit: int | None = None) -> bytes:
     """Read the whole file; AccessError when it exceeds `limit` bytes, and for a pipe, socket or device."""
     if is_endless(path):
@@ -175,13 +154,18 @@ def read_text(path: Path) -> str:
         raise AccessError(message, "Save the file as UTF-8.") from fault
 
 
-def write_atomic(path: Path, data: bytes, *more: memoryview, mode: int = 0o600) -> None:
-    """Replace the file durably: after a crash the path holds the old content or the new, never a part."""
+@contextmanager
+def replacing(path: Path, *, mode: int = 0o600, settles: bool = True) -> Iterator[IO[bytes]]:
+    """Write a file that takes the place of the path's durably when the context ends; after an error nothing is left.
+
+    After a crash the path holds the old content or the new, never a part. Without `settles` the new content counts once
+    the folder was settled.
+    """
     with raising_access_errors("write", path):
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.writelines((data, *more))
+                yield file
                 file.flush()
                 os.fchmod(file.fileno(), mode)
                 os.fsync(file.fileno())
@@ -189,7 +173,24 @@ def write_atomic(path: Path, data: bytes, *more: memoryview, mode: int = 0o600) 
         except BaseException:
             Path(name).unlink()
             raise
-        _settle(path.parent)
+    if settles:
+        settle(path.parent)
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, settles: bool = True) -> None:
+    """Replace the file durably, as `replacing` does."""
+    with replacing(path, mode=mode, settles=settles) as file:
+        file.write(data)
+
+
+def settle(folder: Path) -> None:
+    """Make the names in a folder durable: a rename is only after that."""
+    with raising_access_errors("write", folder):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def append(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -389,12 +390,3 @@ def _holder(owner: Path) -> str:
     with suppress(AccessError, ValueError):
         return f", process {int(_held(owner)[0])}"
     return ""
-
-
-def _settle(folder: Path) -> None:
-    # A rename is durable only after the folder is synced.
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,11 +85,11 @@ def test_a_full_disk_at_the_report_costs_no_result(
     """The trades are printed, then what could not be written and where: exit 1, and no part of a report is left."""
     write = filesystem.write_atomic
 
-    def full(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+    def full(path: Path, data: bytes, **options: Any) -> None:
         with filesystem.raising_access_errors("write", path):
             if path.suffix == suffix and path.parent.name == "reports":
                 raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, data, *more, **mode)
+        write(path, data, **options)
 
     monkeypatch.setattr(filesystem, "write_atomic", full)
     assert cli.invoke([*words, "--home", str(home), *(["--json"] if as_json else [])]) == 1

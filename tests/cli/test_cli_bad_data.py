@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -127,11 +127,11 @@ def test_a_full_disk_is_exit_1(home: Path, capsys: pytest.CaptureFixture[str], m
     """One sentence with the remedy; nothing is stored by half, and the same command imports it later."""
     write = filesystem.write_atomic
 
-    def full(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+    def full(path: Path, data: bytes, **options: Any) -> None:
         with filesystem.raising_access_errors("write", path):
             if path.suffix == ".parquet":
                 raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, data, *more, **mode)
+        write(path, data, **options)
 
     monkeypatch.setattr(filesystem, "write_atomic", full)
     assert put(home, rows()) == 1
@@ -163,10 +163,10 @@ def test_an_interrupted_import_says_what_is_stored(
         (folder / f"{name}.csv").write_text(HEAD + "\n".join(rows()))
     write = filesystem.write_atomic
 
-    def interrupted(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+    def interrupted(path: Path, data: bytes, **options: Any) -> None:
         if path.name.startswith(names[done]):
             raise KeyboardInterrupt
-        write(path, data, *more, **mode)
+        write(path, data, **options)
 
     monkeypatch.setattr(filesystem, "write_atomic", interrupted)
     assert cli.invoke(["data", "import", str(folder), "--home", str(home)]) == 130

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import os
 import queue
 import zlib
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from tbot_core.errors import AccessError
-from tbot_core.marketdata.store import block_files, manifest
+from tbot_core.errors import AccessError, DataError
+from tbot_core.marketdata.store import block_collector, block_files, manifest
 from tbot_core.marketdata.store.verification import FindingLevel, verify_store
 from tbot_core.model.bars import FIELDS
 from tbot_core.model.calendar import ClosedDay, EarlyClose, ExchangeCalendar
@@ -22,8 +24,9 @@ from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from tbot_core.marketdata.store.block_collector import MonthFiles
+    from tbot_core.marketdata.store.block_files import MonthBlock
     from tbot_core.marketdata.store.store import BarBlock
 
 FIRST, LAST = dt.date(2019, 11, 27), dt.date(2020, 1, 3)
@@ -295,15 +298,123 @@ def test_an_instances_calendar_cuts_a_block(bench: StoreFixture) -> None:
 
 
 def test_the_next_month_is_read_ahead(bench: StoreFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a month is walked the system already reads the next; few symbols of many need no block."""
-    asked: queue.Queue[Path] = queue.Queue()
-    monkeypatch.setattr(file_streams, "read_ahead", asked.put)
+    """While a month is walked the system already reads the block of the next; few symbols of many need no block."""
+    asked = list[Path]()
+    monkeypatch.setattr(file_streams, "read_ahead", asked.append)
     read(bench)
-    assert {asked.get(timeout=5).parent.name for _ in range(2)} == {"2019-12", "2020-01"}
+    assert asked == []
+    read(bench)
+    assert [path.parent.name for path in asked] == ["2019-11", "2019-12", "2020-01"]
+    assert asked == files(bench)
     bench.put(*(rising_bars(f"S{number}", WHOLE[5:6]) for number in range(9)))
-    read(bench, BOTH[:1])
-    assert asked.get(timeout=5).parent.name == "2020-01"
-    assert asked.empty()
+    whole = read(bench, (*BOTH, "S1"), *((WHOLE[5].date,) * 2))
+    asked.clear()
+    found = read(bench, BOTH[:1])
+    assert [path.parent.name for path in asked] == ["2019-11", "2020-01"]
+    (same_day,) = [one for one in found if WHOLE[5] in one.sessions]
+    row = same_day.sessions.index(WHOLE[5])
+    assert np.array_equal(same_day.bars.close[row, 0], whole[0].bars.close[0, 0])
+    read(bench, BOTH[:1], WHOLE[5].date, WHOLE[6].date)  # a single month is read as it is needed
+    assert len(asked) == 2
+
+
+def test_one_month_is_made_ahead_in_the_memory_of_the_one_before(
+    bench: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the first of six months is used the second is made, not the third; all six in the same arrays."""
+    bench.put(*(rising_bars(name, exchange_sessions("2020-02-01", "2020-04-30")) for name in BOTH))
+    begun: queue.Queue[str] = queue.Queue()
+    memories = set[int]()
+    collect = block_collector.MonthFiles.collect
+
+    def count(files: MonthFiles, groups: Any, symbols: Any, memory: Any = None) -> MonthBlock:
+        begun.put(files.month.name)
+        memories.add(id(memory))
+        return collect(files, groups, symbols, memory)
+
+    monkeypatch.setattr(block_collector.MonthFiles, "collect", count)
+    blocks = bench.store.blocks(FIRST, dt.date(2020, 4, 30), BOTH)
+    served = {next(blocks).month}
+    assert [begun.get(timeout=20) for _ in range(2)] == ["2019-11", "2019-12"]
+    for block in blocks:
+        served.add(block.month)
+        assert begun.qsize() + 2 <= len(served) + 1
+    assert len(served) == 6
+    assert begun.qsize() == 4
+    assert len(memories) == 1
+
+
+def test_memory_for_months_is_used_again_where_it_is_large_enough() -> None:
+    """A smaller month lies in the arrays of a larger one; the parts of a month do not overlap."""
+    memory = block_collector.BlockMemory()
+    (large,) = memory.fields([(390, 23, 2)])
+    one, two = memory.fields([(390, 20, 2), (210, 1, 2)])
+    (larger,) = memory.fields([(390, 24, 2)])
+    for name in NAMES:
+        assert np.shares_memory(large[name], one[name])
+        assert np.shares_memory(large[name], two[name])
+        assert not np.shares_memory(one[name], two[name])
+        assert not np.shares_memory(large[name], larger[name])
+
+
+def test_a_damaged_month_is_named_when_it_is_reached(bench: StoreFixture) -> None:
+    """The month before is served; of two damaged months the earlier is named, and no block of it is kept."""
+    for name in ("2019-12/BBB", "2020-01/AAA"):
+        (path,) = bench.bars.glob(f"{name}-*.parquet")
+        path.write_bytes(path.read_bytes()[:-1])
+    blocks = bench.store.blocks(FIRST, LAST, BOTH)
+    served = [next(blocks).month, next(blocks).month]
+    assert served == ["2019-11", "2019-11"]
+    with pytest.raises(DataError, match=r"2019-12/BBB-\w+\.parquet is corrupt"):
+        next(blocks)
+    assert [path.parent.name for path in files(bench)] == ["2019-11"]
+    assert [path.name for path in bench.bars.rglob(".bars*")] == []
+
+
+def test_the_first_of_several_damaged_symbols_is_named(tmp_path: Path) -> None:
+    """In the order of the symbols, although several threads read them."""
+    bench, names = StoreFixture(folder=tmp_path), tuple(f"S{number:02}" for number in range(70))
+    bench.put(pl.concat(rising_bars(name, WHOLE[5:6], minutes=2) for name in names))
+    for name in names[20:]:
+        (path,) = bench.bars.glob(f"*/{name}-*.parquet")
+        path.write_bytes(b"damaged")
+    for _ in range(5):
+        with pytest.raises(DataError, match=r"S20-\w+\.parquet is corrupt"):
+            read(bench, names)
+
+
+def test_months_that_nobody_walks_any_more_leave_nothing_half_written(bench: StoreFixture) -> None:
+    """A reader that stops after its first block: each file is whole, and none has a temporary name."""
+    expected = read(bench)
+    for path in files(bench):
+        path.unlink()
+    blocks = bench.store.blocks(FIRST, LAST, BOTH)
+    next(blocks)
+    del blocks
+    assert [path.name for path in bench.bars.rglob(".bars*")] == []
+    assert {path.parent.name for path in files(bench)} <= {"2019-11", "2019-12"}
+    assert same(expected, read(bench))
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_a_block_that_the_disk_does_not_take_is_served_from_memory(
+    bench: StoreFixture, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, ahead: bool
+) -> None:
+    """A disk that turns out to be full when a block is synced: the same bars, one warning, nothing left behind."""
+    days = (FIRST, LAST) if ahead else (WHOLE[4].date, WHOLE[9].date)
+    expected = read(bench, BOTH, *days)
+    for path in files(bench):
+        path.unlink()
+
+    def refuse(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with caplog.at_level("WARNING"), monkeypatch.context() as full:
+        full.setattr(os, "fsync", refuse)
+        assert same(expected, read(bench, BOTH, *days))
+    assert caplog.text.count("bars.block_not_kept") == 1
+    assert files(bench) == []
+    assert [path.name for path in bench.bars.rglob(".bars*")] == []
 
 
 def test_typical_volumes_are_the_same_from_blocks(bench: StoreFixture) -> None:

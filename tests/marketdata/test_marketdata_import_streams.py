@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -161,11 +161,11 @@ def test_a_full_disk_at_a_manifest_leaves_the_daily_rows_that_it_named(
     bench.put(frame)
     write = filesystem.write_atomic
 
-    def full(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+    def full(path: Path, data: bytes, **options: Any) -> None:
         with filesystem.raising_access_errors("write", path):
             if path.name == manifest.MANIFEST:
                 raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, data, *more, **mode)
+        write(path, data, **options)
 
     monkeypatch.setattr(filesystem, "write_atomic", full)
     with pytest.raises(AccessError):
@@ -316,11 +316,11 @@ def test_an_import_that_ends_early_keeps_the_files_that_are_done(
     """A full disk at the second file, with room for the store's own files: the first is stored, and not read again."""
     write = filesystem.write_atomic
 
-    def full(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+    def full(path: Path, data: bytes, **options: Any) -> None:
         with filesystem.raising_access_errors("write", path):
             if path.name.startswith("CCC-"):
                 raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, data, *more, **mode)
+        write(path, data, **options)
 
     files = [rising_bars("BBB", DAYS), pl.concat([rising_bars("AAA", DAYS), rising_bars("CCC", DAYS)])]
     monkeypatch.setattr(filesystem, "write_atomic", full)
@@ -345,11 +345,11 @@ def test_a_full_disk_ends_an_import_with_nothing_by_half(
     write, overwrite = filesystem.write_atomic, filesystem.overwrite
     stem = {"daily": "daily-", "manifest": "manifest", "parts": "none"}[where]
 
-    def full(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+    def full(path: Path, data: bytes, **options: Any) -> None:
         with filesystem.raising_access_errors("write", path):
             if path.name.startswith(stem):
                 raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, data, *more, **mode)
+        write(path, data, **options)
 
     def full_parts(path: Path, _data: bytes) -> None:
         with filesystem.raising_access_errors("write", path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -178,15 +178,40 @@ def test_the_batches_of_many_files_grow(bench: StoreFixture, monkeypatch: pytest
     """A manifest names every symbol of its month: it is not written again for each few of many files."""
     write, manifests = filesystem.write_atomic, list[int]()
 
-    def counted(path: Path, data: bytes, *more: memoryview, **mode: int) -> None:
+    def counted(path: Path, data: bytes, **options: Any) -> None:
         if path.name == manifest.MANIFEST:
             manifests.append(data.count(b".parquet"))
-        write(path, data, *more, **mode)
+        write(path, data, **options)
 
     monkeypatch.setattr(filesystem, "write_atomic", counted)
     monkeypatch.setattr(importer, "_FILES_A_COMMIT", 2)
     bench.put(*(rising_bars(f"S{number:02}", DAYS[:1], minutes=2) for number in range(40)))
     assert [held - 1 for held in manifests] == [2, 4, 6, 8, 10, 12, 15, 18, 22, 27, 33, 40]
+
+
+def test_the_names_of_files_are_durable_before_the_manifest_that_lists_them(
+    bench: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A month's folder is synced once for all its files, then its manifest is written; the same for tables of facts."""
+    write, settle, done = filesystem.write_atomic, filesystem.settle, list[tuple[str, str]]()
+
+    def written(path: Path, data: bytes, **options: Any) -> None:
+        done.append((path.parent.name, path.suffix))
+        write(path, data, **options)
+
+    def settled(folder: Path) -> None:
+        done.append((folder.name, "settled"))
+        settle(folder)
+
+    monkeypatch.setattr(filesystem, "write_atomic", written)
+    monkeypatch.setattr(filesystem, "settle", settled)
+    bench.put(*(rising_bars(name, DAYS[:1]) for name in ("AAA", "BBB")))
+    parquet = [".parquet"] * 3  # two symbols, and the daily rows
+    assert [what for folder, what in done if folder == "2019-12"] == [*parquet, "settled", ".json", "settled"]
+    done.clear()
+    bench.put_text("date,open,high,low,close\n2019-12-02,14,15,13,14\n", name="vix.csv")
+    of_store = [what for folder, what in done if folder == bench.bars.name]
+    assert of_store[of_store.index(".parquet") :][:4] == [".parquet", "settled", ".json", "settled"]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +223,7 @@ def test_the_batches_of_many_files_grow(bench: StoreFixture, monkeypatch: pytest
         ),
         ("2019-12-02T14:31:00Z,10,11,9,NaN,100", "price that is missing, zero, negative or not a number"),
         ("2019-12-02T14:31:00Z,10,inf,9,10,100", "price that is missing, zero, negative or not a number"),
+        ("2019-12-02T14:31:00Z,10,1e12,9,,100", "price above 900719925474 USD, which cannot be held to 1e-4 USD"),
         ("2019-12-02T14:31:00Z,10,11,0,10,100", "price that is missing, zero, negative or not a number"),
         ("2019-12-02T14:31:00Z,10,11,-9,10,100", "price that is missing, zero, negative or not a number"),
         ("2019-12-02T14:31:00Z,10,11,nine,10,100", "price that is missing, zero, negative or not a number"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -39,7 +40,8 @@ VWAP_FAR: Final = RowFault(
 
 
 def _above(limit: float) -> Mapping[str, pl.Expr]:
-    return {name: _SOUND & (pl.col(name) > limit) for name in manifest.PRICES}
+    # Finite ones: an infinite price is no number, which is a fault of its own.
+    return {name: pl.col(name).is_between(limit, math.inf, closed="none") for name in manifest.PRICES}
 
 
 BAR_FAULTS: Final = (
@@ -101,13 +103,18 @@ used.
 def rounded_to_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     """Round prices to the nearest 1e-4 USD; returns the bars and how many of them changed."""
     # In numpy: polars multiplies by the reciprocal instead of dividing, which misses the nearest float.
-    prices = frame.select(manifest.PRICES).to_numpy()
-    rounded = np.rint(prices * TICKS_PER_DOLLAR) / TICKS_PER_DOLLAR
-    changed = np.isfinite(prices) & (prices != rounded)
+    rounded = np.empty((len(manifest.PRICES), len(frame)))
+    changed = np.zeros(len(frame), dtype=np.bool_)
+    for name, column in zip(manifest.PRICES, rounded, strict=True):
+        prices = frame[name].to_numpy()
+        np.multiply(prices, TICKS_PER_DOLLAR, out=column)
+        np.rint(column, out=column)
+        np.divide(column, TICKS_PER_DOLLAR, out=column)
+        changed |= np.isfinite(prices) & (prices != column)
     if not changed.any():
         return frame, 0
-    columns = (pl.Series(name, column) for name, column in zip(manifest.PRICES, rounded.T, strict=True))
-    return frame.with_columns(columns), int(changed.any(axis=1).sum())
+    columns = (pl.Series(name, column) for name, column in zip(manifest.PRICES, rounded, strict=True))
+    return frame.with_columns(columns), int(changed.sum())
 
 
 def differing_rows(frame: pl.DataFrame, other: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:

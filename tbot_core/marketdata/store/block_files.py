@@ -14,7 +14,6 @@ the checksum is computed before the file is used.
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import hashlib
 import itertools
@@ -22,27 +21,24 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
 
 from tbot_core.errors import AccessError
 from tbot_core.marketdata.store import manifest
-from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
+from tbot_core.marketdata.store.session_grid import month_sessions
 from tbot_core.model import json_document
 from tbot_core.model.bars import FIELDS, Array
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.system import file_streams, filesystem, log
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
-
-    import polars as pl
-
-    from tbot_core.marketdata.store.daily_rows import DailyRows
+    import datetime as dt
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 
 COLUMNS: Final = (*FIELDS, "vwap")
@@ -54,9 +50,9 @@ _FORMAT: Final = b"tbot block of bars 2\n"
 _DIGEST_LENGTH: Final = 32
 _CELL_BYTES: Final = 8
 _STRANDED_S: Final = 3600
+# A piece stays in the cache of the processor between its checksum and its copy; larger writes are slower.
+_PIECE_BYTES: Final = 256 << 10
 _EXCHANGE: Final = ExchangeCalendar()
-# Symbols are written side by side, so that each write fills whole cache lines.
-_SYMBOLS_AT_ONCE: Final = 16
 _log = log.logger(__name__)
 
 
@@ -204,18 +200,17 @@ def _is_proved(path: Path, data: memoryview, checksum: int) -> bool:
     return True
 
 
-def write_block(layout: BlockLayout, block: MonthBlock) -> None:
-    """Write a month's block, and remove those that it replaces.
+@contextmanager
+def writing(layout: BlockLayout) -> Iterator[Callable[[MonthBlock], None]]:
+    """Yield what writes a month's block; it is kept, and those that it replaces are removed, when the context ends.
 
     Raises AccessError where the folder cannot be written, or the disk would have less than ROOM_LEFT bytes.
     """
     folder = layout.path.parent
     if filesystem.free_bytes(folder) < layout.most_bytes + ROOM_LEFT:
         raise AccessError(f"Cannot write {layout.path}: the disk is nearly full.", "Free some space.")
-    held = [{name: field for name, field in part.fields.items() if _has_numbers(field)} for part in block.parts]
-    data = [np.ascontiguousarray(field, "<f8").data.cast("B") for part in held for field in part.values()]
-    checksum = functools.reduce(lambda crc, field: zlib.crc32(field, crc), data, 0)
-    filesystem.write_atomic(layout.path, _header(layout.key, [list(part) for part in held], checksum), *data)
+    with filesystem.replacing(layout.path) as file:
+        yield functools.partial(_write, file, layout.key)
     now = filesystem.modified(layout.path)
     file_streams.set_modified_as(layout.path, layout.path.with_name(manifest.MANIFEST))
     for path in filesystem.entries(folder):
@@ -224,131 +219,22 @@ def write_block(layout: BlockLayout, block: MonthBlock) -> None:
             filesystem.remove(path)
 
 
+def _write(file: IO[bytes], key: str, block: MonthBlock) -> None:
+    held = [{name: field for name, field in part.fields.items() if _has_numbers(field)} for part in block.parts]
+    checksum = 0
+    file.seek(HEADER_LENGTH)
+    for field in itertools.chain.from_iterable(part.values() for part in held):
+        data = np.ascontiguousarray(field, "<f8").data.cast("B")
+        for start in range(0, len(data), _PIECE_BYTES):
+            piece = data[start : start + _PIECE_BYTES]
+            checksum = zlib.crc32(piece, checksum)
+            file.write(piece)
+    file.seek(0)
+    file.write(_header(key, [list(part) for part in held], checksum))
+
+
 def _has_numbers(field: Array) -> bool:
     return not all(np.isnan(minute).all() for minute in field)
-
-
-def collect_block(
-    folder: Path,
-    month: manifest.MonthManifest,
-    daily: DailyRows,
-    groups: Iterable[tuple[Session, ...]],
-    symbols: tuple[str, ...],
-) -> MonthBlock:
-    """Make a block from the Parquet files of the symbols that the month has; `daily` are its daily rows.
-
-    Raises DataError for a changed file.
-    """
-    from tbot_core.marketdata.store import parquet
-
-    groups = tuple(groups)
-    counted = _Counted.of(daily, sorted(itertools.chain(*groups), key=lambda session: session.date))
-    held = tuple(symbol for symbol in symbols if symbol in month.entries)
-    parts = [_EmptyPart(group, len(held)) for group in groups]
-    for start in range(0, len(held), _SYMBOLS_AT_ONCE):
-        some = held[start : start + _SYMBOLS_AT_ONCE]
-        whole = counted.whole.issuperset(some)
-        bars = parquet.read_bars(folder, month, *some, columns=COLUMNS if whole else ("ts", *COLUMNS))
-        columns = slice(start, start + len(some))
-        for part in parts:
-            if whole:
-                part.fill_whole(columns, bars, counted)
-            else:
-                part.fill(columns, bars, [counted.bars[symbol] for symbol in some])
-    return MonthBlock(
-        symbols=held, parts=tuple(BlockPart(sessions=part.sessions, fields=part.fields) for part in parts)
-    )
-
-
-def differs(layout: BlockLayout, folder: Path, month: manifest.MonthManifest, daily: DailyRows) -> bool:
-    """Whether a month's block has other bars than its Parquet files; not where there is no block to be read.
-
-    `daily` are the month's daily rows. Raises DataError for a changed file.
-    """
-    block = read_block(layout, proved=False)
-    if block is None:
-        return False
-    made = collect_block(folder, month, daily, layout.groups, layout.symbols)
-    pairs = zip(block.parts, made.parts, strict=True)
-    return not all(
-        np.array_equal(one.fields[name], two.fields[name], equal_nan=True) for one, two in pairs for name in COLUMNS
-    )
-
-
-@attrs.frozen(kw_only=True, eq=False)
-class _Counted:
-    # The bars of each symbol in a month, and the symbols with one in every minute of the sessions and none elsewhere:
-    # the times of these need not be read. `starts`: the place of each session's first bar among those of such a symbol.
-    bars: Mapping[str, int]
-    whole: frozenset[str]
-    starts: Mapping[dt.date, int]
-
-    @classmethod
-    def of(cls, daily: DailyRows, sessions: Sequence[Session]) -> _Counted:
-        minutes = np.array([session.minutes for session in sessions])
-        dates = np.array([session.date for session in sessions], dtype="datetime64[D]")
-        codes, table = daily.table["code"], daily.table
-        at = np.minimum(np.searchsorted(dates, table["date"]), len(dates) - 1)
-        full = (dates[at] == table["date"]) & (table["bars"] == minutes[at])
-        days, whole_days = np.bincount(codes), np.bincount(codes, weights=full)
-        whole = (days == len(sessions)) & (whole_days == len(sessions))
-        return cls(
-            bars=dict(zip(daily.names, np.bincount(codes, weights=table["bars"]).astype(int).tolist(), strict=True)),
-            whole=frozenset(itertools.compress(daily.names, whole)),
-            starts=dict(zip(dates.tolist(), (np.cumsum(minutes) - minutes).tolist(), strict=True)),
-        )
-
-
-class _EmptyPart:
-    # A part that is filled some symbols at a time.
-    def __init__(self, sessions: tuple[Session, ...], symbols: int) -> None:
-        self.sessions = sessions
-        self._grid = SessionGrid(sessions)
-        self._shape = sessions[0].minutes, len(sessions), symbols
-        self._filled: dict[str, Array] = {}
-
-    @property
-    def fields(self) -> dict[str, Array]:
-        """The fields; one that has no number is NaN without taking memory."""
-        return {name: self._filled.get(name, np.broadcast_to(np.nan, self._shape)) for name in COLUMNS}
-
-    def fill(self, columns: slice, bars: pl.DataFrame, counts: Sequence[int]) -> None:
-        """Put in the bars of some symbols, as far as they lie in the sessions.
-
-        `bars` are those of one symbol after another; `counts`: how many each has.
-        """
-        minutes, sessions, _ = self._shape
-        rows, at, inside = self._grid.place(times_of(bars))
-        symbol = np.repeat(np.arange(len(counts)), counts)
-        cells = ((at * sessions + rows) * len(counts) + symbol)[inside]
-        found = np.full(minutes * sessions * len(counts), np.nan)
-        for values, field in self._fields_of(columns, bars):
-            found[cells] = values[inside]
-            field[:] = found.reshape(field.shape)
-
-    def fill_whole(self, columns: slice, bars: pl.DataFrame, counted: _Counted) -> None:
-        """The same for symbols with a bar in every minute of the month."""
-        for values, field in self._fields_of(columns, bars):
-            by_symbol = values.reshape(field.shape[-1], -1)
-            for row, session in enumerate(self.sessions):
-                start = counted.starts[session.date]
-                field[:, row] = by_symbol[:, start : start + session.minutes].T
-
-    def _fields_of(self, columns: slice, bars: pl.DataFrame) -> Iterator[tuple[Array, Array]]:
-        # Of each field that has numbers the values of the bars, and the cells of the symbols. NaN in those of others.
-        values = np.empty(len(bars))
-        for name in COLUMNS:
-            if bars[name].null_count() < len(bars):
-                if name not in self._filled:
-                    self._filled[name] = np.empty(self._shape)
-                    self._filled[name][:, :, : columns.start] = np.nan
-                at = 0
-                for chunk in bars[name].get_chunks():
-                    values[at : at + len(chunk)] = chunk.to_numpy()
-                    at += len(chunk)
-                yield values, self._filled[name][:, :, columns]
-            elif name in self._filled:
-                self._filled[name][:, :, columns] = np.nan
 
 
 def _header(key: str, names: list[list[str]], checksum: int) -> bytes:

@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 import polars as pl
 
-from tbot_core.marketdata.store import bar_checks, parquet
+from tbot_core.marketdata.store import bar_checks, manifest, parquet
 from tbot_core.marketdata.store.session_grid import SessionGrid, times_of
 from tbot_core.marketdata.store.source_table import ROW, Faults, RowFault, SourceTable
 from tbot_core.model import calendar as exchange
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tbot_core.model.bars import Flags, Index
     from tbot_core.model.calendar import ExchangeCalendar, Session
+    from tbot_core.model.day_facts import Dates
 
 ROWS_IN_MEMORY: Final = 1_500_000
 FOLDER: Final = ".import.parts"
@@ -143,19 +144,18 @@ class ImportedRows:
         return pl.Series("code", own[symbols.cast(pl.Enum(names)).to_physical().to_numpy()])
 
     def _months(self, rows: pl.DataFrame, codes: Index) -> Iterator[SymbolMonth]:
-        months = rows["date"].to_numpy().astype("datetime64[M]")
-        bars = rows.select(parquet.BAR_SCHEMA.names()).cast(parquet.BAR_SCHEMA)
-        changes = (codes[1:] != codes[:-1]) | (months[1:] != months[:-1])
+        days = rows["date"].to_numpy()
+        bars, lines = rows.select(parquet.BAR_SCHEMA.names()).cast(parquet.BAR_SCHEMA), rows[ROW]
         names = list(self._codes)
-        starts = np.flatnonzero(np.append(True, changes)) if len(rows) else np.array([], dtype=np.intp)
-        for start, stop in itertools.pairwise((*starts.tolist(), len(rows))):
+        for start, stop in itertools.pairwise((*_month_starts(codes, days), len(rows))):
+            first, last = days[start].item(), days[stop - 1].item()
             yield SymbolMonth(
                 symbol=names[codes[start]],
-                month=str(months[start]),
+                month=manifest.month_of(first),
                 bars=bars[start:stop],
-                rows=rows[ROW][start:stop],
-                first=rows["date"][start],
-                last=rows["date"][stop - 1],
+                rows=lines[start:stop],
+                first=first,
+                last=last,
             )
 
     def _clean(self, source: SourceTable, rows: pl.DataFrame) -> tuple[pl.DataFrame, Index]:
@@ -199,6 +199,16 @@ def remove_parts(folder: Path) -> None:
         for path in filesystem.entries(parts):
             filesystem.remove(path)
         filesystem.remove_empty_folder(parts)
+
+
+def _month_starts(codes: Index, days: Dates) -> list[int]:
+    # Where a symbol's month begins. Of each day one row is looked at: the month of a day takes long to compute.
+    changes = (codes[1:] != codes[:-1]) | (days[1:] != days[:-1])
+    starts = np.flatnonzero(np.append(True, changes)) if len(codes) else np.array([], dtype=np.intp)
+    symbols, months = codes[starts], days[starts].astype("datetime64[M]")
+    begins = np.append(True, (symbols[1:] != symbols[:-1]) | (months[1:] != months[:-1]))[: len(starts)]
+    found: list[int] = starts[begins].tolist()
+    return found
 
 
 def _order(codes: Index, times: Index) -> Index | None:

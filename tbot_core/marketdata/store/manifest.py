@@ -123,6 +123,7 @@ def read_month(folder: Path, name: str) -> MonthManifest | None:
 def write_month(folder: Path, month: MonthManifest) -> None:
     """Write the manifest, and remove our files that it no longer lists, with the month's blocks."""
     place = folder / month.name
+    filesystem.settle(place)  # the files that it lists come first
     filesystem.write_atomic(place / MANIFEST, _json_of_month(month).encode())
     blocks = [path for path in filesystem.entries(place) if path.suffix == BLOCK_SUFFIX]
     for path in (*unnamed_files(folder, month.name, month.files), *blocks):

@@ -64,12 +64,12 @@ def read_daily(folder: Path, month: MonthManifest) -> pl.DataFrame:
 
 
 def write_frame(folder: Path, name: str, stem: str, frame: pl.DataFrame) -> tuple[str, str]:
-    """Write a frame as `stem`-<content>.parquet; returns file name and SHA-256."""
+    """Write a frame as `stem`-<content>.parquet, which counts with its manifest; returns file name and SHA-256."""
     data = parquet_bytes(frame, "lz4")  # larger than zstd, but read in half the time
     digest = hashlib.sha256(data).hexdigest()
     file = f"{stem}-{digest[:NAME_LENGTH]}.parquet"
     filesystem.make_folder(folder / name)
-    filesystem.write_atomic(folder / name / file, data)
+    filesystem.write_atomic(folder / name / file, data, settles=False)
     return file, digest
 
 

@@ -85,6 +85,7 @@ def write_table(folder: Path, table: str, frame: pl.DataFrame) -> None:
     known[table] = parquet.write_frame(folder, "", table, frame)
     entries = {name: {"file": file, "sha256": sha256} for name, (file, sha256) in known.items()}
     text = json.dumps({"format": _FORMAT, "tables": entries}, sort_keys=True, indent=1)
+    filesystem.settle(folder)  # the files that it lists come first
     filesystem.write_atomic(folder / manifest.FACTS, f"{text}\n".encode())
     if before is not None and before != known[table]:
         filesystem.remove(folder / before[0])

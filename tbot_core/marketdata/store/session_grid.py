@@ -41,7 +41,11 @@ class SessionGrid:
 
     def place(self, moments: np.ndarray[Any, np.dtype[np.int64]]) -> tuple[Index, Index, Flags]:
         """Return each time's session (row) and minute, and whether it is in regular hours."""
-        rows = np.searchsorted(self.opens, moments, side="right") - 1
+        rows = self.rows(moments)
         minutes = (moments - self.opens[rows]) // MINUTE_US
         inside: Flags = (rows >= 0) & (minutes < self.lengths[rows])
         return rows, minutes, inside
+
+    def rows(self, moments: np.ndarray[Any, np.dtype[np.int64]]) -> Index:
+        """Return the last session that opened at or before each time; -1 for none."""
+        return np.searchsorted(self.opens, moments, side="right") - 1

@@ -7,15 +7,16 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
 
-from tbot_core.errors import AccessError, DataError
-from tbot_core.marketdata.store import block_files, manifest
-from tbot_core.marketdata.store.block_files import BlockLayout, MonthBlock, by_length
+from tbot_core.errors import DataError
+from tbot_core.marketdata.store import manifest
+from tbot_core.marketdata.store.block_files import by_length
 from tbot_core.marketdata.store.daily_facts import (
     DailyAggregates,
     ReferenceFacts,
@@ -25,12 +26,13 @@ from tbot_core.marketdata.store.daily_facts import (
     volume_session_flags,
 )
 from tbot_core.marketdata.store.daily_rows import DailyRows, read_daily
+from tbot_core.marketdata.store.month_blocks import MonthBlocks, WantedMonth
 from tbot_core.marketdata.store.stored_days import StoredDays
 from tbot_core.model import calendar as exchange
 from tbot_core.model.bars import Array, Bars, Index
 from tbot_core.model.calendar import ExchangeCalendar, Session, SessionGap
 from tbot_core.model.day_facts import DayFacts
-from tbot_core.system import file_streams, filesystem, log
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -45,9 +47,6 @@ NO_BARS: Final = "No bars"
 
 _NAMED_AT_MOST: Final = 5
 _CLOSES_DAYS: Final = 400
-# A smaller share of a month's symbols is read from their own files.
-_BLOCK_SHARE: Final = 8
-_log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -82,7 +81,6 @@ class _Known:
     daily: dict[str, DailyRows] = attrs.field(factory=dict)
     days: dict[tuple[str, ...], StoredDays] = attrs.field(factory=dict)
     facts: dict[tuple[str, ...], _RangeFacts] = attrs.field(factory=dict)
-    has_warned: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -296,47 +294,20 @@ class BarStore:
         typical_volume: bool,
     ) -> Iterator[BarBlock]:
         self.facts([session for _, sessions in parts for session in sessions], symbols)  # of all months at once
-        following = [month for month, _ in parts[1:]]
-        for month, sessions in parts:
-            groups = by_length(sessions)
-            block = self._month_block(month, groups, symbols)
-            fields = [block.of(group, symbols) for group in groups]
-            del block
-            if following:
-                self._read_ahead(following.pop(0), symbols)
-            for group in groups:
-                day = self.facts(group, symbols, typical_volume=typical_volume)
-                # Removed from the list, so that a block is freed once the caller drops it.
-                yield BarBlock(month=month.name, sessions=group, bars=Bars(fields.pop(0), symbols), day=day)
+        months = [WantedMonth(month=it, groups=by_length(sessions), symbols=symbols) for it, sessions in parts]
+        with closing(self._month_blocks.in_order(months)) as blocks:
+            for wanted in months:
+                block = next(blocks)
+                fields = [block.of(group, symbols) for group in wanted.groups]
+                del block
+                for group in wanted.groups:
+                    day = self.facts(group, symbols, typical_volume=typical_volume)
+                    # Removed from the list, so that a block is freed once the caller drops it.
+                    yield BarBlock(month=wanted.month.name, sessions=group, bars=Bars(fields.pop(0), symbols), day=day)
 
-    def _month_block(
-        self, month: manifest.MonthManifest, groups: Iterable[tuple[Session, ...]], symbols: tuple[str, ...]
-    ) -> MonthBlock:
-        # The month's mapped block; few symbols of many come from their Parquet files.
-        if not _wants_block(month, symbols):
-            return block_files.collect_block(self.folder, month, self._known.daily[month.name], groups, symbols)
-        layout = self._layout(month)
-        return block_files.read_block(layout) or self._made_block(month, layout)
-
-    def _made_block(self, month: manifest.MonthManifest, layout: BlockLayout) -> MonthBlock:
-        daily = self._known.daily[month.name]
-        made = block_files.collect_block(self.folder, month, daily, layout.groups, layout.symbols)
-        try:
-            block_files.write_block(layout, made)
-        except AccessError as fault:
-            if not self._known.has_warned:
-                _log.warning("bars.block_not_kept", reason=fault.message, effect="each run reads Parquet: slower")
-            self._known.has_warned = True
-            return made
-        return block_files.read_block(layout) or made  # the file, so that the memory is free for the next month
-
-    def _layout(self, month: manifest.MonthManifest) -> BlockLayout:
-        return BlockLayout.of(self.folder, month, self._known.daily[month.name].days)
-
-    def _read_ahead(self, month: manifest.MonthManifest, symbols: tuple[str, ...]) -> None:
-        # The system reads the next month while this one is walked.
-        if _wants_block(month, symbols):
-            file_streams.read_ahead(self._layout(month).path)
+    @functools.cached_property
+    def _month_blocks(self) -> MonthBlocks:
+        return MonthBlocks(self.folder, self._known.daily)
 
     def _range_facts(self, sessions: Sequence[Session], symbols: tuple[str, ...]) -> _RangeFacts:
         whole = self._with_look_back(sessions)
@@ -361,8 +332,8 @@ class BarStore:
         for name, in_month in itertools.groupby(whole, key=lambda session: manifest.month_of(session.date)):
             of_month = tuple(in_month)
             if (month := self._held(name)) is not None:
-                block = self._month_block(month, by_length(of_month), symbols)
-                found = block.of(of_month, symbols, ("volume",), longest)["volume"]
+                wanted = WantedMonth(month=month, groups=by_length(of_month), symbols=symbols)
+                found = self._month_blocks.block(wanted).of(of_month, symbols, ("volume",), longest)["volume"]
                 volumes[:, row : row + len(of_month)] = np.nan_to_num(found)
             row += len(of_month)
         so_far = np.cumsum(volumes, axis=0, out=volumes)
@@ -374,10 +345,6 @@ class BarStore:
         place = {session.date: row for row, session in enumerate(whole)}
         rows = [place[session.date] for session in sessions]
         return np.moveaxis(typical, 0, -1)[rows][..., : sessions[-1].minutes]
-
-
-def _wants_block(month: manifest.MonthManifest, symbols: tuple[str, ...]) -> bool:
-    return _BLOCK_SHARE * sum(symbol in month.entries for symbol in symbols) >= len(month.entries)
 
 
 def walk_sessions(blocks: Iterable[BarBlock]) -> Iterator[tuple[BarBlock, int]]:

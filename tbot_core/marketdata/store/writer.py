@@ -127,8 +127,7 @@ class StoreChanges:
         if month not in self._grids:
             self._grids[month] = SessionGrid(month_sessions(self._calendar, month))
         grid = self._grids[month]
-        rows, _, _ = grid.place(times_of(bars))
-        return parquet.daily_rows(symbol, bars, grid.dates[rows])
+        return parquet.daily_rows(symbol, bars, grid.dates[grid.rows(times_of(bars))])
 
     def _month(self, name: str) -> manifest.MonthManifest:
         if name not in self._months:
