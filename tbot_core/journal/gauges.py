@@ -63,13 +63,22 @@ class HostGauge:
 
 
 @attrs.frozen(kw_only=True)
+class EntryQuote:
+    """The latest quote of the symbol of an entry that needs a confirmation, and when it was received."""
+
+    bid: Decimal
+    ask: Decimal
+    at: dt.datetime
+
+
+@attrs.frozen(kw_only=True)
 class Gauges:
     """A snapshot of a session; `journal` is the file name of its journal, `session` its date.
 
     `at`: when it was taken (not compared). `marks`: the prices at which positions are valued. `marked_at`: when the
     oldest of them was received, None if unknown (not compared). `gross`: cost of the positions, external holdings
     included. `clock_ahead_s`: how far this machine's clock is ahead of the broker's. The limits are those of the risk
-    state.
+    state. `quotes`: those of the entries that need a confirmation, by their ids.
     """
 
     journal: str
@@ -86,6 +95,7 @@ class Gauges:
     clock_ahead_s: float | None = None
     brokers: tuple[BrokerGauge, ...] = ()
     hosts: tuple[HostGauge, ...] = ()
+    quotes: Mapping[str, EntryQuote] = attrs.field(factory=dict)
 
 
 def write_gauges(folder: Path, gauges: Gauges) -> None:
@@ -132,7 +142,12 @@ def _gauges(raw: Mapping[str, Any]) -> Gauges:
         clock_ahead_s=_known(_figure, raw["clock_ahead_s"]),
         brokers=tuple(_broker(one) for one in raw["brokers"]),
         hosts=tuple(_host(one) for one in raw.get("hosts", ())),
+        quotes={_text(name): _quote(one) for name, one in raw.get("quotes", {}).items()},
     )
+
+
+def _quote(raw: Mapping[str, Any]) -> EntryQuote:
+    return EntryQuote(bid=_dollars(raw["bid"]), ask=_dollars(raw["ask"]), at=_moment(raw["at"]))
 
 
 def _broker(raw: Mapping[str, Any]) -> BrokerGauge:

@@ -9,40 +9,69 @@ from typing import TYPE_CHECKING, Any
 
 from tbot_core.errors import TbotError
 from tbot_core.instance import Instance
+from tbot_core.journal.gauges import read_gauges
 from tbot_core.journal.projections.confirmations import recall_confirmations
 from tbot_core.marketdata import received_bars
 from tbot_core.model.formatting import money_text
+from tbot_core.model.reasons import Reason
+from tbot_core.model.types import Side
 from tbot_core.status.runs import bot_time, current_run, open_run_file, received_of
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from tbot_core.journal.gauges import EntryQuote
     from tbot_core.status import Document
 
 
 def confirmations_document(home: Path | None, now: dt.datetime) -> Document:
     """The entries that are `open` now, the first to expire first, and those `decided` in this session, latest first.
 
-    `worth` is the amount that an entry buys or sells, `risk` the loss at its stop, both at its price; `last` the close
-    of the last minute that was received, None if unknown; `left_s` the seconds until it expires.
+    `worth` is the amount that an entry buys or sells, `risk` the loss at its stop, both at its price; `left_s` the
+    seconds until it expires. `last` is the price now: the side of the latest quote that the entry would pay, else the
+    close of the last minute, None if unknown; `last_of` says which (ask, bid or close), `last_at` of when it is.
+    `running`: whether a bot runs, that could act on an answer.
     """
     instance = Instance.at(home)
+    running = filesystem.lock_holder(instance.lock) is not None
     file = current_run(instance)
     if file is None:
-        return {"open": [], "decided": []}
+        return {"running": running, "open": [], "decided": []}
     with open_run_file(file) as journal:
         known = recall_confirmations(journal.events())
     now = bot_time(instance, now)
     waiting = known.open_entries(now)
     closes = _last_closes(received_of(instance, file), waiting[0]) if waiting else {}
-    shown = [_entry(one, closes.get(one["signal"]["symbol"]), now) for one in waiting]
+    gauges = read_gauges(instance.data)
+    quotes = gauges.quotes if gauges is not None and gauges.journal == file.path.name else {}
+    shown = [_entry(one, _price_now(one, quotes, closes), now) for one in waiting]
     decided = [
-        {"id": name, "reason": known.decided[name]["reason"], **_signal(one)}
+        {"id": name, **_outcome(known.decided[name]), **_signal(one)}
         for name, one in reversed(known.entries.items())
         if name in known.decided
     ]
-    return {"open": sorted(shown, key=lambda one: one["left_s"]), "decided": decided}
+    return {"running": running, "open": sorted(shown, key=lambda one: one["left_s"]), "decided": decided}
+
+
+def _outcome(decision: Mapping[str, Any]) -> Document:
+    # What became of an entry, in whose words, and how much was sent.
+    sent = decision.get("sizing") if decision["reason"] == Reason.ALLOWED.name else None
+    return {
+        "reason": decision["reason"],
+        "words": decision["words"],
+        "quantity": None if sent is None else sent["quantity"],
+    }
+
+
+def _price_now(entry: Mapping[str, Any], quotes: Mapping[str, EntryQuote], closes: Mapping[str, Document]) -> Document:
+    quote = quotes.get(entry["id"])
+    if quote is None:
+        return closes.get(entry["signal"]["symbol"], {"last": None, "last_of": "", "last_at": None})
+    side = "ask" if entry["side"] == Side.LONG.word else "bid"
+    price = quote.ask if side == "ask" else quote.bid
+    return {"last": str(price), "last_of": side, "last_at": quote.at.isoformat()}
 
 
 def _signal(entry: Mapping[str, Any]) -> Document:
@@ -50,7 +79,7 @@ def _signal(entry: Mapping[str, Any]) -> Document:
     return {"strategy": signal["strategy"], "symbol": signal["symbol"], "side": entry["side"]}
 
 
-def _entry(entry: Mapping[str, Any], last: float | None, now: dt.datetime) -> Document:
+def _entry(entry: Mapping[str, Any], last: Document, now: dt.datetime) -> Document:
     price, shares = Decimal(str(entry["price"])), _decimal(entry["quantity"])
     stop = _decimal(entry["stop"])
     return {
@@ -62,7 +91,7 @@ def _entry(entry: Mapping[str, Any], last: float | None, now: dt.datetime) -> Do
         "target": None if entry["target"] is None else str(entry["target"]),
         "worth": None if shares is None else money_text(price * shares),
         "risk": None if shares is None or stop is None else money_text(abs(price - stop) * shares),
-        "last": None if last is None else str(Decimal(str(last))),
+        **last,
         "expires": entry["expires"],
         "left_s": max(0, int((dt.datetime.fromisoformat(entry["expires"]) - now).total_seconds())),
     }
@@ -72,7 +101,7 @@ def _decimal(value: object) -> Decimal | None:
     return None if value is None else Decimal(str(value))
 
 
-def _last_closes(folder: Path, entry: Mapping[str, Any]) -> dict[str, float]:
+def _last_closes(folder: Path, entry: Mapping[str, Any]) -> dict[str, Document]:
     # The closes of the last minute that was received; a recording that cannot be read has none.
     path = received_bars.recorded_file(folder, dt.date.fromisoformat(entry["signal"]["session"]))
     try:
@@ -81,5 +110,11 @@ def _last_closes(folder: Path, entry: Mapping[str, Any]) -> dict[str, float]:
         found = None
     if found is None or found.with_bars is None:
         return {}
-    closes = zip(found.header.symbols, found.with_bars.minute.close.tolist(), strict=True)
-    return {symbol: close for symbol, close in closes if not math.isnan(close)}
+    minute = found.with_bars.minute
+    at = found.header.session.moment(minute.index + 1).isoformat()
+    closes = zip(found.header.symbols, minute.close.tolist(), strict=True)
+    return {
+        symbol: {"last": str(Decimal(str(close))), "last_of": "close", "last_at": at}
+        for symbol, close in closes
+        if not math.isnan(close)
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from contextlib import closing
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,7 +15,9 @@ import pytest
 from tbot_core.contracts import Check, Quote
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.engine import control
+from tbot_core.engine.session.gauge_writer import GaugeWriter
 from tbot_core.journal import records
+from tbot_core.journal.gauges import read_gauges
 from tbot_core.journal.store import open_journal
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
@@ -136,6 +139,10 @@ class Scene:
         with closing(open_journal(self.home / "tbot.sqlite")) as journal:
             asked = next(iter(journal.events(kind=records.CONFIRMATION_ASKED)))
         arguments = {"id": asked.payload["id"]}
+        assert self._life is not None
+        if self._life.session is not None:
+            meter = GaugeWriter(self.home, self.home / "tbot.sqlite", self.world.clock)
+            meter.write_if_due(self._life.session.run, at_once=True)
         control.write_request(
             self.home / "control",
             control.ControlVerb.CONFIRM,
@@ -190,6 +197,19 @@ def test_an_approved_entry_is_held_against_the_quotes_of_now(
     scene.quoted(bid, ask, minute=3.1)
     (decision,) = scene.trade(confirmed=3.5)
     assert (decision.payload["reason"], decision.payload.get("reference")) == (reason, reference)
+
+
+@pytest.mark.slow
+def test_the_gauges_hold_the_quote_of_an_entry_that_waits(tmp_path: Path) -> None:
+    """As received last, with its time: a person decides by the price now, not by that of the last minute."""
+    scene = Scene(tmp_path, timeout_s=300.0)
+    scene.quoted(100.11, 100.13, minute=3.1)
+    scene.trade(confirmed=3.5)
+    found = read_gauges(tmp_path)
+    assert found is not None
+    (quote,) = found.quotes.values()
+    assert (quote.bid, quote.ask) == (Decimal("100.11"), Decimal("100.13"))
+    assert dt.timedelta() <= found.at - quote.at < dt.timedelta(seconds=30)
 
 
 @pytest.mark.slow

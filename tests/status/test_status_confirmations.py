@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import closing
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 import pytest
 
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.journal import records
+from tbot_core.journal.gauges import EntryQuote, Gauges, write_gauges
 from tbot_core.journal.projections.confirmations import asked_payload
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.marketdata import received_bars
@@ -71,7 +74,39 @@ def test_what_waits_has_its_worth_its_risk_and_the_time_left(home: Path) -> None
     assert (first["worth"], first["last"]) == ("10000.00", None)
     price, stop = float(first["price"]), float(first["stop"])
     assert float(first["risk"]) == pytest.approx(abs(price - stop) * float(first["quantity"]))
-    assert [(one["symbol"], one["reason"]) for one in found["decided"]] == [("BBB", "HALTED")]
+    assert [(one["symbol"], one["reason"], one["quantity"]) for one in found["decided"]] == [("BBB", "HALTED", None)]
+    assert not found["running"]
+
+
+def test_what_was_sent_is_listed_with_its_quantity_and_who_confirmed_it(home: Path) -> None:
+    """The quantity is that of the decision: it may be less than what was asked for."""
+    confirmed = Decision(proposal=proposal("AAA"), reason=Reason.ALLOWED, detail="confirmed by ann")
+    with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
+        append(journal, [(records.DECISION, records.decision_payload(confirmed) | {"sizing": {"quantity": "7"}})])
+    newest = next(one for one in confirmations_document(home, NOW)["decided"] if one["symbol"] == "AAA")
+    assert (newest["reason"], newest["words"], newest["quantity"]) == ("ALLOWED", "confirmed by ann", "7")
+
+
+def test_the_price_now_is_the_side_of_the_latest_quote_that_the_entry_would_pay(home: Path) -> None:
+    """With its time; the quote of another run's journal counts for nothing."""
+    quote = EntryQuote(bid=Decimal("100.9"), ask=Decimal("101.1"), at=NOW - dt.timedelta(seconds=2))
+    taken = Gauges(
+        journal="tbot.sqlite",
+        session="2026-01-05",
+        at=NOW,
+        marks={},
+        daily_loss_limit=Decimal(1),
+        budget=Decimal(1),
+        most_trades=1,
+        most_positions=1,
+        quotes={"aaaa": quote},
+    )
+    write_gauges(home / "data", taken)
+    found = {one["symbol"]: one for one in confirmations_document(home, NOW)["open"]}
+    assert [found["AAA"][name] for name in ("last", "last_of", "last_at")] == ["101.1", "ask", quote.at.isoformat()]
+    assert (found["DDD"]["last"], found["DDD"]["last_of"]) == (None, "")
+    write_gauges(home / "data", attrs.evolve(taken, journal="other.sqlite"))
+    assert {one["last"] for one in confirmations_document(home, NOW)["open"]} == {None}
 
 
 def test_the_price_now_is_that_of_the_last_minute_that_was_received(home: Path) -> None:
@@ -86,8 +121,13 @@ def test_the_price_now_is_that_of_the_last_minute_that_was_received(home: Path) 
     minute = MinuteSlice(index=0, open=bar, high=bar, low=bar, close=bar, volume=bar, vwap=bar)
     recorder = SessionRecorder.open(folder, header)
     recorder.append(RecordedMinute(minute=minute, at=NOW))
-    found = {one["symbol"]: one["last"] for one in confirmations_document(home, NOW)["open"]}
-    assert found == {"AAA": "101.5", "DDD": None}
+    found = {one["symbol"]: one for one in confirmations_document(home, NOW)["open"]}
+    assert [found["AAA"][name] for name in ("last", "last_of", "last_at")] == [
+        "101.5",
+        "close",
+        session.moment(1).isoformat(),
+    ]
+    assert found["DDD"]["last"] is None
     path = received_bars.recorded_file(folder, session.date)
     assert path is not None
     path.write_bytes(b"nothing")
@@ -96,7 +136,7 @@ def test_the_price_now_is_that_of_the_last_minute_that_was_received(home: Path) 
 
 def test_before_the_first_start_nothing_waits(tmp_path: Path) -> None:
     """Without a journal."""
-    assert confirmations_document(tmp_path, NOW) == {"open": [], "decided": []}
+    assert confirmations_document(tmp_path, NOW) == {"running": False, "open": [], "decided": []}
 
 
 def test_a_day_is_read_on_and_anew_where_another_journal_took_its_place(tmp_path: Path) -> None:

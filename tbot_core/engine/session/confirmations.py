@@ -71,6 +71,11 @@ class ConfirmationQueue:
         """Whether an entry is pending."""
         return bool(self._pending)
 
+    @property
+    def pending(self) -> Mapping[str, PendingEntry]:
+        """The pending entries by their short ids."""
+        return self._pending
+
     def hold_for_confirmation(self, proposals: Sequence[Proposal]) -> tuple[list[Decision], list[Proposal]]:
         """The decisions that need a confirmation, and the proposals that do not.
 

@@ -10,8 +10,8 @@ from tbot_core.engine.session.vix import known_vix
 from tbot_core.errors import AccessError
 from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.journal import gauges
-from tbot_core.journal.gauges import BrokerGauge, Gauges, HostGauge
-from tbot_core.model.types import dollars_of, price_of
+from tbot_core.journal.gauges import BrokerGauge, EntryQuote, Gauges, HostGauge
+from tbot_core.model.types import dollars_of, price_of, ticks_of
 from tbot_core.system import log
 from tbot_core.system.isolated_calls import IsolatedCalls
 from tbot_core.trading.risk.exposure import held_atoms
@@ -107,7 +107,21 @@ class GaugeWriter:
             clock_ahead_s=clock_ahead_s,
             brokers=tuple(_gauge(broker_session) for broker_session in run.broker_sessions),
             hosts=() if self._budgets is None else tuple(_hosts(self._budgets)),
+            quotes=_entry_quotes(run, at),
         )
+
+
+def _entry_quotes(run: TradingSession, at: dt.datetime) -> dict[str, EntryQuote]:
+    # The latest quotes of the entries that need a confirmation; none of a symbol without one.
+    pending = run.confirmations.pending
+    quotes = run.outlook.quotes if pending and run.outlook is not None else None
+    found: dict[str, EntryQuote] = {}
+    for name, one in pending.items():
+        row = one.proposal.row
+        if quotes is not None and row is not None and (quote := quotes.of(row)) is not None:
+            bid, ask = (price_of(ticks_of(price)) for price in (quote.bid, quote.ask))
+            found[name] = EntryQuote(bid=bid, ask=ask, at=at - dt.timedelta(seconds=quote.age_s))
+    return found
 
 
 def _hosts(budgets: RequestBudgets) -> Iterator[HostGauge]:
