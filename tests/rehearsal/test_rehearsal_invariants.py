@@ -63,7 +63,8 @@ def found(checks: Sequence[Any], of: RehearsalHistory) -> list[str]:
     return [words for check in checks for words in check(of)]
 
 
-ASKED = (records.CONFIRMATION_ASKED, {"id": "ab12", "signal": SIGNAL})
+QUESTION = {"id": "ab12", "signal": SIGNAL, "quantity": ENTRY["quantity"]}
+ASKED = (records.CONFIRMATION_ASKED, QUESTION)
 INTENDED = (records.INTENDED, ENTRY)
 
 
@@ -88,6 +89,14 @@ def answered(*verbs: tuple[ControlVerb, float]) -> OperatorActions:
 def test_the_first_answer_in_time_counts(answers: list[tuple[ControlVerb, float]], wrong: int) -> None:
     """An entry needs it, and it has to be yes."""
     assert len(found(APPROVAL_INVARIANTS, story(told(ASKED, INTENDED), answered(*answers)))) == wrong
+
+
+@pytest.mark.parametrize(("asked", "wrong"), [("100", 0), ("101", 0), ("99", 1)])
+def test_an_entry_beyond_the_confirmed_quantity_is_found(asked: str, wrong: int) -> None:
+    """Less may be sent than was confirmed, never more."""
+    question = (records.CONFIRMATION_ASKED, QUESTION | {"quantity": asked})
+    people = answered((ControlVerb.CONFIRM, 5.0))
+    assert len(found(APPROVAL_INVARIANTS, story(told(question, INTENDED), people))) == wrong
 
 
 def test_an_entry_that_nobody_was_asked_about_is_found() -> None:

@@ -88,6 +88,7 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "confirmation-skipped": Caught(9, "I8"),
     "confirmation-expiry-ignored": Caught(70, "I8"),
     "rejection-read-as-confirmation": Caught(17, "I8"),
+    "confirmed-quantity-ignored": Caught(49, "I8"),
     "arming-not-asked-for": Caught(7, "I8"),
     "arming-survives-every-restart": Caught(30, "I8"),
     "disarming-forgotten": Caught(68, "I8"),

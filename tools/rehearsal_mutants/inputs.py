@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -67,6 +68,16 @@ def rejection_read_as_confirmation() -> Swaps:
             lambda self, request: obey(self, attrs.evolve(request, verb=ControlVerb.CONFIRM)),
         ),
     )
+
+
+def confirmed_quantity_ignored() -> Swaps:
+    """More is entered than a person was asked about, once more is possible."""
+    decided = current_attribute(ConfirmationQueue, "_decided")
+
+    def without_most(self: Any, one: Any, now: Any, renew: Callable[[Proposal], Proposal | None]) -> list[Decision]:
+        return list(decided(self, attrs.evolve(one, quantity=Decimal(10**6)), now, renew))
+
+    return ((ConfirmationQueue, "_decided", without_most),)
 
 
 def arming_not_asked_for() -> Swaps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.engine.control import ControlVerb
@@ -22,7 +23,7 @@ _LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
 
 
 def _i8_confirmed(history: RehearsalHistory) -> Iterator[str]:
-    # With confirmations on, each entry was confirmed by the first answer in time.
+    # With confirmations on, each entry was confirmed by the first answer in time, and is no larger.
     timeout_s, questions = history.people.manner.timeout_s, dict[str, Event]()
     for event in history.events:
         if event.kind == records.CONFIRMATION_ASKED:
@@ -31,6 +32,8 @@ def _i8_confirmed(history: RehearsalHistory) -> Iterator[str]:
             asked = questions.get(records.signal_of(event.payload["signal"]).text)
             if asked is None or not _agreed(history, asked, dt.timedelta(seconds=timeout_s)):
                 yield f"{event.cid} was entered and not confirmed in time"
+            elif Decimal(event.payload["quantity"]) > Decimal(asked.payload["quantity"]):
+                yield f"{event.cid} enters {event.payload['quantity']}, confirmed were {asked.payload['quantity']}"
 
 
 def _agreed(history: RehearsalHistory, asked: Event, timeout: dt.timedelta) -> bool:
