@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tbot_extension_web.access.metrics_token import MetricsToken
-from tbot_extension_web.access.security_log import SecurityLog
+from tbot_extension_web.access.security_log import SecurityLog, note_request
 from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF
 
@@ -62,6 +62,20 @@ def test_what_names_a_user_is_found_by_the_user_and_by_each_category_of_the_log(
     assert {entry.category for entry in log_entries(log_path(Instance(sealed)))} <= set(offered)
     page = get(app, "/audit?category=control").text
     assert ("refused stop" in page, "addition" in page) == (True, False)
+
+
+def test_a_request_to_the_bot_is_a_line_with_who_made_it(
+    app: ASGIApp, sealed: Path, logins: GivenSessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A log that cannot be written keeps no request from the bot."""
+    ask(app, "POST", "/risk/kill", {"cookie": "tbot-session=admin"}, {"csrf": CSRF, "sure": "yes"})
+    assert ("a-admin", "write requested kill") in logins.security.lines
+    security = SecurityLog(vault=open_instance_vault(Instance(sealed), DeploymentSettings()))
+    note_request(security, "tim", "stop")
+    assert "requested stop" in get(app, "/audit?user=tim&category=control").text
+    log_path(Instance(sealed)).write_text("not a log\n")
+    note_request(security, "tim", "kill")
+    assert "audit.request_not_written" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.errors import AccessError
-from tbot_core.system import filesystem
+from tbot_core.errors import AccessError, VaultError
+from tbot_core.system import filesystem, log
 from tbot_core.vault.audit_log import AuditLog
+from tbot_core.vault.categories import CONTROL
 from tbot_core.vault.vault import SecretAccess, Vault
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ FREE_BYTES: Final = 1_000_000
 
 UNKNOWN: Final = "-"
 """In the place of a user who is not known."""
+
+_log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -51,3 +54,14 @@ class SecurityLog:
     def _audit(self, actor: str, source: str = "") -> AuditLog:
         place = f"@{source}" if source else ""
         return AuditLog(store=self.vault.store, actor=f"web/{actor or UNKNOWN}{place}")
+
+
+def note_request(security: SecurityLog, actor: str, words: str) -> None:
+    """Write a line about a request that a user has made to the bot.
+
+    The request has been made: a line that cannot be written is logged, and keeps nothing from the bot.
+    """
+    try:
+        security.record("write", actor, f"requested {words}", category=CONTROL)
+    except (AccessError, VaultError) as fault:
+        _log.warning("audit.request_not_written", actor=actor, request=words, reason=fault.message)

@@ -9,6 +9,7 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.instance import Instance
 from tbot_core.status.confirmations import confirmations_document
 from tbot_core.status.runs import bot_time
+from tbot_extension_web.access.security_log import note_request
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -43,4 +44,6 @@ async def _answered(call: Call, verb: ControlVerb) -> Response:
     known = await call.work(pending_entries, instance)
     entry = entry_with_id(known, call.form.get("id", ""), bot_time(instance, call.site.clock.now()))
     outcome = await send_answer(instance, verb, entry, call.site.clock, call.actor)
+    words = f"{verb.value} {entry['id']}, {entry['quantity']} {entry['signal']['symbol']}"
+    await call.work(note_request, call.site.logins.security, call.user.user, words)
     return call.to("/confirmations", outcome.sentence)

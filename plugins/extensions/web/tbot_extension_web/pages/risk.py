@@ -9,6 +9,7 @@ import attrs
 from tbot_core.actions import arming, control_requests, defense
 from tbot_core.engine.control import ControlVerb
 from tbot_core.trading.risk.states import StateCause
+from tbot_extension_web.access.security_log import note_request
 from tbot_extension_web.permissions import REQUESTS
 from tbot_extension_web.posts import Question
 from tbot_extension_web.texts import profit, shares
@@ -192,7 +193,10 @@ async def question(call: Call) -> Question:
 
 async def act(call: Call) -> Response:
     """Make the request, and say what the bot has recorded."""
-    return call.to("/risk", *await _made(call, _BY_PATH[call.request.url.path]))
+    asked = _BY_PATH[call.request.url.path]
+    said = await _made(call, asked)
+    await call.work(note_request, call.site.logins.security, call.user.user, asked.verb.value)
+    return call.to("/risk", *said)
 
 
 async def _made(call: Call, asked: Act) -> list[str]:
