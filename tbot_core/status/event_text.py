@@ -215,7 +215,8 @@ def _state_text(kind: str, payload: Mapping[str, Any], states: TradingState) -> 
         flaw = payload.get("flaw", "")
         more = f" (invalid file content: {flaw})" if flaw else ""
         more += ", withdrawn before it took effect" if WITHDRAWN in payload else ""
-        return f"{payload['verb']} requested by {payload['actor']}{more}"
+        entry = payload.get("arguments", {}).get("id", "")  # of a confirmation
+        return f"{payload['verb']}{entry and f' {entry}'} requested by {payload['actor']}{more}"
     if kind == records.REQUEST_REFUSED:
         return f"control/{printable_name(payload['name'])} was refused: {payload['words']}"
     cause, at = StateCause[payload["cause"]], f" at {payload['broker']}" if "broker" in payload else ""
