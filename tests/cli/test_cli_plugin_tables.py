@@ -112,6 +112,7 @@ def test_an_invalid_table_changes_nothing(home: Path, tmp_path: Path, capsys: py
     [
         (("other", "FILE"), 2, "No enabled plugin has a table other (tables: funds, rates)."),
         (("rates", "FILE", "FILE"), 2, "takes one path, or a table and one path."),
+        (("FILE", "FILE"), 2, "takes one path."),
         (("rates", "absent.csv"), 2, "The path 'absent.csv' does not exist."),
         (("rates", "FOLDER"), 1, "is a folder."),
         (("rates", "FILE", "--replace", "--as-of", "2026-01-01"), 2, "--replace, --as-of does not apply to a table"),

@@ -419,6 +419,15 @@ def test_a_corrupt_parquet_file_is_refused(bench: StoreFixture, tmp_path: Path, 
     assert "AAPL.parquet: not a Parquet file, or a damaged one" in refused(bench.import_files(path)[0])
 
 
+def test_a_file_of_another_kind_is_refused_with_the_endings_that_are_read(bench: StoreFixture, tmp_path: Path) -> None:
+    """A Parquet file may have any name; what is none is not called a damaged one."""
+    path = tmp_path / "note.md"
+    path.write_text("hello")
+    assert "note.md: no Parquet file, and its name ends in none of .parquet, .csv," in refused(
+        bench.import_files(path)[0]
+    )
+
+
 def test_headers_are_read_in_any_case(bench: StoreFixture) -> None:
     """Capitals, blanks and the ticker's other name are understood; the symbol may differ by row."""
     text = (

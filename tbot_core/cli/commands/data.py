@@ -161,6 +161,8 @@ def import_arguments(words: tuple[str, ...]) -> tuple[str, Path]:
     path = Path(words[-1])
     if not filesystem.exists(path):
         raise UsageError(f"The path {words[-1]!r} does not exist.", "See `tbot data import --help`.")
+    if len(words) == _MOST_ARGUMENTS and filesystem.exists(Path(words[0])):
+        raise UsageError("`tbot data import` takes one path.", "Import one file or folder after the other.")
     return words[0] if len(words) == _MOST_ARGUMENTS else "", path
 
 

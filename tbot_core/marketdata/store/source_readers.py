@@ -112,7 +112,10 @@ def _parquet_tables(path: Path, form: SourceFormat) -> Iterator[RawTable]:
             done = (start + len(frame)) / max(count, 1)
             yield RawTable(frame=frame, first_row=start + 1, given=tuple(frame.columns), format=form, done=done)
     except pl.exceptions.PolarsError as fault:
-        raise DataError(f"{path.name}: not a Parquet file, or a damaged one ({_sentence(fault)}).") from fault
+        if suffix_of(path):
+            raise DataError(f"{path.name}: not a Parquet file, or a damaged one ({_sentence(fault)}).") from fault
+        kinds = ", ".join(SUFFIXES)
+        raise DataError(f"{path.name}: no Parquet file, and its name ends in none of {kinds}.") from fault
 
 
 def _csv_tables(path: Path, mapping: SourceFormat | None) -> Iterator[RawTable]:
