@@ -12,13 +12,15 @@ from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.model.formatting import money_text
 from tbot_core.reports.html.facts import HEAD_BYTES, read_facts
+from tbot_core.reports.timeline import read_timeline
 from tbot_core.status import runs
 from tbot_core.system import file_streams, filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from tbot_core.journal.store import Journal
     from tbot_core.status import Document
     from tbot_core.status.runs import RunFile
 
@@ -32,7 +34,9 @@ def run_list(home: Path | None) -> list[Document]:
     """Each run with a journal and each backtest with a report, the latest first.
 
     `report` is the name of its report, None without one; `fault` why a journal cannot be read. `prices`: "simulated" if
-    some are, else their source, "" where that is not known.
+    some are, else their source, "" where that is not known. `trades` and `pnl` (USD) are those of the closed trades,
+    also of a session that is not closed: `unclosed` is its date, `held` how many positions it has open. `pnl` is None
+    where all that was traded is still open.
     """
     instance = Instance.at(home)
     listed = [_of_journal(instance, one) for one in runs.run_files(instance)]
@@ -66,6 +70,7 @@ def _of_journal(instance: Instance, file: RunFile) -> Document:
             opened = [one.payload["date"] for one in journal.events(kind=records.SESSION_OPENED)]
             closed = [one.payload for one in journal.events(kind=records.SESSION_CLOSED)]
             finished = journal.last_event(records.RUN_FINISHED) is not None
+            unclosed = _unclosed(journal)
     except (JournalError, TbotError) as fault:
         return found | {"fault": fault.message}
     run: Mapping[str, Any] = {} if started is None else started.payload
@@ -82,14 +87,39 @@ def _of_journal(instance: Instance, file: RunFile) -> Document:
         "first": min(opened, default=None),
         "last": max(opened, default=None),
         "sessions": len(opened),
-        "trades": sum(one["trades"] for one in closed),
-        "pnl": facts.get("pnl") or money_text(sum((Decimal(one["pnl"]) for one in closed), Decimal(0))),
+        **_sums([*closed, *([unclosed] if unclosed else [])]),
+        **({"pnl": facts["pnl"]} if facts.get("pnl") else {}),
+        "unclosed": unclosed.get("date"),
+        "held": unclosed.get("held", 0),
     }
 
 
+def _unclosed(journal: Journal) -> Document:
+    # The last session with its closed trades if it is not closed, because it runs or was stopped; {} else. Those before
+    # it are closed: a start closes what was left open.
+    opened, closed = (journal.last_event(kind) for kind in (records.SESSION_OPENED, records.SESSION_CLOSED))
+    if opened is None or (closed is not None and closed.seq > opened.seq):
+        return {}
+    try:
+        story = read_timeline(journal.events(opened.seq - 1))
+    except (LookupError, TypeError, ValueError, ArithmeticError) as fault:
+        message = f"The session of {opened.payload['date']} is not as tbot wrote it, after event {opened.seq}."
+        raise JournalError(message, "`tbot audit verify` names the damage.") from fault
+    trades, held = story.chapters[0].trades, len(story.book.portfolio.positions)
+    pnl = None if held and not trades else sum((one.pnl for one in trades), Decimal(0))
+    return {"date": opened.payload["date"], "trades": len(trades), "pnl": pnl, "held": held}
+
+
+def _sums(sessions: Sequence[Mapping[str, Any]]) -> Document:
+    # Of all sessions; the P&L is not known where it is known of none of them.
+    known = [Decimal(one["pnl"]) for one in sessions if one["pnl"] is not None]
+    pnl = money_text(sum(known, Decimal(0))) if known else None
+    return {"trades": sum(one["trades"] for one in sessions), "pnl": pnl}
+
+
 def _no_figures() -> Document:
-    unknown = ("source", "simulated", "first", "last", "sessions", "trades", "pnl")
-    return {"finished": False, **dict.fromkeys(unknown)}
+    unknown = ("source", "simulated", "first", "last", "sessions", "trades", "pnl", "unclosed")
+    return {"finished": False, "held": 0, **dict.fromkeys(unknown)}
 
 
 def _reports(instance: Instance) -> list[Path]:

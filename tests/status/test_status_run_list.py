@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import sqlite3
 from contextlib import closing
 from decimal import Decimal
 from html import escape
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tbot_core import cli
 from tbot_core.errors import UsageError
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.status.run_list import report_file, report_prices, run_list
+from tbot_core.status.trades import trades_document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,3 +103,59 @@ def test_only_a_report_of_the_folder_is_found(tmp_path: Path, name: str) -> None
     assert report_file(tmp_path, "abc", ".html").name == "abc.html"
     with pytest.raises(UsageError, match="no report"):
         report_file(tmp_path, name, ".html")
+
+
+@pytest.fixture(scope="module")
+def traded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a demo of two sessions; tests only read it."""
+    home = tmp_path_factory.mktemp("demo") / "instance"
+    assert cli.invoke(["run", "--demo", "--sessions", "2", "--home", str(home), "--json"]) == 0
+    return home
+
+
+def stopped_at(traded: Path, home: Path, kind: str, nth: int) -> None:
+    """The demo as it was just before the nth event of a kind."""
+    (source,) = (traded / "data" / "runs").glob("*.sqlite")
+    path = home / "data" / "runs" / source.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(source)) as whole, closing(sqlite3.connect(path)) as copy:
+        whole.backup(copy)
+        (seq,) = copy.execute(
+            "SELECT seq FROM events WHERE kind = ? ORDER BY seq LIMIT 1 OFFSET ?", (kind, nth)
+        ).fetchone()
+        copy.execute("DELETE FROM events WHERE seq >= ?", (seq,))
+        copy.commit()
+
+
+@pytest.mark.parametrize("nth", [0, 1])
+def test_a_session_that_is_not_closed_counts_with_its_closed_trades(traded: Path, tmp_path: Path, nth: int) -> None:
+    """To the cent as the list of its trades, alone and after sessions that are closed."""
+    stopped_at(traded, tmp_path, records.SESSION_CLOSED, nth)
+    (found,) = run_list(tmp_path)
+    trades = trades_document(tmp_path)
+    assert trades["count"] > 0
+    assert (found["trades"], found["pnl"]) == (trades["count"], trades["pnl"])
+    assert (found["unclosed"], found["held"], found["sessions"]) == (found["last"], 0, nth + 1)
+
+
+def test_while_all_that_was_traded_is_open_no_result_is_told(traded: Path, tmp_path: Path) -> None:
+    """The open positions are counted; a session without a trade and a position has a result of nothing."""
+    stopped_at(traded, tmp_path, "fill", 1)
+    (found,) = run_list(tmp_path)
+    assert (found["trades"], found["pnl"], found["held"]) == (0, None, 1)
+    stopped_at(traded, tmp_path, records.INTENDED, 0)
+    (found,) = run_list(tmp_path)
+    assert (found["trades"], found["pnl"], found["held"]) == (0, "0.00", 0)
+
+
+def test_an_open_session_that_is_damaged_is_the_fault_of_its_run(traded: Path, tmp_path: Path) -> None:
+    """It names the session; the list is there all the same."""
+    stopped_at(traded, tmp_path, records.SESSION_CLOSED, 1)
+    (path,) = (tmp_path / "data" / "runs").glob("*.sqlite")
+    with closing(sqlite3.connect(path)) as copy:
+        copy.execute("UPDATE events SET payload = '{}' WHERE kind = ?", (records.INTENDED,))
+        copy.commit()
+    (found,) = run_list(tmp_path)
+    assert found["fault"].startswith("The session of 20")
+    assert found["pnl"] is None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+import shutil
+import sqlite3
+from contextlib import closing
 from decimal import Decimal
 from html import unescape
 from typing import TYPE_CHECKING
@@ -13,10 +16,12 @@ import pytest
 from tbot_extension_web.pages.runs import report_policy
 from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF
+from tbot_extension_web.texts import profit
 
 from tbot_core.actions.simulations import SimulationRequest
 from tbot_core.reports.html.scripts import head
 from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
+from tbot_core.status.trades import trades_document
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
@@ -52,6 +57,36 @@ def test_each_run_has_its_figures_and_its_report(traded_app: ASGIApp) -> None:
     table = ask(traded_app, "GET", f"/runs/{name}/trades.csv", VIEWER)
     assert table.headers["content-disposition"] == f'attachment; filename="tbot-{name}.csv"'
     assert table.text.startswith("session,strategy,symbol")
+
+
+def test_a_session_that_is_not_closed_has_the_figures_of_its_trades(own_app: ASGIApp, own: Path, traded: Path) -> None:
+    """It says that it is not closed, and how many positions are open; what is not known is an empty cell."""
+
+    def row(kind: str, nth: int) -> str:
+        _stopped_at(traded, own, kind, nth)
+        table = ask(own_app, "GET", "/runs", VIEWER).text.partition("<h2>All runs</h2>")[2]
+        return table.partition("<tbody>")[2].partition("</tr>")[0]
+
+    assert "not closed</span>" in (found := row("session_closed", 0))
+    (run,) = (own / "data" / "runs").glob("*.sqlite")
+    sums = trades_document(own, run=run.stem)
+    assert f'data-label="P&amp;L">{profit(sums["pnl"])}</td>' in found
+    assert f'data-label="Trades">{sums["count"]}</td>' in found
+    assert '<td class="n "></td><td class="n" data-label="Trades">0, 1 open</td>' in row("fill", 1)
+
+
+def _stopped_at(traded: Path, home: Path, kind: str, nth: int) -> None:
+    # The journal of the demo as it was just before the nth event of a kind.
+    (source,) = (traded / "data" / "runs").glob("*.sqlite")
+    path = home / "data" / "runs" / source.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, path)
+    with closing(sqlite3.connect(path)) as copy:
+        copy.execute(
+            "DELETE FROM events WHERE seq >= (SELECT seq FROM events WHERE kind = ? ORDER BY seq LIMIT 1 OFFSET ?)",
+            (kind, nth),
+        )
+        copy.commit()
 
 
 @pytest.mark.parametrize(
