@@ -45,13 +45,13 @@ DRY_RUN = "dry-"
 """The prefix of the names of dry runs."""
 
 REHEARSAL: Final = "rehearsal-"
-"""The prefix of the names of rehearsals."""
+"""The prefix of the names of rehearsals. The lock of a process that rehearses has the name as its purpose."""
 
 REHEARSING: Final = "rehearsal"
-"""The purpose of the process that rehearses, in the lock."""
+"""The mode of a rehearsal in alerts."""
 
 SIMULATION: Final = "simulation"
-"""The purpose of a process that accepts no requests, likewise."""
+"""The purpose of a process that accepts no requests, in the lock."""
 
 REHEARSAL_VARIABLE: Final = "TBOT_REHEARSAL"
 """The variable of the environment with the target of a rehearsal: commands reach the broker there."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import TYPE_CHECKING
 
 import attrs
 
 from tbot_core.alerts.store import alerts_file, unseen_incidents
-from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.engine.run_plan import REHEARSAL as REHEARSAL_MODE
 from tbot_core.extensions.progress import failing_extensions
 from tbot_core.instance import Instance
+from tbot_core.instance.folder import SIMULATION
 from tbot_core.journal import records
 from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.journal.projections import carryover, restarts
-from tbot_core.model.formatting import format_quantity, money_text
+from tbot_core.model.clock import exchange_time
+from tbot_core.model.formatting import format_price, format_quantity, money_text
 from tbot_core.model.types import RiskState, dollars_of, price_of, quantity_of
-from tbot_core.model.window import anchor_named, named_window, place_window
 from tbot_core.status import live_figures
 from tbot_core.status.alert_channels import channel_documents
 from tbot_core.status.arming import arming_document, latest_mode
@@ -24,6 +24,7 @@ from tbot_core.status.conditions import Condition, not_ready_sentence, present_c
 from tbot_core.status.failover import failover_document, instance_brokers
 from tbot_core.status.feed import feed_document
 from tbot_core.status.journal_reader import JournalReader, Projections
+from tbot_core.status.phases import PREPARING, next_event, preparation
 from tbot_core.status.risk_state import RiskStatus, folder_warnings, risk_status
 from tbot_core.status.runs import (
     PAPER,
@@ -31,6 +32,7 @@ from tbot_core.status.runs import (
     SettingsReader,
     is_rehearsing,
     received_of,
+    rehearsal_of,
     run_document,
     run_files,
     run_time,
@@ -42,6 +44,7 @@ from tbot_core.system.filesystem import lock_purpose
 from tbot_core.trading.risk.limits import Limits
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
@@ -49,7 +52,6 @@ if TYPE_CHECKING:
     from tbot_core.journal.gauges import Gauges
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import Event
-    from tbot_core.model.calendar import Session
     from tbot_core.status import Document
 
 LOW_DISK_BYTES = 500_000_000
@@ -85,7 +87,9 @@ class StatusReader:
         instance = self.instance()
         files = run_files(instance)
         holder, rehearsed = filesystem.lock_holder(instance.lock), is_rehearsing(instance)
-        counted = [file for file in files if (file.rehearsal if rehearsed else not file.apart)]
+        running = rehearsal_of(instance) if holder else ""  # one that prepares has no journal yet
+        counted = [one for one in files if (one.rehearsal if rehearsed else not one.apart)]
+        counted = [one for one in counted if one.name == running] if running else counted
         settings, fault = self._settings.read("demo" if counted else "replay")
         found = _Found(instance=instance, files=files, counted=counted, rehearsed=rehearsed, fault=fault, holder=holder)
         return _document(found, self._latest_run(found), settings, now)
@@ -129,10 +133,13 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
     running = holder is not None
     risk = risk_status(instance.control, events, read.book, running=running)
     conditions = _conditions(events, read.book, risk, instance.control_dir, running=running)
+    accepts = running and lock_purpose(instance.lock) != SIMULATION
+    prepared = preparation(settings, events, read.book, now, rehearsed=found.rehearsed) if accepts else None
     return {
-        **_account(settings, read, risk, gauges),
+        **_account(settings, Projections() if prepared else read, risk, gauges),
         **live_figures.gauge_figures(gauges),
-        **_run(file, read, settings, latest_mode(events), now),
+        **_run(file, read, settings, latest_mode(events) or (REHEARSAL_MODE if found.rehearsed else None), now),
+        "preparing": prepared,
         **arming_document(read.arming, settings, now, risk),
         "home": str(instance.home),
         "running": running,
@@ -142,6 +149,7 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
         "failover": failover_document(settings, events, now) if instance_brokers(settings)[1:] else None,
         "runs": [run_document(one) for one in found.files],
         **_upcoming(None if found.rehearsed else file, settings, now),
+        **({"phase": PREPARING} if prepared else {}),
         "disk_free_bytes": (free := filesystem.free_bytes(instance.home)),
         "alert_channels": channel_documents(settings, alerts_file(own), read.book.run.get("silent_channels", ())),
         "attention": [
@@ -197,46 +205,6 @@ def _upcoming(file: RunFile | None, settings: Settings, now: dt.datetime) -> Doc
     found = next_event(settings, now)
     event = {"event": found.event, "time": found.time.isoformat()}
     return {"now": now.isoformat(), "phase": found.phase, "next_event": event}
-
-
-@attrs.frozen(kw_only=True)
-class NextEvent:
-    """The next event by the calendar and the windows, and the current phase."""
-
-    phase: str
-    event: str
-    time: dt.datetime
-
-
-def next_event(settings: Settings, now: dt.datetime) -> NextEvent:
-    """The next open, close, window or flattening after `now`, and the current phase."""
-    session = calendar_of(settings.trading).current(now)
-    moments = _moments(session, settings)
-    upcoming = min((one for one in moments if one[0] > now), key=lambda one: one[0])
-    if now < session.open:
-        return NextEvent(phase="market closed", event=upcoming[1], time=upcoming[0])
-    past = sorted((one for one in moments if one[0] <= now), key=lambda one: one[0])
-    return NextEvent(phase=past[-1][1], event=upcoming[1], time=upcoming[0])
-
-
-def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, str]]:
-    anchor = anchor_named(settings.trading.time_anchor)
-    flatten = settings.exits.flatten_before_close
-    found = [
-        (session.open, "opening bell"),
-        (session.moment(session.minutes - flatten), "flattening"),
-        (session.close, "closing bell"),
-    ]
-    for name in settings.strategies:
-        window = place_window(named_window(name, settings.frames[name]), session, anchor)
-        if not window.outside(session.minutes, flatten):
-            found += [
-                (session.moment(window.start), f"{name}: analysis"),
-                (session.moment(window.entry), f"{name}: entries"),
-                (session.moment(window.entry_end), f"{name}: positions are managed"),
-                (session.moment(min(window.leave, session.minutes - flatten)), f"{name}: over"),
-            ]
-    return found
 
 
 def _conditions(
@@ -296,8 +264,17 @@ def _unmanaged(files: Sequence[RunFile], book: SessionBook) -> list[str]:
     if book.in_session and book.portfolio.positions:
         held = sorted(book.portfolio.positions.items())
         names = ", ".join(f"{symbol}{_at(book, book.broker(one.signal))}" for symbol, one in held)
-        found.append(f"Positions are open and not managed by any bot: {names}.")
+        found.append(f"Positions are open and not managed by any bot: {names}.{_last_stops(book)}")
     return list(filter(None, found))
+
+
+def _last_stops(book: SessionBook) -> str:
+    # What was known of the positions' stops when the bot ended, as a sentence.
+    if book.time is None:
+        return ""
+    levels = {symbol: book.resting(symbol) for symbol in sorted(book.portfolio.positions)}
+    stops = ", ".join(f"{symbol} {'none' if one is None else format_price(one)}" for symbol, one in levels.items())
+    return f" Their stops at the broker, as of {exchange_time(book.time):%H:%M:%S} New York: {stops}."
 
 
 def _blocked(book: SessionBook) -> list[str]:

@@ -15,7 +15,7 @@ from tbot_core.instance import Instance, Settings, is_there, load_settings, read
 from tbot_core.instance.control_folder import NAME as CONTROL_FOLDER
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
-from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSAL_VARIABLE, REHEARSING
+from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSAL_VARIABLE
 from tbot_core.instance.secrets import account_mode
 from tbot_core.journal import integrity, records
 from tbot_core.journal.store import Journal, read_journal
@@ -114,19 +114,20 @@ def has_session(file: RunFile) -> bool:
 def current_run(instance: Instance) -> RunFile | None:
     """The journal of the account that the bot trades now: of its rehearsal, else of paper and live trading.
 
-    None before the first start.
+    None before the first start, and while a rehearsal has no journal yet.
     """
     if is_rehearsing(instance):
-        return next((file for file in run_files(instance) if file.rehearsal), None)
+        name = rehearsal_of(instance)
+        return next((file for file in run_files(instance) if file.name == name), None)
     if not integrity.journal_exists(instance.journal):
         return None
     return RunFile(name=PAPER, path=instance.journal, changed=_changed(instance.journal))
 
 
 def with_current_run(instance: Instance) -> Instance:
-    """The instance; in a rehearsal that has begun, with the files of its run."""
-    file = current_run(instance)
-    return attrs.evolve(instance, rehearsal=file.name) if file is not None and file.rehearsal else instance
+    """The instance; in a rehearsal with the files of its run, which may not be there yet."""
+    name = rehearsal_of(instance)
+    return attrs.evolve(instance, rehearsal=name) if name else instance
 
 
 def run_time(instance: Instance, now: dt.datetime) -> dt.datetime:
@@ -150,7 +151,16 @@ def is_rehearsing(instance: Instance) -> bool:
     """Whether a rehearsal runs in the instance; while nothing runs, whether TBOT_REHEARSAL names one."""
     if filesystem.lock_holder(instance.lock) is None:
         return bool(environ.variable(REHEARSAL_VARIABLE))
-    return filesystem.lock_purpose(instance.lock) == REHEARSING
+    return bool(rehearsal_of(instance))
+
+
+def rehearsal_of(instance: Instance) -> str:
+    """The id of the rehearsal that runs; while nothing runs and TBOT_REHEARSAL names one, of the newest; else ""."""
+    if filesystem.lock_holder(instance.lock) is None:
+        named = environ.variable(REHEARSAL_VARIABLE)
+        return next((file.name for file in run_files(instance) if file.rehearsal), "") if named else ""
+    purpose = filesystem.lock_purpose(instance.lock)
+    return purpose if purpose.startswith(REHEARSAL) else ""
 
 
 @contextmanager

@@ -11,10 +11,10 @@ import pytest
 
 from tbot_core.errors import UsageError
 from tbot_core.instance import Instance
-from tbot_core.instance.folder import REHEARSAL_VARIABLE, REHEARSING
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
-from tbot_core.status.runs import current_run, run_file
+from tbot_core.status.runs import bot_time, current_run, run_file, with_current_run
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -58,11 +58,20 @@ def test_a_request_is_looked_for_in_the_journal_of_the_running_rehearsal(instanc
     running = current_run(instance)
     assert running is not None
     assert running.name == "paper"
-    with filesystem.hold_lock(instance.lock, REHEARSING):
+    with filesystem.hold_lock(instance.lock, "rehearsal-1"):
         running = current_run(instance)
     assert running is not None
     assert running.name == "rehearsal-1"
     assert current_run(Instance.at(tmp_path / "new")) is None
+
+
+def test_a_rehearsal_without_a_journal_is_not_another_one(instance: Instance) -> None:
+    """While it prepares it has no journal yet: its files are its own, and its clock."""
+    with filesystem.hold_lock(instance.lock, "rehearsal-20261130T150000"):
+        assert current_run(instance) is None
+        assert with_current_run(instance).rehearsal == "rehearsal-20261130T150000"
+        now = dt.datetime(2026, 11, 30, 14, 58, tzinfo=dt.UTC)
+        assert bot_time(instance, now) == dt.datetime(2026, 12, 1, 14, 28, tzinfo=dt.UTC)
 
 
 def test_where_commands_reach_a_rehearsal_it_is_the_run_that_is_shown(

@@ -25,7 +25,7 @@ from tbot_core.instance import Instance
 from tbot_core.journal import gauges, records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock, both_times, exchange_time
-from tbot_core.model.formatting import money_text
+from tbot_core.model.formatting import format_price, money_text
 from tbot_core.model.types import RiskState, dollars_of
 from tbot_core.status.instance import status_document
 from tbot_core.status.live_figures import SessionActivity
@@ -308,7 +308,10 @@ def test_positions_that_nobody_manages_want_attention(tmp_path: Path, capsys: py
     assert all(float(position["stop"]) > 0 for position in found["positions"])
     assert {order["leg"] for order in found["orders"]} >= {"stop"}
     assert any("`tbot run` resumes it" in sentence for sentence in found["attention"])
-    assert any("not managed by any bot" in sentence for sentence in found["attention"])
+    (left,) = [sentence for sentence in found["attention"] if "not managed by any bot" in sentence]
+    stops = ", ".join(f"{one['symbol']} {format_price(Decimal(one['stop']))}" for one in found["positions"])
+    ended = exchange_time(dt.datetime.fromisoformat(found["last_event"]))
+    assert left.endswith(f"Their stops at the broker, as of {ended:%H:%M:%S} New York: {stops}.")
     assert found["trades"]["open"] >= 2
     assert cli.invoke(["status", "--home", str(tmp_path)]) == 1
     text = capsys.readouterr().out

@@ -16,7 +16,7 @@ from tbot_core.errors import SettingsError
 from tbot_core.instance import load_settings
 from tbot_core.model.calendar import ClosedDay, EarlyClose
 from tbot_core.model.clock import SystemClock
-from tbot_core.status.instance import next_event
+from tbot_core.status.phases import next_event
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -28,7 +28,7 @@ from tbot_core.cli.run_options import (
     hold_instance_lock,
     parse_run_options,
 )
-from tbot_core.instance.folder import REHEARSING, SIMULATION
+from tbot_core.instance.folder import SIMULATION
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -105,7 +105,7 @@ def command(*, as_json: bool, web: bool, **given: object) -> int:
 def _purpose(options: RunOptions) -> str:
     # The purpose of the process, as its lock names it.
     if options.rehearsal:
-        return REHEARSING
+        return options.rehearsal.run
     return "" if options.mode in MARKET_MODES else SIMULATION
 
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CLOSED: Final = 5
-_NO_ENTRIES: Final = frozenset({"exit-only", "halted"})
 _REHEARSED: Final = "at a server on this machine, with a journal of its own: "
 
 
@@ -116,13 +115,15 @@ def _without_session(shown: Mapping[str, Any]) -> str:
 
 def _times(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     # What will not be traded, the current phase and the next event; for a simulation when it ended, or its time.
+    from tbot_core.status.phases import phase_words
+
     for number, sentence in enumerate(shown["remarks"]):
         yield labelled_line("" if number else "today", sentence)
     event = shown["next_event"]
     if event is not None:
         when = dt.datetime.fromisoformat(event["time"])
         hours, minutes = divmod(int((when - now).total_seconds()) // 60, 60)
-        yield labelled_line("now", _phase(shown))
+        yield labelled_line("now", phase_words(shown))
         yield labelled_line(
             "next", f"{event['event']}, {when:%Y-%m-%d} {both_times(when)}, in {hours} h {minutes:02} min"
         )
@@ -132,15 +133,6 @@ def _times(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     elif shown["last_event"] is not None:
         at = dt.datetime.fromisoformat(shown["last_event"])
         yield labelled_line("now", f"{at:%Y-%m-%d} {both_times(at)} in the time of the run")
-
-
-def _phase(shown: Mapping[str, Any]) -> str:
-    # The phase by the calendar and the windows; one of entries says why nothing is entered.
-    phase, state = str(shown["phase"]), shown["state"]
-    if not phase.endswith(": entries"):
-        return phase
-    why = f"the state is {state}" if state in _NO_ENTRIES else "" if shown["running"] else "no bot is running"
-    return f"{phase}, but none are sent: {why}" if why else phase
 
 
 def _account(shown: Mapping[str, Any]) -> Iterator[str]:

@@ -27,7 +27,7 @@ def day_view(status: Mapping[str, Any], day: Mapping[str, Any]) -> dict[str, Any
 
 def _minute(status: Mapping[str, Any], opened: dt.datetime, minutes: int) -> int | None:
     # The minute of the session, while it runs.
-    moment = status.get("marks_at") or status.get("now")
+    moment = status.get("marks_at") or status.get("now" if status.get("running") else "last_event")
     if not status.get("in_session") or moment is None:
         return None
     return min(max(int((dt.datetime.fromisoformat(moment) - opened).total_seconds() // 60), 0), minutes)

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_money, format_percent, format_price, format_quantity
 from tbot_core.status.alert_channels import FAILED, NOT_SET_UP, channel_words
+from tbot_core.status.phases import phase_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +53,11 @@ def clock(moment: str | datetime | None, form: str = "%H:%M:%S") -> str:
 def date(moment: str | datetime | None) -> str:
     """The day and minute of a moment in New York."""
     return clock(moment, "%Y-%m-%d %H:%M")
+
+
+def upcoming(moment: str | datetime, now: str | datetime) -> str:
+    """The minute of a moment in New York, with its day if that is not today's."""
+    return clock(moment, "%H:%M") if clock(moment, "%Y-%m-%d") == clock(now, "%Y-%m-%d") else date(moment)
 
 
 def logged(text: str) -> str:
@@ -165,11 +171,13 @@ FILTERS: Final[dict[str, Callable[..., object]]] = {
     "marked": marked,
     "money": money,
     "percent": percent,
+    "phase": phase_words,
     "price": price,
     "profit": profit,
     "prose": prose,
     "share": share,
     "shares": shares,
     "sign": sign,
+    "upcoming": upcoming,
 }
 """The filters of the templates."""

@@ -1,0 +1,93 @@
+"""What a bot does now by the calendar, the windows and its journal, and what comes next."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.journal import records
+from tbot_core.model.window import anchor_named, named_window, place_window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tbot_core.instance import Settings
+    from tbot_core.journal.projections.book import SessionBook
+    from tbot_core.journal.store import Event
+    from tbot_core.model.calendar import Session
+    from tbot_core.status import Document
+
+PREPARING: Final = "preparing"
+"""The phase of a bot that does not trade the current session yet."""
+
+_NO_ENTRIES: Final = frozenset({"exit-only", "halted"})
+
+
+@attrs.frozen(kw_only=True)
+class NextEvent:
+    """The next event by the calendar and the windows, and the current phase."""
+
+    phase: str
+    event: str
+    time: dt.datetime
+
+
+def next_event(settings: Settings, now: dt.datetime) -> NextEvent:
+    """The next open, close, window or flattening after `now`, and the current phase."""
+    session = calendar_of(settings.trading).current(now)
+    moments = _moments(session, settings)
+    upcoming = min((one for one in moments if one[0] > now), key=lambda one: one[0])
+    if now < session.open:
+        return NextEvent(phase="market closed", event=upcoming[1], time=upcoming[0])
+    past = sorted((one for one in moments if one[0] <= now), key=lambda one: one[0])
+    return NextEvent(phase=past[-1][1], event=upcoming[1], time=upcoming[0])
+
+
+def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, str]]:
+    anchor = anchor_named(settings.trading.time_anchor)
+    flatten = settings.exits.flatten_before_close
+    found = [
+        (session.open, "opening bell"),
+        (session.moment(session.minutes - flatten), "flattening"),
+        (session.close, "closing bell"),
+    ]
+    for name in settings.strategies:
+        window = place_window(named_window(name, settings.frames[name]), session, anchor)
+        if not window.outside(session.minutes, flatten):
+            found += [
+                (session.moment(window.start), f"{name}: analysis"),
+                (session.moment(window.entry), f"{name}: entries"),
+                (session.moment(window.entry_end), f"{name}: positions are managed"),
+                (session.moment(min(window.leave, session.minutes - flatten)), f"{name}: over"),
+            ]
+    return found
+
+
+def preparation(
+    settings: Settings, events: Iterable[Event], book: SessionBook, now: dt.datetime, *, rehearsed: bool
+) -> Document | None:
+    """What a running bot has done for the session that it does not trade yet; None where it prepares none.
+
+    It prepares from the opening bell to the first event of the session, in a rehearsal from its start. `companies`: how
+    many its filters have asked their vendors about.
+    """
+    session = calendar_of(settings.trading).current(now)
+    today = session.date.isoformat()
+    begins = now >= session.open or (rehearsed and not book.session)
+    if not begins or book.session.get("date") == today:
+        return None
+    facts = (one.payload for one in events if one.kind == records.FACTS)
+    asked = {symbol for one in facts if one["session"] == today for symbol in one["facts"]}
+    return {"session": today, "companies": len(asked)}
+
+
+def phase_words(status: Mapping[str, Any]) -> str:
+    """The phase of a status document; one of entries says why nothing is entered."""
+    phase, state = str(status["phase"]), status["state"]
+    if not phase.endswith(": entries"):
+        return phase
+    why = f"the state is {state}" if state in _NO_ENTRIES else "" if status["running"] else "no bot is running"
+    return f"{phase}, but none are sent: {why}" if why else phase
