@@ -143,11 +143,11 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
         color = None if terminal.allows_style() else False
         outcome = group.main(args=args, prog_name="tbot", standalone_mode=False, obj=state, color=color)
     except TbotError as fault:
-        _print_error(fault.message, fault.remedy)
+        print_error(fault.message, fault.remedy)
         return fault.exit_code
     except click.Abort as fault:
         interrupted = isinstance(fault.__cause__ or fault.__context__, KeyboardInterrupt)
-        _print_error("Stopped." if interrupted else "Aborted; nothing was changed.")
+        print_error("Stopped." if interrupted else "Aborted; nothing was changed.")
         return INTERRUPTED if interrupted else 1
     except click.exceptions.NoArgsIsHelpError as fault:
         fault.show()
@@ -158,7 +158,7 @@ def invoke(args: Sequence[str], *, state: object = None) -> int:
         remedy = f"See `{path} --help`."
         if isinstance(fault, click.NoSuchOption) and fault.option_name == "--home":
             remedy = f"--home follows the subcommand: `{path} COMMAND --home DIR`."
-        _print_error(fault.format_message(), remedy)
+        print_error(fault.format_message(), remedy)
         return fault.exit_code
     return outcome if isinstance(outcome, int) else 0
 
@@ -180,7 +180,7 @@ def main() -> int:
         with guarded_streams():
             return _run()
     except AccessError as fault:  # standard output is closed, or the last output could not be written
-        _print_error(fault.message, fault.remedy)
+        print_error(fault.message, fault.remedy)
         return fault.exit_code
 
 
@@ -191,7 +191,7 @@ def _run() -> int:
         from tbot_core.system.secure_memory import harden
 
         for sentence in harden():
-            _print_error(sentence)
+            print_error(sentence)
     reporter = CrashReporter()
     sys.excepthook = reporter.report
     try:
@@ -213,7 +213,8 @@ def _load_plugin_command(listing: PluginListing) -> click.Command:
     return found
 
 
-def _print_error(message: str, remedy: str = "") -> None:
+def print_error(message: str, remedy: str = "") -> None:
+    """Print an error as one sentence on standard error, and its remedy below it; both are redacted."""
     from tbot_core.system.redaction import redact
 
     click.echo(redact(f"tbot: {message}"), err=True)

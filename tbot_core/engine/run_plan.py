@@ -104,6 +104,7 @@ class RunOutcome:
     `unprotected`: open without a stop order at the venue, of these `cancelling` with one whose cancel was requested and
     not confirmed; `stuck`: not closed by a session's end. `unconfirmed`: why the account could not be read at a stop,
     so that `open` is known from the books alone. `renewed`: it ended between two sessions because the settings changed.
+    `interrupted`: a signal asked for the stop.
     """
 
     summary: RunSummary
@@ -115,3 +116,4 @@ class RunOutcome:
     stuck: tuple[str, ...] = ()
     unconfirmed: str = ""
     renewed: bool = False
+    interrupted: bool = False

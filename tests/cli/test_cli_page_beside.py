@@ -1,20 +1,21 @@
-"""`tbot run --web`: the page is started beside the run, ended with it, and left alone where it is served already."""
+"""`tbot run --web`: the page is started beside the run, outlives it, and is left alone where it is served already."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tbot_core import cli
 from tbot_core.cli import page_beside
-from tbot_core.errors import UsageError
+from tbot_core.errors import Unavailable, UsageError
 from tbot_core.instance import Instance
 from tbot_core.system import filesystem, processes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 URL = "http://127.0.0.1:8443/"
@@ -88,6 +89,112 @@ def test_a_page_that_is_served_already_stays(
     with filesystem.hold_lock(Instance.at(tmp_path).page_lock, URL), page_beside.page_beside(tmp_path):
         assert f"served already: {URL}" in capsys.readouterr().err
     assert ended == []
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A page that serves; the list has what is asked of it, and it ends after so many looks as are in it."""
+    left: list[str] = []
+    with ExitStack() as served:
+
+        def start(_args: list[str], **_more: object) -> int:
+            served.enter_context(filesystem.hold_lock(Instance.at(tmp_path).page_lock, URL))
+            return 77
+
+        def is_running(process: int) -> bool:
+            assert process == 77
+            return bool(left) and left.pop() == "runs"
+
+        monkeypatch.setattr(processes, "start_detached", start)
+        monkeypatch.setattr(processes, "is_running", is_running)
+        monkeypatch.setattr(page_beside, "_WATCH_S", 0.0)
+        yield left
+
+
+STAYS = f"The bot has ended. The page stays: {URL} (Ctrl-C ends it)\n"
+
+
+def failing(fault: BaseException) -> Callable[[], tuple[int, bool]]:
+    """A run that fails."""
+
+    def run() -> tuple[int, bool]:
+        raise fault
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("run", "code", "words"),
+    [
+        (lambda: (0, False), 0, ""),
+        (lambda: (1, False), 1, ""),
+        (failing(Unavailable("No answer.", "Wait.")), 4, "tbot: No answer.\n      Wait.\n"),
+        (failing(ZeroDivisionError("odd")), 1, "ZeroDivisionError: odd"),
+    ],
+)
+def test_the_page_stays_after_the_end_of_the_run(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    ended: list[int],
+    page: list[str],
+    run: Callable[[], tuple[int, bool]],
+    code: int,
+    words: str,
+) -> None:
+    """Also after a failure, which is printed at once. The exit code is the run's; the instance can be used again."""
+    page += ["runs", "runs", "runs"]
+    lock = Instance.at(tmp_path).lock
+
+    def looks() -> tuple[int, bool]:
+        assert filesystem.lock_holder(lock) is not None
+        return run()
+
+    assert page_beside.run_beside_page(tmp_path, filesystem.hold_lock(lock), looks) == code
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.endswith(STAYS)
+    assert page == []
+    assert filesystem.lock_holder(lock) is None
+    assert ended == [77]
+
+
+def test_a_signal_ends_the_run_and_the_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], ended: list[int], page: list[str]
+) -> None:
+    """Whether the run handles it, or nothing does yet."""
+    page += ["runs"]
+    assert page_beside.run_beside_page(tmp_path, nullcontext(), lambda: (0, True)) == 0
+    assert ended == [77]
+    with pytest.raises(KeyboardInterrupt):
+        page_beside.run_beside_page(tmp_path, nullcontext(), failing(KeyboardInterrupt()))
+    assert "stays" not in capsys.readouterr().err
+
+
+def test_a_signal_after_the_end_of_the_run_ends_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: list[int], page: list[str]
+) -> None:
+    """With the exit code of the run."""
+    page += ["runs"]
+    looks = processes.is_running
+
+    def interrupted(process: int) -> bool:
+        if not looks(process):
+            raise KeyboardInterrupt
+        return True
+
+    monkeypatch.setattr(processes, "is_running", interrupted)
+    assert page_beside.run_beside_page(tmp_path, nullcontext(), lambda: (1, False)) == 1
+    assert ended == [77]
+
+
+@pytest.mark.usefixtures("page")
+def test_a_page_that_has_ended_is_not_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor one that was served before the run: it stays by itself."""
+    assert page_beside.run_beside_page(tmp_path, nullcontext(), lambda: (0, False)) == 0
+    assert page_beside.run_beside_page(tmp_path, nullcontext(), lambda: (0, False)) == 0
+    said = capsys.readouterr().err
+    assert "served already" in said
+    assert "stays" not in said
 
 
 def test_without_a_page_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

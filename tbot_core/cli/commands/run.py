@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -63,7 +62,11 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[2] / "instance" / "demo.env_bot"
     help="Trade now, at a server on this machine that plays the venue; the clock is shifted to the next session."
     " Default: $TBOT_REHEARSAL.",
 )
-@click.option("--web", is_flag=True, help="Serve the page too, as a process of its own; it ends with the run.")
+@click.option(
+    "--web",
+    is_flag=True,
+    help="Serve the page too, as a process of its own; after the bot's end it stays until Ctrl-C.",
+)
 @shared_key_option
 @home_option
 @json_option
@@ -80,8 +83,7 @@ def command(*, as_json: bool, web: bool, **given: object) -> int:
     A fill has the time at which its bar began, everything else the time of the decision. Ctrl-C shuts down cleanly; the
     same command resumes.
     """
-    from tbot_core.cli.page_beside import page_beside, require_made
-    from tbot_core.cli.settings_watch import SettingsWatcher
+    from tbot_core.cli.page_beside import require_made, run_beside_page
 
     options = parse_run_options(**given)  # type: ignore[arg-type]  # the types are those of the click options
     use_home(options.home)
@@ -90,16 +92,25 @@ def command(*, as_json: bool, web: bool, **given: object) -> int:
     if options.mode == "demo":
         create_demo_instance(options.home)
     lock = hold_dry_run_lock(options.home) if options.dry else hold_instance_lock(options.home, _purpose(options))
-    with lock, page_beside(options.home) if web else nullcontext():
-        watcher = SettingsWatcher(*read_sources(options), read_sources)
-        while (outcome := trade(watcher.options, as_json=as_json, watcher=watcher)).renewed:
-            watcher.renew()
-        options = watcher.options
+    if web:
+        return run_beside_page(options.home, lock, lambda: _run(options, as_json=as_json))
+    with lock:
+        return _run(options, as_json=as_json)[0]
+
+
+def _run(options: RunOptions, *, as_json: bool) -> tuple[int, bool]:
+    # The exit code of the run, and whether a signal ended it.
+    from tbot_core.cli.settings_watch import SettingsWatcher
+
+    watcher = SettingsWatcher(*read_sources(options), read_sources)
+    while (outcome := trade(watcher.options, as_json=as_json, watcher=watcher)).renewed:
+        watcher.renew()
+    options = watcher.options
     if as_json and (options.mode in MARKET_MODES or not outcome.stopped):
         emit(outcome_document(options, outcome), as_json=True)
     if outcome.summary.unwritten is not None:
         raise outcome.summary.unwritten
-    return exit_code(options, outcome)
+    return exit_code(options, outcome), outcome.interrupted
 
 
 def _purpose(options: RunOptions) -> str:
@@ -204,7 +215,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
             with_alerts(with_extensions(run(plan, shown.watcher), plan)), assembly.settings.instance
         )
         closed = assembly.closing(run_display.run_until_stopped(work, plan.stop, plan.kill))
-        outcome = asyncio.run(closed)
+        outcome = attrs.evolve(asyncio.run(closed), interrupted=plan.stop.is_set())
     if not outcome.renewed:
         shown.end(outcome)
     return outcome
