@@ -18,6 +18,7 @@ from tbot_core.journal import records
 from tbot_core.journal.projections import failover_text
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.ready_remarks import ready_remarks
+from tbot_core.journal.projections.restarts import Restart, restart_text
 from tbot_core.journal.projections.trade_text import PlannedStops, entry_text, exit_text
 from tbot_core.marketdata.feed_health import ENDS_THE_DAY
 from tbot_core.model.formatting import (
@@ -74,6 +75,8 @@ class EventNarrator:
         self.book = SessionBook()
         self._states: dict[str, TradingState] = {"": TradingState()}
         self._planned = PlannedStops()
+        self._restart = Restart()
+        self._remarks: tuple[str, list[str]] = ("", [])
 
     def continue_from(self, book: SessionBook) -> None:
         """Continue from a journal that was begun before, whose projection is `book`; the book itself stays as it is."""
@@ -86,6 +89,7 @@ class EventNarrator:
             before = len(self.book.trades)
             self.book.apply(entry)
             self._planned.apply(entry)
+            self._restart.apply(entry)
             self._states_of(entry.payload)
             for broker, states in self._states.items():
                 note_event(states, entry, broker)
@@ -109,22 +113,36 @@ class EventNarrator:
             case records.RISK:
                 weight, text = "risk", _risk(payload)
             case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
-                text = _state_text(entry.kind, payload, self._states_of(payload))
-                weight = "window" if payload.get("cause") in _USUAL else "risk"
+                weight, text = self._state(entry.kind, payload)
             case kind if kind in _RISK_TEXTS:
                 weight, text = "risk", _RISK_TEXTS[kind](payload)
             case kind if kind in DATA_KINDS:
-                weight, text = "risk", data_words(kind, payload)
+                weight, text = _data_weight(kind, payload), data_words(kind, payload)
             case records.DECISION | records.TOP_UP if payload["reason"] != "ALLOWED":
                 weight, text = "denial", _denied(payload, "TOP-UP " if entry.kind == records.TOP_UP else "")
             case records.READY:
-                found = ready_remarks(payload)
-                return [EventLine(time=entry.applied, text=one.removesuffix("."), weight="risk") for one in found]
+                found = self._new_remarks(payload)
+                return [EventLine(time=entry.applied, text=one.removesuffix("."), weight="session") for one in found]
             case records.WINDOW_CLOSED | records.VIX:
                 weight, text = "window", (_vix if entry.kind == records.VIX else _window)(payload)
             case BrokerEventKind.FILL if entry.cid is not None:
                 return [self._filled(entry, closed)]
         return [] if weight is None else [EventLine(time=entry.applied, text=text, weight=weight)]
+
+    def _state(self, kind: str, payload: Mapping[str, Any]) -> tuple[Weight, str]:
+        # A change of the state or a request; what comes and goes with every start tells of a restart.
+        usual = payload.get("cause") in _USUAL
+        if usual and self._restart.at is not None:
+            return "session", restart_text(self._restart)
+        return "window" if usual else "risk", _state_text(kind, payload, self._states_of(payload))
+
+    def _new_remarks(self, payload: Mapping[str, Any]) -> list[str]:
+        # Those of a session once: each start has a READY.
+        session, said = self._remarks
+        found = ready_remarks(payload)
+        new = found if payload.get("session") != session else [one for one in found if one not in said]
+        self._remarks = (payload.get("session", ""), found)
+        return new
 
     def _filled(self, entry: JournalEvent, closed: Sequence[Trade]) -> EventLine:
         if closed:
@@ -141,6 +159,12 @@ class EventNarrator:
             return EventLine(time=time, text=f"[{order.signal.strategy.upper()}] REDUCE {how_much}", weight="entry")
         stop = self._planned.of(order, self.book.orders.values())
         return EventLine(time=time, text=entry_text(order, shares, at, stop), weight="entry")
+
+
+def _data_weight(kind: str, payload: Mapping[str, Any]) -> Weight:
+    # An event of the market data is a warning, unless it says that something is as usual again.
+    usual = {records.FEED_FILLED: "open", records.HALT: "halted", records.FEEDS_APART: "there"}
+    return "session" if kind in usual and not payload[usual[kind]] else "risk"
 
 
 def _symbol(payload: Mapping[str, Any]) -> str:

@@ -192,13 +192,55 @@ def test_the_vix_of_a_window_is_a_line(value: float | None, words: str) -> None:
 
 
 def test_what_a_ready_session_will_not_trade_is_a_line_each() -> None:
-    """READY itself is an alert; its remarks are shown on every screen."""
-    payload = {"not_shortable": {"NOT_SHORTABLE": ["KO"], "CASH_LONG_ONLY": ["F"]}}
-    lines = EventNarrator().lines_for([NewEvent(kind=records.READY, payload=payload, time=MORNING)])
-    assert [(line.weight, line.text) for line in lines] == [
-        ("risk", "CASH_LONG_ONLY: no short sales of 1 symbol: F"),
-        ("risk", "NOT_SHORTABLE: no short sales of 1 symbol: KO"),
+    """READY itself is an alert; its remarks are shown on every screen, once in a session: a restart is READY too."""
+    payload = {"session": "2026-11-24", "not_shortable": {"NOT_SHORTABLE": ["KO"], "CASH_LONG_ONLY": ["F"]}}
+    narrator = EventNarrator()
+
+    def said(**more: object) -> list[tuple[str, str]]:
+        ready = NewEvent(kind=records.READY, payload=payload | more, time=MORNING)
+        return [(line.weight, line.text) for line in narrator.lines_for([ready])]
+
+    both = [
+        ("session", "CASH_LONG_ONLY: no short sales of 1 symbol: F"),
+        ("session", "NOT_SHORTABLE: no short sales of 1 symbol: KO"),
     ]
+    assert said() == both
+    assert said() == []
+    assert said(not_shortable={"NOT_SHORTABLE": ["F"]}) == [("session", "NOT_SHORTABLE: no short sales of 1 symbol: F")]
+    assert said(session="2026-11-25") == both
+
+
+def test_a_restart_has_lines_of_its_own() -> None:
+    """That it happened, and what was found and missed; the account that is not read yet is no warning beside them."""
+
+    def state(*, there: bool) -> NewEvent:
+        payload = {"cause": "UNRECONCILED", "there": there, "state": "exit-only" if there else "normal", "words": ""}
+        return NewEvent(kind=records.STATE, payload=payload, time=MORNING + dt.timedelta(seconds=5))
+
+    opening = {"date": "2026-11-24", "symbols": 3, "equity": "1000"}
+    opened = NewEvent(kind=records.SESSION_OPENED, payload=opening, time=MORNING)
+    narrator = EventNarrator()
+    first = narrator.lines_for([state(there=True), opened, state(there=False)])
+    assert [line.weight for line in first] == ["window", "session", "window"]
+    found = narrator.lines_for([state(there=True), state(there=False)])
+    assert [(line.weight, line.text) for line in found] == [
+        ("session", "Restarted in the open session; the last event before it was at 08:00:05"),
+        ("session", "After the restart found: nothing new; missed: 0 minutes, 0 signals"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        (records.HALT, {"symbol": "AAA", "level": 0, "words": ""}),
+        (records.FEEDS_APART, {"symbol": "AAA", "feed": "1", "theirs": "1"}),
+    ],
+)
+def test_what_is_as_usual_again_is_no_warning(kind: str, payload: dict[str, object]) -> None:
+    """It is a plain line all the same."""
+    flag = "halted" if kind == records.HALT else "there"
+    events = [NewEvent(kind=kind, payload=payload | {flag: there}, time=MORNING) for there in (True, False)]
+    assert [line.weight for line in EventNarrator().lines_for(events)] == ["risk", "session"]
 
 
 def test_the_drift_of_a_day_is_a_line_and_one_for_each_trade() -> None:

@@ -275,10 +275,7 @@ def _broker_figures(one: Mapping[str, Any]) -> list[str]:
 
 
 def _restarted(shown: Mapping[str, Any]) -> str:
-    from tbot_core.journal.projections.restarts import FOUND
+    from tbot_core.journal.projections.restarts import found_words
 
-    at = dt.datetime.fromisoformat(shown["at"])
-    kinds = [plural(count, FOUND[kind]) for kind, count in shown["found"].items()]
-    found = ", ".join(kinds) or ("nothing new" if shown["settled"] else "the account has not been read yet")
-    missed = f"{plural(shown['missed_minutes'], 'minute')}, {plural(shown['missed_signals'], 'signal')}"
-    return f"{both_times(at)}; found: {found}; missed: {missed}"
+    counts = (shown["found"], shown["missed_minutes"], shown["missed_signals"])
+    return f"{both_times(dt.datetime.fromisoformat(shown['at']))}; {found_words(*counts, settled=shown['settled'])}"

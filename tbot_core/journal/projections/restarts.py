@@ -10,6 +10,8 @@ import attrs
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
+from tbot_core.model.clock import exchange_time
+from tbot_core.model.formatting import plural
 from tbot_core.model.reasons import Reason
 from tbot_core.trading.risk.states import StateCause
 
@@ -86,6 +88,25 @@ class Restart:
 
     def _clear(self) -> None:
         self.found, self.minutes, self.signals, self.settled = Counter(), 0, 0, False
+
+
+def restart_text(restart: Restart) -> str:
+    """The restart as a line: at first that it happened, then what was found and missed."""
+    if not restart.settled:
+        before = "" if restart.since is None else f"; the last event before it was at {_clock(restart.since)}"
+        return f"Restarted in the open session{before}"
+    return f"After the restart {found_words(restart.found, restart.minutes, restart.signals, settled=True)}"
+
+
+def found_words(found: Mapping[str, int], minutes: int, signals: int, *, settled: bool) -> str:
+    """What a restart found, by the kinds of FOUND, and how many minutes and signals were missed."""
+    kinds = ", ".join(plural(count, FOUND[kind]) for kind, count in sorted(found.items()))
+    words = kinds or ("nothing new" if settled else "the account has not been read yet")
+    return f"found: {words}; missed: {plural(minutes, 'minute')}, {plural(signals, 'signal')}"
+
+
+def _clock(moment: dt.datetime) -> str:
+    return f"{exchange_time(moment):%H:%M:%S}"
 
 
 def document(restart: Restart) -> dict[str, Any] | None:
