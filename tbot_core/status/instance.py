@@ -24,7 +24,7 @@ from tbot_core.status.conditions import Condition, not_ready_sentence, present_c
 from tbot_core.status.failover import failover_document, instance_brokers
 from tbot_core.status.feed import feed_document
 from tbot_core.status.journal_reader import JournalReader, Projections
-from tbot_core.status.phases import PREPARING, next_event, preparation
+from tbot_core.status.phases import PREPARING, STOPPED, is_stopped, next_event, preparation
 from tbot_core.status.risk_state import RiskStatus, folder_warnings, risk_status
 from tbot_core.status.runs import (
     PAPER,
@@ -135,6 +135,7 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
     conditions = _conditions(events, read.book, risk, instance.control_dir, running=running)
     accepts = running and lock_purpose(instance.lock) != SIMULATION
     prepared = preparation(settings, events, read.book, now, rehearsed=found.rehearsed) if accepts else None
+    phase = PREPARING if prepared else STOPPED if accepts and is_stopped(events, read.book) else ""
     return {
         **_account(settings, Projections() if prepared else read, risk, gauges),
         **live_figures.gauge_figures(gauges),
@@ -149,7 +150,7 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
         "failover": failover_document(settings, events, now) if instance_brokers(settings)[1:] else None,
         "runs": [run_document(one) for one in found.files],
         **_upcoming(None if found.rehearsed else file, settings, now),
-        **({"phase": PREPARING} if prepared else {}),
+        **({"phase": phase} if phase else {}),
         "disk_free_bytes": (free := filesystem.free_bytes(instance.home)),
         "alert_channels": channel_documents(settings, alerts_file(own), read.book.run.get("silent_channels", ())),
         "attention": [

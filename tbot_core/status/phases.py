@@ -12,7 +12,7 @@ from tbot_core.journal import records
 from tbot_core.model.window import anchor_named, named_window, place_window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tbot_core.instance import Settings
     from tbot_core.journal.projections.book import SessionBook
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 PREPARING: Final = "preparing"
 """The phase of a bot that does not trade the current session yet."""
+
+STOPPED: Final = "stopped"
+"""The phase of a bot that has carried out a stop in an open session, and whose process has not ended yet."""
 
 _NO_ENTRIES: Final = frozenset({"exit-only", "halted"})
 
@@ -82,6 +85,11 @@ def preparation(
     facts = (one.payload for one in events if one.kind == records.FACTS)
     asked = {symbol for one in facts if one["session"] == today for symbol in one["facts"]}
     return {"session": today, "companies": len(asked)}
+
+
+def is_stopped(events: Sequence[Event], book: SessionBook) -> bool:
+    """Whether the last event of an open session is that of a stop."""
+    return book.in_session and bool(events) and events[-1].kind == records.STOPPED
 
 
 def phase_words(status: Mapping[str, Any]) -> str:

@@ -109,6 +109,18 @@ def test_a_bot_prepares_from_the_bell_to_the_first_event_of_the_session(home: Pa
         assert status_document(home, BELL + dt.timedelta(days=1))["preparing"] is None
 
 
+def test_a_stop_that_is_carried_out_ends_the_phase(home: Path) -> None:
+    """While the process still runs; the next event of a session that goes on begins it again."""
+    path = home / "data" / "tbot.sqlite"
+    opened = SESSION | {"date": "2026-11-24"}
+    journal(path, (records.RUN_STARTED, STARTED | {"mode": "paper"}), (records.SESSION_OPENED, opened))
+    with filesystem.hold_lock(Instance.at(home).lock):
+        journal(path, (records.STOPPED, {"open": [], "unconfirmed": ""}))
+        assert status_document(home, BELL)["phase"] == "stopped"
+        journal(path, (records.VIX, {"strategy": "open", "value": None, "candidates": 1}))
+        assert status_document(home, BELL)["phase"] == "open: analysis"
+
+
 @pytest.mark.parametrize(
     ("state", "running", "words"),
     [

@@ -121,6 +121,14 @@ def test_a_halted_bot_sends_no_entries_and_has_no_next_event(parts: Callable[...
     assert "Next:" not in said
 
 
+def test_a_bot_that_has_stopped_is_neither_normal_nor_in_a_phase(parts: Callable[..., dict[str, str]]) -> None:
+    """Its process may need some seconds to end: nothing is traded meanwhile, and nothing comes next."""
+    found = parts(phase="stopped")["state"]
+    assert words(found).startswith("Stopped: nothing is traded. As of")
+    assert "NORMAL" not in found
+    assert "Next:" not in found
+
+
 def test_closed_trades_and_used_entries_have_their_own_words(parts: Callable[..., dict[str, str]]) -> None:
     """In one card: two entries may be used while no trade is closed."""
     found = words(parts()["figures"])
@@ -140,6 +148,7 @@ def test_while_a_rehearsal_prepares_every_page_names_it(
         assert "is being prepared: account, companies and history are read." in page
         assert "The windows of the session appear when it is traded." in page
         assert "No bot has traded here yet" not in page
+        assert "Equity" not in page
         assert "SIMULATION" not in page
         assert ">REHEARSAL</span>" in ask(app, "GET", "/alerts", VIEWER).text
 
