@@ -12,7 +12,7 @@ from tbot_core.journal import records
 from tbot_core.model.window import anchor_named, named_window, place_window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from tbot_core.instance import Settings
     from tbot_core.journal.projections.book import SessionBook
@@ -70,16 +70,17 @@ def _moments(session: Session, settings: Settings) -> list[tuple[dt.datetime, st
 
 
 def preparation(
-    settings: Settings, events: Iterable[Event], book: SessionBook, now: dt.datetime, *, rehearsed: bool
+    settings: Settings, events: Sequence[Event], book: SessionBook, now: dt.datetime, *, rehearsed: bool
 ) -> Document | None:
     """What a running bot has done for the session that it does not trade yet; None where it prepares none.
 
-    It prepares from the opening bell to the first event of the session, in a rehearsal from its start. `companies`: how
-    many its filters have asked their vendors about.
+    It prepares from the opening bell to the first event of the session, in a rehearsal from its start until it is
+    ready. `companies`: how many its filters have asked their vendors about.
     """
     session = calendar_of(settings.trading).current(now)
     today = session.date.isoformat()
-    begins = now >= session.open or (rehearsed and not book.session)
+    is_ready = any(one.kind == records.READY and one.payload["session"] == today for one in events)
+    begins = now >= session.open or (rehearsed and not book.session and not is_ready)
     if not begins or book.session.get("date") == today:
         return None
     facts = (one.payload for one in events if one.kind == records.FACTS)

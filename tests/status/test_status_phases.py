@@ -77,6 +77,9 @@ def test_a_rehearsal_that_prepares_shows_itself_and_no_figures_of_the_one_before
         found = status_document(home, OPENS)
         assert (found["run"], found["mode"], found["equity"]) == (NEW, "REHEARSAL", None)
         assert found["preparing"] == {"session": "2026-11-23", "companies": 3}
+        journal(path, (records.READY, {"session": "2026-11-23"}))
+        found = status_document(home, OPENS - dt.timedelta(minutes=1))
+        assert (found["preparing"], found["phase"], found["mode"]) == (None, "market closed", "REHEARSAL")
         journal(path, *DAY[:2])
         found = status_document(home, OPENS)
         assert (found["preparing"], found["equity"], found["run"]) == (None, "100005.19", NEW)
