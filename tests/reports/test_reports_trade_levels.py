@@ -55,6 +55,16 @@ def test_a_stop_has_its_level_and_each_move() -> None:
     assert (levels.minute, levels.rule, levels.target) == (149, "momentum", Decimal("104.00"))
 
 
+def test_rounding_the_planned_level_is_no_move_of_the_stop() -> None:
+    """Also where the order is sent later than the decision, as for an entry that waited for its fill."""
+    found = LevelRecorder()
+    found.decided(SIGNAL, NOON, 98.0049, None)
+    found.submitted(bracket(), NOON + MINUTE)
+    assert found.levels[KEY].stops == ((NOON, Decimal("98.01")),)
+    found.moved("s", NOON + MINUTE * 2, Decimal("98.50"))
+    assert found.levels[KEY].stops[1:] == ((NOON + MINUTE * 2, Decimal("98.50")),)
+
+
 def test_a_stop_without_an_order_has_the_planned_level() -> None:
     """A stop that acts on closed bars rests at no broker: its level is that of the decision; NaN is none."""
     found = LevelRecorder()
