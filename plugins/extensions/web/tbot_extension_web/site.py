@@ -58,6 +58,14 @@ class Badge:
         return self.label or self.mode.upper()
 
 
+@attrs.frozen(kw_only=True)
+class SessionLeft:
+    """The whole seconds until a session ends: `idle_s` if nothing is clicked, `whole_s` in any case."""
+
+    idle_s: int
+    whole_s: int
+
+
 class Site:
     """The page of one instance.
 
@@ -91,7 +99,7 @@ class Site:
             "csrf": "" if session is None else session.csrf,
             "may": call.may,
             "badge": self.badge(),
-            "session_left": lambda: self._session_left(session),
+            "session_left": lambda: self.session_left(session),
             "with_codes": lambda: self._has_codes(session),
             "once": lambda: random.entropy(16).hex(),
             "notices": lambda: self.notices.pop(session),
@@ -99,15 +107,15 @@ class Site:
         }
         return self.templates.get_template(template).render({**shown, **values})
 
-    def _session_left(self, session: Session | None) -> int | None:
-        # The seconds after which the session ends, if nothing is clicked on the page that is rendered now.
+    def session_left(self, session: Session | None) -> SessionLeft | None:
+        """How long the session lasts from now on; None without one."""
         found = [] if session is None else self.logins.sessions(session.user)
-        started = next((one.started for one in found if session is not None and one.id == session.id), None)
-        if started is None:
+        own = next((one for one in found if session is not None and one.id == session.id), None)
+        if own is None:
             return None
         rules = self.logins.rules
-        whole = rules.absolute_s - (self.clock.now() - started).total_seconds()
-        return max(int(min(whole, rules.idle_s)), 0)
+        whole = rules.absolute_s - (self.clock.now() - own.started).total_seconds()
+        return SessionLeft(idle_s=max(int(rules.idle_s - own.idle_s), 0), whole_s=max(int(whole), 0))
 
     def _has_codes(self, session: Session | None) -> bool:
         account = None if session is None else self.logins.accounts.read().get(session.user)

@@ -113,6 +113,7 @@ def test_the_stream_gives_all_parts_first_and_ends_with_the_session(
             "type": "http",
             "method": "GET",
             "path": "/live/dashboard",
+            "query_string": b"",
             "headers": [(b"cookie", b"tbot-session=viewer")],
         }
         call = Call(request=Request(scope), site=page, session=logins.session("viewer"))
@@ -131,6 +132,37 @@ def test_the_stream_gives_all_parts_first_and_ends_with_the_session(
     assert retry.startswith("retry: ")
     assert all(f'hx-target="#part-{name}"' in parts for name in ("state", "figures", "events", "health"))
     assert ended.startswith("event: ended")
+
+
+def test_a_page_may_follow_one_part_alone(traded: Path, site_of: Callable[[Path], Site], logins: GivenSessions) -> None:
+    """As that of the confirmations does, for its title; while this part does not change, it hears that all is well."""
+    page = site_of(traded)
+
+    async def read() -> list[str]:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/live/dashboard",
+            "query_string": b"part=state",
+            "headers": [(b"cookie", b"tbot-session=viewer")],
+        }
+        call = Call(request=Request(scope), site=page, session=logins.session("viewer"))
+        got: list[str] = []
+        answer = await dashboard.stream(call)
+        async for chunk in answer.body_iterator:  # type: ignore[attr-defined]
+            got.append(str(chunk))
+            page.live._version += 1
+            page.live._parts["health"] = (page.live._version, "changed")
+            page.live._tell()
+            if len(got) == 3:
+                page.live.end()
+        return got
+
+    _, parts, heard = asyncio.run(read())
+    assert 'hx-target="#part-state"' in parts
+    assert "data-waiting=" in parts
+    assert "#part-health" not in parts
+    assert heard.startswith("event: heard")
 
 
 @pytest.mark.parametrize("act", ACTS, ids=lambda one: one.label)
