@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import jinja2
 
+from tbot_core.actions.assembly import is_rehearsed
 from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.system import random
 from tbot_extension_web import texts
@@ -45,7 +46,7 @@ PARTS: Final = ("state", "figures", "timeline", "chart", "positions", "orders", 
 class Badge:
     """What every page says of the account that is traded, or would be: `mode` is paper, live or rehearsal.
 
-    A set-up has simulation, and a `label` in its place.
+    A set-up has simulation, or rehearsal where TBOT_REHEARSAL names one, and a `label` in its place.
     """
 
     mode: str
@@ -124,7 +125,9 @@ class Site:
     def badge(self) -> Badge:
         """The account as every page names it."""
         if self.setup is not None:
-            return Badge(mode="simulation", identity="", label="SET-UP")
+            rehearsed = is_rehearsed()
+            label = "SET-UP IN A REHEARSAL" if rehearsed else "SET-UP"
+            return Badge(mode="rehearsal" if rehearsed else "simulation", identity="", label=label)
         found = self.live.latest
         mode = (found.status.get("mode") or "").lower()
         traded = mode == "rehearsal" or (mode == "live" and found.status.get("running"))
