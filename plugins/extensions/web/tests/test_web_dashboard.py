@@ -334,11 +334,29 @@ def test_a_finished_simulation_is_never_today(traded_app: ASGIApp) -> None:
 def test_stops_are_offered_to_a_bot_and_closing_where_something_may_be_open(
     status: dict[str, object], expected: set[str]
 ) -> None:
-    """A kill always; everything while nothing is known of the bot, and closing while the account is not known."""
+    """A kill while none holds; everything while nothing is known of the bot, closing while the account is not known."""
     known = {"running": True, "positions": [], "orders": [], "causes": [], **status} if status else {}
     restricting = [one for one in ACTS if one.verb.value.startswith(("stop", "kill"))]
     restricting = [one for one in restricting if one.verb.value not in {"stop-cancel", "kill-clear"}]
     assert {one.verb.value for one in restricting if offered(one, known)} == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "causes", "expected"),
+    [
+        ("normal", [], {"kill", "defense-on"}),
+        ("halted", [StateCause.KILL_COMMAND.value], {"kill-clear"}),
+        ("halted", [StateCause.KILL_FILE.value], {"kill", "kill-clear"}),
+        ("defense", [StateCause.DEFENSE_COMMAND.value], {"kill", "defense-off"}),
+        ("defense", [StateCause.HALF_LOSS.value], {"kill", "defense-on"}),
+    ],
+)
+def test_what_is_in_force_already_is_not_offered(state: str, causes: list[str], expected: set[str]) -> None:
+    """A kill of the command while it holds; defense while it was asked for, or while nothing is entered at all."""
+    requests = {"kill": False, "stop": False, "waiting": []}
+    known = {"running": True, "positions": [], "orders": [], "causes": causes, "state": state, "requests": requests}
+    judged = [one for one in ACTS if one.verb.value in {"kill", "kill-clear", "defense-on", "defense-off"}]
+    assert {one.verb.value for one in judged if offered(one, known)} == expected
 
 
 def test_what_would_withdraw_nothing_is_not_offered(own: Path, site_of: Callable[[Path], Site]) -> None:
