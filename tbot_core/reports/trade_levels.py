@@ -15,7 +15,8 @@ import attrs
 from tbot_core.journal import records
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import Leg, Side, dollars_of, quantity_of
+from tbot_core.model.types import TICKS_PER_DOLLAR, Leg, Side, dollars_of, price_of, quantity_of
+from tbot_core.trading.price_grid import round_to_grid
 
 if TYPE_CHECKING:
     from tbot_core.journal.projection import JournalEvent
@@ -122,24 +123,26 @@ class LevelRecorder:
     def __init__(self) -> None:
         self.levels: dict[TradeKey, TradeLevels] = {}
         self._stops: dict[str, SignalId] = {}
-        self._planned: set[TradeKey] = set()
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event of a journal."""
         payload, cid = event.payload, event.cid or ""
         match event.kind:
             case records.DECISION if payload["reason"] == Reason.ALLOWED.name:
-                self.decided(records.signal_of(payload["signal"]), event.applied, payload["stop"], payload["target"])
+                signal, side = records.signal_of(payload["signal"]), Side[payload["side"].upper()]
+                self.decided(signal, event.applied, side, payload["stop"], payload["target"])
             case records.INTENDED:
                 self.submitted(records.order_of(cid, payload), event.applied)
             case records.REPLACE_REQUESTED:
                 self.moved(cid, event.applied, Decimal(payload["stop_price"]))
 
-    def decided(self, signal: SignalId, moment: datetime, stop: float | None, target: float | None) -> None:
-        """An allowed signal, with the planned levels of its strategy, None or NaN without; orders may state others."""
-        planned, wanted = _level(stop), _level(target)
+    def decided(self, signal: SignalId, moment: datetime, side: int, stop: float | None, target: float | None) -> None:
+        """An allowed signal, with the planned levels of its strategy, None or NaN without; orders may state others.
+
+        `side` is 1 for long, -1 for short: a level is on the tick grid, as in the exit plan.
+        """
+        planned, wanted = _level(stop, side), _level(target, side)
         stops = () if planned is None else ((moment, planned),)
-        self._planned.add(_key(signal))
         self.levels[_key(signal)] = TradeLevels(minute=signal.minute, rule=signal.rule, stops=stops, target=wanted)
 
     def submitted(self, order: Order, moment: datetime) -> None:
@@ -165,21 +168,19 @@ class LevelRecorder:
     def stop_placed(self, signal: SignalId, moment: datetime, level: Decimal) -> None:
         """The stop order of a signal that was decided, at this level from a moment on.
 
-        The last level of one moment counts. The first order takes the place of the strategy's level, which is not on
-        the tick grid: rounding is no move of the stop.
+        The last level of one moment counts: the order's in place of the planned one, where a broker's grid is another.
         """
         key = _key(signal)
         known = self.levels[key]
-        if key in self._planned and known.stops:
-            moment = known.stops[0][0]
-        self._planned.discard(key)
         before = known.stops[:-1] if known.stops and known.stops[-1][0] == moment else known.stops
         if not before or before[-1][1] != level:
             self.levels[key] = attrs.evolve(known, stops=(*before, (moment, level)))
 
 
-def _level(price: float | None) -> Decimal | None:
-    return None if price is None or not math.isfinite(price) else Decimal(str(price))
+def _level(price: float | None, side: int) -> Decimal | None:
+    if price is None or not math.isfinite(price):
+        return None
+    return price_of(round_to_grid(price * TICKS_PER_DOLLAR, up=side > 0))
 
 
 def _key(signal: SignalId) -> TradeKey:
