@@ -21,19 +21,22 @@ STYLE = FOLDER / "static" / "app.css"
 ORIGIN = "http://127.0.0.1:9/"
 
 
-def test_a_position_fits_a_phone_in_two_lines(
-    held: tuple[Path, dict[str, Any]], app_of: Callable[[Path], ASGIApp]
-) -> None:
+@pytest.fixture
+def dashboard(held: tuple[Path, dict[str, Any]], app_of: Callable[[Path], ASGIApp]) -> str:
+    """The dashboard while a trade is open."""
+    return ask(app_of(held[0]), "GET", "/", {"cookie": "tbot-session=viewer"}).text
+
+
+def test_a_position_fits_a_phone_in_two_lines(held: tuple[Path, dict[str, Any]], dashboard: str) -> None:
     """Symbol, side, shares and P&L, then last, stop and target: each is visible without a swipe."""
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed")
-    home, first = held
-    page = ask(app_of(home), "GET", "/", {"cookie": "tbot-session=viewer"}).text
+    first = held[1]
     with chromium() as browser:
         tab = browser.new_context(**PHONE).new_page()
         tab.route("**/*", lambda asked: asked.abort())
         tab.route("**/static/app.css", lambda asked: asked.fulfill(path=STYLE, content_type="text/css"))
-        tab.route(ORIGIN, lambda asked: asked.fulfill(body=page, content_type="text/html"))
+        tab.route(ORIGIN, lambda asked: asked.fulfill(body=dashboard, content_type="text/html"))
         tab.goto(ORIGIN)
         row = tab.locator(".positions tbody tr").filter(has_text=first["symbol"])
         shown = [cell for cell in row.locator("th, td").all() if cell.is_visible()]
