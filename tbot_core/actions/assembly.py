@@ -26,6 +26,11 @@ SIMULATED: Final = "PAPER"
 """The broker without an account of a vendor."""
 
 
+def is_rehearsed() -> bool:
+    """Whether TBOT_REHEARSAL names a rehearsal, at whose servers actions are done."""
+    return bool(environ.variable(REHEARSAL_VARIABLE))
+
+
 def environment_rehearsal() -> RehearsalTarget | None:
     """The target of TBOT_REHEARSAL; None if it is unset or empty. Raises UsageError for an invalid one."""
     text = environ.variable(REHEARSAL_VARIABLE)
@@ -34,7 +39,7 @@ def environment_rehearsal() -> RehearsalTarget | None:
 
 def assert_no_rehearsal(command: str) -> None:
     """Raises UsageError if TBOT_REHEARSAL is set: this command is for the account itself."""
-    if environ.variable(REHEARSAL_VARIABLE):
+    if is_rehearsed():
         message = (
             f"`tbot {command}` is for the live account, and {REHEARSAL_VARIABLE} is set: a rehearsal has no money."
         )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from tbot_core.actions.assembly import environment_rehearsal
 from tbot_core.actions.instance_creation import initial_contents, settings_files
 from tbot_core.alerts.delivery import AlertDelivery
 from tbot_core.alerts.text import MessageWriter
 from tbot_core.contracts import Urgency
 from tbot_core.contracts.credentials import PluginSecrets
 from tbot_core.engine.plugin_context import plugin_context
+from tbot_core.engine.rehearsal_run import NOT_SERVED, host_addresses, reaches_out
 from tbot_core.errors import TbotError
 from tbot_core.instance import Instance, load_settings
 from tbot_core.journal.projections.failover_drills import DrillStep
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 def try_channel(loaded: LoadedPlugin, secrets: Mapping[str, Mapping[str, str]], identity: str) -> DrillStep:
     """Send a routine test message with these secrets, by category and field.
 
-    The result has the service's answer, or the reason of the failure. The plugin gets a folder of its own that is
-    removed afterwards.
+    The result has the service's answer, or the reason of the failure; in the rehearsal of TBOT_REHEARSAL it is that of
+    the channel's server there. The plugin gets a folder of its own that is removed afterwards.
     """
     name = loaded.entry.name
     with filesystem.scratch_folder() as folder:
@@ -48,7 +50,11 @@ def try_channel(loaded: LoadedPlugin, secrets: Mapping[str, Mapping[str, str]], 
 def _try(
     loaded: LoadedPlugin, secrets: Mapping[str, Mapping[str, str]], identity: str, instance: Instance
 ) -> tuple[str, str]:
-    contents = initial_contents({})
+    target = environment_rehearsal()
+    addresses = host_addresses(loaded, target) if target else {}
+    if target and reaches_out(loaded) and not addresses:
+        return "", f"It stays silent in this rehearsal: {NOT_SERVED}."
+    contents = initial_contents({"env_bot": addresses})
     sources = settings_files(instance, contents)
     settings = load_settings(instance.home, mode="paper", declared=[loaded.declared], sources=sources)
     clock = SystemClock()

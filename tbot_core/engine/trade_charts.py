@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.assembly import Assembly
     from tbot_core.model.signals import Trigger
-    from tbot_core.model.types import Side, Trade
-    from tbot_core.reports.trade_levels import TradeKey, TradeLevels
+    from tbot_core.model.types import Side
+    from tbot_core.reports.trade_levels import DrawnTrade, TradeKey, TradeLevels
     from tbot_core.trading.proposals import ActiveStrategy
 
 _PRICES: Final = ("open", "high", "low", "close")
-_Traded: TypeAlias = "Mapping[dt.date, Mapping[str, Sequence[Trade]]]"
+_Traded: TypeAlias = "Mapping[dt.date, Mapping[str, Sequence[DrawnTrade]]]"
 """The trades to be drawn, by session and symbol."""
 _log = log.logger(__name__)
 
@@ -76,7 +76,7 @@ class StoredBars:
 
 
 async def draw_trades(
-    assembly: Assembly, source: BarSource, trades: Sequence[Trade], levels: Mapping[TradeKey, TradeLevels]
+    assembly: Assembly, source: BarSource, trades: Sequence[DrawnTrade], levels: Mapping[TradeKey, TradeLevels]
 ) -> TradeCharts:
     """Draw the trades of a run; those with the largest results if there are too many.
 
@@ -92,7 +92,7 @@ async def draw_trades(
 
 
 def draw_stored_trades(
-    assembly: Assembly, stored: StoredBars, trades: Sequence[Trade], levels: Mapping[TradeKey, TradeLevels]
+    assembly: Assembly, stored: StoredBars, trades: Sequence[DrawnTrade], levels: Mapping[TradeKey, TradeLevels]
 ) -> TradeCharts:
     """The same for trades on stored bars, without waiting."""
     drawing = _Drawing(assembly, trades, levels)
@@ -106,7 +106,9 @@ def draw_stored_trades(
 
 class _Drawing:
     # The charts that are drawn, session by session, so that one month of bars is in memory at a time.
-    def __init__(self, assembly: Assembly, trades: Sequence[Trade], levels: Mapping[TradeKey, TradeLevels]) -> None:
+    def __init__(
+        self, assembly: Assembly, trades: Sequence[DrawnTrade], levels: Mapping[TradeKey, TradeLevels]
+    ) -> None:
         self._assembly = assembly
         self._trades = largest(trades, MOST_CHARTS)
         self._levels = levels
@@ -134,7 +136,7 @@ class _Drawing:
             documents=self._documents, missing=f"{subject}: {self.fault or 'the bars are no longer stored.'}"
         )
 
-    def _traded(self, market: _Market) -> Iterator[tuple[Trade, TradedSession]]:
+    def _traded(self, market: _Market) -> Iterator[tuple[DrawnTrade, TradedSession]]:
         # Each trade of a session with the prices of its symbol and the lines of its strategy.
         entrants = {one.name: one for one in self._assembly.entrants(market.session)}
         used = {trade.strategy for trades in self.wanted[market.session.date].values() for trade in trades}
@@ -156,8 +158,8 @@ class _Drawing:
                 yield trade, TradedSession(session=market.session, prices=prices, lines=lines, start=start)
 
 
-def _by_session(trades: Iterable[Trade]) -> _Traded:
-    found: defaultdict[dt.date, defaultdict[str, list[Trade]]] = defaultdict(lambda: defaultdict(list))
+def _by_session(trades: Iterable[DrawnTrade]) -> _Traded:
+    found: defaultdict[dt.date, defaultdict[str, list[DrawnTrade]]] = defaultdict(lambda: defaultdict(list))
     for trade in trades:
         found[key_of(trade)[0]][trade.symbol].append(trade)
     return found

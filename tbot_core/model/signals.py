@@ -32,6 +32,11 @@ class ExitRules:
     leave: int | None = None
     hold: int | None = None
 
+    def time_exit(self, entered: int) -> int | None:
+        """The minute after the open at which the exit order is sent, for a fill in minute `entered`; None without."""
+        due = [*([] if self.leave is None else [self.leave]), *([] if self.hold is None else [entered + self.hold])]
+        return min(due, default=None)
+
 
 def price_level(price: Array, factor: float | Array) -> Array:
     """`price` x `factor` on a grid of 1e-8 dollars, so that comparisons match exact decimal arithmetic.

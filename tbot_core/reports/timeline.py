@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -20,13 +20,15 @@ from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.calendar import SessionGap, session_gaps
 from tbot_core.model.types import Trade
 from tbot_core.reports.figures import TradingDay
-from tbot_core.reports.trade_levels import LevelRecorder, TradeKey, TradeLevels
+from tbot_core.reports.trade_levels import DrawnTrade, LevelRecorder, TradeKey, TradeLevels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.calendar import ExchangeCalendar
+
+AnyTrade = TypeVar("AnyTrade", bound=DrawnTrade)
 
 
 @attrs.frozen(kw_only=True)
@@ -133,7 +135,7 @@ def with_gaps(story: RunTimeline, calendar: ExchangeCalendar) -> RunTimeline:
     return attrs.evolve(story, gaps=session_gaps(calendar.sessions(min(ends), max(ends)), days))
 
 
-def in_order_of_entry(trades: Iterable[Trade]) -> list[Trade]:
+def in_order_of_entry(trades: Iterable[AnyTrade]) -> list[AnyTrade]:
     """The trades by their entry times, then by strategy and symbol."""
     return sorted(trades, key=lambda one: (one.entry_time, one.strategy, one.symbol))
 

@@ -13,14 +13,12 @@ import numpy as np
 from tbot_core.model.bars import Array
 from tbot_core.model.calendar import Session
 from tbot_core.model.clock import exchange_time
-from tbot_core.reports.timeline import in_order_of_entry
-from tbot_core.reports.trade_levels import TradeKey, TradeLevels
+from tbot_core.reports.timeline import AnyTrade, in_order_of_entry
+from tbot_core.reports.trade_levels import DrawnTrade, OpenTrade, TradeKey, TradeLevels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
-
-    from tbot_core.model.types import Trade
 
 MOST_CHARTS: Final = 1_000
 """The number of trades of a report that get a chart: those with the largest profit or loss."""
@@ -71,7 +69,7 @@ class TradeCharts:
     missing: str = ""
 
 
-def largest(trades: Iterable[Trade], most: int) -> list[Trade]:
+def largest(trades: Iterable[AnyTrade], most: int) -> list[AnyTrade]:
     """The trades in order of entry; of more than `most` those with the largest profit or loss."""
     listed = list(trades)
     if len(listed) > most:
@@ -79,11 +77,12 @@ def largest(trades: Iterable[Trade], most: int) -> list[Trade]:
     return in_order_of_entry(listed)
 
 
-def chart_document(trade: Trade, found: TradedSession, levels: TradeLevels | None) -> dict[str, Any]:
+def chart_document(trade: DrawnTrade, found: TradedSession, levels: TradeLevels | None) -> dict[str, Any]:
     """The chart of a trade as a document of few bytes, see docs/reference/report.md.
 
     Prices are whole numbers of 10^-digits dollars. Of each bar the open is written as difference to the close before
     it, high and low as distance from the body, the close as difference to the open; a minute without a bar is null.
+    An open trade has no exit, and its chart ends with the last bar.
     """
     session = found.session
     first, last = _span(trade, found, levels)
@@ -97,9 +96,10 @@ def chart_document(trade: Trade, found: TradedSession, levels: TradeLevels | Non
         "l": [_line(one, first, last, digits) for one in found.lines],
         "s": [],
         "e": [_minute(session, trade.entry_time), float(trade.entry_price)],
-        "x": [_minute(session, trade.exit_time), float(trade.exit_price)],
         "w": int(trade.side),
     }
+    if trade.exit_time is not None and trade.exit_price is not None:
+        document["x"] = [_minute(session, trade.exit_time), float(trade.exit_price)]
     if levels is not None:
         document["i"] = levels.minute
         document["s"] = [[_minute(session, moment), float(level)] for moment, level in levels.stops]
@@ -108,14 +108,18 @@ def chart_document(trade: Trade, found: TradedSession, levels: TradeLevels | Non
     return document
 
 
-def _span(trade: Trade, found: TradedSession, levels: TradeLevels | None) -> tuple[int, int]:
-    # The minutes that are shown: from the strategy's window to some minutes after the exit.
+def _span(trade: DrawnTrade, found: TradedSession, levels: TradeLevels | None) -> tuple[int, int]:
+    # The minutes that are shown: from the strategy's window to some minutes after the exit, or to the last bar.
     minutes = len(found.prices["close"])
     entered = found.session.minute(trade.entry_time)
     signal = entered if levels is None else levels.minute
     first = max(min(signal if found.start is None else found.start, signal - _BEFORE), 0)
-    last = min(max(found.session.minute(trade.exit_time) + _AFTER, first + _LEAST), minutes)
-    return first, last
+    if trade.exit_time is None:
+        known = np.flatnonzero(~np.isnan(found.prices["close"]))
+        last = int(known[-1]) + 1 if len(known) else first
+        until = trade.until if isinstance(trade, OpenTrade) else None
+        return first, max(first, last if until is None else min(last, found.session.minute(until) + 1))
+    return first, min(max(found.session.minute(trade.exit_time) + _AFTER, first + _LEAST), minutes)
 
 
 def _bars(prices: Array) -> tuple[list[int | None], int]:
@@ -183,7 +187,7 @@ def chart_points(document: Mapping[str, Any]) -> dict[str, Any]:
         "stops": [{"time": at(minute), "value": level} for minute, level in document["s"]],
         "target": document.get("g"),
         "entry": {"time": at(document["e"][0]), "value": document["e"][1]},
-        "exit": {"time": at(document["x"][0]), "value": document["x"][1]},
+        "exit": {"time": at(document["x"][0]), "value": document["x"][1]} if "x" in document else None,
         "signal": at(document["i"]) if "i" in document else None,
         "side": document["w"],
     }

@@ -8,21 +8,92 @@ from __future__ import annotations
 import math
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 
 from tbot_core.journal import records
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import Leg
+from tbot_core.model.types import TICKS_PER_DOLLAR, Leg, Side, dollars_of, price_of, quantity_of
+from tbot_core.trading.price_grid import round_to_grid
 
 if TYPE_CHECKING:
     from tbot_core.journal.projection import JournalEvent
-    from tbot_core.model.types import Order, SignalId, Trade
+    from tbot_core.model.types import Order, SignalId
+    from tbot_core.trading.portfolio import Position
 
 TradeKey: TypeAlias = tuple[date, str, str]
 """What identifies a trade: exchange date of its entry, strategy and symbol; a symbol triggers once in a window."""
+
+
+class DrawnTrade(Protocol):
+    """What levels and charts need of a trade; one that is still open has no exit."""
+
+    @property
+    def strategy(self) -> str:
+        """The strategy of its signal."""
+
+    @property
+    def symbol(self) -> str:
+        """What is traded."""
+
+    @property
+    def side(self) -> Side:
+        """Long or short."""
+
+    @property
+    def entry_time(self) -> datetime:
+        """The first fill of the entry."""
+
+    @property
+    def entry_price(self) -> Decimal:
+        """The average price of the entry, in dollars."""
+
+    @property
+    def exit_time(self) -> datetime | None:
+        """The last fill of the exit."""
+
+    @property
+    def exit_price(self) -> Decimal | None:
+        """The average price of the exit, in dollars."""
+
+    @property
+    def pnl(self) -> Decimal:
+        """Profit after fees, in dollars; of an open one at its mark."""
+
+
+@attrs.frozen(kw_only=True)
+class OpenTrade:
+    """A trade that is still open: a position with its entry, and its profit at the last mark, in dollars.
+
+    `until`: of a simulation, whose bars are all known, the minute that it has come to is the last one that is shown.
+    """
+
+    strategy: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    entry_time: datetime
+    entry_price: Decimal
+    pnl: Decimal
+    exit_time: None = None
+    exit_price: None = None
+    until: datetime | None = None
+
+    @classmethod
+    def of(cls, position: Position, until: datetime | None = None) -> OpenTrade:
+        """An open position as a trade."""
+        return cls(
+            strategy=position.signal.strategy,
+            symbol=position.signal.symbol,
+            side=position.side,
+            quantity=quantity_of(position.units),
+            entry_time=position.entry_time,
+            entry_price=position.entry_price,
+            pnl=dollars_of(position.pnl_atoms),
+            until=until,
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -35,9 +106,15 @@ class TradeLevels:
     target: Decimal | None = None
 
 
-def key_of(trade: Trade) -> TradeKey:
+def key_of(trade: DrawnTrade) -> TradeKey:
     """The key of a trade's levels."""
     return exchange_time(trade.entry_time).date(), trade.strategy, trade.symbol
+
+
+def trade_id(key: TradeKey) -> str:
+    """The id of a trade in its run: session, strategy and symbol."""
+    session, strategy, symbol = key
+    return f"{session}.{strategy}.{symbol}"
 
 
 class LevelRecorder:
@@ -52,15 +129,19 @@ class LevelRecorder:
         payload, cid = event.payload, event.cid or ""
         match event.kind:
             case records.DECISION if payload["reason"] == Reason.ALLOWED.name:
-                self.decided(records.signal_of(payload["signal"]), event.applied, payload["stop"], payload["target"])
+                signal, side = records.signal_of(payload["signal"]), Side[payload["side"].upper()]
+                self.decided(signal, event.applied, side, payload["stop"], payload["target"])
             case records.INTENDED:
                 self.submitted(records.order_of(cid, payload), event.applied)
             case records.REPLACE_REQUESTED:
                 self.moved(cid, event.applied, Decimal(payload["stop_price"]))
 
-    def decided(self, signal: SignalId, moment: datetime, stop: float | None, target: float | None) -> None:
-        """An allowed signal, with the planned levels of its strategy, None or NaN without; orders may state others."""
-        planned, wanted = _level(stop), _level(target)
+    def decided(self, signal: SignalId, moment: datetime, side: int, stop: float | None, target: float | None) -> None:
+        """An allowed signal, with the planned levels of its strategy, None or NaN without; orders may state others.
+
+        `side` is 1 for long, -1 for short: a level is on the tick grid, as in the exit plan.
+        """
+        planned, wanted = _level(stop, side), _level(target, side)
         stops = () if planned is None else ((moment, planned),)
         self.levels[_key(signal)] = TradeLevels(minute=signal.minute, rule=signal.rule, stops=stops, target=wanted)
 
@@ -87,7 +168,7 @@ class LevelRecorder:
     def stop_placed(self, signal: SignalId, moment: datetime, level: Decimal) -> None:
         """The stop order of a signal that was decided, at this level from a moment on.
 
-        The last level of one moment counts: the order's in place of the strategy's, which is not on the tick grid.
+        The last level of one moment counts: the order's in place of the planned one, where a broker's grid is another.
         """
         key = _key(signal)
         known = self.levels[key]
@@ -96,8 +177,10 @@ class LevelRecorder:
             self.levels[key] = attrs.evolve(known, stops=(*before, (moment, level)))
 
 
-def _level(price: float | None) -> Decimal | None:
-    return None if price is None or not math.isfinite(price) else Decimal(str(price))
+def _level(price: float | None, side: int) -> Decimal | None:
+    if price is None or not math.isfinite(price):
+        return None
+    return price_of(round_to_grid(price * TICKS_PER_DOLLAR, up=side > 0))
 
 
 def _key(signal: SignalId) -> TradeKey:

@@ -13,6 +13,7 @@ from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import money_text
 from tbot_core.model.types import dollars_of
 from tbot_core.model.window import Window
+from tbot_core.reports.trade_levels import LevelRecorder
 from tbot_core.status.event_text import EventNarrator
 from tbot_core.status.runs import open_run_file
 
@@ -42,10 +43,13 @@ class DayReader:
         self._narrator = EventNarrator()
         self._lines: list[EventLine] = []
         self._before = 0
-        self._targets: dict[str, str] = {}
+        self._levels = LevelRecorder()
 
     def read(self) -> Document:
-        """The day as of now: `lines`, the latest last; `equity` as pairs of time and amount; `windows`; `targets`."""
+        """The day as of now: `lines`, the latest last; `equity` as pairs of time and amount; `windows`; `targets`.
+
+        `targets` are the prices at which positions of this session are to be closed with a gain, by symbol.
+        """
         with open_run_file(self.file) as journal:
             if journal.head[0] < self._seq:  # another journal under this name
                 self._seq = 0
@@ -58,17 +62,18 @@ class DayReader:
             "lines": [_line(one) for one in self._lines],
             "equity": [[time.isoformat(), money_text(amount)] for time, amount in self._equity()],
             "trades": len(book.trades) - self._before,
-            "targets": dict(self._targets),
+            "targets": {
+                symbol: "" if one.target is None else f"{one.target:f}"
+                for (_, _, symbol), one in self._levels.levels.items()
+            },
             **_session(book.session),
         }
 
     def _apply(self, event: Event) -> None:
         self._seq = event.seq
-        if event.kind == records.DECISION and event.payload["reason"] == "ALLOWED":
-            target = event.payload.get("target")
-            self._targets[event.payload["signal"]["symbol"]] = "" if target is None else str(target)
+        self._levels.apply(event)
         if event.kind == records.SESSION_OPENED:
-            self._before, self._targets = len(self._narrator.book.trades), {}
+            self._before, self._levels = len(self._narrator.book.trades), LevelRecorder()
             self._lines = [one for one in self._lines if _is_of(event.payload["date"], one.time)]
         self._lines = [*self._lines, *self._narrator.lines_for([event])][-MOST_LINES:]
 

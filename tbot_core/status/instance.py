@@ -15,8 +15,8 @@ from tbot_core.journal import records
 from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.journal.projections import carryover, restarts
 from tbot_core.model.clock import exchange_time
-from tbot_core.model.formatting import format_price, format_quantity, money_text
-from tbot_core.model.types import RiskState, dollars_of, price_of, quantity_of
+from tbot_core.model.formatting import format_price, format_quantity
+from tbot_core.model.types import RiskState
 from tbot_core.status import live_figures
 from tbot_core.status.alert_channels import channel_documents
 from tbot_core.status.arming import arming_document, latest_mode
@@ -187,8 +187,8 @@ def _run(file: RunFile | None, read: Projections, settings: Settings, mode: str 
         "in_session": book.in_session,
         "last_event": None if book.time is None else book.time.isoformat(),
         "brokers": list(records.brokers_of(book.session)),
-        "positions": _positions(book),
-        "orders": _orders(book),
+        "positions": live_figures.position_documents(book),
+        "orders": live_figures.order_documents(book),
         "confirmations": len(read.pending.open_entries(now)),
         "trades": {name: read.activity.entries.get(name, 0) for name in settings.strategies},
         "candidates": read.activity.candidates,
@@ -303,38 +303,3 @@ def _left_behind(events: Sequence[Event], book: SessionBook) -> list[str]:
 def _at(book: SessionBook, broker: str) -> str:
     # The broker of a position as text, in a session of several brokers.
     return f" at {broker}" if len(records.brokers_of(book.session)) > 1 else ""
-
-
-def _positions(book: SessionBook) -> list[dict[str, str]]:
-    return [
-        {
-            "strategy": position.signal.strategy,
-            "broker": book.broker(position.signal),
-            "symbol": symbol,
-            "side": position.side.word,
-            "quantity": f"{quantity_of(position.units):f}",
-            "entry_price": f"{position.entry_price:f}",
-            "last": f"{price_of(position.mark):f}",
-            "stop": str(book.resting(symbol) or ""),
-            "covered": f"{book.covered(symbol):f}",
-            "protection": live_figures.protection(book, symbol),
-            "pnl": money_text(dollars_of(position.pnl_atoms)),
-        }
-        for symbol, position in sorted(book.portfolio.positions.items())
-    ]
-
-
-def _orders(book: SessionBook) -> list[dict[str, str]]:
-    return [
-        {
-            "client_order_id": cid,
-            "broker": book.broker(record.order.signal),
-            "symbol": record.order.symbol,
-            "leg": record.order.leg.value,
-            "type": record.order.type.value,
-            "quantity": f"{record.open_quantity:f}",
-            "state": record.state.value,
-        }
-        for cid, record in book.orders.items()
-        if not record.terminal and book.in_session
-    ]

@@ -10,7 +10,8 @@ import attrs
 from tbot_core.journal import gauges, records
 from tbot_core.journal.projections.ready_remarks import ready_remarks
 from tbot_core.model.formatting import money_text
-from tbot_core.model.types import OrderState, dollars_of
+from tbot_core.model.types import OrderState, dollars_of, price_of, quantity_of
+from tbot_core.reports.trade_levels import OpenTrade, key_of, trade_id
 
 if TYPE_CHECKING:
     from tbot_core.journal.gauges import Gauges
@@ -103,6 +104,46 @@ def protection(book: SessionBook, symbol: str) -> str:
     working = [one for one in book.orders.values() if one.order.symbol == symbol and not one.terminal]
     legs = {one.order.leg.value for one in working if one.state is not OrderState.INTENDED}
     return "closing" if "exit" in legs else "asked" if "stop" in legs else "none"
+
+
+def position_documents(book: SessionBook) -> list[Document]:
+    """The open positions by symbol; `id` is that of its trade, `stop` the level that rests at the broker, or ""."""
+    return [
+        {
+            "id": trade_id(key_of(OpenTrade.of(position))),
+            "strategy": position.signal.strategy,
+            "broker": book.broker(position.signal),
+            "symbol": symbol,
+            "side": position.side.word,
+            "quantity": f"{quantity_of(position.units):f}",
+            "entry_time": position.entry_time.isoformat(),
+            "entry_price": f"{position.entry_price:f}",
+            "last": f"{price_of(position.mark):f}",
+            "stop": str(book.resting(symbol) or ""),
+            "covered": f"{book.covered(symbol):f}",
+            "protection": protection(book, symbol),
+            "pnl": money_text(dollars_of(position.pnl_atoms)),
+        }
+        for symbol, position in sorted(book.portfolio.positions.items())
+    ]
+
+
+def order_documents(book: SessionBook) -> list[Document]:
+    """The working orders; `price` is the level of a stop or the limit, None for an order at the market."""
+    return [
+        {
+            "client_order_id": cid,
+            "broker": book.broker(record.order.signal),
+            "symbol": record.order.symbol,
+            "leg": record.order.leg.value,
+            "type": record.order.type.value,
+            "quantity": f"{record.open_quantity:f}",
+            "price": None if (price := book.price(cid)) is None else f"{price:f}",
+            "state": record.state.value,
+        }
+        for cid, record in book.orders.items()
+        if not record.terminal and book.in_session
+    ]
 
 
 def _host(one: gauges.HostGauge) -> Document:

@@ -1,4 +1,4 @@
-"""The closed trades of a run or of one of its sessions, and the price chart of a trade."""
+"""The closed trades of a run or of one of its sessions, and the price chart of a trade, open or closed."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from tbot_core.engine.explain import request_of
 from tbot_core.engine.trade_charts import BarSource, draw_trades
 from tbot_core.errors import TbotError, UsageError
 from tbot_core.instance import Instance
+from tbot_core.journal import records
+from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.model import dates
+from tbot_core.model.calendar import Session
 from tbot_core.model.formatting import money_text
+from tbot_core.model.reasons import Reason
+from tbot_core.model.signals import ExitRules
 from tbot_core.reports.summary import trade_document
 from tbot_core.reports.timeline import in_order_of_entry, read_timeline
 from tbot_core.reports.trade_charts import chart_points
-from tbot_core.reports.trade_levels import key_of
-from tbot_core.status import runs
+from tbot_core.reports.trade_levels import OpenTrade, key_of, trade_id
+from tbot_core.status import live_figures, runs
 from tbot_core.status.why import assembly_of_run, opened_sessions, recorded_sessions_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.model.types import Trade
+    from tbot_core.journal.store import Journal
+    from tbot_core.model.types import SignalId, Trade
     from tbot_core.reports.timeline import RunTimeline
-    from tbot_core.reports.trade_levels import TradeKey, TradeLevels
+    from tbot_core.reports.trade_levels import TradeLevels
     from tbot_core.status import Document
     from tbot_core.status.runs import RunFile
 
@@ -62,26 +68,35 @@ def trades_document(home: Path | None, *, date: str | None = None, run: str | No
 
 
 def trade_with_chart(home: Path | None, wanted: str, *, run: str | None = None) -> Document:
-    """One trade by its `id`, with its levels as they were ordered, its neighbours, and its chart.
+    """One trade by its `id`, open or closed, with its levels as they were ordered, its neighbours, and its chart.
 
     `chart` is None where the bars cannot be had, with the reason in `missing`. Times of the chart are seconds of the
-    epoch shifted to New York, for a chart that shows UTC. Raises UsageError for an unknown trade.
+    epoch shifted to New York, for a chart that shows UTC. `open` is None for a closed trade, else the position as
+    `tbot status` has it, with its working `orders` and `time_exit`, when it is to be closed at the latest (None:
+    unknown); such a trade has no exit. Raises UsageError for an unknown trade.
     """
     instance = Instance.at(home)
     file = runs.run_file(instance, run)
     with runs.open_run_file(file) as journal:
         story = read_timeline(journal.events())
-    trades = in_order_of_entry(story.book.trades)
+        revalued_gauges(instance.data, file.path.name, story.book)
+        until = None if story.run.get("request", {}).get("kind") == "live" else story.book.time
+        positions = [OpenTrade.of(one, until) for one in story.book.portfolio.positions.values()]
+        held = next((one for one in positions if trade_id(key_of(one)) == wanted), None)
+        rules = None if held is None else _exit_rules(journal, story.book.portfolio.positions[held.symbol].signal)
+    both: list[Trade | OpenTrade] = [*story.book.trades, *positions]
+    trades = in_order_of_entry(both)
     ids = [trade_id(key_of(one)) for one in trades]
     if wanted not in ids:
-        raise UsageError(f"The run {file.name} has no closed trade {wanted}.", "The list of its trades has them.")
+        raise UsageError(f"The run {file.name} has no trade {wanted}.", "The list of its trades has them.")
     at = ids.index(wanted)
-    trade = trades[at]
+    trade = held or trades[at]
     chart, missing = _chart(instance, file, story, trade)
     return {
         **_run(file, story),
         "id": wanted,
-        "trade": trade_document(trade),
+        "trade": _traded(trade),
+        "open": None if held is None else _open(instance, story, held, rules),
         "session": key_of(trade)[0].isoformat(),
         "before": ids[at - 1] if at else None,
         "after": ids[at + 1] if at + 1 < len(ids) else None,
@@ -91,10 +106,55 @@ def trade_with_chart(home: Path | None, wanted: str, *, run: str | None = None) 
     }
 
 
-def trade_id(key: TradeKey) -> str:
-    """The id of a trade in its run: session, strategy and symbol."""
-    session, strategy, symbol = key
-    return f"{session}.{strategy}.{symbol}"
+def _traded(trade: Trade | OpenTrade) -> Document:
+    if not isinstance(trade, OpenTrade):
+        return trade_document(trade)
+    return {
+        "strategy": trade.strategy,
+        "symbol": trade.symbol,
+        "side": trade.side.word,
+        "quantity": f"{trade.quantity:f}",
+        "entry_time": trade.entry_time.isoformat(),
+        "entry_price": f"{trade.entry_price:f}",
+        "pnl": money_text(trade.pnl),
+    }
+
+
+def _open(instance: Instance, story: RunTimeline, held: OpenTrade, rules: ExitRules | None) -> Document:
+    # The position with its orders, and when it is to be closed.
+    book = story.book
+    (position,) = (one for one in live_figures.position_documents(book) if one["symbol"] == held.symbol)
+    due = None if rules is None else _time_exit(instance, story, held, rules)
+    return {
+        **position,
+        "time_exit": None if due is None else due.isoformat(),
+        "orders": [one for one in live_figures.order_documents(book) if one["symbol"] == held.symbol],
+    }
+
+
+def _exit_rules(journal: Journal, signal: SignalId) -> ExitRules | None:
+    # Those of the allowed signal, as the strategy gave them.
+    for event in journal.events(kind=records.DECISION):
+        payload = event.payload
+        if payload["reason"] == Reason.ALLOWED.name and records.signal_of(payload["signal"]) == signal:
+            return ExitRules(**payload["exits"])
+    return None
+
+
+def _time_exit(instance: Instance, story: RunTimeline, held: OpenTrade, rules: ExitRules) -> dt.datetime | None:
+    # When the position manager closes the position at the latest; None for one of an earlier session, and where the
+    # settings cannot be read.
+    chapter = story.chapters[-1]
+    if key_of(held)[0].isoformat() != chapter.date:
+        return None
+    try:
+        settings, _ = runs.settings_or_last_run(instance.home, mode="demo")
+    except TbotError:
+        return None
+    session = Session(date=key_of(held)[0], open=chapter.open, close=chapter.close)
+    minute = rules.time_exit(session.minute(held.entry_time))
+    flatten = session.minutes - settings.exits.flatten_before_close
+    return session.moment(flatten if minute is None else min(minute, flatten))
 
 
 def _run(file: RunFile, story: RunTimeline) -> Document:
@@ -120,7 +180,7 @@ def _total(amounts: Iterable[Decimal]) -> Decimal:
     return sum(amounts, Decimal(0))
 
 
-def _levels(story: RunTimeline, trade: Trade, found: TradeLevels | None) -> Document:
+def _levels(story: RunTimeline, trade: Trade | OpenTrade, found: TradeLevels | None) -> Document:
     # The signal with its stop and target, the risk up to the first stop, and the result as a multiple of that.
     if found is None:
         return {"rule": None, "signal_time": None, "stops": [], "target": None, "risk": None, "multiple": None}
@@ -138,7 +198,9 @@ def _levels(story: RunTimeline, trade: Trade, found: TradeLevels | None) -> Docu
     }
 
 
-def _chart(instance: Instance, file: RunFile, story: RunTimeline, trade: Trade) -> tuple[Document | None, str]:
+def _chart(
+    instance: Instance, file: RunFile, story: RunTimeline, trade: Trade | OpenTrade
+) -> tuple[Document | None, str]:
     run = story.run
     try:
         assembly = assembly_of_run(instance.home, file, run)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import TICKS_PER_DOLLAR, ExitReason, Side, ticks_of
 from tbot_core.trading.price_grid import (
     PriceLevel,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     from tbot_core.contracts.settings import ExitSettings as ExitPolicy
-    from tbot_core.model.signals import ExitRules
 
 STOPS = frozenset({ExitReason.STOP, ExitReason.TRAILING_STOP, ExitReason.UNPROTECTED})
 """The exit reasons of protective exits."""
@@ -71,8 +71,8 @@ class ExitPlan:
     def on_entry_fill(self, minute: int) -> None:
         """Start the holding time at the entry's first fill bar."""
         if self.max_hold_minutes is not None:
-            due = minute + self.max_hold_minutes
-            self.time_exit_minute = due if self.time_exit_minute is None else min(self.time_exit_minute, due)
+            rules = ExitRules(leave=self.time_exit_minute, hold=self.max_hold_minutes)
+            self.time_exit_minute = rules.time_exit(minute)
             self.max_hold_minutes = None
 
     def apply_split(self, ratio: Fraction) -> None:

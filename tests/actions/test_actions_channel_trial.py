@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.actions.channel_trial import try_channel
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.plugins import discovery
 from tbot_core.plugins.loader import PluginLoader
 
@@ -34,6 +35,23 @@ def test_secrets_that_are_not_allowed_are_named_and_not_shown() -> None:
     assert not found.passed
     assert "host" in found.words
     assert "canary" not in found.words
+
+
+@pytest.mark.usefixtures("loopback")
+@pytest.mark.parametrize("name", ["email", "pagerduty"])
+def test_in_a_rehearsal_the_message_goes_to_its_server_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """To the one on this machine; a channel without one stays silent, and the test says so."""
+    smtp = {"host": "mail.example.com", "user": "me@example.com", "password": "canary"}
+    secrets = {"smtp": smtp} if name == "email" else {"alert": {"routing_key": "a" * 32}}
+    monkeypatch.setenv(REHEARSAL_VARIABLE, f"http://127.0.0.1:1?alert.{name}=2")
+    found = try_channel(channel(name), secrets, "")
+    assert (found.passed, "127.0.0.1" in found.words, "example.com" in found.words) == (False, True, False)
+    monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
+    silent = try_channel(channel(name), secrets, "")
+    assert (silent.passed, silent.words) == (
+        False,
+        "It stays silent in this rehearsal: it has no server on this machine.",
+    )
 
 
 @pytest.mark.usefixtures("loopback")

@@ -303,7 +303,8 @@ def test_a_stop_rests_by_the_brokers_word_alone() -> None:
     assert opened(*rests).resting("ZZZ") is None
     asked = [*rests, moving(stop, "9.5")]
     assert opened(*asked).resting(stop.symbol) == Decimal(9)
-    assert opened(*asked, heard(stop, "replaced")).resting(stop.symbol) == Decimal("9.5")
+    replaced = opened(*asked, heard(stop, "replaced"))
+    assert replaced.resting(stop.symbol) == replaced.price(stop.client_order_id) == Decimal("9.5")
     assert opened(*asked, heard(stop, "cancelled")).resting(stop.symbol) is None
 
 

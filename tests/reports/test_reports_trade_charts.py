@@ -8,6 +8,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import ExitReason, Side, Trade
 from tbot_core.reports.trade_charts import ChartLine, TradedSession, chart_document, chart_points, largest
-from tbot_core.reports.trade_levels import TradeLevels
+from tbot_core.reports.trade_levels import OpenTrade, TradeLevels
 
 OPEN = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
 SESSION = Session(date=dt.date(2026, 11, 24), open=OPEN, close=OPEN + dt.timedelta(minutes=390))
@@ -93,6 +94,30 @@ def test_the_chart_begins_with_the_window_and_ends_after_the_exit() -> None:
     assert (short["m"], len(unpacked(short))) == (85, 45)
     late = chart_document(trade(entry=380, leave=389), TradedSession(session=SESSION, prices=flat()), None)
     assert late["m"] + len(unpacked(late)) == 390
+
+
+@pytest.mark.parametrize("last", [111, None], ids=["last bar", "no bar yet"])
+def test_an_open_trade_has_no_exit_and_ends_with_the_last_bar(last: int | None) -> None:
+    """Its chart shows the bars so far; before the first one it has none."""
+    prices = flat()
+    for values in prices.values():
+        values[0 if last is None else last + 1 :] = np.nan
+    held = OpenTrade(
+        strategy="open",
+        symbol="AAPL",
+        side=Side.SHORT,
+        quantity=Decimal(10),
+        entry_time=SESSION.moment(100),
+        entry_price=Decimal("100.25"),
+        pnl=Decimal(0),
+    )
+    points = chart_points(chart_document(held, TradedSession(session=SESSION, prices=prices, start=60), None))
+    assert points["exit"] is None
+    assert len(points["bars"]) == (0 if last is None else last + 1 - 60)
+    assert points["entry"]["value"] == 100.25
+    simulated = attrs.evolve(held, until=SESSION.moment(105))
+    cut = chart_points(chart_document(simulated, TradedSession(session=SESSION, prices=prices, start=60), None))
+    assert len(cut["bars"]) == (0 if last is None else 106 - 60)
 
 
 def test_times_and_levels_are_those_of_the_trade() -> None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import attrs
+import pytest
 
 from tbot_core.journal import records
 from tbot_core.journal.projection import fold
@@ -45,7 +46,7 @@ def bracket() -> Order:
 def test_a_stop_has_its_level_and_each_move() -> None:
     """The ordered level takes the place of the planned one; each move is listed with its time."""
     found = LevelRecorder()
-    found.decided(SIGNAL, NOON, 98.0049, 104.0)
+    found.decided(SIGNAL, NOON, Side.LONG, 98.0049, 104.0)
     found.submitted(bracket(), NOON)
     found.moved("s", NOON + MINUTE, Decimal("98.50"))
     found.moved("s", NOON + MINUTE * 2, Decimal("98.50"))  # asked again, as the broker had not confirmed
@@ -55,13 +56,32 @@ def test_a_stop_has_its_level_and_each_move() -> None:
     assert (levels.minute, levels.rule, levels.target) == (149, "momentum", Decimal("104.00"))
 
 
+def test_rounding_the_planned_level_is_no_move_of_the_stop() -> None:
+    """Also where the order is sent later than the decision, as for an entry that waited for its fill."""
+    found = LevelRecorder()
+    found.decided(SIGNAL, NOON, Side.LONG, 98.0049, None)
+    found.submitted(bracket(), NOON + MINUTE)
+    assert found.levels[KEY].stops == ((NOON, Decimal("98.01")),)
+    found.moved("s", NOON + MINUTE * 2, Decimal("98.50"))
+    assert found.levels[KEY].stops[1:] == ((NOON + MINUTE * 2, Decimal("98.50")),)
+
+
+@pytest.mark.parametrize(("side", "stop", "target"), [(Side.LONG, "22.38", "23.71"), (Side.SHORT, "22.37", "23.70")])
+def test_a_planned_level_is_on_the_grid_as_the_plan_has_it(side: Side, stop: str, target: str) -> None:
+    """Rounded up for a long position and down for a short one: a person sees the price that is acted on."""
+    found = LevelRecorder()
+    found.decided(SIGNAL, NOON, side, 22.3734, 23.7006)
+    assert found.levels[KEY].stops == ((NOON, Decimal(stop)),)
+    assert found.levels[KEY].target == Decimal(target)
+
+
 def test_a_stop_without_an_order_has_the_planned_level() -> None:
     """A stop that acts on closed bars rests at no broker: its level is that of the decision; NaN is none."""
     found = LevelRecorder()
-    found.decided(SIGNAL, NOON, 98.0, math.nan)
+    found.decided(SIGNAL, NOON, Side.LONG, 98.0, math.nan)
     assert found.levels[KEY].stops == ((NOON, Decimal("98.0")),)
     assert found.levels[KEY].target is None
-    found.decided(SIGNAL, NOON, None, None)
+    found.decided(SIGNAL, NOON, Side.LONG, None, None)
     assert found.levels[KEY].stops == ()
 
 
@@ -74,7 +94,8 @@ def test_orders_of_a_signal_that_was_not_decided_here_are_left_out() -> None:
 
 def decision(reason: str) -> dict[str, Any]:
     """The payload of a decision about the signal."""
-    return {"signal": records.signal_payload(SIGNAL), "reason": reason, "stop": 98.0, "target": None}
+    signal = records.signal_payload(SIGNAL)
+    return {"signal": signal, "side": "long", "reason": reason, "stop": 98.0, "target": None}
 
 
 def test_the_journal_has_the_same_levels() -> None:
@@ -95,7 +116,7 @@ def test_the_journal_has_the_same_levels() -> None:
         NewEvent(kind=records.SESSION_CLOSED, payload={}, time=NOON),
     ]
     found = LevelRecorder()
-    found.decided(SIGNAL, NOON, 98.0, None)
+    found.decided(SIGNAL, NOON, Side.LONG, 98.0, None)
     found.submitted(entry, NOON)
     found.moved("s", NOON + MINUTE, Decimal("98.50"))
     assert fold(whole, LevelRecorder()).levels == found.levels

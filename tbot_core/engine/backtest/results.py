@@ -167,7 +167,8 @@ class GlidedSession:
         source, number = self.found.source, one.number
         judged, stops = source.parts[one.part], source.stops[one.part]
         signal, sent = judged.signal(number), self.session.moment(one.minute + 1)
-        recorder.decided(signal, sent, judged.signals.stop.item(number), judged.signals.target.item(number))
+        planned = judged.signals.stop.item(number), judged.signals.target.item(number)
+        recorder.decided(signal, sent, judged.signals.side.item(number), *planned)
         if one.target:
             recorder.target_placed(signal, price_of(one.target))
         if judged.signals.exits.trigger == "close":

@@ -75,7 +75,8 @@ class _Venue:
 
     def decided(self, proposal: Proposal, minute: int) -> None:
         """An allowed proposal, before its order is accepted."""
-        self.recorder.decided(proposal.signal, self._session.moment(minute + 1), proposal.stop, proposal.target)
+        moment = self._session.moment(minute + 1)
+        self.recorder.decided(proposal.signal, moment, proposal.side, proposal.stop, proposal.target)
 
     def accept(self, order: Order, minute: int) -> None:
         """Accept an order after a minute has closed."""

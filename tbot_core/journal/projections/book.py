@@ -101,6 +101,10 @@ class SessionBook:
         """The level of the stop that rests at the broker for a symbol; None without one."""
         return next((self._levels.get(cid) for cid in self._resting_stops(symbol)), None)
 
+    def price(self, client_order_id: str) -> Decimal | None:
+        """The present level of a stop, else the limit of the order; None for an order at the market."""
+        return self._levels.get(client_order_id, self.orders[client_order_id].order.limit_price)
+
     def covered(self, symbol: str) -> Decimal:
         """Shares that the symbol's resting stops would still close."""
         return sum((self.orders[cid].open_quantity for cid in self._resting_stops(symbol)), Decimal(0))

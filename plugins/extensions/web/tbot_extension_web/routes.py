@@ -162,6 +162,7 @@ ROUTES: Final = (
     _post("/audit/verify", Permission.SECRETS, audit.verify),
     _get("/logs", Permission.READ, audit.show_logs),
     _get("/account", Permission.OWN, account.show),
+    _get("/account/session", Permission.OWN, account.left),
     _post("/account/password", Permission.OWN, account.change_password),
     _get("/account/codes", Permission.OWN, account.show_codes, stepped_up=True),
     _post("/account/codes", Permission.OWN, account.begin_codes, stepped_up=True),

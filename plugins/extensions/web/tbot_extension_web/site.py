@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 import jinja2
 
+from tbot_core.actions.assembly import is_rehearsed
 from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.system import random
 from tbot_extension_web import texts
@@ -45,7 +46,7 @@ PARTS: Final = ("state", "figures", "timeline", "chart", "positions", "orders", 
 class Badge:
     """What every page says of the account that is traded, or would be: `mode` is paper, live or rehearsal.
 
-    A set-up has simulation, and a `label` in its place.
+    A set-up has simulation, or rehearsal where TBOT_REHEARSAL names one, and a `label` in its place.
     """
 
     mode: str
@@ -56,6 +57,14 @@ class Badge:
     def text(self) -> str:
         """The mode in capitals."""
         return self.label or self.mode.upper()
+
+
+@attrs.frozen(kw_only=True)
+class SessionLeft:
+    """The whole seconds until a session ends: `idle_s` if nothing is clicked, `whole_s` in any case."""
+
+    idle_s: int
+    whole_s: int
 
 
 class Site:
@@ -91,7 +100,7 @@ class Site:
             "csrf": "" if session is None else session.csrf,
             "may": call.may,
             "badge": self.badge(),
-            "session_left": lambda: self._session_left(session),
+            "session_left": lambda: self.session_left(session),
             "with_codes": lambda: self._has_codes(session),
             "once": lambda: random.entropy(16).hex(),
             "notices": lambda: self.notices.pop(session),
@@ -99,15 +108,15 @@ class Site:
         }
         return self.templates.get_template(template).render({**shown, **values})
 
-    def _session_left(self, session: Session | None) -> int | None:
-        # The seconds after which the session ends, if nothing is clicked on the page that is rendered now.
+    def session_left(self, session: Session | None) -> SessionLeft | None:
+        """How long the session lasts from now on; None without one."""
         found = [] if session is None else self.logins.sessions(session.user)
-        started = next((one.started for one in found if session is not None and one.id == session.id), None)
-        if started is None:
+        own = next((one for one in found if session is not None and one.id == session.id), None)
+        if own is None:
             return None
         rules = self.logins.rules
-        whole = rules.absolute_s - (self.clock.now() - started).total_seconds()
-        return max(int(min(whole, rules.idle_s)), 0)
+        whole = rules.absolute_s - (self.clock.now() - own.started).total_seconds()
+        return SessionLeft(idle_s=max(int(rules.idle_s - own.idle_s), 0), whole_s=max(int(whole), 0))
 
     def _has_codes(self, session: Session | None) -> bool:
         account = None if session is None else self.logins.accounts.read().get(session.user)
@@ -116,7 +125,9 @@ class Site:
     def badge(self) -> Badge:
         """The account as every page names it."""
         if self.setup is not None:
-            return Badge(mode="simulation", identity="", label="SET-UP")
+            rehearsed = is_rehearsed()
+            label = "SET-UP IN A REHEARSAL" if rehearsed else "SET-UP"
+            return Badge(mode="rehearsal" if rehearsed else "simulation", identity="", label=label)
         found = self.live.latest
         mode = (found.status.get("mode") or "").lower()
         traded = mode == "rehearsal" or (mode == "live" and found.status.get("running"))

@@ -157,6 +157,13 @@ def duration(seconds: float | None) -> str:
     return f"{whole} s"
 
 
+def span(seconds: float) -> str:
+    """A length of time, exact to the second: 50 min, 1 h 30 min."""
+    parts = (int(seconds) // 3600, int(seconds) % 3600 // 60, int(seconds) % 60)
+    named = [f"{count} {unit}" for count, unit in zip(parts, ("h", "min", "s"), strict=True) if count]
+    return " ".join(named) or "0 s"
+
+
 def _moment(moment: str | datetime) -> datetime:
     return moment if isinstance(moment, datetime) else datetime.fromisoformat(moment)
 
@@ -178,6 +185,7 @@ FILTERS: Final[dict[str, Callable[..., object]]] = {
     "share": share,
     "shares": shares,
     "sign": sign,
+    "span": span,
     "upcoming": upcoming,
 }
 """The filters of the templates."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tbot_extension_web.app import create_app
@@ -16,6 +19,7 @@ from tbot_core import cli
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance, secrets
 from tbot_core.model.clock import ManualClock
+from tbot_core.status.trades import trades_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +49,25 @@ def traded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("demo") / "instance"
     assert cli.invoke(["run", "--demo", "--sessions", "1", "--home", str(home), "--json"]) == 0
     return home
+
+
+@pytest.fixture(scope="session")
+def held(traded: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The demo as it was when its first trade was open, and that trade as it became."""
+    first = trades_document(traded)["trades"][0]
+    home = tmp_path_factory.mktemp("held") / "instance"
+    (source,) = (traded / "data" / "runs").glob("*.sqlite")
+    path = home / "data" / "runs" / source.name
+    path.parent.mkdir(parents=True)
+    shutil.copy(traded / ".env_bot", home)
+    with closing(sqlite3.connect(source)) as whole, closing(sqlite3.connect(path)) as journal:
+        whole.backup(journal)
+        (seq,) = journal.execute(
+            "SELECT min(seq) FROM events WHERE kind = 'fill' AND payload LIKE ?", (f'%"{first["symbol"]}"%',)
+        ).fetchone()
+        journal.execute("DELETE FROM events WHERE seq > ?", (seq + 3,))
+        journal.commit()
+    return home, first
 
 
 @pytest.fixture

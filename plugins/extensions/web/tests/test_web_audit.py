@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tbot_extension_web.access.metrics_token import MetricsToken
 from tbot_extension_web.access.security_log import SecurityLog, note_request
+from tbot_extension_web.site import FOLDER, Badge
 from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF
 
@@ -227,3 +228,13 @@ def test_figures_that_cannot_be_read_are_not_invented(app: ASGIApp, logins: Give
     (site.home / ".env_bot").write_text("MAX_TRADES=many\n")
     answer = get(app, "/metrics", authorization=f"Bearer {token}")
     assert (answer.status, "many" in answer.text) == (503, False)
+
+
+def test_audit_and_logs_of_a_rehearsal_say_which_clock_they_show(site: Site) -> None:
+    """That of the machine, as the day that is rehearsed has another; otherwise there is one, and nothing is said."""
+    words = site.templates.get_template("parts/which_clock.html")
+    assert "clock of this machine" in words.render(badge=Badge(mode="rehearsal", identity=""))
+    assert words.render(badge=Badge(mode="paper", identity="")).strip() == ""
+    for name in ("audit", "logs"):
+        source = (FOLDER / "templates" / f"{name}.html").read_text()
+        assert '{% include "parts/which_clock.html" %}' in source

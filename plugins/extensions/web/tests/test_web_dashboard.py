@@ -113,6 +113,7 @@ def test_the_stream_gives_all_parts_first_and_ends_with_the_session(
             "type": "http",
             "method": "GET",
             "path": "/live/dashboard",
+            "query_string": b"",
             "headers": [(b"cookie", b"tbot-session=viewer")],
         }
         call = Call(request=Request(scope), site=page, session=logins.session("viewer"))
@@ -131,6 +132,37 @@ def test_the_stream_gives_all_parts_first_and_ends_with_the_session(
     assert retry.startswith("retry: ")
     assert all(f'hx-target="#part-{name}"' in parts for name in ("state", "figures", "events", "health"))
     assert ended.startswith("event: ended")
+
+
+def test_a_page_may_follow_one_part_alone(traded: Path, site_of: Callable[[Path], Site], logins: GivenSessions) -> None:
+    """As that of the confirmations does, for its title; while this part does not change, it hears that all is well."""
+    page = site_of(traded)
+
+    async def read() -> list[str]:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/live/dashboard",
+            "query_string": b"part=state",
+            "headers": [(b"cookie", b"tbot-session=viewer")],
+        }
+        call = Call(request=Request(scope), site=page, session=logins.session("viewer"))
+        got: list[str] = []
+        answer = await dashboard.stream(call)
+        async for chunk in answer.body_iterator:  # type: ignore[attr-defined]
+            got.append(str(chunk))
+            page.live._version += 1
+            page.live._parts["health"] = (page.live._version, "changed")
+            page.live._tell()
+            if len(got) == 3:
+                page.live.end()
+        return got
+
+    _, parts, heard = asyncio.run(read())
+    assert 'hx-target="#part-state"' in parts
+    assert "data-waiting=" in parts
+    assert "#part-health" not in parts
+    assert heard.startswith("event: heard")
 
 
 @pytest.mark.parametrize("act", ACTS, ids=lambda one: one.label)
@@ -302,11 +334,29 @@ def test_a_finished_simulation_is_never_today(traded_app: ASGIApp) -> None:
 def test_stops_are_offered_to_a_bot_and_closing_where_something_may_be_open(
     status: dict[str, object], expected: set[str]
 ) -> None:
-    """A kill always; everything while nothing is known of the bot, and closing while the account is not known."""
+    """A kill while none holds; everything while nothing is known of the bot, closing while the account is not known."""
     known = {"running": True, "positions": [], "orders": [], "causes": [], **status} if status else {}
     restricting = [one for one in ACTS if one.verb.value.startswith(("stop", "kill"))]
     restricting = [one for one in restricting if one.verb.value not in {"stop-cancel", "kill-clear"}]
     assert {one.verb.value for one in restricting if offered(one, known)} == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "causes", "expected"),
+    [
+        ("normal", [], {"kill", "defense-on"}),
+        ("halted", [StateCause.KILL_COMMAND.value], {"kill-clear"}),
+        ("halted", [StateCause.KILL_FILE.value], {"kill", "kill-clear"}),
+        ("defense", [StateCause.DEFENSE_COMMAND.value], {"kill", "defense-off"}),
+        ("defense", [StateCause.HALF_LOSS.value], {"kill", "defense-on"}),
+    ],
+)
+def test_what_is_in_force_already_is_not_offered(state: str, causes: list[str], expected: set[str]) -> None:
+    """A kill of the command while it holds; defense while it was asked for, or while nothing is entered at all."""
+    requests = {"kill": False, "stop": False, "waiting": []}
+    known = {"running": True, "positions": [], "orders": [], "causes": causes, "state": state, "requests": requests}
+    judged = [one for one in ACTS if one.verb.value in {"kill", "kill-clear", "defense-on", "defense-off"}]
+    assert {one.verb.value for one in judged if offered(one, known)} == expected
 
 
 def test_what_would_withdraw_nothing_is_not_offered(own: Path, site_of: Callable[[Path], Site]) -> None:

@@ -39,6 +39,7 @@ from tbot_core.actions.secrets import vault_of_home
 from tbot_core.actions.setup_draft import Draft, SetUp, begin_setup
 from tbot_core.errors import AccessError
 from tbot_core.instance import Instance, load_settings
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.identity import read_identity
 from tbot_core.instance.sources import is_made
 from tbot_core.journal.projections.failover_drills import DrillStep
@@ -439,6 +440,17 @@ def test_credentials_are_tested_where_asked_and_never_shown(home: Path, monkeypa
         assert browser.send("/setup/identity/test", {"identity": "ACME_US_PAPER_B01"}).status == 404
     first = {"api_key": "canary-one", "api_secret": "canary-two"}
     assert given == [{**first, "mode": "live", "live": "True"}, {**first, "mode": "paper", "live": "False"}]
+
+
+def test_a_set_up_in_a_rehearsal_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On each of its pages, and in the summary: what is tested then is tested at the rehearsal's servers."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        assert '<span class="badge simulation">SET-UP</span>' in browser.open("/setup/broker").text
+        assert "REHEARSAL" not in browser.open("/setup/summary").text
+        monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
+        assert '<span class="badge rehearsal">SET-UP IN A REHEARSAL</span>' in browser.open("/setup/broker").text
+        assert "TBOT_REHEARSAL is set: what is tested here" in browser.open("/setup/summary").text
 
 
 @pytest.mark.parametrize("section", [("bot_identity", ""), ("broker", "alpaca")])

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from decimal import Decimal
 from html import unescape
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,28 @@ def test_each_mark_and_line_of_the_chart_is_named_below_it(traded_app: ASGIApp, 
     assert named == [[name, f"{value:.{digits}f}"] for name, value in levels]
 
 
+def test_an_open_trade_has_its_page_with_the_bars_so_far(
+    held: tuple[Path, dict[str, Any]], app_of: Callable[[Path], ASGIApp]
+) -> None:
+    """The dashboard leads there, and beside it to why; the page has levels, planned exit and orders, and no exit."""
+    home, first = held
+    app = app_of(home)
+    dashboard = shown(app, "/")
+    assert f'href="/trades/{first["id"]}?run=' in dashboard
+    assert f'aria-label="Why, {first["symbol"]}">why</a>' in dashboard
+    page = shown(app, f"/trades/{first['id']}")
+    data = chart(page)
+    assert (data["exit"], data["entry"]["value"]) == (None, float(first["entry_price"]))
+    assert data["entry"]["time"] - 60 <= data["bars"][-1]["time"] <= data["entry"]["time"] + 60
+    assert "<strong>Open</strong>" in page
+    assert "Reason" not in page
+    latest = page.partition("Closed at the latest</dt><dd>")[2][:5]
+    assert re.fullmatch(r"\d\d:\d\d", latest)
+    (order,) = trade_with_chart(home, first["id"])["open"]["orders"]
+    assert f'<td class="n">{Decimal(order["price"]):.2f}</td>' in page.partition("Working orders")[2]
+    assert trade_with_chart(home, first["id"])["open"]["stop"] == order["price"]
+
+
 def test_a_trade_whose_bars_are_gone_keeps_its_figures(traded_app: ASGIApp, traded: Path) -> None:
     """With the reason in place of the chart."""
     first = trades_document(traded)["trades"][0]
@@ -102,7 +125,7 @@ def test_a_trade_whose_bars_are_gone_keeps_its_figures(traded_app: ASGIApp, trad
 
 def test_an_unknown_trade_or_session_is_said(traded_app: ASGIApp, traded: Path) -> None:
     """With status 400 and what to do."""
-    assert "no closed trade 2026-01-01.open.X" in shown(traded_app, "/trades/2026-01-01.open.X", 400)
+    assert "no trade 2026-01-01.open.X" in shown(traded_app, "/trades/2026-01-01.open.X", 400)
     assert "no session on 2020-01-02" in shown(traded_app, "/trades?date=2020-01-02", 400)
     with pytest.raises(UsageError):
         trade_with_chart(traded, "x")

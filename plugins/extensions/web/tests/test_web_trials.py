@@ -10,6 +10,7 @@ from tbot_extension_web.setup import network_step, trials
 from tbot_extension_web.setup.trials import try_broker, try_channels
 from tbot_extension_web.testing.client import ask
 
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.journal.projections.failover_drills import DrillStep
 from tbot_core.plugins.discovery import installed_plugins
 from tbot_core.plugins.loader import PluginLoader
@@ -42,6 +43,19 @@ def test_each_channel_with_a_login_is_tried_by_a_message(monkeypatch: pytest.Mon
     monkeypatch.setattr(trials, "try_channel", lambda *_parts: answer)
     found = trials.try_channels(state(enabled=loaded))
     assert (found.passed, found.words) == (True, "slack: sent.")
+
+
+def test_in_a_rehearsal_a_test_says_whose_server_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the login and of the message: passed there is not passed at the real one."""
+    monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
+    loaded, _ = PluginLoader().offers([("alert", "slack"), ("broker", "alpaca")], installed_plugins())
+    answer = DrillStep(what="x", passed=True, words="account PA1 answers.")
+    monkeypatch.setattr(trials, "try_channel", lambda *_parts: answer)
+    monkeypatch.setattr(trials, "try_login", lambda *_parts, **_more: answer)
+    given = state(texts={"BROKER_NAME": "ALPACA"}, enabled=loaded)
+    where = "account PA1 answers. REHEARSAL (TBOT_REHEARSAL): that was its server on this machine."
+    assert try_broker(given).words == where
+    assert try_channels(given).words == f"x: {where}"
 
 
 def test_an_address_that_cannot_be_is_a_fault_of_the_form() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 import segno
+from starlette.responses import JSONResponse
 
 from tbot_core.errors import TbotError, UsageError
 from tbot_extension_web.access.logins import Refused
@@ -26,6 +27,12 @@ _GROUP: Final = 4
 async def show(call: Call) -> Response:
     """What there is to change."""
     return _page(call, done="Your password is changed; your other sessions ended." if _says(call, "password") else "")
+
+
+async def left(call: Call) -> Response:
+    """The seconds until the session ends, as JSON; a request of a person counts as a click, as everywhere."""
+    found = call.site.session_left(call.session)
+    return JSONResponse({} if found is None else attrs.asdict(found), headers={"Cache-Control": "no-store"})
 
 
 async def change_password(call: Call) -> Response:
@@ -104,6 +111,7 @@ def _page(call: Call, *, done: str = "", fault: str = "") -> Response:
         codes=account is not None and account.totp is not None,
         left=0 if account is None else len(account.recovery),
         required=call.site.logins.rules.totp_required,
+        rules=call.site.logins.rules,
         sessions=call.site.logins.sessions(call.user.user),
         done=done,
         fault=fault,

@@ -27,11 +27,15 @@ _KIND: Final = "text/event-stream"
 async def show(call: Call) -> Response:
     """The page, with its parts as of now."""
     parts = await call.site.live.parts()
-    return call.page("dashboard.html", parts=parts, now=call.site.live.latest.status.get("now"))
+    status = call.site.live.latest.status
+    return call.page("dashboard.html", parts=parts, now=status.get("now"), waiting=status.get("confirmations"))
 
 
 async def stream(call: Call) -> Response:
-    """The parts of the dashboard as they change, as server-sent events, as long as the session lasts."""
+    """The parts of the dashboard as they change, as server-sent events, as long as the session lasts.
+
+    With `part` in the query it is those of these names alone.
+    """
     if call.request.method == "HEAD":
         return Response(media_type=_KIND)
     streams, session = call.site.streams, call.user.id
@@ -59,11 +63,13 @@ class _Stream(StreamingResponse):
 
 async def _events(call: Call) -> AsyncIterator[str]:
     yield f"retry: {_AGAIN_MS}\n\n"
+    wanted = call.request.query_params.getlist("part")
     async for parts in call.site.live.changes():
         if call.site.logins.session(call.token, active=False) is None:
             yield "event: ended\ndata: \n\n"
             return
-        yield "event: heard\ndata: \n\n" if parts is None else _message(parts)
+        shown = {name: text for name, text in (parts or {}).items() if not wanted or name in wanted}
+        yield _message(shown) if shown else "event: heard\ndata: \n\n"
 
 
 def _message(parts: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ import attrs
 
 from tbot_core.actions import arming, control_requests, defense
 from tbot_core.engine.control import ControlVerb
+from tbot_core.model.types import RiskState
 from tbot_core.trading.risk.states import StateCause
 from tbot_extension_web.access.security_log import note_request
 from tbot_extension_web.permissions import REQUESTS
@@ -139,6 +140,10 @@ _WITHDRAWN: Final = {
 }
 
 
+_MADE: Final = {ControlVerb.KILL: StateCause.KILL_COMMAND, ControlVerb.DEFENSE_ON: StateCause.DEFENSE_COMMAND}
+"""Requests that stay in force until they are withdrawn, with the cause that says so."""
+
+
 def offered(asked: Act, status: Mapping[str, Any]) -> bool:
     """Whether the request has an effect now: something to end, close or withdraw. Each has while nothing is known."""
     if not status:
@@ -148,6 +153,10 @@ def offered(asked: Act, status: Mapping[str, Any]) -> bool:
     if asked.closes:
         unknown = not set(control_requests.SILENT).isdisjoint(status["causes"])
         return bool(status["positions"] or status["orders"]) or unknown
+    if asked.verb in _MADE:
+        # While nothing is entered at all, there is nothing that defense makes smaller.
+        idle = asked.verb is ControlVerb.DEFENSE_ON and status["state"] == RiskState.HALTED.word
+        return not idle and _MADE[asked.verb].value not in status["causes"]
     if asked.verb not in _WITHDRAWN:
         return True
     name, causes = _WITHDRAWN[asked.verb]

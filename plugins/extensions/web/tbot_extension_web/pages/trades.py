@@ -29,10 +29,11 @@ async def show(call: Call) -> Response:
 
 
 async def show_one(call: Call) -> Response:
-    """A trade: its figures, and its chart where the bars can be had."""
+    """A trade, open or closed: its figures, and its chart where the bars can be had."""
     wanted, run = call.request.path_params["id"], call.request.query_params.get("run")
     found = await call.compute(trade_with_chart, call.site.home, wanted, run=run or None)
-    return call.page("trade.html", found=found, trade=found["trade"], levels=found["levels"], words=_words)
+    now = await call.work(runs.bot_time, Instance.at(call.site.home), call.site.clock.now())
+    return call.page("trade.html", now=now, found=found, trade=found["trade"], levels=found["levels"], words=_words)
 
 
 def _listed(home: Path, date: str, run: str) -> dict[str, Any]:

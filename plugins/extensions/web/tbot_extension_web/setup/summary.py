@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tbot_core.actions.assembly import SIMULATED
+from tbot_core.actions.assembly import SIMULATED, is_rehearsed
 from tbot_core.actions.plugin_lock import plugins_in_use
 from tbot_core.instance.enabled_plugins import split_names
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.identity import FIELD
 from tbot_core.vault.categories import CATEGORIES
 from tbot_extension_web.server import LOOPBACK
@@ -51,6 +52,8 @@ def _rows(state: SetUpState, mode: str) -> Iterator[tuple[str, str]]:
     entered = [f"{category}: {', '.join(_fields(category, part))}" for category, part in draft.answers.items()]
     shown = [one for one in entered if not one.startswith(("bot_identity", "network", "env:"))]
     yield "Secrets", "; ".join(shown) or "none"
+    if is_rehearsed():
+        yield "Rehearsal", f"{REHEARSAL_VARIABLE} is set: what is tested here is tested at its servers"
     if mode != "simulated":
         yield "Login", draft.notes.get("credentials", "not tested")
     yield "Alerts", f"critical by {_channels(texts, 'CRITICAL')}; routine by {_channels(texts, 'ROUTINE')}"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.actions.assembly import SIMULATED
+import attrs
+
+from tbot_core.actions.assembly import SIMULATED, is_rehearsed
 from tbot_core.actions.channel_trial import try_channel
 from tbot_core.actions.login_test import try_login
+from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.identity import FIELD
 from tbot_core.journal.projections.failover_drills import DrillStep
 
@@ -25,7 +28,13 @@ def try_broker(state: SetUpState) -> DrillStep:
         return DrillStep(what=name, passed=False, words=f"The broker {name} is not installed: it cannot be tried.")
     credentials = state.section("broker", name)
     step = try_login(loaded, state.draft.settings, credentials, live=credentials.get("mode") == _LIVE)
-    return step or DrillStep(what=name, passed=True, words="It is a simulation: there is no login.")
+    if step is not None:
+        return attrs.evolve(step, words=f"{step.words.rstrip('.')}.{_where()}")
+    return DrillStep(what=name, passed=True, words="It is a simulation: there is no login.")
+
+
+def _where() -> str:
+    return f" REHEARSAL ({REHEARSAL_VARIABLE}): that was its server on this machine." if is_rehearsed() else ""
 
 
 def try_channels(state: SetUpState) -> DrillStep:
@@ -35,9 +44,9 @@ def try_channels(state: SetUpState) -> DrillStep:
     for loaded in (one for one in state.enabled if one.entry.kind == "alert" and any(one.declared.secrets.values())):
         given = {category: state.section(category, loaded.entry.name) for category in loaded.declared.secrets}
         answers.append(try_channel(loaded, given, identity))
-    words = " ".join(f"{one.what}: {one.words.rstrip('.')}." for one in answers)
+    words = "".join(f"{one.what}: {one.words.rstrip('.')}. " for one in answers).rstrip() + _where()
     return DrillStep(
         what="alerts",
         passed=bool(answers) and all(one.passed for one in answers),
-        words=words or "No channel with a login is installed: none can be tried.",
+        words=words if answers else "No channel with a login is installed: none can be tried.",
     )

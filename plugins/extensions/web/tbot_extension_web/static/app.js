@@ -109,17 +109,106 @@
     });
   });
 
-  // Before the session ends a band says so, for what was typed into a form, and for who watches.
-  const opened = Date.now();
+  // In its last minutes a band counts the login down, for what was typed into a form, and for who watches. Another page of
+  // the same login may have been clicked: the server is asked, which counts as no click. The button's request does.
+  const shortly = 300;
+  const asks = 20000;
+  let ends = null;
+  let askedAt = Date.now();
+
+  function setEnds(idle, whole) {
+    const now = Date.now();
+    ends = { idle: now + idle * 1000, whole: now + whole * 1000 };
+    ends.from = Math.min(shortly, Math.min(idle, whole) / 2);
+  }
+
+  async function askEnds(headers) {
+    askedAt = Date.now();
+    const answer = await fetch("/account/session", { cache: "no-store", headers }).catch(() => null);
+    if (answer && answer.redirected) window.location.assign("/login?ended=yes");
+    if (!answer || !answer.ok || answer.redirected) return;
+    const left = await answer.json();
+    if (left.idle_s !== undefined) { ends.idle = Date.now() + left.idle_s * 1000; ends.whole = Date.now() + left.whole_s * 1000; }
+    warnOfEnd();
+  }
+
   function warnOfEnd() {
     const band = place("session-ends");
     if (!band) return;
-    const left = Number(document.body.dataset.sessionLeft) - (Date.now() - opened) / 1000;
-    if (left > 120) return;
-    band.querySelector("span").textContent = left > 60 ? "2 min" : left > 0 ? "1 min" : "a moment";
-    band.hidden = false;
+    if (!ends) setEnds(Number(document.body.dataset.idleLeft), Number(document.body.dataset.loginLeft));
+    const left = Math.max(0, Math.round((Math.min(ends.idle, ends.whole) - Date.now()) / 1000));
+    const soon = left <= ends.from;
+    if (soon && Date.now() - askedAt >= asks) askEnds({ "HX-Request": "true" });
+    band.hidden = !soon;
+    if (!soon) return;
+    const idle = ends.idle < ends.whole;
+    band.querySelector(".countdown").textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
+    band.querySelector(".if-idle").hidden = !idle;
+    band.querySelector(".in-any-case").hidden = idle;
   }
 
+  document.addEventListener("click", (event) => { if (event.target.id === "stay") askEnds({}); });
+
+  // While entries wait, title and icon say so, also of a page in the background; with a sound where the person wants one.
+  const wantsSound = "tbot-sound";
+  let waited = null;
+  let audio = null;
+
+  const soundIsOn = () => { try { return localStorage.getItem(wantsSound) === "on"; } catch { return false; } };
+
+  function showSound() {
+    const button = place("sound");
+    if (!button) return;
+    const on = soundIsOn();
+    const mute = on && (!audio || audio.state !== "running");
+    button.setAttribute("aria-pressed", String(on));
+    button.querySelector("span").textContent = mute ? "on, once this page is clicked" : on ? "on" : "off";
+  }
+
+  function wakeSound() {
+    if (!soundIsOn()) return;
+    audio = audio || new AudioContext();
+    audio.resume().then(showSound, () => {});
+  }
+
+  function beep() {
+    if (!soundIsOn() || !audio || audio.state !== "running") return;
+    for (const [after, pitch] of [[0, 660], [0.25, 880]]) {
+      const tone = audio.createOscillator(), volume = audio.createGain();
+      tone.frequency.value = pitch;
+      volume.gain.value = 0.2;
+      tone.connect(volume).connect(audio.destination);
+      tone.start(audio.currentTime + after);
+      tone.stop(audio.currentTime + after + 0.2);
+    }
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("#sound");
+    if (button) {
+      try { localStorage.setItem(wantsSound, soundIsOn() ? "off" : "on"); } catch { /* it stays off */ }
+    }
+    if (audio || soundIsOn()) wakeSound();
+    if (button && soundIsOn()) setTimeout(beep, 100);
+    showSound();
+  });
+
+  function callFor() {
+    const state = document.querySelector("main [data-waiting]");
+    if (!state) return;
+    const waiting = Number(state.dataset.waiting);
+    const icon = document.querySelector("link[rel=icon]");
+    if (waiting === waited) return;
+    document.title = (waiting ? `(${waiting}) ` : "") + document.title.replace(/^\(\d+\) /, "");
+    icon.dataset.plain = icon.dataset.plain || icon.getAttribute("href");
+    icon.setAttribute("href", waiting ? "/static/favicon-waiting.svg" : icon.dataset.plain);
+    if (waited !== null && waiting > waited) beep();
+    if (waited !== null) document.body.dispatchEvent(new Event("waiting"));
+    waited = waiting;
+  }
+
+  for (const name of ["DOMContentLoaded", "htmx:after:swap", "htmx:sse:after:message"]) document.addEventListener(name, callFor);
+  document.addEventListener("DOMContentLoaded", () => { wakeSound(); showSound(); });
   setInterval(warnOfEnd, 1000);
   setInterval(watchStream, 1000);
   document.addEventListener("visibilitychange", showSilence);

@@ -40,19 +40,22 @@
       lastValueVisible: false, priceLineVisible: false, priceFormat,
     });
     bars.setData(data.bars);
+    if (data.exit) { // a point at its price: also in a minute whose bar never closed, as when the bot ended with it
+      lineOf([data.exit], { color: colour("--ink"), lineVisible: false, pointMarkersVisible: true, pointMarkersRadius: 5, priceFormat });
+    }
     for (const line of data.lines) {
       const dotted = line.kind === "trigger";
       lineOf(line.points, { color: colour(dotted ? "--warn" : "--soft"), lineWidth: 1, lineStyle: dotted ? LineStyle.Dotted : LineStyle.Solid, priceFormat });
     }
-    lineOf(stepped(data.stops, data.exit.time), { color: colour("--danger"), lineWidth: 2, lineStyle: LineStyle.Dashed, lineType: LineType.WithSteps, priceFormat });
+    const last = data.bars.length ? data.bars[data.bars.length - 1].time : data.entry.time;
+    lineOf(stepped(data.stops, data.exit ? data.exit.time : last), { color: colour("--danger"), lineWidth: 2, lineStyle: LineStyle.Dashed, lineType: LineType.WithSteps, priceFormat });
     if (data.target !== null) bars.createPriceLine({ price: data.target, color: colour("--gain"), lineStyle: LineStyle.Dashed, axisLabelVisible: false });
     bars.createPriceLine({ price: data.entry.value, color: colour("--edge"), lineStyle: LineStyle.SparseDotted, axisLabelVisible: false });
     const long = data.side > 0;
     LightweightCharts.createSeriesMarkers(bars, [
       { time: data.entry.time, position: long ? "belowBar" : "aboveBar", shape: long ? "arrowUp" : "arrowDown", color: colour("--gain") },
-      { time: data.exit.time, position: long ? "aboveBar" : "belowBar", shape: "circle", color: colour("--ink") },
     ]);
-    const time = chart.timeScale(), count = data.bars.length;
+    const time = chart.timeScale(), count = data.bars.length || 1;
     const fit = () => {
       const room = (count * LABEL_PX) / Math.max(time.width(), 1);
       time.setVisibleLogicalRange({ from: -0.5 - room, to: count - 0.5 + room });
@@ -66,12 +69,18 @@
     }
   }
 
-  document.addEventListener("DOMContentLoaded", () => {
+  let shown = null;
+
+  function show() {
     const holder = document.getElementById("trade-chart");
     const source = document.getElementById("trade-data");
     if (!holder || !source || typeof LightweightCharts === "undefined") return;
-    const data = JSON.parse(source.textContent);
-    draw(holder, data);
-    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(holder, data));
-  });
+    if (shown && shown.holder !== holder) chart = null; // the page of an open trade was read again
+    shown = { holder, data: JSON.parse(source.textContent) };
+    draw(holder, shown.data);
+  }
+
+  document.addEventListener("DOMContentLoaded", show);
+  document.addEventListener("htmx:after:swap", show);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (shown) draw(shown.holder, shown.data); });
 })();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -221,16 +222,35 @@ def test_a_qr_code_has_no_style() -> None:
 
 
 def test_each_page_knows_when_the_session_ends(access: Any, alice: Browser) -> None:
-    """By the idle time, and near its own end by that. The login says why it has ended."""
+    """By the idle time and by that of every login, which the account page names. The login says why it has ended."""
     page = alice.get("/account").text
-    assert 'data-session-left="3000"' in page
+    assert 'data-idle-left="3000" data-login-left="7200"' in page
     assert 'id="session-ends"' in page
+    assert "ends after 50 min without a click, and 2 h after its begin in any case" in page
     for _ in range(3):
         access.clock.advance(2_000.0)
         alice.get("/account")
-    assert 'data-session-left="1200"' in alice.get("/account").text
+    assert 'data-login-left="1200"' in alice.get("/account").text
     alice.token = "none"
     assert "Your session has ended: after 50 min without a click" in alice.get("/login?ended=yes").text
+
+
+def test_a_page_asks_for_the_time_left_without_a_click_and_stays_logged_in_by_one(access: Any, alice: Browser) -> None:
+    """What a script asks by itself counts as no click; the button's request does, up to the end of every login."""
+
+    def left(by: dict[str, str]) -> Any:
+        headers = {"cookie": f"tbot-session={alice.token}", **by}
+        return json.loads(ask(alice.app, "GET", "/account/session", headers).text)
+
+    by_script = {"HX-Request": "true"}
+    access.clock.advance(2_800.0)
+    assert left(by_script) == left(by_script) == {"idle_s": 200, "whole_s": 4400}
+    assert left({}) == {"idle_s": 3000, "whole_s": 4400}
+    access.clock.advance(2_900.0)
+    assert left({})["whole_s"] == 1500
+    access.clock.advance(1_600.0)
+    answer = ask(alice.app, "GET", "/account/session", {"cookie": f"tbot-session={alice.token}"})
+    assert (answer.status, answer.headers["location"]) == (303, "/login")
 
 
 def test_a_code_is_asked_for_where_the_account_has_codes(access: Any) -> None:
