@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 
@@ -10,10 +10,7 @@ from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.model.types import OrderState
 from tbot_core.rehearsal.patching import Swaps, current_attribute
-from tbot_core.trading.risk.limits import Limits
-
-if TYPE_CHECKING:
-    from tbot_core.contracts.settings import RiskSettings
+from tbot_core.trading.risk.limits import LimitFractions, Limits
 
 _WIDE: Final = 10**30
 _IN_DOUBT: Final = frozenset({OrderState.PARTIALLY_FILLED, OrderState.UNKNOWN})
@@ -71,10 +68,10 @@ def entries_left_after_a_kill() -> Swaps:
 
 
 def _limits(**wide: Any) -> Swaps:
-    made = current_attribute(Limits, "of")
+    made = current_attribute(LimitFractions, "limits")
 
-    def of(_cls: type[Limits], /, risk: RiskSettings, equity_atoms: int, **state: bool) -> Limits:
-        limits: Limits = made.__func__(Limits, risk, equity_atoms, **state)
-        return attrs.evolve(limits, **wide)
+    def limits(self: LimitFractions, equity_atoms: int) -> Limits:
+        found: Limits = made(self, equity_atoms)
+        return attrs.evolve(found, **wide)
 
-    return ((Limits, "of", classmethod(of)),)
+    return ((LimitFractions, "limits", limits),)

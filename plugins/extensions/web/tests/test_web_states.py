@@ -25,6 +25,7 @@ VIEWER = {"cookie": "tbot-session=viewer"}
 POSITION = {
     "strategy": "open",
     "broker": "alpaca",
+    "id": "forja-1",
     "symbol": "FORJA",
     "side": "long",
     "quantity": "13",
