@@ -141,7 +141,7 @@ class LevelRecorder:
 
         `side` is 1 for long, -1 for short: a level is on the tick grid, as in the exit plan.
         """
-        planned, wanted = _level(stop, side), _level(target, side)
+        planned, wanted = planned_level(stop, side), planned_level(target, side)
         stops = () if planned is None else ((moment, planned),)
         self.levels[_key(signal)] = TradeLevels(minute=signal.minute, rule=signal.rule, stops=stops, target=wanted)
 
@@ -177,7 +177,8 @@ class LevelRecorder:
             self.levels[key] = attrs.evolve(known, stops=(*before, (moment, level)))
 
 
-def _level(price: float | None, side: int) -> Decimal | None:
+def planned_level(price: float | None, side: int) -> Decimal | None:
+    """A strategy's stop or target on the tick grid, as in the exit plan; None without one. `side`: 1 long, -1 short."""
     if price is None or not math.isfinite(price):
         return None
     return price_of(round_to_grid(price * TICKS_PER_DOLLAR, up=side > 0))

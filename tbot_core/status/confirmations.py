@@ -15,6 +15,7 @@ from tbot_core.marketdata import received_bars
 from tbot_core.model.formatting import money_text
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Side
+from tbot_core.reports.trade_levels import planned_level
 from tbot_core.status.runs import bot_time, current_run, open_run_file, received_of
 from tbot_core.system import filesystem
 
@@ -81,14 +82,15 @@ def _signal(entry: Mapping[str, Any]) -> Document:
 
 def _entry(entry: Mapping[str, Any], last: Document, now: dt.datetime) -> Document:
     price, shares = Decimal(str(entry["price"])), _decimal(entry["quantity"])
-    stop = _decimal(entry["stop"])
+    side = Side[entry["side"].upper()]
+    stop, target = (planned_level(entry[name], side) for name in ("stop", "target"))
     return {
         **_signal(entry),
         "id": entry["id"],
         "quantity": entry["quantity"],
         "price": str(price),
         "stop": None if stop is None else str(stop),
-        "target": None if entry["target"] is None else str(entry["target"]),
+        "target": None if target is None else str(target),
         "worth": None if shares is None else money_text(price * shares),
         "risk": None if shares is None or stop is None else money_text(abs(price - stop) * shares),
         **last,

@@ -78,6 +78,15 @@ def test_what_waits_has_its_worth_its_risk_and_the_time_left(home: Path) -> None
     assert not found["running"]
 
 
+def test_planned_levels_are_on_the_tick_grid(home: Path) -> None:
+    """As the orders will have them, not as the strategy computed them."""
+    planned = asked("eeee", "EEE", 10) | {"stop": 98.0034, "target": 104.0061}
+    with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
+        append(journal, [(records.CONFIRMATION_ASKED, planned)])
+    first = confirmations_document(home, NOW)["open"][0]
+    assert (first["symbol"], first["stop"], first["target"]) == ("EEE", "98.0100", "104.0100")
+
+
 def test_what_was_sent_is_listed_with_its_quantity_and_who_confirmed_it(home: Path) -> None:
     """The quantity is that of the decision: it may be less than what was asked for."""
     confirmed = Decision(proposal=proposal("AAA"), reason=Reason.ALLOWED, detail="confirmed by ann")
