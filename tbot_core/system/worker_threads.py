@@ -23,7 +23,7 @@ MOST_THREADS: Final = 4
 
 
 class AbandonedWork(BaseException):
-    """Ends the work of a thread whose items nobody awaits any more; no `Exception`, so that no handler keeps it."""
+    """Ends the work of a thread whose items are no longer awaited; no `Exception`, so that no handler keeps it."""
 
 
 class _Thread(threading.local):
@@ -78,7 +78,7 @@ class _Calls(Generic[T]):
         self._faults: dict[int, Exception] = {}
 
     def run(self) -> None:
-        """Make calls until none is left, one has failed, or nobody awaits the result."""
+        """Make calls until none is left, one has failed, or the result is no longer awaited."""
         for number, item in self._left:
             if self.is_stopped or self._faults or self._is_abandoned():
                 return

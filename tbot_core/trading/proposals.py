@@ -94,8 +94,8 @@ class Proposal:
     `confirmed_minute`: the latest closed minute at a decision later than the signal (a confirmation or a top-up).
     `price` is the signal bar's close; `reference` the far side of a fresh quote, None if the source has no quotes.
     `quote` is the symbol's quote at the signal, if any. `row` is the symbol's row in the bars; None after a restart if
-    the feed no longer has the symbol. `most_units`: the units that a person has confirmed, and no more; 0 where nobody
-    was asked.
+    the feed no longer has the symbol. `most_units`: the units that a person has confirmed, and no more; 0 without
+    a confirmation.
     """
 
     signal: SignalId

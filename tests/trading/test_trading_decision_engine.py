@@ -857,7 +857,7 @@ def test_what_is_held_can_be_looked_at_and_not_changed() -> None:
 
 
 def test_a_preview_counts_the_entries_ahead_of_it_and_nothing_stays() -> None:
-    """Sized by the next weight and against what is left; afterwards the desk decides as if nobody had asked."""
+    """Sized by the next weight and against what is left; afterwards the engine decides as without it."""
     found = desk(rules(weights=(Decimal("0.4"), Decimal("0.1")), max_trades=2))
     wanted = [proposal(symbol, price=50.0, stop=49.0) for symbol in ("AAA", "BBB", "CCC")]
     first = found.preview(wanted[0])
