@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+from contextlib import closing
 from html import unescape
 from itertools import chain
 from pathlib import Path
@@ -23,6 +24,12 @@ from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.sources import keep_opened_settings
+from tbot_core.journal import records
+from tbot_core.journal.projections.confirmations import asked_payload
+from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.model.reasons import Reason
+from tbot_core.testing.trades import order, proposal
+from tbot_core.trading.commands import Decision
 from tbot_core.vault.audit_log import log_entries, log_path
 
 if TYPE_CHECKING:
@@ -77,6 +84,28 @@ def test_a_request_to_the_bot_is_a_line_with_who_made_it(
     log_path(Instance(sealed)).write_text("not a log\n")
     note_request(security, "tim", "kill")
     assert "audit.request_not_written" in caplog.text
+
+
+def test_an_answer_to_an_entry_is_kept_and_a_line_that_names_it(
+    app: ASGIApp, site: Site, sealed: Path, logins: GivenSessions
+) -> None:
+    """Without a bot: one that starts in time acts on it; the line has the entry's id, quantity and symbol."""
+    now = site.clock.now()
+    asked = asked_payload(
+        "ab12",
+        Decision(proposal=proposal("AAA"), reason=Reason.ALLOWED, order=order(symbol="AAA")),
+        now + dt.timedelta(seconds=60),
+    )
+    Instance(sealed).data.mkdir(parents=True, exist_ok=True)
+    with closing(open_journal(Instance(sealed).data / "tbot.sqlite")) as journal:
+        journal.append([NewEvent(kind=records.CONFIRMATION_ASKED, payload=asked, time=now)])
+    cookie = {"cookie": "tbot-session=admin"}
+    answer = ask(app, "POST", "/confirmations/approve", cookie, {"csrf": CSRF, "id": "ab12"})
+    assert (answer.status, answer.headers["location"]) == (303, "/confirmations")
+    assert ("a-admin", f"write requested confirm ab12, {asked['quantity']} AAA") in logins.security.lines
+    page = get(app, "/confirmations").text
+    assert "The answer is kept: a bot that starts before" in page
+    assert "No bot is running. An answer is kept" in page
 
 
 @pytest.mark.parametrize(

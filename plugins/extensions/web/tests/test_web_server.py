@@ -165,6 +165,22 @@ def test_a_page_says_its_address_and_link_once_it_listens(
     assert served == [["127.0.0.1"]]
 
 
+def test_a_page_of_a_new_folder_begins_a_set_up_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], served: list[list[str]]
+) -> None:
+    """Once it listens, with the link of the first admin; started again it goes on with the same set-up."""
+    home = tmp_path / "bot"
+    with closing(socket.create_server(("127.0.0.1", 0))) as other:
+        port = other.getsockname()[1]
+    for _ in range(2):
+        assert cli.invoke(["web", "--home", str(home), "--port", str(port)]) == 0
+        said = capsys.readouterr().out
+        assert f"{home} is no instance yet: the page sets it up" in said
+        assert f"http://127.0.0.1:{port}/first-run?link=" in said
+    assert Instance(home).path(SETUP_DRAFT).exists()
+    assert served == [["127.0.0.1"]] * 2
+
+
 def test_an_address_that_waits_for_codes_is_said(
     sealed: Path, capsys: pytest.CaptureFixture[str], served: list[list[str]]
 ) -> None:
