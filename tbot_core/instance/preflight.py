@@ -22,7 +22,8 @@ from tbot_core.journal.disk_reserve import NO_ROOM_BYTES
 from tbot_core.journal.store import read_journal
 from tbot_core.model.formatting import plural
 from tbot_core.plugins import discovery, lock
-from tbot_core.system import file_systems, filesystem
+from tbot_core.system import filesystem
+from tbot_core.system.mounts import MOUNTS, NETWORKS, file_system
 from tbot_core.vault import audit_log, categories
 
 if TYPE_CHECKING:
@@ -300,10 +301,10 @@ def _machine(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     )
 
 
-def local_disk_findings(instance: Instance, mounts: Path = file_systems.MOUNTS) -> Iterator[PreflightFinding]:
+def local_disk_findings(instance: Instance, mounts: Path = MOUNTS) -> Iterator[PreflightFinding]:
     """A finding if the instance is on a network file system, where locks and the WAL are unsafe."""
-    kind = file_systems.file_system(instance.home, mounts=mounts)
-    if kind in file_systems.NETWORKS:
+    kind = file_system(instance.home, mounts=mounts)
+    if kind in NETWORKS:
         yield PreflightFinding(
             level="fail",
             subject="machine",

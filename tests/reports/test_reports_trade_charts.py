@@ -98,7 +98,7 @@ def test_the_chart_begins_with_the_window_and_ends_after_the_exit() -> None:
 
 @pytest.mark.parametrize("last", [111, None], ids=["last bar", "no bar yet"])
 def test_an_open_trade_has_no_exit_and_ends_with_the_last_bar(last: int | None) -> None:
-    """Its chart shows the bars so far; before the first one it has none."""
+    """Its chart shows the bars up to now; before the first one it has none."""
     prices = flat()
     for values in prices.values():
         values[0 if last is None else last + 1 :] = np.nan

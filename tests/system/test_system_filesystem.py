@@ -11,7 +11,8 @@ import pytest
 
 from tbot_core.errors import AccessError
 from tbot_core.model.clock import SystemClock
-from tbot_core.system import environ, file_systems, filesystem, processes
+from tbot_core.system import environ, filesystem, processes
+from tbot_core.system.mounts import file_system
 
 
 def test_a_file_written_is_read_back_private_and_alone(tmp_path: Path) -> None:
@@ -228,8 +229,8 @@ def test_f85_the_file_system_of_a_path_is_that_of_its_nearest_mount(path: str, k
     mounts = tmp_path / "mounts"
     rows = ["/dev/a / ext4 rw 0 0", "x /srv ext4 rw 0 0", "server:/b /srv nfs4 rw 0 0", "/dev/c /srv/local ext4 rw 0 0"]
     mounts.write_text("\n".join([*rows, r"//server/b /a\040b cifs rw 0 0"]))
-    assert file_systems.file_system(Path(path), mounts=mounts) == kind
-    assert file_systems.file_system(Path(path), mounts=tmp_path / "none") == ""
+    assert file_system(Path(path), mounts=mounts) == kind
+    assert file_system(Path(path), mounts=tmp_path / "none") == ""
 
 
 def test_f77_room_is_held_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tbot_extension_web.setup.steps import STEPS
 from tbot_extension_web.site import NAVIGATION
 from web_audit import AXE, VENDOR, Audit
-from web_browser import CHROMIUM, chromium
+from web_browser import chromium
 from web_walk import PLAIN, WITHOUT_SCRIPTS, Place, set_up_by_phone, whole_way
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ class Walked:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A Chromium for all tests of this module."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
     with chromium() as found:
         yield found
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tbot_extension_web.site import FOLDER
 from tbot_extension_web.testing.client import ask
-from web_browser import CHROMIUM, PHONE, chromium
+from web_browser import PHONE, chromium
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,8 +29,6 @@ def dashboard(held: tuple[Path, dict[str, Any]], app_of: Callable[[Path], ASGIAp
 
 def test_a_position_fits_a_phone_in_two_lines(held: tuple[Path, dict[str, Any]], dashboard: str) -> None:
     """Symbol, side, shares and P&L, then last, stop and target: each is visible without a swipe."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
     first = held[1]
     with chromium() as browser:
         tab = browser.new_context(**PHONE).new_page()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tbot_extension_web.site import FOLDER
-from web_browser import CHROMIUM, chromium
+from web_browser import chromium
 
 pytestmark = [pytest.mark.first(0), pytest.mark.usefixtures("loopback")]
 
@@ -20,8 +20,6 @@ PAGE = """
 
 def test_a_dashboard_that_hears_nothing_says_so_and_sends_nothing() -> None:
     """After 20 s, with the time of what is shown; news end it. A request that would not arrive stays on the page."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
     sent: list[str] = []
     with chromium() as browser:
         tab = browser.new_page()

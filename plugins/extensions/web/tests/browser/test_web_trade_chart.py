@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tbot_extension_web.site import FOLDER
-from web_browser import CHROMIUM, chromium
+from web_browser import chromium
 
 pytestmark = [pytest.mark.first(0), pytest.mark.usefixtures("loopback")]
 
@@ -37,8 +37,6 @@ DATA: dict[str, Any] = {
 
 def drawn(data: dict[str, Any]) -> tuple[list[Any], list[Any]]:
     """The series and marks of the chart."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed")
     page = (
         f'<!doctype html><div id="trade-chart"></div><script type="application/json" id="trade-data">{json.dumps(data)}'
         f"</script><script>{LIBRARY}</script><script>{SCRIPT.read_text()}</script>"

@@ -1,4 +1,4 @@
-"""The file systems of paths, and which kinds of them other machines serve."""
+"""Mounted file systems: of which type the one of a path is, and which types other machines serve."""
 
 from __future__ import annotations
 
