@@ -106,6 +106,7 @@ def test_every_pin_is_needed_and_every_need_pinned(*, tools: bool, locks: list[s
     assert needed == {name for name, found in pins(*locks).items() if any(holds(pin, here) for pin in found)}
 
 
+@pytest.mark.slow
 def test_a_pin_bears_the_extras_that_are_asked_for() -> None:
     """The pip of Python 3.11 finds no hash for `name[extra]` where the lock says `name`."""
     here = {**{key: str(value) for key, value in default_environment().items()}, "extra": ""}

@@ -190,6 +190,7 @@ def test_there_is_one_version() -> None:
     assert (ROOT / "VERSION.md").read_text() == (ROOT / "tbot_core" / "VERSION.md").read_text() == f"{version}\n"
 
 
+@pytest.mark.slow
 def test_no_file_names_a_machine_or_a_registry() -> None:
     """No file that git keeps holds a machine's absolute path, a registry's address, or talk of how it came about."""
     found = []

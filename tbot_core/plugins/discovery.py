@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import operator
+import os
 import re
+import sys
 from collections import defaultdict
+from functools import lru_cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -85,18 +88,19 @@ def installed_plugins(*, path: list[str] | None = None) -> tuple[PluginListing, 
     """Every installed plugin, sorted by (kind, name): available, duplicate, incompatible, or broken.
 
     `path` is searched instead of sys.path if given. Of a distribution found twice the first counts, as for imports.
+    Those of sys.path are read again once a folder of it has changed, as each installation does; metadata that are
+    edited in place are the lock's to find.
     """
-    return _listings(_entries(GROUPS, path), _NAME)
+    return _listed(GROUPS, _NAME, path)
 
 
 def installed_commands(*, reserved: Container[str], path: list[str] | None = None) -> tuple[PluginListing, ...]:
     """Every command that plugins offer, sorted by name; one whose name is reserved is a duplicate."""
-    listings = _listings(_entries(COMMANDS, path), _COMMAND_NAME)
     return tuple(
         attrs.evolve(it, state="duplicate", reason=f"{_dist_text(it.entry)} uses the name of a command of tbot.")
         if it.entry.name in reserved
         else it
-        for it in listings
+        for it in _listed(COMMANDS, _COMMAND_NAME, path)
     )
 
 
@@ -131,6 +135,28 @@ def version_fits(requirement: str, version: str) -> bool:
 def _holds(comparison: str, version: str, other: str) -> bool:
     pairs = list(zip_longest(map(int, version.split(".")), map(int, other.split(".")), fillvalue=0))
     return bool(_COMPARISONS[comparison]([left for left, _ in pairs], [right for _, right in pairs]))
+
+
+def _listed(groups: Mapping[str, str], names: re.Pattern[str], path: list[str] | None) -> tuple[PluginListing, ...]:
+    if path is not None:
+        return _listings(_entries(groups, path), names)
+    return _installed(tuple(groups.items()), names, tuple(map(_changed, sys.path)))
+
+
+@lru_cache(maxsize=8)
+def _installed(
+    groups: tuple[tuple[str, str], ...], names: re.Pattern[str], _state: tuple[tuple[str, int], ...]
+) -> tuple[PluginListing, ...]:
+    # Kept while the search path is in the same state: reading the metadata takes fifty times as long as asking that.
+    return _listings(_entries(dict(groups), None), names)
+
+
+def _changed(folder: str) -> tuple[str, int]:
+    # A folder of the search path, and when it was changed last.
+    try:
+        return folder, os.stat(folder or ".").st_mtime_ns  # noqa: PTH116  -- in a third of the time
+    except OSError:
+        return folder, 0
 
 
 def _entries(groups: Mapping[str, str], path: list[str] | None) -> Iterator[EntryPointInfo | PluginListing]:

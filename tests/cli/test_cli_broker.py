@@ -38,6 +38,7 @@ def test_a_broker_that_is_not_enabled_is_refused(tmp_path: Path, capsys: pytest.
     assert "nobody" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_stored_credentials_are_tried_at_the_broker(
     tmp_path: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

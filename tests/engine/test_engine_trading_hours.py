@@ -77,6 +77,7 @@ def test_the_later_open_and_the_earlier_close_count(theirs: Session | None, foun
     assert shortened_hours_text(ours, found) == said
 
 
+@pytest.mark.slow
 @pytest.mark.first(1)
 @pytest.mark.parametrize("live", [False, True])
 def test_a_brokers_early_close_ends_the_session(scene: SimulatedInstance, *, live: bool) -> None:

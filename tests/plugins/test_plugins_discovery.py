@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,20 @@ def test_the_list_is_sorted_by_kind_and_name(site: Path, plant: Callable[..., En
         ("strategy", "a_one"),
         ("strategy", "b_one"),
     ]
+
+
+def test_an_installation_and_a_removal_are_seen_by_a_process_that_runs(
+    site: Path, plant: Callable[..., EntryPointInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read of sys.path is kept only until a folder of it changes."""
+    monkeypatch.syspath_prepend(site)
+    before = installed_plugins()
+    entry = plant("late")
+    os.utime(site, ns=(1, 1))
+    assert set(installed_plugins()) - set(before) == {PluginListing(entry=entry)}
+    shutil.rmtree(site / f"{entry.dist.replace('-', '_')}-{entry.version}.dist-info")
+    os.utime(site, ns=(2, 2))
+    assert installed_plugins() == before
 
 
 def test_a_name_offered_twice_is_refused_for_both(site: Path, plant: Callable[..., EntryPointInfo]) -> None:

@@ -443,6 +443,7 @@ def test_a_refusal_quotes_the_vendor(status: int) -> None:
         assert str(own) == "no\nsuch order"
 
 
+@pytest.mark.slow
 def test_pages_are_read_to_the_last() -> None:
     """A page that comes again, or too many of them, are no whole."""
 

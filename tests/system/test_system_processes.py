@@ -31,6 +31,7 @@ def test_a_child_gives_its_code_and_both_streams() -> None:
     assert done == processes.ProcessResult(code=7, output="out\n", errors="err\n", timed_out=False)
 
 
+@pytest.mark.slow
 def test_a_child_that_never_ends_is_killed() -> None:
     """After its time a child is gone, and the result says so."""
     done = child("print('begun', flush=True)\nwhile True: pass", timeout_s=1)

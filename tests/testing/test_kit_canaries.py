@@ -80,6 +80,7 @@ def outcome(suite: pytest.Pytester, body: str) -> dict[str, int]:
     return suite.runpytest_inprocess("-p", "no:randomly", "-p", "no:xdist", *quiet).parseoutcomes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body",
     [

@@ -169,6 +169,7 @@ def bytes_read() -> int:
     return int(Path("/proc/self/io").read_text().split("rchar:")[1].split()[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -193,6 +194,7 @@ def test_a_big_log_costs_no_more_than_a_small_one(app: ASGIApp, sealed: Path, pa
     assert costs[40_000] <= max(costs[4_000], MOST_BYTES) + 300_000, costs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "pattern", "expected"),
     [

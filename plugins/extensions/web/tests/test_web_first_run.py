@@ -364,6 +364,7 @@ def test_an_address_for_other_machines_needs_a_certificate(home: Path) -> None:
         assert browser.send("/setup/network", {"host": "127.0.0.1"}).status == 200
 
 
+@pytest.mark.slow
 def test_alerts_need_a_channel_and_its_login(home: Path) -> None:
     """The channel's own fields follow, with what each may be; a login may be left for later."""
     with opened(home) as (browser, link):
@@ -409,6 +410,7 @@ def test_the_last_page_says_that_a_public_address_waits_for_codes() -> None:
     assert "turn the codes on now" in said
 
 
+@pytest.mark.slow
 def test_credentials_are_tested_where_asked_and_never_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The result stays on the page and in the summary until they are changed; a refused login may be kept."""
     said = iter((False, True))

@@ -27,6 +27,7 @@ def dashboard(held: tuple[Path, dict[str, Any]], app_of: Callable[[Path], ASGIAp
     return ask(app_of(held[0]), "GET", "/", {"cookie": "tbot-session=viewer"}).text
 
 
+@pytest.mark.slow
 def test_a_position_fits_a_phone_in_two_lines(held: tuple[Path, dict[str, Any]], dashboard: str) -> None:
     """Symbol, side, shares and P&L, then last, stop and target: each is visible without a swipe."""
     first = held[1]
