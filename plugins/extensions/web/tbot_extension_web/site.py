@@ -23,7 +23,9 @@ from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from types import CodeType
 
+    from jinja2.bccache import Bucket
     from markupsafe import Markup
 
     from tbot_core.actions.setup_draft import SetUp
@@ -166,9 +168,26 @@ NAVIGATION: Final = (
 """The pages in the order of the navigation."""
 
 
+class _CompiledTemplates(jinja2.BytecodeCache):
+    # Filters differ by the instance's folder, what a template compiles to does not: sites of one process share it.
+    def __init__(self) -> None:
+        self._codes: dict[str, CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._codes.get(f"{bucket.key} {bucket.checksum}")
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if bucket.code is not None:
+            self._codes[f"{bucket.key} {bucket.checksum}"] = bucket.code
+
+
+_COMPILED: Final = _CompiledTemplates()
+
+
 def _environment(home: Path) -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+        bytecode_cache=_COMPILED,
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
