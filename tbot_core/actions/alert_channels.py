@@ -11,7 +11,6 @@ from tbot_core.contracts import Context, SupportsConnectionCheck
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.engine.rehearsal_run import NOT_SERVED, settings_at, silent_channels
 from tbot_core.errors import TbotError, VaultError
-from tbot_core.instance import load_settings
 from tbot_core.instance.preflight_subject import PreflightFinding
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.failure import PluginFailure
@@ -22,22 +21,20 @@ from tbot_core.system.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tbot_core.actions.plugin_declarations import PluginDeclarations
     from tbot_core.instance import Settings
 
 
-def alert_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+def alert_findings(named: Settings, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
     """One finding for each channel of the settings. Nothing is sent: a channel connects and logs in where it can.
 
     A service that does not answer is a warning: a bot that starts again manages its positions all the same.
     """
-    target = environment_rehearsal()
+    target, settings = environment_rehearsal(), named
     try:
-        named = settings = load_settings(home, mode="paper", declared=plugins.declared)
         if target is not None:
-            settings = settings_at(settings, plugins.channels.values(), target)
+            settings = settings_at(named, plugins.channels.values(), target)
     except TbotError:
         return  # each of these faults has its own row
     for name in silent_channels(named, settings):

@@ -13,7 +13,7 @@ from tbot_core.actions.config import check_config
 from tbot_core.actions.notices import discard
 from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.actions.plugin_tables import warning_findings
-from tbot_core.actions.plugins import describe_plugin, plugin_listings
+from tbot_core.actions.plugins import broker_capabilities, plugin_listings
 from tbot_core.actions.stored_facts import fact_findings, market_cap_findings, vix_findings
 from tbot_core.contracts import BrokerCapabilities, FeedCoverage
 from tbot_core.errors import AccessError, SettingsError, TbotError
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from tbot_core.actions.notices import Notify
     from tbot_core.actions.plugin_declarations import PluginDeclarations
-    from tbot_core.instance import Mode, SettingsFiles
+    from tbot_core.instance import Mode, Settings, SettingsFiles
     from tbot_core.instance.findings import Level
 
 _REFUSED: Final = 3
@@ -117,11 +117,12 @@ def check_instance(
 ) -> tuple[PreflightFinding, ...]:
     """Every finding about the instance, failures first: as a start would judge it, live or on paper by its secrets."""
     instance = Instance.at(home)
-    plugins = plugin_declarations(home)
-    mode = checked_mode(home, plugins)
+    sources = read_settings_files(instance)
+    plugins = plugin_declarations(home, sources=sources)
+    mode = checked_mode(home, plugins, sources)
     subject = PreflightSubject(
         instance=instance,
-        sources=read_settings_files(instance),
+        sources=sources,
         now=SystemClock().now(),
         strict=mode == "live",
         allow_shared_key=allow_shared_key,
@@ -130,14 +131,15 @@ def check_instance(
     )
     found = [
         PreflightFinding(level=it.level, subject="settings", message=str(it))
-        for it in check_config(home, mode, plugins)
+        for it in check_config(home, mode, plugins, sources)
     ]
     if not filesystem.is_folder(instance.home):
         return tuple(found)  # that there is no folder is all that can be found
     found += [
         *preflight_findings(subject),
         *control_folder_findings(instance),
-        *enabled_plugin_findings(home, plugins, progress, live=mode == "live"),
+        *creation_findings(home, plugins),
+        *enabled_plugin_findings(home, plugins, sources, progress, live=mode == "live"),
     ]
     return tuple(sorted(found, key=lambda row: _ORDER.index(row.level)))
 
@@ -172,23 +174,31 @@ def reached_findings(home: Path | None, notify: Notify = discard) -> Iterator[Pr
 
 
 def enabled_plugin_findings(
-    home: Path | None, plugins: PluginDeclarations, progress: Notify, *, live: bool
+    home: Path | None, plugins: PluginDeclarations, sources: SettingsFiles, progress: Notify = discard, *, live: bool
 ) -> Iterator[PreflightFinding]:
-    """Every finding about what the enabled plugins can do now."""
-    yield from plugin_findings(home, plugins)
-    yield from broker_findings(home, plugins, progress)
-    yield from feed_findings(home, plugins, live=live)
-    yield from fact_findings(home, plugins)
-    yield from market_cap_findings(home, plugins, progress)
-    yield from vix_findings(home, plugins, progress)
-    yield from failover_findings(home, plugins)
-    yield from alert_findings(home, plugins)
+    """Every finding about what the enabled plugins can do now; none with settings that a run refuses."""
+    try:
+        settings = load_settings(home, mode="replay", declared=plugins.declared, sources=sources)
+    except TbotError:
+        return  # each of these faults has its own row
+    yield from warning_findings(settings, plugins)
+    yield from broker_findings(settings, plugins, progress)
+    yield from feed_findings(settings, plugins, live=live)
+    yield from fact_findings(settings, plugins)
+    yield from market_cap_findings(settings, plugins, progress)
+    yield from vix_findings(settings, plugins, progress)
+    yield from failover_findings(settings, plugins)
+    try:
+        settings = load_settings(home, mode="paper", declared=plugins.declared, sources=sources)
+    except TbotError:
+        return  # likewise
+    yield from alert_findings(settings, plugins)
 
 
-def checked_mode(home: Path | None, plugins: PluginDeclarations) -> Mode:
+def checked_mode(home: Path | None, plugins: PluginDeclarations, sources: SettingsFiles | None = None) -> Mode:
     """The mode in which a start would trade: live if the broker's section of the secrets says so, else paper."""
     try:
-        settings = load_settings(home, mode="replay", declared=plugins.declared)
+        settings = load_settings(home, mode="replay", declared=plugins.declared, sources=sources)
         return "live" if account_mode(settings) == "live" else "paper"
     except TbotError:
         return "paper"  # each of these faults has its own row
@@ -209,13 +219,13 @@ def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
         yield PreflightFinding(level="ok", subject="requests", message="No request blocks trading.")
 
 
-def plugin_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
-    """The enabled plugins that cannot be created, which a run refuses, and what the others warn of.
+def creation_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+    """The enabled plugins that cannot be created, which a run refuses.
 
     Those that cannot be loaded are in the settings. A recorded failure is tried again: what a plugin requires may have
     changed since.
     """
-    listings, known, _ = plugin_listings(home)
+    listings, known, _ = plugin_listings(home, settings={})  # `plugins` says which are enabled
     for listing in listings:
         record = known.of(listing.entry)
         is_enabled = (listing.entry.kind, listing.entry.name) in plugins.enabled
@@ -225,19 +235,13 @@ def plugin_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[
             name = f"{failure.kind}/{failure.name}"
             remedy = f"Fix it, or remove it from the settings; `tbot plugins info {name}` shows more."
             yield PreflightFinding(level="fail", subject="plugins", message=failure.sentence, remedy=remedy)
-    yield from warning_findings(home, plugins)
 
 
-def broker_findings(home: Path | None, plugins: PluginDeclarations, progress: Notify) -> Iterator[PreflightFinding]:
+def broker_findings(settings: Settings, plugins: PluginDeclarations, progress: Notify) -> Iterator[PreflightFinding]:
     """The capabilities of the enabled broker that differ from the default, in one row."""
-    try:
-        name = load_settings(home, mode="replay", declared=plugins.declared).trading.broker_name
-        if name not in plugins.brokers:
-            return
-        declared: Any = describe_plugin(f"broker/{name}", home, progress)["capabilities"]
-    except TbotError:
-        return  # each of these faults has its own row
-    if isinstance(declared, dict):  # a broker that cannot be created has its own row too
+    name = settings.trading.broker_name
+    declared = broker_capabilities(name, settings.instance.home, progress) if name in plugins.brokers else None
+    if declared is not None:  # a broker that cannot be created has its own row
         usual = BrokerCapabilities().matrix
         words = ", ".join(f"{one}={value}" for one, value in declared.items() if value != usual.get(one))
         message = f"Capabilities of {name} that differ from the default: {words or 'none'}."
@@ -245,10 +249,9 @@ def broker_findings(home: Path | None, plugins: PluginDeclarations, progress: No
         yield PreflightFinding(level="ok", subject="broker", message=message, remedy=remedy)
 
 
-def feed_findings(home: Path | None, plugins: PluginDeclarations, *, live: bool) -> Iterator[PreflightFinding]:
-    """The coverage that the live feed declares; no row without a live feed or with invalid settings."""
+def feed_findings(settings: Settings, plugins: PluginDeclarations, *, live: bool) -> Iterator[PreflightFinding]:
+    """The coverage that the live feed declares; no row without a live feed."""
     try:
-        settings = load_settings(home, mode="replay", declared=plugins.declared)
         name = settings.trading.data_source or settings.trading.broker_name
         offer = plugins.brokers.get(name)
         if offer is None or offer.quality is None:
@@ -262,10 +265,9 @@ def feed_findings(home: Path | None, plugins: PluginDeclarations, *, live: bool)
     yield PreflightFinding(level=level, subject="feed", message=f"The feed of {name}: {words}.", remedy=remedy)
 
 
-def failover_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+def failover_findings(settings: Settings, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
     """Whether failover is possible: the brokers of FAILOVER_BROKERS are installed, and a drill passed recently."""
     try:
-        settings = load_settings(home, mode="replay", declared=plugins.declared)
         names = instance_brokers(settings)
         last = failover_drills.latest_drill(events_of(settings), names)
     except TbotError:

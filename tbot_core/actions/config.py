@@ -255,13 +255,19 @@ def _equity(instance: Instance, values: Mapping[str, EffectiveSetting]) -> Decim
 
 
 def check_config(
-    home: Path | None, mode: Mode, plugins: PluginDeclarations | None = None
+    home: Path | None,
+    mode: Mode,
+    plugins: PluginDeclarations | None = None,
+    sources: SettingsFiles | None = None,
 ) -> tuple[SettingsFinding, ...]:
-    """Every finding about the settings for a run in this mode, failures first."""
+    """Every finding about the settings for a run in this mode, failures first.
+
+    `sources` are settings files that were read already, `plugins` what they enable.
+    """
     from tbot_core.instance.report import settings_report
 
     plugins = plugins or plugin_declarations(home)
-    found = settings_report(home, mode=mode, declared=plugins.declared, installed=plugins.installed)
+    found = settings_report(home, mode=mode, declared=plugins.declared, installed=plugins.installed, sources=sources)
     level: Level = "fail" if mode in {"dry-run", "paper", "live"} else "warn"
     return (*(SettingsFinding(level=level, message=failure) for failure in plugins.failures), *found)
 

@@ -90,11 +90,10 @@ def _jurisdiction(settings: Settings) -> str:
     return jurisdiction_of(identity.text if identity else "")
 
 
-def warning_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+def warning_findings(settings: Settings, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
     """What the enabled plugins warn of, and a failure for each that cannot say it, as with an invalid table."""
     warned = [one for one in plugins.loaded if one.plugin.warnings is not None]
     try:
-        settings = load_settings(home, mode="replay", declared=plugins.declared)
         identity = read_identity(settings.instance, settings.deployment) if warned else None
     except TbotError:
         return  # each of these faults has its own row

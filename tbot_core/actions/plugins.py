@@ -130,6 +130,12 @@ def describe_plugin(
     return _facts(listing, record) | {"duplicates": [_facts(it, known.of(it.entry)) for it in others]}
 
 
+def broker_capabilities(name: str, home: Path, progress: Notify = discard) -> Mapping[str, str] | None:
+    """What an installed broker declares, by field; None if it cannot be created. It is tried if there is no record."""
+    declared = describe_plugin(f"broker/{name}", home, progress, settings={})["capabilities"]
+    return declared if isinstance(declared, dict) else None
+
+
 def _facts(listing: PluginListing, record: TrialRecord | None) -> dict[str, object]:
     description = _description(record)
     return plugin_document(listing, record) | {

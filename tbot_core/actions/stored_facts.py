@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from tbot_core.actions.assembly import action_clock, environment_rehearsal
 from tbot_core.actions.notices import discard
+from tbot_core.actions.plugins import broker_capabilities
 from tbot_core.contracts import Context, SupportsDailyVix, SupportsRefresh, SupportsScreening
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.errors import DataError, TbotError
-from tbot_core.instance import load_settings
 from tbot_core.instance.preflight_subject import PreflightFinding
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
 from tbot_core.model.clock import SystemClock
@@ -32,12 +32,8 @@ if TYPE_CHECKING:
     from tbot_core.plugins.loader import LoadedPlugin
 
 
-def fact_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
+def fact_findings(settings: Settings, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
     """For each filter that fetches: of how many symbols its facts are stored, and since when. Nothing is fetched."""
-    try:
-        settings = load_settings(home, mode="replay", declared=plugins.declared)
-    except TbotError:
-        return  # each of these faults has its own row
     for loaded in plugins.loaded:
         name = loaded.entry.name
         facts = _facts(settings, loaded) if loaded.entry.kind == "filter" else ()
@@ -72,7 +68,7 @@ def _created(settings: Settings, loaded: LoadedPlugin) -> Any:
 
 
 def vix_findings(
-    home: Path | None, plugins: PluginDeclarations, progress: Notify = discard
+    settings: Settings, plugins: PluginDeclarations, progress: Notify = discard
 ) -> Iterator[PreflightFinding]:
     """A warning where a strategy needs the VIX, and nothing of the settings has the close before the next session.
 
@@ -83,9 +79,8 @@ def vix_findings(
     from tbot_core.marketdata.store.daily_facts import look_back_sessions
 
     try:
-        settings = load_settings(home, mode="replay", declared=plugins.declared)
         names = _without_entries(settings, plugins)
-        if not names or settings.trading.vix_source == "live" or _supplies_vix(settings, plugins, home, progress):
+        if not names or settings.trading.vix_source == "live" or _supplies_vix(settings, plugins, progress):
             return
         calendar = calendar_of(settings.trading)
         day = look_back_sessions(calendar, calendar.current(action_clock().now()).date)[-1].date
@@ -114,10 +109,8 @@ def _without_entries(settings: Settings, plugins: PluginDeclarations) -> list[st
     return found
 
 
-def _supplies_vix(settings: Settings, plugins: PluginDeclarations, home: Path | None, progress: Notify) -> bool:
+def _supplies_vix(settings: Settings, plugins: PluginDeclarations, progress: Notify) -> bool:
     # Whether a broker, filter or extension of the settings has the VIX; one that cannot be created has its own row.
-    from tbot_core.actions.plugins import describe_plugin
-
     for loaded in plugins.loaded:
         if loaded.entry.kind in {"filter", "extension"}:
             made = _created(settings, loaded)
@@ -126,26 +119,23 @@ def _supplies_vix(settings: Settings, plugins: PluginDeclarations, home: Path | 
     served = "" if environment_rehearsal() is None else "no"
     for name in dict.fromkeys(filter(None, (settings.trading.data_source, *instance_brokers(settings)))):
         if name in plugins.brokers:
-            declared: Any = describe_plugin(f"broker/{name}", home, progress)["capabilities"]
-            if not isinstance(declared, dict) or "yes" in {declared["simulated"], served or declared["daily_vix"]}:
+            declared = broker_capabilities(name, settings.instance.home, progress)
+            if declared is None or "yes" in {declared["simulated"], served or declared["daily_vix"]}:
                 return True
     return False
 
 
 def market_cap_findings(
-    home: Path | None, plugins: PluginDeclarations, progress: Notify = discard
+    settings: Settings, plugins: PluginDeclarations, progress: Notify = discard
 ) -> Iterator[PreflightFinding]:
     """A warning where capitalisations are limited, and nothing of the settings supplies them."""
-    from tbot_core.actions.plugins import describe_plugin
-
     try:
-        settings = load_settings(home, mode="replay", declared=plugins.declared)
         names = _market_cap_limits(settings)
         source = settings.trading.data_source or settings.trading.broker_name
         if not (names and settings.filters) or source not in plugins.brokers:
             return
-        declared: Any = describe_plugin(f"broker/{source}", home, progress)["capabilities"]
-        if not isinstance(declared, dict) or "yes" in {declared["market_caps"], declared["simulated"]}:
+        declared = broker_capabilities(source, settings.instance.home, progress)
+        if declared is None or "yes" in {declared["market_caps"], declared["simulated"]}:
             return  # a broker that cannot be created has its own row; a simulated market has its own capitalisations
         if _fetches_market_caps(settings, plugins) or _has_imported_market_caps(settings.instance.bars):
             return

@@ -21,15 +21,24 @@ if TYPE_CHECKING:
     from tbot_core.instance.findings import Mode
     from tbot_core.instance.registry import EffectiveSetting
     from tbot_core.instance.settings import Settings
+    from tbot_core.instance.sources import SettingsFiles
 
 NOT_ACTED_ON = "accepted, no effect yet"
 
 
 def settings_report(
-    home: Path | str | None, *, mode: Mode, declared: Sequence[DeclaredConfig], installed: Collection[tuple[str, str]]
+    home: Path | str | None,
+    *,
+    mode: Mode,
+    declared: Sequence[DeclaredConfig],
+    installed: Collection[tuple[str, str]],
+    sources: SettingsFiles | None = None,
 ) -> tuple[SettingsFinding, ...]:
-    """Return every finding about the settings for a run in this mode with these plugins; failing ones first."""
-    examined = examine_settings(home, mode=mode, declared=declared)
+    """Return every finding about the settings for a run in this mode with these plugins; failing ones first.
+
+    `sources` are settings files that were read already.
+    """
+    examined = examine_settings(home, mode=mode, declared=declared, sources=sources)
     found = [*examined.findings, *missing_plugins(examined.values, mode, installed), *_idle(examined.values)]
     if examined.settings is not None:
         found += _limits(examined.settings)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import operator
-import os
 import re
 import sys
 from collections import defaultdict
 from functools import lru_cache
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from tbot_core.system import environ
+from tbot_core.errors import AccessError
+from tbot_core.system import environ, filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
@@ -140,23 +141,24 @@ def _holds(comparison: str, version: str, other: str) -> bool:
 def _listed(groups: Mapping[str, str], names: re.Pattern[str], path: list[str] | None) -> tuple[PluginListing, ...]:
     if path is not None:
         return _listings(_entries(groups, path), names)
-    return _installed(tuple(groups.items()), names, tuple(map(_changed, sys.path)))
+    return _installed(tuple(groups.items()), names, tuple((one, _revision(Path(one))) for one in sys.path))
 
 
 @lru_cache(maxsize=8)
 def _installed(
-    groups: tuple[tuple[str, str], ...], names: re.Pattern[str], _state: tuple[tuple[str, int], ...]
+    groups: tuple[tuple[str, str], ...],
+    names: re.Pattern[str],
+    _state: tuple[tuple[str, tuple[float, int] | None], ...],
 ) -> tuple[PluginListing, ...]:
     # Kept while the search path is in the same state: reading the metadata takes fifty times as long as asking that.
     return _listings(_entries(dict(groups), None), names)
 
 
-def _changed(folder: str) -> tuple[str, int]:
-    # A folder of the search path, and when it was changed last.
+def _revision(folder: Path) -> tuple[float, int] | None:
     try:
-        return folder, os.stat(folder or ".").st_mtime_ns  # noqa: PTH116  -- in a third of the time
-    except OSError:
-        return folder, 0
+        return filesystem.revision(folder)
+    except AccessError:
+        return None  # imports pass it over too
 
 
 def _entries(groups: Mapping[str, str], path: list[str] | None) -> Iterator[EntryPointInfo | PluginListing]:

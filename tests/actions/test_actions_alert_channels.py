@@ -9,6 +9,7 @@ import pytest
 from tbot_core.actions import alert_channels
 from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.errors import SettingsError, TbotError, VaultError
+from tbot_core.instance import load_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,11 +38,7 @@ def test_a_channel_that_cannot_be_given_its_secrets_fails(
         raise fault
 
     monkeypatch.setattr(alert_channels, "plugin_context", fail)
-    found = alert_channels.alert_findings(home, plugin_declarations(home))
+    plugins = plugin_declarations(home)
+    settings = load_settings(home, mode="paper", declared=plugins.declared)
+    found = alert_channels.alert_findings(settings, plugins)
     assert [(one.level, one.message, one.remedy) for one in found] == rows
-
-
-def test_invalid_settings_have_rows_of_their_own(home: Path) -> None:
-    """None about channels then."""
-    (home / ".env_bot").write_text("MAX_TRADES=x\n")
-    assert list(alert_channels.alert_findings(home, plugin_declarations(home))) == []

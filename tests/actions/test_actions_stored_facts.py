@@ -11,7 +11,7 @@ from tbot_core import cli
 from tbot_core.actions.assembly import action_clock
 from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.actions.stored_facts import fact_findings, market_cap_findings, vix_findings
-from tbot_core.instance import Instance
+from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.downloads import add_reference_facts
@@ -19,7 +19,10 @@ from tbot_core.marketdata.store.recorded_facts import RecordedFact
 from tbot_core.model.calendar import ExchangeCalendar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from tbot_core.instance.preflight_subject import PreflightFinding
 
 NOV_23, NOV_27 = dt.date(2026, 11, 23), dt.date(2026, 11, 27)
 
@@ -31,9 +34,16 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def found(findings: Callable[..., Iterable[PreflightFinding]], home: Path) -> list[tuple[str, str]]:
+    """Level and sentence of each row."""
+    plugins = plugin_declarations(home)
+    settings = load_settings(home, mode="replay", declared=plugins.declared)
+    return [(row.level, str(row)) for row in findings(settings, plugins)]
+
+
 def rows(home: Path) -> list[tuple[str, str]]:
     """Level and sentence of each row about facts."""
-    return [(row.level, str(row)) for row in fact_findings(home, plugin_declarations(home))]
+    return found(fact_findings, home)
 
 
 def test_without_facts_it_says_when_they_come(home: Path) -> None:
@@ -62,16 +72,9 @@ def test_damaged_facts_fail(home: Path) -> None:
     assert "is damaged" in words
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "STRATEGY_SEQUENCE=open\n",
-        "STRATEGY_SEQUENCE=open\nENABLE_FINNHUB_FUNDAMENTALS_FILTER=true\nMAX_TRADES=none\n",
-    ],
-)
-def test_without_such_a_filter_there_is_no_row(home: Path, text: str) -> None:
-    """Filters that fetch nothing, and settings that cannot be read."""
-    (home / ".env_bot").write_text(text)
+def test_without_such_a_filter_there_is_no_row(home: Path) -> None:
+    """Filters that fetch nothing."""
+    (home / ".env_bot").write_text("STRATEGY_SEQUENCE=open\n")
     assert rows(home) == []
 
 
@@ -89,7 +92,7 @@ LIMITED = "BROKER_NAME=alpaca\nSTRATEGY_SEQUENCE=open\nMIN_MARKET_CAP_OPEN=10000
 def cap_rows(home: Path, text: str) -> list[tuple[str, str]]:
     """Level and sentence of each row about capitalisations."""
     (home / ".env_bot").write_text(text)
-    return [(row.level, str(row)) for row in market_cap_findings(home, plugin_declarations(home))]
+    return found(market_cap_findings, home)
 
 
 @pytest.mark.parametrize(("missing", "words"), [("pass", "every stock passes"), ("reject", "no stock passes")])
@@ -107,7 +110,6 @@ def test_limits_of_capitalisation_with_a_source_are_silent(home: Path) -> None:
     assert cap_rows(home, LIMITED.replace("alpaca", "paper")) == []
     assert cap_rows(home, LIMITED.replace("1000000000", "0")) == []
     assert cap_rows(home, f"{LIMITED}FILTERS=none\n") == []
-    assert cap_rows(home, f"{LIMITED}MAX_TRADES=none\n") == []
     file = home / "fundamentals.csv"
     file.write_text("symbol,as_of,market_cap\nAAPL,2026-11-23,3000000000000\n")
     assert cli.invoke(["data", "import", str(file), "--home", str(home)]) == 0
@@ -120,7 +122,7 @@ CLOSING = "BROKER_NAME=alpaca\nSTRATEGY_SEQUENCE=open,close\n"
 def vix_rows(home: Path, text: str = CLOSING) -> list[tuple[str, str]]:
     """Level and sentence of each row about the VIX."""
     (home / ".env_bot").write_text(text)
-    return [(row.level, str(row)) for row in vix_findings(home, plugin_declarations(home))]
+    return found(vix_findings, home)
 
 
 @pytest.fixture
@@ -148,12 +150,11 @@ def test_an_unknown_vix_is_a_warning_where_a_strategy_needs_it(home: Path) -> No
     [
         CLOSING.replace("open,close", "open"),
         CLOSING.replace("alpaca", "paper"),
-        f"{CLOSING}MAX_TRADES=none\n",
         f"{CLOSING}VIX_SOURCE=live\n",
     ],
 )
 def test_no_warning_of_the_vix_where_it_is_not_needed_or_comes_otherwise(home: Path, text: str) -> None:
-    """No strategy screens by it, a simulated market has its own, a live value counts; and faulty settings."""
+    """No strategy screens by it, a simulated market has its own, and a live value counts."""
     assert vix_rows(home, text) == []
 
 

@@ -16,7 +16,7 @@ from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.actions.plugin_tables import warning_findings
 from tbot_core.contracts.settings import DeploymentSettings, StrategySettings
 from tbot_core.engine.bootstrap import assemble
-from tbot_core.instance import Instance
+from tbot_core.instance import Instance, load_settings
 from tbot_core.model.clock import SystemClock
 from tbot_core.trading.universe import unknown_facts
 from tbot_core.vault.categories import category_paths
@@ -153,7 +153,8 @@ def test_a_plugin_that_cannot_say_it_is_a_failure(home: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "rates.csv").write_text("code\n")
     plugins = plugin_declarations(home)
-    (row,) = warning_findings(home, plugins)
+    settings = load_settings(home, mode="replay", declared=plugins.declared)
+    (row,) = warning_findings(settings, plugins)
     assert row.level == "fail"
     assert "rates.csv:1: the header is not 'code,date,rate,source'." in row.message
 
@@ -161,12 +162,5 @@ def test_a_plugin_that_cannot_say_it_is_a_failure(home: Path) -> None:
         raise ZeroDivisionError("theirs")
 
     loaded = tuple(attrs.evolve(one, plugin=attrs.evolve(one.plugin, warnings=fails)) for one in plugins.loaded[:1])
-    (row,) = warning_findings(home, attrs.evolve(plugins, loaded=loaded))
+    (row,) = warning_findings(settings, attrs.evolve(plugins, loaded=loaded))
     assert (row.level, "ZeroDivisionError: theirs" in row.message) == ("fail", True)
-
-
-def test_invalid_settings_have_their_own_rows(home: Path) -> None:
-    """No plugin is asked then."""
-    plugins = plugin_declarations(home)
-    (home / ".env_bot").write_text(f"{SETTINGS}MAX_TRADES=none\n")
-    assert list(warning_findings(home, plugins)) == []

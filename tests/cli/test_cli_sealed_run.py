@@ -14,6 +14,7 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.actions import control_requests
+from tbot_core.actions.checks import check_instance
 from tbot_core.contracts.credentials import SecretValue, hidden_field, shown_field
 from tbot_core.contracts.setting import integer, text
 from tbot_core.engine import control
@@ -63,6 +64,15 @@ def home(tmp_path: Path) -> Path:
     assert cli.invoke(["init", "--from-json", str(tmp_path / "in.json"), "--home", str(home)]) == 0
     (tmp_path / "in.json").unlink()
     return home
+
+
+def test_all_rows_of_a_check_judge_the_settings_as_opened_once(home: Path) -> None:
+    """So no row is about another version of the file than the others, and the audit log has one line of it."""
+    log = home / "data" / "audit.log"
+    before = len([*log_entries(log)])
+    check_instance(home)
+    opened = [one.category for one in [*log_entries(log)][before:] if one.action == "decrypt"]
+    assert opened.count("env_bot") == 1
 
 
 def test_a_run_trades_from_encrypted_files_and_leaks_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

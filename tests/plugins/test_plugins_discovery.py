@@ -68,6 +68,13 @@ def test_an_installation_and_a_removal_are_seen_by_a_process_that_runs(
     assert installed_plugins() == before
 
 
+def test_a_folder_that_cannot_be_looked_at_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imports do the same with such a part of the search path."""
+    before = installed_plugins()
+    monkeypatch.syspath_prepend("x" * 5000)
+    assert installed_plugins() == before
+
+
 def test_a_name_offered_twice_is_refused_for_both(site: Path, plant: Callable[..., EntryPointInfo]) -> None:
     """Two distributions of one name are both duplicates, and each reason names the two."""
     plant("twin", dist="first")

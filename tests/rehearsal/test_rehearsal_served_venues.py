@@ -123,7 +123,9 @@ def test_the_actions_say_that_a_channel_without_a_server_is_silent(
     told: list[str] = []
     channel_test(home, notify=told.append)
     assert told[-1] == "No alerts by pagerduty, apprise, email in this rehearsal: it has no server on this machine."
-    (found,) = (row for row in alert_findings(home, plugin_declarations(home)) if "apprise" in row.message)
+    plugins = plugin_declarations(home)
+    named = load_settings(home, mode="paper", declared=plugins.declared)
+    (found,) = (row for row in alert_findings(named, plugins) if "apprise" in row.message)
     words = "Alert channel apprise: it stays silent in this rehearsal: it has no server on this machine."
     assert (found.level, found.message) == ("warn", words)
     settings = load_settings(home, mode="paper")
