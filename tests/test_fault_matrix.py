@@ -53,6 +53,7 @@ def _parameters(test: ast.FunctionDef | ast.AsyncFunctionDef, tables: dict[str, 
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_every_fault_and_crash_point_has_a_test_that_bears_its_id() -> None:
     """All of F1 to F112 and CP1 to CP30."""
     tests = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "plugins").glob("*/*/tests/**/test_*.py")]

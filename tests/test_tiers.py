@@ -103,6 +103,8 @@ def test_the_other_parameters_run_in_make_check(suite: pytest.Pytester) -> None:
     assert cases(suite, "check") == ["first[2]", "held_elsewhere", "mixed[2]", "slow[1]", "slow[2]"]
 
 
+@pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_the_rest_runs_in_make_full(suite: pytest.Pytester) -> None:
     """What is marked `full`, and nothing else but properties."""
     assert cases(suite, "full") == ["mixed[0]"]
@@ -117,6 +119,7 @@ def test_properties_are_tried_in_each_tier(suite: pytest.Pytester, tier: str, tr
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_a_marker_that_lies_fails(suite: pytest.Pytester) -> None:
     """Processor time above the limit, in the test or in its child, needs a marker; waiting costs none."""
     said = run(suite, BUSY, "--slow-above=0.1")

@@ -90,6 +90,7 @@ def test_no_module_is_longer_than_its_budget() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_no_function_is_longer_than_its_budget() -> None:
     """A function has at most 40 lines from `def` to its end, and a class 12 public methods (properties apart)."""
     over = []
@@ -108,6 +109,7 @@ def test_no_function_is_longer_than_its_budget() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_no_private_name_has_a_docstring() -> None:
     """What a private function or class is for is said in a comment, if at all: docstrings are for who uses a thing."""
     found = [

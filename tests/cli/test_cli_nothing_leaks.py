@@ -159,6 +159,8 @@ def seen(process: int) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc to look into")
 def test_nothing_secret_is_seen_of_a_run_or_left_by_it(home: Path, run: subprocess.Popen[bytes]) -> None:
     """Not while it runs, in its environment and command line; not afterwards, in its streams and below its folder."""
@@ -187,7 +189,7 @@ def test_nothing_secret_is_seen_of_a_run_or_left_by_it(home: Path, run: subproce
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fails", [True, False], ids=["while it is created", "in the session"])
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_a_plugin_that_fails_with_its_key_shows_it_nowhere(home: Path, *, fails: bool) -> None:
     """Not in the sentence that ends the run, its own `print`, the log or the journal, when the secrets are wiped."""
     install(home.parent / "site", "hiss", f"FAILS = {fails}\n{HISS}")

@@ -112,6 +112,8 @@ def asking(folder: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_a_confirmed_entry_is_judged_anew_and_sent(home: Path) -> None:
     """In the minute in which it was confirmed, without being too late; exits do not wait."""
     person = Person(home, ControlVerb.CONFIRM)
@@ -135,7 +137,7 @@ def test_a_confirmed_entry_is_judged_anew_and_sent(home: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_what_nobody_confirms_expires(home: Path) -> None:
     """Nothing is entered, and each entry that waited ends in its reason."""
     person = Person(home, None)
@@ -166,6 +168,8 @@ def test_an_answer_that_came_too_late_counts_for_nothing(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_a_confirmed_entry_passes_the_whole_gate_again(home: Path) -> None:
     """Killed between the question and the answer: confirmed it is denied."""
     person = Person(home, ControlVerb.CONFIRM)

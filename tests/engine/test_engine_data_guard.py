@@ -57,6 +57,7 @@ def entries_while(events: list[Event], cause: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.measured
 def test_a_session_on_a_well_feed_trades_at_the_far_side_of_the_quote(tmp_path: Path) -> None:
     """No cause comes but that the account had to be read first, and each entry says the quote that it was sized by."""
@@ -69,7 +70,7 @@ def test_a_session_on_a_well_feed_trades_at_the_far_side_of_the_quote(tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_f52_a_frozen_feed_enters_nothing(tmp_path: Path) -> None:
     """Its socket lives and says heartbeats, and the state is exits only as long as no price comes."""
     seen = [lived(tmp_path, seed, F52=0.3)[1] for seed in SEEDS]
@@ -78,7 +79,7 @@ def test_f52_a_frozen_feed_enters_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_f53_a_gap_is_written_down_and_nothing_is_traded_on_its_back_fill(tmp_path: Path) -> None:
     """No entry has its signal in a minute of the gap."""
     gaps = 0
@@ -93,7 +94,7 @@ def test_f53_a_gap_is_written_down_and_nothing_is_traded_on_its_back_fill(tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_f40_a_halt_is_written_down_and_its_symbol_is_not_entered(tmp_path: Path) -> None:
     """Between the word of the halt and that of its end no entry of the symbol is sent."""
     halts = 0
@@ -113,7 +114,7 @@ def test_f40_a_halt_is_written_down_and_its_symbol_is_not_entered(tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_f56_crossed_and_one_sided_quotes_enter_nothing(tmp_path: Path) -> None:
     """When no quote is a good one, every signal that would be entered ends with NO_QUOTE."""
     reasons = {one["reason"] for seed in SEEDS for one in of(lived(tmp_path, seed, F56=1.0)[1], records.DECISION)}
@@ -134,7 +135,7 @@ def test_f55_a_spike_is_held_against_the_quote_by_the_price_band(tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("fault", "cause"), [("F68", "CLOCK_JUMP"), ("F69", "CLOCK_JUMP"), ("F70", "CLOCK_SKEW")])
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_a_clock_that_is_wrong_leaves_exits_only_and_the_session_whole(fault: str, cause: str, tmp_path: Path) -> None:
     """F68, F69, F70: nothing is entered meanwhile, and the session is not closed before its time."""
     seen = [lived(tmp_path, seed, **{fault: 0.1}) for seed in SEEDS]

@@ -141,6 +141,8 @@ OPEN = ("strategy", "open")
 pytestmark = pytest.mark.slow  # each trades whole sessions
 
 
+@pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.measured
 def test_f91_a_strategy_that_raises_never_stops_an_exit(home: Path) -> None:
     """It fails while its positions are held: it is off after three times, and they are closed by their rules."""

@@ -160,6 +160,7 @@ def phases(events: list[Event]) -> list[tuple[str, str]]:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.measured
 def test_a_day_is_manned_with_every_broker_and_a_broken_primary_is_left(tmp_path: Path) -> None:
     """The session's opening names both accounts; with a drill passed entries may go to the other one."""
@@ -171,7 +172,7 @@ def test_a_day_is_manned_with_every_broker_and_a_broken_primary_is_left(tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> None:
     """Each position with its broker's name; profit and exposure are those of all brokers together."""
     world = World(1, (), rates={}, venues=2, minutes=30, live=True)
@@ -208,7 +209,7 @@ def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> Non
     [(1.0, "ALLOWED"), (1.03, "FEEDS_APART"), (None, "DATA_STALE")],
     ids=["agrees", "differs", "silent"],
 )
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.measured
 def test_f57_the_feed_is_held_against_the_prices_of_the_broker_that_entries_go_to(
     tmp_path: Path, off: float | None, reason: str
@@ -230,14 +231,14 @@ def test_f57_the_feed_is_held_against_the_prices_of_the_broker_that_entries_go_t
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_without_a_drill_the_other_broker_only_reduces(tmp_path: Path) -> None:
     """The journal says why."""
     assert phases(traded(tmp_path, drilled=False))[0] == ("the others only reduce", "NO_DRILL")
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.measured
 def test_a_broker_that_cannot_be_logged_in_to_is_said_and_left_out(tmp_path: Path) -> None:
     """The session goes on with its primary alone, as without failover."""
@@ -278,7 +279,7 @@ class Hanging(Client):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("calls", [("snapshot", "poll"), ("connect",)], ids=" ".join)
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_a_standby_that_hangs_delays_nothing_at_the_primary(tmp_path: Path, calls: tuple[str, ...]) -> None:
     """Minutes, entries, exits and the close of the day are the primary's own, as on a day without a standby."""
     world = World(1, (), rates={}, venues=2, minutes=30, live=True)

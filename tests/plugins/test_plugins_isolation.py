@@ -241,6 +241,7 @@ def test_cp29_a_worker_that_dies_holding_a_request_is_started_anew_and_off_after
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.measured
 def test_f92_a_worker_that_hangs_in_native_code_is_killed_at_the_limit(
     plant: Callable[..., EntryPointInfo], tmp_path: Path

@@ -259,7 +259,7 @@ def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str)
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.measured
 def test_the_facts_of_a_session_come_from_the_minutes_of_those_before_it(
     house: House, monkeypatch: pytest.MonkeyPatch
@@ -347,6 +347,7 @@ def test_a_plugin_that_raises_ends_no_session(
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.measured
 def test_a_broker_that_only_supplies_bars_is_closed_too(
     house: House, plant: Callable[..., EntryPointInfo], monkeypatch: pytest.MonkeyPatch

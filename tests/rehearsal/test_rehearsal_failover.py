@@ -120,6 +120,8 @@ def test_f61_a_partition_of_orders_alone_opens_the_circuit(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_f64_an_order_in_doubt_at_the_primary_lets_the_other_broker_only_reduce(tmp_path: Path) -> None:
     """Its first order falls into the partition: until what became of it is known, nothing is entered anywhere."""
     played = OutageScenario(ambushed=7.0).play(tmp_path)
@@ -130,6 +132,8 @@ def test_f64_an_order_in_doubt_at_the_primary_lets_the_other_broker_only_reduce(
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_f65_a_primary_that_returns_is_reconciled_and_gets_no_lease_back(ten_minutes: OutageResult) -> None:
     """It is entered again when a clean minute has proven it, and never in an instrument that has moved."""
     assert ten_minutes.violations == ()
@@ -250,7 +254,7 @@ def test_both_accounts_are_settled_to_the_cent(ten_minutes: OutageResult) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_the_other_broker_sizes_by_the_smaller_equity(tmp_path: Path) -> None:
     """An account that holds a fourth enters a fourth; one that holds more enters no more than the primary would."""
     sizes: dict[int, Any] = {}

@@ -72,6 +72,7 @@ def looked_at(seed: int, faults: tuple[str, ...] | None = None) -> World:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_the_same_seed_is_the_same_world_in_every_process() -> None:
     """Two processes with different hash seeds write the same traces of a bot that trades."""
     hashes = []

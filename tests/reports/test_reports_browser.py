@@ -173,6 +173,9 @@ def test_a_report_is_drawn_without_a_fault(report: Path, browser: Page, width: i
     assert browser.faults == []
 
 
+@pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_without_scripts_the_curves_and_levels_are_readable(report: Path, browser: Page, tmp_path: Path) -> None:
     """The static drawings stay, and a trade opens to its levels and to the reason of its missing chart."""
     browser.open(report, 390, scripts=False)
@@ -219,7 +222,7 @@ def test_a_run_without_a_trade_says_what_to_change(browser: Page, tmp_path: Path
     assert browser.faults == []
 
 
-@pytest.mark.first(0)  # over two seconds
+@pytest.mark.first(0)  # over 1.5 seconds
 def test_the_report_of_a_long_run_stays_small(tmp_path: Path, browser: Page) -> None:
     """Of a run of 22,000 trades the page lists and draws those with the largest results, and says so; CSV has all."""
     summary, story, charts = run_of(2_200)

@@ -58,6 +58,8 @@ def broker(package: Any) -> Any:
     return importlib.import_module(f"{package.__package__}.broker").FaultyBroker
 
 
+@pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.measured
 def test_the_tutorials_broker_keeps_every_promise(package: Any) -> None:
     """None is left out, and each is a sentence of its own."""

@@ -205,6 +205,7 @@ def test_the_form_has_the_days_that_the_command_would_download(own_app: ASGIApp)
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.measured
 def test_a_download_runs_as_a_process_of_its_own(own_app: ASGIApp, own: Path) -> None:
     """It stores the bars of the source, here of the simulator, and says how many."""
