@@ -442,6 +442,7 @@ def killed(home: Path, step: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.parametrize(
     "first", [0, 7, *(pytest.param(n, marks=pytest.mark.full) for n in range(STRIDE) if n not in {0, 7})]
 )

@@ -86,6 +86,7 @@ def _without_report(text: bytes) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_stops_in_order_and_the_same_command_resumes(
     child: Child, tmp_path: Path, undisturbed: bytes, number: int

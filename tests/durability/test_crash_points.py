@@ -295,6 +295,7 @@ def killed(nursery: Nursery, home: Path, point: str, dice: random.Random) -> Pla
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.parametrize(
     "kills",
     [pytest.param(2), pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(600)])],

@@ -268,6 +268,7 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.parametrize(
     "thorough", [False, pytest.param(True, marks=[pytest.mark.full, pytest.mark.timeout(600)])], ids=["once", "often"]
 )

@@ -90,6 +90,7 @@ print(json.dumps({"kills": kills, "undone": undone, "whole": whole, "ops": ops})
 """
 
 
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.parametrize(
     "step",
     [pytest.param(17, marks=pytest.mark.slow), pytest.param(1, marks=[pytest.mark.full, pytest.mark.timeout(600)])],

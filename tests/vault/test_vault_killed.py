@@ -106,6 +106,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.parametrize(
     "step",
     [pytest.param(11, marks=pytest.mark.slow), pytest.param(1, marks=[pytest.mark.full, pytest.mark.timeout(600)])],

@@ -769,6 +769,7 @@ print(json.dumps({"kills": kills, "unfinished": unfinished, "made": made, "ops":
 """
 
 
+@pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.parametrize(
     ("first", "step", "kind"),
     [
