@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.actions.control_requests import PICKUP_TIMEOUT_S, RequestResult, send_request
+from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import RiskError, UsageError
+from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.journal.projections.confirmations import recall_confirmations
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_price, format_quantity
 from tbot_core.model.reasons import Reason
+from tbot_core.status.risk_state import read_control_folder
 from tbot_core.status.runs import current_run, open_run_file
 
 if TYPE_CHECKING:
-    from tbot_core.engine.control import ControlVerb
+    from tbot_core.engine.control import ControlRequest
     from tbot_core.instance import Instance
     from tbot_core.journal.projections.confirmations import PendingConfirmations
     from tbot_core.model.clock import Clock
@@ -56,8 +59,9 @@ class ConfirmationOutcome:
         if self.decision is None:
             if self.answer.process is None:
                 until = exchange_time(datetime.fromisoformat(self.entry["expires"]))
+                answer = "confirmation" if self.answer.verb is ControlVerb.CONFIRM else "rejection"
                 return (
-                    f"No bot is running. The answer is kept: a bot that starts before {until:%H:%M:%S} New York acts"
+                    f"No bot is running. The {answer} is kept: a bot that starts before {until:%H:%M:%S} New York acts"
                     f" on it, later the entry expires: {what}."
                 )
             return self.answer.lost or f"The answer was accepted and is not decided yet: {what}."
@@ -107,10 +111,23 @@ def entry_with_id(known: PendingConfirmations, entry_id: str, now: datetime) -> 
     return entry
 
 
+def kept_answers(instance: Instance) -> dict[str, ControlRequest]:
+    """The answers that lie waiting for a bot, by the id of their entry; of several the one that counts."""
+    return read_control_folder(known_control_folder(instance).control).answers
+
+
 async def send_answer(
     instance: Instance, verb: ControlVerb, entry: Mapping[str, Any], clock: Clock, actor: str = ""
 ) -> ConfirmationOutcome:
-    """Send the answer of `actor`, and wait until a running bot has decided the entry."""
+    """Send the answer of `actor`, and wait until a running bot has decided the entry.
+
+    Raises RiskError if an answer that waits for a bot stands against it; a rejection takes back a confirmation.
+    """
+    earlier = kept_answers(instance).get(entry["id"])
+    if earlier is not None and (earlier.verb is verb or verb is ControlVerb.CONFIRM):
+        done = "confirmed" if earlier.verb is ControlVerb.CONFIRM else "rejected"
+        message = f"The entry {entry['id']} was {done} by {earlier.actor} and waits for a bot: {entry_text(entry)}."
+        raise RiskError(message, "`tbot confirm` lists the entries.")
     until = clock.monotonic() + PICKUP_TIMEOUT_S
     answer = await send_request(instance.home, verb, clock, {"id": entry["id"]}, actor)
     decision = pending_entries(instance).decided.get(entry["id"])

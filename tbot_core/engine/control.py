@@ -63,6 +63,9 @@ RESTRICTING_VERBS: Final = frozenset(
 )
 """The verbs that only restrict trading."""
 
+CONFIRMATION_VERBS: Final = frozenset({ControlVerb.CONFIRM, ControlVerb.REJECT})
+"""The answers to an entry that needs a confirmation."""
+
 WITHDRAWALS: Final[Mapping[ControlVerb, frozenset[ControlVerb]]] = {
     ControlVerb.KILL_CLEAR: frozenset({ControlVerb.KILL, ControlVerb.KILL_FLATTEN}),
     ControlVerb.STOP_CANCEL: frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP}),
@@ -102,6 +105,23 @@ class ControlFolderState:
     stop: bool = False
     requests: tuple[ControlRequest, ...] = ()
     refused: tuple[RefusedRequest, ...] = ()
+
+    @property
+    def answers(self) -> dict[str, ControlRequest]:
+        """The answers that no bot has read yet, by the id of the entry; of several the one that counts."""
+        found: dict[str, ControlRequest] = {}
+        for one in self.requests:
+            if one.verb in CONFIRMATION_VERBS:
+                name = one.arguments.get("id", "")
+                found[name] = effective_answer(found.get(name), one)
+        return found
+
+
+def effective_answer(earlier: ControlRequest | None, later: ControlRequest) -> ControlRequest:
+    """Of two answers to an entry the one that counts: the first one, but a rejection until the entry is sent."""
+    if earlier is None or (earlier.verb is ControlVerb.CONFIRM and later.verb is ControlVerb.REJECT):
+        return later
+    return earlier
 
 
 EMPTY_FOLDER: Final = ControlFolderState()

@@ -9,22 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 from tbot_core.errors import TbotError
 from tbot_core.instance import Instance
+from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.journal.gauges import read_gauges
+from tbot_core.journal.projection import fold
+from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.confirmations import recall_confirmations
+from tbot_core.journal.records import signal_of
 from tbot_core.marketdata import received_bars
 from tbot_core.model.formatting import money_text
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import Side
+from tbot_core.model.types import Leg, Side
 from tbot_core.reports.trade_levels import planned_level
+from tbot_core.status.risk_state import read_control_folder
 from tbot_core.status.runs import bot_time, current_run, open_run_file, received_of
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from tbot_core.engine.control import ControlRequest
     from tbot_core.journal.gauges import EntryQuote
+    from tbot_core.journal.store import Event
     from tbot_core.status import Document
+    from tbot_core.trading.orders import OrderRecord
 
 
 def confirmations_document(home: Path | None, now: dt.datetime) -> Document:
@@ -33,37 +41,62 @@ def confirmations_document(home: Path | None, now: dt.datetime) -> Document:
     `worth` is the amount that an entry buys or sells, `risk` the loss at its stop, both at its price; `left_s` the
     seconds until it expires. `last` is the price now: the side of the latest quote that the entry would pay, else the
     close of the last minute, None if unknown; `last_of` says which (ask, bid or close), `last_at` of when it is.
-    `running`: whether a bot runs, that could act on an answer.
+    `running`: whether a bot runs, that could act on an answer; `answer` the one that lies waiting for a bot, with verb
+    and actor, None without one. Of a decided entry that was sent, `quantity` is what was sent and `filled` how much of
+    it was traded; `working`: the rest may still be.
     """
-    instance = Instance.at(home)
+    instance = known_control_folder(Instance.at(home))
     running = filesystem.lock_holder(instance.lock) is not None
     file = current_run(instance)
     if file is None:
         return {"running": running, "open": [], "decided": []}
     with open_run_file(file) as journal:
-        known = recall_confirmations(journal.events())
+        events = list(journal.events())
+    known = recall_confirmations(events)
+    orders = _entry_orders(events) if any(_is_sent(one) for one in known.decided.values()) else {}
+    kept = read_control_folder(instance.control).answers
     now = bot_time(instance, now)
     waiting = known.open_entries(now)
     closes = _last_closes(received_of(instance, file), waiting[0]) if waiting else {}
     gauges = read_gauges(instance.data)
     quotes = gauges.quotes if gauges is not None and gauges.journal == file.path.name else {}
-    shown = [_entry(one, _price_now(one, quotes, closes), now) for one in waiting]
+    shown = [
+        _entry(one, _price_now(one, quotes, closes), now) | {"answer": _answer(kept.get(one["id"]))} for one in waiting
+    ]
     decided = [
-        {"id": name, **_outcome(known.decided[name]), **_signal(one)}
+        {"id": name, **_outcome(known.decided[name], orders), **_signal(one)}
         for name, one in reversed(known.entries.items())
         if name in known.decided
     ]
     return {"running": running, "open": sorted(shown, key=lambda one: one["left_s"]), "decided": decided}
 
 
-def _outcome(decision: Mapping[str, Any]) -> Document:
-    # What became of an entry, in whose words, and how much was sent.
-    sent = decision.get("sizing") if decision["reason"] == Reason.ALLOWED.name else None
-    return {
-        "reason": decision["reason"],
-        "words": decision["words"],
-        "quantity": None if sent is None else sent["quantity"],
-    }
+def _is_sent(decision: Mapping[str, Any]) -> bool:
+    return bool(decision["reason"] == Reason.ALLOWED.name and decision.get("sizing"))
+
+
+def _entry_orders(events: Iterable[Event]) -> dict[str, list[OrderRecord]]:
+    # The entry orders of the session by the text of their signal.
+    found: dict[str, list[OrderRecord]] = {}
+    for one in fold(events, SessionBook()).orders.values():
+        if one.order.leg is Leg.ENTRY and one.order.signal is not None:
+            found.setdefault(one.order.signal.text, []).append(one)
+    return found
+
+
+def _outcome(decision: Mapping[str, Any], orders: Mapping[str, Sequence[OrderRecord]]) -> Document:
+    # What became of an entry, in whose words, how much was sent, and how much of it was traded.
+    outcome = {"reason": decision["reason"], "words": decision["words"]}
+    if not _is_sent(decision):
+        return outcome | {"quantity": None, "filled": None, "working": False}
+    own = orders.get(signal_of(decision["signal"]).text, ())
+    filled = sum((one.filled for one in own), Decimal(0))
+    working = any(not one.terminal for one in own)
+    return outcome | {"quantity": decision["sizing"]["quantity"], "filled": f"{filled:f}", "working": working}
+
+
+def _answer(request: ControlRequest | None) -> Document | None:
+    return None if request is None else {"verb": request.verb.value, "actor": request.actor}
 
 
 def _price_now(entry: Mapping[str, Any], quotes: Mapping[str, EntryQuote], closes: Mapping[str, Document]) -> Document:

@@ -30,6 +30,7 @@ from tbot_core.model.formatting import (
     plural,
     printable_name,
 )
+from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg
 from tbot_core.plugins.call_guard import failure_text
 from tbot_core.reports.drift import drift_lines
@@ -45,6 +46,7 @@ Weight = Literal["session", "entry", "exit", "risk", "denial", "window"]
 LOUD: Final = frozenset({"session", "entry", "exit", "risk"})
 """The weights shown as plain lines; the live view shows the others too."""
 
+_MISSED: Final = Reason.ENTRY_NOT_FILLED.name
 _USUAL: Final = frozenset({StateCause.UNRECONCILED.name})
 """What comes and goes with every start: NOT READY names it where it lasts."""
 
@@ -86,7 +88,7 @@ class EventNarrator:
         """The lines for these events."""
         lines: list[EventLine] = []
         for entry in entries:
-            before = len(self.book.trades)
+            before, missed = len(self.book.trades), self.book.denials[_MISSED]
             self.book.apply(entry)
             self._planned.apply(entry)
             self._restart.apply(entry)
@@ -95,6 +97,8 @@ class EventNarrator:
                 note_event(states, entry, broker)
             symbol = _symbol(entry.payload)
             lines += [attrs.evolve(one, symbol=symbol) for one in self._lines_of(entry, self.book.trades[before:])]
+            if self.book.denials[_MISSED] > missed:
+                lines.append(self._missed(entry))
             if entry.kind == records.DRIFT:
                 found = (one.strip() for one in drift_lines(entry.payload))
                 lines += [EventLine(time=entry.applied, text=f"Drift: {one}", weight="session") for one in found]
@@ -143,6 +147,11 @@ class EventNarrator:
         new = found if payload.get("session") != session else [one for one in found if one not in said]
         self._remarks = (payload.get("session", ""), found)
         return new
+
+    def _missed(self, entry: JournalEvent) -> EventLine:
+        record = self.book.orders[entry.cid or ""]
+        text = f"{entry_text(record.order, record.order.quantity, None, None)} not filled: {record.state.value}"
+        return EventLine(time=entry.applied, text=text, weight="denial", symbol=record.order.symbol)
 
     def _filled(self, entry: JournalEvent, closed: Sequence[Trade]) -> EventLine:
         if closed:

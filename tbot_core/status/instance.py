@@ -139,7 +139,8 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
     return {
         **_account(settings, Projections() if prepared else read, risk, gauges),
         **live_figures.gauge_figures(gauges),
-        **_run(file, read, settings, latest_mode(events) or (REHEARSAL_MODE if found.rehearsed else None), now),
+        **_run(file, read, settings, latest_mode(events) or (REHEARSAL_MODE if found.rehearsed else None)),
+        "confirmations": sum(one["id"] not in risk.seen.answers for one in read.pending.open_entries(now)),
         "preparing": prepared,
         **arming_document(read.arming, settings, now, risk),
         "home": str(instance.home),
@@ -172,7 +173,7 @@ def _account(settings: Settings, read: Projections, risk: RiskStatus, gauges: Ga
     return live_figures.account_figures(read.book, limits, gauges)
 
 
-def _run(file: RunFile | None, read: Projections, settings: Settings, mode: str | None, now: dt.datetime) -> Document:
+def _run(file: RunFile | None, read: Projections, settings: Settings, mode: str | None) -> Document:
     # The run that is shown, with the content of its session; its market is known from its first session on.
     book = read.book
     run = book.run if book.run.get("mode") == mode else {}
@@ -189,7 +190,6 @@ def _run(file: RunFile | None, read: Projections, settings: Settings, mode: str 
         "brokers": list(records.brokers_of(book.session)),
         "positions": live_figures.position_documents(book),
         "orders": live_figures.order_documents(book),
-        "confirmations": len(read.pending.open_entries(now)),
         "trades": {name: read.activity.entries.get(name, 0) for name in settings.strategies},
         "candidates": read.activity.candidates,
         "vix_live": read.activity.vix,

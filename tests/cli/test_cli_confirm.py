@@ -98,11 +98,32 @@ def test_an_answer_without_a_bot_is_kept_and_says_until_when(home: Path, capsys:
     """It lies there with its id; a bot that starts in time obeys it."""
     assert cli.invoke(["confirm", "aaaa", "--reject", "--home", str(home)]) == 1
     assert re.search(
-        r"No bot is running\. The answer is kept: a bot that starts before \d\d:\d\d:\d\d New York acts on it",
+        r"No bot is running\. The rejection is kept: a bot that starts before \d\d:\d\d:\d\d New York acts on it",
         capsys.readouterr().out,
     )
     (request,) = control.read_folder(home / "control").requests
     assert (request.verb, request.arguments) == (ControlVerb.REJECT, {"id": "aaaa"})
+
+
+def test_a_rejection_takes_back_a_confirmation_that_waits_for_a_bot_and_not_the_other_way_round(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The list shows what is kept, `tbot status` no longer counts it, and an answer that changes nothing is refused."""
+
+    def said(*words: str, code: int) -> str:
+        assert cli.invoke(["confirm", *words, "--home", str(home)]) == code
+        captured = capsys.readouterr()
+        return captured.out + captured.err
+
+    assert "The confirmation is kept" in said("aaaa", code=1)
+    assert re.search(r"\(.* New York.*\); confirm by \S+, waits for a bot\n", said(code=0))
+    cli.invoke(["status", "--home", str(home)])
+    assert "to confirm" not in capsys.readouterr().out
+    assert "The entry aaaa was confirmed by" in said("aaaa", code=5)
+    assert "The rejection is kept" in said("aaaa", "--reject", code=1)
+    assert "The entry aaaa was rejected by" in said("aaaa", code=5)
+    assert "The entry aaaa was rejected by" in said("aaaa", "--reject", code=5)
+    assert control.read_folder(home / "control").answers["aaaa"].verb is ControlVerb.REJECT
 
 
 TAKEN = RequestResult(verb=ControlVerb.CONFIRM, process=7, taken=True)

@@ -210,6 +210,19 @@ def test_what_a_ready_session_will_not_trade_is_a_line_each() -> None:
     assert said(session="2026-11-25") == both
 
 
+def test_an_entry_that_is_not_filled_is_a_line() -> None:
+    """What was confirmed and sent may buy nothing; a part that was filled has its own line."""
+    narrator, cid = EventNarrator(), "entry-1"
+
+    def said(kind: str, payload: dict[str, Any]) -> list[tuple[str, str]]:
+        event = NewEvent(kind=kind, payload=payload, time=MORNING, cid=cid)
+        return [(line.weight, line.text) for line in narrator.lines_for([event])]
+
+    payload = records.order_payload(order(name=cid, symbol="PELTO", quantity="15", limit="25.84"))
+    assert said(records.INTENDED, payload) + said(records.SENDING, {}) + said("acknowledged", {"words": ""}) == []
+    assert said("cancelled", {"words": ""}) == [("denial", "[OPEN] BUY 15 PELTO not filled: cancelled")]
+
+
 def test_a_restart_has_lines_of_its_own() -> None:
     """That it happened, and what was found and missed; the account that is not read yet is no warning beside them."""
 

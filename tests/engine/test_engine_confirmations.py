@@ -45,7 +45,6 @@ class Person:
         self.verb = verb
         self.picks = picks
         self.answered: list[str] = []
-        self.late = dt.timedelta()
         self.extra: dict[int, ControlVerb] = {}
         self.loop = VirtualLoop()
         self.clock = LoopClock(self.loop, MORNING)
@@ -70,7 +69,7 @@ class Person:
             if name not in self.answered:
                 self.answered.append(name)
                 if self.verb is not None and self.picks(len(self.answered)):
-                    made = self.clock.now() + self.late + dt.timedelta(microseconds=len(self.answered))
+                    made = self.clock.now() + dt.timedelta(microseconds=len(self.answered))
                     control.write_request(
                         self.home / "control", self.verb, actor="ann", now=made, arguments={"id": name}
                     )
@@ -155,16 +154,6 @@ def test_what_a_person_rejects_is_not_sent(home: Path) -> None:
     assert set(person.reasons.values()) == {"CONFIRMATION_REJECTED"}
     words = {payload["words"] for payload in confirmations.recall_confirmations(person.events).decided.values()}
     assert words == {"rejected by ann"}
-
-
-@pytest.mark.slow
-@pytest.mark.first(0)  # what expires is tested above
-def test_an_answer_that_came_too_late_counts_for_nothing(home: Path) -> None:
-    """It was given after the time was over, whenever the bot looks."""
-    person = Person(home, ControlVerb.CONFIRM)
-    person.late = dt.timedelta(seconds=60)
-    assert person.trade().summary.trades == ()
-    assert set(person.reasons.values()) == {"CONFIRMATION_EXPIRED"}
 
 
 @pytest.mark.slow

@@ -112,15 +112,59 @@ def test_what_was_answered_before_a_restart_is_decided_once(journal: Journal) ->
 
 
 def test_the_first_answer_counts(journal: Journal) -> None:
-    """A second one, one of an unknown id and one that came too late change nothing."""
+    """A second one and one of an unknown id change nothing."""
     bench = Bench(journal)
     bench.ask("AAA", "BBB")
     bench.answer("AAA", ControlVerb.REJECT)
     bench.answer("AAA")
-    bench.answer("BBB", made=ASKED + dt.timedelta(seconds=60))
     stray = ControlRequest(name="y.json", verb=ControlVerb.CONFIRM, actor="ann", made=SOON)
     assert bench.confirming.record_answer(stray) == ""
     assert [one.reason for one in bench.decided()] == [Reason.CONFIRMATION_REJECTED]
+
+
+def test_a_rejection_counts_until_the_entry_is_sent(journal: Journal) -> None:
+    """Whoever approved it, and also where both answers lay waiting for a bot."""
+    bench = Bench(journal)
+    bench.ask("AAA")
+    bench.answer("AAA")
+    bench.answer("AAA", ControlVerb.REJECT)
+    assert [one.reason for one in Bench(journal).decided()] == [Reason.CONFIRMATION_REJECTED]
+    assert [one.reason for one in bench.decided()] == [Reason.CONFIRMATION_REJECTED]
+
+
+def test_nothing_is_sent_after_the_expiry_however_early_it_was_approved(journal: Journal) -> None:
+    """A bot that starts later does not act on an answer that was kept for it, and the decision says so."""
+    bench = Bench(journal)
+    bench.ask("AAA")
+    bench.answer("AAA")
+    again = Bench(journal)
+    again.clock.advance_to(ASKED + dt.timedelta(seconds=60))
+    again.answer("AAA")
+    (decision,) = again.decided()
+    assert (decision.reason, decision.order) == (Reason.CONFIRMATION_EXPIRED, None)
+    assert decision.detail == "confirmed by ann, but not sent in time"
+
+
+def test_where_only_ends_of_minutes_count_what_was_confirmed_in_time_is_sent_at_the_next_one(journal: Journal) -> None:
+    """An answer that came late expires there too."""
+    bench = Bench(journal)
+    bench.ask("AAA", "BBB")
+    bench.answer("AAA")
+    bench.clock.advance_to(ASKED + dt.timedelta(seconds=80))
+    bench.answer("BBB")
+    decided = bench.confirming.decide_answered(renewed, whole_minutes=True)
+    assert [(one.proposal.signal.symbol, one.reason) for one in decided] == [
+        ("AAA", Reason.ALLOWED),
+        ("BBB", Reason.CONFIRMATION_EXPIRED),
+    ]
+
+
+def test_the_clock_of_a_sender_decides_nothing(journal: Journal) -> None:
+    """An answer that seems to be of later is in time while the bot's own clock says so, as in a rehearsal."""
+    bench = Bench(journal)
+    bench.ask("AAA")
+    bench.answer("AAA", made=ASKED + dt.timedelta(hours=5))
+    assert [one.reason for one in bench.decided()] == [Reason.ALLOWED]
 
 
 def test_an_approval_is_no_way_around_the_gate(journal: Journal) -> None:

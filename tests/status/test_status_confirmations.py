@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from tbot_core.cli.commands.run import create_demo_instance
+from tbot_core.contracts import BrokerEvent
+from tbot_core.engine import control
+from tbot_core.engine.control import ControlVerb
 from tbot_core.journal import records
 from tbot_core.journal.gauges import EntryQuote, Gauges, write_gauges
 from tbot_core.journal.projections.confirmations import asked_payload
@@ -25,7 +28,7 @@ from tbot_core.model.reasons import Reason
 from tbot_core.status.confirmations import confirmations_document
 from tbot_core.status.day import DayReader
 from tbot_core.status.runs import RunFile
-from tbot_core.testing.trades import order, proposal
+from tbot_core.testing.trades import fill, order, proposal
 from tbot_core.trading.commands import Decision
 
 if TYPE_CHECKING:
@@ -94,6 +97,38 @@ def test_what_was_sent_is_listed_with_its_quantity_and_who_confirmed_it(home: Pa
         append(journal, [(records.DECISION, records.decision_payload(confirmed) | {"sizing": {"quantity": "7"}})])
     newest = next(one for one in confirmations_document(home, NOW)["decided"] if one["symbol"] == "AAA")
     assert (newest["reason"], newest["words"], newest["quantity"]) == ("ALLOWED", "confirmed by ann", "7")
+
+
+def test_what_was_sent_is_not_called_bought_before_it_is(home: Path) -> None:
+    """How much was traded, and whether the order still works."""
+    confirmed = Decision(proposal=proposal("AAA"), reason=Reason.ALLOWED, detail="confirmed by ann")
+    sent = order(symbol="AAA", quantity="7", limit="100")
+
+    def told(kind: str, payload: records.Payload, cid: str = "") -> dict[str, Any]:
+        with closing(open_journal(home / "data" / "tbot.sqlite")) as journal:
+            journal.append([NewEvent(kind=kind, payload=payload, time=NOW, cid=cid or None)])
+        decided = confirmations_document(home, NOW)["decided"]
+        return next(one for one in decided if one["symbol"] == "AAA")
+
+    decision = records.decision_payload(confirmed) | {"sizing": {"quantity": "7"}}
+    told(records.DECISION, decision)
+    told(records.INTENDED, records.order_payload(sent), sent.client_order_id)
+    working = told(records.SENDING, {}, sent.client_order_id)
+    assert (working["filled"], working["working"]) == ("0", True)
+    part = BrokerEvent(kind="fill", event_id="1", client_order_id="", fill=fill(sent, "99.98", "3"))
+    partly = told("fill", records.broker_payload(part), sent.client_order_id)
+    assert (partly["filled"], partly["working"]) == ("3", True)
+    ended = BrokerEvent(kind="cancelled", event_id="2", client_order_id="")
+    done = told("cancelled", records.broker_payload(ended), sent.client_order_id)
+    assert (done["quantity"], done["filled"], done["working"]) == ("7", "3", False)
+
+
+def test_an_answer_that_waits_for_a_bot_is_shown_with_its_entry(home: Path) -> None:
+    """Verb and actor; the other entries have none."""
+    folder = home / "control"
+    control.write_request(folder, ControlVerb.CONFIRM, actor="ann", now=NOW, arguments={"id": "aaaa"})
+    found = {one["symbol"]: one["answer"] for one in confirmations_document(home, NOW)["open"]}
+    assert found == {"AAA": {"verb": "confirm", "actor": "ann"}, "DDD": None}
 
 
 def test_the_price_now_is_the_side_of_the_latest_quote_that_the_entry_would_pay(home: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,18 +45,15 @@ def confirmation_skipped() -> Swaps:
 def confirmation_expiry_ignored() -> Swaps:
     """What nobody confirmed in time waits on, and may be confirmed later."""
     decided = current_attribute(ConfirmationQueue, "_decided")
+    obey = current_attribute(ConfirmationQueue, "record_answer")
 
     def waits(self: Any, one: Any, now: Any, renew: Callable[[Proposal], Proposal | None]) -> list[Decision]:
-        return [] if one.answer is None else list(decided(self, one, now, renew))
+        return list(decided(self, attrs.evolve(one, expires=now + timedelta(days=1)), now, renew))
 
-    def obey(self: Any, request: ControlRequest) -> str:
-        name = request.arguments.get("id", "")
-        found = self._pending.get(name)
-        if found is not None and found.answer is None:
-            self._pending[name] = attrs.evolve(found, answer=request)
-        return ""
+    def obeys(self: Any, request: ControlRequest, _read: datetime | None = None) -> str:
+        return str(obey(self, request, datetime.min.replace(tzinfo=UTC)))
 
-    return (ConfirmationQueue, "_decided", waits), (ConfirmationQueue, "record_answer", obey)
+    return (ConfirmationQueue, "_decided", waits), (ConfirmationQueue, "record_answer", obeys)
 
 
 def rejection_read_as_confirmation() -> Swaps:
@@ -65,7 +63,7 @@ def rejection_read_as_confirmation() -> Swaps:
         (
             ConfirmationQueue,
             "record_answer",
-            lambda self, request: obey(self, attrs.evolve(request, verb=ControlVerb.CONFIRM)),
+            lambda self, request, *read: obey(self, attrs.evolve(request, verb=ControlVerb.CONFIRM), *read),
         ),
     )
 

@@ -26,7 +26,13 @@ def command(*, entry_id: str | None, reject: bool, home: Path | None, as_json: b
     """
     import asyncio
 
-    from tbot_core.actions.confirmations import entry_document, entry_with_id, pending_entries, send_answer
+    from tbot_core.actions.confirmations import (
+        entry_document,
+        entry_with_id,
+        kept_answers,
+        pending_entries,
+        send_answer,
+    )
     from tbot_core.engine.control import ControlVerb
     from tbot_core.errors import UsageError
     from tbot_core.model.clock import SystemClock
@@ -37,7 +43,9 @@ def command(*, entry_id: str | None, reject: bool, home: Path | None, as_json: b
         if reject:
             raise UsageError("--reject needs the ID of an entry.", "`tbot confirm` lists the entries.")
         shown = pending_entries(instance).open_entries(bot_time(instance, clock.now()))
-        emit({"waiting": [entry_document(one) for one in shown]}, as_json=as_json, lines=lines(shown))
+        answers = {name: f"{one.verb.value} by {one.actor}" for name, one in kept_answers(instance).items()}
+        waiting = [entry_document(one) | {"answer": answers.get(one["id"])} for one in shown]
+        emit({"waiting": waiting}, as_json=as_json, lines=lines(shown, answers))
         return 0
     entry = entry_with_id(pending_entries(instance), entry_id, bot_time(instance, clock.now()))
     outcome = asyncio.run(send_answer(instance, ControlVerb.REJECT if reject else ControlVerb.CONFIRM, entry, clock))
@@ -45,8 +53,8 @@ def command(*, entry_id: str | None, reject: bool, home: Path | None, as_json: b
     return outcome.code
 
 
-def lines(shown: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The pending entries as text."""
+def lines(shown: Sequence[Mapping[str, Any]], answers: Mapping[str, str]) -> Iterator[str]:
+    """The pending entries as text, with the answers that wait for a bot by the id of their entry."""
     from datetime import datetime
 
     from tbot_core.actions.confirmations import entry_text
@@ -55,4 +63,5 @@ def lines(shown: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not shown:
         yield "No entry needs a confirmation."
     for one in shown:
-        yield f"{one['id']:8} {entry_text(one)}, until {both_times(datetime.fromisoformat(one['expires']))}"
+        kept = f"; {answers[one['id']]}, waits for a bot" if one["id"] in answers else ""
+        yield f"{one['id']:8} {entry_text(one)}, until {both_times(datetime.fromisoformat(one['expires']))}{kept}"

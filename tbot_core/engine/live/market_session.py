@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.engine import control, resume
-from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.control import CONFIRMATION_VERBS, ControlVerb
 from tbot_core.engine.live import broker_supervisor as supervision
 from tbot_core.engine.live.abandoned_positions import AbandonedPositions
 from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
@@ -25,7 +25,6 @@ from tbot_core.engine.live.shutdown import Shutdown
 from tbot_core.engine.live.task_group import AsyncAction, SessionTasks
 from tbot_core.engine.live.watch_loop import WatchLoop
 from tbot_core.engine.session.arming import ArmingGuard
-from tbot_core.engine.session.confirmations import CONFIRMATION_VERBS
 from tbot_core.engine.session.feed_session import FeedReceiver, empty_minute
 from tbot_core.engine.session.opening_equity import check_opening_equity
 from tbot_core.engine.session.requests import FUTURE_SESSION_VERBS, RequestAction, RequestHandler

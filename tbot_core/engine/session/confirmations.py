@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
-from tbot_core.engine.control import ControlRequest, ControlVerb
+from tbot_core.engine.control import CONFIRMATION_VERBS, ControlRequest, ControlVerb, effective_answer
 from tbot_core.engine.session.recovery import proposal_of
 from tbot_core.engine.session.requests import request_of
 from tbot_core.journal import records
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.journal.store import Event
 
-CONFIRMATION_VERBS: Final = frozenset({ControlVerb.CONFIRM, ControlVerb.REJECT})
+_MINUTE: Final = timedelta(minutes=1)
 _log = log.logger(__name__)
 
 
@@ -106,25 +106,32 @@ class ConfirmationQueue:
             self._recorder.record(records.CONFIRMATION_ASKED, payload)
             self._add_pending(name, _asked(decision.proposal, payload))
 
-    def record_answer(self, request: ControlRequest) -> str:
-        """Store the answer to a pending entry; the first one counts, and only if it is in time."""
+    def record_answer(self, request: ControlRequest, read: datetime | None = None) -> str:
+        """Store the answer to a pending entry; the first one counts, but a rejection counts until the entry is sent.
+
+        It must be `read` before the entry expires, now without it: the clock of a sender may differ from the bot's.
+        """
         name = request.arguments.get("id", "")
-        found = self._pending.get(name)
-        if found is None or found.answer is not None or request.made >= found.expires:
+        found, at = self._pending.get(name), read or self._recorder.clock.now()
+        if found is None or at >= found.expires or effective_answer(found.answer, request) is not request:
             _log.warning("confirmation.not_pending", id=name, actor=request.actor)
         else:
             self._pending[name] = attrs.evolve(found, answer=request)
         return ""
 
-    def decide_answered(self, renew: Callable[[Proposal], Proposal | None]) -> list[Decision]:
-        """Decide the entries that were answered, and those that expired.
+    def decide_answered(
+        self, renew: Callable[[Proposal], Proposal | None], *, whole_minutes: bool = False
+    ) -> list[Decision]:
+        """Decide the entries that were answered, and those that expired: nothing is sent after the expiry.
 
-        `renew` checks a proposal again at the current price, None while there is none.
+        `renew` checks a proposal again at the current price, None while there is none. `whole_minutes`: nothing
+        happens between the ends of minutes, so what was confirmed in time is sent at the next one.
         """
         now = self._recorder.clock.now()
         decisions: list[Decision] = []
         for name, one in list(self._pending.items()):
-            decided = self._decided(one, now, renew)
+            confirmed = one.answer is not None and whole_minutes
+            decided = self._decided(one, now - _MINUTE if confirmed else now, renew)
             if decided:
                 del self._pending[name]
                 decisions += decided
@@ -148,7 +155,7 @@ class ConfirmationQueue:
                 asked.add(proposal.signal.text)
                 self._add_pending(payload["id"], _asked(proposal, payload))
             elif event.kind == records.REQUEST and payload["verb"] in CONFIRMATION_VERBS:
-                self.record_answer(request_of(payload))
+                self.record_answer(request_of(payload), event.applied)
             elif event.kind == records.DECISION:
                 self._remove_decided(records.signal_of(payload["signal"]).text)
         return asked
@@ -163,17 +170,18 @@ class ConfirmationQueue:
     def _decided(
         self, one: PendingEntry, now: datetime, renew: Callable[[Proposal], Proposal | None]
     ) -> list[Decision]:
-        answer, over = one.answer, one.expires <= now
+        answer = one.answer
         if answer is not None and answer.verb is ControlVerb.REJECT:
             words = f"rejected by {answer.actor}"
             return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_REJECTED, detail=words)]
+        if one.expires <= now:
+            words = f"confirmed by {answer.actor}, but not sent in time" if answer else ""
+            return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_EXPIRED, detail=words)]
         renewed = None if answer is None else renew(one.proposal)
         # A bot that has just started has no quote yet: what was confirmed waits for the first one.
-        if answer is not None and renewed is not None and (over or renewed.reason is not Reason.NO_QUOTE):
+        if answer is not None and renewed is not None and renewed.reason is not Reason.NO_QUOTE:
             decided = self._decider.decide([attrs.evolve(renewed, most_units=units_of(one.quantity))])
             return [_confirmed_by(answer.actor, each) for each in decided]
-        if over:
-            return [Decision(proposal=one.proposal, reason=Reason.CONFIRMATION_EXPIRED)]
         return []
 
 

@@ -292,7 +292,7 @@ class TradingSession:
         After a restart they wait for the first traded minute: older bars have no current price.
         """
         if self.has_traded_minute:
-            await self._send(self.confirmations.decide_answered(self._renew))
+            await self._send(self.confirmations.decide_answered(self._renew, whole_minutes=self.fills_on_bars))
 
     async def skip_minute(self, minute: int, *, late: bool = True) -> None:
         """Record a minute's signals without trading it: it is `late`, or a stop keeps positions."""

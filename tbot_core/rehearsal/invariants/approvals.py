@@ -19,28 +19,34 @@ if TYPE_CHECKING:
 _TAKEN_S: Final = 30.0
 """The longest time until a busy bot reads a request."""
 
+_MINUTE: Final = dt.timedelta(minutes=1)
 _LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
 
 
 def _i8_confirmed(history: RehearsalHistory) -> Iterator[str]:
-    # With confirmations on, each entry was confirmed by the first answer in time, and is no larger.
+    # With confirmations on, each entry was confirmed by the first answer, in time, is sent before it expires or at the
+    # next minute's end, and is no larger.
     timeout_s, questions = history.people.manner.timeout_s, dict[str, Event]()
     for event in history.events:
         if event.kind == records.CONFIRMATION_ASKED:
             questions[records.signal_of(event.payload["signal"]).text] = event
         elif timeout_s is not None and event.kind == records.INTENDED and event.payload["leg"] == Leg.ENTRY.value:
             asked = questions.get(records.signal_of(event.payload["signal"]).text)
-            if asked is None or not _agreed(history, asked, dt.timedelta(seconds=timeout_s)):
+            if asked is None or not _agreed(history, asked) or event.applied >= _expiry(asked) + _MINUTE:
                 yield f"{event.cid} was entered and not confirmed in time"
             elif Decimal(event.payload["quantity"]) > Decimal(asked.payload["quantity"]):
                 yield f"{event.cid} enters {event.payload['quantity']}, confirmed were {asked.payload['quantity']}"
 
 
-def _agreed(history: RehearsalHistory, asked: Event, timeout: dt.timedelta) -> bool:
+def _agreed(history: RehearsalHistory, asked: Event) -> bool:
     # Whether the first answer in time confirms.
-    name, latest = asked.payload["id"], asked.applied + timeout
+    name, latest = asked.payload["id"], _expiry(asked)
     answers = (answer.verb for answer in history.people.answers if answer.identity == name and answer.made < latest)
     return next(answers, None) is ControlVerb.CONFIRM
+
+
+def _expiry(asked: Event) -> dt.datetime:
+    return dt.datetime.fromisoformat(asked.payload["expires"])
 
 
 def _i8_armed(history: RehearsalHistory) -> Iterator[str]:

@@ -102,6 +102,7 @@ class Site:
             "csrf": "" if session is None else session.csrf,
             "may": call.may,
             "badge": self.badge(),
+            "login_rules": self.logins.rules,
             "session_left": lambda: self.session_left(session),
             "with_codes": lambda: self._has_codes(session),
             "once": lambda: random.entropy(16).hex(),

@@ -104,7 +104,7 @@ def test_an_answer_to_an_entry_is_kept_and_a_line_that_names_it(
     assert (answer.status, answer.headers["location"]) == (303, "/confirmations")
     assert ("a-admin", f"write requested confirm ab12, {asked['quantity']} AAA") in logins.security.lines
     page = get(app, "/confirmations").text
-    assert "The answer is kept: a bot that starts before" in page
+    assert "The confirmation is kept: a bot that starts before" in page
     assert "No bot is running. An answer is kept" in page
 
 

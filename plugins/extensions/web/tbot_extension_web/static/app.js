@@ -21,10 +21,12 @@
   function draw() {
     const source = place("equity-data");
     const holder = place("equity-chart");
-    if (!source || !holder || typeof uPlot === "undefined" || source.textContent === drawn) return;
+    if (holder && !source) holder.hidden = true; // a run that is being prepared has no figures of one before
+    if (!source || !holder || typeof uPlot === "undefined") return;
+    holder.hidden = false;
+    if (source.textContent === drawn) return;
     drawn = source.textContent;
     const curve = JSON.parse(drawn);
-    holder.hidden = false;
     const data = [curve.times, curve.equity, curve.limit];
     if (chart) {
       chart.setData(data);
@@ -116,10 +118,12 @@
   let ends = null;
   let askedAt = Date.now();
 
-  function setEnds(idle, whole) {
+  // A short limit is warned of in its second half.
+  function setEnds(of) {
     const now = Date.now();
-    ends = { idle: now + idle * 1000, whole: now + whole * 1000 };
-    ends.from = Math.min(shortly, Math.min(idle, whole) / 2);
+    ends = { idle: now + of.idleLeft * 1000, whole: now + of.loginLeft * 1000 };
+    ends.idleFrom = Math.min(shortly, of.idleLimit / 2);
+    ends.wholeFrom = Math.min(shortly, of.loginLimit / 2);
   }
 
   async function askEnds(headers) {
@@ -135,13 +139,15 @@
   function warnOfEnd() {
     const band = place("session-ends");
     if (!band) return;
-    if (!ends) setEnds(Number(document.body.dataset.idleLeft), Number(document.body.dataset.loginLeft));
-    const left = Math.max(0, Math.round((Math.min(ends.idle, ends.whole) - Date.now()) / 1000));
-    const soon = left <= ends.from;
+    if (!ends) setEnds(document.body.dataset);
+    const seconds = (end) => Math.max(0, Math.round((end - Date.now()) / 1000));
+    const inAnyCase = seconds(ends.whole) <= ends.wholeFrom;
+    const idle = seconds(ends.idle) <= ends.idleFrom && !(inAnyCase && ends.whole <= ends.idle);
+    const left = seconds(idle ? ends.idle : ends.whole);
+    const soon = idle || inAnyCase;
     if (soon && Date.now() - askedAt >= asks) askEnds({ "HX-Request": "true" });
     band.hidden = !soon;
     if (!soon) return;
-    const idle = ends.idle < ends.whole;
     band.querySelector(".countdown").textContent = `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`;
     band.querySelector(".if-idle").hidden = !idle;
     band.querySelector(".in-any-case").hidden = idle;

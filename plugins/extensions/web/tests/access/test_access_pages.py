@@ -224,7 +224,7 @@ def test_a_qr_code_has_no_style() -> None:
 def test_each_page_knows_when_the_session_ends(access: Any, alice: Browser) -> None:
     """By the idle time and by that of every login, which the account page names. The login says why it has ended."""
     page = alice.get("/account").text
-    assert 'data-idle-left="3000" data-login-left="7200"' in page
+    assert 'data-idle-left="3000" data-login-left="7200" data-idle-limit="3000" data-login-limit="7200"' in page
     assert 'id="session-ends"' in page
     assert "ends after 50 min without a click, and 2 h after its begin in any case" in page
     for _ in range(3):

@@ -21,7 +21,8 @@ ORIGIN = "http://127.0.0.1:9/"
 PAGE = """
 <!doctype html><html lang="en"><head><title>PAPER</title><link rel="icon" href="/static/favicon-paper.svg">
 <script src="/static/app.js" defer></script></head>
-<body class="mode-paper" data-idle-left="400" data-login-left="1000"><main>
+<body class="mode-paper" data-idle-left="400" data-login-left="1000" data-idle-limit="400" data-login-limit="1000">
+<main>
 <p id="session-ends" hidden>Your login ends in <span class="countdown"></span><span class="if-idle"> if idle.
 <button type="button" id="stay">Stay logged in</button></span><span class="in-any-case">, in any case.</span></p>
 <button type="button" id="sound">Sound when an entry waits: <span>off</span></button>
@@ -113,4 +114,15 @@ def test_the_last_minutes_of_a_login_are_counted_down(tab: Page, left: dict[str,
     left |= {"idle_s": 3000, "whole_s": 120}
     tab.clock.run_for(250_000)
     tab.get_by_text(", in any case.").wait_for()
+    assert not tab.locator("#stay").is_visible()
+
+
+def test_a_page_that_is_opened_in_the_last_minutes_counts_them_down_at_once(tab: Page, left: dict[str, int]) -> None:
+    """Who clicks from page to page is warned as well."""
+    left |= {"idle_s": 3000, "whole_s": 280}
+    late = PAGE.replace('left="400"', 'left="3000"').replace('left="1000"', 'left="280"').replace('"400"', '"3000"')
+    tab.route(ORIGIN, lambda one: one.fulfill(body=late.replace('"1000"', '"7200"'), content_type="text/html"))
+    tab.goto(ORIGIN)
+    tab.clock.run_for(2_000)
+    tab.get_by_text("4:3").wait_for()
     assert not tab.locator("#stay").is_visible()
