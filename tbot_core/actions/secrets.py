@@ -334,7 +334,7 @@ def cross_check_settings(home: Path | None, contents: Mapping[str, bytes], warn:
         if category in contents:
             source = getattr(sources, field)
             parsed = parse_dotenv(f"{source.name}.enc", contents[category])
-            sources = attrs.evolve(sources, **{field: attrs.evolve(source, plain=True, parsed=parsed, fault=None)})
+            sources = attrs.evolve(sources, **{field: attrs.evolve(source, sealed=True, parsed=parsed, fault=None)})
     load_edited(home, sources, before, warn)
 
 

@@ -381,6 +381,17 @@ def test_an_edit_mends_settings_that_are_no_text(home: Path, tmp_path: Path, mon
     assert "Every encrypted file opens" in run(home, "verify")
 
 
+def test_an_edit_of_encrypted_settings_speaks_of_no_plaintext_where_there_is_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No warning asks to delete a file that does not exist."""
+    scripted(tmp_path, monkeypatch, "path.write_text(path.read_text() + 'SESSION_TIMEOUT=600\\n')")
+    assert cli.invoke(["secrets", "edit", "env", "--home", str(home)]) == 0
+    captured = capsys.readouterr()
+    assert "A change takes effect" in captured.out
+    assert "takes precedence" not in captured.err
+
+
 def test_upgrade_rewrites_older_formats(home: Path) -> None:
     """A Fernet file is named by --dry-run, which writes nothing, and is tbot's afterwards."""
     file = home / "storage/secrets/broker_credentials.json.enc"
