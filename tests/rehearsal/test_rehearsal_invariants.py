@@ -63,7 +63,8 @@ def found(checks: Sequence[Any], of: RehearsalHistory) -> list[str]:
     return [words for check in checks for words in check(of)]
 
 
-QUESTION = {"id": "ab12", "signal": SIGNAL, "quantity": ENTRY["quantity"]}
+EXPIRES = OPEN + dt.timedelta(seconds=61)
+QUESTION = {"id": "ab12", "signal": SIGNAL, "quantity": ENTRY["quantity"], "expires": EXPIRES.isoformat()}
 ASKED = (records.CONFIRMATION_ASKED, QUESTION)
 INTENDED = (records.INTENDED, ENTRY)
 
@@ -96,6 +97,15 @@ def test_an_entry_beyond_the_confirmed_quantity_is_found(asked: str, wrong: int)
     """Less may be sent than was confirmed, never more."""
     question = (records.CONFIRMATION_ASKED, QUESTION | {"quantity": asked})
     people = answered((ControlVerb.CONFIRM, 5.0))
+    assert len(found(APPROVAL_INVARIANTS, story(told(question, INTENDED), people))) == wrong
+
+
+@pytest.mark.parametrize(("late", "wrong"), [(30, 0), (90, 1)])
+def test_an_entry_that_is_sent_after_the_expiry_is_found(late: int, wrong: int) -> None:
+    """However early it was confirmed; what waits for the end of a minute may be a minute late."""
+    expires = OPEN - dt.timedelta(seconds=late)
+    question = (records.CONFIRMATION_ASKED, QUESTION | {"expires": expires.isoformat()})
+    people = answered((ControlVerb.CONFIRM, -100.0))
     assert len(found(APPROVAL_INVARIANTS, story(told(question, INTENDED), people))) == wrong
 
 
