@@ -123,7 +123,7 @@ def test_the_first_answer_counts(journal: Journal) -> None:
 
 
 def test_a_rejection_counts_until_the_entry_is_sent(journal: Journal) -> None:
-    """Whoever approved it, and also where both answers lay waiting for a bot."""
+    """Also where both answers lay waiting for a bot."""
     bench = Bench(journal)
     bench.ask("AAA")
     bench.answer("AAA")
