@@ -106,6 +106,12 @@ def test_an_answer_to_an_entry_is_kept_and_a_line_that_names_it(
     page = get(app, "/confirmations").text
     assert "The confirmation is kept: a bot that starts before" in page
     assert "No bot is running. An answer is kept" in page
+    assert re.search(r"Approved by web/\S+, and kept for a bot", page)
+    assert "/confirmations/reject" in page
+    assert "/confirmations/approve" not in page
+    assert "<title>(" not in page
+    again = ask(app, "POST", "/confirmations/approve", cookie, {"csrf": CSRF, "id": "ab12"})
+    assert (again.status, "was confirmed by web/" in again.text) == (400, True)
 
 
 @pytest.mark.parametrize(
