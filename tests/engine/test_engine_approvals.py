@@ -186,13 +186,13 @@ class Scene:
     [
         (99.99, 100.01, "ALLOWED", 100.01),
         (99.0, 101.0, "SPREAD_WIDE", None),
-        (99.99, 0.0, "NO_QUOTE", None),
+        (99.99, 0.0, "CONFIRMATION_EXPIRED", 100.03),
     ],
 )
 def test_an_approved_entry_is_held_against_the_quotes_of_now(
     tmp_path: Path, bid: float, ask: float, reason: str, reference: float | None
 ) -> None:
-    """Wide or one-sided since it was asked about it is denied; else its price is the far side of the quote."""
+    """Wide it is denied, one-sided it waits for a quote until it expires; else its price is the quote's far side."""
     scene = Scene(tmp_path, timeout_s=300.0)
     scene.quoted(bid, ask, minute=3.1)
     (decision,) = scene.trade(confirmed=3.5)
@@ -233,11 +233,14 @@ def test_an_approved_entry_waits_for_two_full_bars_after_a_halt(tmp_path: Path, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("timeout_s", [900.0, 300.0])
-def test_what_was_approved_before_a_restart_is_decided_at_the_price_of_now(tmp_path: Path, timeout_s: float) -> None:
-    """It is not decided while passed minutes are processed, and it does not expire: it was answered in time."""
+@pytest.mark.parametrize(("timeout_s", "reason"), [(900.0, "CONFIRMED_TOO_LATE"), (300.0, "CONFIRMATION_EXPIRED")])
+def test_what_was_approved_before_a_restart_is_decided_at_the_price_of_now(
+    tmp_path: Path, timeout_s: float, reason: str
+) -> None:
+    """It is not decided while passed minutes are processed; after its expiry it is not sent, though it was answered."""
     scene = Scene(tmp_path, timeout_s)
     scene.falls(10, PRICE * 97 // 100)
     (decision,) = scene.trade(confirmed=3.4, away=(3.2, 15.5))
-    assert decision.payload["reason"] == "CONFIRMED_TOO_LATE"
-    assert decision.payload["price"] == pytest.approx(97.0, abs=0.1)
+    assert decision.payload["reason"] == reason
+    if reason == "CONFIRMED_TOO_LATE":
+        assert decision.payload["price"] == pytest.approx(97.0, abs=0.1)
