@@ -128,13 +128,13 @@ def spent() -> float:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a case that takes longer than its markers say.
 
-    Processor time counts, not the time on the wall, which says more of what else the machine does. A third of it is
-    held against the limit: a core that is shared with other work does half as much in it, and one machine does up to
-    twice as much as another. There is no limit where coverage is measured: the time is then that of the measuring.
+    Processor time counts, not the time on the wall, which says more of what else the machine does. It is halved, since
+    a core that is shared with other work does half as much in it. There is no limit where coverage is measured: the
+    time is then that of the measuring.
     """
     begun = spent()
     result = yield
-    took = (spent() - begun) / 3
+    took = (spent() - begun) / 2
     limit = math.inf if measures(item.config) else item.config.getoption("slow_above")
     if item.config.getoption("tier") != "full" and not item.get_closest_marker("full"):
         if took > 10 * limit:

@@ -148,6 +148,7 @@ def test_f77_a_journal_without_room_is_given_what_was_held_back(broken: tuple[Si
     judged_full(home)
 
 
+@pytest.mark.slow
 @pytest.mark.first(1)
 @pytest.mark.parametrize(
     ("code", "at"),

@@ -180,6 +180,7 @@ def test_another_account_is_no_login(bench: Bench) -> None:
     assert (bench.door.knocks, bench.needed) == (1, True)
 
 
+@pytest.mark.slow
 @pytest.mark.first(1)
 @pytest.mark.parametrize("seed", [3, 5])
 def test_f13_a_session_whose_key_is_refused_only_exits(tmp_path: Path, seed: int) -> None:

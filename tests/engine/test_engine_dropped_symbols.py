@@ -170,6 +170,7 @@ def restarted(home: Path, *, idle: bool = False, **habits: Any) -> tuple[list[Ev
         return list(journal.events()), heads[0], fewer
 
 
+@pytest.mark.slow
 @pytest.mark.first(1)
 @pytest.mark.parametrize("hold", [10, None])
 def test_what_is_held_of_a_symbol_that_is_heard_no_more_is_protected_and_closed(

@@ -158,6 +158,7 @@ def test_what_is_halted_through_the_close_is_told_two_minutes_before_it_and_stuc
     assert scene.events(records.SESSION_CLOSED)[-1].payload["open"] == held
 
 
+@pytest.mark.slow
 @pytest.mark.first(1)
 @pytest.mark.parametrize("hold", ["kill", "freeze"])
 def test_what_is_stuck_since_its_exit_was_held_back_says_by_what(scene: Scene, hold: str) -> None:

@@ -155,6 +155,7 @@ def test_a_backup_that_would_not_open_is_not_written(filled: Any) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.first(1)
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
 def test_a_failing_disk_leaves_the_earlier_backup(filled: Any, number: int) -> None:

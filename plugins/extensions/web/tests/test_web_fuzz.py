@@ -140,6 +140,7 @@ def not_started(*_: object) -> str:
     raise UsageError("Not started.", "It is a test.")
 
 
+@pytest.mark.slow
 @pytest.mark.first(0)
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("caller", [*(one.value for one in Role), STEPPED_UP, ""])

@@ -79,6 +79,7 @@ def mornings(tmp_path: Path) -> Mornings:
     return Mornings(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
 def test_500_candidates_never_exceed_60_requests_in_any_minute(mornings: Mornings) -> None:
     """A cold start of 500 symbols takes 12 minutes, one request each; the vendor refuses none."""

@@ -48,6 +48,7 @@ def drawn(data: dict[str, Any]) -> tuple[list[Any], list[Any]]:
         return tab.evaluate("window.drawn"), tab.evaluate("window.marks")
 
 
+@pytest.mark.slow
 def test_the_exit_is_a_point_at_its_minute_and_price() -> None:
     """Also where the bar of that minute never closed; the stop is drawn up to it."""
     series, marks = drawn(DATA)
@@ -57,6 +58,7 @@ def test_the_exit_is_a_point_at_its_minute_and_price() -> None:
     assert [{"time": 60, "value": 57.16}, {"time": 180, "value": 57.16}] in [one["data"] for one in series]
 
 
+@pytest.mark.slow
 def test_an_open_trade_has_no_exit_and_its_stop_ends_with_the_bars() -> None:
     """Nothing is drawn beyond the last one."""
     series, marks = drawn({**DATA, "exit": None})
