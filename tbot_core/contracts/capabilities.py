@@ -66,9 +66,12 @@ class BrokerCapabilities:
     there from its fill on, and protect what a partial fill bought; without it the core places the stop after each fill.
     `replace`: how a working order is replaced. `query_by_cid`, `lists_closed`, `lists_fills`: an ended order can be
     looked up, is listed, or its executions are listed; one of the three is required, or a fill missed by the stream
-    would never be known. `lookup_window_s`: how long after sending an order may still appear. `requests_per_minute`: 0
-    without a limit. `quantity_step`: the smallest quantity in shares, for the types in `fractional_types`; without
-    stops among them, the stop of a fraction is emulated on closed bars.
+    would never be known. `lookup_window_s`: how long after sending an order may still appear.
+    `unique_client_order_id`: an order under a client order id that it has seen before is refused with DUPLICATE_ID,
+    also one that has ended; a stop or exit without a known outcome is sent again under its id there. `list_lag_s`: how
+    many seconds its lists of orders, positions and executions may be behind what it has reported.
+    `requests_per_minute`: 0 without a limit. `quantity_step`: the smallest quantity in shares, for the types in
+    `fractional_types`; without stops among them, the stop of a fraction is emulated on closed bars.
     `day_trade_rules`: the limits on day trades; all that are in force apply. `shortable`: every instrument may be sold
     short unless its `Instrument` says otherwise, as at a simulator; without it only those whose `Instrument` says so.
     `both_sides`: orders to buy and to sell an instrument may work at once; without it the rest of an entry is cancelled
@@ -94,6 +97,8 @@ class BrokerCapabilities:
     lists_fills: bool = False
     exec_ids_unique: bool = False
     lookup_window_s: float = 600.0
+    unique_client_order_id: bool = False
+    list_lag_s: float = 5.0
     requests_per_minute: int = 0
     quantity_step: Decimal = Decimal(1)
     fractional_types: frozenset[OrderType] = attrs.field(default=frozenset(), converter=_order_types)

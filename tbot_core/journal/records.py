@@ -90,6 +90,7 @@ STUCK = "stuck"
 VIX = "vix"
 DRIFT = "drift"
 FACTS = "facts"
+PROTECTION = "protection"
 
 Payload = dict[str, Any]
 

@@ -48,6 +48,7 @@ class AlpacaBroker:
             streams=True,
             replace=ReplaceMode.NEW_ID,
             query_by_cid=True,
+            unique_client_order_id=True,
             lists_open=True,
             lists_closed=True,
             exec_ids_unique=True,
