@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 UNKNOWN_AFTER: Final = timedelta(seconds=60)
 """How long an order's outcome may be unknown, or an account unread at a start, before an alert."""
 
-UNPROTECTED_AFTER: Final = timedelta(seconds=1)
+UNPROTECTED_AFTER: Final = timedelta(seconds=10)
 """How long a position may be without a stop at the broker before an alert."""
 
 _REQUESTED: Final = frozenset(

@@ -17,6 +17,7 @@ from tbot_core.errors import BrokerError, JournalError, Rejected, Unavailable
 from tbot_core.execution import instrument_rules, intents
 from tbot_core.execution.account_updates import may_lag_broker, update_account
 from tbot_core.execution.broker_requests import BrokerRequests
+from tbot_core.execution.contradictions import Contradictions
 from tbot_core.execution.frozen_instruments import FrozenInstruments, with_unique_execution_id
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.order_lookup import IN_FLIGHT_S
@@ -68,6 +69,7 @@ class ExecutionEngine:
         self._decision_engine = decision_engine
         self._clock = recorder.clock
         self.frozen_instruments = FrozenInstruments(recorder, decision_engine.exposure)
+        self.contradictions = Contradictions(venue.broker.capabilities.list_lag_s)
         self.rejections = RejectionActions(recorder, decision_engine, self.frozen_instruments)
         self.stream: EventStream | None = None
         if not venue.broker.capabilities.simulated:  # a simulated broker has no rate limit
@@ -278,13 +280,16 @@ class ExecutionEngine:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
             return
         self.order_requests.on_event(event.kind, cid)
+        self.contradictions.confirm(record.order.symbol, self._clock.monotonic())
         effect = self._advance(cid, order_event, event)
         if effect is TransitionEffect.ALARM:
             _log.error("order.alarm", id=cid, kind=event.kind, state=self.orders[cid].state.value)
         found = None if event.fill is None else execution_update(record, self.orders[cid], event.fill)
         self.frozen_instruments.on_broker_event(event, self.orders[cid])
         self.rejections.apply(event, record.order)
-        self._decision_engine.position_manager.on_event(event, found, ended=self.orders[cid].terminal)
+        self._decision_engine.position_manager.on_event(
+            event, found, ended=self.orders[cid].terminal, at=self._clock.monotonic()
+        )
 
     def mark_not_found(self, client_order_id: str) -> None:
         """Record that the broker's sources do not know an order: its outcome is unknown."""
@@ -356,14 +361,32 @@ class ExecutionEngine:
         try:
             await self.venue.broker.submit(order, permit)
         except BrokerError as fault:
+            unprocessed = isinstance(fault, Rejected) and fault.meaning in UNPROCESSED
+            if isinstance(fault, Rejected) and not unprocessed:
+                self._refused(order, fault)
+            elif (unprocessed and order.leg is Leg.ENTRY) or (isinstance(fault, Unavailable) and not permit.redeemed):
+                # It was certainly not processed, or not sent. A stop or exit may have been processed all the same.
+                self._drop_waiting(fault.message, parts)
+            else:
+                self.mark_unknown(fault.message, *parts)
+
+    async def send_again(self, order: Order) -> bool:
+        """Send a stop or exit without a known outcome again under its id; returns whether that is refused as used.
+
+        Only for a broker that refuses an id that it has seen. A refusal for another reason is booked.
+        """
+        cid = order.client_order_id
+        self._record(self.recorder.entry(records.SENT_AGAIN, {}, cid))
+        try:
+            await self.venue.broker.submit(order, SendPermit(order, self.venue.denial_reason))
+        except BrokerError as fault:
+            if isinstance(fault, Rejected) and fault.meaning is RejectionMeaning.DUPLICATE_ID:
+                return True
             if isinstance(fault, Rejected) and fault.meaning not in UNPROCESSED:
                 self._refused(order, fault)
-                return
-            if isinstance(fault, Rejected) or (isinstance(fault, Unavailable) and not permit.redeemed):
-                # It was certainly not processed, or not sent.
-                self._drop_waiting(fault.message, parts)
-                return
-            self.mark_unknown(fault.message, *parts)
+            else:
+                _log.warning("order.not_sent_again", id=cid, reason=fault.message)
+        return False
 
     def _drop_waiting(self, words: str, cids: Sequence[str]) -> None:
         # Drop what was not sent or not processed. An order that a reading marked as unknown meanwhile stays unknown.

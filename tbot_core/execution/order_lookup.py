@@ -10,7 +10,7 @@ from tbot_core.errors import BrokerError
 from tbot_core.execution.event_stream import ARRIVES
 from tbot_core.model.types import Leg, OrderState
 from tbot_core.system import log
-from tbot_core.trading.orders import IN_DOUBT
+from tbot_core.trading.orders import IN_DOUBT, WORKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -28,9 +28,13 @@ WATCHED_S: Final = 2.5
 silent. A broker that lists its open orders is asked once for all of them.
 """
 
+UNANSWERED_S: Final = 3.0
+"""A stop or exit without an answer for this long is unknown, whatever API_TIMEOUT; a request to settle it ends then."""
+
 _log = log.logger(__name__)
-_WORKING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+_URGENT_S: Final = (0.5, 1.0, 2.0)
+"""The pauses of an order that leaves its position without protection; with the request's own time under 4 s."""
 
 
 class SentOrders(Protocol):
@@ -48,20 +52,30 @@ class SentOrders(Protocol):
 class OrderLookup:
     """The next lookup of an order (seconds of a steady clock), the attempts, and the sources that do not know it.
 
-    `asked`: an event left its outcome open, so that it must be looked up, and not only from time to time. `deferred`: a
-    lookup found a fill that the stream may still deliver.
+    `not_found_by` has the second of the first request that each source answered without it. `asked`: an event left its
+    outcome open, so that it must be looked up, and not only from time to time. `deferred`: a lookup found a fill that
+    the stream may still deliver. `id_refused_at`: when the broker refused its id as used.
     """
 
     next_lookup_at: float
     attempts: int = 0
-    not_found_by: set[str] = attrs.field(factory=set)
+    not_found_by: dict[str, float] = attrs.field(factory=dict)
     asked: bool = False
     deferred: bool = False
+    id_refused_at: float | None = None
 
-    def postpone(self, now: float, *, watched: bool = False) -> None:
-        """Schedule the next lookup: in `WATCHED_S` if watched, else after a delay that doubles, up to a minute."""
-        self.next_lookup_at = now + (WATCHED_S if watched else _BACKOFF_S[min(self.attempts, len(_BACKOFF_S) - 1)])
+    def postpone(self, now: float, *, watched: bool = False, urgent: bool = False) -> None:
+        """Schedule the next lookup: in `WATCHED_S` if watched, else after a delay that doubles.
+
+        It grows up to a minute, to 2 s for an urgent one.
+        """
+        delays = _URGENT_S if urgent else _BACKOFF_S
+        self.next_lookup_at = now + (WATCHED_S if watched else delays[min(self.attempts, len(delays) - 1)])
         self.attempts += 1
+
+    def missed_for(self, requested: float) -> float:
+        """For how many seconds before this request every source that was asked has not known the order."""
+        return requested - max(self.not_found_by.values(), default=requested)
 
     def defer(self, record: OrderRecord, report: OrderStatusReport | None, now: float) -> bool:
         """Leave a fill of a watched order to the stream for a moment more; False where it is to be booked now.
@@ -112,4 +126,4 @@ async def list_watched(
 
 def is_watched(execution: SentOrders, record: OrderRecord) -> bool:
     """Whether an entry works whose fills a stream reports; a silent stream must not leave them without protection."""
-    return execution.stream is not None and record.order.leg is Leg.ENTRY and record.state in _WORKING
+    return execution.stream is not None and record.order.leg is Leg.ENTRY and record.state in WORKING

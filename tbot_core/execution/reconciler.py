@@ -6,18 +6,29 @@ then it is lost, and its exposure stays reserved. Three failed readings in a row
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.contracts import OrderStatus
 from tbot_core.contracts.abilities import OPEN_ORDERS, ORDER_LOOKUP
 from tbot_core.errors import BrokerError
 from tbot_core.execution.account_updates import update_account
+from tbot_core.execution.contradictions import CONTRADICTED_S, Judgment
 from tbot_core.execution.corporate_actions import SplitMatcher
 from tbot_core.execution.instrument_requests import InstrumentRules
-from tbot_core.execution.order_lookup import IN_FLIGHT_S, OrderLookup, is_watched, list_watched, update_lookups
+from tbot_core.execution.order_lookup import (
+    IN_FLIGHT_S,
+    UNANSWERED_S,
+    OrderLookup,
+    is_watched,
+    list_watched,
+    update_lookups,
+)
 from tbot_core.execution.orphan_orders import OrphanOrders
 from tbot_core.execution.reconciliation import (
     LocalBooks,
@@ -31,30 +42,31 @@ from tbot_core.execution.reconciliation import (
     snapshots_agree,
     split_difference,
 )
+from tbot_core.execution.throttling import run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.ledger.booking import ledger_of
 from tbot_core.journal.projections.book import broker_events
-from tbot_core.model.types import OrderState, quantity_of
+from tbot_core.model.types import Leg, OrderState, quantity_of
 from tbot_core.system import log
-from tbot_core.trading.orders import ENDED, IN_DOUBT
+from tbot_core.trading.orders import ENDED, IN_DOUBT, WORKING
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tbot_core.contracts import AccountSnapshot, OrderStatusReport
     from tbot_core.execution.engine import ExecutionEngine
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.model.clock import Clock
-    from tbot_core.model.types import Account
+    from tbot_core.model.types import Account, Fill
     from tbot_core.trading.decision_engine import DecisionEngine
-    from tbot_core.trading.portfolio import Position
+    from tbot_core.trading.orders import OrderRecord
 
 OPEN_ORDERS_S: Final = 10.0  # between two account readings while orders work
 POSITIONS_S: Final = 30.0  # and while none works
 AGREE_S: Final = 0.5  # between two readings that must agree
 READINGS: Final = 6  # further readings at most, until one agrees with the one before
-LEAST_WINDOW_S: Final = 600.0  # the shortest time after which an order that is not found is lost
+LEAST_WINDOW_S: Final = 600.0  # the shortest time after which an entry that is not found is lost
 MARGIN: Final = timedelta(minutes=1)  # before the start of a reading, since clocks differ
 BELATED: Final = timedelta(days=5)  # after its date, a payment may still appear in a broker's list
 
@@ -97,6 +109,8 @@ class Reconciler:
         self._failed_readings = 0
         self._orphans = OrphanOrders(execution, decision_engine)
         self._holdings_before: dict[str, int] = {}
+        self._requested_at = float("-inf")
+        self._contradicted = frozenset[str]()
         self._queried: set[str] = set()
 
     @property
@@ -106,9 +120,11 @@ class Reconciler:
 
     async def run_once(self) -> None:
         """One round: look up orders whose outcome is unknown, and read the account when due."""
-        await self._look_up_due()
+        await self.look_up_due()
         await self.instruments.run_once()
-        if self._clock.monotonic() >= self._next_reading or self._execution.rejections.must_read:
+        due = self._decision_engine.position_manager.reading_due
+        is_awaited = self._requested_at < due <= self._clock.monotonic()
+        if self._clock.monotonic() >= self._next_reading or self._execution.rejections.must_read or is_awaited:
             await self.read()
         await self._execution.order_requests.cancel_found()
 
@@ -119,6 +135,7 @@ class Reconciler:
     async def read(self) -> ReconciliationStatus | None:
         """Read the account until two readings agree, and act on them; None if it could not be read."""
         listed, ended, began = self._orders_to_list(), self._ended_orders(), self._clock.now()
+        self._requested_at = self._clock.monotonic()
         cash = self._decision_engine.portfolio.cash_atoms
         self._execution.rejections.must_read = False
         try:
@@ -135,6 +152,7 @@ class Reconciler:
             return None
         self.read_at = began
         self.splits.add_activities(snapshot.activities)
+        self._execution.contradictions.add_reading(snapshot, self._execution.orders, self._requested_at)
         findings = compare_with_books(self._books(listed, ended), snapshot)
         crossed = self._decision_engine.portfolio.cash_atoms != cash or self._differs_in_own(findings)
         clean = self._apply_findings(findings, listed)
@@ -203,21 +221,68 @@ class Reconciler:
         living = [record for record in self._execution.orders.values() if not record.terminal]
         return OPEN_ORDERS_S if living or self._orphans.symbols else POSITIONS_S
 
-    async def _look_up_due(self) -> None:
+    async def look_up_due(self) -> None:
+        """Look up the orders that are due; those that leave a position without protection all at once."""
         now = self._clock.monotonic()
+        self._mark_unanswered()
+        urgent = [record.order for record in self._execution.orders.values() if self._is_urgent(record)]
+        words = ", ".join(f"{one.leg.value} of {one.symbol}" for one in urgent)
+        self._trading_state.set_cause(StateCause.OUTCOME_UNKNOWN, words)
         update_lookups(self._execution, self._lookups, now)
         due = [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]
         listed = await list_watched(self._execution, self._lookups, OPEN_ORDERS.of(self._broker), due)
+        settling = [cid for cid in due if self._is_urgent(self._execution.orders[cid])]
+        await run_concurrently([partial(self._settle, cid) for cid in settling])
         for cid in dict.fromkeys((*listed, *due)):  # a list is out of date after the next request
-            await self._look_up(cid, listed.get(cid))
+            if cid not in settling:
+                await self._look_up(cid, listed.get(cid))
+
+    def _mark_unanswered(self) -> None:
+        # A stop or exit that was sent, and not answered, has an unknown outcome.
+        if self._broker.capabilities.simulated:
+            return
+        for cid, record in self._execution.orders.items():
+            silent = record.state is OrderState.SENDING and self._execution.age(cid) >= UNANSWERED_S
+            if silent and record.order.leg is not Leg.ENTRY:
+                self._execution.mark_unknown(f"no answer within {UNANSWERED_S:.0f} s", cid)
+
+    def _is_urgent(self, record: OrderRecord) -> bool:
+        # Whether the outcome of an order decides whether a position is protected, or closed.
+        manager = self._decision_engine.position_manager
+        return record.state is OrderState.UNKNOWN and manager.is_current(record.order)
+
+    async def _settle(self, cid: str) -> None:
+        # Settle a stop or exit without a known outcome: look it up, and send it again under its id where the broker
+        # refuses one that it has seen.
+        try:
+            async with asyncio.timeout(UNANSWERED_S):
+                await self._look_up(cid)
+        except TimeoutError:
+            _log.warning("order.not_looked_up", id=cid, reason=f"no answer within {UNANSWERED_S:.0f} s")
+        record, lookup = self._execution.orders[cid], self._lookups.get(cid)
+        if lookup is None or lookup.id_refused_at is not None or not self._may_send_again(record):
+            return
+        try:
+            async with asyncio.timeout(UNANSWERED_S):
+                if await self._execution.send_again(record.order):
+                    lookup.id_refused_at = self._clock.monotonic()
+        except TimeoutError:
+            _log.warning("order.not_sent_again", id=cid, reason=f"no answer within {UNANSWERED_S:.0f} s")
+
+    def _may_send_again(self, record: OrderRecord) -> bool:
+        # Whether an order may be sent again under its id: nothing says that it was booked, and it fits its position.
+        unseen = record.state is OrderState.UNKNOWN and not record.confirmed
+        manager = self._decision_engine.position_manager
+        return self._broker.capabilities.unique_client_order_id and unseen and manager.may_send_again(record.order)
 
     async def _look_up(self, cid: str, listed: OrderStatusReport | None = None) -> None:
         # Act on what the broker says of an order, with the report of a list or by a request of its own.
-        watched = is_watched(self._execution, self._execution.orders[cid])
-        (lookup := self._lookups[cid]).postpone(self._clock.monotonic(), watched=watched)
-        broker, ended = ORDER_LOOKUP.of(self._broker), listed is None and self._execution.orders[cid].terminal
+        record, requested = self._execution.orders[cid], self._clock.monotonic()
+        watched = is_watched(self._execution, record)
+        (lookup := self._lookups[cid]).postpone(requested, watched=watched, urgent=self._is_urgent(record))
+        broker, ended = ORDER_LOOKUP.of(self._broker), listed is None and record.terminal
         if broker is None and listed is None:
-            self._next_reading = 0.0
+            self._next_reading = min(self._next_reading, self._requested_at + self._broker.capabilities.list_lag_s)
             return
         try:
             report = listed if listed is not None or broker is None else await broker.find(cid)
@@ -235,20 +300,30 @@ class Reconciler:
             if self._orphans.apply_lookup(cid, open_beyond_books(self._execution.orders[cid], report, ended=ended)):
                 self.read_soon()
             return
-        self._on_not_found(cid, lookup, "query")
+        self._on_not_found(cid, lookup, "query", requested)
 
-    def _on_not_found(self, cid: str, lookup: OrderLookup, source: str) -> None:
-        # A source does not know the order. If two do not, it is unknown, and after the lookup window it is lost.
-        lookup.not_found_by.add(source)
-        sources = 2 if self._broker.capabilities.query_by_cid else 1
-        if len(lookup.not_found_by) < sources:
+    def _on_not_found(self, cid: str, lookup: OrderLookup, source: str, requested: float) -> None:
+        # A source does not know the order. If two do not, it is unknown, and when that has lasted it is lost.
+        lookup.not_found_by.setdefault(source, requested)
+        record, rules = self._execution.orders[cid], self._broker.capabilities
+        if lookup.id_refused_at is not None and requested >= lookup.id_refused_at + rules.list_lag_s:
+            self._execution.mark_lost(cid)  # the broker has seen the id, and no look-up finds an order of it
+        elif len(lookup.not_found_by) < (2 if rules.query_by_cid else 1):
             return
-        record = self._execution.orders[cid]
-        if record.state is not OrderState.UNKNOWN:
-            if record.state is not OrderState.LOST:
-                self._execution.mark_not_found(cid)
-        elif self._execution.age(cid) > max(self._broker.capabilities.lookup_window_s, LEAST_WINDOW_S):
-            self._execution.mark_lost(cid)
+        elif record.state is OrderState.UNKNOWN:
+            if self._is_given_up(record, lookup, source, requested):
+                self._execution.mark_lost(cid)
+        elif record.state is not OrderState.LOST:
+            self._execution.mark_not_found(cid)
+
+    def _is_given_up(self, record: OrderRecord, lookup: OrderLookup, source: str, requested: float) -> bool:
+        # Whether an order that no source knows is lost. An entry, and what no position waits for, is awaited for long.
+        rules, missed_s = self._broker.capabilities, lookup.missed_for(requested)
+        if not self._is_urgent(record):
+            return self._execution.age(record.order.client_order_id) > max(rules.lookup_window_s, LEAST_WINDOW_S)
+        if record.confirmed:
+            return missed_s >= CONTRADICTED_S
+        return source == "list" and not self._may_send_again(record) and missed_s >= rules.list_lag_s
 
     async def _confirmed_snapshot(self) -> AccountSnapshot | None:
         # A snapshot that a second one confirms; None if they keep differing, as in a busy minute.
@@ -257,7 +332,7 @@ class Reconciler:
             if first.barrier:
                 return first
             await self._clock.sleep(AGREE_S)
-            await self._look_up_due()  # an order must not wait for the reading
+            await self.look_up_due()  # an order must not wait for the reading
             second = await self._snapshot()
             if snapshots_agree(first, second):
                 return second
@@ -302,26 +377,64 @@ class Reconciler:
         for cid in findings.not_found:
             if self._execution.orders[cid].state not in IN_DOUBT:
                 self._execution.lookups[cid] = None  # it may have ended
-            self._on_not_found(cid, self._lookups.setdefault(cid, OrderLookup(next_lookup_at=now)), "list")
+            lookup = self._lookups.setdefault(cid, OrderLookup(next_lookup_at=now))
+            self._on_not_found(cid, lookup, "list", self._requested_at)
         self._orphans.apply_findings(findings)
         in_question = moved | self._in_flight(listed)
         waiting = [one for one in findings.differences if one.symbol in in_question or self._must_query(one.symbol)]
         unexplained = [one for one in findings.differences if one not in waiting]
-        unclear, exposure = frozenset(one.symbol for one in waiting), self._decision_engine.exposure
-        exposure.disputed_symbols = exposure.disputed_symbols & unclear if self.has_read_account else unclear
         outside = [one for one in unexplained if not self.splits.explain(one)]
+        judged = {one: self._judged(one) for one in outside}
+        waiting += [one for one, judgment in judged.items() if judgment in {Judgment.EARLY, Judgment.DISPUTED}]
+        self._note_disputed(waiting, [one for one, judgment in judged.items() if judgment is Judgment.DISPUTED])
         # After the splits, since a reading's prices are those after a split.
         disputed = {one.symbol: self._split(one)[1] - self.external.get(one.symbol, Decimal(0)) for one in waiting}
         not_counted = (*findings.external_orders, *findings.open_beyond_books)
         self._decision_engine.exposure.external.apply_reading(findings.holdings, not_counted, disputed)
-        for difference in outside:
-            self._book_difference(difference)
+        for difference in (one for one in outside if one not in waiting):
+            self._book_difference(difference, unexplained=judged[difference] is Judgment.LASTING)
+            self._execution.contradictions.settle(difference.symbol)
+        self._execution.contradictions.agree_except({one.symbol for one in findings.differences})
         differs = {one.symbol for one in findings.differences} | in_question | self._orphans.symbols
+        self._decision_engine.position_manager.on_reading(self._requested_at, differs | _working_symbols(findings))
         self._confirm_overfills(differs)
         frozen = self._decision_engine.exposure.frozen
         clear = (one for one in [*frozen] if one not in differs and not self._must_query(one))
         self._execution.frozen_instruments.thaw(clear)
         return not unexplained
+
+    def _judged(self, difference: PositionDifference) -> Judgment:
+        # What becomes of a difference that no order of ours may explain. In a symbol that tbot has not traded, it
+        # contradicts nothing.
+        symbol, orders = difference.symbol, self._execution.orders.values()
+        if self._returned_fill(difference) is not None:
+            return Judgment.EXPLAINED
+        holds = symbol in self._decision_engine.portfolio.holdings
+        if not (holds or any(one.order.symbol == symbol and one.state in ENDED | WORKING for one in orders)):
+            return Judgment.EXPLAINED
+        return self._execution.contradictions.judge(difference, self._requested_at)
+
+    def _note_disputed(self, waiting: Sequence[PositionDifference], contradicted: Sequence[PositionDifference]) -> None:
+        # Journal the symbols in which readings begin or cease to contradict the books. What the first reading after
+        # the start leaves open is not closed either. Orders that may explain it are looked up.
+        recorder, exposure = self._execution.recorder, self._decision_engine.exposure
+        before, unclear = self._contradicted, frozenset(one.symbol for one in waiting)
+        self._contradicted = frozenset(one.symbol for one in contradicted)
+        opened = exposure.disputed_symbols & unclear if self.has_read_account else unclear
+        exposure.disputed_symbols = opened | self._contradicted
+        for one in contradicted:
+            if one.symbol not in before:
+                recorder.record(records.DISPUTED, records.disputed_payload(one.symbol, one.ours, one.theirs))
+                _log.error("account.contradicts", symbol=one.symbol, ours=str(one.ours), theirs=str(one.theirs))
+            for cid, record in self._execution.orders.items():
+                if record.order.symbol == one.symbol and not record.terminal:
+                    self._execution.lookups[cid] = None
+        for symbol in sorted(before - self._contradicted):
+            recorder.record(records.DISPUTED, records.disputed_payload(symbol))
+        if contradicted and not self.has_read_account:
+            words = ", ".join(f"{one.symbol}: {one.theirs} there, {one.ours} in the books" for one in contradicted)
+            self._trading_state.raise_cause(StateCause.MISMATCH, words)
+            self._trading_state.clear_cause(StateCause.MISMATCH)
 
     def _confirm_overfills(self, differs: set[str]) -> None:
         # A holding of ours without a position is a confirmed overfill if the account agrees and nothing is external.
@@ -356,13 +469,24 @@ class Reconciler:
         self._execution.lookups.update(dict.fromkeys(ended))
         return bool(ended)
 
-    def _book_difference(self, difference: PositionDifference) -> None:
-        # Book an unexplained difference as an external change of our position, an external holding, or both.
-        position = self._decision_engine.portfolio.positions.get(difference.symbol)
+    def _book_difference(self, difference: PositionDifference, *, unexplained: bool) -> None:
+        # Book a difference as an external change of our position, an external holding, or both.
+        symbol = difference.symbol
+        if (returned := self._returned_fill(difference)) is not None:
+            self._book_external_change(symbol, returned, difference.theirs - difference.ours)
+            return
+        position = self._decision_engine.portfolio.positions.get(symbol)
         change, external = self._split(difference)
         if position is not None and change:
-            self._book_external_change(position, change)
-        self._set_external(difference.symbol, external)
+            fill = outside_fill(position, change, len(self._decision_engine.portfolio.closed), self._clock.now())
+            # A broker that lists what others do would have listed it: then protection stays.
+            lists = self._broker.capabilities.lists_closed or self._broker.capabilities.lists_fills
+            self._book_external_change(symbol, fill, change, unexplained=unexplained and lists)
+        self._set_external(symbol, external)
+
+    def _returned_fill(self, difference: PositionDifference) -> Fill | None:
+        change = difference.theirs - difference.ours
+        return self._decision_engine.position_manager.returned_fill(difference.symbol, change)
 
     def _split(self, difference: PositionDifference) -> tuple[Decimal, Decimal]:
         # The external change of a position and the external holding.
@@ -371,13 +495,12 @@ class Reconciler:
         ours = self._decision_engine.portfolio.holdings.get(difference.symbol, 0)
         return split_difference(difference, quantity_of(ours), held)
 
-    def _book_external_change(self, position: Position, change: Decimal) -> None:
-        symbol = position.signal.symbol
-        fill = outside_fill(position, change, len(self._decision_engine.portfolio.closed), self._clock.now())
+    def _book_external_change(self, symbol: str, fill: Fill, change: Decimal, *, unexplained: bool = False) -> None:
         # Cleared below, once it is booked: it lingers until the account has been clean for a minute.
         self._trading_state.raise_cause(StateCause.MISMATCH, f"{symbol}: {change} outside of tbot")
-        self._execution.recorder.record(records.ADJUSTMENT, records.fill_payload(fill))
-        self._decision_engine.position_manager.on_external_change(fill)
+        payload = records.fill_payload(fill) | ({"unexplained": True} if unexplained else {})
+        self._execution.recorder.record(records.ADJUSTMENT, payload)
+        self._decision_engine.position_manager.on_external_change(fill, unexplained=unexplained)
         self._trading_state.clear_cause(StateCause.MISMATCH)
 
     def _set_external(self, symbol: str, quantity: Decimal) -> None:
@@ -395,3 +518,8 @@ class Reconciler:
         _log.warning("account.not_read", times=self._failed_readings, reason=fault.message)
         if self._failed_readings >= _FAILED_READINGS and not self.is_maintenance():
             self._trading_state.raise_cause(StateCause.UNKNOWN, str(fault))
+
+
+def _working_symbols(findings: ReconciliationReport) -> set[str]:
+    # The symbols in which an order of somebody else works.
+    return {one.symbol for one in findings.external_orders if one.kind == OrderStatus.WORKING}

@@ -38,6 +38,7 @@ INTENDED = "intended"
 SENDING = "sending"
 DROPPED = "dropped"
 NO_ANSWER = "no_answer"
+SENT_AGAIN = "sent_again"
 SILENCE = "silence"
 ABSENT = "absent"
 LOST = "lost"
@@ -91,6 +92,10 @@ VIX = "vix"
 DRIFT = "drift"
 FACTS = "facts"
 PROTECTION = "protection"
+DISPUTED = "disputed"
+
+CLOSED = "closed"
+"""The `state` of the last protection event of a position."""
 
 Payload = dict[str, Any]
 
@@ -251,6 +256,11 @@ def otherwise_payload(report: OrderStatusReport, order: Order) -> Payload:
 def foreign_payload(symbol: str, quantity: Decimal, price: Decimal | None) -> Payload:
     """An external holding, and the price at which it counts toward exposure (None: it does not count yet)."""
     return {"symbol": symbol, "quantity": str(quantity), "price": _optional(price)}
+
+
+def disputed_payload(symbol: str, ours: Decimal | None = None, theirs: Decimal | None = None) -> Payload:
+    """That readings contradict the books in a symbol, or, without quantities, that they no longer do."""
+    return {"symbol": symbol, "there": ours is not None, "ours": _optional(ours), "theirs": _optional(theirs)}
 
 
 def activity_payload(activity: AccountActivity) -> Payload:

@@ -206,6 +206,14 @@ class FeedHealth:
         middle = (bid + ask) / 2
         return middle if age <= MINUTE_S and ask - bid <= widest * middle else None
 
+    def price(self, symbol: str, now: float, *, widest: float) -> float | None:
+        """The midpoint of a fresh quote whose relative spread is at most `widest`, else a fresh close; None without."""
+        bid, ask, age = self._quote(symbol, now)
+        if age <= SILENT_S and ask - bid <= widest * (bid + ask) / 2:
+            return (bid + ask) / 2
+        close, at = self._closes.get(symbol, (math.nan, -math.inf))
+        return close if now - at <= SILENT_S else None
+
     def compare_prices(self, theirs: Mapping[str, float], now: float, broker: str = "") -> list[PriceDisagreement]:
         """Compare the feed's latest prices with a broker's; returns disagreements that began or ended.
 

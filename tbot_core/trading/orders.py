@@ -66,10 +66,13 @@ class Transition:
 _State = OrderState
 _Event = OrderEvent
 TERMINAL: Final = frozenset({_State.DROPPED, _State.FILLED, _State.CANCELLED, _State.REJECTED, _State.EXPIRED})
-_WORKING: Final = (_State.NEW, _State.PARTIALLY_FILLED)
+WORKING: Final = frozenset({_State.NEW, _State.PARTIALLY_FILLED})
 IN_DOUBT: Final = frozenset({_State.UNKNOWN, _State.LOST})
 """The outcome of the order is unknown."""
 
+
+_CONFIRMED: Final = frozenset({*WORKING, _State.FILLED, _State.CANCELLED, _State.EXPIRED})
+"""States that only a report of the broker leads to, of an order that it has accepted."""
 
 ENDED: Final = TERMINAL - {_State.DROPPED}
 """The order was sent and has ended; a fill that was not reported may be missing, even an overfill."""
@@ -115,7 +118,7 @@ def _unacknowledged_transitions() -> dict[tuple[OrderState, OrderEvent], Transit
 def _all_transitions() -> dict[tuple[OrderState, OrderEvent], Transition]:
     # Every broker event has a transition from every state; a missing event of ours is a bug.
     table = _unacknowledged_transitions()
-    for state in _WORKING:
+    for state in sorted(WORKING):
         table |= {
             (state, _Event.ACKNOWLEDGE): Transition(state, TransitionEffect.IGNORE),
             (state, _Event.REPLACE): Transition(state),
@@ -189,7 +192,8 @@ class OrderRecord:
 
     `inferred_quantity` is the part of `filled` whose executions the broker has not reported; reported ones reduce it.
     `executions` holds the booked fill of each execution id: reduced by what was inferred before, 0 if void.
-    `corrected` are the ids of executions that were corrected or void.
+    `corrected` are the ids of executions that were corrected or void. `confirmed`: the broker has reported that the
+    order works or has worked.
     """
 
     order: Order
@@ -198,6 +202,7 @@ class OrderRecord:
     inferred_quantity: Decimal = Decimal(0)
     executions: Mapping[str, Fill] = attrs.field(factory=dict)
     corrected: frozenset[str] = frozenset()
+    confirmed: bool = False
 
     @property
     def terminal(self) -> bool:
@@ -225,6 +230,7 @@ class OrderRecord:
             inferred_quantity=self.inferred_quantity,
             executions=self.executions,
             corrected=self.corrected,
+            confirmed=self.confirmed or state in _CONFIRMED,
         )
 
     @property
@@ -262,6 +268,7 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
     booked = attrs.evolve(
         record,
         state=OrderState.FILLED if complete else transition.to,
+        confirmed=True,
         filled=filled,
         inferred_quantity=record.inferred_quantity + supposing,
         executions={**record.executions, fill.execution_id: attrs.evolve(fill, quantity=fill.quantity - named)},

@@ -167,6 +167,11 @@ class DataGuard:
             self._health, self._run.positions, self._clock.monotonic(), quoted=not self._run.fills_on_bars
         )
 
+    @property
+    def health(self) -> FeedHealth:
+        """The health of the feed."""
+        return self._health
+
     def is_backfilled(self, minute: int) -> bool:
         """Whether a minute's bars were backfilled after its close: they are not traded on."""
         return minute in self._live_feed.backfilled_minutes

@@ -19,6 +19,7 @@ from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.engine.live.data_guard import ClockGuard, DataGuard, out_of_hours, session_clock
 from tbot_core.engine.live.failover import guard_standbys, make_failover, monitor_brokers
 from tbot_core.engine.live.flatten import PositionFlattener
+from tbot_core.engine.live.protection import ProtectionMonitor
 from tbot_core.engine.live.restart import SessionRestart
 from tbot_core.engine.live.session_close import SessionClose
 from tbot_core.engine.live.shutdown import Shutdown
@@ -106,6 +107,12 @@ class LiveTradingSession:
         self.data_guard = self._make_data_guard()
         self.run.outlook, self.run.routing = self.data_guard, self.failover
         self.run.keeps_positions = lambda: self.requests.keeps_positions
+        health = None if self.data_guard is None else self.data_guard.health
+        self._protection = tuple(
+            ProtectionMonitor(one, self.steady_clock, health)
+            for one in self.run.broker_sessions
+            if not one.execution.venue.broker.capabilities.simulated
+        )
         self._session_close = SessionClose(self.run, self.supervisors, self.steady_clock, self._past, self._is_halted)
         self._tasks, self._first_read_done = SessionTasks(clock, config.timeout_s), asyncio.Event()
         self._watch_loop = WatchLoop(config, clock, self.supervisors, self.requests, self._checks())
@@ -122,6 +129,8 @@ class LiveTradingSession:
         """Trade the session to its end, or until a stop has been carried out."""
         self._restart.restore(self.supervisors, self._config, self.data_guard, self._trading.call_guard)
         self.abandoned_positions.update_cause(self.trading_state)
+        for monitor in self._protection:
+            monitor.restore(self._past)
         if self._arming_guard is not None:
             starts = any(event.kind in _START_KINDS for event in self._past)
             self._arming_guard.restore(restarted=self.restarted and starts)
@@ -130,6 +139,8 @@ class LiveTradingSession:
         actions.append((RECONCILE_INTERVAL_S, self._supervise))
         actions += [(one.broker_session.pause_s(config.poll_s), one.process_broker_events) for one in self.supervisors]
         actions += [(RECONCILE_INTERVAL_S, one.run_once) for one in self.supervisors[1:]]
+        actions += [(RECONCILE_INTERVAL_S, one.settle_orders) for one in self.supervisors]
+        actions += [(RECONCILE_INTERVAL_S, one.run_once) for one in self._protection]
         main = asyncio.ensure_future(self._main())
         side = [asyncio.ensure_future(repeat_every(seconds, action)) for seconds, action in actions]
         side += [asyncio.ensure_future(self._after_first_read(action)) for action in self._later_actions()]

@@ -105,7 +105,8 @@ class SessionRecovery:
             case records.RISK:
                 self._restore_latch(payload["what"])
             case records.ADJUSTMENT:
-                self._decision_engine.position_manager.on_external_change(records.adjustment_of(payload))
+                fill, unexplained = records.adjustment_of(payload), payload.get("unexplained", False)
+                self._decision_engine.position_manager.on_external_change(fill, unexplained=unexplained)
             case records.FOREIGN_ORDER | records.SETTLED:
                 self._on_account_event(event.kind, payload)
             case records.CORPORATE_ACTION | records.FROZEN | records.FOREIGN_HOLDING | records.INSTRUMENT:
@@ -122,9 +123,12 @@ class SessionRecovery:
         if kind == records.SETTLED:
             account_updates.recall_settled_cash(self._decision_engine, payload, self._execution.venue.account_id)
             return
-        rest = Decimal(payload["quantity"]) - Decimal(payload["filled"])
+        filled = Decimal(payload["filled"])
+        rest, order_id = Decimal(payload["quantity"]) - filled, payload["broker_order_id"]
+        traded = filled if payload["buy"] else -filled
+        self._execution.contradictions.restore(payload["symbol"], order_id, traded)
         shares = open_shares(payload["said"], rest, buy=payload["buy"])
-        self._decision_engine.exposure.external.set_open_order(payload["broker_order_id"], payload["symbol"], shares)
+        self._decision_engine.exposure.external.set_open_order(order_id, payload["symbol"], shares)
 
     def _on_request(self, cid: str, payload: Mapping[str, Any]) -> None:
         # A request to replace or cancel an order; a mismatched order for more than ordered is cancelled as an orphan.

@@ -218,10 +218,15 @@ class Ledger:
         self._settle(book, before, time, kind, fill.execution_id)
 
     def _adjust(self, fill: Fill, time: datetime) -> None:
-        # Shares closed by an external order: their value is owed by `external`.
-        book = self._book(fill.symbol)
-        before = book.amounts()
-        book.add(attrs.evolve(_movement(fill), outside=True))
+        # Shares closed by an external order: their value is owed by `external`. The same execution with another
+        # quantity takes shares back.
+        book, key = self._book(fill.symbol), (self._at, fill.execution_id)
+        before, movement = book.amounts(), attrs.evolve(_movement(fill), outside=True)
+        if key in self._places:
+            book.amend(self._places[key][1], movement)
+        else:
+            self._places[key] = (fill.symbol, self._at), len(book.steps)
+            book.add(movement)
         self._settle(book, before, time, records.ADJUSTMENT, fill.execution_id)
 
     def _pay(self, payload: Mapping[str, Any], time: datetime) -> None:

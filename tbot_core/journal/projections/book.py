@@ -86,6 +86,7 @@ class SessionBook:
     _cancelling: set[str] = attrs.field(factory=set)
     _reasons: dict[str, ExitReason | None] = attrs.field(factory=dict)
     _before: int = 0
+    _outside: dict[str, SignalId] = attrs.field(factory=dict)
 
     @property
     def equity(self) -> Decimal:
@@ -176,7 +177,7 @@ class SessionBook:
         self.session, self.in_session = payload, True
         self.symbols = max(self.symbols, payload["symbols"])
         self.orders, self.stops, self._requested, self._reasons, self._broker_of = {}, {}, {}, {}, {}
-        self._levels, self._cancelling = {}, set()
+        self._levels, self._cancelling, self._outside = {}, set(), {}
         self.brokers |= dict.fromkeys(records.brokers_of(payload))
         self.risk, self.windows, self._denied_all = [], [], {}
         self._before = len(self.trades)
@@ -205,7 +206,12 @@ class SessionBook:
                 self.portfolio.apply_split(payload["symbol"], Fraction(payload["after"], payload["before"]))
             return
         fill = records.adjustment_of(payload)
+        if fill.execution_id in self._outside:  # some of these shares are there again
+            self.portfolio.correct_fill(fill, self._outside[fill.execution_id])
+            self.trades[self._before :] = [self._trade(one) for one in self.portfolio.closed]
+            return
         position = self.portfolio.positions[fill.symbol]
+        self._outside[fill.execution_id] = position.signal
         self.portfolio.apply(fill, position.signal, Leg.EXIT, ExitReason.OUTSIDE)
         if not position.units:
             self.trades.append(self._trade(position))

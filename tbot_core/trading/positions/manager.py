@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.contracts import BrokerEventKind
+from tbot_core.contracts import BrokerEventKind, RejectionMeaning
 from tbot_core.model.types import ExitReason, Leg, Order, RiskState, price_of, quantity_of, ticks_of, units_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import CancelOrder, TradingCommand
@@ -27,12 +27,13 @@ from tbot_core.trading.positions.cancel_queue import CancelQueue
 from tbot_core.trading.positions.exits import ExitEvaluator, ExitSubmitter
 from tbot_core.trading.positions.rebalancing import PositionTrimmer, TopUps
 from tbot_core.trading.positions.recovery import PositionRecovery
-from tbot_core.trading.positions.state import ManagedPosition, ManagedState, OrderTicket, symbol_of
+from tbot_core.trading.positions.state import DepartedShares, ManagedPosition, ManagedState, OrderTicket, symbol_of
 from tbot_core.trading.positions.stops import ProtectiveStops
 from tbot_core.trading.risk.exposure import count_traded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+    from decimal import Decimal
     from fractions import Fraction
 
     from tbot_core.contracts import BrokerEvent
@@ -91,17 +92,20 @@ class PositionManager:
         """The minute from which every position is closed."""
         return self.session.minutes - self._rules.exits.flatten_before_close
 
-    def on_event(self, event: BrokerEvent, found: ExecutionUpdate | None, *, ended: bool = True) -> None:
-        """Apply a broker event; `found`: the new part of the execution that it reports; `ended`: see on_order_event."""
+    def on_event(
+        self, event: BrokerEvent, found: ExecutionUpdate | None, *, ended: bool = True, at: float = 0.0
+    ) -> None:
+        """Apply a broker event; `found`: the new part of the execution that it reports; the rest as on_order_event."""
         if found is not None and found.is_correction:
             self.on_fill_corrected(found.fill)
         elif found is not None or event.fill is None:
-            self.on_order_event(event if found is None else attrs.evolve(event, fill=found.fill), ended=ended)
+            self.on_order_event(event if found is None else attrs.evolve(event, fill=found.fill), ended=ended, at=at)
 
-    def on_order_event(self, event: BrokerEvent, *, ended: bool = True) -> None:
+    def on_order_event(self, event: BrokerEvent, *, ended: bool = True, at: float = 0.0) -> None:
         """Apply a broker event of an order; events of external orders are ignored.
 
         `ended`: whether it has ended in the books. The rejection of an accepted order ends it only after a lookup.
+        `at`: the second of a steady clock, 0 for an event from before a restart.
         """
         ticket = self._tickets.get(event.client_order_id)
         if ticket is None:
@@ -116,9 +120,30 @@ class PositionManager:
         if event.kind in ENDINGS and not ended:
             return
         if order.leg is Leg.STOP:
-            self.protection.on_stop_event(event.kind, ticket)
+            self.protection.on_stop_event(event, ticket, at)
         if event.kind in ENDINGS:
+            closing = self._held.get(order.symbol)
+            is_exit = closing is not None and closing.exit_order_id == order.client_order_id
+            if closing is not None and self._is_stop_taken(closing, order):
+                self.protection.on_stop_taken(closing, at)
             self._on_order_ended(order)
+            if closing is not None and is_exit and event.kind == BrokerEventKind.REJECTED:
+                self._on_exit_rejected(closing, event, at)
+
+    def _is_stop_taken(self, held: ManagedPosition, order: Order) -> bool:
+        # Whether the position's stop has ended, and tbot neither cancels it nor closes the position.
+        asked = held.exit_reason is not None or held.stop_being_replaced or self._rules.venue.simulated
+        return held.resting.get(Leg.STOP) == order.client_order_id and not asked
+
+    def _on_exit_rejected(self, held: ManagedPosition, event: BrokerEvent, at: float) -> None:
+        # The stop is placed again at once, and the exit is decided again with the next minute. For too large a
+        # quantity the account is read first. A position whose stops are rejected too is closed with the next minute.
+        if event.meaning is RejectionMeaning.INSUFFICIENT_QUANTITY:
+            held.reading_after = at
+        if held.plan.is_expired or held.refused_stops > 1:
+            return
+        held.exit_reason, held.exit_pending = None, False
+        self.protection.replace_bracket(held)
 
     def on_market_open(self) -> list[TradingCommand]:
         """Trading resumes: submit the exits that were waiting."""
@@ -127,17 +152,53 @@ class PositionManager:
             held.exit_pending |= waiting and not self.exits.exits_blocked(symbol)
         return self.orders_due_now()
 
-    def on_external_change(self, fill: Fill) -> None:
+    def on_external_change(self, fill: Fill, *, unexplained: bool = False) -> None:
         """Book shares of a position that were closed externally, in whole or in part, as a fill.
 
-        Orders for more than the rest are replaced at once: the stop at its new size; the target is emulated.
+        Orders for more than the rest are replaced at once: the stop at its new size; the target is emulated. If nothing
+        explains the change (`unexplained`) and no shares are left, the orders stay. The same execution with another
+        quantity takes shares back, with their plan and orders.
         """
+        departed = self._state.departed.get(fill.symbol)
+        if departed is not None and departed.fill.execution_id == fill.execution_id:
+            self._take_back(departed, fill)
+            return
         held = self._held[fill.symbol]
         self._portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
-        if not held.position.units:
+        if unexplained:
+            self._state.departed[fill.symbol] = DepartedShares(held=held, fill=fill)
+        if held.position.units:
+            self._on_size_changed(held)
+        elif unexplained:
+            del self._held[fill.symbol]
+            self._exposure.count_closed(fill, held.position.pnl_atoms)
+        else:
             self._cancels.cancel_now(self._blocking_orders(held))
             self._on_closed(held.position, fill)
+
+    def returned_fill(self, symbol: str, change: Decimal) -> Fill | None:
+        """What closes shares that had departed, without those that an account's `change` of holding shows again.
+
+        None where the change is something else.
+        """
+        departed, held = self._state.departed.get(symbol), self._held.get(symbol)
+        if departed is None or (held is not None and held is not departed.held):
+            return None
+        left = departed.fill.quantity - (-change if departed.fill.buy else change)
+        return attrs.evolve(departed.fill, quantity=left) if 0 <= left < departed.fill.quantity else None
+
+    def _take_back(self, departed: DepartedShares, fill: Fill) -> None:
+        # Shares that had departed are there again: their position goes on with its plan and its orders.
+        held, symbol, departed.fill = departed.held, fill.symbol, fill
+        self._portfolio.correct_fill(fill, held.position.signal)
+        if not fill.quantity:
+            del self._state.departed[symbol]
+        if symbol not in self._portfolio.positions:  # its stop has filled meanwhile
+            self._held.pop(symbol, None)
             return
+        held.position = self._portfolio.positions[symbol]
+        held.resting = {leg: cid for leg, cid in held.resting.items() if not self._missing.has_ended_early(cid)}
+        self._held[symbol] = held
         self._on_size_changed(held)
 
     def apply_split(self, symbol: str, ratio: Fraction) -> None:
@@ -205,15 +266,51 @@ class PositionManager:
         self._on_order_ended(order)
 
     def on_lost(self, client_order_id: str) -> None:
-        """Apply that an order is lost: an entry stays reserved, an exit is placed again, a stop is emulated.
+        """Apply that an order is lost: an entry stays reserved, an exit or a stop is placed again at once.
 
         If it appears later, it is cancelled each minute until it has ended. It stays only if it protects an entry that
         may still fill, or a position without another protection.
         """
         order = self._tickets[client_order_id].order
+        held = self._held.get(order.symbol)
+        if held is not None and held.resting.get(Leg.STOP) == client_order_id:
+            self.protection.replace_bracket(held)
+        elif held is not None and held.exit_order_id == client_order_id:
+            held.exit_pending = True
         if order.leg is not Leg.ENTRY:
             self._on_order_ended(order)
         self._missing.mark_lost(order)
+
+    def close_at_stop(self, held: ManagedPosition) -> list[TradingCommand]:
+        """Close a position whose emulated stop was reached: cancel what works for it, or send its exit."""
+        held.exit_reason, held.exit_pending, symbol = held.plan.stop_reason, True, symbol_of(held)
+        cancels = [CancelOrder(client_order_id=one, exit_symbol=symbol) for one in self._blocking_orders(held)]
+        return [*cancels, *self.orders_due_now()]
+
+    def is_current(self, order: Order) -> bool:
+        """Whether a position, or a surplus, waits for what becomes of this order: its stop, its target or its exit."""
+        held = self._held.get(order.symbol)
+        if held is None or held.position.signal != order.signal:
+            return self.overfills.is_excess_exit(order)
+        return order.client_order_id in {*held.resting.values(), held.exit_order_id, held.trim_order_id}
+
+    def may_send_again(self, order: Order) -> bool:
+        """Whether a stop or exit without a known outcome still fits its position: it is for no more than is held."""
+        held = self._held.get(order.symbol)
+        fits = held is not None and units_of(order.quantity) <= held.position.units
+        return fits and order.leg is not Leg.TARGET and self.is_current(order)
+
+    @property
+    def reading_due(self) -> float:
+        """The second of a steady clock from which a reading of the account is awaited; infinity without one."""
+        awaited = (one.reading_after for one in self._held.values())
+        return min((one for one in awaited if one is not None), default=math.inf)
+
+    def on_reading(self, requested: float, unclear: Collection[str]) -> None:
+        """Apply a booked reading that was `requested` at a second; the symbols that it leaves `unclear` wait on."""
+        for symbol, held in self._held.items():
+            if held.reading_after is not None and held.reading_after <= requested and symbol not in unclear:
+                held.reading_after = None
 
     def mark(self, bars: Bars, minute: int) -> None:
         """Value positions at the minute's closes, else at the last known."""
@@ -242,7 +339,7 @@ class PositionManager:
         actions += [CancelOrder(client_order_id=one) for one in replaced if one]
         actions += [CancelOrder(client_order_id=one) for one in entries if one not in self._missing]
         for held in sorted(active, key=symbol_of):
-            if not self.exits.exits_blocked(symbol_of(held)):
+            if held.reading_after is None and not self.exits.exits_blocked(symbol_of(held)):
                 actions += self._orders_for_position(held, bars, minute)
         if checked:
             self._trimmer.check_sizes(bars, minute)
@@ -262,13 +359,13 @@ class PositionManager:
             self._missing.on_position_closing(held)
         actions = self._cancels.cancels_due_now()
         for held in sorted(changing, key=symbol_of):
-            if symbol_of(held) in self.unsent_orders:
+            if symbol_of(held) in self.unsent_orders or held.reading_after is not None:
                 continue
             if held.exit_pending and self._may_place_exit(held):
                 actions.append(self._exit_submitter.place_exit(held, self._minute))
             elif held.trim_to_units is not None and held.exit_reason is None:
                 actions += self._trimmer.place_trim(held)
-            elif held.manages_own_stop and held.exit_reason is None and not held.plan.on_close:
+            elif self._may_place_stop(held):
                 actions += self.protection.protect(held, self._working_entries(held))
         return actions
 
@@ -382,6 +479,11 @@ class PositionManager:
         # Whether a due exit can be sent: nothing else works for its position, and it need not wait.
         waits = self.exits.exits_blocked(held.position.signal.symbol) or self.exits.must_wait(held.exit_reason)
         return held.exit_order_id is None and not (waits or self._blocking_orders(held))
+
+    def _may_place_stop(self, held: ManagedPosition) -> bool:
+        # Whether a stop of its own is due. While readings contradict the books, only a position's first one is.
+        due = held.manages_own_stop and held.exit_reason is None and not held.plan.on_close
+        return due and not (held.had_stop and symbol_of(held) in self._exposure.disputed_symbols)
 
     def _has_working_order(self, symbol: str) -> bool:
         # Whether an entry or an order to cancel of the symbol may still fill.

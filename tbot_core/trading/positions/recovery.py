@@ -50,6 +50,7 @@ class PositionRecovery:
             self._overfills.restore_exit(order)
             return
         held = self._state.held[order.symbol]
+        held.reading_after = None  # it was applied before this order was recorded
         if order.trims:
             held.manages_own_stop, held.trim_order_id = True, order.client_order_id
         elif order.leg is Leg.EXIT:

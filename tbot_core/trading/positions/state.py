@@ -29,7 +29,10 @@ class ManagedPosition:
     `stop_being_replaced`: a stop of the wrong size or level is being cancelled. `stop_triggered`: its stop has begun to
     fill. `trim_to_units`: the units to keep, set until the trim is placed; `trim_order_id`: its working trim.
     `top_up_denial`: the reason of the last denied top-up. `rejected_stop_price`: the level of a stop that was rejected
-    while the instrument's rules were unknown.
+    while the instrument's rules were unknown. `had_stop`: the broker has confirmed a stop of it. `taken_stops`: the
+    number of its stops that somebody else cancelled. `reading_after`: nothing is sent or cancelled for it before a
+    reading of the account is applied that was requested at this second of a steady clock or later; None if it need not
+    wait.
     """
 
     plan: ExitPlan
@@ -48,6 +51,9 @@ class ManagedPosition:
     trim_order_id: str | None = None
     top_up_denial: Reason | None = None
     rejected_stop_price: Decimal | None = None
+    had_stop: bool = False
+    taken_stops: int = 0
+    reading_after: float | None = None
 
     def bar_value(self, bars: Bars, field: str, minute: int) -> float:
         """A field of the symbol's bar in a minute; NaN without a bar."""
@@ -62,6 +68,7 @@ class ManagedPosition:
             and not self.stop_being_replaced
             and not self.exit_pending
             and self.trim_to_units is None
+            and self.reading_after is None
             and self.position.units >= UNITS_PER_SHARE
         )
 
@@ -72,13 +79,25 @@ class ManagedPosition:
             self.exit_reason is not None or self.exit_pending or self.exit_order_id is not None or self.stop_triggered
         )
         return not (
-            leaves or self.stop_being_replaced or self.trim_to_units is not None or self.trim_order_id is not None
+            leaves
+            or self.stop_being_replaced
+            or self.trim_to_units is not None
+            or self.trim_order_id is not None
+            or self.reading_after is not None
         )
 
 
 def symbol_of(held: ManagedPosition) -> str:
     """The symbol of a managed position."""
     return held.position.signal.symbol
+
+
+@attrs.define(kw_only=True)
+class DepartedShares:
+    """Shares that the account no longer shows, without an explanation: `fill` closed them in the books of `held`."""
+
+    held: ManagedPosition
+    fill: Fill
 
 
 @attrs.frozen(kw_only=True)
@@ -148,6 +167,7 @@ class ManagedState:
 
     name: OrderIdFactory
     held: dict[str, ManagedPosition] = attrs.field(factory=dict)
+    departed: dict[str, DepartedShares] = attrs.field(factory=dict)
     tickets: dict[str, OrderTicket] = attrs.field(factory=dict)
     attempts: Counter[tuple[SignalId, Leg]] = attrs.field(factory=Counter)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tbot_core.contracts import BrokerEventKind
+from tbot_core.contracts import BrokerEventKind, RejectionMeaning
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, Order, OrderType, price_of
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from fractions import Fraction
 
-    from tbot_core.contracts import BrokerCapabilities
+    from tbot_core.contracts import BrokerCapabilities, BrokerEvent
     from tbot_core.trading.positions.cancel_queue import CancelQueue
     from tbot_core.trading.positions.state import ManagedPosition, ManagedState, OrderTicket, PendingReplace
     from tbot_core.trading.risk.exposure import ExposureBook
@@ -99,8 +99,11 @@ class ProtectiveStops:
         move = self._lagging(held)
         return move is not None and move.requested_minute != minute
 
-    def on_stop_event(self, kind: str, ticket: OrderTicket) -> None:
-        """Apply a broker event of a stop: a confirmed or refused replace, or a rejection."""
+    def on_stop_event(self, event: BrokerEvent, ticket: OrderTicket, at: float) -> None:
+        """Apply a broker event of a stop, booked `at` a second: a confirmation, a refused replace, or a rejection."""
+        held, kind = self._held_by(ticket.order), event.kind
+        if held is not None and kind in {BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REPLACED}:
+            held.had_stop = True
         if kind == BrokerEventKind.REPLACED:
             ticket.reason = ticket.plan.stop_reason
             ticket.move.on_moved()
@@ -108,6 +111,25 @@ class ProtectiveStops:
             ticket.move.on_refused()
         elif kind == BrokerEventKind.REJECTED:
             self.on_stop_rejected(ticket.order)
+            if held is not None and event.meaning is RejectionMeaning.INSUFFICIENT_QUANTITY:
+                held.reading_after = at
+
+    def on_stop_taken(self, held: ManagedPosition, at: float) -> None:
+        """Apply that somebody else cancelled a stop, as booked `at` a second.
+
+        It is placed again once a reading shows what is held, and no order of others. Each but the first counts as a
+        rejection.
+        """
+        held.taken_stops += 1
+        held.reading_after = at + self._venue.list_lag_s
+        self.replace_bracket(held)
+        if held.taken_stops > 1:
+            self._count_refusal(held)
+
+    def _held_by(self, stop: Order) -> ManagedPosition | None:
+        # The position that has this stop.
+        held = self._state.held.get(stop.symbol)
+        return held if held is not None and held.resting.get(Leg.STOP) == stop.client_order_id else None
 
     def _lagging(self, held: ManagedPosition) -> PendingReplace | None:
         # The level of a resting stop if it is behind its plan's.
@@ -137,14 +159,21 @@ class ProtectiveStops:
     def on_stop_rejected(self, order: Order) -> None:
         """Apply a rejected stop: a separate stop is tried once, then the position is closed."""
         self._state.tickets[order.client_order_id].stop_rejected = True
-        held = self._state.held.get(order.symbol)
-        if held is None or held.resting.get(Leg.STOP) != order.client_order_id:
+        held = self._held_by(order)
+        if held is None:
             return
         self.replace_bracket(held)
-        held.refused_stops += 1
         if self._exposure.rules_unknown.get(order.symbol):
+            held.refused_stops += 1
             held.rejected_stop_price = order.stop_price
-        elif held.refused_stops > 1:
+        else:
+            self._count_refusal(held)
+
+    @staticmethod
+    def _count_refusal(held: ManagedPosition) -> None:
+        # After the second rejected stop the position is closed.
+        held.refused_stops += 1
+        if held.refused_stops > 1:
             held.exit_reason, held.exit_pending = held.exit_reason or ExitReason.UNPROTECTED, True
 
     def replace_bracket(self, held: ManagedPosition) -> None:

@@ -48,6 +48,7 @@ class StateCause(StrEnum):
     STOP_COMMAND = "tbot stop"
     STOP_SIGNAL = "a stop signal"
     UNKNOWN = "the account is unknown"
+    OUTCOME_UNKNOWN = "the outcome of a stop or exit is unknown"
     NOT_ARMED = "not armed"
     UNRECONCILED = "the account has not been read since the start"
     CONTROL_LOST = "the control folder cannot be read"
@@ -91,6 +92,7 @@ KINDS: Final = {
     StateCause.STOP_COMMAND: _STOPPING,
     StateCause.STOP_SIGNAL: _STOPPING,
     StateCause.UNKNOWN: _UNVERIFIED,
+    StateCause.OUTCOME_UNKNOWN: _UNVERIFIED,
     StateCause.UNRECONCILED: CauseEffect(RiskState.EXIT_ONLY, CauseEnd.WITHDRAWAL),
     StateCause.CONTROL_LOST: _STOPPING,
     StateCause.NOT_ARMED: _STOPPING,
@@ -135,6 +137,7 @@ KILLS_AND_STOPS: Final = frozenset(
 LOCAL: Final = frozenset(
     {
         StateCause.UNKNOWN,
+        StateCause.OUTCOME_UNKNOWN,
         StateCause.UNRECONCILED,
         StateCause.MISMATCH,
         StateCause.SURPLUS,

@@ -1,0 +1,146 @@
+"""How the positions at one broker are protected: measured, journaled, and emulated while no stop rests there.
+
+A position is protected by a stop or an exit that the broker has acknowledged. Without one its stop is emulated on
+fresh prices; without those it is bare.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from tbot_core.engine.live.data_guard import BREACH_HOLDS_S, MAX_SPREAD
+from tbot_core.execution.intents import MinuteCommands
+from tbot_core.journal import records
+from tbot_core.model.types import Leg, units_of
+from tbot_core.trading.orders import WORKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tbot_core.engine.session.broker_session import BrokerSession
+    from tbot_core.journal.store import Event
+    from tbot_core.marketdata.feed_health import FeedHealth
+    from tbot_core.model.clock import Clock
+    from tbot_core.trading.positions.state import ManagedPosition
+
+REPORTED_S: Final = 0.5
+"""A position without a stop is journaled when that has lasted so long: an exit takes less to follow its stop."""
+
+
+class Protection(StrEnum):
+    """What protects a position: an order at the broker, the bot on fresh prices, or nothing."""
+
+    RESTING = "resting"
+    EMULATED = "emulated"
+    BARE = "bare"
+
+
+@attrs.define(kw_only=True)
+class ProtectionRecord:
+    """The protection of one position; times are seconds of a steady clock.
+
+    `protection` holds `since`, `reported` is the last one in the journal. `breached_at`: since when prices are beyond
+    its emulated stop.
+    """
+
+    signal: str
+    protection: Protection
+    since: float
+    reported: Protection | None = None
+    seconds: dict[Protection, float] = attrs.field(factory=lambda: dict.fromkeys(Protection, 0.0))
+    breached_at: float | None = None
+
+    def advance(self, now: float, protection: Protection) -> None:
+        """Count the seconds to now, and note what protects the position from now on."""
+        if protection is not self.protection:
+            self.seconds[self.protection] += now - self.since
+            self.protection, self.since = protection, now
+
+    def total(self, protection: Protection, now: float) -> float:
+        """The seconds with a protection to now."""
+        return self.seconds[protection] + (now - self.since if protection is self.protection else 0.0)
+
+
+class ProtectionMonitor:
+    """Watches the positions at one broker; call `run_once` about twice a second. `health` is None without a feed."""
+
+    def __init__(self, broker_session: BrokerSession, clock: Clock, health: FeedHealth | None) -> None:
+        self._broker_session = broker_session
+        self._clock = clock
+        self._health = health
+        self._records: dict[str, ProtectionRecord] = {}
+        self._before: dict[str, dict[Protection, float]] = {}
+
+    def restore(self, past: Iterable[Event]) -> None:
+        """Restore the seconds of the positions from before a restart."""
+        for event in past:
+            payload = event.payload
+            if event.kind == records.PROTECTION and payload.get("broker", "") == self._broker_session.journal_tag:
+                seconds = {one: float(payload[f"{one}_s"]) for one in (Protection.BARE, Protection.EMULATED)}
+                self._before[payload["symbol"]] = {} if payload["state"] == records.CLOSED else seconds
+
+    async def run_once(self) -> None:
+        """One round: measure and journal the protection of each position, and close those beyond an emulated stop."""
+        now, held = self._clock.monotonic(), self._broker_session.decision_engine.position_manager.held
+        for symbol in [one for one, record in self._records.items() if record.signal != _signal(held.get(one))]:
+            self._journal(symbol, records.CLOSED, self._records.pop(symbol), now)
+        for symbol, position in held.items():
+            protection, record = self._protection(position), self._records.get(symbol)
+            if record is None:
+                record = ProtectionRecord(signal=position.position.signal.text, protection=protection, since=now)
+                record.seconds |= self._before.pop(symbol, {})
+                self._records[symbol] = record
+            record.advance(now, protection)
+            lasts = protection is Protection.RESTING or now - record.since >= REPORTED_S
+            if protection is not record.reported and lasts:
+                record.reported = protection
+                self._journal(symbol, protection, record, now)
+            if self._is_breached(position, record, now):
+                await self._close(position)
+
+    def _protection(self, position: ManagedPosition) -> Protection:
+        # What protects a position now.
+        manager, orders = self._broker_session.decision_engine.position_manager, self._broker_session.execution.orders
+        closing = (position.resting.get(Leg.STOP), position.exit_order_id)
+        working = [orders[cid] for cid in closing if cid is not None and orders[cid].state in WORKING]
+        needed = manager.protection.units_to_cover(position)
+        if needed and sum(units_of(one.open_quantity) for one in working) >= needed:
+            return Protection.RESTING
+        waits = position.reading_after is not None or manager.exits.exits_blocked(position.position.signal.symbol)
+        return Protection.BARE if waits or self._price(position) is None else Protection.EMULATED
+
+    def _price(self, position: ManagedPosition) -> float | None:
+        # A fresh price of its symbol; None without one.
+        if self._health is None:
+            return None
+        return self._health.price(position.position.signal.symbol, self._clock.monotonic(), widest=MAX_SPREAD)
+
+    def _is_breached(self, position: ManagedPosition, record: ProtectionRecord, now: float) -> bool:
+        # Whether prices have been beyond an emulated stop at two readings. One that strategy closes on bars is not
+        # emulated here.
+        price = self._price(position) if record.protection is Protection.EMULATED else None
+        plan = position.plan
+        if price is None or position.exit_reason is not None or not plan.stop_rests or not plan.stop_passed(price):
+            record.breached_at = None
+            return False
+        record.breached_at = now if record.breached_at is None else record.breached_at
+        return now - record.breached_at >= BREACH_HOLDS_S
+
+    async def _close(self, position: ManagedPosition) -> None:
+        manager = self._broker_session.decision_engine.position_manager
+        actions = manager.close_at_stop(position)
+        await self._broker_session.execution.execute(MinuteCommands(actions=actions))
+
+    def _journal(self, symbol: str, state: str, record: ProtectionRecord, now: float) -> None:
+        since = self._clock.now() - timedelta(seconds=now - record.since)
+        payload = {"symbol": symbol, "state": str(state), "since": since.isoformat()}
+        seconds = {f"{one}_s": f"{record.total(one, now):.1f}" for one in (Protection.BARE, Protection.EMULATED)}
+        self._broker_session.execution.recorder.record(records.PROTECTION, payload | seconds)
+
+
+def _signal(position: ManagedPosition | None) -> str:
+    return "" if position is None else position.position.signal.text
