@@ -282,7 +282,7 @@ class Reconciler:
         (lookup := self._lookups[cid]).postpone(requested, watched=watched, urgent=self._is_urgent(record))
         broker, ended = ORDER_LOOKUP.of(self._broker), listed is None and record.terminal
         if broker is None and listed is None:
-            self._next_reading = min(self._next_reading, self._requested_at + self._broker.capabilities.list_lag_s)
+            self._next_reading = 0.0
             return
         try:
             report = listed if listed is not None or broker is None else await broker.find(cid)
