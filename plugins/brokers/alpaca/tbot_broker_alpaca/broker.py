@@ -10,7 +10,7 @@ from tbot_broker_alpaca import parse
 from tbot_broker_alpaca.assets import AlpacaAssets
 from tbot_broker_alpaca.client import AlpacaClient
 from tbot_broker_alpaca.feed import AlpacaFeed, MarketData
-from tbot_broker_alpaca.order_ids import OrderIds
+from tbot_broker_alpaca.order_ids import Executions, OrderIds
 from tbot_broker_alpaca.rejections import UnknownOrder
 from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, Gap, ReplaceMode
 from tbot_core.errors import AccountRefused, BrokerError, Rejected, RejectionMeaning, Unavailable
@@ -40,7 +40,7 @@ class AlpacaBroker:
     def __init__(self, config: Config, context: Context) -> None:
         self._client = AlpacaClient(context)
         self._market = MarketData(self._client, context.clock, config.data_feed)
-        self._ids = OrderIds()
+        self._ids, self._executions = OrderIds(), Executions()
         self._log = context.log
         self._assets = AlpacaAssets(self._client, context.clock)
         self.instruments, self.hours = self._assets.instruments, self._assets.hours
@@ -228,7 +228,11 @@ class AlpacaBroker:
     def _event(self, message: Mapping[str, Any]) -> BrokerEvent | None:
         with parse.readable("trade update"):
             document = message["data"]
-            return parse.event(document, self._ids.note(document["order"]))
+            event = parse.event(document, self._ids.note(document["order"]))
+            if event is None or not self._executions.repeats(event, document["order"]):
+                return event
+        self._log.warning("fill.repeated", id=event.client_order_id, event_id=event.event_id)
+        return None
 
     def _note(self, document: Any) -> None:
         # One that cannot be read is in doubt elsewhere: of an answer it is no reason to say that the order was refused.
