@@ -91,7 +91,8 @@ class RejectionMeaning(StrEnum):
     grid. `NOT_TRADABLE`: the instrument is no longer traded, at least under this name. `NOT_SHORTABLE`: it cannot be
     sold short now. `MARKET_CLOSED`: the venue accepts no such order at this time. `NOT_LOGGED_IN`: the key or the
     session is not accepted; a 403 with another reason has another meaning. `RATE_LIMITED`: there were too many
-    requests, and this one was not processed. `UNKNOWN_ORDER`: the broker knows no such order.
+    requests, and this one was not processed. `UNKNOWN_ORDER`: the broker knows no such order. `RESTRICTED`: the account
+    may not send such an order, since it may only liquidate, is blocked, or a day-trade rule forbids it.
     """
 
     INSUFFICIENT_QUANTITY = "insufficient_quantity"
@@ -105,6 +106,7 @@ class RejectionMeaning(StrEnum):
     NOT_LOGGED_IN = "not_logged_in"
     RATE_LIMITED = "rate_limited"
     UNKNOWN_ORDER = "unknown_order"
+    RESTRICTED = "restricted"
 
 
 class Rejected(BrokerError):

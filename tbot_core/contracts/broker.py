@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -13,8 +14,6 @@ from tbot_core.errors import RejectionMeaning
 from tbot_core.model.types import Account, Fill
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tbot_core.contracts.capabilities import BrokerCapabilities
     from tbot_core.model.types import Order
 
@@ -65,6 +64,15 @@ class BrokerEvent:
     meaning: RejectionMeaning | None = attrs.field(default=None, converter=attrs.converters.optional(RejectionMeaning))
 
 
+LEAST_ABSURD: Final = Decimal(10) ** 12
+"""No order has a quantity or a price as large as this."""
+
+
+def _plausible(_report: object, field: attrs.Attribute[Decimal], value: Decimal) -> None:
+    if not value.is_finite() or not 0 <= value < LEAST_ABSURD:
+        raise ValueError(f"{field.name} {value} is not that of an order")
+
+
 class OrderStatus(StrEnum):
     """The status of an order at the broker; the value is that of the event that would have reported it.
 
@@ -83,9 +91,10 @@ class OrderStatus(StrEnum):
 class OrderStatusReport:
     """The current state of an order at the broker.
 
-    `kind` is its status; a text that is no `OrderStatus` raises ValueError. `filled` is cumulative; `fills` holds the
-    executions that the broker still lists; `time` is the time of the last change. `client_order_id` is empty for an
-    order that was placed without one.
+    `kind` is its status; a text that is no `OrderStatus` raises ValueError, and so does a quantity or a price that is
+    negative, not finite or not below `LEAST_ABSURD`. `filled` is cumulative; `average_price` is None where it is not
+    known, also of an order that has filled; `fills` holds the executions that the broker still lists; `time` is the
+    time of the last change. `client_order_id` is empty for an order that was placed without one.
     """
 
     client_order_id: str
@@ -93,10 +102,10 @@ class OrderStatusReport:
     kind: OrderStatus = attrs.field(converter=OrderStatus)
     symbol: str
     buy: bool
-    quantity: Decimal
+    quantity: Decimal = attrs.field(validator=_plausible)
     time: datetime
-    filled: Decimal = Decimal(0)
-    average_price: Decimal | None = None
+    filled: Decimal = attrs.field(default=Decimal(0), validator=_plausible)
+    average_price: Decimal | None = attrs.field(default=None, validator=attrs.validators.optional(_plausible))
     fills: tuple[Fill, ...] = ()
     words: str = ""
 
@@ -162,6 +171,11 @@ class AccountSnapshot:
     executions of the account, including those of orders that are no longer listed. `barrier` names the moment at which
     all parts are valid, if the venue has such a number; otherwise it is empty, and two readings must agree before one
     is accepted.
+
+    A list that is behind, and an empty one, are reported as they are. `unreadable`: the orders that are listed and
+    whose documents cannot be read (a field is absent or absurd, a status is not known), by client order id, which is
+    empty where it cannot be read either, with the reason. They are not in `orders`. Such an order may work or have
+    ended; it is not absent. A position or an account that cannot be read raises `Unavailable`.
     """
 
     account: Account
@@ -169,6 +183,7 @@ class AccountSnapshot:
     orders: tuple[OrderStatusReport, ...] = ()
     activities: tuple[AccountActivity, ...] = ()
     fills: tuple[Fill, ...] = ()
+    unreadable: Mapping[str, str] = attrs.field(factory=dict)
     barrier: str = ""
 
 

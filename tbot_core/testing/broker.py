@@ -13,49 +13,43 @@ no scripted server (`tbot_core.testing.venue`, `tbot_core.testing.broker_faults`
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
-from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypedDict, Unpack, cast
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Final, Unpack, cast
 
-import attrs
-
-from tbot_core.contracts import Broker, BrokerEvent, BrokerEventKind, Gap, OrderStatus
-from tbot_core.contracts.abilities import OPEN_ORDERS, ORDER_LOOKUP, POLLING, REPLACE, STREAM, undeclared_differences
-from tbot_core.errors import BrokerError, Withdrawn
-from tbot_core.execution.send_permit import SendPermit, never_refuse
-from tbot_core.model.types import Leg, Order, OrderType, SignalId
+from tbot_core.contracts import Broker, BrokerEventKind, Gap, OrderStatus
+from tbot_core.contracts.abilities import OPEN_ORDERS, ORDER_LOOKUP, REPLACE, undeclared_differences
+from tbot_core.errors import BrokerError, Rejected, RejectionMeaning, Withdrawn
+from tbot_core.execution.send_permit import SendPermit
+from tbot_core.model.types import Leg, Order, OrderType
 from tbot_core.testing.broker_faults import FAULT_CASES
+from tbot_core.testing.broker_steps import (
+    LOW,
+    PRICE,
+    OrderTerms,
+    claimed,
+    demand_raised,
+    market,
+    named,
+    received,
+    reported,
+    resting,
+    snapshot,
+    stop,
+    submit,
+    traded,
+)
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 from tbot_core.testing.venue import PartlyFillingVenue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, MutableMapping
-
+    from tbot_core.contracts import BrokerEvent
     from tbot_core.model.types import Account, Fill
     from tbot_core.testing.venue import BrokerUnderTest
 
-PRICE: Final = Decimal(20)
-DAWN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _QUANTITY: Final = Decimal(10)
-_FAR: Final = Decimal(10)
 _PART: Final = Decimal(3)
-_QUIET_S: Final = 0.5
 _ELSE: Final = "or declare brackets=False: tbot then places a stop after each fill"
-
-
-class CaseOrderOptions(TypedDict, total=False):
-    """The terms of an order in a test case."""
-
-    leg: Leg
-    buy: bool
-    quantity: Decimal
-    type: OrderType
-    limit_price: Decimal | None
-    stop_price: Decimal | None
-    protection: tuple[Order, ...]
 
 
 def b01_it_is_a_broker(venue: BrokerUnderTest) -> None:
@@ -87,7 +81,7 @@ def b03_it_says_whose_account_it_is(venue: BrokerUnderTest) -> None:
 
 def b04_a_market_order_is_filled(venue: BrokerUnderTest) -> None:
     """A market order is acknowledged, then filled: completely, on its side, with fees of 0 or more, an aware time."""
-    events = _traded(venue, _order(venue, "kit-1"))
+    events = traded(venue, market("kit-1"))
     demand(events[0].kind == BrokerEventKind.ACKNOWLEDGED, "the first event of an order must acknowledge it")
     fills = _fills(events)
     demand(sum((fill.quantity for fill in fills), Decimal(0)) == _QUANTITY, "the fills must add up to the order")
@@ -102,9 +96,9 @@ def b04_a_market_order_is_filled(venue: BrokerUnderTest) -> None:
 
 def b05_an_event_is_reported_once(venue: BrokerUnderTest) -> None:
     """Ids of events and executions are unique, kinds are known, and a poll returns nothing twice."""
-    events = _traded(venue, _order(venue, "kit-1"))
-    events += _traded(venue, _order(venue, "kit-2", buy=False, leg=Leg.EXIT))
-    demand(not _poll(venue), "a polled event must not be reported again")
+    events = traded(venue, market("kit-1"))
+    events += traded(venue, market("kit-2", buy=False, leg=Leg.EXIT))
+    demand(not reported(venue), "a polled event must not be reported again")
     demand({event.kind for event in events} <= {*BrokerEventKind}, "events must have a kind of the core")
     demand(_distinct([event.event_id for event in events]), "event ids must be unique")
     if venue.broker.capabilities.exec_ids_unique:
@@ -113,12 +107,12 @@ def b05_an_event_is_reported_once(venue: BrokerUnderTest) -> None:
 
 def b07_a_resting_order_is_cancelled(venue: BrokerUnderTest) -> None:
     """The cancel of a resting order is reported as an event, and the order is no longer filled."""
-    _submit(venue, _order(venue, "kit-1", type=OrderType.LIMIT, limit_price=PRICE - _FAR))
+    submit(venue, resting("kit-1"))
     venue.wait(venue.broker.cancel("kit-1"))
-    kinds = [event.kind for event in _poll(venue)]
+    kinds = [event.kind for event in reported(venue)]
     demand(BrokerEventKind.CANCELLED in kinds, "a cancel must be reported")
-    venue.trade_at(PRICE - _FAR - 1)
-    demand(not _fills(_poll(venue)), "a cancelled order must not fill")
+    venue.trade_at(LOW - 1)
+    demand(not _fills(reported(venue)), "a cancelled order must not fill")
 
 
 def b08_an_unknown_order_cannot_be_cancelled(venue: BrokerUnderTest) -> None:
@@ -127,7 +121,7 @@ def b08_an_unknown_order_cannot_be_cancelled(venue: BrokerUnderTest) -> None:
         venue.wait(venue.broker.cancel("kit-never-sent"))
     except BrokerError:
         return
-    kinds = {event.kind for event in _poll(venue)}
+    kinds = {event.kind for event in reported(venue)}
     demand(bool(kinds & {BrokerEventKind.CANCEL_REFUSED, BrokerEventKind.NOT_FOUND}), "the rejection must be reported")
     demand(BrokerEventKind.CANCELLED not in kinds, "nothing must be cancelled")
 
@@ -135,41 +129,39 @@ def b08_an_unknown_order_cannot_be_cancelled(venue: BrokerUnderTest) -> None:
 def b09_protection_rests_from_the_fill_on(venue: BrokerUnderTest) -> None:
     """The stop of a filled entry is acknowledged, and fills once the market trades through it."""
     _needs_brackets(venue)
-    events = _traded(venue, _protected(venue))
-    demand((BrokerEventKind.ACKNOWLEDGED, "kit-stop") in _reported(events), "the stop must be working")
+    events = traded(venue, _protected())
+    demand((BrokerEventKind.ACKNOWLEDGED, "kit-stop") in _kinds(events), "the stop must be working")
     venue.trade_at(PRICE - 5)
-    demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the stop must fill")
+    demand([fill.client_order_id for fill in _fills(reported(venue))] == ["kit-stop"], "the stop must fill")
 
 
 def b10_a_stop_moves_at_once(venue: BrokerUnderTest) -> None:
     """A moved stop fills at its new level, not at its old one."""
-    _needs_brackets(venue)
-    broker = REPLACE.of(venue.broker)
-    if broker is None:
-        raise NotClaimed("the broker's capabilities do not claim it")
-    _traded(venue, _protected(venue))
-    venue.wait(broker.replace("kit-stop", _stop(venue, PRICE - 8)))
-    demand((BrokerEventKind.REPLACED, "kit-stop") in _reported(_poll(venue)), "the replace must be reported")
+    broker = claimed(venue, REPLACE)
+    traded(venue, market("kit-1"))
+    submit(venue, stop(PRICE - 4))
+    venue.wait(broker.replace("kit-stop", named(venue, stop(PRICE - 8))))
+    demand((BrokerEventKind.REPLACED, "kit-stop") in _kinds(reported(venue)), "the replace must be reported")
     venue.trade_at(PRICE - 5)
-    demand(not _fills(_poll(venue)), "the old level must no longer apply")
+    demand(not _fills(reported(venue)), "the old level must no longer apply")
     venue.trade_at(PRICE - 9)
-    demand([fill.client_order_id for fill in _fills(_poll(venue))] == ["kit-stop"], "the new level must apply")
+    demand([fill.client_order_id for fill in _fills(reported(venue))] == ["kit-stop"], "the new level must apply")
 
 
 def b11_fractions_are_filled(venue: BrokerUnderTest) -> None:
     """If market orders may be fractional, one share and one step are filled exactly."""
     declared = venue.broker.capabilities
     if OrderType.MARKET not in declared.fractional_types:
-        raise NotClaimed("the broker's capabilities do not claim it")
+        raise NotClaimed("the broker's capabilities do not claim fractional market orders")
     quantity = 1 + declared.quantity_step
-    fills = _fills(_traded(venue, _order(venue, "kit-1", quantity=quantity)))
+    fills = _fills(traded(venue, market("kit-1", quantity=quantity)))
     demand(sum((fill.quantity for fill in fills), Decimal(0)) == quantity, "fractional quantities must be exact")
 
 
 def b12_cash_follows_fills(venue: BrokerUnderTest) -> None:
     """The cost of a fill, including fees, is deducted from the account to the cent."""
     before: Account = venue.wait(venue.broker.account())
-    fills = _fills(_traded(venue, _order(venue, "kit-1")))
+    fills = _fills(traded(venue, market("kit-1")))
     after: Account = venue.wait(venue.broker.account())
     cost = sum((fill.quantity * fill.price + fill.fees for fill in fills), Decimal(0))
     demand(abs(before.cash - cost - after.cash) < Decimal("0.01"), "cash must fall by price x quantity and fees")
@@ -177,27 +169,26 @@ def b12_cash_follows_fills(venue: BrokerUnderTest) -> None:
 
 def b13_nothing_leaves_without_a_permit(venue: BrokerUnderTest) -> None:
     """An order whose permit was withdrawn is not sent, even if sending it had begun."""
-    order = _order(venue, "kit-1")
+    order = market("kit-1")
     withdrawn = False
     try:
-        venue.wait(venue.broker.submit(order, SendPermit(order, lambda _: "cancelled by the contract kit")))
+        submit(venue, order, SendPermit(order, lambda _: "cancelled by the contract kit"))
     except Withdrawn:
         withdrawn = True
     demand(withdrawn, "the permit must be redeemed before anything is sent")
     venue.trade_at(PRICE)
-    demand(not _poll(venue), "an order that was not sent must not exist")
+    demand(not reported(venue), "an order that was not sent must not exist")
 
 
 def b14_a_snapshot_shows_what_was_traded(venue: BrokerUnderTest) -> None:
     """Positions, cash and the orders of the day are read together, including a working order."""
-    resting = _order(venue, "kit-2", type=OrderType.LIMIT, limit_price=PRICE - _FAR)
-    _traded(venue, _order(venue, "kit-1"))
-    _submit(venue, resting)
-    snapshot = venue.wait(venue.broker.snapshot(DAWN))
-    held = {holding.symbol: holding.quantity for holding in snapshot.holdings}
+    traded(venue, market("kit-1"))
+    submit(venue, resting("kit-2"))
+    found = snapshot(venue)
+    held = {holding.symbol: holding.quantity for holding in found.holdings}
     demand(held == {venue.symbol: _QUANTITY}, "the account must hold what was bought, and nothing else")
-    demand(snapshot.account == venue.wait(venue.broker.account()), "cash must match the account")
-    kinds = {report.client_order_id: report.kind for report in snapshot.orders}
+    demand(found.account == venue.wait(venue.broker.account()), "cash must match the account")
+    kinds = {report.client_order_id: report.kind for report in found.orders}
     demand(kinds.get("kit-2") == OrderStatus.WORKING, "a working order must be listed as open")
     if (lister := OPEN_ORDERS.of(venue.broker)) is not None:
         working = [one for one in venue.wait(lister.open_orders()) if one.kind == OrderStatus.WORKING]
@@ -205,16 +196,14 @@ def b14_a_snapshot_shows_what_was_traded(venue: BrokerUnderTest) -> None:
     if venue.broker.capabilities.lists_closed:
         demand(kinds.get("kit-1") == OrderStatus.FILLED, "a filled order must be listed as filled")
     if venue.broker.capabilities.lists_fills:
-        done = [fill.quantity for fill in snapshot.fills if fill.client_order_id == "kit-1"]
+        done = [fill.quantity for fill in found.fills if fill.client_order_id == "kit-1"]
         demand(sum(done) == _QUANTITY, "the executions of filled orders must be listed")
 
 
 def b15_an_order_is_found_by_its_id(venue: BrokerUnderTest) -> None:
     """An order is found by its id, with the filled quantity and price; an id that was never sent is unknown."""
-    broker = ORDER_LOOKUP.of(venue.broker)
-    if broker is None:
-        raise NotClaimed("the broker's capabilities do not claim it")
-    fills = _fills(_traded(venue, _order(venue, "kit-1")))
+    broker = claimed(venue, ORDER_LOOKUP)
+    fills = _fills(traded(venue, market("kit-1")))
     report = venue.wait(broker.find("kit-1"))
     demand(report is not None and report.kind == OrderStatus.FILLED, "a filled order must be reported as filled")
     if report is not None:
@@ -239,12 +228,8 @@ def b17_it_says_how_it_knows_whose_money_it_is(venue: BrokerUnderTest) -> None:
 
 def b18_a_stream_says_when_it_stands(venue: BrokerUnderTest) -> None:
     """The first item of a stream is a gap, so that the account is read; then events come in their order."""
-    if STREAM.of(venue.broker) is None:
-        raise NotClaimed("the broker's capabilities do not claim a stream")
-    demand([type(item) for item in _stream(venue)] == [Gap], "a connected stream must report a Gap, and nothing else")
-    _submit(venue, _order(venue, "kit-1"))
-    venue.trade_at(PRICE)
-    kinds = [event.kind for event in _poll(venue) if event.client_order_id == "kit-1"]
+    demand([type(item) for item in received(venue)] == [Gap], "a connected stream must report a Gap, and nothing else")
+    kinds = [event.kind for event in traded(venue, market("kit-1")) if event.client_order_id == "kit-1"]
     demand(kinds[:1] == [BrokerEventKind.ACKNOWLEDGED], "an order must be acknowledged before it is filled")
     demand(BrokerEventKind.FILL in kinds[1:], "the fill must be reported by the stream")
 
@@ -254,17 +239,30 @@ def b19_brackets_protect_a_part(venue: BrokerUnderTest) -> None:
     _needs_brackets(venue)
     shown = isinstance(venue, PartlyFillingVenue)
     demand(shown, f"the venue must have trade_some, to show that brackets protect a part of an entry, {_ELSE}")
-    _submit(venue, attrs.evolve(_protected(venue), type=OrderType.LIMIT, limit_price=PRICE - 1))
+    submit(venue, _protected(type=OrderType.LIMIT, limit_price=PRICE - 1))
     cast("PartlyFillingVenue", venue).trade_some(PRICE - 2, _PART)
-    events = _poll(venue)
+    events = reported(venue)
     demand(_quantity(events, "kit-1") == _PART, "trade_some must fill a part of the entry")
     words = "the stop of an entry that is filled in part must"
-    demand((BrokerEventKind.ACKNOWLEDGED, "kit-stop") in _reported(events), f"{words} be working, {_ELSE}")
+    demand((BrokerEventKind.ACKNOWLEDGED, "kit-stop") in _kinds(events), f"{words} be working, {_ELSE}")
     with suppress(BrokerError):  # the venue may have ended the rest itself
         venue.wait(venue.broker.cancel("kit-1"))
     venue.trade_at(PRICE - 5)
-    sold = _quantity(_poll(venue), "kit-stop")
+    sold = _quantity(reported(venue), "kit-stop")
     demand(sold == _PART, f"{words} sell that part when the rest has ended, not {sold} of {_PART}, {_ELSE}")
+
+
+def b20_an_id_is_used_once(venue: BrokerUnderTest) -> None:
+    """An order under an id that was used before is refused as DUPLICATE_ID, while the first works and after its end."""
+    if not venue.broker.capabilities.unique_client_order_id:
+        raise NotClaimed("the broker's capabilities do not claim unique_client_order_id")
+    submit(venue, resting("kit-1"))
+    _demand_used(venue, "kit-1", "works")
+    venue.wait(venue.broker.cancel("kit-1"))
+    demand((BrokerEventKind.CANCELLED, "kit-1") in _kinds(reported(venue)), "the cancel must be reported")
+    _demand_used(venue, "kit-1", "was cancelled")
+    traded(venue, market("kit-2"))
+    _demand_used(venue, "kit-2", "was filled")
 
 
 CASES: Final[tuple[ContractCase, ...]] = (
@@ -286,6 +284,7 @@ CASES: Final[tuple[ContractCase, ...]] = (
     b17_it_says_how_it_knows_whose_money_it_is,
     b18_a_stream_says_when_it_stands,
     b19_brackets_protect_a_part,
+    b20_an_id_is_used_once,
     *FAULT_CASES,
 )
 """The contract, in order of the numbers."""
@@ -301,80 +300,16 @@ class BrokerContract(ContractTests):
         case(venue)
 
 
-def _order(venue: BrokerUnderTest, client_order_id: str, **terms: Unpack[CaseOrderOptions]) -> Order:
-    signal = SignalId(session=date(2026, 1, 5), strategy="kit", symbol=venue.symbol, minute=0, rule="kit")
-    order = Order(
-        client_order_id=client_order_id,
-        signal=signal,
-        leg=Leg.ENTRY,
-        symbol=venue.symbol,
-        buy=True,
-        quantity=_QUANTITY,
-        type=OrderType.MARKET,
-    )
-    return attrs.evolve(order, **terms)
+def _protected(**terms: Unpack[OrderTerms]) -> Order:
+    terms["protection"] = (stop(PRICE - 4),)
+    return market("kit-1", **terms)
 
 
-def _protected(venue: BrokerUnderTest) -> Order:
-    return _order(venue, "kit-1", protection=(_stop(venue, PRICE - 4),))
-
-
-def _stop(venue: BrokerUnderTest, price: Decimal) -> Order:
-    return _order(venue, "kit-stop", buy=False, leg=Leg.STOP, type=OrderType.STOP, stop_price=price)
-
-
-def _submit(venue: BrokerUnderTest, order: Order) -> None:
-    if venue not in _connections:
-        _stream(venue)
-    venue.wait(venue.broker.submit(order, SendPermit(order, never_refuse)))
-
-
-def _traded(venue: BrokerUnderTest, order: Order) -> list[BrokerEvent]:
-    # The events of an order that is sent and filled at the usual price.
-    _submit(venue, order)
-    venue.trade_at(PRICE)
-    return _poll(venue)
-
-
-class _Connection:
-    # An open stream of events. The pending item is kept: cancelling it would close the stream.
-    def __init__(self, events: AsyncIterator[BrokerEvent | Gap]) -> None:
-        self._events = events
-        self._pending: asyncio.Future[BrokerEvent | Gap] | None = None
-
-    async def receive(self) -> list[BrokerEvent | Gap]:
-        # Everything that arrives until nothing has for a while.
-        received: list[BrokerEvent | Gap] = []
-        while True:
-            self._pending = self._pending or asyncio.ensure_future(_next(self._events))
-            done, _ = await asyncio.wait({self._pending}, timeout=_QUIET_S)
-            if not done:
-                return received
-            received.append(self._pending.result())
-            self._pending = None
-
-
-_connections: Final[MutableMapping[BrokerUnderTest, _Connection]] = WeakKeyDictionary()
-
-
-async def _next(events: AsyncIterator[BrokerEvent | Gap]) -> BrokerEvent | Gap:
-    return await anext(events)
-
-
-def _stream(venue: BrokerUnderTest) -> list[BrokerEvent | Gap]:
-    # What the stream of events has reported since the last call; it is opened by the first one.
-    source = STREAM.of(venue.broker)
-    if source is None:
-        return []
-    if venue not in _connections:
-        _connections[venue] = _Connection(source.events())
-    return venue.wait(_connections[venue].receive())
-
-
-def _poll(venue: BrokerUnderTest) -> list[BrokerEvent]:
-    source = POLLING.of(venue.broker)
-    reported = _stream(venue) if source is None else venue.wait(source.poll())
-    return [event for event in reported if isinstance(event, BrokerEvent)]
+def _demand_used(venue: BrokerUnderTest, client_order_id: str, state: str) -> None:
+    words = f"the id of an order that {state} is refused"
+    fault = demand_raised(Rejected, lambda: submit(venue, resting(client_order_id)), words)
+    meaning = getattr(fault, "meaning", None)
+    demand(meaning is RejectionMeaning.DUPLICATE_ID, f"{words} with the meaning DUPLICATE_ID, not {meaning}")
 
 
 def _fills(events: list[BrokerEvent]) -> list[Fill]:
@@ -386,7 +321,7 @@ def _quantity(events: list[BrokerEvent], client_order_id: str) -> Decimal:
     return sum((fill.quantity for fill in _fills(events) if fill.client_order_id == client_order_id), Decimal(0))
 
 
-def _reported(events: list[BrokerEvent]) -> set[tuple[str, str]]:
+def _kinds(events: list[BrokerEvent]) -> set[tuple[str, str]]:
     return {(event.kind, event.client_order_id) for event in events}
 
 

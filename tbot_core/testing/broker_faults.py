@@ -5,6 +5,7 @@ They need a venue with a scripted server (`tbot_core.testing.venue.FailingVenue`
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from contextlib import suppress
 from decimal import Decimal
@@ -12,15 +13,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import BrokerEventKind, OrderStatus
+from tbot_core.contracts import BrokerEventKind, Gap, OrderStatus
+from tbot_core.contracts.abilities import STREAM
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, RejectionMeaning, Unavailable
-from tbot_core.testing.contract import ContractCase, NotClaimed, demand
-from tbot_core.testing.fault_steps import (
+from tbot_core.testing.broker_steps import (
     DAWN,
     LOW,
     PRICE,
     CountedPermit,
     arrived,
+    claimed,
     demand_raised,
     failing_venue,
     fills_of,
@@ -29,20 +31,27 @@ from tbot_core.testing.fault_steps import (
     names_order,
     polled_path,
     reading_paths,
+    received,
     reported,
     resting,
     routed,
     snapshot,
+    stop,
     submit,
     traded,
 )
-from tbot_core.testing.scripted_server import ServerFault
-from tbot_core.testing.venue import BrokerUnderTest, PartlyFillingVenue, SharedVenue, TradingVenue
+from tbot_core.testing.contract import ContractCase, NotClaimed, demand
+from tbot_core.testing.scripted_server import ServerFault, SocketFault
+from tbot_core.testing.venue import BrokerUnderTest, FailingVenue, PartlyFillingVenue, SharedVenue, TradingVenue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from tbot_core.contracts import AccountSnapshot
 
 _MANY: Final = 7
+_ABSURD: Final = ("1E+999999", "NaN", "-5", "someday")
+_NUMBER: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def g01_a_lost_reply_leaves_one_order(venue: BrokerUnderTest) -> None:
@@ -80,10 +89,10 @@ def g05_a_lost_request_leaves_no_order(venue: BrokerUnderTest) -> None:
 
 
 def g06_a_server_error_is_no_rejection(venue: BrokerUnderTest) -> None:
-    """An order that is answered with 503 is neither rejected nor sent again."""
+    """An order that is answered with 503 has an unknown outcome, and is not sent again by the plugin."""
     failing, route = routed(venue)
     failing.server.fail(ServerFault.SERVER_ERROR, method=route.method, path=route.path)
-    demand_raised((OutcomeUnknown, Unavailable), lambda: submit(venue, resting("kit-1")), "503 rejects nothing")
+    demand_raised(OutcomeUnknown, lambda: submit(venue, resting("kit-1")), "503 does not say what was processed")
     demand(arrived(failing, "kit-1") == 1, "the plugin must not send it again")
 
 
@@ -92,7 +101,7 @@ def g07_too_many_requests_send_no_order_twice(venue: BrokerUnderTest) -> None:
     failing, route = routed(venue)
     failing.server.fail(ServerFault.TOO_MANY, method=route.method, path=route.path)
     words = "429 rejects none, other than as RATE_LIMITED"
-    fault = demand_raised((OutcomeUnknown, Unavailable, Rejected), lambda: submit(venue, resting("kit-1")), words)
+    fault = demand_raised((OutcomeUnknown, Rejected), lambda: submit(venue, resting("kit-1")), words)
     demand(not isinstance(fault, Rejected) or fault.meaning is RejectionMeaning.RATE_LIMITED, words)
     demand((fault.retry_after_s or 0) >= 1, "the pause that the venue asks for must be passed on")
     demand(arrived(failing, "kit-1") == 1, "the plugin must not send it again")
@@ -179,7 +188,7 @@ def g17_too_many_readings_pass_the_pause_on(venue: BrokerUnderTest) -> None:
 def g18_unknown_fields_change_nothing(venue: BrokerUnderTest) -> None:
     """A snapshot of answers with further fields is the same snapshot."""
     failing = failing_venue(venue)
-    traded(venue, "kit-1")
+    traded(venue, market("kit-1"))
     submit(venue, resting("kit-2"))
     before = snapshot(venue)
     failing.server.fail(ServerFault.MORE_FIELDS, times=None)
@@ -212,7 +221,7 @@ def g21_a_repeated_answer_repeats_no_event(venue: BrokerUnderTest) -> None:
     """An event that the venue shows again has the id that it had before."""
     failing = failing_venue(venue)
     path = polled_path(failing)
-    events = traded(venue, "kit-1")
+    events = traded(venue, market("kit-1"))
     failing.server.fail(ServerFault.STALE, path=path)
     known = {event.event_id: event for event in events}
     for event in reported(venue):
@@ -309,7 +318,7 @@ def g29_another_client_finds_what_was_left(venue: BrokerUnderTest) -> None:
     """A new client of the account, as after a restart, lists its position and its working order."""
     if not isinstance(venue, SharedVenue):
         raise NotClaimed("the venue has one client at a time")
-    traded(venue, "kit-1")
+    traded(venue, market("kit-1"))
     submit(venue, resting("kit-2"))
     other = venue.another_client()
     venue.wait(other.connect())
@@ -330,6 +339,99 @@ def g30_no_error_shows_a_credential(venue: BrokerUnderTest) -> None:
         raised = demand_raised(BrokerError, lambda: snapshot(venue), f"the reading should have failed: {fault}")
         shown = f"{raised!r} {raised.message}"
         demand(not any(one in shown for one in hidden), "an error shows a credential")
+
+
+def g31_a_server_error_leaves_a_stop_unknown(venue: BrokerUnderTest) -> None:
+    """A stop that is answered with 503 before it was booked has an unknown outcome, and works when it is sent again."""
+    _one_stop_in_doubt(venue, ServerFault.SERVER_ERROR, booked=False)
+
+
+def g32_a_gateway_timeout_leaves_a_stop_unknown(venue: BrokerUnderTest) -> None:
+    """A stop that is answered with 504 after it was booked has an unknown outcome, and exists once, though sent again.
+
+    Where ids are unique the second sending is refused as DUPLICATE_ID.
+    """
+    _one_stop_in_doubt(venue, ServerFault.GATEWAY_TIMEOUT, booked=True)
+
+
+def g33_a_redirected_order_is_not_sent_on(venue: BrokerUnderTest) -> None:
+    """An order that is answered with 307 has an unknown outcome, and the redirect is not followed."""
+    failing, route = routed(venue)
+    failing.server.fail(ServerFault.REDIRECT, method=route.method, path=route.path)
+    demand_raised(OutcomeUnknown, lambda: submit(venue, resting("kit-1")), "a redirect rejects nothing")
+    demand(arrived(failing, "kit-1") == 1, "the redirect must not be followed")
+
+
+def g34_a_late_list_is_passed_on(venue: BrokerUnderTest) -> None:
+    """A snapshot whose lists are behind shows them as they are: the core knows how far they may be behind."""
+    failing = failing_venue(venue)
+    traded(venue, market("kit-1"))
+    paths, before = reading_paths(failing), snapshot(venue)
+    submit(venue, resting("kit-2"))
+    for path in paths:
+        failing.server.fail(ServerFault.STALE, path=path, times=None)
+    late = snapshot(venue)
+    failing.server.recover()
+    demand(_facts(late) == _facts(before), "a reading must show what the vendor answers, and nothing else")
+    demand(listed(venue) == Counter(["kit-2"]), "the next reading must show the order")
+
+
+def g35_an_empty_list_is_passed_on(venue: BrokerUnderTest) -> None:
+    """A snapshot whose lists are empty shows neither orders nor positions: the core judges what that contradicts."""
+    failing = failing_venue(venue)
+    traded(venue, market("kit-1"))
+    submit(venue, resting("kit-2"))
+    demand(bool(snapshot(venue).orders), "orders must be listed")
+    failing.server.edit = _without_rows
+    found = snapshot(venue)
+    demand((found.orders, found.holdings, found.fills) == ((), (), ()), "an empty list must be shown as it is")
+
+
+def g36_a_damaged_order_is_alone_in_doubt(venue: BrokerUnderTest) -> None:
+    """An order with a field that is absent or absurd is `unreadable`, or reported as it is; all others are readable."""
+    failing = failing_venue(venue)
+    submit(venue, resting("kit-1"))
+    document = _document_of(failing, "kit-1")
+    damage = {f"kit-x{number}": one for number, one in enumerate(_damages(document))}
+    for name in damage:
+        submit(venue, resting(name))
+    submit(venue, resting("kit-2"))
+    failing.server.edit = lambda document: _damaged(document, damage)
+    found = snapshot(venue)
+    names = Counter(one.client_order_id for one in found.orders if one.kind is OrderStatus.WORKING)
+    demand((names["kit-1"], names["kit-2"]) == (1, 1), "orders beside a damaged one must be listed")
+    for name, (field, value) in damage.items():
+        shown = name in {*names, *found.unreadable}
+        without_id = document[field] == "kit-1" and "" in {*found.unreadable, *names}
+        demand(shown or without_id, f"an order must not be absent because its {field} is {value or 'absent'}")
+
+
+def g37_a_lost_stream_is_opened_again(venue: BrokerUnderTest) -> None:
+    """A stream that is lost ends, or raises BrokerError; the next one begins with a Gap, and reports what follows."""
+    failing = failing_venue(venue)
+    claimed(venue, STREAM)
+    submit(venue, market("kit-1"))
+    received(venue)
+    venue.wait(failing.server.drop_sockets())
+    venue.trade_at(PRICE)
+    items = received(venue)
+    demand(bool(items) and isinstance(items[0], Gap), "the first item of a new connection must be a Gap")
+    held = {one.symbol: one.quantity for one in snapshot(venue).holdings}
+    demand(held == {venue.symbol: Decimal(10)}, "the account must show what the stream missed")
+    demand(bool(fills_of(traded(venue, market("kit-2")), "kit-2")), "the new connection must report what happens")
+
+
+def g38_a_repeated_message_repeats_no_event(venue: BrokerUnderTest) -> None:
+    """An event that the stream delivers again is the same event, with the id that it had before."""
+    failing = failing_venue(venue)
+    claimed(venue, STREAM)
+    submit(venue, market("kit-0"))
+    failing.server.fail_sockets(SocketFault.TWICE, times=None)
+    events = traded(venue, market("kit-1"))
+    known = {event.event_id: event for event in events}
+    demand(all(known[event.event_id] == event for event in events), "an event that is repeated must be the same")
+    kinds = [event.kind for event in known.values() if event.client_order_id == "kit-1"]
+    demand(kinds.count(BrokerEventKind.FILL) == 1, "a fill that is delivered twice is one fill")
 
 
 FAULT_CASES: Final[tuple[ContractCase, ...]] = tuple(
@@ -353,10 +455,79 @@ def _one_order_in_doubt(venue: BrokerUnderTest, fault: ServerFault) -> None:
     demand(arrived(failing, "kit-1") == 1, "the order must be sent once")
 
 
+def _one_stop_in_doubt(venue: BrokerUnderTest, fault: ServerFault, *, booked: bool) -> None:
+    failing, route = routed(venue)
+    venue.wait(venue.broker.cancel("kit-0"))  # some venues take no order on the other side of one that works
+    traded(venue, market("kit-1"))
+    protective = stop(PRICE - 4)
+    failing.server.fail(fault, method=route.method, path=route.path)
+    demand_raised(OutcomeUnknown, lambda: submit(venue, protective), "the stop may have been booked")
+    demand(listed(venue)["kit-stop"] == booked, f"it must be listed {'once' if booked else 'nowhere'}")
+    if not booked:
+        submit(venue, protective)
+    else:
+        refused = demand_raised((OutcomeUnknown, Rejected), lambda: submit(venue, protective), "the id was used before")
+        unique = venue.broker.capabilities.unique_client_order_id
+        demand(
+            not unique or getattr(refused, "meaning", None) is RejectionMeaning.DUPLICATE_ID,
+            "a stop that was booked is refused as DUPLICATE_ID",
+        )
+    demand(listed(venue)["kit-stop"] == 1, "it must work once")
+
+
+def _without_rows(document: Any) -> object:
+    # The answer with its lists empty: the document itself, or those that are fields of it.
+    if isinstance(document, list):
+        return []
+    return {name: [] if isinstance(value, list) else value for name, value in document.items()}
+
+
+def _document_of(failing: FailingVenue, client_order_id: str) -> Mapping[str, Any]:
+    # The document of an order, as a reading has it.
+    answers: list[object] = []
+
+    def keep(document: object) -> object:
+        answers.append(document)
+        return document
+
+    failing.server.edit = keep
+    snapshot(failing)
+    found = next(_named_rows(answers, client_order_id), {})
+    demand(bool(found), "the kit finds no document of an order by its id, so that it cannot damage one")
+    return found
+
+
+def _named_rows(document: Any, client_order_id: str) -> Iterator[dict[str, Any]]:
+    # The objects of an answer with a field that is this id.
+    if isinstance(document, dict):
+        if client_order_id in document.values():
+            yield document
+        document = [*document.values()]
+    for one in document if isinstance(document, list) else ():
+        yield from _named_rows(one, client_order_id)
+
+
+def _damages(row: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    # Each way to damage the document of an order: a field, and what it becomes; None: it is absent.
+    for field, value in row.items():
+        yield field, None
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and _NUMBER.fullmatch(str(value)):
+            yield from ((field, absurd) for absurd in _ABSURD)
+
+
+def _damaged(document: object, damage: Mapping[str, tuple[str, object]]) -> object:
+    for name, (field, value) in damage.items():
+        for row in _named_rows(document, name):
+            row.pop(field, None)
+            if value is not None:
+                row[field] = value
+    return document
+
+
 def _demand_whole(venue: BrokerUnderTest, fault: ServerFault) -> None:
     # Let each request of a snapshot fail in turn.
     failing = failing_venue(venue)
-    traded(venue, "kit-1")
+    traded(venue, market("kit-1"))
     submit(venue, resting("kit-2"))
     for path in reading_paths(failing):
         failing.server.fail(fault, path=path)

@@ -14,6 +14,7 @@ import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
@@ -51,9 +52,10 @@ class ServerFault(StrEnum):
     TOO_MANY = "429 with Retry-After: 1, not processed"
     SERVER_ERROR = "503, not processed"
     GATEWAY_TIMEOUT = "the request is processed, and answered with 504"
+    REDIRECT = "307 with the same address as Location, not processed"
     LOGIN = "401, not processed"
     UNREADABLE = "the request is processed, and half of the answer's JSON comes"
-    STALE = "the answer to the previous request of this path, once more"
+    STALE = "the answer to the previous request of this path and query, else of this path, once more"
     EMPTY = "the request is processed, and the answer has no content"
     MORE_FIELDS = "the request is processed, and each object of the answer has a further field"
     SLOW = "the request is processed, and answered two seconds later"
@@ -118,8 +120,8 @@ class ScriptedServer:
     """Serves while it is entered; `requests` are all that arrived, in order, and `sockets` the open WebSockets.
 
     `handler` answers an HTTP request; `on_socket` serves a WebSocket until it returns. `refuse_sockets` is the status
-    with which new WebSockets are refused, 0: none is; `socket_location` is where they are sent then. A handler sends
-    with `tell`, so that faults apply.
+    with which new WebSockets are refused, 0: none is; `socket_location` is where they are sent then. `edit` is given a
+    copy of the document of each answer, and returns what is sent. A handler sends with `tell`, so that faults apply.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class ScriptedServer:
         self.url = self.socket_url = ""
         self.refuse_sockets = 0
         self.socket_location = ""
+        self.edit: Callable[[Any], object] | None = None
         self._handler = handler
         self._on_socket = on_socket
         self._faults: list[tuple[ServerFault, str, str, int]] = []
@@ -307,13 +310,17 @@ class ScriptedServer:
             ServerFault.TOO_MANY: ServerReply(status=429, headers={"retry-after": "1"}),
             ServerFault.SERVER_ERROR: ServerReply(status=503),
             ServerFault.LOGIN: ServerReply(status=401),
-            ServerFault.STALE: self._last[request.path],
+            ServerFault.REDIRECT: ServerReply(status=307, headers={"location": request.target}),
+            ServerFault.STALE: self._last.get(request.target) or self._last[request.path],
         }
         if fault in unprocessed:
             return unprocessed[fault]
         if len(request.target) > LONGEST_TARGET:
             return ServerReply(status=HTTPStatus.REQUEST_URI_TOO_LONG, document={"message": "the address is too long"})
-        reply = self._last[request.path] = self._handler(request)
+        reply = self._handler(request)
+        if self.edit is not None and reply.document is not None:
+            reply = attrs.evolve(reply, document=self.edit(deepcopy(reply.document)))
+        self._last[request.target] = self._last[request.path] = reply
         if fault in {ServerFault.LOST_REPLY, ServerFault.NO_REPLY}:
             return None
         return ServerReply(status=504) if fault is ServerFault.GATEWAY_TIMEOUT else reply

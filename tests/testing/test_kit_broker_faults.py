@@ -62,10 +62,14 @@ def broker(package: Any) -> Any:
 @pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.measured
 def test_the_tutorials_broker_keeps_every_promise(package: Any) -> None:
-    """None is left out, and each is a sentence of its own."""
+    """None is left out but those of a stream, which it does not have, and each is a sentence of its own."""
     found = run_cases(FAULT_CASES, package.open_venue)
-    assert [(one.number, one.words) for one in found if one.outcome != "passed"] == []
-    assert len({one.promise for one in found}) == len(FAULT_CASES) == 30
+    left_out = "the broker's capabilities do not claim streams"
+    assert [(one.number, one.words) for one in found if one.outcome != "passed"] == [
+        ("g37", left_out),
+        ("g38", left_out),
+    ]
+    assert len({one.promise for one in found}) == len(FAULT_CASES) == 38
 
 
 def test_a_venue_without_a_server_claims_none_of_them() -> None:
@@ -294,6 +298,71 @@ def shows_its_own(sound: Any) -> Any:
     return snapshot
 
 
+def keeps_what_it_saw(sound: Any) -> Any:
+    """Shows orders that it has seen before though the vendor does not list them."""
+
+    async def snapshot(self: Any, since: Any) -> AccountSnapshot:
+        found: AccountSnapshot = await sound(self, since)
+        self.seen = {**getattr(self, "seen", {}), **{one.client_order_id: one for one in found.orders}}
+        return attrs.evolve(found, orders=tuple(self.seen.values()))
+
+    return snapshot
+
+
+def refuses_a_late_list(sound: Any) -> Any:
+    """Takes a list without an order that it has sent for no reading."""
+
+    async def submit(self: Any, order: Any, permit: Any) -> None:
+        await sound(self, order, permit)
+        read = self.snapshot
+
+        async def snapshot(since: Any) -> AccountSnapshot:
+            found: AccountSnapshot = await read(since)
+            if order.client_order_id not in {one.client_order_id for one in found.orders}:
+                raise Unavailable("the list is behind")
+            return found
+
+        self.snapshot = snapshot
+
+    return submit
+
+
+def reads_all_or_nothing(sound: Any) -> Any:
+    """Takes a damaged order for a reading that failed."""
+
+    async def snapshot(self: Any, since: Any) -> AccountSnapshot:
+        found: AccountSnapshot = await sound(self, since)
+        if found.unreadable:
+            raise Unavailable(f"{found.unreadable}")
+        return found
+
+    return snapshot
+
+
+def leaves_damaged_orders_out(sound: Any) -> Any:
+    """Leaves a damaged order out without a word."""
+
+    async def snapshot(self: Any, since: Any) -> AccountSnapshot:
+        found: AccountSnapshot = await sound(self, since)
+        return attrs.evolve(found, unreadable={})
+
+    return snapshot
+
+
+def follows_a_redirect(sound: Any) -> Any:
+    """Sends an order on to where a redirect leads."""
+
+    async def submit(self: Any, order: Any, permit: Any) -> None:
+        try:
+            await sound(self, order, permit)
+        except OutcomeUnknown as fault:
+            if "307" in fault.message:
+                await self._http.send("POST", "/orders", json={"client_id": order.client_order_id, "quantity": "1"})
+            raise
+
+    return submit
+
+
 def knows_every_field(sound: Any) -> Any:
     """Fails where a document has a field that it does not know."""
 
@@ -306,10 +375,12 @@ def knows_every_field(sound: Any) -> Any:
 
 
 BREACHES = [
-    ("submit", submits_again, ["g01", "g05", "g06", "g07", "g08"]),
-    ("submit", swallows, ["g01", "g02", "g03", "g05", "g06", "g07"]),
-    ("submit", hides_refusals, ["g10"]),
-    ("submit", rejects, ["g01", "g02", "g03", "g05", "g06", "g07", "g08"]),
+    ("submit", submits_again, ["g01", "g05", "g06", "g07", "g08", "g33"]),
+    ("submit", swallows, ["g01", "g02", "g03", "g05", "g06", "g07", "g31", "g32", "g33"]),
+    ("submit", hides_refusals, ["g10", "g31", "g32"]),
+    ("submit", rejects, ["g01", "g02", "g03", "g05", "g06", "g07", "g08", "g31", "g32", "g33"]),
+    ("submit", follows_a_redirect, ["g33"]),
+    ("submit", refuses_a_late_list, ["g34", "g35"]),
     ("submit", rejects_what_it_cannot_read, ["g04"]),
     ("submit", redeems_twice, ["g09"]),
     ("submit", sends_six_digits, ["g11"]),
@@ -322,6 +393,9 @@ BREACHES = [
     ("snapshot", reads_one_page, ["g19"]),
     ("snapshot", ends_at_a_part, ["g24"]),
     ("snapshot", shows_its_own, ["g29"]),
+    ("snapshot", keeps_what_it_saw, ["g35"]),
+    ("snapshot", reads_all_or_nothing, ["g36"]),
+    ("snapshot", leaves_damaged_orders_out, ["g36"]),
     ("snapshot", shows_the_key, ["g30"]),
     ("poll", forgets_what_it_asked_for, ["g20"]),
     ("poll", names_events_anew, ["g21"]),
@@ -345,6 +419,6 @@ def test_a_breach_is_found(
 
 
 def test_every_case_finds_a_breach() -> None:
-    """None passes whatever the plugin does; g28 is the venue's own doing."""
+    """None passes whatever the plugin does; g28 is the venue's own doing, and Alpaca's tests break those of streams."""
     known = {number for _, _, found in BREACHES for number in found}
-    assert {case.__name__[:3] for case in FAULT_CASES} - known == {"g28"}
+    assert {case.__name__[:3] for case in FAULT_CASES} - known == {"g28", "g37", "g38"}

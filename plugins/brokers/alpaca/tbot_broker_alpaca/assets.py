@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 from tbot_broker_alpaca import parse
 from tbot_broker_alpaca.rejections import UnknownOrder
 from tbot_core.contracts import Instrument
-from tbot_core.errors import Unavailable
+from tbot_core.errors import LoginNeeded, Rejected, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tbot_broker_alpaca.client import AlpacaClient
+    from tbot_core.contracts import HttpResponse
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
 
@@ -47,13 +48,21 @@ class AlpacaAssets:
 
     async def hours(self, day: date) -> Session | None:
         """The session of a day by Alpaca's calendar; the week before is read too, so that an empty answer is seen."""
-        bounds = {"start": f"{day - _WEEK}T00:00:00Z", "end": f"{day}T23:59:59Z"}
-        rows = (await self._client.get("/v2/calendar", bounds)).json()
+        try:
+            response = await self._calendar(f"{day - _WEEK}T00:00:00Z", f"{day}T23:59:59Z")
+        except LoginNeeded:
+            raise
+        except Rejected:  # the specification has times, and Alpaca's own clients send days
+            response = await self._calendar(f"{day - _WEEK}", f"{day}")
+        rows = response.json()
         with parse.readable("calendar"):
             found = {one["date"]: one for one in rows}
             if not found:
                 raise Unavailable(f"Alpaca's calendar has no day from {day - _WEEK} to {day}.")
             return parse.session(found[day.isoformat()]) if day.isoformat() in found else None
+
+    async def _calendar(self, start: str, end: str) -> HttpResponse:
+        return await self._client.get("/v2/calendar", {"start": start, "end": end})
 
     async def _asset(self, symbol: str) -> Instrument:
         try:

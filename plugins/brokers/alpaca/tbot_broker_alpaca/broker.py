@@ -10,7 +10,7 @@ from tbot_broker_alpaca import parse
 from tbot_broker_alpaca.assets import AlpacaAssets
 from tbot_broker_alpaca.client import AlpacaClient
 from tbot_broker_alpaca.feed import AlpacaFeed, MarketData
-from tbot_broker_alpaca.order_ids import OrderIds
+from tbot_broker_alpaca.order_ids import Executions, OrderIds
 from tbot_broker_alpaca.rejections import UnknownOrder
 from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, Gap, ReplaceMode
 from tbot_core.errors import AccountRefused, BrokerError, Rejected, RejectionMeaning, Unavailable
@@ -40,7 +40,8 @@ class AlpacaBroker:
     def __init__(self, config: Config, context: Context) -> None:
         self._client = AlpacaClient(context)
         self._market = MarketData(self._client, context.clock, config.data_feed)
-        self._ids = OrderIds()
+        self._ids, self._executions = OrderIds(), Executions()
+        self._log = context.log
         self._assets = AlpacaAssets(self._client, context.clock)
         self.instruments, self.hours = self._assets.instruments, self._assets.hours
         self.prices, self.vix_close, self.vix_now = self._market.prices, self._market.vix_close, self._market.vix_now
@@ -136,12 +137,16 @@ class AlpacaBroker:
         with parse.readable("positions"):
             holdings = tuple(parse.position(one) for one in positions)
         with parse.readable("orders"):
-            orders = parse.orders(rows)
-            for one in rows:
-                self._ids.note(one)
+            orders, unreadable = parse.orders(rows)
+        for one in rows:
+            self._note(one)
+        for name, reason in unreadable.items():
+            self._log.warning("order.unreadable", id=name, reason=reason)
         with parse.readable("activities"):
             activities = tuple(found for one in payments if (found := parse.activity(one)) is not None)
-        return AccountSnapshot(account=account, holdings=holdings, orders=orders, activities=activities)
+        return AccountSnapshot(
+            account=account, holdings=holdings, orders=orders, activities=activities, unreadable=unreadable
+        )
 
     async def find(self, client_order_id: str) -> OrderStatusReport | None:
         """One order, with those that replaced it; None only where Alpaca says that it knows none."""
@@ -157,14 +162,16 @@ class AlpacaBroker:
                 rows += await self._successors(first)
             for one in rows:
                 self._ids.note(one)
-            reports = {one.client_order_id: one for one in parse.orders(rows)}
-            return reports[client_order_id]
+            reports, unreadable = parse.orders(rows)
+            if unreadable:
+                raise ValueError(*unreadable.values())
+            return {one.client_order_id: one for one in reports}[client_order_id]
 
     async def open_orders(self) -> Sequence[OrderStatusReport]:
-        """The orders that work; of one that another replaced only the latest part counts."""
+        """The orders that work and can be read; of one that another replaced only the latest part counts."""
         rows = [one async for one in self._orders({"status": "open"})]
         with parse.readable("orders"):
-            return parse.orders(rows)
+            return parse.orders(rows)[0]
 
     @property
     def clock_ahead_s(self) -> Sequence[float]:
@@ -221,10 +228,14 @@ class AlpacaBroker:
     def _event(self, message: Mapping[str, Any]) -> BrokerEvent | None:
         with parse.readable("trade update"):
             document = message["data"]
-            return parse.event(document, self._ids.note(document["order"]))
+            event = parse.event(document, self._ids.note(document["order"]))
+            if event is None or not self._executions.repeats(event, document["order"]):
+                return event
+        self._log.warning("fill.repeated", id=event.client_order_id, event_id=event.event_id)
+        return None
 
     def _note(self, document: Any) -> None:
-        # Alpaca has taken the order: a document that cannot be read is no reason to say otherwise.
+        # One that cannot be read is in doubt elsewhere: of an answer it is no reason to say that the order was refused.
         try:
             with parse.readable("order"):
                 self._ids.note(document)

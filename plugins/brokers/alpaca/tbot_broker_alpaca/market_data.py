@@ -64,7 +64,7 @@ def stream_messages(row: Mapping[str, Any]) -> Iterator[FeedMessage]:
             yield from statuses(row)
         case "error":
             raise stream_error(row)
-        case _:
+        case _:  # also `u`, a bar after a late trade: the bar of a minute is the one that came first
             yield Heartbeat()
 
 

@@ -1,13 +1,18 @@
-"""Which of Alpaca's orders belong to one order of tbot: an order, and those that replaced it one after the other."""
+"""Which of Alpaca's orders belong to one order of tbot, and which executions that it reports are one."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_broker_alpaca import parse
+from tbot_core.contracts import BrokerEventKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from tbot_core.contracts import BrokerEvent
 
 _PASSED: Final = frozenset({"replaced", "rejected"})
 
@@ -55,3 +60,32 @@ class OrderIds:
         """A client order id for the next replacement, which no order of the chain that is known has."""
         number = self._replaced[client_order_id] = self._replaced.get(client_order_id, 0) + 1
         return f"{client_order_id}~{number}"
+
+
+class Executions:
+    """The executions that were reported of each of Alpaca's orders, to notice one that comes under a second id."""
+
+    def __init__(self) -> None:
+        self._known: defaultdict[str, dict[str, tuple[Decimal, Decimal]]] = defaultdict(dict)
+        self._filled: defaultdict[str, Decimal] = defaultdict(Decimal)
+
+    def repeats(self, event: BrokerEvent, order: Mapping[str, Any]) -> bool:
+        """Note the execution of an event; whether it is an earlier one under another id.
+
+        It is where quantity and price are those of an earlier one, and another one would be more than the order has
+        filled by any report. Reports may come in any order.
+        """
+        fill, known = event.fill, self._known[order["id"]]
+        filled = max(self._filled[order["id"]], parse.optional_number(order.get("filled_qty")) or Decimal(0))
+        self._filled[order["id"]] = filled
+        if fill is None:
+            return False
+        if event.kind is BrokerEventKind.BUSTED:
+            known.pop(fill.execution_id, None)
+            return False
+        terms, before = (fill.quantity, fill.price), sum(quantity for quantity, _ in known.values())
+        is_another = event.kind is BrokerEventKind.FILL and fill.execution_id not in known
+        if is_another and terms in known.values() and before + fill.quantity > filled:
+            return True
+        known[fill.execution_id] = terms
+        return False

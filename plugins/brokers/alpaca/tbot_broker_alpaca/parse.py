@@ -102,12 +102,15 @@ _HOLDING_UNCHANGED: Final = frozenset(
 )
 
 
+_UNREADABLE: Final = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+
+
 @contextmanager
 def readable(what: str) -> Iterator[None]:
     """Raises Unavailable where a document lacks a field or has an invalid value: it is no reading."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as fault:
+    except _UNREADABLE as fault:
         raise Unavailable(f"Alpaca's {what} cannot be read: {type(fault).__name__}: {fault}.") from fault
 
 
@@ -200,25 +203,47 @@ def first_id(client_order_id: str) -> str:
     return _NUMBERED.sub("", client_order_id)
 
 
-def orders(documents: Iterable[Mapping[str, Any]]) -> tuple[OrderStatusReport, ...]:
-    """One report for each order of equities; an order and those that replace it, one after the other, are one."""
-    by_id = {one["id"]: one for one in documents if one.get("asset_class", EQUITY) == EQUITY}
+def orders(documents: Iterable[Mapping[str, Any]]) -> tuple[tuple[OrderStatusReport, ...], dict[str, str]]:
+    """One report for each order of equities, and why an order cannot be read, by client order id.
+
+    An order and those that replace it, one after the other, are one.
+    """
+    unreadable: dict[str, str] = {}
+    by_id: dict[str, Mapping[str, Any]] = {}
     chains: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for one in documents:
+        if one.get("asset_class", EQUITY) == EQUITY:
+            with _noted(unreadable, first_id(str(one.get("client_order_id") or ""))):
+                by_id[one["id"]] = {**one, "client_order_id": str(one["client_order_id"])}
     for one in by_id.values():
         first, place = one, 0
         while first.get("replaces") in by_id and place < len(by_id):
             first, place = by_id[first["replaces"]], place + 1
         chains.setdefault(first_id(first["client_order_id"]), {})[place] = one
-    return tuple(_report(first, [chain[place] for place in sorted(chain)]) for first, chain in chains.items())
+    reports: list[OrderStatusReport] = []
+    for name, chain in chains.items():
+        with _noted(unreadable, name):
+            reports.append(_report(name, [chain[place] for place in sorted(chain)]))
+    return tuple(one for one in reports if one.client_order_id not in unreadable), unreadable
+
+
+@contextmanager
+def _noted(unreadable: dict[str, str], client_order_id: str) -> Iterator[None]:
+    # Notes why an order cannot be read.
+    try:
+        yield
+    except _UNREADABLE as fault:
+        unreadable[client_order_id] = f"{type(fault).__name__}: {fault}"
 
 
 def _report(client_order_id: str, chain: list[Mapping[str, Any]]) -> OrderStatusReport:
     # A replacement that was rejected leaves the order before it as it was.
     accepted = [one for one in chain if one["status"] != "rejected"] or chain[:1]
     latest = accepted[-1]
-    fills = [(number(one["filled_qty"]), optional_number(one["filled_avg_price"])) for one in accepted]
+    fills = [(number(one["filled_qty"]), optional_number(one.get("filled_avg_price"))) for one in accepted]
     filled = sum((quantity for quantity, _ in fills), Decimal(0))
-    paid = sum((quantity * price for quantity, price in fills if price is not None), Decimal(0))
+    prices = [quantity * price for quantity, price in fills if quantity and price is not None]
+    is_priced = filled and len(prices) == sum(1 for quantity, _ in fills if quantity)
     ordered = optional_number(latest.get("qty"))
     return OrderStatusReport(
         client_order_id=client_order_id,
@@ -228,7 +253,7 @@ def _report(client_order_id: str, chain: list[Mapping[str, Any]]) -> OrderStatus
         buy=latest["side"] == "buy",
         quantity=filled if ordered is None else filled - fills[-1][0] + ordered,
         filled=filled,
-        average_price=paid / filled if filled else None,
+        average_price=sum(prices, Decimal(0)) / filled if is_priced else None,
         time=moment(latest.get("updated_at") or latest.get("submitted_at") or latest["created_at"]),
     )
 

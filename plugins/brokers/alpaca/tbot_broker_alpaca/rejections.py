@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 _UNKNOWN_ORDER: Final = 40410000
+_DAY_TRADES: Final = 40310100
 _KEY: Final = re.compile(
     r"forbidden\.?|unauthorized\.?|access key verification failed.*|invalid .*(?:key|credential).*"
 )
 
 _MEANINGS: Final = (
+    (
+        r"day trading protection|liquidation only|account is (?:restricted|blocked)|rejected by user request",
+        RejectionMeaning.RESTRICTED,
+    ),
     (r"wash trade|opposite side", RejectionMeaning.WASH_TRADE),
     (r"must be unique|already (?:been )?used", RejectionMeaning.DUPLICATE_ID),
     (
@@ -55,7 +60,9 @@ def rejection(response: HttpResponse) -> BrokerError:
     if response.status == _NOT_FOUND and document.get("code") == _UNKNOWN_ORDER:
         return UnknownOrder(quoted)
     reason = document.get("reject_reason") or ""
-    return Rejected(quoted, meaning=meaning_of(f"{words} {reason}"))
+    restricted = document.get("code") == _DAY_TRADES
+    meaning = RejectionMeaning.RESTRICTED if restricted else meaning_of(f"{words} {reason}")
+    return Rejected(quoted, meaning=meaning)
 
 
 def meaning_of(words: str) -> RejectionMeaning | None:
@@ -73,10 +80,10 @@ def _document(response: HttpResponse) -> dict[str, Any]:
 
 
 def stream_error(message: Mapping[str, Any]) -> BrokerError:
-    """The error that the data stream reports, by its code."""
+    """The error that the data stream reports, by its code; after most, as 400 or 404, another connection is opened."""
     code, words = message.get("code"), f"Alpaca's data stream: {message.get('code')} {message.get('msg')}"
     match code:
-        case 401 | 402 | 404:
+        case 401 | 402:
             return LoginNeeded(words)
         case 405 | 409:
             return Rejected(f"{words}.", "The plan does not allow it: set ALPACA_DATA_FEED=iex and at most 30 symbols.")

@@ -13,7 +13,7 @@ import pytest
 from tbot_broker_alpaca import Config, tbot_broker
 from tbot_broker_alpaca.venue import open_venue
 
-from tbot_core.contracts import FeedCoverage, FeedRequest, HaltStatus, Heartbeat
+from tbot_core.contracts import Bar, FeedCoverage, FeedRequest, HaltStatus, Heartbeat
 from tbot_core.errors import FeedRefused, LoginNeeded, Rejected, Unavailable
 from tbot_core.testing.scripted_server import ServerFault, ServerReply, ServerRequest, context
 
@@ -145,6 +145,24 @@ def test_g10_a_revoked_key_is_refused_by_the_stream(venue: AlpacaExchange) -> No
     venue.revoke()
     with pytest.raises(LoginNeeded, match="402 auth failed"):
         messages_until(venue, session, lambda: None)
+
+
+@pytest.mark.parametrize(("code", "words"), [(400, "invalid syntax"), (404, "auth timeout")])
+def test_another_connection_follows_an_error_of_the_stream(venue: AlpacaExchange, code: int, words: str) -> None:
+    """A message that was cut, and a login that came too late, are no refused key."""
+    session, error = session_of(venue, venue.broker), {"T": "error", "code": code, "msg": words}
+    with pytest.raises(Unavailable, match=f"{code} {words}"):
+        messages_until(venue, session, lambda: asyncio.ensure_future(venue.server.tell([error])))
+
+
+def test_a_bar_that_is_updated_changes_nothing(venue: AlpacaExchange) -> None:
+    """The bar of a minute is the one that came first: decisions were made by it."""
+    session = session_of(venue, venue.broker)
+    row = {"S": "AAA", "o": 20, "h": 21, "l": 19, "c": 20, "v": 100, "t": "2026-01-05T15:00:00Z"}
+    sent = [{"T": "b", **row}, {"T": "u", **row, "h": 30}, {"T": "b", **row, "t": "2026-01-05T15:01:00Z"}]
+    found = messages_until(venue, session, lambda: asyncio.ensure_future(venue.server.tell(sent[:1])))
+    found += messages_until(venue, session, lambda: asyncio.ensure_future(venue.server.tell(sent[1:])))
+    assert [(one.start.minute, one.high) for one in found if isinstance(one, Bar)] == [(0, 21), (1, 21)]
 
 
 def test_the_vix_is_offered_where_the_account_has_index_values(venue: AlpacaExchange) -> None:

@@ -216,7 +216,10 @@ def test_a04_shares_that_a_stop_holds_cannot_be_sold(venue: AlpacaExchange) -> N
         (422, 42210000, "sub-penny increment does not fulfill minimum pricing criteria", RejectionMeaning.OFF_GRID),
         (422, 40010001, 'asset "AAA" is not tradable', RejectionMeaning.NOT_TRADABLE),
         (403, 40310000, "market is closed", RejectionMeaning.MARKET_CLOSED),
-        (403, 40310100, "trade denied due to pattern day trading protection", None),
+        (403, 40310100, "trade denied due to pattern day trading protection", RejectionMeaning.RESTRICTED),
+        (403, 40310100, "trade denied", RejectionMeaning.RESTRICTED),
+        (403, 40310000, "account is restricted to liquidation", RejectionMeaning.RESTRICTED),
+        (403, 40310000, "new orders are rejected by user request", RejectionMeaning.RESTRICTED),
         (422, 40010001, "qty must be > 0", None),
         (403, 40310000, "forbidden.", RejectionMeaning.NOT_LOGGED_IN),
     ],
@@ -262,6 +265,47 @@ def test_a10_an_unknown_event_keeps_the_vendors_word(venue: AlpacaExchange) -> N
     account = venue.venue.account
     events = heard(venue, lambda: account.report("reviewed", account.orders[-1]))
     assert [(one.kind, one.client_order_id) for one in events] == [("reviewed", "kit-1")]
+
+
+def test_a10_events_that_come_twice_and_one_that_is_unknown_are_no_further_fills(venue: AlpacaExchange) -> None:
+    """Each repetition is the same event, and the unknown one is the vendor's word, so that the order is looked up."""
+    submit(venue, order_of(name="kit-1", quantity="10"))
+    account = venue.venue.account
+
+    def trade() -> None:
+        venue.server.fail_sockets(SocketFault.TWICE, times=None)
+        venue.trade_some(Decimal(20), Decimal(4))
+        account.report("reviewed", account.orders[-1])
+        venue.trade_at(Decimal(20))
+
+    events = heard(venue, trade)
+    distinct = {one.event_id: one for one in events}
+    assert len(events) == 2 * len(distinct)
+    assert [one.kind for one in distinct.values()] == [BrokerEventKind.FILL, "reviewed", BrokerEventKind.FILL]
+    assert sum(one.fill.quantity for one in distinct.values() if one.fill is not None) == 10
+
+
+def test_an_execution_under_a_second_id_is_one_fill(venue: AlpacaExchange) -> None:
+    """It has the terms of an earlier one, and with it the order would have filled more than its events say."""
+    submit(venue, order_of(name="kit-1", quantity="10"))
+    account = venue.venue.account
+
+    def trade() -> None:
+        for _ in range(2):
+            venue.trade_some(Decimal(20), Decimal(4))
+        account.report("partial_fill", account.orders[-1], price="20", qty="4")
+
+    assert [one.fill.quantity for one in heard(venue, trade) if one.fill is not None] == [4, 4]
+
+
+@pytest.mark.parametrize("status", [302, 307, 308])
+def test_a_redirected_order_is_unknown_and_not_sent_on(venue: AlpacaExchange, status: int) -> None:
+    """A redirect is no rejection, and is never followed."""
+    moved_to = ServerReply(status=status, headers={"location": "/v2/orders"})
+    venue.venue.before = lambda request: moved_to if request.method == "POST" else None
+    with pytest.raises(OutcomeUnknown, match=str(status)):
+        submit(venue, order_of(name="kit-1", quantity="10"))
+    assert [one.method for one in venue.server.requests].count("POST") == 1
 
 
 def test_a11_what_a_lost_stream_missed_is_in_the_next_reading(venue: AlpacaExchange) -> None:
@@ -425,6 +469,22 @@ def test_hours_come_from_the_vendors_calendar(venue: AlpacaExchange) -> None:
     assert (half.minutes, half.early_close) == (210, True)
     venue.server.fail(ServerFault.STALE, path="/v2/calendar")
     assert venue.wait(venue.broker.hours(thanksgiving)) is None
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("form", ["days", "times"])
+def test_hours_are_read_by_either_form_of_dates(venue: AlpacaExchange, status: int, form: str) -> None:
+    """The specification has times, and Alpaca's own clients send days: where one form is refused the other is sent."""
+
+    def refuses(request: ServerRequest) -> ServerReply | None:
+        refused = request.path == "/v2/calendar" and ("T" in request.query["start"]) is (form == "days")
+        return ServerReply(status=status, document={"code": 40010000, "message": "invalid start"}) if refused else None
+
+    venue.venue.before = refuses
+    assert venue.wait(venue.broker.hours(dt.date(2026, 1, 5))).minutes == 390
+    venue.venue.before = lambda _request: ServerReply(status=status, document={"message": "invalid start"})
+    with pytest.raises(Rejected, match="invalid start"):
+        venue.wait(venue.broker.hours(dt.date(2026, 1, 5)))
 
 
 def test_each_answer_shows_how_far_the_clock_is_ahead(venue: AlpacaExchange) -> None:

@@ -67,6 +67,14 @@ def result_of(saved: Saved) -> object:
     return f"not one of the replies that the plugin asks for: {'empty' if not rows else sorted(rows[0])[:4]}"
 
 
+def whole(rows: list[Any]) -> tuple[Any, ...]:
+    """Orders, each of which must be readable."""
+    reports, unreadable = parse.orders(rows)
+    if unreadable:
+        raise ValueError(unreadable)
+    return reports
+
+
 def bars(document: Any) -> object:
     """The bars of a reply, of several symbols or of one."""
     found = document.get("bars") or {}
@@ -96,7 +104,7 @@ def is_snapshot(row: Any) -> bool:
 
 
 READERS: list[tuple[Callable[[Any], bool], Callable[[Any], object]]] = [
-    (lambda row: "filled_qty" in row, lambda row: parse.orders([row])),
+    (lambda row: "filled_qty" in row, lambda row: whole([row])),
     (lambda row: "account_number" in row, lambda row: parse.account(row, "paper")),
     (lambda row: "avg_entry_price" in row, parse.position),
     (lambda row: "easy_to_borrow" in row, parse.instrument),
@@ -139,11 +147,49 @@ ORDER = {
 }
 
 
-def test_g08_a_status_that_is_not_known_is_no_reading() -> None:
-    """It never counts as done; a field that is missing, or a number that is none, is no reading either."""
-    for change in ({"status": "reviewed"}, {"filled_qty": None}, {"qty": "NaN"}, {"created_at": None}):
-        with pytest.raises(Unavailable, match="order cannot be read"), parse.readable("order"):
-            parse.orders([ORDER | change])
+OTHER = ORDER | {"id": "B", "client_order_id": "kit-2"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"status": "reviewed"},
+        {"filled_qty": None},
+        {"filled_qty": "-1"},
+        {"filled_avg_price": "-3", "filled_qty": "1"},
+        {"qty": "NaN"},
+        {"qty": "1E+999999"},
+        {"created_at": None},
+    ],
+)
+def test_g08_an_order_that_cannot_be_read_is_alone_in_doubt(change: dict[str, Any]) -> None:
+    """One with an unknown status, without a field, or with an absurd number is named, and all others are read."""
+    reports, unreadable = parse.orders([ORDER | change, OTHER])
+    assert ([one.client_order_id for one in reports], [*unreadable]) == (["kit-2"], ["kit-1"])
+
+
+@pytest.mark.parametrize("field", ["id", "client_order_id", "status", "symbol", "side", "filled_qty"])
+def test_g08_an_order_without_a_field_is_alone_in_doubt(field: str) -> None:
+    """Where its own id is missing, too, the others are read, and one without a name is in doubt."""
+    reports, unreadable = parse.orders([{name: ORDER[name] for name in ORDER.keys() - {field}}, OTHER])
+    assert [one.client_order_id for one in reports] == ["kit-2"]
+    assert [*unreadable] == ["" if field == "client_order_id" else "kit-1"]
+
+
+def test_a_replaced_order_is_in_doubt_with_its_replacement() -> None:
+    """A chain of which a part cannot be read is neither the old order nor the new one."""
+    new = OTHER | {"client_order_id": "kit-1~1", "replaces": "A", "status": "reviewed"}
+    for damaged in (new, {name: new[name] for name in new.keys() - {"id"}}):
+        reports, unreadable = parse.orders([ORDER | {"status": "replaced", "replaced_by": "B"}, damaged])
+        assert (reports, [*unreadable]) == ((), ["kit-1"])
+
+
+@pytest.mark.parametrize("change", [{"filled_avg_price": None}, {"filled_avg_price": ""}, {}])
+def test_an_average_price_that_is_not_given_is_not_known(change: dict[str, Any]) -> None:
+    """What has filled counts, and its price is neither 0 nor a reason to read nothing."""
+    order = {name: ORDER[name] for name in ORDER.keys() - {"filled_avg_price"}} | {"filled_qty": "4"}
+    (found,) = whole([order | change])
+    assert (found.filled, found.average_price) == (4, None)
 
 
 @pytest.mark.parametrize(
@@ -162,14 +208,14 @@ def test_g08_a_status_that_is_not_known_is_no_reading() -> None:
 )
 def test_each_status_is_one_of_the_cores(status: str, kind: OrderStatus) -> None:
     """What is on its way still works; only four statuses are an end."""
-    assert [one.kind for one in parse.orders([ORDER | {"status": status}])] == [kind]
+    assert [one.kind for one in whole([ORDER | {"status": status}])] == [kind]
 
 
 def test_the_fills_of_a_chain_add_up() -> None:
     """What each order of a chain filled counts once, at its average price."""
     first = ORDER | {"status": "replaced", "filled_qty": "4", "filled_avg_price": "20", "replaced_by": "B"}
     second = ORDER | {"id": "B", "client_order_id": "kit-1~1", "replaces": "A", "qty": "6", "filled_qty": "2"}
-    (found,) = parse.orders([second | {"filled_avg_price": "23"}, first])
+    (found,) = whole([second | {"filled_avg_price": "23"}, first])
     assert (found.client_order_id, found.broker_order_id) == ("kit-1", "B")
     assert [found.quantity, found.filled, found.average_price] == [10, 6, 21]
 
