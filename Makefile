@@ -64,6 +64,7 @@ lint: $(READY)
 	$(BIN)/python -m tbot_core.testing.purity_check tbot_core plugins
 	$(BIN)/python tools/licences.py
 	$(BIN)/python tools/word_lint.py
+	$(BIN)/python tools/judge_lint.py
 	$(BIN)/codespell
 
 size: $(READY)

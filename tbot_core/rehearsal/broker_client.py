@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
@@ -14,6 +13,8 @@ from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
 from tbot_core.model.types import price_of
 from tbot_core.rehearsal.exchange import VenueResponse
 from tbot_core.rehearsal.network import TIMEOUT_S, EventDeliveries, NetworkPath, NetworkRequest, RequestTransit
+from tbot_core.rehearsal.reading_faults import COUNTED_WHEN_SHOWN, LISTS, spoil_account, spoil_snapshot
+from tbot_core.rehearsal.venue_profiles import ReadingLags
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, OrderStatusReport, Permit
     from tbot_core.model.clock import Clock
-    from tbot_core.model.types import Account, Order
+    from tbot_core.model.types import Account, Leg, Order
 
     Value = TypeVar("Value")
 
@@ -34,8 +35,8 @@ _MEANINGS: Final = {
 }
 _LATE_S: Final = 20.0
 _STREAM_S: Final = 0.25
-_REMEMBERED: Final = 3
-_EUROS: Final = Decimal("0.9")
+_OUTDATED_S: Final = 30.0
+_TORN: Final = 0.5
 
 
 class SimulatedBroker:
@@ -54,8 +55,6 @@ class SimulatedBroker:
         self._connected_at = float("-inf")
         self._connected = False
         self._known_ids: dict[str, None] = {}
-        self._earlier: list[AccountSnapshot] = []
-        self._stale = False
         self._ahead: deque[float] = deque(maxlen=5)
 
     @property
@@ -77,13 +76,13 @@ class SimulatedBroker:
 
     async def account(self) -> Account:
         """Current cash, equity and buying power."""
-        passage = self._passage("account")
-        account = await self._read("account", self._exchange.account, passage)
-        return _in_euros(account) if passage.fault == "F51" else account
+        passage, lag_s = self._passage("account"), self._lag_s("account_s")
+        account = await self._read("account", lambda: self._exchange.account(lag_s), passage)
+        return spoil_account(account, passage.fault)
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Submit an order; an id in use is rejected with that meaning, since the answer does not tell its state."""
-        passage, cid = self._passage("submit"), order.client_order_id
+        passage, cid = self._passage("submit", order.leg), order.client_order_id
         sent = order
         if passage.fault == "F19" and order.quantity >= 2:
             sent = attrs.evolve(order, quantity=order.quantity // 2)
@@ -91,7 +90,8 @@ class SimulatedBroker:
         if passage.fault in {"F2", "F3"}:
             self._way.hushed[cid] = _LATE_S if passage.fault == "F3" else float("inf")
         answer = await self._send("submit", cid, lambda: self._exchange.submit(sent), passage, permit)
-        if answer.duplicate and self._way.faults.strikes("F14", self._clock.monotonic()):
+        refuses = self.capabilities.unique_client_order_id
+        if answer.duplicate and (refuses or self._way.faults.strikes("F14", self._clock.monotonic())):
             words = f"400 client_order_id {cid} must be unique"
             raise Rejected(words, "Look up what became of it.", meaning=RejectionMeaning.DUPLICATE_ID)
         if answer.refusal:
@@ -167,15 +167,19 @@ class SimulatedBroker:
         return [event if event.fill else attrs.evolve(event, meaning=_meaning(event.words)) for event in events]
 
     async def snapshot(self, since: dt.datetime) -> AccountSnapshot:
-        """A snapshot of the account; an outdated one never comes twice in a row, nor from a venue with barriers."""
+        """A snapshot of the account, of which each part may be behind."""
         passage = self._passage("snapshot")
-        current = await self._read("snapshot", lambda: self._exchange.snapshot(since), passage)
-        shown = self._outdated(current) if passage.fault == "F49" else current
-        self._stale = shown is not current
-        self._earlier = [*self._earlier[1 - _REMEMBERED :], current]
+        lags = self._lags()
+        older = self._outdated(lags) if passage.fault == "F49" else lags
+
+        def read() -> tuple[AccountSnapshot, AccountSnapshot]:
+            return self._exchange.snapshot(since, lags), self._exchange.snapshot(since, older)
+
+        right, shown = await self._read("snapshot", read, passage)
+        shown = spoil_snapshot(shown, passage.fault, self._way.chance("spoiled"))
+        if passage.fault in COUNTED_WHEN_SHOWN and shown != right:
+            self._way.faults.count(passage.fault)
         self._known_ids.update(dict.fromkeys(report.client_order_id for report in shown.orders))
-        if passage.fault == "F51":
-            return attrs.evolve(shown, account=_in_euros(shown.account))
         return shown
 
     @property
@@ -188,7 +192,10 @@ class SimulatedBroker:
     async def _find(self, client_order_id: str) -> OrderStatusReport | None:
         # The order; None if the venue does not list it, or not yet.
         passage = self._passage("find")
-        report = await self._read("find", lambda: self._exchange.report(client_order_id), passage, client_order_id)
+        lag_s = self._lag_s("lookup_s")
+        report = await self._read(
+            "find", lambda: self._exchange.report(client_order_id, lag_s), passage, client_order_id
+        )
         if report is not None:
             self._known_ids[client_order_id] = None
         return report
@@ -216,17 +223,28 @@ class SimulatedBroker:
         """Log out; resting orders stay."""
         self._connected = False
 
-    def _outdated(self, current: AccountSnapshot) -> AccountSnapshot:
-        # An earlier snapshot, or this one with the account and holdings of an earlier one.
-        if self._stale or not self._earlier or current.barrier:
-            return current
-        self._way.faults.count("F49")
-        old = self._earlier[0]
-        torn = self._way.chance("torn").happens(0.5)
-        return attrs.evolve(current, holdings=old.holdings, account=old.account) if torn else old
+    def _lag_s(self, name: str) -> float:
+        # How far one reading is behind this time.
+        most = getattr(self._exchange.matching.character.lags, name)
+        return self._way.chance(f"lag/{name}").between(0.0, most) if most else 0.0
 
-    def _passage(self, kind: str) -> RequestTransit:
-        return self._way.passage(kind, self._clock.monotonic(), self._connected_at)
+    def _lags(self) -> ReadingLags:
+        # How far each part of a snapshot is behind this time; where snapshots have barriers, all are of one moment.
+        if self._exchange.matching.character.numbers_moments:
+            return ReadingLags.of_lists(self._lag_s("orders_s"))
+        return ReadingLags(**{name: self._lag_s(name) for name in LISTS})
+
+    def _outdated(self, lags: ReadingLags) -> ReadingLags:
+        # Some parts are further behind than the venue declares; a reading with a barrier never is.
+        character, stream = self._exchange.matching.character, self._way.chance("outdated")
+        if character.numbers_moments:
+            return lags
+        old = [name for name in LISTS if stream.happens(_TORN)] or LISTS
+        behind = {name: character.rules.list_lag_s + stream.between(0.0, _OUTDATED_S) for name in old}
+        return attrs.evolve(lags, **behind)
+
+    def _passage(self, kind: str, leg: Leg | None = None) -> RequestTransit:
+        return self._way.passage(kind, self._clock.monotonic(), self._connected_at, leg)
 
     async def _read(self, kind: str, read: Callable[[], Value], passage: RequestTransit, cid: str = "") -> Value:
         # Read the exchange at the time at which the request arrives there.
@@ -279,6 +297,8 @@ class SimulatedBroker:
         await self._answered(passage)
         answer = responses[0] if responses else VenueResponse()
         request.outcome = passage.garbled or answer.refusal or "ok"
+        if passage.refused:
+            raise Rejected(f"{kind} {cid}: {passage.garbled}", meaning=passage.meaning)
         if passage.garbled:
             raise OutcomeUnknown(f"{kind} {cid}: {passage.garbled}", "Look it up, never send it again.")
         return answer
@@ -323,15 +343,3 @@ class MaintenanceBroker(SimulatedBroker):
 def _meaning(words: str) -> RejectionMeaning | None:
     # The meaning of a rejection's text.
     return _MEANINGS.get(words.split(" ", 1)[0])
-
-
-def _in_euros(account: Account) -> Account:
-    # The same amounts converted to EUR.
-    power = account.buying_power
-    return attrs.evolve(
-        account,
-        currency="EUR",
-        equity=account.equity * _EUROS,
-        cash=account.cash * _EUROS,
-        buying_power=None if power is None else power * _EUROS,
-    )

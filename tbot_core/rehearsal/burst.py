@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from tbot_core.contracts import BrokerCapabilities
 from tbot_core.contracts.settings import StrategySettings
-from tbot_core.engine import control
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.signals import ExitRules
@@ -40,6 +39,9 @@ _RULES: Final = BrokerCapabilities(
     query_by_cid=True, lists_closed=True, exec_ids_unique=True, brackets=True, replace="same_id", shortable=True
 )
 _TIMEOUT_S: Final = 60.0
+_WATCH_S: Final = 0.05
+"""How often control/ is read: the contract, section 8, "Kill, stop"."""
+
 _CASH: Final = Decimal(100_000_000)
 CALLED_AT: Final = LEAD_S + 4 * 60.0
 """The second of the world at which the signals' minute has closed."""
@@ -155,5 +157,5 @@ class BurstScenario:
             entrants=(ActiveStrategy(name="crowd", rank=0, strategy=strategy, frame=StrategySettings()),),
             rules=lambda venue: rules(venue=venue, **settings),
             stream=RandomStreams(0).stream("bot"),
-            watch_s=control.POLL_S,
+            watch_s=_WATCH_S,
         )

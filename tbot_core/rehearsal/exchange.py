@@ -14,7 +14,8 @@ import attrs
 from tbot_core.contracts import AccountSnapshot, BrokerEventKind, ReplaceMode
 from tbot_core.model.types import Account, Leg, dollars_of, units_of
 from tbot_core.rehearsal.venue_matching import ALIVE, VenueMatchingEngine
-from tbot_core.rehearsal.venue_orders import order_level, order_objection, worst_cost
+from tbot_core.rehearsal.venue_orders import OPEN, order_level, order_objection, worst_cost
+from tbot_core.rehearsal.venue_profiles import ReadingLags
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.venue_orders import SimulatedVenueOrder
 
 _LEVERAGE: Final = 2
+_CURRENT: Final = ReadingLags()
 
 
 @attrs.frozen(kw_only=True)
@@ -101,45 +103,49 @@ class SimulatedExchange:
         self.matching.report(BrokerEventKind.CANCEL_REFUSED, client_order_id, words=words)
         return VenueResponse()
 
-    def report(self, client_order_id: str) -> OrderStatusReport | None:
-        """Look up an order by its client order id; a new one is not found during the index lag."""
+    def report(self, client_order_id: str, lag_s: float = 0.0) -> OrderStatusReport | None:
+        """Look up an order by its client order id, as it was so many seconds ago."""
         working = self.matching.find(client_order_id)
-        if working is None or self.matching.now - working.accepted_at < self.matching.character.index_lag_s:
-            return None
-        return working.report(self.matching.start)
+        return None if working is None else self._report(working, lag_s)
 
-    def account(self) -> Account:
-        """Cash, equity at the last prices, and buying power."""
-        character, equity = self.matching.character, self._equity()
+    def account(self, lag_s: float = 0.0) -> Account:
+        """Cash, equity at the last prices, and buying power; cash and holdings are those of so many seconds ago."""
+        character, then = self.matching.character, self._moment(lag_s)
+        equity, cash = self._equity(then), self.matching.books.cash_at(then)
         return Account(
             account_id=character.account_id,
             equity=dollars_of(equity),
-            cash=dollars_of(self.matching.books.cash),
+            cash=dollars_of(cash),
             buying_power=max(dollars_of(self._power(equity)), Decimal(0)),
             margin=character.margin,
             live=character.live,
             evidence="the profile of the venue says so",
         )
 
-    def snapshot(self, since: dt.datetime) -> AccountSnapshot:
-        """A snapshot of the account."""
-        matching = self.matching
-        lists_closed, since_s = matching.character.rules.lists_closed, (since - matching.start).total_seconds()
-        reports = [
-            working.report(matching.start)
-            for working in matching.orders
-            if working.kind in ALIVE or (lists_closed and working.changed >= since_s)
-        ]
+    def snapshot(self, since: dt.datetime, lags: ReadingLags = _CURRENT) -> AccountSnapshot:
+        """A snapshot of the account, each part as it was so many seconds ago."""
+        matching, rules = self.matching, self.matching.character.rules
+        reports = (self._report(working, lags.orders_s) for working in matching.orders)
+        until = self._moment(lags.activities_s)
+        fills = (fill for working in matching.orders for fill in working.fills if since <= fill.time <= until)
         return AccountSnapshot(
-            account=self.account(),
-            holdings=matching.books.holdings(),
-            orders=tuple(reports),
-            activities=matching.books.activities(since),
-            fills=tuple(fill for working in matching.orders for fill in working.fills if fill.time >= since)
-            if matching.character.rules.lists_fills
-            else (),
-            barrier=str(len(matching.books.facts)) if matching.character.numbers_moments else "",
+            account=self.account(lags.account_s),
+            holdings=matching.books.holdings(self._moment(lags.positions_s)),
+            orders=tuple(
+                one
+                for one in reports
+                if one is not None and (one.kind is OPEN or (rules.lists_closed and one.time >= since))
+            ),
+            activities=matching.books.activities(since, until),
+            fills=tuple(fills) if rules.lists_fills else (),
+            barrier=str(matching.books.count(until)) if matching.character.numbers_moments else "",
         )
+
+    def _moment(self, lag_s: float) -> dt.datetime:
+        return self.matching.moment(self.matching.now - lag_s)
+
+    def _report(self, working: SimulatedVenueOrder, lag_s: float) -> OrderStatusReport | None:
+        return working.report_at(self.matching.now - lag_s) if lag_s else working.report(self.matching.start)
 
     def _amend(self, working: SimulatedVenueOrder, order: Order) -> None:
         working.order = attrs.evolve(order, client_order_id=working.cid)
@@ -169,15 +175,16 @@ class SimulatedExchange:
         if after < 0 and not matching.character.margin:
             return "40310001 short sales are not allowed in a cash account"
         grown = max(abs(after) - abs(held), 0)
-        if grown and worst_cost(order, path, matching.step) * grown // units > self._power(self._equity()):
+        equity = self._equity(self._moment(0.0))
+        if grown and worst_cost(order, path, matching.step) * grown // units > self._power(equity):
             return "40310000 insufficient buying power"
         return ""
 
-    def _equity(self) -> int:
+    def _equity(self, moment: dt.datetime) -> int:
         matching = self.matching
-        return matching.books.cash + sum(
+        return matching.books.cash_at(moment) + sum(
             units * matching.market.paths[symbol].prices[matching.step]
-            for symbol, units in matching.books.units.items()
+            for symbol, units in matching.books.units_at(moment).items()
         )
 
     def _power(self, equity: int) -> int:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import AccountActivityKind, BrokerEventKind
 from tbot_core.model.types import UNITS_PER_SHARE, Leg, OrderState
-from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +25,7 @@ _OPEN: Final = frozenset(
     {OrderState.SENDING, OrderState.NEW, OrderState.PARTIALLY_FILLED, OrderState.UNKNOWN, OrderState.LOST}
 )
 _UNCLEAR: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN, OrderState.LOST})
-_BY_OPERATOR: Final = frozenset(
-    {StateCause.KILL_FILE, StateCause.KILL_COMMAND, StateCause.STOP_COMMAND, StateCause.DEFENSE_COMMAND}
-)
+_BY_OPERATOR: Final = frozenset({"KILL_FILE", "KILL_COMMAND", "STOP_COMMAND", "DEFENSE_COMMAND"})
 """Causes raised by the operator: they do not excuse an unprotected position."""
 _CLOSING: Final = frozenset({Leg.STOP, Leg.TARGET, Leg.EXIT})
 
@@ -193,7 +190,7 @@ def _is_unclear(supervisor: BrokerSupervisor, symbol: str) -> bool:
     # Whether the bot knows that something is wrong, or is still looking it up.
     decision_engine, execution = supervisor.broker_session.decision_engine, supervisor.broker_session.execution
     if (
-        not _BY_OPERATOR.issuperset(supervisor.trading_state.causes)
+        not _BY_OPERATOR.issuperset(cause.name for cause in supervisor.trading_state.causes)
         or symbol in supervisor.reconciler.external
         or symbol in decision_engine.portfolio.unassigned_units
     ):

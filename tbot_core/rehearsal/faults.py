@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.random_streams import RandomStreams
 
 Where: TypeAlias = Literal[
-    "submit", "cancel", "replace", "read", "stream", "venue", "way", "act", "feed", "quote", "clock"
+    "submit", "cancel", "replace", "answer", "read", "stream", "venue", "way", "act", "feed", "quote", "clock"
 ]
 
 _SWARM: Final = 0.15
@@ -26,9 +26,11 @@ _OFTEN: Final = 0.4
 _OUTAGES: Final = frozenset({"F12", "F60", "F61", "F63", "F64", "F65", "F66", "F67"})
 _QUIET: Final = 0.1
 _RATES: Final = (0.02, 0.1, 0.3)
-_TIMED: Final = frozenset({"way", "act", "feed", "clock"})
+_TIMED: Final = frozenset({"answer", "way", "act", "feed", "clock"})
 _TIMED_RATES: Final = (0.01, 0.03, 0.1)
 SLOT_S: Final = 60.0
+_LONGER_S: Final = 600.0
+"""How much longer than other faults answers with a status may begin."""
 
 
 @attrs.frozen
@@ -36,8 +38,9 @@ class Fault:
     """A fault: what is injected, and where.
 
     A fault of the network path (`way`), of third parties (`act`), the feed or the clock may strike once a minute, lasts
-    `lasts_s` (shortest, longest) and strikes at most `most` times a day; all others may strike at every request, event
-    or execution.
+    `lasts_s` (shortest, longest) and strikes at most `most` times a day. One of the answers may begin once a minute,
+    also in the last minutes, and strikes at the next requests of its kind. All others may strike at every request,
+    event or execution.
     """
 
     id: str
@@ -93,7 +96,7 @@ _ALL: Final = (
     Fault("F46", "margin call, forced liquidation", "act"),
     Fault("F47", "manual order by human at broker", "act"),
     Fault("F48", "position read fails", "read"),
-    Fault("F49", "position read stale (old snapshot)", "read"),
+    Fault("F49", "lists further behind than declared", "read"),
     Fault("F50", "position list truncated by paging", "read"),
     Fault("F51", "balance in wrong currency", "read"),
     Fault("F52", "market data frozen, socket alive", "feed", (15.0, 240.0)),
@@ -115,11 +118,20 @@ _ALL: Final = (
     Fault("F68", "clock +1 h", "clock", (60.0, 300.0)),
     Fault("F69", "clock -1 h", "clock", (60.0, 300.0)),
     Fault("F70", "clock drifts 3 s", "clock", (60.0, 300.0)),
+    Fault("F113", "a list comes back empty", "read"),
+    Fault("F114", "a page of a list is missing, unnoticed", "read"),
+    Fault("F115", "a field is missing or a status unknown", "read"),
+    Fault("F116", "an absurd quantity or amount", "read"),
+    Fault("F117", "entry answered 3xx, 4xx or 5xx", "answer", most=4),
+    Fault("F118", "stop answered 3xx, 4xx or 5xx", "answer", most=4),
+    Fault("F119", "exit answered 3xx, 4xx or 5xx", "answer", most=4),
+    Fault("F120", "replace answered 3xx, 4xx or 5xx", "answer", most=4),
+    Fault("F121", "cancel answered 3xx, 4xx or 5xx", "answer", most=4),
 )
 FAULTS: Final[Mapping[str, Fault]] = {fault.id: fault for fault in _ALL}
 """The faults of the matrix that the world injects.
 
-F36, F39 and F41 happen without injection; those after F70 affect the bot's machine.
+F36, F39 and F41 happen without injection; F71 to F112 affect the bot's machine.
 """
 
 
@@ -143,7 +155,8 @@ class SeedFaults:
 
     `forced` None lets the seed choose (swarm testing): most faults are off, and one seed in ten has none. Otherwise
     exactly the forced ones are on, at the seed's rates for them. `rates` overrides the rates. No fault strikes from
-    second `until` of the world on. `often`: network outages are on more often, for worlds with several venues.
+    second `until` of the world on, but answers with a status begin for ten minutes more. `often`: network outages are
+    on more often, for worlds with several venues.
     """
 
     def __init__(
@@ -204,12 +217,13 @@ class SeedFaults:
         if rate is None:
             return []
         stream, free = self._chances.stream(f"plan/{name}"), start
+        over = self._until + (_LONGER_S if FAULTS[name].where == "answer" else 0.0)
         found: list[tuple[float, float]] = []
         for slot in range(int((end - start) // SLOT_S)):
             strikes, at = stream.happens(rate), start + (slot + stream.between(0.0, 1.0)) * SLOT_S
             lasts = stream.between(*FAULTS[name].lasts_s)
-            if strikes and free <= at < min(end, self._until) and len(found) < FAULTS[name].most:
-                free = min(at + lasts, self._until)
+            if strikes and free <= at < min(end, over) and len(found) < FAULTS[name].most:
+                free = min(at + lasts, over)
                 found.append((at, free))
         return found
 

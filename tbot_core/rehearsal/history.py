@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from tbot_core.contracts import BrokerEventKind
+from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import broker_events
 from tbot_core.journal.store import Event, NewEvent
@@ -15,8 +16,9 @@ from tbot_core.model.types import Leg, SignalId, units_of
 from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.rehearsal.bot import BotProcess, BotProcessResult
 from tbot_core.rehearsal.operator import OperatorActions
+from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.rehearsal.world import World
-from tbot_core.trading.orders import BROKER_EVENT_KINDS, OrderRecord
+from tbot_core.trading.orders import OrderRecord
 from tbot_core.trading.proposals import TradingRules
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Journal
     from tbot_core.rehearsal.network import NetworkPath
     from tbot_core.rehearsal.venue_facts import VenueFact
+    from tbot_core.rehearsal.virtual_loop import VirtualLoop
 
 
 @attrs.frozen(kw_only=True)
@@ -142,7 +145,7 @@ class RehearsalHistory:
                 continue
             if event.kind == records.NO_ANSWER:
                 since.setdefault(event.cid, event)
-            elif event.kind in BROKER_EVENT_KINDS and event.cid in since:
+            elif event.kind in frozenset(BrokerEventKind) and event.cid in since:
                 yield max(0.0, (event.applied - since.pop(event.cid).applied).total_seconds())
 
 
@@ -167,3 +170,16 @@ class RequestWait:
     began: float
     ended: float
     per_minute: int
+
+
+def record_waits(loop: VirtualLoop, turns: list[RequestWait]) -> Swaps:
+    """Replacements that record each wait for the rate limit, in seconds of the loop."""
+    turn = current_attribute(RateLimitedBroker, "_wait_turn")
+
+    async def wait(self: Any, urgency: RequestPriority, what: str) -> None:
+        began = loop.time()
+        await turn(self, urgency, what)
+        limit = self.capabilities.requests_per_minute
+        turns.append(RequestWait(paced=self, urgency=urgency, began=began, ended=loop.time(), per_minute=limit))
+
+    return ((RateLimitedBroker, "_wait_turn", wait),)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final, TypedDict
 import attrs
 
 from tbot_core.contracts import BrokerEventKind
-from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Unavailable
+from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, RejectionMeaning, Unavailable
+from tbot_core.model.types import Leg
+from tbot_core.rehearsal.reading_faults import COUNTED_WHEN_SHOWN
 from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ _SLOW_S: Final = 5.0
 _STORM_S: Final = 15.0
 _MINUTE_S: Final = 60.0
 _REPLAYED: Final = 5
+_DELAYED_S: Final = 300.0
 _AMBUSH_S: Final = 120.0
 _EPISODES: Final = ("F6", "F7", "F8", "F12", "F13", "F58", "F59", "F60", "F61", "F62", "F63")
 _UNREACHED: Final = {"F6": "TLS handshake failed", "F7": "its certificate is not valid", "F8": "no such host"}
@@ -61,7 +64,8 @@ class RequestTransit:
     """The transit of one request.
 
     `kept`: it fails and is not sent. `turned`: it is sent and rejected without effect. Else it arrives or not, delayed
-    by `late_s`, and its answer is missing (`silent`), invalid (`garbled`) or valid.
+    by `late_s`, and its answer is missing (`silent`), `garbled` or valid; a garbled one says nothing of the outcome,
+    unless it is `refused` with a `meaning`.
     """
 
     fault: str = ""
@@ -74,22 +78,25 @@ class RequestTransit:
     late_s: float = 0.0
     silent: bool = False
     garbled: str = ""
+    refused: bool = False
+    meaning: RejectionMeaning | None = None
 
 
 class FaultEffect(TypedDict, total=False):
     """The effect of a fault on a request's transit."""
 
     arrives: bool
-    late_s: float
     silent: bool
     garbled: str
+    refused: bool
+    meaning: RejectionMeaning | None
 
 
 _EFFECTS: Final[Mapping[str, FaultEffect]] = {
     "F1": {"arrives": False, "silent": True},
     "F2": {"silent": True},
     "F3": {"silent": True},
-    "F4": {"silent": True, "late_s": 300.0},
+    "F4": {"silent": True},
     "F5": {"garbled": "connection reset by peer"},
     "F9": {"garbled": "500 internal server error"},
     "F10": {"garbled": "504 gateway time-out"},
@@ -103,15 +110,57 @@ _EFFECTS: Final[Mapping[str, FaultEffect]] = {
     "F33": {},
     "F34": {},
 }
-_COUNTED_WHEN_DONE: Final = frozenset({"F19", "F32", "F33", "F49"})
+_COUNTED_WHEN_DONE: Final = frozenset({"F19", "F32", "F33", *COUNTED_WHEN_SHOWN})
 _EITHER_WAY: Final = frozenset({"F5", "F9", "F10", "F11"})
 _BY_KIND: Final = {
     "submit": ("F1", "F2", "F3", "F4", "F5", "F9", "F10", "F11", "F15", "F16", "F17", "F19"),
     "cancel": ("F31", "F32", "F35"),
     "replace": ("F33", "F34"),
-    "snapshot": ("F48", "F49", "F50", "F51"),
-    "account": ("F48", "F51"),
-    "find": ("F48",),
+    "snapshot": ("F48", "F49", "F50", "F51", "F113", "F114", "F115", "F116"),
+    "account": ("F48", "F51", "F115", "F116"),
+    "find": ("F48", "F115"),
+}
+_UNREADABLE: Final = {
+    "F48": "500 the positions cannot be read",
+    "F50": "Page 2 of 3 of the orders is missing.",
+    "F115": "A row lacks its quantity, or has a status that is not known.",
+}
+_ANSWERED: Final = {"entry": "F117", "stop": "F118", "exit": "F119", "replace": "F120", "cancel": "F121"}
+"""The fault that answers each kind of order request with a status."""
+
+_DUPLICATE: Final = FaultEffect(
+    garbled="422 client_order_id must be unique", refused=True, meaning=RejectionMeaning.DUPLICATE_ID
+)
+_INSUFFICIENT: Final = FaultEffect(
+    garbled="403 insufficient qty available for order", refused=True, meaning=RejectionMeaning.INSUFFICIENT_QUANTITY
+)
+_UNCLEAR: Final = tuple(
+    FaultEffect(garbled=words)
+    for words in (
+        "302 found",
+        "307 temporary redirect",
+        "500 internal server error",
+        "502 bad gateway",
+        "503 service unavailable",
+        "504 gateway time-out",
+    )
+)
+_REFUSED: Final = FaultEffect(garbled="422 the request was refused", refused=True, arrives=False)
+_STATUSES: Final = {
+    "entry": (*_UNCLEAR, _REFUSED, _DUPLICATE),
+    "stop": (*_UNCLEAR, _REFUSED, _DUPLICATE, _INSUFFICIENT),
+    "exit": (*_UNCLEAR, _REFUSED, _DUPLICATE, _INSUFFICIENT),
+    "replace": (*_UNCLEAR, _REFUSED),
+    "cancel": (*_UNCLEAR, _REFUSED),
+}
+"""The answers with a status; each may come before or after booking, but for a plain refusal, which is right."""
+
+_ANSWERS: Final = (1, 1, 2, 4)
+_LEGS: Final[Mapping[Leg | None, str]] = {
+    Leg.ENTRY: "entry",
+    Leg.STOP: "stop",
+    Leg.TARGET: "exit",
+    Leg.EXIT: "exit",
 }
 
 
@@ -121,6 +170,28 @@ class _Episode:
     ends: float
     fault: str
     name: str
+
+
+class _AnswerBurst:
+    # Some requests of one kind in a row, from a second on, are answered with one status.
+    def __init__(self, fault: str, kind: str, begins: float, stream: RandomStream) -> None:
+        self.fault = fault
+        self._kind = kind
+        self._begins = begins
+        self._stream = stream
+        self._left = stream.one(_ANSWERS)
+        self._status = stream.one(_STATUSES[kind])
+
+    def strikes(self, kind: str, now: float) -> bool:
+        """Whether it answers a request of that kind at second `now`."""
+        if kind != self._kind or now < self._begins or not self._left:
+            return False
+        self._left -= 1
+        return True
+
+    def effect(self) -> FaultEffect:
+        """Its status, before or after the request is booked."""
+        return FaultEffect(arrives=self._stream.happens(0.5)) | self._status
 
 
 class NetworkPath:
@@ -145,6 +216,11 @@ class NetworkPath:
         self._counted: dict[_Episode, None] = {}
         self._departures: deque[float] = deque()
         self._ambushes: deque[float] = deque()
+        self._bursts = [
+            _AnswerBurst(fault, kind, begins, chance(f"answers/{kind}"))
+            for kind, fault in _ANSWERED.items()
+            for begins, _ in faults.planned(fault, 0.0, end)
+        ]
         for name in _EPISODES:
             for begins, ends in faults.planned(name, 0.0, end):
                 self.add_fault(name, begins, ends)
@@ -162,8 +238,11 @@ class NetworkPath:
         """Begin a partition with the first order that is sent from second `at` on."""
         self._ambushes.append(at)
 
-    def passage(self, kind: str, now: float, connected_at: float) -> RequestTransit:
-        """The transit of a request made at second `now`, over a connection made at second `connected_at`."""
+    def passage(self, kind: str, now: float, connected_at: float, leg: Leg | None = None) -> RequestTransit:
+        """The transit of a request made at second `now`, over a connection made at second `connected_at`.
+
+        `leg` is that of a submitted order.
+        """
         latency = self.chance("latency")
         if kind == "submit" and self._ambushes and self._ambushes[0] <= now < self.faults.over_at:
             self._ambushes.popleft()
@@ -181,11 +260,15 @@ class NetworkPath:
             affected = self._transit_in_episode(plain, episode, kind, age=age, fresh=fresh)
             if affected is not None:
                 return attrs.evolve(affected, fault=episode.name)
+        for burst in self._bursts:
+            if burst.strikes(_LEGS.get(leg, kind), now):
+                self.faults.count(burst.fault)
+                return attrs.evolve(plain, fault=burst.fault, **burst.effect())
         if not fault:
             return plain
         if fault not in _COUNTED_WHEN_DONE:
             self.faults.count(fault)
-        return attrs.evolve(self._apply_fault(plain, fault), fault=fault)
+        return attrs.evolve(self._apply_fault(plain, fault, leg), fault=fault)
 
     def depart(self, kind: str, client_order_id: str, now: float) -> NetworkRequest:
         """Log a sent request; raises the venue's error if it is over the limit per minute."""
@@ -255,18 +338,28 @@ class NetworkPath:
             return LoginNeeded(f"401 unauthorized: the key {KEY} is not known")
         return Unavailable("503 the venue is under maintenance") if fault == "F63" else None
 
-    def _apply_fault(self, plain: RequestTransit, fault: str) -> RequestTransit:
+    def _apply_fault(self, plain: RequestTransit, fault: str, leg: Leg | None) -> RequestTransit:
         if fault == "F35":
             return attrs.evolve(plain, kept=Unavailable("The connection was closed before the cancel was sent."))
-        if fault in {"F48", "F50"}:
-            words = {"F48": "500 the positions cannot be read", "F50": "Page 2 of 3 of the orders is missing."}
-            return attrs.evolve(plain, turned=Unavailable(words[fault]))
+        if fault in _UNREADABLE:
+            return attrs.evolve(plain, turned=Unavailable(_UNREADABLE[fault]))
         if fault == "F11" and self.exchange.matching.character.documents_429:
             return attrs.evolve(plain, turned=self._too_many(_STORM_S))
         effect = _EFFECTS.get(fault, FaultEffect())
+        if fault == "F4":
+            plain = attrs.evolve(plain, late_s=self._late_s(plain, leg))
         if fault in _EITHER_WAY:
             effect = effect | FaultEffect(arrives=self.chance(f"coin/{fault}").happens(0.5))
         return attrs.evolve(plain, **effect)
+
+    def _late_s(self, plain: RequestTransit, leg: Leg | None) -> float:
+        # How much later an order arrives. A stop or exit is listed within the seconds that the venue declares, unless
+        # the venue refuses its id a second time: else no bot could know that it is still on the way.
+        character = self.exchange.matching.character
+        if leg is Leg.ENTRY or character.rules.unique_client_order_id:
+            return _DELAYED_S
+        behind_s = max(character.lags.orders_s, character.lags.lookup_s)
+        return max(character.rules.list_lag_s - behind_s - plain.out_s, 0.0)
 
     def _too_many(self, retry_after_s: float) -> BrokerError:
         kind = Unavailable if self.exchange.matching.character.documents_429 else OutcomeUnknown
@@ -302,9 +395,15 @@ class EventDeliveries:
         return received
 
     def _route(self, at: float, event: BrokerEvent) -> None:
-        due = self._in_order = max(self._in_order, at + self._way.chance("delivery").between(0.01, 0.1))
+        due = at + self._way.chance("delivery").between(0.01, 0.1) + self._lag_s()
+        due = self._in_order = max(self._in_order, due)
         for lag, version in self._versions(at, event):
             self._put(due + lag, version)
+
+    def _lag_s(self) -> float:
+        # How far the stream is behind this time.
+        most = self._way.exchange.matching.character.lags.events_s
+        return self._way.chance("lag/events_s").between(0.0, most) if most else 0.0
 
     def _versions(self, at: float, event: BrokerEvent) -> Iterator[tuple[float, BrokerEvent]]:
         # The deliveries of an event, none, one or several, each with its delay in seconds.

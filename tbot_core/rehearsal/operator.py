@@ -36,6 +36,9 @@ _LIVE: Final = 0.25
 _CHANGES: Final = 0.05
 _AS_ORDERS_LEAVE: Final = 0.7
 _NAME: Final = "ann"
+_KILL_FILE: Final = "kill"
+"""The file control/kill: the contract, section 8, "Kill, stop"."""
+
 _UNDO: Final = {
     ControlVerb.STOP: ControlVerb.STOP_CANCEL,
     ControlVerb.STOP_FLATTEN: ControlVerb.STOP_CANCEL,
@@ -179,11 +182,11 @@ class SimulatedOperator:
 
     def _kill(self) -> None:
         control.prepare_folder(self._folder)
-        filesystem.write_atomic(self._folder / control.KILL, b"")
+        filesystem.write_atomic(self._folder / _KILL_FILE, b"")
         self.acts.killed.append((self._world.loop.time(), float("inf")))
 
     def _clear(self) -> None:
-        filesystem.remove(self._folder / control.KILL)
+        filesystem.remove(self._folder / _KILL_FILE)
         since, _ = self.acts.killed.pop()
         self.acts.killed.append((since, self._world.loop.time()))
 

@@ -15,9 +15,8 @@ from tbot_core.journal.store import open_journal
 from tbot_core.rehearsal.bot import BotProcess, bot_config
 from tbot_core.rehearsal.crashes import PlannedCrash, SimulatedCrash
 from tbot_core.rehearsal.exposure_monitor import ExposureMonitor
-from tbot_core.rehearsal.history import RehearsalHistory
+from tbot_core.rehearsal.history import RehearsalHistory, record_waits
 from tbot_core.rehearsal.invariants.all import violations
-from tbot_core.rehearsal.invariants.fairness import record_waits
 from tbot_core.rehearsal.operator import SimulatedOperator
 from tbot_core.rehearsal.patching import Swaps, patched
 from tbot_core.rehearsal.world import World

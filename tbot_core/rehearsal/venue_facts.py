@@ -5,13 +5,22 @@ Money is in atoms and quantities in units, so that sums are exact. The invariant
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TypedDict
+from bisect import bisect_right
+from collections import Counter
+from datetime import UTC, datetime
+from itertools import takewhile
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import attrs
 
 from tbot_core.contracts import AccountActivity, PositionReport
 from tbot_core.model.types import Fill, atoms_of, dollars_of, quantity_of, ticks_of, units_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NOW: Final = datetime.max.replace(tzinfo=UTC)
 
 
 @attrs.frozen(kw_only=True)
@@ -78,16 +87,34 @@ class VenueBooks:
             if held:
                 self.units[fact.symbol] = held
 
-    def holdings(self) -> tuple[PositionReport, ...]:
-        """The holdings, by symbol."""
+    def units_at(self, moment: datetime) -> dict[str, int]:
+        """The holdings in units at a moment, by symbol."""
+        units = Counter(self.units)
+        for fact in self._since(moment):
+            units[fact.symbol] -= fact.units
+        return {symbol: count for symbol, count in sorted(units.items()) if count}
+
+    def cash_at(self, moment: datetime) -> int:
+        """The cash in atoms at a moment."""
+        return self.cash - sum(fact.atoms for fact in self._since(moment))
+
+    def count(self, moment: datetime) -> int:
+        """The number of facts until a moment."""
+        return bisect_right(self.facts, moment, key=attrgetter("at"))
+
+    def _since(self, moment: datetime) -> Iterator[VenueFact]:
+        # The facts after a moment, the latest first.
+        return takewhile(lambda fact: fact.at > moment, reversed(self.facts))
+
+    def holdings(self, moment: datetime = _NOW) -> tuple[PositionReport, ...]:
+        """The holdings at a moment, by symbol; those of now without one."""
         return tuple(
             PositionReport(symbol=symbol, quantity=quantity_of(units))
-            for symbol, units in sorted(self.units.items())
-            if units
+            for symbol, units in self.units_at(moment).items()
         )
 
-    def activities(self, since: datetime) -> tuple[AccountActivity, ...]:
-        """The changes of cash or holdings without an order since then."""
+    def activities(self, since: datetime, until: datetime) -> tuple[AccountActivity, ...]:
+        """The changes of cash or holdings without an order between two moments."""
         return tuple(
             AccountActivity(
                 activity_id=f"a{number}",
@@ -99,7 +126,7 @@ class VenueBooks:
                 words=fact.words,
             )
             for number, fact in enumerate(self.facts)
-            if fact.at >= since and (fact.units or fact.atoms) and fact.fill is None
+            if since <= fact.at <= until and (fact.units or fact.atoms) and fact.fill is None
         )
 
 

@@ -53,6 +53,7 @@ class VenueMatchingEngine:
         self.opens = (session.open - start).total_seconds()
         self.closes = (session.close - start).total_seconds()
         self._faults = faults
+        self._changed: dict[str, SimulatedVenueOrder] = {}
         self._traded = -1
         self._executions = 0
 
@@ -84,10 +85,10 @@ class VenueMatchingEngine:
         last = self._step(to) if to >= self.opens else -1
         while self._traded < last:
             self._traded = self._traded + 1 if self.open else last
-            self.now = max(self.now, self.opens + self._traded * STEP_S)
+            self._pass_to(self.opens + self._traded * STEP_S)
             for working in [*self.open]:
                 self.meet(working)
-        self.now = max(self.now, to)
+        self._pass_to(to)
 
     def accept(
         self, order: Order, *, ours: bool = True, parent: SimulatedVenueOrder | None = None
@@ -168,6 +169,7 @@ class VenueMatchingEngine:
         if working is not None:
             known["ours"], known["client_order_id"] = working.ours, working.cid
             known["broker_order_id"], known["symbol"] = working.broker_order_id, working.order.symbol
+            self._changed.update((one.broker_order_id, one) for one in working.family)
         known.update(terms)
         self.books.write(VenueFact(at=self.moment(self.now), kind=kind, **known))
 
@@ -190,6 +192,14 @@ class VenueMatchingEngine:
         working.changed = self.now
         self.write(kind, working, units=new_units - units, atoms=new_atoms - atoms, fill=fill)
         self.report(kind, working, fill=fill)
+
+    def _pass_to(self, second: float) -> None:
+        # Let time pass; the orders that changed until now keep their state for readings that are behind.
+        if second > self.now:
+            for working in self._changed.values():
+                working.keep(self.now, self.start)
+            self._changed.clear()
+            self.now = second
 
     def _cover(self, entry: SimulatedVenueOrder) -> None:
         # Protection rests from the entry's first fill on, for the filled quantity.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_right
 from decimal import Decimal
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -43,6 +45,7 @@ class SimulatedVenueOrder:
     triggered: bool = False
     changed: float = 0.0
     words: str = ""
+    _past: list[tuple[float, OrderStatusReport]] = attrs.field(factory=list)
     _reported: tuple[tuple[object, ...], OrderStatusReport] | None = None
 
     @property
@@ -54,6 +57,12 @@ class SimulatedVenueOrder:
     def remaining_units(self) -> int:
         """The units that may still fill."""
         return max(self.units - self.filled, 0) if self.kind in {OPEN, HELD} else 0
+
+    @property
+    def family(self) -> list[SimulatedVenueOrder]:
+        """The order, and what changes with it: the entry of its bracket and all legs."""
+        entry = self.parent or self
+        return [self, entry, *entry.legs]
 
     @property
     def siblings(self) -> list[SimulatedVenueOrder]:
@@ -78,6 +87,15 @@ class SimulatedVenueOrder:
         if self._reported is None or self._reported[0] != state:
             self._reported = state, self._report(start)
         return self._reported[1]
+
+    def keep(self, second: float, start: dt.datetime) -> None:
+        """Keep its state at the end of a second of the world, for readings that are behind."""
+        self._past.append((second, self.report(start)))
+
+    def report_at(self, second: float) -> OrderStatusReport | None:
+        """The report that was right at an earlier second; None if the order was not there yet."""
+        at = bisect_right(self._past, second, key=itemgetter(0))
+        return self._past[at - 1][1] if at else None
 
     def _report(self, start: dt.datetime) -> OrderStatusReport:
         filled = sum((fill.quantity for fill in self.fills), Decimal(0))

@@ -11,12 +11,32 @@ from tbot_core.contracts import BrokerCapabilities, ReplaceMode
 from tbot_core.model.types import TICKS_PER_DOLLAR, OrderType
 
 if TYPE_CHECKING:
-    from tbot_core.rehearsal.random_streams import RandomStreams
+    from tbot_core.rehearsal.random_streams import RandomStream, RandomStreams
 
 _FRACTION: Final = Decimal("0.000001")
+_WHOLE_DAY_S: Final = 86_400.0
+_LIST_LAGS_S: Final = (1.0, 5.0, 5.0, 15.0, 30.0)
+_LAGS: Final = 0.5
 _DEAR: Final = 0.06
 _DEAR_TICKS: Final = 2 * TICKS_PER_DOLLAR
 """The share of venues whose fees alone can reach a loss limit, and their fee per share."""
+
+
+@attrs.frozen(kw_only=True)
+class ReadingLags:
+    """How many seconds each reading of a venue is behind: of its lists, of a look-up by id, and of its event stream."""
+
+    positions_s: float = 0.0
+    orders_s: float = 0.0
+    account_s: float = 0.0
+    activities_s: float = 0.0
+    lookup_s: float = 0.0
+    events_s: float = 0.0
+
+    @classmethod
+    def of_lists(cls, lag_s: float) -> ReadingLags:
+        """All lists are behind by the same seconds, as in a reading that has a barrier."""
+        return cls(positions_s=lag_s, orders_s=lag_s, account_s=lag_s, activities_s=lag_s)
 
 
 @attrs.frozen(kw_only=True)
@@ -25,8 +45,9 @@ class VenueProfile:
 
     `fee_ticks`: fee per share in ticks. `margin` false: no short sales, only cash. `numbers_moments`: its snapshots
     have a barrier. `refuses_at_once`: a rejection is the answer to a submit, else the order is accepted and rejected
-    later. `documents_429`: a request over the limit certainly has no effect. `index_lag_s`: how long a new order cannot
-    be looked up. `dedupe_window_s`: how long a second order of a client order id is refused; 0: it is accepted.
+    later. `documents_429`: a request over the limit certainly has no effect. `lags`: the largest lag of each reading,
+    which draws its own up to that: at most the declared `list_lag_s`, and one for all lists where `numbers_moments`.
+    `dedupe_window_s`: how long a second order of a client order id is refused; 0: it is accepted.
     `cancels_by_cid` false: a cancel needs the venue's own order id. `live`: whether the account reports live money.
     """
 
@@ -39,7 +60,7 @@ class VenueProfile:
     refuses_at_once: bool = True
     refuses_crossed_stops: bool = False
     documents_429: bool = True
-    index_lag_s: float = 0.0
+    lags: ReadingLags = attrs.field(factory=ReadingLags)
     dedupe_window_s: float = 0.0
     cancels_by_cid: bool = True
     live: bool | None = None
@@ -50,7 +71,7 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
     stream = chances.stream(f"venue/{name}")
     fractional = stream.happens(0.3)
     dedupes = stream.happens(0.5)
-    window = stream.one((120.0, 900.0, 86_400.0))
+    window = stream.one((120.0, 900.0, _WHOLE_DAY_S))
     brackets, amends = stream.happens(0.5), stream.happens(0.5)
     finds, cancels = stream.happens(0.7), stream.happens(0.7)
     rules = BrokerCapabilities(
@@ -75,7 +96,7 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
         refuses_at_once=stream.happens(0.7),
         refuses_crossed_stops=stream.happens(0.5),
         documents_429=stream.happens(0.5),
-        index_lag_s=stream.one((0.0, 0.0, 1.0, 3.0)),
+        lags=ReadingLags(lookup_s=stream.one((0.0, 0.0, 1.0, 3.0))),
         dedupe_window_s=window if dedupes else 0.0,
         cancels_by_cid=cancels,
     )
@@ -83,7 +104,25 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
         character = attrs.evolve(character, fee_ticks=_DEAR_TICKS)
     rules = attrs.evolve(rules, streams=chances.stream(f"venue/{name}/events").happens(0.3))
     tells = rules.lists_closed or rules.query_by_cid
-    return attrs.evolve(character, rules=attrs.evolve(rules, lists_fills=stream.happens(0.3) or not tells))
+    rules = attrs.evolve(rules, lists_fills=stream.happens(0.3) or not tells)
+    return _with_lags(attrs.evolve(character, rules=rules), chances.stream(f"venue/{name}/lags"))
+
+
+def _with_lags(character: VenueProfile, stream: RandomStream) -> VenueProfile:
+    # The declarations of unique ids and of lagging lists, and lags that keep them; about half of the readings have one.
+    most = stream.one(_LIST_LAGS_S)
+    rules = attrs.evolve(
+        character.rules, list_lag_s=most, unique_client_order_id=character.dedupe_window_s >= _WHOLE_DAY_S
+    )
+
+    def lag_s() -> float:
+        return stream.between(0.0, most) if stream.happens(_LAGS) else 0.0
+
+    lists = ReadingLags(positions_s=lag_s(), orders_s=lag_s(), account_s=lag_s(), activities_s=lag_s())
+    if character.numbers_moments:
+        lists = ReadingLags.of_lists(lists.orders_s)
+    lookup_s = min(max(character.lags.lookup_s, lag_s()), most)
+    return attrs.evolve(character, rules=rules, lags=attrs.evolve(lists, lookup_s=lookup_s, events_s=lag_s()))
 
 
 def _replace_mode(chances: RandomStreams, name: str) -> ReplaceMode:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
 from tbot_core.contracts import BrokerCapabilities, ReplaceMode
-from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable, Withdrawn
+from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, RejectionMeaning, Unavailable, Withdrawn
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.types import UNITS_PER_SHARE, Leg, Order, OrderType, SignalId
 from tbot_core.rehearsal.broker_client import SimulatedBroker
+from tbot_core.rehearsal.faults import SeedFaults
 from tbot_core.rehearsal.network import TIMEOUT_S
+from tbot_core.rehearsal.random_streams import RandomStreams
 from tbot_core.rehearsal.small_world import SmallWorld
-from tbot_core.rehearsal.venue_profiles import VenueProfile
+from tbot_core.rehearsal.venue_profiles import ReadingLags, VenueProfile, random_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tbot_core.contracts import BrokerEvent
+    from tbot_core.contracts import AccountSnapshot, BrokerEvent
 
     Make = Callable[..., SmallWorld]
 
@@ -255,16 +257,205 @@ def test_f48_f50_what_was_not_read_whole_is_never_shown(stages: Make, fault: str
         stage.wait(stage.broker.snapshot(stage.session.open))
 
 
-@pytest.mark.parametrize(("numbers_moments", "held"), [(True, [1, 1, 1]), (False, [0, 1, 0])])
-def test_f49_an_old_reading_comes_once(stages: Make, held: list[int], *, numbers_moments: bool) -> None:
-    """It shows an earlier moment, whole or in part; two in a row are never old, nor one that bears its number."""
+@pytest.mark.parametrize("numbers_moments", [True, False])
+def test_f49_lists_are_further_behind_than_declared(stages: Make, *, numbers_moments: bool) -> None:
+    """Each list by itself, by up to thirty seconds; never in a reading that bears the number of its moment."""
     stage = stages(attrs.evolve(USUAL, numbers_moments=numbers_moments))
-    stage.wait(stage.broker.snapshot(stage.session.open))
+    stage.pass_time(40)
     stage.submit(order())
     stage.faults.rates["F49"] = 1.0
-    shown = [stage.wait(stage.broker.snapshot(stage.session.open)) for _ in range(3)]
-    assert [len(snapshot.holdings) for snapshot in shown] == held
-    assert stage.faults.injected.get("F49", 0) == held.count(0)
+    shown = [stage.wait(stage.broker.snapshot(stage.session.open)) for _ in range(20)]
+    parts = {(len(snapshot.holdings), len(snapshot.orders)) for snapshot in shown}
+    assert parts == ({(1, 1)} if numbers_moments else {(0, 0), (0, 1), (1, 0), (1, 1)})
+    assert ("F49" in stage.faults.injected) is not numbers_moments
+    stage.pass_time(RULES.list_lag_s + 31.0)
+    assert len(stage.wait(stage.broker.snapshot(stage.session.open)).holdings) == 1
+
+
+LAGS = [
+    ("positions_s", lambda snapshot: len(snapshot.holdings), False),
+    ("orders_s", lambda snapshot: len(snapshot.orders), False),
+    ("activities_s", lambda snapshot: len(snapshot.fills), False),
+    ("account_s", lambda snapshot: int(snapshot.account.cash < USUAL.cash), False),
+    ("lookup_s", None, True),
+]
+
+
+@pytest.mark.parametrize(("lag", "seen", "by_id"), LAGS, ids=[lag for lag, *_ in LAGS])
+def test_each_reading_is_behind_by_itself(stages: Make, lag: str, seen: Any, by_id: bool) -> None:
+    """Up to the seconds of its lag it may show what was, and is then right again; the others are right at once."""
+    rules = attrs.evolve(RULES, lists_fills=True)
+    stage = stages(attrs.evolve(USUAL, rules=rules, numbers_moments=False, lags=ReadingLags(**{lag: 30.0})))
+    stage.pass_time(40)
+    stage.submit(order())
+
+    def is_shown(at: tuple[str, Any, bool]) -> bool:
+        if at[2]:
+            return stage.wait(stage.broker.find("o1")) is not None
+        return bool(at[1](stage.wait(stage.broker.snapshot(stage.session.open))))
+
+    stage.pass_time(5)
+    assert {is_shown((lag, seen, by_id)) for _ in range(20)} == {True, False}
+    assert all(is_shown(other) for other in LAGS if other[0] != lag)
+    stage.pass_time(30)
+    assert all(is_shown((lag, seen, by_id)) for _ in range(20))
+
+
+def test_the_stream_is_behind_and_keeps_its_order(stages: Make) -> None:
+    """Each event comes up to the seconds of its lag later, and never before one that was earlier."""
+    stage = stages(attrs.evolve(USUAL, lags=ReadingLags(events_s=30.0)))
+    for number in range(5):
+        stage.submit(order(f"o{number}"))
+    assert len(stage.poll_after(5)) < 10
+    events = [event for _ in range(30) for event in stage.poll_after(1)]
+    assert [event.client_order_id for event in events] == sorted(event.client_order_id for event in events)
+    assert len(stage.matching.timed_events) == 10
+
+
+def test_a_bracket_that_was_read_late_is_shown_as_it_was(stages: Make) -> None:
+    """A stop is shown with the quantity that it covered then, also where its entry filled since."""
+    rules = attrs.evolve(RULES, brackets=True)
+    stage = stages(attrs.evolve(USUAL, rules=rules))
+    stop = attrs.evolve(order("stop"), leg=Leg.STOP, buy=False, type=OrderType.STOP, stop_price=Decimal(18))
+    stage.submit(attrs.evolve(order(rests=True), protection=(stop,)))
+    stage.pass_time(10)
+    stage.trade_at(Decimal(14))
+    filled_at = stage.matching.orders[0].changed
+    before = stage.exchange.snapshot(stage.session.open, ReadingLags.of_lists(stage.matching.now - filled_at + 1))
+    after = stage.exchange.snapshot(stage.session.open, ReadingLags.of_lists(stage.matching.now - filled_at))
+    assert [one.filled for one in before.orders] == [0, 0]
+    assert before.holdings == ()
+    assert after.holdings
+    assert int(before.barrier) < int(after.barrier)
+
+
+def readings(stage: SmallWorld) -> list[AccountSnapshot]:
+    """Readings of an account that bought twice; one of its orders still rests."""
+    for cid, rests in (("o1", False), ("o2", False), ("o3", True)):
+        stage.submit(order(cid, rests=rests))
+    stage.matching.write("fee", atoms=-1)
+    stage.matching.write("fee", atoms=-1)
+    return [stage.wait(stage.broker.snapshot(stage.session.open)) for _ in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("fault", "arrived"), [("F113", [(0, 3, 2), (1, 0, 2), (1, 3, 0)]), ("F114", [(0, 3, 2), (1, 1, 2), (1, 3, 1)])]
+)
+def test_f113_f114_a_list_is_empty_or_lacks_a_page(stages: Make, fault: str, arrived: list[tuple[int, ...]]) -> None:
+    """One list at a time, and nothing tells: holdings, orders, or activities."""
+    shown = readings(stages(**{fault: 1.0}))
+    assert sorted({(len(one.holdings), len(one.orders), len(one.activities)) for one in shown}) == arrived
+
+
+def test_f115_a_row_that_cannot_be_read_makes_the_reading_unavailable(stages: Make) -> None:
+    """A missing field or an unknown status is never read as a value, in a list, an account or a look-up."""
+    stage = stages(F115=1.0)
+    for reading in (stage.broker.snapshot(stage.session.open), stage.broker.account(), stage.broker.find("o1")):
+        with pytest.raises(Unavailable, match="status that is not known"):
+            stage.wait(reading)
+
+
+def test_f116_a_quantity_or_an_amount_is_a_thousand_times_too_large(stages: Make) -> None:
+    """In one holding, or in all amounts of the account."""
+    stage = stages()
+    (right, *_) = readings(stage)
+    stage.faults.rates["F116"] = 1.0
+    assert stage.wait(stage.broker.account()).equity == 1000 * right.account.equity
+    shown = [stage.wait(stage.broker.snapshot(stage.session.open)) for _ in range(20)]
+    factors = {
+        (one.holdings[0].quantity / right.holdings[0].quantity, one.account.cash / right.account.cash) for one in shown
+    }
+    assert factors == {(Decimal(1000), Decimal(1)), (Decimal(1), Decimal(1000))}
+
+
+KINDS = {"F117": Leg.ENTRY, "F118": Leg.STOP, "F119": Leg.EXIT}
+
+
+@pytest.mark.parametrize("fault", KINDS)
+def test_f117_f118_f119_an_order_is_answered_with_a_status(fault: str) -> None:
+    """Of its kind alone, some in a row: refused or in doubt; it is booked or not, and refused for good only if not."""
+    seen = set()
+    for seed in range(60):
+        stage = SmallWorld(USUAL, {fault: 1.0}, seed=seed)
+        for leg in Leg:
+            cid = f"{leg.value}-1"
+            try:
+                stage.submit(attrs.evolve(order(cid, rests=True), leg=leg))
+            except (OutcomeUnknown, Rejected) as error:
+                assert leg is KINDS[fault] or {leg, KINDS[fault]} == {Leg.TARGET, Leg.EXIT}
+                stage.pass_time(0)
+                booked = stage.matching.find(cid) is not None
+                seen.add((type(error), getattr(error, "meaning", None), booked))
+        stage.close()
+    meanings = [RejectionMeaning.DUPLICATE_ID] + [RejectionMeaning.INSUFFICIENT_QUANTITY] * (fault != "F117")
+    either = {(Rejected, meaning, booked) for meaning in meanings for booked in (True, False)}
+    assert seen == either | {(OutcomeUnknown, None, True), (OutcomeUnknown, None, False), (Rejected, None, False)}
+
+
+@pytest.mark.parametrize("fault", ["F120", "F121"])
+def test_f120_f121_a_replace_and_a_cancel_are_answered_with_a_status(fault: str) -> None:
+    """The order is changed or not, and after a refusal it is not."""
+    seen = set()
+    for seed in range(40):
+        stage = SmallWorld(REPLACING, {fault: 1.0}, seed=seed)
+        stage.submit(order(rests=True))
+        changed = attrs.evolve(order(rests=True), limit_price=Decimal(14))
+        try:
+            stage.wait(stage.broker.cancel("o1") if fault == "F121" else stage.broker.replace("o1", changed))
+        except (OutcomeUnknown, Rejected) as error:
+            stage.pass_time(0)
+            seen.add((type(error), len(stage.matching.books.facts) > 1))
+        stage.close()
+    assert seen == {(OutcomeUnknown, True), (OutcomeUnknown, False), (Rejected, False)}
+
+
+def test_answers_with_a_status_come_also_in_the_last_minutes() -> None:
+    """They begin ten minutes longer than any other fault, until two minutes before the close."""
+    faults = SeedFaults(RandomStreams(0), (), rates={"F118": 1.0, "F60": 1.0}, until=1_000.0)
+    assert 1_000.0 < faults.planned("F118", 900.0, 9_999.0)[-1][0] < 1_600.0
+    assert all(begins < 1_000.0 for begins, _ in faults.planned("F60", 900.0, 9_999.0))
+
+
+def test_a_unique_id_is_refused_a_second_time_whatever_became_of_the_first(stages: Make) -> None:
+    """Where the venue declares it: also an order that has ended, with the meaning that the bot must look it up."""
+    stage = stages(
+        attrs.evolve(USUAL, rules=attrs.evolve(RULES, unique_client_order_id=True), dedupe_window_s=86_400.0)
+    )
+    stage.submit(order(rests=True))
+    stage.wait(stage.broker.cancel("o1"))
+    with pytest.raises(Rejected, match="must be unique") as refused:
+        stage.submit(order(rests=True))
+    assert refused.value.meaning is RejectionMeaning.DUPLICATE_ID
+
+
+@pytest.mark.parametrize(
+    ("leg", "unique", "after_s"),
+    [(Leg.ENTRY, False, 300), (Leg.STOP, True, 300), (Leg.STOP, False, 3), (Leg.EXIT, False, 3)],
+)
+def test_f4_a_late_stop_or_exit_is_listed_within_what_is_declared(
+    stages: Make, leg: Leg, after_s: float, *, unique: bool
+) -> None:
+    """Unless its id is refused a second time, so that the same order can be sent again."""
+    rules = attrs.evolve(RULES, unique_client_order_id=unique, list_lag_s=5.0)
+    lags = ReadingLags(orders_s=2.0, lookup_s=1.0)
+    stage = stages(attrs.evolve(USUAL, rules=rules, lags=lags, numbers_moments=False), F4=1.0)
+    sent = stage.loop.time()
+    with pytest.raises(OutcomeUnknown):
+        stage.submit(attrs.evolve(order(rests=True), leg=leg))
+    stage.pass_time(301)
+    (working,) = stage.matching.orders
+    assert working.accepted_at - sent == pytest.approx(after_s, abs=0.1)
+
+
+def test_profiles_keep_what_they_declare() -> None:
+    """Ids are unique where they are refused for the whole day, and no reading lags more than is declared."""
+    profiles = [random_profile(RandomStreams(seed), "alpha") for seed in range(200)]
+    assert {one.rules.unique_client_order_id for one in profiles} == {True, False}
+    assert {one.rules.list_lag_s for one in profiles} == {1.0, 5.0, 15.0, 30.0}
+    for one in profiles:
+        assert one.rules.unique_client_order_id is (one.dedupe_window_s == 86_400.0)
+        assert all(0.0 <= lag <= one.rules.list_lag_s for lag in attrs.astuple(one.lags))
+    assert all(any(getattr(one.lags, name) > 10 for one in profiles) for name in attrs.asdict(ReadingLags()))
 
 
 def test_f64_an_order_falls_into_a_partition_that_begins_with_it(stages: Make) -> None:

@@ -18,7 +18,7 @@ from tbot_core.rehearsal.prices import STEP_S
 from tbot_core.rehearsal.small_world import LEAD_S, SmallWorld
 from tbot_core.rehearsal.third_parties import SymbolEvent
 from tbot_core.rehearsal.venue_facts import fill_effect
-from tbot_core.rehearsal.venue_profiles import VenueProfile
+from tbot_core.rehearsal.venue_profiles import ReadingLags, VenueProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -318,7 +318,7 @@ def test_closed_orders_are_listed_where_the_rules_say_so(stages: Make) -> None:
 
 def test_an_order_cannot_be_found_before_it_is_listed() -> None:
     """Not found says nothing of an order that was just sent."""
-    stage = SmallWorld(VenueProfile(rules=BrokerCapabilities(query_by_cid=True), index_lag_s=3.0))
+    stage = SmallWorld(VenueProfile(rules=BrokerCapabilities(query_by_cid=True), lags=ReadingLags(lookup_s=3.0)))
     stage.submit(order())
     assert stage.wait(stage.broker.find("o1")) is None
     stage.pass_time(3)

@@ -228,7 +228,7 @@ def test_an_entry_after_more_than_is_held_was_filled_is_found(said: list[tuple[s
     stop = order(Leg.STOP, "stop", quantity="8")
     back = attrs.evolve(order(Leg.EXIT, "back", quantity="8", buy=True), reason=ExitReason.EXCESS)
     events: list[tuple[str, str, dict[str, Any]]] = [
-        *((records.INTENDED, one.client_order_id, records.order_payload(one)) for one in (stop, back, order())),
+        *((records.INTENDED, one.client_order_id, records.order_payload(one)) for one in (order(), stop, back)),
         executed("fill", stop, 8, "1"),
     ]
     assert len(found(EXTERNAL_EVENT_INVARIANTS, story(of_orders(*events, SENDS)))) == 1
@@ -263,7 +263,7 @@ def test_what_a_stop_that_is_over_has_left_behind_is_found() -> None:
     events = of_orders((records.INTENDED, "entry", ENTRY), (records.SENDING, "entry", {}), held)
     works = of_orders((records.INTENDED, "entry", ENTRY), (records.SENDING, "entry", {}))
     assert found(STOP_INVARIANTS, story(events)) == []  # no stop has ended it
-    for of, words in ((events, "AAA is held"), (works, "entry is sending"), ([], "entry rests at a venue")):
+    for of, words in ((events, "AAA is held"), (works, "entry works in the journal"), ([], "entry rests at a venue")):
         over = story(of)
         over.stopped = True
         if not of:

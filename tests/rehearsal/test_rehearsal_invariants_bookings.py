@@ -215,6 +215,7 @@ def test_an_exit_is_ordered_alone(written: Written, kind: str, shares: int, coun
 @pytest.mark.parametrize(("told", "count"), [(False, 1), (True, 0)])
 def test_a_surplus_is_reported_by_the_end(written: Written, told: bool, count: int) -> None:
     """Whether or not anything is entered after it."""
+    written.order(Leg.ENTRY, "entry")
     stop = attrs.evolve(written.order(Leg.STOP, "stop"), reason=ExitReason.STOP)
     written.event("fill", {"words": ""} | records.fill_payload(fill(stop, "100", "10")), "stop")
     if told:

@@ -12,10 +12,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import BrokerEventKind
-from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
 from tbot_core.journal.ledger.booking import ledger_of
-from tbot_core.journal.projections.book import fold_events
 from tbot_core.model.types import Leg, OrderState, RiskState, quantity_of, units_of
 from tbot_core.rehearsal.invariants.approvals import APPROVAL_INVARIANTS
 from tbot_core.rehearsal.invariants.deadlines import DEADLINE_INVARIANTS
@@ -24,11 +22,11 @@ from tbot_core.rehearsal.invariants.failover import i13
 from tbot_core.rehearsal.invariants.fairness import i18_starved
 from tbot_core.rehearsal.invariants.limits import LIMIT_INVARIANTS, LIMIT_INVARIANTS_OF_ALL
 from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
-from tbot_core.rehearsal.invariants.restarts import RESTART_INVARIANTS
+from tbot_core.rehearsal.invariants.restarts import RESTART_INVARIANTS, RESTART_INVARIANTS_OF_ALL
+from tbot_core.rehearsal.invariants.risk_states import RiskStates
 from tbot_core.rehearsal.invariants.stops import STOP_INVARIANTS
 from tbot_core.rehearsal.invariants.top_ups import i3_top_ups, i8_top_ups
 from tbot_core.testing.canaries import shows
-from tbot_core.trading.risk.states import TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -159,15 +157,10 @@ def _i7(history: RehearsalHistory) -> Iterator[str]:
 
 def _i8(history: RehearsalHistory) -> Iterator[str]:
     # Nothing is entered in exit-only, or once a latch is set.
-    states, latched = TradingState(), set[str]()
-    others: defaultdict[str, TradingState] = defaultdict(TradingState)
-    intents = history.intents()
+    states, latched, intents = RiskStates(), set[str](), history.intents()
     for event in history.events:
-        whose = event.payload.get("broker", "")
-        note_event(states, event)
-        if whose:
-            note_event(others[whose], event, whose)
-        state = max(states.state, others[whose].local_state) if whose else states.local_state
+        states.apply(event)
+        state = states.state(event.payload.get("broker", ""))
         if event.kind == records.RISK:
             latched.add(event.payload["what"])
         elif event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY:
@@ -269,19 +262,6 @@ def _i14(history: RehearsalHistory) -> Iterator[str]:
                 break
 
 
-def _i16(history: RehearsalHistory) -> Iterator[str]:
-    # The holdings by the journal equal those of the portfolio.
-    booked = {symbol: units for symbol, units in fold_events(history.events).portfolio.holdings.items() if units}
-    if history.held is None:
-        return
-    held_by_all = Counter(history.held)
-    for left in history.elsewhere.values():
-        held_by_all.update(left.held)
-    held = {symbol: units for symbol, units in held_by_all.items() if units}
-    if booked != held:
-        yield f"the journal adds up to {booked}, the portfolio to {held}"
-
-
 def _i17(history: RehearsalHistory) -> Iterator[str]:
     # No secret is in the journal.
     for event in history.events:
@@ -318,7 +298,7 @@ def _settled(history: RehearsalHistory) -> Iterator[str]:
 
 
 _CHECKS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (
-    _i1, _i2, _i4, _i6, _i7, _i8, _i9, _i9_again, _booked, _i10, _i12, _i14, _i16, _i17, _i19, _i20, _settled,
+    _i1, _i2, _i4, _i6, _i7, _i8, _i9, _i9_again, _booked, _i10, _i12, _i14, _i17, _i19, _i20, _settled,
 )  # fmt: skip
 _WHOLE: Final = frozenset(
     {
@@ -328,7 +308,6 @@ _WHOLE: Final = frozenset(
         i8_top_ups,
         _i9_again,
         _i14,
-        _i16,
         _i17,
         _i19,
         i18_starved,
@@ -339,6 +318,7 @@ _WHOLE: Final = frozenset(
         *APPROVAL_INVARIANTS,
         *STOP_INVARIANTS,
         *LIMIT_INVARIANTS_OF_ALL,
+        *RESTART_INVARIANTS_OF_ALL,
     }
 )
 """The invariants checked on all venues together; all others are checked per venue."""

@@ -6,7 +6,6 @@ import datetime as dt
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.engine.control import ControlVerb
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.model.types import Leg
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 _TAKEN_S: Final = 30.0
 """The longest time until a busy bot reads a request."""
 
+_CONFIRM: Final = "confirm"
 _MINUTE: Final = dt.timedelta(minutes=1)
 _LATCHES: Final = frozenset({"daily loss latch", "losing run latch"})
 
@@ -42,7 +42,7 @@ def _agreed(history: RehearsalHistory, asked: Event) -> bool:
     # Whether the first answer in time confirms.
     name, latest = asked.payload["id"], _expiry(asked)
     answers = (answer.verb for answer in history.people.answers if answer.identity == name and answer.made < latest)
-    return next(answers, None) is ControlVerb.CONFIRM
+    return next(answers, None) == _CONFIRM
 
 
 def _expiry(asked: Event) -> dt.datetime:

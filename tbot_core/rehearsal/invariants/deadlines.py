@@ -7,6 +7,7 @@ reports as lost, could not do is not judged, nor the events of a process outside
 
 from __future__ import annotations
 
+import datetime as dt
 from bisect import bisect_left
 from collections import defaultdict
 from decimal import Decimal
@@ -15,16 +16,13 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import BrokerEventKind
-from tbot_core.execution.reconciler import LEAST_WINDOW_S
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import fold_events
 from tbot_core.model.types import Leg, atoms_of, dollars_of, ticks_of, units_of
 from tbot_core.rehearsal.bot import TTL_S
 from tbot_core.rehearsal.world import LEAD_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from datetime import datetime
 
     from tbot_core.rehearsal.history import RehearsalHistory
 
@@ -149,20 +147,44 @@ def _losing(history: RehearsalHistory) -> Iterator[str]:
     if history.held is None or _is_unclear(history):
         return
     risk, latched = history.rules.risk, _latches(history)
-    book = fold_events(history.events)
-    trades = [one for one in book.trades if _before_the_end(history, one.exit_time)]
+    trips = _round_trips(history)
+    trades = [one for one in trips if not one.units and _before_the_end(history, one.ended)]
     run = most = 0
-    for one in trades:
-        run = run + 1 if one.pnl < 0 else 0
+    for one in sorted(trades, key=lambda one: one.ended):
+        run = run + 1 if one.gained < 0 else 0
         most = max(most, run)
     if 0 < risk.max_consecutive_losses <= most and "losing run latch" not in latched:
         yield f"{most} losing trades in a row, {risk.max_consecutive_losses} are allowed"
     budget = _equity(history) * risk.total_allocation * risk.window_loss_limit
-    held = {position.signal.strategy for position in book.portfolio.positions.values()}
+    held = {one.strategy for one in trips if one.units}
     for strategy in sorted({one.strategy for one in trades} - held):
-        lost = -sum((one.pnl for one in trades if one.strategy == strategy), Decimal(0))
+        lost = -dollars_of(sum(one.gained for one in trades if one.strategy == strategy))
         if lost >= budget and f"window loss latch of {strategy}" not in latched:
             yield f"the window of {strategy} lost {lost} USD, {budget} are allowed"
+
+
+@attrs.define(kw_only=True)
+class _RoundTrip:
+    # The fills of a signal: open units, what was gained after fees in atoms, and the time of the last one.
+    strategy: str
+    ended: dt.datetime
+    units: int = 0
+    gained: int = 0
+
+
+def _round_trips(history: RehearsalHistory) -> list[_RoundTrip]:
+    ours, trips = history.intents(), dict[str, _RoundTrip]()
+    for event in history.events:
+        if event.kind != BrokerEventKind.FILL or event.cid not in ours:
+            continue
+        signal, payload = ours[event.cid][0], event.payload
+        ended = dt.datetime.fromisoformat(payload["time"])
+        trip = trips.setdefault(signal.text, _RoundTrip(strategy=signal.strategy, ended=ended))
+        units = units_of(Decimal(payload["quantity"])) * (1 if payload["buy"] else -1)
+        trip.units += units
+        trip.gained -= units * ticks_of(float(payload["price"])) + atoms_of(Decimal(payload["fees"]))
+        trip.ended = max(trip.ended, ended)
+    return list(trips.values())
 
 
 def _equity(history: RehearsalHistory) -> Decimal:
@@ -181,7 +203,7 @@ def _is_unclear(history: RehearsalHistory) -> bool:
     return several or changed or bool(history.struck & (_OVERFILLS | _WRONG_CLOCKS))
 
 
-def _before_the_end(history: RehearsalHistory, moment: datetime) -> bool:
+def _before_the_end(history: RehearsalHistory, moment: dt.datetime) -> bool:
     # Whether a minute of the session is left, in which the bot reviews its losses.
     closed = next((it.applied for it in history.events if it.kind == records.SESSION_CLOSED), None)
     return (
@@ -190,13 +212,13 @@ def _before_the_end(history: RehearsalHistory, moment: datetime) -> bool:
 
 
 def _lost(history: RehearsalHistory) -> Iterator[str]:
-    # An order is given up as lost only after its lookup window.
-    intents = history.intents()
-    window_s = max(LEAST_WINDOW_S, history.way.exchange.matching.character.rules.lookup_window_s)
+    # An entry is given up as lost only after the venue's lookup window, a stop or exit after what its lists may lag.
+    intents, rules = history.intents(), history.way.exchange.matching.character.rules
     sent: dict[str | None, float] = {}
     for at, event in history.written:
         if event.cid not in intents:
             continue
+        window_s = rules.lookup_window_s if intents[event.cid][1] is Leg.ENTRY else rules.list_lag_s
         if event.kind == records.SENDING:
             sent[event.cid] = at
         elif event.kind == records.LOST and (waited := at - sent.get(event.cid, float("-inf"))) < window_s:

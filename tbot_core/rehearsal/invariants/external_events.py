@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
-from tbot_core.journal.projections.book import SessionBook
-from tbot_core.model.types import ExitReason, Leg
+from tbot_core.model.types import Leg
+from tbot_core.rehearsal.invariants.limits import ExposureReckoner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from tbot_core.rehearsal.history import RehearsalHistory
 
@@ -54,28 +54,27 @@ def _i8_clock(history: RehearsalHistory) -> Iterator[str]:
 
 def _i8_surplus(history: RehearsalHistory) -> Iterator[str]:
     # After a surplus, nothing is entered before it was reported; by the end each one was.
-    book, intents, unreported = SessionBook(), history.intents(), False
+    ledger, intents, unreported = ExposureReckoner(history.rules.risk.price_band_pct), history.intents(), False
+    symbols = sorted({signal.symbol for signal, _, _ in intents.values()})
+    surplus = dict.fromkeys(symbols, 0)
     for event in history.events:
-        before, fills = book.portfolio.unassigned_units, len(book.portfolio.surplus)
         entry = event.kind == records.SENDING and intents[event.cid or ""][1] is Leg.ENTRY
         if entry and unreported:
             yield f"{event.cid} was sent after an unreported surplus"
-        book.apply(event)
+        ledger.apply(event)
         if event.kind in _EXECUTED:
-            unreported |= _surplus_grew(before, book.portfolio.unassigned_units)
+            before, surplus = surplus, {symbol: ledger.surplus(symbol) for symbol in symbols}
             # A reversal is expected, as long as it reduces the surplus.
-            back = event.cid in book.orders and book.orders[event.cid].order.reason is ExitReason.EXCESS
-            unreported |= event.kind == BrokerEventKind.FILL and not back and len(book.portfolio.surplus) > fills
+            unreported |= any(_grew(before[symbol], surplus[symbol]) for symbol in symbols)
         elif event.kind == records.STATE and event.payload["cause"] == "SURPLUS":
             unreported = False
     if unreported and history.held is not None:
-        yield f"a surplus was not reported by the end: {dict(book.portfolio.unassigned_units)}"
+        yield f"a surplus was not reported by the end: {surplus}"
 
 
-def _surplus_grew(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
-    # Whether the surplus of a symbol has grown, or changed its side.
-    was = {symbol: before.get(symbol, 0) for symbol in after}
-    return any(abs(units) > abs(was[symbol]) or units * was[symbol] < 0 for symbol, units in after.items())
+def _grew(before: int, after: int) -> bool:
+    # Whether a surplus has grown, or changed its side.
+    return abs(after) > abs(before) or after * before < 0
 
 
 def _i8_frozen(history: RehearsalHistory) -> Iterator[str]:

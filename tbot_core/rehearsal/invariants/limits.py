@@ -140,6 +140,11 @@ class ExposureReckoner:
         # A quantity of the other side is no position of the signal: only a reversal may close it.
         return None if entry is None else max(entry.bought - entry.sold, 0) if direction != entry.side else 0
 
+    def surplus(self, symbol: str) -> int:
+        """The signed units of a symbol that its closing orders traded beyond what their signals held."""
+        beyond = sum(min(one.net * one.side, 0) * one.side for one in self.entries.values() if one.symbol == symbol)
+        return beyond + self._reversed[symbol]
+
     def _intended(self, cid: str, payload: Mapping[str, Any]) -> SignalExposure | None:
         signal = records.signal_of(payload["signal"])
         self._parts[cid] = signal.text, None

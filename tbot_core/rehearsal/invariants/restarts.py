@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -11,6 +12,7 @@ from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.journal import records
+from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.projections.carryover import events_since_close
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import Event, Journal
@@ -123,6 +125,19 @@ def _i15(history: RehearsalHistory) -> Iterator[str]:
             yield f"restarted twice after life {number}: {second.written[0].kind} was written a second time"
 
 
+def _i16(history: RehearsalHistory) -> Iterator[str]:
+    # The holdings by the journal equal those of the portfolio.
+    booked = {symbol: units for symbol, units in fold_events(history.events).portfolio.holdings.items() if units}
+    if history.held is None:
+        return
+    held_by_all = Counter(history.held)
+    for left in history.elsewhere.values():
+        held_by_all.update(left.held)
+    held = {symbol: units for symbol, units in held_by_all.items() if units}
+    if booked != held:
+        yield f"the journal adds up to {booked}, the portfolio to {held}"
+
+
 def _words(record: Any) -> str:
     return "nothing" if record is None else f"{record.state.value} with {record.filled}"
 
@@ -131,4 +146,6 @@ def _brief(known: object) -> str:
     return str(known)[:200]
 
 
-RESTART_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i11, _i15)
+RESTART_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i11, _i15, _i16)
+RESTART_INVARIANTS_OF_ALL: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i16,)
+"""The one that is checked on all venues together."""

@@ -7,12 +7,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import BrokerEventKind
-from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.model.types import ExitReason, Leg, RiskState, Side, ticks_of, units_of
 from tbot_core.rehearsal.invariants.limits import ExposureReckoner
-from tbot_core.trading.risk.states import TradingState
+from tbot_core.rehearsal.invariants.risk_states import RiskStates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,14 +46,11 @@ def i8_top_ups(history: RehearsalHistory) -> Iterator[str]:
     """No top-up is sent in defense, or while an exit of the position is working."""
     closing: dict[str, set[str]] = defaultdict(set)
     signals: dict[str, str] = {}
-    adds, left = set[str](), dict[str, int]()
-    states, others = TradingState(), defaultdict[str, TradingState](TradingState)
+    adds, left, states = set[str](), dict[str, int](), RiskStates()
     for event in history.events:
-        cid, whose = event.cid or "", event.payload.get("broker", "")
-        note_event(states, event)
-        if whose:
-            note_event(others[whose], event, whose)
-        state = max(states.state, others[whose].local_state) if whose else states.local_state
+        cid = event.cid or ""
+        states.apply(event)
+        state = states.state(event.payload.get("broker", ""))
         if event.kind == records.INTENDED:
             signals[cid] = records.signal_of(event.payload["signal"]).text
             left[cid] = units_of(Decimal(event.payload["quantity"]))
