@@ -19,7 +19,13 @@ from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.ready_remarks import ready_remarks
-from tbot_core.journal.projections.trade_text import PlannedStops, entry_text, exit_text
+from tbot_core.journal.projections.trade_text import (
+    PlannedStops,
+    contradiction_text,
+    entry_text,
+    exit_text,
+    unprotected_text,
+)
 from tbot_core.model.clock import both_times
 from tbot_core.model.formatting import (
     DENIALS_COUNT,
@@ -215,7 +221,8 @@ class AlertRules:
     def _summary(self, payload: Mapping[str, Any]) -> str:
         pnl, equity = format_money(Decimal(payload["pnl"]), signed=True), format_money(Decimal(payload["equity"]))
         trades, denials = plural(payload["trades"], "trade"), f"{self._book.denials.total():,} ({DENIALS_COUNT})"
-        return f"Session {payload['date']} ended: P&L {pnl}, {trades}, denials: {denials}, equity {equity}."
+        bare = unprotected_text(self._book.unprotected_s)
+        return f"Session {payload['date']} ended: P&L {pnl}, {trades}, denials: {denials}, equity {equity}{bare}."
 
     def _of_causes(self, now: datetime) -> Iterator[Notice]:
         active = [(broker, cause) for broker, states in self._states.items() for cause in states.active]
@@ -240,7 +247,8 @@ class AlertRules:
             which = f"{order.leg.value} of {format_quantity(order.quantity)} {order.symbol}"
             command = f"tbot why {order.symbol}"
             if record.state is OrderState.LOST:
-                what = f"LOST: {which} is not at the broker; its exposure stays reserved. Order {cid}."
+                rest = "its exposure stays reserved" if order.leg is Leg.ENTRY else "another one takes its place"
+                what = f"LOST: {which} is not at the broker; {rest}. Order {cid}."
                 yield Notice(key=f"lost {cid}", urgency=Urgency.CRITICAL, what=what, command=command)
             elif record.state in _UNSURE and self._lasts(key, now, UNKNOWN_AFTER):
                 what = f"UNKNOWN for {UNKNOWN_AFTER.seconds} s: {which} may be filled or not. Order {cid}."
@@ -278,6 +286,9 @@ class AlertRules:
         for symbol, words in self._book.frozen.items():
             what = f"FROZEN: no entries and no exits in {symbol}, {_clause(words)}."
             yield Notice(key=f"frozen {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
+        for symbol, payload in self._book.disputed.items():
+            what = f"CONTRADICTED: {contradiction_text(payload)}; nothing is sent in {symbol} until that is clear."
+            yield Notice(key=f"disputed {symbol}", urgency=Urgency.CRITICAL, what=what, command=f"tbot why {symbol}")
         for change in self._book.risk if self._book.in_session else ():
             if change["what"] in {_LATCH, RiskState.EXIT_ONLY.word}:
                 what = f"{_capital(change['what'])} until the end of the session: {_compared(change)}."

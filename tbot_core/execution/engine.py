@@ -275,7 +275,6 @@ class ExecutionEngine:
         record = self.orders.get(cid)
         if record is not None and order_event is None:
             self.lookups[cid] = None
-            self.frozen_instruments.on_broker_event(event, record)
         if record is None or order_event is None:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
             return

@@ -57,8 +57,6 @@ class FrozenInstruments:
         symbol, fill = record.order.symbol, event.fill
         if event.kind in _EXECUTES and fill is not None and not record.order.is_for(fill.symbol, buy=fill.buy):
             self._freeze_misread(record.order, fill)
-        elif event.kind not in BROKER_EVENT_KINDS:
-            self.freeze(symbol, f"the broker reported {event.kind} for an unknown order")
         elif event.kind == BrokerEventKind.FILL and record.overfilled:
             self.freeze(symbol, f"{record.overfilled} more were filled than ordered")
 

@@ -371,8 +371,9 @@ class Reconciler:
             if held.get(symbol) != self._holdings_before.get(symbol)
         }
         self._execution.apply_events(findings.events, read=True)
-        for cid in listed.difference(findings.not_found):
+        for cid in listed.difference(findings.not_found, findings.unreadable):
             self._execution.lookups.pop(cid, None)
+        self._execution.lookups.update(dict.fromkeys(findings.unreadable))
         now = self._clock.monotonic()
         for cid in findings.not_found:
             if self._execution.orders[cid].state not in IN_DOUBT:

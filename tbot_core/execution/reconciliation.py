@@ -7,7 +7,7 @@ holdings are reported and not changed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -82,7 +82,8 @@ class ReconciliationReport:
     """The result of a comparison: `events` missing in the books, orders that were not found, and external orders.
 
     `holdings`: all holdings of the account. `open_beyond_books`: orphan orders. `open_with_other_terms`: orders that
-    work for another quantity, symbol or side than ordered.
+    work for another quantity, symbol or side than ordered. `unreadable`: our orders that are listed, and that the
+    plugin could not read: they may work or have ended.
     """
 
     events: tuple[BrokerEvent, ...] = ()
@@ -92,6 +93,7 @@ class ReconciliationReport:
     holdings: tuple[PositionReport, ...] = ()
     open_beyond_books: tuple[OrderStatusReport, ...] = ()
     open_with_other_terms: tuple[OrderStatusReport, ...] = ()
+    unreadable: frozenset[str] = frozenset()
 
     @property
     def verdict(self) -> ReconciliationStatus:
@@ -133,12 +135,13 @@ def compare_with_books(books: LocalBooks, snapshot: AccountSnapshot) -> Reconcil
     excess = (open_beyond_books(books.orders[cid], report, ended=cid in books.ended) for cid, report in ours)
     return ReconciliationReport(
         events=tuple(events),
-        not_found=tuple(_not_listed(books, listed)),
+        not_found=tuple(_not_listed(books, {*listed, *snapshot.unreadable})),
         external_orders=tuple(report for report in snapshot.orders if report.client_order_id not in books.orders),
         differences=tuple(_differences(books, growth_by_symbol, snapshot)),
         holdings=tuple(snapshot.holdings),
         open_beyond_books=tuple(report for report in excess if report is not None),
         open_with_other_terms=tuple(_with_other_terms(books, listed)),
+        unreadable=frozenset(books.orders.keys() & snapshot.unreadable.keys()),
     )
 
 
@@ -159,8 +162,8 @@ def events_from_report(record: OrderRecord, report: OrderStatusReport) -> Iterat
     """The events that turn a record into a report: missing fills, then the state if it differs.
 
     Event ids depend on the content, so that a repeated report has no effect. A cumulative quantity beyond the listed
-    executions becomes one inferred fill, priced so that the broker's average holds. An order that the broker accepted
-    for less than ordered has ended when that is filled.
+    executions becomes one inferred fill, priced so that the broker's average holds; without any price it waits for its
+    execution. An order that the broker accepted for less than ordered has ended when that is filled.
     """
     cid = report.client_order_id
     filled = record.filled
@@ -171,7 +174,8 @@ def events_from_report(record: OrderRecord, report: OrderStatusReport) -> Iterat
         filled += fill.quantity
     filled -= named
     paid = sum((fill.quantity * fill.price for fill in report.fills), Decimal(0))
-    if report.filled > filled:
+    has_price = report.average_price is not None or record.order.limit_price is not None
+    if report.filled > filled and (has_price or report.fills):
         yield _event(
             BrokerEventKind.FILL, cid, f"{cid} to {report.filled}", fill=_inferred_fill(record, report, filled, paid)
         )
@@ -297,10 +301,10 @@ def _inferred_fill(record: OrderRecord, report: OrderStatusReport, filled: Decim
     )
 
 
-def _not_listed(books: LocalBooks, listed: Mapping[str, OrderStatusReport]) -> Iterator[str]:
-    # Open orders that the reading should list and does not.
+def _not_listed(books: LocalBooks, listed: Collection[str]) -> Iterator[str]:
+    # Open orders that the reading should list and does not. One that is listed without a readable id may be any.
     for cid, record in books.orders.items():
-        if cid in books.listed and not record.terminal and cid not in listed:
+        if cid in books.listed and not record.terminal and cid not in listed and "" not in listed:
             yield cid
 
 

@@ -29,6 +29,12 @@ _READ: Final = frozenset(
 )
 """The books may differ from the account, which is read at once."""
 
+_FINAL: Final = {
+    RejectionMeaning.NOT_TRADABLE: "the broker no longer trades it",
+    RejectionMeaning.RESTRICTED: "the broker restricts the account",
+}
+"""The symbol is frozen to the session's end, and what is held is STUCK."""
+
 UNPROCESSED: Final = frozenset({RejectionMeaning.RATE_LIMITED})
 """The venue has not processed the order: it is dropped, as one that was not sent."""
 
@@ -63,9 +69,10 @@ class RejectionActions:
             mark_not_shortable(self._decision_engine, self._recorder, order.symbol, event.words)
         elif event.meaning is RejectionMeaning.MARKET_CLOSED:
             self._on_closed(event.words)
-        elif event.meaning is RejectionMeaning.NOT_TRADABLE and event.kind == BrokerEventKind.REJECTED:
-            words = f"the broker no longer trades it: {event.words}"
-            self._frozen_instruments.freeze(order.symbol, words, lasting=True)
+        elif event.meaning in _FINAL and event.kind == BrokerEventKind.REJECTED:
+            restricted = event.meaning is RejectionMeaning.RESTRICTED
+            if not restricted or order.leg is not Leg.ENTRY:
+                self._frozen_instruments.freeze(order.symbol, f"{_FINAL[event.meaning]}: {event.words}", lasting=True)
 
     def request_reading(self) -> None:
         """Have the account read at once."""

@@ -19,7 +19,13 @@ from tbot_core.journal.projections import failover_text
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.ready_remarks import ready_remarks
 from tbot_core.journal.projections.restarts import Restart, restart_text
-from tbot_core.journal.projections.trade_text import PlannedStops, entry_text, exit_text
+from tbot_core.journal.projections.trade_text import (
+    PlannedStops,
+    contradiction_text,
+    entry_text,
+    exit_text,
+    unprotected_text,
+)
 from tbot_core.marketdata.feed_health import ENDS_THE_DAY
 from tbot_core.model.formatting import (
     figure_text,
@@ -114,6 +120,7 @@ class EventNarrator:
         match entry.kind:
             case records.SESSION_OPENED | records.SESSION_CLOSED | records.HOLIDAY | records.SETTINGS:
                 weight, text = "session", _day(entry.kind, payload)
+                text += unprotected_text(self.book.unprotected_s) if entry.kind == records.SESSION_CLOSED else ""
             case records.RISK:
                 weight, text = "risk", _risk(payload)
             case records.STATE | records.REQUEST | records.REQUEST_REFUSED:
@@ -329,6 +336,7 @@ _RISK_TEXTS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     records.CLOSING_LATE: partial(_problem_text, records.CLOSING_LATE),
     records.STUCK: partial(_problem_text, records.STUCK),
     records.FROZEN: partial(_problem_text, records.FROZEN),
+    records.DISPUTED: contradiction_text,
     records.CORPORATE_ACTION: partial(_problem_text, records.CORPORATE_ACTION),
     records.INSTRUMENT: instrument_rules.instrument_rules_text,
     records.TAKEN_OTHERWISE: orphan_orders.misread_order_text,

@@ -14,6 +14,7 @@ from tbot_core.instance.folder import SIMULATION
 from tbot_core.journal import records
 from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.journal.projections import carryover, restarts
+from tbot_core.journal.projections.trade_text import contradiction_text
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import format_price, format_quantity
 from tbot_core.model.types import RiskState
@@ -286,6 +287,7 @@ def _blocked(book: SessionBook) -> list[str]:
         found.append(f"STUCK: {stuck['side']} {symbol}{at} could not be closed, {stuck['words']}.")
     for symbol, words in book.frozen.items():
         found.append(f"FROZEN: no entries and no exits in {symbol}, {words}.")
+    found += [f"CONTRADICTED: {contradiction_text(payload)}." for payload in book.disputed.values()]
     return found
 
 

@@ -63,7 +63,8 @@ class SessionClose:
         """One round, about twice a second.
 
         Closes carried positions as soon as orders may be sent. In the last two minutes it reports each open position
-        once; if the market is halted to the close, that position is STUCK.
+        once. One that cannot be closed in this session is STUCK at once: its symbol is frozen to the session's end, or
+        the market is halted to the close.
         """
         session, now = self._session, self._clock.now()
         opens = session.open + timedelta(seconds=FIRST_ORDER_S)
@@ -72,17 +73,17 @@ class SessionClose:
             due = [one for one in brokers if one.is_awaited and one.name not in self._reopened]
             self._reopened.update(one.name for one in due)
             await run_concurrently([partial(self._reopen, one) for one in due])
-        halted_to_close = self._halted_to_close()
-        if not session.open <= now < session.close or not (
-            halted_to_close or session.close - ALERT_BEFORE_CLOSE <= now
-        ):
+        if not session.open <= now < session.close:
             return
+        halted_to_close, is_late = self._halted_to_close(), session.close - ALERT_BEFORE_CLOSE <= now
         for supervisor, position in self._held():
-            key = supervisor.broker_session.journal_tag, position.signal.symbol
-            if key not in self._reported:
+            broker_session, symbol = supervisor.broker_session, position.signal.symbol
+            is_stuck = halted_to_close or symbol in broker_session.decision_engine.exposure.frozen_for_session
+            key = broker_session.journal_tag, symbol
+            if (is_stuck or is_late) and key not in self._reported:
                 self._reported.add(key)
-                kind = records.STUCK if halted_to_close else records.CLOSING_LATE
-                supervisor.broker_session.execution.recorder.record(kind, _payload(supervisor, position))
+                kind = records.STUCK if is_stuck else records.CLOSING_LATE
+                broker_session.execution.recorder.record(kind, _payload(supervisor, position))
 
     def stuck_entries(self) -> list[NewEvent]:
         """The STUCK events of positions still open at the session's end, with the reasons."""

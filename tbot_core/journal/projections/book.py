@@ -38,6 +38,17 @@ if TYPE_CHECKING:
     from tbot_core.trading.portfolio import Position
 
 
+_NOTED: Final = frozenset(
+    {
+        records.RISK,
+        records.WINDOW_CLOSED,
+        records.STUCK,
+        records.FROZEN,
+        records.DISPUTED,
+        records.PROTECTION,
+    }
+)
+_UNPROTECTED: Final = ("bare", "emulated")
 _RESTS: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 ORDER_EVENT_KINDS: Final[Mapping[str, OrderEvent]] = {
     records.SENDING: OrderEvent.SEND,
@@ -53,9 +64,11 @@ ORDER_EVENT_KINDS: Final[Mapping[str, OrderEvent]] = {
 class SessionBook:
     """The state of a run; `apply` adds one event.
 
-    `frozen`: frozen symbols and the reason. `stops`: the last level requested for each symbol's stop in this session,
-    whether it rests or not. `brokers`: those of all sessions, the first session's primary first. `without_candidates`:
-    by strategy the reasons that denied most before the bell in closed sessions where every symbol was denied.
+    `frozen`: frozen symbols and the reason; `disputed`: symbols in which readings contradict it, and their event;
+    `unprotected_s`: seconds bare and emulated of the session's closed positions. `stops`: the last level requested for
+    each symbol's stop in this session, whether it rests or not. `brokers`: those of all sessions, the first session's
+    primary first. `without_candidates`: by strategy the reasons that denied most before the bell in closed sessions
+    where every symbol was denied.
     """
 
     run: Mapping[str, Any] = attrs.field(factory=dict)
@@ -76,6 +89,8 @@ class SessionBook:
     windows: list[Mapping[str, Any]] = attrs.field(factory=list)
     equity_curve: list[tuple[str, Decimal]] = attrs.field(factory=list)
     frozen: dict[str, str] = attrs.field(factory=dict)
+    disputed: dict[str, Mapping[str, Any]] = attrs.field(factory=dict)
+    unprotected_s: Counter[str] = attrs.field(factory=Counter)
     brokers: dict[str, None] = attrs.field(factory=dict)
     without_candidates: dict[str, Counter[str]] = attrs.field(factory=dict)
     _denied_all: dict[str, str] = attrs.field(factory=dict)
@@ -145,7 +160,7 @@ class SessionBook:
                 self.finished = True
             case records.SCREENED | records.DECISION:
                 self._count(kind, payload)
-            case records.RISK | records.WINDOW_CLOSED | records.STUCK | records.FROZEN:
+            case kind if kind in _NOTED:
                 self._note(kind, payload)
             case records.ADJUSTMENT | records.CORPORATE_ACTION:
                 self._adjust(kind, payload)
@@ -155,13 +170,20 @@ class SessionBook:
                 self._order(kind, event.cid, payload)
 
     def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
-        if kind == records.STUCK:
-            self._stuck[payload["symbol"]] = payload
-        elif kind == records.FROZEN:
-            self.frozen.pop(payload["symbol"], None)
-            self.frozen |= {payload["symbol"]: payload["words"]} if payload["there"] else {}
-        else:
-            (self.risk if kind == records.RISK else self.windows).append(payload)
+        match kind:
+            case records.STUCK:
+                self._stuck[payload["symbol"]] = payload
+            case records.RISK | records.WINDOW_CLOSED:
+                (self.risk if kind == records.RISK else self.windows).append(payload)
+            case records.FROZEN:
+                self.frozen.pop(payload["symbol"], None)
+                self.frozen |= {payload["symbol"]: payload["words"]} if payload["there"] else {}
+            case records.DISPUTED:
+                self.disputed.pop(payload["symbol"], None)
+                self.disputed |= {payload["symbol"]: payload} if payload["there"] else {}
+            case _:
+                ended = payload["state"] == records.CLOSED
+                self.unprotected_s.update({one: float(payload[f"{one}_s"]) for one in _UNPROTECTED if ended})
 
     def _count(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == records.SCREENED:
@@ -177,7 +199,7 @@ class SessionBook:
         self.session, self.in_session = payload, True
         self.symbols = max(self.symbols, payload["symbols"])
         self.orders, self.stops, self._requested, self._reasons, self._broker_of = {}, {}, {}, {}, {}
-        self._levels, self._cancelling, self._outside = {}, set(), {}
+        self._levels, self._cancelling, self._outside, self.unprotected_s = {}, set(), {}, Counter()
         self.brokers |= dict.fromkeys(records.brokers_of(payload))
         self.risk, self.windows, self._denied_all = [], [], {}
         self._before = len(self.trades)
@@ -194,7 +216,7 @@ class SessionBook:
                 del self.denials[reason]
         for strategy, reason in self._denied_all.items():
             self.without_candidates.setdefault(strategy, Counter())[reason] += 1
-        self.in_session, self.frozen = False, {}
+        self.in_session, self.frozen, self.disputed = False, {}, {}
         self.sessions += 1
         self.equity_curve.append((self.session["date"], Decimal(payload["equity"])))
 

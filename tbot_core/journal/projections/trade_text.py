@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from tbot_core.journal import records
@@ -11,7 +12,6 @@ from tbot_core.trading.price_grid import round_to_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from decimal import Decimal
 
     from tbot_core.journal.projection import JournalEvent
     from tbot_core.model.types import Order, SignalId, Trade
@@ -55,3 +55,19 @@ def exit_text(trade: Trade) -> str:
     how_much = f"{format_quantity(trade.quantity)} @ {format_price(trade.exit_price)}"
     what = f"[{trade.strategy.upper()}] EXIT {trade.symbol} {trade.exit_reason.word}"
     return f"{what} {format_money(trade.pnl, signed=True)} ({how_much})"
+
+
+def contradiction_text(payload: Mapping[str, Any]) -> str:
+    """That readings begin or cease to contradict the books in a symbol."""
+    if not payload["there"]:
+        return f"The readings of {payload['symbol']} agree with the books again"
+    theirs, ours = (format_quantity(Decimal(payload[name])) for name in ("theirs", "ours"))
+    return f"the broker lists {theirs} {payload['symbol']}, and has reported executions for {ours}"
+
+
+def unprotected_text(seconds: Mapping[str, float]) -> str:
+    """The seconds without an order at the broker that closes a position, as the end of a sentence; "" under one."""
+    bare, emulated = seconds.get("bare", 0.0), seconds.get("emulated", 0.0)
+    if bare + emulated < 1:
+        return ""
+    return f", {bare + emulated:.0f} s without a stop at the broker, {emulated:.0f} s of them emulated"
