@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import attrs
@@ -110,6 +110,9 @@ class ServerReply:
         return self.body if self.document is None else json.dumps(self.document).encode()
 
 
+Handler: TypeAlias = Callable[[ServerRequest], ServerReply | Awaitable[ServerReply | None] | None]
+
+
 async def _silent(connection: ServerConnection) -> None:
     await connection.wait_closed()
 
@@ -117,14 +120,14 @@ async def _silent(connection: ServerConnection) -> None:
 class ScriptedServer:
     """Serves while it is entered; `requests` are all that arrived, in order, and `sockets` the open WebSockets.
 
-    `handler` answers an HTTP request; `on_socket` serves a WebSocket until it returns. `refuse_sockets` is the status
-    with which new WebSockets are refused, 0: none is; `socket_location` is where they are sent then. A handler sends
-    with `tell`, so that faults apply.
+    `handler` answers an HTTP request, at once or as an awaitable; None closes the connection. `on_socket` serves a
+    WebSocket until it returns. `refuse_sockets` is the status with which new WebSockets are refused, 0: none is;
+    `socket_location` is where they are sent then. A handler sends with `tell`, so that faults apply.
     """
 
     def __init__(
         self,
-        handler: Callable[[ServerRequest], ServerReply] = lambda _request: ServerReply(),
+        handler: Handler = lambda _request: ServerReply(),
         on_socket: Callable[[ServerConnection], Awaitable[None]] = _silent,
     ) -> None:
         self.requests: list[ServerRequest] = []
@@ -275,7 +278,7 @@ class ScriptedServer:
             return False
         self.requests.append(request)
         fault = self._fault(request)
-        reply = self._reply(request, fault)
+        reply = await self._reply(request, fault)
         if reply is None:
             if fault is ServerFault.NO_REPLY:
                 await reader.read()
@@ -300,7 +303,7 @@ class ScriptedServer:
                 return fault
         return None
 
-    def _reply(self, request: ServerRequest, fault: ServerFault | None) -> ServerReply | None:
+    async def _reply(self, request: ServerRequest, fault: ServerFault | None) -> ServerReply | None:
         # The reply, None where none comes; only some faults leave a request unprocessed.
         unprocessed = {
             ServerFault.LOST_REQUEST: None,
@@ -313,9 +316,11 @@ class ScriptedServer:
             return unprocessed[fault]
         if len(request.target) > LONGEST_TARGET:
             return ServerReply(status=HTTPStatus.REQUEST_URI_TOO_LONG, document={"message": "the address is too long"})
-        reply = self._last[request.path] = self._handler(request)
-        if fault in {ServerFault.LOST_REPLY, ServerFault.NO_REPLY}:
+        given = self._handler(request)
+        reply = await given if isinstance(given, Awaitable) else given
+        if reply is None or fault in {ServerFault.LOST_REPLY, ServerFault.NO_REPLY}:
             return None
+        self._last[request.path] = reply
         return ServerReply(status=504) if fault is ServerFault.GATEWAY_TIMEOUT else reply
 
 
