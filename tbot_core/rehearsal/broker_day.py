@@ -133,8 +133,14 @@ class BrokerDay:
 
 
 @contextmanager
-def open_day(
-    plugin: Plugin, home: Path, market: DayMarket, calendar: ExchangeCalendar, day: dt.date, lead: dt.timedelta = LEAD
+def open_day(  # noqa: PLR0913  -- what makes a day
+    plugin: Plugin,
+    home: Path,
+    market: DayMarket,
+    calendar: ExchangeCalendar,
+    day: dt.date,
+    *,
+    lead: dt.timedelta = LEAD,
 ) -> Iterator[tuple[BrokerDay, Callable[[Callable[[BrokerDay], Awaitable[Result]]], Result]]]:
     """Open the plugin's venue `lead` before the bell; yields the day, and what runs a script beside its market.
 

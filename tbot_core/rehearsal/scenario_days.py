@@ -41,7 +41,7 @@ from tbot_core.testing.venue_scenarios import ScenarioVenue
 from tbot_core.trading.proposals import ActiveStrategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.contracts import Plugin
@@ -55,7 +55,7 @@ _PRICE: Final = 20 * 100 * CENT
 _RISE: Final = 10 * CENT
 _DISTANCE: Final = 0.02
 _LEAD: Final = dt.timedelta(minutes=1)
-_AFTERMATH_S: Final = 60.0
+_AFTERMATH_S: Final = 900.0
 """So long after the close the run may still work."""
 
 _SETTINGS: Final = {"FILTERS": "none", "EXTENSIONS": "none", "TOTAL_ALLOCATION": "0.2"}
@@ -73,12 +73,16 @@ def venue_scenarios(plugin: Plugin) -> dict[str, VenueScenario]:
     )
 
 
-def chosen_names(offered: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
-    """The names that fit one of the patterns, as in `stop *`, all without any; raises UsageError for one that fits none."""
+def chosen_names(offered: Mapping[str, VenueScenario], patterns: Sequence[str]) -> tuple[str, ...]:
+    """The names that fit one of the patterns, without any those that are not full; raises UsageError if none fits."""
     for pattern in patterns:
         if not fnmatch.filter(offered, pattern):
-            raise UsageError(f"No scenario fits {pattern!r}.", "`tbot rehearse --broker NAME --scenarios` runs all.")
-    return tuple(name for name in offered if not patterns or any(fnmatch.fnmatch(name, one) for one in patterns))
+            raise UsageError(f"No scenario fits {pattern!r}.", "'*' fits all; --json lists the names that have run.")
+    return tuple(
+        name
+        for name, one in offered.items()
+        if (any(fnmatch.fnmatch(name, pattern) for pattern in patterns) if patterns else not one.full)
+    )
 
 
 def run_scenario(plugin: Plugin, scenario: VenueScenario) -> ScenarioReport:
@@ -91,7 +95,7 @@ def run_scenario(plugin: Plugin, scenario: VenueScenario) -> ScenarioReport:
         _raise(market, scenario)
     with (
         filesystem.scratch_folder() as home,
-        open_day(plugin, home, market, calendar, DAY, _LEAD) as (day, run),
+        open_day(plugin, home, market, calendar, DAY, lead=_LEAD) as (day, run),
     ):
         venue = day.venue
         if not isinstance(venue, ScenarioVenue):
@@ -130,12 +134,12 @@ class _Lives:
     def __init__(self, day: BrokerDay, venue: ScenarioVenue) -> None:
         self._day, self._venue = day, venue
         self._life: asyncio.Task[RunOutcome] | None = None
-        self._down_s: float | None = None
+        self._pauses_s: list[float] = []
 
     def kill(self, down_s: float) -> None:
         """End the process: nothing that it sends arrives, and nothing reaches it; see `Kill`."""
         if self._life is not None and not self._life.done():
-            self._down_s = down_s
+            self._pauses_s.append(down_s)
             self._venue.set_process(runs=False)
             self._life.cancel()
 
@@ -144,12 +148,12 @@ class _Lives:
         day = self._day
         until = day.session.close + dt.timedelta(seconds=_AFTERMATH_S)
         while True:
-            self._life, self._down_s = day.start(), None
+            self._life = day.start()
             await asyncio.wait({self._life}, timeout=(until - day.clock.true()).total_seconds())
-            if self._down_s is None:
+            if not self._pauses_s:
                 break
             await day.crash(self._life)
-            await day.clock.sleep(self._down_s)
+            await day.clock.sleep(self._pauses_s.pop())
             self._venue.set_process(runs=True)
         if not self._life.done():
             await day.crash(self._life)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -10,15 +11,13 @@ import attrs
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
+from tbot_core.journal.store import Event
 from tbot_core.rehearsal.protection import measure_protection
-from tbot_core.testing.protection_facts import Held
+from tbot_core.testing.protection_facts import Held, ProtectionFact
+from tbot_core.testing.venue_scenarios import SeenOrder, SeenRequest, VenueScenario
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from tbot_core.journal.store import Event
-    from tbot_core.testing.protection_facts import ProtectionFact
-    from tbot_core.testing.venue_scenarios import SeenOrder, SeenRequest, VenueScenario
+    from collections.abc import Iterator
 
 _NO: Final = Decimal(0)
 _CLOSING: Final = frozenset({"stop", "exit"})
@@ -125,10 +124,10 @@ def _differing_fills(day: ObservedDay) -> tuple[int, int]:
     for event in day.events:
         if event.kind == BrokerEventKind.FILL:
             booked[event.cid or ""] += Decimal(event.payload["quantity"])
-    made = {one.client_order_id: one.filled for one in day.orders if one.own}
+    made = {one.client_order_id: one.filled for one in day.orders}
     adjusted = sum(event.kind == records.ADJUSTMENT for event in day.events)
     phantoms = sum(quantity > made.get(cid, _NO) for cid, quantity in booked.items())
-    lost = sum(quantity > booked.get(cid, _NO) for cid, quantity in made.items())
+    lost = sum(one.own and one.filled > booked.get(one.client_order_id, _NO) for one in day.orders)
     return phantoms + (0 if day.scenario.foreign else adjusted), lost
 
 

@@ -24,9 +24,9 @@ class VenueScenario:
     """A short day with one signal at the end of minute `enters`; what it opens is to be closed `holds` minutes later.
 
     `plan` plans the faults, at a venue whose day has not begun. The session lasts `minutes`, and flattening begins
-    `flattens` minutes before its end. With `rises` prices rise, so that stops trail; with `short` the signal is to sell.
+    `flattens` minutes before its end. With `rises` prices rise, so that stops trail; a `short` signal is to sell.
     With `foreign` others trade in the account, so that what the bot books without an order of its own is no error.
-    Without `trades` it is no error either that nothing is opened.
+    Without `trades` it is no error either that nothing is opened. A `full` one runs only where its name is asked for.
     """
 
     name: str
@@ -39,6 +39,7 @@ class VenueScenario:
     short: bool = False
     foreign: bool = False
     trades: bool = True
+    full: bool = False
 
 
 @attrs.frozen(kw_only=True)

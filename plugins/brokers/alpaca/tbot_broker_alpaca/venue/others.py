@@ -28,7 +28,7 @@ def close_by_hand(account: VenueAccount, symbol: str, share: Decimal = Decimal(1
 
 
 def liquidate(account: VenueAccount, symbol: str, share: Decimal = Decimal(1)) -> None:
-    """The vendor cancels the orders of a symbol and closes the position, or for a margin call a share; it fills at once."""
+    """The vendor cancels the orders of a symbol and closes the position, or a share for a margin call, at once."""
     if symbol in account.held:
         close_by_hand(account, symbol, share)
         account.trade(symbol)

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import attrs
 
 from tbot_broker_alpaca.venue import others
-from tbot_broker_alpaca.venue.faults import SENT, Act, Endpoint, EventFault, Fault, Moment, ReadingFault, RequestFault, When
+from tbot_broker_alpaca.venue.faults import (
+    SENT,
+    Act,
+    Endpoint,
+    EventFault,
+    Fault,
+    Moment,
+    ReadingFault,
+    RequestFault,
+    When,
+)
 from tbot_core.testing.scripted_server import ServerReply
 from tbot_core.testing.venue_scenarios import Kill, VenueScenario
 
@@ -22,12 +32,16 @@ _Plan: TypeAlias = "Callable[[AlpacaServer, Kill], None]"
 
 _DOWN_S: Final = 2.0
 _LATE_S: Final = (1, 4, 12, 30)
+_MAIN_LATE_S: Final = (4, 12)
 _LAG_LASTS_S: Final = 150.0
 _EMPTY_LASTS_S: Final = 180.0
 _HIDDEN_S: Final = 12.0
 _SILENT_S: Final = 20.0
 _LATER_S: Final = 25.0
 """When others act, after the stop works."""
+
+_PAST_DAYS: Final = 30
+"""The bars of more past days have no effect here, and each day asks for them."""
 
 
 def _refused(status: int, code: int = 0, message: str = "", **headers: str) -> ServerReply:
@@ -76,6 +90,8 @@ _READINGS: Final[Mapping[str, frozenset[Endpoint]]] = {
     "account": frozenset({Endpoint.ACCOUNT}),
     "activities": frozenset({Endpoint.ACTIVITIES}),
 }
+_MAIN_READINGS: Final = frozenset({"positions", "orders", _UPDATES})
+_CLOSING: Final = frozenset({Act.STOP, Act.EXIT})
 _PHASES: Final = (
     Moment.ENTRY_SENT,
     Moment.ENTRY_FILLED,
@@ -126,7 +142,9 @@ def _request_scenarios() -> Iterator[VenueScenario]:
         lasting = RequestFault(booked=False, reply=_503, when=When(since=SENT[act], lasts_s=60.0, times=None))
         for name, fault in {**_FAILURES, **hidden, "503 for 60 s": lasting}.items():
             for time in _TIMES:
-                yield _scenario(f"{act}: {name}, {time}", _adding(attrs.evolve(fault, acts=frozenset({act}))), act, time)
+                plan = _adding(attrs.evolve(fault, acts=frozenset({act})))
+                full = act not in _CLOSING and time != _MIDDAY
+                yield attrs.evolve(_scenario(f"{act}: {name}, {time}", plan, act, time), full=full)
     for name, reply in _REFUSED_EXITS.items():
         refused = RequestFault(acts=frozenset({Act.EXIT}), booked=False, reply=reply, when=When(times=2))
         for time in _TIMES:
@@ -155,7 +173,7 @@ def _killed_scenarios() -> Iterator[VenueScenario]:
         for arrives in (True, False):
             lost = RequestFault(acts=frozenset({act}), booked=False, is_cut=True)
             faults = () if arrives else (lost,)
-            for time in _TIMES if act in {Act.STOP, Act.EXIT} else (_MIDDAY,):
+            for time in _TIMES if act in _CLOSING else (_MIDDAY,):
                 name = f"{act}: kill -9, the request {'arrives' if arrives else 'is lost'}, {time}"
                 yield _scenario(name, _adding(*faults, kill_at=SENT[act]), act, time)
 
@@ -173,7 +191,8 @@ def _late_scenarios() -> Iterator[VenueScenario]:
             faults[_UPDATES] = EventFault(when=when, late_s=late_s)
             for name, fault in faults.items():
                 plan = _adding(fault, restarts=phase is Moment.RESTART)
-                yield _scenario(f"{name}: late by {late_s} s, {phase}", plan, act, _OPEN)
+                full = late_s not in _MAIN_LATE_S or name not in _MAIN_READINGS
+                yield attrs.evolve(_scenario(f"{name}: late by {late_s} s, {phase}", plan, act, _OPEN), full=full)
     for phase in _PHASES:
         when = When(since=phase, lasts_s=_LAG_LASTS_S, times=None)
         endpoints = frozenset({Endpoint.ORDERS, Endpoint.LOOKUP, Endpoint.ACTIVITIES})
@@ -218,7 +237,7 @@ def _document_scenarios() -> Iterator[VenueScenario]:
                 text = "omitted" if value is _ABSENT else str(value).lower()
                 name = f"{what}: {field} {text}, {'once' if times else 'always'}"
                 fault = ReadingFault(endpoints=endpoints, when=when, change=change)
-                yield _scenario(name, _adding(fault), Act.STOP, _OPEN)
+                yield attrs.evolve(_scenario(name, _adding(fault), Act.STOP, _OPEN), full=times is None)
     for name, dated in (("dates", True), ("date-times", False)):
         refusing = ReadingFault(
             endpoints=frozenset({Endpoint.CALENDAR}),
@@ -246,11 +265,15 @@ def _foreign_scenarios() -> Iterator[VenueScenario]:
 
 
 def _scenario(name: str, plan: _Plan, act: Act, time: str) -> VenueScenario:
+    def planned(exchange: AlpacaExchange, kill: Kill) -> None:
+        exchange.venue.market.past_days = _PAST_DAYS
+        plan(exchange.venue, kill)
+
     late = _LATE_EXIT if act in {Act.EXIT, Act.CANCEL} else _LATE_ENTRY
     shape = _SHAPES.get(time, late)
     return VenueScenario(
         name=name,
-        plan=lambda exchange, kill: plan(exchange.venue, kill),
+        plan=planned,
         enters=shape.enters,
         holds=shape.holds,
         minutes=shape.minutes,
