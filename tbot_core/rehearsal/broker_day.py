@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from tbot_core.model.clock import Clock
     from tbot_core.model.window import Window
 
-_LEAD: Final = dt.timedelta(minutes=5)
+LEAD: Final = dt.timedelta(minutes=5)
+"""So long before the bell a day begins."""
+
 _LIMIT: Final = dt.timedelta(hours=1)
 """So long after the close a script must have ended."""
 
@@ -131,10 +133,16 @@ class BrokerDay:
 
 
 @contextmanager
-def open_day(
-    plugin: Plugin, home: Path, market: DayMarket, calendar: ExchangeCalendar, day: dt.date
+def open_day(  # noqa: PLR0913  -- what makes a day
+    plugin: Plugin,
+    home: Path,
+    market: DayMarket,
+    calendar: ExchangeCalendar,
+    day: dt.date,
+    *,
+    lead: dt.timedelta = LEAD,
 ) -> Iterator[tuple[BrokerDay, Callable[[Callable[[BrokerDay], Awaitable[Result]]], Result]]]:
-    """Open the plugin's venue five minutes before the bell; yields the day, and what runs a script beside its market.
+    """Open the plugin's venue `lead` before the bell; yields the day, and what runs a script beside its market.
 
     Raises PluginError for a plugin whose venue cannot trade a whole day.
     """
@@ -142,7 +150,7 @@ def open_day(
     if session is None:
         raise PluginError(f"The exchange is closed on {day}.", "Give another day.")
     loop = VirtualLoop()
-    clock = LoopClock(loop, session.open - _LEAD)
+    clock = LoopClock(loop, session.open - lead)
     with (
         asyncio.Runner(loop_factory=lambda: loop) as runner,
         trading_venue(plugin, runner, clock, market) as venue,

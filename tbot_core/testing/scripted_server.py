@@ -18,7 +18,7 @@ from copy import deepcopy
 from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import attrs
@@ -112,6 +112,9 @@ class ServerReply:
         return self.body if self.document is None else json.dumps(self.document).encode()
 
 
+Handler: TypeAlias = Callable[[ServerRequest], ServerReply | Awaitable[ServerReply | None] | None]
+
+
 async def _silent(connection: ServerConnection) -> None:
     await connection.wait_closed()
 
@@ -119,14 +122,15 @@ async def _silent(connection: ServerConnection) -> None:
 class ScriptedServer:
     """Serves while it is entered; `requests` are all that arrived, in order, and `sockets` the open WebSockets.
 
-    `handler` answers an HTTP request; `on_socket` serves a WebSocket until it returns. `refuse_sockets` is the status
-    with which new WebSockets are refused, 0: none is; `socket_location` is where they are sent then. `edit` is given a
-    copy of the document of each answer, and returns what is sent. A handler sends with `tell`, so that faults apply.
+    `handler` answers an HTTP request, at once or as an awaitable; None closes the connection. `on_socket` serves a
+    WebSocket until it returns. `refuse_sockets` is the status with which new WebSockets are refused, 0: none is;
+    `socket_location` is where they are sent then. `edit` is given a copy of the document of each answer, and returns
+    what is sent. A handler sends with `tell`, so that faults apply.
     """
 
     def __init__(
         self,
-        handler: Callable[[ServerRequest], ServerReply] = lambda _request: ServerReply(),
+        handler: Handler = lambda _request: ServerReply(),
         on_socket: Callable[[ServerConnection], Awaitable[None]] = _silent,
     ) -> None:
         self.requests: list[ServerRequest] = []
@@ -278,7 +282,7 @@ class ScriptedServer:
             return False
         self.requests.append(request)
         fault = self._fault(request)
-        reply = self._reply(request, fault)
+        reply = await self._reply(request, fault)
         if reply is None:
             if fault is ServerFault.NO_REPLY:
                 await reader.read()
@@ -303,7 +307,7 @@ class ScriptedServer:
                 return fault
         return None
 
-    def _reply(self, request: ServerRequest, fault: ServerFault | None) -> ServerReply | None:
+    async def _reply(self, request: ServerRequest, fault: ServerFault | None) -> ServerReply | None:
         # The reply, None where none comes; only some faults leave a request unprocessed.
         unprocessed = {
             ServerFault.LOST_REQUEST: None,
@@ -317,12 +321,13 @@ class ScriptedServer:
             return unprocessed[fault]
         if len(request.target) > LONGEST_TARGET:
             return ServerReply(status=HTTPStatus.REQUEST_URI_TOO_LONG, document={"message": "the address is too long"})
-        reply = self._handler(request)
-        if self.edit is not None and reply.document is not None:
+        given = self._handler(request)
+        reply = await given if isinstance(given, Awaitable) else given
+        if reply is not None and reply.document is not None and self.edit is not None:
             reply = attrs.evolve(reply, document=self.edit(deepcopy(reply.document)))
-        self._last[request.target] = self._last[request.path] = reply
-        if fault in {ServerFault.LOST_REPLY, ServerFault.NO_REPLY}:
+        if reply is None or fault in {ServerFault.LOST_REPLY, ServerFault.NO_REPLY}:
             return None
+        self._last[request.target] = self._last[request.path] = reply
         return ServerReply(status=504) if fault is ServerFault.GATEWAY_TIMEOUT else reply
 
 

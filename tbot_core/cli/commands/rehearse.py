@@ -37,6 +37,8 @@ class RehearseOptions(TypedDict):
     outage: str
     session: str
     half_spread: float | None
+    scenarios: bool
+    names: tuple[str, ...]
     home: Path | None
     as_json: bool
 
@@ -65,6 +67,8 @@ class RehearseOptions(TypedDict):
 )
 @click.option("--session", default="", metavar="DATE", help="Trade this stored session, or FROM..TO, with --broker.")
 @click.option("--half-spread", type=click.FloatRange(min=0), metavar="CENTS", help="Bid and ask, with --session.")
+@click.option("--scenarios", is_flag=True, help="Run the scenarios of the venue of --broker, or those that fit NAMES.")
+@click.argument("names", nargs=-1)
 @home_option
 @json_option
 def command(**given: Unpack[RehearseOptions]) -> None:
@@ -82,11 +86,20 @@ def command(**given: Unpack[RehearseOptions]) -> None:
     With --session the plugin trades stored sessions of the instance, with its settings, at that venue. Decisions,
     orders, fills and trades are compared with a replay; differences are listed with their causes. With --seeds each
     session is traded again, once per seed, with faults; then only venue, journal and bot are compared.
+
+    With --scenarios each scenario of the venue is one short day with one signal, and a row of a table: seconds without
+    protection, as section "Scenarios of a venue" of the testing kit counts them, and what else must not happen. NAMES
+    are patterns, as in 'stop: *'; without any all run but those marked full, with '*' these too.
     """
     if (given["opens_in"] is not None or given["outage"]) and not given["serve"]:
         raise UsageError("--opens-in and --outage are for --serve.", "See `tbot rehearse --help`.")
     if given["half_spread"] is not None and not given["session"]:
         raise UsageError("--half-spread has no effect without --session.", "See `tbot rehearse --help`.")
+    if given["names"] and not given["scenarios"]:
+        raise UsageError("Names of scenarios have no effect without --scenarios.", "See `tbot rehearse --help`.")
+    if given["scenarios"]:
+        _run_venue_scenarios(given)
+        return
     if given["serve"]:
         _serve(given)
         return
@@ -245,6 +258,41 @@ def _run_sessions(given: RehearseOptions) -> None:
     tally = rehearse_sessions(options)
     emit(tally.document(), as_json=given["as_json"], lines=tally.lines())
     if tally.violated:
+        sys.exit(1)
+
+
+def _run_venue_scenarios(given: RehearseOptions) -> None:
+    # The scenarios of the venue of a broker plugin.
+    from tbot_core.cli.scenario_table import scenario_document, scenario_lines
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.rehearsal import scenario_days
+    from tbot_core.rehearsal.broker_rehearsal import broker_plugin
+
+    others = (given["fault"], given["seeds"], given["minutes"], given["session"], given["serve"])
+    if not given["broker"] or any(others):
+        raise UsageError(
+            "--scenarios needs --broker NAME, and excludes --seeds, --fault, --minutes, --session and --serve.",
+            "See `tbot rehearse --help`.",
+        )
+    _assert_creatable(given["broker"])
+    clock = SystemClock()
+    began = clock.monotonic()
+    offered = scenario_days.venue_scenarios(broker_plugin(given["broker"]))
+    names = scenario_days.chosen_names(offered, given["names"])
+    task = scenario_days.ScenarioBatch(broker=given["broker"], names=names)
+    hidden = given["as_json"] or not sys.stderr.isatty()
+    reports = {}
+    with (
+        click.progressbar(length=len(names), label="scenarios", file=sys.stderr, hidden=hidden) as bar,
+        scenario_days.run_parallel(task, given["workers"]) as days,
+    ):
+        for report in days:
+            reports[report.name] = report
+            bar.update(1)
+    found, took_s = [reports[name] for name in names], clock.monotonic() - began
+    document = scenario_document(given["broker"], found, took_s)
+    emit(document, as_json=given["as_json"], lines=scenario_lines(found, took_s))
+    if document["failed"]:
         sys.exit(1)
 
 

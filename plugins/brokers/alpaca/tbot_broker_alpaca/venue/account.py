@@ -20,7 +20,7 @@ _ENDS: Final = {"canceled": "canceled_at", "expired": "expired_at", "rejected": 
 
 
 class VenueAccount:
-    """One account; `tell` is called with each trade update.
+    """One account; `tell` is called with each trade update, and each of `observers` with an order that has changed.
 
     `multiplier` is the leverage of its buying power, 1 for a cash account. `depth` is what a trade fills of an order at
     most, None: all. `holds` are the steps that wait for `release`: new, cancel, replace. `refusals` are the answers to
@@ -40,6 +40,7 @@ class VenueAccount:
         self.depth: Decimal | None = None
         self.holds: set[str] = set()
         self.refusals: list[Refusal] = []
+        self.observers: list[Callable[[VenueOrder], None]] = []
         self._events = 0
 
     @property
@@ -179,6 +180,7 @@ class VenueAccount:
         held, _ = self.held.get(order.symbol, (_NO, _NO))
         position = {"position_qty": text_of(held)} if more else {}
         head = {"event": event, "execution_id": execution, "timestamp": stamp(self.now)}
+        self._observe(order)
         self._tell({**head, **more, **position, "order": order.document()})
         return execution
 
@@ -290,7 +292,12 @@ class VenueAccount:
             collar=self._collar(terms),
         )
         self.orders.append(order)
+        self._observe(order)
         return order
+
+    def _observe(self, order: VenueOrder) -> None:
+        for observer in self.observers:
+            observer(order)
 
     def _collar(self, terms: Terms) -> Decimal | None:
         # The limit of a stop to buy.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar, Unpack
 
 from tbot_broker_alpaca import Credentials, tbot_broker
 from tbot_broker_alpaca.venue.recorded import VenueRecording
+from tbot_broker_alpaca.venue.scenarios import scenarios
 from tbot_broker_alpaca.venue.server import AlpacaServer
 from tbot_core.contracts import Bar
 from tbot_core.model.clock import Clock, ManualClock
@@ -20,7 +21,9 @@ from tbot_core.testing.venue import Split
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping, Sequence
 
+    from tbot_core.testing.protection_facts import ProtectionFact
     from tbot_core.testing.scripted_server import ScriptedServer
+    from tbot_core.testing.venue_scenarios import SeenOrder, SeenRequest, VenueScenario
 
 Result = TypeVar("Result")
 MORNING: Final = dt.datetime(2026, 1, 5, 15, 0, tzinfo=dt.UTC)
@@ -102,11 +105,39 @@ class AlpacaExchange:
 
     async def publish(self, bars: Sequence[Bar]) -> None:
         """Let minutes close."""
-        self.venue.streams.publish(self.venue.market.close_minutes(bars))
+        self.venue.record.quoted(self.venue.streams.publish(self.venue.market.close_minutes(bars)))
 
     def summary(self) -> list[str]:
         """What the venue has received and refused, and how near its rate limits were."""
         return self.venue.summary()
+
+    def scenarios(self) -> list[VenueScenario]:
+        """The scenarios of the venue."""
+        return [*scenarios()]
+
+    def set_process(self, *, runs: bool) -> None:
+        """The bot's process has ended, or another one has begun."""
+        self.venue.set_process(runs=runs)
+
+    def facts(self) -> Sequence[ProtectionFact]:
+        """What has happened to positions and their protection, and what the bot was shown of it."""
+        return self.venue.record.facts
+
+    def requests_seen(self) -> Sequence[SeenRequest]:
+        """The order requests that arrived."""
+        return self.venue.record.requests
+
+    def orders_seen(self) -> Sequence[SeenOrder]:
+        """The orders that were booked."""
+        return self.venue.record.orders
+
+    def holdings(self) -> dict[str, Decimal]:
+        """The positions now."""
+        return {symbol: quantity for symbol, (quantity, _) in self.venue.account.held.items()}
+
+    def cash(self) -> Decimal:
+        """The cash now."""
+        return self.venue.account.cash
 
     def trade_on_feed(self, symbol: str) -> None:
         """Let a minute of the symbol close."""

@@ -21,6 +21,9 @@ OPEN: Final = frozenset(
 MATCHED: Final = frozenset({"new", "partially_filled", "pending_cancel", "pending_replace"})
 """The statuses of an order that can fill."""
 
+STOPS: Final = frozenset({"stop", "stop_limit"})
+"""The types of order that wait for a price."""
+
 TYPES: Final = ("market", "limit", "stop", "stop_limit")
 _LIVES: Final = ("day", "gtc")
 _LONGEST_ID: Final = 128

@@ -14,7 +14,9 @@ import attrs
 
 from tbot_broker_alpaca.venue import documents
 from tbot_broker_alpaca.venue.account import VenueAccount
+from tbot_broker_alpaca.venue.faults import Moment, VenueFaults, endpoint_of
 from tbot_broker_alpaca.venue.market import VenueMarket
+from tbot_broker_alpaca.venue.record import VenueRecord
 from tbot_broker_alpaca.venue.streams import VenueStreams
 from tbot_broker_alpaca.venue.wire import Refusal, moment_of, not_found, stamp, whole_of
 from tbot_core.testing.scripted_server import ScriptedServer, ServerReply, ServerRequest
@@ -38,20 +40,36 @@ class AlpacaServer:
     `live`: it plays the live host. `basic`: the plan without consolidated real-time data. `maintenance`: each request
     is answered with 503 and no JSON. `before` is called with each request; what it returns is the answer, unless that
     is None. `row_fails` is the order or symbol that a bulk request does not manage. `used` counts the requests of a
-    host in a minute, by their kind.
+    host in a minute, by their kind. `faults` may be planned, and `record` has what a judge of a day is given.
     """
 
     def __init__(self, clock: Clock, *, live: bool = False, basic: bool = True, limit: int = LIMIT) -> None:
-        self.server = ScriptedServer(self.answer, self.stream)
+        self.server = ScriptedServer(self.serve, self.stream)
         self.streams = VenueStreams(self.server, basic=basic)
         self.market = VenueMarket(clock, live_sip=not basic)
-        self.account = VenueAccount(self.market, self.streams.update, live=live)
+        self.account = VenueAccount(self.market, self._update, live=live)
+        self.record = VenueRecord(self.account)
+        self.faults = VenueFaults(self.account, self._send_update)
         self.limit = limit
         self.maintenance = False
         self.before: Callable[[ServerRequest], ServerReply | None] = lambda _request: None
         self.row_fails = ""
         self.used: defaultdict[tuple[str, int], Counter[str]] = defaultdict(Counter)
         self.refused: Counter[str] = Counter()
+
+    async def serve(self, request: ServerRequest) -> ServerReply | None:
+        """The answer to a request that has arrived, with the faults that are due; None: the connection is cut."""
+        asked_at, late_s = self.market.clock.monotonic(), self.faults.late_s(endpoint_of(request))
+        reply = await self.faults.answer(request, lambda given: self.record.execute(given, self.answer))
+        self.record.answered(request, reply, asked_at, late_s)
+        return reply
+
+    def set_process(self, *, runs: bool) -> None:
+        """The client's process has ended, so that nothing arrives or is delivered, or another one has begun."""
+        self.faults.down = self.streams.silent = not runs
+        self.record.set_process(runs=runs)
+        if runs:
+            self.faults.begin(Moment.RESTART)
 
     def answer(self, request: ServerRequest) -> ServerReply:
         """The answer to a request."""
@@ -82,6 +100,7 @@ class AlpacaServer:
         """Halt a symbol, or let it trade again: the data stream has its status."""
         listing = self.market.listings[symbol]
         listing.halted = halted
+        self.record.halted(symbol, halted=halted)
         self.streams.publish([self.market.status(listing)])
 
     def publish_trade(self, symbol: str) -> None:
@@ -89,7 +108,7 @@ class AlpacaServer:
         listing, head = self.market.listings[symbol], {"S": symbol}
         if not listing.halted:
             trade, quote = self.market.trade(listing), self.market.quote(listing)
-            self.streams.publish([{"T": "t", **head, **trade}, {"T": "q", **head, **quote}])
+            self.record.quoted(self.streams.publish([{"T": "t", **head, **trade}, {"T": "q", **head, **quote}]))
 
     def revoke(self) -> None:
         """Accept no key any more, and end the open connections."""
@@ -110,6 +129,13 @@ class AlpacaServer:
             figures = f"at most {most.total()} of {self.limit} requests in one minute, {median} in the median"
             lines.append(f"{host}: {figures}; most: {_counts(most)}")
         return lines
+
+    def _update(self, update: dict[str, Any]) -> None:
+        self.faults.send(update)
+
+    def _send_update(self, update: dict[str, Any]) -> None:
+        if self.streams.update(update):
+            self.record.show(update["order"])
 
     def _headers(self, request: ServerRequest) -> dict[str, str]:
         # The headers of every answer; the request is counted in its minute.
@@ -137,22 +163,23 @@ class AlpacaServer:
         # The document of a request; raises Refusal.
         self.account.settle()
         query, parts = request.query, unquote(request.path).strip("/").split("/")
+        account = self.faults.account_for(endpoint_of(request)) if request.method == "GET" else self.account
         match parts:
             case ["v2", "positions", *rest]:
-                return self._positions(request.method, rest, query)
+                return self._positions(account, request.method, rest, query)
             case ["v2", "orders" | "orders:by_client_order_id" as what, *rest]:
-                return self._orders(request, what, rest)
+                return self._orders(account, request, what, rest)
             case ["v2", "account", "activities", *kind]:
-                return self._activities(query, kind)
+                return _activities(account, query, kind)
             case _ if request.method == "GET":
-                return documents.reading(self.account, parts, query)
+                return documents.reading(account, parts, query)
         raise not_found("endpoint not found")
 
-    def _positions(self, method: str, rest: list[str], query: Mapping[str, str]) -> object:
-        held = self.account.held
+    def _positions(self, account: VenueAccount, method: str, rest: list[str], query: Mapping[str, str]) -> object:
+        held = account.held
         match (method, *rest):
             case ("GET",):
-                return [documents.position(self.account, symbol) for symbol in sorted(held)]
+                return [documents.position(account, symbol) for symbol in sorted(held)]
             case ("DELETE",):
                 if query.get("cancel_orders", "").lower() == "true":
                     for order in self.account.open_orders:
@@ -161,7 +188,7 @@ class AlpacaServer:
             case ("GET" | "DELETE", symbol) if symbol not in held:
                 raise not_found("position does not exist")
             case ("GET", symbol):
-                return documents.position(self.account, symbol)
+                return documents.position(account, symbol)
             case ("DELETE", symbol):
                 return self._close(symbol, Decimal(query["qty"]) if "qty" in query else abs(held[symbol][0]))
         raise not_found("endpoint not found")
@@ -180,14 +207,14 @@ class AlpacaServer:
             return {"symbol": symbol, "status": refusal.status, "body": refusal.document}
         return {"symbol": symbol, "status": 200, "body": body}
 
-    def _orders(self, request: ServerRequest, what: str, rest: list[str]) -> object:
-        account, query = self.account, request.query
+    def _orders(self, account: VenueAccount, request: ServerRequest, what: str, rest: list[str]) -> object:
+        query = request.query
         nested = query.get("nested", "").lower() == "true"
         match (request.method, what, *rest):
             case ("GET", "orders:by_client_order_id"):
                 return account.find_by_client_id(query.get("client_order_id", "")).document()
             case ("GET", "orders"):
-                return [order.document(nested=nested) for order in self._listed(query, nested=nested)]
+                return [order.document(nested=nested) for order in _listed(account, query, nested=nested)]
             case ("GET", "orders", order_id):
                 return account.find(order_id).document(nested=nested)
             case ("POST", "orders"):
@@ -219,47 +246,49 @@ class AlpacaServer:
             return {"id": order.id, "status": refusal.status, "body": refusal.document}
         return {"id": order.id, "status": 200}
 
-    def _listed(self, query: Mapping[str, str], *, nested: bool) -> list[VenueOrder]:
-        # One page of the orders; times of submission bound it.
-        status, known = query.get("status", "open"), self.account.orders
-        opened = {*map(id, self.account.open_orders)}
-        symbols = set(filter(None, query.get("symbols", "").split(",")))
-        found = [
-            order
-            for order in known
-            if (status == "all" or (id(order) in opened) is (status == "open"))
-            and (not symbols or order.symbol in symbols)
-            and not (nested and order.parent is not None)
-            and ("after" not in query or order.at > moment_of(query["after"]))
-            and ("until" not in query or order.at < moment_of(query["until"]))
-        ]
-        if query.get("direction", "desc") == "desc":
-            found.reverse()
-        place = {order.id: number for number, order in enumerate(known)}
-        for name, after in (("after_order_id", True), ("before_order_id", False)):
-            if name in query:
-                at = place[self.account.find(query[name]).id]
-                found = [order for order in found if (place[order.id] > at if after else place[order.id] < at)]
-        return found[: whole_of(query.get("limit"), 50, _MOST_ORDERS)]
 
-    def _activities(self, query: Mapping[str, str], kind: list[str]) -> list[dict[str, Any]]:
-        # One page of the activities.
-        kinds = set(filter(None, (kind[0] if kind else query.get("activity_types", "")).split(",")))
-        wanted = {"trade_activity": True, "non_trade_activity": False}.get(query.get("category", ""))
-        bounds = {name: stamp(moment_of(query[name])) for name in ("after", "until") if name in query}
-        found = [
-            one
-            for one in self.account.activities
-            if (not kinds or one["activity_type"] in kinds)
-            and wanted in {None, one["activity_type"] == "FILL"}
-            and bounds.get("after", "") < _time_of(one) < bounds.get("until", "9999")
-        ]
-        if query.get("direction", "desc") == "desc":
-            found.reverse()
-        ids = [one["id"] for one in found]
-        token = query.get("page_token")
-        first = ids.index(token) + 1 if token in ids else 0
-        return found[first : first + whole_of(query.get("page_size"), 100, 100)]
+def _listed(account: VenueAccount, query: Mapping[str, str], *, nested: bool) -> list[VenueOrder]:
+    # One page of the orders; times of submission bound it.
+    status, known = query.get("status", "open"), account.orders
+    opened = {*map(id, account.open_orders)}
+    symbols = set(filter(None, query.get("symbols", "").split(",")))
+    found = [
+        order
+        for order in known
+        if (status == "all" or (id(order) in opened) is (status == "open"))
+        and (not symbols or order.symbol in symbols)
+        and not (nested and order.parent is not None)
+        and ("after" not in query or order.at > moment_of(query["after"]))
+        and ("until" not in query or order.at < moment_of(query["until"]))
+    ]
+    if query.get("direction", "desc") == "desc":
+        found.reverse()
+    place = {order.id: number for number, order in enumerate(known)}
+    for name, after in (("after_order_id", True), ("before_order_id", False)):
+        if name in query:
+            at = place[account.find(query[name]).id]
+            found = [order for order in found if (place[order.id] > at if after else place[order.id] < at)]
+    return found[: whole_of(query.get("limit"), 50, _MOST_ORDERS)]
+
+
+def _activities(account: VenueAccount, query: Mapping[str, str], kind: list[str]) -> list[dict[str, Any]]:
+    # One page of the activities.
+    kinds = set(filter(None, (kind[0] if kind else query.get("activity_types", "")).split(",")))
+    wanted = {"trade_activity": True, "non_trade_activity": False}.get(query.get("category", ""))
+    bounds = {name: stamp(moment_of(query[name])) for name in ("after", "until") if name in query}
+    found = [
+        one
+        for one in account.activities
+        if (not kinds or one["activity_type"] in kinds)
+        and wanted in {None, one["activity_type"] == "FILL"}
+        and bounds.get("after", "") < _time_of(one) < bounds.get("until", "9999")
+    ]
+    if query.get("direction", "desc") == "desc":
+        found.reverse()
+    ids = [one["id"] for one in found]
+    token = query.get("page_token")
+    first = ids.index(token) + 1 if token in ids else 0
+    return found[first : first + whole_of(query.get("page_size"), 100, 100)]
 
 
 def _time_of(activity: Mapping[str, Any]) -> str:

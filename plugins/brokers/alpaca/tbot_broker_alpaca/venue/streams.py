@@ -94,17 +94,21 @@ class VenueStreams:
             clients.remove(client)
             writing.cancel()
 
-    def update(self, data: dict[str, Any]) -> None:
-        """Send a trade update to every client that listens."""
-        for client in () if self.silent else self._accounts:
-            if _UPDATES in client.channels:
-                client.pending.put_nowait(self._frame({"stream": _UPDATES, "data": data}))
+    def update(self, data: dict[str, Any]) -> bool:
+        """Send a trade update to every client that listens; whether there is one."""
+        clients = [] if self.silent else [one for one in self._accounts if _UPDATES in one.channels]
+        for client in clients:
+            client.pending.put_nowait(self._frame({"stream": _UPDATES, "data": data}))
+        return bool(clients)
 
-    def publish(self, messages: Sequence[dict[str, Any]]) -> None:
-        """Send market data to every client that subscribed it, in one frame."""
+    def publish(self, messages: Sequence[dict[str, Any]]) -> set[str]:
+        """Send market data to every client that subscribed it, in one frame; the symbols that were sent."""
+        sent: set[str] = set()
         for client in self._feeds:
             if wanted := [message for message in messages if client.wants(message)]:
                 client.pending.put_nowait(wanted)
+                sent.update(message["S"] for message in wanted)
+        return sent
 
     def drop_feeds(self) -> None:
         """End the connections of market data without a word."""

@@ -1,0 +1,329 @@
+"""The scenarios of the venue: each fault by the kind of order and the time of day, late readings, acts by others."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import attrs
+
+from tbot_broker_alpaca.venue import others
+from tbot_broker_alpaca.venue.faults import (
+    SENT,
+    Act,
+    Endpoint,
+    EventFault,
+    Fault,
+    Moment,
+    ReadingFault,
+    RequestFault,
+    When,
+)
+from tbot_core.testing.scripted_server import ServerReply
+from tbot_core.testing.venue_scenarios import Kill, VenueScenario
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tbot_broker_alpaca.venue.exchange import AlpacaExchange
+    from tbot_broker_alpaca.venue.server import AlpacaServer
+
+_Plan: TypeAlias = "Callable[[AlpacaServer, Kill], None]"
+
+_DOWN_S: Final = 2.0
+_LATE_S: Final = (1, 4, 12, 30)
+_MAIN_LATE_S: Final = (4, 12)
+_LAG_LASTS_S: Final = 150.0
+_EMPTY_LASTS_S: Final = 180.0
+_HIDDEN_S: Final = 12.0
+_SILENT_S: Final = 20.0
+_LATER_S: Final = 25.0
+"""When others act, after the stop works."""
+
+_PAST_DAYS: Final = 30
+"""The bars of more past days have no effect here, and each day asks for them."""
+
+
+def _refused(status: int, code: int = 0, message: str = "", **headers: str) -> ServerReply:
+    document = {"code": code, "message": message} if message else None
+    return ServerReply(status=status, document=document, headers=headers)
+
+
+_503: Final = ServerReply(status=503, body=b"<html>503 Service Temporarily Unavailable</html>")
+_504: Final = ServerReply(status=504, body=b"<html>504 Gateway Time-out</html>")
+_429: Final = _refused(429, 42910000, "too many requests.", **{"retry-after": "2"})
+_307: Final = _refused(307, location="/v2/orders")
+_DUPLICATE: Final = _refused(422, 40010001, "client_order_id must be unique")
+
+_FAILURES: Final[Mapping[str, RequestFault]] = {
+    "503, not booked": RequestFault(booked=False, reply=_503),
+    "503, booked": RequestFault(reply=_503),
+    "504, booked": RequestFault(reply=_504),
+    "429, not booked": RequestFault(booked=False, reply=_429),
+    "429, booked": RequestFault(reply=_429),
+    "307": RequestFault(booked=False, reply=_307),
+    "cut, not booked": RequestFault(booked=False, is_cut=True),
+    "cut, booked": RequestFault(is_cut=True),
+    "silent, not booked": RequestFault(booked=False, after_s=_SILENT_S, reply=_504),
+    "silent, then booked": RequestFault(after_s=_SILENT_S),
+}
+_ORDER_FAILURES: Final[Mapping[str, RequestFault]] = {
+    "503, booked and hidden": RequestFault(reply=_503, hidden_s=_HIDDEN_S),
+    "an unknown duplicate": RequestFault(booked=False, reply=_DUPLICATE),
+}
+_REFUSED_EXITS: Final = {
+    "day trade": _refused(403, 40310100, "trade denied due to pattern day trading protection"),
+    "buying power": _refused(403, 40310000, "insufficient buying power"),
+    "forbidden": _refused(403, 40310000, "forbidden"),
+}
+_EVENTS: Final[Mapping[str, EventFault]] = {
+    "never sent": EventFault(copies=0),
+    "sent twice": EventFault(copies=2),
+    "sent twice with an unknown one between": EventFault(copies=2, between="order_reviewed"),
+    "late by 12 s": EventFault(late_s=12.0),
+}
+_UPDATES: Final = "updates"
+_READINGS: Final[Mapping[str, frozenset[Endpoint]]] = {
+    "positions": frozenset({Endpoint.POSITIONS}),
+    "orders": frozenset({Endpoint.ORDERS}),
+    "look-ups": frozenset({Endpoint.LOOKUP}),
+    "account": frozenset({Endpoint.ACCOUNT}),
+    "activities": frozenset({Endpoint.ACTIVITIES}),
+}
+_MAIN_READINGS: Final = frozenset({"positions", "orders", _UPDATES})
+_CLOSING: Final = frozenset({Act.STOP, Act.EXIT})
+_PHASES: Final = (
+    Moment.ENTRY_SENT,
+    Moment.ENTRY_FILLED,
+    Moment.STOP_ACKNOWLEDGED,
+    Moment.REPLACE_SENT,
+    Moment.CANCEL_SENT,
+    Moment.EXIT_SENT,
+    Moment.EXIT_FILLED,
+    Moment.RESTART,
+)
+_OPEN, _MIDDAY, _LAST = "at the open", "midday", "in the last five minutes"
+
+
+@attrs.frozen
+class _Shape:
+    # The times of a day, as in VenueScenario.
+    enters: int
+    holds: int
+    minutes: int
+    flattens: int = 5
+
+
+_SHAPES: Final = {_OPEN: _Shape(1, 3, 12), _MIDDAY: _Shape(4, 3, 15)}
+_LATE_EXIT: Final = _Shape(1, 6, 9, flattens=4)
+"""The exit is that of flattening, four minutes before the close."""
+
+_LATE_ENTRY: Final = _Shape(5, 2, 10, flattens=2)
+"""The entry is sent four minutes before the close."""
+
+_TIMES: Final = (_OPEN, _MIDDAY, _LAST)
+
+
+def scenarios() -> Iterator[VenueScenario]:
+    """All scenarios of the venue."""
+    yield from _request_scenarios()
+    yield from _event_scenarios()
+    yield from _killed_scenarios()
+    yield from _late_scenarios()
+    yield from _list_scenarios()
+    yield from _document_scenarios()
+    yield from _foreign_scenarios()
+
+
+def _request_scenarios() -> Iterator[VenueScenario]:
+    # Order requests that fail, by act, failure and time of day.
+    for act in Act:
+        hidden = {} if act is Act.CANCEL else _ORDER_FAILURES
+        lasting = RequestFault(booked=False, reply=_503, when=When(since=SENT[act], lasts_s=60.0, times=None))
+        for name, fault in {**_FAILURES, **hidden, "503 for 60 s": lasting}.items():
+            for time in _TIMES:
+                plan = _adding(attrs.evolve(fault, acts=frozenset({act})))
+                full = act not in _CLOSING and time != _MIDDAY
+                yield attrs.evolve(_scenario(f"{act}: {name}, {time}", plan, act, time), full=full)
+    for name, reply in _REFUSED_EXITS.items():
+        refused = RequestFault(acts=frozenset({Act.EXIT}), booked=False, reply=reply, when=When(times=2))
+        for time in _TIMES:
+            yield _scenario(f"exit: refused twice ({name}), {time}", _adding(refused), Act.EXIT, time)
+    ignored = RequestFault(acts=frozenset({Act.CANCEL}), booked=False, reply=ServerReply(status=204))
+    ended = RequestFault(acts=frozenset({Act.STOP}), ends_after_s=_LATER_S)
+    for time in _TIMES:
+        yield _scenario(f"cancel: 204 and ignored, {time}", _adding(ignored), Act.CANCEL, time)
+        yield _scenario(f"stop: cancelled by the venue, {time}", _adding(ended), Act.STOP, time)
+        twice = attrs.evolve(ended, when=When(times=2))
+        yield _scenario(f"stop: cancelled by the venue twice, {time}", _adding(twice), Act.STOP, time)
+        outage = RequestFault(booked=False, reply=_503, when=When(since=Moment.STOP_SENT, lasts_s=60.0, times=None))
+        yield _scenario(f"all orders: 503 for 60 s from the stop on, {time}", _adding(outage), Act.STOP, time)
+
+
+def _event_scenarios() -> Iterator[VenueScenario]:
+    # Trade updates that do not come as they should.
+    for name, fault in _EVENTS.items():
+        for time in _TIMES:
+            yield _scenario(f"updates: {name}, {time}", _adding(fault), Act.STOP, time)
+
+
+def _killed_scenarios() -> Iterator[VenueScenario]:
+    # kill -9 while a request is on its way, which arrives or is lost.
+    for act in Act:
+        for arrives in (True, False):
+            lost = RequestFault(acts=frozenset({act}), booked=False, is_cut=True)
+            faults = () if arrives else (lost,)
+            for time in _TIMES if act in _CLOSING else (_MIDDAY,):
+                name = f"{act}: kill -9, the request {'arrives' if arrives else 'is lost'}, {time}"
+                yield _scenario(name, _adding(*faults, kill_at=SENT[act]), act, time)
+
+
+def _late_scenarios() -> Iterator[VenueScenario]:
+    # Readings that lag behind, by endpoint, lag and phase.
+    for late_s in _LATE_S:
+        for phase in _PHASES:
+            when = When(since=phase, lasts_s=_LAG_LASTS_S, times=None)
+            act = Act.REPLACE if phase is Moment.REPLACE_SENT else Act.STOP
+            faults: dict[str, Fault] = {
+                name: ReadingFault(endpoints=endpoints, when=when, late_s=late_s)
+                for name, endpoints in _READINGS.items()
+            }
+            faults[_UPDATES] = EventFault(when=when, late_s=late_s)
+            for name, fault in faults.items():
+                plan = _adding(fault, restarts=phase is Moment.RESTART)
+                full = late_s not in _MAIN_LATE_S or name not in _MAIN_READINGS
+                yield attrs.evolve(_scenario(f"{name}: late by {late_s} s, {phase}", plan, act, _OPEN), full=full)
+    for phase in _PHASES:
+        when = When(since=phase, lasts_s=_LAG_LASTS_S, times=None)
+        endpoints = frozenset({Endpoint.ORDERS, Endpoint.LOOKUP, Endpoint.ACTIVITIES})
+        both = ReadingFault(endpoints=endpoints, when=when, late_s=12.0), EventFault(when=when, late_s=12.0)
+        act = Act.REPLACE if phase is Moment.REPLACE_SENT else Act.STOP
+        plan = _adding(*both, restarts=phase is Moment.RESTART)
+        yield _scenario(f"orders and updates: late by 12 s, {phase}", plan, act, _OPEN)
+
+
+def _list_scenarios() -> Iterator[VenueScenario]:
+    # Lists that are empty for three minutes, lack a page once, or are a minute old once.
+    once = When(since=Moment.STOP_ACKNOWLEDGED)
+    for name in ("positions", "orders", "activities"):
+        endpoints = _READINGS[name]
+        for phase in (Moment.ENTRY_FILLED, Moment.STOP_ACKNOWLEDGED, Moment.CANCEL_SENT, Moment.RESTART):
+            when = When(since=phase, lasts_s=_EMPTY_LASTS_S, times=None)
+            empty = ReadingFault(endpoints=endpoints, when=when, change=lambda _rows: [])
+            plan = _adding(empty, restarts=phase is Moment.RESTART)
+            yield _scenario(f"{name}: empty for 180 s, {phase}", plan, Act.STOP, _MIDDAY)
+        missing = ReadingFault(endpoints=endpoints, when=once, change=lambda _rows: [])
+        old = ReadingFault(endpoints=endpoints, when=once, late_s=60.0)
+        yield _scenario(f"{name}: a page is missing once", _adding(missing), Act.STOP, _OPEN)
+        yield _scenario(f"{name}: a page is old once", _adding(old), Act.STOP, _OPEN)
+
+
+def _document_scenarios() -> Iterator[VenueScenario]:
+    # Documents whose fields are not as stated.
+    orders = frozenset({Endpoint.ORDERS, Endpoint.LOOKUP})
+    since = When(since=Moment.ENTRY_FILLED, times=None)
+    fields: dict[str, tuple[frozenset[Endpoint], str, tuple[Any, ...]]] = {
+        "order": (orders, "filled_avg_price", (_ABSENT, None)),
+        "order's quantity": (orders, "filled_qty", ("NaN", "1E+999999", "-1")),
+        "order's status": (orders, "status", ("reviewed",)),
+        "position": (_READINGS["positions"], "qty", ("NaN", "1E+999999", "-1", "99999999", None)),
+        "account": (_READINGS["account"], "equity", ("NaN", "1E+999999", "-1", None)),
+    }
+    for what, (endpoints, field, values) in fields.items():
+        for value in values:
+            for times in (1, None):
+                when = attrs.evolve(since, times=times)
+                change = _with(field, value)
+                text = "omitted" if value is _ABSENT else str(value).lower()
+                name = f"{what}: {field} {text}, {'once' if times else 'always'}"
+                fault = ReadingFault(endpoints=endpoints, when=when, change=change)
+                yield attrs.evolve(_scenario(name, _adding(fault), Act.STOP, _OPEN), full=times is None)
+    for name, dated in (("dates", True), ("date-times", False)):
+        refusing = ReadingFault(
+            endpoints=frozenset({Endpoint.CALENDAR}),
+            reply=_refused(400, 40010000, "invalid time"),
+            refuses=_queries(dated=dated),
+        )
+        yield attrs.evolve(_scenario(f"calendar: refuses {name}", _adding(refusing), Act.STOP, _OPEN), trades=not dated)
+
+
+def _foreign_scenarios() -> Iterator[VenueScenario]:
+    # What others do while a stop rests.
+    half = Decimal("0.5")
+    acts: dict[str, Callable[[AlpacaServer, str], None]] = {
+        "a person closes the position": lambda venue, symbol: others.close_by_hand(venue.account, symbol),
+        "a person closes half": lambda venue, symbol: others.close_by_hand(venue.account, symbol, half),
+        "a person cancels the stop": lambda venue, symbol: others.cancel_by_hand(venue.account, symbol),
+        "a liquidation of all": lambda venue, symbol: others.liquidate(venue.account, symbol),
+        "a liquidation of half": lambda venue, symbol: others.liquidate(venue.account, symbol, half),
+        "a margin call for a fifth": lambda venue, symbol: others.liquidate(venue.account, symbol, Decimal("0.2")),
+    }
+    for name, act in acts.items():
+        for time in _TIMES:
+            scenario = _scenario(f"others: {name}, {time}", _doing(act), Act.STOP, time)
+            yield attrs.evolve(scenario, foreign=True)
+
+
+def _scenario(name: str, plan: _Plan, act: Act, time: str) -> VenueScenario:
+    def planned(exchange: AlpacaExchange, kill: Kill) -> None:
+        exchange.venue.market.past_days = _PAST_DAYS
+        plan(exchange.venue, kill)
+
+    late = _LATE_EXIT if act in {Act.EXIT, Act.CANCEL} else _LATE_ENTRY
+    shape = _SHAPES.get(time, late)
+    return VenueScenario(
+        name=name,
+        plan=planned,
+        enters=shape.enters,
+        holds=shape.holds,
+        minutes=shape.minutes,
+        flattens=shape.flattens,
+        rises=act is Act.REPLACE,
+        trades=act is not Act.ENTRY,
+    )
+
+
+def _adding(*faults: Fault, kill_at: Moment | None = None, restarts: bool = False) -> _Plan:
+    # Plans faults, and kill -9 at a moment, or some seconds after the stop works.
+    def plan(venue: AlpacaServer, kill: Kill) -> None:
+        venue.faults.add(*faults)
+        if kill_at is not None:
+            venue.faults.act_at(kill_at, lambda: kill(_DOWN_S))
+        if restarts:
+            venue.faults.act_at(Moment.STOP_ACKNOWLEDGED, lambda: kill(_DOWN_S), after_s=_LATER_S)
+
+    return plan
+
+
+def _doing(act: Callable[[AlpacaServer, str], None]) -> _Plan:
+    # Plans what others do some seconds after the stop works.
+    def plan(venue: AlpacaServer, _kill: Kill) -> None:
+        def do() -> None:
+            for symbol in [*venue.account.held]:
+                act(venue, symbol)
+
+        venue.faults.act_at(Moment.STOP_ACKNOWLEDGED, do, after_s=_LATER_S)
+
+    return plan
+
+
+_ABSENT: Final = object()
+
+
+def _with(field: str, value: object) -> Callable[[Any], Any]:
+    # Changes a field of a document, or of each one of a list.
+    def change(document: Any) -> Any:
+        if isinstance(document, list):
+            return [change(one) for one in document]
+        rest = {name: given for name, given in document.items() if name != field}
+        return rest if value is _ABSENT else {**rest, field: value}
+
+    return change
+
+
+def _queries(*, dated: bool) -> Callable[[Mapping[str, str]], bool]:
+    # Queries with a date, or with a date and time.
+    def fits(query: Mapping[str, str]) -> bool:
+        return any(("T" not in query[name]) is dated for name in ("start", "end") if name in query)
+
+    return fits
