@@ -162,7 +162,8 @@ class Reconciler:
         update_account(self._decision_engine, self._execution.recorder, snapshot.account, crossed=crossed)
         self.verdict = findings.verdict
         if self._decision_engine.exposure.disputed_symbols:
-            self._next_reading = self._clock.monotonic() + IN_FLIGHT_S
+            pause_s = max(IN_FLIGHT_S, self._broker.capabilities.list_lag_s) if self._contradicted else IN_FLIGHT_S
+            self._next_reading = self._clock.monotonic() + pause_s
         await self._orphans.cancel_confirmed()
         return findings.verdict
 

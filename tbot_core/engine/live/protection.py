@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from tbot_core.marketdata.feed_health import FeedHealth
     from tbot_core.model.clock import Clock
     from tbot_core.trading.positions.state import ManagedPosition
-
-REPORTED_S: Final = 0.5
-"""A position without a stop is journaled when that has lasted so long: an exit takes less to follow its stop."""
 
 
 class Protection(StrEnum):
@@ -95,8 +92,7 @@ class ProtectionMonitor:
                 record.seconds |= self._before.pop(symbol, {})
                 self._records[symbol] = record
             record.advance(now, protection)
-            lasts = protection is Protection.RESTING or now - record.since >= REPORTED_S
-            if protection is not record.reported and lasts:
+            if protection is not record.reported:
                 record.reported = protection
                 self._journal(symbol, protection, record, now)
             if self._is_breached(position, record, now):
@@ -120,7 +116,7 @@ class ProtectionMonitor:
         return self._health.price(position.position.signal.symbol, self._clock.monotonic(), widest=MAX_SPREAD)
 
     def _is_breached(self, position: ManagedPosition, record: ProtectionRecord, now: float) -> bool:
-        # Whether prices have been beyond an emulated stop at two readings. One that strategy closes on bars is not
+        # Whether prices have been beyond an emulated stop at two readings. One that the strategy closes on bars is not
         # emulated here.
         price = self._price(position) if record.protection is Protection.EMULATED else None
         plan = position.plan
