@@ -29,7 +29,8 @@ _FOLLOWS_S: Final = 15.0
 class ObservedDay:
     """What is left of a day: the venue's facts, requests, orders, holdings and cash, the journal, critical alerts.
 
-    `faults_met`: what the scenario planned has happened. `ended` is what ended the run before the close, or "". Times are seconds of the venue's clock.
+    `faults_met`: what the scenario planned has happened. `ended` is what ended the run before the close, or "".
+    Times are seconds of the venue's clock.
     """
 
     scenario: VenueScenario
