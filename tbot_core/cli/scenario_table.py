@@ -63,8 +63,13 @@ def _cells(one: ScenarioReport) -> tuple[str, ...]:
         *(str(count or "-") for count in (one.opposite, one.phantoms, one.lost, one.cancels, one.second_ids)),
         held if one.held else "-",
         "equal" if one.cash_equal else "DIFFERS",
-        f"FAILED: {'; '.join(one.violations)}" if one.violations else "passed",
+        _verdict(one),
     )
+
+
+def _verdict(one: ScenarioReport) -> str:
+    unmet = "" if one.faults_met else " (the fault did not occur)"
+    return f"FAILED{unmet}: {'; '.join(one.violations)}" if one.violations else f"passed{unmet}"
 
 
 def _reasons(reports: Sequence[ScenarioReport]) -> list[tuple[str, int]]:

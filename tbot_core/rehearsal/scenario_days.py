@@ -124,6 +124,7 @@ def run_scenario(plugin: Plugin, scenario: VenueScenario) -> ScenarioReport:
             cash=venue.cash(),
             events=events,
             alerts=_critical_alerts(events),
+            faults_met=venue.faults_met,
             ended=ended,
         )
     return attrs.evolve(judge(observed), took_s=clock.monotonic() - began)

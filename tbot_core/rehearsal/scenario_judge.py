@@ -29,7 +29,8 @@ _FOLLOWS_S: Final = 15.0
 class ObservedDay:
     """What is left of a day: the venue's facts, requests, orders, holdings and cash, the journal, critical alerts.
 
-    `ended` is what ended the run before the close, "" for nothing. Times are seconds of the venue's clock.
+    `faults_met`: what the scenario planned has happened. `ended` is what ended the run before the close, or "".
+    Times are seconds of the venue's clock.
     """
 
     scenario: VenueScenario
@@ -41,6 +42,7 @@ class ObservedDay:
     cash: Decimal
     events: Sequence[Event]
     alerts: Sequence[str]
+    faults_met: bool = True
     ended: str = ""
 
 
@@ -50,7 +52,8 @@ class ScenarioReport:
 
     `opposite` counts turns to the other side, `phantoms` what the journal has and the venue never made, `lost` the
     reverse, `cancels` stops that the bot cancelled without an exit, `second_ids` orders for a purpose that another
-    order had then. `held` overnight is `stuck` where the journal says so and `paged` where an alert went out.
+    order had then. What is `held` overnight is `stuck` where the journal says so, and `paged` where an alert says so.
+    Without `faults_met` the day proves nothing.
     """
 
     name: str
@@ -66,6 +69,7 @@ class ScenarioReport:
     stuck: bool = False
     paged: bool = False
     cash_equal: bool = True
+    faults_met: bool = True
     took_s: float = 0.0
     violations: tuple[str, ...] = ()
 
@@ -89,6 +93,7 @@ def judge(day: ObservedDay) -> ScenarioReport:
         held=any(day.holdings.values()),
         stuck=stuck,
         paged=any("stuck" in words.lower() for words in day.alerts),
+        faults_met=day.faults_met,
         cash_equal=bool(closed) and abs(Decimal(closed[-1]["cash"]) - day.cash) < Decimal("0.01"),
     )
     protection = (words for one in positions for words in one.violations)

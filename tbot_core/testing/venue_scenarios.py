@@ -80,6 +80,10 @@ class ScenarioVenue(Protocol):
     def set_process(self, *, runs: bool) -> None:
         """The bot's process has ended, so that nothing arrives or is delivered any more; or another one has begun."""
 
+    @property
+    def faults_met(self) -> bool:
+        """Whether everything that a scenario planned has happened."""
+
     def facts(self) -> Sequence[ProtectionFact]:
         """What has happened to positions and their protection, and what the bot was shown of it."""
 

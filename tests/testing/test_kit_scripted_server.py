@@ -19,6 +19,7 @@ from tbot_core.testing.scripted_server import (
     ScriptedServer,
     ServerFault,
     ServerReply,
+    ServerRequest,
     SocketFault,
     context,
 )
@@ -205,3 +206,22 @@ def test_an_address_that_is_too_long_is_refused() -> None:
         return (await client.send("POST", "/a", form={"s": "x" * (most + 1)})).status
 
     assert talk(script) == 200
+
+
+def test_a_handler_may_wait_and_may_cut_the_connection() -> None:
+    """An answer comes later where the handler says so, and None ends the connection without one."""
+
+    async def main() -> tuple[float, int]:
+        async def answer(request: ServerRequest) -> ServerReply | None:
+            await asyncio.sleep(3)
+            return ServerReply() if request.path == "/late" else None
+
+        async with ScriptedServer(answer) as server, connected(server, loop) as connect:
+            client = connect.http("api")
+            status = (await client.send("POST", "/late")).status
+            with pytest.raises(OutcomeUnknown):
+                await client.send("POST", "/cut")
+            return loop.time(), status
+
+    loop = VirtualLoop()
+    assert run_virtual(main, loop) == (6.0, 200)

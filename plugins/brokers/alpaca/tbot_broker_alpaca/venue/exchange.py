@@ -119,6 +119,11 @@ class AlpacaExchange:
         """The bot's process has ended, or another one has begun."""
         self.venue.set_process(runs=runs)
 
+    @property
+    def faults_met(self) -> bool:
+        """Whether everything that was planned has happened."""
+        return self.venue.faults.all_met
+
     def facts(self) -> Sequence[ProtectionFact]:
         """What has happened to positions and their protection, and what the bot was shown of it."""
         return self.venue.record.facts

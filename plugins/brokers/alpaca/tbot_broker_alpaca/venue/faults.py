@@ -182,6 +182,11 @@ class VenueFaults:
         """Let something be done at a moment, or so long after it."""
         self._acts[moment].append((after_s, act))
 
+    @property
+    def all_met(self) -> bool:
+        """Whether each planned fault has applied to something, and each planned act was done."""
+        return all(one.met > one.fault.when.skip for one in self._planned) and self._acts.keys() <= self._began.keys()
+
     def begin(self, moment: Moment) -> None:
         """A moment has come."""
         if moment in self._began:

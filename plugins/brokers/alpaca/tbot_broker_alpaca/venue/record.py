@@ -254,6 +254,7 @@ class VenueRecord:
     def _show_fills(self, known: _Known, filled: Decimal) -> None:
         if filled > known.shown_filled:
             known.shown_filled = filled
+            known.shown_end = known.shown_end or filled == known.order.quantity
             happened_at = max(at for at, quantity in known.fills if quantity <= filled)
             self.facts.append(Shown(at=self._now, symbol=known.order.symbol, happened_at=happened_at))
 

@@ -76,21 +76,23 @@ _REFUSED_EXITS: Final = {
     "buying power": _refused(403, 40310000, "insufficient buying power"),
     "forbidden": _refused(403, 40310000, "forbidden"),
 }
+_FROM_THE_FILL: Final = When(since=Moment.ENTRY_FILLED, times=None)
 _EVENTS: Final[Mapping[str, EventFault]] = {
-    "never sent": EventFault(copies=0),
+    "never sent from the fill on": EventFault(copies=0, when=_FROM_THE_FILL),
+    "late by 12 s from the fill on": EventFault(late_s=12.0, when=_FROM_THE_FILL),
     "sent twice": EventFault(copies=2),
     "sent twice with an unknown one between": EventFault(copies=2, between="order_reviewed"),
-    "late by 12 s": EventFault(late_s=12.0),
 }
 _UPDATES: Final = "updates"
+_LOOKUPS: Final = "look-ups"
 _READINGS: Final[Mapping[str, frozenset[Endpoint]]] = {
     "positions": frozenset({Endpoint.POSITIONS}),
     "orders": frozenset({Endpoint.ORDERS}),
-    "look-ups": frozenset({Endpoint.LOOKUP}),
+    _LOOKUPS: frozenset({Endpoint.LOOKUP}),
     "account": frozenset({Endpoint.ACCOUNT}),
     "activities": frozenset({Endpoint.ACTIVITIES}),
 }
-_MAIN_READINGS: Final = frozenset({"positions", "orders", _UPDATES})
+_MAIN_READINGS: Final = frozenset({"positions", "orders", _LOOKUPS, _UPDATES})
 _CLOSING: Final = frozenset({Act.STOP, Act.EXIT})
 _PHASES: Final = (
     Moment.ENTRY_SENT,
@@ -133,6 +135,7 @@ def scenarios() -> Iterator[VenueScenario]:
     yield from _list_scenarios()
     yield from _document_scenarios()
     yield from _foreign_scenarios()
+    yield from _short_scenarios()
 
 
 def _request_scenarios() -> Iterator[VenueScenario]:
@@ -183,23 +186,29 @@ def _late_scenarios() -> Iterator[VenueScenario]:
     for late_s in _LATE_S:
         for phase in _PHASES:
             when = When(since=phase, lasts_s=_LAG_LASTS_S, times=None)
-            act = Act.REPLACE if phase is Moment.REPLACE_SENT else Act.STOP
-            faults: dict[str, Fault] = {
-                name: ReadingFault(endpoints=endpoints, when=when, late_s=late_s)
-                for name, endpoints in _READINGS.items()
+            late = {name: (ReadingFault(endpoints=of, when=when, late_s=late_s),) for name, of in _READINGS.items()}
+            # An answer that is lost makes the client look the order up.
+            lost = RequestFault(acts=frozenset(Act) - {Act.CANCEL}, when=when, reply=_504)
+            faults: dict[str, tuple[Fault, ...]] = {
+                **late,
+                _LOOKUPS: (*late[_LOOKUPS], lost),
+                _UPDATES: (EventFault(when=when, late_s=late_s),),
             }
-            faults[_UPDATES] = EventFault(when=when, late_s=late_s)
-            for name, fault in faults.items():
-                plan = _adding(fault, restarts=phase is Moment.RESTART)
+            for name, planned in faults.items():
                 full = late_s not in _MAIN_LATE_S or name not in _MAIN_READINGS
-                yield attrs.evolve(_scenario(f"{name}: late by {late_s} s, {phase}", plan, act, _OPEN), full=full)
+                scenario = _in_phase(f"{name}: late by {late_s} s", phase, *planned)
+                yield attrs.evolve(scenario, full=full)
     for phase in _PHASES:
         when = When(since=phase, lasts_s=_LAG_LASTS_S, times=None)
         endpoints = frozenset({Endpoint.ORDERS, Endpoint.LOOKUP, Endpoint.ACTIVITIES})
         both = ReadingFault(endpoints=endpoints, when=when, late_s=12.0), EventFault(when=when, late_s=12.0)
-        act = Act.REPLACE if phase is Moment.REPLACE_SENT else Act.STOP
-        plan = _adding(*both, restarts=phase is Moment.RESTART)
-        yield _scenario(f"orders and updates: late by 12 s, {phase}", plan, act, _OPEN)
+        yield _in_phase("orders and updates: late by 12 s", phase, *both)
+
+
+def _in_phase(name: str, phase: Moment, *faults: Fault) -> VenueScenario:
+    # Faults from a phase on; an entry that is not confirmed may be cancelled.
+    act = Act.ENTRY if phase is Moment.ENTRY_SENT else Act.REPLACE if phase is Moment.REPLACE_SENT else Act.STOP
+    return _scenario(f"{name}, {phase}", _adding(*faults, restarts=phase is Moment.RESTART), act, _OPEN)
 
 
 def _list_scenarios() -> Iterator[VenueScenario]:
@@ -221,7 +230,6 @@ def _list_scenarios() -> Iterator[VenueScenario]:
 def _document_scenarios() -> Iterator[VenueScenario]:
     # Documents whose fields are not as stated.
     orders = frozenset({Endpoint.ORDERS, Endpoint.LOOKUP})
-    since = When(since=Moment.ENTRY_FILLED, times=None)
     fields: dict[str, tuple[frozenset[Endpoint], str, tuple[Any, ...]]] = {
         "order": (orders, "filled_avg_price", (_ABSENT, None)),
         "order's quantity": (orders, "filled_qty", ("NaN", "1E+999999", "-1")),
@@ -232,7 +240,7 @@ def _document_scenarios() -> Iterator[VenueScenario]:
     for what, (endpoints, field, values) in fields.items():
         for value in values:
             for times in (1, None):
-                when = attrs.evolve(since, times=times)
+                when = attrs.evolve(_FROM_THE_FILL, times=times)
                 change = _with(field, value)
                 text = "omitted" if value is _ABSENT else str(value).lower()
                 name = f"{what}: {field} {text}, {'once' if times else 'always'}"
@@ -262,6 +270,17 @@ def _foreign_scenarios() -> Iterator[VenueScenario]:
         for time in _TIMES:
             scenario = _scenario(f"others: {name}, {time}", _doing(act), Act.STOP, time)
             yield attrs.evolve(scenario, foreign=True)
+
+
+def _short_scenarios() -> Iterator[VenueScenario]:
+    # A short position, which is bought back.
+    for act in (Act.STOP, Act.EXIT):
+        for name in ("503, not booked", "504, booked", "cut, not booked"):
+            plan = _adding(attrs.evolve(_FAILURES[name], acts=frozenset({act})))
+            yield attrs.evolve(_scenario(f"short {act}: {name}", plan, act, _OPEN), short=True)
+    when = When(since=Moment.STOP_ACKNOWLEDGED, lasts_s=_EMPTY_LASTS_S, times=None)
+    empty = ReadingFault(endpoints=_READINGS["positions"], when=when, change=lambda _rows: [])
+    yield attrs.evolve(_scenario("short: positions empty for 180 s", _adding(empty), Act.STOP, _OPEN), short=True)
 
 
 def _scenario(name: str, plan: _Plan, act: Act, time: str) -> VenueScenario:
