@@ -152,6 +152,17 @@ def test_seconds_in_which_nothing_can_be_done_are_not_counted(day: Day, excuse: 
     assert day.words(PROTECTION_INVARIANTS, "bare") == []
 
 
+def test_a_plan_whose_stop_is_on_closed_bars_has_none_at_a_venue(day: Day) -> None:
+    """Nor is what was filled beyond a position one that needs a stop."""
+    one = day.send(Leg.ENTRY, FILLED)
+    day.send(Leg.STOP, FILLED + 1)
+    day.send(Leg.EXIT, FILLED + 100, shares=14)
+    [protection] = protection_of(day.history)
+    assert protection.uncounted_s + protection.bare_s + protection.unseen_s <= 1.0
+    day.history.on_close = frozenset({one.signal.strategy})
+    assert protection_of(day.history) == []
+
+
 def test_a_target_and_a_stop_of_the_other_side_protect_nothing(day: Day) -> None:
     """Only a working stop or exit that closes the position does."""
     day.send(Leg.ENTRY, FILLED)

@@ -5,7 +5,7 @@ The facts are those of the venue, the network path and the feed; only the claims
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -31,6 +31,7 @@ from tbot_core.testing.protection_facts import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tbot_core.model.types import SignalId
     from tbot_core.rehearsal.history import RehearsalHistory
     from tbot_core.rehearsal.protection import PositionProtection
     from tbot_core.rehearsal.venue_facts import VenueFact
@@ -102,25 +103,36 @@ def _positions(history: RehearsalHistory) -> Iterator[Held | Cover | ForeignCanc
         for at in changes:
             while upcoming[0] <= at:
                 held, upcoming = upcoming[1], next(known)
-            quantity = quantity_of(abs(held))
-            yield Held(at=at, symbol=symbol, quantity=(quantity // 1 if whole else quantity) * (1 if held > 0 else -1))
+            quantity = quantity_of(abs(held)) // 1 if whole else quantity_of(abs(held))
+            yield Held(at=at, symbol=symbol, quantity=quantity if held >= 0 else -quantity)
             yield Cover(at=at, symbol=symbol, quantity=sum((_closable(one, at, held) for one in mine), Decimal(0)))
     yield from _foreign_cancels(history, {one.cid for one in guards})
 
 
 def _held(history: RehearsalHistory) -> Iterator[tuple[float, str, int]]:
-    # The units of a symbol that our orders have traded, at most those that the account holds, from a second on.
-    ours, account = Counter[str](), Counter[str]()
+    # The units of a symbol in positions of ours, at most those that the account holds, from a second on.
+    #
+    # A plan whose stop is on closed bars has none at a broker. What was filled beyond a position is surplus.
+    intents, account = history.intents(), Counter[str]()
+    sides: dict[SignalId, int] = {}
+    nets: defaultdict[str, Counter[SignalId]] = defaultdict(Counter)
     for fact in history.facts:
         account[fact.symbol] += fact.units
-        if fact.ours and fact.fill is not None:
-            ours[fact.symbol] += fact.units
+        signal, leg, _ = intents.get(fact.client_order_id, (None, None, 0))
+        if fact.fill is not None and signal is not None and signal.strategy not in history.on_close:
+            nets[fact.symbol][signal] += fact.units
+            if leg is Leg.ENTRY:
+                sides.setdefault(signal, 1 if fact.fill.buy else -1)
         elif fact.kind == AccountActivityKind.SPLIT:
-            ours[fact.symbol] *= 2
+            nets[fact.symbol] = Counter({one: 2 * units for one, units in nets[fact.symbol].items()})
         if fact.units:
-            mine, all_units = ours[fact.symbol], account[fact.symbol]
-            held = min(mine, max(all_units, 0)) if mine > 0 else max(mine, min(all_units, 0))
-            yield _second(history, fact), fact.symbol, held
+            positions = [units for one, units in nets[fact.symbol].items() if units * sides.get(one, 0) > 0]
+            yield _second(history, fact), fact.symbol, _within(sum(positions), account[fact.symbol])
+
+
+def _within(ours: int, account: int) -> int:
+    # Our units, at most those that the account holds on the same side.
+    return min(ours, max(account, 0)) if ours > 0 else max(ours, min(account, 0))
 
 
 def _closable(one: SimulatedVenueOrder, at: float, held: int) -> Decimal:
