@@ -44,7 +44,8 @@ FAULTS = """# Faults of the simulation
 
 What a simulated world (`tbot_core.rehearsal`) can do to a bot, by the ids of the fault matrix. Each seed
 leaves most of them off. A fault that comes with time has one chance a minute to begin, any other at each occasion.
-F14 has none with the bot as it is: it occurs only if a client order id is reused.
+F14 has none with the bot as it is: it occurs only if a client order id is reused. F117 to F121 answer the next one to
+four requests of their kind, before or after booking, and begin also in the last minutes before the close.
 """
 MUTANTS = """# Mutants of the order machine
 

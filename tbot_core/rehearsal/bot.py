@@ -120,6 +120,14 @@ class BotConfig:
     signals: ProcessSignals = attrs.field(factory=ProcessSignals)
     vix: tuple[SupportsLiveVix, ...] | None = None
 
+    @property
+    def on_close(self) -> frozenset[str]:
+        """The strategies whose plan has its stop on closed bars, so that none rests at a broker."""
+        strategies = ((one.name, one.strategy) for one in self.entrants)
+        return frozenset(
+            name for name, it in strategies if isinstance(it, ScriptedStrategy) and it.exits.trigger == "close"
+        )
+
 
 def bot_config(world: World, further: Mapping[str, Any] | None = None) -> BotConfig:
     """The bot of a world: one to five strategies, limits that sometimes bind, and `further` settings."""

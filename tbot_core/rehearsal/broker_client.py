@@ -12,8 +12,15 @@ from tbot_core.contracts import BrokerEventKind, Gap, Instrument, MaintenanceWin
 from tbot_core.errors import OutcomeUnknown, Rejected, Unavailable
 from tbot_core.model.types import price_of
 from tbot_core.rehearsal.exchange import VenueResponse
-from tbot_core.rehearsal.network import TIMEOUT_S, EventDeliveries, NetworkPath, NetworkRequest, RequestTransit
-from tbot_core.rehearsal.reading_faults import COUNTED_WHEN_SHOWN, LISTS, spoil_account, spoil_snapshot
+from tbot_core.rehearsal.network import (
+    TIMEOUT_S,
+    DeliveredReading,
+    EventDeliveries,
+    NetworkPath,
+    NetworkRequest,
+    RequestTransit,
+)
+from tbot_core.rehearsal.reading_faults import COUNTED_WHEN_SHOWN, LISTS, differing_rows, spoil_account, spoil_snapshot
 from tbot_core.rehearsal.venue_profiles import ReadingLags
 
 if TYPE_CHECKING:
@@ -172,13 +179,24 @@ class SimulatedBroker:
         lags = self._lags()
         older = self._outdated(lags) if passage.fault == "F49" else lags
 
-        def read() -> tuple[AccountSnapshot, AccountSnapshot]:
-            return self._exchange.snapshot(since, lags), self._exchange.snapshot(since, older)
+        def read() -> tuple[AccountSnapshot, AccountSnapshot, float]:
+            matching = self._exchange.matching
+            return self._exchange.snapshot(since, lags), self._exchange.snapshot(since, older), matching.now
 
-        right, shown = await self._read("snapshot", read, passage)
+        asked_at = self._clock.monotonic()
+        right, shown, read_at = await self._read("snapshot", read, passage)
         shown = spoil_snapshot(shown, passage.fault, self._way.chance("spoiled"))
         if passage.fault in COUNTED_WHEN_SHOWN and shown != right:
             self._way.faults.count(passage.fault)
+        self._way.readings.append(
+            DeliveredReading(
+                asked_at=asked_at,
+                read_at=read_at,
+                at=self._clock.monotonic(),
+                lags=lags,
+                wrong=differing_rows(right, shown),
+            )
+        )
         self._known_ids.update(dict.fromkeys(report.client_order_id for report in shown.orders))
         return shown
 
@@ -295,6 +313,7 @@ class SimulatedBroker:
             await asyncio.sleep(TIMEOUT_S)
             raise OutcomeUnknown(f"No answer to {kind} {cid} in {TIMEOUT_S:.0f} s.", "Look it up, never send it again.")
         await self._answered(passage)
+        request.answered_at = self._clock.monotonic()
         answer = responses[0] if responses else VenueResponse()
         request.outcome = passage.garbled or answer.refusal or "ok"
         if passage.refused:

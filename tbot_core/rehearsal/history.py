@@ -44,9 +44,10 @@ class FinalVenueState:
 class RehearsalHistory:
     """The history of a seed; `held` is None if the last process did not end normally.
 
-    `lives` are the results of the bot's processes. `elsewhere`: the final states of the standby venues. `unguarded`:
-    findings of the exposure monitor; `turns`: waits for the rate limit; `births` and `deaths`: when each process's
-    session began and when it crashed.
+    `on_close`: the strategies whose stop is emulated on closed bars by plan. `lives` are the results of the bot's
+    processes. `elsewhere`: the final states of the standby venues. `unguarded`: findings of the exposure monitor;
+    `turns`: waits for the rate limit; `births` and `deaths`: when each process's session began and when it crashed;
+    `finished`: when the last one ended normally.
     `failures`: the errors that ended a process; `torn`: the fault of the journal's chain; `stopped`: a stop ended the
     session, so that later events were not awaited.
     """
@@ -55,6 +56,7 @@ class RehearsalHistory:
     name: str
     rules: TradingRules
     people: OperatorActions = attrs.field(factory=OperatorActions)
+    on_close: frozenset[str] = frozenset()
     lives: list[BotProcessResult] = attrs.field(factory=list)
     events: list[Event] = attrs.field(factory=list)
     held: dict[str, int] | None = None
@@ -65,6 +67,7 @@ class RehearsalHistory:
     turns: list[RequestWait] = attrs.field(factory=list)
     births: list[float] = attrs.field(factory=list)
     deaths: list[float] = attrs.field(factory=list)
+    finished: float = float("inf")
     failures: list[str] = attrs.field(factory=list)
     torn: str = ""
     stopped: bool = False
@@ -99,6 +102,7 @@ class RehearsalHistory:
 
     def end(self, life: BotProcess) -> None:
         """Record the final state of the last process."""
+        self.finished = self.world.loop.time()
         closed = cast("Journal", life.journal).last_event(records.SESSION_CLOSED) is not None
         self.stopped = life.session is not None and life.session.requests.is_stopping and not closed
         if life.session is not None and not self.stopped:

@@ -15,6 +15,7 @@ from tbot_core.contracts import BrokerEventKind
 from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, RejectionMeaning, Unavailable
 from tbot_core.model.types import Leg
 from tbot_core.rehearsal.reading_faults import COUNTED_WHEN_SHOWN
+from tbot_core.rehearsal.venue_profiles import ReadingLags
 from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
@@ -37,13 +38,14 @@ _REPLAYED: Final = 5
 _DELAYED_S: Final = 300.0
 _AMBUSH_S: Final = 120.0
 _EPISODES: Final = ("F6", "F7", "F8", "F12", "F13", "F58", "F59", "F60", "F61", "F62", "F63")
+_PASSABLE: Final = frozenset({"F58", "F62"})
 _UNREACHED: Final = {"F6": "TLS handshake failed", "F7": "its certificate is not valid", "F8": "no such host"}
 _TRADING: Final = frozenset({"submit", "cancel", "replace"})
 
 
 @attrs.define
 class NetworkRequest:
-    """A request of the bot: its time, whether it was sent, whether it arrived, and its outcome."""
+    """A request of the bot: its time, whether it was sent and arrived, its outcome, and when it was answered."""
 
     at: float
     kind: str
@@ -51,12 +53,27 @@ class NetworkRequest:
     left: bool = True
     reached: bool = False
     outcome: str = ""
+    answered_at: float | None = None
 
     @property
     def line(self) -> str:
         """The request as one line of a trace."""
         flags = f"{'left' if self.left else 'kept'} {'reached' if self.reached else 'lost'}"
         return f"{self.at:.6f} {self.kind} {self.client_order_id or '-'} {flags} {self.outcome}".rstrip()
+
+
+@attrs.frozen(kw_only=True)
+class DeliveredReading:
+    """A snapshot that was delivered: when it was asked for, read at the venue and answered, and how far it was behind.
+
+    `wrong`: of which list and symbol it showed what is not so.
+    """
+
+    asked_at: float
+    read_at: float
+    at: float
+    lags: ReadingLags
+    wrong: frozenset[tuple[str, str]] = frozenset()
 
 
 @attrs.frozen(kw_only=True)
@@ -207,6 +224,7 @@ class NetworkPath:
         self.exchange = exchange
         self.requests: list[NetworkRequest] = []
         self.delivered: list[tuple[float, BrokerEvent]] = []
+        self.readings: list[DeliveredReading] = []
         self.hushed: dict[str, float] = {}
         self.replays = deque(at for at, _ in faults.planned("F24", 0.0, end))
         self.faults = faults
@@ -228,6 +246,11 @@ class NetworkPath:
     def add_fault(self, fault: str, begins: float, ends: float, name: str = "") -> None:
         """Add an outage between two seconds of the world; it is counted as the fault `name`."""
         self._episodes.append(_Episode(begins, ends, fault, name or fault))
+
+    @property
+    def outages(self) -> list[tuple[float, float]]:
+        """The spans in which every submit fails, in seconds of the world."""
+        return [(one.begins, one.ends) for one in self._episodes if one.fault not in _PASSABLE]
 
     @property
     def announced(self) -> list[tuple[float, float]]:

@@ -50,6 +50,13 @@ def spoil_snapshot(right: AccountSnapshot, fault: str, stream: RandomStream) -> 
             return attrs.evolve(right, account=spoil_account(right.account, fault))
 
 
+def differing_rows(right: AccountSnapshot, shown: AccountSnapshot) -> frozenset[tuple[str, str]]:
+    """The list, `positions` or `orders`, and the symbol of each row in which two snapshots differ."""
+    holdings = {("positions", one.symbol) for one in {*right.holdings} ^ {*shown.holdings}}
+    states, wrong = ({(one.symbol, one.broker_order_id, one.time) for one in it.orders} for it in (right, shown))
+    return frozenset(holdings | {("orders", symbol) for symbol, *_ in states ^ wrong})
+
+
 def _with_rows(right: AccountSnapshot, stream: RandomStream, pages: int) -> AccountSnapshot:
     # One of its lists, of which so many of two pages arrived.
     def arrived(count: int) -> int:

@@ -101,7 +101,9 @@ class _Rehearsal:
         self._sends = aimed.whole(1, _SENDS) if aimed.happens(_DIES_SENDING) else 0
         self._names = world.names if self._bot.failover else world.names[:1]
         rules = self._bot.rules(world.client(self._names[0]).capabilities)
-        self._history = RehearsalHistory(world=world, name=self._names[0], rules=rules, people=self._operator.acts)
+        self._history = RehearsalHistory(
+            world=world, name=self._names[0], rules=rules, people=self._operator.acts, on_close=bot.on_close
+        )
 
     def go(self, swaps: Swaps = ()) -> RehearsalResult:
         self._operator.begin()

@@ -28,7 +28,7 @@ class SimulatedVenueOrder:
 
     `kind` is that of its report, or `held` for protection that waits for its entry's fill. `units` is its whole
     quantity, `level` its limit or stop in ticks, `legs` the protection of an entry, which cancel each other. `ours`:
-    the bot sent it.
+    the bot sent it. `past` are its states, each from a second of the world on.
     """
 
     order: Order
@@ -45,7 +45,7 @@ class SimulatedVenueOrder:
     triggered: bool = False
     changed: float = 0.0
     words: str = ""
-    _past: list[tuple[float, OrderStatusReport]] = attrs.field(factory=list)
+    past: list[tuple[float, OrderStatusReport]] = attrs.field(factory=list)
     _reported: tuple[tuple[object, ...], OrderStatusReport] | None = None
 
     @property
@@ -90,12 +90,12 @@ class SimulatedVenueOrder:
 
     def keep(self, second: float, start: dt.datetime) -> None:
         """Keep its state at the end of a second of the world, for readings that are behind."""
-        self._past.append((second, self.report(start)))
+        self.past.append((second, self.report(start)))
 
     def report_at(self, second: float) -> OrderStatusReport | None:
         """The report that was right at an earlier second; None if the order was not there yet."""
-        at = bisect_right(self._past, second, key=itemgetter(0))
-        return self._past[at - 1][1] if at else None
+        at = bisect_right(self.past, second, key=itemgetter(0))
+        return self.past[at - 1][1] if at else None
 
     def _report(self, start: dt.datetime) -> OrderStatusReport:
         filled = sum((fill.quantity for fill in self.fills), Decimal(0))

@@ -10,9 +10,10 @@ import attrs
 import pytest
 
 from tbot_core.journal import records
-from tbot_core.model.types import ExitReason, Leg, Order
+from tbot_core.model.types import ExitReason, Leg, Order, RiskState
 from tbot_core.rehearsal.history import RehearsalHistory
 from tbot_core.rehearsal.invariants.limits import LIMIT_INVARIANTS
+from tbot_core.rehearsal.invariants.risk_states import RiskStates
 from tbot_core.rehearsal.invariants.top_ups import i3_top_ups, i8_top_ups
 from tbot_core.rehearsal.network import NetworkRequest
 from tbot_core.rehearsal.venue_facts import VenueFact, fill_effect
@@ -74,6 +75,38 @@ class Told:
 def buy(symbol: str, quantity: str = "30") -> Order:
     """An entry at 100 USD."""
     return order(name=f"buy-{symbol}", symbol=symbol, quantity=quantity, limit="100")
+
+
+STATES = [
+    ([], "", RiskState.NORMAL),
+    ([("MISMATCH", True, "", "")], "", RiskState.EXIT_ONLY),
+    ([("MISMATCH", True, "", ""), ("MISMATCH", False, "", "")], "", RiskState.EXIT_ONLY),
+    ([("MISMATCH", True, "", ""), ("MISMATCH", False, "over", "")], "", RiskState.NORMAL),
+    ([("KILL_FILE", True, "", "")], "", RiskState.HALTED),
+    ([("KILL_FILE", True, "", ""), ("KILL_FILE", False, "", "")], "", RiskState.NORMAL),
+    ([("HALF_LOSS", True, "", "")], "", RiskState.DEFENSE),
+    ([("SOME_NEW_CAUSE", True, "", "")], "", RiskState.EXIT_ONLY),
+    ([("MISMATCH", True, "", "")], "beta", RiskState.EXIT_ONLY),
+    ([("failover", True, "entries go on", ""), ("MISMATCH", True, "", "")], "beta", RiskState.NORMAL),
+    ([("failover", True, "entries go on", ""), ("CLOCK_JUMP", True, "", "")], "beta", RiskState.EXIT_ONLY),
+    ([("failover", True, "entries go on", ""), ("MISMATCH", True, "", "beta")], "beta", RiskState.EXIT_ONLY),
+    ([("MISMATCH", True, "", "beta")], "", RiskState.NORMAL),
+]
+
+
+@pytest.mark.parametrize(("causes", "broker", "state"), STATES)
+def test_the_risk_state_follows_from_the_causes(
+    told: Told, causes: list[tuple[str, bool, str, str]], broker: str, state: RiskState
+) -> None:
+    """A cause lasts until it is over, one of a person until it is withdrawn; an unknown one allows exits only."""
+    states = RiskStates()
+    for cause, there, words, whose in causes:
+        if cause == records.FAILOVER:
+            told.event(records.FAILOVER, {"phase": words})
+        else:
+            told.event(records.STATE, {"cause": cause, "there": there, "words": words, "broker": whose})
+        states.apply(told.story.events[-1])
+    assert states.state(broker) is state
 
 
 def test_i3_counts_what_works_at_its_worst_and_what_is_held_at_its_cost(told: Told) -> None:

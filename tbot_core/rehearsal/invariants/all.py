@@ -22,6 +22,7 @@ from tbot_core.rehearsal.invariants.failover import i13
 from tbot_core.rehearsal.invariants.fairness import i18_starved
 from tbot_core.rehearsal.invariants.limits import LIMIT_INVARIANTS, LIMIT_INVARIANTS_OF_ALL
 from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
+from tbot_core.rehearsal.invariants.protection import PROTECTION_INVARIANTS
 from tbot_core.rehearsal.invariants.restarts import RESTART_INVARIANTS, RESTART_INVARIANTS_OF_ALL
 from tbot_core.rehearsal.invariants.risk_states import RiskStates
 from tbot_core.rehearsal.invariants.stops import STOP_INVARIANTS
@@ -56,6 +57,7 @@ def violations(history: RehearsalHistory) -> Iterator[str]:
         *EXTERNAL_EVENT_INVARIANTS,
         *STOP_INVARIANTS,
         *DEADLINE_INVARIANTS,
+        *PROTECTION_INVARIANTS,
         i18_starved,
         _alive,
     ):
@@ -114,9 +116,12 @@ def _i2(history: RehearsalHistory) -> Iterator[str]:
 
 
 def _writers(history: RehearsalHistory, kind: str) -> dict[str | None, int]:
-    # The process that wrote the last event of that kind of each order.
-    ends = [life.last for life in history.lives]
-    return {event.cid: bisect_left(ends, event.seq) for event in history.events if event.kind == kind}
+    # The process that wrote the first event of that kind of each order; another one may send a stop or exit again.
+    ends, found = [life.last for life in history.lives], dict[str | None, int]()
+    for event in history.events:
+        if event.kind == kind:
+            found.setdefault(event.cid, bisect_left(ends, event.seq))
+    return found
 
 
 def _i4(history: RehearsalHistory) -> Iterator[str]:
@@ -236,7 +241,7 @@ def _i10(history: RehearsalHistory) -> Iterator[str]:
 
 def _i12(history: RehearsalHistory) -> Iterator[str]:
     # Closing a position never opens the opposite one.
-    if history.struck & (_OVERFILLS | _REPLAYED | {"F27", "F46", "F47"}):
+    if history.struck & (_OVERFILLS | _REPLAYED | {"F27"}):
         return
     intents = history.intents()
     net: defaultdict[str, int] = defaultdict(int)

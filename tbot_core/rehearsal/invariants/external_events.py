@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,11 @@ _AMENDED: Final = frozenset({BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
 _TAKEN_FOR_EXTERNAL: Final = frozenset({records.ADJUSTMENT, records.FOREIGN_HOLDING})
 _OVERFILLS: Final = frozenset({"F28", "F38"})
 _CHANGES: Final = frozenset({"cancel", "replace"})
+_BEYOND_DECLARED: Final = frozenset({"F49", "F113", "F114", "F116"})
+"""Readings that are further behind than the venue declares, or wrong: then only what contradicts is judged."""
+
+_READ_S: Final = 15.0
+"""How often an account is read at least: the contract, section 8, "Readings that contradict each other"."""
 
 
 def _i2_touched(history: RehearsalHistory) -> Iterator[str]:
@@ -107,11 +113,46 @@ def _external(history: RehearsalHistory) -> Iterator[str]:
             yield f"{event.kind} of {quantity} {symbol} at {at:.0f} s, and no other order had traded it"
 
 
+def _i12_opposite(history: RehearsalHistory) -> Iterator[str]:
+    # No closing order of ours opens the opposite position in the account, whoever closed what it was for.
+    #
+    # Judged are those that left once the lists must have shown that the account held less; bracket legs leave with
+    # their entry, and what rests stays (the contract, section 8).
+    if history.struck & (_OVERFILLS | _BEYOND_DECLARED):
+        return
+    seen_s = history.way.exchange.matching.character.rules.list_lag_s + _READ_S
+    closing = {cid for cid, (_, leg, _) in history.intents().items() if leg is not Leg.ENTRY}
+    sent = {
+        one.client_order_id: one.at
+        for one in reversed(history.way.requests)
+        if one.kind == "submit" and one.reached and one.client_order_id in closing
+    }
+    held: defaultdict[str, list[tuple[float, int]]] = defaultdict(lambda: [(float("-inf"), 0)])
+    filled: Counter[str] = Counter()
+    for fact in history.facts:
+        at, cid, steps = (fact.at - history.world.start).total_seconds(), fact.client_order_id, held[fact.symbol]
+        after = steps[-1][1] + fact.units
+        if fact.kind == "execution" and cid in sent:
+            filled[cid] += fact.units
+            side = -1 if fact.units > 0 else 1
+            most = max(side * units for units in _held_between(steps, sent[cid] - seen_s, sent[cid]))
+            if after * fact.units > 0 and abs(filled[cid]) > max(most, 0):
+                yield f"{cid} left the account with {after} units of {fact.symbol}, which held at most {most} for it"
+        steps.append((at, after))
+
+
+def _held_between(steps: list[tuple[float, int]], begins: float, ends: float) -> list[int]:
+    # What was held at some time of a span, by the holdings with the seconds from which they were right.
+    before = [units for second, units in steps if second <= begins]
+    return [before[-1], *(units for second, units in steps if begins < second <= ends)]
+
+
 EXTERNAL_EVENT_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (
     _i2_touched,
     _i8_clock,
     _i8_surplus,
     _i8_frozen,
     _external,
+    _i12_opposite,
 )
 EXTERNAL_EVENT_INVARIANTS_OF_ALL: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i8_clock,)

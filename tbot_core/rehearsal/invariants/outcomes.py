@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
@@ -15,16 +15,30 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tbot_core.rehearsal.history import RehearsalHistory
+    from tbot_core.rehearsal.network import NetworkRequest
 
 _ENDINGS: Final = frozenset({BrokerEventKind.REJECTED, BrokerEventKind.CANCELLED, BrokerEventKind.EXPIRED})
 _OVER: Final = _ENDINGS | {records.DROPPED, records.LOST}
+_OBJECTIONS: Final = ("4221", "4031")
+"""How the codes of the venue's own objections begin."""
+
 _WRONG_CLOCKS: Final = frozenset({"F68", "F69", "F70"})
 
 
 def _i1_sent(history: RehearsalHistory) -> Iterator[str]:
-    # Each order leaves once: one that may have arrived is looked up, and never sent again.
-    submits = (one.client_order_id for one in history.way.requests if one.kind == "submit" and one.left)
-    yield from (f"{cid} was sent {count} times" for cid, count in Counter(submits).items() if count > 1)
+    # An entry leaves once: one that may have arrived is looked up. A stop or exit is sent again under its id where the
+    # venue refuses it a second time, else once it must have been listed (the contract, section 8).
+    intents, rules, sent = history.intents(), history.way.exchange.matching.character.rules, dict[str, float]()
+    for one in history.way.requests:
+        if one.kind != "submit" or not one.left:
+            continue
+        cid = one.client_order_id
+        again_s = one.at - sent.get(cid, float("-inf"))
+        closes = cid in intents and intents[cid][1] is not Leg.ENTRY
+        allowed = closes and (rules.unique_client_order_id or again_s >= rules.list_lag_s)
+        if cid in sent and not allowed:
+            yield f"{cid} was sent again after {again_s:.1f} s"
+        sent[cid] = one.at
 
 
 def _i12_beside(history: RehearsalHistory) -> Iterator[str]:
@@ -93,10 +107,14 @@ def _entry_of(history: RehearsalHistory) -> dict[str, str]:
 def _refused(history: RehearsalHistory) -> set[str]:
     # The orders whose submit was answered with a rejection.
     return {
-        request.client_order_id
-        for request in history.way.requests
-        if request.kind == "submit" and request.outcome[:1] == "4" and not request.outcome.startswith("429")
+        request.client_order_id for request in history.way.requests if request.kind == "submit" and _is_refusal(request)
     }
+
+
+def _is_refusal(request: NetworkRequest) -> bool:
+    # Whether the answer was a refusal, and the order is not there: some refusals come after it was booked.
+    refused = request.outcome[:1] == "4" and not request.outcome.startswith("429")
+    return refused and (not request.reached or request.outcome.startswith(_OBJECTIONS))
 
 
 OUTCOME_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (
