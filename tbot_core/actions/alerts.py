@@ -13,7 +13,7 @@ from tbot_core.actions.notices import discard
 from tbot_core.alerts.delivery import AlertDelivery
 from tbot_core.alerts.pending import BETWEEN
 from tbot_core.alerts.service import alert_delivery, channel_names, message_writer
-from tbot_core.alerts.store import MOST_KEPT, AlertStore, alerts_file, limits_end, stored_alerts
+from tbot_core.alerts.store import MOST_KEPT, AlertStore, alerts_file, channel_failures, limits_end, stored_alerts
 from tbot_core.engine.assembly import Assembly
 from tbot_core.engine.rehearsal_run import NOT_SERVED
 from tbot_core.errors import AccessError, Unavailable, UsageError
@@ -108,7 +108,9 @@ def alert_documents(home: Path | None, last: int, *, only_open: bool = False) ->
     """The last alerts as JSON documents, the oldest first."""
     instance = with_current_run(Instance.at(home))
     ends = limits_end(instance, run_time(instance, SystemClock().now()))
-    return [alert_document(row, ends) for row in stored_alerts(instance, last) if row.open or not only_open]
+    failures = channel_failures(instance)
+    rows = [row for row in stored_alerts(instance, last) if row.open or not only_open]
+    return [alert_document(row, ends, failures.get(row.message or "", {})) for row in rows]
 
 
 def acknowledge_alerts(home: Path | None, ids: Sequence[int], actor: str = "") -> list[int]:
@@ -132,8 +134,13 @@ def acknowledge_alerts(home: Path | None, ids: Sequence[int], actor: str = "") -
         store.close()
 
 
-def alert_document(row: StoredAlert, limits: Mapping[Urgency, dt.datetime]) -> dict[str, Any]:
-    """An alert as a JSON document; `limits`: until when an urgency's limit lets no message go."""
+def alert_document(
+    row: StoredAlert, limits: Mapping[Urgency, dt.datetime], failures: Mapping[str, str]
+) -> dict[str, Any]:
+    """An alert as a JSON document; `limits`: until when an urgency's limit lets no message go.
+
+    `failures`: why channels did not deliver it with the others; those that delivered it later are left out.
+    """
     until = None if row.sent else limits.get(row.urgency)
     moments = {name: getattr(row, name) for name in ("opened", "cleared", "sent", "acked")}
     return {
@@ -144,6 +151,7 @@ def alert_document(row: StoredAlert, limits: Mapping[Urgency, dt.datetime]) -> d
         "open": row.open,
         "times": row.times,
         "via": row.via,
+        "failed": {name: reason for name, reason in failures.items() if name not in row.channels},
         "acked_by": row.actor,
         "waits_until": None if until is None else until.isoformat(),
         **{name: None if moment is None else moment.isoformat() for name, moment in moments.items()},
@@ -164,4 +172,5 @@ def delivery_words(row: Mapping[str, Any]) -> str:
         return f"not sent yet: waits for the {_LIMITS[row['urgency']]} until {until:%H:%M} New York"
     if row["via"] == "kept":
         return "not sent: too many were waiting"
-    return f"sent by {row['via']}" if row["sent"] else "not sent yet"
+    failed = "".join(f"; {name} failed: {reason}" for name, reason in row["failed"].items())
+    return f"sent by {row['via']}{failed}" if row["sent"] else "not sent yet"

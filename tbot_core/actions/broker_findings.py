@@ -10,6 +10,7 @@ from tbot_core.actions.notices import discard
 from tbot_core.contracts import FeedRequest
 from tbot_core.engine.assembly import feed_source
 from tbot_core.engine.live.broker_check import BrokerFinding, check_broker
+from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.instance import load_settings
 from tbot_core.instance.secrets import account_mode
 from tbot_core.model.formatting import request_words
@@ -34,13 +35,14 @@ def connect_broker(instance: Instance, name: str = "", notify: Notify = discard)
 
 
 async def _tested(assembly: Assembly, name: str) -> list[BrokerFinding]:
-    broker, clock = assembly.broker(name), assembly.clock
+    plugin, clock = assembly.broker(name), assembly.clock
+    broker = RateLimitedBroker(plugin, clock)  # which refuses what a run does, as another currency
     if broker.capabilities.simulated:
         return [BrokerFinding(level="ok", subject="login", words=f"{name} is a simulation: there is no login")]
     feed = None
     if assembly.quality(name) is not None:
         request = FeedRequest(kind="live", symbols=assembly.settings.trading.universe, calendar=assembly.calendar)
-        feed = feed_source(broker, name).feed(request)
+        feed = feed_source(plugin, name).feed(request)
     found = await check_broker(broker, assembly.calendar.current(clock.now()), clock, feed)
     return found if found[0].level == "fail" else [*found, *_requests(assembly)]
 

@@ -1,4 +1,4 @@
-"""What each channel has yet to get, and how its last deliveries went: two tables beside the alerts."""
+"""What each channel has yet to get, how its last deliveries went, and what it did not deliver: tables of the alerts."""
 
 from __future__ import annotations
 
@@ -34,7 +34,16 @@ CREATE TABLE IF NOT EXISTS deliveries (
 _CHANNELS: Final = """
 CREATE TABLE IF NOT EXISTS channels (name TEXT PRIMARY KEY, delivered TEXT, failed TEXT, reason TEXT) STRICT
 """
-TABLES: Final = (_DELIVERIES, _CHANNELS)
+_FAILURES: Final = """
+CREATE TABLE IF NOT EXISTS failures (
+  message TEXT NOT NULL,
+  channel TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  since TEXT NOT NULL,
+  PRIMARY KEY (message, channel)
+) STRICT
+"""
+TABLES: Final = (_DELIVERIES, _CHANNELS, _FAILURES)
 _BEGIN: Final = """
 INSERT INTO deliveries (message, part, channel, begun, since) VALUES (?, ?, ?, 1, ?)
 ON CONFLICT DO UPDATE SET begun = 1 WHERE begun = 0
@@ -49,6 +58,9 @@ INSERT INTO channels (name, delivered) VALUES (?, ?) ON CONFLICT DO UPDATE SET d
 _FAILED: Final = """
 INSERT INTO channels (name, failed, reason) VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET failed = excluded.failed, reason = excluded.reason
+"""
+_KEEP_REASON: Final = """
+INSERT OR REPLACE INTO failures SELECT ?, name, reason, ? FROM channels WHERE name = ? AND reason IS NOT NULL
 """
 _KEPT: Final = "SELECT count(*) FROM alerts WHERE via = 'kept' AND told IS NULL AND NOT stands AND urgency = ?"
 _COUNT_KEPT: Final = "UPDATE alerts SET told = ? WHERE via = 'kept' AND told IS NULL AND NOT stands AND urgency = ?"
@@ -111,6 +123,19 @@ class PendingDeliveries:
         for name in channels:
             self.run(_ADD, message, part, name, now)
 
+    def keep_reasons(self, message: str, channels: Sequence[str], now: datetime) -> None:
+        """Record why channels did not deliver a message that others delivered: what they answered last."""
+        for name in channels:
+            self.run(_KEEP_REASON, message, now, name)
+
+    def failures(self) -> dict[str, dict[str, str]]:
+        """Why channels did not deliver a message with the others, by message and channel."""
+        found: dict[str, dict[str, str]] = {}
+        if self.run("SELECT 1 FROM sqlite_master WHERE name = 'failures'")[0]:  # a file of an older version has none
+            for message, channel, reason in self.run("SELECT message, channel, reason FROM failures")[0]:
+                found.setdefault(message, {})[channel] = reason
+        return found
+
     def begin(self, message: str, part: MessagePart, channel: str, now: datetime) -> bool:
         """Record that a part is given to a channel; false if it was before, and no answer is known."""
         return bool(self.run(_BEGIN, message, part, channel, now)[1])
@@ -164,7 +189,8 @@ class PendingDeliveries:
     def prune(self, now: datetime) -> None:
         """Forget what is too old to be of use."""
         self.run("DELETE FROM deliveries WHERE since < ? AND NOT begun", now - 2 * KEPT)
-        self.run("DELETE FROM deliveries WHERE since < ?", now - 30 * KEPT)
+        for table in ("deliveries", "failures"):
+            self.run(f"DELETE FROM {table} WHERE since < ?", now - 30 * KEPT)  # noqa: S608  # constants
 
     def states(self, unsent: Mapping[str, int]) -> list[ChannelState]:
         """The state of channels; `unsent`: their names, and the number of alerts that no channel has delivered yet."""

@@ -223,6 +223,7 @@ class AlertStore:
                 self._run("UPDATE alerts SET sent = ?, message = ?, via = ? WHERE id = ?", now, message, via, row.id)
             self.pending.settle(message, MessagePart.ALERT)
             self.pending.add(message, MessagePart.ALERT, delivery.missing, now)
+            self.pending.keep_reasons(message, delivery.missing, now)
             self.pending.prune(now)
 
     def followups(self, part: MessagePart, urgency: Urgency, now: datetime) -> list[list[StoredAlert]]:
@@ -367,6 +368,18 @@ def stored_alerts(instance: Instance, last: int) -> Sequence[StoredAlert]:
     store = AlertStore(path, reading=True)
     try:
         return store.rows(last)
+    finally:
+        store.close()
+
+
+def channel_failures(instance: Instance) -> dict[str, dict[str, str]]:
+    """Why channels did not deliver a message with the others, by message and channel."""
+    path = alerts_file(instance)
+    if not filesystem.exists(path):
+        return {}
+    store = AlertStore(path, reading=True)
+    try:
+        return store.pending.failures()
     finally:
         store.close()
 

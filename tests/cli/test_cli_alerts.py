@@ -87,6 +87,20 @@ def test_an_alert_that_a_limit_holds_back_says_until_when(told: Path, capsys: py
     assert f"open, not sent yet: waits for the hourly limit until {until:%H:%M} New York; next" in line
 
 
+def test_the_log_says_which_channel_failed_and_with_what(told: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another one took over; when the first has delivered it after all, it no longer counts as failed."""
+    store = open_store(told / "data" / FILE_NAME)
+    store.pending.note("pagerduty", "PagerDuty: 404 no such service", NOW)
+    delivery = Delivery(reached=("email",), missing=("pagerduty",))
+    store.mark_sent(store.unsent(Urgency.CRITICAL), "tbot-9", delivery, NOW)
+    assert cli.invoke(["alerts", "log", "--home", str(told)]) == 0
+    words = "open, sent by email; pagerduty failed: PagerDuty: 404 no such service; next: tbot check"
+    assert capsys.readouterr().out.splitlines()[1].strip() == words
+    store.pending.add_reached("tbot-9", "pagerduty")
+    store.close()
+    assert [row["failed"] for row in alerts(capsys, told, "log")["alerts"]] == [{}, {}, {}]
+
+
 def test_an_instance_without_alerts_has_an_empty_log(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is made by looking; nothing can be acknowledged that is not there."""
     assert alerts(capsys, home, "log") == {"alerts": []}

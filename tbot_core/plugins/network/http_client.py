@@ -48,6 +48,9 @@ _MILLISECONDS: Final = 10_000_000_000
 """A reset time above this number of seconds (year 2286) is given in milliseconds or less."""
 
 _SPENT: Final = "The vendor's limit of requests is reached: stop other programs that use this key, or wait."
+_MOVED: Final = "A redirect is not followed: is the address that of the service, and not of a login page or a proxy?"
+_KEY: Final = "The key is wrong, revoked, or one of another host: correct it with `tbot secrets edit`."
+_FORM: Final = "Is the address that of the service? If it is, the service has changed its answers: update the plugin."
 
 LONGEST_PAUSE_S: Final = 120.0
 """A longer pause that a vendor asks for is not believed: the next refusal asks again."""
@@ -59,12 +62,13 @@ _PATH: Final = re.compile(r"/(?:[^/\\\s?#][^\\\s?#]*)?", re.ASCII)
 
 @attrs.frozen(kw_only=True)
 class ReceivedResponse:
-    """The answer to a request: see `tbot_core.contracts.network.HttpResponse`; `unreadable` is raised for no JSON."""
+    """The answer to `request`: see `tbot_core.contracts.network.HttpResponse`; `unreadable` is raised for no JSON."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes = attrs.field(repr=False)
     unreadable: Callable[..., BrokerError] = Unavailable
+    request: str = ""
 
     @property
     def text(self) -> str:
@@ -76,7 +80,7 @@ class ReceivedResponse:
         try:
             return json_document.parse_json(self.body, fractions=Decimal)
         except json_document.InvalidJson as fault:
-            raise self.unreadable(f"The answer cannot be read: {fault}.") from None
+            raise self.unreadable(f"{self.request}The answer cannot be read: {fault}.", _FORM) from None
 
 
 @attrs.frozen
@@ -232,15 +236,22 @@ class PacedHttpClient:
         pause = self._pause(raw)
         if pause:
             self._budget.back_off(pause, self._clock.monotonic())
-        response = ReceivedResponse(status=raw.status, headers=raw.headers, body=raw.body, unreadable=lost)
+        response = ReceivedResponse(
+            status=raw.status,
+            headers=raw.headers,
+            body=raw.body,
+            unreadable=lost,
+            request=f"{self.name}: {request}: ",
+        )
         quoted = redact(" ".join(response.text[:_READ].split()))[:_QUOTED]  # a cut secret would not be recognised
         words = f"{self.name}: {request}: {raw.status} {quoted}".rstrip()
         if raw.status in _OK:
             return response
         if raw.status in {_TIMED_OUT, _TOO_MANY} or raw.status >= _SERVER or raw.status < _REFUSED:  # or a redirect
-            raise lost(words, _SPENT if raw.status == _TOO_MANY else "", retry_after_s=pause)
+            remedy = _SPENT if raw.status == _TOO_MANY else _MOVED if raw.status < _REFUSED else ""
+            raise lost(f"{words}." if remedy else words, remedy, retry_after_s=pause)
         if raw.status == _LOGIN:
-            raise LoginNeeded(words)
+            raise LoginNeeded(f"{words}.", _KEY)
         raise Rejected(words) if self._rejection is None else self._rejection(response)
 
     def _pause(self, raw: RawResponse) -> float | None:

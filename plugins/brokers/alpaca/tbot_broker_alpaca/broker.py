@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 _FRACTION: Final = Decimal("0.000001")
 _COLLAR: Final = Decimal("0.025")
+_ADDRESS: Final = (
+    "There is no account at this address: HOST_ALPACA_PAPER is a server without a path, since /v2 belongs to the "
+    "plugin's paths, as in http://127.0.0.1:4010."
+)
 
 
 class AlpacaBroker:
@@ -73,7 +77,11 @@ class AlpacaBroker:
 
     async def account(self) -> Account:
         """Cash, equity and buying power."""
-        document = (await self._client.get("/v2/account")).json()
+        try:
+            document = (await self._client.get("/v2/account")).json()
+        except UnknownOrder as fault:
+            fault.message, fault.remedy = f"{fault.message}.", _ADDRESS
+            raise
         with parse.readable("account"):
             found = parse.account(document, self._client.mode)
         wanted = self._client.wanted_account

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.contracts import (
@@ -37,6 +37,8 @@ EQUITY: Final = "us_equity"
 ORDERS_PER_PAGE: Final = 500
 ACTIVITIES_PER_PAGE: Final = 100
 
+_LEAST_ABSURD: Final = Decimal(10) ** 15
+_QUOTED: Final = 40
 _NUMBERED: Final = re.compile(r"~[0-9]+$")
 _ENDED: Final = {
     "filled": OrderStatus.FILLED,
@@ -102,6 +104,7 @@ _HOLDING_UNCHANGED: Final = frozenset(
 )
 
 
+_FORM: Final = "If no other server answers in its place (HOST_ settings), update tbot-broker-alpaca."
 _UNREADABLE: Final = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
 
@@ -111,14 +114,17 @@ def readable(what: str) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as fault:
-        raise Unavailable(f"Alpaca's {what} cannot be read: {type(fault).__name__}: {fault}.") from fault
+        raise Unavailable(f"Alpaca's {what} cannot be read: {type(fault).__name__}: {fault}.", _FORM) from fault
 
 
 def number(value: object) -> Decimal:
-    """A number, which Alpaca writes as text or as a JSON number; raises ValueError for one that is not finite."""
-    found = Decimal(str(value))
-    if not found.is_finite():
-        raise ValueError(f"{value!r} is no finite number")
+    """A number, which Alpaca writes as text or as a JSON number; raises ValueError for one that is absurd."""
+    try:
+        found = Decimal(str(value))
+    except InvalidOperation:
+        raise ValueError(f"{str(value)[:_QUOTED]!r} is no number") from None
+    if not found.is_finite() or abs(found) >= _LEAST_ABSURD:
+        raise ValueError(f"{str(value)[:_QUOTED]!r} is no amount or quantity")
     return found
 
 

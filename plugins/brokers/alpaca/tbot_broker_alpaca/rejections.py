@@ -56,7 +56,7 @@ def rejection(response: HttpResponse) -> BrokerError:
     words = str(document.get("message") or response.text.strip() or "no words")
     quoted = f"Alpaca: {response.status} {words[:300]}"
     if response.status == _FORBIDDEN and _KEY.fullmatch(words.lower()):
-        return LoginNeeded(quoted)
+        return LoginNeeded(quoted, "Correct the key, or the mode: `tbot secrets edit broker`.")
     if response.status == _NOT_FOUND and document.get("code") == _UNKNOWN_ORDER:
         return UnknownOrder(quoted)
     reason = document.get("reject_reason") or ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from contextlib import contextmanager
 from functools import cache
 from queue import Queue
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 from tbot_core.rehearsal.broker_day import trading_venue
 from tbot_core.rehearsal.demo_market import demo_market
 from tbot_core.testing.canaries import canary
+from tbot_core.testing.scripted_server import ScriptedServer, ServerReply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,6 +127,55 @@ def test_a_run_on_a_feed_that_the_plan_does_not_have_ends_as_broker_test_does(
     said = " ".join(capsys.readouterr().err.split())
     assert words.split(" Set ")[0] in said
     assert "Set ALPACA_DATA_FEED=iex, or subscribe to the plan that has them." in said
+
+
+ACCOUNT = {"account_number": "PA1", "status": "ACTIVE", "equity": "100", "cash": "100", "currency": "USD"}
+
+
+@contextmanager
+def answered(reply: ServerReply) -> Iterator[str]:
+    """The address of a server, in a thread of its own, that answers /v2/account so; it knows nothing else."""
+    told: Queue[tuple[str, asyncio.AbstractEventLoop]] = Queue()
+    ended, unknown = asyncio.Event(), ServerReply(status=404, document={"code": 40410000, "message": "not found"})
+
+    async def serve() -> None:
+        async with ScriptedServer(lambda request: reply if request.path == "/v2/account" else unknown) as server:
+            told.put((server.url, asyncio.get_running_loop()))
+            await ended.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=[serve()])
+    thread.start()
+    url, loop = told.get(timeout=30)
+    yield url
+    loop.call_soon_threadsafe(ended.set)
+    thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("loopback")
+@pytest.mark.parametrize(
+    ("reply", "path", "words", "remedy"),
+    [
+        (ServerReply(status=302, headers={"location": "/login"}), "", "302.", "A redirect is not followed: "),
+        (ServerReply(status=401), "", "401.", "`tbot secrets edit`"),
+        (ServerReply(body=b"<html>"), "", "cannot be read: invalid JSON", "Is the address that of the service?"),
+        (ServerReply(document=ACCOUNT | {"equity": "12,5"}), "", "'12,5' is no number", "HOST_"),
+        (ServerReply(document=ACCOUNT | {"cash": "1E+999999"}), "", "'1E+999999' is no amount", "HOST_"),
+        (ServerReply(document=ACCOUNT | {"currency": "EUR"}), "", "was reported in EUR", "Use an account in USD."),
+        (ServerReply(document=ACCOUNT), "/v2", "404 not found.", "HOST_ALPACA_PAPER is a server without a path"),
+    ],
+)
+def test_a_login_that_fails_says_why_and_what_to_do(
+    home: Path, capsys: pytest.CaptureFixture[str], reply: ServerReply, path: str, words: str, remedy: str
+) -> None:
+    """In one line, with exit code 4."""
+    with answered(reply) as url:
+        put_values(home, "env_bot", {"HOST_ALPACA_PAPER": f"{url}{path}"})
+        assert cli.invoke(["broker", "test", "--home", str(home)]) == 4
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("fail  login ")
+    assert words in line
+    assert remedy in line
 
 
 @pytest.mark.slow
