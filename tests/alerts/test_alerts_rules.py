@@ -294,13 +294,13 @@ def test_doubt_that_comes_back_is_counted_from_its_return() -> None:
     assert story.standing(50.0) == {}
 
 
-def test_a_position_without_a_stop_is_unprotected_after_a_second() -> None:
+def test_a_position_without_a_stop_is_unprotected_after_ten_seconds() -> None:
     """A resting stop for all of it protects, an exit under way ends the question, a rest under a share needs none."""
     story = Story()
     story.enter()
     assert story.standing(60.0) == {}
     story.event("cancelled", {"words": ""}, "s")
-    assert story.standing(1.0) == {}
+    assert story.standing(10.0) == {}
     (notice,) = story.standing(0.1).values()
     assert (notice.what, notice.urgency) == (
         "UNPROTECTED: long 10 ACME, stops cover 0.",
@@ -309,10 +309,10 @@ def test_a_position_without_a_stop_is_unprotected_after_a_second() -> None:
     story.intend("t", Leg.STOP, "9.5")
     assert set(story.standing()) == {"unprotected ACME"}
     story.event("acknowledged", {"words": ""}, "t")
-    assert story.standing(5.0) == {}
+    assert story.standing(60.0) == {}
     story.event("cancelled", {"words": ""}, "t")
     story.intend("x", Leg.EXIT)
-    assert story.standing(5.0) == {}
+    assert story.standing(60.0) == {}
 
 
 def test_f28_what_was_filled_beyond_a_position_is_said_for_as_long_as_it_is_held() -> None:

@@ -325,9 +325,9 @@ def test_a_fill_is_on_disk_before_the_desk_hears_of_it(bench: Bench) -> None:
     heard: list[int] = []
     booked = bench.desk.position_manager.on_order_event
 
-    def listen(event: BrokerEvent, *, ended: bool) -> object:
+    def listen(event: BrokerEvent, *, ended: bool, at: float) -> object:
         heard.append(len(bench.kinds))
-        return booked(event, ended=ended)
+        return booked(event, ended=ended, at=at)
 
     bench.desk.position_manager.on_order_event = listen  # type: ignore[method-assign, assignment]  # an ear, not another behaviour
     before = len(bench.kinds)
@@ -546,16 +546,17 @@ def test_each_refusal_of_a_request_is_an_event_of_its_own(bench: Bench) -> None:
     assert bench.kinds.count("cancel_refused AAA stop") == 2
 
 
-def test_a_rejected_exit_is_sent_again_the_next_minute(bench: Bench) -> None:
-    """Under a new name, since the first attempt is proven to be over."""
+def test_a_rejected_exit_puts_its_stop_back_and_is_sent_again_the_next_minute(bench: Bench) -> None:
+    """No minute passes without a stop; each order has a new name, since the ones before are over."""
     bars = held(bench)
     bench.broker.faults["submit AAA exit"] = Rejected("not now")
+    bench.broker.said = [said("cancelled", "AAA stop")]
+    bench.broker.asked.clear()
     bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 59)))
-    bench.hear(said("cancelled", "AAA stop"))
-    assert bench.broker.asked.count("submit AAA exit") == 1
-    actions = bench.desk.position_manager.orders_after_minute(bars, 60)
-    assert [one.order.client_order_id for one in actions if isinstance(one, SubmitOrder)] == ["AAA exit 2"]
-    assert not any(isinstance(one, CancelOrder) for one in actions)
+    assert bench.broker.asked == ["cancel AAA stop", "submit AAA exit", "submit AAA stop 2"]
+    bench.broker.said = [said("cancelled", "AAA stop 2")]
+    bench.do(MinuteCommands(actions=bench.desk.position_manager.orders_after_minute(bars, 60)))
+    assert bench.broker.asked[3:] == ["cancel AAA stop 2", "submit AAA exit 2"]
 
 
 def test_changes_of_the_risk_state_are_written(bench: Bench) -> None:
@@ -645,11 +646,11 @@ def test_a_broker_that_stays_silent_leaves_exits_only(bench: Bench) -> None:
     assert (bench.broker.polls, len(bench.waits)) == (polls + 5, 3)
     (change,) = bench.desk.mark(bars, 59)
     assert (change.what, change.value) == ("exit-only", Decimal(3))
-    bench.hear(said("cancelled", "AAA stop"))
     minute = MinuteCommands(
         actions=bench.desk.position_manager.orders_after_minute(bars, 59),
         decisions=bench.desk.decide([proposal("BBB", 59, "mid")]),
     )
+    bench.broker.said = [said("cancelled", "AAA stop")]
     assert [one.reason for one in minute.decisions] == [Reason.EXIT_ONLY]
     bench.do(minute)
     assert bench.broker.asked[-1] == "submit AAA exit"

@@ -252,7 +252,7 @@ def test_f42_a_broker_that_tells_no_rules_is_not_asked(bench: Bench) -> None:
 
 
 def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None:
-    """What is off the grid is closed as far as it may be; what cannot be closed is frozen, not tried again."""
+    """As far as it may be, and stopped alike; what cannot be closed is frozen, not tried again."""
     bench.close(90.0)
     bench.hear("acknowledged", "AAA stop 1")
     bench.desk.position_manager.exits.flattening = True
@@ -266,7 +266,10 @@ def test_f42_an_exit_is_sent_in_lots_that_the_broker_takes(bench: Bench) -> None
     assert len(bench.broker.sent) == 3  # exits wait for the rules
     bench.broker.found = Instrument(symbol="AAA", quantity_step=Decimal(5))
     bench.look()
+    assert (bench.last.client_order_id, bench.last.quantity) == ("AAA stop 2", Decimal(5))
     bench.close(99.0, 43)
+    bench.hear("cancelled", "AAA stop 2")
+    bench.settle()
     assert (bench.last.client_order_id, bench.last.quantity) == ("AAA exit 2", Decimal(5))
     bench.hear("rejected", "AAA exit 2", words=OFF)
     bench.look()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -550,21 +551,29 @@ def test_events_of_foreign_orders_change_nothing() -> None:
 
 
 def test_an_exit_that_ended_is_sent_again_under_a_new_name() -> None:
-    """A rejected or expired exit leaves the position open: the next minute tries again, for the same reason."""
+    """The next minute tries again, for the same reason; what is said of an older attempt says nothing of a newer."""
     found = desk()
     bars = holding(found)
     assert leave(found, bars).client_order_id == "AAA exit"
     assert found.position_manager.orders_after_minute(bars, 60) == []  # it may still fill
-    for attempt, word in ((2, "rejected"), (3, "expired")):
-        found.position_manager.on_order_event(said(word, "AAA exit" if attempt == 2 else "AAA exit 2"))
-        found.position_manager.on_order_event(
-            said("expired", "AAA exit")
-        )  # an older attempt says nothing of the newer one
-        assert found.position_manager.orders_due_now() == []  # not before the next minute
+    for attempt, ended in ((2, "AAA exit"), (3, "AAA exit 2")):
+        found.position_manager.on_order_event(said("expired", ended))
+        found.position_manager.on_order_event(said("expired", "AAA exit"))
         (again,) = found.position_manager.orders_after_minute(bars, 60 + attempt)
         assert isinstance(again, SubmitOrder)
         assert (again.order.client_order_id, again.order.reason) == (f"AAA exit {attempt}", ExitReason.TIME)
         assert found.position_manager.orders_after_minute(bars, 61 + attempt) == []
+
+
+def test_a_rejected_exit_puts_its_stop_back_at_once() -> None:
+    """The position is not left without one until the exit is decided again, with the next minute."""
+    found = desk()
+    bars = holding(found)
+    leave(found, bars)
+    found.position_manager.on_order_event(said("rejected", "AAA exit"))
+    assert [one.client_order_id for one in released(found)] == ["AAA stop 2"]
+    again = leave(found, bars, 60)
+    assert (again.client_order_id, again.reason) == ("AAA exit 2", ExitReason.TIME)
 
 
 def test_an_exit_that_the_desk_gave_up_keeps_its_reason() -> None:
@@ -629,17 +638,21 @@ def test_an_exit_that_left_something_over_is_followed_by_another() -> None:
     assert (again.order.client_order_id, again.order.quantity) == ("AAA exit 2", Decimal(2))
 
 
-def test_a_stop_that_is_lost_acts_on_closes() -> None:
-    """A stop that the broker ended without being asked leaves no position without protection."""
+def test_a_stop_that_somebody_else_cancelled_is_placed_again_after_a_reading() -> None:
+    """Whoever cancelled it may have sold the shares: until a reading shows that they are held, nothing is sent."""
     found = desk()
-    bars = holding(found)
-    found.position_manager.on_order_event(said("acknowledged", "AAA stop"))
-    found.position_manager.on_order_event(said("cancelled", "AAA stop"))
+    bars, manager = holding(found), found.position_manager
+    manager.on_order_event(said("acknowledged", "AAA stop"))
+    manager.on_order_event(said("cancelled", "AAA stop"), at=100.0)
     bars.field("close")[30] = 97.9
-    assert found.position_manager.orders_after_minute(bars, 29) == []
-    actions = found.position_manager.orders_after_minute(bars, 30)
-    assert [one.order.reason for one in actions if isinstance(one, SubmitOrder)] == [ExitReason.STOP]
-    assert len(actions) == 1
+    due = 100.0 + BrokerCapabilities().list_lag_s
+    assert manager.reading_due == due
+    for requested, unclear in ((due - 0.1, ()), (due, ("AAA",))):
+        manager.on_reading(requested, unclear)
+        assert (released(found), manager.orders_after_minute(bars, 30)) == ([], [])
+    manager.on_reading(due, ("BBB",))
+    assert [(one.client_order_id, one.quantity) for one in released(found)] == [("AAA stop 2", Decimal(7))]
+    assert manager.reading_due == math.inf
 
 
 def test_a_target_that_is_lost_changes_nothing_else() -> None:

@@ -744,12 +744,11 @@ def test_f4_the_stop_of_a_bracket_that_turns_up_beside_an_exit_is_taken_back() -
 
 
 def test_f4_the_stop_of_a_bracket_that_turns_up_beside_one_of_the_positions_own_is_taken_back() -> None:
-    """The position has been reduced by somebody else, and the bot's own stop covers what is left."""
+    """The other was placed as soon as the one of the bracket was given up."""
     found = desk()
     enter(found, proposal(exits=TIMED))
     found.position_manager.on_lost("AAA stop")
     held = found.position_manager.held["AAA"]
-    held.manages_own_stop, held.plan.on_close = True, False
     assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
     say(found, "acknowledged", "AAA stop")
     assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
@@ -778,8 +777,8 @@ def test_f4_an_exit_that_has_not_left_waits_for_a_stop_that_turns_up() -> None:
     enter(found, proposal(target=150.0, exits=TIMED))
     found.position_manager.on_lost("AAA stop")
     assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 59)) == [
-        "cancel AAA stop",
         "cancel AAA target",
+        "cancel AAA stop",
     ]
     say(found, "acknowledged", "AAA stop")
     say(found, "cancelled", "AAA target")
@@ -789,15 +788,15 @@ def test_f4_an_exit_that_has_not_left_waits_for_a_stop_that_turns_up() -> None:
 
 
 def test_f4_that_a_lost_order_could_not_be_cancelled_does_not_say_that_it_works() -> None:
-    """It may be over as well: it protects nothing until it is said to be there."""
+    """It may be over as well: another stop takes its place at once, and the lost one is cancelled if it works."""
     found = desk()
     enter(found, proposal(exits=TIMED))
     found.position_manager.on_lost("AAA stop")
     say(found, "cancel_refused", "AAA stop")
-    held = found.position_manager.held["AAA"]
-    assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
+    assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
     say(found, "acknowledged", "AAA stop")
-    assert (held.plan.on_close, held.resting) == (False, {Leg.STOP: "AAA stop"})
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
+    assert found.position_manager.held["AAA"].resting == {Leg.STOP: "AAA stop 2"}
 
 
 def test_f27_an_entry_that_is_told_after_its_stop_has_sold_it_is_not_sold_again() -> None:
