@@ -366,15 +366,17 @@ class Reconciler:
         listed = {report.client_order_id: report for report in snapshot.orders}
         manager = self._decision_engine.position_manager
         for cid, record in [*self._execution.orders.items()]:
-            report = listed.get(cid)
-            if record.terminal or not manager.is_current(record.order):
+            report, is_unreadable = listed.get(cid), bool({cid, ""} & snapshot.unreadable.keys())
+            if record.terminal or not manager.is_current(record.order) or (report is None and is_unreadable):
                 continue
-            if report is None and self._is_urgent(record) and not {cid, ""} & snapshot.unreadable.keys():
-                lookup = self._lookups.setdefault(cid, OrderLookup(next_lookup_at=requested))
-                self._on_not_found(cid, lookup, "list", requested)
-            elif report is not None and (self._is_urgent(record) or _has_ended(record, report)):
+            if report is not None and (self._is_urgent(record) or _has_ended(record, report)):
                 self._lookups.pop(cid, None)
                 self._execution.apply_events(tuple(events_from_report(record, report)), read=True)
+            elif report is None and self._is_urgent(record):
+                lookup = self._lookups.setdefault(cid, OrderLookup(next_lookup_at=requested))
+                self._on_not_found(cid, lookup, "list", requested)
+            elif report is None and record.state in WORKING:
+                self._execution.lookups[cid] = None  # it may have ended
 
     def _orders_to_list(self) -> frozenset[str]:
         # The orders that a reading from now must list if they are open.

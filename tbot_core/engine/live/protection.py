@@ -100,9 +100,10 @@ class ProtectionMonitor:
 
     def _protection(self, position: ManagedPosition) -> Protection:
         # What protects a position now.
-        manager, orders = self._broker_session.decision_engine.position_manager, self._broker_session.execution.orders
-        closing = (position.resting.get(Leg.STOP), position.exit_order_id)
-        working = [orders[cid] for cid in closing if cid is not None and orders[cid].state in WORKING]
+        manager, execution = self._broker_session.decision_engine.position_manager, self._broker_session.execution
+        closing = [cid for cid in (position.resting.get(Leg.STOP), position.exit_order_id) if cid is not None]
+        known = [execution.orders[cid] for cid in closing if cid not in execution.lookups]
+        working = [one for one in known if one.state in WORKING]
         needed = manager.protection.units_to_cover(position)
         if needed and sum(units_of(one.open_quantity) for one in working) >= needed:
             return Protection.RESTING
