@@ -14,7 +14,7 @@ The tree::
     │   │   └── Withdrawn         the send permit was revoked first
     │   ├── AccountRefused   3    the account is not one of the run's mode
     │   ├── FeedRefused           the account does not have the feed that the settings name
-    │   └── OutcomeUnknown        sent without a response: look it up, never resend
+    │   └── OutcomeUnknown        sent, and its outcome is not known
     ├── Undelivered          4    an alert that a channel could not deliver
     │   └── PartlyDelivered       a channel delivered it to some recipients only
     ├── RiskError            5    refused by a risk rule, or not armed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tbot_core.actions.assembly import assemble_action
 from tbot_core.actions.notices import discard
@@ -15,12 +15,19 @@ from tbot_core.instance import load_settings
 from tbot_core.instance.secrets import account_mode
 from tbot_core.model.formatting import request_words
 
+SHORTS: Final = "shorts"
+_SWITCH_OFF: Final = (
+    "the account may sell short, and no SHORT_TYPE_ setting is ShortSell: switch short sales off in the account's "
+    "settings at the broker, which its page in docs/brokers names, so that no order can open a short position"
+)
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.actions.notices import Notify
     from tbot_core.engine.assembly import Assembly
-    from tbot_core.instance import Instance
+    from tbot_core.instance import Instance, Settings
+    from tbot_core.model.types import Account
 
 
 def connect_broker(instance: Instance, name: str = "", notify: Notify = discard) -> tuple[str, list[BrokerFinding]]:
@@ -36,7 +43,7 @@ def connect_broker(instance: Instance, name: str = "", notify: Notify = discard)
 
 async def _tested(assembly: Assembly, name: str) -> list[BrokerFinding]:
     plugin, clock = assembly.broker(name), assembly.clock
-    broker = RateLimitedBroker(plugin, clock)  # which refuses what a run does, as another currency
+    broker = _Broker(plugin, clock)
     if broker.capabilities.simulated:
         return [BrokerFinding(level="ok", subject="login", words=f"{name} is a simulation: there is no login")]
     feed = None
@@ -44,7 +51,25 @@ async def _tested(assembly: Assembly, name: str) -> list[BrokerFinding]:
         request = FeedRequest(kind="live", symbols=assembly.settings.trading.universe, calendar=assembly.calendar)
         feed = feed_source(plugin, name).feed(request)
     found = await check_broker(broker, assembly.calendar.current(clock.now()), clock, feed)
-    return found if found[0].level == "fail" else [*found, *_requests(assembly)]
+    if broker.found is None:
+        return found
+    return [*found, *_shorts(broker.found, assembly.settings), *_requests(assembly)]
+
+
+class _Broker(RateLimitedBroker):
+    # It refuses what a run does, as an account in another currency, and keeps the account that it found.
+    found: Account | None = None
+
+    async def connect(self) -> Account:
+        self.found = await super().connect()
+        return self.found
+
+
+def _shorts(account: Account, settings: Settings) -> Iterator[BrokerFinding]:
+    # What an account may do and no strategy does is better switched off there.
+    sells_short = any(settings.frames[name].short_type.lower() == "shortsell" for name in settings.strategies)
+    if account.shorting_allowed and not sells_short:
+        yield BrokerFinding(level="warn", subject=SHORTS, words=_SWITCH_OFF)
 
 
 def _requests(assembly: Assembly) -> Iterator[BrokerFinding]:

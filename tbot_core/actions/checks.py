@@ -8,7 +8,7 @@ import attrs
 
 from tbot_core.actions.alert_channels import alert_findings
 from tbot_core.actions.assembly import SIMULATED, action_clock
-from tbot_core.actions.broker_findings import connect_broker
+from tbot_core.actions.broker_findings import SHORTS, connect_broker
 from tbot_core.actions.config import check_config
 from tbot_core.actions.notices import discard
 from tbot_core.actions.plugin_declarations import plugin_declarations
@@ -170,7 +170,8 @@ def reached_findings(home: Path | None, notify: Notify = discard) -> Iterator[Pr
         message = f"{name}, {one.subject}: {one.words.rstrip('.')}."
         level: Level = "ok" if one.level == "ok" else "warn"
         subject = "feed" if one.subject == "feed" else "broker"
-        yield PreflightFinding(level=level, subject=subject, message=message, remedy="" if level == "ok" else remedy)
+        tried = "" if level == "ok" or one.subject == SHORTS else remedy
+        yield PreflightFinding(level=level, subject=subject, message=message, remedy=tried)
 
 
 def enabled_plugin_findings(

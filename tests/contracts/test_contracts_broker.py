@@ -6,7 +6,7 @@ import json
 from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -41,6 +41,16 @@ REPORT = OrderStatusReport(
     quantity=Decimal(1),
     time=MOMENT,
 )
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1", "1E+999999", "1E+12"])
+@pytest.mark.parametrize("field", ["quantity", "filled", "average_price"])
+def test_an_absurd_number_is_no_order(field: str, value: str) -> None:
+    """A quantity or price that no order can have is refused where the report is made; one that is not known is None."""
+    change: Any = {field: Decimal(value)}
+    with pytest.raises(ValueError, match=f"{field} .* is not that of an order"):
+        attrs.evolve(REPORT, **change)
+    assert attrs.evolve(REPORT, filled=Decimal(1), average_price=None).average_price is None
 
 
 @pytest.mark.parametrize("kind", BrokerEventKind)

@@ -46,6 +46,7 @@ class AlpacaBroker:
         self._market = MarketData(self._client, context.clock, config.data_feed)
         self._ids, self._executions = OrderIds(), Executions()
         self._log = context.log
+        self._unreadable: dict[str, str] = {}  # in the last reading, so that each reason is logged once
         self._assets = AlpacaAssets(self._client, context.clock)
         self.instruments, self.hours = self._assets.instruments, self._assets.hours
         self.prices, self.vix_close, self.vix_now = self._market.prices, self._market.vix_close, self._market.vix_now
@@ -149,7 +150,9 @@ class AlpacaBroker:
         for one in rows:
             self._note(one)
         for name, reason in unreadable.items():
-            self._log.warning("order.unreadable", id=name, reason=reason)
+            if self._unreadable.get(name) != reason:
+                self._log.warning("order.unreadable", id=name, reason=reason)
+        self._unreadable = unreadable
         with parse.readable("activities"):
             activities = tuple(found for one in payments if (found := parse.activity(one)) is not None)
         return AccountSnapshot(

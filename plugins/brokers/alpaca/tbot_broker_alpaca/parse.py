@@ -220,7 +220,8 @@ def orders(documents: Iterable[Mapping[str, Any]]) -> tuple[tuple[OrderStatusRep
     for one in documents:
         if one.get("asset_class", EQUITY) == EQUITY:
             with _noted(unreadable, first_id(str(one.get("client_order_id") or ""))):
-                by_id[one["id"]] = {**one, "client_order_id": str(one["client_order_id"])}
+                first_id(one["client_order_id"])
+                by_id[one["id"]] = one
     for one in by_id.values():
         first, place = one, 0
         while first.get("replaces") in by_id and place < len(by_id):

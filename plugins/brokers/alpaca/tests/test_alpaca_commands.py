@@ -92,8 +92,13 @@ def test_broker_test_screen_and_download_reach_the_venue_of_the_rehearsal(
         assert err.startswith(f"REHEARSAL (TBOT_REHEARSAL): the broker is at {target.url}, where it is ")
         return json.loads(out)
 
-    assert {row["level"] for row in shown("broker", "test")["rows"]} == {"ok"}
-    (feed,) = [row["message"] for row in shown("check")["rows"] if row["subject"] == "feed"]
+    rows = shown("broker", "test")["rows"]
+    assert {row["level"] for row in rows if row["subject"] != "shorts"} == {"ok"}
+    (advice,) = [row["words"] for row in rows if row["subject"] == "shorts"]
+    assert advice.startswith("the account may sell short, and no SHORT_TYPE_ setting is ShortSell: switch")
+    checked = shown("check")["rows"]
+    assert [row["level"] for row in checked if advice in row["message"]] == ["warn"]
+    (feed,) = [row["message"] for row in checked if row["subject"] == "feed"]
     assert "Alpaca IEX: single venue, at most 30 symbols" in feed
     screened = shown("screen")
     assert len(screened["symbols"]) == len(market().symbols)
@@ -127,6 +132,17 @@ def test_a_run_on_a_feed_that_the_plan_does_not_have_ends_as_broker_test_does(
     said = " ".join(capsys.readouterr().err.split())
     assert words.split(" Set ")[0] in said
     assert "Set ALPACA_DATA_FEED=iex, or subscribe to the plan that has them." in said
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("target")
+def test_short_sales_that_a_strategy_makes_are_not_advised_against(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With SHORT_TYPE_OPEN=ShortSell the account must allow them."""
+    put_values(home, "env_bot", {"SHORT_TYPE_OPEN": "ShortSell"})
+    assert cli.invoke(["broker", "test", "--home", str(home)]) == 0
+    assert "  shorts " not in capsys.readouterr().out
 
 
 ACCOUNT = {"account_number": "PA1", "status": "ACTIVE", "equity": "100", "cash": "100", "currency": "USD"}

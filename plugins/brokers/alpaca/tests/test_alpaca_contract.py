@@ -14,6 +14,7 @@ from tbot_broker_alpaca.venue import open_venue
 
 from tbot_core.contracts import Gap
 from tbot_core.errors import BrokerError
+from tbot_core.testing import broker as kit
 from tbot_core.testing import broker_faults
 from tbot_core.testing.broker import BrokerContract
 from tbot_core.testing.feed import FeedContract
@@ -61,6 +62,18 @@ def test_a_breach_of_a_stream_is_found(venue: AlpacaExchange, breach: Any, case:
     venue.broker.events = partial(breach, venue.broker)
     with pytest.raises(AssertionError):
         case(venue)
+
+
+def test_an_error_of_a_stream_is_the_finding(venue: AlpacaExchange) -> None:
+    """What a plugin raises that is no BrokerError ends the case: the core would count it as a failure of the plugin."""
+
+    async def breaks() -> AsyncIterator[Any]:
+        yield Gap(words="open")
+        raise KeyError("order")
+
+    venue.broker.events = breaks
+    with pytest.raises(KeyError):
+        kit.b18_a_stream_says_when_it_stands(venue)
 
 
 class TestContract(BrokerContract):

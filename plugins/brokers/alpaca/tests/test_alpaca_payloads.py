@@ -174,6 +174,7 @@ def test_g08_an_order_without_a_field_is_alone_in_doubt(field: str) -> None:
     reports, unreadable = parse.orders([{name: ORDER[name] for name in ORDER.keys() - {field}}, OTHER])
     assert [one.client_order_id for one in reports] == ["kit-2"]
     assert [*unreadable] == ["" if field == "client_order_id" else "kit-1"]
+    assert [*parse.orders([ORDER | {"client_order_id": None}, OTHER])[1]] == [""]
 
 
 def test_a_replaced_order_is_in_doubt_with_its_replacement() -> None:
