@@ -40,7 +40,7 @@ WIDE: Final = (97.0, 98.0)
 """Quotes above the stop at 98.00 and below it, and one below it with a spread of over 1 %."""
 
 
-def name(signal: SignalId, leg: Leg, attempt: int) -> str:
+def name(_signal: SignalId, leg: Leg, attempt: int) -> str:
     """A readable client order id."""
     return f"{leg.value} {attempt}"
 
