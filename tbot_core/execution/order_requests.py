@@ -103,7 +103,6 @@ class OrderRequests:
         except BrokerError as fault:
             # The order stays as it was; the caller requests it again.
             _log.warning("request.unanswered", id=cid, reason=fault.message)
-            if what == "replace":  # it may not rest any more
-                self._execution.lookups[cid] = None
+            self._execution.lookups[cid] = None  # it may not rest any more
         finally:
             self._pending.discard((what, cid))

@@ -7,6 +7,7 @@ then it is lost, and its exposure stays reserved. Three failed readings in a row
 from __future__ import annotations
 
 import asyncio
+import math
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -42,11 +43,11 @@ from tbot_core.execution.reconciliation import (
     snapshots_agree,
     split_difference,
 )
-from tbot_core.execution.throttling import run_concurrently
+from tbot_core.execution.throttling import AccountDiscarded, run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.ledger.booking import ledger_of
 from tbot_core.journal.projections.book import broker_events
-from tbot_core.model.types import Leg, OrderState, quantity_of
+from tbot_core.model.types import OrderState, quantity_of
 from tbot_core.system import log
 from tbot_core.trading.orders import ENDED, IN_DOUBT, WORKING
 from tbot_core.trading.risk.states import StateCause
@@ -219,15 +220,20 @@ class Reconciler:
 
     @property
     def _interval(self) -> float:
-        living = [record for record in self._execution.orders.values() if not record.terminal]
+        # The seconds to the next reading: soon for an order that lists alone can settle, and for a position that waits.
+        rules, orders = self._broker.capabilities, self._execution.orders
+        waits = self._decision_engine.position_manager.reading_due < math.inf
+        if waits or any(not self._may_send_again(orders[cid]) for cid in self._urgent()):
+            return max(IN_FLIGHT_S, min(rules.list_lag_s, OPEN_ORDERS_S))
+        living = [record for record in orders.values() if not record.terminal]
         return OPEN_ORDERS_S if living or self._orphans.symbols else POSITIONS_S
 
     async def look_up_due(self) -> None:
         """Look up the orders that are due; those that leave a position without protection all at once."""
         now = self._clock.monotonic()
         self._mark_unanswered()
-        urgent = [record.order for record in self._execution.orders.values() if self._is_urgent(record)]
-        words = ", ".join(f"{one.leg.value} of {one.symbol}" for one in urgent)
+        orders = [self._execution.orders[cid].order for cid in self._urgent()]
+        words = ", ".join(f"{one.leg.value} of {one.symbol}" for one in orders)
         self._trading_state.set_cause(StateCause.OUTCOME_UNKNOWN, words)
         update_lookups(self._execution, self._lookups, now)
         due = [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]
@@ -239,13 +245,16 @@ class Reconciler:
                 await self._look_up(cid, listed.get(cid))
 
     def _mark_unanswered(self) -> None:
-        # A stop or exit that was sent, and not answered, has an unknown outcome.
-        if self._broker.capabilities.simulated:
-            return
+        # A stop or exit of a position that was sent, and not answered, has an unknown outcome.
+        manager = self._decision_engine.position_manager
         for cid, record in self._execution.orders.items():
             silent = record.state is OrderState.SENDING and self._execution.age(cid) >= UNANSWERED_S
-            if silent and record.order.leg is not Leg.ENTRY:
+            if silent and manager.is_current(record.order) and not self._broker.capabilities.simulated:
                 self._execution.mark_unknown(f"no answer within {UNANSWERED_S:.0f} s", cid)
+
+    def _urgent(self) -> list[str]:
+        # The orders whose outcome must be settled within seconds.
+        return [cid for cid, record in self._execution.orders.items() if self._is_urgent(record)]
 
     def _is_urgent(self, record: OrderRecord) -> bool:
         # Whether the outcome of an order decides whether a position is protected, or closed.
@@ -342,8 +351,30 @@ class Reconciler:
 
     async def _snapshot(self) -> AccountSnapshot:
         # A snapshot; it need not contain what is booked from here on.
-        self._holdings_before = self._decision_engine.portfolio.holdings
-        return await self._broker.snapshot(self._since)
+        self._holdings_before, requested = self._decision_engine.portfolio.holdings, self._clock.monotonic()
+        try:
+            snapshot = await self._broker.snapshot(self._since)
+        except AccountDiscarded as fault:
+            self._settle_by_list(fault.orders, requested)
+            raise
+        self._settle_by_list(snapshot, requested)
+        return snapshot
+
+    def _settle_by_list(self, snapshot: AccountSnapshot, requested: float) -> None:
+        # What becomes of an order that protects a position, or leaves it bare, does not wait for a second reading, nor
+        # for a valid balance.
+        listed = {report.client_order_id: report for report in snapshot.orders}
+        manager = self._decision_engine.position_manager
+        for cid, record in [*self._execution.orders.items()]:
+            report = listed.get(cid)
+            if record.terminal or not manager.is_current(record.order):
+                continue
+            if report is None and self._is_urgent(record) and not {cid, ""} & snapshot.unreadable.keys():
+                lookup = self._lookups.setdefault(cid, OrderLookup(next_lookup_at=requested))
+                self._on_not_found(cid, lookup, "list", requested)
+            elif report is not None and (self._is_urgent(record) or _has_ended(record, report)):
+                self._lookups.pop(cid, None)
+                self._execution.apply_events(tuple(events_from_report(record, report)), read=True)
 
     def _orders_to_list(self) -> frozenset[str]:
         # The orders that a reading from now must list if they are open.
@@ -398,7 +429,8 @@ class Reconciler:
             self._execution.contradictions.settle(difference.symbol)
         self._execution.contradictions.agree_except({one.symbol for one in findings.differences})
         differs = {one.symbol for one in findings.differences} | in_question | self._orphans.symbols
-        self._decision_engine.position_manager.on_reading(self._requested_at, differs | _working_symbols(findings))
+        unclear = {one.symbol for one in waiting} | in_question | self._orphans.symbols | _working_symbols(findings)
+        self._decision_engine.position_manager.on_reading(self._requested_at, unclear)
         self._confirm_overfills(differs)
         frozen = self._decision_engine.exposure.frozen
         clear = (one for one in [*frozen] if one not in differs and not self._must_query(one))
@@ -525,3 +557,8 @@ class Reconciler:
 def _working_symbols(findings: ReconciliationReport) -> set[str]:
     # The symbols in which an order of somebody else works.
     return {one.symbol for one in findings.external_orders if one.kind == OrderStatus.WORKING}
+
+
+def _has_ended(record: OrderRecord, report: OrderStatusReport) -> bool:
+    # Whether an order has ended without a fill that the books lack.
+    return report.kind != OrderStatus.WORKING and report.filled == record.filled

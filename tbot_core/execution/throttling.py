@@ -52,6 +52,14 @@ def _asks(
     return method
 
 
+class AccountDiscarded(Unavailable):
+    """The account of a snapshot is not valid; its `orders` are."""
+
+    def __init__(self, message: str, remedy: str, *, orders: AccountSnapshot) -> None:
+        super().__init__(message, remedy)
+        self.orders = orders
+
+
 class RateLimitedBroker:
     """A broker wrapper that keeps to the broker's rate limit.
 
@@ -127,9 +135,12 @@ class RateLimitedBroker:
     async def snapshot(self, since: datetime) -> AccountSnapshot:
         """A snapshot of the account."""
         await self._wait_turn(RequestPriority.READING, "the account")
-        snapshot = await self._read(self._broker.snapshot(since))
-        self._accept_account(snapshot.account)
-        return _checked(snapshot)
+        snapshot = _checked(await self._read(self._broker.snapshot(since)))
+        try:
+            self._accept_account(snapshot.account)
+        except Unavailable as fault:
+            raise AccountDiscarded(fault.message, fault.remedy, orders=snapshot) from fault
+        return snapshot
 
     find = _asks(abilities.ORDER_LOOKUP, "the order {}", RequestPriority.PROTECTION)  # what it finds is protected then
     open_orders = _asks(abilities.OPEN_ORDERS, "the open orders", RequestPriority.PROTECTION)
