@@ -50,8 +50,8 @@ def test_a_position_waits_for_a_stop_only_where_one_may_rest(filled: str, settle
     assert BrokerSession(name="", decision_engine=desk, execution=nothing_works).is_settled is settled
 
 
-def test_a_position_whose_stop_was_given_up_waits_for_none() -> None:
-    """The bot emulates the stop on closed bars for all of it, as long as that stop is not found."""
+def test_a_position_whose_stop_somebody_else_cancelled_waits_for_another() -> None:
+    """It is to be covered whole again, as soon as a reading shows that it is still held."""
     desk = DecisionEngine(rules(), session(), atoms_of(Decimal(100_000)), name)
     entry = desk.decide([proposal()])[0].order
     assert entry is not None
@@ -65,5 +65,5 @@ def test_a_position_whose_stop_was_given_up_waits_for_none() -> None:
         desk.position_manager.on_event(
             BrokerEvent(kind="cancelled", event_id="2", client_order_id=one.client_order_id), None
         )
-    assert desk.position_manager.protection.units_to_cover(desk.position_manager.held["AAA"]) == 0
-    assert post.is_settled
+    assert desk.position_manager.protection.units_to_cover(desk.position_manager.held["AAA"]) == 7_000_000
+    assert not post.is_settled

@@ -99,7 +99,7 @@ def test_what_somebody_else_traded_explains_for_as_long_as_a_contradiction_may_l
 
 def test_what_the_books_contain_explains_nothing_further() -> None:
     """Neither what was booked in this session, nor what is restored after a restart; what fills on does."""
-    sold = {"orders": (traded(-4),)}
+    sold: dict[str, Any] = {"orders": (traded(-4),)}
     booked, restored = readings(sold), Contradictions(LAG_S)
     booked.settle("AAA")
     restored.restore("AAA", "b1", Decimal(-4))

@@ -28,7 +28,7 @@ from tbot_core.model.types import Account, ExitReason, Leg, OrderState, RiskStat
 from tbot_core.plugins.network.request_limits import CYCLE_S, RetryPolicy
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, order, proposal, rules, session
-from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
+from tbot_core.trading.commands import CancelOrder, ReplaceOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import MatchingEngine as Simulated

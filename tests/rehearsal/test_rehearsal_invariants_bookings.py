@@ -175,7 +175,7 @@ def test_what_explains_an_external_holding(written: Written, kind: str) -> None:
     assert written.words(EXTERNAL_EVENT_INVARIANTS, "external") == []
 
 
-def test_an_order_leaves_once(written: Written) -> None:
+def test_an_entry_leaves_once(written: Written) -> None:
     """A request that did not leave does not count."""
     requests = written.history.way.requests
     requests += [
@@ -185,7 +185,21 @@ def test_an_order_leaves_once(written: Written) -> None:
     ]
     assert written.words(OUTCOME_INVARIANTS, "i1_sent") == []
     requests.append(NetworkRequest(at=AT + 60, kind="submit", client_order_id="entry"))
-    assert written.words(OUTCOME_INVARIANTS, "i1_sent") == ["entry was sent 2 times"]
+    assert written.words(OUTCOME_INVARIANTS, "i1_sent") == ["entry was sent again after 60.0 s"]
+
+
+@pytest.mark.parametrize(("unique", "seconds", "count"), [(True, 0.5, 0), (False, 4.0, 1), (False, 6.0, 0)])
+def test_a_stop_is_sent_again_where_its_id_is_refused_or_lists_must_have_shown_it(
+    written: Written, unique: bool, seconds: float, count: int
+) -> None:
+    """Never sooner: it could be booked twice."""
+    matching = written.history.way.exchange.matching
+    rules = attrs.evolve(matching.character.rules, unique_client_order_id=unique, list_lag_s=5.0)
+    matching.character = attrs.evolve(matching.character, rules=rules)
+    written.order(Leg.STOP, "stop")
+    sent = [NetworkRequest(at=AT + late, kind="submit", client_order_id="stop") for late in (0.0, seconds)]
+    written.history.way.requests.extend(sent)
+    assert len(written.words(OUTCOME_INVARIANTS, "i1_sent")) == count
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,4 @@
-"""Whole days in which the answer to a stop or an exit is lost: the position is protected again within seconds.
-
-The venue counts for how long no order closes the position (`WatchedDay`), and what each order was posted for.
-"""
+"""Whole days in which the answer to a stop or an exit is a fault: its position is protected again within seconds."""
 
 from __future__ import annotations
 
@@ -12,54 +9,57 @@ import pytest
 from tbot_core.testing.scripted_server import ServerReply, ServerRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+    from tbot_core.engine.run_plan import RunOutcome
+
+    Script = Callable[[Any], Awaitable[RunOutcome | None]]
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback")]
 
-ORDERS: Final = "/v2/orders"
+STOP: Final = 2
+EXIT: Final = 3
+"""The numbers of a day's orders."""
 
 
-def is_post(request: ServerRequest) -> bool:
-    return (request.method, request.path) == ("POST", ORDERS)
+def answered(number: int, status: int, *, booked: bool = False, **document: Any) -> Script:
+    """A day whose order of this number is answered with a fault, `booked` or not."""
 
-
-def failing(number: int, status: int, *, booked: bool, times: int = 1, document: Any = None):
-    async def script(day: Any) -> Any:
-        venue = day.venue.venue
-        seen = [0]
+    async def script(day: Any) -> RunOutcome | None:
+        venue, orders = day.venue.venue, iter(range(1, 100))
 
         def before(request: ServerRequest) -> ServerReply | None:
-            if not is_post(request):
+            if (request.method, request.path) != ("POST", "/v2/orders") or next(orders) != number:
                 return None
-            seen[0] += 1
-            if number <= seen[0] < number + times:
-                if booked:
-                    venue.account.submit(request.document)
-                    venue.account.settle()
-                return ServerReply(status=status, document=document or {"message": "fault"})
-            return None
+            if booked:
+                venue.account.submit(request.document)
+                venue.account.settle()
+            return ServerReply(status=status, document=document or {"message": "fault"})
 
         venue.before = before
-        return await day.start()
+        outcome: RunOutcome | None = await day.start()
+        return outcome
 
     return script
 
 
-@pytest.mark.parametrize("number", [2, 3])
-@pytest.mark.parametrize("booked", [False, True])
-@pytest.mark.parametrize("status", [503, 307, 429, 504])
-def test_unknown(trade: Callable[..., Any], number: int, booked: bool, status: int) -> None:
-    day = trade(failing(number, status, booked=booked), (3, 0), minutes=24)
-    print(dict(day.watched.longest), day.posts.values())
-    kinds = [(e.kind, e.cid and e.cid[-4:], str(e.applied.time())[:12], str(e.payload)[:100]) for e in day.events if e.cid]
-    for k in kinds: print(k)
+@pytest.mark.parametrize(
+    ("number", "status", "booked"), [(STOP, 503, False), (STOP, 429, True), (EXIT, 307, False), (EXIT, 504, True)]
+)
+def test_an_order_whose_answer_was_lost_is_settled_under_its_id(
+    trade: Callable[..., Any], number: int, status: int, *, booked: bool
+) -> None:
+    """It is sent again under its id where the venue does not have it, and found where it does; none is beside it."""
+    day = trade(answered(number, status, booked=booked), (3, 0), minutes=24)
     assert max(day.watched.longest.values()) <= 5
+    assert sorted(day.posts.values()) == ([1, 1, 1] if booked else [1, 1, 2])
 
 
-@pytest.mark.parametrize("message", ["trade denied due to pattern day trading protection", "insufficient buying power", "forbidden."])
-def test_exit_refused(trade: Callable[..., Any], message: str) -> None:
-    day = trade(failing(3, 403, booked=False, times=2, document={"code": 40310000, "message": message}), (3, 0), minutes=24)
-    print(dict(day.watched.longest), day.posts.values())
-    kinds = [(e.kind, e.cid and e.cid[-4:], str(e.applied.time())[:12], str(e.payload)[:100]) for e in day.events if e.cid]
-    for k in kinds: print(k)
+@pytest.mark.parametrize(
+    ("message", "posts"), [("forbidden.", 5), ("trade denied due to pattern day trading protection", 4)]
+)
+def test_an_exit_that_is_refused_puts_its_stop_back(trade: Callable[..., Any], message: str, posts: int) -> None:
+    """The exit is decided again with the next minute, unless the account is restricted; the stop rests meanwhile."""
+    day = trade(answered(EXIT, 403, code=40310000, message=message), (3, 0), minutes=24)
     assert max(day.watched.longest.values()) <= 5
+    assert [*day.posts.values()] == [1] * posts
