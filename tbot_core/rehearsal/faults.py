@@ -54,7 +54,7 @@ _ALL: Final = (
     Fault("F1", "request lost before broker", "submit"),
     Fault("F2", "answer lost after acceptance", "submit"),
     Fault("F3", "answer delayed beyond API_TIMEOUT", "submit"),
-    Fault("F4", "request delayed 300 s then accepted", "submit"),
+    Fault("F4", "request delayed 300 s (stop, exit: list_lag_s), accepted", "submit"),
     Fault("F5", "connection reset mid-request", "submit"),
     Fault("F6", "TLS handshake fails", "way", (2.0, 30.0)),
     Fault("F7", "certificate wrong or expired", "way", (10.0, 60.0)),
