@@ -1,4 +1,7 @@
-"""Checks every few seconds that each position at the venues is protected, by an order or by the bot."""
+"""Checks every few seconds that no more can be closed than is held, that stops follow their plan, and what is reserved.
+
+How long positions are bare is measured from the venue's side (`rehearsal.invariants.protection`).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.contracts import AccountActivityKind, BrokerEventKind
-from tbot_core.model.types import UNITS_PER_SHARE, Leg, OrderState
+from tbot_core.model.types import Leg, OrderState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,12 +29,12 @@ _OPEN: Final = frozenset(
 )
 _UNCLEAR: Final = frozenset({OrderState.SENDING, OrderState.UNKNOWN, OrderState.LOST})
 _BY_OPERATOR: Final = frozenset({"KILL_FILE", "KILL_COMMAND", "STOP_COMMAND", "DEFENSE_COMMAND"})
-"""Causes raised by the operator: they do not excuse an unprotected position."""
+"""Causes raised by the operator: they explain no order."""
 _CLOSING: Final = frozenset({Leg.STOP, Leg.TARGET, Leg.EXIT})
 
 
 class ExposureMonitor:
-    """Finds positions of our orders that are unprotected for too long without the bot reporting it (`found`).
+    """Finds closing orders for more than is held, stops behind their plan, and entries without reservation (`found`).
 
     `births`: when it first saw the session of each process, in seconds of the world.
     """
@@ -63,8 +66,6 @@ class ExposureMonitor:
         """Set the current process; None if it has ended."""
         self._life = life
         for venue in self._venues.values():
-            venue.bare.clear()
-            venue.short.clear()
             venue.loose.clear()
             venue.behind.clear()
 
@@ -75,13 +76,11 @@ class _VenueMonitor:
         self._way, self._matching = way, way.exchange.matching
         self._facts_read = 0
         self._units: defaultdict[str, int] = defaultdict(int)
-        self.bare: dict[str, float] = {}
-        self.short: dict[str, float] = {}
         self.loose: dict[str, float] = {}
         self.behind: dict[str, float] = {}
 
     def check(self, supervisor: BrokerSupervisor, now: float) -> Iterator[tuple[str, str]]:
-        """The symbols that were unprotected, over-protected, or had a lagging stop for too long."""
+        """The symbols that were over-protected or had a lagging stop for too long, or an entry without reservation."""
         books = self._matching.books
         for fact in books.facts[self._facts_read :]:
             if fact.ours and fact.fill is not None:
@@ -93,28 +92,16 @@ class _VenueMonitor:
             present = books.units.get(symbol, 0)
             held = min(units, max(present, 0)) if units > 0 else max(units, min(present, 0))
             close = self._closing(symbol, held)
-            bare, loose = bool(held) and not close, _together(close) > abs(held)
-            handled = (bare or loose) and (_is_handled(supervisor, symbol) if bare else _is_unclear(supervisor, symbol))
-            handled = handled or (loose and self._lost_request(symbol, now))
-            short = bool(close) and self._is_short(abs(held) - _together(close))
-            short = short and not (_is_handled(supervisor, symbol) or self._lost_request(symbol, now))
+            loose = _together(close) > abs(held)
+            explained = loose and (_is_unclear(supervisor, symbol) or self._lost_request(symbol, now))
             yield from _unreserved(supervisor, symbol)
-            if _persists(self.bare, symbol, now, present=bare and not handled):
-                yield symbol, f"{held} units were unprotected for {_ALARM_S:.0f} s without a report"
-            if _persists(self.short, symbol, now, present=short):
-                yield symbol, f"only {_together(close)} of the {held} units held were protected for {_ALARM_S:.0f} s"
-            if _persists(self.loose, symbol, now, present=loose and not handled):
+            if _persists(self.loose, symbol, now, present=loose and not explained):
                 yield symbol, f"more than the {held} units held could be closed for {_ALARM_S:.0f} s"
             behind = self._stop_lags(supervisor, symbol) and not (
                 _is_unclear(supervisor, symbol) or self._lost_request(symbol, now) or self._refused_change(symbol, now)
             )
             if _persists(self.behind, symbol, now, present=behind, alarm_s=_MOVED_S):
                 yield symbol, f"a stop rested behind the level of its plan for {_MOVED_S:.0f} s"
-
-    def _is_short(self, units: int) -> bool:
-        # Whether so many units without protection count: a fraction of a share may have no stop order, and a stop that
-        # the venue took for less (F19) is reported.
-        return units >= UNITS_PER_SHARE and "F19" not in self._way.faults.injected
 
     def _stop_lags(self, supervisor: BrokerSupervisor, symbol: str) -> bool:
         # Whether the stop of a position without blocked exits rests a trailing step or more behind its plan.
@@ -171,19 +158,6 @@ def _persists(since: dict[str, float], symbol: str, now: float, *, present: bool
         since.pop(symbol, None)
         return False
     return now - since.setdefault(symbol, now) > alarm_s
-
-
-def _is_handled(supervisor: BrokerSupervisor, symbol: str) -> bool:
-    # Whether the bot would close the position itself, or reports that something is wrong.
-    if _is_unclear(supervisor, symbol):
-        return True
-    position_manager = supervisor.broker_session.decision_engine.position_manager
-    held = position_manager.held.get(symbol)
-    if held is None:
-        return False
-    # Without a resting stop the bot emulates it, or an alert reports the position as unprotected.
-    waits = held.exit_reason is not None and position_manager.exits.must_wait(held.exit_reason)
-    return held.plan.on_close or not (waits or Leg.STOP in held.resting)
 
 
 def _is_unclear(supervisor: BrokerSupervisor, symbol: str) -> bool:

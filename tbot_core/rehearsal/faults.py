@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.random_streams import RandomStreams
 
 Where: TypeAlias = Literal[
-    "submit", "cancel", "replace", "answer", "read", "stream", "venue", "way", "act", "feed", "quote", "clock"
+    "submit", "cancel", "replace", "answer", "read", "stream", "venue", "way", "act", "feed", "quote", "clock", "lag"
 ]
 
 _SWARM: Final = 0.15
 _OFTEN: Final = 0.4
+_MOSTLY: Final = 0.7
 _OUTAGES: Final = frozenset({"F12", "F60", "F61", "F63", "F64", "F65", "F66", "F67"})
 _QUIET: Final = 0.1
 _RATES: Final = (0.02, 0.1, 0.3)
@@ -39,8 +40,8 @@ class Fault:
 
     A fault of the network path (`way`), of third parties (`act`), the feed or the clock may strike once a minute, lasts
     `lasts_s` (shortest, longest) and strikes at most `most` times a day. One of the answers may begin once a minute,
-    also in the last minutes, and strikes at the next requests of its kind. All others may strike at every request,
-    event or execution.
+    also in the last minutes, and strikes at the next requests of its kind. A `lag` lasts for the whole day. All
+    others may strike at every request, event or execution.
     """
 
     id: str
@@ -54,7 +55,7 @@ _ALL: Final = (
     Fault("F1", "request lost before broker", "submit"),
     Fault("F2", "answer lost after acceptance", "submit"),
     Fault("F3", "answer delayed beyond API_TIMEOUT", "submit"),
-    Fault("F4", "request delayed 300 s then accepted", "submit"),
+    Fault("F4", "request delayed 300 s (stop, exit: list_lag_s), accepted", "submit"),
     Fault("F5", "connection reset mid-request", "submit"),
     Fault("F6", "TLS handshake fails", "way", (2.0, 30.0)),
     Fault("F7", "certificate wrong or expired", "way", (10.0, 60.0)),
@@ -127,6 +128,7 @@ _ALL: Final = (
     Fault("F119", "exit answered 3xx, 4xx or 5xx", "answer", most=4),
     Fault("F120", "replace answered 3xx, 4xx or 5xx", "answer", most=4),
     Fault("F121", "cancel answered 3xx, 4xx or 5xx", "answer", most=4),
+    Fault("F122", "lists, look-ups, events behind as declared", "lag"),
 )
 FAULTS: Final[Mapping[str, Fault]] = {fault.id: fault for fault in _ALL}
 """The faults of the matrix that the world injects.
@@ -137,9 +139,14 @@ F36, F39 and F41 happen without injection; F71 to F112 affect the bot's machine.
 
 def table() -> str:
     """The faults as a Markdown table for the reference."""
-    often = {True: "a minute", False: "a request, event or execution"}
-    rows = [f"| {fault.id} | {fault.injection} | {often[fault.where in _TIMED]} |" for fault in _ALL]
+    rows = [f"| {fault.id} | {fault.injection} | {_chance_of(fault)} |" for fault in _ALL]
     return "\n".join(("| id | injected | one chance |", "|---|---|---|", *rows))
+
+
+def _chance_of(fault: Fault) -> str:
+    if fault.where == "lag":
+        return "a day"
+    return "a minute" if fault.where in _TIMED else "a request, event or execution"
 
 
 def parse_fault_ids(names: Sequence[str]) -> tuple[str, ...]:
@@ -233,5 +240,5 @@ class SeedFaults:
     def _swarm(self) -> tuple[str, ...]:
         if self._chances.stream("swarm").happens(_QUIET):
             return ()
-        rates = {name: _OFTEN if name in self._often else _SWARM for name in FAULTS}
+        rates = {name: _OFTEN if name in self._often else _SWARM for name in FAULTS} | {"F122": _MOSTLY}
         return tuple(name for name, rate in rates.items() if self._chances.stream(f"swarm/{name}").happens(rate))

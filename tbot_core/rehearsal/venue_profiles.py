@@ -105,15 +105,16 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
     rules = attrs.evolve(rules, streams=chances.stream(f"venue/{name}/events").happens(0.3))
     tells = rules.lists_closed or rules.query_by_cid
     rules = attrs.evolve(rules, lists_fills=stream.happens(0.3) or not tells)
-    return _with_lags(attrs.evolve(character, rules=rules), chances.stream(f"venue/{name}/lags"))
+    most = chances.stream(f"venue/{name}/lists").one(_LIST_LAGS_S)
+    unique = character.dedupe_window_s >= _WHOLE_DAY_S
+    rules = attrs.evolve(rules, list_lag_s=most, unique_client_order_id=unique)
+    lookup_s = min(character.lags.lookup_s, most)
+    return attrs.evolve(character, rules=rules, lags=ReadingLags(lookup_s=lookup_s))
 
 
-def _with_lags(character: VenueProfile, stream: RandomStream) -> VenueProfile:
-    # The declarations of unique ids and of lagging lists, and lags that keep them; about half of the readings have one.
-    most = stream.one(_LIST_LAGS_S)
-    rules = attrs.evolve(
-        character.rules, list_lag_s=most, unique_client_order_id=character.dedupe_window_s >= _WHOLE_DAY_S
-    )
+def with_lags(character: VenueProfile, stream: RandomStream) -> VenueProfile:
+    """The profile with readings that are behind, up to what it declares; about half of its readings are."""
+    most = character.rules.list_lag_s
 
     def lag_s() -> float:
         return stream.between(0.0, most) if stream.happens(_LAGS) else 0.0
@@ -121,8 +122,8 @@ def _with_lags(character: VenueProfile, stream: RandomStream) -> VenueProfile:
     lists = ReadingLags(positions_s=lag_s(), orders_s=lag_s(), account_s=lag_s(), activities_s=lag_s())
     if character.numbers_moments:
         lists = ReadingLags.of_lists(lists.orders_s)
-    lookup_s = min(max(character.lags.lookup_s, lag_s()), most)
-    return attrs.evolve(character, rules=rules, lags=attrs.evolve(lists, lookup_s=lookup_s, events_s=lag_s()))
+    lookup_s = max(character.lags.lookup_s, lag_s())
+    return attrs.evolve(character, lags=attrs.evolve(lists, lookup_s=lookup_s, events_s=lag_s()))
 
 
 def _replace_mode(chances: RandomStreams, name: str) -> ReplaceMode:

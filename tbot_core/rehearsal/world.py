@@ -22,7 +22,7 @@ from tbot_core.rehearsal.prices import STEPS_A_MINUTE, SimulatedMarket
 from tbot_core.rehearsal.random_streams import RandomStreams
 from tbot_core.rehearsal.third_parties import ThirdParties, plan_symbol_events
 from tbot_core.rehearsal.venue_matching import VenueMatchingEngine
-from tbot_core.rehearsal.venue_profiles import random_profile
+from tbot_core.rehearsal.venue_profiles import random_profile, with_lags
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.system.secret import Secret
 from tbot_core.trading.universe import Universe
@@ -91,7 +91,7 @@ class World:
         several = len(self.names) > 1
         self.faults = SeedFaults(self.chances, faults, rates=rates, until=self.quiet_from, often=several)
         symbol_events = plan_symbol_events(self.market, self.faults, self._streams_of("news"), session_s)
-        self.ways = tuple(self._path_to(name, character or random_profile(self.chances, name)) for name in self.names)
+        self.ways = tuple(self._path_to(name, character or self._profile(name)) for name in self.names)
         for name, way in zip(self.names, self.ways, strict=True):
             ThirdParties(way.exchange, self.faults, self._streams_of(name), symbol_events)
         asked = faults is not None and "F63" in faults
@@ -188,6 +188,14 @@ class World:
             steps, share = chance.one(((self.session.minutes * STEPS_A_MINUTE, 0.15), (back, 0.02)))
             self.market.fall(start, start + steps, share)
         return falls
+
+    def _profile(self, name: str) -> VenueProfile:
+        # The profile of a venue, with readings that are behind where F122 is on.
+        profile = random_profile(self.chances, name)
+        if "F122" not in self.faults.on:
+            return profile
+        self.faults.count("F122")
+        return with_lags(profile, self.chances.stream(f"{name}/lags"))
 
     def _path_to(self, name: str, character: VenueProfile) -> NetworkPath:
         matching = VenueMatchingEngine(self.market, character, self.session, self.start, self.faults)

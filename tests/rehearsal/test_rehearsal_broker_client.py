@@ -19,7 +19,7 @@ from tbot_core.rehearsal.faults import SeedFaults
 from tbot_core.rehearsal.network import TIMEOUT_S
 from tbot_core.rehearsal.random_streams import RandomStreams
 from tbot_core.rehearsal.small_world import SmallWorld
-from tbot_core.rehearsal.venue_profiles import ReadingLags, VenueProfile, random_profile
+from tbot_core.rehearsal.venue_profiles import ReadingLags, VenueProfile, random_profile, with_lags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -447,9 +447,10 @@ def test_f4_a_late_stop_or_exit_is_listed_within_what_is_declared(
     assert working.accepted_at - sent == pytest.approx(after_s, abs=0.1)
 
 
-def test_profiles_keep_what_they_declare() -> None:
+def test_f122_profiles_keep_what_they_declare() -> None:
     """Ids are unique where they are refused for the whole day, and no reading lags more than is declared."""
-    profiles = [random_profile(RandomStreams(seed), "alpha") for seed in range(200)]
+    streams = [RandomStreams(seed) for seed in range(200)]
+    profiles = [with_lags(random_profile(one, "alpha"), one.stream("lags")) for one in streams]
     assert {one.rules.unique_client_order_id for one in profiles} == {True, False}
     assert {one.rules.list_lag_s for one in profiles} == {1.0, 5.0, 15.0, 30.0}
     for one in profiles:

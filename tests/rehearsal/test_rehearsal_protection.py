@@ -183,3 +183,12 @@ def test_claims_are_read_from_a_journal() -> None:
         for number, kind in enumerate((records.PROTECTION, records.STUCK))
     ]
     assert [*claims(events, origin)] == [claim(90, "bare")]
+
+
+def test_a_position_does_not_inherit_the_bare_seconds_of_an_earlier_one() -> None:
+    """The span of the first one ends with it, also where the second one's fill is shown later."""
+    facts: list[ProtectionFact] = [Process(at=0, runs=True), *quotes()]
+    facts += [held(100, 10), shown(100, 100), held(150, 0), held(200, 10), cover(201, 10), shown(210, 200)]
+    first, second = measure_protection(facts, CLOSE)
+    assert first.longest_bare_s == 50
+    assert second.longest_bare_s == 0

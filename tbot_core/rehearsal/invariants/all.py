@@ -146,7 +146,7 @@ def _signed_units(quantity: Decimal) -> int:
 
 
 def _i6(history: RehearsalHistory) -> Iterator[str]:
-    # Each position is protected by an order or by the bot, or is reported as unprotected.
+    # Closing orders are for at most what is held, stops follow their plan, and entries stay reserved.
     yield from history.unguarded
 
 

@@ -45,6 +45,7 @@ _FAILURES: Final = ("no answer", "3", "401", "429", "5", "200", "connection")
 
 _SUBJECTS: Final[tuple[Literal["positions", "orders"], ...]] = ("positions", "orders")
 _ENDS: Final = frozenset({BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED, BrokerEventKind.EXPIRED})
+_ROUNDED_S: Final = 1e-6
 _FEED_FAULTS: Final = ("F52", "F53")
 
 
@@ -94,7 +95,7 @@ def _positions(history: RehearsalHistory) -> Iterator[Held | Cover | ForeignCanc
     units: dict[str, list[tuple[float, int]]] = {}
     for at, symbol, held in _held(history):
         units.setdefault(symbol, []).append((at, held))
-    guards = [one for one in matching.orders if one.ours and one.order.leg in _GUARDS]
+    guards = _guards(history)
     for symbol, steps in units.items():
         mine = [one for one in guards if one.order.symbol == symbol]
         changes = sorted({at for one in mine for at, _ in one.past} | {at for at, _ in steps})
@@ -106,7 +107,12 @@ def _positions(history: RehearsalHistory) -> Iterator[Held | Cover | ForeignCanc
             quantity = quantity_of(abs(held)) // 1 if whole else quantity_of(abs(held))
             yield Held(at=at, symbol=symbol, quantity=quantity if held >= 0 else -quantity)
             yield Cover(at=at, symbol=symbol, quantity=sum((_closable(one, at, held) for one in mine), Decimal(0)))
-    yield from _foreign_cancels(history, {one.cid for one in guards})
+    yield from _foreign_cancels(history)
+
+
+def _guards(history: RehearsalHistory) -> list[SimulatedVenueOrder]:
+    # The stops and exits of ours.
+    return [one for one in history.way.exchange.matching.orders if one.ours and one.order.leg in _GUARDS]
 
 
 def _held(history: RehearsalHistory) -> Iterator[tuple[float, str, int]]:
@@ -142,12 +148,12 @@ def _closable(one: SimulatedVenueOrder, at: float, held: int) -> Decimal:
     return report.quantity - report.filled if report is not None and closes else Decimal(0)
 
 
-def _foreign_cancels(history: RehearsalHistory, guards: set[str]) -> Iterator[ForeignCancel]:
+def _foreign_cancels(history: RehearsalHistory) -> Iterator[ForeignCancel]:
     # Cancels of stops and exits that the bot had not requested.
     requested = {one.client_order_id for one in history.way.requests if one.kind == "cancel" and one.reached}
+    guards = {one.cid for one in _guards(history)} - requested
     for fact in history.facts:
-        cid = fact.client_order_id
-        if fact.kind == BrokerEventKind.CANCELLED and cid in guards and cid not in requested:
+        if fact.kind == BrokerEventKind.CANCELLED and fact.client_order_id in guards:
             yield ForeignCancel(at=_second(history, fact), symbol=fact.symbol)
 
 
@@ -160,15 +166,13 @@ def _shown(history: RehearsalHistory) -> Iterator[Shown | Reading]:
         if event.client_order_id in symbols and (event.fill is not None or event.kind in _ENDS):
             then = happened[event.event_id.removesuffix("-p")]
             yield Shown(at=at, symbol=symbols[event.client_order_id], happened_at=then)
-    cancelled = {one.symbol: one.at for one in _foreign_cancels(history, set(symbols))}
-    lag_s = matching.character.rules.list_lag_s
+    cancels, lag_s = [*_foreign_cancels(history)], matching.character.rules.list_lag_s
     for reading in way.readings:
         for symbol in sorted(set(symbols.values())):
             if ("orders", symbol) not in reading.wrong:
                 yield Shown(at=reading.at, symbol=symbol, happened_at=reading.read_at - reading.lags.orders_s)
-            # What is asked for soon after a foreign cancel shows nothing of it.
-            if cancelled.get(symbol, reading.asked_at) <= reading.asked_at < cancelled.get(symbol, 0.0) + lag_s:
-                continue
+            if any(one.symbol == symbol and 0 <= reading.asked_at - one.at < lag_s for one in cancels):
+                continue  # what is asked for so soon after a foreign cancel shows nothing of it
             for subject in _SUBJECTS:
                 agrees = (subject, symbol) not in reading.wrong
                 yield Reading(at=reading.at, symbol=symbol, subject=subject, asked_at=reading.asked_at, agrees=agrees)
@@ -211,7 +215,8 @@ def _claims(history: RehearsalHistory) -> Iterator[Claim]:
 
 
 def _second(history: RehearsalHistory, fact: VenueFact) -> float:
-    return (fact.at - history.world.start).total_seconds()
+    # Not after the second that the venue itself counts: a moment is rounded to a microsecond.
+    return (fact.at - history.world.start).total_seconds() - _ROUNDED_S
 
 
 PROTECTION_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_bare, _claimed)
