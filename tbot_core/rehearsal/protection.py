@@ -181,6 +181,7 @@ class _Symbol:
             self.result = None
         if self.held and self.result is None:
             self.result, self.bare_since = PositionProtection(symbol=self.name, opened_at=at), None
+            self.span_s = self.claim_s = 0.0
         if abs(self.held) <= self.cover:
             self.bare_since = None
         elif self.bare_since is None:
