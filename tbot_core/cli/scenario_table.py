@@ -74,5 +74,7 @@ def _verdict(one: ScenarioReport) -> str:
 
 def _reasons(reports: Sequence[ScenarioReport]) -> list[tuple[str, int]]:
     # How many failed for a reason, the most frequent first; figures in a reason are left out.
-    found = Counter(reason for one in reports for reason in {words.partition(" for ")[0] for words in one.violations})
+    found = Counter(
+        reason for one in reports for reason in sorted({words.partition(" for ")[0] for words in one.violations})
+    )
     return sorted(found.items(), key=lambda item: (-item[1], item[0]))

@@ -173,6 +173,13 @@ def test_each_position_is_measured_by_itself() -> None:
     assert [one.opened_at for one in found] == [100, 200, 210, 230]
 
 
+def test_a_span_ends_with_its_position() -> None:
+    """What the one before was without does not count for the next one."""
+    facts: list[ProtectionFact] = [FILL, shown(100, 100), held(114, 0), held(200, 5), shown(200, 200), cover(214, 5)]
+    found = measure_protection([Process(at=0, runs=True), *quotes(), *facts], CLOSE)
+    assert [one.longest_bare_s for one in found] == [14, 14]
+
+
 def test_claims_are_read_from_a_journal() -> None:
     """In seconds since a moment, from when they were written."""
     origin = dt.datetime(2026, 3, 3, 14, 30, tzinfo=dt.UTC)

@@ -276,7 +276,7 @@ def test_the_venue_refuses_what_slack_refuses(bot: SlackVenue, webhook: SlackVen
     http = bot.context.connect.http("api", headers={"authorization": f"Bearer {KEY}"})
     empty = bot.wait(http.send("POST", "/chat.postMessage", json={"channel": CHANNEL}))
     assert empty.json() == {"ok": False, "error": "no_text"}
-    answer = webhook.server._handler(attrs.evolve(bot.server.requests[-1], path=WEBHOOK_PATH))
+    answer: Any = webhook.server._handler(attrs.evolve(bot.server.requests[-1], path=WEBHOOK_PATH))
     assert (answer.status, answer.body) == (400, b"no_text")
 
 

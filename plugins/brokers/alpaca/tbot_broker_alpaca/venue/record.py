@@ -170,6 +170,7 @@ class VenueRecord:
             known.fills.append((self._now, order.filled))
         if order.status not in OPEN and known.ended_at is None:
             known.ended_at = self._now
+            known.cancelled_by_client = known.cancelled_by_client or self._act is Act.CANCEL
             foreign = known.own and known.act == Act.STOP and not known.cancelled_by_client
             if foreign and order.status == "canceled":
                 self.facts.append(ForeignCancel(at=self._now, symbol=order.symbol))

@@ -32,8 +32,7 @@ _Plan: TypeAlias = "Callable[[AlpacaServer, Kill], None]"
 
 _DOWN_S: Final = 2.0
 _LATE_S: Final = (1, 4, 12, 30)
-_MAIN_LATE_S: Final = (4, 12)
-_LAG_LASTS_S: Final = 150.0
+_LAG_LASTS_S: Final = 240.0
 _EMPTY_LASTS_S: Final = 180.0
 _HIDDEN_S: Final = 12.0
 _SILENT_S: Final = 20.0
@@ -49,26 +48,29 @@ def _refused(status: int, code: int = 0, message: str = "", **headers: str) -> S
     return ServerReply(status=status, document=document, headers=headers)
 
 
-_503: Final = ServerReply(status=503, body=b"<html>503 Service Temporarily Unavailable</html>")
-_504: Final = ServerReply(status=504, body=b"<html>504 Gateway Time-out</html>")
-_429: Final = _refused(429, 42910000, "too many requests.", **{"retry-after": "2"})
-_307: Final = _refused(307, location="/v2/orders")
+_UNAVAILABLE: Final = ServerReply(status=503, body=b"<html>503 Service Temporarily Unavailable</html>")
+_GATEWAY_TIMEOUT: Final = ServerReply(status=504, body=b"<html>504 Gateway Time-out</html>")
+_TOO_MANY: Final = _refused(429, 42910000, "too many requests.", **{"retry-after": "2"})
+_REDIRECT: Final = _refused(307, location="/v2/orders")
 _DUPLICATE: Final = _refused(422, 40010001, "client_order_id must be unique")
 
 _FAILURES: Final[Mapping[str, RequestFault]] = {
-    "503, not booked": RequestFault(booked=False, reply=_503),
-    "503, booked": RequestFault(reply=_503),
-    "504, booked": RequestFault(reply=_504),
-    "429, not booked": RequestFault(booked=False, reply=_429),
-    "429, booked": RequestFault(reply=_429),
-    "307": RequestFault(booked=False, reply=_307),
+    "503, not booked": RequestFault(booked=False, reply=_UNAVAILABLE),
+    "503, booked": RequestFault(reply=_UNAVAILABLE),
+    "504, booked": RequestFault(reply=_GATEWAY_TIMEOUT),
+    "429, not booked": RequestFault(booked=False, reply=_TOO_MANY),
+    "429, booked": RequestFault(reply=_TOO_MANY),
+    "307": RequestFault(booked=False, reply=_REDIRECT),
     "cut, not booked": RequestFault(booked=False, is_cut=True),
     "cut, booked": RequestFault(is_cut=True),
-    "silent, not booked": RequestFault(booked=False, after_s=_SILENT_S, reply=_504),
+    "silent, not booked": RequestFault(booked=False, after_s=_SILENT_S, reply=_GATEWAY_TIMEOUT),
     "silent, then booked": RequestFault(after_s=_SILENT_S),
 }
+_SIMILAR: Final = frozenset({"503, booked", "429, not booked", "cut, not booked", "silent, not booked"})
+"""Failures that differ little from others."""
+
 _ORDER_FAILURES: Final[Mapping[str, RequestFault]] = {
-    "503, booked and hidden": RequestFault(reply=_503, hidden_s=_HIDDEN_S),
+    "503, booked and hidden": RequestFault(reply=_UNAVAILABLE, hidden_s=_HIDDEN_S),
     "an unknown duplicate": RequestFault(booked=False, reply=_DUPLICATE),
 }
 _REFUSED_EXITS: Final = {
@@ -92,7 +94,9 @@ _READINGS: Final[Mapping[str, frozenset[Endpoint]]] = {
     "account": frozenset({Endpoint.ACCOUNT}),
     "activities": frozenset({Endpoint.ACTIVITIES}),
 }
-_MAIN_READINGS: Final = frozenset({"positions", "orders", _LOOKUPS, _UPDATES})
+_MAIN_LATE_S: Final = {"positions": (4, 12), "orders": (4, 12), _LOOKUPS: (12,), _UPDATES: (12,)}
+"""The readings and lags that are not full."""
+
 _CLOSING: Final = frozenset({Act.STOP, Act.EXIT})
 _PHASES: Final = (
     Moment.ENTRY_SENT,
@@ -107,7 +111,7 @@ _PHASES: Final = (
 _OPEN, _MIDDAY, _LAST = "at the open", "midday", "in the last five minutes"
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class _Shape:
     # The times of a day, as in VenueScenario.
     enters: int
@@ -116,11 +120,14 @@ class _Shape:
     flattens: int = 5
 
 
-_SHAPES: Final = {_OPEN: _Shape(1, 3, 12), _MIDDAY: _Shape(4, 3, 15)}
-_LATE_EXIT: Final = _Shape(1, 6, 9, flattens=4)
+_SHAPES: Final = {
+    _OPEN: _Shape(enters=1, holds=3, minutes=12),
+    _MIDDAY: _Shape(enters=4, holds=3, minutes=15),
+}
+_LATE_EXIT: Final = _Shape(enters=1, holds=6, minutes=9, flattens=4)
 """The exit is that of flattening, four minutes before the close."""
 
-_LATE_ENTRY: Final = _Shape(5, 2, 10, flattens=2)
+_LATE_ENTRY: Final = _Shape(enters=5, holds=2, minutes=10, flattens=2)
 """The entry is sent four minutes before the close."""
 
 _TIMES: Final = (_OPEN, _MIDDAY, _LAST)
@@ -142,12 +149,12 @@ def _request_scenarios() -> Iterator[VenueScenario]:
     # Order requests that fail, by act, failure and time of day.
     for act in Act:
         hidden = {} if act is Act.CANCEL else _ORDER_FAILURES
-        lasting = RequestFault(booked=False, reply=_503, when=When(since=SENT[act], lasts_s=60.0, times=None))
+        lasting = RequestFault(booked=False, reply=_UNAVAILABLE, when=When(since=SENT[act], lasts_s=60.0, times=None))
         for name, fault in {**_FAILURES, **hidden, "503 for 60 s": lasting}.items():
             for time in _TIMES:
                 plan = _adding(attrs.evolve(fault, acts=frozenset({act})))
-                full = act not in _CLOSING and time != _MIDDAY
-                yield attrs.evolve(_scenario(f"{act}: {name}, {time}", plan, act, time), full=full)
+                scenario = _scenario(f"{act}: {name}, {time}", plan, act, time)
+                yield attrs.evolve(scenario, full=_is_full(act, name, time))
     for name, reply in _REFUSED_EXITS.items():
         refused = RequestFault(acts=frozenset({Act.EXIT}), booked=False, reply=reply, when=When(times=2))
         for time in _TIMES:
@@ -159,8 +166,16 @@ def _request_scenarios() -> Iterator[VenueScenario]:
         yield _scenario(f"stop: cancelled by the venue, {time}", _adding(ended), Act.STOP, time)
         twice = attrs.evolve(ended, when=When(times=2))
         yield _scenario(f"stop: cancelled by the venue twice, {time}", _adding(twice), Act.STOP, time)
-        outage = RequestFault(booked=False, reply=_503, when=When(since=Moment.STOP_SENT, lasts_s=60.0, times=None))
+        outage = RequestFault(
+            booked=False, reply=_UNAVAILABLE, when=When(since=Moment.STOP_SENT, lasts_s=60.0, times=None)
+        )
         yield _scenario(f"all orders: 503 for 60 s from the stop on, {time}", _adding(outage), Act.STOP, time)
+
+
+def _is_full(act: Act, failure: str, time: str) -> bool:
+    # Stops and exits fail at all times of day, the others and similar failures at midday.
+    main = act in _CLOSING, failure not in _SIMILAR
+    return not (any(main) if time == _MIDDAY else all(main))
 
 
 def _event_scenarios() -> Iterator[VenueScenario]:
@@ -188,14 +203,14 @@ def _late_scenarios() -> Iterator[VenueScenario]:
             when = When(since=phase, lasts_s=_LAG_LASTS_S, times=None)
             late = {name: (ReadingFault(endpoints=of, when=when, late_s=late_s),) for name, of in _READINGS.items()}
             # An answer that is lost makes the client look the order up.
-            lost = RequestFault(acts=frozenset(Act) - {Act.CANCEL}, when=when, reply=_504)
+            lost = RequestFault(acts=frozenset(Act) - {Act.CANCEL}, when=when, reply=_GATEWAY_TIMEOUT)
             faults: dict[str, tuple[Fault, ...]] = {
                 **late,
                 _LOOKUPS: (*late[_LOOKUPS], lost),
                 _UPDATES: (EventFault(when=when, late_s=late_s),),
             }
             for name, planned in faults.items():
-                full = late_s not in _MAIN_LATE_S or name not in _MAIN_READINGS
+                full = late_s not in _MAIN_LATE_S.get(name, ())
                 scenario = _in_phase(f"{name}: late by {late_s} s", phase, *planned)
                 yield attrs.evolve(scenario, full=full)
     for phase in _PHASES:
@@ -215,16 +230,16 @@ def _list_scenarios() -> Iterator[VenueScenario]:
     # Lists that are empty for three minutes, lack a page once, or are a minute old once.
     once = When(since=Moment.STOP_ACKNOWLEDGED)
     for name in ("positions", "orders", "activities"):
-        endpoints = _READINGS[name]
+        endpoints, full = _READINGS[name], name == "activities"
         for phase in (Moment.ENTRY_FILLED, Moment.STOP_ACKNOWLEDGED, Moment.CANCEL_SENT, Moment.RESTART):
             when = When(since=phase, lasts_s=_EMPTY_LASTS_S, times=None)
             empty = ReadingFault(endpoints=endpoints, when=when, change=lambda _rows: [])
             plan = _adding(empty, restarts=phase is Moment.RESTART)
-            yield _scenario(f"{name}: empty for 180 s, {phase}", plan, Act.STOP, _MIDDAY)
+            yield attrs.evolve(_scenario(f"{name}: empty for 180 s, {phase}", plan, Act.STOP, _MIDDAY), full=full)
         missing = ReadingFault(endpoints=endpoints, when=once, change=lambda _rows: [])
         old = ReadingFault(endpoints=endpoints, when=once, late_s=60.0)
-        yield _scenario(f"{name}: a page is missing once", _adding(missing), Act.STOP, _OPEN)
-        yield _scenario(f"{name}: a page is old once", _adding(old), Act.STOP, _OPEN)
+        for what, fault in (("missing", missing), ("old", old)):
+            yield attrs.evolve(_scenario(f"{name}: a page is {what} once", _adding(fault), Act.STOP, _OPEN), full=full)
 
 
 def _document_scenarios() -> Iterator[VenueScenario]:

@@ -197,6 +197,15 @@ def test_a_cancel_is_answered_and_ignored(client: Client) -> None:
     assert client.vendor.record.orders[-1].cancelled_by_client
 
 
+def test_a_cancel_of_all_orders_is_the_clients_too(client: Client) -> None:
+    """It names no order, and is no cancel by the venue."""
+    client.enter()
+    client.order(STOP)
+    client.send("DELETE", ORDERS)
+    assert client.facts(ForeignCancel) == []
+    assert client.vendor.record.orders[-1].cancelled_by_client
+
+
 @pytest.mark.parametrize("late_s", [0.0, 4.0, 30.0])
 @pytest.mark.parametrize(
     ("endpoint", "path", "query", "shown"),
