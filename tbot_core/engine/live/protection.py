@@ -107,6 +107,8 @@ class ProtectionMonitor:
         needed = manager.protection.units_to_cover(position)
         if needed and sum(units_of(one.open_quantity) for one in working) >= needed:
             return Protection.RESTING
+        if not position.plan.stop_rests:  # the strategy closes it on closed bars
+            return Protection.EMULATED
         waits = position.reading_after is not None or manager.exits.exits_blocked(position.position.signal.symbol)
         return Protection.BARE if waits or self._price(position) is None else Protection.EMULATED
 
