@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
+from tbot_broker_alpaca.rejections import meaning_of
 from tbot_core.contracts import (
     AccountActivity,
     AccountActivityKind,
@@ -286,12 +287,14 @@ def event(document: Mapping[str, Any], client_order_id: str) -> BrokerEvent | No
     if replaces and word == "rejected":  # the order before it stays as it was
         kind = BrokerEventKind.CANCEL_REFUSED
     execution = document.get("previous_execution_id") or document.get("execution_id")
+    words = str(document.get("reason") or order.get("reject_reason") or "" if kind != BrokerEventKind.FILL else "")
     return BrokerEvent(
         kind=kind,
         event_id=f"{order['id']} {word} {document.get('execution_id') or document.get('timestamp', '')}",
         client_order_id=client_order_id,
         fill=_fill(document, client_order_id, str(execution)) if word in _EXECUTED else None,
-        words=str(document.get("reason") or order.get("reject_reason") or "" if kind != BrokerEventKind.FILL else ""),
+        words=words,
+        meaning=meaning_of(words) if kind == BrokerEventKind.REJECTED else None,
     )
 
 
