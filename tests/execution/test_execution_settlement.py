@@ -417,15 +417,8 @@ def test_a_stop_is_not_placed_again_beside_an_order_of_somebody_else(bench: Benc
     assert bench.posts == ["stop 1", "stop 2"]
 
 
-@pytest.mark.parametrize(
-    "seconds",
-    [
-        40.0,
-        pytest.param(15.0, marks=pytest.mark.xfail(strict=True, reason="the next reading is half a minute later")),
-    ],
-)
 @pytest.mark.parametrize("case", ["a part was sold", "a reading failed"])
-def test_a_stop_that_is_placed_again_has_the_size_of_what_is_held(bench: Bench, case: str, seconds: float) -> None:
+def test_a_stop_that_is_placed_again_has_the_size_of_what_is_held(bench: Bench, case: str) -> None:
     """A reading that books a sale, or that fails, is followed by another within seconds: its position is bare."""
     bench.enter()
     if case == "a part was sold":
@@ -434,7 +427,7 @@ def test_a_stop_that_is_placed_again_has_the_size_of_what_is_held(bench: Bench, 
         bench.rounds(30)  # since the first reading of the account was made without orders
         bench.venue.failed_readings = 1
     ended(bench)
-    bench.rounds(seconds)
+    bench.rounds(15.0)
     assert bench.posts == ["stop 1", "stop 2"]
     assert bench.execution.orders["stop 2"].order.quantity == (3 if case == "a part was sold" else 7)
 
