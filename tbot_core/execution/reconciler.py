@@ -233,22 +233,27 @@ class Reconciler:
         return waits or any(not self._may_send_again(self._execution.orders[cid]) for cid in self._urgent())
 
     async def look_up_due(self) -> None:
-        """Look up the orders that are due; those that leave a position without protection all at once."""
+        """Look up the orders that are due."""
+        await self.settle_due()
         now = self._clock.monotonic()
+        due = [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]
+        listed = await list_watched(self._execution, self._lookups, OPEN_ORDERS.of(self._broker), due)
+        for cid in dict.fromkeys((*listed, *due)):  # a list is out of date after the next request
+            if not self._is_urgent(self._execution.orders[cid]):
+                await self._look_up(cid, listed.get(cid))
+
+    async def settle_due(self) -> None:
+        """Settle the orders without a known outcome that leave a position bare, all at once; exits only meanwhile."""
         self._mark_unanswered()
-        orders = [self._execution.orders[cid].order for cid in self._urgent()]
+        urgent, now = self._urgent(), self._clock.monotonic()
+        orders = [self._execution.orders[cid].order for cid in urgent]
         words = ", ".join(f"{one.leg.value} of {one.symbol}" for one in orders)
         self._trading_state.set_cause(StateCause.OUTCOME_UNKNOWN, words)
         if self._waits_for_list:
             self._next_reading = min(self._next_reading, self._requested_at + self._interval)
         update_lookups(self._execution, self._lookups, now)
-        due = [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]
-        listed = await list_watched(self._execution, self._lookups, OPEN_ORDERS.of(self._broker), due)
-        settling = [cid for cid in due if self._is_urgent(self._execution.orders[cid])]
-        await run_concurrently([partial(self._settle, cid) for cid in settling])
-        for cid in dict.fromkeys((*listed, *due)):  # a list is out of date after the next request
-            if cid not in settling:
-                await self._look_up(cid, listed.get(cid))
+        due = [cid for cid in urgent if self._lookups[cid].next_lookup_at <= now]
+        await run_concurrently([partial(self._settle, cid) for cid in due])
 
     def _mark_unanswered(self) -> None:
         # A stop or exit of a position that was sent, and not answered, has an unknown outcome.

@@ -52,9 +52,12 @@ def spoil_snapshot(right: AccountSnapshot, fault: str, stream: RandomStream) -> 
 
 def differing_rows(right: AccountSnapshot, shown: AccountSnapshot) -> frozenset[tuple[str, str]]:
     """The list, `positions` or `orders`, and the symbol of each row in which two snapshots differ."""
-    holdings = {("positions", one.symbol) for one in {*right.holdings} ^ {*shown.holdings}}
-    states, wrong = ({(one.symbol, one.broker_order_id, one.time) for one in it.orders} for it in (right, shown))
-    return frozenset(holdings | {("orders", symbol) for symbol, *_ in states ^ wrong})
+    rows, wrong = (
+        {("positions", one.symbol, one.quantity) for one in it.holdings}
+        | {("orders", one.symbol, one.broker_order_id, one.time) for one in it.orders}
+        for it in (right, shown)
+    )
+    return frozenset((subject, symbol) for subject, symbol, *_ in sorted(rows ^ wrong))
 
 
 def _with_rows(right: AccountSnapshot, stream: RandomStream, pages: int) -> AccountSnapshot:

@@ -148,9 +148,9 @@ class BrokerSupervisor:
         await self._cancel([cid for cid in old if self._may_cancel(cid)])
 
     async def settle_orders(self) -> None:
-        """Look up the orders whose outcome is unknown, about twice a second; a slow reading must not delay that."""
+        """Settle the orders that leave a position bare, about twice a second, also while a reading is slow."""
         if self._read and not self._not_logged_in:
-            await self.reconciler.look_up_due()
+            await self.reconciler.settle_due()
 
     async def close_account(self, is_stopping: Callable[[], bool]) -> bool:
         """Read the account at the end of the day; a failed reading is repeated for up to `LEAST_WINDOW_S`.
