@@ -186,7 +186,6 @@ def test_an_entry_leaves_once(written: Written) -> None:
     assert written.words(OUTCOME_INVARIANTS, "i1_sent") == []
     requests.append(NetworkRequest(at=AT + 60, kind="submit", client_order_id="entry"))
     assert written.words(OUTCOME_INVARIANTS, "i1_sent") == ["entry was sent again after 60.0 s"]
-<<<<<<< HEAD
 
 
 @pytest.mark.parametrize(("unique", "seconds", "count"), [(True, 0.5, 0), (False, 4.0, 1), (False, 6.0, 0)])
@@ -201,8 +200,6 @@ def test_a_stop_is_sent_again_where_its_id_is_refused_or_lists_must_have_shown_i
     sent = [NetworkRequest(at=AT + late, kind="submit", client_order_id="stop") for late in (0.0, seconds)]
     written.history.way.requests.extend(sent)
     assert len(written.words(OUTCOME_INVARIANTS, "i1_sent")) == count
-=======
->>>>>>> seeds
 
 
 @pytest.mark.parametrize(
