@@ -701,6 +701,18 @@ def test_f4_a_stop_that_ended_after_it_was_given_up_as_lost_does_not_rest_again(
     assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
 
 
+@pytest.mark.xfail(strict=True, reason="its stop is emulated on closed bars for good")
+@pytest.mark.parametrize("end", ["cancelled", "expired"])
+def test_a_position_whose_bracket_has_lost_its_stop_before_the_fill_gets_another_at_once(end: str) -> None:
+    """It is the first stop of a fill: it need not wait for a reading."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    say(found, end, "AAA stop")
+    filled(found, entry)
+    assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
+
+
 def test_f4_a_target_that_turns_up_rests_again() -> None:
     """Beside the stop of its bracket: an exit waits until it has been taken back, too."""
     found = desk()
