@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.execution.reconciliation import PositionDifference
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from tbot_core.contracts import AccountSnapshot
-    from tbot_core.execution.reconciliation import PositionDifference
 
 CONTRADICTED_S: Final = 180.0
 """A contradiction without an explanation is believed when it has lasted so long."""
@@ -46,24 +47,24 @@ class Judgment(Enum):
 class SymbolReadings:
     """What is known of one symbol's holding; times are seconds of a steady clock.
 
-    `confirmed_at`: when the broker last reported something of an order of ours. `theirs`: the holding that contradicts
-    the books `since` a reading, shown by `readings` of them, the last one `counted_at`. `others`: what somebody else
-    traded, in signed shares by order, execution or activity, with the second when it was first listed; `booked`: the
-    part of it that the books contain.
+    `confirmed_at`: when the broker last reported something of an order of ours. `difference`: what contradicts the
+    books `since` a reading, shown by `readings` of them, the last one `counted_at`. `others`: what others have traded,
+    in signed shares by order, execution or activity, with the second when it was first listed; `booked`: the part of it
+    that the books contain.
     """
 
     confirmed_at: float = float("-inf")
-    theirs: Decimal | None = None
+    difference: PositionDifference | None = None
     since: float = 0.0
     counted_at: float = 0.0
     readings: int = 0
     others: dict[str, tuple[Decimal, float]] = attrs.field(factory=dict)
     booked: dict[str, Decimal] = attrs.field(factory=dict)
 
-    def count(self, theirs: Decimal, requested: float) -> None:
-        """Count a reading with a holding that contradicts the books; another holding begins anew."""
-        if theirs != self.theirs:
-            self.theirs, self.since, self.counted_at, self.readings = theirs, requested, requested, 1
+    def count(self, difference: PositionDifference, requested: float) -> None:
+        """Count a reading that contradicts the books; another difference begins anew."""
+        if difference != self.difference:
+            self.difference, self.since, self.counted_at, self.readings = difference, requested, requested, 1
         elif requested - self.counted_at >= APART_S:
             self.counted_at, self.readings = requested, self.readings + 1
 
@@ -127,19 +128,19 @@ class Contradictions:
             return Judgment.EXPLAINED
         if requested - known.confirmed_at < self._list_lag_s:
             return Judgment.EARLY
-        known.count(difference.theirs, requested)
+        known.count(difference, requested)
         return Judgment.LASTING if known.has_lasted else Judgment.DISPUTED
 
     def settle(self, symbol: str) -> None:
         """Record that the books have what the account holds of a symbol, with what others have traded."""
         known = self._of(symbol)
-        known.theirs, known.booked = None, {name: shares for name, (shares, _) in known.others.items()}
+        known.difference, known.booked = None, {name: shares for name, (shares, _) in known.others.items()}
 
     def agree_except(self, symbols: Collection[str]) -> None:
         """Record that a reading agrees with the books in all other symbols."""
         for symbol, known in self._symbols.items():
             if symbol not in symbols:
-                known.theirs = None
+                known.difference = None
 
     def _of(self, symbol: str) -> SymbolReadings:
         return self._symbols.setdefault(symbol, SymbolReadings())

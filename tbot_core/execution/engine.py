@@ -22,7 +22,7 @@ from tbot_core.execution.frozen_instruments import FrozenInstruments, with_uniqu
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.order_lookup import IN_FLIGHT_S
 from tbot_core.execution.order_requests import OrderRequests
-from tbot_core.execution.rejections import UNPROCESSED, RejectionActions
+from tbot_core.execution.rejections import UNPROCESSED, WAS_BOOKED, RejectionActions
 from tbot_core.execution.send_permit import SendPermit
 from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.journal import records
@@ -370,16 +370,18 @@ class ExecutionEngine:
                 self.mark_unknown(fault.message, *parts)
 
     async def send_again(self, order: Order) -> bool:
-        """Send a stop or exit without a known outcome again under its id; returns whether that is refused as used.
+        """Send a stop or exit without a known outcome again under its id; returns whether a refusal says it was booked.
 
-        Only for a broker that refuses an id that it has seen. A refusal for another reason is booked.
+        Only for a broker that refuses an id that it has seen. The first one may also hold the shares: then the account
+        is read. A refusal for another reason is booked.
         """
         cid = order.client_order_id
         self._record(self.recorder.entry(records.SENT_AGAIN, {}, cid))
         try:
             await self.venue.broker.submit(order, SendPermit(order, self.venue.denial_reason))
         except BrokerError as fault:
-            if isinstance(fault, Rejected) and fault.meaning is RejectionMeaning.DUPLICATE_ID:
+            if isinstance(fault, Rejected) and fault.meaning in WAS_BOOKED:
+                self.rejections.must_read |= fault.meaning is RejectionMeaning.INSUFFICIENT_QUANTITY
                 return True
             if isinstance(fault, Rejected) and fault.meaning not in UNPROCESSED:
                 self._refused(order, fault)

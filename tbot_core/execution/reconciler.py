@@ -220,13 +220,17 @@ class Reconciler:
 
     @property
     def _interval(self) -> float:
-        # The seconds to the next reading: soon for an order that lists alone can settle, and for a position that waits.
-        rules, orders = self._broker.capabilities, self._execution.orders
-        waits = self._decision_engine.position_manager.reading_due < math.inf
-        if waits or any(not self._may_send_again(orders[cid]) for cid in self._urgent()):
-            return max(IN_FLIGHT_S, min(rules.list_lag_s, OPEN_ORDERS_S))
-        living = [record for record in orders.values() if not record.terminal]
+        # The seconds to the next reading.
+        if self._waits_for_list:
+            return max(IN_FLIGHT_S, min(self._broker.capabilities.list_lag_s, OPEN_ORDERS_S))
+        living = [record for record in self._execution.orders.values() if not record.terminal]
         return OPEN_ORDERS_S if living or self._orphans.symbols else POSITIONS_S
+
+    @property
+    def _waits_for_list(self) -> bool:
+        # Whether a position waits for a reading, or for what lists alone can say of its order.
+        waits = self._decision_engine.position_manager.reading_due < math.inf
+        return waits or any(not self._may_send_again(self._execution.orders[cid]) for cid in self._urgent())
 
     async def look_up_due(self) -> None:
         """Look up the orders that are due; those that leave a position without protection all at once."""
@@ -235,6 +239,8 @@ class Reconciler:
         orders = [self._execution.orders[cid].order for cid in self._urgent()]
         words = ", ".join(f"{one.leg.value} of {one.symbol}" for one in orders)
         self._trading_state.set_cause(StateCause.OUTCOME_UNKNOWN, words)
+        if self._waits_for_list:
+            self._next_reading = min(self._next_reading, self._requested_at + self._interval)
         update_lookups(self._execution, self._lookups, now)
         due = [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]
         listed = await list_watched(self._execution, self._lookups, OPEN_ORDERS.of(self._broker), due)
@@ -443,7 +449,7 @@ class Reconciler:
         # What becomes of a difference that no order of ours may explain. In a symbol that tbot has not traded, it
         # contradicts nothing.
         symbol, orders = difference.symbol, self._execution.orders.values()
-        if self._returned_fill(difference) is not None:
+        if self._returned_fills(difference):
             return Judgment.EXPLAINED
         holds = symbol in self._decision_engine.portfolio.holdings
         if not (holds or any(one.order.symbol == symbol and one.state in ENDED | WORKING for one in orders)):
@@ -467,8 +473,9 @@ class Reconciler:
                     self._execution.lookups[cid] = None
         for symbol in sorted(before - self._contradicted):
             recorder.record(records.DISPUTED, records.disputed_payload(symbol))
-        if contradicted and not self.has_read_account:
-            words = ", ".join(f"{one.symbol}: {one.theirs} there, {one.ours} in the books" for one in contradicted)
+        at_start = [one for one in contradicted if one.symbol in opened - before]
+        if at_start:
+            words = ", ".join(f"{one.symbol}: {one.theirs} there, {one.ours} in the books" for one in at_start)
             self._trading_state.raise_cause(StateCause.MISMATCH, words)
             self._trading_state.clear_cause(StateCause.MISMATCH)
 
@@ -508,21 +515,22 @@ class Reconciler:
     def _book_difference(self, difference: PositionDifference, *, unexplained: bool) -> None:
         # Book a difference as an external change of our position, an external holding, or both.
         symbol = difference.symbol
-        if (returned := self._returned_fill(difference)) is not None:
-            self._book_external_change(symbol, returned, difference.theirs - difference.ours)
+        if returned := self._returned_fills(difference):
+            for fill in returned:
+                self._book_external_change(symbol, fill, difference.theirs - difference.ours)
             return
         position = self._decision_engine.portfolio.positions.get(symbol)
         change, external = self._split(difference)
         if position is not None and change:
-            fill = outside_fill(position, change, len(self._decision_engine.portfolio.closed), self._clock.now())
+            fill = outside_fill(position, change, self._execution.recorder.journal.head[0], self._clock.now())
             # A broker that lists what others do would have listed it: then protection stays.
             lists = self._broker.capabilities.lists_closed or self._broker.capabilities.lists_fills
             self._book_external_change(symbol, fill, change, unexplained=unexplained and lists)
         self._set_external(symbol, external)
 
-    def _returned_fill(self, difference: PositionDifference) -> Fill | None:
+    def _returned_fills(self, difference: PositionDifference) -> list[Fill]:
         change = difference.theirs - difference.ours
-        return self._decision_engine.position_manager.returned_fill(difference.symbol, change)
+        return self._decision_engine.position_manager.returned_fills(difference.symbol, change)
 
     def _split(self, difference: PositionDifference) -> tuple[Decimal, Decimal]:
         # The external change of a position and the external holding.

@@ -342,10 +342,10 @@ def _event(kind: BrokerEventKind, cid: str, event_id: str, *, fill: Fill | None 
     return BrokerEvent(kind=kind, event_id=event_id, client_order_id=cid, fill=fill, words=words)
 
 
-def outside_fill(position: Position, change: Decimal, closed: int, time: datetime) -> Fill:
-    """The fill of an external `change` of a position in shares, at its mark; `closed` counts closed trades."""
+def outside_fill(position: Position, change: Decimal, number: int, time: datetime) -> Fill:
+    """The fill of an external `change` of a position in shares, at its mark; `number` makes its id unique."""
     return Fill(
-        execution_id=f"outside-{position.signal.text}-{position.units}-{closed}",
+        execution_id=f"outside-{position.signal.text}-{position.units}-{number}",
         client_order_id="",
         symbol=position.signal.symbol,
         buy=change > 0,

@@ -42,7 +42,7 @@ _MEANINGS: Final = {
 }
 _LATE_S: Final = 20.0
 _STREAM_S: Final = 0.25
-_OUTDATED_S: Final = 30.0
+_OUTDATED_S: Final = 120.0
 _TORN: Final = 0.5
 
 

@@ -240,7 +240,6 @@ def test_a_restart_counts_on_from_the_seconds_before_it(journal: Journal, last: 
     assert bench.written[-1] == ("emulated", bare_s, 0.0)
 
 
-@pytest.mark.xfail(strict=True, reason="it is called emulated, and no price closes it before the next minute")
 def test_a_position_whose_exit_the_venue_cancelled_is_bare(journal: Journal) -> None:
     """Nothing closes it until its next exit is sent."""
     bench = Bench(journal)

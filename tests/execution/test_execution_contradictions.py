@@ -170,7 +170,6 @@ def test_agreement_elsewhere_interrupts_no_contradiction() -> None:
     assert found.judge(differs(3), CONTRADICTED_S) is Judgment.LASTING
 
 
-@pytest.mark.xfail(strict=True, reason="the holding counts alone, not what it contradicts")
 def test_a_contradiction_of_what_was_confirmed_last_begins_anew() -> None:
     """A fill that is confirmed meanwhile is not denied by readings of before it."""
     found = readings()

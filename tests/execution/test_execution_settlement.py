@@ -302,10 +302,7 @@ def test_an_id_that_is_refused_as_used_says_that_its_order_was_booked(bench: Ben
     "seconds",
     [
         45.0,
-        pytest.param(
-            15.0,
-            marks=pytest.mark.xfail(strict=True, reason="no reading is hurried where one order can be looked up"),
-        ),
+        15.0,
     ],
 )
 def test_where_ids_repeat_an_order_is_sent_anew_after_two_lists_without_it(journal: Journal, seconds: float) -> None:
@@ -341,7 +338,6 @@ def test_no_stop_is_sent_again_for_more_than_is_held(bench: Bench) -> None:
     assert (bench.posts, {*bench.venue.cancels}) == (["stop 1"], {"stop 1"})
 
 
-@pytest.mark.xfail(strict=True, reason="the refusal is booked as its end, and what works is cancelled as an orphan")
 def test_a_stop_that_is_refused_for_its_quantity_was_booked_before(bench: Bench) -> None:
     """The first one holds the shares, and the account is read before anything is cancelled: it protects."""
     bench.venue.hidden = {"stop 1"}
@@ -480,8 +476,8 @@ def same_everywhere(bench: Bench) -> int:
         (4, 5, 7),
         (0, 3, 7),
         (0, 3),
-        pytest.param((4, 7, 4, 7), marks=pytest.mark.xfail(strict=True, reason="both changes have one execution id")),
-        pytest.param((5, 0, 7), marks=pytest.mark.xfail(strict=True, reason="only the last change is remembered")),
+        (4, 7, 4, 7),
+        (5, 0, 7),
     ],
     ids=str,
 )
@@ -549,7 +545,7 @@ def test_while_readings_contradict_the_books_a_time_exit_waits_and_the_first_sto
     "young",
     [
         False,
-        pytest.param(True, marks=pytest.mark.xfail(strict=True, reason="only what the first reading judges counts")),
+        True,
     ],
     ids=["at once", "when its orders may be in the lists"],
 )

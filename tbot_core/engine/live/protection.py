@@ -109,6 +109,8 @@ class ProtectionMonitor:
             return Protection.RESTING
         if not position.plan.stop_rests:  # the strategy closes it on closed bars
             return Protection.EMULATED
+        if position.exit_reason is not None and position.exit_order_id is None:  # its exit is not sent yet
+            return Protection.BARE
         waits = position.reading_after is not None or manager.exits.exits_blocked(position.position.signal.symbol)
         return Protection.BARE if waits or self._price(position) is None else Protection.EMULATED
 

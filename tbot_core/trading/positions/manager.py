@@ -127,17 +127,22 @@ class PositionManager:
             if closing is not None and self._is_stop_taken(closing, order):
                 self.protection.on_stop_taken(closing, at)
             self._on_order_ended(order)
-            if closing is not None and is_exit and event.kind == BrokerEventKind.REJECTED:
-                self._on_exit_rejected(closing, event, at)
+            if closing is not None and is_exit:
+                self._on_exit_ended(closing, event, at)
 
     def _is_stop_taken(self, held: ManagedPosition, order: Order) -> bool:
         # Whether the position's stop has ended, and tbot neither cancels it nor closes the position.
         asked = held.exit_reason is not None or held.stop_being_replaced or self._rules.venue.simulated
         return held.resting.get(Leg.STOP) == order.client_order_id and not asked
 
-    def _on_exit_rejected(self, held: ManagedPosition, event: BrokerEvent, at: float) -> None:
-        # The stop is placed again at once, and the exit is decided again with the next minute. For too large a
-        # quantity the account is read first. A position whose stops are rejected too is closed with the next minute.
+    def _on_exit_ended(self, held: ManagedPosition, event: BrokerEvent, at: float) -> None:
+        # After a rejected exit the stop is placed again at once, and the exit is decided again with the next minute;
+        # for too large a quantity the account is read first. A position whose stops are rejected too is closed with
+        # the next minute. An exit that somebody else cancelled is sent again after a reading.
+        if event.kind != BrokerEventKind.REJECTED:
+            if not (held.exit_pending or self._rules.venue.simulated):
+                held.exit_pending, held.reading_after = True, at + self._rules.venue.list_lag_s
+            return
         if event.meaning is RejectionMeaning.INSUFFICIENT_QUANTITY:
             held.reading_after = at
         if held.plan.is_expired or held.refused_stops > 1:
@@ -160,13 +165,15 @@ class PositionManager:
         quantity takes shares back, with their plan and orders.
         """
         departed = self._state.departed.get(fill.symbol)
-        if departed is not None and departed.fill.execution_id == fill.execution_id:
+        if departed is not None and fill.execution_id in departed.fills:
             self._take_back(departed, fill)
             return
         held = self._held[fill.symbol]
         self._portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
         if unexplained:
-            self._state.departed[fill.symbol] = DepartedShares(held=held, fill=fill)
+            if departed is None or departed.held is not held:
+                departed = self._state.departed[fill.symbol] = DepartedShares(held=held)
+            departed.fills[fill.execution_id] = fill
         if held.position.units:
             self._on_size_changed(held)
         elif unexplained:
@@ -176,22 +183,32 @@ class PositionManager:
             self._cancels.cancel_now(self._blocking_orders(held))
             self._on_closed(held.position, fill)
 
-    def returned_fill(self, symbol: str, change: Decimal) -> Fill | None:
-        """What closes shares that had departed, without those that an account's `change` of holding shows again.
+    def returned_fills(self, symbol: str, change: Decimal) -> list[Fill]:
+        """What closed shares that had departed, without those that an account's `change` of holding shows again.
 
-        None where the change is something else.
+        Empty where the change is something else.
         """
         departed, held = self._state.departed.get(symbol), self._held.get(symbol)
         if departed is None or (held is not None and held is not departed.held):
-            return None
-        left = departed.fill.quantity - (-change if departed.fill.buy else change)
-        return attrs.evolve(departed.fill, quantity=left) if 0 <= left < departed.fill.quantity else None
+            return []
+        fills = [*departed.fills.values()]
+        back, found = -change if fills[-1].buy else change, []
+        if not 0 < back <= sum(one.quantity for one in fills):
+            return []
+        for fill in reversed(fills):
+            part = min(back, fill.quantity)
+            back -= part
+            found += [attrs.evolve(fill, quantity=fill.quantity - part)] if part else []
+        return found
 
     def _take_back(self, departed: DepartedShares, fill: Fill) -> None:
         # Shares that had departed are there again: their position goes on with its plan and its orders.
-        held, symbol, departed.fill = departed.held, fill.symbol, fill
+        held, symbol = departed.held, fill.symbol
         self._portfolio.correct_fill(fill, held.position.signal)
+        departed.fills[fill.execution_id] = fill
         if not fill.quantity:
+            del departed.fills[fill.execution_id]
+        if not departed.fills:
             del self._state.departed[symbol]
         if symbol not in self._portfolio.positions:  # its stop has filled meanwhile
             self._held.pop(symbol, None)

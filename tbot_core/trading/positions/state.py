@@ -94,10 +94,10 @@ def symbol_of(held: ManagedPosition) -> str:
 
 @attrs.define(kw_only=True)
 class DepartedShares:
-    """Shares that the account no longer shows, without an explanation: `fill` closed them in the books of `held`."""
+    """Shares that the account no longer shows, without an explanation: `fills` closed them in the books of `held`."""
 
     held: ManagedPosition
-    fill: Fill
+    fills: dict[str, Fill] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
