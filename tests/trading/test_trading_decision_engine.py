@@ -551,18 +551,18 @@ def test_events_of_foreign_orders_change_nothing() -> None:
 
 
 def test_an_exit_that_ended_is_sent_again_under_a_new_name() -> None:
-    """The next minute tries again, for the same reason; what is said of an older attempt says nothing of a newer."""
+    """Once a reading shows that its shares are held; what is said of an older attempt says nothing of a newer."""
     found = desk()
-    bars = holding(found)
+    bars, manager = holding(found), found.position_manager
     assert leave(found, bars).client_order_id == "AAA exit"
-    assert found.position_manager.orders_after_minute(bars, 60) == []  # it may still fill
-    for attempt, ended in ((2, "AAA exit"), (3, "AAA exit 2")):
-        found.position_manager.on_order_event(said("expired", ended))
-        found.position_manager.on_order_event(said("expired", "AAA exit"))
-        (again,) = found.position_manager.orders_after_minute(bars, 60 + attempt)
-        assert isinstance(again, SubmitOrder)
-        assert (again.order.client_order_id, again.order.reason) == (f"AAA exit {attempt}", ExitReason.TIME)
-        assert found.position_manager.orders_after_minute(bars, 61 + attempt) == []
+    assert manager.orders_after_minute(bars, 60) == []  # it may still fill
+    for attempt, ended, word in ((2, "AAA exit", "expired"), (3, "AAA exit 2", "cancelled")):
+        manager.on_order_event(said(word, ended), at=10.0)
+        manager.on_order_event(said("expired", "AAA exit"), at=10.0)
+        assert (released(found), manager.orders_after_minute(bars, 60 + attempt)) == ([], [])
+        manager.on_reading(manager.reading_due, ())
+        (again,) = released(found)
+        assert (again.client_order_id, again.reason) == (f"AAA exit {attempt}", ExitReason.TIME)
 
 
 def test_a_rejected_exit_puts_its_stop_back_at_once() -> None:
