@@ -196,10 +196,10 @@ class Bench:
         self.venue.end(self.execution.orders["stop 1"].order)
         asyncio.run(self.execution.execute(MinuteCommands(actions=actions)))
 
-    def rounds(self, seconds: float) -> None:
-        """Rounds of half a second."""
-        for _ in range(round(seconds / ROUND_S)):
-            asyncio.run(self.clock.sleep(ROUND_S))
+    def rounds(self, seconds: float, step: float = ROUND_S) -> None:
+        """Rounds of half a second, or of a longer step where nothing has to happen within seconds."""
+        for _ in range(round(seconds / step)):
+            asyncio.run(self.clock.sleep(step))
             asyncio.run(self.reconciler.run_once())
             asyncio.run(self.execution.process_broker_events())
 
@@ -492,7 +492,7 @@ def test_shares_that_departed_without_an_explanation_are_taken_back(bench: Bench
     bench.enter()
     for held in holdings:
         bench.venue.held = Decimal(held)
-        bench.rounds(CONTRADICTED_S + 60)
+        bench.rounds(CONTRADICTED_S + 60, LAG_S)
         assert (same_everywhere(bench), bench.reconciler.external) == (held, {})
         for cid, one in bench.execution.orders.items():  # the venue ends what is cancelled
             if cid in bench.venue.cancels and not one.terminal:
@@ -506,7 +506,7 @@ def test_a_missing_position_leaves_its_stop_where_it_is(bench: Bench) -> None:
     """Readings that show nothing are believed in the books in the end; what protects is not cancelled for them."""
     bench.enter()
     bench.venue.held = Decimal(0)
-    bench.rounds(CONTRADICTED_S + 60)
+    bench.rounds(CONTRADICTED_S + 60, LAG_S)
     assert (bench.desk.portfolio.holdings, bench.venue.cancels) == ({}, [])
     disputed = [one.payload for one in bench.journal.events(kind=records.DISPUTED)]
     assert [(one["there"], one["ours"], one["theirs"]) for one in disputed] == [(True, "7", "0"), (False, None, None)]
@@ -516,7 +516,7 @@ def test_a_shares_stop_that_fills_after_they_departed_closes_their_position(benc
     """They were there all the while: what it sold is taken back, and nothing is left."""
     bench.enter()
     bench.venue.held = Decimal(0)
-    bench.rounds(CONTRADICTED_S + 60)
+    bench.rounds(CONTRADICTED_S + 60, LAG_S)
     bench.venue.report("fill", bench.execution.orders["stop 1"].order)
     bench.venue.orders["stop 1"] = attrs.evolve(
         bench.venue.orders["stop 1"],
