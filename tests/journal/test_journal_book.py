@@ -11,6 +11,7 @@ import pytest
 
 from tbot_core.contracts import BrokerEvent, OrderStatusReport
 from tbot_core.journal import records
+from tbot_core.journal.projections import trade_text
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Leg, OrderState, RiskState, dollars_of
@@ -350,3 +351,30 @@ def test_an_entry_that_is_told_after_its_stop_has_sold_is_one_trade() -> None:
     (trade,) = book.trades
     assert (trade.entry_price, trade.exit_price, trade.pnl) == (Decimal(10), Decimal(9), Decimal("-100.20"))
     assert book.portfolio.positions == {}
+
+
+def test_the_book_knows_which_symbols_readings_contradict() -> None:
+    """Until they agree, or the session ends."""
+    begins = records.disputed_payload("AAA", Decimal(7), Decimal(3))
+    noted = Said(kind=records.DISPUTED, payload=begins)
+    over = Said(kind=records.DISPUTED, payload=records.disputed_payload("AAA"))
+    assert opened(noted).disputed == {"AAA": begins}
+    assert opened(noted, over).disputed == {}
+    assert trade_text.contradiction_text(begins) == "the broker lists 3 AAA, and has reported executions for 7"
+    assert trade_text.contradiction_text(over.payload) == "The readings of AAA agree with the books again"
+
+
+@pytest.mark.parametrize(
+    ("states", "text"),
+    [
+        ([], ""),
+        (["emulated"], ""),
+        ([records.CLOSED], ", 5 s without a stop at the broker, 3 s of them emulated"),
+        ([records.CLOSED, "bare", records.CLOSED], ", 10 s without a stop at the broker, 6 s of them emulated"),
+    ],
+)
+def test_the_seconds_of_closed_positions_without_a_stop_add_up(states: list[str], text: str) -> None:
+    """Each position counts once, when it is closed."""
+    seconds = {"symbol": "AAA", "bare_s": "2.0", "emulated_s": "3.0"}
+    book = opened(*(Said(kind=records.PROTECTION, payload=seconds | {"state": one}) for one in states))
+    assert trade_text.unprotected_text(book.unprotected_s) == text
