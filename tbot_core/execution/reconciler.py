@@ -383,10 +383,13 @@ class Reconciler:
             if report is not None and (self._is_urgent(record) or _has_ended(record, report)):
                 self._lookups.pop(cid, None)
                 self._execution.apply_events(tuple(events_from_report(record, report)), read=True)
-            elif report is None and self._is_urgent(record):
+            elif report is not None:
+                if report.quantity < record.order.quantity:
+                    manager.mismatched_orders.on_taken_for_less(cid)
+            elif self._is_urgent(record):
                 lookup = self._lookups.setdefault(cid, OrderLookup(next_lookup_at=requested))
                 self._on_not_found(cid, lookup, "list", requested)
-            elif report is None and record.state in WORKING:
+            elif record.state in WORKING:
                 self._execution.lookups[cid] = None  # it may have ended
 
     def _orders_to_list(self) -> frozenset[str]:

@@ -20,6 +20,7 @@ from tbot_core.model.types import Leg, OrderState, RiskState
 from tbot_core.system import log
 from tbot_core.trading.commands import CancelOrder
 from tbot_core.trading.exit_plan import STOPS
+from tbot_core.trading.orders import WORKING
 from tbot_core.trading.risk.states import KILLS_AND_STOPS, StateCause
 
 if TYPE_CHECKING:
@@ -146,6 +147,15 @@ class BrokerSupervisor:
             if execution.age(cid) > self._ttl_s and execution.orders[cid].state is not OrderState.LOST
         ]
         await self._cancel([cid for cid in old if self._may_cancel(cid)])
+        await self._repeat_cancels()
+
+    async def _repeat_cancels(self) -> None:
+        # A request may be lost: what a position waits for is cancelled again.
+        orders = self.broker_session.execution.orders
+        awaited = self.broker_session.decision_engine.position_manager.awaited_cancels
+        if not self.broker_session.execution.venue.broker.capabilities.simulated:
+            working = [cid for cid in awaited if orders[cid].state in WORKING]
+            await self._cancel([cid for cid in working if self._may_cancel(cid, is_repeated=True)])
 
     async def settle_orders(self) -> None:
         """Settle the orders that leave a position bare, about twice a second, also while a reading is slow."""
@@ -244,10 +254,12 @@ class BrokerSupervisor:
             self.trading_state.clear_cause(StateCause.UNRECONCILED)
             self.broker_session.decision_engine.exposure.account_unread = False
 
-    def _may_cancel(self, cid: str) -> bool:
-        # Whether a cancel may be requested again: the delay doubles each time, up to a minute.
+    def _may_cancel(self, cid: str, *, is_repeated: bool = False) -> bool:
+        # Whether a cancel may be requested: the delay doubles each time, up to a minute. `is_repeated`: it was
+        # requested elsewhere before.
         now = self._clock.monotonic()
-        times, due = self._cancel_attempts.get(cid, (0, 0.0))
+        times, due = self._cancel_attempts.get(cid, (0, now + _RETRY_S if is_repeated else 0.0))
+        self._cancel_attempts.setdefault(cid, (times, due))
         if due > now:
             return False
         self._cancel_attempts[cid] = times + 1, now + min(_RETRY_S * 2**times, _MAX_RETRY_S)

@@ -179,6 +179,18 @@ class MismatchedOrders:
             held.plan.on_close = not held.plan.stop_rests
             self._replace(held, ticket)
 
+    def on_taken_for_less(self, client_order_id: str) -> None:
+        """Apply that the broker works an order for less than ordered: a stop is placed again, for all that is held.
+
+        May be called repeatedly.
+        """
+        ticket = self._state.tickets[client_order_id]
+        held = self._state.held.get(ticket.order.symbol)
+        rests = held is not None and held.resting.get(Leg.STOP) == client_order_id and held.manages_own_stop
+        if held is not None and rests and not ticket.stop_rejected:
+            self._replace(held, ticket)
+            self._cancels.cancel_now([client_order_id])
+
     def on_wrong_fill(self, ticket: OrderTicket) -> None:
         """Cancel an order that was filled with another symbol or side, and its protection.
 

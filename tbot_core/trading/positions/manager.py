@@ -88,6 +88,19 @@ class PositionManager:
         return tuple(self._cancels)
 
     @property
+    def awaited_cancels(self) -> list[str]:
+        """The ids of the orders whose end a position waits for, before its next stop or its exit can be sent."""
+        found = []
+        for symbol, held in self._held.items():
+            if held.reading_after is not None or self.exits.exits_blocked(symbol):
+                continue
+            if held.exit_pending:
+                found += [held.exit_order_id] if held.exit_order_id is not None else self._blocking_orders(held)
+            elif held.stop_being_replaced and Leg.STOP in held.resting:
+                found.append(held.resting[Leg.STOP])
+        return found
+
+    @property
     def flatten_from(self) -> int:
         """The minute from which every position is closed."""
         return self.session.minutes - self._rules.exits.flatten_before_close
