@@ -392,7 +392,7 @@ def test_words_that_move_no_order_change_nothing(process: Process) -> None:
 
 
 def test_an_exit_under_way_is_not_sent_twice(process: Process) -> None:
-    """The restart finds it in doubt; only its proven end lets another one leave."""
+    """The restart finds it in doubt; only its end, and a reading that shows the shares, let another one leave."""
     process.enter()
     bars = SessionDraft("AAA", "BBB").bars()
     process.do(*process.desk.position_manager.orders_after_minute(bars, 59))
@@ -401,6 +401,8 @@ def test_an_exit_under_way_is_not_sent_twice(process: Process) -> None:
     after.recall.resolve_open_orders()
     assert after.desk.position_manager.orders_after_minute(bars, 60) == []
     after.hear(said("expired", "AAA exit"))
-    (again,) = after.desk.position_manager.orders_after_minute(bars, 61)
+    assert after.desk.position_manager.orders_after_minute(bars, 61) == []
+    after.desk.position_manager.on_reading(after.desk.position_manager.reading_due, ())
+    (again,) = after.desk.position_manager.orders_due_now()
     assert isinstance(again, SubmitOrder)
     assert again.order.client_order_id == "AAA exit 2"
