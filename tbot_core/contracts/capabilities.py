@@ -67,9 +67,11 @@ class BrokerCapabilities:
     `replace`: how a working order is replaced. `query_by_cid`, `lists_closed`, `lists_fills`: an ended order can be
     looked up, is listed, or its executions are listed; one of the three is required, or a fill missed by the stream
     would never be known. `lookup_window_s`: how long after sending an order may still appear.
-    `unique_client_order_id`: an order under a client order id that it has seen before is refused with DUPLICATE_ID,
-    also one that has ended; a stop or exit without a known outcome is sent again under its id there. `list_lag_s`: how
-    many seconds its lists of orders, positions and executions may be behind what it has reported.
+    `confirms_submit`: a `submit` that returns was accepted by the broker, and not only sent; that its lists do not show
+    the order yet leaves its outcome known. `unique_client_order_id`: an order under a client order id that it has seen
+    before is refused with DUPLICATE_ID, also one that has ended; a stop or exit without a known outcome is sent again
+    under its id there. `list_lag_s`: how many seconds its lists of orders, positions and executions may be behind what
+    it has reported.
     `requests_per_minute`: 0 without a limit. `quantity_step`: the smallest quantity in shares, for the types in
     `fractional_types`; without stops among them, the stop of a fraction is emulated on closed bars.
     `day_trade_rules`: the limits on day trades; all that are in force apply. `shortable`: every instrument may be sold
@@ -97,6 +99,7 @@ class BrokerCapabilities:
     lists_fills: bool = False
     exec_ids_unique: bool = False
     lookup_window_s: float = 600.0
+    confirms_submit: bool = False
     unique_client_order_id: bool = False
     list_lag_s: float = 5.0
     requests_per_minute: int = 0

@@ -308,11 +308,14 @@ class ExecutionEngine:
         for cid in client_order_ids:
             self._advance(cid, OrderEvent.NO_ANSWER)
 
-    def mark_lost(self, client_order_id: str) -> None:
-        """Mark an order as lost: not found within its lookup window; its exposure stays reserved."""
+    def mark_lost(self, client_order_id: str, *, reading_after: float | None = None) -> None:
+        """Mark an order as lost: not found within its lookup window; its exposure stays reserved.
+
+        `reading_after`: as of `PositionManager.on_lost`.
+        """
         self._record(self.recorder.entry(records.LOST, {}, client_order_id))
         self._advance(client_order_id, OrderEvent.GIVE_UP)
-        self._decision_engine.position_manager.on_lost(client_order_id)
+        self._decision_engine.position_manager.on_lost(client_order_id, reading_after=reading_after)
         _log.error("order.lost", id=client_order_id)
 
     async def _run_commands(self, actions: Sequence[TradingCommand]) -> None:
@@ -368,6 +371,14 @@ class ExecutionEngine:
                 self._drop_waiting(fault.message, parts)
             else:
                 self.mark_unknown(fault.message, *parts)
+        else:
+            self._on_accepted(*parts)
+
+    def _on_accepted(self, *client_order_ids: str) -> None:
+        # Sent orders were answered. That is not journaled: a restart looks them up anyhow.
+        if self.venue.broker.capabilities.confirms_submit:
+            for cid in client_order_ids:
+                self.orders[cid] = attrs.evolve(self.orders[cid], confirmed=True)
 
     async def send_again(self, order: Order) -> bool:
         """Send a stop or exit without a known outcome again under its id; returns whether a refusal says it was booked.
@@ -387,6 +398,8 @@ class ExecutionEngine:
                 self._refused(order, fault)
             else:
                 _log.warning("order.not_sent_again", id=cid, reason=fault.message)
+        else:
+            self._on_accepted(cid)
         return False
 
     def _drop_waiting(self, words: str, cids: Sequence[str]) -> None:

@@ -257,10 +257,12 @@ class Reconciler:
 
     def _mark_unanswered(self) -> None:
         # A stop or exit of a position that was sent, and not answered, has an unknown outcome.
+        if self._broker.capabilities.simulated:
+            return
         manager = self._decision_engine.position_manager
         for cid, record in self._execution.orders.items():
             silent = record.state is OrderState.SENDING and self._execution.age(cid) >= UNANSWERED_S
-            if silent and manager.is_current(record.order) and not self._broker.capabilities.simulated:
+            if silent and not record.confirmed and manager.is_current(record.order):
                 self._execution.mark_unknown(f"no answer within {UNANSWERED_S:.0f} s", cid)
 
     def _urgent(self) -> list[str]:
@@ -328,7 +330,8 @@ class Reconciler:
         lookup.not_found_by.setdefault(source, requested)
         record, rules = self._execution.orders[cid], self._broker.capabilities
         if lookup.id_refused_at is not None and requested >= lookup.id_refused_at + rules.list_lag_s:
-            self._execution.mark_lost(cid)  # the broker has seen the id, and no look-up finds an order of it
+            # The broker has seen the id, and no look-up finds an order of it.
+            self._execution.mark_lost(cid, reading_after=requested)
         elif len(lookup.not_found_by) < (2 if rules.query_by_cid else 1):
             return
         elif record.state is OrderState.UNKNOWN:

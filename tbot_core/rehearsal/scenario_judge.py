@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _NO: Final = Decimal(0)
 _CLOSING: Final = frozenset({"stop", "exit"})
+_INFERRED: Final = "supposed-"
 _FOLLOWS_S: Final = 15.0
 """So soon after a stop was cancelled an exit or another stop follows."""
 
@@ -125,10 +126,14 @@ def _is_opposite(fact: ProtectionFact, *, short: bool) -> bool:
 
 def _differing_fills(day: ObservedDay) -> tuple[int, int]:
     # The orders with more filled in the journal than at the venue, and those with less; changes by others are phantoms.
-    booked: defaultdict[str, Decimal] = defaultdict(Decimal)
+    #
+    # A fill that the bot inferred from a cumulative quantity is no other than those that are reported afterwards.
+    sums: defaultdict[str, list[Decimal]] = defaultdict(lambda: [_NO, _NO])
     for event in day.events:
         if event.kind == BrokerEventKind.FILL:
-            booked[event.cid or ""] += Decimal(event.payload["quantity"])
+            is_inferred = event.payload["execution_id"].startswith(_INFERRED)
+            sums[event.cid or ""][is_inferred] += Decimal(event.payload["quantity"])
+    booked = {cid: max(quantities) for cid, quantities in sums.items()}
     made = {one.client_order_id: one.filled for one in day.orders}
     adjusted = sum(event.kind == records.ADJUSTMENT for event in day.events)
     phantoms = sum(quantity > made.get(cid, _NO) for cid, quantity in booked.items())

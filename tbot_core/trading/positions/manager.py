@@ -153,8 +153,9 @@ class PositionManager:
         # for too large a quantity the account is read first. A position whose stops are rejected too is closed with
         # the next minute. An exit that somebody else cancelled is sent again after a reading.
         if event.kind != BrokerEventKind.REJECTED:
-            if not (held.exit_pending or self._rules.venue.simulated):
-                held.exit_pending, held.reading_after = True, at + self._rules.venue.list_lag_s
+            if event.kind == BrokerEventKind.CANCELLED and not (held.exit_pending or self._rules.venue.simulated):
+                held.reading_after = at + self._rules.venue.list_lag_s
+            held.exit_pending |= not self._rules.venue.simulated
             return
         if event.meaning is RejectionMeaning.INSUFFICIENT_QUANTITY:
             held.reading_after = at
@@ -295,10 +296,11 @@ class PositionManager:
         self.unsent_orders.on_dropped(order, barred=barred)
         self._on_order_ended(order)
 
-    def on_lost(self, client_order_id: str) -> None:
+    def on_lost(self, client_order_id: str, *, reading_after: float | None = None) -> None:
         """Apply that an order is lost: an entry stays reserved, an exit or a stop is placed again at once.
 
-        If it appears later, it is cancelled each minute until it has ended. It stays only if it protects an entry that
+        `reading_after`: the second of a steady clock from which a reading must have shown the holding before. If the
+        order appears later, it is cancelled each minute until it has ended. It stays only if it protects an entry that
         may still fill, or a position without another protection.
         """
         order = self._tickets[client_order_id].order
@@ -307,6 +309,8 @@ class PositionManager:
             self.protection.replace_bracket(held)
         elif held is not None and held.exit_order_id == client_order_id:
             held.exit_pending = True
+        if held is not None and self.is_current(order):
+            held.reading_after = reading_after
         if order.leg is not Leg.ENTRY:
             self._on_order_ended(order)
         self._missing.mark_lost(order)

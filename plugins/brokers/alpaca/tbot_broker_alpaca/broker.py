@@ -54,6 +54,7 @@ class AlpacaBroker:
             streams=True,
             replace=ReplaceMode.NEW_ID,
             query_by_cid=True,
+            confirms_submit=True,
             unique_client_order_id=True,
             lists_open=True,
             lists_closed=True,
