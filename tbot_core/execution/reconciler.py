@@ -302,7 +302,8 @@ class Reconciler:
         # Act on what the broker says of an order, with the report of a list or by a request of its own.
         record, requested = self._execution.orders[cid], self._clock.monotonic()
         watched = is_watched(self._execution, record)
-        (lookup := self._lookups[cid]).postpone(requested, watched=watched, urgent=self._is_urgent(record))
+        lookup = self._lookups.setdefault(cid, OrderLookup(next_lookup_at=requested))
+        lookup.postpone(requested, watched=watched, urgent=self._is_urgent(record))
         broker, ended = ORDER_LOOKUP.of(self._broker), listed is None and record.terminal
         if broker is None and listed is None:
             self._next_reading = 0.0
