@@ -43,11 +43,12 @@ from tbot_core.execution.reconciliation import (
     snapshots_agree,
     split_difference,
 )
-from tbot_core.execution.throttling import AccountDiscarded, run_concurrently
+from tbot_core.execution.throttling import READING_PRIORITY, AccountDiscarded, run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.ledger.booking import ledger_of
 from tbot_core.journal.projections.book import broker_events
-from tbot_core.model.types import OrderState, quantity_of
+from tbot_core.model.types import Leg, OrderState, quantity_of
+from tbot_core.plugins.network.request_limits import RequestPriority
 from tbot_core.system import log
 from tbot_core.trading.orders import ENDED, IN_DOUBT, WORKING
 from tbot_core.trading.risk.states import StateCause
@@ -247,7 +248,7 @@ class Reconciler:
         self._mark_unanswered()
         urgent, now = self._urgent(), self._clock.monotonic()
         orders = [self._execution.orders[cid].order for cid in urgent]
-        words = ", ".join(f"{one.leg.value} of {one.symbol}" for one in orders)
+        words = ", ".join(f"{one.leg.value} of {one.symbol}" for one in orders if one.leg is not Leg.TARGET)
         self._trading_state.set_cause(StateCause.OUTCOME_UNKNOWN, words)
         if self._waits_for_list:
             self._next_reading = min(self._next_reading, self._requested_at + self._interval)
@@ -367,11 +368,15 @@ class Reconciler:
     async def _snapshot(self) -> AccountSnapshot:
         # A snapshot; it need not contain what is booked from here on.
         self._holdings_before, requested = self._decision_engine.portfolio.holdings, self._clock.monotonic()
+        priority = RequestPriority.PROTECTION if self._waits_for_list else RequestPriority.READING
+        before = READING_PRIORITY.set(priority)
         try:
             snapshot = await self._broker.snapshot(self._since)
         except AccountDiscarded as fault:
             self._settle_by_list(fault.orders, requested)
             raise
+        finally:
+            READING_PRIORITY.reset(before)
         self._settle_by_list(snapshot, requested)
         return snapshot
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 _log = log.logger(__name__)
+
+READING_PRIORITY: ContextVar[RequestPriority] = ContextVar("reading_priority", default=RequestPriority.READING)
+"""The priority of a snapshot: a stop or exit whose outcome only lists can tell does not wait for a pause to end."""
 
 STEP_S: Final = 2.0
 """The longest time that a broker plugin may block the event loop in one step."""
@@ -133,9 +137,10 @@ class RateLimitedBroker:
         return [event for event in answer if _is_bookable(event)]
 
     async def snapshot(self, since: datetime) -> AccountSnapshot:
-        """A snapshot of the account."""
-        await self._wait_turn(RequestPriority.READING, "the account")
-        snapshot = _checked(await self._read(self._broker.snapshot(since)))
+        """A snapshot of the account, with the priority of `READING_PRIORITY`."""
+        priority = READING_PRIORITY.get()
+        await self._wait_turn(priority, "the account")
+        snapshot = _checked(await self._read(self._broker.snapshot(since), priority))
         try:
             self._accept_account(snapshot.account)
         except Unavailable as fault:

@@ -109,7 +109,7 @@ class ProtectionMonitor:
             return Protection.RESTING
         if not position.plan.stop_rests:  # the strategy closes it on closed bars
             return Protection.EMULATED
-        if position.exit_reason is not None and position.exit_order_id is None:  # its exit is not sent yet
+        if position.exit_reason is not None:  # no price closes it sooner than its exit
             return Protection.BARE
         waits = position.reading_after is not None or manager.exits.exits_blocked(position.position.signal.symbol)
         return Protection.BARE if waits or self._price(position) is None else Protection.EMULATED
@@ -125,7 +125,7 @@ class ProtectionMonitor:
         # emulated here.
         price = self._price(position) if record.protection is Protection.EMULATED else None
         plan = position.plan
-        if price is None or position.exit_reason is not None or not plan.stop_rests or not plan.stop_passed(price):
+        if price is None or not plan.stop_rests or not plan.stop_passed(price):
             record.breached_at = None
             return False
         record.breached_at = now if record.breached_at is None else record.breached_at

@@ -47,7 +47,7 @@ _SUBJECTS: Final[tuple[Literal["positions", "orders"], ...]] = ("positions", "or
 _ENDS: Final = frozenset({BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED, BrokerEventKind.EXPIRED})
 _ROUNDED_S: Final = 1e-6
 _UNSHOWN: Final = frozenset({"F19", "F25", "F26"})
-"""No event says that an order was taken for less; events out of order, and missing ones, show less than the last one."""
+"""No event says that an order was taken for less; where events come out of order, or not, the last one shows less."""
 
 _FEED_FAULTS: Final = ("F52", "F53")
 

@@ -137,10 +137,11 @@ class PositionManager:
         if event.kind in ENDINGS:
             closing = self._held.get(order.symbol)
             is_exit = closing is not None and closing.exit_order_id == order.client_order_id
+            is_cancelled = order.client_order_id in self._cancels
             if closing is not None and self._is_stop_taken(closing, order):
                 self.protection.on_stop_taken(closing, at)
             self._on_order_ended(order)
-            if closing is not None and is_exit:
+            if closing is not None and is_exit and not is_cancelled:
                 self._on_exit_ended(closing, event, at)
 
     def _is_stop_taken(self, held: ManagedPosition, order: Order) -> bool:
@@ -309,7 +310,7 @@ class PositionManager:
             self.protection.replace_bracket(held)
         elif held is not None and held.exit_order_id == client_order_id:
             held.exit_pending = True
-        if held is not None and self.is_current(order):
+        if held is not None and reading_after is not None and self.is_current(order):
             held.reading_after = reading_after
         if order.leg is not Leg.ENTRY:
             self._on_order_ended(order)
@@ -485,6 +486,8 @@ class PositionManager:
             if self._missing.has_ended_early(one.client_order_id):  # its end was reported before the entry's fill
                 if self._tickets[one.client_order_id].stop_rejected:
                     self.protection.on_stop_rejected(one)
+                elif one.leg is Leg.STOP and not self._rules.venue.simulated:
+                    self.protection.replace_bracket(held)
                 self._on_order_ended(one)
         return held
 
