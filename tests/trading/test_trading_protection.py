@@ -713,6 +713,17 @@ def test_a_position_whose_bracket_has_lost_its_stop_before_the_fill_gets_another
     assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
 
 
+@pytest.mark.xfail(strict=True, reason="a lost order ends the wait for a reading")
+def test_a_lost_target_ends_no_wait_for_a_reading() -> None:
+    """Who cancelled the stop may have sold the shares, whatever became of the target."""
+    found = desk()
+    enter(found, proposal(target=150.0))
+    say(found, "cancelled", "AAA stop")
+    due = found.position_manager.reading_due
+    found.position_manager.on_lost("AAA target")
+    assert found.position_manager.reading_due == due
+
+
 def test_f4_a_target_that_turns_up_rests_again() -> None:
     """Beside the stop of its bracket: an exit waits until it has been taken back, too."""
     found = desk()
