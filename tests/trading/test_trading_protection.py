@@ -701,7 +701,6 @@ def test_f4_a_stop_that_ended_after_it_was_given_up_as_lost_does_not_rest_again(
     assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
 
 
-@pytest.mark.xfail(strict=True, reason="its stop is emulated on closed bars for good")
 @pytest.mark.parametrize("end", ["cancelled", "expired"])
 def test_a_position_whose_bracket_has_lost_its_stop_before_the_fill_gets_another_at_once(end: str) -> None:
     """It is the first stop of a fill: it need not wait for a reading."""
@@ -713,7 +712,6 @@ def test_a_position_whose_bracket_has_lost_its_stop_before_the_fill_gets_another
     assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
 
 
-@pytest.mark.xfail(strict=True, reason="a lost order ends the wait for a reading")
 def test_a_lost_target_ends_no_wait_for_a_reading() -> None:
     """Who cancelled the stop may have sold the shares, whatever became of the target."""
     found = desk()
@@ -1009,7 +1007,6 @@ def test_an_exit_whose_position_is_gone_is_taken_back_at_once(late: bool) -> Non
     assert found.position_manager.orders_after_minute(SessionDraft().bars(), 61) == []
 
 
-@pytest.mark.xfail(strict=True, reason="its own cancel is taken for that of somebody else, and it waits for a reading")
 @pytest.mark.parametrize("late", [True, False], ids=["a late fill of the stop", "somebody else"])
 def test_an_exit_for_more_than_is_left_goes_again_for_the_rest(late: bool) -> None:
     """Where a part of the position was closed beside it, it is taken back at once, and made anew at what is left."""
