@@ -243,9 +243,16 @@ class Reconciler:
             if not self._is_urgent(self._execution.orders[cid]):
                 await self._look_up(cid, listed.get(cid))
 
+    def must_settle(self) -> bool:
+        """Whether an order leaves a position bare whose outcome is to be asked for now."""
+        now = self._clock.monotonic()
+        due = (cid for cid in self._urgent() if cid not in self._lookups or self._lookups[cid].next_lookup_at <= now)
+        return bool(self._unanswered()) or any(due)
+
     async def settle_due(self) -> None:
         """Settle the orders without a known outcome that leave a position bare, all at once; exits only meanwhile."""
-        self._mark_unanswered()
+        for cid in self._unanswered():
+            self._execution.mark_unknown(f"no answer within {UNANSWERED_S:.0f} s", cid)
         urgent, now = self._urgent(), self._clock.monotonic()
         orders = [self._execution.orders[cid].order for cid in urgent]
         words = ", ".join(f"{one.leg.value} of {one.symbol}" for one in orders if one.leg is not Leg.TARGET)
@@ -256,15 +263,19 @@ class Reconciler:
         due = [cid for cid in urgent if self._lookups[cid].next_lookup_at <= now]
         await run_concurrently([partial(self._settle, cid) for cid in due])
 
-    def _mark_unanswered(self) -> None:
-        # A stop or exit of a position that was sent, and not answered, has an unknown outcome.
+    def _unanswered(self) -> list[str]:
+        # The stops and exits of positions that were sent and not answered in time: their outcome is unknown.
         if self._broker.capabilities.simulated:
-            return
+            return []
         manager = self._decision_engine.position_manager
-        for cid, record in self._execution.orders.items():
-            silent = record.state is OrderState.SENDING and self._execution.age(cid) >= UNANSWERED_S
-            if silent and not record.confirmed and manager.is_current(record.order):
-                self._execution.mark_unknown(f"no answer within {UNANSWERED_S:.0f} s", cid)
+        silent = [cid for cid, one in self._execution.orders.items() if one.state is OrderState.SENDING]
+        return [
+            cid
+            for cid in silent
+            if self._execution.age(cid) >= UNANSWERED_S
+            and not self._execution.orders[cid].confirmed
+            and manager.is_current(self._execution.orders[cid].order)
+        ]
 
     def _urgent(self) -> list[str]:
         # The orders whose outcome must be settled within seconds.

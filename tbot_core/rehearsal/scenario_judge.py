@@ -131,7 +131,7 @@ def _differing_fills(day: ObservedDay) -> tuple[int, int]:
     sums: defaultdict[str, list[Decimal]] = defaultdict(lambda: [_NO, _NO])
     for event in day.events:
         if event.kind == BrokerEventKind.FILL:
-            is_inferred = event.payload["execution_id"].startswith(_INFERRED)
+            is_inferred = event.payload.get("execution_id", "").startswith(_INFERRED)
             sums[event.cid or ""][is_inferred] += Decimal(event.payload["quantity"])
     booked = {cid: max(quantities) for cid, quantities in sums.items()}
     made = {one.client_order_id: one.filled for one in day.orders}

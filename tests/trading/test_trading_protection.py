@@ -412,17 +412,6 @@ def test_an_end_that_is_told_twice_ends_no_newer_stop() -> None:
     assert names(found.position_manager.orders_after_minute(SessionDraft().bars(), 384)) == ["cancel AAA stop 2"]
 
 
-def test_f27_a_stop_whose_end_is_told_before_the_entrys_fill_does_not_rest() -> None:
-    """The position acts on closes from now, as after any stop that ended unasked."""
-    found = desk()
-    entry = found.decide([proposal(exits=TIMED)])[0].order
-    assert entry is not None
-    say(found, "cancelled", "AAA stop")
-    filled(found, entry)
-    held = found.position_manager.held["AAA"]
-    assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
-
-
 @pytest.mark.parametrize("early", [True, False])
 def test_f37_the_stop_of_a_bracket_that_is_refused_is_tried_once_more_then_the_position_is_closed(early: bool) -> None:
     """Its own stop takes the place, whenever that is told, and the target is cancelled: the two are not linked."""
@@ -689,7 +678,7 @@ def test_f4_the_stop_of_a_bracket_that_turns_up_without_its_entry_is_taken_back(
 
 
 def test_f4_a_stop_that_ended_after_it_was_given_up_as_lost_does_not_rest_again() -> None:
-    """A late word that it was taken, of before its end, brings no protection back."""
+    """A late event that it works, of before its end, brings it not back: another one is placed."""
     found = desk()
     entry = found.decide([proposal(exits=TIMED)])[0].order
     assert entry is not None
@@ -697,8 +686,7 @@ def test_f4_a_stop_that_ended_after_it_was_given_up_as_lost_does_not_rest_again(
     for word in ("cancelled", "acknowledged"):
         say(found, word, "AAA stop")
     filled(found, entry)
-    held = found.position_manager.held["AAA"]
-    assert (held.plan.on_close, Leg.STOP in held.resting) == (True, False)
+    assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
 
 
 @pytest.mark.parametrize("end", ["cancelled", "expired"])
@@ -777,19 +765,17 @@ def test_f4_the_stop_of_a_bracket_that_turns_up_beside_one_of_the_positions_own_
     assert held.resting == {Leg.STOP: "AAA stop 2"}
 
 
-def test_f4_the_stop_of_a_bracket_that_turns_up_where_more_was_filled_is_renewed_for_all_of_it() -> None:
-    """It rests for less than is held, and nothing else rests: until it turned up the bot acted on closes."""
+def test_f4_the_stop_of_a_bracket_that_turns_up_beside_another_is_cancelled() -> None:
+    """Its entry filled while it was lost: a stop for all that is held has taken its place."""
     found = desk()
     entry = found.decide([proposal(exits=TIMED)])[0].order
     assert entry is not None
     for cid in ("AAA entry", "AAA stop"):
         found.position_manager.on_lost(cid)
     filled(found, entry, quantity="8")
-    assert found.position_manager.orders_due_now() == []
+    assert placed(found.position_manager.orders_due_now()).quantity == 8
     say(found, "acknowledged", "AAA stop")
     assert names(found.position_manager.orders_due_now()) == ["cancel AAA stop"]
-    say(found, "cancelled", "AAA stop")
-    assert placed(found.position_manager.orders_due_now()).quantity == 8
 
 
 def test_f4_an_exit_that_has_not_left_waits_for_a_stop_that_turns_up() -> None:

@@ -157,10 +157,13 @@ class BrokerSupervisor:
             working = [cid for cid in awaited if orders[cid].state in WORKING]
             await self._cancel([cid for cid in working if self._may_cancel(cid, is_repeated=True)])
 
+    def should_settle_orders(self) -> bool:
+        """Whether an order that leaves a position bare is to be settled, which must not wait for a slow reading."""
+        return self._read and not self._not_logged_in and self.reconciler.must_settle()
+
     async def settle_orders(self) -> None:
-        """Settle the orders that leave a position bare, about twice a second, also while a reading is slow."""
-        if self._read and not self._not_logged_in:
-            await self.reconciler.settle_due()
+        """Settle the orders that leave a position bare."""
+        await self.reconciler.settle_due()
 
     async def close_account(self, is_stopping: Callable[[], bool]) -> bool:
         """Read the account at the end of the day; a failed reading is repeated for up to `LEAST_WINDOW_S`.

@@ -139,7 +139,6 @@ class LiveTradingSession:
         actions.append((RECONCILE_INTERVAL_S, self._supervise))
         actions += [(one.broker_session.pause_s(config.poll_s), one.process_broker_events) for one in self.supervisors]
         actions += [(RECONCILE_INTERVAL_S, one.run_once) for one in self.supervisors[1:]]
-        actions += [(RECONCILE_INTERVAL_S, one.settle_orders) for one in self.supervisors]
         actions += [(RECONCILE_INTERVAL_S, one.run_once) for one in self._protection]
         main = asyncio.ensure_future(self._main())
         side = [asyncio.ensure_future(repeat_every(seconds, action)) for seconds, action in actions]
@@ -182,6 +181,7 @@ class LiveTradingSession:
         closers = [PositionFlattener(self.run, broker, self.steady_clock) for broker in self.run.broker_sessions]
         calls = [
             *((supervisor.should_cancel_entries, supervisor.cancel_entries) for supervisor in self.supervisors),
+            *((supervisor.should_settle_orders, supervisor.settle_orders) for supervisor in self.supervisors),
             *((one.should_begin, one.begin) for one in closers),
             (self.run.confirmations.has_pending, self.run.resolve_confirmations),
         ]

@@ -204,7 +204,7 @@ def test_n3_the_pause_of_retry_after_is_kept(request: pytest.FixtureRequest, nam
         (ServerFault.SERVER_ERROR, "503.*may appear twice"),
         (ServerFault.NO_REPLY, "no answer within 1 s.*may appear twice"),
         (ServerFault.LOST_REPLY, "may appear twice"),
-        (ServerFault.LOGIN, "401.*is not accepted"),
+        (ServerFault.LOGIN, "401.*The key is wrong"),
     ],
 )
 def test_each_failure_is_undelivered_and_no_secret_is_shown(
