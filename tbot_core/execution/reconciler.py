@@ -235,6 +235,8 @@ class Reconciler:
 
     async def look_up_due(self) -> None:
         """Look up the orders that are due."""
+        if not self._execution.orders:
+            return
         await self.settle_due()
         now = self._clock.monotonic()
         due = [cid for cid, lookup in self._lookups.items() if lookup.next_lookup_at <= now]

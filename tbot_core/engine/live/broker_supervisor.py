@@ -153,7 +153,7 @@ class BrokerSupervisor:
         # A request may be lost: what a position waits for is cancelled again.
         orders = self.broker_session.execution.orders
         awaited = self.broker_session.decision_engine.position_manager.awaited_cancels
-        if not self.broker_session.execution.venue.broker.capabilities.simulated:
+        if awaited and not self.broker_session.execution.venue.broker.capabilities.simulated:
             working = [cid for cid in awaited if orders[cid].state in WORKING]
             await self._cancel([cid for cid in working if self._may_cancel(cid, is_repeated=True)])
 

@@ -83,6 +83,8 @@ class ProtectionMonitor:
     async def run_once(self) -> None:
         """One round: measure and journal the protection of each position, and close those beyond an emulated stop."""
         now, held = self._clock.monotonic(), self._broker_session.decision_engine.position_manager.held
+        if not (held or self._records):
+            return
         for symbol in [one for one, record in self._records.items() if record.signal != _signal(held.get(one))]:
             self._journal(symbol, records.CLOSED, self._records.pop(symbol), now)
         for symbol, position in held.items():
