@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts import BrokerCapabilities, BrokerEvent, ReplaceMode
+from tbot_core.contracts import BrokerCapabilities, BrokerEvent, RejectionMeaning, ReplaceMode
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, RiskState, Side, atoms_of
@@ -697,6 +697,33 @@ def test_a_position_whose_bracket_has_lost_its_stop_before_the_fill_gets_another
     assert entry is not None
     say(found, end, "AAA stop")
     filled(found, entry)
+    assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
+
+
+def test_a_target_that_ended_before_the_fill_leaves_the_stop_of_its_bracket() -> None:
+    """The stop protects what the entry has bought: nothing is placed or cancelled."""
+    found = desk()
+    entry = found.decide([proposal(target=150.0, exits=TIMED)])[0].order
+    assert entry is not None
+    say(found, "cancelled", "AAA target")
+    filled(found, entry)
+    assert found.position_manager.orders_due_now() == []
+    assert [*found.position_manager.held["AAA"].resting] == [Leg.STOP]
+
+
+def test_a_stop_that_is_refused_for_its_quantity_waits_for_a_reading() -> None:
+    """An order may hold the shares, or fewer are held: both are read before another stop is placed."""
+    found = desk()
+    enter(found)
+    refusal = BrokerEvent(
+        kind="rejected",
+        event_id="refused",
+        client_order_id="AAA stop",
+        meaning=RejectionMeaning.INSUFFICIENT_QUANTITY,
+    )
+    found.position_manager.on_event(refusal, None, at=40.0)
+    assert (found.position_manager.reading_due, found.position_manager.orders_due_now()) == (40.0, [])
+    found.position_manager.on_reading(41.0, ())
     assert names(found.position_manager.orders_due_now()) == ["place AAA stop 2"]
 
 
