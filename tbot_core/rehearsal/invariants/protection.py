@@ -46,9 +46,6 @@ _FAILURES: Final = ("no answer", "3", "401", "429", "5", "200", "connection")
 _SUBJECTS: Final[tuple[Literal["positions", "orders"], ...]] = ("positions", "orders")
 _ENDS: Final = frozenset({BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED, BrokerEventKind.EXPIRED})
 _ROUNDED_S: Final = 1e-6
-_UNSHOWN: Final = frozenset({"F19", "F25", "F26"})
-"""No event says that an order was taken for less; where events come out of order, or not, the last one shows less."""
-
 _FEED_FAULTS: Final = ("F52", "F53")
 
 
@@ -61,7 +58,7 @@ def _bare(history: RehearsalHistory) -> Iterator[str]:
 
 def _claimed(history: RehearsalHistory) -> Iterator[str]:
     # The bot claims no resting stop once an answer or event has shown that there is none.
-    for one in () if history.struck & _UNSHOWN else protection_of(history):
+    for one in protection_of(history):
         if one.false_claim_s > FALSE_CLAIM_S:
             yield f"{one.symbol} was claimed to have a resting stop for {one.false_claim_s:.1f} s without one"
 
