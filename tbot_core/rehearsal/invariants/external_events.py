@@ -114,7 +114,7 @@ def _external(history: RehearsalHistory) -> Iterator[str]:
 
 
 def _i12_opposite(history: RehearsalHistory) -> Iterator[str]:
-    # No closing order of ours opens the opposite position in the account, whoever closed what it was for.
+    # No closing order of ours opens the opposite position in the account, also where somebody else closed the position.
     #
     # Judged are those that left once the lists must have shown that the account held less; bracket legs leave with
     # their entry, and what rests stays (the contract, section 8).
