@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, TypeVar
 
 from tbot_core.errors import BrokerError, Rejected
@@ -36,11 +37,15 @@ class BrokerRequests:
         self._report("")
         return answer
 
-    async def with_retries(self, what: str, call: Callable[[], Awaitable[Answer]], cid: str | None = None) -> Answer:
+    async def with_retries(
+        self, what: str, call: Callable[[], Awaitable[Answer]], cid: str | None = None, *, within_s: float = math.inf
+    ) -> Answer:
         """Repeat a request as the retry policy allows; each failure is journaled, the last one raised.
 
-        After that the broker gets one attempt per request, and failures are not journaled, until it answers.
+        No attempt begins after `within_s`. After the policy's last one the broker gets one attempt per request, and
+        failures are not journaled, until it answers.
         """
+        until = self._recorder.clock.monotonic() + within_s
         waits = iter(()) if self._unresponsive else self._venue().retry_policy.delays()
         while True:
             try:
@@ -52,8 +57,8 @@ class BrokerRequests:
                     payload = {"asked": what, "words": fault.message}
                     self._recorder.write(self._recorder.entry(records.SILENCE, payload, cid))
                 wait = next(waits, None)
-                if wait is None:
-                    self._unresponsive = True
+                self._unresponsive = wait is None
+                if wait is None or self._recorder.clock.monotonic() + wait >= until:
                     raise
             else:
                 self._unresponsive = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -20,11 +20,12 @@ from tbot_core.execution.broker_requests import BrokerRequests
 from tbot_core.execution.contradictions import Contradictions
 from tbot_core.execution.frozen_instruments import FrozenInstruments, with_unique_execution_id
 from tbot_core.execution.intents import MinuteCommands
+from tbot_core.execution.open_requests import OpenRequests
 from tbot_core.execution.order_lookup import IN_FLIGHT_S
 from tbot_core.execution.order_requests import OrderRequests
 from tbot_core.execution.rejections import UNPROCESSED, WAS_BOOKED, RejectionActions
 from tbot_core.execution.send_permit import SendPermit
-from tbot_core.execution.throttling import RateLimitedBroker
+from tbot_core.execution.throttling import RateLimitedBroker, run_concurrently
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent
 from tbot_core.model.types import Leg, OrderState
@@ -45,7 +46,7 @@ from tbot_core.trading.risk.exposure import block_entries
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from datetime import datetime
 
     from tbot_core.contracts import SupportsPolling
@@ -80,6 +81,7 @@ class ExecutionEngine:
         self.venue = venue
         self._requests = BrokerRequests(recorder, lambda: self.venue, decision_engine.exposure)
         self.order_requests = OrderRequests(self, self._requests)
+        self.open_requests = OpenRequests()
         self.symbols: tuple[str, ...] = ()  # of the session
         self.orders: dict[str, OrderRecord] = {}
         self.sent_at: dict[str, datetime] = {}
@@ -172,6 +174,7 @@ class ExecutionEngine:
         An exit is due when the last working order of its position has been reported as ended.
         """
         # A simulated venue is polled; a rate-limited broker returns what its stream received, where there is one.
+        self.open_requests.raise_fault()
         source = cast("SupportsPolling", self.venue.broker)
         self.apply_events(await self._requests.read("poll", source.poll) or ())
         await self.execute(MinuteCommands(actions=self._decision_engine.position_manager.orders_due_now()))
@@ -321,13 +324,36 @@ class ExecutionEngine:
     async def _run_commands(self, actions: Sequence[TradingCommand]) -> None:
         for cancels, group in groupby(actions, self._cancel_group):
             if cancels is None:
-                for action in group:
-                    await self._run_command(action)
+                await self._run_together([*group])
                 continue
             cids = [action.client_order_id for action in group if isinstance(action, CancelOrder)]
-            await self.order_requests.cancel(cids)
+            await self._in_time(self.order_requests.cancel(cids))
             if cancels:
                 await self._wait_for_cancels(cids)
+
+    async def _run_together(self, actions: Sequence[TradingCommand]) -> None:
+        # The commands of a symbol one after the other, those of several symbols at once: a stop does not wait for the
+        # answer to another one.
+        if self.venue.broker.capabilities.simulated:
+            await self._run_in_order(actions)
+            return
+        symbols: dict[str, list[TradingCommand]] = {}
+        for action in actions:
+            order = action.order if isinstance(action, SubmitOrder) else self.orders[action.client_order_id].order
+            symbols.setdefault(order.symbol, []).append(action)
+        await run_concurrently([partial(self._run_in_order, actions) for actions in symbols.values()])
+
+    async def _run_in_order(self, actions: Sequence[TradingCommand]) -> None:
+        for action in actions:
+            match action:
+                case SubmitOrder(order=order):
+                    await self._in_time(self._submit(order))
+                case ReplaceOrder(client_order_id=cid, stop_price=price):
+                    await self._in_time(self.order_requests.replace(cid, price))
+
+    async def _in_time(self, request: Coroutine[Any, Any, None]) -> None:
+        # Wait for a request, but not for long; a simulated broker answers at once.
+        await (request if self.venue.broker.capabilities.simulated else self.open_requests.wait_for(request))
 
     def _cancel_group(self, action: TradingCommand) -> str | None:
         # The position that a cancel leaves unprotected, "" for none: positions are handled one after the other.
@@ -344,13 +370,6 @@ class ExecutionEngine:
                 return
             await self._clock.sleep(_POLL_S)
 
-    async def _run_command(self, action: TradingCommand) -> None:
-        match action:
-            case SubmitOrder(order=order):
-                await self._submit(order)
-            case ReplaceOrder(client_order_id=cid, stop_price=price):
-                await self.order_requests.replace(cid, price)
-
     async def _submit(self, order: Order) -> None:
         # Send an order; after a failure its record says only what is known.
         parts = [part.client_order_id for part in intents.order_parts(order)]
@@ -359,7 +378,7 @@ class ExecutionEngine:
             if words := await instrument_rules.short_sale_objection(self.venue.broker, exposure, order.symbol):
                 self._drop_waiting(words, parts)
                 return
-        permit = SendPermit(order, self.venue.denial_reason)
+        permit = SendPermit(order, self._denial_reason)
         try:
             await self.venue.broker.submit(order, permit)
         except BrokerError as fault:
@@ -373,6 +392,11 @@ class ExecutionEngine:
                 self.mark_unknown(fault.message, *parts)
         else:
             self._on_accepted(*parts)
+
+    def _denial_reason(self, order: Order) -> str:
+        # Why an order must not be sent now: also where it waited, and was given up meanwhile.
+        given_up = self.orders[order.client_order_id].state is not OrderState.SENDING
+        return "it was given up while it waited" if given_up else self.venue.denial_reason(order)
 
     def _on_accepted(self, *client_order_ids: str) -> None:
         # Sent orders were answered. That is not journaled: a restart looks them up anyhow.

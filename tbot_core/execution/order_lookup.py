@@ -31,10 +31,13 @@ silent. A broker that lists its open orders is asked once for all of them.
 UNANSWERED_S: Final = 3.0
 """A stop or exit without an answer for this long is unknown, whatever API_TIMEOUT; a request to settle it ends then."""
 
+SETTLING_S: Final = 4.0
+"""An order that leaves its position without protection is asked for at least this often."""
+
 _log = log.logger(__name__)
 _BACKOFF_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
 _URGENT_S: Final = (0.5, 1.0, 2.0)
-"""The pauses of an order that leaves its position without protection; with the request's own time under 4 s."""
+"""The pauses of an order that leaves its position bare; with the request's own time under `SETTLING_S`."""
 
 
 class SentOrders(Protocol):

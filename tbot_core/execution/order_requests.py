@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -10,6 +11,7 @@ import attrs
 
 from tbot_core.contracts import BrokerEvent, BrokerEventKind
 from tbot_core.errors import BrokerError, Rejected, RejectionMeaning
+from tbot_core.execution.order_lookup import UNANSWERED_S
 from tbot_core.execution.throttling import run_concurrently
 from tbot_core.system import log
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import SupportsReplace
     from tbot_core.execution.broker_account import BrokerAccount
     from tbot_core.execution.broker_requests import BrokerRequests
+    from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.trading.orders import OrderRecord
 
 _MAX_CONCURRENT: Final = 10
@@ -29,6 +32,7 @@ _log = log.logger(__name__)
 class WorkingOrders(Protocol):
     """The orders of one account; `lookups` has those that must be looked up."""
 
+    recorder: JournalRecorder
     venue: BrokerAccount
     orders: dict[str, OrderRecord]
     lookups: dict[str, None]
@@ -47,7 +51,7 @@ class OrderRequests:
         self._execution = execution
         self._requests = requests
         self._count = 0
-        self._pending: set[tuple[str, str]] = set()
+        self._pending: dict[tuple[str, str], float] = {}
         self._unknown: set[str] = set()
         self._withheld: set[str] = set()
 
@@ -65,7 +69,8 @@ class OrderRequests:
         async def one(cid: str) -> None:
             async with turn:
                 cancel = partial(self._execution.venue.broker.cancel, cid)
-                await self._request("cancel", cid, partial(self._requests.with_retries, "cancel", cancel, cid))
+                request = partial(self._requests.with_retries, "cancel", cancel, cid, within_s=UNANSWERED_S)
+                await self._request("cancel", cid, request)
 
         self._withheld.update(self._unknown.intersection(cids))
         await run_concurrently([partial(one, cid) for cid in cids if cid not in self._unknown])
@@ -83,10 +88,12 @@ class OrderRequests:
         await self._request("replace", client_order_id, partial(replace, client_order_id, moved))
 
     async def _request(self, what: str, cid: str, call: Callable[[], Awaitable[None]]) -> None:
-        # A request for a resting order; a failure does not stop other requests. A pending one is not repeated.
-        if (what, cid) in self._pending:
+        # A request for a resting order; a failure does not stop other requests. One is repeated when it has not been
+        # answered in time.
+        now = self._execution.recorder.clock.monotonic()
+        if now - self._pending.get((what, cid), -math.inf) < UNANSWERED_S:
             return
-        self._pending.add((what, cid))
+        self._pending[what, cid] = now
         try:
             await call()
         except Rejected as refusal:
@@ -105,4 +112,5 @@ class OrderRequests:
             _log.warning("request.unanswered", id=cid, reason=fault.message)
             self._execution.lookups[cid] = None  # it may not rest any more
         finally:
-            self._pending.discard((what, cid))
+            if self._pending.get((what, cid)) == now:
+                del self._pending[what, cid]

@@ -24,6 +24,7 @@ from tbot_core.execution.corporate_actions import SplitMatcher
 from tbot_core.execution.instrument_requests import InstrumentRules
 from tbot_core.execution.order_lookup import (
     IN_FLIGHT_S,
+    SETTLING_S,
     UNANSWERED_S,
     OrderLookup,
     is_watched,
@@ -208,11 +209,16 @@ class Reconciler:
         if stating and not self._stated:
             self._record_statement(snapshot.account)
 
+    @property
+    def _ledger_cash(self) -> Decimal | None:
+        # The cash of the ledger; None before its first statement.
+        ledger = ledger_of(broker_events(self._execution.recorder.journal.events(), self._execution.recorder.broker))
+        return None if ledger.stated is None else ledger.cash
+
     def _record_statement(self, account: Account) -> None:
         # Record a statement; a difference from the ledger is unexplained cash, which raises MISMATCH.
         self._stated, self._last_statement = True, self._clock.now()
-        ledger = ledger_of(broker_events(self._execution.recorder.journal.events(), self._execution.recorder.broker))
-        ours = None if ledger.stated is None else ledger.cash
+        ours = self._ledger_cash
         self._execution.recorder.record(records.STATEMENT, records.statement_payload(account, ours))
         if ours is not None and ours != account.cash:
             # Cleared at once, since no reading reports it again: it lingers until the account was clean for a minute.
@@ -221,11 +227,19 @@ class Reconciler:
 
     @property
     def _interval(self) -> float:
-        # The seconds to the next reading.
+        # The seconds to the next reading; the first one that fails is repeated soon.
         if self._waits_for_list:
-            return max(IN_FLIGHT_S, min(self._broker.capabilities.list_lag_s, OPEN_ORDERS_S))
+            return min(max(self._second_list_at - self._clock.monotonic(), AGREE_S), SETTLING_S)
         living = [record for record in self._execution.orders.values() if not record.terminal]
-        return OPEN_ORDERS_S if living or self._orphans.symbols else POSITIONS_S
+        interval = OPEN_ORDERS_S if living or self._orphans.symbols else POSITIONS_S
+        return min(interval, IN_FLIGHT_S) if self._failed_readings == 1 else interval
+
+    @property
+    def _second_list_at(self) -> float:
+        # When a list may show that an order without a known outcome was not booked.
+        found = [self._lookups[cid].not_found_by for cid in self._urgent() if cid in self._lookups]
+        first = [max(one.values()) for one in found if "list" in one]
+        return min(first, default=math.inf) + self._broker.capabilities.list_lag_s
 
     @property
     def _waits_for_list(self) -> bool:
@@ -334,7 +348,7 @@ class Reconciler:
             self._execution.lookups.pop(cid, None)
         if report is not None:
             lookup.not_found_by.clear()
-            self._execution.apply_events(tuple(events_from_report(record, report)), read=True)
+            self._apply_report(record, report)
             if self._orphans.apply_lookup(cid, open_beyond_books(self._execution.orders[cid], report, ended=ended)):
                 self.read_soon()
             return
@@ -365,15 +379,17 @@ class Reconciler:
         return source == "list" and not self._may_send_again(record) and missed_s >= rules.list_lag_s
 
     async def _confirmed_snapshot(self) -> AccountSnapshot | None:
-        # A snapshot that a second one confirms; None if they keep differing, as in a busy minute.
+        # A snapshot that a second one confirms; None if they keep differing, as in a busy minute. One with a barrier
+        # needs none, unless a statement is made of it that differs from the ledger.
         first = await self._snapshot()
+        stating = not (self._stated or self._broker.capabilities.simulated)
         for _ in range(READINGS):
-            if first.barrier:
+            if first.barrier and not (stating and first.account.cash != self._ledger_cash):
                 return first
-            await self._clock.sleep(AGREE_S)
             await self.look_up_due()  # an order must not wait for the reading
+            await self._clock.sleep(AGREE_S)
             second = await self._snapshot()
-            if snapshots_agree(first, second):
+            if snapshots_agree(first, second) and not (stating and first.account.cash != second.account.cash):
                 return second
             first = second
         return None
@@ -400,19 +416,32 @@ class Reconciler:
         manager = self._decision_engine.position_manager
         for cid, record in [*self._execution.orders.items()]:
             report, is_unreadable = listed.get(cid), bool({cid, ""} & snapshot.unreadable.keys())
+            has_filled = report is not None and report.filled > record.filled and not record.terminal
+            if has_filled and self._execution.stream is None:
+                self._execution.lookups[cid] = None  # its stop does not wait for a second reading
             if record.terminal or not manager.is_current(record.order) or (report is None and is_unreadable):
                 continue
             if report is not None and (self._is_urgent(record) or _has_ended(record, report)):
                 self._lookups.pop(cid, None)
-                self._execution.apply_events(tuple(events_from_report(record, report)), read=True)
+                self._apply_report(record, report)
             elif report is not None:
-                if report.quantity < record.order.quantity:
-                    manager.mismatched_orders.on_taken_for_less(cid)
+                self._note_quantity(record, report)
             elif self._is_urgent(record):
                 lookup = self._lookups.setdefault(cid, OrderLookup(next_lookup_at=requested))
                 self._on_not_found(cid, lookup, "list", requested)
             elif record.state in WORKING:
                 self._execution.lookups[cid] = None  # it may have ended
+
+    def _apply_report(self, record: OrderRecord, report: OrderStatusReport) -> None:
+        # Act on what the broker says of an order.
+        self._execution.apply_events(tuple(events_from_report(record, report)), read=True)
+        self._note_quantity(record, report)
+
+    def _note_quantity(self, record: OrderRecord, report: OrderStatusReport) -> None:
+        # An order that works for less than was ordered protects less.
+        manager, missing = self._decision_engine.position_manager, record.order.quantity - report.quantity
+        if report.kind == OrderStatus.WORKING and missing > 0 and manager.is_current(record.order):
+            manager.mismatched_orders.on_taken_for_less(record.order.client_order_id, missing)
 
     def _orders_to_list(self) -> frozenset[str]:
         # The orders that a reading from now must list if they are open.

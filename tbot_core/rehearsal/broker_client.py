@@ -85,7 +85,7 @@ class SimulatedBroker:
         """Current cash, equity and buying power."""
         passage, lag_s = self._passage("account"), self._lag_s("account_s")
         account = await self._read("account", lambda: self._exchange.account(lag_s), passage)
-        return spoil_account(account, passage.fault)
+        return spoil_account(account, passage.fault, self._way.chance("spoiled/account"))
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Submit an order; an id in use is rejected with that meaning, since the answer does not tell its state."""

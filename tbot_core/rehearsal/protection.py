@@ -28,8 +28,10 @@ from tbot_core.testing.protection_facts import (
     ProtectionFact,
     Quoted,
     Reading,
-    Shown,
+    ShownCover,
+    ShownHeld,
     SymbolFact,
+    TwoListsNeeded,
 )
 
 if TYPE_CHECKING:
@@ -46,9 +48,6 @@ RETRY_S: Final = 4.0
 
 FRESH_S: Final = 10.0
 """A feed without any message for so long is stale, and a quote of that age is not fresh."""
-
-LIST_LAG_S: Final = 5.0
-"""A list that was asked for within this time of a confirmation contradicts nothing."""
 
 BELIEVED_AFTER_S: Final = 180.0
 """A contradiction that lasts for so long is believed."""
@@ -93,11 +92,17 @@ class PositionProtection:
         )
 
 
-def measure_protection(facts: Iterable[ProtectionFact], closes_at: float) -> list[PositionProtection]:
-    """The protection of each position, by symbol and time of its first fill; facts after the close do not count."""
+def measure_protection(
+    facts: Iterable[ProtectionFact], closes_at: float, list_lag_s: float
+) -> list[PositionProtection]:
+    """The protection of each position, by symbol and time of its first fill; facts after the close do not count.
+
+    `list_lag_s`: a list that was asked for within this time of a confirmation contradicts nothing, and one within this
+    time of a foreign cancel shows nothing of it.
+    """
     known = sorted((one for one in facts if one.at < closes_at), key=lambda one: one.at)
     moments = sorted({*(at for one in known for at in _moments(one) if at < closes_at), closes_at})
-    meter, rest = _Meter(), iter([*known, None])
+    meter, rest = _Meter(list_lag_s), iter([*known, None])
     upcoming = next(rest)
     for begins, ends in itertools.pairwise(moments):
         while upcoming is not None and upcoming.at <= begins:
@@ -122,6 +127,8 @@ def _moments(fact: ProtectionFact) -> tuple[float, ...]:
             return fact.at, fact.at + FRESH_S
         case OrderRequest(failed=True):
             return fact.at, fact.at + RETRY_S
+        case TwoListsNeeded():
+            return fact.at, fact.until
         case Reading(agrees=False) | ForeignCancel():
             return fact.at, fact.at + BELIEVED_AFTER_S
     return (fact.at,)
@@ -132,14 +139,18 @@ class _Symbol:
     # What is known of a symbol at a moment; times are -inf for what has not happened. `opened`: the bare span began
     # with a fill. `contradicted` and `cancelled` are the times from which acting is forbidden, None where it is not.
     name: str
+    list_lag_s: float
     held: Decimal = _NO
     cover: Decimal = _NO
     bare_since: float | None = None
     opened: bool = False
-    shown_to: float = -math.inf
+    shown_held: Decimal = _NO
+    shown_cover: Decimal = _NO
+    claimable: Decimal = _NO
     confirmed_at: float = -math.inf
     quoted_at: float = -math.inf
     halted: bool = False
+    waits_until: float = -math.inf
     contradicted: dict[str, float] = attrs.field(factory=dict)
     cancelled: float | None = None
     read_since: set[str] = attrs.field(factory=set)
@@ -156,12 +167,22 @@ class _Symbol:
                 self._change(fact.at, held=fact.quantity)
             case Cover():
                 self._change(fact.at, cover=fact.quantity)
-            case Shown():
-                self.shown_to, self.confirmed_at = max(self.shown_to, fact.happened_at), fact.at
+            case ShownHeld():
+                self.shown_held, self.confirmed_at = fact.quantity, fact.at
+            case ShownCover():
+                self.shown_cover, self.claimable, self.confirmed_at = fact.quantity, fact.ordered, fact.at
             case Reading():
                 self._read(fact)
             case ForeignCancel():
                 self.cancelled, self.read_since = fact.at, set()
+            case _:
+                self._apply_other(fact)
+
+    def _apply_other(self, fact: TwoListsNeeded | Quoted | Halted | Claim) -> None:
+        # Note what is neither of the venue's books nor of what was shown of them.
+        match fact:
+            case TwoListsNeeded():
+                self.waits_until = max(self.waits_until, fact.until)
             case Quoted():
                 self.quoted_at = fact.at
             case Halted():
@@ -191,17 +212,27 @@ class _Symbol:
         # Note a list: it contradicts what was confirmed, or agrees; after a foreign cancel both are needed.
         if one.agrees:
             self.contradicted.pop(one.subject, None)
-        elif one.asked_at >= self.confirmed_at + LIST_LAG_S:
+        elif one.asked_at >= self.confirmed_at + self.list_lag_s:
             self.contradicted.setdefault(one.subject, one.at)
-        if self.cancelled is not None and one.asked_at >= self.cancelled + LIST_LAG_S:
+        if self.cancelled is not None and one.asked_at >= self.cancelled + self.list_lag_s:
             self.read_since.add(one.subject)
             if self.read_since == {"positions", "orders"}:
                 self.cancelled = None
 
     def is_forbidden(self, at: float) -> bool:
-        """Whether readings forbid to act; the first stop of a fill is never forbidden."""
+        """Whether the contract forbids to act: until two lists are there, or while readings contradict each other.
+
+        A contradiction never forbids the first stop of a fill.
+        """
+        if at < self.waits_until:
+            return True
         since = [*self.contradicted.values(), *([] if self.cancelled is None else [self.cancelled])]
         return not self.opened and any(at < one + BELIEVED_AFTER_S for one in since)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether by what was shown more is held than what would close it."""
+        return abs(self.shown_held) > max(self.cover, self.shown_cover)
 
     def add(self, kind: _Class, seconds: float) -> None:
         """Add seconds to the position's result."""
@@ -209,7 +240,8 @@ class _Symbol:
         if one is None:
             return
         self.span_s = 0.0 if kind in {"covered", "emulated"} else self.span_s + seconds * (kind == "counted")
-        claimed = self.claim == "resting" and kind in {"counted", "uncounted"}
+        shown = kind in {"counted", "uncounted"} and abs(self.shown_held) > self.claimable
+        claimed = shown and self.claim == "resting"
         self.claim_s = self.claim_s + seconds if claimed else 0.0
         self.result = attrs.evolve(
             one,
@@ -224,22 +256,23 @@ class _Symbol:
 
 class _Meter:
     # The symbols, and what concerns them all: the process, the last order request, the last message of the feed.
-    def __init__(self) -> None:
+    def __init__(self, list_lag_s: float) -> None:
+        self._list_lag_s = list_lag_s
         self._symbols: dict[str, _Symbol] = {}
         self._runs, self._runs_since = False, -math.inf
-        self._failed_at = self._quoted_at = -math.inf
+        self._failing_until = self._quoted_at = -math.inf
 
     def apply(self, fact: ProtectionFact) -> None:
         """Note a fact."""
         match fact:
             case OrderRequest():
-                self._failed_at = fact.at if fact.failed else -math.inf
+                self._failing_until = fact.at + RETRY_S if fact.failed else -math.inf
             case Process():
                 self._runs, self._runs_since = fact.runs, fact.at
             case _:
                 if isinstance(fact, Quoted):
                     self._quoted_at = fact.at
-                self._symbols.setdefault(fact.symbol, _Symbol(fact.symbol)).apply(fact)
+                self._symbols.setdefault(fact.symbol, _Symbol(fact.symbol, self._list_lag_s)).apply(fact)
 
     def measure(self, begins: float, ends: float) -> None:
         """Add a span in which nothing changes."""
@@ -255,10 +288,10 @@ class _Meter:
         since = symbol.bare_since
         if since is None:
             return "covered"
-        if not self._runs or max(symbol.shown_to, self._runs_since) < since:
+        if not self._runs or not (symbol.is_shown or since <= self._runs_since):
             return "unseen"
         if symbol.claim == "emulated" and at < symbol.quoted_at + FRESH_S:
             return "emulated"
         stale = at >= self._quoted_at + FRESH_S
-        excused = stale or symbol.halted or at < self._failed_at + RETRY_S or symbol.is_forbidden(at)
+        excused = stale or symbol.halted or at < self._failing_until or symbol.is_forbidden(at)
         return "uncounted" if excused else "counted"

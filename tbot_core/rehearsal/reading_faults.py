@@ -19,17 +19,17 @@ COUNTED_WHEN_SHOWN: Final = frozenset({"F49", "F113", "F114"})
 """The faults that count as injected only where they change what is shown."""
 
 _EUROS: Final = Decimal("0.9")
-_ABSURD: Final = Decimal(1_000)
+_ABSURD: Final = (100, 10_000)
 _PAGES: Final = 2
 
 
-def spoil_account(account: Account, fault: str) -> Account:
-    """The account as a fault shows it: in another currency, or with absurd amounts."""
+def spoil_account(account: Account, fault: str, stream: RandomStream) -> Account:
+    """The account as a fault shows it: in another currency, or with absurd amounts, which are others each time."""
     match fault:
         case "F51":
             return _multiplied(attrs.evolve(account, currency="EUR"), _EUROS)
         case "F116":
-            return _multiplied(account, _ABSURD)
+            return _multiplied(account, Decimal(stream.whole(*_ABSURD)))
         case _:
             return account
 
@@ -44,10 +44,10 @@ def spoil_snapshot(right: AccountSnapshot, fault: str, stream: RandomStream) -> 
         case "F116" if right.holdings and stream.happens(0.5):
             at = stream.whole(0, len(right.holdings) - 1)
             rows = list(right.holdings)
-            rows[at] = attrs.evolve(rows[at], quantity=rows[at].quantity * _ABSURD)
+            rows[at] = attrs.evolve(rows[at], quantity=rows[at].quantity * stream.whole(*_ABSURD))
             return attrs.evolve(right, holdings=tuple(rows))
         case _:
-            return attrs.evolve(right, account=spoil_account(right.account, fault))
+            return attrs.evolve(right, account=spoil_account(right.account, fault, stream))
 
 
 def differing_rows(right: AccountSnapshot, shown: AccountSnapshot) -> frozenset[tuple[str, str]]:

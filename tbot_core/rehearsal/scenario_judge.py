@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _NO: Final = Decimal(0)
 _CLOSING: Final = frozenset({"stop", "exit"})
 _INFERRED: Final = "supposed-"
+_LIST_LAG_S: Final = 5.0
+"""How far the lists of a broker may be behind each other that declares nothing else."""
 _FOLLOWS_S: Final = 15.0
 """So soon after a stop was cancelled an exit or another stop follows."""
 
@@ -77,7 +79,7 @@ class ScenarioReport:
 
 def judge(day: ObservedDay) -> ScenarioReport:
     """The report of a day."""
-    positions = measure_protection(day.facts, day.closes_at)
+    positions = measure_protection(day.facts, day.closes_at, _LIST_LAG_S)
     phantoms, lost = _differing_fills(day)
     stuck = any(event.kind == records.STUCK for event in day.events)
     closed = [event.payload for event in day.events if event.kind == records.SESSION_CLOSED]

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _FRACTION: Final = Decimal("0.000001")
 _WHOLE_DAY_S: Final = 86_400.0
 _LIST_LAGS_S: Final = (1.0, 5.0, 5.0, 15.0, 30.0)
-_LONGEST_LAG_S: Final = 5.0
 _LAGS: Final = 0.5
 _DEAR: Final = 0.06
 _DEAR_TICKS: Final = 2 * TICKS_PER_DOLLAR
@@ -108,8 +107,6 @@ def random_profile(chances: RandomStreams, name: str) -> VenueProfile:
     rules = attrs.evolve(rules, lists_fills=stream.happens(0.3) or not tells)
     most = chances.stream(f"venue/{name}/lists").one(_LIST_LAGS_S)
     unique = character.dedupe_window_s >= _WHOLE_DAY_S
-    # Where ids may repeat, two lists settle an order: 15 s without protection leave room for no more than these.
-    most = most if unique else min(most, _LONGEST_LAG_S)
     rules = attrs.evolve(rules, list_lag_s=most, unique_client_order_id=unique)
     lookup_s = min(character.lags.lookup_s, most)
     return attrs.evolve(character, rules=rules, lags=ReadingLags(lookup_s=lookup_s))

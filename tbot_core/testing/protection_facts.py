@@ -34,12 +34,25 @@ class Cover:
 
 
 @attrs.frozen(kw_only=True)
-class Shown:
-    """An answer or event was delivered that shows a fill or an order's end of `happened_at`."""
+class ShownHeld:
+    """The position by the executions that answers and events have shown, from now on; short below 0."""
 
     at: float
     symbol: str
-    happened_at: float
+    quantity: Decimal
+
+
+@attrs.frozen(kw_only=True)
+class ShownCover:
+    """What stops and exits would close by what was shown of them, from now on: one counts until its end is shown.
+
+    `ordered` is the same where the venue took an order for less than was ordered and has not shown it.
+    """
+
+    at: float
+    symbol: str
+    quantity: Decimal
+    ordered: Decimal = attrs.field(default=attrs.Factory(lambda self: self.quantity, takes_self=True))
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +80,15 @@ class OrderRequest:
 
     at: float
     failed: bool
+
+
+@attrs.frozen(kw_only=True)
+class TwoListsNeeded:
+    """A stop or exit failed where ids may repeat: another is sent only after two lists, which takes `until` then."""
+
+    at: float
+    symbol: str
+    until: float
 
 
 @attrs.frozen(kw_only=True)
@@ -103,5 +125,7 @@ class Claim:
     state: ClaimedState
 
 
-SymbolFact: TypeAlias = Held | Cover | Shown | Reading | ForeignCancel | Quoted | Halted | Claim
+SymbolFact: TypeAlias = (
+    Held | Cover | ShownHeld | ShownCover | Reading | ForeignCancel | TwoListsNeeded | Quoted | Halted | Claim
+)
 ProtectionFact: TypeAlias = SymbolFact | OrderRequest | Process

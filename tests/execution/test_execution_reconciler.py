@@ -372,6 +372,7 @@ def test_f2_an_order_in_doubt_is_settled_by_its_report(bench: Bench) -> None:
 
 def test_a_doubt_is_looked_up_more_and_more_rarely(bench: Bench) -> None:
     """From half a second to a minute; a question that is not answered is no answer."""
+    bench.read()
     bench.enter()
     bench.broker.deaf = True
     bench.broker.shown = [reading(barrier="1")]
@@ -721,7 +722,7 @@ def test_f45_a_transfer_is_no_profit(bench: Bench) -> None:
 
 def test_i5_cash_that_nothing_explains_is_said_aloud(bench: Bench) -> None:
     """The day's last reading has more than the ledger: an adjustment with its cause, and exits only for a minute."""
-    bench.broker.shown = [with_cash("100000"), with_cash("100000.01")]
+    bench.broker.shown = [*2 * [with_cash("100000")], with_cash("100000.01")]
     bench.read()
     asyncio.run(bench.tender.close())
     found = ledger_of(bench.journal.events())
@@ -729,6 +730,18 @@ def test_i5_cash_that_nothing_explains_is_said_aloud(bench: Bench) -> None:
     assert bench.conditions.causes == (StateCause.MISMATCH,)
     (said,) = [event.payload["words"] for event in bench.journal.events(kind=records.STATE) if event.payload["there"]]
     assert said == "cash: 0.01 USD unexplained"
+
+
+def test_one_reading_alone_states_nothing_that_the_ledger_does_not_have(bench: Bench) -> None:
+    """An absurd amount is read again before it is booked, at the day's start and at its end."""
+    absurd, right = with_cash("100000000"), with_cash("100000")
+    bench.broker.shown = [absurd, *3 * [right], absurd, right]
+    bench.read()
+    asyncio.run(bench.tender.close())
+    found = ledger_of(bench.journal.events())
+    assert found.cash == Decimal(100_000)
+    assert not found.balances.get("adjustments")
+    assert bench.count(records.STATEMENT) == 2
 
 
 def test_the_days_statement_needs_an_account_that_could_be_read(bench: Bench) -> None:

@@ -37,8 +37,10 @@ from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account, Leg, OrderState, RiskState, atoms_of, quantity_of
+from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.testing.sessions import SessionDraft
 from tbot_core.testing.trades import fill, proposal, rules, session
+from tbot_core.trading.commands import SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.risk.states import StateCause, TradingState
 
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts import Permit
     from tbot_core.journal.store import Journal
+    from tbot_core.model.clock import Clock
     from tbot_core.model.types import Order, SignalId
 
 ACCOUNT: Final = Account(account_id="A1", equity=Decimal(100_000), cash=Decimal(100_000), buying_power=Decimal(5000))
@@ -64,16 +67,17 @@ SHORT: Final = Rejected("insufficient qty available", meaning=RejectionMeaning.I
 USED: Final = Rejected("client_order_id must be unique", meaning=RejectionMeaning.DUPLICATE_ID)
 
 
-def name(_signal: SignalId, leg: Leg, attempt: int) -> str:
+def name(signal: SignalId, leg: Leg, attempt: int) -> str:
     """A readable client order id."""
-    return f"{leg.value} {attempt}"
+    return f"{leg.value} {attempt}" + ("" if signal.symbol == "AAA" else f" {signal.symbol}")
 
 
 class Venue:
     """A broker that fills entries, lets stops rest, and fails as it is told.
 
     `answers`: for each order in turn what it answers, and whether it books the order; without one it books and
-    acknowledges. `hidden` are booked orders that no list and no look-up shows.
+    acknowledges. `hidden` are booked orders that no list and no look-up shows, `hung` after how many seconds a request
+    is answered.
     """
 
     def __init__(self, capabilities: BrokerCapabilities) -> None:
@@ -83,6 +87,7 @@ class Venue:
         self.cancels: list[str] = []
         self.orders: dict[str, OrderStatusReport] = {}
         self.hidden: set[str] = set()
+        self.hung: dict[str, float] = {}
         self.held = Decimal(0)
         self.events: list[BrokerEvent] = []
         self.find_faults: list[Exception] = []
@@ -94,6 +99,8 @@ class Venue:
         permit.redeem()
         cid = order.client_order_id
         self.posts.append(cid)
+        if cid in self.hung:
+            await asyncio.sleep(self.hung[cid])
         if self.capabilities.unique_client_order_id and cid in self.orders:
             raise USED
         if order.leg is not Leg.ENTRY and order.quantity > self.held:
@@ -169,8 +176,8 @@ class Venue:
 class Bench:
     """A position of 7 AAA at a broker, and what settles its orders."""
 
-    def __init__(self, journal: Journal, capabilities: BrokerCapabilities) -> None:
-        self.journal, self.venue, self.clock = journal, Venue(capabilities), ManualClock(session().open)
+    def __init__(self, journal: Journal, capabilities: BrokerCapabilities, clock: Clock | None = None) -> None:
+        self.journal, self.venue, self.clock = journal, Venue(capabilities), clock or ManualClock(session().open)
         broker: Any = self.venue
         self.desk = DecisionEngine(rules(venue=capabilities), session(), atoms_of(Decimal(100_000)), name)
         account = BrokerAccount(broker=broker, name="fake", account_id="A1")
@@ -284,6 +291,39 @@ def test_an_order_without_an_answer_is_unknown_after_three_seconds(bench: Bench)
     assert (bench.state_of("stop 1"), bench.posts) == (OrderState.SENDING, ["stop 1"])
     bench.rounds(2 * ROUND_S)
     assert (bench.state_of("stop 1"), bench.posts) == (OrderState.NEW, ["stop 1"] * 2)
+
+
+def test_a_stop_does_not_wait_for_the_answer_to_another_one(journal: Journal) -> None:
+    """Both are sent at once, and after three seconds others go on; a late answer is booked all the same."""
+    loop = VirtualLoop()
+    bench = Bench(journal, UNIQUE, LoopClock(loop, session().open))
+    bench.venue.hung = {"stop 1": 8.0}
+
+    async def enter() -> tuple[list[str], float]:
+        await bench.reconciler.read()
+        decided, began = bench.desk.decide([proposal(), proposal("BBB")]), bench.clock.monotonic()
+        entered = asyncio.ensure_future(bench.execution.execute(MinuteCommands(decisions=decided)))
+        await bench.clock.sleep(UNANSWERED_S / 2)
+        posts = bench.posts
+        await entered
+        waited = bench.clock.monotonic() - began
+        await bench.execution.open_requests.finish(10.0)
+        await bench.execution.process_broker_events()
+        return posts, waited
+
+    posts, waited = run_virtual(enter, loop)
+    assert posts == ["entry 1 BBB", "stop 1", "stop 1 BBB"]
+    assert waited == UNANSWERED_S
+    assert bench.state_of("stop 1") is OrderState.NEW
+
+
+def test_an_order_that_was_given_up_while_it_waited_is_not_sent(bench: Bench) -> None:
+    """It was settled without it: another one may have taken its place."""
+    bench.enter((None, False))
+    [order] = [record.order for record in bench.execution.orders.values() if record.order.leg is Leg.STOP]
+    bench.execution.mark_unknown("no answer", order.client_order_id)
+    asyncio.run(bench.execution.send(MinuteCommands(actions=(SubmitOrder(order=order),)), [order]))
+    assert bench.posts == ["stop 1"]
 
 
 @pytest.mark.parametrize("appears", [True, False])

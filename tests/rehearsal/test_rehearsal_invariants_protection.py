@@ -34,7 +34,7 @@ class Day:
     """A day at one venue that is played by hand: what is sent takes effect at once, and each event is delivered."""
 
     def __init__(self) -> None:
-        venue = VenueProfile(rules=BrokerCapabilities(list_lag_s=LAG_S))
+        venue = VenueProfile(rules=BrokerCapabilities(list_lag_s=LAG_S, lists_closed=True))
         world = World(1, (), venues=1, minutes=60, character=venue)
         for path in world.market.paths.values():
             path.depth[:] = [10**6 * UNITS_PER_SHARE] * len(path.depth)

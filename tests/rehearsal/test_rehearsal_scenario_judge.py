@@ -13,7 +13,7 @@ from tbot_core.cli.scenario_table import scenario_document, scenario_lines
 from tbot_core.journal import records
 from tbot_core.journal.store import Event
 from tbot_core.rehearsal.scenario_judge import ObservedDay, ScenarioReport, judge
-from tbot_core.testing.protection_facts import Cover, Held, Process, ProtectionFact, Quoted, Shown
+from tbot_core.testing.protection_facts import Cover, Held, Process, ProtectionFact, Quoted, ShownCover, ShownHeld
 from tbot_core.testing.venue_scenarios import SeenOrder, SeenRequest, VenueScenario
 
 SYMBOL: Final = "AAPL"
@@ -43,7 +43,7 @@ FACTS: Final[tuple[ProtectionFact, ...]] = (
     Process(at=0, runs=True),
     *(Quoted(at=float(at), symbol=SYMBOL) for at in range(0, 600, 5)),
     Held(at=100, symbol=SYMBOL, quantity=TEN),
-    Shown(at=100, symbol=SYMBOL, happened_at=100),
+    ShownHeld(at=100, symbol=SYMBOL, quantity=TEN),
     Cover(at=101, symbol=SYMBOL, quantity=TEN),
     Held(at=300, symbol=SYMBOL, quantity=Decimal(0)),
 )
@@ -76,7 +76,7 @@ def test_a_sound_day_passes() -> None:
 
 
 HELD: Final = {"holdings": {SYMBOL: TEN}, "facts": FACTS[:-1]}
-ENDED: Final = Shown(at=110, symbol=SYMBOL, happened_at=110)
+ENDED: Final = ShownCover(at=110, symbol=SYMBOL, quantity=Decimal(0))
 SECOND: Final = seen("again", "stop", 200, 295)
 
 

@@ -33,6 +33,7 @@ from tbot_core.engine.session.session import SessionContext, TradingSession
 from tbot_core.engine.session.vix import ASK_S, WindowVix
 from tbot_core.errors import AccessError
 from tbot_core.execution.reconciler import LEAST_WINDOW_S
+from tbot_core.execution.throttling import run_concurrently
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
 from tbot_core.journal.projections import carryover
@@ -144,7 +145,13 @@ class LiveTradingSession:
         side = [asyncio.ensure_future(repeat_every(seconds, action)) for seconds, action in actions]
         side += [asyncio.ensure_future(self._after_first_read(action)) for action in self._later_actions()]
         side += supervision.side_tasks(self.supervisors, self._tasks)
-        await self._tasks.run_until_first_ends(main, side)
+        requests = [one.execution.open_requests for one in self.run.broker_sessions]
+        try:
+            await self._tasks.run_until_first_ends(main, side)
+            await run_concurrently([partial(one.finish, self._config.timeout_s) for one in requests])
+        finally:
+            for one in requests:
+                one.cancel()
 
     async def _main(self) -> None:
         # The account, then the minutes; other tasks do not wait for a slow reading.

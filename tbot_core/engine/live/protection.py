@@ -15,7 +15,7 @@ import attrs
 from tbot_core.engine.live.data_guard import BREACH_HOLDS_S, MAX_SPREAD
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.journal import records
-from tbot_core.model.types import Leg, units_of
+from tbot_core.model.types import Leg
 from tbot_core.trading.orders import WORKING
 
 if TYPE_CHECKING:
@@ -103,11 +103,11 @@ class ProtectionMonitor:
     def _protection(self, position: ManagedPosition) -> Protection:
         # What protects a position now.
         manager, execution = self._broker_session.decision_engine.position_manager, self._broker_session.execution
-        closing = [cid for cid in (position.resting.get(Leg.STOP), position.exit_order_id) if cid is not None]
-        known = [execution.orders[cid] for cid in closing if cid not in execution.lookups]
+        closing = (position.resting.get(Leg.STOP), position.exit_order_id, position.trim_order_id)
+        known = [execution.orders[cid] for cid in closing if cid is not None and cid not in execution.lookups]
         working = [one for one in known if one.state in WORKING]
-        needed = manager.protection.units_to_cover(position)
-        if needed and sum(units_of(one.open_quantity) for one in working) >= needed:
+        needed = manager.units_to_close(position)
+        if needed and sum(manager.closing_units(one) for one in working) >= needed:
             return Protection.RESTING
         if not position.plan.stop_rests:  # the strategy closes it on closed bars
             return Protection.EMULATED

@@ -83,12 +83,12 @@ class SessionClose:
             if (is_stuck or is_late) and key not in self._reported:
                 self._reported.add(key)
                 kind = records.STUCK if is_stuck else records.CLOSING_LATE
-                broker_session.execution.recorder.record(kind, _payload(supervisor, position))
+                broker_session.execution.recorder.record(kind, self._payload(supervisor, position))
 
     def stuck_entries(self) -> list[NewEvent]:
         """The STUCK events of positions still open at the session's end, with the reasons."""
         return [
-            supervisor.broker_session.execution.recorder.entry(records.STUCK, _payload(supervisor, position))
+            supervisor.broker_session.execution.recorder.entry(records.STUCK, self._payload(supervisor, position))
             for supervisor, position in self._held()
         ]
 
@@ -99,6 +99,13 @@ class SessionClose:
         ]
         return [(supervisor, positions[symbol]) for supervisor, positions in held for symbol in sorted(positions)]
 
+    def _payload(self, supervisor: BrokerSupervisor, position: Position) -> records.Payload:
+        carried = records.carried_payload(position.signal, carryover.carried_entry(position))
+        made = supervisor.broker_session.decision_engine.position_manager.recovery.attempts_by_leg(position.signal)
+        attempts = {leg.value: count for leg, count in made.items()}
+        words = "it is halted" if self._halted_to_close() else _why(supervisor, position)
+        return carried | {"side": position.side.word, "words": words, "attempts": attempts}
+
     @staticmethod
     async def _reopen(broker_session: BrokerSession) -> None:
         await broker_session.execution.execute(
@@ -108,13 +115,6 @@ class SessionClose:
 
 def _position_key(payload: Mapping[str, Any]) -> tuple[str, str]:
     return payload.get("broker", ""), payload["symbol"]
-
-
-def _payload(supervisor: BrokerSupervisor, position: Position) -> records.Payload:
-    carried = records.carried_payload(position.signal, carryover.carried_entry(position))
-    made = supervisor.broker_session.decision_engine.position_manager.recovery.attempts_by_leg(position.signal)
-    attempts = {leg.value: count for leg, count in made.items()}
-    return carried | {"side": position.side.word, "words": _why(supervisor, position), "attempts": attempts}
 
 
 def _blocked_by(supervisor: BrokerSupervisor, symbol: str) -> str:

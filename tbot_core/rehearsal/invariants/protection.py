@@ -5,13 +5,17 @@ The facts are those of the venue, the network path and the feed; only the claims
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from decimal import Decimal
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Literal
+
+import attrs
 
 from tbot_core.contracts import AccountActivityKind, BrokerEventKind
 from tbot_core.journal import records
-from tbot_core.model.types import Leg, OrderType, quantity_of
+from tbot_core.model.types import Fill, Leg, OrderType, quantity_of, units_of
 from tbot_core.rehearsal.prices import STEP_S
 from tbot_core.rehearsal.protection import FALSE_CLAIM_S, LONGEST_BARE_S, RETRY_S, measure_protection
 from tbot_core.rehearsal.venue_orders import OPEN
@@ -25,14 +29,18 @@ from tbot_core.testing.protection_facts import (
     Process,
     Quoted,
     Reading,
-    Shown,
+    ShownCover,
+    ShownHeld,
+    TwoListsNeeded,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from tbot_core.contracts import OrderStatusReport
     from tbot_core.model.types import SignalId
     from tbot_core.rehearsal.history import RehearsalHistory
+    from tbot_core.rehearsal.network import NetworkRequest
     from tbot_core.rehearsal.protection import PositionProtection
     from tbot_core.rehearsal.venue_facts import VenueFact
     from tbot_core.rehearsal.venue_orders import SimulatedVenueOrder
@@ -65,24 +73,27 @@ def _claimed(history: RehearsalHistory) -> Iterator[str]:
 
 def protection_of(history: RehearsalHistory) -> list[PositionProtection]:
     """The protection of each position of ours at the venue."""
-    return measure_protection(_facts(history), history.way.exchange.matching.closes)
+    matching = history.way.exchange.matching
+    return measure_protection(_facts(history), matching.closes, matching.character.rules.list_lag_s)
 
 
 def _facts(history: RehearsalHistory) -> Iterator[ProtectionFact]:
     yield from _processes(history)
     yield from _positions(history)
     yield from _shown(history)
+    yield from _readings(history)
     yield from _requests(history)
+    yield from _repeatable_ids(history)
     yield from _feed(history)
     yield from _claims(history)
 
 
 def _processes(history: RehearsalHistory) -> Iterator[Process]:
-    # A process runs from its first answer to its end.
+    # A process runs from the first answer to what it asked, to its end.
     ends = [*history.deaths, history.finished]
-    answers = sorted(one.answered_at for one in history.way.requests if one.answered_at is not None)
+    answered = [(one.at, one.answered_at) for one in history.way.requests if one.answered_at is not None]
     for begins, ends_at in zip([0.0, *ends], ends, strict=False):
-        first = next((at for at in answers if begins <= at < ends_at), None)
+        first = min((at for asked_at, at in answered if begins < asked_at and at < ends_at), default=None)
         if first is not None:
             yield Process(at=first, runs=True)
         yield Process(at=ends_at, runs=False)
@@ -93,7 +104,7 @@ def _positions(history: RehearsalHistory) -> Iterator[Held | Cover | ForeignCanc
     matching = history.way.exchange.matching
     whole = OrderType.STOP not in matching.character.rules.fractional_types
     units: dict[str, list[tuple[float, int]]] = {}
-    for at, symbol, held in _held(history):
+    for at, symbol, held in _held(history, ((_second(history, fact), fact) for fact in history.facts)):
         units.setdefault(symbol, []).append((at, held))
     guards = _guards(history)
     for symbol, steps in units.items():
@@ -115,14 +126,14 @@ def _guards(history: RehearsalHistory) -> list[SimulatedVenueOrder]:
     return [one for one in history.way.exchange.matching.orders if one.ours and one.order.leg in _GUARDS]
 
 
-def _held(history: RehearsalHistory) -> Iterator[tuple[float, str, int]]:
-    # The units of a symbol in positions of ours, at most those that the account holds, from a second on.
+def _held(history: RehearsalHistory, facts: Iterable[tuple[float, VenueFact]]) -> Iterator[tuple[float, str, int]]:
+    # The units of a symbol in positions of ours by these facts, at most those that the account holds, from a second on.
     #
     # A plan whose stop is on closed bars has none at a broker. What was filled beyond a position is surplus.
     intents, account = history.intents(), Counter[str]()
     sides: dict[SignalId, int] = {}
     nets: defaultdict[str, Counter[SignalId]] = defaultdict(Counter)
-    for fact in history.facts:
+    for at, fact in facts:
         account[fact.symbol] += fact.units
         signal, leg, _ = intents.get(fact.client_order_id, (None, None, 0))
         if fact.fill is not None and signal is not None and signal.strategy not in history.on_close:
@@ -133,7 +144,7 @@ def _held(history: RehearsalHistory) -> Iterator[tuple[float, str, int]]:
             nets[fact.symbol] = Counter({one: 2 * units for one, units in nets[fact.symbol].items()})
         if fact.units:
             positions = [units for one, units in nets[fact.symbol].items() if units * sides.get(one, 0) > 0]
-            yield _second(history, fact), fact.symbol, _within(sum(positions), account[fact.symbol])
+            yield at, fact.symbol, _within(sum(positions), account[fact.symbol])
 
 
 def _within(ours: int, account: int) -> int:
@@ -157,20 +168,119 @@ def _foreign_cancels(history: RehearsalHistory) -> Iterator[ForeignCancel]:
             yield ForeignCancel(at=_second(history, fact), symbol=fact.symbol)
 
 
-def _shown(history: RehearsalHistory) -> Iterator[Shown | Reading]:
-    # What events and readings showed, and which readings contradict what was confirmed.
-    matching, way = history.way.exchange.matching, history.way
-    happened = {event.event_id: at for at, event in matching.timed_events}
-    symbols = {one.cid: one.order.symbol for one in matching.orders if one.ours}
-    for at, event in way.delivered:
-        if event.client_order_id in symbols and (event.fill is not None or event.kind in _ENDS):
-            then = happened[event.event_id.removesuffix("-p")]
-            yield Shown(at=at, symbol=symbols[event.client_order_id], happened_at=then)
+def _shown(history: RehearsalHistory) -> Iterator[ShownHeld | ShownCover]:
+    # What events and lists had shown of the positions, and of the stops and exits on the side that closes them.
+    deliveries = _Deliveries(history)
+    facts = sorted(((deliveries.shown_at(fact), fact) for fact in history.facts), key=itemgetter(0))
+    steps: list[tuple[float, str, _Step | int]] = [*_held(history, facts)]
+    steps += (step for one in _guards(history) for step in deliveries.steps(one))
+    held, covers = Counter[str](), defaultdict[tuple[str, bool], _Step](_Step)
+    for at, symbol, step in sorted(steps, key=itemgetter(0)):
+        if isinstance(step, _Step):
+            covers[symbol, step.buys] = covers[symbol, step.buys].plus(step)
+        else:
+            held[symbol] = step
+            yield ShownHeld(at=at, symbol=symbol, quantity=quantity_of(step))
+        cover = covers[symbol, held[symbol] < 0]
+        yield ShownCover(at=at, symbol=symbol, quantity=quantity_of(cover.taken), ordered=quantity_of(cover.ordered))
+
+
+@attrs.frozen
+class _Step:
+    # A change of what orders of a side would close, in units: of what was taken of them, and of what was ordered.
+    buys: bool = False
+    taken: int = 0
+    ordered: int = 0
+
+    def plus(self, other: _Step) -> _Step:
+        return _Step(other.buys, self.taken + other.taken, self.ordered + other.ordered)
+
+
+@attrs.frozen
+class _DeliveredEvent:
+    # An execution or an order's end: when it was first delivered, and when it happened.
+    at: float
+    then: float
+    fill: Fill | None
+
+    def left(self, units: int) -> int:
+        """What is left of an order's units."""
+        return 0 if self.fill is None else max(units - units_of(self.fill.quantity), 0)
+
+
+class _Deliveries:
+    # The events and lists that were delivered, and what of a symbol's orders they showed.
+    def __init__(self, history: RehearsalHistory) -> None:
+        matching, way = history.way.exchange.matching, history.way
+        rules = matching.character.rules
+        self._history, self._intents = history, history.intents()
+        self._orders = {one.cid: one for one in matching.orders if one.ours}
+        self._lists_ended = rules.lists_closed or rules.lists_fills
+        self._lists = [(one.at, one.read_at - one.lags.orders_s, one.wrong) for one in way.readings]
+        happened = {event.event_id: (at, event) for at, event in matching.timed_events}
+        self._events: dict[tuple[str, str], _DeliveredEvent] = {}
+        for at, event in way.delivered:
+            if event.fill is not None or event.kind in _ENDS:
+                then, original = happened[event.event_id.removesuffix("-p")]
+                execution = "" if original.fill is None else original.fill.execution_id
+                self._events.setdefault((event.client_order_id, execution), _DeliveredEvent(at, then, original.fill))
+
+    def shown_at(self, fact: VenueFact) -> float:
+        """The second at which a fact was first shown; infinite where it never was."""
+        then = _second(self._history, fact)
+        lists = (
+            at
+            for at, true_at, wrong in self._lists
+            if true_at >= then and ("orders", fact.symbol) not in wrong and self._lists_fill(fact, true_at)
+        )
+        execution = "" if fact.fill is None else fact.fill.execution_id
+        told = self._events.get((fact.client_order_id, execution))
+        return min((*lists, *([] if told is None else [told.at])), default=math.inf)
+
+    def _lists_fill(self, fact: VenueFact, true_at: float) -> bool:
+        # Whether a list has the fills of the order by then: one that has ended is not listed everywhere.
+        order = self._orders.get(fact.client_order_id)
+        report = None if order is None else order.report_at(true_at)
+        return self._lists_ended or report is None or report.kind is OPEN
+
+    def steps(self, one: SimulatedVenueOrder) -> Iterator[tuple[float, str, _Step]]:
+        """The changes of what a stop or exit would close by what was shown; at first all that was ordered.
+
+        An execution shows its own quantity, and neither the others nor for how much the order was taken.
+        """
+        symbol, buys, listed_to = one.order.symbol, one.order.buy, -math.inf
+        taken, ordered = units_of(one.order.quantity), self._ordered(one)
+        yield one.accepted_at, symbol, _Step(buys, taken, ordered)
+        lists = [
+            (at, true_at, one.report_at(true_at))
+            for at, true_at, wrong in self._lists
+            if ("orders", symbol) not in wrong and true_at >= one.accepted_at
+        ]
+        events = [(told.at, told.then, told) for (cid, _), told in self._events.items() if cid == one.cid]
+        shown: _DeliveredEvent | OrderStatusReport | None
+        for at, then, shown in sorted((*lists, *events), key=itemgetter(0)):
+            if shown is None or then <= listed_to:
+                continue
+            before = taken, ordered
+            if isinstance(shown, _DeliveredEvent):
+                taken, ordered = shown.left(taken), shown.left(ordered)
+            else:
+                listed_to = then
+                taken = ordered = units_of(shown.quantity - shown.filled) if shown.kind is OPEN else 0
+            yield at, symbol, _Step(buys, taken - before[0], ordered - before[1])
+
+    def _ordered(self, one: SimulatedVenueOrder) -> int:
+        _, _, units = self._intents.get(one.cid, (None, None, 0))
+        return max(units, units_of(one.order.quantity))
+
+
+def _readings(history: RehearsalHistory) -> Iterator[Reading]:
+    # The lists that contradict what was confirmed, or agree with it.
+    matching = history.way.exchange.matching
+    symbols = {one.order.symbol for one in matching.orders if one.ours}
     cancels, lag_s = [*_foreign_cancels(history)], matching.character.rules.list_lag_s
-    for reading in way.readings:
-        for symbol in sorted(set(symbols.values())):
-            if ("orders", symbol) not in reading.wrong:
-                yield Shown(at=reading.at, symbol=symbol, happened_at=reading.read_at - reading.lags.orders_s)
+    for reading in history.way.readings:
+        for symbol in sorted(symbols):
             if any(one.symbol == symbol and 0 <= reading.asked_at - one.at < lag_s for one in cancels):
                 continue  # what is asked for so soon after a foreign cancel shows nothing of it
             for subject in _SUBJECTS:
@@ -182,13 +292,37 @@ def _requests(history: RehearsalHistory) -> Iterator[OrderRequest]:
     # The order requests, and the seconds in which each one would have failed.
     for one in history.way.requests:
         if one.kind in _REQUESTS:
-            failed = not one.left or one.outcome.startswith(_FAILURES)
-            yield OrderRequest(at=one.at, failed=failed)
+            yield OrderRequest(at=one.at, failed=_has_failed(one))
     for begins, ends in history.way.outages:
         at = begins
         while at < ends:
             yield OrderRequest(at=at, failed=True)
             at += RETRY_S
+
+
+def _has_failed(one: NetworkRequest) -> bool:
+    return not one.left or one.outcome.startswith(_FAILURES)
+
+
+def _repeatable_ids(history: RehearsalHistory) -> Iterator[TwoListsNeeded]:
+    # Where ids may repeat, a stop or exit that may have been booked is sent again only after two lists: one that
+    # failed, and one that a process had on its way when it ended.
+    rules = history.way.exchange.matching.character.rules
+    if rules.unique_client_order_id:
+        return
+    intents = history.intents()
+    guards = {cid: signal.symbol for cid, (signal, leg, _) in intents.items() if leg in _GUARDS}
+    submits = {one.client_order_id: one for one in history.way.requests if one.kind == "submit"}
+    unclear = [(one.at, cid) for cid, one in submits.items() if one.left and _has_failed(one)]
+    begun = sorted(one.at for one in _processes(history) if one.runs)
+    for ended in history.deaths:
+        sent = {event.cid for at, event in history.written if event.kind == records.SENDING and at <= ended}
+        answered = {cid for cid, one in submits.items() if one.answered_at is not None and one.answered_at <= ended}
+        again = next((at for at in begun if at > ended), None)
+        unclear += [(again, cid) for cid in sent - answered if cid is not None and again is not None]
+    for at, cid in unclear:
+        if cid in guards:
+            yield TwoListsNeeded(at=at, symbol=guards[cid], until=at + RETRY_S + rules.list_lag_s)
 
 
 def _feed(history: RehearsalHistory) -> Iterator[Quoted | Halted]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.contracts import BrokerEventKind
-from tbot_core.model.types import ExitReason, Leg, Order, quantity_of
+from tbot_core.model.types import ExitReason, Leg, Order, quantity_of, units_of
 from tbot_core.trading.commands import SubmitOrder, TradingCommand
 from tbot_core.trading.positions import order_factory
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from tbot_core.contracts import BrokerEvent
     from tbot_core.model.types import Order
     from tbot_core.trading.portfolio import Portfolio
@@ -179,12 +181,13 @@ class MismatchedOrders:
             held.plan.on_close = not held.plan.stop_rests
             self._replace(held, ticket)
 
-    def on_taken_for_less(self, client_order_id: str) -> None:
+    def on_taken_for_less(self, client_order_id: str, missing: Decimal) -> None:
         """Apply that the broker works an order for less than ordered: a stop is placed again, for all that is held.
 
-        May be called repeatedly.
+        `missing` is the quantity that it did not take. May be called repeatedly.
         """
         ticket = self._state.tickets[client_order_id]
+        ticket.missing_units = units_of(missing)
         held = self._state.held.get(ticket.order.symbol)
         rests = held is not None and held.resting.get(Leg.STOP) == client_order_id and held.manages_own_stop
         if held is not None and rests and not ticket.stop_rejected:

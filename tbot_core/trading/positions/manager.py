@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tbot_core.model.bars import Bars
     from tbot_core.model.calendar import Session
     from tbot_core.model.types import Fill
-    from tbot_core.trading.orders import ExecutionUpdate
+    from tbot_core.trading.orders import ExecutionUpdate, OrderRecord
     from tbot_core.trading.portfolio import Position
     from tbot_core.trading.positions.order_factory import OrderIdFactory
     from tbot_core.trading.proposals import TradingRules
@@ -328,6 +328,16 @@ class PositionManager:
         if held is None or held.position.signal != order.signal:
             return self.overfills.is_excess_exit(order)
         return order.client_order_id in {*held.resting.values(), held.exit_order_id, held.trim_order_id}
+
+    def units_to_close(self, held: ManagedPosition) -> int:
+        """The units of a position that its stop, its exit and its trim must close together; 0 without a stop."""
+        covered = self.protection.units_to_cover(held)
+        return covered + self._state.units_in_trim(held) if covered else 0
+
+    def closing_units(self, record: OrderRecord) -> int:
+        """The units that a working stop or exit may still close: of what the broker has taken of it."""
+        missing = self._tickets[record.order.client_order_id].missing_units
+        return max(units_of(record.open_quantity) - missing, 0)
 
     def may_send_again(self, order: Order) -> bool:
         """Whether a stop or exit without a known outcome still fits its position: it is for no more than is held."""

@@ -145,9 +145,10 @@ class PendingReplace:
 class OrderTicket:
     """An order of the session with its exit plan.
 
-    `reason` is the exit reason of its fills, `open_units` what may still fill. `reference`: the price in ticks at which
-    a top-up was decided; an entry uses its plan's. `move`: the level of a stop. `stop_rejected`: the broker rejected
-    the stop, or took it for another order. `filled_wrongly`: a fill had another symbol or side than ordered.
+    `reason` is the exit reason of its fills, `open_units` what may still fill, `missing_units` what of the ordered
+    quantity the broker did not take. `reference`: the price in ticks at which a top-up was decided; an entry uses its
+    plan's. `move`: the level of a stop. `stop_rejected`: the broker rejected the stop, or took it for another order.
+    `filled_wrongly`: a fill had another symbol or side than ordered.
     """
 
     order: Order
@@ -156,6 +157,7 @@ class OrderTicket:
     reason: ExitReason | None
     open_units: int
     move: PendingReplace
+    missing_units: int = 0
     reference: int | None = None
     stop_rejected: bool = False
     filled_wrongly: bool = False

@@ -115,9 +115,14 @@ class TradedDay:
         return self.watched.seen
 
     def assert_sound(self, *, held: Collection[str] = ()) -> None:
-        """Nothing was posted twice or left bare, and venue, journal and bot agree; `held` is left at the end."""
+        """Nothing was booked twice or left bare, and venue, journal and bot agree; `held` is left at the end.
+
+        An id is posted once, and again only where the journal has that before.
+        """
         account = self.venue.venue.account
-        assert set(self.posts.values()) <= {1}
+        again = Counter(event.cid for event in self.of(records.SENT_AGAIN))
+        assert {cid: times - again[cid] for cid, times in self.posts.items() if times - again[cid] != 1} == {}
+        assert len({one.client_order_id for one in account.orders}) == len(account.orders)
         assert {symbol: span for symbol, span in self.watched.longest.items() if span > UNPROTECTED_S} == {}
         booked: Counter[str] = Counter()
         for event in self.of("fill"):

@@ -21,7 +21,8 @@ from tbot_core.testing.protection_facts import (
     ProtectionFact,
     Quoted,
     Reading,
-    Shown,
+    ShownCover,
+    ShownHeld,
 )
 from tbot_core.testing.venue_scenarios import SeenOrder, SeenRequest
 
@@ -55,6 +56,12 @@ class _Known:
     def shown_quantity(self) -> Decimal:
         return self.shown_filled if self.order.buy else -self.shown_filled
 
+    @property
+    def may_close(self) -> bool:
+        # Whether it closes a position as far as the client was shown.
+        booked = self.order.status in MATCHED or self.ended_at is not None
+        return booked and not self.shown_end and self.order.type in _PROTECTING
+
     def filled_at(self, moment: float) -> Decimal:
         return max((filled for at, filled in self.fills if at <= moment), default=_NO)
 
@@ -76,6 +83,7 @@ class VenueRecord:
         self.requests: list[SeenRequest] = []
         self._known: dict[str, _Known] = {}
         self._measured: dict[str, tuple[Decimal, Decimal]] = {}
+        self._shown: dict[str, tuple[Decimal, Decimal]] = {}
         self._act: Act | None = None
         self._runs, self._answered = True, False
         account.observers.append(self._observe)
@@ -175,6 +183,7 @@ class VenueRecord:
             if foreign and order.status == "canceled":
                 self.facts.append(ForeignCancel(at=self._now, symbol=order.symbol))
         self._measure(order.symbol)
+        self._measure_shown(order.symbol)
 
     def _measure(self, symbol: str) -> None:
         # The position, and what would close it.
@@ -188,6 +197,19 @@ class VenueRecord:
             self.facts.append(Cover(at=self._now, symbol=symbol, quantity=cover))
         if held != before[0]:
             self.facts.append(Held(at=self._now, symbol=symbol, quantity=held))
+
+    def _measure_shown(self, symbol: str) -> None:
+        # The same by what the client was shown: an order that works, or has ended, closes until its end is shown.
+        orders = [one for one in self._known.values() if one.order.symbol == symbol]
+        held = sum((one.shown_quantity for one in orders), _NO)
+        closing = (one for one in orders if held and one.order.buy is (held < 0) and one.may_close)
+        cover = sum((one.order.quantity - one.shown_filled for one in closing), _NO)
+        before = self._shown.get(symbol, (_NO, _NO))
+        self._shown[symbol] = held, cover
+        if cover != before[1]:
+            self.facts.append(ShownCover(at=self._now, symbol=symbol, quantity=cover))
+        if held != before[0]:
+            self.facts.append(ShownHeld(at=self._now, symbol=symbol, quantity=held))
 
     def _requested(self, act: Act, request: ServerRequest, reply: ServerReply | None, asked_at: float) -> None:
         failed = reply is None or self._now - asked_at >= _UNANSWERED_S or not _is_decided(reply.status)
@@ -256,13 +278,12 @@ class VenueRecord:
         if filled > known.shown_filled:
             known.shown_filled = filled
             known.shown_end = known.shown_end or filled == known.order.quantity
-            happened_at = max(at for at, quantity in known.fills if quantity <= filled)
-            self.facts.append(Shown(at=self._now, symbol=known.order.symbol, happened_at=happened_at))
+            self._measure_shown(known.order.symbol)
 
     def _show_end(self, known: _Known) -> None:
         if not known.shown_end and known.ended_at is not None:
             known.shown_end = True
-            self.facts.append(Shown(at=self._now, symbol=known.order.symbol, happened_at=known.ended_at))
+            self._measure_shown(known.order.symbol)
 
 
 def _is_decided(status: int) -> bool:

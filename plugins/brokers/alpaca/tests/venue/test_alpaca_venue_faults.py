@@ -16,7 +16,16 @@ from tbot_broker_alpaca.venue.scenarios import scenarios
 from tbot_broker_alpaca.venue.server import AlpacaServer
 
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop
-from tbot_core.testing.protection_facts import Cover, ForeignCancel, Held, OrderRequest, Process, Reading, Shown
+from tbot_core.testing.protection_facts import (
+    Cover,
+    ForeignCancel,
+    Held,
+    OrderRequest,
+    Process,
+    Reading,
+    ShownCover,
+    ShownHeld,
+)
 from tbot_core.testing.scripted_server import ServerReply, ServerRequest
 
 if TYPE_CHECKING:
@@ -290,12 +299,13 @@ def test_the_record_has_the_facts_of_a_position(client: Client) -> None:
     client.wait(5)
     client.get(ORDERS)
     ten, symbol = Decimal(10), "AAPL"
-    assert client.facts(Held, Cover, Shown) == [
+    assert client.facts(Held, Cover, ShownHeld, ShownCover) == [
         Held(at=0, symbol=symbol, quantity=ten),
-        Shown(at=3, symbol=symbol, happened_at=0),
+        ShownHeld(at=3, symbol=symbol, quantity=ten),
         Cover(at=3, symbol=symbol, quantity=ten),
+        ShownCover(at=3, symbol=symbol, quantity=ten),
         Cover(at=7, symbol=symbol, quantity=Decimal(0)),
-        Shown(at=12, symbol=symbol, happened_at=7),
+        ShownCover(at=12, symbol=symbol, quantity=Decimal(0)),
     ]
 
 

@@ -1,0 +1,56 @@
+"""Order requests that wait for their answer: each caller waits for a while, and the request goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from tbot_core.execution.order_lookup import UNANSWERED_S
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+
+class OpenRequests:
+    """The order requests of one broker; one without an answer holds up no other.
+
+    It is not cancelled, since its order may still be booked: it ends with its own time-out.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[None]] = set()
+        self._fault: BaseException | None = None
+
+    async def wait_for(self, request: Coroutine[Any, Any, None]) -> None:
+        """Begin a request, and wait for its end for at most `UNANSWERED_S`; raises what it raises until then."""
+        task = asyncio.ensure_future(request)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+        await asyncio.wait({task}, timeout=UNANSWERED_S)
+        if task.done():
+            task.result()
+        else:
+            self._late.add(task)
+
+    def raise_fault(self) -> None:
+        """Raise what a request raised for which nobody waited any more."""
+        if self._fault is not None:
+            raise self._fault
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait for the end of the requests."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout_s)
+        self.raise_fault()
+
+    def cancel(self) -> None:
+        """Cancel the requests: the process ends."""
+        for task in self._tasks:
+            task.cancel()
+
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task in self._late:
+            self._late.discard(task)
+            self._fault = self._fault or (None if task.cancelled() else task.exception())
