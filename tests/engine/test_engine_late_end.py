@@ -215,6 +215,7 @@ def test_a_stop_leaves_orders_in_flight_at_the_close_some_seconds(
     assert scene.world.run(waits) == pytest.approx(ends_s, abs=2.0)
 
 
+@pytest.mark.slow
 def test_the_bars_of_a_session_that_is_ended_late_are_found(scene: SimulatedInstance, tmp_path: Path) -> None:
     """Its recording stays the latest of its day: `tbot why` reads the minutes that were received."""
     old, folder = scene.world.calendar.previous(scene.world.session.date), tmp_path / "received"

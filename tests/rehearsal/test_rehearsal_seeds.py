@@ -25,6 +25,7 @@ SEEDS = range(4)
 
 
 @pytest.mark.slow
+@pytest.mark.first(0)  # over five seconds
 @pytest.mark.measured
 def test_the_first_seeds_violate_nothing() -> None:
     """Orders, fills, faults and deaths, and no invariant is broken."""

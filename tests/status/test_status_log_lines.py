@@ -82,6 +82,7 @@ def test_pages_have_each_line_once(tmp_path: Path, form: log.Format) -> None:
     log.close()
 
 
+@pytest.mark.slow
 def test_a_search_for_rare_lines_goes_on_page_by_page(tmp_path: Path) -> None:
     """A page that found nothing in its part of the file leads on."""
     file = tmp_path / "tbot.log"

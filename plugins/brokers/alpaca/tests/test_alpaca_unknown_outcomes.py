@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Script = Callable[[Any], Awaitable[RunOutcome | None]]
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback")]
+pytestmark = [pytest.mark.slow, pytest.mark.first(0), pytest.mark.usefixtures("loopback")]
 
 STOP: Final = 2
 EXIT: Final = 3
