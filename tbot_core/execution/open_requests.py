@@ -27,11 +27,13 @@ class OpenRequests:
         task = asyncio.ensure_future(request)
         self._tasks.add(task)
         task.add_done_callback(self._on_done)
-        await asyncio.wait({task}, timeout=UNANSWERED_S)
+        try:
+            await asyncio.wait({task}, timeout=UNANSWERED_S)
+        finally:
+            if not task.done():
+                self._late.add(task)
         if task.done():
             task.result()
-        else:
-            self._late.add(task)
 
     def raise_fault(self) -> None:
         """Raise what a request raised for which nobody waited any more."""
