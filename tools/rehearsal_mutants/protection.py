@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from tbot_core.engine.live.protection import Protection, ProtectionMonitor
+from tbot_core.execution.reconciler import Reconciler
 from tbot_core.model.types import Leg, Order, quantity_of
 from tbot_core.rehearsal.patching import Swaps, current_attribute
 from tbot_core.trading.positions import order_factory
@@ -16,7 +18,9 @@ from tbot_core.trading.positions.stops import ProtectiveStops
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tbot_core.execution.order_lookup import OrderLookup
     from tbot_core.model.types import Fill
+    from tbot_core.trading.orders import OrderRecord
     from tbot_core.trading.portfolio import Position
     from tbot_core.trading.positions.state import ManagedPosition
 
@@ -101,3 +105,32 @@ def _whole(make: Callable[..., Order]) -> Callable[..., Order]:
         return attrs.evolve(make(name, position, *rest), quantity=quantity_of(position.entry_units))
 
     return whole
+
+
+def stop_in_doubt_left_in_doubt() -> Swaps:
+    """A stop or exit whose outcome is unknown is looked up as rarely as an entry."""
+
+    async def settle(_self: Any) -> None:
+        return
+
+    return ((Reconciler, "must_settle", lambda _self: False), (Reconciler, "settle_due", settle))
+
+
+def stop_in_doubt_taken_for_resting() -> Swaps:
+    """A position counts as protected by any stop that was sent for it."""
+
+    def protection(_self: Any, position: ManagedPosition) -> Protection:
+        return Protection.RESTING if Leg.STOP in position.resting else Protection.BARE
+
+    return ((ProtectionMonitor, "_protection", protection),)
+
+
+def one_list_lets_a_stop_be_sent_anew() -> Swaps:
+    """Where ids may repeat, a stop or exit is given up by the first list without it, however far lists are behind."""
+
+    def given_up(self: Any, record: OrderRecord, lookup: OrderLookup, source: str, requested: float) -> bool:
+        urgent = self._is_urgent(record) and not record.confirmed
+        return (urgent and source == "list") or is_given_up(self, record, lookup, source, requested)
+
+    is_given_up = current_attribute(Reconciler, "_is_given_up")
+    return ((Reconciler, "_is_given_up", given_up),)

@@ -12,7 +12,7 @@ from tbot_core.engine.live import market_session
 from tbot_core.engine.session.recovery import SessionRecovery
 from tbot_core.engine.session.session import TradingSession
 from tbot_core.errors import BrokerError
-from tbot_core.execution import reconciler, reconciliation
+from tbot_core.execution import contradictions, reconciler, reconciliation
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.model.types import Account, Order, OrderState, quantity_of
 from tbot_core.rehearsal.patching import Swaps, current_attribute
@@ -156,17 +156,9 @@ def failed_reading_read_as_flat() -> Swaps:
     return ((reconciler.Reconciler, "_confirmed_snapshot", flat),)
 
 
-def readings_that_differ_believed() -> Swaps:
-    """Two readings that say different things confirm each other."""
-    return ((reconciler, "snapshots_agree", lambda _first, _second: True),)
-
-
-def difference_in_flight_explained() -> Swaps:
-    """A holding that an order in doubt may explain is called foreign at once."""
-    return (
-        (reconciler.Reconciler, "_in_flight", lambda _self, _listed: set()),
-        (reconciler.Reconciler, "_must_query", lambda _self, _symbol: False),
-    )
+def contradiction_believed_at_once() -> Swaps:
+    """A list that contradicts what the broker has confirmed is believed, whatever its lists are behind by."""
+    return ((contradictions.Contradictions, "judge", lambda *_: contradictions.Judgment.EXPLAINED),)
 
 
 def foreign_holding_called_ours() -> Swaps:
