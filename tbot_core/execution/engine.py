@@ -136,16 +136,16 @@ class ExecutionEngine:
                 self._drop(part, barred=True)
             else:
                 self._advance(part.client_order_id, OrderEvent.SEND)
-                self.mark_sent(part.client_order_id, now)
+                self.sent_at[part.client_order_id] = now
         return [order for order, words in why if not words]
 
     def mark_sent(self, client_order_id: str, placed: datetime) -> None:
-        """Record that an order is in flight since `placed`; its age counts on a steady clock from now."""
+        """Record that a restart found an order in flight since `placed`; its age counts on a steady clock from now."""
         self.sent_at[client_order_id] = placed
         self._sent_monotonic[client_order_id] = self._clock.monotonic()
 
     def age(self, client_order_id: str) -> float:
-        """Seconds since an order was sent, or since the restart that found it; 0 if it was not sent."""
+        """Seconds since an order left, or since the restart that found it; 0 if it has not left yet."""
         since = self._sent_monotonic.get(client_order_id)
         return 0.0 if since is None else self._clock.monotonic() - since
 
@@ -394,9 +394,14 @@ class ExecutionEngine:
             self._on_accepted(*parts)
 
     def _denial_reason(self, order: Order) -> str:
-        # Why an order must not be sent now: also where it waited, and was given up meanwhile.
-        given_up = self.orders[order.client_order_id].state is not OrderState.SENDING
-        return "it was given up while it waited" if given_up else self.venue.denial_reason(order)
+        # Why an order must not be sent now: also where it waited, and was given up meanwhile. Else it leaves now.
+        if self.orders[order.client_order_id].state is not OrderState.SENDING:
+            return "it was given up while it waited"
+        words = self.venue.denial_reason(order)
+        if not words:
+            left_at = self._clock.monotonic()
+            self._sent_monotonic |= {part.client_order_id: left_at for part in intents.order_parts(order)}
+        return words
 
     def _on_accepted(self, *client_order_ids: str) -> None:
         # Sent orders were answered. That is not journaled: a restart looks them up anyhow.

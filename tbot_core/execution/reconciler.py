@@ -229,7 +229,8 @@ class Reconciler:
     def _interval(self) -> float:
         # The seconds to the next reading; the first one that fails is repeated soon.
         if self._waits_for_list:
-            return min(max(self._second_list_at - self._clock.monotonic(), AGREE_S), SETTLING_S)
+            most = IN_FLIGHT_S if self._failed_readings == 1 else SETTLING_S
+            return min(max(self._second_list_at - self._clock.monotonic(), AGREE_S), most)
         living = [record for record in self._execution.orders.values() if not record.terminal]
         interval = OPEN_ORDERS_S if living or self._orphans.symbols else POSITIONS_S
         return min(interval, IN_FLIGHT_S) if self._failed_readings == 1 else interval
@@ -397,7 +398,7 @@ class Reconciler:
     async def _snapshot(self) -> AccountSnapshot:
         # A snapshot; it need not contain what is booked from here on.
         self._holdings_before, requested = self._decision_engine.portfolio.holdings, self._clock.monotonic()
-        priority = RequestPriority.PROTECTION if self._waits_for_list else RequestPriority.READING
+        priority = RequestPriority.LOOKUP if self._waits_for_list else RequestPriority.READING
         before = READING_PRIORITY.set(priority)
         try:
             snapshot = await self._broker.snapshot(self._since)

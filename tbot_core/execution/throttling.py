@@ -147,8 +147,8 @@ class RateLimitedBroker:
             raise AccountDiscarded(fault.message, fault.remedy, orders=snapshot) from fault
         return snapshot
 
-    find = _asks(abilities.ORDER_LOOKUP, "the order {}", RequestPriority.PROTECTION)  # what it finds is protected then
-    open_orders = _asks(abilities.OPEN_ORDERS, "the open orders", RequestPriority.PROTECTION)
+    find = _asks(abilities.ORDER_LOOKUP, "the order {}", RequestPriority.LOOKUP)
+    open_orders = _asks(abilities.OPEN_ORDERS, "the open orders", RequestPriority.LOOKUP)
     prices = _asks(abilities.PRICES, "prices")
     maintenance = _asks(abilities.MAINTENANCE, "the maintenance notices")
     hours = _asks(abilities.HOURS, "the trading hours")

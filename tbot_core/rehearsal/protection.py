@@ -46,6 +46,9 @@ LONGEST_BARE_S: Final = 15.0
 RETRY_S: Final = 4.0
 """An order without a known outcome is settled at least this often; a failed request excuses no more."""
 
+UNANSWERED_S: Final = 3.0
+"""The outcome of an order without an answer is unknown after this time."""
+
 FRESH_S: Final = 10.0
 """A feed without any message for so long is stale, and a quote of that age is not fresh."""
 

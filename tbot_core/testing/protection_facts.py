@@ -84,7 +84,7 @@ class OrderRequest:
 
 @attrs.frozen(kw_only=True)
 class TwoListsNeeded:
-    """A stop or exit failed where ids may repeat: another is sent only after two lists, which takes `until` then."""
+    """A stop or exit may have been booked: another is sent after two lists without it, which takes `until` then."""
 
     at: float
     symbol: str

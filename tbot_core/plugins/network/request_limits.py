@@ -45,11 +45,15 @@ class RetryPolicy:
 
 
 class RequestPriority(IntEnum):
-    """The priority of a request when the rate limit is nearly reached."""
+    """The priority of a request when the rate limit is nearly reached.
+
+    `PROTECTION`: a stop, an exit, a cancel. `LOOKUP`: what a position waits for. `ENTRY`, `READING`: all others.
+    """
 
     PROTECTION = 0
-    ENTRY = 1
-    READING = 2
+    LOOKUP = 1
+    ENTRY = 2
+    READING = 3
 
 
 PRIORITY: ContextVar[RequestPriority] = ContextVar("request_priority", default=RequestPriority.READING)
@@ -66,11 +70,17 @@ ON_SEND: ContextVar[Callable[[], None]] = ContextVar("on_send", default=_ignored
 
 _RATE: Final = 0.7
 _BURST: Final = 0.15
-_RESERVED_SHARE: Final = {RequestPriority.PROTECTION: 0.0, RequestPriority.ENTRY: 0.3, RequestPriority.READING: 0.5}
+_RESERVED_SHARE: Final = {
+    RequestPriority.PROTECTION: 0.0,
+    RequestPriority.LOOKUP: 0.15,
+    RequestPriority.ENTRY: 0.3,
+    RequestPriority.READING: 0.5,
+}
 _LEAST_S: Final = 0.001
 _MINUTE_S: Final = 60.0
 _MAX_WAIT_S: Final = {
     RequestPriority.PROTECTION: float("inf"),
+    RequestPriority.LOOKUP: float("inf"),
     RequestPriority.ENTRY: 1.0,
     RequestPriority.READING: CYCLE_S,
 }
@@ -80,7 +90,8 @@ class RequestBudget:
     """A token bucket of requests: at most 85 % of the broker's limit in any minute, 15 % of the limit at once.
 
     It begins full, so that a restart protects what is held at once: with what the last process sent within the same
-    minute that is at most the limit. Lower priorities leave a part of the bucket: entries 30 %, readings half.
+    minute that is at most the limit. Lower priorities leave a part of the bucket: look-ups 15 %, entries 30 %, readings
+    half.
     """
 
     def __init__(self, now: float) -> None:
@@ -109,7 +120,7 @@ class RequestBudget:
         return max(0.0, self._paused_until - now)
 
     def back_off(self, seconds: float, now: float) -> None:
-        """Pause for so many seconds at the broker's request; requests of PROTECTION priority are still sent."""
+        """Pause for so many seconds at the broker's request; entries and readings wait."""
         self._paused_until = max(self._paused_until, now + seconds)
 
     def reserve(self, priority: RequestPriority, per_minute: int, now: float, weight: int = 1) -> float:
@@ -117,7 +128,7 @@ class RequestBudget:
 
         `weight` is the number of requests that the vendor counts; more than the bucket holds are paid for afterwards.
         """
-        paused = 0.0 if priority is RequestPriority.PROTECTION else self.paused_s(now)
+        paused = 0.0 if priority <= RequestPriority.LOOKUP else self.paused_s(now)
         if not per_minute:
             return paused
         burst, rate = max(1.0, per_minute * _BURST), per_minute * _RATE / 60
@@ -135,8 +146,8 @@ class RequestBudget:
     ) -> None:
         """Wait until the request may be sent, and spend it; `what` names it.
 
-        Protective requests wait as long as needed. Raises Unavailable where an entry would wait for more than one
-        second, or a reading for more than `CYCLE_S` and the time of two requests.
+        Protective requests and look-ups wait as long as needed. Raises Unavailable where an entry would wait for more
+        than one second, or a reading for more than `CYCLE_S` and the time of two requests.
         """
         longest = _MAX_WAIT_S[priority]
         if priority is RequestPriority.READING and per_minute:

@@ -14,6 +14,7 @@ from tbot_core.rehearsal.invariants.limits import ExposureReckoner
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tbot_core.model.types import SignalId
     from tbot_core.rehearsal.history import RehearsalHistory
 
 _NOTICED_S: Final = 2.5
@@ -117,27 +118,35 @@ def _i12_opposite(history: RehearsalHistory) -> Iterator[str]:
     # No closing order of ours opens the opposite position in the account, also where somebody else closed the position.
     #
     # Judged are those that left once the lists must have shown that the account held less; bracket legs leave with
-    # their entry, and what rests stays (the contract, section 8).
+    # their entry, and what rests stays (the contract, section 8). What others held on the opposite side before our
+    # entry is theirs.
     if history.struck & (_OVERFILLS | _BEYOND_DECLARED):
         return
     seen_s = history.way.exchange.matching.character.rules.list_lag_s + _READ_S
-    closing = {cid for cid, (_, leg, _) in history.intents().items() if leg is not Leg.ENTRY}
+    intents = history.intents()
     sent = {
         one.client_order_id: one.at
         for one in reversed(history.way.requests)
-        if one.kind == "submit" and one.reached and one.client_order_id in closing
+        if one.kind == "submit" and one.reached and one.client_order_id in intents
     }
     held: defaultdict[str, list[tuple[float, int]]] = defaultdict(lambda: [(float("-inf"), 0)])
-    filled: Counter[str] = Counter()
+    others, filled = Counter[str](), Counter[str]()
+    theirs: dict[SignalId, int] = {}
     for fact in history.facts:
         at, cid, steps = (fact.at - history.world.start).total_seconds(), fact.client_order_id, held[fact.symbol]
         after = steps[-1][1] + fact.units
-        if fact.kind == "execution" and cid in sent:
-            filled[cid] += fact.units
-            side = -1 if fact.units > 0 else 1
-            most = max(side * units for units in _held_between(steps, sent[cid] - seen_s, sent[cid]))
-            if after * fact.units > 0 and abs(filled[cid]) > max(most, 0):
-                yield f"{cid} left the account with {after} units of {fact.symbol}, which held at most {most} for it"
+        if cid not in intents:
+            others[fact.symbol] += fact.units
+        elif fact.kind == "execution" and cid in sent:
+            signal, leg, _ = intents[cid]
+            side = (1 if fact.units > 0 else -1) * (1 if leg is Leg.ENTRY else -1)
+            least = theirs.setdefault(signal, min(side * others[fact.symbol], 0))
+            if leg is not Leg.ENTRY:
+                filled[cid] += fact.units
+                most = max(side * units for units in _held_between(steps, sent[cid] - seen_s, sent[cid]))
+                if side * after < least and abs(filled[cid]) > max(most - least, 0):
+                    words = f"{cid} left the account with {after} units of {fact.symbol}"
+                    yield f"{words}, which held at most {most} for it"
         steps.append((at, after))
 
 

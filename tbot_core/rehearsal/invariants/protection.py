@@ -17,7 +17,7 @@ from tbot_core.contracts import AccountActivityKind, BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.model.types import Fill, Leg, OrderType, quantity_of, units_of
 from tbot_core.rehearsal.prices import STEP_S
-from tbot_core.rehearsal.protection import FALSE_CLAIM_S, LONGEST_BARE_S, RETRY_S, measure_protection
+from tbot_core.rehearsal.protection import FALSE_CLAIM_S, LONGEST_BARE_S, RETRY_S, UNANSWERED_S, measure_protection
 from tbot_core.rehearsal.venue_orders import OPEN
 from tbot_core.testing.protection_facts import (
     Claim,
@@ -51,6 +51,7 @@ _REQUESTS: Final = frozenset({"submit", "cancel", "replace"})
 _FAILURES: Final = ("no answer", "3", "401", "429", "5", "200", "connection")
 """How the outcome of a failed order request begins: no answer, 3xx, 401, 429, 5xx, or an answer that is not whole."""
 
+_DUPLICATE: Final = "must be unique"
 _SUBJECTS: Final[tuple[Literal["positions", "orders"], ...]] = ("positions", "orders")
 _ENDS: Final = frozenset({BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED, BrokerEventKind.EXPIRED})
 _ROUNDED_S: Final = 1e-6
@@ -83,7 +84,7 @@ def _facts(history: RehearsalHistory) -> Iterator[ProtectionFact]:
     yield from _shown(history)
     yield from _readings(history)
     yield from _requests(history)
-    yield from _repeatable_ids(history)
+    yield from _settling(history)
     yield from _feed(history)
     yield from _claims(history)
 
@@ -304,25 +305,30 @@ def _has_failed(one: NetworkRequest) -> bool:
     return not one.left or one.outcome.startswith(_FAILURES)
 
 
-def _repeatable_ids(history: RehearsalHistory) -> Iterator[TwoListsNeeded]:
-    # Where ids may repeat, a stop or exit that may have been booked is sent again only after two lists: one that
-    # failed, and one that a process had on its way when it ended.
+def _settling(history: RehearsalHistory) -> Iterator[TwoListsNeeded]:
+    # A stop or exit that may have been booked is sent anew only after lists without it that are so far apart: where ids
+    # may repeat, one that failed, and one that a process had on its way when it ended; everywhere one whose id was
+    # refused as used. Another process begins anew.
     rules = history.way.exchange.matching.character.rules
-    if rules.unique_client_order_id:
-        return
-    intents = history.intents()
-    guards = {cid: signal.symbol for cid, (signal, leg, _) in intents.items() if leg in _GUARDS}
-    submits = {one.client_order_id: one for one in history.way.requests if one.kind == "submit"}
-    unclear = [(one.at, cid) for cid, one in submits.items() if one.left and _has_failed(one)]
+    guards = {cid: signal.symbol for cid, (signal, leg, _) in history.intents().items() if leg in _GUARDS}
+    submits = [one for one in history.way.requests if one.kind == "submit" and one.left]
+    waits_s = UNANSWERED_S + rules.list_lag_s + 2 * RETRY_S  # each list may be read so much later
+    unclear = [
+        (one.at, one.client_order_id)
+        for one in submits
+        if _DUPLICATE in one.outcome or (_has_failed(one) and not rules.unique_client_order_id)
+    ]
     begun = sorted(one.at for one in _processes(history) if one.runs)
     for ended in history.deaths:
-        sent = {event.cid for at, event in history.written if event.kind == records.SENDING and at <= ended}
-        answered = {cid for cid, one in submits.items() if one.answered_at is not None and one.answered_at <= ended}
+        sent = {event.cid or "" for at, event in history.written if event.kind == records.SENDING and at <= ended}
+        answered = {one.client_order_id for one in submits if one.answered_at is not None and one.answered_at <= ended}
+        left = {cid for at, cid in unclear if at <= ended < at + waits_s}
+        left |= set() if rules.unique_client_order_id else sent - answered
         again = next((at for at in begun if at > ended), None)
-        unclear += [(again, cid) for cid in sent - answered if cid is not None and again is not None]
+        unclear += [(again, cid) for cid in left if again is not None]
     for at, cid in unclear:
         if cid in guards:
-            yield TwoListsNeeded(at=at, symbol=guards[cid], until=at + RETRY_S + rules.list_lag_s)
+            yield TwoListsNeeded(at=at, symbol=guards[cid], until=at + waits_s)
 
 
 def _feed(history: RehearsalHistory) -> Iterator[Quoted | Halted]:
