@@ -86,6 +86,7 @@ class ExecutionEngine:
         self.orders: dict[str, OrderRecord] = {}
         self.sent_at: dict[str, datetime] = {}
         self._sent_monotonic: dict[str, float] = {}
+        self._departed: set[str] = set()
         self.lookups: dict[str, None] = {}
         self.open_beyond_books: dict[str, OrderStatusReport] = {}
 
@@ -136,18 +137,19 @@ class ExecutionEngine:
                 self._drop(part, barred=True)
             else:
                 self._advance(part.client_order_id, OrderEvent.SEND)
-                self.sent_at[part.client_order_id] = now
+                self.mark_sent(part.client_order_id, now)
         return [order for order, words in why if not words]
 
     def mark_sent(self, client_order_id: str, placed: datetime) -> None:
-        """Record that a restart found an order in flight since `placed`; its age counts on a steady clock from now."""
+        """Record that an order is in flight since `placed`; its age counts on a steady clock from now."""
         self.sent_at[client_order_id] = placed
         self._sent_monotonic[client_order_id] = self._clock.monotonic()
 
     def age(self, client_order_id: str) -> float:
-        """Seconds since an order left, or since the restart that found it; 0 if it has not left yet."""
-        since = self._sent_monotonic.get(client_order_id)
-        return 0.0 if since is None else self._clock.monotonic() - since
+        """Seconds since an order was sent, or since the restart that found it; 0 while it waits for its turn."""
+        since, record = self._sent_monotonic.get(client_order_id), self.orders.get(client_order_id)
+        waits = record is not None and record.state is OrderState.SENDING and client_order_id not in self._departed
+        return 0.0 if since is None or waits else self._clock.monotonic() - since
 
     def _drop(self, part: Order, *, barred: bool = False) -> None:
         # A recorded order that will never be sent releases its reservation.
@@ -399,8 +401,9 @@ class ExecutionEngine:
             return "it was given up while it waited"
         words = self.venue.denial_reason(order)
         if not words:
-            left_at = self._clock.monotonic()
-            self._sent_monotonic |= {part.client_order_id: left_at for part in intents.order_parts(order)}
+            parts, now = [part.client_order_id for part in intents.order_parts(order)], self._clock.monotonic()
+            self._departed.update(parts)
+            self._sent_monotonic |= dict.fromkeys(parts, now)
         return words
 
     def _on_accepted(self, *client_order_ids: str) -> None:
