@@ -199,7 +199,7 @@ def refused_cancel_read_as_done() -> Swaps:
 def not_found_read_as_rejected() -> Swaps:
     """An order that a source does not know is taken for rejected."""
 
-    def missed(self: Any, cid: str, _doubt: object, _source: str) -> None:
+    def missed(self: Any, cid: str, _lookup: object, _source: str, _requested: float) -> None:
         event = BrokerEvent(kind=BrokerEventKind.REJECTED, event_id=f"404-{cid}", client_order_id=cid, words="404")
         self._execution.apply_events([event])
 
@@ -209,7 +209,7 @@ def not_found_read_as_rejected() -> Swaps:
 def one_source_is_evidence() -> Swaps:
     """An order that one source does not know is lost at once, without a second one and without waiting."""
 
-    def missed(self: Any, cid: str, _doubt: object, _source: str) -> None:
+    def missed(self: Any, cid: str, _lookup: object, _source: str, _requested: float) -> None:
         if self._execution.orders[cid].state is OrderState.UNKNOWN:
             self._execution.mark_lost(cid)
         elif self._execution.orders[cid].state is not OrderState.LOST:

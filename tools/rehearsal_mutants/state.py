@@ -164,14 +164,12 @@ def contradiction_believed_at_once() -> Swaps:
 def foreign_holding_called_ours() -> Swaps:
     """Whatever the account holds of a symbol of ours is ours."""
 
-    def explain(self: Any, difference: PositionDifference) -> None:
+    def split(self: Any, difference: PositionDifference) -> tuple[Decimal, Decimal]:
         position = self._decision_engine.portfolio.positions.get(difference.symbol)
-        if position is None:
-            self._set_external(difference.symbol, difference.theirs)
-        elif change := difference.theirs - position.side * quantity_of(position.units):
-            self._book_external_change(position, change)
+        held = Decimal(0) if position is None else position.side * quantity_of(position.units)
+        return difference.theirs - held, Decimal(0) if position is not None else difference.theirs
 
-    return ((reconciler.Reconciler, "_book_difference", explain),)
+    return ((reconciler.Reconciler, "_split", split),)
 
 
 def foreign_holding_forgotten() -> Swaps:
