@@ -156,8 +156,8 @@ def test_the_first_live_day_is_small_and_compared_with_its_shadow_run(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Entries are reduced to 500 USD, which READY says, and an expected trade that was refused is named."""
-    (day,) = next_sessions(ExchangeCalendar(), SystemClock().now(), 1)
-    tbot(home, "arm")
+    _, day = next_sessions(ExchangeCalendar(), SystemClock().now(), 2)  # the first one may be under way
+    tbot(home, "arm", "--sessions", "2")
     events = traded(home, day, RISES, (Refusal(422, 42210000, "halted by the venue"),))
     (ready,), (drift,) = of(events, records.READY, day), of(events, records.DRIFT, day)
     assert ready["first_live_day_cap"] == "500.00"
@@ -249,8 +249,8 @@ def test_each_command_of_the_page_works_in_live_mode(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After a first and a second live day, the second without the cap; each ends as it should."""
-    first, second = next_sessions(ExchangeCalendar(), SystemClock().now(), 2)
-    tbot(home, "arm", "--sessions", "2")
+    _, first, second = next_sessions(ExchangeCalendar(), SystemClock().now(), 3)  # the first one may be under way
+    tbot(home, "arm", "--sessions", "3")
     traded(home, first, RISES)
     assert "first_live_day_cap" not in of(traded(home, second, {}), records.READY, second)[0]
     page = (Path(__file__).parents[4] / "docs" / "going-live.md").read_text(encoding="utf-8")
