@@ -194,7 +194,7 @@ class RateLimitedBroker:
             if isinstance(fault, Rejected) and fault.meaning is RejectionMeaning.NOT_LOGGED_IN:
                 self.login_rejection = fault.message
             if fault.retry_after_s:
-                self._budget.back_off(fault.retry_after_s, self._clock.monotonic())
+                self._budget.back_off(fault.retry_after_s, self._clock.monotonic(), fault.remedy)
             raise
         finally:
             PRIORITY.reset(before)

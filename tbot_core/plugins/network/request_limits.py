@@ -97,7 +97,7 @@ class RequestBudget:
     def __init__(self, now: float) -> None:
         self._at = now
         self._tokens = float("inf")  # as much as it holds
-        self._paused_until = now
+        self._paused_until, self._remedy = now, ""
         self._reported: tuple[int, float] | None = None
 
     def available(self, per_minute: int, now: float) -> int:
@@ -119,9 +119,9 @@ class RequestBudget:
         """The seconds that are left of a pause, 0 without one."""
         return max(0.0, self._paused_until - now)
 
-    def back_off(self, seconds: float, now: float) -> None:
-        """Pause for so many seconds at the broker's request; entries and readings wait."""
-        self._paused_until = max(self._paused_until, now + seconds)
+    def back_off(self, seconds: float, now: float, remedy: str = "") -> None:
+        """Pause for so many seconds at the broker's request; entries and readings wait, and name the `remedy`."""
+        self._paused_until, self._remedy = max(self._paused_until, now + seconds), remedy
 
     def reserve(self, priority: RequestPriority, per_minute: int, now: float, weight: int = 1) -> float:
         """Seconds until a request may be sent; 0: now, and it is spent. `per_minute` 0: no limit.
@@ -158,5 +158,6 @@ class RequestBudget:
                 words = f"{what} was not {'requested' if priority is RequestPriority.READING else 'sent'}"
                 paused = self._paused_until > now
                 allowed = "the broker asked for a pause" if paused else f"{per_minute} requests per minute are allowed"
-                raise Unavailable(f"{words}: {allowed}, and the wait would be {wait:.1f} s.", retry_after_s=wait)
+                message = f"{words}: {allowed}, and the wait would be {wait:.1f} s."
+                raise Unavailable(message, self._remedy if paused else "", retry_after_s=wait)
             await clock.sleep(max(wait, _LEAST_S))
