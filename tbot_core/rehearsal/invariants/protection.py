@@ -325,7 +325,7 @@ def _settling(history: RehearsalHistory) -> Iterator[TwoListsNeeded]:
         left = {cid for at, cid in unclear if at <= ended < at + waits_s}
         left |= set() if rules.unique_client_order_id else sent - answered
         again = next((at for at in begun if at > ended), None)
-        unclear += [(again, cid) for cid in left if again is not None]
+        unclear += [(again, cid) for cid in sorted(left) if again is not None]
     for at, cid in unclear:
         if cid in guards:
             yield TwoListsNeeded(at=at, symbol=guards[cid], until=at + waits_s)
