@@ -380,7 +380,7 @@ class ExecutionEngine:
             if words := await instrument_rules.short_sale_objection(self.venue.broker, exposure, order.symbol):
                 self._drop_waiting(words, parts)
                 return
-        permit = SendPermit(order, self._denial_reason)
+        permit = SendPermit(order, self._denial_reason, self._on_sent)
         try:
             await self.venue.broker.submit(order, permit)
         except BrokerError as fault:
@@ -396,15 +396,15 @@ class ExecutionEngine:
             self._on_accepted(*parts)
 
     def _denial_reason(self, order: Order) -> str:
-        # Why an order must not be sent now: also where it waited, and was given up meanwhile. Else it leaves now.
-        if self.orders[order.client_order_id].state is not OrderState.SENDING:
-            return "it was given up while it waited"
-        words = self.venue.denial_reason(order)
-        if not words:
-            parts, now = [part.client_order_id for part in intents.order_parts(order)], self._clock.monotonic()
-            self._departed.update(parts)
-            self._sent_monotonic |= dict.fromkeys(parts, now)
-        return words
+        # Why an order must not be sent now: also where it waited, and was given up meanwhile.
+        given_up = self.orders[order.client_order_id].state is not OrderState.SENDING
+        return "it was given up while it waited" if given_up else self.venue.denial_reason(order)
+
+    def _on_sent(self, order: Order) -> None:
+        # The order is sent now: its age counts from here.
+        parts, now = [part.client_order_id for part in intents.order_parts(order)], self._clock.monotonic()
+        self._departed.update(parts)
+        self._sent_monotonic |= dict.fromkeys(parts, now)
 
     def _on_accepted(self, *client_order_ids: str) -> None:
         # Sent orders were answered. That is not journaled: a restart looks them up anyhow.

@@ -36,7 +36,7 @@ class OpenRequests:
             task.result()
 
     def raise_fault(self) -> None:
-        """Raise what a request raised for which nobody waited any more."""
+        """Raise the failure of a request that ended after its caller had gone on."""
         if self._fault is not None:
             raise self._fault
 

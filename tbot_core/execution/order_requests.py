@@ -1,4 +1,4 @@
-"""Cancels and replaces of working orders: each request is made once at a time, and none for an unknown order."""
+"""Cancels and replaces of working orders: one is repeated after 3 s without an answer, none for an unknown order."""
 
 from __future__ import annotations
 

@@ -16,11 +16,12 @@ SendRefusal: TypeAlias = "Callable[[Order], str]"
 
 
 class SendPermit:
-    """A `contracts.Permit` for one order; `refusal` is checked when the permit is redeemed."""
+    """A `contracts.Permit` for one order; `refusal` is checked when it is redeemed, then `on_sent` is called."""
 
-    def __init__(self, order: Order, refusal: SendRefusal) -> None:
+    def __init__(self, order: Order, refusal: SendRefusal, on_sent: Callable[[Order], None] | None = None) -> None:
         self._order = order
         self._refusal = refusal
+        self._on_sent = on_sent
         self.redeemed = False
 
     def redeem(self) -> None:
@@ -31,6 +32,8 @@ class SendPermit:
         if words := self._refusal(self._order):
             raise Withdrawn(f"{name} was not sent: {words}.")
         self.redeemed = True
+        if self._on_sent is not None:
+            self._on_sent(self._order)
 
 
 def never_refuse(order: Order) -> str:  # noqa: ARG001  the signature of SendRefusal
