@@ -306,7 +306,7 @@ def _has_failed(one: NetworkRequest) -> bool:
 
 
 def _settling(history: RehearsalHistory) -> Iterator[TwoListsNeeded]:
-    # A stop or exit that may have been booked is sent anew only after lists without it that are its lag apart: where ids
+    # A stop or exit that may have been booked is sent anew only after lists without it, their lag apart: where ids
     # may repeat, one that failed, and one that a process had on its way when it ended; everywhere one whose id was
     # refused as used. Another process begins anew.
     rules = history.way.exchange.matching.character.rules
