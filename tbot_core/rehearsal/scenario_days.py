@@ -112,22 +112,27 @@ def run_scenario(plugin: Plugin, scenario: VenueScenario) -> ScenarioReport:
         lives = _Lives(day, venue)
         scenario.plan(venue, lives.kill)
         ended = run(lambda _day: lives.live())
-        events = _events(home)
-        origin = session.open - _LEAD
-        observed = ObservedDay(
-            scenario=scenario,
-            closes_at=(session.close - origin).total_seconds(),
-            facts=[*venue.facts(), *claims(events, origin)],
-            requests=venue.requests_seen(),
-            orders=venue.orders_seen(),
-            holdings=venue.holdings(),
-            cash=venue.cash(),
-            events=events,
-            alerts=_critical_alerts(events),
-            faults_met=venue.faults_met,
-            ended=ended,
-        )
-    return attrs.evolve(judge(observed), took_s=clock.monotonic() - began)
+        report = judge(_observed(scenario, day, venue, _events(home), ended))
+    return attrs.evolve(report, took_s=clock.monotonic() - began)
+
+
+def _observed(
+    scenario: VenueScenario, day: BrokerDay, venue: ScenarioVenue, events: list[Event], ended: str
+) -> ObservedDay:
+    origin = day.session.open - _LEAD
+    return ObservedDay(
+        scenario=scenario,
+        closes_at=(day.session.close - origin).total_seconds(),
+        facts=[*venue.facts(), *claims(events, origin)],
+        requests=venue.requests_seen(),
+        orders=venue.orders_seen(),
+        holdings=venue.holdings(),
+        cash=venue.cash(),
+        events=events,
+        alerts=_critical_alerts(events),
+        faults_met=venue.faults_met,
+        ended=ended,
+    )
 
 
 class _Lives:

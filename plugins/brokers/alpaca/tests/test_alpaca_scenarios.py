@@ -42,10 +42,10 @@ def test_names_are_chosen_by_patterns() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        SOUND,
-        pytest.param("exit: kill -9, the request arrives, in the last five minutes", marks=pytest.mark.full),
+        pytest.param(SOUND, marks=pytest.mark.measured),
+        pytest.param("exit: kill -9, the request arrives, in the last five minutes", marks=pytest.mark.measured),
         pytest.param("short stop: 504, booked", marks=pytest.mark.full),
-        pytest.param("replace: cut, booked, midday", marks=pytest.mark.full),
+        pytest.param("replace: cut, booked, midday", marks=pytest.mark.measured),
     ],
 )
 def test_a_scenario_is_a_day_that_is_judged(name: str) -> None:
