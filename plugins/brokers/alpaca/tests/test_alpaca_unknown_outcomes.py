@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from tbot_broker_alpaca.venue.faults import Act, RequestFault
 
 from tbot_core.testing.scripted_server import ServerReply, ServerRequest
 
@@ -63,3 +64,21 @@ def test_an_exit_that_is_refused_puts_its_stop_back(trade: Callable[..., Any], m
     day = trade(answered(EXIT, 403, code=40310000, message=message), (3, 0), minutes=24)
     assert max(day.watched.longest.values()) <= 5
     assert [*day.posts.values()] == [1] * posts
+
+
+def test_a_stop_that_hangs_holds_up_no_other_stop(trade: Callable[..., Any]) -> None:
+    """Of two positions that fill in one minute, one stop gets no answer for 40 s; API_TIMEOUT is 30 s.
+
+    The other stop is sent at once; the first one is sent again under its id once its outcome is unknown.
+    """
+
+    async def script(day: Any) -> RunOutcome | None:
+        hanging = RequestFault(acts=frozenset({Act.STOP}), booked=False, after_s=40.0, is_cut=True)
+        day.venue.venue.faults.add(hanging)
+        outcome: RunOutcome | None = await day.start()
+        return outcome
+
+    day = trade(script, (3, 0), (3, 1), minutes=24)
+    assert sorted(day.posts.values()) == [1, 1, 1, 1, 1, 2]
+    other, hung = sorted(day.watched.longest.values())
+    assert (other <= 1, 3 < hung <= 5) == (True, True)
