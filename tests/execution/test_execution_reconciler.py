@@ -1179,6 +1179,24 @@ def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: B
     assert bench.tender.verdict is ReconciliationStatus.MATCHED
 
 
+def test_f19_an_exit_that_the_broker_took_for_less_is_cancelled_and_sent_again_at_once(bench: Bench) -> None:
+    """Meanwhile the rest of the position has neither a stop nor an exit."""
+    protected(bench)
+    leaves(bench)
+    hears(bench, "cancelled", "AAA stop")
+    asyncio.run(bench.execution.process_broker_events())
+    hears(bench, "acknowledged", "AAA exit")
+    taken = attrs.evolve(report(bench.execution.orders["AAA exit"].order), quantity=Decimal(3))
+    bench.broker.shown = [reading(taken, AAA="7")]
+    bench.later(31)
+    asyncio.run(bench.execution.process_broker_events())
+    assert bench.broker.cancels[-1] == "AAA exit"
+    hears(bench, "fill", "AAA exit", fill(bench.execution.orders["AAA exit"].order, "100", "2"))
+    hears(bench, "cancelled", "AAA exit")
+    asyncio.run(bench.execution.process_broker_events())
+    assert bench.execution.orders["AAA exit 2"].order.quantity == Decimal(5)
+
+
 @pytest.mark.parametrize(
     ("other", "held"),
     [({"symbol": "AAB"}, {"AAB": "7"}), ({"buy": False}, {"AAA": "-7"})],

@@ -182,16 +182,21 @@ class MismatchedOrders:
             self._replace(held, ticket)
 
     def on_taken_for_less(self, client_order_id: str, missing: Decimal) -> None:
-        """Apply that the broker works an order for less than ordered: a stop is placed again, for all that is held.
+        """Apply that the broker works a stop or exit for less than ordered: it is sent again, for all that is held.
 
         `missing` is the quantity that it did not take. May be called repeatedly.
         """
         ticket = self._state.tickets[client_order_id]
         ticket.missing_units = units_of(missing)
         held = self._state.held.get(ticket.order.symbol)
-        rests = held is not None and held.resting.get(Leg.STOP) == client_order_id and held.manages_own_stop
-        if held is not None and rests and not ticket.stop_rejected:
+        if held is None:
+            return
+        rests = held.resting.get(Leg.STOP) == client_order_id and held.manages_own_stop and not ticket.stop_rejected
+        exits = held.exit_order_id == client_order_id
+        if rests:
             self._replace(held, ticket)
+        held.exit_pending |= exits
+        if rests or exits:
             self._cancels.cancel_now([client_order_id])
 
     def on_wrong_fill(self, ticket: OrderTicket) -> None:
