@@ -149,7 +149,6 @@ class _Symbol:
     opened: bool = False
     shown_held: Decimal = _NO
     shown_cover: Decimal = _NO
-    claimable: Decimal = _NO
     confirmed_at: float = -math.inf
     quoted_at: float = -math.inf
     halted: bool = False
@@ -173,7 +172,7 @@ class _Symbol:
             case ShownHeld():
                 self.shown_held, self.confirmed_at = fact.quantity, fact.at
             case ShownCover():
-                self.shown_cover, self.claimable, self.confirmed_at = fact.quantity, fact.ordered, fact.at
+                self.shown_cover, self.confirmed_at = fact.quantity, fact.at
             case Reading():
                 self._read(fact)
             case ForeignCancel():
@@ -225,12 +224,11 @@ class _Symbol:
     def is_forbidden(self, at: float) -> bool:
         """Whether the contract forbids to act: until two lists are there, or while readings contradict each other.
 
-        A contradiction never forbids the first stop of a fill.
+        A contradiction never forbids the first stop of a fill; after a foreign cancel there was one before.
         """
-        if at < self.waits_until:
-            return True
-        since = [*self.contradicted.values(), *([] if self.cancelled is None else [self.cancelled])]
-        return not self.opened and any(at < one + BELIEVED_AFTER_S for one in since)
+        since = [] if self.opened else [*self.contradicted.values()]
+        since += [] if self.cancelled is None else [self.cancelled]
+        return at < self.waits_until or any(at < one + BELIEVED_AFTER_S for one in since)
 
     @property
     def is_shown(self) -> bool:
@@ -243,7 +241,7 @@ class _Symbol:
         if one is None:
             return
         self.span_s = 0.0 if kind in {"covered", "emulated"} else self.span_s + seconds * (kind == "counted")
-        shown = kind in {"counted", "uncounted"} and abs(self.shown_held) > self.claimable
+        shown = kind in {"counted", "uncounted"} and abs(self.shown_held) > self.shown_cover
         claimed = shown and self.claim == "resting"
         self.claim_s = self.claim_s + seconds if claimed else 0.0
         self.result = attrs.evolve(

@@ -44,15 +44,14 @@ class ShownHeld:
 
 @attrs.frozen(kw_only=True)
 class ShownCover:
-    """What stops and exits would close by what was shown of them, from now on: one counts until its end is shown.
+    """What stops and exits would close by what was shown of them, from now on.
 
-    `ordered` is the same where the venue took an order for less than was ordered and has not shown it.
+    One counts until its end is shown, for what was ordered until a list shows that less was taken.
     """
 
     at: float
     symbol: str
     quantity: Decimal
-    ordered: Decimal = attrs.field(default=attrs.Factory(lambda self: self.quantity, takes_self=True))
 
 
 @attrs.frozen(kw_only=True)

@@ -130,12 +130,11 @@ def test_a_stop_that_ended_unseen_counts_from_what_shows_its_end() -> None:
     assert (found.unseen_s, found.bare_s) == (10, 7)
 
 
-@pytest.mark.parametrize(("claimable", "false_s"), [(10, 0.0), (4, 30.0)])
-def test_a_claim_is_false_once_a_list_shows_that_an_order_was_taken_for_less(claimable: int, false_s: float) -> None:
-    """The seconds are bare in any case; a claim of the ordered quantity is false from then on."""
-    order = ShownCover(at=100, symbol=SYMBOL, quantity=Decimal(4), ordered=Decimal(claimable))
-    found = measured(FILL, shown(100), cover(100, 4), order, claim(100, "resting"), cover(130, 10))
-    assert (found.bare_s, found.false_claim_s) == (30, false_s)
+def test_an_order_that_was_taken_for_less_counts_from_the_list_that_shows_it() -> None:
+    """Until then it counts for what was ordered; a claim of a resting stop is false from then on."""
+    order, listed = shown_cover(100, 10), shown_cover(110, 4)
+    found = measured(FILL, shown(100), cover(100, 4), order, listed, claim(100, "resting"), cover(130, 10))
+    assert (found.unseen_s, found.bare_s, found.false_claim_s) == (10, 20, 20)
 
 
 def test_an_order_that_may_be_booked_twice_waits_for_two_lists() -> None:
@@ -143,6 +142,17 @@ def test_an_order_that_may_be_booked_twice_waits_for_two_lists() -> None:
     waits = TwoListsNeeded(at=100, symbol=SYMBOL, until=119)
     found = measured(FILL, shown(100), waits, OrderRequest(at=105, failed=False), cover(130, 10))
     assert (found.uncounted_s, found.bare_s) == (19, 11)
+
+
+@pytest.mark.parametrize(("cancelled", "bare_s"), [(True, 0), (False, 30)])
+def test_a_stop_that_others_cancelled_waits_for_lists_also_where_the_holding_grew(
+    *, cancelled: bool, bare_s: int
+) -> None:
+    """As after a split: the venue cancels the stop, and twice as much is held."""
+    others = (ForeignCancel(at=110, symbol=SYMBOL),) if cancelled else ()
+    grown = (held(110, 20), shown(110, 20), *others, cover(110, 0), shown_cover(110, 0), cover(140, 20))
+    found = measured(FILL, shown(100), cover(100, 10), shown_cover(100, 10), *grown)
+    assert found.bare_s == bare_s
 
 
 def test_a_stale_feed_is_not_counted() -> None:

@@ -15,7 +15,8 @@ import attrs
 
 from tbot_core.contracts import AccountActivityKind, BrokerEventKind
 from tbot_core.journal import records
-from tbot_core.model.types import Fill, Leg, OrderType, quantity_of, units_of
+from tbot_core.model.types import ExitReason, Fill, Leg, OrderType, quantity_of, units_of
+from tbot_core.rehearsal.network import TIMEOUT_S
 from tbot_core.rehearsal.prices import STEP_S
 from tbot_core.rehearsal.protection import FALSE_CLAIM_S, LONGEST_BARE_S, RETRY_S, UNANSWERED_S, measure_protection
 from tbot_core.rehearsal.venue_orders import OPEN
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 _GUARDS: Final = frozenset({Leg.STOP, Leg.EXIT})
 _REQUESTS: Final = frozenset({"submit", "cancel", "replace"})
+_READINGS: Final = frozenset({"snapshot", "find"})
 _FAILURES: Final = ("no answer", "3", "401", "429", "5", "200", "connection")
 """How the outcome of a failed order request begins: no answer, 3xx, 401, 429, 5xx, or an answer that is not whole."""
 
@@ -130,14 +132,17 @@ def _guards(history: RehearsalHistory) -> list[SimulatedVenueOrder]:
 def _held(history: RehearsalHistory, facts: Iterable[tuple[float, VenueFact]]) -> Iterator[tuple[float, str, int]]:
     # The units of a symbol in positions of ours by these facts, at most those that the account holds, from a second on.
     #
-    # A plan whose stop is on closed bars has none at a broker. What was filled beyond a position is surplus.
+    # A plan whose stop is on closed bars has none at a broker. What was filled beyond a position is surplus, and so is
+    # what an order that reverses it fills.
     intents, account = history.intents(), Counter[str]()
+    reversals = {event.cid for event in history.events if event.payload.get("reason") == ExitReason.EXCESS.value}
     sides: dict[SignalId, int] = {}
     nets: defaultdict[str, Counter[SignalId]] = defaultdict(Counter)
     for at, fact in facts:
         account[fact.symbol] += fact.units
         signal, leg, _ = intents.get(fact.client_order_id, (None, None, 0))
-        if fact.fill is not None and signal is not None and signal.strategy not in history.on_close:
+        rests = signal is not None and signal.strategy not in history.on_close
+        if fact.fill is not None and signal is not None and rests and fact.client_order_id not in reversals:
             nets[fact.symbol][signal] += fact.units
             if leg is Leg.ENTRY:
                 sides.setdefault(signal, 1 if fact.fill.buy else -1)
@@ -175,26 +180,21 @@ def _shown(history: RehearsalHistory) -> Iterator[ShownHeld | ShownCover]:
     facts = sorted(((deliveries.shown_at(fact), fact) for fact in history.facts), key=itemgetter(0))
     steps: list[tuple[float, str, _Step | int]] = [*_held(history, facts)]
     steps += (step for one in _guards(history) for step in deliveries.steps(one))
-    held, covers = Counter[str](), defaultdict[tuple[str, bool], _Step](_Step)
+    held, covers = Counter[str](), Counter[tuple[str, bool]]()
     for at, symbol, step in sorted(steps, key=itemgetter(0)):
         if isinstance(step, _Step):
-            covers[symbol, step.buys] = covers[symbol, step.buys].plus(step)
+            covers[symbol, step.buys] += step.units
         else:
             held[symbol] = step
             yield ShownHeld(at=at, symbol=symbol, quantity=quantity_of(step))
-        cover = covers[symbol, held[symbol] < 0]
-        yield ShownCover(at=at, symbol=symbol, quantity=quantity_of(cover.taken), ordered=quantity_of(cover.ordered))
+        yield ShownCover(at=at, symbol=symbol, quantity=quantity_of(covers[symbol, held[symbol] < 0]))
 
 
 @attrs.frozen
 class _Step:
-    # A change of what orders of a side would close, in units: of what was taken of them, and of what was ordered.
-    buys: bool = False
-    taken: int = 0
-    ordered: int = 0
-
-    def plus(self, other: _Step) -> _Step:
-        return _Step(other.buys, self.taken + other.taken, self.ordered + other.ordered)
+    # A change of what orders of a side would close.
+    buys: bool
+    units: int
 
 
 @attrs.frozen
@@ -250,8 +250,8 @@ class _Deliveries:
         An execution shows its own quantity, and neither the others nor for how much the order was taken.
         """
         symbol, buys, listed_to = one.order.symbol, one.order.buy, -math.inf
-        taken, ordered = units_of(one.order.quantity), self._ordered(one)
-        yield one.accepted_at, symbol, _Step(buys, taken, ordered)
+        units = self._ordered(one)
+        yield one.accepted_at, symbol, _Step(buys, units)
         lists = [
             (at, true_at, one.report_at(true_at))
             for at, true_at, wrong in self._lists
@@ -262,13 +262,13 @@ class _Deliveries:
         for at, then, shown in sorted((*lists, *events), key=itemgetter(0)):
             if shown is None or then <= listed_to:
                 continue
-            before = taken, ordered
+            before = units
             if isinstance(shown, _DeliveredEvent):
-                taken, ordered = shown.left(taken), shown.left(ordered)
+                units = shown.left(units)
             else:
                 listed_to = then
-                taken = ordered = units_of(shown.quantity - shown.filled) if shown.kind is OPEN else 0
-            yield at, symbol, _Step(buys, taken - before[0], ordered - before[1])
+                units = units_of(shown.quantity - shown.filled) if shown.kind is OPEN else 0
+            yield at, symbol, _Step(buys, units - before)
 
     def _ordered(self, one: SimulatedVenueOrder) -> int:
         _, _, units = self._intents.get(one.cid, (None, None, 0))
@@ -312,23 +312,42 @@ def _settling(history: RehearsalHistory) -> Iterator[TwoListsNeeded]:
     rules = history.way.exchange.matching.character.rules
     guards = {cid: signal.symbol for cid, (signal, leg, _) in history.intents().items() if leg in _GUARDS}
     submits = [one for one in history.way.requests if one.kind == "submit" and one.left]
-    waits_s = UNANSWERED_S + rules.list_lag_s + 2 * RETRY_S  # each list may be read so much later
     unclear = [
         (one.at, one.client_order_id)
         for one in submits
         if _DUPLICATE in one.outcome or (_has_failed(one) and not rules.unique_client_order_id)
     ]
     begun = sorted(one.at for one in _processes(history) if one.runs)
+    # The event whose write a crash cut off is in the journal alone.
+    start = history.world.start
+    stored = [((event.applied - start).total_seconds(), event) for event in history.events]
+    sendings = {event.cid or "": at for at, event in stored + history.written if event.kind == records.SENDING}
     for ended in history.deaths:
-        sent = {event.cid or "" for at, event in history.written if event.kind == records.SENDING and at <= ended}
+        sent = {cid for cid, at in sendings.items() if at <= ended + _ROUNDED_S}
         answered = {one.client_order_id for one in submits if one.answered_at is not None and one.answered_at <= ended}
-        left = {cid for at, cid in unclear if at <= ended < at + waits_s}
-        left |= set() if rules.unique_client_order_id else sent - answered
+        left = {cid for at, cid in unclear if at <= ended < _settled_by(history, at)}
+        if not rules.unique_client_order_id:
+            left |= sent - answered
         again = next((at for at in begun if at > ended), None)
         unclear += [(again, cid) for cid in sorted(left) if again is not None]
     for at, cid in unclear:
         if cid in guards:
-            yield TwoListsNeeded(at=at, symbol=guards[cid], until=at + waits_s)
+            yield TwoListsNeeded(at=at, symbol=guards[cid], until=_settled_by(history, at))
+
+
+def _settled_by(history: RehearsalHistory, sent_at: float) -> float:
+    # When an order that was sent then may be sent anew: after two lists, their lag apart, each of which is read
+    # RETRY_S late at most. A reading that fails is made again.
+    lag_s, first = history.way.exchange.matching.character.rules.list_lag_s, False
+    by = sent_at + UNANSWERED_S + RETRY_S
+    for one in history.way.requests:
+        if one.kind not in _READINGS or not sent_at <= one.at <= by:
+            continue
+        if one.answered_at is None:
+            by = max(by, one.at + TIMEOUT_S + RETRY_S)
+        elif one.kind == "snapshot" and not first:
+            first, by = True, max(by, one.at + lag_s + RETRY_S)
+    return by if first else by + lag_s + RETRY_S
 
 
 def _feed(history: RehearsalHistory) -> Iterator[Quoted | Halted]:
