@@ -75,10 +75,10 @@ class Day:
             self.deliver(at)
         return one
 
-    def trade_by_hand(self, at: float, shares: int) -> None:
-        """A person sells, without an id of the bot."""
+    def trade_by_hand(self, at: float, shares: int, *, buy: bool = False) -> None:
+        """A person sells or buys, without an id of the bot."""
         self.way.exchange.advance(at)
-        sale = order(Leg.EXIT, symbol=self.symbol, quantity=f"{shares}", buy=False)
+        sale = order(Leg.EXIT, symbol=self.symbol, quantity=f"{shares}", buy=buy)
         by_hand = attrs.evolve(sale, client_order_id="", type=OrderType.MARKET, limit_price=None)
         self.way.exchange.submit(by_hand, ours=False)
 
@@ -161,6 +161,22 @@ def test_a_plan_whose_stop_is_on_closed_bars_has_none_at_a_venue(day: Day) -> No
     assert protection.uncounted_s + protection.bare_s + protection.unseen_s == pytest.approx(1.0, abs=0.001)
     day.history.on_close = frozenset({one.signal.strategy})
     assert protection_of(day.history) == []
+
+
+@pytest.mark.parametrize(("left", "closed", "found"), [(6, False, 0), (5, False, 1), (6, True, 0)])
+def test_what_others_buy_after_they_sold_of_a_position_is_theirs(
+    day: Day, left: int, found: int, *, closed: bool
+) -> None:
+    """It needs no stop of ours; what they left of the position does, until it is closed."""
+    day.send(Leg.ENTRY, FILLED)
+    day.trade_by_hand(FILLED, 4)
+    day.send(Leg.STOP, FILLED + 1, shares=left)
+    day.trade_by_hand(FILLED + 2, 9, buy=True)
+    day.deliver(FILLED + 2)
+    if closed:
+        day.way.exchange.matching.end(day.way.exchange.matching.orders[-2], BrokerEventKind.CANCELLED)
+        day.send(Leg.EXIT, FILLED + 3, shares=left)
+    assert len(day.words(PROTECTION_INVARIANTS, "bare")) == found
 
 
 def test_a_target_and_a_stop_of_the_other_side_protect_nothing(day: Day) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from decimal import Decimal
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -15,7 +16,7 @@ import attrs
 
 from tbot_core.contracts import AccountActivityKind, BrokerEventKind
 from tbot_core.journal import records
-from tbot_core.model.types import ExitReason, Fill, Leg, OrderType, quantity_of, units_of
+from tbot_core.model.types import ExitReason, Fill, Leg, OrderType, SignalId, quantity_of, units_of
 from tbot_core.rehearsal.network import TIMEOUT_S
 from tbot_core.rehearsal.prices import STEP_S
 from tbot_core.rehearsal.protection import FALSE_CLAIM_S, LONGEST_BARE_S, RETRY_S, UNANSWERED_S, measure_protection
@@ -36,10 +37,9 @@ from tbot_core.testing.protection_facts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from tbot_core.contracts import OrderStatusReport
-    from tbot_core.model.types import SignalId
     from tbot_core.rehearsal.history import RehearsalHistory
     from tbot_core.rehearsal.network import NetworkRequest
     from tbot_core.rehearsal.protection import PositionProtection
@@ -107,7 +107,7 @@ def _positions(history: RehearsalHistory) -> Iterator[Held | Cover | ForeignCanc
     matching = history.way.exchange.matching
     whole = OrderType.STOP not in matching.character.rules.fractional_types
     units: dict[str, list[tuple[float, int]]] = {}
-    for at, symbol, held in _held(history, ((_second(history, fact), fact) for fact in history.facts)):
+    for at, symbol, held in _held(history, partial(_second, history)):
         units.setdefault(symbol, []).append((at, held))
     guards = _guards(history)
     for symbol, steps in units.items():
@@ -129,33 +129,60 @@ def _guards(history: RehearsalHistory) -> list[SimulatedVenueOrder]:
     return [one for one in history.way.exchange.matching.orders if one.ours and one.order.leg in _GUARDS]
 
 
-def _held(history: RehearsalHistory, facts: Iterable[tuple[float, VenueFact]]) -> Iterator[tuple[float, str, int]]:
-    # The units of a symbol in positions of ours by these facts, at most those that the account holds, from a second on.
+def _held(history: RehearsalHistory, second_of: Callable[[VenueFact], float]) -> Iterator[tuple[float, str, int]]:
+    # The units of a symbol in positions of ours, at most those that the account holds, from a second on.
     #
-    # A plan whose stop is on closed bars has none at a broker. What was filled beyond a position is surplus, and so is
-    # what an order that reverses it fills.
-    intents, account = history.intents(), Counter[str]()
-    reversals = {event.cid for event in history.events if event.payload.get("reason") == ExitReason.EXCESS.value}
-    sides: dict[SignalId, int] = {}
+    # What was filled beyond a position is surplus.
+    sides, account = _sides(history), Counter[str]()
     nets: defaultdict[str, Counter[SignalId]] = defaultdict(Counter)
-    for at, fact in facts:
+    changes = ((second_of(fact), fact, change) for fact, change in _changes(history, sides))
+    for at, fact, change in sorted(changes, key=itemgetter(0)):
         account[fact.symbol] += fact.units
-        signal, leg, _ = intents.get(fact.client_order_id, (None, None, 0))
-        rests = signal is not None and signal.strategy not in history.on_close
-        if fact.fill is not None and signal is not None and rests and fact.client_order_id not in reversals:
-            nets[fact.symbol][signal] += fact.units
-            if leg is Leg.ENTRY:
-                sides.setdefault(signal, 1 if fact.fill.buy else -1)
-        elif fact.kind == AccountActivityKind.SPLIT:
-            nets[fact.symbol] = Counter({one: 2 * units for one, units in nets[fact.symbol].items()})
+        nets[fact.symbol].update(change)
         if fact.units:
             positions = [units for one, units in nets[fact.symbol].items() if units * sides.get(one, 0) > 0]
             yield at, fact.symbol, _within(sum(positions), account[fact.symbol])
 
 
-def _within(ours: int, account: int) -> int:
-    # Our units, at most those that the account holds on the same side.
-    return min(ours, max(account, 0)) if ours > 0 else max(ours, min(account, 0))
+def _sides(history: RehearsalHistory) -> dict[SignalId, int]:
+    # The side of each signal's position; a plan whose stop is on closed bars has none at a broker.
+    intents = history.intents()
+    sides: dict[SignalId, int] = {}
+    for fact in history.facts:
+        signal, leg, _ = intents.get(fact.client_order_id, (None, None, 0))
+        if fact.fill is not None and signal is not None and leg is Leg.ENTRY:
+            sides.setdefault(signal, 0 if signal.strategy in history.on_close else 1 if fact.fill.buy else -1)
+    return sides
+
+
+def _changes(history: RehearsalHistory, sides: Mapping[SignalId, int]) -> Iterator[tuple[VenueFact, Counter[SignalId]]]:
+    # By how many units each fact changes what the signals hold. Others who close more than they hold close a position
+    # of ours; what they open afterwards is theirs. What an order that reverses a surplus fills beyond it is a surplus.
+    intents, account = history.intents(), Counter[str]()
+    reversals = {event.cid for event in history.events if event.payload.get("reason") == ExitReason.EXCESS.value}
+    nets: defaultdict[str, Counter[SignalId]] = defaultdict(Counter)
+    for fact in history.facts:
+        net, change = nets[fact.symbol], Counter[SignalId]()
+        account[fact.symbol] += fact.units
+        if fact.kind == AccountActivityKind.SPLIT:
+            change.update(net)
+        elif fact.client_order_id in intents:
+            signal = intents[fact.client_order_id][0]
+            reverses = fact.client_order_id in reversals
+            change[signal] = -_within(-fact.units, net[signal]) if reverses else fact.units
+        else:
+            others = account[fact.symbol] - net.total()
+            for signal, units in net.items():
+                if units * sides.get(signal, 0) > 0 > units * others:
+                    change[signal] = max(others, -units) if units > 0 else min(others, -units)
+                    others -= change[signal]
+        net.update(change)
+        yield fact, change
+
+
+def _within(units: int, bound: int) -> int:
+    # Units, at most those of a bound on the same side.
+    return min(units, max(bound, 0)) if units > 0 else max(units, min(bound, 0))
 
 
 def _closable(one: SimulatedVenueOrder, at: float, held: int) -> Decimal:
@@ -177,8 +204,7 @@ def _foreign_cancels(history: RehearsalHistory) -> Iterator[ForeignCancel]:
 def _shown(history: RehearsalHistory) -> Iterator[ShownHeld | ShownCover]:
     # What events and lists had shown of the positions, and of the stops and exits on the side that closes them.
     deliveries = _Deliveries(history)
-    facts = sorted(((deliveries.shown_at(fact), fact) for fact in history.facts), key=itemgetter(0))
-    steps: list[tuple[float, str, _Step | int]] = [*_held(history, facts)]
+    steps: list[tuple[float, str, _Step | int]] = [*_held(history, deliveries.shown_at)]
     steps += (step for one in _guards(history) for step in deliveries.steps(one))
     held, covers = Counter[str](), Counter[tuple[str, bool]]()
     for at, symbol, step in sorted(steps, key=itemgetter(0)):
