@@ -56,6 +56,7 @@ _FAILURES: Final = ("no answer", "3", "401", "429", "5", "200", "connection")
 _DUPLICATE: Final = "must be unique"
 _SUBJECTS: Final[tuple[Literal["positions", "orders"], ...]] = ("positions", "orders")
 _ENDS: Final = frozenset({BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED, BrokerEventKind.EXPIRED})
+_ENDED_BY_VENUE: Final = frozenset({BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED})
 _ROUNDED_S: Final = 1e-6
 _FEED_FAULTS: Final = ("F52", "F53")
 
@@ -193,11 +194,11 @@ def _closable(one: SimulatedVenueOrder, at: float, held: int) -> Decimal:
 
 
 def _foreign_cancels(history: RehearsalHistory) -> Iterator[ForeignCancel]:
-    # Cancels of stops and exits that the bot had not requested.
+    # Ends of stops and exits that the venue or others brought about; the rejection of an accepted order is one.
     requested = {one.client_order_id for one in history.way.requests if one.kind == "cancel" and one.reached}
     guards = {one.cid for one in _guards(history)} - requested
     for fact in history.facts:
-        if fact.kind == BrokerEventKind.CANCELLED and fact.client_order_id in guards:
+        if fact.kind in _ENDED_BY_VENUE and fact.client_order_id in guards:
             yield ForeignCancel(at=_second(history, fact), symbol=fact.symbol)
 
 
