@@ -173,12 +173,15 @@ class ExecutionEngine:
     async def process_broker_events(self) -> None:
         """Journal and apply the broker's events since the last call, then execute the commands due now.
 
-        An exit is due when the last working order of its position has been reported as ended.
+        An exit is due when the last working order of its position has been reported as ended, a cancel that was
+        withheld when its order is known.
         """
         # A simulated venue is polled; a rate-limited broker returns what its stream received, where there is one.
         self.open_requests.raise_fault()
         source = cast("SupportsPolling", self.venue.broker)
         self.apply_events(await self._requests.read("poll", source.poll) or ())
+        if self.order_requests.found:
+            await self._in_time(self.order_requests.cancel_found())
         await self.execute(MinuteCommands(actions=self._decision_engine.position_manager.orders_due_now()))
 
     async def read_account(self) -> None:

@@ -57,7 +57,8 @@ class OrderLookup:
 
     `not_found_by` has the second of the first request that each source answered without it. `asked`: an event left its
     outcome open, so that it must be looked up, and not only from time to time. `deferred`: a lookup found a fill that
-    the stream may still deliver. `id_refused_at`: when the broker refused its id as used.
+    the stream may still deliver. `id_refused_at`: when the broker refused its id as used. `settling`: it is being
+    settled, and its requests have no answer yet.
     """
 
     next_lookup_at: float
@@ -66,6 +67,11 @@ class OrderLookup:
     asked: bool = False
     deferred: bool = False
     id_refused_at: float | None = None
+    settling: bool = False
+
+    def is_due(self, now: float) -> bool:
+        """Whether the order is to be settled now."""
+        return not self.settling and self.next_lookup_at <= now
 
     def postpone(self, now: float, *, watched: bool = False, urgent: bool = False) -> None:
         """Schedule the next lookup: in `WATCHED_S` if watched, else after a delay that doubles.

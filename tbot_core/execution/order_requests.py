@@ -44,7 +44,8 @@ class WorkingOrders(Protocol):
 class OrderRequests:
     """The requests for working orders of one broker.
 
-    An order that the broker reported as unknown is only looked up: a cancel is withheld until a source knows the order.
+    An order that the broker reported as unknown is only looked up: a cancel is withheld, or repeated, when a source
+    knows the order.
     """
 
     def __init__(self, execution: WorkingOrders, requests: BrokerRequests) -> None:
@@ -59,6 +60,8 @@ class OrderRequests:
         """Apply that the broker reported something about an order: it knows it, or it does not."""
         if kind == BrokerEventKind.NOT_FOUND:
             self._unknown.add(client_order_id)
+            if ("cancel", client_order_id) in self._pending:
+                self._withheld.add(client_order_id)
         else:
             self._unknown.discard(client_order_id)
 
@@ -75,9 +78,14 @@ class OrderRequests:
         self._withheld.update(self._unknown.intersection(cids))
         await run_concurrently([partial(one, cid) for cid in cids if cid not in self._unknown])
 
+    @property
+    def found(self) -> set[str]:
+        """The orders whose cancel was withheld, and that the broker knows by now."""
+        return self._withheld - self._unknown
+
     async def cancel_found(self) -> None:
-        """Cancel the orders whose cancel was withheld, and that the broker knows by now."""
-        found = self._withheld - self._unknown
+        """Cancel the orders that are found."""
+        found = self.found
         self._withheld -= found
         await self.cancel([cid for cid in sorted(found) if not self._execution.orders[cid].terminal])
 

@@ -129,7 +129,6 @@ class Reconciler:
         is_awaited = self._requested_at < due <= self._clock.monotonic()
         if self._clock.monotonic() >= self._next_reading or self._execution.rejections.must_read or is_awaited:
             await self.read()
-        await self._execution.order_requests.cancel_found()
 
     def read_soon(self) -> None:
         """Read the account in the next round."""
@@ -263,7 +262,7 @@ class Reconciler:
     def must_settle(self) -> bool:
         """Whether an order leaves a position bare whose outcome is to be asked for now."""
         now = self._clock.monotonic()
-        due = (cid for cid in self._urgent() if cid not in self._lookups or self._lookups[cid].next_lookup_at <= now)
+        due = (cid for cid in self._urgent() if cid not in self._lookups or self._lookups[cid].is_due(now))
         return bool(self._unanswered()) or any(due)
 
     async def settle_due(self) -> None:
@@ -277,7 +276,7 @@ class Reconciler:
         if self._waits_for_list:
             self._next_reading = min(self._next_reading, self._requested_at + self._interval)
         update_lookups(self._execution, self._lookups, now)
-        due = [cid for cid in urgent if self._lookups[cid].next_lookup_at <= now]
+        due = [cid for cid in urgent if self._lookups[cid].is_due(now)]
         await run_concurrently([partial(self._settle, cid) for cid in due])
 
     def _unanswered(self) -> list[str]:
@@ -306,6 +305,14 @@ class Reconciler:
     async def _settle(self, cid: str) -> None:
         # Settle a stop or exit without a known outcome: look it up, and send it again under its id where the broker
         # refuses one that it has seen.
+        settled = self._lookups[cid]
+        settled.settling = True
+        try:
+            await self._look_up_and_send_again(cid)
+        finally:
+            settled.settling = False
+
+    async def _look_up_and_send_again(self, cid: str) -> None:
         try:
             async with asyncio.timeout(UNANSWERED_S):
                 await self._look_up(cid)

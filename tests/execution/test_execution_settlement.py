@@ -161,6 +161,7 @@ class Venue:
         """An order, unless it is hidden."""
         if self.find_faults:
             raise self.find_faults.pop()
+        await asyncio.sleep(self.hung.get(f"find {client_order_id}", 0.0))
         return None if client_order_id in self.hidden else self.orders.get(client_order_id)
 
     async def snapshot(self, _since: datetime) -> AccountSnapshot:
@@ -315,6 +316,27 @@ def test_a_stop_does_not_wait_for_the_answer_to_another_one(journal: Journal) ->
     assert posts == ["entry 1 BBB", "stop 1", "stop 1 BBB"]
     assert waited == UNANSWERED_S
     assert bench.state_of("stop 1") is OrderState.NEW
+
+
+def test_an_order_is_settled_by_one_request_at_a_time(journal: Journal) -> None:
+    """While a look-up has no answer, no other round looks it up or sends it again."""
+    loop = VirtualLoop()
+    bench = Bench(journal, UNIQUE, LoopClock(loop, session().open))
+    bench.venue.hung = {"find stop 1": 60.0}
+
+    async def settle() -> list[str]:
+        await bench.reconciler.read()
+        bench.venue.answers = [(None, True), (LOST, False)]
+        await bench.execution.execute(MinuteCommands(decisions=bench.desk.decide([proposal()])))
+        await bench.execution.process_broker_events()
+        rounds = []
+        for _ in range(3):
+            rounds.append(asyncio.ensure_future(bench.reconciler.settle_due()))
+            await bench.clock.sleep(1.0)
+        await asyncio.gather(*rounds)
+        return bench.posts
+
+    assert run_virtual(settle, loop) == ["stop 1"] * 2
 
 
 def test_an_order_that_was_given_up_while_it_waited_is_not_sent(bench: Bench) -> None:

@@ -399,8 +399,11 @@ def test_a_stream_that_is_not_connected_misses_nothing(bench: Bench) -> None:
     assert not bench.stream.missed(bench.clock.now())
 
 
-def test_an_order_that_the_broker_does_not_know_is_cancelled_once_and_looked_up(bench: Bench) -> None:
-    """The answer to the cancel is NOT_FOUND: the order is in doubt, and no cancel is repeated until it is found."""
+@pytest.mark.parametrize("repeats", [0, 3])
+def test_an_order_that_the_broker_does_not_know_is_cancelled_once_and_again_when_found(
+    bench: Bench, repeats: int
+) -> None:
+    """The answer to the cancel is NOT_FOUND: the order is looked up, and no cancel is repeated until it is found."""
 
     async def live() -> None:
         await bench.enter()
@@ -410,12 +413,13 @@ def test_an_order_that_the_broker_does_not_know_is_cancelled_once_and_looked_up(
         await bench.execution.execute(cancel)
         assert bench.state is OrderState.UNKNOWN
         assert [event.kind for event in bench.journal.events(kind="not_found")] == ["not_found"]
-        for _ in range(3):
+        for _ in range(repeats):
             await bench.execution.execute(cancel)
             await bench.later(60)
         assert bench.broker.cancels == [ENTRY]
         bench.broker.knows = True
         await bench.later(60)
+        await bench.execution.process_broker_events()
         assert bench.record.open_quantity
         assert bench.broker.cancels == [ENTRY, ENTRY]
 
