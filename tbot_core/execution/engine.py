@@ -285,6 +285,8 @@ class ExecutionEngine:
             self.lookups[cid] = None
         if record is None or order_event is None:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
+            if event.fill is not None:
+                self._decision_engine.position_manager.on_foreign_fill(event.fill, self._clock.monotonic())
             return
         self.order_requests.on_event(event.kind, cid)
         self.contradictions.confirm(record.order.symbol, self._clock.monotonic())

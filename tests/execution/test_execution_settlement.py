@@ -480,6 +480,24 @@ def test_a_stop_is_not_placed_again_beside_an_order_of_somebody_else(bench: Benc
     assert bench.posts == ["stop 1", "stop 2"]
 
 
+def test_nothing_is_sent_for_a_position_of_which_somebody_else_sold_before_a_reading(bench: Bench) -> None:
+    """The stream tells of the sale; what is left is in the next reading, and closed then."""
+    bench.enter()
+    bench.rounds(30)
+    bench.venue.sell(4)
+    stop = bench.execution.orders["stop 1"].order
+    sale = attrs.evolve(fill(stop, "100", "4", execution="theirs"), client_order_id="")
+    bench.venue.events = [BrokerEvent(kind="fill", event_id="theirs", client_order_id="", fill=sale)]
+    asyncio.run(bench.execution.process_broker_events())
+    manager = bench.desk.position_manager
+    manager.exits.flattening = True
+    assert manager.orders_after_minute(SessionDraft().bars(), 60) == []
+    bench.rounds(15)
+    asyncio.run(bench.execution.execute(MinuteCommands(actions=manager.orders_after_minute(SessionDraft().bars(), 61))))
+    ended(bench)
+    assert bench.execution.orders["exit 1"].order.quantity == Decimal(3)
+
+
 @pytest.mark.parametrize("case", ["a part was sold", "a reading failed"])
 def test_a_stop_that_is_placed_again_has_the_size_of_what_is_held(bench: Bench, case: str) -> None:
     """A reading that books a sale, or that fails, is followed by another within seconds: its position is bare."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.contracts import BrokerEventKind, RejectionMeaning
-from tbot_core.model.types import ExitReason, Leg, Order, RiskState, price_of, quantity_of, ticks_of, units_of
+from tbot_core.model.types import ExitReason, Leg, Order, RiskState, Side, price_of, quantity_of, ticks_of, units_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import CancelOrder, TradingCommand
 from tbot_core.trading.positions import order_factory, rebalance_rules
@@ -171,6 +171,15 @@ class PositionManager:
             waiting = held.exit_reason is not None and held.exit_order_id is None
             held.exit_pending |= waiting and not self.exits.exits_blocked(symbol)
         return self.orders_due_now()
+
+    def on_foreign_fill(self, fill: Fill, at: float) -> None:
+        """Apply that somebody else may have closed shares of a position: nothing is sent for it before a reading.
+
+        `at`: the second of a steady clock.
+        """
+        held = self._held.get(fill.symbol)
+        if held is not None and fill.buy is (held.position.side is Side.SHORT):
+            held.reading_after = max(at, held.reading_after or at)
 
     def on_external_change(self, fill: Fill, *, unexplained: bool = False) -> None:
         """Book shares of a position that were closed externally, in whole or in part, as a fill.
