@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from tbot_core.contracts import AccountSnapshot
+    from tbot_core.model.types import Fill
 
 CONTRADICTED_S: Final = 180.0
 """A contradiction without an explanation is believed when it has lasted so long."""
@@ -49,8 +50,8 @@ class SymbolReadings:
 
     `confirmed_at`: when the broker last reported something of an order of ours. `difference`: what contradicts the
     books `since` a reading, shown by `readings` of them, the last one `counted_at`. `others`: what others have traded,
-    in signed shares by order, execution or activity, with the second when it was first listed; `booked`: the part of it
-    that the books contain.
+    in signed shares by order, execution or activity, with the second when it was first reported; `booked`: the part of
+    it that the books contain.
     """
 
     confirmed_at: float = float("-inf")
@@ -111,15 +112,24 @@ class Contradictions:
         traded = [
             *((one.symbol, f"{_ORDER}{one.broker_order_id}", one.filled if one.buy else -one.filled)
               for one in snapshot.orders if one.client_order_id not in ours and one.filled),
-            *((one.symbol, f"{_EXECUTION}{one.execution_id}", one.quantity if one.buy else -one.quantity)
-              for one in snapshot.fills if one.client_order_id not in ours),
             *((one.symbol, f"{_ACTIVITY}{one.activity_id}", one.quantity)
               for one in snapshot.activities if one.symbol and one.quantity),
         ]  # fmt: skip
         for symbol, name, shares in traded:
-            others = self._of(symbol).others
-            if others.get(name, (_ZERO, 0.0))[0] != shares:
-                others[name] = shares, requested
+            self._add(symbol, name, shares, requested)
+        for fill in snapshot.fills:
+            if fill.client_order_id not in ours:
+                self.add_execution(fill, requested)
+
+    def add_execution(self, fill: Fill, now: float) -> None:
+        """Add an execution of somebody else, which a reading lists or an event reports."""
+        shares = fill.quantity if fill.buy else -fill.quantity
+        self._add(fill.symbol, f"{_EXECUTION}{fill.execution_id}", shares, now)
+
+    def _add(self, symbol: str, name: str, shares: Decimal, now: float) -> None:
+        others = self._of(symbol).others
+        if others.get(name, (_ZERO, 0.0))[0] != shares:
+            others[name] = shares, now
 
     def judge(self, difference: PositionDifference, requested: float) -> Judgment:
         """What becomes of a difference that a reading from `requested` on shows in a symbol that tbot has traded."""
@@ -134,7 +144,8 @@ class Contradictions:
     def settle(self, symbol: str) -> None:
         """Record that the books have what the account holds of a symbol, with what others have traded."""
         known = self._of(symbol)
-        known.difference, known.booked = None, {name: shares for name, (shares, _) in known.others.items()}
+        known.difference = None
+        known.booked |= {name: shares for name, (shares, _) in known.others.items()}
 
     def agree_except(self, symbols: Collection[str]) -> None:
         """Record that a reading agrees with the books in all other symbols."""

@@ -283,6 +283,8 @@ class ExecutionEngine:
         record = self.orders.get(cid)
         if record is not None and order_event is None:
             self.lookups[cid] = None
+        if record is None and order_event is OrderEvent.FILL and event.fill is not None:
+            self.contradictions.add_execution(event.fill, self._clock.monotonic())
         if record is None or order_event is None:
             _log.warning("broker.event_not_ours", kind=event.kind, id=cid, words=event.words)
             if event.fill is not None:

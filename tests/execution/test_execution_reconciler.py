@@ -28,7 +28,7 @@ from tbot_core.engine.session.requests import RequestHandler
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution import account_updates, frozen_instruments, orphan_orders
 from tbot_core.execution.broker_account import BrokerAccount
-from tbot_core.execution.contradictions import APART_S, CONTRADICTED_S
+from tbot_core.execution.contradictions import APART_S, CONTRADICTED_S, Judgment
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.execution.intents import MinuteCommands
 from tbot_core.execution.order_lookup import IN_FLIGHT_S
@@ -489,18 +489,21 @@ def test_foreign_shares_without_a_price_count_from_the_first_close(bench: Bench)
 
 
 @pytest.mark.parametrize(("theirs", "ours", "foreign"), [("3", 3, "0"), ("0", 0, "0"), ("-2", 0, "-2"), ("9", 7, "2")])
-@pytest.mark.parametrize("listed", [True, False], ids=["its order is listed", "nothing explains it"])
+@pytest.mark.parametrize("known", ["its order is listed", "its execution was reported", "nothing explains it"])
 def test_f46_what_somebody_took_from_a_position_is_adjusted(
-    bench: Bench, theirs: str, ours: int, foreign: str, *, listed: bool
+    bench: Bench, theirs: str, ours: int, foreign: str, known: str
 ) -> None:
-    """At once beside an order that explains it, else after three minutes: less is left, the rest is foreign."""
+    """At once if an order or an execution explains it, else after three minutes: less is left, the rest is foreign."""
     bench.hold()
     change = Decimal(theirs) - 7
     by_hand = attrs.evolve(report(order(quantity="20"), "fill"), client_order_id="", broker_order_id="b9")
     by_hand = attrs.evolve(by_hand, buy=change > 0, quantity=abs(change), filled=abs(change))
-    bench.broker.shown = [reading(*((by_hand,) if listed else ()), AAA=theirs)]
+    bench.broker.shown = [reading(*((by_hand,) if known == "its order is listed" else ()), AAA=theirs)]
+    if known == "its execution was reported":
+        of = attrs.evolve(order(), client_order_id="", buy=change > 0)
+        hears(bench, "fill", "", fill(of, "100", str(abs(change))))
     bench.judge()
-    if not listed:
+    if known == "nothing explains it":
         bench.later(CONTRADICTED_S / 2)
         assert (bench.count(records.ADJUSTMENT), bench.tender.external, bench.conditions.causes) == (0, {}, ())
         bench.outlast()
@@ -511,6 +514,21 @@ def test_f46_what_somebody_took_from_a_position_is_adjusted(
     assert bench.conditions.causes == (StateCause.MISMATCH,) * adjusted
     bench.read()
     assert bench.count(records.ADJUSTMENT) == adjusted
+
+
+@pytest.mark.parametrize("booked", [False, True])
+def test_i15_a_restart_knows_what_somebody_else_executed(bench: Bench, *, booked: bool) -> None:
+    """What was reported before it explains a difference after it, unless the books contain it already."""
+    bench.hold()
+    bench.broker.shown = [reading(AAA="3")]
+    hears(bench, "fill", "", fill(attrs.evolve(order(), client_order_id="", buy=False), "100", "4"))
+    if booked:
+        bench.judge()
+    assert bench.count(records.ADJUSTMENT) == booked
+    _, execution = recalled(bench)
+    difference = PositionDifference(symbol="AAA", ours=Decimal(7), theirs=Decimal(3))
+    expected = Judgment.DISPUTED if booked else Judgment.EXPLAINED
+    assert execution.contradictions.judge(difference, bench.clock.monotonic() + APART_S) is expected
 
 
 def test_a_difference_that_an_order_in_flight_may_explain_waits(bench: Bench) -> None:
@@ -1378,6 +1396,11 @@ def test_i15_a_restart_counts_the_stops_that_were_worked_for_more(bench: Bench) 
 
 def resumed(bench: Bench, *, brackets: bool = False) -> DecisionEngine:
     """The desk of a restart."""
+    return recalled(bench, brackets=brackets)[0]
+
+
+def recalled(bench: Bench, *, brackets: bool = False) -> tuple[DecisionEngine, ExecutionEngine]:
+    """The desk of a restart, and what sends its orders."""
     desk = DecisionEngine(
         rules(venue=attrs.evolve(QUERIES, brackets=brackets)), session(), atoms_of(Decimal(100_000)), name
     )
@@ -1386,7 +1409,7 @@ def resumed(bench: Bench, *, brackets: bool = False) -> DecisionEngine:
     recall = SessionRecovery(desk, execution, {"AAA": 0})
     for event in list(bench.journal.events()):
         recall.apply(event)
-    return desk
+    return desk, execution
 
 
 def names(desk: DecisionEngine) -> list[str]:

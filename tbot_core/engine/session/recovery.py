@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from tbot_core.contracts import BrokerEvent
+from tbot_core.contracts import BrokerEvent, BrokerEventKind
 from tbot_core.execution import account_updates, corporate_actions, frozen_instruments, instrument_rules
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import ORDER_EVENT_KINDS
@@ -104,10 +104,7 @@ class SessionRecovery:
                 self._on_intent(cid, payload)
             case records.RISK:
                 self._restore_latch(payload["what"])
-            case records.ADJUSTMENT:
-                fill, unexplained = records.adjustment_of(payload), payload.get("unexplained", False)
-                self._decision_engine.position_manager.on_external_change(fill, unexplained=unexplained)
-            case records.FOREIGN_ORDER | records.SETTLED:
+            case records.FOREIGN_ORDER | records.SETTLED | records.ADJUSTMENT:
                 self._on_account_event(event.kind, payload)
             case records.CORPORATE_ACTION | records.FROZEN | records.FOREIGN_HOLDING | records.INSTRUMENT:
                 self._on_instrument_event(event.kind, payload)
@@ -117,11 +114,19 @@ class SessionRecovery:
                 self._on_mismatch(cid, payload)
             case _ if cid in self._execution.orders:
                 self._on_order_event(cid, event)
+            case BrokerEventKind.FILL:
+                clock = self._execution.recorder.clock
+                self._execution.contradictions.add_execution(records.adjustment_of(payload), clock.monotonic())
 
     def _on_account_event(self, kind: str, payload: Mapping[str, Any]) -> None:
         # A result of an account reading.
         if kind == records.SETTLED:
             account_updates.recall_settled_cash(self._decision_engine, payload, self._execution.venue.account_id)
+            return
+        if kind == records.ADJUSTMENT:
+            fill, unexplained = records.adjustment_of(payload), payload.get("unexplained", False)
+            self._decision_engine.position_manager.on_external_change(fill, unexplained=unexplained)
+            self._execution.contradictions.settle(fill.symbol)
             return
         filled = Decimal(payload["filled"])
         rest, order_id = Decimal(payload["quantity"]) - filled, payload["broker_order_id"]
@@ -162,6 +167,7 @@ class SessionRecovery:
         elif kind == records.FOREIGN_HOLDING:
             price = payload.get("price")
             quantity = Decimal(payload["quantity"])
+            self._execution.contradictions.settle(symbol)
             self._decision_engine.exposure.external.set_holding(
                 symbol, quantity, None if price is None else Decimal(price)
             )
