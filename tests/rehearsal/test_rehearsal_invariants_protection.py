@@ -18,6 +18,7 @@ from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARI
 from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
 from tbot_core.rehearsal.invariants.protection import PROTECTION_INVARIANTS, protection_of
 from tbot_core.rehearsal.network import DeliveredReading, NetworkRequest
+from tbot_core.rehearsal.venue_facts import fill_effect
 from tbot_core.rehearsal.venue_profiles import ReadingLags, VenueProfile
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.testing.trades import journal_event, order, rules
@@ -120,6 +121,24 @@ def test_seconds_count_from_the_first_answer_that_shows_the_fill(day: Day) -> No
     day.deliver(FILLED + 40.0)
     [one] = protection_of(day.history)
     assert (one.unseen_s, one.bare_s) == pytest.approx((20.0, 10.0), abs=0.001)
+
+
+def test_f30_an_execution_under_a_used_id_is_shown_by_its_own_event(day: Day) -> None:
+    """The event of the execution that had the id before shows nothing of it."""
+    day.send(Leg.ENTRY, FILLED)
+    day.send(Leg.STOP, FILLED + 1)
+    matching, at = day.way.exchange.matching, FILLED + 20
+    day.way.exchange.advance(at)
+    entry = next(one for one in matching.orders if one.order.leg is Leg.ENTRY)
+    again = attrs.evolve(entry.fills[-1], time=matching.moment(at))
+    gained, paid = fill_effect(again)
+    matching.write("execution", entry, units=gained, atoms=paid, fill=again)
+    matching.report(BrokerEventKind.FILL, entry, fill=again)
+    day.deliver(at + 20)
+    day.send(Leg.STOP, at + 30, "again", shares=20)
+    day.deliver(at + 31)
+    [one] = protection_of(day.history)
+    assert (one.unseen_s, one.bare_s) == pytest.approx((20.0, 11.0), abs=0.001)
 
 
 @pytest.mark.parametrize("excuse", ["failed", "outage", "halted", "feed", "emulated", "dead", "contradicted"])

@@ -246,12 +246,13 @@ class _Deliveries:
         self._lists_ended = rules.lists_closed or rules.lists_fills
         self._lists = [(one.at, one.read_at - one.lags.orders_s, one.wrong) for one in way.readings]
         happened = {event.event_id: (at, event) for at, event in matching.timed_events}
-        self._events: dict[tuple[str, str], _DeliveredEvent] = {}
+        self._events: dict[tuple[str, str, Fill | None], _DeliveredEvent] = {}
         for at, event in way.delivered:
             if event.fill is not None or event.kind in _ENDS:
                 then, original = happened[event.event_id.removesuffix("-p")]
-                execution = "" if original.fill is None else original.fill.execution_id
-                self._events.setdefault((event.client_order_id, execution), _DeliveredEvent(at, then, original.fill))
+                # By all terms of its execution, since a venue may reuse an execution's id.
+                key = original.client_order_id, str(original.kind), original.fill
+                self._events.setdefault(key, _DeliveredEvent(at, then, original.fill))
 
     def shown_at(self, fact: VenueFact) -> float:
         """The second at which a fact was first shown; infinite where it never was."""
@@ -261,8 +262,8 @@ class _Deliveries:
             for at, true_at, wrong in self._lists
             if true_at >= then and ("orders", fact.symbol) not in wrong and self._lists_fill(fact, true_at)
         )
-        execution = "" if fact.fill is None else fact.fill.execution_id
-        told = self._events.get((fact.client_order_id, execution))
+        kind = str(BrokerEventKind.FILL) if fact.kind == "execution" else fact.kind
+        told = self._events.get((fact.client_order_id, kind, fact.fill))
         return min((*lists, *([] if told is None else [told.at])), default=math.inf)
 
     def _lists_fill(self, fact: VenueFact, true_at: float) -> bool:
@@ -284,7 +285,11 @@ class _Deliveries:
             for at, true_at, wrong in self._lists
             if ("orders", symbol) not in wrong and true_at >= one.accepted_at
         ]
-        events = [(told.at, told.then, told) for (cid, _), told in self._events.items() if cid == one.cid]
+        events = [
+            (told.at, told.then, told)
+            for (cid, kind, _), told in self._events.items()
+            if cid == one.cid and (kind == BrokerEventKind.FILL or kind in _ENDS)
+        ]
         shown: _DeliveredEvent | OrderStatusReport | None
         for at, then, shown in sorted((*lists, *events), key=itemgetter(0)):
             if shown is None or then <= listed_to:
