@@ -419,17 +419,17 @@ class Reconciler:
 
     def _settle_by_list(self, snapshot: AccountSnapshot, requested: float) -> None:
         # What becomes of an order that protects a position, or leaves it bare, does not wait for a second reading, nor
-        # for a valid balance.
+        # for a valid balance; nor does the stop of what was filled.
         listed = {report.client_order_id: report for report in snapshot.orders}
         manager = self._decision_engine.position_manager
         for cid, record in [*self._execution.orders.items()]:
             report, is_unreadable = listed.get(cid), bool({cid, ""} & snapshot.unreadable.keys())
-            has_filled = report is not None and report.filled > record.filled and not record.terminal
-            if has_filled and self._execution.stream is None:
-                self._execution.lookups[cid] = None  # its stop does not wait for a second reading
-            if record.terminal or not manager.is_current(record.order) or (report is None and is_unreadable):
+            # Where no stream names its executions.
+            has_filled = report is not None and report.filled > record.filled and self._execution.stream is None
+            is_awaited = manager.is_current(record.order) or has_filled
+            if record.terminal or not is_awaited or (report is None and is_unreadable):
                 continue
-            if report is not None and (self._is_urgent(record) or _has_ended(record, report)):
+            if report is not None and (has_filled or self._is_urgent(record) or _has_ended(record, report)):
                 self._lookups.pop(cid, None)
                 self._apply_report(record, report)
             elif report is not None:

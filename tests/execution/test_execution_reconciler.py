@@ -598,6 +598,16 @@ def test_f26_a_fill_that_was_never_told_is_asked_for(bench: Bench) -> None:
     assert (bench.tender.external, bench.conditions.causes) == ({}, ())
 
 
+def test_f26_a_fill_that_a_list_shows_is_booked_at_once(bench: Bench) -> None:
+    """Its stop waits neither for a second reading nor for a look-up, which may be behind the list."""
+    entry = bench.enter()
+    hears(bench, "acknowledged")
+    bench.broker.found["AAA entry"] = report(entry)
+    bench.broker.shown = [reading(report(entry, filled="4"), AAA="4"), None]
+    assert bench.read() is None
+    assert bench.desk.portfolio.holdings == {"AAA": 4_000_000}
+
+
 def test_f26_a_fill_that_was_never_told_is_among_the_executions(tmp_path: Path) -> None:
     """Where neither closed orders are listed nor one can be asked for, the account's executions tell it."""
     with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
