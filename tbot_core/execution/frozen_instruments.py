@@ -38,6 +38,7 @@ class FrozenInstruments:
     def __init__(self, recorder: JournalRecorder, exposure: ExposureBook) -> None:
         self._recorder = recorder
         self._exposure = exposure
+        self._reused_at: dict[str, dict[Fill, float]] = {}
 
     def freeze(self, symbol: str, words: str, *, lasting: bool = False) -> None:
         """Freeze a symbol until it is thawed; `lasting`: to the session's end."""
@@ -97,8 +98,17 @@ class FrozenInstruments:
         if self._recorder.journal.contains(source):
             return None
         self.freeze(record.order.symbol, f"the broker reused the execution id {event.fill.execution_id}")
+        if event.kind == BrokerEventKind.FILL:
+            reused_at = self._reused_at.setdefault(event.client_order_id, {})
+            reused_at[event.fill] = self._recorder.clock.monotonic()
         entry = self._recorder.entry(records.EXECUTION_REUSED, records.broker_payload(event), event.client_order_id)
         return attrs.evolve(entry, source=source)
+
+    def lacks_execution(self, record: OrderRecord, since: float) -> bool:
+        """Whether the books lack an execution that was reported under a used id later than a second."""
+        reused_at = self._reused_at.get(record.order.client_order_id, {})
+        later = (fill for fill, at in reused_at.items() if at > since)
+        return any(not any(_is_at_same_price(fill, one) for one in record.executions.values()) for fill in later)
 
     def resolve_execution(self, event: BrokerEvent, record: OrderRecord | None) -> BrokerEvent:
         """A bust or a correction, with the id by which the books know the execution.
@@ -148,7 +158,7 @@ def fills_by_execution_id(execution_id: str, booked: Mapping[str, Fill], reporte
     own = f"{execution_id}{AGAIN}"
     candidates = {name: fill for name, fill in booked.items() if name == execution_id or name.startswith(own)}
     for fill in reported:
-        if not any(executed_together(fill, other) and fill.price == other.price for other in candidates.values()):
+        if not any(_is_at_same_price(fill, other) for other in candidates.values()):
             place = len(candidates) + 1
             candidates[f"{own}{place}" if place > 1 else execution_id] = fill
     return candidates
@@ -182,6 +192,11 @@ def _matching_id(fill: Fill, candidates: Mapping[str, Fill]) -> str:
 
 def _same_quantity(one: Fill, other: Fill) -> bool:
     return one.quantity == other.quantity and executed_together(one, other)
+
+
+def _is_at_same_price(one: Fill, other: Fill) -> bool:
+    # Whether two reports are of the same execution; what is booked of one may be less than it.
+    return executed_together(one, other) and one.price == other.price
 
 
 def _terms(fill: Fill) -> str:

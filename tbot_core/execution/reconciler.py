@@ -357,6 +357,8 @@ class Reconciler:
         if report is not None:
             lookup.not_found_by.clear()
             self._apply_report(record, report)
+            if self._lacks_execution(cid, requested):
+                self._execution.lookups[cid] = None
             if self._orphans.apply_lookup(cid, open_beyond_books(self._execution.orders[cid], report, ended=ended)):
                 self.read_soon()
             return
@@ -445,6 +447,11 @@ class Reconciler:
         self._execution.apply_events(tuple(events_from_report(record, report)), read=True)
         self._note_quantity(record, report)
 
+    def _lacks_execution(self, cid: str, requested: float) -> bool:
+        # Whether the books lack an execution that what was asked for need not have yet.
+        since = requested - self._broker.capabilities.list_lag_s
+        return self._execution.frozen_instruments.lacks_execution(self._execution.orders[cid], since)
+
     def _note_quantity(self, record: OrderRecord, report: OrderStatusReport) -> None:
         # An order that works for less than was ordered protects less.
         manager, missing = self._decision_engine.position_manager, record.order.quantity - report.quantity
@@ -479,7 +486,8 @@ class Reconciler:
         }
         self._execution.apply_events(findings.events, read=True)
         for cid in listed.difference(findings.not_found, findings.unreadable):
-            self._execution.lookups.pop(cid, None)
+            if not self._lacks_execution(cid, self._requested_at):
+                self._execution.lookups.pop(cid, None)
         self._execution.lookups.update(dict.fromkeys(findings.unreadable))
         now = self._clock.monotonic()
         for cid in findings.not_found:

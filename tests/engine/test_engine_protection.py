@@ -159,6 +159,7 @@ def bar(close: float) -> Bar:
         ("there is no feed", [ABOVE], "bare"),
         ("its stop rests", [], "resting"),
         ("its stop rests for a part", [ABOVE], "emulated"),
+        ("more of its entry may have been filled", [ABOVE], "emulated"),
         ("somebody else cancelled its stop", [ABOVE], "bare"),
         ("readings contradict it", [ABOVE], "bare"),
     ],
@@ -178,6 +179,9 @@ def test_a_position_is_protected_by_an_order_or_by_fresh_prices(
         case "its stop rests for a part":
             bench.report("acknowledged", "stop 1")
             bench.desk.position_manager.held["AAA"].position.units *= 2
+        case "more of its entry may have been filled":
+            bench.report("acknowledged", "stop 1")
+            bench.execution.lookups["entry 1"] = None
         case "somebody else cancelled its stop":
             bench.report("acknowledged", "stop 1")
             bench.report("cancelled", "stop 1")

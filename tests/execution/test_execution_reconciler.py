@@ -875,6 +875,21 @@ def test_f30_an_id_that_is_used_again_freezes_its_instrument_until_a_reading_has
     assert refused(bench) != "INSTRUMENT_FROZEN"
 
 
+@pytest.mark.parametrize("asked_s", [IN_FLIGHT_S + 1, QUERIES.list_lag_s + 1], ids=["too soon", "later"])
+def test_f30_what_may_be_behind_does_not_settle_an_id_that_is_used_again(bench: Bench, asked_s: float) -> None:
+    """Neither a look-up nor a reading without the execution, before the lists must have it."""
+    entry = bench.enter()
+    first = fill(entry, "100", "3")
+    hears(bench, "fill", told=first)
+    hears(bench, "fill", told=attrs.evolve(fill(entry, "100.02", "2"), time=first.time + timedelta(seconds=5)))
+    before = attrs.evolve(report(entry, filled="3"), fills=(first,))
+    bench.broker.found, bench.broker.shown = {"AAA entry": before}, [reading(before, AAA="3")]
+    bench.later(asked_s)
+    is_settled = asked_s > QUERIES.list_lag_s
+    assert ("AAA entry" in bench.execution.lookups) is not is_settled
+    assert frozen(bench) == ([True, False] if is_settled else [True])
+
+
 def test_f30_the_same_words_on_an_execution_are_no_other_one(bench: Bench) -> None:
     """Told once more, or by a channel whose clock is less exact, it changes nothing."""
     entry = bench.enter()

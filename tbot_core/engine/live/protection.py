@@ -106,8 +106,8 @@ class ProtectionMonitor:
         closing = (position.resting.get(Leg.STOP), position.exit_order_id, position.trim_order_id)
         known = [execution.orders[cid] for cid in closing if cid is not None and cid not in execution.lookups]
         working = [one for one in known if one.state in WORKING]
-        needed = manager.units_to_close(position)
-        if needed and sum(manager.closing_units(one) for one in working) >= needed:
+        needed, closed = manager.units_to_close(position), sum(manager.closing_units(one) for one in working)
+        if 0 < needed <= closed and not self._may_hold_more(position):
             return Protection.RESTING
         if not position.plan.stop_rests:  # the strategy closes it on closed bars
             return Protection.EMULATED
@@ -115,6 +115,12 @@ class ProtectionMonitor:
             return Protection.BARE
         waits = position.reading_after is not None or manager.exits.exits_blocked(position.position.signal.symbol)
         return Protection.BARE if waits or self._price(position) is None else Protection.EMULATED
+
+    def _may_hold_more(self, position: ManagedPosition) -> bool:
+        # Whether an entry of it is looked up: more of it may have been filled.
+        execution, signal = self._broker_session.execution, position.position.signal
+        orders = [execution.orders[cid].order for cid in execution.lookups]
+        return any(one.leg is Leg.ENTRY and one.signal == signal for one in orders)
 
     def _price(self, position: ManagedPosition) -> float | None:
         # A fresh price of its symbol; None without one.
