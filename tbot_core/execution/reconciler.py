@@ -453,10 +453,10 @@ class Reconciler:
         return self._execution.frozen_instruments.lacks_execution(self._execution.orders[cid], since)
 
     def _note_quantity(self, record: OrderRecord, report: OrderStatusReport) -> None:
-        # An order that works for less than was ordered protects less.
+        # An order that works for less than was ordered protects less, as a bracket's stop while its entry still fills.
         manager, missing = self._decision_engine.position_manager, record.order.quantity - report.quantity
-        if report.kind == OrderStatus.WORKING and missing > 0 and manager.is_current(record.order):
-            manager.mismatched_orders.on_taken_for_less(record.order.client_order_id, missing)
+        if report.kind == OrderStatus.WORKING and manager.is_current(record.order):
+            manager.mismatched_orders.on_taken(record.order.client_order_id, max(missing, Decimal(0)))
 
     def _orders_to_list(self) -> frozenset[str]:
         # The orders that a reading from now must list if they are open.

@@ -1222,6 +1222,16 @@ def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: B
     assert bench.tender.verdict is ReconciliationStatus.MATCHED
 
 
+def test_a_stop_that_a_list_shows_for_less_and_then_for_all_closes_all_again(bench: Bench) -> None:
+    """As the stop of a bracket, which grows with the fills of its entry."""
+    stop, closes = protected(bench), []
+    for quantity in (3, 7):
+        bench.broker.shown = [reading(attrs.evolve(report(stop), quantity=Decimal(quantity)), AAA="7")]
+        bench.later(31)
+        closes.append(bench.desk.position_manager.closing_units(bench.execution.orders["AAA stop"]))
+    assert closes == [3 * UNITS_PER_SHARE, 7 * UNITS_PER_SHARE]
+
+
 def test_f19_an_exit_that_the_broker_took_for_less_is_cancelled_and_sent_again_at_once(bench: Bench) -> None:
     """Meanwhile the rest of the position has neither a stop nor an exit."""
     protected(bench)

@@ -181,15 +181,15 @@ class MismatchedOrders:
             held.plan.on_close = not held.plan.stop_rests
             self._replace(held, ticket)
 
-    def on_taken_for_less(self, client_order_id: str, missing: Decimal) -> None:
-        """Apply that the broker works a stop or exit for less than ordered: it is sent again, for all that is held.
+    def on_taken(self, client_order_id: str, missing: Decimal) -> None:
+        """Apply for how much the broker works an order; `missing` is the quantity that it did not take.
 
-        `missing` is the quantity that it did not take. May be called repeatedly.
+        A stop or exit of less than ordered is sent again, for all that is held. May be called repeatedly.
         """
         ticket = self._state.tickets[client_order_id]
         ticket.missing_units = units_of(missing)
         held = self._state.held.get(ticket.order.symbol)
-        if held is None:
+        if held is None or not missing:
             return
         rests = held.resting.get(Leg.STOP) == client_order_id and held.manages_own_stop and not ticket.stop_rejected
         exits = held.exit_order_id == client_order_id
