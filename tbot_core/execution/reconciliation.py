@@ -163,7 +163,8 @@ def events_from_report(record: OrderRecord, report: OrderStatusReport) -> Iterat
 
     Event ids depend on the content, so that a repeated report has no effect. A cumulative quantity beyond the listed
     executions becomes one inferred fill, priced so that the broker's average holds; without any price it waits for its
-    execution. An order that the broker accepted for less than ordered has ended when that is filled.
+    execution. What busts and corrections took away is never inferred: an older report still counts it. An order that
+    the broker accepted for less than ordered has ended when that is filled.
     """
     cid = report.client_order_id
     filled = record.filled
@@ -175,11 +176,12 @@ def events_from_report(record: OrderRecord, report: OrderStatusReport) -> Iterat
     filled -= named
     paid = sum((fill.quantity * fill.price for fill in report.fills), Decimal(0))
     has_price = report.average_price is not None or record.order.limit_price is not None
-    if report.filled > filled and (has_price or report.fills):
+    unlisted = max(report.filled - record.withdrawn - filled, Decimal(0))
+    if unlisted and (has_price or report.fills):
         yield _event(
-            BrokerEventKind.FILL, cid, f"{cid} to {report.filled}", fill=_inferred_fill(record, report, filled, paid)
+            BrokerEventKind.FILL, cid, f"{cid} to {report.filled}", fill=_inferred_fill(record, report, unlisted, paid)
         )
-    if report.kind == OrderStatus.FILLED and report.filled < record.order.quantity and not record.terminal:
+    if report.kind == OrderStatus.FILLED and filled + unlisted < record.order.quantity and not record.terminal:
         yield _event(BrokerEventKind.EXPIRED, cid, f"{cid} is done", words=f"accepted as {report.quantity}, and filled")
     elif (
         report.kind != OrderStatus.FILLED and record.state not in _STATES_OF_STATUS[report.kind] and not record.terminal
@@ -282,15 +284,14 @@ def _growth(record: OrderRecord, events: Sequence[BrokerEvent]) -> Iterator[tupl
         yield fill.symbol, growth_by_symbol if fill.buy else -growth_by_symbol
 
 
-def _inferred_fill(record: OrderRecord, report: OrderStatusReport, filled: Decimal, paid: Decimal) -> Fill:
+def _inferred_fill(record: OrderRecord, report: OrderStatusReport, quantity: Decimal, paid: Decimal) -> Fill:
     # A fill of the cumulative quantity beyond the executions; its id depends on both quantities.
-    quantity = report.filled - filled
     average = report.average_price or record.order.limit_price or Decimal(0)
     known = sum((fill.quantity for fill in report.fills), Decimal(0))
     rest = report.filled - known
     price = average if not known else ((average * report.filled - paid) / rest if rest else average)
     return Fill(
-        execution_id=f"{SUPPOSED_PREFIX}{report.client_order_id}-{filled}-{report.filled}",
+        execution_id=f"{SUPPOSED_PREFIX}{report.client_order_id}-{report.filled - quantity}-{report.filled}",
         client_order_id=report.client_order_id,
         symbol=report.symbol,
         buy=report.buy,

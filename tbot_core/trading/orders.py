@@ -192,8 +192,8 @@ class OrderRecord:
 
     `inferred_quantity` is the part of `filled` whose executions the broker has not reported; reported ones reduce it.
     `executions` holds the booked fill of each execution id: reduced by what was inferred before, 0 if void.
-    `corrected` are the ids of executions that were corrected or void. `confirmed`: the broker has reported that the
-    order works or has worked.
+    `corrected` has the ids of executions that were corrected or void, each with the quantity that this took away.
+    `confirmed`: the broker has reported that the order works or has worked.
     """
 
     order: Order
@@ -201,7 +201,7 @@ class OrderRecord:
     filled: Decimal = Decimal(0)
     inferred_quantity: Decimal = Decimal(0)
     executions: Mapping[str, Fill] = attrs.field(factory=dict)
-    corrected: frozenset[str] = frozenset()
+    corrected: Mapping[str, Decimal] = attrs.field(factory=dict)
     confirmed: bool = False
 
     @property
@@ -218,6 +218,11 @@ class OrderRecord:
     def open_quantity(self) -> Decimal:
         """The quantity that may still fill; 0 for a terminal order."""
         return Decimal(0) if self.terminal else max(Decimal(0), self.order.quantity - self.filled)
+
+    @property
+    def withdrawn(self) -> Decimal:
+        """The quantity that busts and corrections took away; a report that is older still counts it."""
+        return sum(self.corrected.values(), Decimal(0))
 
     def in_state(self, state: OrderState) -> OrderRecord:
         """The record in a state."""
@@ -284,11 +289,12 @@ def _corrected_record(record: OrderRecord, event: OrderEvent, fill: Fill) -> Ord
     was = record.executions.get(fill.execution_id)
     booked = nothing if was is None else was.quantity
     now = fill.quantity if booked and event is OrderEvent.CORRECT else nothing
+    before = record.corrected.get(fill.execution_id, nothing) + (fill.quantity if was is None else booked)
     return attrs.evolve(
         record,
         filled=record.filled + now - booked,
         executions={**record.executions, fill.execution_id: attrs.evolve(fill, quantity=now)},
-        corrected=record.corrected | {fill.execution_id},
+        corrected={**record.corrected, fill.execution_id: max(before - now, nothing)},
     )
 
 

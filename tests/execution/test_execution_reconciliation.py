@@ -243,6 +243,20 @@ def test_whatever_was_missed_the_report_makes_good(quantities: list[int], seen: 
     assert not list(events_from_report(after, said))
 
 
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("kind", ["acknowledged", "fill"])
+def test_f29_f49_a_report_from_before_a_bust_does_not_bring_its_execution_back(kind: str, *, listed: bool) -> None:
+    """Whether it lists executions or counts them only; what it counts beyond them is a fill that was missed."""
+    before, _ = advance(record(OrderState.PARTIALLY_FILLED, "40", "a"), OrderEvent.FILL, part("30", "b"))
+    before, _ = advance(before, OrderEvent.BUST, part("30", "b"))
+    fills = (part("40", "a"), part("30", "b")) if listed else ()
+    older = attrs.evolve(report("acknowledged", *fills, filled="70", average="100"))
+    assert not list(events_from_report(before, older))
+    after = settled(before, attrs.evolve(older, kind=kind, filled=D(100)))
+    ended = OrderState.EXPIRED if kind == "fill" else OrderState.PARTIALLY_FILLED
+    assert (after.state, after.filled) == (ended, D(70))
+
+
 def test_f30_of_two_executions_under_one_id_the_second_gets_an_id_of_its_own() -> None:
     """Where what was filled has room for it; one that is listed twice is one."""
     first = part("40", "a")

@@ -195,7 +195,7 @@ def test_a_counter_serves_until_its_client_has_gone_and_answers_no_other_questio
         1.5,
         "text",
         (Decimal("1.50"), dt.date(2026, 3, 3), dt.datetime(2026, 3, 3, tzinfo=dt.UTC)),
-        {"o1": OrderRecord(order=order("o1", limit=Decimal("15.01")), executions={}, corrected=frozenset({"b", "a"}))},
+        {"o1": OrderRecord(order=order("o1", limit=Decimal("15.01")), executions={}, corrected={"a": Decimal(1)})},
         SmallWorld().broker.capabilities,
     ],
 )

@@ -243,7 +243,8 @@ def test_f29_a_bust_takes_away_what_its_execution_had_filled_and_the_order_stays
         before = attrs.evolve(part, state=state)
         after, effect = advance(before, E.BUST, fill(bought, "100", "40", "a"))
         assert (after.state, after.filled, effect) == (state, D(30), TransitionEffect.ALARM)
-        assert advance(after, E.BUST, fill(bought, "100", "40", "a"))[0].filled == D(30)
+        again, _ = advance(after, E.BUST, fill(bought, "100", "40", "a"))
+        assert (again.filled, again.withdrawn) == (D(30), D(40))
         assert advance(after, E.FILL, fill(bought, "100", "40", "a")) == (after, TransitionEffect.IGNORE)
         changed = execution_update(before, after, fill(bought, "100", "40", "a"))
         assert changed is not None
@@ -255,7 +256,8 @@ def test_f29_a_bust_that_comes_before_its_execution_voids_it() -> None:
     bought = order(limit="100")
     before = record(S.NEW)
     void, _ = advance(before, E.BUST, fill(bought, "100", "40", "a"))
-    assert (void.filled, execution_update(before, void, fill(bought, "100", "40", "a"))) == (D(0), None)
+    assert (void.filled, void.withdrawn) == (D(0), D(40))
+    assert execution_update(before, void, fill(bought, "100", "40", "a")) is None
     late, effect = advance(void, E.FILL, fill(bought, "100", "40", "a"))
     assert (late, effect) == (void, TransitionEffect.IGNORE)
     still, _ = advance(void, E.CORRECT, fill(bought, "101", "40", "a"))
@@ -268,7 +270,10 @@ def test_f29_a_correction_has_the_new_terms() -> None:
     part, _ = advance(record(S.NEW), E.FILL, fill(bought, "100", "40", "a"))
     after, effect = advance(part, E.CORRECT, fill(bought, "101", "50", "a"))
     assert (after.state, after.filled, effect) == (S.PARTIALLY_FILLED, D(50), TransitionEffect.ALARM)
-    assert after.corrected == {"a"}
+    assert after.corrected == {"a": D(0)}
+    less, _ = advance(after, E.CORRECT, fill(bought, "101", "20", "a"))
+    assert less.withdrawn == D(30)
+    assert advance(less, E.BUST, fill(bought, "101", "20", "a"))[0].withdrawn == D(50)
     before = record(S.NEW)
     early, effect = advance(before, E.CORRECT, fill(bought, "101", "50", "a"))
     assert (early.state, early.filled, effect) == (S.PARTIALLY_FILLED, D(50), TransitionEffect.NONE)
