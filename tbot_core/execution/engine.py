@@ -391,8 +391,14 @@ class ExecutionEngine:
         try:
             await self.venue.broker.submit(order, permit)
         except BrokerError as fault:
-            unprocessed = isinstance(fault, Rejected) and fault.meaning in UNPROCESSED
-            if isinstance(fault, Rejected) and not unprocessed:
+            meaning = fault.meaning if isinstance(fault, Rejected) else None
+            unprocessed = meaning in UNPROCESSED
+            if meaning is RejectionMeaning.INSUFFICIENT_QUANTITY and order.leg is not Leg.ENTRY:
+                self.mark_unknown(fault.message, *parts)
+                self.rejections.request_reading()
+                if not self.venue.broker.capabilities.unique_client_order_id:
+                    self._on_refused_as_booked(order.client_order_id)
+            elif isinstance(fault, Rejected) and not unprocessed:
                 self._refused(order, fault)
             elif (unprocessed and order.leg is Leg.ENTRY) or (isinstance(fault, Unavailable) and not permit.redeemed):
                 # It was certainly not processed, or not sent. A stop or exit may have been processed all the same.
@@ -419,11 +425,11 @@ class ExecutionEngine:
             for cid in client_order_ids:
                 self.orders[cid] = attrs.evolve(self.orders[cid], confirmed=True)
 
-    async def send_again(self, order: Order) -> bool:
-        """Send a stop or exit without a known outcome again under its id; returns whether a refusal says it was booked.
+    async def send_again(self, order: Order) -> None:
+        """Send a stop or exit without a known outcome again under its id.
 
-        Only for a broker that refuses an id that it has seen. The first one may also hold the shares: then the account
-        is read. A refusal for another reason is booked.
+        Only for a broker that refuses an id that it has seen. A refusal for a reason that does not mean that the first
+        one was booked is booked itself.
         """
         cid = order.client_order_id
         self._record(self.recorder.entry(records.SENT_AGAIN, {}, cid))
@@ -432,14 +438,19 @@ class ExecutionEngine:
         except BrokerError as fault:
             if isinstance(fault, Rejected) and fault.meaning in WAS_BOOKED:
                 self.rejections.must_read |= fault.meaning is RejectionMeaning.INSUFFICIENT_QUANTITY
-                return True
-            if isinstance(fault, Rejected) and fault.meaning not in UNPROCESSED:
+                self._on_refused_as_booked(cid)
+            elif isinstance(fault, Rejected) and fault.meaning not in UNPROCESSED:
                 self._refused(order, fault)
             else:
                 _log.warning("order.not_sent_again", id=cid, reason=fault.message)
         else:
             self._on_accepted(cid)
-        return False
+
+    def _on_refused_as_booked(self, cid: str) -> None:
+        # The order itself may be what has the id or the shares: it is looked up, and not sent again.
+        record = self.orders[cid]
+        if record.state is OrderState.UNKNOWN:
+            self.orders[cid] = attrs.evolve(record, refused_at=self._clock.monotonic())
 
     def _drop_waiting(self, words: str, cids: Sequence[str]) -> None:
         # Drop what was not sent or not processed. An order that a reading marked as unknown meanwhile stays unknown.

@@ -57,8 +57,7 @@ class OrderLookup:
 
     `not_found_by` has the second of the first request that each source answered without it. `asked`: an event left its
     outcome open, so that it must be looked up, and not only from time to time. `deferred`: a lookup found a fill that
-    the stream may still deliver. `id_refused_at`: when the broker refused its id as used. `settling`: it is being
-    settled, and its requests have no answer yet.
+    the stream may still deliver. `settling`: it is being settled, and its requests have no answer yet.
     """
 
     next_lookup_at: float
@@ -66,7 +65,6 @@ class OrderLookup:
     not_found_by: dict[str, float] = attrs.field(factory=dict)
     asked: bool = False
     deferred: bool = False
-    id_refused_at: float | None = None
     settling: bool = False
 
     def is_due(self, now: float) -> bool:

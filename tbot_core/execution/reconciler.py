@@ -318,19 +318,18 @@ class Reconciler:
                 await self._look_up(cid)
         except TimeoutError:
             _log.warning("order.not_looked_up", id=cid, reason=f"no answer within {UNANSWERED_S:.0f} s")
-        record, lookup = self._execution.orders[cid], self._lookups.get(cid)
-        if lookup is None or lookup.id_refused_at is not None or not self._may_send_again(record):
+        record = self._execution.orders[cid]
+        if self._execution.rejections.must_read or not self._may_send_again(record):
             return
         try:
             async with asyncio.timeout(UNANSWERED_S):
-                if await self._execution.send_again(record.order):
-                    lookup.id_refused_at = self._clock.monotonic()
+                await self._execution.send_again(record.order)
         except TimeoutError:
             _log.warning("order.not_sent_again", id=cid, reason=f"no answer within {UNANSWERED_S:.0f} s")
 
     def _may_send_again(self, record: OrderRecord) -> bool:
         # Whether an order may be sent again under its id: nothing says that it was booked, and it fits its position.
-        unseen = record.state is OrderState.UNKNOWN and not record.confirmed
+        unseen = record.state is OrderState.UNKNOWN and not record.confirmed and record.refused_at is None
         manager = self._decision_engine.position_manager
         return self._broker.capabilities.unique_client_order_id and unseen and manager.may_send_again(record.order)
 
@@ -368,9 +367,9 @@ class Reconciler:
         # A source does not know the order. If two do not, it is unknown, and when that has lasted it is lost.
         lookup.not_found_by.setdefault(source, requested)
         record, rules = self._execution.orders[cid], self._broker.capabilities
-        if lookup.id_refused_at is not None and requested >= lookup.id_refused_at + rules.list_lag_s:
-            # The broker has seen the id, and no look-up finds an order of it.
-            self._execution.mark_lost(cid, reading_after=requested)
+        if record.refused_at is not None:
+            if requested >= record.refused_at + rules.list_lag_s:  # else an order of it may not be listed yet
+                self._execution.mark_lost(cid, reading_after=requested)
         elif len(lookup.not_found_by) < (2 if rules.query_by_cid else 1):
             return
         elif record.state is OrderState.UNKNOWN:

@@ -39,7 +39,7 @@ UNPROCESSED: Final = frozenset({RejectionMeaning.RATE_LIMITED})
 """The venue has not processed the order: it is dropped, as one that was not sent."""
 
 WAS_BOOKED: Final = frozenset({RejectionMeaning.DUPLICATE_ID, RejectionMeaning.INSUFFICIENT_QUANTITY})
-"""Of an order that is sent again: the first one was booked, and has the id or the shares."""
+"""Of a stop or exit: it may have been booked before, and have the id or the shares."""
 
 _log = log.logger(__name__)
 

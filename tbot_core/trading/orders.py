@@ -193,7 +193,9 @@ class OrderRecord:
     `inferred_quantity` is the part of `filled` whose executions the broker has not reported; reported ones reduce it.
     `executions` holds the booked fill of each execution id: reduced by what was inferred before, 0 if void.
     `corrected` has the ids of executions that were corrected or void, each with the quantity that this took away.
-    `confirmed`: the broker has reported that the order works or has worked.
+    `confirmed`: the broker has reported that the order works or has worked. `refused_at`: the second of a steady clock
+    at which the broker refused an order without a known outcome because it has its id, or because an order holds its
+    shares: the order may be booked.
     """
 
     order: Order
@@ -203,6 +205,7 @@ class OrderRecord:
     executions: Mapping[str, Fill] = attrs.field(factory=dict)
     corrected: Mapping[str, Decimal] = attrs.field(factory=dict)
     confirmed: bool = False
+    refused_at: float | None = None
 
     @property
     def terminal(self) -> bool:
@@ -225,7 +228,7 @@ class OrderRecord:
         return sum(self.corrected.values(), Decimal(0))
 
     def in_state(self, state: OrderState) -> OrderRecord:
-        """The record in a state."""
+        """The record in a state; a change of state answers a refusal."""
         if state is self.state:
             return self
         return OrderRecord(  # attrs.evolve takes five times as long
@@ -277,6 +280,7 @@ def advance(record: OrderRecord, event: OrderEvent, fill: Fill | None = None) ->
         filled=filled,
         inferred_quantity=record.inferred_quantity + supposing,
         executions={**record.executions, fill.execution_id: attrs.evolve(fill, quantity=fill.quantity - named)},
+        refused_at=None,
     )
     if filled > record.order.quantity:
         return booked, TransitionEffect.ALARM

@@ -405,9 +405,42 @@ def test_a_stop_that_is_refused_for_its_quantity_was_booked_before(bench: Bench)
     assert (bench.posts, bench.venue.cancels, bench.state_of("stop 1")) == (["stop 1"] * 2, [], OrderState.NEW)
 
 
-def test_a_stop_that_is_refused_since_less_is_held_is_followed_by_one_for_what_is_held(bench: Bench) -> None:
+@pytest.mark.parametrize("capabilities", [UNIQUE, REPEATED], ids=["unique ids", "repeated ids"])
+@pytest.mark.parametrize("hidden_s", [0.0, LAG_S - 1])
+def test_an_answer_for_its_quantity_ends_no_stop_that_was_booked(
+    journal: Journal, capabilities: BrokerCapabilities, hidden_s: float
+) -> None:
+    """It holds the shares itself: no other one is sent beside it while lists may be behind, and it is not cancelled."""
+    bench = Bench(journal, capabilities)
+    bench.venue.hidden = {"stop 1"}
+    bench.enter((SHORT, True))
+    assert bench.state_of("stop 1") is OrderState.UNKNOWN
+    bench.rounds(hidden_s)
+    bench.venue.hidden = set()
+    bench.rounds(30.0)
+    assert (bench.state_of("stop 1"), bench.venue.cancels, {*bench.posts}) == (OrderState.NEW, [], {"stop 1"})
+
+
+def test_a_stop_that_is_refused_for_its_quantity_is_sent_again_when_the_account_was_read(bench: Bench) -> None:
+    """Under its id, where the broker refuses one that it has seen: what held the shares may be gone."""
+    bench.enter((SHORT, False))
+    asyncio.run(bench.reconciler.settle_due())
+    assert bench.posts == ["stop 1"]
+    bench.rounds(2.0)
+    assert (bench.posts, bench.state_of("stop 1")) == (["stop 1"] * 2, OrderState.NEW)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "first"),
+    [(UNIQUE, LOST), (UNIQUE, SHORT), (REPEATED, SHORT)],
+    ids=["sent again", "refused, and sent again", "refused where ids repeat"],
+)
+def test_a_stop_that_is_refused_since_less_is_held_is_followed_by_one_for_what_is_held(
+    journal: Journal, capabilities: BrokerCapabilities, first: BrokerError
+) -> None:
     """A person has sold a part: the account says so, once lists would show the first one if it were booked."""
-    bench.enter((LOST, False))
+    bench = Bench(journal, capabilities)
+    bench.enter((first, False))
     bench.venue.sell(4)
     bench.rounds(15.0)
     working = [one for one in bench.execution.orders.values() if one.state is OrderState.NEW]
@@ -523,18 +556,20 @@ def test_of_stops_that_somebody_else_cancels_each_but_the_first_counts_as_reject
 
 
 @pytest.mark.parametrize(
-    ("refusal", "posts"),
-    [(Rejected("no"), ["stop 2"]), (SHORT, [])],
-    ids=["for another reason", "for its quantity"],
+    ("refusal", "seconds", "posts"),
+    [(Rejected("no"), 0, ["stop 2"]), (SHORT, LAG_S - ROUND_S, []), (SHORT, LAG_S + 3, ["stop 2"])],
+    ids=["for another reason", "for its quantity, at first", "for its quantity"],
 )
-def test_an_exit_that_is_refused_puts_its_stop_back(bench: Bench, refusal: Rejected, posts: list[str]) -> None:
-    """At once; for its quantity only when a reading has shown what is held."""
+def test_an_exit_that_is_refused_puts_its_stop_back(
+    journal: Journal, refusal: Rejected, seconds: float, posts: list[str]
+) -> None:
+    """At once; for its quantity only when the lists would show it, and a reading has shown what is held."""
+    bench = Bench(journal, REPEATED)
     bench.enter((None, True), (refusal, False))
     bench.leave()
     asyncio.run(bench.execution.process_broker_events())
+    bench.rounds(seconds)
     assert bench.posts[2:] == posts
-    bench.rounds(ROUND_S)
-    assert bench.posts[2:] == ["stop 2"]
 
 
 def same_everywhere(bench: Bench) -> int:

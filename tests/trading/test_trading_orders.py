@@ -283,6 +283,15 @@ def test_f29_a_correction_has_the_new_terms() -> None:
     assert advance(early, E.FILL, fill(bought, "100", "40", "a")) == (early, TransitionEffect.IGNORE)
 
 
+@pytest.mark.parametrize("event", [E.ACKNOWLEDGE, E.FILL, E.GIVE_UP])
+def test_what_becomes_of_an_order_answers_the_refusal_that_left_it_unknown(event: OrderEvent) -> None:
+    """If it is unknown again later, it is so for another reason."""
+    bought = order(limit="100")
+    before = attrs.evolve(record(S.UNKNOWN), refused_at=5.0)
+    after, _ = advance(before, event, fill(bought, "100", "40", "a") if event is E.FILL else None)
+    assert after.refused_at is None
+
+
 def test_f25_fills_in_any_order_come_to_the_same() -> None:
     """Quantity, executions and what was paid do not depend on which came first."""
     one = order(quantity="10")

@@ -160,6 +160,10 @@ class PositionManager:
             return
         if event.meaning is RejectionMeaning.INSUFFICIENT_QUANTITY:
             held.reading_after = at
+        self._put_stop_back(held)
+
+    def _put_stop_back(self, held: ManagedPosition) -> None:
+        # In place of an exit, which is decided again with the next minute.
         if held.plan.is_expired or held.refused_stops > 1:
             return
         held.exit_reason, held.exit_pending = None, False
@@ -309,9 +313,10 @@ class PositionManager:
     def on_lost(self, client_order_id: str, *, reading_after: float | None = None) -> None:
         """Apply that an order is lost: an entry stays reserved, an exit or a stop is placed again at once.
 
-        `reading_after`: the second of a steady clock from which a reading must have shown the holding before. If the
-        order appears later, it is cancelled each minute until it has ended. It stays only if it protects an entry that
-        may still fill, or a position without another protection.
+        `reading_after`: the broker refused it, and nothing is placed before a reading of this second of a steady clock
+        or later has shown the holding; in place of an exit that is the stop. If the order appears later, it is
+        cancelled each minute until it has ended. It stays only if it protects an entry that may still fill, or a
+        position without another protection.
         """
         order = self._tickets[client_order_id].order
         held = self._held.get(order.symbol)
@@ -319,6 +324,8 @@ class PositionManager:
             self.protection.replace_bracket(held)
         elif held is not None and held.exit_order_id == client_order_id:
             held.exit_pending = True
+            if reading_after is not None:
+                self._put_stop_back(held)
         if held is not None and reading_after is not None and self.is_current(order):
             held.reading_after = reading_after
         if order.leg is not Leg.ENTRY:
