@@ -54,6 +54,7 @@ _FAILURES: Final = ("no answer", "3", "401", "429", "5", "200", "connection")
 """How the outcome of a failed order request begins: no answer, 3xx, 401, 429, 5xx, or an answer that is not whole."""
 
 _DUPLICATE: Final = "must be unique"
+_INSUFFICIENT: Final = "insufficient qty"
 _SUBJECTS: Final[tuple[Literal["positions", "orders"], ...]] = ("positions", "orders")
 _ENDS: Final = frozenset({BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED, BrokerEventKind.EXPIRED})
 _ENDED_BY_VENUE: Final = frozenset({BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED})
@@ -339,15 +340,16 @@ def _has_failed(one: NetworkRequest) -> bool:
 
 def _settling(history: RehearsalHistory) -> Iterator[TwoListsNeeded]:
     # A stop or exit that may have been booked is sent anew only after lists without it, their lag apart: where ids
-    # may repeat, one that failed, and one that a process had on its way when it ended; everywhere one whose id was
-    # refused as used. Another process begins anew.
+    # may repeat, one that failed or whose shares an order holds, perhaps its own, and one that a process had on its way
+    # when it ended; everywhere one whose id was refused as used. Another process begins anew.
     rules = history.way.exchange.matching.character.rules
     guards = {cid: signal.symbol for cid, (signal, leg, _) in history.intents().items() if leg in _GUARDS}
     submits = [one for one in history.way.requests if one.kind == "submit" and one.left]
     unclear = [
         (one.at, one.client_order_id)
         for one in submits
-        if _DUPLICATE in one.outcome or (_has_failed(one) and not rules.unique_client_order_id)
+        if _DUPLICATE in one.outcome
+        or (not rules.unique_client_order_id and (_has_failed(one) or _INSUFFICIENT in one.outcome))
     ]
     begun = sorted(one.at for one in _processes(history) if one.runs)
     # The event whose write a crash cut off is in the journal alone.
