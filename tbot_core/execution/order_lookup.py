@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, Protocol
 
 import attrs
@@ -57,7 +58,8 @@ class OrderLookup:
 
     `not_found_by` has the second of the first request that each source answered without it. `asked`: an event left its
     outcome open, so that it must be looked up, and not only from time to time. `deferred`: a lookup found a fill that
-    the stream may still deliver. `settling`: it is being settled, and its requests have no answer yet.
+    the stream may still deliver. `settling`: it is being settled, and its requests have no answer yet. `unlisted_at`:
+    when a list that lacks it, though it works, was asked for.
     """
 
     next_lookup_at: float
@@ -66,6 +68,7 @@ class OrderLookup:
     asked: bool = False
     deferred: bool = False
     settling: bool = False
+    unlisted_at: float = -math.inf
 
     def is_due(self, now: float) -> bool:
         """Whether the order is to be settled now."""

@@ -356,7 +356,7 @@ class Reconciler:
         if report is not None:
             lookup.not_found_by.clear()
             self._apply_report(record, report)
-            if self._lacks_execution(cid, requested):
+            if self._lacks_execution(cid, requested) or self._is_older_than_list(lookup, requested):
                 self._execution.lookups[cid] = None
             if self._orphans.apply_lookup(cid, open_beyond_books(self._execution.orders[cid], report, ended=ended)):
                 self.read_soon()
@@ -438,8 +438,9 @@ class Reconciler:
             elif self._is_urgent(record):
                 lookup = self._lookups.setdefault(cid, OrderLookup(next_lookup_at=requested))
                 self._on_not_found(cid, lookup, "list", requested)
-            elif record.state in WORKING:
-                self._execution.lookups[cid] = None  # it may have ended
+            elif record.state in WORKING:  # it may have ended
+                self._execution.lookups[cid] = None
+                self._lookups.setdefault(cid, OrderLookup(next_lookup_at=requested)).unlisted_at = requested
 
     def _apply_report(self, record: OrderRecord, report: OrderStatusReport) -> None:
         # Act on what the broker says of an order.
@@ -450,6 +451,10 @@ class Reconciler:
         # Whether the books lack an execution that what was asked for need not have yet.
         since = requested - self._broker.capabilities.list_lag_s
         return self._execution.frozen_instruments.lacks_execution(self._execution.orders[cid], since)
+
+    def _is_older_than_list(self, lookup: OrderLookup, requested: float) -> bool:
+        # Whether a look-up may be behind the list that lacked its order.
+        return requested < lookup.unlisted_at + self._broker.capabilities.list_lag_s
 
     def _note_quantity(self, record: OrderRecord, report: OrderStatusReport) -> None:
         # An order that works for less than was ordered protects less, as a bracket's stop while its entry still fills.

@@ -1222,6 +1222,17 @@ def test_f19_an_order_that_the_broker_took_for_less_is_told_and_goes_on(bench: B
     assert bench.tender.verdict is ReconciliationStatus.MATCHED
 
 
+def test_a_look_up_that_may_be_behind_the_list_without_a_stop_does_not_say_that_it_rests(bench: Bench) -> None:
+    """It is looked up again, until one that was asked for later than lists may lag has it."""
+    stop, asked = protected(bench), []
+    bench.broker.found["AAA stop"] = report(stop)
+    bench.broker.shown = [*[reading(AAA="7")] * 2, reading(report(stop), AAA="7")]
+    for seconds in (31, 1, QUERIES.list_lag_s + 1):
+        bench.later(seconds)
+        asked.append("AAA stop" in bench.execution.lookups)
+    assert asked == [True, True, False]
+
+
 def test_a_stop_that_a_list_shows_for_less_and_then_for_all_closes_all_again(bench: Bench) -> None:
     """As the stop of a bracket, which grows with the fills of its entry."""
     stop, closes = protected(bench), []
