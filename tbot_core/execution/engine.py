@@ -182,7 +182,9 @@ class ExecutionEngine:
         self.apply_events(await self._requests.read("poll", source.poll) or ())
         if self.order_requests.found:
             await self._in_time(self.order_requests.cancel_found())
-        await self.execute(MinuteCommands(actions=self._decision_engine.position_manager.orders_due_now()))
+        manager, working = self._decision_engine.position_manager, self._decision_engine.exposure.working
+        manager.unknown_entries = {cid for cid in working if self.orders[cid].state is OrderState.UNKNOWN}
+        await self.execute(MinuteCommands(actions=manager.orders_due_now()))
 
     async def read_account(self) -> None:
         """Read the account's current cash and buying power from the broker."""

@@ -159,7 +159,7 @@ def bar(close: float) -> Bar:
         ("there is no feed", [ABOVE], "bare"),
         ("its stop rests", [], "resting"),
         ("its stop rests for a part", [ABOVE], "emulated"),
-        ("more of its entry may have been filled", [ABOVE], "emulated"),
+        ("more of its entry was filled than is booked", [ABOVE], "bare"),
         ("somebody else cancelled its stop", [ABOVE], "bare"),
         ("readings contradict it", [ABOVE], "bare"),
     ],
@@ -179,9 +179,11 @@ def test_a_position_is_protected_by_an_order_or_by_fresh_prices(
         case "its stop rests for a part":
             bench.report("acknowledged", "stop 1")
             bench.desk.position_manager.held["AAA"].position.units *= 2
-        case "more of its entry may have been filled":
+        case "more of its entry was filled than is booked":
             bench.report("acknowledged", "stop 1")
-            bench.execution.lookups["entry 1"] = None
+            other = fill(bench.execution.orders["entry 1"].order, "101", execution="entry 1")
+            again = BrokerEvent(kind="fill", event_id="again", client_order_id="entry 1", fill=other)
+            bench.execution.apply_events([again])
         case "somebody else cancelled its stop":
             bench.report("acknowledged", "stop 1")
             bench.report("cancelled", "stop 1")

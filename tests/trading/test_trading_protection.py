@@ -669,6 +669,19 @@ def test_f4_of_a_bracket_that_turns_up_the_rest_of_the_entry_is_in_the_way_of_an
     ]
 
 
+@pytest.mark.parametrize("unknown", [True, False])
+def test_an_exit_does_not_wait_for_an_entry_whose_outcome_is_unknown(*, unknown: bool) -> None:
+    """Its stop has been cancelled, and the entry can only add to the position."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    filled(found, entry, quantity="3")
+    found.position_manager.unknown_entries = {"AAA entry"} if unknown else set()
+    found.position_manager.orders_after_minute(SessionDraft().bars(), 59)
+    say(found, "cancelled", "AAA stop")
+    assert names(found.position_manager.orders_due_now()) == ["place AAA exit"] * unknown
+
+
 def test_f4_the_stop_of_a_bracket_that_turns_up_without_its_entry_is_taken_back() -> None:
     """Nothing is held and nothing will be: it would open the opposite position."""
     found = found_again(())

@@ -6,6 +6,7 @@ fresh prices; without those it is bare.
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -107,8 +108,8 @@ class ProtectionMonitor:
         known = [execution.orders[cid] for cid in closing if cid is not None and cid not in execution.lookups]
         working = [one for one in known if one.state in WORKING]
         needed, closed = manager.units_to_close(position), sum(manager.closing_units(one) for one in working)
-        if 0 < needed <= closed and not self._may_hold_more(position):
-            return Protection.RESTING
+        if 0 < needed <= closed:
+            return Protection.BARE if self._holds_more(position) else Protection.RESTING
         if not position.plan.stop_rests:  # the strategy closes it on closed bars
             return Protection.EMULATED
         if position.exit_reason is not None:  # no price closes it sooner than its exit
@@ -116,11 +117,12 @@ class ProtectionMonitor:
         waits = position.reading_after is not None or manager.exits.exits_blocked(position.position.signal.symbol)
         return Protection.BARE if waits or self._price(position) is None else Protection.EMULATED
 
-    def _may_hold_more(self, position: ManagedPosition) -> bool:
-        # Whether an entry of it is looked up: more of it may have been filled.
+    def _holds_more(self, position: ManagedPosition) -> bool:
+        # Whether an entry of it has filled for more than is booked.
         execution, signal = self._broker_session.execution, position.position.signal
-        orders = [execution.orders[cid].order for cid in execution.lookups]
-        return any(one.leg is Leg.ENTRY and one.signal == signal for one in orders)
+        entries = (one for one in execution.orders.values() if one.order.leg is Leg.ENTRY)
+        mine = [one for one in entries if one.order.signal == signal]
+        return any(execution.frozen_instruments.lacks_execution(one, since=-math.inf) for one in mine)
 
     def _price(self, position: ManagedPosition) -> float | None:
         # A fresh price of its symbol; None without one.

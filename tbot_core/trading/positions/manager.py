@@ -50,7 +50,10 @@ _ANSWERS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REJECTED})
 
 
 class PositionManager:
-    """Manages the positions and orders of one session; `name` creates client order ids."""
+    """Manages the positions and orders of one session; `name` creates client order ids.
+
+    `unknown_entries`: the working entries whose outcome is unknown.
+    """
 
     def __init__(self, rules: TradingRules, session: Session, exposure: ExposureBook, name: OrderIdFactory) -> None:
         self.session = session
@@ -65,6 +68,7 @@ class PositionManager:
         self.exits = ExitEvaluator(rules, exposure, self.protection, self.flatten_from)
         self._exit_submitter = ExitSubmitter(self._state, rules.venue, exposure, session)
         self.unsent_orders = UnsentOrders(self._state)
+        self.unknown_entries = set[str]()
         self._missing = MissingOrders(self._state, exposure, self._cancels)
         self._trimmer = PositionTrimmer(self._state, rules, exposure, self.protection)
         self.top_ups = TopUps(self._state, rules, exposure, session)
@@ -539,9 +543,11 @@ class PositionManager:
         return [CancelOrder(client_order_id=one, exit_symbol=symbol) for one in self._blocking_orders(held)]
 
     def _may_place_exit(self, held: ManagedPosition) -> bool:
-        # Whether a due exit can be sent: nothing else works for its position, and it need not wait.
+        # Whether a due exit can be sent: nothing else works for its position, and it need not wait. An entry in doubt
+        # can only add to the position; its stop has been cancelled, so that the exit must not wait for it.
         waits = self.exits.exits_blocked(held.position.signal.symbol) or self.exits.must_wait(held.exit_reason)
-        return held.exit_order_id is None and not (waits or self._blocking_orders(held))
+        blocks = not self.unknown_entries.issuperset(self._blocking_orders(held))
+        return held.exit_order_id is None and not (waits or blocks)
 
     def _may_place_stop(self, held: ManagedPosition) -> bool:
         # Whether a stop of its own is due. While readings contradict the books, only a position's first one is.
