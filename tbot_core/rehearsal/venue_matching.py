@@ -120,8 +120,11 @@ class VenueMatchingEngine:
         path, step = self.path(working.order.symbol), self.step
         if path is None or not self.in_session or working.kind != OPEN or path.halted(step):
             return
-        ticks = working.price(path, step)
-        if ticks is not None and (units := min(working.remaining_units, path.depth[step])):
+        ticks, uncovered = working.price(path, step), not (working.ours or working.order.buy or self.character.margin)
+        if ticks is not None and uncovered and self.books.units.get(working.order.symbol, 0) < working.remaining_units:
+            # Nobody sells short in a cash account, also not by an order that was covered when it was sent.
+            self.end(working, BrokerEventKind.CANCELLED, "less is held than the order would sell")
+        elif ticks is not None and (units := min(working.remaining_units, path.depth[step])):
             self.execute(working, units, ticks)
 
     def execute(self, working: SimulatedVenueOrder, units: int, ticks: int) -> None:

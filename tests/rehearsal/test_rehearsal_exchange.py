@@ -252,6 +252,20 @@ def test_what_cannot_be_is_refused_with_its_code(
     assert stage.poll_after() == []
 
 
+def test_in_a_cash_account_others_sell_no_more_than_is_held(stages: Make) -> None:
+    """An order that was covered when it was sent is cancelled when it is not any more."""
+    stage = stages(attrs.evolve(PLAIN, margin=False))
+    stage.submit(order(quantity=Decimal(5)))
+    stage.pass_time(10)
+    matching = stage.matching
+    theirs = matching.accept(order("theirs", buy=False, quantity=Decimal(4)), ours=False)
+    stage.submit(order("o2", buy=False, quantity=Decimal(3)))
+    matching.rest(theirs)
+    stage.pass_time(10)
+    assert (theirs.kind, theirs.filled) == ("cancelled", 0)
+    assert matching.books.units == {"A": 2 * UNITS_PER_SHARE}
+
+
 def test_a_slow_refusal_is_told_after_an_acknowledgement(stages: Make) -> None:
     """A venue that looks later takes the order first."""
     stage = stages(attrs.evolve(PLAIN, refuses_at_once=False))
