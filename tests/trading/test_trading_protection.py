@@ -669,6 +669,21 @@ def test_f4_of_a_bracket_that_turns_up_the_rest_of_the_entry_is_in_the_way_of_an
     ]
 
 
+def test_an_exit_for_more_than_is_left_is_cancelled_and_sent_again_at_once() -> None:
+    """Somebody else has sold a part: meanwhile the rest has neither a stop nor an exit."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    filled(found, entry)
+    found.position_manager.orders_after_minute(SessionDraft().bars(), 59)
+    say(found, "cancelled", "AAA stop")
+    assert names(found.position_manager.orders_due_now()) == ["place AAA exit"]
+    found.position_manager.on_external_change(fill(order(Leg.EXIT), "100", "4", "outside"))
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA exit"]
+    say(found, "cancelled", "AAA exit")
+    assert names(found.position_manager.orders_due_now()) == ["place AAA exit 2"]
+
+
 @pytest.mark.parametrize("unknown", [True, False])
 def test_an_exit_does_not_wait_for_an_entry_whose_outcome_is_unknown(*, unknown: bool) -> None:
     """Its stop has been cancelled, and the entry can only add to the position."""

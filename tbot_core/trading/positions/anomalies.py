@@ -195,7 +195,6 @@ class MismatchedOrders:
         exits = held.exit_order_id == client_order_id
         if rests:
             self._replace(held, ticket)
-        held.exit_pending |= exits
         if rests or exits:
             self._cancels.cancel_now([client_order_id])
 

@@ -145,7 +145,9 @@ class PositionManager:
             if closing is not None and self._is_stop_taken(closing, order):
                 self.protection.on_stop_taken(closing, at)
             self._on_order_ended(order)
-            if closing is not None and is_exit and not is_cancelled:
+            if closing is not None and is_exit and is_cancelled:  # another takes its place
+                closing.exit_pending |= not self._rules.venue.simulated
+            elif closing is not None and is_exit:
                 self._on_exit_ended(closing, event, at)
 
     def _is_stop_taken(self, held: ManagedPosition, order: Order) -> bool:
@@ -441,7 +443,7 @@ class PositionManager:
             self._state.attempts[one.signal, one.leg] = 1
 
     def _on_order_ended(self, order: Order) -> None:
-        # An exit that ended is sent again with the next minute; a stop that ended without a cancel of ours is emulated.
+        # A stop that ended without a cancel of ours is emulated.
         held = self._held.get(order.symbol)
         self._cancels.on_ended(order.client_order_id)
         self.overfills.on_exit_ended(order)
