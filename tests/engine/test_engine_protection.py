@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import closing
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -26,7 +27,7 @@ from tbot_core.testing.trades import fill, proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tbot_core.contracts import Permit
@@ -53,6 +54,7 @@ class Venue:
     def __init__(self) -> None:
         self.posts: list[str] = []
         self.cancels: list[str] = []
+        self.fills_first: Callable[[str], None] | None = None
 
     async def submit(self, order: Order, permit: Permit) -> None:
         """Accept an order."""
@@ -60,8 +62,10 @@ class Venue:
         self.posts.append(order.client_order_id)
 
     async def cancel(self, client_order_id: str) -> None:
-        """Accept a request."""
+        """Accept a request; the order may fill first."""
         self.cancels.append(client_order_id)
+        if self.fills_first is not None:
+            self.fills_first(client_order_id)
 
     async def poll(self) -> Sequence[BrokerEvent]:
         """Nothing is reported here."""
@@ -216,6 +220,15 @@ def test_an_emulated_stop_closes_its_position_when_prices_have_stayed_beyond_it(
         bench.report("cancelled", "stop 1")
         bench.run(bench.execution.process_broker_events())
         assert bench.venue.posts[2:] == ["exit 1"]
+
+
+def test_a_position_may_close_while_its_emulated_stop_fires(journal: Journal) -> None:
+    """Its stop fills after all before it is cancelled: nothing is left to close, and the monitor goes on."""
+    bench = Bench(journal)
+    bench.venue.fills_first = partial(bench.report, "fill")
+    bench.rounds(5.0, BELOW)
+    assert ({**bench.desk.position_manager.held}, bench.venue.posts[2:]) == ({}, [])
+    assert bench.written[-1][0] == records.CLOSED
 
 
 @pytest.mark.parametrize("why", ["a stop rests", "its strategy closes it on bars", "it is being closed"])

@@ -88,6 +88,7 @@ class ProtectionMonitor:
             return
         for symbol in [one for one, record in self._records.items() if record.signal != _signal(held.get(one))]:
             self._journal(symbol, records.CLOSED, self._records.pop(symbol), now)
+        breached = []
         for symbol, position in held.items():
             protection, record = self._protection(position), self._records.get(symbol)
             if record is None:
@@ -99,6 +100,9 @@ class ProtectionMonitor:
                 record.reported = protection
                 self._journal(symbol, protection, record, now)
             if self._is_breached(position, record, now):
+                breached.append((symbol, position))
+        for symbol, position in breached:
+            if held.get(symbol) is position:  # not closed while another one was
                 await self._close(position)
 
     def _protection(self, position: ManagedPosition) -> Protection:
