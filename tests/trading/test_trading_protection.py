@@ -684,6 +684,23 @@ def test_an_exit_for_more_than_is_left_is_cancelled_and_sent_again_at_once() -> 
     assert names(found.position_manager.orders_due_now()) == ["place AAA exit 2"]
 
 
+def test_an_exit_that_works_while_its_symbol_is_split_is_sent_again_for_all() -> None:
+    """The broker's order is for the shares of before."""
+    found = desk()
+    entry = found.decide([proposal(exits=TIMED)])[0].order
+    assert entry is not None
+    filled(found, entry)
+    found.position_manager.orders_after_minute(SessionDraft().bars(), 59)
+    say(found, "cancelled", "AAA stop")
+    found.position_manager.orders_due_now()
+    found.position_manager.apply_split("AAA", Fraction(2))
+    assert names(found.position_manager.orders_due_now()) == ["cancel AAA exit"]
+    say(found, "cancelled", "AAA exit")
+    [again] = found.position_manager.orders_due_now()
+    assert isinstance(again, SubmitOrder)
+    assert again.order.quantity == 2 * entry.quantity
+
+
 @pytest.mark.parametrize("unknown", [True, False])
 def test_an_exit_does_not_wait_for_an_entry_whose_outcome_is_unknown(*, unknown: bool) -> None:
     """Its stop has been cancelled, and the entry can only add to the position."""

@@ -259,7 +259,7 @@ class PositionManager:
         if held is None:
             return
         self.protection.apply_split(held, ratio)
-        self._cancels.cancel_now(held.resting.values())
+        self._cancels.cancel_now((*held.resting.values(), *filter(None, (held.exit_order_id,))))
 
     def on_fill_corrected(self, fill: Fill) -> None:
         """Apply a corrected execution, void if the quantity is 0; a position that it had closed is protected again.
