@@ -129,6 +129,10 @@ class Play:
         status = self._nursery.ended()
         assert (status == signal.SIGKILL) if killed else not status, (status, self.passed[-3:])
         self.at = self._world.loop.time()
+        if killed:
+            self.story.deaths.append(self.at + ARRIVES_S)
+        else:
+            self.story.finished = self.at
         return killed
 
     def _gathered(self, selector: selectors.BaseSelector) -> bool:
@@ -191,8 +195,9 @@ class Play:
         journal = open_journal(self._home / "tbot.sqlite")
         with closing(journal):
             journal.verify()
-            self.story.lives[-1] = attrs.evolve(self.story.lives[-1], last=journal.head[0])
             self.story.events = list(journal.events())
+        written: list[Any] = [((one.applied - self._world.start).total_seconds(), one) for one in self.story.events]
+        self.story.lives[-1] = attrs.evolve(self.story.lives[-1], last=journal.head[0], written=written)
         wrong = [*self._wrong, *violations(self.story)]
         closed = [event.kind for event in self.story.events].count(records.SESSION_CLOSED)
         if not self.whole or closed != (not self._stopped) or (self._stopped and self.story.held):
@@ -246,6 +251,9 @@ PLANS: Final[Mapping[str, Plan]] = {
 }
 WRITES: Final = PLANS["CP22"].most
 """How many writes make a new journal."""
+
+ARRIVES_S: Final = 0.25
+"""What a process had sent when it died arrives within this time; no other begins so soon."""
 
 SEEDS: Final = (2, 3, 7, 46, 58, 72, 91)
 """Short days with three symbols or more."""
