@@ -265,6 +265,12 @@ class UnsentOrders:
             return
         self._blocked[order.symbol] = barred
 
+    def await_reading(self, after: float) -> None:
+        """Let the symbols that wait for the connection wait for a reading `after` this second of a steady clock."""
+        for symbol, barred in self._blocked.items():
+            if symbol in self._state.held and not barred:
+                self._state.held[symbol].reading_after = after
+
     def release(self, *, barred: bool) -> None:
         """Release the symbols that wait for the connection; with `barred` all others too."""
         if self._blocked:
