@@ -17,8 +17,9 @@ from tbot_core.model.formatting import request_words
 
 SHORTS: Final = "shorts"
 _SWITCH_OFF: Final = (
-    "the account may sell short, and no SHORT_TYPE_ setting is ShortSell: switch short sales off in the account's "
-    "settings at the broker, which its page in docs/brokers names, so that no order can open a short position"
+    "the account may sell short, and no strategy of STRATEGY_SEQUENCE does: switch short sales off in the account's "
+    "configuration at the broker, so that no order can open a short position; the broker's page in docs/brokers names "
+    "the setting"
 )
 
 if TYPE_CHECKING:

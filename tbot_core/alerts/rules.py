@@ -40,6 +40,7 @@ from tbot_core.model.formatting import (
 )
 from tbot_core.model.types import Leg, OrderState, RiskState, Side, quantity_of
 from tbot_core.plugins.call_guard import failure_text
+from tbot_core.trading.orders import IN_DOUBT
 from tbot_core.trading.risk.states import KINDS, StateCause, TradingState
 from tbot_core.trading.universe import UniverseCounts
 
@@ -267,10 +268,11 @@ class AlertRules:
             yield Notice(key=f"surplus {symbol}", urgency=Urgency.CRITICAL, what=f"UNPROTECTED: {what}.")
 
     def _covered(self, symbol: str) -> Decimal | None:
-        # The quantity that resting stops cover, None while an exit is in progress. Less than one share cannot rest as a
-        # stop; tbot watches it instead.
+        # The quantity that resting stops cover, None while an exit is in progress; one of unknown outcome is no cover.
+        # Less than one share cannot rest as a stop; tbot watches it instead.
         mine = [record for record in self._book.orders.values() if record.order.symbol == symbol]
-        if any(record.order.leg is Leg.EXIT and not record.terminal for record in mine):
+        exits = (one for one in mine if one.order.leg is Leg.EXIT and not one.terminal)
+        if any(one.state not in IN_DOUBT for one in exits):
             return None
         stops = (one for one in mine if one.order.leg is Leg.STOP and one.state in _RESTING)
         return sum((one.open_quantity for one in stops), Decimal(0))

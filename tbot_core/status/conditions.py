@@ -37,6 +37,10 @@ _REMEDIES: Final[Mapping[StateCause, tuple[str, str]]] = {
     ),
     StateCause.UNKNOWN: (_RETRIES, _ANSWERS),
     StateCause.UNREACHABLE: (_RETRIES, _ANSWERS),
+    StateCause.OUTCOME_UNKNOWN: (
+        "tbot settles the order at least every 4 s.",
+        "Look at the broker's order list: if a stop or exit is there, do nothing, tbot finds it.",
+    ),
     StateCause.FEEDS_STALE: ("tbot goes on connecting, and requests the minutes that it missed.", ""),
 }
 """What a running tbot does about a cause, and what a person can do whether it runs or not."""

@@ -295,7 +295,7 @@ def test_doubt_that_comes_back_is_counted_from_its_return() -> None:
 
 
 def test_a_position_without_a_stop_is_unprotected_after_ten_seconds() -> None:
-    """A resting stop for all of it protects, an exit under way ends the question, a rest under a share needs none."""
+    """A resting stop for all of it protects, an exit under way does, unless its outcome is unknown."""
     story = Story()
     story.enter()
     assert story.standing(60.0) == {}
@@ -313,6 +313,10 @@ def test_a_position_without_a_stop_is_unprotected_after_ten_seconds() -> None:
     story.event("cancelled", {"words": ""}, "t")
     story.intend("x", Leg.EXIT)
     assert story.standing(60.0) == {}
+    story.event(records.SENDING, {}, "x")
+    story.event(records.NO_ANSWER, {"words": "503"}, "x")
+    story.standing(10.0)
+    assert "unprotected ACME" in story.standing(0.1)
 
 
 def test_f28_what_was_filled_beyond_a_position_is_said_for_as_long_as_it_is_held() -> None:

@@ -48,8 +48,8 @@ _MILLISECONDS: Final = 10_000_000_000
 """A reset time above this number of seconds (year 2286) is given in milliseconds or less."""
 
 _SPENT: Final = "The vendor's limit of requests is reached: stop other programs that use this key, or wait."
-_MOVED: Final = "A redirect is not followed: is the address that of the service, and not of a login page or a proxy?"
-_KEY: Final = "The key is wrong, revoked, or one of another host: correct it with `tbot secrets edit`."
+_MOVED: Final = "A redirect is not followed: correct the address, it may be that of a login page or a proxy."
+_KEY: Final = "The key is wrong, revoked, or one of another host: correct it with `tbot secrets edit CATEGORY`."
 _FORM: Final = "Is the address that of the service? If it is, the service has changed its answers: update the plugin."
 
 LONGEST_PAUSE_S: Final = 120.0

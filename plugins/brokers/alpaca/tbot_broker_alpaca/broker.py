@@ -81,8 +81,8 @@ class AlpacaBroker:
         """Cash, equity and buying power."""
         try:
             document = (await self._client.get("/v2/account")).json()
-        except UnknownOrder as fault:
-            fault.message, fault.remedy = f"{fault.message}.", _ADDRESS
+        except Rejected as fault:
+            fault.message, fault.remedy = f"{fault.message.rstrip('.')}.", _ADDRESS
             raise
         with parse.readable("account"):
             found = parse.account(document, self._client.mode)

@@ -115,7 +115,12 @@ def readable(what: str) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as fault:
-        raise Unavailable(f"Alpaca's {what} cannot be read: {type(fault).__name__}: {fault}.", _FORM) from fault
+        raise Unavailable(f"Alpaca's {what} cannot be read: {_words(fault)}.", _FORM) from fault
+
+
+def _words(fault: Exception) -> str:
+    # What is wrong, without the names of Python's classes where the words say it.
+    return str(fault) if isinstance(fault, ValueError) else f"{type(fault).__name__}: {fault}"
 
 
 def number(value: object) -> Decimal:
