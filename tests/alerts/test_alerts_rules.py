@@ -313,7 +313,6 @@ def test_a_position_without_a_stop_is_unprotected_after_ten_seconds() -> None:
     story.event("cancelled", {"words": ""}, "t")
     story.intend("x", Leg.EXIT)
     assert story.standing(60.0) == {}
-    story.event(records.SENDING, {}, "x")
     story.event(records.NO_ANSWER, {"words": "503"}, "x")
     story.standing(10.0)
     assert "unprotected ACME" in story.standing(0.1)
