@@ -77,7 +77,8 @@ def chosen_names(offered: Mapping[str, VenueScenario], patterns: Sequence[str]) 
     """The names that fit one of the patterns, without any those that are not full; raises UsageError if none fits."""
     for pattern in patterns:
         if not fnmatch.filter(offered, pattern):
-            raise UsageError(f"No scenario fits {pattern!r}.", "'*' fits all; --json lists the names that have run.")
+            kinds = ", ".join(f"'{one}: *'" for one in dict.fromkeys(name.partition(":")[0] for name in offered))
+            raise UsageError(f"No scenario fits {pattern!r}.", f"'*' fits all; there are {kinds}.")
     return tuple(
         name
         for name, one in offered.items()
