@@ -318,8 +318,12 @@ class Reconciler:
                 await self._look_up(cid)
         except TimeoutError:
             _log.warning("order.not_looked_up", id=cid, reason=f"no answer within {UNANSWERED_S:.0f} s")
-        record = self._execution.orders[cid]
-        if self._execution.rejections.must_read or not self._may_send_again(record):
+        record, lookup = self._execution.orders[cid], self._lookups.get(cid)
+        if not self._may_send_again(record):
+            return
+        if self._execution.rejections.must_read:
+            if lookup is not None:
+                lookup.next_lookup_at = self._clock.monotonic()  # once the reading has been asked for
             return
         try:
             async with asyncio.timeout(UNANSWERED_S):
