@@ -215,7 +215,7 @@ def test_f75_a_session_killed_at_random_ends_as_one_that_never_was(kills: int, t
 @pytest.mark.parametrize(
     "kills",
     [
-        pytest.param(2, marks=pytest.mark.timeout(300)),
+        pytest.param(1, marks=pytest.mark.timeout(300)),
         pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
     ],
 )
