@@ -122,7 +122,7 @@ class VenueMatchingEngine:
             return
         ticks, uncovered = working.price(path, step), not (working.ours or working.order.buy or self.character.margin)
         if ticks is not None and uncovered and self.books.units.get(working.order.symbol, 0) < working.remaining_units:
-            # Nobody sells short in a cash account, also not by an order that was covered when it was sent.
+            # A cash account cannot sell short, also not by an order that was covered when it was sent.
             self.end(working, BrokerEventKind.CANCELLED, "less is held than the order would sell")
         elif ticks is not None and (units := min(working.remaining_units, path.depth[step])):
             self.execute(working, units, ticks)
