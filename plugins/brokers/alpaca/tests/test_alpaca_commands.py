@@ -95,7 +95,7 @@ def test_broker_test_screen_and_download_reach_the_venue_of_the_rehearsal(
     rows = shown("broker", "test")["rows"]
     assert {row["level"] for row in rows if row["subject"] != "shorts"} == {"ok"}
     (advice,) = [row["words"] for row in rows if row["subject"] == "shorts"]
-    assert advice.startswith("the account may sell short, and no SHORT_TYPE_ setting is ShortSell: switch")
+    assert advice.startswith("the account may sell short, and no strategy of STRATEGY_SEQUENCE does: switch")
     checked = shown("check")["rows"]
     assert [row["level"] for row in checked if advice in row["message"]] == ["warn"]
     (feed,) = [row["message"] for row in checked if row["subject"] == "feed"]
