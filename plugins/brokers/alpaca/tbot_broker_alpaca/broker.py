@@ -13,7 +13,7 @@ from tbot_broker_alpaca.feed import AlpacaFeed, MarketData
 from tbot_broker_alpaca.order_ids import Executions, OrderIds
 from tbot_broker_alpaca.rejections import UnknownOrder
 from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, Gap, ReplaceMode
-from tbot_core.errors import AccountRefused, BrokerError, Rejected, RejectionMeaning, Unavailable
+from tbot_core.errors import AccountRefused, BrokerError, LoginNeeded, Rejected, RejectionMeaning, Unavailable
 from tbot_core.model.types import OrderType
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ class AlpacaBroker:
         """Cash, equity and buying power."""
         try:
             document = (await self._client.get("/v2/account")).json()
+        except LoginNeeded:
+            raise
         except Rejected as fault:
             fault.message, fault.remedy = f"{fault.message.rstrip('.')}.", _ADDRESS
             raise

@@ -173,7 +173,7 @@ def answered(reply: ServerReply) -> Iterator[str]:
     ("reply", "path", "words", "remedy"),
     [
         (ServerReply(status=302, headers={"location": "/login"}), "", "302.", "A redirect is not followed: "),
-        (ServerReply(status=401), "", "401.", "`tbot secrets edit`"),
+        (ServerReply(status=401), "", "401.", "`tbot secrets edit CATEGORY`"),
         (ServerReply(body=b"<html>"), "", "cannot be read: invalid JSON", "Is the address that of the service?"),
         (ServerReply(document=ACCOUNT | {"equity": "12,5"}), "", "'12,5' is no number", "HOST_"),
         (ServerReply(document=ACCOUNT | {"cash": "1E+999999"}), "", "'1E+999999' is no amount", "HOST_"),
