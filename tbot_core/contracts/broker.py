@@ -23,6 +23,7 @@ class BrokerEventKind(StrEnum):
 
     `ACKNOWLEDGED`: the order is working. `REJECTED`: the broker does not accept it. `FILL`: a quantity was executed.
     `CANCELLED` and `EXPIRED`: it has ended; what was filled before stays. `REPLACED`: it works with its new terms.
+    `TRIGGERED`: the market has reached a stop's level, and it works as a market order; optional, a fill says as much.
     `CANCEL_REFUSED`: it was neither cancelled nor replaced, and is as it was. `NOT_FOUND`: the broker does not know it.
     `BUSTED`: the execution that `fill` names is void. `CORRECTED`: `fill` has the new terms of the execution with that
     id.
@@ -34,6 +35,7 @@ class BrokerEventKind(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     REPLACED = "replaced"
+    TRIGGERED = "triggered"
     CANCEL_REFUSED = "cancel_refused"
     NOT_FOUND = "not_found"
     BUSTED = "busted"

@@ -260,10 +260,12 @@ class MatchingEngine:
             return
         worse = max if buy else min
         price = bar.open if resting.triggered else worse(resting.stop, bar.open)
+        units = self._costs.capacity(resting.order.symbol, bar.volume, resting.remaining)
         if not resting.triggered:
             resting.triggered = True
             self._drop_sibling(resting.order, Leg.TARGET)
-        units = self._costs.capacity(resting.order.symbol, bar.volume, resting.remaining)
+            if not units:  # else its fill says so
+                self._emit(BrokerEventKind.TRIGGERED, resting.order)
         if units:
             self._fill(resting, self._slipped(resting, price, bars), units)
 

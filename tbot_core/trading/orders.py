@@ -39,6 +39,7 @@ class OrderEvent(StrEnum):
     CANCEL = "cancel"
     CANCEL_REFUSED = "cancel refused"
     REPLACE = "replace"
+    TRIGGER = "trigger"
     EXPIRE = "expire"
     NOT_FOUND = "not found"
     BUST = "bust"
@@ -87,6 +88,7 @@ _ANSWERS: Final = (
     _Event.CANCEL,
     _Event.CANCEL_REFUSED,
     _Event.REPLACE,
+    _Event.TRIGGER,
     _Event.EXPIRE,
     _Event.NOT_FOUND,
 )
@@ -112,6 +114,7 @@ def _unacknowledged_transitions() -> dict[tuple[OrderState, OrderEvent], Transit
         (_State.SENDING, _Event.CANCEL_REFUSED): Transition(_State.SENDING, TransitionEffect.QUERY),
         (_State.SENDING, _Event.NOT_FOUND): Transition(_State.UNKNOWN, TransitionEffect.QUERY),
         (_State.SENDING, _Event.REPLACE): Transition(_State.NEW),
+        (_State.SENDING, _Event.TRIGGER): Transition(_State.NEW),
     }
 
 
@@ -122,6 +125,7 @@ def _all_transitions() -> dict[tuple[OrderState, OrderEvent], Transition]:
         table |= {
             (state, _Event.ACKNOWLEDGE): Transition(state, TransitionEffect.IGNORE),
             (state, _Event.REPLACE): Transition(state),
+            (state, _Event.TRIGGER): Transition(state),
             (state, _Event.REJECT): Transition(state, TransitionEffect.QUERY),
             (state, _Event.NO_ANSWER): Transition(state, TransitionEffect.QUERY),
             (state, _Event.FILL): Transition(_State.PARTIALLY_FILLED),
@@ -134,6 +138,7 @@ def _all_transitions() -> dict[tuple[OrderState, OrderEvent], Transition]:
         table |= {
             (state, _Event.ACKNOWLEDGE): Transition(_State.NEW),
             (state, _Event.REPLACE): Transition(_State.NEW),
+            (state, _Event.TRIGGER): Transition(_State.NEW),
             (state, _Event.REJECT): Transition(_State.REJECTED),
             (state, _Event.NO_ANSWER): Transition(state),
             (state, _Event.FILL): Transition(_State.PARTIALLY_FILLED),
@@ -160,6 +165,7 @@ def _terminal_transitions() -> dict[tuple[OrderState, OrderEvent], Transition]:
             (state, _Event.CANCEL): Transition(state, TransitionEffect.IGNORE),
             (state, _Event.CANCEL_REFUSED): Transition(state, TransitionEffect.IGNORE),
             (state, _Event.REPLACE): Transition(state, TransitionEffect.QUERY),
+            (state, _Event.TRIGGER): Transition(state, TransitionEffect.IGNORE),
             (state, _Event.NOT_FOUND): Transition(state, TransitionEffect.IGNORE),
         }
     return table
@@ -174,6 +180,7 @@ BROKER_EVENT_KINDS: Final[Mapping[str, OrderEvent]] = {
     BrokerEventKind.CANCELLED: OrderEvent.CANCEL,
     BrokerEventKind.CANCEL_REFUSED: OrderEvent.CANCEL_REFUSED,
     BrokerEventKind.REPLACED: OrderEvent.REPLACE,
+    BrokerEventKind.TRIGGERED: OrderEvent.TRIGGER,
     BrokerEventKind.EXPIRED: OrderEvent.EXPIRE,
     BrokerEventKind.NOT_FOUND: OrderEvent.NOT_FOUND,
     BrokerEventKind.BUSTED: OrderEvent.BUST,

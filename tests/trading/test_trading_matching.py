@@ -304,6 +304,16 @@ def test_a_triggered_stop_fills_its_rest_at_the_next_opens() -> None:
     ]
 
 
+@pytest.mark.parametrize(("volume", "said_of_it"), [(9, 1), (10, 0), (1000, 0)])
+def test_a_stop_that_triggers_without_a_fill_is_reported(volume: int, said_of_it: int) -> None:
+    """A bar that leaves it no whole share says that it has triggered; a fill says so by itself."""
+    costs = attrs.evolve(FREE, share_cap=(1, 10))
+    draft = SessionDraft().bar(30, 98.0, low=97.0, volume=volume).bar(31, 105.0)
+    short = trade(bracket(), draft.bars(), costs)
+    assert kinds(short).count("triggered stop") == said_of_it
+    assert {at for name, at, *_ in fills(short) if name == "stop"} <= {30, 31}
+
+
 def test_a_target_without_a_stop_fills_alone() -> None:
     """Plans whose stop acts on closes let only a target rest; another symbol's stop is none of its business."""
     venue = MatchingEngine(FREE, session(), ("AAA", "BBB"))

@@ -44,6 +44,7 @@ reject         | . !     | rejected     | . ?          | . ?          | rejected
 cancel         | . !     | cancelled    | cancelled    | cancelled    | cancelled  | cancelled | . = | . = | . =
 cancel refused | . !     | . ?          | . ?          | . ?          | .          | .        | . = | . = | . =
 replace        | . !     | new          | .            | .            | new        | new      | . ? | . ? | . ?
+trigger        | . !     | new          | .            | .            | new        | new      | . = | . = | . =
 expire         | . !     | expired      | expired      | expired      | expired    | expired  | . = | . = | . =
 not found      | . !     | unknown ?    | unknown ?    | unknown ?    | . ?        | . ?      | . = | . = | . =
 """

@@ -179,11 +179,11 @@ def test_an_exit_that_falls_due_takes_the_trim_away() -> None:
 
 
 def test_what_the_stop_sold_meanwhile_is_not_trimmed_as_well() -> None:
-    """A stop that filled in part before its cancel: what is left lies under the target, and is covered again."""
+    """A stop that filled in part before its cancel has triggered: all that is left is closed, nothing is trimmed."""
     bench = Bench(BARE)
     bench.close(125.0)
     bench.fill("stop 1", "98", "3")
-    assert bench.say("cancelled", "stop 1") == ["place stop 2 4"]
+    assert bench.say("cancelled", "stop 1") == ["place exit 1 4"]
     outside = Bench(exits=ExitRules(trigger="close", leave=200), target=150.0)
     assert outside.close(125.0) == ["cancel target 1"]
     outside.desk.position_manager.on_external_change(fill(outside.orders["target 1"], "125", "3", "outside"))

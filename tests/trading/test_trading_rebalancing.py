@@ -316,6 +316,41 @@ def test_what_is_added_behind_a_stop_that_fills_is_closed() -> None:
     assert bench.say("cancelled", "stop 2") == ["place exit 2 4"]
 
 
+@pytest.mark.parametrize("kind", ["triggered", "fill"])
+def test_nothing_is_trimmed_or_added_once_the_stop_has_triggered(kind: str) -> None:
+    """The triggered stop goes on, whether a part of it is filled or nothing yet; no new one waits for a new trigger."""
+
+    def triggers(bench: Bench) -> Bench:
+        bench.fill("stop 1", "50", "1") if kind == "fill" else bench.say("triggered", "stop 1")
+        return bench
+
+    assert triggers(Bench()).close(150.0) == ([], [])
+    assert triggers(Bench()).close(50.0) == ([], [])
+    moved = triggers(Bench(exits=attrs.evolve(TWO, trailing=True)))
+    assert moved.close(150.0) == ([], [])
+
+
+@pytest.mark.parametrize("kind", ["triggered", "fill"])
+def test_a_stop_that_triggers_while_a_trim_cancels_it_closes_the_position(kind: str) -> None:
+    """What is left goes at the market as soon as the stop has ended, in place of the trim."""
+    bench = Bench()
+    assert bench.close(150.0)[0] == ["cancel stop 1"]
+    left = 6 if kind == "fill" else 7
+    assert (bench.fill("stop 1", "50", "1") if kind == "fill" else bench.say("triggered", "stop 1")) == []
+    assert bench.say("cancelled", "stop 1") == [f"place exit 1 {left}"]
+    assert bench.orders["exit 1"].reason is ExitReason.STOP
+
+
+def test_a_trigger_of_another_stop_changes_nothing() -> None:
+    """Only the stop that rests counts: after a late fill of the one before it is made as large as what is left."""
+    bench = Bench().trimmed()
+    bench.say("triggered", "stop 1")
+    assert bench.close(200.0, 31)[0] == ["cancel stop 2"]
+    late = Bench().trimmed()
+    assert late.fill("stop 1", "50", "2") == ["cancel stop 2"]
+    assert late.say("cancelled", "stop 2") == ["place stop 3 3"]
+
+
 def test_a_fill_that_comes_when_all_is_closed_is_a_position_with_a_stop() -> None:
     """The broker's truth is booked and protected, whoever is to blame."""
     bench = Bench(BRACKETS).trimmed()

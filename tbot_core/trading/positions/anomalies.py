@@ -80,7 +80,7 @@ class OverfillCorrector:
 ENDINGS = frozenset({BrokerEventKind.EXPIRED, BrokerEventKind.CANCELLED, BrokerEventKind.REJECTED})
 """The kinds of broker events that end an order."""
 
-_WORKS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REPLACED})
+_WORKS = frozenset({BrokerEventKind.ACKNOWLEDGED, BrokerEventKind.REPLACED, BrokerEventKind.TRIGGERED})
 
 
 class MissingOrders:

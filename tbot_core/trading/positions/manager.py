@@ -477,7 +477,8 @@ class PositionManager:
                 self._on_closed(position, fill)
             else:
                 held = self._held[order.symbol]
-                held.stop_triggered |= order.leg is Leg.STOP
+                if held.resting.get(Leg.STOP) == order.client_order_id:  # not an older one that is reported late
+                    self.protection.on_triggered(held)
                 self._cancels.cancel_now(self._state.oversized_exits(held, position.units))
         if ticket.open_units <= 0:
             self._on_order_ended(order)

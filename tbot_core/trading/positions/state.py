@@ -26,13 +26,13 @@ class ManagedPosition:
 
     `exit_reason`: why it is being closed. `exit_pending`: its exit is due and not placed. `exit_order_id`: its working
     exit, placed after `exit_placed_minute`. `manages_own_stop`: its stop is a separate order, not part of a bracket.
-    `stop_being_replaced`: a stop of the wrong size or level is being cancelled. `stop_triggered`: its stop has begun to
-    fill. `trim_to_units`: the units to keep, set until the trim is placed; `trim_order_id`: its working trim.
-    `top_up_denial`: the reason of the last denied top-up. `rejected_stop_price`: the level of a stop that was rejected
-    while the instrument's rules were unknown. `had_stop`: the broker has confirmed a stop of it. `taken_stops`: the
-    number of its stops that somebody else cancelled. `reading_after`: nothing is sent or cancelled for it before a
-    reading of the account is applied that was requested at this second of a steady clock or later; None if it need not
-    wait.
+    `stop_being_replaced`: a stop of the wrong size or level is being cancelled. `stop_triggered`: its stop has
+    triggered or begun to fill. `trim_to_units`: the units to keep, set until the trim is placed; `trim_order_id`: its
+    working trim. `top_up_denial`: the reason of the last denied top-up. `rejected_stop_price`: the level of a stop that
+    was rejected while the instrument's rules were unknown. `had_stop`: the broker has confirmed a stop of it.
+    `taken_stops`: the number of its stops that somebody else cancelled. `reading_after`: nothing is sent or cancelled
+    for it before a reading of the account is applied that was requested at this second of a steady clock or later; None
+    if it need not wait.
     """
 
     plan: ExitPlan

@@ -109,10 +109,23 @@ class ProtectiveStops:
             ticket.move.on_moved()
         elif kind == BrokerEventKind.CANCEL_REFUSED:
             ticket.move.on_refused()
+        elif kind == BrokerEventKind.TRIGGERED and held is not None:
+            self.on_triggered(held)
         elif kind == BrokerEventKind.REJECTED:
             self.on_stop_rejected(ticket.order)
             if held is not None and event.meaning is RejectionMeaning.INSUFFICIENT_QUANTITY:
                 held.reading_after = at
+
+    @staticmethod
+    def on_triggered(held: ManagedPosition) -> None:
+        """Apply that the stop of a position has triggered, at the latest with its first fill.
+
+        If it is being cancelled for a trim or a top-up, the position is closed in its place: a new stop would wait for
+        a new trigger.
+        """
+        held.stop_triggered = True
+        if held.trim_to_units is not None and held.exit_reason is None:
+            held.exit_reason, held.exit_pending = held.plan.stop_reason, True
 
     def on_stop_taken(self, held: ManagedPosition, at: float) -> None:
         """Apply that somebody else cancelled a stop, as booked `at` a second.
