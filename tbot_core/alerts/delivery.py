@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import localcontext
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
@@ -137,7 +138,8 @@ class AlertDelivery:
         # The answer of a channel, whatever it raises.
         try:
             async with asyncio.timeout(SEND_S):
-                words: str | None = await steps_within(STEP_S, call(alert))
+                with localcontext():
+                    words: str | None = await steps_within(STEP_S, call(alert))
                 return ChannelAnswer(words=redact(words or ""), accepted=True)
         except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
             assert_failure(fault)

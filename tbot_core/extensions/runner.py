@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from decimal import localcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -106,7 +107,8 @@ class ExtensionRunner:
         # One call of `start`, and of `stop` after it; the failure, if there was one.
         healthy = asyncio.get_running_loop().call_later(HEALTHY_S, self._recover)
         try:
-            await steps_within(STEP_S, self._subject.start(journal))
+            with localcontext():
+                await steps_within(STEP_S, self._subject.start(journal))
         except BaseException as fault:
             if not self._is_failure(fault):
                 raise
@@ -121,7 +123,8 @@ class ExtensionRunner:
     async def _stop(self) -> None:
         try:
             async with asyncio.timeout(STOP_S):
-                await steps_within(STEP_S, self._subject.stop())
+                with localcontext():
+                    await steps_within(STEP_S, self._subject.stop())
         except BaseException as fault:
             if not self._is_failure(fault):
                 raise

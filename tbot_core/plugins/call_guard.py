@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from decimal import localcontext
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import attrs
@@ -147,7 +148,7 @@ class CallGuard:
             return _answer(PluginError(words, _REMEDY), fallback)
         turn = self._turn(moment, name, call)
         try:
-            with self.where(f"{name} {call} {turn} {moment.isoformat()}"):
+            with self.where(f"{name} {call} {turn} {moment.isoformat()}"), localcontext():
                 return call_within(self._limits_s[call], function)
         except KeyboardInterrupt:
             raise
@@ -200,7 +201,8 @@ class CallGuard:
     def _call_unguarded(self, entry: EntryPointInfo, call: Call, function: Callable[[], T], *, alone: bool) -> T:
         # Call without a guard; `alone`: only this failure is shown, so it names the plugin.
         try:
-            return function()
+            with localcontext():
+                return function()
         except BaseException as fault:
             assert_failure(fault)
             failure = _failure(entry, call, fault)

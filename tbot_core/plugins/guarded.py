@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import contextmanager
+from decimal import localcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -169,7 +170,8 @@ class GuardedOptionsModel:
 def _fetching(guard: CallGuard, entry: EntryPointInfo, call: str) -> Iterator[None]:
     # What goes wrong in a call that fetches: a BrokerError, else PluginError.
     try:
-        yield
+        with localcontext():
+            yield
     except BrokerError:
         raise
     except Exception as fault:

@@ -5,6 +5,7 @@ A failure becomes `Unavailable`, after the permit of an order was redeemed `Outc
 
 from __future__ import annotations
 
+from decimal import localcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,7 +51,8 @@ def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bo
     """
     calls = _PluginCalls(entry, guard)
     try:
-        capabilities: BrokerCapabilities = checked_answer("capabilities", made.capabilities)
+        with localcontext():
+            capabilities: BrokerCapabilities = checked_answer("capabilities", made.capabilities)
     except BaseException as fault:
         assert_failure(fault)
         raise PluginError(PluginFailure.of(entry, "create", fault).sentence, _REMEDY) from fault
@@ -76,7 +78,8 @@ class _PluginCalls:
     def read(self, name: str, function: Callable[[], object], *passing: type[TbotError]) -> Any:
         # The answer of a call that does not wait.
         try:
-            return checked_answer(name, function())
+            with localcontext():
+                return checked_answer(name, function())
         except BrokerError:
             raise
         except BaseException as fault:
@@ -87,7 +90,8 @@ class _PluginCalls:
     async def answer(self, name: str, call: Callable[[], Awaitable[Any]], permit: _ObservedPermit | None = None) -> Any:
         # The answer of a call; `permit`: the one of the order that it sends.
         try:
-            return checked_answer(name, await call())
+            with localcontext():
+                return checked_answer(name, await call())
         except BrokerError:
             raise
         except BaseException as fault:
@@ -102,8 +106,14 @@ class _PluginCalls:
     ) -> AsyncIterator[Any]:
         # The checked items of an asynchronous iterator.
         try:
-            async for item in source():
-                yield checked_answer(name, item)
+            with localcontext():
+                items = aiter(source())
+            while True:
+                with localcontext():  # for each item: between two of them the core computes
+                    item = checked_answer(name, await anext(items))
+                yield item
+        except StopAsyncIteration:
+            return
         except BrokerError:
             raise
         except BaseException as fault:
@@ -274,7 +284,8 @@ class _GuardedVenue(GuardedBroker):
 
     def _show(self, name: str, *what: object) -> None:
         try:
-            getattr(self._inner, name)(*what)
+            with localcontext():
+                getattr(self._inner, name)(*what)
         except BaseException as fault:  # noqa: BLE001  -- the border of a plugin
             assert_failure(fault)
             self._calls.failed(name, fault)

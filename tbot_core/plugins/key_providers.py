@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import localcontext
 from typing import TYPE_CHECKING
 
 from tbot_core.contracts import Context, KeyProvider
@@ -33,7 +34,8 @@ def key_provider(home: Path, clock: Clock, *, live: bool = False) -> KeyProvider
         if caller is None:
             continue
         try:
-            answer = caller(context=_context(it, home / "data", clock))
+            with localcontext():
+                answer = caller(context=_context(it, home / "data", clock))
         except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
             assert_failure(fault)
             raise plugins_failed_error((PluginFailure.of(it.entry, "create", fault),)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from decimal import localcontext
 from difflib import get_close_matches
 from functools import reduce
 from importlib import import_module
@@ -121,7 +122,8 @@ class PluginLoader:
     def call_hook(self, subject: object, hook: str) -> list[Any]:
         """Call one argument-free hook of one registered object; empty if it does not implement it."""
         caller = self.caller(subject, hook)
-        answers: list[Any] = [] if caller is None else caller()
+        with localcontext():
+            answers: list[Any] = [] if caller is None else caller()
         return answers
 
     def caller(self, subject: object, hook: str) -> pluggy.HookCaller | None:
@@ -150,7 +152,8 @@ def load_object(entry: EntryPointInfo) -> object | PluginFailure:
 def build_plugin(loaded: LoadedPlugin, config: object, context: Context) -> object | PluginFailure:
     """Create the plugin's object and check that it has the methods of its kind; a failure is logged."""
     try:
-        made = loaded.plugin.create(config, context)
+        with localcontext():
+            made = loaded.plugin.create(config, context)
         _check_made(loaded.entry.kind, made)
     except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
         assert_failure(fault)
@@ -189,7 +192,8 @@ def _absent(kind: str, name: str, known: Iterable[tuple[str, str]]) -> PluginFai
 
 def _resolve(entry: EntryPointInfo) -> object:
     module, _, path = entry.target.partition(":")
-    subject: object = reduce(getattr, filter(None, path.split(".")), import_module(module))
+    with localcontext():  # what a plugin sets for its decimals must not change how the core computes
+        subject: object = reduce(getattr, filter(None, path.split(".")), import_module(module))
     if subject is None:
         raise PluginError(f"{entry.target} is None.", "The entry point must name a module or an object with hooks.")
     return subject

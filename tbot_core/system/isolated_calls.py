@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import defaultdict, deque
+from decimal import localcontext
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.system import log
@@ -40,10 +41,11 @@ class IsolatedCalls:
         if name in self._disabled:
             return
         try:
-            if limit_s is None:
-                function()
-            else:
-                call_within(limit_s, function)
+            with localcontext():
+                if limit_s is None:
+                    function()
+                else:
+                    call_within(limit_s, function)
         except BaseException as fault:  # noqa: BLE001  -- the border of what only shows or reports
             assert_failure(fault)
             self._count(name, fault)
