@@ -25,8 +25,9 @@ The tree::
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class TbotError(Exception):
@@ -72,14 +73,26 @@ class PluginError(TbotError):
     exit_code = 3
 
 
+LONGEST_PAUSE_S: Final = 120.0
+"""A longer pause that a vendor asks for is not believed: the next refusal asks again."""
+
+
+def bounded_pause(seconds: float | None) -> float | None:
+    """The pause that a vendor asked for in seconds, 0 to LONGEST_PAUSE_S; None for NaN, 0 for one that has passed."""
+    return None if seconds is None or math.isnan(seconds) else min(max(0.0, seconds), LONGEST_PAUSE_S)
+
+
 class BrokerError(TbotError):
-    """A broker, or the connection to it, failed; `retry_after_s` is the pause that the broker asked for, if any."""
+    """A broker, or the connection to it, failed; `retry_after_s` is the pause that the broker asked for, if any.
+
+    It is bounded as `bounded_pause` does.
+    """
 
     exit_code = 4
 
     def __init__(self, message: str, remedy: str = "", *, retry_after_s: float | None = None) -> None:
         super().__init__(message, remedy)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = bounded_pause(retry_after_s)
 
 
 class RejectionMeaning(StrEnum):
@@ -168,7 +181,7 @@ class Undelivered(TbotError):
         self, message: str, remedy: str = "", *, retry_after_s: float | None = None, unclear: bool = False
     ) -> None:
         super().__init__(message, remedy)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = bounded_pause(retry_after_s)
         self.unclear = unclear
 
 

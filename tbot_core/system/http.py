@@ -26,6 +26,10 @@ An order between two account readings, which are at most 30 s apart, needs no ne
 for at least 60 s.
 """
 
+_ENCODINGS: Final = ("gzip", "deflate")
+"""Each alone: to undo several could keep the process busy before the time limit is seen."""
+
+_QUOTED: Final = 40
 _HTTP_PORT: Final = 80
 _ERRNO: Final = re.compile(r"\[Errno -?\d+\] ")
 _FIRST_BYTE: Final = ("http11.send_request_headers.started", "http2.send_request_headers.started")
@@ -112,13 +116,21 @@ class HttpTransport:
     def _opened(self) -> httpx2.AsyncClient:
         limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=self._kept_s)
         return httpx2.AsyncClient(
-            base_url=self._base_url, trust_env=False, follow_redirects=False, timeout=None, limits=limits
+            base_url=self._base_url,
+            headers={"accept-encoding": ", ".join(_ENCODINGS)},
+            trust_env=False,
+            follow_redirects=False,
+            timeout=None,
+            limits=limits,
         )
 
     async def _answer(self, request: httpx2.Request) -> RawResponse:
         response = await self._client.send(request, stream=True)
         self._client.cookies.clear()
         try:
+            encoding = response.headers.get("content-encoding", "")
+            if encoding.strip().lower() not in {"", "identity", *_ENCODINGS}:
+                raise OutcomeUnknown(f"the answer has the encoding {encoding[:_QUOTED]!r}, which was not asked for")
             parts, size = [], 0
             async for part in response.aiter_bytes():
                 size += len(part)

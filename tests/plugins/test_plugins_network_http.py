@@ -13,6 +13,7 @@ import pytest
 from tbot_core.contracts.network import Mail
 from tbot_core.contracts.permissions import Host
 from tbot_core.errors import (
+    LONGEST_PAUSE_S,
     BrokerError,
     LoginNeeded,
     OutcomeUnknown,
@@ -20,11 +21,12 @@ from tbot_core.errors import (
     Rejected,
     RejectionMeaning,
     Unavailable,
+    Undelivered,
     Withdrawn,
 )
 from tbot_core.model.clock import ManualClock
 from tbot_core.plugins.network.connector import Connector, RequestBudgets
-from tbot_core.plugins.network.http_client import LONGEST_PAUSE_S, MOST_PAGES
+from tbot_core.plugins.network.http_client import MOST_PAGES
 from tbot_core.plugins.network.request_limits import ON_SEND, PRIORITY, RequestPriority
 from tbot_core.system import http
 from tbot_core.system.secret import Secret
@@ -396,12 +398,37 @@ def test_a_429_pauses_what_can_wait() -> None:
         ({"x-ratelimit-expiry": str(NOON.timestamp() * 1000 + 4000)}, 4.0),
         ({"x-ratelimit-reset": str(int((NOON.timestamp() + 6) * 1_000_000_000))}, 6.0),
         ({"retry-after": "86400"}, LONGEST_PAUSE_S),
+        ({"retry-after": "9" * 22}, LONGEST_PAUSE_S),
+        ({"retry-after": "9" * 5000}, LONGEST_PAUSE_S),
+        ({"retry-after": "1e308"}, LONGEST_PAUSE_S),
+        ({"retry-after": "1e400"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "-7"}, 0.0),
+        ({"retry-after": "Tue, 03 Mar 2026 16:59:59 GMT"}, 0.0),
+        ({"retry-after": "Sunday, 06-Nov-94 08:49:37 GMT"}, 0.0),
+        ({"retry-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, LONGEST_PAUSE_S),
+        ({"retry-after": "Tue, 99999999999999999999 Mar 2026 17:00:09 GMT"}, None),
+        ({"retry-after": "Tue, 03 Mar 2026 17:00:09 +99999999999999999999"}, None),
+        ({"retry-after": "1, 2, 3, 4, 5, 6, 7, 8, 9, 10"}, 10.0),
+        ({"retry-after": "Tue, 03 Mar 2026 17:00:09 GMT, soon, Tue, 03 Mar 2026 17:00:11 GMT"}, 11.0),
+        ({"retry-after": "-7", "x-ratelimit-reset": str(NOON.timestamp() + 5)}, 0.0),
         ({"x-ratelimit-reset": "inf"}, None),
+        ({"x-ratelimit-reset": "soon"}, None),
+        ({"x-ratelimit-reset": "1e308"}, 0.0),
+        ({"x-ratelimit-reset": "9" * 5000}, 0.0),
+        ({"x-ratelimit-reset": "-5"}, 0.0),
+        ({"x-ratelimit-reset": str(NOON.timestamp() - 5)}, 0.0),
+        ({"x-ratelimit-remaining": "9" * 5000}, None),
+        ({"x-ratelimit-remaining": "-1"}, None),
         ({}, None),
     ],
+    ids=lambda value: str(value)[:60],
 )
 def test_a_vendor_says_when_to_come_back(headers: dict[str, str], pause: float | None) -> None:
-    """In seconds, as a date, or as the moment at which its count starts anew."""
+    """In seconds, as a date, or as the moment at which its count starts anew; two minutes at most, 0 if that passed."""
 
     async def script(_server: ScriptedServer, client: HttpClient) -> float | None:
         with pytest.raises(Unavailable) as caught:
@@ -410,6 +437,53 @@ def test_a_vendor_says_when_to_come_back(headers: dict[str, str], pause: float |
 
     found, _, _ = talk(script, handler=lambda _request: ServerReply(status=429, headers=headers))
     assert found == pytest.approx(pause)
+
+
+@pytest.mark.parametrize(
+    ("headers", "pause"),
+    [
+        ({"retry-after": "9" * 22}, LONGEST_PAUSE_S),
+        ({"retry-after": "Tue, 03 Mar 2026 16:59:59 GMT"}, 0.0),
+        ({"x-ratelimit-reset": str(NOON.timestamp() + 5)}, None),
+    ],
+)
+def test_a_server_that_failed_says_when_to_come_back(headers: dict[str, str], pause: float | None) -> None:
+    """By Retry-After alone, two minutes at most; what protects does not wait for it."""
+
+    async def script(_server: ScriptedServer, client: HttpClient) -> float | None:
+        with pytest.raises(Unavailable) as caught:
+            await client.get("/account")
+        PRIORITY.set(RequestPriority.PROTECTION)
+        with pytest.raises(OutcomeUnknown):
+            await client.send("DELETE", "/orders/1")
+        PRIORITY.set(RequestPriority.READING)
+        if pause:
+            with pytest.raises(Unavailable, match=f"would be {pause:.1f} s"):
+                await client.get("/account")
+        return caught.value.retry_after_s
+
+    found, requests, clock = talk(script, handler=lambda _request: ServerReply(status=503, headers=headers))
+    assert found == pytest.approx(pause)
+    assert len(requests) == 2
+    assert clock.now() == NOON
+
+
+@pytest.mark.parametrize(
+    ("asked", "pause"),
+    [
+        (None, None),
+        (float("nan"), None),
+        (-1.0, 0.0),
+        (5.0, 5.0),
+        (1e308, LONGEST_PAUSE_S),
+        (float("inf"), LONGEST_PAUSE_S),
+    ],
+)
+def test_no_plugin_asks_for_a_longer_pause(asked: float | None, pause: float | None) -> None:
+    """An error of a broker's or channel's plugin holds the pause within its bounds, whatever made it."""
+    assert Unavailable("busy", retry_after_s=asked).retry_after_s == pause
+    assert Rejected("busy", retry_after_s=asked).retry_after_s == pause
+    assert Undelivered("busy", retry_after_s=asked).retry_after_s == pause
 
 
 def test_no_request_is_left() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC
@@ -24,6 +26,7 @@ from tbot_core.errors import (
     Rejected,
     RejectionMeaning,
     Unavailable,
+    bounded_pause,
 )
 from tbot_core.model import json_document
 from tbot_core.model.clock import Clock
@@ -47,13 +50,16 @@ _SERVER: Final = 500
 _MILLISECONDS: Final = 10_000_000_000
 """A reset time above this number of seconds (year 2286) is given in milliseconds or less."""
 
+_MOST_LEFT: Final = 1_000_000_000
+"""No vendor counts as many requests."""
+
 _SPENT: Final = "The vendor's limit of requests is reached: stop other programs that use this key, or wait."
 _MOVED: Final = "A redirect is not followed: correct the address, it may be that of a login page or a proxy."
 _KEY: Final = "The key is wrong, revoked, or one of another host: correct it with `tbot secrets edit CATEGORY`."
 _FORM: Final = "Is the address that of the service? If it is, the service has changed its answers: update the plugin."
 
-LONGEST_PAUSE_S: Final = 120.0
-"""A longer pause that a vendor asks for is not believed: the next refusal asks again."""
+_REPEATED: Final = re.compile(r"[a-z]+, [^,]+|[^,]+", re.IGNORECASE)
+"""One value of a header that was sent several times; a date has a comma after its weekday."""
 
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _VALUE: Final = re.compile(r"(?:[!-~](?:[ -~\t]*[!-~])?)?")
@@ -257,18 +263,18 @@ class PacedHttpClient:
     def _pause(self, raw: RawResponse) -> float | None:
         # The seconds that the vendor asks to wait: after a refusal, or because no request is left until a reset.
         headers = {name.lower(): text for name, text in raw.headers.items()}
-        left = headers.get("x-ratelimit-remaining", headers.get("x-ratelimit-available", ""))
-        if left.isdecimal():
-            self._budget.note_reported(int(left), self._clock.monotonic())
-        if raw.status != _TOO_MANY and left != "0":
+        left = _number(headers.get("x-ratelimit-remaining", headers.get("x-ratelimit-available")))
+        if left is not None and left >= 0:
+            self._budget.note_reported(int(min(left, _MOST_LEFT)), self._clock.monotonic())
+        if raw.status != _TOO_MANY and left != 0:
             return _seconds(headers.get("retry-after"), self._clock) if raw.status >= _SERVER else None
         reset = _number(headers.get("x-ratelimit-reset", headers.get("x-ratelimit-expiry")))
         asked = _seconds(headers.get("retry-after"), self._clock)
         if asked is None and reset is not None:
             while reset > _MILLISECONDS:  # milliseconds, microseconds or nanoseconds
                 reset /= 1000
-            asked = max(0.0, reset - self._clock.now().timestamp())
-        return None if asked is None else min(asked, LONGEST_PAUSE_S)
+            asked = bounded_pause(reset - self._clock.now().timestamp())
+        return asked
 
 
 def revealed_headers(name: str, headers: Headers, request: OutgoingRequest) -> dict[str, str]:
@@ -345,17 +351,30 @@ def _exact(value: object) -> float | int:
 
 
 def _seconds(header: str | None, clock: Clock) -> float | None:
-    # Retry-After: seconds or a date (RFC 9110, 10.2.3).
-    if header is None or (seconds := _number(header)) is not None:
-        return None if header is None else max(0.0, seconds or 0.0)
-    with suppress(ValueError):
-        moment = parsedate_to_datetime(header)
-        return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - clock.now()).total_seconds())
+    # Retry-After: seconds or a date (RFC 9110, 10.2.3), of several the longest; one that has passed is no pause.
+    found: list[float] = []
+    for one in _REPEATED.findall(header or ""):
+        seconds = _number(one)
+        if seconds is None:
+            seconds = _until(one, clock)
+        if seconds is not None:
+            found.append(seconds)
+    return bounded_pause(max(found, default=None))
+
+
+def _until(date: str, clock: Clock) -> float | None:
+    # The seconds until a date, negative if it has passed.
+    with suppress(ValueError, OverflowError):
+        moment = parsedate_to_datetime(date)
+        return (moment.replace(tzinfo=moment.tzinfo or UTC) - clock.now()).total_seconds()
     return None
 
 
 def _number(text: str | None) -> float | None:
+    # A finite number; digits beyond what a float holds are the largest one.
     with suppress(ValueError):
         found = float(text or "")
-        return found if abs(found) < float("inf") else None
+        if math.isinf(found) and (text or "").strip().isdecimal():
+            return sys.float_info.max
+        return found if math.isfinite(found) else None
     return None
