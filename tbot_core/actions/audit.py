@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
+from tbot_core.actions import control_requests
 from tbot_core.actions.access_log import verify_audit_log
+from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import JournalError, SettingsError, UsageError, VaultError
-from tbot_core.instance import Instance, is_there
+from tbot_core.execution.trading_state import recall_states
+from tbot_core.instance import Instance, is_there, journal_head
 from tbot_core.instance.journal_key import accept_journal, chain_key
+from tbot_core.journal import integrity
+from tbot_core.journal.projections import carryover
+from tbot_core.journal.store import read_journal
 from tbot_core.status.runs import PAPER, RunFile, open_run_file, run_files
 from tbot_core.system import filesystem
+from tbot_core.trading.risk.states import StateCause
 from tbot_core.vault.audit_log import AuditAnchor, log_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tbot_core.journal.store import Journal
@@ -32,16 +41,61 @@ def audit_document(
     return {"journals": rows, "secrets": secrets[0] if secrets else None, "verified": intact}
 
 
-def accept_chain(home: Path | None) -> dict[str, Any]:
-    """Record in the audit log from which event on the journal has a keyed chain, where no line says so.
+def lost_events(home: Path | None) -> list[str]:
+    """What is known of a journal that is older than its head in the audit log, as lines; empty for any other."""
+    older = journal_head.older_journal(_instance(home))
+    return [] if older is None else [older.sentence, journal_head.REMEDY.partition(", then run")[0] + "."]
 
-    What the journal holds now is accepted. Raises SettingsError without an instance.
+
+def accept_chain(home: Path | None, actor: str = "") -> dict[str, Any]:
+    """Accept the journal as it is now, and return what was recorded in the audit log, as a JSON document.
+
+    `keyed_from`: from which event on its chain is keyed. `head`: the accepted head of a journal that was older than the
+    recorded one, else None. `pending`: why a running bot does not go on yet, "" if it does or none runs. `actor`: who
+    accepts, by default the account's user. Raises SettingsError without an instance.
     """
+    instance = _instance(home)
+    first, is_new = accept_journal(instance)
+    head = journal_head.accept_head(instance, actor) if journal_head.older_journal(instance) else None
+    text = None if head is None else f"{head[0]}:{head[1]}"
+    accepted = is_new or head is not None
+    pending = _pass_on(instance, actor) if head is not None or _awaits_acceptance(instance) else ""
+    return {"keyed_from": first, "accepted": accepted, "head": text, "pending": pending}
+
+
+def acceptance_lines(done: Mapping[str, Any]) -> Iterator[str]:
+    """What `accept_chain` did, as text."""
+    said = "Accepted: the audit log now says" if done["accepted"] else "Nothing to accept: the audit log says already"
+    if done["head"] is None:
+        yield f"{said} that the chain of the journal is keyed from event {done['keyed_from']} on."
+    else:
+        count = done["head"].partition(":")[0]
+        yield f"Accepted: the audit log now has the journal with its last event {count}. `tbot arm` arms live trading."
+    if done["pending"]:
+        yield done["pending"]
+
+
+def _instance(home: Path | None) -> Instance:
     instance = Instance.at(home)
     if not (is_there(instance) or filesystem.is_folder(instance.data)):
         raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
-    first, is_new = accept_journal(instance)
-    return {"keyed_from": first, "accepted": is_new}
+    return instance
+
+
+def _awaits_acceptance(instance: Instance) -> bool:
+    # Whether the last run is exit-only for an older journal, or was.
+    if not integrity.journal_exists(instance.journal):
+        return False
+    with closing(read_journal(instance.journal)) as journal:
+        return StateCause.JOURNAL_OLDER in recall_states(carryover.events_between_sessions(journal)).active
+
+
+def _pass_on(instance: Instance, actor: str) -> str:
+    # Ask a running bot to compare again; a start does by itself.
+    if filesystem.lock_holder(instance.lock) is None or filesystem.lock_purpose(instance.lock):
+        return ""
+    answer = control_requests.request(ControlVerb.ACCEPT_JOURNAL, instance.home, actor=actor)
+    return "" if answer.process is None else answer.lost
 
 
 def parse_head(text: str | None) -> AuditAnchor | None:
@@ -69,6 +123,8 @@ def verify_journals(home: Path | None, head: AuditAnchor | None = None) -> list[
         try:
             with open_run_file(file) as journal:
                 events, digest = journal.verify(chain_key(instance) if own else None)
+                if own:
+                    _assert_recorded_head(instance)
                 if own and head is not None:
                     _assert_head(journal, head)
                 row |= {"verified": True, "events": events, "head": digest}
@@ -76,6 +132,11 @@ def verify_journals(home: Path | None, head: AuditAnchor | None = None) -> list[
             row["fault"] = str(fault)
         rows.append(row)
     return rows
+
+
+def _assert_recorded_head(instance: Instance) -> None:
+    if (older := journal_head.older_journal(instance)) is not None:
+        raise JournalError(older.sentence, journal_head.REMEDY)
 
 
 def _assert_head(journal: Journal, head: AuditAnchor) -> None:

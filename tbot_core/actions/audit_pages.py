@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.instance import Instance
+from tbot_core.instance.journal_head import NOTED
 from tbot_core.model.clock import exchange_moment, exchange_time
 from tbot_core.vault.audit_log import AuditLogEntry, entries_back, log_path, place_of
 
@@ -31,7 +32,7 @@ class AccessSearch:
     """Which accesses are wanted: a user, a category and a day of New York; empty fits each.
 
     `user` is a part of the name of who did it, or the whole name of a user whom the result names. Without `reads` what
-    was read without a fault is left out, and beginnings, whose end is a line too.
+    was read without a fault is left out, and beginnings, whose end is a line too, and the hourly heads of the journal.
     """
 
     user: str = ""
@@ -45,12 +46,18 @@ class AccessSearch:
             self._is_of_user(entry)
             and self.category in {"", entry.category}
             and self.day in {None, exchange_time(entry.utc).date()}
-            and (self.reads or not (entry.outcome == "begun" or (entry.action in _READS and entry.outcome == "ok")))
+            and (self.reads or not _is_usual(entry))
         )
 
     def _is_of_user(self, entry: AuditLogEntry) -> bool:
         user = self.user.casefold()
         return user in entry.actor.casefold() or user in _NAMES.findall(entry.outcome.casefold())
+
+
+def _is_usual(entry: AuditLogEntry) -> bool:
+    # What is left out unless asked for: beginnings, readings without a fault, and the hourly heads of the journal.
+    read = entry.action in _READS and entry.outcome == "ok"
+    return read or entry.outcome == "begun" or entry.action == NOTED
 
 
 @attrs.frozen(kw_only=True)

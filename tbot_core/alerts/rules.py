@@ -82,6 +82,7 @@ NEXT_COMMANDS: Final = {
     StateCause.PRIMARY_DOWN: broker_and_feed_rules.FAILOVER_STATUS_COMMAND,
     StateCause.BROKERS_DOWN: broker_and_feed_rules.FAILOVER_STATUS_COMMAND,
     StateCause.JOURNAL: "tbot audit verify",
+    StateCause.JOURNAL_OLDER: "tbot audit accept",
     StateCause.REJECTS: "tbot alerts log",
     StateCause.PLUGIN_LOST: "tbot plugins list",
     StateCause.BROKER_PLUGIN: "tbot plugins list",

@@ -99,9 +99,14 @@ def print_progress(sentence: str) -> None:
 
 def confirm_plugins() -> None:
     """Ask the person at the terminal to approve plugins. Raises click.Abort for no, UsageError without a terminal."""
+    confirm("Approve these plugins as they are?", "locked")
+
+
+def confirm(question: str, undone: str) -> None:
+    """Ask the person at the terminal. Raises click.Abort for no, UsageError without a terminal; `undone` is for it."""
     if not sys.stdin.isatty():
-        raise UsageError("There is no terminal to ask for approval, so nothing was locked.", "Approve with --yes.")
-    click.confirm("Approve these plugins as they are?", abort=True, err=True)
+        raise UsageError(f"There is no terminal to ask for approval, so nothing was {undone}.", "Approve with --yes.")
+    click.confirm(question, abort=True, err=True)
 
 
 def emit(document: object, *, as_json: bool, lines: Iterable[str] = ()) -> None:

@@ -47,6 +47,7 @@ class ControlVerb(StrEnum):
     CONFIRM = "confirm"
     REJECT = "reject"
     FAILOVER_CONFIRM = "failover-confirm"
+    ACCEPT_JOURNAL = "accept-journal"
 
 
 RESTRICTING_VERBS: Final = frozenset(

@@ -76,6 +76,10 @@ class TradingStateController:
         """The causes that apply to all brokers of the session, the most severe first."""
         return self._states.shared_causes
 
+    def is_active(self, cause: StateCause) -> bool:
+        """Whether the cause was raised and not cleared."""
+        return cause in self._states.active
+
     def raise_cause(self, cause: StateCause, words: str = "") -> None:
         """Raise a cause; raising it again has no effect."""
         if self._states.raise_cause(cause, self._clock.now()):
@@ -84,7 +88,7 @@ class TradingStateController:
 
     def clear_cause(self, cause: StateCause, words: str = "") -> None:
         """Clear a cause, which lingers as its kind defines."""
-        if cause in self._states.active and self._states.clear_cause(cause, self._clock.now()):
+        if self.is_active(cause) and self._states.clear_cause(cause, self._clock.now()):
             self._record_change(cause, there=False, words=words)
             self._impose(self._states.local_state)
 

@@ -72,10 +72,10 @@ def accept_journal(instance: Instance) -> tuple[int, bool]:
     root = audit_log.AuditLog(store=opened.store, actor="").key()
     secret = keys.derived_key(root, _LABEL)
     try:
+        first = read_switch(instance, root)
+        if first is not None:
+            return first, False
         with filesystem.hold_lock(instance.lock):
-            first = read_switch(instance, root)
-            if first is not None:
-                return first, False
             first = _first_keyed(instance, ChainKey(secret=secret))
             note_switch(opened, first)
             return first, True

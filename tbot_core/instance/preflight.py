@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import JournalError, TbotError, VaultError
 from tbot_core.execution import operator_splits
-from tbot_core.instance import stored_files
+from tbot_core.instance import journal_head, stored_files
 from tbot_core.instance.certificate import certificate_findings
 from tbot_core.instance.enabled_plugins import plugins_enabled
 from tbot_core.instance.identity import Identity, read_identity
@@ -210,6 +210,8 @@ def _young_audit(opened: Vault, path: Path) -> Iterator[PreflightFinding]:
 def _journal(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     # The journal of paper and live trading must be valid; an invalid one of a simulation does not prevent trading.
     path, folder = subject.instance.journal, subject.instance.runs
+    if (older := journal_head.older_journal(subject.instance)) is not None:
+        yield PreflightFinding(level="warn", subject="journal", message=older.sentence, remedy=journal_head.REMEDY)
     runs = (
         [one for one in filesystem.entries(folder) if one.suffix == ".sqlite"] if filesystem.is_folder(folder) else []
     )

@@ -19,6 +19,7 @@ from tbot_core.trading.risk.states import KILLS_AND_STOPS, KINDS, LOCAL, QUIET, 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from tbot_core.instance.journal_head import OlderJournal
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import Event
     from tbot_core.status import Document
@@ -134,6 +135,13 @@ def present_conditions(
         for cause in states.causes
     ]
     return sorted(found, key=lambda one: one.since)
+
+
+def older_condition(older: OlderJournal, now: dt.datetime, control_dir: str) -> Condition:
+    """The condition of an instance without a running bot whose journal is older than its head in the audit log."""
+    cause = StateCause.JOURNAL_OLDER
+    remedy, does = _remedy(cause, control_dir, running=False), _at_next_start(cause)
+    return Condition(cause=cause, broker="", words=older.words, remedy=remedy, meanwhile=does, since=now)
 
 
 def not_ready_sentence(events: Sequence[Event]) -> str:

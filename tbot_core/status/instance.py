@@ -8,9 +8,11 @@ import attrs
 
 from tbot_core.alerts.store import alerts_file, unseen_incidents
 from tbot_core.engine.run_plan import REHEARSAL as REHEARSAL_MODE
+from tbot_core.errors import TbotError
 from tbot_core.extensions.progress import failing_extensions
 from tbot_core.instance import Instance
 from tbot_core.instance.folder import SIMULATION
+from tbot_core.instance.journal_head import older_journal
 from tbot_core.journal import records
 from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.journal.projections import carryover, restarts
@@ -21,7 +23,7 @@ from tbot_core.model.types import RiskState
 from tbot_core.status import live_figures
 from tbot_core.status.alert_channels import channel_documents
 from tbot_core.status.arming import arming_document, latest_mode
-from tbot_core.status.conditions import Condition, not_ready_sentence, present_conditions
+from tbot_core.status.conditions import Condition, not_ready_sentence, older_condition, present_conditions
 from tbot_core.status.failover import failover_document, instance_brokers
 from tbot_core.status.feed import feed_document
 from tbot_core.status.journal_reader import JournalReader, Projections
@@ -43,6 +45,7 @@ from tbot_core.status.runs import (
 from tbot_core.system import filesystem
 from tbot_core.system.filesystem import lock_purpose
 from tbot_core.trading.risk.limits import Limits
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tbot_core.instance import Settings
+    from tbot_core.instance.journal_head import OlderJournal
     from tbot_core.journal.gauges import Gauges
     from tbot_core.journal.projections.book import SessionBook
     from tbot_core.journal.store import Event
@@ -132,8 +136,12 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
     now = run_time(own := with_current_run(instance), now)
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
     running = holder is not None
-    risk = risk_status(instance.control, events, read.book, running=running)
+    older = None if running or file is None or file.name != PAPER else _older_journal(instance)
+    risk = risk_status(instance.control, events, read.book, running=running, older=now if older else None)
     conditions = _conditions(events, read.book, risk, instance.control_dir, running=running)
+    if older is not None:
+        conditions = [one for one in conditions if one.cause is not StateCause.JOURNAL_OLDER]
+        conditions.append(older_condition(older, now, instance.control_dir))
     accepts = running and lock_purpose(instance.lock) != SIMULATION
     prepared = preparation(settings, events, read.book, now, rehearsed=found.rehearsed) if accepts else None
     phase = PREPARING if prepared else STOPPED if accepts and is_stopped(events, read.book) else ""
@@ -163,6 +171,14 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
             *([] if file is None else failing_extensions(file.path)),
         ],
     }
+
+
+def _older_journal(instance: Instance) -> OlderJournal | None:
+    # What the next start will find; a fault is that of the journal, and shown as its damage.
+    try:
+        return older_journal(instance)
+    except TbotError:
+        return None
 
 
 def _account(settings: Settings, read: Projections, risk: RiskStatus, gauges: Gauges | None) -> Document:

@@ -17,6 +17,7 @@ from tbot_core.system import filesystem, secure_files
 from tbot_core.trading.risk.states import KINDS, StateCause
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
@@ -62,12 +63,19 @@ def withdraws_something(verb: ControlVerb, events: Sequence[Event], seen: Contro
     return waiting or not _WITHDRAWN_CAUSES[verb].isdisjoint(recall_states(events).causes)
 
 
-def risk_status(folder: Path, events: Sequence[Event], book: SessionBook, *, running: bool) -> RiskStatus:
-    """The state that `events` and their `book` add up to, with the control folder; `running`: whether a bot runs."""
+def risk_status(
+    folder: Path, events: Sequence[Event], book: SessionBook, *, running: bool, older: dt.datetime | None = None
+) -> RiskStatus:
+    """The state that `events` and their `book` add up to, with the control folder; `running`: whether a bot runs.
+
+    `older`: while none runs, since when the journal is known to be older than its head in the audit log.
+    """
     states, seen = recall_states(events), read_control_folder(folder)
-    if not running:  # the next start begins with these requests
-        for cause in _withdrawn_causes(seen.requests):
+    if not running:  # the next start begins with these requests, and compares the journal with its head
+        for cause in (*_withdrawn_causes(seen.requests), StateCause.JOURNAL_OLDER):
             states.active.pop(cause, None)
+        if older is not None:
+            states.raise_cause(StateCause.JOURNAL_OLDER, older)
     session = _of_run(book) if book.in_session or running else []
     found = [*((KINDS[cause].state, cause.value) for cause in states.causes), *session]
     found.sort(key=lambda one: -one[0])

@@ -234,11 +234,27 @@ def first_entry(path: Path, key: RootKey, wanted: Callable[[AuditLogEntry], bool
     """The first entry that is wanted. Raises VaultError if it was not written with the key, or for an invalid line."""
     for number, (entry, line) in enumerate(zip(log_entries(path), _whole_lines(path), strict=True), start=1):
         if wanted(entry):
-            content = json_document.parse_json(line)
-            if not hmac.compare_digest(str(content.pop("mac", "")), _mac(key, content)):
-                raise vault_error(VaultErrorCode.AUDIT_FORGED, categories.AUDIT, path.name, section=str(number))
+            _assert_written_with(key, path, line, str(number))
             return entry
     return None
+
+
+def last_entry(path: Path, key: RootKey, wanted: Callable[[AuditLogEntry], bool]) -> AuditLogEntry | None:
+    """The last entry that is wanted, searched from the end. Raises VaultError as `first_entry` does."""
+    if not filesystem.is_present(path):
+        return None
+    for start, line in file_lines.lines_back(path):
+        where = f"at byte {start}"
+        if line.endswith(b"\n") and wanted(entry := _parsed(path, line, where)):
+            _assert_written_with(key, path, line, where)
+            return entry
+    return None
+
+
+def _assert_written_with(key: RootKey, path: Path, line: bytes, where: str) -> None:
+    content = json_document.parse_json(line)
+    if not hmac.compare_digest(str(content.pop("mac", "")), _mac(key, content)):
+        raise vault_error(VaultErrorCode.AUDIT_FORGED, categories.AUDIT, path.name, section=where)
 
 
 def _parsed(path: Path, line: bytes, where: str) -> AuditLogEntry:

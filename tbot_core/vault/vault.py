@@ -30,8 +30,9 @@ T = TypeVar("T")
 AuditAction = Literal[
     "open", "decrypt", "deny", "write", "rotate", "export", "retire", "backup", "restore",
     "login", "logout", "lock", "unlock", "step-up", "account",
+    "anchor", "accept",
 ]  # fmt: skip
-"""What is done with secrets, and below with logins and accounts of the web page."""
+"""What is done with secrets, with logins and accounts of the web page, and with the journal's head."""
 
 
 @attrs.frozen(kw_only=True)

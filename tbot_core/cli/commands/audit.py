@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.cli.options import confirm, emit, home_option, json_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,21 +36,29 @@ def verify(home: Path | None, *, secrets_head: str | None, journal_head: str | N
 
 
 @command.command("accept", short_help="Accept the journal as it is under the audit key.")
+@click.option("--yes", "agreed", is_flag=True, help="Accept an older journal without a prompt.")
 @home_option
 @json_option
-def accept(home: Path | None, *, as_json: bool) -> int:
-    """Record in the audit log from which event on the journal has a keyed chain, where no line says so.
+def accept(home: Path | None, *, agreed: bool, as_json: bool) -> int:
+    """Accept the journal as it is, where it is older than its head in the audit log, and trade on with it.
 
-    That line is missing where the key was made while a bot ran, or where data/audit.log was lost. Compare the journal
-    with the lines `chain.heads` of collected logs before: what it holds now is accepted. Not while a bot runs.
+    Shows what is known of the missing events, asks, and records the acceptance in the audit log. A running bot leaves
+    exit-only once readings of the account have agreed for 60 s. Live trading needs a new `tbot arm`.
+
+    It also records from which event on the journal has a keyed chain, where no line says so: where the key was made
+    while a bot ran, or where data/audit.log was lost; not while a bot runs. Compare the journal with the lines
+    `chain.heads` of collected logs before.
     """
-    from tbot_core.actions.audit import accept_chain
+    from tbot_core.actions.audit import accept_chain, acceptance_lines, lost_events
 
+    if lost := lost_events(home):
+        for line in lost:
+            click.echo(line, err=as_json)
+        if not agreed:
+            confirm("Accept the journal as it is?", "accepted")
     done = accept_chain(home)
-    said = "Accepted: the audit log now says" if done["accepted"] else "Nothing to accept: the audit log says already"
-    words = f"{said} that the chain of the journal is keyed from event {done['keyed_from']} on."
-    emit(done, as_json=as_json, lines=[words])
-    return 0
+    emit(done, as_json=as_json, lines=acceptance_lines(done))
+    return 1 if done["pending"] else 0
 
 
 def _lines(document: Mapping[str, Any]) -> Iterator[str]:

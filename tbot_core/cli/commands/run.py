@@ -212,7 +212,9 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     alerts = alerts_beside(assembly, clock, restart_command(options))
     with shown, alerts as with_alerts:
         work = with_chain_heads(
-            with_alerts(with_extensions(run(plan, shown.watcher), plan)), assembly.settings.instance
+            with_alerts(with_extensions(run(plan, shown.watcher), plan)),
+            assembly.settings.instance,
+            audited=sends_orders and not options.rehearsal,
         )
         closed = assembly.closing(run_display.run_until_stopped(work, plan.stop, plan.kill))
         outcome = attrs.evolve(asyncio.run(closed), interrupted=plan.stop.is_set())

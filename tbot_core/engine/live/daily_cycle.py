@@ -17,6 +17,7 @@ import attrs
 
 from tbot_core.contracts import Broker, LiveSession, SupportsTradingHours
 from tbot_core.contracts.abilities import HOURS
+from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.holidays import HolidayAnnouncer
 from tbot_core.engine.live import abandoned_positions, trading_hours
 from tbot_core.engine.live.ended_feed import EndedFeed
@@ -345,7 +346,8 @@ class DailyCycle:
         since = carryover.events_since_close(past)
         in_session = carryover.session_under_way(since, self._clock.now())
         trading_state = TradingStateController(self._recorder, _ignore_state, recall_states(past))
-        requests = RequestHandler(self._recorder, trading_state, _nothing_held, past, deferred=SESSION_VERBS)
+        accept = {ControlVerb.ACCEPT_JOURNAL: partial(self.config.journal_guard.accept, trading_state)}
+        requests = RequestHandler(self._recorder, trading_state, _nothing_held, past, accept, SESSION_VERBS)
         requests.restore(past, flattens=self.config.signals.flattens)
         while True:
             requests.poll(self.config.folder)

@@ -330,6 +330,7 @@ class LiveTradingSession:
     def _handlers(self) -> dict[ControlVerb, RequestAction]:
         record = self.run.confirmations.record_answer
         answers: dict[ControlVerb, RequestAction] = dict.fromkeys(CONFIRMATION_VERBS, record)
+        answers[ControlVerb.ACCEPT_JOURNAL] = partial(self._config.journal_guard.accept, self.trading_state)
         if self.failover is not None or self.abandoned_positions:
             answers[ControlVerb.FAILOVER_CONFIRM] = self._confirm
         return answers if self._arming_guard is None else answers | self._arming_guard.handlers

@@ -142,14 +142,21 @@ class ArmingGuard:
             return f"{fault}."
         except (DataError, OverflowError):
             return f"It was made at {request.made.isoformat()}, a date without sessions in the calendar."
-        if self._day not in days:
-            return f"It was made for {days[0]} to {days[-1]}; this is the session of {self._day}."
-        if request.arguments.get("settings", self._live.terms.settings) != self._live.terms.settings:
-            return "It was made under other settings than those of the running bot; restart the bot first."
+        if refusal := self._refusal(request, days):
+            return refusal
         armed = ArmingGrant(terms=self._live.terms, sessions=days, actor=request.actor)
         self._write(records.ARMED, armed_payload(armed))
         self._unmatched = False
         self._impose()
+        return ""
+
+    def _refusal(self, request: ControlRequest, days: Sequence[date]) -> str:
+        if self._day not in days:
+            return f"It was made for {days[0]} to {days[-1]}; this is the session of {self._day}."
+        if request.arguments.get("settings", self._live.terms.settings) != self._live.terms.settings:
+            return "It was made under other settings than those of the running bot; restart the bot first."
+        if self._trading_state.is_active(StateCause.JOURNAL_OLDER):
+            return f"Not while {StateCause.JOURNAL_OLDER.value}: `tbot audit accept` comes first."
         return ""
 
     def disarm(self, request: ControlRequest) -> str:

@@ -11,6 +11,7 @@ import attrs
 
 from tbot_core.contracts import SupportsLiveVix
 from tbot_core.engine import control
+from tbot_core.engine.chain_heads import JournalGuard
 from tbot_core.engine.disk_guard import DiskGuard
 from tbot_core.engine.session.arming import LiveContext
 from tbot_core.trading.risk.states import StateCause
@@ -74,6 +75,7 @@ class LiveConfig:
     live: LiveContext | None = None
     signals: ProcessSignals = attrs.field(factory=ProcessSignals)
     disk_guard: DiskGuard = attrs.field(factory=DiskGuard)
+    journal_guard: JournalGuard = attrs.field(factory=JournalGuard)
     grace_s: float = 2.0
     received: Path | None = None
     feed: str = ""

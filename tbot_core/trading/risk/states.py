@@ -60,6 +60,7 @@ class StateCause(StrEnum):
     CLOCK_SKEW = "the clock differs from the broker's"
     DISK_LOW = "the disk is nearly full"
     JOURNAL = "the journal or the audit log lost data"
+    JOURNAL_OLDER = "the journal is older than its head in the audit log"
     REJECTS = "MAX_REJECTS_IN_ROW"
     RESTRICTED = "the broker restricts the account"
     LOGIN = "the broker requires a new login"
@@ -104,6 +105,7 @@ KINDS: Final = {
     StateCause.CLOCK_SKEW: _UNVERIFIED,
     StateCause.DISK_LOW: _UNVERIFIED,
     StateCause.JOURNAL: _UNVERIFIED,
+    StateCause.JOURNAL_OLDER: _UNVERIFIED,
     StateCause.REJECTS: _UNVERIFIED,
     StateCause.RESTRICTED: _UNVERIFIED,
     StateCause.LOGIN: _UNVERIFIED,

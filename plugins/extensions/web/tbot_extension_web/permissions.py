@@ -75,6 +75,7 @@ REQUESTS: Final[Mapping[ControlVerb, Permission]] = {
             ControlVerb.DEFENSE_OFF,
             ControlVerb.ARM,
             ControlVerb.FAILOVER_CONFIRM,
+            ControlVerb.ACCEPT_JOURNAL,
         ),
         Permission.CONTROL,
     ),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.actions import arming, control_requests, defense
+from tbot_core.actions import arming, audit, control_requests, defense
 from tbot_core.engine.control import ControlVerb
 from tbot_core.model.types import RiskState
 from tbot_core.trading.risk.states import StateCause
@@ -127,6 +127,15 @@ ACTS: Final = (
         stepped_up=True,
         widens=True,
     ),
+    Act(
+        verb=ControlVerb.ACCEPT_JOURNAL,
+        label="Accept the journal",
+        sure="Trade on with this journal",
+        does="The journal is older than the audit log says: a kill, a stop or a disarm that came later may be lost. "
+        "Entries are possible again, where no other cause blocks them. Live trading needs a new arming.",
+        stepped_up=True,
+        widens=True,
+    ),
 )
 """The requests in the order of the page: what restricts first, then what closes, then what allows."""
 
@@ -137,6 +146,7 @@ _WITHDRAWN: Final = {
     ControlVerb.STOP_CANCEL: ("stop", {StateCause.STOP_COMMAND, StateCause.STOP_SIGNAL, StateCause.STOP_FILE}),
     ControlVerb.KILL_CLEAR: ("kill", {StateCause.KILL_COMMAND, StateCause.KILL_SIGNAL, StateCause.KILL_FILE}),
     ControlVerb.DEFENSE_OFF: ("defense-on", {StateCause.DEFENSE_COMMAND}),
+    ControlVerb.ACCEPT_JOURNAL: ("accept", {StateCause.JOURNAL_OLDER}),
 }
 
 
@@ -195,7 +205,9 @@ async def question(call: Call) -> Question:
     asked, status = _BY_PATH[call.request.url.path], (await call.site.live.snapshot()).status
     held = [f"{shares(one['quantity'])} {one['symbol']} ({profit(one['pnl'])})" for one in status.get("positions", ())]
     facts = [f"Open now: {', '.join(held) or 'no position'}."]
-    if not status.get("running"):
+    if asked.verb is ControlVerb.ACCEPT_JOURNAL:
+        facts += await call.work(audit.lost_events, call.site.home)
+    elif not status.get("running"):
         facts.append("No bot is running: the request takes effect at the next start.")
     return Question(title=f"{asked.label}?", text=asked.does, button=asked.sure, back="/risk", facts=tuple(facts))
 
@@ -217,6 +229,8 @@ async def _made(call: Call, asked: Act) -> list[str]:
     if asked.verb is ControlVerb.DISARM:
         disarmed = await call.work(arming.disarm, call.site.home, actor)
         return [_NOTHING_ARMED if disarmed is None else arming.arming_sentence(disarmed)]
+    if asked.verb is ControlVerb.ACCEPT_JOURNAL:
+        return [*audit.acceptance_lines(await call.work(audit.accept_chain, call.site.home, actor))]
     answer = await control_requests.send_request(call.site.home, asked.verb, call.site.clock, actor=actor)
     return [_sentence(answer), *control_requests.result_notes(answer)]
 
