@@ -93,7 +93,7 @@ def trades_on_paper(home: Path | None) -> bool:
                 mode = fold_events(journal.events()).run.get("mode", "")
     except JournalError:
         return False
-    return mode == "paper" or (not mode and filesystem.lock_holder(instance.lock) is None)
+    return mode == "paper" or (not mode and filesystem.lock_holder(instance.lock, instance.home) is None)
 
 
 def live_settings(home: Path | None) -> Settings:

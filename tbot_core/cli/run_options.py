@@ -164,7 +164,9 @@ def hold_instance_lock(home: Path, purpose: str = "") -> AbstractContextManager[
     from tbot_core.system import filesystem
 
     instance = Instance.at(home)
-    return filesystem.hold_lock(instance.lock, purpose) if is_there(instance) else nullcontext()
+    if not is_there(instance):
+        return nullcontext()
+    return filesystem.hold_lock(instance.lock, purpose, folder=instance.home)
 
 
 def hold_dry_run_lock(home: Path) -> AbstractContextManager[object]:
@@ -173,7 +175,7 @@ def hold_dry_run_lock(home: Path) -> AbstractContextManager[object]:
     from tbot_core.system import filesystem
 
     instance = Instance.at(home)
-    process = filesystem.lock_holder(instance.lock)
+    process = filesystem.lock_holder(instance.lock, instance.home)
     if process is not None and filesystem.lock_purpose(instance.lock) != SIMULATION:
         words = "a dry run beside it uses the same data source, and both share its rate limits"
         click.echo(f"tbot: Process {process} trades here: {words}.", err=True)

@@ -75,7 +75,7 @@ def accept_journal(instance: Instance) -> tuple[int, bool]:
         first = read_switch(instance, root)
         if first is not None:
             return first, False
-        with filesystem.hold_lock(instance.lock):
+        with filesystem.hold_lock(instance.lock, folder=instance.home):
             first = _first_keyed(instance, ChainKey(secret=secret))
             note_switch(opened, first)
             return first, True

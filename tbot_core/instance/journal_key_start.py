@@ -38,7 +38,7 @@ def note_new_key(instance: Instance, opened: Vault) -> None:
     A running bot goes on without the key, and a damaged journal has no known end: nothing is recorded then, and `tbot
     audit accept` does it later. Raises VaultError.
     """
-    if filesystem.lock_holder(instance.lock) is not None:
+    if filesystem.lock_holder(instance.lock, instance.home) is not None:
         return
     before = 0
     try:

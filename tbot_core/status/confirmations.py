@@ -46,7 +46,7 @@ def confirmations_document(home: Path | None, now: dt.datetime) -> Document:
     it was traded; `working`: the rest may still be.
     """
     instance = known_control_folder(Instance.at(home))
-    running = filesystem.lock_holder(instance.lock) is not None
+    running = filesystem.lock_holder(instance.lock, instance.home) is not None
     file = current_run(instance)
     if file is None:
         return {"running": running, "open": [], "decided": []}

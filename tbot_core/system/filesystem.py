@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 Exposure = Literal["owner", "mode"]
+
+LOCKS: Final = Path("/proc/locks")
+"""The kernel's table of locks."""
+
+_NO_FOLDER_LOCKS: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP})
 
 NOWHERE: Final = os.devnull
 """A path below which nothing can be read or written."""
@@ -306,11 +311,15 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def hold_lock(path: Path, purpose: str = "", *, wait_s: float = 0) -> Iterator[Callable[[str], None]]:
+def hold_lock(
+    path: Path, purpose: str = "", *, folder: Path | None = None, wait_s: float = 0
+) -> Iterator[Callable[[str], None]]:
     """Hold the lock file at `path`; the kernel releases it when the process ends in any way.
 
     Creates a missing folder; writes process id and `purpose` to `path` + ".pid". Yields what replaces the purpose.
-    Raises AccessError, naming the holder, when another process or context holds the lock after `wait_s` seconds.
+    `folder` is locked as well: unlike a file it cannot be removed with what is in it, so that a removed lock file
+    admits nobody. Raises AccessError, naming the holder, when another process or context holds the lock after `wait_s`
+    seconds.
     """
     from filelock import FileLock, Timeout
 
@@ -320,45 +329,58 @@ def hold_lock(path: Path, purpose: str = "", *, wait_s: float = 0) -> Iterator[C
         try:
             lock.acquire()
         except Timeout as fault:
-            message = f"{path.parent} is in use by another tbot{_holder(owner)}."
-            raise AccessError(message, "Stop that one, or choose another --home.") from fault
+            raise _in_use(path, folder) from fault
 
     def say(purpose: str) -> None:
         write_atomic(owner, "".join(f"{line}\n" for line in (os.getpid(), purpose) if line).encode())
 
-    try:
+    with ExitStack() as held:
+        held.callback(lock.release)
+        if folder is not None and not held.enter_context(try_lock(folder)):
+            raise _in_use(path, folder)
+        held.callback(remove, owner)
         say(purpose)
         yield say
-    finally:
-        remove(owner)
-        lock.release()
 
 
 @contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
-    """Lock an existing file while the context lasts; yields False where another process, or context, has locked it.
+    """Lock an existing file or folder while the context lasts; yields False where another process, or context, has.
 
-    The kernel releases the lock when the process ends in any way; no file is added.
+    The kernel releases the lock when the process ends in any way; no file is added. A folder on a file system that
+    locks files only, as that of another machine, counts as free.
     """
     with raising_access_errors("lock", path):
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with raising_access_errors("lock", path):
-            locked = False
-            with suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                locked = True
+            locked = _is_locked(handle)
         yield locked
     finally:
         os.close(handle)
 
 
-def lock_holder(path: Path) -> int | None:
-    """The process id that holds the lock file at `path`; None without one. The lock itself is not touched."""
+def _is_locked(handle: int) -> bool:
+    # Whether the lock was free, and is held by this handle now.
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as fault:
+        if fault.errno not in _NO_FOLDER_LOCKS or not stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise
+    return True
+
+
+def lock_holder(path: Path, folder: Path | None = None) -> int | None:
+    """The process id that holds the lock file at `path`; None without one. The lock itself is not touched.
+
+    Where its process id was removed, the kernel's table of locks says who has locked `folder`.
+    """
     try:
         number = int(_held(_owner(path))[0])
     except (AccessError, ValueError):
-        return None
+        return None if folder is None else _locker(folder)
     try:
         os.kill(number, 0)
     except ProcessLookupError:
@@ -385,8 +407,25 @@ def _held(owner: Path) -> tuple[str, str]:
     return number, word.strip()
 
 
-def _holder(owner: Path) -> str:
+def _in_use(path: Path, folder: Path | None) -> AccessError:
     # The id is written after the lock is acquired, so it may be missing for a moment.
+    holder = ""
     with suppress(AccessError, ValueError):
-        return f", process {int(_held(owner)[0])}"
-    return ""
+        holder = _held(_owner(path))[0]
+    number = int(holder) if holder.isdecimal() else None if folder is None else _locker(folder)
+    named = "" if number is None else f", process {number}"
+    return AccessError(f"{path.parent} is in use by another tbot{named}.", "Stop that one, or choose another --home.")
+
+
+def _locker(folder: Path) -> int | None:
+    # The process that has locked a folder; None where the kernel does not say.
+    try:
+        status, rows = folder.stat(), LOCKS.read_text().splitlines()
+    except OSError:
+        return None
+    inode = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    for row in rows:
+        _, kind, *_, process, what, _, _ = row.split()
+        if kind == "FLOCK" and what == inode and process.isdecimal() and int(process):
+            return int(process)
+    return None

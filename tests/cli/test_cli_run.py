@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import sqlite3
 import sys
 from contextlib import closing
@@ -16,7 +17,7 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.cli.commands.run import create_demo_instance, exit_code, restart_command
-from tbot_core.cli.run_options import RunOptions, parse_run_options
+from tbot_core.cli.run_options import RunOptions, hold_instance_lock, parse_run_options
 from tbot_core.cli.text.run import plain_line
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
@@ -226,6 +227,18 @@ def test_a_second_run_in_the_same_instance_exits_1(tmp_path: Path, capsys: pytes
     with filesystem.hold_lock(tmp_path / "data" / "tbot.lock"):
         _, err = run(capsys, "--demo", "--home", str(tmp_path), code=1)
     assert "is in use by another tbot, process" in err
+
+
+def test_a_second_run_is_refused_although_the_lock_file_was_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever takes a lock for a leftover and removes it starts no second bot, and hears of the first."""
+    (tmp_path / ".env_bot").write_text(PAPER)
+    with hold_instance_lock(tmp_path):
+        for one in (tmp_path / "data").glob("tbot.lock*"):
+            one.unlink()
+        _, err = run(capsys, "--demo", "--home", str(tmp_path), code=1)
+    assert f"is in use by another tbot, process {os.getpid()}" in err
 
 
 def test_symbols_are_taken_once_in_capitals() -> None:

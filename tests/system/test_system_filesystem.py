@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import stat
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -192,6 +195,52 @@ def test_a_lock_that_cannot_be_made_is_an_access_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(AccessError, match="Cannot lock"), filesystem.hold_lock(tmp_path / "file" / "instance.lock"):
         pass
+
+
+def test_a_removed_lock_file_admits_nobody(tmp_path: Path) -> None:
+    """The folder is locked as well, so that another process is refused, and named by the kernel's table of locks."""
+    path = tmp_path / "data" / "instance.lock"
+    with filesystem.hold_lock(path, folder=tmp_path):
+        path.unlink()
+        (tmp_path / "data" / "instance.lock.pid").unlink()
+        with pytest.raises(AccessError, match=f"process {os.getpid()}"), filesystem.hold_lock(path, folder=tmp_path):
+            pass
+        assert filesystem.lock_holder(path, tmp_path) == os.getpid()
+        moved = tmp_path.rename(tmp_path.with_name("moved"))
+        again = filesystem.hold_lock(moved / "data" / "instance.lock", folder=moved)
+        with pytest.raises(AccessError, match="in use by another tbot"), again:
+            pass
+    with filesystem.hold_lock(moved / "data" / "instance.lock", folder=moved):
+        assert filesystem.lock_holder(moved / "data" / "instance.lock", moved) == os.getpid()
+    assert filesystem.lock_holder(moved / "data" / "instance.lock", moved) is None
+
+
+def test_without_a_table_of_locks_the_holder_has_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on another system than Linux: the second process is refused all the same."""
+    monkeypatch.setattr(filesystem, "LOCKS", tmp_path / "absent")
+    path = tmp_path / "instance.lock"
+    with filesystem.hold_lock(path, folder=tmp_path):
+        (tmp_path / "instance.lock.pid").unlink()
+        with pytest.raises(AccessError, match=r"tbot\."), filesystem.hold_lock(path, folder=tmp_path):
+            pass
+        assert filesystem.lock_holder(path, tmp_path) is None
+
+
+@pytest.mark.parametrize(("code", "folder", "locked"), [(errno.EBADF, True, True), (errno.EBADF, False, False)])
+def test_a_system_without_locks_of_folders_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, code: int, folder: bool, locked: bool
+) -> None:
+    """A folder that cannot be locked counts as free; a file that cannot be locked is a fault."""
+
+    def refuse(_handle: int, _operation: int) -> None:
+        raise OSError(code, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    outcome = nullcontext() if locked else pytest.raises(AccessError)
+    with outcome, filesystem.try_lock(tmp_path if folder else file) as found:
+        assert found
 
 
 def test_a_lock_is_waited_for(tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     from tbot_core.system import filesystem
 
     amount = parse_dollars(amount)
-    if filesystem.lock_holder(find_instance(home).lock) is None:
+    instance = find_instance(home)
+    if filesystem.lock_holder(instance.lock, instance.home) is None:
         raise RiskError("No bot is running, so there is no outage to confirm.", "`tbot run` starts one.")
     answer = request("failover-confirm", home, {"amount": amount})
     emit(answer.document() | {"amount": amount}, as_json=as_json, lines=[_confirm_text(answer, amount)])

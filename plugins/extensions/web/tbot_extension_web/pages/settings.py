@@ -204,7 +204,8 @@ def _form(  # noqa: PLR0913  -- what the form shows
 async def _review(
     call: Call, view: SettingsView, wanted: Mapping[str, str], plan: SettingsPlan, refused: str = ""
 ) -> Response:
-    running = await call.work(filesystem.lock_holder, Instance.at(call.site.home).lock) is not None
+    instance = Instance.at(call.site.home)
+    running = await call.work(filesystem.lock_holder, instance.lock, instance.home) is not None
     status = (await call.site.live.snapshot()).status
     in_session = bool(status.get("in_session"))
 
