@@ -6,6 +6,7 @@ import datetime as dt
 import random
 from collections import Counter
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -23,7 +24,7 @@ from tbot_core.model.calendar import Session
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules, Signals
-from tbot_core.model.types import ATOMS_PER_DOLLAR, ExitReason
+from tbot_core.model.types import ATOMS_PER_DOLLAR, ExitReason, atoms_of
 from tbot_core.model.window import Window
 from tbot_core.testing.sessions import NAMES, SessionDraft
 from tbot_core.testing.trades import NONE, rules
@@ -147,11 +148,12 @@ def shown(tested: TestedSession) -> dict[str, Any]:
     }
 
 
-def random_terms(seed: int) -> BacktestTerms:
-    """Random settings; most of them let most days glide."""
+def random_terms(seed: int, **given: Any) -> BacktestTerms:
+    """Random settings, but for those given; most of them let most days glide."""
     chance = random.Random(seed)
     pick = chance.choice
-    found = rules(
+    drawn = partial(
+        rules,
         venue=SIMULATOR_CAPABILITIES,
         entry_order_type=pick(["limit", "market"]),
         entry_limit_pct=pick(["0", "0.0005", "0.002"]),
@@ -190,13 +192,18 @@ def random_terms(seed: int) -> BacktestTerms:
     )
     costs = FillCosts.of(simulation, pick(["through", "touch"]))
     costs = attrs.evolve(costs, entry_delay=pick([0, 0, 1]))
-    return BacktestTerms(rules=found, costs=costs, name=plain_id)
+    return BacktestTerms(rules=drawn(**given), costs=costs, name=plain_id)
 
 
 def random_days(seed: int, count: int = 6) -> Counter[str]:
     """Compare the gears on random days with two random strategies."""
-    chance, terms = np.random.default_rng(seed), random_terms(seed)
-    bars, days = market(chance, count), sessions(count)
+    chance, days = np.random.default_rng(seed), sessions(count)
+    bars = market(chance, count)
+    return both(random_terms(seed), random_parts(chance, bars, days), bars, days)
+
+
+def random_parts(chance: np.random.Generator, bars: Bars, days: Sequence[Session]) -> list[JudgedSignals]:
+    """The signals of two random strategies."""
     parts = []
     crowded = chance.random() < 0.5
     for rank, name in enumerate(("one", "two")):
@@ -210,7 +217,40 @@ def random_days(seed: int, count: int = 6) -> Counter[str]:
         if not crowded:  # each strategy has symbols of its own
             found = found.take((found.cells[1] % 2 == rank) & (found.cells[1] < 4))
         parts.append(judged(name, rank, found, days, chance.random(len(found)) < 0.2))
-    return both(terms, parts, bars, days)
+    return parts
+
+
+def fees_near_limits(seed: int) -> Counter[str]:
+    """Compare the gears on days with high fees, at loss limits between what the market and what market and fees took.
+
+    Why days could not be glided, and under `bound` how many traded otherwise than without a limit.
+    """
+    chance, days = np.random.default_rng(seed), sessions(1)
+    bars = market(chance, 1)
+    parts, wide = random_parts(chance, bars, days), {"daily_loss_limit": "1", "window_loss_limit": "1"}
+    fixed = {"rebalance_enabled": False, "max_consecutive_losses": 0, "max_fill_deviation_pct": "1"}
+
+    def terms(**given: Any) -> BacktestTerms:
+        made = random_terms(seed, **{**fixed, **wide, **given})
+        fees: dict[str, Any] = {"fee_atoms_per_share": ATOMS_PER_DOLLAR // 25, "fee_sell_bps": Decimal(80)}
+        return attrs.evolve(made, costs=attrs.evolve(made.costs, share_cap=None, **fees))
+
+    found = candidates_of(parts, terms().rules, terms().costs, bars, 1)
+    free = walk_session(terms(), days[0], bars.session(0), found.proposals(0), EQUITY)
+    trades = SteppedSession(session=days[0], opening_atoms=EQUITY, walked=free, cause="").trades
+    fees = sum(atoms_of(one.fees) for one in trades)
+    lost = EQUITY - free.equity_atoms
+    market_only = max(lost - fees, 0)
+    gears = Counter[str]()
+    for share in (0.1, 0.5, 0.9) if lost > market_only else ():
+        limit = Decimal(market_only + int((lost - market_only) * share)) / EQUITY
+        for name, factor in (("daily_loss_limit", 1), ("daily_loss_limit", 2), ("window_loss_limit", 1)):
+            whole = terms().rules.risk.total_allocation if name == "window_loss_limit" else 1
+            near = terms(**{name: limit * factor / whole})
+            gears += both(near, parts, bars, days)
+            walked = walk_session(near, days[0], bars.session(0), found.proposals(0), EQUITY)
+            gears["bound"] += walked.equity_atoms != free.equity_atoms
+    return gears
 
 
 def one_signal(bars: Bars, minute: int, exits: ExitRules, side: int = 1, **levels: float) -> JudgedSignals:
@@ -399,6 +439,14 @@ def test_both_gears_give_the_same_on_random_days() -> None:
     gears = sum((random_days(seed) for seed in range(12)), Counter[str]())
     assert gears[""] > 25
     assert set(gears) > {"", "an order that fills in parts"}
+
+
+def test_both_gears_see_a_loss_limit_that_fees_alone_reach() -> None:
+    """Limits between the market's loss and that with fees: the same trades, also where the limit changes them."""
+    gears = sum((fees_near_limits(seed) for seed in range(8)), Counter[str]())
+    assert gears["bound"] > 10
+    assert gears["a loss near DAILY_LOSS_LIMIT"] > 10
+    assert gears["a loss near WINDOW_LOSS_LIMIT"] > 10
 
 
 @pytest.mark.slow
