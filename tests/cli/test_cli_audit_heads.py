@@ -16,7 +16,7 @@ from tbot_core.instance import Instance
 from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal.store import NewEvent
-from tbot_core.vault.audit_log import log_head, log_path
+from tbot_core.vault.audit_log import anchor_path, log_head, log_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,10 +69,16 @@ def test_older_copies_are_refused(home: Path, tmp_path: Path, capsys: pytest.Cap
     assert "does not have the event 2 of the given head" in document["journals"][0]["fault"]
 
 
-def test_another_history_of_the_same_length_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The hash counts, not the number."""
+@pytest.mark.parametrize("stored", [False, True])
+def test_another_history_of_the_same_length_is_refused(
+    home: Path, capsys: pytest.CaptureFixture[str], *, stored: bool
+) -> None:
+    """The hash counts, not the number, also where the instance has a head of its own at that place."""
     secrets, journal = heads(home)
     other = "f" * 64
+    if stored:
+        assert verified(capsys, home, secrets, journal)[0] == 0
+        assert secrets in anchor_path(Instance(home)).read_text().splitlines()
     code, document = verified(
         capsys, home, f"{secrets.partition(':')[0]}:{other}", f"{journal.partition(':')[0]}:{other}"
     )

@@ -243,6 +243,25 @@ def test_a_log_cut_at_its_end_is_found_by_an_anchor(store: SecretStore, log: Aud
         log.verify()
 
 
+@pytest.mark.parametrize("stored", [1, 2, 3])
+@pytest.mark.parametrize("given", [1, 2, 3, 4])
+def test_given_anchors_count_beside_stored_ones(store: SecretStore, log: AuditLog, given: int, stored: int) -> None:
+    """Each of either is compared, whichever has the higher number, also two of one number: one that differs refuses."""
+    lines = log.path.read_bytes().splitlines(keepends=True)
+    right, wrong = {}, {count: AuditAnchor(count=count, hash="f" * 64) for count in range(1, 5)}
+    for count in range(1, len(lines) + 1):
+        log.path.write_bytes(b"".join(lines[:count]))
+        right[count] = audit_log.log_head(log.path)
+    audit_log.keep_anchor(store.instance, right[stored])
+    refusal = VaultErrorCode.AUDIT_CUT if given > len(lines) else VaultErrorCode.AUDIT_ANCHOR
+    assert code_of(lambda: log.verify([wrong[given]])) is refusal
+    assert code_of(lambda: log.verify([right[3], wrong[given]])) is refusal
+    sound = right[min(given, 3)]
+    assert log.verify([sound]) == right[3]
+    audit_log.keep_anchor(store.instance, wrong[stored])
+    assert code_of(lambda: log.verify([sound])) is VaultErrorCode.AUDIT_ANCHOR
+
+
 @pytest.mark.parametrize("text", ["", "3", "x:" + "0" * 64, "3:00", "9" * 5000 + ":" + "0" * 64])
 def test_what_is_no_anchor_is_refused(store: SecretStore, text: str) -> None:
     """A damaged file of anchors proves nothing."""
