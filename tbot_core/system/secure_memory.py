@@ -110,6 +110,7 @@ def harden(prctl: Callable[[int, int], bool] | None = None, platform: str = sys.
     `prctl` sets a property of the process and returns whether that failed; the default calls the system.
     """
     os.umask(0o077)
+    os.environ.pop("SSLKEYLOGFILE", None)  # into this file Python's TLS would write the keys of each connection
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not platform.startswith("linux"):
         return ("This system cannot protect the memory against debuggers, nor prevent new privileges.",)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import ssl
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tbot_core.system import environ, processes, random, secure_memory
 from tbot_core.system.secure_memory import SecureBuffer
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_buffer_is_written_in_place_and_wiped() -> None:
@@ -76,6 +81,15 @@ def test_a_hardened_process_leaves_no_core_and_says_what_it_could_not_do() -> No
         pytest.skip("what is hardened here can be read on Linux alone")
     done = processes.run_program([sys.executable, "-c", code], timeout_s=30, environment=environ.minimal_environment())
     assert done.output == "() ()\n(0, 0) 0o77\n['1']\n0\n", done.errors
+
+
+def test_a_hardened_process_writes_no_keys_of_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file that the environment names for them stays absent: who reads it could read passwords on the wire."""
+    keys = tmp_path / "keys"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(keys))
+    secure_memory.harden(lambda *_: False)
+    assert ssl.create_default_context().keylog_filename is None
+    assert not keys.exists()
 
 
 def test_what_could_not_be_hardened_is_said() -> None:
