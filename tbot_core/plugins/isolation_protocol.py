@@ -59,9 +59,23 @@ def receive_message(read: Callable[[int], bytes]) -> Any:
     _bounded(length, size)
     head, body = read(length), read(size)
     try:
-        return _value(json_document.parse_json(head), memoryview(body))
+        return _value(json_document.parse_json(head), _Body(body))
     except (KeyError, TypeError, ValueError) as fault:
         raise PluginError(f"A worker's message cannot be read: {type(fault).__name__}: {fault}", _REMEDY) from fault
+
+
+class _Body:
+    # The arrays of a message, one after the other: none twice, so that together they need no more than was sent.
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._taken = 0
+
+    def take(self, kind: np.dtype[Any], count: int, start: int) -> Any:
+        if start != self._taken:
+            raise ValueError(f"an array at byte {start} instead of {self._taken}")
+        array = np.frombuffer(self._data, kind, count, start)
+        self._taken += array.nbytes
+        return array.copy()
 
 
 def _bounded(head: int, body: int) -> None:
@@ -97,7 +111,7 @@ def _plain(value: Any, arrays: list[bytes]) -> Any:  # noqa: PLR0911  one for ea
             raise PluginError(f"An object of type {type(value).__name__} cannot be sent to a worker.", _REMEDY)
 
 
-def _value(plain: Any, body: memoryview) -> Any:  # noqa: PLR0911  one for each kind of value
+def _value(plain: Any, body: _Body) -> Any:  # noqa: PLR0911  one for each kind of value
     if not isinstance(plain, dict):
         return plain
     ((kind, inner),) = plain.items()
@@ -121,10 +135,10 @@ def _value(plain: Any, body: memoryview) -> Any:  # noqa: PLR0911  one for each 
             return _CLASSES[name](**{field: _value(one, body) for field, one in fields.items()})
 
 
-def _array(inner: Any, body: memoryview) -> Any:
+def _array(inner: Any, body: _Body) -> Any:
     name, shape, start = inner
     kind = np.dtype(name)
     if kind.kind not in _KINDS or not all(isinstance(size, int) and size >= 0 for size in shape):
         raise ValueError(f"an array of {name} and shape {shape}")
     count = int(np.prod(shape, dtype=object)) if shape else 1
-    return np.frombuffer(body, kind, count, start).reshape(shape).copy()
+    return body.take(kind, count, start).reshape(shape)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
+import json
 import logging
 import sys
 from decimal import Decimal
@@ -361,6 +363,16 @@ def test_f93_a_forged_message_is_refused(head: bytes) -> None:
 
     with pytest.raises(PluginError, match="cannot be read"):
         isolation_protocol.receive_message(hear)
+
+
+@pytest.mark.parametrize("start", [0, 4])
+def test_f94_no_array_of_a_message_is_read_twice(start: int) -> None:
+    """A short text that names one array again and again would fill the memory of the bot."""
+    head = json.dumps([{"array": ["<f8", [1], 0]}, {"array": ["<f8", [1], start]}]).encode()
+    data = isolation_protocol._SIZES.pack(len(head), 16) + head + bytes(16)
+    pipe = io.BytesIO(data)
+    with pytest.raises(PluginError, match=f"cannot be read: ValueError: an array at byte {start} instead of 8"):
+        isolation_protocol.receive_message(pipe.read)
 
 
 def test_f94_a_message_without_measure_is_refused_before_it_is_read() -> None:
