@@ -17,7 +17,7 @@ import attrs
 
 from tbot_core.contracts import OrderStatus
 from tbot_core.contracts.abilities import OPEN_ORDERS, ORDER_LOOKUP
-from tbot_core.errors import BrokerError
+from tbot_core.errors import BrokerError, Unavailable
 from tbot_core.execution.account_updates import update_account
 from tbot_core.execution.contradictions import CONTRADICTED_S, Judgment
 from tbot_core.execution.corporate_actions import SplitMatcher
@@ -135,7 +135,17 @@ class Reconciler:
         self._next_reading = 0.0
 
     async def read(self) -> ReconciliationStatus | None:
-        """Read the account until two readings agree, and act on them; None if it could not be read."""
+        """Read the account until two readings agree, and act on them; None if it could not be read.
+
+        A reading that the books cannot compute with has failed too.
+        """
+        try:
+            return await self._read()
+        except ArithmeticError as fault:
+            self._on_read_failed(_uncomputable(fault))
+            return None
+
+    async def _read(self) -> ReconciliationStatus | None:
         listed, ended, began = self._orders_to_list(), self._ended_orders(), self._clock.now()
         self._requested_at = self._clock.monotonic()
         cash = self._decision_engine.portfolio.cash_atoms
@@ -645,6 +655,13 @@ class Reconciler:
         _log.warning("account.not_read", times=self._failed_readings, reason=fault.message)
         if self._failed_readings >= _FAILED_READINGS and not self.is_maintenance():
             self._trading_state.raise_cause(StateCause.UNKNOWN, str(fault))
+
+
+def _uncomputable(fault: ArithmeticError) -> Unavailable:
+    # The failure of a reading whose figures overflow, are undefined or divide by zero.
+    _log.error("account.not_computed", exc_info=fault)
+    words = f"The broker reported figures that cannot be computed with: {type(fault).__name__}."
+    return Unavailable(words, "Compare the account at the broker, and report it to the author of the broker plugin.")
 
 
 def _working_symbols(findings: ReconciliationReport) -> set[str]:

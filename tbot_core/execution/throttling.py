@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from decimal import Decimal
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-import attrs
 
 from tbot_core.contracts import abilities
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, RejectionMeaning, Unavailable
 from tbot_core.execution.event_stream import EventStream
 from tbot_core.execution.monitored_broker import offered
 from tbot_core.model.types import CURRENCY, Leg
+from tbot_core.plugins.figures import FigureOutOfBounds, assert_figures
 from tbot_core.plugins.network.request_limits import PRIORITY, RequestBudget, RequestPriority
 from tbot_core.system import log
 from tbot_core.system.timeouts import CallTimedOut, steps_within
@@ -22,6 +19,7 @@ from tbot_core.system.timeouts import CallTimedOut, steps_within
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
     from datetime import datetime
+    from decimal import Decimal
 
     from tbot_core.contracts import (
         AccountSnapshot,
@@ -213,32 +211,26 @@ def _checked_account(account: Account) -> Account:
 
 
 def _checked(reading: Answer) -> Answer:
-    # The reading; raises Unavailable if any number in it is not finite.
-    if not _finite(reading):
-        raise Unavailable("An amount in the broker's response is not a number.", "The snapshot was discarded.")
+    # The reading; raises Unavailable for a number that is not finite, or that no such number can be.
+    try:
+        assert_figures(reading)
+    except (FigureOutOfBounds, TypeError) as fault:
+        raise Unavailable(f"The broker's response cannot be used: {fault}.", "The reading was discarded.") from fault
     return reading
 
 
 def _is_bookable(event: BrokerEvent) -> bool:
     # Whether an event can be booked; the next reading reports a dropped fill again.
-    sound = event.fill is None or (_finite(event.fill) and event.fill.quantity > 0 and event.fill.price > 0)
-    if not sound:
-        _log.error("broker.event_without_numbers", kind=event.kind, id=event.client_order_id)
-    return sound
-
-
-def _finite(value: object) -> bool:
-    if isinstance(value, Decimal):
-        return value.is_finite()
-    if isinstance(value, list | tuple):
-        return all(map(_finite, value))
-    return all(_finite(getattr(value, name)) for name in _fields(type(value)))  # type: ignore[arg-type]  # types hash
-
-
-@cache
-def _fields(kind: type) -> tuple[str, ...]:
-    # The field names of an attrs class; none for other types.
-    return tuple(field.name for field in attrs.fields(kind)) if attrs.has(kind) else ()
+    try:
+        assert_figures(event)
+    except (FigureOutOfBounds, TypeError) as fault:
+        reason = str(fault)
+    else:
+        if event.fill is None or (event.fill.quantity > 0 and event.fill.price > 0):
+            return True
+        reason = f"quantity {event.fill.quantity} at {event.fill.price}"
+    _log.error("broker.event_without_numbers", kind=event.kind, id=event.client_order_id, reason=reason)
+    return False
 
 
 async def run_concurrently(calls: Sequence[Callable[[], Coroutine[Any, Any, object]]]) -> None:

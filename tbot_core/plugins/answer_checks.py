@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-import attrs
 import numpy as np
 
-from tbot_core.contracts import Bar, Check, DailyBar, OptionValuation, Quote
+from tbot_core.contracts import Check, OptionValuation
 from tbot_core.errors import PluginError
 from tbot_core.model.bars import Running
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.plugins.call_guard import RunawayPlugin
+from tbot_core.plugins.figures import FIGURE, PRICE, RATIO, assert_figure, assert_figures
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -43,19 +41,11 @@ _COLUMNS: Final = {
 _REMEDY: Final = "`tbot plugins check` tests a plugin against its contract."
 
 
-def decimal_words(answer: object) -> str:
-    """What is wrong with bars or a quote that hold a Decimal, as `.json()` gives it; "" without one."""
-    for one in answer if isinstance(answer, list | tuple) else (answer,):
-        for field in attrs.fields(type(one)) if isinstance(one, Bar | DailyBar | Quote) else ():
-            if isinstance(value := getattr(one, field.name), Decimal):
-                return f"{field.name} of a {type(one).__name__} is the Decimal {value}; market data are floats: float()"
-    return ""
-
-
 def checked_valuation(answer: object) -> OptionValuation:
-    """Validate the result of an options model, whose numbers the class itself has checked."""
+    """Validate the result of an options model."""
     if not isinstance(answer, OptionValuation):
         raise _wrong("value_option", answer, "an OptionValuation")
+    assert_figures(answer)
     return answer
 
 
@@ -67,6 +57,7 @@ def checked_signals(answer: object, name: str, window: Window, bars: Bars, since
     _rules(answer)
     if not isinstance(answer.exits, ExitRules):
         raise _wrong("scan", answer.exits, "ExitRules")
+    assert_figures(answer.exits)
     if not len(answer):
         return answer
     if (answer.minute < since).any():
@@ -113,9 +104,11 @@ def checked_facts(
         if symbol not in symbols or not isinstance(facts, Mapping):
             raise PluginError(f"refresh returned {symbol!r}: {_type(facts)}, which was not asked for.", _REMEDY)
         for name, value in facts.items():
-            if name not in names or not isinstance(value, int | float) or not math.isfinite(value):
-                words = f"refresh returned {name!r} = {value!r} of {symbol}: a finite number of a declared name"
-                raise PluginError(f"{words} is expected.", _REMEDY)
+            if name not in names:
+                raise PluginError(
+                    f"refresh returned {name!r:.{_LONGEST}} of {symbol}, which it does not declare.", _REMEDY
+                )
+            assert_figure(f"{name} of {symbol}", value, FIGURE)
         found[symbol] = {name: float(value) for name, value in facts.items()}
     return found
 
@@ -163,10 +156,12 @@ def _sane(signals: Signals, name: str, window: Window, bars: Bars) -> None:
         "a side other than 1 and -1": np.abs(signals.side) != 1,
         "a minute outside of the entry phase": (signals.minute < window.entry) | (signals.minute >= window.entry_end),
         "a minute that has not closed yet": signals.minute >= bars.minutes,
-        "a price that is not positive": ~((signals.price > 0) & (signals.price < np.inf)),
-        "a strength that is not finite": ~np.isfinite(signals.strength),
-        "a stop that is not a price on the losing side": (away <= 0) | (signals.stop <= 0) | np.isinf(signals.stop),
-        "a target on the losing side": (np.round(ahead, 4) < 0) | np.isinf(signals.target),
+        "a price that is not positive": ~((signals.price > 0) & (signals.price < PRICE.most)),
+        "a strength that is not finite": ~(np.abs(signals.strength) < RATIO.most),
+        "a stop that is not a price on the losing side": (away <= 0)
+        | (signals.stop <= 0)
+        | (signals.stop >= PRICE.most),
+        "a target on the losing side": (np.round(ahead, 4) < 0) | (signals.target >= PRICE.most),
         "a symbol that has a signal already": duplicate,
     }
     for fault, rows in faults.items():

@@ -28,7 +28,10 @@ from tbot_core.model.window import Window
 from tbot_core.plugins import answer_checks, broker_answers
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
+from tbot_core.plugins.failure import PluginFailure
+from tbot_core.plugins.figures import MINUTES, assert_figure, assert_figures
 from tbot_core.plugins.guarded_broker import guard_broker
+from tbot_core.system.foreign_exceptions import assert_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from tbot_core.model.day_facts import DayFacts, MarketView
 
 _FAILED: Final = "failed"
+_REMEDY: Final = "`tbot plugins check` tests a plugin against its contract."
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -178,17 +182,34 @@ def _fetching(guard: CallGuard, entry: EntryPointInfo, call: str) -> Iterator[No
         raise PluginError(guard.report_failure(entry, call, fault)) from fault
 
 
+@contextmanager
+def _creating(entry: EntryPointInfo) -> Iterator[None]:
+    # What a plugin declares about itself, read before its first call: PluginError for what is wrong with it.
+    try:
+        yield
+    except BaseException as fault:
+        assert_failure(fault)
+        raise PluginError(PluginFailure.of(entry, "create", fault).sentence, _REMEDY) from fault
+
+
 def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> Any:
     """A guarded strategy, filter or broker; an object of another kind is returned unchanged.
+
+    Raises PluginError for one whose window, facts or capabilities cannot be read.
 
     `live`: whether a broker must have a live account or a paper account; None where no account is traded.
     """
     match entry.kind:
         case "strategy":
-            return GuardedStrategy(entry=entry, window=made.window, inner=made, guard=guard)
+            with _creating(entry):
+                assert_figures(window := made.window)
+            return GuardedStrategy(entry=entry, window=window, inner=made, guard=guard)
         case "filter":
-            needs = frozenset(made.needs) if isinstance(made, RequiresData) else frozenset()
-            facts = dict(made.facts) if isinstance(made, SupportsRefresh) else {}
+            with _creating(entry):
+                needs = frozenset(made.needs) if isinstance(made, RequiresData) else frozenset()
+                facts = dict(made.facts) if isinstance(made, SupportsRefresh) else {}
+                for name, days in facts.items():
+                    assert_figure(f"the days of {name!r:.40}", days, MINUTES)
             return GuardedFilter(entry=entry, needs=needs, facts=facts, inner=made, guard=guard)
         case "broker":
             return guard_broker(entry, made, guard, live=live)

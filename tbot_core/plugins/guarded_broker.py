@@ -13,8 +13,10 @@ from tbot_core.errors import BrokerError, OutcomeUnknown, PluginError, TbotError
 from tbot_core.plugins.account_mode import account_mode_error
 from tbot_core.plugins.broker_answers import checked_answer
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.guarded_feed import GuardedFeed
+from tbot_core.plugins.figures import FigureOutOfBounds
+from tbot_core.plugins.guarded_feed import MARKET_DATA, GuardedFeed
 from tbot_core.plugins.network.request_limits import ON_SEND
+from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure, is_failure
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from tbot_core.plugins.discovery import EntryPointInfo
 
 _REMEDY: Final = "`tbot plugins info` shows its last failure."
+_log = log.logger(__name__)
 
 
 def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bool | None = None) -> Any:
@@ -66,6 +69,7 @@ class _PluginCalls:
     def __init__(self, entry: EntryPointInfo, guard: CallGuard) -> None:
         self._entry = entry
         self._guard = guard
+        self._left_out = 0
         self.name = entry.name
 
     def failed(self, name: str, fault: BaseException, *, sent: bool = False) -> BrokerError:
@@ -91,7 +95,8 @@ class _PluginCalls:
         # The answer of a call; `permit`: the one of the order that it sends.
         try:
             with localcontext():
-                return checked_answer(name, await call())
+                found = await call()
+                return self._sound(name, found) if name in MARKET_DATA else checked_answer(name, found)
         except BrokerError:
             raise
         except BaseException as fault:
@@ -110,8 +115,11 @@ class _PluginCalls:
                 items = aiter(source())
             while True:
                 with localcontext():  # for each item: between two of them the core computes
-                    item = checked_answer(name, await anext(items))
-                yield item
+                    item = await anext(items)
+                if name not in MARKET_DATA:
+                    yield checked_answer(name, item)
+                elif self._is_sound(name, item):
+                    yield item
         except StopAsyncIteration:
             return
         except BrokerError:
@@ -120,6 +128,25 @@ class _PluginCalls:
             if isinstance(fault, passing) or _is_requested(fault):
                 raise
             raise self.failed(name, fault) from fault
+
+    def _sound(self, name: str, found: Any) -> Any:
+        # Bars without those of a figure out of bounds.
+        try:
+            return checked_answer(name, found)
+        except FigureOutOfBounds:
+            return [one for one in found if self._is_sound(name, [one])]
+
+    def _is_sound(self, name: str, found: object) -> bool:
+        # Whether no figure is out of bounds; if one is, it is left out: one bad print of a symbol ends no feed.
+        try:
+            checked_answer(name, found)
+        except FigureOutOfBounds as fault:
+            self._left_out += 1
+            if self._left_out & (self._left_out - 1) == 0:  # the first, second, fourth: a feed may send many
+                plugin = f"{self._entry.kind}/{self.name}"
+                _log.warning("feed.left_out", plugin=plugin, call=name, reason=str(fault), times=self._left_out)
+            return False
+        return True
 
 
 class _ObservedPermit:

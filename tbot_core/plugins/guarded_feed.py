@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, get_args
 
 from tbot_core.contracts import (
     Bar,
@@ -17,7 +16,6 @@ from tbot_core.contracts import (
     FeedSession,
     IndexQuote,
     LiveSession,
-    Quote,
     ReportsLeftOut,
 )
 from tbot_core.errors import DataError
@@ -25,6 +23,7 @@ from tbot_core.model.calendar import Session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from datetime import date, datetime
 
     from tbot_core.errors import TbotError
 
@@ -32,6 +31,9 @@ FEED_CALLS: Final = frozenset(
     {"feed", "sessions", "messages", "daily", "history", "market_caps", "vix_close", "vix_now"}
 )
 """The calls that supply data; the others concern the account."""
+
+MARKET_DATA: Final = frozenset({"messages", "daily", "history"})
+"""The calls whose bars and quotes are left out one by one where a figure is out of bounds."""
 
 
 def _one(*kinds: type) -> Callable[[object], bool]:
@@ -46,55 +48,24 @@ def _many(fits: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda answer: isinstance(answer, list | tuple) and all(map(fits, answer))
 
 
-def _is_message(answer: object) -> bool:
-    # Another type of a time or number would fail in the core, far from the plugin that sent it.
-    match answer:
-        case Bar(start=start, open=first, high=high, low=low, close=last, volume=volume):
-            return _is_moment(start) and all(map(_is_number, (first, high, low, last, volume)))
-        case Quote(bid=bid, ask=ask, time=moment):
-            return _is_moment(moment) and _is_number(bid) and _is_number(ask)
-        case _:
-            return isinstance(answer, FeedMessage)
-
-
-def _is_bar(answer: object) -> bool:
-    return isinstance(answer, Bar) and _is_message(answer)
-
-
-def _is_daily_bar(answer: object) -> bool:
-    match answer:
-        case DailyBar(date=day, open=first, high=high, low=low, close=last, volume=volume):
-            return type(day) is date and all(map(_is_number, (first, high, low, last, volume)))
-        case _:
-            return False
-
-
-def _is_numbers(answer: object) -> bool:
-    return isinstance(answer, Mapping) and all(map(_is_number, answer.values()))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real)
-
-
-def _is_moment(value: object) -> bool:
-    return isinstance(value, datetime) and value.tzinfo is not None
+def _is_mapping(answer: object) -> bool:
+    return isinstance(answer, Mapping)
 
 
 FEED_ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
-    "vix_close": (_optional(int, float), "a number or None"),
+    "vix_close": (_optional(Real), "a number or None"),
     "vix_now": (_optional(IndexQuote), "IndexQuote or None"),
     "feed": (_one(Feed), "Feed"),
     "label": (_one(FeedLabel), "FeedLabel"),
     "sessions": (_one(LiveSession, FeedSession), "LiveSession or FeedSession"),
     "session": (_one(Session), "Session"),
     "symbols": (_many(_one(str)), "a tuple of str"),
-    "left_out": (_is_numbers, "a mapping of numbers"),
+    "left_out": (_is_mapping, "a mapping of numbers"),
     "quality": (_one(FeedQuality), "FeedQuality"),
-    "messages": (_is_message, "a valid message of a feed"),
-    "daily": (_many(_is_daily_bar), "a list of valid DailyBar"),
-    "history": (_many(_is_bar), "a list of valid Bar"),
-    "market_caps": (_is_numbers, "a mapping of numbers"),
+    "messages": (_one(*get_args(FeedMessage)), "a message of a feed"),
+    "daily": (_many(_one(DailyBar)), "a list of DailyBar"),
+    "history": (_many(_one(Bar)), "a list of Bar"),
+    "market_caps": (_is_mapping, "a mapping of numbers"),
 }
 """The checks of what each call or property returns, and the expected type as text."""
 

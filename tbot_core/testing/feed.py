@@ -23,7 +23,7 @@ from tbot_core.errors import BrokerError
 from tbot_core.model.types import is_symbol
 from tbot_core.testing.contract import ContractCase, ContractTests, NotClaimed, demand
 from tbot_core.testing.feed_history import (
-    demand_floats,
+    demand_figures,
     f02_minutes_have_the_requested_bounds,
     f03_minutes_are_sorted_and_sound,
     f04_unknown_symbols_are_left_out,
@@ -69,7 +69,7 @@ def f08_messages_follow_the_subscription(venue: FeedUnderTest) -> None:
         return isinstance(message, Bar | Quote) and message.symbol == symbol
 
     seen = venue.wait(_listen(live, (symbol,), lambda: market.trade_on_feed(symbol), is_price))
-    demand_floats(seen)
+    demand_figures(seen)
     demand(any(map(is_price, seen)), "a trade after the first message must be reported as a bar or a quote")
     others = [one for one in seen if isinstance(one, Bar | Quote) and one.symbol != symbol]
     demand(not others, "symbols that are not subscribed must not have messages")

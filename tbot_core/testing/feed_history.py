@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.contracts import Bar, BarHistory, DailyBar, FeedRequest, FeedSession, LiveSession
 from tbot_core.model.calendar import ExchangeCalendar, Session
-from tbot_core.plugins.answer_checks import decimal_words
+from tbot_core.plugins.figures import FigureOutOfBounds, assert_figures
 from tbot_core.testing.contract import NotClaimed, demand
 from tbot_core.testing.venue import FeedUnderTest, Split, SplittingVenue
 
@@ -191,10 +191,14 @@ def _demand_sorted(places: list[tuple[str, Any]]) -> None:
         demand(own == sorted(own), "the bars of a symbol must be in order of time")
 
 
-def demand_floats(answer: Sequence[object]) -> None:
-    """Demand that no bar or quote holds a Decimal, as the numbers of `.json()` are."""
-    words = decimal_words(answer)
-    demand(not words, f"numbers must be floats: {words}")
+def demand_figures(answer: Sequence[object]) -> None:
+    """Demand numbers that the core accepts: floats within bounds, and not Decimals as the numbers of `.json()` are."""
+    words = ""
+    try:
+        assert_figures(answer)
+    except (TypeError, FigureOutOfBounds) as fault:
+        words = str(fault)
+    demand(not words, f"numbers must be floats within bounds: {words}")
 
 
 def _demand_split(before: Sequence[float], after: Sequence[float], split: Split, what: str) -> None:
@@ -206,7 +210,7 @@ def _demand_split(before: Sequence[float], after: Sequence[float], split: Split,
 
 
 def _demand_sound(bars: Sequence[Bar | DailyBar]) -> None:
-    demand_floats(bars)
+    demand_figures(bars)
     for bar in bars:
         inside = bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high
         demand(bar.low > 0 and inside and math.isfinite(bar.high), "low and high must enclose positive prices")

@@ -279,6 +279,24 @@ def test_settled_cash_is_written_down_where_the_account_is_bound_to_it(bench: Be
     assert funds.available_atoms(portfolio) == atoms_of(Decimal(80_000))
 
 
+def test_f17_a_reading_that_cannot_be_computed_with_has_failed(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """A figure out of bounds, or an arithmetic error, ends no run and books nothing; the next reading counts again."""
+
+    def overflow() -> None:
+        _ = Decimal("1E+999999") * Decimal("1E+999999")
+
+    huge = PositionReport(symbol="ZZZ", quantity=Decimal("1E+999999"), price=Decimal(10))
+    bench.broker.shown = [attrs.evolve(reading(barrier="1"), holdings=(huge,))]
+    assert bench.read() is None
+    assert "PositionReport.quantity is 1E+999999" in caplog.text
+    bench.broker.shown, bench.broker.meanwhile = [reading(barrier="1")], overflow
+    assert bench.read() is None
+    assert "cannot be computed with: Overflow" in caplog.text
+    assert bench.count(records.FOREIGN_HOLDING) == 0
+    bench.broker.meanwhile = lambda: None
+    assert bench.read() is ReconciliationStatus.MATCHED
+
+
 def test_f48_three_readings_that_failed_leave_exits_only(bench: Bench) -> None:
     """A failed reading is unknown, never flat; the state ends after a clean reconcile that held 60 s."""
     bench.broker.shown = [None]
