@@ -68,9 +68,9 @@ class OlderJournal:
     def words(self) -> str:
         """What is known, without a period at its end."""
         logged = f"the audit log had its event {self.head[0]} on {self.recorded.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        lost = f"at least {plural(self.missing, 'event')}" if self.missing else "events"
+        lost = f"{plural(self.missing, 'event')} or more" if self.missing else "events"
         now = f"it ends at event {self.events}" if self.missing else f"its event {self.head[0]} is another one"
-        return f"{logged}, but {now}: {lost} of it are lost, perhaps a kill, a stop or a disarm"
+        return f"{logged}, but {now}: {lost} are missing, perhaps a kill, a stop or a disarm"
 
     @property
     def sentence(self) -> str:

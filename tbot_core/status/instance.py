@@ -136,7 +136,7 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
     now = run_time(own := with_current_run(instance), now)
     gauges = None if file is None else revalued_gauges(instance.data, file.path.name, read.book)
     running = holder is not None
-    older = None if running or file is None or file.name != PAPER else _older_journal(instance)
+    older = None if running or found.rehearsed else _older_journal(instance)
     risk = risk_status(instance.control, events, read.book, running=running, older=now if older else None)
     conditions = _conditions(events, read.book, risk, instance.control_dir, running=running)
     if older is not None:

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tbot_core import cli
+from tbot_core.actions.audit import accept_chain, acceptance_lines
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance
+from tbot_core.instance.folder import SIMULATION
+from tbot_core.instance.journal_head import note_head
 from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal.store import NewEvent
-from tbot_core.vault.audit_log import anchor_path, log_head, log_path
+from tbot_core.system import filesystem
+from tbot_core.vault.audit_log import anchor_path, log_entries, log_head, log_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +108,37 @@ def test_what_is_no_head_is_wrong_usage(home: Path, capsys: pytest.CaptureFixtur
     """The sentence says where heads are found."""
     assert cli.invoke(["audit", "verify", "--secrets-head", text, "--home", str(home)]) == 2
     assert "chain.heads" in capsys.readouterr().err
+
+
+def test_an_older_journal_is_accepted_by_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is known is shown before the question; the acceptance has its actor, and a second one finds nothing."""
+    note_head(Instance(home))
+    for path in (home / "data").glob("tbot.sqlite*"):
+        path.unlink()
+    assert cli.invoke(["audit", "accept", "--home", str(home)]) == 2
+    assert "it ends at event 0: 1 event or more are missing" in capsys.readouterr().out
+    assert cli.invoke(["audit", "accept", "--yes", "--home", str(home)]) == 0
+    assert "Accepted: the audit log now has the journal with its last event 0." in capsys.readouterr().out
+    assert [one.action for one in log_entries(log_path(Instance(home)))][-1] == "accept"
+    assert cli.invoke(["audit", "accept", "--home", str(home), "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert done == {"accepted": False, "head": None, "keyed_from": 1, "pending": ""}
+
+
+def test_a_simulation_is_not_asked_to_compare_again(home: Path) -> None:
+    """It has a journal of its own, and accepts no requests."""
+    note_head(Instance(home))
+    for path in (home / "data").glob("tbot.sqlite*"):
+        path.unlink()
+    with filesystem.hold_lock(Instance(home).lock, SIMULATION):
+        assert accept_chain(home)["pending"] == ""
+
+
+def test_a_bot_that_has_not_recorded_an_acceptance_is_named() -> None:
+    """The acceptance holds all the same: the next start compares by itself."""
+    said = "Process 7 has not recorded the request within 5 s."
+    lines = [*acceptance_lines({"accepted": True, "head": "3:abc", "keyed_from": 1, "pending": said})]
+    assert lines[1] == said
 
 
 def test_a_lost_log_is_accepted_by_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

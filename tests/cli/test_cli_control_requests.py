@@ -7,6 +7,7 @@ import datetime as dt
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from tbot_core.actions.defense import defense_sentence, keeps_defense
 from tbot_core.cli.commands.run import create_demo_instance
 from tbot_core.cli.run_options import hold_instance_lock
 from tbot_core.contracts import FeedRequest
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.control import ControlVerb
@@ -29,6 +31,7 @@ from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.instance import Instance
 from tbot_core.instance.folder import SIMULATION
+from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.store import Event, NewEvent, read_journal
@@ -122,18 +125,30 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bot(home: Path, trials: Callable[[Path], None]) -> Iterator[Bot]:
-    """A bot that waits for the next session, which is days away."""
+def start(home: Path, trials: Callable[[Path], None]) -> Iterator[Callable[[], Bot]]:
+    """Starts a bot that waits for the next session, which is days away."""
     trials(home)
     day = SystemClock().now() + dt.timedelta(days=3)
     settings = home / ".env_bot"
     settings.write_text(f"{settings.read_text()}TRADING_DAYS={WEEKDAYS[day.weekday()]}\n")
-    found = Bot(home)
-    found.until("Waiting for the session")
-    yield found
-    if found.process.poll() is None:
-        found.process.kill()
-    found.process.communicate()
+    started: list[Bot] = []
+
+    def make() -> Bot:
+        started.append(Bot(home))
+        started[-1].until("Waiting for the session")
+        return started[-1]
+
+    yield make
+    for one in started:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.communicate()
+
+
+@pytest.fixture
+def bot(start: Callable[[], Bot]) -> Bot:
+    """A bot that waits for the next session."""
+    return start()
 
 
 def asked(capsys: pytest.CaptureFixture[str], home: Path, *words: str, code: int = 0) -> Any:
@@ -164,6 +179,49 @@ def test_a_running_bot_is_killed_cleared_and_stopped(bot: Bot, capsys: pytest.Ca
     assert code == 0
     assert "No session was traded." in said
     assert "Stopped; nothing is open." in said
+
+
+@pytest.mark.slow
+@pytest.mark.first(0)  # three processes
+@pytest.mark.measured
+def test_a_journal_that_was_copied_back_waits_for_its_acceptance(
+    home: Path, start: Callable[[], Bot], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It lost a kill: the bot is exit-only, and says so everywhere, until a person accepts it."""
+    open_instance_vault(Instance(home), DeploymentSettings())
+    start()
+    asked(capsys, home, "stop")
+    older = [shutil.copy2(one, home) for one in (home / "data").glob("tbot.sqlite*")]
+    start()
+    assert asked(capsys, home, "kill")["state"] == "halted"
+    asked(capsys, home, "stop")
+    for one in older:
+        shutil.copy2(one, home / "data")
+
+    words = "the journal is older than its head in the audit log"
+    assert asked(capsys, home, "audit", "verify", code=1)["journals"][0]["verified"] is False
+    shown = asked(capsys, home, "status", code=1)
+    assert (shown["state"], shown["causes"]) == ("exit-only", [words])
+    assert any(words in one and "perhaps a kill" in one and "tbot audit accept" in one for one in shown["attention"])
+    cli.invoke(["check", "--home", str(home), "--json"])
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [one["level"] for one in rows if "perhaps a kill" in one["message"]] == ["warn"]
+
+    start()
+    assert asked(capsys, home, "status", code=1)["causes"] == [words]
+    assert cli.invoke(["audit", "accept", "--home", str(home)]) == 2
+    said = capsys.readouterr()
+    assert "perhaps a kill" in said.out
+    assert "Approve with --yes." in said.err
+    done = asked(capsys, home, "audit", "accept", "--yes")
+    assert (done["accepted"], done["pending"]) == (True, "")
+    (condition,) = asked(capsys, home, "status", code=1)["conditions"]
+    assert (condition["cause"], condition["over"] is None) == (words, False)
+    assert asked(capsys, home, "audit", "accept")["accepted"] is False
+    asked(capsys, home, "stop")
+    assert asked(capsys, home, "audit", "verify")["verified"] is True
+    sent = asked(capsys, home, "alerts", "log")
+    assert any(words in str(one) and "critical" in str(one) for one in sent["alerts"])
 
 
 @pytest.mark.slow

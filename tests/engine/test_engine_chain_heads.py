@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tbot_core.contracts.settings import DeploymentSettings
-from tbot_core.engine.chain_heads import log_chain_heads, with_chain_heads
+from tbot_core.engine.chain_heads import JournalGuard, log_chain_heads, with_chain_heads
+from tbot_core.engine.control import ControlRequest, ControlVerb
+from tbot_core.execution.trading_state import TradingStateController, recall_states
 from tbot_core.instance import Instance
+from tbot_core.instance.journal_head import accept_head, older_journal
+from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.instance.secrets import open_instance_vault
+from tbot_core.journal import records
+from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.model.clock import ManualClock
+from tbot_core.model.types import RiskState
 from tbot_core.rehearsal.virtual_loop import VirtualLoop
-from tbot_core.vault.audit_log import log_head, log_path
+from tbot_core.trading.risk.states import StateCause
+from tbot_core.vault.audit_log import log_entries, log_head, log_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 TIME = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
@@ -80,3 +90,110 @@ def test_a_head_that_cannot_be_read_is_logged_as_a_fault(tmp_path: Path, caplog:
     (line,) = logged(caplog)
     assert line["event"] == "chain.heads_unknown"
     assert "is damaged" in line["reason"]
+
+
+def heads(instance: Instance) -> list[str]:
+    """The heads of the journal in the audit log, as numbers of its events."""
+    found = [one.outcome for one in log_entries(log_path(instance)) if one.action == "anchor"]
+    return [one.split()[1].partition(":")[0] for one in found]
+
+
+def append(instance: Instance) -> None:
+    """Write an event."""
+    with closing(open_instance_journal(instance)) as journal:
+        journal.append([NewEvent(kind="risk", payload={}, time=TIME)])
+
+
+def test_a_run_that_trades_records_the_journals_head(tmp_path: Path) -> None:
+    """At its start, every hour and at its end, where it has changed; any other run records none."""
+    instance = Instance(tmp_path)
+    open_instance_vault(instance, DeploymentSettings())
+    append(instance)
+    loop = VirtualLoop()
+    for seconds in (4000, 8000, 8900):
+        loop.call_at(seconds, append, instance)
+    loop.run_until_complete(with_chain_heads(asyncio.sleep(9000), instance, audited=True))
+    assert heads(instance) == ["1", "2", "4"]
+    append(instance)
+    loop.run_until_complete(with_chain_heads(asyncio.sleep(9000), instance))
+    loop.close()
+    assert heads(instance) == ["1", "2", "4"]
+
+
+def test_what_a_crash_wrote_after_the_last_head_blocks_nothing(tmp_path: Path) -> None:
+    """The journal is on disk before its head is recorded."""
+    instance = Instance(tmp_path)
+    open_instance_vault(instance, DeploymentSettings())
+    append(instance)
+    log_chain_heads(instance, audited=True)
+    append(instance)
+    with started(instance) as (recorder, _):
+        assert recorder.journal.last_event(records.STATE) is None
+
+
+@contextmanager
+def started(instance: Instance, guard: JournalGuard | None = None) -> Iterator[tuple[JournalRecorder, JournalGuard]]:
+    """What a start does with the journal."""
+    guard = guard or JournalGuard(judge=lambda: older_journal(instance))
+    with closing(open_instance_journal(instance)) as journal:
+        recorder = JournalRecorder(journal=journal, clock=ManualClock(TIME))
+        guard.begin(recorder)
+        yield recorder, guard
+
+
+def state(recorder: JournalRecorder) -> TradingStateController:
+    """The state after the journal's events."""
+    return TradingStateController(recorder, lambda _state: None, recall_states(recorder.journal.events()))
+
+
+def older(tmp_path: Path) -> Instance:
+    """An instance without the journal whose head its audit log has."""
+    instance = Instance(tmp_path)
+    open_instance_vault(instance, DeploymentSettings())
+    append(instance)
+    log_chain_heads(instance, audited=True)
+    for path in instance.data.glob("tbot.sqlite*"):
+        path.unlink()
+    return instance
+
+
+def test_an_acceptance_without_a_bot_ends_the_cause_at_the_next_start(tmp_path: Path) -> None:
+    """Each start before it finds the cause again, and records it once."""
+    instance = older(tmp_path)
+    for _ in range(2):
+        with started(instance) as (recorder, _guard):
+            assert state(recorder).causes == (StateCause.JOURNAL_OLDER,)
+            assert state(recorder).state is RiskState.EXIT_ONLY
+            assert len(list(recorder.journal.events(kind=records.STATE))) == 1
+    accept_head(instance)
+    with started(instance) as (recorder, _guard):
+        assert not state(recorder).is_active(StateCause.JOURNAL_OLDER)
+        assert state(recorder).state is RiskState.EXIT_ONLY  # until readings of the account have agreed for 60 s
+
+
+def request() -> ControlRequest:
+    """The request of a person who accepted the journal."""
+    return ControlRequest(name="accept", verb=ControlVerb.ACCEPT_JOURNAL, actor="ann", made=TIME)
+
+
+def test_a_running_bot_believes_the_audit_log_and_no_request(tmp_path: Path) -> None:
+    """The request only makes it compare again; where that fails the cause stays."""
+    instance = older(tmp_path)
+    with started(instance) as (recorder, guard):
+        controller = state(recorder)
+        assert guard.accept(controller, request()).startswith("The audit log does not say that it was accepted")
+        accept_head(instance)
+        log = log_path(instance).read_bytes()
+        log_path(instance).write_bytes(log.replace(b'"accept"', b'"anchor"'))
+        assert "TB-SEC-115" in guard.accept(controller, request())
+        assert controller.is_active(StateCause.JOURNAL_OLDER)
+        log_path(instance).write_bytes(log)
+        assert not guard.accept(controller, request())
+        assert not controller.is_active(StateCause.JOURNAL_OLDER)
+
+
+def test_a_run_without_a_head_of_its_own_judges_nothing(tmp_path: Path) -> None:
+    """A dry run and a rehearsal have journals of their own."""
+    with started(older(tmp_path), JournalGuard()) as (recorder, guard):
+        assert recorder.journal.head[0] == 0
+        assert not guard.accept(state(recorder), request())

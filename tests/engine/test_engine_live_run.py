@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -14,22 +15,28 @@ from tbot_core.alerts.rules import AlertRules, RoutineEvents
 from tbot_core.cli.commands.run import exit_code
 from tbot_core.cli.run_options import RunOptions
 from tbot_core.contracts import FeedLabel, FeedRequest, PositionReport, Urgency
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.engine.session.arming import live_context, record_terms
 from tbot_core.errors import DataError, SettingsError, Unavailable
+from tbot_core.instance import Instance
+from tbot_core.instance.journal_head import accept_head, note_head
+from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import records
 from tbot_core.journal.projections.arming import ArmingGrant, armed_payload, recall_arming
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.journal.store import open_journal
+from tbot_core.journal.store import open_journal, read_journal
 from tbot_core.model.types import Leg, SignalId
 from tbot_core.rehearsal.world import LEAD_S, World
 from tbot_core.system import filesystem
 from tbot_core.testing.trades import order
 from tbot_core.trading.orders import ClientOrderIds
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -99,7 +106,7 @@ class House:
 
     def events(self, kind: str) -> list[Event]:
         """What the journal holds of a kind."""
-        journal = open_journal(self.home / "data" / "tbot.sqlite")
+        journal = read_journal(self.home / "data" / "tbot.sqlite")
         try:
             return list(journal.events(kind=kind))
         finally:
@@ -344,3 +351,49 @@ def test_a_start_beside_another_install_is_refused(house: House, install_id: str
     assert found.payload["symbol"] == resting.symbol
     assert bool(house.events(records.SESSION_OPENED)) is not refused
     assert not [one for one in house.world.ways[0].requests if refused and one.kind in {"submit", "cancel"}]
+
+
+@pytest.mark.slow
+def test_an_older_journal_brings_back_no_arming(house: House) -> None:
+    """It trades nothing until it is accepted; what was armed in it, or is armed before, does not count afterwards."""
+    world, folder, instance = house.world, house.home / "control", Instance(house.home)
+    open_instance_vault(instance, DeploymentSettings())
+    made = assemble(house.home, "paper", world.clock)
+    live = attrs.evolve(made, settings=attrs.evolve(made.settings, mode="live"))
+    grant = ArmingGrant(terms=live_context(live, "").terms, sessions=(world.session.date,), actor="ann")
+    with closing(open_instance_journal(instance)) as journal:
+        recorder = JournalRecorder(journal=journal, clock=world.clock, on_events=lambda _: None)
+        record_terms(live, recorder)
+        recorder.record(records.ARMED, armed_payload(grant))
+        shutil.copytree(instance.data, house.home / "older")
+        recorder.record(records.DISARMED, {"why": "requested by ann"})
+    note_head(instance)
+    for path in (house.home / "older").glob("tbot.sqlite*"):
+        shutil.copy2(path, instance.data)
+
+    def ask(verb: control.ControlVerb) -> None:
+        control.write_request(folder, verb, actor="ann", now=world.clock.now())
+
+    world.loop.call_at(LEAD_S / 4, ask, control.ControlVerb.ARM)
+    world.loop.call_at(LEAD_S / 3, ask, control.ControlVerb.ACCEPT_JOURNAL)
+    world.loop.call_at(LEAD_S / 2, accept_head, instance)
+    world.loop.call_at(LEAD_S / 2 + 2, ask, control.ControlVerb.ACCEPT_JOURNAL)
+    world.loop.call_at(LEAD_S / 2 + 4, ask, control.ControlVerb.ARM)
+    house.run(mode="live")
+
+    refused = [one.payload["words"] for one in house.events(records.REQUEST_REFUSED)]
+    assert len(refused) == 2
+    assert "`tbot audit accept` comes first" in refused[0]
+    assert refused[1].startswith("The audit log does not say that it was accepted")
+    (disarmed,) = house.events(records.DISARMED)
+    assert disarmed.payload["why"] == StateCause.JOURNAL_OLDER.value
+    states = [one for one in house.events(records.STATE) if one.payload["cause"] == StateCause.JOURNAL_OLDER.name]
+    assert [(one.payload["there"], one.payload["words"]) for one in states[1:]] == [
+        (False, "requested by ann"),
+        (False, "over"),
+    ]
+    assert "perhaps a kill, a stop or a disarm" in states[0].payload["words"]
+    assert (states[2].applied - states[1].applied).total_seconds() >= 60
+    (_, armed), (ready,) = house.events(records.ARMED), house.events(records.READY)
+    assert states[1].seq < armed.seq < states[2].seq < ready.seq
+    assert StateCause.JOURNAL_OLDER.value in house.events(records.NOT_READY)[0].payload["reasons"]
