@@ -16,12 +16,14 @@ from tbot_extension_web.access.metrics_token import MetricsToken
 from tbot_extension_web.access.security_log import SecurityLog, note_request
 from tbot_extension_web.site import FOLDER, Badge
 from tbot_extension_web.testing.client import ask
-from tbot_extension_web.testing.given_sessions import CSRF
+from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
 
 from tbot_core.actions import secrets
 from tbot_core.actions.audit_pages import MOST_BYTES
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.instance import Instance
+from tbot_core.instance.journal_head import note_head
+from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.instance.secrets import open_instance_vault
 from tbot_core.instance.sources import keep_opened_settings
 from tbot_core.journal import records
@@ -84,6 +86,33 @@ def test_a_request_to_the_bot_is_a_line_with_who_made_it(
     log_path(Instance(sealed)).write_text("not a log\n")
     note_request(security, "tim", "kill")
     assert "audit.request_not_written" in caplog.text
+
+
+def test_an_older_journal_is_accepted_with_the_password(app: ASGIApp, sealed: Path) -> None:
+    """By an admin, after what is known of the missing events; offered only while the journal is older."""
+    instance = Instance(sealed)
+    with closing(open_instance_journal(instance)) as journal:
+        journal.append([NewEvent(kind="risk", payload={}, time=dt.datetime(2026, 1, 5, tzinfo=dt.UTC))])
+    note_head(instance)
+    assert "Accept the journal" not in get(app, "/risk").text
+    assert "<td>anchor</td>" not in get(app, "/audit").text
+    for path in instance.data.glob("tbot.sqlite*"):
+        path.unlink()
+    assert "<h2>Accept the journal</h2>" in get(app, "/risk").text
+    assert "<h2>Accept the journal</h2>" not in get(app, "/risk", "trader").text
+    stepped, form = {"cookie": f"tbot-session={STEPPED_UP}"}, {"csrf": CSRF}
+    assert ask(app, "POST", "/risk/accept-journal", {"cookie": "tbot-session=trader"}, form).status == 403
+    question = ask(app, "POST", "/risk/accept-journal", stepped, form)
+    while question.status == 303:
+        question = get(app, question.headers["location"], STEPPED_UP)
+    assert "perhaps a kill" in question.text
+    assert not [one for one in log_entries(log_path(instance)) if one.action == "accept"]
+    ask(app, "POST", "/risk/accept-journal", {"cookie": "tbot-session=admin"}, {**form, "sure": "yes"})
+    assert not [one for one in log_entries(log_path(instance)) if one.action == "accept"]
+    ask(app, "POST", "/risk/accept-journal", stepped, {**form, "sure": "yes"})
+    (line,) = (one for one in log_entries(log_path(instance)) if one.action == "accept")
+    assert line.actor.startswith("web/")
+    assert "Accept the journal" not in get(app, "/risk", "viewer").text
 
 
 def test_an_answer_to_an_entry_is_kept_and_a_line_that_names_it(
