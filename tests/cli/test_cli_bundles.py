@@ -129,6 +129,7 @@ def test_a_drill_restores_in_memory_and_leaves_nothing(home: Path, tmp_path: Pat
     before = files(home)
     said = run(home, "restore", str(file), "--verify")
     assert "The backup opens." in said
+    assert "It holds no journal" in said
     assert "`tbot check` passed: " in said
     assert "ignore" not in said
     assert "plugins" not in said
