@@ -10,7 +10,6 @@ log on another machine does; that in the audit log does while the audit log itse
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -18,20 +17,21 @@ import attrs
 
 from tbot_core.errors import TbotError
 from tbot_core.execution.trading_state import TradingStateController, recall_states
-from tbot_core.instance.journal_head import OlderJournal, note_head
+from tbot_core.instance import Instance
+from tbot_core.instance.journal_head import note_head, older_journal
 from tbot_core.journal import integrity, records
 from tbot_core.journal.projections import carryover
-from tbot_core.journal.store import read_journal
+from tbot_core.journal.store import Journal, read_journal
 from tbot_core.system import log
 from tbot_core.trading.risk.states import StateCause
 from tbot_core.vault import audit_log
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from tbot_core.engine.control import ControlRequest
-    from tbot_core.instance import Instance
+    from tbot_core.instance.journal_head import OlderJournal
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.model.types import RiskState
 
@@ -40,20 +40,23 @@ EVERY_S: Final = 3600.0
 _log = log.logger(__name__)
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False)
 class JournalGuard:
-    """Keeps a run exit-only while its journal is older than its head in the audit log.
+    """Keeps a run exit-only while its journal is older than its head in the audit log, and records the head.
 
-    `judge` compares them; None for a run whose journal has no head there.
+    Without an `instance` it does nothing, as for a run with a journal of its own.
     """
 
-    judge: Callable[[], OlderJournal | None] | None = None
+    instance: Instance | None = None
+    _journal: Journal | None = attrs.field(default=None, init=False)
+    _is_older: bool = attrs.field(default=False, init=False)
 
     def begin(self, recorder: JournalRecorder) -> None:
         """Record at a run's start whether the journal is older; an arming in one that is ends. Raises TbotError."""
-        if self.judge is None:
+        if self.instance is None:
             return
-        older, journal = self.judge(), recorder.journal
+        journal = self._journal = recorder.journal
+        older = self._compare(self.instance)
         states = recall_states(carryover.events_between_sessions(journal))
         armed, disarmed = map(journal.last_event, (records.ARMED, records.DISARMED))
         with recorder.transaction():
@@ -61,11 +64,12 @@ class JournalGuard:
             controller.set_cause(StateCause.JOURNAL_OLDER, "" if older is None else older.words)
             if older is not None and armed is not None and (disarmed is None or disarmed.seq < armed.seq):
                 recorder.record(records.DISARMED, {"why": StateCause.JOURNAL_OLDER.value})
+        self.note()
 
     def accept(self, trading_state: TradingStateController, request: ControlRequest) -> str:
         """Clear the cause if the audit log says that the journal was accepted; returns "", or why it stays."""
         try:
-            older = None if self.judge is None else self.judge()
+            older = None if self.instance is None else self._compare(self.instance)
         except TbotError as fault:
             return fault.message
         if older is not None:
@@ -73,35 +77,43 @@ class JournalGuard:
         trading_state.clear_cause(StateCause.JOURNAL_OLDER, f"requested by {request.actor}")
         return ""
 
+    def note(self) -> None:
+        """Record the head in the audit log, unless the journal is older; a fault is logged instead."""
+        if self.instance is None or self._journal is None or self._is_older:
+            return
+        try:
+            note_head(self.instance, self._journal.head)
+        except TbotError as fault:
+            _log.warning("journal.head_not_recorded", reason=str(fault))
 
-async def with_chain_heads(work: Coroutine[Any, Any, T], instance: Instance, *, audited: bool = False) -> T:
-    """Await the work, and log the heads now, every hour, and when it has ended in any way.
+    def _compare(self, instance: Instance) -> OlderJournal | None:
+        older = older_journal(instance, self._journal)
+        self._is_older = older is not None
+        return older
 
-    `audited`: record that of the journal in the audit log too.
-    """
-    hourly = asyncio.create_task(_log_hourly(instance, audited=audited))
+
+async def with_chain_heads(work: Coroutine[Any, Any, T], instance: Instance, note: Callable[[], None]) -> T:
+    """Await the work, and log the heads now, every hour, and when it has ended in any way; `note` is called before."""
+    hourly = asyncio.create_task(_log_hourly(instance, note))
     try:
         return await work
     finally:
         hourly.cancel()
         await asyncio.gather(hourly, return_exceptions=True)
-        log_chain_heads(instance, audited=audited)
+        note()
+        log_chain_heads(instance)
 
 
-async def _log_hourly(instance: Instance, *, audited: bool) -> None:
+async def _log_hourly(instance: Instance, note: Callable[[], None]) -> None:
     while True:
-        log_chain_heads(instance, audited=audited)
+        note()
+        log_chain_heads(instance)
         await asyncio.sleep(EVERY_S)
 
 
-def log_chain_heads(instance: Instance, *, audited: bool = False) -> None:
-    """Log `chain.heads` with the head of each chain that exists, as COUNT:HASH; a fault is logged instead.
-
-    `audited`: record that of the journal in the audit log before.
-    """
+def log_chain_heads(instance: Instance) -> None:
+    """Log `chain.heads` with the head of each chain that exists, as COUNT:HASH; a fault is logged instead."""
     try:
-        if audited:
-            note_head(instance)
         heads = read_chain_heads(instance)
     except TbotError as fault:
         _log.warning("chain.heads_unknown", reason=str(fault))

@@ -14,6 +14,7 @@ import attrs
 from tbot_core.contracts import Feed, FeedRequest
 from tbot_core.engine import control
 from tbot_core.engine.assembly import Assembly
+from tbot_core.engine.chain_heads import JournalGuard
 from tbot_core.engine.disk_guard import DiskGuard
 from tbot_core.engine.session.session import TradingSession
 from tbot_core.engine.settings_reload import SettingsReloader
@@ -89,6 +90,7 @@ class RunPlan:
     kill: asyncio.Event = attrs.field(factory=asyncio.Event)
     rehearsal: str = ""
     disk_guard: DiskGuard = attrs.field(factory=DiskGuard)
+    journal_guard: JournalGuard = attrs.field(factory=JournalGuard)
     settings_reload: SettingsReloader = attrs.field(factory=SettingsReloader)
 
     @property

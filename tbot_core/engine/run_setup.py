@@ -12,7 +12,6 @@ import attrs
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo, SimulatedVenue
 from tbot_core.engine import feed_quality, resume
 from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
-from tbot_core.engine.chain_heads import JournalGuard
 from tbot_core.engine.plugin_context import install_id
 from tbot_core.engine.run_notes import shortable_notes
 from tbot_core.engine.run_plan import RunOutcome
@@ -28,7 +27,6 @@ from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.execution.sole_install import SoleInstallCheck
 from tbot_core.instance import folder as places
 from tbot_core.instance.findings import SIMULATED_MODES
-from tbot_core.instance.journal_head import older_journal
 from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.journal import gauges, records
 from tbot_core.journal.projections.book import SessionBook, fold_events
@@ -82,8 +80,7 @@ class RunSetup:
     """A run's account, bars and journal.
 
     `name` is the broker's. `book`: the result of closed sessions; in real time of the last one. `source`: the broker
-    that supplies the bars, or the part of another one. `files`: those of a run in real time. `journal_guard`: compares
-    the journal of paper and live trading with the audit log.
+    that supplies the bars, or the part of another one. `files`: those of a run in real time.
     """
 
     broker: Broker
@@ -94,7 +91,6 @@ class RunSetup:
     name: str = SIMULATOR
     source: Closable | None = None
     files: RunFiles | None = None
-    journal_guard: JournalGuard = attrs.field(factory=JournalGuard)
 
 
 def simulation_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
@@ -126,8 +122,7 @@ def market_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
         data=instance.data,
     )
     open_it = partial(open_instance_journal, instance, live=is_live)
-    setup = real_time_setup(assembly, request, (name, broker), (settings.mode, open_it, files))
-    return attrs.evolve(setup, journal_guard=JournalGuard(judge=partial(older_journal, instance)))
+    return real_time_setup(assembly, request, (name, broker), (settings.mode, open_it, files))
 
 
 def dry_run_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:

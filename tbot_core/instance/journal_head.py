@@ -1,8 +1,8 @@
 """The head of the instance's journal in the audit log: it shows that an older copy took the journal's place.
 
-A trading run records the head at its start, every hour and at its end, each time after the journal is on disk: the head
-is never newer than the journal. A journal that goes on from its head is as it should be. Without a key of the audit log
-nothing is recorded and nothing judged.
+A trading run records the head at its start, every hour and at its end, as its own writes left it and after they are on
+disk: the head is never newer than the journal, and it is not that of a file which took the journal's place meanwhile. A
+journal that goes on from its head is as it should be. Without a key of the audit log nothing is recorded or judged.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.instance.folder import Instance
+    from tbot_core.journal.store import Journal
     from tbot_core.vault.audit_log import AuditLogEntry
     from tbot_core.vault.keys import RootKey
     from tbot_core.vault.vault import AuditAction
@@ -78,25 +79,34 @@ class OlderJournal:
         return f"The journal is older than its head in the audit log: {self.words}."
 
 
-def older_journal(instance: Instance) -> OlderJournal | None:
+def older_journal(instance: Instance, journal: Journal | None = None) -> OlderJournal | None:
     """What is known of a journal that does not have the last head in the audit log; None for one that has it.
 
-    None too without an audit log, its key or a head. A missing journal has no event. Raises VaultError for a head that
-    was not written with the key, JournalError for a journal that cannot be read.
-    """
-    return _judged(instance, _last_head(instance))
-
-
-def note_head(instance: Instance) -> None:
-    """Record the journal's head where there is an audit log with its key, and the journal has the last recorded head.
-
-    A head that is the last recorded one is not recorded again. Raises VaultError and JournalError.
+    None too without an audit log, its key or a head. `journal`: the instance's, if it is open. A missing one has no
+    event. Raises VaultError for a head that was not written with the key, JournalError for a journal that cannot be
+    read.
     """
     recorded = _last_head(instance)
-    if not _has_key(instance) or _judged(instance, recorded) is not None:
-        return
-    head, _ = _end_and_hash(instance)
-    if head[0] and (recorded is None or head != recorded[0]):
+    if recorded is None or recorded[0] == START:
+        return None
+    (seq, digest), moment = recorded
+    if journal is not None:
+        events, found = _end_and_hash(journal, seq)
+    elif integrity.journal_exists(instance.journal):
+        with closing(read_journal(instance.journal)) as opened:
+            events, found = _end_and_hash(opened, seq)
+    else:
+        events, found = 0, ""
+    return None if found == digest else OlderJournal(head=(seq, digest), recorded=moment, events=events)
+
+
+def note_head(instance: Instance, head: tuple[int, str]) -> None:
+    """Record the head of the journal that a run writes, where there is an audit log with its key.
+
+    The caller knows that this journal has the last recorded head. That one is not recorded again. Raises VaultError.
+    """
+    recorded = _last_head(instance)
+    if head[0] and _has_key(instance) and (recorded is None or head != recorded[0]):
         _record(instance, NOTED, head)
 
 
@@ -152,18 +162,7 @@ def _is_head(entry: AuditLogEntry) -> bool:
     return entry.category == JOURNAL and entry.action in {NOTED, ACCEPTED}
 
 
-def _judged(instance: Instance, recorded: tuple[tuple[int, str], datetime] | None) -> OlderJournal | None:
-    if recorded is None or recorded[0] == START:
-        return None
-    (seq, digest), moment = recorded
-    (events, _), found = _end_and_hash(instance, seq)
-    return None if found == digest else OlderJournal(head=(seq, digest), recorded=moment, events=events)
-
-
-def _end_and_hash(instance: Instance, seq: int = 1) -> tuple[tuple[int, str], str]:
-    # The journal's head, and the hash of the event of this number; "" where it has none.
-    if not integrity.journal_exists(instance.journal):
-        return START, ""
-    with closing(read_journal(instance.journal)) as journal:
-        event = next(journal.events(seq - 1), None)
-        return journal.head, "" if event is None else event.hash
+def _end_and_hash(journal: Journal, seq: int) -> tuple[int, str]:
+    # The number of events, and the hash of the event of this number; "" where there is none.
+    event = next(journal.events(seq - 1), None)
+    return journal.head[0], "" if event is None else event.hash

@@ -240,9 +240,7 @@ def first_entry(path: Path, key: RootKey, wanted: Callable[[AuditLogEntry], bool
 
 
 def last_entry(path: Path, key: RootKey, wanted: Callable[[AuditLogEntry], bool]) -> AuditLogEntry | None:
-    """The last entry that is wanted, searched from the end. Raises VaultError as `first_entry` does."""
-    if not filesystem.is_present(path):
-        return None
+    """The last entry that is wanted, of a log that exists, searched from its end. Raises as `first_entry` does."""
     for start, line in file_lines.lines_back(path):
         where = f"at byte {start}"
         if line.endswith(b"\n") and wanted(entry := _parsed(path, line, where)):

@@ -112,7 +112,7 @@ def test_what_is_no_head_is_wrong_usage(home: Path, capsys: pytest.CaptureFixtur
 
 def test_an_older_journal_is_accepted_by_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is known is shown before the question; the acceptance has its actor, and a second one finds nothing."""
-    note_head(Instance(home))
+    note_head(Instance(home), (1, "a" * 64))
     for path in (home / "data").glob("tbot.sqlite*"):
         path.unlink()
     assert cli.invoke(["audit", "accept", "--home", str(home)]) == 2
@@ -127,7 +127,7 @@ def test_an_older_journal_is_accepted_by_command(home: Path, capsys: pytest.Capt
 
 def test_a_simulation_is_not_asked_to_compare_again(home: Path) -> None:
     """It has a journal of its own, and accepts no requests."""
-    note_head(Instance(home))
+    note_head(Instance(home), (1, "a" * 64))
     for path in (home / "data").glob("tbot.sqlite*"):
         path.unlink()
     with filesystem.hold_lock(Instance(home).lock, SIMULATION):

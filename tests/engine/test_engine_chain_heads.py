@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import shutil
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tbot_core.journal.store import Journal
+
 TIME = dt.datetime(2026, 1, 5, 14, 30, tzinfo=dt.UTC)
 
 
@@ -49,7 +52,7 @@ def test_an_hour_of_a_run_and_its_end_log_both_heads(tmp_path: Path, caplog: pyt
         count, digest = journal.head
     loop = VirtualLoop()
     with caplog.at_level(logging.INFO):
-        loop.run_until_complete(with_chain_heads(asyncio.sleep(9000), instance))
+        loop.run_until_complete(with_chain_heads(asyncio.sleep(9000), instance, JournalGuard().note))
     loop.close()
     heads = {"secrets": log_head(log_path(instance)).text, "journal": f"{count}:{digest}"}
     assert logged(caplog) == [{"event": "chain.heads", **heads}] * 4
@@ -65,7 +68,7 @@ def test_a_run_that_fails_logs_the_heads_at_its_end(tmp_path: Path, caplog: pyte
         raise RuntimeError("broken")
 
     with caplog.at_level(logging.INFO), pytest.raises(RuntimeError, match="broken"):
-        asyncio.run(with_chain_heads(fail(), instance))
+        asyncio.run(with_chain_heads(fail(), instance, JournalGuard().note))
     assert [it["event"] for it in logged(caplog)][-1:] == ["chain.heads"]
 
 
@@ -98,47 +101,79 @@ def heads(instance: Instance) -> list[str]:
     return [one.split()[1].partition(":")[0] for one in found]
 
 
-def append(instance: Instance) -> None:
+def append(journal: Journal) -> None:
     """Write an event."""
-    with closing(open_instance_journal(instance)) as journal:
-        journal.append([NewEvent(kind="risk", payload={}, time=TIME)])
-
-
-def test_a_run_that_trades_records_the_journals_head(tmp_path: Path) -> None:
-    """At its start, every hour and at its end, where it has changed; any other run records none."""
-    instance = Instance(tmp_path)
-    open_instance_vault(instance, DeploymentSettings())
-    append(instance)
-    loop = VirtualLoop()
-    for seconds in (4000, 8000, 8900):
-        loop.call_at(seconds, append, instance)
-    loop.run_until_complete(with_chain_heads(asyncio.sleep(9000), instance, audited=True))
-    assert heads(instance) == ["1", "2", "4"]
-    append(instance)
-    loop.run_until_complete(with_chain_heads(asyncio.sleep(9000), instance))
-    loop.close()
-    assert heads(instance) == ["1", "2", "4"]
-
-
-def test_what_a_crash_wrote_after_the_last_head_blocks_nothing(tmp_path: Path) -> None:
-    """The journal is on disk before its head is recorded."""
-    instance = Instance(tmp_path)
-    open_instance_vault(instance, DeploymentSettings())
-    append(instance)
-    log_chain_heads(instance, audited=True)
-    append(instance)
-    with started(instance) as (recorder, _):
-        assert recorder.journal.last_event(records.STATE) is None
+    journal.append([NewEvent(kind="risk", payload={}, time=TIME)])
 
 
 @contextmanager
-def started(instance: Instance, guard: JournalGuard | None = None) -> Iterator[tuple[JournalRecorder, JournalGuard]]:
+def started(instance: Instance, *, guarded: bool = True) -> Iterator[tuple[JournalRecorder, JournalGuard]]:
     """What a start does with the journal."""
-    guard = guard or JournalGuard(judge=lambda: older_journal(instance))
+    guard = JournalGuard(instance=instance if guarded else None)
     with closing(open_instance_journal(instance)) as journal:
         recorder = JournalRecorder(journal=journal, clock=ManualClock(TIME))
         guard.begin(recorder)
         yield recorder, guard
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Instance:
+    """An instance with an audit log and a journal of one event, whose head a run has recorded."""
+    found = Instance(tmp_path)
+    open_instance_vault(found, DeploymentSettings())
+    with started(found) as (recorder, guard):
+        append(recorder.journal)
+        guard.note()
+    return found
+
+
+def test_a_run_that_trades_records_the_journals_head(instance: Instance) -> None:
+    """At its start, every hour and at its end, where it has changed, when the journal is closed already."""
+    loop = VirtualLoop()
+    with started(instance) as (recorder, guard):
+        append(recorder.journal)
+        for seconds in (4000, 8900):
+            loop.call_at(seconds, append, recorder.journal)
+
+        async def work() -> None:
+            await asyncio.sleep(9000)
+            recorder.journal.close()
+
+        loop.run_until_complete(with_chain_heads(work(), instance, guard.note))
+    loop.close()
+    assert heads(instance) == ["1", "2", "3", "4"]
+
+
+def test_a_copy_that_took_the_journals_place_during_a_run_is_found(instance: Instance, tmp_path: Path) -> None:
+    """The head is that of what the run wrote, not of the file that is there at its end."""
+    shutil.copy2(instance.journal, tmp_path / "older")
+    with started(instance) as (recorder, guard):
+        append(recorder.journal)
+        for path in instance.data.glob("tbot.sqlite*"):
+            path.unlink()
+        shutil.copy2(tmp_path / "older", instance.journal)
+        guard.note()
+    assert heads(instance) == ["1", "2"]
+    assert older_journal(instance) is not None
+
+
+def test_what_a_crash_wrote_after_the_last_head_blocks_nothing(instance: Instance) -> None:
+    """The journal is on disk before its head is recorded."""
+    with closing(open_instance_journal(instance)) as journal:
+        append(journal)
+    with started(instance) as (recorder, _):
+        assert recorder.journal.last_event(records.STATE) is None
+    assert heads(instance) == ["1", "2"]
+
+
+def test_a_head_that_cannot_be_recorded_ends_no_run(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged."""
+    with started(instance) as (recorder, guard):
+        append(recorder.journal)
+        log_path(instance).write_bytes(b"no line\n")
+        with caplog.at_level(logging.WARNING):
+            guard.note()
+    assert "journal.head_not_recorded" in caplog.text
 
 
 def state(recorder: JournalRecorder) -> TradingStateController:
@@ -146,27 +181,24 @@ def state(recorder: JournalRecorder) -> TradingStateController:
     return TradingStateController(recorder, lambda _state: None, recall_states(recorder.journal.events()))
 
 
-def older(tmp_path: Path) -> Instance:
-    """An instance without the journal whose head its audit log has."""
-    instance = Instance(tmp_path)
-    open_instance_vault(instance, DeploymentSettings())
-    append(instance)
-    log_chain_heads(instance, audited=True)
+@pytest.fixture
+def older(instance: Instance) -> Instance:
+    """The instance without the journal whose head its audit log has."""
     for path in instance.data.glob("tbot.sqlite*"):
         path.unlink()
     return instance
 
 
-def test_an_acceptance_without_a_bot_ends_the_cause_at_the_next_start(tmp_path: Path) -> None:
-    """Each start before it finds the cause again, and records it once."""
-    instance = older(tmp_path)
+def test_an_acceptance_without_a_bot_ends_the_cause_at_the_next_start(older: Instance) -> None:
+    """Each start before it finds the cause again, records it once, and records no head."""
     for _ in range(2):
-        with started(instance) as (recorder, _guard):
+        with started(older) as (recorder, _guard):
             assert state(recorder).causes == (StateCause.JOURNAL_OLDER,)
             assert state(recorder).state is RiskState.EXIT_ONLY
             assert len(list(recorder.journal.events(kind=records.STATE))) == 1
-    accept_head(instance)
-    with started(instance) as (recorder, _guard):
+    assert heads(older) == ["1"]
+    accept_head(older)
+    with started(older) as (recorder, _guard):
         assert not state(recorder).is_active(StateCause.JOURNAL_OLDER)
         assert state(recorder).state is RiskState.EXIT_ONLY  # until readings of the account have agreed for 60 s
 
@@ -176,24 +208,23 @@ def request() -> ControlRequest:
     return ControlRequest(name="accept", verb=ControlVerb.ACCEPT_JOURNAL, actor="ann", made=TIME)
 
 
-def test_a_running_bot_believes_the_audit_log_and_no_request(tmp_path: Path) -> None:
+def test_a_running_bot_believes_the_audit_log_and_no_request(older: Instance) -> None:
     """The request only makes it compare again; where that fails the cause stays."""
-    instance = older(tmp_path)
-    with started(instance) as (recorder, guard):
+    with started(older) as (recorder, guard):
         controller = state(recorder)
         assert guard.accept(controller, request()).startswith("The audit log does not say that it was accepted")
-        accept_head(instance)
-        log = log_path(instance).read_bytes()
-        log_path(instance).write_bytes(log.replace(b'"accept"', b'"anchor"'))
+        accept_head(older)
+        log = log_path(older).read_bytes()
+        log_path(older).write_bytes(log.replace(b'"accept"', b'"anchor"'))
         assert "TB-SEC-115" in guard.accept(controller, request())
         assert controller.is_active(StateCause.JOURNAL_OLDER)
-        log_path(instance).write_bytes(log)
+        log_path(older).write_bytes(log)
         assert not guard.accept(controller, request())
         assert not controller.is_active(StateCause.JOURNAL_OLDER)
 
 
-def test_a_run_without_a_head_of_its_own_judges_nothing(tmp_path: Path) -> None:
+def test_a_run_without_a_head_of_its_own_judges_nothing(older: Instance) -> None:
     """A dry run and a rehearsal have journals of their own."""
-    with started(older(tmp_path), JournalGuard()) as (recorder, guard):
+    with started(older, guarded=False) as (recorder, guard):
         assert recorder.journal.head[0] == 0
         assert not guard.accept(state(recorder), request())

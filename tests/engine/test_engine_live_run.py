@@ -18,6 +18,7 @@ from tbot_core.contracts import FeedLabel, FeedRequest, PositionReport, Urgency
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.engine import control
 from tbot_core.engine.bootstrap import assemble
+from tbot_core.engine.chain_heads import JournalGuard
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.engine.session.arming import live_context, record_terms
@@ -101,6 +102,7 @@ class House:
             wall=self.world.clock,
             once=True,
             watch_s=1.0,
+            journal_guard=JournalGuard(instance=Instance(self.home)),
         )
         return self.world.run(lambda: run(plan, RunWatcher()))
 
@@ -367,7 +369,7 @@ def test_an_older_journal_brings_back_no_arming(house: House) -> None:
         recorder.record(records.ARMED, armed_payload(grant))
         shutil.copytree(instance.data, house.home / "older")
         recorder.record(records.DISARMED, {"why": "requested by ann"})
-    note_head(instance)
+        note_head(instance, journal.head)
     for path in (house.home / "older").glob("tbot.sqlite*"):
         shutil.copy2(path, instance.data)
 

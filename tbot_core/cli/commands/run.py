@@ -188,7 +188,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
 
     from tbot_core.alerts.service import alerts_beside
     from tbot_core.cli import run_display
-    from tbot_core.engine.chain_heads import with_chain_heads
+    from tbot_core.engine.chain_heads import JournalGuard, with_chain_heads
     from tbot_core.engine.disk_guard import DiskGuard
     from tbot_core.engine.run import run
     from tbot_core.engine.run_plan import RunPlan
@@ -199,6 +199,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
     sends_orders = options.mode in MARKET_MODES and not options.dry
     assembly = _assembled(options, clock, sources, sends_orders=sends_orders)
     shown = run_display.make_display(options, assembly, clock, as_json=as_json)
+    recorded = assembly.settings.instance if sends_orders and not options.rehearsal else None
     plan = RunPlan(
         assembly=assembly,
         request=feed_request(options, assembly),
@@ -207,6 +208,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
         once=options.once,
         rehearsal=options.rehearsal.run if options.rehearsal else "",
         disk_guard=DiskGuard.of(assembly.settings.instance.data) if sends_orders else DiskGuard(),
+        journal_guard=JournalGuard(instance=recorded),
         settings_reload=_settings_reloader(options, assembly, watcher),
     )
     alerts = alerts_beside(assembly, clock, restart_command(options))
@@ -214,7 +216,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
         work = with_chain_heads(
             with_alerts(with_extensions(run(plan, shown.watcher), plan)),
             assembly.settings.instance,
-            audited=sends_orders and not options.rehearsal,
+            plan.journal_guard.note,
         )
         closed = assembly.closing(run_display.run_until_stopped(work, plan.stop, plan.kill))
         outcome = attrs.evolve(asyncio.run(closed), interrupted=plan.stop.is_set())

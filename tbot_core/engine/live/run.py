@@ -127,7 +127,7 @@ class _Run:
         plan, setup = self._plan, self._setup
         await self._check_feed()
         self._services.announce_start()
-        setup.journal_guard.begin(self._recorder)
+        plan.journal_guard.begin(self._recorder)
         record_terms(plan.assembly, self._recorder)
         settings = plan.assembly.settings
         factory = SessionFactory(
@@ -216,7 +216,7 @@ class _Run:
             feed=self._setup.feed.label.name,
             request_limit=request_limit(plan.assembly),
             disk_guard=plan.disk_guard,
-            journal_guard=self._setup.journal_guard,
+            journal_guard=plan.journal_guard,
             lost=files.data,
             splits=None if files.data is None else files.data / operator_splits.NAME,
             vix=self._vix,

@@ -93,7 +93,7 @@ def test_an_older_journal_is_accepted_with_the_password(app: ASGIApp, sealed: Pa
     instance = Instance(sealed)
     with closing(open_instance_journal(instance)) as journal:
         journal.append([NewEvent(kind="risk", payload={}, time=dt.datetime(2026, 1, 5, tzinfo=dt.UTC))])
-    note_head(instance)
+        note_head(instance, journal.head)
     assert "Accept the journal" not in get(app, "/risk").text
     assert "<td>anchor</td>" not in get(app, "/audit").text
     for path in instance.data.glob("tbot.sqlite*"):
