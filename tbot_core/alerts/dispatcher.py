@@ -79,9 +79,13 @@ class AlertDispatcher:
         self._broken = False
 
     def begin(self) -> None:
-        """Start a run: close incidents of the previous process; skip the old events of a journal never read before."""
+        """Start a run: close incidents of the previous process; skip the old events of a journal never read before.
+
+        A journal that ends before the place up to which one was read is an older one: its next event is read.
+        """
         journal, place = self._opened(), self._store.journal_position
-        with self._store.transaction(place if place is not None else journal.head[0] if journal is not None else 0):
+        end = 0 if journal is None else journal.head[0]
+        with self._store.transaction(end if place is None else min(place, end)):
             for key in (PROCESS, ENDED):
                 self._store.clear_incident(key, self._clock.now())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -714,6 +716,26 @@ def test_the_heads_of_the_chains_leave_the_machine_every_hour(bot: Bot) -> None:
     assert bot.mail.said == [f"Heads of the hash chains: journal {count}:{digest}"] * 2
     assert bot.mail.got[0].text.endswith(f"Next: tbot audit verify --journal-head {count}:{digest}")
     assert bot.pager.said == []
+
+
+def test_the_events_after_an_older_journal_are_reported(bot: Bot) -> None:
+    """It ends before the place up to which the newer one was read; nothing of what comes next is passed over."""
+    asyncio.run(pump(bot.dispatcher()))
+    kept = bot.instance.journal.with_name("kept")
+    with closing(sqlite3.connect(kept)) as copy, closing(sqlite3.connect(bot.instance.journal)) as whole:
+        whole.backup(copy)
+    for _ in range(3):
+        bot.write("noted", {})
+    asyncio.run(pump(bot.dispatcher()))
+    bot.journal.close()
+    for path in bot.instance.data.glob("tbot.sqlite*"):
+        path.unlink()
+    kept.rename(bot.instance.journal)
+    alerts = bot.dispatcher()
+    bot.journal = open_journal(bot.instance.journal)
+    bot.write(records.STOPPED, {"open": ["AAA"]})
+    asyncio.run(pump(alerts))
+    assert bot.pager.said == ["The run was stopped and left open: AAA."]
 
 
 def test_without_chains_no_heads_are_sent(tmp_path: Path) -> None:
