@@ -19,7 +19,8 @@ from tbot_core.contracts import BrokerCapabilities, FeedCoverage
 from tbot_core.errors import AccessError, SettingsError, TbotError
 from tbot_core.instance import Instance, load_settings, read_settings_files
 from tbot_core.instance.control_folder import known_control_folder
-from tbot_core.instance.preflight import APPROVAL, preflight_findings
+from tbot_core.instance.findings import SettingsFinding
+from tbot_core.instance.preflight import APPROVAL, OF_SETTINGS, preflight_findings
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
 from tbot_core.instance.secrets import account_mode
 from tbot_core.journal.projections import failover_drills
@@ -32,7 +33,7 @@ from tbot_core.status.risk_state import folder_exposure, folder_warnings, read_c
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from tbot_core.actions.notices import Notify
@@ -142,6 +143,42 @@ def check_instance(
         *enabled_plugin_findings(home, plugins, sources, progress, live=mode == "live"),
     ]
     return tuple(sorted(found, key=lambda row: _ORDER.index(row.level)))
+
+
+def start_faults(home: Path | None, sources: SettingsFiles) -> tuple[SettingsFinding, ...]:
+    """Why a start with these settings files, which may be yet to be written, would fail; empty where it would not.
+
+    Judged as by `tbot check` and the start itself, live or on paper by the secrets: settings, the plugins and secrets
+    that they need, folders, feed and failover. What no setting changes is left out.
+    """
+    plugins = plugin_declarations(home, sources=sources)
+    mode = checked_mode(home, plugins, sources)
+    subject = PreflightSubject(
+        instance=Instance.at(home),
+        sources=sources,
+        now=SystemClock().now(),
+        strict=mode == "live",
+        declared=plugins.declared,
+        installed=plugins.installed,
+    )
+    rows = _fatal(preflight_findings(subject, OF_SETTINGS), mode)
+    try:
+        settings = load_settings(home, mode="replay", declared=plugins.declared, sources=sources)
+    except TbotError:
+        pass  # each of these faults is among those of the settings
+    else:
+        others = (*feed_findings(settings, plugins, live=mode == "live"), *failover_findings(settings, plugins))
+        rows += [row for row in others if row.level == "fail"]
+    return (
+        *(one for one in check_config(home, mode, plugins, sources) if one.level == "fail"),
+        *(SettingsFinding(level="fail", message=str(row)) for row in rows),
+    )
+
+
+def _fatal(rows: Iterable[PreflightFinding], mode: Mode) -> list[PreflightFinding]:
+    # Those that end a start in this mode; it only warns of the others.
+    failed = (row for row in rows if row.level == "fail")
+    return [row for row in failed if mode == "live" or (mode in {"dry-run", "paper"} and row.subject in _FATAL)]
 
 
 def _with_broker(
@@ -313,8 +350,7 @@ def assert_start(
         installed=frozenset((it.entry.kind, it.entry.name) for it in discovery.installed_plugins()),
     )
     failed = [row for row in preflight_findings(subject) if row.level == "fail"]
-    fatal = [row for row in failed if mode == "live" or (mode in {"dry-run", "paper"} and row.subject in _FATAL)]
-    if fatal:
+    if fatal := _fatal(failed, mode):
         kind = SettingsError if any(row.exit_code == _REFUSED for row in fatal) else AccessError
         raise kind("\n".join(str(row) for row in fatal), "`tbot check` shows every finding.")
     for row in failed:

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.actions.notices import discard
 from tbot_core.actions.plugin_declarations import (
     PluginDeclarations,
     examine_edited,
-    load_edited,
     plugin_declarations,
 )
 from tbot_core.errors import SettingsError, UsageError
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.actions.notices import Notify
     from tbot_core.contracts.setting import DeclaredConfig
     from tbot_core.instance import ExaminedSettings
     from tbot_core.instance.dotenv import ParsedDotenv
@@ -95,12 +92,14 @@ def encrypt_config(home: Path | None) -> tuple[Path, ...]:
 class StoredConfig:
     """An encrypted settings file as it is stored, by default the trading configuration: its text and its values.
 
-    `fault` tells why the text is invalid, None if it is valid: then `values` has its invalid values too.
+    `findings` are those about both files. `fault` tells why the text is invalid, None if it is valid; `values` has its
+    invalid values too.
     """
 
     sources: SettingsFiles
     text: bytes = attrs.field(repr=False)
     values: Mapping[str, EffectiveSetting]
+    findings: tuple[SettingsFinding, ...]
     fault: SettingsError | None
     category: str = "env_bot"
     _vault: Vault
@@ -122,17 +121,21 @@ class StoredConfig:
         changed = attrs.evolve(self._file, parsed=parse_dotenv(self._file.active_name, text))
         return attrs.evolve(self.sources, **{"env" if self.category == "env" else "bot": changed})
 
-    def check(self, text: bytes, warn: Notify = discard) -> ExaminedSettings:
-        """The settings that another text has, checked as at a paper start. Raises SettingsError."""
-        return load_edited(self._vault.instance.home, self.sources_with(text), self.sources, warn)
+    @property
+    def home(self) -> Path:
+        """The folder of the instance."""
+        return self._vault.instance.home
 
     def changes(self, examined: ExaminedSettings) -> tuple[SettingChange, ...]:
-        """What differs in settings that `check` returned."""
-        return setting_changes(self.values, examined.values, Instance.at(self._vault.instance.home))
+        """What differs in examined settings of another text."""
+        return setting_changes(self.values, examined.values, Instance.at(self.home))
 
-    def replace(self, text: bytes) -> None:
-        """Store a text that `check` has accepted. Raises UsageError where the file has changed meanwhile."""
-        if not self._vault.write(self.category, text, self._edition):
+    def replace(self, text: bytes, words: str = "") -> None:
+        """Store a text that was judged; `words` tell the audit log what changes.
+
+        Raises UsageError where the file has changed meanwhile.
+        """
+        if not self._vault.write(self.category, text, self._edition, words):
             raise UsageError(f"{self.name} was changed meanwhile; nothing was saved.", "Make the change once more.")
 
 
@@ -158,15 +161,24 @@ def stored_config(home: Path | None, category: str = "env_bot", actor: str = "")
     edition = opened.store.edition(category)
     with opened.read(category) as content:
         text = bytes(content.view)
-    values, fault = _examined(home, sources)
+    examined = examine_edited(home, sources, plugin_declarations(home, sources=sources))
+    values, fault = _as_stored(sources, examined)
     return StoredConfig(
-        sources=sources, text=text, values=values, fault=fault, category=category, vault=opened, edition=edition
+        sources=sources,
+        text=text,
+        values=values,
+        findings=examined.findings,
+        fault=fault,
+        category=category,
+        vault=opened,
+        edition=edition,
     )
 
 
-def _examined(home: Path | None, sources: SettingsFiles) -> tuple[Mapping[str, EffectiveSetting], SettingsError | None]:
+def _as_stored(
+    sources: SettingsFiles, examined: ExaminedSettings
+) -> tuple[Mapping[str, EffectiveSetting], SettingsError | None]:
     # The values of the settings, those that are not allowed with their texts, and the error of the file that is edited.
-    examined = examine_edited(home, sources, plugin_declarations(home, sources=sources))
     failing = [finding for finding in examined.findings if finding.level == "fail"]
     if not failing:
         return examined.values, None

@@ -5,44 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.actions.checks import start_faults
 from tbot_core.actions.config import SettingChange, StoredConfig, stored_config, worst_day_change
-from tbot_core.actions.plugin_declarations import plugin_declarations
-from tbot_core.contracts.setting import declarations
-from tbot_core.contracts.settings import RiskSettings
+from tbot_core.actions.plugin_declarations import examine_edited, plugin_declarations
 from tbot_core.errors import SettingsError, UsageError
 from tbot_core.instance import Instance, SettingsFiles, examine_settings, load_settings, read_settings_files
 from tbot_core.instance.dotenv import replace_values
-from tbot_core.instance.findings import SettingsFinding
+from tbot_core.instance.findings import SettingsFinding, printable_value
 from tbot_core.instance.folder import ENV_FILE
+from tbot_core.instance.loading import faults_error
 from tbot_core.instance.registry import EffectiveSetting
-from tbot_core.instance.required_plugins import missing_plugins
 from tbot_core.instance.setting_groups import SettingGroup, setting_groups
+from tbot_core.system.redaction import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from tbot_core.actions.plugin_declarations import PluginDeclarations
     from tbot_core.instance.settings import Settings
 
-_OF_RISK: Final = frozenset(one.name for one in declarations(RiskSettings).values())
-_GUARDED: Final = frozenset(
-    {
-        "BROKER_NAME",
-        "FAILOVER_BROKERS",
-        "STOP_LOSS_PCT",
-        "STOP_ATR",
-        "ENVIRONMENT",
-        "SECRETS_WRITE_FORMAT",
-        "EXTENSIONS",
-    }
-)
-_SAFER_WHEN_TRUE: Final = frozenset({"DISABLE_ALL_TRADES", "DEFENSE_MODE_ACTIVE"})
-_OFF_AT_ZERO: Final = frozenset({"MAX_CONSECUTIVE_LOSSES", "MAX_ORDER_NOTIONAL", "FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL"})
 _OF_PAGE: Final = ("SESSION_TIMEOUT", "LOGIN_ATTEMPT_LIMIT", "LOGIN_LOCKOUT_MINUTES")
 _PAGE: Final = "extension web"
 
@@ -66,28 +51,34 @@ class SettingsView:
 class SettingsPlan:
     """Changes that are not saved yet, with their effect.
 
-    `faults` tells by setting why a text is not allowed, "" for faults of none of them: then nothing can be saved.
-    `guarded`: the names of which a person should be sure, since more can be lost than before, or the broker or who may
-    log in on the page is concerned. `disarms`: live trading has to be armed again.
+    `faults` tells by setting why a text is not allowed, or why the next start would fail with it, "" for faults of none
+    of them: then nothing can be saved, and `fault` has them all. `guarded` tells by setting why its change permits
+    more, for which a person enters the password again on the page. `disarms`: live trading has to be armed again.
     """
 
     changes: tuple[SettingChange, ...] = ()
     worst_day: str = ""
     warnings: tuple[str, ...] = ()
     faults: Mapping[str, str] = attrs.field(factory=dict)
-    guarded: tuple[str, ...] = ()
+    fault: SettingsError | None = None
+    guarded: Mapping[str, str] = attrs.field(factory=dict)
     disarms: bool = False
     version: str
     _stored: StoredConfig | None = attrs.field(default=None, repr=False)
     _text: bytes = attrs.field(default=b"", repr=False)
 
-    def save(self, version: str) -> None:
-        """Store the changes; `version` is that of the form. Raises UsageError where the files changed since."""
+    def save(self, version: str, *, password: bool = False) -> None:
+        """Store the changes; `version` is that of the form, `password` whether it was entered again.
+
+        The audit log names each setting with both values. Raises UsageError where the files changed since.
+        """
         if version != self.version:
             raise UsageError("The settings were changed since the form was opened; nothing was saved.", _AGAIN)
         if self.faults or self._stored is None:
             raise UsageError("There is nothing that could be saved.", _AGAIN)
-        self._stored.replace(self._text)
+        named = ", ".join(f"{one.name} {_printed(one.before)} -> {_printed(one.after)}" for one in self.changes)
+        given = "with the password" if password else "without the password"
+        self._stored.replace(self._text, redact(f"{named or 'no value'}; {given}"))
 
 
 _AGAIN: Final = "Open the settings again, and make the change once more."
@@ -138,28 +129,56 @@ def plan_settings(home: Path | None, wanted: Mapping[str, str], actor: str = "")
     stored = stored_config(home, "env" if files == {ENV_FILE} else "env_bot", actor)
     spelt = {name: _spelling(before.values[name], sources) for name in asked}
     text = replace_values(stored.text.decode(), {spelt[name]: value for name, value in asked.items()})
-    return _planned(home, stored, text, tuple(asked), version)
+    return plan_text(stored, text, tuple(asked))
 
 
-def _planned(home: Path | None, stored: StoredConfig, text: bytes, names: Sequence[str], version: str) -> SettingsPlan:
-    after = stored.sources_with(text)
+def plan_text(stored: StoredConfig, text: bytes, names: Sequence[str] = ()) -> SettingsPlan:
+    """Plan another text of a settings file; `names` are the settings that a form changes.
+
+    A fault in that file is a fault of the plan, and so is one with which the next start would fail and the one before
+    would not have. Other faults are warnings: each file can be corrected while the other one is invalid.
+    """
+    home, version, after = stored.home, _version(stored.sources), stored.sources_with(text)
     plugins = plugin_declarations(home, sources=after)
-    examined = examine_settings(home, mode="paper", declared=plugins.declared, sources=after)
-    if examined.settings is None:
-        return SettingsPlan(faults=dict(_faults(examined.findings, names)), version=version)
+    examined = examine_edited(home, after, plugins)
+    failing, left = _failing(home, stored, after, examined.findings)
+    if failing:
+        faults = dict(_faults(failing, names))
+        return SettingsPlan(faults=faults, fault=faults_error(failing), version=version)
     changes = stored.changes(examined)
     before = _before(home, stored.sources)
-    worst = worst_day_change(before, examined.settings) if before is not None else ""
     return SettingsPlan(
         changes=changes,
-        worst_day=worst,
-        warnings=tuple(_warnings(examined.findings, examined.settings, plugins, names)),
-        guarded=tuple(one.name for one in changes if _is_guarded(one, stored.values, examined.settings)),
-        disarms=before is None or before.fingerprint != examined.settings.fingerprint,
+        worst_day=worst_day_change(before, examined.settings) if before and examined.settings else "",
+        warnings=(*left, *_warnings(stored, examined.findings, changes)),
+        guarded=dict(_guarded(changes, examined.values)),
+        disarms=not (before and examined.settings and before.fingerprint == examined.settings.fingerprint),
         version=version,
         stored=stored,
         text=text,
     )
+
+
+def _failing(
+    home: Path, stored: StoredConfig, after: SettingsFiles, findings: Sequence[SettingsFinding]
+) -> tuple[list[SettingsFinding], list[str]]:
+    # The findings with which nothing is saved, and a sentence for each that was there before and is not in this file.
+    edited = after.env if stored.category == "env" else after.bot
+    own = [one for one in findings if one.level == "fail" and after.file_of(one) is edited]
+    if own:
+        return own, []
+    later = start_faults(home, after)
+    earlier = {(one.keys, one.message) for one in start_faults(home, stored.sources)} if later else set()
+    new = [one for one in later if (one.keys, one.message) not in earlier]
+    words = "The next start would fail: "
+    return [attrs.evolve(one, message=f"{words}{one.message}") for one in new], [
+        _as_before(one, after) for one in later if one not in new
+    ]
+
+
+def _as_before(finding: SettingsFinding, sources: SettingsFiles) -> str:
+    file = sources.file_of(finding)
+    return f"as before, a start fails: {finding}{f' {file.edit_words}' if file is not None else ''}"
 
 
 def takes_effect(one: EffectiveSetting, *, running: bool, in_session: bool) -> str:
@@ -213,9 +232,8 @@ def _before(home: Path | None, sources: SettingsFiles) -> Settings | None:
         return None
 
 
-def _faults(findings: Sequence[SettingsFinding], names: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _faults(failing: Sequence[SettingsFinding], names: Sequence[str]) -> Iterator[tuple[str, str]]:
     # By setting of the form, the others together.
-    failing = [one for one in findings if one.level == "fail"]
     own = {name: [one.message for one in failing if name in one.keys] for name in names}
     yield from ((name, " ".join(messages)) for name, messages in own.items() if messages)
     others = [str(one) for one in failing if not set(one.keys) & set(names)]
@@ -224,27 +242,23 @@ def _faults(findings: Sequence[SettingsFinding], names: Sequence[str]) -> Iterat
 
 
 def _warnings(
-    findings: Sequence[SettingsFinding], settings: Settings, plugins: PluginDeclarations, names: Sequence[str]
+    stored: StoredConfig, findings: Sequence[SettingsFinding], changes: Sequence[SettingChange]
 ) -> Iterator[str]:
-    yield from (one.message for one in findings if one.level == "warn" and set(one.keys) & set(names))
-    for one in missing_plugins(settings.values, "paper", plugins.installed):
-        if one.level == "fail":
-            yield f"`tbot check` fails with this setting: {one}"
+    # What is notable about the changed settings, and unknown keys and lines that the text did not have before.
+    changed = {one.name for one in changes}
+    before = {(one.keys, one.message) for one in stored.findings}
+    for one in findings:
+        unknown = one.where and not any(key in stored.values for key in one.keys)
+        if one.level == "warn" and (changed & set(one.keys) or (unknown and (one.keys, one.message) not in before)):
+            yield str(one) if unknown else one.message
 
 
-def _is_guarded(change: SettingChange, before: Mapping[str, EffectiveSetting], after: Settings) -> bool:
-    # Of the limits those that are raised; where that is not known they count as such.
-    name = change.name
-    if name not in _OF_RISK:
-        return name in _GUARDED or name.startswith(_OF_PAGE) or after.values[name].owner == _PAGE
-    old, new = before[name].value, after.values[name].value
-    if isinstance(new, bool):
-        return new is not (name in _SAFER_WHEN_TRUE)
-    return not _is_less(old, new) or (name in _OFF_AT_ZERO and not new)
+def _guarded(changes: Sequence[SettingChange], values: Mapping[str, EffectiveSetting]) -> Iterator[tuple[str, str]]:
+    for one in changes:
+        declared = values[one.name].declaration
+        if reason := declared.permits.reason(declared.kind, one.before, one.after):
+            yield one.name, reason
 
 
-def _is_less(old: Any, new: Any) -> bool:
-    try:
-        return bool(new < old)
-    except TypeError:
-        return False
+def _printed(text: str) -> str:
+    return printable_value(text) if text else "empty"

@@ -9,41 +9,62 @@ import click
 
 from tbot_core.actions.config import stored_config
 from tbot_core.actions.secrets import check_contents, vault_of_home
+from tbot_core.actions.settings_edit import plan_settings, plan_text
 from tbot_core.cli.options import print_warning
 from tbot_core.errors import SettingsError, UsageError, VaultError
 from tbot_core.system import editor, terminal
 from tbot_core.vault.categories import CATEGORIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from tbot_core.actions.config import SettingChange
+    from tbot_core.actions.settings_edit import SettingsPlan
 
 T = TypeVar("T")
 _FAULTS: Final = re.compile(rb"\A(?:#![^\n]*\n)*")
 _HEAD: Final = "These faults were found. Lines are counted without these comments, which are removed."
 
 
-def edit_config(home: Path | None) -> tuple[SettingChange, ...]:
-    """Edit the encrypted trading configuration in $EDITOR, check the result, and store it; returns what changed.
+def edit_config(home: Path | None) -> SettingsPlan | None:
+    """Edit the encrypted trading configuration in $EDITOR, judge the result, and store it; returns what was saved.
 
-    Invalid text changes nothing: see `edit_until_valid`. The faults of a file that is invalid already are shown first.
-    Raises UsageError where the file is plaintext, SettingsError without an instance.
+    None where the text is as before. Text with which the next start would fail changes nothing: see
+    `edit_until_valid`. The faults of a file that is invalid already are shown first. Raises UsageError where the file
+    is plaintext, SettingsError without an instance.
     """
     stored = stored_config(home)
     edited = edit_until_valid(
         stored.name,
         stored.text,
-        lambda text: stored.check(text, print_warning),
+        lambda text: _without_faults(plan_text(stored, text)),
         comments=True,
         invalid=stored.fault,
     )
     if edited is None:
-        return ()
-    text, after = edited
-    stored.replace(text)
-    return stored.changes(after)
+        return None
+    _, plan = edited
+    plan.save(plan.version)
+    return plan
+
+
+def set_config(home: Path | None, wanted: Mapping[str, str]) -> SettingsPlan:
+    """Change single settings, judged and stored as by `edit_config`; returns what was saved, if anything.
+
+    Raises UsageError for a name that is not known or not changed here, SettingsError where the next start would fail.
+    """
+    plan = _without_faults(plan_settings(home, wanted))
+    if plan.changes:
+        plan.save(plan.version)
+    return plan
+
+
+def _without_faults(plan: SettingsPlan) -> SettingsPlan:
+    if plan.fault is not None:
+        raise plan.fault
+    for line in plan.warnings:
+        print_warning(line)
+    return plan
 
 
 def edit_category(home: Path | None, category: str) -> bool:

@@ -14,7 +14,8 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import time
 from decimal import Decimal
-from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, overload
+from itertools import zip_longest
+from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
 import attrs
 
@@ -49,11 +50,85 @@ class SettingKind(Generic[T]):
     choices: tuple[str, ...] = ()
 
 
+@attrs.frozen
+class Permits:
+    """Which change of a setting permits more than before: a person who makes it on the web page enters the password.
+
+    `direction`: `any` change, `none`; a `larger` or `smaller` value, where `texts` have no limit at all; names `added`
+    (`texts` stand for all names) or `removed`, their order counts; `unless` the new value is one of `texts`. `why` is
+    the reason as a sentence; without one it follows from the direction.
+    """
+
+    direction: Literal["any", "none", "larger", "smaller", "added", "removed", "unless"] = "any"
+    texts: tuple[str, ...] = ()
+    why: str = attrs.field(default="", kw_only=True)
+
+    def reason(self, kind: SettingKind[Any], before: str, after: str) -> str:
+        """Why the change of a text to another one permits more; "" where it does not, or the texts are equal.
+
+        Where the two cannot be compared it counts as one that permits more.
+        """
+        if before == after or not self._is_more(kind, before, after):
+            return ""
+        if self.why:
+            return self.why
+        if self.direction in _UNLIMITED and after in self.texts:
+            return _UNLIMITED[self.direction]
+        return _REASONS[self.direction].format(" or ".join(one or "empty" for one in self.texts))
+
+    def _is_more(self, kind: SettingKind[Any], before: str, after: str) -> bool:
+        if self.direction in _UNLIMITED and {before, after} & set(self.texts):
+            return after in self.texts
+        if self.direction in _COMPARED:
+            try:
+                return _COMPARED[self.direction](kind.parse(before), kind.parse(after))
+            except (TypeError, ValueError):
+                return True
+        return self.direction == "any" or (self.direction == "unless" and after not in self.texts)
+
+
+_REASONS: Final = {
+    "any": "Any change of it may permit more than before.",
+    "larger": "A larger value permits more than before.",
+    "smaller": "A smaller value permits more than before.",
+    "added": "What is added, or put in another order, permits more than before.",
+    "removed": "What is taken away, or put in another order, restricts nothing from then on.",
+    "unless": "Another value than {} permits more.",
+}
+_UNLIMITED: Final = {
+    "larger": "Without this limit more is permitted than before.",
+    "smaller": "Without this limit more is permitted than before.",
+    "added": "Without these names nothing is left out.",
+}
+
+
+def _exceeds(one: Any, other: Any) -> bool:
+    # Of several values (weights) any that exceeds its counterpart; a missing one is 0.
+    if isinstance(one, tuple):
+        return any(mine > its for mine, its in zip_longest(one, other, fillvalue=0))
+    return bool(one > other)
+
+
+def _is_part(part: Any, whole: Any) -> bool:
+    # Whether the first is the second without some of its members, in the same order.
+    rest = iter(whole)
+    return all(one in rest for one in part)
+
+
+_COMPARED: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
+    "larger": lambda old, new: _exceeds(new, old),
+    "smaller": _exceeds,
+    "added": lambda old, new: not _is_part(new, old),
+    "removed": lambda old, new: not _is_part(old, new),
+}
+
+
 class SettingTraits(TypedDict, total=False):
     """Optional traits of a declaration.
 
     `aliases`: other names. `since`: the first version. `acted_on`: false for a setting that is accepted without effect
     yet. `changes_trades`: false for one that no decision depends on. `file`: its file, `.env_bot` by default.
+    `permits`: the change that permits more, by default any.
     """
 
     aliases: tuple[str, ...]
@@ -61,6 +136,7 @@ class SettingTraits(TypedDict, total=False):
     acted_on: bool
     changes_trades: bool
     file: str
+    permits: Permits
 
 
 @attrs.frozen(kw_only=True)
@@ -80,6 +156,7 @@ class SettingDeclaration:
     acted_on: bool = True
     changes_trades: bool = True
     file: str = ".env_bot"
+    permits: Permits = Permits()
 
 
 @attrs.frozen

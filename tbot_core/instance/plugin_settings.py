@@ -88,4 +88,6 @@ def _typed(row: Mapping[str, Any], shared: Mapping[str, dict[str, Any]]) -> dict
     kind: SettingKind[Any] = (list_of if name == "several" else getattr(setting, name))(*words, **given)
     if "absent" in rest:
         kind = optional(kind, zero=rest.pop("zero", False), absent=rest.pop("absent"))
+    if "permits" in rest:
+        rest["permits"] = setting.Permits(**rest["permits"] | {"texts": tuple(rest["permits"].get("texts", ()))})
     return {**rest, "kind": kind, "aliases": tuple(rest.get("aliases", ()))}

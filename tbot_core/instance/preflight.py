@@ -27,7 +27,7 @@ from tbot_core.system.mounts import MOUNTS, NETWORKS, file_system
 from tbot_core.vault import audit_log, categories
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from tbot_core.instance.findings import Level
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 LOW_BYTES: Final = 500_000_000
 BACKUP_DAYS: Final = 30
+OF_SETTINGS: Final = frozenset({"secrets", "identity", "plugins", "folders"})
+"""The subjects of the checks that depend on the settings."""
+
 APPROVAL: Final = "`tbot plugins lock` approves them."
 """The remedy for plugins that are not as approved."""
 
@@ -47,8 +50,13 @@ _YOUNG_S: Final = 86_400.0
 _SOURCES: Final = {"env": "env", "env_bot": "bot"}
 
 
-def preflight_findings(subject: PreflightSubject) -> tuple[PreflightFinding, ...]:
-    """Return every finding in the order of a start; faults are returned, not raised."""
+def preflight_findings(
+    subject: PreflightSubject, topics: Collection[str] | None = None
+) -> tuple[PreflightFinding, ...]:
+    """Return every finding in the order of a start; faults are returned, not raised.
+
+    `topics` names the checks that are made, by the subject of their findings; None makes all.
+    """
     found: list[PreflightFinding] = []
     for about, check in (
         ("secrets", _secrets),
@@ -66,6 +74,8 @@ def preflight_findings(subject: PreflightSubject) -> tuple[PreflightFinding, ...
         ("machine", _machine),
         ("backup", _backup),
     ):
+        if topics is not None and about not in topics:
+            continue
         try:
             found += check(subject)
         except TbotError as fault:

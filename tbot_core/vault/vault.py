@@ -39,7 +39,8 @@ AuditAction = Literal[
 class SecretAccess:
     """One access as recorded in the audit log; `key_id` may be empty.
 
-    `category` is one of AUDITED. `outcome` is ok, begun, an error code, or failed for an error without one.
+    `category` is one of AUDITED. `outcome` is ok, begun (with what is written, where that is known), an error code, or
+    failed for an error without one.
     """
 
     action: AuditAction
@@ -157,16 +158,18 @@ class Vault:
             self.note("deny", category, error.code)
             raise
 
-    def write(self, category: str, plaintext: bytes | bytearray | memoryview, edition: str | None = None) -> bool:
+    def write(
+        self, category: str, plaintext: bytes | bytearray | memoryview, edition: str | None = None, words: str = ""
+    ) -> bool:
         """Encrypt with the category's current key and replace its file, after it was proven to decrypt.
 
         With an `edition` of the store, taken before the file was read, only where the file still is the one that the
-        plaintext was made of. Returns whether it was written.
+        plaintext was made of. `words` tell the audit log what changes. Returns whether it was written.
         """
         with self._writing(category) as key:
             if edition is not None and self.store.edition(category) != edition:
                 return False
-            self._put(category, plaintext, key)
+            self._put(category, plaintext, key, words)
         return True
 
     def renew(self, schema: type[T], category: str, values: Mapping[str, str], plugin: str | None = None) -> T:
@@ -292,8 +295,10 @@ class Vault:
                 raise vault_error(VaultErrorCode.KEY_MISSING, category, here.shown(here.key))
             yield ring.cur
 
-    def _put(self, category: str, plaintext: bytes | bytearray | memoryview, key: keys.RootKey) -> None:
-        self.note("write", category, "begun", key.name)
+    def _put(
+        self, category: str, plaintext: bytes | bytearray | memoryview, key: keys.RootKey, words: str = ""
+    ) -> None:
+        self.note("write", category, f"begun: {words}" if words else "begun", key.name)
         try:
             self.store.put(category, plaintext, key)
         except VaultError as error:

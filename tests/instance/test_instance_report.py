@@ -212,7 +212,7 @@ def test_the_reference_page_holds_every_variable() -> None:
     "plugin", [it for it in known_plugins() if it.settings], ids=lambda plugin: f"{plugin.kind}-{plugin.name}"
 )
 def test_the_cores_table_agrees_with_the_plugins_own_declarations(plugin: KnownPlugin) -> None:
-    """With or without its plugin, a variable has the same name, bounds and default."""
+    """With or without its plugin, a variable has the same name, bounds and default, and permits more by one change."""
     listings = [
         it for it in discovery.installed_plugins() if (it.entry.kind, it.entry.name) == (plugin.kind, plugin.name)
     ]
@@ -220,6 +220,7 @@ def test_the_cores_table_agrees_with_the_plugins_own_declarations(plugin: KnownP
         pytest.skip(f"the {plugin.kind} {plugin.name} is not installed")
     (loaded,), failures = PluginLoader().offers([(plugin.kind, plugin.name)], listings)
     assert failures == ()
-    own = {one.name: (one.kind.allowed, one.default_text) for one in declarations(loaded.plugin.config).values()}
+    own = {one.name: one for one in declarations(loaded.plugin.config).values()}
     for one in plugin.settings.values():
-        assert own[one.name] == (one.kind.allowed, one.default_text)
+        mine = own[one.name]
+        assert (mine.kind.allowed, mine.default_text, mine.permits) == (one.kind.allowed, one.default_text, one.permits)

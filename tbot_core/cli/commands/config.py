@@ -1,15 +1,18 @@
-"""`tbot config`: check, show, explain, compare, edit and encrypt the settings."""
+"""`tbot config`: check, show, explain, compare, change and encrypt the settings."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, cast, get_args
+from typing import TYPE_CHECKING, Final, cast, get_args
 
 import attrs
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.instance.findings import Mode
+
+if TYPE_CHECKING:
+    from tbot_core.actions.settings_edit import SettingsPlan
 
 _REFUSED: Final = 3
 
@@ -24,7 +27,7 @@ _mode_option = click.option(
 
 @click.group()
 def command() -> None:
-    """Check, show, explain, compare, edit and encrypt the settings."""
+    """Check, show, explain, compare, change and encrypt the settings."""
 
 
 @command.command("check")
@@ -86,10 +89,31 @@ def edit_command(*, home: Path | None) -> None:
     """Edit the encrypted trading configuration in $EDITOR, in memory; invalid changes are not saved."""
     from tbot_core.cli.editing import edit_config
 
-    changed = edit_config(home)
-    for one in changed:
+    _print_saved(edit_config(home))
+
+
+@command.command("set", short_help="Change settings in the encrypted files: NAME=VALUE.")
+@click.argument("assignments", metavar="NAME=VALUE...", nargs=-1, required=True)
+@home_option
+def set_command(*, assignments: tuple[str, ...], home: Path | None) -> None:
+    """Change settings, judged as by `tbot config edit`: nothing is saved with which the next start would fail."""
+    from tbot_core.cli.editing import set_config
+
+    pairs = [one.partition("=") for one in assignments]
+    if wrong := [name for name, sign, _ in pairs if not sign]:
+        raise click.UsageError(f"{wrong[0]} is not NAME=VALUE.")
+    _print_saved(set_config(home, {name.strip(): text for name, _, text in pairs}))
+
+
+def _print_saved(plan: SettingsPlan | None) -> None:
+    changes = plan.changes if plan is not None else ()
+    for one in changes:
         click.echo(f"{one.name} {one.sentence}")
-    click.echo("A change applies from the next session." if changed else "No value was changed.")
+    if plan is not None and plan.worst_day:
+        click.echo(plan.worst_day)
+    for name, reason in plan.guarded.items() if plan is not None else ():
+        click.echo(f"{name} permits more: {reason}")
+    click.echo("A change applies from the next session." if changes else "No value was changed.")
 
 
 @command.command("diff", short_help="Show the changes since the last run, and their effect.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from tbot_core.contracts.setting import choice, duration, integer, minutes, path, setting
+from tbot_core.contracts.setting import Permits, choice, duration, integer, minutes, path, setting
 
 
 def _stored(name: str, default: str, doc: str) -> str:
@@ -23,6 +23,7 @@ class DeploymentSettings:
         "and otherwise warns about them; development does not allow live trading.",
         file=".env",
         changes_trades=False,
+        permits=Permits("unless", ("production",), why="Loose file modes and debuggers are no longer refused."),
     )
     control_dir: str = setting(
         "CONTROL_DIR",
@@ -31,6 +32,7 @@ class DeploymentSettings:
         doc="Control folder: requests to the running bot, mode 0700.",
         file=".env",
         changes_trades=False,
+        permits=Permits(why="Requests to the bot are read from another folder."),
     )
     env_bot_path: str = setting(
         "ENV_BOT_PATH",
@@ -99,6 +101,7 @@ class DeploymentSettings:
         doc="Idle time in seconds after which a web login expires.",
         file=".env",
         changes_trades=False,
+        permits=Permits("larger", why="A login on the page lasts longer."),
     )
     session_timeout_minutes: int = setting(
         "SESSION_TIMEOUT_MINUTES",
@@ -107,6 +110,7 @@ class DeploymentSettings:
         doc="Minutes after which a web login expires in any case.",
         file=".env",
         changes_trades=False,
+        permits=Permits("larger", why="A login on the page lasts longer."),
     )
     login_attempt_limit: int = setting(
         "LOGIN_ATTEMPT_LIMIT",
@@ -115,6 +119,7 @@ class DeploymentSettings:
         doc="Failed logins after which a user is locked out of the web page.",
         file=".env",
         changes_trades=False,
+        permits=Permits("larger", why="More passwords may be tried before a lock."),
     )
     login_lockout_minutes: int = setting(
         "LOGIN_LOCKOUT_MINUTES",
@@ -123,6 +128,7 @@ class DeploymentSettings:
         doc="Minutes that a lock-out of the web page lasts.",
         file=".env",
         changes_trades=False,
+        permits=Permits("smaller", why="A lock ends earlier, so more passwords may be tried."),
     )
     secrets_write_format: str = setting(
         "SECRETS_WRITE_FORMAT",
@@ -131,6 +137,7 @@ class DeploymentSettings:
         doc="Format in which encrypted files are written; both formats are read.",
         file=".env",
         changes_trades=False,
+        permits=Permits("unless", ("aes-256-gcm",), why="Secrets are written with a weaker cipher."),
     )
     keep_prev_days: int = setting(
         "KEEP_PREV_DAYS",

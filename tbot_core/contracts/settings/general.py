@@ -7,6 +7,7 @@ from decimal import Decimal
 import attrs
 
 from tbot_core.contracts.setting import (
+    Permits,
     boolean,
     choice,
     duration,
@@ -37,6 +38,7 @@ class GeneralSettings:
         default="release",
         doc="Debug shows whole tracebacks and runs assertions; release keeps tracebacks in the log.",
         changes_trades=False,
+        permits=Permits("unless", ("release",), why="More of the program is shown in an error."),
     )
     debug_log_level: str = setting(
         "DEBUG_LOG_LEVEL",
@@ -44,6 +46,7 @@ class GeneralSettings:
         default="info",
         doc="Log level.",
         changes_trades=False,
+        permits=Permits("unless", ("info", "verbose"), why="Less is logged."),
     )
     enable_logging: bool = setting(
         "ENABLE_LOGGING",
@@ -52,6 +55,7 @@ class GeneralSettings:
         doc="Whether log files are written to logs/ and rotated into backups/; standard error and the journal are "
         "not affected.",
         changes_trades=False,
+        permits=Permits("unless", ("true",), why="No log files are kept."),
     )
     log_format: str = setting(
         "LOG_FORMAT",
@@ -59,6 +63,7 @@ class GeneralSettings:
         default="json",
         doc="Format of the log files.",
         changes_trades=False,
+        permits=Permits("none"),
     )
 
 
@@ -71,6 +76,7 @@ class RebalanceSettings:
         boolean(),
         default="false",
         doc="Whether positions that outgrow their share of equity are trimmed back to it.",
+        permits=Permits(why="Positions are trimmed, or no longer."),
     )
     rebalance_threshold: Decimal = setting(
         "REBALANCE_THRESHOLD",
@@ -90,6 +96,7 @@ class RebalanceSettings:
         default="false",
         doc="Whether a position below its share is also topped up: never below its entry price, in defense, or near "
         "its exit, and never when entries need a confirmation.",
+        permits=Permits("unless", ("false",), why="Positions may be enlarged."),
     )
     enable_rebalance_notifier: bool = setting(
         "ENABLE_REBALANCE_NOTIFIER",
@@ -97,6 +104,7 @@ class RebalanceSettings:
         default="false",
         doc="Whether an alert and an accounting record report that the cash share of equity has left its target.",
         changes_trades=False,
+        permits=Permits("unless", ("true",), why="Fewer alerts are sent."),
     )
     rebalance_trigger_pct: Decimal = setting(
         "REBALANCE_TRIGGER_PCT",
@@ -104,6 +112,7 @@ class RebalanceSettings:
         default="10",
         doc="Deviation of the cash share of equity, in percentage points, that is reported.",
         changes_trades=False,
+        permits=Permits("larger", why="Fewer alerts are sent."),
     )
 
 
@@ -116,6 +125,7 @@ class FailoverSettings:
         boolean(),
         default="false",
         doc="Whether new entries may go to the next healthy broker when the first one fails.",
+        permits=Permits("unless", ("false",), why="Entries may go to another broker."),
     )
     failover_log_tag: str = setting(
         "FAILOVER_LOG_TAG",
@@ -123,12 +133,14 @@ class FailoverSettings:
         default="FAILOVER_ACTIVE",
         doc="Tag of trades that another broker took over.",
         changes_trades=False,
+        permits=Permits("none"),
     )
     failover_brokers: tuple[str, ...] = setting(
         "FAILOVER_BROKERS",
         names(case="lower"),
         default="",
         doc="The other brokers, in order; empty means no failover.",
+        permits=Permits("unless", ("",), why="Entries may go to other brokers, or in another order."),
     )
 
 
@@ -142,6 +154,7 @@ class NotificationSettings:
         default="true",
         doc="Whether an alert is sent for the fill of an entry.",
         changes_trades=False,
+        permits=Permits("unless", ("true",), why="Fewer alerts are sent."),
     )
     notify_on_exit: bool = setting(
         "NOTIFY_ON_EXIT",
@@ -149,6 +162,7 @@ class NotificationSettings:
         default="true",
         doc="Whether an alert is sent for an exit.",
         changes_trades=False,
+        permits=Permits("unless", ("true",), why="Fewer alerts are sent."),
     )
     notify_on_failure: bool = setting(
         "NOTIFY_ON_FAILURE",
@@ -156,6 +170,7 @@ class NotificationSettings:
         default="true",
         doc="Whether alerts are sent for routine failures; critical alerts are always sent.",
         changes_trades=False,
+        permits=Permits("unless", ("true",), why="Fewer alerts are sent."),
     )
     critical_alert_channel: tuple[str, ...] = setting(
         "CRITICAL_ALERT_CHANNEL",
@@ -163,6 +178,7 @@ class NotificationSettings:
         default="console",
         doc="Alert plugins for critical events, separated by commas; each gets all of them.",
         changes_trades=False,
+        permits=Permits(why="Alerts go to others than before, or to fewer."),
     )
     routine_alert_channel: tuple[str, ...] = setting(
         "ROUTINE_ALERT_CHANNEL",
@@ -170,6 +186,7 @@ class NotificationSettings:
         default="console",
         doc="Alert plugins for routine events, separated by commas; each gets all of them.",
         changes_trades=False,
+        permits=Permits(why="Alerts go to others than before, or to fewer."),
     )
     alert_quiet_hours: str = setting(
         "ALERT_QUIET_HOURS",
@@ -180,6 +197,7 @@ class NotificationSettings:
         default="",
         doc="Time span (New York) in which routine alerts are held back; empty for none.",
         changes_trades=False,
+        permits=Permits("unless", ("",), why="Alerts are held back."),
     )
 
 
@@ -193,6 +211,7 @@ class LedgerSettings:
         default="off",
         doc="Auto exports each closed trade of paper and live trading at once, as CSV in reports/ledger.",
         changes_trades=False,
+        permits=Permits("unless", ("auto",), why="Closed trades are not exported."),
     )
     lot_method: str = setting(
         "LOT_METHOD",

@@ -8,6 +8,7 @@ from decimal import Decimal
 import attrs
 
 from tbot_core.contracts.setting import (
+    Permits,
     boolean,
     choice,
     clock_time,
@@ -34,48 +35,56 @@ class TradingSettings:
         plugin_name("paper"),
         default="paper",
         doc="The broker plugin that orders are sent to; replay, demo, backtest and dry runs use the simulator instead.",
+        permits=Permits(why="Orders go to another broker."),
     )
     data_source: str = setting(
         "DATA_SOURCE",
         plugin_name("paper", empty=True),
         default="",
         doc="The plugin that supplies bars and quotes; empty for the plugin of BROKER_NAME.",
+        permits=Permits(why="Decisions depend on the prices of another source."),
     )
     strategy_sequence: tuple[str, ...] = setting(
         "STRATEGY_SEQUENCE",
         names(case="lower"),
         default="",
         doc="The strategies that run, in order.",
+        permits=Permits("added", why="More strategies may trade, or in another order."),
     )
     strategy_override: str = setting(
         "STRATEGY_OVERRIDE",
         plugin_name("open", empty=True),
         default="",
         doc="Run only this strategy; empty for all of STRATEGY_SEQUENCE.",
+        permits=Permits(why="Other strategies may trade."),
     )
     universe: tuple[str, ...] = setting(
         "UNIVERSE",
         names(case="upper"),
         default="",
         doc="The symbols to trade; empty for all symbols of the data source, or of the screener.",
+        permits=Permits("added", ("",), why="More symbols may be traded."),
     )
     universe_max: int = setting(
         "UNIVERSE_MAX",
         integer(least=1, most=20_000),
         default="500",
         doc="Largest number of symbols; the rest is cut by 20-day dollar volume.",
+        permits=Permits("larger"),
     )
     watch_only: tuple[str, ...] = setting(
         "WATCH_ONLY",
         names(case="upper"),
         default="",
         doc="Symbols, such as funds and underlyings, that are subscribed and never traded.",
+        permits=Permits("removed", why="Symbols may be traded that were watched only."),
     )
     blocklist: tuple[str, ...] = setting(
         "BLOCKLIST",
         names(case="upper"),
         default="",
         doc="Symbols that are never entered.",
+        permits=Permits("removed", why="Symbols may be entered that were blocked."),
     )
     filters: tuple[str, ...] = setting(
         "FILTERS",
@@ -83,12 +92,14 @@ class TradingSettings:
         default="",
         doc="The filter plugins in order; empty is price_volume and each filter whose switch is on; the word none is "
         "no filter.",
+        permits=Permits(why="Signals are judged by other checks, or by fewer."),
     )
     filter_missing_data: str = setting(
         "FILTER_MISSING_DATA",
         choice("reject", "pass"),
         default="reject",
         doc="What a filter does with a signal when it lacks data.",
+        permits=Permits("unless", ("reject",), why="A signal passes a check whose data are missing."),
     )
     vix_source: str = setting(
         "VIX_SOURCE",
@@ -109,12 +120,14 @@ class TradingSettings:
         default="",
         doc="The enabled extension plugins; empty for all installed ones; the word none for none.",
         file=".env",
+        permits=Permits(why="Other extensions run beside the bot, or fewer."),
     )
     trading_days: tuple[int, ...] = setting(
         "TRADING_DAYS",
         weekdays(),
         default="mon,tue,wed,thu,fri",
         doc="Weekdays on which the bot trades, within the exchange calendar.",
+        permits=Permits("added", why="The bot trades on more days."),
     )
     calendar_overrides: Overrides = setting(
         "CALENDAR_OVERRIDES",
@@ -122,6 +135,7 @@ class TradingSettings:
         default="",
         doc="Closures and early closes of the exchange that the calendar does not contain; the shorter session wins, "
         "so no session can be added.",
+        permits=Permits("removed", why="A closure or an early close no longer counts."),
     )
     sleep_time: float = setting(
         "SLEEP_TIME",
@@ -129,6 +143,7 @@ class TradingSettings:
         default="1s",
         doc="Time between two polls of a broker without a stream; fills are known, and stops placed, with this delay.",
         changes_trades=False,
+        permits=Permits("larger", why="Fills are seen, and stops placed, later."),
     )
     bar_grace: float = setting(
         "BAR_GRACE",
@@ -167,6 +182,7 @@ class StrategySettings:
         boolean(),
         default="true",
         doc="Whether the strategy is enabled.",
+        permits=Permits("unless", ("false",), why="The strategy may trade."),
     )
     start_time: time = setting(
         "START_TIME_{NAME}",
@@ -185,6 +201,7 @@ class StrategySettings:
         minutes(least=1),
         default="10",
         doc="Entry phase: minutes after the analysis in which a bar may trigger an entry.",
+        permits=Permits("larger"),
     )
     monitoring_minutes: int = setting(
         "{NAME}_MONITORING_TIME",
@@ -192,28 +209,33 @@ class StrategySettings:
         default="30",
         doc="Minutes for which a position is managed, counted from the end of the entry phase or from its own entry, "
         "depending on the strategy.",
+        permits=Permits("larger"),
     )
     short_type: str = setting(
         "SHORT_TYPE_{NAME}",
         choice("InverseETF", "ShortSell", "LongPut", "disabled"),
         default="disabled",
         doc="How the strategy goes short.",
+        permits=Permits("unless", ("disabled",), why="The strategy may go short, or in another way."),
     )
     max_gap_pct: Decimal = setting(
         "MAX_GAP_PCT_{NAME}",
         fraction(most="10"),
         default="0.1",
         doc="Largest gap of a candidate, as a fraction of the price that GAP_REFERENCE names.",
+        permits=Permits("larger"),
     )
     min_market_cap: Decimal | None = setting(
         "MIN_MARKET_CAP_{NAME}",
         optional(money(), zero=True, absent="0 or empty for none"),
         default="",
         doc="Smallest market capitalisation of a candidate in USD; 0 or empty for no limit.",
+        permits=Permits("smaller", ("",)),
     )
     max_market_cap: Decimal | None = setting(
         "MAX_MARKET_CAP_{NAME}",
         optional(money(), zero=True, absent="0 or empty for none"),
         default="",
         doc="Largest market capitalisation of a candidate in USD; 0 or empty for no limit.",
+        permits=Permits("larger", ("",)),
     )

@@ -8,7 +8,7 @@ import attrs
 
 from tbot_core.contracts import Plugin
 from tbot_core.contracts.hooks import hookimpl
-from tbot_core.contracts.setting import boolean, choice, setting
+from tbot_core.contracts.setting import Permits, boolean, choice, setting
 from tbot_extension_web.access.credentials import Role
 
 if TYPE_CHECKING:
@@ -27,9 +27,15 @@ class Config:
         default="true",
         doc="Whether roles limit what users may do; false makes every account admin, on loopback only.",
         changes_trades=False,
+        permits=Permits("unless", ("true",), why="Every account may do everything."),
     )
     default_user_role: str = setting(
-        "DEFAULT_USER_ROLE", choice(*Role), default="viewer", doc="Role of a new user.", changes_trades=False
+        "DEFAULT_USER_ROLE",
+        choice(*Role),
+        default="viewer",
+        doc="Role of a new user.",
+        changes_trades=False,
+        permits=Permits("unless", ("viewer",), why="New users may do more than view."),
     )
 
 

@@ -10,6 +10,8 @@ from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF, RIGHT, STEPPED_UP
 
 from tbot_core.actions.config import stored_config
+from tbot_core.instance import Instance
+from tbot_core.vault.audit_log import log_entries, log_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +85,8 @@ def test_a_saved_change_is_in_the_file(app: ASGIApp, sealed: Path) -> None:
     assert "Saved: MAX_TRADES." in get(app, answer.headers["location"]).text
 
 
-def test_a_raised_limit_needs_the_password_again(app: ASGIApp, sealed: Path) -> None:
+@pytest.mark.slow
+def test_a_change_that_permits_more_needs_the_password_again(app: ASGIApp, sealed: Path) -> None:
     """On the page of the review itself; with the right one the session gets its new token and the change is saved."""
     form = version(app)
     before = stored(sealed)
@@ -96,6 +99,43 @@ def test_a_raised_limit_needs_the_password_again(app: ASGIApp, sealed: Path) -> 
     assert any(cookie.startswith(f"tbot-session={STEPPED_UP}") for cookie in saved.cookies)
     assert "MAX_TRADES=4" in stored(sealed)
     assert send(app, "/settings/save", STEPPED_UP, MAX_OPEN_POSITIONS="6", form=version(app)).status == 303
+    assert send(app, "/settings/save", MAX_TRADES="2", form=version(app)).status == 303
+    lines = [(it.actor, it.outcome) for it in log_entries(log_path(Instance(sealed))) if ": MAX_" in it.outcome]
+    assert lines == [
+        ("web/a-admin", "begun: MAX_TRADES 3 -> 4; with the password"),
+        ("web/a-admin", "begun: MAX_OPEN_POSITIONS 5 -> 6; with the password"),
+        ("web/a-admin", "begun: MAX_TRADES 4 -> 2; without the password"),
+    ]
+
+
+def test_a_review_tells_beside_each_change_whether_it_needs_the_password(app: ASGIApp) -> None:
+    """With the reason in a sentence; one that restricts has none, and the password is asked for once."""
+    form = version(app)
+    page = send(app, "/settings/review", MAX_TRADES="2", TRADE_CONFIRMATION_REQUIRED="true", form=form).text
+    assert ("Needs your password" in page, "Your password" in page) == (False, False)
+    changed = {"MAX_TRADES": "2", "ENABLE_LOGGING": "false", "FRACTIONAL_UNPROTECTED": "true"}
+    page = send(app, "/settings/review", form=form, **changed).text
+    reasons = re.findall(
+        r"<strong>(\w+)</strong><br>(?:(?!<li>).)*Needs your password:</strong> ([^<]+)<", page, re.DOTALL
+    )
+    assert reasons == [
+        ("ENABLE_LOGGING", "No log files are kept."),
+        ("FRACTIONAL_UNPROTECTED", "A position may have no stop at the broker."),
+    ]
+    assert page.count("Your password") == 1
+    assert "counts for this change too" in send(app, "/settings/review", STEPPED_UP, form=form, **changed).text
+
+
+@pytest.mark.slow
+def test_what_the_next_start_would_refuse_is_told_and_not_saved(app: ASGIApp, sealed: Path) -> None:
+    """With what the start would say, by review and save, whoever entered the password."""
+    before = stored(sealed)
+    for role, path in (("admin", "/settings/review"), (STEPPED_UP, "/settings/save")):
+        answer = send(app, path, role, CRITICAL_ALERT_CHANNEL="pagerduty", form=version(app))
+        assert (answer.status, "The next start would fail: TB-SEC-051 alert" in answer.text) == (400, True)
+        answer = send(app, path, role, CRITICAL_ALERT_CHANNEL="", form=version(app))
+        assert (answer.status, "allowed is names separated by commas" in answer.text) == (400, True)
+    assert stored(sealed) == before
 
 
 def test_faults_are_told_at_their_fields(app: ASGIApp, sealed: Path) -> None:

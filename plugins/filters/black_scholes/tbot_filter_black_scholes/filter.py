@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import ExerciseStyle, ModelInput, OptionValuation, OptionVerdict
-from tbot_core.contracts.setting import boolean, choice, fraction, setting
+from tbot_core.contracts.setting import Permits, boolean, choice, fraction, setting
 from tbot_core.model.clock import exchange_time
 from tbot_filter_black_scholes.pricing import (
     REALISED_SESSIONS,
@@ -48,12 +48,19 @@ _YEAR_S: Final = 365 * 86_400
 class Config:
     """The filter's limit and the inputs of its model."""
 
-    enabled: bool = setting("ENABLE_BSM_FILTER", boolean(), default="false", doc="Whether options' prices are judged.")
+    enabled: bool = setting(
+        "ENABLE_BSM_FILTER",
+        boolean(),
+        default="false",
+        doc="Whether options' prices are judged.",
+        permits=Permits("unless", ("true",), why="Prices of options are no longer judged."),
+    )
     max_deviation: float = setting(
         "MAX_BSM_DEVIATION",
         fraction(most="10", of=float),
         default="0.15",
         doc="Largest deviation of an option's price from the model's, as a fraction of that.",
+        permits=Permits("larger"),
     )
     risk_free_rate: float = setting(
         "RISK_FREE_RATE",

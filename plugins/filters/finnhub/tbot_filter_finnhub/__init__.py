@@ -10,7 +10,7 @@ import attrs
 from tbot_core.contracts import Host, Plugin, PluginNeeds, SecretValue
 from tbot_core.contracts.credentials import hidden_field, shown_field
 from tbot_core.contracts.hooks import hookimpl
-from tbot_core.contracts.setting import boolean, number, optional, setting, text
+from tbot_core.contracts.setting import Permits, boolean, number, optional, setting, text
 from tbot_core.marketdata import funds
 
 if TYPE_CHECKING:
@@ -48,12 +48,21 @@ class Config:
         default="false",
         doc="Whether fundamentals are judged.",
         aliases=("ENABLE_FINNHUB_FUNDAMENTALS_FILTER",),
+        permits=Permits("unless", ("true",), why="Fundamentals are no longer judged."),
     )
     max_pe_ratio: float = setting(
-        "MAX_PE_RATIO", number(least=0), default="50", doc="Largest ratio of price to earnings."
+        "MAX_PE_RATIO",
+        number(least=0),
+        default="50",
+        doc="Largest ratio of price to earnings.",
+        permits=Permits("larger"),
     )
     max_debt_equity: float = setting(
-        "MAX_DEBT_EQUITY", number(least=0), default="2.5", doc="Largest ratio of debt to equity."
+        "MAX_DEBT_EQUITY",
+        number(least=0),
+        default="2.5",
+        doc="Largest ratio of debt to equity.",
+        permits=Permits("larger"),
     )
     earnings_blackout: bool = setting(
         "EARNINGS_BLACKOUT",

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import Check
-from tbot_core.contracts.setting import choice, fraction, integer, number, optional, setting
+from tbot_core.contracts.setting import Permits, choice, fraction, integer, number, optional, setting
 from tbot_core.errors import SettingsError
 from tbot_core.marketdata.funds import flag_funds
 from tbot_core.model.reasons import Reason
@@ -37,24 +37,28 @@ class Config:
         number(least=0, most=1_000_000),
         default="1",
         doc="Smallest close of a signal bar in USD.",
+        permits=Permits("smaller"),
     )
     max_price: float | None = setting(
         "MAX_PRICE",
         optional(number(least=0, most=1_000_000), zero=True, absent="0 or empty for none"),
         default="",
         doc="Largest close of a signal bar in USD; 0 or empty for no limit.",
+        permits=Permits("larger", ("",)),
     )
     min_volume: int = setting(
         "MIN_VOLUME_THRESHOLD",
         integer(least=0, most=10**12),
         default="0",
         doc="Smallest mean volume, in shares, of up to 20 previous sessions (0 = off).",
+        permits=Permits("smaller"),
     )
     min_relative_volume: float = setting(
         "MIN_REL_VOLUME",
         number(least=0, most=1000),
         default="0",
         doc="Smallest session volume as a multiple of the mean of the same minutes of previous sessions (0 = off).",
+        permits=Permits("smaller"),
     )
     gap_reference: str = setting(
         "GAP_REFERENCE",

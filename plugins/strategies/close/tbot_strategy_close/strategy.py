@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import Check
-from tbot_core.contracts.setting import fraction, minutes, number, setting
+from tbot_core.contracts.setting import Permits, fraction, minutes, number, setting
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger, first_hits, price_level
 from tbot_core.model.window import Window
@@ -40,24 +40,28 @@ class Close:
         number(least=0, most=1000),
         default="15",
         doc="Smallest VIX close of the previous session, in points, for entries; an equal value passes.",
+        permits=Permits("smaller"),
     )
     buffer: float = setting(
         "CLOSE_BUFFER",
         fraction(of=float),
         default="0",
         doc="Distance beyond the session's high or low that momentum needs, as a fraction of it.",
+        permits=Permits("smaller"),
     )
     min_range_pct: float = setting(
         "CLOSE_MIN_RANGE_PCT",
         fraction(of=float),
         default="0.01",
         doc="Smallest range of the session at entry, as a fraction of its open.",
+        permits=Permits("smaller"),
     )
     fade_pct: float = setting(
         "CLOSE_FADE_PCT",
         fraction(of=float),
         default="0.05",
         doc="Return of the session from its open, as a fraction, beyond which a reversal is faded.",
+        permits=Permits("smaller"),
     )
     stop_loss_pct: float = setting(
         "STOP_LOSS_PCT",

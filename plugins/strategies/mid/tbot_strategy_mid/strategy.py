@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.contracts.setting import fraction, number, setting
+from tbot_core.contracts.setting import Permits, fraction, number, setting
 from tbot_core.model.signals import ExitRules, Signals, Trigger, first_hits, price_level
 from tbot_core.model.window import Window
 
@@ -31,6 +31,7 @@ class Mid:
         fraction(of=float),
         default="0.02",
         doc="Distance of a close from the session's VWAP that gives a signal, as a fraction of the VWAP.",
+        permits=Permits("smaller"),
     )
     stop_loss_pct: float = setting(
         "STOP_LOSS_PCT",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.contracts.setting import fraction, minutes, number, setting
+from tbot_core.contracts.setting import Permits, fraction, minutes, number, setting
 from tbot_core.model.signals import ExitRules, Signals, Trigger, first_hits, price_level
 from tbot_core.model.window import Window
 
@@ -36,6 +36,7 @@ class Open:
         fraction(of=float),
         default="0.02",
         doc="Distance beyond the opening range that a close must exceed, as a fraction of the range's high or low.",
+        permits=Permits("smaller"),
     )
     stop_loss_pct: float = setting(
         "STOP_LOSS_PCT",

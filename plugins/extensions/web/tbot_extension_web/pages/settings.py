@@ -95,7 +95,7 @@ async def review(call: Call) -> Response:
 
 
 async def save(call: Call) -> Response:
-    """Save what was reviewed, unless the files changed since; what raises a limit needs the password again."""
+    """Save what was reviewed, unless the files changed since; what permits more needs the password again."""
     view = await call.work(settings_view, call.site.home)
     wanted = _wanted(call, view)
     plan = await call.work(plan_settings, call.site.home, wanted, call.actor)
@@ -119,7 +119,7 @@ def _outdated(call: Call, group: SettingGroup | None) -> Response:
 
 async def _saved(call: Call, plan: SettingsPlan, group: SettingGroup | None) -> Response:
     try:
-        await call.work(plan.save, call.form.get("version", ""))
+        await call.work(plan.save, call.form.get("version", ""), password=bool(plan.guarded))
     except TbotError as fault:
         return call.page("message.html", 400, title="Not saved", text=fault.message, remedy=fault.remedy)
     names = ",".join(one.name for one in plan.changes)
@@ -217,7 +217,7 @@ async def _review(
         "settings_review.html",
         401 if refused else 200,
         plan=plan,
-        rows=[(one, when(one)) for one in plan.changes],
+        rows=[(one, when(one), plan.guarded.get(one.name, "")) for one in plan.changes],
         wanted=kept,
         group=_group_of(call, view),
         version=call.form.get("version", ""),
