@@ -33,6 +33,9 @@ LEAST_S: Final = 0.5
 STALE_S: Final = 5.0
 """How old the snapshot becomes while nothing changes: ages and clocks go on."""
 
+TICK_S: Final = 0.5
+"""How long a viewer waits for a change: then it looks whether its session still lasts."""
+
 MOST_SAMPLES: Final = 5000
 """How many points of the equity curve are kept in memory: a session of samples each five seconds."""
 
@@ -104,7 +107,7 @@ class LiveView:
         self._tell()
 
     async def changes(self) -> AsyncIterator[Mapping[str, str] | None]:
-        """The parts that changed since the last ones, as they change; all at first. None while nothing does.
+        """The parts that changed since the last ones, as they change; all at first. None each TICK_S without a change.
 
         A slow viewer gets the latest parts, not those in between, so that nothing piles up.
         """
@@ -126,7 +129,7 @@ class LiveView:
         news = self._news
         if self._version <= version and not self._ended:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(news.wait(), 3 * STALE_S)
+                await asyncio.wait_for(news.wait(), TICK_S)
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
+from tbot_core.errors import TbotError
+
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import AsyncIterator, Mapping
@@ -21,6 +23,7 @@ MOST_STREAMS: Final = 60
 """How many streams there are at once."""
 
 _AGAIN_MS: Final = 1000
+_SILENT_S: Final = 15.0
 _KIND: Final = "text/event-stream"
 
 
@@ -63,13 +66,25 @@ class _Stream(StreamingResponse):
 
 async def _events(call: Call) -> AsyncIterator[str]:
     yield f"retry: {_AGAIN_MS}\n\n"
-    wanted = call.request.query_params.getlist("part")
+    wanted, clock = call.request.query_params.getlist("part"), call.site.clock
+    sent = clock.monotonic()
     async for parts in call.site.live.changes():
-        if call.site.logins.session(call.token, active=False) is None:
+        if not _lasts(call):
             yield "event: ended\ndata: \n\n"
             return
         shown = {name: text for name, text in (parts or {}).items() if not wanted or name in wanted}
-        yield _message(shown) if shown else "event: heard\ndata: \n\n"
+        if shown or parts or clock.monotonic() - sent >= _SILENT_S:
+            sent = clock.monotonic()
+            yield _message(shown) if shown else "event: heard\ndata: \n\n"
+
+
+def _lasts(call: Call) -> bool:
+    # Whether the session goes on with its role; who cannot be looked up sees nothing more.
+    try:
+        found = call.site.logins.session(call.token, active=False)
+    except TbotError:
+        return False
+    return found is not None and found.role is call.user.role
 
 
 def _message(parts: Mapping[str, str]) -> str:
