@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -157,6 +158,26 @@ def test_a_form_that_is_too_large_is_not_read(app: ASGIApp, route: WebRoute) -> 
     for length in (str(MOST_FORM_BYTES + 1), "9" * 400, "-1", "many", ""):
         answer = ask(app, "POST", sample(route), as_role(STEPPED_UP, **{"content-length": length}), {"csrf": CSRF})
         assert answer.status == 413
+
+
+@cache
+def many(size: int) -> tuple[bytes, bytes]:
+    """A form of ten thousand fields of so many bytes, in parts and as an address has them."""
+    part = b'--x\r\nContent-Disposition: form-data; name="%d"\r\n\r\n' + b"a" * size + b"\r\n"
+    parts = b"".join(part % number for number in range(10_000)) + b"--x--\r\n"
+    return parts, b"&".join(b"f%d=" % number + b"a" * 2 * size for number in range(10_000))
+
+
+@pytest.mark.parametrize("size", [0, 60])
+@EACH_CHANGE
+def test_a_form_of_many_parts_counts_as_a_whole(app: ASGIApp, route: WebRoute, size: int) -> None:
+    """Ten thousand small parts are refused: as too many, and where they are too large together by their sum alone."""
+    parts, fields = many(size)
+    assert (len(parts) > MOST_FORM_BYTES) is (len(fields) > MOST_FORM_BYTES) is bool(size)
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    in_parts = ask(app, "POST", sample(route), as_role(STEPPED_UP, **kind), parts)
+    assert in_parts.status in ({413} if size else {400, 415})
+    assert ask(app, "POST", sample(route), as_role(STEPPED_UP), fields).status == (413 if size else 400)
 
 
 @EACH_CHANGE
