@@ -16,7 +16,7 @@ from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import LoadedPlugin, build_plugin
 from tbot_core.plugins.network.connector import RequestBudgets
-from tbot_core.system.foreign_exceptions import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure, exception_text
 from tbot_core.system.redaction import redact
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ async def _answer(channel: SupportsConnectionCheck, context: Context) -> tuple[s
         async with asyncio.timeout(SEND_S):
             return redact(await channel.check_connection()), ""
     except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
-        assert_failure(fault)
+        assert_failure(fault, awaited=True)
         late = type(fault) is TimeoutError
-        return "", redact(f"It took longer than {SEND_S:g} s." if late else str(fault) or type(fault).__name__)
+        return "", redact(f"It took longer than {SEND_S:g} s." if late else exception_text(fault))
     finally:
         await context.connect.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
@@ -17,7 +17,7 @@ from tbot_core.plugins.bytecode import read_private_bytecode
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader, expand_extensions, log_failure
 from tbot_core.system import log
-from tbot_core.system.foreign_exceptions import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure, own_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +89,7 @@ def _pages(
         assert_failure(fault)
         failure = PluginFailure.of(loaded.entry, "pages", fault)
         log_failure(failure)
-        remedy = f" {fault.remedy}" if isinstance(fault, TbotError) else ""
+        remedy = f" {own_error(cast('TbotError', fault)).remedy}" if issubclass(type(fault), TbotError) else ""
         return PluginPages(name=name, fault=f"{failure.sentence}{remedy}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import localcontext
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import attrs
 
@@ -12,7 +12,7 @@ from tbot_core.alerts.pending import Delivery
 from tbot_core.contracts import SendsOnce, SupportsAcknowledgement
 from tbot_core.errors import PartlyDelivered, TbotError, Undelivered
 from tbot_core.system import log
-from tbot_core.system.foreign_exceptions import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure, exception_words, own_error
 from tbot_core.system.redaction import redact
 from tbot_core.system.timeouts import steps_within
 
@@ -142,18 +142,18 @@ class AlertDelivery:
                     words: str | None = await steps_within(STEP_S, call(alert))
                 return ChannelAnswer(words=redact(words or ""), accepted=True)
         except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
-            assert_failure(fault)
-            if isinstance(fault, PartlyDelivered):
+            assert_failure(fault, awaited=True)
+            kind, found = type(fault), _undelivered(fault)
+            if issubclass(kind, PartlyDelivered):
                 if self.logs_failures:
-                    _log.error("alert.partly_delivered", channel=name, incident=alert.key, reason=str(fault))
-                return ChannelAnswer(fault=redact(str(fault)), accepted=True)
-            found = _undelivered(fault)
-            if isinstance(fault, TbotError) or type(fault) is TimeoutError:
+                    _log.error("alert.partly_delivered", channel=name, incident=alert.key, reason=str(found))
+                return ChannelAnswer(fault=redact(str(found)), accepted=True)
+            if issubclass(kind, TbotError) or kind is TimeoutError:
                 if self.logs_failures:
                     _log.warning("alert.undelivered", channel=name, incident=alert.key, reason=str(found))
             else:
                 _log.exception("alert.undelivered", channel=name, incident=alert.key)
-            unclear = once and (not isinstance(fault, Undelivered) or fault.unclear)
+            unclear = once and (not issubclass(kind, Undelivered) or found.unclear)
             return ChannelAnswer(fault=redact(str(found)), unclear=unclear, retry_after_s=found.retry_after_s or 0.0)
 
 
@@ -184,10 +184,10 @@ def _any_accepted(answers: Iterable[ChannelAnswer]) -> bool:
 
 def _undelivered(fault: BaseException) -> Undelivered:
     # A channel's failure as the reason of a message that was not delivered.
-    if isinstance(fault, Undelivered):
-        return fault
+    if issubclass(type(fault), Undelivered):
+        return own_error(cast("Undelivered", fault))
     late = type(fault) is TimeoutError
-    return Undelivered(f"It took longer than {SEND_S:g} s." if late else f"{type(fault).__name__}: {fault}")
+    return Undelivered(f"It took longer than {SEND_S:g} s." if late else exception_words(fault))
 
 
 def _redacted(alert: Alert) -> Alert:

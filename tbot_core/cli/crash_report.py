@@ -38,16 +38,15 @@ class CrashReporter:
 
         If the settings or the log cannot be opened, the message says how to see the traceback.
         """
+        from tbot_core.system.foreign_exceptions import exception_text, exception_trace, type_name
         from tbot_core.system.redaction import redact
 
         with suppress(OSError):  # standard error may be closed
-            sentence = f"tbot: {kind.__name__}: {_message(fault)}: {_CAUSE}"
+            sentence = f"tbot: {type_name(fault)}: {exception_text(fault)}: {_CAUSE}"
             click.echo(redact(sentence), err=True)
             texts = self._settings()
             if environ.variable("TBOT_DEBUG") == "1" or texts.get("BUILD_MODE", "").strip().lower() == "debug":
-                import traceback
-
-                click.echo(redact("".join(traceback.format_exception(kind, fault, trace))), err=True)
+                click.echo(redact(exception_trace(fault)), err=True)
             else:
                 click.echo(redact(f"      {self._log_traceback((kind, fault, trace), texts)}"), err=True)
 
@@ -106,10 +105,3 @@ class CrashReporter:
         folder = Instance.at(self.home).logs
         log.configure("info", form, folder, screen=False)
         return folder
-
-
-def _message(fault: BaseException) -> str:
-    try:
-        return str(fault)
-    except Exception:  # noqa: BLE001  -- an exception class of a plugin may fail here too
-        return "no message"

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from decimal import localcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.errors import AccessError, TbotError
+from tbot_core.errors import AccessError
 from tbot_core.extensions.journal_cursor import EVERY_S, FollowedJournal
 from tbot_core.model.clock import Clock
 from tbot_core.system import log
-from tbot_core.system.foreign_exceptions import is_failure
+from tbot_core.system.foreign_exceptions import assert_failure, exception_trace, exception_words
 from tbot_core.system.redaction import redact
 from tbot_core.system.timeouts import steps_within
 
@@ -109,9 +108,8 @@ class ExtensionRunner:
         try:
             with localcontext():
                 await steps_within(STEP_S, self._subject.start(journal))
-        except BaseException as fault:
-            if not self._is_failure(fault):
-                raise
+        except BaseException as fault:  # noqa: BLE001  -- the border of an extension
+            assert_failure(fault, awaited=True)
             self._record(fault)
             return fault
         finally:
@@ -125,22 +123,15 @@ class ExtensionRunner:
             async with asyncio.timeout(STOP_S):
                 with localcontext():
                     await steps_within(STEP_S, self._subject.stop())
-        except BaseException as fault:
-            if not self._is_failure(fault):
-                raise
+        except BaseException as fault:  # noqa: BLE001  -- the border of an extension
+            assert_failure(fault, awaited=True)
             _log.error("extension.failed", extension=self._progress.state.title, phase="stop", error=_words(fault))
-
-    def _is_failure(self, fault: BaseException) -> bool:
-        # A cancellation that the runner did not request is the extension's own.
-        task = asyncio.current_task()
-        alone = isinstance(fault, asyncio.CancelledError) and task is not None and not task.cancelling()
-        return alone or is_failure(fault)
 
     def _record(self, fault: BaseException) -> None:
         self._failures += 1
         words, state = _words(fault), self._progress.state
         since = state.failing_since or self._terms.clock.now()
-        trace = "".join(traceback.format_exception(fault))
+        trace = exception_trace(fault)
         _log.error("extension.failed", extension=state.title, error=words, traceback=trace)
         self._note(attrs.evolve(state, failing_since=since, error=words))
         if self._failures == 1:
@@ -161,6 +152,5 @@ class ExtensionRunner:
 
 def _words(fault: BaseException) -> str:
     # The failure on one line; a `TbotError` keeps its own message.
-    words = str(fault) if isinstance(fault, TbotError) else f"{type(fault).__name__}: {fault}"
-    line = " ".join(redact(words).split())
+    line = " ".join(redact(exception_words(fault)).split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."

@@ -150,9 +150,9 @@ class CallGuard:
         try:
             with self.where(f"{name} {call} {turn} {moment.isoformat()}"), localcontext():
                 return call_within(self._limits_s[call], function)
-        except KeyboardInterrupt:
-            raise
         except BaseException as fault:  # noqa: BLE001  -- the border of a plugin's call: it may raise anything
+            if issubclass(type(fault), KeyboardInterrupt):
+                assert_failure(fault)
             failure = _failure(entry, call, fault)
             found = FailedCall(
                 plugin=name, call=call, turn=turn, error=failure.error, off=self._disables(name, moment, fault)
@@ -220,7 +220,7 @@ class CallGuard:
     def _disables(self, name: str, moment: datetime, fault: BaseException) -> bool:
         # Whether one more failure, at this moment, disables the plugin.
         before = list(self._failed[name])[1 - FAILURES :]
-        return isinstance(fault, RunawayPlugin) or (len(before) == FAILURES - 1 and moment - before[0] <= WITHIN)
+        return issubclass(type(fault), RunawayPlugin) or (len(before) == FAILURES - 1 and moment - before[0] <= WITHIN)
 
     def _report(self, entry: EntryPointInfo, failure: PluginFailure, failed: FailedCall) -> None:
         _log.error(

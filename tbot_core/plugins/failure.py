@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Final, Literal
 
 import attrs
 
-from tbot_core.errors import PluginError, TbotError
+from tbot_core.errors import PluginError
+from tbot_core.system.foreign_exceptions import exception_trace, exception_words
 from tbot_core.system.redaction import redact
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ class PluginFailure:
     @classmethod
     def of(cls, entry: EntryPointInfo, phase: Phase, fault: BaseException) -> PluginFailure:
         """The failure for an exception in this phase; a `TbotError` keeps its own message."""
-        words = str(fault) if isinstance(fault, TbotError) else f"{type(fault).__name__}: {fault}"
-        return cls.said(entry, phase, words, trace="".join(traceback.format_exception(fault)))
+        return cls.said(entry, phase, exception_words(fault), trace=exception_trace(fault))
 
     @classmethod
     def said(cls, entry: EntryPointInfo, phase: Phase, error: str, *, trace: str = "") -> PluginFailure:

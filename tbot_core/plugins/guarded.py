@@ -31,7 +31,7 @@ from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.figures import MINUTES, assert_figure, assert_figures
 from tbot_core.plugins.guarded_broker import guard_broker
-from tbot_core.system.foreign_exceptions import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure, raise_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -176,9 +176,10 @@ def _fetching(guard: CallGuard, entry: EntryPointInfo, call: str) -> Iterator[No
     try:
         with localcontext():
             yield
-    except BrokerError:
-        raise
-    except Exception as fault:
+    except BrokerError as fault:
+        raise_own(fault)
+    except BaseException as fault:
+        assert_failure(fault, awaited=True)
         raise PluginError(guard.report_failure(entry, call, fault)) from fault
 
 

@@ -17,7 +17,7 @@ from tbot_core.plugins.figures import FigureOutOfBounds
 from tbot_core.plugins.guarded_feed import MARKET_DATA, GuardedFeed
 from tbot_core.plugins.network.request_limits import ON_SEND
 from tbot_core.system import log
-from tbot_core.system.foreign_exceptions import assert_failure, is_failure
+from tbot_core.system.foreign_exceptions import assert_failure, raise_own
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -81,14 +81,14 @@ class _PluginCalls:
 
     def read(self, name: str, function: Callable[[], object], *passing: type[TbotError]) -> Any:
         # The answer of a call that does not wait.
+        own: tuple[type[TbotError], ...] = (BrokerError, *passing)
         try:
             with localcontext():
                 return checked_answer(name, function())
-        except BrokerError:
-            raise
+        except own as fault:
+            raise_own(fault)
         except BaseException as fault:
-            if isinstance(fault, passing) or not is_failure(fault):
-                raise
+            assert_failure(fault)
             raise self.failed(name, fault) from fault
 
     async def answer(self, name: str, call: Callable[[], Awaitable[Any]], permit: _ObservedPermit | None = None) -> Any:
@@ -97,11 +97,10 @@ class _PluginCalls:
             with localcontext():
                 found = await call()
                 return self._sound(name, found) if name in MARKET_DATA else checked_answer(name, found)
-        except BrokerError:
-            raise
+        except BrokerError as fault:
+            raise_own(fault)
         except BaseException as fault:
-            if _is_requested(fault):
-                raise
+            assert_failure(fault, awaited=True)
             if permit is not None and permit.fault is not None:
                 raise permit.fault from fault
             raise self.failed(name, fault, sent=permit is not None and permit.used) from fault
@@ -110,24 +109,25 @@ class _PluginCalls:
         self, name: str, source: Callable[[], AsyncIterator[Any]], *passing: type[TbotError]
     ) -> AsyncIterator[Any]:
         # The checked items of an asynchronous iterator.
-        try:
-            with localcontext():
-                items = aiter(source())
-            while True:
+        own: tuple[type[TbotError], ...] = (BrokerError, *passing)
+        iterator: AsyncIterator[Any] | None = None
+        while True:
+            try:
                 with localcontext():  # for each item: between two of them the core computes
-                    item = await anext(items)
+                    iterator = iterator or aiter(source())
+                    item = await anext(iterator)
                 if name not in MARKET_DATA:
-                    yield checked_answer(name, item)
-                elif self._is_sound(name, item):
-                    yield item
-        except StopAsyncIteration:
-            return
-        except BrokerError:
-            raise
-        except BaseException as fault:
-            if isinstance(fault, passing) or _is_requested(fault):
-                raise
-            raise self.failed(name, fault) from fault
+                    checked_answer(name, item)
+                elif not self._is_sound(name, item):
+                    continue
+            except StopAsyncIteration:
+                return
+            except own as fault:
+                raise_own(fault)
+            except BaseException as fault:
+                assert_failure(fault, awaited=True)
+                raise self.failed(name, fault) from fault
+            yield item
 
     def _sound(self, name: str, found: Any) -> Any:
         # Bars without those of a figure out of bounds.
@@ -316,13 +316,3 @@ class _GuardedVenue(GuardedBroker):
         except BaseException as fault:  # noqa: BLE001  -- the border of a plugin
             assert_failure(fault)
             self._calls.failed(name, fault)
-
-
-def _is_requested(fault: BaseException) -> bool:
-    # Whether the core itself ended the call; a plugin may cancel a task of its own and let that escape.
-    import asyncio
-
-    if not isinstance(fault, asyncio.CancelledError):
-        return not is_failure(fault)
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

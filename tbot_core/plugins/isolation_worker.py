@@ -20,7 +20,7 @@ from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader, build_plugin
 from tbot_core.plugins.trial import entry_of
 from tbot_core.system import filesystem, log, worker_pipe
-from tbot_core.system.foreign_exceptions import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure, exception_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -122,7 +122,7 @@ def serve_requests(read: Callable[[int], bytes], write: Callable[[bytes], None],
             isolation_protocol.send_message(write, {"answer": host.answer(request)})
         except BaseException as fault:  # noqa: BLE001  -- the border of the plugin's process
             assert_failure(fault)
-            words = fault.message if isinstance(fault, PluginError) else f"{type(fault).__name__}: {fault}"
+            words = fault.message if type(fault) is PluginError else exception_words(fault)
             isolation_protocol.send_message(write, {"fault": words[:1000]})
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import defaultdict, deque
 from decimal import localcontext
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.system import log
-from tbot_core.system.foreign_exceptions import assert_failure
+from tbot_core.system.foreign_exceptions import assert_failure, exception_trace
 from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class IsolatedCalls:
         moments = self._failures[name]
         moments.append(self._now())
         disabled = len(moments) == FAILURES and moments[-1] - moments[0] <= WITHIN_S
-        trace = "".join(traceback.format_exception(fault))
+        trace = exception_trace(fault)
         _log.error("observer.failed", observer=name, disabled=disabled, traceback=trace)
         if disabled:
             self._disabled.add(name)

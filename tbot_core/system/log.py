@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from tbot_core.system import filesystem
+from tbot_core.system.foreign_exceptions import exception_trace
 from tbot_core.system.redaction import redact
 
 Level = Literal["quiet", "info", "verbose"]
@@ -264,8 +265,20 @@ def _shared() -> list[Any]:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        structlog.processors.format_exc_info,
+        _with_trace,
     ]
+
+
+def _with_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    # The traceback of an exception, whose own text may fail.
+    given = event.pop("exc_info", None)
+    if given:
+        fault = (
+            given if isinstance(given, BaseException) else (given if isinstance(given, tuple) else sys.exc_info())[1]
+        )
+        if fault is not None:
+            event["exception"] = exception_trace(fault).rstrip("\n")
+    return event
 
 
 def _stamp(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -16,21 +16,33 @@ INTERRUPTED: Final = 130
 _MEANINGLESS: Final = (signal.SIGUSR1, signal.SIGUSR2)
 
 
+class _Received:
+    interrupt = False
+
+
 def stop_signals() -> tuple[signal.Signals, ...]:
     """The signals that request a stop; SIGHUP is not one if it was ignored from the start, as by nohup."""
     asked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     return tuple(one for one in asked if one is not signal.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN)
 
 
+def is_interrupted() -> bool:
+    """Whether a signal interrupted the process; assumed where `interruptible` does not watch for one."""
+    return _Received.interrupt or signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Treat SIGTERM and SIGHUP as Ctrl-C, and ignore SIGUSR1 and SIGUSR2."""
+    """Treat SIGTERM and SIGHUP as Ctrl-C, remember that one came, and ignore SIGUSR1 and SIGUSR2."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        _Received.interrupt = True
         raise KeyboardInterrupt
 
     wanted = dict.fromkeys(stop_signals(), interrupt) | dict.fromkeys(_MEANINGLESS, signal.SIG_IGN)
-    wanted.pop(signal.SIGINT)
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored from the start, as by a shell's &
+        wanted.pop(signal.SIGINT)
+    _Received.interrupt = False
     try:
         before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     except ValueError:  # not in the main thread, which alone receives signals

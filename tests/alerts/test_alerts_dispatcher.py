@@ -679,7 +679,7 @@ def test_f92_a_channel_that_blocks_the_loop_is_interrupted() -> None:
 
 
 def test_a_channel_whose_library_panics_is_replaced_by_the_other() -> None:
-    """What is no Exception is its failure too; a cancellation is not."""
+    """What is no Exception is its failure too, also a cancellation that nobody requested."""
 
     class Panicking(Channel):
         raises: BaseException = BaseException("panic")
@@ -695,8 +695,7 @@ def test_a_channel_whose_library_panics_is_replaced_by_the_other() -> None:
     assert asyncio.run(both.send(alert)).reached == ("b",)
     del failing.send
     failing.raises = asyncio.CancelledError()
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(both.send(alert))
+    assert asyncio.run(both.send(alert)).reached == ("b",)
 
 
 def test_the_heads_of_the_chains_leave_the_machine_every_hour(bot: Bot) -> None:

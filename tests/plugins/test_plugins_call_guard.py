@@ -29,6 +29,7 @@ from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.guarded import guard_plugin
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 from tbot_core.plugins.risk_checks import risk_checks
+from tbot_core.system.signals import interruptible
 from tbot_core.testing import sessions
 
 if TYPE_CHECKING:
@@ -145,6 +146,28 @@ def test_a_sound_plugin_is_as_it_was() -> None:
     assert judge.needs == frozenset()
     assert guard_plugin(attrs.evolve(STRATEGY, kind="alert"), "a channel", session.bounds) == "a channel"
     assert session.told == []
+
+
+class Wordless(Exception):
+    """An exception whose text fails."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, SystemExit, Wordless])
+def test_a_plugin_cannot_end_a_run_by_what_it_raises(fault: type[BaseException]) -> None:
+    """An interrupt without a signal, an exit, and an exception without a text are failures, also in a simulation."""
+
+    def raises(*_: object) -> Any:
+        raise fault
+
+    session = Session()
+    with interruptible():
+        assert len(session.strategy(scan=raises).scan(BARS, DAY, 5)) == 0
+        assert [lost.error for _, lost in session.told] == [f"scan: {fault.__name__}"]
+        with pytest.raises(PluginError, match=fault.__name__):
+            Session(strict=True).strategy(scan=raises).scan(BARS, DAY, 5)
 
 
 def fetching(answer: Callable[[], Any], session: Session | None = None) -> Any:

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import logging
 import re
+import signal
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
@@ -38,6 +39,7 @@ from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.guarded import guard_plugin
 from tbot_core.plugins.guarded_broker import guard_broker
 from tbot_core.plugins.network.request_limits import ON_SEND
+from tbot_core.system.signals import interruptible
 from tbot_core.testing.trades import order, session
 
 if TYPE_CHECKING:
@@ -86,6 +88,19 @@ def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 class Panic(BaseException):
     """A panic of a native library."""
+
+
+class Interrupting:
+    """A feed during whose call Ctrl-C comes."""
+
+    @property
+    def label(self) -> FeedLabel:
+        """Interrupt."""
+        signal.raise_signal(signal.SIGINT)
+        return LABEL
+
+    def sessions(self) -> Any:
+        """None."""
 
 
 class Plain:
@@ -331,15 +346,24 @@ def test_an_order_that_left_without_its_permit_is_unknown() -> None:
 
 
 def test_a_panic_of_a_native_library_is_the_plugins_failure() -> None:
-    """It derives from BaseException; an order that may have left is unknown then. An interrupt passes."""
+    """It derives from BaseException; an order that may have left is unknown then. So is an exit, or no real Ctrl-C."""
     with pytest.raises(OutcomeUnknown, match="submit: Panic: index"):
         asyncio.run(guarded(Full(submit=Panic("index"))).submit(order(), SendPermit(order(), never_refuse)))
     with pytest.raises(Unavailable, match="feed: Panic: index"):
         guarded(Full(feed=Panic("index"))).feed(REQUEST)
     with pytest.raises(Unavailable, match="sessions: Panic: index"):
         asyncio.run(every(guarded(Full(sessions=[Panic("index")])).feed(REQUEST).sessions()))
-    with pytest.raises(KeyboardInterrupt):
-        guarded(Full(feed=KeyboardInterrupt())).feed(REQUEST)
+    with interruptible():
+        for fault in (KeyboardInterrupt(), GeneratorExit(), SystemExit(3)):
+            words = type(fault).__name__
+            with pytest.raises(OutcomeUnknown, match=f"submit: {words}"):
+                asyncio.run(guarded(Full(submit=fault)).submit(order(), SendPermit(order(), never_refuse)))
+            with pytest.raises(Unavailable, match=f"feed: {words}"):
+                guarded(Full(feed=fault)).feed(REQUEST)
+            with pytest.raises(Unavailable, match=f"sessions: {words}"):
+                asyncio.run(every(guarded(Full(sessions=[fault])).feed(REQUEST).sessions()))
+        with pytest.raises(KeyboardInterrupt):
+            guarded(Full(feed=Interrupting())).feed(REQUEST).label  # noqa: B018  -- reading it interrupts
 
 
 def test_a_revoked_permit_and_a_failing_journal_are_not_the_plugins_failures() -> None:
