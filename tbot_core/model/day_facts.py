@@ -30,8 +30,9 @@ class DayFacts:
     Dollars and shares; `vix` in points, the previous session's close, shape (..., 1); `restricted` is true (1) where
     yesterday's low restricts short sales today, else false (0); a source with unknown values uses floats and NaN.
     `typical_volume` (..., symbols, minutes) is the mean of the cumulative volume over previous sessions, None unless
-    requested. `fund` is 1 for a fund, 0 for a stock, NaN where it is not known; None if no source says. `date` is the
-    session's exchange date, datetime64[D] of shape (..., 1), NaT = unknown.
+    requested. `adjusted` is true where the session's prices are adjusted for what came later, so that what the symbol
+    traded at is unknown; None where all are raw. `fund` is 1 for a fund, 0 for a stock, NaN where it is not known; None
+    if no source says. `date` is the session's exchange date, datetime64[D] of shape (..., 1), NaT = unknown.
 
     `recorded` holds the facts that filters fetched before the session's open, or that were imported, by name: numbers
     of shape (..., symbols). `fact` reads one of them.
@@ -44,6 +45,7 @@ class DayFacts:
     vix: Array
     restricted: Array | Flags
     typical_volume: Array | None = None
+    adjusted: Flags | None = None
     fund: Array | None = None
     date: Dates = attrs.field()
     recorded: Mapping[str, Array] = attrs.field(factory=dict)

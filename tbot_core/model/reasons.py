@@ -153,6 +153,11 @@ class Reason(IntEnum):
         "The symbol is watched, but not traded: it is on WATCH_ONLY, or SPY, QQQ or IWM outside UNIVERSE.",
         _by("WATCH_ONLY", "UNIVERSE"),
     )
+    PRICE_UNKNOWN = (
+        16,
+        "The stored bars are adjusted, so the price of that day is unknown, and FILTER_MISSING_DATA is reject.",
+        _with("raw bars", "FILTER_MISSING_DATA"),
+    )
 
     PRICE_LOW = (30, "The signal bar's close is below MIN_PRICE.", _by("MIN_PRICE"))
     PRICE_HIGH = (31, "The signal bar's close is above MAX_PRICE.", _by("MAX_PRICE"))

@@ -224,6 +224,18 @@ def test_bars_of_two_kinds_are_not_compared(bench: StoreFixture) -> None:
     assert np.isnan(day.restricted[change : change + 2]).all()
 
 
+def test_adjusted_prices_are_flagged_where_they_are(bench: StoreFixture) -> None:
+    """Of each session and symbol, also after other sessions were read; where all are raw nothing is."""
+    bench.put(rising_bars("AAA", WHOLE), rising_bars("BBB", [one for one in WHOLE if one.date.month == 11]))
+    bench.put(rising_bars("BBB", [one for one in WHOLE if one.date.month == 12]), adjustment="total")
+    store = bench.store
+    whole, november = store.facts(WHOLE, ["AAA", "BBB"]), [one for one in WHOLE if one.date.month == 11]
+    assert whole.adjusted is not None
+    assert whole.adjusted.tolist() == [[False, one.date.month == 12] for one in WHOLE]
+    assert store.facts(november, ["AAA", "BBB"]).adjusted is None
+    assert bench.store.facts(WHOLE, ["AAA"]).adjusted is None
+
+
 def test_a_pause_over_a_month_is_the_same_series(bench: StoreFixture) -> None:
     """The first session of a month without stored bars still has the facts of the last one before it."""
     bench.put(rising_bars("AAA", [session for session in WHOLE if session.date.month == 11]))

@@ -217,6 +217,7 @@ def test_kinds_are_told(bench: StoreFixture) -> None:
     both = bench.store.kinds(day("2019-12-02"), day("2019-12-02"), ["AAA", "BBB"])
     assert both == (("raw", "consolidated"), ("split", "partial"))
     assert bench.store.kinds(day("2019-12-02"), day("2019-12-02"), ["BBB"]) == (("raw", "consolidated"),)
+    assert bench.store.adjusted(day("2019-12-02"), day("2019-12-02"), ["AAA", "BBB"]) == ("AAA (split)",)
 
 
 def stored_file(bench: StoreFixture, stem: str) -> Path:

@@ -187,7 +187,8 @@ class UniverseSelector:
             more = len(done.refused) - _NAMED_AT_MOST
             _log.warning("history.not_stored", reasons=done.refused[:_NAMED_AT_MOST], more=max(more, 0))
         bars = BarStore(folder=self.bars, calendar=self.calendar)
-        return bars.facts([source.session], symbols, typical_volume=self.typical_volume).session(0)
+        facts = bars.facts([source.session], symbols, typical_volume=self.typical_volume).session(0)
+        return attrs.evolve(facts, adjusted=None)  # a live feed's prices are raw, whatever is stored of its month
 
     def _progress(self, progress: DownloadProgress) -> None:
         if progress.total:

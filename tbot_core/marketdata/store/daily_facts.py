@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
+from tbot_core.marketdata.store.manifest import FIRST_ADJUSTED
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP, RecordedFacts
 from tbot_core.model import calendar as exchange
 from tbot_core.model.bars import Array, Flags, Index
@@ -72,6 +73,7 @@ def day_facts(
     daily: DailyAggregates, sessions: Sequence[Session], symbols: tuple[str, ...], sources: ReferenceFacts
 ) -> DayFacts:
     """Compute the facts of all sessions of `daily`, in the same order; leading axes (sessions, symbols)."""
+    adjusted = daily.kind >= FIRST_ADJUSTED
     daily = attrs.evolve(daily, kind=_carried(daily.kind))
     closes = _comparable(daily, daily.close, 1)
     dates = [session.date for session in sessions]
@@ -83,6 +85,7 @@ def day_facts(
         atr=_atr(daily, closes),
         vix=_vix(sessions, sources),
         restricted=_restricted(daily),
+        adjusted=adjusted if adjusted.any() else None,
         date=np.array(dates, dtype="datetime64[D]")[:, None],
         recorded=recorded,
     )

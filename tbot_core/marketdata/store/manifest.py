@@ -64,6 +64,9 @@ class SymbolMonth:
         return ADJUSTMENTS.index(self.adjustment) * len(VOLUMES) + VOLUMES.index(self.volume)
 
 
+FIRST_ADJUSTED: Final = len(VOLUMES)
+"""The lowest `kind` of a month whose prices are adjusted."""
+
 _ENTRY: Final = tuple(sorted(one.name for one in attrs.fields(SymbolMonth)))
 
 

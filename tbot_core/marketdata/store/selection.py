@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 _NO_QUOTES: Final = "Stored bars have no quotes: nothing is denied for a missing or old quote, or for a wide spread."
 _PARTIAL: Final = "Volumes of {} are a part of the tape: VOLUME_LIMIT is off there."
-_ADJUSTED: Final = "Prices are adjusted ({}): price filters compare what was not traded at these prices."
+_ADJUSTED: Final = (
+    "Prices of {} are adjusted: what was traded is unknown, and limits on price follow FILTER_MISSING_DATA there."
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -24,14 +26,16 @@ class SymbolSelection:
     """Symbols with bars in a range, sorted; the requested ones without (`absent`), and the (adjustment, volume) pairs.
 
     `gaps` are those of the range: sessions in which none of the symbols has a bar, and which are not traded.
-    `partial_volume`: the symbols whose volumes are a part of the tape. `simulated`: some of the bars come from a
-    simulation. `data_hash` identifies the served bars and facts.
+    `adjusted`: the symbols whose prices are adjusted in some month, each with the kinds of adjustment, as in `NVDA
+    (split)`. `partial_volume`: the symbols whose volumes are a part of the tape. `simulated`: some of the bars come
+    from a simulation. `data_hash` identifies the served bars and facts.
     """
 
     symbols: tuple[str, ...]
     absent: tuple[str, ...]
     gaps: tuple[SessionGap, ...]
     kinds: tuple[tuple[str, str], ...]
+    adjusted: tuple[str, ...]
     partial_volume: frozenset[str]
     data_hash: str
     simulated: bool = False
@@ -39,9 +43,7 @@ class SymbolSelection:
     @property
     def notes_on_kinds(self) -> tuple[str, ...]:
         """What follows from the adjustment of the prices and from volumes that are a part of the tape."""
-        adjusted = ", ".join(sorted({adjustment for adjustment, _ in self.kinds if adjustment != "raw"}))
-        partial = ", ".join(sorted(self.partial_volume))
-        notes = ((_ADJUSTED, adjusted), (_PARTIAL, partial))
+        notes = ((_ADJUSTED, ", ".join(self.adjusted)), (_PARTIAL, ", ".join(sorted(self.partial_volume))))
         return tuple(sentence.format(names) for sentence, names in notes if names)
 
     @property
@@ -90,6 +92,7 @@ def select_symbols(
         absent=absent,
         gaps=store.gaps(first, last, present),
         kinds=store.kinds(first, last, present),
+        adjusted=store.adjusted(first, last, present),
         partial_volume=store.partial_volume(first, last, present),
         data_hash=store.data_hash(first, last, present, typical_volume=typical_volume),
         simulated=store.is_simulated(first, last, present),

@@ -149,6 +149,8 @@ class BarStore:
             self._known.facts[wanted] = self._range_facts(sessions, wanted)
         known = self._known.facts[wanted]
         day = known.day.sessions([known.place[session.date] for session in sessions])
+        if day.adjusted is not None and not day.adjusted.any():  # of other sessions that were computed with these
+            day = attrs.evolve(day, adjusted=None)
         return attrs.evolve(day, typical_volume=self._typical_volume(sessions, wanted)) if typical_volume else day
 
     @property
@@ -206,6 +208,15 @@ class BarStore:
             if symbol in wanted
         }
         return tuple(sorted(found))
+
+    def adjusted(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> tuple[str, ...]:
+        """The symbols whose prices are adjusted in some of the range's months, as `NVDA (split)`, sorted."""
+        wanted, found = set(symbols), dict[str, set[str]]()
+        for month in self._months(first, last):
+            for symbol, entry in month.entries.items():
+                if symbol in wanted and entry.adjustment != "raw":
+                    found.setdefault(symbol, set()).add(entry.adjustment)
+        return tuple(f"{symbol} ({', '.join(sorted(found[symbol]))})" for symbol in sorted(found))
 
     def is_simulated(self, first: dt.date, last: dt.date, symbols: Iterable[str]) -> bool:
         """Whether bars of the symbols in the range's months come from a simulation."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tbot_core.contracts.settings import StrategySettings
-    from tbot_core.model.bars import Array, Index, Quotes
+    from tbot_core.model.bars import Array, Flags, Index, Quotes
     from tbot_core.model.day_facts import DayFacts, MarketView
     from tbot_core.model.signals import Signals
 
@@ -96,8 +96,21 @@ class PriceVolume:
         return frozenset({"typical_volume"} if self.config.min_relative_volume else ())
 
     def screen(self, day: DayFacts, symbols: tuple[str, ...], frame: StrategySettings) -> Sequence[Check]:
-        """Mean volume and market capitalisation, each if it has a limit; the likely price is the close before."""
-        checks = [self._price(day.previous_close, likely=True)]
+        """Mean volume and market capitalisation, each if it has a limit; the likely price is the close before.
+
+        Where prices are adjusted and have a limit, the symbol's price is unknown.
+        """
+        checks = [self._price(self._raw(day.previous_close, day.adjusted), likely=True)]
+        if day.adjusted is not None and self._limits_price:
+            checks.append(
+                Check(
+                    name="raw price",
+                    value=np.where(day.adjusted, np.nan, 0.0),
+                    below=Reason.PRICE_UNKNOWN,
+                    above=Reason.PRICE_UNKNOWN,
+                    unknown=Reason.PRICE_UNKNOWN,
+                )
+            )
         if self.config.min_volume:
             checks.append(
                 Check(
@@ -115,12 +128,21 @@ class PriceVolume:
 
     def judge(self, signals: Signals, market: MarketView, frame: StrategySettings) -> Sequence[Check]:
         """Price and gap; spread if the source has quotes; relative volume if it has a limit."""
-        checks = [self._price(signals.price), self._gap(signals, market, frame)]
+        adjusted = None if market.day.adjusted is None else market.day.adjusted[signals.cells]
+        checks = [self._price(self._raw(signals.price, adjusted)), self._gap(signals, market, frame)]
         if market.quotes is not None:
             checks += self._spread(signals.cells[-1], market.quotes)
         if self.config.min_relative_volume:
             checks.append(self._relative_volume(signals, market))
         return checks
+
+    @property
+    def _limits_price(self) -> bool:
+        return bool(self.config.min_price or self.config.max_price)
+
+    def _raw(self, price: Array, adjusted: Flags | None) -> Array:
+        # The prices, unknown where they are adjusted; as they are if there is no limit to compare them with.
+        return price if adjusted is None or not self._limits_price else np.where(adjusted, np.nan, price)
 
     def _price(self, price: Array, *, likely: bool = False) -> Check:
         return Check(

@@ -115,6 +115,27 @@ def test_prices_include_their_limits(price: float, reason: Reason) -> None:
     assert _judged(PriceVolume(config=Config(min_price=0)), SessionDraft(price=price))["price"] == [Reason.ALLOWED]
 
 
+@pytest.mark.parametrize("limits", [Config(min_price=5.0), Config(min_price=0, max_price=100.0)])
+def test_an_adjusted_price_is_compared_with_no_limit(limits: Config) -> None:
+    """What the symbol traded at is unknown: before the bell, with a code of its own, and at the signal."""
+    subject, draft = PriceVolume(config=limits), SessionDraft("AAA", "BBB")
+    day = attrs.evolve(draft.day(previous_close=50.0), adjusted=np.array([True, False]))
+    likely, raw = subject.screen(day, draft.symbols, FRAME)
+    assert (_outcome(likely), likely.likely) == ([Reason.FILTER_UNKNOWN, Reason.ALLOWED], True)
+    assert (_outcome(raw), raw.likely) == ([Reason.PRICE_UNKNOWN, Reason.ALLOWED], False)
+    price, _ = subject.judge(_signals(draft), MarketView(bars=draft.bars(), day=day), FRAME)
+    assert _outcome(price) == [Reason.FILTER_UNKNOWN, Reason.ALLOWED]
+
+
+def test_without_a_limit_an_adjusted_price_is_as_good_as_any() -> None:
+    """Nothing is compared, so nothing is unknown."""
+    subject, draft = PriceVolume(config=Config(min_price=0)), SessionDraft("AAA")
+    day = attrs.evolve(draft.day(previous_close=50.0), adjusted=np.array([True]))
+    checks = subject.screen(day, draft.symbols, FRAME)
+    price, _ = subject.judge(_signals(draft), MarketView(bars=draft.bars(), day=day), FRAME)
+    assert [_outcome(check) for check in (*checks, price)] == [[Reason.ALLOWED]] * 2
+
+
 def test_limits_that_let_nothing_pass_are_refused() -> None:
     """MIN_PRICE above MAX_PRICE is a fault of the settings that names both."""
     with pytest.raises(SettingsError, match="MIN_PRICE=5 is above MAX_PRICE=4"):
