@@ -6,13 +6,14 @@ import datetime as dt
 import math
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 import polars as pl
 import pytest
 
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.model import calendar as exchange
-from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
@@ -234,6 +235,35 @@ def test_adjusted_prices_are_flagged_where_they_are(bench: StoreFixture) -> None
     assert whole.adjusted.tolist() == [[False, one.date.month == 12] for one in WHOLE]
     assert store.facts(november, ["AAA", "BBB"]).adjusted is None
     assert bench.store.facts(WHOLE, ["AAA"]).adjusted is None
+
+
+@pytest.mark.parametrize("symbols", [["AAA", "BBB", "ZZZ"], ["AAA"]])
+def test_an_early_close_that_was_set_after_the_import_ends_the_day_for_its_facts(
+    bench: StoreFixture, symbols: list[str]
+) -> None:
+    """The next day's previous close, restriction, mean and typical volume leave out the bars after it."""
+    bench.put(rising_bars("AAA", WHOLE), *(rising_bars(f"B{letter}B", WHOLE) for letter in "ABCDEFGH"))
+    day, after = WHOLE[-2], WHOLE[-1]
+    calendar = ExchangeCalendar(overrides={day.date: EarlyClose(close=dt.time(11, 0))})
+    early = attrs.evolve(bench, calendar=calendar).store.facts([after], symbols, typical_volume=True)
+    usual = bench.store.facts([after], symbols, typical_volume=True)
+    assert (usual.previous_close[0, 0], early.previous_close[0, 0]) == pytest.approx((103.9, 100.9))
+    lost = sum(100 + minute for minute in range(90, 390)) / 20
+    assert usual.average_volume[0, 0] - early.average_volume[0, 0] == pytest.approx(lost)
+    assert usual.typical_volume is not None
+    assert early.typical_volume is not None
+    assert usual.typical_volume[0, 0, 89] == early.typical_volume[0, 0, 89]
+    assert usual.typical_volume[0, 0, -1] - early.typical_volume[0, 0, -1] == pytest.approx(lost)
+
+
+def test_an_early_close_without_bars_is_no_fact(bench: StoreFixture) -> None:
+    """A day, or a month, of which nothing is stored stays unknown."""
+    bench.put(rising_bars("AAA", WHOLE[-1:]))
+    for date in (WHOLE[-2].date, dt.date(2019, 11, 29)):
+        calendar = ExchangeCalendar(overrides={date: EarlyClose(close=dt.time(11, 0))})
+        found = attrs.evolve(bench, calendar=calendar).store.facts(WHOLE[-1:], ["AAA"])
+        assert np.isnan(found.previous_close).all()
+        assert np.isnan(found.average_volume).all()
 
 
 def test_a_pause_over_a_month_is_the_same_series(bench: StoreFixture) -> None:

@@ -48,6 +48,16 @@ class DailyAggregates:
     close: Array
     volume: Array
 
+    def replace_session(self, row: int, bars: Mapping[str, Array]) -> None:
+        """Replace the daily rows of a session by those of these minute bars, fields of shape (minutes, symbols)."""
+        known = ~np.isnan(bars["close"])
+        count = known.sum(axis=0)
+        last = len(known) - 1 - known[::-1].argmax(axis=0)
+        self.bars[row] = count
+        self.high[row], self.low[row] = np.fmax.reduce(bars["high"]), np.fmin.reduce(bars["low"])
+        self.close[row] = bars["close"][last, np.arange(len(count))]
+        self.volume[row] = np.where(count, np.nansum(bars["volume"], axis=0), np.nan)
+
 
 @attrs.frozen(kw_only=True)
 class ReferenceFacts:

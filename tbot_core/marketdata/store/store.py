@@ -332,7 +332,20 @@ class BarStore:
 
     def _daily(self, sessions: Sequence[Session], symbols: tuple[str, ...]) -> DailyAggregates:
         months = self._months(sessions[0].date, sessions[-1].date)
-        return self._stored_days(months).aggregates(sessions, symbols, _kinds(months, sessions, symbols))
+        daily = self._stored_days(months).aggregates(sessions, symbols, _kinds(months, sessions, symbols))
+        for row, session in enumerate(sessions):
+            if session.date in self.calendar.overrides:  # the stored row may count bars after its early close
+                daily.replace_session(row, self._minute_bars(session, symbols))
+        return daily
+
+    def _minute_bars(self, session: Session, symbols: tuple[str, ...]) -> dict[str, Array]:
+        # A session's fields of shape (minutes, symbols).
+        names, month = ("high", "low", "close", "volume"), self._held(manifest.month_of(session.date))
+        if month is None:
+            return {name: np.full((session.minutes, len(symbols)), np.nan) for name in names}
+        wanted = WantedMonth(month=month, groups=((session,),), symbols=symbols)
+        found = self._month_blocks.block(wanted).of((session,), symbols, names)
+        return {name: field[:, 0] for name, field in found.items()}
 
     def _typical_volume(self, sessions: Sequence[Session], symbols: tuple[str, ...]) -> Array:
         # Volumes are whole numbers, so these sums are exact in any order.
@@ -346,6 +359,8 @@ class BarStore:
                 wanted = WantedMonth(month=month, groups=by_length(of_month), symbols=symbols)
                 found = self._month_blocks.block(wanted).of(of_month, symbols, ("volume",), longest)["volume"]
                 volumes[:, row : row + len(of_month)] = np.nan_to_num(found)
+                for at, session in enumerate(of_month, row):
+                    volumes[session.minutes :, at] = 0  # bars after an early close of CALENDAR_OVERRIDES
             row += len(of_month)
         so_far = np.cumsum(volumes, axis=0, out=volumes)
         typical = np.full(so_far.shape, np.nan)
