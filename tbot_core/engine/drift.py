@@ -6,6 +6,7 @@ requested from a vendor.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -58,8 +59,27 @@ async def session_drift(
     )
     equity = atoms_of(Decimal(opened["equity"]))
     walked = walk_session(terms, recording.session, bars, [*scan.proposals.values()], equity)
-    shadow = ShadowTrades(positions=walked.positions, decisions=walked.decisions, minutes=len(recording.records))
+    shadow = ShadowTrades(
+        positions=walked.positions,
+        decisions=walked.decisions,
+        minutes=len(recording.records),
+        remarks=_remarks(recording),
+    )
     return drift_document(events, shadow, note)
+
+
+def _remarks(recording: RecordedSession) -> dict[str, list[tuple[int, str]]]:
+    # What may have moved a signal to another minute, by symbol, "" for all.
+    found = defaultdict[str, list[tuple[int, str]]](list)
+    due = 0
+    for one in recording.records:
+        found[""] += [(minute, "was not recorded") for minute in range(due, one.minute.index)]
+        found[""] += [(one.minute.index, "was filled in after a start")] if one.filled else []
+        for amendments, words in ((one.late, "came late (LATE)"), (one.revised, "was revised")):
+            for bar in amendments:
+                found[recording.symbols[bar.row]].append((bar.minute, words))
+        due = one.minute.index + 1
+    return found
 
 
 def _rules(

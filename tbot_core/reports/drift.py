@@ -35,11 +35,15 @@ _NO_SIGNAL: Final = "no signal in the {}"
 
 @attrs.frozen(kw_only=True, eq=False)
 class ShadowTrades:
-    """What a shadow run gives: positions and decisions, and how many minutes it had of the session's."""
+    """What a shadow run gives: positions and decisions, and how many minutes it had of the session's.
+
+    `remarks` are those on the recorded bars, by symbol, "" for all symbols: a minute, and what happened to its bar.
+    """
 
     positions: Sequence[Position]
     decisions: Sequence[Decision]
     minutes: int
+    remarks: Mapping[str, Sequence[tuple[int, str]]] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +98,7 @@ def drift_document(events: Sequence[JournalEvent], shadow: ShadowTrades, note: s
     real = {_of(one): one for one in _positions(book) if one.signal.session.isoformat() == day}
     expected = {_of(one): one for one in shadow.positions}
     judged = {(one.proposal.signal.strategy, one.proposal.signal.symbol): one for one in shadow.decisions}
-    causes = _Causes(book, decided, judged, rejections)
+    causes = _Causes(book, decided, judged, rejections, shadow.remarks)
     keys = sorted({*expected, *real}, key=lambda key: (expected.get(key) or real[key]).signal.minute)
     trades = [_trade(key, (expected.get(key), real.get(key)), causes) for key in keys]
     return {
@@ -147,6 +151,21 @@ class _Causes:
     decided: Mapping[_Key, JournalEvent]
     judged: Mapping[_Key, Decision]
     rejections: Mapping[str | None, str]
+    remarks: Mapping[str, Sequence[tuple[int, str]]]
+
+    def shift(self, key: _Key) -> str:
+        """Why the session and the shadow run have their signal in different minutes; "" if both have the same."""
+        decision, judged = self.decided.get(key), self.judged.get(key)
+        if decision is None or judged is None:
+            return ""
+        real, planned = records.signal_of(decision.payload["signal"]).minute, judged.proposal.signal.minute
+        cause = self._remark(key[1], max(real, planned)) or "the session decided on other bars than those recorded"
+        return "" if real == planned else f"signal at minute {planned} expected, {real}: {cause}"
+
+    def _remark(self, symbol: str, last: int) -> str:
+        # What happened to the latest bar of the symbol up to a minute that has a remark; "" without one.
+        found = [one for name in ("", symbol) for one in self.remarks.get(name, ()) if one[0] <= last]
+        return "its bar of minute {} {}".format(*max(found)) if found else ""
 
     def missing(self, key: _Key) -> str:
         """Why the session did not make an expected trade."""
@@ -194,6 +213,7 @@ def _trade(key: _Key, found: tuple[Position | None, Position | None], causes: _C
     planned, made = (None if one is None else DriftFill.of(one) for one in found)
     both = [planned, made] if planned is not None and made is not None else []
     words = _difference(*both) if both else causes.missing(key) if made is None else causes.unexpected(key)
+    words = ", ".join(filter(None, (words, causes.shift(key))))
     return DriftTrade(
         strategy=key[0],
         symbol=key[1],

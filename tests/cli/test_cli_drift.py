@@ -20,8 +20,10 @@ from tbot_core.marketdata.bar_aggregator import BarAmendment, BarArrival
 from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder, received_folder
 from tbot_core.model.bars import FIELDS, MinuteSlice, Quotes
 from tbot_core.model.clock import SystemClock
+from tbot_core.model.reasons import Reason
 from tbot_core.testing.sessions import day
-from tbot_core.testing.trades import session
+from tbot_core.testing.trades import proposal, session
+from tbot_core.trading.commands import Decision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,8 +34,8 @@ SETTINGS = {"STRATEGY_SEQUENCE": "open", "OPEN_ANALYSIS_TIME": "2", "OPEN_BREAKO
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A paper instance with a session that ended, in which nothing was traded."""
+def home(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A paper instance with a session that ended, in which nothing was traded; it has the decisions of a parameter."""
     home, document = tmp_path / "x", tmp_path / "in.json"
     document.write_text(json.dumps({"env_bot": SETTINGS | {"BROKER_NAME": "PAPER", "STRAT_OPEN_BUFFER": "0.002"}}))
     cli.invoke(["init", "--from-json", str(document), "--home", str(home)])
@@ -43,6 +45,7 @@ def home(tmp_path: Path) -> Path:
         home,
         (records.RUN_STARTED, {"mode": "paper", "equity": "100000", "settings_hash": fingerprint}),
         (records.SESSION_OPENED, opened),
+        *((records.DECISION, records.decision_payload(one)) for one in getattr(request, "param", ())),
         (records.SESSION_CLOSED, {"date": DAY, "equity": "100000.00", "cash": "100000.00", "open": []}),
     )
     return home
@@ -63,20 +66,31 @@ def rehearse(home: Path, *said: tuple[str, dict[str, Any]]) -> Path:
     return path
 
 
-def receive(received: Path) -> None:
-    """The bars of ten minutes: a rise in the fourth, whose bar came late; its quotes are fresh."""
+def receive(received: Path, flaw: str = "late") -> None:
+    """The bars of ten minutes: a rise in the fourth; its quotes are fresh.
+
+    The second bar came late; or it was revised or filled in, or is not there.
+    """
     header = RecordingHeader(session=SESSION, symbols=("AAA",), day=day(1, previous_close=20.0), source="acme")
     recorder = SessionRecorder.open(received, header)
     for index in range(10):
         price = np.array([20.0 if index < 3 else 20.08])
         bar = dict.fromkeys(FIELDS, price) | {"volume": np.array([5e5]), "vwap": price}
         values = np.array([*(bar[name][0] for name in FIELDS), price[0]])
-        late = () if index != 2 else (BarAmendment(minute=1, row=0, values=values, arrival=BarArrival.LATE),)
+        arrival = BarArrival.REVISED if flaw == "revised" else BarArrival.LATE
+        amended = () if index != 2 else (BarAmendment(minute=1, row=0, values=values, arrival=arrival),)
         quotes = Quotes(bid=price - 0.01, ask=price + 0.01, age_s=np.array([1.0]))
         minute = MinuteSlice(index=index, **bar)
-        recorder.append(
-            RecordedMinute(minute=minute, late=late, at=SESSION.moment(index + 1), quotes=quotes if index else None)
+        record = RecordedMinute(
+            minute=minute,
+            late=amended if flaw == "late" else (),
+            revised=amended if flaw == "revised" else (),
+            filled=flaw == "filled" and index == 1,
+            at=SESSION.moment(index + 1),
+            quotes=quotes if index else None,
         )
+        if flaw != "absent" or index != 1:
+            recorder.append(record)
 
 
 def drift(home: Path, capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
@@ -96,6 +110,28 @@ def test_the_shadow_run_trades_on_what_was_received(home: Path, capsys: pytest.C
     assert (trade["symbol"], trade["minute"], trade["words"]) == ("AAA", 3, "no signal in the session")
     assert trade["expected"]["entry_price"] == "20.0800"
     assert "0 of 1 expected trades made, 1 missing" in drift(home, capsys, DAY)
+
+
+@pytest.mark.parametrize(
+    "home", [[Decision(proposal=proposal("AAA", 4), reason=Reason.SIGNAL_TOO_LATE)]], indirect=True
+)
+@pytest.mark.parametrize(
+    ("flaw", "words"),
+    [
+        ("late", "came late (LATE)"),
+        ("revised", "was revised"),
+        ("filled", "was filled in after a start"),
+        ("absent", "was not recorded"),
+    ],
+)
+def test_a_signal_in_another_minute_names_the_bar_that_moved_it(
+    home: Path, capsys: pytest.CaptureFixture[str], flaw: str, words: str
+) -> None:
+    """The latest bar before it that came late, was revised or filled in, or is not in the recording."""
+    receive(home / "data" / "received", flaw)
+    (trade,) = json.loads(drift(home, capsys, "--json"))["trades"]
+    moved = f"signal at minute 3 expected, 4: its bar of minute 1 {words}"
+    assert trade["words"] == f"SIGNAL_TOO_LATE: {Reason.SIGNAL_TOO_LATE.sentence}, {moved}"
 
 
 def test_what_was_recorded_at_the_days_end_is_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,9 +38,10 @@ class Story:
         """One more event."""
         self.events.append(journal_event(len(self.events) + 1, kind, payload, AT, cid))
 
-    def decide(self, symbol: str, reason: Reason = Reason.ALLOWED, cid: str | None = None) -> None:
+    def decide(self, symbol: str, reason: Reason = Reason.ALLOWED, cid: str | None = None, minute: int = 25) -> None:
         """A decision on a signal of a symbol."""
-        self.say(records.DECISION, records.decision_payload(Decision(proposal=proposal(symbol), reason=reason)), cid)
+        decision = Decision(proposal=proposal(symbol, minute), reason=reason)
+        self.say(records.DECISION, records.decision_payload(decision), cid)
 
     def send(self, of: Order) -> None:
         """An order that was sent."""
@@ -53,10 +54,10 @@ class Story:
         event = BrokerEvent(kind=kind, event_id="1", client_order_id=of.client_order_id, fill=one, words=words)
         self.say(kind, records.broker_payload(event), of.client_order_id)
 
-    def enter(self, symbol: str, price: str, quantity: str = "100") -> None:
+    def enter(self, symbol: str, price: str, quantity: str = "100", minute: int = 25) -> None:
         """An allowed entry that filled."""
         entry = order(name=f"{symbol} entry", symbol=symbol, limit="110", quantity=quantity)
-        self.decide(symbol, cid=entry.client_order_id)
+        self.decide(symbol, cid=entry.client_order_id, minute=minute)
         self.send(entry)
         self.hear(entry, "fill", price)
 
@@ -174,6 +175,42 @@ def test_a_missing_trade_has_its_cause(happened: Any, words: str) -> None:
     (trade,) = found["trades"]
     assert (found["missing"], trade["real"], trade["words"]) == (1, None, words)
     assert f"real none; {words}" in drift_lines(found)[1]
+
+
+OTHER_BARS = "the session decided on other bars than those recorded"
+
+
+@pytest.mark.parametrize(
+    ("minute", "remarks", "words"),
+    [
+        (25, {"AAA": [(25, "came late (LATE)")]}, ""),
+        (26, {}, f"signal at minute 25 expected, 26: {OTHER_BARS}"),
+        (24, {"AAA": [(26, "came late (LATE)")]}, f"signal at minute 25 expected, 24: {OTHER_BARS}"),
+        (26, {"BBB": [(25, "was revised")]}, f"signal at minute 25 expected, 26: {OTHER_BARS}"),
+        (
+            26,
+            {"AAA": [(3, "was revised"), (25, "came late (LATE)"), (27, "was revised")], "": [(9, "was not recorded")]},
+            "signal at minute 25 expected, 26: its bar of minute 25 came late (LATE)",
+        ),
+        (
+            24,
+            {"AAA": [(3, "was revised")], "": [(9, "was not recorded")]},
+            "signal at minute 25 expected, 24: its bar of minute 9 was not recorded",
+        ),
+    ],
+)
+def test_a_signal_in_another_minute_has_its_cause(minute: int, remarks: dict[str, Any], words: str) -> None:
+    """It is named beside the prices of a trade, and beside the reason that denied it."""
+    plan = attrs.evolve(shadow(expected("AAA", "100", "101"), allowed=True), remarks=remarks)
+    denied, made = Story(), Story()
+    denied.decide("AAA", Reason.SIGNAL_TOO_LATE, minute=minute)
+    (missing,) = drift_document(denied.events, plan)["trades"]
+    reason = f"SIGNAL_TOO_LATE: {Reason.SIGNAL_TOO_LATE.sentence}"
+    assert missing["words"] == ", ".join(filter(None, (reason, words)))
+    made.enter("AAA", "100", minute=minute)
+    made.leave("AAA", "101")
+    (both,) = drift_document(made.events, plan)["trades"]
+    assert both["words"] == words
 
 
 @pytest.mark.parametrize(
