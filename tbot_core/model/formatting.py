@@ -18,9 +18,14 @@ _SHARE: Final = Decimal("0.001")
 _FEW: Final = 8
 
 
+def round_to_cents(amount: Decimal) -> Decimal:
+    """Dollars to the cent, as they are shown."""
+    return amount.quantize(_CENT, ROUND_HALF_EVEN)
+
+
 def format_money(amount: Decimal, *, signed: bool = False) -> str:
     """Dollars to the cent with thousands separators, such as `99,978.75`; `signed` adds a plus, zero has no sign."""
-    cents = amount.quantize(_CENT, ROUND_HALF_EVEN)
+    cents = round_to_cents(amount)
     sign = MINUS if cents < 0 else "+" if signed and cents > 0 else ""
     return f"{sign}{abs(cents):,}"
 
@@ -32,7 +37,7 @@ def figure_text(figure: object) -> str:
 
 def money_text(amount: Decimal) -> str:
     """Dollars to the cent for a JSON document, such as `99978.75`; zero has no sign."""
-    cents = amount.quantize(_CENT, ROUND_HALF_EVEN)
+    cents = round_to_cents(amount)
     return str(cents or abs(cents))
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.model.formatting import round_to_cents
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -39,10 +41,9 @@ class TradingDay:
 class TradeFigures:
     """Figures of closed trades, after fees.
 
-    `won` and `lost`: their number; a trade at exactly zero is neither. `win_rate`: won / all. `profit_factor`: profit
-    of the winners / loss of the losers. `expectancy`: the average P&L of a trade, the same as win_rate x average_win +
-    loss rate x average_loss. `average_win`, `average_loss` (negative), `largest_win`, `largest_loss`: dollars.
-    None: without trades, winners or losers, as the figure needs.
+    `won` and `lost`: their number; a trade that is shown as 0.00 is neither. `win_rate`: won / all. `profit_factor`:
+    profit of the winners / loss of the losers. `expectancy`: the average P&L of a trade. `average_win`, `average_loss`
+    (negative), `largest_win`, `largest_loss`: dollars. None: without trades, winners or losers, as the figure needs.
     """
 
     count: int
@@ -74,7 +75,7 @@ class Exposure:
 def trade_figures(trades: Sequence[Trade]) -> TradeFigures:
     """The figures of these trades."""
     results = [trade.pnl for trade in trades]
-    wins, losses = [pnl for pnl in results if pnl > 0], [pnl for pnl in results if pnl < 0]
+    wins, losses = ([pnl for pnl in results if sign * round_to_cents(pnl) > 0] for sign in (1, -1))
     return TradeFigures(
         count=len(results),
         won=len(wins),

@@ -11,13 +11,15 @@ from typing import Any, Final
 import attrs
 
 from tbot_core.errors import AccessError
-from tbot_core.model.formatting import money_text, plural
+from tbot_core.model.formatting import money_text, plural, round_to_cents
 from tbot_core.model.types import Trade
 from tbot_core.reports.advice import WHY, DenialAdvice
 from tbot_core.reports.reliability import Reliability, ReliabilityReport, reliability_document, reliability_report
 
 SIMULATED_PRICES: Final = "All or some prices are simulated: these figures say nothing about a real market."
 """What stands beside the figures of a run on simulated prices."""
+
+_ROUNDED: Final = "Amounts are rounded to the cent: rows may add up to some cents more or less than their total."
 
 _MARKET: Final = frozenset({"paper", "live"})
 """The modes that trade at a broker; trades of the other modes have only the agreed keys."""
@@ -65,7 +67,7 @@ class RunSummary:
 
     @property
     def by_strategy(self) -> dict[str, tuple[int, int, Decimal]]:
-        """Trades, winners and profit of each strategy, by name."""
+        """Trades, those shown with a profit, and the profit of each strategy, by name."""
         return self._split(attrgetter("strategy"))
 
     @property
@@ -80,8 +82,17 @@ class RunSummary:
 
     @property
     def caveats(self) -> list[str]:
-        """The notes, and a sentence for each strategy that lacked candidates."""
-        return [*self.notes, *self._advice.on_candidates(self.without_candidates, self.sessions)]
+        """The notes, a sentence for each strategy that lacked candidates, and one if rounded rows miss the total."""
+        rounded = [_ROUNDED] if self._is_rounded else []
+        return [*self.notes, *self._advice.on_candidates(self.without_candidates, self.sessions), *rounded]
+
+    @property
+    def _is_rounded(self) -> bool:
+        # Whether the amounts of the trades, or those of the equity, as they are shown give another sum.
+        exact = sum((trade.pnl for trade in self.trades), Decimal(0))
+        rows = sum((round_to_cents(trade.pnl) for trade in self.trades), Decimal(0))
+        change = round_to_cents(self.equity_end) - round_to_cents(self.equity_start)
+        return rows != round_to_cents(exact) or change != round_to_cents(self.pnl)
 
     @property
     def other_caveats(self) -> list[str]:
@@ -122,7 +133,7 @@ class RunSummary:
         found: dict[str, tuple[int, int, Decimal]] = {}
         for trade in self.trades:
             count, won, pnl = found.get(part(trade), (0, 0, Decimal(0)))
-            found[part(trade)] = (count + 1, won + (trade.pnl > 0), pnl + trade.pnl)
+            found[part(trade)] = (count + 1, won + (round_to_cents(trade.pnl) > 0), pnl + trade.pnl)
         return dict(sorted(found.items()))
 
     def document(self) -> dict[str, Any]:

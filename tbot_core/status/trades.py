@@ -16,7 +16,7 @@ from tbot_core.journal import records
 from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.model import dates
 from tbot_core.model.calendar import Session
-from tbot_core.model.formatting import money_text
+from tbot_core.model.formatting import money_text, round_to_cents
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
 from tbot_core.reports.summary import trade_document
@@ -170,7 +170,7 @@ def _sum(name: str, trades: Sequence[Trade]) -> Document:
     return {
         "strategy": name,
         "count": len(trades),
-        "won": sum(one.pnl > 0 for one in trades),
+        "won": sum(round_to_cents(one.pnl) > 0 for one in trades),
         "fees": money_text(_total(one.fees for one in trades)),
         "pnl": money_text(_total(one.pnl for one in trades)),
     }

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +17,23 @@ from tbot_core.model.json_document import parse_json
 from tbot_core.model.types import ExitReason, Side, Trade
 from tbot_core.reports import figures
 from tbot_core.reports.figures import Exposure, TradingDay
+from tbot_core.reports.summary import RunSummary
 
 OPEN = dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC)
 HOUR = dt.timedelta(hours=1)
 TABLE: Any = parse_json(Path(__file__).with_name("empyrical.json").read_text(encoding="utf-8"))
+
+SUMMARY = RunSummary(
+    mode="replay",
+    sessions=1,
+    symbols=1,
+    equity_start=Decimal(1000),
+    equity_end=Decimal(1000),
+    trades=(),
+    denials={},
+    settings_hash="",
+    data_hash="",
+)
 
 
 def trade(pnl: str, start: float = 0, end: float = 1, *, day: int = 0, cost: int = 1_000) -> Trade:
@@ -90,6 +104,38 @@ def test_figures_of_trades_follow_from_their_results() -> None:
     assert (found.win_rate, found.profit_factor) == (0.5, 4.0)
     assert (found.expectancy, found.average_win, found.average_loss) == (Decimal(15), Decimal(40), Decimal(-20))
     assert (found.largest_win, found.largest_loss) == (Decimal(50), Decimal(-20))
+
+
+@pytest.mark.parametrize(
+    ("pnl", "won", "lost"), [("0.005", 0, 0), ("-0.005", 0, 0), ("0.0051", 1, 0), ("-0.006", 0, 1)]
+)
+def test_a_trade_counts_as_it_is_shown(pnl: str, won: int, lost: int) -> None:
+    """One that the table shows as 0.00 is neither won nor lost, in the figures and by strategy."""
+    found, one = figures.trade_figures([trade(pnl)]), trade(pnl)
+    assert (found.won, found.lost) == (won, lost)
+    assert attrs.evolve(SUMMARY, trades=(one,)).by_strategy == {"open": (1, won, Decimal(pnl))}
+
+
+ROUNDED = "Amounts are rounded to the cent: rows may add up to some cents more or less than their total."
+
+
+@pytest.mark.parametrize(
+    ("results", "start", "end", "rounded"),
+    [
+        (["1.00", "-0.50"], "1000", "1000.50", False),
+        (["0.004", "0.004", "0.004"], "1000", "1000.012", True),
+        (["0.004", "-0.004"], "1000", "1000", False),
+        (["0.006"], "1000.006", "1000.012", True),
+        ([], "1000.006", "1000.006", False),
+    ],
+)
+def test_rows_that_miss_their_total_are_said_to_be_rounded(
+    results: list[str], start: str, end: str, rounded: bool
+) -> None:
+    """A note says so where the shown profits, or the shown equity, add up to another sum; else there is none."""
+    trades = tuple(map(trade, results))
+    found = attrs.evolve(SUMMARY, trades=trades, equity_start=Decimal(start), equity_end=Decimal(end))
+    assert (found.caveats == [ROUNDED], ROUNDED in found.document()["notes"]) == (rounded, rounded)
 
 
 @pytest.mark.parametrize(("results", "factor", "rate"), [([], None, None), (["5"], None, 1.0), (["-5"], 0.0, 0.0)])

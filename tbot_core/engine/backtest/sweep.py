@@ -13,7 +13,7 @@ import attrs
 from tbot_core.engine.assembly import Assembly, ChangedAssemblies
 from tbot_core.engine.backtest.engine import BacktestRange, read_range
 from tbot_core.engine.backtest.trials import TrialRun, run_trials, trial_of
-from tbot_core.model.types import dollars_of
+from tbot_core.model.types import ATOMS_PER_CENT, dollars_of
 
 if TYPE_CHECKING:
     from tbot_core.engine.backtest.results import TestedSession
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class SweepResult:
     """The result of one set: its settings by variable, and figures of each session in order; money in dollars.
 
-    `equity` is that at the end of each session, `trades` their number of closed positions, `won` of those with a
-    profit. `denials` counts by reason code. `walked`: sessions that were walked minute by minute.
+    `equity` is that at the end of each session, `trades` their number of closed positions, `won` of those that
+    are shown with a profit. `denials` counts by reason code. `walked`: sessions that were walked minute by minute.
     """
 
     changes: Mapping[str, str]
@@ -49,7 +49,7 @@ class SweepResult:
         self.equity.append(dollars_of(tested.equity_atoms))
         profits = tested.profits
         self.trades.append(len(profits))
-        self.won.append(sum([one > 0 for one in profits]))
+        self.won.append(sum([2 * one > ATOMS_PER_CENT for one in profits]))
         if denials := tested.denials:
             self.denials.update(denials)
         self.walked += bool(tested.cause)

@@ -13,6 +13,7 @@ from tbot_core.model.formatting import (
     format_prices,
     format_quantity,
     plural,
+    round_to_cents,
 )
 from tbot_core.model.types import ExitReason
 from tbot_core.reports.html.parts import clock, section, signed
@@ -148,7 +149,7 @@ def _facts(trade: Trade, chart: Mapping[str, Any] | None) -> str:
     facts = [
         ("entry", "Entry", f"{format_price(trade.entry_price)} at {escape(both_times(trade.entry_time))}"),
         (
-            "gain" if trade.pnl > 0 else "loss",
+            "gain" if round_to_cents(trade.pnl) > 0 else "loss",
             "Exit",
             f"{format_price(trade.exit_price)} at {escape(both_times(trade.exit_time))}. {_WHY[trade.exit_reason]}",
         ),

@@ -16,6 +16,7 @@ from tbot_core.engine.backtest.sweep import sweep
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.model.clock import ManualClock
+from tbot_core.model.formatting import round_to_cents
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def test_each_set_is_traded_as_a_backtest_of_its_own(random_instance: Callable[[
         assert swept.dates == [one.session.date for one in alone.sessions]
         assert swept.equity == [one.closing for one in alone.chapters]
         assert swept.trades == [len(one.trades) for one in alone.chapters]
-        assert swept.won == [sum(trade.pnl > 0 for trade in one.trades) for one in alone.chapters]
+        assert swept.won == [sum(round_to_cents(trade.pnl) > 0 for trade in one.trades) for one in alone.chapters]
         assert swept.denials == alone.summary.denials
         assert swept.pnl == alone.summary.pnl
     assert sum(sum(one.trades) for one in found) > 50
