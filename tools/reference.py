@@ -18,6 +18,13 @@ Every candidate and every signal ends with exactly one of these; `tbot why SYMBO
 They are counted under `denials` in a run's summary, as symbols x strategies: what two strategies deny counts twice.
 READY counts symbols that are left out, `tbot screen` the symbols of each strategy. Denials before the bell count only
 for symbols with a bar in that session. `{NAME}` stands for the strategy's name in upper case.
+
+Where several would deny, the first in the order of the stages counts, the same in a backtest, a replay, live and in
+`tbot why`: before the bell the window, BLOCKLIST, WATCH_ONLY, the strategy, the filters in their order, UNIVERSE_MAX;
+at the signal the filters in their order, then the short rule; what needs no size (switches, risk state and latches,
+ALREADY_HELD, SYMBOL_TRADED, MAX_TRADES, MAX_OPEN_POSITIONS, MAX_ORDERS_PER_MINUTE, day trades, WEIGHTS); the size;
+then what the size adds to (the price band, the broker's short rules, amounts per trade, order, symbol and index, gross
+exposure, buying power) and the plugins' risk checks. What a stage before denied is not asked at the later ones.
 """
 ORDERS = """# The life of an order
 

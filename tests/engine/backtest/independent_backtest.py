@@ -67,6 +67,9 @@ class Rules:
     gap: Decimal
     gap_before: bool
     unknown_denies: bool
+    blocked: tuple[str, ...]
+    order_notional: Decimal
+    gross: Decimal
 
     @classmethod
     def of(cls, texts: dict[str, str]) -> Rules:
@@ -99,6 +102,9 @@ class Rules:
             gap=number["MAX_GAP_PCT_OPEN"],
             gap_before=texts["GAP_REFERENCE"] == "previous_close",
             unknown_denies=texts["FILTER_MISSING_DATA"] == "reject",
+            blocked=tuple(filter(None, texts["BLOCKLIST"].split(","))),
+            order_notional=number["MAX_ORDER_NOTIONAL"],
+            gross=number["MAX_GROSS_EXPOSURE"],
         )
 
     def room(self, bar: Bar, shares: int) -> int:
@@ -121,6 +127,7 @@ class Deal:
     ordered: int
     limit: Decimal | None
     level: Decimal
+    worst: Decimal
     alive: bool = True
     entered: int = -1
     quantity: int = 0
@@ -171,9 +178,10 @@ class Deal:
 
 @dataclass
 class Day:
-    """One session while it is computed; `denials` counts reason codes, `before` are the sessions before it.
+    """One session while it is computed; `before` are the sessions before it.
 
-    Prices of `adjusted` symbols are not those that were traded.
+    `denials` counts reason codes, `decided` has that of each symbol with a signal, or ALLOWED. Prices of `adjusted`
+    symbols are not those that were traded.
     """
 
     rules: Rules
@@ -182,15 +190,18 @@ class Day:
     minutes: int
     deals: list[Deal] = field(default_factory=list)
     denials: Counter[str] = field(default_factory=Counter)
+    decided: dict[str, str] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     before: Sequence[Session] = ()
     adjusted: Collection[str] = ()
 
     def run(self) -> None:
         """Compute every minute, then what is open after the last one."""
-        for symbol in self.adjusted if self._limits_price and self.rules.unknown_denies else ():
-            self.used.add(symbol)
-            self.denials["PRICE_UNKNOWN"] += any(self.bars[symbol])
+        unknown = self.adjusted if self._limits_price and self.rules.unknown_denies else ()
+        for reason, symbols in (("BLOCKLISTED", self.rules.blocked), ("PRICE_UNKNOWN", unknown)):
+            for symbol in {*symbols} - self.used:
+                self.used.add(symbol)
+                self.denials[reason] += any(self.bars[symbol])  # a symbol without a bar is not denied
         for minute in range(self.minutes):
             self._minute(minute)
         for deal in self.deals:
@@ -319,28 +330,43 @@ class Day:
 
     def _decide(self, symbol: str, side: int, close: Decimal, other: Decimal, minute: int) -> None:
         rules, sent = self.rules, len(self.deals)
-        working = sum(one.alive or one.held > 0 for one in self.deals)
-        capped = close * (1 - side * rules.stop_loss)
-        level = max(other, capped) if side > 0 else min(other, capped)
         limit = close * (1 + side * rules.limit_pct)
         limit = limit.quantize(CENT, ROUND_FLOOR if side > 0 else ROUND_CEILING)
         worst = close * (1 + PRICE_BAND) if rules.market else max(limit, close)
         worst = worst.quantize(CENT, ROUND_FLOOR)
-        if reason := self._filtered(symbol, close):
+        part = min(rules.allocation * rules.weights[sent], rules.risk) if sent < len(rules.weights) else Decimal(0)
+        shares = floor(self.equity * part / worst)
+        reason = self._denial(symbol, side, close, minute) or self._size_denial(shares, shares * worst)
+        self.decided[symbol] = reason or "ALLOWED"
+        if reason:
             self.denials[reason] += 1
-        elif side < 0 and not rules.short:
-            self.denials["SHORT_DISABLED"] += 1
-        elif side < 0 and self._restricted(symbol, minute):
-            self.denials["SHORT_RESTRICTED"] += 1
-        elif sent >= rules.trades:
-            self.denials["MAX_TRADES"] += 1
-        elif working >= rules.positions:
-            self.denials["MAX_OPEN_POSITIONS"] += 1
-        elif not (shares := floor(self.equity * min(rules.allocation * rules.weights[sent], rules.risk) / worst)):
-            self.denials["QUANTITY_TOO_SMALL"] += 1
-        else:
-            level = level.quantize(CENT, ROUND_CEILING if side > 0 else ROUND_FLOOR)
-            self.deals.append(Deal(symbol, side, minute, shares, None if rules.market else limit, level))
+            return
+        capped = close * (1 - side * rules.stop_loss)
+        level = max(other, capped) if side > 0 else min(other, capped)
+        level = level.quantize(CENT, ROUND_CEILING if side > 0 else ROUND_FLOOR)
+        self.deals.append(Deal(symbol, side, minute, shares, None if rules.market else limit, level, shares * worst))
+
+    def _denial(self, symbol: str, side: int, close: Decimal, minute: int) -> str:
+        # The first stage that denies a signal before it has a size: the filters, the short rule, the counts.
+        if reason := self._filtered(symbol, close):
+            return reason
+        if side < 0 and not self.rules.short:
+            return "SHORT_DISABLED"
+        if side < 0 and self._restricted(symbol, minute):
+            return "SHORT_RESTRICTED"
+        if len(self.deals) >= self.rules.trades:
+            return "MAX_TRADES"
+        held = sum(one.alive or one.held > 0 for one in self.deals)
+        return "MAX_OPEN_POSITIONS" if held >= self.rules.positions else ""
+
+    def _size_denial(self, shares: int, amount: Decimal) -> str:
+        # The first stage that denies an entry of a size: the size itself, then amounts.
+        if not shares:
+            return "QUANTITY_TOO_SMALL"
+        if self.rules.order_notional and amount > self.rules.order_notional:
+            return "ORDER_NOTIONAL"
+        used = sum((one.worst if one.alive else one.held * one.price for one in self.deals), Decimal(0))
+        return "GROSS_EXPOSURE" if used + amount > self.equity * self.rules.gross else ""
 
 
 PRICE_BAND = Decimal("0.05")
@@ -354,17 +380,25 @@ def computed(
 
     Trades in the order of entry and symbol, denials by code, and the equity at its end.
     """
-    rules, trades, denials = Rules.of(settings), [], Counter[str]()
-    every = list(sessions.values())
+    days = traded_days(settings, sessions, equity, adjusted)
+    trades = [deal.row(opening(day), one.minutes) for day, one in days.items() for deal in one.deals if deal.quantity]
+    denials = sum((one.denials for one in days.values()), Counter[str]())
+    end = equity + sum((deal.pnl for one in days.values() for deal in one.deals), Decimal(0))
+    return {"trades": sorted(trades, key=order), "denials": dict(denials), "equity_end": f"{end:.2f}"}
+
+
+def traded_days(
+    settings: dict[str, str], sessions: dict[date, Session], equity: Decimal, adjusted: Collection[str] = ()
+) -> dict[date, Day]:
+    """All sessions but the first two, computed, the equity carried on."""
+    rules, found, every = Rules.of(settings), dict[date, Day](), list(sessions.values())
     for number, (day, bars) in list(enumerate(sessions.items()))[2:]:
         length = len(next(iter(bars.values())))
         one = Day(rules, bars, equity, minutes=length, before=every[:number], adjusted=adjusted)
         one.run()
-        done = [deal for deal in one.deals if deal.quantity]
-        equity += sum((deal.pnl for deal in done), Decimal(0))
-        trades += [deal.row(opening(day), one.minutes) for deal in done]
-        denials += one.denials
-    return {"trades": sorted(trades, key=order), "denials": dict(denials), "equity_end": f"{equity:.2f}"}
+        equity += sum((deal.pnl for deal in one.deals), Decimal(0))
+        found[day] = one
+    return found
 
 
 def shortened(sessions: dict[date, Session], day: date, minutes: int) -> dict[date, Session]:

@@ -55,6 +55,8 @@ SETTINGS = {
     "MAX_GAP_PCT_OPEN": "1",
     "GAP_REFERENCE": "current",
     "FILTER_MISSING_DATA": "reject",
+    "BLOCKLIST": "",
+    "MAX_ORDER_NOTIONAL": "0",
 }
 
 
@@ -113,7 +115,16 @@ def invoke(*words: str) -> str:
     return result.stdout
 
 
+BURSTS = {
+    "REBALANCE_ENABLED": "true",
+    "REBALANCE_THRESHOLD": "0",
+    "OPEN_ANALYSIS_TIME": "20",
+    "OPEN_BREAKOUT_TIME": "120",
+    "OPEN_MONITORING_TIME": "200",
+    "ENTRY_ORDER_TYPE": "market",
+}
 RANDOM: list[tuple[int, dict[str, str]]] = [
+    (22, {**BURSTS, "REBALANCE_CHECK_INTERVAL": "60"}),
     (1, {"REBALANCE_ENABLED": "true"}),
     (13, {"REBALANCE_ENABLED": "true", "REBALANCE_THRESHOLD": "0", "STOP_LOSS_PCT": "0.003", "VOLUME_LIMIT": "0"}),
     (16, {"VOLUME_LIMIT": "0.01", "MAX_OPEN_POSITIONS": "2", "STRAT_OPEN_BUFFER": "0"}),
@@ -128,7 +139,7 @@ def test_random_sessions(
     second: dict[str, Any], traded: Callable[..., dict[str, Any]], seed: int, changes: dict[str, str]
 ) -> None:
     """Trades, denials and equity are those of the second computation, to the cent."""
-    sessions = second["random_sessions"](seed, DAYS, "ABCDEF")
+    sessions = second["random_sessions"](seed, DAYS, "ABCDEF", bursts=changes.keys() >= BURSTS.keys())
     settings = {**SETTINGS, **changes}
     expected = second["computed"](settings, sessions, Decimal(100_000))
     assert expected["trades"]
@@ -215,3 +226,49 @@ def fallen(second: dict[str, Any], bar: Any) -> Any:
     """A minute at less than two thirds of its prices."""
     prices = [(price * Decimal("0.65")).quantize(Decimal("0.01")) for price in (bar.open, bar.high, bar.low, bar.close)]
     return second["Bar"](*prices, bar.volume)
+
+
+STAGES: list[tuple[int, dict[str, str], set[str]]] = [
+    (
+        25,
+        {"FILTERS": "", "BLOCKLIST": "AAA,FFF", "MAX_PRICE": "130", "MAX_GAP_PCT_OPEN": "0.004", "MAX_TRADES": "1"},
+        {"BLOCKLISTED", "PRICE_HIGH", "GAP_LARGE", "SHORT_DISABLED", "MAX_TRADES"},
+    ),
+    (25, {"MAX_ORDER_NOTIONAL": "11990"}, {"SHORT_DISABLED", "MAX_TRADES", "MAX_OPEN_POSITIONS", "ORDER_NOTIONAL"}),
+    (
+        16,
+        {
+            "MAX_TRADES": "4",
+            "MAX_OPEN_POSITIONS": "3",
+            "TOTAL_ALLOCATION": "0.003",
+            "MAX_GROSS_EXPOSURE": "0.0014",
+            "MAX_ORDER_NOTIONAL": "95",
+        },
+        {"SHORT_DISABLED", "QUANTITY_TOO_SMALL", "ORDER_NOTIONAL", "GROSS_EXPOSURE"},
+    ),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "changes", "reasons"), STAGES)
+def test_the_first_stage_that_denies_gives_the_reason(
+    second: dict[str, Any],
+    traded: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    seed: int,
+    changes: dict[str, str],
+    reasons: set[str],
+) -> None:
+    """Where several deny a signal the first counts: in a backtest, a replay and `why`; without a bar nothing counts."""
+    sessions = second["random_sessions"](seed, DAYS, "ABCDEF")
+    sessions[DAYS[3]]["FFF"] = [None] * 390
+    several = {"STRAT_OPEN_BUFFER": "0", "SHORT_TYPE_OPEN": "disabled", "MAX_TRADES": "2", "MAX_OPEN_POSITIONS": "1"}
+    settings = {**SETTINGS, **several, **changes}
+    expected = second["computed"](settings, sessions, Decimal(100_000))
+    assert expected["denials"].keys() >= reasons
+    assert traded(settings, sessions) == expected
+    assert traded(settings, sessions, replay=True) == expected
+    decided = second["traded_days"](settings, sessions, Decimal(100_000))[DAYS[4]].decided
+    for symbol, reason in decided.items():
+        why = json.loads(invoke("why", symbol, "--date", f"{DAYS[4]}", "--json", "--home", str(tmp_path)))
+        assert [one["reason"] for one in why["decisions"]] == [reason]
