@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class SeedBatch:
-    """Seeds to rehearse: from `first` to below `last` by `step`; none is started after `minutes`."""
+    """Seeds to rehearse: from `first` to below `last` by `step`; none is started after `minutes`.
+
+    `live`: whether the bot has a live feed or a minute feed; None lets each seed decide.
+    """
 
     first: int
     last: int
     step: int = 1
     faults: tuple[str, ...] | None = None
     minutes: float | None = None
+    live: bool | None = None
 
     @property
     def text(self) -> str:
@@ -81,7 +85,7 @@ def run_batch(task: SeedBatch, clock: Clock) -> Iterator[SeedReport]:
     for seed in range(task.first, task.last, task.step):
         if until is not None and clock.monotonic() > until:
             return
-        yield _report(seed, task.faults)
+        yield _report(seed, task)
 
 
 @contextmanager
@@ -100,10 +104,11 @@ def main(argument: str) -> None:
             click.echo(report.text)
 
 
-def _report(seed: int, faults: tuple[str, ...] | None) -> SeedReport:
-    verdict = rehearse(seed, faults)
-    least = shrink_faults(seed, verdict) if verdict.violations else verdict
-    again = f"tbot rehearse --seeds 1 --first-seed {seed} --fault {','.join(least.on) or 'none'}"
+def _report(seed: int, task: SeedBatch) -> SeedReport:
+    verdict = rehearse(seed, task.faults, live=task.live)
+    least = shrink_faults(seed, verdict, live=task.live) if verdict.violations else verdict
+    feed = "" if task.live is None else f" --feed {'live' if task.live else 'minutes'}"
+    again = f"tbot rehearse --seeds 1 --first-seed {seed} --fault {','.join(least.on) or 'none'}{feed}"
     return SeedReport(
         seed=seed,
         orders=verdict.orders,

@@ -68,12 +68,15 @@ def rehearse(
         return _Rehearsal(World(seed, faults, live=live), home).go(swaps)
 
 
-def shrink_faults(seed: int, verdict: RehearsalResult) -> RehearsalResult:
-    """The result of the same seed with as few faults as still violate an invariant, removed one by one."""
+def shrink_faults(seed: int, verdict: RehearsalResult, *, live: bool | None = None) -> RehearsalResult:
+    """The result of the same seed with as few faults as still violate an invariant, removed one by one.
+
+    `live` is that of the rehearsal whose result it is.
+    """
     left = list(verdict.on)
     for name in verdict.on:
         fewer = [one for one in left if one != name]
-        tried = rehearse(seed, fewer)
+        tried = rehearse(seed, fewer, live=live)
         if tried.violations:
             left, verdict = fewer, tried
     return verdict

@@ -14,6 +14,7 @@ from rehearsal_mutants.caught import CAUGHT
 
 from tbot_core import cli
 from tbot_core.cli.commands.rehearse import RehearsalTally, command
+from tbot_core.errors import UsageError
 from tbot_core.model.clock import ManualClock
 from tbot_core.rehearsal.parallel import SeedBatch, SeedReport, main, run_batch
 from tbot_core.rehearsal.patching import patched
@@ -108,13 +109,14 @@ def test_no_world_is_begun_after_the_time_is_up(workers: str) -> None:
 @pytest.mark.first(0)  # over 1.5 seconds
 @pytest.mark.measured
 def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
-    """The seed, as few of its faults as still violate something, what is violated, and exit code 1."""
+    """The seed, as few of its faults as still violate something, its feed, what is violated, and exit code 1."""
     name = "fills-known-by-their-event"
     with patched(MUTANTS[name].swaps()):
-        done = rehearsed("--seeds", "1", "--first-seed", str(CAUGHT[name].seed))
+        done = rehearsed("--seeds", "1", "--first-seed", str(CAUGHT[name].seed), "--feed", "minutes")
         assert done.exit_code == 1
         again, *words = done.stderr.splitlines()
         assert again.startswith(f"tbot rehearse --seeds 1 --first-seed {CAUGHT[name].seed} --fault ")
+        assert again.endswith(" --feed minutes")
         assert any(line.strip().startswith(CAUGHT[name].by) for line in words)
         repeated = rehearsed(*again.split()[2:], "--json")
     assert repeated.exit_code == 1
@@ -131,6 +133,25 @@ def test_a_worker_says_a_line_of_each_seed(capsys: pytest.CaptureFixture[str]) -
     said = capsys.readouterr().out.splitlines()
     assert [SeedReport.read(line.encode()) for line in said] == list(run_batch(task, ManualClock(NOON)))
     assert [SeedReport.read(line.encode()).seed for line in said] == [3, 5, 7]
+
+
+@pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
+def test_the_feed_can_be_chosen_as_the_recorded_seeds_have_it() -> None:
+    """The figures are those of the seed with that feed, whichever it would draw."""
+    for feed, live in (("live", True), ("minutes", False)):
+        found, there = figures("--seeds", "1", "--first-seed", "6", "--feed", feed), rehearse(6, live=live)
+        assert found["faults"] == dict(there.faults)
+        assert (found["orders"], found["fills"]) == (there.orders, there.fills)
+    assert rehearse(6, live=True).trace_hash != rehearse(6, live=False).trace_hash
+
+
+@pytest.mark.parametrize("other", ["--broker=x", "--serve", "--session=2026-03-02", "--scenarios"])
+def test_a_feed_is_chosen_for_the_simulated_venues_alone(other: str) -> None:
+    """With anything else it would have no effect, and is wrong usage."""
+    done = rehearsed("--feed", "live", other)
+    assert isinstance(done.exception, UsageError)
+    assert "--feed is for the simulated venues" in str(done.exception)
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ class RehearseOptions(TypedDict):
     seeds: int | None
     first_seed: int
     fault: str
+    feed: str | None
     minutes: float | None
     workers: int
     broker: str
@@ -47,6 +48,7 @@ class RehearseOptions(TypedDict):
 @click.option("--seeds", type=BoundedInt(min=1), help="Number of scenarios. Default: 100, with --broker 3.")
 @click.option("--first-seed", type=BoundedInt(min=0), default=0, show_default=True, help="Seed of the first scenario.")
 @click.option("--fault", default="", metavar="F2,...", help="Only these faults, or none. Default: drawn from the seed.")
+@click.option("--feed", type=click.Choice(["live", "minutes"]), help="The bot's feed. Default: drawn from the seed.")
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), help="Start no scenario after this many minutes."
 )
@@ -95,6 +97,8 @@ def command(**given: Unpack[RehearseOptions]) -> None:
         raise UsageError("--opens-in and --outage are for --serve.", "See `tbot rehearse --help`.")
     if given["half_spread"] is not None and not given["session"]:
         raise UsageError("--half-spread has no effect without --session.", "See `tbot rehearse --help`.")
+    if given["feed"] and (given["broker"] or given["serve"] or given["session"] or given["scenarios"]):
+        raise UsageError("--feed is for the simulated venues, without --broker.", "See `tbot rehearse --help`.")
     if given["names"] and not given["scenarios"]:
         raise UsageError("Names of scenarios have no effect without --scenarios.", "See `tbot rehearse --help`.")
     if given["scenarios"]:
@@ -368,7 +372,8 @@ def _run_scenarios(given: RehearseOptions) -> RehearsalTally:
     names = _names(given["fault"])
     seeds = given["seeds"] or _SEEDS
     last = given["first_seed"] + seeds
-    task = SeedBatch(first=given["first_seed"], last=last, faults=names, minutes=given["minutes"])
+    live = None if given["feed"] is None else given["feed"] == "live"
+    task = SeedBatch(first=given["first_seed"], last=last, faults=names, minutes=given["minutes"], live=live)
     tally = RehearsalTally(asked=seeds, named=names or ())
     hidden = given["as_json"] or not sys.stderr.isatty()
     with (
