@@ -6,7 +6,7 @@ import asyncio
 from contextlib import closing
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from tbot_core.model.bars import Bars
     from tbot_core.model.types import Order, SignalId
-    from tbot_core.trading.proposals import Proposal
+    from tbot_core.trading.proposals import Proposal, TradingRules
 
 FREE = FillCosts(slippage=Slippage(kind="none", mean=0.0, deviation=0.0, seed=0))
 EQUITY = atoms_of(Decimal(100_000))
@@ -125,12 +125,12 @@ def name(signal: SignalId, leg: Leg, attempt: int) -> str:
 class Bench:
     """A desk, its execution, a fake broker and a journal on disk."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, settings: TradingRules | None = None) -> None:
         self.journal = journal
         self.broker = FakeBroker()
         self.waits: list[float] = []
         self.told: list[NewEvent] = []
-        self.desk = DecisionEngine(rules(), session(), EQUITY, name)
+        self.desk = DecisionEngine(settings or rules(), session(), EQUITY, name)
         self.clock = ManualClock(session().open)
         venue = BrokerAccount(broker=self.broker, name="fake", account_id="A1")
         self.execution = ExecutionEngine(
@@ -803,6 +803,111 @@ def test_an_order_that_nobody_knows_is_in_doubt_then_lost(bench: Bench) -> None:
     assert list(bench.desk.exposure.working) == ["AAA entry"]
     bench.hear(said("acknowledged", "AAA entry"))
     assert bench.states["AAA entry"].value == "new"
+
+
+def _lost(bench: Bench) -> None:
+    bench.execution.mark_not_found("AAA entry")
+    bench.execution.mark_lost("AAA entry")
+
+
+def _found_again(bench: Bench) -> None:
+    _lost(bench)
+    bench.hear(said("acknowledged", "AAA entry"))
+
+
+def _filled_in_part(bench: Bench) -> None:
+    bench.hear(filled(bench.execution.orders["AAA entry"].order, quantity="1"))
+
+
+def _cancel_without_answer(bench: Bench) -> None:
+    bench.hear(said("acknowledged", "AAA entry"))
+    bench.broker.faults["cancel AAA entry"] = OutcomeUnknown("time-out")
+    bench.do(MinuteCommands(actions=[CancelOrder(client_order_id="AAA entry")]))
+
+
+UNPROVEN: dict[str, tuple[OrderState, Callable[[Bench], None]]] = {
+    "just sent": (OrderState.SENDING, lambda _: None),
+    "working": (OrderState.NEW, lambda bench: bench.hear(said("acknowledged", "AAA entry"))),
+    "filled in part": (OrderState.PARTIALLY_FILLED, _filled_in_part),
+    "without an answer": (OrderState.UNKNOWN, lambda bench: bench.execution.mark_unknown("time-out", "AAA entry")),
+    "not listed": (OrderState.UNKNOWN, lambda bench: bench.execution.mark_not_found("AAA entry")),
+    "not found": (OrderState.UNKNOWN, lambda bench: bench.hear(said("not_found", "AAA entry"))),
+    "lost": (OrderState.LOST, _lost),
+    "found after it was lost": (OrderState.NEW, _found_again),
+    "cancel refused": (
+        OrderState.NEW,
+        lambda bench: bench.hear(said("acknowledged", "AAA entry"), said("cancel_refused", "AAA entry")),
+    ),
+    "cancel not answered": (OrderState.NEW, _cancel_without_answer),
+}
+"""What may be known of an entry whose end is not proven, and its state then."""
+
+PROVEN: dict[str, OrderState] = {
+    "cancelled": OrderState.CANCELLED,
+    "expired": OrderState.EXPIRED,
+    "rejected": OrderState.REJECTED,
+}
+
+RESERVED: dict[str, tuple[Reason, dict[str, Any]]] = {
+    "exposure": (Reason.GROSS_EXPOSURE, {"max_gross_exposure": "0.01"}),
+    "exposure of an index": (
+        Reason.INDEX_EXPOSURE,
+        {"max_index_exposure": "0.01", "indices": {"index": {"AAA": Decimal(1), "BBB": Decimal(1)}}},
+    ),
+    "leverage": (Reason.BUYING_POWER, {"max_leverage": "0.01"}),
+    "buying power of the account": (Reason.BUYING_POWER, {}),
+    "a position": (Reason.MAX_OPEN_POSITIONS, {"max_open_positions": 1}),
+    "a weight": (Reason.MAX_TRADES, {"max_trades": 1}),
+    "the symbol": (Reason.ALREADY_HELD, {}),
+}
+"""What an entry reserves: the denial of the next one, and settings with room for one entry only."""
+
+
+def _next_reason(bench: Bench, what: str) -> Reason:
+    # Whether another entry a minute later is allowed.
+    later = "AAA" if what == "the symbol" else "BBB"
+    return bench.desk.decide([proposal(later, minute=26, row=int(later == "BBB"))])[0].reason
+
+
+@pytest.fixture
+def narrow(tmp_path: Path) -> Iterator[Callable[[str], Bench]]:
+    """A bench with room for one entry of what is named, which has been sent."""
+    with closing(open_journal(tmp_path / "narrow.sqlite")) as journal:
+
+        def made(what: str) -> Bench:
+            bench = Bench(journal, rules(one_trade_per_symbol_per_day=False, **RESERVED[what][1]))
+            power = Decimal(1_000 if what == "buying power of the account" else 100_000)
+            bench.desk.update_account(
+                Account(account_id="A1", equity=Decimal(100_000), cash=Decimal(100_000), buying_power=power)
+            )
+            bench.decide(proposal("AAA"))
+            return bench
+
+        yield made
+
+
+@pytest.mark.parametrize("known", UNPROVEN)
+@pytest.mark.parametrize("what", RESERVED)
+def test_an_entry_reserves_until_its_end_is_proven(narrow: Callable[[str], Bench], what: str, known: str) -> None:
+    """Exposure, buying power, its place among positions and weights, and its symbol, whatever is in doubt."""
+    bench, (state, learn) = narrow(what), UNPROVEN[known]
+    learn(bench)
+    assert bench.states["AAA entry"] is state
+    assert _next_reason(bench, what) is RESERVED[what][0]
+
+
+@pytest.mark.parametrize("before", ["just sent", "without an answer", "lost"])
+@pytest.mark.parametrize("end", PROVEN)
+@pytest.mark.parametrize("what", RESERVED)
+def test_a_proven_end_frees_all_but_the_weight(
+    narrow: Callable[[str], Bench], what: str, end: str, before: str
+) -> None:
+    """The next entry is allowed at once; the k-th order sent keeps its place among the weights."""
+    bench = narrow(what)
+    UNPROVEN[before][1](bench)
+    bench.hear(said(end, "AAA entry"))
+    assert bench.states["AAA entry"] is PROVEN[end]
+    assert _next_reason(bench, what) is (Reason.MAX_TRADES if what == "a weight" else Reason.ALLOWED)
 
 
 def test_whoever_watches_the_broker_is_told_of_each_reading(bench: Bench) -> None:
