@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pytest
 
 from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile
+from tbot_core.marketdata.store.verification import verify_store
 from tbot_core.testing.store import StoreFixture
 
 if TYPE_CHECKING:
@@ -80,3 +82,41 @@ def test_a_line_of_too_many_values_is_named(bench: StoreFixture) -> None:
     reason = refused(bench.put_text("ts;open;high;low;close;volume\n2019-12-02T14:30:00Z;10,5;11;9;10;100\n"))
     assert "line 2 has 2 values in 1 column: " in reason
     assert "a separator other than a comma is named with --mapping" in reason
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (HEAD + '"' + "a,\n" * 50_000 + "a" * 200_000, "no CSV table can be read from it (could not parse"),
+        (HEAD[:-1] + "," * 70_000 + "\n", "no CSV table can be read from it (its first line is longer than 64 KB)."),
+        ("symbol," + HEAD + "x" * 500 + "," + ROW.format(30, 10), f"symbol {'x' * 40}). Write symbols"),
+    ],
+    ids=["a quote that nothing closes", "columns without end", "a long value"],
+)
+def test_a_text_without_measure_refuses_the_file_in_one_sentence(bench: StoreFixture, text: str, words: str) -> None:
+    """A value, a header or a symbol of any length ends in a refusal that quotes the beginning at most."""
+    reason = refused(bench.put_text(text))
+    assert words in reason
+    assert len(reason) < 400
+
+
+def test_a_file_on_which_its_reader_panics_is_refused_and_the_next_is_imported(
+    bench: StoreFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A panic is no Exception; a damaged Parquet file raises one as easily as an error."""
+    bench.put_text(HEAD + ROW.format(30, 10))
+    stray = bench.bars / "2019-12" / "AAPL.parquet"
+    (bench.folder / "AAA.parquet").write_bytes(b"damaged")
+
+    def panic(*_: object) -> None:
+        raise pl.exceptions.PanicException("assertion failed: left == right")
+
+    monkeypatch.setattr(pl, "scan_parquet", panic)
+    monkeypatch.setattr(pl, "read_parquet_schema", panic)
+    (bench.folder / "BBB.csv").write_text(HEAD + ROW.format(31, 10))
+    damaged, sound = bench.import_files(bench.folder / "AAA.parquet", bench.folder / "BBB.csv")
+    assert "not a Parquet file, or a damaged one (assertion failed: left == right)" in refused(damaged)
+    assert isinstance(sound, ImportedFile)
+    stray.write_bytes(b"damaged")
+    found = verify_store(bench.bars, bench.calendar, lambda _month: None).findings
+    assert any("cannot be read as Parquet: assertion failed" in one.message for one in found)

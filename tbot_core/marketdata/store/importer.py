@@ -167,7 +167,7 @@ class _Import:
             return self._imported(path, sha256)
         except DataError as fault:
             return RefusedFile(file=path.name, reason=str(fault))
-        except pl.exceptions.PolarsError as fault:
+        except source_readers.READER_FAULTS as fault:
             # For example a column of lists where numbers are expected.
             return RefusedFile(file=path.name, reason=f"{path.name}: a column has an unsupported type: {fault}.")
 

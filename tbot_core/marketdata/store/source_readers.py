@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import io
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 import attrs
@@ -29,10 +29,13 @@ SUFFIXES: Final = (".parquet", ".csv", ".txt", ".json", ".csv.gz", ".txt.gz", ".
 BATCH_ROWS: Final = 500_000
 BLOCK_BYTES: Final = 32 << 20
 LONGEST_JSON: Final = 64 << 20
+READER_FAULTS: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What the reader of tables raises for a damaged file; a panic is no Exception."""
 
 # A table of tickers side by side begins with the lines Price, Ticker and Datetime.
 _TICKER_LINES: Final = 3
 _LONGEST_ROW: Final = 1000
+_LONGEST_HEAD: Final = 64 << 10
 _SHOWN: Final = 80
 _HASHED_BYTES: Final = 1 << 20
 _ERRORS: Final = ("message", "error")
@@ -111,7 +114,7 @@ def _parquet_tables(path: Path, form: SourceFormat) -> Iterator[RawTable]:
             frame = rows.slice(start, BATCH_ROWS).collect()
             done = (start + len(frame)) / max(count, 1)
             yield RawTable(frame=frame, first_row=start + 1, given=tuple(frame.columns), format=form, done=done)
-    except pl.exceptions.PolarsError as fault:
+    except READER_FAULTS as fault:
         if suffix_of(path):
             raise DataError(f"{path.name}: not a Parquet file, or a damaged one ({_sentence(fault)}).") from fault
         kinds = ", ".join(SUFFIXES)
@@ -161,6 +164,8 @@ def _head(path: Path, block: bytes, mapping: SourceFormat | None) -> tuple[_Head
         line = b"Datetime" + lines[0].removeprefix(b"Price") + b"\n"
         return _Head(line=line, first_row=_TICKER_LINES + 1, format=form), lines[_TICKER_LINES]
     cut = block.find(b"\n") + 1 or len(block)
+    if cut > _LONGEST_HEAD:
+        raise DataError(f"{path.name}: no CSV table can be read from it (its first line is longer than 64 KB).")
     return _Head(line=block[:cut], first_row=2, format=form), block[cut:]
 
 
@@ -183,15 +188,16 @@ def _csv(path: Path, head: _Head, text: bytes, row: int) -> pl.DataFrame:
     # The rows of a block whose first line is `row`.
     try:
         return pl.read_csv(io.BytesIO(head.line + text), infer_schema=False, separator=head.format.separator)
-    except pl.exceptions.PolarsError as fault:
+    except READER_FAULTS as fault:
         rows = csv.reader(text.decode(errors="replace").splitlines(), delimiter=head.format.separator)
-        for line, values in enumerate(rows, start=row):
-            if len(values) > len(head.given):
-                raise DataError(
-                    f"{path.name}: line {line} has {plural(len(values), 'value')} in"
-                    f" {plural(len(head.given), 'column')}: {head.format.separator.join(values)[:_SHOWN]!r}.",
-                    "Write numbers with a decimal point; a separator other than a comma is named with --mapping.",
-                ) from fault
+        with suppress(csv.Error):  # a value that is too long, as of a quote that nothing closes
+            for line, values in enumerate(rows, start=row):
+                if len(values) > len(head.given):
+                    raise DataError(
+                        f"{path.name}: line {line} has {plural(len(values), 'value')} in"
+                        f" {plural(len(head.given), 'column')}: {head.format.separator.join(values)[:_SHOWN]!r}.",
+                        "Write numbers with a decimal point; a separator other than a comma is named with --mapping.",
+                    ) from fault
         raise DataError(f"{path.name}: no CSV table can be read from it ({_sentence(fault)}).") from fault
 
 

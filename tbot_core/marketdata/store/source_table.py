@@ -87,10 +87,10 @@ class SourceTable:
     def _written(self, row: int, column: str) -> str:
         # The value as written in the file.
         value = self.frame.filter(pl.col(ROW) == row)[column].item()
-        text = "" if value is None else str(value).strip()
+        text = "" if value is None else str(value).strip()[:_LONGEST]
         if _PLAIN.fullmatch(text):
             return text
-        return repr(text[:_LONGEST]) if text else "missing"
+        return repr(text) if text else "missing"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -173,7 +173,7 @@ class Faults:
 
 
 def shown(value: object) -> str:
-    """A value of a row for messages: a whole number without a point, "none" for a missing one."""
+    """A value of a row for messages: a whole number without a point, "none" for a missing one, a long text cut."""
     if value is None:
         return "none"
-    return f"{value:.15g}" if isinstance(value, float) else str(value)
+    return f"{value:.15g}" if isinstance(value, float) else str(value)[:_LONGEST]

@@ -18,6 +18,7 @@ from tbot_core.marketdata.store.block_files import BlockLayout
 from tbot_core.marketdata.store.daily_facts import full_enough
 from tbot_core.marketdata.store.daily_rows import DailyRows
 from tbot_core.marketdata.store.session_grid import SessionGrid, month_sessions, times_of
+from tbot_core.marketdata.store.source_readers import READER_FAULTS
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem
@@ -121,7 +122,7 @@ class _Check:
             try:
                 pl.read_parquet_schema(filesystem.read_bytes(path))
                 sound.append(path)
-            except (pl.exceptions.PolarsError, AccessError) as fault:
+            except (*READER_FAULTS, AccessError) as fault:
                 words = str(fault).rstrip(".")
                 self._find(FindingLevel.FAULT, str(path), f"cannot be read as Parquet: {words}.", "Remove it.")
         if sound:
