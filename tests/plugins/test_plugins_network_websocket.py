@@ -110,6 +110,34 @@ def test_a_connection_whose_close_is_cancelled_leaves_no_socket() -> None:
     talk(script, silent)
 
 
+def test_a_flood_of_messages_leaves_turns_to_other_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who receives what has long arrived gives way in between, so that a kill or a stop is not late."""
+    monkeypatch.setattr(websocket, "TURN_S", -1.0, raising=False)
+    messages, turns = 500, 0
+
+    async def flood(connection: ServerConnection) -> None:
+        for _ in range(messages):
+            await connection.send("{}")
+        await connection.wait_closed()
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def script(_server: ScriptedServer, connect: Connect, _clock: ManualClock) -> None:
+        nonlocal turns
+        async with connect.websocket("stream") as connection:
+            other, turns = asyncio.ensure_future(count()), 0
+            for _ in range(messages):
+                await connection.receive()
+            other.cancel()
+
+    talk(script, flood)
+    assert turns >= messages
+
+
 def test_a_mute_connection_is_lost() -> None:
     """It stands and answers pings, but no message comes: `mute_s` ends it."""
 
