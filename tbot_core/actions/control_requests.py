@@ -113,7 +113,12 @@ async def send_request(
     needless = _is_needless(instance, verb)
     try:
         name = control.write_request(
-            instance.control, verb, actor=actor or environ.user_name(), now=clock.now(), arguments=arguments
+            instance.control,
+            verb,
+            actor=actor or environ.user_name(),
+            now=clock.now(),
+            order=_next_order(instance),
+            arguments=arguments,
         )
     except AccessError as fault:
         raise AccessError(
@@ -129,6 +134,24 @@ async def send_request(
         if not found.taken and filesystem.lock_holder(instance.lock, instance.home) is None:
             return attrs.evolve(request_result(instance, verb, name, process), process=None, needless=needless)
     return attrs.evolve(found, needless=needless)
+
+
+def _next_order(instance: Instance) -> int:
+    # The order of a request that is made now. What leaves the folder meanwhile is in the journal, which is read later.
+    waiting = [one.order for one in read_control_folder(instance.control).requests]
+    return 1 + max([*waiting, _last_order(instance)])
+
+
+def _last_order(instance: Instance) -> int:
+    # The number of the last event, or the order of the last request if that is more; 0 where no journal can be read.
+    try:
+        if (file := current_run(instance)) is None:
+            return 0
+        with open_run_file(file) as journal:
+            last = journal.last_event(records.REQUEST)
+            return max(journal.head[0], 0 if last is None else last.payload.get("order", 0))
+    except JournalError:
+        return 0
 
 
 def _drop_equal(folder: Path, name: str) -> None:

@@ -27,6 +27,7 @@ STOP: Final = "stop"
 POLL_S: Final = 0.05
 _SUFFIX: Final = ".json"
 _LARGEST: Final = 4096
+_LARGEST_ORDER: Final = 2**62
 _NAME: Final = 12
 
 
@@ -77,15 +78,18 @@ WITHDRAWALS: Final[Mapping[ControlVerb, frozenset[ControlVerb]]] = {
 
 @attrs.frozen(kw_only=True)
 class ControlRequest:
-    """A request in the folder: `name` of its file, `actor` who made it, `made` when (UTC).
+    """A request in the folder: `name` of its file, `actor` who made it, `made` when (UTC), by the clock of then.
 
-    `flaw`: why others could have changed its file; "" if only its owner can.
+    `order` is above the number of the journal's last event, and above the order of each request, that its author could
+    see: what is asked for later has more, however the clock is set. 0: nothing was known. `flaw`: why others could
+    have changed its file; "" if only its owner can.
     """
 
     name: str
     verb: ControlVerb
     actor: str
     made: datetime
+    order: int = 0
     arguments: Mapping[str, str] = attrs.field(factory=dict)
     flaw: str = ""
 
@@ -100,7 +104,7 @@ class RefusedRequest:
 
 @attrs.frozen(kw_only=True)
 class ControlFolderState:
-    """The content of the folder: whether the kill and stop files exist, requests by time, and refused ones."""
+    """The content of the folder: whether the kill and stop files exist, requests in their order, and refused ones."""
 
     kill: bool = False
     stop: bool = False
@@ -166,18 +170,26 @@ def read_folder(folder: Path) -> ControlFolderState:
             case RefusedRequest() as other:
                 refused.append(other)
     present = {path.name for path in names}
-    requests.sort(key=lambda request: (request.made, request.name))
+    requests.sort(key=lambda request: (request.order, request.made, request.name))
     return ControlFolderState(
         kill=KILL in present, stop=STOP in present, requests=tuple(requests), refused=tuple(refused)
     )
 
 
-def write_request(
-    folder: Path, verb: ControlVerb, *, actor: str, now: datetime, arguments: Mapping[str, str] | None = None
+def write_request(  # noqa: PLR0913  -- the parts of a request
+    folder: Path,
+    verb: ControlVerb,
+    *,
+    actor: str,
+    now: datetime,
+    order: int = 0,
+    arguments: Mapping[str, str] | None = None,
 ) -> str:
     """Write a request atomically and return its file name; the file stays until the bot has recorded it."""
     name = f"{verb.value}-{random.token(_NAME)}{_SUFFIX}"
-    put_request(folder, ControlRequest(name=name, verb=verb, actor=actor, made=now, arguments=arguments or {}))
+    put_request(
+        folder, ControlRequest(name=name, verb=verb, actor=actor, made=now, order=order, arguments=arguments or {})
+    )
     return name
 
 
@@ -185,7 +197,7 @@ def put_request(folder: Path, request: ControlRequest) -> None:
     """Write a request to the folder under its own name."""
     prepare_folder(folder)
     header = {"verb": request.verb.value, "actor": request.actor, "made": request.made.isoformat()}
-    document = header | {"arguments": dict(request.arguments)}
+    document = header | {"order": request.order, "arguments": dict(request.arguments)}
     filesystem.write_atomic(folder / request.name, json.dumps(document, sort_keys=True).encode())
 
 
@@ -214,11 +226,14 @@ def _read(path: Path) -> ControlRequest | RefusedRequest:
 
 def _request(name: str, document: Mapping[str, Any]) -> ControlRequest:
     # The request of a document; raises ValueError, KeyError or TypeError for anything else.
-    if set(document) != {"verb", "actor", "made", "arguments"}:
+    if set(document) - {"order"} != {"verb", "actor", "made", "arguments"}:
         raise ValueError("fields")
-    actor, arguments = document["actor"], document["arguments"]
+    actor, arguments, order = document["actor"], document["arguments"], document.get("order", 0)
     texts = (actor, *arguments.keys(), *arguments.values())
     made = datetime.fromisoformat(document["made"])
     if not all(isinstance(text, str) and text.isprintable() for text in texts) or made.utcoffset() is None:
         raise ValueError("values")
-    return ControlRequest(name=name, verb=ControlVerb(document["verb"]), actor=actor, made=made, arguments=arguments)
+    if type(order) is not int or not 0 <= order <= _LARGEST_ORDER:
+        raise ValueError("order")
+    verb = ControlVerb(document["verb"])
+    return ControlRequest(name=name, verb=verb, actor=actor, made=made, order=order, arguments=arguments)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,10 @@ from tbot_core import cli
 from tbot_core.actions.control_requests import send_request
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
+from tbot_core.engine.session.requests import RequestHandler
+from tbot_core.execution.trading_state import TradingStateController, recall_states
+from tbot_core.journal.recorder import JournalRecorder
+from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock, SystemClock
 from tbot_core.system import environ
 
@@ -30,7 +35,7 @@ def test_a_request_names_its_actor(actor: str, tmp_path: Path) -> None:
 
 
 def test_equal_requests_that_wait_are_one(tmp_path: Path) -> None:
-    """The last of each kind, in their order; with other arguments a request is another one."""
+    """The last of each kind, in their order, however the clock is set; with other arguments a request is another."""
     assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
     clock = ManualClock(datetime(2026, 11, 24, 15, 0, tzinfo=UTC))
     for verb, arguments in (
@@ -41,7 +46,7 @@ def test_equal_requests_that_wait_are_one(tmp_path: Path) -> None:
         (ControlVerb.ARM, {"sessions": "5"}),
         (ControlVerb.KILL, {}),
     ):
-        clock.advance(1)
+        clock = ManualClock(clock.now() - timedelta(days=1))
         asyncio.run(send_request(tmp_path, verb, clock, arguments))
     waiting = [(one.verb, dict(one.arguments)) for one in control.read_folder(tmp_path / "control").requests]
     assert waiting == [
@@ -50,3 +55,38 @@ def test_equal_requests_that_wait_are_one(tmp_path: Path) -> None:
         (ControlVerb.ARM, {"sessions": "5"}),
         (ControlVerb.KILL, {}),
     ]
+
+
+@pytest.mark.parametrize("days", [1, -1])
+@pytest.mark.parametrize(
+    ("done", "undone"),
+    [
+        (ControlVerb.KILL_FLATTEN, ControlVerb.KILL_CLEAR),
+        (ControlVerb.STOP, ControlVerb.STOP_CANCEL),
+        (ControlVerb.DEFENSE_ON, ControlVerb.DEFENSE_OFF),
+    ],
+)
+def test_what_was_asked_for_by_a_wrong_clock_can_be_withdrawn(
+    tmp_path: Path, done: ControlVerb, undone: ControlVerb, days: int
+) -> None:
+    """A kill, stop or defense that a bot recorded a day ahead ends with the next withdrawal, also a repeated one."""
+    assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
+    now, folder = datetime(2026, 11, 24, 15, 0, tzinfo=UTC), tmp_path / "control"
+    with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
+        recorder = JournalRecorder(journal=journal, clock=ManualClock(now))
+        states = TradingStateController(recorder, lambda _state: None, recall_states(()))
+        bot = RequestHandler(recorder, states, lambda **_on: None)
+        for verb, ahead in ((done, days), (done, 0), (undone, 0), (done, days), (undone, -days)):
+            asyncio.run(send_request(tmp_path, verb, ManualClock(now + timedelta(days=ahead))))
+            bot.poll(folder)
+            assert bool(states.causes) is (verb is done)
+    assert control.read_folder(folder) == control.EMPTY_FOLDER
+
+
+def test_a_request_is_written_where_the_journal_cannot_be_read(tmp_path: Path) -> None:
+    """A damaged journal keeps nobody from a kill."""
+    assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
+    (tmp_path / "data" / "tbot.sqlite").write_bytes(b"no journal at all" * 100)
+    asyncio.run(send_request(tmp_path, ControlVerb.KILL, SystemClock()))
+    (request,) = control.read_folder(tmp_path / "control").requests
+    assert (request.verb, request.order) == (ControlVerb.KILL, 1)

@@ -100,7 +100,8 @@ def test_bot_commands_and_files_use_the_folder_of_control_dir(
     def minute(session: TradingSession, index: int) -> None:
         states.append(session.decision_engine.exposure.current_state.word)
         if index == 1:
-            control.write_request(tmp_path / "requests", ControlVerb.KILL_CLEAR, actor="ann", now=SystemClock().now())
+            now = SystemClock().now()
+            control.write_request(tmp_path / "requests", ControlVerb.KILL_CLEAR, actor="ann", now=now, order=2)
         if index == 3:
             (tmp_path / "requests" / "kill").touch()
         if index == 5:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DAY = dt.timedelta(days=1)
+NEWEST = 10**9
+"""The order of a request that was made after all that the journal has."""
 ACCOUNTS = {"w": {"account": "a", "equity": "100000"}, "beta": {"account": "B-1", "equity": "50000"}}
 
 
@@ -158,7 +160,7 @@ def test_a_person_lets_go_of_what_is_held_nowhere_any_more(scene: SimulatedInsta
     say(scene, (records.SESSION_OPENED, opening(scene), None), stuck(scene), closed(scene))
     world = scene.world
     for after, amount in ((20.0, "500"), (25.0, "much"), (30.0, "0")):
-        asked = {"actor": "ada", "now": world.start, "arguments": {"amount": amount}}
+        asked = {"actor": "ada", "now": world.start, "order": NEWEST, "arguments": {"amount": amount}}
         world.loop.call_at(
             after,
             lambda asked=asked: control.write_request(scene.folder, ControlVerb.FAILOVER_CONFIRM, **asked) and None,  # type: ignore[misc]
@@ -181,7 +183,10 @@ def test_a_person_lets_go_of_what_a_session_held_that_nobody_ended(scene: Simula
     """Said before that session is ended, it is heard by it: nothing is STUCK, and the next one is ready."""
     say(scene, (records.SESSION_OPENED, opening(scene), None), *bought(scene))
     now = scene.world.start
-    control.write_request(scene.folder, ControlVerb.FAILOVER_CONFIRM, actor="ada", now=now, arguments={"amount": "0"})
+    asked = {"amount": "0"}
+    control.write_request(
+        scene.folder, ControlVerb.FAILOVER_CONFIRM, actor="ada", now=now, order=NEWEST, arguments=asked
+    )
     scene.world.run(scene.life().run)
     assert [len(scene.events(kind)) for kind in (records.RELEASED, records.STUCK, records.REQUEST_REFUSED)] == [1, 0, 0]
     assert causes(scene) == []
@@ -191,13 +196,13 @@ def test_a_person_lets_go_of_what_a_session_held_that_nobody_ended(scene: Simula
 @pytest.mark.first(1)
 @pytest.mark.parametrize("ended", [True, False], ids=["by a session before", "by this session"])
 def test_a_word_of_before_a_position_was_left_lets_nothing_go(scene: SimulatedInstance, *, ended: bool) -> None:
-    """It lay in control/ since before the position was bought: whoever said it has not looked since."""
+    """It lay in control/ since before the position was bought, whatever its clock said: nobody has looked since."""
     after = [stuck(scene), closed(scene)] if ended else bought(scene)
     today = scene.world.session
     opened = opening(scene) if ended else opening(scene, date=str(today.date), close=today.close.isoformat())
     say(scene, (records.SESSION_OPENED, opened, None), *after)
-    made = scene.world.start - 5 * DAY
-    control.write_request(scene.folder, ControlVerb.FAILOVER_CONFIRM, actor="ada", now=made, arguments={"amount": "0"})
+    ahead = scene.world.start + 5 * DAY
+    control.write_request(scene.folder, ControlVerb.FAILOVER_CONFIRM, actor="ada", now=ahead, arguments={"amount": "0"})
     scene.world.run(scene.life().run)
     (refused,) = scene.events(records.REQUEST_REFUSED)
     assert (

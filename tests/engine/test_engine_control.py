@@ -64,10 +64,12 @@ def test_a_request_arrives_whole_and_is_taken_once(folder: Path) -> None:
 
 
 def test_requests_come_in_the_order_made(folder: Path) -> None:
-    """Not in the order of their names."""
-    control.write_request(folder, ControlVerb.ARM, actor="ann", now=NOON + timedelta(seconds=1))
-    control.write_request(folder, ControlVerb.STOP, actor="ann", now=NOON)
-    assert [request.verb for request in control.read_folder(folder).requests] == [ControlVerb.STOP, ControlVerb.ARM]
+    """Not in the order of their names, nor of a clock that was set in between."""
+    control.write_request(folder, ControlVerb.ARM, actor="ann", now=NOON, order=2)
+    control.write_request(folder, ControlVerb.STOP, actor="ann", now=NOON + timedelta(days=1), order=1)
+    control.write_request(folder, ControlVerb.KILL, actor="ann", now=NOON - timedelta(days=1), order=3)
+    seen = [(request.verb, request.order) for request in control.read_folder(folder).requests]
+    assert seen == [(ControlVerb.STOP, 1), (ControlVerb.ARM, 2), (ControlVerb.KILL, 3)]
 
 
 def test_a_request_that_others_may_write_is_refused(folder: Path) -> None:
@@ -168,6 +170,10 @@ GOOD = {"verb": "arm", "actor": "ann", "made": NOON.isoformat(), "arguments": {}
         json.dumps({**GOOD, "arguments": []}),
         json.dumps({**GOOD, "arguments": {"sessions": 2}}),
         json.dumps({**GOOD, "more": 1}),
+        json.dumps({**GOOD, "order": "1"}),
+        json.dumps({**GOOD, "order": True}),
+        json.dumps({**GOOD, "order": -1}),
+        json.dumps({**GOOD, "order": 2**63}),
     ],
 )
 def test_what_is_no_request_is_refused(folder: Path, document: str) -> None:

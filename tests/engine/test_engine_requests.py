@@ -46,10 +46,10 @@ class Bench:
     def _flatten(self, *, on: bool = True) -> None:
         self.flattening = on
 
-    def ask(self, verb: ControlVerb, *, minutes: int = 0) -> Path:
-        """Somebody drops a request that was made so many minutes after noon; its file."""
-        made = NOON + timedelta(minutes=minutes)
-        return self.folder / control.write_request(self.folder, verb, actor="ann", now=made)
+    def ask(self, verb: ControlVerb, *, order: int = 0, ahead: timedelta = timedelta()) -> Path:
+        """Somebody drops a request in this order, with a clock that is so far ahead of noon; its file."""
+        made = NOON + ahead
+        return self.folder / control.write_request(self.folder, verb, actor="ann", now=made, order=order)
 
     def look(self) -> None:
         """Obey what lies there."""
@@ -101,6 +101,7 @@ def test_a_permit_that_was_refused_stays_refused(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("ahead", [timedelta(), timedelta(days=1), timedelta(days=-1)], ids=str)
 @pytest.mark.parametrize(
     ("done", "undone", "cause"),
     [
@@ -110,19 +111,22 @@ def test_a_permit_that_was_refused_stays_refused(bench: Bench) -> None:
     ],
 )
 def test_a_permit_that_was_made_before_does_not_undo_what_came_later(
-    bench: Bench, done: ControlVerb, undone: ControlVerb, cause: StateCause, *, restarted: bool
+    bench: Bench, done: ControlVerb, undone: ControlVerb, cause: StateCause, ahead: timedelta, *, restarted: bool
 ) -> None:
-    """A copy of an old request under another name is refused, also after a restart; a new one is not."""
-    bench.ask(done, minutes=5)
+    """A copy of an old request under another name is refused, also after a restart; a new one is not.
+
+    What counts is what stood when it was made, not the clock, which may have been set by a day since.
+    """
+    bench.ask(done, order=5, ahead=-ahead)
     bench.look()
     again = Bench(bench.journal, bench.folder) if restarted else bench
     again.requests.restore(tuple(bench.journal.events()), flattens=False)
-    old = bench.ask(undone, minutes=4)
+    old = bench.ask(undone, order=4, ahead=ahead)
     again.look()
     assert (again.conditions.causes, old.exists()) == ((cause,), False)
     assert again.refusals == [f"it was made before the {done.value} that it would undo."]
     assert again.flattening is (done is ControlVerb.KILL_FLATTEN)
-    bench.ask(undone, minutes=6)
+    bench.ask(undone, order=6, ahead=-2 * ahead)
     again.look()
     assert (again.conditions.causes, again.flattening) == ((), False)
 
@@ -140,7 +144,7 @@ def test_what_was_withdrawn_before_a_start_changes_nothing(
     bench: Bench, done: ControlVerb, undone: ControlVerb
 ) -> None:
     """Both requests are recorded, the first with what withdrew it; no state is raised, also after a restart."""
-    path, later = bench.ask(done), bench.ask(undone, minutes=1)
+    path, later = bench.ask(done, order=1, ahead=timedelta(days=1)), bench.ask(undone, order=2)
     bench.look()
     told = [event.payload for event in bench.journal.events()]
     assert [(one["verb"], one.get("withdrawn")) for one in told] == [(done.value, later.name), (undone.value, None)]
@@ -154,8 +158,8 @@ def test_what_was_withdrawn_before_a_start_changes_nothing(
 @pytest.mark.parametrize("flaw", ["made before", "open to others"])
 def test_a_kill_stands_where_its_clearing_does_not_count(bench: Bench, flaw: str) -> None:
     """It is raised, and the clearing refused; a kill after a clearing stands too."""
-    bench.ask(ControlVerb.KILL, minutes=2)
-    clearing = bench.ask(ControlVerb.KILL_CLEAR, minutes=1 if flaw == "made before" else 3)
+    bench.ask(ControlVerb.KILL, order=2)
+    clearing = bench.ask(ControlVerb.KILL_CLEAR, order=1 if flaw == "made before" else 3)
     if flaw == "open to others":
         clearing.chmod(0o666)
     bench.look()
@@ -164,12 +168,12 @@ def test_a_kill_stands_where_its_clearing_does_not_count(bench: Bench, flaw: str
 
 def test_a_clearing_that_was_executed_withdraws_no_later_kill(bench: Bench) -> None:
     """Its file may still be there: only what is executed now counts."""
-    first = bench.ask(ControlVerb.KILL_CLEAR, minutes=5)
+    first = bench.ask(ControlVerb.KILL_CLEAR, order=5)
     whole = first.read_bytes()
     bench.look()
     first.write_bytes(whole)
     first.chmod(0o600)
-    bench.ask(ControlVerb.KILL, minutes=4)
+    bench.ask(ControlVerb.KILL, order=4)
     bench.look()
     assert bench.conditions.causes == (StateCause.KILL_COMMAND,)
 

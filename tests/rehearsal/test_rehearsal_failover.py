@@ -29,6 +29,10 @@ def ten_minutes(tmp_path_factory: pytest.TempPathFactory) -> OutageResult:
     return OutageScenario(troubles=TEN_MINUTES).play(tmp_path_factory.mktemp("played"))
 
 
+NEWEST = 10**9
+"""The order of a request that was made after all that the journal has."""
+
+
 def phases(played: OutageResult) -> list[tuple[str, str]]:
     """How the session stood with its primary, one after the other."""
     return [(event.payload["phase"], event.payload["why"]) for event in played.events(records.FAILOVER)]
@@ -46,7 +50,7 @@ def denied(played: OutageResult) -> list[tuple[int, str]]:
     return list(zip(played.minutes(told), (event.payload["words"] for event in told), strict=True))
 
 
-def confirmed(home: Path, amount: str) -> Callable[[World], None]:
+def confirmed(home: Path, amount: str, order: int = NEWEST) -> Callable[[World], None]:
     """Let somebody say what may be open at the broker that broke."""
 
     def ask(world: World) -> None:
@@ -55,6 +59,7 @@ def confirmed(home: Path, amount: str) -> Callable[[World], None]:
             ControlVerb.FAILOVER_CONFIRM,
             actor="ada",
             now=world.clock.now(),
+            order=order,
             arguments={"amount": amount},
         )
 
@@ -208,6 +213,7 @@ def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person
     ("minute", "amount", "words"),
     [
         (7.0, "6000", "Every broker responds: there is nothing to confirm."),
+        (13.0, "6000 before", "The request was made before alpha failed: check the account, and confirm again."),
         (13.0, "1", "The worst case known at alpha is "),
         (13.0, "NaN", "'NaN' is not an amount in USD."),
         (13.0, "much", "'much' is not an amount in USD."),
@@ -218,9 +224,10 @@ def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person
 def test_an_amount_that_cannot_be_is_refused_with_the_figures(
     tmp_path: Path, minute: float, amount: str, words: str
 ) -> None:
-    """No less is confirmed than the journal itself reserves there, nor anything while all answer."""
+    """No less is confirmed than the journal itself reserves there, nor anything while all answer, or before."""
     outage = OutageScenario(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 14, 16))
-    played = outage.play(tmp_path, (minute, confirmed(tmp_path, amount)))
+    asked, _, before = amount.partition(" ")
+    played = outage.play(tmp_path, (minute, confirmed(tmp_path, asked, 1 if before else NEWEST)))
     (refused,) = played.events(records.REQUEST_REFUSED)
     assert refused.payload["words"].startswith(words)
     assert (played.events(records.FAILOVER_CONFIRMED), played.entries("beta")) == ([], [])

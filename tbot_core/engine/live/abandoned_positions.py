@@ -20,7 +20,6 @@ from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-    from datetime import datetime
 
     from tbot_core.engine.control import ControlRequest
     from tbot_core.execution.trading_state import TradingStateController
@@ -39,7 +38,7 @@ class AbandonedPositions:
         carried, since = carryover.carried_positions(past), carryover.events_since_close(past)
         self._before = [one for one in carried if one.account not in accounts]
         self._abandoned = abandoned_holdings(since, accounts, carried)
-        self._last_event_at = self._find_last_event(past, since)
+        self._last_event = self._find_last_event(past, since)
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -66,7 +65,7 @@ class AbandonedPositions:
         """Drop all of them, because a person confirmed that they are gone; returns the reason of a refusal."""
         if amount_of(request) != 0:
             return f"Positions at another broker cannot be valued here: {self.description}."
-        if self._last_event_at is not None and request.made < self._last_event_at:
+        if request.order <= self._last_event:
             return (
                 "The request was made before that position was left there: check the account, and confirm again. "
                 f"{self.description}."
@@ -79,17 +78,17 @@ class AbandonedPositions:
         self.update_cause(trading_state)
         return ""
 
-    def _find_last_event(self, past: Iterable[Event], since: Iterable[Event]) -> datetime | None:
-        # The time of the last event of any of them: STUCK, or an order event there.
+    def _find_last_event(self, past: Iterable[Event], since: Iterable[Event]) -> int:
+        # The number of the last event of any of them: STUCK, or an order event there; 0 for none.
         signals = {one.signal for one in self._before} | {records.signal_of(one["signal"]) for one in self._abandoned}
         keys = {one.get("broker", "") for one in self._abandoned}
         stuck = [
-            event.applied
+            event.seq
             for event in past
             if event.kind == records.STUCK and records.signal_of(event.payload["signal"]) in signals
         ]
-        order_events = [event.applied for event in since if event.cid and event.payload.get("broker", "") in keys]
-        return max([*stuck, *order_events], default=None)
+        order_events = [event.seq for event in since if event.cid and event.payload.get("broker", "") in keys]
+        return max([*stuck, *order_events], default=0)
 
     def entries(self, recorder: JournalRecorder) -> list[NewEvent]:
         """The STUCK events of positions that this session abandoned, for its end."""

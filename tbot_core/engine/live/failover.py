@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.broker_session import BrokerSession, StandbyBroker
     from tbot_core.engine.session.session import SessionContext
     from tbot_core.execution.broker_account import BrokerAccount
-    from tbot_core.journal.projection import JournalEvent
+    from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
     from tbot_core.model.types import Order
     from tbot_core.trading.proposals import Proposal
@@ -45,11 +45,15 @@ _CLOSED: Final = CircuitState.CLOSED
 
 @attrs.define(kw_only=True, eq=False)
 class BrokerRoute:
-    """A broker of the session with its circuit breaker; `recorded_state` is the state in the journal."""
+    """A broker of the session with its circuit breaker; `recorded_state` is the state in the journal.
+
+    `broke_at` is the number of the event that recorded the present outage; 0 without one.
+    """
 
     supervisor: BrokerSupervisor
     circuit: CircuitBreaker
     recorded_state: CircuitState = _CLOSED
+    broke_at: int = 0
     confirmed: bool = False
 
     @property
@@ -65,6 +69,10 @@ class BrokerRoute:
             and self.supervisor.trading_state.local_state < RiskState.EXIT_ONLY
         )
         return self.circuit.closed and known
+
+    def note_outage(self, number: int) -> None:
+        """Note the number of an event that recorded its state: of an outage the first one counts."""
+        self.broke_at = 0 if self.circuit.closed else self.broke_at or number
 
     def current_break(self, now: datetime) -> RouteFailure:
         """What is known about its outage."""
@@ -93,7 +101,7 @@ class FailoverRouter:
         self._recorded: Mapping[str, Any] = {"phase": FailoverPhase.OVER.value}
         self.leases = Leases(primary=self._primary.name)
 
-    def restore(self, past: Sequence[JournalEvent]) -> None:
+    def restore(self, past: Sequence[Event]) -> None:
         """Apply the state before a restart: leases, outages that continue, and confirmed amounts."""
         named = {route.name: route for route in self._routes}
         for event in past:
@@ -105,6 +113,7 @@ class FailoverRouter:
             elif event.kind == records.CIRCUIT and route is not None:
                 route.recorded_state = route.circuit.state = CircuitState(payload["state"])
                 route.circuit.since = None if payload["since"] is None else datetime.fromisoformat(payload["since"])
+                route.note_outage(event.seq)
             elif event.kind == records.FAILOVER_CONFIRMED and route is not None:
                 route.confirmed, stated = True, atoms_of(Decimal(payload["amount"]))
                 route.supervisor.broker_session.decision_engine.exposure.stated_atoms = stated
@@ -124,6 +133,7 @@ class FailoverRouter:
                 since = None if route.circuit.since is None else route.circuit.since.isoformat()
                 payload = {"of": route.name, "state": route.recorded_state.value, "since": since}
                 self._recorder.record(records.CIRCUIT, payload)
+                route.note_outage(self._recorder.journal.head[0])
                 if route.circuit.closed:
                     self._clear_confirmation(route)
         self._record(self._failover_state(now))
@@ -189,7 +199,7 @@ class FailoverRouter:
         broken = self.broken_route
         if broken is None:
             return "Every broker responds: there is nothing to confirm."
-        if broken.circuit.since is not None and request.made < broken.circuit.since:
+        if request.order <= broken.broke_at:
             return f"The request was made before {broken.name} failed: check the account, and confirm again."
         amount = amount_of(request)
         if amount is None or amount > MOST_USD:
@@ -300,7 +310,7 @@ def make_failover(
     supervisors: Sequence[BrokerSupervisor],
     circuits: Sequence[CircuitBreaker],
     clock: Clock,
-    past: Sequence[JournalEvent],
+    past: Sequence[Event],
     *,
     drilled: bool,
 ) -> FailoverRouter | None:

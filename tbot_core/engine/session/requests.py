@@ -100,8 +100,8 @@ class RequestHandler:
         self.deferred = deferred
         known = [event for event in past if event.kind in _REQUEST_KINDS]
         recorded = [(event.kind, event.payload["name"]) for event in known]
-        self._made: dict[ControlVerb, datetime] = {}
-        self._note_times(known)
+        self._orders: dict[ControlVerb, int] = {}
+        self._note_orders(known)
         self._executed = {name for kind, name in recorded if kind == records.REQUEST}
         self._refused = {name for kind, name in recorded if kind == records.REQUEST_REFUSED}
         self._close_policy, self._flattening = ClosePolicy(), False
@@ -166,19 +166,16 @@ class RequestHandler:
     def _made_later(self, request: ControlRequest) -> ControlVerb | None:
         # A recorded request that this one would undo although it was made later.
         undone = _UNDOES.get(request.verb, frozenset())
-        return next((verb for verb in sorted(undone) if request.made < self._made.get(verb, request.made)), None)
+        return next((verb for verb in sorted(undone) if request.order < self._orders.get(verb, 0)), None)
 
-    def _note_times(self, past: Iterable[JournalEvent]) -> None:
-        # When the last request of each verb was made.
+    def _note_orders(self, past: Iterable[JournalEvent]) -> None:
+        # The order of the last request of each verb.
         for event in past:
-            match event.kind, event.payload:
-                case records.REQUEST, {"verb": verb, "made": made}:
-                    self._note_time(ControlVerb(verb), datetime.fromisoformat(made))
-                case _:
-                    pass
+            if event.kind == records.REQUEST:
+                self._note_order(ControlVerb(event.payload["verb"]), event.payload.get("order", 0))
 
-    def _note_time(self, verb: ControlVerb, made: datetime) -> None:
-        self._made[verb] = max(made, self._made.get(verb, made))
+    def _note_order(self, verb: ControlVerb, order: int) -> None:
+        self._orders[verb] = max(order, self._orders.get(verb, 0))
 
     def _is_final_refusal(self, request: ControlRequest) -> bool:
         # A refused request stays refused, even if its file changes; only a restricting one, such as a kill, may follow.
@@ -192,7 +189,7 @@ class RequestHandler:
         """
         repeated = request.name in self._executed
         self._executed.add(request.name)
-        self._note_time(request.verb, request.made)
+        self._note_order(request.verb, request.order)
         with self._recorder.transaction():
             self._note(records.REQUEST, _payload(request) | ({WITHDRAWN: withdrawn} if withdrawn else {}))
             refusal = "" if withdrawn else self._execute_verb(request)
@@ -206,7 +203,7 @@ class RequestHandler:
         """
         self._close_policy = ClosePolicy()
         for event in past:
-            self._note_times((event,))
+            self._note_orders((event,))
             self._close_policy.restore(event, flattens=flattens)
         self._update_flattening()
 
@@ -282,13 +279,14 @@ class RequestHandler:
 
 
 def _payload(request: ControlRequest) -> records.Payload:
-    # A request with its author and time, and the flaw of its file if it has one.
+    # A request with its author, time and order, and the flaw of its file if it has one.
     return {
         "name": request.name,
         "verb": request.verb.value,
         "actor": request.actor,
         "made": request.made.isoformat(),
         "arguments": dict(request.arguments),
+        **({"order": request.order} if request.order else {}),
         **({"flaw": request.flaw} if request.flaw else {}),
     }
 
@@ -300,6 +298,7 @@ def request_of(payload: Mapping[str, Any]) -> ControlRequest:
         verb=ControlVerb(payload["verb"]),
         actor=payload["actor"],
         made=datetime.fromisoformat(payload["made"]),
+        order=payload.get("order", 0),
         arguments=payload["arguments"],
         flaw=payload.get("flaw", ""),
     )
