@@ -17,6 +17,7 @@ from tbot_core.errors import SettingsError, UsageError
 from tbot_core.instance import Instance, Settings, SettingsFiles, load_settings, read_settings_files
 from tbot_core.instance.findings import Level, Mode, SettingsFinding
 from tbot_core.instance.registry import EffectiveSetting
+from tbot_core.system.redaction import hide_keys
 from tbot_core.vault.vault import Vault
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def _as_stored(
         return examined.values, None
     texts, refused = sources.texts(), {key for finding in failing for key in finding.keys}
     values = {
-        name: attrs.evolve(one, text=texts.get(name, one.text)) if name in refused else one
+        name: attrs.evolve(one, text=hide_keys(texts.get(name, one.text))) if name in refused else one
         for name, one in examined.values.items()
     }
     own = [str(finding) for finding in failing if sources.file_of(finding) is not sources.env]

@@ -36,6 +36,7 @@ from tbot_core.instance.settings import Settings
 from tbot_core.instance.sources import SettingsFiles
 from tbot_core.instance.sources import read_settings_files as configured
 from tbot_core.system import filesystem
+from tbot_core.system.redaction import is_shaped_like_secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -250,6 +251,9 @@ def _read(one: KnownVariable, entry: Assignment) -> Iterator[str]:
                 continue
             reported.add(kind.allowed)
             whose = f" for {reader}" if reader else ""
+            if kind.name == "path" and is_shaped_like_secret(entry.value.strip()):
+                yield f"{entry.key} is shaped like a secret, which is not shown; allowed{whose} is {kind.allowed}."
+                continue
             yield f"{entry.key}={printable_value(entry.value)}: allowed{whose} is {kind.allowed}."
 
 

@@ -14,6 +14,7 @@ from tbot_core.instance.dotenv import LIMIT_BYTES, ParsedDotenv, parse_dotenv
 from tbot_core.instance.findings import SettingsFinding, printable_value
 from tbot_core.instance.folder import CREATION_MARKER, ENCRYPTED_SUFFIX, ENV_FILE, SETUP_DRAFT, Instance
 from tbot_core.system import filesystem
+from tbot_core.system.redaction import is_shaped_like_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,7 +114,7 @@ def read_settings_files(instance: Instance, *, live: bool = False) -> SettingsFi
     An unreadable file raises nothing: see its `fault`. `live` refuses loose file modes.
     """
     env = read_global_file(instance, live=live)
-    named = next((entry.value for entry in env.parsed.entries if entry.key == "ENV_BOT_PATH"), "") or ENV_BOT_FILE
+    named = _bot_path(env.parsed)
     if env.fault is not None:
         # The path and key of the trading configuration are unknown then.
         return SettingsFiles(env=env, bot=SettingsFile(name=named, path=instance.path(named)))
@@ -166,8 +167,13 @@ def is_sealed(instance: Instance) -> bool:
     if filesystem.is_present(_sealed(instance.env)):
         return True
     env = _plain(ENV_FILE, instance.env) if filesystem.exists(instance.env) else ParsedDotenv()
-    named = next((entry.value for entry in env.entries if entry.key == "ENV_BOT_PATH"), "") or ENV_BOT_FILE
-    return filesystem.is_present(_sealed(instance.path(named)))
+    return filesystem.is_present(_sealed(instance.path(_bot_path(env))))
+
+
+def _bot_path(env: ParsedDotenv) -> str:
+    # The path of the trading configuration, without loading all declarations; the default for a secret in its place.
+    named = next((entry.value for entry in env.entries if entry.key == "ENV_BOT_PATH"), "")
+    return ENV_BOT_FILE if not named or is_shaped_like_secret(named) else named
 
 
 def plaintext_of(source: SettingsFile) -> bytes:

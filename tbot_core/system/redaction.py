@@ -18,7 +18,24 @@ SHORTEST: Final = 4
 SHORT: Final = 8
 """Secrets of fewer characters are searched for as whole words only: inside of ordinary words they would be revealed."""
 
-_KEY_TEXT: Final = re.compile(r"(?<![\w-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{43}(?![\w-])=?", re.ASCII)
+_KEY_TEXT: Final = re.compile(
+    r"""
+    (?<![\w-]) (?=[\w-]*[a-z]) (?=[\w-]*[A-Z]) [\w-]{43} (?![\w-]) =?
+    | (?<![\w+/-]) (?=[\w+/]*[a-z]) (?=[\w+/]*[A-Z]) [A-Za-z0-9+/]{43} =
+    | (?<![\w-]) (?: tbot1\. | gAAAA ) [\w-]{16,} =*
+    | -----BEGIN\ .*
+    | (?<![\w-]) (?: AKIA | ASIA | PK | AK | CK ) (?=[A-Z]*[0-9]) [A-Z0-9]{16,} (?![\w-])
+    """,
+    re.ASCII | re.VERBOSE | re.DOTALL,
+)
+"""A key file's text, an encrypted file's, a PEM block, and a broker's or cloud's key id."""
+
+_RANDOM: Final = re.compile(r"[\w+=~-]{20,}", re.ASCII)
+_MEETS: Final = re.compile(r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])")
+_MEETINGS: Final = 4
+_MEETS_EACH: Final = 10
+"""A random text has a letter beside a digit at least so often, and at least once in so many characters."""
+
 _HALF: Final = 8
 _NOTHING: Final = r"[^\s\S]"
 _SHAPES: Final = (
@@ -55,8 +72,18 @@ def redact(text: str) -> str:
 
 
 def hide_keys(text: str) -> str:
-    """Replace what has the length and the letters of a key file: a key may stand where a path belongs."""
-    return _KEY_TEXT.sub(SHOWN, text)
+    """Replace what is shaped like a key, a token or a password made by a program: one may stand in place of a path."""
+    return _RANDOM.sub(lambda word: SHOWN if _is_random(word[0]) else word[0], _KEY_TEXT.sub(SHOWN, text))
+
+
+def is_shaped_like_secret(text: str) -> bool:
+    """Whether a text is as a whole what `hide_keys` hides."""
+    return hide_keys(text) == SHOWN
+
+
+def _is_random(word: str) -> bool:
+    # Letters and digits alternate in a random text more often than in a name.
+    return len(_MEETS.findall(word)) >= max(_MEETINGS, len(word) // _MEETS_EACH)
 
 
 def redact_all(part: object) -> object:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import attrs
 
+from tbot_core.errors import VaultError
 from tbot_core.system import environ
-from tbot_core.system.redaction import hide_keys
+from tbot_core.system.redaction import hide_keys, is_shaped_like_secret
 
 if TYPE_CHECKING:
     from tbot_core.contracts.settings import DeploymentSettings
@@ -163,7 +164,13 @@ def env_key_disagrees(instance: HasHome, deployment: DeploymentSettings) -> bool
 
 
 def _env_key() -> str:
-    return environ.variable(ENV_KEY_VARIABLE) or _ENV_KEY_PATH
+    path = environ.variable(ENV_KEY_VARIABLE) or _ENV_KEY_PATH
+    if is_shaped_like_secret(path):
+        raise VaultError(
+            f"The variable {ENV_KEY_VARIABLE} is shaped like a secret, which is not shown; allowed is a path.",
+            "Put the key into a file, and the file's path into the variable.",
+        )
+    return path
 
 
 def audit_paths(instance: HasHome) -> CategoryPaths:

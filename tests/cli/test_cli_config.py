@@ -161,3 +161,39 @@ def test_a_window_without_analysis_is_refused_where_the_strategy_needs_one(
     assert cli.invoke(["config", "check", "--home", str(tmp_path)]) == code
     refusal = f"{key}=0: allowed for strategy {strategy} is a whole number of minutes from 1 to 390."
     assert (refusal in capsys.readouterr().out) == bool(code)
+
+
+KEY = "u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-U="
+
+
+@pytest.mark.parametrize("name", ["BROKER_KEY_PATH", "ENV_BOT_PATH", "CONTROL_DIR"])
+def test_no_command_shows_or_stores_a_key_in_place_of_a_path(
+    home: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Plain or encrypted, the settings are refused with the name of the setting; no output and no file has the key."""
+    (home / ".env").write_text(f"{name}={KEY}\n")
+    asked = [
+        ["init", "--adopt"],
+        ["config", "check"],
+        ["config", "show"],
+        ["config", "explain", name],
+        ["config", "diff"],
+        ["check"],
+        ["status"],
+        ["kill"],
+        ["config", "encrypt"],
+        ["config", "check"],
+        ["check"],
+        ["secrets", "verify"],
+        ["audit", "verify"],
+    ]
+    for words in asked:
+        cli.invoke([*words, "--home", str(home)])
+        captured = capsys.readouterr()
+        assert KEY not in captured.out + captured.err, words
+        if words == ["config", "check"]:
+            assert f"{name} is shaped like a secret" in captured.out
+    found = [
+        path for path in home.rglob("*") if KEY in str(path) or (path.is_file() and KEY in path.read_text("latin1"))
+    ]
+    assert found in ([], [home / ".env"])

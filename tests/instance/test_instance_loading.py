@@ -11,9 +11,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from tbot_core.errors import SettingsError
-from tbot_core.instance import Settings, examine_settings, load_settings
+from tbot_core.contracts.setting import declarations
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.errors import SettingsError, VaultError
+from tbot_core.instance import Instance, Settings, examine_settings, load_settings, read_settings_files
+from tbot_core.instance.folder import IGNORE_FILES
 from tbot_core.instance.loading import package_version
+from tbot_core.instance.secret_paths import SecretPaths
+from tbot_core.instance.sources import deployment_of
 from tbot_core.model.window import Window
 
 if TYPE_CHECKING:
@@ -326,3 +331,40 @@ def test_any_bytes_give_settings_or_one_settings_error(tmp_path: Path, data: byt
             load_settings(tmp_path, mode="replay")
     else:
         assert load_settings(tmp_path, mode="replay") == examined.settings
+
+
+PATHS = [one.name for one in declarations(DeploymentSettings).values() if one.kind.name == "path"]
+SHAPES = [
+    "u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-U=",
+    "tbot1.VEJPVEVOQwEBu3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-U",
+    "-----BEGIN PRIVATE KEY-----MC4CAQAwBQYDK2VwBCIEIFq1",
+    "AKIAIOSFODNN7EXAMPLE",
+    "wJalrXUtnFEMI7K7MDENGxbPxRfiCYEXAMPLE4KEY9",
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["key", "token", "PEM", "key id", "random"])
+def test_a_secret_in_place_of_a_path_is_refused_and_not_shown(tmp_path: Path, shape: str) -> None:
+    """In each setting that is a path: the fault names setting and line, and no value, path or ignore file has it."""
+    lines = "".join(f"{name}='{shape}'\n" for name in PATHS)
+    home = write(tmp_path, env=lines)
+    assert faults(home) == [
+        f".env:{line}: {name} is shaped like a secret, which is not shown; allowed is a path, relative to the instance."
+        for line, name in enumerate(PATHS, 1)
+    ]
+    found = examine_settings(home, mode="paper")
+    assert shape not in repr(found)
+    paths = SecretPaths(Instance(home), deployment_of(read_settings_files(Instance(home)).env.parsed))
+    paths.write_ignore_files()
+    assert all(shape not in (home / name).read_text() for name in IGNORE_FILES)
+
+
+def test_a_secret_in_place_of_the_path_of_the_first_key_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable of the environment is named, and its value nowhere."""
+    monkeypatch.setenv("TBOT_ENV_ENC_KEY_PATH", SHAPES[0])
+    with pytest.raises(VaultError, match="TBOT_ENV_ENC_KEY_PATH is shaped like a secret") as caught:
+        SecretPaths(Instance(tmp_path), DeploymentSettings()).write_ignore_files()
+    assert SHAPES[0] not in str(caught.value)
+    assert not any(tmp_path.iterdir())

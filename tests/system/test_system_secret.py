@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tbot_core.errors import VaultError
 from tbot_core.system import redaction
-from tbot_core.system.redaction import hide_keys, redact
+from tbot_core.system.redaction import hide_keys, is_shaped_like_secret, redact
 from tbot_core.system.secret import SHOWN, Secret, handed_out
 
 if TYPE_CHECKING:
@@ -88,13 +88,28 @@ def test_the_longest_form_is_redacted_where_one_value_begins_as_another() -> Non
         ("u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-U=", SHOWN),
         ("conf/u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-U.enc", f"conf/{SHOWN}.enc"),
         ("storage/keys/a_key_with_a_name_that_is_as_long_as_a_key", None),
-        ("u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-UU", None),
+        ("u3ep2BjC9Ir7UWZ4y0qvO/dwoBPY77ADYPB0zPbWb+U=", SHOWN),
+        ("u3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-UU", SHOWN),
+        ("tbot1.VEJPVEVOQwEBu3ep2BjC9Ir7UWZ4y0qvO_dwoBPY77ADYPB0zPbWb-U", SHOWN),
+        ("gAAAAABl" + "xYz-_aBc" * 12 + "==", SHOWN),
+        ("-----BEGIN PRIVATE KEY-----", SHOWN),
+        ("AKIAIOSFODNN7EXAMPLE", SHOWN),
+        ("PKABCDEFGH1IJKLMNOPQ", SHOWN),
+        ("wJalrXUtnFEMI7K7MDENGxbPxRfiCYEXAMPLE4KEY9", SHOWN),
+        ("0c7e1b4a9d2f85e63c01ab47", SHOWN),
         ("STRAT_" + "X" * 37, None),
+        ("", None),
+        ("storage/keys/broker.key", None),
+        ("/srv/trading-2026/tbot.v2/storage/secrets/broker_credentials.json.enc", None),
+        ("Control_Folder_Of_The_Bot_2026", None),
+        ("tbot1.key", None),
+        ("PKCS12_AND_OTHER_THINGS", None),
     ],
 )
 def test_what_looks_like_a_key_is_hidden(text: str, shown: str | None) -> None:
-    """The 43 letters of a key file, with or without the sign at the end; a path or a name of that length stays."""
+    """The text of a key file, of an encrypted one, of a certificate, of a broker's key; a path or a name stays."""
     assert hide_keys(text) == (text if shown is None else shown)
+    assert is_shaped_like_secret(text) is (shown == SHOWN)
 
 
 def test_an_empty_secret_is_refused() -> None:
