@@ -13,14 +13,17 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tbot_core.contracts import Check
 from tbot_core.engine.session.fact_refresh import BATCH, FactRefresher, fact_sources
 from tbot_core.errors import LoginNeeded, Unavailable
 from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.recorded_facts import RecordedFact, RecordedFacts, with_recorded
 from tbot_core.model.clock import ManualClock, exchange_moment
+from tbot_core.model.reasons import Reason
 from tbot_core.system import filesystem
 from tbot_core.testing.sessions import day
 from tbot_core.testing.store import StoreFixture, exchange_sessions
+from tbot_core.trading.verdicts import apply_checks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -190,6 +193,31 @@ def test_a_refused_key_ends_the_refresh_at_once(morning: Morning) -> None:
     _, coverage = morning.refresh()
     assert (coverage.fault, len(morning.server.asked)) == ("the key is refused", 1)
     assert not coverage.is_enough
+
+
+@pytest.mark.parametrize("rejects", [True, False])
+def test_what_has_ended_does_not_judge_a_day_whose_refresh_failed(morning: Morning, *, rejects: bool) -> None:
+    """The rank of the day before is unknown, as FILTER_MISSING_DATA decides; a rating for a week still counts."""
+    morning.refresh(NAMES[:3])
+    morning.clock.advance(24 * 3600)
+    morning.server.faults = [LoginNeeded("the key is refused")] * 999
+    recorded, coverage = morning.refresh(NAMES[:3])
+    assert (coverage.known, coverage.fault) == (0, "the key is refused")
+    assert [kind for kind, _ in morning.events] == ["facts"]
+    today = recorded.at([morning.today.date], NAMES[:3])
+    np.testing.assert_array_equal(today["rating"][0], [0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(today["rank"][0], [np.nan] * 3)
+    denied: Any = {
+        "low": 0.5,
+        "below": Reason.FILTER_DENIED,
+        "above": Reason.FILTER_DENIED,
+        "unknown": Reason.FILTER_UNKNOWN,
+    }
+    checks = [("ratings", Check(name=name, value=today[name], **denied)) for name in ("rank", "rating")]
+    reasons = np.zeros((1, 3), dtype=np.int64)
+    apply_checks(reasons, checks, missing_rejects=rejects)
+    unknown = [Reason.FILTER_UNKNOWN] * 3
+    assert reasons[0].tolist() == (unknown if rejects else [Reason.FILTER_DENIED, Reason.ALLOWED, Reason.ALLOWED])
 
 
 def test_a_refresh_that_failed_is_tried_again_while_too_little_is_known(morning: Morning) -> None:
