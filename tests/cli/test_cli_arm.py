@@ -16,15 +16,17 @@ from tbot_core.actions.arming import arming_code, arming_sentence, arming_summar
 from tbot_core.actions.control_requests import RequestResult
 from tbot_core.cli.commands.run import create_demo_instance, resolve_mode
 from tbot_core.cli.commands.status import lines
-from tbot_core.cli.run_options import RunOptions
+from tbot_core.cli.run_options import RunOptions, hold_instance_lock
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import SettingsError
 from tbot_core.instance import Instance, load_settings, read_settings_files
 from tbot_core.instance.secrets import account_mode
 from tbot_core.journal import records
-from tbot_core.journal.projections.arming import ArmingGrant, ArmingTerms, armed_payload
+from tbot_core.journal.projections.arming import ArmingGrant, ArmingTerms, armed_payload, next_sessions
 from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.clock import SystemClock
 from tbot_core.status.instance import status_document
 from tbot_core.trading.risk.states import StateCause
 
@@ -162,6 +164,58 @@ def test_status_exits_with_five_while_live_trading_is_not_armed(home: Path, caps
     written(home, (records.LIVE_TERMS, attrs.asdict(TERMS)))
     assert cli.invoke(["status", "--home", str(home)]) == 5
     assert "armed       no: it has not been armed; `tbot arm` arms it" in capsys.readouterr().out
+
+
+ARMED, UNARMED_YET, WAITS = "armed", "not armed", "an arming waits"
+STATUS_CODES = [
+    # mode, arming, a loss latch, control/kill exists: exit code
+    ("paper", UNARMED_YET, False, False, 0),
+    ("paper", UNARMED_YET, False, True, 1),
+    ("paper", UNARMED_YET, True, False, 1),
+    ("paper", UNARMED_YET, True, True, 1),
+    ("live", ARMED, False, False, 0),
+    ("live", ARMED, False, True, 1),
+    ("live", ARMED, True, False, 5),
+    ("live", ARMED, True, True, 5),
+    ("live", UNARMED_YET, False, False, 5),
+    ("live", UNARMED_YET, False, True, 5),
+    ("live", UNARMED_YET, True, False, 5),
+    ("live", UNARMED_YET, True, True, 5),
+    ("live", WAITS, False, False, 0),
+    ("live", WAITS, False, True, 1),
+    ("live", WAITS, True, False, 5),
+    ("live", WAITS, True, True, 5),
+]
+
+
+@pytest.mark.parametrize(("mode", "arming", "latched", "killed", "code"), STATUS_CODES)
+def test_status_exits_with_five_before_it_exits_with_one(
+    home: Path, mode: str, arming: str, latched: bool, killed: bool, code: int
+) -> None:
+    """Live and not armed, or latched, counts more than anything that needs attention; ready is 0."""
+    now = SystemClock().now()
+    calendar = ExchangeCalendar()
+    days = next_sessions(calendar, now, 2)
+    told: list[tuple[str, dict[str, Any]]] = [(records.RUN_STARTED, {"mode": mode, "equity": "1000", "source": "x"})]
+    if mode == "live":
+        told.append((records.LIVE_TERMS, attrs.asdict(TERMS)))
+    if arming == ARMED:
+        told.append((records.ARMED, armed_payload(ArmingGrant(terms=TERMS, sessions=days, actor="ann"))))
+    if arming == WAITS:
+        asked = {"sessions": "2", "settings": TERMS.settings}
+        control.write_request(home / "control", ControlVerb.ARM, actor="ann", now=now, arguments=asked)
+    (session,) = calendar.sessions(days[0], days[0])
+    hours = {"open": session.open.isoformat(), "close": session.close.isoformat(), "minutes": session.minutes}
+    account = {"symbols": 1, "equity": "1000", "primary": "paper", "account": "U1", "accounts": {}}
+    told.append((records.SESSION_OPENED, {"date": session.date.isoformat(), **hours, **account}))
+    if latched:
+        told.append((records.RISK, {"what": "daily loss latch", "cause": "the daily loss limit"}))
+    written(home, *told)
+    if killed:
+        control.prepare_folder(home / "control")
+        (home / "control" / "kill").touch()
+    with hold_instance_lock(home):
+        assert cli.invoke(["status", "--home", str(home)]) == code
 
 
 def test_status_says_until_when_it_is_armed(home: Path) -> None:
