@@ -14,7 +14,10 @@ from click.testing import CliRunner
 from cryptography.fernet import Fernet
 
 from tbot_core import cli
+from tbot_core.actions.adoption import adopt as finish_adoption
+from tbot_core.actions.adoption import read_adoption
 from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.errors import UsageError
 from tbot_core.instance import load_settings, secrets
 from tbot_core.instance.folder import Instance
 
@@ -284,6 +287,29 @@ def test_an_installation_with_a_fault_is_refused_whole(
     assert CANARY not in captured
     assert files(tmp_path) == before
     assert not home.exists()
+
+
+@pytest.mark.parametrize("name", [".env", ".env_bot"])
+def test_a_plaintext_that_was_edited_meanwhile_is_kept_and_named(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was encrypted is no longer what is there: nothing of the edit is lost, and a second call says it again."""
+    instance = Instance(plain(tmp_path / "bot", bot="STRATEGY_SEQUENCE=open\nBROKER_NAME=PAPER\n"))
+    read = read_adoption(instance, None)
+    file = instance.home / name
+    edited = file.read_bytes() + b"# edited meanwhile\n"
+    file.write_bytes(edited)
+    with pytest.raises(UsageError, match=rf"{name} and {name}.enc differ"):
+        finish_adoption(instance, read, {})
+    assert file.read_bytes() == edited
+    assert content(instance.home, name.removeprefix(".")) == edited.removesuffix(b"# edited meanwhile\n")
+    assert adopt(instance.home) == 3
+    assert f"{name} and {name}.enc differ" in capsys.readouterr().err
+    assert file.read_bytes() == edited
+    file.write_bytes(edited.removesuffix(b"# edited meanwhile\n"))
+    assert adopt(instance.home) == 0
+    assert not (instance.home / ".env").exists()
+    assert not (instance.home / ".env_bot").exists()
 
 
 def test_settings_of_other_names_are_named_with_the_names_that_are_read(
