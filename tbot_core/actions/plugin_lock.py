@@ -210,8 +210,10 @@ def approve_installed(home: Path | None) -> LockProposal:
 def verify_plugins(home: Path | None) -> tuple[dict[str, object], list[str], bool]:
     """The comparison with the lock as a document and as text, and whether every enabled plugin is as approved."""
     existing, differences = _compare_with_lock(home)
+    exposed = lock.lock_exposure(Instance.at(home).home)
     document = {
         "differences": [attrs.asdict(it) for it in differences],
+        "exposed": exposed,
         "files": sum(len(it.files) for it in existing.plugins) if existing else 0,
         "locked": existing is not None,
         "plugins": len(existing.plugins) if existing else 0,
@@ -222,9 +224,10 @@ def verify_plugins(home: Path | None) -> tuple[dict[str, object], list[str], boo
         lines = [f"There is no {lock.FILE_NAME} in {Instance.at(home).home}: `tbot plugins lock` creates it."]
     elif not differences:
         lines = [f"{lock.FILE_NAME} matches: {_count(existing)}."]
+    lines += [exposed] if exposed else []
     if others:
         lines += ["Not compared, though Python reads them at each start:", *(f"  {path}" for path in others)]
-    return document, lines, existing is not None and not differences
+    return document, lines, existing is not None and not differences and not exposed
 
 
 def _count(one: PluginLock) -> str:

@@ -11,6 +11,7 @@ from tbot_core.instance.secret_paths import SecretPaths
 from tbot_core.instance.sources import deployment_of
 from tbot_core.journal import integrity
 from tbot_core.system import environ, filesystem, processes
+from tbot_core.vault.audit_log import log_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,10 +27,16 @@ _EXPOSED: Final[Mapping[filesystem.Exposure, tuple[str, str]]] = {
 
 
 def exposure_findings(subject: PreflightSubject) -> Iterator[PreflightFinding]:
-    """Folders of the instance, and files of its journal, that another user could change: live trading refuses them."""
+    """Folders and files that another user could change, and by which trading is decided: live trading refuses them.
+
+    They are the instance, its control folder, its records, the files of the journal, the audit log, and settings in
+    plaintext. Keys, encrypted files and plugins.lock are judged where they are read.
+    """
     instance = subject.instance
-    places = [instance.home, *(instance.path(name) for name in RECORDS), *integrity.journal_files(instance.journal)]
-    for path in places:
+    control = instance.path(deployment_of(subject.sources.env.parsed).control_dir)
+    plain = [one.path for one in subject.sources.both if one.plain]
+    records = [*(instance.path(name) for name in RECORDS), *integrity.journal_files(instance.journal)]
+    for path in dict.fromkeys((instance.home, control, *records, log_path(instance), *plain)):
         exposure = filesystem.write_exposure(path) if filesystem.exists(path) else None
         if exposure is not None:
             message, remedy = (words.format(name=path) for words in _EXPOSED[exposure])

@@ -147,6 +147,23 @@ def read_lock(home: Path) -> PluginLock | None:
         raise PluginError(f"{path} cannot be read: {type(fault).__name__}: {fault}.", _REMEDY) from fault
 
 
+def lock_exposure(home: Path) -> str:
+    """Why somebody else could have written the lock, with the remedy, as a sentence; "" if nobody could, or without it.
+
+    Its link counts too: it approves whatever the linked file does. Raises AccessError if it cannot be looked at.
+    """
+    path = home / FILE_NAME
+    if filesystem.is_link(path):
+        return f"{path} is a symbolic link: put the file itself in its place."
+    match filesystem.write_exposure(path) if filesystem.exists(path) else None:
+        case "owner":
+            return f"{path} belongs to another user: review it, then `chown` it to the user who runs tbot."
+        case "mode":
+            return f"Other users may write to {path}: review it, then `chmod go-w {path}`."
+        case None:
+            return ""
+
+
 def lock_fingerprint(home: Path) -> str:
     """The SHA-256 of the lock of an instance; "" if there is none."""
     path = home / FILE_NAME
@@ -208,7 +225,8 @@ def lock_objections(home: Path, listings: Iterable[PluginListing]) -> tuple[str,
         if lock is None:
             return (f"There is no {home / FILE_NAME}, so no plugin is approved.",)
         used = {(it.entry.kind, it.entry.name) for it in given if it.enabled}
-        return tuple(it.sentence for it in verify_lock(lock, given) if (it.kind, it.name) in used)
+        exposed = filter(None, (lock_exposure(home),))
+        return (*exposed, *(it.sentence for it in verify_lock(lock, given) if (it.kind, it.name) in used))
     except TbotError as fault:
         return (fault.message,)
 

@@ -90,13 +90,15 @@ def test_a_new_folder_is_warned_of(tmp_path: Path) -> None:
     assert not (tmp_path / "storage").exists()
 
 
-@pytest.mark.parametrize("name", ["", "data", "logs", "reports", "data/tbot.sqlite"])
+@pytest.mark.parametrize("name", ["", "data", "logs", "reports", "control", "data/tbot.sqlite", "data/audit.log"])
 def test_what_others_may_write_to_is_refused_live_and_warned_of_otherwise(home: Path, name: str) -> None:
-    """The instance, the folders of its records, and its journal, with the command that closes it."""
+    """The instance, its control folder, those of its records, its journal and audit log, with what closes it."""
     SecretPaths(Instance(home), DeploymentSettings()).write_ignore_files()
     (home / "logs").mkdir()
     (home / "reports").mkdir()
+    (home / "control").mkdir(exist_ok=True)
     written(Instance(home).journal)
+    (home / "data" / "audit.log").touch()
     assert found(subject(home), "files") == []
     path = home / name
     path.chmod(path.stat().st_mode | 0o020)
@@ -104,6 +106,15 @@ def test_what_others_may_write_to_is_refused_live_and_warned_of_otherwise(home: 
     strict = attrs.evolve(subject(home), strict=True)
     row = next(one for one in preflight_findings(strict) if one.subject == "files")
     assert (row.level, row.remedy) == ("fail", f"chmod go-w {path}")
+
+
+@pytest.mark.parametrize("name", [".env", ".env_bot"])
+def test_plaintext_that_others_may_write_to_is_warned_of(tmp_path: Path, name: str) -> None:
+    """Whoever may write it decides what is traded."""
+    (tmp_path / ".env_bot").write_text(BOT)
+    (tmp_path / ".env").write_text("")
+    (tmp_path / name).chmod(0o664)
+    assert ("warn", f"Other users may write to {tmp_path / name}.") in found(subject(tmp_path), "files")
 
 
 @pytest.mark.parametrize(

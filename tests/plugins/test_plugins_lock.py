@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 import shutil
 import sys
 from datetime import UTC, datetime
@@ -373,6 +374,40 @@ def test_a_file_that_cannot_be_read_is_never_passed_over(approved: PluginLock, s
         lock.verify_lock(approved, found(site, "sound"))
     (objection,) = lock.lock_objections(tmp_path, found(site, "sound"))
     assert "circle" in objection
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o620, 0o602])
+def test_a_lock_that_others_may_write_approves_nothing(
+    approved: PluginLock, site: Path, tmp_path: Path, mode: int
+) -> None:
+    """Whoever may write it approves plugins; reading it harms nothing."""
+    lock.write_lock(tmp_path, approved)
+    (tmp_path / lock.FILE_NAME).chmod(mode)
+    objections = lock.lock_objections(tmp_path, found(site, "sound"))
+    assert [f"chmod go-w {tmp_path / lock.FILE_NAME}" in one for one in objections] == ([True] if mode & 0o022 else [])
+    if objections:
+        with pytest.raises(PluginError, match="Other users may write to"):
+            lock.require_locked(tmp_path, found(site, "sound"))
+
+
+def test_a_lock_of_another_user_or_behind_a_link_approves_nothing(
+    approved: PluginLock, site: Path, tmp_path: Path
+) -> None:
+    """The linked file may be anybody's, and be exchanged."""
+    lock.write_lock(tmp_path, approved)
+    path = tmp_path / lock.FILE_NAME
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert lock.lock_objections(tmp_path, found(site, "sound")) == (
+        f"{path} is a symbolic link: put the file itself in its place.",
+    )
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    path.unlink()
+    (tmp_path / "elsewhere").rename(path)
+    os.chown(path, 12345, 12345)
+    (objection,) = lock.lock_objections(tmp_path, found(site, "sound"))
+    assert "belongs to another user" in objection
 
 
 def test_a_refusal_is_bounded() -> None:

@@ -98,6 +98,10 @@ def test_a_lock_is_written_and_matches_until_a_file_changes(
     assert row(capsys, home, "sound")["lock"] == "locked"
     assert row(capsys, home, "spare")["lock"] == ""
     assert not (home / "data").exists()
+    (home / "plugins.lock").chmod(0o620)
+    assert run(home, "verify") == 1
+    assert f"`chmod go-w {home / 'plugins.lock'}`" in capsys.readouterr().out
+    (home / "plugins.lock").chmod(0o600)
     (site / "their_sound" / "__init__.py").write_text("changed = True")
     assert run(home, "verify") == 1
     assert capsys.readouterr().out.startswith("The strategy sound has a changed file: their_sound/__init__.py.\n")
