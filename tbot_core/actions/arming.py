@@ -24,7 +24,6 @@ from tbot_core.journal.projections.book import fold_events
 from tbot_core.model.clock import SystemClock
 from tbot_core.status.risk_state import read_control_folder
 from tbot_core.status.runs import PAPER, RunFile, find_instance, open_run_file
-from tbot_core.system import filesystem
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def trades_on_paper(home: Path | None) -> bool:
                 mode = fold_events(journal.events()).run.get("mode", "")
     except JournalError:
         return False
-    return mode == "paper" or (not mode and filesystem.lock_holder(instance.lock, instance.home) is None)
+    return mode == "paper" or (not mode and instance.lock_holder is None)
 
 
 def live_settings(home: Path | None) -> Settings:

@@ -92,7 +92,7 @@ def _awaits_acceptance(instance: Instance) -> bool:
 
 def _pass_on(instance: Instance, actor: str) -> str:
     # Ask a running bot to compare again; a start does by itself.
-    if filesystem.lock_holder(instance.lock) is None or filesystem.lock_purpose(instance.lock):
+    if instance.lock_holder is None or filesystem.lock_purpose(instance.lock):
         return ""
     answer = control_requests.request(ControlVerb.ACCEPT_JOURNAL, instance.home, actor=actor)
     return "" if answer.process is None else answer.lost

@@ -106,7 +106,7 @@ async def send_request(
     if not is_there(instance):
         raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
     instance = with_control_folder(instance)
-    process = filesystem.lock_holder(instance.lock, instance.home)
+    process = instance.lock_holder
     if process is not None and filesystem.lock_purpose(instance.lock) == SIMULATION:
         message = f"Process {process} runs a simulation here, which accepts no requests; no request was sent."
         raise AccessError(message, "Stop it with Ctrl-C in its terminal, or try again after it has ended.")
@@ -131,7 +131,7 @@ async def send_request(
     while process is not None and _pending(found, instance, ends=ends) and clock.monotonic() < until:
         await clock.sleep(_POLL_S)
         found = request_result(instance, verb, name, process)
-        if not found.taken and filesystem.lock_holder(instance.lock, instance.home) is None:
+        if not found.taken and instance.lock_holder is None:
             return attrs.evolve(request_result(instance, verb, name, process), process=None, needless=needless)
     return attrs.evolve(found, needless=needless)
 
@@ -224,11 +224,7 @@ _ENDS: Final = frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVer
 
 def _pending(answer: RequestResult, instance: Instance, *, ends: bool) -> bool:
     # A bot that is to end has ended once its process no longer holds the lock of the instance.
-    over = (
-        answer.ended and filesystem.lock_holder(instance.lock, instance.home) != answer.process
-        if ends
-        else answer.taken
-    )
+    over = answer.ended and instance.lock_holder != answer.process if ends else answer.taken
     return not (answer.refused or over)
 
 

@@ -170,7 +170,7 @@ def begin_setup(instance: Instance) -> SetUp:
 
 
 def _refuse_trading(instance: Instance) -> None:
-    process = filesystem.lock_holder(instance.lock, instance.home)
+    process = instance.lock_holder
     if process is not None:
         message = f"Process {process} trades in {instance.home}, with settings that a set-up would replace."
         raise AccessError(message, "Begin the set-up when it has ended, or in another folder.")

@@ -105,7 +105,7 @@ def start_simulation(
     Raises UsageError while another one runs, or a bot beside a replay, AccessError if it cannot be started.
     """
     instance = runs.find_instance(home)
-    if request.kind == "replay" and filesystem.lock_holder(instance.lock, instance.home) is not None:
+    if request.kind == "replay" and instance.lock_holder is not None:
         raise UsageError(
             "A bot runs here, and a replay needs the instance for itself.",
             "Start a backtest, which runs beside the bot, or replay after the bot has ended.",

@@ -175,7 +175,7 @@ def hold_dry_run_lock(home: Path) -> AbstractContextManager[object]:
     from tbot_core.system import filesystem
 
     instance = Instance.at(home)
-    process = filesystem.lock_holder(instance.lock, instance.home)
+    process = instance.lock_holder
     if process is not None and filesystem.lock_purpose(instance.lock) != SIMULATION:
         words = "a dry run beside it uses the same data source, and both share its rate limits"
         click.echo(f"tbot: Process {process} trades here: {words}.", err=True)

@@ -21,7 +21,7 @@ _LARGEST: Final = 8192
 
 def record_control_folder(instance: Instance) -> None:
     """Record the folder that the holder of the instance's lock watches."""
-    holder = filesystem.lock_holder(instance.lock, instance.home)
+    holder = instance.lock_holder
     if holder is not None:
         filesystem.write_atomic(instance.data / NAME, f"{holder}\n{instance.control_dir}\n".encode())
 
@@ -34,7 +34,7 @@ def with_control_folder(instance: Instance) -> Instance:
     has recorded a folder.
     """
     process, recorded = _recorded(instance)
-    if recorded and process == str(filesystem.lock_holder(instance.lock, instance.home)):
+    if recorded and process == str(instance.lock_holder):
         return attrs.evolve(instance, control_dir=recorded)
     source = read_global_file(instance)
     if source.fault is None:

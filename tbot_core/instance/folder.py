@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from tbot_core.system import environ
+from tbot_core.system import environ, filesystem
 
 RECORDS: Final = ("data", "logs", "backups", "reports")
 """The folders of what tbot writes about itself."""
@@ -157,6 +157,11 @@ class Instance:
     def lock(self) -> Path:
         """The lock of the trading process."""
         return self.data / "tbot.lock"
+
+    @property
+    def lock_holder(self) -> int | None:
+        """The id of the process that holds the lock, also where its file was removed; None without one."""
+        return filesystem.lock_holder(self.lock, self.home)
 
     @property
     def dry_run_lock(self) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tbot_core.errors import JournalError
 from tbot_core.journal import integrity
 from tbot_core.journal.store import read_journal
-from tbot_core.system import filesystem, log
+from tbot_core.system import log
 from tbot_core.vault import audit_log
 from tbot_core.vault.categories import JOURNAL
 from tbot_core.vault.vault import SecretAccess
@@ -38,7 +38,7 @@ def note_new_key(instance: Instance, opened: Vault) -> None:
     A running bot goes on without the key, and a damaged journal has no known end: nothing is recorded then, and `tbot
     audit accept` does it later. Raises VaultError.
     """
-    if filesystem.lock_holder(instance.lock, instance.home) is not None:
+    if instance.lock_holder is not None:
         return
     before = 0
     try:

@@ -22,7 +22,6 @@ from tbot_core.model.types import Leg, Side
 from tbot_core.reports.trade_levels import planned_level
 from tbot_core.status.risk_state import read_control_folder
 from tbot_core.status.runs import bot_time, current_run, open_run_file, received_of
-from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +45,7 @@ def confirmations_document(home: Path | None, now: dt.datetime) -> Document:
     it was traded; `working`: the rest may still be.
     """
     instance = known_control_folder(Instance.at(home))
-    running = filesystem.lock_holder(instance.lock, instance.home) is not None
+    running = instance.lock_holder is not None
     file = current_run(instance)
     if file is None:
         return {"running": running, "open": [], "decided": []}

@@ -91,7 +91,7 @@ class StatusReader:
         """The status as `status_document` returns it."""
         instance = self.instance()
         files = run_files(instance)
-        holder, rehearsed = filesystem.lock_holder(instance.lock, instance.home), is_rehearsing(instance)
+        holder, rehearsed = instance.lock_holder, is_rehearsing(instance)
         running = rehearsal_of(instance) if holder else ""  # one that prepares has no journal yet
         counted = [one for one in files if (one.rehearsal if rehearsed else not one.apart)]
         counted = [one for one in counted if one.name == running] if running else counted

@@ -149,14 +149,14 @@ def received_of(instance: Instance, file: RunFile | None) -> Path:
 
 def is_rehearsing(instance: Instance) -> bool:
     """Whether a rehearsal runs in the instance; while nothing runs, whether TBOT_REHEARSAL names one."""
-    if filesystem.lock_holder(instance.lock, instance.home) is None:
+    if instance.lock_holder is None:
         return bool(environ.variable(REHEARSAL_VARIABLE))
     return bool(rehearsal_of(instance))
 
 
 def rehearsal_of(instance: Instance) -> str:
     """The id of the rehearsal that runs; while nothing runs and TBOT_REHEARSAL names one, of the newest; else ""."""
-    if filesystem.lock_holder(instance.lock, instance.home) is None:
+    if instance.lock_holder is None:
         named = environ.variable(REHEARSAL_VARIABLE)
         return next((file.name for file in run_files(instance) if file.rehearsal), "") if named else ""
     purpose = filesystem.lock_purpose(instance.lock)
@@ -299,7 +299,7 @@ class SettingsReader:
         """The instance with its control folder, as `known_control_folder` returns it."""
         plain = Instance.at(self._home)
         record = filesystem.revision(plain.data / CONTROL_FOLDER)
-        key = (self._revisions()[:2], record, filesystem.lock_holder(plain.lock, plain.home))
+        key = (self._revisions()[:2], record, plain.lock_holder)
         if self._placed is None or self._placed[0] != key:
             self._placed = (key, known_control_folder(plain))
         return self._placed[1]

@@ -84,11 +84,10 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     from tbot_core.actions.control_requests import request
     from tbot_core.errors import RiskError
     from tbot_core.status.runs import find_instance
-    from tbot_core.system import filesystem
 
     amount = parse_dollars(amount)
     instance = find_instance(home)
-    if filesystem.lock_holder(instance.lock, instance.home) is None:
+    if instance.lock_holder is None:
         raise RiskError("No bot is running, so there is no outage to confirm.", "`tbot run` starts one.")
     answer = request("failover-confirm", home, {"amount": amount})
     emit(answer.document() | {"amount": amount}, as_json=as_json, lines=[_confirm_text(answer, amount)])

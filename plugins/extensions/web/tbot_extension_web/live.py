@@ -163,7 +163,7 @@ class LiveView:
         # What changes when the bot does something: journals, gauges, requests, the lock.
         instance = self._status.instance()
         folders = [instance.data, instance.runs, instance.control]
-        found: list[object] = [filesystem.lock_holder(instance.lock, instance.home)]
+        found: list[object] = [instance.lock_holder]
         for folder in folders:
             if filesystem.is_folder(folder):
                 found += [
