@@ -169,12 +169,17 @@ def test_a_page_may_follow_one_part_alone(traded: Path, site_of: Callable[[Path]
 def test_a_request_is_answered_as_the_command_line_answers_it(
     own: Path, app_of: Callable[[Path], ASGIApp], act: object
 ) -> None:
-    """With a sentence of what happens, said once, since no bot runs; a reload asks for nothing. Paper is not armed."""
+    """With a sentence of what happens, said once, since no bot runs; a reload asks for nothing.
+
+    Paper is not armed, and without an audit log there is no older journal to accept.
+    """
     path = str(getattr(act, "path", ""))
     app = app_of(own)
     answer = ask(app, "POST", path, ADMIN, {"csrf": CSRF, "sessions": "2", "sure": "yes"})
     if path.endswith("/arm"):
         assert (answer.status, "needs no arming" in answer.text) == (400, True)
+    elif path.endswith("/accept-journal"):
+        assert (answer.status, "TB-SEC-" in answer.text) == (400, True)
     else:
         assert (answer.status, answer.headers["location"]) == (303, "/risk")
         shown, reloaded = (ask(app, "GET", "/risk", ADMIN).text for _ in range(2))
