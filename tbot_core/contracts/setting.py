@@ -19,9 +19,6 @@ from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack, ove
 
 import attrs
 
-from tbot_core.system.redaction import is_shaped_like_secret
-from tbot_core.system.secret import SHOWN
-
 T = TypeVar("T")
 METADATA: Final = "tbot_core.contracts.setting"
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -251,15 +248,8 @@ def plugin_name(example: str, *, empty: bool = False) -> SettingKind[str]:
 
 
 def path() -> SettingKind[str]:
-    """A path, relative to the instance unless it is absolute; a key or a password in place of one is refused."""
-    line = text(allowed="a path, relative to the instance")
-
-    def parse(written: str) -> str:
-        if is_shaped_like_secret(written):
-            raise ValueError(SHOWN)
-        return line.parse(written)
-
-    return attrs.evolve(line, name="path", parse=parse)
+    """A path, relative to the instance unless it is absolute; in a file a secret in place of one is refused."""
+    return attrs.evolve(text(allowed="a path, relative to the instance"), name="path")
 
 
 def choice(*words: str) -> SettingKind[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
-from tbot_core.system.redaction import hide_keys
+from tbot_core.system.redaction import hide_keys, is_shaped_like_secret
+
+if TYPE_CHECKING:
+    from tbot_core.contracts.setting import SettingKind
 
 Mode: TypeAlias = Literal["replay", "demo", "backtest", "dry-run", "paper", "live"]
 SIMULATED_MODES: Final = frozenset({"replay", "demo", "backtest"})
@@ -45,6 +48,11 @@ class SettingsFinding:
     def __str__(self) -> str:
         """The sentence, after file and line if they are known."""
         return f"{self.where}: {self.message}" if self.where else self.message
+
+
+def is_secret_for_path(kind: SettingKind[Any], text: str) -> bool:
+    """Whether a text of a setting that is a path is shaped like a secret instead."""
+    return kind.name == "path" and is_shaped_like_secret(text)
 
 
 def printable_value(text: str) -> str:

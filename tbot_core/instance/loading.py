@@ -18,7 +18,7 @@ from tbot_core.errors import SettingsError
 from tbot_core.instance import cross_checks
 from tbot_core.instance.dotenv import Assignment
 from tbot_core.instance.enabled_plugins import applied_filters, running_strategies
-from tbot_core.instance.findings import SettingsFinding, ValueOrigin, printable_value
+from tbot_core.instance.findings import SettingsFinding, ValueOrigin, is_secret_for_path, printable_value
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, Instance
 from tbot_core.instance.registry import (
     CORE,
@@ -36,7 +36,6 @@ from tbot_core.instance.settings import Settings
 from tbot_core.instance.sources import SettingsFiles
 from tbot_core.instance.sources import read_settings_files as configured
 from tbot_core.system import filesystem
-from tbot_core.system.redaction import is_shaped_like_secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -243,6 +242,10 @@ def _values(
 def _read(one: KnownVariable, entry: Assignment) -> Iterator[str]:
     # The objections of the owner and of each further reader to a variable's text, without duplicates.
     reported: set[str] = set()
+    if is_secret_for_path(one.declaration.kind, entry.value.strip()):
+        allowed = one.declaration.kind.allowed
+        yield f"{entry.key} is shaped like a secret, which is not shown; allowed is {allowed}."
+        return
     for reader, kind in (("", one.declaration.kind), *one.readers):
         try:
             kind.parse(entry.value.strip())
@@ -251,9 +254,6 @@ def _read(one: KnownVariable, entry: Assignment) -> Iterator[str]:
                 continue
             reported.add(kind.allowed)
             whose = f" for {reader}" if reader else ""
-            if kind.name == "path" and is_shaped_like_secret(entry.value.strip()):
-                yield f"{entry.key} is shaped like a secret, which is not shown; allowed{whose} is {kind.allowed}."
-                continue
             yield f"{entry.key}={printable_value(entry.value)}: allowed{whose} is {kind.allowed}."
 
 

@@ -11,7 +11,7 @@ import attrs
 
 from tbot_core.errors import AccessError, SettingsError, TbotError, VaultError
 from tbot_core.instance.dotenv import LIMIT_BYTES, ParsedDotenv, parse_dotenv
-from tbot_core.instance.findings import SettingsFinding, printable_value
+from tbot_core.instance.findings import SettingsFinding, is_secret_for_path, printable_value
 from tbot_core.instance.folder import CREATION_MARKER, ENCRYPTED_SUFFIX, ENV_FILE, SETUP_DRAFT, Instance
 from tbot_core.system import filesystem
 from tbot_core.system.redaction import is_shaped_like_secret
@@ -189,8 +189,9 @@ def deployment_of(parsed: ParsedDotenv) -> DeploymentSettings:
     texts = {entry.key: entry.value.strip() for entry in parsed.entries}
     given = {}
     for field, one in declarations(DeploymentSettings).items():
+        text = texts.get(one.name, one.default_text)
         try:
-            given[field] = one.kind.parse(texts.get(one.name, one.default_text))
+            given[field] = one.default if is_secret_for_path(one.kind, text) else one.kind.parse(text)
         except ValueError:
             given[field] = one.default
     return DeploymentSettings(**given)
