@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import random
 import runpy
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 from click.testing import CliRunner
 
@@ -145,6 +147,78 @@ def test_random_sessions(
     assert expected["trades"]
     assert traded(settings, sessions) == expected
     assert traded(settings, sessions, replay=True) == expected
+
+
+def drawn(chance: random.Random) -> dict[str, str]:
+    """Settings drawn at random."""
+    pick = chance.choice
+    return {
+        **SETTINGS,
+        "OPEN_ANALYSIS_TIME": pick(["3", "10", "20"]),
+        "OPEN_BREAKOUT_TIME": pick(["15", "60", "120"]),
+        "OPEN_MONITORING_TIME": pick(["1", "60", "200"]),
+        "STRAT_OPEN_BUFFER": pick(["0", "0.001", "0.003"]),
+        "STOP_LOSS_PCT": pick(["0.003", "0.01"]),
+        "ENTRY_ORDER_TYPE": pick(["limit", "market"]),
+        "ENTRY_LIMIT_PCT": pick(["0", "0.0005", "0.002"]),
+        "VOLUME_LIMIT": pick(["0.10", "0.01", "0.002", "0"]),
+        "REBALANCE_ENABLED": pick(["true", "true", "false"]),
+        "REBALANCE_THRESHOLD": pick(["0", "0.001"]),
+        "REBALANCE_CHECK_INTERVAL": pick(["60", "120", "300", "1000"]),
+        "SHORT_TYPE_OPEN": pick(["ShortSell", "ShortSell", "disabled"]),
+        "MAX_TRADES": pick(["2", "4"]),
+        "MAX_OPEN_POSITIONS": pick(["2", "4"]),
+        "SIMULATED_LATENCY_MS": pick(["0", "60000"]),
+        "FLATTEN_BEFORE_CLOSE": pick(["1", "5", "60"]),
+        "FILTERS": pick(["none", ""]),
+        "MIN_PRICE": pick(["0", "20"]),
+        "MAX_PRICE": pick(["0", "100"]),
+        "MAX_GAP_PCT_OPEN": pick(["1", "0.01"]),
+        "GAP_REFERENCE": pick(["current", "previous_close"]),
+        "MAX_ORDER_NOTIONAL": pick(["0", "11000"]),
+    }
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(20))
+def test_random_settings(second: dict[str, Any], traded: Callable[..., dict[str, Any]], seed: int) -> None:
+    """The same under settings drawn at random, in calm and in bursting markets."""
+    settings = drawn(random.Random(seed))
+    sessions = second["random_sessions"](seed, DAYS, "ABCDEF", bursts=seed % 2 == 1)
+    expected = second["computed"](settings, sessions, Decimal(100_000))
+    assert traded(settings, sessions) == expected
+    assert traded(settings, sessions, replay=True) == expected
+
+
+REAL: list[dict[str, str]] = [
+    {"VOLUME_LIMIT": "0.0005", "REBALANCE_ENABLED": "true", "REBALANCE_CHECK_INTERVAL": "60"},
+    {"ENTRY_ORDER_TYPE": "market", "OPEN_MONITORING_TIME": "250", "STOP_LOSS_PCT": "0.003"},
+    {"FILTERS": "", "GAP_REFERENCE": "previous_close", "MAX_GAP_PCT_OPEN": "0.01", "MAX_PRICE": "200"},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.parametrize("changes", REAL)
+def test_recorded_sessions(
+    second: dict[str, Any], traded: Callable[..., dict[str, Any]], shared: Path, changes: dict[str, str]
+) -> None:
+    """The same on recorded sessions of sixteen stocks."""
+    sessions: dict[dt.date, Any] = {}
+    paths = sorted((shared / "data" / "bars" / "us300_2018").glob("*.parquet"))
+    for path in paths:
+        for row in pl.read_parquet(path).iter_rows(named=True):
+            day = row["ts"].date()
+            if day < dt.date(2018, 3, 9):  # in winter time
+                bars = sessions.setdefault(day, {one.stem: [None] * 390 for one in paths})[path.stem]
+                prices = [Decimal(str(row[name])) for name in ("open", "high", "low", "close")]
+                bars[(row["ts"] - second["opening"](day)) // dt.timedelta(minutes=1)] = second["Bar"](
+                    *prices, row["volume"]
+                )
+    settings = {**SETTINGS, **changes}
+    expected = second["computed"](settings, sessions, Decimal(100_000))
+    assert len(expected["trades"]) > 40
+    assert traded(settings, sessions) == expected
 
 
 def steady(second: dict[str, Any], price: str, changes: Mapping[int, tuple[str, int]]) -> list[Any]:
