@@ -90,7 +90,7 @@ def test_hours_and_kinds_are_those_of_what_was_traded(home: Path) -> None:
     assert [(one.open.hour, one.close.hour) for one in found.days] == [(13, 20), (13, 17)]
     assert sorted(found.kinds) == [("raw", "consolidated"), ("split", "partial")]
     assert [one.partition(":")[0] for one in found.notes] == [
-        "Prices are adjusted (split)",
+        "Prices of BBB (split) are adjusted",
         "Volumes of BBB are a part of the tape",
     ]
     assert (known(home, ("AAA",)).kinds, known(home, ("AAA",)).notes) == (found.kinds[:1], ())
