@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from collections import Counter
 from contextlib import aclosing, contextmanager, suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -459,6 +460,26 @@ def test_payments_are_read_with_the_account(venue: AlpacaExchange) -> None:
         ("split", 10, 0),
         ("MA", 0, 1),
     ]
+
+
+def test_a_long_account_is_read_page_by_page_from_the_venue(venue: AlpacaExchange) -> None:
+    """Of 1,101 open and 601 closed orders of one second, and of 350 fees, each is read once, and none is missing."""
+    submit(venue, order_of(name="kit-1", limit="10.01", quantity="1"))
+    account = venue.venue.account
+    (first,) = account.orders
+    names = [("new", f"open-{number}") for number in range(1100)] + [
+        ("canceled", f"shut-{number}") for number in range(601)
+    ]
+    more = [attrs.evolve(first, id=f"id-{name}", client_order_id=name, status=status) for status, name in names]
+    account.orders[:] = [*more[:1000], first, *more[1000:]]
+    for _ in range(350):
+        account.pay("FEE", Decimal("-0.01"))
+    found = venue.wait(venue.broker.snapshot(DAWN))
+    assert Counter(one.client_order_id for one in found.orders) == Counter(["kit-1", *(name for _, name in names)])
+    assert Counter(one.activity_id for one in found.activities) == Counter(one["id"] for one in account.activities)
+    assert len(account.activities) == 350
+    cursors = [one.query["after_order_id"] for one in venue.server.requests if "after_order_id" in one.query]
+    assert cursors == ["id-open-499", "id-open-999", "id-shut-499"]
 
 
 def test_hours_come_from_the_vendors_calendar(venue: AlpacaExchange) -> None:

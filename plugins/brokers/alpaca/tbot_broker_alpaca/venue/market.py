@@ -220,7 +220,7 @@ class VenueMarket:
         if consolidated and frame == "1Min" and "end" in query and last > latest:
             raise Refusal(403, 40310000, "subscription does not permit querying recent SIP data")
         adjusted = query.get("adjustment", "raw") != "raw"
-        last_place, descends = place_of(query.get("page_token")), query.get("sort") == "desc"
+        last_place, descends = place_of(query), query.get("sort") == "desc"
         begins, _, at = (last_place or "").partition(f"|{frame[1]}|") if not descends else ("", "", "")
         found: Iterable[tuple[str, tuple[str, dict[str, Any]]]] = (
             (f"{symbol}|{frame[1]}|{row['t']}", (symbol, row))
@@ -231,7 +231,7 @@ class VenueMarket:
         )
         if descends:
             found = reversed([*found])
-        page, token = page_of(found, whole_of(query.get("limit"), 1000, _MOST), last_place)
+        page, token = page_of(found, whole_of(query.get("limit"), 1000, _MOST), query)
         answer: dict[str, list[dict[str, Any]]] = {}
         for _, (symbol, row) in page:
             answer.setdefault(symbol, []).append(row)

@@ -18,7 +18,7 @@ from tbot_broker_alpaca.venue.faults import Moment, VenueFaults, endpoint_of
 from tbot_broker_alpaca.venue.market import VenueMarket
 from tbot_broker_alpaca.venue.record import VenueRecord
 from tbot_broker_alpaca.venue.streams import VenueStreams
-from tbot_broker_alpaca.venue.wire import Refusal, moment_of, not_found, stamp, whole_of
+from tbot_broker_alpaca.venue.wire import Refusal, invalid, moment_of, not_found, stamp, whole_of
 from tbot_core.testing.scripted_server import ScriptedServer, ServerReply, ServerRequest
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ LIMIT: Final = 200
 """Requests a minute, of trading and of market data each, on the basic plan."""
 
 _MOST_ORDERS: Final = 500
+_DIRECTIONS: Final = frozenset({"asc", "desc"})
 _WORDS: Final = re.compile(r"[a-z_:]+")
 
 
@@ -248,7 +249,12 @@ class AlpacaServer:
 
 
 def _listed(account: VenueAccount, query: Mapping[str, str], *, nested: bool) -> list[VenueOrder]:
-    # One page of the orders; times of submission bound it.
+    # One page of the orders; times of submission bound it, or one order that is not on it.
+    places, times = {"after_order_id", "before_order_id"} & {*query}, {"after", "until"} & {*query}
+    if len(places) > 1 or (places and times):
+        raise invalid(f"{', '.join(sorted(places | times))} are mutually exclusive")
+    if query.get("direction", "desc") not in _DIRECTIONS:
+        raise invalid(f"invalid direction: {query['direction']}")
     status, known = query.get("status", "open"), account.orders
     opened = {*map(id, account.open_orders)}
     symbols = set(filter(None, query.get("symbols", "").split(",")))
@@ -272,7 +278,9 @@ def _listed(account: VenueAccount, query: Mapping[str, str], *, nested: bool) ->
 
 
 def _activities(account: VenueAccount, query: Mapping[str, str], kind: list[str]) -> list[dict[str, Any]]:
-    # One page of the activities.
+    # One page of the activities; its token is the id of the last one of the page before.
+    if query.get("direction", "desc") not in _DIRECTIONS:
+        raise invalid(f"invalid direction: {query['direction']}")
     kinds = set(filter(None, (kind[0] if kind else query.get("activity_types", "")).split(",")))
     wanted = {"trade_activity": True, "non_trade_activity": False}.get(query.get("category", ""))
     bounds = {name: stamp(moment_of(query[name])) for name in ("after", "until") if name in query}
@@ -287,7 +295,9 @@ def _activities(account: VenueAccount, query: Mapping[str, str], kind: list[str]
         found.reverse()
     ids = [one["id"] for one in found]
     token = query.get("page_token")
-    first = ids.index(token) + 1 if token in ids else 0
+    if token is not None and token not in ids:
+        raise invalid(f"invalid page_token: {token}")
+    first = 0 if token is None else ids.index(token) + 1
     return found[first : first + whole_of(query.get("page_size"), 100, 100)]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tbot_core.model.clock import exchange_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 Row = TypeVar("Row")
 
@@ -115,23 +115,37 @@ def whole_of(text: str | None, default: int, most: int) -> int:
     return int(text)
 
 
-def place_of(token: str | None) -> str | None:
-    """The place of the last row of the page before, by the token that the page named; None without one."""
-    if not token:
+def place_of(query: Mapping[str, str]) -> str | None:
+    """The place of the last row of the page before, by the token that it named; None without one.
+
+    A token is that of one query: with other parameters it raises Refusal, as one that no page named.
+    """
+    token = query.get("page_token")
+    if token is None:
         return None
     try:
-        return base64.b64decode(token).decode()
+        asked, _, place = base64.b64decode(token).decode().partition("|")
     except ValueError:
         raise Refusal(400, 40010000, "invalid page token") from None
+    if asked != _digest(query):
+        raise Refusal(400, 40010000, "invalid page token")
+    return place
 
 
 def page_of(
-    rows: Iterable[tuple[str, Row]], limit: int, last: str | None
+    rows: Iterable[tuple[str, Row]], limit: int, query: Mapping[str, str]
 ) -> tuple[Sequence[tuple[str, Row]], str | None]:
-    """The rows of the page after the place `last`, and the token of the next one; a row has its place as text."""
+    """The rows of the page that `query` asks for, and the token of the next one; a row has its place as text."""
+    last = place_of(query)
     rest = iter(rows)
     if last is not None and not any(place == last for place, _ in rest):
         raise Refusal(400, 40010000, "invalid page token")
     page = [*islice(rest, limit)]
     more = next(rest, None) is not None
-    return page, base64.b64encode(page[-1][0].encode()).decode() if more else None
+    return page, base64.b64encode(f"{_digest(query)}|{page[-1][0]}".encode()).decode() if more else None
+
+
+def _digest(query: Mapping[str, str]) -> str:
+    # What a query asks for, but for the place and the length of its page.
+    wanted = sorted((name, text) for name, text in query.items() if name not in {"page_token", "limit"})
+    return hashlib.sha256(repr(wanted).encode()).hexdigest()[:16]

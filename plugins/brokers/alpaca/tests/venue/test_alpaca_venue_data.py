@@ -25,7 +25,7 @@ MINUTE = dt.timedelta(minutes=1)
 def bars(venue: Any, path: str = "/v2/stocks/bars", **query: str) -> Any:
     """The answer to a request for bars of AAPL and KO in the feed of one venue."""
     wanted = {"symbols": "AAPL,KO"} if path == "/v2/stocks/bars" else {}
-    return venue.get(path, **wanted, **{"timeframe": "1Min", "feed": "iex", **query})
+    return venue.get(path, **{**wanted, "timeframe": "1Min", "feed": "iex", **query})
 
 
 def minute(venue: Any, symbol: str = "AAPL", close: float = 21.0) -> Bar:
@@ -45,7 +45,13 @@ def test_past_minutes_come_page_by_page(venue: Any) -> None:
         token, pages = answer["next_page_token"], pages + 1
     assert pages == 7
     assert found == [(symbol, f"{day}T20:{50 + number}:00Z") for symbol in ("AAPL", "KO") for number in range(10)]
-    assert bars(venue, page_token="not a token").status == 400
+    wanted = {"start": f"{day}T20:50:00Z", "end": f"{day}T20:59:00Z"}
+    token = bars(venue, **wanted, limit="3").document["next_page_token"]
+    assert bars(venue, **wanted, page_token=token).status == 200
+    for other in ({"start": f"{day}T20:49:00Z"}, {"feed": "sip"}, {"symbols": "AAPL"}, {"adjustment": "split"}):
+        assert bars(venue, **{**wanted, **other}, page_token=token).status == 400
+    for wrong in ("", "not a token", "bm90IGEgdG9rZW4="):
+        assert bars(venue, **wanted, page_token=wrong).status == 400
 
 
 def test_a12_a_token_can_be_repeated(venue: Any) -> None:

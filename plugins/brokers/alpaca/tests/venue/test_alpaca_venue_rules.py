@@ -370,6 +370,10 @@ def test_orders_are_listed_page_by_page(venue: Any) -> None:
     assert listed(after_order_id=ids[2], direction="asc") == [3, 4]
     assert listed(before_order_id=ids[2]) == [1, 0]
     assert listed(symbols="KO") == listed(status="closed") == []
+    for both in ({"before_order_id": ids[3]}, {"after": times[0]}, {"until": times[3]}):
+        assert refused(venue.get("/v2/orders", after_order_id=ids[1], **both))[0] == INVALID
+    assert refused(venue.get("/v2/orders", after_order_id="nobody's"))[0] == (404, 40410000)
+    assert refused(venue.get("/v2/orders", direction="up"))[0] == INVALID
     assert refused(venue.get("/v2/orders", limit="501"))[0] == INVALID
     assert refused(venue.get("/v2/orders", after="yesterday"))[0] == (400, 40010000)
 
@@ -390,5 +394,9 @@ def test_activities_are_listed_page_by_page(venue: Any) -> None:
     assert [(one["type"], one["cum_qty"]) for one in more.document] == [("fill", "10")]
     late = venue.get("/v2/account/activities", category="non_trade_activity", after=fills[0]["transaction_time"])
     assert len(late.document) == 2
+    for token in ("", "7", late.document[0]["id"]):
+        wrong = venue.get("/v2/account/activities", activity_types="FILL", direction="asc", page_token=token)
+        assert refused(wrong)[0] == INVALID
+    assert refused(venue.get("/v2/account/activities", direction="up"))[0] == INVALID
     assert venue.account.held["AAPL"] == (Decimal(20), Decimal(10))
     assert venue.account.cash == Decimal("99799.98")
