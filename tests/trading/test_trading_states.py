@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 
 import attrs
 import pytest
 
 from tbot_core.execution.trading_state import recall_states
 from tbot_core.journal import records
-from tbot_core.model.types import RiskState
 from tbot_core.trading.risk.states import KINDS, QUIET, RECONCILED, CauseEnd, StateCause, TradingState
 
 NOON = datetime(2026, 1, 5, 17, 0, tzinfo=UTC)
@@ -36,10 +36,58 @@ def test_nothing_is_normal() -> None:
     assert TradingState().state.word == "normal"
 
 
-def test_every_cause_has_a_kind() -> None:
-    """No cause lacks an effect, none is without one of its own words."""
-    assert set(KINDS) == set(StateCause)
-    assert all(kind.state > RiskState.NORMAL for kind in KINDS.values())
+EFFECTS = """
+halted    | withdrawal | kill_file kill_command kill_signal
+exit-only | withdrawal | stop_file stop_command stop_signal unreconciled control_lost not_armed left_behind
+exit-only | reconcile  | unknown outcome_unknown mismatch surplus feeds_stale clock_jump stalled clock_skew disk_low
+exit-only | reconcile  | journal rejects restricted login plugin_lost broker_plugin unreachable events_missed
+exit-only | reconcile  | maintenance brokers_down
+defense   | quiet      | primary_down universe_stale
+defense   | session    | half_loss deviations
+defense   | withdrawal | defense_command defense_setting
+"""
+TABLE = {
+    StateCause[name.upper()]: (state.strip(), CauseEnd[end.strip().upper()])
+    for state, end, names in (line.split("|") for line in EFFECTS.strip().splitlines())
+    for name in names.split()
+}
+"""What the product's page says of each cause: the state that it requires, and what ends it."""
+
+GRAVITY = ("normal", "defense", "exit-only", "halted")
+
+
+def test_every_cause_has_the_effect_of_the_table() -> None:
+    """No cause lacks an effect, and each has its state and its end."""
+    assert {cause: (kind.state.word, kind.end) for cause, kind in KINDS.items()} == TABLE
+    assert set(TABLE) == set(StateCause)
+
+
+def test_of_two_causes_the_graver_counts_and_each_outlasts_the_other() -> None:
+    """For every pair: the state is that of the graver; when one is over, that of the other is left, in either order."""
+    for one, other in permutations(StateCause, 2):
+        states = TradingState()
+        for cause in (one, other):
+            states.raise_cause(cause, NOON)
+        graver = max(TABLE[one][0], TABLE[other][0], key=GRAVITY.index)
+        assert states.state.word == states.local_state.word == graver, (one, other)
+        states.clear_cause(one, NOON)
+        states.lingering.pop(one, None)
+        assert (states.state.word, states.causes) == (TABLE[other][0], (other,)), (one, other)
+
+
+def test_of_two_causes_only_that_which_was_cleared_ends_with_its_condition() -> None:
+    """For every pair: a clean reading, quiet and a new session end what was cleared, and not what stands."""
+    for one, other in permutations(StateCause, 2):
+        states = TradingState()
+        for cause in (one, other):
+            states.raise_cause(cause, NOON)
+        states.clear_cause(one, NOON)
+        states.on_reconciled(NOON, clean=True)
+        states.expire_causes(after(QUIET))
+        ended = TABLE[one][1] is not CauseEnd.SESSION
+        assert set(states.causes) == ({other} if ended else {one, other}), (one, other)
+        states.open_session()
+        assert set(states.causes) == {other} - {cause for cause in TABLE if TABLE[cause][1] is CauseEnd.SESSION}
 
 
 def test_the_gravest_cause_counts() -> None:
@@ -76,7 +124,7 @@ def test_a_cause_begins_once() -> None:
     assert not states.clear_cause(StateCause.STOP_FILE, NOON)
 
 
-@pytest.mark.parametrize("cause", [cause for cause in StateCause if KINDS[cause].end is CauseEnd.RECONCILE])
+@pytest.mark.parametrize("cause", [cause for cause in StateCause if TABLE[cause][1] is CauseEnd.RECONCILE])
 def test_doubt_ends_with_a_clean_reconcile_that_held(cause: StateCause) -> None:
     """Exits-only lasts until reconciliation has agreed for 60 s without a break, counted from the cause's end."""
     states = TradingState()
