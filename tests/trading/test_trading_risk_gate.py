@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -49,6 +49,9 @@ from tbot_core.trading.risk.gate import (
 from tbot_core.trading.risk.limits import Limits
 from tbot_core.trading.risk.sizing import SizedEntry
 from tbot_core.trading.risk.states import StateCause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EQUITY = 100_000 * ATOMS_PER_DOLLAR
 LONG, SHORT = Side.LONG, Side.SHORT
@@ -195,6 +198,55 @@ def test_states_and_counts(now: ExposureBook, settings: dict[str, Any], reason: 
     gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True)
     refusal = gate.before_sizing(now, limits(**settings), identity())
     assert (refusal.reason if refusal else None) is reason
+
+
+def having(**fields: Any) -> Callable[[ExposureBook], object]:
+    """Gives a book these fields."""
+    return lambda book: [setattr(book, name, value) for name, value in fields.items()]
+
+
+def three_losses(book: ExposureBook) -> None:
+    """Close three losing trades."""
+    for minute in range(3):
+        book.count_closed(closing(minute), -1)
+
+
+CONDITIONS: list[tuple[Reason, Callable[[ExposureBook], object], dict[str, Any]]] = [
+    (Reason.TRADING_DISABLED, having(), {"disable_all_trades": True}),
+    (Reason.HALTED, having(imposed_state=RiskState.HALTED), {}),
+    (Reason.DAILY_LOSS, having(daily_loss=True), {}),
+    (Reason.NOT_ARMED, having(armed=False), {}),
+    (Reason.EXIT_ONLY, having(state=RiskState.EXIT_ONLY), {}),
+    (Reason.EXIT_ONLY, having(blocking_causes={StateCause.SURPLUS: "1 AAA"}), {}),
+    (Reason.CONSECUTIVE_LOSSES, three_losses, {"max_consecutive_losses": 3}),
+    (Reason.EQUITY_JUMP, having(equity_jump=True), {}),
+    (Reason.WINDOW_LOSS, having(window_loss={"open"}), {}),
+    (Reason.INSTRUMENT_FROZEN, having(frozen={"AAA": "a split"}), {}),
+    (Reason.RULES_UNKNOWN, having(rules_unknown={"AAA": False}), {}),
+    (Reason.ALREADY_HELD, lambda book: hold(book, "AAA", 100), {}),
+    (Reason.SYMBOL_TRADED, having(traded={"AAA"}), {}),
+    (Reason.MAX_TRADES, having(sent={"open": 4}), {}),
+    (Reason.MAX_OPEN_POSITIONS, lambda book: hold(book, "BBB", 100), {"max_open_positions": 1}),
+    (Reason.ORDER_RATE, having(sent_at=(25, 2)), {"max_orders_per_minute": 2}),
+]
+"""What denies an entry by itself, in the order of the checks: how it comes about, and the settings that it needs."""
+
+
+@pytest.mark.parametrize(
+    "places",
+    list(itertools.combinations_with_replacement(range(len(CONDITIONS)), 2)),
+    ids=lambda places: "-".join(CONDITIONS[place][0].name for place in places),
+)
+def test_no_condition_lifts_another_one(places: tuple[int, int]) -> None:
+    """Of two conditions at once, whichever came first, the earlier check names the denial; so does one alone."""
+    settings = {name: value for place in places for name, value in CONDITIONS[place][2].items()}
+    for order_of_events in (places, places[::-1]):
+        book = standing()
+        for place in order_of_events:
+            CONDITIONS[place][1](book)
+        gate = RiskEngine(risk=RiskSettings(**settings), once_a_day=True)
+        refusal = gate.before_sizing(book, limits(**settings), identity())
+        assert (refusal.reason if refusal else None) is CONDITIONS[min(places)][0]
 
 
 def test_one_trade_a_day_can_be_switched_off() -> None:
