@@ -109,6 +109,8 @@ def test_every_setting_that_the_guide_names_is_known(root: Path) -> None:
 @pytest.mark.slow
 def test_the_pictures_of_the_strategies_are_in_step(root: Path, tmp_path: Path) -> None:
     """docs/images shows trades of the demo as it is now; `python tools/strategy_pictures.py` draws them again."""
-    for name, chart in strategy_pictures.charts(tmp_path / "demo").items():
+    charts = strategy_pictures.charts(tmp_path / "demo")
+    assert {*charts} == {"open", "mid", "close"}
+    for name, chart in charts.items():
         drawn = strategy_pictures.Picture(chart).svg(f"A trade of the strategy {name}")
         assert drawn == (root / "docs" / "images" / f"strategy-{name}.svg").read_text(encoding="utf-8")

@@ -169,6 +169,7 @@ def test_decisions_neither_wait_nor_log_nor_store() -> None:
 
 def test_every_plugin_follows_the_one_name_rule() -> None:
     """Folder, distribution, package, entry point and group are one name, and the package is typed."""
+    assert {folder.parent.name for folder in plugins()} == {*SINGULARS}
     for folder in plugins():
         kind, name = SINGULARS[folder.parent.name], folder.name
         package = f"tbot_{kind}_{name}"

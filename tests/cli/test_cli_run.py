@@ -132,7 +132,9 @@ def test_lines_and_tables_give_a_fill_the_same_time(tmp_path: Path, capsys: pyte
     """Each line of an entry or exit bears the time that the document gives it, the start of the bar that filled it."""
     args = ("--demo", "--sessions", "1", "--home", str(tmp_path))
     lines = run(capsys, *args)[0].splitlines()
-    for trade in document(capsys, *args)["trades"]:
+    trades = document(capsys, *args)["trades"]
+    assert trades
+    for trade in trades:
         entered, left = (dt.datetime.fromisoformat(trade[name]) for name in ("entry_time", "exit_time"))
         action = "BUY" if trade["side"] == "long" else "SELL SHORT"
         head = f"[{trade['strategy'].upper()}] "

@@ -41,10 +41,13 @@ def test_no_variable_is_declared_twice() -> None:
 
 def test_fractions_are_exact() -> None:
     """Fractions that become money are Decimal."""
+    kinds = set[str]()
     for group in GROUPS:
         for field, one in declarations(group).items():
             if one.kind.name in {"fraction", "percent", "money"} and one.default is not None:
                 assert isinstance(getattr(group(), field), Decimal), one.name
+                kinds.add(one.kind.name)
+    assert kinds == {"fraction", "percent", "money"}
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:

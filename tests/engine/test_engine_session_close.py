@@ -296,6 +296,7 @@ def test_f39_nothing_is_sent_while_the_exchange_is_closed(scene: Scene) -> None:
     assert orders
     assert {life.session.denial_reason(order) for order in orders} == {"the exchange is closed"}
     sent = [one.applied for one in scene.events(records.SENDING)]
+    assert sent
     assert all(scene.world.session.open <= moment < scene.world.session.close for moment in sent)
 
 

@@ -160,6 +160,7 @@ def test_a_session_whose_feed_stays_silent_is_closed_at_its_end(scene: Simulated
     stale = [event for event in scene.events(records.STATE) if event.payload["cause"] == StateCause.FEEDS_STALE.name]
     assert [event.payload["there"] for event in stale][:1] == [True]
     entries = [event for event in scene.events(records.INTENDED) if event.payload["leg"] == "entry"]
+    assert entries
     assert all(event.seq < told[0].seq for event in entries)
     assert scene.events(records.STUCK) == []
 

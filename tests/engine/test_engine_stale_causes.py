@@ -85,6 +85,7 @@ def test_a_feed_that_was_stale_at_the_last_close_says_nothing_of_today(
     scene.world.run(scene.life().run)
     assert scene.events(records.NOT_READY) == []
     told = [event for event in scene.events(records.STATE) if event.payload["cause"] == cause.name]
+    assert told
     assert all(event.applied < scene.world.session.open for event in told)
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event, Journal
     from tbot_core.model.types import Order, SignalId
 
-SEEDS = (0, 1, 6, 12, 29)
+SEEDS = (0, 1, 8, 12, 29)
 OFF = "42210004 price is not on the tick grid"
 
 
@@ -189,7 +189,9 @@ def test_f42_a_coarser_grid_is_asked_for_once_and_kept_to(tmp_path: Path, seed: 
     assert not [cid for cid in between if orders[cid].payload["signal"]["symbol"] == symbol]
     later = [one.payload for one in orders.values() if one.seq > told.seq]
     prices = [one[kind] for one in later if one["signal"]["symbol"] == symbol for kind in ("limit_price", "stop_price")]
-    assert all(Decimal(price) % Decimal("0.05") == 0 for price in prices if price is not None)
+    remainders = [Decimal(price) % Decimal("0.05") for price in prices if price is not None]
+    assert remainders
+    assert not any(remainders)
 
 
 def test_f42_a_stop_that_was_off_the_grid_is_made_at_a_level_that_is_on_it(bench: Bench) -> None:

@@ -123,6 +123,7 @@ def test_the_hash_is_that_of_the_words(journal: Journal) -> None:
     """SHA-256 over the row as JSON, the previous hash included: anyone can recompute it."""
     with closing(sqlite3.connect(journal.path)) as connection:
         rows = connection.execute("SELECT * FROM events ORDER BY seq").fetchall()
+    assert rows
     previous = GENESIS
     for row in rows:
         assert row[-2] == previous

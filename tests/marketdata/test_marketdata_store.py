@@ -83,8 +83,11 @@ def test_bars_stand_in_their_session_minute_and_symbol(december: StoreFixture) -
 
 def test_a_symbol_without_bars_keeps_its_place(december: StoreFixture) -> None:
     """Every block has all the symbols that were asked for; one that has none is NaN in all of them."""
-    for block in december.store.blocks(day("2019-11-27"), day("2019-12-06"), ["AAA", "MMM", "BBB"]):
+    blocks = [*december.store.blocks(day("2019-11-27"), day("2019-12-06"), ["AAA", "MMM", "BBB"])]
+    assert sum(len(block.sessions) for block in blocks) == 7
+    for block in blocks:
         assert block.bars.symbols == ("AAA", "BBB", "MMM")
+        assert not np.isnan(block.bars.close[:, 0]).all()
         assert np.isnan(block.bars.close[:, 2]).all()
 
 

@@ -79,7 +79,9 @@ def test_a_name_offered_twice_is_refused_for_both(site: Path, plant: Callable[..
     """Two distributions of one name are both duplicates, and each reason names the two."""
     plant("twin", dist="first")
     plant("twin", dist="second", target="their_other_twin")
-    for listing in installed_plugins(path=[str(site)]):
+    twins = installed_plugins(path=[str(site)])
+    assert len(twins) == 2
+    for listing in twins:
         assert listing.state == "duplicate"
         assert listing.reason == "Several distributions provide it: first 2.5 and second 2.5. Uninstall all but one."
 

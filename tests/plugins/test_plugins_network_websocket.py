@@ -279,6 +279,7 @@ def test_headers_are_made_for_each_connection() -> None:
             return there.request.headers.get("X-Key")
 
     assert talk(script) == "token 2"
+    assert made
     assert all(url.endswith("/iex") for url in made)
 
 

@@ -284,7 +284,9 @@ def test_every_bar_ends_between_two_lines(closing: str) -> None:
     drawn = charts.sessions(RunTimeline(run={}, chapters=tuple(days), book=SessionBook()))
     lines = sorted(float(y) for y in re.findall(r'<line class="grid"[^>]* y1="([\d.]+)"', drawn))
     assert 3 <= len(lines) <= 7
-    for top, height in re.findall(r'<rect [^>]*y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', drawn):
+    bars = re.findall(r'<rect [^>]*y="([\d.]+)" width="[\d.]+" height="([\d.]+)"', drawn)
+    assert bars
+    for top, height in bars:
         assert lines[0] - 0.11 <= float(top)
         assert float(top) + float(height) <= lines[-1] + 1.01
 

@@ -396,14 +396,20 @@ def test_every_failing_call_of_a_write_leaves_the_old_file(
 def test_every_failing_call_of_a_new_key_is_told(
     bench: Any, number: int, file_code: VaultErrorCode, key_code: VaultErrorCode
 ) -> None:
-    """A key that could not be written is told with its code; no half key stays."""
+    """A key that could not be written is told with its code; no half key stays, and no leftover."""
     bench.vault().make_key("login")
     count = len(bench.disk.calls)
+    assert count > 10
     for position in range(count):
         bench.quiet()
         bench.disk.fails_at, bench.disk.fault = position, system_fault(number)
         assert code_of(lambda: bench.vault().make_key("smtp")) is key_code is not file_code
         bench.quiet()
+        last = position == count - 1  # the folder's sync: the whole key stands, though perhaps not for ever
+        names = {path.name for path in bench.path("storage/keys").iterdir()} - {".lock"}
+        assert names == ({"login.key", "smtp.key"} if last else {"login.key"})
+        key = bench.vault().store.key("smtp")
+        assert (key is not None) == last
         bench.vault().store.put_key("smtp", "cur", None)
 
 

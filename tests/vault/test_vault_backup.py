@@ -123,8 +123,10 @@ def test_everything_comes_back(filled: Any) -> None:
 def test_nothing_of_a_backup_is_in_the_clear(filled: Any) -> None:
     """Neither keys nor tokens nor plaintext settings, in no spelling."""
     data = made(filled).read_bytes()
-    for held in content(filled.instance.home).values():
-        assert held.strip() not in data
+    held = content(filled.instance.home)
+    assert held
+    for one in held.values():
+        assert one.strip() not in data
 
 
 def test_the_settings_of_a_backup_are_read_before_it_is_put_anywhere(filled: Any) -> None:
@@ -162,6 +164,7 @@ def test_a_failing_disk_leaves_the_earlier_backup(filled: Any, number: int) -> N
     """At whichever call it fails: a typed error, told to the log, no leftover, and what was there before."""
     before = made(filled).read_bytes()
     count = len(filled.disk.calls)
+    assert count > 15
     for position in range(count):
         filled.quiet()
         filled.disk.fails_at, filled.disk.fault = position, OSError(number, os.strerror(number))

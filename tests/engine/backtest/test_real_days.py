@@ -98,12 +98,14 @@ def test_a_low_vix_closes_the_close_strategy(replayed: Any) -> None:
 
 def test_daylight_saving_moves_no_window_against_the_bell(replayed: Any) -> None:
     """Entries of the open strategy lie 20 to 33 minutes after the bell, before and after 2018-03-11."""
-    for trade in replayed["trades"]:
-        if trade["strategy"] == "open":
-            moment = dt.datetime.fromisoformat(trade["entry_time"])
-            bell = 13 if moment.date() >= dt.date(2018, 3, 11) else 14
-            after = moment - moment.replace(hour=bell, minute=30)
-            assert dt.timedelta(minutes=21) <= after <= dt.timedelta(minutes=33)
+    entered = [
+        dt.datetime.fromisoformat(trade["entry_time"]) for trade in replayed["trades"] if trade["strategy"] == "open"
+    ]
+    summer = [moment.date() >= dt.date(2018, 3, 11) for moment in entered]
+    assert set(summer) == {False, True}
+    for moment, late in zip(entered, summer, strict=True):
+        after = moment - moment.replace(hour=13 if late else 14, minute=30)
+        assert dt.timedelta(minutes=21) <= after <= dt.timedelta(minutes=33)
 
 
 def test_cash_and_positions_are_equity_at_each_event(spring: Path, replayed: Any) -> None:

@@ -46,7 +46,9 @@ def test_the_answer_reads_as_the_command_line_says_it(
     capsys.readouterr()
     assert cli.invoke(["why", symbol, "--date", day["session"], "--home", str(traded)]) == 0
     text = re.sub(r"</?strong>", "", shown(traded_app, f"/decisions?symbol={symbol.lower()}"))
-    for line in capsys.readouterr().out.splitlines():
+    lines = capsys.readouterr().out.splitlines()
+    assert symbol in lines[0]
+    for line in lines:
         assert line in text
 
 
@@ -79,6 +81,7 @@ def test_a_bad_request_says_what_is_wrong_and_keeps_the_form(traded_app: ASGIApp
 def test_why_no_trade_shows_what_each_window_did(traded_app: ASGIApp, traded: Path) -> None:
     """Candidates, triggers, and each reason with its own sentence."""
     page, day = shown(traded_app, "/decisions/day"), day_decisions(traded)
+    assert all([one for window in day["windows"] for one in window[part]] for part in ("denials", "near_misses"))
     for window in day["windows"]:
         assert f"<h2>{window['strategy']} " in page
         for one in window["denials"]:
