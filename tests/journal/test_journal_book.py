@@ -114,6 +114,50 @@ def test_changes_and_windows_are_kept_for_the_session() -> None:
     assert (book.risk, book.windows, book.orders) == ([], [], {})
 
 
+OF_THE_RUN = {
+    "run", "time", "sessions", "equity_start", "trades", "denials", "allowed", "equity_curve", "brokers",
+    "without_candidates", "_before", "_stuck",
+}  # fmt: skip
+"""What a book keeps over its sessions; a stuck position is shown only while it is held."""
+
+
+def test_nothing_of_the_day_before_counts_in_a_session_but_what_belongs_to_the_run() -> None:
+    """After a day with every kind of event the book of the next one is that of a first day."""
+    stop, other = ENTRY.protection[0], order(name="other", limit="10", symbol="BBB", protection=())
+    yesterday = [
+        Said(kind=records.SESSION_OPENED, payload={**OPENING, "primary": "acme"}),
+        Said(kind=records.SCREENED, payload={"strategy": "mid", "candidates": 0, "reasons": {"VIX_LOW": 3}}),
+        *SENDING,
+        intended(stop),
+        intended(other),
+        heard(ENTRY, "fill", "10"),
+        heard(stop, "acknowledged"),
+        moving(stop, "9.5"),
+        moving(stop, "9.6"),
+        heard(stop, "replaced"),
+        Said(kind=records.CANCEL_REQUESTED, cid=stop.client_order_id, payload={}),
+        heard(stop, "fill", "9.5", "2"),
+        heard(order(Leg.EXIT, name="nobody's"), "fill", "9", "3"),
+        Said(kind=records.RISK, payload={"what": "daily loss latch"}),
+        Said(kind=records.WINDOW_CLOSED, payload={"strategy": "mid"}),
+        Said(kind=records.FROZEN, payload={"symbol": "AAA", "words": "a split", "there": True}),
+        Said(kind=records.DISPUTED, payload={"symbol": "AAA", "there": True}),
+        Said(kind=records.STUCK, payload={"symbol": "AAA"}),
+        Said(kind=records.PROTECTION, payload={"state": records.CLOSED, "bare_s": "3", "emulated_s": "4"}),
+        Said(kind=records.SESSION_CLOSED, payload={"equity": "949.80"}),
+    ]
+    first = Said(kind=records.RUN_STARTED, payload={"equity": "1000"})
+    today = Said(kind=records.SESSION_OPENED, payload={**OPENING, "date": "2026-01-06", "equity": "949.80"})
+    before, fresh = fold_events([first, *yesterday[:-1]]), fold_events([first, today])
+    compared = {one.name for one in attrs.fields(SessionBook)} - OF_THE_RUN
+    unlike = {name for name in compared if getattr(before, name) != getattr(fresh, name)}
+    assert unlike == compared - {"symbols", "in_session", "finished", "_outside"}
+    book = fold_events([first, *yesterday, today])
+    assert {name for name in compared if getattr(book, name) != getattr(fresh, name)} == set()
+    assert (book.stuck, book.resting("AAA"), book.covered("AAA"), book.broker(identity())) == ({}, None, 0, "")
+    assert len(book.trades) == 1
+
+
 def test_denials_are_counted_from_screening_and_decisions() -> None:
     """Each reason with its number, allowed ones apart."""
     book = opened(
