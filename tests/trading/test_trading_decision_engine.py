@@ -902,3 +902,28 @@ def test_a_confirmed_quantity_is_the_most_that_is_sent() -> None:
     assert less.sizing is not None
     assert less.order.quantity == less.sizing.quantity == possible.order.quantity / 2
     assert possible.sizing.bound != less.sizing.bound == CONFIRMED
+
+
+NARROW: dict[str, Any] = {"max_trades": 12, "weights": (Decimal("0.05"),) * 12, "total_allocation": "0.3"}
+WHOLES: list[tuple[Reason, dict[str, Any], int]] = [
+    (Reason.ORDER_RATE, {"max_orders_per_minute": 3}, 3),
+    (Reason.MAX_OPEN_POSITIONS, {"max_open_positions": 4}, 4),
+    (Reason.MAX_TRADES, {"max_trades": 2}, 2),
+    (Reason.GROSS_EXPOSURE, {"max_gross_exposure": "0.08"}, 5),
+    (Reason.BUYING_POWER, {"max_leverage": "0.08"}, 5),
+]
+"""A limit of all entries together, settings that make it bind, and how many of 1,500 USD it lets pass."""
+
+
+@pytest.mark.parametrize(("reason", "settings", "most"), WHOLES, ids=[one[0].name for one in WHOLES])
+@pytest.mark.parametrize("parts", [(9,), (1,) * 9, (4, 5), (2, 6, 1)])
+def test_a_limit_of_the_whole_counts_the_entries_of_one_minute_however_they_come(
+    reason: Reason, settings: dict[str, Any], most: int, parts: tuple[int, ...]
+) -> None:
+    """Nine signals in a minute, decided at once or in parts: the first ones up to the limit, and no more."""
+    wide: dict[str, Any] = {"max_gross_exposure": "1", "max_open_positions": 20, "entry_limit_pct": "0"}
+    whole = desk(rules(**{**NARROW, **wide, **settings}))
+    signals = iter(proposal(f"S{number}", row=number) for number in range(9))
+    decisions = [one for part in parts for one in whole.decide([next(signals) for _ in range(part)])]
+    assert [one.reason for one in decisions] == [Reason.ALLOWED] * most + [reason] * (9 - most)
+    assert whole.exposure.gross() == most * atoms_of(Decimal(1500))
