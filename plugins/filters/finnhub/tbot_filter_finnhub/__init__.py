@@ -69,6 +69,7 @@ class Config:
         boolean(),
         default="false",
         doc="Whether a symbol is not entered on the day of an earnings report and the day before.",
+        permits=Permits("unless", ("true",), why="Entries are possible around earnings reports."),
     )
 
 
