@@ -83,6 +83,7 @@ POST /risk/stop-cancel              login  403       403       ok        ok
 POST /risk/defense-off              login  403       403       ok        ok
 POST /risk/kill-clear               login  403       403       password  ok
 POST /risk/arm                      login  403       403       password  ok
+POST /risk/accept-journal           login  403       403       password  ok
 GET  /check                         login  403       403       ok        ok
 POST /settings/review               login  403       403       ok        ok
 POST /settings/save                 login  403       403       ok        ok
