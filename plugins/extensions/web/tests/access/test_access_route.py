@@ -16,6 +16,9 @@ from tbot_extension_web.testing.browser import Browser
 from tbot_extension_web.testing.client import HOST, Answer
 
 from tbot_core import cli
+from tbot_core.actions.settings_edit import settings_view
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.instance import Instance, secrets
 from tbot_core.vault import audit_log
 
 PASSWORD = "velvet otter quarry"
@@ -120,3 +123,23 @@ def test_f108_the_lock_is_exact_through_the_page_and_the_command_line_is_not_loc
     assert list((access.home / "control").iterdir())
     access.clock.advance(access.rules.lockout_minutes * 60)
     assert try_login(access, "bob", PASSWORD).status == 200
+
+
+@pytest.mark.slow
+def test_a_wrong_password_at_a_change_of_settings_counts_as_a_failed_login(access: Any) -> None:
+    """It ends the session at the limit and locks the name; nothing is saved, and the log has each refusal."""
+    own = secrets.open_instance_vault(Instance(access.home), DeploymentSettings())
+    secrets.encrypt_category(own, "env_bot", b"BROKER_NAME=PAPER\nTRADE_CONFIRMATION_REQUIRED=true\n")
+    access.start(attempt_limit=3)
+    admin = browser(access)
+    admin.send("/login", {"name": "alice", "password": PASSWORD})
+    admin.open("/settings/entries")
+    form = {"version": settings_view(access.home).version, "set.TRADE_CONFIRMATION_REQUIRED": "false"}
+    assert "Entries no longer wait for a person." in admin.send("/settings/review", form).text
+    for _ in range(3):
+        access.clock.advance(1)
+        admin.send("/settings/save", {**form, "password": WRONG})
+    assert access.logins.locked_users() == ("alice",)
+    assert access.logins.sessions("alice") == []
+    assert settings_view(access.home).values["TRADE_CONFIRMATION_REQUIRED"].value is True
+    assert [it for it in access.log() if it[1] == "step-up"] == [("web/alice", "step-up", "refused")] * 3
