@@ -202,7 +202,12 @@ def test_states_and_counts(now: ExposureBook, settings: dict[str, Any], reason: 
 
 def having(**fields: Any) -> Callable[[ExposureBook], object]:
     """Gives a book these fields."""
-    return lambda book: [setattr(book, name, value) for name, value in fields.items()]
+
+    def give(book: ExposureBook) -> None:
+        for name, value in fields.items():
+            setattr(book, name, value)
+
+    return give
 
 
 def three_losses(book: ExposureBook) -> None:
