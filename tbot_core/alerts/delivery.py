@@ -12,7 +12,7 @@ from tbot_core.alerts.pending import Delivery
 from tbot_core.contracts import SendsOnce, SupportsAcknowledgement
 from tbot_core.errors import PartlyDelivered, TbotError, Undelivered
 from tbot_core.system import log
-from tbot_core.system.foreign_exceptions import assert_failure, exception_words, own_error
+from tbot_core.system.foreign_exceptions import assert_failure, exception_text, own_error, type_name
 from tbot_core.system.redaction import redact
 from tbot_core.system.timeouts import steps_within
 
@@ -187,7 +187,7 @@ def _undelivered(fault: BaseException) -> Undelivered:
     if issubclass(type(fault), Undelivered):
         return own_error(cast("Undelivered", fault))
     late = type(fault) is TimeoutError
-    return Undelivered(f"It took longer than {SEND_S:g} s." if late else exception_words(fault))
+    return Undelivered(f"It took longer than {SEND_S:g} s." if late else f"{type_name(fault)}: {exception_text(fault)}")
 
 
 def _redacted(alert: Alert) -> Alert:

@@ -18,8 +18,8 @@ from tbot_core.engine.assembly import DRY_RUN
 from tbot_core.errors import TbotError
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.folder import REHEARSING
-from tbot_core.plugins.hung_plugins import WHERE
-from tbot_core.system import filesystem, log, service_manager, stalls
+from tbot_core.plugins import hung_plugins
+from tbot_core.system import filesystem, log, service_manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -86,10 +86,10 @@ def alerts_beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -
     data, instance = settings.instance.data, settings.instance
     filesystem.make_folder(data)
     with (
-        stalls.activity_marker(data / WHERE) as inside,
+        hung_plugins.marked_calls(data),
         nullcontext(lambda: True) if instance.rehearsal else watchdog.running_watchdog(instance, again) as beat,
     ):
-        assembly.call_guard.where = inside
+        assembly.call_guard.where = hung_plugins.inside
         alerts = alert_dispatcher(assembly, clock)
         assembly.call_guard.on_observer_off = partial(_report_observer, alerts)
         assembly.call_guard.on_extension_failing = lambda words: alerts.notify(words, STATUS_COMMAND)

@@ -17,7 +17,7 @@ from tbot_core.alerts.pending import BETWEEN, FOLLOWED_UP, TABLES, Delivery, Mes
 from tbot_core.alerts.rate_limit import LIMITS, SentMessage, limit_ends
 from tbot_core.contracts import Urgency
 from tbot_core.errors import AccessError
-from tbot_core.system import filesystem
+from tbot_core.system import filesystem, forks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -313,6 +313,7 @@ class AlertStore:
 
     def _execute(self, statement: str, *values: object) -> tuple[list[tuple[Any, ...]], int]:
         # The rows, and how many were changed.
+        forks.end_if_forked()
         with self._faults():
             done = self._connection.execute(statement, [_plain(value) for value in values])
             return done.fetchall(), done.rowcount

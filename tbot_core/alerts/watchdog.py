@@ -115,7 +115,8 @@ def watch_heartbeat(
                 stalled = False
                 store.clear_incident(PROCESS, clock.now())
     if last != END and not _end_is_reported(store):
-        _open_incident(store, clock, "The run died unexpectedly; open positions are not managed.", "tbot run")
+        where = _in(rescue.locate())
+        _open_incident(store, clock, f"The run died unexpectedly{where}; open positions are not managed.", "tbot run")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeAlias
 
 from tbot_core.errors import Withdrawn
+from tbot_core.system import forks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ class SendPermit:
 
     def redeem(self) -> None:
         """Use the permit; raises Withdrawn if it was used before, or if the order must not be sent any more."""
+        forks.end_if_forked()
         name = f"The order {self._order.client_order_id} ({self._order.symbol})"
         if self.redeemed:
             raise Withdrawn(f"{name} was sent already: a permit is valid for one order.")

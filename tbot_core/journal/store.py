@@ -19,7 +19,7 @@ import attrs
 from tbot_core.errors import JournalError
 from tbot_core.journal import chain, integrity
 from tbot_core.model import json_document
-from tbot_core.system import filesystem
+from tbot_core.system import filesystem, forks
 from tbot_core.system.redaction import redact, redact_all
 
 SCHEMA_VERSION: Final = 1
@@ -112,6 +112,7 @@ class Journal:
         """Write events durably, in one transaction; with `commit_on` later. Raises JournalError on failure."""
         if not entries:
             return
+        forks.end_if_forked()
         rows, seq, previous = [], self._seq, self._hash
         for entry, payload in zip(entries, _texts([entry.payload for entry in entries]), strict=True):
             seq += 1

@@ -1,25 +1,32 @@
-"""Plugins whose native code hung a run, recorded by the watchdog for the next run.
+"""Calls of plugins that hung or ended a run, recorded for the next run: no journal has what never returned.
 
-Until that run reads the record it is the only one: the call never returned, so no journal has it.
+A run marks the plugin that it imports, creates or calls on a page. The watchdog records a call whose native code hung,
+and the next run one in which the process ended.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
 from tbot_core.errors import AccessError
 from tbot_core.model import json_document
-from tbot_core.model.clock import exchange_time
-from tbot_core.plugins.call_guard import FAILURES, WITHIN, FailedCall
-from tbot_core.system import filesystem
+from tbot_core.model.clock import SystemClock, exchange_time
+from tbot_core.plugins.call_guard import FAILURES, WITHIN, FailedCall, no_activity_mark
+from tbot_core.system import filesystem, stalls
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from datetime import date
     from pathlib import Path
+
+    from tbot_core.plugins.discovery import EntryPointInfo
 
 FILE_NAME: Final = "plugins-lost.json"
 WHERE: Final = "plugin-call"
@@ -28,6 +35,16 @@ WHERE: Final = "plugin-call"
 KEPT: Final = timedelta(hours=16)
 _MOST: Final = 20
 _ERROR: Final = "it hung in native code, and the run was stopped and restarted without it."
+_ENDED: Final = "the process of the run ended in it."
+_STARTING: Final = ("import", "create")
+_TIMES: Final = 2
+"""A start that is killed for another reason may be in a plugin too: so many such ends disable it."""
+
+
+class _Marks:
+    # The open page of this process, and what marks a call on it.
+    path: Path | None = None
+    mark: Callable[[str], AbstractContextManager[None]] = staticmethod(no_activity_mark)
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +56,7 @@ class HungCall:
     turn: int
     moment: datetime
     noticed: datetime
+    error: str = _ERROR
 
     @classmethod
     def of(cls, words: str, noticed: datetime) -> HungCall:
@@ -47,9 +65,75 @@ class HungCall:
         return cls(plugin=plugin, call=call, turn=int(turn), moment=datetime.fromisoformat(moment), noticed=noticed)
 
     @property
+    def sentence(self) -> str:
+        """Where a run ended, and what follows from it."""
+        again = f"once more within {WITHIN.total_seconds() / 60:g} min, and it is set aside"
+        then = again if self.call in _STARTING else "it is off for the rest of its session"
+        return f"The last run ended in {self.call} of the plugin {self.plugin}, or was killed there: {then}."
+
+    @property
+    def place(self) -> tuple[str, str, int, datetime]:
+        """What identifies the call."""
+        return self.plugin, self.call, self.turn, self.moment
+
+    @property
     def lost(self) -> tuple[datetime, FailedCall]:
         """The call as a failure with its moment."""
-        return self.moment, FailedCall(plugin=self.plugin, call=self.call, turn=self.turn, error=_ERROR, off=True)
+        return self.moment, FailedCall(plugin=self.plugin, call=self.call, turn=self.turn, error=self.error, off=True)
+
+
+@contextmanager
+def marked_calls(folder: Path) -> Iterator[None]:
+    """Mark the calls of plugins on a page in an instance's data while the context lasts; it may be nested.
+
+    The page is written with the first call. The lock of the instance is held: the page of another run would be lost.
+    """
+    if _Marks.path == folder / WHERE:
+        yield
+        return
+    with ExitStack() as stack:
+
+        def first(words: str) -> AbstractContextManager[None]:
+            filesystem.make_folder(folder)
+            _Marks.mark = stack.enter_context(stalls.activity_marker(folder / WHERE))
+            return _Marks.mark(words)
+
+        before, _Marks.path, _Marks.mark = (_Marks.path, _Marks.mark), folder / WHERE, first
+        try:
+            yield
+        finally:
+            _Marks.path, _Marks.mark = before
+
+
+def inside(words: str) -> AbstractContextManager[None]:
+    """Mark a call by the text that `HungCall.of` reads."""
+    return _Marks.mark(words)
+
+
+def starting(entry: EntryPointInfo, phase: Literal["import", "create"]) -> AbstractContextManager[None]:
+    """Mark that a plugin is imported or created."""
+    return inside(f"{entry.kind}/{entry.name} {phase} 0 {SystemClock().now().isoformat()}")
+
+
+def note_ended_call(folder: Path, now: datetime) -> HungCall | None:
+    """Record the call in which the last run of an instance ended, before `marked_calls`; None if it was in none."""
+    seen = stalls.read_activity(folder / WHERE)
+    try:
+        ended = None if seen is None else attrs.evolve(HungCall.of(seen.words, now), error=_ENDED)
+    except ValueError:
+        return None
+    if ended is None or ended.place in [one.place for one in noted_hung_calls(folder, now)]:
+        return None  # the watchdog ended that run, and recorded it
+    note_hung_call(folder, ended)
+    return ended
+
+
+def ended_starts(folder: Path, now: datetime) -> dict[str, str]:
+    """The plugins, as KIND/NAME, that are set aside since they ended starts of the run, with the reason."""
+    found = [one for one in noted_hung_calls(folder, now) if one.call in _STARTING and now - one.noticed <= WITHIN]
+    counts = Counter(one.plugin for one in found if one.error == _ENDED)
+    words = "the process of the run ended {} times while it was imported or created."
+    return {plugin: words.format(times) for plugin, times in counts.items() if times >= _TIMES}
 
 
 def note_hung_call(folder: Path, stuck: HungCall) -> bool:

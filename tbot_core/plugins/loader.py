@@ -18,7 +18,7 @@ from tbot_core.contracts.abilities import undeclared_differences
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import PluginError
-from tbot_core.plugins import figures
+from tbot_core.plugins import figures, hung_plugins
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
@@ -103,7 +103,8 @@ class PluginLoader:
         subject: object = None
         known = False
         try:
-            subject = _resolve(entry)
+            with hung_plugins.starting(entry, "import"):
+                subject = _resolve(entry)
             phase = "register"
             hash(subject)  # pluggy keeps plugins in sets: an unhashable one would break all calls
             known = self.manager.is_registered(subject)
@@ -153,7 +154,7 @@ def load_object(entry: EntryPointInfo) -> object | PluginFailure:
 def build_plugin(loaded: LoadedPlugin, config: object, context: Context) -> object | PluginFailure:
     """Create the plugin's object and check that it has the methods of its kind; a failure is logged."""
     try:
-        with localcontext():
+        with hung_plugins.starting(loaded.entry, "create"), localcontext():
             made = loaded.plugin.create(config, context)
         _check_made(loaded.entry.kind, made)
     except BaseException as fault:  # noqa: BLE001  -- the border of plugin load

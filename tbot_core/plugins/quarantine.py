@@ -1,14 +1,15 @@
-"""Blocks the import of a plugin that hung in its trial, since it would hang or end the loading process.
+"""Blocks the import of a plugin that hung in its trial, or ended starts of the run: it would do so again.
 
 A plugin without a record of its files is tried first, in a child process.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from tbot_core.errors import AccessError
-from tbot_core.plugins import probe, trial_records
+from tbot_core.plugins import hung_plugins, probe, trial_records
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import expand_extensions, log_failure
 from tbot_core.system import log
@@ -53,9 +54,17 @@ def quarantine_broken(
 def _complete(usable: Iterable[PluginListing], folder: Path, now: datetime, limit_s: float) -> TrialRecords:
     # The records, with the missing ones added.
     recorded = trial_records.read_records(folder)
-    fresh = [it.entry for it in usable if recorded.of(it.entry) is None]
-    if fresh:
-        recorded = trial_records.with_outcomes(recorded, probe.probe_plugins(fresh, limit_s=limit_s), now)
+    usable, ended = list(usable), hung_plugins.ended_starts(folder, now)
+    outcomes = [
+        probe.TrialOutcome(entry=it.entry, failure=PluginFailure.said(it.entry, "probe", ended[name]))
+        for it in usable
+        if (name := f"{it.entry.kind}/{it.entry.name}") in ended
+    ]
+    known = {one.entry for one in outcomes}
+    fresh = [it.entry for it in usable if it.entry not in known and recorded.of(it.entry) is None]
+    if fresh or outcomes:
+        found = chain(outcomes, probe.probe_plugins(fresh, limit_s=limit_s))
+        recorded = trial_records.with_outcomes(recorded, found, now)
         try:
             trial_records.write_records(folder, recorded)
         except AccessError as fault:

@@ -41,3 +41,41 @@ def test_a_damaged_note_is_none(tmp_path: Path, text: str) -> None:
     assert hung_plugins.noted_hung_calls(tmp_path, NOW) == []
     (tmp_path / hung_plugins.FILE_NAME).write_text(text)
     assert hung_plugins.noted_hung_calls(tmp_path, NOW) == []
+
+
+def leave(folder: Path, words: str) -> None:
+    """Leave the page of a run that ended in this call."""
+    with hung_plugins.marked_calls(folder), hung_plugins.marked_calls(folder), hung_plugins.inside(words):
+        page = (folder / hung_plugins.WHERE).read_bytes()
+    assert hung_plugins.note_ended_call(folder, NOW) is None  # a call that returned leaves nothing
+    (folder / hung_plugins.WHERE).write_bytes(page)
+
+
+def test_f92_a_call_in_which_a_run_ended_is_noted_once(tmp_path: Path) -> None:
+    """It counts as that plugin's failure in its session; one that the watchdog ended is noted by it."""
+    assert hung_plugins.note_ended_call(tmp_path, NOW) is None
+    leave(tmp_path, "strategy/theirs scan 1 2026-11-24T15:00:00+00:00")
+    ended = hung_plugins.note_ended_call(tmp_path, NOW)
+    assert ended is not None
+    assert ended.sentence == (
+        "The last run ended in scan of the plugin strategy/theirs, or was killed there: it is off for the rest of its "
+        "session."
+    )
+    ((_, failure),) = hung_plugins.failures_of_day(tmp_path, NOW, NOW.date())
+    assert (failure.plugin, failure.off, failure.error) == (
+        "strategy/theirs", True, "the process of the run ended in it.",
+    )  # fmt: skip
+    assert hung_plugins.note_ended_call(tmp_path, NOW) is None
+    leave(tmp_path, "elsewhere")
+    assert hung_plugins.note_ended_call(tmp_path, NOW) is None
+
+
+def test_f92_a_plugin_in_which_two_starts_ended_is_set_aside(tmp_path: Path) -> None:
+    """One may have been killed there for another reason, and so may one of an hour ago."""
+    for minute, phase in ((0, "import"), (30, "create"), (35, "import")):
+        leave(tmp_path, f"strategy/theirs {phase} 0 2026-11-24T15:{minute:02}:00+00:00")
+        moment = NOW + dt.timedelta(minutes=minute)
+        assert hung_plugins.ended_starts(tmp_path, moment) == {}
+        assert hung_plugins.note_ended_call(tmp_path, moment) is not None
+    words = "the process of the run ended 2 times while it was imported or created."
+    assert hung_plugins.ended_starts(tmp_path, NOW + dt.timedelta(minutes=36)) == {"strategy/theirs": words}

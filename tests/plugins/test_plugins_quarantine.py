@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from tbot_core.model.clock import ManualClock
 from tbot_core.plugins import discovery, trial_records
 from tbot_core.plugins.probe import probe_plugin
 from tbot_core.plugins.quarantine import quarantine_broken
+from tbot_core.system import environ, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,3 +166,30 @@ def test_where_no_instance_is_nothing_is_tried_or_written(tmp_path: Path) -> Non
     with pytest.raises(SettingsError):
         assemble(tmp_path, "replay", ManualClock(NOW))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.first(0)  # three starts
+@pytest.mark.measured
+def test_f92_a_plugin_that_ends_the_process_of_a_run_is_named_and_set_aside(
+    plant: Callable[..., EntryPointInfo], tmp_path: Path, site: Path
+) -> None:
+    """Its trial passes, and no start prevents it: the next one says where the last one ended, the third refuses it."""
+    plant("deadly")
+    module = site / "their_deadly" / "__init__.py"
+    module.write_text("import os, sys\nif 'run' in sys.argv:\n    os._exit(9)\n" + module.read_text())
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=deadly\nFILTERS=none\n")
+    command = [sys.executable, "-m", "tbot_core", "run", "--replay", "2026-01-05..2026-01-06", "--home", str(home)]
+    environment = environ.own_environment() | {"PYTHONPATH": str(site)}
+    codes, errors = [], []
+    for _ in range(3):
+        done = processes.run_program(command, timeout_s=60.0, environment=environment)
+        codes.append(done.code)
+        errors.append(done.errors)
+    assert codes == [9, 9, 3], errors
+    assert "strategy/deadly" not in errors[0]
+    assert "The last run ended in import of the plugin strategy/deadly" in errors[1]
+    assert "The strategy deadly (their-deadly 2.5) failed" in errors[2]
+    assert "the process of the run ended 2 times while it was imported or created" in errors[2]

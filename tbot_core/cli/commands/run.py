@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -31,6 +32,7 @@ from tbot_core.instance.folder import SIMULATION
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Iterator
 
     from tbot_core.cli.settings_watch import SettingsWatcher
     from tbot_core.contracts import FeedRequest
@@ -101,16 +103,35 @@ def command(*, as_json: bool, web: bool, **given: object) -> int:
 def _run(options: RunOptions, *, as_json: bool) -> tuple[int, bool]:
     # The exit code of the run, and whether a signal ended it.
     from tbot_core.cli.settings_watch import SettingsWatcher
+    from tbot_core.system import forks
 
     watcher = SettingsWatcher(*read_sources(options), read_sources)
-    while (outcome := trade(watcher.options, as_json=as_json, watcher=watcher)).renewed:
-        watcher.renew()
+    with forks.without_forks(), _marked_calls(options):
+        while (outcome := trade(watcher.options, as_json=as_json, watcher=watcher)).renewed:
+            watcher.renew()
     options = watcher.options
     if as_json and (options.mode in MARKET_MODES or not outcome.stopped):
         emit(outcome_document(options, outcome), as_json=True)
     if outcome.summary.unwritten is not None:
         raise outcome.summary.unwritten
     return exit_code(options, outcome), outcome.interrupted
+
+
+@contextmanager
+def _marked_calls(options: RunOptions) -> Iterator[None]:
+    # Mark the calls of plugins for the next start, and say in which one the last run ended. A dry run has no page.
+    from tbot_core.instance import Instance
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.plugins import hung_plugins
+
+    if options.dry:
+        yield
+        return
+    data = Instance.at(options.home).data
+    if ended := hung_plugins.note_ended_call(data, SystemClock().now()):
+        print_warning(ended.sentence)
+    with hung_plugins.marked_calls(data):
+        yield
 
 
 def _purpose(options: RunOptions) -> str:
