@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from tbot_core.errors import JournalError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
@@ -40,10 +42,26 @@ P = TypeVar("P", bound=Projection)
 
 
 def project(events: Iterable[JournalEvent], *projections: Projection) -> None:
-    """Apply the events, in order, to every projection."""
-    for event in events:
-        for projection in projections:
-            projection.apply(event)
+    """Apply the events, in order, to every projection.
+
+    Raises JournalError for one with a figure that cannot be computed with.
+    """
+    at: JournalEvent | None = None
+    try:
+        for at in events:
+            for projection in projections:
+                projection.apply(at)
+    except ArithmeticError as fault:
+        raise uncomputable(at, fault) from fault
+
+
+def uncomputable(event: JournalEvent | None, fault: ArithmeticError) -> JournalError:
+    """The error for an event with a figure that cannot be computed with, as an older version may have booked it."""
+    place = "" if event is None else f" {getattr(event, 'seq', '')} ({event.kind})"
+    return JournalError(
+        f"The journal's event{place} has a figure that cannot be computed with: {type(fault).__name__}.",
+        "Restore a backup from before that event. Orders that only the newer journal knows then count as external.",
+    )
 
 
 def fold(events: Iterable[JournalEvent], projection: P) -> P:

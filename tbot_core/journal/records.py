@@ -14,6 +14,7 @@ import attrs
 
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, SignalId
+from tbot_core.plugins import figures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -256,6 +257,17 @@ def otherwise_payload(report: OrderStatusReport, order: Order) -> Payload:
 def foreign_payload(symbol: str, quantity: Decimal, price: Decimal | None) -> Payload:
     """An external holding, and the price at which it counts toward exposure (None: it does not count yet)."""
     return {"symbol": symbol, "quantity": str(quantity), "price": _optional(price)}
+
+
+def holding_of(payload: Mapping[str, Any]) -> tuple[Decimal, Decimal | None] | None:
+    """Quantity and price of an external holding; None for figures that none can have, as an older version booked them.
+
+    The next reading of the account says what is held.
+    """
+    quantity, price = Decimal(payload["quantity"]), _decimal(payload.get("price"))
+    if not figures.is_within(quantity, figures.SIGNED_QUANTITY):
+        return None
+    return quantity, price if price is not None and figures.is_within(price, figures.SIGNED_PRICE) else None
 
 
 def disputed_payload(symbol: str, ours: Decimal | None = None, theirs: Decimal | None = None) -> Payload:

@@ -99,6 +99,13 @@ def assert_figure(name: str, value: object, bound: Bound) -> None:
     _real(bound, Real)(name, value)
 
 
+def is_within(value: Decimal, bound: Bound) -> bool:
+    """Whether a Decimal is finite and within the bound, with at most 64 decimals."""
+    # A zero may have any exponent, and a small number any number of digits: arithmetic would expand them.
+    exponent = value.as_tuple().exponent if value.is_finite() and value.adjusted() < -LEAST_EXPONENT else None
+    return isinstance(exponent, int) and exponent >= LEAST_EXPONENT and bound.least <= value < bound.most
+
+
 def numeric_fields(kind: type[Any]) -> Mapping[str, Bound]:
     """The numeric fields of a contract's class, with their bounds."""
     hints = get_type_hints(kind)
@@ -179,14 +186,10 @@ def _bound(kind: type[Any], name: str) -> Bound:
 
 
 def _exact(bound: Bound) -> _Check:
-    least, most = bound.least, bound.most
-
     def check(name: str, value: Any) -> None:
         if not isinstance(value, Decimal):
             raise _wrong_type(name, value, "a Decimal")
-        # A zero may have any exponent, and a small number any number of digits: arithmetic would expand them.
-        exponent = value.as_tuple().exponent if value.is_finite() and value.adjusted() < -LEAST_EXPONENT else None
-        if not isinstance(exponent, int) or exponent < LEAST_EXPONENT or not least <= value < most:
+        if not is_within(value, bound):
             raise FigureOutOfBounds(f"{_out_of_bounds(name, value, bound)}, with at most {-LEAST_EXPONENT} decimals")
 
     return check

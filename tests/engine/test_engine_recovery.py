@@ -298,6 +298,16 @@ def test_what_somebody_else_did_is_recalled(process: Process) -> None:
     same(process, after)
 
 
+def test_a_foreign_figure_that_none_can_hold_ends_no_restart(process: Process) -> None:
+    """An older version booked it; what is held is unknown until the account is read."""
+    recorder = process.execution.recorder
+    payload = records.foreign_payload("ZZZ", Decimal("1E+999999"), Decimal(20))
+    recorder.write(recorder.entry(records.FOREIGN_HOLDING, payload))
+    after = process.again()
+    assert after.recall.external == {}
+    assert after.desk.exposure.external.gross == 0
+
+
 def test_what_is_foreign_counts_after_a_restart(process: Process) -> None:
     """Before anybody could be asked: shares at the price that was known, split since, and open orders."""
     recorder = process.execution.recorder

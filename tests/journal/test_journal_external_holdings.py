@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from tbot_core.cli.commands.status import figure_lines
+from tbot_core.errors import JournalError
 from tbot_core.journal import records
+from tbot_core.journal.projection import project
 from tbot_core.journal.projections.external_holdings import ExternalHoldings
 from tbot_core.journal.store import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tbot_core.journal.projection import JournalEvent
 
 NOON = dt.datetime(2026, 11, 24, 17, tzinfo=dt.UTC)
 OPENED: tuple[str, dict[str, Any]] = (records.SESSION_OPENED, {})
@@ -36,6 +45,36 @@ def test_what_was_said_last_counts() -> None:
     """Each broker's by itself; what is gone is listed no more."""
     found = told(held("B", "3"), held("A", "-5"), held("A", "2", broker="beta"), held("B", "0"))
     assert [(one["symbol"], one["quantity"], one["broker"]) for one in found] == [("A", "-5", ""), ("A", "2", "beta")]
+
+
+@pytest.mark.parametrize("figure", ["1E+999999", "NaN", "1E-999999", "0E+999999", "1E+12"])
+def test_a_figure_that_none_can_hold_is_unknown(figure: str) -> None:
+    """An older version booked it: what was known before stays until the account is read, and its price is unknown."""
+    (found,) = told(held("A", "3"), held("A", figure))
+    assert found["quantity"] == "3"
+    (found,) = told(held("A", "3", figure))
+    assert (found["quantity"], found["price"]) == ("3", None)
+
+
+def test_a_figure_that_cannot_be_computed_with_names_its_event() -> None:
+    """Such a journal starts nothing; the error says which event it is, and what to do."""
+
+    class Multiplying:
+        def apply(self, event: JournalEvent) -> None:
+            """Square its quantity."""
+            _ = Decimal(event.payload["quantity"]) ** 2
+
+    payload = {"quantity": "1E+999999"}
+    one = Event(seq=7, kind="fill", cid=None, source=None, payload=payload, received=NOON, applied=NOON, hash="")
+    with pytest.raises(JournalError, match=r"event 7 \(fill\) has a figure that cannot be computed with: Overflow"):
+        project([one], Multiplying())
+
+    def failing() -> Iterator[Event]:
+        for number in range(1):
+            yield attrs.evolve(one, seq=1 // number)
+
+    with pytest.raises(JournalError, match="The journal's event has a figure"):
+        project(failing(), Multiplying())
 
 
 def test_a_split_counts_for_others_too() -> None:

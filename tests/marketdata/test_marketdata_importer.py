@@ -621,8 +621,9 @@ def test_undated_fundamentals_need_a_date(bench: StoreFixture) -> None:
 
 
 def test_impossible_fundamentals_are_refused(bench: StoreFixture) -> None:
-    """A capitalisation of 0, or a row without a symbol, is a broken file."""
-    text = "symbol,as_of,market_cap\nAAA,2019-01-01,0\n,2019-01-01,5\n"
+    """A capitalisation of 0, or of more than any, or a row without a symbol, is a broken file."""
+    text = "symbol,as_of,market_cap\nAAA,2019-01-01,0\n,2019-01-01,5\nBBB,2019-01-01,1e308\n"
     reason = refused(bench.put_text(text, name="caps.csv"))
     assert "capitalisation of zero or less (1, first: line 2, AAA, market_cap 0)" in reason
     assert "row without a symbol or date (1, first: line 3, symbol missing)" in reason
+    assert "capitalisation of 10^15 USD or more (1, first: line 4, BBB, market_cap 1e308)" in reason

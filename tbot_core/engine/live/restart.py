@@ -8,13 +8,14 @@ in flight is looked up, and never sent again.
 from __future__ import annotations
 
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from tbot_core.engine.session.broker_session import BrokerSession
 from tbot_core.engine.session.recovery import SessionRecovery, recorded_failures
 from tbot_core.execution.intents import MinuteCommands
+from tbot_core.journal.projection import project
 from tbot_core.model.types import Leg, Order, OrderState
 from tbot_core.plugins import hung_plugins
 from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.live.data_guard import DataGuard
     from tbot_core.engine.session.config import LiveConfig
     from tbot_core.engine.session.session import TradingSession
+    from tbot_core.journal.projection import Projection
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
     from tbot_core.plugins.call_guard import CallGuard
@@ -65,9 +67,9 @@ class SessionRestart:
         for broker, one in product(run.broker_sessions, self._carried):
             if one.account == broker.account_id:
                 broker.decision_engine.position_manager.recovery.restore_position(one, rows.get(one.fill.symbol))
-        for event in self._past:  # in journal order: the brokers share counts of trades
-            for found in recoveries:
-                found.apply(event)
+        project(
+            self._past, *cast("list[Projection]", recoveries)
+        )  # in journal order: the brokers share counts of trades
         for supervisor, found in zip(supervisors, recoveries, strict=True):
             supervisor.reconciler.splits.file = config.splits
             self._resolve_open_orders(supervisor.broker_session, found)

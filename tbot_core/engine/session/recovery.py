@@ -165,12 +165,9 @@ class SessionRecovery:
         elif kind == records.INSTRUMENT:
             instrument_rules.apply_instrument_rules(self._decision_engine, payload)
         elif kind == records.FOREIGN_HOLDING:
-            price = payload.get("price")
-            quantity = Decimal(payload["quantity"])
             self._execution.contradictions.settle(symbol)
-            self._decision_engine.exposure.external.set_holding(
-                symbol, quantity, None if price is None else Decimal(price)
-            )
+            if held := records.holding_of(payload):
+                self._decision_engine.exposure.external.set_holding(symbol, *held)
         else:
             corporate_actions.apply_split(self._decision_engine, symbol, Fraction(payload["after"], payload["before"]))
 

@@ -35,10 +35,10 @@ class ExternalHoldings:
         payload = event.payload
         match event.kind:
             case records.FOREIGN_HOLDING:
-                holding = _Holding(
-                    quantity=Decimal(payload["quantity"]), price=payload.get("price"), session=self._sessions
-                )
-                self._held[payload.get("broker", ""), payload["symbol"]] = holding
+                if found := records.holding_of(payload):
+                    price = None if found[1] is None else str(found[1])
+                    holding = _Holding(quantity=found[0], price=price, session=self._sessions)
+                    self._held[payload.get("broker", ""), payload["symbol"]] = holding
             case records.CORPORATE_ACTION:
                 self._split(payload.get("broker", ""), payload["symbol"], payload["after"], payload["before"])
             case records.SESSION_CLOSED:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 HIGHEST_INDEX: Final = 200
 HIGHEST_PRICE: Final = 2.0**53 / TICKS_PER_DOLLAR
 MOST_SHARES: Final = 2**53
+MOST_USD: Final = 1e15
 """Above these limits a float cannot represent every 1e-4 USD or every share."""
 
 _OPEN, _HIGH, _LOW, _CLOSE = (pl.col(name) for name in manifest.PRICES)
@@ -87,6 +88,7 @@ FACT_FAULTS: Final = {
     ),
     reference.FUNDAMENTALS: (
         RowFault(what="capitalisation of zero or less", wrong={"market_cap": pl.col("market_cap") <= 0}),
+        RowFault(what="capitalisation of 10^15 USD or more", wrong={"market_cap": pl.col("market_cap") >= MOST_USD}),
         RowFault(
             what="row without a symbol or date",
             wrong={name: pl.col(name).is_null() for name in ("symbol", "as_of")},
@@ -107,7 +109,8 @@ def rounded_to_grid(frame: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     changed = np.zeros(len(frame), dtype=np.bool_)
     for name, column in zip(manifest.PRICES, rounded, strict=True):
         prices = frame[name].to_numpy()
-        np.multiply(prices, TICKS_PER_DOLLAR, out=column)
+        with np.errstate(over="ignore"):  # one so large is a fault of its own
+            np.multiply(prices, TICKS_PER_DOLLAR, out=column)
         np.rint(column, out=column)
         np.divide(column, TICKS_PER_DOLLAR, out=column)
         changed |= np.isfinite(prices) & (prices != column)
