@@ -13,7 +13,7 @@ from tbot_core.model.bars import Running
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.plugins.call_guard import RunawayPlugin
-from tbot_core.plugins.figures import FIGURE, PRICE, RATIO, assert_figure, assert_figures
+from tbot_core.plugins.figures import FIGURE, PRICE, RATIO, FigureOutOfBounds, assert_figure, assert_figures
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -108,7 +108,10 @@ def checked_facts(
                 raise PluginError(
                     f"refresh returned {name!r:.{_LONGEST}} of {symbol}, which it does not declare.", _REMEDY
                 )
-            assert_figure(f"{name} of {symbol}", value, FIGURE)
+            try:
+                assert_figure(f"{name} of {symbol}", value, FIGURE)
+            except (TypeError, FigureOutOfBounds) as fault:
+                raise PluginError(f"In the facts of refresh, {fault}.", _REMEDY) from fault
         found[symbol] = {name: float(value) for name, value in facts.items()}
     return found
 

@@ -23,8 +23,8 @@ class _Sole:
 def without_forks() -> Iterator[None]:
     """End every process that is forked from this one while the context lasts, before it does anything.
 
-    The log says where the fork was. A program that is started, and a process that `multiprocessing` spawns, is no such
-    fork. One that native code forks is not noticed at once: `end_if_forked` ends it.
+    The log says where the fork was. Programs that are started, and processes that `multiprocessing` spawns, go on. One
+    that native code forks is not noticed at once: `end_if_forked` ends it.
     """
     if not _Sole.watched:
         os.register_at_fork(after_in_child=end_if_forked, after_in_parent=_report)
