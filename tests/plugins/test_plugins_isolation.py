@@ -368,7 +368,7 @@ def test_f93_a_forged_message_is_refused(head: bytes) -> None:
 @pytest.mark.parametrize("start", [0, 4])
 def test_f94_no_array_of_a_message_is_read_twice(start: int) -> None:
     """A short text that names one array again and again would fill the memory of the bot."""
-    head = json.dumps([{"array": ["<f8", [1], 0]}, {"array": ["<f8", [1], start]}]).encode()
+    head = json.dumps({"list": [{"array": ["<f8", [1], 0]}, {"array": ["<f8", [1], start]}]}).encode()
     data = isolation_protocol._SIZES.pack(len(head), 16) + head + bytes(16)
     pipe = io.BytesIO(data)
     with pytest.raises(PluginError, match=f"cannot be read: ValueError: an array at byte {start} instead of 8"):
