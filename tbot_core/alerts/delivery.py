@@ -11,6 +11,7 @@ import attrs
 from tbot_core.alerts.pending import Delivery
 from tbot_core.contracts import SendsOnce, SupportsAcknowledgement
 from tbot_core.errors import PartlyDelivered, TbotError, Undelivered
+from tbot_core.model.formatting import one_line
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure, exception_text, own_error, type_name
 from tbot_core.system.redaction import redact
@@ -140,21 +141,22 @@ class AlertDelivery:
             async with asyncio.timeout(SEND_S):
                 with localcontext():
                     words: str | None = await steps_within(STEP_S, call(alert))
-                return ChannelAnswer(words=redact(words or ""), accepted=True)
+                return ChannelAnswer(words=one_line(redact(words or "")), accepted=True)
         except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
             assert_failure(fault, awaited=True)
             kind, found = type(fault), _undelivered(fault)
             if issubclass(kind, PartlyDelivered):
                 if self.logs_failures:
                     _log.error("alert.partly_delivered", channel=name, incident=alert.key, reason=str(found))
-                return ChannelAnswer(fault=redact(str(found)), accepted=True)
+                return ChannelAnswer(fault=one_line(redact(str(found))), accepted=True)
             if issubclass(kind, TbotError) or kind is TimeoutError:
                 if self.logs_failures:
                     _log.warning("alert.undelivered", channel=name, incident=alert.key, reason=str(found))
             else:
                 _log.exception("alert.undelivered", channel=name, incident=alert.key)
             unclear = once and (not issubclass(kind, Undelivered) or found.unclear)
-            return ChannelAnswer(fault=redact(str(found)), unclear=unclear, retry_after_s=found.retry_after_s or 0.0)
+            text = one_line(redact(str(found)))
+            return ChannelAnswer(fault=text, unclear=unclear, retry_after_s=found.retry_after_s or 0.0)
 
 
 class SendBackoff:

@@ -11,7 +11,7 @@ from tbot_core.alerts.rules import cause_of
 from tbot_core.alerts.store import STATUS_COMMAND
 from tbot_core.contracts import Alert, Urgency
 from tbot_core.model.clock import both_times
-from tbot_core.model.formatting import plural
+from tbot_core.model.formatting import one_line, plural
 from tbot_core.trading.risk.states import KINDS, QUIET, CauseEnd
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class MessageWriter:
         moment = first.opened if len(rows) == 1 else rows[-1].opened
         if over:
             what, moment = f"Resolved: {what}", max((row.cleared for row in rows if row.cleared), default=moment)
-        listed = [f"- {_line(row.what)}" for row in rows[:MOST_LISTED]] if len(rows) > 1 else []
+        listed = [f"- {one_line(row.what)}" for row in rows[:MOST_LISTED]] if len(rows) > 1 else []
         if more := len(rows) + kept - len(rows[:MOST_LISTED]):
             listed.append(f"- and {more:,} more")
         key = f"{first.id}-{first.opened:%Y%m%dT%H%M%S}"  # the number alone begins anew with a new file of alerts
@@ -70,7 +70,7 @@ class MessageWriter:
         *,
         over: bool = False,
     ) -> Alert:
-        title = _line(f"[{' '.join(part for part in (self.mode.upper(), self.identity) if part)}] {words[0]}")
+        title = one_line(f"[{' '.join(part for part in (self.mode.upper(), self.identity) if part)}] {words[0]}")
         lines = [title, f"{moment:%Y-%m-%d} {both_times(moment)}", *listed, f"Next: {words[1]}"]
         return Alert(
             key=f"{self.identity or 'tbot'}-{key}",
@@ -98,8 +98,3 @@ def _over(row: StoredAlert) -> str:
 
 def _merged(rows: Sequence[StoredAlert], kept: int) -> str:
     return f"{plural(len(rows) + kept, f'{rows[0].urgency.value} alert')}, the first: {rows[0].what.rstrip('.')}"
-
-
-def _line(text: str) -> str:
-    # One line for any text of a broker: a line break in a title would start another mail header.
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())

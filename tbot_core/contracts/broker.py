@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 import attrs
 
 from tbot_core.errors import RejectionMeaning
+from tbot_core.model.formatting import one_line
 from tbot_core.model.types import Account, Fill
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class BrokerEvent:
     event_id: str
     client_order_id: str
     fill: Fill | None = None
-    words: str = ""
+    words: str = attrs.field(default="", converter=one_line)
     meaning: RejectionMeaning | None = attrs.field(default=None, converter=attrs.converters.optional(RejectionMeaning))
 
 
@@ -109,7 +110,7 @@ class OrderStatusReport:
     filled: Decimal = attrs.field(default=Decimal(0), validator=_plausible)
     average_price: Decimal | None = attrs.field(default=None, validator=attrs.validators.optional(_plausible))
     fills: tuple[Fill, ...] = ()
-    words: str = ""
+    words: str = attrs.field(default="", converter=one_line)
 
 
 @attrs.frozen(kw_only=True)
@@ -162,7 +163,7 @@ class AccountActivity:
     symbol: str = ""
     quantity: Decimal = Decimal(0)
     cash: Decimal = Decimal(0)
-    words: str = ""
+    words: str = attrs.field(default="", converter=one_line)
 
 
 @attrs.frozen(kw_only=True)

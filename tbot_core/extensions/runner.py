@@ -12,6 +12,7 @@ import attrs
 from tbot_core.errors import AccessError
 from tbot_core.extensions.journal_cursor import EVERY_S, FollowedJournal
 from tbot_core.model.clock import Clock
+from tbot_core.model.formatting import one_line
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure, exception_trace, exception_words
 from tbot_core.system.redaction import redact
@@ -152,5 +153,5 @@ class ExtensionRunner:
 
 def _words(fault: BaseException) -> str:
     # The failure on one line; a `TbotError` keeps its own message.
-    line = " ".join(redact(exception_words(fault)).split())
+    line = one_line(redact(exception_words(fault)))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."

@@ -92,6 +92,14 @@ def printable_name(name: str) -> str:
     return name if name.isprintable() else ascii(name)[1:-1]
 
 
+def one_line(text: str) -> str:
+    """A foreign text in one line, each run of blanks, line breaks and control characters as one blank.
+
+    A line break in a title would begin another mail header, and an escape sequence would write over a terminal.
+    """
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
 def labelled_line(label: str, text: str) -> str:
     """A labelled line of a status text; without a label it continues the previous line."""
     return f"{label:11} {text}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import attrs
 
 from tbot_core.errors import PluginError
+from tbot_core.model.formatting import one_line
 from tbot_core.system.foreign_exceptions import exception_trace, exception_words
 from tbot_core.system.redaction import redact
 
@@ -65,7 +66,7 @@ class PluginFailure:
     @classmethod
     def said(cls, entry: EntryPointInfo, phase: Phase, error: str, *, trace: str = "") -> PluginFailure:
         """A failure with a message, cut to one line of at most 500 characters; a cut secret could not be redacted."""
-        line = " ".join(redact(error).split())
+        line = one_line(redact(error))
         return cls(
             kind=entry.kind,
             name=entry.name,

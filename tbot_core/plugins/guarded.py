@@ -22,6 +22,7 @@ from tbot_core.contracts import (
     SupportsScreening,
 )
 from tbot_core.errors import BrokerError, PluginError
+from tbot_core.model.formatting import one_line
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules, Signals, Trigger
 from tbot_core.model.window import Window
@@ -177,7 +178,7 @@ def _fetching(guard: CallGuard, entry: EntryPointInfo, call: str) -> Iterator[No
         with localcontext():
             yield
     except BrokerError as fault:
-        raise_own(fault)
+        raise_own(fault, one_line)
     except BaseException as fault:
         assert_failure(fault, awaited=True)
         raise PluginError(guard.report_failure(entry, call, fault)) from fault

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.errors import BrokerError, OutcomeUnknown, PluginError, TbotError, Unavailable
+from tbot_core.model.formatting import one_line
 from tbot_core.plugins.account_mode import account_mode_error
 from tbot_core.plugins.broker_answers import checked_answer
 from tbot_core.plugins.failure import PluginFailure
@@ -86,7 +87,7 @@ class _PluginCalls:
             with localcontext():
                 return checked_answer(name, function())
         except own as fault:
-            raise_own(fault)
+            raise_own(fault, one_line)
         except BaseException as fault:
             assert_failure(fault)
             raise self.failed(name, fault) from fault
@@ -98,7 +99,7 @@ class _PluginCalls:
                 found = await call()
                 return self._sound(name, found) if name in MARKET_DATA else checked_answer(name, found)
         except BrokerError as fault:
-            raise_own(fault)
+            raise_own(fault, one_line)
         except BaseException as fault:
             assert_failure(fault, awaited=True)
             if permit is not None and permit.fault is not None:
@@ -123,7 +124,7 @@ class _PluginCalls:
             except StopAsyncIteration:
                 return
             except own as fault:
-                raise_own(fault)
+                raise_own(fault, one_line)
             except BaseException as fault:
                 assert_failure(fault, awaited=True)
                 raise self.failed(name, fault) from fault

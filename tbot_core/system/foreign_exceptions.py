@@ -89,9 +89,10 @@ def own_error(fault: Error) -> Error:
     return found
 
 
-def raise_own(fault: TbotError) -> NoReturn:
-    """Raise `own_error` of what is being handled."""
+def raise_own(fault: TbotError, shown: Callable[[str], str] = str) -> NoReturn:
+    """Raise `own_error` of what is being handled, its message as `shown`."""
     found = own_error(fault)
+    found.message = shown(found.message)
     found.__suppress_context__ |= found is not fault
     raise found
 

@@ -659,3 +659,15 @@ def test_at_a_simulated_venue_failures_are_logged_only(caplog: pytest.LogCapture
         fail_once(guarded(Full(poll=KeyError("id")), guard))
     assert recorded == []
     assert caplog.text.count("plugin.failed") >= FAILURES
+
+
+def test_what_a_broker_says_is_one_line_without_control_characters() -> None:
+    """An error, an event and a failure that quote it write over no terminal and begin no line of a log."""
+    said, shown = "no\x1b[2J\r\ntbot: all is well\u202e\x9b1A", "no [2J tbot: all is well 1A"
+    broker = guarded(Full(cancel=Rejected(said), account=ValueError(said), capabilities=EVERYTHING))
+    with pytest.raises(Rejected) as refused:
+        asyncio.run(broker.cancel("c1"))
+    assert refused.value.message == shown
+    with pytest.raises(Unavailable, match=re.escape(f"ValueError: {shown}.")):
+        asyncio.run(broker.account())
+    assert BrokerEvent(kind="rejected", event_id="1", client_order_id="c", words=said).words == shown

@@ -30,6 +30,7 @@ from tbot_core.errors import (
 )
 from tbot_core.model import json_document
 from tbot_core.model.clock import Clock
+from tbot_core.model.formatting import one_line
 from tbot_core.plugins.network.request_limits import CYCLE_S, ON_SEND, PRIORITY, RequestBudget, RetryPolicy
 from tbot_core.system.http import HttpTransport, RawResponse
 from tbot_core.system.redaction import redact
@@ -249,7 +250,7 @@ class PacedHttpClient:
             unreadable=lost,
             request=f"{self.name}: {request}: ",
         )
-        quoted = redact(" ".join(response.text[:_READ].split()))[:_QUOTED]  # a cut secret would not be recognised
+        quoted = redact(one_line(response.text[:_READ]))[:_QUOTED]  # a cut secret would not be recognised
         words = f"{self.name}: {request}: {raw.status} {quoted}".rstrip()
         if raw.status in _OK:
             return response
