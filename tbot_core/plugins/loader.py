@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from decimal import localcontext
 from difflib import get_close_matches
-from functools import reduce
+from functools import partial, reduce
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -23,6 +23,7 @@ from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure
+from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +42,9 @@ _PROTOCOLS: Final = {
 }
 NEAR: Final = 0.8
 """The similarity from which a known name is suggested."""
+
+LOAD_S: Final = 30.0
+"""How long a plugin may take for its import, its offer and its creation each: a cold disk takes seconds."""
 
 EVERY_EXTENSION: Final = ("extension", "*")
 _log = log.logger(__name__)
@@ -104,7 +108,7 @@ class PluginLoader:
         known = False
         try:
             with hung_plugins.starting(entry, "import"):
-                subject = _resolve(entry)
+                subject = call_within(LOAD_S, partial(_resolve, entry))
             phase = "register"
             hash(subject)  # pluggy keeps plugins in sets: an unhashable one would break all calls
             known = self.manager.is_registered(subject)
@@ -112,7 +116,7 @@ class PluginLoader:
                 self.manager.register(subject, f"{entry.kind}/{entry.name}")
             self.manager.check_pending()
             phase = "offer"
-            results = self.call_hook(subject, hooks.OFFERS[entry.kind])
+            results = call_within(LOAD_S, partial(self.call_hook, subject, hooks.OFFERS[entry.kind]))
             phase = "validate"
             return LoadedPlugin(entry=entry, plugin=_valid_offer(entry, results), subject=subject)
         except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
@@ -155,7 +159,7 @@ def build_plugin(loaded: LoadedPlugin, config: object, context: Context) -> obje
     """Create the plugin's object and check that it has the methods of its kind; a failure is logged."""
     try:
         with hung_plugins.starting(loaded.entry, "create"), localcontext():
-            made = loaded.plugin.create(config, context)
+            made = call_within(LOAD_S, partial(loaded.plugin.create, config, context))
         _check_made(loaded.entry.kind, made)
     except BaseException as fault:  # noqa: BLE001  -- the border of plugin load
         assert_failure(fault)

@@ -154,7 +154,7 @@ def test_nothing_of_the_day_before_counts_in_a_session_but_what_belongs_to_the_r
     assert unlike == compared - {"symbols", "in_session", "finished", "_outside"}
     book = fold_events([first, *yesterday, today])
     assert {name for name in compared if getattr(book, name) != getattr(fresh, name)} == set()
-    assert (book.resting("AAA"), book.covered("AAA"), book.broker(identity())) == (None, 0, "")
+    assert (book.resting("AAA"), book.covered("AAA"), book.broker(identity())) == (None, Decimal(0), "")
     assert not book.stuck
     assert len(book.trades) == 1
 

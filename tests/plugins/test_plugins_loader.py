@@ -18,7 +18,7 @@ from tbot_core.contracts import Context
 from tbot_core.errors import PluginError
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.window import Window
-from tbot_core.plugins import discovery
+from tbot_core.plugins import discovery, loader
 from tbot_core.plugins.failure import PluginFailure, plugins_failed_error
 from tbot_core.plugins.loader import EVERY_EXTENSION, LoadedPlugin, PluginLoader, build_plugin, load_object
 from tbot_core.system import log
@@ -75,6 +75,30 @@ def test_a_sound_plugin_is_loaded_and_built(plant: Callable[..., EntryPointInfo]
     assert (loaded.plugin.name, loaded.plugin.summary) == ("sound", "A sample")
     config = loaded.plugin.config(window=WINDOW)
     assert build_plugin(loaded, config, CONTEXT) is config
+
+
+@pytest.mark.parametrize(
+    ("body", "phase"),
+    [
+        ("while True: pass", "import"),
+        (HEAD + "@hookimpl\ndef tbot_strategy():\n    while True: pass", "offer"),
+        (HEAD + "@hookimpl\ndef tbot_strategy():\n    return plugin(create=hang)\ndef hang(config, context):\n"
+         "    while True: pass", "create"),
+    ],
+)  # fmt: skip
+def test_f92_a_plugin_that_hangs_while_it_is_loaded_is_set_aside(
+    plant: Callable[..., EntryPointInfo], monkeypatch: pytest.MonkeyPatch, body: str, phase: str
+) -> None:
+    """After a restart with positions the run begins without it, and names it."""
+    monkeypatch.setattr(loader, "LOAD_S", 0.05)
+    outcome: object = PluginLoader().load(plant("odd", body))
+    if isinstance(outcome, LoadedPlugin):
+        outcome = build_plugin(outcome, outcome.plugin.config(), CONTEXT)
+    failed = failure(outcome)
+    assert (failed.phase, failed.error.partition(":")[2]) == (
+        phase,
+        " it did not finish within 0.05 s and was interrupted.",
+    )
 
 
 @pytest.mark.parametrize(
