@@ -203,11 +203,11 @@ def test_states_and_counts(now: ExposureBook, settings: dict[str, Any], reason: 
 def having(**fields: Any) -> Callable[[ExposureBook], object]:
     """Gives a book these fields."""
 
-    def give(book: ExposureBook) -> None:
+    def change(book: ExposureBook) -> None:
         for name, value in fields.items():
             setattr(book, name, value)
 
-    return give
+    return change
 
 
 def three_losses(book: ExposureBook) -> None:
