@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from tbot_core.rehearsal.venue_profiles import VenueProfile
+
 _LONG_LIFE: Final = 10**9
 _LONGEST_S: Final = 600.0
 """The time limit of one seed; a longer one is stuck in a loop."""
@@ -58,14 +60,20 @@ class RehearsalResult:
 
 
 def rehearse(
-    seed: int, faults: Sequence[str] | None = None, swaps: Swaps = (), *, live: bool | None = None
+    seed: int,
+    faults: Sequence[str] | None = None,
+    swaps: Swaps = (),
+    *,
+    live: bool | None = None,
+    character: VenueProfile | None = None,
 ) -> RehearsalResult:
     """Rehearse a seed; `swaps` are applied while the bot runs, not while it is checked.
 
-    `live`: whether the bot has a live feed or a minute feed; None lets the seed decide.
+    `live`: whether the bot has a live feed or a minute feed; `character`: the venues' profile. The seed decides what is
+    None.
     """
     with memory_folder() as home:
-        return _Rehearsal(World(seed, faults, live=live), home).go(swaps)
+        return _Rehearsal(World(seed, faults, live=live, character=character), home).go(swaps)
 
 
 def shrink_faults(seed: int, verdict: RehearsalResult, *, live: bool | None = None) -> RehearsalResult:

@@ -12,6 +12,7 @@ from tbot_core.contracts import BrokerEvent, BrokerEventKind, OrderStatus
 from tbot_core.model.types import (
     UNITS_PER_SHARE,
     Fill,
+    Leg,
     OrderType,
     atoms_of,
     dollars_of,
@@ -56,6 +57,7 @@ class VenueMatchingEngine:
         self._changed: dict[str, SimulatedVenueOrder] = {}
         self._traded = -1
         self._executions = 0
+        self._limit_entries = 0
 
     @property
     def step(self) -> int:
@@ -104,6 +106,9 @@ class VenueMatchingEngine:
             parent=parent,
             kind=OPEN if parent is None else HELD,
         )
+        if order.leg is Leg.ENTRY and order.type is OrderType.LIMIT:
+            working.fills_from = self.now + self.character.queue_s * (self._limit_entries % 2 == 0)
+            self._limit_entries += 1
         self.orders.append(working)
         self.write("accepted", working, quantity=working.units)
         return working
@@ -119,6 +124,8 @@ class VenueMatchingEngine:
         """Match an order in the current step."""
         path, step = self.path(working.order.symbol), self.step
         if path is None or not self.in_session or working.kind != OPEN or path.halted(step):
+            return
+        if self.now < working.fills_from:
             return
         ticks, uncovered = working.price(path, step), not (working.ours or working.order.buy or self.character.margin)
         if ticks is not None and uncovered and self.books.units.get(working.order.symbol, 0) < working.remaining_units:

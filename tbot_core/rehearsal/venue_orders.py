@@ -28,13 +28,15 @@ class SimulatedVenueOrder:
 
     `kind` is that of its report, or `held` for protection that waits for its entry's fill. `units` is its whole
     quantity, `level` its limit or stop in ticks, `legs` the protection of an entry, which cancel each other. `ours`:
-    the bot sent it. `past` are its states, each from a second of the world on.
+    the bot sent it. Before second `fills_from` of the world others at its price come first. `past` are its states,
+    each from a second of the world on.
     """
 
     order: Order
     broker_order_id: str
     units: int
     accepted_at: float
+    fills_from: float = 0.0
     level: int = attrs.field(default=attrs.Factory(lambda self: order_level(self.order), takes_self=True))
     ours: bool = True
     kind: str = OPEN

@@ -49,6 +49,8 @@ class VenueProfile:
     which draws its own up to that: at most the declared `list_lag_s`, and one for all lists where `numbers_moments`.
     `dedupe_window_s`: how long a second order of a client order id is refused; 0: it is accepted.
     `cancels_by_cid` false: a cancel needs the venue's own order id. `live`: whether the account reports live money.
+    `queue_s`: how long the first, third, ... limit entry rests behind the orders of others before it may fill; no seed
+    draws it.
     """
 
     rules: BrokerCapabilities = attrs.field(factory=BrokerCapabilities)
@@ -64,6 +66,7 @@ class VenueProfile:
     dedupe_window_s: float = 0.0
     cancels_by_cid: bool = True
     live: bool | None = None
+    queue_s: float = 0.0
 
 
 def random_profile(chances: RandomStreams, name: str) -> VenueProfile:

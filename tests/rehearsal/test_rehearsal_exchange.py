@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import attrs
@@ -466,3 +467,15 @@ def test_f47_a_person_trades(stages: Make) -> None:
     assert {fact.client_order_id for fact in foreign} >= {"", "mobile-1"}
     assert ("cancelled", "o1") in said(events)
     assert balanced(stage)
+
+
+def test_in_a_queue_every_second_limit_entry_rests_before_it_may_fill(stages: Make) -> None:
+    """The first and the third wait for the seconds of the queue; other orders and those between fill at once."""
+    stage = stages(attrs.evolve(PLAIN, queue_s=60.0))
+    limit = partial(order, type=OrderType.LIMIT, limit_price=Decimal(22))
+    for one in (limit("first"), order("market"), limit("second"), limit("third")):
+        stage.submit(one)
+    filled = {working.cid: working.filled > 0 for working in stage.matching.orders}
+    assert filled == {"first": False, "market": True, "second": True, "third": False}
+    stage.pass_time(60 + 2 * STEP_S)
+    assert [working.cid for working in stage.matching.orders if not working.filled] == []

@@ -9,11 +9,13 @@ import pytest
 from rehearsal_mutants.catalogue import MUTANTS, first_seed, mutant
 from rehearsal_mutants.caught import CAUGHT
 
+from tbot_core.contracts import BrokerCapabilities
 from tbot_core.errors import UsageError
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.rehearsal.patching import current_attribute, patched
 from tbot_core.rehearsal.rehearsal import rehearse
 from tbot_core.rehearsal.seed_corpus import FAILED, FAILED_UNDER
+from tbot_core.rehearsal.venue_profiles import VenueProfile
 
 CORPUS = sorted({caught.seed for caught in CAUGHT.values()} | {*FAILED})
 
@@ -22,6 +24,9 @@ IN_OUTAGES = {"session-left-before-orders-are-settled", "leases-not-recalled", "
 
 Seeds hardly ever trade at two brokers, and their faults stop before the close.
 """
+
+QUEUED = (2, 6)
+"""Seeds in which entries rest at a venue with a queue, without faults."""
 
 LONG = {130}
 """Seeds of the corpus whose clock is set many times: each takes over ten seconds."""
@@ -111,6 +116,21 @@ def test_the_bot_as_it_is_violates_nothing_under_the_faults_that_once_found_some
     verdict = rehearse(seed, faults)
     assert set(verdict.faults) == set(faults)
     assert not verdict.violations
+
+
+@pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.parametrize(
+    ("name", "noticed"), [("", set()), ("old-entries-kept", {"TTL"}), ("entry-ttl-doubled", {"TTL"})]
+)
+def test_an_entry_that_waits_in_a_queue_is_cancelled_after_its_ttl(name: str, noticed: set[str]) -> None:
+    """At venues where entries rest in each of these seeds, the bot as it is violates nothing, and each mutant TTL."""
+    queue = VenueProfile(rules=BrokerCapabilities(lists_closed=True, exec_ids_unique=True), queue_s=600.0)
+    for seed in QUEUED:
+        swaps = MUTANTS[name].swaps() if name else ()
+        verdict = rehearse(seed, (), swaps, live=False, character=queue)
+        assert verdict.orders > 0
+        assert {words.partition(":")[0] for words in verdict.violations} == noticed, seed
 
 
 @pytest.mark.slow

@@ -105,6 +105,7 @@ CAUGHT: Final[Mapping[str, Caught]] = {
     "unknown-exit-sent-again": Caught(0, "I12"),
     "old-entries-in-doubt-kept": Caught(9, "SETTLED"),
     "old-entries-kept": Caught(4, "TTL"),
+    "entry-ttl-doubled": Caught(4, "TTL"),
     "daily-loss-never-latched": Caught(15, "LATCHED"),
     "window-loss-never-latched": Caught(59, "LOSING"),
     "losses-in-a-row-not-counted": Caught(23, "LOSING"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import attrs
@@ -29,7 +30,12 @@ def old_entries_in_doubt_kept() -> Swaps:
 
 def old_entries_kept() -> Swaps:
     """No entry is cancelled after ENTRY_TTL."""
-    return ((ExecutionEngine, "age", lambda _self, _cid: 0.0),)
+    return _entry_ttl(math.inf)
+
+
+def entry_ttl_doubled() -> Swaps:
+    """An entry is cancelled after twice its ENTRY_TTL."""
+    return _entry_ttl(2)
 
 
 def daily_loss_never_latched() -> Swaps:
@@ -65,6 +71,17 @@ def leverage_ignored() -> Swaps:
 def entries_left_after_a_kill() -> Swaps:
     """A kill or a stop lets working entries work, until they are old."""
     return ((BrokerSupervisor, "should_cancel_entries", lambda _self: False),)
+
+
+def _entry_ttl(factor: float) -> Swaps:
+    # Look-ups ask for the age of an order too, so it stays as it is.
+    init = current_attribute(BrokerSupervisor, "__init__")
+
+    def other(self: Any, *given: Any) -> None:
+        *parts, ttl_s = given
+        init(self, *parts, factor * ttl_s)
+
+    return ((BrokerSupervisor, "__init__", other),)
 
 
 def _limits(**wide: Any) -> Swaps:
