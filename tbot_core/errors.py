@@ -74,12 +74,15 @@ class PluginError(TbotError):
 
 
 LONGEST_PAUSE_S: Final = 120.0
-"""A longer pause that a vendor asks for is not believed: the next refusal asks again."""
+"""A longer pause that a broker asks for is not believed: the next refusal asks again."""
+
+LONGEST_ALERT_PAUSE_S: Final = 3600.0
+"""The same of an alert channel, whose pauses hold up no order."""
 
 
-def bounded_pause(seconds: float | None) -> float | None:
-    """The pause that a vendor asked for in seconds, 0 to LONGEST_PAUSE_S; None for NaN, 0 for one that has passed."""
-    return None if seconds is None or math.isnan(seconds) else min(max(0.0, seconds), LONGEST_PAUSE_S)
+def bounded_pause(seconds: float | None, most: float = LONGEST_PAUSE_S) -> float | None:
+    """The pause that a vendor asked for in seconds, 0 to `most`; None for NaN, 0 for one that has passed."""
+    return None if seconds is None or math.isnan(seconds) else min(max(0.0, seconds), most)
 
 
 class BrokerError(TbotError):
@@ -181,7 +184,7 @@ class Undelivered(TbotError):
         self, message: str, remedy: str = "", *, retry_after_s: float | None = None, unclear: bool = False
     ) -> None:
         super().__init__(message, remedy)
-        self.retry_after_s = bounded_pause(retry_after_s)
+        self.retry_after_s = bounded_pause(retry_after_s, LONGEST_ALERT_PAUSE_S)
         self.unclear = unclear
 
 

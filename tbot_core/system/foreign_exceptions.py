@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
-from tbot_core.errors import RejectionMeaning, TbotError
+from tbot_core.errors import LONGEST_ALERT_PAUSE_S, RejectionMeaning, TbotError
 from tbot_core.system import signals
 from tbot_core.system.timeouts import Interruption, call_within
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 TEXT_S: Final = 0.5
 """The time limit of an exception's text."""
-
-LONGEST_PAUSE_S: Final = 10**9
-"""A pause that a service asks for is shorter than this."""
 
 Error = TypeVar("Error", bound=TbotError)
 _DICT: Final = BaseException.__dict__["__dict__"].__get__
@@ -102,7 +99,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_pause(value: object) -> bool:
-    return value is None or (type(value) in (int, float) and 0 <= value < LONGEST_PAUSE_S)  # type: ignore[operator]  # it is a number
+    return value is None or (type(value) in (int, float) and 0 <= value <= LONGEST_ALERT_PAUSE_S)  # type: ignore[operator]  # it is a number
 
 
 _PARTS: Final[Mapping[str, Callable[[object], bool]]] = {

@@ -469,21 +469,22 @@ def test_a_server_that_failed_says_when_to_come_back(headers: dict[str, str], pa
 
 
 @pytest.mark.parametrize(
-    ("asked", "pause"),
+    ("asked", "pause", "alert"),
     [
-        (None, None),
-        (float("nan"), None),
-        (-1.0, 0.0),
-        (5.0, 5.0),
-        (1e308, LONGEST_PAUSE_S),
-        (float("inf"), LONGEST_PAUSE_S),
+        (None, None, None),
+        (float("nan"), None, None),
+        (-1.0, 0.0, 0.0),
+        (5.0, 5.0, 5.0),
+        (200.0, 120.0, 200.0),
+        (1e308, 120.0, 3600.0),
+        (float("inf"), 120.0, 3600.0),
     ],
 )
-def test_no_plugin_asks_for_a_longer_pause(asked: float | None, pause: float | None) -> None:
+def test_no_plugin_asks_for_a_longer_pause(asked: float | None, pause: float | None, alert: float | None) -> None:
     """An error of a broker's or channel's plugin holds the pause within its bounds, whatever made it."""
     assert Unavailable("busy", retry_after_s=asked).retry_after_s == pause
     assert Rejected("busy", retry_after_s=asked).retry_after_s == pause
-    assert Undelivered("busy", retry_after_s=asked).retry_after_s == pause
+    assert Undelivered("busy", retry_after_s=asked).retry_after_s == alert
 
 
 def test_no_request_is_left() -> None:

@@ -153,7 +153,9 @@ def test_an_error_of_a_foreign_class_becomes_one_of_tbots() -> None:
         Rejected, "No.", "Pay.", RejectionMeaning.WASH_TRADE,
     )  # fmt: skip
     for pause in (float("nan"), float("inf"), -1.0, 1e300, 10**5000, True, "soon"):
-        assert own_error(Unavailable("Later.", retry_after_s=cast("Any", pause))).retry_after_s is None
+        later = Unavailable("Later.")
+        later.retry_after_s = cast("Any", pause)
+        assert own_error(later).retry_after_s is None
     assert own_error(Unavailable(Text("Later."))).message == "Unavailable"
     mute = own_error(Mute("gone"))
     assert (type(mute), str(mute)) == (Unavailable, "Mute")
