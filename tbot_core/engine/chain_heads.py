@@ -27,16 +27,18 @@ from tbot_core.trading.risk.states import StateCause
 from tbot_core.vault import audit_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine, Sequence
     from typing import Any
 
     from tbot_core.engine.control import ControlRequest
     from tbot_core.instance.journal_head import OlderJournal
     from tbot_core.journal.recorder import JournalRecorder
+    from tbot_core.journal.store import NewEvent
     from tbot_core.model.types import RiskState
 
 T = TypeVar("T")
 EVERY_S: Final = 3600.0
+_GRAVE: Final = frozenset({records.STATE, records.REQUEST, records.ARMED, records.DISARMED})
 _log = log.logger(__name__)
 
 
@@ -50,6 +52,7 @@ class JournalGuard:
     instance: Instance | None = None
     _journal: Journal | None = attrs.field(default=None, init=False)
     _is_older: bool = attrs.field(default=False, init=False)
+    _due: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
 
     def begin(self, recorder: JournalRecorder) -> None:
         """Record at a run's start whether the journal is older; an arming in one that is ends. Raises TbotError."""
@@ -86,27 +89,43 @@ class JournalGuard:
         except TbotError as fault:
             _log.warning("journal.head_not_recorded", reason=str(fault))
 
+    def on_events(self, entries: Sequence[NewEvent]) -> None:
+        """Have the head recorded soon after a request, or a change of the state or arming, was written."""
+        if any(entry.kind in _GRAVE for entry in entries):
+            self._due.set()
+
+    async def note_when_due(self) -> None:
+        """Record the head soon after each event that must not be lost, until cancelled."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            self.note()
+
     def _compare(self, instance: Instance) -> OlderJournal | None:
         older = older_journal(instance, self._journal)
         self._is_older = older is not None
         return older
 
 
-async def with_chain_heads(work: Coroutine[Any, Any, T], instance: Instance, note: Callable[[], None]) -> T:
-    """Await the work, and log the heads now, every hour, and when it has ended in any way; `note` is called before."""
-    hourly = asyncio.create_task(_log_hourly(instance, note))
+async def with_chain_heads(work: Coroutine[Any, Any, T], instance: Instance, guard: JournalGuard) -> T:
+    """Await the work; log the heads now, every hour, and when it has ended in any way.
+
+    The guard records the journal's head before, and whenever that is due.
+    """
+    beside = [asyncio.create_task(_log_hourly(instance, guard)), asyncio.create_task(guard.note_when_due())]
     try:
         return await work
     finally:
-        hourly.cancel()
-        await asyncio.gather(hourly, return_exceptions=True)
-        note()
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        guard.note()
         log_chain_heads(instance)
 
 
-async def _log_hourly(instance: Instance, note: Callable[[], None]) -> None:
+async def _log_hourly(instance: Instance, guard: JournalGuard) -> None:
     while True:
-        note()
+        guard.note()
         log_chain_heads(instance)
         await asyncio.sleep(EVERY_S)
 

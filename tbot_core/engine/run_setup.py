@@ -328,6 +328,7 @@ class RunServices:
 
     def on_events(self, entries: Sequence[NewEvent]) -> None:
         """Report recorded events."""
+        self._plan.journal_guard.on_events(entries)
         self._watcher.on_events(entries)
         for entry in entries:
             self._observers.event({"kind": entry.kind, "cid": entry.cid, "time": entry.time, "payload": entry.payload})

@@ -9,6 +9,7 @@ import shutil
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from tbot_core.contracts.settings import DeploymentSettings
@@ -52,7 +53,7 @@ def test_an_hour_of_a_run_and_its_end_log_both_heads(tmp_path: Path, caplog: pyt
         count, digest = journal.head
     loop = VirtualLoop()
     with caplog.at_level(logging.INFO):
-        loop.run_until_complete(with_chain_heads(asyncio.sleep(9000), instance, JournalGuard().note))
+        loop.run_until_complete(with_chain_heads(asyncio.sleep(9000), instance, JournalGuard()))
     loop.close()
     heads = {"secrets": log_head(log_path(instance)).text, "journal": f"{count}:{digest}"}
     assert logged(caplog) == [{"event": "chain.heads", **heads}] * 4
@@ -68,7 +69,7 @@ def test_a_run_that_fails_logs_the_heads_at_its_end(tmp_path: Path, caplog: pyte
         raise RuntimeError("broken")
 
     with caplog.at_level(logging.INFO), pytest.raises(RuntimeError, match="broken"):
-        asyncio.run(with_chain_heads(fail(), instance, JournalGuard().note))
+        asyncio.run(with_chain_heads(fail(), instance, JournalGuard()))
     assert [it["event"] for it in logged(caplog)][-1:] == ["chain.heads"]
 
 
@@ -139,9 +140,29 @@ def test_a_run_that_trades_records_the_journals_head(instance: Instance) -> None
             await asyncio.sleep(9000)
             recorder.journal.close()
 
-        loop.run_until_complete(with_chain_heads(work(), instance, guard.note))
+        loop.run_until_complete(with_chain_heads(work(), instance, guard))
     loop.close()
     assert heads(instance) == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("kind", [records.REQUEST, records.STATE, records.ARMED, records.DISARMED])
+def test_what_must_not_be_lost_is_in_the_head_at_once(instance: Instance, kind: str) -> None:
+    """A kill, a latch or a disarm is not covered by an older copy of the same hour; other events wait for the hour."""
+    loop = VirtualLoop()
+    with started(instance) as (recorder, guard):
+        noted = attrs.evolve(recorder, on_events=guard.on_events)
+
+        async def work() -> None:
+            await asyncio.sleep(1)
+            noted.record("risk", {})
+            await asyncio.sleep(1)
+            assert heads(instance) == ["1"]
+            noted.record(kind, {})
+            await asyncio.sleep(1)
+            assert heads(instance) == ["1", "3"]
+
+        loop.run_until_complete(with_chain_heads(work(), instance, guard))
+    loop.close()
 
 
 def test_a_copy_that_took_the_journals_place_during_a_run_is_found(instance: Instance, tmp_path: Path) -> None:

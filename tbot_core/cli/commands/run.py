@@ -237,7 +237,7 @@ def trade(options: RunOptions, *, as_json: bool, watcher: SettingsWatcher | None
         work = with_chain_heads(
             with_alerts(with_extensions(run(plan, shown.watcher), plan)),
             assembly.settings.instance,
-            plan.journal_guard.note,
+            plan.journal_guard,
         )
         closed = assembly.closing(run_display.run_until_stopped(work, plan.stop, plan.kill))
         outcome = attrs.evolve(asyncio.run(closed), interrupted=plan.stop.is_set())
