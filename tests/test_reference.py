@@ -40,6 +40,17 @@ def test_the_page_of_faults_is_in_step(root: Path) -> None:
     assert faults.table() in (root / "docs" / "reference" / "faults.md").read_text(encoding="utf-8")
 
 
+def test_each_attack_of_the_page_has_its_test(root: Path) -> None:
+    """docs/reference/attacks.md names a test for each row, and each of them exists."""
+    rows = re.findall(
+        r"^\|.*\| `(test_\w+)` \|$", (root / "docs/reference/attacks.md").read_text(encoding="utf-8"), re.M
+    )
+    folders = [root / "tests", *root.glob("plugins/*/*/tests")]
+    texts = [file.read_text(encoding="utf-8") for folder in folders for file in folder.rglob("test_*.py")]
+    assert len(rows) > 20
+    assert [name for name in rows if not any(f"def {name}(" in text for text in texts)] == []
+
+
 def test_the_page_of_mutants_is_in_step(root: Path) -> None:
     """docs/reference/mutants.md holds the table of the mutants; `python tools/reference.py` renews it."""
     assert catalogue.table() in (root / "docs" / "reference" / "mutants.md").read_text(encoding="utf-8")
