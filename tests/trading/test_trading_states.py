@@ -41,7 +41,7 @@ halted    | withdrawal | kill_file kill_command kill_signal
 exit-only | withdrawal | stop_file stop_command stop_signal unreconciled control_lost not_armed left_behind
 exit-only | reconcile  | unknown outcome_unknown mismatch surplus feeds_stale clock_jump stalled clock_skew disk_low
 exit-only | reconcile  | journal rejects restricted login plugin_lost broker_plugin unreachable events_missed
-exit-only | reconcile  | maintenance brokers_down
+exit-only | reconcile  | maintenance brokers_down journal_older
 defense   | quiet      | primary_down universe_stale
 defense   | session    | half_loss deviations
 defense   | withdrawal | defense_command defense_setting
