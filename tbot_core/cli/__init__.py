@@ -62,7 +62,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 """The commands of the core: "module:object", and the line in `tbot --help`."""
 
 HARDENED: Final = frozenset(
-    {"run", "init", "check", "config", "secrets", "alerts", "arm", "failover", "broker", "screen", "drift", "options"}
+    """
+    alerts arm audit broker check config data drift failover init options run screen secrets
+    """.split()
 )
 """Commands that hold secrets in memory. The process is hardened before they start."""
 
