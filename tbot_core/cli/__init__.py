@@ -61,11 +61,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 """The commands of the core: "module:object", and the line in `tbot --help`."""
 
-HARDENED: Final = frozenset(
-    """
-    alerts arm audit broker check config data drift failover init options run screen secrets
-    """.split()
-)
+HARDENED: Final = frozenset({
+    "alerts", "arm", "audit", "broker", "check", "config", "data", "drift", "failover", "init", "options", "run",
+    "screen", "secrets",
+})  # fmt: skip
 """Commands that hold secrets in memory. The process is hardened before they start."""
 
 
