@@ -22,6 +22,7 @@ from tbot_core.journal import integrity
 from tbot_core.journal.projections.arming import next_sessions, recall_arming
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.model.clock import SystemClock
+from tbot_core.plugins import lock
 from tbot_core.status.risk_state import read_control_folder
 from tbot_core.status.runs import PAPER, RunFile, find_instance, open_run_file
 from tbot_core.trading.risk.states import StateCause
@@ -38,7 +39,7 @@ _NOT_ARMED: Final = 5
 
 @attrs.frozen(kw_only=True)
 class ArmingSummary:
-    """What is to be armed. `account` is "" until a live session has reported it."""
+    """What is to be armed. `account` is "" until a live session has reported it; `plugins`: hash of their lock."""
 
     mode: str
     broker: str
@@ -46,10 +47,17 @@ class ArmingSummary:
     sessions: tuple[date, ...]
     worst_day: str
     settings: str
+    plugins: str
 
     def document(self) -> dict[str, Any]:
         """The subject as a JSON document."""
         return attrs.asdict(self) | {"sessions": [day.isoformat() for day in self.sessions]}
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """The arguments of the request: how many sessions, and the terms that are shown."""
+        terms = {"mode": self.mode, "account": self.account, "settings": self.settings, "plugins": self.plugins}
+        return {"sessions": str(len(self.sessions))} | terms
 
     @property
     def line(self) -> str:
@@ -67,7 +75,7 @@ def arm(home: Path | None, count: int, actor: str = "") -> tuple[ArmingSummary, 
     """
     assert_no_rehearsal("arm")
     subject = arming_summary(live_settings(home), SystemClock().now(), count)
-    return subject, request("arm", home, {"sessions": str(count), "settings": subject.settings}, actor)
+    return subject, request("arm", home, subject.arguments, actor)
 
 
 def disarm(home: Path | None, actor: str = "") -> RequestResult | None:
@@ -124,6 +132,7 @@ def arming_summary(settings: Settings, now: datetime, count: int) -> ArmingSumma
         sessions=next_sessions(calendar, now, count),
         worst_day=f"{format_share(planned_worst_day(settings).worst_day)} of equity",
         settings=settings.fingerprint,
+        plugins=lock.lock_fingerprint(settings.instance.home),
     )
 
 

@@ -60,7 +60,7 @@ def _waiting(terms: ArmingTerms, calendar: ExchangeCalendar, now: dt.datetime, r
     for request in risk.seen.requests:
         if request.verb is ControlVerb.DISARM:
             found = ()
-        elif request.verb is ControlVerb.ARM and request.arguments.get("settings", terms.settings) == terms.settings:
+        elif request.verb is ControlVerb.ARM and not terms.requested(request.arguments).changed(terms):
             try:
                 days = next_sessions(calendar, request.made, int(request.arguments.get("sessions", "1")))
             except (DataError, OverflowError, ValueError):

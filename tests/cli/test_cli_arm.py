@@ -27,6 +27,7 @@ from tbot_core.journal.projections.arming import ArmingGrant, ArmingTerms, armed
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import SystemClock
+from tbot_core.plugins.lock import lock_fingerprint
 from tbot_core.status.instance import status_document
 from tbot_core.trading.risk.states import StateCause
 
@@ -130,6 +131,8 @@ def test_what_will_be_armed_is_said_before(home: Path) -> None:
     assert "account U1, for the 4 sessions 2026-11-23 to 2026-11-27" in subject.line
     assert subject.document()["sessions"] == ["2026-11-23", "2026-11-24", "2026-11-25", "2026-11-27"]
     assert subject.settings == settings.fingerprint
+    named = {"mode": "live", "account": "U1", "settings": subject.settings, "plugins": lock_fingerprint(home)}
+    assert subject.arguments == {"sessions": "4"} | named
     assert f"planned worst day {subject.worst_day}." in subject.line
 
 

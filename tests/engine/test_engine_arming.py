@@ -133,7 +133,10 @@ def test_disarming_takes_it_back(journal: Journal) -> None:
     [
         (NOON, {"sessions": "6"}, "6 sessions cannot be armed: allowed are 1 to 5."),
         (NOON, {"sessions": "all"}, "'all' is not a number of sessions."),
-        (NOON, {"settings": "zz"}, "It was made under other settings"),
+        (NOON, {"settings": "zz"}, "It was made under other terms than those of the running bot: the settings have"),
+        (NOON, {"plugins": "zz"}, "It was made under other terms than those of the running bot: the plugins have"),
+        (NOON, {"mode": "zz"}, "It was made under other terms than those of the running bot: the mode has changed."),
+        (NOON, {"account": "U9"}, "It was made under other terms than those of the running bot: the account is"),
         (
             NOON - dt.timedelta(days=3),
             {},
@@ -150,7 +153,7 @@ def test_disarming_takes_it_back(journal: Journal) -> None:
 def test_what_does_not_fit_is_refused(
     journal: Journal, made: dt.datetime, arguments: dict[str, str], words: str
 ) -> None:
-    """Too many sessions, no number, other settings, an old request: refused in words, and nothing is armed."""
+    """Too many sessions, no number, other terms, an old request: refused in words, and nothing is armed."""
     bench = Bench(journal)
     bench.ask(ControlVerb.ARM, made, **arguments)
     assert bench.words[0].startswith(words)

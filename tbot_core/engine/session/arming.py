@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tbot_core.trading.risk.exposure import ExposureBook
 
 _LIVE: Final = "live"
+_REMEDY: Final = "Read what `tbot arm` prints and arm again; after a change of settings restart the bot first."
 UNMATCHED: Final = "it was restarted, and the account has not been reconciled yet"
 
 
@@ -153,8 +154,8 @@ class ArmingGuard:
     def _refusal(self, request: ControlRequest, days: Sequence[date]) -> str:
         if self._day not in days:
             return f"It was made for {days[0]} to {days[-1]}; this is the session of {self._day}."
-        if request.arguments.get("settings", self._live.terms.settings) != self._live.terms.settings:
-            return "It was made under other settings than those of the running bot; restart the bot first."
+        if differs := self._live.terms.requested(request.arguments).changed(self._live.terms):
+            return f"It was made under other terms than those of the running bot: {differs}. {_REMEDY}"
         if self._trading_state.is_active(StateCause.JOURNAL_OLDER):
             return f"Not while {StateCause.JOURNAL_OLDER.value}: `tbot audit accept` comes first."
         return ""

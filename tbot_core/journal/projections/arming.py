@@ -41,6 +41,10 @@ class ArmingTerms:
     settings: str
     plugins: str
 
+    def requested(self, arguments: Mapping[str, str]) -> ArmingTerms:
+        """The terms that a request names in its arguments; what it does not name, or as "", is as here."""
+        return attrs.evolve(self, **{name: arguments[name] for name in _CHANGED if arguments.get(name)})
+
     def changed(self, now: ArmingTerms) -> str:
         """The first difference, as text; "" when the terms are equal."""
         for name, words in _CHANGED.items():
