@@ -178,16 +178,19 @@ def log_head(path: Path) -> AuditAnchor:
 
 
 def keep_anchor(instance: HasHome, anchor: AuditAnchor) -> None:
-    """Append an anchor to the instance's own; the caller also sends it elsewhere."""
-    filesystem.append(anchor_path(instance), f"{anchor.text}\n".encode())
+    """Append an anchor to the instance's own, in place of one that a crash left incomplete.
+
+    The caller also sends it elsewhere.
+    """
+    secure_files.append(anchor_path(instance), lambda _last, _torn: f"{anchor.text}\n".encode(), reserve=0)
 
 
 def read_anchors(instance: HasHome) -> tuple[AuditAnchor, ...]:
-    """Read the anchors stored in the instance; raises VaultError for an invalid line."""
-    path = anchor_path(instance)
-    if not filesystem.is_present(path):
-        return ()
-    return tuple(parse_anchor(line) for line in filesystem.read_text(path).splitlines())
+    """Read the anchors stored in the instance; raises VaultError for an invalid line.
+
+    An incomplete last line is left out: a crash or a full disk ended the append, and a start must not fail for it.
+    """
+    return tuple(parse_anchor(line.decode(errors="replace")) for line in _whole_lines(anchor_path(instance)))
 
 
 def parse_anchor(text: str) -> AuditAnchor:

@@ -262,6 +262,26 @@ def test_given_anchors_count_beside_stored_ones(store: SecretStore, log: AuditLo
     assert code_of(lambda: log.verify([sound])) is VaultErrorCode.AUDIT_ANCHOR
 
 
+@pytest.mark.parametrize("kept", [0, 1, 40, 66])
+def test_an_anchor_that_a_crash_left_incomplete_is_replaced(store: SecretStore, log: AuditLog, kept: int) -> None:
+    """A cut append refuses no start: the anchors before it count, and the next one takes its place."""
+    path, first = audit_log.anchor_path(store.instance), log.verify()
+    log.record(access())
+    log.verify()
+    whole, cut = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(whole + cut[:kept])
+    assert audit_log.read_anchors(store.instance) == (first,)
+    head = log.verify()
+    assert audit_log.read_anchors(store.instance) == (first, head)
+    assert log.verify() == head
+
+
+def test_anchors_that_are_no_text_are_refused(store: SecretStore) -> None:
+    """They have the code of a damaged anchor, as any other line that is none."""
+    audit_log.anchor_path(store.instance).write_bytes(b"\xff\n")
+    assert code_of(lambda: audit_log.read_anchors(store.instance)) is VaultErrorCode.AUDIT_ANCHOR
+
+
 @pytest.mark.parametrize("text", ["", "3", "x:" + "0" * 64, "3:00", "9" * 5000 + ":" + "0" * 64])
 def test_what_is_no_anchor_is_refused(store: SecretStore, text: str) -> None:
     """A damaged file of anchors proves nothing."""
