@@ -288,14 +288,23 @@ def test_an_arming_that_will_be_refused_does_not_wait(home: Path, count: str) ->
 
 
 def test_a_run_is_in_the_mode_of_its_account(tmp_path: Path) -> None:
-    """A broker with a market of its own is traded live where its section says so, the simulated one never."""
+    """A broker with a market of its own is traded live where its section says so, the simulated one never.
+
+    A live run that is renewed with other settings reads it anew, as a start does.
+    """
     home = tmp_path / "x"
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
     wish = RunOptions(mode="paper", home=home)
-    assert resolve_mode(wish, read_settings_files(Instance.at(home))) == wish
+    was_live = attrs.evolve(wish, mode="live")
+    for options in (wish, was_live):
+        assert resolve_mode(options, read_settings_files(Instance.at(home))) == wish
     with CliRunner().isolation(json.dumps({"alpaca": {"mode": "live", "api_key": "k" * 20, "api_secret": "s" * 40}})):
         assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
     (home / ".env_bot").write_text("BROKER_NAME=ALPACA\n")
     (home / ".env_bot.enc").unlink()
-    assert resolve_mode(wish, read_settings_files(Instance.at(home))).mode == "live"
+    for options in (wish, was_live):
+        assert resolve_mode(options, read_settings_files(Instance.at(home))) == was_live
     assert resolve_mode(attrs.evolve(wish, mode="replay"), read_settings_files(Instance.at(home))).mode == "replay"
+    with CliRunner().isolation(json.dumps({"alpaca": {"mode": "paper"}})):
+        assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
+    assert resolve_mode(was_live, read_settings_files(Instance.at(home))) == wish

@@ -166,18 +166,18 @@ def create_demo_instance(home: Path) -> None:
 def resolve_mode(options: RunOptions, found: SettingsFiles) -> RunOptions:
     """The request in the mode of its account: `mode=live` in the broker's section of the secrets makes it live.
 
-    A simulated broker has no section, so no secret is opened for it. Raises SettingsError for invalid settings.
+    Without it the request is one on paper, also where the run before it was live. A simulated broker has no section, so
+    no secret is opened for it. Raises SettingsError for invalid settings.
     """
-    if options.mode != "paper" or _simulated(found):
+    if options.mode not in {"paper", "live"}:
         return options
+    if _simulated(found):
+        return attrs.evolve(options, mode="paper")
     from tbot_core.instance import load_settings
     from tbot_core.instance.secrets import account_mode
 
-    return (
-        attrs.evolve(options, mode="live")
-        if account_mode(load_settings(options.home, mode="replay", sources=found)) == "live"
-        else options
-    )
+    live = account_mode(load_settings(options.home, mode="replay", sources=found)) == "live"
+    return attrs.evolve(options, mode="live" if live else "paper")
 
 
 def read_sources(options: RunOptions) -> tuple[RunOptions, SettingsFiles]:
