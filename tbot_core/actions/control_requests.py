@@ -138,8 +138,9 @@ async def send_request(
 
 def _next_order(instance: Instance) -> int:
     # The order of a request that is made now. What leaves the folder meanwhile is in the journal, which is read later.
+    # After a request of the largest order, which anybody may have written, the moments of the requests decide.
     waiting = [one.order for one in read_control_folder(instance.control).requests]
-    return 1 + max([*waiting, _last_order(instance)])
+    return min(control.LARGEST_ORDER, 1 + max([*waiting, _last_order(instance)]))
 
 
 def _last_order(instance: Instance) -> int:

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 KILL: Final = "kill"
 STOP: Final = "stop"
 POLL_S: Final = 0.05
+LARGEST_ORDER: Final = 2**62
+"""The largest order of a request; those of the commands do not go beyond it either."""
+
 _SUFFIX: Final = ".json"
 _LARGEST: Final = 4096
-_LARGEST_ORDER: Final = 2**62
 _NAME: Final = 12
 
 
@@ -233,7 +235,7 @@ def _request(name: str, document: Mapping[str, Any]) -> ControlRequest:
     made = datetime.fromisoformat(document["made"])
     if not all(isinstance(text, str) and text.isprintable() for text in texts) or made.utcoffset() is None:
         raise ValueError("values")
-    if type(order) is not int or not 0 <= order <= _LARGEST_ORDER:
+    if type(order) is not int or not 0 <= order <= LARGEST_ORDER:
         raise ValueError("order")
     verb = ControlVerb(document["verb"])
     return ControlRequest(name=name, verb=verb, actor=actor, made=made, order=order, arguments=arguments)

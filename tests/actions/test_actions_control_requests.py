@@ -83,6 +83,26 @@ def test_what_was_asked_for_by_a_wrong_clock_can_be_withdrawn(
     assert control.read_folder(folder) == control.EMPTY_FOLDER
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_request_of_the_largest_order_keeps_no_later_one_back(tmp_path: Path, *, taken: bool) -> None:
+    """Neither a clear nor a kill, whether a bot has recorded the first one or it still waits."""
+    assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
+    clock, folder = ManualClock(datetime(2026, 11, 24, 15, 0, tzinfo=UTC)), tmp_path / "control"
+    control.write_request(folder, ControlVerb.KILL, actor="eve", now=clock.now(), order=control.LARGEST_ORDER)
+    with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
+        recorder = JournalRecorder(journal=journal, clock=clock)
+        states = TradingStateController(recorder, lambda _state: None, recall_states(()))
+        bot = RequestHandler(recorder, states, lambda **_on: None)
+        if taken:
+            bot.poll(folder)
+        for verb in (ControlVerb.KILL_CLEAR, ControlVerb.KILL, ControlVerb.KILL_CLEAR):
+            clock.advance(1)
+            asyncio.run(send_request(tmp_path, verb, clock))
+            bot.poll(folder)
+            assert bool(states.causes) is (verb is ControlVerb.KILL)
+    assert control.read_folder(folder) == control.EMPTY_FOLDER
+
+
 def test_a_request_is_written_where_the_journal_cannot_be_read(tmp_path: Path) -> None:
     """A damaged journal keeps nobody from a kill."""
     assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
