@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from contextlib import closing
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
+from tbot_core.engine import control
 from tbot_core.engine.control import ControlRequest, ControlVerb
 from tbot_core.engine.session.arming import UNMATCHED, ArmingGuard, LiveContext
 from tbot_core.engine.session.requests import RequestHandler
@@ -29,7 +31,7 @@ from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tbot_core.journal.store import Journal
@@ -228,3 +230,95 @@ def test_arming_after_a_restart_needs_no_waiting(journal: Journal) -> None:
     bench = Bench(journal, restarted=True)
     bench.ask(ControlVerb.ARM)
     assert bench.conditions.causes == ()
+
+
+def put(folder: Path, verb: ControlVerb, name: str, order: int, made: dt.datetime = NOON) -> Path:
+    """A request in the control folder; its file."""
+    control.put_request(folder, ControlRequest(name=name, verb=verb, actor="ann", made=made, order=order))
+    return folder / name
+
+
+def pipe(path: Path) -> None:
+    """A pipe in place of the file."""
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def subfolder(path: Path) -> None:
+    """A folder in place of the file."""
+    path.unlink()
+    path.mkdir()
+
+
+ATTACKS: dict[str, Callable[[Path], object]] = {
+    "group may write": lambda path: path.chmod(0o620),
+    "second name": lambda path: os.link(path, path.parent.with_name("second")),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:40]),
+    "empty": lambda path: path.write_bytes(b""),
+    "two documents": lambda path: path.write_bytes(path.read_bytes() * 2),
+    "link": lambda path: path.symlink_to(path.rename(path.parent.with_name("target"))),
+    "pipe": pipe,
+    "folder": subfolder,
+}
+
+
+@pytest.mark.parametrize("attack", sorted(ATTACKS))
+def test_a_file_that_no_command_wrote_arms_nothing(journal: Journal, tmp_path: Path, attack: str) -> None:
+    """It is refused once, and a request beside it is executed."""
+    bench, folder = Bench(journal), tmp_path / "control"
+    ATTACKS[attack](put(folder, ControlVerb.ARM, "arm-x.json", 1))
+    for _ in range(2):
+        bench.requests.poll(folder)
+    assert (bench.reason, len(bench.words)) == (Reason.NOT_ARMED, 1)
+    put(folder, ControlVerb.ARM, "arm-y.json", 2)
+    bench.requests.poll(folder)
+    assert bench.reason is Reason.ALLOWED
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("name", ["arm-x.json", "arm-y.json"])
+def test_a_copy_of_an_old_request_arms_nothing(journal: Journal, tmp_path: Path, name: str, *, restarted: bool) -> None:
+    """Under its own name or another one, after a restart too: what was disarmed since stays so."""
+    bench, folder = Bench(journal), tmp_path / "control"
+    old = put(folder, ControlVerb.ARM, "arm-x.json", 1).read_bytes()
+    bench.requests.poll(folder)
+    put(folder, ControlVerb.DISARM, "disarm-x.json", 2)
+    bench.requests.poll(folder)
+    bench = Bench(journal, restarted=True) if restarted else bench
+    (folder / name).write_bytes(old)
+    (folder / name).chmod(0o600)
+    bench.requests.poll(folder)
+    assert (bench.reason, [*folder.iterdir()]) == (Reason.NOT_ARMED, [])
+
+
+@pytest.mark.parametrize("back", [dt.timedelta(), dt.timedelta(days=1)], ids=str)
+@pytest.mark.parametrize("last", [ControlVerb.ARM, ControlVerb.DISARM])
+@pytest.mark.parametrize("polled", [False, True], ids=["at once", "one by one"])
+def test_of_an_arm_and_a_disarm_the_later_one_counts(
+    journal: Journal, tmp_path: Path, last: ControlVerb, back: dt.timedelta, *, polled: bool
+) -> None:
+    """Whether the bot finds them together or not, also where the disarm has the clock of a day before."""
+    bench, folder = Bench(journal), tmp_path / "control"
+    verbs = [ControlVerb.ARM, ControlVerb.DISARM]
+    for order, verb in enumerate(verbs if last is ControlVerb.DISARM else verbs[::-1], start=1):
+        put(folder, verb, f"{verb}-x.json", order, NOON - (back if verb is ControlVerb.DISARM else dt.timedelta()))
+        if polled:
+            bench.requests.poll(folder)
+    bench.requests.poll(folder)
+    assert bench.reason is (Reason.ALLOWED if last is ControlVerb.ARM else Reason.NOT_ARMED)
+
+
+def test_a_kill_neither_arms_nor_disarms(journal: Journal) -> None:
+    """What is armed before or during a kill enters nothing until it is cleared, and is armed then."""
+    bench = Bench(journal)
+    for verb, blocked_by in (
+        (ControlVerb.ARM, []),
+        (ControlVerb.KILL, [StateCause.KILL_COMMAND]),
+        (ControlVerb.ARM, [StateCause.KILL_COMMAND]),
+        (ControlVerb.KILL_CLEAR, []),
+        (ControlVerb.KILL, [StateCause.KILL_COMMAND]),
+        (ControlVerb.DISARM, [StateCause.KILL_COMMAND, StateCause.NOT_ARMED]),
+        (ControlVerb.KILL_CLEAR, [StateCause.NOT_ARMED]),
+    ):
+        bench.ask(verb)
+        assert [*bench.conditions.causes] == blocked_by
