@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import localcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 import attrs
@@ -12,6 +13,7 @@ from tbot_core.alerts.pending import Delivery
 from tbot_core.contracts import SendsOnce, SupportsAcknowledgement
 from tbot_core.errors import PartlyDelivered, TbotError, Undelivered
 from tbot_core.model.formatting import one_line
+from tbot_core.plugins.call_guard import PluginBorder
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure, exception_text, own_error, type_name
 from tbot_core.system.redaction import redact
@@ -29,6 +31,7 @@ STEP_S: Final = 2.0
 """The longest time that a channel may block the event loop of trading."""
 
 _BACKOFF_S: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0)
+_OFF: Final = "It is disabled for the rest of the session: a call of it did not return."
 _GIVEN: Final = "It was given to the channel before, and may have arrived: it is not sent by this channel again."
 _log = log.logger(__name__)
 
@@ -63,14 +66,20 @@ class Attempts(Protocol):
 
 
 class AlertDelivery:
-    """The channels by name; `own` are the names of the channels of each urgency.
+    """The channels by name; `own` are the names of the channels of each urgency, `border` gives the border of each.
 
     `on_answer` is called with the name of a channel and its answer to each message. `logs_failures`: failures that
     channels name are logged; a bug of a channel always is.
     """
 
-    def __init__(self, channels: Mapping[str, AlertChannel], own: Mapping[Urgency, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        channels: Mapping[str, AlertChannel],
+        own: Mapping[Urgency, Sequence[str]],
+        border: Callable[[str], PluginBorder] = lambda _name: PluginBorder(),
+    ) -> None:
         self._channels = channels
+        self._borders = {name: border(name) for name in channels}
         self.channel_names = own
         self.all_names = tuple(dict.fromkeys(name for names in own.values() for name in names))
         self.on_answer: Callable[[str, ChannelAnswer], None] = lambda _name, _answer: None
@@ -137,10 +146,14 @@ class AlertDelivery:
         self, name: str, alert: Alert, call: Callable[[Alert], Coroutine[Any, Any, str | None]], *, once: bool = False
     ) -> ChannelAnswer:
         # The answer of a channel, whatever it raises.
+        border = self._borders[name]
+        if border.is_off():
+            return ChannelAnswer(fault=_OFF)
+        mark = partial(border.mark, "send")
         try:
             async with asyncio.timeout(SEND_S):
                 with localcontext():
-                    words: str | None = await steps_within(STEP_S, call(alert))
+                    words: str | None = await steps_within(STEP_S, call(alert), mark)
                 return ChannelAnswer(words=one_line(redact(words or "")), accepted=True)
         except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
             assert_failure(fault, awaited=True)

@@ -18,6 +18,7 @@ from tbot_core.engine.assembly import DRY_RUN
 from tbot_core.errors import TbotError
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.folder import REHEARSING
+from tbot_core.model.clock import exchange_time
 from tbot_core.plugins import hung_plugins
 from tbot_core.system import filesystem, log, service_manager
 
@@ -53,7 +54,8 @@ def alert_delivery(assembly: Assembly, own: Mapping[Urgency, Sequence[str]] | No
     """The delivery by the channels of the settings, or by `own` alone; raises PluginError for a missing channel."""
     own = channel_names(assembly.settings.notifications) if own is None else own
     names = dict.fromkeys(name for names in own.values() for name in names)
-    return AlertDelivery({name: assembly.channel(name) for name in names}, own)
+    channels = {name: assembly.channel(name) for name in names}
+    return AlertDelivery(channels, own, lambda name: assembly.call_guard.border(f"alert/{name}"))
 
 
 def message_writer(assembly: Assembly) -> MessageWriter:
@@ -90,6 +92,7 @@ def alerts_beside(assembly: Assembly, clock: Clock, again: Sequence[str] = ()) -
         nullcontext(lambda: True) if instance.rehearsal else watchdog.running_watchdog(instance, again) as beat,
     ):
         assembly.call_guard.where = hung_plugins.inside
+        assembly.call_guard.note_hung(hung_plugins.failures_of_day(data, now := clock.now(), exchange_time(now).date()))
         alerts = alert_dispatcher(assembly, clock)
         assembly.call_guard.on_observer_off = partial(_report_observer, alerts)
         assembly.call_guard.on_extension_failing = lambda words: alerts.notify(words, STATUS_COMMAND)

@@ -141,13 +141,16 @@ def restart_without_plugin(instance: Instance, stuck: HungCall, process: int, ag
         return "could not be stopped"
     if not again:
         return "was stopped"
+    if stuck.call == hung_plugins.LAST:
+        return "was stopped at its end"
     if not may_start:
         return "was stopped for the third time in ten minutes, and not restarted"
     try:
         processes.start_detached(again, environment=environ.own_environment(), output=instance.logs / OUTPUT)
     except AccessError as fault:
         return f"was stopped, and could not be restarted: {fault.message}"
-    return f"was stopped and restarted without it; its output: logs/{OUTPUT}"
+    how = " without it" if stuck.off else ""
+    return f"was stopped and restarted{how}; its output: logs/{OUTPUT}"
 
 
 def _ended(store: AlertStore, clock: Clock, rescue: RescueActions, place: CurrentActivity) -> bool:

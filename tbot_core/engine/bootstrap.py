@@ -99,6 +99,7 @@ def _call_guard(instance: Instance, clock: Clock, mode: Mode) -> CallGuard:
     # A plugin failure ends a simulation, but no other run.
     return CallGuard(
         strict=mode in SIMULATED_MODES,
+        clock=clock,
         record=lambda entry, failure: record_failure(instance.data, entry, failure, clock.now()),
     )
 

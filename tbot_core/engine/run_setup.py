@@ -315,7 +315,7 @@ class RunServices:
             assembly.loader,
             assembly.loaded,
             clock=plan.wall,
-            report=assembly.call_guard.report_observer,
+            guard=assembly.call_guard,
             limits_s=limits_s,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import localcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,13 +14,14 @@ from tbot_core.errors import AccessError
 from tbot_core.extensions.journal_cursor import EVERY_S, FollowedJournal
 from tbot_core.model.clock import Clock
 from tbot_core.model.formatting import one_line
+from tbot_core.plugins.call_guard import PluginBorder
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure, exception_trace, exception_words
 from tbot_core.system.redaction import redact
 from tbot_core.system.timeouts import steps_within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from tbot_core.contracts import Extension
     from tbot_core.extensions.progress import Progress, ProgressFile
@@ -44,16 +46,23 @@ _log = log.logger(__name__)
 
 @attrs.frozen(kw_only=True)
 class FollowTerms:
-    """What the extensions of a run share: journal, clock, how often the journal is read, and the first pause."""
+    """What the extensions of a run share: journal, clock, how often the journal is read, and the first pause.
+
+    `off_s`: how often one that is off asks whether it still is.
+    """
 
     journal: Path
     clock: Clock
     every_s: float = EVERY_S
     pause_s: float = 1.0
+    off_s: float = LONGEST_PAUSE_S
 
 
 class ExtensionRunner:
-    """Runs an extension; `on_failing` is called with the first failure after a success."""
+    """Runs an extension, in sessions for which it is not off at its `border`.
+
+    `on_failing` is called with the first failure after a success.
+    """
 
     def __init__(
         self,
@@ -61,8 +70,10 @@ class ExtensionRunner:
         progress: ProgressFile,
         terms: FollowTerms,
         on_failing: Callable[[BaseException, str], None],
+        border: PluginBorder | None = None,
     ) -> None:
         self._subject = subject
+        self._border = border or PluginBorder()
         self._progress = progress
         self._terms = terms
         self._on_failing = on_failing
@@ -93,11 +104,18 @@ class ExtensionRunner:
             asyncio.tasks._unregister_task(task)  # noqa: SLF001  -- the end of the loop would wait for it
 
     async def _run(self) -> None:
-        while await self._attempt(self._journal) is not None and not self._ending:
+        while not await self._wait_while_off() and await self._attempt(self._journal) is not None and not self._ending:
             pause_s = min(self._terms.pause_s * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE_S)
             if await self._journal.wait_for_end(pause_s):
                 return
             self._journal = self._follow()
+
+    async def _wait_while_off(self) -> bool:
+        # Wait for a session in which it may be called; whether the run ended first.
+        while self._border.is_off():
+            if await self._journal.wait_for_end(self._terms.off_s):
+                return True
+        return False
 
     def _follow(self) -> FollowedJournal:
         terms = self._terms
@@ -108,7 +126,7 @@ class ExtensionRunner:
         healthy = asyncio.get_running_loop().call_later(HEALTHY_S, self._recover)
         try:
             with localcontext():
-                await steps_within(STEP_S, self._subject.start(journal))
+                await self._steps("start", lambda: self._subject.start(journal))
         except BaseException as fault:  # noqa: BLE001  -- the border of an extension
             assert_failure(fault, awaited=True)
             self._record(fault)
@@ -119,11 +137,15 @@ class ExtensionRunner:
             await self._stop()
         return None
 
+    async def _steps(self, call: str, function: Callable[[], Awaitable[None]]) -> None:
+        # Await a call, each step limited in time and marked.
+        await steps_within(STEP_S, function(), partial(self._border.mark, call))
+
     async def _stop(self) -> None:
         try:
             async with asyncio.timeout(STOP_S):
                 with localcontext():
-                    await steps_within(STEP_S, self._subject.stop())
+                    await self._steps("stop", self._subject.stop)
         except BaseException as fault:  # noqa: BLE001  -- the border of an extension
             assert_failure(fault, awaited=True)
             _log.error("extension.failed", extension=self._progress.state.title, phase="stop", error=_words(fault))

@@ -55,21 +55,20 @@ async def with_extensions(work: Coroutine[Any, Any, T], plan: RunPlan) -> T:
 
 def _runners(plan: RunPlan, journal: Path) -> list[ExtensionRunner]:
     assembly, terms = plan.assembly, FollowTerms(journal=journal, clock=plan.wall)
-    report = assembly.call_guard.on_extension_failing
+    guard = assembly.call_guard
     folder, found, names = progress_folder(journal), list[ExtensionRunner](), set[str]()
     for loaded, made in assembly.extensions:
         if not isinstance(made, Extension):
             continue  # it has hooks only, or a source of facts
         name, title = f"extension-{loaded.entry.name}", f"extension {loaded.entry.name}"
         progress = ProgressFile(folder / f"{name}.json", title)
-        found.append(
-            ExtensionRunner(made, progress, terms, partial(assembly.call_guard.report_extension, loaded.entry))
-        )
+        border = guard.border(f"{loaded.entry.kind}/{loaded.entry.name}")
+        found.append(ExtensionRunner(made, progress, terms, partial(guard.report_extension, loaded.entry), border))
         names.add(name)
     if assembly.settings.ledger.ledger_export_mode == "auto":
         export = LedgerExport(assembly.settings.instance.reports / LEDGER_FOLDER, plan.rehearsal)
         progress = ProgressFile(folder / f"{LEDGER}.json", "ledger export")
-        found.append(ExtensionRunner(export, progress, terms, lambda _, words: report(words)))
+        found.append(ExtensionRunner(export, progress, terms, lambda _, words: guard.on_extension_failing(words)))
         names.add(LEDGER)
     try:
         forget_failures(journal, names)

@@ -5,9 +5,9 @@ At the start of a session all plugins are enabled. The caller decides what a fai
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from decimal import localcontext
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 import attrs
 
 from tbot_core.errors import PluginError
-from tbot_core.model.clock import Clock
+from tbot_core.model.clock import Clock, SystemClock
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure
 from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from tbot_core.plugins.discovery import EntryPointInfo
 
 T = TypeVar("T")
@@ -47,6 +45,7 @@ AGAIN: Final = timedelta(seconds=30)
 """How often a broker or feed that failed so often is recorded again while it fails."""
 
 _REMEDY: Final = "`tbot plugins info` shows its last failure; fix it, or remove it from the settings."
+_UNMARKED: Final = nullcontext()
 _log = log.logger(__name__)
 
 
@@ -77,20 +76,31 @@ class GuardSession:
     on_broker_failure: Callable[[FailedCall], None] | None = None
 
 
-@contextmanager
-def no_activity_mark(_words: str) -> Iterator[None]:
+def no_activity_mark(_words: str) -> AbstractContextManager[None]:
     """Ignores which call is being made."""
-    yield
+    return _UNMARKED
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class PluginBorder:
+    """What surrounds the calls of a plugin that observe or are awaited.
+
+    `mark` returns a context manager that marks one of them, or one step of it, by its name, so that the watchdog can
+    name and end it. `is_off`: whether the plugin must not be called in this session.
+    """
+
+    mark: Callable[[str], AbstractContextManager[None]] = no_activity_mark
+    is_off: Callable[[], bool] = lambda: False
 
 
 class CallGuard:
     """Guards calls of a run's strategies, filters and risk checks.
 
     `strict`: a simulation, in which a failure ends the run and there is no time limit. `record` is called for each
-    failure, for `tbot plugins list`. These may be set: `where`, a context manager around each call that receives its
-    name; `on_plugin_off`, which receives the kind and name of a plugin that is disabled, as `kind/name`;
-    `on_observer_off`, which receives the last failure of an observer that is switched off; `on_extension_failing`,
-    which receives a sentence about what fails beside trading, once until it works again.
+    failure, for `tbot plugins list`. `clock` gives the moments of marks. These may be set: `where`, a context manager
+    around each call that receives its name; `on_plugin_off`, which receives the kind and name of a plugin that is
+    disabled, as `kind/name`; `on_observer_off`, which receives the last failure of an observer that is switched off;
+    `on_extension_failing`, which receives a sentence about what fails beside trading, once until it works again.
     """
 
     def __init__(
@@ -99,8 +109,11 @@ class CallGuard:
         strict: bool,
         record: Callable[[EntryPointInfo, PluginFailure], None] = lambda _entry, _failure: None,
         limits_s: Mapping[Call, float] = LIMITS_S,
+        clock: Clock | None = None,
     ) -> None:
         self.strict = strict
+        self._clock = clock or SystemClock()
+        self._noted: frozenset[str] = frozenset()
         self._record = record
         self.on_plugin_off: Callable[[str], None] = lambda _plugin: None
         self.on_observer_off: Callable[[PluginFailure], None] = lambda _failure: None
@@ -118,19 +131,40 @@ class CallGuard:
     def restore(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
         """Count failures from before a restart of the session."""
         for moment, failed in failures:
+            self._restored[failed] += 1
             self._failed[failed.plugin].append(moment)
             if failed.off:
                 self._off.add(failed.plugin)
 
+    def note_hung(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
+        """Disable the plugins of calls that never returned, from the start of a run until `record_hung`."""
+        self._noted = frozenset(failed.plugin for _, failed in failures if failed.off)
+
     def record_hung(self, failures: Iterable[tuple[datetime, FailedCall]]) -> None:
-        """Record calls that never returned, as the watchdog noted them; their plugins are disabled."""
+        """Record a session's calls that never returned, as the watchdog noted them, unless they were `restore`d.
+
+        Their plugins are disabled, but for brokers: exits need them.
+        """
         for moment, failed in failures:
-            if self._session is not None and failed.plugin not in self._off:
+            recorded = self._restored[failed] > 0
+            self._restored[failed] -= recorded
+            if self._session is not None and not recorded and failed.plugin not in self._off:
                 self._write(self._session, moment, failed)
+        self._noted = frozenset()
 
     def is_off(self, entry: EntryPointInfo) -> bool:
         """Whether a plugin is disabled in this session."""
-        return _named(entry) in self._off
+        return self._is_off(_named(entry))
+
+    def border(self, plugin: str) -> PluginBorder:
+        """The border of a plugin, KIND/NAME."""
+
+        def mark(call: str) -> AbstractContextManager[None]:
+            if self.where is no_activity_mark:
+                return _UNMARKED
+            return self.where(f"{plugin} {call} 0 {self._clock.now().isoformat()}")
+
+        return PluginBorder(mark=mark, is_off=lambda: self._is_off(plugin))
 
     def call(
         self, entry: EntryPointInfo, call: Call, function: Callable[[], T], fallback: Callable[[str], T] | None = None
@@ -143,7 +177,7 @@ class CallGuard:
         if self.strict or self._session is None:
             return self._call_unguarded(entry, call, function, alone=fallback is not None)
         name, moment = _named(entry), self._session.clock.now()
-        if name in self._off:
+        if self._is_off(name):
             words = f"The {entry.kind} {entry.name} failed and is disabled for the rest of the session."
             return _answer(PluginError(words, _REMEDY), fallback)
         turn = self._turn(moment, name, call)
@@ -193,7 +227,11 @@ class CallGuard:
         self._record(entry, PluginFailure.of(entry, "run", fault))
         self.on_extension_failing(words)
 
+    def _is_off(self, plugin: str) -> bool:
+        return plugin in self._off or plugin in self._noted
+
     def _begin(self) -> None:
+        self._restored: Counter[FailedCall] = Counter()
         self._off: set[str] = set()
         self._failed: dict[str, deque[datetime]] = defaultdict(lambda: deque(maxlen=FAILURES))
         self._turns: tuple[datetime | None, dict[tuple[str, str], int]] = (None, {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import contextmanager
 from decimal import localcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -33,9 +34,11 @@ from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.figures import MINUTES, assert_figure, assert_figures
 from tbot_core.plugins.guarded_broker import guard_broker
 from tbot_core.system.foreign_exceptions import assert_failure, raise_own
+from tbot_core.system.timeouts import steps_within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from datetime import date
 
     from tbot_core.contracts import OptionRequest, OptionValuation
@@ -111,8 +114,9 @@ class GuardedFilter:
 
     async def refresh(self, day: date, symbols: Sequence[str]) -> Mapping[str, Mapping[str, float]]:
         """What the filter fetches; raises its BrokerErrors, and PluginError for anything else that goes wrong."""
-        with _fetching(self._guard, self.entry, "refresh"):
-            found = await self._inner.refresh(day, symbols)  # type: ignore[attr-defined]  # it declares facts
+        with _fetching(self._guard, self.entry, "refresh") as mark:
+            work = self._inner.refresh(day, symbols)  # type: ignore[attr-defined]  # it declares facts
+            found = await steps_within(None, work, mark)
             return answer_checks.checked_facts(found, self.facts, symbols)
 
     async def vix_close(self, day: date) -> float | None:
@@ -149,8 +153,9 @@ class GuardedVix:
 
     async def vix_close(self, day: date) -> float | None:
         """The VIX close that it knows; raises its BrokerErrors, and PluginError for anything else that goes wrong."""
-        with _fetching(self._guard, self.entry, "vix_close"):
-            found: float | None = broker_answers.checked_answer("vix_close", await self._inner.vix_close(day))
+        with _fetching(self._guard, self.entry, "vix_close") as mark:
+            answer = await steps_within(None, self._inner.vix_close(day), mark)
+            found: float | None = broker_answers.checked_answer("vix_close", answer)
             return found
 
 
@@ -172,11 +177,16 @@ class GuardedOptionsModel:
 
 
 @contextmanager
-def _fetching(guard: CallGuard, entry: EntryPointInfo, call: str) -> Iterator[None]:
-    # What goes wrong in a call that fetches: a BrokerError, else PluginError.
+def _fetching(
+    guard: CallGuard, entry: EntryPointInfo, call: str
+) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    # What goes wrong in a call that fetches: a BrokerError, else PluginError. Yields what marks a step of it.
+    border = guard.border(f"{entry.kind}/{entry.name}")
+    if border.is_off():
+        raise PluginError(f"The {entry.kind} {entry.name} is disabled for the rest of the session.", _REMEDY)
     try:
         with localcontext():
-            yield
+            yield partial(border.mark, call)
     except BrokerError as fault:
         raise_own(fault, one_line)
     except BaseException as fault:

@@ -19,6 +19,7 @@ from tbot_core.plugins.guarded_feed import MARKET_DATA, GuardedFeed
 from tbot_core.plugins.network.request_limits import ON_SEND
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure, raise_own
+from tbot_core.system.timeouts import steps_within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -70,6 +71,7 @@ class _PluginCalls:
     def __init__(self, entry: EntryPointInfo, guard: CallGuard) -> None:
         self._entry = entry
         self._guard = guard
+        self.mark = guard.border(f"{entry.kind}/{entry.name}").mark
         self._left_out = 0
         self.name = entry.name
 
@@ -84,7 +86,7 @@ class _PluginCalls:
         # The answer of a call that does not wait.
         own: tuple[type[TbotError], ...] = (BrokerError, *passing)
         try:
-            with localcontext():
+            with self.mark(name), localcontext():
                 return checked_answer(name, function())
         except own as fault:
             raise_own(fault, one_line)
@@ -96,7 +98,7 @@ class _PluginCalls:
         # The answer of a call; `permit`: the one of the order that it sends.
         try:
             with localcontext():
-                found = await call()
+                found = await self._steps(name, call)
                 return self._sound(name, found) if name in MARKET_DATA else checked_answer(name, found)
         except BrokerError as fault:
             raise_own(fault, one_line)
@@ -115,8 +117,8 @@ class _PluginCalls:
         while True:
             try:
                 with localcontext():  # for each item: between two of them the core computes
-                    iterator = iterator or aiter(source())
-                    item = await anext(iterator)
+                    iterator = iterator or self._opened(name, source)
+                    item = await self._steps(name, iterator.__anext__)
                 if name not in MARKET_DATA:
                     checked_answer(name, item)
                 elif not self._is_sound(name, item):
@@ -129,6 +131,17 @@ class _PluginCalls:
                 assert_failure(fault, awaited=True)
                 raise self.failed(name, fault) from fault
             yield item
+
+    async def _steps(self, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
+        # The unchecked answer of a call; each step of it is marked.
+        mark = partial(self.mark, name)
+        with mark():
+            work = call()
+        return await steps_within(None, work, mark)
+
+    def _opened(self, name: str, source: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
+        with self.mark(name):
+            return aiter(source())
 
     def _sound(self, name: str, found: Any) -> Any:
         # Bars without those of a figure out of bounds.
@@ -312,7 +325,7 @@ class _GuardedVenue(GuardedBroker):
 
     def _show(self, name: str, *what: object) -> None:
         try:
-            with localcontext():
+            with self._calls.mark(name), localcontext():
                 getattr(self._inner, name)(*what)
         except BaseException as fault:  # noqa: BLE001  -- the border of a plugin
             assert_failure(fault)

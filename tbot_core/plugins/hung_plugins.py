@@ -34,9 +34,12 @@ WHERE: Final = "plugin-call"
 
 KEPT: Final = timedelta(hours=16)
 _MOST: Final = 20
-_ERROR: Final = "it hung in native code, and the run was stopped and restarted without it."
+_ERROR: Final = "it hung in native code, and the run was stopped."
 _ENDED: Final = "the process of the run ended in it."
 _STARTING: Final = ("import", "create")
+LAST: Final = "tbot_stopped"
+"""The call at the end of a run: one that hangs there is not restarted."""
+
 _TIMES: Final = 2
 """A start that is killed for another reason may be in a plugin too: so many such ends disable it."""
 
@@ -68,8 +71,18 @@ class HungCall:
     def sentence(self) -> str:
         """Where a run ended, and what follows from it."""
         again = f"once more within {WITHIN.total_seconds() / 60:g} min, and it is set aside"
-        then = again if self.call in _STARTING else "it is off for the rest of its session"
+        then = "it is off for the rest of its session" if self.off else "it stays in use"
+        then = again if self.call in _STARTING else then
         return f"The last run ended in {self.call} of the plugin {self.plugin}, or was killed there: {then}."
+
+    @property
+    def off(self) -> bool:
+        """Whether the plugin is off for the rest of its session.
+
+        Not a broker, which exits need, and not one in whose import or creation a run ended: it may have been killed.
+        """
+        may_be_killed = self.call in _STARTING and self.error == _ENDED
+        return not (may_be_killed or self.plugin.startswith("broker/"))
 
     @property
     def place(self) -> tuple[str, str, int, datetime]:
@@ -79,7 +92,9 @@ class HungCall:
     @property
     def lost(self) -> tuple[datetime, FailedCall]:
         """The call as a failure with its moment."""
-        return self.moment, FailedCall(plugin=self.plugin, call=self.call, turn=self.turn, error=self.error, off=True)
+        return self.moment, FailedCall(
+            plugin=self.plugin, call=self.call, turn=self.turn, error=self.error, off=self.off
+        )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from contextlib import nullcontext
 from decimal import localcontext
 from typing import TYPE_CHECKING, Final
 
@@ -12,11 +13,13 @@ from tbot_core.system.timeouts import call_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 FAILURES: Final = 3
 WITHIN_S: Final = 600.0
 """So many failures of one name within this period disable it for the rest of the run."""
 
+_UNMARKED: Final = nullcontext()
 _log = log.logger(__name__)
 
 
@@ -35,12 +38,18 @@ class IsolatedCalls:
         self._failures: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=FAILURES))
         self._disabled: set[str] = set()
 
-    def call(self, name: str, function: Callable[[], object], limit_s: float | None = None) -> None:
-        """Call the function unless `name` is disabled; longer than `limit_s` seconds is a failure."""
+    def call(
+        self,
+        name: str,
+        function: Callable[[], object],
+        limit_s: float | None = None,
+        mark: AbstractContextManager[None] = _UNMARKED,
+    ) -> None:
+        """Call the function within `mark`, unless `name` is disabled; longer than `limit_s` seconds is a failure."""
         if name in self._disabled:
             return
         try:
-            with localcontext():
+            with mark, localcontext():
                 if limit_s is None:
                     function()
                 else:

@@ -10,6 +10,7 @@ import mmap
 import os
 import struct
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -44,24 +45,28 @@ def activity_marker(path: Path) -> Iterator[Callable[[str], AbstractContextManag
             page = mmap.mmap(handle, SIZE)
         finally:
             os.close(handle)
-    entered = 0
-
-    @contextmanager
-    def inside(words: str) -> Iterator[None]:
-        nonlocal entered
-        entered += 1
-        before = page[:SIZE]
-        data = words.encode()[: SIZE - _HEAD.size]
-        page[: _HEAD.size + len(data)] = _HEAD.pack(entered, len(data)) + data
-        try:
-            yield
-        finally:
-            page[:SIZE] = before
-
+    entries = count(1)
     try:
-        yield inside
+        yield lambda words: _Activity(page, next(entries), words)
     finally:
         page.close()
+
+
+class _Activity:
+    # An activity while its context lasts; a class, since a generator costs several times as much.
+    __slots__ = ("_before", "_data", "_page")
+
+    def __init__(self, page: mmap.mmap, entered: int, words: str) -> None:
+        data = words.encode()[: SIZE - _HEAD.size]
+        self._page = page
+        self._data = _HEAD.pack(entered, len(data)) + data
+
+    def __enter__(self) -> None:
+        self._before = self._page[:SIZE]
+        self._page[: len(self._data)] = self._data
+
+    def __exit__(self, *_: object) -> None:
+        self._page[:SIZE] = self._before
 
 
 def read_activity(path: Path) -> CurrentActivity | None:

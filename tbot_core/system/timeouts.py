@@ -6,12 +6,14 @@ import _signal  # type: ignore[import-not-found]  # `signal` without enumeration
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from functools import partial
 from types import coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
+    from contextlib import AbstractContextManager
     from types import FrameType
 
 T = TypeVar("T")
@@ -63,13 +65,19 @@ def call_within(limit_s: float, function: Callable[[], T]) -> T:
 
 
 @coroutine
-def steps_within(limit_s: float, work: Awaitable[T]) -> Generator[Any, Any, T]:
-    """Await the work; each step between two waits is limited as by `call_within`, the waits are not."""
+def steps_within(
+    limit_s: float | None, work: Awaitable[T], mark: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Generator[Any, Any, T]:
+    """Await the work; each step between two waits is limited as by `call_within`, the waits are not.
+
+    Without a limit for None. `mark` returns a context manager that is entered around each step.
+    """
     inner = work.__await__()
     step: Callable[[], Any] = partial(next, inner)
     while True:
         try:
-            awaited = call_within(limit_s, step)
+            with mark():  # outside the limit: its end is not interrupted
+                awaited = step() if limit_s is None else call_within(limit_s, step)
         except StopIteration as done:
             result: T = done.value
             return result

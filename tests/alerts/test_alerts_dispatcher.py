@@ -30,6 +30,7 @@ from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import Journal, NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
+from tbot_core.plugins.call_guard import PluginBorder
 from tbot_core.rehearsal.virtual_loop import VirtualLoop
 from tbot_core.system import log
 from tbot_core.system.secret import Secret
@@ -754,3 +755,14 @@ def test_a_notice_that_cannot_be_stored_is_logged(bot: Bot, caplog: pytest.LogCa
     dispatcher._store.close()
     dispatcher.notify("An observer is switched off.", "tbot plugins list")
     assert "alert.lost" in caplog.text
+
+
+def test_f92_a_channel_that_hung_is_not_called_and_the_others_are(bot: Bot) -> None:
+    """Its messages go by the other channels, until its session is over."""
+    own = {Urgency.CRITICAL: ("pager",), Urgency.ROUTINE: ("mail",)}
+    delivery = AlertDelivery(
+        {"pager": bot.pager, "mail": bot.mail}, own, lambda name: PluginBorder(is_off=lambda: name == "pager")
+    )
+    alert = Alert(key="1", urgency=Urgency.CRITICAL, title="title", text="text", time=NOW)
+    assert asyncio.run(delivery.send(alert)).reached == ("mail",)
+    assert (bot.pager.tries, bot.mail.tries) == (0, 1)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from tbot_core.alerts import watchdog
@@ -249,7 +250,7 @@ def test_f92_a_run_that_cannot_be_ended_is_watched_on(store: AlertStore) -> None
 
 
 NATIVE = """
-import ctypes, os, sys
+import asyncio, ctypes, os, sys
 from tbot_core.plugins import hung_plugins
 from tbot_core.system import environ, stalls, processes
 from tbot_core.instance import Instance
@@ -260,8 +261,47 @@ command = (sys.executable, "-c", watch, sys.argv[1], str(os.getpid()), *again)
 told = stalls.activity_marker(instance.data / hung_plugins.WHERE)
 with told as inside, processes.listening_process(command, environment=environ.own_environment()) as tell:
     tell(b".")
-    with inside("strategy/theirs scan 0 2026-11-24T15:00:00+00:00"):
-        ctypes.PyDLL(None).pause()
+    from tbot_core.plugins.call_guard import CallGuard
+    guard = CallGuard(strict=False)
+    guard.where = inside
+    def hang():  # a lock that is held for ever, which no signal interrupts
+        lock, mutex = ctypes.PyDLL(None).pthread_mutex_lock, ctypes.create_string_buffer(64)
+        lock(mutex)
+        lock(mutex)
+    {call}
+"""
+SCAN = 'with inside("strategy/theirs scan 0 2026-11-24T15:00:00+00:00"): hang()'
+OBSERVER = """
+    from tbot_core.contracts.hooks import hookimpl
+    from tbot_core.model.clock import SystemClock
+    from tbot_core.plugins.discovery import EntryPointInfo
+    from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
+    from tbot_core.plugins.observers import LIMITS_S, PluginObservers
+    class Theirs:
+        @hookimpl
+        def tbot_event(self, event):
+            hang()
+    loader, subject = PluginLoader(), Theirs()
+    loader.manager.register(subject, "extension/theirs")
+    entry = EntryPointInfo(kind="extension", name="theirs", dist="theirs", version="1", target="theirs")
+    loaded = LoadedPlugin(entry=entry, plugin=None, subject=subject)
+    PluginObservers(loader, [loaded], clock=SystemClock(), guard=guard, limits_s=LIMITS_S).event({"kind": "fill"})
+"""
+EXTENSION = """
+    from pathlib import Path
+    from tbot_core.extensions.progress import ProgressFile
+    from tbot_core.extensions.runner import ExtensionRunner, FollowTerms
+    from tbot_core.model.clock import SystemClock
+    class Theirs:
+        async def start(self, journal):
+            await asyncio.sleep(0)
+            hang()
+    async def run():
+        terms = FollowTerms(journal=instance.journal, clock=SystemClock())
+        file = ProgressFile(Path(sys.argv[1]) / "progress.json", "extension theirs")
+        ExtensionRunner(Theirs(), file, terms, print, guard.border("extension/theirs")).begin()
+        await asyncio.sleep(60)
+    asyncio.run(run())
 """
 
 
@@ -276,7 +316,7 @@ def test_f92_native_code_that_never_returns_costs_the_run_its_plugin_and_no_more
     again = (sys.executable, "-c", "import sys; from pathlib import Path; Path(sys.argv[1]).touch()")
     for time in range(3):
         started = tmp_path / f"started {time}"
-        command = (sys.executable, "-c", NATIVE, str(tmp_path), *again, str(started))
+        command = (sys.executable, "-c", NATIVE.replace("{call}", SCAN), str(tmp_path), *again, str(started))
         finished = processes.run_program(command, timeout_s=60.0, environment=environ.minimal_environment())
         assert finished.code == -9, finished.errors
         store = open_store(instance.data / FILE_NAME)
@@ -296,6 +336,21 @@ def test_f92_native_code_that_never_returns_costs_the_run_its_plugin_and_no_more
     ] * 3
 
 
+@pytest.mark.parametrize(
+    ("code", "call"), [(OBSERVER, "tbot_event"), (EXTENSION, "start")], ids=["observer", "extension"]
+)
+def test_f92_native_code_of_an_observer_or_extension_ends_no_run_for_good(tmp_path: Path, code: str, call: str) -> None:
+    """The process is killed and started again, and the next run knows that the plugin is off for the session."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+    instance.logs.mkdir()
+    command = (sys.executable, "-c", NATIVE.replace("{call}", code.strip()), str(tmp_path), sys.executable, "-c", "")
+    finished = processes.run_program(command, timeout_s=60.0, environment=environ.minimal_environment())
+    assert finished.code == -9, finished.errors
+    (hung,) = hung_plugins.noted_hung_calls(instance.data, SystemClock().now())
+    assert (hung.plugin, hung.call, hung.off) == ("extension/theirs", call, True)
+
+
 def test_what_cannot_be_started_again_is_said(tmp_path: Path) -> None:
     """A run without a command is ended, and one whose command is not there is named; somebody else is never killed."""
     instance = Instance.at(tmp_path)
@@ -305,3 +360,16 @@ def test_what_cannot_be_started_again_is_said(tmp_path: Path) -> None:
     assert watchdog.restart_without_plugin(instance, STUCK, nobody, ()) == "was stopped"
     words = watchdog.restart_without_plugin(instance, STUCK, nobody, ("/no/such",))
     assert words.startswith("was stopped, and could not be restarted: Cannot start /no/such")
+
+
+def test_f92_what_is_not_switched_off_or_has_ended_its_run_is_said(tmp_path: Path) -> None:
+    """A broker is restarted with the run; a run that hung in its last call is ended and not started again."""
+    instance = Instance.at(tmp_path)
+    instance.data.mkdir()
+    instance.logs.mkdir()
+    nobody, again = 2**22 + 1, (sys.executable, "-c", "")
+    broker = attrs.evolve(STUCK, plugin="broker/theirs", call="submit")
+    words = watchdog.restart_without_plugin(instance, broker, nobody, again)
+    assert words == "was stopped and restarted; its output: logs/restarted.txt"
+    last = attrs.evolve(STUCK, plugin="extension/theirs", call="tbot_stopped")
+    assert watchdog.restart_without_plugin(instance, last, nobody, again) == "was stopped at its end"

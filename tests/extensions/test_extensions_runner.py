@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,6 +19,7 @@ from tbot_core.extensions.runner import ExtensionRunner, FollowTerms
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.model.clock import ManualClock
+from tbot_core.plugins.call_guard import PluginBorder
 from tbot_core.system.daemon_threads import DaemonThreads
 from tbot_core.system.secret import Secret
 
@@ -64,6 +65,7 @@ class Stage:
 
     trader: Any
     told: list[str] = attrs.field(factory=list)
+    border: PluginBorder = attrs.field(factory=PluginBorder)
 
     @property
     def file(self) -> Path:
@@ -72,9 +74,10 @@ class Stage:
 
     def runner(self, subject: Any) -> ExtensionRunner:
         """A runner of this process."""
-        terms = FollowTerms(journal=self.trader.path, clock=ManualClock(self.trader.time), every_s=0.001, pause_s=0.001)
+        clock, soon_s = ManualClock(self.trader.time), 0.001
+        terms = FollowTerms(journal=self.trader.path, clock=clock, every_s=soon_s, pause_s=soon_s, off_s=soon_s)
         progress = ProgressFile(self.file, "extension metrics")
-        return ExtensionRunner(subject, progress, terms, lambda _fault, words: self.told.append(words))
+        return ExtensionRunner(subject, progress, terms, lambda _fault, words: self.told.append(words), self.border)
 
     def follow(self, subject: Any, until: Callable[[], bool] = lambda: True) -> None:
         """Let it run beside a run that ends when `until` holds."""
@@ -370,3 +373,28 @@ def test_a_call_that_hangs_in_a_thread_does_not_hold_the_process() -> None:
 
     assert asyncio.run(work()) == ("12", "ended")
     done = True
+
+
+def test_f92_an_extension_that_hung_is_started_when_its_session_is_over(stage: Stage) -> None:
+    """While it is off it is neither started nor stopped; later its calls are marked for the watchdog."""
+    asked, marked, follower = iter([True, True, False]), list[str](), Follower()
+
+    def mark(call: str) -> nullcontext[None]:
+        marked.append(call)
+        return nullcontext()
+
+    def is_off() -> bool:
+        assert (follower.starts, follower.stops) == (0, 0)
+        return next(asked)
+
+    stage.border = PluginBorder(mark=mark, is_off=is_off)
+    stage.follow(follower, lambda: bool(follower.got))
+    assert (follower.starts, follower.stops, {*marked}) == (1, 1, {"start", "stop"})
+
+
+def test_f92_a_run_ends_beside_an_extension_that_is_off(stage: Stage) -> None:
+    """It is never started, and the end does not wait for it."""
+    follower = Follower()
+    stage.border = PluginBorder(is_off=lambda: True)
+    stage.follow(follower)
+    assert (follower.starts, follower.stops) == (0, 0)

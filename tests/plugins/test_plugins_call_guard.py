@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -27,6 +27,7 @@ from tbot_core.plugins.call_guard import FAILURES, LIMITS_S, WITHIN, CallGuard, 
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.guarded import guard_plugin
+from tbot_core.plugins.hung_plugins import HungCall
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 from tbot_core.plugins.risk_checks import risk_checks
 from tbot_core.system.signals import interruptible
@@ -563,3 +564,59 @@ def test_a_restart_counts_on() -> None:
     third = Session()
     third.bounds.restore([*first.told, *again.told])
     assert third.bounds.is_off(STRATEGY)
+
+
+def test_what_observes_or_is_awaited_is_marked_where_a_watchdog_looks() -> None:
+    """Without a watchdog, as in a simulation, no mark is made; with one it is a text that the watchdog can read."""
+    guard, seen = CallGuard(strict=False, clock=ManualClock(BELL)), list[str]()
+    border = guard.border("extension/theirs")
+    assert isinstance(border.mark("start"), nullcontext)
+
+    def where(words: str) -> nullcontext[None]:
+        seen.append(words)
+        return nullcontext()
+
+    guard.where = where
+    with border.mark("start"):
+        assert HungCall.of(seen[0], BELL) == HungCall(
+            plugin="extension/theirs", call="start", turn=0, moment=BELL, noticed=BELL
+        )
+
+
+def test_f92_a_plugin_that_hung_is_off_before_its_session_begins_and_no_longer() -> None:
+    """From the start of the run it is not called; its session records it, and the next one calls it again."""
+    session = Session()
+    hung = [(BELL, FailedCall(plugin="strategy/theirs", call="tbot_event", turn=0, error="it hung", off=True))]
+    session.bounds.note_hung(hung)
+    session.open()
+    assert session.bounds.border("strategy/theirs").is_off()
+    session.strategy(scan=lambda *_: pytest.fail("it is off")).scan(BARS, DAY)
+    session.bounds.record_hung(hung)
+    assert session.bounds.is_off(STRATEGY)
+    assert session.told == hung
+    session.open()
+    session.bounds.record_hung([])
+    assert not session.bounds.is_off(STRATEGY)
+
+
+def test_f92_a_filter_that_hung_while_it_fetched_is_not_asked_again() -> None:
+    """It is off for the session in every call."""
+    session = Session()
+    session.bounds.note_hung([(BELL, FailedCall(plugin="filter/theirs", call="refresh", turn=0, error="", off=True))])
+    subject = fetching(lambda: pytest.fail("it is off"), session)
+    with pytest.raises(PluginError, match="disabled for the rest of the session"):
+        refreshed(subject)
+
+
+def test_f92_a_broker_that_hung_stays_in_use_and_each_hang_is_recorded_once() -> None:
+    """Exits need it: a restart records the hang that no journal has, and none twice."""
+    session = Session()
+    hung = (BELL, FailedCall(plugin="broker/theirs", call="submit", turn=0, error="it hung", off=False))
+    session.bounds.note_hung([hung])
+    session.bounds.record_hung([hung])
+    assert session.told == [hung]
+    session.open()
+    session.bounds.restore([hung])
+    session.bounds.record_hung([hung, hung])
+    assert session.told == [hung] * 2
+    assert not session.bounds.border("broker/theirs").is_off()

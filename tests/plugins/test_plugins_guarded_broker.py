@@ -7,6 +7,7 @@ import datetime as dt
 import logging
 import re
 import signal
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
@@ -671,3 +672,22 @@ def test_what_a_broker_says_is_one_line_without_control_characters() -> None:
     with pytest.raises(Unavailable, match=re.escape(f"ValueError: {shown}.")):
         asyncio.run(broker.account())
     assert BrokerEvent(kind="rejected", event_id="1", client_order_id="c", words=said).words == shown
+
+
+def test_f92_a_watchdog_sees_each_step_of_a_broker_and_its_feed() -> None:
+    """Awaited calls, items of streams and properties are marked by name while the plugin's code runs."""
+    guard, marked = CallGuard(strict=False, clock=ManualClock(NOW)), list[str]()
+
+    def where(words: str) -> nullcontext[None]:
+        marked.append(words)
+        return nullcontext()
+
+    guard.where = where
+    broker = guarded(Full(events=[Gap(words="connected")], prices={}), guard)
+    marked.clear()
+    call(broker, "prices")
+    asyncio.run(every(broker.events()))
+    assert broker.capabilities is EVERYTHING
+    moment = NOW.isoformat()
+    assert marked[0] == f"broker/acme prices 0 {moment}"
+    assert [one.split(" ")[1] for one in dict.fromkeys(marked)] == ["prices", "events", "capabilities"]

@@ -76,6 +76,17 @@ def test_f92_a_plugin_in_which_two_starts_ended_is_set_aside(tmp_path: Path) -> 
         leave(tmp_path, f"strategy/theirs {phase} 0 2026-11-24T15:{minute:02}:00+00:00")
         moment = NOW + dt.timedelta(minutes=minute)
         assert hung_plugins.ended_starts(tmp_path, moment) == {}
-        assert hung_plugins.note_ended_call(tmp_path, moment) is not None
+        ended = hung_plugins.note_ended_call(tmp_path, moment)
+        assert ended is not None
+        assert not ended.off
     words = "the process of the run ended 2 times while it was imported or created."
     assert hung_plugins.ended_starts(tmp_path, NOW + dt.timedelta(minutes=36)) == {"strategy/theirs": words}
+
+
+def test_f92_a_broker_in_which_a_run_hung_is_not_switched_off() -> None:
+    """Exits need it: the call is recorded as a failure, and the sentence says that it stays in use."""
+    stuck = attrs.evolve(STUCK, plugin="broker/theirs", call="submit")
+    assert not stuck.lost[1].off
+    assert stuck.sentence == (
+        "The last run ended in submit of the plugin broker/theirs, or was killed there: it stays in use."
+    )

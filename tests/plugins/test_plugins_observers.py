@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import importlib
 import logging
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,7 +21,7 @@ from tbot_core.engine.run_plan import RunPlan, RunWatcher
 from tbot_core.errors import PluginError
 from tbot_core.journal.store import read_journal
 from tbot_core.model.clock import ManualClock
-from tbot_core.plugins.call_guard import CallGuard
+from tbot_core.plugins.call_guard import CallGuard, FailedCall
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.loader import LoadedPlugin, PluginLoader
 from tbot_core.plugins.observers import PluginObservers
@@ -103,6 +103,13 @@ def registered(loader: PluginLoader, **subjects: object) -> tuple[LoadedPlugin, 
     return tuple(loaded)
 
 
+def reporting(reported: list[Any]) -> CallGuard:
+    """A guard that writes down the observers that are switched off."""
+    guard = CallGuard(strict=False, clock=CLOCK)
+    guard.on_observer_off = reported.append
+    return guard
+
+
 def observing(
     *names: str,
 ) -> tuple[PluginObservers, dict[str, Recorder], list[object], ManualClock, list[PluginFailure]]:
@@ -113,7 +120,7 @@ def observing(
     reported: list[PluginFailure] = []
     loader = PluginLoader()
     loaded = registered(loader, **recorders)
-    return PluginObservers(loader, loaded, clock=clock, report=reported.append), recorders, told, clock, reported
+    return PluginObservers(loader, loaded, clock=clock, guard=reporting(reported)), recorders, told, clock, reported
 
 
 def test_all_are_told_in_order() -> None:
@@ -179,7 +186,7 @@ def test_an_event_cannot_be_changed_by_an_observer() -> None:
             seen.append(event)
 
     loaded = registered(loader, k=Keeper())
-    observers = PluginObservers(loader, loaded, clock=CLOCK, report=seen.append)
+    observers = PluginObservers(loader, loaded, clock=CLOCK, guard=reporting(seen))
     observers.event({"kind": "fill"})
     with pytest.raises(TypeError):
         seen[0]["kind"] = "other"
@@ -194,11 +201,11 @@ def test_one_object_behind_two_entries_is_told_once_and_silent_ones_never() -> N
         loader,
         registered(loader, a=both, b=both, c=Checks(None)),
         clock=CLOCK,
-        report=told.append,
+        guard=reporting(told),
     )
     observers.event({"kind": "fill"})
     assert told == [("both", "fill")]
-    PluginObservers(PluginLoader(), (), clock=CLOCK, report=told.append).event({"kind": "fill"})
+    PluginObservers(PluginLoader(), (), clock=CLOCK, guard=reporting(told)).event({"kind": "fill"})
 
 
 def test_risk_checks_pass_or_deny() -> None:
@@ -262,7 +269,7 @@ def test_f92_an_observer_that_hangs_holds_a_run_up_for_its_limit_and_no_longer()
     reported: list[PluginFailure] = []
     loader = PluginLoader()
     loaded = registered(loader, a=Hangs(), b=Recorder("b", told))
-    observers = PluginObservers(loader, loaded, clock=CLOCK, report=reported.append, limits_s={"tbot_event": 0.01})
+    observers = PluginObservers(loader, loaded, clock=CLOCK, guard=reporting(reported), limits_s={"tbot_event": 0.01})
     observers.stopped(RUN)
     for _ in range(FAILURES):
         observers.event({"kind": "fill"})
@@ -313,3 +320,28 @@ def test_an_observer_gets_the_time_of_each_event(tmp_path: Path, plant: Callable
     assert all(set(one) == {"kind", "cid", "time", "payload"} for one in seen)
     assert [one for one in seen if events[one["kind"], one["cid"], one["time"]] is None] == []
     assert len(importlib.import_module("their_older").SEEN) == len(seen)
+
+
+def test_f92_an_observer_that_hung_is_not_called_in_its_session_and_each_call_is_marked() -> None:
+    """The watchdog can name the hook that an observer is in; one that is off gets neither start nor events."""
+    told: list[object] = []
+    loader, guard = PluginLoader(), CallGuard(strict=False, clock=CLOCK)
+    lost = FailedCall(plugin="extension/a", call="tbot_started", turn=0, error="it hung", off=True)
+    guard.note_hung([(CLOCK.now(), lost)])
+
+    def where(words: str) -> nullcontext[None]:
+        told.append(words)
+        return nullcontext()
+
+    guard.where = where
+    loaded = registered(loader, a=Recorder("a", told), b=Recorder("b", told))
+    observers = PluginObservers(loader, loaded, clock=CLOCK, guard=guard)
+    observers.started(RUN)
+    observers.event({"kind": "fill"})
+    moment = CLOCK.now().isoformat()
+    assert told == [
+        f"extension/b tbot_started 0 {moment}",
+        ("b", "started", "r1"),
+        f"extension/b tbot_event 0 {moment}",
+        ("b", "fill"),
+    ]

@@ -7,6 +7,7 @@ import gc
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -186,3 +187,33 @@ def test_an_exception_reaches_the_work_that_waits() -> None:
 
 async def _awaited(work: object) -> str:
     return await steps_within(1.0, work)  # type: ignore[arg-type]  # a coroutine
+
+
+@pytest.mark.parametrize("limit_s", [None, 5.0])
+def test_each_step_of_an_awaited_call_is_marked_and_its_waits_are_not(limit_s: float | None) -> None:
+    """Whoever looks from outside sees the call while its code runs, with a limit or without."""
+    seen: list[str] = []
+
+    @contextmanager
+    def mark() -> Iterator[None]:
+        seen.append("in")
+        try:
+            yield
+        finally:
+            seen.append("out")
+
+    async def work() -> str:
+        seen.append("first")
+        await asyncio.sleep(0)
+        seen.append("second")
+        return "done"
+
+    async def beside() -> None:
+        seen.append("beside")
+
+    async def both() -> None:
+        found = await asyncio.gather(steps_within(limit_s, work(), mark), beside())
+        assert found == ["done", None]
+
+    asyncio.run(both())
+    assert seen == ["in", "first", "out", "beside", "in", "second", "out"]
