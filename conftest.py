@@ -9,6 +9,7 @@ import math
 import os
 import pkgutil
 import resource
+import signal
 import sys
 import time
 from collections import Counter
@@ -62,7 +63,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Try properties as often as the tier demands."""
+    """Try properties as often as the tier demands; Ctrl-C interrupts, also where a shell started this with `&`."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     tier = config.getoption("tier")
     config.stash[BEFORE] = hypothesis.settings.get_current_profile_name()
     hypothesis.settings.register_profile(f"tier {tier}", PROFILES[tier])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from tbot_core.contracts.setting import choice, setting
+from tbot_core.contracts.setting import Permits, choice, setting
 from tbot_core.contracts.settings import SimulationSettings
 
 
@@ -17,4 +17,5 @@ class Config(SimulationSettings):
         choice("through", "touch"),
         default="through",
         doc="Whether a simulated target fills only when price trades through it by one tick, or already at a touch.",
+        permits=Permits("none"),
     )
