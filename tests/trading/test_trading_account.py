@@ -110,6 +110,9 @@ def test_settled_cash_does_not_grow_within_a_session() -> None:
     funds.update(account("5998", margin=False, settled_cash=Decimal(400)), books)
     assert funds.settled_atoms == 1402 * ATOMS_PER_DOLLAR
     assert funds.available_atoms(books) == 400 * ATOMS_PER_DOLLAR
+    restarted = AccountRules()
+    restarted.update(account("5998", margin=False), books)  # its first reading comes after the sale
+    assert restarted.settled_atoms == 5000 * ATOMS_PER_DOLLAR
 
 
 def test_a_sale_that_crosses_a_reading_takes_nothing_from_settled_cash() -> None:

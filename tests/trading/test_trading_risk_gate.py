@@ -644,6 +644,8 @@ def test_what_stands_at_two_brokers_counts_as_one_but_for_what_is_an_accounts() 
     assert (here.daily_loss, here.window_loss) == (True, {"open"})
     here.stated_atoms = here.reserved + 7
     assert there.gross() == here.reserved + there.reserved + 7
+    here.stated_atoms = here.reserved - 7
+    assert there.gross() == here.reserved + there.reserved
 
 
 @pytest.mark.parametrize("state", [RiskState.NORMAL, RiskState.EXIT_ONLY])
