@@ -160,7 +160,7 @@ def lock_exposure(home: Path) -> str:
             return f"{path} belongs to another user: review it, then `chown` it to the user who runs tbot."
         case "mode":
             return f"Other users may write to {path}: review it, then `chmod go-w {path}`."
-        case None:
+        case _:
             return ""
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tbot_core.system.forks import end_if_forked, without_forks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,3 +67,33 @@ def test_f92_a_forked_process_ends_before_it_acts(tmp_path: Path, how: str, door
     assert done.stderr.count("A process that was forked from the bot was ended") == 1
     assert ("process.forked" in done.stderr) is (how == "os")
     assert ("<string>:20" in done.stderr) is (how == "os")
+
+
+def test_f92_the_log_says_where_a_process_was_forked(caplog: pytest.LogCaptureFixture) -> None:
+    """File and line of the call, in the process that goes on; without the guard nothing is said."""
+    caplog.set_level(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the test has threads
+        with without_forks():
+            child = os.fork()
+        other = os.fork() or os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) == 0
+    found: list[Any] = [one.msg for one in caplog.records if one.name == "tbot_core.system.forks"]
+    assert [one["where"].rpartition(":")[0] for one in found] == [__file__]
+
+
+def test_f92_what_acts_in_a_forked_process_ends_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """At the latest when it is about to write or send; the bot itself and its spawned programs go on."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    end_if_forked()
+    with without_forks():
+        end_if_forked()
+        assert ended == []
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        end_if_forked()
+    assert ended == [1]
+    assert "forked from the bot" in capfd.readouterr().err

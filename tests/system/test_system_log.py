@@ -185,6 +185,22 @@ def test_half_of_a_surrogate_pair_costs_no_line(tmp_path: Path, form: log.Format
     assert "udcff" in file.read_text("utf-8")
 
 
+def test_a_traceback_is_that_of_the_exception_at_hand(tmp_path: Path) -> None:
+    """Without one there is none, also where the call asks for it."""
+    log.configure("info", "json", tmp_path)
+    log.logger("gate").error("without", exc_info=True)
+    try:
+        float("no")
+    except ValueError as fault:
+        log.logger("gate").error("at hand", exc_info=True)
+        log.logger("gate").error("given", exc_info=fault)
+    without, *others = lines(tmp_path)
+    assert "exception" not in without
+    assert [one["exception"].splitlines()[-1] for one in others] == [
+        "ValueError: could not convert string to float: 'no'"
+    ] * 2
+
+
 def test_a_logger_costs_nothing_until_it_is_used() -> None:
     """Making a logger, as modules do at import, loads no structlog."""
     code = "import sys; from tbot_core.system import log; log.logger('a'); print('structlog' in sys.modules)"

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent
-from tbot_core.errors import PluginError
+from tbot_core.errors import PluginError, RejectionMeaning
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState, Side, atoms_of, dollars_of, units_of
@@ -574,6 +574,17 @@ def test_a_rejected_exit_puts_its_stop_back_at_once() -> None:
     assert [one.client_order_id for one in released(found)] == ["AAA stop 2"]
     again = leave(found, bars, 60)
     assert (again.client_order_id, again.reason) == ("AAA exit 2", ExitReason.TIME)
+
+
+def test_an_exit_that_is_refused_for_its_quantity_puts_its_stop_back_after_a_reading() -> None:
+    """An order may hold the shares, or fewer are held: the account says which before a stop is sent."""
+    found = desk()
+    leave(found, holding(found))
+    refusal = attrs.evolve(said("rejected", "AAA exit"), meaning=RejectionMeaning.INSUFFICIENT_QUANTITY)
+    found.position_manager.on_order_event(refusal, at=40.0)
+    assert (found.position_manager.reading_due, released(found)) == (40.0, [])
+    found.position_manager.on_reading(41.0, ())
+    assert [one.client_order_id for one in released(found)] == ["AAA stop 2"]
 
 
 def test_an_exit_that_the_desk_gave_up_keeps_its_reason() -> None:

@@ -1357,6 +1357,18 @@ def test_f38_nothing_is_taken_back_of_a_symbol_that_is_frozen_or_still_worked() 
     assert back.quantity == 14
 
 
+@pytest.mark.parametrize(("barred", "due"), [(False, 5.0), (True, None)])
+def test_after_a_break_only_what_waits_for_the_connection_waits_for_a_reading(
+    *, barred: bool, due: float | None
+) -> None:
+    """What a kill or an exit-only state holds back has no need of one."""
+    found = desk(BARE)
+    enter(found)
+    found.position_manager.on_dropped("AAA stop", barred=barred)
+    found.position_manager.unsent_orders.await_reading(5.0)
+    assert found.position_manager.held["AAA"].reading_after == due
+
+
 def dropped(found: DecisionEngine, actions: Sequence[TradingCommand]) -> None:
     """Refuse the orders that are placed at the second barrier."""
     for one in actions:
