@@ -1364,6 +1364,7 @@ def test_after_a_break_only_what_waits_for_the_connection_waits_for_a_reading(
     """What a kill or an exit-only state holds back has no need of one."""
     found = desk(BARE)
     enter(found)
+    found.position_manager.orders_due_now()
     found.position_manager.on_dropped("AAA stop", barred=barred)
     found.position_manager.unsent_orders.await_reading(5.0)
     assert found.position_manager.held["AAA"].reading_after == due
