@@ -28,6 +28,11 @@ EXPLAINED = {
     "broker_supervisor.py: BrokerSupervisor": "it has the duties of one broker that the loops of a session call",
     "pending.py: PendingDeliveries": "it has the steps of a delivery, each with its own records",
     "feed_health.py: FeedHealth": "it has a question for each consumer of the feed",
+    "store.py: BarStore": "it has a question for each kind of stored bars and facts",
+    "run.py: trade": "it puts the parts of a run together, a line each",
+    "rehearse.py: command": "it has a parameter for each option",
+    "instance.py: _document": "it has a line for each field of the status",
+    "control_requests.py: send_request": "the order of its steps is the rule",
 }
 """What is longer or has more than its budget, and why."""
 PURE = {"model", "trading"}

@@ -215,7 +215,7 @@ def test_f75_a_session_killed_at_random_ends_as_one_that_never_was(kills: int, t
 @pytest.mark.parametrize(
     "kills",
     [
-        pytest.param(1, marks=pytest.mark.timeout(300)),
+        pytest.param(1, marks=[pytest.mark.full, pytest.mark.timeout(300)]),
         pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
     ],
 )
@@ -235,7 +235,7 @@ def test_f74_f75_cp28_a_bot_killed_between_two_days_trades_the_second_as_one_tha
     "kills",
     [
         pytest.param(1, marks=pytest.mark.full),  # one drawn moment more
-        pytest.param(2, marks=pytest.mark.timeout(300)),
+        pytest.param(2, marks=[pytest.mark.full, pytest.mark.timeout(300)]),
         pytest.param(20, marks=[pytest.mark.full, pytest.mark.timeout(900)]),
     ],
 )
