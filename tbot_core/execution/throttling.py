@@ -11,8 +11,8 @@ from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, RejectionMea
 from tbot_core.execution.event_stream import EventStream
 from tbot_core.execution.monitored_broker import offered
 from tbot_core.model.types import CURRENCY, Leg
-from tbot_core.plugins.figures import FigureOutOfBounds, assert_figures
 from tbot_core.plugins.network.request_limits import PRIORITY, RequestBudget, RequestPriority
+from tbot_core.plugins.number_bounds import FigureOutOfBounds, assert_figures
 from tbot_core.system import log
 from tbot_core.system.timeouts import CallTimedOut, steps_within
 

@@ -14,7 +14,7 @@ import attrs
 
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, Fill, Leg, Order, OrderType, SignalId
-from tbot_core.plugins import figures
+from tbot_core.plugins import number_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -265,9 +265,9 @@ def holding_of(payload: Mapping[str, Any]) -> tuple[Decimal, Decimal | None] | N
     The next reading of the account says what is held.
     """
     quantity, price = Decimal(payload["quantity"]), _decimal(payload.get("price"))
-    if not figures.is_within(quantity, figures.SIGNED_QUANTITY):
+    if not number_bounds.is_within(quantity, number_bounds.SIGNED_QUANTITY):
         return None
-    return quantity, price if price is not None and figures.is_within(price, figures.SIGNED_PRICE) else None
+    return quantity, price if price is not None and number_bounds.is_within(price, number_bounds.SIGNED_PRICE) else None
 
 
 def disputed_payload(symbol: str, ours: Decimal | None = None, theirs: Decimal | None = None) -> Payload:

@@ -13,7 +13,7 @@ from tbot_core.model.bars import Running
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.plugins.call_guard import RunawayPlugin
-from tbot_core.plugins.figures import FIGURE, PRICE, RATIO, FigureOutOfBounds, assert_figure, assert_figures
+from tbot_core.plugins.number_bounds import FIGURE, PRICE, RATIO, FigureOutOfBounds, assert_figure, assert_figures
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -16,8 +16,8 @@ from tbot_core.contracts import (
 )
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Account
-from tbot_core.plugins.figures import COUNT, MONEY, OFFSET, PRICE, Bound, assert_figure, assert_figures
 from tbot_core.plugins.guarded_feed import FEED_ANSWERS
+from tbot_core.plugins.number_bounds import COUNT, MONEY, OFFSET, PRICE, Bound, assert_figure, assert_figures
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -31,8 +31,8 @@ from tbot_core.plugins import answer_checks, broker_answers
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.figures import MINUTES, assert_figure, assert_figures
 from tbot_core.plugins.guarded_broker import guard_broker
+from tbot_core.plugins.number_bounds import MINUTES, assert_figure, assert_figures
 from tbot_core.system.foreign_exceptions import assert_failure, raise_own
 from tbot_core.system.timeouts import steps_within
 

@@ -14,9 +14,9 @@ from tbot_core.model.formatting import one_line
 from tbot_core.plugins.account_mode import account_mode_error
 from tbot_core.plugins.broker_answers import checked_answer
 from tbot_core.plugins.failure import PluginFailure
-from tbot_core.plugins.figures import FigureOutOfBounds
 from tbot_core.plugins.guarded_feed import MARKET_DATA, GuardedFeed
 from tbot_core.plugins.network.request_limits import ON_SEND
+from tbot_core.plugins.number_bounds import FigureOutOfBounds
 from tbot_core.system import log
 from tbot_core.system.foreign_exceptions import assert_failure, raise_own
 from tbot_core.system.timeouts import steps_within

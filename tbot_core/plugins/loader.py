@@ -18,7 +18,7 @@ from tbot_core.contracts.abilities import undeclared_differences
 from tbot_core.contracts.permissions import PluginNeeds
 from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import PluginError
-from tbot_core.plugins import figures, hung_plugins
+from tbot_core.plugins import hung_plugins, number_bounds
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.system import log
@@ -221,7 +221,7 @@ def _valid_offer(entry: EntryPointInfo, results: list[Any]) -> Plugin:
         raise PluginError(
             f"Its needs are {_named(plugin.needs)}.", "Give a tbot_core.contracts.permissions.PluginNeeds."
         )
-    figures.assert_figures(list(plugin.needs.hosts.values()))
+    number_bounds.assert_figures(list(plugin.needs.hosts.values()))
     if not _are_file_names(plugin.tables):
         raise PluginError(f"Its tables are {plugin.tables!r}.", "Use a tuple of file names, without a folder.")
     try:

@@ -318,8 +318,8 @@ def hold_lock(
 
     Creates a missing folder; writes process id and `purpose` to `path` + ".pid". Yields what replaces the purpose.
     `folder` is locked as well: unlike a file it cannot be removed with what is in it, so that a removed lock file
-    admits nobody. Raises AccessError, naming the holder, when another process or context holds the lock after `wait_s`
-    seconds.
+    admits no second one. Raises AccessError, naming the holder, when another process or context holds the lock after
+    `wait_s` seconds.
     """
     from filelock import FileLock, Timeout
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.contracts import Bar, BarHistory, DailyBar, FeedRequest, FeedSession, LiveSession
 from tbot_core.model.calendar import ExchangeCalendar, Session
-from tbot_core.plugins.figures import FigureOutOfBounds, assert_figures
+from tbot_core.plugins.number_bounds import FigureOutOfBounds, assert_figures
 from tbot_core.testing.contract import NotClaimed, demand
 from tbot_core.testing.venue import FeedUnderTest, Split, SplittingVenue
 

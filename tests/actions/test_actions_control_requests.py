@@ -104,7 +104,7 @@ def test_a_request_of_the_largest_order_keeps_no_later_one_back(tmp_path: Path, 
 
 
 def test_a_request_is_written_where_the_journal_cannot_be_read(tmp_path: Path) -> None:
-    """A damaged journal keeps nobody from a kill."""
+    """A kill is written where the journal is damaged."""
     assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
     (tmp_path / "data" / "tbot.sqlite").write_bytes(b"no journal at all" * 100)
     asyncio.run(send_request(tmp_path, ControlVerb.KILL, SystemClock()))

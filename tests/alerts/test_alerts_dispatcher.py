@@ -680,7 +680,7 @@ def test_f92_a_channel_that_blocks_the_loop_is_interrupted() -> None:
 
 
 def test_a_channel_whose_library_panics_is_replaced_by_the_other() -> None:
-    """What is no Exception is its failure too, also a cancellation that nobody requested."""
+    """What is no Exception is its failure too, also an unrequested cancellation."""
 
     class Panicking(Channel):
         raises: BaseException = BaseException("panic")

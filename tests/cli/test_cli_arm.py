@@ -294,17 +294,17 @@ def test_a_run_is_in_the_mode_of_its_account(tmp_path: Path) -> None:
     """
     home = tmp_path / "x"
     assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
-    wish = RunOptions(mode="paper", home=home)
-    was_live = attrs.evolve(wish, mode="live")
-    for options in (wish, was_live):
-        assert resolve_mode(options, read_settings_files(Instance.at(home))) == wish
+    given = RunOptions(mode="paper", home=home)
+    was_live = attrs.evolve(given, mode="live")
+    for options in (given, was_live):
+        assert resolve_mode(options, read_settings_files(Instance.at(home))) == given
     with CliRunner().isolation(json.dumps({"alpaca": {"mode": "live", "api_key": "k" * 20, "api_secret": "s" * 40}})):
         assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
     (home / ".env_bot").write_text("BROKER_NAME=ALPACA\n")
     (home / ".env_bot.enc").unlink()
-    for options in (wish, was_live):
+    for options in (given, was_live):
         assert resolve_mode(options, read_settings_files(Instance.at(home))) == was_live
-    assert resolve_mode(attrs.evolve(wish, mode="replay"), read_settings_files(Instance.at(home))).mode == "replay"
+    assert resolve_mode(attrs.evolve(given, mode="replay"), read_settings_files(Instance.at(home))).mode == "replay"
     with CliRunner().isolation(json.dumps({"alpaca": {"mode": "paper"}})):
         assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
-    assert resolve_mode(was_live, read_settings_files(Instance.at(home))) == wish
+    assert resolve_mode(was_live, read_settings_files(Instance.at(home))) == given

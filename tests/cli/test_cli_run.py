@@ -234,7 +234,7 @@ def test_a_second_run_in_the_same_instance_exits_1(tmp_path: Path, capsys: pytes
 def test_a_second_run_is_refused_although_the_lock_file_was_removed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever takes a lock for a leftover and removes it starts no second bot, and hears of the first."""
+    """Removing the lock file of a running bot starts no second one, and the first is named."""
     (tmp_path / ".env_bot").write_text(PAPER)
     with hold_instance_lock(tmp_path):
         for one in (tmp_path / "data").glob("tbot.lock*"):

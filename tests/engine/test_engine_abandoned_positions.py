@@ -196,7 +196,7 @@ def test_a_person_lets_go_of_what_a_session_held_that_nobody_ended(scene: Simula
 @pytest.mark.first(1)
 @pytest.mark.parametrize("ended", [True, False], ids=["by a session before", "by this session"])
 def test_a_word_of_before_a_position_was_left_lets_nothing_go(scene: SimulatedInstance, *, ended: bool) -> None:
-    """It lay in control/ since before the position was bought, whatever its clock said: nobody has looked since."""
+    """It lay in control/ since before the position was bought, whatever its clock said: it was not read since."""
     after = [stuck(scene), closed(scene)] if ended else bought(scene)
     today = scene.world.session
     opened = opening(scene) if ended else opening(scene, date=str(today.date), close=today.close.isoformat())

@@ -110,7 +110,7 @@ def test_what_others_may_write_to_is_refused_live_and_warned_of_otherwise(home: 
 
 @pytest.mark.parametrize("name", [".env", ".env_bot"])
 def test_plaintext_that_others_may_write_to_is_warned_of(tmp_path: Path, name: str) -> None:
-    """Whoever may write it decides what is traded."""
+    """Who may write it decides what is traded."""
     (tmp_path / ".env_bot").write_text(BOT)
     (tmp_path / ".env").write_text("")
     (tmp_path / name).chmod(0o664)

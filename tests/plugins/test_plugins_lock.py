@@ -380,7 +380,7 @@ def test_a_file_that_cannot_be_read_is_never_passed_over(approved: PluginLock, s
 def test_a_lock_that_others_may_write_approves_nothing(
     approved: PluginLock, site: Path, tmp_path: Path, mode: int
 ) -> None:
-    """Whoever may write it approves plugins; reading it harms nothing."""
+    """Who may write it approves plugins; reading it harms nothing."""
     lock.write_lock(tmp_path, approved)
     (tmp_path / lock.FILE_NAME).chmod(mode)
     objections = lock.lock_objections(tmp_path, found(site, "sound"))

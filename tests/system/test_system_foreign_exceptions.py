@@ -34,7 +34,7 @@ def test_any_other_exception_is_a_failure(fault: BaseException) -> None:
 
 
 def test_an_interrupt_without_a_signal_is_a_failure() -> None:
-    """Only a signal interrupts; where nobody watches for one, it is assumed."""
+    """Only a signal interrupts; without a handler that watches for one, it is assumed."""
     assert not is_failure(KeyboardInterrupt())
     with interruptible():
         assert is_failure(KeyboardInterrupt())

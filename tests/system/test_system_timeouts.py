@@ -191,7 +191,7 @@ async def _awaited(work: object) -> str:
 
 @pytest.mark.parametrize("limit_s", [None, 5.0])
 def test_each_step_of_an_awaited_call_is_marked_and_its_waits_are_not(limit_s: float | None) -> None:
-    """Whoever looks from outside sees the call while its code runs, with a limit or without."""
+    """From outside the call is seen while its code runs, with a limit or without."""
     seen: list[str] = []
 
     @contextmanager

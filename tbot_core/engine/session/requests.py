@@ -12,7 +12,7 @@ from tbot_core.engine import control
 from tbot_core.engine.control import ControlFolderState, ControlRequest, ControlVerb
 from tbot_core.errors import AccessError
 from tbot_core.journal import records
-from tbot_core.plugins import figures
+from tbot_core.plugins import number_bounds
 from tbot_core.system import log
 from tbot_core.trading.risk.states import StateCause
 
@@ -68,7 +68,7 @@ def amount_of(request: ControlRequest) -> Decimal | None:
         amount = Decimal(request.arguments.get("amount", ""))
     except InvalidOperation:
         return None
-    return amount if figures.is_within(amount, figures.MONEY) and amount >= 0 else None
+    return amount if number_bounds.is_within(amount, number_bounds.MONEY) and amount >= 0 else None
 
 
 class FlattenCallback(Protocol):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tbot_extension_web.testing.client import Answer
 
 CALLERS: Final = ("", "viewer", "trader", "admin", STEPPED_UP)
-"""Nobody, each role, and an admin who entered the password again."""
+"""A visitor, each role, and an admin who entered the password again."""
 
 # login: led to it. 403: refused. password: asked for again. none: not there without its token. ok: answered.
 LIST: Final = """
@@ -160,7 +160,7 @@ def test_the_list_names_every_route_that_is_served(site: Site) -> None:
 
 @EACH
 def test_each_route_answers_each_role_as_the_list_says(app: ASGIApp, method: str, path: str) -> None:
-    """By method, and for nobody, each role, and an admin who entered the password again."""
+    """By method, and for a visitor, each role, and an admin who entered the password again."""
     found = tuple(outcome(asked(app, method, path, caller), path) for caller in CALLERS)
     assert found == EXPECTED[method, path]
 

@@ -128,7 +128,7 @@ def test_a_review_tells_beside_each_change_whether_it_needs_the_password(app: AS
 
 @pytest.mark.slow
 def test_what_the_next_start_would_refuse_is_told_and_not_saved(app: ASGIApp, sealed: Path) -> None:
-    """With what the start would say, by review and save, whoever entered the password."""
+    """With what the start would say, by review and save, with the password or without."""
     before = stored(sealed)
     for role, path in (("admin", "/settings/review"), (STEPPED_UP, "/settings/save")):
         answer = send(app, path, role, CRITICAL_ALERT_CHANNEL="pagerduty", form=version(app))

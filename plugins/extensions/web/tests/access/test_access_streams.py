@@ -30,7 +30,7 @@ async def log_out(access: Any, token: str) -> None:
 
 
 async def idle(access: Any, _token: str) -> None:
-    """Nobody does anything for so long."""
+    """Let this time pass without a request."""
     access.clock.advance(access.rules.idle_s)
 
 

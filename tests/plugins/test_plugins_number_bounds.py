@@ -43,12 +43,12 @@ from tbot_core.model.calendar import Session
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Account, Fill
 from tbot_core.model.window import Window
-from tbot_core.plugins import figures
+from tbot_core.plugins import number_bounds
 from tbot_core.plugins.answer_checks import checked_valuation
 from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
-from tbot_core.plugins.figures import FigureOutOfBounds, assert_figures, numeric_fields
 from tbot_core.plugins.guarded import guard_plugin
+from tbot_core.plugins.number_bounds import FigureOutOfBounds, assert_figures, numeric_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -366,4 +366,4 @@ def test_a_class_without_a_bound_is_an_error_of_the_core() -> None:
     Unbounded.__module__ = "tbot_core.contracts.broker"
     with pytest.raises(LookupError, match="the number beta of Unbounded has no bound"):
         assert_figures(Unbounded())
-    assert figures.QUANTITY.words == "a quantity is at least 0 and below 1E+12"
+    assert number_bounds.QUANTITY.words == "a quantity is at least 0 and below 1E+12"
