@@ -469,16 +469,17 @@ def test_an_early_signal_is_an_interrupt(number: signal.Signals) -> None:
     assert signal.getsignal(number) is before
 
 
-def test_a_hang_up_that_is_ignored_from_the_start_stays_so() -> None:
-    """A process under nohup outlives its terminal; signals without a meaning end nothing."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@pytest.mark.parametrize("ignored", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_is_ignored_from_the_start_stays_so(ignored: signal.Signals) -> None:
+    """A process under nohup outlives its terminal, one after a shell's & a Ctrl-C; what has no meaning ends nothing."""
+    before = signal.signal(ignored, signal.SIG_IGN)
     try:
-        assert signal.SIGHUP not in signals.stop_signals()
+        assert ignored is signal.SIGINT or ignored not in signals.stop_signals()
         with signals.interruptible():
-            for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            for number in (ignored, signal.SIGUSR1, signal.SIGUSR2):
                 os.kill(os.getpid(), number)
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(ignored, before)
 
 
 def test_a_thread_without_signals_runs_all_the_same() -> None:

@@ -16,6 +16,7 @@ from tbot_core.rehearsal.broker_rehearsal import broker_plugin
 from tbot_core.rehearsal.scenario_days import (
     ScenarioBatch,
     chosen_names,
+    main,
     run_batch,
     run_parallel,
     run_scenario,
@@ -85,8 +86,12 @@ def test_a_venue_without_scenarios_is_named() -> None:
         venue_scenarios(broker_plugin("paper"))
 
 
-def test_a_batch_is_read_as_it_was_written() -> None:
-    """It is the argument of another process."""
-    batch = ScenarioBatch(broker="alpaca", names=("a", "b"))
+def test_a_batch_is_read_as_it_was_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the argument of another process, which prints a line for each name, so nothing for none."""
+    batch, empty = (ScenarioBatch(broker="alpaca", names=names) for names in (("a", "b"), ()))
     assert ScenarioBatch.read(batch.text) == batch
-    assert [*run_batch(ScenarioBatch(broker="alpaca", names=()))] == []
+    assert [*run_batch(empty)] == []
+    main(empty.text)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(KeyError, match="a"):
+        main(batch.text)
