@@ -95,7 +95,7 @@ def replay(home: Path, sessions: tuple[Session, ...], overrides: Mapping[str, st
         last=sessions[-1].date,
         bars=assembly.settings.instance.bars,
         calendar=assembly.calendar,
-        typical_volume=assembly.typical_volume,
+        extra_facts=assembly.extra_facts,
     )
     begun = time.process_time()
     plan = RunPlan(assembly=assembly, request=request, wall=SystemClock())

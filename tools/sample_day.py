@@ -256,7 +256,7 @@ async def live_day(day: BrokerDay, servers: Servers) -> RunOutcome:
     without_threads(day.loop)
     hosts = {**addresses(broker_plugin("alpaca"), day.venue), **servers.addresses()}
     assembly = attrs.evolve(assemble(day.home, "paper", day.clock, hosts), calendar=day.calendar)
-    request = FeedRequest(kind="live", calendar=day.calendar, typical_volume=assembly.typical_volume)
+    request = FeedRequest(kind="live", calendar=day.calendar, extra_facts=assembly.extra_facts)
     plan = RunPlan(assembly=assembly, request=request, wall=day.clock, once=True, watch_s=1.0)
     alerts = alert_dispatcher(assembly, day.clock)
     work = run_with_alerts(with_extensions(run(plan, day.watcher), plan), alerts, lambda: True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
@@ -19,13 +19,33 @@ if TYPE_CHECKING:
     from tbot_core.model.day_facts import DayFacts
 
 
+MOST_DAILY_BARS: Final = 400
+"""The largest number of daily bars that a strategy may need."""
+
+
+@attrs.frozen(kw_only=True)
+class ExtraFacts:
+    """The facts of a day that a run needs beyond those that every run has.
+
+    `typical_volume`: the mean volume of the same minutes of previous sessions. `daily_bars`: of how many exchange
+    sessions before the day `DayFacts.daily` has the bars, 0 to 400; 0 for none.
+    """
+
+    typical_volume: bool = False
+    daily_bars: int = 0
+
+
+NO_EXTRA_FACTS: Final = ExtraFacts()
+"""No facts but those that every run has."""
+
+
 @attrs.frozen(kw_only=True)
 class FeedRequest:
     """The requested bars: a stored range, simulated sessions, or the live market.
 
     `symbols` empty: the choice of the source. `first` and `last` bound a replay, both inclusive; `sessions` is the
     number of demo sessions. `bars` is the folder of the instance's bar store; `calendar` is the owner's, None for the
-    exchange's own. `typical_volume` requests that fact of the day, which a source of stored bars computes from history.
+    exchange's own. `extra_facts` are computed by sources of stored bars and simulated sessions.
     """
 
     kind: Literal["replay", "demo", "live"]
@@ -36,7 +56,7 @@ class FeedRequest:
     seed: int = 0
     bars: Path | None = None
     calendar: ExchangeCalendar | None = None
-    typical_volume: bool = False
+    extra_facts: ExtraFacts = NO_EXTRA_FACTS
 
 
 @attrs.frozen(kw_only=True)

@@ -29,13 +29,14 @@ Each row has its own state, and each scan starts with new states; the function m
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 import attrs
 import numpy as np
 
 from tbot_core.errors import PluginError
 from tbot_core.model.bars import FIELDS
+from tbot_core.model.daily_bars import DailyBars
 from tbot_core.model.signals import ExitRules, Signals, price_level
 from tbot_core.model.window import Window
 
@@ -46,6 +47,23 @@ if TYPE_CHECKING:
     from tbot_core.model.day_facts import DayFacts
 
 S = TypeVar("S")
+
+_OF_SYMBOL: Final = ("previous_close", "average_volume", "market_cap", "atr")
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class SymbolDay:
+    """The facts of one symbol that are known before the open, as numbers: see `DayFacts`; NaN = unknown.
+
+    `daily` has arrays of shape (days), oldest first; None unless the strategy declares `daily_bars`.
+    """
+
+    previous_close: float
+    average_volume: float
+    market_cap: float
+    atr: float
+    vix: float
+    daily: DailyBars | None
 
 
 class MinuteBar(NamedTuple):
@@ -80,15 +98,18 @@ OnBarResult: TypeAlias = Literal[1, -1] | EntrySignal | None
 class OnBarStrategy(Generic[S]):
     """A strategy around an author's function.
 
-    `state` creates the initial state of a row. `on_bar` receives every existing bar from minute `feed_from` on (None:
+    `state` creates the initial state of a row; `day_state`, given in its place, creates it from the facts of the row's
+    day, among them the last `daily_bars` days. `on_bar` receives every existing bar from minute `feed_from` on (None:
     from the window's start) until its first answer in the entry phase; earlier answers are ignored. `exits` (default:
     leave when the window ends) and `stop_loss_pct`, a fraction of the signal's price, define exits and stop. A scan
     raises PluginError for an answer that is not a side.
     """
 
     window: Window
-    state: Callable[[], S]
+    state: Callable[[], S] | None = None
+    day_state: Callable[[SymbolDay], S] | None = None
     on_bar: Callable[[S, MinuteBar], OnBarResult]
+    daily_bars: int = 0
     exits: ExitRules = attrs.field(
         default=attrs.Factory(lambda self: ExitRules(leave=self.window.leave), takes_self=True)
     )
@@ -96,9 +117,16 @@ class OnBarStrategy(Generic[S]):
     feed_from: int | None = None
     rule: str = "on_bar"
 
-    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:  # noqa: ARG002 - the function receives bars only
+    def __attrs_post_init__(self) -> None:
+        if (self.state is None) is (self.day_state is None):
+            raise PluginError(
+                f"Rule {self.rule!r} has {'neither state nor day_state' if self.state is None else 'both states'}.",
+                "Give state, which creates a state from nothing, or day_state, which creates it from the day's facts.",
+            )
+
+    def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """The first answer of each row in the entry phase, from minute `since` on."""
-        found = list(self._answers(bars))
+        found = list(self._answers(bars, day))
         rows = np.array([row for row, _, _ in found], dtype=np.intp)
         price = np.array([bar.close for _, bar, _ in found], dtype=np.float64)
         side = np.array([entry.side for _, _, entry in found], dtype=np.intp)
@@ -117,19 +145,28 @@ class OnBarStrategy(Generic[S]):
         )
         return signals.take(signals.minute >= since)
 
-    def _answers(self, bars: Bars) -> Iterator[tuple[int, MinuteBar, EntrySignal]]:
+    def _answers(self, bars: Bars, day: DayFacts) -> Iterator[tuple[int, MinuteBar, EntrySignal]]:
         start = self.window.start if self.feed_from is None else self.feed_from
         stop = min(self.window.entry_end, bars.minutes)
         if stop <= self.window.entry:
             return
         columns = [np.moveaxis(bars.field(name)[start:stop], 0, -1).reshape(-1, stop - start) for name in FIELDS]
         for row, fields in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
-            found = self._walk(map(MinuteBar._make, zip(range(start, stop), *fields, strict=True)))
+            state = self._state(day, np.unravel_index(row, bars.close.shape[:-1]))
+            found = self._walk(state, map(MinuteBar._make, zip(range(start, stop), *fields, strict=True)))
             if found is not None:
                 yield row, *found
 
-    def _walk(self, bars: Iterable[MinuteBar]) -> tuple[MinuteBar, EntrySignal] | None:
-        state, on_bar, entry = self.state(), self.on_bar, self.window.entry
+    def _state(self, day: DayFacts, cell: tuple[Any, ...]) -> S:
+        # The initial state of the row at `cell` of the leading axes (..., symbols).
+        if self.day_state is None:
+            return cast("Callable[[], S]", self.state)()
+        facts = {name: float(getattr(day, name)[cell]) for name in _OF_SYMBOL}
+        daily = None if day.daily is None else day.daily.each(lambda values: values[cell])
+        return self.day_state(SymbolDay(**facts, vix=float(day.vix[(*cell[:-1], 0)]), daily=daily))
+
+    def _walk(self, state: S, bars: Iterable[MinuteBar]) -> tuple[MinuteBar, EntrySignal] | None:
+        on_bar, entry = self.on_bar, self.window.entry
         for bar in bars:
             if bar.close != bar.close:  # the fastest test for NaN: no bar in that minute
                 continue

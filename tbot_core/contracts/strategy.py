@@ -52,6 +52,15 @@ class SupportsScreening(Protocol):
         """Comparisons of the day's facts, one value per row."""
 
 
+@runtime_checkable
+class RequiresDailyBars(Protocol):
+    """A strategy that reads the bars of the days before the session."""
+
+    @property
+    def daily_bars(self) -> int:
+        """How many exchange sessions before the day `DayFacts.daily` has for it: exactly so many, 0 to 400."""
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Check:
     """One comparison, for every row: `low` <= `value` <= `high`; None means no bound.

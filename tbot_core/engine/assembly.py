@@ -17,11 +17,13 @@ from tbot_core.contracts import (
     FeedQuality,
     FeedSource,
     Filter,
+    RequiresDailyBars,
     RequiresData,
     RiskCheck,
     Strategy,
 )
 from tbot_core.contracts.abilities import FEED
+from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.engine.index_funds import index_funds
 from tbot_core.engine.plugin_context import plugin_context
@@ -113,9 +115,12 @@ class Assembly:
         self.call_guard.on_plugin_off = self.connections.close_plugin
 
     @property
-    def typical_volume(self) -> bool:
-        """Whether a filter uses the volume of the same minutes of previous sessions."""
-        return any(isinstance(one, RequiresData) and "typical_volume" in one.needs for one in self.filters.values())
+    def extra_facts(self) -> ExtraFacts:
+        """What the filters and strategies of this run need beyond the facts that every run has."""
+        needs = {name for one in self.filters.values() if isinstance(one, RequiresData) for name in one.needs}
+        entrants = self.entrants(self.calendar.current(self.clock.now()))
+        days = (one.strategy.daily_bars for one in entrants if isinstance(one.strategy, RequiresDailyBars))
+        return ExtraFacts(typical_volume="typical_volume" in needs, daily_bars=max(days, default=0))
 
     @functools.cached_property
     def recorded_vix(self) -> RecordedVix:

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from tbot_core.contracts import BrokerCapabilities, FeedRequest, SupportsRefresh
+from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.errors import DataError, UsageError
 from tbot_core.journal.projections.vix import RecordedVix, with_recorded_vix
@@ -104,7 +105,7 @@ def request_of(document: Mapping[str, Any], day: date, assembly: Assembly) -> Fe
         seed=document["seed"],
         bars=assembly.settings.instance.bars,
         calendar=assembly.calendar,
-        typical_volume=document["typical_volume"],
+        extra_facts=ExtraFacts(typical_volume=document["typical_volume"], daily_bars=document.get("daily_bars", 0)),
     )
 
 

@@ -217,7 +217,7 @@ def request_document(request: FeedRequest) -> dict[str, Any]:
         "symbols": list(request.symbols),
         "sessions": request.sessions,
         "seed": request.seed,
-        "typical_volume": request.typical_volume,
+        **attrs.asdict(request.extra_facts),
     }
 
 

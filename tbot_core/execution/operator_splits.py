@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.errors import DataError
+from tbot_core.marketdata.store.splits import MOST
 from tbot_core.system import filesystem, secure_files
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 NAME: Final = "splits.csv"
 HEADER: Final = "date,symbol,before,after"
-MOST: Final = 1000
-"""The largest value of `before` and `after`."""
-
 _LARGEST: Final = 65_536
 _DIGITS: Final = 18
 _QUOTED: Final = 30

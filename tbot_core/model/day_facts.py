@@ -9,7 +9,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tbot_core.model.bars import Array, Bars, Flags, Quotes
+from tbot_core.model.bars import FIELDS, Array, Bars, Flags, Quotes
+from tbot_core.model.daily_bars import DailyBars
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Dates: TypeAlias = "npt.NDArray[np.datetime64]"
 
 _RECORDED: Final = "recorded/"
+_DAILY: Final = "daily/"
 _WITHOUT_SYMBOLS: Final = frozenset({"vix", "date"})
 
 
@@ -30,9 +32,10 @@ class DayFacts:
     Dollars and shares; `vix` in points, the previous session's close, shape (..., 1); `restricted` is true (1) where
     yesterday's low restricts short sales today, else false (0); a source with unknown values uses floats and NaN.
     `typical_volume` (..., symbols, minutes) is the mean of the cumulative volume over previous sessions, None unless
-    requested. `adjusted` is true where the session's prices are adjusted for what came later, so that what the symbol
-    traded at is unknown; None where all are raw. `fund` is 1 for a fund, 0 for a stock, NaN where it is not known; None
-    if no source says. `date` is the session's exchange date, datetime64[D] of shape (..., 1), NaT = unknown.
+    requested. `daily` has the bars of the sessions before, None unless a strategy declares `daily_bars`. `adjusted` is
+    true where the session's prices are adjusted for what came later, so that what the symbol traded at is unknown; None
+    where all are raw. `fund` is 1 for a fund, 0 for a stock, NaN where it is not known; None if no source says. `date`
+    is the session's exchange date, datetime64[D] of shape (..., 1), NaT = unknown.
 
     `recorded` holds the facts that filters fetched before the session's open, or that were imported, by name: numbers
     of shape (..., symbols). `fact` reads one of them.
@@ -45,6 +48,7 @@ class DayFacts:
     vix: Array
     restricted: Array | Flags
     typical_volume: Array | None = None
+    daily: DailyBars | None = None
     adjusted: Flags | None = None
     fund: Array | None = None
     date: Dates = attrs.field()
@@ -58,6 +62,13 @@ class DayFacts:
         """A recorded fact of each symbol, NaN where it is unknown."""
         found = self.recorded.get(name)
         return np.full(self.previous_close.shape, np.nan) if found is None else found
+
+    def with_daily_bars(self, days: int) -> DayFacts:
+        """The facts with the bars of exactly so many sessions before the day; those that are not here are unknown."""
+        if (0 if self.daily is None else self.daily.days) == days:
+            return self
+        known = self.daily or DailyBars.unknown((*self.previous_close.shape, 0))
+        return attrs.evolve(self, daily=known.latest(days) if days else None)
 
     def dated(self, day: dt.date) -> DayFacts:
         """The facts as those of the session of this date."""
@@ -77,30 +88,34 @@ class DayFacts:
         chosen = list(rows)
 
         def pick(name: str, values: Any) -> Any:
-            if name == "typical_volume":
+            if name == "typical_volume" or name.startswith(_DAILY):
                 return values[..., chosen, :]
             return values if name in _WITHOUT_SYMBOLS else values[..., chosen]
 
         return self._each(pick)
 
     def arrays(self) -> dict[str, Any]:
-        """Every array that is there, by name; a recorded fact as `recorded/NAME`."""
+        """Every array that is there, by name; a recorded fact as `recorded/NAME`, one of daily bars as `daily/NAME`."""
         facts: dict[str, Any] = attrs.asdict(self, recurse=False)
-        del facts["recorded"]
+        del facts["recorded"], facts["daily"]
         facts = {name: values for name, values in facts.items() if values is not None}
+        if self.daily is not None:
+            facts |= {f"{_DAILY}{name}": getattr(self.daily, name) for name in FIELDS}
         return facts | {f"{_RECORDED}{name}": values for name, values in self.recorded.items()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> DayFacts:
         """The facts with these arrays, named as `arrays` names them."""
-        facts = {name: values for name, values in arrays.items() if not name.startswith(_RECORDED)}
-        recorded = {
-            name.removeprefix(_RECORDED): values for name, values in arrays.items() if name.startswith(_RECORDED)
-        }
-        return cls(**facts, recorded=recorded)
+        facts = {name: values for name, values in arrays.items() if not name.startswith((_RECORDED, _DAILY))}
+        daily = _beginning_with(_DAILY, arrays)
+        return cls(**facts, recorded=_beginning_with(_RECORDED, arrays), daily=DailyBars(**daily) if daily else None)
 
     def _each(self, function: Callable[[str, Any], Any]) -> DayFacts:
         return DayFacts.from_arrays({name: function(name, values) for name, values in self.arrays().items()})
+
+
+def _beginning_with(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
 
 
 @attrs.frozen(kw_only=True, eq=False)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from decimal import localcontext
 from functools import partial
+from operator import index
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -15,6 +16,7 @@ from tbot_core.contracts import (
     Check,
     Filter,
     OptionsModel,
+    RequiresDailyBars,
     RequiresData,
     Strategy,
     SupportsDailyVix,
@@ -32,7 +34,7 @@ from tbot_core.plugins.call_guard import CallGuard
 from tbot_core.plugins.discovery import EntryPointInfo
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.guarded_broker import guard_broker
-from tbot_core.plugins.number_bounds import MINUTES, assert_figure, assert_figures
+from tbot_core.plugins.number_bounds import DAILY_BARS, MINUTES, assert_figure, assert_figures
 from tbot_core.system.foreign_exceptions import assert_failure, raise_own
 from tbot_core.system.timeouts import steps_within
 
@@ -52,19 +54,31 @@ _REMEDY: Final = "`tbot plugins check` tests a plugin against its contract."
 
 @attrs.frozen(kw_only=True, eq=False)
 class GuardedStrategy:
-    """A strategy that gives no signals if it fails, and denies every symbol if its screen fails."""
+    """A strategy that gives no signals if it fails, and denies every symbol if its screen fails.
+
+    It sees exactly as many daily bars as it declares, whatever others need.
+    """
 
     entry: EntryPointInfo
     window: Window
+    daily_bars: int
     _inner: Strategy = attrs.field(alias="inner")
     _guard: CallGuard = attrs.field(alias="guard")
+    _last_facts: list[tuple[Any, Any]] = attrs.field(factory=list, init=False)
+
+    def _facts(self, day: DayFacts) -> DayFacts:
+        # The same object for the same day, so that what a strategy or its worker keeps of a day stays valid.
+        if not self._last_facts or self._last_facts[0][0] is not day:
+            self._last_facts[:] = [(day, day.with_daily_bars(self.daily_bars))]
+        facts: DayFacts = self._last_facts[0][1]
+        return facts
 
     def scan(self, bars: Bars, day: DayFacts, since: int = 0) -> Signals:
         """The strategy's signals; none if it fails."""
 
         def scan() -> Signals:
             return answer_checks.checked_signals(
-                self._inner.scan(bars, day, since), self.entry.name, self.window, bars, since
+                self._inner.scan(bars, self._facts(day), since), self.entry.name, self.window, bars, since
             )
 
         return self._guard.call(self.entry, "scan", scan, lambda _words: _nothing(bars.close.ndim - 1))
@@ -77,7 +91,7 @@ class GuardedStrategy:
 
         def triggers() -> Sequence[Trigger]:
             phase = bars.close[..., self.window.entry : self.window.entry_end]
-            return answer_checks.checked_triggers(inner.triggers(bars, day), phase.shape)
+            return answer_checks.checked_triggers(inner.triggers(bars, self._facts(day)), phase.shape)
 
         return self._guard.call(self.entry, "triggers", triggers, lambda _words: ())
 
@@ -88,7 +102,7 @@ class GuardedStrategy:
             return ()
 
         def screen() -> Sequence[Check]:
-            return answer_checks.checked_comparisons(inner.screen(day), "screen", shape)
+            return answer_checks.checked_comparisons(inner.screen(self._facts(day)), "screen", shape)
 
         return self._guard.call(self.entry, "screen", screen, lambda words: _denied(words, shape, Reason.SCREEN_FAILED))
 
@@ -215,7 +229,9 @@ def guard_plugin(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bo
         case "strategy":
             with _creating(entry):
                 assert_figures(window := made.window)
-            return GuardedStrategy(entry=entry, window=window, inner=made, guard=guard)
+                days = index(made.daily_bars) if isinstance(made, RequiresDailyBars) else 0
+                assert_figure("the number of daily bars", days, DAILY_BARS)
+            return GuardedStrategy(entry=entry, window=window, daily_bars=days, inner=made, guard=guard)
         case "filter":
             with _creating(entry):
                 needs = frozenset(made.needs) if isinstance(made, RequiresData) else frozenset()

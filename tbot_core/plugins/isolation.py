@@ -108,7 +108,13 @@ def create_isolated(entry: EntryPointInfo, config: Any, context: Context) -> Any
     facts = worker.request({"do": "hello"})
     if entry.kind == "filter":
         return IsolatedFilter(needs=frozenset(facts["needs"]), worker=worker)
-    return IsolatedStrategy(window=facts["window"], explains=facts["explains"], screens=facts["screens"], worker=worker)
+    return IsolatedStrategy(
+        window=facts["window"],
+        daily_bars=facts["daily_bars"],
+        explains=facts["explains"],
+        screens=facts["screens"],
+        worker=worker,
+    )
 
 
 class PluginWorker:
@@ -183,6 +189,7 @@ class IsolatedStrategy:
     """A strategy in its worker process."""
 
     window: Window
+    daily_bars: int
     _explains: bool = attrs.field(alias="explains")
     _screens: bool = attrs.field(alias="screens")
     _worker: PluginWorker = attrs.field(alias="worker")

@@ -19,6 +19,7 @@ from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError
 from tbot_core.model import json_document
 from tbot_core.model.bars import Quotes
+from tbot_core.model.daily_bars import DailyBars
 from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
@@ -32,7 +33,7 @@ BODY_BYTES: Final = 2**30
 _SIZES: Final = struct.Struct("<IQ")
 _CLASSES: Final[Mapping[str, type[Any]]] = {
     one.__name__: one
-    for one in (Check, Condition, DayFacts, ExitRules, StrategySettings, Quotes, Signals, Trigger, Window)
+    for one in (Check, Condition, DailyBars, DayFacts, ExitRules, StrategySettings, Quotes, Signals, Trigger, Window)
 }
 _KINDS: Final = "fiubM"
 _REMEDY: Final = "Plugins that need more than the contract's values cannot run in a process of their own."

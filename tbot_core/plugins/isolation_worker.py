@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
-from tbot_core.contracts import Context, RequiresData, SupportsExplain, SupportsScreening
+from tbot_core.contracts import Context, RequiresDailyBars, RequiresData, SupportsExplain, SupportsScreening
 from tbot_core.contracts.setting import declarations
 from tbot_core.errors import PluginError
 from tbot_core.model.bars import Bars, MinuteSlice, Tape
@@ -68,6 +68,7 @@ class HostedPlugin:
         return {
             "window": getattr(made, "window", None),
             "needs": needs,
+            "daily_bars": made.daily_bars if isinstance(made, RequiresDailyBars) else 0,
             "explains": isinstance(made, SupportsExplain),
             "screens": isinstance(made, SupportsScreening),
         }

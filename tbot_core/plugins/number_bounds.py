@@ -17,6 +17,8 @@ from typing import Any, Final, TypeAlias, Union, get_args, get_origin, get_type_
 
 import attrs
 
+from tbot_core.contracts.feed import MOST_DAILY_BARS
+
 LEAST_EXPONENT: Final = -64
 """The smallest exponent of a Decimal; a quotient of 28 digits has a larger one."""
 
@@ -56,6 +58,7 @@ COUNT: Final = Bound("a count", 0, 2**63)
 SECONDS: Final = Bound("a number of seconds", 0, 10**9)
 OFFSET: Final = Bound("a time offset in seconds", -(10**10), 10**10)
 MINUTES: Final = Bound("a number of minutes", -(10**6), 10**6)
+DAILY_BARS: Final = Bound("a number of daily bars", 0, MOST_DAILY_BARS + 1)
 FIGURE: Final = Bound("a figure", -(10**15), 10**15)
 
 _BY_NAME: Final[Mapping[str, Bound]] = (

@@ -89,7 +89,7 @@ class BrokerDay:
                 kind="live",
                 symbols=assembly.settings.trading.universe,
                 calendar=self.calendar,
-                typical_volume=assembly.typical_volume,
+                extra_facts=assembly.extra_facts,
             ),
             wall=self.clock,
             once=True,

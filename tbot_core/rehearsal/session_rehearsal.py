@@ -285,7 +285,7 @@ def _replay(home: Path, day: dt.date, bars: Path, venue: BrokerCapabilities, clo
         symbols=_subscribed(home, day) or assembly.settings.trading.universe,
         bars=bars,
         calendar=assembly.calendar,
-        typical_volume=assembly.typical_volume,
+        extra_facts=assembly.extra_facts,
     )
     outcome = asyncio.run(run(RunPlan(assembly=assembly, request=request, wall=clock), RunWatcher()))
     return SessionRecord(events=_events(outcome.journal), trades=outcome.summary.trades)

@@ -111,7 +111,7 @@ def _run(
 
 
 def _strategy(made: Any) -> object:
-    return strategy.StrategyUnderTest(made, *sessions.market())
+    return strategy.StrategyUnderTest.of(made, sessions.market())
 
 
 def _filter(made: Any) -> object:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast
 import attrs
 import numpy as np
 
-from tbot_core.model.bars import Bars
+from tbot_core.contracts.feed import MOST_DAILY_BARS
+from tbot_core.model.bars import FIELDS, Bars
+from tbot_core.model.daily_bars import DailyBars
 from tbot_core.model.day_facts import DayFacts
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 _FIRST_DAY: Final = "2019-12-02"
 _UNKNOWN_SHARE: Final = 0.2
+_UNKNOWN_DAYS: Final = 0.002
 _MAGNITUDES: Final = (-2.0, 11.0)
 """The powers of ten of recorded facts: from ratios, over days, to amounts in USD."""
 
@@ -34,7 +37,11 @@ class DraftPrices(TypedDict, total=False):
 
 
 class DraftFacts(TypedDict, total=False):
-    """The optional facts of a drafted day, one value for all symbols, or one each; the default is unknown."""
+    """The optional facts of a drafted day, one value for all symbols, or one each; the default is unknown.
+
+    `daily`: the fields of the days before, oldest first; `close` is needed, the other prices equal it, and the default
+    volume is a million.
+    """
 
     previous_close: float | list[float]
     average_volume: float | list[float]
@@ -43,6 +50,7 @@ class DraftFacts(TypedDict, total=False):
     vix: float
     restricted: float | list[bool] | list[float]
     date: str
+    daily: Mapping[str, list[float] | list[list[float]]]
     recorded: Mapping[str, float | list[float]]
 
 
@@ -99,6 +107,16 @@ def day(symbols: int, **facts: Unpack[DraftFacts]) -> DayFacts:
             name: np.broadcast_to(np.asarray(value, dtype=np.float64), (symbols,)).copy()
             for name, value in facts.get("recorded", {}).items()
         },
+        daily=_daily(symbols, facts["daily"]) if "daily" in facts else None,
+    )
+
+
+def _daily(symbols: int, fields: Mapping[str, list[float] | list[list[float]]]) -> DailyBars:
+    close = np.asarray(fields["close"], dtype=np.float64)
+    values = {"volume": np.full(close.shape, 1e6), **{name: np.asarray(value) for name, value in fields.items()}}
+    whole = {name: np.asarray(values.get(name, close), dtype=np.float64) for name in FIELDS}
+    return DailyBars(
+        **{name: np.broadcast_to(value, (symbols, close.shape[-1])).copy() for name, value in whole.items()}
     )
 
 
@@ -160,4 +178,22 @@ def _facts(random: np.random.Generator, fields: Mapping[str, Array], shape: tupl
         vix=np.round(random.uniform(10.0, 40.0, size=(rows[0], 1)), 2),
         restricted=random.random(rows) < 0.1,
         typical_volume=cumulative * random.uniform(0.2, 2.0, size=(*rows, 1)),
+        daily=_random_days(np.random.default_rng(shape[1]), rows),
     )
+
+
+def _random_days(random: np.random.Generator, rows: tuple[int, ...]) -> DailyBars:
+    # Random walks to about 80 dollars, with days of which nothing is known.
+    steps = random.normal(0.0, 0.02, size=(*rows, MOST_DAILY_BARS))
+    close = 80 * np.exp(np.cumsum(steps[..., ::-1], axis=-1)[..., ::-1])
+    opened = close * np.exp(random.normal(0.0, 0.01, size=close.shape))
+    wide = np.exp(np.abs(random.normal(0.0, 0.01, size=close.shape)))
+    fields = {
+        "open": opened,
+        "high": np.maximum(opened, close) * wide,
+        "low": np.minimum(opened, close) / wide,
+        "close": close,
+        "volume": np.rint(random.lognormal(13.0, 1.0, size=close.shape)),
+    }
+    unknown = random.random(close.shape) < _UNKNOWN_DAYS
+    return DailyBars(**{name: np.where(unknown, np.nan, np.round(field, 4)) for name, field in fields.items()})

@@ -13,14 +13,16 @@ bars overrides the method `market`.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import numpy as np
 
-from tbot_core.contracts import Strategy, SupportsExplain, SupportsScreening
+from tbot_core.contracts import RequiresDailyBars, Strategy, SupportsExplain, SupportsScreening
 from tbot_core.errors import PluginError
 from tbot_core.model.bars import Bars
+from tbot_core.model.daily_bars import DailyBars
 from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.signals import first_hits
 from tbot_core.model.window import Window
@@ -42,6 +44,13 @@ class StrategyUnderTest:
     strategy: Strategy
     bars: Bars
     day: DayFacts
+
+    @classmethod
+    def of(cls, strategy: Strategy, market: tuple[Bars, DayFacts]) -> StrategyUnderTest:
+        """A strategy in a market, whose facts have as many daily bars as it declares."""
+        bars, day = market
+        days = strategy.daily_bars if isinstance(strategy, RequiresDailyBars) else 0
+        return cls(strategy, bars, day.with_daily_bars(days))
 
 
 def s01_it_is_a_strategy(subject: StrategyUnderTest) -> None:
@@ -86,6 +95,18 @@ def s15_screens_have_a_value_a_row(subject: StrategyUnderTest) -> None:
             demand(check.value.shape == shape, f"{check.name} has shape {check.value.shape}, rows are {shape}")
 
 
+def s16_days_without_bars_give_no_error(subject: StrategyUnderTest) -> None:
+    """If a strategy reads daily bars, it raises nothing where they are unknown, and in a block as for one session."""
+    strategy, bars, day = subject.strategy, subject.bars, subject.day
+    if day.daily is None:
+        raise NotClaimed("the strategy declares no daily bars")
+    unknown = attrs.evolve(day, daily=DailyBars.unknown(day.daily.close.shape))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        strategy.scan(bars, unknown)
+        strategy.scan(bars.session(0), unknown.session(0))
+
+
 def _causal(number: int, case: Case) -> ContractCase:
     # A case of `tbot_core.testing.causality` with its number.
     def run(subject: StrategyUnderTest) -> None:
@@ -102,6 +123,7 @@ CASES: Final[tuple[ContractCase, ...]] = (
     *(_causal(number, case) for number, case in enumerate(causality.CASES, 3)),
     s14_triggers_explain_the_signals,
     s15_screens_have_a_value_a_row,
+    s16_days_without_bars_give_no_error,
 )
 """The contract, in order of the numbers."""
 
@@ -117,4 +139,4 @@ class StrategyContract(ContractTests):
 
     def test_contract(self, case: ContractCase, strategy: Strategy) -> None:
         """Run one case."""
-        case(StrategyUnderTest(strategy, *self.market()))
+        case(StrategyUnderTest.of(strategy, self.market()))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tbot_core.contracts import on_bar
-from tbot_core.contracts.on_bar import EntrySignal, MinuteBar, OnBarStrategy
+from tbot_core.contracts.on_bar import EntrySignal, MinuteBar, OnBarStrategy, SymbolDay
 from tbot_core.errors import PluginError
 from tbot_core.model.signals import ExitRules, Trigger, first_hits
 from tbot_core.model.window import Window
@@ -116,6 +116,35 @@ def test_only_existing_bars_of_the_wanted_minutes_are_fed() -> None:
         watching = OnBarStrategy(window=WINDOW, state=lambda: None, on_bar=watch, feed_from=feed_from)
         assert watching.scan(draft.bars(), draft.day()).minute.tolist() == [22]
         assert seen == expected
+
+
+def test_a_state_may_begin_with_the_facts_of_its_day() -> None:
+    """Of its own symbol: numbers, and the days before; in a block those of its own session."""
+    seen: list[SymbolDay] = []
+    watching = OnBarStrategy(window=WINDOW, day_state=seen.append, on_bar=lambda _state, _bar: None, daily_bars=3)
+    draft = SessionDraft("AAA", "BBB")
+    daily = {"close": [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], "open": [[1.5, 2.5, 3.5], [4.5, 5.5, 6.5]]}
+    watching.scan(draft.bars(), draft.day(previous_close=[3.0, 6.0], atr=0.5, vix=17.0, daily=daily))
+    assert [(one.previous_close, one.atr, one.vix) for one in seen] == [(3.0, 0.5, 17.0), (6.0, 0.5, 17.0)]
+    assert [one.daily.open.tolist() for one in seen if one.daily is not None] == daily["open"]
+    assert [one.daily.close.tolist() for one in seen if one.daily is not None] == daily["close"]
+    seen.clear()
+    bars, facts = market(sessions=2, symbols=5)
+    watching.scan(bars, facts)
+    assert facts.daily is not None
+    assert len(seen) == 10
+    for (session, row), one in zip(np.ndindex(2, 5), seen, strict=True):
+        assert one.vix == facts.vix[session, 0]
+        assert one.daily is not None
+        assert one.daily.close.tobytes() == facts.daily.close[session, row].tobytes()
+
+
+def test_a_state_from_nothing_or_from_a_day_is_needed() -> None:
+    """One of both, and its sentence names the rule."""
+    none: dict[str, Any] = {}
+    for states in (none, {"state": lambda: None, "day_state": lambda _day: None}):
+        with pytest.raises(PluginError, match="Rule 'dip' has"):
+            OnBarStrategy(window=WINDOW, on_bar=lambda _state, _bar: None, rule="dip", **states)
 
 
 def test_a_bar_has_its_prices_and_volume() -> None:

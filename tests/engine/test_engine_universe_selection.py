@@ -21,6 +21,7 @@ from tbot_core.contracts import (
     FeedRequest,
     LiveSession,
 )
+from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.engine.explain import explain_received
 from tbot_core.engine.live.feed_connection import FeedConnection
@@ -132,7 +133,7 @@ def entrant(start: int = 0) -> ActiveStrategy:
 def selector(folder: Path, *, server: object = None, **changes: Any) -> UniverseSelector:
     """A selector over an instance's bar store; `changes` are fields of it, or of its rules."""
     bench = StoreFixture(folder=folder)
-    ours = {name: changes.pop(name) for name in ("symbols", "typical_volume", "entrants") if name in changes}
+    ours = {name: changes.pop(name) for name in ("symbols", "extra", "entrants") if name in changes}
     brokers = () if server is None else (server,)
     return UniverseSelector(
         calendar=bench.calendar,
@@ -154,12 +155,12 @@ def select(made: UniverseSelector, source: Any) -> Universe:
 
 def test_facts_are_those_of_a_replay(tmp_path: Path) -> None:
     """The minutes of the look-back are downloaded, and the store computes the facts, typical volume included."""
-    source, made = Vendor({"AAA": 1.0, "BBB": 1.0}), selector(tmp_path, typical_volume=True)
+    source, made = Vendor({"AAA": 1.0, "BBB": 1.0}), selector(tmp_path, extra=ExtraFacts(typical_volume=True))
     found = select(made, source)
     other = StoreFixture(folder=tmp_path / "other")
     filesystem.make_folder(other.folder)
     other.put(*(rising_bars(symbol, PAST, price=price) for symbol, price in (("AAA", 100.0), ("BBB", 50.0))))
-    replay = other.store.facts([TODAY], ["AAA", "BBB"], typical_volume=True).session(0)
+    replay = other.store.facts([TODAY], ["AAA", "BBB"], extra=ExtraFacts(typical_volume=True)).session(0)
     for name, value in replay.arrays().items():
         np.testing.assert_array_equal(found.day.arrays()[name], value, err_msg=name)
     assert (found.symbols, found.cut, found.watch_only) == (("AAA", "BBB"), (), frozenset())
@@ -241,7 +242,7 @@ def test_watched_symbols_are_subscribed_but_not_traded(tmp_path: Path) -> None:
 def test_without_minute_history_the_daily_bars_are_the_facts(tmp_path: Path) -> None:
     """No minute is requested, and nothing is stored."""
     source = Vendor({"AAA": 500.0, "BBB": 300.0}, attrs.evolve(WHOLE, minute_history=False))
-    found = select(selector(tmp_path, typical_volume=True), source)
+    found = select(selector(tmp_path, extra=ExtraFacts(typical_volume=True)), source)
     assert found.day.average_volume.tolist() == [500.0, 300.0]
     assert found.day.previous_close.tolist() == [10.0, 10.0]
     assert found.day.atr.tolist() == [1.5, 1.5]
@@ -253,13 +254,27 @@ def test_without_minute_history_the_daily_bars_are_the_facts(tmp_path: Path) -> 
 def test_one_venue_has_its_own_typical_volume_but_consolidated_means(tmp_path: Path) -> None:
     """MIN_VOLUME_THRESHOLD means the whole tape, which only the daily bars have."""
     source = Vendor({"AAA": 500.0, "BBB": 300.0}, attrs.evolve(WHOLE, coverage=FeedCoverage.SINGLE_VENUE))
-    found = select(selector(tmp_path, typical_volume=True), source)
+    found = select(selector(tmp_path, extra=ExtraFacts(typical_volume=True)), source)
     assert found.day.average_volume.tolist() == [500.0, 300.0]
     assert found.day.previous_close.tolist() == [103.9, 53.9]
     assert found.day.typical_volume is not None
     assert found.day.typical_volume[0, 0] == 100.0
     bench = StoreFixture(folder=tmp_path)
     assert bench.store.partial_volume(PAST[0].date, PAST[-1].date, ["AAA"]) == {"AAA"}
+
+
+@pytest.mark.parametrize("minute_history", [True, False])
+def test_daily_bars_come_from_the_data_source_in_the_shares_of_the_day(tmp_path: Path, minute_history: bool) -> None:
+    """Of as many sessions as are wanted, whether the feed has minutes or not; a later split changes nothing."""
+    split, later = PAST[-2].date, TODAY.date + dt.timedelta(days=1)
+    rows = f"date,symbol,before,after\n{split},AAA,1,5\n{later},AAA,1,7\n"
+    StoreFixture(folder=tmp_path).put_text(rows, name="splits.csv")
+    source = Vendor({"AAA": 500.0, "BBB": 300.0}, attrs.evolve(WHOLE, minute_history=minute_history))
+    found = select(selector(tmp_path, extra=ExtraFacts(daily_bars=4)), source).day.daily
+    assert found is not None
+    np.testing.assert_array_equal(found.close, [[2.0, 2.0, 10.0, 10.0], [10.0] * 4])
+    np.testing.assert_array_equal(found.volume, [[2500.0, 2500.0, 500.0, 500.0], [300.0] * 4])
+    assert source.requests[-1] == ("daily", ("AAA", "BBB"))
 
 
 def test_bars_of_another_kind_in_the_store_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.errors import AccessError, DataError
 from tbot_core.marketdata.store import block_collector, block_files, manifest
 from tbot_core.marketdata.store.verification import FindingLevel, verify_store
@@ -421,7 +422,7 @@ def test_a_block_that_the_disk_does_not_take_is_served_from_memory(
 def test_typical_volumes_are_the_same_from_blocks(bench: StoreFixture) -> None:
     """Over months and session lengths, whether the look-back comes from Parquet files or from blocks."""
     days = dt.date(2019, 12, 2), LAST
-    made, found = ([*bench.store.blocks(*days, BOTH, typical_volume=True)] for _ in range(2))
+    made, found = ([*bench.store.blocks(*days, BOTH, extra=ExtraFacts(typical_volume=True))] for _ in range(2))
     for one, two in zip(made, found, strict=True):
         assert one.day.typical_volume is not None
         assert two.day.typical_volume is not None

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tbot_core.contracts.feed import NO_EXTRA_FACTS, ExtraFacts
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.model import calendar as exchange
 from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 WHOLE = exchange_sessions("2019-11-01", "2019-12-31")
 
+TYPICAL = ExtraFacts(typical_volume=True)
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> StoreFixture:
@@ -31,11 +34,11 @@ def bench(tmp_path: Path) -> StoreFixture:
 
 
 def facts(
-    bench: StoreFixture, first: str, last: str, symbols: str = "AAA", *, typical_volume: bool = False
+    bench: StoreFixture, first: str, last: str, symbols: str = "AAA", *, extra: ExtraFacts = NO_EXTRA_FACTS
 ) -> DayFacts:
     """The facts of a range's sessions for symbols with blanks between."""
     sessions = exchange_sessions(first, last)
-    return bench.store.facts(sessions, symbols.split(), typical_volume=typical_volume)
+    return bench.store.facts(sessions, symbols.split(), extra=extra)
 
 
 def daily(*values: tuple[float, float, float], volume: int = 39_000) -> pl.DataFrame:
@@ -151,7 +154,7 @@ def test_the_vix_is_the_previous_sessions_close(bench: StoreFixture) -> None:
 def test_typical_volume_is_the_mean_so_far(bench: StoreFixture) -> None:
     """By minute, over the sessions that the mean volume counts; a half day keeps its total after its close."""
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-18", "2019-12-27")))
-    day = facts(bench, "2019-12-26", "2019-12-30", "AAA BBB", typical_volume=True)
+    day = facts(bench, "2019-12-26", "2019-12-30", "AAA BBB", extra=TYPICAL)
     assert day.typical_volume is not None
     assert day.typical_volume.shape == (3, 2, 390)
     so_far = np.cumsum(100.0 + np.arange(390))
@@ -165,7 +168,7 @@ def test_typical_volume_of_a_half_day_has_its_minutes(bench: StoreFixture) -> No
     """It broadcasts against the block's own minutes."""
     bench.put(rising_bars("AAA", exchange_sessions("2019-12-02", "2019-12-27")))
     first, last = dt.date(2019, 12, 16), dt.date(2019, 12, 27)
-    full, half = bench.store.blocks(first, last, ["AAA"], typical_volume=True)
+    full, half = bench.store.blocks(first, last, ["AAA"], extra=TYPICAL)
     for block in (full, half):
         assert block.day.typical_volume is not None
         assert block.day.typical_volume.shape == block.bars.close.shape
@@ -205,9 +208,9 @@ def test_typical_volume_of_one_session_equals_that_of_many(bench: StoreFixture) 
     """To the bit, and whether the look-back lies in one month or in three."""
     bench.put(rising_bars("AAA", WHOLE).with_columns(volume=pl.int_range(pl.len()) * 7919 % 100_003))
     last = exchange_sessions("2019-12-02", "2019-12-06")
-    whole = bench.store.facts(last, ["AAA"], typical_volume=True)
+    whole = bench.store.facts(last, ["AAA"], extra=TYPICAL)
     for row, session in enumerate(last):
-        assert same(bench.store.facts([session], ["AAA"], typical_volume=True).session(0), whole.session(row))
+        assert same(bench.store.facts([session], ["AAA"], extra=TYPICAL).session(0), whole.session(row))
 
 
 def test_bars_of_two_kinds_are_not_compared(bench: StoreFixture) -> None:
@@ -245,8 +248,8 @@ def test_an_early_close_that_was_set_after_the_import_ends_the_day_for_its_facts
     bench.put(rising_bars("AAA", WHOLE), *(rising_bars(f"B{letter}B", WHOLE) for letter in "ABCDEFGH"))
     day, after = WHOLE[-2], WHOLE[-1]
     calendar = ExchangeCalendar(overrides={day.date: EarlyClose(close=dt.time(11, 0))})
-    early = attrs.evolve(bench, calendar=calendar).store.facts([after], symbols, typical_volume=True)
-    usual = bench.store.facts([after], symbols, typical_volume=True)
+    early = attrs.evolve(bench, calendar=calendar).store.facts([after], symbols, extra=TYPICAL)
+    usual = bench.store.facts([after], symbols, extra=TYPICAL)
     assert (usual.previous_close[0, 0], early.previous_close[0, 0]) == pytest.approx((103.9, 100.9))
     lost = sum(100 + minute for minute in range(90, 390)) / 20
     assert usual.average_volume[0, 0] - early.average_volume[0, 0] == pytest.approx(lost)
@@ -286,4 +289,4 @@ def test_the_calendars_first_session_has_no_facts(bench: StoreFixture) -> None:
     (block,) = bench.store.blocks(dt.date(2008, 1, 1), dt.date(2008, 1, 2), ["AAA"])
     assert np.isnan(block.day.previous_close).all()
     assert np.isnan(block.day.vix).all()
-    assert bench.store.data_hash(dt.date(2008, 1, 1), dt.date(2008, 1, 2), ["AAA"], typical_volume=True)
+    assert bench.store.data_hash(dt.date(2008, 1, 1), dt.date(2008, 1, 2), ["AAA"], extra=TYPICAL)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.errors import DataError
 from tbot_core.marketdata.store import parquet
 from tbot_core.marketdata.store.selection import select_symbols
@@ -196,7 +197,7 @@ def test_the_hash_names_content_and_facts(december: StoreFixture, tmp_path: Path
     assert other.store.data_hash(first, last, ["BBB", "AAA"]) == known
     assert december.store.data_hash(first, last, ["AAA"]) != known
     assert december.store.data_hash(first, day("2019-12-30"), ["AAA", "BBB"]) != known
-    assert december.store.data_hash(first, last, ["AAA", "BBB"], typical_volume=True) != known
+    assert december.store.data_hash(first, last, ["AAA", "BBB"], extra=ExtraFacts(typical_volume=True)) != known
     other.put_text("date,open,high,low,close\n2019-12-02,14,15,13,14.5\n", name="vix.csv")
     assert other.store.data_hash(first, last, ["AAA", "BBB"]) != known
 

@@ -14,11 +14,12 @@ import pytest
 
 from tbot_core.contracts import Check, Filter, Plugin, Strategy, SupportsExplain, SupportsScreening
 from tbot_core.contracts.hooks import hookimpl
+from tbot_core.contracts.on_bar import OnBarStrategy
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import PluginError, Unavailable
 from tbot_core.model.bars import Bars
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.day_facts import MarketView
+from tbot_core.model.day_facts import DayFacts, MarketView
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import Condition, ExitRules, Signals, Trigger
 from tbot_core.model.window import Window
@@ -76,7 +77,7 @@ class Session:
             )
         )
 
-    def strategy(self, **deeds: Callable[..., Any]) -> Any:
+    def strategy(self, **deeds: Any) -> Any:
         """A strategy that does this, within its bounds."""
         return guard_plugin(STRATEGY, _made(window=WINDOW, **deeds), self.bounds)
 
@@ -247,6 +248,41 @@ def test_a_filter_still_says_what_it_needs() -> None:
     """A fact that costs a look back is asked for as before."""
     made = _made(screen=lambda *_: [], judge=lambda *_: [], needs=["typical_volume"])
     assert guard_plugin(FILTER, made, Session().bounds).needs == {"typical_volume"}
+
+
+@pytest.mark.parametrize("declared", [0, 2, 5, 9])
+def test_a_strategy_sees_as_many_days_as_it_declares(declared: int) -> None:
+    """Whatever others need: the last ones, unknown before the first one that is known, none if it declares none."""
+    seen = list[DayFacts]()
+    silent = OnBarStrategy(window=WINDOW, state=lambda: None, on_bar=lambda _state, _bar: None)
+
+    def scan(bars: Bars, day: DayFacts, since: int) -> Signals:
+        seen.append(day)
+        return silent.scan(bars, day, since)
+
+    subject = Session().strategy(scan=scan, **({"daily_bars": declared} if declared else {}))
+    closes = [3.0, 4.0, 5.0, 6.0, 7.0]
+    given = sessions.day(len(BARS.symbols), daily={"close": closes})
+    for _ in range(2):
+        subject.scan(BARS, given)
+    assert seen[0] is seen[1]
+    if not declared:
+        assert seen[0].daily is None
+        return
+    assert seen[0].daily is not None
+    expected = [*[np.nan] * (declared - 5), *closes[-declared:]]
+    np.testing.assert_array_equal(seen[0].daily.close, [expected] * len(BARS.symbols))
+    np.testing.assert_array_equal(seen[0].previous_close, given.previous_close)
+    subject.scan(BARS, attrs.evolve(DAY, daily=None))
+    assert seen[2].daily is not None
+    np.testing.assert_array_equal(seen[2].daily.volume, np.full((*DAY.previous_close.shape, declared), np.nan))
+
+
+@pytest.mark.parametrize("declared", [-1, 401, 2.5, "5", None, float("nan")])
+def test_a_number_of_days_that_none_can_be_is_refused(declared: object) -> None:
+    """The strategy is not created."""
+    with pytest.raises(PluginError, match="theirs"):
+        Session().strategy(daily_bars=declared)
 
 
 def test_f91_a_strategy_that_raises_gives_no_signals_and_is_switched_off_at_the_third_time() -> None:

@@ -97,7 +97,7 @@ def test_a_strategy_is_asked_on_bars_that_grow(tmp_path: Path) -> None:
         {"do": "triggers", "day": None, "bars": bars(50, 50, fresh=False)},
         {"do": "scan", "since": 0, "day": FACTS, "bars": block},
     )
-    assert facts["answer"] == {"window": WINDOW, "needs": [], "explains": True, "screens": False}
+    assert facts["answer"] == {"window": WINDOW, "needs": [], "daily_bars": 0, "explains": True, "screens": False}
     assert [one.keys() for one in found] == [{"answer"}] * 5
     grown, anew = found[1]["answer"], found[2]["answer"]
     assert grown.minute.tolist() == anew.minute.tolist()

@@ -78,7 +78,7 @@ def import_command(
     mapping: str | None,
     **options: str | bool | None,
 ) -> None:
-    """Import one-minute bars, the daily VIX or fundamentals from PATH, or a table of a plugin.
+    """Import one-minute bars, the daily VIX, fundamentals or splits from PATH, or a table of a plugin.
 
     PATH is a Parquet, CSV or JSON file, also compressed by gzip, or a folder of them. The columns of a file determine
     its kind. A file that was imported is not read again: the same command continues with those that are not stored.
@@ -269,6 +269,7 @@ def _listing_document(listing: StoreListing) -> dict[str, object]:
         "symbols": [attrs.asdict(row) for row in listing.symbols],
         "vix": facts(listing.vix),
         "fundamentals": facts(listing.fundamentals),
+        "splits": facts(listing.splits),
     }
 
 
@@ -280,7 +281,8 @@ def _listing_lines(listing: StoreListing) -> Iterator[str]:
             yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
     else:
         yield "No bars are stored. Import bars with `tbot data import PATH`."
-    for name, facts in (("Daily VIX", listing.vix), ("Fundamentals", listing.fundamentals)):
+    tables = {"Daily VIX": listing.vix, "Fundamentals": listing.fundamentals, "Splits": listing.splits}
+    for name, facts in tables.items():
         yield f"{name}: none" if facts is None else f"{name}: {facts.rows} rows, {facts.first} to {facts.last}"
 
 

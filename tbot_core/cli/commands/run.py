@@ -330,7 +330,7 @@ def feed_request(options: RunOptions, assembly: Assembly) -> FeedRequest:
         seed=settings.simulation.seed,
         bars=settings.instance.bars,
         calendar=assembly.calendar,
-        typical_volume=assembly.typical_volume,
+        extra_facts=assembly.extra_facts,
     )
 
 

@@ -99,11 +99,11 @@ class StoredRange:
 
 def read_range(assembly: Assembly, over: BacktestRange) -> StoredRange:
     """Find the bars of a range; DataError without any."""
-    settings, typical = assembly.settings, assembly.typical_volume
+    settings, extra = assembly.settings, assembly.extra_facts
     store = BarStore(folder=settings.instance.bars, calendar=assembly.calendar)
     wanted = over.symbols or settings.trading.universe
-    chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
-    blocks = store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical)
+    chosen = select_symbols(store, over.first, over.last, wanted, extra=extra)
+    blocks = store.blocks(over.first, over.last, chosen.symbols, extra=extra)
     return StoredRange(store=store, chosen=chosen, blocks=blocks)
 
 

@@ -87,13 +87,13 @@ def check_lookahead(
     `progress` gets the date of each session. If all sessions would take longer than `budget_s`, judged by those before,
     only some of each later month are checked, evenly spread.
     """
-    typical, clock = assembly.typical_volume, assembly.clock
+    extra, clock = assembly.extra_facts, assembly.clock
     store = BarStore(folder=assembly.settings.instance.bars, calendar=assembly.calendar)
     wanted = over.symbols or assembly.settings.trading.universe
-    chosen = select_symbols(store, over.first, over.last, wanted, typical_volume=typical)
+    chosen = select_symbols(store, over.first, over.last, wanted, extra=extra)
     sessions = len(store.sessions(over.first, over.last, chosen.symbols))
     check, stride, done, seen, began = _Check(assembly), 1, 0, 0, clock.monotonic()
-    for block in store.blocks(over.first, over.last, chosen.symbols, typical_volume=typical):
+    for block in store.blocks(over.first, over.last, chosen.symbols, extra=extra):
         rows = range(0, len(block.sessions), stride)
         check.add(block, rows)
         done, seen = done + len(rows), seen + len(block.sessions)

@@ -64,7 +64,7 @@ def sweep(assembly: Assembly, over: BacktestRange, grid: Sequence[Mapping[str, s
     alike = dict[Hashable, list[_Set]]()
     for one in _sets(assembly, grid):
         settings = one.assembly.settings.trading
-        key = id(one.assembly.calendar), over.symbols or settings.universe, one.assembly.typical_volume
+        key = id(one.assembly.calendar), over.symbols or settings.universe, one.assembly.extra_facts
         alike.setdefault(key, []).append(one)
     results = dict[int, SweepResult]()
     for sets in alike.values():

@@ -17,6 +17,7 @@ import numpy as np
 
 from tbot_core.contracts import FeedCoverage, LiveSession, ReportsLeftOut, SupportsDailyVix
 from tbot_core.contracts.abilities import MARKET_CAPS
+from tbot_core.contracts.feed import NO_EXTRA_FACTS, ExtraFacts
 from tbot_core.engine.session.fact_refresh import FactRefresher, RecordFacts, fact_sources
 from tbot_core.engine.session.vix import VixSources, strategies_without_vix
 from tbot_core.errors import AccessError, DataError, Unavailable
@@ -25,7 +26,12 @@ from tbot_core.journal.projections.book import fold_events
 from tbot_core.marketdata.feed_health import LEADERS
 from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_kind
 from tbot_core.marketdata.store import reference
-from tbot_core.marketdata.store.daily_facts import ReferenceFacts, facts_from_daily_bars, look_back_sessions
+from tbot_core.marketdata.store.daily_facts import (
+    ReferenceFacts,
+    facts_from_daily_bars,
+    last_daily_bars,
+    look_back_sessions,
+)
 from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore
 from tbot_core.marketdata.store.recorded_facts import RecordedFacts, with_recorded
 from tbot_core.marketdata.store.store import BarStore
@@ -51,6 +57,7 @@ if TYPE_CHECKING:
     from tbot_core.contracts import BrokerCapabilities, FeedQuality, FeedRequest, FeedSession
     from tbot_core.engine.assembly import Assembly
     from tbot_core.journal.store import Event, Journal
+    from tbot_core.model.daily_bars import DailyBars
     from tbot_core.model.day_facts import DayFacts
 
 _UNKNOWN: Final = "unknown to the feed"
@@ -66,8 +73,8 @@ class UniverseSelector:
     """Selects the universe of each session of a run.
 
     `bars` is the folder of the bar store, `source` the name under which downloaded bars are noted in it; `server` is
-    the plugin that supplies them. `symbols` are those to trade, empty for all of the feed. `typical_volume`: a filter
-    uses that fact. `on_download` receives the progress of a download.
+    the plugin that supplies them. `symbols` are those to trade, empty for all of the feed. `extra`: the facts
+    beyond the standard ones. `on_download` receives the progress of a download.
     """
 
     calendar: ExchangeCalendar
@@ -79,7 +86,7 @@ class UniverseSelector:
     rules: TradingRules
     entrants: Callable[[Session], tuple[ActiveStrategy, ...]]
     symbols: tuple[str, ...] = ()
-    typical_volume: bool = False
+    extra: ExtraFacts = NO_EXTRA_FACTS
     facts: FactRefresher
     on_download: Callable[[DownloadProgress], None] = lambda _progress: None
 
@@ -131,11 +138,13 @@ class UniverseSelector:
         )
         others, watched_only = not_offered(source, self.symbols), frozenset(universe.symbols) - traded
         universe = attrs.evolve(universe, watch_only=watched_only, not_offered=others, facts=coverage)
-        if not quality.minute_history:
-            return universe
-        day = await facts.add(await self._minute_facts(source, universe.symbols), source.session, universe.symbols)
-        if is_partial:  # volumes of one venue are not those that MIN_VOLUME_THRESHOLD means
-            day = attrs.evolve(day, average_volume=universe.day.average_volume)
+        day = universe.day
+        if quality.minute_history:
+            day = await facts.add(await self._minute_facts(source, universe.symbols), source.session, universe.symbols)
+            if is_partial:  # volumes of one venue are not those that MIN_VOLUME_THRESHOLD means
+                day = attrs.evolve(day, average_volume=universe.day.average_volume)
+        if self.extra.daily_bars:
+            day = attrs.evolve(day, daily=await self._daily_bars(source, universe.symbols))
         return attrs.evolve(universe, day=day)
 
     async def daily_facts(self, source: LiveSession, symbols: tuple[str, ...]) -> DayFacts:
@@ -149,8 +158,14 @@ class UniverseSelector:
     async def _daily_facts(self, source: LiveSession, symbols: tuple[str, ...], facts: _OtherFacts) -> DayFacts:
         sessions = (*look_back_sessions(self.calendar, source.session.date), source.session)
         bars = await source.daily(symbols, sessions[0].date, sessions[-2].date)
-        day = facts_from_daily_bars(bars, sessions, symbols, ReferenceFacts(vix={}))
+        splits = reference.reference_facts(self.bars).splits
+        day = facts_from_daily_bars(bars, sessions, symbols, ReferenceFacts(vix={}, splits=splits))
         return await facts.add(day, source.session, symbols)
+
+    async def _daily_bars(self, source: LiveSession, symbols: tuple[str, ...]) -> DailyBars:
+        before = look_back_sessions(self.calendar, source.session.date, self.extra.daily_bars)
+        bars = await source.daily(symbols, before[0].date, before[-1].date)
+        return last_daily_bars(bars, (*before, source.session), symbols, reference.reference_facts(self.bars))
 
     def _candidates(
         self,
@@ -187,7 +202,7 @@ class UniverseSelector:
             more = len(done.refused) - _NAMED_AT_MOST
             _log.warning("history.not_stored", reasons=done.refused[:_NAMED_AT_MOST], more=max(more, 0))
         bars = BarStore(folder=self.bars, calendar=self.calendar)
-        facts = bars.facts([source.session], symbols, typical_volume=self.typical_volume).session(0)
+        facts = bars.facts([source.session], symbols, extra=self.extra).session(0)
         return attrs.evolve(facts, adjusted=None)  # a live feed's prices are raw, whatever is stored of its month
 
     def _progress(self, progress: DownloadProgress) -> None:
@@ -270,7 +285,7 @@ def universe_selector(
         rules=rules,
         entrants=assembly.entrants,
         symbols=request.symbols,
-        typical_volume=request.typical_volume,
+        extra=request.extra_facts,
         facts=FactRefresher(sources=sources, bars=settings.instance.bars, clock=assembly.clock, record=record),
     )
 

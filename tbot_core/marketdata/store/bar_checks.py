@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from tbot_core.marketdata.store import manifest, reference
+from tbot_core.marketdata.store import manifest, reference, splits
 from tbot_core.marketdata.store.session_grid import MINUTE_US
 from tbot_core.marketdata.store.source_table import RowFault
 from tbot_core.model.bars import VWAP_BEYOND
@@ -93,6 +93,16 @@ FACT_FAULTS: Final = {
             what="row without a symbol or date",
             wrong={name: pl.col(name).is_null() for name in ("symbol", "as_of")},
         ),
+    ),
+    reference.SPLITS: (
+        RowFault(
+            what=f"number of shares that is not from 1 to {splits.MOST}",
+            wrong={
+                name: ~pl.col(name).is_between(1, splits.MOST).fill_null(value=False) for name in ("before", "after")
+            },
+        ),
+        RowFault(what="ratio of 1 to 1", wrong={"after": pl.col("before") == pl.col("after")}),
+        RowFault(what="row without a symbol", wrong={"symbol": pl.col("symbol").is_null()}),
     ),
 }
 """Faults of each table of facts. The bound detects another index's file, which has the VIX's columns.

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-_FORMAT: Final = b"tbot daily rows 1\n"
+_FORMAT: Final = b"tbot daily rows 2\n"
 _DIGEST_LENGTH: Final = 32
-_NUMBERS: Final = {"bars": "<i8", "high": "<f8", "low": "<f8", "close": "<f8", "volume": "<i8"}
+_NUMBERS: Final = {"bars": "<i8", "open": "<f8", "high": "<f8", "low": "<f8", "close": "<f8", "volume": "<i8"}
 _ROW: Final = np.dtype([("code", "<i4"), ("date", "<M8[D]"), *_NUMBERS.items(), ("digest", f"V{_DIGEST_LENGTH}")])
 
 

@@ -180,6 +180,8 @@ class _Import:
         source = readers.whole_table(tables)
         if kind is SourceKind.VIX:
             return self._vix(source)
+        if kind is SourceKind.SPLITS:
+            return self._facts(source, readers.splits_of(source), reference.SPLITS)
         return self._facts(source, readers.fundamentals_of(source, self.options), reference.FUNDAMENTALS)
 
     def _reported(self, path: Path, tables: Iterable[SourceTable]) -> Iterator[SourceTable]:

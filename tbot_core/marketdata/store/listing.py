@@ -51,6 +51,7 @@ class StoreListing:
     symbols: tuple[SymbolRow, ...]
     vix: FactsRow | None
     fundamentals: FactsRow | None
+    splits: FactsRow | None
 
 
 def list_store(folder: Path, calendar: ExchangeCalendar) -> StoreListing:
@@ -72,6 +73,7 @@ def list_store(folder: Path, calendar: ExchangeCalendar) -> StoreListing:
         ),
         vix=_range(reference.read_table(folder, reference.VIX), "date"),
         fundamentals=_range(reference.read_table(folder, reference.FUNDAMENTALS), "as_of"),
+        splits=_range(reference.read_table(folder, reference.SPLITS), "date"),
     )
 
 

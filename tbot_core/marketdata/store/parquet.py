@@ -36,6 +36,7 @@ DAILY_SCHEMA: Final = pl.Schema(
         "symbol": pl.String,
         "date": pl.Date,
         "bars": pl.Int64,
+        "open": pl.Float64,
         "high": pl.Float64,
         "low": pl.Float64,
         "close": pl.Float64,
@@ -60,7 +61,8 @@ def read_bars(folder: Path, month: MonthManifest, *symbols: str, columns: Sequen
 
 def read_daily(folder: Path, month: MonthManifest) -> pl.DataFrame:
     """Read the month's daily rows, by symbol and date; raises DataError as `read_bars` does."""
-    return _read_named(folder, month, [(month.daily, month.daily_sha256)])
+    frame = _read_named(folder, month, [(month.daily, month.daily_sha256)])
+    return frame if "open" in frame.columns else _with_opens(frame, folder, month)
 
 
 def write_frame(folder: Path, name: str, stem: str, frame: pl.DataFrame) -> tuple[str, str]:
@@ -89,11 +91,12 @@ def daily_rows(symbol: str, bars: pl.DataFrame, dates: np.ndarray[Any, np.dtype[
     numbers = [bars[name].to_numpy() for name in BAR_SCHEMA]
     values, edges = np.stack([column.view("<i8") for column in numbers]), [*starts.tolist(), len(dates)]
     digests = [hashlib.sha256(values[:, at:end].tobytes()).digest() for at, end in itertools.pairwise(edges)]
-    _, _, high, low, close, volume, _ = numbers
+    _, opened, high, low, close, volume, _ = numbers
     return {
         "symbol": [symbol] * len(starts),
         "date": dates[starts].tolist(),
         "bars": np.diff(edges).tolist(),
+        "open": opened[starts].tolist(),
         "high": np.maximum.reduceat(high, starts).tolist(),
         "low": np.minimum.reduceat(low, starts).tolist(),
         "close": close[np.array(edges[1:]) - 1].tolist(),
@@ -117,6 +120,15 @@ def read_proved(*files: tuple[Path, str], columns: Sequence[str] | None = None) 
     proved: list[IO[bytes]] = [io.BytesIO(manifest.prove(path, sha256)) for path, sha256 in files]
     names = None if columns is None else list(columns)
     return pl.read_parquet(proved, columns=names, use_statistics=False, parallel="none")
+
+
+def _with_opens(frame: pl.DataFrame, folder: Path, month: MonthManifest) -> pl.DataFrame:
+    # Files of earlier versions have no opens: the first bars of each session have them.
+    opens = []
+    for (symbol,), rows in frame.group_by("symbol", maintain_order=True):
+        bars, counts = read_bars(folder, month, str(symbol), columns=["open"]), rows["bars"].to_numpy()
+        opens.append(bars["open"].gather(np.cumsum(counts) - counts))
+    return frame.with_columns(open=pl.concat(opens) if opens else pl.Series([], dtype=pl.Float64)).select(*DAILY_SCHEMA)
 
 
 def _read_named(

@@ -1,7 +1,7 @@
-"""Facts that do not come from bars: daily closes of the VIX, imported fundamentals, and what filters fetched.
+"""Facts that do not come from bars: daily closes of the VIX, imported fundamentals, splits, and what filters fetched.
 
-Stored beside the months as `vix-<content>.parquet`, `fundamentals-<content>.parquet` and `fetched-<content>.parquet`,
-listed in `facts.json`, which is written last.
+Stored beside the months as `vix-<content>.parquet`, `fundamentals-<content>.parquet`, `splits-<content>.parquet` and
+`fetched-<content>.parquet`, listed in `facts.json`, which is written last.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import polars as pl
 from tbot_core.errors import AccessError, DataError
 from tbot_core.marketdata.store import daily_facts, manifest, parquet, recorded_facts
 from tbot_core.marketdata.store.recorded_facts import RecordedFact, RecordedFacts
+from tbot_core.marketdata.store.splits import Split
 from tbot_core.model import json_document
 from tbot_core.system import filesystem
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 VIX: Final = "vix"
 FUNDAMENTALS: Final = "fundamentals"
 FETCHED: Final = "fetched"
+SPLITS: Final = "splits"
 SCHEMAS: Final = {
     VIX: pl.Schema([("date", pl.Date()), *((name, pl.Float64()) for name in manifest.PRICES)]),
     FUNDAMENTALS: pl.Schema(
@@ -40,6 +42,9 @@ SCHEMAS: Final = {
             ("sector", pl.String()),
         ]
     ),
+    SPLITS: pl.Schema(
+        [("symbol", pl.String()), ("date", pl.Date()), ("before", pl.Int64()), ("after", pl.Int64())],
+    ),
     FETCHED: pl.Schema(
         [
             ("name", pl.String()),
@@ -50,7 +55,12 @@ SCHEMAS: Final = {
         ]
     ),
 }
-KEYS: Final = {VIX: ("date",), FUNDAMENTALS: ("symbol", "as_of"), FETCHED: ("name", "symbol", "first")}
+KEYS: Final = {
+    VIX: ("date",),
+    FUNDAMENTALS: ("symbol", "as_of"),
+    SPLITS: ("symbol", "date"),
+    FETCHED: ("name", "symbol", "first"),
+}
 COMPARED: Final = {VIX: ("close",)}
 """The columns by which rows of a table differ, where these are not all: of the VIX only the close is used."""
 
@@ -70,7 +80,9 @@ def stored_tables(folder: Path) -> dict[str, tuple[str, str]]:
         return _tables_of_json(json_document.parse_json(text))
     except (ValueError, KeyError, TypeError, AttributeError) as fault:
         message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
-        raise DataError(message, "Restore it, or remove it and import the VIX and fundamentals again.") from fault
+        raise DataError(
+            message, "Restore it, or remove it and import the VIX, fundamentals and splits again."
+        ) from fault
 
 
 def read_table(folder: Path, table: str) -> pl.DataFrame:
@@ -92,11 +104,13 @@ def write_table(folder: Path, table: str, frame: pl.DataFrame) -> None:
 
 
 def copy_imported(source: Path, folder: Path) -> None:
-    """Add the imported VIX and fundamentals of another store; a row with the same keys is replaced.
+    """Add the imported VIX, fundamentals and splits of another store; a row with the same keys is replaced.
 
     Raises AccessError when the folder cannot be written or another process writes to it.
     """
-    imported = {table: read_table(source, table) for table in (VIX, FUNDAMENTALS) if table in stored_tables(source)}
+    imported = {
+        table: read_table(source, table) for table in (VIX, FUNDAMENTALS, SPLITS) if table in stored_tables(source)
+    }
     if not imported:
         return
     filesystem.make_folder(folder)
@@ -110,7 +124,7 @@ def copy_imported(source: Path, folder: Path) -> None:
 
 
 def reference_facts(folder: Path) -> daily_facts.ReferenceFacts:
-    """Read VIX closes in points, and the dated facts about symbols.
+    """Read VIX closes in points, splits, and the dated facts about symbols.
 
     An imported fundamental is known from the day after its `as_of`; of a fact that was also fetched the later counts.
     """
@@ -118,7 +132,11 @@ def reference_facts(folder: Path) -> daily_facts.ReferenceFacts:
     recorded = RecordedFacts(_imported(_read(folder, known, FUNDAMENTALS)))
     recorded.add(_fetched(_read(folder, known, FETCHED)))
     vix = _read(folder, known, VIX)
-    return daily_facts.ReferenceFacts(vix=dict(zip(vix["date"], vix["close"], strict=True)), recorded=recorded)
+    return daily_facts.ReferenceFacts(
+        vix=dict(zip(vix["date"], vix["close"], strict=True)),
+        splits=tuple(Split(**row) for row in _read(folder, known, SPLITS).iter_rows(named=True)),
+        recorded=recorded,
+    )
 
 
 def add_fetched(folder: Path, facts: Iterable[RecordedFact]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.contracts import FeedLabel
+from tbot_core.contracts.feed import NO_EXTRA_FACTS, ExtraFacts
 from tbot_core.marketdata.store.store import NO_BARS, BarStore
 from tbot_core.model.calendar import SessionGap
 
@@ -75,11 +76,11 @@ def absence_note(symbols: Iterable[str]) -> str:
 
 
 def select_symbols(
-    store: BarStore, first: dt.date, last: dt.date, wanted: Iterable[str], *, typical_volume: bool = False
+    store: BarStore, first: dt.date, last: dt.date, wanted: Iterable[str], *, extra: ExtraFacts = NO_EXTRA_FACTS
 ) -> SymbolSelection:
     """Select the requested symbols of a range, or all stored ones; raises DataError when none has a bar in it.
 
-    `typical_volume`: that fact will be served, too.
+    `extra` facts will be served, too.
     """
     stored = store.symbols(first, last)
     symbols = tuple(sorted(set(wanted))) or stored
@@ -94,6 +95,6 @@ def select_symbols(
         kinds=store.kinds(first, last, present),
         adjusted=store.adjusted(first, last, present),
         partial_volume=store.partial_volume(first, last, present),
-        data_hash=store.data_hash(first, last, present, typical_volume=typical_volume),
+        data_hash=store.data_hash(first, last, present, extra=extra),
         simulated=store.is_simulated(first, last, present),
     )

@@ -176,6 +176,14 @@ def fundamentals_of(source: SourceTable, options: ImportOptions) -> pl.DataFrame
     return frame.with_columns(**known)
 
 
+def splits_of(source: SourceTable) -> pl.DataFrame:
+    """The file's splits in our columns; raises DataError for an invalid date."""
+    counts = {name: pl.col(name).cast(pl.Float64, strict=False) for name in ("before", "after")}
+    whole = {name: pl.when(count == count.floor()).then(count).cast(pl.Int64) for name, count in counts.items()}
+    symbol = pl.col("symbol").cast(pl.String).str.strip_chars()
+    return days_of(source, "date").with_columns(symbol=symbol, **whole)
+
+
 def _number(name: str) -> pl.Expr:
     # A column as numbers; invalid ones become null.
     value = pl.col(name).cast(pl.Float64, strict=False)
@@ -191,11 +199,14 @@ def _recognise(path: Path, table: pl.DataFrame) -> SourceKind:
         return SourceKind.VIX
     if columns.issuperset(("symbol", "market_cap")):
         return SourceKind.FUNDAMENTALS
+    if columns.issuperset(reference.SCHEMAS[reference.SPLITS].names()):
+        return SourceKind.SPLITS
     held = ", ".join(name for name in table.columns if name != ROW)
     raise DataError(
         f"{path.name}: its columns match no known kind of data: {held}.",
         "Bars have ts, open, high, low, close, volume; the daily VIX date, open, high, low, close, or"
-        " date, VIXCLS; fundamentals symbol, as_of, market_cap. A table of a plugin is imported by its name, as in"
+        " date, VIXCLS; fundamentals symbol, as_of, market_cap; splits date, symbol, before, after. A table of a"
+        " plugin is imported by its name, as in"
         f" `tbot data import rates {path.name}`.",
     )
 

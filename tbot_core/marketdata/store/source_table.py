@@ -33,6 +33,7 @@ class SourceKind(StrEnum):
     BARS = "bars"
     VIX = "VIX"
     FUNDAMENTALS = "fundamentals"
+    SPLITS = "splits"
 
 
 @attrs.frozen(kw_only=True, eq=False)

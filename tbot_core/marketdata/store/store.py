@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
+from tbot_core.contracts.feed import NO_EXTRA_FACTS, ExtraFacts
 from tbot_core.errors import DataError
 from tbot_core.marketdata.store import manifest
 from tbot_core.marketdata.store.block_files import by_length
 from tbot_core.marketdata.store.daily_facts import (
+    LOOK_BACK,
     DailyAggregates,
     ReferenceFacts,
+    daily_bars,
     day_facts,
     look_back_sessions,
     mean_or_unknown,
@@ -29,7 +32,7 @@ from tbot_core.marketdata.store.daily_rows import DailyRows, read_daily
 from tbot_core.marketdata.store.month_blocks import MonthBlocks, WantedMonth
 from tbot_core.marketdata.store.stored_days import StoredDays
 from tbot_core.model import calendar as exchange
-from tbot_core.model.bars import Array, Bars, Index
+from tbot_core.model.bars import FIELDS, Array, Bars, Index
 from tbot_core.model.calendar import ExchangeCalendar, Session, SessionGap
 from tbot_core.model.day_facts import DayFacts
 from tbot_core.system import filesystem
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from tbot_core.marketdata.store.recorded_facts import RecordedFacts
+    from tbot_core.model.daily_bars import DailyBars
 
 
 NO_BARS: Final = "No bars"
@@ -113,12 +117,12 @@ class BarStore:
         return exchange.session_gaps(self._calendar_sessions(first, last), there)
 
     def blocks(
-        self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False
+        self, first: dt.date, last: dt.date, symbols: Iterable[str], *, extra: ExtraFacts = NO_EXTRA_FACTS
     ) -> Iterator[BarBlock]:
         """Iterate over the range's bars by month, and within a month by session length, in order of first use.
 
         Every block has all `symbols`, sorted; NaN where there are no bars. Raises DataError at once when none of them
-        has a bar in the range. `typical_volume` adds that fact, which requires reading the look-back's bars.
+        has a bar in the range. `extra` facts are added; typical volumes require reading the look-back's minutes.
         """
         wanted = tuple(sorted(set(symbols)))
         served = self._served(first, last, wanted)
@@ -126,7 +130,7 @@ class BarStore:
         for session in served:
             by_month.setdefault(manifest.month_of(session.date), []).append(session)
         parts = [(month, by_month[month.name]) for month in self._months(first, last) if month.name in by_month]
-        return self._blocks(parts, wanted, typical_volume=typical_volume)
+        return self._blocks(parts, wanted, extra)
 
     def stored_bars(self, first: dt.date, last: dt.date, symbol: str) -> Iterator[pl.DataFrame]:
         """Iterate over a symbol's bars of the range's months, as they were stored, by time."""
@@ -138,7 +142,9 @@ class BarStore:
             if symbol in month.entries
         )
 
-    def facts(self, sessions: Sequence[Session], symbols: Iterable[str], *, typical_volume: bool = False) -> DayFacts:
+    def facts(
+        self, sessions: Sequence[Session], symbols: Iterable[str], *, extra: ExtraFacts = NO_EXTRA_FACTS
+    ) -> DayFacts:
         """Compute the facts of sessions from what is stored before each; leading axes (sessions, symbols).
 
         A session needs no stored bars itself. Typical volumes have the last session's number of minutes.
@@ -151,7 +157,11 @@ class BarStore:
         day = known.day.sessions([known.place[session.date] for session in sessions])
         if day.adjusted is not None and not day.adjusted.any():  # of other sessions that were computed with these
             day = attrs.evolve(day, adjusted=None)
-        return attrs.evolve(day, typical_volume=self._typical_volume(sessions, wanted)) if typical_volume else day
+        if extra.daily_bars:
+            day = attrs.evolve(day, daily=self._daily_bars(sessions, wanted, extra.daily_bars))
+        if extra.typical_volume:
+            day = attrs.evolve(day, typical_volume=self._typical_volume(sessions, wanted))
+        return day
 
     @property
     def recorded_facts(self) -> RecordedFacts:
@@ -161,7 +171,8 @@ class BarStore:
     def closes(self, symbol: str, last: dt.date, most: int) -> tuple[tuple[dt.date, float], ...]:
         """The daily closes of the last stored session up to a day and of those before it, oldest first, at most `most`.
 
-        They are of sessions that follow each other and of one kind of prices: what lies before a gap is left out.
+        They are of sessions that follow each other, of one kind of prices, and adjusted for splits between them: what
+        lies before a gap is left out.
         """
         first = max(exchange.FIRST_DAY, last - dt.timedelta(days=_CLOSES_DAYS))
         stored = self.sessions(first, last, (symbol,))
@@ -172,17 +183,23 @@ class BarStore:
         kind, close = daily.kind[:, 0], daily.close[:, 0]
         follows = np.flip((kind == kind[-1]) & ~np.isnan(close))
         length = len(follows) if follows.all() else int(follows.argmin())
-        rows = range(len(whole) - min(length, most), len(whole))
-        return tuple((whole[row].date, float(close[row])) for row in rows)
+        rows, price = (
+            range(len(whole) - min(length, most), len(whole)),
+            close * daily.shares[:, 0] / daily.shares[-1, 0],
+        )
+        return tuple((whole[row].date, float(price[row])) for row in rows)
 
-    def data_hash(self, first: dt.date, last: dt.date, symbols: Iterable[str], *, typical_volume: bool = False) -> str:
+    def data_hash(
+        self, first: dt.date, last: dt.date, symbols: Iterable[str], *, extra: ExtraFacts = NO_EXTRA_FACTS
+    ) -> str:
         """SHA-256, in hex, of the range's bars and facts as served, independent of the file layout.
 
         Raises DataError when none of the symbols has a bar in the range.
         """
         wanted = tuple(sorted(set(symbols)))
         sessions = self._served(first, last, wanted)
-        before = look_back_sessions(self.calendar, sessions[0].date) if typical_volume else ()
+        days = max(LOOK_BACK if extra.typical_volume else 0, extra.daily_bars)
+        before = look_back_sessions(self.calendar, sessions[0].date, days) if days else ()
         whole = (*before, *sessions)
         digest = hashlib.sha256(b"tbot bars 1")
         for session in whole:
@@ -191,6 +208,8 @@ class BarStore:
         rows = stored.rows(whole[0].date, last, wanted)
         dates = np.array([session.date for session in whole], dtype="datetime64[D]")
         digest.update(b"".join(stored.contents(rows[np.isin(stored.dates[rows], dates)])))
+        splits = [one for one in self._reference_facts.splits if one.symbol in wanted and one.date <= last]
+        digest.update("".join(f"\nsplit {one}" for one in splits).encode())
         day = self.facts(sessions, wanted)
         arrays = day.arrays()
         del arrays["date"]  # it is in the digest already
@@ -301,8 +320,7 @@ class BarStore:
         self,
         parts: Sequence[tuple[manifest.MonthManifest, list[Session]]],
         symbols: tuple[str, ...],
-        *,
-        typical_volume: bool,
+        extra: ExtraFacts,
     ) -> Iterator[BarBlock]:
         self.facts([session for _, sessions in parts for session in sessions], symbols)  # of all months at once
         months = [WantedMonth(month=it, groups=by_length(sessions), symbols=symbols) for it, sessions in parts]
@@ -312,7 +330,7 @@ class BarStore:
                 fields = [block.of(group, symbols) for group in wanted.groups]
                 del block
                 for group in wanted.groups:
-                    day = self.facts(group, symbols, typical_volume=typical_volume)
+                    day = self.facts(group, symbols, extra=extra)
                     # Removed from the list, so that a block is freed once the caller drops it.
                     yield BarBlock(month=wanted.month.name, sessions=group, bars=Bars(fields.pop(0), symbols), day=day)
 
@@ -326,13 +344,15 @@ class BarStore:
         place = {session.date: row for row, session in enumerate(whole)}
         return _RangeFacts(first=sessions[0].date, place=place, day=day)
 
-    def _with_look_back(self, sessions: Sequence[Session]) -> tuple[Session, ...]:
-        before = look_back_sessions(self.calendar, sessions[0].date)
+    def _with_look_back(self, sessions: Sequence[Session], days: int = LOOK_BACK) -> tuple[Session, ...]:
+        before = look_back_sessions(self.calendar, sessions[0].date, days)
         return (*before, *self.calendar.every_weekday.sessions(sessions[0].date, sessions[-1].date))
 
     def _daily(self, sessions: Sequence[Session], symbols: tuple[str, ...]) -> DailyAggregates:
         months = self._months(sessions[0].date, sessions[-1].date)
-        daily = self._stored_days(months).aggregates(sessions, symbols, _kinds(months, sessions, symbols))
+        daily = self._stored_days(months).aggregates(
+            sessions, symbols, _kinds(months, sessions, symbols), self._reference_facts.splits
+        )
         for row, session in enumerate(sessions):
             if session.date in self.calendar.overrides:  # the stored row may count bars after its early close
                 daily.replace_session(row, self._minute_bars(session, symbols))
@@ -340,12 +360,17 @@ class BarStore:
 
     def _minute_bars(self, session: Session, symbols: tuple[str, ...]) -> dict[str, Array]:
         # A session's fields of shape (minutes, symbols).
-        names, month = ("high", "low", "close", "volume"), self._held(manifest.month_of(session.date))
+        names, month = FIELDS, self._held(manifest.month_of(session.date))
         if month is None:
             return {name: np.full((session.minutes, len(symbols)), np.nan) for name in names}
         wanted = WantedMonth(month=month, groups=((session,),), symbols=symbols)
         found = self._month_blocks.block(wanted).of((session,), symbols, names)
         return {name: field[:, 0] for name, field in found.items()}
+
+    def _daily_bars(self, sessions: Sequence[Session], symbols: tuple[str, ...], days: int) -> DailyBars:
+        whole = self._with_look_back(sessions, days)
+        place = {session.date: row for row, session in enumerate(whole)}
+        return daily_bars(self._daily(whole, symbols), [place[session.date] for session in sessions], days)
 
     def _typical_volume(self, sessions: Sequence[Session], symbols: tuple[str, ...]) -> Array:
         # Volumes are whole numbers, so these sums are exact in any order.
@@ -363,10 +388,11 @@ class BarStore:
                     volumes[session.minutes :, at] = 0  # bars after an early close of CALENDAR_OVERRIDES
             row += len(of_month)
         so_far = np.cumsum(volumes, axis=0, out=volumes)
-        typical = np.full(so_far.shape, np.nan)
-        for row, counts in enumerate(volume_session_flags(self._daily(whole, symbols))):
+        typical, daily = np.full(so_far.shape, np.nan), self._daily(whole, symbols)
+        for row, counts in enumerate(volume_session_flags(daily)):
             start = row - len(counts)
-            total = np.where(counts, so_far[:, start:row], 0.0).sum(axis=1)
+            shares = daily.shares[row] / daily.shares[start:row]
+            total = np.where(counts, so_far[:, start:row] * shares, 0.0).sum(axis=1)
             typical[:, row] = mean_or_unknown(total, np.broadcast_to(counts.sum(axis=0), total.shape))
         place = {session.date: row for row, session in enumerate(whole)}
         rows = [place[session.date] for session in sessions]

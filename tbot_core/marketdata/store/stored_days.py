@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from tbot_core.marketdata.store.daily_facts import DailyAggregates
 from tbot_core.marketdata.store.daily_rows import DailyRows
+from tbot_core.marketdata.store.manifest import FIRST_ADJUSTED
+from tbot_core.marketdata.store.splits import share_counts
 from tbot_core.model.bars import Flags, Index
 from tbot_core.model.day_facts import Dates
 
@@ -17,9 +19,10 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Iterator, Sequence
 
+    from tbot_core.marketdata.store.splits import Split
     from tbot_core.model.calendar import Session
 
-_VALUES: Final = ("bars", "high", "low", "close", "volume")
+_VALUES: Final = ("bars", "open", "high", "low", "close", "volume")
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -70,8 +73,13 @@ class StoredDays:
         for day, code, digest in zip(self.dates[ordered].tolist(), self.codes[ordered].tolist(), digests, strict=True):
             yield f"\n{days[day]} {self.names[code]} ".encode() + digest
 
-    def aggregates(self, sessions: Sequence[Session], symbols: tuple[str, ...], kinds: Index) -> DailyAggregates:
-        """The rows as arrays (sessions, symbols); `kinds` are the kinds of bars in this shape."""
+    def aggregates(
+        self, sessions: Sequence[Session], symbols: tuple[str, ...], kinds: Index, splits: Iterable[Split]
+    ) -> DailyAggregates:
+        """The rows as arrays (sessions, symbols); `kinds` are the kinds of bars in this shape.
+
+        `splits` count for bars as they were traded.
+        """
         days = np.array([session.date for session in sessions], dtype="datetime64[D]")
         rows = self.rows(sessions[0].date, sessions[-1].date, symbols)
         at = np.searchsorted(days, self.dates[rows])
@@ -84,6 +92,7 @@ class StoredDays:
         return DailyAggregates(
             minutes=np.array([session.minutes for session in sessions], dtype=np.intp),
             kind=kinds,
+            shares=np.where(kinds < FIRST_ADJUSTED, share_counts(splits, days, symbols), 1.0),
             bars=np.nan_to_num(values.pop("bars")).astype(np.intp),
             **values,
         )

@@ -47,7 +47,7 @@ def replayed(assembly: Assembly, first: dt.date, last: dt.date) -> RunSummary:
         symbols=assembly.settings.trading.universe,
         bars=assembly.settings.instance.bars,
         calendar=assembly.calendar,
-        typical_volume=assembly.typical_volume,
+        extra_facts=assembly.extra_facts,
     )
     return asyncio.run(run(RunPlan(assembly=assembly, request=request, wall=CLOCK), RunWatcher())).summary
 

@@ -39,7 +39,7 @@ def both(home: Path, first: dt.date, last: dt.date) -> tuple[dict[str, Any], dic
         last=last,
         bars=assembly.settings.instance.bars,
         calendar=assembly.calendar,
-        typical_volume=assembly.typical_volume,
+        extra_facts=assembly.extra_facts,
     )
     outcome = asyncio.run(run(RunPlan(assembly=assembly, request=request, wall=CLOCK), RunWatcher()))
     return _compared(tested), _compared(outcome.summary)

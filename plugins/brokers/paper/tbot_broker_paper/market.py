@@ -9,7 +9,8 @@ import attrs
 import numpy as np
 
 from tbot_broker_paper import path, plan
-from tbot_core.model.bars import Array, Flags
+from tbot_core.model.bars import FIELDS, Array, Flags
+from tbot_core.model.daily_bars import DailyBars
 from tbot_core.model.day_facts import DayFacts
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _SHORTS_RESTRICTED: Final = 0.9
 class _Daily:
     # Data of a session for later ones: arrays (symbols), `so_far` (minutes, symbols); `counts`: the session is
     # complete.
+    open: Array
     high: Array
     low: Array
     close: Array
@@ -57,14 +59,15 @@ class SimulatedMarket:
         draw = plan.random_for(self._seed, "path", session.date.toordinal())
         return path.draw_session(draw, today, self._listed, opening, session.minutes)
 
-    def day(self, session: Session) -> DayFacts:
+    def day(self, session: Session, daily_bars: int = 0) -> DayFacts:
         """Facts known before the session's open, from the simulated sessions before it.
 
         Mean and typical volume cover 20 sessions, the ATR 14; VIX is the previous session's close.
         """
-        sessions = self._before(session, HISTORY)
-        days = [self._summary(earlier) for earlier in sessions]
-        self._daily = {earlier.date: daily for earlier, daily in zip(sessions, days, strict=True)}
+        sessions = self._before(session, max(HISTORY, daily_bars))
+        found = [self._summary(earlier) for earlier in sessions]
+        self._daily = {earlier.date: daily for earlier, daily in zip(sessions, found, strict=True)}
+        days = found[-HISTORY:]
         last = days[-1]
         return DayFacts(
             previous_close=last.close,
@@ -74,6 +77,7 @@ class SimulatedMarket:
             vix=np.array([self._plan(sessions[-1]).vix]),
             restricted=last.low <= _SHORTS_RESTRICTED * days[-2].close,
             typical_volume=_typical(days, session.minutes),
+            daily=_bars(found[-daily_bars:]) if daily_bars else None,
         )
 
     def _plan(self, session: Session) -> plan.Plan:
@@ -104,12 +108,18 @@ class SimulatedMarket:
         bars = self.bars(session)
         traded = ~np.isnan(bars["close"])
         return _Daily(
+            open=bars["open"][traded.argmax(axis=0), np.arange(traded.shape[1])],
             high=np.fmax.reduce(bars["high"]),
             low=np.fmin.reduce(bars["low"]),
             close=bars["close"][-1],
             so_far=np.cumsum(np.where(traded, bars["volume"], 0.0), axis=0),
             counts=traded.mean(axis=0) >= _COMPLETE,
         )
+
+
+def _bars(days: list[_Daily]) -> DailyBars:
+    prices = {name: np.stack([getattr(one, name) for one in days], axis=-1) for name in FIELDS[:-1]}
+    return DailyBars(**prices, volume=np.stack([one.so_far[-1] for one in days], axis=-1))
 
 
 def _mean(rows: list[Array], counts: list[Flags]) -> Array:

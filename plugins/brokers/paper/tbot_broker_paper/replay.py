@@ -30,10 +30,8 @@ class ReplayFeed:
             raise ValueError(message)
         self._range = first, last = request.first, request.last
         self._store = BarStore(folder=request.bars, calendar=calendar)
-        self._typical_volume = request.typical_volume
-        self._selection = select_symbols(
-            self._store, first, last, request.symbols, typical_volume=request.typical_volume
-        )
+        self._extra = request.extra_facts
+        self._selection = select_symbols(self._store, first, last, request.symbols, extra=self._extra)
 
     @property
     def label(self) -> FeedLabel:
@@ -52,7 +50,7 @@ class ReplayFeed:
             )
 
     def _in_order(self) -> Iterator[tuple[BarBlock, int]]:
-        blocks = self._store.blocks(*self._range, self._selection.symbols, typical_volume=self._typical_volume)
+        blocks = self._store.blocks(*self._range, self._selection.symbols, extra=self._extra)
         for _, months in itertools.groupby(blocks, key=lambda block: block.month):
             found = [(block, index) for block in months for index in range(len(block.sessions))]
             yield from sorted(found, key=lambda pair: pair[0].sessions[pair[1]].date)

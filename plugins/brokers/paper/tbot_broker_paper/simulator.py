@@ -44,6 +44,7 @@ class SimulatedFeed:
         self._first = first
         self._count = request.sessions
         self._calendar = calendar
+        self._extra = request.extra_facts
         self._market = _market(request.seed, calendar.weekdays, tuple(sorted(calendar.overrides.items())))
         self._seed = request.seed
 
@@ -71,7 +72,7 @@ class SimulatedFeed:
         """The bars and facts of one session."""
         columns = np.array([SYMBOLS.index(symbol) for symbol in self._symbols])
         fields = {name: np.ascontiguousarray(rows[:, columns]) for name, rows in self._market.bars(session).items()}
-        day = self._market.day(session).symbols(columns)
+        day = self._market.day(session, self._extra.daily_bars).symbols(columns)
         rows = RowSession(session=session, symbols=self._symbols, day=day, fields=fields)
         return SimulatedSession(rows=rows, past=SimulatedHistory(self._market, self._calendar))
 

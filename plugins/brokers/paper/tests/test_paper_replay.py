@@ -13,6 +13,7 @@ from tbot_broker_paper import Config
 from tbot_broker_paper.broker import PaperBroker
 
 from tbot_core.contracts import FeedRequest, FeedSession, SupportsPartialVolume
+from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.errors import DataError
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.model.clock import ManualClock
@@ -119,7 +120,7 @@ def test_partial_volume_does_not_cap_fills(tmp_path: Path, volume: str, expected
 def test_typical_volume_comes_when_asked_for(tmp_path: Path) -> None:
     """The fact is absent unless the request wants it, and it changes the hash."""
     bench = _bench(tmp_path)
-    plain, full = _feed(bench), _feed(bench, typical_volume=True)
+    plain, full = _feed(bench), _feed(bench, extra_facts=ExtraFacts(typical_volume=True))
     assert _shown(plain)[-1][0].day.typical_volume is None
     assert _shown(full)[-1][0].day.typical_volume is not None
     assert plain.label.data_hash != full.label.data_hash

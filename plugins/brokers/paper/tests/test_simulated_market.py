@@ -176,6 +176,26 @@ def test_facts_are_those_of_the_sessions_before() -> None:
 
 
 @pytest.mark.slow
+def test_days_before_are_those_of_the_simulated_bars() -> None:
+    """Each field of more sessions than the other facts need, which stay as they are; a later day changes none."""
+    sessions = [_session(AFTER_A_HALF_DAY)]
+    while len(sessions) <= 25:
+        sessions.insert(0, CALENDAR.previous(sessions[0].date))
+    market, today = _market(3), sessions[-1]
+    found, plain = market.day(today, 25), _market(3).day(today)
+    assert (plain.daily, found.daily is None) == (None, False)
+    assert found.average_volume.tolist() == plain.average_volume.tolist()
+    assert found.daily is not None
+    for place, session in enumerate(sessions[:-1]):
+        bars = market.bars(session)
+        assert np.array_equal(found.daily.open[:, place], [row[~np.isnan(row)][0] for row in bars["open"].T])
+        assert np.array_equal(found.daily.high[:, place], np.nanmax(bars["high"], axis=0))
+        assert np.array_equal(found.daily.low[:, place], np.nanmin(bars["low"], axis=0))
+        assert np.array_equal(found.daily.close[:, place], bars["close"][-1])
+        assert np.array_equal(found.daily.volume[:, place], np.nansum(bars["volume"], axis=0))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_names_pass_the_usual_filters(seed: int) -> None:
     """Prices of 5 to 100 USD, capitalisation of 2 to 10 billion, a million shares a day; VIX has a plausible value."""
