@@ -16,7 +16,7 @@ import numpy as np
 from tbot_core.contracts import Bar, BrokerEventKind
 from tbot_core.errors import PluginError
 from tbot_core.journal import records
-from tbot_core.marketdata.store.daily_facts import look_back_sessions
+from tbot_core.marketdata.store.daily_facts import LOOK_BACK, look_back_sessions
 from tbot_core.model.bars import FIELDS, Bars, MinuteSlice, Tape
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Fill, Order, price_of, ticks_of
@@ -60,13 +60,15 @@ class RecordedMarket:
     _orders: dict[str, Order] = attrs.field(factory=dict, init=False)
 
     @classmethod
-    def read(cls, store: BarStore, session: Session, symbols: tuple[str, ...], terms: VenueTerms) -> RecordedMarket:
-        """The session in a bar store, with the sessions from which its facts are computed.
+    def read(
+        cls, store: BarStore, session: Session, symbols: tuple[str, ...], terms: VenueTerms, daily_bars: int = 0
+    ) -> RecordedMarket:
+        """The session in a bar store, with the sessions from which its facts are computed, at least `daily_bars`.
 
         Raises DataError where the store has no bars of that day.
         """
         [block] = store.blocks(session.date, session.date, symbols)
-        before = look_back_sessions(store.calendar, session.date)
+        before = look_back_sessions(store.calendar, session.date, max(LOOK_BACK, daily_bars))
         first, last = before[0].date, before[-1].date
         past: list[Bar] = []
         for one in store.blocks(first, last, symbols) if store.sessions(first, last, symbols) else ():

@@ -304,7 +304,7 @@ def _market(assembly: Assembly, day: dt.date, terms: SessionTerms) -> RecordedMa
     chosen = settings.trading.universe
     symbols = tuple(one for one in store.symbols(day, day) if not chosen or one in chosen)
     account = VenueTerms(costs=costs, cash=settings.simulation.paper_cash, half_spread=terms.half_spread)
-    return RecordedMarket.read(store, session, symbols, account)
+    return RecordedMarket.read(store, session, symbols, account, assembly.extra_facts.daily_bars)
 
 
 def _settle(home: Path, scratch: Path, changes: dict[str, str]) -> None:
