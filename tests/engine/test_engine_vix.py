@@ -233,6 +233,27 @@ def test_f08_a_stale_vix_is_unknown_also_after_a_holiday(world: World, tmp_path:
     assert known_vix(asyncio.run(sources.add_vix(day, after))) == 22.0
 
 
+@pytest.mark.parametrize("others", [set[int](), {2}, {0, 1, 2, 3, 4}])
+@pytest.mark.parametrize(
+    ("today", "before"),
+    [
+        (dt.date(2026, 1, 6), dt.date(2026, 1, 5)),
+        (dt.date(2026, 1, 9), dt.date(2026, 1, 8)),
+        (dt.date(2026, 1, 20), dt.date(2026, 1, 16)),  # a Tuesday after a holiday
+    ],
+)
+def test_the_session_before_is_the_exchanges_not_the_bots(
+    world: World, tmp_path: Path, others: set[int], today: dt.date, before: dt.date
+) -> None:
+    """The VIX is of the exchange's last session, whether or not TRADING_DAYS excludes that weekday."""
+    calendar = ExchangeCalendar(weekdays=frozenset({today.weekday(), *others}))
+    session = calendar.session(today)
+    assert session is not None
+    day = attrs.evolve(world.universe().day, vix=np.array([np.nan]))
+    sources = VixSources(calendar=calendar, brokers=(Broker(17.0, before),), bars=tmp_path)
+    assert known_vix(asyncio.run(sources.add_vix(day, session))) == 17.0
+
+
 def test_an_older_one_is_unknown(world: World, tmp_path: Path) -> None:
     """Neither a broker's nor the stored close of two sessions before stands for yesterday's; a damaged file is none."""
     older = BEFORE - dt.timedelta(days=1)

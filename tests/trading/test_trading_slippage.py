@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
+from fractions import Fraction
 from statistics import mean, stdev
 from typing import Any
 
@@ -21,6 +22,8 @@ from tbot_core.trading.slippage import Slippage, slipped_price
 
 RANDOM = Slippage(kind="randomized", mean=0.0015, deviation=0.001, seed=0)
 RULE = Slippage(kind="rule_based", mean=0.001, deviation=0.0, seed=0)
+CLOSE = Fraction(1, 10_000)
+"""What part of a tick is the same price, by the errors of floating-point numbers."""
 
 
 def by_rule(draft: SessionDraft, shares: float = 0.0, minute: int = 25) -> float:
@@ -129,6 +132,8 @@ def test_draws_are_normal_and_never_in_our_favour() -> None:
         (1_000_000, 0.0015, False, 998_500),
         (333_333, 0.0015, True, 333_833),  # 333,832.9995
         (333_333, 0.0015, False, 332_833),  # 332,833.0005
+        (10_001, 0.0015, True, 10_017),  # 10,016.0015
+        (10_001, 0.0015, False, 9_985),  # 9,985.9985
         (1, 0.5, False, 1),
         (1, 0.5, True, 2),
         (10_000, 1.5, False, 1),
@@ -141,9 +146,12 @@ def test_prices_are_rounded_against_us(ticks: int, fraction: float, buy: bool, e
 
 @given(st.integers(1, 10**9), st.floats(0.0, 2.0), st.booleans())
 def test_slippage_never_helps(ticks: int, fraction: float, buy: bool) -> None:
-    """Whatever the fraction, a buy pays at least the price and a sale gets at most it."""
+    """Whatever the fraction, a buy pays at least the price and a sale gets at most it; rounding costs under a tick."""
     got = slipped_price(ticks, fraction, buy=buy)
     assert got >= ticks if buy else 1 <= got <= max(1, ticks)
+    exact = ticks * (1 + Fraction(fraction) if buy else 1 - Fraction(fraction))
+    lost = got - exact if buy else max(Fraction(1), exact) - got
+    assert -CLOSE <= lost < 1 + CLOSE
 
 
 def test_settings_reach_the_model_exactly() -> None:
