@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,11 @@ from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.types import Account, Leg
-from tbot_core.plugins.network.request_limits import RequestBudget, RequestPriority
+from tbot_core.plugins.network.request_limits import PRIORITY, RequestBudget, RequestPriority
 from tbot_core.testing.trades import fill, order
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
 START = dt.datetime(2026, 3, 3, 14, tzinfo=dt.UTC)
 LIMIT = 60
@@ -66,6 +67,7 @@ class Venue:
         self.capabilities = BrokerCapabilities(requests_per_minute=limit, query_by_cid=True, replace="same_id")
         self.clock = ManualClock(START)
         self.asked: list[str] = []
+        self.priorities: list[RequestPriority] = []
         self.fault: BrokerError | None = None
         self.currency = "USD"
         self.shown: AccountSnapshot | None = None
@@ -76,6 +78,7 @@ class Venue:
 
         async def ask(*_: object) -> Account | AccountSnapshot | list[BrokerEvent] | None:
             self.asked.append(name)
+            self.priorities.append(PRIORITY.get())
             if self.fault is not None:
                 raise self.fault
             account = Account(account_id="A1", equity=Decimal(1), cash=Decimal(1), currency=self.currency)
@@ -128,6 +131,42 @@ def test_an_entry_does_not_wait_for_long_and_protection_does() -> None:
     assert (permit.redeemed, venue.asked) == (False, [])
     asyncio.run(broker.submit(stop, SendPermit(stop, never_refuse)))
     assert venue.asked == ["submit"]
+
+
+RESERVED = RequestPriority.PROTECTION
+CALLS: list[tuple[Callable[[Any], Coroutine[Any, Any, object]], RequestPriority]] = [
+    (lambda broker: broker.submit(order(), SendPermit(order(), never_refuse)), RequestPriority.ENTRY),
+    *(
+        (lambda broker, leg=leg: broker.submit(order(leg), SendPermit(order(leg), never_refuse)), RESERVED)
+        for leg in Leg
+        if leg is not Leg.ENTRY
+    ),
+    (lambda broker: broker.cancel("buy"), RESERVED),
+    (lambda broker: broker.replace("buy", order()), RESERVED),
+    (lambda broker: broker.find("buy"), RequestPriority.LOOKUP),
+    (lambda broker: broker.account(), RequestPriority.READING),
+    (lambda broker: broker.snapshot(START), RequestPriority.READING),
+    (lambda broker: broker.poll(), RequestPriority.READING),
+]
+
+
+@pytest.mark.parametrize("fault", [None, Unavailable("no line")])
+def test_the_requests_of_a_plugin_have_the_priority_of_what_they_are_for(fault: BrokerError | None) -> None:
+    """Cancels and protection alone may use the reserved share, also inside the plugin; nothing of it stays."""
+
+    async def each(venue: Venue) -> list[RequestPriority]:
+        broker, after = RateLimitedBroker(venue, venue.clock), list[RequestPriority]()
+        venue.fault = fault
+        for call, _ in CALLS:
+            with suppress(Unavailable):
+                await call(broker)
+            after.append(PRIORITY.get())
+        return after
+
+    venue = Venue(0)
+    after = asyncio.run(each(venue))
+    assert venue.priorities == [priority for _, priority in CALLS]
+    assert set(after) == {RequestPriority.READING}
 
 
 def test_f11_f12_a_broker_that_wants_to_be_left_alone_is() -> None:
