@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import numpy as np
@@ -24,13 +24,14 @@ from tbot_core.model.calendar import Session
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules, Signals
-from tbot_core.model.types import ATOMS_PER_DOLLAR, ExitReason, atoms_of
+from tbot_core.model.types import ATOMS_PER_DOLLAR, ExitReason
 from tbot_core.model.window import Window
 from tbot_core.testing.sessions import NAMES, SessionDraft
 from tbot_core.testing.trades import NONE, rules
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 from tbot_core.trading.proposals import ActiveStrategy, JudgedSignals
+from tbot_core.trading.slippage import Slippage
 from tbot_core.trading.verdicts import Verdicts
 
 if TYPE_CHECKING:
@@ -220,8 +221,17 @@ def random_parts(chance: np.random.Generator, bars: Bars, days: Sequence[Session
     return parts
 
 
-def fees_near_limits(seed: int) -> Counter[str]:
-    """Compare the gears on days with high fees, at loss limits between what the market and what market and fees took.
+FEES: Final = {"fee_atoms_per_share": ATOMS_PER_DOLLAR // 25, "fee_sell_bps": Decimal(80)}
+FREE: Final = {"fee_atoms_per_share": 0, "fee_sell_bps": Decimal(0)}
+
+
+def slipping(kind: str) -> dict[str, Any]:
+    """Costs without fees, where a market order or stop loses one or two percent of its price."""
+    return FREE | {"slippage": Slippage(kind=kind, mean=0.01, deviation=0.002, seed=0)}
+
+
+def costs_near_limits(seed: int, costs: dict[str, Any], without: dict[str, Any]) -> Counter[str]:
+    """Compare the gears on days with high costs, at loss limits between what was lost with them and `without`.
 
     Why days could not be glided, and under `bound` how many traded otherwise than without a limit.
     """
@@ -232,24 +242,22 @@ def fees_near_limits(seed: int) -> Counter[str]:
 
     def terms(**given: Any) -> BacktestTerms:
         made = random_terms(seed, **{**fixed, **wide, **given})
-        fees: dict[str, Any] = {"fee_atoms_per_share": ATOMS_PER_DOLLAR // 25, "fee_sell_bps": Decimal(80)}
-        return attrs.evolve(made, costs=attrs.evolve(made.costs, share_cap=None, **fees))
+        return attrs.evolve(made, costs=attrs.evolve(made.costs, share_cap=None, **costs))
+
+    def walked(made: BacktestTerms) -> int:
+        return walk_session(made, days[0], bars.session(0), found.proposals(0), EQUITY).equity_atoms
 
     found = candidates_of(parts, terms().rules, terms().costs, bars, 1)
-    free = walk_session(terms(), days[0], bars.session(0), found.proposals(0), EQUITY)
-    trades = SteppedSession(session=days[0], opening_atoms=EQUITY, walked=free, cause="").trades
-    fees = sum(atoms_of(one.fees) for one in trades)
-    lost = EQUITY - free.equity_atoms
-    market_only = max(lost - fees, 0)
+    free, cheap = terms(), attrs.evolve(terms(), costs=attrs.evolve(terms().costs, **without))
+    lost, less = EQUITY - walked(free), max(EQUITY - walked(cheap), 0)
     gears = Counter[str]()
-    for share in (0.1, 0.5, 0.9) if lost > market_only else ():
-        limit = Decimal(market_only + int((lost - market_only) * share)) / EQUITY
+    for share in (0.1, 0.5, 0.9) if lost > less else ():
+        limit = Decimal(less + int((lost - less) * share)) / EQUITY
         for name, factor in (("daily_loss_limit", 1), ("daily_loss_limit", 2), ("window_loss_limit", 1)):
             whole = terms().rules.risk.total_allocation if name == "window_loss_limit" else 1
             near = terms(**{name: limit * factor / whole})
             gears += both(near, parts, bars, days)
-            walked = walk_session(near, days[0], bars.session(0), found.proposals(0), EQUITY)
-            gears["bound"] += walked.equity_atoms != free.equity_atoms
+            gears["bound"] += walked(near) != EQUITY - lost
     return gears
 
 
@@ -441,9 +449,14 @@ def test_both_gears_give_the_same_on_random_days() -> None:
     assert set(gears) > {"", "an order that fills in parts"}
 
 
-def test_both_gears_see_a_loss_limit_that_fees_alone_reach() -> None:
-    """Limits between the market's loss and that with fees: the same trades, also where the limit changes them."""
-    gears = sum((fees_near_limits(seed) for seed in range(8)), Counter[str]())
+@pytest.mark.parametrize(
+    ("costs", "without"),
+    [(FEES, FREE), (slipping("rule_based"), slipping("none"))],
+    ids=["fees", "slippage"],
+)
+def test_both_gears_see_a_loss_limit_that_costs_alone_reach(costs: dict[str, Any], without: dict[str, Any]) -> None:
+    """Limits between the market's loss and that with costs: the same trades, also where the limit changes them."""
+    gears = sum((costs_near_limits(seed, costs, without) for seed in range(8)), Counter[str]())
     assert gears["bound"] > 10
     assert gears["a loss near DAILY_LOSS_LIMIT"] > 10
     assert gears["a loss near WINDOW_LOSS_LIMIT"] > 10
