@@ -193,22 +193,26 @@ def test_an_average_price_that_is_not_given_is_not_known(change: dict[str, Any])
     assert (found.filled, found.average_price) == (4, None)
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        ("accepted", OrderStatus.WORKING),
-        ("held", OrderStatus.WORKING),
-        ("done_for_day", OrderStatus.WORKING),
-        ("calculated", OrderStatus.WORKING),
-        ("replaced", OrderStatus.WORKING),
-        ("canceled", OrderStatus.CANCELLED),
-        ("expired", OrderStatus.EXPIRED),
-        ("rejected", OrderStatus.REJECTED),
-        ("filled", OrderStatus.FILLED),
-    ],
+STEPS = (
+    *("accepted", "accepted_for_bidding", "held", "stopped", "calculated", "done_for_day"),
+    *("pending_new", "pending_cancel", "pending_replace"),
 )
+"""On the way to another status: a cancel or a change that was requested has not happened yet."""
+
+WORKING = (*STEPS, "new", "partially_filled", "suspended", "replaced")
+
+ENDED = {
+    "canceled": OrderStatus.CANCELLED,
+    "expired": OrderStatus.EXPIRED,
+    "rejected": OrderStatus.REJECTED,
+    "filled": OrderStatus.FILLED,
+}
+
+
+@pytest.mark.parametrize(("status", "kind"), [*((word, OrderStatus.WORKING) for word in WORKING), *ENDED.items()])
 def test_each_status_is_one_of_the_cores(status: str, kind: OrderStatus) -> None:
-    """What is on its way still works; only four statuses are an end."""
+    """What is on its way still works; only four statuses of the seventeen are an end."""
+    assert len({*WORKING, *ENDED}) == 17
     assert [one.kind for one in whole([ORDER | {"status": status}])] == [kind]
 
 
@@ -233,11 +237,19 @@ def test_g11_prices_and_quantities_are_text(price: str) -> None:
     ("word", "more", "kind"),
     [
         ("new", {}, BrokerEventKind.ACKNOWLEDGED),
-        ("pending_new", {}, None),
+        *(
+            (word, {}, None)
+            for word in WORKING
+            if word.startswith(("pending", "accepted", "held", "stop", "calc", "do"))
+        ),
         ("new", {"replaces": "0"}, None),
+        ("canceled", {}, BrokerEventKind.CANCELLED),
+        ("expired", {}, BrokerEventKind.EXPIRED),
+        ("replaced", {}, BrokerEventKind.REPLACED),
         ("rejected", {}, BrokerEventKind.REJECTED),
         ("rejected", {"replaces": "0"}, BrokerEventKind.CANCEL_REFUSED),
         ("order_cancel_rejected", {}, BrokerEventKind.CANCEL_REFUSED),
+        ("order_replace_rejected", {}, BrokerEventKind.CANCEL_REFUSED),
         ("suspended", {}, "suspended"),
         ("fill", {"asset_class": "crypto"}, None),
         ("trade_bust", {}, BrokerEventKind.BUSTED),
