@@ -130,6 +130,25 @@ VALID: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+SIGNED: dict[type[Any], set[str]] = {
+    Account: {"equity", "cash", "buying_power", "settled_cash"},  # a debit
+    AccountActivity: {"quantity", "cash"},  # taken from the account: a reverse split, shares that were moved out
+    Fill: {"fees"},  # a rebate
+    ModelInput: {"value"},  # a rate
+    PositionReport: {"quantity", "average_price", "price"},  # sold short
+}
+"""The numbers that may be below zero."""
+
+UNSIGNED: dict[type[Any], set[str]] = {
+    kind: NUMBERS[kind] - SIGNED.get(kind, set())
+    for kind in (
+        *(Account, AccountActivity, Bar, DailyBar, FeedQuality, Fill, HaltStatus, Host, IndexQuote),
+        *(OrderStatusReport, PositionReport, Quote),
+    )
+} | {Instrument: {"tick", "quantity_step", "minimum_quantity"}, OptionValuation: {"model", "market"}}
+"""The quantities, prices, counts and durations, of which none is below zero."""
+
+
 @pytest.fixture(autouse=True)
 def _quiet_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     with caplog.at_level(logging.INFO):
@@ -252,6 +271,28 @@ def test_a_reading_with_such_a_number_is_a_failed_reading(kind: type[Any]) -> No
             for value in EVIL:
                 with pytest.raises(Unavailable, match=rf"broker/acme failed: {name}: .*{kind.__name__}\.{field}"):
                     ask(*door(spoiled(valid, field, value)))
+
+
+def below_zero(kind: type[Any], name: str) -> Any:
+    """Ten of the field's own type, taken away."""
+    annotation = str(getattr(attrs.fields(kind), name).type)
+    return next(
+        made(-10) for word, made in (("Decimal", Decimal), ("float", float), ("int", int)) if word in annotation
+    )
+
+
+@pytest.mark.parametrize("valid", VALID, ids=lambda one: type(one).__name__)
+def test_only_what_may_be_below_zero_is(valid: Any) -> None:
+    """Shares that were taken out of an account are no reason to discard its reading; a negative fill is."""
+    kind = type(valid)
+    for name in SIGNED.get(kind, set()):
+        negative = spoiled(valid, name, below_zero(kind, name))
+        assert_figures(negative)
+        for door in DOORS.get(kind, []):
+            ask(*door(negative))
+    for name in UNSIGNED.get(kind, set()):
+        with pytest.raises(FigureOutOfBounds, match=f"{kind.__name__}.{name}"):
+            assert_figures(spoiled(valid, name, below_zero(kind, name)))
 
 
 @pytest.mark.parametrize(
