@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import inspect
 from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbot_core.contracts import AccountSnapshot, BrokerCapabilities, BrokerEvent, PositionReport
-from tbot_core.errors import BrokerError, LoginNeeded, OutcomeUnknown, Rejected, Unavailable
+from tbot_core.errors import LoginNeeded, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.execution.throttling import RateLimitedBroker
 from tbot_core.model.clock import ManualClock
-from tbot_core.model.types import Account, Leg
+from tbot_core.model.types import Account, Leg, Order
 from tbot_core.plugins.network.request_limits import PRIORITY, RequestBudget, RequestPriority
+from tbot_core.system.timeouts import CallTimedOut
 from tbot_core.testing.trades import fill, order
 
 if TYPE_CHECKING:
@@ -64,11 +66,20 @@ class Venue:
     """A broker that writes down when it is asked what, and fails where it is told to."""
 
     def __init__(self, limit: int = LIMIT) -> None:
-        self.capabilities = BrokerCapabilities(requests_per_minute=limit, query_by_cid=True, replace="same_id")
+        self.capabilities = BrokerCapabilities(
+            requests_per_minute=limit,
+            replace="same_id",
+            query_by_cid=True,
+            lists_open=True,
+            instruments=True,
+            maintenance=True,
+            hours=True,
+            prices=True,
+        )
         self.clock = ManualClock(START)
         self.asked: list[str] = []
         self.priorities: list[RequestPriority] = []
-        self.fault: BrokerError | None = None
+        self.fault: Exception | None = None
         self.currency = "USD"
         self.shown: AccountSnapshot | None = None
         self.told: list[BrokerEvent] = []
@@ -184,6 +195,56 @@ def test_f11_f12_a_broker_that_wants_to_be_left_alone_is() -> None:
     asyncio.run(venue.clock.sleep(25.0))
     asyncio.run(broker.snapshot(START))
     assert venue.asked == ["account", "cancel", "snapshot"]
+
+
+def submitted(broker: Any, sent: Order) -> Coroutine[Any, Any, None]:
+    """A request to submit this order."""
+    return broker.submit(sent, SendPermit(sent, never_refuse))  # type: ignore[no-any-return]  # of any broker
+
+
+REQUESTS: list[tuple[str, RequestPriority, Callable[[Any], Coroutine[Any, Any, Any]]]] = [
+    ("submit", RequestPriority.ENTRY, lambda broker: submitted(broker, order(name="buy"))),
+    ("submit", RequestPriority.PROTECTION, lambda broker: submitted(broker, order(Leg.STOP, stop="98"))),
+    ("cancel", RequestPriority.PROTECTION, lambda broker: broker.cancel("buy")),
+    ("replace", RequestPriority.PROTECTION, lambda broker: broker.replace("buy", order(Leg.STOP, stop="98"))),
+    ("find", RequestPriority.LOOKUP, lambda broker: broker.find("buy")),
+    ("open_orders", RequestPriority.LOOKUP, lambda broker: broker.open_orders()),
+    ("instruments", RequestPriority.PROTECTION, lambda broker: broker.instruments(["AAA"])),
+    ("connect", RequestPriority.READING, lambda broker: broker.connect()),
+    ("account", RequestPriority.READING, lambda broker: broker.account()),
+    ("snapshot", RequestPriority.READING, lambda broker: broker.snapshot(START)),
+    ("poll", RequestPriority.READING, lambda broker: broker.poll()),
+    ("prices", RequestPriority.READING, lambda broker: broker.prices(["AAA"])),
+    ("maintenance", RequestPriority.READING, lambda broker: broker.maintenance()),
+    ("hours", RequestPriority.READING, lambda broker: broker.hours(START.date())),
+    ("close", RequestPriority.READING, lambda broker: broker.close()),
+]
+
+
+def test_the_table_of_requests_has_each() -> None:
+    """A request that is added to the broker needs its line."""
+    methods = {name for name, one in vars(RateLimitedBroker).items() if inspect.iscoroutinefunction(one)}
+    assert {name for name in methods if not name.startswith("_")} == {name for name, *_ in REQUESTS}
+
+
+@pytest.mark.parametrize(("name", "priority", "request_it"), REQUESTS)
+def test_f11_f92_no_request_passes_by_the_limits(
+    name: str, priority: RequestPriority, request_it: Callable[[Any], Coroutine[Any, Any, Any]]
+) -> None:
+    """Each is sent at its priority, a pause that its refusal asks for is kept, and an interrupted one has no answer."""
+    venue = Venue(0)
+    broker = RateLimitedBroker(venue, venue.clock)
+    asyncio.run(request_it(broker))
+    assert (venue.asked, venue.priorities) == ([name], [priority])
+    venue.fault = CallTimedOut("it did not finish within 2 s")
+    with pytest.raises(OutcomeUnknown if name in {"submit", "cancel", "replace"} else Unavailable, match="blocked"):
+        asyncio.run(request_it(broker))
+    venue.fault = Rejected("429 too many requests", retry_after_s=30.0)
+    with pytest.raises(Rejected):
+        asyncio.run(request_it(broker))
+    venue.fault = None
+    with pytest.raises(Unavailable, match="not requested: the broker asked for a pause"):
+        asyncio.run(broker.account())
 
 
 @pytest.mark.parametrize("figure", [Decimal("NaN"), Decimal("Infinity"), Decimal("-Infinity")])
