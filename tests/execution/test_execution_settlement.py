@@ -362,10 +362,14 @@ def test_an_id_that_is_refused_as_used_says_that_its_order_was_booked(bench: Ben
     assert bench.posts[2:] == ([] if appears else ["stop 2"])
 
 
-def test_where_ids_repeat_an_order_is_sent_anew_after_two_lists_without_it(journal: Journal) -> None:
-    """Both are read after its outcome became unknown, and are apart by the lag of lists; it never goes under its id."""
+@pytest.mark.parametrize("unread_s", [0.0, LAG_S / 2, LAG_S + 3])
+def test_where_ids_repeat_an_order_is_sent_anew_after_two_lists_without_it(journal: Journal, unread_s: float) -> None:
+    """Both lists are of the time since, and apart by the lag of lists; a look-up that does not know it is none."""
     bench = Bench(journal, REPEATED)
     bench.enter((LOST, False))
+    bench.venue.failed_readings = 1000
+    bench.rounds(unread_s)
+    bench.venue.failed_readings = 0
     bench.rounds(LAG_S - 1)
     assert (bench.posts, bench.state_of("stop 1")) == (["stop 1"], OrderState.UNKNOWN)
     bench.rounds(15 - LAG_S)
