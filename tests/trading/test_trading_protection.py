@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from decimal import Decimal
 from fractions import Fraction
@@ -1534,6 +1535,31 @@ def test_a_trim_that_must_wait_is_given_up_for_a_stop_of_all_that_is_held(holds:
     say(found, "cancelled", "AAA stop")
     stop = placed(found.position_manager.orders_due_now())
     assert (stop.leg, stop.quantity) == (Leg.STOP, Decimal(7))
+
+
+@pytest.mark.parametrize("minutes", [390, 210], ids=["whole day", "half day"])
+def test_an_exit_that_does_not_fill_is_sent_again_from_three_minutes_before_the_close(minutes: int) -> None:
+    """With three minutes left, and not with four; each minute from then on, another one when the last has ended."""
+    today = attrs.evolve(session(), close=session().open + dt.timedelta(minutes=minutes))
+    found = DecisionEngine(rules(venue=BARE), today, atoms_of(Decimal(100_000)), name)
+    enter(found, proposal(exits=ExitRules(trigger="close")))
+    found.position_manager.exits.flattening = True
+    asked = dict[int, list[str]]()
+    for left in range(6, 0, -1):  # minutes between the end of this bar and the close
+        orders = found.position_manager.orders_after_minute(SessionDraft(minutes=minutes).bars(), minutes - left - 1)
+        asked[left] = names(orders)
+        for one in orders:
+            if isinstance(one, CancelOrder):
+                say(found, "cancelled", one.client_order_id)
+                asked[left] += names(found.position_manager.orders_due_now())
+    assert asked == {
+        6: ["place AAA exit"],
+        5: [],
+        4: [],
+        3: ["cancel AAA exit", "place AAA exit 2"],
+        2: ["cancel AAA exit 2", "place AAA exit 3"],
+        1: ["cancel AAA exit 3", "place AAA exit 4"],
+    }
 
 
 def test_a_minute_that_is_managed_twice_takes_no_exit_back() -> None:
