@@ -153,6 +153,23 @@ def test_a_position_that_was_trimmed_and_fell_back_is_topped_up() -> None:
     assert not bench.desk.decide([proposal(minute=32)])[0].order
 
 
+@pytest.mark.parametrize("venue", [BARE, BRACKETS], ids=["stops", "brackets"])
+@pytest.mark.parametrize(("side", "price"), [(Side.LONG, 150.0), (Side.LONG, 250.0), (Side.SHORT, 145.0)])
+def test_a_stop_and_a_trim_are_for_no_more_than_is_held(side: Side, price: float, venue: BrokerCapabilities) -> None:
+    """Both work at once, and both may fill: together they are for what is held, also when the trim ends in part."""
+    bench = Bench(venue, side, stop=100.0 - 90 * side)
+    held = bench.desk.portfolio.positions["AAA"].units // UNITS_PER_SHARE
+    cancelled = bench.close(price)[0]
+    placed = bench.say("cancelled", *(one.removeprefix("cancel ") for one in cancelled))
+    stop, trim = (bench.orders[cid] for cid in ("stop 2", "exit 1"))
+    assert placed == [f"place stop 2 {stop.quantity}", f"place exit 1 {trim.quantity}"]
+    assert stop.quantity + trim.quantity == held
+    assert (stop.buy, trim.buy) == (side is Side.SHORT, side is Side.SHORT)
+    assert bench.fill("exit 1", str(price), "1") == []
+    assert bench.say("cancelled", "exit 1") == ["cancel stop 2"]
+    assert bench.say("cancelled", "stop 2") == [f"place stop 3 {held - 1}"]
+
+
 def test_the_stop_covers_what_was_added() -> None:
     """With the fill the old stop is taken away, and one for all of it is placed once that has ended."""
     bench = Bench().trimmed()
