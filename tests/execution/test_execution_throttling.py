@@ -162,7 +162,7 @@ CALLS: list[tuple[Callable[[Any], Coroutine[Any, Any, object]], RequestPriority]
 
 
 @pytest.mark.parametrize("fault", [None, Unavailable("no line")])
-def test_the_requests_of_a_plugin_have_the_priority_of_what_they_are_for(fault: BrokerError | None) -> None:
+def test_the_requests_of_a_plugin_have_the_priority_of_what_they_are_for(fault: Exception | None) -> None:
     """Cancels and protection alone may use the reserved share, also inside the plugin; nothing of it stays."""
 
     async def each(venue: Venue) -> list[RequestPriority]:
