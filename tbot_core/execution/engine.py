@@ -251,9 +251,12 @@ class ExecutionEngine:
             block_entries(self._decision_engine.exposure, StateCause.EVENTS_MISSED, words)
 
     def _with_unique_id(self, event: BrokerEvent) -> BrokerEvent:
-        return with_unique_execution_id(
-            event, self._journal.find_event((self.venue.name, self.venue.account_id, self._event_key(event)))
-        )
+        known = self._journal.find_event((self.venue.name, self.venue.account_id, self._event_key(event)))
+        record = self.orders.get(event.client_order_id)
+        if known is not None and event.kind == BrokerEventKind.ACKNOWLEDGED and record and record.state in IN_DOUBT:
+            # It has been missed again since it was found: the same report ends another doubt.
+            return attrs.evolve(event, event_id=f"{event.event_id}, after event {self._journal.head[0]}")
+        return with_unique_execution_id(event, known)
 
     def _check_repeated(self, event: BrokerEvent, source: tuple[str, str, str]) -> None:
         # A repeated event with other terms is journaled too, and its order is looked up.

@@ -441,6 +441,20 @@ def test_without_a_query_the_list_is_asked(tmp_path: Path) -> None:
         assert bench.count(records.ABSENT) == 1
 
 
+def test_an_order_that_lists_lack_twice_works_once_they_have_it_again(tmp_path: Path) -> None:
+    """Each time that it is listed again its doubt ends, though the reports are the same."""
+    with closing(open_journal(tmp_path / "tbot.sqlite")) as journal:
+        bench = Bench(journal, BrokerCapabilities())
+        entry = bench.enter()
+        for _ in range(2):
+            bench.broker.shown = [reading(report(entry))]
+            bench.later(60)
+            assert bench.state.value == "new"
+            bench.broker.shown = [reading()]
+            bench.later(60)
+            assert bench.state.value == "unknown"
+
+
 def test_an_order_that_was_called_unprocessed_and_works_is_counted_and_cancelled(bench: Bench) -> None:
     """A broker that processed what it answered with 429: two sources show the dropped order, and it is cancelled."""
     bench.broker.answer = Rejected("429 too many requests", meaning=RejectionMeaning.RATE_LIMITED)
