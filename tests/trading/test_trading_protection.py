@@ -1358,6 +1358,24 @@ def test_f38_nothing_is_taken_back_of_a_symbol_that_is_frozen_or_still_worked() 
     assert back.quantity == 14
 
 
+@pytest.mark.parametrize("shown", ["", "later", "before"])
+def test_what_an_event_tells_that_others_closed_is_waited_for_until_a_list_shows_it(shown: str) -> None:
+    """A list that may be behind shows nothing; the one that has the change ends it, also ahead of the event."""
+    found = desk(BARE)
+    enter(found)
+    manager, lag_s = found.position_manager, BARE.list_lag_s
+    foreign = attrs.evolve(fill(order(Leg.EXIT, "", symbol="AAA", quantity="3"), "100"), buy=False)
+    if shown == "before":
+        manager.on_external_change(foreign)
+    manager.on_foreign_fill(foreign, 100.0)
+    manager.on_reading(100.1, ())
+    assert manager.held["AAA"].reading_after == (None if shown == "before" else 100.0 + lag_s)
+    if shown == "later":
+        manager.on_external_change(foreign)
+    manager.on_reading(100.0 + lag_s if not shown else 100.2, ())
+    assert manager.held["AAA"].reading_after is None
+
+
 @pytest.mark.parametrize(("barred", "due"), [(False, 5.0), (True, None)])
 def test_after_a_break_only_what_waits_for_the_connection_waits_for_a_reading(
     *, barred: bool, due: float | None

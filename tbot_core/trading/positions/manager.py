@@ -185,11 +185,14 @@ class PositionManager:
     def on_foreign_fill(self, fill: Fill, at: float) -> None:
         """Apply that somebody else may have closed shares of a position: nothing is sent for it before a reading.
 
-        `at`: the second of a steady clock.
+        `at`: the second of a steady clock. Lists may be behind: only one that shows the change, or was asked for as
+        much later as they may lag, is such a reading.
         """
         held = self._held.get(fill.symbol)
         if held is not None and fill.buy is (held.position.side is Side.SHORT):
-            held.reading_after = max(at, held.reading_after or at)
+            held.unshown_units += units_of(fill.quantity)
+            if held.unshown_units > 0:
+                held.reading_after = max(at + self._rules.venue.list_lag_s, held.reading_after or at)
 
     def on_external_change(self, fill: Fill, *, unexplained: bool = False) -> None:
         """Book shares of a position that were closed externally, in whole or in part, as a fill.
@@ -204,6 +207,8 @@ class PositionManager:
             return
         held = self._held[fill.symbol]
         self._portfolio.apply(fill, held.position.signal, Leg.EXIT, ExitReason.OUTSIDE)
+        if not unexplained:
+            self._on_change_shown(held, fill)
         if unexplained:
             if departed is None or departed.held is not held:
                 departed = self._state.departed[fill.symbol] = DepartedShares(held=held)
@@ -216,6 +221,14 @@ class PositionManager:
         else:
             self._cancels.cancel_now(self._blocking_orders(held))
             self._on_closed(held.position, fill)
+
+    @staticmethod
+    def _on_change_shown(held: ManagedPosition, fill: Fill) -> None:
+        # A reading has what events had told, or tells it before them: it need not be waited for any longer.
+        waits = held.unshown_units > 0
+        held.unshown_units -= units_of(fill.quantity)
+        if waits and held.unshown_units <= 0:
+            held.reading_after = None
 
     def returned_fills(self, symbol: str, change: Decimal) -> list[Fill]:
         """What closed shares that had departed, without those that an account's `change` of holding shows again.

@@ -32,7 +32,7 @@ class ManagedPosition:
     was rejected while the instrument's rules were unknown. `had_stop`: the broker has confirmed a stop of it.
     `taken_stops`: the number of its stops that somebody else cancelled. `reading_after`: nothing is sent or cancelled
     for it before a reading of the account is applied that was requested at this second of a steady clock or later; None
-    if it need not wait.
+    if it need not wait. `unshown_units`: what others closed of it by events, less what readings have shown of that.
     """
 
     plan: ExitPlan
@@ -54,6 +54,7 @@ class ManagedPosition:
     had_stop: bool = False
     taken_stops: int = 0
     reading_after: float | None = None
+    unshown_units: int = 0
 
     def bar_value(self, bars: Bars, field: str, minute: int) -> float:
         """A field of the symbol's bar in a minute; NaN without a bar."""
