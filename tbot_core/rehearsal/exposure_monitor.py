@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.bot import BotProcess
     from tbot_core.rehearsal.network import NetworkPath
     from tbot_core.rehearsal.world import World
+    from tbot_core.trading.portfolio import Portfolio
 
 EVERY_S: Final = 5.0
 _ALARM_S: Final = 60.0
@@ -146,10 +147,21 @@ def _unreserved(supervisor: BrokerSupervisor, symbol: str) -> Iterator[tuple[str
         if is_entry and record.state in _OPEN and record.open_quantity and cid not in exposure.working:
             yield symbol, f"the entry {cid} is {record.state.value}, and is not reserved"
     reserved = sum(
-        one.portfolio.cost_atoms + sum(it.worst_atoms for it in one.working.values()) for one in exposure.all_brokers
+        _cost(one.portfolio) + sum(it.worst_atoms for it in one.working.values()) for one in exposure.all_brokers
     )
     if exposure.gross() < reserved:
         yield symbol, f"the gross exposure counts {exposure.gross()} of {reserved} atoms held and reserved"
+    for book in (one.portfolio for one in exposure.all_brokers):
+        gained = sum(one.pnl_atoms for one in (*book.closed, *book.positions.values()))
+        gained += sum(one.pnl_atoms for one in book.surplus)
+        if book.pnl_atoms != gained:
+            yield symbol, f"the profit of the session counts {book.pnl_atoms} atoms, its trades gained {gained}"
+
+
+def _cost(book: Portfolio) -> int:
+    # The cost of what is open, summed anew: a correction may have changed it.
+    surplus = sum(abs(one.units) * one.price for one in book.surplus)
+    return surplus + sum(one.cost_atoms for one in book.positions.values())
 
 
 def _persists(since: dict[str, float], symbol: str, now: float, *, present: bool, alarm_s: float = _ALARM_S) -> bool:

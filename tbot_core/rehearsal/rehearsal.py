@@ -72,8 +72,13 @@ def rehearse(
     `live`: whether the bot has a live feed or a minute feed; `character`: the venues' profile. The seed decides what is
     None.
     """
+    return rehearse_world(World(seed, faults, live=live, character=character), swaps)
+
+
+def rehearse_world(world: World, swaps: Swaps = ()) -> RehearsalResult:
+    """Rehearse the bot of a world's seed in that world, which must be new; `swaps` as in `rehearse`."""
     with memory_folder() as home:
-        return _Rehearsal(World(seed, faults, live=live, character=character), home).go(swaps)
+        return _Rehearsal(world, home).go(swaps)
 
 
 def shrink_faults(seed: int, verdict: RehearsalResult, *, live: bool | None = None) -> RehearsalResult:

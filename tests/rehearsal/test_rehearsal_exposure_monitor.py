@@ -144,7 +144,8 @@ def test_an_entry_that_may_fill_stays_reserved(state: OrderState, working: bool,
     desk = session.supervisors[0].broker_session
     desk.execution.orders["entry"] = OrderRecord(order=entry, state=state)
     reserved = {"entry": SimpleNamespace(worst_atoms=100)} if working else {}
-    book = SimpleNamespace(portfolio=SimpleNamespace(cost_atoms=0), working=reserved)
+    portfolio = SimpleNamespace(positions={}, closed=[], surplus=[], pnl_atoms=0)
+    book = SimpleNamespace(portfolio=portfolio, working=reserved)
     desk.decision_engine.exposure = SimpleNamespace(
         frozen={}, rules_unknown={}, working=reserved, gross=lambda: gross, all_brokers=(book,)
     )
@@ -152,6 +153,32 @@ def test_an_entry_that_may_fill_stays_reserved(state: OrderState, working: bool,
     async def main() -> None:
         hold(world.ways[0].exchange.matching, 10)
         rest(world.ways[0].exchange.matching, Leg.STOP, 10)
+        patrol.watch(life)
+        patrol.begin()
+        await world.clock.sleep(10)
+
+    world.run(main)
+    assert [words in one for one in patrol.found.values()] == [True] * bool(words)
+
+
+@pytest.mark.parametrize(
+    ("gross", "pnl", "words"),
+    [(70, 5, ""), (69, 5, "the gross exposure counts 69 of 70"), (70, 4, "counts 4 atoms, its trades gained 5")],
+)
+def test_sums_are_those_of_what_is_held(gross: int, pnl: int, words: str) -> None:
+    """Cost and profit of a session count what its positions, trades and surplus make of it, also after a correction."""
+    world = World(0, (), live=False, venues=1)
+    patrol, life = ExposureMonitor(world), bot()
+    open_one, ended = SimpleNamespace(cost_atoms=10, pnl_atoms=1), SimpleNamespace(pnl_atoms=2)
+    surplus = SimpleNamespace(units=-3, price=20, pnl_atoms=2)
+    portfolio = SimpleNamespace(positions={SYMBOL: open_one}, closed=[ended], surplus=[surplus], pnl_atoms=pnl)
+    session: Any = life.session
+    session.supervisors[0].broker_session.decision_engine.exposure = SimpleNamespace(
+        working={}, gross=lambda: gross, all_brokers=(SimpleNamespace(portfolio=portfolio, working={}),)
+    )
+
+    async def main() -> None:
+        hold(world.ways[0].exchange.matching, 10)
         patrol.watch(life)
         patrol.begin()
         await world.clock.sleep(10)

@@ -255,6 +255,40 @@ def test_i12_sees_an_exit_that_is_not_capped_to_what_is_held(told: Told) -> None
     assert told.violations("I12_capped") == ["sell-A-3 is for 30000000 units, and 20000000 were held"]
 
 
+def test_i12_sees_an_exit_that_is_sent_again_for_more_than_is_left(told: Told) -> None:
+    """What was held when it was intended may have been closed, or be void, since."""
+    entry = order(symbol="A", quantity="10", limit="100")
+    told.intend(entry)
+    told.filled(entry, "100")
+    exits = [order(Leg.EXIT, name, symbol="A", quantity="10", limit="100") for name in ("first", "second")]
+    told.intend(*exits)
+    told.event(records.SENT_AGAIN, {}, "second")
+    assert told.violations("I12_capped") == []
+    told.filled(exits[0], "100")
+    told.event(records.SENT_AGAIN, {}, "second")
+    assert told.violations("I12_capped") == ["second is for 10000000 units, and 0 were held"]
+
+
+@pytest.mark.parametrize(
+    ("stop", "freed", "found"),
+    [("7", "", 0), ("8", "", 1), ("10", "cancelled", 0), ("10", "filled", 0)],
+)
+def test_i12_sees_a_trim_beside_a_stop_for_all(told: Told, stop: str, freed: str, found: int) -> None:
+    """Together they are for what is held; a stop that has ended before, or a trim that is filled, counts no more."""
+    entry = order(symbol="A", quantity="10", limit="100")
+    told.intend(entry)
+    told.filled(entry, "100")
+    resting = order(Leg.STOP, "stop", symbol="A", quantity=stop, stop="90", buy=False)
+    trim = order(Leg.EXIT, "trim", symbol="A", quantity="3", limit="100", reason=ExitReason.REBALANCE)
+    told.intend(resting)
+    if freed == "cancelled":
+        told.event("cancelled", {"words": ""}, "stop")
+    elif freed == "filled":
+        told.filled(resting, "90")
+    told.intend(trim)
+    assert len(told.violations("I12_trimmed")) == found
+
+
 def test_i12_lets_what_was_filled_too_much_be_taken_back_once(told: Told) -> None:
     """A stop that filled after its entry was void has sold short: buying back so much passes, a share more does not."""
     entry, stop = buy("A"), order(Leg.STOP, name="stop-A", symbol="A", quantity="30")

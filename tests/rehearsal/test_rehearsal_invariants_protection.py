@@ -11,9 +11,10 @@ import pytest
 from tbot_core.contracts import BrokerCapabilities, BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent
-from tbot_core.model.types import UNITS_PER_SHARE, Leg, Order, OrderType
+from tbot_core.model.types import UNITS_PER_SHARE, ExitReason, Leg, Order, OrderType
 from tbot_core.rehearsal.bot import BotProcessResult
 from tbot_core.rehearsal.history import RehearsalHistory
+from tbot_core.rehearsal.invariants.deadlines import DEADLINE_INVARIANTS
 from tbot_core.rehearsal.invariants.external_events import EXTERNAL_EVENT_INVARIANTS
 from tbot_core.rehearsal.invariants.outcomes import OUTCOME_INVARIANTS
 from tbot_core.rehearsal.invariants.protection import PROTECTION_INVARIANTS, protection_of
@@ -244,6 +245,80 @@ def test_an_exit_of_what_a_person_has_sold_is_found(
     assert len(day.words(EXTERNAL_EVENT_INVARIANTS, "i12_opposite")) == found
     day.history.world.faults.injected["F49"] = 1
     assert day.words(EXTERNAL_EVENT_INVARIANTS, "i12_opposite") == []
+
+
+@pytest.mark.parametrize(("told_at", "found"), [(FILLED + 21, 1), (FILLED + 24.5, 0)])
+def test_an_exit_of_what_an_event_told_as_sold_is_found_at_once(day: Day, told_at: float, found: int) -> None:
+    """A second after the event nothing may leave, however far lists are behind."""
+    day.send(Leg.ENTRY, FILLED)
+    day.trade_by_hand(FILLED + 20, 10)
+    day.deliver(told_at)
+    day.send(Leg.EXIT, FILLED + 25)
+    assert len(day.words(EXTERNAL_EVENT_INVARIANTS, "i12_opposite")) == found
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "by_us", "found"), [(LAG_S, False, 0), (LAG_S - 1, False, 1), (None, False, 1), (None, True, 0)]
+)
+def test_a_stop_that_was_taken_waits_for_a_list(day: Day, asked_s: float | None, found: int, *, by_us: bool) -> None:
+    """One that was asked for as long after the cancel as lists may lag; what the bot takes away itself does not."""
+    day.send(Leg.ENTRY, FILLED)
+    stop, taken = day.send(Leg.STOP, FILLED + 1), FILLED + 20
+    day.way.exchange.advance(taken)
+    day.way.exchange.matching.end(day.way.exchange.matching.orders[-1], BrokerEventKind.CANCELLED, "by hand")
+    if by_us:
+        day.request("cancel", stop.client_order_id, taken)
+    if asked_s is not None:
+        at = taken + asked_s
+        day.way.readings.append(DeliveredReading(asked_at=at, read_at=at, at=at + 1, lags=ReadingLags()))
+    day.send(Leg.STOP, FILLED + 40, "again")
+    assert len(day.words(EXTERNAL_EVENT_INVARIANTS, "i12_taken")) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "lost_s", "found"),
+    [((1.0, LAG_S + 1), 10.0, 0), ((1.0, LAG_S), 10.0, 1), ((), 10.0, 1), ((), 601.0, 0)],
+)
+def test_an_exit_is_given_up_after_two_lists(day: Day, asked: tuple[float, ...], lost_s: float, found: int) -> None:
+    """They are as far apart as lists may lag; one that is missed for the whole lookup window needs none."""
+    one = day.send(Leg.EXIT, FILLED)
+    for seconds in asked:
+        at = FILLED + seconds
+        day.way.readings.append(DeliveredReading(asked_at=at, read_at=at, at=at + 1, lags=ReadingLags()))
+    lost = NewEvent(kind=records.LOST, payload={}, time=day.history.world.start, cid=one.client_order_id)
+    day.life.written.append((FILLED + lost_s, lost))
+    assert len(day.words(DEADLINE_INVARIANTS, "lost_listed")) == found
+    day.way.requests[-1].outcome = "422 client_order_id must be unique"
+    assert day.words(DEADLINE_INVARIANTS, "lost_listed") == []
+
+
+@pytest.mark.parametrize(
+    "why", ["works", "cancelled", "young", "filled", "trim", "killed", "halted", "died", "clock", "refused"]
+)
+def test_an_exit_that_works_three_minutes_before_the_close_is_sent_again(day: Day, why: str) -> None:
+    """Unless it was sent just now, is no position's exit, or nothing can be done about it."""
+    closes, path = day.way.exchange.matching.closes, day.history.world.market.paths[day.symbol]
+    path.depth[:] = [0 if why != "filled" else UNITS_PER_SHARE] * len(path.depth)
+    day.history.births, day.history.finished = [0.0], closes
+    one = day.send(Leg.EXIT, closes - (185 if why == "young" else 400), "" if why != "trim" else "trim")
+    match why:
+        case "cancelled":
+            day.request("cancel", one.client_order_id, closes - 179)
+        case "trim":
+            trim = records.order_payload(attrs.evolve(one, reason=ExitReason.REBALANCE))
+            moment = day.history.world.start
+            day.history.events[-1] = journal_event(1, records.INTENDED, trim, moment, one.client_order_id)
+        case "killed":
+            day.history.people.killed.append((closes - 200, closes))
+        case "halted":
+            path.halts.append((0, len(path.prices)))
+        case "died":
+            day.history.deaths.append(closes - 175)
+        case "clock":
+            day.history.world.faults.injected["F69"] = 1
+        case "refused":
+            day.way.requests[-1].outcome = "503 service unavailable"
+    assert len(day.words(DEADLINE_INVARIANTS, "resent")) == (why == "works")
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,10 @@ import attrs
 
 from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
-from tbot_core.model.types import Leg, atoms_of, dollars_of, ticks_of, units_of
+from tbot_core.model.types import ExitReason, Leg, atoms_of, dollars_of, ticks_of, units_of
 from tbot_core.rehearsal.bot import TTL_S
+from tbot_core.rehearsal.prices import STEP_S
+from tbot_core.rehearsal.venue_orders import OPEN
 from tbot_core.rehearsal.world import LEAD_S
 
 if TYPE_CHECKING:
@@ -33,6 +35,12 @@ BOOKED_S: Final = 10.0
 """How long a process may take to book an execution that was delivered to it."""
 
 _DECIDED_S: Final = 30.0
+_AGAIN_S: Final = 180.0
+"""How long before the close an exit that works is sent again: the contract, section 6, "Session end"."""
+
+_LONG_S: Final = 300.0
+_REFUSED_AS_BOOKED: Final = ("400 client_order_id", "422 client_order_id", "403 insufficient qty")
+_NO_EXITS: Final = frozenset({ExitReason.REBALANCE.value, ExitReason.EXCESS.value})
 _MINUTE_S: Final = 60.0
 _REUSED: Final = "F30"
 _ENDINGS: Final = frozenset({BrokerEventKind.REJECTED, BrokerEventKind.CANCELLED, BrokerEventKind.EXPIRED})
@@ -225,6 +233,61 @@ def _lost(history: RehearsalHistory) -> Iterator[str]:
             yield f"{event.cid} was given up as lost after {waited:.0f} s, its lookup window is {window_s:.0f} s"
 
 
+def _lost_listed(history: RehearsalHistory) -> Iterator[str]:
+    # A stop or exit is given up after two lists that were asked for since it was sent, what lists may lag apart.
+    #
+    # One whose id or shares were refused as used needs one list; one that waited out the lookup window needs none.
+    intents, rules, sent = history.intents(), history.way.exchange.matching.character.rules, _sent(history)
+    refused = {one.client_order_id for one in history.way.requests if one.outcome.startswith(_REFUSED_AS_BOOKED)}
+    for at, event in history.written:
+        cid = event.cid or ""
+        if event.kind != records.LOST or cid not in intents or cid in refused or intents[cid][1] is Leg.ENTRY:
+            continue
+        since = sent.get(cid, float("-inf"))
+        asked = [one.asked_at for one in history.way.readings if since <= one.asked_at and one.at <= at]
+        apart = asked[-1] - asked[0] if asked else 0.0
+        if apart < rules.list_lag_s and at - since < max(rules.lookup_window_s, _LONG_S):
+            yield f"{cid} was given up as lost after lists {apart:.1f} s apart, which may lag {rules.list_lag_s:.0f} s"
+
+
+def _resent(history: RehearsalHistory) -> Iterator[str]:
+    # An exit that works three minutes before the close is cancelled then, to be sent again.
+    matching, people = history.way.exchange.matching, history.people
+    begins, due = matching.closes - _AGAIN_S, matching.closes - _AGAIN_S + CANCEL_S
+    if history.struck & _WRONG_CLOCKS or not _lives(history, begins - _MINUTE_S, due):
+        return
+    if any(since < due and begins < until for since, until in people.killed):
+        return
+    known = _plain_exits(history)
+    for one in matching.orders:
+        path = history.world.market.paths[one.order.symbol]
+        step = int((begins - matching.opens) // STEP_S)
+        trades = path.listed(step) and not path.halted(step)
+        works = [(report := one.report_at(at)) is not None and report.kind is OPEN for at in (begins, due)]
+        early = one.cid in known and one.accepted_at < begins - CANCEL_S
+        if trades and early and all(works) and not _cancelled(history, one.cid, due):
+            yield f"{one.cid} worked {_AGAIN_S:.0f} s before the close, and no cancel has left"
+
+
+def _plain_exits(history: RehearsalHistory) -> set[str]:
+    # The exits of positions whose submit was answered as accepted.
+    accepted = {one.client_order_id for one in history.way.requests if one.kind == "submit" and one.outcome == "ok"}
+    return {
+        event.cid
+        for event in history.events
+        if event.kind == records.INTENDED
+        and event.cid in accepted
+        and event.payload["leg"] == Leg.EXIT.value
+        and event.payload["reason"] not in _NO_EXITS
+    }
+
+
+def _lives(history: RehearsalHistory, since: float, until: float) -> bool:
+    # Whether one process traded for the whole span.
+    born = max((at for at in history.births if at < until), default=float("inf"))
+    return born < since and not any(born <= death < until for death in history.deaths) and history.finished > until
+
+
 def _delivered(history: RehearsalHistory) -> Iterator[str]:
     # An execution that a process received is booked within seconds.
     if not history.written or _REUSED in history.struck or history.failures or history.stopped:
@@ -264,6 +327,8 @@ DEADLINE_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ..
     _latched,
     _losing,
     _lost,
+    _lost_listed,
+    _resent,
     _delivered,
     _late,
 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tbot_core.rehearsal.history import RehearsalHistory
 
 _NOTICED_S: Final = 2.5
+_TOLD_S: Final = 1.0
 _KEPT_S: Final = 60.0
 _BEFORE_S: Final = 10.0
 _EXECUTED: Final = frozenset({BrokerEventKind.FILL, BrokerEventKind.BUSTED, BrokerEventKind.CORRECTED})
@@ -114,12 +115,32 @@ def _external(history: RehearsalHistory) -> Iterator[str]:
             yield f"{event.kind} of {quantity} {symbol} at {at:.0f} s, and no other order had traded it"
 
 
+def _i12_taken(history: RehearsalHistory) -> Iterator[str]:
+    # A stop that the venue or a person cancelled, and the bot did not ask to, is placed again only after a list that
+    # was asked for at least what lists may lag after the cancel.
+    intents, lag_s = history.intents(), history.way.exchange.matching.character.rules.list_lag_s
+    asked = {one.client_order_id for one in history.way.requests if one.kind == "cancel"}
+    taken: defaultdict[SignalId, list[float]] = defaultdict(list)
+    for fact in history.facts:
+        signal, leg, _ = intents.get(fact.client_order_id, (None, None, 0))
+        if signal and leg is Leg.STOP and fact.kind == BrokerEventKind.CANCELLED and fact.client_order_id not in asked:
+            taken[signal].append((fact.at - history.world.start).total_seconds())
+    sent = {one.client_order_id: one.at for one in reversed(history.way.requests) if one.kind == "submit" and one.left}
+    for cid, at in sent.items():
+        signal, leg, _ = intents.get(cid, (None, None, 0))
+        last = max((one for one in taken.get(signal, ()) if one < at), default=None) if signal else None
+        if leg is not Leg.STOP or last is None:
+            continue
+        if not any(last + lag_s <= one.asked_at and one.at <= at for one in history.way.readings):
+            yield f"{cid} was placed {at - last:.1f} s after others cancelled a stop, and no list had shown a holding"
+
+
 def _i12_opposite(history: RehearsalHistory) -> Iterator[str]:
     # No closing order of ours opens the opposite position in the account, also where somebody else closed the position.
     #
-    # Judged are those that left once the lists must have shown that the account held less; bracket legs leave with
-    # their entry, and what rests stays (the contract, section 8). What others held on the opposite side before our
-    # entry is theirs.
+    # Judged are those that left once the lists must have shown that the account held less, or an event had told what
+    # others traded; bracket legs leave with their entry, and what rests stays (the contract, section 8). What others
+    # held on the opposite side before our entry is theirs.
     if history.struck & (_OVERFILLS | _BEYOND_DECLARED):
         return
     seen_s = history.way.exchange.matching.character.rules.list_lag_s + _READ_S
@@ -143,11 +164,24 @@ def _i12_opposite(history: RehearsalHistory) -> Iterator[str]:
             least = theirs.setdefault(signal, min(side * others[fact.symbol], 0))
             if leg is not Leg.ENTRY:
                 filled[cid] += fact.units
-                most = max(side * units for units in _held_between(steps, sent[cid] - seen_s, sent[cid]))
+                known_s = max(sent[cid] - seen_s, _told_by(history, fact.symbol, sent[cid]))
+                most = max(side * units for units in _held_between(steps, known_s, sent[cid]))
                 if side * after < least and abs(filled[cid]) > max(most - least, 0):
                     words = f"{cid} left the account with {after} units of {fact.symbol}"
                     yield f"{words}, which held at most {most} for it"
         steps.append((at, after))
+
+
+def _told_by(history: RehearsalHistory, symbol: str, at: float) -> float:
+    # The second of the last trade of others that an event had told the same process some time before.
+    ours, begun = history.intents(), max((death for death in history.deaths if death < at), default=0.0)
+    told = (
+        (event.fill.time - history.world.start).total_seconds()
+        for delivered, event in history.way.delivered
+        if event.fill is not None and event.fill.symbol == symbol and event.client_order_id not in ours
+        if begun < delivered < at - _TOLD_S
+    )
+    return max(told, default=float("-inf"))
 
 
 def _held_between(steps: list[tuple[float, int]], begins: float, ends: float) -> list[int]:
@@ -162,6 +196,7 @@ EXTERNAL_EVENT_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str
     _i8_surplus,
     _i8_frozen,
     _external,
+    _i12_taken,
     _i12_opposite,
 )
 EXTERNAL_EVENT_INVARIANTS_OF_ALL: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i8_clock,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
@@ -247,17 +247,44 @@ def _index_figures(
 
 
 def _i12_capped(history: RehearsalHistory) -> Iterator[str]:
-    # No intent of an exit or a separate stop is for more than its signal holds.
+    # No exit or separate stop is for more than its signal holds when it is intended, or sent again.
     ledger, brackets = ExposureReckoner(history.rules.risk.price_band_pct), set[str]()
+    closing: dict[str, Mapping[str, Any]] = {}
     for event in history.events:
-        if event.kind == records.INTENDED and event.cid is not None:
-            payload = event.payload
-            brackets.update(payload["protection"])
-            if Leg(payload["leg"]) is not Leg.ENTRY and event.cid not in brackets:
-                held, units = ledger.closable(payload), units_of(Decimal(payload["quantity"]))
-                if held is not None and units > held:
-                    yield f"{event.cid} is for {units} units, and {held} were held"
+        cid = event.cid or ""
+        if event.kind == records.INTENDED:
+            brackets.update(event.payload["protection"])
+            if Leg(event.payload["leg"]) is not Leg.ENTRY and cid not in brackets:
+                closing[cid] = event.payload
+        if event.kind in {records.INTENDED, records.SENT_AGAIN} and cid in closing:
+            held, units = ledger.closable(closing[cid]), units_of(Decimal(closing[cid]["quantity"]))
+            if held is not None and units > held:
+                yield f"{cid} is for {units} units, and {held} were held"
         ledger.apply(event)
+
+
+def _i12_trimmed(history: RehearsalHistory) -> Iterator[str]:
+    # A trim and the stop beside it are together for no more than their signal holds (the contract, REBALANCE).
+    ledger, ends = ExposureReckoner(history.rules.risk.price_band_pct), _ENDED | {records.LOST}
+    working: defaultdict[str, dict[str, tuple[str, int]]] = defaultdict(dict)
+    for event in history.events:
+        cid, payload = event.cid or "", event.payload
+        if event.kind == records.INTENDED:
+            signal, stop = records.signal_of(payload["signal"]).text, payload["leg"] == Leg.STOP.value
+            kind = "stop" if stop else "trim" if payload["reason"] == ExitReason.REBALANCE.value else ""
+            if kind and payload["leg"] != Leg.ENTRY.value:
+                mine, held = working[signal], ledger.closable(payload)
+                mine[cid] = kind, units_of(Decimal(payload["quantity"]))
+                total = sum(units for _, units in mine.values())
+                if {one for one, _ in mine.values()} == {"stop", "trim"} and held is not None and total > held:
+                    yield f"{cid} makes it {total} units of stop and trim, and {held} were held"
+        ledger.apply(event)
+        for mine in working.values() if event.kind in ends or event.kind == BrokerEventKind.FILL else ():
+            if cid in mine:
+                kind, units = mine.pop(cid)
+                left = units - (units_of(Decimal(payload["quantity"])) if event.kind not in ends else units)
+                if left > 0:
+                    mine[cid] = kind, left
 
 
 def _i5(history: RehearsalHistory) -> Iterator[str]:
@@ -352,7 +379,7 @@ def _cash(history: RehearsalHistory) -> Iterator[str]:
 
 
 LIMIT_INVARIANTS: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (
-    _i3, _i5, _i12_capped, _statement, _statement_made, _i18, _latch, _cash,
+    _i3, _i5, _i12_capped, _i12_trimmed, _statement, _statement_made, _i18, _latch, _cash,
 )  # fmt: skip
 LIMIT_INVARIANTS_OF_ALL: Final[tuple[Callable[[RehearsalHistory], Iterator[str]], ...]] = (_i3, _latch)
 """Those that are checked on all venues together."""
