@@ -25,6 +25,20 @@ IN_OUTAGES = {"session-left-before-orders-are-settled", "leases-not-recalled", "
 Seeds hardly ever trade at two brokers, and their faults stop before the close.
 """
 
+ON_DAYS = {
+    "unacknowledged-entries-kept",
+    "busted-shares-inferred-again",
+    "oversized-stop-kept",
+    "stop-sent-again-for-more-than-held",
+    "confirmed-replace-takes-the-newest-level",
+    "cancelled-stop-placed-without-waiting",
+    "foreign-close-noticed-on-the-wrong-side",
+    "protection-cancelled-on-a-missing-position",
+    "no-first-stop-while-disputed",
+    "exit-sent-again-two-minutes-before-the-close",
+}
+"""Mutants that test_rehearsal_mutants_days.py shows: seeds hardly ever have the two faults at once that they need."""
+
 QUEUED = (2, 6)
 """Seeds in which entries rest at a venue with a queue, without faults."""
 
@@ -33,9 +47,9 @@ LONG = {130}
 
 
 def test_each_mutant_has_a_recorded_seed() -> None:
-    """There are at least forty mutants; each says in a sentence what it does, and has a seed or an outage."""
+    """There are at least forty mutants; each says in a sentence what it does, and has a seed, an outage or a day."""
     assert len(MUTANTS) >= 40
-    assert list(CAUGHT) == [name for name in MUTANTS if name not in IN_OUTAGES]
+    assert list(CAUGHT) == [name for name in MUTANTS if name not in IN_OUTAGES | ON_DAYS]
     assert all(one.words.endswith(".") for one in MUTANTS.values())
 
 

@@ -11,6 +11,7 @@ from tbot_core.engine.live.broker_supervisor import BrokerSupervisor
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.model.types import OrderState
 from tbot_core.rehearsal.patching import Swaps, current_attribute
+from tbot_core.trading.orders import WORKING
 from tbot_core.trading.risk.limits import LimitFractions, Limits
 
 _WIDE: Final = 10**30
@@ -26,6 +27,17 @@ def old_entries_in_doubt_kept() -> Swaps:
         return 0.0 if self.orders[cid].state in _IN_DOUBT else seconds
 
     return ((ExecutionEngine, "age", young),)
+
+
+def unacknowledged_entries_kept() -> Swaps:
+    """An entry that is not acknowledged is not cancelled after ENTRY_TTL."""
+    may_cancel = current_attribute(BrokerSupervisor, "_may_cancel")
+
+    def acknowledged(self: Any, cid: str, **repeated: bool) -> bool:
+        works = self.broker_session.execution.orders[cid].state in WORKING
+        return works and bool(may_cancel(self, cid, **repeated))
+
+    return ((BrokerSupervisor, "_may_cancel", acknowledged),)
 
 
 def old_entries_kept() -> Swaps:

@@ -9,14 +9,17 @@ import attrs
 from tbot_core.engine.live.protection import Protection, ProtectionMonitor
 from tbot_core.execution.reconciler import Reconciler
 from tbot_core.model.types import Leg, Order, quantity_of
-from tbot_core.rehearsal.patching import Swaps, current_attribute
+from tbot_core.rehearsal.patching import Swaps, current_attribute, patched
 from tbot_core.trading.positions import order_factory
-from tbot_core.trading.positions.exits import ExitEvaluator, ExitSubmitter
+from tbot_core.trading.positions.exits import SENT_AGAIN, ExitEvaluator, ExitSubmitter
 from tbot_core.trading.positions.manager import PositionManager
+from tbot_core.trading.positions.rebalancing import PositionTrimmer
+from tbot_core.trading.positions.state import ManagedState, PendingReplace
 from tbot_core.trading.positions.stops import ProtectiveStops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from decimal import Decimal
 
     from tbot_core.execution.order_lookup import OrderLookup
     from tbot_core.model.types import Fill
@@ -43,6 +46,96 @@ def stop_kept_whatever_is_held() -> Swaps:
         return [] if Leg.STOP in held.resting else list(protect(self, held, entries))
 
     return ((ProtectiveStops, "protect", once),)
+
+
+def oversized_stop_kept() -> Swaps:
+    """A stop that rests for more than is held stays."""
+    protect = current_attribute(ProtectiveStops, "protect")
+
+    def unless_larger(self: Any, held: ManagedPosition, entries: Sequence[str] = ()) -> list[Any]:
+        rests = held.resting.get(Leg.STOP)
+        enough = rests is not None and self._state.tickets[rests].open_units >= self.units_to_cover(held)
+        return [] if enough else list(protect(self, held, entries))
+
+    return ((ProtectiveStops, "protect", unless_larger),)
+
+
+def confirmed_replace_takes_the_newest_level() -> Swaps:
+    """Of two replaces under way, the confirmation of the first counts for the last."""
+
+    def on_moved(self: Any) -> None:
+        self.level = self.pending_levels.pop() if self.pending_levels else self.level
+
+    return ((PendingReplace, "on_moved", on_moved),)
+
+
+def stop_sent_again_for_more_than_held() -> Swaps:
+    """A stop or exit in doubt is sent again though its position is smaller by now."""
+
+    def may_send_again(self: Any, order: Order) -> bool:
+        return order.symbol in self.held and order.leg is not Leg.TARGET and bool(self.is_current(order))
+
+    return ((PositionManager, "may_send_again", may_send_again),)
+
+
+def cancelled_stop_placed_without_waiting() -> Swaps:
+    """The first reading after others cancelled a stop is enough to place it again, however far lists are behind."""
+    taken = current_attribute(ProtectiveStops, "on_stop_taken")
+
+    def at_once(self: Any, held: ManagedPosition, at: float) -> None:
+        taken(self, held, at)
+        held.reading_after = at
+
+    return ((ProtectiveStops, "on_stop_taken", at_once),)
+
+
+def foreign_close_noticed_on_the_wrong_side() -> Swaps:
+    """What others trade makes a position wait for a reading only where it enlarges it."""
+    notice = current_attribute(PositionManager, "on_foreign_fill")
+    turned = lambda self, fill, at: notice(self, attrs.evolve(fill, buy=not fill.buy), at)  # noqa: E731
+    return ((PositionManager, "on_foreign_fill", turned),)
+
+
+def protection_cancelled_on_a_missing_position() -> Swaps:
+    """What rests for a position is cancelled when a holding is missed for long, though nothing explains it."""
+    change = current_attribute(Reconciler, "_book_external_change")
+
+    def explained(self: Any, symbol: str, fill: Fill, units: Decimal, **_unexplained: bool) -> None:
+        change(self, symbol, fill, units)
+
+    return ((Reconciler, "_book_external_change", explained),)
+
+
+def no_first_stop_while_disputed() -> Swaps:
+    """While readings contradict the books, a position gets no stop, not even its first one."""
+    may_place = current_attribute(PositionManager, "_may_place_stop")
+
+    def undisputed(self: Any, held: ManagedPosition) -> bool:
+        disputed = held.position.signal.symbol in self._exposure.disputed_symbols
+        return not disputed and bool(may_place(self, held))
+
+    return ((PositionManager, "_may_place_stop", undisputed),)
+
+
+def trim_beside_a_stop_for_all() -> Swaps:
+    """The stop beside a trim is for all that is held, not for what the trim leaves."""
+    place = current_attribute(PositionTrimmer, "place_trim")
+
+    def larger(self: Any, held: ManagedPosition) -> list[Any]:
+        with patched(((ManagedState, "units_in_trim", lambda _self, _held: 0),)):
+            return list(place(self, held))
+
+    return ((PositionTrimmer, "place_trim", larger),)
+
+
+def exit_sent_again_two_minutes_before_the_close() -> Swaps:
+    """An exit that works is sent again from two minutes before the close, not from three."""
+    resend = current_attribute(ExitSubmitter, "resend_exit")
+
+    def later(self: Any, held: ManagedPosition, minute: int) -> list[Any]:
+        return [] if minute < self._session.minutes - SENT_AGAIN else list(resend(self, held, minute))
+
+    return ((ExitSubmitter, "resend_exit", later),)
 
 
 def ended_stop_forgotten() -> Swaps:

@@ -15,6 +15,7 @@ from tbot_core.engine.session import recovery
 from tbot_core.errors import BrokerError, OutcomeUnknown, Rejected, Unavailable
 from tbot_core.execution import engine, reconciler
 from tbot_core.execution.engine import ExecutionEngine
+from tbot_core.execution.order_lookup import OrderLookup
 from tbot_core.execution.order_requests import OrderRequests
 from tbot_core.execution.send_permit import SendPermit, never_refuse
 from tbot_core.journal import records, store
@@ -81,6 +82,16 @@ def appended_before_it_is_durable() -> Swaps:
 def permit_never_looked_at() -> Swaps:
     """What was marked leaves, whatever has happened since."""
     return ((SendPermit, "redeem", lambda self: setattr(self, "redeemed", True)),)
+
+
+def permit_asks_only_what_was_given_up() -> Swaps:
+    """What was marked leaves unless it was given up while it waited, whatever has been set since."""
+
+    def given_up(self: Any, order: Order) -> str:
+        waits = self.orders[order.client_order_id].state is OrderState.SENDING
+        return "" if waits else "it was given up while it waited"
+
+    return ((ExecutionEngine, "_denial_reason", given_up),)
 
 
 def kill_seen_at_the_next_look() -> Swaps:
@@ -216,6 +227,15 @@ def one_source_is_evidence() -> Swaps:
             self._execution.mark_not_found(cid)
 
     return ((reconciler.Reconciler, "_on_not_found", missed),)
+
+
+def one_list_counts_twice() -> Swaps:
+    """How long an order is missed counts from the first source that did not know it, not from the last."""
+
+    def missed_for(self: Any, requested: float) -> float:
+        return requested - min(self.not_found_by.values(), default=requested)
+
+    return ((OrderLookup, "missed_for", missed_for),)
 
 
 def age_by_the_wall_clock() -> Swaps:

@@ -16,6 +16,8 @@ from tbot_core.execution import contradictions, reconciler, reconciliation
 from tbot_core.execution.engine import ExecutionEngine
 from tbot_core.model.types import Account, Order, OrderState, quantity_of
 from tbot_core.rehearsal.patching import Swaps, current_attribute
+from tbot_core.trading.orders import OrderRecord
+from tbot_core.trading.portfolio import Portfolio
 from tbot_core.trading.positions.manager import PositionManager
 from tbot_core.trading.positions.recovery import PositionRecovery
 from tbot_core.trading.risk import gate
@@ -26,6 +28,7 @@ from tbot_core.trading.risk.states import TradingState
 if TYPE_CHECKING:
     from tbot_core.execution.reconciliation import PositionDifference
     from tbot_core.journal.store import Event
+    from tbot_core.model.types import Fill
 
 
 def doubt_frees_what_it_reserved() -> Swaps:
@@ -69,6 +72,24 @@ def frozen_instruments_traded_all_the_same() -> Swaps:
 def busts_not_taken_in() -> Swaps:
     """What a broker takes back of an execution is written down, and the position stays what it was."""
     return ((PositionManager, "on_fill_corrected", lambda _self, _fill: None),)
+
+
+def busted_shares_inferred_again() -> Swaps:
+    """What a bust took away is inferred anew from a report that still counts it."""
+    return ((OrderRecord, "withdrawn", Decimal(0)),)
+
+
+def sums_kept_after_a_correction() -> Swaps:
+    """After a correction cost and closed profit stay as they were summed, until the next fill."""
+    correct = current_attribute(Portfolio, "correct_fill")
+
+    def stale(self: Any, *corrected: Any) -> Fill | None:
+        sums = self._closed_pnl, self._cost
+        was: Fill | None = correct(self, *corrected)
+        self._closed_pnl, self._cost = sums
+        return was
+
+    return ((Portfolio, "correct_fill", stale),)
 
 
 def payments_booked_each_time() -> Swaps:
