@@ -16,6 +16,7 @@ from tbot_core.actions.plugin_declarations import (
 from tbot_core.errors import SettingsError, UsageError
 from tbot_core.instance import Instance, Settings, SettingsFiles, load_settings, read_settings_files
 from tbot_core.instance.findings import Level, Mode, SettingsFinding
+from tbot_core.instance.plugin_settings import off_by_filters
 from tbot_core.instance.registry import EffectiveSetting
 from tbot_core.system.redaction import hide_keys
 from tbot_core.vault.vault import Vault
@@ -303,6 +304,7 @@ def settings_document(settings: Settings, mode: str) -> dict[str, Any]:
         "settings_hash": settings.fingerprint,
         "strategies": list(settings.strategies),
         "filters": list(settings.filters),
+        "filters_off": list(settings.filters_off),
     }
 
 
@@ -311,6 +313,8 @@ def settings_lines(settings: Settings) -> Iterator[str]:
     width = max(len(name) for name in settings.values)
     for name, effective in settings.values.items():
         yield f"{name:<{width}}  {effective.text or '(empty)':<48}  {effective.origin}"
+    if off := off_by_filters(settings.filters_off):
+        yield off
     yield f"settings_hash {settings.fingerprint}"
 
 

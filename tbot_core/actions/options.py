@@ -9,6 +9,7 @@ import attrs
 
 from tbot_core.contracts import OptionContract, OptionRequest, OptionRight, OptionValuation
 from tbot_core.errors import PluginError, UsageError
+from tbot_core.instance.plugin_settings import off_by_filters
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model import calendar as exchange
 from tbot_core.model.clock import exchange_time
@@ -79,13 +80,10 @@ def options_model(assembly: Assembly) -> tuple[str, GuardedOptionsModel]:
         if model is not None:
             return name, model
     failed = "".join(f" {one.sentence}" for one in assembly.failures if one.kind == "filter")
-    message, named = f"No enabled filter prices options.{failed}", assembly.settings.values["FILTERS"]
-    if named.value:
-        remedy = (
-            f"FILTERS={named.text} lacks one: add it, such as black_scholes. Its ENABLE_ switch alone has no effect."
-        )
-        raise PluginError(message, remedy)
-    raise PluginError(message, "Name one in FILTERS, or switch it on, as with ENABLE_BSM_FILTER=true.")
+    remedy = "Name one in FILTERS, or switch it on, as with ENABLE_BSM_FILTER=true."
+    if off := off_by_filters(assembly.settings.filters_off):
+        remedy = f"{off} {remedy}"
+    raise PluginError(f"No enabled filter prices options.{failed}", remedy)
 
 
 def value_option(instance: Instance, assembly: Assembly, request: OptionRequest) -> PricedOption:

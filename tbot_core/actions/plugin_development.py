@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ENABLE_FILTER: Final = (
-    "Enable it by adding `{name}` to the names in FILTERS, as in `FILTERS=price_volume,{name}`. Without FILTERS\n"
-    "these are price_volume and those whose switch is on ({switched}): name them too, since with\n"
-    "FILTERS the switches have no effect."
+    "Enable it by adding `{name}` to the names in FILTERS, as in `FILTERS={name}`. It applies beside the standard\n"
+    "filters, which are price_volume and those whose switch is on ({switched})."
 )
 KINDS: Final = {
     "strategy": ("strategies", "Enable it with `STRATEGY_SEQUENCE={name}`, and give it a window: START_TIME_{upper}."),

@@ -18,6 +18,7 @@ from tbot_core.instance.dotenv import replace_values
 from tbot_core.instance.findings import SettingsFinding, printable_value
 from tbot_core.instance.folder import ENV_FILE
 from tbot_core.instance.loading import faults_error
+from tbot_core.instance.plugin_settings import off_by_filters
 from tbot_core.instance.registry import EffectiveSetting
 from tbot_core.instance.setting_groups import SettingGroup, setting_groups
 from tbot_core.system.redaction import redact
@@ -37,7 +38,8 @@ class SettingsView:
     """Every setting of an instance in groups, for a form.
 
     `version` identifies the content of the files. `fixed` tells why nothing can be changed here, "" where it can.
-    `findings` are the failures and warnings about the settings as they are.
+    `findings` are the failures and warnings about the settings as they are. `checks_off` names the standard filters
+    that FILTERS takes away, "" without one.
     """
 
     groups: tuple[SettingGroup, ...]
@@ -45,6 +47,7 @@ class SettingsView:
     version: str
     fixed: str
     findings: tuple[SettingsFinding, ...]
+    checks_off: str
 
 
 @attrs.frozen(kw_only=True)
@@ -96,6 +99,7 @@ def settings_view(home: Path | None) -> SettingsView:
         version=_version(sources),
         fixed=f"{' and '.join(plain)}: not encrypted." if plain else "",
         findings=examined.findings,
+        checks_off=" ".join(_checks_off(examined.settings)),
     )
 
 
@@ -150,7 +154,7 @@ def plan_text(stored: StoredConfig, text: bytes, names: Sequence[str] = ()) -> S
     return SettingsPlan(
         changes=changes,
         worst_day=worst_day_change(before, examined.settings) if before and examined.settings else "",
-        warnings=(*left, *_warnings(stored, examined.findings, changes)),
+        warnings=(*left, *_warnings(stored, examined.findings, changes), *_checks_off(examined.settings)),
         guarded=dict(_guarded(changes, examined.values)),
         disarms=not (before and examined.settings and before.fingerprint == examined.settings.fingerprint),
         version=version,
@@ -251,6 +255,11 @@ def _warnings(
         unknown = one.where and not any(key in stored.values for key in one.keys)
         if one.level == "warn" and (changed & set(one.keys) or (unknown and (one.keys, one.message) not in before)):
             yield str(one) if unknown else one.message
+
+
+def _checks_off(settings: Settings | None) -> Iterator[str]:
+    if settings is not None and (off := off_by_filters(settings.filters_off)):
+        yield off
 
 
 def _guarded(changes: Sequence[SettingChange], values: Mapping[str, EffectiveSetting]) -> Iterator[tuple[str, str]]:

@@ -55,11 +55,12 @@ class Permits:
     """Which change of a setting permits more than before: a person who makes it on the web page enters the password.
 
     `direction`: `any` change, `none`; a `larger` or `smaller` value, where `texts` have no limit at all; names `added`
-    (`texts` stand for all names) or `removed`, their order counts; `unless` the new value is one of `texts`. `why` is
-    the reason as a sentence; without one it follows from the direction.
+    (`texts` stand for all names) or `removed`, their order counts; names of `checks`, of which one is removed or, by a
+    name with `-` before it or by `none`, taken away; `unless` the new value is one of `texts`. `why` is the reason as a
+    sentence; without one it follows from the direction.
     """
 
-    direction: Literal["any", "none", "larger", "smaller", "added", "removed", "unless"] = "any"
+    direction: Literal["any", "none", "larger", "smaller", "added", "removed", "checks", "unless"] = "any"
     texts: tuple[str, ...] = ()
     why: str = attrs.field(default="", kw_only=True)
 
@@ -93,6 +94,7 @@ _REASONS: Final = {
     "smaller": "A smaller value permits more than before.",
     "added": "What is added, or put in another order, permits more than before.",
     "removed": "What is taken away, or put in another order, restricts nothing from then on.",
+    "checks": "What is taken away, or put in another order, checks nothing from then on.",
     "unless": "Another value than {} permits more.",
 }
 _UNLIMITED: Final = {
@@ -115,11 +117,19 @@ def _is_part(part: Any, whole: Any) -> bool:
     return all(one in rest for one in part)
 
 
+def _loses_checks(old: Any, new: Any) -> bool:
+    # Whether a name is missing, or a standard check is taken away that was not: with `-` before it, or all by `none`.
+    taken, before = ({name for name in names if name == "none" or name[0] == "-"} for names in (new, old))
+    named, former = ([name for name in names if name != "none" and name[0] != "-"] for names in (new, old))
+    return not _is_part(former, named) or not ("none" in before or taken <= before)
+
+
 _COMPARED: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "larger": lambda old, new: _exceeds(new, old),
     "smaller": _exceeds,
     "added": lambda old, new: not _is_part(new, old),
     "removed": lambda old, new: not _is_part(old, new),
+    "checks": _loses_checks,
 }
 
 
@@ -365,18 +375,23 @@ def clock_time() -> SettingKind[time]:
     )
 
 
-def names(*, case: str | None = None, empty: bool = True) -> SettingKind[tuple[str, ...]]:
-    """Names separated by commas, blanks around them ignored; `case` is `lower`, `upper` or None."""
+def names(*, case: str | None = None, empty: bool = True, taken_away: bool = False) -> SettingKind[tuple[str, ...]]:
+    """Names separated by commas, blanks around them ignored; `case` is `lower`, `upper` or None.
+
+    `taken_away`: a name may have `-` before it.
+    """
 
     def parse(written: str) -> tuple[str, ...]:
         found = tuple(part.strip() for part in written.split(",")) if written.strip() else ()
-        if not all(_NAME.fullmatch(name) for name in found) or not (found or empty):
+        plain = (name.removeprefix("-") for name in found) if taken_away else found
+        if not all(_NAME.fullmatch(name) for name in plain) or not (found or empty):
             raise ValueError(written)
         if case is None:
             return found
         return tuple(name.lower() if case == "lower" else name.upper() for name in found)
 
-    return SettingKind(name="names", allowed="names separated by commas", parse=parse, show=",".join, empty=empty)
+    allowed = f"names separated by commas{', each with or without - before it' if taken_away else ''}"
+    return SettingKind(name="names", allowed=allowed, parse=parse, show=",".join, empty=empty)
 
 
 def weights() -> SettingKind[tuple[Decimal, ...]]:

@@ -1,10 +1,11 @@
-"""What a run tells people about itself at its start: absent plugins, assumptions, a missing identity."""
+"""What a run tells people at its start: absent plugins, checks that are off, assumptions, a missing identity."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.instance.findings import SIMULATED_MODES
+from tbot_core.instance.plugin_settings import off_by_filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,7 +26,8 @@ def run_notes(
     assumed = shortable_notes(settings) if settings.mode in SIMULATED_MODES else ()
     absent = (f"Not applied: {one.kind} {one.name} ({one.error})" for one in failures)
     nameless = not identity and settings.mode != "demo"
-    return (*absent, *warnings, *assumed, *((_NAMELESS,) if nameless else ()))
+    off = off_by_filters(settings.filters_off)
+    return (*absent, *((off,) if off else ()), *warnings, *assumed, *((_NAMELESS,) if nameless else ()))
 
 
 def shortable_notes(settings: Settings) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ class SettingsDraft:
     frames: Mapping[str, settings.StrategySettings]
     strategies: tuple[str, ...]
     filters: tuple[str, ...]
+    filters_off: tuple[str, ...]
     values: Mapping[str, EffectiveSetting]
 
     def finding(self, level: Level, sentence: str, *keys: str) -> SettingsFinding:
@@ -186,12 +187,11 @@ def _simulation(draft: SettingsDraft) -> Iterator[SettingsFinding]:
 
 
 def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
-    for key in ("FILTERS", "EXTENSIONS"):
-        names = draft.values[key].value
-        if len(set(names)) < len(names) or ("none" in names and len(names) > 1):
-            sentence = f"{draft.text(key)}: a name is repeated, or combined with none."
-            yield draft.finding("fail", sentence, key)
-    yield from _switches(draft)
+    names = draft.values["EXTENSIONS"].value
+    if len(set(names)) < len(names) or ("none" in names and len(names) > 1):
+        sentence = f"{draft.text('EXTENSIONS')}: a name is repeated, or combined with none."
+        yield draft.finding("fail", sentence, "EXTENSIONS")
+    yield from _filters(draft)
     for one in known_plugins():
         for key in one.acts_on if one.name not in draft.filters else ():
             if draft.values[key].value != draft.values[key].declaration.default:
@@ -205,14 +205,23 @@ def _plugins(draft: SettingsDraft) -> Iterator[SettingsFinding]:
         yield from _failover(draft)
 
 
-def _switches(draft: SettingsDraft) -> Iterator[SettingsFinding]:
-    # Switches of filters act only where FILTERS is empty.
-    named = [name for name in draft.values["FILTERS"].value if name != "none"]
-    for name, (switch, *_) in filter_switches().items():
-        if draft.values[switch].value and name not in draft.filters:
-            sentence = f"{draft.text(switch)}: no effect, since {draft.text('FILTERS')} does not name {name}. "
-            remedy = f"FILTERS={','.join([*named, name])} applies it too."
-            yield draft.finding("warn", sentence + remedy, switch, "FILTERS")
+def _filters(draft: SettingsDraft) -> Iterator[SettingsFinding]:
+    names, written, switches = draft.values["FILTERS"].value, draft.text("FILTERS"), filter_switches()
+    away = {name.removeprefix("-") for name in names if name.startswith("-")}
+    known = [one.name for one in known_plugins() if one.kind == "filter" and one.checks]
+    if len(set(names)) < len(names):
+        yield draft.finding("fail", f"{written}: a name is repeated.", "FILTERS")
+    for name in sorted(away.difference(known)):
+        sentence = f"{written}: {name} cannot be taken away, only a standard filter can ({', '.join(known)})."
+        yield draft.finding("fail", sentence, "FILTERS")
+    for name in sorted(away.union(draft.filters_off).intersection(names)):
+        yield draft.finding("fail", f"{written}: {name} is named and taken away.", "FILTERS")
+    for name in draft.filters_off:
+        if name in switches:
+            switch = switches[name][0]
+            yield draft.finding(
+                "warn", f"{draft.text(switch)}: no effect, since {written} takes {name} away.", switch, "FILTERS"
+            )
 
 
 def _shorts(draft: SettingsDraft) -> Iterator[SettingsFinding]:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ALL_EXTENSIONS = ("extension", "*")
+ALWAYS_STANDARD = "price_volume"
+NO_FILTER = "none"
+TAKEN_AWAY = "-"
 _ON = frozenset({"true", "yes", "on", "1"})
 
 
@@ -59,15 +62,30 @@ def running_strategies(texts: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def applied_filters(filters: tuple[str, ...], texts: Mapping[str, str]) -> tuple[str, ...]:
-    """The filters that apply: FILTERS, else price_volume and those switched on; `none` means no filter."""
-    if filters:
-        return () if filters == ("none",) else filters
+    """The filters that apply: the standard ones that FILTERS does not take away, then those that it names.
+
+    `filters` is the value of FILTERS, `texts` has the switches.
+    """
+    standard, away = standard_filters(texts), filters_taken_away(filters, texts)
+    named = (name for name in filters if name != NO_FILTER and not name.startswith(TAKEN_AWAY) and name not in standard)
+    return (*(name for name in standard if name not in away), *named)
+
+
+def filters_taken_away(filters: tuple[str, ...], texts: Mapping[str, str]) -> tuple[str, ...]:
+    """The standard filters that the value of FILTERS takes away: those with `-` before the name, or with `none` all."""
+    if NO_FILTER not in filters and not any(name.startswith(TAKEN_AWAY) for name in filters):
+        return ()
+    return tuple(name for name in standard_filters(texts) if NO_FILTER in filters or f"{TAKEN_AWAY}{name}" in filters)
+
+
+def standard_filters(texts: Mapping[str, str]) -> tuple[str, ...]:
+    """The filters that apply unless FILTERS takes them away: price_volume, and those whose switch is on."""
     switched_on = {key for key, text in texts.items() if key.endswith("_FILTER") and is_on(text)}
     if not switched_on:  # the usual case; avoids reading plugins.toml
-        return ("price_volume",)
+        return (ALWAYS_STANDARD,)
     from tbot_core.instance.plugin_settings import filter_switches
 
-    return ("price_volume", *(name for name, keys in filter_switches().items() if switched_on.intersection(keys)))
+    return (ALWAYS_STANDARD, *(name for name, keys in filter_switches().items() if switched_on.intersection(keys)))
 
 
 def split_names(text: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from tbot_core.contracts.setting import declarations
 from tbot_core.errors import SettingsError
 from tbot_core.instance import cross_checks
 from tbot_core.instance.dotenv import Assignment
-from tbot_core.instance.enabled_plugins import applied_filters, running_strategies
+from tbot_core.instance.enabled_plugins import applied_filters, filters_taken_away, running_strategies
 from tbot_core.instance.findings import SettingsFinding, ValueOrigin, is_secret_for_path, printable_value
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, Instance
 from tbot_core.instance.registry import (
@@ -274,6 +274,7 @@ def _draft(mode: Mode, values: Mapping[str, EffectiveSetting]) -> cross_checks.S
         },
         strategies=running_strategies(texts),
         filters=applied_filters(trading.filters, texts),
+        filters_off=filters_taken_away(trading.filters, texts),
         values=values,
     )
 
@@ -302,6 +303,7 @@ def _settings(
         frames=draft.frames,
         strategies=draft.strategies,
         filters=draft.filters,
+        filters_off=draft.filters_off,
         values=draft.values,
         texts=texts,
         warnings=warnings,

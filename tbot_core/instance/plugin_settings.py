@@ -6,7 +6,7 @@ The declaration of an installed plugin takes precedence.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -27,9 +27,9 @@ class KnownPlugin:
     """A plugin of the project, installed or not.
 
     `settings` by variable, `secrets` by category and field. `environment`: prefixes of the vendor's own environment
-    variables. `switch`: the setting that enables the filter when FILTERS is empty. `acts_on`: settings of the core that
+    variables. `switch`: the setting that makes the filter a standard one. `acts_on`: settings of the core that
     have an effect only with this filter. `short_type`: the value of SHORT_TYPE_* whose signals alone the filter judges;
-    "" for all signals.
+    "" for all signals. `checks`: what a filter checks that is a standard one, always or by its switch, in words.
     """
 
     kind: str
@@ -40,6 +40,7 @@ class KnownPlugin:
     switch: str = ""
     acts_on: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     short_type: str = ""
+    checks: str = ""
 
 
 @cache
@@ -59,6 +60,13 @@ def filter_switches() -> dict[str, tuple[str, ...]]:
         for one in known_plugins()
         if one.kind == "filter" and one.switch
     }
+
+
+def off_by_filters(taken_away: Iterable[str]) -> str:
+    """A sentence that names the standard filters that FILTERS takes away, with their checks; "" without one."""
+    checks = {one.name: one.checks for one in known_plugins() if one.kind == "filter"}
+    named = ", ".join(f"{name} ({checks[name]})" for name in taken_away)
+    return f"Off by FILTERS: {named}." if named else ""
 
 
 def _plugin(kind: str, name: str, table: dict[str, Any], shared: Mapping[str, dict[str, Any]]) -> KnownPlugin:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tbot_core.contracts.setting import plain_decimal
 from tbot_core.instance.findings import SettingsFinding, printable_value
 from tbot_core.instance.loading import examine_settings
+from tbot_core.instance.plugin_settings import off_by_filters
 from tbot_core.instance.registry import CORE
 from tbot_core.instance.required_plugins import missing_plugins
 from tbot_core.instance.worst_day import planned_worst_day
@@ -89,6 +90,8 @@ def _limits(settings: Settings) -> Iterator[SettingsFinding]:
         f"largest gross exposure: {format_share(planned.gross)} of equity."
     )
     yield SettingsFinding(level="ok", message=sentence)
+    if off := off_by_filters(settings.filters_off):
+        yield SettingsFinding(level="ok", message=off, keys=("FILTERS",))
     if settings.mode == "live" and (cap := settings.risk.first_live_day_max_order_notional):
         sentence = f"On the first day that an account trades live, an entry is at most {format_money(cap)}."
         yield SettingsFinding(level="ok", message=sentence, keys=("FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL",))

@@ -51,7 +51,7 @@ def _filters(values: Mapping[str, EffectiveSetting], mode: Mode, installed: list
     texts = _texts(values)
     for name in applied_filters(split_names(texts["FILTERS"]), texts):
         if name not in installed:
-            switch = None if texts["FILTERS"] else filter_switches().get(name)
+            switch = None if name in split_names(texts["FILTERS"]) else filter_switches().get(name)
             effective = values["FILTERS" if switch is None else switch[0]]
             if mode in _MARKET_MODES:
                 yield _absent([effective], "filter", name, installed)

@@ -26,8 +26,9 @@ class Settings:
     """The validated settings of one run.
 
     `strategies` run in this order; `frames` has an entry for each of them and for the disabled ones of the sequence.
-    `filters` are those that apply, in order. `fingerprint` is the SHA-256 over all inputs of decisions. `tables` has
-    the SHA-256 of each operator's table that plugins of the run use, by its file name; "" for a missing one.
+    `filters` are those that apply, in order, `filters_off` the standard ones that FILTERS takes away. `fingerprint` is
+    the SHA-256 over all inputs of decisions. `tables` has the SHA-256 of each operator's table that plugins of the run
+    use, by its file name; "" for a missing one.
     """
 
     mode: Mode
@@ -46,6 +47,7 @@ class Settings:
     frames: Mapping[str, settings.StrategySettings]
     strategies: tuple[str, ...]
     filters: tuple[str, ...]
+    filters_off: tuple[str, ...]
     values: Mapping[str, EffectiveSetting]
     texts: Mapping[str, str]
     warnings: tuple[SettingsFinding, ...]

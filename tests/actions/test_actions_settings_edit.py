@@ -75,6 +75,17 @@ def test_a_plan_tells_the_effect_on_the_risk(home: Path) -> None:
     assert (plan.disarms, plan.guarded) == (True, {})
 
 
+def test_checks_that_are_off_are_named_with_every_change(home: Path) -> None:
+    """While FILTERS takes a standard filter away, whatever is changed, and beside the settings as they are."""
+    assert plan_settings(home, {"FILTERS": "mine"}).warnings == ()
+    assert settings_view(home).checks_off == ""
+    (said,) = plan_settings(home, {"FILTERS": "-price_volume"}).warnings
+    assert said.startswith("Off by FILTERS: price_volume (price, volume,")
+    save(home, FILTERS="-price_volume")
+    assert plan_settings(home, {"MAX_TRADES": "3"}).warnings == (said,)
+    assert settings_view(home).checks_off == said
+
+
 def test_a_change_that_permits_more_is_known_as_one(home: Path) -> None:
     """With its reason; one that restricts beside it has none, also of a value that cannot be read now."""
     plan = plan_settings(home, {"MAX_TRADES": "3", "STOP_LOSS_PCT": "0.03", "TRADE_CONFIRMATION_REQUIRED": "true"})

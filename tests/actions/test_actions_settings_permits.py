@@ -68,7 +68,7 @@ UNIVERSE AAPL>AAPL,MSFT AAPL>~ AAPL>MSFT | AAPL,MSFT>AAPL ~>AAPL
 UNIVERSE_MAX 500>501 | 500>10
 WATCH_ONLY SPY>~ SPY,QQQ>SPY SPY>QQQ | ~>SPY SPY>SPY,QQQ
 BLOCKLIST GME>~ GME,AMC>GME GME>AMC | ~>GME GME>AMC,GME
-FILTERS ~>none ~>price_volume price_volume>price_volume,finnhub
+FILTERS ~>none ~>-price_volume mine>~ mine>other -finnhub>-price_volume a,b>b,a | ~>mine none>~ none>-finnhub -finnhub>~
 FILTER_MISSING_DATA reject>pass | pass>reject
 VIX_SOURCE previous_close>live live>previous_close
 GAP_REFERENCE current>previous_close previous_close>current

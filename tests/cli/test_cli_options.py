@@ -167,9 +167,9 @@ def test_without_an_options_model_the_setting_is_named(home: Path, capsys: pytes
     said = capsys.readouterr().err
     assert "No enabled filter prices options." in said
     assert "switch it on, as with ENABLE_BSM_FILTER=true." in said
-    (home / ".env_bot").write_text(f"{SETTINGS}FILTERS=price_volume\n")
+    (home / ".env_bot").write_text(f"{SETTINGS}FILTERS=-black_scholes\n")
     assert price(home) == 3
-    assert "FILTERS=price_volume lacks one: add it, such as black_scholes." in capsys.readouterr().err
+    assert "Off by FILTERS: black_scholes (checks of option prices)." in capsys.readouterr().err
 
 
 def test_a_contract_expires_at_the_close_of_its_last_session() -> None:

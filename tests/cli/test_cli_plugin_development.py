@@ -71,7 +71,7 @@ def test_a_new_plugin_passes_its_trial(kind: str, tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     ("kind", "line"),
-    [("broker", "BROKER_NAME=acme"), ("filter", "FILTERS=price_volume,acme"), ("strategy", "STRATEGY_SEQUENCE=acme")],
+    [("broker", "BROKER_NAME=acme"), ("filter", "FILTERS=acme"), ("strategy", "STRATEGY_SEQUENCE=acme")],
 )
 def test_the_readme_of_a_new_plugin_says_how_to_enable_it(kind: str, line: str, tmp_path: Path) -> None:
     """By the line of the settings that it needs."""
@@ -118,7 +118,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     [
         ("broker", "BROKER_NAME=my_own"),
         ("strategy", "START_TIME_MY_OWN"),
-        ("filter", "FILTERS=price_volume,my_own"),
+        ("filter", "FILTERS=my_own"),
         ("alert", "ROUTINE_ALERT_CHANNEL=my_own"),
         ("extension", "EXTENSIONS"),
     ],
@@ -129,7 +129,7 @@ def test_the_readme_says_how_to_enable_it(kind: str, setting: str, tmp_path: Pat
     readme = (made.folder / "README.md").read_text()
     assert setting in readme
     assert "{" not in readme
-    assert kind != "filter" or "(finnhub, black_scholes): name them too" in readme
+    assert kind != "filter" or "beside the standard\nfilters" in readme
 
 
 @pytest.mark.parametrize(

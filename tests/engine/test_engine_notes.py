@@ -69,9 +69,13 @@ def test_a_later_window_knows_no_first_print(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("short_type", "count"), [("ShortSell", 1), ("disabled", 0)])
 def test_simulated_short_sales_say_what_they_assume(tmp_path: Path, short_type: str, count: int) -> None:
-    """Nobody reports which symbols can be sold short in a simulation: where shorts are made, the notes name that."""
+    """Nobody reports which symbols can be sold short in a simulation: where shorts are made, the notes name that.
+
+    They name the checks that FILTERS takes away, too.
+    """
     lines = ["STRATEGY_SEQUENCE=open,mid", "FILTERS=none", "BROKER_NAME=PAPER", f"SHORT_TYPE_MID={short_type}"]
     filesystem.write_atomic(tmp_path / ".env_bot", "\n".join(lines).encode())
     for mode in ("replay", "backtest"):
         notes = assemble(tmp_path, mode, SystemClock()).notes
         assert len([note for note in notes if "every symbol is assumed to be shortable" in note]) == count
+        assert [note for note in notes if note.startswith("Off by FILTERS: price_volume (price, volume, gap")]

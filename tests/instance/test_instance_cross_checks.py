@@ -31,14 +31,16 @@ FAILS: list[tuple[str, str]] = [
         "MIN_MARKET_CAP_OPEN=9\nMAX_MARKET_CAP_OPEN=8",
         "MIN_MARKET_CAP_OPEN=9 is more than MAX_MARKET_CAP_OPEN=8.",
     ),
-    ("FILTERS=a,a", "FILTERS=a,a: a name is repeated, or combined with none."),
+    ("FILTERS=a,a", "FILTERS=a,a: a name is repeated."),
+    ("FILTERS=-mine", "FILTERS=-mine: mine cannot be taken away, only a standard filter can (price_volume, finnhub,"),
+    ("FILTERS=-finnhub,finnhub", "FILTERS=-finnhub,finnhub: finnhub is named and taken away."),
+    ("FILTERS=price_volume,none", "FILTERS=price_volume,none: price_volume is named and taken away."),
     ("DAILY_LOSS_LIMIT=0", "DAILY_LOSS_LIMIT=0: allowed is a fraction (0.02 is 2 %) from 0 to 1 and more than 0."),
     (
         "WINDOW_LOSS_LIMIT=0.0",
         "WINDOW_LOSS_LIMIT=0.0: allowed is a fraction (0.02 is 2 %) from 0 to 1 and more than 0.",
     ),
     ("STOP_LOSS_PCT=1", "STOP_LOSS_PCT=1: allowed is a fraction (0.02 is 2 %) from 0.0001 to 0.99."),
-    ("FILTERS=none,a", "FILTERS=none,a: a name is repeated, or combined with none."),
 ]
 
 WARNS: list[tuple[str, str]] = [
@@ -58,12 +60,12 @@ WARNS: list[tuple[str, str]] = [
     ),
     ("EARNINGS_BLACKOUT=true", "EARNINGS_BLACKOUT=true: no effect without the filter finnhub, which is not on."),
     (
-        "FILTERS=price_volume\nENABLE_FINNHUB_FUNDAMENTALS_FILTER=true",
-        "no effect, since FILTERS=price_volume does not name finnhub. FILTERS=price_volume,finnhub applies it too.",
+        "FILTERS=-finnhub\nENABLE_FINNHUB_FUNDAMENTALS_FILTER=true",
+        "ENABLE_FUNNHUB_FUNDAMENTALS_FILTER=true: no effect, since FILTERS=-finnhub takes finnhub away.",
     ),
     (
         "FILTERS=none\nENABLE_BSM_FILTER=true",
-        "ENABLE_BSM_FILTER=true: no effect, since FILTERS=none does not name black_scholes. FILTERS=black_scholes",
+        "ENABLE_BSM_FILTER=true: no effect, since FILTERS=none takes black_scholes away.",
     ),
     ("TRADING_DAYS=mon,sat", "TRADING_DAYS=mon,sat: the exchange is closed on Saturday and Sunday."),
 ]
@@ -81,6 +83,8 @@ PASSES = [
     "SHORT_TYPE_OPEN=ShortSell",
     "SHORT_TYPE_MID=LongPut",
     "FILTERS=none",
+    "FILTERS=none,finnhub",
+    "FILTERS=-finnhub,mine",
     "FILTERS=price_volume,finnhub\nENABLE_FUNNHUB_FUNDAMENTALS_FILTER=true",
     "EARNINGS_BLACKOUT=true\nENABLE_FINNHUB_FUNDAMENTALS_FILTER=true",
 ]

@@ -51,7 +51,13 @@ def test_every_kind_is_read_from_its_variables() -> None:
     ("texts", "kind", "names"),
     [
         ({"STRATEGY_SEQUENCE": "open", "STRATEGY_OVERRIDE": "MID"}, "strategy", {"mid"}),
-        ({"FILTERS": "spread, mine"}, "filter", {"spread", "mine"}),
+        ({"FILTERS": "spread, Mine"}, "filter", {"price_volume", "spread", "mine"}),
+        ({"FILTERS": "price_volume"}, "filter", {"price_volume"}),
+        ({"FILTERS": "mine", "ENABLE_BSM_FILTER": "on"}, "filter", {"price_volume", "black_scholes", "mine"}),
+        ({"FILTERS": "finnhub"}, "filter", {"price_volume", "finnhub"}),
+        ({"FILTERS": "-price_volume, mine", "ENABLE_BSM_FILTER": "on"}, "filter", {"black_scholes", "mine"}),
+        ({"FILTERS": "-black_scholes", "ENABLE_BSM_FILTER": "on"}, "filter", {"price_volume"}),
+        ({"FILTERS": "none, mine", "ENABLE_BSM_FILTER": "on"}, "filter", {"mine"}),
         ({"FILTERS": "none"}, "filter", set()),
         ({"EXTENSIONS": "web,metrics"}, "extension", {"web", "metrics"}),
         ({"EXTENSIONS": "none"}, "extension", set()),
@@ -60,7 +66,10 @@ def test_every_kind_is_read_from_its_variables() -> None:
     ],
 )
 def test_a_list_replaces_what_holds_without_it(texts: dict[str, str], kind: str, names: set[str]) -> None:
-    """The override runs alone, a list of names replaces the default one, and `none` is none."""
+    """The override runs alone, a list of names replaces the default one, and `none` is none.
+
+    FILTERS names filters beside the standard ones, which a minus takes away, and `none` all of them.
+    """
     assert {name for other, name in plugins_enabled(texts) if other == kind} == names
 
 

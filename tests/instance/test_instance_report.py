@@ -167,6 +167,17 @@ def test_a_check_prints_the_planned_worst_day(tmp_path: Path) -> None:
     assert found[2].keys == ("DAILY_LOSS_LIMIT",)
 
 
+def test_a_check_names_the_standard_filters_that_are_taken_away(tmp_path: Path) -> None:
+    """With what they check; settings that take none away say nothing."""
+    words = "Off by FILTERS: price_volume (price, volume, gap, market capitalisation and spread checks)"
+    for text, off in (("mine", []), ("mine,-price_volume", [f"{words}."]), ("none\nENABLE_BSM_FILTER=1", [words])):
+        (tmp_path / ".env_bot").write_text(f"STRATEGY_SEQUENCE=open\nFILTERS={text}\n")
+        found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
+        said = [one.message for one in found if one.level == "ok" and one.keys == ("FILTERS",)]
+        assert [one[: len(words) + 1].rstrip(",") for one in said] == off
+        assert not said or ("black_scholes (" in said[0]) is ("BSM" in text)
+
+
 @pytest.mark.parametrize(
     ("text", "worst_day", "gross", "silent"),
     [

@@ -88,11 +88,11 @@ class TradingSettings:
     )
     filters: tuple[str, ...] = setting(
         "FILTERS",
-        names(case="lower"),
+        names(case="lower", taken_away=True),
         default="",
-        doc="The filter plugins in order; empty is price_volume and each filter whose switch is on; the word none is "
-        "no filter.",
-        permits=Permits(why="Signals are judged by other checks, or by fewer."),
+        doc="Filters beside the standard ones, which are price_volume and each filter whose switch is on; "
+        "-price_volume takes it away, and the word none all standard ones.",
+        permits=Permits("checks", why="Signals are judged by fewer checks, or in another order."),
     )
     filter_missing_data: str = setting(
         "FILTER_MISSING_DATA",
