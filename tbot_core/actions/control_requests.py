@@ -21,7 +21,7 @@ from tbot_core.model.clock import SystemClock
 from tbot_core.model.types import RiskState
 from tbot_core.status.event_text import stopped_sentence, unprotected_sentences
 from tbot_core.status.risk_state import read_control_folder, risk_status, withdraws_something
-from tbot_core.status.runs import current_run, open_run_file
+from tbot_core.status.runs import current_run, open_run_file, with_current_run
 from tbot_core.system import environ, filesystem
 from tbot_core.trading.risk.states import StateCause
 
@@ -129,10 +129,13 @@ async def send_request(
     ends, until = verb in _ENDS, clock.monotonic() + PICKUP_TIMEOUT_S
     found = request_result(instance, verb, name, process)
     while process is not None and _pending(found, instance, ends=ends) and clock.monotonic() < until:
+        instance = with_current_run(instance)  # a rehearsal's journal counts also after it has ended
         await clock.sleep(_POLL_S)
+        gone = instance.lock_holder is None  # asked before the events are read: after its end a bot records nothing
         found = request_result(instance, verb, name, process)
-        if not found.taken and instance.lock_holder is None:
-            return attrs.evolve(request_result(instance, verb, name, process), process=None, needless=needless)
+        if gone:
+            process = process if found.taken or found.refused else None
+            return attrs.evolve(found, process=process, needless=needless)
     return attrs.evolve(found, needless=needless)
 
 

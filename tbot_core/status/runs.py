@@ -114,14 +114,15 @@ def has_session(file: RunFile) -> bool:
 def current_run(instance: Instance) -> RunFile | None:
     """The journal of the account that the bot trades now: of its rehearsal, else of paper and live trading.
 
-    None before the first start, and while a rehearsal has no journal yet.
+    That of the rehearsal whose files the instance has, if any. None before the first start, and while a rehearsal has
+    no journal yet.
     """
-    if is_rehearsing(instance):
+    if not instance.rehearsal and is_rehearsing(instance):
         name = rehearsal_of(instance)
         return next((file for file in run_files(instance) if file.name == name), None)
     if not integrity.journal_exists(instance.journal):
         return None
-    return RunFile(name=PAPER, path=instance.journal, changed=_changed(instance.journal))
+    return RunFile(name=instance.rehearsal or PAPER, path=instance.journal, changed=_changed(instance.journal))
 
 
 def with_current_run(instance: Instance) -> Instance:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from tbot_core import cli
-from tbot_core.actions.control_requests import send_request
+from tbot_core.actions.control_requests import send_request, stop_sentence
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.session.requests import RequestHandler
 from tbot_core.execution.trading_state import TradingStateController, recall_states
+from tbot_core.instance import Instance
+from tbot_core.journal import records
 from tbot_core.journal.recorder import JournalRecorder
 from tbot_core.journal.store import open_journal
 from tbot_core.model.clock import ManualClock, SystemClock
-from tbot_core.system import environ
+from tbot_core.system import environ, filesystem
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -101,6 +105,45 @@ def test_a_request_of_the_largest_order_keeps_no_later_one_back(tmp_path: Path, 
             bot.poll(folder)
             assert bool(states.causes) is (verb is ControlVerb.KILL)
     assert control.read_folder(folder) == control.EMPTY_FOLDER
+
+
+class ClockOfBot(ManualClock):
+    """A clock at whose first wait the bot acts."""
+
+    def __init__(self, start: datetime, act: Callable[[], None]) -> None:
+        super().__init__(start)
+        self._acts = [act]
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, after the bot has acted."""
+        while self._acts:
+            self._acts.pop()()
+        await super().sleep(seconds)
+
+
+@pytest.mark.parametrize("purpose", ["", "rehearsal-1"])
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_stop_that_a_bot_took_and_ended_by_is_reported_as_done(tmp_path: Path, purpose: str, *, takes: bool) -> None:
+    """Also if both happened between two looks, on paper and in a rehearsal; one that died first took nothing."""
+    assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
+    instance, now = Instance(tmp_path), datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
+    filesystem.make_folder(instance.runs)
+    path = attrs.evolve(instance, rehearsal=purpose).journal
+    with closing(open_journal(path)) as journal, ExitStack() as held:
+        recorder = JournalRecorder(journal=journal, clock=ManualClock(now))
+        states = TradingStateController(recorder, lambda _state: None, recall_states(()))
+        bot = RequestHandler(recorder, states, lambda **_on: None)
+        held.enter_context(filesystem.hold_lock(instance.lock, purpose, folder=tmp_path))
+
+        def end() -> None:
+            if takes:
+                bot.poll(tmp_path / "control")
+                recorder.record(records.STOPPED, {"open": [], "unconfirmed": ""})
+            held.close()
+
+        answer = asyncio.run(send_request(tmp_path, ControlVerb.STOP, ClockOfBot(now, end)))
+    assert (answer.taken, answer.ended, answer.process is None) == (takes, takes, not takes)
+    assert ("No bot is running" in stop_sentence(answer)) is not takes
 
 
 def test_a_request_is_written_where_the_journal_cannot_be_read(tmp_path: Path) -> None:
