@@ -37,6 +37,7 @@ from tbot_core.model.formatting import (
     format_quantity,
     plural,
     printable_name,
+    trades_text,
 )
 from tbot_core.model.types import Leg, OrderState, RiskState, Side, quantity_of
 from tbot_core.plugins.call_guard import failure_text
@@ -222,7 +223,8 @@ class AlertRules:
 
     def _summary(self, payload: Mapping[str, Any]) -> str:
         pnl, equity = format_money(Decimal(payload["pnl"]), signed=True), format_money(Decimal(payload["equity"]))
-        trades, denials = plural(payload["trades"], "trade"), f"{self._book.denials.total():,} ({DENIALS_COUNT})"
+        trades = trades_text(payload["trades"], len(payload.get("open", ())))
+        denials = f"{self._book.denials.total():,} ({DENIALS_COUNT})"
         bare = unprotected_text(self._book.unprotected_s)
         return f"Session {payload['date']} ended: P&L {pnl}, {trades}, denials: {denials}, equity {equity}{bare}."
 

@@ -80,6 +80,11 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
+def trades_text(closed: int, held: int) -> str:
+    """The trades of a session: `3 trades`, or `0 trades closed, 1 open` while positions are held."""
+    return plural(closed, "trade") + (f" closed, {held:,} open" if held else "")
+
+
 def first_names(names: Collection[str]) -> str:
     """The first names, and the number of the others."""
     shown = sorted(names)[:_FEW]

@@ -38,9 +38,9 @@ def day_decisions(home: Path | None, *, date: str | None = None, run: str | None
 
     `windows`: of each strategy its times, candidates, triggers, near misses (None until it has ended), and its denials
     before the bell and at signals with the sentence of each reason. `symbols`: those with a decision, traded ones
-    first. `left_out`: the symbols that a limit left out, by reason. `advice`: sentences on what changes a day without a
-    trade. Raises UsageError for a session that the run does not have, JournalError without a run, and DataError without
-    a session.
+    first. `trades` are the closed ones, `held` counts the open positions. `left_out`: the symbols that a limit left
+    out, by reason. `advice`: sentences on what changes a day without a trade. Raises UsageError for a session that the
+    run does not have, JournalError without a run, and DataError without a session.
     """
     file = runs.run_file(Instance.at(home), run)
     with runs.open_run_file(file) as journal:
@@ -134,6 +134,7 @@ class _Day:
             "watched": self.session["symbols"],
             "in_session": self.book.in_session,
             "trades": len(trades),
+            "held": len(self.book.portfolio.positions),
             "pnl": money_text(sum((one.pnl for one in trades), Decimal(0))),
             "symbols": self._symbols(),
             "windows": [

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from tbot_core.model.clock import exchange_time
-from tbot_core.model.formatting import first_names, format_money, format_percent, plural
+from tbot_core.model.formatting import first_names, format_money, format_percent, plural, trades_text
 from tbot_core.status.why_text import SIDES, WhySection
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def day_sections(shown: Mapping[str, Any]) -> Iterator[WhySection]:
     """The answer about a session (`day_decisions`), a section for each strategy."""
     label = "SIMULATED PRICES, " if shown["simulated"] else ""
     yield WhySection(
-        title=f"{plural(shown['trades'], 'trade')} in the session of {shown['session']}"
+        title=f"{trades_text(shown['trades'], shown['held'])} in the session of {shown['session']}"
         f"{_pnl(shown) if shown['trades'] else ''}",
         notes=(f"{shown['mode']} run {shown['run']}, {label}{shown['source']}", *shown["advice"]),
     )

@@ -13,6 +13,7 @@ from tbot_core.journal import records
 from tbot_core.marketdata import received_bars
 from tbot_core.model import dates
 from tbot_core.model.clock import SystemClock
+from tbot_core.model.formatting import plural
 from tbot_core.reports.drift import events_of_session
 from tbot_core.status import runs
 from tbot_core.status.why import recorded_sessions_text
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tbot_core.instance import Instance
-    from tbot_core.journal.store import Event, Journal
+    from tbot_core.journal.store import Event
     from tbot_core.status import Document
     from tbot_core.status.runs import RunFile
 
@@ -34,13 +35,20 @@ _CHANGED = "The settings have changed since the run: the shadow run uses the cur
 def drift_of(home: Path | None, date: str | None, run: str | None) -> Document:
     """The drift of the session of a date, None for the last one that ended; of a run by its id.
 
-    Without an id it is that of paper and live trading; in a rehearsal that one. Raises UsageError for a date without a
-    closed session, and DataError if the run has none or its bars are gone.
+    Without an id it is that of paper and live trading; in a rehearsal that one. Raises UsageError for an invalid date
+    and for one without a closed session, and DataError if the run has none or its bars are gone.
     """
+    wanted = None if date is None else dates.parse_day(date)
     instance = runs.find_instance(home)
-    file = runs.run_file(instance, run or (None if runs.is_rehearsing(instance) else runs.PAPER))
+    asked = run or (None if runs.is_rehearsing(instance) else runs.PAPER)
+    if asked == runs.PAPER and (names := {one.name for one in runs.run_files(instance)}) and runs.PAPER not in names:
+        raise _nothing_ended(instance, runs.PAPER)
+    file = runs.run_file(instance, asked)
     with runs.open_run_file(file) as journal:
-        day = _day(journal, date)
+        closed = [one.payload["date"] for one in journal.events(kind=records.SESSION_CLOSED)]
+        if not closed:
+            raise _nothing_ended(instance, file.name)
+        day = _day(closed, wanted)
         recorded = [one.payload for one in journal.events(kind=records.DRIFT) if one.payload["date"] == str(day)]
         if recorded:
             return {**recorded[-1]}
@@ -48,13 +56,21 @@ def drift_of(home: Path | None, date: str | None, run: str | None) -> Document:
     return _computed(instance, file, events, {} if started is None else started.payload)
 
 
-def _day(journal: Journal, date: str | None) -> dt.date:
+def _nothing_ended(instance: Instance, run: str) -> DataError:
+    # What was looked for, and what is there that does not count.
+    whose = "paper or live trading" if run == runs.PAPER else f"the run {run}"
+    simulated = sum(not one.apart and one.name != runs.PAPER for one in runs.run_files(instance))
+    others = f" {plural(simulated, 'replay or demo', 'replays and demos')} do not count: their fills are simulated."
+    return DataError(
+        f"No session of {whose} has ended in {instance.home}.{others if simulated else ''}",
+        "`tbot run` trades on paper, and its session is compared after the close; `tbot drift --run ID` names the run "
+        "of a rehearsal or a dry run.",
+    )
+
+
+def _day(closed: Sequence[str], wanted: dt.date | None) -> dt.date:
     # The session of a date, None for the last one that ended.
-    closed = [one.payload["date"] for one in journal.events(kind=records.SESSION_CLOSED)]
-    if not closed:
-        remedy = "A session is compared after its close; `tbot drift --run ID` names another run."
-        raise DataError(f"The journal {journal.path} has no session that ended.", remedy)
-    day = dates.parse_day(closed[-1] if date is None else date)
+    day = wanted or dt.date.fromisoformat(closed[-1])
     if day.isoformat() not in closed:
         words = recorded_sessions_text(sorted({*closed}), day)
         raise UsageError(f"The run has no session on {day} that ended.", words)

@@ -35,6 +35,7 @@ from tbot_core.model.formatting import (
     format_quantity,
     plural,
     printable_name,
+    trades_text,
 )
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg
@@ -309,7 +310,7 @@ def _problem_text(kind: str, payload: Mapping[str, Any]) -> str:
 
 def _closed(payload: Mapping[str, Any]) -> str:
     pnl, equity = (Decimal(payload[name]) for name in ("pnl", "equity"))
-    trades = plural(payload["trades"], "trade")
+    trades = trades_text(payload["trades"], len(payload.get("open", ())))
     made = f"P&L {format_money(pnl, signed=True)}, equity {format_money(equity)}"
     return f"Session {payload['date']} closed: {trades}, {made}"
 

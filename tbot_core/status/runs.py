@@ -96,10 +96,21 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
     named = [one for one in files if one.name.startswith(run)]
     if named and run in {DRY_RUN, REHEARSAL}:
         return named[0]
+    if not named and (kept := _report_without_journal(instance, run)):
+        raise UsageError(
+            f"{kept} is the report of a backtest, which keeps no journal.",
+            "`tbot run --replay FROM..TO` of the same days makes the same decisions, and keeps one.",
+        )
     if len(named) != 1:
         names = ", ".join(one.name for one in files[:8])
         raise UsageError(f"--run {run} matches {len(named)} runs.", f"Recorded: {names}.")
     return named[0]
+
+
+def _report_without_journal(instance: Instance, run: str) -> str:
+    # The name of the first report that begins with these characters.
+    pages = filesystem.entries(instance.reports) if filesystem.is_folder(instance.reports) else ()
+    return min((one.stem for one in pages if one.suffix == ".html" and one.stem.startswith(run)), default="")
 
 
 def has_session(file: RunFile) -> bool:

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 _MINUTE: Final = dt.timedelta(minutes=1)
 
 
+class _OutsideSession(UsageError):
+    # A time outside of the session, whatever the symbol.
+    pass
+
+
 def why_document(
     symbol: str, home: Path | None, *, at: str | None = None, date: str | None = None, run: str | None = None
 ) -> Document:
@@ -70,6 +75,8 @@ def why_document(
         return unsure
     if not faults:
         return _document(symbol, instance, newest, requested)
+    if (outside := next((one for one in faults if isinstance(one, _OutsideSession)), None)) is not None:
+        raise outside  # that run may have the symbol: only the time is wrong
     others = f" The other {plural(len(faults) - 1, 'run')} did not have it either." if faults[1:] else ""
     raise UsageError(f"{faults[0].message}{others}", faults[0].remedy)
 
@@ -188,7 +195,7 @@ def _minute(session: Mapping[str, Any], at: dt.time | dt.datetime) -> int:
     minute = (moment - opened) // _MINUTE - 1
     if not 0 <= minute < session["minutes"]:
         first, last = (f"{exchange_time(one):%H:%M}" for one in (opened + _MINUTE, closes))
-        raise UsageError(
+        raise _OutsideSession(
             f"{exchange_time(moment):%H:%M} New York is outside of the session of {session['date']}.",
             f"Its first minute ended at {first}, its last at {last}.",
         )

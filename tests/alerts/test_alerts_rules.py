@@ -121,6 +121,9 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
         (records.SESSION_CLOSED, CLOSED,
          "Session 2026-11-24 ended: P&L +12.50, 1 trade, denials: 0 (symbols x strategies), equity 100,012.50.",
          Urgency.ROUTINE),
+        (records.SESSION_CLOSED, {**CLOSED, "trades": 0, "open": ["ACME"]},
+         ("Session 2026-11-24 ended: P&L +12.50, 0 trades closed, 1 open, denials: 0 (symbols x strategies), equity "
+          "100,012.50."), Urgency.ROUTINE),
         (records.STOPPED, {"open": []}, "The run was stopped; nothing is open.", Urgency.ROUTINE),
         (records.STOPPED, {"open": ["ACME"]}, "The run was stopped and left open: ACME.", Urgency.CRITICAL),
         (records.STOPPED, {"open": [], "unconfirmed": ""}, "The run was stopped; nothing is open.", Urgency.ROUTINE),

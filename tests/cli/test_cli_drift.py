@@ -148,9 +148,27 @@ def test_without_bars_session_or_date_the_reason_is_given(home: Path, capsys: py
 
 
 def test_before_the_first_close_there_is_nothing_to_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An instance that has not traded says so."""
+    """An instance that has not traded says what was looked for, that replays do not count, and what does."""
+    home = tmp_path / "y"
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    said = drift(home, capsys, code=1)
+    assert "No session of paper or live trading has ended in" in said
+    assert "do not count" not in said
+    for name in ("a1", "b2", "dry-1", "rehearsal-1"):
+        (home / "data" / "runs").mkdir(parents=True, exist_ok=True)
+        open_journal(home / "data" / "runs" / f"{name}.sqlite").close()
+    said = drift(home, capsys, code=1)
+    assert "2 replays and demos do not count: their fills are simulated." in said
+    assert "`tbot run` trades on paper" in said
+    (home / "data" / "tbot.sqlite").unlink()
+    (home / "data" / "journal.head").unlink(missing_ok=True)
+    assert "No session of paper or live trading has ended in" in drift(home, capsys, code=1)
+
+
+def test_a_word_for_a_day_is_no_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is refused as one, also where no session has ended: exit 2."""
     assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "y")]) == 0
-    assert "has no session that ended" in drift(tmp_path / "y", capsys, code=1)
+    assert "Invalid date 'yesterday'" in drift(tmp_path / "y", capsys, "yesterday", code=2)
 
 
 def test_a_rehearsal_is_compared_and_shown_while_commands_reach_it(
@@ -164,8 +182,8 @@ def test_a_rehearsal_is_compared_and_shown_while_commands_reach_it(
     receive(received_folder(path))
     monkeypatch.setenv(REHEARSAL_VARIABLE, "http://127.0.0.1:1")
     shown = drift(home, capsys, code=1)
-    assert f"{path.name} has no session that ended." in shown
-    assert "after its close" in shown
+    assert f"No session of the run {path.stem} has ended in" in shown
+    assert "after the close" in shown
     assert "Delete" not in shown
     cli.invoke(["status", "--home", str(home)])
     assert "feed        acme: " in capsys.readouterr().out

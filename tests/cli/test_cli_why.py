@@ -246,6 +246,21 @@ def test_the_newest_run_that_has_the_symbol_answers(
     assert "not among the 1 symbols" in asked(capsys, home, symbol, "--run", "newer", code=2)
     said = asked(capsys, home, "NOSUCH", code=2)
     assert "The other 1 run did not have it either." in said
+    said = asked(capsys, home, symbol, "--at", "09:30", code=2)
+    assert "09:30 New York is outside of the session of" in said
+    assert "did not have it" not in said
+
+
+def test_a_backtest_keeps_no_journal_and_says_so(
+    traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the name of its report, with the command that keeps one."""
+    home = tmp_path / "copy"
+    shutil.copytree(traded, home)
+    (home / "reports" / "0123456789ab.html").write_text("")
+    said = asked(capsys, home, "TARNO", "--run", "01234567", code=2)
+    assert "0123456789ab is the report of a backtest, which keeps no journal." in said
+    assert "`tbot run --replay FROM..TO` of the same days" in said
 
 
 def test_a_run_whose_bars_are_gone_answers_last(

@@ -17,6 +17,8 @@ from tbot_core import cli
 from tbot_core.errors import UsageError
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.status.day_decisions import day_decisions
+from tbot_core.status.day_decisions_text import day_sections
 from tbot_core.status.run_list import report_file, report_prices, run_list
 from tbot_core.status.trades import trades_document
 
@@ -144,6 +146,8 @@ def test_while_all_that_was_traded_is_open_no_result_is_told(traded: Path, tmp_p
     stopped_at(traded, tmp_path, "fill", 1)
     (found,) = run_list(tmp_path)
     assert (found["trades"], found["pnl"], found["held"]) == (0, None, 1)
+    (title, *_) = [one.title for one in day_sections(day_decisions(tmp_path))]
+    assert title.startswith("0 trades closed, 1 open in the session of")
     stopped_at(traded, tmp_path, records.INTENDED, 0)
     (found,) = run_list(tmp_path)
     assert (found["trades"], found["pnl"], found["held"]) == (0, "0.00", 0)
