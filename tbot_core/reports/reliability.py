@@ -69,12 +69,31 @@ class Variant:
 
 
 @attrs.frozen(kw_only=True)
+class UnknownFacts:
+    """The signals that FILTER_MISSING_DATA let pass, by the reason that would have denied them.
+
+    A signal counts for each reason. `first_known`: the first session in which each fact was known; None without one.
+    """
+
+    signals: Mapping[str, int]
+    first_known: date | None
+
+    @property
+    def sentence(self) -> str:
+        """The same in one sentence."""
+        counts = ", ".join(f"{name} {count:,}" for name, count in sorted(self.signals.items()))
+        first = f"{self.first_known} is the first session" if self.first_known else "there is no session"
+        passed = f"FILTER_MISSING_DATA=pass let signals pass without a known fact ({counts})"
+        return f"{passed}; {first} with all facts known."
+
+
+@attrs.frozen(kw_only=True)
 class Reliability:
     """What a backtest knows about its own result.
 
     `days`: each session with its equity, in order. `facts`: for each fact about symbols that filters used, from
-    which day on it is known of which symbols. `kinds`: the pairs of adjustment and volume of the bars; `notes` say what
-    follows from them.
+    which day on it is known of which symbols. `unknown`: what passed without a fact, None if nothing did. `kinds`: the
+    pairs of adjustment and volume of the bars; `notes` say what follows from them.
     """
 
     variants: Sequence[Variant]
@@ -85,6 +104,12 @@ class Reliability:
     facts: Mapping[str, Mapping[str, date]]
     kinds: Sequence[tuple[str, str]]
     notes: Sequence[str] = ()
+    unknown: UnknownFacts | None = None
+
+    @property
+    def stated(self) -> tuple[str, ...]:
+        """The sentences of its facts that are notes of the run, too."""
+        return (*self.notes, *((self.unknown.sentence,) if self.unknown else ()))
 
 
 @attrs.frozen(kw_only=True)
@@ -155,6 +180,11 @@ def reliability_document(known: Reliability, report: ReliabilityReport) -> dict[
         "facts": {
             name: {"symbols": len(days), "first": min(days.values()).isoformat() if days else None}
             for name, days in sorted(known.facts.items())
+        },
+        "unknown_facts": known.unknown
+        and {
+            "signals": dict(sorted(known.unknown.signals.items())),
+            "first_known": known.unknown.first_known and known.unknown.first_known.isoformat(),
         },
         "adjustments": sorted({adjustment for adjustment, _ in known.kinds}),
         "volumes": sorted({volume for _, volume in known.kinds}),
@@ -235,6 +265,8 @@ def _facts(known: Reliability) -> Iterator[tuple[str, str]]:
     chosen = (one if known.symbols == 1 else many).format(plural(known.symbols, "symbol"))
     yield "Universe", f"{chosen} {_SURVIVORS}"
     yield "Fundamentals", _fundamentals_words(known)
+    if known.unknown:
+        yield "Unknown facts", known.unknown.sentence
     adjustments, volumes = (", ".join(sorted(set(column))) for column in zip(*known.kinds, strict=True))
     yield "Bars", " ".join((f"Prices {adjustments}; volumes {volumes}.", *known.notes))
 

@@ -64,6 +64,19 @@ def denial_counts(reasons: Index) -> dict[str, int]:
     return {REASON_BY_CODE[code].name: count for code, count in counts.items() if code}
 
 
+def passed_unknown(verdicts: Verdicts) -> dict[str, Flags]:
+    """The allowed rows whose value was unknown to a check, by its reason; none where that is denied."""
+    found: dict[str, Flags] = {}
+    allowed = verdicts.reasons == ALLOWED_CODE
+    for _, check in verdicts.checks:
+        unknown = allowed & np.isnan(check.value)
+        if check.funds is not None:
+            unknown &= ~check.funds
+        if unknown.any():  # what a check requires, or FILTER_MISSING_DATA rejects, is not allowed
+            found[check.unknown.name] = found.get(check.unknown.name, False) | unknown
+    return found
+
+
 def apply_checks(reasons: Index, checks: Sequence[FilterCheck], *, missing_rejects: bool) -> Verdicts:
     """Give the rows that a check denies its reason, in place; a row keeps the first one."""
     for _, check in checks:

@@ -17,7 +17,7 @@ from tbot_core.model.formatting import MINUS
 from tbot_core.model.types import ExitReason, Side, Trade
 from tbot_core.reports import html
 from tbot_core.reports.figures import TradingDay
-from tbot_core.reports.reliability import Reliability, Variant, reliability_report
+from tbot_core.reports.reliability import Reliability, UnknownFacts, Variant, reliability_report
 from tbot_core.reports.summary import RunSummary
 from tbot_core.reports.timeline import RunTimeline
 from tbot_core.reports.trade_charts import TradeCharts
@@ -200,6 +200,11 @@ def test_without_a_profit_nothing_is_left_of_it(trades: list[Trade], pnl: str, h
             "eps: nothing is stored, so it was unknown in every session. A session uses",
             {"facts": {"eps": {}}},
         ),
+        (
+            "Unknown facts",
+            "FILTER_MISSING_DATA=pass let signals pass without a known fact (VOLUME_UNKNOWN 1,200); 2018-07-02 is the",
+            {"unknown": UnknownFacts(signals={"VOLUME_UNKNOWN": 1200}, first_known=dt.date(2018, 7, 2))},
+        ),
         ("Bars", "Prices raw; volumes consolidated.", {}),
         (
             "Bars",
@@ -246,6 +251,7 @@ def test_page_text_and_document_say_the_same() -> None:
         "slippage": "none",
         "universe": {"chosen_by": "stored", "symbols": 2},
         "facts": {"market_cap": {"symbols": 1, "first": "2018-06-30"}},
+        "unknown_facts": None,
         "adjustments": ["raw"],
         "volumes": ["consolidated"],
     }

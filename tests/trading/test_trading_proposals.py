@@ -30,6 +30,7 @@ from tbot_core.trading.proposals import (
     screen,
     universe_cut,
 )
+from tbot_core.trading.verdicts import passed_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -242,6 +243,16 @@ def test_filter_missing_data_decides_on_the_unknown(rejects: bool, reason: Reaso
     found = rules(missing_rejects=rejects, filters={"one": one})
     assert screened(found, day(2), "AB") == [reason, Reason.ALLOWED]
     assert judged(found, signals({}, {}), SessionDraft("A", "B")) == [reason, Reason.ALLOWED]
+
+
+def test_what_passes_without_a_value_is_known_by_its_reason() -> None:
+    """No fund to which the comparison does not apply, nothing that another check denies; nothing if it is rejected."""
+    funds = attrs.evolve(check([NONE, NONE, 5.0, NONE]), funds=np.array([False, True, False, False]))
+    checks = (funds, check([5.0, 5.0, NONE, 0.5], low=1.0), check([5.0, 5.0, NONE, 5.0]))
+    found = rules(missing_rejects=False, filters={"one": Fixed(screens=checks)})
+    passed = passed_unknown(screen(entrant(), found, day(4), tuple("ABCD"), 390))
+    assert {name: flags.tolist() for name, flags in passed.items()} == {"GAP_UNKNOWN": [True, False, True, False]}
+    assert passed_unknown(screen(entrant(), rules(filters=found.filters), day(4), tuple("ABCD"), 390)) == {}
 
 
 def test_the_first_check_that_denies_gives_the_reason() -> None:

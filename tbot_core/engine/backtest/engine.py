@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.engine.backtest.reliability import reliability_of
+from tbot_core.engine.backtest.reliability import reliability_of, unknown_facts
 from tbot_core.engine.backtest.results import Lazy, TestedSession, timeline_of
 from tbot_core.engine.backtest.trials import Trial, TrialRun, run_trials, trial_of
 from tbot_core.engine.trade_charts import StoredBars, draw_stored_trades
@@ -126,7 +126,9 @@ def trade_range(
             progress(tested.session.date)
     variants = [_variant(*one, sessions[one[1]]) for one in zip(VARIANTS, others, strict=True)]
     known = reliability_of(assembly, (found.store, chosen), sessions[run], variants, named=bool(over.symbols))
-    summary = attrs.evolve(_summary(assembly, chosen, run, sessions[run]), reliability=known)
+    summary, unknown = _summary(assembly, chosen, run, sessions[run]), unknown_facts(run.before_bell, sessions[run])
+    notes = (*summary.notes, unknown.sentence) if unknown else summary.notes
+    summary = attrs.evolve(summary, reliability=attrs.evolve(known, unknown=unknown), notes=notes)
     return BacktestResult(summary=summary, sessions=sessions[run], stored=found)
 
 

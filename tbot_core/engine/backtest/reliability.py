@@ -8,7 +8,7 @@ from tbot_core.contracts import SupportsRefresh
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
 from tbot_core.model.types import dollars_of
 from tbot_core.reports.figures import TradingDay
-from tbot_core.reports.reliability import Reliability
+from tbot_core.reports.reliability import Reliability, UnknownFacts
 from tbot_core.trading.slippage import Slippage
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.backtest.results import TestedSession
+    from tbot_core.engine.backtest.trials import BeforeBell
     from tbot_core.marketdata.store.selection import SymbolSelection
     from tbot_core.marketdata.store.store import BarStore
     from tbot_core.reports.reliability import Variant
@@ -49,6 +50,14 @@ def reliability_of(
         kinds=selected.kinds,
         notes=(*selected.notes_on_kinds, *selected.notes_on_gaps),
     )
+
+
+def unknown_facts(before: BeforeBell, tested: Sequence[TestedSession]) -> UnknownFacts | None:
+    """What passed the checks of these sessions without a known fact; None if nothing did."""
+    if not before.unknown:
+        return None
+    known = (one.session.date for one in tested if one.session.date not in before.unsure)
+    return UnknownFacts(signals=before.unknown, first_known=min(known, default=None))
 
 
 def _facts(assembly: Assembly) -> set[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
+import numpy as np
 
 from tbot_core.engine.backtest.candidates import Candidates, candidates_of
 from tbot_core.engine.backtest.glide import GlideTerms, StepNeeded, glide
@@ -31,7 +33,7 @@ from tbot_core.trading.proposals import (
     screen,
     universe_cut,
 )
-from tbot_core.trading.verdicts import ALLOWED_CODE, denial_counts
+from tbot_core.trading.verdicts import ALLOWED_CODE, Verdicts, denial_counts, passed_unknown
 
 if TYPE_CHECKING:
     from tbot_core.engine.assembly import Assembly
@@ -70,14 +72,21 @@ def trial_of(assembly: Assembly, partial_volume: frozenset[str] = frozenset()) -
 
 @attrs.define(eq=False)
 class BeforeBell:
-    """What was denied before the bell, by reason; by strategy, the reasons of sessions that denied every symbol."""
+    """What was denied before the bell, by reason; by strategy, the reasons of sessions that denied every symbol.
+
+    `unknown`: the signals that passed although a fact was unknown, by reason; `unsure`: the sessions with such symbols.
+    """
 
     denials: Counter[str] = attrs.field(factory=Counter)
     without_candidates: dict[str, Counter[str]] = attrs.field(factory=dict)
+    unknown: Counter[str] = attrs.field(factory=Counter)
+    unsure: set[date] = attrs.field(factory=set)
 
     def add(self, screened: Screened) -> None:
         """Count a strategy's screening of a block."""
         self.denials.update(screened.denials)
+        self.unknown.update(screened.unknown)
+        self.unsure.update(screened.unsure)
         if screened.without:
             self.without_candidates.setdefault(screened.strategy, Counter()).update(screened.without)
 
@@ -87,12 +96,15 @@ class Screened:
     """A strategy's screening of sessions, and its signals; None where every symbol was denied.
 
     `denials`: how many symbols each reason denied; `without`: what denied most in the sessions that denied all.
+    `unknown` and `unsure` are those of `BeforeBell`.
     """
 
     strategy: str
     denials: Mapping[str, int]
     without: Sequence[str]
     judged: JudgedSignals | None
+    unknown: Mapping[str, int] = attrs.field(factory=dict)
+    unsure: Collection[date] = ()
 
 
 class MonthOfBars:
@@ -204,7 +216,25 @@ def _screen(trial: Trial, part: BarBlock, entrant: ActiveStrategy, cut: Flags | 
     if not denied.all():
         scan = ScanResult(signals=entrant.strategy.scan(part.bars, day), screened=verdicts, dates=dates)
         judged = judge_scan(entrant, rules, scan, MarketView(bars=part.bars, day=day))
-    return Screened(strategy=entrant.name, denials=denials, without=without, judged=judged)
+    screened = Screened(strategy=entrant.name, denials=denials, without=without, judged=judged)
+    return screened if rules.missing_rejects else _with_unknown(screened, verdicts, part)
+
+
+def _with_unknown(screened: Screened, verdicts: Verdicts, part: BarBlock) -> Screened:
+    # What FILTER_MISSING_DATA let pass, before the bell and at the signals.
+    early = {name: flags & part.bars.traded for name, flags in passed_unknown(verdicts).items()}
+    rows = [row for flags in early.values() for row in np.flatnonzero(flags.any(axis=-1)).tolist()]
+    unsure = {part.sessions[row].date for row in rows}
+    unknown = Counter[str]()
+    if (judged := screened.judged) is not None:
+        allowed = judged.verdicts.reasons == ALLOWED_CODE
+        found = passed_unknown(judged.verdicts)
+        for name, flags in early.items():
+            found[name] = found.get(name, False) | (flags[judged.signals.cells] & allowed)
+        for name, flags in found.items():
+            unknown[name] += int(flags.sum())
+            unsure.update(part.sessions[row].date for row in judged.sessions[flags].tolist())
+    return attrs.evolve(screened, unknown=+unknown, unsure=unsure)
 
 
 def _part(block: BarBlock, rows: list[int]) -> BarBlock:

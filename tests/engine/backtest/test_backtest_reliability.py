@@ -64,15 +64,20 @@ class Growth:
         raise NotImplementedError
 
 
-def known(home: Path, symbols: tuple[str, ...] = (), *, fetching: bool = False, **changes: str) -> Reliability:
+def known(
+    home: Path, symbols: tuple[str, ...] = (), *, fetching: bool = False, last: dt.date = DAYS[1], **changes: str
+) -> Reliability:
     """What a backtest with these settings knows."""
     (home / ".env_bot").write_text("\n".join(f"{key}={value}" for key, value in {**SETTINGS, **changes}.items()))
     assembly = assemble(home, "backtest", CLOCK)
     if fetching:
         assembly = attrs.evolve(assembly, filters={"growth": Growth()})
-    over = BacktestRange(first=DAYS[0], last=DAYS[1], symbols=symbols)
-    found = trade_range(assembly, over).summary.reliability
+    over = BacktestRange(first=DAYS[0], last=last, symbols=symbols)
+    summary = trade_range(assembly, over).summary
+    found = summary.reliability
     assert found is not None
+    sentence = found.unknown.sentence if found.unknown else "FILTER_MISSING_DATA="
+    assert (sentence in summary.document()["notes"], sentence in summary.other_caveats) == (bool(found.unknown), False)
     return found
 
 
@@ -94,6 +99,26 @@ def test_hours_and_kinds_are_those_of_what_was_traded(home: Path) -> None:
         "Volumes of BBB are a part of the tape",
     ]
     assert (known(home, ("AAA",)).kinds, known(home, ("AAA",)).notes) == (found.kinds[:1], ())
+
+
+def test_signals_that_pass_without_a_fact_are_counted(tmp_path: Path) -> None:
+    """With the first session in which all facts are known: mean volumes need five sessions before it.
+
+    Nothing is said where FILTER_MISSING_DATA rejects, or no limit needs the fact.
+    """
+    bench = StoreFixture(folder=tmp_path / "data")
+    bench.folder.mkdir()
+    days = exchange_sessions("2018-07-02", "2018-07-13")
+    bench.put(rising_bars("AAA", days, price=20.0))
+    found = known(tmp_path, last=days[-1].date, MIN_VOLUME_THRESHOLD="1").unknown
+    assert found is not None
+    assert (dict(found.signals), found.first_known) == ({"VOLUME_UNKNOWN": 5}, days[5].date)
+    assert "(VOLUME_UNKNOWN 5); 2018-07-10 is the first session with all facts known." in found.sentence
+    early = known(tmp_path, last=days[2].date, MIN_VOLUME_THRESHOLD="1").unknown
+    assert early is not None
+    assert "there is no session with all facts known." in early.sentence
+    assert known(tmp_path, last=days[-1].date, MIN_VOLUME_THRESHOLD="1", FILTER_MISSING_DATA="reject").unknown is None
+    assert known(tmp_path, last=days[-1].date).unknown is None
 
 
 def test_facts_that_filters_used_are_known_from_their_first_day_on(home: Path) -> None:
