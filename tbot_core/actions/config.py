@@ -278,10 +278,13 @@ def check_config(
 
     `sources` are settings files that were read already, `plugins` what they enable.
     """
+    from tbot_core.instance.loading import unknown_setting
     from tbot_core.instance.report import settings_report
 
     plugins = plugins or plugin_declarations(home)
     found = settings_report(home, mode=mode, declared=plugins.declared, installed=plugins.installed, sources=sources)
+    if plugins.failures:  # a setting without a similar name is probably one that the plugin would have declared
+        found = tuple(one for one in found if one.message not in map(unknown_setting, one.keys))
     level: Level = "fail" if mode in {"dry-run", "paper", "live"} else "warn"
     return (*(SettingsFinding(level=level, message=failure) for failure in plugins.failures), *found)
 
@@ -325,10 +328,13 @@ def explain_variable(home: Path | None, key: str) -> dict[str, Any]:
     """
     from tbot_core.instance.loading import examine_settings
     from tbot_core.instance.report import NOT_ACTED_ON
+    from tbot_core.instance.required_plugins import needed_plugin
 
-    examined = examine_settings(home, mode="demo", declared=plugin_declarations(home).declared)
+    plugins = plugin_declarations(home)
+    examined = examine_settings(home, mode="demo", declared=plugins.declared)
     effective = _find(examined.values, key)
     one = effective.declaration
+    idle = "" if one.acted_on else f"{NOT_ACTED_ON.capitalize()}."
     return {
         "name": one.name,
         "meaning": one.doc,
@@ -341,7 +347,7 @@ def explain_variable(home: Path | None, key: str) -> dict[str, Any]:
         "aliases": list(one.aliases),
         "changes_trades": one.changes_trades,
         "acted_on": one.acted_on,
-        "note": "" if one.acted_on else f"{NOT_ACTED_ON.capitalize()}.",
+        "note": " ".join(filter(None, (needed_plugin(effective.owner, plugins.installed), idle))),
         "value": effective.text,
         "origin": str(effective.origin),
         "findings": [str(finding) for finding in examined.findings if one.name in finding.keys],

@@ -61,19 +61,18 @@ def plugin_listings(
 ) -> tuple[tuple[PluginListing, ...], TrialRecords, list[str]]:
     """Every plugin with its metadata, settings and recorded results, the records, and warnings.
 
-    With `probing` each usable one is tried; `progress` names it first. Unreadable settings enable
-    nothing; unreadable or unwritable records give a warning each.
+    With `probing` each usable one is tried; `progress` names it first. Settings that stay closed count as those of the
+    last run, and unreadable ones enable nothing; unreadable or unwritable records give a warning each.
     """
     folder = Instance.at(home).data
     listings, warnings = discovery.installed_plugins(), []
     try:
         if settings is None and is_sealed(Instance.at(home)):
-            warnings.append(
-                "The settings are encrypted and this command does not open them: `tbot check` shows what is enabled."
-            )
+            texts, warning = _last_settings(home)
+            warnings.append(warning)
         else:
             texts = raw_settings(home) if settings is None else settings
-            listings = discovery.mark_enabled(listings, plugins_enabled(texts))
+        listings = discovery.mark_enabled(listings, plugins_enabled(texts))
     except TbotError as fault:
         warnings.append(f"{fault.message} The list cannot show which plugins are active.")
     known = trial_records.read_records(folder)
@@ -86,6 +85,16 @@ def plugin_listings(
         except TbotError as fault:
             warnings.append(f"{fault.message} The results are not recorded.")
     return trial_records.apply_records(listings, known), known, warnings
+
+
+def _last_settings(home: Path | None) -> tuple[Mapping[str, str], str]:
+    # The settings of the last run, which its journal has in the clear, and a sentence about that.
+    from tbot_core.status.runs import settings_of_last_run
+
+    since, parsed = settings_of_last_run(Instance.at(home))
+    closed = "The settings are encrypted and this command does not open them: "
+    shown = f"active is what {since} had enabled; " if parsed.entries else ""
+    return {one.key: one.value for one in parsed.entries}, f"{closed}{shown}`tbot check` shows what is enabled now."
 
 
 def plugin_document(listing: PluginListing, record: TrialRecord | None) -> dict[str, object]:

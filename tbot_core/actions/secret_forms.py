@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.actions.plugin_declarations import plugin_declarations
+from tbot_core.actions.plugin_declarations import PluginDeclarations, plugin_declarations
 from tbot_core.actions.secrets import stored_content
 from tbot_core.contracts.credentials import SecretField
 from tbot_core.instance.plugin_settings import known_plugins
+from tbot_core.instance.required_plugins import needed_plugin
 from tbot_core.instance.secret_schemas import secret_owners, secret_rules
 from tbot_core.vault.categories import CATEGORIES
 from tbot_core.vault.schemas import schema_key, stored_fields
@@ -27,7 +28,7 @@ class SecretForm:
     """The fields of a category, or of a plugin's `section` in it.
 
     `stored` are the names of fields with a value, also of undeclared ones. `readers` are the plugins that
-    read it, `used` tells whether one of them is enabled.
+    read it, `used` tells whether one of them is enabled. `needs` has a sentence for each of them that is not installed.
     """
 
     category: str
@@ -36,6 +37,7 @@ class SecretForm:
     stored: frozenset[str]
     readers: tuple[str, ...] = ()
     used: bool = False
+    needs: tuple[str, ...] = ()
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -53,8 +55,16 @@ def secret_forms(home: Path | None, category: str) -> tuple[SecretForm, ...]:
         fields = secret_rules(plugins.declared, plugins.installed).fields.get(schema_key(category, ""), {})
         names = _stored_names(stored, fields)
         readers = tuple(dict.fromkeys([*owners, *others]))
-        shown = tuple(fields.values())
-        return (SecretForm(category=category, fields=shown, stored=names, readers=readers, used=bool(owners)),)
+        return (
+            SecretForm(
+                category=category,
+                fields=tuple(fields.values()),
+                stored=names,
+                readers=readers,
+                used=bool(owners),
+                needs=_needs(category, readers, plugins),
+            ),
+        )
     parts = {name.lower(): part for name, part in stored.items() if isinstance(part, dict)}
     known = [one.name for one in known_plugins() if category in one.secrets]
     sections = dict.fromkeys([*owners, *sorted({*known, *parts})])
@@ -71,9 +81,16 @@ def secret_forms(home: Path | None, category: str) -> tuple[SecretForm, ...]:
                 stored=names,
                 readers=(section,),
                 used=section in owners,
+                needs=_needs(category, (section,), plugins),
             )
         )
     return tuple(made)
+
+
+def _needs(category: str, readers: tuple[str, ...], plugins: PluginDeclarations) -> tuple[str, ...]:
+    # The sentences on readers that are known and not installed.
+    owners = [f"{one.kind} {one.name}" for one in known_plugins() if category in one.secrets and one.name in readers]
+    return tuple(filter(None, (needed_plugin(owner, plugins.installed) for owner in owners)))
 
 
 def _stored_names(stored: Mapping[str, Any], fields: Mapping[str, SecretField]) -> frozenset[str]:

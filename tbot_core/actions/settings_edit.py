@@ -11,7 +11,7 @@ import attrs
 
 from tbot_core.actions.checks import start_faults
 from tbot_core.actions.config import SettingChange, StoredConfig, stored_config, worst_day_change
-from tbot_core.actions.plugin_declarations import examine_edited, plugin_declarations
+from tbot_core.actions.plugin_declarations import PluginDeclarations, examine_edited, plugin_declarations
 from tbot_core.errors import SettingsError, UsageError
 from tbot_core.instance import Instance, SettingsFiles, examine_settings, load_settings, read_settings_files
 from tbot_core.instance.dotenv import replace_values
@@ -19,7 +19,8 @@ from tbot_core.instance.findings import SettingsFinding, printable_value
 from tbot_core.instance.folder import ENV_FILE
 from tbot_core.instance.loading import faults_error
 from tbot_core.instance.plugin_settings import off_by_filters
-from tbot_core.instance.registry import EffectiveSetting
+from tbot_core.instance.registry import CORE, EffectiveSetting, strategy_of
+from tbot_core.instance.required_plugins import needed_plugin
 from tbot_core.instance.setting_groups import SettingGroup, setting_groups
 from tbot_core.system.redaction import redact
 
@@ -39,7 +40,7 @@ class SettingsView:
 
     `version` identifies the content of the files. `fixed` tells why nothing can be changed here, "" where it can.
     `findings` are the failures and warnings about the settings as they are. `checks_off` names the standard filters
-    that FILTERS takes away, "" without one.
+    that FILTERS takes away, "" without one. `needs` says by setting which plugin is not installed.
     """
 
     groups: tuple[SettingGroup, ...]
@@ -48,6 +49,7 @@ class SettingsView:
     fixed: str
     findings: tuple[SettingsFinding, ...]
     checks_off: str
+    needs: Mapping[str, str]
 
 
 @attrs.frozen(kw_only=True)
@@ -90,8 +92,8 @@ _AGAIN: Final = "Open the settings again, and make the change once more."
 def settings_view(home: Path | None) -> SettingsView:
     """Every setting with its value, its source and its declaration."""
     sources = read_settings_files(Instance.at(home))
-    declared = plugin_declarations(home, sources=sources).declared
-    examined = examine_settings(home, mode="paper", declared=declared, sources=sources)
+    plugins = plugin_declarations(home, sources=sources)
+    examined = examine_settings(home, mode="paper", declared=plugins.declared, sources=sources)
     plain = [source.name for source in sources.both if source.plain and not source.sealed]
     return SettingsView(
         groups=setting_groups(examined.values),
@@ -100,7 +102,15 @@ def settings_view(home: Path | None) -> SettingsView:
         fixed=f"{' and '.join(plain)}: not encrypted." if plain else "",
         findings=examined.findings,
         checks_off=" ".join(_checks_off(examined.settings)),
+        needs=dict(_needs(examined.values, plugins)),
     )
+
+
+def _needs(values: Mapping[str, EffectiveSetting], plugins: PluginDeclarations) -> Iterator[tuple[str, str]]:
+    for name, one in values.items():
+        strategy = strategy_of(name) if one.owner == CORE else None
+        if sentence := needed_plugin(f"strategy {strategy}" if strategy else one.owner, plugins.installed):
+            yield name, sentence
 
 
 def is_editable(one: EffectiveSetting) -> bool:

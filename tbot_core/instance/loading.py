@@ -202,9 +202,14 @@ def _unknown(known: VariableCatalogue, entry: Assignment, *, compare: bool) -> S
     if not (nearest or entry.value.strip("=") or _NAME.fullmatch(entry.key)):
         sentence = "The line is not KEY=value. It is not shown, since it may be a secret that ends with `=`."
         return SettingsFinding(level="warn", message=sentence, where=where)
-    meant = f"; the nearest name is {nearest}" if nearest else ""
-    sentence = f"Unknown setting {printable_value(entry.key)}{meant}."
+    sentence = unknown_setting(entry.key, nearest or "")
     return SettingsFinding(level="warn", message=sentence, keys=(entry.key,), where=where)
+
+
+def unknown_setting(key: str, nearest: str = "") -> str:
+    """The sentence on a key of a settings file that nobody declares; `nearest` is a similar name, "" without one."""
+    meant = f"; the nearest name is {nearest}" if nearest else ""
+    return f"Unknown setting {printable_value(key)}{meant}."
 
 
 def _values(

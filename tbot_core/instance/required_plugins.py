@@ -39,6 +39,17 @@ def missing_plugins(
     return (*(finding for _, finding in found), *_owners(values, known))
 
 
+def needed_plugin(owner: str, installed: Collection[tuple[str, str]]) -> str:
+    """A sentence on what belongs to a plugin that is not installed; "" for the core, and for an installed plugin.
+
+    `owner` is that of a setting: `core`, or kind and name as in `broker paper`.
+    """
+    kind, _, name = owner.partition(" ")
+    if owner == CORE or (kind, name) in installed:
+        return ""
+    return f"Needs plugin {distribution_of(kind, name) or owner}, which is not installed."
+
+
 def _strategies(values: Mapping[str, EffectiveSetting], installed: list[str]) -> Iterator[_Missing]:
     texts = _texts(values)
     key = "STRATEGY_OVERRIDE" if texts["STRATEGY_OVERRIDE"] else "STRATEGY_SEQUENCE"

@@ -13,6 +13,7 @@ from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance
 from tbot_core.instance import secrets as instance_secrets
+from tbot_core.plugins import discovery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,14 @@ def test_the_forms_of_plugins_in_use_come_first(home: Path) -> None:
     assert mine.unknown == ()
     older = next(one for one in forms if one.section == "older")
     assert (older.fields, older.unknown, older.used) == ((), ("token",), False)
+    assert (mine.needs, older.needs) == ((), ())
+
+
+def test_a_form_names_the_plugin_that_is_not_installed(home: Path) -> None:
+    """Of each known one in a section of its own; an installed one has no such sentence."""
+    installed = {it.entry.name for it in discovery.installed_plugins() if it.entry.kind == "broker"}
+    needs = {one.section: bool(one.needs) for one in secret_forms(home, "broker")}
+    assert needs == {name: name not in installed for name in ("alpaca", "ibkr", "tradier")}
 
 
 def test_a_category_of_one_object_has_one_form(home: Path) -> None:

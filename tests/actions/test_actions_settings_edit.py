@@ -75,6 +75,15 @@ def test_a_plan_tells_the_effect_on_the_risk(home: Path) -> None:
     assert (plan.disarms, plan.guarded) == (True, {})
 
 
+def test_settings_of_a_plugin_that_is_not_installed_say_so(home: Path) -> None:
+    """Those of a strategy that only its window names; the core's and installed ones say nothing."""
+    stored = stored_config(home)
+    stored.replace(stored.text + b"START_TIME_FOO=14:40\n")
+    needs = settings_view(home).needs
+    assert needs["START_TIME_FOO"] == "Needs plugin strategy foo, which is not installed."
+    assert not {"MAX_TRADES", "START_TIME_OPEN", "MIN_PRICE"} & set(needs)
+
+
 def test_checks_that_are_off_are_named_with_every_change(home: Path) -> None:
     """While FILTERS takes a standard filter away, whatever is changed, and beside the settings as they are."""
     assert plan_settings(home, {"FILTERS": "mine"}).warnings == ()

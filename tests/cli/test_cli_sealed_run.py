@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,6 +17,7 @@ import pytest
 from tbot_core import cli
 from tbot_core.actions import control_requests
 from tbot_core.actions.checks import check_instance
+from tbot_core.actions.plugins import list_plugins
 from tbot_core.contracts.credentials import SecretValue, hidden_field, shown_field
 from tbot_core.contracts.setting import integer, text
 from tbot_core.engine import control
@@ -22,6 +25,9 @@ from tbot_core.engine.control import ControlVerb
 from tbot_core.engine.plugin_context import plugin_secrets
 from tbot_core.errors import PluginError, VaultError
 from tbot_core.instance import Instance, load_settings
+from tbot_core.instance.journal_key import open_instance_journal
+from tbot_core.journal import records
+from tbot_core.journal.store import NewEvent
 from tbot_core.system import filesystem
 from tbot_core.testing.canaries import canary, shows
 from tbot_core.vault.audit_log import log_entries
@@ -143,7 +149,24 @@ def test_listing_plugins_opens_no_secret(home: Path, capsys: pytest.CaptureFixtu
     """The list of an encrypted instance writes no line to the audit log, and says where states are to be had."""
     before = (home / "data" / "audit.log").read_bytes()
     assert cli.invoke(["plugins", "list", "--home", str(home)]) == 0
-    assert "`tbot check` shows what is enabled" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "`tbot check` shows what is enabled" in shown.err
+    assert "active " not in shown.out
+    assert (home / "data" / "audit.log").read_bytes() == before
+
+
+def test_the_list_of_an_encrypted_instance_shows_what_the_last_run_had_enabled(home: Path) -> None:
+    """From its journal, and says so; no secret is opened."""
+    settings = {"BROKER_NAME": "paper", "STRATEGY_SEQUENCE": "mid", "FILTERS": "none"}
+    with closing(open_instance_journal(Instance(home))) as journal:
+        started = {"mode": "paper", "settings": settings, "equity": "100000"}
+        journal.append([NewEvent(kind=records.RUN_STARTED, payload=started, time=datetime(2026, 11, 24, tzinfo=UTC))])
+    before = (home / "data" / "audit.log").read_bytes()
+    rows, (warning,) = list_plugins(home)
+    active = {(one["kind"], one["name"]) for one in rows if one["state"] == "active"}
+    assert {("broker", "paper"), ("strategy", "mid")} <= active
+    assert not active & {("strategy", "open"), ("filter", "price_volume")}
+    assert "active is what the paper run of 20" in warning
     assert (home / "data" / "audit.log").read_bytes() == before
 
 

@@ -15,7 +15,7 @@ from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.instance.reference import render
 from tbot_core.instance.registry import GROUPS
 from tbot_core.instance.report import settings_report
-from tbot_core.instance.required_plugins import missing_plugins
+from tbot_core.instance.required_plugins import missing_plugins, needed_plugin
 from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.plugins import discovery
 from tbot_core.plugins.loader import PluginLoader
@@ -165,6 +165,20 @@ def test_a_check_prints_the_planned_worst_day(tmp_path: Path) -> None:
         "Planned worst day: 0.04 % of equity, before slippage and fees; largest gross exposure: 2 % of equity.",
     ]
     assert found[2].keys == ("DAILY_LOSS_LIMIT",)
+
+
+@pytest.mark.parametrize(
+    ("owner", "sentence"),
+    [
+        ("core", ""),
+        ("broker paper", ""),
+        ("strategy foo", "Needs plugin strategy foo, which is not installed."),
+        ("filter finnhub", "Needs plugin tbot-filter-finnhub, which is not installed."),
+    ],
+)
+def test_what_belongs_to_a_plugin_that_is_not_installed_says_so(owner: str, sentence: str) -> None:
+    """By the distribution where the project has made it."""
+    assert needed_plugin(owner, {("broker", "paper")}) == sentence
 
 
 def test_a_check_names_the_standard_filters_that_are_taken_away(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core import cli
+from tbot_core.actions.config import check_config
+from tbot_core.actions.plugins import list_plugins
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.model.clock import ManualClock
@@ -193,3 +195,17 @@ def test_f92_a_plugin_that_ends_the_process_of_a_run_is_named_and_set_aside(
     assert "The last run ended in import of the plugin strategy/deadly" in errors[1]
     assert "The strategy deadly (their-deadly 2.5) failed" in errors[2]
     assert "the process of the run ended 2 times while it was imported or created" in errors[2]
+
+
+def test_settings_of_a_plugin_that_cannot_be_imported_are_no_fault_of_their_own(
+    plant: Callable[..., EntryPointInfo], tmp_path: Path
+) -> None:
+    """Nobody has declared them yet; what resembles a known name is reported all the same, and the plugin is broken."""
+    plant("bare", "import no_such_library", kind="filter")
+    text = "BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nFILTERS={}\nBARE_LEVEL=3\nMAX_TRADE=3\n"
+    for filters, words in (("bare", ["MAX_TRADE"]), ("", ["BARE_LEVEL", "MAX_TRADE"])):
+        (tmp_path / ".env_bot").write_text(text.format(filters))
+        found = check_config(tmp_path, "paper")
+        assert [one.keys[0] for one in found if one.message.startswith("Unknown setting")] == words
+    rows, _ = list_plugins(tmp_path)
+    assert [one["state"] for one in rows if one["name"] == "bare"] == ["broken"]

@@ -133,6 +133,8 @@ def test_what_the_next_start_would_refuse_is_told_and_not_saved(app: ASGIApp, se
     for role, path in (("admin", "/settings/review"), (STEPPED_UP, "/settings/save")):
         answer = send(app, path, role, CRITICAL_ALERT_CHANNEL="pagerduty", form=version(app))
         assert (answer.status, "The next start would fail: TB-SEC-051 alert" in answer.text) == (400, True)
+        answer = send(app, path, role, BROKER_NAME="nobody", form=version(app))
+        assert (answer.status, "no broker nobody is installed" in answer.text) == (400, True)
         answer = send(app, path, role, CRITICAL_ALERT_CHANNEL="", form=version(app))
         assert (answer.status, "allowed is names separated by commas" in answer.text) == (400, True)
     assert stored(sealed) == before

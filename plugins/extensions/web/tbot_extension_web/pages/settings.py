@@ -43,13 +43,17 @@ CHANGED: Final = "The settings were changed since the form was opened; nothing w
 
 @attrs.frozen(kw_only=True)
 class Row:
-    """A setting in the form: `text` is what its field shows, `fault` why that is not allowed."""
+    """A setting in the form: `text` is what its field shows, `fault` why that is not allowed.
+
+    `needs` says which plugin has to be installed first.
+    """
 
     setting: EffectiveSetting
     text: str
     choices: tuple[str, ...]
     editable: bool
     fault: str = ""
+    needs: str = ""
 
     @property
     def name(self) -> str:
@@ -59,7 +63,8 @@ class Row:
     @property
     def note(self) -> str:
         """What else a person should know."""
-        return "" if self.setting.declaration.acted_on else f"{NOT_ACTED_ON.capitalize()}."
+        idle = "" if self.setting.declaration.acted_on else f"{NOT_ACTED_ON.capitalize()}."
+        return " ".join(filter(None, (self.needs, idle)))
 
 
 async def show(call: Call) -> Response:
@@ -192,6 +197,7 @@ def _form(  # noqa: PLR0913  -- what the form shows
             choices=choices_of(view.values[name]),
             editable=is_editable(view.values[name]),
             fault=wrong.get(name, ""),
+            needs=view.needs.get(name, ""),
         )
         for name in names
     ]
