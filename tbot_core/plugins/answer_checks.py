@@ -18,7 +18,8 @@ from tbot_core.plugins.number_bounds import FIGURE, PRICE, RATIO, FigureOutOfBou
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from tbot_core.model.bars import Bars
+    from tbot_core.model.bars import Bars, Flags
+    from tbot_core.model.day_facts import DayFacts
     from tbot_core.model.window import Window
 
 RUNAWAY: Final = 1000
@@ -49,8 +50,13 @@ def checked_valuation(answer: object) -> OptionValuation:
     return answer
 
 
-def checked_signals(answer: object, name: str, window: Window, bars: Bars, since: int) -> Signals:
-    """Validate the result of a scan: signals of the minutes from `since` on. Raises RunawayPlugin for far too many."""
+def checked_signals(  # noqa: PLR0913  -- the strategy, and what its scan was given
+    answer: object, name: str, window: Window, bars: Bars, since: int, *, day: DayFacts | None = None
+) -> Signals:
+    """Validate the result of a scan: signals of the minutes from `since` on. Raises RunawayPlugin for far too many.
+
+    `day`, the facts of the scan, gives the sessions that an error names.
+    """
     if not isinstance(answer, Signals):
         raise _wrong("scan", answer, "Signals")
     _columns(answer, bars.close.shape[:-1])
@@ -66,7 +72,13 @@ def checked_signals(answer: object, name: str, window: Window, bars: Bars, since
         _, counts = np.unique(np.stack([*answer.cells[:-1], answer.minute]), axis=1, return_counts=True)
         if counts.max() > RUNAWAY:
             raise RunawayPlugin(f"It returned {counts.max()} signals of one minute; more than {RUNAWAY} are refused.")
-    _sane(answer, name, window, bars)
+    for fault, rows in _faults(answer, window, bars).items():
+        if rows.any():
+            raise PluginError(
+                f"Strategy {name} returned {int(rows.sum())} signal(s) with {fault}; "
+                f"the first: {_first(answer, rows, bars, day)}.",
+                f"Run `tbot plugins check {name}`, or remove it from STRATEGY_SEQUENCE.",
+            )
     return answer
 
 
@@ -149,13 +161,13 @@ def _columns(answer: Signals, shape: tuple[int, ...]) -> None:
             raise PluginError("Its signals refer to a row that does not exist.", _REMEDY)
 
 
-def _sane(signals: Signals, name: str, window: Window, bars: Bars) -> None:
-    # Raises PluginError for signals that no market gives.
+def _faults(signals: Signals, window: Window, bars: Bars) -> dict[str, Flags]:
+    # By fault the signals that no market gives.
     away = signals.side * (signals.price - signals.stop)
     ahead = signals.side * (signals.target - signals.price)
     duplicate = np.ones(len(signals), dtype=np.bool_)
     duplicate[np.unique(np.ravel_multi_index(signals.cells, bars.close.shape[:-1]), return_index=True)[1]] = False
-    faults = {
+    return {
         "a side other than 1 and -1": np.abs(signals.side) != 1,
         "a minute outside of the entry phase": (signals.minute < window.entry) | (signals.minute >= window.entry_end),
         "a minute that has not closed yet": signals.minute >= bars.minutes,
@@ -167,12 +179,16 @@ def _sane(signals: Signals, name: str, window: Window, bars: Bars) -> None:
         "a target on the losing side": (np.round(ahead, 4) < 0) | (signals.target >= PRICE.most),
         "a symbol that has a signal already": duplicate,
     }
-    for fault, rows in faults.items():
-        if rows.any():
-            raise PluginError(
-                f"Strategy {name} returned {int(rows.sum())} signal(s) with {fault}.",
-                f"Run `tbot plugins check {name}`, or remove it from STRATEGY_SEQUENCE.",
-            )
+
+
+def _first(signals: Signals, rows: Flags, bars: Bars, day: DayFacts | None) -> str:
+    # The earliest of these signals: its symbol, session and minute.
+    *sessions, symbols = signals.cells
+    order = [*sessions, signals.minute, symbols]
+    row = min(np.flatnonzero(rows).tolist(), key=lambda one: [int(column[one]) for column in order])
+    date = None if day is None else day.date[(*(axis[row] for axis in sessions), 0)]
+    when = "" if date is None or np.isnat(date) else f" on {date}"
+    return f"{bars.symbols[symbols[row]]}{when}, minute {signals.minute[row]} of the session"
 
 
 def _rules(answer: Signals) -> None:

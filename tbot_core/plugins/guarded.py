@@ -78,7 +78,12 @@ class GuardedStrategy:
 
         def scan() -> Signals:
             return answer_checks.checked_signals(
-                self._inner.scan(bars, self._facts(day), since), self.entry.name, self.window, bars, since
+                self._inner.scan(bars, self._facts(day), since),
+                self.entry.name,
+                self.window,
+                bars,
+                since,
+                day=day,
             )
 
         return self._guard.call(self.entry, "scan", scan, lambda _words: _nothing(bars.close.ndim - 1))
