@@ -40,8 +40,8 @@ EVENTS_AT_ONCE: Final = 500
 """The number of events that are read at once, so that a long journal does not block the loop."""
 
 FINISH_S: Final = 10.0
-HEADS_S: Final = 3600.0
-"""How often the heads of the hash chains are sent, as a routine alert: what leaves the machine proves the files."""
+HEADS_AFTER_S: Final = 300.0
+"""How long after a session the heads of the hash chains are sent: what leaves the machine last proves the files."""
 
 _log = log.logger(__name__)
 
@@ -75,7 +75,8 @@ class AlertDispatcher:
         self._pending = PendingSender(self._store, delivery, writer, clock, quiet=options.quiet)
         self._partly_reported: set[str] = set()
         delivery.on_answer = self._note_answer
-        self._heads_due = clock.monotonic() + HEADS_S
+        self._heads_due: float | None = None
+        self._heads_stored = False
         self._broken = False
 
     def begin(self) -> None:
@@ -106,6 +107,7 @@ class AlertDispatcher:
         try:
             async with asyncio.timeout(FINISH_S):
                 self.poll_journal()
+                await self.note_chain_heads(end=True)
                 await self.send_questions()
                 for urgency in Urgency:
                     await self.send(urgency)
@@ -164,12 +166,11 @@ class AlertDispatcher:
         else:
             backoff.reset()
 
-    async def note_chain_heads(self) -> None:
-        """Store the heads of the hash chains as a routine alert, once an hour."""
-        now = self._clock.monotonic()
-        if now < self._heads_due:
+    async def note_chain_heads(self, *, end: bool = False) -> None:
+        """Store the heads of the hash chains as a routine alert, once after each session; at the run's end at once."""
+        if self._heads_due is None or (not end and self._clock.monotonic() < self._heads_due):
             return
-        self._heads_due = now + HEADS_S
+        self._heads_due, self._heads_stored = None, True
         heads = chain_heads.read_chain_heads(self._instance)
         if heads:
             named = ", ".join(f"{name} {head}" for name, head in heads.items())
@@ -276,6 +277,7 @@ class AlertDispatcher:
         events = list(islice(journal.events(place), EVENTS_AT_ONCE))
         changes: list[Callable[[], None]] = []
         for event in events:
+            self._plan_heads(event.kind)
             if notices := rules.apply(event):
                 changes.append(partial(self._store.add_notices, notices, event.applied))
             known = self._compare(known, rules.open_incidents(event.applied), event.applied, changes)
@@ -287,6 +289,13 @@ class AlertDispatcher:
                 for change in changes:
                     change()
         self._open_incidents = known
+
+    def _plan_heads(self, kind: str) -> None:
+        # The heads follow the last event of a session, or a stop.
+        if kind == records.SESSION_OPENED:
+            self._heads_stored = False
+        elif kind in {records.SESSION_CLOSED, records.STOPPED} and not self._heads_stored:
+            self._heads_due = self._clock.monotonic() + HEADS_AFTER_S
 
     def _compare(
         self, before: frozenset[str], found: dict[str, Notice], when: datetime, changes: list[Callable[[], None]]

@@ -1,7 +1,7 @@
-"""The heads of the two hash chains, audit log and journal: every hour of a run and at its end they go to the log.
+"""The heads of the two hash chains, audit log and journal: a run that trades logs them once a day and at its end.
 
-Alerts send them every hour. A run that trades also records the journal's head in the audit log, and compares the two at
-its start.
+Alerts send them after each session. A run that trades also records the journal's head in the audit log, and compares
+the two at its start.
 
 A chain does not show that its end was cut off, or that an older copy took its place. A head that was collected with the
 log on another machine does; that in the audit log does while the audit log itself is not an older copy.
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 EVERY_S: Final = 3600.0
+DAY_S: Final = 86400.0
 _GRAVE: Final = frozenset({records.STATE, records.REQUEST, records.ARMED, records.DISARMED})
 _log = log.logger(__name__)
 
@@ -108,11 +109,14 @@ class JournalGuard:
 
 
 async def with_chain_heads(work: Coroutine[Any, Any, T], instance: Instance, guard: JournalGuard) -> T:
-    """Await the work; log the heads now, every hour, and when it has ended in any way.
+    """Await the work; where the guard has an instance, log the heads once a day, and when it has ended in any way.
 
-    The guard records the journal's head before, and whenever that is due.
+    The guard records the journal's head now, every hour, at the end, and whenever that is due.
     """
-    beside = [asyncio.create_task(_log_hourly(instance, guard)), asyncio.create_task(guard.note_when_due())]
+    if guard.instance is None:
+        return await work
+    parts = (_note_hourly(guard), guard.note_when_due(), _log_daily(instance))
+    beside = [asyncio.create_task(part) for part in parts]
     try:
         return await work
     finally:
@@ -123,11 +127,16 @@ async def with_chain_heads(work: Coroutine[Any, Any, T], instance: Instance, gua
         log_chain_heads(instance)
 
 
-async def _log_hourly(instance: Instance, guard: JournalGuard) -> None:
+async def _note_hourly(guard: JournalGuard) -> None:
     while True:
         guard.note()
-        log_chain_heads(instance)
         await asyncio.sleep(EVERY_S)
+
+
+async def _log_daily(instance: Instance) -> None:
+    while True:
+        await asyncio.sleep(DAY_S)
+        log_chain_heads(instance)
 
 
 def log_chain_heads(instance: Instance) -> None:

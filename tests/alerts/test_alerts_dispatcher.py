@@ -699,23 +699,43 @@ def test_a_channel_whose_library_panics_is_replaced_by_the_other() -> None:
     assert asyncio.run(both.send(alert)).reached == ("b",)
 
 
-def test_the_heads_of_the_chains_leave_the_machine_every_hour(bot: Bot) -> None:
-    """As a routine alert with the command that verifies them, not before the first hour; none where nothing is kept."""
-    bot.write("noted", {})
-    count, digest = bot.journal.head
+def test_the_heads_of_the_chains_leave_the_machine_after_each_session(bot: Bot) -> None:
+    """As the last routine alert of the day, with the command that verifies them; a stop after it brings none anew."""
     dispatcher = bot.dispatcher()
-    bot.pass_time(minutes=59)
-    asyncio.run(dispatcher.note_chain_heads())
-    asyncio.run(pump(dispatcher))
-    assert bot.mail.said == []
+    opened = {"date": "2026-11-24", "open": NOW.isoformat(), "equity": "1000", "symbols": 1}
+    closed = {"date": "2026-11-24", "pnl": "0", "equity": "1000", "cash": "1000", "trades": 0, "open": []}
+    expected = []
     for _ in range(2):
-        bot.pass_time(hours=1)
+        bot.write(records.SESSION_OPENED, opened)
+        asyncio.run(pump(dispatcher))
+        bot.pass_time(hours=6)
         asyncio.run(dispatcher.note_chain_heads())
+        bot.write(records.SESSION_CLOSED, closed)
+        asyncio.run(pump(dispatcher))
+        asyncio.run(dispatcher.note_chain_heads())
+        expected.append("{}:{}".format(*bot.journal.head))
+        bot.pass_time(minutes=5)
+        for _ in range(2):
+            asyncio.run(dispatcher.note_chain_heads())
+            asyncio.run(pump(dispatcher))
+        bot.write(records.STOPPED, {"open": []})
+        asyncio.run(pump(dispatcher))
+        bot.pass_time(minutes=5)
         asyncio.run(dispatcher.note_chain_heads())
         asyncio.run(pump(dispatcher))
-    assert bot.mail.said == [f"Heads of the hash chains: journal {count}:{digest}"] * 2
-    assert bot.mail.got[0].text.endswith(f"Next: tbot audit verify --journal-head {count}:{digest}")
+    heads = [one for one in bot.mail.got if "Heads of the hash chains" in one.text]
+    assert [one.text.rpartition(" ")[2] for one in heads] == expected
+    assert heads[0].text.endswith(f"Next: tbot audit verify --journal-head {expected[0]}")
     assert bot.pager.said == []
+
+
+def test_a_run_that_ends_sends_the_heads_at_its_end(bot: Bot) -> None:
+    """A stop in mid-session waits for nothing."""
+    dispatcher = bot.dispatcher()
+    bot.write(records.STOPPED, {"open": []})
+    count, digest = bot.journal.head
+    asyncio.run(dispatcher.finish())
+    assert any(f"Heads of the hash chains: journal {count}:{digest}" in one for one in bot.mail.said)
 
 
 def test_the_events_after_an_older_journal_are_reported(bot: Bot) -> None:
@@ -744,7 +764,7 @@ def test_without_chains_no_heads_are_sent(tmp_path: Path) -> None:
     made.journal.close()
     dispatcher = made.dispatcher()
     made.pass_time(hours=2)
-    asyncio.run(dispatcher.note_chain_heads())
+    asyncio.run(dispatcher.note_chain_heads(end=True))
     asyncio.run(pump(dispatcher))
     assert made.mail.said == []
 

@@ -44,19 +44,26 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [{name: it[name] for name in ("event", "secrets", "journal", "reason") if name in it} for it in ours]
 
 
-def test_an_hour_of_a_run_and_its_end_log_both_heads(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Each as the number of entries and the hash of the last; a run of two hours and a half logs four times."""
+@pytest.mark.parametrize(("days", "count"), [(0.1, 1), (2.5, 3)])
+def test_a_day_of_a_run_that_trades_and_its_end_log_both_heads(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, days: float, count: int
+) -> None:
+    """Each as the number of entries and the hash of the last; a simulation, which has no guard, logs none."""
     instance = Instance(tmp_path)
     open_instance_vault(instance, DeploymentSettings()).note("open", "smtp", "ok")
     with closing(open_journal(instance.journal)) as journal:
         journal.append([NewEvent(kind="risk", payload={}, time=TIME)])
-        count, digest = journal.head
+        entries, digest = journal.head
     loop = VirtualLoop()
     with caplog.at_level(logging.INFO):
         loop.run_until_complete(with_chain_heads(asyncio.sleep(9000), instance, JournalGuard()))
+        assert logged(caplog) == []
+        loop.run_until_complete(
+            with_chain_heads(asyncio.sleep(days * 86400), instance, JournalGuard(instance=instance))
+        )
     loop.close()
-    heads = {"secrets": log_head(log_path(instance)).text, "journal": f"{count}:{digest}"}
-    assert logged(caplog) == [{"event": "chain.heads", **heads}] * 4
+    heads = {"secrets": log_head(log_path(instance)).text, "journal": f"{entries}:{digest}"}
+    assert logged(caplog) == [{"event": "chain.heads", **heads}] * count
     assert heads["secrets"].startswith("3:")
 
 
@@ -69,7 +76,7 @@ def test_a_run_that_fails_logs_the_heads_at_its_end(tmp_path: Path, caplog: pyte
         raise RuntimeError("broken")
 
     with caplog.at_level(logging.INFO), pytest.raises(RuntimeError, match="broken"):
-        asyncio.run(with_chain_heads(fail(), instance, JournalGuard()))
+        asyncio.run(with_chain_heads(fail(), instance, JournalGuard(instance=instance)))
     assert [it["event"] for it in logged(caplog)][-1:] == ["chain.heads"]
 
 
