@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shlex
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -20,6 +22,18 @@ _CARRIED: Final = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONHASHSEED
 def program(name: str) -> str | None:
     """The path of a program on PATH, or of a file that may be executed; None without one."""
     return shutil.which(name)
+
+
+def own_command(name: str, started: str) -> str:
+    """How to call the program `name` that was started as `started`: by its name where PATH leads to it, else by a path.
+
+    Where it was started in another way, as by `python -m`, it is the name.
+    """
+    path, found = Path(started), shutil.which(name)
+    if path.name != name or (found is not None and Path(found).resolve() == path.resolve()):
+        return name
+    path, here = path.absolute(), Path.cwd()
+    return shlex.quote(f"./{path.relative_to(here)}" if path.is_relative_to(here) else str(path))
 
 
 def variable(name: str) -> str | None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tbot_core.system import environ
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_the_account_has_a_name_or_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,6 +21,24 @@ def test_the_account_has_a_name_or_a_number(monkeypatch: pytest.MonkeyPatch) -> 
     assert environ.user_name() == known.get(os.getuid(), f"uid {os.getuid()}")
     monkeypatch.setattr(os, "getuid", lambda: 3_999_999_999)
     assert environ.user_name() == "uid 3999999999"
+
+
+def test_a_program_is_called_as_it_can_be_called_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name where PATH leads to it, else by its path, from the working folder where it is in that."""
+    here, other = tmp_path / "my work", tmp_path / "other"
+    for folder in (here / "bin", other):
+        folder.mkdir(parents=True)
+        (folder / "tbot").write_text("")
+        (folder / "tbot").chmod(0o700)
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PATH", str(other))
+    assert environ.own_command("tbot", "bin/tbot") == "./bin/tbot"
+    assert environ.own_command("tbot", str(here / "bin" / "tbot")) == "./bin/tbot"
+    assert environ.own_command("tbot", str(other / "tbot")) == "tbot"
+    assert environ.own_command("tbot", "/usr/lib/tbot_core/__main__.py") == "tbot"
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.chdir(other)
+    assert environ.own_command("tbot", str(here / "bin" / "tbot")) == f"'{here}/bin/tbot'"
 
 
 def test_only_variables_that_the_docs_name_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

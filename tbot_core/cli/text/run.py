@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from tbot_core.model.reasons import Reason
 from tbot_core.reports import timeline
 from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.status.event_text import stopped_sentence, unprotected_sentences, window_words
+from tbot_core.system import environ
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,7 +72,7 @@ def finished_lines(outcome: RunOutcome, options: RunOptions, width: int | None =
     yield from _stuck(outcome, width)
     yield from _report(summary)
     symbol = summary.trades[0].symbol if summary.trades else "SYMBOL"
-    yield f"Next:   tbot why {symbol}{which}{home}"
+    yield f"Next:   {environ.own_command('tbot', sys.argv[0])} why {symbol}{which}{home}"
 
 
 def _home(options: RunOptions) -> str:
