@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 _MONEY: Final = {
     "DAILY_LOSS_LIMIT": "a day",
-    "TOTAL_ALLOCATION": "in each window",
-    "MAX_RISK_PER_TRADE": "in each trade",
+    "TOTAL_ALLOCATION": "of orders in each window",
+    "MAX_RISK_PER_TRADE": "of orders in each trade",
     "MAX_GROSS_EXPOSURE": "held at once",
-    "MAX_INDEX_EXPOSURE": "in each index",
-    "DEFENSE_MODE_TOTAL_ALLOCATION": "in each window of defense",
+    "MAX_INDEX_EXPOSURE": "held in each index",
+    "DEFENSE_MODE_TOTAL_ALLOCATION": "of orders in each window of defense",
 }
 
 
@@ -251,7 +251,8 @@ def worst_day_change(before: Settings, after: Settings) -> str:
     if old == new:
         return ""
     amount, more = format_money(abs(new - old) * _equity(after.instance, after.values)), "more" if new > old else "less"
-    return f"planned worst day {format_percent(old)} -> {format_percent(new)}: up to {amount} USD {more}"
+    lost = f"a loss of up to {amount} USD {more}, if every stop is hit"
+    return f"planned worst day {format_percent(old)} -> {format_percent(new)}: {lost}"
 
 
 def _equity(instance: Instance, values: Mapping[str, EffectiveSetting]) -> Decimal:

@@ -132,7 +132,8 @@ class LiveView:
             self._draw(force=True)
 
     def _download(self, progress: DownloadProgress) -> None:
-        self.frame.download = f"minutes of {progress.done:,} of {progress.total:,} past sessions of symbols downloaded"
+        done = f"{progress.done:,} of {progress.total:,}"
+        self.frame.download = f"one-minute bars, {done} downloads, one for each symbol and past session"
         self._draw(force=True)
 
     def _between_minutes(self, run: TradingSession) -> None:

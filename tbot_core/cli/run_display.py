@@ -171,7 +171,8 @@ class PlainDisplay:
     def _download(self, progress: DownloadProgress) -> None:
         # Print once that the start takes longer, and what has come at the end.
         if not self._silent and not progress.done:
-            self._print(f"{self._mark}Downloading the minutes of {progress.total:,} past sessions of symbols.")
+            count = f"{progress.total:,} downloads, one for each symbol and past session"
+            self._print(f"{self._mark}Downloading one-minute bars: {count}.")
 
     def _idle(self, moment: datetime) -> None:
         # Print once which session is awaited; not within a session.

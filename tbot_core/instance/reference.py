@@ -38,7 +38,8 @@ def render() -> str:
     for plugin in known_plugins():
         if plugin.settings:
             title = f"## {plugin.kind.capitalize()} {plugin.name}"
-            parts.append(f"{title}\n\nVariables of the plugin {plugin.name}.\n\n{_table(plugin.settings)}")
+            doc = f"Settings that the {plugin.kind} {plugin.name} reads."
+            parts.append(f"{title}\n\n{doc}\n\n{_table(plugin.settings)}")
     return "\n".join(parts)
 
 

@@ -41,7 +41,11 @@ class NetworkConfig:
     hosts: tuple[str, ...] = shown_field(
         list_of("names"), default="", doc="Accepted host names of the page.", aliases=("allowed_hosts",)
     )
-    public: bool = shown_field(boolean(), default="false", doc="Whether other machines may reach the page.")
+    public: bool = shown_field(
+        boolean(),
+        default="false",
+        doc="Whether other machines reach the page, which then needs a certificate and one-time codes.",
+    )
 
 
 def table() -> str:

@@ -45,7 +45,8 @@ def setting_groups(values: Mapping[str, EffectiveSetting]) -> tuple[SettingGroup
         group = of_core.get(name) or owner.replace(" ", "-")
         if group not in titles:
             kind, _, plugin = owner.partition(" ")
-            doc = "Window, universe and rules of the strategy." if kind == "strategy" else "Variables of the plugin."
+            of_plugin = f"Settings that the {kind} {plugin} reads."
+            doc = "Window, universe and rules of the strategy." if kind == "strategy" else of_plugin
             titles[group] = (f"{kind.capitalize()} {plugin}", doc)
         members.setdefault(group, []).append(name)
     order = [*GROUPS, *sorted(set(members) - set(GROUPS), key=lambda it: (not it.startswith("strategy-"), it))]

@@ -161,10 +161,14 @@ class Reason(IntEnum):
 
     PRICE_LOW = (30, "The signal bar's close is below MIN_PRICE.", _by("MIN_PRICE"))
     PRICE_HIGH = (31, "The signal bar's close is above MAX_PRICE.", _by("MAX_PRICE"))
-    GAP_LARGE = (32, "The gap is larger than MAX_GAP_PCT_{NAME}.", _by("MAX_GAP_PCT_{NAME}", "GAP_REFERENCE"))
+    GAP_LARGE = (
+        32,
+        "The move since today's open, or that which GAP_REFERENCE names, is larger than MAX_GAP_PCT_{NAME}.",
+        _by("MAX_GAP_PCT_{NAME}", "GAP_REFERENCE"),
+    )
     GAP_UNKNOWN = (
         33,
-        "The gap's reference price is unknown, and FILTER_MISSING_DATA is reject.",
+        "The price from which the move is measured is unknown, and FILTER_MISSING_DATA is reject.",
         _with("the session before", "FILTER_MISSING_DATA"),
     )
     NO_QUOTE = (34, "The symbol has no fresh two-sided quote.", _by("DATA_SOURCE"))

@@ -25,7 +25,7 @@ def day_sections(shown: Mapping[str, Any]) -> Iterator[WhySection]:
     for one in shown["windows"]:
         yield WhySection(title=window_title(one), notes=tuple(f"  {line}" for line in window_sentences(one)))
     if shown["left_out"]:
-        names = (f"  {_counted(one)}: {first_names(one['symbols'])}" for one in shown["left_out"])
+        names = (f"  {_counted(one)} Symbols: {first_names(one['symbols'])}." for one in shown["left_out"])
         yield WhySection(title="Symbols that were left out of the session", notes=tuple(names))
     yield WhySection(notes=("`tbot why SYMBOL` explains each decision on a symbol.",))
 

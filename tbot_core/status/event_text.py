@@ -266,6 +266,8 @@ def _state_text(kind: str, payload: Mapping[str, Any], states: TradingState) -> 
     state = f"state {payload['state']}{at}{_reason(cause, payload['state'], states)}"
     if payload["words"] == OVER:
         return f"No longer in effect: {cause.value}; {state}"
+    if cause is StateCause.UNRECONCILED:
+        return f"The account has been read; {state}"
     return f"{cause.value} cleared; {state}" if _is_withdrawn(cause) else f"Over: {cause.value}; {state}"
 
 

@@ -71,7 +71,7 @@ def test_a_plan_tells_the_effect_on_the_risk(home: Path) -> None:
     plan = plan_settings(home, {"DAILY_LOSS_LIMIT": "0.0001"})
     (change,) = plan.changes
     assert change.sentence == "5.00\u00a0% -> 0.01\u00a0%: up to 4,990.00 USD less a day"
-    assert plan.worst_day.endswith("USD less")
+    assert plan.worst_day.endswith("USD less, if every stop is hit")
     assert (plan.disarms, plan.guarded) == (True, {})
 
 

@@ -346,7 +346,7 @@ def test_diff_says_what_changed_since_the_last_run(home: Path, capsys: pytest.Ca
     assert after["changes"].keys() == {"DAILY_LOSS_LIMIT", "STOP_LOSS_PCT"}
     assert after["changes"]["DAILY_LOSS_LIMIT"]["sentence"].endswith("up to 3,000.00 USD more a day")
     assert after["worst_day"].startswith("planned worst day ")
-    assert after["worst_day"].endswith(" more")
+    assert after["worst_day"].endswith("USD more, if every stop is hit")
     assert cli.invoke(["config", "diff", "--home", str(home)]) == 0
     assert capsys.readouterr().out.startswith("Since the demo run of ")
 

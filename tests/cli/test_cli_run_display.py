@@ -114,7 +114,8 @@ def test_a_download_before_a_session_is_said_once(capsys: pytest.CaptureFixture[
     for done in (0, 60, 630):
         watcher.on_download(DownloadProgress(done=done, total=630))
     said = capsys.readouterr().out.splitlines()
-    assert said == ([] if silent else ["Downloading the minutes of 630 past sessions of symbols."])
+    words = "Downloading one-minute bars: 630 downloads, one for each symbol and past session."
+    assert said == ([] if silent else [words])
 
 
 def test_changes_of_risk_are_told() -> None:
@@ -161,6 +162,13 @@ def test_what_somebody_asks_and_what_it_changes_are_told(kind: str, payload: dic
     """Who asked for what, what is not obeyed and why, and what begins or ceases to hold trading back."""
     (line,) = EventNarrator().lines_for([NewEvent(kind=kind, payload=payload, time=MORNING)])
     assert (line.weight, line.text) == ("risk", words)
+
+
+def test_the_first_reading_of_the_account_is_told_as_one() -> None:
+    """Its cause says what is not so, and would read as the opposite if it were said to be cleared."""
+    payload = records.state_payload(StateCause.UNRECONCILED, RiskState.NORMAL, there=False, words="")
+    (line,) = EventNarrator().lines_for([NewEvent(kind=records.STATE, payload=payload, time=MORNING)])
+    assert line.text == "The account has been read; state normal"
 
 
 @pytest.mark.parametrize(

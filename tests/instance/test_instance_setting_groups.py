@@ -22,5 +22,5 @@ def test_each_setting_is_in_one_group() -> None:
     assert "DAILY_LOSS_LIMIT" in by_name["risk"].variables
     assert "STRAT_OPEN_ENABLED" in by_name["strategy-open"].variables
     assert by_name["strategy-open"].title == "Strategy open"
-    assert by_name["broker-alpaca"].doc == "Variables of the plugin."
+    assert by_name["broker-alpaca"].doc == "Settings that the broker alpaca reads."
     assert "filter-quiet" not in by_name

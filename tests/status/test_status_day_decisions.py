@@ -113,6 +113,8 @@ def test_a_window_counts_what_was_denied_with_the_sentence_of_each_reason(tmp_pa
         "WATCH_ONLY": ["C"],
     }
     assert (found["session"], found["in_session"], found["watched"]) == ("2026-12-01", True, 3)
+    notes = next(one.notes for one in day_sections(found) if "left out" in one.title)
+    assert [note.rpartition(". ")[2] for note in notes] == ["Symbols: A, B.", "Symbols: C."]
 
 
 def test_a_day_without_a_trade_says_what_denied_most_and_what_came_near(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ class RiskSettings:
         "MAX_RISK_PER_TRADE",
         fraction(),
         default="0.025",
-        doc="Largest notional of one trade as a fraction of equity.",
+        doc="Largest value of one trade's order as a fraction of equity; the stop limits its loss, not this.",
         permits=Permits("larger"),
     )
     max_open_positions: int = setting(

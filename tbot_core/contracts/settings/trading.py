@@ -111,8 +111,8 @@ class TradingSettings:
         "GAP_REFERENCE",
         choice("current", "previous_close"),
         default="current",
-        doc="The definition of the gap: the last price against today's open, or (previous_close) today's open "
-        "against the previous close.",
+        doc="Which move MAX_GAP_PCT limits: from today's open to the last price (current), or from the previous close "
+        "to today's open (previous_close).",
     )
     extensions: tuple[str, ...] = setting(
         "EXTENSIONS",
@@ -222,7 +222,8 @@ class StrategySettings:
         "MAX_GAP_PCT_{NAME}",
         fraction(most="10"),
         default="0.1",
-        doc="Largest gap of a candidate, as a fraction of the price that GAP_REFERENCE names.",
+        doc="Largest move at which the strategy enters, up or down, as a fraction: the move since today's open, or "
+        "that which GAP_REFERENCE names.",
         permits=Permits("larger"),
     )
     min_market_cap: Decimal | None = setting(

@@ -64,8 +64,8 @@ class Config:
         "GAP_REFERENCE",
         choice("current", "previous_close"),
         default="current",
-        doc="The definition of the gap: the last price against today's open, or (previous_close) today's open "
-        "against the previous close.",
+        doc="Which move MAX_GAP_PCT limits: from today's open to the last price (current), or from the previous close "
+        "to today's open (previous_close).",
     )
     max_spread_pct: Decimal = setting(
         "MAX_SPREAD_PCT",

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from tbot_extension_web.setup.step import Fault, Values
 
 
+_LABELS: Final = {"public": "Reachable from other machines"}
+
+
 def _fields(state: SetUpState) -> tuple[FormField, ...]:
     stored = state.section("network", "")
     return tuple(
         FormField(
             name=name,
-            label=name.replace("_", " ").capitalize(),
+            label=_LABELS.get(name, name.replace("_", " ").capitalize()),
             doc=one.doc,
             kind=one.kind,
             default=one.default_text,
