@@ -102,8 +102,9 @@ def _ask_broker(talk: Interview) -> LoadedPlugin:
         "Broker, by number or name",
         choices,
         default=SIMULATOR if SIMULATOR in choices else next(iter(choices)),
-        explanation="The broker holds the account and receives the orders. `paper` is part of tbot: it fills orders in "
-        "a simulation, and needs no account. More brokers are installed as packages"
+        explanation="The broker holds the account and receives the orders. `paper` is part of tbot: a simulated "
+        "market of invented companies and prices, which needs no account. Real prices with paper money need the paper "
+        "account of another broker. More brokers are installed as packages"
         f"{f', such as {others[min(others)]}' if others else ''}; `tbot plugins list` shows the installed ones.",
     )
 

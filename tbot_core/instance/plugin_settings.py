@@ -69,6 +69,16 @@ def off_by_filters(taken_away: Iterable[str]) -> str:
     return f"Off by FILTERS: {named}." if named else ""
 
 
+def invented_market_note() -> str:
+    """What the market of the built-in broker is, and how real prices are traded with paper money."""
+    accounts = (one.name for one in known_plugins() if one.kind == "broker" and "mode" in one.secrets.get("broker", {}))
+    return (
+        "The market of the broker paper is invented: its companies and prices exist on this machine alone. Real prices "
+        f"with paper money come from a broker's paper account: BROKER_NAME={next(accounts).upper()}, and mode=paper "
+        "beside its credentials."
+    )
+
+
 def _plugin(kind: str, name: str, table: dict[str, Any], shared: Mapping[str, dict[str, Any]]) -> KnownPlugin:
     settings, secrets = table.pop("settings", {}), table.pop("secrets", {})
     return KnownPlugin(

@@ -51,6 +51,18 @@ def failing(capsys: pytest.CaptureFixture[str], home: Path, code: int = 3) -> li
     return [row["message"] for row in rows(capsys, home, code) if row["level"] == "fail"]
 
 
+def test_init_says_that_the_simulated_market_is_invented(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And how real prices are traded with paper money; an instance at a broker is told nothing."""
+    assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "x")]) == 0
+    said = capsys.readouterr().out
+    assert "The market of the broker paper is invented" in said
+    assert "BROKER_NAME=ALPACA, and mode=paper" in said
+    keys = {"api_key": "k-123456", "api_secret": "s-123456", "mode": "paper"}
+    (tmp_path / "in.json").write_text(json.dumps({"env_bot": {"BROKER_NAME": "ALPACA"}, "broker": {"alpaca": keys}}))
+    cli.invoke(["init", "--from-json", str(tmp_path / "in.json"), "--home", str(tmp_path / "y")])
+    assert "is invented" not in capsys.readouterr().out
+
+
 def test_init_closes_folders_that_exist(tmp_path: Path) -> None:
     """Others can change nothing in an instance that is made in a loose folder."""
     home = tmp_path / "x"

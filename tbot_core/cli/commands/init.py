@@ -72,8 +72,21 @@ def command(  # noqa: PLR0913  the options
     for line in lines:
         click.echo(line)
     click.echo(f"Created the instance {instance.home}.\nIts keys are in storage/keys: back them up on another machine.")
+    if not adopt:
+        _tell_market(instance)
     _approve_plugins(home, given)
     return _print_check(home)
+
+
+def _tell_market(instance: Instance) -> None:
+    # That an instance on the built-in broker trades invented prices.
+    from tbot_core.cli.setup_wizard import SIMULATOR
+    from tbot_core.engine.bootstrap import data_source_name
+    from tbot_core.instance.plugin_settings import invented_market_note
+    from tbot_core.instance.sources import read_settings_files
+
+    if data_source_name(read_settings_files(instance).texts()) == SIMULATOR:
+        click.echo(invented_market_note())
 
 
 def _refuse_combination(given: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ def tbot_broker() -> Plugin:
     """Describe the plugin."""
     return Plugin(
         name="paper",
-        summary="Simulated fills over stored bars or a simulated market",
+        summary="A simulated market of invented companies and prices, or simulated fills over stored bars",
         config=Config,
         create=_create,
         needs=PluginNeeds(orders=True),

@@ -12,6 +12,7 @@ import attrs
 import jinja2
 
 from tbot_core.actions.assembly import is_rehearsed
+from tbot_core.instance.plugin_settings import invented_market_note
 from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.system import random
 from tbot_extension_web import texts
@@ -198,6 +199,7 @@ def _environment(home: Path) -> jinja2.Environment:
     made.filters["prose"] = partial(_prose, f"{home}")
     made.filters["command"] = lambda text: texts.command(text, f"{home}")
     made.globals["simulated_prices_words"] = SIMULATED_PRICES
+    made.globals["invented_market_words"] = invented_market_note()
     made.tests["simulation"] = lambda mode: bool(mode) and mode.lower() not in _ACCOUNTS
     return made
 

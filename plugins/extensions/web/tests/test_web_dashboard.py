@@ -7,8 +7,9 @@ import datetime as dt
 import json
 import re
 import shutil
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from starlette.requests import Request
@@ -25,7 +26,11 @@ from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP
 
 from tbot_core.actions.secrets import put_values, vault_of_home
 from tbot_core.errors import SettingsError
+from tbot_core.instance import Instance
+from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.instance.secrets import encrypt_category
+from tbot_core.journal import records
+from tbot_core.journal.store import NewEvent
 from tbot_core.model.clock import ManualClock
 from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.testing.canaries import canary
@@ -306,6 +311,32 @@ def test_the_risk_page_reads_the_state_again_while_it_is_open(own: Path, app_of:
     part = ask(app, "GET", "/risk/state", {**ADMIN, "hx-request": "true"}).text
     assert "takes effect at the next start: kill" in part
     assert '<time id="as-of">10:00:00</time>' in part
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_paper_on_the_simulated_market_says_that_it_is_invented(app: ASGIApp, sealed: Path, *, simulated: bool) -> None:
+    """Beside its figures, with the way to real prices; an account at a broker has no such sentence."""
+    started: dict[str, Any] = {
+        "run_id": "paper",
+        "mode": "paper",
+        "source": "a feed",
+        "simulated": simulated,
+        "equity": "1000",
+    }
+    started |= {"settings": {}, "notes": [], "request": {"kind": "live", "symbols": [], "seed": 0}}
+    opened: dict[str, Any] = {
+        "date": "2026-11-24",
+        "open": "2026-11-24T14:30:00+00:00",
+        "close": "2026-11-24T21:00:00+00:00",
+    }
+    opened |= {"minutes": 390, "symbols": 1, "equity": "1000", "account": "A", "state": "normal", "windows": {}}
+    with closing(open_instance_journal(Instance(sealed))) as journal:
+        for kind, payload in ((records.RUN_STARTED, started), (records.SESSION_OPENED, opened)):
+            journal.append(
+                [NewEvent(kind=kind, payload=payload, time=dt.datetime(2026, 11, 24, 14, 30, tzinfo=dt.UTC))]
+            )
+    page = ask(app, "GET", "/", VIEWER).text
+    assert ("The market of the broker paper is invented" in page) is simulated
 
 
 def test_a_finished_simulation_is_never_today(traded_app: ASGIApp) -> None:

@@ -54,8 +54,9 @@ def _broker(state: SetUpState) -> tuple[FormField, ...]:
     field = FormField(
         name="broker",
         label="Broker",
-        doc="The broker holds the account and receives the orders. paper fills orders in a simulation on this machine, "
-        "and needs no account.",
+        doc="The broker holds the account and receives the orders. paper is a simulated market on this machine, of "
+        "invented companies and prices, and needs no account. For real prices with paper money choose a broker where "
+        "you have a paper account.",
         kind=choice(*found),
         value=chosen if chosen in found else next(iter(found), ""),
         options=tuple(Option(value=name, text=one.plugin.summary) for name, one in found.items()),

@@ -48,7 +48,8 @@ def _rows(state: SetUpState, mode: str) -> Iterator[tuple[str, str]]:
     yield "Folder", str(state.setup.instance.home)
     yield "Identity", state.section("bot_identity", "").get(FIELD, "proposed when the instance is made")
     yield "Broker", texts.get("BROKER_NAME", SIMULATED).lower()
-    yield "Account", {"live": "LIVE: real money", "simulated": "simulated on this machine"}.get(mode, "paper")
+    invented = "simulated on this machine, with invented companies and prices"
+    yield "Account", {"live": "LIVE: real money", "simulated": invented}.get(mode, "paper")
     entered = [f"{category}: {', '.join(_fields(category, part))}" for category, part in draft.answers.items()]
     shown = [one for one in entered if not one.startswith(("bot_identity", "network", "env:"))]
     yield "Secrets", "; ".join(shown) or "none"
