@@ -353,6 +353,18 @@ def test_every_setting_has_its_place_in_a_group(home: Path) -> None:
         assert "MAX_TRADES=3<" in browser.open("/setup/summary").text
 
 
+def test_a_plugin_that_is_not_installed_is_no_answer(home: Path) -> None:
+    """The set-up refuses it as `tbot config set` does; one that is installed is stored."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.open("/setup/settings-trading")
+        values = shown_values(browser.text)
+        assert browser.send("/setup/settings-trading", values | {"BROKER_NAME": "NOBODY"}).status == 400
+        assert "no broker nobody is installed" in browser.text
+        browser.send("/setup/settings-trading", values | {"BROKER_NAME": "ALPACA"})
+        assert browser.place == "/setup/settings"
+
+
 def test_an_address_for_other_machines_needs_a_certificate(home: Path) -> None:
     """And the choice to be reached by them."""
     with opened(home) as (browser, link):

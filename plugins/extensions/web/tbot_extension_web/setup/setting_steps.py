@@ -11,6 +11,8 @@ from tbot_core.contracts.setting import declarations
 from tbot_core.instance import EffectiveSetting, examine_settings
 from tbot_core.instance.dotenv import parse_dotenv
 from tbot_core.instance.registry import GROUPS, strategy_of
+from tbot_core.instance.required_plugins import missing_plugins
+from tbot_core.plugins.discovery import installed_plugins
 from tbot_extension_web.setup.fields import FormField
 from tbot_extension_web.setup.step import Step
 
@@ -109,8 +111,13 @@ def _keep(state: SetUpState, values: Values, group: SettingsGroup) -> SetUpState
 
 
 def _faults(state: SetUpState, values: Values, group: SettingsGroup) -> Iterator[Fault]:
-    # What does not fit together, as a paper start would refuse it; each at the first of its variables.
-    for finding in examined(_keep(state, values, group)).findings:
+    # What a paper start would refuse: what does not fit together, and plugins that are not installed, unless they were
+    # named before, in settings that were taken over. Each at the first of its variables.
+    installed = {(it.entry.kind, it.entry.name) for it in installed_plugins()}
+    found = examined(_keep(state, values, group))
+    before = missing_plugins(examined(state).values, "paper", installed)
+    absent = (one for one in missing_plugins(found.values, "paper", installed) if one not in before)
+    for finding in (*found.findings, *absent):
         key = next((key for key in finding.keys if key in group.values), "")
         if finding.level == "fail" and key:
             yield key, finding.message
