@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from tbot_core.actions.assembly import environment_rehearsal
-from tbot_core.alerts.delivery import SEND_S
 from tbot_core.contracts import Context, SupportsConnectionCheck
 from tbot_core.engine.plugin_context import plugin_context
-from tbot_core.engine.rehearsal_run import NOT_SERVED, settings_at, silent_channels
 from tbot_core.errors import TbotError, VaultError
 from tbot_core.instance.preflight_subject import PreflightFinding
 from tbot_core.model.clock import SystemClock
@@ -23,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tbot_core.actions.plugin_declarations import PluginDeclarations
+    from tbot_core.engine.rehearsal_target import RehearsalTarget
     from tbot_core.instance import Settings
 
 
@@ -31,19 +29,32 @@ def alert_findings(named: Settings, plugins: PluginDeclarations) -> Iterator[Pre
 
     A service that does not answer is a warning: a bot that starts again manages its positions all the same.
     """
-    target, settings = environment_rehearsal(), named
+    settings: Settings = named
+    silent: tuple[PreflightFinding, ...] = ()
     try:
-        if target is not None:
-            settings = settings_at(named, plugins.channels.values(), target)
+        if target := environment_rehearsal():
+            settings, silent = _rehearsed(named, plugins, target)
     except TbotError:
         return  # each of these faults has its own row
-    for name in silent_channels(named, settings):
-        message = f"Alert channel {name}: it stays silent in this rehearsal: {NOT_SERVED}."
-        yield PreflightFinding(level="warn", subject="alerts", message=message)
+    yield from silent
     own = settings.notifications
     for name in dict.fromkeys((*own.critical_alert_channel, *own.routine_alert_channel)):
         if name in plugins.channels:
             yield from _finding(settings, plugins.channels[name])
+
+
+def _rehearsed(
+    named: Settings, plugins: PluginDeclarations, target: RehearsalTarget
+) -> tuple[Settings, tuple[PreflightFinding, ...]]:
+    # The settings at the rehearsal, and a warning for each channel that has no server there.
+    from tbot_core.engine.rehearsal_run import NOT_SERVED, settings_at, silent_channels
+
+    placed = settings_at(named, plugins.channels.values(), target)
+    words = (
+        f"Alert channel {name}: it stays silent in this rehearsal: {NOT_SERVED}."
+        for name in silent_channels(named, placed)
+    )
+    return placed, tuple(PreflightFinding(level="warn", subject="alerts", message=message) for message in words)
 
 
 def _finding(settings: Settings, loaded: LoadedPlugin) -> Iterator[PreflightFinding]:
@@ -69,7 +80,7 @@ def _finding(settings: Settings, loaded: LoadedPlugin) -> Iterator[PreflightFind
             remedy = f"Its service cannot be tried without a message: {test} sends one."
         yield PreflightFinding(level="ok", subject="alerts", message=sentence, remedy=remedy)
         return
-    words, fault_words = asyncio.run(_answer(made, context))
+    words, fault_words = _answer(made, context)
     if fault_words:
         message = f"{what}: {there}, but it cannot deliver: {fault_words.rstrip('.')}."
         yield PreflightFinding(level="warn", subject="alerts", message=message, remedy=f"{test} tries it again.")
@@ -77,14 +88,21 @@ def _finding(settings: Settings, loaded: LoadedPlugin) -> Iterator[PreflightFind
         yield PreflightFinding(level="ok", subject="alerts", message=f"{what}: {there}, and it answers: {words}.")
 
 
-async def _answer(channel: SupportsConnectionCheck, context: Context) -> tuple[str, str]:
-    # The words of the service, or why there are none.
-    try:
-        async with asyncio.timeout(SEND_S):
-            return redact(await channel.check_connection()), ""
-    except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
-        assert_failure(fault, awaited=True)
-        late = type(fault) is TimeoutError
-        return "", redact(f"It took longer than {SEND_S:g} s." if late else exception_text(fault))
-    finally:
-        await context.connect.close()
+def _answer(channel: SupportsConnectionCheck, context: Context) -> tuple[str, str]:
+    # The words of the service, or why there are none. A channel that connects nowhere needs no event loop.
+    import asyncio
+
+    from tbot_core.alerts.delivery import SEND_S
+
+    async def connect() -> tuple[str, str]:
+        try:
+            async with asyncio.timeout(SEND_S):
+                return redact(await channel.check_connection()), ""
+        except BaseException as fault:  # noqa: BLE001  -- the border of an alert channel
+            assert_failure(fault, awaited=True)
+            late = type(fault) is TimeoutError
+            return "", redact(f"It took longer than {SEND_S:g} s." if late else exception_text(fault))
+        finally:
+            await context.connect.close()
+
+    return asyncio.run(connect())

@@ -8,7 +8,6 @@ import attrs
 
 from tbot_core.actions.alert_channels import alert_findings
 from tbot_core.actions.assembly import SIMULATED, action_clock
-from tbot_core.actions.broker_findings import SHORTS, connect_broker
 from tbot_core.actions.config import check_config
 from tbot_core.actions.notices import discard
 from tbot_core.actions.plugin_declarations import plugin_declarations
@@ -23,12 +22,13 @@ from tbot_core.instance.findings import SettingsFinding
 from tbot_core.instance.preflight import APPROVAL, OF_SETTINGS, preflight_findings
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
 from tbot_core.instance.secrets import account_mode
+from tbot_core.instance.sources import keep_opened_settings
 from tbot_core.journal.projections import failover_drills
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.formatting import plural
 from tbot_core.plugins import discovery
 from tbot_core.plugins.probe import probe_plugin
-from tbot_core.status.failover import events_of, instance_brokers
+from tbot_core.status.failover import events_of
 from tbot_core.status.risk_state import folder_exposure, folder_warnings, read_control_folder
 from tbot_core.system import filesystem
 
@@ -95,11 +95,12 @@ def check_with_broker(
 
     `progress` gets the names of plugins that are tried, `notify` what `action_clock` says.
     """
-    found = check_instance(home, allow_shared_key=allow_shared_key, progress=progress)
-    if any(row.level == "fail" for row in found):
-        action_clock(notify)
-    else:
-        found = _with_broker(found, tuple(reached_findings(home, notify)))
+    with keep_opened_settings():
+        found = check_instance(home, allow_shared_key=allow_shared_key, progress=progress)
+        if any(row.level == "fail" for row in found):
+            action_clock(notify)
+        else:
+            found = _with_broker(found, tuple(reached_findings(home, notify)))
     return CheckResult(rows=found, strict=strict)
 
 
@@ -198,6 +199,8 @@ def reached_findings(home: Path | None, notify: Notify = discard) -> Iterator[Pr
     instance, remedy = Instance.at(home), "`tbot broker test` tries it again."
     if load_settings(home, mode="replay").trading.broker_name == SIMULATED.lower():
         return
+    from tbot_core.actions.broker_findings import SHORTS, connect_broker
+
     try:
         name, found = connect_broker(instance, notify=notify)
     except TbotError as fault:
@@ -306,7 +309,7 @@ def feed_findings(settings: Settings, plugins: PluginDeclarations, *, live: bool
 def failover_findings(settings: Settings, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
     """Whether failover is possible: the brokers of FAILOVER_BROKERS are installed, and a drill passed recently."""
     try:
-        names = instance_brokers(settings)
+        names = settings.brokers
         last = failover_drills.latest_drill(events_of(settings), names)
     except TbotError:
         return  # each of these faults has its own row

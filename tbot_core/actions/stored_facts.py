@@ -17,7 +17,6 @@ from tbot_core.model.formatting import first_names, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import build_plugin
-from tbot_core.status.failover import instance_brokers
 from tbot_core.system import log
 from tbot_core.trading.universe import unknown_facts
 
@@ -75,16 +74,12 @@ def vix_findings(
     Nothing is requested: a broker that declares the daily VIX counts, as do a filter and an extension that supply it.
     The venue of a rehearsal has none.
     """
-    from tbot_core.marketdata.store import reference
-    from tbot_core.marketdata.store.daily_facts import look_back_sessions
-
     try:
         names = _without_entries(settings, plugins)
         if not names or settings.trading.vix_source == "live" or _supplies_vix(settings, plugins, progress):
             return
-        calendar = calendar_of(settings.trading)
-        day = look_back_sessions(calendar, calendar.current(action_clock().now()).date)[-1].date
-        if day in reference.reference_facts(settings.instance.bars).vix:
+        day, is_stored = _stored_vix(settings)
+        if is_stored:
             return
     except TbotError:
         return  # each of these faults has its own row
@@ -94,6 +89,16 @@ def vix_findings(
         message=f"VIX close of {day.isoformat()} unknown: no entries by {', '.join(names)}.",
         remedy="`tbot data import FILE` supplies it, or DATA_SOURCE with the VIX.",
     )
+
+
+def _stored_vix(settings: Settings) -> tuple[dt.date, bool]:
+    # The day of the close before the next session, and whether its VIX is stored.
+    from tbot_core.marketdata.store import reference
+    from tbot_core.marketdata.store.daily_facts import look_back_sessions
+
+    calendar = calendar_of(settings.trading)
+    day = look_back_sessions(calendar, calendar.current(action_clock().now()).date)[-1].date
+    return day, day in reference.reference_facts(settings.instance.bars).vix
 
 
 def _without_entries(settings: Settings, plugins: PluginDeclarations) -> list[str]:
@@ -117,7 +122,7 @@ def _supplies_vix(settings: Settings, plugins: PluginDeclarations, progress: Not
             if isinstance(made, PluginFailure | SupportsDailyVix):
                 return True
     served = "" if environment_rehearsal() is None else "no"
-    for name in dict.fromkeys(filter(None, (settings.trading.data_source, *instance_brokers(settings)))):
+    for name in dict.fromkeys(filter(None, (settings.trading.data_source, *settings.brokers))):
         if name in plugins.brokers:
             declared = broker_capabilities(name, settings.instance.home, progress)
             if declared is None or "yes" in {declared["simulated"], served or declared["daily_vix"]}:

@@ -9,6 +9,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from tbot_core.alerts.next_commands import (
+    FAILOVER_CONFIRM_COMMAND,
+    FAILOVER_DRILL_COMMAND,
+    FAILOVER_STATUS_COMMAND,
+)
 from tbot_core.alerts.store import Notice
 from tbot_core.contracts import Urgency
 from tbot_core.execution import instrument_rules, orphan_orders
@@ -25,9 +30,6 @@ if TYPE_CHECKING:
 
     from tbot_core.journal.store import Event
 
-FAILOVER_STATUS_COMMAND: Final = "tbot failover status"
-FAILOVER_CONFIRM_COMMAND: Final = "tbot failover confirm --amount USD"
-FAILOVER_DRILL_COMMAND: Final = "tbot failover drill"
 MISSING: Final = ", not backfilled yet; symbols without these bars are not entered"
 """What the incident of lost minutes says as long as it is open."""
 

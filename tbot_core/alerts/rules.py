@@ -13,6 +13,7 @@ import attrs
 
 from tbot_core.alerts import broker_and_feed_rules
 from tbot_core.alerts.broker_and_feed_rules import FeedAlertRules
+from tbot_core.alerts.next_commands import NEXT_COMMANDS
 from tbot_core.alerts.store import QUESTION, STATUS_COMMAND, Notice
 from tbot_core.contracts import BrokerEventKind, Urgency
 from tbot_core.execution.trading_state import note_event
@@ -72,23 +73,6 @@ _RESTING: Final = frozenset({OrderState.NEW, OrderState.PARTIALLY_FILLED})
 _LATCH: Final = "daily loss latch"
 _JUMP: Final = "equity jump"
 _STATE: Final = "state "
-NEXT_COMMANDS: Final = {
-    StateCause.KILL_FILE: "rm {control_dir}/kill",
-    StateCause.STOP_FILE: "rm {control_dir}/stop",
-    StateCause.KILL_COMMAND: "tbot kill --clear",
-    StateCause.KILL_SIGNAL: "tbot kill --clear",
-    StateCause.NOT_ARMED: "tbot arm",
-    StateCause.LOGIN: "tbot check",
-    StateCause.DISK_LOW: "tbot check",
-    StateCause.PRIMARY_DOWN: broker_and_feed_rules.FAILOVER_STATUS_COMMAND,
-    StateCause.BROKERS_DOWN: broker_and_feed_rules.FAILOVER_STATUS_COMMAND,
-    StateCause.JOURNAL: "tbot audit verify",
-    StateCause.JOURNAL_OLDER: "tbot audit accept",
-    StateCause.REJECTS: "tbot alerts log",
-    StateCause.PLUGIN_LOST: "tbot plugins list",
-    StateCause.BROKER_PLUGIN: "tbot plugins list",
-}
-"""What a person does about a cause."""
 
 
 @attrs.frozen(kw_only=True)

@@ -15,7 +15,7 @@ import attrs
 
 from tbot_core.alerts.pending import BETWEEN, FOLLOWED_UP, TABLES, Delivery, MessagePart, PendingDeliveries
 from tbot_core.alerts.rate_limit import LIMITS, SentMessage, limit_ends
-from tbot_core.contracts import Urgency
+from tbot_core.contracts.alert import Urgency
 from tbot_core.errors import AccessError
 from tbot_core.system import filesystem, forks
 

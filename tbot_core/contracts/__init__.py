@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         PositionReport,
     )
     from tbot_core.contracts.capabilities import AccountKind, BrokerCapabilities, DayTradeRule, ReplaceMode
-    from tbot_core.contracts.credentials import SecretValue
+    from tbot_core.contracts.credentials import KeyProvider, SecretValue
     from tbot_core.contracts.extension import ClosedTrade, Extension, JournalCursor, JournalEntry
     from tbot_core.contracts.feed import (
         Bar,
@@ -81,7 +81,7 @@ if TYPE_CHECKING:
         OptionVerdict,
     )
     from tbot_core.contracts.permissions import Host, PluginNeeds
-    from tbot_core.contracts.plugin import Context, KeyProvider, Plugin, RunInfo, StructuredLogger
+    from tbot_core.contracts.plugin import Context, Plugin, RunInfo, StructuredLogger
     from tbot_core.contracts.simulated_venue import SimulatedVenue
     from tbot_core.contracts.strategy import (
         Check,
@@ -97,16 +97,17 @@ if TYPE_CHECKING:
     from tbot_core.errors import RejectionMeaning
 
 
+# In this order searched and imported: the journal's readers need the first ones alone, listing plugins none.
 _MODULES = (
     "alert",
     "credentials",
-    "network",
-    "permissions",
-    "plugin",
-    "feed",
     "capabilities",
     "broker",
     "abilities",
+    "network",
+    "permissions",
+    "feed",
+    "plugin",
     "options",
     "simulated_venue",
     "extension",

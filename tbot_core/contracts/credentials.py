@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Protocol, TypedDict, TypeVar, Unpack
+from typing import Any, Final, Protocol, TypedDict, TypeVar, Unpack, runtime_checkable
 
 import attrs
 
@@ -160,3 +160,22 @@ def list_of(what: str, *, pattern: str = r".*", allowed: str = "") -> SettingKin
 
     allowed = f"{allowed or what}, separated by commas or as a list"
     return SettingKind(name="several", allowed=allowed, parse=parse, show=",".join, empty=True)
+
+
+@runtime_checkable
+class KeyProvider(Protocol):
+    """The source of the keys of the encrypted files.
+
+    A key is 32 bytes; `category` is a category of secrets, or `audit`; `slot` is `cur`, and around a rotation `next`
+    and `prev`. A failure is raised as VaultError or OSError, never returned as None.
+    """
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """`put`: keys can be written, so that they can be created and rotated."""
+
+    def get_key(self, category: str, slot: str) -> bytes | bytearray | memoryview | None:
+        """The key, None if there is none; a bytearray is overwritten by the caller."""
+
+    def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
+        """Store the key durably, replacing the previous one; None deletes it."""

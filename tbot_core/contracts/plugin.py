@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import attrs
 
@@ -90,25 +90,6 @@ class Plugin:
     describe_table: Callable[[str, Context], str] | None = None
     warnings: Callable[[Any, Context], Sequence[str]] | None = None
     venue: Callable[..., AbstractContextManager[object]] | None = None
-
-
-@runtime_checkable
-class KeyProvider(Protocol):
-    """The source of the keys of the encrypted files.
-
-    A key is 32 bytes; `category` is a category of secrets, or `audit`; `slot` is `cur`, and around a rotation `next`
-    and `prev`. A failure is raised as VaultError or OSError, never returned as None.
-    """
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """`put`: keys can be written, so that they can be created and rotated."""
-
-    def get_key(self, category: str, slot: str) -> bytes | bytearray | memoryview | None:
-        """The key, None if there is none; a bytearray is overwritten by the caller."""
-
-    def put_key(self, category: str, slot: str, key: memoryview | None) -> None:
-        """Store the key durably, replacing the previous one; None deletes it."""
 
 
 @attrs.frozen(kw_only=True)

@@ -19,7 +19,7 @@ from tbot_core.engine.rehearsal_target import rehearsal_shift
 from tbot_core.engine.run_setup import RunFiles, RunSetup, real_time_setup
 from tbot_core.errors import SettingsError, Unavailable
 from tbot_core.journal.store import open_journal
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_files
 from tbot_core.marketdata.store.reference import copy_imported
 from tbot_core.model.clock import ShiftedClock
 from tbot_core.system import filesystem
@@ -159,7 +159,7 @@ def rehearsal_setup(identity: str, assembly: Assembly, request: FeedRequest) -> 
     filesystem.make_folder(journal.parent)
     files = RunFiles(
         control=instance.control,
-        received=received_bars.received_folder(journal),
+        received=received_files.received_folder(journal),
         books=journal.with_suffix(".books"),
         data=instance.data,
     )

@@ -18,6 +18,7 @@ from tbot_core.engine.chain_heads import JournalGuard
 from tbot_core.engine.disk_guard import DiskGuard
 from tbot_core.engine.session.session import TradingSession
 from tbot_core.engine.settings_reload import SettingsReloader
+from tbot_core.instance.folder import REHEARSAL_MODE
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.store import NewEvent
 from tbot_core.marketdata.history import DownloadProgress
@@ -26,7 +27,6 @@ from tbot_core.reports.summary import RunSummary
 from tbot_core.system.isolated_calls import IsolatedCalls
 
 WATCHER: Final = "display"
-REHEARSAL: Final = "REHEARSAL"
 WATCHER_LIMIT_S: Final = 1.0
 """How long a display may block a trading run."""
 
@@ -96,7 +96,7 @@ class RunPlan:
     @property
     def shown_mode(self) -> str:
         """The mode as READY and the start of the run name it."""
-        return REHEARSAL if self.rehearsal else self.assembly.settings.mode
+        return REHEARSAL_MODE if self.rehearsal else self.assembly.settings.mode
 
 
 @attrs.frozen(kw_only=True)

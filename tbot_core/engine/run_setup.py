@@ -31,7 +31,7 @@ from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.journal import gauges, records
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import Journal, open_journal
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_files
 from tbot_core.model.types import atoms_of
 from tbot_core.plugins.network.request_limits import RetryPolicy
 from tbot_core.plugins.observers import LIMITS_S, PluginObservers
@@ -117,7 +117,7 @@ def market_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
         )
     files = RunFiles(
         control=instance.control,
-        received=instance.data / received_bars.FOLDER,
+        received=instance.data / received_files.FOLDER,
         books=instance.data / f"{name}.sqlite",
         data=instance.data,
     )
@@ -139,7 +139,7 @@ def dry_run_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
     filesystem.make_folder(journal.parent)
     files = RunFiles(
         control=journal.with_suffix(".control"),
-        received=received_bars.received_folder(journal),
+        received=received_files.received_folder(journal),
         books=journal.with_suffix(".books"),
         data=None,
     )

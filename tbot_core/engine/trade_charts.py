@@ -17,7 +17,7 @@ import numpy as np
 
 from tbot_core.contracts import Feed, FeedRequest, FeedSession
 from tbot_core.errors import TbotError
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_bars, received_files
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.bars import Array, Bars, Tape
 from tbot_core.model.calendar import Session
@@ -168,7 +168,7 @@ def _by_session(trades: Iterable[DrawnTrade]) -> _Traded:
 async def _markets(assembly: Assembly, source: BarSource, wanted: _Traded) -> AsyncIterator[_Market]:
     if source.received is not None:
         for day in wanted:
-            path = received_bars.recorded_file(source.received, day)
+            path = received_files.recorded_file(source.received, day)
             if path is not None:
                 yield await _walk(received_bars.read_recording(path))
     elif source.request.kind == "replay":

@@ -44,6 +44,9 @@ ENCRYPTED_SUFFIX = ".enc"
 DRY_RUN = "dry-"
 """The prefix of the names of dry runs."""
 
+REHEARSAL_MODE: Final = "REHEARSAL"
+"""The mode of a rehearsal in journals and on screens."""
+
 REHEARSAL: Final = "rehearsal-"
 """The prefix of the names of rehearsals. The lock of a process that rehearses has the name as its purpose."""
 

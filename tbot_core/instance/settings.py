@@ -54,6 +54,11 @@ class Settings:
     fingerprint: str
     tables: Mapping[str, str] = attrs.field(factory=dict)
 
+    @property
+    def brokers(self) -> tuple[str, ...]:
+        """The brokers of the instance, the primary first."""
+        return self.trading.broker_name, *self.failover.standbys
+
     def window(self, strategy: str) -> Window:
         """The strategy's window relative to the open on a standard-time day."""
         return standard_window(strategy, self.frames[strategy])

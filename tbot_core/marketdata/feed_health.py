@@ -13,6 +13,7 @@ import numpy as np
 
 from tbot_core.contracts import HaltStatus
 from tbot_core.model.bars import Quotes
+from tbot_core.model.calendar import ENDS_THE_DAY
 from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ MARK_S: Final = 2 * MINUTE_S
 FULL_BARS: Final = 2
 REOPENED_S: Final = 300.0
 _NONE: Final[frozenset[str]] = frozenset()
-ENDS_THE_DAY: Final = 3
-"""A market-wide halt of this level ends the session."""
-
 _TRADED: Final = "it has traded"
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from tbot_core.contracts import FeedCoverage
 from tbot_core.errors import DataError
 from tbot_core.marketdata.bar_aggregator import BarAmendment, BarArrival
+from tbot_core.marketdata.received_files import SUFFIX
 from tbot_core.model import json_document
 from tbot_core.model.bars import FIELDS, Array, MinuteSlice, Quotes
 from tbot_core.model.calendar import Session
@@ -30,17 +31,10 @@ from tbot_core.system import filesystem
 if TYPE_CHECKING:
     from pathlib import Path
 
-FOLDER: Final = "received"
-SUFFIX: Final = ".bars"
 _FRAME: Final = struct.Struct("<II")
 _COLUMNS: Final = (*FIELDS, "vwap")
 _LEFT_OUT: Final = "left_out/"
 _LEVEL: Final = 1  # higher levels hardly compress bars better, and block the loop
-
-
-def received_folder(journal: Path) -> Path:
-    """The folder for received bars beside a run's journal."""
-    return journal.with_name(f"{journal.stem}-{FOLDER}")
 
 
 @attrs.frozen(kw_only=True)
@@ -160,16 +154,6 @@ class SessionRecorder:
         if record.minute.index >= self._next:
             filesystem.append(self.path, _framed(*_minute_parts(record)))
             self._next = record.minute.index + 1
-
-
-def recorded_file(folder: Path, day: dt.date) -> Path | None:
-    """The latest file of a day; None without one."""
-    if not filesystem.exists(folder):
-        return None
-    names = [
-        path for path in filesystem.entries(folder) if path.suffix == SUFFIX and path.stem.startswith(day.isoformat())
-    ]
-    return max(names, key=lambda path: (len(path.stem), path.stem), default=None)
 
 
 def read_recording(path: Path) -> RecordedSession:

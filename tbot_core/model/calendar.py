@@ -24,6 +24,9 @@ OPENING_BELL: Final = dt.time(9, 30)
 CLOSING_BELL: Final = dt.time(16, 0)
 EARLY_CLOSING_BELL: Final = dt.time(13, 0)
 WEEKDAY_NAMES: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+ENDS_THE_DAY: Final = 3
+"""A market-wide halt of this level ends the session."""
+
 EXCHANGE_WEEKDAYS: Final = frozenset(range(5))
 
 # Closures that follow no rule. The table has them too, but a new one must not wait for the package of its tool.

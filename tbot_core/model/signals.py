@@ -13,29 +13,21 @@ import attrs
 import numpy as np
 
 from tbot_core.model.bars import Array, Flags, Index, Running
+from tbot_core.model.exit_rules import ExitRules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@attrs.frozen(kw_only=True)
-class ExitRules:
-    """How the positions of a strategy end, besides their stop and target.
-
-    `trigger`: the stop acts within a bar, or on its close. `trailing`: the stop trails at its initial distance.
-    `leave`: the minute after the open at which the exit order is sent. `hold`: the number of minutes after the fill
-    bar. With both, the earlier applies.
-    """
-
-    trigger: Literal["intrabar", "close"] = "intrabar"
-    trailing: bool = False
-    leave: int | None = None
-    hold: int | None = None
-
-    def time_exit(self, entered: int) -> int | None:
-        """The minute after the open at which the exit order is sent, for a fill in minute `entered`; None without."""
-        due = [*([] if self.leave is None else [self.leave]), *([] if self.hold is None else [entered + self.hold])]
-        return min(due, default=None)
+__all__ = [
+    "Condition",
+    "ExitRules",
+    "Signals",
+    "Trigger",
+    "TriggerHits",
+    "first_hits",
+    "price_level",
+]
 
 
 def price_level(price: Array, factor: float | Array) -> Array:

@@ -25,7 +25,7 @@ from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import Event, read_journal
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_bars, received_files
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.formatting import plural
@@ -261,7 +261,7 @@ async def _live(day: BrokerDay, market: RecordedMarket, terms: SessionTerms, fau
 
 def _subscribed(home: Path, day: dt.date) -> tuple[str, ...]:
     # The symbols that the live run had received bars of: the feed's limit may have left some out.
-    path = received_bars.recorded_file(Instance.at(home).data / received_bars.FOLDER, day)
+    path = received_files.recorded_file(Instance.at(home).data / received_files.FOLDER, day)
     return () if path is None else received_bars.read_recording(path).symbols
 
 

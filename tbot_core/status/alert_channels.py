@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 from tbot_core.alerts.store import AlertStore
-from tbot_core.contracts import Urgency
+from tbot_core.contracts.alert import Urgency
 from tbot_core.errors import AccessError
 from tbot_core.instance.plugin_settings import known_plugins
 from tbot_core.model.clock import exchange_time

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.alerts.rules import NEXT_COMMANDS
+from tbot_core.alerts.next_commands import NEXT_COMMANDS
 from tbot_core.engine.session.open_positions import is_protected
 from tbot_core.engine.session.requests import ClosePolicy
 from tbot_core.execution.trading_state import recall_states

@@ -15,7 +15,7 @@ from tbot_core.journal.projection import fold
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.confirmations import recall_confirmations
 from tbot_core.journal.records import signal_of
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_bars, received_files
 from tbot_core.model.formatting import money_text
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg, Side
@@ -137,7 +137,7 @@ def _decimal(value: object) -> Decimal | None:
 
 def _last_closes(folder: Path, entry: Mapping[str, Any]) -> dict[str, Document]:
     # The closes of the last minute that was received; a recording that cannot be read has none.
-    path = received_bars.recorded_file(folder, dt.date.fromisoformat(entry["signal"]["session"]))
+    path = received_files.recorded_file(folder, dt.date.fromisoformat(entry["signal"]["session"]))
     try:
         found = None if path is None else received_bars.read_ends(path)
     except TbotError:

@@ -21,7 +21,6 @@ from tbot_core.model.reasons import Reason
 from tbot_core.model.window import Window
 from tbot_core.reports.advice import DenialAdvice
 from tbot_core.status import runs
-from tbot_core.status.why import opened_sessions, recorded_sessions_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,10 +43,10 @@ def day_decisions(home: Path | None, *, date: str | None = None, run: str | None
     """
     file = runs.run_file(Instance.at(home), run)
     with runs.open_run_file(file) as journal:
-        opened = opened_sessions(journal)
+        opened = runs.opened_sessions(journal)
         day = max(opened) if date is None else dates.parse_day(date).isoformat()
         if day not in opened:
-            words = recorded_sessions_text(sorted(opened), dt.date.fromisoformat(day))
+            words = runs.recorded_sessions_text(sorted(opened), dt.date.fromisoformat(day))
             raise UsageError(f"The run has no session on {day}.", words)
         found = _Day(day=day)
         for event in journal.events():

@@ -10,13 +10,12 @@ from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.drift import session_drift
 from tbot_core.errors import DataError, UsageError
 from tbot_core.journal import records
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_bars, received_files
 from tbot_core.model import dates
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.formatting import plural
 from tbot_core.reports.drift import events_of_session
 from tbot_core.status import runs
-from tbot_core.status.why import recorded_sessions_text
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def _day(closed: Sequence[str], wanted: dt.date | None) -> dt.date:
     # The session of a date, None for the last one that ended.
     day = wanted or dt.date.fromisoformat(closed[-1])
     if day.isoformat() not in closed:
-        words = recorded_sessions_text(sorted({*closed}), day)
+        words = runs.recorded_sessions_text(sorted({*closed}), day)
         raise UsageError(f"The run has no session on {day} that ended.", words)
     return day
 
@@ -82,7 +81,7 @@ def _computed(instance: Instance, file: RunFile, events: Sequence[Event], run: M
     assembly = assemble(instance.home, "paper" if file.rehearsal else run["mode"], SystemClock())
     folder = runs.received_of(instance, file)
     day = dt.date.fromisoformat(events[0].payload["date"])
-    path = received_bars.recorded_file(folder, day)
+    path = received_files.recorded_file(folder, day)
     if path is None:
         raise DataError(f"What was received on {day} is not in {folder}.", "Only a run in real time records it.")
     name = assembly.settings.trading.broker_name

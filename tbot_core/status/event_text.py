@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from tbot_core.contracts import BrokerEventKind
+from tbot_core.contracts.broker import BrokerEventKind
 from tbot_core.engine.session.requests import WITHDRAWN
 from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.execution.trading_state import OVER, note_event
@@ -26,7 +26,7 @@ from tbot_core.journal.projections.trade_text import (
     exit_text,
     unprotected_text,
 )
-from tbot_core.marketdata.feed_health import ENDS_THE_DAY
+from tbot_core.model.calendar import ENDS_THE_DAY
 from tbot_core.model.formatting import (
     figure_text,
     format_money,

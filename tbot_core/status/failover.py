@@ -5,7 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from tbot_core.engine.live.run import failover_brokers
 from tbot_core.journal import integrity, records
 from tbot_core.journal.projection import project
 from tbot_core.journal.projections.book import SessionBook, broker_events
@@ -31,7 +30,7 @@ def failover_document(settings: Settings, events: Sequence[Event], now: datetime
     `objection`: why entries may not go to another broker, or "". `broken`: a broker is not proven to respond.
     `next` is the command to run next.
     """
-    names = instance_brokers(settings)
+    names = settings.brokers
     last = latest_drill(events, names)
     since = _session(events)
     leases, state = Leases(primary=names[0]), {"phase": FailoverPhase.OVER.value, "why": ""}
@@ -50,11 +49,6 @@ def failover_document(settings: Settings, events: Sequence[Event], now: datetime
         "broken": any(one["circuit"] != "closed" for one in brokers),
         "next": _command(state["phase"], objection),
     }
-
-
-def instance_brokers(settings: Settings) -> tuple[str, ...]:
-    """The brokers of an instance, the primary first."""
-    return settings.trading.broker_name, *failover_brokers(settings)
 
 
 def events_of(settings: Settings) -> list[Event]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tbot_core.errors import TbotError
-from tbot_core.marketdata import received_bars
-from tbot_core.marketdata.bar_aggregator import BarArrival
+from tbot_core.marketdata import received_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,24 +23,39 @@ def feed_document(received: Path, health: DataHealth, now: dt.datetime) -> Docum
     """
     if not health.opened:
         return None
-    path = received_bars.recorded_file(received, dt.datetime.fromisoformat(health.opened).date())
-    try:
-        found = None if path is None else received_bars.read_ends(path)
-    except TbotError:
-        found = None
-    header, end, data = (None, None, None) if found is None else (found.header, found.last, found.with_bars)
+    path = received_files.recorded_file(received, dt.datetime.fromisoformat(health.opened).date())
     universe = health.universe
     return {
-        "source": None if header is None else header.source,
-        "coverage": None if header is None else header.coverage,
-        "minute": None if end is None else end.minute.index,
-        "age_s": None if data is None else max(0.0, round((now - data.at).total_seconds(), 1)),
-        "late_bars": 0 if end is None else end.counts.get(BarArrival.LATE.value, 0),
-        "revised_bars": 0 if end is None else end.counts.get(BarArrival.REVISED.value, 0),
+        **(_NOTHING_RECEIVED if path is None else _received(path, now)),
         "halted": sorted(symbol or _market(health) for symbol in health.halted),
         "apart": sorted(f"{symbol} at {broker}" if broker else symbol for broker, symbol in health.apart),
         "lost_minutes": len(health.lost),
         "universe": dict(universe) if universe else None,
+    }
+
+
+_NOTHING_RECEIVED: Final[Document] = {
+    "source": None, "coverage": None, "minute": None, "age_s": None, "late_bars": 0, "revised_bars": 0,
+}  # fmt: skip
+
+
+def _received(path: Path, now: dt.datetime) -> Document:
+    # The feed by what was received of it. Only here arrays are read, so that the status needs no numpy elsewhere.
+    from tbot_core.marketdata.bar_aggregator import BarArrival
+    from tbot_core.marketdata.received_bars import read_ends
+
+    try:
+        found = read_ends(path)
+    except TbotError:
+        return _NOTHING_RECEIVED
+    header, end, data = found.header, found.last, found.with_bars
+    return {
+        "source": header.source,
+        "coverage": header.coverage,
+        "minute": None if end is None else end.minute.index,
+        "age_s": None if data is None else max(0.0, round((now - data.at).total_seconds(), 1)),
+        "late_bars": 0 if end is None else end.counts.get(BarArrival.LATE.value, 0),
+        "revised_bars": 0 if end is None else end.counts.get(BarArrival.REVISED.value, 0),
     }
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.alerts.store import alerts_file, unseen_incidents
-from tbot_core.engine.run_plan import REHEARSAL as REHEARSAL_MODE
 from tbot_core.errors import TbotError
 from tbot_core.extensions.progress import failing_extensions
 from tbot_core.instance import Instance
-from tbot_core.instance.folder import SIMULATION
+from tbot_core.instance.folder import REHEARSAL_MODE, SIMULATION
 from tbot_core.instance.journal_head import older_journal
+from tbot_core.instance.sources import keep_opened_settings
 from tbot_core.journal import records
 from tbot_core.journal.gauges import revalued_gauges
 from tbot_core.journal.projections import carryover, restarts
@@ -24,7 +24,6 @@ from tbot_core.status import live_figures
 from tbot_core.status.alert_channels import channel_documents
 from tbot_core.status.arming import arming_document, latest_mode
 from tbot_core.status.conditions import Condition, not_ready_sentence, older_condition, present_conditions
-from tbot_core.status.failover import failover_document, instance_brokers
 from tbot_core.status.feed import feed_document
 from tbot_core.status.journal_reader import JournalReader, Projections
 from tbot_core.status.phases import PREPARING, STOPPED, is_stopped, next_event, preparation
@@ -68,7 +67,8 @@ def status_document(home: Path | None, now: dt.datetime) -> Document:
 
     Read-only. Invalid settings are `attention`; those of the last run are shown, SettingsError is raised without both.
     """
-    return StatusReader(home).read(now)
+    with keep_opened_settings():
+        return StatusReader(home).read(now)
 
 
 class StatusReader:
@@ -157,7 +157,7 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
         "process": holder,
         **_risk(risk, conditions),
         "feed": feed_document(received_of(instance, file), read.health, now),
-        "failover": failover_document(settings, events, now) if instance_brokers(settings)[1:] else None,
+        "failover": _failover(settings, events, now),
         "runs": [run_document(one) for one in found.files],
         **_upcoming(None if found.rehearsed else file, settings, now),
         **({"phase": phase} if phase else {}),
@@ -171,6 +171,14 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
             *([] if file is None else failing_extensions(file.path)),
         ],
     }
+
+
+def _failover(settings: Settings, events: Sequence[Event], now: dt.datetime) -> Document | None:
+    if not settings.brokers[1:]:
+        return None
+    from tbot_core.status.failover import failover_document
+
+    return failover_document(settings, events, now)
 
 
 def _older_journal(instance: Instance) -> OlderJournal | None:

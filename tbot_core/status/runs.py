@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
-from tbot_core.errors import JournalError, SettingsError, UsageError, VaultError
+from tbot_core.errors import DataError, JournalError, SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
 from tbot_core.instance.control_folder import NAME as CONTROL_FOLDER
 from tbot_core.instance.control_folder import known_control_folder
@@ -19,13 +19,14 @@ from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSAL_VARIABLE
 from tbot_core.instance.secrets import account_mode
 from tbot_core.journal import integrity, records
 from tbot_core.journal.store import Journal, read_journal
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_files
+from tbot_core.model.formatting import plural
 from tbot_core.system import environ, filesystem
 from tbot_core.trading.risk.states import StateCause
 from tbot_core.vault.categories import category_paths
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tbot_core.instance import SettingsFiles
     from tbot_core.instance.findings import Mode
@@ -122,6 +123,27 @@ def has_session(file: RunFile) -> bool:
         return True
 
 
+def opened_sessions(journal: Journal) -> Mapping[str, Mapping[str, Any]]:
+    """The opening event of each session of a run, by date; raises DataError without one."""
+    found = {one.payload["date"]: one.payload for one in journal.events(kind=records.SESSION_OPENED)}
+    if not found:
+        remedy = (
+            "Try again after the opening bell. A backtest keeps no journal: `tbot run --replay` of the same days does."
+        )
+        raise DataError(f"The journal {journal.path} has no session yet.", remedy)
+    return found
+
+
+def recorded_sessions_text(days: Sequence[str], date: dt.date) -> str:
+    """The recorded sessions: the range, and those next to the requested day."""
+    before = [day for day in days if day < date.isoformat()]
+    near = days[max(len(before) - 2, 0) : len(before) + 2]
+    if len(near) == len(days):
+        return f"It has {', '.join(days)}."
+    whole = f"It has {plural(len(days), 'session')}, {days[0]} to {days[-1]}"
+    return f"{whole}; next to that day are {', '.join(near)}."
+
+
 def current_run(instance: Instance) -> RunFile | None:
     """The journal of the account that the bot trades now: of its rehearsal, else of paper and live trading.
 
@@ -155,8 +177,8 @@ def bot_time(instance: Instance, now: dt.datetime) -> dt.datetime:
 def received_of(instance: Instance, file: RunFile | None) -> Path:
     """The folder of the bars that a run received: beside the journal of one that is apart, else the instance's."""
     if file is not None and file.apart:
-        return received_bars.received_folder(file.path)
-    return instance.data / received_bars.FOLDER
+        return received_files.received_folder(file.path)
+    return instance.data / received_files.FOLDER
 
 
 def is_rehearsing(instance: Instance) -> bool:

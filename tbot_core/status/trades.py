@@ -24,7 +24,7 @@ from tbot_core.reports.timeline import in_order_of_entry, read_timeline
 from tbot_core.reports.trade_charts import chart_points
 from tbot_core.reports.trade_levels import OpenTrade, key_of, trade_id
 from tbot_core.status import live_figures, runs
-from tbot_core.status.why import assembly_of_run, opened_sessions, recorded_sessions_text
+from tbot_core.status.why import assembly_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -49,10 +49,10 @@ def trades_document(home: Path | None, *, date: str | None = None, run: str | No
     """
     file = runs.run_file(Instance.at(home), run)
     with runs.open_run_file(file) as journal:
-        opened = opened_sessions(journal)
+        opened = runs.opened_sessions(journal)
         if date is not None and date not in opened:
             day = dates.parse_day(date)
-            raise UsageError(f"The run has no session on {day}.", recorded_sessions_text(sorted(opened), day))
+            raise UsageError(f"The run has no session on {day}.", runs.recorded_sessions_text(sorted(opened), day))
         story = read_timeline(journal.events())
     listed = [(one.date, trade) for one in story.chapters if date in {None, one.date} for trade in one.trades]
     trades = in_order_of_entry(trade for _, trade in listed)

@@ -16,7 +16,7 @@ from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.vix import recorded_vix_in
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_bars, received_files
 from tbot_core.model import dates
 from tbot_core.model.clock import SystemClock, exchange_moment, exchange_time, exchange_zone
 from tbot_core.model.formatting import money_text, plural
@@ -100,7 +100,7 @@ def _document(
     symbol: str, instance: Instance, file: RunFile, requested: tuple[dt.date | None, dt.time | dt.datetime | None]
 ) -> Document:
     with runs.open_run_file(file) as journal:
-        opened = opened_sessions(journal)
+        opened = runs.opened_sessions(journal)
         decisions = _of_symbol(journal, records.DECISION, symbol)
         session = _session(opened, decisions, requested[0])
         own_decisions, topped_up = (
@@ -133,17 +133,6 @@ def _of_symbol(journal: Journal, kind: str, symbol: str) -> list[Event]:
     return [one for one in journal.events(kind=kind) if one.payload["signal"]["symbol"] == symbol]
 
 
-def opened_sessions(journal: Journal) -> Mapping[str, Mapping[str, Any]]:
-    """The opening event of each session of a run, by date; raises DataError without one."""
-    found = {one.payload["date"]: one.payload for one in journal.events(kind=records.SESSION_OPENED)}
-    if not found:
-        remedy = (
-            "Try again after the opening bell. A backtest keeps no journal: `tbot run --replay` of the same days does."
-        )
-        raise DataError(f"The journal {journal.path} has no session yet.", remedy)
-    return found
-
-
 def _run_started(journal: Journal) -> Mapping[str, Any]:
     found = journal.last_event(records.RUN_STARTED)
     if found is None:
@@ -159,18 +148,8 @@ def _session(
         named = decisions[-1].payload["signal"]["session"] if decisions else max(opened)
         return opened[named]
     if date.isoformat() not in opened:
-        raise UsageError(f"The run has no session on {date}.", recorded_sessions_text(sorted(opened), date))
+        raise UsageError(f"The run has no session on {date}.", runs.recorded_sessions_text(sorted(opened), date))
     return opened[date.isoformat()]
-
-
-def recorded_sessions_text(days: Sequence[str], date: dt.date) -> str:
-    """The recorded sessions: the range, and those next to the requested day."""
-    before = [day for day in days if day < date.isoformat()]
-    near = days[max(len(before) - 2, 0) : len(before) + 2]
-    if len(near) == len(days):
-        return f"It has {', '.join(days)}."
-    whole = f"It has {plural(len(days), 'session')}, {days[0]} to {days[-1]}"
-    return f"{whole}; next to that day are {', '.join(near)}."
 
 
 def _parse_request(at: str | None, date: str | None) -> tuple[dt.date | None, dt.time | dt.datetime | None]:
@@ -218,7 +197,7 @@ def _explained(
     try:
         assembly = assembly_of_run(home, file, run)
         day = dt.date.fromisoformat(session["date"])
-        recording = received_bars.recorded_file(runs.received_of(assembly.settings.instance, file), day)
+        recording = received_files.recorded_file(runs.received_of(assembly.settings.instance, file), day)
         if recording is None or run["request"]["kind"] != "live":
             found = asyncio.run(explain_session(assembly, request_of(run["request"], day, assembly), day, *what))
         else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.model.signals import ExitRules
+from tbot_core.model.exit_rules import ExitRules
 from tbot_core.model.types import TICKS_PER_DOLLAR, ExitReason, Side, ticks_of
 from tbot_core.trading.price_grid import (
     PriceLevel,

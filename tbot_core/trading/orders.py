@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import BrokerEventKind
+from tbot_core.contracts.broker import BrokerEventKind
 from tbot_core.model.types import Fill, Leg, Order, OrderState, SignalId
 
 if TYPE_CHECKING:

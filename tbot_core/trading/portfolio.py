@@ -5,6 +5,7 @@ Equity is counted in two independent ways: cash plus positions, and opening equi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -106,6 +107,20 @@ class Position:
             exit_reason=self.exit_reason,
             broker=broker,
         )
+
+
+@attrs.frozen(kw_only=True)
+class CarriedPosition:
+    """A position that a session could not close, carried into the next.
+
+    `attempts` are the numbers of its previous orders by leg.
+    """
+
+    fill: Fill
+    signal: SignalId
+    attempts: Mapping[Leg, int]
+    account: str
+    broker: str = ""
 
 
 @attrs.define(kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import attrs
 
-from tbot_core.contracts import KeyProvider
+from tbot_core.contracts.credentials import KeyProvider
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import TbotError, VaultError
 from tbot_core.model.clock import Clock

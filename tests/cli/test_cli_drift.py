@@ -17,7 +17,8 @@ from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.marketdata.bar_aggregator import BarAmendment, BarArrival
-from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder, received_folder
+from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder
+from tbot_core.marketdata.received_files import received_folder
 from tbot_core.model.bars import FIELDS, MinuteSlice, Quotes
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.reasons import Reason

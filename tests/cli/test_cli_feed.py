@@ -12,7 +12,8 @@ from tbot_core.cli.commands.status import feed_lines
 from tbot_core.journal import records
 from tbot_core.journal.projection import fold
 from tbot_core.journal.projections.feed_health import DataHealth
-from tbot_core.marketdata.received_bars import FOLDER, RecordedMinute, RecordingHeader, SessionRecorder
+from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder
+from tbot_core.marketdata.received_files import FOLDER
 from tbot_core.model.bars import FIELDS, MinuteSlice
 from tbot_core.rehearsal.feed import facts_of_the_day
 from tbot_core.rehearsal.prices import SimulatedMarket

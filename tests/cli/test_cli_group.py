@@ -85,20 +85,53 @@ def test_the_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == f"tbot {importlib_metadata.version('tbot-core')}\n"
 
 
+def imported(home: Path, *arguments: str) -> set[str]:
+    """The modules that a command has imported at its end, each with the packages above it."""
+    code = (
+        "import sys; from tbot_core.cli import invoke; code = invoke(sys.argv[1:]); import json;"
+        "sys.stderr.write('\\n' + json.dumps(sorted(sys.modules))); sys.exit(code)"
+    )
+    variables = environ.minimal_environment() | {"TBOT_HOME": str(home)}
+    finished = processes.run_program([sys.executable, "-c", code, *arguments], timeout_s=60, environment=variables)
+    assert finished.code == 0, finished.errors
+    return set(json.loads(finished.errors.splitlines()[-1]))
+
+
+def packages(names: set[str]) -> set[str]:
+    """The top packages of these modules."""
+    return {name.partition(".")[0] for name in names}
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["plugins", "list"]])
 def test_the_start_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     """Neither the help nor the list of plugins imports numpy, polars, asyncio, pluggy or a plugin's package."""
     (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\n")
-    code = (
-        "import sys; from tbot_core.cli import invoke; code = invoke(sys.argv[1:]); import json;"
-        "sys.stderr.write(json.dumps(sorted({name.partition('.')[0] for name in sys.modules}))); sys.exit(code)"
-    )
-    variables = environ.minimal_environment() | {"TBOT_HOME": str(tmp_path)}
-    finished = processes.run_program([sys.executable, "-c", code, *arguments], timeout_s=60, environment=variables)
-    assert finished.code == 0
-    loaded = set(json.loads(finished.errors))
+    loaded = packages(imported(tmp_path, *arguments))
     assert loaded.isdisjoint({*HEAVY, "pluggy"})
     assert [name for name in loaded if name.startswith("tbot_") and name != "tbot_core"] == []
+
+
+_MACHINERY = ("tbot_core.engine.assembly", "tbot_core.engine.run_plan", "tbot_core.engine.live", "tbot_core.rehearsal")
+_NETWORK = ("asyncio", "ssl", "httpx2")
+_ARRAYS = ("numpy", "polars")
+_READS_ONLY = (*_ARRAYS, *_NETWORK, "pluggy", *_MACHINERY, "tbot_core.contracts.feed")
+UNNEEDED = {
+    ("status",): _READS_ONLY,
+    ("why",): _READS_ONLY,
+    ("data", "list"): (*_NETWORK, "pluggy", *_MACHINERY),
+    ("check",): ("polars", *_NETWORK, *_MACHINERY),
+}
+"""What each quick command does not import: packages, and parts of the core that bring such packages along."""
+
+
+@pytest.mark.parametrize("arguments", UNNEEDED, ids=" ".join)
+def test_a_quick_command_imports_only_what_it_needs(arguments: tuple[str, ...], traded: Path) -> None:
+    """`tbot status` and its like import neither the engine nor the libraries that only trading needs."""
+    loaded = imported(traded, *arguments)
+    found = [
+        name for name in sorted(loaded) for part in UNNEEDED[arguments] if name == part or name.startswith(f"{part}.")
+    ]
+    assert found == []
 
 
 def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

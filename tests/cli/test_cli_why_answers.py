@@ -7,7 +7,7 @@ import datetime as dt
 import pytest
 
 from tbot_core.cli.commands.why import lines
-from tbot_core.status.why import recorded_sessions_text
+from tbot_core.status.runs import recorded_sessions_text
 from tbot_core.status.why_text import why_sections
 
 DAYS = [f"2018-02-{day:02}" for day in (16, 20, 21, 22, 23, 26, 27)]

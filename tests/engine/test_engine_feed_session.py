@@ -11,7 +11,8 @@ import pytest
 from tbot_core.contracts import FeedCoverage, FeedQuality
 from tbot_core.engine.session.config import LiveConfig
 from tbot_core.engine.session.feed_session import FeedReceiver
-from tbot_core.marketdata.received_bars import read_recording, recorded_file
+from tbot_core.marketdata.received_bars import read_recording
+from tbot_core.marketdata.received_files import recorded_file
 from tbot_core.rehearsal.world import World
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.projections.feed_health import DataHealth
 from tbot_core.journal.store import Event, open_journal
-from tbot_core.marketdata.received_bars import FOLDER
+from tbot_core.marketdata.received_files import FOLDER
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
 from tbot_core.rehearsal.bot import BotConfig, BotProcess, ScriptedStrategy

@@ -20,7 +20,7 @@ from tbot_core.errors import Unavailable
 from tbot_core.execution.reconciler import LEAST_WINDOW_S
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_bars, received_files
 from tbot_core.model.bars import MinuteSlice
 from tbot_core.rehearsal.lifecycle import LifecycleBroker, SimulatedInstance, simulated_instance
 from tbot_core.rehearsal.world import World
@@ -236,7 +236,7 @@ def test_the_bars_of_a_session_that_is_ended_late_are_found(scene: SimulatedInst
     life.config = attrs.evolve(life.config, received=folder)
     scene.world.run(life.run)
     assert len(scene.events(records.SESSION_CLOSED)) == 2
-    path = received_bars.recorded_file(folder, old.date)
+    path = received_files.recorded_file(folder, old.date)
     assert path is not None
     assert len(received_bars.read_recording(path).records) == 1
 

@@ -19,8 +19,8 @@ from tbot_core.marketdata.received_bars import (
     SessionRecorder,
     read_ends,
     read_recording,
-    recorded_file,
 )
+from tbot_core.marketdata.received_files import recorded_file
 from tbot_core.model.bars import FIELDS, MinuteSlice, Quotes, SymbolQuote
 from tbot_core.rehearsal.feed import facts_of_the_day
 from tbot_core.rehearsal.prices import SimulatedMarket

@@ -27,7 +27,7 @@ from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.store import read_journal
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_bars, received_files
 from tbot_core.rehearsal.world import World
 from tbot_core.status import runs
 from tbot_core.system import filesystem
@@ -222,7 +222,7 @@ def test_the_instances_own_day_is_not_touched(house: House) -> None:
     assert outcome.journal == house.home / "data" / "runs" / f"{name}.sqlite"
     assert name.startswith("dry-")
     assert {path.name for path in (house.home / "data").iterdir()} == {"install.id", "plugins.json", "runs"}
-    kept = received_bars.recorded_file(outcome.journal.with_name(f"{name}-received"), house.world.session.date)
+    kept = received_files.recorded_file(outcome.journal.with_name(f"{name}-received"), house.world.session.date)
     assert kept is not None
     assert len(received_bars.read_recording(kept).records) == house.world.session.minutes
 
@@ -329,6 +329,6 @@ def test_the_vix_of_the_day_before_is_asked_of_the_source(house: House) -> None:
     """Of its broker: strategies see what they would see live."""
     outcome = house.run()
     assert len(vars(house.module)["ASKED"]) == 1
-    kept = received_bars.recorded_file(received_bars.received_folder(outcome.journal), house.world.session.date)
+    kept = received_files.recorded_file(received_files.received_folder(outcome.journal), house.world.session.date)
     assert kept is not None
     assert set(received_bars.read_recording(kept).day.vix.ravel().tolist()) == {21.5}

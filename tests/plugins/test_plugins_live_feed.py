@@ -24,7 +24,7 @@ from tbot_core.engine.run_plan import RunOutcome, RunPlan, RunWatcher
 from tbot_core.errors import DataError, SettingsError
 from tbot_core.journal import records
 from tbot_core.journal.store import open_journal
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_bars, received_files
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.clock import exchange_time
@@ -172,7 +172,7 @@ class House:
 
     def recorded(self) -> received_bars.RecordedSession:
         """The session's bars as they were received."""
-        path = received_bars.recorded_file(self.home / "data" / received_bars.FOLDER, self.world.session.date)
+        path = received_files.recorded_file(self.home / "data" / received_files.FOLDER, self.world.session.date)
         assert path is not None
         return received_bars.read_recording(path)
 
@@ -479,7 +479,7 @@ def test_a_decision_shows_the_quote_that_it_was_made_by(house: House, capsys: py
         capsys.readouterr()
         assert cli.invoke(["why", symbol, "--home", str(house.home)]) == 0
         assert capsys.readouterr().out.count(words) >= count
-    for path in (house.home / "data" / received_bars.FOLDER).iterdir():
+    for path in (house.home / "data" / received_files.FOLDER).iterdir():
         path.unlink()
     assert cli.invoke(["why", symbol, "--home", str(house.home)]) == 0
     assert "    by the quote bid " in capsys.readouterr().out

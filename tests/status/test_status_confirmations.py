@@ -19,7 +19,7 @@ from tbot_core.journal import records
 from tbot_core.journal.gauges import EntryQuote, Gauges, write_gauges
 from tbot_core.journal.projections.confirmations import asked_payload
 from tbot_core.journal.store import NewEvent, open_journal
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_files
 from tbot_core.marketdata.received_bars import RecordedMinute, RecordingHeader, SessionRecorder
 from tbot_core.model.bars import MinuteSlice
 from tbot_core.model.calendar import ExchangeCalendar
@@ -158,7 +158,7 @@ def test_the_price_now_is_that_of_the_last_minute_that_was_received(home: Path) 
     session = ExchangeCalendar().session(proposal("AAA").signal.session)
     assert session is not None
     symbols = ("AAA", "DDD")
-    folder = home / "data" / received_bars.FOLDER
+    folder = home / "data" / received_files.FOLDER
     unknown: Any = dict.fromkeys(UNKNOWN_FACTS, np.full(2, np.nan))
     header = RecordingHeader(session=session, symbols=symbols, day=DayFacts(**unknown))
     bar = np.array([101.5, np.nan])
@@ -172,7 +172,7 @@ def test_the_price_now_is_that_of_the_last_minute_that_was_received(home: Path) 
         session.moment(1).isoformat(),
     ]
     assert found["DDD"]["last"] is None
-    path = received_bars.recorded_file(folder, session.date)
+    path = received_files.recorded_file(folder, session.date)
     assert path is not None
     path.write_bytes(b"nothing")
     assert {one["last"] for one in confirmations_document(home, NOW)["open"]} == {None}

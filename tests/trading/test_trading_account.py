@@ -14,8 +14,7 @@ from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ATOMS_PER_DOLLAR, Account, Leg, Side, dollars_of
 from tbot_core.testing.trades import fill, identity, order, proposal, rules, session
 from tbot_core.trading.decision_engine import DecisionEngine
-from tbot_core.trading.portfolio import Portfolio, Surplus
-from tbot_core.trading.positions.state import CarriedPosition
+from tbot_core.trading.portfolio import CarriedPosition, Portfolio, Surplus
 from tbot_core.trading.risk.account import AccountRules, day_trade_limit, equity_jumped, simulated_account
 from tbot_core.trading.risk.gate import day_trades
 

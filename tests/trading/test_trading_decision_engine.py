@@ -24,7 +24,7 @@ from tbot_core.trading.commands import CancelOrder, Decision, ReplaceOrder, Subm
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, MatchingEngine, last_close_ticks
-from tbot_core.trading.positions.state import CarriedPosition
+from tbot_core.trading.portfolio import CarriedPosition
 from tbot_core.trading.risk.exposure import ReservedEntry
 from tbot_core.trading.risk.figures import CONFIRMED
 from tbot_core.trading.slippage import Slippage

@@ -21,7 +21,7 @@ from tbot_core.trading.commands import CancelOrder, ReplaceOrder, SubmitOrder
 from tbot_core.trading.decision_engine import DecisionEngine
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 from tbot_core.trading.orders import ExecutionUpdate
-from tbot_core.trading.positions.state import CarriedPosition
+from tbot_core.trading.portfolio import CarriedPosition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option, print_notice, print_progress, shared_key_option
+from tbot_core.system import garbage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,11 +24,12 @@ def command(*, home: Path | None, strict: bool, allow_shared_key: bool, as_json:
     The broker is reached as by `tbot broker test`, unless something else fails first. Exits with 3 for settings and
     secrets.
     """
-    from tbot_core.actions.checks import check_with_broker
+    with garbage.kept_start():
+        from tbot_core.actions.checks import check_with_broker
 
-    found = check_with_broker(
-        home, allow_shared_key=allow_shared_key, strict=strict, progress=print_progress, notify=print_notice
-    )
+        found = check_with_broker(
+            home, allow_shared_key=allow_shared_key, strict=strict, progress=print_progress, notify=print_notice
+        )
     lines = [f"{row.level:<5} {row.subject:<9} {row}" for row in found.rows]
     emit(found.document(), as_json=as_json, lines=[*lines, found.sentence])
     return found.code

@@ -130,12 +130,11 @@ def _run_drill(home: Path | None, clock: Clock) -> FailoverDrill:
     from tbot_core.journal.projections.failover_drills import FailoverDrill
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.rehearsal.failover_drill import rehearse_trials
-    from tbot_core.status.failover import instance_brokers
 
     settings = load_settings(home, mode="replay")
     live = account_mode(settings) == "live"
     assembly = assemble(home, "live" if live else "paper", clock)
-    names = instance_brokers(assembly.settings)
+    names = assembly.settings.brokers
     steps = [*asyncio.run(assembly.closing(_probe_brokers(assembly, names, clock))), *rehearse_trials()]
     result = FailoverDrill(brokers=names, settings=assembly.settings.fingerprint, time=clock.now(), steps=tuple(steps))
     journal = open_instance_journal(assembly.settings.instance, live=live)

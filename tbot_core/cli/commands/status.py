@@ -20,6 +20,7 @@ from tbot_core.model.formatting import (
     plural,
     request_words,
 )
+from tbot_core.system import garbage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,9 +38,10 @@ def command(home: Path | None, *, as_json: bool) -> int:
 
     Live: exits with 5 if it is not armed, or a loss has ended the session's entries.
     """
-    from tbot_core.status.instance import status_document
+    with garbage.kept_start():
+        from tbot_core.status.instance import status_document
 
-    shown = status_document(home, SystemClock().now())
+        shown = status_document(home, SystemClock().now())
     emit(shown, as_json=as_json, lines=lines(shown, dt.datetime.fromisoformat(shown["now"])))
     if shown["entries_blocked"]:
         return _CLOSED

@@ -143,6 +143,11 @@ class FailoverSettings:
         permits=Permits("unless", ("",), why="Entries may go to other brokers, or in another order."),
     )
 
+    @property
+    def standbys(self) -> tuple[str, ...]:
+        """The brokers that may take over, in their order; without FAILOVER_ENABLED none."""
+        return self.failover_brokers if self.failover_enabled else ()
+
 
 @attrs.frozen(kw_only=True)
 class NotificationSettings:

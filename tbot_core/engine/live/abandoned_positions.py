@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tbot_core.execution.trading_state import TradingStateController
     from tbot_core.journal.recorder import JournalRecorder
     from tbot_core.journal.store import Event, NewEvent
-    from tbot_core.trading.positions.state import CarriedPosition
+    from tbot_core.trading.portfolio import CarriedPosition
 
 
 class AbandonedPositions:

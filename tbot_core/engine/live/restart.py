@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
     from tbot_core.model.clock import Clock
     from tbot_core.plugins.call_guard import CallGuard
-    from tbot_core.trading.positions.state import CarriedPosition
+    from tbot_core.trading.portfolio import CarriedPosition
 
 
 @attrs.frozen

@@ -30,7 +30,7 @@ from tbot_core.journal import records
 from tbot_core.journal.projections import carryover, external_holdings, failover_drills
 from tbot_core.journal.projections.live_days import has_traded_live
 from tbot_core.journal.recorder import JournalRecorder
-from tbot_core.marketdata import received_bars
+from tbot_core.marketdata import received_bars, received_files
 from tbot_core.model.clock import exchange_time
 from tbot_core.reports.timeline import RunTimeline, read_timeline
 from tbot_core.system import log
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from tbot_core.engine.session.broker_login import Closable
     from tbot_core.engine.session.broker_session import StandbyBroker
     from tbot_core.engine.session.session import SessionContext
-    from tbot_core.instance import Settings
     from tbot_core.journal.store import Event, Journal
     from tbot_core.marketdata.received_bars import RecordedSession
     from tbot_core.model.calendar import Session
@@ -71,7 +70,7 @@ async def run_live(plan: RunPlan, watcher: RunWatcher, drift: SessionDrift) -> R
     make = rehearse if plan.rehearsal else dry_run_setup if dry else market_setup
     setup = make(plan.assembly, plan.request)
     setup.journal.free_space = plan.disk_guard.release_ballast
-    names = () if setup.broker.capabilities.simulated else failover_brokers(plan.assembly.settings)
+    names = () if setup.broker.capabilities.simulated else plan.assembly.settings.failover.standbys
     others = {name: plan.assembly.broker(name) for name in names}
     try:
         return await _Run(plan, watcher, setup, others, drift).go()
@@ -82,12 +81,6 @@ async def run_live(plan: RunPlan, watcher: RunWatcher, drift: SessionDrift) -> R
         if setup.source is not None and setup.source is not setup.broker:  # used for its bars only
             named[f"{trading.data_source or trading.broker_name} (data)"] = setup.source
         await log_out(named, trading.api_timeout)
-
-
-def failover_brokers(settings: Settings) -> tuple[str, ...]:
-    """The brokers that may take over, in their order; without FAILOVER_ENABLED none."""
-    failover = settings.failover
-    return failover.failover_brokers if failover.failover_enabled else ()
 
 
 class _Run:
@@ -185,7 +178,7 @@ class _Run:
         # Record the drift of a closed session; at a venue that fills from bars there is none.
         journal, capabilities = self._setup.journal, self._setup.broker.capabilities
         closed = journal.last_event(records.SESSION_CLOSED)
-        path = received_bars.recorded_file(self._files.received, session.date)
+        path = received_files.recorded_file(self._files.received, session.date)
         if capabilities.simulated or path is None or closed is None or closed.payload["date"] != str(session.date):
             return
         opened = journal.last_event(records.SESSION_OPENED)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from tbot_core.journal import records
 from tbot_core.model.calendar import Session
 from tbot_core.model.types import Fill, Leg, Side, SignalId, price_of, quantity_of
-from tbot_core.trading.positions.state import CarriedPosition
+from tbot_core.trading.portfolio import CarriedPosition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

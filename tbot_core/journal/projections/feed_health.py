@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from tbot_core.journal import records
-from tbot_core.marketdata.feed_health import ENDS_THE_DAY
+from tbot_core.model.calendar import ENDS_THE_DAY
 from tbot_core.model.reasons import Reason
 
 if TYPE_CHECKING:

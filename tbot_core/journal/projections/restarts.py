@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts import BrokerEventKind
+from tbot_core.contracts.broker import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import plural

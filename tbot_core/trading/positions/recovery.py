@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from tbot_core.model.types import SignalId
-    from tbot_core.trading.portfolio import Portfolio
+    from tbot_core.trading.portfolio import CarriedPosition, Portfolio
     from tbot_core.trading.positions.anomalies import OverfillCorrector
-    from tbot_core.trading.positions.state import CarriedPosition, ManagedState
+    from tbot_core.trading.positions.state import ManagedState
 
 
 class PositionRecovery:

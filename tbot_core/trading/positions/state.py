@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -99,20 +98,6 @@ class DepartedShares:
 
     held: ManagedPosition
     fills: dict[str, Fill] = attrs.field(factory=dict)
-
-
-@attrs.frozen(kw_only=True)
-class CarriedPosition:
-    """A position that a session could not close, carried into the next.
-
-    `attempts` are the numbers of its previous orders by leg.
-    """
-
-    fill: Fill
-    signal: SignalId
-    attempts: Mapping[Leg, int]
-    account: str
-    broker: str = ""
 
 
 @attrs.define

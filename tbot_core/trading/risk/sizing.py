@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from tbot_core.contracts import BrokerCapabilities
+from tbot_core.contracts.capabilities import BrokerCapabilities
 from tbot_core.contracts.settings import EntrySettings
 from tbot_core.model.types import UNITS_PER_SHARE, Order, OrderType, Side, ticks_of, units_of
 from tbot_core.trading.price_grid import band_level, limit_level
