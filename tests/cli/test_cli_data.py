@@ -170,6 +170,7 @@ def test_list_shows_an_empty_store(home: Path, capsys: pytest.CaptureFixture[str
         "No bars are stored. Import bars with `tbot data import PATH`.",
         "Daily VIX: none",
         "Fundamentals: none",
+        "Splits: none",
     ]
 
 
@@ -202,7 +203,7 @@ def test_list_shows_a_table_and_a_document(home: Path, tmp_path: Path, capsys: p
     assert capsys.readouterr().out.splitlines() == [
         "SYMBOL  FIRST       LAST        SESSIONS  BARS  MISSING  ADJUSTMENT  VOLUME",
         "AAPL    2019-12-02  2019-12-02  1         1     389      raw         consolidated",
-        "Daily VIX: 1 rows, 2019-12-02 to 2019-12-02",
+        "Daily VIX: 1 row, 2019-12-02 to 2019-12-02",
         "Fundamentals: none",
     ]
     assert tbot("data", "list", "--json", "--home", home) == 0
@@ -221,6 +222,7 @@ def test_list_shows_a_table_and_a_document(home: Path, tmp_path: Path, capsys: p
         ],
         "vix": {"first": "2019-12-02", "last": "2019-12-02", "rows": 1},
         "fundamentals": None,
+        "splits": None,
     }
 
 

@@ -283,7 +283,9 @@ def _listing_lines(listing: StoreListing) -> Iterator[str]:
         yield "No bars are stored. Import bars with `tbot data import PATH`."
     tables = {"Daily VIX": listing.vix, "Fundamentals": listing.fundamentals, "Splits": listing.splits}
     for name, facts in tables.items():
-        yield f"{name}: none" if facts is None else f"{name}: {facts.rows} rows, {facts.first} to {facts.last}"
+        yield (
+            f"{name}: none" if facts is None else f"{name}: {plural(facts.rows, 'row')}, {facts.first} to {facts.last}"
+        )
 
 
 def _proof_document(proof: StoreVerification) -> dict[str, object]:
