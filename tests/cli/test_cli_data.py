@@ -205,6 +205,7 @@ def test_list_shows_a_table_and_a_document(home: Path, tmp_path: Path, capsys: p
         "AAPL    2019-12-02  2019-12-02  1         1     389      raw         consolidated",
         "Daily VIX: 1 row, 2019-12-02 to 2019-12-02",
         "Fundamentals: none",
+        "Splits: none",
     ]
     assert tbot("data", "list", "--json", "--home", home) == 0
     assert json.loads(capsys.readouterr().out) == {
@@ -272,14 +273,13 @@ def test_a_folder_in_place_of_a_file_is_named_once_with_its_remedy(
 def test_each_example_of_the_page_of_formats_is_imported(
     home: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The files that docs/data-formats.md shows are bars, VIX and fundamentals."""
+    """The files that docs/data-formats.md shows are bars, VIX, fundamentals and splits."""
     page = (root / "docs" / "data-formats.md").read_text(encoding="utf-8")
     blocks = re.findall(r"(?:^    .+\n)+", page, re.MULTILINE)
     for number, block in enumerate(blocks):
         path = write(home, f"{number}.csv", "".join(f"{line.strip()}\n" for line in block.splitlines()))
         assert tbot("data", "import", path, "--home", home) == 0
     said = capsys.readouterr().out
-    assert [f"{number}.csv: {kind}" in said for number, kind in enumerate(("bars", "VIX", "fundamentals"))] == [
-        True
-    ] * 3
-    assert len(blocks) == 3
+    kinds = ("bars", "VIX", "fundamentals", "splits")
+    assert [f"{number}.csv: {kind}" in said for number, kind in enumerate(kinds)] == [True] * 4
+    assert len(blocks) == 4
