@@ -12,6 +12,8 @@ from tbot_core.engine.backtest.engine import BacktestRange, run_backtest
 from tbot_core.engine.backtest.lookahead import BUDGET_S, check_lookahead
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.errors import UsageError
+from tbot_core.instance import Instance, read_settings_files
+from tbot_core.instance.loading import with_trial
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.formatting import printable_name
 from tbot_core.plugins.discovery import installed_plugins
@@ -59,11 +61,19 @@ class Backtest:
 
 
 def prepare_backtest(
-    home: Path | None, days: tuple[date, date], symbols: tuple[str, ...], overrides: Mapping[str, str]
+    home: Path | None,
+    days: tuple[date, date],
+    symbols: tuple[str, ...],
+    overrides: Mapping[str, str],
+    trial: Mapping[str, str] | None = None,
 ) -> Backtest:
-    """A backtest from the first to the last day, of these symbols or UNIVERSE; `overrides` replace settings."""
+    """A backtest from the first to the last day, of these symbols or UNIVERSE.
+
+    `overrides` replace settings, and so do those of `trial`, which the banner and the report name.
+    """
     over = BacktestRange(first=days[0], last=days[1], symbols=symbols)
-    return Backtest(assembly=assemble(home, "backtest", SystemClock(), overrides), over=over)
+    sources = with_trial(read_settings_files(Instance.at(home)), trial or {})
+    return Backtest(assembly=assemble(home, "backtest", SystemClock(), overrides, sources), over=over)
 
 
 def backtest_overrides(strategy: str, seed: int | None) -> dict[str, str]:

@@ -53,6 +53,40 @@ shared_key_option: Final = click.option(
 """Decorator: `--allow-shared-key`, passed on as `allow_shared_key: bool`."""
 
 
+def _complete_setting(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    # The names of the trading configuration, each with the sign that follows it.
+    from tbot_core.instance.folder import ENV_FILE
+    from tbot_core.instance.registry import catalogue
+
+    known = catalogue(()).variables.items()
+    names = (name for name, one in known if one.declaration.file != ENV_FILE)
+    return [f"{name}=" for name in sorted(names) if name.startswith(begun.upper())]
+
+
+def _parse_trial(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for one in given:
+        name, sign, text = one.partition("=")
+        if not (sign and name.strip()):
+            raise UsageError(f"--set {name.strip() or '='} is not NAME=VALUE.", "Write it as --set MAX_TRADES=3.")
+        if name.strip() in found:
+            raise UsageError(f"--set {name.strip()} is given twice.", "Give each setting one value.")
+        found[name.strip()] = text
+    return found
+
+
+trial_option: Final = click.option(
+    "--set",
+    "trial",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_parse_trial,
+    shell_complete=_complete_setting,
+    help="Change a setting for this run alone. Repeatable. Banner and report name it.",
+)
+"""Decorator: `--set NAME=VALUE`, passed on as `trial: dict[str, str]`, the texts by variable."""
+
+
 def chosen_option(**given: bool) -> str:
     """The name of the one option that was given, "" for none; raises UsageError for several."""
     names = [name for name, there in given.items() if there]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -19,7 +20,6 @@ from tbot_core.model.clock import SystemClock
 from tbot_core.model.dates import day_range, parse_symbols
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
 DEMO_HOME: Final = Path("tbot-demo")
@@ -36,7 +36,8 @@ MARKET_MODES: Final = frozenset({DRY_RUN, "paper", "live"})
 class RunOptions:
     """The request of the command line.
 
-    `rate`: replay speed multiplier, None: as fast as possible. `rehearsal`: the target of a rehearsal.
+    `rate`: replay speed multiplier, None: as fast as possible. `rehearsal`: the target of a rehearsal. `trial`: the
+    texts of settings that `--set` changes for a simulation, by variable.
     """
 
     mode: Literal["demo", "replay", "dry-run", "paper", "live"]
@@ -50,6 +51,7 @@ class RunOptions:
     once: bool = False
     allow_shared_key: bool = False
     rehearsal: RehearsalTarget | None = None
+    trial: Mapping[str, str] = attrs.field(factory=dict)
 
     @property
     def dry(self) -> bool:
@@ -88,6 +90,7 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
     allow_shared_key: bool = False,
     dry_run: bool = False,
     rehearsal: str | None = None,
+    trial: Mapping[str, str] | None = None,
     home: Path | None,
 ) -> RunOptions:
     """The options as one request; raises UsageError for options that exclude each other."""
@@ -99,6 +102,8 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
         "--sessions is for --demo: a replay has its range, the live market has --once.": sessions is not None
         and not demo,
         "--once is for the live market.": once and simulated,
+        "--set is for --demo and --replay: `tbot config set` changes the settings of a bot.": bool(trial)
+        and not simulated,
         "--speed is for simulations: the live market has its own.": speed is not None and not simulated,
     }
     _refuse(faults)
@@ -115,6 +120,7 @@ def parse_run_options(  # noqa: PLR0913  -- click passes every option by its nam
         once=once,
         allow_shared_key=allow_shared_key,
         rehearsal=None if simulated else _target(rehearsal, dry_run=dry_run),
+        trial=trial or {},
     )
 
 
@@ -150,9 +156,7 @@ def _rate(speed: str | None) -> float | None:
 
 def _range(text: str) -> tuple[dt.date, dt.date]:
     first, separator, last = text.partition("..")
-    if not separator:
-        raise UsageError(f"Invalid range {text!r}.", "Write it as 2018-02-16..2018-03-29.")
-    return day_range(first, last)
+    return day_range(first, last if separator else first)
 
 
 def hold_instance_lock(home: Path, purpose: str = "") -> AbstractContextManager[object]:

@@ -29,7 +29,7 @@ from tbot_core.engine.index_funds import index_funds
 from tbot_core.engine.plugin_context import plugin_context
 from tbot_core.errors import PluginError, TbotError
 from tbot_core.instance import Settings
-from tbot_core.instance.findings import SIMULATED_MODES
+from tbot_core.instance.findings import OPTION, SIMULATED_MODES, TRIAL
 from tbot_core.instance.identity import jurisdiction_of
 from tbot_core.instance.secret_schemas import secret_rules
 from tbot_core.instance.secrets import open_instance_vault
@@ -309,7 +309,7 @@ class ChangedAssemblies:
         Raises SettingsError for invalid settings, PluginError for a strategy or filter that was not loaded.
         """
         settings = self._assembly.settings
-        given = {name: one.text for name, one in settings.values.items() if one.origin.file == "option"}
+        given = {name: one.text for name, one in settings.values.items() if one.origin in {OPTION, TRIAL}}
         changed = configuration.load_settings(
             settings.instance.home,
             mode=settings.mode,

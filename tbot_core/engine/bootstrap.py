@@ -14,6 +14,7 @@ from tbot_core.errors import SettingsError
 from tbot_core.instance import Instance, Settings, SettingsFiles
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.identity import read_identity
+from tbot_core.instance.loading import assert_trial_is_known
 from tbot_core.instance.registry import catalogue as variables
 from tbot_core.plugins import discovery, isolation, lock, quarantine
 from tbot_core.plugins.call_guard import CallGuard
@@ -68,6 +69,7 @@ def load_assembly(
     checks, unchecked = risk_checks(loader, loaded, call_guard := _call_guard(Instance.at(home), clock, mode))
     declared = declared_configs(loaded)
     settings = configuration.load_settings(home, mode=mode, declared=declared, overrides=overrides, sources=sources)
+    assert_trial_is_known(settings)
     _refuse(failures := (*held, *failed, *unchecked), mode)
     assembly = Assembly(
         settings=settings,

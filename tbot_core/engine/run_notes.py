@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tbot_core.instance.findings import SIMULATED_MODES
+from tbot_core.instance.findings import SIMULATED_MODES, TRIAL, printable_value
 from tbot_core.instance.plugin_settings import off_by_filters
 
 if TYPE_CHECKING:
@@ -28,6 +28,12 @@ def run_notes(
     nameless = not identity and settings.mode != "demo"
     off = off_by_filters(settings.filters_off)
     return (*absent, *((off,) if off else ()), *warnings, *assumed, *((_NAMELESS,) if nameless else ()))
+
+
+def trial_notes(settings: Settings) -> tuple[str, ...]:
+    """The settings that `--set` changed for this run, in one sentence for the label of its bars; none without any."""
+    tried = [f"{name}={printable_value(one.text)}" for name, one in settings.values.items() if one.origin == TRIAL]
+    return (f"Set for this run: {', '.join(sorted(tried))}.",) if tried else ()
 
 
 def shortable_notes(settings: Settings) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo, SimulatedVen
 from tbot_core.engine import feed_quality, resume
 from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
 from tbot_core.engine.plugin_context import install_id
-from tbot_core.engine.run_notes import shortable_notes
+from tbot_core.engine.run_notes import shortable_notes, trial_notes
 from tbot_core.engine.run_plan import RunOutcome
 from tbot_core.engine.session import simulated_books
 from tbot_core.engine.session.broker_login import Closable
@@ -96,7 +96,7 @@ class RunSetup:
 def simulation_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
     """The set-up of a demo or a replay, with its own journal, which commits once a session."""
     broker = assembly.broker()
-    feed = feed_source(broker, SIMULATOR).feed(request)
+    feed = feed_quality.label_feed(feed_source(broker, SIMULATOR).feed(request), None, *trial_notes(assembly.settings))
     identity = run_id(assembly, request, feed)
     runs = assembly.settings.instance.runs
     filesystem.make_folder(runs)

@@ -24,8 +24,15 @@ class ValueOrigin:
     line: int = 0
 
     def __str__(self) -> str:
-        """`.env_bot:12`, `option` or `default`."""
+        """`.env_bot:12`, `option`, `--set` or `default`."""
         return f"{self.file}:{self.line}" if self.line else self.file or "default"
+
+
+OPTION: Final = ValueOrigin(file="option")
+"""The origin of a setting that an option of its own replaces, such as `--seed`."""
+
+TRIAL: Final = ValueOrigin(file="--set")
+"""The origin of a setting that `--set NAME=VALUE` changes for one run."""
 
 
 @attrs.frozen(kw_only=True)

@@ -18,7 +18,14 @@ from tbot_core.errors import SettingsError
 from tbot_core.instance import cross_checks
 from tbot_core.instance.dotenv import Assignment
 from tbot_core.instance.enabled_plugins import applied_filters, filters_taken_away, running_strategies
-from tbot_core.instance.findings import SettingsFinding, ValueOrigin, is_secret_for_path, printable_value
+from tbot_core.instance.findings import (
+    OPTION,
+    TRIAL,
+    SettingsFinding,
+    ValueOrigin,
+    is_secret_for_path,
+    printable_value,
+)
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, ENV_FILE, Instance
 from tbot_core.instance.registry import (
     CORE,
@@ -49,7 +56,6 @@ _ENV_FILES = frozenset({ENV_FILE, f"{ENV_FILE}{ENCRYPTED_SUFFIX}"})
 _COMPARED = 50
 _LINES = 200
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
-_OPTION = ValueOrigin(file="option")
 # Replaced in the fingerprint by an equivalent with fewer spellings, or irrelevant to a simulation.
 _RESOLVED = frozenset({"STRATEGY_SEQUENCE", "STRATEGY_OVERRIDE", "FILTERS"})
 _BROKER_KEYS = frozenset({"BROKER_NAME"})
@@ -85,6 +91,32 @@ def load_settings(  # noqa: PLR0913  -- the inputs of a run
     if examined.settings is None or failing:
         raise faults_error(failing)
     return examined.settings
+
+
+def with_trial(files: SettingsFiles, trial: Mapping[str, str]) -> SettingsFiles:
+    """The files with these texts, by variable, in place of the trading configuration's own: those of `--set`."""
+    if not trial:
+        return files
+    known = catalogue(())
+    names = {name: known.canonical_name(name) or name for name in trial}
+    kept = [one for one in files.bot.parsed.entries if (known.canonical_name(one.key) or one.key) not in names.values()]
+    tried = [Assignment(key=names[name], value=text, file=TRIAL.file, line=0) for name, text in trial.items()]
+    parsed = attrs.evolve(files.bot.parsed, entries=(*kept, *tried))
+    return attrs.evolve(files, bot=attrs.evolve(files.bot, parsed=parsed))
+
+
+def assert_trial_is_known(settings: Settings) -> None:
+    """Raises SettingsError for a `--set` of a setting that neither the core nor a plugin of the run declares.
+
+    In a file such a line is a warning, since a plugin may be absent; what is given for one run is meant for it.
+    """
+    strange = [
+        attrs.evolve(one, level="fail")
+        for one in settings.warnings
+        if one.where == TRIAL.file and settings.values.keys().isdisjoint(one.keys)
+    ]
+    if strange:
+        raise faults_error(strange)
 
 
 def faults_error(failing: Sequence[SettingsFinding]) -> SettingsError:
@@ -182,6 +214,10 @@ def _assigned(
             found.append(_unknown(known, entry, compare=len(found) < _COMPARED))
             continue
         wanted = known.variables[name].declaration.file
+        if entry.file == TRIAL.file and wanted == ENV_FILE:
+            sentence = f"{entry.key} belongs in {wanted}, which holds for every run."
+            found.append(SettingsFinding(level="fail", message=sentence, keys=(name,), where=entry.file))
+            continue
         if entry.line and (entry.file in _ENV_FILES) != (wanted == ENV_FILE):
             sentence = f"{entry.key} belongs in {wanted} and is ignored here."
             found.append(SettingsFinding(level="warn", message=sentence, keys=(name,), where=entry.where))
@@ -197,7 +233,7 @@ def _assigned(
 
 
 def _unknown(known: VariableCatalogue, entry: Assignment, *, compare: bool) -> SettingsFinding:
-    where = entry.where if entry.line else "option"
+    where = entry.where if entry.line else str(_origin(entry))
     nearest = known.nearest(entry.key) if compare else None
     if not (nearest or entry.value.strip("=") or _NAME.fullmatch(entry.key)):
         sentence = "The line is not KEY=value. It is not shown, since it may be a secret that ends with `=`."
@@ -210,6 +246,12 @@ def unknown_setting(key: str, nearest: str = "") -> str:
     """The sentence on a key of a settings file that nobody declares; `nearest` is a similar name, "" without one."""
     meant = f"; the nearest name is {nearest}" if nearest else ""
     return f"Unknown setting {printable_value(key)}{meant}."
+
+
+def _origin(entry: Assignment) -> ValueOrigin:
+    if entry.line:
+        return ValueOrigin(file=entry.file, line=entry.line)
+    return TRIAL if entry.file == TRIAL.file else OPTION
 
 
 def _values(
@@ -228,7 +270,7 @@ def _values(
             origin=ValueOrigin(),
         )
         if entry is not None:
-            origin = ValueOrigin(file=entry.file, line=entry.line) if entry.line else _OPTION
+            origin = _origin(entry)
             faults = [
                 SettingsFinding(level="fail", message=fault, keys=(name,), where=str(origin))
                 for fault in _read(one, entry)

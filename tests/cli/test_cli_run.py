@@ -147,7 +147,8 @@ def test_lines_and_tables_give_a_fill_the_same_time(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("--replay", "2018-02-16"), "Invalid range"),
+        (("--replay", "2018-02-16.."), "date is missing"),
+        (("--replay", "yesterday"), "Invalid date"),
         (("--replay", "2018-02-30..2018-03-01"), "Invalid date"),
         (("--replay", "2018-03-29..2018-02-16"), "is reversed"),
         (("--demo", "--replay", "2018-02-16..2018-02-16"), "exclude each other"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
-from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, print_warning
+from tbot_core.cli.options import BoundedInt, emit, home_option, json_option, print_warning, trial_option
 from tbot_core.errors import UsageError
 from tbot_core.model.dates import day_range, parse_symbols
 from tbot_core.system import garbage, terminal
@@ -35,6 +35,7 @@ class BacktestOptions(TypedDict):
     progress: Path | None
     lookahead: bool
     every: bool
+    trial: dict[str, str]
     home: Path | None
     as_json: bool
 
@@ -58,6 +59,7 @@ class BacktestOptions(TypedDict):
     help="Trade nothing: check that no later bar changes a signal. Exit 1 if one does.",
 )
 @click.option("--all", "every", is_flag=True, help="With --check-lookahead: every session, however long it takes.")
+@trial_option
 @home_option
 @json_option
 def command(**given: Unpack[BacktestOptions]) -> None:
@@ -74,7 +76,7 @@ def command(**given: Unpack[BacktestOptions]) -> None:
             raise UsageError("--all belongs to --check-lookahead.", "Add --check-lookahead, or leave out --all.")
         overrides = backtest_overrides(given["strategy"], given["seed"])
         days = day_range(given["first"], given["last"])
-        prepared = prepare_backtest(given["home"], days, parse_symbols(given["symbols"]), overrides)
+        prepared = prepare_backtest(given["home"], days, parse_symbols(given["symbols"]), overrides, given["trial"])
     if given["lookahead"]:
         _check_lookahead(prepared, given)
         return

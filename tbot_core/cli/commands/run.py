@@ -18,6 +18,7 @@ from tbot_core.cli.options import (
     json_option,
     print_warning,
     shared_key_option,
+    trial_option,
     use_home,
     use_settings,
 )
@@ -51,7 +52,11 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[2] / "instance" / "demo.env_bot"
 
 @click.command("run")
 @click.option("--demo", is_flag=True, help="Trade simulated sessions, in an instance of its own.")
-@click.option("--replay", metavar="FROM..TO", help="Replay a range of stored sessions, as in 2018-02-16..2018-03-29.")
+@click.option(
+    "--replay",
+    metavar="DATE|FROM..TO",
+    help="Replay a stored session, as in 2018-02-16, or a range of them, as in 2018-02-16..2018-03-29.",
+)
 @click.option("--symbols", metavar="A,B", help="Only these symbols.")
 @click.option("--speed", metavar="max|60", help="Replay speed multiplier (1 to 100000), or max.")
 @click.option("--seed", type=BoundedInt(0, 2**32 - 1), metavar="N", help="Seed of all random numbers. Default: SEED.")
@@ -69,6 +74,7 @@ _DEMO_SETTINGS: Final = Path(__file__).parents[2] / "instance" / "demo.env_bot"
     is_flag=True,
     help="Serve the page too, as a process of its own; after the bot's end it stays until Ctrl-C.",
 )
+@trial_option
 @shared_key_option
 @home_option
 @json_option
@@ -186,10 +192,11 @@ def read_sources(options: RunOptions) -> tuple[RunOptions, SettingsFiles]:
     The request is returned in the mode of its account. Raises SettingsError or AccessError for an unfit instance.
     """
     from tbot_core.instance import Instance, read_settings_files
+    from tbot_core.instance.loading import with_trial
 
     instance = Instance.at(options.home)
     use_settings({})  # a failure from here on must not open the files again
-    found = read_settings_files(instance)
+    found = with_trial(read_settings_files(instance), options.trial)
     use_settings(found.known_texts())
     options = resolve_mode(options, found)
     strict = options.mode == "live" or (options.dry and uses_live_credentials(options.home, found))

@@ -14,6 +14,7 @@ import attrs
 from tbot_core.engine.backtest.reliability import reliability_of, unknown_facts
 from tbot_core.engine.backtest.results import Lazy, TestedSession, timeline_of
 from tbot_core.engine.backtest.trials import Trial, TrialRun, run_trials, trial_of
+from tbot_core.engine.run_notes import trial_notes
 from tbot_core.engine.trade_charts import StoredBars, draw_stored_trades
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.marketdata.store.selection import SymbolSelection, select_symbols
@@ -120,7 +121,7 @@ def trade_range(
     sessions: dict[TrialRun, list[TestedSession]] = {one: [] for one in (run, *others)}
     for trading, tested in run_trials(list(sessions), _explained(assembly, found.blocks)):
         if not sessions[run]:
-            started(chosen.label)
+            started(attrs.evolve(chosen.label, notes=_label_notes(assembly, chosen)))
         sessions[trading].append(tested)
         if trading is run:
             progress(tested.session.date)
@@ -162,9 +163,13 @@ def _summary(assembly: Assembly, chosen: SymbolSelection, run: TrialRun, tested:
         settings_hash=assembly.settings.fingerprint,
         data_hash=chosen.data_hash,
         simulated=chosen.simulated,
-        notes=(*chosen.label.notes, *assembly.notes),
+        notes=(*_label_notes(assembly, chosen), *assembly.notes),
         walked=Counter(one.cause for one in tested if one.cause),
     )
+
+
+def _label_notes(assembly: Assembly, chosen: SymbolSelection) -> tuple[str, ...]:
+    return (*chosen.label.notes, *trial_notes(assembly.settings))
 
 
 def _variant(words: str, run: TrialRun, tested: Sequence[TestedSession]) -> Variant:
