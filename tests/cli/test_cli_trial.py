@@ -16,7 +16,7 @@ from tbot_core.instance.sources import read_settings_files
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 DAY = "2018-07-02"
 BACKTEST = ("backtest", "--from", DAY, "--to", DAY)
@@ -119,6 +119,20 @@ def test_it_replaces_a_line_under_any_name(home: Path, name: str, written: str) 
     held = settings.values["ENABLE_FUNNHUB_FUNDAMENTALS_FILTER"]
     assert (held.text, str(held.origin), settings.warnings) == ("false", "--set", ())
     assert files.texts().keys().isdisjoint({"ENABLE_FINNHUB_FUNDAMENTALS_FILTER"})
+
+
+def test_a_plugins_setting_is_known_once_the_plugin_is(
+    home: Path, capsys: pytest.CaptureFixture[str], install: Callable[..., Any]
+) -> None:
+    """A strategy that only `--set` enables has its settings from there; while it does not run they are unknown."""
+    install("acme", "strategy")
+    runs = ("--set", "STRATEGY_SEQUENCE=acme", "--set")
+    tried = document(capsys, *BACKTEST, *runs, "STRAT_ACME_LENGTH=5", home=home)
+    assert "Set for this run: STRATEGY_SEQUENCE=acme, STRAT_ACME_LENGTH=5." in tried["notes"]
+    refused = asked(capsys, *BACKTEST, *runs, "STRAT_ACME_LENGTH=99", home=home, code=3)[1]
+    assert "--set: STRAT_ACME_LENGTH=99: allowed is" in refused
+    unknown = asked(capsys, *BACKTEST, "--set", "STRAT_ACME_LENGTH=5", home=home, code=3)[1]
+    assert "--set: Unknown setting STRAT_ACME_LENGTH" in unknown
 
 
 def test_an_option_of_its_own_wins(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.errors import AccessError, UsageError
 from tbot_core.model.dates import parse_date
 from tbot_core.model.formatting import plural
-from tbot_core.system import filesystem
+from tbot_core.system import filesystem, garbage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -116,13 +116,14 @@ def import_command(
 @home_option
 def list_command(home: Path | None, *, as_json: bool) -> None:
     """List the stored symbols with their range, number of bars and missing minutes."""
-    from tbot_core.actions.assembly import environment_rehearsal
-    from tbot_core.marketdata.store.listing import list_store
-    from tbot_core.model.calendar import ExchangeCalendar
-    from tbot_core.status.runs import find_instance
+    with garbage.kept_start():
+        from tbot_core.actions.assembly import environment_rehearsal
+        from tbot_core.marketdata.store.listing import list_store
+        from tbot_core.model.calendar import ExchangeCalendar
+        from tbot_core.status.runs import find_instance
 
-    instance, target = find_instance(home), environment_rehearsal()
-    listing = list_store(instance.bars, ExchangeCalendar())
+        instance, target = find_instance(home), environment_rehearsal()
+        listing = list_store(instance.bars, ExchangeCalendar())
     emit(_listing_document(listing), as_json=as_json, lines=_listing_lines(listing))
     folder = None if target is None else attrs.evolve(instance, rehearsal=target.run).bars
     if folder is not None and filesystem.exists(folder):

@@ -11,7 +11,7 @@ from tbot_core.cli.options import emit, home_option, json_option
 from tbot_core.cli.text.tables import wrap_sentence
 from tbot_core.errors import UsageError
 from tbot_core.model.dates import parse_symbol
-from tbot_core.system import terminal
+from tbot_core.system import garbage, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,17 +34,19 @@ def command(symbol: str | None, *, home: Path | None, as_json: bool, **options: 
     session: what the window of each strategy did, and why there was no trade, or not more.
     """
     if symbol is None:
-        from tbot_core.status import day_decisions, day_decisions_text
-
         at = options.pop("at")
         if at is not None:
             raise UsageError("--at needs a symbol.", f"Write `tbot why SYMBOL --at {at}`.")
-        day = day_decisions.day_decisions(home, **options)
+        with garbage.kept_start():
+            from tbot_core.status import day_decisions, day_decisions_text
+
+            day = day_decisions.day_decisions(home, **options)
         emit(day, as_json=as_json, lines=lines(day_decisions_text.day_sections(day), terminal.columns()))
         return
-    from tbot_core.status import why, why_text
+    with garbage.kept_start():
+        from tbot_core.status import why, why_text
 
-    shown = why.why_document(parse_symbol(symbol), home, **options)
+        shown = why.why_document(parse_symbol(symbol), home, **options)
     emit(shown, as_json=as_json, lines=lines(why_text.why_sections(shown, bold), terminal.columns()))
 
 
