@@ -63,10 +63,12 @@ if TYPE_CHECKING:
         LiveSession,
         Quote,
         ReportsLeftOut,
+        Split,
         SupportsDailyVix,
         SupportsLiveVix,
         SupportsMarketCaps,
         SupportsPartialVolume,
+        SupportsSplits,
     )
     from tbot_core.contracts.network import Connect, Gap, HttpClient, HttpResponse, WebSocket
     from tbot_core.contracts.options import (
@@ -184,6 +186,7 @@ __all__ = [
     "SecretValue",
     "SendsOnce",
     "SimulatedVenue",
+    "Split",
     "Strategy",
     "StructuredLogger",
     "SupportsAcknowledgement",
@@ -204,6 +207,7 @@ __all__ = [
     "SupportsReplace",
     "SupportsScreening",
     "SupportsServerTime",
+    "SupportsSplits",
     "SupportsTradingHours",
     "Urgency",
     "WebSocket",

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MOST_DAILY_BARS: Final = 400
 """The largest number of daily bars that a strategy may need."""
 
+MOST_SPLIT_SHARES: Final = 1000
+"""The largest value of `before` and `after` of a split."""
+
 
 @attrs.frozen(kw_only=True)
 class ExtraFacts:
@@ -124,6 +127,16 @@ class DailyBar:
     low: float
     close: float
     volume: float
+
+
+@attrs.frozen(kw_only=True)
+class Split:
+    """From the session of `date` on, `before` shares of a symbol are `after` shares; both are from 1 to 1000."""
+
+    symbol: str
+    date: date
+    before: int
+    after: int
 
 
 @attrs.frozen(kw_only=True)
@@ -258,6 +271,18 @@ class LiveSession(BarHistory, Protocol):
         from history. Halted symbols are reported first, unless `quality.initial_halts` is false. A halt whose end was
         missed has ended when the symbol trades again. The iterator ends, or raises `BrokerError`, when the connection
         is lost: the core then opens another, never two at once.
+        """
+
+
+@runtime_checkable
+class SupportsSplits(Protocol):
+    """Past bars of a source that also reports splits, by which the core puts the bars before them into new shares."""
+
+    async def splits(self, symbols: Sequence[str], first: date, last: date) -> Sequence[Split]:
+        """The splits of these symbols whose first session in the new shares is from `first` to `last`, both included.
+
+        Each is reported once. A symbol without a split is left out, as is one that the source does not know. An empty
+        answer means that there are none; `Unavailable` that they cannot be had now.
         """
 
 

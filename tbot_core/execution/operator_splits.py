@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from tbot_core.contracts.feed import MOST_SPLIT_SHARES
 from tbot_core.errors import DataError
-from tbot_core.marketdata.store.splits import MOST
 from tbot_core.system import filesystem, secure_files
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ def _read(text: str, number: int) -> tuple[OperatorSplit | None, list[str]]:
         return None, [f"{len(fields)} fields"]
     day, symbol, *counts = fields
     wrong = [] if _SYMBOL.fullmatch(symbol) else [f"{_quoted(symbol)} is not a symbol"]
-    wrong += [f"{_quoted(count)} is not a number from 1 to {MOST}" for count in counts if not _counts(count)]
+    wrong += [
+        f"{_quoted(count)} is not a number from 1 to {MOST_SPLIT_SHARES}" for count in counts if not _counts(count)
+    ]
     if not wrong and counts[0] == counts[1]:
         wrong.append("the ratio is 1 to 1")
     try:
@@ -92,7 +94,7 @@ def _read(text: str, number: int) -> tuple[OperatorSplit | None, list[str]]:
 
 def _counts(text: str) -> bool:
     # int() raises ValueError for numbers of some thousand digits.
-    return len(text) <= _DIGITS and text.isascii() and text.isdigit() and 1 <= int(text) <= MOST
+    return len(text) <= _DIGITS and text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_SPLIT_SHARES
 
 
 def _quoted(text: str) -> str:

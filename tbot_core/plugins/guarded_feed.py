@@ -17,6 +17,8 @@ from tbot_core.contracts import (
     IndexQuote,
     LiveSession,
     ReportsLeftOut,
+    Split,
+    SupportsSplits,
 )
 from tbot_core.errors import DataError
 from tbot_core.model.calendar import Session
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from tbot_core.errors import TbotError
 
 FEED_CALLS: Final = frozenset(
-    {"feed", "sessions", "messages", "daily", "history", "market_caps", "vix_close", "vix_now"}
+    {"feed", "sessions", "messages", "daily", "history", "splits", "market_caps", "vix_close", "vix_now"}
 )
 """The calls that supply data; the others concern the account."""
 
@@ -65,6 +67,7 @@ FEED_ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "messages": (_one(*get_args(FeedMessage)), "a message of a feed"),
     "daily": (_many(_one(DailyBar)), "a list of DailyBar"),
     "history": (_many(_one(Bar)), "a list of Bar"),
+    "splits": (_many(_one(Split)), "a list of Split"),
     "market_caps": (_is_mapping, "a mapping of numbers"),
 }
 """The checks of what each call or property returns, and the expected type as text."""
@@ -121,4 +124,11 @@ class _GuardedLiveSession:
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
         found: Sequence[Bar] = await self._calls.answer("history", lambda: self._inner.history(symbols, first, last))
+        return found
+
+    async def splits(self, symbols: Sequence[str], first: date, last: date) -> Sequence[Split]:
+        if not isinstance(self._inner, SupportsSplits):
+            return ()
+        inner: SupportsSplits = self._inner
+        found: Sequence[Split] = await self._calls.answer("splits", lambda: inner.splits(symbols, first, last))
         return found

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, Union, get_args, get_origin, get_type_
 
 import attrs
 
-from tbot_core.contracts.feed import MOST_DAILY_BARS
+from tbot_core.contracts.feed import MOST_DAILY_BARS, MOST_SPLIT_SHARES
 
 LEAST_EXPONENT: Final = -64
 """The smallest exponent of a Decimal; a quotient of 28 digits has a larger one."""
@@ -59,6 +59,7 @@ SECONDS: Final = Bound("a number of seconds", 0, 10**9)
 OFFSET: Final = Bound("a time offset in seconds", -(10**10), 10**10)
 MINUTES: Final = Bound("a number of minutes", -(10**6), 10**6)
 DAILY_BARS: Final = Bound("a number of daily bars", 0, MOST_DAILY_BARS + 1)
+SPLIT_SHARES: Final = Bound("a number of shares in a split", 1, MOST_SPLIT_SHARES + 1)
 FIGURE: Final = Bound("a figure", -(10**15), 10**15)
 
 _BY_NAME: Final[Mapping[str, Bound]] = (
@@ -71,6 +72,7 @@ _BY_NAME: Final[Mapping[str, Bound]] = (
     | dict.fromkeys(("buy_stop_collar", "limit", "deviation", "implied_volatility"), RATIO)
     | dict.fromkeys(("day_trades", "max_day_trades", "level", "subscriptions"), COUNT)
     | dict.fromkeys(("requests_per_minute", "cid_length"), COUNT)
+    | dict.fromkeys(("before", "after"), SPLIT_SHARES)
     | dict.fromkeys(("history_delay_s", "lookup_window_s", "list_lag_s"), SECONDS)
     | dict.fromkeys(("start", "analysis", "breakout", "monitoring", "leave", "hold", "minutes"), MINUTES)
 )

@@ -32,6 +32,7 @@ from tbot_core.testing.feed_history import (
     f07_days_agree_with_their_minutes,
     f12_prices_are_as_they_were_traded,
     f13_a_call_has_a_thousand_symbols,
+    f14_splits_have_the_requested_days,
     request_of,
     session_of,
 )
@@ -151,6 +152,7 @@ CASES: Final[tuple[ContractCase, ...]] = (
     f11_a_lost_connection_ends_the_messages,
     f12_prices_are_as_they_were_traded,
     f13_a_call_has_a_thousand_symbols,
+    f14_splits_have_the_requested_days,
 )
 """The contract, in order of the numbers."""
 

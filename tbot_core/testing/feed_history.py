@@ -5,16 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import math
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from tbot_core.contracts import Bar, BarHistory, DailyBar, FeedRequest, FeedSession, LiveSession
+from tbot_core.contracts import Bar, BarHistory, DailyBar, FeedRequest, FeedSession, LiveSession, SupportsSplits
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.plugins.number_bounds import FigureOutOfBounds, assert_figures
 from tbot_core.testing.contract import NotClaimed, demand
-from tbot_core.testing.venue import FeedUnderTest, Split, SplittingVenue
+from tbot_core.testing.venue import FeedUnderTest, SplittingVenue
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from tbot_core.contracts import Split
 
 UNKNOWN: Final = ("KIT-UNKNOWN", "KITXQ")
 """Symbols that no feed has: of a spelling that many vendors refuse, and of one that all of them accept."""
@@ -113,7 +115,7 @@ def f12_prices_are_as_they_were_traded(venue: FeedUnderTest) -> None:
         raise NotClaimed("the venue has no symbol that was split")
     history, earlier = _history(venue, minutes=False)
     split, days = venue.split, [one.date for one in earlier]
-    before, after = (earlier[days.index(split.day) + number] for number in (-1, 0))
+    before, after = (earlier[days.index(split.date) + number] for number in (-1, 0))
     pair = venue.wait(history.daily((split.symbol,), before.date, after.date))
     _demand_split([bar.close for bar in pair[:1]], [bar.open for bar in pair[1:]], split, "daily bar")
     history, _ = _history(venue)
@@ -128,6 +130,38 @@ def f13_a_call_has_a_thousand_symbols(venue: FeedUnderTest) -> None:
     days = venue.wait(history.daily(tuple(sorted((*MANY, *venue.feed_symbols))), day, day))
     words = "a call with a thousand symbols must have the bars of each that the feed knows"
     demand({bar.symbol for bar in days} == set(venue.feed_symbols), words)
+
+
+def f14_splits_have_the_requested_days(venue: FeedUnderTest) -> None:
+    """Splits are those of the requested symbols whose first session in the new shares is from first to last."""
+    history, earlier = _history(venue, minutes=False)
+    if not isinstance(history, SupportsSplits):
+        raise NotClaimed("the feed reports no splits")
+    days, symbols = [one.date for one in earlier], (*UNKNOWN, *venue.feed_symbols)
+    found = venue.wait(history.splits(symbols, days[0], days[-1]))
+    demand_figures(found)
+    demand({one.symbol for one in found} <= {*venue.feed_symbols}, "a split must be of a requested symbol")
+    demand(all(days[0] <= one.date <= days[-1] for one in found), "a split must be of a requested day")
+    demand(len({(one.symbol, one.date) for one in found}) == len(found), "a split must not come twice")
+    if isinstance(venue, SplittingVenue):
+        _demand_reported(venue, history, days)
+
+
+def _demand_reported(venue: FeedUnderTest, history: SupportsSplits, days: Sequence[dt.date]) -> None:
+    # Demand that the split of the venue is reported exactly where its symbol and its day are requested.
+    split, day = cast("SplittingVenue", venue).split, dt.timedelta(days=1)
+    others = tuple(one for one in venue.feed_symbols if one != split.symbol)
+    for symbols, first, last, is_wanted in (
+        (venue.feed_symbols, days[0], days[-1], True),
+        ((split.symbol,), split.date, split.date, True),
+        ((split.symbol,), split.date - 7 * day, split.date - day, False),
+        ((split.symbol,), split.date + day, split.date + 7 * day, False),
+        (others, days[0], days[-1], False),
+    ):
+        found = venue.wait(history.splits(symbols, first, last))
+        ratios = [one.after / one.before for one in found if (one.symbol, one.date) == (split.symbol, split.date)]
+        words = f"the split of {split.symbol} must be reported, with its ratio, where its symbol and day are requested"
+        demand(ratios == ([split.after / split.before] if is_wanted else []), f"{words}, and nowhere else")
 
 
 def request_of(venue: FeedUnderTest) -> FeedRequest:
@@ -204,9 +238,10 @@ def demand_figures(answer: Sequence[object]) -> None:
 def _demand_split(before: Sequence[float], after: Sequence[float], split: Split, what: str) -> None:
     # The price before a split is about its ratio of the price afterwards.
     demand(bool(before and after), f"{split.symbol} must have a {what} before and after its split")
-    ratio = before[-1] / after[0]
-    words = f"{split.symbol} was split {split.ratio:g} for 1, but a {what} fell from {before[-1]:g} to {after[0]:g}"
-    demand(abs(ratio / split.ratio - 1) < _LARGE_MOVE, f"prices must be as they were traded: {words}")
+    new_shares = split.after / split.before
+    words = f"{split.symbol} was split {new_shares:g} for 1, but a {what} fell from {before[-1]:g} to {after[0]:g}"
+    traded = abs(before[-1] / after[0] / new_shares - 1) < _LARGE_MOVE
+    demand(traded, f"prices must be as they were traded: {words}")
 
 
 def _demand_sound(bars: Sequence[Bar | DailyBar]) -> None:

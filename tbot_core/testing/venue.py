@@ -12,7 +12,6 @@ real pace serves it beside the broker's, and directs the hosts of the plugin to 
 
 from __future__ import annotations
 
-from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -21,7 +20,7 @@ import attrs
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
 
-    from tbot_core.contracts import Bar, Broker, FeedSource
+    from tbot_core.contracts import Bar, Broker, FeedSource, Split
     from tbot_core.testing.scripted_server import ScriptedServer
 
 Result = TypeVar("Result")
@@ -194,19 +193,10 @@ class MovesLiveFeed(Protocol):
         """Close the feed's connection from the vendor's side."""
 
 
-@attrs.frozen(kw_only=True)
-class Split:
-    """A split: `ratio` new shares for an old one, from `day` on, which is one of the last two sessions before today."""
-
-    symbol: str
-    day: date
-    ratio: float
-
-
 @runtime_checkable
 class SplittingVenue(Protocol):
     """A venue at which a symbol was split a few sessions ago."""
 
     @property
     def split(self) -> Split:
-        """The split."""
+        """The split; its date is one of the last two sessions before today."""

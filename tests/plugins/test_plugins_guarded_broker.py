@@ -29,6 +29,7 @@ from tbot_core.contracts import (
     HaltStatus,
     Heartbeat,
     Quote,
+    Split,
 )
 from tbot_core.contracts.abilities import ABILITIES
 from tbot_core.errors import BrokerError, DataError, JournalError, OutcomeUnknown, PluginError, Rejected, Unavailable
@@ -508,6 +509,25 @@ class Listing(Live):
         self.left_out = left_out
 
 
+class Splitting(Live):
+    """A live session that reports splits, or raises an exception in their place."""
+
+    def __init__(self, found: Any) -> None:
+        super().__init__()
+        self.found = found
+
+    async def splits(self, _symbols: object, _first: object, _last: object) -> Any:
+        """The splits; an exception is raised."""
+        if isinstance(self.found, BaseException):
+            raise self.found
+        return self.found
+
+
+def splits_of(one: object) -> Any:
+    """The splits that a guarded live session reports."""
+    return asyncio.run(live(one).splits(("AAA",), NOW.date(), NOW.date()))
+
+
 def test_a_sound_feed_passes() -> None:
     """Label, facts, messages and bars are the plugin's; sessions of another kind pass as they are."""
     feed = guarded(Full(sessions=[])).feed(REQUEST)
@@ -518,6 +538,8 @@ def test_a_sound_feed_passes() -> None:
     assert (found.left_out, live(Listing({"not tradable": 3})).left_out) == ({}, {"not tradable": 3})
     assert asyncio.run(every(found.messages(["AAA"]))) == [Heartbeat()]
     assert asyncio.run(found.history(["AAA"], NOW, NOW)) == ()
+    split = Split(symbol="AAA", date=NOW.date(), before=1, after=4)
+    assert (splits_of(inner), splits_of(Splitting([split]))) == ((), [split])
 
 
 def test_a_broken_feed_is_unavailable() -> None:
@@ -538,6 +560,8 @@ def test_a_broken_feed_is_unavailable() -> None:
         "messages: TypeError": lambda: asyncio.run(every(live(Live([None])).messages(["AAA"]))),
         "history: KeyError": lambda: asyncio.run(live(Live(bars=KeyError("bars"))).history((), NOW, NOW)),
         "history: TypeError": lambda: asyncio.run(live(Live(bars=None)).history((), NOW, NOW)),
+        "splits: KeyError": lambda: splits_of(Splitting(KeyError("rate"))),
+        "splits: TypeError": lambda: splits_of(Splitting([None])),
     }
     for words, action in cases.items():
         with pytest.raises(Unavailable, match=f"broker/acme failed: {words}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import itertools
 import logging
 import re
 from decimal import Decimal
@@ -36,6 +37,7 @@ from tbot_core.contracts import (
     OrderStatusReport,
     PositionReport,
     Quote,
+    Split,
 )
 from tbot_core.errors import PluginError, Unavailable
 from tbot_core.model import calendar, signals, types, window
@@ -100,6 +102,7 @@ NUMBERS: dict[type[Any], set[str]] = {
     PositionReport: {"quantity", "average_price", "price"},
     Quote: {"bid", "ask"},
     Session: {"minutes"},
+    Split: {"before", "after"},
     Host: {"requests_per_minute"},
     Window: {"start", "analysis", "breakout", "monitoring"},
 }  # fmt: skip
@@ -126,6 +129,7 @@ VALID: tuple[Any, ...] = (
     OptionValuation(verdict=OptionVerdict.ACCEPTED, reason="near", limit=0.1, model=1.0, market=1.0, deviation=0.0),
     Quote(symbol="A", bid=1.0, ask=1.0, time=NOW),
     Session(date=NOW.date(), open=NOW, close=NOW + dt.timedelta(hours=6)),
+    Split(symbol="A", date=NOW.date(), before=1, after=10),
     Window(start=0, analysis=1, breakout=1, monitoring=1),
 )  # fmt: skip
 
@@ -143,7 +147,7 @@ UNSIGNED: dict[type[Any], set[str]] = {
     kind: NUMBERS[kind] - SIGNED.get(kind, set())
     for kind in (
         *(Account, AccountActivity, Bar, DailyBar, FeedQuality, Fill, HaltStatus, Host, IndexQuote),
-        *(OrderStatusReport, PositionReport, Quote),
+        *(OrderStatusReport, PositionReport, Quote, Split),
     )
 } | {Instrument: {"tick", "quantity_step", "minimum_quantity"}, OptionValuation: {"model", "market"}}
 """The quantities, prices, counts and durations, of which none is below zero."""
@@ -360,6 +364,10 @@ class Feed:
         """What was found."""
         return self.found
 
+    async def splits(self, *_which: object) -> Any:
+        """What was found."""
+        return self.found
+
 
 @pytest.mark.parametrize("kind", [Bar, Quote, HaltStatus, DailyBar], ids=lambda one: one.__name__)
 def test_a_bad_print_is_left_out_and_ends_no_feed(kind: type[Any], caplog: pytest.LogCaptureFixture) -> None:
@@ -380,6 +388,21 @@ def test_a_bad_print_is_left_out_and_ends_no_feed(kind: type[Any], caplog: pytes
     assert asyncio.run(received()) == [valid, valid]
     assert "feed.left_out" in caplog.text
     assert f"{kind.__name__}." in caplog.text
+
+
+def test_one_bad_split_is_a_failed_answer() -> None:
+    """It is not left out as a bar is: without it the price before it would be compared with that after it."""
+    (valid,) = (one for one in VALID if type(one) is Split)
+
+    async def received(found: list[Any]) -> list[Any]:
+        feed = guard_plugin(ENTRY, Feed(found), CallGuard(strict=False)).feed(FeedRequest(kind="live"))
+        (session,) = [one async for one in feed.sessions()]
+        return list(await session.splits(("A",), NOW.date(), NOW.date()))
+
+    assert asyncio.run(received([valid])) == [valid]
+    for field, value in itertools.product(("before", "after"), (*EVIL, 0, -1, 1001)):
+        with pytest.raises(Unavailable, match=rf"broker/acme failed: splits: .*Split\.{field}"):
+            asyncio.run(received([valid, spoiled(valid, field, value)]))
 
 
 def test_a_valuation_a_window_and_an_offer_are_bounded() -> None:

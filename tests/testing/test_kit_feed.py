@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from tbot_core.contracts import Bar, DailyBar, FeedCoverage, FeedLabel, FeedQuality, HaltStatus, Heartbeat, Quote
+from tbot_core.contracts import Bar, DailyBar, FeedCoverage, FeedLabel, FeedQuality, HaltStatus, Heartbeat, Quote, Split
 from tbot_core.errors import Unavailable
 from tbot_core.rehearsal.virtual_loop import VirtualLoop, run_virtual
 from tbot_core.testing import feed as kit
@@ -20,7 +20,6 @@ from tbot_core.testing.contract import run_cases
 from tbot_core.testing.feed import FeedContract
 from tbot_core.testing.feed_history import MANY, UNKNOWN
 from tbot_core.testing.store import exchange_sessions, rising_bars
-from tbot_core.testing.venue import Split
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -153,7 +152,7 @@ def times_four(bars: Sequence[Any]) -> list[Any]:
 
 class _AdjustsBoth(Vendor):
     # AAA was split, and its old prices are adjusted.
-    split = Split(symbol="AAA", day=PAST[1].date, ratio=4.0)
+    split = Split(symbol="AAA", date=PAST[1].date, before=1, after=4)
 
 
 class _AdjustsMinutes(_AdjustsBoth):
@@ -165,6 +164,9 @@ class _AsTraded(_AdjustsMinutes):
     async def history(self, symbols: Sequence[str], first: dt.datetime, last: dt.datetime) -> Sequence[Bar]:
         return times_four(await super().history(symbols, first, last))
 
+    async def splits(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[Split]:
+        return [self.split] if self.split.symbol in symbols and first <= self.split.date <= last else []
+
 
 class TestSplit(FeedContract):
     """A sound feed of a venue at which a symbol was split."""
@@ -173,6 +175,33 @@ class TestSplit(FeedContract):
     def venue(self) -> Vendor:
         """A new one."""
         return _AsTraded()
+
+
+@attrs.frozen
+class _Reports:
+    # Other splits than those that were asked for.
+    change: Callable[[list[Split], dt.date, dt.date], list[Split]]
+
+    def vendor(self) -> Vendor:
+        change = self.change
+
+        class Reports(_AsTraded):
+            async def splits(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[Split]:
+                return change(list(await super().splits(symbols, first, last)), first, last)
+
+        return Reports()
+
+
+def other_split(**values: Any) -> Callable[..., list[Split]]:
+    """Each split with these values."""
+    return lambda found, _first, _last: [attrs.evolve(one, **values) for one in found]
+
+
+class _ReportsOutside(_AsTraded):
+    # The split of AAA whenever it is asked for, whatever the days are.
+    async def splits(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[Split]:
+        assert first <= last
+        return [self.split] if self.split.symbol in symbols else []
 
 
 class _NoneBeforeSplit(_AdjustsBoth):
@@ -368,6 +397,14 @@ BROKEN: list[tuple[str, Callable[[], Vendor]]] = [
     ("f12", _AdjustsMinutes),
     ("f12", _NoneBeforeSplit),
     ("f13", _OneRequest),
+    ("f14", _ReportsOutside),
+    ("f14", _Reports(lambda _found, _first, _last: []).vendor),
+    ("f14", _Reports(lambda found, _first, _last: [*found, *found]).vendor),
+    ("f14", _Reports(lambda _found, first, _last: [attrs.evolve(_AsTraded.split, date=first)]).vendor),
+    ("f14", _Reports(other_split(after=2)).vendor),
+    ("f14", _Reports(other_split(before=0)).vendor),
+    ("f14", _Reports(other_split(symbol=UNKNOWN[0])).vendor),
+    ("f14", _Reports(other_split(date=PAST[0].date - dt.timedelta(days=1))).vendor),
 ]
 
 
@@ -404,9 +441,9 @@ class _WholeMinutes(Vendor):
 @pytest.mark.parametrize(
     ("broken", "numbers"),
     [
-        (_LaterHaltsOnly, ["f10", "f12"]),
-        (_SessionOnly, ["f02", "f03", "f05", "f07", "f12"]),
-        (_WholeMinutes, ["f02", "f03", "f04", "f05", "f06", "f07", "f08", "f09", "f10", "f11", "f12", "f13"]),
+        (_LaterHaltsOnly, ["f10", "f12", "f14"]),
+        (_SessionOnly, ["f02", "f03", "f05", "f07", "f12", "f14"]),
+        (_WholeMinutes, ["f02", "f03", "f04", "f05", "f06", "f07", "f08", "f09", "f10", "f11", "f12", "f13", "f14"]),
     ],
 )
 def test_what_is_not_declared_is_not_claimed(broken: Callable[[], Vendor], numbers: list[str]) -> None:
@@ -428,4 +465,4 @@ def test_a_venue_that_cannot_move_its_feed_is_not_judged_by_its_messages() -> No
             return super().__getattribute__(name)
 
     results = run_cases(kit.CASES, lambda: nullcontext(Still()))
-    assert [one.number for one in results if one.outcome == "not claimed"] == ["f08", "f09", "f10", "f11", "f12"]
+    assert [one.number for one in results if one.outcome == "not claimed"] == ["f08", "f09", "f10", "f11", "f12", "f14"]

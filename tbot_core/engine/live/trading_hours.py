@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.contracts import LiveSession, ReportsLeftOut
+from tbot_core.contracts import LiveSession, ReportsLeftOut, SupportsSplits
 from tbot_core.model.clock import both_times
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from datetime import date, datetime
 
-    from tbot_core.contracts import Bar, DailyBar, FeedMessage, FeedQuality, FeedSession
+    from tbot_core.contracts import Bar, DailyBar, FeedMessage, FeedQuality, FeedSession, Split
     from tbot_core.model.bars import MinuteSlice
     from tbot_core.model.calendar import Session
     from tbot_core.model.day_facts import DayFacts
@@ -85,6 +85,9 @@ class _CutLive:
 
     async def history(self, symbols: Sequence[str], first: datetime, last: datetime) -> Sequence[Bar]:
         return await self._source.history(symbols, first, last)
+
+    async def splits(self, symbols: Sequence[str], first: date, last: date) -> Sequence[Split]:
+        return await self._source.splits(symbols, first, last) if isinstance(self._source, SupportsSplits) else ()
 
 
 def _known(day: DayFacts, session: Session) -> DayFacts:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from tbot_core.marketdata.store import manifest, reference, splits
+from tbot_core.contracts.feed import MOST_SPLIT_SHARES
+from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.session_grid import MINUTE_US
 from tbot_core.marketdata.store.source_table import RowFault
 from tbot_core.model.bars import VWAP_BEYOND
@@ -96,9 +97,10 @@ FACT_FAULTS: Final = {
     ),
     reference.SPLITS: (
         RowFault(
-            what=f"number of shares that is not from 1 to {splits.MOST}",
+            what=f"number of shares that is not from 1 to {MOST_SPLIT_SHARES}",
             wrong={
-                name: ~pl.col(name).is_between(1, splits.MOST).fill_null(value=False) for name in ("before", "after")
+                name: ~pl.col(name).is_between(1, MOST_SPLIT_SHARES).fill_null(value=False)
+                for name in ("before", "after")
             },
         ),
         RowFault(what="ratio of 1 to 1", wrong={"after": pl.col("before") == pl.col("after")}),

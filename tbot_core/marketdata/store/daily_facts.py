@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import numpy as np
 
+from tbot_core.contracts.feed import Split
 from tbot_core.marketdata.store.manifest import FIRST_ADJUSTED
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP, RecordedFacts
-from tbot_core.marketdata.store.splits import Split, share_counts
+from tbot_core.marketdata.store.splits import share_counts
 from tbot_core.model import calendar as exchange
 from tbot_core.model.bars import FIELDS, Array, Flags, Index
 from tbot_core.model.daily_bars import DailyBars

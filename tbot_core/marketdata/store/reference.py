@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 import polars as pl
 
+from tbot_core.contracts.feed import Split
 from tbot_core.errors import AccessError, DataError
 from tbot_core.marketdata.store import daily_facts, manifest, parquet, recorded_facts
 from tbot_core.marketdata.store.recorded_facts import RecordedFact, RecordedFacts
-from tbot_core.marketdata.store.splits import Split
 from tbot_core.model import json_document
 from tbot_core.system import filesystem
 

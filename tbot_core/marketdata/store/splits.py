@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import attrs
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from tbot_core.contracts import Split
     from tbot_core.model.bars import Array
     from tbot_core.model.day_facts import Dates
-
-
-MOST: Final = 1000
-"""The largest value of `before` and `after`."""
-
-
-@attrs.frozen(kw_only=True)
-class Split:
-    """From the session of `date` on, `before` shares of a symbol are `after` shares."""
-
-    symbol: str
-    date: dt.date
-    before: int
-    after: int
 
 
 def share_counts(splits: Iterable[Split], days: Dates, symbols: Sequence[str]) -> Array:

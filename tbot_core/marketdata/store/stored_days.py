@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable, Iterator, Sequence
 
-    from tbot_core.marketdata.store.splits import Split
+    from tbot_core.contracts import Split
     from tbot_core.model.calendar import Session
 
 _VALUES: Final = ("bars", "open", "high", "low", "close", "volume")

@@ -131,13 +131,19 @@ def reading(state: VenueAccount, parts: list[str], query: Mapping[str, str]) -> 
             return configurations(state)
         case ["v2", "assets", *rest]:
             return _assets(market, rest, query)
-        case ["v2", "clock" | "calendar" as what]:
-            return market.clock_document() if what == "clock" else market.calendar_document(query)
+        case ["v2", "clock" | "calendar" as what] | ["v1", "corporate-actions" as what]:
+            return _of_exchange(market, what, query)
         case ["v2", "stocks", *rest]:
             return _market_data(market, rest, query)
         case ["v1beta1", "indices", *rest]:
             return _indices(market, rest, query)
     raise not_found("endpoint not found")
+
+
+def _of_exchange(market: VenueMarket, what: str, query: Mapping[str, str]) -> object:
+    if what == "clock":
+        return market.clock_document()
+    return market.calendar_document(query) if what == "calendar" else market.corporate_actions(query)
 
 
 def _assets(market: VenueMarket, rest: list[str], query: Mapping[str, str]) -> object:

@@ -12,11 +12,10 @@ from tbot_broker_alpaca import Credentials, tbot_broker
 from tbot_broker_alpaca.venue.recorded import VenueRecording
 from tbot_broker_alpaca.venue.scenarios import scenarios
 from tbot_broker_alpaca.venue.server import AlpacaServer
-from tbot_core.contracts import Bar
+from tbot_core.contracts import Bar, Split
 from tbot_core.model.clock import Clock, ManualClock
 from tbot_core.system.secret import Secret
 from tbot_core.testing.scripted_server import context
-from tbot_core.testing.venue import Split
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping, Sequence
@@ -61,7 +60,8 @@ class AlpacaExchange:
         for symbol in self.feed_symbols:
             self.venue.market.list_symbol(symbol, _PRICE, _VOLUME)
         day = self.venue.market.calendar.previous(self.venue.market.session.date).date
-        self.venue.market.split = self.split = Split(symbol="BBB", day=day, ratio=4.0)
+        self.split = Split(symbol="BBB", date=day, before=1, after=4)
+        self.venue.market.splits.append(self.split)
         self.recorded = VenueRecording(self.venue)
         self._soon = set[asyncio.Task[None]]()
         runner.run(self.server.__aenter__())

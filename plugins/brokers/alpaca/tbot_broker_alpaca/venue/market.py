@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import itertools
+import math
 import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -28,15 +29,35 @@ from tbot_core.model.clock import exchange_time
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tbot_core.contracts import Bar
+    from tbot_core.contracts import Bar, Split
     from tbot_core.model.clock import Clock
-    from tbot_core.testing.venue import Split
 
 _SPELLING: Final = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,2})?")
 _PAST_DAYS: Final = 370
 _RECENT: Final = dt.timedelta(minutes=15)
 _CENTS: Final = Decimal("0.01")
 _MOST: Final = 10_000
+_MOST_ACTIONS: Final = 1000
+_SPLIT_TYPES: Final = ("forward_split", "reverse_split")
+_ACTION_TYPES: Final = frozenset(
+    [
+        "cash_dividend",
+        "cash_merger",
+        "forward_split",
+        "name_change",
+        "partial_call",
+        "redemption",
+        "reorganization",
+        "reverse_split",
+        "rights_distribution",
+        "spin_off",
+        "stock_and_cash_merger",
+        "stock_dividend",
+        "stock_merger",
+        "unit_split",
+        "worthless_removal",
+    ]
+)
 _WAVE: Final = 11
 """Past prices rise and fall with this period, in sessions."""
 
@@ -107,7 +128,7 @@ class VenueMarket:
         self.calendar = ExchangeCalendar()
         self.listings: dict[str, Listing] = {}
         self.half_spread = Decimal(0)
-        self.split: Split | None = None
+        self.splits: list[Split] = []
         self.vix: Decimal | None = None
         self.repeats_tokens = False
         self.past_days = _PAST_DAYS
@@ -237,6 +258,29 @@ class VenueMarket:
             answer.setdefault(symbol, []).append(row)
         return answer, query.get("page_token", token) if self.repeats_tokens else token
 
+    def corporate_actions(self, query: Mapping[str, str]) -> dict[str, object]:
+        """The splits that a query asks for, by the day on which they are processed: the first in the new shares."""
+        types = {*query.get("types", ",".join(_SPLIT_TYPES)).split(",")}
+        if unknown := sorted(types - _ACTION_TYPES):
+            raise Refusal(400, 40010000, f"invalid type: {unknown[0]}")
+        symbols = [one for one in query.get("symbols", "").split(",") if one]
+        self._assert_spelled(symbols)
+        today = f"{exchange_time(self.clock.now()):%Y-%m-%d}"
+        first, last = (exchange_time(moment_of(query.get(name, today))).date() for name in ("start", "end"))
+        found = [
+            (f"{one.date}|{one.symbol}", (_split_type(one), _split_document(one)))
+            for one in sorted(self.splits, key=lambda one: (one.date, one.symbol))
+            if first <= one.date <= last and (not symbols or one.symbol in symbols) and _split_type(one) in types
+        ]
+        if query.get("sort") == "desc":
+            found.reverse()
+        page, token = page_of(found, whole_of(query.get("limit"), 100, _MOST_ACTIONS), query)
+        actions: dict[str, list[dict[str, object]]] = {}
+        for _, (kind, document) in page:
+            actions.setdefault(f"{kind}s", []).append(document)
+        token = query.get("page_token", token) if self.repeats_tokens else token
+        return {"corporate_actions": actions, "next_page_token": token}
+
     def latest(self, symbols: Sequence[str]) -> list[Listing]:
         """The listings of a query for latest values; symbols that are not known are left out."""
         self._assert_spelled(symbols)
@@ -320,8 +364,29 @@ class VenueMarket:
             yield session, before, close, float(factor)
 
     def _factor(self, symbol: str, day: dt.date) -> float:
-        split = self.split
-        return split.ratio if split is not None and symbol == split.symbol and day < split.day else 1.0
+        later = [one for one in self.splits if one.symbol == symbol and day < one.date]
+        return math.prod(one.after / one.before for one in later)
+
+
+def _split_type(split: Split) -> str:
+    return "forward_split" if split.after > split.before else "reverse_split"
+
+
+def _split_document(split: Split) -> dict[str, object]:
+    # The corporate action; the number of the security changes with a reverse split only.
+    number, day = f"{sum(map(ord, split.symbol)):08d}1", split.date.isoformat()
+    forward = _split_type(split) == "forward_split"
+    return {
+        "id": id_of(f"split {split.symbol} {day}"),
+        "symbol": split.symbol,
+        "new_rate": split.after,
+        "old_rate": split.before,
+        "process_date": day,
+        "ex_date": day,
+        **({"cusip": number} if forward else {"old_cusip": number, "new_cusip": f"{number[:-1]}2"}),
+        "record_date": day,
+        "payable_date": day,
+    }
 
 
 def _wave(ago: int) -> Decimal:

@@ -306,7 +306,7 @@ def _time_of(activity: Mapping[str, Any]) -> str:
 
 
 def _host(request: ServerRequest) -> str:
-    return "data" if request.path.startswith(("/v2/stocks", "/v1beta1")) else "trading"
+    return "data" if request.path.startswith(("/v2/stocks", "/v1beta1", "/v1/")) else "trading"
 
 
 def _kind(request: ServerRequest) -> str:

@@ -83,7 +83,7 @@ class Judge:
 
     def faults(self, request: ServerRequest, reply: ServerReply) -> list[str]:
         """How an answer differs from what the vendor's file says of it."""
-        unchanged = self.data if request.path.startswith(("/v2/stocks", "/v1beta1")) else self.trading
+        unchanged = self.data if request.path.startswith(("/v2/stocks", "/v1beta1", "/v1/")) else self.trading
         error = reply.status >= 400
         file = self.relaxed if error and unchanged is self.trading else unchanged
         found = file.operation(request.method, request.path)

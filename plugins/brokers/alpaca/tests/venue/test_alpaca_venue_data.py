@@ -12,8 +12,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from tbot_core.contracts import Bar
-from tbot_core.testing.venue import Split
+from tbot_core.contracts import Bar, Split
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -84,10 +83,42 @@ def test_the_last_close_is_that_of_the_listing(venue: Any) -> None:
 
 def test_prices_before_a_split_are_adjusted_on_request(venue: Any) -> None:
     """Raw ones are as they were traded."""
-    venue.market.split = Split(symbol="KO", day=dt.date(2026, 1, 2), ratio=4.0)
+    venue.market.splits.append(Split(symbol="KO", date=dt.date(2026, 1, 2), before=1, after=4))
     wanted = {"timeframe": "1Day", "start": "2025-12-31", "end": "2025-12-31"}
     raw, adjusted = (bars(venue, **wanted, adjustment=name).document["bars"]["KO"][0]["c"] for name in ("raw", "split"))
     assert raw == pytest.approx(4 * adjusted)
+
+
+def splits(venue: Any, **query: str) -> Any:
+    """The answer to a request for splits of January."""
+    return venue.get("/v1/corporate-actions", **{"start": "2026-01-01", "end": "2026-01-31", **query})
+
+
+def test_splits_are_listed_by_the_day_on_which_they_are_processed(venue: Any) -> None:
+    """Forward and reverse ones apart, in pages; a token is that of one query, and a broken vendor can repeat it."""
+    for symbol, day, after in (("KO", 2, 4), ("AAPL", 2, 3), ("KO", 5, 1), ("AAPL", 30, 9)):
+        venue.market.splits.append(Split(symbol=symbol, date=dt.date(2026, 1, day), before=2, after=after))
+
+    def found(**query: str) -> list[tuple[str, str, int]]:
+        actions = splits(venue, **query).document["corporate_actions"]
+        return [(one["symbol"], one["ex_date"][-2:], one["new_rate"]) for rows in actions.values() for one in rows]
+
+    forward = [("AAPL", "02", 3), ("KO", "02", 4), ("AAPL", "30", 9)]
+    assert found() == [*forward, ("KO", "05", 1)]
+    assert found(types="reverse_split,unit_split") == [("KO", "05", 1)]
+    assert found(types="cash_dividend") == []
+    assert found(types="forward_split", sort="desc") == forward[::-1]
+    assert found(symbols="KO,ZZZ", end="2026-01-04") == [("KO", "02", 4)]
+    assert venue.get("/v1/corporate-actions").document["corporate_actions"].keys() == {"reverse_splits"}
+    first = splits(venue, limit="3").document
+    last = splits(venue, limit="3", page_token=first["next_page_token"]).document
+    assert (len(first["corporate_actions"]["forward_splits"]), last["next_page_token"]) == (2, None)
+    assert last["corporate_actions"]["forward_splits"][0]["ex_date"] == "2026-01-30"
+    assert splits(venue, limit="3", symbols="KO", page_token=first["next_page_token"]).status == 400
+    venue.market.repeats_tokens = True
+    again = splits(venue, limit="3", page_token=first["next_page_token"]).document
+    assert again["next_page_token"] == first["next_page_token"]
+    assert (splits(venue, types="split").status, splits(venue, limit="1001").status) == (400, 422)
 
 
 @pytest.mark.parametrize(
