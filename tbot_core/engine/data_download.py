@@ -15,7 +15,7 @@ from tbot_core.engine.assembly import Assembly, feed_source
 from tbot_core.engine.screening import screened_session
 from tbot_core.engine.session.broker_login import log_out
 from tbot_core.errors import BrokerError, DataError, PluginError, SettingsError
-from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_kind
+from tbot_core.marketdata.history import Downloader, DownloadProgress, reported_splits, volume_kind
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
@@ -118,7 +118,7 @@ class _Download:
             symbols=symbols,
             unknown=unknown,
             progress=progress,
-            facts=await self._store_facts(feed, sessions),
+            facts=await self._store_facts(feed, sessions) + await self._store_splits(source, sessions, symbols),
         )
 
     @property
@@ -178,6 +178,14 @@ class _Download:
                 known = zip(one.symbols, one.day.market_cap.tolist(), strict=True)
                 caps |= {(symbol, day): value for symbol, value in known if not np.isnan(value)}
         return add_reference_facts(self._folder, vix, caps)
+
+    async def _store_splits(self, source: BarHistory, sessions: Sequence[Session], symbols: tuple[str, ...]) -> int:
+        try:
+            found = await reported_splits(source, symbols, sessions[0].date, sessions[-1].date)
+        except BrokerError as fault:
+            _log.warning("splits.not_available", reason=fault.message)
+            return 0
+        return add_reference_facts(self._folder, {}, {}, found)
 
     async def _vix(self, sessions: Sequence[Session]) -> dict[dt.date, float]:
         source = DAILY_VIX.of(self.broker)

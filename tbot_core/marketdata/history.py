@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts import BarHistory, FeedCoverage
+from tbot_core.contracts import BarHistory, FeedCoverage, SupportsSplits
 from tbot_core.errors import Unavailable
 from tbot_core.marketdata.store.downloads import DownloadStore
 from tbot_core.marketdata.store.manifest import month_of
@@ -16,9 +16,10 @@ from tbot_core.model.clock import Clock
 from tbot_core.system import log
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterator, Sequence
 
-    from tbot_core.contracts import Bar, FeedQuality
+    from tbot_core.contracts import Bar, FeedQuality, Split
     from tbot_core.marketdata.store.downloads import Requested
     from tbot_core.model.calendar import Session
 
@@ -32,6 +33,17 @@ STORED_BARS: Final = 50_000
 """So many minutes are stored before other tasks run again."""
 
 _log = log.logger(__name__)
+
+
+async def reported_splits(source: BarHistory, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[Split]:
+    """The splits of these symbols and days, both included, that a source reports; none of one that does not know any.
+
+    Raises the BrokerErrors of the source.
+    """
+    if not isinstance(source, SupportsSplits):
+        return ()
+    found, known = await source.splits(symbols, first, last), {*symbols}
+    return [one for one in found if one.symbol in known and first <= one.date <= last and one.before != one.after]
 
 
 @attrs.frozen(kw_only=True)

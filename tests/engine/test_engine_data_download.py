@@ -13,7 +13,16 @@ import pytest
 from tbot_broker_paper.broker import PaperBroker
 from tbot_broker_paper.config import Config
 
-from tbot_core.contracts import Bar, BrokerCapabilities, DailyBar, FeedCoverage, FeedLabel, FeedQuality, FeedRequest
+from tbot_core.contracts import (
+    Bar,
+    BrokerCapabilities,
+    DailyBar,
+    FeedCoverage,
+    FeedLabel,
+    FeedQuality,
+    FeedRequest,
+    Split,
+)
 from tbot_core.engine.data_download import DownloadRequest, DownloadResult, download
 from tbot_core.errors import DataError, PluginError, SettingsError, Unavailable
 from tbot_core.marketdata.store import reference
@@ -92,6 +101,19 @@ class WithIndex(Vendor):
         if self.asked == 3:
             raise Unavailable("busy")
         return 14.5 if day == BEFORE else None
+
+
+class WithSplits(Vendor):
+    """A vendor that reports a split of each day that is asked for, and once none."""
+
+    is_busy = True
+
+    async def splits(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[Split]:
+        """Two new shares for an old one, on the first and the last day."""
+        if self.is_busy:
+            self.is_busy = False
+            raise Unavailable("busy")
+        return [Split(symbol=one, date=day, before=1, after=2) for one in symbols for day in (first, last)]
 
 
 def run(
@@ -185,6 +207,18 @@ def test_the_vix_is_stored_where_the_source_knows_it(tmp_path: Path) -> None:
     assert reference.reference_facts(tmp_path / "bars").vix == {BEFORE: 14.5}
     assert run(tmp_path, vendor).facts == 0
     assert vendor.asked == 5
+
+
+def test_splits_of_the_range_are_stored(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They count as facts; that they cannot be had ends no download, and the log says so."""
+    vendor = WithSplits("AAA")
+    with caplog.at_level("WARNING"):
+        assert run(tmp_path, vendor).facts == 0
+    assert "splits.not_available" in caplog.text
+    assert run(tmp_path, vendor).facts == 2
+    stored = reference.reference_facts(tmp_path / "bars").splits
+    assert [(one.symbol, one.date) for one in stored] == [("AAA", DAYS[0].date), ("AAA", DAYS[-2].date)]
+    assert run(tmp_path, vendor).facts == 0
 
 
 @pytest.mark.slow

@@ -20,6 +20,8 @@ from tbot_core.contracts import (
     FeedQuality,
     FeedRequest,
     LiveSession,
+    Split,
+    SupportsSplits,
 )
 from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.contracts.settings import StrategySettings
@@ -30,8 +32,9 @@ from tbot_core.engine.live.trading_hours import limit_to_hours
 from tbot_core.engine.session.fact_refresh import FactRefresher
 from tbot_core.engine.session.universe_selection import UniverseSelector, universe_selector, watched_request
 from tbot_core.engine.session.vix import VixSources
-from tbot_core.errors import Unavailable
+from tbot_core.errors import Rejected, TbotError, Unavailable
 from tbot_core.marketdata.received_bars import RecordedSession, RecordingHeader, SessionRecorder, read_recording
+from tbot_core.marketdata.store import reference
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.window import Window
@@ -277,6 +280,98 @@ def test_daily_bars_come_from_the_data_source_in_the_shares_of_the_day(tmp_path:
     assert source.requests[-1] == ("daily", ("AAA", "BBB"))
 
 
+class Splitting(Vendor):
+    """A vendor that reports these splits, or fails with these errors, one after the other."""
+
+    def __init__(self, *found: Split | TbotError, quality: FeedQuality = WHOLE) -> None:
+        super().__init__({"AAA": 500.0, "BBB": 300.0}, quality)
+        self.found = [one for one in found if isinstance(one, Split)]
+        self.faults = [one for one in found if isinstance(one, TbotError)]
+        self.asked: list[tuple[tuple[str, ...], dt.date, dt.date]] = []
+
+    async def splits(self, symbols: Sequence[str], first: dt.date, last: dt.date) -> Sequence[Split]:
+        """All of them, whatever is asked for."""
+        self.asked.append((tuple(symbols), first, last))
+        if self.faults:
+            raise self.faults.pop(0)
+        return self.found
+
+
+FIVE = Split(symbol="AAA", date=PAST[-2].date, before=1, after=5)
+NO_MINUTES = attrs.evolve(WHOLE, minute_history=False)
+
+
+def stored_splits(folder: Path) -> list[tuple[Any, ...]]:
+    """The rows of the table of splits."""
+    return list(reference.read_table(StoreFixture(folder=folder).bars, reference.SPLITS).iter_rows())
+
+
+@pytest.mark.parametrize("quality", [WHOLE, NO_MINUTES, attrs.evolve(WHOLE, coverage=FeedCoverage.SINGLE_VENUE)])
+def test_a_split_that_the_source_reports_is_no_crash(tmp_path: Path, quality: FeedQuality) -> None:
+    """Whichever bars the facts are from, those before the split are in the new shares, and a replay has it too."""
+    on_the_day = Split(symbol="BBB", date=TODAY.date, before=2, after=1)
+    found = select(selector(tmp_path, extra=ExtraFacts(daily_bars=4)), Splitting(FIVE, on_the_day, quality=quality)).day
+    assert found.daily is not None
+    np.testing.assert_array_equal(found.daily.close, [[2.0, 2.0, 10.0, 10.0], [20.0] * 4])
+    minutes = quality.minute_history
+    np.testing.assert_allclose(found.previous_close, [103.9, 107.8] if minutes else [10.0, 20.0])
+    assert stored_splits(tmp_path) == [("AAA", FIVE.date, 1, 5), ("BBB", TODAY.date, 2, 1)]
+
+
+def test_splits_are_requested_once_a_session(tmp_path: Path) -> None:
+    """Of the look-back's days and the session's own; for further symbols again, and after a failure."""
+    source, made = (
+        Splitting(Unavailable("busy"), quality=NO_MINUTES),
+        selector(tmp_path, extra=ExtraFacts(daily_bars=2)),
+    )
+    with pytest.raises(Unavailable, match="busy"):
+        select(made, source)
+    for _ in range(2):
+        select(made, source)
+    both = ("AAA", "BBB")
+    assert source.asked == [(both, PAST[-21].date, TODAY.date)] * 2
+    asyncio.run(made.daily_facts(cast("Any", source), ("AAA",)))
+    assert len(source.asked) == 2
+    source.symbols = ("AAA", "BBB", "CCC")
+    source._volumes = dict.fromkeys(source.symbols, 1.0)
+    select(made, source)
+    assert [symbols for symbols, *_ in source.asked[2:]] == [source.symbols]
+
+
+def test_a_stored_split_is_not_overwritten(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The same ratio in other numbers is no difference; another ratio is logged, and the stored one counts."""
+    rows = f"date,symbol,before,after\n{FIVE.date},AAA,1,5\n{FIVE.date},BBB,2,4\n"
+    StoreFixture(folder=tmp_path).put_text(rows, name="splits.csv")
+    theirs = (attrs.evolve(FIVE, after=2), Split(symbol="BBB", date=FIVE.date, before=1, after=2))
+    with caplog.at_level("WARNING"):
+        found = select(selector(tmp_path, extra=ExtraFacts(daily_bars=3)), Splitting(*theirs, quality=NO_MINUTES))
+    assert found.day.daily is not None
+    assert found.day.daily.close[0].tolist() == [2.0, 10.0, 10.0]
+    assert stored_splits(tmp_path) == [("AAA", FIVE.date, 1, 5), ("BBB", FIVE.date, 2, 4)]
+    (line,) = [one.getMessage() for one in caplog.records if "splits.differ" in one.getMessage()]
+    assert all(words in line for words in ("AAA", "1 to 5", "1 to 2"))
+
+
+def test_what_is_no_split_of_the_request_is_not_stored(tmp_path: Path) -> None:
+    """Another symbol, a day outside the look-back, one share for one; what comes twice is stored once."""
+    outside = [attrs.evolve(FIVE, date=day) for day in (PAST[-21].date - dt.timedelta(1), TODAY.date + dt.timedelta(1))]
+    wrong = (attrs.evolve(FIVE, symbol="ZZZ"), *outside, attrs.evolve(FIVE, date=PAST[-3].date, after=1))
+    select(selector(tmp_path), Splitting(*wrong, FIVE, FIVE, quality=NO_MINUTES))
+    assert stored_splits(tmp_path) == [("AAA", FIVE.date, 1, 5)]
+
+
+@pytest.mark.parametrize("fault", [Unavailable("busy"), Rejected("no such path")])
+def test_without_splits_only_a_strategy_of_days_waits(
+    tmp_path: Path, fault: TbotError, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others trade with the stored splits, and the log says so; one that reads days is not ready."""
+    with caplog.at_level("WARNING"):
+        select(selector(tmp_path), Splitting(fault, quality=NO_MINUTES))
+    assert "splits.not_available" in caplog.text
+    with pytest.raises(type(fault)):
+        select(selector(tmp_path, extra=ExtraFacts(daily_bars=1)), Splitting(fault, quality=NO_MINUTES))
+
+
 def test_bars_of_another_kind_in_the_store_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The feed's are not stored there: these days do not count, and the log says so."""
     StoreFixture(folder=tmp_path).put(rising_bars("AAA", PAST[-2:-1]), adjustment="split")
@@ -395,6 +490,10 @@ def test_a_session_with_shorter_hours_has_the_same_past() -> None:
     days = PAST[-2].date, PAST[-1].date
     assert len(asyncio.run(connected.daily(("AAA",), *days))) == 2
     assert len(asyncio.run(connected.history(("AAA",), PAST[-1].open, PAST[-1].close))) == 390
+    assert isinstance(cut, SupportsSplits)
+    assert asyncio.run(cut.splits(("AAA",), *days)) == ()
+    splitting = limit_to_hours(Splitting(FIVE), attrs.evolve(TODAY, close=TODAY.moment(60)))
+    assert asyncio.run(cast("SupportsSplits", splitting).splits(("AAA",), *days)) == [FIVE]
     silent = SilentFeed.of(TODAY, (), Unavailable("no feed"))
     assert isinstance(silent, LiveSession)
     with pytest.raises(Unavailable, match="no feed"):

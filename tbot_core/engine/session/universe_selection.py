@@ -6,6 +6,7 @@ and backtest use: the minutes of past sessions are downloaded into the bar store
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,19 +21,20 @@ from tbot_core.contracts.abilities import MARKET_CAPS
 from tbot_core.contracts.feed import NO_EXTRA_FACTS, ExtraFacts
 from tbot_core.engine.session.fact_refresh import FactRefresher, RecordFacts, fact_sources
 from tbot_core.engine.session.vix import VixSources, strategies_without_vix
-from tbot_core.errors import AccessError, DataError, Unavailable
+from tbot_core.errors import AccessError, BrokerError, DataError, Unavailable
 from tbot_core.journal.projections import carryover
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.marketdata.feed_health import LEADERS
-from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_kind
+from tbot_core.marketdata.history import Downloader, DownloadProgress, reported_splits, volume_kind
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.daily_facts import (
+    LOOK_BACK,
     ReferenceFacts,
     facts_from_daily_bars,
     last_daily_bars,
     look_back_sessions,
 )
-from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore
+from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
 from tbot_core.marketdata.store.recorded_facts import RecordedFacts, with_recorded
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar, Session
@@ -89,6 +91,7 @@ class UniverseSelector:
     extra: ExtraFacts = NO_EXTRA_FACTS
     facts: FactRefresher
     on_download: Callable[[DownloadProgress], None] = lambda _progress: None
+    _with_splits: dict[dt.date, frozenset[str]] = attrs.field(factory=dict, init=False)
 
     async def select(
         self,
@@ -123,6 +126,7 @@ class UniverseSelector:
         quality = source.quality
         is_cut = UniverseLimit.of(self.rules.universe_max, quality).is_exceeded(symbols)
         is_partial = quality.coverage is FeedCoverage.SINGLE_VENUE
+        await self._store_splits(source, symbols)
         facts = await self._other_facts(symbols)
         if is_cut or is_partial or not quality.minute_history or self.facts.sources:
             day = await self._daily_facts(source, symbols, facts)
@@ -151,9 +155,29 @@ class UniverseSelector:
         """The facts of these symbols from daily bars, with VIX and capitalisations. Raises `Unavailable`."""
         facts = await self._other_facts(symbols)
         try:
+            await self._store_splits(source, symbols)
             return await self._daily_facts(source, symbols, facts)
         except (DataError, AccessError) as fault:
             raise Unavailable(fault.message, fault.remedy) from fault
+
+    async def _store_splits(self, source: LiveSession, symbols: tuple[str, ...]) -> None:
+        # Store the splits of the look-back that the source reports, once a session. Without them a split is a crash.
+        before = look_back_sessions(self.calendar, source.session.date, max(LOOK_BACK, self.extra.daily_bars))
+        first, last = before[0].date, source.session.date
+        if self._with_splits.get(last, frozenset()).issuperset(symbols):
+            return
+        try:
+            found = await reported_splits(source, symbols, first, last)
+        except BrokerError as fault:
+            if self.extra.daily_bars:
+                raise
+            effect = "the stored splits count; any other looks like a fall or a rise of the price"
+            _log.warning("splits.not_available", reason=fault.message, effect=effect)
+            return
+        if found:
+            add_reference_facts(self.bars, {}, {}, found)
+        self._with_splits.clear()
+        self._with_splits[last] = frozenset(symbols)
 
     async def _daily_facts(self, source: LiveSession, symbols: tuple[str, ...], facts: _OtherFacts) -> DayFacts:
         sessions = (*look_back_sessions(self.calendar, source.session.date), source.session)

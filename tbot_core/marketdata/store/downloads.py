@@ -20,14 +20,14 @@ from tbot_core.marketdata.store import bar_checks, manifest, parquet, reference
 from tbot_core.marketdata.store.session_grid import SessionGrid
 from tbot_core.marketdata.store.writer import MonthPart, StoreChanges
 from tbot_core.model import json_document
-from tbot_core.system import filesystem
+from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterable
     from pathlib import Path
 
-    from tbot_core.contracts import Bar
+    from tbot_core.contracts import Bar, Split
     from tbot_core.model.calendar import ExchangeCalendar, Session
 
 FILE: Final = "downloads.json"
@@ -41,6 +41,8 @@ _SCHEMA: Final = pl.Schema(
 
 Requested: TypeAlias = Mapping[str, Sequence["Session"]]
 """The sessions of each symbol."""
+
+_log = log.logger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -206,11 +208,15 @@ def _valid(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def add_reference_facts(
-    folder: Path, vix: Mapping[dt.date, float], market_caps: Mapping[tuple[str, dt.date], float]
+    folder: Path,
+    vix: Mapping[dt.date, float],
+    market_caps: Mapping[tuple[str, dt.date], float],
+    splits: Sequence[Split] = (),
 ) -> int:
-    """Store closes of the VIX by day, and capitalisations by symbol and day, that are not there yet; returns how many.
+    """Store closes of the VIX by day, capitalisations by symbol and day, and splits, that are not there yet.
 
-    Raises AccessError when the folder cannot be written or another process writes to it.
+    Returns how many were stored. A split with another ratio than the stored one of its symbol and day changes nothing,
+    and is logged. Raises AccessError when the folder cannot be written or another process writes to it.
     """
     prices = {day: dict.fromkeys(manifest.PRICES, value) for day, value in vix.items()}
     given = {
@@ -218,14 +224,37 @@ def add_reference_facts(
         reference.FUNDAMENTALS: [
             {"symbol": symbol, "as_of": day, "market_cap": value} for (symbol, day), value in market_caps.items()
         ],
+        reference.SPLITS: [
+            {"symbol": one.symbol, "date": one.date, "before": one.before, "after": one.after} for one in splits
+        ],
     }
     added = 0
-    filesystem.make_folder(folder)
-    with filesystem.hold_lock(folder / manifest.LOCK):
-        for table, rows in given.items():
-            stored, keys = reference.read_table(folder, table), reference.KEYS[table]
-            new = pl.DataFrame(rows, schema=reference.SCHEMAS[table]).join(stored, on=list(keys), how="anti")
-            if len(new):
-                reference.write_table(folder, table, pl.concat([stored, new]).sort(keys))
-                added += len(new)
+    if any(len(_not_stored(folder, *one)) for one in given.items()):  # else another process may write meanwhile
+        filesystem.make_folder(folder)
+        with filesystem.hold_lock(folder / manifest.LOCK):
+            for table, rows in given.items():
+                new = _not_stored(folder, table, rows)
+                if len(new):
+                    whole = pl.concat([reference.read_table(folder, table), new]).sort(reference.KEYS[table])
+                    reference.write_table(folder, table, whole)
+                    added += len(new)
+    _log_other_ratios(folder, splits)
     return added
+
+
+def _not_stored(folder: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    # The rows, by their keys, that a table of facts lacks.
+    keys = list(reference.KEYS[table])
+    once = pl.DataFrame(rows, schema=reference.SCHEMAS[table]).unique(keys, keep="first", maintain_order=True)
+    return once.join(reference.read_table(folder, table), on=keys, how="anti")
+
+
+def _log_other_ratios(folder: Path, splits: Sequence[Split]) -> None:
+    # Warn of each split that was not stored since another ratio of its symbol and day is.
+    rows = reference.read_table(folder, reference.SPLITS).iter_rows() if splits else ()
+    stored = {(symbol, day): (before, after) for symbol, day, before, after in rows}
+    for one in splits:
+        before, after = stored[one.symbol, one.date]
+        if before * one.after != after * one.before:
+            ratios = {"stored": f"{before} to {after}", "reported": f"{one.before} to {one.after}"}
+            _log.warning("splits.differ", symbol=one.symbol, date=one.date.isoformat(), **ratios)
