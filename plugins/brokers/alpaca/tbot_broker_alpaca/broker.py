@@ -43,7 +43,7 @@ class AlpacaBroker:
 
     def __init__(self, config: Config, context: Context) -> None:
         self._client = AlpacaClient(context)
-        self._market = MarketData(self._client, context.clock, config.data_feed)
+        self._market = MarketData(self._client, context.clock, config.data_feed, context.log)
         self._ids, self._executions = OrderIds(), Executions()
         self._log = context.log
         self._unreadable: dict[str, str] = {}  # in the last reading, so that each reason is logged once

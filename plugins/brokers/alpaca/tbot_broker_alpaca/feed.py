@@ -1,4 +1,4 @@
-"""Alpaca's bars: those of the running session over a WebSocket, past ones, prices and the VIX over HTTP."""
+"""Alpaca's bars: those of the running session over a WebSocket, past ones, splits, prices and the VIX over HTTP."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import attrs
 
 from tbot_broker_alpaca import Config, market_data, quality
 from tbot_broker_alpaca.parse import messages, readable, stamp
+from tbot_broker_alpaca.rejections import NotPermitted
 from tbot_core.contracts import FeedLabel, FeedMessage, Heartbeat
 from tbot_core.errors import FeedRefused, LoginNeeded, Rejected
 from tbot_core.model.calendar import ExchangeCalendar, Session
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 
     from tbot_broker_alpaca.client import AlpacaClient
-    from tbot_core.contracts import Bar, DailyBar, FeedRequest, IndexQuote, Instrument
+    from tbot_core.contracts import Bar, DailyBar, FeedRequest, IndexQuote, Instrument, Split, StructuredLogger
     from tbot_core.model.clock import Clock
 
 Row = TypeVar("Row")
@@ -30,6 +31,8 @@ _SYMBOLS_PER_REQUEST: Final = 200
 _SPELLING: Final = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,3})?")  # one of another spelling spoils the request for all others
 _CONSOLIDATED_DELAY: Final = timedelta(minutes=16)
 _MINUTE: Final = timedelta(minutes=1)
+_PROCESSED: Final = timedelta(days=14)
+"""Corporate actions are requested by the day on which Alpaca processes them, which may differ from their ex-date."""
 _INDEX_OPEN, _INDEX_CLOSE = time(9, 30), time(16, 16)
 _PROBED, _RECENT = "SPY", timedelta(minutes=5)
 
@@ -37,11 +40,11 @@ _PROBED, _RECENT = "SPY", timedelta(minutes=5)
 class MarketData:
     """The market data that the account's plan has; the plan is probed once."""
 
-    def __init__(self, client: AlpacaClient, clock: Clock, feed: str) -> None:
-        self._client, self.clock, self.name = client, clock, feed
+    def __init__(self, client: AlpacaClient, clock: Clock, feed: str, log: StructuredLogger) -> None:
+        self._client, self.clock, self.name, self._log = client, clock, feed, log
         self._real_time: bool | None = None
         self.refusal = ""
-        self._has_index = True
+        self._has_index = self._has_splits = True
 
     async def has_real_time(self) -> bool:
         """Whether the plan has consolidated data in real time, which only a paid one has."""
@@ -72,6 +75,29 @@ class MarketData:
             async for page in pages:
                 with readable("bars"):
                     found += [build(name, row) for name, rows in (page.json()["bars"] or {}).items() for row in rows]
+        return found
+
+    async def splits(self, symbols: Iterable[str], first: date, last: date) -> list[Split]:
+        """The splits whose first session in the new shares is from `first` to `last`; none where the plan has none."""
+        bounds = {"start": (first - _PROCESSED).isoformat(), "end": (last + _PROCESSED).isoformat()}
+        fixed = {"types": ",".join(market_data.SPLIT_TYPES), "limit": "1000", **bounds}
+        rows: list[tuple[str, date, float]] = []
+        wanted = {*symbols}
+        try:
+            for few in _batches(wanted) if self._has_splits else ():
+                pages = self._client.data.pages(
+                    "/v1/corporate-actions", {"symbols": few, **fixed}, following=market_data.following
+                )
+                async for page in pages:
+                    with readable("corporate actions"):
+                        rows += market_data.split_rows(page.json())
+        except NotPermitted as fault:
+            self._has_splits = False
+            self._log.warning("splits.not_permitted", reason=fault.message, remedy="Import them: tbot data import")
+            return []
+        found, left_out = market_data.splits(row for row in rows if row[0] in wanted and first <= row[1] <= last)
+        if left_out:
+            self._log.warning("splits.left_out", reasons=left_out, remedy="Import them: tbot data import")
         return found
 
     async def latest_consolidated(self) -> datetime:
@@ -165,6 +191,10 @@ class AlpacaSession:
         """Minute bars of the feed that is configured; Alpaca's end is included."""
         wanted = {"timeframe": "1Min", "feed": self.market.name, "start": stamp(first), "end": stamp(last - _MINUTE)}
         return await self.market.bars(symbols, wanted, market_data.minute_bar)
+
+    async def splits(self, symbols: Sequence[str], first: date, last: date) -> Sequence[Split]:
+        """Forward and reverse splits."""
+        return await self.market.splits(symbols, first, last)
 
     def messages(self, symbols: Sequence[str]) -> AsyncIterator[FeedMessage]:
         """Bars, quotes and trading statuses of these symbols."""

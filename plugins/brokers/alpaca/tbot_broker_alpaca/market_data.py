@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
-from tbot_broker_alpaca.parse import moment
+from tbot_broker_alpaca.parse import moment, readable
 from tbot_broker_alpaca.rejections import stream_error
-from tbot_core.contracts import Bar, DailyBar, FeedMessage, HaltStatus, Heartbeat, IndexQuote, Quote
+from tbot_core.contracts import Bar, DailyBar, FeedMessage, HaltStatus, Heartbeat, IndexQuote, Quote, Split
+from tbot_core.contracts.feed import MOST_SPLIT_SHARES
 from tbot_core.model.clock import exchange_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tbot_core.contracts import HttpResponse
 
@@ -21,6 +26,13 @@ _HALTED: Final = frozenset({"2", "H", "P"})
 _RESUMED: Final = frozenset({"3", "T"})
 _MARKET_WIDE: Final = {"1": 1, "2": 2, "3": 3, "MWC1": 1, "MWC2": 2, "MWC3": 3}
 _MARKET_RESUMED: Final = "MWCQ"
+
+SPLIT_TYPES: Final = ("forward_split", "reverse_split")
+"""The corporate actions that are splits. A unit split has shares of two symbols: it is none."""
+
+_LEAST_RATE, _MOST_RATE = Decimal("0.000001"), Decimal(1_000_000)
+_EXACT: Final = 1e-9
+"""The relative error of a ratio of two doubles; fractions of whole numbers to 1000 differ by more than 1e-6."""
 
 
 def minute_bar(symbol: str, row: Mapping[str, Any]) -> Bar:
@@ -84,9 +96,62 @@ def statuses(row: Mapping[str, Any]) -> Iterator[FeedMessage]:
         yield Heartbeat()
 
 
+def split_rows(document: Mapping[str, Any]) -> list[tuple[str, date, float]]:
+    """The splits of a page of corporate actions: symbol, first session in the new shares, new shares for an old one.
+
+    The symbol is that after the split. Raises ValueError, KeyError or TypeError for a row that cannot be read.
+    """
+    actions = document["corporate_actions"]
+    rows = [row for kind in SPLIT_TYPES for row in actions.get(f"{kind}s") or ()]
+    return [
+        (_symbol(row), date.fromisoformat(row["ex_date"]), _rate(row, "new_rate") / _rate(row, "old_rate"))
+        for row in rows
+    ]
+
+
+def splits(rows: Iterable[tuple[str, date, float]]) -> tuple[list[Split], list[str]]:
+    """The splits of these rows, each once, and why a row is none: a phrase for each symbol and day."""
+    ratios: dict[tuple[str, date], set[float]] = {}
+    for symbol, day, ratio in rows:
+        ratios.setdefault((symbol, day), set()).add(ratio)
+    found, left_out = list[Split](), list[str]()
+    for (symbol, day), reported in sorted(ratios.items()):
+        exact = _fraction(*reported) if len(reported) == 1 else None
+        if exact is None:
+            words = " and ".join(f"{one:g}" for one in sorted(reported))
+            left_out.append(f"{symbol} on {day}: {words} new shares for an old one")
+        else:
+            found.append(Split(symbol=symbol, date=day, before=exact.denominator, after=exact.numerator))
+    return found, left_out
+
+
+def _fraction(ratio: float) -> Fraction | None:
+    # The ratio in whole numbers up to 1000; None for any other ratio, and for 1.
+    found = Fraction(ratio).limit_denominator(MOST_SPLIT_SHARES)
+    is_exact = math.isclose(found, ratio, rel_tol=_EXACT) and 0 < found.numerator <= MOST_SPLIT_SHARES
+    return found if is_exact and found != 1 else None
+
+
+def _symbol(row: Mapping[str, Any]) -> str:
+    found = row.get("new_symbol") or row["symbol"]
+    if not isinstance(found, str):
+        raise TypeError(f"a symbol is {found!r:.40}")
+    return found
+
+
+def _rate(row: Mapping[str, Any], name: str) -> float:
+    given = row[name]
+    if isinstance(given, bool) or not isinstance(given, int | Decimal) or not _LEAST_RATE <= given <= _MOST_RATE:
+        raise ValueError(f"{given!r:.40} is no {name} of a split")
+    return float(given)
+
+
 def following(page: HttpResponse) -> Mapping[str, str] | None:
-    """The parameters of the next page of bars, None after the last."""
-    token = page.json()["next_page_token"]
+    """The parameters of the next page of bars or corporate actions, None after the last."""
+    with readable("page token"):
+        token = page.json()["next_page_token"]
+        if not isinstance(token, str | None):
+            raise TypeError(f"it is {token!r:.40}")
     return {"page_token": token} if token else None
 
 

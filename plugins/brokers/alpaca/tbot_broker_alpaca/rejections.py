@@ -50,6 +50,10 @@ class UnknownOrder(Rejected):
         super().__init__(message, meaning=RejectionMeaning.UNKNOWN_ORDER)
 
 
+class NotPermitted(Rejected):
+    """Alpaca answered 403 to a key that it knows: the account, its state or its plan does not allow the request."""
+
+
 def rejection(response: HttpResponse) -> BrokerError:
     """The error for a status from 400 on that the core does not map itself; a body may be empty."""
     document = _document(response)
@@ -59,10 +63,11 @@ def rejection(response: HttpResponse) -> BrokerError:
         return LoginNeeded(quoted, "Correct the key, or the mode: `tbot secrets edit broker`.")
     if response.status == _NOT_FOUND and document.get("code") == _UNKNOWN_ORDER:
         return UnknownOrder(quoted)
+    kind = NotPermitted if response.status == _FORBIDDEN else Rejected
     reason = document.get("reject_reason") or ""
     restricted = document.get("code") == _DAY_TRADES
     meaning = RejectionMeaning.RESTRICTED if restricted else meaning_of(f"{words} {reason}")
-    return Rejected(quoted, meaning=meaning)
+    return kind(quoted, meaning=meaning)
 
 
 def meaning_of(words: str) -> RejectionMeaning | None:

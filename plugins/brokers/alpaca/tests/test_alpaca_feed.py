@@ -7,13 +7,15 @@ import datetime as dt
 import json
 from contextlib import aclosing, contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from tbot_broker_alpaca import Config, tbot_broker
 from tbot_broker_alpaca.venue import open_venue
 
-from tbot_core.contracts import Bar, FeedCoverage, FeedRequest, HaltStatus, Heartbeat
+from tbot_core.contracts import Bar, FeedCoverage, FeedRequest, HaltStatus, Heartbeat, Split
 from tbot_core.errors import FeedRefused, LoginNeeded, Rejected, Unavailable
 from tbot_core.testing.scripted_server import ServerFault, ServerReply, ServerRequest, context
 
@@ -32,10 +34,11 @@ def venue(loopback: None) -> Iterator[AlpacaExchange]:  # noqa: ARG001  -- a fix
 
 
 @contextmanager
-def client(venue: AlpacaExchange, feed: str = "iex") -> Iterator[Any]:
-    """Another client of the account, with this ALPACA_DATA_FEED."""
+def client(venue: AlpacaExchange, feed: str = "iex", log: Any = None) -> Iterator[Any]:
+    """Another client of the account, with this ALPACA_DATA_FEED and, where one is given, this log."""
     plugin = tbot_broker()
     given = context(venue.server, hosts=plugin.needs.hosts, secrets=venue.secrets, clock=venue.venue.market.clock)
+    given = given if log is None else attrs.evolve(given, log=log)
     try:
         yield plugin.create(Config(data_feed=feed), given)
     finally:
@@ -199,6 +202,142 @@ def test_instruments_are_read_alone_or_in_bulk(venue: AlpacaExchange) -> None:
     assert [one.path for one in venue.server.requests].count("/v2/assets") == 1
 
 
+def answered(venue: AlpacaExchange, path: str, replies: list[ServerReply]) -> list[ServerRequest]:
+    """The requests for a path, which have these answers from now on, one after the other."""
+    received: list[ServerRequest] = []
+
+    def answer(request: ServerRequest) -> ServerReply | None:
+        if request.path != path:
+            return None
+        received.append(request)
+        return replies.pop(0)
+
+    venue.venue.before = answer
+    return received
+
+
+DAYS = dt.date(2025, 12, 29), dt.date(2026, 1, 2)
+ROW = {"symbol": "AAA", "ex_date": "2026-01-02", "process_date": "2026-01-02", "new_rate": 4, "old_rate": 1}
+AAA = Split(symbol="AAA", date=DAYS[1], before=1, after=4)
+
+
+def splits_answered(venue: AlpacaExchange, *replies: ServerReply) -> list[ServerRequest]:
+    """The requests for corporate actions, which have these answers from now on, one after the other."""
+    return answered(venue, "/v1/corporate-actions", [*replies])
+
+
+def actions(*rows: Any, kind: str = "forward_splits", token: Any = None) -> ServerReply:
+    """A page of corporate actions."""
+    return ServerReply(document={"corporate_actions": {kind: [*rows]}, "next_page_token": token})
+
+
+def splits_of(venue: AlpacaExchange, *symbols: str, session: Any = None) -> Any:
+    """The splits of these symbols, else of AAA, in the last days of the year."""
+    return venue.wait((session or session_of(venue, venue.broker)).splits(symbols or ("AAA",), *DAYS))
+
+
+def test_splits_are_the_ones_of_the_venue(venue: AlpacaExchange) -> None:
+    """Forward and reverse ones, by the days on which they may have been processed; a batch has 200 symbols."""
+    reverse = Split(symbol="CCC", date=DAYS[0], before=50, after=1)
+    venue.venue.market.splits += [reverse, attrs.evolve(reverse, date=DAYS[1] + dt.timedelta(days=1))]
+    assert splits_of(venue, "AAA", "BBB", "CCC", "not-a-symbol") == [venue.split, reverse]
+    asked = venue.server.requests[-1]
+    assert asked.query == {
+        "symbols": "AAA,BBB,CCC", "types": "forward_split,reverse_split", "limit": "1000",
+        "start": "2025-12-15", "end": "2026-01-16",
+    }  # fmt: skip
+    before = len(venue.server.requests)
+    splits_of(venue, *(f"Z{first}{second}" for first in "ABCDEFGHIJKLMNO" for second in "ABCDEFGHIJKLMNO"))
+    assert [one.path for one in venue.server.requests[before:]].count("/v1/corporate-actions") == 2
+
+
+def test_pages_of_splits_are_followed(venue: AlpacaExchange) -> None:
+    """The token goes back unchanged; a page that comes again is no answer, and what is no token is none either."""
+    other = {**ROW, "symbol": "BBB", "new_rate": 1, "old_rate": 8}
+    requests = splits_answered(venue, actions(ROW, token="a/b="), actions(other, kind="reverse_splits"))
+    found = splits_of(venue, "AAA", "BBB")
+    assert found == [AAA, Split(symbol="BBB", date=DAYS[1], before=8, after=1)]
+    assert [one.query.get("page_token") for one in requests] == [None, "a/b="]
+    splits_answered(venue, *[actions(ROW, token="same")] * 3)
+    with pytest.raises(Unavailable, match="read before"):
+        splits_of(venue)
+    for page in (actions(ROW, token=7), ServerReply(document={"corporate_actions": {}})):
+        splits_answered(venue, page)
+        with pytest.raises(Unavailable, match="page token cannot be read"):
+            splits_of(venue)
+
+
+UNREADABLE: dict[str, list[Any]] = {
+    "new_rate": [None, 0, -4, "4", True, [], 10**400, 1e-7],
+    "old_rate": [None, 0, -0.5, "1", 1e7],
+    "ex_date": [None, "", "tomorrow", 20260102],
+    "symbol": [None, 7],
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_split_that_cannot_be_read_is_no_answer(venue: AlpacaExchange, name: str) -> None:
+    """Without it the bars before it would be compared with those after it; a field that is absent is as bad."""
+    session, absent = session_of(venue, venue.broker), {field: value for field, value in ROW.items() if field != name}
+    for row in (absent, *({**ROW, name: one} for one in UNREADABLE[name])):
+        splits_answered(venue, actions(row))
+        with pytest.raises(Unavailable, match="Alpaca's corporate actions cannot be read"):
+            splits_of(venue, session=session)
+
+
+@pytest.mark.parametrize(
+    ("rates", "ratio"),
+    [((3, 2), (2, 3)), ((1.5, 1), (2, 3)), ((1, 50), (50, 1)), ((1000, 1), (1, 1000)), ((1 / 3, 1), (3, 1))],
+)
+def test_rates_are_whole_numbers_of_shares(
+    venue: AlpacaExchange, rates: tuple[float, float], ratio: tuple[int, int]
+) -> None:
+    """In their lowest terms."""
+    splits_answered(venue, actions({**ROW, "new_rate": rates[0], "old_rate": rates[1]}))
+    (found,) = splits_of(venue)
+    assert (found.before, found.after) == ratio
+
+
+def test_what_is_no_ratio_of_whole_numbers_is_left_out_with_a_warning(venue: AlpacaExchange) -> None:
+    """As are two ratios of one day, and one share for one; a row that comes twice is one split."""
+    lines: list[Any] = []
+    with client(venue, log=SimpleNamespace(warning=lambda event, **fields: lines.append((event, fields)))) as broker:
+        session = session_of(venue, broker)
+        for rows in ([(1001, 1)], [(1, 1001)], [(1.00001, 1)], [(0.3333, 1)], [(1, 1)], [(4, 1), (5, 1)]):
+            splits_answered(venue, actions(*({**ROW, "new_rate": new, "old_rate": old} for new, old in rows)))
+            assert splits_of(venue, session=session) == []
+            event, fields = lines.pop()
+            assert (event, fields["reasons"][0][:17]) == ("splits.left_out", "AAA on 2026-01-02")
+        splits_answered(venue, actions(ROW, {**ROW, "new_rate": 8, "old_rate": 2}))
+        assert (splits_of(venue, session=session), lines) == ([AAA], [])
+
+
+def test_splits_of_other_symbols_and_days_are_left_out(venue: AlpacaExchange) -> None:
+    """A symbol that the split changes is the new one; the ex-date counts, not the day of the processing."""
+    late = {**ROW, "process_date": "2026-01-09"}
+    renamed = {**ROW, "symbol": "OLD", "new_symbol": "BBB", "new_rate": 1, "old_rate": 10}
+    rows = ({**ROW, "symbol": "ZZZ"}, {**ROW, "ex_date": "2026-01-03"}, {**ROW, "ex_date": "2025-12-28"})
+    splits_answered(venue, actions(late, renamed, *rows, {**ROW, "new_symbol": ""}))
+    assert splits_of(venue, "AAA", "BBB", "OLD") == [AAA, Split(symbol="BBB", date=DAYS[1], before=10, after=1)]
+
+
+def test_an_account_that_may_not_read_splits_has_none(venue: AlpacaExchange) -> None:
+    """It is said once, and nothing more is requested; a refused key, and an error, are no such answer."""
+    lines: list[str] = []
+    with client(venue, log=SimpleNamespace(warning=lambda event, **_fields: lines.append(event))) as broker:
+        session = session_of(venue, broker)
+        for reply, kind in (
+            (ServerReply(status=403, document={"message": "forbidden."}), LoginNeeded),
+            (ServerReply(status=400, document={"message": "invalid symbol"}), Rejected),
+        ):
+            splits_answered(venue, reply)
+            with pytest.raises(kind):
+                splits_of(venue, session=session)
+        requests = splits_answered(venue, ServerReply(status=403, document={"message": "not in your plan"}))
+        assert (splits_of(venue, session=session), splits_of(venue, session=session)) == ([], [])
+    assert (len(requests), lines) == (1, ["splits.not_permitted"])
+
+
 @pytest.fixture
 def payloads(shared: Path) -> Path:
     """Saved replies."""
@@ -210,16 +349,25 @@ def payloads(shared: Path) -> Path:
 
 def bars_answered(venue: AlpacaExchange, replies: list[Any]) -> list[ServerRequest]:
     """The requests for bars, which are answered with these documents from now on, one after the other."""
-    received: list[ServerRequest] = []
+    return answered(venue, "/v2/stocks/bars", [ServerReply(document=one) for one in replies])
 
-    def answer(request: ServerRequest) -> ServerReply | None:
-        if request.path != "/v2/stocks/bars":
-            return None
-        received.append(request)
-        return ServerReply(document=replies.pop(0))
 
-    venue.venue.before = answer
-    return received
+def test_a16_saved_pages_become_splits(venue: AlpacaExchange, payloads: Path) -> None:
+    """The vendor's own replies, among other corporate actions."""
+    saved = json.loads((payloads / "alpaca-go-tests" / "marketdata__rest_test.json").read_text())
+    saved += json.loads((payloads / "alpaca-py-tests" / "test_corporate_actions.json").read_text())
+    pages = [one["payload"] for one in saved if "orporate" in one["test"]]
+    splits_answered(
+        venue,
+        *(ServerReply(document={**one, "next_page_token": str(place)}) for place, one in enumerate(pages)),
+        ServerReply(document={"corporate_actions": {}, "next_page_token": None}),
+    )
+    session, days = session_of(venue, venue.broker), (dt.date(2023, 1, 1), dt.date(2024, 12, 31))
+    found = venue.wait(session.splits(("FBL", "MNTS", "NVDL", "SRE", "LVRO", "TPBAU"), *days))
+    assert [(one.symbol, one.date.isoformat(), one.before, one.after) for one in found] == [
+        ("FBL", "2024-03-13", 1, 5), ("MNTS", "2023-08-24", 50, 1), ("NVDL", "2024-03-13", 1, 6),
+        ("SRE", "2023-08-22", 1, 2),
+    ]  # fmt: skip
 
 
 def test_a16_saved_pages_become_daily_bars(venue: AlpacaExchange, payloads: Path) -> None:
