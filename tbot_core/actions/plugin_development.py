@@ -29,10 +29,14 @@ _ENABLE_FILTER: Final = (
     "Enable it by adding `{name}` to the names in FILTERS, as in `FILTERS={name}`. It applies beside the standard\n"
     "filters, which are price_volume and those whose switch is on ({switched})."
 )
+_ENABLE_ALERT: Final = (
+    "Enable it with `ROUTINE_ALERT_CHANNEL={name}` and `HOST_{upper}_SERVICE=https://NAME`, the host of its service;\n"
+    "`tbot secrets set alert` asks for its token."
+)
 KINDS: Final = {
     "strategy": ("strategies", "Enable it with `STRATEGY_SEQUENCE={name}`, and give it a window: START_TIME_{upper}."),
     "filter": ("filters", _ENABLE_FILTER),
-    "alert": ("alerts", "Enable it with `ROUTINE_ALERT_CHANNEL={name}`; `tbot secrets set alert` asks for its token."),
+    "alert": ("alerts", _ENABLE_ALERT),
     "broker": ("brokers", "Enable it with `BROKER_NAME={name}`; `tbot secrets set broker` asks for its key."),
     "extension": ("extensions", "An installed extension is enabled unless EXTENSIONS names others."),
 }

@@ -53,7 +53,7 @@ class LockProposal:
             new = self.proposed.of(it.kind, it.name)
             if it.what == "unlocked" and new is not None:
                 yield f"+ {it.kind} {it.name}: {it.detail}, origin {new.origin.sentence}, {len(new.files)} files"
-                yield f"    needs {new.needs.sentence}"
+                yield f"    needs {new.needs.sentence(it.name)}"
             elif it.what == "missing":
                 yield f"- {it.kind} {it.name}: {it.detail} is no longer enabled"
             else:

@@ -16,12 +16,14 @@ A plugin names the hosts that it needs in `PluginNeeds.hosts`; nothing else can 
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import attrs
 
-from tbot_core.contracts.setting import SettingDeclaration, declare, text
+from tbot_core.contracts.permissions import CHOSEN, host_setting_name
+from tbot_core.contracts.setting import SettingDeclaration, SettingKind, declare, text
 from tbot_core.errors import PluginError
 
 if TYPE_CHECKING:
@@ -38,23 +40,55 @@ MAIL_ADDRESS: Final = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,25
 _MAIL: Final = re.compile(MAIL_ADDRESS)
 _MESSAGE_ID: Final = re.compile(r"<[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,128}@[A-Za-z0-9.-]{1,100}>")
 _LOOPBACK: Final = r"(?:http://(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*/?)?"
+_HERE: Final = "http://127.0.0.1:PORT, with a path or without"
+_LABEL: Final = r"(?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_CHOSEN: Final = re.compile(
+    rf"https://(?P<host>(?:[A-Za-z0-9]{_LABEL}\.)*[A-Za-z]{_LABEL}|[0-9.]{{7,15}})(?::(?P<port>[0-9]{{1,5}}))?"
+)
+_PORTS: Final = range(1, 65_536)
 
 
 def host_settings(plugin: str, hosts: Mapping[str, str]) -> dict[str, SettingDeclaration]:
-    """The setting of each host of a plugin, by the host's name; `hosts` are their addresses."""
-    kind = attrs.evolve(
-        text(pattern=_LOOPBACK, allowed="http://127.0.0.1:PORT, with a path or without, or empty"), name="address"
-    )
-    return {
-        host: declare(
-            f"HOST_{plugin}_{host}".upper(),
-            kind,
-            default="",
-            doc=f"Address on this machine that is used instead of {url}, for tests and rehearsals.",
-            changes_trades=False,
-        )
-        for host, url in hosts.items()
-    }
+    """The setting of each host of a plugin, by the host's name; `hosts` are their addresses.
+
+    It points the host to this machine. Where the address is `https://*` it also names the host; then it is part of the
+    settings hash, since another host gives or receives something else.
+    """
+    return {host: _host_setting(plugin, host, url) for host, url in hosts.items()}
+
+
+def is_on_this_machine(address: str) -> bool:
+    """Whether the value of a host's setting is an address on this machine; no value is none."""
+    return address.startswith("http://")
+
+
+def _host_setting(plugin: str, host: str, url: str) -> SettingDeclaration:
+    name = host_setting_name(plugin, host)
+    here = attrs.evolve(text(pattern=_LOOPBACK, allowed=f"{_HERE}, or empty"), name="address")
+    if url == CHOSEN:
+        doc = f"The https host ({host}) of the plugin {plugin}, which the operator chooses; http:// is for rehearsals."
+        return declare(name, _chosen_host(here), default="", doc=doc)
+    doc = f"Address on this machine that is used instead of {url}, for tests and rehearsals."
+    return declare(name, here, default="", doc=doc, changes_trades=False)
+
+
+def _chosen_host(here: SettingKind[str]) -> SettingKind[str]:
+    # An https host, by name or IPv4 address, or what `here` allows.
+    def parse(written: str) -> str:
+        found = _CHOSEN.fullmatch(written)
+        return here.parse(written) if found is None or not _is_elsewhere(**found.groupdict()) else written
+
+    return attrs.evolve(here, parse=parse, allowed=f"https://NAME or https://NAME:PORT, {_HERE}, or empty")
+
+
+def _is_elsewhere(host: str, port: str | None) -> bool:
+    # Whether it is a host that is not this machine, with a port that exists.
+    if port is not None and int(port) not in _PORTS:
+        return False
+    if not host.replace(".", "").isdigit():
+        return host.lower().rpartition(".")[2] != "localhost"
+    address = ipaddress.IPv4Address(host)
+    return not (address.is_loopback or address.is_unspecified)
 
 
 RequestHeaders: TypeAlias = "Mapping[str, str | SecretValue]"

@@ -11,7 +11,9 @@ import attrs
 
 _SCHEMES: Final = frozenset({"https", "wss", "smtp", "smtps"})
 GIVEN: Final = "*"
-"""In the place of a mail server's name: the one that the operator gives."""
+"""In the place of a host's name: the one that the operator gives."""
+CHOSEN: Final = f"https://{GIVEN}"
+"""The address of a host that the operator names in its HOST_ setting."""
 _PATH: Final = re.compile(r"(/[A-Za-z0-9._~%-]+)*/?")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
@@ -19,8 +21,8 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 def _address(_owner: object, field: attrs.Attribute[str], value: object) -> None:
     if not isinstance(value, str) or not (split := urlsplit(value)).hostname or split.scheme not in _SCHEMES:
         raise TypeError(f"{field.name} must be an address such as https://api.example.com, not {value!r}")
-    if GIVEN in split.netloc and (split.netloc != GIVEN or not split.scheme.startswith("smtp")):
-        raise TypeError(f"{field.name} may leave only a mail server to the operator, not {value!r}")
+    if GIVEN in split.netloc and value != CHOSEN and (split.netloc != GIVEN or not split.scheme.startswith("smtp")):
+        raise TypeError(f"{field.name} may leave only {CHOSEN} or a mail server to the operator, not {value!r}")
     if "@" in split.netloc or split.query or split.fragment or not _PATH.fullmatch(split.path):
         raise TypeError(f"{field.name} must be scheme, host and path only, not {value!r}")
 
@@ -29,10 +31,11 @@ def _address(_owner: object, field: attrs.Attribute[str], value: object) -> None
 class Host:
     """A host that a plugin connects to: the address, with the scheme https, wss, smtps, or smtp (with STARTTLS).
 
-    `smtp://*` and `smtps://*` are the mail server that the operator names in the plugin's secrets.
-    `requests_per_minute`: the vendor's limit for one credential, 0 without one; hosts that name the same `budget`
-    share it. An instance may point a host to this machine with HOST_PLUGIN_NAME, such as
-    HOST_EXAMPLE_TRADING=http://127.0.0.1:8080. Raises TypeError for anything that is not such an address.
+    `smtp://*` and `smtps://*` are the mail server that the operator names in the plugin's secrets; `https://*` is the
+    https host that he names in the setting HOST_PLUGIN_NAME, such as a company's own server. `requests_per_minute`: the
+    vendor's limit for one credential, 0 without one; hosts that name the same `budget` share it. An instance may point
+    any host to this machine with HOST_PLUGIN_NAME, such as HOST_EXAMPLE_TRADING=http://127.0.0.1:8080. Raises TypeError
+    for anything that is not such an address.
     """
 
     url: str = attrs.field(validator=_address)
@@ -59,9 +62,16 @@ def _addresses(hosts: Mapping[str, Host]) -> frozenset[tuple[str, str]]:
     return frozenset((name, host.url) for name, host in hosts.items())
 
 
-def _shown(host: Host) -> str:
-    name = urlsplit(host.url).netloc
-    return "the mail server of its secrets" if name == GIVEN else name
+def host_setting_name(plugin: str, host: str) -> str:
+    """The name of the setting of a plugin's host."""
+    return f"HOST_{plugin}_{host}".upper()
+
+
+def _shown(plugin: str, name: str, host: Host) -> str:
+    if host.url == CHOSEN:
+        return f"the https host that the operator sets in {host_setting_name(plugin, name)}"
+    address = urlsplit(host.url).netloc
+    return "the mail server of its secrets" if address == GIVEN else address
 
 
 @attrs.frozen(kw_only=True)
@@ -110,12 +120,12 @@ class PluginNeeds:
         spread = "" if not limits else f"{limits[0]}" if len(limits) == 1 else f"{limits[0]} to {limits[-1]}"
         return f"at most {spread} requests a minute to each host" if spread else ""
 
-    @property
-    def sentence(self) -> str:
-        """The permissions as text."""
+    def sentence(self, plugin: str) -> str:
+        """The permissions as text; a host that is the operator's choice is named by its setting of this plugin."""
         parts = ["order authority"] if self.orders else []
         parts += ["child processes"] if self.subprocess else []
         parts += [f"secrets {', '.join(sorted(self.secrets))}"] if self.secrets else []
-        parts += [f"hosts {', '.join(sorted({_shown(one) for one in self.hosts.values()}))}"] if self.hosts else []
+        hosts = sorted({_shown(plugin, *one) for one in self.hosts.items()})
+        parts += [f"hosts {', '.join(hosts)}"] if hosts else []
         parts += ["network connections of its own, to any host"] if self.own_network else []
         return "; ".join(parts) or "nothing"

@@ -6,9 +6,12 @@ from hashlib import sha256
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
+
 from tbot_core.contracts import Context
 from tbot_core.contracts.credentials import PluginSecrets
-from tbot_core.contracts.network import host_settings
+from tbot_core.contracts.network import host_settings, is_on_this_machine
+from tbot_core.contracts.permissions import CHOSEN
 from tbot_core.errors import PluginError, SettingsError
 from tbot_core.instance.findings import SIMULATED_MODES
 from tbot_core.instance.secrets import open_instance_vault
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from tbot_core.contracts.permissions import Host
     from tbot_core.instance import Settings
     from tbot_core.model.clock import Clock
     from tbot_core.plugins.loader import LoadedPlugin
@@ -42,13 +46,15 @@ def plugin_context(
     `secrets` are used in place of the stored ones.
 
     Raises VaultError for a file of secrets that cannot be opened or does not fit the plugin's class, PluginError for a
-    category that plugins may not receive, and SettingsError for a HOST_ setting in live trading.
+    category that plugins may not receive, and SettingsError for a HOST_ setting in live trading that leads to this
+    machine, and for a host that the operator chooses and has not chosen (a simulation and a rehearsal need none).
     """
     kind, plugin = loaded.entry.kind, loaded.plugin
+    hosts, addresses = _placed_hosts(settings, loaded)
     connector = Connector(
         plugin=f"{kind} {plugin.name}",
-        hosts=plugin.needs.hosts,
-        addresses=_addresses(settings, loaded),
+        hosts=hosts,
+        addresses=addresses,
         only_here=bool(settings.instance.rehearsal),
         clock=clock,
         budgets=budgets,
@@ -71,14 +77,31 @@ def plugin_context(
     )
 
 
-def _addresses(settings: Settings, loaded: LoadedPlugin) -> dict[str, str]:
-    # The address that a HOST_ setting gives each host, "" for none.
+def _placed_hosts(settings: Settings, loaded: LoadedPlugin) -> tuple[dict[str, Host], dict[str, str]]:
+    # The hosts as the operator chose them, and the address on this machine that a HOST_ setting gives, "" for none.
     declared = host_settings(loaded.plugin.name, loaded.declared.hosts)
-    addresses = {host: settings.texts.get(one.name, "") for host, one in declared.items()}
+    texts = {host: settings.texts.get(one.name, "") for host, one in declared.items()}
+    addresses = {host: text if is_on_this_machine(text) else "" for host, text in texts.items()}
     if settings.mode == "live" and any(addresses.values()):
         named = ", ".join(one.name for host, one in declared.items() if addresses[host])
         raise SettingsError(f"{named}: live trading reaches the vendor itself.", "Remove it from .env_bot.")
-    return addresses
+    hosts = dict(loaded.plugin.needs.hosts)
+    for name, host in hosts.items():
+        if host.url == CHOSEN and not addresses[name]:
+            hosts[name] = _chosen_host(settings, loaded, host, declared[name].name)
+    return hosts, addresses
+
+
+def _chosen_host(settings: Settings, loaded: LoadedPlugin, host: Host, setting: str) -> Host:
+    # The host with the address that the operator chose.
+    if chosen := settings.texts.get(setting, ""):
+        return attrs.evolve(host, url=chosen)
+    if settings.instance.rehearsal or settings.mode in SIMULATED_MODES:
+        return host
+    raise SettingsError(
+        f"{setting} is empty: the host of the {loaded.entry.kind} {loaded.plugin.name} is the operator's choice.",
+        f"Set {setting}=https://NAME in .env_bot.",
+    )
 
 
 def _jitter(data: Path, plugin: str) -> Callable[[], float]:

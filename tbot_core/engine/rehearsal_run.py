@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts.network import host_settings
+from tbot_core.contracts.network import host_settings, is_on_this_machine
+from tbot_core.contracts.permissions import host_setting_name
 from tbot_core.engine.assembly import with_filters
 from tbot_core.engine.bootstrap import load_assembly
 from tbot_core.engine.rehearsal_target import rehearsal_shift
@@ -73,7 +74,7 @@ def at_target(assembly: Assembly, target: RehearsalTarget) -> Assembly:
 
 
 def settings_at(settings: Settings, loaded: Iterable[LoadedPlugin], target: RehearsalTarget) -> Settings:
-    """The settings of an instance whose plugins are at this target; a HOST_ setting of its own wins.
+    """The settings of an instance whose plugins are at this target; a HOST_ setting of its own on this machine wins.
 
     Alert channels that reach no server on this machine are left out, and recorded data are the rehearsal's own. Raises
     as `at_target`.
@@ -85,7 +86,8 @@ def settings_at(settings: Settings, loaded: Iterable[LoadedPlugin], target: Rehe
     for one in loaded:
         if one.entry.kind != "broker" or one.entry.name == traded or reaches_out(one):
             given |= host_addresses(one, target)
-    known = {name: text for name, text in settings.texts.items() if text}
+    away = {name for one in loaded for name in _host_names(one) if not is_on_this_machine(settings.texts.get(name, ""))}
+    known = {name: text for name, text in settings.texts.items() if text and name not in away}
     placed = attrs.evolve(
         settings, instance=attrs.evolve(settings.instance, rehearsal=target.run), texts={**given, **known}
     )
@@ -117,8 +119,12 @@ def reaches_out(loaded: LoadedPlugin) -> bool:
 
 def _is_here(loaded: LoadedPlugin, settings: Settings) -> bool:
     # Whether each host of the plugin is at an address on this machine.
-    hosts = host_settings(loaded.entry.name, {name: one.url for name, one in loaded.plugin.needs.hosts.items()})
-    return not loaded.plugin.needs.own_network and all(settings.texts.get(one.name) for one in hosts.values())
+    return not loaded.plugin.needs.own_network and all(settings.texts.get(name) for name in _host_names(loaded))
+
+
+def _host_names(loaded: LoadedPlugin) -> tuple[str, ...]:
+    # The settings of its hosts.
+    return tuple(host_setting_name(loaded.entry.name, host) for host in loaded.plugin.needs.hosts)
 
 
 def unreached(loaded: Iterable[LoadedPlugin], settings: Settings) -> tuple[str, ...]:

@@ -286,7 +286,7 @@ def _compared(old: LockedPlugin, new: LockedPlugin) -> Iterator[LockDifference]:
         ("version", old.version, new.version),
         ("origin", old.origin.sentence, new.origin.sentence),
         ("entry_points", ", ".join(old.entry_points), ", ".join(new.entry_points)),
-        ("needs", old.needs.sentence, new.needs.sentence),
+        ("needs", old.needs.sentence(old.name), new.needs.sentence(old.name)),
     )
     for what, was, now in pairs:
         if was != now:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from tbot_core.contracts import Broker, Context
+from tbot_core.contracts.network import host_settings
+from tbot_core.contracts.permissions import CHOSEN
 from tbot_core.contracts.setting import declarations
 from tbot_core.errors import PluginError
 from tbot_core.model import json_document
@@ -93,12 +95,16 @@ def default_config(config: type[Any]) -> object:
 
 
 def describe_offer(plugin: Plugin, matrix: Mapping[str, str] | None = None) -> PluginDescription:
-    """Describe an offer, with every setting that its config declares, and a broker's capabilities."""
+    """Describe an offer, with a broker's capabilities.
+
+    Its settings are those that its config declares, and those of hosts that the operator chooses.
+    """
+    hosts = {name: host.url for name, host in plugin.needs.hosts.items() if host.url == CHOSEN}
     settings = tuple(
         SettingDescription(
             name=it.name, kind=it.kind.name, allowed=it.kind.allowed, default=it.default_text, doc=it.doc, file=it.file
         )
-        for it in declarations(plugin.config).values()
+        for it in (*declarations(plugin.config).values(), *host_settings(plugin.name, hosts).values())
     )
     return PluginDescription(
         summary=plugin.summary,

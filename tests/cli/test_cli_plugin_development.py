@@ -71,7 +71,12 @@ def test_a_new_plugin_passes_its_trial(kind: str, tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize(
     ("kind", "line"),
-    [("broker", "BROKER_NAME=acme"), ("filter", "FILTERS=acme"), ("strategy", "STRATEGY_SEQUENCE=acme")],
+    [
+        ("broker", "BROKER_NAME=acme"),
+        ("filter", "FILTERS=acme"),
+        ("strategy", "STRATEGY_SEQUENCE=acme"),
+        ("alert", "HOST_ACME_SERVICE=https://NAME"),
+    ],
 )
 def test_the_readme_of_a_new_plugin_says_how_to_enable_it(kind: str, line: str, tmp_path: Path) -> None:
     """By the line of the settings that it needs."""

@@ -16,7 +16,7 @@ MANY = PluginNeeds(
 )
 
 
-@pytest.mark.parametrize("needs", [PluginNeeds(), MANY])
+@pytest.mark.parametrize("needs", [PluginNeeds(), MANY, PluginNeeds(hosts={"api": Host("https://*")})])
 def test_a_document_gives_the_same_needs_back(needs: PluginNeeds) -> None:
     """Whatever is written of needs is read as it was."""
     assert PluginNeeds.of(needs.document) == needs
@@ -24,10 +24,12 @@ def test_a_document_gives_the_same_needs_back(needs: PluginNeeds) -> None:
 
 def test_needs_are_said_in_words() -> None:
     """The gravest first, names sorted; no needs are nothing."""
-    assert MANY.sentence == "order authority; child processes; secrets alpaca, smtp; hosts api.example.invalid"
-    assert PluginNeeds().sentence == "nothing"
+    assert MANY.sentence("x") == "order authority; child processes; secrets alpaca, smtp; hosts api.example.invalid"
+    assert PluginNeeds().sentence("x") == "nothing"
     assert MANY.document["secrets"] == ["alpaca", "smtp"]
-    assert PluginNeeds(own_network=True).sentence == "network connections of its own, to any host"
+    given = PluginNeeds(hosts={"api": Host("https://*"), "own": Host("https://a.example")})
+    assert given.sentence("hook") == "hosts a.example, the https host that the operator sets in HOST_HOOK_API"
+    assert PluginNeeds(own_network=True).sentence("x") == "network connections of its own, to any host"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from tbot_core.plugins.network.connector import Connector, RequestBudgets
 from tbot_core.vault.audit_log import log_entries, log_path
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tbot_core.contracts import Context
@@ -31,12 +32,15 @@ if TYPE_CHECKING:
 HOSTS = {"api": Host("https://api.example.com"), "stream": Host("wss://stream.example.com")}
 
 
-def made(home: Path, mode: Mode, **texts: str) -> Context:
-    """The context of a plugin with two hosts, in a run of this mode with these settings."""
+CHOSEN = {"api": Host("https://*", requests_per_minute=60)}
+
+
+def made(home: Path, mode: Mode, hosts: Mapping[str, Host] = HOSTS, **texts: str) -> Context:
+    """The context of a plugin with these hosts, in a run of this mode with these settings."""
     create_demo_instance(home)
     loaded = PluginLoader().load(next(one.entry for one in installed_plugins() if one.entry.name == "paper"))
     assert isinstance(loaded, LoadedPlugin)
-    online = attrs.evolve(loaded, plugin=attrs.evolve(loaded.plugin, needs=PluginNeeds(hosts=HOSTS)))
+    online = attrs.evolve(loaded, plugin=attrs.evolve(loaded.plugin, needs=PluginNeeds(hosts=hosts)))
     settings = load_settings(home, mode="paper")
     settings = attrs.evolve(settings, mode=mode, texts={**settings.texts, **texts})
     clock = ManualClock(dt.datetime(2026, 3, 3, 17, tzinfo=dt.UTC))
@@ -48,6 +52,28 @@ def test_a_host_may_be_played_on_this_machine(tmp_path: Path) -> None:
     connect = made(tmp_path, "paper", HOST_PAPER_API="http://127.0.0.1:8080").connect
     assert isinstance(connect, Connector)
     assert connect.addresses == {"api": "http://127.0.0.1:8080", "stream": ""}
+
+
+@pytest.mark.parametrize("mode", ["paper", "live"])
+def test_a_plugin_reaches_the_host_that_the_operator_chose(tmp_path: Path, mode: Mode) -> None:
+    """As if it were declared, in live trading too; the declared limit on requests stays."""
+    connect = made(tmp_path, mode, CHOSEN, HOST_PAPER_API="https://alerts.example.com").connect
+    assert isinstance(connect, Connector)
+    assert connect.hosts == {"api": Host("https://alerts.example.com", requests_per_minute=60)}
+    assert connect.addresses == {"api": ""}
+
+
+def test_a_host_that_the_operator_has_not_chosen_is_a_fault_of_the_settings(tmp_path: Path) -> None:
+    """A simulation reaches nothing and needs none; this machine is allowed in its place, but never in live trading."""
+    with pytest.raises(SettingsError, match="HOST_PAPER_API is empty") as fault:
+        made(tmp_path / "paper", "paper", CHOSEN)
+    assert "HOST_PAPER_API=https://NAME" in (fault.value.remedy or "")
+    assert isinstance(made(tmp_path / "replay", "replay", CHOSEN).connect, Connector)
+    here = made(tmp_path / "here", "paper", CHOSEN, HOST_PAPER_API="http://127.0.0.1:1").connect
+    assert isinstance(here, Connector)
+    assert (here.addresses, here.hosts) == ({"api": "http://127.0.0.1:1"}, CHOSEN)
+    with pytest.raises(SettingsError, match="live trading reaches the vendor itself"):
+        made(tmp_path / "live", "live", CHOSEN, HOST_PAPER_API="http://127.0.0.1:1")
 
 
 @attrs.frozen(kw_only=True)

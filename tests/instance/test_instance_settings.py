@@ -192,3 +192,17 @@ def test_no_setting_without_effect_is_read(root: Path) -> None:
         if re.search(rf"\.{field}\b", text)
     ]
     assert found == []
+
+
+def test_the_fingerprint_covers_a_host_that_the_operator_chooses(tmp_path: Path) -> None:
+    """Live trading that was armed with another one is disarmed; the address of a rehearsal is no part of it."""
+    home = write(tmp_path, BASE)
+    given = {"service": "https://*", "fixed": "https://b.example"}
+    hook = DeclaredConfig(kind="alert", name="hook", hosts=given)
+
+    def found(**texts: str) -> str:
+        return load_settings(home, mode="paper", declared=[hook], overrides=texts).fingerprint
+
+    one = found(HOST_HOOK_SERVICE="https://a.example")
+    assert one != found(HOST_HOOK_SERVICE="https://c.example")
+    assert one == found(HOST_HOOK_SERVICE="https://a.example", HOST_HOOK_FIXED="http://127.0.0.1:1")

@@ -39,7 +39,7 @@ def test_the_offer_fetches_what_it_declares() -> None:
     """Its host has a limit, its secrets a class, and the core takes what it returns."""
     offer = NAMES["tbot_filter"]()
     assert isinstance(offer, Plugin)
-    assert offer.needs.sentence == "secrets screener_api; hosts api.example.com"
+    assert offer.needs.sentence("x") == "secrets screener_api; hosts api.example.com"
     subject = NAMES["Ratings"](NAMES["Config"](), None)
     assert isinstance(subject, SupportsRefresh)
     assert checked_facts({"AAPL": {"rating": 4.5}}, subject.facts, ["AAPL", "XYZ"])

@@ -133,16 +133,16 @@ def test_the_kind_of_the_host_says_how_tls_begins() -> None:
     assert mail_server("x", HOSTS["own"], "", "http://127.0.0.1") == MailServer(host="127.0.0.1", port=465, plain=True)
 
 
-@pytest.mark.parametrize("url", ["https://*", "smtp://*.example.com", "smtp://*:25", "ftp://example.com"])
+@pytest.mark.parametrize("url", ["wss://*", "smtp://*.example.com", "smtp://*:25", "ftp://example.com"])
 def test_only_a_mail_server_is_left_to_the_operator(url: str) -> None:
-    """The name of any other host is declared."""
+    """And an https host; the name of any other one is declared."""
     with pytest.raises(TypeError):
         Host(url)
 
 
 def test_an_approver_sees_that_the_operator_names_the_server() -> None:
     """Instead of a host's name."""
-    assert PluginNeeds(hosts={"mail": HOSTS["mail"]}).sentence == "hosts the mail server of its secrets"
+    assert PluginNeeds(hosts={"mail": HOSTS["mail"]}).sentence("x") == "hosts the mail server of its secrets"
 
 
 def test_an_isolated_plugin_sends_no_mail() -> None:

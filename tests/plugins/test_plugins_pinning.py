@@ -33,6 +33,7 @@ import attrs
 from tbot_core.contracts import Plugin
 from tbot_core.contracts.hooks import hookimpl
 from tbot_core.contracts.permissions import Host, PluginNeeds
+HOSTS = {"api": Host("https://a.example.invalid"), "own": Host("https://*")}
 @attrs.frozen
 class Config: pass
 class Strategy:
@@ -41,7 +42,7 @@ class Strategy:
 @hookimpl
 def tbot_strategy():
     return Plugin(name="needy", summary="", config=Config, create=lambda config, context: Strategy(),
-                  needs=PluginNeeds(hosts={"api": Host("https://a.example.invalid")}, subprocess=True))
+                  needs=PluginNeeds(hosts=HOSTS, subprocess=True))
 """
 
 
@@ -122,7 +123,8 @@ def test_a_new_lock_shows_what_changed_and_keeps_the_rest(
     assert run(home, "lock", "--yes", "--approver", "Grace", "--json") == 0
     written = capsys.readouterr()
     assert "+ strategy needy: their-needy 2.5, origin unknown, 3 files" in written.err
-    assert "    needs child processes; hosts a.example.invalid" in written.err
+    chosen = "hosts a.example.invalid, the https host that the operator sets in HOST_NEEDY_OWN\n"
+    assert f"    needs child processes; {chosen}" in written.err
     assert "- strategy sound: their-sound 2.5 is no longer enabled" in written.err
     document = json.loads(written.out)
     assert document["written"] is True
@@ -349,7 +351,9 @@ def test_the_last_crash_stays_known(
     assert run(home, "list") == 0
     assert f"last crash {crash}" in capsys.readouterr().out
     assert run(home, "info", "sound") == 0
-    assert "needs         child processes; hosts a.example.invalid" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "needs         child processes; hosts a.example.invalid, the https host that the operator sets in" in said
+    assert "  HOST_SOUND_OWN=\n      The https host (own) of the plugin sound, which the operator chooses" in said
 
 
 def test_live_trading_imports_nothing_that_is_not_approved(

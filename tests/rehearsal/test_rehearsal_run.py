@@ -171,7 +171,7 @@ def test_the_hosts_of_the_broker_are_at_the_address(home: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.measured
 def test_live_money_and_other_networks_are_refused(home: Path) -> None:
-    """A broker that opens connections itself, or none, cannot be directed."""
+    """A broker that opens connections itself, or none, cannot be directed; a host of the operator's choice is."""
     assembly = assemble(home, "paper", SystemClock())
     live = attrs.evolve(assembly, settings=attrs.evolve(assembly.settings, mode="live"))
     with pytest.raises(SettingsError, match="live money is not rehearsed with") as refused:
@@ -182,6 +182,10 @@ def test_live_money_and_other_networks_are_refused(home: Path) -> None:
             at_target(with_needs(assembly, **needs), TARGET)
     more = with_needs(assembly, hosts={"api": Host("https://a.example")})
     assert at_target(more, TARGET).settings.texts["HOST_ACME_API"] == "http://127.0.0.1:1"
+    chosen = with_needs(assembly, hosts={"api": Host("https://*")})
+    texts = {**chosen.settings.texts, "HOST_ACME_API": "https://a.example"}
+    placed = at_target(attrs.evolve(chosen, settings=attrs.evolve(chosen.settings, texts=texts)), TARGET)
+    assert placed.settings.texts["HOST_ACME_API"] == "http://127.0.0.1:1"
 
 
 def with_needs(assembly: Assembly, **needs: Any) -> Assembly:

@@ -71,7 +71,8 @@ def _details(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"  runs          {_ISOLATION[facts['isolation']]}"
     yield f"  failures      {_failures_text(facts)}"
     yield f"  hash          {facts['files_hash'] or 'unreadable'}"
-    yield f"  needs         {PluginNeeds.of(facts['needs']).sentence if facts['needs'] else 'not recorded'}"
+    needs = PluginNeeds.of(facts["needs"]).sentence(facts["name"]) if facts["needs"] else "not recorded"
+    yield f"  needs         {needs}"
     yield f"  requires      {', '.join(facts['requires']) or 'nothing of tbot-core'}"
     yield from _capabilities(facts["capabilities"])
     for it in facts["settings"]:

@@ -247,6 +247,6 @@ def test_it_offers_itself_with_its_needs(service: JsonVenue) -> None:
     """A network of its own; it can neither check a connection nor acknowledge."""
     offer = tbot_alert()
     assert (offer.name, offer.config, offer.venue is not None) == ("apprise", Config, True)
-    assert offer.needs.sentence == "secrets alert; network connections of its own, to any host"
+    assert offer.needs.sentence("x") == "secrets alert; network connections of its own, to any host"
     assert not isinstance(service.channel, SupportsConnectionCheck)
     assert not isinstance(service.channel, SupportsAcknowledgement)

@@ -210,7 +210,7 @@ def test_it_offers_itself_with_its_needs() -> None:
     """The approver sees the category, and that the operator names the server."""
     offer = tbot_alert()
     assert (offer.name, offer.config, offer.venue is not None) == ("email", Config, True)
-    assert offer.needs.sentence == "secrets smtp; hosts the mail server of its secrets"
+    assert offer.needs.sentence("x") == "secrets smtp; hosts the mail server of its secrets"
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])

@@ -235,7 +235,7 @@ def test_it_offers_itself_with_its_needs() -> None:
     """One host; it cannot try the key without an event, and says so by having no check."""
     offer = tbot_alert()
     assert (offer.name, offer.config, offer.venue is not None) == ("pagerduty", Config, True)
-    assert offer.needs.sentence == "secrets alert; hosts events.pagerduty.com"
+    assert offer.needs.sentence("x") == "secrets alert; hosts events.pagerduty.com"
     with open_venue() as service:
         assert isinstance(service.channel, SupportsAcknowledgement)
         assert not isinstance(service.channel, SupportsConnectionCheck)

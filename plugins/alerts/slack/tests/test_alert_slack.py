@@ -294,7 +294,7 @@ def test_it_offers_itself_with_its_needs(bot: SlackVenue) -> None:
     """Two hosts; it checks its connection, and knows no acknowledgements."""
     offer = tbot_alert()
     assert (offer.name, offer.config, offer.venue is not None) == ("slack", Config, True)
-    assert offer.needs.sentence == "secrets alert; hosts hooks.slack.com, slack.com"
+    assert offer.needs.sentence("x") == "secrets alert; hosts hooks.slack.com, slack.com"
     assert isinstance(bot.channel, SupportsConnectionCheck)
     assert not isinstance(bot.channel, SupportsAcknowledgement)
     assert set(NEEDS.hosts) == {"api", "webhook"}

@@ -364,7 +364,7 @@ def test_it_offers_itself_with_its_needs(service: TwilioVenue) -> None:
     """One host; it checks its connection, and knows no acknowledgements."""
     offer = tbot_alert()
     assert (offer.name, offer.config, offer.venue is not None) == ("sms", Config, True)
-    assert offer.needs.sentence == "secrets alert; hosts api.twilio.com"
+    assert offer.needs.sentence("x") == "secrets alert; hosts api.twilio.com"
     assert isinstance(service.channel, SupportsConnectionCheck)
     assert not isinstance(service.channel, SupportsAcknowledgement)
 

@@ -130,7 +130,7 @@ def test_the_offer_is_the_plugin() -> None:
     """Its name, its one host with the vendor's limit, and its secrets."""
     offer = tbot_filter()
     assert (offer.name, offer.config, offer.tables) == ("finnhub", Config, ("funds.csv",))
-    assert offer.needs.sentence == "secrets screener_api; hosts finnhub.io"
+    assert offer.needs.sentence("x") == "secrets screener_api; hosts finnhub.io"
     assert {name: host.requests_per_minute for name, host in NEEDS.hosts.items()} == {"api": 60}
 
 

@@ -64,7 +64,7 @@ def _readable(one: Mapping[str, Any]) -> dict[str, Any]:
     # What it needs as a sentence, and a broker's capabilities as pairs, those of others as words.
     declared = one["capabilities"]
     return {
-        "needs_words": PluginNeeds.of(one["needs"]).sentence if one["needs"] else "not recorded",
+        "needs_words": PluginNeeds.of(one["needs"]).sentence(one["name"]) if one["needs"] else "not recorded",
         "matrix": list(declared.items()) if isinstance(declared, Mapping) else [],
         "words": [] if isinstance(declared, Mapping) else list(declared),
     }
