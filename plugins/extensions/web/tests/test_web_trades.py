@@ -66,10 +66,14 @@ def test_a_trade_has_its_bars_and_levels(traded_app: ASGIApp, traded: Path) -> N
     assert data["entry"]["value"] == float(first["entry_price"])
     assert data["exit"]["value"] == float(first["exit_price"])
     assert any(one["kind"] == "base" for one in data["lines"])
+    drawn = page.partition('<svg class="trade-picture"')[2].partition('class="chart-legend"')[0]
+    assert drawn.count("<rect ") == len(data["bars"])
+    assert [f'class="{kind}"' in drawn for kind in ("stop", "base", "entry", "exit")] == [True] * 4
     assert "Why this trade?" in page
     for text in (page, shown(traded_app, "/trades")):
         assert SIMULATED_PRICES in text.partition("Entry</")[0]
     assert "tradingview.com" in page
+    assert "noscript" not in page.partition("<main")[2]
 
 
 def test_each_mark_and_line_of_the_chart_is_named_below_it(traded_app: ASGIApp, traded: Path) -> None:
@@ -99,6 +103,8 @@ def test_an_open_trade_has_its_page_with_the_bars_so_far(
     data = chart(page)
     assert (data["exit"], data["entry"]["value"]) == (None, float(first["entry_price"]))
     assert data["entry"]["time"] - 60 <= data["bars"][-1]["time"] <= data["entry"]["time"] + 60
+    drawn = page.partition('<svg class="trade-picture"')[2].partition('class="chart-legend"')[0]
+    assert [f'class="{kind}"' in drawn for kind in ("stop", "entry", "exit")] == [True, True, False]
     assert "<strong>Open</strong>" in page
     assert "Reason" not in page
     latest = page.partition("Closed at the latest</dt><dd>")[2][:5]

@@ -9,6 +9,7 @@ from tbot_core.instance import Instance
 from tbot_core.model.types import ExitReason
 from tbot_core.status import runs
 from tbot_core.status.trades import trade_with_chart, trades_document
+from tbot_extension_web.trade_picture import trade_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,16 @@ async def show_one(call: Call) -> Response:
     wanted, run = call.request.path_params["id"], call.request.query_params.get("run")
     found = await call.compute(trade_with_chart, call.site.home, wanted, run=run or None)
     now = await call.work(runs.bot_time, Instance.at(call.site.home), call.site.clock.now())
-    return call.page("trade.html", now=now, found=found, trade=found["trade"], levels=found["levels"], words=_words)
+    picture = None if found["chart"] is None else trade_picture(found["chart"])
+    return call.page(
+        "trade.html",
+        now=now,
+        found=found,
+        trade=found["trade"],
+        levels=found["levels"],
+        picture=picture,
+        words=_words,
+    )
 
 
 def _listed(home: Path, date: str, run: str) -> dict[str, Any]:

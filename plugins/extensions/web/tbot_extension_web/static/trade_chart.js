@@ -3,10 +3,12 @@
 "use strict";
 (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const MINUTE_S = 60;
   const LABEL_PX = 24; // half of a time at the edge of the chart, which would be cut there
-  let chart = null;
+  let chart = null, times = new Set();
 
   function lineOf(points, options) {
+    for (const one of points) times.add(one.time);
     const series = chart.addSeries(LightweightCharts.LineSeries, {
       lastValueVisible: false, priceLineVisible: false, crosshairMarkerVisible: false, ...options,
     });
@@ -23,6 +25,8 @@
 
   function draw(holder, data) {
     if (chart) chart.remove();
+    holder.replaceChildren(); // the picture of a page without scripts
+    times = new Set(data.bars.map((one) => one.time));
     const { LineStyle, LineType } = LightweightCharts;
     chart = LightweightCharts.createChart(holder, {
       autoSize: true,
@@ -47,15 +51,17 @@
       const dotted = line.kind === "trigger";
       lineOf(line.points, { color: colour(dotted ? "--warn" : "--soft"), lineWidth: 1, lineStyle: dotted ? LineStyle.Dotted : LineStyle.Solid, priceFormat });
     }
-    const last = data.bars.length ? data.bars[data.bars.length - 1].time : data.entry.time;
-    lineOf(stepped(data.stops, data.exit ? data.exit.time : last), { color: colour("--danger"), lineWidth: 2, lineStyle: LineStyle.Dashed, lineType: LineType.WithSteps, priceFormat });
+    // The stop of an open trade from its first minute on, whose bar has not come yet; a line of one point is not seen.
+    const latest = Math.max(...[...data.bars, data.entry, ...data.stops].map((one) => one.time));
+    const least = data.stops.length ? data.stops[0].time + MINUTE_S : 0;
+    lineOf(stepped(data.stops, Math.max(data.exit ? data.exit.time : latest, least)), { color: colour("--danger"), lineWidth: 2, lineStyle: LineStyle.Dashed, lineType: LineType.WithSteps, priceFormat });
     if (data.target !== null) bars.createPriceLine({ price: data.target, color: colour("--gain"), lineStyle: LineStyle.Dashed, axisLabelVisible: false });
     bars.createPriceLine({ price: data.entry.value, color: colour("--edge"), lineStyle: LineStyle.SparseDotted, axisLabelVisible: false });
     const long = data.side > 0;
     LightweightCharts.createSeriesMarkers(bars, [
       { time: data.entry.time, position: long ? "belowBar" : "aboveBar", shape: long ? "arrowUp" : "arrowDown", color: colour("--gain") },
     ]);
-    const time = chart.timeScale(), count = data.bars.length || 1;
+    const time = chart.timeScale(), count = times.size || 1;
     const fit = () => {
       const room = (count * LABEL_PX) / Math.max(time.width(), 1);
       time.setVisibleLogicalRange({ from: -0.5 - room, to: count - 0.5 + room });

@@ -65,3 +65,12 @@ def test_an_open_trade_has_no_exit_and_its_stop_ends_with_the_bars() -> None:
     assert not any(one["options"].get("pointMarkersVisible") for one in series)
     assert len(marks) == 1
     assert [{"time": 60, "value": 57.16}, {"time": 120, "value": 57.16}] in [one["data"] for one in series]
+
+
+@pytest.mark.slow
+def test_the_stop_of_an_open_trade_is_drawn_in_its_first_minute() -> None:
+    """Its bar has not come yet: the line goes on to the minute after the order, since one point is not seen."""
+    series, _ = drawn(
+        {**DATA, "exit": None, "entry": {"time": 180, "value": 58.4}, "stops": [{"time": 180, "value": 57}]}
+    )
+    assert [{"time": 180, "value": 57}, {"time": 240, "value": 57}] in [one["data"] for one in series]
