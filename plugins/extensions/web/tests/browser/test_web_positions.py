@@ -1,7 +1,8 @@
-"""The positions of the dashboard on a phone, in a browser."""
+"""The positions of the dashboard and the tables of the day on a phone, in a browser."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from playwright.sync_api import Browser, Page, Route
     from starlette.types import ASGIApp
 
 pytestmark = [pytest.mark.first(0), pytest.mark.usefixtures("loopback")]
 
-STYLE = FOLDER / "static" / "app.css"
 ORIGIN = "http://127.0.0.1:9/"
 
 
@@ -27,16 +28,29 @@ def dashboard(held: tuple[Path, dict[str, Any]], app_of: Callable[[Path], ASGIAp
     return ask(app_of(held[0]), "GET", "/", {"cookie": "tbot-session=viewer"}).text
 
 
+def serve(body: str, kind: str, asked: Route) -> None:
+    """Answer a request of the page."""
+    asked.fulfill(body=body, content_type=kind)
+
+
+def phone(browser: Browser, page: str) -> Page:
+    """A page on a phone, without scripts."""
+    tab = browser.new_context(**{**PHONE, "java_script_enabled": False}).new_page()
+    tab.route("**/*", lambda asked: asked.abort())
+    for name in ("app.css", "day.css"):
+        style = (FOLDER / "static" / name).read_text()
+        tab.route(f"**/static/{name}", partial(serve, style, "text/css"))
+    tab.route(ORIGIN, partial(serve, page, "text/html"))
+    tab.goto(ORIGIN)
+    return tab
+
+
 @pytest.mark.slow
 def test_a_position_fits_a_phone_in_two_lines(held: tuple[Path, dict[str, Any]], dashboard: str) -> None:
     """Symbol, side, shares and P&L, then last, stop and target: each is visible without a swipe."""
     first = held[1]
     with chromium() as browser:
-        tab = browser.new_context(**PHONE).new_page()
-        tab.route("**/*", lambda asked: asked.abort())
-        tab.route("**/static/app.css", lambda asked: asked.fulfill(path=STYLE, content_type="text/css"))
-        tab.route(ORIGIN, lambda asked: asked.fulfill(body=dashboard, content_type="text/html"))
-        tab.goto(ORIGIN)
+        tab = phone(browser, dashboard)
         row = tab.locator(".positions tbody tr").filter(has_text=first["symbol"])
         shown = [cell for cell in row.locator("th, td").all() if cell.is_visible()]
         boxes = [box for cell in shown if (box := cell.bounding_box()) is not None]
@@ -46,3 +60,16 @@ def test_a_position_fits_a_phone_in_two_lines(held: tuple[Path, dict[str, Any]],
         assert words[:4] == [first["symbol"], "why", first["side"], first["quantity"]]
         assert [cell.get_attribute("data-label") for cell in shown[-3:]] == ["last", "stop", "target"]
         assert not any(cell.evaluate("one => one.scrollWidth > one.clientWidth") for cell in shown)
+
+
+@pytest.mark.slow
+def test_the_tables_of_a_day_fit_a_phone(traded_app: ASGIApp) -> None:
+    """No figure is beyond the edge, and the page and its tables scroll down only."""
+    paths = ("/trades", "/trades?date=all", "/decisions", "/decisions/day", "/runs", "/plugins")
+    pages = {path: ask(traded_app, "GET", path, {"cookie": "tbot-session=viewer"}).text for path in paths}
+    wide = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
+    with chromium() as browser:
+        for path, page in pages.items():
+            tab = phone(browser, page)
+            assert tab.locator("main .table").count() > 0, path
+            assert tab.locator("main, main .table").evaluate_all(wide) == [], path
