@@ -40,7 +40,7 @@ from tbot_core.contracts import (
     Split,
 )
 from tbot_core.errors import PluginError, Unavailable
-from tbot_core.model import calendar, signals, types, window
+from tbot_core.model import calendar, exit_rules, signals, types, window
 from tbot_core.model.calendar import Session
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import Account, Fill
@@ -171,7 +171,7 @@ def spoiled(valid: Any, name: str, value: object) -> Any:
 def classes_with_numbers() -> dict[str, type[Any]]:
     """The attrs classes of the contract, and of the values in it, whose annotations name a type of number."""
     offered = {name: getattr(contracts, name) for name in contracts.__all__}
-    for module in (calendar, signals, types, window):
+    for module in (calendar, exit_rules, signals, types, window):
         offered |= {
             name: one for name, one in vars(module).items() if getattr(one, "__module__", "") == module.__name__
         }
