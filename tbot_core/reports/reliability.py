@@ -106,11 +106,6 @@ class Reliability:
     notes: Sequence[str] = ()
     unknown: UnknownFacts | None = None
 
-    @property
-    def stated(self) -> tuple[str, ...]:
-        """The sentences of its facts that are notes of the run, too."""
-        return (*self.notes, *((self.unknown.sentence,) if self.unknown else ()))
-
 
 @attrs.frozen(kw_only=True)
 class ResultRow:

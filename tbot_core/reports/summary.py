@@ -97,7 +97,7 @@ class RunSummary:
     @property
     def other_caveats(self) -> list[str]:
         """Those that the report on a backtest's reliability does not state."""
-        stated = self.reliability.stated if self.reliability else ()
+        stated = self.reliability.notes if self.reliability else ()
         return [one for one in self.caveats if one not in stated]
 
     @functools.cached_property

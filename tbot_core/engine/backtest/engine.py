@@ -128,8 +128,7 @@ def trade_range(
     variants = [_variant(*one, sessions[one[1]]) for one in zip(VARIANTS, others, strict=True)]
     known = reliability_of(assembly, (found.store, chosen), sessions[run], variants, named=bool(over.symbols))
     summary, unknown = _summary(assembly, chosen, run, sessions[run]), unknown_facts(run.before_bell, sessions[run])
-    notes = (*summary.notes, unknown.sentence) if unknown else summary.notes
-    summary = attrs.evolve(summary, reliability=attrs.evolve(known, unknown=unknown), notes=notes)
+    summary = attrs.evolve(summary, reliability=attrs.evolve(known, unknown=unknown))
     return BacktestResult(summary=summary, sessions=sessions[run], stored=found)
 
 
