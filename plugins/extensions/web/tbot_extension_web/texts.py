@@ -17,7 +17,7 @@ from tbot_core.status.alert_channels import FAILED, NOT_SET_UP, channel_words
 from tbot_core.status.phases import phase_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 NONE: Final = "\N{EN DASH}"
 """What stands where a value is not known."""
@@ -41,6 +41,8 @@ _PAGES: Final[Mapping[str, str]] = {
 }
 NO_PAGES: Final[Mapping[str, str]] = {}
 _STRONG: Final = ("\x02", "\x03")
+_FIGURES: Final = 4
+_DEEPEST: Final = 3
 
 
 def clock(moment: str | datetime | None, form: str = "%H:%M:%S") -> str:
@@ -117,6 +119,47 @@ def marked(line: str) -> Markup:
     return Markup(str(escape(line)).replace(begin, "<strong>").replace(end, "</strong>"))  # noqa: S704  -- escaped
 
 
+def answer(lines: Sequence[str]) -> Markup:
+    """The lines of an answer with their columns, escaped; in a `pre` they read as on the command line.
+
+    A line with a name and at most three columns is a `pair`: on a phone the first column stands beside the name and the
+    rest below. One with more, all figures, is `amounts`, as are the headings above it: all columns stand below the
+    name. Any other line breaks between words. `dN` is the depth of its indent.
+    """
+    split = [_columns(line) for line in lines]
+    shown = []
+    for index, (line, columns) in enumerate(zip(lines, split, strict=True)):
+        following = split[index + 1] if index + 1 < len(split) else []
+        kind = _kind_of_line(columns, following)
+        depth = min((len(line) - len(line.lstrip())) // 2, _DEEPEST)
+        named = " ".join(("line", *kind.split(), f"d{depth}"))
+        shown.append(f'<span class="{named}">{_line(line, columns if kind else [])}</span>\n')
+    return Markup("".join(shown))  # noqa: S704  -- each part is escaped
+
+
+def _columns(line: str) -> list[str]:
+    return re.split(r" {2,}", line.strip())
+
+
+def _kind_of_line(columns: Sequence[str], following: Sequence[str]) -> str:
+    if _has_figures(columns) or (len(columns) == _FIGURES and _has_figures(following)):
+        return "amounts"
+    return "pair" if 1 < len(columns) <= _FIGURES else ""
+
+
+def _has_figures(columns: Sequence[str]) -> bool:
+    return len(columns) > _FIGURES and all(re.match(r"[-\u2212]?\d", one) for one in columns[1:_FIGURES])
+
+
+def _line(line: str, columns: Sequence[str]) -> str:
+    # The text as it is, each column in an element of its own.
+    parts, rest = [], line
+    for one in columns:
+        before, _, rest = rest.partition(one)
+        parts.append(f'{before}<span class="cell">{marked(one)}</span>')
+    return "".join(parts) + str(marked(rest))
+
+
 def prose(text: str, home: str = "", pages: Mapping[str, str] = NO_PAGES) -> Markup:
     """A sentence of the command line, escaped; its commands, which stand between backticks, as code.
 
@@ -169,6 +212,7 @@ def _moment(moment: str | datetime) -> datetime:
 
 
 FILTERS: Final[dict[str, Callable[..., object]]] = {
+    "answer": answer,
     "channel": channel,
     "clock": clock,
     "date": date,

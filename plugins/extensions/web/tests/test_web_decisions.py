@@ -7,8 +7,9 @@ from html import unescape
 from typing import TYPE_CHECKING
 
 import pytest
+from markupsafe import Markup
 from tbot_extension_web.testing.client import ask
-from tbot_extension_web.texts import marked, prose, strong
+from tbot_extension_web.texts import answer, marked, prose, strong
 
 from tbot_core import cli
 from tbot_core.status.day_decisions import day_decisions
@@ -45,7 +46,7 @@ def test_the_answer_reads_as_the_command_line_says_it(
     symbol = day["symbols"][0]["symbol"]
     capsys.readouterr()
     assert cli.invoke(["why", symbol, "--date", day["session"], "--home", str(traded)]) == 0
-    text = re.sub(r"</?strong>", "", shown(traded_app, f"/decisions?symbol={symbol.lower()}"))
+    text = re.sub(r"</?(?:strong|span[^>]*)>", "", shown(traded_app, f"/decisions?symbol={symbol.lower()}"))
     lines = capsys.readouterr().out.splitlines()
     assert symbol in lines[0]
     for line in lines:
@@ -95,6 +96,33 @@ def test_before_the_first_session_the_pages_say_what_to_do(app: ASGIApp) -> None
     """Not as a fault."""
     assert "<code>tbot run</code>" in shown(app, "/decisions")
     assert "<code>tbot run</code>" in shown(app, "/decisions/day")
+
+
+LINES = """\
+  open, entries 09:50 to 10:00: candidate
+    average volume             9,654,513  at least 1,000,000              met
+      decided by                    WEIGHTS
+  bar: open 19.38  high 19.64  low 19.38  close 19.47  volume 69,421
+    limits                             used   this order      allowed
+      WINDOW_LOSS_LIMIT               \u22120.10         0.00       200.00  met
+      <b> & co                            2  """.splitlines()
+
+
+def test_the_lines_of_an_answer_keep_their_text_and_have_their_columns() -> None:
+    """As on the command line where there is room; on a phone each has its place: a pair, figures under headings."""
+    shown = str(answer(LINES))
+    assert Markup(shown).striptags() == " ".join(" ".join(LINES).split())
+    assert unescape(re.sub(r"</?span[^>]*>", "", shown)) == "\n".join(LINES) + "\n"
+    found = [(kind, html.count('class="cell"')) for kind, html in re.findall(r'class="line ?(.*?)">(.*)</span>', shown)]
+    assert found == [
+        ("d1", 0),
+        ("pair d2", 4),
+        ("pair d3", 2),
+        ("d1", 0),
+        ("amounts d2", 4),
+        ("amounts d3", 5),
+        ("pair d3", 2),
+    ]
 
 
 def test_what_stands_out_in_a_line_is_marked_and_the_rest_escaped() -> None:

@@ -10,6 +10,8 @@ from tbot_extension_web.site import FOLDER
 from tbot_extension_web.testing.client import ask
 from web_browser import PHONE, chromium
 
+from tbot_core.status.trades import trades_document
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -63,13 +65,15 @@ def test_a_position_fits_a_phone_in_two_lines(held: tuple[Path, dict[str, Any]],
 
 
 @pytest.mark.slow
-def test_the_tables_of_a_day_fit_a_phone(traded_app: ASGIApp) -> None:
-    """No figure is beyond the edge, and the page and its tables scroll down only."""
-    paths = ("/trades", "/trades?date=all", "/decisions", "/decisions/day", "/runs", "/plugins")
-    pages = {path: ask(traded_app, "GET", path, {"cookie": "tbot-session=viewer"}).text for path in paths}
+def test_the_tables_and_answers_of_a_day_fit_a_phone(traded_app: ASGIApp, traded: Path) -> None:
+    """No figure is beyond the edge, and the page, its tables and its answers scroll down only."""
+    symbol = trades_document(traded)["trades"][0]["symbol"]
+    day = ("/trades", "/trades?date=all", "/decisions", f"/decisions?symbol={symbol}", "/decisions/day")
+    viewer = {"cookie": "tbot-session=viewer"}
+    pages = {path: ask(traded_app, "GET", path, viewer).text for path in (*day, "/runs", "/plugins")}
     wide = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.innerText)"
     with chromium() as browser:
         for path, page in pages.items():
             tab = phone(browser, page)
             assert tab.locator("main .table").count() > 0, path
-            assert tab.locator("main, main .table").evaluate_all(wide) == [], path
+            assert tab.locator("main, main .table, main .answer").evaluate_all(wide) == [], path
