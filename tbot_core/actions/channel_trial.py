@@ -29,11 +29,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tbot_core.contracts import Alert, Context
+    from tbot_core.instance import Settings
     from tbot_core.plugins.loader import LoadedPlugin
 
 
-def try_channel(loaded: LoadedPlugin, secrets: Mapping[str, Mapping[str, str]], identity: str) -> DrillStep:
-    """Send a routine test message with these secrets, by category and field.
+def try_channel(
+    loaded: LoadedPlugin,
+    secrets: Mapping[str, Mapping[str, str]],
+    identity: str,
+    variables: Mapping[str, str] | None = None,
+) -> DrillStep:
+    """Send a routine test message with these secrets, by category and field, and these of its settings.
 
     The result has the service's answer, or the reason of the failure; in the rehearsal of TBOT_REHEARSAL it is that of
     the channel's server there. The plugin gets a folder of its own that is removed afterwards.
@@ -41,22 +47,17 @@ def try_channel(loaded: LoadedPlugin, secrets: Mapping[str, Mapping[str, str]], 
     name = loaded.entry.name
     with filesystem.scratch_folder() as folder:
         try:
-            words, fault = _try(loaded, secrets, identity, Instance(folder))
+            words, fault = _try(loaded, secrets, identity, _settings(loaded, Instance(folder), variables or {}))
         except TbotError as error:
             words, fault = "", str(error)
     return DrillStep(what=name, passed=not fault, words=fault or words or "the message was accepted")
 
 
 def _try(
-    loaded: LoadedPlugin, secrets: Mapping[str, Mapping[str, str]], identity: str, instance: Instance
+    loaded: LoadedPlugin, secrets: Mapping[str, Mapping[str, str]], identity: str, settings: Settings | None
 ) -> tuple[str, str]:
-    target = environment_rehearsal()
-    addresses = host_addresses(loaded, target) if target else {}
-    if target and reaches_out(loaded) and not addresses:
+    if settings is None:
         return "", f"It stays silent in this rehearsal: {NOT_SERVED}."
-    contents = initial_contents({"env_bot": addresses})
-    sources = settings_files(instance, contents)
-    settings = load_settings(instance.home, mode="paper", declared=[loaded.declared], sources=sources)
     clock = SystemClock()
     filled = PluginSecrets(_filled(loaded, secrets))
     context = plugin_context(settings, clock, loaded, RequestBudgets(clock), filled)
@@ -67,6 +68,16 @@ def _try(
     delivery.logs_failures = False  # they are in the result
     alert = MessageWriter(mode="paper", identity=identity).compose_test(Urgency.ROUTINE, clock.now())
     return asyncio.run(_sent(delivery, alert, context))
+
+
+def _settings(loaded: LoadedPlugin, instance: Instance, variables: Mapping[str, str]) -> Settings | None:
+    # None in a rehearsal that has no server for the channel.
+    target = environment_rehearsal()
+    addresses = host_addresses(loaded, target) if target else {}
+    if target and reaches_out(loaded) and not addresses:
+        return None
+    sources = settings_files(instance, initial_contents({"env_bot": {**variables, **addresses}}))
+    return load_settings(instance.home, mode="paper", declared=[loaded.declared], sources=sources)
 
 
 async def _sent(delivery: AlertDelivery, alert: Alert, context: Context) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 import attrs
 
 from tbot_core.contracts.permissions import CHOSEN, host_setting_name
-from tbot_core.contracts.setting import SettingDeclaration, SettingKind, declare, text
+from tbot_core.contracts.setting import Permits, SettingDeclaration, SettingKind, declare, text
 from tbot_core.errors import PluginError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ _CHOSEN: Final = re.compile(
     rf"https://(?P<host>(?:[A-Za-z0-9]{_LABEL}\.)*[A-Za-z]{_LABEL}|[0-9.]{{7,15}})(?::(?P<port>[0-9]{{1,5}}))?"
 )
 _PORTS: Final = range(1, 65_536)
+_ELSEWHERE: Final = "The plugin connects to another host than before, and sends its secrets there."
 
 
 def host_settings(plugin: str, hosts: Mapping[str, str]) -> dict[str, SettingDeclaration]:
@@ -67,7 +68,7 @@ def _host_setting(plugin: str, host: str, url: str) -> SettingDeclaration:
     here = attrs.evolve(text(pattern=_LOOPBACK, allowed=f"{_HERE}, or empty"), name="address")
     if url == CHOSEN:
         doc = f"The https host ({host}) of the plugin {plugin}, which the operator chooses; http:// is for rehearsals."
-        return declare(name, _chosen_host(here), default="", doc=doc)
+        return declare(name, _chosen_host(here), default="", doc=doc, permits=Permits(why=_ELSEWHERE))
     doc = f"Address on this machine that is used instead of {url}, for tests and rehearsals."
     return declare(name, here, default="", doc=doc, changes_trades=False)
 

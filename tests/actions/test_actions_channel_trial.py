@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from tbot_core.actions.channel_trial import try_channel
+from tbot_core.contracts.permissions import Host, PluginNeeds
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.plugins import discovery
 from tbot_core.plugins.loader import PluginLoader
@@ -27,6 +29,16 @@ def test_a_channel_that_accepts_the_message_passes() -> None:
     found = try_channel(channel("console"), {}, "ACME_US_PAPER_B01")
     assert (found.what, found.passed) == ("console", True)
     assert found.words
+
+
+def test_the_host_that_the_operator_chooses_is_among_the_settings() -> None:
+    """Without it the test says which setting names it."""
+    console = channel("console")
+    needs = PluginNeeds(hosts={"service": Host("https://*")})
+    hook = attrs.evolve(console, plugin=attrs.evolve(console.plugin, needs=needs))
+    absent = try_channel(hook, {}, "")
+    assert (absent.passed, absent.words[:29]) == (False, "HOST_CONSOLE_SERVICE is empty")
+    assert try_channel(hook, {}, "", {"HOST_CONSOLE_SERVICE": "https://alerts.example.com"}).passed
 
 
 def test_secrets_that_are_not_allowed_are_named_and_not_shown() -> None:

@@ -37,12 +37,20 @@ def test_without_a_channel_that_has_a_login_none_is_tried() -> None:
 
 
 def test_each_channel_with_a_login_is_tried_by_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them must answer, and what each answered is said."""
+    """All of them must answer, and what each answered is said; each has the settings of its hosts."""
     loaded, _ = PluginLoader().offers([("alert", "slack"), ("alert", "console")], installed_plugins())
     answer = DrillStep(what="slack", passed=True, words="sent")
-    monkeypatch.setattr(trials, "try_channel", lambda *_parts: answer)
-    found = trials.try_channels(state(enabled=loaded))
+    given: list[object] = []
+
+    def tried(*parts: object) -> DrillStep:
+        given.append(parts[-1])
+        return answer
+
+    monkeypatch.setattr(trials, "try_channel", tried)
+    texts = {"HOST_SLACK_API": "http://127.0.0.1:1", "HOST_SLACK_OTHER": "x", "BROKER_NAME": "PAPER"}
+    found = trials.try_channels(state(texts=texts, enabled=loaded))
     assert (found.passed, found.words) == (True, "slack: sent.")
+    assert given == [{"HOST_SLACK_API": "http://127.0.0.1:1"}]
 
 
 def test_in_a_rehearsal_a_test_says_whose_server_answered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import attrs
 from tbot_core.actions.assembly import SIMULATED, is_rehearsed
 from tbot_core.actions.channel_trial import try_channel
 from tbot_core.actions.login_test import try_login
+from tbot_core.contracts.permissions import host_setting_name
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.identity import FIELD
 from tbot_core.journal.projections.failover_drills import DrillStep
@@ -43,7 +44,9 @@ def try_channels(state: SetUpState) -> DrillStep:
     answers = []
     for loaded in (one for one in state.enabled if one.entry.kind == "alert" and any(one.declared.secrets.values())):
         given = {category: state.section(category, loaded.entry.name) for category in loaded.declared.secrets}
-        answers.append(try_channel(loaded, given, identity))
+        hosts = (host_setting_name(loaded.entry.name, host) for host in loaded.declared.hosts)
+        chosen = {name: text for name in hosts if (text := state.texts.get(name))}
+        answers.append(try_channel(loaded, given, identity, chosen))
     words = "".join(f"{one.what}: {one.words.rstrip('.')}. " for one in answers).rstrip() + _where()
     return DrillStep(
         what="alerts",
