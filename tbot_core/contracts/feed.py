@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from tbot_core.model.day_facts import DayFacts
 
 
-MOST_DAILY_BARS: Final = 400
-"""The largest number of daily bars that a strategy may need."""
-
-MOST_SPLIT_SHARES: Final = 1000
-"""The largest value of `before` and `after` of a split."""
-
-
 @attrs.frozen(kw_only=True)
 class ExtraFacts:
     """The facts of a day that a run needs beyond those that every run has.

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts.feed import MOST_SPLIT_SHARES
 from tbot_core.errors import DataError
+from tbot_core.model.types import MOST_SPLIT_SHARES
 from tbot_core.system import filesystem, secure_files
 
 if TYPE_CHECKING:

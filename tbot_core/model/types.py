@@ -29,6 +29,11 @@ ATOMS_PER_CENT: Final = ATOMS_PER_DOLLAR // 100
 _TICK: Final = Decimal("0.0001")
 _CENT: Final = Decimal("0.01")
 
+MOST_DAILY_BARS: Final = 400
+"""The largest number of daily bars that a strategy may need."""
+
+MOST_SPLIT_SHARES: Final = 1000
+"""The largest value of `before` and `after` of a split."""
 
 SYMBOL: Final = re.compile(r"[A-Z0-9]+([.-][A-Z0-9]+)*")
 """A ticker in tbot's spelling, such as BRK.B: capitals and digits, with dots and hyphens inside."""

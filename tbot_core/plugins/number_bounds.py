@@ -17,7 +17,7 @@ from typing import Any, Final, TypeAlias, Union, get_args, get_origin, get_type_
 
 import attrs
 
-from tbot_core.contracts.feed import MOST_DAILY_BARS, MOST_SPLIT_SHARES
+from tbot_core.model.types import MOST_DAILY_BARS, MOST_SPLIT_SHARES
 
 LEAST_EXPONENT: Final = -64
 """The smallest exponent of a Decimal; a quotient of 28 digits has a larger one."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, cast
 import attrs
 import numpy as np
 
-from tbot_core.contracts.feed import MOST_DAILY_BARS
 from tbot_core.model.bars import FIELDS, Bars
 from tbot_core.model.daily_bars import DailyBars
 from tbot_core.model.day_facts import DayFacts
+from tbot_core.model.types import MOST_DAILY_BARS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

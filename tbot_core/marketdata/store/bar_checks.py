@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from tbot_core.contracts.feed import MOST_SPLIT_SHARES
 from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.session_grid import MINUTE_US
 from tbot_core.marketdata.store.source_table import RowFault
 from tbot_core.model.bars import VWAP_BEYOND
-from tbot_core.model.types import TICKS_PER_DOLLAR
+from tbot_core.model.types import MOST_SPLIT_SHARES, TICKS_PER_DOLLAR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

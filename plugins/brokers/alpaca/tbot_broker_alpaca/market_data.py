@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tbot_broker_alpaca.parse import moment, readable
 from tbot_broker_alpaca.rejections import stream_error
 from tbot_core.contracts import Bar, DailyBar, FeedMessage, HaltStatus, Heartbeat, IndexQuote, Quote, Split
-from tbot_core.contracts.feed import MOST_SPLIT_SHARES
 from tbot_core.model.clock import exchange_time
+from tbot_core.model.types import MOST_SPLIT_SHARES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
