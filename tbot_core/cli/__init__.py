@@ -24,6 +24,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "status": ("tbot_core.cli.commands.status:command", "Show the session, positions and orders."),
     "stop": ("tbot_core.cli.commands.stop:command", "Graceful stop; --cancel undoes it."),
     "kill": ("tbot_core.cli.commands.stop:kill", "Block all entries at once; --clear undoes it."),
+    "service": (
+        "tbot_core.cli.commands.service:command",
+        "Keep `tbot run` going under a supervisor: start, stop, status.",
+    ),
     "confirm": (
         "tbot_core.cli.commands.confirm:command",
         "List entries that need a confirmation; confirm or reject one.",
@@ -63,7 +67,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 
 HARDENED: Final = frozenset({
     "alerts", "arm", "audit", "broker", "check", "config", "data", "drift", "failover", "init", "options", "run",
-    "screen", "secrets",
+    "screen", "secrets", "service",
 })  # fmt: skip
 """Commands that hold secrets in memory. The process is hardened before they start."""
 

@@ -41,6 +41,7 @@ from tbot_core.status.runs import (
     unfinished_sentence,
     with_current_run,
 )
+from tbot_core.status.service import service_document
 from tbot_core.system import filesystem
 from tbot_core.system.filesystem import lock_purpose
 from tbot_core.trading.risk.limits import Limits
@@ -155,6 +156,7 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
         "home": str(instance.home),
         "running": running,
         "process": holder,
+        "service": service_document(instance),
         **_risk(risk, conditions),
         "feed": feed_document(received_of(instance, file), read.health, now),
         "failover": _failover(settings, events, now),

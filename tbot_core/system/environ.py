@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "TBOT_"
 _PREFIX: Final = re.compile(r"[A-Z][A-Z0-9]*_")
+_MANAGER: Final = ("DBUS_SESSION_BUS_ADDRESS", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR")
 _CARRIED: Final = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONHASHSEED", "TMPDIR", "TZ", "TZDIR")
 
 
@@ -93,3 +94,8 @@ def minimal_environment() -> dict[str, str]:
 def own_environment() -> dict[str, str]:
     """The environment for running the same command again: `minimal_environment` plus the variables of tbot."""
     return minimal_environment() | {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+
+
+def manager_environment() -> dict[str, str]:
+    """The environment of a program that asks the user's service manager: `minimal_environment` and where that is."""
+    return minimal_environment() | {name: os.environ[name] for name in _MANAGER if name in os.environ}

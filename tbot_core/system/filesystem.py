@@ -223,6 +223,21 @@ def replace(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         beside.replace(path)
 
 
+def keep_end(path: Path, most: int) -> None:
+    """Shorten a file that others append to, once it has more than `most` bytes: the last half of them stays.
+
+    What is appended at that very moment may be lost. Does nothing where there is no file.
+    """
+    with raising_access_errors("shorten", path), suppress(FileNotFoundError), path.open("r+b") as file:
+        if (size := file.seek(0, os.SEEK_END)) <= most:
+            return
+        file.seek(size - most // 2)
+        end = file.read().partition(b"\n")[2]
+        file.seek(0)
+        file.truncate()
+        file.write(end)
+
+
 def preallocate(path: Path, size: int, *, mode: int = 0o600) -> None:
     """Create a file whose `size` bytes are allocated; nothing is left when they are not available."""
     with raising_access_errors("allocate", path):
@@ -344,26 +359,26 @@ def hold_lock(
 
 
 @contextmanager
-def try_lock(path: Path) -> Iterator[bool]:
+def try_lock(path: Path, *, shared: bool = False) -> Iterator[bool]:
     """Lock an existing file or folder while the context lasts; yields False where another process, or context, has.
 
-    The kernel releases the lock when the process ends in any way; no file is added. A folder on a file system that
-    locks files only, as that of another machine, counts as free.
+    With `shared` others may lock it so at the same time. The kernel releases the lock when the process ends in any way;
+    no file is added. A folder on a file system that locks files only, as that of another machine, counts as free.
     """
     with raising_access_errors("lock", path):
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with raising_access_errors("lock", path):
-            locked = _is_locked(handle)
+            locked = _is_locked(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield locked
     finally:
         os.close(handle)
 
 
-def _is_locked(handle: int) -> bool:
+def _is_locked(handle: int, how: int) -> bool:
     # Whether the lock was free, and is held by this handle now.
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as fault:
@@ -380,7 +395,7 @@ def lock_holder(path: Path, folder: Path | None = None) -> int | None:
     try:
         number = int(_held(_owner(path))[0])
     except (AccessError, ValueError):
-        return None if folder is None else _locker(folder)
+        return None if folder is None else locker(folder)
     try:
         os.kill(number, 0)
     except ProcessLookupError:
@@ -412,13 +427,13 @@ def _in_use(path: Path, folder: Path | None) -> AccessError:
     holder = ""
     with suppress(AccessError, ValueError):
         holder = _held(_owner(path))[0]
-    number = int(holder) if holder.isdecimal() else None if folder is None else _locker(folder)
+    number = int(holder) if holder.isdecimal() else None if folder is None else locker(folder)
     named = "" if number is None else f", process {number}"
     return AccessError(f"{path.parent} is in use by another tbot{named}.", "Stop that one, or choose another --home.")
 
 
-def _locker(folder: Path) -> int | None:
-    # The process that has locked a folder; None where the kernel does not say.
+def locker(folder: Path) -> int | None:
+    """The process that has locked a folder, by the kernel's table; None without one, or where that does not say."""
     try:
         status, rows = folder.stat(), LOCKS.read_text().splitlines()
     except OSError:

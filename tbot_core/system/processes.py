@@ -145,10 +145,18 @@ def start_detached(args: Sequence[str], *, environment: Mapping[str, str], outpu
 
     Its output is appended to `output`. Raises AccessError when it cannot be started.
     """
+    return _awaited(start_child(args, environment=environment, output=output))
+
+
+def start_child(args: Sequence[str], *, environment: Mapping[str, str], output: Path) -> subprocess.Popen[bytes]:
+    """Start a program as `start_detached` does; the caller waits for its end.
+
+    Raises AccessError when it cannot be started.
+    """
     with filesystem.raising_access_errors("open", output):
         handle = os.open(output, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
+        return subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
             args,
             stdin=subprocess.DEVNULL,
             stdout=handle,
@@ -160,7 +168,6 @@ def start_detached(args: Sequence[str], *, environment: Mapping[str, str], outpu
         raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
     finally:
         os.close(handle)
-    return _awaited(child)
 
 
 def _awaited(child: subprocess.Popen[bytes]) -> int:
@@ -225,7 +232,7 @@ def runs_exclusively(lock: Path) -> bool:
     """Whether a program that `start_exclusive` started with this lock runs, whichever process started it."""
     if not filesystem.exists(lock):
         return False
-    with _exclusive, filesystem.try_lock(lock) as free:
+    with _exclusive, filesystem.try_lock(lock, shared=True) as free:  # two that ask at once see no program
         return not free
 
 
@@ -243,6 +250,14 @@ def end_group(process: int) -> None:
     """
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process, signal.SIGTERM)
+
+
+def signal_name(number: int) -> str:
+    """The name of a signal, such as SIGKILL; its number where it has none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def process_id() -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 INTERRUPTED: Final = 130
@@ -53,3 +55,29 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def received_signals(*numbers: int) -> Iterator[Callable[[float], frozenset[int]]]:
+    """Receive these signals in the context, and yield a function that waits up to so many seconds for the next ones.
+
+    The function returns the signals that came, none after the time. Raises ValueError outside the main thread.
+    """
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    fd = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, lambda _number, _frame: None) for number in numbers}
+
+    def wait(seconds: float) -> frozenset[int]:
+        ready, _, _ = select.select([read], [], [], seconds)
+        return frozenset(os.read(read, 4096)).intersection(numbers) if ready else frozenset()
+
+    try:
+        yield wait
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(fd)
+        os.close(read)
+        os.close(write)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tbot_core.errors import AccessError
-from tbot_core.system import environ, processes, random
+from tbot_core.system import environ, processes, random, signals
 from tbot_core.testing.canaries import canary, shows
 
 if TYPE_CHECKING:
@@ -148,3 +148,40 @@ def test_a_detached_program_is_asked_to_end(tmp_path: Path) -> None:
     assert not waits.is_alive()
     assert not processes.is_running(process)
     processes.end_program(process)
+
+
+def test_two_that_ask_at_once_see_no_program(tmp_path: Path) -> None:
+    """Whoever asks whether a program holds its lock is not taken for that program by another who asks."""
+    lock = tmp_path / "lock"
+    lock.touch()
+    with lock.open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not processes.runs_exclusively(lock)
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert processes.runs_exclusively(lock)
+
+
+def test_a_signal_has_its_name() -> None:
+    """Its number where it has none."""
+    assert (processes.signal_name(9), processes.signal_name(99)) == ("SIGKILL", "signal 99")
+
+
+def test_received_signals_are_waited_for() -> None:
+    """Each that came since the last wait, none after the time; the handlers of before are back then."""
+    before = signal.getsignal(signal.SIGUSR1)
+    with signals.received_signals(signal.SIGUSR1, signal.SIGUSR2) as wait:
+        assert wait(0) == frozenset()
+        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGUSR2)
+        assert wait(1) == {signal.SIGUSR1, signal.SIGUSR2}
+        assert wait(0) == frozenset()
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
+def test_a_manager_is_asked_with_the_address_of_its_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside what each child gets, and nothing else of the environment."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
+    monkeypatch.setenv("SOMETHING_ELSE", "x")
+    found = environ.manager_environment()
+    assert found["XDG_RUNTIME_DIR"] == "/run/user/1"
+    assert "SOMETHING_ELSE" not in found

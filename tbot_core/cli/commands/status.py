@@ -56,6 +56,10 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     market = f"{label}{shown['source']}" if shown["source"] else _without_session(shown)
     what = ", ".join(filter(None, (shown["mode"], market)))
     yield labelled_line("instance", f"{shown['home']}, {running}")
+    if shown["service"] is not None:
+        from tbot_core.status.service import service_sentence
+
+        yield labelled_line("service", service_sentence(shown["service"]))
     yield labelled_line("run", what)
     if shown["equity"] is not None:
         yield from _account(shown)
