@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 _MINUTE_S: Final = 60
+_AHEAD_S: Final = 5 * _MINUTE_S
+"""How long the stop of an open trade goes on after what is last, so that it is seen in the first minute."""
+
 _MOST_TICKS: Final = 6
 _STEPS: Final = (1, 2, 5, 10)
 _TIME_STEPS: Final = (5, 10, 15, 30, 60, 120)
@@ -70,8 +73,8 @@ class TradePicture:
 def trade_picture(chart: Mapping[str, Any]) -> TradePicture:
     """The picture of the points of a chart (`tbot_core.reports.trade_charts.chart_points`).
 
-    A stop is drawn from the minute of its order, also where no bar has come since. The plot ends a minute after what is
-    last in it.
+    A stop is drawn from the minute of its order, also where no bar has come since. The plot ends with the minute of
+    what is last in it, that of an open trade five minutes later.
     """
     scale = _Scale.of(chart)
     return TradePicture(
@@ -101,7 +104,8 @@ class _Scale:
         prices += [bar[name] for bar in chart["bars"] for name in ("high", "low")]
         prices += [] if chart["target"] is None else [chart["target"]]
         free = (max(prices) - min(prices) or max(prices) / 100) * _EDGE
-        return cls(start=min(times), end=max(times) + _MINUTE_S, low=min(prices) - free, high=max(prices) + free)
+        end = max(times) + _MINUTE_S + (0 if chart["exit"] else _AHEAD_S)
+        return cls(start=min(times), end=end, low=min(prices) - free, high=max(prices) + free)
 
     def x(self, time: float) -> float:
         return _percent((time - self.start) / (self.end - self.start))

@@ -16,12 +16,12 @@ def at(minute: int) -> int:
 
 
 def chart(**parts: Any) -> dict[str, Any]:
-    """A long trade of two bars with a stop; it is open."""
+    """A long trade of two bars with a stop, closed in the second."""
     bars = [
         {"time": at(0), "open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0},
         {"time": at(1), "open": 11.0, "high": 11.5, "low": 10.0, "close": 10.5},
     ]
-    given = {"digits": 2, "bars": bars, "lines": [], "target": None, "exit": None, "side": 1}
+    given = {"digits": 2, "bars": bars, "lines": [], "target": None, "exit": {"time": at(1), "value": 11.0}, "side": 1}
     return given | {"stops": [{"time": at(1), "value": 9.0}], "entry": {"time": at(1), "value": 11.0}} | parts
 
 
@@ -43,13 +43,13 @@ def test_each_bar_has_its_body_and_its_wick() -> None:
 
 
 def test_the_stop_is_drawn_from_the_first_minute_of_the_trade() -> None:
-    """Before a bar of that minute has come, up to the end of the picture; entry and stop are inside."""
-    first = {"entry": {"time": at(2), "value": 10.5}, "stops": [{"time": at(2), "value": 8.0}]}
+    """Before a bar of that minute has come, and for five minutes ahead; entry and stop are inside."""
+    first = {"entry": {"time": at(2), "value": 10.5}, "stops": [{"time": at(2), "value": 8.0}], "exit": None}
     ((start, y, end, same),) = strokes("stop", **first)
-    assert (round(start), end) == (67, 100)
+    assert (start, end) == (25, 100)
     assert 0 < y == same < 100
     entry = trade_picture(chart(**first)).entry
-    assert 66 < entry.x < 100
+    assert 25 < entry.x < 40
     assert 0 < entry.y < y
 
 
@@ -70,9 +70,9 @@ def test_the_stop_moves_in_steps_and_ends_with_the_trade() -> None:
 
 def test_a_chart_without_stop_or_bars_is_drawn_all_the_same() -> None:
     """As before the first bar: the entry and its minute."""
-    found = trade_picture(chart(bars=[], stops=[], entry={"time": at(3), "value": 10.0}))
+    found = trade_picture(chart(bars=[], stops=[], exit=None, entry={"time": at(3), "value": 10.0}))
     assert (found.bodies, [one.kind for one in found.strokes]) == ((), ["entry"])
-    assert (found.entry.x, found.entry.y) == (50, 50)
+    assert (found.entry.x, found.entry.y, found.exit) == (8.333, 50, None)
     assert [one.text for one in found.prices] == ["10.00"]
 
 

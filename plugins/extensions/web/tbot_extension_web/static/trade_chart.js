@@ -3,7 +3,7 @@
 "use strict";
 (() => {
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const MINUTE_S = 60;
+  const MINUTE_S = 60, AHEAD = 5;
   const LABEL_PX = 24; // half of a time at the edge of the chart, which would be cut there
   let chart = null, times = new Set();
 
@@ -51,10 +51,15 @@
       const dotted = line.kind === "trigger";
       lineOf(line.points, { color: colour(dotted ? "--warn" : "--soft"), lineWidth: 1, lineStyle: dotted ? LineStyle.Dotted : LineStyle.Solid, priceFormat });
     }
-    // The stop of an open trade from its first minute on, whose bar has not come yet; a line of one point is not seen.
+    // The stop of an open trade goes on, so that it is seen in the first minute, whose bar has not come yet.
     const latest = Math.max(...[...data.bars, data.entry, ...data.stops].map((one) => one.time));
-    const least = data.stops.length ? data.stops[0].time + MINUTE_S : 0;
-    lineOf(stepped(data.stops, Math.max(data.exit ? data.exit.time : latest, least)), { color: colour("--danger"), lineWidth: 2, lineStyle: LineStyle.Dashed, lineType: LineType.WithSteps, priceFormat });
+    const least = data.stops.length ? data.stops[0].time + MINUTE_S : 0; // a line of one point is not seen
+    const stop = stepped(data.stops, data.exit ? Math.max(data.exit.time, least) : latest);
+    if (stop.length && !data.exit) {
+      const { value } = stop[stop.length - 1];
+      for (let minute = 1; minute <= AHEAD; minute += 1) stop.push({ time: latest + minute * MINUTE_S, value });
+    }
+    lineOf(stop, { color: colour("--danger"), lineWidth: 2, lineStyle: LineStyle.Dashed, lineType: LineType.WithSteps, priceFormat });
     if (data.target !== null) bars.createPriceLine({ price: data.target, color: colour("--gain"), lineStyle: LineStyle.Dashed, axisLabelVisible: false });
     bars.createPriceLine({ price: data.entry.value, color: colour("--edge"), lineStyle: LineStyle.SparseDotted, axisLabelVisible: false });
     const long = data.side > 0;

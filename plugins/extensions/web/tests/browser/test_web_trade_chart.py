@@ -59,18 +59,19 @@ def test_the_exit_is_a_point_at_its_minute_and_price() -> None:
 
 
 @pytest.mark.slow
-def test_an_open_trade_has_no_exit_and_its_stop_ends_with_the_bars() -> None:
-    """Nothing is drawn beyond the last one."""
+def test_an_open_trade_has_no_exit_and_its_stop_goes_on_for_five_minutes() -> None:
+    """Nothing else is drawn beyond the last bar."""
     series, marks = drawn({**DATA, "exit": None})
     assert not any(one["options"].get("pointMarkersVisible") for one in series)
     assert len(marks) == 1
-    assert [{"time": 60, "value": 57.16}, {"time": 120, "value": 57.16}] in [one["data"] for one in series]
+    assert [{"time": time, "value": 57.16} for time in range(60, 421, 60)] in [one["data"] for one in series]
+    assert max(point["time"] for one in series for point in one["data"] if "color" not in one["options"]) == 120
 
 
 @pytest.mark.slow
 def test_the_stop_of_an_open_trade_is_drawn_in_its_first_minute() -> None:
-    """Its bar has not come yet: the line goes on to the minute after the order, since one point is not seen."""
+    """Its bar has not come yet."""
     series, _ = drawn(
         {**DATA, "exit": None, "entry": {"time": 180, "value": 58.4}, "stops": [{"time": 180, "value": 57}]}
     )
-    assert [{"time": 180, "value": 57}, {"time": 240, "value": 57}] in [one["data"] for one in series]
+    assert [{"time": time, "value": 57} for time in range(180, 481, 60)] in [one["data"] for one in series]
