@@ -34,8 +34,11 @@ def audit_document(
 ) -> dict[str, Any]:
     """Whether the chains are intact, as a JSON document: a row for each journal, and that of the secrets log or None.
 
-    The heads are earlier ones, which prove that nothing before them was cut off or replaced.
+    The heads are earlier ones, which prove that nothing before them was cut off or replaced. Raises SettingsError
+    without an instance, unless a head is given: then what is absent was there.
     """
+    if journal_head is None and secrets_head is None:
+        _instance(home)
     rows, secrets = verify_journals(home, journal_head), verify_secrets_log(home, secrets_head)
     intact = all(row["verified"] for row in (*rows, *secrets))
     return {"journals": rows, "secrets": secrets[0] if secrets else None, "verified": intact}
@@ -70,7 +73,7 @@ def acceptance_lines(done: Mapping[str, Any]) -> Iterator[str]:
         yield f"{said} that the chain of the journal is keyed from event {done['keyed_from']} on."
     else:
         count = done["head"].partition(":")[0]
-        yield f"Accepted: the audit log now has the journal with its last event {count}. `tbot arm` arms live trading."
+        yield f"Accepted: the audit log now has the journal up to event {count}. Live trading needs a new `tbot arm`."
     if done["pending"]:
         yield done["pending"]
 

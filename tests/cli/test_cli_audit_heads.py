@@ -94,7 +94,9 @@ def test_another_history_of_the_same_length_is_refused(
 def test_files_that_are_gone_are_a_fault_where_a_head_is_given(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without one an instance in which nothing happened is intact."""
+    """Without one an instance in which nothing happened is intact, and a folder that is none has nothing to verify."""
+    assert cli.invoke(["audit", "verify", "--home", str(tmp_path)]) == 3
+    (tmp_path / "data").mkdir()
     assert cli.invoke(["audit", "verify", "--home", str(tmp_path)]) == 0
     capsys.readouterr()
     code, document = verified(capsys, tmp_path, f"1:{'a' * 64}", f"1:{'a' * 64}")
@@ -118,7 +120,7 @@ def test_an_older_journal_is_accepted_by_command(home: Path, capsys: pytest.Capt
     assert cli.invoke(["audit", "accept", "--home", str(home)]) == 2
     assert "it ends at event 0: 1 event or more are missing" in capsys.readouterr().out
     assert cli.invoke(["audit", "accept", "--yes", "--home", str(home)]) == 0
-    assert "Accepted: the audit log now has the journal with its last event 0." in capsys.readouterr().out
+    assert "Accepted: the audit log now has the journal up to event 0." in capsys.readouterr().out
     assert [one.action for one in log_entries(log_path(Instance(home)))][-1] == "accept"
     assert cli.invoke(["audit", "accept", "--home", str(home), "--json"]) == 0
     done = json.loads(capsys.readouterr().out)

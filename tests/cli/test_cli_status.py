@@ -453,6 +453,7 @@ def test_verify_passes_over_each_journal(traded: Path, tmp_path: Path, capsys: p
     found = json.loads(capsys.readouterr().out)
     assert found["verified"]
     assert [row["events"] > 100 and len(row["head"]) == 64 for row in found["journals"]] == [True]
+    (tmp_path / "data").mkdir(exist_ok=True)
     assert cli.invoke(["audit", "verify", "--home", str(tmp_path)]) == 0
     assert "No journal" in capsys.readouterr().out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -98,6 +99,18 @@ def test_a_text_without_measure_refuses_the_file_in_one_sentence(bench: StoreFix
     reason = refused(bench.put_text(text))
     assert words in reason
     assert len(reason) < 400
+
+
+def test_a_small_file_with_millions_of_rows_is_refused(bench: StoreFixture) -> None:
+    """It would fill the memory; before it is unpacked, and the next file is imported."""
+    row = {"symbol": "AAA", "ts": dt.datetime(2019, 12, 2, 14, 30, tzinfo=dt.UTC), "volume": 5}
+    rows = pl.DataFrame([row | dict.fromkeys(("open", "high", "low", "close"), 9.0)])
+    repeated = pl.concat([rows]).select(pl.all().repeat_by(1_500_000).explode())
+    repeated.write_parquet(bench.folder / "AAA.parquet", compression="zstd")
+    (bench.folder / "BBB.csv").write_text(HEAD + ROW.format(31, 10))
+    crafted, sound = bench.import_files(bench.folder / "AAA.parquet", bench.folder / "BBB.csv")
+    assert "AAA.parquet: 1,500,000 rows in " in refused(crafted)
+    assert isinstance(sound, ImportedFile)
 
 
 def test_a_file_on_which_its_reader_panics_is_refused_and_the_next_is_imported(

@@ -35,7 +35,7 @@ def verify(home: Path | None, *, secrets_head: str | None, journal_head: str | N
     return 0 if document["verified"] else 1
 
 
-@command.command("accept", short_help="Accept the journal as it is under the audit key.")
+@command.command("accept", short_help="Accept a journal that is older than its head in the audit log.")
 @click.option("--yes", "agreed", is_flag=True, help="Accept an older journal without a prompt.")
 @home_option
 @json_option

@@ -29,6 +29,8 @@ SUFFIXES: Final = (".parquet", ".csv", ".txt", ".json", ".csv.gz", ".txt.gz", ".
 BATCH_ROWS: Final = 500_000
 BLOCK_BYTES: Final = 32 << 20
 LONGEST_JSON: Final = 64 << 20
+_ALWAYS_READ: Final = 1_000_000
+_ROWS_A_BYTE: Final = 2  # rows of bars take several bytes each, however they are packed
 READER_FAULTS: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 """What the reader of tables raises for a damaged file; a panic is no Exception."""
 
@@ -110,6 +112,11 @@ def _parquet_tables(path: Path, form: SourceFormat) -> Iterator[RawTable]:
     try:
         rows = pl.scan_parquet(path)
         count = int(rows.select(pl.len()).collect().item())
+        if count > max(_ALWAYS_READ, filesystem.size(path) * _ROWS_A_BYTE):
+            raise DataError(
+                f"{path.name}: {count:,} rows in {filesystem.size(path):,} bytes.",
+                "Bars are never so much alike: the file is damaged, or was made to fill the memory.",
+            )
         for start in range(0, max(count, 1), BATCH_ROWS):
             frame = rows.slice(start, BATCH_ROWS).collect()
             done = (start + len(frame)) / max(count, 1)
