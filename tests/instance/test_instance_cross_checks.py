@@ -96,6 +96,14 @@ def found(home: Path, text: str, mode: Mode = "replay") -> list[tuple[str, str]]
     return [(finding.level, str(finding)) for finding in examine_settings(home, mode=mode).findings]
 
 
+@pytest.mark.parametrize("names", ["web,none", "web,web"])
+def test_extensions_are_named_once_or_none_of_them(tmp_path: Path, names: str) -> None:
+    """Anything else has two meanings."""
+    (tmp_path / ".env").write_text(f"EXTENSIONS={names}\n")
+    expected = f".env:1: EXTENSIONS={names}: a name is repeated, or combined with none."
+    assert [(level, text) for level, text in found(tmp_path, "") if "EXTENSIONS" in text] == [("fail", expected)]
+
+
 @pytest.mark.parametrize(("text", "sentence"), FAILS)
 def test_what_cannot_hold_together_fails(tmp_path: Path, text: str, sentence: str) -> None:
     """Each rule says which settings contradict each other, with values and the line of the first."""

@@ -104,7 +104,7 @@ def test_days_before_a_split_are_in_the_shares_of_the_day(bench: StoreFixture) -
     bench.put(pl.concat([minutes("AAA", one, price, 10 if price > 100 else 100) for one, price in own]))
     at = next(number for number, one in enumerate(WHOLE) if one.date == SPLIT_DAY)
     before = daily(bench, WHOLE[at - 1], 5)
-    assert isinstance(split(bench, f"{SPLIT_DAY},AAA,1,10"), ImportedFile)
+    assert isinstance(split(bench, f"{SPLIT_DAY},AAA,1,10\n{SPLIT_DAY},ZZZ,1,3"), ImportedFile)
     assert daily(bench, WHOLE[at - 1], 5).close.tobytes() == before.close.tobytes()
     found = daily(bench, WHOLE[at + 2], 4)
     assert found.close[0] == pytest.approx([40.389, 40.389, 43.89, 43.89])
