@@ -33,6 +33,8 @@ EXPLAINED = {
     "rehearse.py: command": "it has a parameter for each option",
     "instance.py: _document": "it has a line for each field of the status",
     "control_requests.py: send_request": "the order of its steps is the rule",
+    "run_options.py: parse_run_options": "it has a line for each option, and for each two that exclude each other",
+    "bootstrap.py: load_assembly": "the order of its steps is the rule",
 }
 """What is longer or has more than its budget, and why."""
 PURE = {"model", "trading"}

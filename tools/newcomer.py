@@ -33,6 +33,7 @@ LEFT_OUT: Final = (
     "tbot data import PATH",
     "tbot secrets backup",
     "tbot run --home",
+    "tbot service",
     "tbot web --home",
     "tbot run --dry-run",
     "tbot stop",

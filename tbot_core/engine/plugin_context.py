@@ -59,9 +59,8 @@ def plugin_context(
         clock=clock,
         budgets=budgets,
         timeout_s=settings.trading.api_timeout,
-        # The core repeats the calls of a broker as a whole.
         retries=RetryPolicy(
-            retries=0 if kind == "broker" else settings.trading.api_retry_limit,
+            retries=0 if kind == "broker" else settings.trading.api_retry_limit,  # the core repeats a broker's calls
             sleep=clock.sleep,
             jitter=_jitter(settings.instance.data, f"{kind} {plugin.name}"),
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from tbot_core.instance import Instance
+
+
+_BACK_UP: Final = "Its keys are in storage/keys: back them up on another machine."
 
 
 @click.command("init")
@@ -58,20 +61,16 @@ def command(  # noqa: PLR0913  the options
         raise UsageError("--from and --without belong to --adopt.", "Add --adopt.")
     instance = Instance.at(home)
     _undo_interrupted(instance)
-    lines: list[str] = []
     try:
-        if adopt:
-            lines = _adopt(instance, source, without)
-        elif any(given.values()):
+        lines = _adopt(instance, source, without) if adopt else []
+        if not adopt and any(given.values()):
             _make_from_sources(instance, document, from_env=from_env)
-        else:
+        elif not adopt:
             _make_from_answers(instance)
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nNothing was created.", err=True)
         return INTERRUPTED
-    for line in lines:
-        click.echo(line)
-    click.echo(f"Created the instance {instance.home}.\nIts keys are in storage/keys: back them up on another machine.")
+    click.echo("\n".join([*lines, f"Created the instance {instance.home}.", _BACK_UP]))
     if not adopt:
         _tell_market(instance)
     _approve_plugins(home, given)
