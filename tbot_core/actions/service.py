@@ -219,11 +219,11 @@ def status_lines(found: Document | None) -> list[str]:
 
 
 def _assert_unattended() -> None:
-    # A passphrase is asked for at each start, and a service has nobody to ask.
+    # A passphrase is asked for at each start, and a service has no terminal to ask at.
     if environ.variable(key_providers.VARIABLE) == "passphrase":
         raise SettingsError(
             "The keys come from a passphrase, which is asked for at each start: the bot cannot start unattended.",
-            "Run `tbot run` in a terminal, or use a provider that asks nobody (docs/secrets.md, key providers).",
+            "Run `tbot run` in a terminal, or use a provider that asks for nothing (docs/secrets.md, key providers).",
         )
 
 

@@ -243,7 +243,7 @@ def _unknown(known: VariableCatalogue, entry: Assignment, *, compare: bool) -> S
 
 
 def unknown_setting(key: str, nearest: str = "") -> str:
-    """The sentence on a key of a settings file that nobody declares; `nearest` is a similar name, "" without one."""
+    """The sentence on a key of a settings file that no class declares; `nearest` is a similar name, "" without one."""
     meant = f"; the nearest name is {nearest}" if nearest else ""
     return f"Unknown setting {printable_value(key)}{meant}."
 

@@ -43,7 +43,7 @@ SESSION = {
     "windows": {},
 }
 WAITS = "import signal; print('there', flush=True); signal.pause()"
-FAILS = "import sys; print('tbot: Something is wrong.\\x1b[2J\\n      Mend it.', flush=True); sys.exit({code})"
+FAILS = "import sys; print('tbot: Something is wrong.\\x1b[2J\\n      Correct it.', flush=True); sys.exit({code})"
 TRADES = """
 import sys, threading
 from pathlib import Path

@@ -200,7 +200,7 @@ def test_f92_a_plugin_that_ends_the_process_of_a_run_is_named_and_set_aside(
 def test_settings_of_a_plugin_that_cannot_be_imported_are_no_fault_of_their_own(
     plant: Callable[..., EntryPointInfo], tmp_path: Path
 ) -> None:
-    """Nobody has declared them yet; what resembles a known name is reported all the same, and the plugin is broken."""
+    """No plugin has declared them yet; what resembles a known name is reported all the same; the plugin is broken."""
     plant("bare", "import no_such_library", kind="filter")
     text = "BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\nFILTERS={}\nBARE_LEVEL=3\nMAX_TRADE=3\n"
     for filters, words in (("bare", ["MAX_TRADE"]), ("", ["BARE_LEVEL", "MAX_TRADE"])):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LATE_S = 150.0
 NEVER_S = 1e6
-"""A list that is so far behind shows nothing of the day."""
+"""A list that is as late as this shows nothing of the day."""
 
 
 class Day:
@@ -120,7 +120,7 @@ def sold_before_its_exit() -> Day:
 
 
 def missing_holding() -> Day:
-    """A list of positions lacks a holding for four and a half minutes, though nobody has traded it."""
+    """A list of positions lacks a holding for four and a half minutes, though it was not traded."""
     day = Day(0)
 
     def act() -> bool:

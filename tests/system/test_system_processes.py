@@ -151,7 +151,7 @@ def test_a_detached_program_is_asked_to_end(tmp_path: Path) -> None:
 
 
 def test_two_that_ask_at_once_see_no_program(tmp_path: Path) -> None:
-    """Whoever asks whether a program holds its lock is not taken for that program by another who asks."""
+    """A process that asks whether a program holds its lock is not taken for that program by another that asks."""
     lock = tmp_path / "lock"
     lock.touch()
     with lock.open() as other:
