@@ -34,10 +34,10 @@ from tbot_core.status.runs import (
     SettingsReader,
     is_rehearsing,
     received_of,
-    rehearsal_of,
     run_document,
     run_files,
     run_time,
+    shown_runs,
     unfinished_sentence,
     with_current_run,
 )
@@ -91,32 +91,39 @@ class StatusReader:
     def read(self, now: dt.datetime) -> Document:
         """The status as `status_document` returns it."""
         instance = self.instance()
-        files = run_files(instance)
-        holder, rehearsed = instance.lock_holder, is_rehearsing(instance)
-        running = rehearsal_of(instance) if holder else ""  # one that prepares has no journal yet
-        counted = [one for one in files if (one.rehearsal if rehearsed else not one.apart)]
-        counted = [one for one in counted if one.name == running] if running else counted
-        settings, fault = self._settings.read("demo" if counted else "replay")
+        files, holder, rehearsed = run_files(instance), instance.lock_holder, is_rehearsing(instance)
+        shown = shown_runs(instance, files)
+        counted = [one for one in shown if rehearsed or not one.rehearsal]
+        settings, fault = self._settings.read("demo" if shown else "replay")
         found = _Found(instance=instance, files=files, counted=counted, rehearsed=rehearsed, fault=fault, holder=holder)
-        return _document(found, self._latest_run(found), settings, now)
+        return _document(found, self._latest_run(found, shown), settings, now)
 
-    def _latest_run(self, found: _Found) -> JournalReader | None:
-        # The journal that is shown: that of paper and live trading, else of the newest run.
+    def _latest_run(self, found: _Found, shown: Sequence[RunFile]) -> JournalReader | None:
+        # The account's journal while something of it is under way or in force, else that of the newest run.
         #
         # An empty journal, as made by `tbot init`, is shown only if all others are empty too, or a bot trades with it.
+        self._journals = {one.path: known for one in shown if (known := self._journals.get(one.path))}
+        account = next((self._read(found.instance, one) for one in shown if one.name == PAPER), None)
         trades = bool(found.holder and not lock_purpose(found.instance.lock))
-        readers: list[JournalReader] = []
-        for file in sorted(found.counted, key=lambda one: one.name != PAPER):
-            reader = self._journals.get(file.path) or JournalReader(file)
-            reader.file = file
-            readers.append(reader)
-            try:
-                reader.update(found.instance)
-            finally:
-                self._journals = {one.file.path: one for one in readers}
-            if reader.events or (trades and file.name == PAPER):
-                return reader
-        return readers[0] if readers else None
+        if account is not None and (trades or _is_in_force(found.instance, account)):
+            return account
+        readers = (self._read(found.instance, one) for one in shown)
+        first = account or (self._read(found.instance, shown[0]) if shown else None)
+        return next((one for one in readers if one.events), first)
+
+    def _read(self, instance: Instance, file: RunFile) -> JournalReader:
+        reader = self._journals.setdefault(file.path, JournalReader(file))
+        reader.file = file
+        reader.update(instance)
+        return reader
+
+
+def _is_in_force(instance: Instance, account: JournalReader) -> bool:
+    # Whether the account's journal has what no other run may hide.
+    read, events = account.read, account.events
+    causes = risk_status(instance.control, events, read.book, running=False).causes
+    live = read.arming.terms is not None and read.arming.terms.mode == "live"
+    return bool(account.damage or read.book.in_session or live or causes or carryover.carried_positions(events))
 
 
 @attrs.frozen(kw_only=True)
@@ -150,6 +157,7 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
         **_account(settings, Projections() if prepared else read, risk, gauges),
         **live_figures.gauge_figures(gauges),
         **_run(file, read, settings, latest_mode(events) or (REHEARSAL_MODE if found.rehearsed else None)),
+        "of_account": file is None or file.name == PAPER or found.rehearsed,
         "confirmations": sum(one["id"] not in risk.seen.answers for one in read.pending.open_entries(now)),
         "preparing": prepared,
         **arming_document(read.arming, settings, now, risk),

@@ -82,8 +82,8 @@ def run_files(instance: Instance) -> list[RunFile]:
 def run_file(instance: Instance, run: str | None = None) -> RunFile:
     """The journal of a run by its id, or a prefix of it; `dry-` and `rehearsal-` are the newest of their kind.
 
-    Without a name it is the newest one with a session, dry runs and rehearsals last; in a rehearsal that one. Raises
-    SettingsError without an instance, JournalError without a run, UsageError for an unknown or ambiguous id.
+    Without a name it is the first of `shown_runs` with a session, dry runs last. Raises SettingsError without an
+    instance, JournalError without a run, UsageError for an unknown or ambiguous id.
     """
     files = run_files(instance)
     if not (files or is_there(instance)):
@@ -91,8 +91,7 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
     if not files:
         raise JournalError(f"No run is recorded in {instance.home}.", "`tbot run --demo` records one in ./tbot-demo.")
     if run is None:
-        rehearsed = is_rehearsing(instance)
-        candidates = [one for one in files if (one.rehearsal if rehearsed else not one.apart)] or files
+        candidates = shown_runs(instance, files) or files
         return next(filter(has_session, candidates), candidates[0])
     named = [one for one in files if one.name.startswith(run)]
     if named and run in {DRY_RUN, REHEARSAL}:
@@ -106,6 +105,19 @@ def run_file(instance: Instance, run: str | None = None) -> RunFile:
         names = ", ".join(one.name for one in files[:8])
         raise UsageError(f"--run {run} matches {len(named)} runs.", f"Recorded: {names}.")
     return named[0]
+
+
+def shown_runs(instance: Instance, files: Sequence[RunFile]) -> list[RunFile]:
+    """The runs of which one is shown where none is named, the first one first; `files` are those of the instance.
+
+    The account's while a bot trades it, then the newest of any kind but dry runs. In a rehearsal only rehearsals: the
+    one that runs.
+    """
+    if is_rehearsing(instance):
+        running = rehearsal_of(instance) if instance.lock_holder else ""
+        return [one for one in files if one.rehearsal and running in {"", one.name}]
+    trades = instance.lock_holder is not None and not filesystem.lock_purpose(instance.lock)
+    return sorted((one for one in files if not one.dry), key=lambda one: not (trades and one.name == PAPER))
 
 
 def _report_without_journal(instance: Instance, run: str) -> str:
@@ -248,9 +260,9 @@ def _begins_trading(event: Event) -> bool:
 
 
 def _changed(path: Path) -> float:
-    # The latest changes may be in the write-ahead log beside the file.
-    log = path.with_name(f"{path.name}-wal")
-    return max(filesystem.modified(one) for one in (path, log) if filesystem.exists(one))
+    # The latest changes may be in the write-ahead log beside the file; who only reads leaves an empty one.
+    log = filesystem.revision(path.with_name(f"{path.name}-wal"))
+    return max(filesystem.modified(path), log[0] if log is not None and log[1] else 0.0)
 
 
 def find_instance(home: Path | None) -> Instance:

@@ -49,7 +49,7 @@ def why_document(
 ) -> Document:
     """The record of a symbol in one session of a run, from the journal and the recorded bars.
 
-    Without `run` it is the newest one that has the symbol, session and time; dry runs and rehearsals come last.
+    Without `run` it is the newest one that has the symbol, session and time; dry runs come last.
 
     `asked` is the end of the requested minute, else None. If bars or plugins are missing, `screening` and `minutes` are
     empty and `note` gives the reason. Positions and orders are those after the requested minute, else at the end.
@@ -84,7 +84,7 @@ def why_document(
 def _distinct(newest: RunFile, files: Sequence[RunFile]) -> Iterator[RunFile]:
     # The runs with a session, the newest first; of simulations of the same sessions and data only one.
     seen = set()
-    for file in (newest, *sorted((one for one in files if one != newest), key=lambda one: one.apart)):
+    for file in (newest, *sorted((one for one in files if one != newest), key=lambda one: one.dry)):
         with runs.open_run_file(file) as journal:
             started, opened = (journal.last_event(kind) for kind in (records.RUN_STARTED, records.SESSION_OPENED))
         if started is None or opened is None:

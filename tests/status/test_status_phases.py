@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from contextlib import closing
+import os
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
 from tbot_core.status.instance import status_document
 from tbot_core.status.phases import phase_words
+from tbot_core.status.runs import run_file
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
@@ -136,3 +138,40 @@ def test_a_stop_that_is_carried_out_ends_the_phase(home: Path) -> None:
 def test_a_phase_of_entries_says_why_none_are_sent(state: str, words: str, *, running: bool) -> None:
     """The same words for the command line and the page."""
     assert phase_words({"phase": "open: entries", "state": state, "running": running}) == words
+
+
+PAPER_DAY = ((records.RUN_STARTED, STARTED | {"mode": "paper"}), *DAY[1:])
+KILLED = (records.STATE, {"cause": "KILL_COMMAND", "there": True, "state": "halted", "words": "killed"})
+
+
+@pytest.mark.parametrize(
+    ("account", "newest", "trades", "shown"),
+    [
+        (PAPER_DAY, "replay", False, "replay"),
+        (PAPER_DAY, OLD, False, OLD),
+        (PAPER_DAY, "dry-20261123T040000", False, "paper"),
+        (PAPER_DAY, OLD, True, "paper"),
+        (PAPER_DAY[:2], OLD, False, "paper"),
+        ((*PAPER_DAY, KILLED), OLD, False, "paper"),
+        ((), OLD, False, OLD),
+    ],
+    ids=["replay", "rehearsal", "dry run", "a bot trades", "under way", "killed", "never traded"],
+)
+def test_the_newest_run_is_shown_unless_the_account_has_something_open_or_in_force(
+    tmp_path: Path, account: tuple[Any, ...], newest: str, shown: str, *, trades: bool
+) -> None:
+    """A rehearsal too, with its kind and session; a dry run hides no account."""
+    create_demo_instance(tmp_path)
+    paper, other = tmp_path / "data" / "tbot.sqlite", tmp_path / "data" / "runs" / f"{newest}.sqlite"
+    journal(paper, *account)
+    mode = newest.partition("-")[0].upper()
+    journal(other, (records.RUN_STARTED, STARTED | {"mode": mode}), *DAY[1:])
+    os.utime(paper, (1, 1))
+    with filesystem.hold_lock(Instance.at(tmp_path).lock) if trades else nullcontext():
+        found = status_document(tmp_path, OPENS)
+        listed = run_file(Instance.at(tmp_path)).name
+    assert found["run"] == shown
+    assert listed == (newest if newest.startswith(("replay", "rehearsal")) and not trades else "paper")
+    if shown != "paper":
+        assert (found["mode"], found["session"]) == (mode, "2026-11-23")
+        assert any(line.startswith("run ") and mode.lower() in line.lower() for line in lines(found, OPENS))

@@ -133,7 +133,7 @@ class Site:
             label = "SET-UP IN A REHEARSAL" if rehearsed else "SET-UP"
             return Badge(mode="rehearsal" if rehearsed else "simulation", identity="", label=label)
         found = self.live.latest
-        mode = (found.status.get("mode") or "").lower()
+        mode = (found.status.get("mode") or "").lower() if found.status.get("of_account") else ""
         traded = mode == "rehearsal" or (mode == "live" and found.status.get("running"))
         return Badge(mode=mode if traded else found.account_mode, identity=self.identity)
 

@@ -38,6 +38,7 @@ POSITION = {
 }
 TRADES: dict[str, Any] = {
     "mode": "paper",
+    "of_account": True,
     "simulated": False,
     "in_session": True,
     "running": True,
@@ -113,6 +114,14 @@ def test_a_rehearsal_that_ended_is_started_by_the_command_of_its_venue(parts: Ca
     said = words(parts(**DEAD, mode="REHEARSAL")["state"])
     assert "Start it with the command that tbot rehearse --serve printed." in said
     assert "tbot run" not in said
+
+
+def test_a_rehearsal_of_before_is_not_taken_for_the_account(parts: Callable[..., dict[str, str]]) -> None:
+    """It is the newest run; the band says how the account is traded, the figures whose they are."""
+    found = parts(**DEAD, mode="REHEARSAL", of_account=False, in_session=False, positions=[])
+    assert "Start it with tbot run" in words(found["state"])
+    assert "SIMULATION What follows is of a rehearsal, finished" in words(found["figures"])
+    assert "Equity of the rehearsal" in words(found["figures"])
 
 
 def test_a_halted_bot_sends_no_entries_and_has_no_next_event(parts: Callable[..., dict[str, str]]) -> None:
