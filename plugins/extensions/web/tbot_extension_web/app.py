@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+import attrs
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse
@@ -22,6 +23,7 @@ from tbot_extension_web.call import Call
 from tbot_extension_web.cookies import SESSION, VISIT, is_form_token
 from tbot_extension_web.forms import read_form
 from tbot_extension_web.headers import OwnOrigin
+from tbot_extension_web.notices import AskedRequest
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
 
@@ -154,9 +156,21 @@ def _elsewhere(call: Call, route: WebRoute, page: str) -> Response | None:
         return call.to("/setup")
     if call.site.setup is None and route.stage is Stage.SET_UP:
         return call.to("/") if route.method == "GET" else call.page("message.html", 404, title="404", text=_SET_UP)
-    if route.stepped_up and not call.user.stepped_up:
+    if not route.stepped_up or call.user.stepped_up or route.asks_first(call):
+        return None
+    if route.method == "GET":
         return call.to(f"/step-up?next={quote(_filled(page, call.request))}")
-    return None
+    return call.to(f"/step-up?request={call.site.asked.keep(call.user, _with_password(call, route))}")
+
+
+def _with_password(call: Call, route: WebRoute) -> AskedRequest:
+    # The request as it was sent, for the session as it is once the password is there.
+    async def make(confirmed: Call) -> Response:
+        again = attrs.evolve(call, session=confirmed.user)
+        refusal = await _refusal(again, route, again.user.csrf)
+        return await route.endpoint(again) if refusal is None else refusal
+
+    return AskedRequest(does=route.does or "What you asked for", make=make)
 
 
 _SET_UP: Final = "The set-up is finished: there is nothing more to send."
@@ -176,7 +190,7 @@ _MAY: Final[Mapping[Permission, str]] = {
     Permission.RUN: "start runs and test alerts",
     Permission.CONTROL: "arm, clear and close positions",
     Permission.CONFIGURE: "change settings",
-    Permission.SECRETS: "see secrets and their audit log",
+    Permission.SECRETS: "see secrets",
     Permission.USERS: "see users",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from starlette.responses import Response
+
     from tbot_core.model.clock import Clock
     from tbot_extension_web.access.logins import Session
+    from tbot_extension_web.call import Call
 
 MOST_WAITING: Final = 100
 """How many sessions have sentences that wait; beyond it the oldest are dropped."""
@@ -25,8 +28,17 @@ MOST_ANSWERS: Final = 200
 MOST_FORMS: Final = 10_000
 """How many forms that were sent are remembered; beyond it the oldest are dropped."""
 
+MOST_ASKED: Final = 50
+"""How many requests wait for a password; beyond it the oldest are dropped."""
+
+ASKED_S: Final = 60.0
+"""How long a request waits for the password."""
+
 KEPT_S: Final = 600.0
 """How long an answer is kept."""
+
+
+Make = Callable[["Call"], Awaitable["Response"]]
 
 
 class Notices:
@@ -79,6 +91,42 @@ class Answers:
     def forget(self, session: Session) -> None:
         """Keep none of the session."""
         self._kept = {name: one for name, one in self._kept.items() if one[0] != _key(session)}
+
+
+@attrs.frozen(kw_only=True)
+class AskedRequest:
+    """A request that needs the password: what it `does`, in a few words, and `make`, for the call that has it."""
+
+    does: str
+    make: Make = attrs.field(repr=False)
+
+
+class AskedRequests:
+    """The requests that wait for the password of their session, in memory alone: each is made once, within a minute."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kept: dict[str, tuple[tuple[str, int], float, AskedRequest]] = {}
+
+    def keep(self, session: Session, request: AskedRequest) -> str:
+        """Keep it; returns its number."""
+        now, number = self._clock.monotonic(), random.entropy(16).hex()
+        self._kept = {name: one for name, one in self._kept.items() if now - one[1] < ASKED_S}
+        self._kept[number] = (_key(session), now, request)
+        _drop_oldest(self._kept, MOST_ASKED)
+        return number
+
+    def find(self, session: Session, number: str) -> AskedRequest | None:
+        """The request of that number; None where it was made, waited too long, or is another session's."""
+        owner, at, request = self._kept.get(number, (None, 0.0, None))
+        return request if owner == _key(session) and self._clock.monotonic() - at < ASKED_S else None
+
+    def take(self, session: Session, number: str) -> AskedRequest | None:
+        """The same, to be made now: it waits no longer."""
+        found = self.find(session, number)
+        if found is not None:
+            del self._kept[number]
+        return found
 
 
 class SentForms:

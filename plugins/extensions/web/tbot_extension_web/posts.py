@@ -40,6 +40,11 @@ class Question:
     facts: tuple[str, ...] = ()
 
 
+def is_sure(call: Call) -> bool:
+    """Whether the person has answered the question that comes first."""
+    return call.form.get(SURE) == "yes"
+
+
 async def answered(
     call: Call, handler: Callable[[Call], Awaitable[Response]], ask: Callable[[Call], Awaitable[Question]] | None
 ) -> Response:
@@ -47,7 +52,7 @@ async def answered(
     path = call.request.url.path
     call = attrs.evolve(call, keeps=True)
     try:
-        if ask is not None and call.form.get(SURE) != "yes":
+        if ask is not None and not is_sure(call):
             asked = {name: text for name, text in call.form.items() if name not in _OWN}
             return call.page("sure.html", question=await ask(call), action=path, asked=asked)
         if number := call.form.get(ONCE, ""):

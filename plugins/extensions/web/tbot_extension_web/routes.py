@@ -29,7 +29,7 @@ from tbot_extension_web.pages import (
     users,
 )
 from tbot_extension_web.permissions import Permission
-from tbot_extension_web.posts import ANSWER, answered, forget_answers, show_answer
+from tbot_extension_web.posts import ANSWER, answered, forget_answers, is_sure, show_answer
 from tbot_extension_web.setup.begin_steps import UPLOADS
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class WebRoute:
     `stepped_up`: whether the user must have entered the password again within the last minutes. `stage` is when the
     route is there: during a set-up every other one leads to it, and after it there is no set-up. `form` is the page
     with the form of a POST, where that is not the nearest page above its path. `files` are the fields of its form that
-    may be files. `asks` gives the question that comes before what a POST does.
+    may be files. `asks` gives the question that comes before what a POST does, which `does` says in a few words.
     """
 
     method: str
@@ -69,6 +69,11 @@ class WebRoute:
     form: str = ""
     files: frozenset[str] = frozenset()
     asks: Ask | None = None
+    does: str = ""
+
+    def asks_first(self, call: Call) -> bool:
+        """Whether the answer to the request is a question, with which nothing is done."""
+        return self.asks is not None and not is_sure(call)
 
     async def endpoint(self, call: Call) -> Response:
         """Answer the request. A form of a session gets a page that a reload only shows; a part of a page does not."""
@@ -95,6 +100,10 @@ def _get(path: str, permission: Permission, endpoint: Endpoint, **more: Any) -> 
 
 def _post(path: str, permission: Permission, endpoint: Endpoint, **more: Any) -> WebRoute:
     return WebRoute(method="POST", path=path, permission=permission, endpoint=endpoint, **more)
+
+
+def _with_password(path: str, permission: Permission, endpoint: Endpoint, does: str, **more: Any) -> WebRoute:
+    return _post(path, permission, endpoint, stepped_up=True, does=does, **more)
 
 
 def _asked(route: WebRoute, asks: Ask | None) -> WebRoute:
@@ -129,7 +138,7 @@ ROUTES: Final = (
         _post("/setup/{step}/test", Permission.CONFIGURE, setup.test, files=UPLOADS),
         _post("/setup/{step}/field", Permission.CONFIGURE, setup.judge_field, files=UPLOADS),
     ),
-    _get("/check", Permission.CONFIGURE, check.show),
+    _get("/check", Permission.READ, check.show),
     _get("/", Permission.READ, dashboard.show),
     _get("/live/dashboard", Permission.READ, dashboard.stream),
     _get("/confirmations", Permission.READ, confirmations.show),
@@ -144,33 +153,60 @@ ROUTES: Final = (
     _post("/settings/encrypt", Permission.CONFIGURE, settings.encrypt),
     _get("/settings/{group}", Permission.READ, settings.show_group),
     _get("/secrets", Permission.SECRETS, secrets.show),
-    _post("/secrets/rotate", Permission.SECRETS, secrets.rotate, stepped_up=True),
-    _post("/secrets/metrics-token", Permission.SECRETS, secrets.make_metrics_token, stepped_up=True),
-    _post("/secrets/metrics-token/remove", Permission.SECRETS, secrets.remove_metrics_token, stepped_up=True),
-    _post("/secrets/broker/test", Permission.SECRETS, secrets.test_broker, stepped_up=True, form="/secrets/broker"),
+    _with_password("/secrets/rotate", Permission.SECRETS, secrets.rotate, "New keys for the secrets"),
+    _post(
+        "/secrets/metrics-token",
+        Permission.SECRETS,
+        secrets.make_metrics_token,
+        stepped_up=True,
+        does="A new token of /metrics",
+    ),
+    _post(
+        "/secrets/metrics-token/remove",
+        Permission.SECRETS,
+        secrets.remove_metrics_token,
+        stepped_up=True,
+        does="Remove the token of /metrics",
+    ),
+    _post(
+        "/secrets/broker/test",
+        Permission.SECRETS,
+        secrets.test_broker,
+        stepped_up=True,
+        does="Test the broker's login",
+        form="/secrets/broker",
+    ),
     _get("/secrets/{category}", Permission.SECRETS, secrets.show_category),
-    _post("/secrets/{category}", Permission.SECRETS, secrets.write, stepped_up=True),
+    _with_password("/secrets/{category}", Permission.SECRETS, secrets.write, "Save secrets"),
     _get("/users", Permission.USERS, users.show),
-    _post("/users/add", Permission.USERS, users.add, stepped_up=True),
-    _post("/users/role", Permission.USERS, users.set_role, stepped_up=True),
-    _post("/users/password", Permission.USERS, users.set_password, stepped_up=True),
-    _post("/users/codes-off", Permission.USERS, users.codes_off, stepped_up=True),
-    _asked(_post("/users/remove", Permission.USERS, users.remove, stepped_up=True), users.removal),
-    _post("/users/unlock", Permission.USERS, users.unlock, stepped_up=True),
-    _post("/users/end-sessions", Permission.USERS, users.end_sessions, stepped_up=True),
-    _get("/audit", Permission.SECRETS, audit.show),
-    _post("/audit/verify", Permission.SECRETS, audit.verify),
+    _with_password("/users/add", Permission.USERS, users.add, "Add a user"),
+    _with_password("/users/role", Permission.USERS, users.set_role, "Change a user's role"),
+    _with_password("/users/password", Permission.USERS, users.set_password, "Set a user's password"),
+    _with_password("/users/codes-off", Permission.USERS, users.codes_off, "Turn a user's one-time codes off"),
+    _asked(_with_password("/users/remove", Permission.USERS, users.remove, "Remove a user"), users.removal),
+    _with_password("/users/unlock", Permission.USERS, users.unlock, "Unlock a user"),
+    _with_password("/users/end-sessions", Permission.USERS, users.end_sessions, "End a user's sessions"),
+    _get("/audit", Permission.READ, audit.show),
+    _post("/audit/verify", Permission.READ, audit.verify),
     _get("/logs", Permission.READ, audit.show_logs),
     _get("/account", Permission.OWN, account.show),
     _get("/account/session", Permission.OWN, account.left),
     _post("/account/password", Permission.OWN, account.change_password),
     _get("/account/codes", Permission.OWN, account.show_codes, stepped_up=True),
-    _post("/account/codes", Permission.OWN, account.begin_codes, stepped_up=True),
-    _post("/account/codes/off", Permission.OWN, account.end_codes, stepped_up=True, form="/account"),
+    _with_password("/account/codes", Permission.OWN, account.begin_codes, "Turn one-time codes on"),
+    _post(
+        "/account/codes/off",
+        Permission.OWN,
+        account.end_codes,
+        stepped_up=True,
+        does="Turn your one-time codes off",
+        form="/account",
+    ),
     _post("/account/sessions/end", Permission.OWN, account.end_session),
     *(
         _asked(
-            _post(one.path, one.permission, risk.act, stepped_up=one.stepped_up), risk.question if one.sure else None
+            _post(one.path, one.permission, risk.act, stepped_up=one.stepped_up, does=one.label),
+            risk.question if one.sure else None,
         )
         for one in risk.ACTS
     ),

@@ -19,7 +19,7 @@ from tbot_extension_web import texts
 from tbot_extension_web.access.denials import Denials
 from tbot_extension_web.day_view import day_view
 from tbot_extension_web.live import LiveView, Snapshot
-from tbot_extension_web.notices import Answers, Notices, SentForms
+from tbot_extension_web.notices import Answers, AskedRequests, Notices, SentForms
 from tbot_extension_web.permissions import Permission
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class Site:
         self.setup: SetUp | None = None
         self.navigation: tuple[NavigationItem, ...] = NAVIGATION
         self.denials = Denials(lambda: self.logins.security, clock)
-        self.notices, self.answers, self.sent = Notices(), Answers(clock), SentForms(clock)
+        self.notices, self.answers = Notices(), Answers(clock)
+        self.sent, self.asked = SentForms(clock), AskedRequests(clock)
         self.templates = _environment(home)
         self.streams: Counter[int] = Counter()
         self.computing = asyncio.Semaphore(AT_ONCE)
@@ -164,7 +165,7 @@ NAVIGATION: Final = (
     NavigationItem(path="/plugins", title="Plugins"),
     NavigationItem(path="/secrets", title="Secrets", permission=Permission.SECRETS),
     NavigationItem(path="/users", title="Users", permission=Permission.USERS),
-    NavigationItem(path="/audit", title="Audit", permission=Permission.SECRETS),
+    NavigationItem(path="/audit", title="Audit"),
     NavigationItem(path="/logs", title="Logs"),
 )
 """The pages in the order of the navigation."""

@@ -350,7 +350,7 @@ def test_a_finished_simulation_is_never_today(traded_app: ASGIApp) -> None:
     for title in ("Today", "Trades today", "Equity"):
         assert f"<dt>{title}</dt>" not in figures
     assert "<dt>Session of 2026-03-02</dt>" in figures
-    assert "Equity of 2026-03-02, simulated run" in page
+    assert "Equity of 2026-03-02, demo" in page
 
 
 @pytest.mark.parametrize(

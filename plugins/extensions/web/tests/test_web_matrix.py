@@ -18,7 +18,7 @@ from tbot_extension_web.app import create_app, routed
 from tbot_extension_web.forms import MOST_FORM_BYTES
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES
-from tbot_extension_web.testing.client import ask, send_slowly
+from tbot_extension_web.testing.client import ask, ask_once, send_slowly
 from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP, GivenSessions
 
 from tbot_core.errors import AccessError
@@ -185,7 +185,7 @@ def test_a_right_counts_when_the_whole_form_is_there(app: ASGIApp, route: WebRou
     """A session that ended, lost its role or its step-up before the last byte of the form does nothing."""
 
     def sent(meanwhile: Callable[[], None]) -> tuple[int, str]:
-        answer = send_slowly(app, sample(route), as_role(STEPPED_UP), {"csrf": CSRF, "name": "x"}, meanwhile)
+        answer = send_slowly(app, sample(route), as_role(STEPPED_UP), {"csrf": CSRF, "sure": "yes"}, meanwhile)
         return answer.status, answer.headers.get("location", "")
 
     if route.stepped_up:
@@ -309,9 +309,13 @@ def test_f112_a_foreign_host_name_is_refused(app: ASGIApp, route: WebRoute, logi
 
 @EACH_CHANGE
 def test_a_dangerous_change_asks_for_the_password_again(app: ASGIApp, route: WebRoute) -> None:
-    """Where the table says so, and the admin has not entered it within the last minutes."""
-    answer = ask(app, "POST", sample(route), as_role("admin"), {"csrf": CSRF})
-    assert answer.headers.get("location", "").startswith("/step-up") is route.stepped_up
+    """Where the table says so, and the admin has not entered it within the last minutes; a question comes before it."""
+    answer = ask(app, "POST", sample(route), as_role("admin"), {"csrf": CSRF, "sure": "yes"})
+    assert answer.headers.get("location", "").startswith("/step-up?request=") is route.stepped_up
+    assert bool(route.does) >= route.stepped_up
+    if route.asks is not None:
+        asked = ask_once(app, "POST", sample(route), as_role("admin"), {"csrf": CSRF})
+        assert not asked.headers.get("location", "").startswith("/step-up")
 
 
 @ALL

@@ -52,6 +52,9 @@ GET  /risk/state                    login  ok        ok        ok        ok
 GET  /settings                      login  ok        ok        ok        ok
 GET  /settings/{group}              login  ok        ok        ok        ok
 GET  /logs                          login  ok        ok        ok        ok
+GET  /audit                         login  ok        ok        ok        ok
+POST /audit/verify                  login  ok        ok        ok        ok
+GET  /check                         login  ok        ok        ok        ok
 GET  /decisions                     login  ok        ok        ok        ok
 GET  /decisions/day                 login  ok        ok        ok        ok
 GET  /trades                        login  ok        ok        ok        ok
@@ -84,7 +87,6 @@ POST /risk/defense-off              login  403       403       ok        ok
 POST /risk/kill-clear               login  403       403       password  ok
 POST /risk/arm                      login  403       403       password  ok
 POST /risk/accept-journal           login  403       403       password  ok
-GET  /check                         login  403       403       ok        ok
 POST /settings/review               login  403       403       ok        ok
 POST /settings/save                 login  403       403       ok        ok
 POST /settings/encrypt              login  403       403       ok        ok
@@ -96,8 +98,6 @@ POST /secrets/rotate                login  403       403       password  ok
 POST /secrets/metrics-token         login  403       403       password  ok
 POST /secrets/metrics-token/remove  login  403       403       password  ok
 POST /secrets/broker/test           login  403       403       password  ok
-GET  /audit                         login  403       403       ok        ok
-POST /audit/verify                  login  403       403       ok        ok
 GET  /users                         login  403       403       ok        ok
 POST /users/add                     login  403       403       password  ok
 POST /users/role                    login  403       403       password  ok

@@ -157,8 +157,8 @@ class Logins:
             stepped_up=stored.step_up_age_s is not None and stored.step_up_age_s < self.rules.step_up_s,
         )
 
-    async def step_up(self, token: str, password: str, code: str) -> LoggedIn | Refused:
-        """Verify the password again, for dangerous requests of the next minutes; the session gets a new token.
+    async def confirm(self, token: str, password: str, code: str) -> Refused | None:
+        """Verify the password again, for one request; None where it is right and the session goes on.
 
         A lock does not refuse it: strangers cannot keep a logged-in admin from acting. Failures count for the user
         too, and end the session at the limit.
@@ -166,9 +166,16 @@ class Logins:
         if not self._sessions.draw():
             return Refused(sentence=BUSY, busy=True)
         verified = await self._verify_again(token, password, code)
-        current, renewed = self._current(token), _new_token()  # it may have ended meanwhile
-        if not verified or current is None:
+        if not verified or self._current(token) is None:  # it may have ended meanwhile
             return Refused(sentence=STEP_UP_REFUSED)
+        return None
+
+    async def step_up(self, token: str, password: str, code: str) -> LoggedIn | Refused:
+        """Verify the password as `confirm` does, for the requests of the next minutes; the session gets a new token."""
+        refused = await self.confirm(token, password, code)
+        current, renewed = self._current(token), _new_token()
+        if refused is not None or current is None:
+            return refused or Refused(sentence=STEP_UP_REFUSED)
         self._store.sessions.step_up(current[0], renewed)
         return LoggedIn(token=renewed, csrf=csrf_token(renewed))
 
@@ -312,6 +319,7 @@ class Logins:
         accepted = verified.right and self._store.attempts.spend(verified.step) and await self._spend(account, verified)
         await self._record("step-up", account.name, "ok" if accepted else "refused", "")
         if accepted:
+            self._store.sessions.forget_failures(stored)
             return True
         wrong = Attempt(name=self._subject(account.name), right=False)
         for _ in self._store.attempts.record(wrong, self.rules.lock).locked:

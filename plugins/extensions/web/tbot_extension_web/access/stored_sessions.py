@@ -90,7 +90,7 @@ class StoredSessions:
 
     def step_up(self, session: StoredSession, token: str) -> None:
         """Record a step-up, and give the session a new token."""
-        renewed = "UPDATE sessions SET hash = ?, stepped_up = ?, seen = ?, failures = 0 WHERE id = ?"
+        renewed = "UPDATE sessions SET hash = ?, stepped_up = ?, seen = ? WHERE id = ?"
         now = self._store.seconds
         self._store.run(renewed, token_hash(token), now, now, session.id)
 
@@ -104,6 +104,10 @@ class StoredSessions:
             self._store.run("UPDATE sessions SET failures = failures + 1 WHERE id = ?", session.id)
             self._store.run("DELETE FROM sessions WHERE id = ? AND failures >= ?", session.id, limit)
             return bool(self._store.rows("SELECT 1 FROM sessions WHERE id = ?", session.id))
+
+    def forget_failures(self, session: StoredSession) -> None:
+        """Forget the failures of a session whose user entered the right password."""
+        self._store.run("UPDATE sessions SET failures = 0 WHERE id = ?", session.id)
 
     def end(self, number: int) -> None:
         """End a session."""

@@ -33,7 +33,7 @@ async def show(call: Call) -> Response:
 
 async def verify(call: Call) -> Response:
     """Verify the chains of the access log and of each journal."""
-    return await _page(call, await call.work(audit_document, call.site.home))
+    return await _page(call, await call.compute(audit_document, call.site.home))
 
 
 async def show_logs(call: Call) -> Response:

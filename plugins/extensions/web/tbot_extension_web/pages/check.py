@@ -16,4 +16,4 @@ async def show(call: Call) -> Response:
     """Every finding, failures first, as the command line prints them."""
     account = call.site.logins.accounts.read().get(call.user.user)
     codes = account is not None and account.totp is not None
-    return call.page("check.html", result=await call.work(check_with_broker, call.site.home), codes=codes)
+    return call.page("check.html", result=await call.compute(check_with_broker, call.site.home), codes=codes)

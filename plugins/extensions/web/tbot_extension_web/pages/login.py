@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import attrs
 
 from tbot_core.system import random
-from tbot_extension_web.access.logins import Refused
+from tbot_extension_web.access.logins import STEP_UP_REFUSED, Refused
 from tbot_extension_web.cookies import SESSION, VISIT, form_token, set_cookie
+from tbot_extension_web.notices import ASKED_S
 from tbot_extension_web.posts import local_path
 
 if TYPE_CHECKING:
@@ -43,19 +46,43 @@ async def log_out(call: Call) -> Response:
 
 
 async def show_step_up(call: Call) -> Response:
-    """The form that asks for the password again."""
-    return call.page("step_up.html", next=local_path(call.request.query_params.get("next", "/")), fault="")
+    """The form that asks for the password again: for a request that waits for it, or for those of the next minutes."""
+    query = call.request.query_params
+    if number := query.get("request", ""):
+        return _asked(call, number)
+    return call.page("step_up.html", next=local_path(query.get("next", "/")), number="", does="", fault="")
 
 
 async def step_up(call: Call) -> Response:
-    """Allow dangerous acts for the next minutes, and go back to the page that asked for it."""
-    target = local_path(call.form.get("next", "/"))
-    found = await call.site.logins.step_up(call.token, call.form.get("password", ""), call.form.get("code", ""))
+    """Make the request that waits for the password, and that alone; else allow dangerous ones for the next minutes."""
+    target, entered = local_path(call.form.get("next", "/")), (call.form.get("password", ""), call.form.get("code", ""))
+    logins = call.site.logins
+    if number := call.form.get("request", ""):
+        if call.site.asked.find(call.user, number) is None:
+            return _asked(call, number)
+        refused, session = await logins.confirm(call.token, *entered), logins.session(call.token)
+        if refused is not None or session is None:
+            return _asked(call, number, STEP_UP_REFUSED if refused is None else refused.sentence)
+        asked = call.site.asked.take(session, number)
+        return _asked(call, number) if asked is None else await asked.make(attrs.evolve(call, session=session))
+    found = await logins.step_up(call.token, *entered)
     if isinstance(found, Refused):
-        return call.page("step_up.html", 401, next=target, fault=found.sentence)
+        return call.page("step_up.html", 401, next=target, number="", does="", fault=found.sentence)
     answer = call.to(target, "The password is right. Nothing was done yet: make your request now, within five minutes.")
     set_cookie(answer, call.site.origin, SESSION[call.site.origin.secure], found.token)
     return answer
+
+
+def _asked(call: Call, number: str, fault: str = "") -> Response:
+    # The form for a request that waits; for one that does not, that nothing was done.
+    found = call.site.asked.find(call.user, number)
+    if found is None:
+        return call.page("message.html", 400, title="Not done", text=_NO_LONGER, remedy="Make the request again.")
+    code = 401 if fault else 200
+    return call.page("step_up.html", code, next="/", number=number, does=found.does, fault=fault)
+
+
+_NO_LONGER: Final = f"The request waited for your password for over {ASKED_S:g} s, or was made already."
 
 
 def _form(call: Call, fault: str = "", name: str = "", *, status: int = 200) -> Response:

@@ -23,7 +23,7 @@ from tbot_core.instance import Instance
 from tbot_core.instance.registry import EffectiveSetting
 from tbot_core.instance.report import NOT_ACTED_ON
 from tbot_core.system import filesystem
-from tbot_extension_web.pages.step_up import step_up_with
+from tbot_extension_web.pages.step_up import password_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -108,13 +108,9 @@ async def save(call: Call) -> Response:
         return _form(call, view, _group_of(call, view), tuple(wanted), texts=wanted, faults=plan.faults)
     if call.form.get("version", "") != plan.version:
         return _outdated(call, _group_of(call, view))
-    cookie, refused = await step_up_with(call) if plan.guarded else (None, "")
-    if refused:
+    if plan.guarded and (refused := await password_refusal(call)):
         return await _review(call, view, wanted, plan, refused=refused)
-    answer = await _saved(call, plan, _group_of(call, view) or _group_with(view, plan))
-    if cookie is not None:
-        cookie(answer)  # whatever became of the change, the session has a new token
-    return answer
+    return await _saved(call, plan, _group_of(call, view) or _group_with(view, plan))
 
 
 def _outdated(call: Call, group: SettingGroup | None) -> Response:

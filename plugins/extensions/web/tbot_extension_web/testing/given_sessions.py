@@ -81,6 +81,10 @@ class GivenSessions:
         """End the session."""
         self.ended.append(token)
 
+    async def confirm(self, token: str, password: str, code: str) -> Refused | None:  # noqa: ARG002
+        """Accept one password."""
+        return None if password == RIGHT else Refused(sentence="Wrong.")
+
     async def step_up(self, token: str, password: str, code: str) -> LoggedIn | Refused:  # noqa: ARG002
         """Accept one password."""
         return _answer(STEPPED_UP, accepted=password == RIGHT)

@@ -401,12 +401,16 @@ def test_a_step_up_gives_a_new_token_for_five_minutes(access: Any) -> None:
 
 
 def test_failed_step_ups_count_and_end_the_session(access: Any) -> None:
-    """At the limit the session ends, even if the next password is right, and the name is locked."""
+    """At the limit the session ends, even if the next password is right, and the name is locked.
+
+    A right password before it forgets them; entered for one request, it allows no other.
+    """
     token = access.token()
     for _ in range(9):
         access.clock.advance(0.1)
         assert access.do(access.logins.step_up(token, "wrong", "")) == Refused(sentence=STEP_UP_REFUSED)
-    token = access.do(access.logins.step_up(token, PASSWORD, "")).token
+    assert access.do(access.logins.confirm(token, PASSWORD, "")) is None
+    assert not access.logins.session(token).stepped_up
     for _ in range(10):
         access.clock.advance(0.1)
         assert access.logins.session(token) is not None
