@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.actions.control_requests import request_result
+from tbot_core.actions.supervisor import CONDITION
 from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import AccessError, SettingsError, UsageError, VaultError
 from tbot_core.instance.control_folder import with_control_folder
@@ -199,7 +200,7 @@ def service_status(home: Path | None, host: ServiceHost = HOST) -> Document | No
     Raises SettingsError where there is no instance.
     """
     instance = find_instance(home)
-    found, state = service_document(instance), service.read_state(instance)
+    found, state = service_document(instance), service.current_state(instance)
     if found is None:
         return None
     if state is None or not state.unit:
@@ -332,8 +333,13 @@ def unit_text(instance: Instance, command: Sequence[str], environment: Mapping[s
         name=str(home).replace("%", "%%"),
         home=str(home).replace("%", "%%"),
         environment=variables,
-        command=" ".join(_quoted(word, "%$" if place else "%") for place, word in enumerate(command)),
+        command=_command_text(command),
+        condition=_command_text((sys.executable, "-P", "-m", "tbot_core.actions.supervisor", CONDITION, str(home))),
     )
+
+
+def _command_text(command: Sequence[str]) -> str:
+    return " ".join(_quoted(word, "%$" if place else "%") for place, word in enumerate(command))
 
 
 def _quoted(word: str, doubled: str) -> str:
@@ -356,6 +362,8 @@ NotifyAccess=main
 WatchdogSec=60
 WorkingDirectory={home}
 Environment={environment}
+# Not after a stop by a person, though a bot that left positions open ends with 1.
+ExecCondition={condition}
 ExecStart={command}
 TimeoutStartSec=300
 # API_TIMEOUT and the closing of positions, where STOP_POLICY asks for it.
@@ -411,16 +419,14 @@ def _unit_fields(unit: str, host: ServiceHost, *, wanted: bool = True) -> Docume
     said = host.ask("show", unit, "--timestamp=unix", f"--property={names}") or ""
     known = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
     running = known.get("ActiveState") in {"active", "activating", "reloading", "deactivating"}
-    down = ""
-    if wanted and not running:
-        down = f"{unit} is {known.get('ActiveState', 'unknown to systemd')}: {known.get('Result', 'no result')}."
+    why = f"{unit} is {known.get('ActiveState', 'unknown to systemd')}: {known.get('Result', 'no result')}."
     return {
         "running": running,
         "failed": wanted and not running,
         "process": int(known.get("MainPID", "0")) or None,
         "restarts": int(known.get("NRestarts", "0")),
         "exit": _unit_exit(known),
-        "down": down,
+        **({"down": "" if running else why} if wanted else {}),
         "output": host.lines(unit),
     }
 

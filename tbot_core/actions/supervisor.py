@@ -1,7 +1,7 @@
 """tbot's own supervisor: a process that keeps a bot going where no systemd user manager does.
 
 Run as `python -m tbot_core.actions.supervisor HOME COMMAND...`, with the lock of the service held. SIGTERM stops the
-bot in order, and then ends it.
+bot in order, and then ends it. With `--may-start HOME` it says by its exit code whether systemd may start the bot.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ WINDOW_S: Final = 600.0
 NOT_AGAIN: Final = {2: "wrong usage", 3: "settings or secrets", 5: "refused by risk, or not armed"}
 """Exit codes after which a restart changes nothing."""
 
+CONDITION: Final = "--may-start"
 OUTPUT_BYTES: Final = 1_000_000
 _POLL_S: Final = 1.0
 _ADOPTED_POLL_S: Final = 0.2
@@ -146,8 +147,11 @@ class Supervisor:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Supervise the bot of an instance."""
+    """Supervise the bot of an instance; with CONDITION and HOME exit with 1 if systemd is to start it no more."""
     home, *command = arguments
+    if home == CONDITION:
+        state = service.current_state(Instance.at(command[0]))
+        sys.exit(int(state is None or not state.wanted))
     with signals.received_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD) as received:
 
         def wait(seconds: float) -> bool:

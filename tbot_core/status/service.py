@@ -17,6 +17,7 @@ from tbot_core.model.formatting import one_line, plural
 from tbot_core.status.runs import PAPER, RunFile, open_run_file
 from tbot_core.system import file_lines, filesystem
 from tbot_core.system.redaction import redact
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +32,7 @@ OUTPUT: Final = "service.out"
 OWN: Final = "tbot's own"
 SHOWN_LINES: Final = 10
 _LONGEST_LINE: Final = 400
+_REQUESTED: Final = frozenset({StateCause.STOP_COMMAND.name, StateCause.STOP_FILE.name})
 
 
 @attrs.frozen(kw_only=True)
@@ -72,6 +74,14 @@ def read_state(instance: Instance) -> ServiceState | None:
     return None
 
 
+def current_state(instance: Instance) -> ServiceState | None:
+    """The recorded state; one under systemd whose bot a person has stopped is not wanted any more."""
+    state = read_state(instance)
+    if state is None or not (state.wanted and state.unit) or instance.lock_holder or not was_stopped(instance, state):
+        return state
+    return attrs.evolve(state, wanted=False, down="The bot was stopped.")
+
+
 def write_state(instance: Instance, state: ServiceState) -> None:
     """Record the state atomically. Raises AccessError."""
     filesystem.make_folder(instance.data / FOLDER)
@@ -100,7 +110,7 @@ def left_bot(instance: Instance, state: ServiceState | None) -> int | None:
 
 def service_document(instance: Instance) -> Document | None:
     """The service as recorded, without asking systemd; None where none was ever started."""
-    state = read_state(instance) or (ServiceState(wanted=True, actor="", since="") if runs_own(instance) else None)
+    state = current_state(instance) or (ServiceState(wanted=True, actor="", since="") if runs_own(instance) else None)
     if state is None:
         return None
     bot = instance.lock_holder if state.unit else state.bot
@@ -177,6 +187,23 @@ def journal_head(instance: Instance) -> int:
             with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
                 return journal.head[0]
     return 0
+
+
+def was_stopped(instance: Instance, state: ServiceState) -> bool:
+    """Whether a person has stopped the bot since the service was started, by a request or the stop file.
+
+    A signal is no such stop: the machine sends it before it restarts.
+    """
+    since = dt.datetime.fromisoformat(state.since)
+    with suppress(JournalError):
+        if integrity.journal_exists(instance.journal):
+            with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
+                ended = journal.last_event(records.STOPPED)
+                if ended is None or ended.applied < since:
+                    return False
+                asked = [one for one in journal.events(kind=records.STATE) if one.payload["cause"] in _REQUESTED]
+                return bool(asked) and bool(asked[-1].payload["there"]) and asked[-1].applied >= since
+    return False
 
 
 def stop_after(instance: Instance, head: int) -> Mapping[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import signal
@@ -9,12 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tbot_core.actions import service as actions
+from tbot_core.actions import supervisor
 from tbot_core.actions.service import ServiceHost, service_status, start_service, status_lines, stop_service
 from tbot_core.actions.supervisor import Supervisor
 from tbot_core.errors import AccessError, SettingsError, UsageError
@@ -464,3 +466,38 @@ def test_a_unit_has_no_line_break(tmp_path: Path) -> None:
     """A folder with one would add lines to the unit."""
     with pytest.raises(UsageError, match="control characters"):
         actions.unit_text(Instance.at(tmp_path / "a\nUser=root"), (), {})
+
+
+@pytest.mark.parametrize(
+    ("cause", "minutes", "there", "may_start"),
+    [
+        ("STOP_COMMAND", 1, True, False),
+        ("STOP_FILE", 1, True, False),
+        ("STOP_SIGNAL", 1, True, True),
+        ("STOP_COMMAND", -1, True, True),
+        ("STOP_COMMAND", 1, False, True),
+        ("", 1, True, True),
+    ],
+)
+def test_systemd_starts_no_bot_again_that_a_person_stopped(
+    home: Path, cause: str, minutes: int, *, there: bool, may_start: bool
+) -> None:
+    """Though it left positions open and so ended with 1; one that the machine ended at its restart is started."""
+    instance, since = Instance.at(home), dt.datetime(2026, 11, 23, 15, 0, tzinfo=dt.UTC)
+    service.write_state(instance, service.ServiceState(wanted=True, actor="anna", since=since.isoformat(), unit="x"))
+    at = since + dt.timedelta(minutes=minutes)
+    with closing(open_journal(instance.journal)) as journal:
+        asked = {"cause": cause, "there": there, "state": "exit-only", "words": "a stop"}
+        events: list[tuple[str, dict[str, Any]]] = [(records.STATE, asked)] if cause else []
+        for kind, payload in (*events, (records.STOPPED, {"open": ["AAPL"], "unconfirmed": ""})):
+            journal.append([NewEvent(kind=kind, payload=payload, time=at)])
+    with pytest.raises(SystemExit) as ended:
+        supervisor.main([supervisor.CONDITION, str(home)])
+    assert ended.value.code == int(not may_start)
+    found = service_status(home, ServiceHost(systemctl="no-such-systemctl"))
+    assert found is not None
+    assert (found["wanted"], found["failed"], found["down"] == "The bot was stopped.") == (
+        may_start,
+        may_start,
+        not may_start,
+    )
