@@ -5,24 +5,26 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from tbot_core.errors import AccessError, JournalError
-from tbot_core.journal import integrity, records
+from tbot_core.journal import records
 from tbot_core.model import json_document
 from tbot_core.model.formatting import one_line, plural
-from tbot_core.status.runs import PAPER, RunFile, open_run_file
+from tbot_core.status.runs import current_run, open_run_file
 from tbot_core.system import file_lines, filesystem
 from tbot_core.system.redaction import redact
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tbot_core.instance import Instance
+    from tbot_core.journal.store import Journal
     from tbot_core.status import Document
 
 FOLDER: Final = "service"
@@ -141,7 +143,7 @@ def _lost(instance: Instance, state: ServiceState) -> str:
     return f"{process} was killed, or the machine restarted; {rest}. `tbot service start` starts it again."
 
 
-def service_sentence(document: Document) -> str:
+def service_sentence(document: Mapping[str, Any]) -> str:
     """The service in one line."""
     if not document["running"]:
         return document["down"] or "stopped"
@@ -182,11 +184,8 @@ def shown_line(text: str) -> str:
 
 def journal_head(instance: Instance) -> int:
     """The number of the last event of the account's journal; 0 where it cannot be read."""
-    with suppress(JournalError):
-        if integrity.journal_exists(instance.journal):
-            with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
-                return journal.head[0]
-    return 0
+    with _journal(instance) as journal:
+        return 0 if journal is None else journal.head[0]
 
 
 def was_stopped(instance: Instance, state: ServiceState) -> bool:
@@ -195,22 +194,27 @@ def was_stopped(instance: Instance, state: ServiceState) -> bool:
     A signal is no such stop: the machine sends it before it restarts.
     """
     since = dt.datetime.fromisoformat(state.since)
-    with suppress(JournalError):
-        if integrity.journal_exists(instance.journal):
-            with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
-                ended = journal.last_event(records.STOPPED)
-                if ended is None or ended.applied < since:
-                    return False
-                asked = [one for one in journal.events(kind=records.STATE) if one.payload["cause"] in _REQUESTED]
-                return bool(asked) and bool(asked[-1].payload["there"]) and asked[-1].applied >= since
-    return False
+    with _journal(instance) as journal:
+        ended = None if journal is None else journal.last_event(records.STOPPED)
+        if journal is None or ended is None or ended.applied < since:
+            return False
+        asked = [one for one in journal.events(kind=records.STATE) if one.payload["cause"] in _REQUESTED]
+        return bool(asked) and bool(asked[-1].payload["there"]) and asked[-1].applied >= since
 
 
 def stop_after(instance: Instance, head: int) -> Mapping[str, Any] | None:
     """What a bot recorded of its stop after an event: `open` and `unconfirmed`; None where it recorded none."""
-    with suppress(JournalError):
-        if integrity.journal_exists(instance.journal):
-            with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
-                found = journal.last_event(records.STOPPED)
-                return None if found is None or found.seq <= head else found.payload
-    return None
+    with _journal(instance) as journal:
+        found = None if journal is None else journal.last_event(records.STOPPED)
+        return None if found is None or found.seq <= head else found.payload
+
+
+@contextmanager
+def _journal(instance: Instance) -> Iterator[Journal | None]:
+    # The journal of the account, or of the rehearsal in which the bot trades; None where it cannot be read.
+    with ExitStack() as opened:
+        journal = None
+        with suppress(JournalError):
+            if (file := current_run(instance)) is not None:
+                journal = opened.enter_context(open_run_file(file))
+        yield journal

@@ -23,6 +23,7 @@ from tbot_extension_web.pages import (
     risk,
     runs,
     secrets,
+    service,
     settings,
     setup,
     trades,
@@ -210,6 +211,9 @@ ROUTES: Final = (
         )
         for one in risk.ACTS
     ),
+    _get("/service", Permission.READ, service.show),
+    _with_password("/service/start", Permission.CONTROL, service.start, "Start the bot", form="/"),
+    _asked(_post("/service/stop", Permission.CONTROL, service.stop, form="/"), service.question),
     _get("/decisions", Permission.READ, decisions.show),
     _get("/decisions/day", Permission.READ, decisions.show_day),
     _get("/trades", Permission.READ, trades.show),

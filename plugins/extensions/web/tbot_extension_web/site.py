@@ -12,6 +12,7 @@ import attrs
 import jinja2
 
 from tbot_core.actions.assembly import is_rehearsed
+from tbot_core.actions.service import HOST
 from tbot_core.instance.plugin_settings import invented_market_note
 from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.system import random
@@ -90,6 +91,7 @@ class Site:
         self.denials = Denials(lambda: self.logins.security, clock)
         self.notices, self.answers = Notices(), Answers(clock)
         self.sent, self.asked = SentForms(clock), AskedRequests(clock)
+        self.service_host = HOST
         self.templates = _environment(home)
         self.streams: Counter[int] = Counter()
         self.computing = asyncio.Semaphore(AT_ONCE)

@@ -371,7 +371,8 @@ def test_stops_are_offered_to_a_bot_and_closing_where_something_may_be_open(
     status: dict[str, object], expected: set[str]
 ) -> None:
     """A kill while none holds; everything while nothing is known of the bot, closing while the account is not known."""
-    known = {"running": True, "positions": [], "orders": [], "causes": [], **status} if status else {}
+    quiet = {"running": True, "positions": [], "orders": [], "causes": [], "requests": {"waiting": []}}
+    known = {**quiet, **status} if status else {}
     restricting = [one for one in ACTS if one.verb.value.startswith(("stop", "kill"))]
     restricting = [one for one in restricting if one.verb.value not in {"stop-cancel", "kill-clear"}]
     assert {one.verb.value for one in restricting if offered(one, known)} == expected

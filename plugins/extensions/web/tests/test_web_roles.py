@@ -47,6 +47,7 @@ GET  /                              login  ok        ok        ok        ok
 GET  /live/dashboard                login  ok        ok        ok        ok
 GET  /confirmations                 login  ok        ok        ok        ok
 GET  /confirmations/waiting         login  ok        ok        ok        ok
+GET  /service                       login  ok        ok        ok        ok
 GET  /risk                          login  ok        ok        ok        ok
 GET  /risk/state                    login  ok        ok        ok        ok
 GET  /settings                      login  ok        ok        ok        ok
@@ -79,6 +80,8 @@ POST /runs/started/{id}/cancel      login  403       ok        ok        ok
 POST /alerts/acknowledge            login  403       ok        ok        ok
 POST /alerts/test                   login  403       ok        ok        ok
 
+POST /service/start                 login  403       403       password  ok
+POST /service/stop                  login  403       403       ok        ok
 POST /risk/stop-flatten             login  403       403       ok        ok
 POST /risk/kill-flatten             login  403       403       ok        ok
 POST /risk/stop-keep                login  403       403       ok        ok

@@ -112,14 +112,14 @@ def test_without_marks_the_figures_are_those_of_the_fills(parts: Callable[..., d
 def test_a_rehearsal_that_ended_is_started_by_the_command_of_its_venue(parts: Callable[..., dict[str, str]]) -> None:
     """`tbot run` alone would trade the account."""
     said = words(parts(**DEAD, mode="REHEARSAL")["state"])
-    assert "Start it with the command that tbot rehearse --serve printed." in said
+    assert "or with the command that tbot rehearse --serve printed." in said
     assert "tbot run" not in said
 
 
 def test_a_rehearsal_of_before_is_not_taken_for_the_account(parts: Callable[..., dict[str, str]]) -> None:
     """It is the newest run; the band says how the account is traded, the figures whose they are."""
     found = parts(**DEAD, mode="REHEARSAL", of_account=False, in_session=False, positions=[])
-    assert "Start it with tbot run" in words(found["state"])
+    assert "An admin starts it under" in words(found["state"])
     assert "SIMULATION What follows is of a rehearsal, finished" in words(found["figures"])
     assert "Equity of the rehearsal" in words(found["figures"])
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from tbot_core.errors import TbotError
+from tbot_extension_web.pages.service import control_values
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -31,7 +32,10 @@ async def show(call: Call) -> Response:
     """The page, with its parts as of now."""
     parts = await call.site.live.parts()
     status = call.site.live.latest.status
-    return call.page("dashboard.html", parts=parts, now=status.get("now"), waiting=status.get("confirmations"))
+    values = await control_values(call)
+    return call.page(
+        "dashboard.html", parts=parts, now=status.get("now"), waiting=status.get("confirmations"), **values
+    )
 
 
 async def stream(call: Call) -> Response:

@@ -16,7 +16,7 @@ from tbot_extension_web.posts import Question
 from tbot_extension_web.texts import profit, shares
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from starlette.responses import Response
 
@@ -153,6 +153,8 @@ _WITHDRAWN: Final = {
 _MADE: Final = {ControlVerb.KILL: StateCause.KILL_COMMAND, ControlVerb.DEFENSE_ON: StateCause.DEFENSE_COMMAND}
 """Requests that stay in force until they are withdrawn, with the cause that says so."""
 
+_ENDED_BY: Final = {ControlVerb.KILL: ControlVerb.KILL_CLEAR, ControlVerb.DEFENSE_ON: ControlVerb.DEFENSE_OFF}
+
 
 def offered(asked: Act, status: Mapping[str, Any]) -> bool:
     """Whether the request has an effect now: something to end, close or withdraw. Each has while nothing is known."""
@@ -166,15 +168,21 @@ def offered(asked: Act, status: Mapping[str, Any]) -> bool:
     if asked.verb in _MADE:
         # While nothing is entered at all, there is nothing that defense makes smaller.
         idle = asked.verb is ControlVerb.DEFENSE_ON and status["state"] == RiskState.HALTED.word
-        return not idle and _MADE[asked.verb].value not in status["causes"]
+        waits = _waits(status["requests"]["waiting"], asked.verb.value, _ENDED_BY[asked.verb])
+        return not (idle or waits) and _MADE[asked.verb].value not in status["causes"]
     if asked.verb not in _WITHDRAWN:
         return True
     name, causes = _WITHDRAWN[asked.verb]
     requests = status["requests"]
-    waiting = bool(requests.get(name))  # the file
-    for verb in requests["waiting"]:
-        waiting = verb != asked.verb.value and (waiting or verb.startswith(name))
+    waiting = _waits(requests["waiting"], name, asked.verb, there=bool(requests.get(name)))  # with the file
     return waiting or not {str(one) for one in causes}.isdisjoint(status["causes"])
+
+
+def _waits(verbs: Iterable[str], name: str, ended_by: ControlVerb, *, there: bool = False) -> bool:
+    # Whether a request whose verb begins so waits for the bot, and none after it that ends it.
+    for verb in verbs:
+        there = verb != ended_by.value and (there or verb.startswith(name))
+    return there
 
 
 async def show(call: Call) -> Response:
