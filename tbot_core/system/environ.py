@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "TBOT_"
 _PREFIX: Final = re.compile(r"[A-Z][A-Z0-9]*_")
 _MANAGER: Final = ("DBUS_SESSION_BUS_ADDRESS", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR")
+_UNSET: ContextVar[frozenset[str]] = ContextVar("unset", default=frozenset())
 _CARRIED: Final = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONHASHSEED", "TMPDIR", "TZ", "TZDIR")
 
 
@@ -41,17 +43,20 @@ def variable(name: str) -> str | None:
     """The value of a documented variable; None when unset. Raises ValueError unless it begins with TBOT_."""
     if not name.startswith(PREFIX):
         raise ValueError(f"only variables that begin with {PREFIX} are read, not {name}")
-    return os.environ.get(name)
+    return None if name in _UNSET.get() else os.environ.get(name)
 
 
 @contextmanager
 def without_variables(*names: str) -> Iterator[None]:
-    """Unset these variables of tbot in the context, for this process and its children."""
-    kept = {name: os.environ.pop(name) for name in names if variable(name) is not None}
+    """Unset these variables of tbot in the context, for the thread that entered it and the children that it starts.
+
+    Other threads of the process read them meanwhile.
+    """
+    token = _UNSET.set(_UNSET.get() | {*names})
     try:
         yield
     finally:
-        os.environ.update(kept)
+        _UNSET.reset(token)
 
 
 def without_blas_threads() -> None:
@@ -93,7 +98,8 @@ def minimal_environment() -> dict[str, str]:
 
 def own_environment() -> dict[str, str]:
     """The environment for running the same command again: `minimal_environment` plus the variables of tbot."""
-    return minimal_environment() | {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    own = (name for name in os.environ if name.startswith(PREFIX) and name not in _UNSET.get())
+    return minimal_environment() | {name: os.environ[name] for name in own}
 
 
 def manager_environment() -> dict[str, str]:
