@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, Literal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
@@ -14,22 +17,26 @@ from tbot_core.errors import UsageError, VaultError
 from tbot_core.instance import Instance, is_there
 from tbot_core.system import environ, filesystem
 from tbot_core.vault import backup, key_providers
-from tbot_core.vault.bundle import BundleCipher
+from tbot_core.vault.bundle import KINDS, BundleCipher, parse_bundle, read_text
 from tbot_core.vault.categories import AUDIT, CATEGORIES, ENV_FILE, ENV_KEY_VARIABLE, EVERY, category_paths
 from tbot_core.vault.error_codes import VaultErrorCode, vault_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from tbot_core.actions.notices import Notify
     from tbot_core.contracts.settings import DeploymentSettings
     from tbot_core.instance.preflight_subject import PreflightFinding
     from tbot_core.system.secret import Secret
+    from tbot_core.vault.audit_log import BackupHistory
     from tbot_core.vault.backup import Backup
-    from tbot_core.vault.vault import Vault
+    from tbot_core.vault.vault import AuditAction, Vault
 
+FOLDER: Final = "backups"
 SUFFIX: Final = ".tbot"
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][\w.+-]{0,200}\.tbot", re.ASCII)
+_DATED: Final = re.compile(r"secrets-(\d{8}T\d{6}Z)\.tbot")
+_TIME: Final = "%Y%m%dT%H%M%SZ"
 _OUTSIDE: Final = "storage/outside"
 _NOT_IN_DRILL: Final = frozenset({"machine", "plugins", "backup"})
 """Checks that do not apply to a restore drill."""
@@ -49,6 +56,65 @@ class ImportChange:
         """The change as text."""
         names = "" if self.state == "same" else ", ".join(self.fields)
         return f"{self.category:13} {self.state:8} {self.key_id or '-':16}  {names}".rstrip()
+
+
+@attrs.frozen(kw_only=True)
+class StoredBackup:
+    """A file in the folder of backups: when it was written (by its name, else its file), and its size in bytes.
+
+    `drilled` is when it was tried last, and `passed` how that ended; None where it was not. `fault` says why it is no
+    backup; "" for one.
+    """
+
+    name: str
+    made: datetime
+    size: int
+    id: str = ""
+    drilled: datetime | None = None
+    passed: bool | None = None
+    fault: str = ""
+
+    @property
+    def line(self) -> str:
+        """The file as text."""
+        tried = "never tried" if self.drilled is None else f"tried {self.drilled:%Y-%m-%d %H:%M}"
+        found = "" if self.passed is None else ", passed" if self.passed else ", failed"
+        return f"{self.made:%Y-%m-%d %H:%M:%S}  {self.size:>10,}  {self.name}  {self.fault or tried + found}"
+
+
+@attrs.frozen(kw_only=True)
+class StoredBackups:
+    """The backups of an instance: its folder and the files in it, the newest first, and when the last one was written.
+
+    `last` is from the audit log, which also knows of those in other folders; `last_name` is its file, "" where it is
+    not in the folder. `more` files are older than those listed.
+    """
+
+    folder: Path
+    files: tuple[StoredBackup, ...]
+    last: datetime | None
+    last_name: str
+    more: int = 0
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The backups as a JSON document."""
+        return {
+            "folder": str(self.folder),
+            "last": self.last,
+            "last_file": self.last_name,
+            "files": [attrs.asdict(one) for one in self.files],
+        }
+
+    @property
+    def lines(self) -> Iterator[str]:
+        """The backups as text."""
+        if self.last is None:
+            yield "No backup was written yet."
+        else:
+            place = f"{self.folder / self.last_name}" if self.last_name else f"not in {self.folder}"
+            yield f"The last backup was written at {self.last:%Y-%m-%d %H:%M:%S}: {place}."
+        yield from (one.line for one in self.files)
 
 
 def export_secrets(home: Path | None, chosen: Sequence[str], out: Path, passphrase: Secret) -> tuple[str, ...]:
@@ -97,19 +163,53 @@ def import_secrets(
     return changes
 
 
-def back_up_secrets(home: Path | None, folder: Path | None, passphrase: Secret) -> Path:
-    """Write a dated backup into the folder, by default that of the instance, and return its path."""
+def back_up_secrets(
+    home: Path | None, folder: Path | None, passphrase: Secret, *, actor: str = ""
+) -> tuple[Path, tuple[str, ...]]:
+    """Write a dated backup into the folder, by default that of the instance; returns its path and its categories."""
     instance = Instance.at(home)
     if not is_there(instance):
         raise UsageError(f"{instance.home} is not an instance.", "Give one with --home.")
-    vault = vault_of_home(home)
-    folder = instance.home / "backups" if folder is None else folder
+    vault = vault_of_home(home, actor=actor)
+    folder = instance.path(FOLDER) if folder is None else folder
     filesystem.make_folder(folder)
-    path = folder / f"secrets-{vault.clock.now():%Y%m%dT%H%M%SZ}{SUFFIX}"
+    path = folder / f"secrets-{vault.clock.now():{_TIME}}{SUFFIX}"
     if filesystem.is_present(path):
         raise UsageError(f"{path} exists already.", "Try again in a second.")
-    backup.write_backup(vault, path, BundleCipher(kind="backup", passphrase=passphrase))
-    return path
+    return path, backup.write_backup(vault, path, BundleCipher(kind="backup", passphrase=passphrase))
+
+
+def stored_backups(home: Path | None, most: int | None = None) -> StoredBackups:
+    """The backups in the folder of the instance, the newest ones where there are more than `most`. Opens none.
+
+    Raises VaultError for an invalid line of the audit log.
+    """
+    from tbot_core.vault.audit_log import backup_history, log_path
+
+    instance = Instance.at(home)
+    history = backup_history(log_path(instance))
+    found = sorted(((_made(path), path) for path in _backup_files(instance)), reverse=True)
+    files = tuple(_stored(path, made, history) for made, path in found[:most])
+    last = next((one.name for one in files if history.last_id and one.id == history.last_id), "")
+    return StoredBackups(
+        folder=instance.path(FOLDER), files=files, last=history.last, last_name=last, more=len(found) - len(files)
+    )
+
+
+def stored_backup(home: Path | None, name: str) -> Path:
+    """The file of that name in the folder of backups. Raises UsageError for any other name."""
+    found = next((path for path in _backup_files(Instance.at(home)) if path.name == name), None)
+    if found is None:
+        raise UsageError("No backup of that name is in the folder of backups.", "Choose one of the list.")
+    return found
+
+
+def read_stored_backup(home: Path | None, name: str, *, actor: str) -> bytes:
+    """The encrypted text of a backup in the folder, to be kept elsewhere; the audit log names who has read it."""
+    text = read_text(stored_backup(home, name))
+    bundle = parse_bundle(text, name)
+    vault_of_home(home, tolerant=True, ready=False, actor=actor).note("export", EVERY, "ok", bundle.id)
+    return text
 
 
 def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[str, ...]:
@@ -118,7 +218,7 @@ def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[
     from tbot_core.instance.secret_paths import SecretPaths
 
     instance = Instance.at(home)
-    with _opened(file, passphrase) as found:
+    with _opened(read_text(file), file.name, passphrase) as found:
         filesystem.make_private_folder(instance.home, mode=0o755)
         deployment = _deployment(_settings(instance, found))
         done = _restore_files(instance, found, deployment)
@@ -133,28 +233,42 @@ def verify_backup(
     file: Path,
     passphrase: Secret,
     check_instance: Callable[[Path], tuple[PreflightFinding, ...]],
+    *,
+    actor: str = "",
 ) -> tuple[tuple[str, ...], tuple[PreflightFinding, ...]]:
     """Restore a backup in memory with temporary key files, check it, and delete everything that was written.
 
     Returns its categories and the rows of `tbot check`, without the checks that do not apply to a backup. Paths
     outside of the instance are mapped into it during the drill, so that no existing file is changed. The instance at
-    `home` only gets a line in its audit log, if it has one and its key.
+    `home` only gets lines in its audit log, if it has one and its key: the last one says whether the drill passed.
     """
     from tbot_core.instance.folder import IGNORE_FILES
+    from tbot_core.instance.sources import keep_opened_settings
     from tbot_core.system.editor import in_memory
+    from tbot_core.vault.audit_log import PASSED
 
-    _log_drill(home)
+    _log_drill(home, actor, "open", "ok")
+    text = read_text(file)
     with (
         environ.without_variables(ENV_KEY_VARIABLE, key_providers.VARIABLE),
+        keep_opened_settings(),
         in_memory() as folder,
-        _opened(file, passphrase) as found,
+        _opened(text, file.name, passphrase) as found,
     ):
         instance = Instance(folder)
         done = _restore_inside(instance, found)
         for name in IGNORE_FILES:
             filesystem.write_atomic(instance.path(name), b"*\n")
         rows = tuple(row for row in check_instance(folder) if row.subject not in _NOT_IN_DRILL)
+    failed = any(row.level == "fail" for row in rows)
+    _log_drill(home, actor, "drill", "failed" if failed else PASSED, parse_bundle(text, file.name).id)
     return done, rows
+
+
+def backup_lines(path: Path, categories: Sequence[str]) -> Iterator[str]:
+    """What a backup that was just written holds, as text."""
+    yield f"{path} holds {', '.join(categories) or 'no file'} and every key, and was opened again to prove it."
+    yield "It holds no journal and no log. Keep a copy, and the passphrase, on another machine."
 
 
 def restore_lines(categories: tuple[str, ...], rows: Sequence[PreflightFinding]) -> Iterator[str]:
@@ -165,16 +279,47 @@ def restore_lines(categories: tuple[str, ...], rows: Sequence[PreflightFinding])
     yield check_outcome([row.level for row in rows])
 
 
-def _log_drill(home: Path | None) -> None:
+def _log_drill(home: Path | None, actor: str, action: AuditAction, outcome: str, key_id: str = "") -> None:
     # In the audit log of the instance, if it has one and its key.
     from tbot_core.vault.audit_log import log_path
 
     instance = Instance.at(home)
     if filesystem.is_present(log_path(instance)):
-        vault = vault_of_home(home, tolerant=True, ready=False)
+        vault = vault_of_home(home, tolerant=True, ready=False, actor=actor)
         if (key := vault.store.key(AUDIT)) is not None:
             key.wipe()
-            vault.note("open", EVERY, "ok")
+            vault.note(action, EVERY, outcome, key_id)
+
+
+def _backup_files(instance: Instance) -> list[Path]:
+    # What may be a backup, by its name.
+    folder = instance.path(FOLDER)
+    found = filesystem.files(folder) if filesystem.is_folder(folder) else []
+    return [path for path in found if path.parent == folder and _FILE_NAME.fullmatch(path.name)]
+
+
+def _made(path: Path) -> datetime:
+    named = _DATED.fullmatch(path.name)
+    try:
+        return datetime.strptime(named[1], _TIME).replace(tzinfo=UTC) if named else _modified(path)
+    except ValueError:  # digits that are no date
+        return _modified(path)
+
+
+def _modified(path: Path) -> datetime:
+    return datetime.fromtimestamp(filesystem.modified(path), UTC)
+
+
+def _stored(path: Path, made: datetime, history: BackupHistory) -> StoredBackup:
+    stored = StoredBackup(name=path.name, made=made, size=filesystem.size(path))
+    try:
+        bundle = parse_bundle(read_text(path), path.name)
+    except VaultError as fault:
+        return attrs.evolve(stored, fault=fault.message)
+    if bundle.kind != KINDS["backup"]:
+        return attrs.evolve(stored, fault="It is an export, not a backup.")
+    drilled, passed = history.drills.get(bundle.id, (None, None))
+    return attrs.evolve(stored, id=bundle.id, drilled=drilled, passed=passed)
 
 
 def _vault_for(home: Path | None, parts: Mapping[str, memoryview], *, ready: bool) -> Vault:
@@ -224,8 +369,8 @@ def _refuse_overwrite(vault: Vault, changes: Sequence[ImportChange], *, replace:
         raise UsageError(message, "Use --replace to overwrite; --dry-run shows the differences.")
 
 
-def _opened(file: Path, passphrase: Secret) -> Backup:
-    return backup.open_backup(BundleCipher(kind="backup", passphrase=passphrase).read(file), file.name)
+def _opened(text: bytes, name: str, passphrase: Secret) -> Backup:
+    return backup.open_backup(BundleCipher(kind="backup", passphrase=passphrase).open(text, name), name)
 
 
 def _settings(instance: Instance, found: Backup) -> bytes:

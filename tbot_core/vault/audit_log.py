@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +23,7 @@ from tbot_core.vault.store import SecretStore
 from tbot_core.vault.vault import SecretAccess, Vault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from pathlib import Path
 
     from tbot_core.errors import VaultError
@@ -37,6 +38,8 @@ _DIGITS: Final = 18
 _LABEL: Final = b"tbot audit v1 "
 _ROTATED: Final = ("rotate", "ok")
 _BACKED_UP: Final = ("backup", "ok")
+PASSED: Final = "passed"
+"""The outcome of a drill of a backup that has passed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -64,6 +67,18 @@ class AuditLogEntry:
     category: str
     key_id: str
     outcome: str
+
+
+@attrs.frozen(kw_only=True)
+class BackupHistory:
+    """What the log says of backups: when the last one was written and verified with its id, and the last drill of each.
+
+    `last_id` is "" where the log does not name it; `drills` have time and whether it passed, by the id of a backup.
+    """
+
+    last: datetime | None = None
+    last_id: str = ""
+    drills: Mapping[str, tuple[datetime, bool]] = attrs.field(factory=dict)
 
 
 @attrs.define(kw_only=True)
@@ -282,8 +297,20 @@ def last_rotations(path: Path) -> dict[str, datetime]:
 
 def last_backup(path: Path) -> datetime | None:
     """When a backup was last written and verified, according to the log."""
-    moments = [line.utc for line in log_entries(path) if (line.action, line.outcome) == _BACKED_UP]
-    return max(moments, default=None)
+    return backup_history(path).last
+
+
+def backup_history(path: Path) -> BackupHistory:
+    """What the log says of backups, not verified. Raises VaultError for an invalid line."""
+    made: list[tuple[datetime, str]] = []
+    drills: dict[str, tuple[datetime, bool]] = {}
+    for line in log_entries(path):
+        if (line.action, line.outcome) == _BACKED_UP:
+            made.append((line.utc, line.key_id))
+        elif line.action == "drill":
+            drills[line.key_id] = line.utc, line.outcome == PASSED
+    last, last_id = max(made, default=(None, ""))
+    return BackupHistory(last=last, last_id=last_id, drills=drills)
 
 
 def verify_chain(path: Path, key: RootKey | None, *, anchors: Sequence[AuditAnchor] = ()) -> AuditAnchor:

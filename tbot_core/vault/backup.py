@@ -55,17 +55,18 @@ class Backup:
         self.bundle.wipe()
 
 
-def write_backup(vault: Vault, path: Path, seal: BundleCipher) -> None:
-    """Write a backup of every key and file durably, after verifying its content.
+def write_backup(vault: Vault, path: Path, seal: BundleCipher) -> tuple[str, ...]:
+    """Write a backup of every key and file durably, after verifying its content; returns the categories in it.
 
-    Raises VaultError, and AccessError for a path that cannot be written; an existing file is kept then.
+    The audit log names it by its id. Raises VaultError, and AccessError for a path that cannot be written; an existing
+    file is kept then.
     """
 
     def prove(bundle: SecretBundle) -> None:
         with open_backup(bundle, path.name) as backup:
             _prove(backup, vault.store.place)
 
-    with vault.store.holding("env"), vault.noted("backup", EVERY), ExitStack() as stack:
+    with vault.store.holding("env"), vault.noted("backup", EVERY) as named, ExitStack() as stack:
         parts: dict[str, bytes | memoryview] = {}
         for category in _KEPT:
             parts |= _category_parts(vault, category, stack)
@@ -73,7 +74,8 @@ def write_backup(vault: Vault, path: Path, seal: BundleCipher) -> None:
             parts[_HEADER] = filesystem.read_bytes(vault.store.keys.path)
         if path.is_relative_to(vault.instance.home):
             _sweep(path)
-        seal.write(path, parts, prove=prove, system=vault.system)
+        named(seal.write(path, parts, prove=prove, system=vault.system))
+    return tuple(category for category in CATEGORIES if {f"file/{category}", f"plain/{category}"} & parts.keys())
 
 
 def open_backup(bundle: SecretBundle, file: str) -> Backup:

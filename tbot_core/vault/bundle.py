@@ -59,6 +59,11 @@ class ParsedBundle:
     nonce: bytes
     sealed: bytes
 
+    @property
+    def id(self) -> str:
+        """What tells the bundle from every other: the id of its key, in hexadecimal."""
+        return self.check.hex()
+
 
 class SecretBundle:
     """The parts of a bundle by name; as a context manager they are wiped at the end."""
@@ -137,8 +142,8 @@ class BundleCipher:
         *,
         prove: Callable[[SecretBundle], None] | None = None,
         system: FileSystemCalls = secure_files.SYSTEM,
-    ) -> None:
-        """Write a bundle durably, mode 0600, after decrypting it again; `prove` may refuse it.
+    ) -> str:
+        """Write a bundle durably, mode 0600, after decrypting it again, and return its id; `prove` may refuse it.
 
         Raises VaultError, and AccessError when the file cannot be written; an existing file is kept then.
         """
@@ -148,13 +153,13 @@ class BundleCipher:
                 if prove is not None:
                     prove(bundle)
 
-        secure_files.write(path, self.close(parts, path.name) + b"\n", check=check, system=system)
+        text = self.close(parts, path.name)
+        secure_files.write(path, text + b"\n", check=check, system=system)
+        return parse_bundle(text, path.name).id
 
     def read(self, path: Path) -> SecretBundle:
         """Read a bundle file; the caller wipes the result. Raises VaultError and AccessError."""
-        if filesystem.size(path) > LIMIT_BYTES + 1:
-            _refuse(VaultErrorCode.BUNDLE_LONG, path.name)
-        return self.open(filesystem.read_bytes(path), path.name)
+        return self.open(read_text(path), path.name)
 
     def _own_key(self, master: SecureBuffer) -> SecureBuffer:
         from cryptography.hazmat.primitives import hashes
@@ -163,6 +168,13 @@ class BundleCipher:
         own = SecureBuffer(keys.KEY_BYTES)
         HKDFExpand(hashes.SHA256(), keys.KEY_BYTES, _KEY_LABEL + self.kind.encode()).derive_into(master.view, own.view)
         return own
+
+
+def read_text(path: Path) -> bytes:
+    """The text of a bundle file, not parsed. Raises VaultError for one that is too long, and AccessError."""
+    if filesystem.size(path) > LIMIT_BYTES + 1:
+        _refuse(VaultErrorCode.BUNDLE_LONG, path.name)
+    return filesystem.read_bytes(path)
 
 
 def pack_parts(parts: Mapping[str, bytes | memoryview]) -> SecureBuffer:

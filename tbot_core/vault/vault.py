@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 AuditAction = Literal[
     "open", "decrypt", "deny", "write", "rotate", "export", "retire", "backup", "restore",
-    "login", "logout", "lock", "unlock", "step-up", "account",
+    "drill", "login", "logout", "lock", "unlock", "step-up", "account",
     "anchor", "accept",
 ]  # fmt: skip
 """What is done with secrets, with logins and accounts of the web page, and with the journal's head."""
@@ -274,15 +274,19 @@ class Vault:
         self.audit.record(SecretAccess(action=action, category=category, outcome=outcome, key_id=key_id))
 
     @contextmanager
-    def noted(self, action: AuditAction, category: str) -> Iterator[None]:
-        """Record in the audit log that an access begins, and how it ended."""
+    def noted(self, action: AuditAction, category: str) -> Iterator[Callable[[str], None]]:
+        """Record in the audit log that an access begins, and how it ended.
+
+        What it yields takes the id of the key, where that is known only at the end.
+        """
+        ids = [""]
         self.note(action, category, "begun")
         try:
-            yield
+            yield ids.append
         except TbotError as error:
             self.note("deny", category, error.code if isinstance(error, VaultError) else "failed")
             raise
-        self.note(action, category, "ok")
+        self.note(action, category, "ok", ids[-1])
 
     @contextmanager
     def _writing(self, category: str) -> Iterator[keys.RootKey]:

@@ -136,6 +136,11 @@ def test_a_drill_restores_in_memory_and_leaves_nothing(home: Path, tmp_path: Pat
     assert files(home) == before
     assert '"action":"open","actor"' in (home / "data/audit.log").read_text()
     assert not list(editor.MEMORY.glob(f"tbot-{os.getpid()}-*"))
+    listed = json.loads(run(home, "backup", "--list", "--json"))
+    (one,) = listed["files"]
+    assert (one["name"], one["passed"], one["size"]) == (file.name, True, file.stat().st_size)
+    assert (listed["last_file"], listed["last"] >= one["made"]) == (file.name, True)
+    assert f"{file.name}  tried {one['drilled'][:10]}" in run(home, "backup", "--list")
     found = json.loads(run(tmp_path / "nowhere", "restore", str(file), "--verify", "--json"))
     assert found["passed"]
     assert found["categories"] == ["env", "env_bot", "smtp", "bot_identity"]
@@ -164,6 +169,7 @@ def test_a_drill_says_what_would_be_wrong(home: Path) -> None:
     vault(home).write("smtp", b'{"password": ""}')
     said = run(home, "restore", str(backed_up(home)), "--verify", code=3)
     assert "`tbot check` failed: " in said
+    assert ", failed" in run(home, "backup", "--list")
     assert "smtp" in said
 
 
@@ -229,6 +235,7 @@ def test_the_age_of_the_last_backup_is_a_row_of_the_check(home: Path) -> None:
         store = SecretStore(instance=Instance(home), deployment=DeploymentSettings(), clock=clock, strict=False)
         open_vault(store, "somebody").note("backup", EVERY, outcome)
 
+    assert run(home, "backup", "--list") == "No backup was written yet.\n"
     noted("begun")
     assert (row()["level"], row()["message"]) == ("warn", "The secrets have no backup.")
     assert "tbot secrets backup" in row()["remedy"]
@@ -236,6 +243,7 @@ def test_the_age_of_the_last_backup_is_a_row_of_the_check(home: Path) -> None:
     found = row()
     assert found["level"] == "warn"
     assert "days old" in found["message"]
+    assert f"not in {home / 'backups'}" in run(home, "backup", "--list")
     assert "tbot secrets backup" in found["remedy"]
     backed_up(home)
     assert (row()["level"], row()["message"]) == ("ok", "The last backup of the secrets is 0 days old.")

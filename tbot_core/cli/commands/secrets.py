@@ -15,6 +15,7 @@ from tbot_core.errors import UsageError
 from tbot_core.vault.categories import CATEGORIES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TextIO
 
 _REFUSED: Final = 3
@@ -85,21 +86,29 @@ def import_command(
 @click.option(
     "--to", "folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Default: backups/."
 )
+@click.option("--list", "listed", is_flag=True, help="List the backups in backups/, and write none.")
 @_passphrase
 @home_option
-def backup_command(*, folder: Path | None, phrase: TextIO | None, home: Path | None) -> None:
+@json_option
+def backup_command(
+    *, folder: Path | None, listed: bool, phrase: TextIO | None, home: Path | None, as_json: bool
+) -> None:
     """Write the encrypted files and their keys into one dated backup under a passphrase, and verify it.
 
-    Keys from before a rotation that are in the backup, and older than KEEP_PREV_DAYS, are then deleted.
+    Keys from before a rotation that are in the backup, and older than KEEP_PREV_DAYS, are then deleted. With --list
+    the backups in backups/ are shown, with the date and size of each, and whether its drill passed.
     """
     from tbot_core.actions import bundles
 
+    if listed:
+        found = bundles.stored_backups(home)
+        emit(found.document, as_json=as_json, lines=found.lines)
+        return
     with read_passphrase(phrase, twice=True) as passphrase:
-        path = bundles.back_up_secrets(home, folder, passphrase)
-    click.echo(
-        f"{path} holds every file and key, and was verified. Keep a copy, and the passphrase, on another machine."
-    )
-    _retire_old_keys(home)
+        path, done = bundles.back_up_secrets(home, folder, passphrase)
+    lines = list(bundles.backup_lines(path, done))
+    retired = list(_retired_key_lines(home))
+    emit({"file": str(path), "categories": done}, as_json=as_json, lines=[*lines, *retired])
 
 
 @command.command("restore")
@@ -248,11 +257,12 @@ def rotate_command(*, categories: tuple[str, ...], resume: bool, abort: bool, ho
         lines = [f"{it.category} has the key {it.after}." for it in rotate_keys(home, chosen, resume=resume)]
     for line in lines or ["No rotation was in progress." if resume or abort else "No category has a key."]:
         click.echo(line)
-    _retire_old_keys(home)
+    for line in _retired_key_lines(home):
+        click.echo(line)
 
 
-def _retire_old_keys(home: Path | None) -> None:
+def _retired_key_lines(home: Path | None) -> Iterator[str]:
     from tbot_core.actions.secrets import retire_old_keys
 
     for category in retire_old_keys(home):
-        click.echo(f"{category}: the key from before the rotation is deleted.")
+        yield f"{category}: the key from before the rotation is deleted."
