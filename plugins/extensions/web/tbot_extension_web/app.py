@@ -158,7 +158,7 @@ def _elsewhere(call: Call, route: WebRoute, page: str) -> Response | None:
         return call.to("/") if route.method == "GET" else call.page("message.html", 404, title="404", text=_SET_UP)
     if not route.stepped_up or call.user.stepped_up or route.asks_first(call):
         return None
-    if route.method == "GET":
+    if route.method == "GET" or route.unkept:
         return call.to(f"/step-up?next={quote(_filled(page, call.request))}")
     return call.to(f"/step-up?request={call.site.asked.keep(call.user, _with_password(call, route))}")
 

@@ -12,6 +12,7 @@ from tbot_extension_web.pages import (
     account,
     alerts,
     audit,
+    backups,
     check,
     confirmations,
     dashboard,
@@ -57,8 +58,9 @@ class WebRoute:
 
     `stepped_up`: whether the user must have entered the password again within the last minutes. `stage` is when the
     route is there: during a set-up every other one leads to it, and after it there is no set-up. `form` is the page
-    with the form of a POST, where that is not the nearest page above its path. `files` are the fields of its form that
-    may be files. `asks` gives the question that comes before what a POST does, which `does` says in a few words.
+    with the form of a POST or the link to a file, where that is not the nearest page above its path. `unkept`: what its
+    form holds is not kept while the password is asked for; it is sent again then. `files` are the fields of its form
+    that may be files. `asks` gives the question that comes before what a POST does, which `does` says in a few words.
     """
 
     method: str
@@ -68,6 +70,7 @@ class WebRoute:
     stepped_up: bool = False
     stage: Stage = Stage.MADE
     form: str = ""
+    unkept: bool = False
     files: frozenset[str] = frozenset()
     asks: Ask | None = None
     does: str = ""
@@ -177,6 +180,9 @@ ROUTES: Final = (
         does="Test the broker's login",
         form="/secrets/broker",
     ),
+    _with_password("/secrets/backups", Permission.SECRETS, backups.make, "Write a backup", unkept=True),
+    _with_password("/secrets/backups/try", Permission.SECRETS, backups.drill, "Try a backup", unkept=True),
+    _get("/secrets/backups/{name}", Permission.SECRETS, backups.download, stepped_up=True, form="/secrets"),
     _get("/secrets/{category}", Permission.SECRETS, secrets.show_category),
     _with_password("/secrets/{category}", Permission.SECRETS, secrets.write, "Save secrets"),
     _get("/users", Permission.USERS, users.show),

@@ -36,6 +36,7 @@ _PAGES: Final[Mapping[str, str]] = {
     "disarm": "/risk",
     "kill": "/risk",
     "secrets": "/secrets",
+    "secrets backup": "/secrets#backup",
     "stop": "/risk",
     "why": "/decisions",
 }
@@ -169,7 +170,8 @@ def prose(text: str, home: str = "", pages: Mapping[str, str] = NO_PAGES) -> Mar
     def shown(found: re.Match[str]) -> str:
         words = found[1].removeprefix("tbot ").split(" ")
         path = _PAGES.get(" ".join(words[:2])) or _PAGES.get(words[0], "")
-        link = f' (page <a href="{path}">{pages[path]}</a>)' if path in pages and found[1].startswith("tbot ") else ""
+        title = pages.get(path.partition("#")[0]) if found[1].startswith("tbot ") else None
+        link = f' (page <a href="{path}">{title}</a>)' if title else ""
         return f"<code>{escape(command(unescape(found[1]), home))}</code>{link}"
 
     return Markup(_COMMAND.sub(shown, str(escape(text))))  # noqa: S704  -- escaped

@@ -311,7 +311,8 @@ def test_f112_a_foreign_host_name_is_refused(app: ASGIApp, route: WebRoute, logi
 def test_a_dangerous_change_asks_for_the_password_again(app: ASGIApp, route: WebRoute) -> None:
     """Where the table says so, and the admin has not entered it within the last minutes; a question comes before it."""
     answer = ask(app, "POST", sample(route), as_role("admin"), {"csrf": CSRF, "sure": "yes"})
-    assert answer.headers.get("location", "").startswith("/step-up?request=") is route.stepped_up
+    place = "/step-up?next=" if route.unkept else "/step-up?request="
+    assert answer.headers.get("location", "").startswith(place) is route.stepped_up
     assert bool(route.does) >= route.stepped_up
     if route.asks is not None:
         asked = ask_once(app, "POST", sample(route), as_role("admin"), {"csrf": CSRF})

@@ -101,6 +101,9 @@ POST /secrets/rotate                login  403       403       password  ok
 POST /secrets/metrics-token         login  403       403       password  ok
 POST /secrets/metrics-token/remove  login  403       403       password  ok
 POST /secrets/broker/test           login  403       403       password  ok
+POST /secrets/backups               login  403       403       password  ok
+POST /secrets/backups/try           login  403       403       password  ok
+GET  /secrets/backups/{name}        login  403       403       password  ok
 GET  /users                         login  403       403       ok        ok
 POST /users/add                     login  403       403       password  ok
 POST /users/role                    login  403       403       password  ok

@@ -14,6 +14,10 @@ from tbot_extension_web.texts import profit, prose
             "`tbot stop`",
             '<code>tbot stop --home &#39;/a bot&#39;</code> (page <a href="/risk">Risk</a>)',
         ),
+        (
+            "`tbot secrets backup`",
+            '<code>tbot secrets backup --home &#39;/a bot&#39;</code> (page <a href="/secrets#backup">Secrets</a>)',
+        ),
         ("`tbot check --home x`", "<code>tbot check --home x</code>"),
         ("`tbot rehearse --help` <b>", "<code>tbot rehearse --help</code> &lt;b&gt;"),
         ("`touch 'x'`", "<code>touch &#39;x&#39;</code>"),
@@ -21,7 +25,7 @@ from tbot_extension_web.texts import profit, prose
 )
 def test_a_command_can_be_copied_and_leads_to_the_page_that_does_it(text: str, shown: str) -> None:
     """It has the folder of the instance; what is no sentence of a command stays as it is."""
-    assert prose(text, "/a bot", {"/risk": "Risk"}) == shown
+    assert prose(text, "/a bot", {"/risk": "Risk", "/secrets": "Secrets"}) == shown
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from tbot_core.actions.secrets import category_listings, put_values, retire_old_
 from tbot_core.errors import TbotError
 from tbot_core.vault.categories import CATEGORIES
 from tbot_extension_web.access.metrics_token import MetricsToken
+from tbot_extension_web.pages import backups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,6 +135,7 @@ def _values(form: Mapping[str, str], fields: SecretForm) -> dict[str, str | None
 async def _overview(call: Call, token: str = "") -> Response:
     rows = await call.work(category_listings, call.site.home)
     has_token = await call.work(lambda: _metrics(call).is_made)
+    listed = await call.work(backups.listed, call.site.home)
     return call.page(
         "secrets.html",
         rows=rows,
@@ -141,6 +143,8 @@ async def _overview(call: Call, token: str = "") -> Response:
         elsewhere=ELSEWHERE,
         token=token,
         has_token=has_token,
+        now=call.site.clock.now(),
+        **listed,
     )
 
 
