@@ -214,14 +214,35 @@ def read_stored_backup(home: Path | None, name: str, *, actor: str) -> bytes:
 
 def restore_secrets(home: Path | None, file: Path, passphrase: Secret) -> tuple[str, ...]:
     """Restore a backup into an empty instance, and return the restored categories."""
+    with open_backup(read_text(file), file.name, passphrase) as found:
+        return restore_opened(Instance.at(home), found)
+
+
+def open_backup(text: bytes, name: str, passphrase: Secret) -> Backup:
+    """Open a backup by the text of its file; `name` is used in messages. The caller wipes it. Raises VaultError."""
+    return backup.open_backup(BundleCipher(kind="backup", passphrase=passphrase).open(text, name), name)
+
+
+def backup_deployment(instance: Instance, found: Backup) -> DeploymentSettings:
+    """The global configuration in a backup."""
+    return _deployment(_settings(instance, found))
+
+
+def backup_texts(instance: Instance, found: Backup) -> dict[str, str]:
+    """The texts of both settings files in a backup, by category; bytes that are not UTF-8 are replaced."""
+    place = category_paths("env_bot", instance, backup_deployment(instance, found))
+    texts = {"env": _settings(instance, found), "env_bot": backup.backup_settings(found, place)}
+    return {category: text.decode(errors="replace") for category, text in texts.items()}
+
+
+def restore_opened(instance: Instance, found: Backup, actor: str = "") -> tuple[str, ...]:
+    """Restore an opened backup with the folders of an instance; returns the restored categories."""
     from tbot_core.instance.folder import FOLDERS
     from tbot_core.instance.secret_paths import SecretPaths
 
-    instance = Instance.at(home)
-    with _opened(read_text(file), file.name, passphrase) as found:
-        filesystem.make_private_folder(instance.home, mode=0o755)
-        deployment = _deployment(_settings(instance, found))
-        done = _restore_files(instance, found, deployment)
+    filesystem.make_private_folder(instance.home, mode=0o755)
+    deployment = backup_deployment(instance, found)
+    done = _restore_files(instance, found, deployment, actor)
     for folder in FOLDERS:
         filesystem.make_private_folder(instance.path(folder))
     SecretPaths(instance, deployment).write_ignore_files()
@@ -253,7 +274,7 @@ def verify_backup(
         environ.without_variables(ENV_KEY_VARIABLE, key_providers.VARIABLE),
         keep_opened_settings(),
         in_memory() as folder,
-        _opened(text, file.name, passphrase) as found,
+        open_backup(text, file.name, passphrase) as found,
     ):
         instance = Instance(folder)
         done = _restore_inside(instance, found)
@@ -369,10 +390,6 @@ def _refuse_overwrite(vault: Vault, changes: Sequence[ImportChange], *, replace:
         raise UsageError(message, "Use --replace to overwrite; --dry-run shows the differences.")
 
 
-def _opened(text: bytes, name: str, passphrase: Secret) -> Backup:
-    return backup.open_backup(BundleCipher(kind="backup", passphrase=passphrase).open(text, name), name)
-
-
 def _settings(instance: Instance, found: Backup) -> bytes:
     from tbot_core.contracts.settings import DeploymentSettings
 
@@ -386,10 +403,12 @@ def _deployment(text: bytes) -> DeploymentSettings:
     return deployment_of(parse_dotenv(ENV_FILE, text))
 
 
-def _restore_files(instance: Instance, found: Backup, deployment: DeploymentSettings) -> tuple[str, ...]:
+def _restore_files(
+    instance: Instance, found: Backup, deployment: DeploymentSettings, actor: str = ""
+) -> tuple[str, ...]:
     from tbot_core.instance.secrets import open_instance_vault
 
-    return backup.restore_backup(open_instance_vault(instance, deployment, ready=False), found)
+    return backup.restore_backup(open_instance_vault(instance, deployment, ready=False, actor=actor), found)
 
 
 def _restore_inside(instance: Instance, found: Backup) -> tuple[str, ...]:

@@ -14,20 +14,24 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 
 from tbot_core.actions.adoption import judge_adoption
+from tbot_core.actions.bundles import backup_deployment, restore_opened
 from tbot_core.actions.instance_creation import checked_contents, create_instance, paper_settings
 from tbot_core.actions.notices import discard
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import AccessError, UsageError, VaultError
-from tbot_core.instance.creation_marker import leftovers, undo_creation
+from tbot_core.instance.creation_marker import creation, leftovers, undo_creation
 from tbot_core.instance.dotenv import parse_dotenv, replace_values
 from tbot_core.instance.folder import ENCRYPTED_SUFFIX, FOLDERS, SETUP_DRAFT, Instance
+from tbot_core.instance.journal_key import open_instance_journal
 from tbot_core.instance.secret_paths import SecretPaths
-from tbot_core.instance.secrets import lacks_key, open_instance_vault
-from tbot_core.instance.sources import deployment_of, is_made, read_settings_files
+from tbot_core.instance.secrets import encrypt_category, lacks_key, open_instance_vault
+from tbot_core.instance.sources import deployment_of, is_made, is_sealed, read_settings_files
 from tbot_core.model import json_document
 from tbot_core.system import filesystem, log
 from tbot_core.vault import files, token
-from tbot_core.vault.categories import CATEGORIES, SETUP, CategoryPaths, category_paths
+from tbot_core.vault.audit_log import anchor_path, log_path
+from tbot_core.vault.backup import assert_restorable
+from tbot_core.vault.categories import AUDIT, CATEGORIES, SETUP, CategoryPaths, category_paths
 from tbot_core.vault.key_providers import PassphraseKeyProvider
 from tbot_core.vault.vault import Vault
 
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 
     from tbot_core.actions.notices import Notify
     from tbot_core.instance.older_layout import OlderInstallation
+    from tbot_core.vault.backup import Backup
 
 T = TypeVar("T")
 
@@ -121,11 +126,65 @@ class SetUp:
         _refuse_trading(self.instance)
         contents = self.contents(draft)
         place = category_paths(_KEY, self.instance, deployment_of(parse_dotenv(".env", contents["env"])))
-        if place != self.vault.store.place(_KEY) and self.vault.store.has_file(_KEY):
-            with self.vault.read(_KEY) as accounts:  # .env has another place for them
-                contents[_KEY] = bytes(accounts.view)
+        if place != self.vault.store.place(_KEY) and (accounts := self._accounts()):
+            contents[_KEY] = accounts  # .env has another place for them
         create_instance(self.instance, contents)
         complete_setup(self.instance)
+
+    def restore(self, found: Backup, actor: str) -> tuple[str, ...]:
+        """Restore an opened backup in place of the set-up, and end it; returns the restored categories.
+
+        The accounts of the backup replace those of the set-up, which stay where it has none. The restored instance
+        begins a new audit log. All or nothing: after an error the set-up goes on with its answers and accounts, after a
+        kill it begins anew. Raises UsageError where keys cannot be written one by one, VaultError for what does not
+        open and for a file that would be overwritten, and AccessError.
+        """
+        _refuse_trading(self.instance)
+        if "put" not in self.vault.store.keys.capabilities:
+            remedy = "Restore it in an empty folder with `tbot secrets restore`."
+            raise UsageError("The source of the keys, TBOT_KEY_PROVIDER, takes no keys of a backup.", remedy)
+        deployment = backup_deployment(self.instance, found)
+        made = open_instance_vault(self.instance, deployment, ready=False, actor=actor)
+        assert_restorable(made, found, without=(AUDIT, _KEY))
+        draft, accounts = self.read(), self._accounts()
+        try:
+            with creation(self.instance, deployment, instead_of=self._own_files()):
+                self._withdraw()
+                done = restore_opened(self.instance, found, actor)
+                if accounts and _KEY not in found.files:
+                    encrypt_category(made, _KEY, accounts)
+                if not is_sealed(self.instance):
+                    open_instance_journal(self.instance).close()  # with settings in plaintext it tells an instance
+        except BaseException:
+            begin_setup(self.instance)
+            self.write(draft)
+            if accounts:
+                encrypt_category(self.vault, _KEY, accounts)
+            raise
+        return done
+
+    def _accounts(self) -> bytes:
+        # Empty where nobody is one yet.
+        if not self.vault.store.has_file(_KEY):
+            return b""
+        with self.vault.read(_KEY) as accounts:
+            return bytes(accounts.view)
+
+    def _own_files(self) -> tuple[Path, ...]:
+        # What a set-up makes and an instance that is restored has of its own.
+        login, audit = map(self.vault.store.place, (_KEY, AUDIT))
+        return (
+            self.instance.path(SETUP_DRAFT),
+            *(login.file, login.key, audit.key),
+            *(log_path(self.instance), anchor_path(self.instance)),
+        )
+
+    def _withdraw(self) -> None:
+        # The keys first: nobody writes a line of the log without one.
+        for category in (AUDIT, _KEY):
+            self.vault.store.put_key(category, "cur", None)
+        draft = self.instance.path(SETUP_DRAFT)
+        _remove_present(*self._own_files(), *leftovers(draft))
 
     def taken_over(self, draft: Draft, found: OlderInstallation) -> Draft:
         """The draft with what was found: settings as they are, to the byte, and secrets as answers.

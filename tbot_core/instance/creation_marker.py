@@ -19,7 +19,7 @@ from tbot_core.system import filesystem
 from tbot_core.vault.key_providers import HEADER_PATH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from tbot_core.contracts.settings import DeploymentSettings
@@ -33,14 +33,15 @@ _RECORDS: Final = (
 
 
 @contextmanager
-def creation(instance: Instance, deployment: DeploymentSettings) -> Iterator[None]:
+def creation(instance: Instance, deployment: DeploymentSettings, instead_of: Collection[Path] = ()) -> Iterator[None]:
     """Create the folders of the instance; what is made inside the context is undone if an exception leaves it.
 
-    After a kill `undo_creation` does the same, also at the next creation. Folders that exist already are closed to
+    After a kill `undo_creation` does the same, also at the next creation. `instead_of`: files that are there and are
+    removed too then. Folders that exist already are closed to
     others. Raises AccessError, for a folder of another user too, and while another process makes the instance.
     """
     undo_creation(instance)
-    made = _absent_paths(instance, deployment)
+    made = _absent_paths(instance, deployment, instead_of)
     filesystem.make_private_folder(instance.home, mode=0o755)
     marker = instance.path(CREATION_MARKER)
     _remove_file(marker)
@@ -82,16 +83,19 @@ def _unusable(marker: Path, reason: str) -> AccessError:
     return AccessError(f"Cannot use {marker}: {reason}.", "Remove it, or choose another --home.")
 
 
-def _absent_paths(instance: Instance, deployment: DeploymentSettings) -> dict[str, list[str]]:
-    # What a creation may make: the files and folders that are not there, and those that it may replace. Files of one
-    # group belong together.
+def _absent_paths(
+    instance: Instance, deployment: DeploymentSettings, instead_of: Collection[Path]
+) -> dict[str, list[str]]:
+    # What a creation may make: the files and folders that are not there or go with it, and those that it may replace.
+    # Files of one group belong together.
     secrets = SecretPaths(instance, deployment)
     single = [*secrets.keys(), *secrets.files(), *map(instance.path, (HEADER_PATH, *IGNORE_FILES))]
     groups = [*((path,) for path in single), *(tuple(instance.data / name for name in names) for names in _RECORDS)]
-    files: list[Path] = []
+    files: list[Path] = [*instead_of]
     replaced: list[Path] = []
     for group in groups:
-        (replaced if any(map(filesystem.is_present, group)) else files).extend(group)
+        stays = any(filesystem.is_present(path) for path in group if path not in instead_of)
+        (replaced if stays else files).extend(path for path in group if path not in instead_of)
     folders = {instance.path(folder) for folder in FOLDERS} | {path.parent for path in files}
     missing = {one for folder in sorted(folders) for one in (folder, *folder.parents) if not filesystem.is_present(one)}
     deepest = sorted(missing, key=lambda path: len(path.parts), reverse=True)

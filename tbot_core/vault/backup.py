@@ -22,7 +22,7 @@ from tbot_core.vault.key_providers import PassphraseKeyProvider
 from tbot_core.vault.keys import CategoryKeys, RootKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from tbot_core.vault.bundle import BundleCipher
@@ -103,12 +103,22 @@ def open_backup(bundle: SecretBundle, file: str) -> Backup:
 
 
 def backup_settings(backup: Backup, place: CategoryPaths) -> bytes:
-    """The text of `.env` in the backup, empty without one; `place` is that of `.env`. Raises VaultError."""
-    if "env" not in backup.files:
-        return bytes(backup.plain.get("env", b""))
-    plain, _ = files.open_text(backup.rings["env"], place, backup.files["env"])
+    """The text of a settings file in the backup, empty without it; `place` is its category's. Raises VaultError."""
+    category = place.category
+    if category not in backup.files:
+        return bytes(backup.plain.get(category, b""))
+    plain, _ = files.open_text(backup.rings[category], place, backup.files[category])
     with plain:
         return bytes(plain.view)
+
+
+def assert_restorable(vault: Vault, backup: Backup, without: Collection[str] = ()) -> None:
+    """Raises VaultError for what does not open, and for existing files that differ; nothing is written.
+
+    The keys and files of the categories in `without` may differ.
+    """
+    _prove(backup, vault.store.place)
+    _refuse_differing(vault, backup, without)
 
 
 def restore_backup(vault: Vault, backup: Backup) -> tuple[str, ...]:
@@ -119,8 +129,7 @@ def restore_backup(vault: Vault, backup: Backup) -> tuple[str, ...]:
     """
     store = vault.store
     with store.holding("env"):
-        _prove(backup, store.place)
-        _refuse_differing(vault, backup)
+        assert_restorable(vault, backup)
         for here in map(store.place, _KEPT):
             filesystem.make_folder(here.key.parent)
             filesystem.make_folder(here.file.parent)
@@ -170,12 +179,12 @@ def _prove(backup: Backup, place: Callable[[str], CategoryPaths]) -> None:
         files.open_text(backup.rings[category], place(category), text)[0].wipe()
 
 
-def _refuse_differing(vault: Vault, backup: Backup) -> None:
+def _refuse_differing(vault: Vault, backup: Backup, without: Collection[str]) -> None:
     # Report existing files that differ from what would be restored.
     keys_from, found = vault.store.keys, list[str]()
     if isinstance(keys_from, PassphraseKeyProvider) and _differs(keys_from.path, backup.header):
         found.append(key_providers.HEADER_PATH)
-    for category in _KEPT:
+    for category in (one for one in _KEPT if one not in without):
         here, ring = vault.store.place(category), backup.rings[category]
         if "put" in keys_from.capabilities:
             with vault.store.ring(category) as present:

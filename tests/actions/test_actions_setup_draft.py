@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
 import attrs
 import pytest
 
+from tbot_core.actions.access_log import verify_audit_log
 from tbot_core.actions.adoption import read_adoption
+from tbot_core.actions.bundles import backup_texts
 from tbot_core.actions.instance_creation import refuse_occupied
-from tbot_core.actions.setup_draft import Draft, begin_setup, complete_setup
-from tbot_core.errors import SettingsError, VaultError
+from tbot_core.actions.secrets import vault_of_home
+from tbot_core.actions.setup_draft import Draft, SetUp, begin_setup, complete_setup
+from tbot_core.contracts.settings import DeploymentSettings
+from tbot_core.errors import SettingsError, UsageError, VaultError
 from tbot_core.instance import Instance, load_settings, read_settings_files
+from tbot_core.instance.dotenv import parse_dotenv
 from tbot_core.instance.folder import CREATION_MARKER, SETUP_DRAFT
-from tbot_core.instance.sources import is_made, unfinished_setup
+from tbot_core.instance.secrets import encrypt_category, open_instance_vault
+from tbot_core.instance.sources import deployment_of, is_made, unfinished_setup
+from tbot_core.system.secret import Secret
+from tbot_core.system.secure_memory import SecureBuffer
+from tbot_core.vault.audit_log import log_entries, log_path
+from tbot_core.vault.backup import open_backup, write_backup
+from tbot_core.vault.bundle import BundleCipher
+from tbot_core.vault.key_providers import PassphraseKeyProvider
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
+
+    from tbot_core.vault.backup import Backup
 
 IDENTITY = {"bot_identity": {"BOT_IDENTITY_STRING": "ACME_US_PAPER_B01"}}
 
@@ -124,3 +143,184 @@ def test_an_instance_that_has_traded_is_made_whatever_form_its_settings_have(ins
     instance.path(CREATION_MARKER).touch()
     assert not is_made(instance)
     assert unfinished_setup(instance) is not None
+
+
+PHRASE = "correct horse battery"
+USERS = b'{"alice": {"hash": "x", "role": "admin"}}'
+
+
+def cheap(secret: Secret, salt: bytes) -> SecureBuffer:
+    """A key of a passphrase in no time."""
+    return SecureBuffer.of([sha256(secret.inspect_bytes() + salt).digest()])
+
+
+def backed_up(home: Path, contents: Mapping[str, bytes]) -> Path:
+    """A backup of an instance with these contents, which is removed."""
+    instance = Instance(home)
+    vault = open_instance_vault(instance, deployment_of(parse_dotenv(".env", contents["env"])))
+    for category, text in contents.items():
+        encrypt_category(vault, category, text)
+    path = home.with_suffix(".tbot")
+    write_backup(vault, path, BundleCipher(kind="backup", passphrase=Secret(PHRASE), stretch=cheap))
+    shutil.rmtree(home)
+    return path
+
+
+def opened(path: Path) -> Backup:
+    """The backup, opened."""
+    cipher = BundleCipher(kind="backup", passphrase=Secret(PHRASE), stretch=cheap)
+    return open_backup(cipher.read(path), path.name)
+
+
+def begun(instance: Instance) -> SetUp:
+    """A set-up with an answer and an account."""
+    setup = begin_setup(instance)
+    encrypt_category(setup.vault, "login", USERS)
+    setup.write(Draft(answers=IDENTITY))
+    return setup
+
+
+def users(home: Path) -> bytes:
+    """The accounts of an instance."""
+    with vault_of_home(home).read("login") as found:
+        return bytes(found.view)
+
+
+OTHERS = b'{"zoe": {"hash": "y", "role": "admin"}}'
+WHOLE = {"env": b"LOGIN_PATH=storage/secrets/people.json.enc\n", "env_bot": b"BROKER_NAME=PAPER\n", "login": OTHERS}
+
+
+@pytest.mark.parametrize("without", ["", "login"])
+def test_a_backup_takes_the_place_of_a_set_up(instance: Instance, tmp_path: Path, without: str) -> None:
+    """With its own accounts, else those of the set-up, where its settings want them; its audit log is a new one."""
+    path = backed_up(tmp_path / "source", {name: text for name, text in WHOLE.items() if name != without})
+    setup = begun(instance)
+    with opened(path) as found:
+        assert backup_texts(instance, found) == {name: WHOLE[name].decode() for name in ("env", "env_bot")}
+        setup.restore(found, "web/alice")
+    assert is_made(instance)
+    assert users(instance.home) == (USERS if without else OTHERS)
+    assert not instance.path(SETUP_DRAFT).exists()
+    assert not instance.path(CREATION_MARKER).exists()
+    assert not instance.path("storage/secrets/login.json.enc").exists()
+    assert verify_audit_log(instance) is not None
+    lines = [(it.actor, it.action, it.outcome) for it in log_entries(log_path(instance))]
+    assert lines[0] == ("web/alice", "restore", "begun")
+
+
+def test_settings_in_plaintext_come_back_as_an_instance(instance: Instance, tmp_path: Path) -> None:
+    """The page asks for no set-up then, as of a bot that has traded with them."""
+    home = tmp_path / "source"
+    home.mkdir()
+    (home / ".env_bot").write_text("BROKER_NAME=PAPER\n")
+    path = tmp_path / "source.tbot"
+    vault = open_instance_vault(Instance(home), DeploymentSettings())
+    write_backup(vault, path, BundleCipher(kind="backup", passphrase=Secret(PHRASE), stretch=cheap))
+    setup = begun(instance)
+    with opened(path) as found:
+        assert setup.restore(found, "web/alice") == ()
+    assert is_made(instance)
+    assert (instance.home / ".env_bot").read_text() == "BROKER_NAME=PAPER\n"
+    assert users(instance.home) == USERS
+
+
+def test_a_restore_that_fails_leaves_the_set_up(instance: Instance, tmp_path: Path) -> None:
+    """With answers and accounts, whatever is found in the way: before anything is removed, or only afterwards."""
+    path = backed_up(tmp_path / "source", WHOLE)
+    setup = begun(instance)
+    for place, code in ((".env_bot", "TB-SEC-111"), ("storage/secrets/people.json.enc", "TB-SEC-111")):
+        there = instance.path(place)
+        there.write_text("mine")
+        with opened(path) as found, pytest.raises(VaultError) as refused:
+            setup.restore(found, "web/alice")
+        assert (refused.value.code, place in refused.value.message) == (code, True)
+        assert there.read_text() == "mine"
+        assert unfinished_setup(instance) is not None
+        with setup.vault.read("login") as found_users:
+            assert bytes(found_users.view) == USERS
+        assert begin_setup(instance).read() == setup.read() == Draft(answers=IDENTITY)
+        there.unlink()
+    with opened(path) as found:
+        setup.restore(found, "web/alice")
+    assert users(instance.home) == OTHERS
+
+
+def test_keys_from_a_passphrase_take_none_of_a_backup(instance: Instance, tmp_path: Path) -> None:
+    """They are derived; the restore is left to the command line."""
+    path = backed_up(tmp_path / "source", WHOLE)
+    setup = begun(instance)
+    provider = PassphraseKeyProvider(path=instance.path("storage/keys/x"), prompt=lambda: Secret(PHRASE))
+    derived = attrs.evolve(setup, vault=attrs.evolve(setup.vault, provider=provider))
+    with opened(path) as found, pytest.raises(UsageError, match="TBOT_KEY_PROVIDER"):
+        derived.restore(found, "web/alice")
+    assert setup.read() == Draft(answers=IDENTITY)
+
+
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+import test_actions_setup_draft as tests
+from tbot_core.instance import Instance
+from tbot_core.instance.sources import is_made
+
+place, step = Path(sys.argv[2]), int(sys.argv[3])
+EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod"}
+os.fsync = lambda handle: None
+file = tests.backed_up(place / "source", tests.WHOLE)
+tests.begun(Instance(place / "begun"))
+home = place / "bot"
+
+def restore(left):
+    setup = tests.begin_setup(Instance(home))
+    def hook(event, given):
+        nonlocal left
+        if event in EVENTS and str(given[0]).startswith(str(home)):
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+    with tests.opened(file) as found:
+        setup.restore(found, "web/alice")
+    os._exit(0)
+
+seen, op = {"set-up": 0, "anew": 0, "restored": 0}, 0
+while True:
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(place / "begun", home)
+    child = os.fork()
+    if not child:
+        restore(op)
+    ended = os.waitpid(child, 0)[1]
+    if is_made(Instance(home)):
+        assert tests.users(home) == tests.OTHERS
+        seen["restored"] += 1
+    else:
+        setup = tests.begin_setup(Instance(home))
+        there = setup.vault.store.has_file("login")
+        if there:
+            with setup.vault.read("login") as found:
+                assert bytes(found.view) == tests.USERS
+            assert setup.read() == tests.Draft(answers=tests.IDENTITY)
+        else:
+            assert setup.read() == tests.Draft()
+        seen["set-up" if there else "anew"] += 1
+        with tests.opened(file) as found:
+            setup.restore(found, "web/alice")
+        assert tests.users(home) == tests.OTHERS
+    if not os.WIFSIGNALED(ended):
+        break
+    op += step
+print(seen, op)
+assert min(seen.values()) > 0 and op > 60
+"""
+
+
+@pytest.mark.first(0)  # over two seconds
+@pytest.mark.parametrize("step", [pytest.param(11, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.full)])
+def test_a_restore_that_is_killed_leaves_a_set_up_or_the_instance(step: int, tmp_path: Path) -> None:
+    """SIGKILL at each file operation: the set-up as it was, one that begins anew, or the whole instance."""
+    command = [sys.executable, "-W", "error", "-c", KILLED, str(Path(__file__).parent), str(tmp_path), str(step)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
