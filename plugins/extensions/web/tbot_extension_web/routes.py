@@ -32,7 +32,7 @@ from tbot_extension_web.pages import (
 )
 from tbot_extension_web.permissions import Permission
 from tbot_extension_web.posts import ANSWER, answered, forget_answers, is_sure, show_answer
-from tbot_extension_web.setup.begin_steps import UPLOADS
+from tbot_extension_web.setup.begin_steps import BACKUP, UPLOADS
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -137,6 +137,13 @@ ROUTES: Final = (
         Stage.SET_UP,
         _get("/setup", Permission.CONFIGURE, setup.begin),
         _post("/setup/create", Permission.CONFIGURE, setup.create),
+        _post(
+            "/setup/restore",
+            Permission.CONFIGURE,
+            backups.restore,
+            files=frozenset({BACKUP}),
+            form="/setup/begin",
+        ),
         _get("/setup/{step}", Permission.CONFIGURE, setup.show),
         _post("/setup/{step}", Permission.CONFIGURE, setup.send, files=UPLOADS),
         _post("/setup/{step}/test", Permission.CONFIGURE, setup.test, files=UPLOADS),

@@ -33,22 +33,30 @@ from tbot_extension_web.testing.client import HOST, ask
 from tbot_extension_web.testing.given_sessions import CSRF
 
 from tbot_core import cli
+from tbot_core.actions.access_log import verify_audit_log
+from tbot_core.actions.bundles import back_up_secrets
+from tbot_core.actions.checks import check_instance
 from tbot_core.actions.instance_creation import paper_settings
 from tbot_core.actions.plugins import list_plugins
-from tbot_core.actions.secrets import vault_of_home
+from tbot_core.actions.secrets import put_values, vault_of_home
 from tbot_core.actions.setup_draft import Draft, SetUp, begin_setup
+from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import AccessError
 from tbot_core.instance import Instance, load_settings
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
 from tbot_core.instance.identity import read_identity
+from tbot_core.instance.secrets import encrypt_category, open_instance_vault
 from tbot_core.instance.sources import is_made
 from tbot_core.journal.projections.failover_drills import DrillStep
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins.lock import read_lock
 from tbot_core.system import filesystem
+from tbot_core.system.secret import Secret
+from tbot_core.testing.canaries import canary
+from tbot_core.vault.audit_log import log_entries, log_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from starlette.types import ASGIApp
     from tbot_extension_web.routes import WebRoute
@@ -805,3 +813,147 @@ def test_cp25_a_set_up_that_is_killed_goes_on_and_nothing_is_half_made(
     said = json.loads(done.stdout)
     assert said["ops"] > 150
     assert said["unfinished"] * step > 100
+
+
+PHRASE = canary("phrase of a backup")
+
+
+def step_up(browser: Browser) -> None:
+    """Enter the password again."""
+    browser.open("/step-up?next=/secrets")
+    browser.send("/step-up", {"password": PASSWORD, "next": "/secrets"})
+
+
+@pytest.fixture(scope="module")
+def backups(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Backups that the page of an instance has written: before its first user, and with one."""
+    home = tmp_path_factory.mktemp("source") / "bot"
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    put_values(home, "env_bot", {"MAX_TRADES": "3"})
+    path, _ = back_up_secrets(home, None, Secret(PHRASE))
+    found = {"without users": path.read_bytes()}
+    path.unlink()
+    with opened(home) as (browser, link):
+        make_admin(browser, link, name="zoe")
+        step_up(browser)
+        browser.send("/secrets/backups", {"passphrase": PHRASE, "again": PHRASE})
+        (name,) = set(re.findall(r'href="(/secrets/backups/[^"]+)"', browser.text))
+        found["with users"] = browser.open(name).body
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.measured
+@pytest.mark.parametrize("kind", ["with users", "without users"])
+def test_an_empty_folder_becomes_the_instance_of_a_backup(home: Path, backups: dict[str, bytes], kind: str) -> None:
+    """By the page alone, with its settings; its users log in at once, or the admin of the set-up where it has none."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        assert f"<code>{home}</code>" in browser.text
+        browser.upload("/setup/restore", {"passphrase": PHRASE}, {"backup": backups[kind]})
+        assert "<h1>The backup is restored</h1>" in browser.text
+        assert "The backup opens. It holds env, env_bot, " in browser.text
+        assert "It holds no journal" in browser.text
+        assert '<th scope="row">secrets</th>' in browser.text
+        assert PHRASE not in browser.text
+        browser.open("/")
+        if kind == "with users":
+            assert browser.place == "/login"
+            log_in(browser)
+            assert browser.place == "/login"
+            browser.send("/login", {"name": "zoe", "password": PASSWORD})
+        assert browser.place == "/"
+        step_up(browser)
+        browser.send("/secrets/rotate")
+        assert "the id of its key is now" in browser.text
+    settings = load_settings(home, mode="paper")
+    assert settings.risk.max_trades == 3
+    assert not (home / "data/setup.enc").exists()
+    assert [row for row in check_instance(home) if row.level == "fail" and row.subject != "plugins"] == []
+    actors = {it.actor for it in log_entries(log_path(Instance(home))) if it.action == "restore"}
+    assert actors == {"web/alice"}
+    verify_audit_log(Instance(home))
+    with opened(home) as (browser, link):
+        assert link == ""
+
+
+def damaged(data: bytes) -> bytes:
+    """The backup with another letter in its content."""
+    return data[:-40] + (b"B" if data[-40:-39] == b"A" else b"A") + data[-39:]
+
+
+@pytest.mark.parametrize(
+    ("change", "form", "said"),
+    [
+        (bytes, {"passphrase": "not the passphrase"}, "the passphrase does not match the bundle backup"),
+        (bytes, {}, "at least one"),
+        (damaged, {"passphrase": PHRASE}, "the bundle backup was changed since it was written"),
+        (lambda data: data[:200], {"passphrase": PHRASE}, "TB-SEC-10"),
+        (lambda _: b"BROKER_NAME=PAPER\n", {"passphrase": PHRASE}, "is not a bundle of tbot"),
+        (lambda _: b"", {"passphrase": PHRASE}, "No backup was chosen."),
+    ],
+)
+def test_what_cannot_be_restored_says_why_and_the_set_up_goes_on(
+    home: Path, backups: dict[str, bytes], change: Callable[[bytes], bytes], form: dict[str, str], said: str
+) -> None:
+    """A wrong passphrase, and a file that is damaged, none or not there: nothing is made or lost."""
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.send("/setup/identity", {"identity": "ACME_US_PAPER_B01"})
+        before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file() and path.parent.name != "data"}
+        answer = browser.upload("/setup/restore", form, {"backup": change(backups["with users"])})
+        assert (answer.status, said in browser.text) == (400, True)
+        assert form.get("passphrase", PHRASE) not in browser.text
+        assert {path: path.read_bytes() for path in before} == before
+        assert 'value="ACME_US_PAPER_B01"' in browser.open("/setup/identity").text
+
+
+def test_no_file_that_is_there_is_overwritten_by_a_restore(home: Path, backups: dict[str, bytes]) -> None:
+    """Settings that lie in the folder are named, and the set-up goes on; an instance has no set-up at all."""
+    home.mkdir()
+    (home / ".env_bot").write_text(BOT)
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.upload("/setup/restore", {"passphrase": PHRASE}, {"backup": backups["with users"]})
+        assert "the backup would overwrite .env_bot" in browser.text
+        assert (home / ".env_bot").read_text() == BOT
+        browser.open("/setup")
+        assert browser.place == "/setup/begin"
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_an_instance_takes_no_backup(home: Path, backups: dict[str, bytes]) -> None:
+    """Its page has no set-up, so that nothing is left to restore into."""
+    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    before = {path: path.read_bytes() for path in (home / "storage").rglob("*") if path.is_file()}
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        answer = browser.upload("/setup/restore", {"passphrase": PHRASE}, {"backup": backups["with users"]})
+        assert (answer.status, "The set-up is finished" in browser.text) == (404, True)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("category", "text", "said"),
+    [
+        ("network", b'{"port": 9443}', "From its next start on the page is at http://127.0.0.1:9443/."),
+        ("network", b'{"host": "192.0.2.1", "certificate": "c", "private_key": "k"}', "turn the codes on now"),
+        ("network", b'{"port": "none"}', "The page cannot open the instance: TB-SEC-"),
+        ("login", b'{"bob": {"hash": "x", "role": "viewer"}}', "has no admin that this page can read"),
+        ("env", b"CONTROL_DIR=/elsewhere/control\n", "CONTROL_DIR=/elsewhere/control is outside of the folder"),
+    ],
+)
+def test_what_is_special_about_a_restored_instance_is_said(
+    home: Path, tmp_path: Path, category: str, text: bytes, said: str
+) -> None:
+    """Another address, one that cannot be read, no admin; settings that lead outside of the folder are refused."""
+    vault = open_instance_vault(Instance(tmp_path / "source"), DeploymentSettings())
+    for name, content in {"env": b"# mine\n", "env_bot": b"BROKER_NAME=PAPER\n", category: text}.items():
+        encrypt_category(vault, name, content)
+    path, _ = back_up_secrets(tmp_path / "source", None, Secret(PHRASE))
+    with opened(home) as (browser, link):
+        make_admin(browser, link)
+        browser.upload("/setup/restore", {"passphrase": PHRASE}, {"backup": path.read_bytes()})
+        assert said in browser.text
+        assert is_made(Instance(home)) is (category != "env")

@@ -133,9 +133,12 @@ def test_a_change_is_not_made_by_another_method(app: ASGIApp, route: WebRoute, l
     [
         ("/risk/kill", "/risk"),
         ("/setup/create", "/setup"),
+        ("/setup/restore", "/setup/begin"),
         ("/setup/broker/test", "/setup/broker"),
         ("/settings/review", "/settings"),
         ("/secrets/rotate", "/secrets"),
+        ("/secrets/backups", "/secrets"),
+        ("/secrets/backups/try", "/secrets"),
         ("/secrets/broker/test", "/secrets/broker"),
         ("/secrets/metrics-token/remove", "/secrets"),
         ("/users/add", "/users"),
@@ -218,7 +221,8 @@ def test_a_form_is_text(app: ASGIApp, route: WebRoute) -> None:
 
 def test_a_file_is_taken_where_the_table_says_so() -> None:
     """At the begin of a set-up alone."""
-    assert {one.path for one in CHANGES if one.files} == {"/setup/{step}", "/setup/{step}/test", "/setup/{step}/field"}
+    steps = {"/setup/{step}", "/setup/{step}/test", "/setup/{step}/field"}
+    assert {one.path for one in CHANGES if one.files} == {*steps, "/setup/restore"}
 
 
 def test_a_form_that_does_not_arrive_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,7 @@ POST /users/end-sessions            login  403       403       password  ok
 
 GET  /setup                         login  403       403       ok        ok
 POST /setup/create                  login  403       403       ok        ok
+POST /setup/restore                 login  403       403       ok        ok
 GET  /setup/{step}                  login  403       403       ok        ok
 POST /setup/{step}                  login  403       403       ok        ok
 POST /setup/{step}/test             login  403       403       ok        ok

@@ -1,4 +1,4 @@
-"""Backups of the secrets: written, downloaded, and tried without changing anything, as by `tbot secrets`."""
+"""Backups of the secrets: written, downloaded, tried without changing anything, and restored, as by `tbot secrets`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,24 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from tbot_core.actions import bundles
 from tbot_core.actions.checks import CheckResult, check_instance
 from tbot_core.actions.secrets import retire_old_keys
-from tbot_core.errors import UsageError
+from tbot_core.actions.setup_draft import Draft, SetUp
+from tbot_core.errors import TbotError, UsageError
+from tbot_core.instance.findings import printable_value
 from tbot_core.instance.preflight import BACKUP_DAYS
+from tbot_core.instance.sources import is_made
 from tbot_core.system.secret import Secret
+from tbot_extension_web.forms import FILE_NAME
+from tbot_extension_web.opening import open_made_instance
+from tbot_extension_web.pages.setup import later_address
+from tbot_extension_web.setup.begin_steps import BACKUP, outside_words
+from tbot_extension_web.setup.state import SetUpState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +64,44 @@ async def download(call: Call) -> Response:
         raise HTTPException(404) from None
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(text, media_type="application/octet-stream", headers=headers)
+
+
+async def restore(call: Call) -> Response:
+    """Restore an uploaded backup in the place of a set-up, show what the check finds, and lead to the login."""
+    setup, first = call.site.setup, call.site.first_run
+    if setup is None or first is None:
+        raise HTTPException(404)
+    name = printable_value(call.form.get(FILE_NAME.format(BACKUP), "")) or "the uploaded file"
+    if not (text := call.form.get(BACKUP, "").encode(errors="surrogateescape")):
+        raise UsageError("No backup was chosen.", "Choose the file that `tbot secrets backup` or the page has written.")
+    with passphrase(call) as phrase:
+        done = await call.compute(_restored, setup, text, name, phrase, call.actor)
+    rows = await call.compute(check_instance, call.site.home)
+    own, said = "login" not in done, list(bundles.restore_lines(done, ()))[:2]
+    try:
+        later = open_made_instance(call.site, first)
+        admins = call.site.logins.accounts.has_admin
+        if not later.loopback:
+            said.append(later_address(later))
+        elif later.origin != call.site.origin:
+            said.append(f"From its next start on the page is at {later.url}.")
+    except TbotError as fault:  # what was restored cannot be opened by a page; the check says why
+        admins = False
+        said.append(f"The page cannot open the instance: {fault}")
+    # The sessions of the set-up end with its accounts: this is the answer itself, not a page that is kept for one.
+    shown = attrs.evolve(call, keeps=False, session=call.session if own else None)
+    result = CheckResult(rows=rows)
+    return shown.page("setup/restored.html", said=said, own=own, admins=admins, result=result, home=call.site.home)
+
+
+def _restored(setup: SetUp, text: bytes, name: str, phrase: Secret, actor: str) -> tuple[str, ...]:
+    with setup.turn, bundles.open_backup(text, name, phrase) as found:
+        if is_made(setup.instance):  # by who pressed a button at the same time
+            raise UsageError("The set-up is finished already.", "Open the page again.")
+        state = SetUpState(setup=setup, draft=Draft(files=bundles.backup_texts(setup.instance, found)))
+        if outside := list(outside_words(state)):
+            raise UsageError("\n".join(outside), "Restore it in an empty folder with `tbot secrets restore`.")
+        return setup.restore(found, actor)
 
 
 def listed(home: Path) -> dict[str, Any]:

@@ -30,6 +30,9 @@ _FILES: Final = {"env_bot": ".env_bot", "env": ".env"}
 UPLOADS: Final = frozenset(_FILES)
 """The fields that may be files."""
 
+BACKUP: Final = "backup"
+"""The field of a backup that is restored."""
+
 MOST_LINES: Final = 5_000
 MOST_FINDINGS: Final = 200
 """The lines of an uploaded file, and how many findings about them are shown."""
@@ -126,7 +129,8 @@ def _faults(state: SetUpState, values: Values) -> Iterator[Fault]:
         yield from (("", line) for line in fault.message.splitlines())
         return
     if upload:
-        yield from _outside(kept)
+        remedy = "Give a path in it, or put the files into the folder yourself."
+        yield from (("", f"{words} {remedy}") for words in outside_words(kept))
 
 
 def of_chosen_file(words: str, form: Mapping[str, str]) -> str:
@@ -138,12 +142,14 @@ def of_chosen_file(words: str, form: Mapping[str, str]) -> str:
     return words
 
 
-def _outside(state: SetUpState) -> Iterator[Fault]:
-    # The person at a browser may not choose where on the machine files are written.
+def outside_words(state: SetUpState) -> Iterator[str]:
+    """A sentence for each setting of an uploaded file that leads outside of the folder.
+
+    The person at a browser may not choose where on the machine files are written.
+    """
     for name, one in examined(state).values.items():
         if one.declaration.kind.name == "path" and state.setup.instance.outside(one.text):
-            words = f"{name}={printable_value(one.text)} is outside of the folder, where an uploaded file cannot lead."
-            yield "", f"{words} Give a path in it, or put the files into the folder yourself."
+            yield f"{name}={printable_value(one.text)} is outside of the folder, where an uploaded file cannot lead."
 
 
 def _missing(state: SetUpState, kind: str) -> Iterator[str]:
@@ -182,7 +188,8 @@ BEGIN: Final = Step(
     keep=_keep,
     faults=lambda state, values: tuple(_faults(state, values)),
     shows=lambda state: {
-        "uploaded": [(_FILES[name], len(text.splitlines())) for name, text in _uploaded(state).items()]
+        "uploaded": [(_FILES[name], len(text.splitlines())) for name, text in _uploaded(state).items()],
+        "home": state.setup.instance.home,
     },
     template="setup/begin.html",
 )
