@@ -17,6 +17,7 @@ from tbot_core.instance import Instance, is_there, load_settings
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.report import format_share
 from tbot_core.instance.secrets import account_mode
+from tbot_core.instance.sources import find_instance
 from tbot_core.instance.worst_day import planned_worst_day
 from tbot_core.journal import integrity
 from tbot_core.journal.projections.arming import next_sessions, recall_arming
@@ -24,7 +25,7 @@ from tbot_core.journal.projections.book import fold_events
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import lock
 from tbot_core.status.risk_state import read_control_folder
-from tbot_core.status.runs import PAPER, RunFile, find_instance, open_run_file
+from tbot_core.status.runs import PAPER, RunFile, open_run_file
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:

@@ -87,7 +87,7 @@ def propose_lock(home: Path | None, approver: str | None) -> LockProposal:
     `approver` is the name of the account by default. Raises SettingsError without an instance, UsageError when the
     settings enable no installed plugin, and PluginError when none can be locked.
     """
-    from tbot_core.status.runs import find_instance
+    from tbot_core.instance.sources import find_instance
 
     instance = find_instance(home)
     enabled = plugins_enabled(raw_settings(home))

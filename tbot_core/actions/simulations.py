@@ -18,6 +18,7 @@ from tbot_core.actions.backtests import installed_strategy
 from tbot_core.actions.download_results import download_sentences
 from tbot_core.errors import AccessError, UsageError
 from tbot_core.instance import Instance
+from tbot_core.instance.sources import find_instance
 from tbot_core.journal import records
 from tbot_core.model import json_document
 from tbot_core.model.dates import day_range, parse_symbols
@@ -104,7 +105,7 @@ def start_simulation(
 
     Raises UsageError while another one runs, or a bot beside a replay, AccessError if it cannot be started.
     """
-    instance = runs.find_instance(home)
+    instance = find_instance(home)
     if request.kind == "replay" and instance.lock_holder is not None:
         raise UsageError(
             "A bot runs here, and a replay needs the instance for itself.",

@@ -162,6 +162,14 @@ def is_there(instance: Instance) -> bool:
     return any(filesystem.is_present(path) for file in files for path in (file, _sealed(file)))
 
 
+def find_instance(home: Path | None) -> Instance:
+    """The instance in a folder; raises SettingsError if there is none. Opens nothing."""
+    instance = Instance.at(home)
+    if not is_there(instance):
+        raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
+    return instance
+
+
 def is_sealed(instance: Instance) -> bool:
     """Whether settings can be read only by decrypting a file. Opens nothing."""
     if filesystem.is_present(_sealed(instance.env)):

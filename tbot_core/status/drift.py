@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.drift import session_drift
 from tbot_core.errors import DataError, UsageError
+from tbot_core.instance.sources import find_instance
 from tbot_core.journal import records
 from tbot_core.marketdata import received_bars, received_files
 from tbot_core.model import dates
@@ -38,7 +39,7 @@ def drift_of(home: Path | None, date: str | None, run: str | None) -> Document:
     and for one without a closed session, and DataError if the run has none or its bars are gone.
     """
     wanted = None if date is None else dates.parse_day(date)
-    instance = runs.find_instance(home)
+    instance = find_instance(home)
     asked = run or (None if runs.is_rehearsing(instance) else runs.PAPER)
     if asked == runs.PAPER and (names := {one.name for one in runs.run_files(instance)}) and runs.PAPER not in names:
         raise _nothing_ended(instance, runs.PAPER)

@@ -11,12 +11,12 @@ import attrs
 
 from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
 from tbot_core.errors import DataError, JournalError, SettingsError, UsageError, VaultError
-from tbot_core.instance import Instance, Settings, is_there, load_settings, read_settings_files
 from tbot_core.instance.control_folder import NAME as CONTROL_FOLDER
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.dotenv import Assignment, ParsedDotenv
-from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSAL_VARIABLE
+from tbot_core.instance.folder import DRY_RUN, REHEARSAL, REHEARSAL_VARIABLE, Instance
 from tbot_core.instance.secrets import account_mode
+from tbot_core.instance.sources import is_there, read_settings_files
 from tbot_core.journal import integrity, records
 from tbot_core.journal.store import Journal, read_journal
 from tbot_core.marketdata import received_files
@@ -28,7 +28,7 @@ from tbot_core.vault.categories import category_paths
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from tbot_core.instance import SettingsFiles
+    from tbot_core.instance import Settings, SettingsFiles
     from tbot_core.instance.findings import Mode
     from tbot_core.journal.store import Event
     from tbot_core.status import Document
@@ -265,14 +265,6 @@ def _changed(path: Path) -> float:
     return max(filesystem.modified(path), log[0] if log is not None and log[1] else 0.0)
 
 
-def find_instance(home: Path | None) -> Instance:
-    """The instance; raises SettingsError if there is none."""
-    instance = Instance.at(home)
-    if not is_there(instance):
-        raise SettingsError(f"{instance.home} is not an instance.", "Give its folder with --home.")
-    return instance
-
-
 def settings_of_last_run(instance: Instance) -> tuple[str, ParsedDotenv]:
     """The settings of the last paper run, else of the newest other run, and its name; the defaults without a run."""
     for file in sorted(run_files(instance), key=lambda it: (it.name != PAPER, it.apart)):
@@ -291,6 +283,8 @@ def settings_or_last_run(home: Path | None, *, mode: Mode) -> tuple[Settings, st
 
     Raises the fault if nothing has run.
     """
+    from tbot_core.instance import load_settings  # which brings every setting along: a list of runs needs none
+
     try:
         return load_settings(home, mode=mode), ""
     except (SettingsError, VaultError) as fault:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
-from tbot_core.status.runs import bot_time, find_instance
+from tbot_core.instance.sources import find_instance
+from tbot_core.status.runs import bot_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

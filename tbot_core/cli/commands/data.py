@@ -85,10 +85,10 @@ def import_command(
     With TABLE, such as rates or funds, the file is checked by the plugin that reads that table, and replaces it.
     """
     from tbot_core.actions.assembly import action_clock
+    from tbot_core.instance.sources import find_instance
     from tbot_core.marketdata.store.source_files import ImportOptions
     from tbot_core.marketdata.store.source_formats import read_mapping
     from tbot_core.model.clock import exchange_time
-    from tbot_core.status.runs import find_instance
 
     table, path = import_arguments(words)
     if table:
@@ -118,9 +118,9 @@ def list_command(home: Path | None, *, as_json: bool) -> None:
     """List the stored symbols with their range, number of bars and missing minutes."""
     with garbage.kept_start():
         from tbot_core.actions.assembly import environment_rehearsal
+        from tbot_core.instance.sources import find_instance
         from tbot_core.marketdata.store.listing import list_store
         from tbot_core.model.calendar import ExchangeCalendar
-        from tbot_core.status.runs import find_instance
 
         instance, target = find_instance(home), environment_rehearsal()
         listing = list_store(instance.bars, ExchangeCalendar())
@@ -140,9 +140,9 @@ def verify_command(ctx: click.Context, /, home: Path | None, *, as_json: bool) -
 
     A session with fewer than 90 % of its minutes is a warning; other missing minutes are notes.
     """
+    from tbot_core.instance.sources import find_instance
     from tbot_core.marketdata.store.verification import FindingLevel, verify_store
     from tbot_core.model.calendar import ExchangeCalendar
-    from tbot_core.status.runs import find_instance
 
     with file_progress("Verifying", None) as report:
         proof = verify_store(find_instance(home).bars, ExchangeCalendar(), lambda month: report(month, 1.0))

@@ -68,7 +68,7 @@ def download_command(ctx: click.Context, /, **given: Unpack[DownloadOptions]) ->
     from tbot_core.engine.bootstrap import data_source_name
     from tbot_core.engine.data_download import DownloadRequest
     from tbot_core.instance import read_settings_files
-    from tbot_core.status.runs import find_instance
+    from tbot_core.instance.sources import find_instance
 
     instance = find_instance(given["home"])
     sources = read_settings_files(instance, live=False)

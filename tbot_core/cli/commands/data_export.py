@@ -47,10 +47,10 @@ def export_command(**given: Unpack[ExportOptions]) -> None:
 
     The files can be imported again, with the same content hash. A file that exists is not overwritten.
     """
+    from tbot_core.instance.sources import find_instance
     from tbot_core.marketdata.store.exporter import ExportRequest, export_bars
     from tbot_core.marketdata.store.store import BarStore
     from tbot_core.model.calendar import ExchangeCalendar
-    from tbot_core.status.runs import find_instance
 
     first, last = day_range(given["first"], given["last"])
     request = ExportRequest(

@@ -83,7 +83,7 @@ def confirm(*, amount: str, home: Path | None, as_json: bool) -> int:
     """
     from tbot_core.actions.control_requests import request
     from tbot_core.errors import RiskError
-    from tbot_core.status.runs import find_instance
+    from tbot_core.instance.sources import find_instance
 
     amount = parse_dollars(amount)
     instance = find_instance(home)
@@ -113,7 +113,7 @@ def parse_dollars(text: str) -> str:
 
 
 def _home(home: Path | None) -> Path:
-    from tbot_core.status.runs import find_instance
+    from tbot_core.instance.sources import find_instance
 
     return find_instance(home).home
 

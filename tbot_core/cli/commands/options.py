@@ -96,7 +96,7 @@ def price_command(*, home: Path | None, as_json: bool, **given: Unpack[PriceOpti
     """
     from tbot_core.actions.assembly import assemble_action
     from tbot_core.actions.options import value_option
-    from tbot_core.status.runs import find_instance
+    from tbot_core.instance.sources import find_instance
 
     instance = find_instance(home)
     assembly = assemble_action(instance.home, "replay", notify=print_notice)

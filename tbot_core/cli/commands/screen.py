@@ -35,7 +35,7 @@ def command(*, strategy: str | None, everything: bool, home: Path | None, as_jso
 
     The symbols are those of UNIVERSE, else all of the data source. Daily bars are read from it; no order is sent.
     """
-    from tbot_core.status.runs import find_instance
+    from tbot_core.instance.sources import find_instance
 
     found = screened(find_instance(home))
     names = tuple(found.reasons)

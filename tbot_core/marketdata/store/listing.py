@@ -1,4 +1,7 @@
-"""Lists the store: one row per symbol, and the ranges of the other facts."""
+"""Lists the store: one row per symbol, and the ranges of the other facts.
+
+A store without bars is listed without numpy, and one without other facts without polars.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,15 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 import attrs
-import polars as pl
 
-from tbot_core.marketdata.store import manifest, parquet, reference
-from tbot_core.marketdata.store.session_grid import month_sessions
+from tbot_core.marketdata.store import manifest
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
     from pathlib import Path
+
+    import polars as pl
 
     from tbot_core.model.calendar import ExchangeCalendar
 
@@ -56,46 +60,62 @@ class StoreListing:
 
 def list_store(folder: Path, calendar: ExchangeCalendar) -> StoreListing:
     """List the store under `folder`; raises DataError for a damaged manifest or daily file."""
-    names = manifest.stored_months(folder)
-    months = [month for name in names if (month := manifest.read_month(folder, name)) is not None]
-    index = pl.concat([pl.DataFrame(schema=parquet.DAILY_SCHEMA), *(parquet.read_daily(folder, it) for it in months)])
-    kinds: dict[str, tuple[set[str], set[str]]] = {}
+    months = [it for name in manifest.stored_months(folder) if (it := manifest.read_month(folder, name)) is not None]
+    rows: dict[str, list[SymbolRow]] = {}
     for month in months:
-        for symbol, entry in month.entries.items():
-            adjustments, volumes = kinds.setdefault(symbol, (set(), set()))
-            adjustments.add(entry.adjustment)
-            volumes.add(entry.volume)
-    rows = _counted(index, calendar.every_weekday, names)
+        for row in _month_rows(folder, month, calendar.every_weekday):
+            rows.setdefault(row.symbol, []).append(row)
+    symbols = tuple(_summed(rows[symbol]) for symbol in sorted(rows))
+    if not filesystem.exists(folder / manifest.FACTS):
+        return StoreListing(symbols=symbols, vix=None, fundamentals=None, splits=None)
+    from tbot_core.marketdata.store import reference
+
     return StoreListing(
-        symbols=tuple(
-            SymbolRow(**row, adjustment=_joined(kinds[row["symbol"]][0]), volume=_joined(kinds[row["symbol"]][1]))
-            for row in rows.iter_rows(named=True)
-        ),
+        symbols=symbols,
         vix=_range(reference.read_table(folder, reference.VIX), "date"),
         fundamentals=_range(reference.read_table(folder, reference.FUNDAMENTALS), "as_of"),
         splits=_range(reference.read_table(folder, reference.SPLITS), "date"),
     )
 
 
-def _counted(index: pl.DataFrame, calendar: ExchangeCalendar, months: Sequence[str]) -> pl.DataFrame:
-    # One row per symbol: range, sessions, bars, and missing minutes of its sessions.
-    sessions = [session for month in months for session in month_sessions(calendar, month)]
-    lengths = pl.DataFrame(
-        [(session.date, session.minutes) for session in sessions],
-        schema={"date": pl.Date, "minutes": pl.Int64},
-        orient="row",
-    )
-    return (
-        index.join(lengths, on="date", how="left")
-        .group_by("symbol")
-        .agg(
-            first=pl.col("date").min(),
-            last=pl.col("date").max(),
-            sessions=pl.len(),
-            bars=pl.col("bars").sum(),
-            missing_minutes=(pl.col("minutes").fill_null(0) - pl.col("bars")).clip(0).sum(),
+def _month_rows(folder: Path, month: manifest.MonthManifest, calendar: ExchangeCalendar) -> Iterator[SymbolRow]:
+    # One row per symbol of a month: range, sessions, bars, and missing minutes of its sessions.
+    import numpy as np
+
+    from tbot_core.marketdata.store.daily_rows import read_daily
+    from tbot_core.marketdata.store.session_grid import month_sessions
+
+    daily = read_daily(folder, month)
+    table = daily.table[np.lexsort((daily.table["date"], daily.table["code"]))]
+    lengths = {session.date: session.minutes for session in month_sessions(calendar, month.name)}
+    expected = np.array([lengths.get(day, 0) for day in table["date"].tolist()], dtype=np.int64)
+    missing = np.maximum(expected - table["bars"], 0)
+    places = np.searchsorted(table["code"], np.arange(len(daily.names) + 1)).tolist()
+    for symbol, start, stop in zip(daily.names, places, places[1:], strict=False):
+        days, entry = table["date"][start:stop], month.entries[symbol]
+        yield SymbolRow(
+            symbol=symbol,
+            first=days[0].item(),
+            last=days[-1].item(),
+            sessions=stop - start,
+            bars=int(table["bars"][start:stop].sum()),
+            missing_minutes=int(missing[start:stop].sum()),
+            adjustment=entry.adjustment,
+            volume=entry.volume,
         )
-        .sort("symbol")
+
+
+def _summed(months: list[SymbolRow]) -> SymbolRow:
+    # The row of a symbol over its months, which are in order.
+    return SymbolRow(
+        symbol=months[0].symbol,
+        first=months[0].first,
+        last=months[-1].last,
+        sessions=sum(one.sessions for one in months),
+        bars=sum(one.bars for one in months),
+        missing_minutes=sum(one.missing_minutes for one in months),
+        adjustment=_joined({one.adjustment for one in months}),
+        volume=_joined({one.volume for one in months}),
     )
 
 
