@@ -260,7 +260,7 @@ def _logging_ends_with_its_case() -> Iterator[None]:
 def _stop_logging() -> None:
     log.close()
     root = logging.getLogger()
-    for handler in [one for one in root.handlers if type(one).__module__ == log.__name__]:
+    for handler in [one for one in root.handlers if type(one).__module__.startswith(log.__name__)]:
         root.removeHandler(handler)  # it holds lines back, for the file of a case that configures logging later
     root.setLevel(logging.WARNING)
 

@@ -52,8 +52,8 @@ class CrashReporter:
 
     def flush_to_log(self) -> None:
         """Write lines that were logged before the log of the instance was open, as by a command that ended early."""
-        if self.home is None or "tbot_core.system.log" not in sys.modules:  # a log that was never loaded holds no lines
-            return
+        if self.home is None or "tbot_core.system.log_output" not in sys.modules:
+            return  # a log that was never loaded holds no lines
         from tbot_core.system import log
 
         if not log.holds():
