@@ -16,19 +16,18 @@ from tbot_core.actions.plugins import broker_capabilities, plugin_listings
 from tbot_core.actions.stored_facts import fact_findings, market_cap_findings, vix_findings
 from tbot_core.contracts import BrokerCapabilities, FeedCoverage
 from tbot_core.errors import AccessError, SettingsError, TbotError
-from tbot_core.instance import Instance, load_settings, read_settings_files
+from tbot_core.instance import Instance, examine_settings, load_settings, read_settings_files
 from tbot_core.instance.control_folder import known_control_folder
 from tbot_core.instance.findings import SettingsFinding
 from tbot_core.instance.preflight import APPROVAL, OF_SETTINGS, preflight_findings
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
 from tbot_core.instance.secrets import account_mode
 from tbot_core.instance.sources import keep_opened_settings
-from tbot_core.journal.projections import failover_drills
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.formatting import plural
 from tbot_core.plugins import discovery
+from tbot_core.plugins.distributions import keep_fingerprints
 from tbot_core.plugins.probe import probe_plugin
-from tbot_core.status.failover import events_of
 from tbot_core.status.risk_state import folder_exposure, folder_warnings, read_control_folder
 from tbot_core.system import filesystem
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
     from tbot_core.actions.notices import Notify
     from tbot_core.actions.plugin_declarations import PluginDeclarations
-    from tbot_core.instance import Mode, Settings, SettingsFiles
+    from tbot_core.instance import ExaminedSettings, Mode, Settings, SettingsFiles
     from tbot_core.instance.findings import Level
 
 _REFUSED: Final = 3
@@ -83,6 +82,36 @@ def check_outcome(levels: Sequence[str]) -> str:
     )
 
 
+class SettingsExaminer:
+    """Settings files with the plugins that they enable, examined as at a start: once for each mode."""
+
+    def __init__(self, home: Path | None, plugins: PluginDeclarations, sources: SettingsFiles | None = None) -> None:
+        self._home, self._plugins, self._sources = home, plugins, sources
+        self._known: dict[Mode, ExaminedSettings] = {}
+
+    def examined(self, mode: Mode) -> ExaminedSettings:
+        """The examination for a start in this mode."""
+        if mode not in self._known:
+            declared, sources = self._plugins.declared, self._sources
+            self._known[mode] = examine_settings(self._home, mode=mode, declared=declared, sources=sources)
+        return self._known[mode]
+
+    def settings(self, mode: Mode) -> Settings | None:
+        """The settings; None for those that a start in this mode refuses: each of their faults has a row of its own."""
+        try:
+            return self.examined(mode).settings
+        except TbotError:
+            return None
+
+    def start_mode(self) -> Mode:
+        """The mode in which a start would trade: live if the broker's section of the secrets says so, else paper."""
+        try:
+            settings = self.settings("replay")
+            return "live" if settings is not None and account_mode(settings) == "live" else "paper"
+        except TbotError:
+            return "paper"  # each of these faults has its own row
+
+
 def check_with_broker(
     home: Path | None,
     *,
@@ -95,7 +124,7 @@ def check_with_broker(
 
     `progress` gets the names of plugins that are tried, `notify` what `action_clock` says.
     """
-    with keep_opened_settings():
+    with keep_opened_settings(), keep_fingerprints():
         found = check_instance(home, allow_shared_key=allow_shared_key, progress=progress)
         if any(row.level == "fail" for row in found):
             action_clock(notify)
@@ -121,7 +150,8 @@ def check_instance(
     instance = Instance.at(home)
     sources = read_settings_files(instance)
     plugins = plugin_declarations(home, sources=sources)
-    mode = checked_mode(home, plugins, sources)
+    examiner = SettingsExaminer(home, plugins, sources)
+    mode = examiner.start_mode()
     subject = PreflightSubject(
         instance=instance,
         sources=sources,
@@ -133,7 +163,7 @@ def check_instance(
     )
     found = [
         PreflightFinding(level=it.level, subject="settings", message=str(it))
-        for it in check_config(home, mode, plugins, sources)
+        for it in check_config(home, mode, plugins, examiner.examined(mode))
     ]
     if not filesystem.is_folder(instance.home):
         return tuple(found)  # that there is no folder is all that can be found
@@ -141,7 +171,7 @@ def check_instance(
         *preflight_findings(subject),
         *control_folder_findings(instance),
         *creation_findings(home, plugins),
-        *enabled_plugin_findings(home, plugins, sources, progress, live=mode == "live"),
+        *enabled_plugin_findings(examiner, plugins, progress, live=mode == "live"),
     ]
     return tuple(sorted(found, key=lambda row: _ORDER.index(row.level)))
 
@@ -153,7 +183,8 @@ def start_faults(home: Path | None, sources: SettingsFiles) -> tuple[SettingsFin
     that they need, folders, feed and failover. What no setting changes is left out.
     """
     plugins = plugin_declarations(home, sources=sources)
-    mode = checked_mode(home, plugins, sources)
+    examiner = SettingsExaminer(home, plugins, sources)
+    mode = examiner.start_mode()
     subject = PreflightSubject(
         instance=Instance.at(home),
         sources=sources,
@@ -163,15 +194,12 @@ def start_faults(home: Path | None, sources: SettingsFiles) -> tuple[SettingsFin
         installed=plugins.installed,
     )
     rows = _fatal(preflight_findings(subject, OF_SETTINGS), mode)
-    try:
-        settings = load_settings(home, mode="replay", declared=plugins.declared, sources=sources)
-    except TbotError:
-        pass  # each of these faults is among those of the settings
-    else:
+    settings = examiner.settings("replay")
+    if settings is not None:
         others = (*feed_findings(settings, plugins, live=mode == "live"), *failover_findings(settings, plugins))
         rows += [row for row in others if row.level == "fail"]
     return (
-        *(one for one in check_config(home, mode, plugins, sources) if one.level == "fail"),
+        *(one for one in check_config(home, mode, plugins, examiner.examined(mode)) if one.level == "fail"),
         *(SettingsFinding(level="fail", message=str(row)) for row in rows),
     )
 
@@ -215,13 +243,12 @@ def reached_findings(home: Path | None, notify: Notify = discard) -> Iterator[Pr
 
 
 def enabled_plugin_findings(
-    home: Path | None, plugins: PluginDeclarations, sources: SettingsFiles, progress: Notify = discard, *, live: bool
+    examiner: SettingsExaminer, plugins: PluginDeclarations, progress: Notify = discard, *, live: bool
 ) -> Iterator[PreflightFinding]:
     """Every finding about what the enabled plugins can do now; none with settings that a run refuses."""
-    try:
-        settings = load_settings(home, mode="replay", declared=plugins.declared, sources=sources)
-    except TbotError:
-        return  # each of these faults has its own row
+    settings = examiner.settings("replay")
+    if settings is None:
+        return
     yield from warning_findings(settings, plugins)
     yield from broker_findings(settings, plugins, progress)
     yield from feed_findings(settings, plugins, live=live)
@@ -229,20 +256,9 @@ def enabled_plugin_findings(
     yield from market_cap_findings(settings, plugins, progress)
     yield from vix_findings(settings, plugins, progress)
     yield from failover_findings(settings, plugins)
-    try:
-        settings = load_settings(home, mode="paper", declared=plugins.declared, sources=sources)
-    except TbotError:
-        return  # likewise
-    yield from alert_findings(settings, plugins)
-
-
-def checked_mode(home: Path | None, plugins: PluginDeclarations, sources: SettingsFiles | None = None) -> Mode:
-    """The mode in which a start would trade: live if the broker's section of the secrets says so, else paper."""
-    try:
-        settings = load_settings(home, mode="replay", declared=plugins.declared, sources=sources)
-        return "live" if account_mode(settings) == "live" else "paper"
-    except TbotError:
-        return "paper"  # each of these faults has its own row
+    paper = examiner.settings("paper")
+    if paper is not None:
+        yield from alert_findings(paper, plugins)
 
 
 def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
@@ -310,6 +326,11 @@ def failover_findings(settings: Settings, plugins: PluginDeclarations) -> Iterat
     """Whether failover is possible: the brokers of FAILOVER_BROKERS are installed, and a drill passed recently."""
     try:
         names = settings.brokers
+        if not names[1:]:
+            return
+        from tbot_core.journal.projections import failover_drills
+        from tbot_core.status.failover import events_of
+
         last = failover_drills.latest_drill(events_of(settings), names)
     except TbotError:
         return  # each of these faults has its own row
@@ -322,12 +343,12 @@ def failover_findings(settings: Settings, plugins: PluginDeclarations) -> Iterat
                 message=sentence,
                 remedy="Install it, or remove it from FAILOVER_BROKERS.",
             )
-    if names[1:] and (words := failover_drills.drill_objection(last, SystemClock().now())):
+    if words := failover_drills.drill_objection(last, SystemClock().now()):
         sentence = f"Failover is not available: {words}."
         yield PreflightFinding(
             level="warn", subject="failover", message=sentence, remedy="`tbot failover drill` tests it."
         )
-    elif names[1:]:
+    else:
         yield PreflightFinding(level="ok", subject="failover", message=f"Failover drill passed: {', '.join(names)}.")
 
 

@@ -273,17 +273,18 @@ def check_config(
     home: Path | None,
     mode: Mode,
     plugins: PluginDeclarations | None = None,
-    sources: SettingsFiles | None = None,
+    examined: ExaminedSettings | None = None,
 ) -> tuple[SettingsFinding, ...]:
     """Every finding about the settings for a run in this mode, failures first.
 
-    `sources` are settings files that were read already, `plugins` what they enable.
+    `plugins` are what the settings enable, `examined` the settings where they were examined for this mode already.
     """
-    from tbot_core.instance.loading import unknown_setting
-    from tbot_core.instance.report import settings_report
+    from tbot_core.instance.loading import examine_settings, unknown_setting
+    from tbot_core.instance.report import examined_report
 
     plugins = plugins or plugin_declarations(home)
-    found = settings_report(home, mode=mode, declared=plugins.declared, installed=plugins.installed, sources=sources)
+    examined = examined or examine_settings(home, mode=mode, declared=plugins.declared)
+    found = examined_report(examined, mode, plugins.installed)
     if plugins.failures:  # a setting without a similar name is probably one that the plugin would have declared
         found = tuple(one for one in found if one.message not in map(unknown_setting, one.keys))
     level: Level = "fail" if mode in {"dry-run", "paper", "live"} else "warn"

@@ -14,6 +14,7 @@ from tbot_core.plugins import discovery, lock, trial_records
 from tbot_core.plugins.discovery import isolated_plugin_names as isolated
 from tbot_core.plugins.distributions import (
     distribution_origin,
+    keep_fingerprints,
     plugin_fingerprint,
     publisher,
 )
@@ -43,12 +44,13 @@ def list_plugins(
 
     `settings` are those of the instance where the caller has opened them; without them encrypted ones stay closed.
     """
-    listings, known, warnings = plugin_listings(home, probing=probing, progress=progress, settings=settings)
-    states, lock_warnings = _lock_states(home, listings)
-    rows = [
-        plugin_document(listing, known.of(listing.entry)) | {"lock": state}
-        for listing, state in zip(listings, states, strict=True)
-    ]
+    with keep_fingerprints():
+        listings, known, warnings = plugin_listings(home, probing=probing, progress=progress, settings=settings)
+        states, lock_warnings = _lock_states(home, listings)
+        rows = [
+            plugin_document(listing, known.of(listing.entry)) | {"lock": state}
+            for listing, state in zip(listings, states, strict=True)
+        ]
     return rows, [*warnings, *lock_warnings]
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from tbot_core.actions.assembly import action_clock, environment_rehearsal
 from tbot_core.actions.notices import discard
 from tbot_core.actions.plugins import broker_capabilities
-from tbot_core.contracts import Context, SupportsDailyVix, SupportsRefresh, SupportsScreening
+from tbot_core.contracts.feed import SupportsDailyVix
+from tbot_core.contracts.plugin import Context
 from tbot_core.contracts.settings.calendar import calendar_of
+from tbot_core.contracts.strategy import SupportsRefresh, SupportsScreening
 from tbot_core.errors import DataError, TbotError
 from tbot_core.instance.preflight_subject import PreflightFinding
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts.setting import DeclaredConfig
     from tbot_core.instance.findings import Mode
+    from tbot_core.instance.loading import ExaminedSettings
     from tbot_core.instance.registry import EffectiveSetting
     from tbot_core.instance.settings import Settings
     from tbot_core.instance.sources import SettingsFiles
@@ -39,7 +40,13 @@ def settings_report(
 
     `sources` are settings files that were read already.
     """
-    examined = examine_settings(home, mode=mode, declared=declared, sources=sources)
+    return examined_report(examine_settings(home, mode=mode, declared=declared, sources=sources), mode, installed)
+
+
+def examined_report(
+    examined: ExaminedSettings, mode: Mode, installed: Collection[tuple[str, str]]
+) -> tuple[SettingsFinding, ...]:
+    """The findings of `settings_report` about settings that were examined for this mode."""
     found = [*examined.findings, *missing_plugins(examined.values, mode, installed), *_idle(examined.values)]
     if examined.settings is not None:
         found += _limits(examined.settings)

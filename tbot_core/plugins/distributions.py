@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -38,6 +40,7 @@ _METADATA: Final = ("METADATA", "entry_points.txt")
 COOL_DOWN: Final = timedelta(days=3)
 """How long a release must be available to others before it is trusted."""
 
+_KEPT: Final[ContextVar[dict[EntryPointInfo, str] | None]] = ContextVar("kept fingerprints", default=None)
 _CLAIMS: Final = ("maintainer", "maintainer-email", "author", "author-email")
 
 
@@ -118,7 +121,17 @@ def package_files(package: str) -> Iterator[tuple[str, Path]]:
             yield Path(spec.origin).name, Path(spec.origin)
         return
     for root in map(Path, spec.submodule_search_locations):
-        yield from ((f"{package}/{path.relative_to(root).as_posix()}", path) for path in _below(root))
+        yield from _below(root, package)
+
+
+@contextmanager
+def keep_fingerprints() -> Iterator[None]:
+    """While the context lasts, the files of each entry are read once for its fingerprint, as those of one moment."""
+    token = _KEPT.set({})
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
 
 
 def plugin_fingerprint(entry: EntryPointInfo) -> str:
@@ -126,6 +139,15 @@ def plugin_fingerprint(entry: EntryPointInfo) -> str:
 
     Empty when a file cannot be read, which equals no recorded hash.
     """
+    kept = _KEPT.get()
+    if kept is None:
+        return _fingerprint(entry)
+    if entry not in kept:
+        kept[entry] = _fingerprint(entry)
+    return kept[entry]
+
+
+def _fingerprint(entry: EntryPointInfo) -> str:
     digest = hashlib.sha256(repr(entry).encode())
     try:
         for name, path in package_files(entry.target.partition(":")[0].partition(".")[0]):
@@ -137,13 +159,14 @@ def plugin_fingerprint(entry: EntryPointInfo) -> str:
     return digest.hexdigest()
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
     for path in filesystem.entries(folder):
+        inside = f"{name}/{path.name}"
         if filesystem.is_folder(path):
             if path.name != CACHE:
-                yield from _below(path)
+                yield from _below(path, inside)
         else:
-            yield path
+            yield inside, path
 
 
 def find_distribution(entry: EntryPointInfo) -> Distribution | None:

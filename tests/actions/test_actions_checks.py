@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.actions.checks import CheckResult, assert_start
+from tbot_core.actions.checks import CheckResult, SettingsExaminer, assert_start
+from tbot_core.actions.plugin_declarations import PluginDeclarations
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import TbotError
 from tbot_core.instance import Instance, read_settings_files, secrets
@@ -83,3 +84,12 @@ def test_a_fault_that_ends_no_paper_run_is_warned_of(tmp_path: Path) -> None:
     instance, warned = instance_with(tmp_path, ("folder",)), list[str]()
     assert_start(instance, read_settings_files(instance), "paper", warn=warned.append)
     assert [one for one in warned if "logs cannot be written to" in one]
+
+
+def test_settings_are_examined_once_for_each_mode(tmp_path: Path) -> None:
+    """Every row of a check judges the same examination, and invalid settings are none in each mode."""
+    plugins = PluginDeclarations(installed=frozenset(), declared=(), failures=())
+    (tmp_path / ".env_bot").write_text("MAX_TRADES=many\n")
+    examiner = SettingsExaminer(tmp_path, plugins)
+    assert examiner.examined("replay") is examiner.examined("replay")
+    assert (examiner.settings("replay"), examiner.settings("paper"), examiner.start_mode()) == (None, None, "paper")

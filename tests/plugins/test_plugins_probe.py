@@ -17,7 +17,7 @@ import pytest
 from tbot_core.errors import AccessError
 from tbot_core.plugins import discovery, trial, trial_records
 from tbot_core.plugins.discovery import EntryPointInfo, PluginListing
-from tbot_core.plugins.distributions import plugin_fingerprint
+from tbot_core.plugins.distributions import keep_fingerprints, plugin_fingerprint
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import PluginLoader
 from tbot_core.plugins.probe import TrialOutcome, probe_plugin
@@ -330,3 +330,16 @@ def test_a_trial_and_a_run_describe_a_plugin_alike(plant: Callable[..., EntryPoi
     loaded, failures = PluginLoader().offers([("strategy", "good")], discovery.installed_plugins())
     record_run(tmp_path, loaded, failures, discovery.installed_plugins(), NOW + dt.timedelta(days=1))
     assert trial_records.read_records(tmp_path) == known
+
+
+def test_a_kept_fingerprint_is_that_of_the_first_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While fingerprints are kept, the files of a plugin are read once; afterwards a change shows."""
+    monkeypatch.syspath_prepend(tmp_path)
+    place = tmp_path / "their_kept_file.py"
+    place.write_text("")
+    entry = attrs.evolve(OTHER, target="their_kept_file")
+    with keep_fingerprints():
+        first = plugin_fingerprint(entry)
+        place.write_text("changed = True\n")
+        assert plugin_fingerprint(entry) == first
+    assert plugin_fingerprint(entry) != first

@@ -148,12 +148,12 @@ def _approve_plugins(home: Path | None, given: Mapping[str, bool]) -> None:
 
 def _offer_approval(home: Path | None) -> None:
     # For a live account what `tbot plugins lock` asks: only a person approves plugins for live money.
-    from tbot_core.actions.checks import checked_mode
+    from tbot_core.actions.checks import SettingsExaminer
     from tbot_core.actions.plugin_declarations import plugin_declarations
     from tbot_core.actions.plugin_lock import approve_lock, propose_lock
     from tbot_core.system import terminal
 
-    if not terminal.is_interactive() or checked_mode(home, plugin_declarations(home)) != "live":
+    if not terminal.is_interactive() or SettingsExaminer(home, plugin_declarations(home)).start_mode() != "live":
         return
     click.echo("\nLive trading imports only approved plugins. Those of these settings, and what each may do:")
     try:
