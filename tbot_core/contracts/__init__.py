@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         AccountSnapshot,
         Broker,
         BrokerEvent,
-        BrokerEventKind,
         OrderStatus,
         OrderStatusReport,
         Permit,
@@ -97,9 +97,11 @@ if TYPE_CHECKING:
         SupportsScreening,
     )
     from tbot_core.errors import RejectionMeaning
+    from tbot_core.model.types import BrokerEventKind
 
 
-# In this order searched and imported: the journal's readers need the first ones alone, listing plugins none.
+# In this order imported, those that are there already searched first: the journal's readers need the first ones alone,
+# listing plugins none.
 _MODULES = (
     "alert",
     "credentials",
@@ -219,5 +221,6 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    places = (vars(import_module(f"{__name__}.{module}")) for module in _MODULES)
+    modules = sorted((f"{__name__}.{module}" for module in _MODULES), key=lambda module: module not in sys.modules)
+    places = (vars(import_module(module)) for module in modules)
     return next(place[name] for place in places if name in place)

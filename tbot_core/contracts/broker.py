@@ -12,35 +12,11 @@ import attrs
 
 from tbot_core.errors import RejectionMeaning
 from tbot_core.model.formatting import one_line
-from tbot_core.model.types import Account, Fill
+from tbot_core.model.types import Account, BrokerEventKind, Fill
 
 if TYPE_CHECKING:
     from tbot_core.contracts.capabilities import BrokerCapabilities
     from tbot_core.model.types import Order
-
-
-class BrokerEventKind(StrEnum):
-    """What a broker reports about an order.
-
-    `ACKNOWLEDGED`: the order is working. `REJECTED`: the broker does not accept it. `FILL`: a quantity was executed.
-    `CANCELLED` and `EXPIRED`: it has ended; what was filled before stays. `REPLACED`: it works with its new terms.
-    `TRIGGERED`: the market has reached a stop's level, and it works as a market order; optional, a fill says as much.
-    `CANCEL_REFUSED`: it was neither cancelled nor replaced, and is as it was. `NOT_FOUND`: the broker does not know it.
-    `BUSTED`: the execution that `fill` names is void. `CORRECTED`: `fill` has the new terms of the execution with that
-    id.
-    """
-
-    ACKNOWLEDGED = "acknowledged"
-    REJECTED = "rejected"
-    FILL = "fill"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-    REPLACED = "replaced"
-    TRIGGERED = "triggered"
-    CANCEL_REFUSED = "cancel_refused"
-    NOT_FOUND = "not_found"
-    BUSTED = "busted"
-    CORRECTED = "corrected"
 
 
 _EVENT_KINDS: Final[Mapping[str, BrokerEventKind]] = {kind: kind for kind in BrokerEventKind}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from tbot_core.contracts import settings
-from tbot_core.contracts.network import host_settings
 from tbot_core.contracts.setting import SettingDeclaration, SettingKind, declarations
 from tbot_core.instance.findings import ValueOrigin
 from tbot_core.instance.plugin_settings import known_plugins
@@ -115,6 +114,10 @@ def _declare(known: dict[str, KnownVariable], plugin: DeclaredConfig) -> None:
             known[name] = attrs.evolve(known[name], readers=(*known[name].readers, (owner, declaration.kind)))
         else:
             known[name] = KnownVariable(declaration=attrs.evolve(declaration, name=name), owner=owner)
+    if not plugin.hosts:
+        return
+    from tbot_core.contracts.network import host_settings  # settings that are read without plugins need no network
+
     for declaration in host_settings(plugin.name, plugin.hosts).values():
         known.setdefault(declaration.name, KnownVariable(declaration=declaration, owner=owner))
 

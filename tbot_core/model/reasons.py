@@ -394,6 +394,9 @@ def _named(variable: str, strategies: Sequence[str]) -> tuple[str, ...]:
     return tuple(variable.replace("{NAME}", name.upper()) for name in strategies)
 
 
+CONFIRMED: Final = "the confirmed quantity"
+"""What decided a quantity: a person has confirmed it, and now more would be possible."""
+
 REASON_BY_CODE: Final[Mapping[int, Reason]] = {int(reason): reason for reason in Reason}
 """Each reason by its stable number."""
 

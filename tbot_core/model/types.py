@@ -108,6 +108,30 @@ class OrderType(StrEnum):
     STOP = "stop"
 
 
+class BrokerEventKind(StrEnum):
+    """What a broker reports about an order.
+
+    `ACKNOWLEDGED`: the order is working. `REJECTED`: the broker does not accept it. `FILL`: a quantity was executed.
+    `CANCELLED` and `EXPIRED`: it has ended; what was filled before stays. `REPLACED`: it works with its new terms.
+    `TRIGGERED`: the market has reached a stop's level, and it works as a market order; optional, a fill says as much.
+    `CANCEL_REFUSED`: it was neither cancelled nor replaced, and is as it was. `NOT_FOUND`: the broker does not know it.
+    `BUSTED`: the execution that `fill` names is void. `CORRECTED`: `fill` has the new terms of the execution with that
+    id.
+    """
+
+    ACKNOWLEDGED = "acknowledged"
+    REJECTED = "rejected"
+    FILL = "fill"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REPLACED = "replaced"
+    TRIGGERED = "triggered"
+    CANCEL_REFUSED = "cancel_refused"
+    NOT_FOUND = "not_found"
+    BUSTED = "busted"
+    CORRECTED = "corrected"
+
+
 class OrderState(StrEnum):
     """The state of an order; transitions are in `tbot_core.trading.orders.TRANSITIONS`."""
 

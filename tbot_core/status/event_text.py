@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
 
-from tbot_core.contracts.broker import BrokerEventKind
 from tbot_core.engine.session.requests import WITHDRAWN
 from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.execution.trading_state import OVER, note_event
@@ -38,7 +37,7 @@ from tbot_core.model.formatting import (
     trades_text,
 )
 from tbot_core.model.reasons import Reason
-from tbot_core.model.types import Leg
+from tbot_core.model.types import BrokerEventKind, Leg
 from tbot_core.plugins.call_guard import failure_text
 from tbot_core.reports.drift import drift_lines
 from tbot_core.trading.risk.states import KINDS, CauseEnd, StateCause, TradingState

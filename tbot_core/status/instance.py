@@ -44,7 +44,6 @@ from tbot_core.status.runs import (
 from tbot_core.status.service import service_document
 from tbot_core.system import filesystem
 from tbot_core.system.filesystem import lock_purpose
-from tbot_core.trading.risk.limits import Limits
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
@@ -203,6 +202,8 @@ def _account(settings: Settings, read: Projections, risk: RiskStatus, gauges: Ga
     # The account of the session with its limits; empty before the first session.
     if not read.book.session:
         return dict.fromkeys(live_figures.FIGURES) | {"most_trades": settings.risk.max_trades}
+    from tbot_core.trading.risk.limits import Limits
+
     opening = read.book.portfolio.opening_atoms
     limits = Limits.of(settings.risk, opening, defense=risk.state == RiskState.DEFENSE.word)
     return live_figures.account_figures(read.book, limits, gauges)

@@ -11,9 +11,8 @@ import attrs
 
 from tbot_core.model.clock import both_times, exchange_time
 from tbot_core.model.formatting import figure_text, format_money, format_percent, format_price, format_quantity
-from tbot_core.model.reasons import Reason
+from tbot_core.model.reasons import CONFIRMED, Reason
 from tbot_core.model.types import ExitReason
-from tbot_core.trading.risk.figures import CONFIRMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

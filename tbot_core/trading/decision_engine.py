@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from tbot_core.model.reasons import Reason
+from tbot_core.model.reasons import CONFIRMED, Reason
 from tbot_core.model.types import Order, RiskState, dollars_of, price_of, quantity_of, ticks_of
 from tbot_core.trading import exit_plan
 from tbot_core.trading.commands import Decision
@@ -27,7 +27,7 @@ from tbot_core.trading.risk.exposure import (
     lot_of,
     share_exposure,
 )
-from tbot_core.trading.risk.figures import CONFIRMED, SizingFigures, limit_figures
+from tbot_core.trading.risk.figures import SizingFigures, limit_figures
 from tbot_core.trading.risk.gate import (
     Denial,
     RiskEngine,

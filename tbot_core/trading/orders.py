@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from tbot_core.contracts.broker import BrokerEventKind
-from tbot_core.model.types import Fill, Leg, Order, OrderState, SignalId
+from tbot_core.model.types import BrokerEventKind, Fill, Leg, Order, OrderState, SignalId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -114,12 +114,22 @@ def test_the_start_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -
 _MACHINERY = ("tbot_core.engine.assembly", "tbot_core.engine.run_plan", "tbot_core.engine.live", "tbot_core.rehearsal")
 _NETWORK = ("asyncio", "ssl", "httpx2")
 _ARRAYS = ("numpy", "polars")
-_READS_ONLY = (*_ARRAYS, *_NETWORK, "pluggy", *_MACHINERY, "tbot_core.contracts.feed")
+_LOG = ("tbot_core.system.log_output", "logging.handlers")
+_CONTRACTS = ("tbot_core.contracts.feed", "tbot_core.contracts.broker", "tbot_core.contracts.network")
+_READS_ONLY = (*_ARRAYS, *_NETWORK, *_LOG, *_CONTRACTS, "pluggy", *_MACHINERY)
+_SETTINGS = ("tbot_core.contracts.settings", "tbot_core.instance.loading")
 UNNEEDED = {
     ("status",): _READS_ONLY,
     ("why",): _READS_ONLY,
-    ("data", "list"): (*_NETWORK, "pluggy", *_MACHINERY),
-    ("check",): ("polars", *_NETWORK, *_MACHINERY),
+    ("data", "list"): (*_READS_ONLY, *_SETTINGS, "sqlite3", "tbot_core.vault"),
+    ("plugins", "list"): (*_READS_ONLY, *_SETTINGS),
+    ("check",): (
+        "polars",
+        *_NETWORK,
+        *_MACHINERY,
+        "tbot_core.contracts.options",
+        "tbot_core.journal.projections.book",
+    ),
 }
 """What each quick command does not import: packages, and parts of the core that bring such packages along."""
 

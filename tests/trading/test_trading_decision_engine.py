@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tbot_core.contracts import BrokerCapabilities, BrokerEvent
 from tbot_core.errors import PluginError, RejectionMeaning
-from tbot_core.model.reasons import Reason
+from tbot_core.model.reasons import CONFIRMED, Reason
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.types import ExitReason, Leg, OrderType, RiskState, Side, atoms_of, dollars_of, units_of
 from tbot_core.testing.sessions import SessionDraft
@@ -26,7 +26,6 @@ from tbot_core.trading.fill_costs import FillCosts
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES, MatchingEngine, last_close_ticks
 from tbot_core.trading.portfolio import CarriedPosition
 from tbot_core.trading.risk.exposure import ReservedEntry
-from tbot_core.trading.risk.figures import CONFIRMED
 from tbot_core.trading.slippage import Slippage
 
 if TYPE_CHECKING:

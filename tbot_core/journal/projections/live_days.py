@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
+from tbot_core.model.types import BrokerEventKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.contracts.broker import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import plural
 from tbot_core.model.reasons import Reason
+from tbot_core.model.types import BrokerEventKind
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -33,10 +33,6 @@ class LimitFigures:
     used: Decimal
     order: Decimal
     allowed: Decimal
-
-
-CONFIRMED: Final = "the confirmed quantity"
-"""What decided a quantity: a person has confirmed it, and now more would be possible."""
 
 
 @attrs.frozen(kw_only=True)
