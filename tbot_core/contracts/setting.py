@@ -19,6 +19,9 @@ from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, Unpack, ove
 
 import attrs
 
+from tbot_core.model.clock import exchange_zone
+from tbot_core.model.window import start_text
+
 T = TypeVar("T")
 METADATA: Final = "tbot_core.contracts.setting"
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -28,7 +31,7 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,18}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _COUNT = re.compile(r"([0-9]{1,9})[ \t]*([a-z]*)", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)[ \t]*(ms|s|m|h)?", re.IGNORECASE)
-_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])")
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])(\s*ET)?", re.IGNORECASE)
 _NAME = re.compile(r"[A-Za-z0-9^][A-Za-z0-9_.:/^-]{0,63}")
 _PLUGIN_NAME = r"[A-Za-z][A-Za-z0-9_]{0,63}"
 _SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "m": Decimal(60), "h": Decimal(3600)}
@@ -362,17 +365,15 @@ def duration(*, least: str = "0s", most: str = "24h", bare: str | None = None) -
 
 
 def clock_time() -> SettingKind[time]:
-    """A time of day, HH:MM."""
+    """A time of day, HH:MM; with ET it has the zone of New York."""
 
     def parse(written: str) -> time:
         match = _CLOCK.fullmatch(written)
         if match is None:
             raise ValueError(written)
-        return time(int(match[1]), int(match[2]))
+        return time(int(match[1]), int(match[2]), tzinfo=exchange_zone() if match[3] else None)
 
-    return SettingKind(
-        name="clock_time", allowed="a time HH:MM", parse=parse, show=lambda value: value.strftime("%H:%M")
-    )
+    return SettingKind(name="clock_time", allowed="a time HH:MM, or HH:MM ET", parse=parse, show=start_text)
 
 
 def names(*, case: str | None = None, empty: bool = True, taken_away: bool = False) -> SettingKind[tuple[str, ...]]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from tbot_core.instance.findings import Level
 
-_BELL_MINUTE = 14 * 60 + 30
 _STRATEGY_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SIMULATED_BROKER = "paper"
 _ON_PAPER = frozenset({"dry-run", "paper"})
@@ -55,9 +54,10 @@ class SettingsDraft:
 
 def standard_window(strategy: str, frame: settings.StrategySettings) -> Window:
     """The window on a standard-time day; raises SettingsError if it fits no session."""
-    check_windows([named_window(strategy, frame)], "exchange")
+    named = named_window(strategy, frame)
+    check_windows([named], "exchange")
     return Window(
-        start=frame.start_time.hour * 60 + frame.start_time.minute - _BELL_MINUTE,
+        start=named.standard_start,
         analysis=frame.analysis_minutes,
         breakout=frame.breakout_minutes,
         monitoring=frame.monitoring_minutes,
@@ -148,15 +148,14 @@ def _windows(draft: SettingsDraft) -> Iterator[SettingsFinding]:
         except SettingsError as error:
             yield draft.finding("fail", f"{error.message} {error.remedy}", keys[0], "TIME_ANCHOR")
             continue
-        start = frame.start_time.hour * 60 + frame.start_time.minute - _BELL_MINUTE
-        end = start + frame.analysis_minutes + frame.breakout_minutes
+        end = named.standard_start + frame.analysis_minutes + frame.breakout_minutes
         if end > FULL_SESSION_MINUTES - flatten:
             sentence = (
                 f"{draft.text(keys[0])}: the entry phase ends {end} minutes after the bell, flattening starts "
                 f"{FULL_SESSION_MINUTES - flatten} minutes after it: the window would be skipped in every session."
             )
             yield draft.finding("fail", sentence, *keys, "FLATTEN_BEFORE_CLOSE")
-    if anchor == "utc":
+    if anchor == "utc" and not all(frame.start_time.tzinfo for frame in draft.frames.values()):
         sentence = "TIME_ANCHOR=utc: relative to the bell, start times shift by one hour with daylight saving time."
         yield draft.finding("warn", sentence, "TIME_ANCHOR")
 

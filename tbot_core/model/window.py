@@ -24,6 +24,7 @@ Anchor: TypeAlias = Literal["exchange", "utc"]
 ANCHORS: Final[tuple[Anchor, ...]] = get_args(Anchor)
 # The open on a standard-time day is 14:30 UTC; in daylight-saving time New York is one hour closer to UTC.
 _STANDARD_BELL_MINUTE: Final = 14 * 60 + 30
+_EXCHANGE_BELL_MINUTE: Final = 9 * 60 + 30
 _DAYLIGHT_MINUTES: Final = 60
 
 
@@ -69,7 +70,7 @@ class WindowTimes(Protocol):
 
     @property
     def start_time(self) -> dt.time:
-        """UTC of a standard-time day: 14:30 is 09:30 in New York."""
+        """UTC of a standard-time day: 14:30 is 09:30 in New York; New York's own where it has a zone."""
 
     @property
     def analysis_minutes(self) -> int:
@@ -86,7 +87,7 @@ class WindowTimes(Protocol):
 
 @attrs.frozen(kw_only=True)
 class NamedWindow:
-    """A strategy's window as in its settings: the start in UTC of a standard-time day, the phases in minutes.
+    """A strategy's window as in its settings: the start as in `WindowTimes`, the phases in minutes.
 
     `name` is the strategy's name as in variables, in upper case.
     """
@@ -96,6 +97,26 @@ class NamedWindow:
     analysis_minutes: int
     breakout_minutes: int
     monitoring_minutes: int
+
+    @property
+    def standard_start(self) -> int:
+        """The start on a standard-time day, in minutes after the open."""
+        bell = _STANDARD_BELL_MINUTE if self.start_time.tzinfo is None else _EXCHANGE_BELL_MINUTE
+        return self.start_time.hour * 60 + self.start_time.minute - bell
+
+    def keeps_distance(self, anchor: Anchor) -> bool:
+        """Whether the start has the same distance to each session's open: a time of New York always has."""
+        return anchor == "exchange" or self.start_time.tzinfo is not None
+
+    @property
+    def text(self) -> str:
+        """The setting of the start."""
+        return f"START_TIME_{self.name}={start_text(self.start_time)}"
+
+
+def start_text(start: dt.time) -> str:
+    """The start of a window as written in the settings: HH:MM, with ET for a time of New York."""
+    return f"{start:%H:%M}{'' if start.tzinfo is None else ' ET'}"
 
 
 def named_window(name: str, times: WindowTimes) -> NamedWindow:
@@ -136,13 +157,13 @@ def missed_bell(named: NamedWindow, session: Session, anchor: Anchor) -> str | N
 
     A window that starts at the open, or at the same minute as on a standard-time day, is not affected.
     """
-    start, usual = _start(named, session, anchor), _standard_start(named)
-    if anchor == "exchange" or start == 0 or start == usual > 0:
+    start, usual = _start(named, session, anchor), named.standard_start
+    if named.keeps_distance(anchor) or start == 0 or start == usual > 0:
         return None
     there = clock.exchange_time(session.moment(start))
     side = "after" if start > 0 else "before"
     return (
-        f"START_TIME_{named.name}={named.start_time:%H:%M} is {there:%H:%M} New York on {session.date}: with "
+        f"{named.text} is {there:%H:%M} New York on {session.date}: with "
         f"TIME_ANCHOR=utc the window starts {abs(start)} minutes {side} the opening bell"
         + (f", not {usual} as on a standard-time day." if start > 0 else " and is skipped.")
     )
@@ -155,17 +176,18 @@ def check_windows(windows: Sequence[NamedWindow], anchor: Anchor) -> None:
         earliest = "14:30 (09:30 New York)" if anchor == "exchange" else "13:30 (09:30 New York in summer)"
         raise SettingsError(
             "\n".join(faults),
-            f"Start times are UTC of a standard-time day, from {earliest} to 20:59 (15:59 New York).",
+            f"Start times are UTC of a standard-time day, from {earliest} to 20:59 (15:59 New York), or New York time "
+            "with ET, such as 09:50 ET.",
         )
 
 
 def _faults(named: NamedWindow, anchor: Anchor) -> Iterator[str]:
-    variable, start = f"START_TIME_{named.name}", _standard_start(named)
+    start = named.standard_start
     if named.start_time.second or named.start_time.microsecond:
-        yield f"{variable}={named.start_time.isoformat()}: a window starts on a whole minute."
-    latest = start if anchor == "exchange" else start + _DAYLIGHT_MINUTES
+        yield f"START_TIME_{named.name}={named.start_time.isoformat()}: a window starts on a whole minute."
+    latest = start if named.keeps_distance(anchor) else start + _DAYLIGHT_MINUTES
     if latest < 0 or start >= FULL_SESSION_MINUTES:
-        yield f"{variable}={named.start_time:%H:%M} is outside of every session with TIME_ANCHOR={anchor}."
+        yield f"{named.text} is outside of every session with TIME_ANCHOR={anchor}."
     for phase, minutes, least in (
         ("ANALYSIS", named.analysis_minutes, 0),
         ("BREAKOUT", named.breakout_minutes, 1),
@@ -176,10 +198,6 @@ def _faults(named: NamedWindow, anchor: Anchor) -> Iterator[str]:
 
 
 def _start(named: NamedWindow, session: Session, anchor: Anchor) -> int:
-    if anchor == "exchange":
-        return _standard_start(named)
+    if named.keeps_distance(anchor):
+        return named.standard_start
     return session.minute(dt.datetime.combine(session.date, named.start_time, tzinfo=dt.UTC))
-
-
-def _standard_start(named: NamedWindow) -> int:
-    return named.start_time.hour * 60 + named.start_time.minute - _STANDARD_BELL_MINUTE

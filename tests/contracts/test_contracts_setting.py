@@ -35,6 +35,7 @@ from tbot_core.contracts.setting import (
     weekdays,
     weights,
 )
+from tbot_core.model.clock import exchange_zone
 
 D = Decimal
 
@@ -69,6 +70,8 @@ READ: list[tuple[SettingKind[Any], str, object]] = [
     (duration(bare="s"), "30", 30.0),
     (clock_time(), "14:30", time(14, 30)),
     (clock_time(), "9:05", time(9, 5)),
+    (clock_time(), "09:50 ET", time(9, 50, tzinfo=exchange_zone())),
+    (clock_time(), "9:50et", time(9, 50, tzinfo=exchange_zone())),
     (names(), "", ()),
     (names(), "a, b", ("a", "b")),
     (names(case="lower"), "Open,MID", ("open", "mid")),
@@ -95,7 +98,7 @@ REFUSED: list[tuple[SettingKind[Any], list[str]]] = [
     (percent(), ["101", "-1"]),
     (money(), ["-1", "$5"]),
     (duration(least="50ms", most="60s"), ["", "1", "0s", "49ms", "61s", "2m", "1d", "-1s"]),
-    (clock_time(), ["", "24:00", "14:60", "14", "14:30:00"]),
+    (clock_time(), ["", "24:00", "14:60", "14", "14:30:00", "09:50 EST", "09:50 UTC", "ET"]),
     (names(), ["a,,b", "a b", ","]),
     (names(empty=False), ["", " ", ","]),
     (weights(), ["", "0.4,", "0.4;0.2", "-0.1,0.5"]),

@@ -25,6 +25,8 @@ FAILS: list[tuple[str, str]] = [
     ("START_TIME_OPEN=21:00", "START_TIME_OPEN=21:00 is outside of every session"),
     ("START_TIME_OPEN=13:29\nTIME_ANCHOR=utc", "START_TIME_OPEN=13:29 is outside of every session"),
     ("START_TIME_OPEN=20:26", "START_TIME_OPEN=20:26: the entry phase ends 386 minutes after the bell"),
+    ("START_TIME_OPEN=09:29 ET", "START_TIME_OPEN=09:29 ET is outside of every session"),
+    ("START_TIME_OPEN=15:26 ET", "START_TIME_OPEN=15:26 ET: the entry phase ends 386 minutes after the bell"),
     ("OPEN_BREAKOUT_TIME=366", "START_TIME_OPEN=14:30: the entry phase ends 386 minutes after the bell"),
     ("MIN_PRICE=9\nMAX_PRICE=8", "MIN_PRICE=9 is more than MAX_PRICE=8."),
     (
@@ -76,6 +78,7 @@ PASSES = [
     "WEIGHTS=0.5,0.5\nMAX_TRADES=2",
     "MAX_TRADES=50\nFIXED_QUANTITY=100",
     "START_TIME_OPEN=20:25",
+    "START_TIME_OPEN=09:50 ET\nTIME_ANCHOR=utc",
     "STRATEGY_OVERRIDE=mid",
     "MIN_PRICE=8\nMAX_PRICE=8",
     "MIN_MARKET_CAP_OPEN=9\nMAX_MARKET_CAP_OPEN=0",

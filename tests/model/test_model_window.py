@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.errors import SettingsError
 from tbot_core.model.calendar import ExchangeCalendar, Session
+from tbot_core.model.clock import exchange_zone
 from tbot_core.model.window import (
     ANCHORS,
     Anchor,
@@ -167,6 +168,25 @@ def test_a_missed_bell_is_reported(named: NamedWindow, session: Session, words: 
 def test_a_bell_that_is_met_is_not_reported(named: NamedWindow, session: Session) -> None:
     """A literal time at the bell, or at its usual distance, needs no warning."""
     assert missed_bell(named, session, "utc") is None
+
+
+@pytest.mark.parametrize("session", [WINTER, SUMMER])
+@pytest.mark.parametrize("anchor", ANCHORS)
+def test_a_start_in_new_york_time_ignores_the_anchor(anchor: Anchor, session: Session) -> None:
+    """09:50 ET is twenty minutes after the bell all year, with either anchor, and needs no warning."""
+    named = attrs.evolve(OPEN_TIMES, start_time=dt.time(9, 50, tzinfo=exchange_zone()))
+    check_windows([named], anchor)
+    assert (place_window(named, session, anchor).start, named.text) == (20, "START_TIME_OPEN=09:50 ET")
+    assert missed_bell(named, session, anchor) is None
+
+
+@pytest.mark.parametrize("anchor", ANCHORS)
+@pytest.mark.parametrize("start", [dt.time(9, 29), dt.time(16, 0)])
+def test_a_start_in_new_york_time_lies_within_the_session(start: dt.time, anchor: Anchor) -> None:
+    """What lies before the bell of New York or at the close is refused, named as it is written."""
+    named = attrs.evolve(OPEN_TIMES, start_time=start.replace(tzinfo=exchange_zone()))
+    with pytest.raises(SettingsError, match=f"START_TIME_OPEN={start:%H:%M} ET is outside of every session"):
+        check_windows([named], anchor)
 
 
 def test_the_sample_windows_pass() -> None:

@@ -188,7 +188,8 @@ class StrategySettings:
         "START_TIME_{NAME}",
         clock_time(),
         default="14:30",
-        doc="Start of the window as UTC of a standard-time day: 14:30 is 09:30 in New York, the opening bell.",
+        doc="Start of the window as UTC of a standard-time day: 14:30 is 09:30 in New York, the opening bell. With ET, "
+        "as in 09:50 ET, it is New York time, whatever TIME_ANCHOR says.",
     )
     analysis_minutes: int = setting(
         "{NAME}_ANALYSIS_TIME",
