@@ -15,7 +15,7 @@ from tbot_core.contracts import BrokerEventKind
 from tbot_core.journal import records
 from tbot_core.journal.projection import JournalEvent
 from tbot_core.journal.projections.book import SessionBook, fold_events
-from tbot_core.model.formatting import format_money, format_quantity, money_text
+from tbot_core.model.formatting import format_money, format_quantity, money_text, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import ExitReason, OrderState, dollars_of, quantity_of
 from tbot_core.trading.commands import Decision
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 _Key = tuple[str, str]
 _BPS: Final = 10_000
+_MONEY: Final = ("pnl", "expected_pnl")
 _NO_SIGNAL: Final = "no signal in the {}"
 
 
@@ -112,8 +113,26 @@ def drift_document(events: Sequence[JournalEvent], shadow: ShadowTrades, note: s
     }
 
 
+def drift_together(sessions: Sequence[Document]) -> Document:
+    """Several sessions in their order, and their sums; one with a `fault` counts in none of them."""
+    compared = [one for one in sessions if "fault" not in one]
+    both = [trade for one in compared for trade in one["trades"] if trade["expected"] and trade["real"]]
+    return {
+        "sessions": list(sessions),
+        **{name: sum(one[name] for one in compared) for name in ("both", "missing", "extra")},
+        **{name: _mean(trade[name] for trade in both) for name in ("entry_bps", "exit_bps")},
+        **{name: money_text(sum((Decimal(one[name]) for one in compared), Decimal(0))) for name in _MONEY},
+    }
+
+
 def drift_lines(document: Mapping[str, Any]) -> list[str]:
-    """The drift as text: the result in one line, then a line for each trade."""
+    """The drift as text: the result in one line, then a line for each trade, or for those of each of its sessions."""
+    if "sessions" in document:
+        sessions = document["sessions"]
+        days = f"{plural(len(sessions), 'session')}, {sessions[0]['date']} to {sessions[-1]['date']}"
+        return [f"{days}: {drift_sentence(document)}", *(line for one in sessions for line in drift_lines(one))]
+    if "fault" in document:
+        return [f"Session {document['date']}: not compared. {document['fault']}"]
     found = [f"Session {document['date']}: {drift_sentence(document)}"]
     found += [f"Note: {document['note']}"] if document["note"] else []
     return [*found, *map(_line, document["trades"])]

@@ -15,7 +15,7 @@ from tbot_core.marketdata import received_bars, received_files
 from tbot_core.model import dates
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.formatting import plural
-from tbot_core.reports.drift import events_of_session
+from tbot_core.reports.drift import drift_together, events_of_session
 from tbot_core.status import runs
 from tbot_core.trading.matching import SIMULATOR_CAPABILITIES
 
@@ -39,16 +39,43 @@ def drift_of(home: Path | None, date: str | None, run: str | None) -> Document:
     and for one without a closed session, and DataError if the run has none or its bars are gone.
     """
     wanted = None if date is None else dates.parse_day(date)
+    instance, file, closed = _closed_sessions(home, run)
+    return _drift(instance, file, _day(closed, wanted))
+
+
+def drift_of_last(home: Path | None, count: int, run: str | None) -> Document:
+    """The drift of the last `count` sessions that ended, or of all if there are fewer, and of all of them together.
+
+    The run is that of `drift_of`. A session that cannot be compared has its `fault` instead. Raises DataError if none
+    has ended.
+    """
+    instance, file, closed = _closed_sessions(home, run)
+    found: list[Document] = []
+    for day in closed[-count:]:
+        try:
+            found.append(_drift(instance, file, dt.date.fromisoformat(day)))
+        except DataError as fault:
+            found.append({"date": day, "fault": str(fault)})
+    return drift_together(found)
+
+
+def _closed_sessions(home: Path | None, run: str | None) -> tuple[Instance, RunFile, Sequence[str]]:
+    # The dates of the sessions of the run that ended, in order, at least one.
     instance = find_instance(home)
     asked = run or (None if runs.is_rehearsing(instance) else runs.PAPER)
     if asked == runs.PAPER and (names := {one.name for one in runs.run_files(instance)}) and runs.PAPER not in names:
         raise _nothing_ended(instance, runs.PAPER)
     file = runs.run_file(instance, asked)
     with runs.open_run_file(file) as journal:
-        closed = [one.payload["date"] for one in journal.events(kind=records.SESSION_CLOSED)]
-        if not closed:
-            raise _nothing_ended(instance, file.name)
-        day = _day(closed, wanted)
+        closed = sorted({one.payload["date"] for one in journal.events(kind=records.SESSION_CLOSED)})
+    if not closed:
+        raise _nothing_ended(instance, file.name)
+    return instance, file, closed
+
+
+def _drift(instance: Instance, file: RunFile, day: dt.date) -> Document:
+    # The drift of a session that ended: as recorded, else computed.
+    with runs.open_run_file(file) as journal:
         recorded = [one.payload for one in journal.events(kind=records.DRIFT) if one.payload["date"] == str(day)]
         if recorded:
             return {**recorded[-1]}
@@ -72,7 +99,7 @@ def _day(closed: Sequence[str], wanted: dt.date | None) -> dt.date:
     # The session of a date, None for the last one that ended.
     day = wanted or dt.date.fromisoformat(closed[-1])
     if day.isoformat() not in closed:
-        words = runs.recorded_sessions_text(sorted({*closed}), day)
+        words = runs.recorded_sessions_text(closed, day)
         raise UsageError(f"The run has no session on {day} that ended.", words)
     return day
 

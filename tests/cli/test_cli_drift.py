@@ -142,6 +142,32 @@ def test_what_was_recorded_at_the_days_end_is_shown(home: Path, capsys: pytest.C
     assert "P&L 0.00, expected +1.00." in drift(home, capsys)
 
 
+def test_the_last_sessions_are_compared_one_by_one_and_together(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that ended, in order, with their sums; one whose bars are gone is named, and the exit code is 1."""
+    receive(home / "data" / "received")
+    fill = {"quantity": "1", "entry_price": "10.0000", "exit_price": None, "exit_reason": None, "pnl": "1.00"}
+    trade = {"strategy": "open", "symbol": "AAA", "side": "long", "minute": 3, "expected": fill, "real": fill}
+    trade |= {"entry_bps": 2.0, "exit_bps": None, "words": ""}
+    sums = {"both": 1, "missing": 0, "extra": 0, "entry_bps": 2.0, "exit_bps": None, "pnl": "1.00"}
+    later = {"date": "2026-03-04", "note": "", "trades": [trade], **sums, "expected_pnl": "1.50"}
+    for day_ in ("2026-03-03", "2026-03-04"):
+        opened = {"date": day_, "symbols": 1, "equity": "100000.00", "minutes": SESSION.minutes, "account": "PAPER"}
+        ended: dict[str, Any] = {"date": day_, "equity": "100000.00", "cash": "100000.00", "open": []}
+        say(home, (records.SESSION_OPENED, opened), (records.SESSION_CLOSED, ended))
+    say(home, (records.DRIFT, later))
+    capsys.readouterr()
+    assert cli.invoke(["drift", "--last", "9", "--json", "--home", str(home)]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [one["date"] for one in found["sessions"]] == [DAY, "2026-03-03", "2026-03-04"]
+    assert ["fault" in one for one in found["sessions"]] == [False, True, False]
+    assert [found[name] for name in ("both", "missing", "entry_bps", "exit_bps", "pnl")] == [1, 1, 2.0, None, "1.00"]
+    said = drift(home, capsys, "--last", "1")
+    assert said.splitlines()[0].startswith("1 session, 2026-03-04 to 2026-03-04: 1 of 1 expected trades made")
+    assert "Give DATE or --last" in drift(home, capsys, DAY, "--last", "2", code=2)
+    assert cli.invoke(["drift", "--last", "2", "--home", str(home)]) == 1
+    assert "Session 2026-03-03: not compared. What was received on 2026-03-03 is not in" in capsys.readouterr().out
+
+
 def test_without_bars_session_or_date_the_reason_is_given(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1 without bars and before the first close, 2 for a day that was not traded."""
     assert f"What was received on {DAY} is not in" in drift(home, capsys, code=1)
