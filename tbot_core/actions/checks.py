@@ -22,10 +22,10 @@ from tbot_core.instance.findings import SettingsFinding
 from tbot_core.instance.preflight import APPROVAL, OF_SETTINGS, preflight_findings
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
 from tbot_core.instance.secrets import account_mode
-from tbot_core.instance.sources import keep_opened_settings
+from tbot_core.instance.sources import deployment_of, keep_opened_settings
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.formatting import plural
-from tbot_core.plugins import discovery
+from tbot_core.plugins import discovery, lock
 from tbot_core.plugins.distributions import keep_fingerprints
 from tbot_core.plugins.probe import probe_plugin
 from tbot_core.status.risk_state import folder_exposure, folder_warnings, read_control_folder
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tbot_core.instance.findings import Level
 
 _REFUSED: Final = 3
+_ON_PAPER: Final = frozenset({"dry-run", "paper"})
 _ORDER: Final = ("fail", "warn", "ok")
 _CREATION: Final = frozenset({"config", "create"})
 _FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
@@ -207,7 +208,7 @@ def start_faults(home: Path | None, sources: SettingsFiles) -> tuple[SettingsFin
 def _fatal(rows: Iterable[PreflightFinding], mode: Mode) -> list[PreflightFinding]:
     # Those that end a start in this mode; it only warns of the others.
     failed = (row for row in rows if row.level == "fail")
-    return [row for row in failed if mode == "live" or (mode in {"dry-run", "paper"} and row.subject in _FATAL)]
+    return [row for row in failed if mode == "live" or (mode in _ON_PAPER and row.subject in _FATAL)]
 
 
 def _with_broker(
@@ -362,8 +363,9 @@ def assert_start(
 ) -> None:
     """The same checks before a run: a fault that blocks trading is raised, the others are warnings.
 
-    A simulation starts in spite of faults. No plugin is loaded yet: what a plugin needs is judged when it is. Raises
-    SettingsError, or AccessError for a damaged log or an unfit machine.
+    On paper in production so is what live trading would refuse. A simulation starts in spite of faults. No plugin is
+    loaded yet: what a plugin needs is judged when it is. Raises SettingsError, or AccessError for a damaged log or an
+    unfit machine.
     """
     subject = PreflightSubject(
         instance=instance,
@@ -373,9 +375,16 @@ def assert_start(
         allow_shared_key=allow_shared_key,
         installed=frozenset((it.entry.kind, it.entry.name) for it in discovery.installed_plugins()),
     )
-    failed = [row for row in preflight_findings(subject) if row.level == "fail"]
+    rows = preflight_findings(subject)
+    failed = [row for row in rows if row.level == "fail"]
     if fatal := _fatal(failed, mode):
         kind = SettingsError if any(row.exit_code == _REFUSED for row in fatal) else AccessError
         raise kind("\n".join(str(row) for row in fatal), "`tbot check` shows every finding.")
     for row in failed:
         warn(str(row))
+    if mode in _ON_PAPER and deployment_of(sources.env.parsed).environment == "production":
+        loose = [row for row in rows if row.level == "warn" and row.refused_live]
+        plugins = [row.message for row in loose if row.subject == "plugins"]
+        for sentence in (*(str(row) for row in loose if row.subject != "plugins"), lock.refusal_sentence(plugins)):
+            if sentence:
+                warn(sentence)

@@ -146,9 +146,7 @@ def _unapproved(
     if mode == "live":
         lock.require_locked(instance.home, listings)
     elif mode in {"paper", DRY_RUN} and (texts.get("ENVIRONMENT") or "production").strip().lower() == "production":
-        sentences = lock.lock_objections(instance.home, listings)
-        more = f" {len(sentences) - 1} more: `tbot plugins verify` shows all." if len(sentences) > 1 else ""
-        return tuple(f"Live trading would refuse the plugins: {one}{more}" for one in sentences[:1])
+        return tuple(filter(None, (lock.refusal_sentence(lock.lock_objections(instance.home, listings)),)))
     return ()
 
 

@@ -102,9 +102,11 @@ def _secrets(subject: PreflightSubject) -> Iterator[PreflightFinding]:
     faults += [fault for it in statuses for fault in it.faults]
     for fault in _merged({it.message: it for it in faults}.values()):
         allowed = fault.code == _SHARED and subject.allow_shared_key
-        loose = allowed or (fault.code in _LOOSE and not subject.strict)
-        level: Level = "warn" if loose else "fail"
-        yield PreflightFinding(level=level, subject="secrets", message=fault.message, remedy=fault.remedy)
+        loose = fault.code in _LOOSE
+        level: Level = "warn" if allowed or (loose and not subject.strict) else "fail"
+        yield PreflightFinding(
+            level=level, subject="secrets", message=fault.message, remedy=fault.remedy, refused_live=loose
+        )
     for status in statuses:
         yield from _category_finding(status)
 
@@ -176,6 +178,7 @@ def _plugins(subject: PreflightSubject) -> Iterator[PreflightFinding]:
             subject="plugins",
             message=sentence,
             remedy=APPROVAL,
+            refused_live=True,
         )
     if not objections:
         yield PreflightFinding(level="ok", subject="plugins", message="Every enabled plugin matches plugins.lock.")

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class PreflightFinding:
-    """A finding: level, subject, sentence, remedy, and the exit code if it fails."""
+    """A finding: level, subject, sentence, remedy, and the exit code if it fails.
+
+    `refused_live`: it is a warning on paper alone, and a failure in live trading.
+    """
 
     level: Level
     subject: str
     message: str
     remedy: str = ""
     exit_code: int = 3
+    refused_live: bool = False
 
     def __str__(self) -> str:
         """The sentence with its remedy."""

@@ -41,7 +41,7 @@ def exposure_findings(subject: PreflightSubject) -> Iterator[PreflightFinding]:
         if exposure is not None:
             message, remedy = (words.format(name=path) for words in _EXPOSED[exposure])
             level: Level = "fail" if subject.strict else "warn"
-            yield PreflightFinding(level=level, subject="files", message=message, remedy=remedy)
+            yield PreflightFinding(level=level, subject="files", message=message, remedy=remedy, refused_live=True)
 
 
 def plaintext_findings(subject: PreflightSubject) -> Iterator[PreflightFinding]:

@@ -241,6 +241,12 @@ def require_locked(home: Path, listings: Iterable[PluginListing]) -> None:
     read_private_bytecode(home)
 
 
+def refusal_sentence(sentences: Sequence[str]) -> str:
+    """What `lock_objections` mean for a run that live trading would refuse, in one sentence; "" without any."""
+    more = f" {len(sentences) - 1} more: `tbot plugins verify` shows all." if len(sentences) > 1 else ""
+    return f"Live trading would refuse the plugins: {sentences[0]}{more}" if sentences else ""
+
+
 def unlocked_error(sentences: Sequence[str]) -> PluginError:
     """The error of live trading for `lock_objections`."""
     more = [f"and {len(sentences) - _LINES} more differences."] if len(sentences) > _LINES else []

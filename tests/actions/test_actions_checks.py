@@ -17,6 +17,8 @@ from tbot_core.instance.preflight_subject import PreflightFinding
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tbot_core.instance import Mode
+
 ROWS = {
     "loose": PreflightFinding(level="fail", subject="requests", message="The folder is open.", exit_code=1),
     "secret": PreflightFinding(level="fail", subject="secrets", message="A secret is not valid.", exit_code=3),
@@ -84,6 +86,27 @@ def test_a_fault_that_ends_no_paper_run_is_warned_of(tmp_path: Path) -> None:
     instance, warned = instance_with(tmp_path, ("folder",)), list[str]()
     assert_start(instance, read_settings_files(instance), "paper", warn=warned.append)
     assert [one for one in warned if "logs cannot be written to" in one]
+
+
+@pytest.mark.parametrize(
+    ("mode", "environment", "said"),
+    [("paper", "production", True), ("paper", "development", False), ("replay", "production", False)],
+)
+def test_a_paper_start_says_what_live_trading_would_refuse(
+    tmp_path: Path, mode: Mode, environment: str, said: bool
+) -> None:
+    """In production: plugins that are not approved, in one sentence, and files of loose modes with the remedy."""
+    vault = secrets.open_instance_vault(Instance(tmp_path), DeploymentSettings())
+    for category, text in (
+        ("env", f"ENVIRONMENT={environment}\nEXTENSIONS=none\n"),
+        ("env_bot", "BROKER_NAME=PAPER\n"),
+    ):
+        secrets.encrypt_category(vault, category, text.encode())
+    vault.store.place("env").key.chmod(0o644)
+    warned = list[str]()
+    assert_start(Instance(tmp_path), read_settings_files(Instance(tmp_path)), mode, warn=warned.append)
+    assert bool([one for one in warned if one.startswith("Live trading would refuse the plugins: There is no")]) is said
+    assert bool([one for one in warned if "chmod 600" in one]) is said
 
 
 def test_settings_are_examined_once_for_each_mode(tmp_path: Path) -> None:
