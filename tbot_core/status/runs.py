@@ -272,10 +272,14 @@ def settings_of_last_run(instance: Instance) -> tuple[str, ParsedDotenv]:
             started = journal.last_event(records.RUN_STARTED)
         if started is not None:
             since = f"the {started.payload['mode']} run of {started.applied:%Y-%m-%d %H:%M} UTC"
-            texts = started.payload["settings"].items()
-            entries = (Assignment(key=name, value=text, file=since, line=0) for name, text in texts)
-            return since, ParsedDotenv(entries=tuple(entries))
+            return since, settings_of_run(started.payload, since)
     return "the defaults (nothing has run yet)", ParsedDotenv()
+
+
+def settings_of_run(run: Mapping[str, Any], name: str) -> ParsedDotenv:
+    """The settings of a run, also those of `--set`, as those of a file `name`; `run` is the payload of its start."""
+    entries = (Assignment(key=key, value=text, file=name, line=0) for key, text in run["settings"].items())
+    return ParsedDotenv(entries=tuple(entries))
 
 
 def settings_or_last_run(home: Path | None, *, mode: Mode) -> tuple[Settings, str]:
@@ -292,7 +296,7 @@ def settings_or_last_run(home: Path | None, *, mode: Mode) -> tuple[Settings, st
         if not parsed.entries:
             raise
         try:
-            found = load_settings(home, mode=mode, sources=_with_former(read_settings_files(Instance.at(home)), parsed))
+            found = load_settings(home, mode=mode, sources=with_former(read_settings_files(Instance.at(home)), parsed))
         except SettingsError:
             raise fault from None
         faults = "; ".join(line.rstrip(".") for line in fault.message.splitlines())
@@ -350,7 +354,7 @@ class SettingsReader:
         return tuple(filesystem.revision(instance.path(name)) for name in names)
 
 
-def _with_former(sources: SettingsFiles, parsed: ParsedDotenv) -> SettingsFiles:
-    # The files with the trading configuration of a run; a global configuration that cannot be read counts as empty.
+def with_former(sources: SettingsFiles, parsed: ParsedDotenv) -> SettingsFiles:
+    """The files with the trading configuration of a run; a global configuration that cannot be read counts as empty."""
     env = sources.env if sources.env.fault is None else attrs.evolve(sources.env, parsed=ParsedDotenv(), fault=None)
     return attrs.evolve(sources, env=env, bot=attrs.evolve(sources.bot, plain=True, parsed=parsed, fault=None))

@@ -12,7 +12,7 @@ import attrs
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.explain import explain_received, explain_session, request_of
 from tbot_core.errors import DataError, TbotError, UsageError
-from tbot_core.instance import Instance
+from tbot_core.instance import Instance, read_settings_files
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.journal.projections.vix import recorded_vix_in
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 
     from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.explain import MinuteExplanation, ScreeningExplanation, SessionExplanation
+    from tbot_core.instance import Mode
     from tbot_core.journal.store import Event, Journal
     from tbot_core.status import Document
     from tbot_core.status.runs import RunFile
     from tbot_core.trading.orders import OrderRecord
 
 _MINUTE: Final = dt.timedelta(minutes=1)
+_CHANGED: Final = "Settings or tables of the run can no longer be used: the limits are the current ones, not its own."
 
 
 class _OutsideSession(UsageError):
@@ -109,7 +111,7 @@ def _document(
         )
         minute = None if requested[1] is None else _minute(session, requested[1])
         minutes = [minute] if minute is not None else [one.payload["signal"]["minute"] for one in own_decisions]
-        run_started = _run_started(journal)
+        run_started = _run_started(journal, session["date"])
         explained, note = _explained(instance.home, file, run_started, session, (symbol, minutes))
         book = _book(journal, session, minute)
     return {
@@ -133,8 +135,11 @@ def _of_symbol(journal: Journal, kind: str, symbol: str) -> list[Event]:
     return [one for one in journal.events(kind=kind) if one.payload["signal"]["symbol"] == symbol]
 
 
-def _run_started(journal: Journal) -> Mapping[str, Any]:
-    found = journal.last_event(records.RUN_STARTED)
+def _run_started(journal: Journal, date: str) -> Mapping[str, Any]:
+    # The payload of the start that opened a session; a later one has continued it, or traded other sessions.
+    opened = max(one.seq for one in journal.events(kind=records.SESSION_OPENED) if one.payload["date"] == date)
+    starts = list(journal.events(kind=records.RUN_STARTED))
+    found = next((one for one in reversed(starts) if one.seq < opened), next(iter(starts), None))
     if found is None:
         message = f"The journal {journal.path} does not record how its run began."
         raise DataError(message, "Choose another with --run.")
@@ -182,12 +187,17 @@ def _minute(session: Mapping[str, Any], at: dt.time | dt.datetime) -> int:
 
 
 def assembly_of_run(home: Path, file: RunFile, run: Mapping[str, Any]) -> Assembly:
-    """The parts of a recorded run with the present settings and its seed; `run` is the payload of its start.
+    """The parts of a recorded run with its settings and seed; `run` is the payload of its start.
 
-    Raises what `assemble` raises.
+    With the present settings where those of the run can no longer be used. Raises what `assemble` raises.
     """
-    seed = {"SEED": str(run["request"]["seed"])}
-    return assemble(home, "paper" if file.rehearsal else run["mode"], SystemClock(), seed)
+    mode: Mode = "paper" if file.rehearsal else run["mode"]
+    seed, clock = {"SEED": str(run["request"]["seed"])}, SystemClock()
+    present = read_settings_files(Instance.at(home), live=mode == "live")
+    try:
+        return assemble(home, mode, clock, seed, runs.with_former(present, runs.settings_of_run(run, "the run")))
+    except TbotError:
+        return assemble(home, mode, clock, seed, present)
 
 
 def _explained(
@@ -208,8 +218,7 @@ def _explained(
     except TbotError as fault:
         return None, f"{fault} Only the journal is shown."
     changed = assembly.settings.fingerprint != run["settings_hash"]
-    words = "The settings have changed since the run: the limits are the current ones, the decisions those of the run."
-    return found, " ".join(filter(None, (found.note, words if changed else "")))
+    return found, " ".join(filter(None, (found.note, _CHANGED if changed else "")))
 
 
 def _book(journal: Journal, session: Mapping[str, Any], minute: int | None) -> SessionBook:

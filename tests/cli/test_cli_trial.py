@@ -63,6 +63,17 @@ def test_a_setting_is_changed_for_one_run(
     assert written["settings_hash"] != plain["settings_hash"]
 
 
+def test_a_trial_is_explained_by_its_own_settings(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`tbot why` of a run has the settings of that run, whatever is in the file then."""
+    document(capsys, *REPLAY, "--set", "START_TIME_OPEN=14:45", home=home)
+    (run,) = (one.stem for one in (home / "data" / "runs").iterdir() if one.suffix == ".sqlite")
+    for lines in (LINES, (*LINES, "START_TIME_OPEN=15:00")):
+        (home / ".env_bot").write_text("\n".join(lines))
+        found = document(capsys, "why", "AAA", "--run", run[:8], home=home)
+        starts = {one["strategy"]: one["window"]["start"] for one in found["screening"]}
+        assert (found["note"], starts["open"]) == ("", 15)
+
+
 @pytest.mark.parametrize("command", [BACKTEST, REPLAY, DEMO], ids=["backtest", "replay", "demo"])
 def test_banner_and_report_name_what_was_set(
     home: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
+import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -145,14 +146,17 @@ def test_without_a_run_there_is_nothing_to_explain(tmp_path: Path, capsys: pytes
 def test_the_journal_answers_alone_when_settings_are_gone(
     traded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With changed settings a note says so; with settings that cannot be read the journal's part is shown."""
+    """Where the run's cannot be used a note names the present ones; without either the journal's part is shown."""
     home = tmp_path / "copy"
     shutil.copytree(traded, home)
     event = decisions(home)[0]
-    symbol = event.payload["signal"]["symbol"]
-    settings = home / ".env_bot"
+    symbol, settings = event.payload["signal"]["symbol"], home / ".env_bot"
+    (path,) = (home / "data" / "runs").glob("*.sqlite")
+    with closing(sqlite3.connect(path)) as database, database:  # as of a version that had another strategy
+        database.execute("UPDATE events SET payload = replace(payload, '\"open,mid,close\"', '\"gone\"')")
+    assert "Settings or tables of the run can no longer be used" not in document(capsys, traded, symbol)["note"]
     settings.write_text(settings.read_text() + "MAX_GAP_PCT_OPEN=0.09\n")
-    assert "The settings have changed since the run" in document(capsys, home, symbol)["note"]
+    assert "Settings or tables of the run can no longer be used" in document(capsys, home, symbol)["note"]
     settings.write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=nosuch\n")
     found = document(capsys, home, symbol)
     assert found["minutes"] == []
