@@ -18,9 +18,8 @@ from tbot_core.instance.folder import SIMULATION
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
 from tbot_core.model.clock import SystemClock
-from tbot_core.model.types import RiskState
 from tbot_core.status.event_text import stopped_sentence, unprotected_sentences
-from tbot_core.status.risk_state import read_control_folder, risk_status, withdraws_something
+from tbot_core.status.risk_state import next_start, read_control_folder, risk_status, withdraws_something
 from tbot_core.status.runs import current_run, open_run_file, with_current_run
 from tbot_core.system import environ, filesystem
 from tbot_core.trading.risk.states import StateCause
@@ -48,7 +47,8 @@ class RequestResult:
     `ended`: whether the run has stopped since; `open`: the open positions, for a stop also working orders, positions of
     earlier sessions, and what was open when the run ended. Of these are `unprotected` those without a stop order, and
     `cancelling` those whose stop has an unconfirmed cancel. `unconfirmed`: why the account could not be read then.
-    `state` and `causes` are the current ones of the journal; `unread`: why it cannot be read. `folder` is the control
+    `state` and `causes` are the current ones of the journal, without a bot those with which the next start begins;
+    `unread`: why it cannot be read. `folder` is the control
     folder as CONTROL_DIR names it. `between`: no session is under way. `needless`: it withdraws what was not there.
     """
 
@@ -70,19 +70,20 @@ class RequestResult:
 
     def document(self) -> dict[str, Any]:
         """The result as a JSON document."""
-        return attrs.asdict(self) | {"verb": self.verb.value}
+        return attrs.asdict(self) | {"verb": self.verb.value, "waits": self.waits}
 
     @property
     def waits(self) -> bool:
-        """Whether it is for the next session, and waits for that in the control folder."""
-        return self.between and self.verb in FUTURE_SESSION_VERBS and not (self.taken or self.refused)
+        """Whether it waits in the control folder: for the next start, or for the next session where it is for that."""
+        later = self.process is None or (self.between and self.verb in FUTURE_SESSION_VERBS)
+        return later and not (self.taken or self.refused)
 
     @property
     def lost(self) -> str:
         """Why the request has no effect yet; "" if it was recorded, or waits for its session."""
         if self.refused:
             return f"The bot refused the request: {self.refused}"
-        if self.taken or self.process is None or self.waits:
+        if self.taken or self.waits:
             return ""
         waited = f"{PICKUP_TIMEOUT_S:g} s"
         stays = f"it stays in {self.folder}/ until one does"
@@ -250,10 +251,8 @@ def request_result(instance: Instance, verb: ControlVerb, name: str, process: in
     if found.taken and has_file:
         found = attrs.evolve(found, taken=False)
     found = _with_left_open(found, events) if verb in _ENDS else _with_positions(found, book)
-    state, causes = now.state, now.causes
-    if process is None and now.seen.kill and StateCause.KILL_FILE.value not in causes:  # not recorded by a bot yet
-        state, causes = RiskState.HALTED.word, (StateCause.KILL_FILE.value, *causes)
-    return attrs.evolve(found, state=state, causes=causes, between=not book.in_session)
+    now = next_start(now) if process is None else now
+    return attrs.evolve(found, state=now.state, causes=now.causes, between=not book.in_session)
 
 
 def _events(instance: Instance) -> list[Event]:
@@ -353,8 +352,9 @@ def _undone(answer: RequestResult) -> str:
     if answer.needless:
         return f"There was no stop to undo; the state is {answer.state}."
     if answer.process is None:
-        return "No bot is running; the stop is undone: the next start begins without it."
-    return f"The stop is undone; the state is {answer.state}."
+        waits = f"No bot is running, so the request waits in {answer.folder}/"
+        return f"{waits}; the stop is undone: the next start begins without it."
+    return f"The bot has accepted the request: the stop is undone; the state is {answer.state}."
 
 
 def left_open(answer: RequestResult) -> bool:
@@ -389,11 +389,12 @@ def _cleared(answer: RequestResult) -> str:
     if answer.process is None:
         file = f"{answer.folder}/kill"
         stays = f" But the file {file} exists and keeps the bot halted: `rm {file}` ends it."
-        gone = "No bot is running; the kill is cleared"
+        gone = f"No bot is running, so the request waits in {answer.folder}/; the kill is cleared"
         return f"{gone}.{stays}" if stays_killed(answer) else f"{gone}: the next start begins without it."
     if stays_killed(answer):
-        return f"`tbot kill` is cleared, but the state stays {answer.state}{rest}. `rm {answer.folder}/kill` ends it."
-    return f"The kill is cleared; the state is {answer.state}{rest}."
+        accepted = "The bot has accepted the request: `tbot kill` is cleared"
+        return f"{accepted}, but the state stays {answer.state}{rest}. `rm {answer.folder}/kill` ends it."
+    return f"The bot has accepted the request: the kill is cleared; the state is {answer.state}{rest}."
 
 
 def stays_killed(answer: RequestResult) -> bool:

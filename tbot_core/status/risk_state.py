@@ -36,6 +36,13 @@ _WITHDRAWN_CAUSES: Final[Mapping[ControlVerb, frozenset[StateCause]]] = {
 }
 """The causes that each withdrawal ends, raised by a request or by a signal."""
 
+_REQUESTED: Final[Mapping[ControlVerb, StateCause]] = {
+    ControlVerb.KILL_CLEAR: StateCause.KILL_COMMAND,
+    ControlVerb.STOP_CANCEL: StateCause.STOP_COMMAND,
+    ControlVerb.DEFENSE_OFF: StateCause.DEFENSE_COMMAND,
+}
+"""The cause that each withdrawal ends and that a request raises."""
+
 _LAST_COUNTS: Final = (
     frozenset({ControlVerb.ARM, ControlVerb.DISARM}),
     frozenset({ControlVerb.STOP, ControlVerb.STOP_FLATTEN, ControlVerb.STOP_KEEP}),
@@ -104,6 +111,19 @@ def folder_warnings(seen: ControlFolderState, *, running: bool, folder: str = "c
     if waiting:
         found.append(f"Requested, takes effect at the next start: {', '.join(verb.value for verb in waiting)}.")
     return found
+
+
+def next_start(risk: RiskStatus) -> RiskStatus:
+    """The status with which the next start begins: with what waits in the control folder."""
+    waiting = _without_withdrawn(risk.seen.requests)
+    causes = [cause for verb, cause in _REQUESTED.items() if not control.WITHDRAWALS[verb].isdisjoint(waiting)]
+    causes += [StateCause.KILL_FILE] if risk.seen.kill else []
+    causes += [StateCause.STOP_FILE] if risk.seen.stop else []
+    causes.sort(key=lambda cause: -KINDS[cause].state)
+    state = max(_WORDS[risk.state], *(KINDS[cause].state for cause in causes), RiskState.NORMAL)
+    return attrs.evolve(
+        risk, state=state.word, causes=tuple(dict.fromkeys((*(it.value for it in causes), *risk.causes)))
+    )
 
 
 def _without_withdrawn(requests: Sequence[ControlRequest]) -> list[ControlVerb]:

@@ -297,6 +297,24 @@ def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pyte
     assert (home / "control").stat().st_mode & 0o777 == 0o700
 
 
+def test_a_request_that_waits_has_the_state_of_the_next_start(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a bot the document says that it waits, and what the next start begins with; a withdrawal ends that."""
+    for words, state, causes in (
+        (("defense", "on"), "defense", ["tbot defense on"]),
+        (("stop",), "exit-only", ["tbot stop", "tbot defense on"]),
+        (("kill",), "halted", ["tbot kill", "tbot stop", "tbot defense on"]),
+        (("stop", "--cancel"), "halted", ["tbot kill", "tbot defense on"]),
+        (("kill", "--clear"), "defense", ["tbot defense on"]),
+    ):
+        found = asked(capsys, home, *words, code=0)
+        assert (found["waits"], found["taken"], found["state"], found["causes"]) == (True, False, state, causes)
+    (home / "control" / "kill").touch()
+    found = asked(capsys, home, "defense", "off", code=0)
+    assert (found["state"], found["causes"]) == ("halted", ["the file control/kill exists"])
+    assert cli.invoke(["kill", "--clear", "--home", str(home)]) == 1
+    assert "the request waits in control/" in capsys.readouterr().out
+
+
 def test_what_was_not_there_is_not_said_to_be_cleared(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A kill or stop that waits for the next start is withdrawn once; without one it is said that there was none."""
     for verb, option, missing in (
@@ -488,7 +506,10 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
             stop_sentence(answer(ControlVerb.STOP, ended=True, open=("A",), unconfirmed="no line")),
             "Stopped and left open: A. The account could not be read: no line.",
         ),
-        (stop_sentence(answer(ControlVerb.STOP_CANCEL, state="halted")), "The stop is undone; the state is halted"),
+        (
+            stop_sentence(answer(ControlVerb.STOP_CANCEL, state="halted")),
+            "accepted the request: the stop is undone",
+        ),
         (stop_sentence(answer(ControlVerb.STOP, taken=False, refused="loose.")), "refused the request: loose."),
         (kill_sentence(answer(ControlVerb.KILL, open=("A",))), "kept with their stops: A"),
         (
@@ -503,7 +524,10 @@ def answer(verb: ControlVerb, **more: Any) -> RequestResult:
                 "ends it."
             ),
         ),
-        (kill_sentence(answer(ControlVerb.KILL_CLEAR)), "The kill is cleared; the state is normal."),
+        (
+            kill_sentence(answer(ControlVerb.KILL_CLEAR)),
+            "accepted the request: the kill is cleared",
+        ),
         (
             kill_sentence(answer(ControlVerb.KILL_CLEAR, needless=True)),
             "There was no kill to clear; the state is normal.",
