@@ -9,6 +9,7 @@ import attrs
 import click
 
 from tbot_core.cli.options import emit, home_option, json_option
+from tbot_core.errors import UsageError
 from tbot_core.instance.findings import Mode
 
 if TYPE_CHECKING:
@@ -102,7 +103,11 @@ def set_command(*, assignments: tuple[str, ...], home: Path | None) -> None:
     pairs = [one.partition("=") for one in assignments]
     if wrong := [name for name, sign, _ in pairs if not sign]:
         raise click.UsageError(f"{wrong[0]} is not NAME=VALUE.")
-    _print_saved(set_config(home, {name.strip(): text for name, _, text in pairs}))
+    wanted = {name.strip(): text for name, _, text in pairs}
+    names = [name.strip() for name, _, _ in pairs]
+    if twice := [name for name in wanted if names.count(name) > 1]:
+        raise UsageError(f"{twice[0]} is given twice.", "Give each setting one value.")
+    _print_saved(set_config(home, wanted))
 
 
 def _print_saved(plan: SettingsPlan | None) -> None:
