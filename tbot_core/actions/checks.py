@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -162,14 +163,18 @@ def check_instance(
         declared=plugins.declared,
         installed=plugins.installed,
     )
+    about_settings = check_config(home, mode, plugins, examiner.examined(mode))
+    rows = preflight_findings(subject) if filesystem.is_folder(instance.home) else ()
+    secrets = {str(row) for row in rows if row.subject == "secrets"}  # a file that cannot be opened has its row there
     found = [
         PreflightFinding(level=it.level, subject="settings", message=str(it))
-        for it in check_config(home, mode, plugins, examiner.examined(mode))
+        for it in about_settings
+        if it.message not in secrets
     ]
     if not filesystem.is_folder(instance.home):
         return tuple(found)  # that there is no folder is all that can be found
     found += [
-        *preflight_findings(subject),
+        *rows,
         *control_folder_findings(instance),
         *creation_findings(home, plugins),
         *enabled_plugin_findings(examiner, plugins, progress, live=mode == "live"),
@@ -269,12 +274,20 @@ def control_folder_findings(instance: Instance) -> Iterator[PreflightFinding]:
     exposure = folder_exposure(folder)
     if exposure:
         yield PreflightFinding(
-            level="fail", subject="requests", message=exposure, remedy=f"chmod 700 {folder}", exit_code=1
+            level="fail", subject="requests", message=exposure, remedy=_control_remedy(folder), exit_code=1
         )
     warnings = folder_warnings(read_control_folder(folder), running=True, folder=instance.control_dir)
     yield from (PreflightFinding(level="warn", subject="requests", message=sentence) for sentence in warnings)
     if not (exposure or warnings):
         yield PreflightFinding(level="ok", subject="requests", message="No request blocks trading.")
+
+
+def _control_remedy(folder: Path) -> str:
+    # No mode makes a file a folder; what cannot be looked at is a matter of modes.
+    with suppress(AccessError):
+        if not filesystem.is_folder(folder):
+            return f"A file has the name of this folder: move {folder} away, or set another CONTROL_DIR."
+    return f"chmod 700 {folder}"
 
 
 def creation_findings(home: Path | None, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:

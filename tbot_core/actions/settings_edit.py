@@ -180,7 +180,7 @@ def _failing(
     edited = after.env if stored.category == "env" else after.bot
     own = [one for one in findings if one.level == "fail" and after.file_of(one) is edited]
     if own:
-        return own, []
+        return [attrs.evolve(one, where=_place_of_edit(one)) for one in own], []
     later = start_faults(home, after)
     earlier = {(one.keys, one.message) for one in start_faults(home, stored.sources)} if later else set()
     new = [one for one in later if (one.keys, one.message) not in earlier]
@@ -188,6 +188,12 @@ def _failing(
     return [attrs.evolve(one, message=f"{words}{one.message}") for one in new], [
         _as_before(one, after) for one in later if one not in new
     ]
+
+
+def _place_of_edit(finding: SettingsFinding) -> str:
+    # The line of a text that is not saved: the file has another one there, or none.
+    line = finding.where.rpartition(":")[2]
+    return f"line {line} of the new text" if line.isdecimal() else finding.where
 
 
 def _as_before(finding: SettingsFinding, sources: SettingsFiles) -> str:
@@ -226,7 +232,7 @@ def _differs(values: Mapping[str, EffectiveSetting], name: str, text: str) -> bo
         differs = True
     if differs and not is_editable(one):
         raise UsageError(
-            f"{name} cannot be changed here.", "It names a file: move the file and change it on the machine."
+            f"{name} cannot be changed here.", "It names a file or folder: move that, and change it on the machine."
         )
     return differs
 

@@ -41,7 +41,7 @@ BACKUP_DAYS: Final = 30
 OF_SETTINGS: Final = frozenset({"secrets", "identity", "plugins", "folders"})
 """The subjects of the checks that depend on the settings."""
 
-APPROVAL: Final = "`tbot plugins lock` approves them."
+APPROVAL: Final = "Review the enabled plugins, then approve them with `tbot plugins lock`."
 """The remedy for plugins that are not as approved."""
 
 _SQLITE: Final = (3, 37, 0)

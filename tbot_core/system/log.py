@@ -6,10 +6,21 @@ A short command logs nothing, and the standard library's logging would take a tw
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tbot_core.system.log_output import FILE_BYTES, FILES_KEPT, close, configure, hold, holds, lost
+    from tbot_core.system.log_output import (
+        FILE_BYTES,
+        FILE_NAME,
+        FILES_KEPT,
+        Format,
+        Level,
+        close,
+        configure,
+        hold,
+        holds,
+        lost,
+    )
 
 __all__ = [
     "FILES_KEPT",
@@ -25,11 +36,6 @@ __all__ = [
     "logger",
     "lost",
 ]
-
-Level = Literal["quiet", "info", "verbose"]
-Format = Literal["json", "csv"]
-
-FILE_NAME: Final = "tbot.log"
 
 
 class Logger:

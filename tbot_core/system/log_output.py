@@ -15,13 +15,16 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from tbot_core.system import filesystem
 from tbot_core.system.foreign_exceptions import exception_trace
-from tbot_core.system.log import FILE_NAME, Format, Level
 from tbot_core.system.redaction import redact
 
+Level = Literal["quiet", "info", "verbose"]
+Format = Literal["json", "csv"]
+
+FILE_NAME: Final = "tbot.log"
 FILE_BYTES: Final = 10_000_000
 """A log file of this size is moved into the backups folder, and a new one is started."""
 FILES_KEPT: Final = 10

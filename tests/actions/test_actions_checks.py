@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core.actions.checks import CheckResult, SettingsExaminer, assert_start
+from tbot_core.actions.checks import CheckResult, SettingsExaminer, assert_start, control_folder_findings
 from tbot_core.actions.plugin_declarations import PluginDeclarations
 from tbot_core.contracts.settings import DeploymentSettings
 from tbot_core.errors import TbotError
@@ -116,3 +116,10 @@ def test_settings_are_examined_once_for_each_mode(tmp_path: Path) -> None:
     examiner = SettingsExaminer(tmp_path, plugins)
     assert examiner.examined("replay") is examiner.examined("replay")
     assert (examiner.settings("replay"), examiner.settings("paper"), examiner.start_mode()) == (None, None, "paper")
+
+
+def test_a_file_in_place_of_the_control_folder_is_named_as_one(tmp_path: Path) -> None:
+    """The remedy is to move it away; a mode would not make it a folder."""
+    (tmp_path / "control").touch()
+    (row,) = (one for one in control_folder_findings(Instance(tmp_path)) if one.level == "fail")
+    assert (row.level, "move" in row.remedy, "chmod" in row.remedy) == ("fail", True, False)

@@ -190,7 +190,7 @@ def test_each_of_two_invalid_files_is_corrected_by_itself(
     assert cli.invoke(["config", "edit", "--home", str(home)]) == 3
     said = capsys.readouterr().err
     assert "The file is invalid now:\n.env_bot.enc:4: SEED=x" in said
-    assert "tbot: .env_bot.enc:4: MAX_TRADES=x" in said
+    assert "tbot: line 4 of the new text: MAX_TRADES=x" in said
     fix = "assert '.env.enc' not in path.read_text()\npath.write_text(path.read_text().replace('SEED=x', 'SEED=1')"
     scripted(home, monkeypatch, f"{fix}.replace('{env}', ''))")
     for command, other in ((["secrets", "edit", "env"], "SEED=x"), (["config", "edit"], "")):
@@ -257,6 +257,8 @@ def test_a_setting_is_changed_by_its_name(home: Path, capsys: pytest.CaptureFixt
         captured = capsys.readouterr()
         return captured.out if code == 0 else captured.err
 
+    assert "SEED is given twice." in told("SEED=8", "MAX_TRADES=3", "SEED=9", code=2)
+    assert "tbot: line 4 of the new text: SEED=x: allowed is" in told("SEED=x", code=3)
     out = told("DAILY_LOSS_LIMIT=0.08", "SEED=9")
     assert "up to 3,000.00 USD more a day" in out
     assert "DAILY_LOSS_LIMIT permits more: More can be lost in a session." in out

@@ -257,7 +257,9 @@ def test_two_names_of_the_first_key_must_agree(home: Path, monkeypatch: pytest.M
     monkeypatch.delenv("TBOT_ENV_ENC_KEY_PATH")
     for command in ("verify", "upgrade", "rotate", "backup"):
         assert refusal in said(home, command, code=3, typed="correct horse battery\n")
-    assert f"fail secrets {refusal}" in said(home, code=3, of="check")
+    checked = said(home, code=3, of="check")
+    assert f"fail secrets {refusal}" in checked
+    assert checked.count("TBOT_ENV_ENC_KEY_PATH") == 1
 
 
 def test_one_command_writes_at_a_time(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
