@@ -53,6 +53,7 @@ PROFILES = {
 
 NUMBER = pytest.StashKey[int]()
 BEFORE = pytest.StashKey[str]()
+OVER_LIMIT = "over the limit of processor time"
 _collected: Counter[str] = Counter()
 
 
@@ -129,7 +130,7 @@ def spent() -> float:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a case that takes longer than its markers say.
+    """Report a case that takes longer than its markers say; from three times the limit on it fails.
 
     Processor time counts, not the time on the wall, which says more of what else the machine does. It is halved, since
     a core that is shared with other work does half as much in it. There is no limit where coverage is measured: the
@@ -138,13 +139,33 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     begun = spent()
     result = yield
     took = (spent() - begun) / 2
-    limit = math.inf if measures(item.config) else item.config.getoption("slow_above")
-    if item.config.getoption("tier") != "full" and not item.get_closest_marker("full"):
-        if took > 10 * limit:
-            pytest.fail(f"takes over {took:.1f} s of processor time: mark it `full`, or make it shorter")
-        if took > limit and not item.get_closest_marker("slow"):
-            pytest.fail(f"takes over {took:.1f} s of processor time: mark it `slow`, or make it shorter")
+    second = item.config.getoption("slow_above")
+    limit = 10 * second if item.get_closest_marker("slow") else second
+    if item.config.getoption("tier") == "full" or item.get_closest_marker("full") or measures(item.config):
+        limit = math.inf
+    if took > limit:
+        marker = "full" if took > 10 * second else "slow"
+        line = f"takes {took:.1f} s of processor time: mark it `{marker}`, or make it shorter"
+        if took > 3 * limit:
+            pytest.fail(line)
+        item.user_properties.append((OVER_LIMIT, line))
     return result
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the cases that took longer than their markers say."""
+    over = [
+        f"{report.nodeid} {line}"
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, line in report.user_properties
+        if name == OVER_LIMIT
+    ]
+    if over:
+        terminalreporter.section("cases over their limit of time")
+        for line in sorted(over):
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session", autouse=True)
