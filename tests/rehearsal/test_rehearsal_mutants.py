@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from rehearsal_mutants.catalogue import MUTANTS, first_seed, mutant
 from rehearsal_mutants.caught import CAUGHT
@@ -17,7 +19,13 @@ from tbot_core.rehearsal.rehearsal import rehearse
 from tbot_core.rehearsal.seed_corpus import FAILED, FAILED_UNDER
 from tbot_core.rehearsal.venue_profiles import VenueProfile
 
+if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
+
 CORPUS = sorted({caught.seed for caught in CAUGHT.values()} | {*FAILED})
+
+FIRST_OF_EACH = {caught.by: name for name, caught in reversed([*CAUGHT.items()])}
+"""Of each invariant the mutant that `make check` tries; `make simulate` tries all."""
 
 IN_OUTAGES = {"session-left-before-orders-are-settled", "leases-not-recalled", "brokers-counted-apart"}
 """Mutants that test_rehearsal_failover_restarts.py shows in planned outages.
@@ -42,8 +50,16 @@ ON_DAYS = {
 QUEUED = (2, 6)
 """Seeds in which entries rest at a venue with a queue, without faults."""
 
-LONG = {130}
-"""Seeds of the corpus whose clock is set many times: each takes over ten seconds."""
+LONG = {130, 950}
+"""Seeds whose clock is set many times: each takes over ten seconds."""
+
+
+def case(name: str) -> ParameterSet:
+    """A mutant with its tier, measured where no other case reaches the lines of its invariant."""
+    by = CAUGHT[name].by
+    if name != FIRST_OF_EACH[by]:
+        return pytest.param(name, marks=pytest.mark.full)
+    return pytest.param(name, marks=pytest.mark.measured if by in {"I11", "I15"} else [])
 
 
 def test_each_mutant_has_a_recorded_seed() -> None:
@@ -99,13 +115,7 @@ def test_an_unknown_mutant_is_refused_with_the_list_of_known_ones() -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(1)
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.measured) if caught.by in {"I11", "I15"} else name
-        for name, caught in CAUGHT.items()
-    ],
-)
+@pytest.mark.parametrize("name", [case(name) for name in CAUGHT])
 def test_a_broken_rule_violates_the_recorded_invariant(name: str) -> None:
     """At the recorded seed the first violation is of the recorded invariant."""
     assert MUTANTS[name].caught(CAUGHT[name].seed) == CAUGHT[name].by
@@ -114,7 +124,8 @@ def test_a_broken_rule_violates_the_recorded_invariant(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.first(1)
 @pytest.mark.parametrize(
-    "seed", [pytest.param(seed, marks=pytest.mark.full) if seed in LONG else seed for seed in CORPUS]
+    "seed",
+    [seed if seed in FAILED and seed not in LONG else pytest.param(seed, marks=pytest.mark.full) for seed in CORPUS],
 )
 def test_the_bot_as_it_is_violates_nothing_in_the_corpus(seed: int) -> None:
     """The seeds of the mutants, and those that once found a fault, find none in the bot without swaps."""
@@ -122,7 +133,10 @@ def test_the_bot_as_it_is_violates_nothing_in_the_corpus(seed: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "faults"), FAILED_UNDER.items())
+@pytest.mark.parametrize(
+    ("seed", "faults"),
+    [pytest.param(*case, marks=pytest.mark.full if case[0] in LONG else []) for case in FAILED_UNDER.items()],
+)
 def test_the_bot_as_it_is_violates_nothing_under_the_faults_that_once_found_something(
     seed: int, faults: tuple[str, ...]
 ) -> None:
