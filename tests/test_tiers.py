@@ -70,6 +70,47 @@ def test_idle():
     time.sleep(0.4)
 """
 
+FUNCTIONS = """
+import functools
+
+def counted():
+    return 1
+def not_counted():
+    return 2
+def slow():
+    return 3
+def marked():
+    return 4
+def shared():
+    return 5
+
+@functools.cache
+def once():
+    return 6
+"""
+
+MEASURED = """
+import pytest
+import tbot_measured as functions
+
+@pytest.fixture(scope="module")
+def of_module(): return functions.shared()
+
+@pytest.mark.parametrize("n", [3, 4, 0, 1, 2])
+def test_table(n): (functions.not_counted if n in (1, 2) else functions.counted)()
+
+@pytest.mark.slow
+def test_slow(of_module):
+    functions.once()
+    functions.slow()
+
+@pytest.mark.slow
+@pytest.mark.measured
+def test_then_measured(of_module):
+    functions.once()
+    functions.marked()
+"""
+
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, root: Path) -> Iterator[pytest.Pytester]:
@@ -129,3 +170,15 @@ def test_a_marker_that_lies_is_reported(suite: pytest.Pytester, limit: str, outc
     }  # fmt: skip
     assert len(re.findall(r"takes 0\.\d s of processor time: mark it `slow`, or make it shorter\n", said)) >= 2
     assert len(re.findall(r"::test_\w+ takes", said)) == (2 if outcome == "PASSED" else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.first(0)  # over 1.5 seconds
+def test_some_cases_count_for_coverage(suite: pytest.Pytester) -> None:
+    """The first three of a quick test and what is marked `measured`, with all that they share with others."""
+    suite.mkpydir("tbot_measured").joinpath("__init__.py").write_text(FUNCTIONS)
+    suite.makepyfile(MEASURED)
+    options = ("-p", "no:randomly", "-p", "no:xdist", "--cov=tbot_measured", "--cov-report=term-missing")
+    said = suite.runpytest_subprocess("--tier=test", *options)
+    said.assert_outcomes(passed=7)
+    assert re.findall(r"__init__\.py .*% +(.*)", str(said.stdout)) == ["7, 9"]
