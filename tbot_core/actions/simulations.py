@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 import attrs
 
 from tbot_core.actions.backtests import installed_strategy
-from tbot_core.actions.download_results import download_sentences
+from tbot_core.actions.bar_results import download_sentences
 from tbot_core.errors import AccessError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.instance.sources import find_instance

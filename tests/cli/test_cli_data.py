@@ -58,6 +58,33 @@ def test_import_says_what_it_took(home: Path, tmp_path: Path, capsys: pytest.Cap
     assert said.err == ""
 
 
+def test_an_import_has_a_document(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what the lines say, and the progress in a file for who waits; the reason of a refusal is a line too."""
+    write(tmp_path / "home", "AAPL.csv")
+    write(tmp_path / "home", "bad.csv", "ts\n")
+    progress = tmp_path / "progress"
+    assert tbot("data", "import", tmp_path / "home", "--home", home, "--json", "--progress", progress) == 1
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    ((one,), (refused,)) = found["files"], found["refused"]
+    assert (one["kind"], one["symbols"], one["first"], one["added"]) == ("bars", ["AAPL"], "2019-12-02", 1)
+    assert (found["added"], found["replaced"], refused["file"]) == (1, 0, "bad.csv")
+    assert said.err.startswith(f"refused: {refused['reason']}\n")
+    assert json.loads(progress.read_text()) == {"done": 100, "of": 100}
+
+
+def test_the_symbol_of_a_file_can_be_given(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In place of the file's name; another symbol for the same file is another import."""
+    path = write(tmp_path, "my bars.csv")
+    assert tbot("data", "import", path, "--home", home) == 1
+    assert "Give the symbol with --symbol." in capsys.readouterr().err
+    for symbol in ("brk.b", "AAPL"):
+        assert tbot("data", "import", path, "--symbol", symbol, "--home", home) == 0
+        assert f"bars of {symbol.upper()}, 2019-12-02 to 2019-12-02: 1 added." in capsys.readouterr().out
+    assert tbot("data", "import", path, "--symbol", "A;B", "--home", home) == 2
+    assert tbot("data", "import", tmp_path, "--symbol", "A", "--home", home) == 2
+
+
 @pytest.mark.parametrize("words", [("import", "AAPL.csv"), ("list",), ("verify",)])
 def test_stored_data_needs_an_instance(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import attrs
 import click
@@ -20,6 +20,7 @@ from tbot_core.system import filesystem, garbage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Unpack
 
     from tbot_core.instance import Instance
     from tbot_core.marketdata.store.importer import ImportedFile, ImportEvent, RefusedFile
@@ -28,10 +29,20 @@ if TYPE_CHECKING:
     from tbot_core.marketdata.store.verification import StoreVerification
 
 _HEAD: Final = ("SYMBOL", "FIRST", "LAST", "SESSIONS", "BARS", "MISSING", "ADJUSTMENT", "VOLUME")
-_MOST_NAMED: Final = 4
 _MOST_ARGUMENTS: Final = 2
 _UNDER_WAY: Final = 0.99
 _COMMAND_LINE: Final = click.core.ParameterSource.COMMANDLINE
+
+
+class _Given(TypedDict):
+    # The options of an import, as click passes them.
+    adjustment: str
+    volume: str
+    zone: str | None
+    as_of: str | None
+    mapping: str | None
+    symbol: str | None
+    replace: bool
 
 
 @click.group(name="data")
@@ -66,17 +77,28 @@ def command() -> None:
     metavar="FILE",
     help="A TOML file that says which columns are which, for bars that are not recognised.",
 )
+@click.option(
+    "--symbol", metavar="NAME", help="The symbol of bars in a file without a symbol column. Default: the file's name."
+)
 @click.option("--replace", is_flag=True, help="Replace stored values that differ.")
+@click.option(
+    "--progress",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the part of the files that is imported, in percent, to this file as JSON.",
+)
 @home_option
+@json_option
 @click.pass_context
 def import_command(
     ctx: click.Context,
     /,
     words: tuple[str, ...],
     home: Path | None,
-    as_of: str | None,
-    mapping: str | None,
-    **options: str | bool | None,
+    progress: Path | None,
+    *,
+    as_json: bool,
+    **given: Unpack[_Given],
 ) -> None:
     """Import one-minute bars, the daily VIX, fundamentals or splits from PATH, or a table of a plugin.
 
@@ -84,31 +106,42 @@ def import_command(
     its kind. A file that was imported is not read again: the same command continues with those that are not stored.
     With TABLE, such as rates or funds, the file is checked by the plugin that reads that table, and replaces it.
     """
-    from tbot_core.actions.assembly import action_clock
     from tbot_core.instance.sources import find_instance
+
+    table, path = import_arguments(words)
+    if table:
+        named = [name for name in given if ctx.get_parameter_source(name) is _COMMAND_LINE]
+        if named:
+            names = ", ".join(f"--{name.replace('_', '-')}" for name in named)
+            raise UsageError(f"{names} does not apply to a table of a plugin.", "Leave it out.")
+        from tbot_core.actions.plugin_tables import import_table
+
+        done = import_table(find_instance(home), table, path)
+        emit({"table": table, "result": done}, as_json=as_json, lines=[done])
+        return
+    if given["symbol"] is not None and filesystem.is_folder(path):
+        raise UsageError("--symbol is of one file.", "Give a file, or leave --symbol out: each file's name is used.")
+    if import_path(find_instance(home), path, _import_options(given), progress=progress, as_json=as_json):
+        ctx.exit(1)
+
+
+def _import_options(given: _Given) -> ImportOptions:
+    from tbot_core.actions.assembly import action_clock
     from tbot_core.marketdata.store.source_files import ImportOptions
     from tbot_core.marketdata.store.source_formats import read_mapping
     from tbot_core.model.clock import exchange_time
 
-    table, path = import_arguments(words)
-    if table:
-        given = [
-            name
-            for name in options | {"as_of": as_of, "mapping": mapping}
-            if ctx.get_parameter_source(name) is _COMMAND_LINE
-        ]
-        if given:
-            names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise UsageError(f"{names} does not apply to a table of a plugin.", "Leave it out.")
-        from tbot_core.actions.plugin_tables import import_table
-
-        click.echo(import_table(find_instance(home), table, path))
-        return
-    day, today = None if as_of is None else parse_date(as_of), exchange_time(action_clock().now()).date()
-    form = None if mapping is None else read_mapping(Path(mapping))
-    import_options = ImportOptions(as_of=day, today=today, mapping=form, **options)  # type: ignore[arg-type]  # the types are those of the click options
-    if import_path(find_instance(home), path, import_options):
-        ctx.exit(1)
+    as_of, mapping, symbol = given["as_of"], given["mapping"], given["symbol"]
+    return ImportOptions(
+        adjustment=given["adjustment"],
+        volume=given["volume"],
+        zone=given["zone"],
+        as_of=None if as_of is None else parse_date(as_of),
+        symbol=None if symbol is None else symbol.strip().upper(),
+        replace=given["replace"],
+        today=exchange_time(action_clock().now()).date(),
+        mapping=None if mapping is None else read_mapping(Path(mapping)),
+    )
 
 
 @command.command(name="list", short_help="List the stored symbols with range and bars.")
@@ -167,7 +200,9 @@ def import_arguments(words: tuple[str, ...]) -> tuple[str, Path]:
     return words[0] if len(words) == _MOST_ARGUMENTS else "", path
 
 
-def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
+def import_path(
+    instance: Instance, path: Path, options: ImportOptions, *, progress: Path | None = None, as_json: bool = False
+) -> int:
     """Import a file or folder into the instance and report on each file; returns the number of refused files."""
     from tbot_core.marketdata.store.importer import (
         ImportCommitted,
@@ -185,7 +220,7 @@ def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
     refused: list[RefusedFile] = []
     stored = 0
 
-    with file_progress("Importing", len(files)) as report:
+    with file_progress("Importing", len(files), progress) as report:
 
         def collect(event: ImportEvent) -> None:
             nonlocal stored
@@ -201,19 +236,19 @@ def import_path(instance: Instance, path: Path, options: ImportOptions) -> int:
 
         with _continuable(lambda: _kept(stored, len(files))):
             import_files(instance.bars, ExchangeCalendar(), files, options, collect)
-    _print_outcomes(path, imported, refused)
+    _print_outcomes(path, imported, refused, as_json=as_json)
     return len(refused)
 
 
-def _print_outcomes(path: Path, imported: list[ImportedFile], refused: list[RefusedFile]) -> None:
+def _print_outcomes(path: Path, imported: list[ImportedFile], refused: list[RefusedFile], *, as_json: bool) -> None:
+    from tbot_core.actions.bar_results import import_document, import_sentences
     from tbot_core.marketdata.store.source_readers import nested_folders
 
-    for outcome in imported:
-        click.echo(_imported_line(outcome))
+    document = import_document(imported, refused, folders := nested_folders(path))
     for fault in refused:
         click.echo(f"refused: {fault.reason}", err=True)
-    click.echo(_summary_line(imported, len(refused)))
-    if folders := nested_folders(path):
+    emit(document, as_json=as_json, lines=import_sentences(document))
+    if folders:
         click.echo(f"Not imported: {', '.join(folders)}; subfolders are not searched.", err=True)
 
 
@@ -234,32 +269,6 @@ def _kept(stored: int, files: int) -> str:
         return "No file of this import is stored as a whole: the same command begins it again."
     kept = f"{stored} of {plural(files, 'file')} {'is' if stored == 1 else 'are'} stored"
     return f"{kept}: the same command continues with the others."
-
-
-def _imported_line(outcome: ImportedFile) -> str:
-    names = ", ".join(outcome.symbols[:_MOST_NAMED])
-    if len(outcome.symbols) > _MOST_NAMED:
-        names += f" and {len(outcome.symbols) - _MOST_NAMED} more"
-    what = f"{outcome.kind}{f' of {names}' if names else ''}, {outcome.first} to {outcome.last}"
-    counts = (
-        (outcome.added, "added"),
-        (outcome.unchanged, "already stored"),
-        (outcome.replaced, "replaced"),
-        (outcome.dropped, "outside regular hours dropped"),
-        (outcome.repeated, "repeated"),
-        (outcome.rounded, "rounded to 0.0001"),
-        (outcome.holidays, "holidays left out"),
-    )
-    counted = [f"{count} {word}" for count, word in counts if count]
-    same = "" if outcome.added or outcome.replaced else " No change."
-    return f"{outcome.file}: {what}: {', '.join(counted)}.{same}"
-
-
-def _summary_line(imported: list[ImportedFile], refused: int) -> str:
-    added = sum(outcome.added for outcome in imported)
-    replaced = sum(outcome.replaced for outcome in imported)
-    words = f"{plural(len(imported), 'file')} read: {plural(added, 'row')} added, {replaced:,} replaced"
-    return f"{words}; {refused} refused." if refused else f"{words}."
 
 
 def _listing_document(listing: StoreListing) -> dict[str, object]:

@@ -64,7 +64,7 @@ def download_command(ctx: click.Context, /, **given: Unpack[DownloadOptions]) ->
     if (first is None) != (last is None):
         raise UsageError("--from and --to belong together.", "Give both, or neither for the last 21 sessions.")
     days = None if first is None or last is None else day_range(first, last)
-    from tbot_core.actions.download_results import download_document, download_sentences
+    from tbot_core.actions.bar_results import download_document, download_sentences
     from tbot_core.engine.bootstrap import data_source_name
     from tbot_core.engine.data_download import DownloadRequest
     from tbot_core.instance import read_settings_files

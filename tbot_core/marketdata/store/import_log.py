@@ -90,8 +90,9 @@ class ImportLog:
 
 
 def _key(path: Path, sha256: str, options: ImportOptions) -> str:
-    # With the file's name, which may be the symbol of its rows.
-    how = f"{path.name} {sha256} {options.adjustment} {options.volume} {options.zone} {options.mapping}"
+    # With the file's name, or what is given in its place: the symbol of its rows.
+    name = path.name if options.symbol is None else f"/{options.symbol}"
+    how = f"{name} {sha256} {options.adjustment} {options.volume} {options.zone} {options.mapping}"
     return hashlib.sha256(how.encode()).hexdigest()
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SYMBOL_COLUMNS: Final = ("symbol", "ticker")
 _DAYS: Final = ("%Y-%m-%d", "%m/%d/%Y", "%Y%m%d")
+_LONGEST: Final = 40
 _CLOSE_OF_VIX: Final = "vixcls"
 _NO_TIME: Final = RowFault(
     what="time that cannot be read, or that its zone's clock change makes ambiguous",
@@ -37,15 +38,16 @@ class ImportOptions:
     """What the file itself does not state.
 
     `adjustment` and `volume`: kind of its prices and volumes. `zone`: of times without an offset. `as_of`: the date of
-    undated fundamentals. `replace`: overwrite differing stored rows. `today`: later days of bars and of the VIX are
-    refused; None if they are not. `mapping`: how bars are written, where the file is not recognised. Raises UsageError
-    for an unknown zone.
+    undated fundamentals. `symbol`: of bars without a symbol column; None for the file's name. `replace`: overwrite
+    differing stored rows. `today`: later days of bars and of the VIX are refused; None if they are not. `mapping`: how
+    bars are written, where the file is not recognised. Raises UsageError for an unknown zone and an invalid symbol.
     """
 
     adjustment: str = attrs.field(default="raw", validator=attrs.validators.in_(manifest.ADJUSTMENTS))
     volume: str = attrs.field(default="consolidated", validator=attrs.validators.in_(manifest.VOLUMES))
     zone: str | None = attrs.field(default=None)
     as_of: dt.date | None = None
+    symbol: str | None = attrs.field(default=None)
     replace: bool = False
     today: dt.date | None = None
     mapping: SourceFormat | None = None
@@ -54,6 +56,13 @@ class ImportOptions:
     def _known(self, _attribute: attrs.Attribute[str | None], zone: str | None) -> None:
         if zone is not None and (fault := zone_fault(zone)):
             raise UsageError(f"--zone {fault}.", "Give a name such as America/New_York or UTC.")
+
+    @symbol.validator
+    def _spelled(self, _attribute: attrs.Attribute[str | None], symbol: str | None) -> None:
+        if symbol is not None and not is_symbol(symbol):
+            raise UsageError(
+                f"--symbol {symbol[:_LONGEST]!r} is not a symbol.", "Write it as the exchange does: BRK.B."
+            )
 
 
 def read_source(path: Path, options: ImportOptions) -> tuple[SourceKind, Iterator[SourceTable]]:
@@ -104,7 +113,9 @@ def bars_of(source: SourceTable, path: Path, options: ImportOptions, faults: Fau
     Rows without a time or with an invalid symbol are added to `faults` and left out. Raises DataError where columns
     do not hold what they must.
     """
-    frame = source.frame.with_columns(_symbols(source, path), source_times.moments(source, options.zone))
+    frame = source.frame.with_columns(
+        _symbols(source, path, options.symbol), source_times.moments(source, options.zone)
+    )
     if frame["ts"].null_count():
         unread = attrs.evolve(_NO_TIME, shown=source_times.columns_of(source))
         faults.add(source, unread, frame.filter(pl.col("ts").is_null()))
@@ -211,13 +222,14 @@ def _recognise(path: Path, table: pl.DataFrame) -> SourceKind:
     )
 
 
-def _symbols(source: SourceTable, path: Path) -> pl.Series:
+def _symbols(source: SourceTable, path: Path, symbol: str | None) -> pl.Series:
     column = next((name for name in SYMBOL_COLUMNS if name in source.frame.columns), None)
     if column is not None:
         given = source.frame[column].cast(pl.String)
         padded = any(name != name.strip() for name in given.unique() if name is not None)
         return (given.str.strip_chars() if padded else given).alias("symbol")
-    own = source.format.symbol or source_readers.stem_of(path).upper()
+    own = symbol or source.format.symbol or source_readers.stem_of(path).upper()
     if not is_symbol(own):
-        raise source.refuse([f"it has no symbol column, and its name {source_readers.stem_of(path)!r} is not a symbol"])
+        lacking = f"it has no symbol column, and its name {source_readers.stem_of(path)!r} is not a symbol"
+        raise source.refuse([lacking], "Give the symbol with --symbol.")
     return pl.repeat(own, len(source.frame), dtype=pl.String, eager=True).alias("symbol")

@@ -82,7 +82,7 @@ def zone_fault(zone: str) -> str:
     """Why a name is no time zone; "" if it is one."""
     try:
         ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a folder of zones, as America
         return f"{zone!r} is not a time zone"
     return ""
 

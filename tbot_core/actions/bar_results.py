@@ -1,17 +1,31 @@
-"""The result of a download of past bars: as a document, and as sentences."""
+"""The results of a download and of an import of bars: as documents, and as sentences."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import attrs
 
 from tbot_core.actions.assembly import environment_rehearsal
 from tbot_core.model.formatting import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from tbot_core.engine.data_download import DownloadRequest, DownloadResult
+    from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile
     from tbot_core.status import Document
+
+_MOST_NAMED: Final = 4
+_COUNTS: Final = {
+    "added": "added",
+    "unchanged": "already stored",
+    "replaced": "replaced",
+    "dropped": "outside regular hours dropped",
+    "repeated": "repeated",
+    "rounded": "rounded to 0.0001",
+    "holidays": "holidays left out",
+}
 
 
 def download_document(request: DownloadRequest, result: DownloadResult) -> Document:
@@ -52,3 +66,34 @@ def download_sentences(found: Document) -> Iterator[str]:
     if found["rehearsal_store"] is not None:
         where = f"The bars are in {found['rehearsal_store']}, for this rehearsal only"
         yield f"{where}: the instance's own store is unchanged."
+
+
+def import_document(
+    imported: Sequence[ImportedFile], refused: Sequence[RefusedFile], not_searched: Sequence[str] = ()
+) -> Document:
+    """The result for JSON: each imported file with its counts of rows, each refused one with the reason, and sums.
+
+    `not_searched` are subfolders.
+    """
+    return {
+        "files": [attrs.asdict(one) for one in imported],
+        "refused": [attrs.asdict(one) for one in refused],
+        "not_searched": list(not_searched),
+        "added": sum(one.added for one in imported),
+        "replaced": sum(one.replaced for one in imported),
+    }
+
+
+def import_sentences(found: Document) -> Iterator[str]:
+    """The document as sentences: what each imported file held, and the sums; the reasons of refused ones are apart."""
+    for one in found["files"]:
+        names = ", ".join(one["symbols"][:_MOST_NAMED])
+        if len(one["symbols"]) > _MOST_NAMED:
+            names += f" and {len(one['symbols']) - _MOST_NAMED} more"
+        what = f"{one['kind']}{f' of {names}' if names else ''}, {one['first']} to {one['last']}"
+        counted = ", ".join(f"{one[name]} {word}" for name, word in _COUNTS.items() if one[name])
+        same = "" if one["added"] or one["replaced"] else " No change."
+        yield f"{one['file']}: {what}: {counted}.{same}"
+    added, replaced = plural(found["added"], "row"), found["replaced"]
+    words = f"{plural(len(found['files']), 'file')} read: {added} added, {replaced:,} replaced"
+    yield f"{words}; {len(found['refused'])} refused." if found["refused"] else f"{words}."
