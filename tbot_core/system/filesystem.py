@@ -251,6 +251,34 @@ def preallocate(path: Path, size: int, *, mode: int = 0o600) -> None:
             os.close(handle)
 
 
+@contextmanager
+def passing_file(path: Path, *, mode: int = 0o600) -> Iterator[Callable[[bytes], None]]:
+    """Create a file and yield what appends to it, without waiting for the disk; it is removed when the context ends.
+
+    One that has got another name by then stays. Raises AccessError if the path exists.
+    """
+    with raising_access_errors("write", path):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
+    def write(data: bytes) -> None:
+        with raising_access_errors("write", path):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+
+    try:
+        yield write
+    finally:
+        os.close(handle)
+        remove(path)
+
+
+def rename(path: Path, to: Path) -> None:
+    """Give a file another name on the same file system; a file that has it is replaced."""
+    with raising_access_errors("rename", path):
+        path.replace(to)
+
+
 def make_folder(path: Path, *, mode: int = 0o700) -> None:
     """Create the folder and its parents; an existing one is left unchanged."""
     with raising_access_errors("make the folder", path):

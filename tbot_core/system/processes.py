@@ -170,9 +170,14 @@ def start_child(args: Sequence[str], *, environment: Mapping[str, str], output: 
         os.close(handle)
 
 
-def _awaited(child: subprocess.Popen[bytes]) -> int:
+def _awaited(child: subprocess.Popen[bytes], ended: Callable[[], None] | None = None) -> int:
     # The child's process id; when it ends, no trace of it stays in the process table.
-    threading.Thread(target=child.wait, name=f"end of {child.pid}", daemon=True).start()
+    def wait() -> None:
+        child.wait()
+        if ended is not None:
+            ended()
+
+    threading.Thread(target=wait, name=f"end of {child.pid}", daemon=True).start()
     return child.pid
 
 
@@ -197,12 +202,13 @@ def start_exclusive(
     environment: Mapping[str, str],
     lock: Path,
     streams: tuple[Path, Path],
-    prepare: Callable[[], None],
+    prepare: Callable[[], Callable[[], None] | None],
 ) -> int | None:
     """Start a program that outlives this process and holds `lock` until it ends in any way; returns its process id.
 
-    None when the lock is held. `streams` are the files of its output and errors, `prepare` is called with the lock
-    held, before the start. Raises AccessError when it cannot be started.
+    None when the lock is held. `streams` are the files of its output and errors. `prepare` is called with the lock
+    held, before the start; what it returns is called in a thread after the program's end, if this process runs until
+    then. Raises AccessError when it cannot be started.
     """
     with _exclusive, ExitStack() as ends:
         held = _opened(lock, ends)
@@ -211,7 +217,7 @@ def start_exclusive(
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return None
-        prepare()
+        ended = prepare()
         output, errors = (_opened(path, ends) for path in streams)
         try:
             child = subprocess.Popen(  # noqa: S603  -- no shell, and callers choose the program
@@ -225,7 +231,7 @@ def start_exclusive(
             )
         except OSError as fault:
             raise AccessError(f"Cannot start {args[0]}: {fault.strerror}.", "Check that the program exists.") from fault
-    return _awaited(child)
+    return _awaited(child, ended)
 
 
 def runs_exclusively(lock: Path) -> bool:

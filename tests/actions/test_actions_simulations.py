@@ -13,13 +13,16 @@ import pytest
 
 from tbot_core.actions import simulations
 from tbot_core.actions.simulations import (
+    ImportRequest,
+    ReceivedFile,
     SimulationRequest,
     cancel_simulation,
+    receive_file,
     simulation_document,
     simulation_documents,
     start_simulation,
 )
-from tbot_core.errors import UsageError
+from tbot_core.errors import AccessError, UsageError
 from tbot_core.instance import Instance
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
@@ -94,7 +97,7 @@ def test_only_one_runs_at_a_time(home: Path) -> None:
     """Another is refused while one runs, and leaves no trace."""
     name = started(home, WAITS)
     assert simulation_document(home, name)["state"] == "running"
-    with pytest.raises(UsageError, match="Another backtest, replay or download runs"):
+    with pytest.raises(UsageError, match="Another backtest, replay, download or import runs"):
         started(home, PRINTS, 1)
     assert [one["id"] for one in simulation_documents(home)] == [name]
 
@@ -202,7 +205,7 @@ def test_only_the_latest_are_kept(home: Path) -> None:
     assert [one["id"] for one in simulation_documents(home)] == ["20261124T150003", "20261124T150002"]
     assert not list((home / "data" / "simulations").glob("20261124T150000.*"))
     for name in ("20261124T150000", "../../etc/passwd", "lock"):
-        with pytest.raises(UsageError, match="no backtest, replay or download"):
+        with pytest.raises(UsageError, match="no backtest, replay, download or import"):
             simulation_document(home, name)
 
 
@@ -223,3 +226,131 @@ def test_it_outlives_the_process_that_started_it(home: Path) -> None:
     assert cancel_simulation(home, found["id"], "anna", NOW)
     ended(home)
     assert simulation_document(home, found["id"])["state"] == "cancelled"
+
+
+def uploads(home: Path) -> list[str]:
+    """The names of the files of imports that are there."""
+    folder = home / "data" / "uploads"
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def imported(home: Path, code: str, seconds: int = 0, name: str = "Bars of May.csv.GZ") -> str:
+    """Start a program in place of the command line, for a file that has arrived."""
+    with receive_file(home, name, 9) as (file, write):
+        write(b"the bytes")
+        request = ImportRequest.of_texts(file, {})
+        moment = NOW + dt.timedelta(seconds=seconds)
+        return start_simulation(home, request, "anna", moment, (sys.executable, "-c", code))
+
+
+def test_an_arriving_file_is_private_and_has_no_name_of_its_sender(home: Path) -> None:
+    """Its ending alone is of the name; without an import it is gone, as is one that a crash has left."""
+    (home / "data" / "uploads").mkdir(parents=True)
+    (home / "data" / "uploads" / "left.part.csv").write_text("by a crash")
+    with receive_file(home, "C:\\x\\../AAPL.CSV", 5) as (file, write):
+        write(b"12")
+        write(b"345")
+        assert (file.path.read_bytes(), file.path.stat().st_mode & 0o777) == (b"12345", 0o600)
+        assert (file.path.parent, file.stem, file.suffix) == (home / "data" / "uploads", "AAPL", ".csv")
+        assert uploads(home) == [file.path.name]
+        assert "AAPL" not in file.path.name
+        with pytest.raises(UsageError, match="Another file arrives"), receive_file(home, "b.csv", 1):
+            pass
+    assert uploads(home) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "words"),
+    [
+        ("bars.xlsx", 1, r"name bars\.xlsx ends in none of \.parquet, \.csv"),
+        ("bars\n.sh", 1, r"'bars\\n\.sh' ends in none"),
+        ("", 1, "ends in none"),
+        ("bars.csv", 10**18, r"MB free, too few for a file of 1,000,000,000,000 MB"),
+    ],
+)
+def test_a_file_that_cannot_be_received_is_refused_before_its_first_byte(
+    home: Path, name: str, size: int, words: str
+) -> None:
+    """One of another kind, and one that the disk does not hold."""
+    with pytest.raises((UsageError, AccessError), match=words), receive_file(home, name, size):
+        pass
+    assert uploads(home) == []
+
+
+def test_an_import_gets_the_file_and_each_field_as_its_own_option(tmp_path: Path) -> None:
+    """What is not given is left to the command; the file's name is the symbol where it is one."""
+    file = ReceivedFile(path=tmp_path / "a.part.csv", stem="brk.b")
+    last = [f"--progress={tmp_path / '1.progress'}", f"--home={tmp_path}", "--json"]
+    path = f"{tmp_path / 'data' / 'uploads' / '1_.csv'}"
+    usual = ["data", "import", path, "--adjustment=raw", "--volume=consolidated", "--symbol=BRK.B", *last]
+    assert ImportRequest.of_texts(file, {}).arguments(tmp_path, tmp_path / "1.progress") == usual
+    fields = {
+        "adjustment": "split", "volume": "partial", "zone": " UTC", "as_of": "2024-03-01", "symbol": "qqq",
+        "replace": "yes",
+    }  # fmt: skip
+    given = ImportRequest.of_texts(file, fields).arguments(tmp_path, tmp_path / "1.progress")
+    options = ["--adjustment=split", "--volume=partial", "--zone=UTC", "--as-of=2024-03-01", "--symbol=QQQ"]
+    assert given == ["data", "import", path, *options, "--replace", *last]
+    assert ImportRequest.of_texts(ReceivedFile(path=file.path, stem="my bars"), {}).symbol == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "words"),
+    [
+        ("adjustment", "--home=/", "Unknown adjustment --home=/"),
+        ("volume", "loud", "Use consolidated or partial"),
+        ("zone", "Mars", "'Mars' is not a time zone"),
+        ("zone", "America", "'America' is not a time zone"),
+        ("zone", "a" * 5000, "is not a time zone"),
+        ("as_of", "soon", "soon"),
+        ("symbol", "A;B", "A;B is not a symbol"),
+    ],
+)
+def test_a_bad_field_of_an_import_is_named(tmp_path: Path, field: str, text: str, words: str) -> None:
+    """Before anything is started."""
+    with pytest.raises(UsageError) as fault:
+        ImportRequest.of_texts(ReceivedFile(path=tmp_path / "a.csv", stem="A"), {field: text})
+    assert words in str(fault.value)
+
+
+FOUND = {"file": "20261124T150000_.csv.gz", "kind": "bars", "symbols": ["AAA"], "first": "2018-01-16"}
+COUNTED = dict.fromkeys(("unchanged", "replaced", "dropped", "repeated", "rounded", "holidays"), 0)
+IMPORTED = {"files": [{**FOUND, "last": "2018-01-19", "added": 9, **COUNTED}], "refused": [], "added": 9, "replaced": 0}
+
+
+def test_an_import_reads_the_file_and_ends_without_it(home: Path) -> None:
+    """Its result names the file as its sender does."""
+    prints = f"import sys; assert open(sys.argv[3]).read() == 'the bytes'; print({json.dumps(json.dumps(IMPORTED))})"
+    name = imported(home, prints)
+    ended(home)
+    found = simulation_document(home, name)
+    assert (found["state"], found["request"]["file"]) == ("done", "Bars of May.csv.gz")
+    assert found["result"]["sentences"] == [
+        "Bars of May.csv.gz: bars of AAA, 2018-01-16 to 2018-01-19: 9 added.",
+        "1 file read: 9 rows added, 0 replaced.",
+    ]
+    simulations.remove_older(home)  # as at the next start; the thread that waited for its end may not have run yet
+    assert uploads(home) == []
+
+
+def test_a_refused_file_is_a_failure_with_its_reasons(home: Path) -> None:
+    """As the command says them, which exits with 1."""
+    document = json.dumps(IMPORTED | {"files": [], "refused": [{"file": "x", "reason": "why"}]})
+    code = f"import sys; print({document!r}); sys.exit('refused: 20261124T150000_.csv.gz: price 0 (1, first: line 2).')"
+    name = imported(home, code)
+    ended(home)
+    found = simulation_document(home, name)
+    assert (found["state"], found["result"]) == ("failed", None)
+    assert found["errors"] == ["refused: Bars of May.csv.gz: price 0 (1, first: line 2)."]
+
+
+def test_the_file_of_an_import_stays_while_it_is_read(home: Path) -> None:
+    """Whatever else arrives or is started; one that finds another running is gone."""
+    name = imported(home, WAITS)
+    simulations.remove_older(home)
+    with pytest.raises(UsageError, match="Another backtest, replay, download or import runs"):
+        imported(home, WAITS, 1)
+    with receive_file(home, "a.csv", 1) as (file, _):
+        simulations.remove_older(home)
+        assert uploads(home) == sorted([f"{name}_.csv.gz", file.path.name])
+    assert uploads(home) == [f"{name}_.csv.gz"]

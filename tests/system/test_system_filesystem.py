@@ -289,3 +289,32 @@ def test_f77_room_is_held_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(AccessError, match="Cannot allocate"):
         filesystem.preallocate(tmp_path / "more", 2**62)
     assert not filesystem.exists(tmp_path / "more")
+
+
+def test_a_passing_file_is_private_and_gone_at_the_end(tmp_path: Path) -> None:
+    """Unless it was renamed; one that exists is not touched."""
+    path = tmp_path / "passing"
+    with filesystem.passing_file(path) as write:
+        write(b"some")
+        write(b" bytes")
+        assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"some bytes", 0o600)
+        with pytest.raises(AccessError, match="Cannot write"), filesystem.passing_file(path):
+            pass
+        assert path.exists()
+    assert not path.exists()
+    with filesystem.passing_file(path) as write:
+        write(b"kept")
+        filesystem.rename(path, tmp_path / "kept")
+    assert [one.name for one in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_passing_file_on_a_full_disk_is_an_access_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the remedy; nothing is left."""
+
+    def full(_handle: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with filesystem.passing_file(tmp_path / "passing") as write, pytest.raises(AccessError, match="The disk is full"):
+        write(b"some")
+    assert list(tmp_path.iterdir()) == []

@@ -185,3 +185,16 @@ def test_a_manager_is_asked_with_the_address_of_its_socket(monkeypatch: pytest.M
     found = environ.manager_environment()
     assert found["XDG_RUNTIME_DIR"] == "/run/user/1"
     assert "SOMETHING_ELSE" not in found
+
+
+def test_the_end_of_an_exclusive_program_is_told_to_who_prepared_it(tmp_path: Path) -> None:
+    """By what the preparation returned."""
+    ended = threading.Event()
+    processes.start_exclusive(
+        [sys.executable, "-c", ""],
+        environment=environ.minimal_environment(),
+        lock=tmp_path / "lock",
+        streams=(tmp_path / "output", tmp_path / "errors"),
+        prepare=lambda: ended.set,
+    )
+    assert ended.wait(60)

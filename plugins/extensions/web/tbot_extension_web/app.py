@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -26,6 +28,7 @@ from tbot_extension_web.headers import OwnOrigin
 from tbot_extension_web.notices import AskedRequest
 from tbot_extension_web.permissions import Permission, allows
 from tbot_extension_web.routes import ROUTES, Stage
+from tbot_extension_web.server import RECEIVE_S, RECEIVE_WITHIN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -33,9 +36,13 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from tbot_core.actions.simulations import ReceivedFile
     from tbot_extension_web.access.logins import Session
+    from tbot_extension_web.forms import LargeFile
     from tbot_extension_web.routes import WebRoute
     from tbot_extension_web.site import Site
+
+    _Judge = Callable[[Mapping[str, str]], Awaitable[tuple[Call, Response | None]]]
 
 FOLDER: Final = Path(__file__).parent
 _WITHOUT_LOGIN: Final = frozenset({Permission.PUBLIC, Permission.FIRST_RUN, Permission.METRICS})
@@ -89,23 +96,85 @@ def _filled(page: str, request: Request) -> str:
 
 
 def _guarded(site: Site, route: WebRoute, page: str) -> Callable[[Request], Awaitable[Response]]:
-    # The whole request first. Then who makes it, and whether they may, as of that moment; then the handler.
+    # The whole request first. Then who makes it, and whether they may, as of that moment; then the handler. A large
+    # file is read for those alone who may send it.
     async def answer(request: Request) -> Response:
+        judge = partial(_judged, site, route, page, request)
         try:
-            form = await read_form(request, route.files) if route.method == "POST" else {}
-            given = form.pop("csrf", "")
-            call = Call(request=request, site=site, session=_session(site, request, route), form=form)
-            if (refusal := await _refusal(call, route, given)) is not None:
-                return refusal
-            if (elsewhere := _elsewhere(call, route, page)) is not None:
-                return elsewhere
-            if call.session is not None and site.setup is None:
-                await site.live.snapshot()  # the mode on the page is that of now
-            return await route.endpoint(call)
+            with ExitStack() as held:
+                sink = None if route.upload is None else _Arriving(route.upload, site, request, judge, held)
+                form = await read_form(request, route.files, sink) if route.method == "POST" else {}
+                call, refusal = await judge(form)
+                if refusal is not None:
+                    return refusal
+                if call.session is not None and site.setup is None:
+                    await site.live.snapshot()  # the mode on the page is that of now
+                return await route.endpoint(call if sink is None else attrs.evolve(call, received=sink.received))
+        except _RefusedFile as refused:
+            return refused.answer
         except Exception as fault:  # noqa: BLE001  -- a page that fails ends neither the process nor what others look at
             return _failure(site, request, fault)
 
     return answer
+
+
+async def _judged(
+    site: Site, route: WebRoute, page: str, request: Request, form: Mapping[str, str]
+) -> tuple[Call, Response | None]:
+    # The call, and the answer to who may not make it.
+    fields = {**form}
+    given = fields.pop("csrf", "")
+    call = Call(request=request, site=site, session=_session(site, request, route), form=fields)
+    refusal = await _refusal(call, route, given)
+    return call, _elsewhere(call, route, page) if refusal is None else refusal
+
+
+class _RefusedFile(Exception):
+    def __init__(self, answer: Response) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class _Arriving:
+    # The large file of a form on its way to the disk, as long as its sender may send it.
+    def __init__(self, file: LargeFile, site: Site, request: Request, judge: _Judge, held: ExitStack) -> None:
+        self.file = file
+        self.received: ReceivedFile | None = None
+        self._site, self._request, self._judge, self._held = site, request, judge, held
+        self._form: Mapping[str, str] = {}
+        self._judged_s = 0.0
+        self._write: Callable[[bytes], None] | None = None
+
+    async def begin(self, form: Mapping[str, str], name: str, size: int) -> None:
+        self._form = form
+        await self._assert_allowed()
+        self.received, self._write = self._held.enter_context(self.file.receive(self._site.home, name, size))
+        self._give(self.file.within_s)
+        self._held.callback(self._give, RECEIVE_S)  # for what is left of a form that is refused
+
+    async def write(self, data: bytes) -> None:
+        if asyncio.get_running_loop().time() > self._judged_s + _JUDGED_EVERY_S:
+            await self._assert_allowed()
+        if self._write is not None:
+            await asyncio.to_thread(self._write, data)  # seam: no run waits for the page
+
+    async def _assert_allowed(self) -> None:
+        self._judged_s = asyncio.get_running_loop().time()
+        call, refusal = await self._judge(self._form)
+        if refusal is None:
+            return
+        if call.session is None:  # a browser that is still sending shows an error, and follows nothing
+            refusal = call.page("message.html", 401, title="Not sent", text=_ENDED)
+        raise _RefusedFile(refusal)
+
+    def _give(self, seconds: float) -> None:
+        # A test has no connection that ends.
+        give = self._request.scope.get("state", {}).get(RECEIVE_WITHIN)
+        if give is not None:
+            give(seconds)
+
+
+_JUDGED_EVERY_S: Final = 30.0
 
 
 def _session(site: Site, request: Request, route: WebRoute) -> Session | None:
@@ -174,6 +243,7 @@ def _with_password(call: Call, route: WebRoute) -> AskedRequest:
 
 
 _SET_UP: Final = "The set-up is finished: there is nothing more to send."
+_ENDED: Final = "Your session had ended: the file was not read. Open the page again, log in, and send it once more."
 _OUTDATED: Final = "The form is out of date. Open the page again, and send it once more."
 
 

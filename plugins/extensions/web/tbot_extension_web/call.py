@@ -11,6 +11,7 @@ import attrs
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from tbot_core.actions.simulations import ReceivedFile
 from tbot_extension_web.access.logins import Session
 from tbot_extension_web.cookies import SESSION
 from tbot_extension_web.notices import KeptAnswer
@@ -30,7 +31,8 @@ T = TypeVar("T")
 class Call:
     """A request to the page; `session` is None without a login, `form` the fields of a POST.
 
-    `keeps`: its page is kept, and the browser led to it, because it answers a form.
+    `keeps`: its page is kept, and the browser led to it, because it answers a form. `received`: the large file of the
+    form; None without one.
     """
 
     request: Request
@@ -38,6 +40,7 @@ class Call:
     session: Session | None
     form: Mapping[str, str] = attrs.field(factory=dict)
     keeps: bool = False
+    received: ReceivedFile | None = None
 
     @property
     def user(self) -> Session:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from tbot_extension_web.forms import LargeFile
 from tbot_extension_web.pages import (
     account,
     alerts,
@@ -60,7 +61,8 @@ class WebRoute:
     route is there: during a set-up every other one leads to it, and after it there is no set-up. `form` is the page
     with the form of a POST or the link to a file, where that is not the nearest page above its path. `unkept`: what its
     form holds is not kept while the password is asked for; it is sent again then. `files` are the fields of its form
-    that may be files. `asks` gives the question that comes before what a POST does, which `does` says in a few words.
+    that may be files, `upload` is one that goes to the disk. `asks` gives the question that comes before what a POST
+    does, which `does` says in a few words.
     """
 
     method: str
@@ -72,6 +74,7 @@ class WebRoute:
     form: str = ""
     unkept: bool = False
     files: frozenset[str] = frozenset()
+    upload: LargeFile | None = None
     asks: Ask | None = None
     does: str = ""
 
@@ -233,6 +236,7 @@ ROUTES: Final = (
     _get("/trades/{id}", Permission.READ, trades.show_one),
     _get("/runs", Permission.READ, runs.show),
     _post("/runs", Permission.RUN, runs.start),
+    _post("/runs/import", Permission.RUN, runs.start_import, upload=runs.UPLOAD),
     _get("/runs/started/{id}", Permission.READ, runs.show_started),
     _get("/runs/started/{id}/progress", Permission.READ, runs.progress),
     _post("/runs/started/{id}/cancel", Permission.RUN, runs.cancel),

@@ -31,6 +31,9 @@ MOST_WAITING: Final = 150
 RECEIVE_S: Final = 15.0
 """How long a request may take to arrive, and how long a connection waits for one."""
 
+RECEIVE_WITHIN: Final = "receive_within"
+"""In the state of a request: a function that gives the rest of it so many seconds in place of RECEIVE_S."""
+
 _EDIT: Final = "`tbot secrets edit network_config`."
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -157,7 +160,10 @@ def _unbound(address: Address, fault: OSError, *, configured: bool) -> TbotError
 
 
 class Connection(H11Protocol):
-    """A connection that brings each request whole within RECEIVE_S, or ends; of many that wait the oldest ends."""
+    """A connection that brings each request whole within RECEIVE_S, or ends; of many that wait the oldest ends.
+
+    A request whose sender may send a large file gets the time of that.
+    """
 
     _ends: asyncio.TimerHandle | None = None
 
@@ -168,6 +174,12 @@ class Connection(H11Protocol):
         waiting = [one for one in self.connections if isinstance(one, Connection) and one.waits_until is not None]
         if len(self.connections) > MOST_WAITING and waiting:
             min(waiting, key=lambda one: one.waits_until or 0).end()
+
+    def handle_events(self) -> None:
+        """Go on with the request, which may ask for more time."""
+        super().handle_events()
+        if self.scope is not None:
+            self.scope["state"][RECEIVE_WITHIN] = self._receive_within
 
     def data_received(self, data: bytes) -> None:
         """Go on with the request."""
@@ -200,6 +212,11 @@ class Connection(H11Protocol):
             self._wait_no_more()
         elif self._ends is None and not self.transport.is_closing():
             self._ends = self.loop.call_later(RECEIVE_S, self.end)
+
+    def _receive_within(self, seconds: float) -> None:
+        if self._ends is not None:
+            self._ends.cancel()
+            self._ends = self.loop.call_later(seconds, self.end)
 
     def _wait_no_more(self) -> None:
         if self._ends is not None:

@@ -32,6 +32,7 @@ _PAGES: Final[Mapping[str, str]] = {
     "config": "/settings",
     "confirm": "/confirmations",
     "data download": "/runs",
+    "data import": "/runs",
     "defense": "/risk",
     "disarm": "/risk",
     "kill": "/risk",

@@ -220,9 +220,10 @@ def test_a_form_is_text(app: ASGIApp, route: WebRoute) -> None:
 
 
 def test_a_file_is_taken_where_the_table_says_so() -> None:
-    """At the begin of a set-up alone."""
+    """At the begin of a set-up, and for an import, whose file is not kept in memory."""
     steps = {"/setup/{step}", "/setup/{step}/test", "/setup/{step}/field"}
     assert {one.path for one in CHANGES if one.files} == {*steps, "/setup/restore"}
+    assert {one.path for one in CHANGES if one.upload} == {"/runs/import"}
 
 
 def test_a_form_that_does_not_arrive_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

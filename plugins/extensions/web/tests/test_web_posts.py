@@ -97,7 +97,7 @@ def test_forms_that_must_not_be_repeated_have_a_number() -> None:
     """Those of requests to the bot, of keys, tokens and users, of tests and runs."""
     texts = [path.read_text("utf-8") for path in FOLDER.joinpath("templates").rglob("*.html")]
     forms = [form for text in texts for form in re.findall(r"<form method=\"post\".*?</form>", text, re.DOTALL)]
-    for action in ("/secrets/rotate", "/secrets/metrics-token", "/users/add", "/alerts/test", "/runs"):
+    for action in ("/secrets/rotate", "/secrets/metrics-token", "/users/add", "/alerts/test", "/runs", "/runs/import"):
         found = [one for one in forms if f'action="{action}"' in one]
         assert found
         assert all('name="once"' in one for one in found)

@@ -77,6 +77,7 @@ POST /risk/defense-on               login  403       ok        ok        ok
 POST /risk/disarm                   login  403       ok        ok        ok
 POST /runs                          login  403       ok        ok        ok
 POST /runs/started/{id}/cancel      login  403       ok        ok        ok
+POST /runs/import                   login  403       ok        ok        ok
 POST /alerts/acknowledge            login  403       ok        ok        ok
 POST /alerts/test                   login  403       ok        ok        ok
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
@@ -254,6 +254,35 @@ def test_a_request_that_does_not_arrive_ends_its_connection(
             return await answered(begun, port)
 
     assert asyncio.run(asyncio.wait_for(story(), 10)).count(b"200 OK") == (KEPT in begun)
+
+
+def test_a_request_may_be_given_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the application, once it knows whose request it is; one that has arrived needs none."""
+    monkeypatch.setattr(server, "RECEIVE_S", 0.1)
+    given: list[float] = []
+
+    async def patient(scope: Any, receive: Any, send: Any) -> None:
+        give = scope["state"][server.RECEIVE_WITHIN]
+        give(given[0])
+        while (await receive()).get("more_body"):
+            pass
+        give(given[0])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def story(seconds: float) -> bytes:
+        given[:] = [seconds]
+        async with serving(patient) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(SENT + b"12345678")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(reader.read(1), 0.3)
+            writer.write(b"9")
+            answer = await reader.read()
+            writer.close()
+            return answer
+
+    assert asyncio.run(asyncio.wait_for(story(9), 10)).startswith(b"HTTP/1.1 200")
 
 
 def test_connections_that_wait_do_not_close_the_page(app: ASGIApp, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Runs and backtests with their reports; they are started here, as downloads of bars are, as processes of their own."""
+"""Runs and backtests with their reports; they, downloads and imports are started here as processes of their own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import HTMLResponse, Response
 
 from tbot_core.actions.simulations import (
+    ImportRequest,
     SimulationRequest,
     cancel_simulation,
+    receive_file,
     simulation_document,
     simulation_documents,
     start_simulation,
@@ -22,22 +24,38 @@ from tbot_core.instance import Instance
 from tbot_core.instance.sources import read_settings_files
 from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.marketdata.store.listing import list_store
+from tbot_core.marketdata.store.source_readers import SUFFIXES
 from tbot_core.marketdata.store.store import NO_BARS
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.plugins.discovery import installed_plugins
 from tbot_core.status.run_list import report_file, report_prices, run_list
 from tbot_core.system import filesystem
+from tbot_extension_web.forms import LargeFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from tbot_core.actions.simulations import ReceivedFile
     from tbot_extension_web.call import Call
 
 _HASH: Final = r"'sha256-[A-Za-z0-9+/]{43}='"
 _REPORT_POLICY: Final = re.compile(rf"script-src ({_HASH}); style-src ({_HASH})\"")
 _REPORT_HEAD: Final = 4000
 _NOTHING: Final[Mapping[str, str]] = {}
+
+
+UPLOAD: Final = LargeFile(field="file", most_bytes=500_000_000, within_s=1_800, receive=receive_file)
+"""The file of an import."""
+
+_FIELDS: Final = {
+    "with --zone, as in --zone UTC": 'under "Time zone", as in UTC',
+    "with --as-of DATE": 'under "Known on"',
+    "with --symbol": 'under "Symbol"',
+    "--replace": '"Replace stored values that differ"',
+    "--mapping": "--mapping, which is an option of `tbot data import`",
+}
+"""What the form of an import has in the place of options."""
 
 
 async def show(call: Call) -> Response:
@@ -53,6 +71,16 @@ async def start(call: Call) -> Response:
         name = await call.work(start_simulation, call.site.home, request, call.actor, now)
     except UsageError as fault:
         return await _page(call, fault, call.form)
+    return call.to(f"/runs/started/{name}")
+
+
+async def start_import(call: Call) -> Response:
+    """Start the import of the file that was sent, and show its progress."""
+    try:
+        request = ImportRequest.of_texts(_received(call), call.form)
+        name = await call.work(start_simulation, call.site.home, request, call.actor, call.site.clock.now())
+    except UsageError as fault:
+        return await _page(call, fault, {**call.form, "kind": "import"})
     return call.to(f"/runs/started/{name}")
 
 
@@ -98,6 +126,12 @@ def report_policy(text: str) -> str:
     )
 
 
+def _received(call: Call) -> ReceivedFile:
+    if call.received is None:
+        raise UsageError("No file was chosen.", "Choose a file of bars.")
+    return call.received
+
+
 def _text(home: Path, name: str, suffix: str) -> str:
     return filesystem.read_text(report_file(home, name, suffix))
 
@@ -108,13 +142,21 @@ async def _started(call: Call) -> dict[str, Any]:
 
 def _shown(home: Path, name: str) -> dict[str, Any]:
     one = simulation_document(home, name)
+    if one["request"]["kind"] == "import":
+        one["errors"] = [_with_fields(line) for line in one["errors"]]
     return {"one": one, "prices": _prices(home, one), "lacks_bars": _lacks_bars(one)}
 
 
+def _with_fields(line: str) -> str:
+    for option, field in _FIELDS.items():
+        line = line.replace(option, field)
+    return line
+
+
 def _prices(home: Path, one: Mapping[str, Any]) -> str:
-    # Whose prices a result is of, or a download has brought; "" before its end.
+    # Whose prices a result is of, or a download has brought; "" before its end and of an import.
     result = one["result"]
-    if result is None:
+    if result is None or one["request"]["kind"] == "import":
         return ""
     if one["request"]["kind"] == "download":
         return "simulated" if result["source"] == SIMULATOR else str(result["source"])
@@ -123,7 +165,7 @@ def _prices(home: Path, one: Mapping[str, Any]) -> str:
 
 def _lacks_bars(one: Mapping[str, Any]) -> bool:
     # Whether a backtest or replay says that bars of its range are not stored.
-    if one["request"]["kind"] == "download":
+    if one["request"]["kind"] in {"download", "import"}:
         return False
     return any(NO_BARS in line for line in (*one["errors"], *(one["result"] or {"notes": ()})["notes"]))
 
@@ -142,6 +184,7 @@ def _listed(home: Path, now: datetime) -> dict[str, Any]:
         "running": next((one for one in started if one["state"] == "running"), None),
         "strategies": sorted(one.entry.name for one in installed_plugins() if one.entry.kind == "strategy"),
         "latest": _latest(home, now),
+        "upload": {"suffixes": ",".join(SUFFIXES), "most_mb": UPLOAD.most_bytes // 1_000_000},
         **_stored(home),
     }
 

@@ -80,6 +80,17 @@ def send_slowly(
     return asyncio.run(_answer(app, _scope("POST", path, headers, len(body)), [lambda: body[:-1], last]))
 
 
+def send_pieces(
+    app: ASGIApp, path: str, headers: Mapping[str, str], pieces: list[Callable[[], bytes]], length: int | None = None
+) -> Answer:
+    """Send a body in pieces, each made when it is read; those that are not read stay in the list.
+
+    `length` is the length that the request says; None for one that is not too long.
+    """
+    sent = _scope("POST", path, headers, 1_000_000 if length is None else length)
+    return asyncio.run(_answer(app, sent, pieces))
+
+
 def _scope(method: str, path: str, headers: Mapping[str, str], length: int) -> dict[str, Any]:
     sent = {"host": HOST, "user-agent": "test"}
     if method != "GET":
