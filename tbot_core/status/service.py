@@ -191,7 +191,7 @@ def journal_head(instance: Instance) -> int:
 def was_stopped(instance: Instance, state: ServiceState) -> bool:
     """Whether a person has stopped the bot since the service was started, by a request or the stop file.
 
-    A signal is no such stop: the machine sends it before it restarts.
+    A signal does not count: the machine sends one before it restarts.
     """
     since = dt.datetime.fromisoformat(state.since)
     with _journal(instance) as journal:
