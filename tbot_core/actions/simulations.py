@@ -230,11 +230,7 @@ def start_simulation(
     Raises UsageError while another one runs, or a bot beside a replay, AccessError if it cannot be started.
     """
     instance = find_instance(home)
-    if request.kind == "replay" and instance.lock_holder is not None:
-        raise UsageError(
-            "A bot runs here, and a replay needs the instance for itself.",
-            "Start a backtest, which runs beside the bot, or replay after the bot has ended.",
-        )
+    _assert_free(instance, request.kind)
     folder = _folder(instance)
     filesystem.make_folder(folder)
     name = now.astimezone(dt.UTC).strftime("%Y%m%dT%H%M%S")
@@ -261,6 +257,14 @@ def start_simulation(
     _write(_file(folder, name, "request"), about | {"process": process})
     remove_older(instance.home)
     return name
+
+
+def _assert_free(instance: Instance, kind: str) -> None:
+    if kind == "replay" and instance.lock_holder is not None:
+        raise UsageError(
+            "A bot runs here, and a replay needs the instance for itself.",
+            "Start a backtest, which runs beside the bot, or replay after the bot has ended.",
+        )
 
 
 def cancel_simulation(home: Path | None, name: str, actor: str, now: dt.datetime) -> bool:

@@ -230,7 +230,7 @@ def test_a_rehearsal_is_ready_within_seconds_and_leaves_the_instances_journal_al
     capsys.readouterr()
     cli.invoke(["status", "--home", str(home), "--json"])
     after = json.loads(capsys.readouterr().out)
-    assert after["mode"] != "REHEARSAL"
+    assert (after["mode"], after["run"], after["of_account"]) == ("REHEARSAL", file.name, False)
 
 
 def at(text: str) -> dt.datetime:
