@@ -137,6 +137,19 @@ def arming_summary(settings: Settings, now: datetime, count: int) -> ArmingSumma
     )
 
 
+def armed_with_other_plugins(home: Path | None) -> bool:
+    """Whether live trading was armed, and the plugins that are approved now are others: then it is not armed any more.
+
+    Raises JournalError for a journal that cannot be read.
+    """
+    instance = Instance.at(home)
+    if not integrity.journal_exists(instance.journal):
+        return False
+    with open_run_file(RunFile(name=PAPER, path=instance.journal, changed=0.0)) as journal:
+        armed = recall_arming(journal.events()).armed
+    return armed is not None and armed.terms.plugins != lock.lock_fingerprint(instance.home)
+
+
 def arming_sentence(answer: RequestResult) -> str:
     """The result of the request as a sentence."""
     arming = answer.verb is ControlVerb.ARM

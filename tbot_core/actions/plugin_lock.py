@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from tbot_core.actions.plugins import plugin_document
-from tbot_core.errors import PluginError, UsageError
+from tbot_core.errors import AccessError, PluginError, UsageError
 from tbot_core.instance.enabled_plugins import ALL_EXTENSIONS, plugins_enabled, raw_settings
 from tbot_core.instance.folder import Instance
 from tbot_core.model.clock import SystemClock
@@ -20,7 +20,7 @@ from tbot_core.plugins.distributions import (
     cool_down_warnings,
     startup_files,
 )
-from tbot_core.plugins.lock import LockDifference, PluginLock
+from tbot_core.plugins.lock import LockDifference, LockedPlugin, PluginLock
 from tbot_core.plugins.typosquats import lookalike_warnings
 from tbot_core.system import environ
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from tbot_core.contracts.permissions import PluginNeeds
     from tbot_core.plugins.discovery import PluginListing
+
+_CHANGES: Final = 10
 
 
 @attrs.frozen(kw_only=True)
@@ -60,6 +62,48 @@ class LockProposal:
                 yield f"~ {it.sentence}"
 
     @property
+    def digest(self) -> str:
+        """What tells it from another proposal: the plugins with each file and what they need, and the changes."""
+        pinned = [
+            attrs.asdict(it, filter=attrs.filters.exclude("needs", "approver", "date")) | {"needs": it.needs.document}
+            for it in self.proposed.plugins
+        ]
+        content = json.dumps([pinned, [attrs.asdict(it) for it in self.changes]], sort_keys=True)
+        return sha256(content.encode()).hexdigest()
+
+    @property
+    def rows(self) -> list[dict[str, object]]:
+        """Each plugin that is pinned, or no longer is, as a document for approval.
+
+        `state` is "as approved", "new", "changed" or "removed"; `changes` are sentences, at most ten. `before` is the
+        version and hash that were approved, "" if none were, and `sentence` all of that as text.
+        """
+        before = self.previous or PluginLock()
+        gone = [self._row(it, None, "removed") for it in before.plugins if self.proposed.of(*it.key) is None]
+        kept = [self._row(it, before.of(*it.key)) for it in self.proposed.plugins]
+        return sorted([*gone, *kept], key=lambda row: (str(row["kind"]), str(row["name"])))
+
+    def _row(self, one: LockedPlugin, old: LockedPlugin | None, state: str = "new") -> dict[str, object]:
+        # `state` is that of a plugin without `old`, which is what was approved.
+        changes = [] if old is None else [it.sentence for it in self.changes if (it.kind, it.name) == one.key]
+        more = [f"and {len(changes) - _CHANGES} more differences."] if len(changes) > _CHANGES else []
+        row = {
+            "kind": one.kind,
+            "name": one.name,
+            "distribution": one.distribution,
+            "version": one.version,
+            "hash": one.files_hash,
+            "files": len(one.files),
+            "origin": one.origin.sentence,
+            "needs": one.needs.sentence(one.name),
+            "isolation": discovery.isolation(one.kind, one.name),
+            "before": f"{old.version}, {old.files_hash}" if old is not None and changes else "",
+            "state": state if old is None else "changed" if changes else "as approved",
+            "changes": [*changes[:_CHANGES], *more],
+        }
+        return row | {"sentence": _sentence(row)}
+
+    @property
     def result(self) -> str:
         """The result of the approval as a sentence."""
         verb = "matches already" if self.is_unchanged else "is written"
@@ -81,10 +125,11 @@ class LockProposal:
         }
 
 
-def propose_lock(home: Path | None, approver: str | None) -> LockProposal:
+def propose_lock(home: Path | None, approver: str | None, *, recording: bool = False) -> LockProposal:
     """The lock that `tbot plugins lock` would write; a damaged lock counts as none, with a warning.
 
-    `approver` is the name of the account by default. Raises SettingsError without an instance, UsageError when the
+    `approver` is the name of the account by default. `recording`: the results of trials are recorded, for who shows the
+    proposal again. Raises SettingsError without an instance, UsageError when the
     settings enable no installed plugin, and PluginError when none can be locked.
     """
     from tbot_core.instance.sources import find_instance
@@ -100,7 +145,7 @@ def propose_lock(home: Path | None, approver: str | None) -> LockProposal:
     except PluginError as fault:
         previous = None
         warnings.append(f"{fault.message} So every plugin counts as new.")
-    needs, refused = _needs(listings, instance.data)
+    needs, refused = _needs(listings, instance.data, recording=recording)
     warnings += refused
     if not needs:
         raise PluginError("\n".join(refused), "Fix or uninstall it; `tbot plugins list` shows all plugins.")
@@ -113,6 +158,17 @@ def propose_lock(home: Path | None, approver: str | None) -> LockProposal:
         proposed=proposed,
         changes=lock.lock_changes(previous or lock.PluginLock(), proposed),
         warnings=tuple(warnings),
+    )
+
+
+def _sentence(row: Mapping[str, object]) -> str:
+    if row["state"] == "removed":
+        return f"removed: {row['kind']} {row['name']}, {row['distribution']} {row['version']}, is no longer enabled."
+    where = "in a worker process" if row["isolation"] == "worker" else "in the process of the bot"
+    before = f" (approved before: {row['before']})" if row["before"] else ""
+    return (
+        f"{row['state']}: {row['kind']} {row['name']}, {row['distribution']} {row['version']}, files {row['hash']}"
+        f"{before}, origin {row['origin']}; runs {where}; needs {row['needs']}."
     )
 
 
@@ -155,14 +211,22 @@ def _compare_with_lock(home: Path | None) -> tuple[PluginLock | None, tuple[Lock
     return existing, () if existing is None else lock.verify_lock(existing, listings)
 
 
-def _needs(listings: Sequence[PluginListing], folder: Path) -> tuple[dict[tuple[str, str], PluginNeeds], list[str]]:
+def _needs(
+    listings: Sequence[PluginListing], folder: Path, *, recording: bool
+) -> tuple[dict[tuple[str, str], PluginNeeds], list[str]]:
     # The permissions of each usable plugin, recorded for these files or found by a trial, and why others have none.
     from tbot_core.plugins.probe import probe_plugins
 
-    known, needs, refused = trial_records.read_records(folder), {}, []
+    known, needs, refused = trial_records.read_records(folder), {}, list[str]()
     usable = [it.entry for it in listings if it.state == "active"]
     unknown = [it for it in usable if (record := known.of(it)) is None or record.needs is None]
     tried = {outcome.entry: outcome for outcome in probe_plugins(unknown)}
+    if tried and recording:
+        try:
+            results = trial_records.with_outcomes(known, tried.values(), SystemClock().now())
+            trial_records.write_records(folder, results)
+        except AccessError as fault:
+            refused.append(f"{fault.message} The results of the trials are not recorded.")
     for listing in listings:
         entry = listing.entry
         if listing.state != "active":

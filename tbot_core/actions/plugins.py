@@ -11,7 +11,6 @@ from tbot_core.instance.folder import Instance
 from tbot_core.instance.sources import is_sealed
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import discovery, lock, trial_records
-from tbot_core.plugins.discovery import isolated_plugin_names as isolated
 from tbot_core.plugins.distributions import (
     distribution_origin,
     keep_fingerprints,
@@ -110,7 +109,7 @@ def plugin_document(listing: PluginListing, record: TrialRecord | None) -> dict[
         "state": listing.state,
         "enabled": listing.enabled,
         "files_hash": (record.files if record else plugin_fingerprint(entry))[:_HASH_SHOWN],
-        "isolation": "worker" if entry.kind in {"strategy", "filter"} and entry.name in isolated() else "in process",
+        "isolation": discovery.isolation(entry.kind, entry.name),
         "failures": record.failures if record else 0,
         "last_crash": f"{record.crashed}: {record.crash}" if record and record.crash else "",
         "needs": needs.document if (needs := trial_records.needs_of(_description(record))) else {},

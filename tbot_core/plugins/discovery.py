@@ -282,6 +282,11 @@ def _text(dist: Distribution) -> str:
     return next(filter(None, map(dist.read_text, _FILES)), "")
 
 
+def isolation(kind: str, name: str) -> str:
+    """Where a plugin runs: "worker", a process of its own, or "in process", with the full rights of the bot."""
+    return "worker" if kind in {"strategy", "filter"} and name in isolated_plugin_names() else "in process"
+
+
 def isolated_plugin_names() -> frozenset[str]:
     """The names of plugins that run in a worker process, from TBOT_PLUGINS_ISOLATE."""
     parts = (environ.variable(ISOLATE_VARIABLE) or "").split(",")

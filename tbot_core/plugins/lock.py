@@ -28,6 +28,7 @@ FILE_NAME: Final = "plugins.lock"
 _LIMIT_BYTES: Final = 20_000_000
 _FORMAT: Final = 1
 _LINES: Final = 20
+_HASH_SHOWN: Final = 12
 _REMEDY: Final = "Restore it from a backup, or approve the plugins again with `tbot plugins lock`."
 
 What = Literal[
@@ -76,6 +77,12 @@ class LockedPlugin:
     def key(self) -> tuple[str, str]:
         """Kind and name."""
         return self.kind, self.name
+
+    @property
+    def files_hash(self) -> str:
+        """What tells its files, by names and content, from others: the first digits of a SHA-256 over them."""
+        text = "".join(f"{name}\0{digest}\n" for name, digest in sorted(self.files.items()))
+        return sha256(text.encode()).hexdigest()[:_HASH_SHOWN]
 
 
 @attrs.frozen(kw_only=True)

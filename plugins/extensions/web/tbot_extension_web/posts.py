@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -31,13 +32,17 @@ _OWN: Final = frozenset({ONCE, SURE, "csrf"})
 
 @attrs.frozen(kw_only=True)
 class Question:
-    """What a person is asked before a request: what it does, and the button that makes it; `back` leads away."""
+    """What a person is asked before a request: what it does, and the button that makes it; `back` leads away.
+
+    `fields` are sent with the answer.
+    """
 
     title: str
     text: str
     button: str
     back: str
     facts: tuple[str, ...] = ()
+    fields: Mapping[str, str] = attrs.field(factory=dict)
 
 
 def is_sure(call: Call) -> bool:
@@ -54,7 +59,8 @@ async def answered(
     try:
         if ask is not None and not is_sure(call):
             asked = {name: text for name, text in call.form.items() if name not in _OWN}
-            return call.page("sure.html", question=await ask(call), action=path, asked=asked)
+            question = await ask(call)
+            return call.page("sure.html", question=question, action=path, asked={**asked, **question.fields})
         if number := call.form.get(ONCE, ""):
             before = call.site.sent.sent_before(call.user, number)
             if before is not None:

@@ -247,5 +247,9 @@ ROUTES: Final = (
     _post("/alerts/test", Permission.RUN, alerts.test),
     _get("/plugins", Permission.READ, plugins.show),
     _get("/plugins/{kind}/{name}", Permission.READ, plugins.show_one),
+    _asked(
+        _with_password("/plugins/approve", Permission.CONFIGURE, plugins.approve, "Approve the plugins"),
+        plugins.question,
+    ),
 )
 """The matrix of tests is generated from this table."""

@@ -29,7 +29,7 @@ def test_each_plugin_is_listed_with_its_state(traded_app: ASGIApp) -> None:
     assert "<td>active</td>" in row
     assert "UNLISTED" in row
     assert "There is no plugins.lock" in page
-    assert "<code>tbot plugins lock</code>" in page
+    assert "An admin approves them." in page
 
 
 def test_a_broker_shows_its_capabilities(traded_app: ASGIApp) -> None:

@@ -94,6 +94,7 @@ POST /risk/accept-journal           login  403       403       password  ok
 POST /settings/review               login  403       403       ok        ok
 POST /settings/save                 login  403       403       ok        ok
 POST /settings/encrypt              login  403       403       ok        ok
+POST /plugins/approve               login  403       403       password  ok
 
 GET  /secrets                       login  403       403       ok        ok
 GET  /secrets/{category}            login  403       403       ok        ok

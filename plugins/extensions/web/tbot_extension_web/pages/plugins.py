@@ -1,27 +1,84 @@
-"""Plugins: what is installed, what is in use, what each may do, and whether it is as it was approved."""
+"""Plugins: what is installed, what is in use, what each may do, and the approval of those in use."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
-from tbot_core.actions.plugin_lock import verify_plugins
+from tbot_core.actions.arming import armed_with_other_plugins
+from tbot_core.actions.plugin_lock import approve_lock, propose_lock, verify_plugins
 from tbot_core.actions.plugins import describe_plugin, list_plugins
 from tbot_core.contracts.permissions import PluginNeeds
-from tbot_core.errors import TbotError
+from tbot_core.errors import PluginError, TbotError
 from tbot_core.instance import Instance, read_settings_files
+from tbot_core.plugins.distributions import startup_files
+from tbot_core.vault.categories import PAGE
+from tbot_extension_web.posts import Question
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.responses import Response
 
+    from tbot_core.actions.plugin_lock import LockProposal
     from tbot_extension_web.call import Call
+
+_OTHERS: Final = "The plugins are not those that were shown: nothing was approved."
+_ARM: Final = "Live trading was armed with other plugins: arm it again under Risk."
+_MOST_NAMED: Final = 8
 
 
 async def show(call: Call) -> Response:
-    """Every installed plugin with its state, and the state of the lock."""
-    return call.page("plugins.html", **await call.compute(_listed, call.site.home))
+    """Every installed plugin with its state, the state of the lock, and for an admin what an approval would pin."""
+    values = await call.compute(_listed, call.site.home)
+    proposal, fault = await _proposed(call) if call.may("configure") else (None, "")
+    return call.page("plugins.html", **values, proposal=proposal, unproposed=fault)
+
+
+async def question(call: Call) -> Question:
+    """What would be pinned, and what differs from what is."""
+    proposal = await _proposal(call)
+    pinned = [line for row in proposal.rows for line in (row["sentence"], *_documents(row["changes"]))]
+    others = [f"Not compared, though Python reads them at each start: {', '.join(startup_files()) or 'no file'}."]
+    return Question(
+        title="Approve these plugins?",
+        text="A plugin has the rights of the bot. Live trading imports these, with exactly these files, and no others.",
+        button="Approve these plugins",
+        back="/plugins",
+        facts=(*proposal.warnings, *pinned, *others),
+        fields={"plugins": proposal.digest},
+    )
+
+
+async def approve(call: Call) -> Response:
+    """Pin the plugins, if they are those of the question; the audit log names who approved, before it is done."""
+    proposal = await _proposal(call)
+    if call.form.get("plugins", "") != proposal.digest:
+        raise PluginError(_OTHERS, "Open the list again, read it, then approve it.")
+    record = call.site.logins.security.record
+    confirm = partial(record, "write", call.user.user, _approval(proposal), category=PAGE)
+    await call.work(approve_lock, proposal, confirm)
+    anew = [_ARM] if await call.work(armed_with_other_plugins, call.site.home) else []
+    return call.to("/plugins", proposal.result, *anew)
+
+
+def _approval(proposal: LockProposal) -> str:
+    # For the audit log.
+    changed = list(dict.fromkeys(f"{it.kind}/{it.name}" for it in proposal.changes))
+    more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
+    return f"approved {len(proposal.proposed.plugins)} plugins, changed: {', '.join(changed[:_MOST_NAMED])}{more}"
+
+
+async def _proposal(call: Call) -> LockProposal:
+    return await call.compute(propose_lock, call.site.home, call.actor, recording=True)
+
+
+async def _proposed(call: Call) -> tuple[LockProposal | None, str]:
+    try:
+        return await _proposal(call), ""
+    except TbotError as fault:
+        return None, f"{fault}"
 
 
 async def show_one(call: Call) -> Response:
