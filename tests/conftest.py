@@ -25,9 +25,8 @@ def trials() -> Callable[[Path], None]:
     first test.
     """
     entries = [listing.entry for listing in discovery.installed_plugins()]
-    tried = [
-        probe.probe_plugin(entry) for entry in entries if entry.dist.startswith("tbot-") and entry.kind != "command"
-    ]
+    ours = [entry for entry in entries if entry.dist.startswith("tbot-") and entry.kind != "command"]
+    tried = [*probe.probe_plugins(ours)]
     records = trial_records.with_outcomes(trial_records.TrialRecords(), tried, SystemClock().now())
 
     def record(home: Path) -> None:

@@ -38,8 +38,7 @@ def figures(*options: str) -> Any:
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
-@pytest.mark.first(0)  # a worker's line has them: below
+@pytest.mark.full  # a worker's line has them: below
 def test_the_figures_are_those_of_the_seeds() -> None:
     """Sessions, orders, faults by kind and doubts that ended are the sums over the worlds, one after the other."""
     found, verdicts = figures("--seeds", "2", "--first-seed", "5"), [rehearse(seed) for seed in range(5, 7)]
@@ -51,8 +50,7 @@ def test_the_figures_are_those_of_the_seeds() -> None:
     assert found["unknown_resolved"] == sum(len(one.settled_s) for one in verdicts)
 
 
-@pytest.mark.slow
-@pytest.mark.first(0)  # a worker's task and lines are tested below
+@pytest.mark.full  # a worker's task and lines are tested below
 def test_processes_that_share_the_seeds_find_what_one_finds() -> None:
     """Two workers come to the figures of one."""
     assert figures("--seeds", "2", "--workers", "2") == figures("--seeds", "2")
@@ -82,8 +80,7 @@ def test_faults_that_were_named_and_struck_nowhere_are_told() -> None:
     assert "F33, F34 did not occur" in rehearsed("--seeds", "1", "--fault", "F33,F34").stdout
 
 
-@pytest.mark.slow
-@pytest.mark.first(0)  # worlds with chosen faults: test_rehearsal_world
+@pytest.mark.full  # worlds with chosen faults: test_rehearsal_world
 def test_chosen_faults_alone_strike() -> None:
     """Worlds with two faults have no third one."""
     assert set(figures("--seeds", "3", "--fault", "F2,F21")["faults"]) <= {"F2", "F21"}

@@ -37,8 +37,7 @@ def test_the_first_seeds_violate_nothing() -> None:
     assert len({fault for one in verdicts for fault in one.faults}) > 3
 
 
-@pytest.mark.slow
-@pytest.mark.first(0)  # the same in two processes: test_rehearsal_world
+@pytest.mark.full  # the same in two processes: test_rehearsal_world
 def test_a_seed_is_the_same_story_every_time() -> None:
     """The same seed gives the same trace, another seed another one, and the same seed with fewer faults another."""
     whole = rehearse(3)
