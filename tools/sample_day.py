@@ -42,13 +42,12 @@ from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan
 from tbot_core.extensions.service import with_extensions
 from tbot_core.journal.store import Event, read_journal
-from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.types import TICKS_PER_DOLLAR
 from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
 from tbot_core.rehearsal.broker_rehearsal import broker_plugin
 from tbot_core.rehearsal.demo_market import demo_market
 from tbot_core.rehearsal.prices import STEP_S, STEPS_A_MINUTE, bars_of
-from tbot_core.rehearsal.world import DAY
+from tbot_core.rehearsal.world import DAY, short_day
 from tbot_core.testing.scripted_server import ScriptedServer
 
 if TYPE_CHECKING:
@@ -278,13 +277,14 @@ async def live_day(day: BrokerDay, servers: Servers) -> RunOutcome:
     return await life
 
 
-def trade(home: Path, samples: Path, seed: int = SEED) -> SampleDay:
-    """Adopt the samples into a new instance, and trade the day."""
+def trade(home: Path, samples: Path, seed: int = SEED, minutes: int | None = None) -> SampleDay:
+    """Adopt the samples into a new instance, and trade the day; it closes `minutes` after the open (None: as usual)."""
     code, out = adopt(home, samples)
     if not (home / ".env_bot.enc").exists():
         raise click.ClickException(f"tbot init --adopt ended with {code}: {out}")
     market = SampleMarket(seed)
-    with open_day(broker_plugin("alpaca"), home, market, ExchangeCalendar(), DAY) as (opened, script):
+    calendar, _ = short_day(minutes)
+    with open_day(broker_plugin("alpaca"), home, market, calendar, DAY) as (opened, script):
         servers = Servers.of(opened.clock, market.symbols)
 
         async def whole(day: BrokerDay) -> RunOutcome:

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from sample_day import SampleDay
 
 
-@pytest.fixture
-def day(tmp_path: Path, shared: Path, loopback: None) -> SampleDay:  # noqa: ARG001  -- a fixture wanted for its effect
+BOTH = 125
+"""So many minutes after the open two of the strategies have entered and closed."""
+
+
+@pytest.fixture(params=[BOTH, pytest.param(None, marks=pytest.mark.full)], ids=["two strategies", "whole"])
+def day(request: pytest.FixtureRequest, tmp_path: Path, shared: Path, loopback: None) -> SampleDay:  # noqa: ARG001  -- a fixture wanted for its effect
     """The day, traded."""
-    return sample_day.trade(tmp_path / "bot", shared / "reference")
+    return sample_day.trade(tmp_path / "bot", shared / "reference", minutes=request.param)
 
 
 @pytest.mark.first(0)  # over two seconds
