@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tbot_core import cli
 from tbot_core.model.clock import SystemClock
 from tbot_core.plugins import discovery, probe, trial_records
 from tbot_core.system import filesystem, redaction, secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,6 +36,21 @@ def trials() -> Callable[[Path], None]:
         trial_records.write_records(home / "data", records)
 
     return record
+
+
+@pytest.fixture(scope="session")
+def paper_instance(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Makes a paper instance at a path: a copy of one that `tbot init --paper` made, with its keys.
+
+    The command takes a second, and a copy none.
+    """
+    made = tmp_path_factory.mktemp("paper") / "instance"
+    assert cli.invoke(["init", "--paper", "--home", str(made)]) == 0
+
+    def copy(home: Path) -> Path:
+        return Path(shutil.copytree(made, home, dirs_exist_ok=True))
+
+    return copy
 
 
 @pytest.fixture(autouse=True)

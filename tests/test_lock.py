@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import tomllib
@@ -36,6 +37,7 @@ def pins(*locks: str) -> dict[str, list[Requirement]]:
     return dict(found)
 
 
+@functools.cache
 def members() -> dict[str, dict[str, Any]]:
     """The pyproject of the core and of every plugin, by name."""
     paths = (ROOT / "pyproject.toml", *sorted(ROOT.glob("plugins/*/*/pyproject.toml")))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 
-from tbot_core import cli
 from tbot_core.actions.control_requests import send_request, stop_sentence
 from tbot_core.engine import control
 from tbot_core.engine.control import ControlVerb
@@ -29,18 +28,18 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("actor", ["ann", ""])
-def test_a_request_names_its_actor(actor: str, tmp_path: Path) -> None:
+def test_a_request_names_its_actor(actor: str, tmp_path: Path, paper_instance: Callable[[Path], Path]) -> None:
     """The one that the caller gives; without one the user of the account."""
-    assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
+    paper_instance(tmp_path)
     answer = asyncio.run(send_request(tmp_path, ControlVerb.KILL, SystemClock(), actor=actor))
     assert (answer.process, answer.taken) == (None, False)
     (request,) = control.read_folder(tmp_path / "control").requests
     assert request.actor == (actor or environ.user_name())
 
 
-def test_equal_requests_that_wait_are_one(tmp_path: Path) -> None:
+def test_equal_requests_that_wait_are_one(tmp_path: Path, paper_instance: Callable[[Path], Path]) -> None:
     """The last of each kind, in their order, however the clock is set; with other arguments a request is another."""
-    assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
+    paper_instance(tmp_path)
     clock = ManualClock(datetime(2026, 11, 24, 15, 0, tzinfo=UTC))
     for verb, arguments in (
         (ControlVerb.KILL, {}),
@@ -71,10 +70,10 @@ def test_equal_requests_that_wait_are_one(tmp_path: Path) -> None:
     ],
 )
 def test_what_was_asked_for_by_a_wrong_clock_can_be_withdrawn(
-    tmp_path: Path, done: ControlVerb, undone: ControlVerb, days: int
+    tmp_path: Path, done: ControlVerb, undone: ControlVerb, days: int, paper_instance: Callable[[Path], Path]
 ) -> None:
     """A kill, stop or defense that a bot recorded a day ahead ends with the next withdrawal, also a repeated one."""
-    assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
+    paper_instance(tmp_path)
     now, folder = datetime(2026, 11, 24, 15, 0, tzinfo=UTC), tmp_path / "control"
     with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
         recorder = JournalRecorder(journal=journal, clock=ManualClock(now))
@@ -88,9 +87,11 @@ def test_what_was_asked_for_by_a_wrong_clock_can_be_withdrawn(
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_a_request_of_the_largest_order_keeps_no_later_one_back(tmp_path: Path, *, taken: bool) -> None:
+def test_a_request_of_the_largest_order_keeps_no_later_one_back(
+    tmp_path: Path, paper_instance: Callable[[Path], Path], *, taken: bool
+) -> None:
     """Neither a clear nor a kill, whether a bot has recorded the first one or it still waits."""
-    assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
+    paper_instance(tmp_path)
     clock, folder = ManualClock(datetime(2026, 11, 24, 15, 0, tzinfo=UTC)), tmp_path / "control"
     control.write_request(folder, ControlVerb.KILL, actor="eve", now=clock.now(), order=control.LARGEST_ORDER)
     with closing(open_journal(tmp_path / "data" / "tbot.sqlite")) as journal:
@@ -123,9 +124,11 @@ class ClockOfBot(ManualClock):
 
 @pytest.mark.parametrize("purpose", ["", "rehearsal-1"])
 @pytest.mark.parametrize("takes", [True, False])
-def test_a_stop_that_a_bot_took_and_ended_by_is_reported_as_done(tmp_path: Path, purpose: str, *, takes: bool) -> None:
+def test_a_stop_that_a_bot_took_and_ended_by_is_reported_as_done(
+    tmp_path: Path, purpose: str, paper_instance: Callable[[Path], Path], *, takes: bool
+) -> None:
     """Also if both happened between two looks, on paper and in a rehearsal; one that died first took nothing."""
-    assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
+    paper_instance(tmp_path)
     instance, now = Instance(tmp_path), datetime(2026, 11, 24, 15, 0, tzinfo=UTC)
     filesystem.make_folder(instance.runs)
     path = attrs.evolve(instance, rehearsal=purpose).journal
@@ -146,9 +149,11 @@ def test_a_stop_that_a_bot_took_and_ended_by_is_reported_as_done(tmp_path: Path,
     assert ("No bot is running" in stop_sentence(answer)) is not takes
 
 
-def test_a_request_is_written_where_the_journal_cannot_be_read(tmp_path: Path) -> None:
+def test_a_request_is_written_where_the_journal_cannot_be_read(
+    tmp_path: Path, paper_instance: Callable[[Path], Path]
+) -> None:
     """A kill is written where the journal is damaged."""
-    assert cli.invoke(["init", "--paper", "--home", str(tmp_path)]) == 0
+    paper_instance(tmp_path)
     (tmp_path / "data" / "tbot.sqlite").write_bytes(b"no journal at all" * 100)
     asyncio.run(send_request(tmp_path, ControlVerb.KILL, SystemClock()))
     (request,) = control.read_folder(tmp_path / "control").requests

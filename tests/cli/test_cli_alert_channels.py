@@ -26,7 +26,7 @@ from tbot_core.testing.scripted_mail_server import ScriptedMailServer
 from tbot_core.testing.scripted_server import ScriptedServer, ServerReply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -64,9 +64,9 @@ def serving(server: AbstractAsyncContextManager[Any]) -> Iterator[None]:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path, paper_instance: Callable[[Path], Path]) -> Path:
     """A paper instance."""
-    assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "x")]) == 0
+    paper_instance(tmp_path / "x")
     return tmp_path / "x"
 
 

@@ -32,6 +32,7 @@ from tbot_core.status.instance import status_document
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 MONDAY = dt.date(2026, 11, 23)
@@ -75,10 +76,10 @@ def test_one_to_five_sessions_can_be_armed(home: Path, count: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_mode_stands_in_the_brokers_section(tmp_path: Path) -> None:
+def test_the_mode_stands_in_the_brokers_section(tmp_path: Path, paper_instance: Callable[[Path], Path]) -> None:
     """Paper where nothing is said, live where it is, in any case of letters."""
     home = tmp_path / "x"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     settings = load_settings(home, mode="replay")
     modes = [account_mode(settings)]
     for said in ("LIVE", "paper"):
@@ -287,13 +288,13 @@ def test_an_arming_that_will_be_refused_does_not_wait(home: Path, count: str) ->
     assert status_document(home, MORNING)["arming_waits"] is None
 
 
-def test_a_run_is_in_the_mode_of_its_account(tmp_path: Path) -> None:
+def test_a_run_is_in_the_mode_of_its_account(tmp_path: Path, paper_instance: Callable[[Path], Path]) -> None:
     """A broker with a market of its own is traded live where its section says so, the simulated one never.
 
     A live run that is renewed with other settings reads it anew, as a start does.
     """
     home = tmp_path / "x"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     given = RunOptions(mode="paper", home=home)
     was_live = attrs.evolve(given, mode="live")
     for options in (given, was_live):

@@ -12,16 +12,17 @@ from tbot_core import cli
 from tbot_core.testing.canaries import canary, shows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_simulated_broker_needs_no_login(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, as_json: bool
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], paper_instance: Callable[[Path], Path], *, as_json: bool
 ) -> None:
     """A paper instance passes and says that there is nothing to log in to."""
     home = tmp_path / "x"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     capsys.readouterr()
     assert cli.invoke(["broker", "test", "--home", str(home), *(["--json"] if as_json else [])]) == 0
     said = capsys.readouterr().out
@@ -30,10 +31,12 @@ def test_a_simulated_broker_needs_no_login(
         assert json.loads(said)["passed"] is True
 
 
-def test_a_broker_that_is_not_enabled_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broker_that_is_not_enabled_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], paper_instance: Callable[[Path], Path]
+) -> None:
     """Only the brokers of the settings have credentials to try."""
     home = tmp_path / "x"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     assert cli.invoke(["broker", "test", "nobody", "--home", str(home)]) == 3
     assert "nobody" in capsys.readouterr().err
 

@@ -26,11 +26,11 @@ COMMANDS = (["run", "--once"], ["status"], ["audit", "verify"], ["why", "SYM"])
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, paper_instance: Callable[[Path], Path]) -> Path:
     """A paper instance whose process was killed: of its journal, a part is in the file and the rest in the log."""
     folder = tmp_path_factory.mktemp("made")
     home = folder / "living"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     with closing(open_instance_journal(Instance(home))) as journal:
         journal.append([_entry("x" * 1000) for _ in range(21)])
     with closing(open_instance_journal(Instance(home))) as journal:

@@ -27,6 +27,7 @@ from tbot_core.testing.trades import proposal, session
 from tbot_core.trading.commands import Decision
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 SESSION = session()
@@ -174,10 +175,12 @@ def test_without_bars_session_or_date_the_reason_is_given(home: Path, capsys: py
     assert "has no session on 2026-01-06 that ended" in drift(home, capsys, "2026-01-06", code=2)
 
 
-def test_before_the_first_close_there_is_nothing_to_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_before_the_first_close_there_is_nothing_to_compare(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], paper_instance: Callable[[Path], Path]
+) -> None:
     """An instance that has not traded says what was looked for, that replays do not count, and what does."""
     home = tmp_path / "y"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     said = drift(home, capsys, code=1)
     assert "No session of paper or live trading has ended in" in said
     assert "do not count" not in said
@@ -192,9 +195,11 @@ def test_before_the_first_close_there_is_nothing_to_compare(tmp_path: Path, caps
     assert "No session of paper or live trading has ended in" in drift(home, capsys, code=1)
 
 
-def test_a_word_for_a_day_is_no_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_word_for_a_day_is_no_date(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], paper_instance: Callable[[Path], Path]
+) -> None:
     """It is refused as one, also where no session has ended: exit 2."""
-    assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "y")]) == 0
+    paper_instance(tmp_path / "y")
     assert "Invalid date 'yesterday'" in drift(tmp_path / "y", capsys, "yesterday", code=2)
 
 

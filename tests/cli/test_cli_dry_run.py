@@ -20,14 +20,15 @@ from tbot_core.model.clock import SystemClock
 from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
 @pytest.fixture
-def live(tmp_path: Path) -> Path:
+def live(tmp_path: Path, paper_instance: Callable[[Path], Path]) -> Path:
     """An instance whose broker's section says live, and whose plugins are not approved."""
     home = tmp_path / "x"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     with CliRunner().isolation(json.dumps({"alpaca": {"mode": "live", "api_key": "k" * 20, "api_secret": "s" * 40}})):
         assert cli.invoke(["secrets", "set", "broker", "--from-json", "-", "--home", str(home)]) == 0
     (home / ".env_bot").write_text("BROKER_NAME=ALPACA\n")

@@ -17,7 +17,7 @@ from tbot_core.system import environ
 from tbot_core.testing.canaries import canary, leaks, shows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 TBOT = (sys.executable, "-c", "import sys; from tbot_core.cli import main; sys.exit(main())")
 DAY = "2018-02-20"
@@ -125,10 +125,10 @@ def plant(home: Path, plugin: str) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path, shared: Path) -> Path:
+def home(tmp_path: Path, shared: Path, paper_instance: Callable[[Path], Path]) -> Path:
     """A paper instance with the plugin's secrets, and a month of recorded bars."""
     home = tmp_path / "x"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     for source in ("bars/us300_2018", "vix_daily.parquet"):
         assert cli.invoke(["data", "import", str(shared / "data" / source), "--home", str(home)]) == 0
     install(tmp_path / "site", "vane", VANE)

@@ -18,14 +18,15 @@ from tbot_core.testing.trades import session
 from tbot_core.trading.universe import Universe
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, paper_instance: Callable[[Path], Path]) -> Path:
     """A paper instance."""
     home = tmp_path_factory.mktemp("screen") / "x"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     return home
 
 

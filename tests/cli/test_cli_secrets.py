@@ -26,9 +26,9 @@ CANARY = canary("broker")
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path, paper_instance: Callable[[Path], Path]) -> Path:
     """A paper instance with a broker's credentials."""
-    assert cli.invoke(["init", "--paper", "--home", str(tmp_path / "x")]) == 0
+    paper_instance(tmp_path / "x")
     given(tmp_path / "x", "broker", {"alpaca": {"api_key": CANARY, "api_secret": "s-123456"}})
     return tmp_path / "x"
 

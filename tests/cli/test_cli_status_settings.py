@@ -6,22 +6,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tbot_core import cli
 from tbot_core.actions.secrets import put_values
 from tbot_core.status.runs import SettingsReader
 from tbot_core.system import filesystem
 from tbot_core.testing.canaries import canary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 LOGIN = {"api_key": canary("key"), "api_secret": canary("secret")}
 
 
-def test_settings_are_opened_when_a_file_of_them_changes(tmp_path: Path) -> None:
+def test_settings_are_opened_when_a_file_of_them_changes(
+    tmp_path: Path, paper_instance: Callable[[Path], Path]
+) -> None:
     """Each opening is a line of the access log: a page that is open all day writes none for what stays."""
     home = tmp_path / "bot"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     log, reader = home / "data" / "audit.log", SettingsReader(home)
     first = reader.read("replay")
     lines = filesystem.size(log)
@@ -39,10 +41,12 @@ def test_settings_are_opened_when_a_file_of_them_changes(tmp_path: Path) -> None
     assert filesystem.size(log) > lines
 
 
-def test_the_account_that_a_start_would_trade_is_known_without_a_run(tmp_path: Path) -> None:
+def test_the_account_that_a_start_would_trade_is_known_without_a_run(
+    tmp_path: Path, paper_instance: Callable[[Path], Path]
+) -> None:
     """By the credentials of the broker that the settings name; they are opened again when they change."""
     home = tmp_path / "bot"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     reader = SettingsReader(home)
     with pytest.raises(LookupError):
         reader.account_mode()

@@ -13,6 +13,7 @@ from tbot_core import cli
 from tbot_core.cli.crash_report import CrashReporter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 DEEP = b"[" * 200_000
@@ -20,10 +21,10 @@ DIGITS = b'{"format": ' + b"9" * 5000 + b"}"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, paper_instance: Callable[[Path], Path]) -> Path:
     """A paper instance; tests copy it."""
     home = tmp_path_factory.mktemp("made") / "instance"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     return home
 
 

@@ -20,6 +20,7 @@ from tbot_core.instance.certificate import certificate_findings
 from tbot_core.instance.secret_schemas import NetworkConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 NOW = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
@@ -109,10 +110,12 @@ def test_what_others_reach_needs_both_files(tmp_path: Path, network: NetworkConf
 
 
 @pytest.mark.slow
-def test_the_check_has_a_row_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_check_has_a_row_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], paper_instance: Callable[[Path], Path]
+) -> None:
     """`tbot check` judges what the encrypted network configuration names."""
     home = tmp_path / "x"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     secrets.encrypt_category(
         secrets.open_instance_vault(Instance(home), DeploymentSettings()), "network", b'{"host": "0.0.0.0"}'
     )

@@ -58,11 +58,11 @@ GOOD = {"ticket": "t-1", "desk": "nine"}
 
 
 @pytest.fixture
-def home(tmp_path: Path, plant: Callable[..., EntryPointInfo]) -> Path:
+def home(tmp_path: Path, plant: Callable[..., EntryPointInfo], paper_instance: Callable[[Path], Path]) -> Path:
     """A paper instance beside an installed broker whose name the core knows with other fields."""
     plant("tradier", BROKER, kind="broker")
     home = tmp_path / "home"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     return home
 
 
@@ -121,10 +121,12 @@ def test_missing_credentials_fail_the_check_as_they_fail_a_start(
 
 
 @pytest.mark.slow
-def test_an_address_without_encryption_is_for_this_machine_only(tmp_path: Path) -> None:
+def test_an_address_without_encryption_is_for_this_machine_only(
+    tmp_path: Path, paper_instance: Callable[[Path], Path]
+) -> None:
     """A key that is sent by http to another machine can be read on the way; a local gateway may use it."""
     home = tmp_path / "home"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     for address in (
         "https://api.example.invalid/v2",
         "http://127.0.0.1:4010",

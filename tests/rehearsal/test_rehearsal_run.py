@@ -36,6 +36,7 @@ from tbot_core.model.clock import Clock, ShiftedClock, SystemClock
 from tbot_core.status.runs import run_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tbot_core.engine.assembly import Assembly
@@ -143,11 +144,11 @@ def test_a_shifted_clock_shows_and_waits_for_its_own_time() -> None:
 
 
 @pytest.fixture
-def home(plugins: Any, tmp_path: Path) -> Path:
+def home(plugins: Any, tmp_path: Path, paper_instance: Callable[[Path], Path]) -> Path:
     """An instance of paper trading with the tutorials' plugins."""
     del plugins
     home = tmp_path / "home"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     put_values(home, "broker", {"acme": {"api_key": "a-key"}})
     put_values(home, "env_bot", SETTINGS)
     return home

@@ -34,7 +34,7 @@ from tbot_core.status.alert_channels import channel_documents
 from tbot_core.testing.scripted_mail_server import ScriptedMailServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -58,11 +58,11 @@ SECRETS: Mapping[str, Mapping[str, Any]] = {
 
 
 @pytest.fixture
-def home(plugins: Any, tmp_path: Path) -> Path:
+def home(plugins: Any, tmp_path: Path, paper_instance: Callable[[Path], Path]) -> Path:
     """An instance whose plugins reach out; one of its channels has no venue that a rehearsal can serve."""
     del plugins
     home = tmp_path / "home"
-    assert cli.invoke(["init", "--paper", "--home", str(home)]) == 0
+    paper_instance(home)
     for category, values in SECRETS.items():
         put_values(home, category, dict(values))
     put_values(home, "env_bot", SETTINGS)
