@@ -174,6 +174,7 @@ def test_the_command_says_what_to_run_next(
 
 
 INSTALLED = [listing.entry for listing in installed_plugins() if listing.entry.kind != "command"]
+EXAMPLES = [*{one.kind: one for one in INSTALLED}.values(), *(one for one in INSTALLED if one.kind == "broker")]
 
 
 @pytest.mark.slow
@@ -181,8 +182,8 @@ INSTALLED = [listing.entry for listing in installed_plugins() if listing.entry.k
 @pytest.mark.usefixtures("loopback")
 @pytest.mark.parametrize(
     "entry",
-    # That of the simulator alone reaches the way to its own venue.
-    [pytest.param(one, marks=pytest.mark.measured) if one.name == "paper" else one for one in INSTALLED],
+    # Each plugin's own tests run its contract; here one of each kind is enough, and the brokers, which have a venue.
+    [one if one in EXAMPLES else pytest.param(one, marks=pytest.mark.full) for one in INSTALLED],
     ids=lambda entry: f"{entry.kind}/{entry.name}",
 )
 def test_every_built_in_plugin_passes_its_contract(entry: EntryPointInfo, tmp_path: Path) -> None:
