@@ -58,8 +58,6 @@ NUMBER = pytest.StashKey[int]()
 BEFORE = pytest.StashKey[str]()
 OVER_LIMIT = "over the limit of processor time"
 PAUSED = pytest.StashKey[tuple[Any, Any]]()
-COUNTED = 3
-"""So many cases of each quick test count for coverage, the first ones."""
 _collected: Counter[str] = Counter()
 _filled: list[Any] = []
 
@@ -130,11 +128,14 @@ def measures(config: pytest.Config) -> bool:
 
 
 def counts(item: pytest.Item) -> bool:
-    """Whether a case is measured where coverage is: the first few of each quick test, and what is marked `measured`."""
+    """Whether a case is measured where coverage is: a quick one of `make test`, and one that is marked `measured`.
+
+    Measuring makes a case take two to three times as long.
+    """
     if not measures(item.config):
         return False
-    quick = not item.get_closest_marker("slow") and item.stash.get(NUMBER, 0) < COUNTED
-    return bool(item.get_closest_marker("measured")) or (quick and item.config.getoption("tier") != "check")
+    quick = item.config.getoption("tier") != "check" and not item.get_closest_marker("slow")
+    return quick or bool(item.get_closest_marker("measured"))
 
 
 @contextlib.contextmanager
