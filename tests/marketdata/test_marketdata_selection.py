@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tbot_core.contracts.feed import ExtraFacts
 from tbot_core.errors import DataError
 from tbot_core.marketdata.store.selection import select_symbols
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
@@ -31,6 +32,16 @@ def test_without_wanted_symbols_every_stored_one_is_chosen(tmp_path: Path) -> No
     assert (chosen.symbols, chosen.absent, chosen.partial_volume) == (("AAA",), (), frozenset())
     assert [note.split(":")[0] for note in chosen.label.notes] == ["Stored bars have no quotes"]
     assert chosen.label.data_hash == made.store.data_hash(DAY, DAY, ("AAA",))
+
+
+@pytest.mark.parametrize(("wanted", "said"), [(0, False), (2, False), (3, True)])
+def test_days_that_strategies_read_and_that_are_not_stored_are_said(tmp_path: Path, wanted: int, *, said: bool) -> None:
+    """Two sessions lie before the first one; a strategy that reads three is blind at first."""
+    made = StoreFixture(folder=tmp_path)
+    made.put(rising_bars("AAA", exchange_sessions("2018-06-28", f"{DAY}")))
+    notes = " ".join(select_symbols(made.store, DAY, DAY, (), extra=ExtraFacts(daily_bars=wanted)).label.notes)
+    assert ("read up to 3 sessions before each one; stored before the first: 2." in notes) is said
+    assert ("stored before the first" in notes) is said
 
 
 def test_what_is_adjusted_partial_or_absent_is_said(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import attrs
 
 from tbot_core.contracts import FeedLabel
 from tbot_core.contracts.feed import NO_EXTRA_FACTS, ExtraFacts
+from tbot_core.marketdata.store.daily_facts import look_back_sessions
 from tbot_core.marketdata.store.store import NO_BARS, BarStore
 from tbot_core.model.calendar import SessionGap
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _NO_QUOTES: Final = "Stored bars have no quotes: nothing is denied for a missing or old quote, or for a wide spread."
+_FEW_DAYS: Final = (
+    "Strategies read up to {} sessions before each one; stored before the first: {}. What needs more is unknown there, "
+    "and gives no signal. `tbot data download --from DATE --to DATE` or `tbot data import` stores them."
+)
 _PARTIAL: Final = "Volumes of {} are a part of the tape: VOLUME_LIMIT is off there."
 _ADJUSTED: Final = (
     "Prices of {} are adjusted: what was traded is unknown, and limits on price follow FILTER_MISSING_DATA there."
@@ -29,7 +34,8 @@ class SymbolSelection:
     `gaps` are those of the range: sessions in which none of the symbols has a bar, and which are not traded.
     `adjusted`: the symbols whose prices are adjusted in some month, each with the kinds of adjustment, as in `NVDA
     (split)`. `partial_volume`: the symbols whose volumes are a part of the tape. `simulated`: some of the bars come
-    from a simulation. `data_hash` identifies the served bars and facts.
+    from a simulation. `data_hash` identifies the served bars and facts. `daily_bars` are the sessions that strategies
+    read before each one, `days_before` how many of them have bars before the first session.
     """
 
     symbols: tuple[str, ...]
@@ -40,6 +46,15 @@ class SymbolSelection:
     partial_volume: frozenset[str]
     data_hash: str
     simulated: bool = False
+    daily_bars: int = 0
+    days_before: int = 0
+
+    @property
+    def notes_on_days(self) -> tuple[str, ...]:
+        """That strategies which read the days before are blind at first, where too few are stored."""
+        if self.days_before >= self.daily_bars:
+            return ()
+        return (_FEW_DAYS.format(self.daily_bars, self.days_before),)
 
     @property
     def notes_on_kinds(self) -> tuple[str, ...]:
@@ -61,7 +76,7 @@ class SymbolSelection:
     @property
     def label(self) -> FeedLabel:
         """A label for these prices; notes describe adjustments and limitations."""
-        notes = [_NO_QUOTES, *self.notes_on_kinds]
+        notes = [_NO_QUOTES, *self.notes_on_days, *self.notes_on_kinds]
         if self.absent:
             notes.append(absence_note(self.absent))
         notes.extend(self.notes_on_gaps)
@@ -97,4 +112,15 @@ def select_symbols(
         partial_volume=store.partial_volume(first, last, present),
         data_hash=store.data_hash(first, last, present, extra=extra),
         simulated=store.is_simulated(first, last, present),
+        daily_bars=extra.daily_bars,
+        days_before=_stored_before(store, first, present, extra.daily_bars),
     )
+
+
+def _stored_before(store: BarStore, first: dt.date, symbols: Iterable[str], wanted: int) -> int:
+    # How many of the sessions before a day have a bar of one of the symbols.
+    before = look_back_sessions(store.calendar, first, wanted) if wanted else ()
+    if not before:
+        return 0
+    missing = sum(one.count for one in store.gaps(before[0].date, before[-1].date, symbols))
+    return len(before) - missing
