@@ -134,16 +134,30 @@ def plan_settings(home: Path | None, wanted: Mapping[str, str], actor: str = "")
     declared = plugin_declarations(home, sources=sources).declared
     before = examine_settings(home, mode="paper", declared=declared, sources=sources)
     version = _version(sources)
-    asked = {name: text.strip() for name, text in wanted.items() if _differs(before.values, name, text.strip())}
+    values = _values_with_enabled(home, sources, before.values, wanted)
+    asked = {name: text.strip() for name, text in wanted.items() if _differs(values, name, text.strip())}
     if not asked:
         return SettingsPlan(version=version)
-    files = {before.values[name].declaration.file for name in asked}
+    files = {values[name].declaration.file for name in asked}
     if len(files) > 1:
         raise UsageError("Settings of both files are changed at once.", "Change those of .env on their own.")
     stored = stored_config(home, "env" if files == {ENV_FILE} else "env_bot", actor)
-    spelt = {name: _spelling(before.values[name], sources) for name in asked}
+    spelt = {name: _spelling(values[name], sources) for name in asked}
     text = replace_values(stored.text.decode(), {spelt[name]: value for name, value in asked.items()})
     return plan_text(stored, text, tuple(asked))
+
+
+def _values_with_enabled(
+    home: Path | None, sources: SettingsFiles, values: Mapping[str, EffectiveSetting], wanted: Mapping[str, str]
+) -> Mapping[str, EffectiveSetting]:
+    # The settings, and where a wanted one is not among them those of the plugins that the other ones enable.
+    others = {_spelling(values[name], sources): text.strip() for name, text in wanted.items() if name in values}
+    if not others or all(name in values for name in wanted):
+        return values
+    stored = stored_config(home, "env_bot")
+    after = stored.sources_with(replace_values(stored.text.decode(), others))
+    declared = plugin_declarations(home, sources=after).declared
+    return {**examine_settings(home, mode="paper", declared=declared, sources=after).values, **values}
 
 
 def plan_text(stored: StoredConfig, text: bytes, names: Sequence[str] = ()) -> SettingsPlan:

@@ -246,6 +246,19 @@ def test_unknown_keys_are_named_at_the_save(
 
 
 @pytest.mark.slow
+def test_the_settings_of_a_plugin_are_set_with_the_one_that_enables_it(
+    home: Path, install: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one command, as the tutorial does; without what enables it the setting is unknown."""
+    install("deciding", "filter")
+    assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
+    asked = ["config", "set", "DECIDING_MIN_CLOSE=7", "--home", str(home)]
+    assert cli.invoke(asked) == 2
+    assert cli.invoke([*asked, "FILTERS=deciding"]) == 0
+    assert "DECIDING_MIN_CLOSE 5 -> 7" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_a_setting_is_changed_by_its_name(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its line alone, said with its effect and with what permits more; what is no assignment or unknown exits 2."""
     assert cli.invoke(["config", "encrypt", "--home", str(home)]) == 0
