@@ -20,7 +20,7 @@ from tbot_core.system.redaction import redact
 from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tbot_core.instance import Instance
@@ -31,7 +31,7 @@ FOLDER: Final = "service"
 OUTPUT: Final = "service.out"
 """What a bot under tbot's own supervisor prints, in the folder of the logs."""
 
-OWN: Final = "tbot's own"
+OWN: Final = "tbot itself"
 SHOWN_LINES: Final = 10
 _LONGEST_LINE: Final = 400
 _REQUESTED: Final = frozenset({StateCause.STOP_COMMAND.name, StateCause.STOP_FILE.name})
@@ -143,22 +143,24 @@ def _lost(instance: Instance, state: ServiceState) -> str:
     return f"{process} was killed, or the machine restarted; {rest}. `tbot service start` starts it again."
 
 
-def service_sentence(document: Mapping[str, Any]) -> str:
-    """The service in one line."""
+def service_sentence(document: Mapping[str, Any], when: Callable[[str], str] | None = None) -> str:
+    """The service in one line; `when` writes its times, by default in UTC."""
     if not document["running"]:
-        return document["down"] or "stopped"
-    parts = [f"running since {moment(document['since'])}", document["supervisor"]]
-    if document["supervisor_process"] is not None:
-        parts.append(f"process {document['supervisor_process']}")
+        return document["down"] or f"stopped by {document['actor']}"
+    parts = [f"running since {(when or moment)(document['since'])}"]
+    if document["process"] is not None:
+        parts.append(f"process {document['process']}")
+    own = document["supervisor_process"]
+    parts.append(f"supervised by {document['supervisor']}{'' if own is None else f' (process {own})'}")
     parts += [plural(document["restarts"], "restart")] if document["restarts"] else []
-    parts += [f"last exit {exit_words(document['exit'])}"] if document["exit"] else []
+    parts += [f"last exit {exit_words(document['exit'], when)}"] if document["exit"] else []
     return ", ".join(parts)
 
 
-def exit_words(ended: Mapping[str, Any]) -> str:
-    """An exit as text: code or signal, and time."""
+def exit_words(ended: Mapping[str, Any], when: Callable[[str], str] | None = None) -> str:
+    """An exit as text: code or signal, and time, as `when` writes it, by default in UTC."""
     how = f"by {ended['signal']}" if ended["signal"] else "unseen" if ended["code"] is None else f"{ended['code']}"
-    return f"{how} at {moment(ended['time'])}"
+    return f"{how} at {(when or moment)(ended['time'])}"
 
 
 def moment(text: str) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Strong: TypeAlias = Callable[[str], str]
 _NO_SIGNAL: Final = "No strategy gave a signal on it."
+_MOST_OTHERS: Final = 8
 _ANY_MINUTE: Final = " --at HH:MM (New York) explains any minute."
 SIDES: Final = {1: "long", -1: "short"}
 """The sides as their numbers in the journal."""
@@ -70,7 +71,9 @@ def why_sections(shown: Mapping[str, Any], strong: Strong = str) -> Iterator[Why
 def _notes(shown: Mapping[str, Any]) -> Iterator[str]:
     others = [day for day in shown["sessions_with_decisions"] if day != shown["session"]]
     if others:
-        yield f"Other sessions with decisions on it: {', '.join(others[-8:])}. Choose one with --date."
+        which = f"the last {_MOST_OTHERS} of {len(others)}: " if len(others) > _MOST_OTHERS else ""
+        named = ", ".join(others[-_MOST_OTHERS:])
+        yield f"Other sessions with decisions on it: {which}{named}. Choose one with --date."
     if shown["note"]:
         yield f"Note: {shown['note']}"
 

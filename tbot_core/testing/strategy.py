@@ -24,6 +24,7 @@ from tbot_core.errors import PluginError
 from tbot_core.model.bars import Bars
 from tbot_core.model.daily_bars import DailyBars
 from tbot_core.model.day_facts import DayFacts
+from tbot_core.model.formatting import plural
 from tbot_core.model.signals import first_hits
 from tbot_core.model.window import Window
 from tbot_core.plugins.answer_checks import checked_triggers
@@ -63,7 +64,10 @@ def s01_it_is_a_strategy(subject: StrategyUnderTest) -> None:
 def s02_it_finds_something(subject: StrategyUnderTest) -> None:
     """The market gives at least three signals; otherwise the other cases prove nothing."""
     found = len(subject.strategy.scan(subject.bars, subject.day))
-    demand(found >= 3, f"it found {found} signals: choose parameters or a market that give at least 3")
+    words = (
+        f"with these settings it finds {plural(found, 'signal')} in this market, and the other cases need at least 3"
+    )
+    demand(found >= 3, f"{words}: run StrategyContract in a test of yours, with other settings or a market of its own")
 
 
 def s14_triggers_explain_the_signals(subject: StrategyUnderTest) -> None:

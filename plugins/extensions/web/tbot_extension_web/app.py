@@ -202,7 +202,7 @@ async def _refusal(call: Call, route: WebRoute, csrf: str) -> Response | None:
     # The answer to who is not logged in, or has a role without the permission, or a form that is not of our page.
     if route.permission not in _WITHOUT_LOGIN:
         if call.session is None:
-            return _to_login(call)
+            return _to_login(call, route)
         if not allows(call.session.role, route.permission):
             await _record(call, Denied.ROLE, route)
             return call.page("message.html", 403, title="Not allowed", text=_denied(route, call.session))
@@ -271,9 +271,10 @@ def _is_ours(call: Call, given: str) -> bool:
     return is_form_token(given, call.request.cookies.get(VISIT, ""))
 
 
-def _to_login(call: Call) -> Response:
-    # Who sent a form learns there that it was not done.
-    login = "/login?ended=unsent" if call.request.method == "POST" else "/login"
+def _to_login(call: Call, route: WebRoute) -> Response:
+    # Who sent a form learns there that it was not done; a reload of what has ended a set-up was done.
+    ended = route.stage is Stage.SET_UP and call.site.setup is None
+    login = "/login?ended=unsent" if call.request.method == "POST" and not ended else "/login"
     if call.partial:  # a script's request cannot show a login in the middle of a page
         return PlainTextResponse("", status_code=401, headers={"HX-Redirect": login})
     return call.to(login)

@@ -17,7 +17,7 @@ from tbot_extension_web.access.denials import AT_ONCE, EVERY_S
 from tbot_extension_web.app import create_app, routed
 from tbot_extension_web.forms import MOST_FORM_BYTES
 from tbot_extension_web.permissions import Permission, allows
-from tbot_extension_web.routes import ROUTES
+from tbot_extension_web.routes import ROUTES, Stage
 from tbot_extension_web.testing.client import ask, ask_once, send_slowly
 from tbot_extension_web.testing.given_sessions import CSRF, STEPPED_UP, GivenSessions
 
@@ -78,6 +78,11 @@ def sample(route: WebRoute) -> str:
 UNSENT = "/login?ended=unsent"
 
 
+def unsent(route: WebRoute) -> str:
+    """Where a form leads that was sent without a session, of an instance that is set up."""
+    return "/login" if route.stage is Stage.SET_UP else UNSENT
+
+
 def as_role(role: str, **more: str) -> dict[str, str]:
     """The headers of a browser that is logged in."""
     return {"cookie": f"tbot-session={role}", **more}
@@ -85,12 +90,15 @@ def as_role(role: str, **more: str) -> dict[str, str]:
 
 @EACH_GUARDED
 def test_without_a_session_a_route_leads_to_the_login(app: ASGIApp, route: WebRoute) -> None:
-    """Also with the token of a session that has ended; nothing is shown but that a form was not done."""
-    login = UNSENT if route.method == "POST" else "/login"
+    """Also with the token of a session that has ended; nothing is shown but that a form was not done.
+
+    A form of a set-up that is over is not called undone: what has ended the set-up ends its sessions.
+    """
+    login = unsent(route) if route.method == "POST" else "/login"
     for cookie in ("", "tbot-session=ended"):
         answer = ask(app, route.method, sample(route), {"cookie": cookie}, {"csrf": CSRF})
         assert (answer.status, answer.headers["location"], answer.body) == (303, login, b"")
-    assert ("what you sent was not done" in ask(app, "GET", login).text) == (route.method == "POST")
+    assert ("what you sent was not done" in ask(app, "GET", login).text) == (login == UNSENT)
 
 
 @EACH_GUARDED
@@ -197,7 +205,7 @@ def test_a_right_counts_when_the_whole_form_is_there(app: ASGIApp, route: WebRou
         return
     if not allows(Role.VIEWER, route.permission):
         assert sent(lambda: logins.became.update({STEPPED_UP: "viewer"}))[0] == 403
-    assert sent(lambda: logins.ended.append(logins.became.get(STEPPED_UP, STEPPED_UP))) == (303, UNSENT)
+    assert sent(lambda: logins.ended.append(logins.became.get(STEPPED_UP, STEPPED_UP))) == (303, unsent(route))
 
 
 @EACH_CHANGE

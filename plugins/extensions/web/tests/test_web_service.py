@@ -55,15 +55,19 @@ def test_the_bot_is_started_and_stopped_on_the_dashboard(site: Site) -> None:
     assert state is not None
     assert (state["running"], state["actor"]) == (True, "web/a-admin")
     shown = control(ask(app, "GET", "/", ADMIN).text)
-    assert f"tbot&#39;s own, process {state['supervisor_process']}" in shown
+    assert f"process {state['process']}, supervised by tbot itself (process {state['supervisor_process']})" in shown
     assert "READY" in shown
     assert "/service/start" not in shown
     assert "It runs already" in send(app, "/service/start", CONFIRMED, {"csrf": CSRF}).text
-    assert "Stop the service?" in ask(app, "POST", "/service/stop", ADMIN, {"csrf": CSRF}).text
+    asked = ask(app, "POST", "/service/stop", ADMIN, {"csrf": CSRF}).text
+    assert "Stop the service?" in asked
+    assert "STOP_POLICY=keep: positions keep their stops at the broker, and nothing manages them." in asked
     assert service_status(home, site.service_host)["running"]  # type: ignore[index]  # it was started
     send(app, "/service/stop", ADMIN, {"csrf": CSRF, "sure": "yes"})
     assert not service_status(home, site.service_host)["running"]  # type: ignore[index]  # likewise
-    assert "/service/start" in control(ask(app, "GET", "/", ADMIN).text)
+    left = control(ask(app, "GET", "/", ADMIN).text)
+    assert "/service/start" in left
+    assert "No bot runs: web/a-admin stopped it." in left
 
 
 @pytest.mark.slow

@@ -77,12 +77,13 @@ def _asked(call: Call, number: str, fault: str = "") -> Response:
     # The form for a request that waits; for one that does not, that nothing was done.
     found = call.site.asked.find(call.user, number)
     if found is None:
-        return call.page("message.html", 400, title="Not done", text=_NO_LONGER, remedy="Make the request again.")
+        return call.page("message.html", 400, title="Nothing was done now", text=_NO_LONGER, remedy=_LOOK)
     code = 401 if fault else 200
     return call.page("step_up.html", code, next="/", number=number, does=found.does, fault=fault)
 
 
-_NO_LONGER: Final = f"The request waited for your password for over {ASKED_S:g} s, or was made already."
+_NO_LONGER: Final = f"The request was made already, or it waited for your password for over {ASKED_S:g} s."
+_LOOK: Final = "See whether it was done before you make it again."
 
 
 def _form(call: Call, fault: str = "", name: str = "", *, status: int = 200) -> Response:

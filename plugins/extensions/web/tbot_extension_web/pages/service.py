@@ -12,14 +12,17 @@ from starlette.responses import Response
 from tbot_core.actions.service import service_status, start_service, stop_service
 from tbot_core.engine.control import ControlVerb
 from tbot_core.errors import TbotError
+from tbot_core.instance import Instance, read_settings_files
 from tbot_core.status.service import service_sentence
 from tbot_core.system.daemon_threads import DaemonThreads
 from tbot_extension_web.access.security_log import note_request
 from tbot_extension_web.pages.risk import ACTS, offered
 from tbot_extension_web.posts import Question
+from tbot_extension_web.texts import date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tbot_extension_web.call import Call
 
@@ -51,11 +54,8 @@ async def question(call: Call) -> Question:
     """What the stop of the service does."""
     status = (await call.site.live.snapshot()).status
     held = ", ".join(one["symbol"] for one in status.get("positions", ()))
-    text = (
-        "The bot ends now by STOP_POLICY, which keeps positions with their stops at the broker or closes them. Nothing "
-        "starts it again, also not after a restart of the machine."
-    )
-    facts = (f"Open now: {held or 'no position'}.",)
+    text = "The bot ends now. It stays ended, also after a restart of the machine, until it is started again."
+    facts = (await call.work(_policy, call.site.home), f"Open now: {held or 'no position'}.")
     return Question(title="Stop the service?", text=text, button="Stop the service", back="/", facts=facts)
 
 
@@ -78,7 +78,7 @@ async def control_values(call: Call) -> dict[str, Any]:
     try:
         service = await call.work(service_status, call.site.home, call.site.service_host)
     except TbotError as fault:
-        service = {"running": False, "wanted": False, "output": [fault.message, fault.remedy], "down": ""}
+        service = {"running": False, "wanted": False, "output": [], "down": f"{fault}"}
     acts = [one for one in ACTS if one.verb in _VERBS and offered(one, status)]
     bot = status.get("process")
     sentence = _sentence(service, bot)
@@ -87,10 +87,20 @@ async def control_values(call: Call) -> dict[str, Any]:
     return {"service": service, "sentence": sentence, "acts": acts, "starts": starts, "shown": shown}
 
 
+def _policy(home: Path) -> str:
+    # What the end of the bot does with positions.
+    texts = read_settings_files(Instance.at(home)).known_texts()
+    closes = texts.get("STOP_POLICY", "").strip().lower() == "flatten"
+    does = "keep: positions keep their stops at the broker, and nothing manages them."
+    return f"STOP_POLICY={'flatten: positions are closed at the market.' if closes else does}"
+
+
 def _sentence(service: Mapping[str, Any] | None, bot: int | None) -> str:
     if service is not None and (service["running"] or service["down"]):
-        words = service_sentence(service)
+        words = service_sentence(service, date)
         return f"The bot is {words}." if service["running"] else words
     if bot is not None:
         return f"Process {bot} runs, started by hand; nothing starts it again after a crash."
+    if service is not None:
+        return f"No bot runs: {service['actor']} stopped it."
     return "No bot runs."
