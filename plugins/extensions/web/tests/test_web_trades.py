@@ -16,7 +16,7 @@ from tbot_extension_web.site import FOLDER
 from tbot_extension_web.testing.client import ask
 
 from tbot_core import cli
-from tbot_core.errors import UsageError
+from tbot_core.errors import DataError, UsageError
 from tbot_core.reports.summary import SIMULATED_PRICES
 from tbot_core.status.trades import trade_with_chart, trades_document
 from tbot_core.status.why import why_document
@@ -114,17 +114,18 @@ def test_an_open_trade_has_its_page_with_the_bars_so_far(
     assert trade_with_chart(home, first["id"])["open"]["stop"] == order["price"]
 
 
-def test_a_trade_whose_bars_are_gone_keeps_its_figures(traded_app: ASGIApp, traded: Path) -> None:
+def test_a_trade_whose_bars_are_gone_keeps_its_figures(
+    traded_app: ASGIApp, traded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the reason in place of the chart."""
+
+    def gone(*_: object) -> None:
+        raise DataError("The bars are gone.")
+
     first = trades_document(traded)["trades"][0]
-    settings = traded / ".env_bot"
-    text = settings.read_text()
-    settings.write_text(f"{text}\nMAX_TRADES=many\n")
-    try:
-        page = shown(traded_app, f"/trades/{first['id']}")
-    finally:
-        settings.write_text(text)
-    assert "No chart: " in page
+    monkeypatch.setattr("tbot_core.status.trades.assembly_of_run", gone)
+    page = shown(traded_app, f"/trades/{first['id']}")
+    assert "No chart: The bars are gone." in page
     assert "trade-data" not in page
     assert "First stop" in page
 
