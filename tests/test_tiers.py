@@ -94,14 +94,15 @@ import tbot_measured as functions
 @pytest.fixture(scope="module")
 def of_module(): return functions.shared()
 
+@pytest.mark.first(0)
 def test_quick(): functions.quick()
 
-@pytest.mark.slow
+@pytest.mark.first(0)
 def test_slow(of_module):
     functions.once()
     functions.slow()
 
-@pytest.mark.slow
+@pytest.mark.first(0)
 @pytest.mark.measured
 def test_then_measured(of_module):
     functions.once()
@@ -172,10 +173,12 @@ def test_a_marker_that_lies_is_reported(suite: pytest.Pytester, limit: str, outc
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
 def test_some_cases_count_for_coverage(suite: pytest.Pytester) -> None:
-    """Quick ones and what is marked `measured`, with all that they share with others."""
+    """Of `make check` what is marked `measured`, with all that it shares with others; each of `make test`."""
     suite.mkpydir("tbot_measured").joinpath("__init__.py").write_text(FUNCTIONS)
     suite.makepyfile(MEASURED)
     options = ("-p", "no:randomly", "-p", "no:xdist", "--cov=tbot_measured", "--cov-report=term-missing")
-    said = suite.runpytest_subprocess("--tier=test", *options)
-    said.assert_outcomes(passed=3)
-    assert re.findall(r"__init__\.py .*% +(.*)", str(said.stdout)) == ["7"]
+    for tier, missing in (("check", ["5, 7"]), ("test", [])):
+        suite.makepyfile(MEASURED if tier == "check" else MEASURED.replace("first(0)", "first(1)"))
+        said = suite.runpytest_subprocess(f"--tier={tier}", *options)
+        said.assert_outcomes(passed=3)
+        assert re.findall(r"__init__\.py .*% +(\d.*)", str(said.stdout)) == missing

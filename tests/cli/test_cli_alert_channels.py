@@ -172,6 +172,7 @@ def test_a_refused_recipient_is_a_failed_test(
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_check_logs_in_to_the_mail_server_and_sends_nothing(
     home: Path, mail: ScriptedMailServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,7 +241,6 @@ def test_a_service_without_a_check_is_named(home: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_wrong_address_is_refused_when_it_is_stored(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The plugin's own class judges it; the error does not show it, and the command exits with 3."""
     configure(home, CRITICAL_ALERT_CHANNEL="apprise")

@@ -79,7 +79,6 @@ class Bot:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_bot_commands_and_files_use_the_folder_of_control_dir(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +160,7 @@ def asked(capsys: pytest.CaptureFixture[str], home: Path, *words: str, code: int
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_a_running_bot_is_killed_cleared_and_stopped(bot: Bot, capsys: pytest.CaptureFixture[str]) -> None:
     """Each command is answered by the bot's journal; the stop ends the process with its summary and exit 0."""
     killed = asked(capsys, bot.home, "kill")
@@ -593,6 +593,7 @@ def traded(home: Path) -> tuple[bool, list[Event]]:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_f111_a_permit_of_another_user_is_refused_in_the_journal(home: Path) -> None:
     """What somebody else dropped takes no kill back, and stands in the journal with the reason."""
     if os.geteuid() != 0:

@@ -544,14 +544,16 @@ def test_the_group_is_a_click_group() -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_a_plugin_that_fails_is_a_sentence_and_its_traceback_is_logged(tmp_path: Path) -> None:
-    """Before the log is open nothing but the command's own sentence reaches the screen; the log has the failure."""
+    """Before the log is open nothing but the command's own sentences reaches the screen; the log has the failure."""
     (tmp_path / ".env").write_text("EXTENSIONS=nope\n")
     (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nSTRATEGY_SEQUENCE=open\n")
     args = ("run", "--once", "--home", str(tmp_path))
     finished = tbot(*args)
     assert finished.code == 3
-    assert finished.errors.startswith("tbot: The extension nope cannot be used")
+    assert "\ntbot: The extension nope cannot be used" in finished.errors
+    assert finished.errors.startswith("tbot: Live trading would refuse the plugins: There is no ")
     assert "{" not in finished.errors
     assert "plugin.failed" in (tmp_path / "logs" / "tbot.log").read_text()
     (tmp_path / "logs" / "tbot.log").unlink()

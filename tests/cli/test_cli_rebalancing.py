@@ -48,7 +48,6 @@ def traded(home: Path, top_up: str) -> list[Event]:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_session_on_paper_tops_up_to_the_share_and_no_further(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,7 +57,6 @@ def test_processes_that_share_the_seeds_find_what_one_finds() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_people_read_the_same_figures() -> None:
     """Four lines: sessions, faults, doubts, violations; a world without a fault says that there was none."""
     lines = rehearsed("--seeds", "1", "--fault", "none").stdout.splitlines()
@@ -89,6 +88,7 @@ def test_chosen_faults_alone_strike() -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_a_limit_of_time_that_is_over_lets_one_world_run_at_most() -> None:
     """The document counts the sessions that ran, not those asked for."""
     assert figures("--seeds", "50", "--minutes", "0.0001")["sessions"] <= 1
@@ -96,7 +96,6 @@ def test_a_limit_of_time_that_is_over_lets_one_world_run_at_most() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.measured
 def test_no_world_is_begun_after_the_time_is_up(workers: str) -> None:
     """A limit that passes with the first world lets no second one begin."""
     said = rehearsed("--seeds", "5000", "--minutes", "0.0001", "--workers", workers).stdout
@@ -105,6 +104,7 @@ def test_no_world_is_begun_after_the_time_is_up(workers: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
     """The seed, as few of its faults as still violate something, its feed, what is violated, and exit code 1."""
     name = "fills-known-by-their-event"
@@ -152,7 +152,6 @@ def test_a_feed_is_chosen_for_the_simulated_venues_alone(other: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_rehearsal_takes_a_home_and_leaves_it_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Like every command; nothing is read or made there."""
     assert cli.invoke(["rehearse", "--seeds", "1", "--home", str(tmp_path)]) == 0

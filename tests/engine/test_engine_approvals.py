@@ -223,10 +223,7 @@ def test_an_approved_entry_waits_for_a_quote(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("confirmed", "reason"),
-    [pytest.param(5.2, "SYMBOL_HALTED", marks=pytest.mark.measured), (6.5, "SYMBOL_HALTED"), (7.5, "ALLOWED")],
-)
+@pytest.mark.parametrize(("confirmed", "reason"), [(5.2, "SYMBOL_HALTED"), (6.5, "SYMBOL_HALTED"), (7.5, "ALLOWED")])
 def test_an_approved_entry_waits_for_two_full_bars_after_a_halt(tmp_path: Path, confirmed: float, reason: str) -> None:
     """It was asked about before the halt; what counts is the bar that has closed when it is approved."""
     scene = Scene(tmp_path, timeout_s=900.0)

@@ -20,7 +20,6 @@ NOON = dt.datetime(2026, 11, 24, 17, 0, tzinfo=dt.UTC)
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_rehearsal_has_a_journal_of_its_own(tmp_path: Path) -> None:
     """Named by its run id, in the folder of runs; the instance's journal is not made."""
     create_demo_instance(tmp_path)

@@ -160,7 +160,7 @@ def test_what_is_halted_through_the_close_is_told_two_minutes_before_it_and_stuc
 
 @pytest.mark.slow
 @pytest.mark.first(1)
-@pytest.mark.parametrize("hold", [pytest.param("kill", marks=pytest.mark.measured), "freeze"])
+@pytest.mark.parametrize("hold", ["kill", "freeze"])
 def test_what_is_stuck_since_its_exit_was_held_back_says_by_what(scene: Scene, hold: str) -> None:
     """No exit leaves from the first fill on, and no stop is reached in this world."""
     scene.world = World(2, (), rates={}, live=False)

@@ -197,7 +197,6 @@ def test_a_dry_run_decides_and_sends_nothing(house: House) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_bars_are_all_that_a_dry_run_has_of_a_broker(house: House) -> None:
     """What serves its bars has no method that takes an order, and says the index where the broker has it."""
     house.settle()
@@ -229,7 +228,6 @@ def test_the_instances_own_day_is_not_touched(house: House) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_status_tells_nothing_of_a_dry_run(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither one that goes on nor one that was interrupted says how the instance stands, or asks for attention."""
     house.stops_at = 730.0
@@ -250,6 +248,7 @@ def test_status_tells_nothing_of_a_dry_run(house: House, capsys: pytest.CaptureF
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_a_dry_run_goes_on_in_its_own_file(house: House) -> None:
     """After an interruption the minutes that were kept are repeated; other settings begin another file."""
     house.stops_at = 730.0

@@ -233,6 +233,7 @@ def test_a_delayed_feed_is_named_on_paper(house: House) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_a_feed_that_turns_out_to_be_delayed_is_refused_too(house: House) -> None:
     """What a session says of itself counts, whatever its plugin had declared."""
     vars(house.module)["TRUTH"] = house.module.quality(house.module.Config(coverage="delayed", subscriptions=0))
@@ -242,6 +243,7 @@ def test_a_feed_that_turns_out_to_be_delayed_is_refused_too(house: House) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("limit", ["ACME_SUBSCRIPTIONS", "UNIVERSE_MAX"])
 def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str) -> None:
     """The largest by 20-day dollar volume are heard, the others named in the journal and in the recording."""
@@ -258,6 +260,7 @@ def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str)
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_the_facts_of_a_session_come_from_the_minutes_of_those_before_it(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,10 +312,7 @@ def test_f57_a_symbol_on_which_feed_and_broker_differ_is_not_entered(house: Hous
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("call", "cause"),
-    [pytest.param("snapshot", "BROKER_PLUGIN", marks=pytest.mark.measured), ("messages", "PLUGIN_LOST")],
-)
+@pytest.mark.parametrize(("call", "cause"), [("snapshot", "BROKER_PLUGIN"), ("messages", "PLUGIN_LOST")])
 def test_a_plugin_that_raises_ends_no_session(
     house: House, monkeypatch: pytest.MonkeyPatch, call: str, cause: str
 ) -> None:
@@ -348,6 +348,7 @@ def test_a_plugin_that_raises_ends_no_session(
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_a_broker_that_only_supplies_bars_is_closed_too(
     house: House, plant: Callable[..., EntryPointInfo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -427,7 +428,6 @@ def test_paper_on_a_live_feed_goes_on_after_an_interruption(house: House, stop_s
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_paper_ends_a_session_of_yesterday_without_its_feed(house: House) -> None:
     """What was open at the bell closes at the last price that the venue has seen."""
     house.world.loop.call_at(900.0, crash)
@@ -466,7 +466,6 @@ def test_any_minute_of_a_live_session_is_worked_out_anew_from_its_recording(
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_decision_shows_the_quote_that_it_was_made_by(house: House, capsys: pytest.CaptureFixture[str]) -> None:
     """It is in the journal, so that it is known where the recording is gone, too."""
     house.run()

@@ -127,6 +127,7 @@ def test_a_request_has_headers_of_its_own() -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_a_reading_may_have_a_body() -> None:
     """A reading by POST is repeated, and unavailable where it fails, as one by GET; its body is that of a sending."""
 
@@ -521,7 +522,6 @@ def test_a_refusal_quotes_the_vendor(status: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_pages_are_read_to_the_last() -> None:
     """A page that comes again, or too many of them, are no whole."""
 

@@ -299,7 +299,6 @@ def test_the_list_shows_strangers_in_red_on_a_terminal(
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_f91_failures_in_runs_are_counted_and_shown_with_where_a_plugin_runs(
     plant: Callable[..., EntryPointInfo],
     home: Path,
@@ -383,6 +382,7 @@ def test_live_trading_imports_nothing_that_is_not_approved(
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_bytecode_that_nobody_compiled_from_the_source_does_not_run_live(
     plant: Callable[..., EntryPointInfo], site: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ def test_a_whole_day_takes_at_most_90_seconds(trade: Callable[..., TradedDay]) -
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
+@pytest.mark.measured
 def test_a_day_is_ready_enters_protects_and_exits(trade: Callable[..., TradedDay]) -> None:
     """The stop is sent within seconds of the fill, and the position is closed at its time."""
     day = trade(whole, rising(45), 45)

@@ -27,6 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback", "plugins")]
 
 
 @pytest.mark.first(0)
+@pytest.mark.measured
 def test_the_days_of_the_tutorials_broker_violate_nothing() -> None:
     """Their figures, faults and time are printed."""
     done = CliRunner().invoke(command, ["--broker", "acme", "--seeds", "2"])
@@ -46,6 +47,7 @@ def test_the_figures_are_a_document_too() -> None:
     assert (found["broker"], found["sessions"], found["violations"]) == ("acme", 1, [])
 
 
+@pytest.mark.measured
 def test_what_is_not_a_rehearsable_broker_is_refused(plugins: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """It is named."""
     assert cli.invoke(["rehearse", "--broker", "nosuch"]) == 3

@@ -57,6 +57,7 @@ def played(outage: OutageScenario, home: Path, *deaths: int) -> OutageResult:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("death", [900, 1400, 1900, 2300, 2700])
 def test_a_restart_goes_on_with_leases_breaks_and_both_accounts_though_the_primary_is_down(
     tmp_path: Path, death: int

@@ -60,6 +60,7 @@ def test_one_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, code: str, word
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [WAITS, DEAF])
+@pytest.mark.measured
 def test_whoever_leaves_early_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Programs that would run on are interrupted, and killed when they do not mind."""
     monkeypatch.setattr(processes, "_LAST_S", 0.3 if code is DEAF else 10.0)

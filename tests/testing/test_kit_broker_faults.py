@@ -408,6 +408,7 @@ BREACHES = [
 
 @pytest.mark.first(len(BREACHES))
 @pytest.mark.parametrize(("name", "breach", "found"), BREACHES, ids=lambda one: getattr(one, "__name__", ""))
+@pytest.mark.measured
 def test_a_breach_is_found(
     name: str, breach: Any, found: list[str], package: Any, broker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -131,6 +131,7 @@ def kill(bench: Any, position: int, died: type[BaseException], deed: Any) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("deeds", [("resume", "abort"), ("abort", "rotate"), ("resume", "rotate")], ids="-".join)
 @pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_killed_at_every_call_then_resumed_aborted_or_begun_anew(
     pair: Any, died: type[BaseException], deeds: tuple[str, ...]
 ) -> None:
@@ -310,7 +311,7 @@ def test_an_abort_keeps_the_only_key_that_opens_the_file(pair: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [pytest.param(errno.EIO, marks=pytest.mark.measured), errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
 def test_a_failing_disk_ends_a_rotation_with_a_code(pair: Any, number: int) -> None:
     """The error is typed, the files are readable, and a resume or an abort mends the rest."""
     count = killed_states(pair)

@@ -132,7 +132,6 @@ def test_both_clocks_trim_alike(random_instance: Callable[[int], Any]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_partial_volume_of_a_symbol_lifts_its_cap_alone(random_instance: Callable[..., Any]) -> None:
     """VOLUME_LIMIT is off for symbols with partial volume, which the notes name, and caps the fills of the others."""
     instance = random_instance(5, ("CCC", "AAA"))

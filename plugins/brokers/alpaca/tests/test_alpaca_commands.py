@@ -79,6 +79,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 def test_broker_test_screen_and_download_reach_the_venue_of_the_rehearsal(
     target: RehearsalTarget, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,6 +112,7 @@ def test_broker_test_screen_and_download_reach_the_venue_of_the_rehearsal(
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
+@pytest.mark.measured
 @pytest.mark.usefixtures("target")
 def test_a_run_on_a_feed_that_the_plan_does_not_have_ends_as_broker_test_does(
     home: Path, capsys: pytest.CaptureFixture[str]
@@ -134,7 +136,6 @@ def test_a_run_on_a_feed_that_the_plan_does_not_have_ends_as_broker_test_does(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("target")
-@pytest.mark.measured
 def test_short_sales_that_a_strategy_makes_are_not_advised_against(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,7 +75,6 @@ def test_ready_counts_who_is_left_out_and_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_feed_that_the_plan_does_not_have_ends_the_run_at_its_start(tmp_path: Path) -> None:
     """Before the bell, with exit 4 and the sentence of `tbot broker test`: no retry would help."""
     plugin, (calendar, session) = tbot_broker(), short_day(10)

@@ -29,7 +29,6 @@ OPTIONS: Final = ["--broker", "alpaca", "--scenarios"]
 SOUND: Final = "updates: sent twice, in the last five minutes"
 
 
-@pytest.mark.measured
 def test_names_are_chosen_by_patterns() -> None:
     """Those that are not full without any; one that fits nothing is refused."""
     offered = venue_scenarios(tbot_broker())
@@ -44,7 +43,7 @@ def test_names_are_chosen_by_patterns() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        SOUND,
+        pytest.param(SOUND, marks=pytest.mark.measured),
         pytest.param("exit: kill -9, the request arrives, in the last five minutes", marks=pytest.mark.measured),
         pytest.param("short stop: 504, booked", marks=pytest.mark.full),
         pytest.param("replace: cut, booked, midday", marks=pytest.mark.measured),
@@ -76,20 +75,17 @@ def test_the_command_prints_a_table_or_a_document() -> None:
     "arguments",
     [["--scenarios"], [*OPTIONS, "--seeds", "2"], ["--broker", "alpaca", "a name"], [*OPTIONS, "no such scenario"]],
 )
-@pytest.mark.measured
 def test_options_that_do_not_go_together_are_refused(arguments: list[str]) -> None:
     """With the exit code of a wrong command line."""
     assert cli.invoke(["rehearse", *arguments]) == 2
 
 
-@pytest.mark.measured
 def test_a_venue_without_scenarios_is_named() -> None:
     """The kit's page says what it needs."""
     with pytest.raises(PluginError, match="offers no scenarios"):
         venue_scenarios(broker_plugin("paper"))
 
 
-@pytest.mark.measured
 def test_a_batch_is_read_as_it_was_written(capsys: pytest.CaptureFixture[str]) -> None:
     """It is the argument of another process, which prints a line for each name, so nothing for none."""
     batch, empty = (ScenarioBatch(broker="alpaca", names=names) for names in (("a", "b"), ()))

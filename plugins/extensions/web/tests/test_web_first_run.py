@@ -157,6 +157,7 @@ def test_the_page_of_the_link_is_gone_once_an_admin_exists(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_an_empty_folder_becomes_a_paper_instance_by_the_page_alone(home: Path) -> None:
     """Each step with what it proposes; at the end the check is shown, and the dashboard is there."""
     with opened(home) as (browser, link):
@@ -334,6 +335,7 @@ def test_an_answer_is_judged_while_it_is_written(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_every_setting_has_its_place_in_a_group(home: Path) -> None:
     """With its explanation, what is allowed, its default and the usual value; what differs is stored, and no more."""
     with opened(home) as (browser, link):
@@ -518,6 +520,7 @@ def finish(browser: Browser) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 @pytest.mark.parametrize("how", ["folder", "upload"])
 def test_settings_that_a_person_has_are_taken_over_to_the_byte(home: Path, how: str) -> None:
     """What is missing and unknown is shown, only what is missing is asked, and the accounts stay where .env wants them.
@@ -556,6 +559,7 @@ def test_settings_that_a_person_has_are_taken_over_to_the_byte(home: Path, how: 
 
 
 @pytest.mark.slow
+@pytest.mark.measured
 def test_the_samples_become_an_instance_to_the_byte(home: Path, shared: Path) -> None:
     """The steps that follow are those of the secrets that they need."""
     texts = {name: (shared / "reference" / f"{name}.sample").read_bytes() for name in ("env", "env_bot")}

@@ -86,7 +86,6 @@ def test_a_saved_change_is_in_the_file(app: ASGIApp, sealed: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_change_that_permits_more_needs_the_password_again(app: ASGIApp, sealed: Path) -> None:
     """On the page of the review itself; with the right one the change is saved, and no other is allowed by it."""
     form = version(app)
