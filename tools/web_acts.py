@@ -218,12 +218,13 @@ def see_trade(walk: Walk) -> None:
 
 
 def clear_kill(walk: Walk) -> None:
-    """Clear the kill; the password is asked for where it was not entered lately."""
+    """Clear the kill; where the password was not entered lately it is asked for, and clears it."""
     walk.open("/risk")
     walk.press("Clear the kill")
     if walk.path == "/step-up":
-        step_up(walk, "step-up")
-        walk.press("Clear the kill")
+        walk.see("step-up-request")
+        walk.fill(password=SECRETS["password"])
+        walk.press("Do it")
 
 
 def backtest(walk: Walk) -> None:
