@@ -337,7 +337,7 @@ def test_errors_of_an_author_reach_the_author(broken: Strategy, error: type[Exce
 def test_the_class_itself_fails_where_nothing_is_found() -> None:
     """A strategy that finds nothing, or is none, proves nothing."""
     silent = Breakout(window=Window(start=0, analysis=390, breakout=1, monitoring=1))
-    with pytest.raises(AssertionError, match="it found 0 signals"):
+    with pytest.raises(AssertionError, match="with these settings it finds 0 signals in this market"):
         kit.s02_it_finds_something(StrategyUnderTest(silent, *MARKET))
     with pytest.raises(AssertionError, match="a window and a scan"):
         kit.s01_it_is_a_strategy(StrategyUnderTest(cast("Strategy", object()), *MARKET))
