@@ -5,8 +5,8 @@ READY := .venv/.ready
 MEMBERS := . $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/*/pyproject.toml)))
 ARGS ?=
 COVERAGE ?=
-# Measuring makes everything slower, so a hang is judged later than without it.
-COVER := --cov --cov-report= --timeout=600
+# Measuring makes cases slower, so a hang is judged later than without it.
+COVER := -p tools.coverage_plugin --timeout=600
 PYTEST = $(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # Journals wait for the disk at each decision; those of tests lie in memory where a gigabyte is free there.
@@ -35,20 +35,16 @@ test: $(READY)
 	@echo "The first tests run after 10 to 30 seconds of collecting."
 	$(PYTEST) --tier=test $(if $(COVERAGE),$(COVER)) $(ARGS)
 
-# Coverage of `make test COVERAGE=1`, and of those cases of `make check` that alone reach some lines.
-CASES ?= -m measured
-
+# The coverage of all cases of `make test COVERAGE=1` and of the remaining ones.
 cover: .coverage
-	$(PYTEST) --tier=check $(CASES) $(COVER) --cov-append --hypothesis-seed=1 $(ARGS)
+	$(PYTEST) --tier=check $(COVER) --hypothesis-seed=1 $(ARGS)
 	$(BIN)/python tools/coverage_floors.py
-	rm .coverage
+	rm -r .coverage
 
 .coverage:
 	$(MAKE) test COVERAGE=1
 
-# One run measures the cases that count for coverage and tries the others at their own speed.
-check:
-	$(MAKE) cover CASES=
+check: cover
 	$(MAKE) lint
 	$(MAKE) demo
 	$(MAKE) seeds MINUTES=3
@@ -96,5 +92,5 @@ simulate-full:
 	$(MAKE) simulate MINUTES=
 
 clean:
-	rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist tbot-demo
+	rm -rf .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist tbot-demo
 	find tbot_core plugins tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import gc
-import importlib
 import logging
 import math
 import os
-import pkgutil
 import resource
 import signal
 import sys
-import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -57,9 +52,7 @@ PROFILES = {
 NUMBER = pytest.StashKey[int]()
 BEFORE = pytest.StashKey[str]()
 OVER_LIMIT = "over the limit of processor time"
-PAUSED = pytest.StashKey[tuple[Any, Any]]()
 _collected: Counter[str] = Counter()
-_filled: list[Any] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -124,55 +117,7 @@ def tiers(item: pytest.Item) -> set[str]:
 
 def measures(config: pytest.Config) -> bool:
     """Whether this run measures coverage."""
-    return bool(config.getoption("cov_source", default=None))
-
-
-def counts(item: pytest.Item) -> bool:
-    """Whether a case is measured where coverage is: each of `make test`, and of `make check` one marked `measured`.
-
-    Measuring makes a case take two to three times as long.
-    """
-    of_check = item.config.getoption("tier") == "check"
-    return measures(item.config) and (not of_check or item.get_closest_marker("measured") is not None)
-
-
-@contextlib.contextmanager
-def _traced_by(here: Any, threads: Any) -> Iterator[tuple[Any, Any]]:
-    # Coverage measures by a trace function: this thread's, and the one that new threads take.
-    before = sys.gettrace(), threading.gettrace()
-    threading.settrace(threads)
-    sys.settrace(here)
-    try:
-        yield before
-    finally:
-        threading.settrace(before[1])
-        sys.settrace(before[0])
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Pause the measuring of coverage in a case that does not count for it."""
-    if not measures(item.config):
-        return (yield)
-    if not counts(item):
-        with _traced_by(None, None) as item.config.stash[PAUSED]:
-            result = yield
-        del item.config.stash[PAUSED]
-        _filled[:] = _caches()
-        return result
-    while _filled:  # what another case computed once this one must compute again, whatever their order
-        _filled.pop().cache_clear()
-    return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(
-    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
-) -> Generator[None, object, object]:
-    """Measure what several cases share, whichever of them asks for it first."""
-    paused = request.config.stash.get(PAUSED, None)
-    with _traced_by(*paused) if paused and fixturedef.scope != "function" else contextlib.nullcontext():
-        return (yield)
+    return bool(config.pluginmanager.has_plugin("tools.coverage_plugin"))
 
 
 def spent() -> float:
@@ -194,7 +139,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     took = (spent() - begun) / 2
     second = item.config.getoption("slow_above")
     limit = 10 * second if item.get_closest_marker("slow") else second
-    if item.config.getoption("tier") == "full" or item.get_closest_marker("full") or counts(item):
+    if item.config.getoption("tier") == "full" or item.get_closest_marker("full") or measures(item.config):
         limit = math.inf
     if took > limit:
         marker = "full" if took > 10 * second else "slow"
@@ -225,24 +170,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _tables_of_unicode() -> None:
     # Hypothesis makes them once a clone, which takes seconds that the first case to ask would be blamed for.
     hypothesis.strategies.from_regex("a").validate()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _modules_of_tbot(request: pytest.FixtureRequest) -> None:
-    # A module that is imported by a case that is not measured would lack the lines of its import, by the cases' order.
-    if measures(request.config):
-        for place in (ROOT, *sorted((ROOT / "plugins").glob("*/*"))):
-            for package in sorted(place.glob("tbot_*/__init__.py")):
-                for found in pkgutil.walk_packages([str(package.parent)], f"{package.parent.name}."):
-                    if not found.name.endswith("__main__") and ".tests" not in found.name:
-                        importlib.import_module(found.name)
-
-
-@functools.cache
-def _caches() -> list[Any]:
-    # Those of the functions that compute once a process.
-    modules = [module for name, module in sys.modules.items() if name.startswith("tbot_")]
-    return [value for module in modules for value in vars(module).values() if hasattr(value, "cache_clear")]
 
 
 @pytest.fixture(scope="session")

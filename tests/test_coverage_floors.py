@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 
@@ -33,11 +34,36 @@ def test_each_package_has_its_share(module: str, share: float) -> None:
     assert GATE["demand"](ROOT / module) == share
 
 
+def reached(lines: list[int], missing: list[int], branches: list[list[int]], untaken: list[list[int]]) -> str:
+    """What a process leaves of one module."""
+    names = ("executed_lines", "missing_lines", "executed_branches", "missing_branches")
+    module = dict(zip(names, (lines, missing, branches, untaken), strict=True))
+    return json.dumps({"tbot_core/model/clock.py": module})
+
+
+def test_processes_count_together(tmp_path: Path) -> None:
+    """A line or branch that one process reaches is reached; what none reaches is named."""
+    (tmp_path / "test-gw0.json").write_text(reached([1, 2, 3], [4, 5], [[2, 3]], [[2, 5], [3, 0]]))
+    (tmp_path / "check-gw1.json").write_text(reached([1, 4], [2, 3, 5], [], [[2, 3], [2, 5], [3, 0]]))
+    (module,) = GATE["measured"](tmp_path).values()
+    assert module.share == 100 * 5 / 8
+    assert module.missing == "5, 2->5, 3->exit"
+
+
 def test_without_a_measurement_the_gate_stays_shut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where no coverage was recorded nothing is called tested."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COVERAGE_FILE", raising=False)
+    monkeypatch.setitem(GATE["main"].__globals__, "FOLDER", tmp_path)
     assert GATE["main"]() == 1
     assert capsys.readouterr().out == "coverage: 0 modules, 0 fall short\n"
+
+
+def test_a_module_that_no_case_imports_falls_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no line that a process could leave out."""
+    (tmp_path / "test-gw0.json").write_text(reached([1], [], [], []))
+    monkeypatch.setitem(GATE["main"].__globals__, "FOLDER", tmp_path)
+    assert GATE["main"]() == 1
+    assert "tbot_core/errors.py: 0.0 % of 100 %" in capsys.readouterr().out

@@ -108,17 +108,6 @@ def test_every_pin_is_needed_and_every_need_pinned(*, tools: bool, locks: list[s
     assert needed == {name for name, found in pins(*locks).items() if any(holds(pin, here) for pin in found)}
 
 
-@pytest.mark.slow
-def test_a_pin_bears_the_extras_that_are_asked_for() -> None:
-    """The pip of Python 3.11 finds no hash for `name[extra]` where the lock says `name`."""
-    here = {**{key: str(value) for key, value in default_environment().items()}, "extra": ""}
-    third_party = [canonicalize_name(need.name) for need in direct()]
-    asked = {(name, extra) for name, extra in followed(direct(), here) if extra and name not in third_party}
-    assert asked
-    locked = pins()
-    assert [(name, extra) for name, extra in asked if not all(extra in pin.extras for pin in locked[name])] == []
-
-
 def followed(needs: list[Requirement], machine: dict[str, str]) -> set[tuple[str, str]]:
     """Each distribution that these need through what is installed here, once by itself and once with each extra."""
     queue = [(canonicalize_name(need.name), extra) for need in needs for extra in ("", *need.extras)]

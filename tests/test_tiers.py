@@ -70,45 +70,6 @@ def test_idle():
     time.sleep(0.4)
 """
 
-FUNCTIONS = """
-import functools
-
-def quick():
-    return 1
-def slow():
-    return 2
-def marked():
-    return 3
-def shared():
-    return 4
-
-@functools.cache
-def once():
-    return 5
-"""
-
-MEASURED = """
-import pytest
-import tbot_measured as functions
-
-@pytest.fixture(scope="module")
-def of_module(): return functions.shared()
-
-@pytest.mark.first(0)
-def test_quick(): functions.quick()
-
-@pytest.mark.first(0)
-def test_slow(of_module):
-    functions.once()
-    functions.slow()
-
-@pytest.mark.first(0)
-@pytest.mark.measured
-def test_then_measured(of_module):
-    functions.once()
-    functions.marked()
-"""
-
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, root: Path) -> Iterator[pytest.Pytester]:
@@ -168,17 +129,3 @@ def test_a_marker_that_lies_is_reported(suite: pytest.Pytester, limit: str, outc
     }  # fmt: skip
     assert len(re.findall(r"takes 0\.\d s of processor time: mark it `slow`, or make it shorter\n", said)) >= 2
     assert len(re.findall(r"::test_\w+ takes", said)) == (2 if outcome == "PASSED" else 0)
-
-
-@pytest.mark.slow
-@pytest.mark.first(0)  # over 1.5 seconds
-def test_some_cases_count_for_coverage(suite: pytest.Pytester) -> None:
-    """Of `make check` what is marked `measured`, with all that it shares with others; each of `make test`."""
-    suite.mkpydir("tbot_measured").joinpath("__init__.py").write_text(FUNCTIONS)
-    suite.makepyfile(MEASURED)
-    options = ("-p", "no:randomly", "-p", "no:xdist", "--cov=tbot_measured", "--cov-report=term-missing")
-    for tier, missing in (("check", ["5, 7"]), ("test", [])):
-        suite.makepyfile(MEASURED if tier == "check" else MEASURED.replace("first(0)", "first(1)"))
-        said = suite.runpytest_subprocess(f"--tier={tier}", *options)
-        said.assert_outcomes(passed=3)
-        assert re.findall(r"__init__\.py .*% +(\d.*)", str(said.stdout)) == missing

@@ -663,7 +663,6 @@ def test_f90_a_watchdog_that_died_is_told_of_and_the_run_goes_on(bot: Bot) -> No
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_f92_a_channel_that_blocks_the_loop_is_interrupted() -> None:
     """It may wait for its service; where it keeps everything else waiting it is ended, and the other channel tried."""
 

@@ -307,7 +307,6 @@ EXTENSION = """
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f92_native_code_that_never_returns_costs_the_run_its_plugin_and_no_more(tmp_path: Path) -> None:
     """F92: the process is killed, the call is noted, and the command is run again; at the third time it is not."""
     instance = Instance.at(tmp_path)

@@ -172,7 +172,6 @@ def test_a_refused_recipient_is_a_failed_test(
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_check_logs_in_to_the_mail_server_and_sends_nothing(
     home: Path, mail: ScriptedMailServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,7 +174,6 @@ def test_a_drill_says_what_would_be_wrong(home: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.parametrize("sealed", [True, False])
 def test_a_drill_touches_nothing_outside(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sealed: bool
@@ -271,7 +270,6 @@ def test_a_backup_lets_old_keys_go(home: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_an_export_is_taken_over_under_the_keys_of_another_instance(home: Path, other: Path, tmp_path: Path) -> None:
     """Chosen categories or all; names and key ids are told, values never; and both sides are audited."""
     said = run(home, "export", "smtp", "--out", str(tmp_path / "one.tbot"))
@@ -298,7 +296,6 @@ def test_an_export_is_taken_over_under_the_keys_of_another_instance(home: Path, 
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_an_import_overwrites_only_when_told_to(home: Path, tmp_path: Path) -> None:
     """What differs is refused whole, with its name; --replace overwrites it, also where it is damaged."""
     file = tmp_path / "one.tbot"
@@ -321,7 +318,6 @@ def test_an_import_overwrites_only_when_told_to(home: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_an_import_is_judged_before_anything_is_written(home: Path, other: Path, tmp_path: Path) -> None:
     """Content that its category refuses, settings that do not hold together, and settings left in the clear."""
     before = files(other)

@@ -121,7 +121,6 @@ def test_explain_says_that_latency_does_not_change_one_minute_fills(
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_explain_says_aliases_what_has_no_effect_and_what_is_wrong(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

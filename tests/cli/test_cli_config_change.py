@@ -122,7 +122,6 @@ def test_an_edit_is_checked_and_told_in_money(
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_an_edit_that_does_not_hold_changes_nothing(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,7 +207,6 @@ def test_each_of_two_invalid_files_is_corrected_by_itself(
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_what_the_next_start_would_refuse_is_not_saved(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -313,7 +311,6 @@ def test_diff_says_what_changed_since_another_file(home: Path, capsys: pytest.Ca
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_the_money_of_a_change_is_that_of_paper_trading(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A share is told in USD of the last known equity of paper, not of another run; without one, of its first cash."""
     other = home / "other"
@@ -340,7 +337,6 @@ def record(path: Path, *entries: NewEvent) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_diff_says_what_changed_since_the_last_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Since the defaults where nothing ran; since the run's own settings afterwards, with the money of each limit."""
 

@@ -160,7 +160,6 @@ def asked(capsys: pytest.CaptureFixture[str], home: Path, *words: str, code: int
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_running_bot_is_killed_cleared_and_stopped(bot: Bot, capsys: pytest.CaptureFixture[str]) -> None:
     """Each command is answered by the bot's journal; the stop ends the process with its summary and exit 0."""
     killed = asked(capsys, bot.home, "kill")
@@ -184,7 +183,6 @@ def test_a_running_bot_is_killed_cleared_and_stopped(bot: Bot, capsys: pytest.Ca
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # three processes
-@pytest.mark.measured
 def test_a_journal_that_was_copied_back_waits_for_its_acceptance(
     home: Path, start: Callable[[], Bot], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -593,7 +591,6 @@ def traded(home: Path) -> tuple[bool, list[Event]]:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f111_a_permit_of_another_user_is_refused_in_the_journal(home: Path) -> None:
     """What somebody else dropped takes no kill back, and stands in the journal with the reason."""
     if os.geteuid() != 0:

@@ -50,7 +50,6 @@ def tbot(capsys: pytest.CaptureFixture[str], *words: object) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_replay_and_backtest_of_downloaded_sessions_make_the_same_trades(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,7 +56,6 @@ def broken() -> list[tuple[str, dict[str, Any], str | None]]:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # a drill's steps are tested in test_rehearsal_failover
-@pytest.mark.measured
 def test_a_drill_on_paper_rehearses_every_way_of_breaking_and_is_written_down(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,7 +189,6 @@ def test_nothing_is_confirmed_while_no_bot_runs(tmp_path: Path, capsys: pytest.C
         (TWO.replace("ALPHA", "PAPER"), "warn", "paper never fails"),
     ],
 )
-@pytest.mark.measured
 def test_check_judges_the_settings_of_failover(tmp_path: Path, settings: str, level: str, words: str) -> None:
     """An unknown broker, one named twice, a simulation, a feed that breaks with its broker, and a missing drill."""
     home = instance(tmp_path, settings)

@@ -544,7 +544,6 @@ def test_the_group_is_a_click_group() -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_plugin_that_fails_is_a_sentence_and_its_traceback_is_logged(tmp_path: Path) -> None:
     """Before the log is open nothing but the command's own sentences reaches the screen; the log has the failure."""
     (tmp_path / ".env").write_text("EXTENSIONS=nope\n")

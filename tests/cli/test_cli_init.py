@@ -274,7 +274,6 @@ def test_a_plaintext_instance_is_warned_of(tmp_path: Path, capsys: pytest.Captur
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_run_needs_nothing_in_the_clear(home: Path) -> None:
     """`tbot run` in a process of its own starts from encrypted files, hardened, and says what the range lacks."""
     entry = "import sys; from tbot_core.cli import main; sys.exit(main())"

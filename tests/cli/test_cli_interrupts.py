@@ -102,7 +102,6 @@ def test_an_interrupt_stops_in_order_and_the_same_command_resumes(
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f84_a_killed_run_resumes_to_the_same_result(child: Child, tmp_path: Path, undisturbed: bytes) -> None:
     """SIGKILL at any time loses nothing: the journal's chain holds, and the same command ends with the same JSON."""
     child.end(signal.SIGKILL)
@@ -116,7 +115,6 @@ def test_f84_a_killed_run_resumes_to_the_same_result(child: Child, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f83_a_second_instance_names_the_first(
     child: Child, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

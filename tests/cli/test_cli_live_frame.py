@@ -225,7 +225,6 @@ def watched(home: Path, moment: dt.datetime | None = None) -> tuple[str, LiveVie
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_run_is_drawn_and_the_terminal_given_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The alternate screen is entered and left, drawn at most ten times a second, and the tables follow."""
     drawn, live, outcome = watched(tmp_path)
@@ -250,7 +249,6 @@ def test_a_wait_for_the_bell_is_drawn(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_the_panel_follows_between_two_minutes(tmp_path: Path) -> None:
     """A kill that comes while a minute is waited for shows at once."""
     create_demo_instance(tmp_path)

@@ -160,7 +160,6 @@ def seen(process: int) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc to look into")
 def test_nothing_secret_is_seen_of_a_run_or_left_by_it(home: Path, run: subprocess.Popen[bytes]) -> None:
     """Not while it runs, in its environment and command line; not afterwards, in its streams and below its folder."""

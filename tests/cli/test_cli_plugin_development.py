@@ -198,7 +198,6 @@ def test_every_built_in_plugin_passes_its_contract(entry: EntryPointInfo, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_the_contract_is_run_in_a_process_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     """`tbot plugins check` prints each case with its promise, and the capabilities of a broker."""
     assert invoke(["plugins", "check", "paper"]) == 0

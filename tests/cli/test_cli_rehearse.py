@@ -88,7 +88,6 @@ def test_chosen_faults_alone_strike() -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_limit_of_time_that_is_over_lets_one_world_run_at_most() -> None:
     """The document counts the sessions that ran, not those asked for."""
     assert figures("--seeds", "50", "--minutes", "0.0001")["sessions"] <= 1
@@ -104,7 +103,6 @@ def test_no_world_is_begun_after_the_time_is_up(workers: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
     """The seed, as few of its faults as still violate something, its feed, what is violated, and exit code 1."""
     name = "fills-known-by-their-event"
@@ -122,7 +120,6 @@ def test_a_violation_is_told_with_the_command_that_shows_it_again() -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_worker_says_a_line_of_each_seed(capsys: pytest.CaptureFixture[str]) -> None:
     """A task and what is told of a seed come through their text as they were."""
     task = SeedBatch(first=3, last=8, step=2, faults=("F2",))

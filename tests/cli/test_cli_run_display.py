@@ -443,7 +443,6 @@ def test_plain_lines_say_once_what_is_waited_for(tmp_path: Path, capsys: pytest.
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_terminal_gets_the_live_view_and_warnings_go_to_standard_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -644,7 +643,6 @@ def test_a_cause_that_requires_less_than_the_state_is_not_named_as_its_cause() -
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_lines_that_cannot_be_written_end_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk the session is traded to its end, and the log names the display; the summary fails."""
     create_demo_instance(tmp_path)

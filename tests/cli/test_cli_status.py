@@ -417,7 +417,6 @@ def test_a_bot_that_only_waited_for_the_bell_has_run(traded: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_settings_that_do_not_hold_hide_nothing_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A run goes on without them: what it holds is shown by those it went by, and what is wrong with the new ones."""
     stopped_on_paper(tmp_path)

@@ -112,7 +112,6 @@ def asking(folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_confirmed_entry_is_judged_anew_and_sent(home: Path) -> None:
     """In the minute in which it was confirmed, without being too late; exits do not wait."""
     person = Person(home, ControlVerb.CONFIRM)
@@ -158,7 +157,6 @@ def test_what_a_person_rejects_is_not_sent(home: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_confirmed_entry_passes_the_whole_gate_again(home: Path) -> None:
     """Killed between the question and the answer: confirmed it is denied."""
     person = Person(home, ControlVerb.CONFIRM)

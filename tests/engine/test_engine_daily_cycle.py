@@ -272,7 +272,6 @@ def test_f45_what_was_paid_overnight_is_booked_and_explains_the_opening(scene: S
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_f92_a_plugin_that_a_watchdog_noted_stays_off_after_every_restart(scene: SimulatedInstance) -> None:
     """F92: its failure is written down once, leaves exits only for a minute, and concerns no other session."""
     opened = scene.world.session.open

@@ -58,7 +58,6 @@ def entries_while(events: list[Event], cause: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_session_on_a_well_feed_trades_at_the_far_side_of_the_quote(tmp_path: Path) -> None:
     """No cause comes but that the account had to be read first, and each entry says the quote that it was sized by."""
     seen = [lived(tmp_path, seed)[1] for seed in SEEDS]

@@ -143,7 +143,6 @@ pytestmark = pytest.mark.slow  # each trades whole sessions
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f91_a_strategy_that_raises_never_stops_an_exit(home: Path) -> None:
     """It fails while its positions are held: it is off after three times, and they are closed by their rules."""
     outcome, events = trade(home, MORNING, OPEN, lambda inner: Spoilt(inner, "scan", broken, sound=6))
@@ -211,7 +210,6 @@ def test_f92_a_run_goes_on_without_the_plugin_that_it_was_ended_for(home: Path) 
     assert lost(repeated) == lost(events)
 
 
-@pytest.mark.measured
 def test_a_run_with_isolated_plugins_trades_alike(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A strategy and a filter in workers of their own: the same trades and the same events, and neither is imported."""
     other = tmp_path / "other"

@@ -161,7 +161,6 @@ def phases(events: list[Event]) -> list[tuple[str, str]]:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_day_is_manned_with_every_broker_and_a_broken_primary_is_left(tmp_path: Path) -> None:
     """The session's opening names both accounts; with a drill passed entries may go to the other one."""
     events = traded(tmp_path)
@@ -210,7 +209,6 @@ def test_the_live_view_shows_what_is_held_at_every_broker(tmp_path: Path) -> Non
     ids=["agrees", "differs", "silent"],
 )
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f57_the_feed_is_held_against_the_prices_of_the_broker_that_entries_go_to(
     tmp_path: Path, off: float | None, reason: str
 ) -> None:
@@ -239,7 +237,6 @@ def test_without_a_drill_the_other_broker_only_reduces(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_broker_that_cannot_be_logged_in_to_is_said_and_left_out(tmp_path: Path) -> None:
     """The session goes on with its primary alone, as without failover."""
     events = traded(tmp_path, deaf=True)

@@ -165,7 +165,6 @@ def test_the_next_day_opens_with_the_equity_of_the_last_one(home: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_restart_half_an_hour_later_enters_nothing_late_and_leaves_nothing_unprotected(home: Path) -> None:
     """The venue gets the missed minutes, so stops fill in them; their signals are SIGNAL_TOO_LATE."""
     killed = Paper(home)
@@ -183,7 +182,6 @@ def test_a_restart_half_an_hour_later_enters_nothing_late_and_leaves_nothing_unp
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_stopped_session_and_its_restart_say_the_same_equity_as_status(home: Path) -> None:
     """The result values positions at the marks of the displays; READY names the present equity, not the opening."""
     first = Paper(home)
@@ -218,7 +216,6 @@ def test_a_session_that_was_interrupted_days_ago_is_closed_first(home: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_missing_books_beside_open_positions_are_refused(home: Path) -> None:
     """Without them the venue would have a flat account, and the positions would be gone without a trade."""
     killed = Paper(home)
@@ -234,7 +231,6 @@ def test_missing_books_beside_open_positions_are_refused(home: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("content", [b"no database at all, but long enough to be read as one", b""])
-@pytest.mark.measured
 def test_books_that_cannot_be_used_are_named(home: Path, content: bytes) -> None:
     """A file of something else is refused with its path; an empty one is a new account."""
     (home / "data").mkdir()
@@ -286,7 +282,6 @@ def test_a_stop_that_flattens_closes_within_the_next_bars(home: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_stop_that_keeps_ends_at_once_and_a_start_goes_on(home: Path) -> None:
     """Positions stay with their stops in the venue's books."""
     paper = Paper(home)
@@ -338,7 +333,6 @@ def test_f73_a_holiday_has_one_sentence_and_the_next_session_is_traded(home: Pat
 
 @pytest.mark.slow
 @pytest.mark.first(0)
-@pytest.mark.measured
 def test_a_session_of_a_version_without_books_ends_as_stopped(home: Path) -> None:
     """Nothing holds its positions any more; the next session begins with the equity that it had reached."""
     killed = Paper(home)
@@ -372,7 +366,6 @@ def test_a_session_of_a_version_without_books_ends_as_stopped(home: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["observe", "submit", "close_session"])
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_venue_that_raises_ends_no_session(home: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     """Its failures are journaled with plugin and call, and the session is closed as ever."""
     inner = getattr(PaperBroker, call)

@@ -167,7 +167,6 @@ def test_a_minute_that_can_bring_nothing_is_not_decided(home: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.parametrize("minute", [0, 24, 25, 100, 388])
 def test_a_run_stopped_after_any_minute_resumes_to_the_same_end(home: Path, tmp_path: Path, minute: int) -> None:
     """Stopped at the bell, around a fill or at the close: the same command ends with the same summary."""

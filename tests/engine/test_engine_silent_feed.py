@@ -142,7 +142,6 @@ def test_what_is_held_is_closed_when_that_is_asked_for_and_the_feed_is_silent(
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_session_whose_feed_stays_silent_is_closed_at_its_end(scene: SimulatedInstance, feed: Feed) -> None:
     """Nothing is entered, the feed's silence is a cause, and nothing is held over the night."""
 

@@ -181,7 +181,6 @@ def test_causes_of_a_brokers_market_do_not_bind_the_simulator(tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_kill_binds_the_simulator_too(tmp_path: Path) -> None:
     """Nothing is entered before it is cleared."""
     events = paper(tmp_path, StateCause.KILL_COMMAND)

@@ -248,7 +248,6 @@ def test_status_tells_nothing_of_a_dry_run(house: House, capsys: pytest.CaptureF
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_dry_run_goes_on_in_its_own_file(house: House) -> None:
     """After an interruption the minutes that were kept are repeated; other settings begin another file."""
     house.stops_at = 730.0

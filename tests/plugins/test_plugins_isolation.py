@@ -204,7 +204,6 @@ class Bench:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.parametrize(
     ("deed", "words"),
     [
@@ -228,7 +227,6 @@ def test_f93_what_goes_wrong_in_a_worker_is_said_and_harms_nobody(
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_cp29_a_worker_that_dies_holding_a_request_is_started_anew_and_off_after_three(
     plant: Callable[..., EntryPointInfo], tmp_path: Path
 ) -> None:
@@ -244,7 +242,6 @@ def test_cp29_a_worker_that_dies_holding_a_request_is_started_anew_and_off_after
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f92_a_worker_that_hangs_in_native_code_is_killed_at_the_limit(
     plant: Callable[..., EntryPointInfo], tmp_path: Path
 ) -> None:
@@ -257,7 +254,6 @@ def test_f92_a_worker_that_hangs_in_native_code_is_killed_at_the_limit(
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_what_a_worker_refuses_is_a_failure_of_its_creation(
     plant: Callable[..., EntryPointInfo], tmp_path: Path
 ) -> None:

@@ -233,7 +233,6 @@ def test_a_delayed_feed_is_named_on_paper(house: House) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_feed_that_turns_out_to_be_delayed_is_refused_too(house: House) -> None:
     """What a session says of itself counts, whatever its plugin had declared."""
     vars(house.module)["TRUTH"] = house.module.quality(house.module.Config(coverage="delayed", subscriptions=0))
@@ -243,7 +242,6 @@ def test_a_feed_that_turns_out_to_be_delayed_is_refused_too(house: House) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.parametrize("limit", ["ACME_SUBSCRIPTIONS", "UNIVERSE_MAX"])
 def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str) -> None:
     """The largest by 20-day dollar volume are heard, the others named in the journal and in the recording."""
@@ -260,7 +258,6 @@ def test_the_universe_is_cut_to_what_may_be_subscribed(house: House, limit: str)
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_the_facts_of_a_session_come_from_the_minutes_of_those_before_it(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,7 +345,6 @@ def test_a_plugin_that_raises_ends_no_session(
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_broker_that_only_supplies_bars_is_closed_too(
     house: House, plant: Callable[..., EntryPointInfo], monkeypatch: pytest.MonkeyPatch
 ) -> None:

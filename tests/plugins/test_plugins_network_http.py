@@ -127,7 +127,6 @@ def test_a_request_has_headers_of_its_own() -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_reading_may_have_a_body() -> None:
     """A reading by POST is repeated, and unavailable where it fails, as one by GET; its body is that of a sending."""
 

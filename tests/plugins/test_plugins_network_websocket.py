@@ -150,7 +150,6 @@ def test_a_mute_connection_is_lost() -> None:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_a_dead_connection_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pong comes: the other machine is gone, whether or not the network says so."""
     monkeypatch.setattr(websocket, "PING_S", 0.05)

@@ -382,7 +382,6 @@ def test_live_trading_imports_nothing_that_is_not_approved(
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_bytecode_that_nobody_compiled_from_the_source_does_not_run_live(
     plant: Callable[..., EntryPointInfo], site: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,6 @@ def test_a_run_refuses_a_strategy_and_goes_on_without_a_filter(
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_checks_hold_back_what_a_run_holds_back(
     plant: Callable[..., EntryPointInfo], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -172,7 +171,6 @@ def test_where_no_instance_is_nothing_is_tried_or_written(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # three starts
-@pytest.mark.measured
 def test_f92_a_plugin_that_ends_the_process_of_a_run_is_named_and_set_aside(
     plant: Callable[..., EntryPointInfo], tmp_path: Path, site: Path
 ) -> None:

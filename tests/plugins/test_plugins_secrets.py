@@ -85,7 +85,6 @@ def start(home: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_credentials_are_judged_by_the_plugins_own_class_before_it_is_enabled(home: Path) -> None:
     """What the plugin declares is accepted, what the core knows of that name is refused; check and start agree."""
     with pytest.raises(VaultError, match=r"(?s)TB-SEC-077 .*tradier\.api_key; known: ticket, desk.*lacks the field"):
@@ -99,7 +98,6 @@ def test_credentials_are_judged_by_the_plugins_own_class_before_it_is_enabled(ho
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.parametrize(
     ("content", "code"), [(None, "TB-SEC-051"), ({"ibkr": {"port": "4002"}}, "TB-SEC-074")], ids=str
 )

@@ -131,7 +131,6 @@ def test_a_whole_day_takes_at_most_90_seconds(trade: Callable[..., TradedDay]) -
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_day_is_ready_enters_protects_and_exits(trade: Callable[..., TradedDay]) -> None:
     """The stop is sent within seconds of the fill, and the position is closed at its time."""
     day = trade(whole, rising(45), 45)
@@ -297,7 +296,6 @@ def failing_venue(*_place: object) -> Any:
         (failing_venue, "venue of the broker acme cannot be opened: SystemExit: 3"),
     ],
 )
-@pytest.mark.measured
 def test_a_plugin_without_a_market_of_its_own_is_refused(venue: Any, words: str, plugins: Any, tmp_path: Path) -> None:
     """It is named."""
     plugin = attrs.evolve(plugins.tbot_broker(), venue=venue)

@@ -27,7 +27,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loopback", "plugins")]
 
 
 @pytest.mark.first(0)
-@pytest.mark.measured
 def test_the_days_of_the_tutorials_broker_violate_nothing() -> None:
     """Their figures, faults and time are printed."""
     done = CliRunner().invoke(command, ["--broker", "acme", "--seeds", "2"])
@@ -39,7 +38,6 @@ def test_the_days_of_the_tutorials_broker_violate_nothing() -> None:
 
 
 @pytest.mark.first(0)
-@pytest.mark.measured
 def test_the_figures_are_a_document_too() -> None:
     """And no day is begun after the time."""
     done = CliRunner().invoke(command, ["--broker", "acme", "--seeds", "9", "--minutes", "0.0001", "--json"])
@@ -47,7 +45,6 @@ def test_the_figures_are_a_document_too() -> None:
     assert (found["broker"], found["sessions"], found["violations"]) == ("acme", 1, [])
 
 
-@pytest.mark.measured
 def test_what_is_not_a_rehearsable_broker_is_refused(plugins: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """It is named."""
     assert cli.invoke(["rehearse", "--broker", "nosuch"]) == 3
@@ -64,7 +61,6 @@ def test_what_is_not_a_rehearsable_broker_is_refused(plugins: Any, capsys: pytes
 @pytest.mark.parametrize(
     ("channels", "chosen"), [(["acme", "console"], "console"), (["pager", "acme"], "acme"), ([], None)]
 )
-@pytest.mark.measured
 def test_a_rehearsal_uses_an_installed_alert_channel(channels: list[str], chosen: str | None) -> None:
     """The console, or another one; without any it says what to install."""
     console = next(one for one in discovery.installed_plugins() if one.entry.kind == "alert")
@@ -78,7 +74,6 @@ def test_a_rehearsal_uses_an_installed_alert_channel(channels: list[str], chosen
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_an_order_that_is_sent_again_is_found(plugins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server received it twice."""
     broker = importlib.import_module(f"{plugins.__name__}.broker").AcmeBroker
@@ -95,7 +90,6 @@ def test_an_order_that_is_sent_again_is_found(plugins: Any, monkeypatch: pytest.
 
 
 @pytest.mark.first(0)
-@pytest.mark.measured
 def test_a_fill_that_is_not_reported_is_found(plugins: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The books and the venue differ at the end, or something unknown is held."""
     broker = importlib.import_module(f"{plugins.__name__}.broker").AcmeBroker

@@ -103,7 +103,6 @@ def test_f60_a_lease_is_written_down_before_the_entry_that_it_is_moved_for(ten_m
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f12_cancels_are_served_while_a_storm_keeps_the_circuit_open(tmp_path: Path) -> None:
     """What waits at the primary is taken back there in the storm; nothing new is entered at it."""
     played = OutageScenario(troubles=((0, "F12", 9.2, 20.0),)).play(tmp_path)
@@ -121,7 +120,6 @@ def test_f12_cancels_are_served_while_a_storm_keeps_the_circuit_open(tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f61_a_partition_of_orders_alone_opens_the_circuit(tmp_path: Path) -> None:
     """Three orders in a row do not reach the primary, whose readings go on; the next ones go elsewhere."""
     played = OutageScenario(troubles=((0, "F61", 5.0, 15.0),)).play(tmp_path)
@@ -132,7 +130,6 @@ def test_f61_a_partition_of_orders_alone_opens_the_circuit(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f64_an_order_in_doubt_at_the_primary_lets_the_other_broker_only_reduce(tmp_path: Path) -> None:
     """Its first order falls into the partition: until what became of it is known, nothing is entered anywhere."""
     played = OutageScenario(ambushed=7.0).play(tmp_path)
@@ -144,7 +141,6 @@ def test_f64_an_order_in_doubt_at_the_primary_lets_the_other_broker_only_reduce(
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f65_a_primary_that_returns_is_reconciled_and_gets_no_lease_back(ten_minutes: OutageResult) -> None:
     """It is entered again when a clean minute has proven it, and never in an instrument that has moved."""
     assert ten_minutes.violations == ()
@@ -171,7 +167,6 @@ def test_f66_a_way_that_flaps_is_one_break_and_stays_left(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f66_a_third_break_within_an_hour_moves_nothing_more(tmp_path: Path) -> None:
     """The flap guard: what has moved is entered where it is, what has not stays, and the journal says why."""
     breaks = tuple((0, "F60", start, start + 3.0) for start in (5.0, 13.0, 21.0))
@@ -184,7 +179,6 @@ def test_f66_a_third_break_within_an_hour_moves_nothing_more(tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_f67_with_every_way_broken_exits_alone_are_left(tmp_path: Path) -> None:
     """Nothing is entered anywhere; the cause is one of exits-only, until the account has been clean for a minute."""
     played = OutageScenario(troubles=(*TEN_MINUTES, (1, "F60", 5.0, 15.0))).play(tmp_path)
@@ -196,7 +190,6 @@ def test_f67_with_every_way_broken_exits_alone_are_left(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person_confirms(tmp_path: Path) -> None:
     """A stop that rests there is an order that has not ended; the amount that is confirmed counts as open there."""
     outage = OutageScenario(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 12, 14, 16, 30))
@@ -210,7 +203,6 @@ def test_what_the_primary_holds_lets_the_other_broker_only_reduce_until_a_person
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.parametrize(
     ("minute", "amount", "words"),
     [
@@ -236,7 +228,6 @@ def test_an_amount_that_cannot_be_is_refused_with_the_figures(
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_confirmed_amount_counts_in_the_limits_of_the_other_broker(tmp_path: Path) -> None:
     """What a person says is open at the primary leaves so much less of MAX_GROSS_EXPOSURE."""
     outage = OutageScenario(troubles=((0, "F60", 9.2, 20.0),), calls=(8, 14, 16))
@@ -247,7 +238,6 @@ def test_a_confirmed_amount_counts_in_the_limits_of_the_other_broker(tmp_path: P
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_bot_without_a_drill_only_reduces(tmp_path: Path) -> None:
     """The words name the drill; nothing moves."""
     played = OutageScenario(troubles=TEN_MINUTES, drilled=False).play(tmp_path)

@@ -57,7 +57,6 @@ def played(outage: OutageScenario, home: Path, *deaths: int) -> OutageResult:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.parametrize("death", [900, 1400, 1900, 2300, 2700])
 def test_a_restart_goes_on_with_leases_breaks_and_both_accounts_though_the_primary_is_down(
     tmp_path: Path, death: int
@@ -71,7 +70,6 @@ def test_a_restart_goes_on_with_leases_breaks_and_both_accounts_though_the_prima
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_break_and_what_was_confirmed_of_it_outlive_a_restart(tmp_path: Path) -> None:
     """The new process knows since when the primary is broken, without having heard of it."""
     told = played(BROKEN, tmp_path, 1500, 250)

@@ -55,11 +55,9 @@ LONG = {130, 950}
 
 
 def case(name: str) -> ParameterSet:
-    """A mutant with its tier, measured where no other case reaches the lines of its invariant."""
-    by = CAUGHT[name].by
-    if name != FIRST_OF_EACH[by]:
-        return pytest.param(name, marks=pytest.mark.full)
-    return pytest.param(name, marks=pytest.mark.measured if by in {"I11", "I15"} else [])
+    """A mutant with its tier."""
+    is_first = name == FIRST_OF_EACH[CAUGHT[name].by]
+    return pytest.param(name, marks=[] if is_first else pytest.mark.full)
 
 
 def test_each_mutant_has_a_recorded_seed() -> None:

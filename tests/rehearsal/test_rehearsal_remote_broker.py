@@ -90,7 +90,6 @@ def client() -> Iterator[Client]:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_an_order_over_a_connection_lives_as_it_does_in_one_process(client: Client) -> None:
     """Sent, acknowledged, changed, found, filled, listed and cancelled: the account and its readings are all there."""
     broker = client.broker
@@ -115,7 +114,6 @@ def test_an_order_over_a_connection_lives_as_it_does_in_one_process(client: Clie
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_refusal_comes_over_a_connection_in_the_venues_own_words(client: Client) -> None:
     """What is refused raises as it does without a connection, and what is withdrawn never leaves."""
     with pytest.raises(Rejected, match="42210003"):

@@ -155,7 +155,6 @@ def home(plugins: Any, tmp_path: Path, paper_instance: Callable[[Path], Path]) -
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_the_hosts_of_the_broker_are_at_the_address(home: Path) -> None:
     """Except where a setting names another one on this machine."""
     put_values(home, "env_bot", {"HOST_ACME_STREAM": "http://127.0.0.1:2"})
@@ -170,7 +169,6 @@ def test_the_hosts_of_the_broker_are_at_the_address(home: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_live_money_and_other_networks_are_refused(home: Path) -> None:
     """A broker that opens connections itself, or none, cannot be directed; a host of the operator's choice is."""
     assembly = assemble(home, "paper", SystemClock())
@@ -203,7 +201,6 @@ def with_needs(assembly: Assembly, **needs: Any) -> Assembly:
 @pytest.mark.slow
 @pytest.mark.usefixtures("loopback")
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_a_rehearsal_is_ready_within_seconds_and_leaves_the_instances_journal_alone(
     home: Path, plugins: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,6 @@ SEEDS = range(4)
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over five seconds
-@pytest.mark.measured
 def test_the_first_seeds_violate_nothing() -> None:
     """Orders, fills, faults and deaths, and no invariant is broken."""
     verdicts = [rehearse(seed) for seed in SEEDS]
@@ -114,7 +113,6 @@ def test_a_process_can_crash_as_it_sends_an_order(after: bool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_a_crash_leaves_orders_in_flight() -> None:
     """The process that follows looks up an order that may have left, and drops one that was never marked."""
     found = [rehearse(seed, live=False) for seed in (8, 33)]
@@ -124,7 +122,6 @@ def test_a_crash_leaves_orders_in_flight() -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_a_seed_without_a_violation_is_shrunk_to_itself() -> None:
     """Nothing is taken away that was not to blame."""
     whole = rehearse(1, ("F2",))

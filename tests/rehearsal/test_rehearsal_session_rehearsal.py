@@ -194,7 +194,6 @@ def test_a_report_of_a_session_with_faults_names_them() -> None:
 
 @pytest.mark.usefixtures("loopback", "plugins")
 @pytest.mark.slow
-@pytest.mark.measured
 def test_what_cannot_be_rehearsed_is_refused(tmp_path: Path) -> None:
     """A day without a session, one without bars, and a broker whose venue trades no recorded session."""
     (tmp_path / ".env_bot").write_text("BROKER_NAME=PAPER\nFILTERS=none\n")

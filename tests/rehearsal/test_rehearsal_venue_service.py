@@ -34,7 +34,6 @@ NOW = dt.datetime(2026, 3, 3, 3, 0, tzinfo=dt.UTC)
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.usefixtures("loopback", "plugins")
 def test_the_venue_trades_one_session_and_the_target_is_announced_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """The market is that of the demo; by the venue's clock the session opens at the moment that was asked for."""
@@ -57,7 +56,6 @@ def test_the_venue_trades_one_session_and_the_target_is_announced_before(monkeyp
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.usefixtures("loopback", "plugins")
 def test_what_the_venue_has_seen_is_reported_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a person interrupts it; a venue that does not report has nothing to say."""
@@ -82,7 +80,6 @@ def test_what_the_venue_has_seen_is_reported_when_it_ends(monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.usefixtures("loopback", "plugins")
 def test_the_command_of_the_rehearsal_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

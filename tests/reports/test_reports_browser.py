@@ -175,7 +175,6 @@ def test_a_report_is_drawn_without_a_fault(report: Path, browser: Page, width: i
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_without_scripts_the_curves_and_levels_are_readable(report: Path, browser: Page, tmp_path: Path) -> None:
     """The static drawings stay, and a trade opens to its levels and to the reason of its missing chart."""
     browser.open(report, 390, scripts=False)

@@ -66,7 +66,6 @@ def growing(traded: Path, tmp_path: Path) -> Growing:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_each_reading_says_what_a_first_one_says(growing: Growing) -> None:
     """As the journal grows through three sessions, and when one with fewer events takes its place."""
     reader = StatusReader(growing.home)
@@ -77,7 +76,6 @@ def test_each_reading_says_what_a_first_one_says(growing: Growing) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_reading_takes_only_what_is_new(growing: Growing, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events that were read are neither read nor verified again, and the pages of the file are checked once."""
     starts: list[int] = []
@@ -105,7 +103,6 @@ def test_a_reading_takes_only_what_is_new(growing: Growing, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_what_is_damaged_meanwhile_is_said_and_what_is_restored_is_read(growing: Growing) -> None:
     """A changed event that is new is in `attention`; one that fits nothing is the journal's fault; then it goes on."""
     reader, half = StatusReader(growing.home), growing.events // 2

@@ -50,7 +50,6 @@ def test_a_line_that_comes_in_parts_is_one_line() -> None:
         ("print('x' * 3_000_000)", "a line without an end"),
     ],
 )
-@pytest.mark.measured
 def test_one_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
     """How it ended, after the lines that were heard."""
     monkeypatch.setattr(processes, "_LAST_S", 0.3 if "still" in words else 10.0)
@@ -60,7 +59,6 @@ def test_one_that_fails_is_said(monkeypatch: pytest.MonkeyPatch, code: str, word
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", [WAITS, DEAF])
-@pytest.mark.measured
 def test_whoever_leaves_early_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Programs that would run on are interrupted, and killed when they do not mind."""
     monkeypatch.setattr(processes, "_LAST_S", 0.3 if code is DEAF else 10.0)

@@ -60,7 +60,6 @@ def broker(package: Any) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_the_tutorials_broker_keeps_every_promise(package: Any) -> None:
     """None is left out but those of a stream, which it does not have, and each is a sentence of its own."""
     found = run_cases(FAULT_CASES, package.open_venue)
@@ -408,7 +407,6 @@ BREACHES = [
 
 @pytest.mark.first(len(BREACHES))
 @pytest.mark.parametrize(("name", "breach", "found"), BREACHES, ids=lambda one: getattr(one, "__name__", ""))
-@pytest.mark.measured
 def test_a_breach_is_found(
     name: str, breach: Any, found: list[str], package: Any, broker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

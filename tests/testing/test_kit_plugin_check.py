@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_the_entry_is_read_and_the_outcome_written(tmp_path: Path) -> None:
     """As the child process of `tbot plugins check` does it."""
     entry = next(

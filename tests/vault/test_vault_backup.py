@@ -180,7 +180,6 @@ def test_a_failing_disk_leaves_the_earlier_backup(filled: Any, number: int) -> N
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_cp21_a_backup_that_is_killed_leaves_the_earlier_one(filled: Any, died: type[BaseException]) -> None:
     """At whichever call: under its name stands the old backup or the whole new one, and the next is made as ever."""
     made(filled)
@@ -218,7 +217,6 @@ def test_what_a_killed_backup_left_is_taken_away_by_the_next(filled: Any, died: 
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_a_restore_that_was_killed_may_be_begun_anew(filled: Any, died: type[BaseException]) -> None:
     """At whichever call it is killed: the same restore again ends with everything in its place."""
     path = made(filled)
@@ -263,7 +261,6 @@ def test_what_stands_there_and_differs_is_not_overwritten(filled: Any, name: str
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_backup_of_a_passphrase_carries_its_header(filled: Any) -> None:
     """Where keys are derived, the restored header derives the same; another header is not overwritten."""
 

@@ -159,7 +159,6 @@ def test_keys_of_a_passphrase_cannot_be_changed_one_by_one(bench: Any, passphras
         b" " * 4097,
     ],
 )
-@pytest.mark.measured
 def test_a_damaged_header_is_refused(passphrase: PassphraseKeyProvider, text: bytes) -> None:
     """Whatever it says, it cannot weaken the derivation."""
     passphrase.path.write_bytes(text)

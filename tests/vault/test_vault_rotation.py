@@ -131,7 +131,6 @@ def kill(bench: Any, position: int, died: type[BaseException], deed: Any) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("deeds", [("resume", "abort"), ("abort", "rotate"), ("resume", "rotate")], ids="-".join)
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_killed_at_every_call_then_resumed_aborted_or_begun_anew(
     pair: Any, died: type[BaseException], deeds: tuple[str, ...]
 ) -> None:

@@ -75,7 +75,6 @@ def test_a_replay_covers_the_set_and_every_strategy_trades(replayed: Any) -> Non
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_the_backtest_of_the_set_gives_the_same_trades(spring: Path, replayed: Any) -> None:
     """A backtest of the range gives the replay's trades, denials and equity."""
     tested = invoke("backtest", "--from", "2018-02-16", "--to", "2018-03-29", "--json", "--home", str(spring))

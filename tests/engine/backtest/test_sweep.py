@@ -41,7 +41,6 @@ GRID = [
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.first(0)  # over two seconds
 def test_each_set_is_traded_as_a_backtest_of_its_own(random_instance: Callable[[int], Any]) -> None:
     """Equity, trades, winners and denials of each session are those of a backtest with the set's settings alone."""

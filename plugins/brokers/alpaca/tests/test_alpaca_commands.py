@@ -79,7 +79,6 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_broker_test_screen_and_download_reach_the_venue_of_the_rehearsal(
     target: RehearsalTarget, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,7 +111,6 @@ def test_broker_test_screen_and_download_reach_the_venue_of_the_rehearsal(
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 @pytest.mark.usefixtures("target")
 def test_a_run_on_a_feed_that_the_plan_does_not_have_ends_as_broker_test_does(
     home: Path, capsys: pytest.CaptureFixture[str]

@@ -65,7 +65,6 @@ async def onto_a_feed_that_is_refused(day: Any) -> Any:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_a_run_with_a_position_does_not_end_for_a_feed_that_is_refused(trade: Callable[..., Any]) -> None:
     """It reports NOT READY with the sentence, manages the position without the feed, and closes it."""
     day = trade(onto_a_feed_that_is_refused, (3, 0))

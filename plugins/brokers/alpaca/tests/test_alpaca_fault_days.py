@@ -93,7 +93,6 @@ async def storm(day: Any, number: int) -> Any:
     ],
 )
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_a_storm_of_429_delays_an_order_and_doubles_none(trade: Callable[..., Any], number: int, trades: int) -> None:
     """An entry is dropped; a stop or exit is sent again until it is taken, at most five seconds after the storm."""
     day = trade(lambda day: storm(day, number), (3, 0), minutes=20)

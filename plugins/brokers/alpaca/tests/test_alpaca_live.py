@@ -151,7 +151,6 @@ def _signal(payload: Any) -> set[str]:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_the_first_live_day_is_small_and_compared_with_its_shadow_run(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

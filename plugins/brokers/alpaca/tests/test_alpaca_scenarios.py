@@ -43,10 +43,10 @@ def test_names_are_chosen_by_patterns() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(SOUND, marks=pytest.mark.measured),
-        pytest.param("exit: kill -9, the request arrives, in the last five minutes", marks=pytest.mark.measured),
+        SOUND,
+        "exit: kill -9, the request arrives, in the last five minutes",
         pytest.param("short stop: 504, booked", marks=pytest.mark.full),
-        pytest.param("replace: cut, booked, midday", marks=pytest.mark.measured),
+        "replace: cut, booked, midday",
     ],
 )
 def test_a_scenario_is_a_day_that_is_judged(name: str) -> None:
@@ -58,7 +58,6 @@ def test_a_scenario_is_a_day_that_is_judged(name: str) -> None:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_the_command_prints_a_table_or_a_document() -> None:
     """Also of several processes, in the order of the venue."""
     done = CliRunner().invoke(command, [*OPTIONS, SOUND, "--json"])

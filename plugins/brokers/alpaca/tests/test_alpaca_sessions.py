@@ -82,7 +82,6 @@ def traded(home: Path, day: dt.date = DAY, half_spread: Decimal = Decimal(0), se
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_the_first_minutes_are_traded_as_in_its_replay(tmp_path: Path, shared: Path) -> None:
     """With bid and ask at the last close: the same decisions, orders, fills and trades, short ones too, and books."""
     home = instance(tmp_path / "home", shared, EARLY, PAST)

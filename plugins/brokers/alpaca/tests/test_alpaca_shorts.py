@@ -29,7 +29,6 @@ async def squeezed(day: Any) -> Any:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_shorts_are_sold_at_a_limit_and_covered_at_the_stop_and_at_the_time_exit(trade: Callable[..., Any]) -> None:
     """Limits below the bid, stops above the entry, whole shares; the worst case is 1.03 times the ask."""
     day = trade(squeezed, (3, AAPL), (5, F), side=Side.SHORT)
@@ -84,7 +83,6 @@ async def borrowed_out(day: Any) -> Any:
 
 
 @pytest.mark.first(0)  # over two seconds
-@pytest.mark.measured
 def test_what_is_hard_to_borrow_is_denied_and_not_sent(trade: Callable[..., Any]) -> None:
     """READY names what cannot be sold short before the bell; what became so is dropped when it would be sent."""
     day = trade(borrowed_out, (3, AAPL), (5, F), (6, KO), side=Side.SHORT)

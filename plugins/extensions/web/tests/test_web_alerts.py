@@ -92,7 +92,6 @@ def test_alerts_are_acknowledged_in_the_users_name(app: ASGIApp, home: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_channel_is_tested_and_its_answer_shown(app: ASGIApp, capsys: pytest.CaptureFixture[str]) -> None:
     """One message for each urgency; a channel that the settings do not name is refused."""
     page = ask(app, "POST", "/alerts/test", TRADER, {"csrf": CSRF, "channel": "console"})

@@ -96,7 +96,6 @@ def shown(page: ASGIApp, who: dict[str, str] = ADMIN) -> str:
     return unescape(ask(page, "GET", "/plugins", who).text)
 
 
-@pytest.mark.measured
 def test_an_admin_approves_what_the_question_names(page: ASGIApp, home: Path, logins: GivenSessions) -> None:
     """The page, the question and the lock have the same; the lock and the audit log have the admin's name."""
     before = shown(page)

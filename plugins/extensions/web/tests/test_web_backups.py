@@ -87,7 +87,6 @@ def test_a_backup_is_written_and_said_to_be_what_it_is(app: ASGIApp, sealed: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_backup_is_tried_with_the_rows_of_the_check(app: ASGIApp, file: Path) -> None:
     """The result stays in the list; a wrong passphrase says so and is no result."""
     name, home = file.name, file.parents[1]

@@ -157,7 +157,6 @@ def test_the_page_of_the_link_is_gone_once_an_admin_exists(home: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_an_empty_folder_becomes_a_paper_instance_by_the_page_alone(home: Path) -> None:
     """Each step with what it proposes; at the end the check is shown, and the dashboard is there."""
     with opened(home) as (browser, link):
@@ -335,7 +334,6 @@ def test_an_answer_is_judged_while_it_is_written(home: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_every_setting_has_its_place_in_a_group(home: Path) -> None:
     """With its explanation, what is allowed, its default and the usual value; what differs is stored, and no more."""
     with opened(home) as (browser, link):
@@ -520,7 +518,6 @@ def finish(browser: Browser) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.parametrize("how", ["folder", "upload"])
 def test_settings_that_a_person_has_are_taken_over_to_the_byte(home: Path, how: str) -> None:
     """What is missing and unknown is shown, only what is missing is asked, and the accounts stay where .env wants them.
@@ -559,7 +556,6 @@ def test_settings_that_a_person_has_are_taken_over_to_the_byte(home: Path, how: 
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_the_samples_become_an_instance_to_the_byte(home: Path, shared: Path) -> None:
     """The steps that follow are those of the secrets that they need."""
     texts = {name: (shared / "reference" / f"{name}.sample").read_bytes() for name in ("env", "env_bot")}
@@ -843,7 +839,6 @@ def backups(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.parametrize("kind", ["with users", "without users"])
 def test_an_empty_folder_becomes_the_instance_of_a_backup(home: Path, backups: dict[str, bytes], kind: str) -> None:
     """By the page alone, with its settings; its users log in at once, or the admin of the set-up where it has none."""

@@ -99,7 +99,6 @@ def ended(home: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # it starts a process
-@pytest.mark.measured
 def test_a_file_is_imported_and_then_gone(page: ASGIApp, home: Path) -> None:
     """Its result says what was stored, for whoever may read, and leads to the backtest."""
     answer = sent(page, begin(zone="America/New_York"), HEAD, ROWS, END)

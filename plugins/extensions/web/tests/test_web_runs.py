@@ -206,7 +206,6 @@ def test_the_form_has_the_days_that_the_command_would_download(own_app: ASGIApp)
 
 @pytest.mark.slow
 @pytest.mark.first(0)  # over 1.5 seconds
-@pytest.mark.measured
 def test_a_download_runs_as_a_process_of_its_own(own_app: ASGIApp, own: Path) -> None:
     """It stores the bars of the source, here of the simulator, and says how many."""
     answer = sent(own_app, kind="download", first="2026-02-23", last="2026-02-24", symbols="AXILO")
@@ -240,7 +239,6 @@ def test_a_result_on_simulated_prices_says_so(own_app: ASGIApp, own: Path, *, si
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_backtest_runs_as_a_process_of_its_own_to_its_report(own_app: ASGIApp, own: Path) -> None:
     """It is shown while it runs and at its end, with its figures and the report; an ended one is not cancelled."""
     answer = sent(own_app)

@@ -50,7 +50,6 @@ def stored(home: Path, category: str = "broker") -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_what_is_written_is_stored_and_not_shown(app: ASGIApp, sealed: Path) -> None:
     """Neither in the answers nor in the pages, not even its length; the log names the user."""
     answer = send(app, "/secrets/broker", section="alpaca", field__api_key=KEY, field__api_secret=SECRET)
@@ -113,7 +112,6 @@ def test_what_is_not_allowed_is_told_without_the_value(app: ASGIApp, sealed: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_each_category_has_its_forms(app: ASGIApp, sealed: Path) -> None:
     """Also before the password is entered again: then only what is set; a viewer sees none of it."""
     secrets.put_values(

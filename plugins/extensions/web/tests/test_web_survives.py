@@ -87,7 +87,6 @@ def free_port() -> str:
 
 @pytest.mark.first(0)
 @pytest.mark.slow
-@pytest.mark.measured
 @pytest.mark.usefixtures("loopback")
 def test_bot_and_page_outlive_each_other(
     home: Path, start: Callable[..., subprocess.Popen[str]], app_of: Callable[[Path], ASGIApp]

@@ -91,7 +91,6 @@ def test_500_candidates_never_exceed_60_requests_in_any_minute(mornings: Morning
 
 
 @pytest.mark.slow
-@pytest.mark.measured
 def test_a_cold_start_goes_on_over_several_mornings(mornings: Mornings) -> None:
     """Each begins late and fetches for a minute; nothing is fetched twice, and each says how far it is."""
     found = [mornings.refresh(session, dt.time(9, 40), NAMES[:120]) for session in range(3)]
