@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import attrs
@@ -43,6 +44,7 @@ class TriggerComparison:
 def find_near_misses(active: ActiveStrategy, bars: Bars, day: DayFacts, candidates: Flags) -> list[NearMiss]:
     """The candidates that came closest without triggering, closest first; empty without triggers.
 
+    Only minutes count in which all other conditions of the trigger held.
     `bars` and `day` are of one session; `candidates` has the shape (symbols,).
     """
     triggers = active.triggers(bars, day) if candidates.any() else ()
@@ -52,7 +54,7 @@ def find_near_misses(active: ActiveStrategy, bars: Bars, day: DayFacts, candidat
     shape = (*fired.shape, bars.close[..., active.window.entry : active.window.entry_end].shape[-1])
     if not shape[-1]:
         return []
-    lacking = np.stack([_lacking(np.broadcast_to(-trigger.beyond(), shape)) for trigger in triggers])
+    lacking = np.stack([np.broadcast_to(_lacking(trigger), shape) for trigger in triggers])
     lacking[:, fired | ~candidates] = np.inf
     flat = lacking.transpose(1, 0, 2).reshape(len(bars.symbols), -1)
     closest = flat.argmin(axis=-1)
@@ -113,8 +115,9 @@ def _compared(trigger: Trigger, row: int, column: int) -> TriggerComparison:
     )
 
 
-def _lacking(
-    distance: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    # Infinite where the distance is unknown, or where only a further condition kept the trigger from firing.
-    return np.where(np.isnan(distance) | (distance < 0), np.inf, distance)
+def _lacking(trigger: Trigger) -> Array:
+    # Infinite where the distance is unknown or the level was reached, and where a further condition did not hold: the
+    # level alone would have given no signal there.
+    distance = -trigger.beyond()
+    near = reduce(np.logical_and, (condition.holds() for condition in trigger.when), distance >= 0)
+    return np.where(near, distance, np.inf)

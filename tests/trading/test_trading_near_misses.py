@@ -58,6 +58,21 @@ class Above(Mute):
 
 
 @attrs.frozen(kw_only=True)
+class TwoConditions(Mute):
+    """Long above 110 with volume and above the opening price."""
+
+    def triggers(self, bars: Bars, day: DayFacts) -> Sequence[Trigger]:  # noqa: ARG002 - the protocol's names
+        """One rule with a condition by minute and one by symbol."""
+        phase = slice(self.window.entry, self.window.entry_end)
+        close, volume = bars.close[..., phase], bars.volume[..., phase]
+        first = bars.open[..., :1]
+        busy = Condition(name="volume", value=volume, level=np.full_like(volume, 500.0), above=True)
+        cheap = Condition(name="opening price", value=first, level=np.full_like(first, 105.0), above=False)
+        level = np.full((*close.shape[:-1], 1), 110.0)
+        return (Trigger(rule="up", side=1, value=close, level=level, above=True, when=(busy, cheap)),)
+
+
+@attrs.frozen(kw_only=True)
 class Empty(Mute):
     """A strategy without triggers, which is asked only in a window that exists."""
 
@@ -98,6 +113,12 @@ def test_those_that_triggered_or_were_no_candidates_are_no_near_misses() -> None
         draft.bar(minute, 120.0, "D", volume=100.0)
     assert [symbol for symbol, *_ in found(draft, B=True)] == ["E", "D"]
     assert [rule for symbol, rule, *_ in found(draft, B=True) if symbol == "D"] == ["down"]
+
+
+def test_a_minute_counts_only_where_the_other_conditions_held() -> None:
+    """The closest minute without volume is passed over, and a symbol that opened too high is no near miss at all."""
+    draft = SessionDraft("A", "B").bar(22, 109.9, volume=100.0).bar(24, 109.0).bar(0, 108.0, "B").bar(24, 109.9, "B")
+    assert found(draft, TwoConditions()) == [("A", "up", 1, 24, round(1 / 110, 6))]
 
 
 def test_no_phase_and_no_explanation_give_none() -> None:
