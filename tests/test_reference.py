@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+import real_sessions
 import strategy_pictures
 from rehearsal_mutants import catalogue
 
@@ -33,6 +34,13 @@ def test_the_page_of_orders_is_in_step(root: Path) -> None:
 def test_the_page_of_security_codes_is_in_step(root: Path) -> None:
     """docs/reference/security-codes.md holds the table of the codes; `python tools/reference.py` renews it."""
     assert error_codes.table() in (root / "docs" / "reference" / "security-codes.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.first(0)  # over two seconds
+def test_the_table_of_what_settings_trade_is_in_step(root: Path, shared: Path) -> None:
+    """docs/getting-started.md shows what backtests of real sessions give; `python tools/real_sessions.py` renews it."""
+    assert real_sessions.rendered(shared / "data") in (root / "docs" / "getting-started.md").read_text(encoding="utf-8")
 
 
 def test_the_page_of_faults_is_in_step(root: Path) -> None:

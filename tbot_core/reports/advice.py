@@ -41,6 +41,14 @@ class DenialAdvice:
             alike.setdefault(words, []).append(f"[{strategy.upper()}]")
         return [f"{', '.join(names)} {words}" for words, names in alike.items()]
 
+    def on_idle(self, strategies: Sequence[str], sessions: int) -> list[str]:
+        """One sentence on strategies without a trade in a run in which others traded; none without such strategies."""
+        names = ", ".join(f"[{name.upper()}]" for name in strategies)
+        words = (
+            f"made no trade in {plural(sessions, 'session')}; `tbot why SYMBOL --date DATE` shows how near one came."
+        )
+        return [f"{names} {words}"] if names else []
+
     def on_no_trade(self, denials: Sequence[tuple[str, int]], why: str = WHY, home: str = "") -> list[str]:
         """For a run without a trade: what denied most, and the settings, data and commands that change it.
 

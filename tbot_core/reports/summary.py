@@ -82,9 +82,17 @@ class RunSummary:
 
     @property
     def caveats(self) -> list[str]:
-        """The notes, a sentence for each strategy that lacked candidates, and one if rounded rows miss the total."""
+        """The notes, sentences on strategies without candidates or trades, and one if rounded rows miss the total."""
         rounded = [_ROUNDED] if self._is_rounded else []
-        return [*self.notes, *self._advice.on_candidates(self.without_candidates, self.sessions), *rounded]
+        without = self._advice.on_candidates(self.without_candidates, self.sessions)
+        return [*self.notes, *without, *self._on_idle, *rounded]
+
+    @property
+    def _on_idle(self) -> list[str]:
+        # Not of a day of paper or live trading, which often ends without a trade of some strategy.
+        traded = {trade.strategy for trade in self.trades}
+        idle = [name for name in self.strategies if name not in traded]
+        return self._advice.on_idle(idle, self.sessions) if traded and self.mode not in _MARKET else []
 
     @property
     def _is_rounded(self) -> bool:

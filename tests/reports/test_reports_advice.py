@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import attrs
 
+from tbot_core.reports.advice import DenialAdvice
 from tbot_core.reports.summary import RunSummary
 
 EMPTY = RunSummary(
@@ -56,6 +57,15 @@ def test_strategies_without_candidates_for_the_same_reason_share_a_sentence() ->
             "VOLUME_LOW, VIX_LOW."
         ),
     ]
+
+
+def test_a_strategy_without_a_trade_is_named_where_others_traded() -> None:
+    """All of them in one sentence, and none without one."""
+    advice = DenialAdvice(strategies=("mid", "open"), variables=())
+    assert advice.on_idle(["mid", "open"], 29) == [
+        "[MID], [OPEN] made no trade in 29 sessions; `tbot why SYMBOL --date DATE` shows how near one came."
+    ]
+    assert advice.on_idle([], 29) == []
 
 
 def test_a_reason_that_no_setting_changes_is_named_without_one() -> None:
