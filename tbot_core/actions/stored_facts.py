@@ -178,17 +178,17 @@ def _fetches_market_caps(settings: Settings, plugins: PluginDeclarations) -> boo
 
 
 def _has_imported_market_caps(bars: Path) -> bool:
-    from tbot_core.marketdata.store import reference
+    from tbot_core.marketdata.store import manifest, reference
 
-    return not reference.read_table(bars, reference.FUNDAMENTALS).drop_nulls(MARKET_CAP).is_empty()
+    return not reference.read_table(bars, manifest.FUNDAMENTALS).drop_nulls(MARKET_CAP).is_empty()
 
 
 def _words(bars: Path, facts: Collection[str]) -> str:
     import polars as pl
 
-    from tbot_core.marketdata.store import reference
+    from tbot_core.marketdata.store import manifest, reference
 
-    stored = reference.read_table(bars, reference.FETCHED).filter(pl.col("name").is_in(list(facts)))
+    stored = reference.read_table(bars, manifest.FETCHED).filter(pl.col("name").is_in(list(facts)))
     if stored.is_empty():
         return "no facts are stored; `tbot run` fetches them before the bell"
     known = stored.drop_nulls("value")["symbol"].n_unique()

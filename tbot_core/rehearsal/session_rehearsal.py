@@ -26,7 +26,7 @@ from tbot_core.journal import records
 from tbot_core.journal.projections.book import fold_events
 from tbot_core.journal.store import Event, read_journal
 from tbot_core.marketdata import received_bars, received_files
-from tbot_core.marketdata.store import reference
+from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.formatting import plural
 from tbot_core.model.types import Side, dollars_of, quantity_of
@@ -320,7 +320,7 @@ def _settle(home: Path, scratch: Path, changes: dict[str, str]) -> None:
 def _copy_facts(source: Path, target: Path) -> None:
     # The VIX and capitalisations.
     filesystem.make_folder(target)
-    for table in reference.stored_tables(source):
+    for table in manifest.read_facts(source):
         reference.write_table(target, table, reference.read_table(source, table))
 
 

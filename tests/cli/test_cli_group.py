@@ -22,8 +22,10 @@ from tbot_core import __main__, errors
 from tbot_core.cli import COMMANDS, commands, group, invoke
 from tbot_core.cli.crash_report import CrashReporter
 from tbot_core.cli.options import emit, home_option, json_option, resolve_home, use_home
+from tbot_core.instance import Instance
 from tbot_core.system import environ, log, processes
 from tbot_core.system.secret import Secret
+from tbot_core.testing.store import StoreFixture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,6 +144,17 @@ def test_a_quick_command_imports_only_what_it_needs(arguments: tuple[str, ...], 
         name for name in sorted(loaded) for part in UNNEEDED[arguments] if name == part or name.startswith(f"{part}.")
     ]
     assert found == []
+
+
+def test_stored_facts_are_listed_without_polars(tmp_path: Path) -> None:
+    """Importing it takes longer than all else that `tbot data list` does, so the manifest has the days and rows."""
+    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\n")
+    store = StoreFixture(folder=Instance.at(tmp_path).data)
+    store.folder.mkdir()
+    store.put_text("date,open,high,low,close\n2019-11-01,1,1,1,1\n", name="vix.csv")
+    store.put_text("symbol,as_of,market_cap\nAAA,2019-01-01,5\n", name="caps.csv")
+    assert store.bars == Instance.at(tmp_path).bars
+    assert packages(imported(tmp_path, "data", "list")).isdisjoint({"numpy", "polars"})
 
 
 def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -270,8 +270,8 @@ def test_imported_fundamentals_are_facts_from_the_day_after(tmp_path: Path) -> N
     bench = StoreFixture(folder=tmp_path)
     filesystem.make_folder(bench.bars)
     rows = [{"symbol": "A", "as_of": TODAY.date, "pe_ratio": 12.0, "market_cap": 3e9}]
-    table = pl.DataFrame(rows, schema=reference.SCHEMAS[reference.FUNDAMENTALS])
-    reference.write_table(bench.bars, reference.FUNDAMENTALS, table)
+    table = pl.DataFrame(rows, schema=reference.SCHEMAS[manifest.FUNDAMENTALS])
+    reference.write_table(bench.bars, manifest.FUNDAMENTALS, table)
     fetched = RecordedFact(name="pe_ratio", symbol="A", first=SESSIONS[2].date, last=SESSIONS[2].date, value=11.0)
     reference.add_fetched(bench.bars, [fetched])
     facts = bench.store.facts(SESSIONS[:4], ["A"])

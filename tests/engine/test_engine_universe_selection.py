@@ -34,7 +34,7 @@ from tbot_core.engine.session.universe_selection import UniverseSelector, univer
 from tbot_core.engine.session.vix import VixSources
 from tbot_core.errors import Rejected, TbotError, Unavailable
 from tbot_core.marketdata.received_bars import RecordedSession, RecordingHeader, SessionRecorder, read_recording
-from tbot_core.marketdata.store import reference
+from tbot_core.marketdata.store import manifest, reference
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
 from tbot_core.model.window import Window
@@ -303,7 +303,7 @@ NO_MINUTES = attrs.evolve(WHOLE, minute_history=False)
 
 def stored_splits(folder: Path) -> list[tuple[Any, ...]]:
     """The rows of the table of splits."""
-    return list(reference.read_table(StoreFixture(folder=folder).bars, reference.SPLITS).iter_rows())
+    return list(reference.read_table(StoreFixture(folder=folder).bars, manifest.SPLITS).iter_rows())
 
 
 @pytest.mark.parametrize("quality", [WHOLE, NO_MINUTES, attrs.evolve(WHOLE, coverage=FeedCoverage.SINGLE_VENUE)])

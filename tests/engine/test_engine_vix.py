@@ -18,7 +18,7 @@ from tbot_core.contracts.settings import StrategySettings
 from tbot_core.engine.session.universe_selection import universe_selector
 from tbot_core.engine.session.vix import VixSources, known_vix, strategies_without_vix
 from tbot_core.errors import PluginError, Unavailable
-from tbot_core.marketdata.store import reference
+from tbot_core.marketdata.store import manifest, reference
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
@@ -104,9 +104,9 @@ def test_a_broker_says_which_symbols_are_funds(world: World, tmp_path: Path) -> 
 def stored(folder: Path, day: dt.date, value: float) -> None:
     """A stored close."""
     filesystem.make_folder(folder)
-    schema = reference.SCHEMAS[reference.VIX]
+    schema = reference.SCHEMAS[manifest.VIX]
     row = {name: [day if name == "date" else value] for name in schema}
-    reference.write_table(folder, reference.VIX, pl.DataFrame(row, schema=schema))
+    reference.write_table(folder, manifest.VIX, pl.DataFrame(row, schema=schema))
 
 
 def test_the_feeds_own_counts_first(world: World, tmp_path: Path) -> None:

@@ -88,10 +88,10 @@ def test_a_reader_of_facts_that_is_overtaken_is_told_to_start_again(
     bench: StoreFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The VIX goes away between the look at its name and the look into it."""
-    old = reference.stored_tables(bench.bars)
+    old = manifest.read_facts(bench.bars)
     bench.put_text(VIX.format(99), name="vix.csv", replace=True)
-    now = reference.stored_tables(bench.bars)
+    now = manifest.read_facts(bench.bars)
     told = iter([old, now])
-    monkeypatch.setattr(reference, "stored_tables", lambda _folder: next(told))
+    monkeypatch.setattr(manifest, "read_facts", lambda _folder: next(told))
     with pytest.raises(DataError, match="The facts of vix changed while they were read"):
-        reference.read_table(bench.bars, reference.VIX)
+        reference.read_table(bench.bars, manifest.VIX)

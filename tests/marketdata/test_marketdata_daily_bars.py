@@ -214,4 +214,4 @@ def test_a_split_that_none_can_be_is_refused(bench: StoreFixture, text: str, wor
     outcome = split(bench, text)
     assert isinstance(outcome, RefusedFile)
     assert words in outcome.reason
-    assert reference.read_table(bench.bars, reference.SPLITS).is_empty()
+    assert reference.read_table(bench.bars, manifest.SPLITS).is_empty()

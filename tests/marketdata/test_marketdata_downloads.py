@@ -15,7 +15,7 @@ from tbot_core.contracts import Bar, DailyBar, FeedCoverage, FeedQuality
 from tbot_core.errors import AccessError, DataError, Unavailable
 from tbot_core.marketdata import history
 from tbot_core.marketdata.history import Downloader, DownloadProgress, volume_kind
-from tbot_core.marketdata.store import reference
+from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.daily_facts import ReferenceFacts, facts_from_daily_bars, look_back_sessions
 from tbot_core.marketdata.store.downloads import DownloadSource, DownloadStore, add_reference_facts
 from tbot_core.marketdata.store.manifest import LOCK
@@ -170,11 +170,11 @@ def test_what_was_imported_comes_along_into_another_store(bench: StoreFixture, t
     reference.add_fetched(bench.bars, [fetched])
     add_reference_facts(other, {first: 99.0, second: 15.5}, {})
     reference.copy_imported(bench.bars, other)
-    before = reference.stored_tables(other)
-    assert before.keys() == {reference.VIX, reference.FUNDAMENTALS}
+    before = manifest.read_facts(other)
+    assert before.keys() == {manifest.VIX, manifest.FUNDAMENTALS}
     assert reference.reference_facts(other).vix == {first: 14.5, second: 15.5}
     reference.copy_imported(bench.bars, other)
-    assert reference.stored_tables(other) == before
+    assert manifest.read_facts(other) == before
 
 
 def test_a_symbol_without_bars_is_requested_once_of_each_feed(bench: StoreFixture) -> None:

@@ -496,7 +496,7 @@ def test_the_vix_is_merged_like_bars(bench: StoreFixture) -> None:
     assert "(1, first: line 3): close 13.6, stored 13.5" in reason
     outcome = taken(bench.put_text(other, name="vix.csv", replace=True))
     assert (outcome.added, outcome.unchanged, outcome.replaced) == (1, 1, 1)
-    assert reference.read_table(bench.bars, reference.VIX)["close"].to_list() == [12.5, 13.6, 14.5]
+    assert reference.read_table(bench.bars, manifest.VIX)["close"].to_list() == [12.5, 13.6, 14.5]
 
 
 @pytest.mark.parametrize(
@@ -533,7 +533,7 @@ def test_values_of_holidays_are_left_out_of_the_vix(bench: StoreFixture) -> None
     """The exchange's own file has some, since the index is computed for a part of the day; they are counted."""
     outcome = taken(bench.put_text(VIX + "2019-11-28,13,14,12,13\n2019-11-29,13,14,12,14\n", name="vix.csv"))
     assert (outcome.added, outcome.holidays) == (3, 1)
-    assert dt.date(2019, 11, 28) not in reference.read_table(bench.bars, reference.VIX)["date"].to_list()
+    assert dt.date(2019, 11, 28) not in reference.read_table(bench.bars, manifest.VIX)["date"].to_list()
 
 
 def test_only_the_close_of_the_vix_is_compared(bench: StoreFixture) -> None:
@@ -542,11 +542,11 @@ def test_only_the_close_of_the_vix_is_compared(bench: StoreFixture) -> None:
     closes = "observation_date,VIXCLS\n2019-11-01,12.5\n2019-11-04,13.5\n2019-11-05,14\n"
     outcome = taken(bench.put_text(closes, name="VIXCLS.csv"))
     assert (outcome.added, outcome.unchanged) == (1, 2)
-    assert reference.read_table(bench.bars, reference.VIX)["open"].to_list() == [12, 13, 14]
+    assert reference.read_table(bench.bars, manifest.VIX)["open"].to_list() == [12, 13, 14]
     empty = "date,open,high,low,close\n2019-11-01,,.,,12.5\n2019-11-06,,,,15\n"
     outcome = taken(bench.put_text(empty, name="vix.csv"))
     assert (outcome.added, outcome.unchanged) == (1, 1)
-    assert reference.read_table(bench.bars, reference.VIX)["open"].to_list() == [12, 13, 14, 15]
+    assert reference.read_table(bench.bars, manifest.VIX)["open"].to_list() == [12, 13, 14, 15]
     other = closes.replace("13.5", "13.6")
     assert "(1, first: line 3): close 13.6, stored 13.5" in refused(bench.put_text(other, name="VIXCLS.csv"))
     assert "value that is missing" in refused(bench.put_text(VIX.replace(",13,", ",x,"), name="vix.csv"))
@@ -560,7 +560,7 @@ def test_f08_the_vix_is_read_in_both_date_forms_and_without_its_holidays(bench: 
     text = "observation_date,VIXCLS\n2019-12-24,12.67\n2019-12-25,.\n2019-12-26,12.65\n"
     outcome = taken(bench.put_text(text, name="VIXCLS.csv"))
     assert (outcome.kind, outcome.added, outcome.holidays) == ("VIX", 2, 1)
-    stored = reference.read_table(bench.bars, reference.VIX)
+    stored = reference.read_table(bench.bars, manifest.VIX)
     assert stored["close"].to_list() == [11.75, 12.62, 12.67, 12.65]
     assert [day.isoformat() for day in stored["date"]] == ["2019-11-27", "2019-11-29", "2019-12-24", "2019-12-26"]
     text = "observation_date,VIXCLS\n1990-02-16,19.73\n1990-02-19,\n1990-02-20,24.87\n"
@@ -576,7 +576,7 @@ def test_dates_are_read_in_every_common_form(bench: StoreFixture) -> None:
     bench.put_text(text, name="vix.csv")
     moments = pl.DataFrame({"date": [dt.datetime(2019, 11, 6, tzinfo=dt.UTC)]})
     bench.put(moments.with_columns(pl.lit(1.0).alias(name) for name in manifest.PRICES))
-    assert [day.day for day in reference.read_table(bench.bars, reference.VIX)["date"]] == [1, 4, 5, 6]
+    assert [day.day for day in reference.read_table(bench.bars, manifest.VIX)["date"]] == [1, 4, 5, 6]
     numbers = pl.DataFrame({"date": [20191107], **dict.fromkeys(manifest.PRICES, 1.0)})
     assert "column date must hold dates, but holds Int64" in refused(bench.put(numbers)[0])
 
@@ -591,8 +591,8 @@ def test_a_damaged_table_is_mended_by_importing_again(bench: StoreFixture) -> No
     assert taken(bench.put_text(VIX, name="vix.csv", replace=True)).added == 2
     bench.put_text(VIX + "2019-11-05,13,14,12,14.5\n", name="vix.csv")
     assert len(list(bench.bars.glob("vix-*"))) == 1
-    assert len(reference.read_table(bench.bars, reference.VIX)) == 3
-    assert len(reference.read_table(bench.bars, reference.FUNDAMENTALS)) == 1
+    assert len(reference.read_table(bench.bars, manifest.VIX)) == 3
+    assert len(reference.read_table(bench.bars, manifest.FUNDAMENTALS)) == 1
 
 
 def test_a_column_of_another_kind_is_refused(bench: StoreFixture) -> None:
@@ -609,7 +609,7 @@ def test_undated_fundamentals_need_a_date(bench: StoreFixture) -> None:
     assert "give the date with --as-of DATE" in refused(bench.put_text(text, name="stats.csv"))
     outcome = taken(bench.put_text(text, name="stats.csv", as_of=dt.date(2018, 10, 20)))
     assert (outcome.kind, outcome.symbols) == (SourceKind.FUNDAMENTALS, ("AAA",))
-    assert reference.read_table(bench.bars, reference.FUNDAMENTALS).row(0, named=True) == {
+    assert reference.read_table(bench.bars, manifest.FUNDAMENTALS).row(0, named=True) == {
         "symbol": "AAA",
         "as_of": dt.date(2018, 10, 20),
         "market_cap": 5e9,

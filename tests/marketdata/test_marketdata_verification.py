@@ -10,8 +10,10 @@ import attrs
 import polars as pl
 import pytest
 
-from tbot_core.marketdata.store import manifest, parquet
-from tbot_core.marketdata.store.listing import FactsRow, SymbolRow, list_store
+from tbot_core.errors import DataError
+from tbot_core.marketdata.store import manifest, parquet, reference
+from tbot_core.marketdata.store.listing import SymbolRow, list_store
+from tbot_core.marketdata.store.manifest import FactsRow
 from tbot_core.marketdata.store.verification import FindingLevel, StoreVerification, verify_store
 from tbot_core.model.calendar import EarlyClose, ExchangeCalendar
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
@@ -215,6 +217,33 @@ def test_a_listing_counts_what_is_stored(bench: StoreFixture) -> None:
     )
     assert listing.vix == FactsRow(first=dt.date(2019, 11, 1), last=dt.date(2019, 11, 5), rows=2)
     assert listing.fundamentals is None
+
+
+def test_facts_that_an_earlier_version_stored_are_listed_too(bench: StoreFixture) -> None:
+    """Their manifest has no days and rows: these are counted in the file."""
+    bench.put_text("date,open,high,low,close\n2019-11-01,1,1,1,1\n2019-11-05,1,1,1,1\n", name="vix.csv")
+    listed = list_store(bench.bars, bench.calendar).vix
+    tables = manifest.read_facts(bench.bars)
+    manifest.write_facts(bench.bars, {name: attrs.evolve(one, extent=None) for name, one in tables.items()})
+    assert list_store(bench.bars, bench.calendar).vix == listed
+    assert verify(bench).findings == ()
+    empty = pl.DataFrame(schema=reference.SCHEMAS[manifest.VIX])
+    reference.write_table(bench.bars, manifest.VIX, empty)
+    assert list_store(bench.bars, bench.calendar).vix is None
+
+
+def test_a_listing_proves_the_facts(bench: StoreFixture) -> None:
+    """A table whose file is not the one that was stored is refused; days or rows that its file lacks are a fault."""
+    bench.put_text("date,open,high,low,close\n2019-11-01,1,1,1,1\n", name="vix.csv")
+    (vix,) = bench.bars.glob("vix-*")
+    tables, data = manifest.read_facts(bench.bars), vix.read_bytes()
+    vix.write_bytes(b"rubbish")
+    with pytest.raises(DataError, match=r"vix-[0-9a-f]+.parquet is corrupt"):
+        list_store(bench.bars, bench.calendar)
+    vix.write_bytes(data)
+    other = FactsRow(first=dt.date(2019, 11, 1), last=dt.date(2019, 11, 1), rows=2)
+    manifest.write_facts(bench.bars, {"vix": attrs.evolve(tables["vix"], extent=other)})
+    assert "the days or rows of vix are not those of its file" in the_fault(bench)
 
 
 def test_an_empty_store_lists_nothing(tmp_path: Path) -> None:

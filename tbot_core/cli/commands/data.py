@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from tbot_core.instance import Instance
     from tbot_core.marketdata.store.importer import ImportedFile, ImportEvent, RefusedFile
-    from tbot_core.marketdata.store.listing import FactsRow, StoreListing
+    from tbot_core.marketdata.store.listing import StoreListing
+    from tbot_core.marketdata.store.manifest import FactsRow
     from tbot_core.marketdata.store.source_files import ImportOptions
     from tbot_core.marketdata.store.verification import StoreVerification
 

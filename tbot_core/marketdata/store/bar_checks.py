@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
-from tbot_core.marketdata.store import manifest, reference
+from tbot_core.marketdata.store import manifest
 from tbot_core.marketdata.store.session_grid import MINUTE_US
 from tbot_core.marketdata.store.source_table import RowFault
 from tbot_core.model.bars import VWAP_BEYOND
@@ -78,7 +78,7 @@ BAR_FAULTS: Final = (
 """The faults of a bar; over columns ts, open, high, low, close, volume, vwap."""
 
 FACT_FAULTS: Final = {
-    reference.VIX: (
+    manifest.VIX: (
         RowFault(what="value that is missing, zero, negative or not a number", wrong=_NO_PRICE),
         RowFault(
             what=f"value above {HIGHEST_INDEX}, which the VIX has never reached",
@@ -86,7 +86,7 @@ FACT_FAULTS: Final = {
             remedy="Import the file of the VIX, not of another index.",
         ),
     ),
-    reference.FUNDAMENTALS: (
+    manifest.FUNDAMENTALS: (
         RowFault(what="capitalisation of zero or less", wrong={"market_cap": pl.col("market_cap") <= 0}),
         RowFault(what="capitalisation of 10^15 USD or more", wrong={"market_cap": pl.col("market_cap") >= MOST_USD}),
         RowFault(
@@ -94,7 +94,7 @@ FACT_FAULTS: Final = {
             wrong={name: pl.col(name).is_null() for name in ("symbol", "as_of")},
         ),
     ),
-    reference.SPLITS: (
+    manifest.SPLITS: (
         RowFault(
             what=f"number of shares that is not from 1 to {MOST_SPLIT_SHARES}",
             wrong={

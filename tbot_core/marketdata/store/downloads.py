@@ -220,11 +220,11 @@ def add_reference_facts(
     """
     prices = {day: dict.fromkeys(manifest.PRICES, value) for day, value in vix.items()}
     given = {
-        reference.VIX: [{"date": day, **values} for day, values in prices.items()],
-        reference.FUNDAMENTALS: [
+        manifest.VIX: [{"date": day, **values} for day, values in prices.items()],
+        manifest.FUNDAMENTALS: [
             {"symbol": symbol, "as_of": day, "market_cap": value} for (symbol, day), value in market_caps.items()
         ],
-        reference.SPLITS: [
+        manifest.SPLITS: [
             {"symbol": one.symbol, "date": one.date, "before": one.before, "after": one.after} for one in splits
         ],
     }
@@ -251,7 +251,7 @@ def _not_stored(folder: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> 
 
 def _log_other_ratios(folder: Path, splits: Sequence[Split]) -> None:
     # Warn of each split that was not stored since another ratio of its symbol and day is.
-    rows = reference.read_table(folder, reference.SPLITS).iter_rows() if splits else ()
+    rows = reference.read_table(folder, manifest.SPLITS).iter_rows() if splits else ()
     stored = {(symbol, day): (before, after) for symbol, day, before, after in rows}
     for one in splits:
         before, after = stored[one.symbol, one.date]

@@ -181,8 +181,8 @@ class _Import:
         if kind is SourceKind.VIX:
             return self._vix(source)
         if kind is SourceKind.SPLITS:
-            return self._facts(source, readers.splits_of(source), reference.SPLITS)
-        return self._facts(source, readers.fundamentals_of(source, self.options), reference.FUNDAMENTALS)
+            return self._facts(source, readers.splits_of(source), manifest.SPLITS)
+        return self._facts(source, readers.fundamentals_of(source, self.options), manifest.FUNDAMENTALS)
 
     def _reported(self, path: Path, tables: Iterable[SourceTable]) -> Iterator[SourceTable]:
         for table in tables:
@@ -296,7 +296,7 @@ class _Import:
         covered = frame["date"].filter(frame["date"].is_between(exchange.FIRST_DAY, exchange.LAST_DAY)).unique()
         closed = [one for one in covered if self.calendar.holiday(one)]
         traded = frame.filter(~day.is_in(pl.Series(closed, dtype=pl.Date)))
-        result = self._facts(source, traded, reference.VIX)
+        result = self._facts(source, traded, manifest.VIX)
         return attrs.evolve(result, holidays=holidays + len(frame) - len(traded))
 
     def _facts(self, source: SourceTable, frame: pl.DataFrame, table: str) -> ImportedFile:

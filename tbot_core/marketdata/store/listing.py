@@ -1,6 +1,6 @@
 """Lists the store: one row per symbol, and the ranges of the other facts.
 
-A store without bars is listed without numpy, and one without other facts without polars.
+A store without bars is listed without numpy, and none of whose facts an earlier version stored without polars.
 """
 
 from __future__ import annotations
@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from tbot_core.marketdata.store import manifest
-from tbot_core.system import filesystem
+from tbot_core.marketdata.store.manifest import FactsRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    import polars as pl
-
+    from tbot_core.marketdata.store.manifest import FactsTable
     from tbot_core.model.calendar import ExchangeCalendar
 
 
@@ -40,15 +39,6 @@ class SymbolRow:
 
 
 @attrs.frozen(kw_only=True)
-class FactsRow:
-    """The range of a table of facts, and its number of rows."""
-
-    first: dt.date
-    last: dt.date
-    rows: int
-
-
-@attrs.frozen(kw_only=True)
 class StoreListing:
     """The content of the store; None for facts that were never imported."""
 
@@ -66,15 +56,12 @@ def list_store(folder: Path, calendar: ExchangeCalendar) -> StoreListing:
         for row in _month_rows(folder, month, calendar.every_weekday):
             rows.setdefault(row.symbol, []).append(row)
     symbols = tuple(_summed(rows[symbol]) for symbol in sorted(rows))
-    if not filesystem.exists(folder / manifest.FACTS):
-        return StoreListing(symbols=symbols, vix=None, fundamentals=None, splits=None)
-    from tbot_core.marketdata.store import reference
-
+    known = manifest.read_facts(folder)
     return StoreListing(
         symbols=symbols,
-        vix=_range(reference.read_table(folder, reference.VIX), "date"),
-        fundamentals=_range(reference.read_table(folder, reference.FUNDAMENTALS), "as_of"),
-        splits=_range(reference.read_table(folder, reference.SPLITS), "date"),
+        vix=_extent(folder, known, manifest.VIX),
+        fundamentals=_extent(folder, known, manifest.FUNDAMENTALS),
+        splits=_extent(folder, known, manifest.SPLITS),
     )
 
 
@@ -123,6 +110,14 @@ def _joined(words: set[str]) -> str:
     return ", ".join(sorted(words))
 
 
-def _range(table: pl.DataFrame, column: str) -> FactsRow | None:
-    days = sorted(table[column])
-    return FactsRow(first=days[0], last=days[-1], rows=len(days)) if days else None
+def _extent(folder: Path, known: Mapping[str, FactsTable], name: str) -> FactsRow | None:
+    # The days and rows of a table, whose file is the one that was stored.
+    if (table := known.get(name)) is None:
+        return None
+    if table.extent is None:
+        from tbot_core.marketdata.store import reference
+
+        return reference.extent(name, reference.read_table(folder, name))
+    with manifest.reading_facts(folder, name, table):
+        manifest.prove(folder / table.file, table.sha256)
+    return table.extent

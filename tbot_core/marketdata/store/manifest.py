@@ -5,7 +5,7 @@
     <folder>/2018-02/manifest.json                  the month's content; files not listed here do not count
     <folder>/2018-02/AAPL-<content>.parquet         one symbol's bars of the month
     <folder>/2018-02/daily-<content>.parquet        one row per symbol and session, for facts and listings
-    <folder>/facts.json                             the files of reference facts (`reference`)
+    <folder>/facts.json                             the tables of reference facts (`reference`): files, rows and days
 
 Files are named by content hash and written before their manifest. A crash leaves the month in its old or new
 state, at worst with an unlisted file. Nothing here reads Parquet, so that a command that needs none loads no polars.
@@ -13,20 +13,21 @@ state, at worst with an unlisted file. Nothing here reads Parquet, so that a com
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.errors import DataError
+from tbot_core.errors import AccessError, DataError
 from tbot_core.model import json_document
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
-    import datetime as dt
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 ADJUSTMENTS: Final = ("raw", "split", "total")
@@ -34,6 +35,11 @@ VOLUMES: Final = ("consolidated", "partial")
 PRICES: Final = ("open", "high", "low", "close")
 MANIFEST: Final = "manifest.json"
 FACTS: Final = "facts.json"
+VIX: Final = "vix"
+FUNDAMENTALS: Final = "fundamentals"
+FETCHED: Final = "fetched"
+SPLITS: Final = "splits"
+FACTS_HINT: Final = "Restore it, or remove it and import the VIX, fundamentals and splits again."
 REIMPORT_HINT: Final = "Import its source again with --replace; `tbot data verify` lists everything that is damaged."
 BLOCK_SUFFIX: Final = ".block"
 """The end of the name of a file that is made from those of a month: `block_files`, `daily_rows`."""
@@ -45,6 +51,7 @@ SIMULATED: Final = "simulated "
 """The begin of a source that simulates its bars."""
 
 _FORMAT: Final = 1
+_TABLES: Final = frozenset({VIX, FUNDAMENTALS, FETCHED, SPLITS})
 _MONTHS_A_YEAR: Final = 12
 
 
@@ -89,6 +96,27 @@ class MonthManifest:
         return frozenset((self.daily, *(entry.file for entry in self.entries.values())))
 
 
+@attrs.frozen(kw_only=True)
+class FactsRow:
+    """The first and last day of a table of facts, and its number of rows."""
+
+    first: dt.date
+    last: dt.date
+    rows: int
+
+
+@attrs.frozen(kw_only=True)
+class FactsTable:
+    """A stored table of facts: its file, and the file's SHA-256.
+
+    `extent` is None for a table without rows, and for one that an earlier version stored.
+    """
+
+    file: str
+    sha256: str
+    extent: FactsRow | None = None
+
+
 def month_of(day: dt.date) -> str:
     """The month of a day, such as "2018-02"."""
     return f"{day.year:04}-{day.month:02}"
@@ -131,6 +159,38 @@ def write_month(folder: Path, month: MonthManifest) -> None:
     blocks = [path for path in filesystem.entries(place) if path.suffix == BLOCK_SUFFIX]
     for path in (*unnamed_files(folder, month.name, month.files), *blocks):
         filesystem.remove(path)
+
+
+def read_facts(folder: Path) -> dict[str, FactsTable]:
+    """The stored tables of facts by name; raises DataError for an invalid manifest."""
+    path = folder / FACTS
+    if not filesystem.exists(path):
+        return {}
+    text = filesystem.read_bytes(path)
+    try:
+        return _facts_of_json(json_document.parse_json(text))
+    except (ValueError, KeyError, TypeError, AttributeError) as fault:
+        message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
+        raise DataError(message, FACTS_HINT) from fault
+
+
+def write_facts(folder: Path, tables: Mapping[str, FactsTable]) -> None:
+    """Write the manifest of the tables of facts, whose files are written."""
+    entries = {name: _json_of_table(table) for name, table in tables.items()}
+    text = json.dumps({"format": _FORMAT, "tables": entries}, sort_keys=True, indent=1)
+    filesystem.settle(folder)  # the files that it lists come first
+    filesystem.write_atomic(folder / FACTS, f"{text}\n".encode())
+
+
+@contextmanager
+def reading_facts(folder: Path, name: str, table: FactsTable) -> Iterator[None]:
+    """Read the file of a table of facts in this context: a fault says so if an import has replaced it since."""
+    try:
+        yield
+    except (DataError, AccessError) as fault:
+        if read_facts(folder).get(name) != table:
+            raise store_changed_error(f"The facts of {name}") from fault
+        raise
 
 
 def unnamed_files(folder: Path, name: str, named: Iterable[str]) -> list[Path]:
@@ -181,3 +241,27 @@ def _month_of_json(name: str, content: Mapping[str, Any]) -> MonthManifest:
     return MonthManifest(
         name=name, daily=str(content["daily"]), daily_sha256=str(content["daily_sha256"]), entries=entries
     )
+
+
+def _json_of_table(table: FactsTable) -> dict[str, str | int]:
+    entry: dict[str, str | int] = {"file": table.file, "sha256": table.sha256}
+    if (extent := table.extent) is not None:
+        entry |= {"first": extent.first.isoformat(), "last": extent.last.isoformat(), "rows": extent.rows}
+    return entry
+
+
+def _facts_of_json(content: Mapping[str, Any]) -> dict[str, FactsTable]:
+    tables = {
+        name: FactsTable(file=str(entry["file"]), sha256=str(entry["sha256"]), extent=_extent_of_json(entry))
+        for name, entry in content["tables"].items()
+    }
+    if content["format"] != _FORMAT or not tables.keys() <= _TABLES:
+        raise ValueError(f"format {content['format']!r} with {', '.join(tables)}")
+    return tables
+
+
+def _extent_of_json(entry: Mapping[str, Any]) -> FactsRow | None:
+    if "rows" not in entry:
+        return None
+    first, last = (dt.date.fromisoformat(entry[name]) for name in ("first", "last"))
+    return FactsRow(first=first, last=last, rows=int(entry["rows"]))

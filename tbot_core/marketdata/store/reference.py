@@ -7,28 +7,22 @@ Stored beside the months as `vix-<content>.parquet`, `fundamentals-<content>.par
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import attrs
 import polars as pl
 
 from tbot_core.contracts.feed import Split
-from tbot_core.errors import AccessError, DataError
 from tbot_core.marketdata.store import daily_facts, manifest, parquet, recorded_facts
+from tbot_core.marketdata.store.manifest import FETCHED, FUNDAMENTALS, SPLITS, VIX, FactsRow, FactsTable
 from tbot_core.marketdata.store.recorded_facts import RecordedFact, RecordedFacts
-from tbot_core.model import json_document
 from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-VIX: Final = "vix"
-FUNDAMENTALS: Final = "fundamentals"
-FETCHED: Final = "fetched"
-SPLITS: Final = "splits"
 SCHEMAS: Final = {
     VIX: pl.Schema([("date", pl.Date()), *((name, pl.Float64()) for name in manifest.PRICES)]),
     FUNDAMENTALS: pl.Schema(
@@ -67,40 +61,32 @@ COMPARED: Final = {VIX: ("close",)}
 NUMBERS: Final = (recorded_facts.MARKET_CAP, "pe_ratio", "debt_to_equity", "eps")
 """The columns of imported fundamentals that are facts."""
 
-_FORMAT: Final = 1
-
-
-def stored_tables(folder: Path) -> dict[str, tuple[str, str]]:
-    """The stored tables' files and SHA-256; raises DataError for an invalid manifest."""
-    path = folder / manifest.FACTS
-    if not filesystem.exists(path):
-        return {}
-    text = filesystem.read_bytes(path)
-    try:
-        return _tables_of_json(json_document.parse_json(text))
-    except (ValueError, KeyError, TypeError, AttributeError) as fault:
-        message = f"{path} is damaged or of a newer tbot: {type(fault).__name__} ({fault})."
-        raise DataError(
-            message, "Restore it, or remove it and import the VIX, fundamentals and splits again."
-        ) from fault
+_DAYS: Final = {VIX: "date", FUNDAMENTALS: "as_of", SPLITS: "date", FETCHED: "first"}
+"""The column of the day from which a row counts."""
 
 
 def read_table(folder: Path, table: str) -> pl.DataFrame:
     """Read a table of facts, empty if never imported; raises DataError for a changed file."""
-    return _read(folder, stored_tables(folder), table)
+    return _read(folder, manifest.read_facts(folder), table)
+
+
+def extent(table: str, frame: pl.DataFrame) -> FactsRow | None:
+    """The first and last day of a table's rows, and their number; None without rows."""
+    days = frame[_DAYS[table]]
+    if days.is_empty():
+        return None
+    return FactsRow(first=cast("dt.date", days.min()), last=cast("dt.date", days.max()), rows=len(days))
 
 
 def write_table(folder: Path, table: str, frame: pl.DataFrame) -> None:
     """Replace a table of facts."""
-    known = stored_tables(folder)
+    known = manifest.read_facts(folder)
     before = known.get(table)
-    known[table] = parquet.write_frame(folder, "", table, frame)
-    entries = {name: {"file": file, "sha256": sha256} for name, (file, sha256) in known.items()}
-    text = json.dumps({"format": _FORMAT, "tables": entries}, sort_keys=True, indent=1)
-    filesystem.settle(folder)  # the files that it lists come first
-    filesystem.write_atomic(folder / manifest.FACTS, f"{text}\n".encode())
-    if before is not None and before != known[table]:
-        filesystem.remove(folder / before[0])
+    file, sha256 = parquet.write_frame(folder, "", table, frame)
+    known[table] = FactsTable(file=file, sha256=sha256, extent=extent(table, frame))
+    manifest.write_facts(folder, known)
+    if before is not None and before.file != file:
+        filesystem.remove(folder / before.file)
 
 
 def copy_imported(source: Path, folder: Path) -> None:
@@ -108,9 +94,8 @@ def copy_imported(source: Path, folder: Path) -> None:
 
     Raises AccessError when the folder cannot be written or another process writes to it.
     """
-    imported = {
-        table: read_table(source, table) for table in (VIX, FUNDAMENTALS, SPLITS) if table in stored_tables(source)
-    }
+    known = manifest.read_facts(source)
+    imported = {table: _read(source, known, table) for table in (VIX, FUNDAMENTALS, SPLITS) if table in known}
     if not imported:
         return
     filesystem.make_folder(folder)
@@ -128,7 +113,7 @@ def reference_facts(folder: Path) -> daily_facts.ReferenceFacts:
 
     An imported fundamental is known from the day after its `as_of`; of a fact that was also fetched the later counts.
     """
-    known = stored_tables(folder)
+    known = manifest.read_facts(folder)
     recorded = RecordedFacts(_imported(_read(folder, known, FUNDAMENTALS)))
     recorded.add(_fetched(_read(folder, known, FETCHED)))
     vix = _read(folder, known, VIX)
@@ -165,21 +150,10 @@ def _fetched(table: pl.DataFrame) -> Iterator[RecordedFact]:
         yield RecordedFact(**row | {"value": math.nan if row["value"] is None else row["value"]})
 
 
-def _read(folder: Path, known: Mapping[str, tuple[str, str]], table: str) -> pl.DataFrame:
+def _read(folder: Path, known: Mapping[str, FactsTable], name: str) -> pl.DataFrame:
     # Read the file in `known`; raises DataError when an import has removed it since.
-    if table not in known:
-        return pl.DataFrame(schema=SCHEMAS[table])
-    file, sha256 = known[table]
-    try:
-        return parquet.read_proved((folder / file, sha256))
-    except (DataError, AccessError) as fault:
-        if stored_tables(folder).get(table) != known[table]:
-            raise manifest.store_changed_error(f"The facts of {table}") from fault
-        raise
-
-
-def _tables_of_json(content: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    known = {name: (str(entry["file"]), str(entry["sha256"])) for name, entry in content["tables"].items()}
-    if content["format"] != _FORMAT or not SCHEMAS.keys() >= known.keys():
-        raise ValueError(f"format {content['format']!r} with {', '.join(known)}")
-    return known
+    if name not in known:
+        return pl.DataFrame(schema=SCHEMAS[name])
+    table = known[name]
+    with manifest.reading_facts(folder, name, table):
+        return parquet.read_proved((folder / table.file, table.sha256))

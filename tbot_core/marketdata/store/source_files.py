@@ -179,7 +179,7 @@ def fundamentals_of(source: SourceTable, options: ImportOptions) -> pl.DataFrame
     if "debt_to_equity_pct" in frame.columns:
         frame = frame.with_columns(debt_to_equity=_number("debt_to_equity_pct") / 100)
     known = {"symbol": pl.col("symbol").cast(pl.String).str.strip_chars(), "as_of": pl.col("as_of")}
-    for name, dtype in reference.SCHEMAS[reference.FUNDAMENTALS].items():
+    for name, dtype in reference.SCHEMAS[manifest.FUNDAMENTALS].items():
         if name not in frame.columns:
             known[name] = pl.lit(None, dtype=dtype)
         elif name not in known:
@@ -210,7 +210,7 @@ def _recognise(path: Path, table: pl.DataFrame) -> SourceKind:
         return SourceKind.VIX
     if columns.issuperset(("symbol", "market_cap")):
         return SourceKind.FUNDAMENTALS
-    if columns.issuperset(reference.SCHEMAS[reference.SPLITS].names()):
+    if columns.issuperset(reference.SCHEMAS[manifest.SPLITS].names()):
         return SourceKind.SPLITS
     held = ", ".join(name for name in table.columns if name != ROW)
     raise DataError(

@@ -86,14 +86,17 @@ class _Check:
 
     def tables(self) -> None:
         """Check the reference facts."""
-        named: dict[str, tuple[str, str]] = {}
+        named: dict[str, manifest.FactsTable] = {}
         with self._finding(self.folder / manifest.FACTS):
-            named = reference.stored_tables(self.folder)
-        for file, sha256 in named.values():
+            named = manifest.read_facts(self.folder)
+        for name, table in named.items():
             self.files += 1
-            with self._finding(self.folder / file):
-                parquet.read_proved((self.folder / file, sha256))
-        self.strays(manifest.unnamed_files(self.folder, "", [file for file, _ in named.values()]))
+            with self._finding(self.folder / table.file):
+                rows = parquet.read_proved((self.folder / table.file, table.sha256))
+                if table.extent not in {None, reference.extent(name, rows)}:
+                    words = f"the days or rows of {name} are not those of its file."
+                    self._find(FindingLevel.FAULT, str(self.folder / manifest.FACTS), words, manifest.FACTS_HINT)
+        self.strays(manifest.unnamed_files(self.folder, "", [table.file for table in named.values()]))
 
     def month(self, name: str) -> None:
         """Check a month's manifest, files and bars."""
