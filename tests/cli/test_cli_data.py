@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import math
 import os
 import re
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 
 from tbot_core import cli
 from tbot_core.instance.folder import REHEARSAL_VARIABLE
-from tbot_core.marketdata.store import parquet
+from tbot_core.marketdata.store import parquet, reference
+from tbot_core.marketdata.store.recorded_facts import RecordedFact
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+DAY = dt.date(2019, 12, 3)
 HEAD = "ts,open,high,low,close,volume\n"
 ROW = "2019-12-02T14:30:00Z,10,11,9,10,100\n"
 
@@ -198,6 +203,7 @@ def test_list_shows_an_empty_store(home: Path, capsys: pytest.CaptureFixture[str
         "Daily VIX: none",
         "Fundamentals: none",
         "Splits: none",
+        "Facts fetched by filters: none",
     ]
 
 
@@ -220,6 +226,35 @@ def test_a_vix_of_the_future_is_refused(home: Path, tmp_path: Path, capsys: pyte
     assert "vix.csv: day in the future (line 2 of 2059-12-01)" in capsys.readouterr().err
 
 
+def test_list_shows_from_which_day_on_a_fact_is_known(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For how many symbols, imported or fetched, and how many of these the source had a value."""
+    rows = "AAPL,2019-12-02,9000,18.1\nMSFT,2019-12-02,8000,\n"
+    assert (
+        tbot("data", "import", write(tmp_path, "f.csv", f"symbol,as_of,market_cap,pe_ratio\n{rows}"), "--home", home)
+        == 0
+    )
+    unknown = RecordedFact(name="pe_ratio", symbol="IBM", first=DAY, last=DAY, value=math.nan)
+    reference.add_fetched(home / "data/bars", [unknown, attrs.evolve(unknown, symbol="AAPL", value=20.0)])
+    capsys.readouterr()
+    assert tbot("data", "list", "--by-day", "--home", home) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "Daily VIX: none",
+        "Fundamentals: 2 rows, 2019-12-02 to 2019-12-02",
+        "Splits: none",
+        "Facts fetched by filters: 2 rows, 2019-12-03 to 2019-12-03",
+        "FROM        FACT        SOURCE    SYMBOLS  KNOWN",
+        "2019-12-03  market_cap  imported  2        2",
+        "2019-12-03  pe_ratio    fetched   2        1",
+        "2019-12-03  pe_ratio    imported  2        1",
+    ]
+    assert tbot("data", "list", "--by-day", "--json", "--home", home) == 0
+    assert json.loads(capsys.readouterr().out)["facts_by_day"][1] == {
+        "first": "2019-12-03", "fact": "pe_ratio", "source": "fetched", "symbols": 2, "known": 1,
+    }  # fmt: skip
+
+
 def test_list_shows_a_table_and_a_document(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same figures for people and for scripts."""
     vix = write(tmp_path, "vix.csv", "date,open,high,low,close\n2019-12-02,12,13,11,12.5\n")
@@ -233,6 +268,7 @@ def test_list_shows_a_table_and_a_document(home: Path, tmp_path: Path, capsys: p
         "Daily VIX: 1 row, 2019-12-02 to 2019-12-02",
         "Fundamentals: none",
         "Splits: none",
+        "Facts fetched by filters: none",
     ]
     assert tbot("data", "list", "--json", "--home", home) == 0
     assert json.loads(capsys.readouterr().out) == {
@@ -251,6 +287,7 @@ def test_list_shows_a_table_and_a_document(home: Path, tmp_path: Path, capsys: p
         "vix": {"first": "2019-12-02", "last": "2019-12-02", "rows": 1},
         "fundamentals": None,
         "splits": None,
+        "fetched": None,
     }
 
 

@@ -19,17 +19,19 @@ from tbot_core.model.formatting import plural
 from tbot_core.system import filesystem, garbage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Unpack
 
     from tbot_core.instance import Instance
     from tbot_core.marketdata.store.importer import ImportedFile, ImportEvent, RefusedFile
     from tbot_core.marketdata.store.listing import StoreListing
     from tbot_core.marketdata.store.manifest import FactsRow
+    from tbot_core.marketdata.store.reference import FactsOfDay
     from tbot_core.marketdata.store.source_files import ImportOptions
     from tbot_core.marketdata.store.verification import StoreVerification
 
 _HEAD: Final = ("SYMBOL", "FIRST", "LAST", "SESSIONS", "BARS", "MISSING", "ADJUSTMENT", "VOLUME")
+_DAYS_HEAD: Final = ("FROM", "FACT", "SOURCE", "SYMBOLS", "KNOWN")
 _MOST_ARGUMENTS: Final = 2
 _UNDER_WAY: Final = 0.99
 _COMMAND_LINE: Final = click.core.ParameterSource.COMMANDLINE
@@ -146,10 +148,11 @@ def _import_options(given: _Given) -> ImportOptions:
 
 
 @command.command(name="list", short_help="List the stored symbols with range and bars.")
+@click.option("--by-day", is_flag=True, help="Also list how many symbols have each fact from which day on.")
 @json_option
 @home_option
-def list_command(home: Path | None, *, as_json: bool) -> None:
-    """List the stored symbols with their range, number of bars and missing minutes."""
+def list_command(home: Path | None, *, by_day: bool, as_json: bool) -> None:
+    """List the stored symbols with their range, number of bars and missing minutes, and the other facts."""
     with garbage.kept_start():
         from tbot_core.actions.assembly import environment_rehearsal
         from tbot_core.instance.sources import find_instance
@@ -158,7 +161,10 @@ def list_command(home: Path | None, *, as_json: bool) -> None:
 
         instance, target = find_instance(home), environment_rehearsal()
         listing = list_store(instance.bars, ExchangeCalendar())
-    emit(_listing_document(listing), as_json=as_json, lines=_listing_lines(listing))
+    days = _facts_by_day(instance) if by_day else ()
+    document = _listing_document(listing) | ({"facts_by_day": [attrs.asdict(row) for row in days]} if by_day else {})
+    lines = (*_listing_lines(listing), *_table((_DAYS_HEAD, *map(attrs.astuple, days)) if days else ()))
+    emit(document, as_json=as_json, lines=lines)
     folder = None if target is None else attrs.evolve(instance, rehearsal=target.run).bars
     if folder is not None and filesystem.exists(folder):
         shown = folder.relative_to(instance.home)
@@ -281,22 +287,38 @@ def _listing_document(listing: StoreListing) -> dict[str, object]:
         "vix": facts(listing.vix),
         "fundamentals": facts(listing.fundamentals),
         "splits": facts(listing.splits),
+        "fetched": facts(listing.fetched),
     }
 
 
 def _listing_lines(listing: StoreListing) -> Iterator[str]:
     if listing.symbols:
-        rows = [_HEAD, *(tuple(str(value) for value in attrs.astuple(row)) for row in listing.symbols)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-        for row in rows:
-            yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        yield from _table((_HEAD, *map(attrs.astuple, listing.symbols)))
     else:
         yield "No bars are stored. Import bars with `tbot data import PATH`."
-    tables = {"Daily VIX": listing.vix, "Fundamentals": listing.fundamentals, "Splits": listing.splits}
+    tables = {
+        "Daily VIX": listing.vix,
+        "Fundamentals": listing.fundamentals,
+        "Splits": listing.splits,
+        "Facts fetched by filters": listing.fetched,
+    }
     for name, facts in tables.items():
         yield (
             f"{name}: none" if facts is None else f"{name}: {plural(facts.rows, 'row')}, {facts.first} to {facts.last}"
         )
+
+
+def _facts_by_day(instance: Instance) -> Sequence[FactsOfDay]:
+    from tbot_core.marketdata.store.reference import facts_by_day
+
+    return facts_by_day(instance.bars)
+
+
+def _table(rows: Sequence[tuple[object, ...]]) -> Iterator[str]:
+    texts = [tuple(map(str, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    for row in texts:
+        yield "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _proof_document(proof: StoreVerification) -> dict[str, object]:

@@ -46,6 +46,7 @@ class StoreListing:
     vix: FactsRow | None
     fundamentals: FactsRow | None
     splits: FactsRow | None
+    fetched: FactsRow | None
 
 
 def list_store(folder: Path, calendar: ExchangeCalendar) -> StoreListing:
@@ -62,6 +63,7 @@ def list_store(folder: Path, calendar: ExchangeCalendar) -> StoreListing:
         vix=_extent(folder, known, manifest.VIX),
         fundamentals=_extent(folder, known, manifest.FUNDAMENTALS),
         splits=_extent(folder, known, manifest.SPLITS),
+        fetched=_extent(folder, known, manifest.FETCHED),
     )
 
 

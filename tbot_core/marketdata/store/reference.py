@@ -65,6 +65,41 @@ _DAYS: Final = {VIX: "date", FUNDAMENTALS: "as_of", SPLITS: "date", FETCHED: "fi
 """The column of the day from which a row counts."""
 
 
+@attrs.frozen(kw_only=True)
+class FactsOfDay:
+    """What is stored of one fact from one day on: for how many symbols, and how many of these have a value.
+
+    `first` is the session from which the values count, `source` is imported or fetched (by a filter).
+    """
+
+    first: dt.date
+    fact: str
+    source: str
+    symbols: int
+    known: int
+
+
+def facts_by_day(folder: Path) -> list[FactsOfDay]:
+    """The stored facts about symbols by day, fact and source; raises DataError for a changed file."""
+    known = manifest.read_facts(folder)
+    imported = _read(folder, known, FUNDAMENTALS).with_columns(first=pl.col("as_of") + pl.duration(days=1))
+    fetched = _read(folder, known, FETCHED)
+    found = [
+        row
+        for source, table in (
+            ("imported", imported.unpivot(NUMBERS, index=["symbol", "first"], variable_name="name")),
+            ("fetched", fetched),
+        )
+        for row in table.group_by("first", "name")
+        .agg(symbols=pl.len(), known=pl.col("value").count())
+        .with_columns(source=pl.lit(source))
+        .filter((pl.col("known") > 0) | (pl.col("source") == "fetched"))
+        .rename({"name": "fact"})
+        .iter_rows(named=True)
+    ]
+    return sorted((FactsOfDay(**row) for row in found), key=lambda one: (one.first, one.fact, one.source))
+
+
 def read_table(folder: Path, table: str) -> pl.DataFrame:
     """Read a table of facts, empty if never imported; raises DataError for a changed file."""
     return _read(folder, manifest.read_facts(folder), table)
