@@ -15,12 +15,12 @@ from tbot_core.errors import DataError, TbotError
 from tbot_core.instance.preflight_subject import PreflightFinding
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
 from tbot_core.model.clock import SystemClock
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.formatting import first_names, plural
 from tbot_core.model.reasons import Reason
 from tbot_core.plugins.failure import PluginFailure
 from tbot_core.plugins.loader import build_plugin
 from tbot_core.system import log
-from tbot_core.trading.universe import unknown_facts
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -111,7 +111,7 @@ def _without_entries(settings: Settings, plugins: PluginDeclarations) -> list[st
             continue
         made = _created(settings, loaded)
         if isinstance(made, SupportsScreening):
-            checks = made.screen(unknown_facts(1))
+            checks = made.screen(DayFacts.unknown(1))
             found += [loaded.entry.name] if any(check.unknown is Reason.VIX_UNKNOWN for check in checks) else []
     return found
 

@@ -36,9 +36,9 @@ class KnownPlugin:
     name: str
     settings: Mapping[str, SettingDeclaration]
     secrets: Mapping[str, Mapping[str, SecretField]]
-    environment: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    environment: tuple[str, ...] = ()
     switch: str = ""
-    acts_on: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    acts_on: tuple[str, ...] = ()
     short_type: str = ""
     checks: str = ""
 
@@ -89,6 +89,8 @@ def _plugin(kind: str, name: str, table: dict[str, Any], shared: Mapping[str, di
             category: {field: _entry(field, row, shared) for field, row in fields.items()}
             for category, fields in secrets.items()
         },
+        environment=tuple(table.pop("environment", ())),
+        acts_on=tuple(table.pop("acts_on", ())),
         **table,
     )
 

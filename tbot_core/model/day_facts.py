@@ -58,6 +58,19 @@ class DayFacts:
     def _unknown_date(self) -> Dates:
         return np.full(self.vix.shape, np.datetime64("NaT", "D"))
 
+    @classmethod
+    def unknown(cls, symbols: int) -> DayFacts:
+        """The facts of so many symbols of which nothing is known."""
+        nothing = np.full(symbols, np.nan)
+        return cls(
+            previous_close=nothing,
+            average_volume=nothing,
+            market_cap=nothing,
+            atr=nothing,
+            vix=np.full(1, np.nan),
+            restricted=nothing,
+        )
+
     def fact(self, name: str) -> Array:
         """A recorded fact of each symbol, NaN where it is unknown."""
         found = self.recorded.get(name)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift
 from tbot_core.errors import DataError, JournalError, SettingsError, UsageError, VaultError
 from tbot_core.instance.control_folder import NAME as CONTROL_FOLDER
 from tbot_core.instance.control_folder import known_control_folder
@@ -22,7 +21,6 @@ from tbot_core.journal.store import Journal, read_journal
 from tbot_core.marketdata import received_files
 from tbot_core.model.formatting import plural
 from tbot_core.system import environ, filesystem
-from tbot_core.trading.risk.states import StateCause
 from tbot_core.vault.categories import category_paths
 
 if TYPE_CHECKING:
@@ -178,7 +176,11 @@ def with_current_run(instance: Instance) -> Instance:
 
 def run_time(instance: Instance, now: dt.datetime) -> dt.datetime:
     """The time of the machine's clock by that of the rehearsal whose files the instance has, if any."""
-    return now + rehearsal_shift(opens_of_run(instance.rehearsal)) if instance.rehearsal else now
+    if not instance.rehearsal:
+        return now
+    from tbot_core.engine.rehearsal_target import opens_of_run, rehearsal_shift  # which bring the calendar along
+
+    return now + rehearsal_shift(opens_of_run(instance.rehearsal))
 
 
 def bot_time(instance: Instance, now: dt.datetime) -> dt.datetime:
@@ -254,6 +256,8 @@ def _last_stop(journal: Journal) -> Event | None:
 
 def _begins_trading(event: Event) -> bool:
     # A session that is resumed has not read its account yet.
+    from tbot_core.trading.risk.states import StateCause  # a list of runs needs none
+
     if event.kind == records.STATE:
         return bool(event.payload["there"]) and event.payload["cause"] == StateCause.UNRECONCILED.name
     return event.kind == records.SESSION_OPENED

@@ -192,19 +192,6 @@ def left_out_symbols(cut: Sequence[str], denied: Mapping[str, Sequence[str]]) ->
     return (*cut, *chain.from_iterable(denied.values()))
 
 
-def unknown_facts(symbols: int) -> DayFacts:
-    """The facts of so many symbols of which nothing is known."""
-    nothing = np.full(symbols, np.nan)
-    return DayFacts(
-        previous_close=nothing,
-        average_volume=nothing,
-        market_cap=nothing,
-        atr=nothing,
-        vix=np.full(1, np.nan),
-        restricted=nothing,
-    )
-
-
 def dollar_volume(day: DayFacts) -> Array:
     """The mean dollar volume of the look-back of each symbol; -1 where it is unknown."""
     dollars: Array = np.nan_to_num(day.average_volume * day.previous_close, nan=-1.0)

@@ -124,13 +124,14 @@ UNNEEDED = {
     ("status",): _READS_ONLY,
     ("why",): _READS_ONLY,
     ("data", "list"): (*_READS_ONLY, *_SETTINGS, "sqlite3", "tbot_core.vault"),
-    ("plugins", "list"): (*_READS_ONLY, *_SETTINGS),
+    ("plugins", "list"): (*_READS_ONLY, *_SETTINGS, "tbot_core.model.calendar", "tbot_core.trading"),
     ("check",): (
         "polars",
         *_NETWORK,
         *_MACHINERY,
         "tbot_core.contracts.options",
         "tbot_core.journal.projections.book",
+        "tbot_core.trading.universe",
     ),
 }
 """What each quick command does not import: packages, and parts of the core that bring such packages along."""

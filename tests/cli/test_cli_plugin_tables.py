@@ -18,7 +18,7 @@ from tbot_core.contracts.settings import DeploymentSettings, StrategySettings
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.instance import Instance, load_settings
 from tbot_core.model.clock import SystemClock
-from tbot_core.trading.universe import unknown_facts
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.vault.categories import category_paths
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def test_a_table_is_one_for_all_plugins_that_name_it(
     assert capsys.readouterr().out.endswith("from the next session (finnhub, price_volume).\n")
     assert (home / "data" / "tables" / "funds.csv").read_text() == "symbol,name\nZZZ,S&P\n"
     filters = assemble(home, "replay", SystemClock()).filters
-    day = unknown_facts(2)
+    day = DayFacts.unknown(2)
     frame = StrategySettings(min_market_cap=Decimal(1))
     for name in ("price_volume", "finnhub"):
         checks = filters[name].screen(day, ("SPY", "ZZZ"), frame)

@@ -24,11 +24,11 @@ from tbot_core.execution.broker_account import BrokerAccount
 from tbot_core.journal import records
 from tbot_core.journal.store import Journal, open_journal
 from tbot_core.model.calendar import EarlyClose, ExchangeCalendar, Session
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.types import Account
 from tbot_core.rehearsal.virtual_loop import LoopClock, VirtualLoop, run_virtual
 from tbot_core.testing.trades import rules
 from tbot_core.trading.orders import ClientOrderIds
-from tbot_core.trading.universe import unknown_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tbot_core.journal.store import Event
 
 ACCOUNT = Account(account_id="A", cash=Decimal(100_000), equity=Decimal(100_000))
-UNKNOWN = unknown_facts(1)  # of one symbol
+UNKNOWN = DayFacts.unknown(1)  # of one symbol
 MINUTES = 10
 """So long the sessions of these tests last, where their length is not what matters."""
 

@@ -22,9 +22,9 @@ from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent
 from tbot_core.marketdata import received_bars, received_files
 from tbot_core.model.bars import MinuteSlice
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.rehearsal.lifecycle import LifecycleBroker, SimulatedInstance, simulated_instance
 from tbot_core.rehearsal.world import World
-from tbot_core.trading.universe import unknown_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -219,7 +219,7 @@ def test_a_stop_leaves_orders_in_flight_at_the_close_some_seconds(
 def test_the_bars_of_a_session_that_is_ended_late_are_found(scene: SimulatedInstance, tmp_path: Path) -> None:
     """Its recording stays the latest of its day: `tbot why` reads the minutes that were received."""
     old, folder = scene.world.calendar.previous(scene.world.session.date), tmp_path / "received"
-    day = unknown_facts(2)
+    day = DayFacts.unknown(2)
     header = received_bars.RecordingHeader(
         session=old, symbols=("AAA", "BBB"), day=day, source="f", coverage="consolidated", cut=()
     )

@@ -20,6 +20,7 @@ from tbot_core.engine.session.vix import VixSources, known_vix, strategies_witho
 from tbot_core.errors import PluginError, Unavailable
 from tbot_core.marketdata.store import manifest, reference
 from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.reasons import Reason
 from tbot_core.model.signals import ExitRules
 from tbot_core.model.window import Window
@@ -31,14 +32,12 @@ from tbot_core.rehearsal.world import DAY, World
 from tbot_core.system import filesystem
 from tbot_core.testing.trades import rules
 from tbot_core.trading.proposals import ActiveStrategy
-from tbot_core.trading.universe import unknown_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from tbot_core.contracts import SupportsDailyVix
-    from tbot_core.model.day_facts import DayFacts
 
 BEFORE = DAY - dt.timedelta(days=1)
 
@@ -182,7 +181,7 @@ def test_an_extension_supplies_the_vix(tmp_path: Path, caplog: pytest.LogCapture
         ),
     )
     made = universe_selector(assembly, FeedRequest(kind="live"), BrokerCapabilities(), [Broker(None)])
-    day = unknown_facts(1)
+    day = DayFacts.unknown(1)
     found = asyncio.run(made.vix.add_vix(day, ExchangeCalendar().next(DAY)))
     assert known_vix(found) == 16.5
     assert "extension/broken" in caplog.text

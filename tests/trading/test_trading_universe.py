@@ -17,7 +17,6 @@ from tbot_core.trading.universe import (
     UniverseLimit,
     left_out_symbols,
     limit_universe,
-    unknown_facts,
 )
 
 if TYPE_CHECKING:
@@ -121,14 +120,14 @@ def test_required_symbols_come_first_then_what_nothing_denies() -> None:
 
 def test_unknown_facts_have_one_value_for_each_symbol() -> None:
     """None is known, and the VIX has no symbol."""
-    found = unknown_facts(2)
+    found = DayFacts.unknown(2)
     assert np.isnan([found.previous_close, found.average_volume, found.market_cap, found.atr, found.restricted]).all()
     assert (found.previous_close.shape, found.vix.shape, found.typical_volume) == ((2,), (1,), None)
 
 
 def test_a_universe_counts_what_its_source_has_and_what_is_left_out() -> None:
     """The most frequent reason first, and no reason without a symbol; nothing where the source was not asked."""
-    universe = Universe(symbols=("AAA",), day=unknown_facts(1), cut=("BBB",), denied={"VOLUME_LOW": ("CCC", "DDD")})
+    universe = Universe(symbols=("AAA",), day=DayFacts.unknown(1), cut=("BBB",), denied={"VOLUME_LOW": ("CCC", "DDD")})
     assert universe.counts is None
     counts = attrs.evolve(universe, not_offered={"not tradable": 0}, limit=1, limited_by=OWN_LIMIT).counts
     assert counts is not None
@@ -137,6 +136,6 @@ def test_a_universe_counts_what_its_source_has_and_what_is_left_out() -> None:
         counts.text
         == "1 of 4 symbols subscribed (UNIVERSE_MAX, 1; symbols left out: VOLUME_LOW 2, UNIVERSE_TRUNCATED 1)"
     )
-    whole = Universe(symbols=("AAA",), day=unknown_facts(1), not_offered={}).counts
+    whole = Universe(symbols=("AAA",), day=DayFacts.unknown(1), not_offered={}).counts
     assert whole is not None
     assert whole.text == "1 of 1 symbol subscribed"

@@ -9,7 +9,6 @@ import attrs
 from tbot_core.journal.projections.carryover import signalled_symbols as signalled
 from tbot_core.model.calendar import Session
 from tbot_core.model.day_facts import DayFacts
-from tbot_core.trading.universe import unknown_facts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -30,7 +29,7 @@ class EndedFeed:
     def of(cls, session: Session, since: Sequence[Event]) -> EndedFeed:
         """The feed of a session, from the events since the last close."""
         found = signalled(since)
-        return cls(session=session, symbols=found, day=unknown_facts(len(found)))
+        return cls(session=session, symbols=found, day=DayFacts.unknown(len(found)))
 
     async def minutes(self) -> AsyncIterator[MinuteSlice]:
         """No minutes."""

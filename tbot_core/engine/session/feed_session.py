@@ -11,8 +11,9 @@ from tbot_core.errors import TbotError
 from tbot_core.journal import records
 from tbot_core.marketdata.live_feed import LiveFeedAggregator
 from tbot_core.marketdata.received_bars import RecordedMinute, RecordedSession, RecordingHeader, SessionRecorder
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.system import log
-from tbot_core.trading.universe import Universe, unknown_facts
+from tbot_core.trading.universe import Universe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -103,7 +104,7 @@ class FeedReceiver:
 
 def universe_of(source: FeedSession | LiveSession) -> Universe:
     """All symbols of a source; nothing is known of those of a live feed."""
-    day = unknown_facts(len(source.symbols)) if isinstance(source, LiveSession) else source.day
+    day = DayFacts.unknown(len(source.symbols)) if isinstance(source, LiveSession) else source.day
     return Universe(symbols=source.symbols, day=day)
 
 

@@ -39,6 +39,7 @@ from tbot_core.marketdata.store.recorded_facts import RecordedFacts, with_record
 from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.calendar import ExchangeCalendar, Session
 from tbot_core.model.clock import Clock
+from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.reasons import REASON_BY_CODE, Reason
 from tbot_core.model.types import is_symbol
 from tbot_core.plugins.guarded import GuardedVix
@@ -50,7 +51,6 @@ from tbot_core.trading.universe import (
     UniverseLimit,
     dollar_volume,
     limit_universe,
-    unknown_facts,
 )
 
 if TYPE_CHECKING:
@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from tbot_core.engine.assembly import Assembly
     from tbot_core.journal.store import Event, Journal
     from tbot_core.model.daily_bars import DailyBars
-    from tbot_core.model.day_facts import DayFacts
 
 _UNKNOWN: Final = "unknown to the feed"
 _NO_SYMBOL: Final = "not the symbol of a share"
@@ -131,7 +130,7 @@ class UniverseSelector:
         if is_cut or is_partial or not quality.minute_history or self.facts.sources:
             day = await self._daily_facts(source, symbols, facts)
         else:
-            day = unknown_facts(len(symbols))
+            day = DayFacts.unknown(len(symbols))
         coverage: tuple[FactCoverage, ...] = ()
         if not held or self.clock.now() < source.session.open:  # a restart does not wait
             candidates = partial(self._candidates, source, symbols, day, held | watched)
