@@ -29,6 +29,9 @@ BELIEVABLE_SHARPE: Final = 5.0
 ENOUGH_SESSIONS: Final = 20
 """A Sharpe ratio above that bound, over so many sessions or more, is not believed."""
 
+MOST_DAYS: Final = (1, 7, 30, 90, 365)
+"""The ages of facts by which a backtest counts its decisions, in days."""
+
 Chosen: TypeAlias = Literal["--symbols", "UNIVERSE", "stored"]
 """What chose the symbols: the caller, the setting, or the bar store, which has no other ones."""
 
@@ -88,12 +91,31 @@ class UnknownFacts:
 
 
 @attrs.frozen(kw_only=True)
+class FactUse:
+    """A fact about symbols that filters used: from which day on it is known of which symbols, and its ages.
+
+    `ages`: for so many symbols x sessions it was known for at most each of MOST_DAYS, for longer, and not at all.
+    """
+
+    first_days: Mapping[str, date]
+    ages: Sequence[int] = (0,) * (len(MOST_DAYS) + 2)
+
+    @property
+    def sentence(self) -> str:
+        """The ages in one sentence; those that never occurred are left out."""
+        bounds = [f"at most {plural(days, 'day')}" for days in MOST_DAYS]
+        names = (*bounds, f"more than {plural(MOST_DAYS[-1], 'day')}", "unknown")
+        counts = ", ".join(f"{name} {count:,}" for name, count in zip(names, self.ages, strict=True) if count)
+        return f"Its age in {sum(self.ages):,} decisions (symbols x sessions): {counts}."
+
+
+@attrs.frozen(kw_only=True)
 class Reliability:
     """What a backtest knows about its own result.
 
-    `days`: each session with its equity, in order. `facts`: for each fact about symbols that filters used, from
-    which day on it is known of which symbols. `unknown`: what passed without a fact, None if nothing did. `kinds`: the
-    pairs of adjustment and volume of the bars; `notes` say what follows from them.
+    `days`: each session with its equity, in order. `facts`: those about symbols that filters used, by name. `unknown`:
+    what passed without a fact, None if nothing did. `kinds`: the pairs of adjustment and volume of the bars; `notes`
+    say what follows from them.
     """
 
     variants: Sequence[Variant]
@@ -101,7 +123,7 @@ class Reliability:
     days: Sequence[TradingDay]
     chosen: Chosen
     symbols: int
-    facts: Mapping[str, Mapping[str, date]]
+    facts: Mapping[str, FactUse]
     kinds: Sequence[tuple[str, str]]
     notes: Sequence[str] = ()
     unknown: UnknownFacts | None = None
@@ -173,8 +195,12 @@ def reliability_document(known: Reliability, report: ReliabilityReport) -> dict[
         "slippage": known.slippage.kind,
         "universe": {"chosen_by": known.chosen, "symbols": known.symbols},
         "facts": {
-            name: {"symbols": len(days), "first": min(days.values()).isoformat() if days else None}
-            for name, days in sorted(known.facts.items())
+            name: {
+                "symbols": len(used.first_days),
+                "first": min(used.first_days.values()).isoformat() if used.first_days else None,
+                "ages": dict(zip((*map(str, MOST_DAYS), "older", "unknown"), used.ages, strict=True)),
+            }
+            for name, used in sorted(known.facts.items())
         },
         "unknown_facts": known.unknown
         and {
@@ -282,10 +308,11 @@ def _fundamentals_words(known: Reliability) -> str:
     if not known.facts:
         return "No filter used any."
     sentences = []
-    for name, days in sorted(known.facts.items()):
-        if days:
+    for name, used in sorted(known.facts.items()):
+        if days := used.first_days:
             count = f"{len(days):,} of {plural(known.symbols, 'symbol')}"
             sentences.append(f"{name}: of {count}, from {min(days.values())} on at the earliest; unknown before.")
+            sentences.append(used.sentence)
         else:
             sentences.append(f"{name}: nothing is stored, so it was unknown in every session.")
     return " ".join((*sentences, _DATED))

@@ -18,7 +18,7 @@ from tbot_core.model.types import ExitReason, Side, Trade
 from tbot_core.reports import html
 from tbot_core.reports.figures import TradingDay
 from tbot_core.reports.html.trades import MOST_LINES
-from tbot_core.reports.reliability import Reliability, Variant
+from tbot_core.reports.reliability import FactUse, Reliability, Variant
 from tbot_core.reports.summary import RunSummary
 from tbot_core.reports.timeline import RunTimeline, SessionTimeline
 from tbot_core.reports.trade_charts import MOST_CHARTS, ChartLine, TradeCharts, TradedSession, chart_document, largest
@@ -87,7 +87,10 @@ def reliability(sessions: Sequence[Session]) -> Reliability:
         ],
         chosen="UNIVERSE",
         symbols=10,
-        facts={"debt_to_equity": {"S1": sessions[0].date}, "market_cap": {}},
+        facts={
+            "debt_to_equity": FactUse(first_days={"S1": sessions[0].date}, ages=(20, 0, 0, 0, 0, 0, 180)),
+            "market_cap": FactUse(first_days={}),
+        },
         kinds=[("split", "partial"), ("raw", "consolidated")],
         notes=[f"Volumes of {', '.join(f'S{number}' for number in range(10))} are a part of the tape."],
     )

@@ -17,7 +17,7 @@ from tbot_core.model.formatting import MINUS
 from tbot_core.model.types import ExitReason, Side, Trade
 from tbot_core.reports import html
 from tbot_core.reports.figures import TradingDay
-from tbot_core.reports.reliability import Reliability, UnknownFacts, Variant, reliability_report
+from tbot_core.reports.reliability import FactUse, Reliability, UnknownFacts, Variant, reliability_report
 from tbot_core.reports.summary import RunSummary
 from tbot_core.reports.timeline import RunTimeline
 from tbot_core.reports.trade_charts import TradeCharts
@@ -27,6 +27,7 @@ OPEN = dt.datetime(2018, 7, 2, 13, 30, tzinfo=dt.UTC)
 CLOSE = OPEN + dt.timedelta(minutes=390)
 DAY = dt.timedelta(days=1)
 NONE = Slippage(kind="none", mean=0.0015, deviation=0.001, seed=0)
+CAPS = FactUse(first_days={"AAA": dt.date(2018, 6, 30)}, ages=(0, 1, 1, 0, 0, 1200, 2))
 SLIPS = Slippage(kind="randomized", mean=0.0015, deviation=0.001, seed=0)
 
 
@@ -192,13 +193,17 @@ def test_without_a_profit_nothing_is_left_of_it(trades: list[Trade], pnl: str, h
         ("Fundamentals", "No filter used any.", {}),
         (
             "Fundamentals",
-            "market_cap: of 1 of 2 symbols, from 2018-06-30 on at the earliest; unknown before. A session uses",
-            {"facts": {"market_cap": {"AAA": dt.date(2018, 6, 30)}}},
+            (
+                "market_cap: of 1 of 2 symbols, from 2018-06-30 on at the earliest; unknown before. Its age in 1,204 "
+                "decisions (symbols x sessions): at most 7 days 1, at most 30 days 1, more than 365 days 1,200, "
+                "unknown 2. A session uses"
+            ),
+            {"facts": {"market_cap": CAPS}},
         ),
         (
             "Fundamentals",
             "eps: nothing is stored, so it was unknown in every session. A session uses",
-            {"facts": {"eps": {}}},
+            {"facts": {"eps": FactUse(first_days={})}},
         ),
         (
             "Unknown facts",
@@ -221,7 +226,7 @@ def test_what_is_known_about_the_data_is_said(title: str, words: str, changes: d
 
 def test_page_text_and_document_say_the_same() -> None:
     """Headline, warnings, results and facts are in all three; what the banner states is no note of page and text."""
-    facts = {"market_cap": {"AAA": dt.date(2018, 6, 30)}}
+    facts = {"market_cap": CAPS}
     reliability = known(NONE, ("100", "-3"), facts=facts, notes=["Volumes of AAA are a part of the tape."])
     one = summary(reliability, notes=["Volumes of AAA are a part of the tape.", "No quotes."])
     report = one.reliability_report
@@ -250,7 +255,13 @@ def test_page_text_and_document_say_the_same() -> None:
         ],
         "slippage": "none",
         "universe": {"chosen_by": "stored", "symbols": 2},
-        "facts": {"market_cap": {"symbols": 1, "first": "2018-06-30"}},
+        "facts": {
+            "market_cap": {
+                "symbols": 1,
+                "first": "2018-06-30",
+                "ages": {"1": 0, "7": 1, "30": 1, "90": 0, "365": 0, "older": 1200, "unknown": 2},
+            }
+        },
         "unknown_facts": None,
         "adjustments": ["raw"],
         "volumes": ["consolidated"],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tbot_core.contracts import SupportsRefresh
 from tbot_core.marketdata.store.recorded_facts import MARKET_CAP
 from tbot_core.model.types import dollars_of
 from tbot_core.reports.figures import TradingDay
-from tbot_core.reports.reliability import Reliability, UnknownFacts
+from tbot_core.reports.reliability import MOST_DAYS, FactUse, Reliability, UnknownFacts
 from tbot_core.trading.slippage import Slippage
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from tbot_core.engine.assembly import Assembly
     from tbot_core.engine.backtest.results import TestedSession
     from tbot_core.engine.backtest.trials import BeforeBell
+    from tbot_core.marketdata.store.recorded_facts import RecordedFacts
     from tbot_core.marketdata.store.selection import SymbolSelection
     from tbot_core.marketdata.store.store import BarStore
     from tbot_core.reports.reliability import Variant
@@ -46,7 +49,7 @@ def reliability_of(
         ],
         chosen="--symbols" if named else "UNIVERSE" if settings.trading.universe else "stored",
         symbols=len(selected.symbols),
-        facts={name: store.recorded_facts.first_days(name, selected.symbols) for name in _facts(assembly)},
+        facts={name: _use(name, store.recorded_facts, selected.symbols, tested) for name in _facts(assembly)},
         kinds=selected.kinds,
         notes=(*selected.notes_on_kinds, *selected.notes_on_gaps),
     )
@@ -58,6 +61,13 @@ def unknown_facts(before: BeforeBell, tested: Sequence[TestedSession]) -> Unknow
         return None
     known = (one.session.date for one in tested if one.session.date not in before.unsure)
     return UnknownFacts(signals=before.unknown, first_known=min(known, default=None))
+
+
+def _use(name: str, recorded: RecordedFacts, symbols: tuple[str, ...], tested: Sequence[TestedSession]) -> FactUse:
+    ages = recorded.ages(name, [one.session.date for one in tested], symbols)
+    known = ages[~np.isnan(ages)]
+    counts = np.bincount(np.searchsorted(MOST_DAYS, known), minlength=len(MOST_DAYS) + 1).tolist()
+    return FactUse(first_days=recorded.first_days(name, symbols), ages=(*counts, ages.size - known.size))
 
 
 def _facts(assembly: Assembly) -> set[str]:

@@ -66,6 +66,12 @@ class _History:
         known = (places >= 0) & (days <= self.lasts[found])
         return np.where(known, self.values[found], np.nan)
 
+    def ages(self, days: Dates) -> Array:
+        """How many days before each day the fact then known became known; NaN where it is unknown."""
+        known = ~np.isnan(self.at(days))
+        found = np.maximum(np.searchsorted(self.firsts, days, side="right") - 1, 0)
+        return np.where(known, (days - self.firsts[found]).astype(float), np.nan)
+
 
 class RecordedFacts:
     """Facts by name and symbol. On each day the latest one that was known then counts, until its end."""
@@ -91,6 +97,14 @@ class RecordedFacts:
             for column, symbol in enumerate(symbols):
                 if (history := self._history((name, symbol))) is not None:
                     values[:, column] = history.at(dates)
+        return found
+
+    def ages(self, name: str, days: Sequence[dt.date], symbols: Sequence[str]) -> Array:
+        """How many days before each day a fact became known; shape (days, symbols), NaN = unknown."""
+        dates, found = np.array(days, dtype="datetime64[D]"), np.full((len(days), len(symbols)), np.nan)
+        for column, symbol in enumerate(symbols):
+            if (history := self._history((name, symbol))) is not None:
+                found[:, column] = history.ages(dates)
         return found
 
     def latest(self, name: str, symbol: str, day: dt.date) -> RecordedFact | None:

@@ -17,6 +17,7 @@ from tbot_core.engine.bootstrap import assemble
 from tbot_core.marketdata.store import reference
 from tbot_core.marketdata.store.recorded_facts import RecordedFact
 from tbot_core.model.clock import ManualClock
+from tbot_core.reports.reliability import FactUse
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
@@ -121,19 +122,20 @@ def test_signals_that_pass_without_a_fact_are_counted(tmp_path: Path) -> None:
 def test_facts_that_filters_used_are_known_from_their_first_day_on(home: Path) -> None:
     """Capitalisations are used by their limits alone, fetched facts by the filter that fetches them.
 
-    A fact without a value is not known.
+    A fact without a value is not known. Its age is counted from that day, for each symbol and session.
     """
     assert known(home).facts == {}
     assert known(home, FILTERS="none", MIN_MARKET_CAP_OPEN="1000").facts == {}
-    caps = {"market_cap": {"AAA": dt.date(2018, 6, 30)}}
+    caps = {"market_cap": FactUse(first_days={"AAA": dt.date(2018, 6, 30)}, ages=(1, 1, 0, 0, 0, 0, 2))}
     assert known(home, MAX_MARKET_CAP_OPEN="1000").facts == caps
-    assert known(home, fetching=True).facts == {"growth": {}}
+    assert known(home, fetching=True).facts == {"growth": FactUse(first_days={}, ages=(0, 0, 0, 0, 0, 0, 4))}
     fetched = [("AAA", DAYS[1], 0.1), ("AAA", DAYS[0], 0.2), ("BBB", DAYS[0], float("nan"))]
     facts = [
         RecordedFact(name="growth", symbol=symbol, first=day, last=None, value=value) for symbol, day, value in fetched
     ]
     reference.add_fetched(home / "data" / "bars", facts)
-    assert known(home, fetching=True, MIN_MARKET_CAP_OPEN="1").facts == {"growth": {"AAA": DAYS[0]}, **caps}
+    growth = FactUse(first_days={"AAA": DAYS[0]}, ages=(2, 0, 0, 0, 0, 0, 2))
+    assert known(home, fetching=True, MIN_MARKET_CAP_OPEN="1").facts == {"growth": growth, **caps}
 
 
 def test_the_docs_name_each_cause_of_walking_a_session() -> None:
