@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from tbot_core.status import Document
 
 
-def feed_document(received: Path, health: DataHealth, now: dt.datetime) -> Document | None:
+def feed_document(received: Path, health: DataHealth, now: dt.datetime | None) -> Document | None:
     """The market data of the current session: source, age, gaps and halts; None outside a session.
 
     `received` is the folder of the bars that the run received. `minute` is the last one closed, `age_s` the age of the
-    last bars received: a minute without a bar counts for nothing.
+    last bars received: a minute without a bar counts for nothing. Without `now`, after a run, it has no age.
     """
     if not health.opened:
         return None
@@ -39,7 +39,7 @@ _NOTHING_RECEIVED: Final[Document] = {
 }  # fmt: skip
 
 
-def _received(path: Path, now: dt.datetime) -> Document:
+def _received(path: Path, now: dt.datetime | None) -> Document:
     # The feed by what was received of it. Only here arrays are read, so that the status needs no numpy elsewhere.
     from tbot_core.marketdata.bar_aggregator import BarArrival
     from tbot_core.marketdata.received_bars import read_ends
@@ -53,7 +53,7 @@ def _received(path: Path, now: dt.datetime) -> Document:
         "source": header.source,
         "coverage": header.coverage,
         "minute": None if end is None else end.minute.index,
-        "age_s": None if data is None else max(0.0, round((now - data.at).total_seconds(), 1)),
+        "age_s": None if data is None or now is None else max(0.0, round((now - data.at).total_seconds(), 1)),
         "late_bars": 0 if end is None else end.counts.get(BarArrival.LATE.value, 0),
         "revised_bars": 0 if end is None else end.counts.get(BarArrival.REVISED.value, 0),
     }

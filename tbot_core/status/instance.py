@@ -26,7 +26,7 @@ from tbot_core.status.arming import arming_document, latest_mode
 from tbot_core.status.conditions import Condition, not_ready_sentence, older_condition, present_conditions
 from tbot_core.status.feed import feed_document
 from tbot_core.status.journal_reader import JournalReader, Projections
-from tbot_core.status.phases import PREPARING, STOPPED, is_stopped, next_event, preparation
+from tbot_core.status.phases import PREPARING, STOPPED, is_stopped, next_event, preparation, run_end
 from tbot_core.status.risk_state import RiskStatus, folder_warnings, risk_status
 from tbot_core.status.runs import (
     PAPER,
@@ -165,7 +165,8 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
         "process": holder,
         "service": service_document(instance),
         **_risk(risk, conditions),
-        "feed": feed_document(received_of(instance, file), read.health, now),
+        "ended": None if running else _ended(file, events, read.book),
+        "feed": feed_document(received_of(instance, file), read.health, now if running else None),
         "failover": _failover(settings, events, now),
         "runs": [run_document(one) for one in found.files],
         **_upcoming(None if found.rehearsed else file, settings, now),
@@ -233,6 +234,11 @@ def _run(file: RunFile | None, read: Projections, settings: Settings, mode: str 
         "foreign": read.holdings.document(),
         "restart": restarts.document(read.restart),
     }
+
+
+def _ended(file: RunFile | None, events: Sequence[Event], book: SessionBook) -> Document | None:
+    # How the run that is shown has ended; None where nothing is known of one.
+    return run_end(events, book, simulated=file.simulated) if file is not None and events else None
 
 
 def _upcoming(file: RunFile | None, settings: Settings, now: dt.datetime) -> Document:

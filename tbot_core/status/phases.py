@@ -10,6 +10,7 @@ import attrs
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.journal import records
 from tbot_core.model.window import anchor_named, named_window, place_window
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +26,11 @@ PREPARING: Final = "preparing"
 
 STOPPED: Final = "stopped"
 """The phase of a bot that has carried out a stop in an open session, and whose process has not ended yet."""
+
+FINISHED: Final = "finished"
+INTERRUPTED: Final = "interrupted"
+END_WORDS: Final = {FINISHED: "it has finished", STOPPED: "it was stopped", INTERRUPTED: "it was interrupted"}
+"""How a run can have ended, as a clause."""
 
 _NO_ENTRIES: Final = frozenset({"exit-only", "halted"})
 
@@ -91,6 +97,39 @@ def preparation(
 def is_stopped(events: Sequence[Event], book: SessionBook) -> bool:
     """Whether the last event of an open session is that of a stop."""
     return book.in_session and bool(events) and events[-1].kind == records.STOPPED
+
+
+def run_end(events: Sequence[Event], book: SessionBook, *, simulated: bool) -> Document:
+    """How a run that does not run any more has ended, and what its stop left open.
+
+    `finished`: a simulation has traded all its sessions, a run in real time has closed its last one. `stopped`: by a
+    person or a signal. `interrupted`: anything else. `events` are those of its journal.
+    """
+    stop = last_stop(events)
+    if book.finished:
+        how = FINISHED
+    elif stop is not None:
+        how = STOPPED
+    else:
+        how = INTERRUPTED if simulated or book.in_session else FINISHED
+    return {"how": how, "open": [] if stop is None else list(stop.payload["open"])}
+
+
+def last_stop(events: Sequence[Event]) -> Event | None:
+    """The last stop, if no session was opened or resumed since; None for a run that was interrupted."""
+    for event in reversed(events):
+        if event.kind == records.STOPPED:
+            return event
+        if _begins_trading(event):
+            return None
+    return None
+
+
+def _begins_trading(event: Event) -> bool:
+    # A session that is resumed has not read its account yet.
+    if event.kind == records.STATE:
+        return bool(event.payload["there"]) and event.payload["cause"] == StateCause.UNRECONCILED.name
+    return event.kind == records.SESSION_OPENED
 
 
 def phase_words(status: Mapping[str, Any]) -> str:

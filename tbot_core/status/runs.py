@@ -58,6 +58,11 @@ class RunFile:
         """Whether it is no part of the instance's account: that of a dry run or a rehearsal."""
         return self.dry or self.rehearsal
 
+    @property
+    def simulated(self) -> bool:
+        """Whether it is that of a demo or replay, which trades its sessions one after the other to the last."""
+        return self.name != PAPER and not self.apart
+
 
 def run_document(file: RunFile) -> Document:
     """The run for JSON: its name, when its journal changed last, and whether it is a dry run or a rehearsal."""
@@ -229,15 +234,17 @@ def unfinished_sentence(file: RunFile) -> str:
         opened, closed = (journal.last_event(kind) for kind in (records.SESSION_OPENED, records.SESSION_CLOSED))
         started, ended = (journal.last_event(kind) for kind in (records.RUN_STARTED, records.RUN_FINISHED))
         stop = _last_stop(journal)
-    if file.name == PAPER:
+    where = ""
+    if not file.simulated:
         if opened is None or (closed is not None and closed.seq > opened.seq):
             return ""
-        what, where = "Paper trading", f" in the session of {opened.payload['date']}"
-        resumes = "`tbot run` resumes it."
+        where = f" in the session of {opened.payload['date']}"
     elif started is None or ended is not None:
         return ""
+    if file.name == PAPER or started is None:
+        what, resumes = "Paper trading", "`tbot run` resumes it."
     else:
-        what, where, resumes = f"The {started.payload['mode']} run {file.name}", "", "the same command resumes it."
+        what, resumes = f"The {started.payload['mode']} run {file.name}", "the same command resumes it."
     if stop is None:
         return f"{what} was interrupted{where}; {resumes}"
     left, unread = stop.payload["open"], stop.payload.get("unconfirmed", "").removesuffix(".")
@@ -247,20 +254,10 @@ def unfinished_sentence(file: RunFile) -> str:
 
 
 def _last_stop(journal: Journal) -> Event | None:
-    # The last stop of the run, if no session was opened or resumed since; None for a run that was interrupted.
     stop = journal.last_event(records.STOPPED)
-    if stop is None or any(map(_begins_trading, journal.events(stop.seq))):
-        return None
-    return stop
+    from tbot_core.status.phases import last_stop  # which knows windows and calendars, and a list of runs needs none
 
-
-def _begins_trading(event: Event) -> bool:
-    # A session that is resumed has not read its account yet.
-    from tbot_core.trading.risk.states import StateCause  # a list of runs needs none
-
-    if event.kind == records.STATE:
-        return bool(event.payload["there"]) and event.payload["cause"] == StateCause.UNRECONCILED.name
-    return event.kind == records.SESSION_OPENED
+    return None if stop is None else last_stop([stop, *journal.events(stop.seq)])
 
 
 def _changed(path: Path) -> float:

@@ -71,7 +71,7 @@ def test_the_status_shows_feed_age_late_bars_and_what_is_wrong(tmp_path: Path) -
 
 
 def test_the_age_of_a_dead_feed_is_that_of_its_last_bar(tmp_path: Path) -> None:
-    """Minutes that close without a bar make it no younger, and a clock that is behind makes no negative age."""
+    """Minutes without a bar make it no younger, a clock that is behind makes no negative age; after the end none."""
     one, nothing = np.ones(1), np.full(1, np.nan)
     recording = recorded(tmp_path)
     for index, values in ((2, one), (3, nothing), (4, nothing)):
@@ -82,6 +82,10 @@ def test_the_age_of_a_dead_feed_is_that_of_its_last_bar(tmp_path: Path) -> None:
         shown = feed_document(tmp_path / FOLDER, fold(told(), DataHealth()), now)
         assert shown is not None
         assert f": {words}, 0 late bars" in next(iter(feed_lines(shown)))
+    ended = feed_document(tmp_path / FOLDER, fold(told(), DataHealth()), None)
+    assert ended is not None
+    assert ended["age_s"] is None
+    assert list(feed_lines(ended, running=False)) == ["feed        acme, single venue: 0 late bars, 0 revised"]
 
 
 def test_before_the_first_minute_there_is_no_age(tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ def test_a_simulation_goes_by_a_time_of_its_own(
     assert (found["phase"], found["next_event"]) == (None, None)
     ended = dt.datetime.fromisoformat(found["ran_until"])
     text = list(lines(found, MORNING))
-    assert f"ran         until {ended:%Y-%m-%d} {both_times(ended)}; it is not running" in text
+    assert f"ran         until {ended:%Y-%m-%d} {both_times(ended)}; it has finished" in text
     assert not any(line.startswith(("now", "next")) for line in text)
     shutil.copytree(traded, tmp_path / "copy")
     with filesystem.hold_lock(tmp_path / "copy" / "data" / "tbot.lock"):

@@ -15,10 +15,12 @@ from tbot_core.instance import Instance
 from tbot_core.instance.folder import REHEARSAL_VARIABLE, SIMULATION
 from tbot_core.journal import records
 from tbot_core.journal.store import NewEvent, open_journal
+from tbot_core.model.types import RiskState
 from tbot_core.status.instance import status_document
 from tbot_core.status.phases import phase_words
-from tbot_core.status.runs import run_file
+from tbot_core.status.runs import run_file, unfinished_sentence
 from tbot_core.system import filesystem
+from tbot_core.trading.risk.states import StateCause
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,3 +177,36 @@ def test_the_newest_run_is_shown_unless_the_account_has_something_open_or_in_for
     if shown != "paper":
         assert (found["mode"], found["session"]) == (mode, "2026-11-23")
         assert any(line.startswith("run ") and mode.lower() in line.lower() for line in lines(found, OPENS))
+
+
+STOP = (records.STOPPED, {"open": ["KO"], "unconfirmed": ""})
+RESUMED = (records.STATE, records.state_payload(StateCause.UNRECONCILED, RiskState.EXIT_ONLY, there=True, words=""))
+FINISHED = (records.RUN_FINISHED, {"equity": "100005.19"})
+
+
+@pytest.mark.parametrize(
+    ("name", "events", "how", "words"),
+    [
+        (OLD, DAY, "finished", ""),
+        (OLD, DAY[:2], "interrupted", " was interrupted in the session of 2026-11-23; "),
+        (OLD, (*DAY[:2], STOP), "stopped", " was stopped in the session of 2026-11-23, left open: KO; "),
+        (OLD, (*DAY[:2], STOP, RESUMED), "interrupted", " was interrupted in the session of 2026-11-23; "),
+        ("abc", (*DAY, FINISHED), "finished", ""),
+        ("abc", DAY, "interrupted", " was interrupted; "),
+    ],
+)
+def test_a_run_that_does_not_run_says_how_it_ended(
+    tmp_path: Path, name: str, events: tuple[tuple[str, dict[str, Any]], ...], how: str, words: str
+) -> None:
+    """A rehearsal with its session, a simulation with its last one; a run that goes on has no end."""
+    create_demo_instance(tmp_path)
+    journal(tmp_path / "data" / "runs" / f"{name}.sqlite", *events)
+    found = status_document(tmp_path, BELL)
+    assert found["ended"] == {"how": how, "open": ["KO"] if how == "stopped" else []}
+    text = "\n".join(lines(found, BELL))
+    assert f"; it {'has' if how == 'finished' else 'was'} {how}" in text
+    assert f"2026-11-23, {'closed' if records.SESSION_CLOSED in dict(events) else how}, state" in text
+    said = unfinished_sentence(run_file(Instance.at(tmp_path)))
+    assert said == (f"The REHEARSAL run {name}{words}the same command resumes it." if words else "")
+    with filesystem.hold_lock(Instance.at(tmp_path).lock, name):
+        assert status_document(tmp_path, BELL)["ended"] is None

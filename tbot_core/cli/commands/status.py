@@ -79,7 +79,7 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
             "confirm", f"{plural(shown['confirmations'], 'entry', 'entries')} to confirm: `tbot confirm`"
         )
     if shown["feed"]:
-        yield from feed_lines(shown["feed"])
+        yield from feed_lines(shown["feed"], running=shown["running"])
     yield from figure_lines(shown)
     yield from _state(shown)
     yield from _times(shown, now)
@@ -121,7 +121,7 @@ def _without_session(shown: Mapping[str, Any]) -> str:
 
 def _times(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     # What will not be traded, the current phase and the next event; for a simulation when it ended, or its time.
-    from tbot_core.status.phases import phase_words
+    from tbot_core.status.phases import END_WORDS, phase_words
 
     for number, sentence in enumerate(shown["remarks"]):
         yield labelled_line("" if number else "today", sentence)
@@ -135,7 +135,8 @@ def _times(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
         )
     elif not shown["running"]:
         ended = dt.datetime.fromisoformat(shown["ran_until"])
-        yield labelled_line("ran", f"until {ended:%Y-%m-%d} {both_times(ended)}; it is not running")
+        how = f"; {END_WORDS[shown['ended']['how']]}" if shown["ended"] else ""
+        yield labelled_line("ran", f"until {ended:%Y-%m-%d} {both_times(ended)}{how}")
     elif shown["last_event"] is not None:
         at = dt.datetime.fromisoformat(shown["last_event"])
         yield labelled_line("now", f"{at:%Y-%m-%d} {both_times(at)} in the time of the run")
@@ -146,7 +147,7 @@ def _account(shown: Mapping[str, Any]) -> Iterator[str]:
         Decimal(shown[name]) for name in ("equity", "day_pnl", "daily_loss_limit", "budget", "gross")
     )
     used = Decimal(shown["daily_loss_used"] or 0)
-    session = "open" if shown["in_session"] else "closed"
+    session = "closed" if not shown["in_session"] else "open" if shown["running"] else shown["ended"]["how"]
     yield labelled_line("session", f"{shown['session']}, {session}, state {shown['state']}")
     yield labelled_line(
         "equity", f"{format_money(equity)}, P&L of the session {format_money(pnl, signed=True)}{_marked(shown)}"
@@ -192,13 +193,13 @@ def _broker_prefix(one: Mapping[str, str], width: int) -> str:
     return f"{one['broker']:<{width}}  " if width else ""
 
 
-def feed_lines(shown: Mapping[str, Any]) -> Iterator[str]:
-    """The state of the market data as text."""
+def feed_lines(shown: Mapping[str, Any], *, running: bool = True) -> Iterator[str]:
+    """The state of the market data as text; `running`: whether the run that receives it goes on."""
     if shown["source"]:
         coverage = f", {shown['coverage'].replace('_', ' ')}" if shown["coverage"] else ""
-        age = "no bar yet" if shown["age_s"] is None else f"last bar {shown['age_s']:.0f} s ago"
+        age = "no bar yet, " if shown["age_s"] is None else f"last bar {shown['age_s']:.0f} s ago, "
         late = f"{plural(shown['late_bars'], 'late bar')}, {shown['revised_bars']} revised"
-        yield labelled_line("feed", f"{shown['source']}{coverage}: {age}, {late}")
+        yield labelled_line("feed", f"{shown['source']}{coverage}: {age if running else ''}{late}")
     if shown["universe"]:
         from tbot_core.status.event_text import universe_text
 

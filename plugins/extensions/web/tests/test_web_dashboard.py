@@ -344,7 +344,7 @@ def test_a_finished_simulation_is_never_today(traded_app: ASGIApp) -> None:
     page = ask(traded_app, "GET", "/", VIEWER).text
     figures = page.partition('id="part-figures"')[2].partition('id="part-positions"')[0]
     assert "No bot runs here for an account" in figures
-    assert "demo, finished</strong>: " in figures
+    assert "demo, finished at 20" in figures
     assert "session of 2026-03-02" in figures
     assert SIMULATED_PRICES in figures.partition("<dl")[0]
     for title in ("Today", "Trades today", "Equity"):

@@ -42,6 +42,8 @@ TRADES: dict[str, Any] = {
     "simulated": False,
     "in_session": True,
     "running": True,
+    "ended": None,
+    "ran_until": "2026-03-02T15:01:07+00:00",
     "preparing": None,
     "session": "2026-03-02",
     "now": "2026-03-02T14:55:34+00:00",
@@ -55,7 +57,11 @@ TRADES: dict[str, Any] = {
     "accounts": [{"broker": "alpaca", "latency_s": 0.027}],
     "attention": [],
 }
-DEAD = {"running": False, "attention": ["Positions are open and not managed by any bot: FORJA."]}
+DEAD = {
+    "running": False,
+    "ended": {"how": "interrupted", "open": []},
+    "attention": ["Positions are open and not managed by any bot: FORJA."],
+}
 
 
 @pytest.fixture
@@ -91,7 +97,7 @@ def test_after_the_death_of_the_bot_all_figures_keep_the_time_of_their_marks(
     """No time of now, no next event and no latency beside them; the state and what is open stand out."""
     found = parts(**DEAD)
     said = words(found["state"])
-    assert "The figures are those of its last moment, the marks of 09:55:05." in said
+    assert "It was interrupted at 09:54:59. The figures are those of its last moment, the marks of 09:55:05." in said
     assert "09:55:34" not in "".join(found.values())
     assert "Next:" not in said
     assert 'class="state normal off unmanaged"' in found["state"]
@@ -118,10 +124,26 @@ def test_a_rehearsal_that_ended_is_started_by_the_command_of_its_venue(parts: Ca
 
 def test_a_rehearsal_of_before_is_not_taken_for_the_account(parts: Callable[..., dict[str, str]]) -> None:
     """It is the newest run; the band says how the account is traded, the figures whose they are."""
-    found = parts(**DEAD, mode="REHEARSAL", of_account=False, in_session=False, positions=[])
+    ended = {"how": "finished", "open": []}
+    found = parts(**DEAD | {"ended": ended}, mode="REHEARSAL", of_account=False, in_session=False, positions=[])
     assert "An admin starts it under" in words(found["state"])
-    assert "SIMULATION What follows is of a rehearsal, finished" in words(found["figures"])
+    assert "SIMULATION What follows is of a rehearsal, finished at 2026-03-02 10:01" in words(found["figures"])
     assert "Equity of the rehearsal" in words(found["figures"])
+
+
+def test_a_run_that_was_stopped_says_so_and_when(parts: Callable[..., dict[str, str]]) -> None:
+    """Of a rehearsal whose session was not over, with what its stop left open, and no age of its data."""
+    feed: dict[str, Any] = {"source": "Alpaca IEX", "age_s": None, "lost_minutes": 0, "halted": []}
+    ended = {"how": "stopped", "open": ["FORJA"]}
+    found = parts(**DEAD | {"ended": ended}, mode="REHEARSAL", of_account=False, positions=[], feed=feed)
+    assert "What follows is of a rehearsal, stopped at 2026-03-02 10:01 with FORJA left open :" in words(
+        found["figures"]
+    )
+    assert "It was stopped" not in words(found["state"])
+    own = parts(**DEAD | {"ended": ended})
+    assert "It was stopped at 09:54:59 with FORJA left open. The figures" in words(own["state"])
+    assert "Of the rehearsal, stopped;" in words(found["events"])
+    assert "Alpaca IEX Alerts" in words(found["health"])
 
 
 def test_a_halted_bot_sends_no_entries_and_has_no_next_event(parts: Callable[..., dict[str, str]]) -> None:
