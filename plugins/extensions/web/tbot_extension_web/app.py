@@ -23,7 +23,7 @@ from tbot_core.system import log, random
 from tbot_extension_web.access.denials import Denied
 from tbot_extension_web.call import Call
 from tbot_extension_web.cookies import SESSION, VISIT, is_form_token
-from tbot_extension_web.forms import read_form
+from tbot_extension_web.forms import TooLarge, read_form
 from tbot_extension_web.headers import OwnOrigin
 from tbot_extension_web.notices import AskedRequest
 from tbot_extension_web.permissions import Permission, allows
@@ -286,6 +286,8 @@ def _failure(site: Site, request: Request, fault: Exception) -> Response:
     with suppress(TbotError):
         session = _found_session(site, request)
     call = Call(request=request, site=site, session=session)
+    if isinstance(fault, TooLarge):
+        return call.page("message.html", 413, title="Too large", text=fault.detail, remedy=fault.remedy)
     if isinstance(fault, HTTPException):
         text = _TEXTS.get(fault.status_code, fault.detail)
         return call.page("message.html", fault.status_code, title=f"{fault.status_code}", text=text)

@@ -40,6 +40,8 @@ _PIECE_BYTES: Final = 1 << 20
 class LargeFile:
     """A file of a form that goes to the disk: the field that it is, its most bytes, and how long it may take.
 
+    `larger` is what to do with one that has more bytes.
+
     `receive` makes the place for it: of the instance's folder, how the file is called, and its most bytes; it yields
     what has arrived at the end, and what writes some bytes of it.
     """
@@ -47,7 +49,16 @@ class LargeFile:
     field: str
     most_bytes: int
     within_s: float
+    larger: str
     receive: Callable[[Path, str, int], AbstractContextManager[tuple[ReceivedFile, Callable[[bytes], None]]]]
+
+
+class TooLarge(HTTPException):
+    """A form, or a file of it, that has more bytes than its bound; `remedy` says what to do."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(413, message)
+        self.remedy = remedy
 
 
 class Sink(Protocol):
@@ -73,7 +84,7 @@ async def read_form(
     """The fields of a form; `files` are those that may be a file, whose bytes that are no text are surrogates.
 
     `sink` is for a file that is not kept in memory; its field is "". How a file is called is the field FILE_NAME with
-    its name. Raises HTTPException for a form that is too large or too slow, or is none.
+    its name. Raises HTTPException for a form that is too large (TooLarge) or too slow, or is none.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     in_parts = kind == b"multipart/form-data" and bool(files or sink)
@@ -95,13 +106,16 @@ async def read_form(
 
 _UNREADABLE: Final = "The form cannot be read: its fields are not text."
 _SLOW: Final = "The form did not arrive in time."
-_LARGE: Final = f"A form has at most {MOST_FORM_BYTES:,} bytes, and says how many."
+_LARGE: Final = f"A form has at most {MOST_FORM_BYTES // 1_000_000} MB ({MOST_FORM_BYTES:,} bytes), and says how many."
+_SMALLER: Final = "Nothing of it was kept. Go back, and enter less text or choose a smaller file."
 
 
 def _length(request: Request, file: LargeFile | None) -> int:
     length, most = request.headers.get("content-length", ""), MOST_FORM_BYTES + (file.most_bytes if file else 0)
     if not length.isdecimal() or int(length) > most:
-        raise HTTPException(413, f"A file has at most {file.most_bytes / 1e6:,.0f} MB here." if file else _LARGE)
+        if file is None:
+            raise TooLarge(_LARGE, _SMALLER)
+        raise TooLarge(f"A file has at most {file.most_bytes / 1e6:,.0f} MB here.", file.larger)
     return int(length)
 
 
@@ -169,7 +183,7 @@ class _Parts:
 
     def _assert_small(self) -> None:
         if self.received - self.written - len(self.waiting) > MOST_FORM_BYTES:
-            raise HTTPException(413, _LARGE)
+            raise TooLarge(_LARGE, _SMALLER)
 
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         if self.sink is not None:

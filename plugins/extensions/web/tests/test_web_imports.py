@@ -220,6 +220,7 @@ def test_a_file_above_the_limit_is_not_read(page: ASGIApp, home: Path) -> None:
     answer = send_pieces(page, PATH, {**TRADER, **PARTS}, pieces, UPLOAD.most_bytes + MOST_FORM_BYTES + 1)
     assert (answer.status, len(pieces), left(home)) == (413, 1, [])
     assert "A file has at most 500 MB here." in answer.text
+    assert "tbot data import PATH" in answer.text
 
 
 def test_one_file_arrives_at_a_time(page: ASGIApp, home: Path) -> None:

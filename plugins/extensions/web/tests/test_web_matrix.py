@@ -171,6 +171,15 @@ def test_a_form_that_is_too_large_is_not_read(app: ASGIApp, route: WebRoute) -> 
         assert answer.status == 413
 
 
+def test_the_refusal_of_a_large_form_names_the_bound_and_what_to_do(app: ASGIApp) -> None:
+    """Under a heading of its own, as each other refusal."""
+    headers = as_role(STEPPED_UP, **{"content-length": str(MOST_FORM_BYTES + 1)})
+    page = ask(app, "POST", "/settings/review", headers, {"csrf": CSRF}).text
+    assert "<h1>Too large</h1>" in page
+    assert "A form has at most 1 MB (1,000,000 bytes)" in page
+    assert "enter less text or choose a smaller file" in page
+
+
 @cache
 def many(size: int) -> tuple[bytes, bytes]:
     """A form of ten thousand fields of so many bytes, in parts and as an address has them."""

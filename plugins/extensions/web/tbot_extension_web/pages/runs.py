@@ -45,7 +45,13 @@ _REPORT_HEAD: Final = 4000
 _NOTHING: Final[Mapping[str, str]] = {}
 
 
-UPLOAD: Final = LargeFile(field="file", most_bytes=500_000_000, within_s=1_800, receive=receive_file)
+UPLOAD: Final = LargeFile(
+    field="file",
+    most_bytes=500_000_000,
+    within_s=1_800,
+    larger="Nothing of it was kept. `tbot data import PATH` reads larger files at the machine.",
+    receive=receive_file,
+)
 """The file of an import."""
 
 _FIELDS: Final = {
