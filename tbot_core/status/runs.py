@@ -254,9 +254,9 @@ def unfinished_sentence(file: RunFile) -> str:
 
 
 def _last_stop(journal: Journal) -> Event | None:
-    stop = journal.last_event(records.STOPPED)
     from tbot_core.status.phases import last_stop  # which knows windows and calendars, and a list of runs needs none
 
+    stop = journal.last_event(records.STOPPED)
     return None if stop is None else last_stop([stop, *journal.events(stop.seq)])
 
 
