@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
+    import polars as pl
+
     from tbot_core.actions.notices import Notify
     from tbot_core.actions.plugin_declarations import PluginDeclarations
     from tbot_core.instance import Settings
@@ -95,12 +97,13 @@ def vix_findings(
 
 def _stored_vix(settings: Settings) -> tuple[dt.date, bool]:
     # The day of the close before the next session, and whether its VIX is stored.
-    from tbot_core.marketdata.store import reference
+    from tbot_core.marketdata.store import manifest
     from tbot_core.marketdata.store.daily_facts import look_back_sessions
 
     calendar = calendar_of(settings.trading)
     day = look_back_sessions(calendar, calendar.current(action_clock().now()).date)[-1].date
-    return day, day in reference.reference_facts(settings.instance.bars).vix
+    table = _stored_table(settings.instance.bars, manifest.VIX)
+    return day, table is not None and day in table["date"].to_list()
 
 
 def _without_entries(settings: Settings, plugins: PluginDeclarations) -> list[str]:
@@ -178,19 +181,30 @@ def _fetches_market_caps(settings: Settings, plugins: PluginDeclarations) -> boo
 
 
 def _has_imported_market_caps(bars: Path) -> bool:
-    from tbot_core.marketdata.store import manifest, reference
+    from tbot_core.marketdata.store import manifest
 
-    return not reference.read_table(bars, manifest.FUNDAMENTALS).drop_nulls(MARKET_CAP).is_empty()
+    table = _stored_table(bars, manifest.FUNDAMENTALS)
+    return table is not None and not table.drop_nulls(MARKET_CAP).is_empty()
 
 
 def _words(bars: Path, facts: Collection[str]) -> str:
-    import polars as pl
+    from tbot_core.marketdata.store import manifest
 
-    from tbot_core.marketdata.store import manifest, reference
-
-    stored = reference.read_table(bars, manifest.FETCHED).filter(pl.col("name").is_in(list(facts)))
-    if stored.is_empty():
+    table = _stored_table(bars, manifest.FETCHED)
+    stored = None if table is None else table.filter(table["name"].is_in(list(facts)))
+    if stored is None or stored.is_empty():
         return "no facts are stored; `tbot run` fetches them before the bell"
     known = stored.drop_nulls("value")["symbol"].n_unique()
     newest: dt.date = max(stored["first"])
     return f"facts of {plural(known, 'symbol')} are stored, the newest of {newest.isoformat()}"
+
+
+def _stored_table(bars: Path, name: str) -> pl.DataFrame | None:
+    # A table of facts; None where none is stored, without the time that importing polars takes.
+    from tbot_core.marketdata.store import manifest
+
+    if name in manifest.read_facts(bars):
+        from tbot_core.marketdata.store import reference
+
+        return reference.read_table(bars, name)
+    return None

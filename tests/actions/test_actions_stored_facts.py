@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ from tbot_core.marketdata.store import manifest, reference
 from tbot_core.marketdata.store.downloads import add_reference_facts
 from tbot_core.marketdata.store.recorded_facts import RecordedFact
 from tbot_core.model.calendar import ExchangeCalendar
+from tbot_core.system import environ, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -114,6 +116,35 @@ def test_limits_of_capitalisation_with_a_source_are_silent(home: Path) -> None:
     file.write_text("symbol,as_of,market_cap\nAAPL,2026-11-23,3000000000000\n")
     assert cli.invoke(["data", "import", str(file), "--home", str(home)]) == 0
     assert cap_rows(home, LIMITED) == []
+
+
+SHOWN = """
+import sys
+from pathlib import Path
+from tbot_core.actions import stored_facts
+from tbot_core.actions.plugin_declarations import plugin_declarations
+from tbot_core.instance import load_settings
+home = Path(sys.argv[1])
+plugins = plugin_declarations(home)
+settings = load_settings(home, mode="replay", declared=plugins.declared)
+for findings in (stored_facts.fact_findings, stored_facts.market_cap_findings, stored_facts.vix_findings):
+    print(*findings(settings, plugins), sep="\\n")
+print("polars" in sys.modules)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.first(0)
+@pytest.mark.parametrize("filters", ["", "FILTERS=finnhub\n"])
+def test_where_no_facts_are_stored_polars_is_not_imported(home: Path, filters: str) -> None:
+    """To import it would take a third of the time of `tbot check`."""
+    (home / ".env_bot").write_text(LIMITED + filters)
+    done = processes.run_program(
+        [sys.executable, "-c", SHOWN, str(home)], timeout_s=60, environment=environ.minimal_environment()
+    )
+    *said, is_imported = done.output.splitlines()
+    assert is_imported == "False", done.errors
+    assert ("nothing supplies capitalisations" if not filters else "finnhub: no facts are stored") in "".join(said)
 
 
 CLOSING = "BROKER_NAME=alpaca\nSTRATEGY_SEQUENCE=open,close\n"

@@ -131,6 +131,7 @@ UNNEEDED = {
         *_MACHINERY,
         "tbot_core.contracts.options",
         "tbot_core.journal.projections.book",
+        "tbot_core.marketdata.store.manifest",
         "tbot_core.trading.universe",
     ),
 }
