@@ -14,7 +14,8 @@ from tbot_core.actions.checks import check_outcome
 from tbot_core.actions.notices import discard
 from tbot_core.actions.secrets import category_fields, check_contents, vault_of_home
 from tbot_core.errors import UsageError, VaultError
-from tbot_core.instance import Instance, is_there
+from tbot_core.instance import Instance
+from tbot_core.instance.sources import find_instance
 from tbot_core.system import environ, filesystem
 from tbot_core.vault import backup, key_providers
 from tbot_core.vault.bundle import KINDS, BundleCipher, parse_bundle, read_text
@@ -167,9 +168,7 @@ def back_up_secrets(
     home: Path | None, folder: Path | None, passphrase: Secret, *, actor: str = ""
 ) -> tuple[Path, tuple[str, ...]]:
     """Write a dated backup into the folder, by default that of the instance; returns its path and its categories."""
-    instance = Instance.at(home)
-    if not is_there(instance):
-        raise UsageError(f"{instance.home} is not an instance.", "Give one with --home.")
+    instance = find_instance(home)
     vault = vault_of_home(home, actor=actor)
     folder = instance.path(FOLDER) if folder is None else folder
     filesystem.make_folder(folder)

@@ -394,7 +394,8 @@ def test_a_bundle_is_never_closed_carelessly(home: Path, tmp_path: Path) -> None
     bare = tmp_path / "bare"
     bare.mkdir()
     assert "Nothing to export" in run(bare, "export", "--out", str(tmp_path / "b.tbot"), code=2)
-    assert "is not an instance" in run(bare, "backup", code=2)
+    for words in ((), ("--list",), ("--list", "--json")):
+        assert "is not an instance" in run(bare, "backup", *words, code=3)
     assert not list(bare.iterdir())
     assert not (tmp_path / "b.tbot").exists()
 

@@ -101,7 +101,9 @@ def backup_command(
     from tbot_core.actions import bundles
 
     if listed:
-        found = bundles.stored_backups(home)
+        from tbot_core.instance.sources import find_instance
+
+        found = bundles.stored_backups(find_instance(home).home)
         emit(found.document, as_json=as_json, lines=found.lines)
         return
     with read_passphrase(phrase, twice=True) as passphrase:
