@@ -27,7 +27,7 @@ from tbot_core.status.conditions import Condition, not_ready_sentence, older_con
 from tbot_core.status.feed import feed_document
 from tbot_core.status.journal_reader import JournalReader, Projections
 from tbot_core.status.phases import PREPARING, STOPPED, is_stopped, next_event, preparation, run_end
-from tbot_core.status.risk_state import RiskStatus, folder_warnings, risk_status
+from tbot_core.status.risk_state import RiskStatus, folder_warnings, next_start, risk_status
 from tbot_core.status.runs import (
     PAPER,
     RunFile,
@@ -164,7 +164,7 @@ def _document(found: _Found, reader: JournalReader | None, settings: Settings, n
         "running": running,
         "process": holder,
         "service": service_document(instance),
-        **_risk(risk, conditions),
+        **_risk(risk, conditions, running=running),
         "ended": None if running else _ended(file, events, read.book),
         "feed": feed_document(received_of(instance, file), read.health, now if running else None),
         "failover": _failover(settings, events, now),
@@ -258,11 +258,12 @@ def _conditions(
     return [one for one in found if one.cause.value in risk.causes]
 
 
-def _risk(risk: RiskStatus, conditions: Sequence[Condition]) -> Document:
-    # The state, its causes, and the requests in the control folder.
+def _risk(risk: RiskStatus, conditions: Sequence[Condition], *, running: bool) -> Document:
+    # The state and that of the next start, its causes, and the requests in the control folder.
     seen = risk.seen
     return {
         "state": risk.state,
+        "at_next_start": "" if running else next_start(risk).state,
         "causes": list(risk.causes),
         "conditions": [one.document for one in conditions],
         "requests": {

@@ -21,6 +21,7 @@ from tbot_core.actions import control_requests
 from tbot_core.actions.control_requests import RequestResult, kill_sentence, stop_sentence
 from tbot_core.actions.defense import defense_sentence, keeps_defense
 from tbot_core.cli.commands.run import create_demo_instance
+from tbot_core.cli.commands.status import lines
 from tbot_core.cli.run_options import hold_instance_lock
 from tbot_core.contracts import FeedRequest
 from tbot_core.contracts.settings import DeploymentSettings
@@ -292,6 +293,7 @@ def test_without_a_bot_requests_wait_for_the_next_start(home: Path, capsys: pyte
     assert shown["attention"] == []
     waiting = shown["requests"]["waiting"]
     assert waiting == ["kill", "kill-clear", "stop", "stop-cancel", "defense-on", "defense-off"]
+    assert shown["at_next_start"] == "normal"
     assert (home / "control").stat().st_mode & 0o777 == 0o700
 
 
@@ -306,6 +308,9 @@ def test_a_request_that_waits_has_the_state_of_the_next_start(home: Path, capsys
     ):
         found = asked(capsys, home, *words, code=0)
         assert (found["waits"], found["taken"], found["state"], found["causes"]) == (True, False, state, causes)
+        shown = asked(capsys, home, "status", code=1)
+        assert (shown["state"], shown["at_next_start"]) == ("normal", state)
+        assert any(f"state normal; from the next start on {state}" in line for line in lines(shown, MORNING))
     (home / "control" / "kill").touch()
     found = asked(capsys, home, "defense", "off", code=0)
     assert (found["state"], found["causes"]) == ("halted", ["the file control/kill exists"])

@@ -64,8 +64,8 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     if shown["equity"] is not None:
         yield from _account(shown)
         yield from _positions(shown)
-    elif shown["mode"]:
-        yield labelled_line("session", f"none yet, state {shown['state']}")
+    elif shown["mode"] or shown["at_next_start"] not in {"", shown["state"]}:
+        yield labelled_line("session", f"none yet, state {_state_words(shown)}")
     if shown["armed_until"]:
         yield labelled_line("armed", f"to the end of the session of {shown['armed_until']}")
     elif shown["arming_waits"]:
@@ -87,6 +87,12 @@ def lines(shown: Mapping[str, Any], now: dt.datetime) -> Iterator[str]:
     yield labelled_line("disk", f"{shown['disk_free_bytes'] / 1e9:,.1f} GB free")
     for sentence in shown["attention"]:
         yield labelled_line(click.style("ATTENTION", bold=True), sentence)
+
+
+def _state_words(shown: Mapping[str, Any]) -> str:
+    # The state, and that of the next start where requests wait for it.
+    then = shown["at_next_start"]
+    return f"{shown['state']}; from the next start on {then}" if then not in {"", shown["state"]} else shown["state"]
 
 
 def _state(shown: Mapping[str, Any]) -> Iterator[str]:
@@ -148,7 +154,7 @@ def _account(shown: Mapping[str, Any]) -> Iterator[str]:
     )
     used = Decimal(shown["daily_loss_used"] or 0)
     session = "closed" if not shown["in_session"] else "open" if shown["running"] else shown["ended"]["how"]
-    yield labelled_line("session", f"{shown['session']}, {session}, state {shown['state']}")
+    yield labelled_line("session", f"{shown['session']}, {session}, state {_state_words(shown)}")
     yield labelled_line(
         "equity", f"{format_money(equity)}, P&L of the session {format_money(pnl, signed=True)}{_marked(shown)}"
     )
