@@ -100,12 +100,16 @@ HOST: Final = ServiceHost()
 
 
 def start_service(
-    home: Path | None, options: Sequence[str] = (), actor: str = "", host: ServiceHost = HOST
+    home: Path | None,
+    options: Sequence[str] = (),
+    actor: str = "",
+    host: ServiceHost = HOST,
+    notice: Callable[[str], None] = lambda _words: None,
 ) -> ServiceChange:
     """Keep `tbot run` going, with these options of its command line; one that is kept going already stays as it is.
 
-    Returns once the bot has lived for a moment, or why it does not. Raises SettingsError where there is no instance, or
-    its keys come from a passphrase.
+    Returns once the bot has lived for a moment, or why it does not; `notice` is called with what is waited for. Raises
+    SettingsError where there is no instance, or its keys come from a passphrase.
     """
     instance = find_instance(home)
     _assert_unattended()
@@ -118,6 +122,7 @@ def start_service(
     if bot is not None and bot != service.left_bot(instance, state):
         words = f"Process {bot} runs here already, and the service did not start it; nothing was changed."
         return ServiceChange(changed=False, code=1, sentences=(words, "Stop it first: `tbot stop`."), service=found)
+    notice(f"Starting the bot; waiting until it has run for {host.steady_s:g} s, at most {START_S:g} s.")
     filesystem.make_folder(instance.logs)
     filesystem.make_folder(instance.data / service.FOLDER)
     command = (*host.program, "run", f"--home={instance.home}", *options)
@@ -125,7 +130,7 @@ def start_service(
     use_systemd = bot is None and _has_manager(host)  # a bot that runs on stays with a supervisor that can wait for it
     notes = _enable(instance, host, command, fresh) if use_systemd else _start_own(instance, command, fresh)
     if notes is None:
-        return start_service(home, options, actor, host)
+        return start_service(home, options, actor, host, notice)
     notes += _record(instance, actor, "started the service")
     shown = _settled(instance, host)
     failed = shown is None or not shown["running"]

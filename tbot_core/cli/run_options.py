@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -14,13 +14,16 @@ import click
 from tbot_core.actions.assembly import environment_rehearsal
 from tbot_core.cli.options import resolve_home
 from tbot_core.engine.rehearsal_target import RehearsalTarget, rehearsal_target
-from tbot_core.errors import UsageError
+from tbot_core.errors import AccessError, UsageError
 from tbot_core.instance.folder import REHEARSAL_VARIABLE, SIMULATION
 from tbot_core.model.clock import SystemClock
 from tbot_core.model.dates import day_range, parse_symbols
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
+
+    from tbot_core.instance import Instance
 
 DEMO_HOME: Final = Path("tbot-demo")
 DEMO_SESSIONS: Final = 3
@@ -159,18 +162,35 @@ def _range(text: str) -> tuple[dt.date, dt.date]:
     return day_range(first, last if separator else first)
 
 
-def hold_instance_lock(home: Path, purpose: str = "") -> AbstractContextManager[object]:
+@contextmanager
+def hold_instance_lock(home: Path, purpose: str = "") -> Iterator[None]:
     """Hold the lock of the one trading process of an instance, before any secret is opened; creates no instance.
 
-    `purpose`: SIMULATION for a process that accepts no requests.
+    `purpose`: SIMULATION for a process that accepts no requests. Raises AccessError where another process holds it;
+    where that is the bot of the service, the remedy is to stop the service.
     """
     from tbot_core.instance import Instance, is_there
     from tbot_core.system import filesystem
 
     instance = Instance.at(home)
-    if not is_there(instance):
-        return nullcontext()
-    return filesystem.hold_lock(instance.lock, purpose, folder=instance.home)
+    with ExitStack() as held:
+        if is_there(instance):
+            try:
+                held.enter_context(filesystem.hold_lock(instance.lock, purpose, folder=instance.home))
+            except AccessError as fault:
+                if not _is_of_service(instance):
+                    raise
+                remedy = "It is the bot of the service: `tbot service stop` stops it, and it does not come back."
+                raise AccessError(fault.message, remedy) from fault
+        yield
+
+
+def _is_of_service(instance: Instance) -> bool:
+    # Whether the process that holds the lock of the instance is kept going.
+    from tbot_core.status.service import service_document
+
+    found = service_document(instance)
+    return found is not None and found["running"] and found["process"] == instance.lock_holder
 
 
 def hold_dry_run_lock(home: Path) -> AbstractContextManager[object]:

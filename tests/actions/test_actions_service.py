@@ -115,8 +115,9 @@ def kill(process: int | None) -> None:
 
 def test_a_killed_bot_is_back(home: Path) -> None:
     """After a second, under the same supervisor; the status has the restart and the signal, and a stop ends both."""
-    it = host(WAITS)
-    assert start_service(home, actor="anna", host=it).code == 0
+    it, said = host(WAITS), list[str]()
+    assert start_service(home, actor="anna", host=it, notice=said.append).code == 0
+    assert said == [f"Starting the bot; waiting until it has run for {it.steady_s:g} s, at most 20 s."]
     before, output = state_of(home), service.output_path(Instance.at(home))
     until(lambda: service.last_lines(output) == ["there"])
     kill(before.bot)

@@ -17,6 +17,7 @@ from tbot_core.actions.service import stop_service
 from tbot_core.instance import Instance
 from tbot_core.status import service
 from tbot_core.status.service import ServiceState
+from tbot_core.system import filesystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +100,16 @@ def test_under_systemd_the_status_of_the_bot_asks_nobody(home: Path) -> None:
     found = service.service_document(Instance.at(home))
     assert found is not None
     assert service.service_sentence(found) == "No bot runs; `systemctl --user status tbot-x.service` says why."
+
+
+def test_a_run_beside_the_service_names_the_stop_of_the_service(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stop of the bot alone would not do: it comes back."""
+    service.write_state(Instance.at(home), ServiceState(wanted=True, actor="anna", since=SINCE, unit="tbot-x.service"))
+    with filesystem.hold_lock(Instance.at(home).lock):
+        assert cli.invoke(["run", "--home", str(home)]) == 1
+    said = capsys.readouterr().err
+    assert "is in use by another tbot, process" in said
+    assert "`tbot service stop` stops it" in said
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ def start(*, symbols: str | None, allow_shared_key: bool, home: Path | None, as_
     named = ",".join(parse_symbols(symbols))
     options = [f"--symbols={named}"] if named else []
     options += ["--allow-shared-key"] if allow_shared_key else []
-    return _show(start_service(home, options), as_json=as_json)
+    return _show(start_service(home, options, notice=print_progress), as_json=as_json)
 
 
 @command.command("stop")
