@@ -5,6 +5,7 @@ Reads the files that `tools/coverage_plugin.py` leaves: one for each process of 
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -15,7 +16,7 @@ import attrs
 from tbot_core.model import json_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / ".coverage"
@@ -31,6 +32,37 @@ FULL: Final = 100.0
 ABOVE: Final = 90.0
 
 
+class Source:
+    """The statements of a module: a line belongs to the one that it is in, and counts as its first line.
+
+    What only a type checker is told, `case _` with `assert_never`, counts not at all.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._first: dict[int, int] = {}
+        self._left_out: set[int] = set()
+        for node in ast.walk(ast.parse(text)):
+            match node:
+                case ast.stmt(lineno=begin, end_lineno=int(end)):
+                    body = getattr(node, "body", None) or getattr(node, "cases", None)
+                    last = end if body is None else max(begin, _line(body[0]) - 1)
+                    self._first |= dict.fromkeys(range(begin, last + 1), begin)
+                case ast.match_case(body=[ast.Expr(ast.Call(func=ast.Name(id="assert_never")), end_lineno=int(end))]):
+                    self._left_out |= {*range(node.pattern.lineno, end + 1)}
+
+    def lines(self, lines: Iterable[int]) -> set[int]:
+        """These lines as first lines."""
+        return {self._first.get(line, line) for line in lines if line not in self._left_out}
+
+    def branches(self, branches: Iterable[Sequence[int]]) -> set[tuple[int, int]]:
+        """These branches, from a first line to a first line; 0 is the end of the function."""
+        return {
+            (self._first.get(begin, begin), self._first.get(end, end))
+            for begin, end in branches
+            if end not in self._left_out
+        }
+
+
 @attrs.define
 class Module:
     """The lines and branches (from a line to a line) of a module, and those that were reached."""
@@ -40,13 +72,12 @@ class Module:
     reached_lines: set[int] = attrs.field(factory=set)
     reached_branches: set[tuple[int, int]] = attrs.field(factory=set)
 
-    def add(self, process: dict[str, Any]) -> None:
+    def add(self, source: Source, process: dict[str, Any]) -> None:
         """Add what one process has reached."""
-        lines, branches = process["executed_lines"], [(begin, end) for begin, end in process["executed_branches"]]
-        self.reached_lines.update(lines)
-        self.reached_branches.update(branches)
-        self.lines.update(lines, process["missing_lines"])
-        self.branches.update(branches, ((begin, end) for begin, end in process["missing_branches"]))
+        self.reached_lines |= source.lines(process["executed_lines"])
+        self.reached_branches |= source.branches(process["executed_branches"])
+        self.lines |= self.reached_lines | source.lines(process["missing_lines"])
+        self.branches |= self.reached_branches | source.branches(process["missing_branches"])
 
     @property
     def share(self) -> float:
@@ -88,10 +119,21 @@ def existing() -> Iterator[str]:
 def measured(folder: Path) -> dict[str, Module]:
     """What all processes together have reached, by the module's path within the repository."""
     found: dict[str, Module] = defaultdict(Module)
+    sources: dict[str, Source] = {}
     for path in sorted(folder.glob("*.json")):
         for name, process in json_document.parse_json(path.read_bytes()).items():
-            found[name].add(process)
+            if name not in sources:
+                sources[name] = Source((ROOT / name).read_text(encoding="utf-8"))
+            found[name].add(sources[name], process)
     return found
+
+
+def _line(node: ast.AST) -> int:
+    # Where a statement or a clause of a match begins, its decorators included.
+    if isinstance(node, ast.match_case):
+        return node.pattern.lineno
+    decorators = getattr(node, "decorator_list", None)
+    return int(decorators[0].lineno if decorators else node.lineno)  # type: ignore[attr-defined]  # statements have it
 
 
 def demand(path: Path) -> float:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = ROOT / ".coverage"
-EXCLUDED: Final = (r"^ *\.\.\.$", r"assert_never\(")
+EXCLUDED: Final = (r"^ *\.\.\.$",)
 """Lines that nothing can reach, beside those that only a type checker reads."""
 
 _MEASURED: Final = slipcover.FileMatcher(
