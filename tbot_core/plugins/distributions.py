@@ -40,7 +40,8 @@ _METADATA: Final = ("METADATA", "entry_points.txt")
 COOL_DOWN: Final = timedelta(days=3)
 """How long a release must be available to others before it is trusted."""
 
-_KEPT: Final[ContextVar[dict[EntryPointInfo, str] | None]] = ContextVar("kept fingerprints", default=None)
+_FINGERPRINTS: Final[ContextVar[dict[EntryPointInfo, str] | None]] = ContextVar("kept fingerprints", default=None)
+_CONTENTS: Final[ContextVar[dict[str, Mapping[str, bytes]] | None]] = ContextVar("kept packages", default=None)
 _CLAIMS: Final = ("maintainer", "maintainer-email", "author", "author-email")
 
 
@@ -126,12 +127,13 @@ def package_files(package: str) -> Iterator[tuple[str, Path]]:
 
 @contextmanager
 def keep_fingerprints() -> Iterator[None]:
-    """While the context lasts, the files of each entry are read once for its fingerprint, as those of one moment."""
-    token = _KEPT.set({})
+    """While the context lasts, the files of each package are read once, as those of one moment."""
+    tokens = _FINGERPRINTS.set({}), _CONTENTS.set({})
     try:
         yield
     finally:
-        _KEPT.reset(token)
+        _FINGERPRINTS.reset(tokens[0])
+        _CONTENTS.reset(tokens[1])
 
 
 def plugin_fingerprint(entry: EntryPointInfo) -> str:
@@ -139,7 +141,7 @@ def plugin_fingerprint(entry: EntryPointInfo) -> str:
 
     Empty when a file cannot be read, which equals no recorded hash.
     """
-    kept = _KEPT.get()
+    kept = _FINGERPRINTS.get()
     if kept is None:
         return _fingerprint(entry)
     if entry not in kept:
@@ -150,13 +152,23 @@ def plugin_fingerprint(entry: EntryPointInfo) -> str:
 def _fingerprint(entry: EntryPointInfo) -> str:
     digest = hashlib.sha256(repr(entry).encode())
     try:
-        for name, path in package_files(entry.target.partition(":")[0].partition(".")[0]):
-            data = filesystem.read_bytes(path)
+        for name, data in _contents(entry.target.partition(":")[0].partition(".")[0]).items():
             digest.update(f"{name}\0{len(data)}\0".encode())
             digest.update(data)
     except AccessError:
         return ""
     return digest.hexdigest()
+
+
+def _contents(package: str) -> Mapping[str, bytes]:
+    # The names and bytes of a package's files, kept where fingerprints are.
+    kept = _CONTENTS.get()
+    found = None if kept is None else kept.get(package)
+    if found is None:
+        found = {name: filesystem.read_bytes(path) for name, path in package_files(package)}
+        if kept is not None:
+            kept[package] = found
+    return found
 
 
 def _below(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
@@ -197,11 +209,14 @@ def _hashes(dist: Distribution) -> Iterator[tuple[str, str]]:
     if not recorded:
         texts = ((name, dist.read_text(name)) for name in _METADATA)
         yield from ((name, hashlib.sha256(text.encode()).hexdigest()) for name, text in texts if text is not None)
-    paths = {name: Path(str(dist.locate_file(name))) for name in recorded}
     # Hash what an import would find: a package of the same name earlier on the path shows as changed files.
+    found: dict[str, bytes] = {}
     for package in sorted(_packages(dist, recorded)):
-        paths |= dict(package_files(package))
-    yield from ((name, hashlib.sha256(filesystem.read_bytes(path)).hexdigest()) for name, path in paths.items())
+        found |= _contents(package)
+    for name in recorded:
+        if name not in found:
+            found[name] = filesystem.read_bytes(Path(str(dist.locate_file(name))))
+    yield from ((name, hashlib.sha256(data).hexdigest()) for name, data in found.items())
 
 
 def _packages(dist: Distribution, recorded: list[str]) -> set[str]:

@@ -24,6 +24,8 @@ LOCKS: Final = Path("/proc/locks")
 
 _NO_FOLDER_LOCKS: Final = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP})
 
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
 NOWHERE: Final = os.devnull
 """A path below which nothing can be read or written."""
 
@@ -100,7 +102,13 @@ def is_folder(path: Path) -> bool:
 def is_endless(path: Path) -> bool:
     """Whether the path is a pipe, socket or device; reading one could block forever."""
     with raising_access_errors("look at", path):
-        return path.exists() and not path.is_file() and not path.is_dir()
+        try:
+            mode = path.stat().st_mode
+        except OSError as fault:
+            if fault.errno in _ABSENT:
+                return False
+            raise
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def is_writable_folder(path: Path) -> bool:
@@ -319,7 +327,7 @@ def belongs_to(folder: Path, *, user: int | None = None) -> bool:
 def entries(folder: Path) -> list[Path]:
     """The entries of the folder, sorted by name."""
     with raising_access_errors("list", folder):
-        return sorted(folder.iterdir())
+        return sorted(folder.iterdir(), key=lambda path: path.name)
 
 
 def files(folder: Path) -> list[Path]:

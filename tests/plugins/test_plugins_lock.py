@@ -23,7 +23,9 @@ from tbot_core.plugins.distributions import (
     DistributionOrigin,
     distribution_origin,
     installed_distribution,
+    keep_fingerprints,
     package_files,
+    plugin_fingerprint,
 )
 from tbot_core.plugins.lock import LockApproval, LockDifference, PluginLock
 
@@ -99,6 +101,17 @@ def test_a_plugin_may_be_one_module(plant: Callable[..., EntryPointInfo], site: 
     (site / "their_sound").rmdir()
     importlib.invalidate_caches()
     assert "their_sound.py" in installed_distribution(entry).files
+
+
+def test_kept_files_are_hashed_as_they_were_read_first(plant: Callable[..., EntryPointInfo], site: Path) -> None:
+    """While fingerprints are kept, the lock's hashes are those of the same reading; afterwards a change shows."""
+    entry = plant("sound")
+    with keep_fingerprints():
+        plugin_fingerprint(entry)
+        before = installed_distribution(entry).files
+        (site / "their_sound" / "__init__.py").write_text("changed = True\n")
+        assert installed_distribution(entry).files == before
+    assert installed_distribution(entry).files != before
 
 
 def test_a_package_that_is_not_there_has_no_files(monkeypatch: pytest.MonkeyPatch) -> None:

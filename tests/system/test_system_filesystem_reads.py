@@ -88,3 +88,8 @@ def test_what_has_no_end_is_refused_at_once(tmp_path: Path) -> None:
         for path in (tmp_path / "pipe", tmp_path / "socket", Path("/dev/zero")):
             with pytest.raises(AccessError, match="it is a pipe, a socket or a device"):
                 filesystem.read_bytes(path)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    absent = (tmp_path / "absent", tmp_path / "absent" / "below", tmp_path / "loop")
+    assert [path for path in (tmp_path, *absent) if filesystem.is_endless(path)] == []
+    with pytest.raises(AccessError, match=r"Cannot look at .*: File name too long"):
+        filesystem.is_endless(tmp_path / ("x" * 300))
