@@ -20,10 +20,11 @@ from tbot_core.execution import instrument_rules, orphan_orders
 from tbot_core.journal import records
 from tbot_core.journal.projections import failover_text
 from tbot_core.journal.projections.feed_health import DataHealth
-from tbot_core.journal.projections.leases import FailoverBlocker, FailoverPhase
+from tbot_core.journal.projections.leases import FailoverBlocker
 from tbot_core.model.clock import both_times
 from tbot_core.model.formatting import first_names, format_price, plural
 from tbot_core.reports.drift import drift_sentence
+from tbot_core.trading.risk.states import FailoverPhase
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

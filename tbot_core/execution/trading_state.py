@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.leases import FailoverPhase
 from tbot_core.model.types import RiskState
 from tbot_core.system import log
-from tbot_core.trading.risk.states import StateCause, TradingState
+from tbot_core.trading.risk.states import FailoverPhase, StateCause, TradingState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

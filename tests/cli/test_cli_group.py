@@ -118,7 +118,8 @@ _NETWORK = ("asyncio", "ssl", "httpx2")
 _ARRAYS = ("numpy", "polars")
 _LOG = ("tbot_core.system.log_output", "logging.handlers")
 _CONTRACTS = ("tbot_core.contracts.feed", "tbot_core.contracts.broker", "tbot_core.contracts.network")
-_READS_ONLY = (*_ARRAYS, *_NETWORK, *_LOG, *_CONTRACTS, "pluggy", *_MACHINERY)
+_FAILOVER = "tbot_core.journal.projections.leases"
+_READS_ONLY = (*_ARRAYS, *_NETWORK, *_LOG, *_CONTRACTS, _FAILOVER, "pluggy", *_MACHINERY)
 _SETTINGS = ("tbot_core.contracts.settings", "tbot_core.instance.loading")
 UNNEEDED = {
     ("status",): _READS_ONLY,
@@ -132,6 +133,7 @@ UNNEEDED = {
         "tbot_core.contracts.options",
         "tbot_core.journal.projections.book",
         "tbot_core.marketdata.store.manifest",
+        _FAILOVER,
         "tbot_core.trading.universe",
     ),
 }

@@ -18,11 +18,11 @@ from tbot_core.engine.session.requests import amount_of
 from tbot_core.execution.circuit_breaker import CircuitBreaker, CircuitState
 from tbot_core.execution.monitored_broker import MonitoredBroker
 from tbot_core.journal import records
-from tbot_core.journal.projections.leases import FailoverBlocker, FailoverPhase, Leases, RouteFailure
+from tbot_core.journal.projections.leases import FailoverBlocker, Leases, RouteFailure
 from tbot_core.model.reasons import Reason
 from tbot_core.model.types import Leg, RiskState, atoms_of, dollars_of
 from tbot_core.trading.commands import Decision
-from tbot_core.trading.risk.states import StateCause
+from tbot_core.trading.risk.states import FailoverPhase, StateCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

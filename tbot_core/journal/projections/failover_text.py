@@ -6,8 +6,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from tbot_core.journal import records
-from tbot_core.journal.projections.leases import FailoverBlocker, FailoverPhase
+from tbot_core.journal.projections.leases import FailoverBlocker
 from tbot_core.model.formatting import format_money
+from tbot_core.trading.risk.states import FailoverPhase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -39,15 +39,6 @@ class FailoverBlocker(StrEnum):
     BROKEN = "the broker is not proven to respond"
 
 
-class FailoverPhase(StrEnum):
-    """The phase of a failover."""
-
-    ENTRIES = "entries go on"
-    REDUCE_ONLY = "the others only reduce"
-    DOWN = "no broker answers"
-    OVER = "over"
-
-
 @attrs.frozen(kw_only=True)
 class RouteFailure:
     """An outage of a broker: its start, the last reading of the account, and orders in flight.

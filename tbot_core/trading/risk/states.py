@@ -155,6 +155,15 @@ LOCAL: Final = frozenset(
 """Causes that concern one account; after a failover they apply to that account only."""
 
 
+class FailoverPhase(StrEnum):
+    """The phase of a failover."""
+
+    ENTRIES = "entries go on"
+    REDUCE_ONLY = "the others only reduce"
+    DOWN = "no broker answers"
+    OVER = "over"
+
+
 @attrs.define(kw_only=True)
 class TradingState:
     """The causes of one account, each with its time. `lingering` causes are cleared, but their effect has not ended.
