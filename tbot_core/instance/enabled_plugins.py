@@ -81,7 +81,7 @@ def filters_taken_away(filters: tuple[str, ...], texts: Mapping[str, str]) -> tu
 def standard_filters(texts: Mapping[str, str]) -> tuple[str, ...]:
     """The filters that apply unless FILTERS takes them away: price_volume, and those whose switch is on."""
     switched_on = {key for key, text in texts.items() if key.endswith("_FILTER") and is_on(text)}
-    if not switched_on:  # the usual case; avoids reading plugins.toml
+    if not switched_on:  # the usual case; avoids reading plugins.json
         return (ALWAYS_STANDARD,)
     from tbot_core.instance.plugin_settings import filter_switches
 

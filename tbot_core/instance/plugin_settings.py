@@ -1,11 +1,15 @@
-"""Settings and secrets of plugins that are not installed, from `plugins.toml`, so that a file loads without them.
+"""Settings and secrets of plugins that are not installed, from `plugins.json`, so that a file loads without them.
 
-The declaration of an installed plugin takes precedence.
+The declaration of an installed plugin takes precedence. The file has for each kind and name of a plugin the fields of
+`KnownPlugin`, all of them optional. `settings` are the variables of .env_bot, each with the arguments of
+`tbot_core.contracts.setting.declare`; `secrets` are the fields of the plugin's section in each category, with those of
+`tbot_core.contracts.credentials.SecretField`. Their kind is a function of `tbot_core.contracts.setting`, or `several`,
+with its arguments (words, least, most, pattern, allowed), or a name in `kinds`. absent: the value may be empty, in
+these words. hidden: the value is a secret; its kind is line.
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -16,9 +20,10 @@ import attrs
 from tbot_core.contracts import setting
 from tbot_core.contracts.credentials import SecretField, list_of
 from tbot_core.contracts.setting import SettingDeclaration, SettingKind, declare, optional
+from tbot_core.model import json_document
 from tbot_core.system import filesystem
 
-_FILE: Final = Path(__file__).with_name("plugins.toml")
+_FILE: Final = Path(__file__).with_name("plugins.json")
 _ARGUMENTS: Final = ("least", "most", "pattern", "allowed")
 
 
@@ -46,7 +51,7 @@ class KnownPlugin:
 @cache
 def known_plugins() -> tuple[KnownPlugin, ...]:
     """Every plugin of the data file, in its order."""
-    document = tomllib.loads(filesystem.read_text(_FILE))
+    document = json_document.parse_json(filesystem.read_text(_FILE))
     shared = document.pop("kinds")
     return tuple(
         _plugin(kind, name, table, shared) for kind, named in document.items() for name, table in named.items()

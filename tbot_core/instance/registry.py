@@ -82,7 +82,7 @@ def catalogue(strategies: Iterable[str], declared: Sequence[DeclaredConfig] = ()
 
 
 def known_strategy_names(strategies: Iterable[str], declared: Sequence[DeclaredConfig] = ()) -> tuple[str, ...]:
-    """The strategies whose standard variables are known: given, declared, or in plugins.toml."""
+    """The strategies whose standard variables are known: given, declared, or in plugins.json."""
     plugins = [plugin.name for plugin in known_plugins() if plugin.kind == "strategy"]
     plugins += [plugin.name for plugin in declared if plugin.kind == "strategy"]
     return tuple(dict.fromkeys((*plugins, *strategies)))

@@ -1,6 +1,6 @@
 """The fields of each category of secrets known to the core, so that content can be checked without its plugin.
 
-The core's own categories have a class here, those of plugins are in `plugins.toml`. An installed plugin's section is
+The core's own categories have a class here, those of plugins are in `plugins.json`. An installed plugin's section is
 judged by the plugin's own declaration only: while that is not loaded, its shape alone is checked.
 """
 

@@ -119,7 +119,7 @@ _ARRAYS = ("numpy", "polars")
 _LOG = ("tbot_core.system.log_output", "logging.handlers")
 _CONTRACTS = ("tbot_core.contracts.feed", "tbot_core.contracts.broker", "tbot_core.contracts.network")
 _FAILOVER = "tbot_core.journal.projections.leases"
-_READS_ONLY = (*_ARRAYS, *_NETWORK, *_LOG, *_CONTRACTS, _FAILOVER, "pluggy", *_MACHINERY)
+_READS_ONLY = (*_ARRAYS, *_NETWORK, *_LOG, *_CONTRACTS, _FAILOVER, "pluggy", "tomllib", *_MACHINERY)
 _SETTINGS = ("tbot_core.contracts.settings", "tbot_core.instance.loading")
 UNNEEDED = {
     ("status",): _READS_ONLY,
@@ -130,6 +130,7 @@ UNNEEDED = {
         "polars",
         *_NETWORK,
         *_MACHINERY,
+        "tomllib",
         "tbot_core.contracts.options",
         "tbot_core.journal.projections.book",
         "tbot_core.marketdata.store.manifest",
