@@ -1,4 +1,4 @@
-"""The results of a download and of an import of bars: as documents, and as sentences."""
+"""The results of downloads and of an import of bars: as documents, and as sentences."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from tbot_core.actions.assembly import environment_rehearsal
+from tbot_core.contracts.series import VIX
 from tbot_core.model.formatting import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from tbot_core.engine.daily_series import SeriesDownload
     from tbot_core.engine.data_download import DownloadRequest, DownloadResult
     from tbot_core.marketdata.store.importer import ImportedFile, RefusedFile
     from tbot_core.status import Document
 
 _MOST_NAMED: Final = 4
+_MOST_CHANGED: Final = 10
 _COUNTS: Final = {
     "added": "added",
     "unchanged": "already stored",
@@ -97,3 +100,30 @@ def import_sentences(found: Document) -> Iterator[str]:
     added, replaced = plural(found["added"], "row"), found["replaced"]
     words = f"{plural(len(found['files']), 'file')} read: {added} added, {replaced:,} replaced"
     yield f"{words}; {len(found['refused'])} refused." if found["refused"] else f"{words}."
+
+
+def series_document(result: SeriesDownload) -> Document:
+    """The download of a series for JSON: source, days added, stored days that differ, and faults of other sources."""
+    merge = result.merge
+    return {
+        "series": result.name,
+        "source": result.source,
+        "last": merge.last.isoformat(),
+        "added": merge.added,
+        "changed": [{**attrs.asdict(one), "day": one.day.isoformat()} for one in merge.changed],
+        "faults": {name: str(fault) for name, fault in result.faults.items()},
+    }
+
+
+def series_sentences(found: Document) -> Iterator[str]:
+    """The document as sentences: what was added, and each stored day whose published value differs."""
+    for name, words in found["faults"].items():
+        yield f"{name}: {words}"
+    yield f"{found['source']}: {found['series']} to {found['last']}: {plural(found['added'], 'day')} added."
+    for one in found["changed"][:_MOST_CHANGED]:
+        code = f" of {one['code']}" if one["code"] else ""
+        yield f"{one['day']}{code}: stored {one['stored']:g}, published {one['published']:g}; the stored value stays."
+    if more := found["changed"][_MOST_CHANGED:]:
+        yield f"{plural(len(more), 'more day')} differ."
+    if found["changed"] and found["series"] == VIX:
+        yield "`tbot data import --replace FILE` replaces stored closes of the VIX."

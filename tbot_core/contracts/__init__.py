@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     )
     from tbot_core.contracts.permissions import Host, PluginNeeds
     from tbot_core.contracts.plugin import Context, Plugin, RunInfo, StructuredLogger
+    from tbot_core.contracts.series import DailyValue, SupportsDailySeries
     from tbot_core.contracts.simulated_venue import SimulatedVenue
     from tbot_core.contracts.strategy import (
         Check,
@@ -115,6 +116,7 @@ _MODULES = (
     "options",
     "simulated_venue",
     "extension",
+    "series",
     "strategy",  # the last one, since it needs numpy
 )
 
@@ -136,6 +138,7 @@ __all__ = [
     "Connect",
     "Context",
     "DailyBar",
+    "DailyValue",
     "DayTradeRule",
     "ExerciseStyle",
     "Extension",
@@ -193,6 +196,7 @@ __all__ = [
     "StructuredLogger",
     "SupportsAcknowledgement",
     "SupportsConnectionCheck",
+    "SupportsDailySeries",
     "SupportsDailyVix",
     "SupportsEventStream",
     "SupportsExplain",

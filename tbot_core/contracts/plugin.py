@@ -73,6 +73,7 @@ class Plugin:
     sentence, when the operator imports it; raises SettingsError for one that may be used but not imported.
     `warnings(config, context)`: sentences for `tbot check` about the plugin's own data, such as a table that is too
     old; it does not connect.
+    `series`: the daily series that an extension publishes (`tbot_core.contracts.series`), such as `("vix",)`.
     `venue()`: what `tbot plugins check` tests a broker, an alert channel, an extension or a filter that fetches with:
     the plugin's object at a server of its own on this machine, as the modules `broker`, `alert`, `extension` and
     `fetching` of `tbot_core.testing` describe it; a run never calls it. A broker's may take a runner and a clock, as
@@ -89,6 +90,7 @@ class Plugin:
     tables: tuple[str, ...] = ()
     describe_table: Callable[[str, Context], str] | None = None
     warnings: Callable[[Any, Context], Sequence[str]] | None = None
+    series: tuple[str, ...] = ()
     venue: Callable[..., AbstractContextManager[object]] | None = None
 
 

@@ -9,6 +9,7 @@ from tbot_core.contracts import (
     AccountSnapshot,
     BrokerCapabilities,
     BrokerEvent,
+    DailyValue,
     Gap,
     Instrument,
     MaintenanceWindow,
@@ -54,6 +55,7 @@ _ANSWERS: Final[Mapping[str, tuple[Callable[[object], bool], str]]] = {
     "hours": (_one(Session, None), "Session or None"),
     "clock_ahead_s": (_is_list, "a list of numbers"),
     "prices": (_is_mapping, "a mapping of numbers"),
+    "daily_series": (_many(DailyValue), "a list of DailyValue"),
     **FEED_ANSWERS,
 }
 """The checks of what each call or property returns, and the expected type as text; other answers are ignored."""

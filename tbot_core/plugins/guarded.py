@@ -19,6 +19,7 @@ from tbot_core.contracts import (
     RequiresDailyBars,
     RequiresData,
     Strategy,
+    SupportsDailySeries,
     SupportsDailyVix,
     SupportsExplain,
     SupportsRefresh,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from datetime import date
 
-    from tbot_core.contracts import OptionRequest, OptionValuation
+    from tbot_core.contracts import DailyValue, OptionRequest, OptionValuation
     from tbot_core.contracts.settings import StrategySettings
     from tbot_core.model.bars import Bars
     from tbot_core.model.day_facts import DayFacts, MarketView
@@ -175,6 +176,22 @@ class GuardedVix:
         with _fetching(self._guard, self.entry, "vix_close") as mark:
             answer = await steps_within(None, self._inner.vix_close(day), mark)
             found: float | None = broker_answers.checked_answer("vix_close", answer)
+            return found
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class GuardedSeries:
+    """An extension as a source of daily series; its failures are recorded."""
+
+    entry: EntryPointInfo
+    _inner: SupportsDailySeries = attrs.field(alias="inner")
+    _guard: CallGuard = attrs.field(alias="guard")
+
+    async def daily_series(self, name: str) -> Sequence[DailyValue]:
+        """The series that it publishes; raises its BrokerErrors, and PluginError for anything else that goes wrong."""
+        with _fetching(self._guard, self.entry, "daily_series") as mark:
+            answer = await steps_within(None, self._inner.daily_series(name), mark)
+            found: Sequence[DailyValue] = broker_answers.checked_answer("daily_series", answer)
             return found
 
 

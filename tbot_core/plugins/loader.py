@@ -16,6 +16,7 @@ from tbot_core import contracts
 from tbot_core.contracts import BrokerCapabilities, Plugin, hooks
 from tbot_core.contracts.abilities import undeclared_differences
 from tbot_core.contracts.permissions import PluginNeeds
+from tbot_core.contracts.series import SERIES
 from tbot_core.contracts.setting import DeclaredConfig
 from tbot_core.errors import PluginError
 from tbot_core.plugins import hung_plugins, number_bounds
@@ -224,6 +225,8 @@ def _valid_offer(entry: EntryPointInfo, results: list[Any]) -> Plugin:
     number_bounds.assert_figures(list(plugin.needs.hosts.values()))
     if not _are_file_names(plugin.tables):
         raise PluginError(f"Its tables are {plugin.tables!r}.", "Use a tuple of file names, without a folder.")
+    if not _are_series(plugin.series):
+        raise PluginError(f"Its series are {plugin.series!r}.", f"Use a tuple of some of {', '.join(SERIES)}.")
     try:
         inspect.signature(plugin.create).bind(None, None)
     except TypeError as fault:
@@ -236,6 +239,10 @@ def _are_file_names(names: object) -> bool:
     return isinstance(names, tuple) and all(
         isinstance(name, str) and name not in {"", ".", ".."} and not {"/", "\\", "\0"} & set(name) for name in names
     )
+
+
+def _are_series(names: object) -> bool:
+    return isinstance(names, tuple) and all(name in SERIES for name in names)
 
 
 def _is_frozen(config: object) -> bool:

@@ -83,6 +83,7 @@ _BY_FIELD: Final[Mapping[tuple[str, str], Bound]] = {
     ("AccountActivity", "quantity"): SIGNED_QUANTITY,
     ("IndexQuote", "value"): PRICE,
     ("ModelInput", "value"): FIGURE,
+    ("DailyValue", "value"): FIGURE,
 }
 """Where the field's name alone does not tell what the number is."""
 

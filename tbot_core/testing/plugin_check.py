@@ -27,6 +27,7 @@ from tbot_core.testing import (
     feed,
     fetching,
     filter,  # noqa: A004  -- the kits have the kinds' names
+    series,
     sessions,
     strategy,
 )
@@ -64,7 +65,7 @@ def check_plugin(loaded: LoadedPlugin, folder: Path) -> PluginCheck:
         fetched = () if plugin.venue is None else run_cases(fetching.CASES, plugin.venue)
         return PluginCheck(cases=_run(filter.CASES, loaded, folder, _filter) + fetched)
     if plugin.venue is not None:
-        return PluginCheck(cases=run_cases(extension.CASES, plugin.venue))
+        return PluginCheck(cases=run_cases(series.CASES if plugin.series else extension.CASES, plugin.venue))
     return _check_extension(loaded, folder)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Final, TypedDict
 
 import click
 
@@ -23,9 +23,14 @@ if TYPE_CHECKING:
     from tbot_core.marketdata.history import DownloadProgress
 
 
-class DownloadOptions(TypedDict):
-    """The options as click passes them."""
+SERIES: Final = ("vix", "rates")
+"""The series of `tbot_core.contracts.series`, which listing the commands does not import."""
 
+
+class DownloadOptions(TypedDict):
+    """The argument and the options as click passes them."""
+
+    series: str | None
     source: str | None
     symbols: str | None
     first: str | None
@@ -35,8 +40,14 @@ class DownloadOptions(TypedDict):
     as_json: bool
 
 
-@click.command(name="download", short_help="Download past one-minute bars into the store.")
-@click.option("--source", metavar="NAME", help="The broker plugin that supplies the bars. Default: DATA_SOURCE.")
+@click.command(name="download", short_help="Download past one-minute bars, or a daily series, into the store.")
+@click.argument("series", required=False, type=click.Choice(SERIES), metavar="[vix|rates]")
+@click.option(
+    "--source",
+    metavar="NAME",
+    help="The broker plugin that supplies the bars, or the extension that publishes the series. "
+    "Default: DATA_SOURCE; of a series the first enabled extension whose answer is plausible.",
+)
 @click.option(
     "--symbols",
     metavar="A,B,...",
@@ -59,7 +70,13 @@ def download_command(ctx: click.Context, /, **given: Unpack[DownloadOptions]) ->
     Sessions that are stored already are skipped, so a download that was interrupted is continued by the same command.
     `--source paper` writes simulated sessions, in an instance that trades on the simulator. Exits with 1 if bars could
     not be stored.
+
+    With vix or rates the days of that series which are not stored are added, from an extension that publishes it. A
+    stored day is never overwritten: one with another value is reported, and the command exits with 1.
     """
+    if given["series"] is not None:
+        _download_series(ctx, given["series"], given)
+        return
     first, last = given["first"], given["last"]
     if (first is None) != (last is None):
         raise UsageError("--from and --to belong together.", "Give both, or neither for the last 21 sessions.")
@@ -79,6 +96,32 @@ def download_command(ctx: click.Context, /, **given: Unpack[DownloadOptions]) ->
     emit(document, as_json=given["as_json"], lines=download_sentences(document))
     if result.progress.refused:
         ctx.exit(1)
+
+
+def _download_series(ctx: click.Context, name: str, given: DownloadOptions) -> None:
+    import asyncio
+
+    from tbot_core.actions.assembly import assemble_action
+    from tbot_core.actions.bar_results import series_document, series_sentences
+    from tbot_core.engine.assembly import DRY_RUN
+    from tbot_core.engine.daily_series import download_series
+    from tbot_core.instance.sources import find_instance
+
+    named = [f"--{one}" for one in ("symbols", "from", "to", "progress") if _is_given(ctx, one)]
+    if named:
+        raise UsageError(f"{', '.join(named)} does not apply to a series.", "Leave it out: a series is stored whole.")
+    source = None if given["source"] is None else given["source"].strip().lower()
+    assembly = assemble_action(find_instance(given["home"]).home, DRY_RUN, notify=print_notice)
+    result = asyncio.run(assembly.closing(download_series(assembly, name, source)))
+    document = series_document(result)
+    emit(document, as_json=given["as_json"], lines=series_sentences(document))
+    if result.merge.changed:
+        ctx.exit(1)
+
+
+def _is_given(ctx: click.Context, option: str) -> bool:
+    parameter = {"from": "first", "to": "last"}.get(option, option)
+    return ctx.get_parameter_source(parameter) is click.core.ParameterSource.COMMANDLINE
 
 
 def download_with_progress(

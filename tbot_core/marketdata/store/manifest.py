@@ -39,6 +39,7 @@ VIX: Final = "vix"
 FUNDAMENTALS: Final = "fundamentals"
 FETCHED: Final = "fetched"
 SPLITS: Final = "splits"
+SERIES: Final = "series"
 FACTS_HINT: Final = "Restore it, or remove it and import the VIX, fundamentals and splits again."
 REIMPORT_HINT: Final = "Import its source again with --replace; `tbot data verify` lists everything that is damaged."
 BLOCK_SUFFIX: Final = ".block"
@@ -51,7 +52,7 @@ SIMULATED: Final = "simulated "
 """The begin of a source that simulates its bars."""
 
 _FORMAT: Final = 1
-_TABLES: Final = frozenset({VIX, FUNDAMENTALS, FETCHED, SPLITS})
+_TABLES: Final = frozenset({VIX, FUNDAMENTALS, FETCHED, SPLITS, SERIES})
 _MONTHS_A_YEAR: Final = 12
 
 

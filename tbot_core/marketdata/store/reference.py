@@ -1,7 +1,7 @@
-"""Facts that do not come from bars: daily closes of the VIX, imported fundamentals, splits, and what filters fetched.
+"""Facts that do not come from bars: daily closes of the VIX, fundamentals, splits, facts of filters, daily series.
 
-Stored beside the months as `vix-<content>.parquet`, `fundamentals-<content>.parquet`, `splits-<content>.parquet` and
-`fetched-<content>.parquet`, listed in `facts.json`, which is written last.
+Stored beside the months as `vix-<content>.parquet`, `fundamentals-<content>.parquet`, `splits-<content>.parquet`,
+`fetched-<content>.parquet` and `series-<content>.parquet`, listed in `facts.json`, which is written last.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import polars as pl
 
 from tbot_core.contracts.feed import Split
 from tbot_core.marketdata.store import daily_facts, manifest, parquet, recorded_facts
-from tbot_core.marketdata.store.manifest import FETCHED, FUNDAMENTALS, SPLITS, VIX, FactsRow, FactsTable
+from tbot_core.marketdata.store.manifest import FETCHED, FUNDAMENTALS, SERIES, SPLITS, VIX, FactsRow, FactsTable
 from tbot_core.marketdata.store.recorded_facts import RecordedFact, RecordedFacts
 from tbot_core.system import filesystem
 
@@ -48,12 +48,22 @@ SCHEMAS: Final = {
             ("value", pl.Float64()),
         ]
     ),
+    SERIES: pl.Schema(
+        [
+            ("name", pl.String()),
+            ("code", pl.String()),
+            ("date", pl.Date()),
+            ("value", pl.Float64()),
+            ("source", pl.String()),
+        ]
+    ),
 }
 KEYS: Final = {
     VIX: ("date",),
     FUNDAMENTALS: ("symbol", "as_of"),
     SPLITS: ("symbol", "date"),
     FETCHED: ("name", "symbol", "first"),
+    SERIES: ("name", "code", "date"),
 }
 COMPARED: Final = {VIX: ("close",)}
 """The columns by which rows of a table differ, where these are not all: of the VIX only the close is used."""
@@ -61,7 +71,7 @@ COMPARED: Final = {VIX: ("close",)}
 NUMBERS: Final = (recorded_facts.MARKET_CAP, "pe_ratio", "debt_to_equity", "eps")
 """The columns of imported fundamentals that are facts."""
 
-_DAYS: Final = {VIX: "date", FUNDAMENTALS: "as_of", SPLITS: "date", FETCHED: "first"}
+_DAYS: Final = {VIX: "date", FUNDAMENTALS: "as_of", SPLITS: "date", FETCHED: "first", SERIES: "date"}
 """The column of the day from which a row counts."""
 
 
