@@ -110,7 +110,7 @@ def series_document(result: SeriesDownload) -> Document:
         "source": result.source,
         "last": merge.last.isoformat(),
         "added": merge.added,
-        "changed": [{**attrs.asdict(one), "day": one.day.isoformat()} for one in merge.changed],
+        "changed": [{**attrs.asdict(one), "day": one.day.isoformat(), "words": one.text} for one in merge.changed],
         "faults": {name: str(fault) for name, fault in result.faults.items()},
     }
 
@@ -121,9 +121,8 @@ def series_sentences(found: Document) -> Iterator[str]:
         yield f"{name}: {words}"
     yield f"{found['source']}: {found['series']} to {found['last']}: {plural(found['added'], 'day')} added."
     for one in found["changed"][:_MOST_CHANGED]:
-        code = f" of {one['code']}" if one["code"] else ""
-        yield f"{one['day']}{code}: stored {one['stored']:g}, published {one['published']:g}; the stored value stays."
+        yield f"{one['words']}; the stored value stays."
     if more := found["changed"][_MOST_CHANGED:]:
-        yield f"{plural(len(more), 'more day')} differ."
+        yield f"The same on {plural(len(more), 'more day')}."
     if found["changed"] and found["series"] == VIX:
         yield "`tbot data import --replace FILE` replaces stored closes of the VIX."

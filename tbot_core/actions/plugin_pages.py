@@ -81,6 +81,7 @@ def _pages(
             log=log.logger(f"tbot.extension.{name}"),
             data_dir=instance.plugin_data("extension", name),
             tables_dir=instance.tables,
+            downloads_dir=instance.downloads,
         )
         caller = loader.caller(loaded.subject, "tbot_routes")
         answers = [] if caller is None else caller(config=settings.plugin_config(loaded.plugin.config), context=context)

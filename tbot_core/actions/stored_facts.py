@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from tbot_core.actions.assembly import action_clock, environment_rehearsal
 from tbot_core.actions.notices import discard
+from tbot_core.actions.plugin_declarations import plugin_declarations
 from tbot_core.actions.plugins import broker_capabilities
 from tbot_core.contracts.feed import SupportsDailyVix
 from tbot_core.contracts.plugin import Context
+from tbot_core.contracts.series import VIX
 from tbot_core.contracts.settings.calendar import calendar_of
 from tbot_core.contracts.strategy import SupportsRefresh, SupportsScreening
 from tbot_core.errors import DataError, TbotError
@@ -65,6 +67,7 @@ def _created(settings: Settings, loaded: LoadedPlugin) -> Any:
         log=log.logger(f"tbot.{kind}.{name}"),
         data_dir=settings.instance.plugin_data(kind, name),
         tables_dir=settings.instance.tables,
+        downloads_dir=settings.instance.downloads,
     )
     config = settings.plugin_config(loaded.plugin.config, name if kind == "strategy" else None)
     return build_plugin(loaded, config, context)
@@ -75,8 +78,9 @@ def vix_findings(
 ) -> Iterator[PreflightFinding]:
     """A warning where a strategy needs the VIX, and nothing of the settings has the close before the next session.
 
-    Nothing is requested: a broker that declares the daily VIX counts, as do a filter and an extension that supply it.
-    The venue of a rehearsal has none.
+    Nothing is requested: a broker that declares the daily VIX counts, as do a filter and an extension that supply it,
+    and an extension that publishes its series, which is downloaded before the session. The venue of a rehearsal has
+    none.
     """
     try:
         names = _without_entries(settings, plugins)
@@ -91,7 +95,7 @@ def vix_findings(
         level="warn",
         subject="facts",
         message=f"VIX close of {day.isoformat()} unknown: no entries by {', '.join(names)}.",
-        remedy="`tbot data import FILE` supplies it, or DATA_SOURCE with the VIX.",
+        remedy="`tbot data import FILE` supplies it, an extension that publishes vix, or DATA_SOURCE with the VIX.",
     )
 
 
@@ -132,7 +136,15 @@ def _supplies_vix(settings: Settings, plugins: PluginDeclarations, progress: Not
             declared = broker_capabilities(name, settings.instance.home, progress)
             if declared is None or "yes" in {declared["simulated"], served or declared["daily_vix"]}:
                 return True
-    return False
+    return any(VIX in loaded.plugin.series for loaded in _extensions(settings, plugins))
+
+
+def _extensions(settings: Settings, plugins: PluginDeclarations) -> tuple[LoadedPlugin, ...]:
+    # The enabled extensions; where all installed ones are, they are imported here.
+    if not settings.values["EXTENSIONS"].value:
+        names = {name for kind, name in plugins.installed if kind == "extension"}
+        plugins = plugin_declarations(settings.instance.home, names)
+    return tuple(one for one in plugins.loaded if one.entry.kind == "extension")
 
 
 def market_cap_findings(

@@ -19,7 +19,7 @@ from tbot_core.contracts import BrokerEventKind, Urgency
 from tbot_core.execution.trading_state import note_event
 from tbot_core.journal import records
 from tbot_core.journal.projections.book import SessionBook
-from tbot_core.journal.projections.ready_remarks import ready_remarks
+from tbot_core.journal.projections.ready_remarks import ready_remarks, vix_text
 from tbot_core.journal.projections.trade_text import (
     PlannedStops,
     contradiction_text,
@@ -98,6 +98,7 @@ class AlertRules:
         self._lasting: dict[str, datetime] = {}
         self._feed = FeedAlertRules()
         self._not_ready: Notice | None = None
+        self._vix = ""
 
     def apply(self, event: Event) -> list[Notice]:
         """Apply the next event; returns its notices."""
@@ -130,6 +131,8 @@ class AlertRules:
             self._not_ready = Notice(key="not ready", urgency=Urgency.CRITICAL, what=what, command="tbot check")
         elif event.kind in {records.READY, records.SESSION_CLOSED, records.STOPPED}:
             self._not_ready = None
+            if event.kind == records.READY:
+                self._vix = vix_text(event.payload) if "vix" in event.payload else ""
         elif event.kind == records.STATE:
             whose = event.payload.get("broker", ""), StateCause[event.payload["cause"]]
             self._words[whose] = event.payload["words"]
@@ -209,8 +212,8 @@ class AlertRules:
         pnl, equity = format_money(Decimal(payload["pnl"]), signed=True), format_money(Decimal(payload["equity"]))
         trades = trades_text(payload["trades"], len(payload.get("open", ())))
         denials = f"{self._book.denials.total():,} ({DENIALS_COUNT})"
-        bare = unprotected_text(self._book.unprotected_s)
-        return f"Session {payload['date']} ended: P&L {pnl}, {trades}, denials: {denials}, equity {equity}{bare}."
+        bare, vix = unprotected_text(self._book.unprotected_s), f", {self._vix}" if self._vix else ""
+        return f"Session {payload['date']} ended: P&L {pnl}, {trades}, denials: {denials}, equity {equity}{vix}{bare}."
 
     def _of_causes(self, now: datetime) -> Iterator[Notice]:
         active = [(broker, cause) for broker, states in self._states.items() for cause in states.active]
@@ -313,7 +316,7 @@ def _ready(payload: Mapping[str, Any]) -> str:
     parts += [f"planned worst day {format_percent(Decimal(worst))}"] if worst else []
     cap = payload.get("first_live_day_cap")
     parts += [f"first live day: entries of at most {format_money(Decimal(cap))}"] if cap else []
-    parts += [f"VIX {payload['vix'] or 'unknown'}"] if "vix" in payload else []
+    parts += [vix_text(payload)] if "vix" in payload else []
     parts += ["live VIX at the start of each window's entries"] if payload.get("vix_live") else []
     parts += [f"holding {', '.join(payload['positions'])}"] if payload["positions"] else []
     parts += [f"STUCK from an earlier session: {', '.join(payload['stuck'])}"] if payload["stuck"] else []

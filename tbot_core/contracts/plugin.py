@@ -40,7 +40,9 @@ def _as_secrets(given: Mapping[str, Any]) -> PluginSecrets:
 class Context:
     """What a plugin is created with: the clock, a logger, and a folder of its own inside the instance.
 
-    `tables_dir` is the folder of the operator's tables, which all plugins share; see `Plugin.tables`.
+    `tables_dir` is the folder of the operator's tables, which all plugins share; see `Plugin.tables`. `downloads_dir`
+    is that of downloaded tables: the daily series `rates` is the table `rates.csv` there, which is not part of the
+    settings hash. The operator's table of the same name counts instead.
 
     `secrets` holds, for each category in its `needs`, an object of the declared class, filled from the plugin's own
     section, or from the whole category if it has no sections; `secrets.renew(category, field=value)` stores what the
@@ -57,6 +59,7 @@ class Context:
     timeout_s: float = 10.0
     jurisdiction: str = ""
     tables_dir: Path = attrs.Factory(lambda self: self.data_dir, takes_self=True)
+    downloads_dir: Path = attrs.Factory(lambda self: self.data_dir / "downloads", takes_self=True)
 
 
 @attrs.frozen(kw_only=True)

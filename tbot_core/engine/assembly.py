@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from datetime import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -51,6 +51,8 @@ from tbot_core.trading.proposals import ActiveStrategy, TradingRules
 from tbot_core.vault.error_codes import combined_error
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tbot_core.contracts.setting import DeclaredConfig
 
 T = TypeVar("T")
@@ -237,16 +239,39 @@ class Assembly:
 
         Isolated plugins read no tables.
         """
+        for one in self._readers():
+            self._try(one)
+
+    def check_table(self, name: str, folder: Path) -> None:
+        """Build the strategies and filters that read this table with the one in `folder`, as the operator's own.
+
+        Raises PluginError if one of them refuses it.
+        """
+        for one in self._readers(name):
+            self._try(one, folder)
+
+    def reads_table(self, name: str) -> bool:
+        """Whether a strategy or filter of this run reads a table of this name."""
+        return any(self._readers(name))
+
+    def _readers(self, name: str | None = None) -> Iterator[LoadedPlugin]:
+        # The strategies and filters that read the table, or any; isolated ones read none.
         deciding = {"strategy": self.settings.strategies, "filter": self.settings.filters}
         for one in self.loaded:
-            kind, name = one.entry.kind, one.entry.name
-            here = one.plugin.tables and self.loader.manager.is_registered(one.subject)
-            if here and name in deciding.get(kind, ()):
-                context = self._context(one)
-                try:
-                    self._make(one, context, name if kind == "strategy" else None)
-                finally:
-                    self.connections.remove(f"{kind}/{name}", context.connect)
+            reads = one.plugin.tables if name is None else name in one.plugin.tables
+            decides = one.entry.name in deciding.get(one.entry.kind, ())
+            if reads and decides and self.loader.manager.is_registered(one.subject):
+                yield one
+
+    def _try(self, one: LoadedPlugin, tables: Path | None = None) -> None:
+        # Build it, with the tables of this folder.
+        kind, name = one.entry.kind, one.entry.name
+        context = self._context(one)
+        given = context if tables is None else attrs.evolve(context, tables_dir=tables)
+        try:
+            self._make(one, given, name if kind == "strategy" else None)
+        finally:
+            self.connections.remove(f"{kind}/{name}", context.connect)
 
     def check_secrets(self) -> None:
         """Raise VaultError, with all faults, if secrets that the plugins of this run need are missing or wrong."""

@@ -70,6 +70,7 @@ def plugin_context(
         log=log.logger(f"tbot.{kind}.{plugin.name}"),
         data_dir=settings.instance.plugin_data(kind, plugin.name),
         tables_dir=settings.instance.tables,
+        downloads_dir=settings.instance.downloads,
         secrets=plugin_secrets(settings, plugin.name, plugin.needs.secrets) if secrets is None else secrets,
         connect=connector,
         timeout_s=settings.trading.api_timeout,

@@ -133,6 +133,11 @@ class Instance:
         return self.tables / name
 
     @property
+    def downloads(self) -> Path:
+        """The downloaded tables for plugins; an operator's table of the same name counts instead."""
+        return self._own("downloads")
+
+    @property
     def bars(self) -> Path:
         """Stored bars."""
         return self._own("bars")

@@ -69,7 +69,7 @@ def guard_broker(entry: EntryPointInfo, made: Any, guard: CallGuard, *, live: bo
 class _PluginCalls:
     # The calls of one plugin.
     def __init__(self, entry: EntryPointInfo, guard: CallGuard) -> None:
-        self._entry = entry
+        self.entry = entry
         self._guard = guard
         self.mark = guard.border(f"{entry.kind}/{entry.name}").mark
         self._left_out = 0
@@ -77,10 +77,10 @@ class _PluginCalls:
 
     def failed(self, name: str, fault: BaseException, *, sent: bool = False) -> BrokerError:
         # Report a failure; returns the error that the caller raises.
-        words = self._guard.report_failure(self._entry, name, fault)
+        words = self._guard.report_failure(self.entry, name, fault)
         kind = OutcomeUnknown if sent else Unavailable
         end = "" if words.endswith(".") else "."
-        return kind(f"The plugin {self._entry.kind}/{self._entry.name} failed: {words}{end}", _REMEDY)
+        return kind(f"The plugin {self.entry.kind}/{self.entry.name} failed: {words}{end}", _REMEDY)
 
     def read(self, name: str, function: Callable[[], object], *passing: type[TbotError]) -> Any:
         # The answer of a call that does not wait.
@@ -157,7 +157,7 @@ class _PluginCalls:
         except FigureOutOfBounds as fault:
             self._left_out += 1
             if self._left_out & (self._left_out - 1) == 0:  # the first, second, fourth: a feed may send many
-                plugin = f"{self._entry.kind}/{self.name}"
+                plugin = f"{self.entry.kind}/{self.name}"
                 _log.warning("feed.left_out", plugin=plugin, call=name, reason=str(fault), times=self._left_out)
             return False
         return True
@@ -208,6 +208,11 @@ class GuardedBroker:
         self._connected = False
         self._capabilities = capabilities
         self._calls = calls
+
+    @property
+    def entry(self) -> EntryPointInfo:
+        """The plugin's entry point."""
+        return self._calls.entry
 
     @property
     def capabilities(self) -> BrokerCapabilities:

@@ -230,6 +230,8 @@ def _run(file: RunFile | None, read: Projections, settings: Settings, mode: str 
         "trades": {name: read.activity.entries.get(name, 0) for name in settings.strategies},
         "candidates": read.activity.candidates,
         "vix_live": read.activity.vix,
+        "vix_day": read.activity.vix_day,
+        "vix_source": read.activity.vix_source,
         "remarks": read.activity.remarks,
         "foreign": read.holdings.document(),
         "restart": restarts.document(read.restart),

@@ -57,13 +57,15 @@ def account_figures(book: SessionBook, limits: Limits, reported: Gauges | None) 
 class SessionActivity:
     """A projection of the current or last session, by strategy: entries sent, candidates, and the live VIX used.
 
-    `remarks` are those of the last READY.
+    `remarks` are those of the last READY, `vix_day` and `vix_source` the day and the source of its VIX, None without.
     """
 
     entries: dict[str, int] = attrs.field(factory=dict)
     candidates: dict[str, int] = attrs.field(factory=dict)
     vix: dict[str, float | None] = attrs.field(factory=dict)
     remarks: list[str] = attrs.field(factory=list)
+    vix_day: str | None = None
+    vix_source: str | None = None
 
     def apply(self, event: JournalEvent) -> None:
         """Apply the next event."""
@@ -80,6 +82,7 @@ class SessionActivity:
                 self.vix[payload["strategy"]] = payload["value"]
             case records.READY:
                 self.remarks = ready_remarks(payload)
+                self.vix_day, self.vix_source = payload.get("vix_day"), payload.get("vix_source")
             case records.SESSION_CLOSED:
                 self.remarks = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -59,6 +60,15 @@ class FactCoverage:
         return f"{words}; the rest takes about {plural(math.ceil(rest_s / 60), 'minute')}" if rest_s else words
 
 
+@attrs.frozen(kw_only=True)
+class VixClose:
+    """A close of the VIX in points, its exchange day, and the source that supplied it."""
+
+    value: float
+    day: dt.date
+    source: str
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Universe:
     """The subscribed symbols of a session and their facts, and those that a limit left out; in the order of the input.
@@ -67,7 +77,8 @@ class Universe:
     `left_out_day` holds the facts of both, in the order of `left_out_symbols`; None if there are none.
     `limited_by` names the limit. `watch_only` are subscribed, but not traded. `not_offered`: how many more symbols the
     source does not offer, by reason; None where it was not asked. `facts`: what is known of those that filters fetch.
-    `without_vix`: the strategies that will not enter because the VIX is unknown.
+    `vix`: the close of the session before, None if unknown; `without_vix`: the strategies that will not enter then.
+    `series`: what went wrong when daily series were refreshed, in sentences.
     """
 
     symbols: tuple[str, ...]
@@ -80,7 +91,9 @@ class Universe:
     watch_only: frozenset[str] = frozenset()
     not_offered: Mapping[str, int] | None = None
     facts: tuple[FactCoverage, ...] = ()
+    vix: VixClose | None = None
     without_vix: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
 
     @property
     def counts(self) -> UniverseCounts | None:

@@ -150,9 +150,10 @@ def test_where_no_facts_are_stored_polars_is_not_imported(home: Path, filters: s
 CLOSING = "BROKER_NAME=alpaca\nSTRATEGY_SEQUENCE=open,close\n"
 
 
-def vix_rows(home: Path, text: str = CLOSING) -> list[tuple[str, str]]:
+def vix_rows(home: Path, text: str = CLOSING, extensions: str = "none") -> list[tuple[str, str]]:
     """Level and sentence of each row about the VIX."""
     (home / ".env_bot").write_text(text)
+    (home / ".env").write_text(f"EXTENSIONS={extensions}\n")
     return found(vix_findings, home)
 
 
@@ -173,6 +174,13 @@ def test_an_unknown_vix_is_a_warning_where_a_strategy_needs_it(home: Path) -> No
     for day, rows in ((calendar.previous(before).date, 1), (before, 0)):
         add_reference_facts(Instance.at(home).bars, {day: 20.5}, {})
         assert len(vix_rows(home)) == rows
+
+
+@pytest.mark.usefixtures("rehearsed")
+@pytest.mark.parametrize(("extensions", "rows"), [("", 0), ("fred", 0), ("web", 1)])
+def test_an_enabled_extension_that_publishes_the_vix_is_enough(home: Path, extensions: str, rows: int) -> None:
+    """Its series is downloaded before the session; EXTENSIONS empty enables all installed ones."""
+    assert len(vix_rows(home, extensions=extensions)) == rows
 
 
 @pytest.mark.usefixtures("rehearsed")

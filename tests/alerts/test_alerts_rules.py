@@ -171,12 +171,15 @@ def test_a_part_of_an_entry_is_told_when_its_rest_is_cancelled() -> None:
          Urgency.CRITICAL),
         (records.READY, READY | {"vix": 18.25},
          "READY for the session of 2026-11-24: equity 100,000.00, close, VIX 18.25.", Urgency.ROUTINE),
+        (records.READY, READY | {"vix": 16.2, "vix_day": "2026-11-23", "vix_source": "cboe"},
+         "READY for the session of 2026-11-24: equity 100,000.00, close, VIX 16.2 of 2026-11-23 (cboe).",
+         Urgency.ROUTINE),
         (records.READY, READY | {"vix": None},
          "READY for the session of 2026-11-24: equity 100,000.00, close, VIX unknown.", Urgency.ROUTINE),
         (records.READY, READY | {"vix": None, "vix_unknown": {"day": "2026-11-23", "strategies": ["close"]},
                                  "not_shortable": {"NOT_SHORTABLE": ["KO"]}},
          ("READY for the session of 2026-11-24: VIX close of 2026-11-23 unknown: no entries by close. `tbot data "
-          "import FILE` and a new start supply it, or DATA_SOURCE with the VIX. NOT_SHORTABLE: no short sales of 1 "
+          "download vix` and a new start supply it, or DATA_SOURCE with the VIX. NOT_SHORTABLE: no short sales of 1 "
           "symbol: KO. Equity 100,000.00, close, VIX unknown."), Urgency.ROUTINE),
         (records.VIX, {"strategy": "close", "value": None, "candidates": 0},
          ("[CLOSE] no entries: the live VIX is unknown. VIX_SOURCE=previous_close uses the close of the session before "

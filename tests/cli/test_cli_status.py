@@ -170,7 +170,7 @@ def test_status_says_what_the_running_bot_knows(tmp_path: Path, capsys: pytest.C
         "data.acme.com: it asked to wait 8 s, only stops and exits are sent",
         f"at the marks of {exchange_time(known.at - dt.timedelta(seconds=65)):%H:%M:%S} New York",
         "acme: equity 99,000.00, latency 42 ms, 7 requests of 200 per minute left",
-        "VIX         17.50 at the previous close, clock \N{MINUS SIGN}0.2 s against the broker's",
+        "VIX         17.50 of 2026-11-23 (paper), clock \N{MINUS SIGN}0.2 s against the broker's",
         "/2",
         "gross 98,765.00",
         f"open {found['candidates']['open']}\n",
@@ -195,7 +195,7 @@ def test_status_says_by_which_vix_a_strategy_decides_today(tmp_path: Path, capsy
     found = status(capsys, tmp_path, code=1)
     assert found["vix_live"] == {"mid": None, "close": 18.25}
     (line,) = [one for one in lines(found, MORNING) if one.startswith("VIX")]
-    assert line.endswith(" at the previous close, close uses 18.25, mid uses unknown")
+    assert line.endswith(" of 2026-11-23 (paper), close uses 18.25, mid uses unknown")
 
 
 @pytest.mark.slow

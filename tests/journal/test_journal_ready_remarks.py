@@ -10,7 +10,7 @@ from tbot_core.journal.projections.ready_remarks import ready_remarks
 
 VIX = {"vix_unknown": {"day": "2026-11-27", "strategies": ["close"]}}
 UNKNOWN = (
-    "VIX close of 2026-11-27 unknown: no entries by close. `tbot data import FILE` and a new start supply it, or "
+    "VIX close of 2026-11-27 unknown: no entries by close. `tbot data download vix` and a new start supply it, or "
     "DATA_SOURCE with the VIX"
 )
 
@@ -27,6 +27,7 @@ def denied(sessions: int, *strategies: tuple[str, str, int]) -> dict[str, Any]:
         ({}, []),
         (VIX, [f"{UNKNOWN}."]),
         (VIX | {"mode": "live"}, [f"{UNKNOWN}, or VIX_SOURCE=live."]),
+        (VIX | {"series": ["Series vix: cboe: no answer."]}, [f"{UNKNOWN}.", "Series vix: cboe: no answer."]),
         (denied(5, ("open", "InverseETF", 4), ("mid", "InverseETF", 7)),
          [("Short signals denied in the last 5 sessions: open 4, mid 7 (InverseETF is not available); see "
           "SHORT_TYPE_OPEN, SHORT_TYPE_MID.")]),

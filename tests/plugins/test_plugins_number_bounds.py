@@ -22,6 +22,7 @@ from tbot_core.contracts import (
     BrokerCapabilities,
     BrokerEvent,
     DailyBar,
+    DailyValue,
     DayTradeRule,
     FeedCoverage,
     FeedLabel,
@@ -89,6 +90,7 @@ NUMBERS: dict[type[Any], set[str]] = {
         "lookup_window_s", "list_lag_s", "requests_per_minute", "quantity_step", "cid_length", "buy_stop_collar",
     },
     DailyBar: {"open", "high", "low", "close", "volume"},
+    DailyValue: {"value"},
     DayTradeRule: {"equity_below", "max_day_trades"},
     ExitRules: {"leave", "hold"},
     FeedQuality: {"subscriptions", "history_delay_s"},
@@ -124,6 +126,7 @@ VALID: tuple[Any, ...] = (
     HaltStatus(symbol="A", halted=True),
     Host("https://api.example"),
     IndexQuote(value=17.0, time=NOW),
+    DailyValue(day=NOW.date(), value=-0.01),
     Instrument(symbol="A", tick=Decimal("0.01")),
     ModelInput(name="rate", value=0.04, source="a file"),
     OptionValuation(verdict=OptionVerdict.ACCEPTED, reason="near", limit=0.1, model=1.0, market=1.0, deviation=0.0),
@@ -138,6 +141,7 @@ SIGNED: dict[type[Any], set[str]] = {
     Account: {"equity", "cash", "buying_power", "settled_cash"},  # a debit
     AccountActivity: {"quantity", "cash"},  # taken from the account: a reverse split, shares that were moved out
     Fill: {"fees"},  # a rebate
+    DailyValue: {"value"},  # a rate
     ModelInput: {"value"},  # a rate
     PositionReport: {"quantity", "average_price", "price"},  # sold short
 }

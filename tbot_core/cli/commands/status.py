@@ -258,7 +258,9 @@ def figure_lines(shown: Mapping[str, Any]) -> Iterator[str]:
             "host", f"{one['host']}: {pause or request_words(one['requests_per_minute'], one['requests_left'])}"
         )
     if shown["accounts"]:  # the figures of the running bot are there
-        vix = f"{_points(shown['vix'])} at the previous close"
+        known = shown["vix"] is not None and shown["vix_day"]
+        of = f"of {shown['vix_day']} ({shown['vix_source']})" if known else "at the previous close"
+        vix = f"{_points(shown['vix'])} {of}"
         vix += "".join(f", {name} uses {_points(value)}" for name, value in shown["vix_live"].items())
         ahead = shown["clock_ahead_s"]
         clock = "" if ahead is None else f", clock {figure_text(f'{ahead:+.1f}')} s against the broker's"

@@ -69,6 +69,7 @@ def ready_payload(
         **_vix(market, feed.universe, config, factory),
         **({} if counts is None else {"universe": attrs.asdict(counts)}),
         **({"facts": [one.text for one in feed.universe.facts]} if feed.universe.facts else {}),
+        **({"series": list(feed.universe.series)} if feed.universe.series else {}),
         "positions": market.run.positions,
         "stuck": sorted(market.stuck_symbols),
         **_shorts(market, feed.universe),
@@ -82,6 +83,8 @@ def _vix(
     if config.vix is not None:
         return {"vix_live": True}
     found: records.Payload = {"vix": known_vix(market.run.day)}
+    if universe.vix is not None:
+        found |= {"vix_day": universe.vix.day.isoformat(), "vix_source": universe.vix.source}
     if universe.without_vix:
         day = look_back_sessions(factory.calendar, market.run.session.date)[-1].date
         found["vix_unknown"] = {"day": day.isoformat(), "strategies": list(universe.without_vix)}

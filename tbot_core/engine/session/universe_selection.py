@@ -19,6 +19,7 @@ import numpy as np
 from tbot_core.contracts import FeedCoverage, LiveSession, ReportsLeftOut, SupportsDailyVix
 from tbot_core.contracts.abilities import MARKET_CAPS
 from tbot_core.contracts.feed import NO_EXTRA_FACTS, ExtraFacts
+from tbot_core.engine.daily_series import SeriesRefresher
 from tbot_core.engine.session.fact_refresh import FactRefresher, RecordFacts, fact_sources
 from tbot_core.engine.session.vix import VixSources, strategies_without_vix
 from tbot_core.errors import AccessError, BrokerError, DataError, Unavailable
@@ -75,7 +76,8 @@ class UniverseSelector:
 
     `bars` is the folder of the bar store, `source` the name under which downloaded bars are noted in it; `server` is
     the plugin that supplies them. `symbols` are those to trade, empty for all of the feed. `extra`: the facts
-    beyond the standard ones. `on_download` receives the progress of a download.
+    beyond the standard ones. `series` downloads daily series before the bell. `on_download` receives the progress of a
+    download.
     """
 
     calendar: ExchangeCalendar
@@ -89,6 +91,7 @@ class UniverseSelector:
     symbols: tuple[str, ...] = ()
     extra: ExtraFacts = NO_EXTRA_FACTS
     facts: FactRefresher
+    series: SeriesRefresher | None = None
     on_download: Callable[[DownloadProgress], None] = lambda _progress: None
     _with_splits: dict[dt.date, frozenset[str]] = attrs.field(factory=dict, init=False)
 
@@ -113,7 +116,8 @@ class UniverseSelector:
             universe = Universe(symbols=source.symbols, day=await self.vix.add_kinds(day, source.symbols))
         session = source.session
         silent = strategies_without_vix(self.entrants(session), self.rules, universe, session.minutes)
-        return attrs.evolve(universe, without_vix=silent)
+        known = self.vix.close_of(universe.day, session, self.source)
+        return attrs.evolve(universe, vix=known, without_vix=silent)
 
     async def _select(self, source: LiveSession, past: Sequence[Event], on_wait: Callable[[str], None]) -> Universe:
         held, watched = symbols_in_use(past), LEADERS | self.rules.watch_only
@@ -122,7 +126,10 @@ class UniverseSelector:
         symbols = tuple(symbol for symbol in offered if symbol in traded or symbol in watched | held)
         if absent := sorted({*self.symbols} - {*offered}):
             _log.warning("universe.unknown_symbols", symbols=absent)
-        quality = source.quality
+        series: tuple[str, ...] = ()
+        quality, is_early = source.quality, not held or self.clock.now() < source.session.open
+        if is_early and self.series is not None:  # a restart does not wait
+            series = await self.series.refresh(source.session)
         is_cut = UniverseLimit.of(self.rules.universe_max, quality).is_exceeded(symbols)
         is_partial = quality.coverage is FeedCoverage.SINGLE_VENUE
         await self._store_splits(source, symbols)
@@ -132,7 +139,7 @@ class UniverseSelector:
         else:
             day = DayFacts.unknown(len(symbols))
         coverage: tuple[FactCoverage, ...] = ()
-        if not held or self.clock.now() < source.session.open:  # a restart does not wait
+        if is_early:
             candidates = partial(self._candidates, source, symbols, day, held | watched)
             facts.recorded, coverage = await self.facts.refresh(source.session, candidates, on_wait)
             day = facts.add_recorded(day, source.session, symbols)
@@ -141,6 +148,7 @@ class UniverseSelector:
         )
         others, watched_only = not_offered(source, self.symbols), frozenset(universe.symbols) - traded
         universe = attrs.evolve(universe, watch_only=watched_only, not_offered=others, facts=coverage)
+        universe = attrs.evolve(universe, series=series)
         day = universe.day
         if quality.minute_history:
             day = await facts.add(await self._minute_facts(source, universe.symbols), source.session, universe.symbols)
@@ -287,10 +295,11 @@ def universe_selector(
 ) -> UniverseSelector:
     """The selector of a run at a venue; the first of `brokers` is the data source, the others may know the VIX.
 
-    `record` journals what filters fetch; without it they fetch nothing.
+    `record` journals what filters fetch; without it they fetch nothing, and no series is refreshed.
     """
     settings, rules = assembly.settings, assembly.rules(venue)
     sources = {} if record is None else fact_sources(assembly.filters)
+    series = None if record is None else SeriesRefresher(assembly)
     record = record or _not_recorded
     vix = VixSources(
         calendar=assembly.calendar,
@@ -310,6 +319,7 @@ def universe_selector(
         symbols=request.symbols,
         extra=request.extra_facts,
         facts=FactRefresher(sources=sources, bars=settings.instance.bars, clock=assembly.clock, record=record),
+        series=series,
     )
 
 

@@ -6,6 +6,7 @@ With VIX_SOURCE=live a strategy sees the value at the minute in which its entrie
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ import numpy as np
 
 from tbot_core.contracts import SupportsDailyVix
 from tbot_core.contracts.abilities import DAILY_VIX, LIVE_VIX
+from tbot_core.contracts.series import VIX
 from tbot_core.engine.session import fund_symbols
 from tbot_core.errors import BrokerError, DataError, PluginError, SettingsError
 from tbot_core.journal import records
@@ -24,9 +26,9 @@ from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.reasons import Reason
 from tbot_core.system import log
 from tbot_core.trading.proposals import screen
+from tbot_core.trading.universe import VixClose
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Iterable, Sequence
 
     from tbot_core.contracts import IndexQuote, SupportsLiveVix
@@ -45,6 +47,9 @@ ASK_S: Final = 10.0
 FRESH_S: Final = 60.0
 """The maximum age in seconds of a live value when a window's entries begin."""
 
+STORED: Final = "stored"
+"""The source of a stored close that was not downloaded from an extension, such as an imported one."""
+
 _AHEAD: Final = 2
 _log = log.logger(__name__)
 
@@ -60,24 +65,36 @@ class VixSources:
     brokers: tuple[object, ...]
     bars: Path
     others: tuple[SupportsDailyVix, ...] = ()
+    _found: dict[dt.date, str] = attrs.field(factory=dict, init=False)
 
     async def add_vix(self, day: DayFacts, session: Session) -> DayFacts:
         """A session's facts with the VIX close of the previous exchange day, if they lack it and a source has it."""
         if not np.isnan(day.vix).all():
             return day
-        before = look_back_sessions(self.calendar, session.date)[-1].date
-        value = await self._from_plugins(before)
-        value = self._from_store(before) if value is None else value
-        if value is None or not (0 < value < math.inf):
+        before = self._day_before(session)
+        found = await self._from_plugins(before) or self._from_store(before)
+        if found is None or not (0 < found[0] < math.inf):
             return day
+        value, self._found[before] = found
         return attrs.evolve(day, vix=np.full(day.vix.shape, value))
+
+    def close_of(self, day: DayFacts, session: Session, own_source: str) -> VixClose | None:
+        """The VIX of a session's facts with its day and source, None if unknown; `own_source` is that of the facts."""
+        if (value := known_vix(day)) is None:
+            return None
+        before = self._day_before(session)
+        return VixClose(value=value, day=before, source=self._found.get(before, own_source))
+
+    def _day_before(self, session: Session) -> dt.date:
+        return look_back_sessions(self.calendar, session.date)[-1].date
 
     async def add_kinds(self, day: DayFacts, symbols: Sequence[str]) -> DayFacts:
         """The facts with the kind of each symbol, stock or fund, of the first broker that reports instruments."""
         fund = await fund_symbols.funds(self.brokers, symbols) if day.fund is None else None
         return day if fund is None else attrs.evolve(day, fund=fund)
 
-    async def _from_plugins(self, before: dt.date) -> float | None:
+    async def _from_plugins(self, before: dt.date) -> tuple[float, str] | None:
+        # The close of the first that knows it, and its name.
         for source in (*filter(None, map(DAILY_VIX.of, self.brokers)), *self.others):
             try:
                 async with asyncio.timeout(ASK_S):
@@ -88,18 +105,23 @@ class VixSources:
                 _log.warning("vix.not_available", reason=fault.message)
             else:
                 if value is not None:
-                    return value
+                    return value, _name(source)
         return None
 
-    def _from_store(self, before: dt.date) -> float | None:
-        from tbot_core.marketdata.store import reference
+    def _from_store(self, before: dt.date) -> tuple[float, str] | None:
+        from tbot_core.marketdata.store import reference, series
 
         try:
-            recorded = reference.reference_facts(self.bars).vix
+            value = reference.reference_facts(self.bars).vix.get(before)
+            return None if value is None else (value, series.source_of(self.bars, VIX, before, value) or STORED)
         except DataError as fault:
             _log.warning("vix.not_read", reason=fault.message)
             return None
-        return recorded.get(before)
+
+
+def _name(source: object) -> str:
+    # The name of a guarded plugin.
+    return str(getattr(getattr(source, "entry", None), "name", "") or type(source).__name__)
 
 
 def strategies_without_vix(

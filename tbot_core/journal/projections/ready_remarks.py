@@ -13,7 +13,19 @@ if TYPE_CHECKING:
 
 def ready_remarks(payload: Mapping[str, Any]) -> list[str]:
     """The remarks of a READY event as sentences; none where every signal may be traded, and in older journals."""
-    return [*_unknown_vix(payload), *_denied_shorts(payload), *_not_shortable(payload)]
+    return [*_unknown_vix(payload), *payload.get("series", ()), *_denied_shorts(payload), *_not_shortable(payload)]
+
+
+def vix_text(payload: Mapping[str, Any]) -> str:
+    """The VIX of a READY event with its day and source, as `VIX 16.2 of 2026-12-01 (cboe)`.
+
+    Older journals lack day and source.
+    """
+    value = payload["vix"]
+    if value is None:
+        return "VIX unknown"
+    day = f" of {payload['vix_day']} ({payload['vix_source']})" if "vix_day" in payload else ""
+    return f"VIX {value:g}{day}"
 
 
 def _unknown_vix(payload: Mapping[str, Any]) -> Iterator[str]:
@@ -21,7 +33,7 @@ def _unknown_vix(payload: Mapping[str, Any]) -> Iterator[str]:
         live = ", or VIX_SOURCE=live" if payload.get("mode") == "live" else ""
         yield (
             f"VIX close of {unknown['day']} unknown: no entries by {', '.join(unknown['strategies'])}. "
-            f"`tbot data import FILE` and a new start supply it, or DATA_SOURCE with the VIX{live}."
+            f"`tbot data download vix` and a new start supply it, or DATA_SOURCE with the VIX{live}."
         )
 
 

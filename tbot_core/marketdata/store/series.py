@@ -88,6 +88,12 @@ class ChangedValue:
     stored: float
     published: float
 
+    @property
+    def text(self) -> str:
+        """The day with both values."""
+        code = f" of {self.code}" if self.code else ""
+        return f"{self.day}{code}: stored {self.stored:g}, published {self.published:g}"
+
 
 @attrs.frozen(kw_only=True)
 class SeriesMerge:

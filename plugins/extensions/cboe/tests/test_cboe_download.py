@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import threading
 from typing import TYPE_CHECKING, Any
@@ -73,10 +74,45 @@ def test_days_are_added_once(home: Path, exchange: Any, capsys: pytest.CaptureFi
     restated = max(traded)
     exchange.text = file_of({**closes, restated: 99.0})
     found = download(home, capsys, code=1)
-    assert found["changed"] == [
-        {"day": restated.isoformat(), "code": "", "stored": traded[restated], "published": 99.0}
-    ]
+    (changed,) = found["changed"]
+    assert changed["words"] == f"{restated}: stored {traded[restated]:g}, published 99"
     assert reference.reference_facts(bars).vix == traded
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "code", "words"),
+    [
+        (403, "<html>Forbidden</html>", 4, "403 <html>Forbidden</html>"),
+        (429, "", 4, "429"),
+        (503, "", 4, "503"),
+        (200, "<html>Sorry</html>", 4, "is a page in HTML"),
+        (200, "DATE,CLOSE\n", 4, "begins with 'DATE,CLOSE' instead of 'DATE,OPEN,HIGH,LOW,CLOSE'"),
+        (200, file_of(drawn_days(VIX, TODAY))[:-20], 4, "ends within a line"),
+        (200, file_of({TODAY + dt.timedelta(days=3): 16.2}), 1, "is in the future"),
+        (200, file_of({TODAY - dt.timedelta(days=40): 16.2}), 1, ""),
+    ],
+)
+@pytest.mark.first(1)
+def test_a_bad_answer_is_refused(
+    home: Path, exchange: Any, capsys: pytest.CaptureFixture[str], status: int, text: str, code: int, words: str
+) -> None:
+    """Each has its sentence and its exit code, and nothing is stored."""
+    exchange.status, exchange.text = status, text
+    assert words in download(home, capsys, "--source", "cboe", code=code)
+    assert reference.reference_facts(home / "data" / "bars").vix == {}
+
+
+def test_options_of_bars_do_not_apply(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A series is stored whole; an unknown one, and a source that does not publish it, are refused."""
+    said = download(home, capsys, "--symbols", "SPY", "--from", "2026-12-01", code=2)
+    assert "--symbols, --from does not apply to a series." in said
+    assert cli.invoke(["data", "download", "vxn", "--home", str(home)]) == 2
+    assert (
+        "--source web: no enabled extension of this name publishes the series vix. These do: cboe, fred."
+        in download(home, capsys, "--source", "web", code=3)
+    )
+    (home / ".env").write_text("EXTENSIONS=none\n")
+    assert "No enabled extension publishes the series vix." in download(home, capsys, code=3)
 
 
 def test_the_host_of_the_plugin_is_the_exchange() -> None:

@@ -37,9 +37,18 @@ def tbot_filter() -> Plugin:
 
 
 def _create(config: Config, context: Context) -> BlackScholes:
-    own = context.tables_dir / TABLE
-    rates = _read(own if filesystem.exists(own) else Path(__file__).with_name(TABLE))
-    return BlackScholes(config=config, rates=rates, jurisdiction=context.jurisdiction)
+    return BlackScholes(config=config, rates=_rates(context), jurisdiction=context.jurisdiction)
+
+
+def _rates(context: Context) -> RateTable:
+    # The operator's table alone, else the shipped one with the codes of the downloaded one in place of its own.
+    own, downloaded = context.tables_dir / TABLE, context.downloads_dir / TABLE
+    if filesystem.exists(own):
+        return _read(own)
+    shipped = _read(Path(__file__).with_name(TABLE))
+    if not filesystem.exists(downloaded):
+        return shipped
+    return RateTable(rates={**shipped.rates, **_read(downloaded).rates})
 
 
 def _read(table: Path) -> RateTable:

@@ -252,4 +252,4 @@ def _implied(terms: OptionTerms, market: float | None) -> float | None:
         return None
 
 
-_RENEW: Final = "`tbot data import rates FILE` renews the table."
+_RENEW: Final = "`tbot data download rates`, or `tbot data import rates FILE`, renews the table."

@@ -196,7 +196,7 @@ def test_a_chain_without_a_spot_has_no_volatility() -> None:
             date(2024, 4, 1),
             0.05,
             "rates.csv, US since",
-            "is of 2024-01-01, 91 days old. `tbot data import",
+            "is of 2024-01-01, 91 days old. `tbot data download rates`",
         ),
         (
             _dynamic("XX"),
@@ -266,6 +266,23 @@ def test_a_rate_that_is_old_or_unknown_is_warned_of(tmp_path: Path, jurisdiction
     (tmp_path / "rates.csv").write_text("code,date,rate,source\nUS,2024-01-01,0.05,own\n")
     (sentence,) = warnings(Config(rate_source="dynamic"), _context(tmp_path, jurisdiction))
     assert words in sentence
+
+
+def test_a_downloaded_table_counts_before_the_shipped_one_and_after_the_operators(tmp_path: Path) -> None:
+    """It replaces the codes that it has; the others are shipped, and a fresh rate is not warned of."""
+    plugin, config = tbot_filter(), Config(rate_source="dynamic")
+    context = attrs.evolve(_context(tmp_path), downloads_dir=tmp_path / "downloads")
+    context.downloads_dir.mkdir()
+    shipped: Any = plugin.create(config, context)
+    other = next(code for code in shipped.rates.rates if code != "US")
+    (context.downloads_dir / "rates.csv").write_text("code,date,rate,source\nUS,2024-05-22,0.0533,fred\n")
+    made: Any = plugin.create(config, context)
+    found, words = made.rate_at(date(2024, 5, 22))
+    assert (found.value, found.source, words) == (0.0533, "rates.csv, US since 2024-05-22: fred", "")
+    assert made.rates.rates[other] == shipped.rates.rates[other]
+    (tmp_path / "rates.csv").write_text("code,date,rate,source\nUS,2024-05-01,0.02,own\n")
+    own: Any = plugin.create(config, context)
+    assert own.rate_at(date(2024, 5, 22))[0].value == 0.02
 
 
 def test_real_quotes_of_a_chain_are_judged(shared: Path) -> None:
