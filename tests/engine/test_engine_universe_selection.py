@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -33,22 +34,27 @@ from tbot_core.engine.session.fact_refresh import FactRefresher
 from tbot_core.engine.session.universe_selection import UniverseSelector, universe_selector, watched_request
 from tbot_core.engine.session.vix import VixSources
 from tbot_core.errors import Rejected, TbotError, Unavailable
+from tbot_core.journal import records
 from tbot_core.marketdata.received_bars import RecordedSession, RecordingHeader, SessionRecorder, read_recording
 from tbot_core.marketdata.store import manifest, reference
+from tbot_core.marketdata.store.downloads import add_reference_facts
 from tbot_core.model.clock import ManualClock
 from tbot_core.model.reasons import Reason
+from tbot_core.model.types import Fill, SignalId
 from tbot_core.model.window import Window
 from tbot_core.rehearsal.world import World
 from tbot_core.system import filesystem
 from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 from tbot_core.testing.trades import rules
 from tbot_core.trading.proposals import ActiveStrategy
+from tbot_core.trading.universe import VixClose
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
     from tbot_core.contracts import FeedMessage
+    from tbot_core.model.calendar import Session
     from tbot_core.model.day_facts import DayFacts
     from tbot_core.trading.universe import Universe
 
@@ -178,6 +184,42 @@ def test_vix_and_capitalisations_come_from_the_data_source(tmp_path: Path) -> No
     found = select(selector(tmp_path, server=Broker()), Vendor({"AAA": 1.0, "BBB": 1.0}))
     assert found.day.vix.tolist() == [17.25]
     np.testing.assert_array_equal(found.day.market_cap, [2e9, np.nan])
+
+
+class Refresher:
+    """It stores the close of the session before, and says what went wrong; `sessions` are those of its calls."""
+
+    def __init__(self, bars: Path) -> None:
+        self.bars, self.sessions = bars, list[dt.date]()
+
+    async def refresh(self, session: Session) -> tuple[str, ...]:
+        """As a download before the bell."""
+        self.sessions.append(session.date)
+        add_reference_facts(self.bars, {PAST[-1].date: 16.5}, {})
+        return ("Series vix: acme: slow.",)
+
+
+def still_held() -> list[Any]:
+    """The events of a session that could not close AAA."""
+    signal = SignalId(session=PAST[-1].date, strategy="s", symbol="AAA", minute=20, rule="breakout")
+    shares: dict[str, Any] = {"quantity": Decimal(7), "price": Decimal(60), "fees": Decimal(0), "time": PAST[-1].open}
+    fill = Fill(execution_id="1", client_order_id="", symbol="AAA", buy=True, **shares)
+    stuck = records.carried_payload(signal, fill) | {"side": "long", "words": "halted", "attempts": {}}
+    payloads = {records.STUCK: stuck, records.SESSION_CLOSED: {"account": "a"}}
+    return [SimpleNamespace(seq=seq, kind=kind, payload=one) for seq, (kind, one) in enumerate(payloads.items(), 1)]
+
+
+def test_series_are_refreshed_before_the_facts_of_the_day(tmp_path: Path) -> None:
+    """So the VIX of the day is the downloaded one; a restart with a position after the bell does not wait for it."""
+    made = selector(tmp_path)
+    series: Any = Refresher(made.bars)
+    found = select(attrs.evolve(made, series=series), Vendor({"AAA": 1.0, "BBB": 1.0}))
+    assert (found.day.vix.tolist(), found.series) == ([16.5], ("Series vix: acme: slow.",))
+    assert found.vix == VixClose(value=16.5, day=PAST[-1].date, source="stored")
+    assert series.sessions == [TODAY.date]
+    again = attrs.evolve(made, series=series)
+    held = asyncio.run(again.select(Vendor({"AAA": 1.0, "BBB": 1.0}), still_held()))
+    assert (held.series, series.sessions) == ((), [TODAY.date])
 
 
 def test_the_cut_comes_after_the_filters(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ import polars as pl
 import pytest
 
 from tbot_core.contracts import BrokerCapabilities, Check, FeedRequest, Instrument, Plugin
+from tbot_core.contracts.series import VIX, DailyValue
 from tbot_core.contracts.setting import NoSettings
 from tbot_core.contracts.settings import StrategySettings
 from tbot_core.engine.session.universe_selection import universe_selector
 from tbot_core.engine.session.vix import VixSources, known_vix, strategies_without_vix
 from tbot_core.errors import PluginError, Unavailable
 from tbot_core.marketdata.store import manifest, reference
+from tbot_core.marketdata.store.series import PublishedSeries, merge_series
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.model.day_facts import DayFacts
 from tbot_core.model.reasons import Reason
@@ -32,6 +34,7 @@ from tbot_core.rehearsal.world import DAY, World
 from tbot_core.system import filesystem
 from tbot_core.testing.trades import rules
 from tbot_core.trading.proposals import ActiveStrategy
+from tbot_core.trading.universe import VixClose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -185,6 +188,40 @@ def test_an_extension_supplies_the_vix(tmp_path: Path, caplog: pytest.LogCapture
     found = asyncio.run(made.vix.add_vix(day, ExchangeCalendar().next(DAY)))
     assert known_vix(found) == 16.5
     assert "extension/broken" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("brokers", "others", "own", "source"),
+    [
+        ((Broker(18.25),), (Offer(19.5),), 17.5, "acme"),
+        ((Broker(None), Broker(18.25)), (Offer(19.5),), float("nan"), "Broker"),
+        ((Broker(None),), (Offer(19.5),), float("nan"), "Offer"),
+        ((), (Offer(None),), float("nan"), "cboe"),
+    ],
+)
+def test_the_source_of_the_vix_is_named_in_the_order_of_the_search(
+    world: World, tmp_path: Path, brokers: tuple[Broker, ...], others: tuple[Offer, ...], own: float, source: str
+) -> None:
+    """The data source, another broker, a filter or extension, then the store with the source of the download."""
+    values = [DailyValue(day=BEFORE - dt.timedelta(days=1), value=20.5), DailyValue(day=BEFORE, value=21.0)]
+    found = PublishedSeries(name=VIX, source="cboe", values=values)
+    merge_series(tmp_path, ExchangeCalendar(), found, BEFORE + dt.timedelta(days=1))
+    sources = VixSources(calendar=world.calendar, brokers=brokers, bars=tmp_path, others=others)
+    day = attrs.evolve(world.universe().day, vix=np.array([own]))
+    known = sources.close_of(asyncio.run(sources.add_vix(day, world.session)), world.session, "acme")
+    assert known is not None
+    value = known_vix(facts(world, tmp_path, *brokers, vix=own, others=others))
+    assert (known.day, known.source, known.value) == (BEFORE, source, value)
+
+
+def test_an_imported_close_is_a_stored_one_and_an_unknown_one_has_no_source(world: World, tmp_path: Path) -> None:
+    """As READY and `tbot status` say it."""
+    sources = VixSources(calendar=world.calendar, brokers=(), bars=tmp_path)
+    day = attrs.evolve(world.universe().day, vix=np.array([float("nan")]))
+    assert sources.close_of(asyncio.run(sources.add_vix(day, world.session)), world.session, "acme") is None
+    stored(tmp_path, BEFORE, 21.0)
+    known = sources.close_of(asyncio.run(sources.add_vix(day, world.session)), world.session, "acme")
+    assert known == VixClose(value=21.0, day=BEFORE, source="stored")
 
 
 class WithVix(ScriptedStrategy):
