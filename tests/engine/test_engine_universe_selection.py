@@ -199,6 +199,15 @@ class Refresher:
         return ("Series vix: acme: slow.",)
 
 
+def test_the_stored_vix_counts_after_that_of_the_data_source(tmp_path: Path) -> None:
+    """Also where the facts of the day come from stored minutes."""
+    made = selector(tmp_path, server=Broker())
+    filesystem.make_folder(made.bars)
+    add_reference_facts(made.bars, {PAST[-1].date: 16.5}, {})
+    found = select(made, Vendor({"AAA": 1.0, "BBB": 1.0}))
+    assert found.vix == VixClose(value=17.25, day=PAST[-1].date, source="Broker")
+
+
 def still_held() -> list[Any]:
     """The events of a session that could not close AAA."""
     signal = SignalId(session=PAST[-1].date, strategy="s", symbol="AAA", minute=20, rule="breakout")

@@ -203,8 +203,7 @@ def test_the_source_of_the_vix_is_named_in_the_order_of_the_search(
     world: World, tmp_path: Path, brokers: tuple[Broker, ...], others: tuple[Offer, ...], own: float, source: str
 ) -> None:
     """The data source, another broker, a filter or extension, then the store with the source of the download."""
-    values = [DailyValue(day=BEFORE - dt.timedelta(days=1), value=20.5), DailyValue(day=BEFORE, value=21.0)]
-    found = PublishedSeries(name=VIX, source="cboe", values=values)
+    found = PublishedSeries(name=VIX, source="cboe", values=[DailyValue(day=BEFORE, value=21.0)])
     merge_series(tmp_path, ExchangeCalendar(), found, BEFORE + dt.timedelta(days=1))
     sources = VixSources(calendar=world.calendar, brokers=brokers, bars=tmp_path, others=others)
     day = attrs.evolve(world.universe().day, vix=np.array([own]))

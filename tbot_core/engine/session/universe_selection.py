@@ -234,7 +234,8 @@ class UniverseSelector:
             _log.warning("history.not_stored", reasons=done.refused[:_NAMED_AT_MOST], more=max(more, 0))
         bars = BarStore(folder=self.bars, calendar=self.calendar)
         facts = bars.facts([source.session], symbols, extra=self.extra).session(0)
-        return attrs.evolve(facts, adjusted=None)  # a live feed's prices are raw, whatever is stored of its month
+        # A live feed's prices are raw, whatever is stored of its month; the stored VIX counts after all other sources.
+        return attrs.evolve(facts, adjusted=None, vix=np.full(facts.vix.shape, np.nan))
 
     def _progress(self, progress: DownloadProgress) -> None:
         if progress.total:
