@@ -20,7 +20,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from email.message import EmailMessage
 from functools import partial
@@ -31,36 +31,42 @@ import attrs
 import click
 from aiosmtpd.smtp import SMTP, AuthResult
 from tbot_alert_pagerduty.venue import accept
+from tbot_extension_cboe import venue as cboe
+from tbot_extension_fred import venue as fred
 from tbot_filter_finnhub.venue import KEY, FundamentalsServer, company
 
 from tbot_core import cli
 from tbot_core.alerts.service import alert_dispatcher, run_with_alerts
-from tbot_core.contracts import FeedRequest
+from tbot_core.contracts import FeedRequest, series
 from tbot_core.contracts.network import host_settings
+from tbot_core.contracts.permissions import host_setting_name
 from tbot_core.engine.bootstrap import assemble
 from tbot_core.engine.run import run
 from tbot_core.engine.run_plan import RunOutcome, RunPlan
 from tbot_core.extensions.service import with_extensions
 from tbot_core.journal.store import Event, read_journal
+from tbot_core.model.clock import exchange_time
 from tbot_core.model.types import TICKS_PER_DOLLAR
 from tbot_core.rehearsal.broker_day import BrokerDay, addresses, open_day
 from tbot_core.rehearsal.broker_rehearsal import broker_plugin
 from tbot_core.rehearsal.demo_market import demo_market
 from tbot_core.rehearsal.prices import STEP_S, STEPS_A_MINUTE, bars_of
 from tbot_core.rehearsal.world import DAY, short_day
-from tbot_core.testing.scripted_server import ScriptedServer
+from tbot_core.testing.scripted_server import ScriptedServer, ServerReply
+from tbot_core.testing.series import drawn_days
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tbot_core.model.calendar import Session
     from tbot_core.model.clock import Clock
+    from tbot_core.testing.scripted_server import ServerRequest
     from tbot_core.testing.venue import TradingVenue
 
 SEED: Final = 1
 FILES: Final = {"env.sample": ".env", "env_bot.sample": ".env_bot"}
-VIX: Final = "date,open,high,low,close\n2026-03-02,17.9,19.2,17.5,18.4\n"
-"""The VIX of the day before: Alpaca's basic plan has no index values."""
+VIX: Final = 18.4
+"""The VIX of each day in the exchange's file: Alpaca's basic plan has no index values."""
 
 BUSY_MINUTES: Final = ((18, 62), (70, 120), (300, 345))
 """When strategies of the sample enter and hold, in minutes after the open."""
@@ -145,6 +151,25 @@ class Servers:
         default=attrs.Factory(lambda self: ScriptedServer(self.fundamentals.answer), takes_self=True)
     )
 
+    exchange: ScriptedServer = attrs.field(
+        default=attrs.Factory(lambda self: ScriptedServer(self.vix_file), takes_self=True)
+    )
+    fred: ScriptedServer = attrs.field(
+        default=attrs.Factory(
+            lambda self: ScriptedServer(lambda request: fred.answer(request, self.today)), takes_self=True
+        )
+    )
+
+    @property
+    def today(self) -> date:
+        """The exchange's date."""
+        return exchange_time(self.fundamentals.clock.now()).date()
+
+    def vix_file(self, _request: ServerRequest) -> ServerReply:
+        """The exchange's file up to the day before."""
+        closes = dict.fromkeys(drawn_days(series.VIX, self.today), VIX)
+        return ServerReply(body=cboe.file_of(closes).encode())
+
     @classmethod
     def of(cls, clock: Clock, symbols: Sequence[str]) -> Servers:
         """Every fourth company is too large, every seventh too dear; the others pass the sample's limits."""
@@ -158,18 +183,25 @@ class Servers:
         """Start them in the running loop."""
         await self.inbox.listen()
         await self.pagerduty.__aenter__()
-        await self.finnhub.__aenter__()
+        for one in (self.finnhub, self.exchange, self.fred):
+            await one.__aenter__()
 
     async def stop(self) -> None:
         """Stop them."""
         self.inbox.close()
-        await self.finnhub.__aexit__(None, None, None)
+        for one in (self.finnhub, self.exchange, self.fred):
+            await one.__aexit__(None, None, None)
         await self.pagerduty.__aexit__(None, None, None)
 
     def addresses(self) -> dict[str, str]:
         """The settings that point plugins to them."""
         hosts = host_settings("pagerduty", {"events": ""}) | host_settings("finnhub", {"api": ""})
-        return {hosts["events"].name: self.pagerduty.url, hosts["api"].name: f"{self.finnhub.url}/api/v1"}
+        return {
+            hosts["events"].name: self.pagerduty.url,
+            hosts["api"].name: f"{self.finnhub.url}/api/v1",
+            host_setting_name("cboe", "data"): self.exchange.url,
+            host_setting_name("fred", "data"): f"{self.fred.url}/graph",
+        }
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -214,7 +246,7 @@ def adopt(home: Path, samples: Path) -> tuple[int, str]:
 
 
 def store_credentials(home: Path, day: BrokerDay, servers: Servers) -> None:
-    """Store the credentials of the servers by `tbot secrets set`, and import the VIX of the day before."""
+    """Store the credentials of the servers by `tbot secrets set`."""
     broker: Any = day.venue.secrets["broker"]
     mail = {"host": "127.0.0.1", "port": str(servers.inbox.port), "security": "none"}
     documents = {
@@ -228,12 +260,6 @@ def store_credentials(home: Path, day: BrokerDay, servers: Servers) -> None:
         code, out = command(home, "secrets", "set", category, "--from-json", "-", given=json.dumps(document))
         if code:
             raise click.ClickException(f"tbot secrets set {category}: {out}")
-    with tempfile.TemporaryDirectory() as name:
-        file = Path(name) / "vix.csv"
-        file.write_text(VIX)
-        code, out = command(home, "data", "import", str(file))
-    if code:
-        raise click.ClickException(f"tbot data import: {out}")
 
 
 def without_threads(loop: asyncio.AbstractEventLoop) -> None:

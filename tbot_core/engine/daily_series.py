@@ -25,6 +25,8 @@ from tbot_core.marketdata.store.series import (
 from tbot_core.model.clock import exchange_time
 from tbot_core.model.formatting import plural
 from tbot_core.plugins.guarded import GuardedSeries
+from tbot_core.plugins.trial import series_word
+from tbot_core.plugins.trial_records import read_records
 from tbot_core.system import filesystem, log
 
 if TYPE_CHECKING:
@@ -209,8 +211,20 @@ def rate_table(rates: Sequence[tuple[DailyValue, str]]) -> str:
 
 def _no_source(assembly: Assembly, name: str, source: str | None) -> PluginError:
     what = "No enabled extension" if source is None else f"--source {source}: no enabled extension of this name"
-    enabled = ", ".join(series_sources(assembly, name))
-    remedy = (
-        f"These do: {enabled}." if enabled else "Install one, and name it in EXTENSIONS of .env or leave that empty."
-    )
+    remedy = "Install one, or enable it in EXTENSIONS of .env; `tbot plugins list` shows what is installed."
+    if enabled := ", ".join(series_sources(assembly, name)):
+        remedy = f"These do: {enabled}."
+    elif installed := ", ".join(_publishers(assembly, name)):
+        remedy = f"These are installed: {installed}. EXTENSIONS of .env enables them."
     return PluginError(f"{what} publishes the series {name}.", remedy)
+
+
+def _publishers(assembly: Assembly, name: str) -> list[str]:
+    # The installed extensions of which the last trial or run has recorded that they publish it.
+    records = read_records(assembly.settings.instance.data)
+    found = ((one.entry, records.of(one.entry)) for one in assembly.listings if one.entry.kind == "extension")
+    return [
+        entry.name
+        for entry, record in found
+        if record is not None and series_word(name) in (record.description or {}).get("capabilities", ())
+    ]

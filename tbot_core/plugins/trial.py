@@ -94,6 +94,11 @@ def default_config(config: type[Any]) -> object:
     return config(**given)
 
 
+def series_word(name: str) -> str:
+    """The capability of a plugin that publishes this daily series."""
+    return f"series {name}"
+
+
 def describe_offer(plugin: Plugin, matrix: Mapping[str, str] | None = None) -> PluginDescription:
     """Describe an offer, with a broker's capabilities.
 
@@ -108,7 +113,7 @@ def describe_offer(plugin: Plugin, matrix: Mapping[str, str] | None = None) -> P
     )
     return PluginDescription(
         summary=plugin.summary,
-        capabilities=tuple(sorted(plugin.capabilities)),
+        capabilities=tuple(sorted((*plugin.capabilities, *map(series_word, plugin.series)))),
         settings=settings,
         tables=plugin.tables,
         needs=plugin.needs.document,

@@ -79,6 +79,7 @@ def bench(folder: Path, *extensions: tuple[LoadedPlugin, object], **changes: Any
         clock=ManualClock(MORNING),
         call_guard=CallGuard(strict=False),
         extensions=extensions,
+        listings=(),
         reads_table=lambda _name: changes.get("reads", False),
         check_table=changes.get("check_table", lambda _name, _folder: None),
     )
@@ -123,7 +124,7 @@ def test_the_first_source_whose_answer_is_plausible_counts(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (None, "No enabled extension publishes the series rates. Install one, and name it in EXTENSIONS of .env"),
+        (None, "No enabled extension publishes the series rates. Install one, or enable it in EXTENSIONS of .env"),
         ("a", "--source a: no enabled extension of this name publishes the series rates."),
     ],
 )

@@ -32,7 +32,8 @@ def day(request: pytest.FixtureRequest, tmp_path: Path, shared: Path, loopback: 
 def test_the_sample_files_trade_a_day(day: SampleDay) -> None:
     """READY, trades of two strategies, a mail for each fill, an incident that is resolved, and each trade exported."""
     (ready,) = day.of(records.READY)
-    assert ready["vix"] == 18.4
+    assert (ready["vix"], ready["vix_day"], ready["vix_source"]) == (18.4, "2026-03-02", "cboe")
+    assert "series" not in ready
     assert ready["facts"]
     trades = day.outcome.summary.trades
     assert len({trade.strategy for trade in trades}) >= 2

@@ -26,14 +26,16 @@ def file_of(closes: Mapping[dt.date, float]) -> str:
     return "".join(f"{row}\n" for row in (",".join(HEADER), *rows))
 
 
+def answer(request: ServerRequest, today: dt.date) -> ServerReply:
+    """The file of a year up to the day before; anything else is refused."""
+    if not request.path.endswith(FILE):
+        return ServerReply(status=403, body=b"<html>Forbidden</html>", headers={"content-type": "text/html"})
+    text = file_of(drawn_days(VIX, today))
+    return ServerReply(body=text.encode(), headers={"content-type": "text/csv"})
+
+
 def open_venue(runner: asyncio.Runner | None = None, clock: Clock | None = None) -> AbstractContextManager[SeriesVenue]:
     """A server with the file of about a year; a rehearsal brings its own event loop and clock."""
-
-    def answer(request: ServerRequest, today: dt.date) -> ServerReply:
-        if not request.path.endswith(FILE):
-            return ServerReply(status=403, body=b"<html>Forbidden</html>", headers={"content-type": "text/html"})
-        text = file_of(drawn_days(VIX, today))
-        return ServerReply(body=text.encode(), headers={"content-type": "text/csv"})
 
     def source(context: Any) -> Any:
         return create(NoSettings(), context)

@@ -28,16 +28,18 @@ def file_of(series: str, values: Mapping[dt.date, float | None]) -> str:
     return "".join(f"{row}\n" for row in (f"observation_date,{series}", *rows))
 
 
+def answer(request: ServerRequest, today: dt.date) -> ServerReply:
+    """The file of a year, up to the day before, of the series that is asked for; anything else is not found."""
+    asked = next((name for name, one in IDS.items() if one == request.query.get("id")), None)
+    if asked is None or not request.path.endswith(GRAPH):
+        return ServerReply(status=404, body=b"<html>Not found</html>", headers={"content-type": "text/html"})
+    scale = _PERCENT if asked == RATES else 1
+    values = {day: value * scale for day, value in drawn_days(asked, today).items()}
+    return ServerReply(body=file_of(IDS[asked], values).encode(), headers={"content-type": "text/csv"})
+
+
 def open_venue(runner: asyncio.Runner | None = None, clock: Clock | None = None) -> AbstractContextManager[SeriesVenue]:
     """A server with the files of about a year; a rehearsal brings its own event loop and clock."""
-
-    def answer(request: ServerRequest, today: dt.date) -> ServerReply:
-        asked = next((name for name, one in IDS.items() if one == request.query.get("id")), None)
-        if asked is None or not request.path.endswith(GRAPH):
-            return ServerReply(status=404, body=b"<html>Not found</html>", headers={"content-type": "text/html"})
-        scale = _PERCENT if asked == RATES else 1
-        values = {day: value * scale for day, value in drawn_days(asked, today).items()}
-        return ServerReply(body=file_of(IDS[asked], values).encode(), headers={"content-type": "text/csv"})
 
     def source(context: Any) -> Any:
         return create(NoSettings(), context)
