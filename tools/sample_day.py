@@ -154,10 +154,8 @@ class Servers:
     exchange: ScriptedServer = attrs.field(
         default=attrs.Factory(lambda self: ScriptedServer(self.vix_file), takes_self=True)
     )
-    fred: ScriptedServer = attrs.field(
-        default=attrs.Factory(
-            lambda self: ScriptedServer(lambda request: fred.answer(request, self.today)), takes_self=True
-        )
+    reserve: ScriptedServer = attrs.field(
+        default=attrs.Factory(lambda self: ScriptedServer(self.fred_file), takes_self=True)
     )
 
     @property
@@ -169,6 +167,10 @@ class Servers:
         """The exchange's file up to the day before."""
         closes = dict.fromkeys(drawn_days(series.VIX, self.today), VIX)
         return ServerReply(body=cboe.file_of(closes).encode())
+
+    def fred_file(self, request: ServerRequest) -> ServerReply:
+        """FRED's file of a series."""
+        return fred.answer(request, self.today)
 
     @classmethod
     def of(cls, clock: Clock, symbols: Sequence[str]) -> Servers:
@@ -183,13 +185,13 @@ class Servers:
         """Start them in the running loop."""
         await self.inbox.listen()
         await self.pagerduty.__aenter__()
-        for one in (self.finnhub, self.exchange, self.fred):
+        for one in (self.finnhub, self.exchange, self.reserve):
             await one.__aenter__()
 
     async def stop(self) -> None:
         """Stop them."""
         self.inbox.close()
-        for one in (self.finnhub, self.exchange, self.fred):
+        for one in (self.finnhub, self.exchange, self.reserve):
             await one.__aexit__(None, None, None)
         await self.pagerduty.__aexit__(None, None, None)
 
@@ -200,7 +202,7 @@ class Servers:
             hosts["events"].name: self.pagerduty.url,
             hosts["api"].name: f"{self.finnhub.url}/api/v1",
             host_setting_name("cboe", "data"): self.exchange.url,
-            host_setting_name("fred", "data"): f"{self.fred.url}/graph",
+            host_setting_name("fred", "data"): f"{self.reserve.url}/graph",
         }
 
 
