@@ -403,6 +403,20 @@ def test_words_of_a_plugin_within_a_sentence_have_no_capital_and_period() -> Non
     assert notice.what == "Exit-only: the broker does not respond, the plugin failed: boom in poll."
 
 
+def test_the_summary_names_the_vix_of_the_session() -> None:
+    """With its day and source, as READY did; an unknown one is said too."""
+    known = {"vix": 16.2, "vix_day": "2026-11-23", "vix_source": "cboe"}
+    for ready, words in (
+        (known, "equity 100,123.45, VIX 16.2 of 2026-11-23 (cboe)."),
+        ({"vix": None}, "equity 100,123.45, VIX unknown."),
+        ({"vix_live": True}, "equity 100,123.45."),
+    ):
+        story = Story()
+        story.event(records.READY, READY | ready)
+        (said,) = story.event(records.SESSION_CLOSED, CLOSED | {"equity": "100123.45"})
+        assert said.what.endswith(words)
+
+
 def test_not_ready_is_one_incident_until_it_is_ready() -> None:
     """However often it is repeated, with its latest reasons; critical, and over with READY or the session's end."""
     for end, payload in ((records.READY, READY), (records.SESSION_CLOSED, CLOSED), (records.STOPPED, {"open": []})):

@@ -14,6 +14,7 @@ from tbot_core.marketdata.store.downloads import add_reference_facts
 from tbot_core.marketdata.store.series import ChangedValue, PublishedSeries, merge_series, source_of, stored_series
 from tbot_core.model.calendar import ExchangeCalendar
 from tbot_core.system import filesystem
+from tbot_core.testing.store import StoreFixture, exchange_sessions, rising_bars
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,9 +30,11 @@ THANKSGIVING = dt.date(2026, 11, 26)
 FRACTIONS = [DailyValue(day=day, value=0.0364, code="US") for day in DAYS]
 
 
-def merge(folder: Path, values: Sequence[DailyValue], name: str = VIX, source: str = "cboe") -> SeriesMerge:
-    """Merge a series as it is published today."""
-    return merge_series(folder, ExchangeCalendar(), PublishedSeries(name=name, source=source, values=values), TODAY)
+def merge(
+    folder: Path, values: Sequence[DailyValue], name: str = VIX, source: str = "cboe", today: dt.date = TODAY
+) -> SeriesMerge:
+    """Merge a series as it is published on a day."""
+    return merge_series(folder, ExchangeCalendar(), PublishedSeries(name=name, source=source, values=values), today)
 
 
 def closes(folder: Path) -> dict[dt.date, float]:
@@ -73,6 +76,19 @@ def test_a_later_restatement_changes_no_stored_day(tmp_path: Path) -> None:
     stored = closes(tmp_path)
     assert (stored[VALUES[0].day], stored[VALUES[1].day], stored[VALUES[-1].day]) == (15.0, 44.0, VALUES[-1].value)
     assert source_of(tmp_path, VIX, VALUES[1].day, 44.0) == ""
+
+
+def test_a_later_series_changes_no_earlier_day(tmp_path: Path) -> None:
+    """The facts and the data hash of a stored session stay, whatever is published after it."""
+    bench, sessions = StoreFixture(folder=tmp_path), exchange_sessions("2026-11-27", "2026-11-30")
+    filesystem.make_folder(tmp_path)
+    bench.put(rising_bars("AAA", sessions, price=100.0))
+    before = [one.day for one in VALUES].index(sessions[0].date)
+    merge(bench.bars, VALUES[: before + 1], today=sessions[-1].date)
+    known = bench.store.data_hash(sessions[-1].date, sessions[-1].date, ["AAA"])
+    assert bench.store.facts([sessions[-1]], ["AAA"]).session(0).vix.tolist() == [VALUES[before].value]
+    assert merge(bench.bars, edited(VALUES, before, value=33.0)).changed
+    assert bench.store.data_hash(sessions[-1].date, sessions[-1].date, ["AAA"]) == known
 
 
 def test_a_second_source_adds_what_the_first_lacks(tmp_path: Path) -> None:
