@@ -287,6 +287,7 @@ def simulation_documents(home: Path | None) -> list[Document]:
 def simulation_document(home: Path | None, name: str) -> Document:
     """One of them: `state` is running, done, cancelled or failed; `progress` while it runs; `result` and `errors`.
 
+    The progress of a backtest or replay has the `notes` on its data that the command line prints first, if any.
     `result` is the document that `--json` prints, of a run with the number of its trades in their place, of a download
     or import with its `sentences`. Raises UsageError for an unknown one.
     """
@@ -320,9 +321,10 @@ def remove_older(home: Path, most: int = MOST_KEPT) -> None:
             filesystem.remove(path)
 
 
-def write_progress(path: Path, done: int, of: int) -> None:
-    """Write how many sessions of all are done, for who waits."""
-    filesystem.replace(path, json.dumps({"done": done, "of": of}).encode())
+def write_progress(path: Path, done: int, of: int, notes: Sequence[str] = ()) -> None:
+    """Write how many sessions of all are done, and the `notes` on the data, for who waits."""
+    content = {"done": done, "of": of, **({"notes": list(notes)} if notes else {})}
+    filesystem.replace(path, json.dumps(content).encode())
 
 
 def _kind(text: str) -> Kind:
@@ -429,7 +431,10 @@ def _progress(instance: Instance, folder: Path, name: str, about: Mapping[str, A
     if grown is None:
         return None
     with runs.open_run_file(grown) as journal:
-        return {"done": sum(1 for _ in journal.events(kind=records.SESSION_CLOSED)), "of": None}
+        started = next(journal.events(kind=records.RUN_STARTED), None)
+        notes = [] if started is None else started.payload.get("notes", [])
+        done = sum(1 for _ in journal.events(kind=records.SESSION_CLOSED))
+        return {"done": done, "of": None, **({"notes": notes} if notes else {})}
 
 
 def _errors(folder: Path, name: str, request: Document) -> list[str]:

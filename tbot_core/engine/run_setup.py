@@ -12,6 +12,7 @@ import attrs
 from tbot_core.contracts import Broker, Feed, FeedRequest, RunInfo, SimulatedVenue
 from tbot_core.engine import feed_quality, resume
 from tbot_core.engine.assembly import SIMULATOR, Assembly, feed_source
+from tbot_core.engine.missing_facts import missing_fact_notes
 from tbot_core.engine.plugin_context import install_id
 from tbot_core.engine.run_notes import shortable_notes, trial_notes
 from tbot_core.engine.run_plan import RunOutcome
@@ -32,6 +33,7 @@ from tbot_core.journal import gauges, records
 from tbot_core.journal.projections.book import SessionBook, fold_events
 from tbot_core.journal.store import Journal, open_journal
 from tbot_core.marketdata import received_files
+from tbot_core.marketdata.store.store import BarStore
 from tbot_core.model.types import atoms_of
 from tbot_core.plugins.network.request_limits import RetryPolicy
 from tbot_core.plugins.observers import LIMITS_S, PluginObservers
@@ -96,13 +98,24 @@ class RunSetup:
 def simulation_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:
     """The set-up of a demo or a replay, with its own journal, which commits once a session."""
     broker = assembly.broker()
-    feed = feed_quality.label_feed(feed_source(broker, SIMULATOR).feed(request), None, *trial_notes(assembly.settings))
+    feed = feed_source(broker, SIMULATOR).feed(request)
+    feed = feed_quality.label_feed(feed, None, *_missing(assembly, request), *trial_notes(assembly.settings))
     identity = run_id(assembly, request, feed)
     runs = assembly.settings.instance.runs
     filesystem.make_folder(runs)
     journal, book = resume.resume_run(runs / f"{identity}.sqlite", assembly.identity)
     journal.commit_on = frozenset({records.SESSION_CLOSED, records.RUN_FINISHED})
     return RunSetup(broker=broker, feed=feed, journal=journal, book=book, identity=identity)
+
+
+def _missing(assembly: Assembly, request: FeedRequest) -> tuple[str, ...]:
+    # What filters and strategies lack in the stored sessions of a replay; simulated sessions have all facts.
+    if request.first is None or request.last is None:
+        return ()
+    store = BarStore(folder=assembly.settings.instance.bars, calendar=assembly.calendar)
+    stored = store.symbols(request.first, request.last)
+    symbols = [one for one in stored if not request.symbols or one in request.symbols]
+    return missing_fact_notes(assembly, store, (request.first, request.last), symbols)
 
 
 def market_setup(assembly: Assembly, request: FeedRequest) -> RunSetup:

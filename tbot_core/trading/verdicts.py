@@ -64,14 +64,18 @@ def denial_counts(reasons: Index) -> dict[str, int]:
     return {REASON_BY_CODE[code].name: count for code, count in counts.items() if code}
 
 
+def unknown_flags(check: Check) -> Flags:
+    """The values that are unknown to a check, of rows to which it applies; they broadcast to the rows."""
+    unknown: Flags = np.isnan(check.value)
+    return unknown if check.funds is None else unknown & ~check.funds
+
+
 def passed_unknown(verdicts: Verdicts) -> dict[str, Flags]:
     """The allowed rows whose value was unknown to a check, by its reason; none where that is denied."""
     found: dict[str, Flags] = {}
     allowed = verdicts.reasons == ALLOWED_CODE
     for _, check in verdicts.checks:
-        unknown = allowed & np.isnan(check.value)
-        if check.funds is not None:
-            unknown &= ~check.funds
+        unknown = allowed & unknown_flags(check)
         if unknown.any():  # what a check requires, or FILTER_MISSING_DATA rejects, is not allowed
             found[check.unknown.name] = found.get(check.unknown.name, False) | unknown
     return found

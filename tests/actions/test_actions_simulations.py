@@ -139,6 +139,8 @@ def test_the_progress_is_that_of_its_file(home: Path) -> None:
     assert simulation_document(home, name)["progress"] is None
     simulations.write_progress(home / "data" / "simulations" / f"{name}.progress", 3, 9)
     assert simulation_document(home, name)["progress"] == {"done": 3, "of": 9}
+    simulations.write_progress(home / "data" / "simulations" / f"{name}.progress", 3, 9, ["The VIX is unknown."])
+    assert simulation_document(home, name)["progress"] == {"done": 3, "of": 9, "notes": ["The VIX is unknown."]}
 
 
 def test_the_progress_of_a_replay_is_that_of_its_journal(home: Path) -> None:
@@ -149,8 +151,10 @@ def test_the_progress_of_a_replay_is_that_of_its_journal(home: Path) -> None:
     folder.mkdir()
     journal = open_journal(folder / "abc.sqlite")
     journal.append([NewEvent(kind=records.SESSION_CLOSED, payload={}, time=NOW)])
-    journal.close()
     assert simulation_document(home, name)["progress"] == {"done": 1, "of": None}
+    journal.append([NewEvent(kind=records.RUN_STARTED, payload={"notes": ["The VIX is unknown."]}, time=NOW)])
+    journal.close()
+    assert simulation_document(home, name)["progress"] == {"done": 1, "of": None, "notes": ["The VIX is unknown."]}
 
 
 def test_the_command_line_gets_each_field_as_its_own_option(tmp_path: Path) -> None:

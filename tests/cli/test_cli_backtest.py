@@ -35,8 +35,10 @@ def test_the_document_holds_the_trade(home: Path, capsys: pytest.CaptureFixture[
     progress = home / "progress"
     words = ["backtest", *RANGE, "--json", "--home", str(home), "--seed", "3", "--progress", str(progress)]
     assert cli.invoke(words) == 0
-    assert json.loads(progress.read_text()) == {"done": 1, "of": 1}
     document = json.loads(capsys.readouterr().out)
+    notes = document["notes"][:1]
+    assert json.loads(progress.read_text()) == {"done": 1, "of": 1, "notes": notes}
+    assert notes[0].startswith("Stored bars have no quotes")
     assert (document["mode"], document["sessions"], document["symbols"]) == ("backtest", 1, 1)
     assert [(trade["strategy"], trade["symbol"]) for trade in document["trades"]] == [("open", "AAA")]
     assert document["settings_hash"]

@@ -15,8 +15,7 @@ from tbot_core.model.dates import day_range, parse_symbols
 from tbot_core.system import garbage, terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import date
+    from collections.abc import Callable, Sequence
     from typing import Unpack
 
     from tbot_core.actions.backtests import Backtest
@@ -89,20 +88,24 @@ def command(**given: Unpack[BacktestOptions]) -> None:
 def run_with_progress(prepared: Backtest, *, quiet: bool, file: Path | None = None) -> RunSummary:
     """Run a backtest and return its result, after printing its warnings and where the bars come from.
 
-    With `quiet` that line goes to standard error; otherwise progress does, on a terminal. It goes to `file` too.
+    With `quiet` that line goes to standard error; otherwise progress does, on a terminal. It goes to `file` too,
+    with the notes on the bars from the start.
     """
     from tbot_core.cli.text.run import banner
 
     def started(label: FeedLabel) -> None:
         for line in banner("backtest", label):
             click.echo(line, err=quiet)
+        notes.extend(label.notes)
+        advance(0)
         shown.enter_context(bar)  # below those lines
 
     for warning in prepared.warnings:
         print_warning(warning)
-    bar, traded = _progress(prepared, quiet=quiet, file=file)
+    notes: list[str] = []
+    bar, advance = _progress(prepared, quiet=quiet, file=file, notes=notes)
     with ExitStack() as shown:
-        return prepared.run(traded, started)
+        return prepared.run(lambda _day: advance(1), started)
 
 
 def _check_lookahead(prepared: Backtest, given: BacktestOptions) -> None:
@@ -113,24 +116,26 @@ def _check_lookahead(prepared: Backtest, given: BacktestOptions) -> None:
 
     for warning in prepared.warnings:
         print_warning(warning)
-    bar, checked = _progress(prepared, quiet=given["as_json"], file=given["progress"])
+    bar, advance = _progress(prepared, quiet=given["as_json"], file=given["progress"])
     with bar:
-        report = prepared.check_lookahead(checked, every=given["every"])
+        report = prepared.check_lookahead(lambda _day: advance(1), every=given["every"])
     emit(attrs.asdict(report), as_json=given["as_json"], lines=lookahead_lines(report, terminal.columns()))
     if report.found:
         click.get_current_context().exit(1)
 
 
-def _progress(prepared: Backtest, *, quiet: bool, file: Path | None) -> tuple[Any, Callable[[date], None]]:
-    # A bar over the sessions, and the function that moves it, and writes the file, after each.
+def _progress(
+    prepared: Backtest, *, quiet: bool, file: Path | None, notes: Sequence[str] = ()
+) -> tuple[Any, Callable[[int], None]]:
+    # A bar over the sessions, and the function that moves it by some of them, and writes the file with the notes.
     from tbot_core.actions.simulations import write_progress
 
     hidden = quiet or not sys.stderr.isatty()
     bar = click.progressbar(length=prepared.sessions, label="sessions", file=sys.stderr, hidden=hidden)
 
-    def advance(_day: date) -> None:
-        bar.update(1)
+    def advance(sessions: int) -> None:
+        bar.update(sessions)
         if file is not None:
-            write_progress(file, bar.pos, prepared.sessions)
+            write_progress(file, bar.pos, prepared.sessions, notes)
 
     return bar, advance

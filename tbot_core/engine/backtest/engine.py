@@ -14,6 +14,7 @@ import attrs
 from tbot_core.engine.backtest.reliability import reliability_of, unknown_facts
 from tbot_core.engine.backtest.results import Lazy, TestedSession, timeline_of
 from tbot_core.engine.backtest.trials import Trial, TrialRun, run_trials, trial_of
+from tbot_core.engine.missing_facts import missing_fact_notes
 from tbot_core.engine.run_notes import trial_notes
 from tbot_core.engine.trade_charts import StoredBars, draw_stored_trades
 from tbot_core.journal.projections.book import SessionBook
@@ -119,25 +120,32 @@ def trade_range(
     chosen, trial = found.chosen, trial_of(assembly, found.chosen.partial_volume)
     run, others = TrialRun(trial), [TrialRun(one) for one in _variants(trial)]
     sessions: dict[TrialRun, list[TestedSession]] = {one: [] for one in (run, *others)}
-    for trading, tested in run_trials(list(sessions), _explained(assembly, found.blocks)):
-        if not sessions[run]:
-            started(attrs.evolve(chosen.label, notes=_label_notes(assembly, chosen)))
+    label = _label(assembly, over, found)
+    blocks = _explained(assembly, found.blocks, lambda: started(label))
+    for trading, tested in run_trials(list(sessions), blocks):
         sessions[trading].append(tested)
         if trading is run:
             progress(tested.session.date)
     variants = [_variant(*one, sessions[one[1]]) for one in zip(VARIANTS, others, strict=True)]
     known = reliability_of(assembly, (found.store, chosen), sessions[run], variants, named=bool(over.symbols))
-    summary, unknown = _summary(assembly, chosen, run, sessions[run]), unknown_facts(run.before_bell, sessions[run])
-    summary = attrs.evolve(summary, reliability=attrs.evolve(known, unknown=unknown))
+    unknown = unknown_facts(run.before_bell, sessions[run])
+    summary = attrs.evolve(
+        _summary(assembly, chosen, run, sessions[run]),
+        notes=(*label.notes, *assembly.notes),
+        reliability=attrs.evolve(known, unknown=unknown),
+    )
     return BacktestResult(summary=summary, sessions=sessions[run], stored=found)
 
 
-def _explained(assembly: Assembly, blocks: Iterable[BarBlock]) -> Iterator[BarBlock]:
+def _explained(assembly: Assembly, blocks: Iterable[BarBlock], started: Callable[[], None]) -> Iterator[BarBlock]:
     # Blocks whose strategies were asked for their triggers in one session: invalid ones end a backtest as a replay.
-    for block in blocks:
+    # `started` is called with the first one: a backtest whose bars cannot be read has only its error.
+    for number, block in enumerate(blocks):
         bars, day = block.bars.session(0), block.day.session(0)
         for active in assembly.entrants(block.sessions[0]):
             active.triggers(bars, day)
+        if not number:
+            started()
         yield block
 
 
@@ -162,13 +170,15 @@ def _summary(assembly: Assembly, chosen: SymbolSelection, run: TrialRun, tested:
         settings_hash=assembly.settings.fingerprint,
         data_hash=chosen.data_hash,
         simulated=chosen.simulated,
-        notes=(*_label_notes(assembly, chosen), *assembly.notes),
         walked=Counter(one.cause for one in tested if one.cause),
     )
 
 
-def _label_notes(assembly: Assembly, chosen: SymbolSelection) -> tuple[str, ...]:
-    return (*chosen.label.notes, *trial_notes(assembly.settings))
+def _label(assembly: Assembly, over: BacktestRange, found: StoredRange) -> FeedLabel:
+    # The label of the bars, with what filters and strategies lack, and what `--set` changed.
+    label, symbols = found.chosen.label, found.chosen.symbols
+    missing = missing_fact_notes(assembly, found.store, (over.first, over.last), symbols)
+    return attrs.evolve(label, notes=(*label.notes, *missing, *trial_notes(assembly.settings)))
 
 
 def _variant(words: str, run: TrialRun, tested: Sequence[TestedSession]) -> Variant:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MARKET_CAP: Final = "market_cap"
 """The name of the fact that limits of market capitalisation use, in USD."""
 
+IMPORTED: Final = (MARKET_CAP, "pe_ratio", "debt_to_equity", "eps")
+"""The facts that imported fundamentals have."""
+
 _ENDLESS: Final = dt.date.max
 
 Key: TypeAlias = tuple[str, str]

@@ -68,9 +68,6 @@ KEYS: Final = {
 COMPARED: Final = {VIX: ("close",)}
 """The columns by which rows of a table differ, where these are not all: of the VIX only the close is used."""
 
-NUMBERS: Final = (recorded_facts.MARKET_CAP, "pe_ratio", "debt_to_equity", "eps")
-"""The columns of imported fundamentals that are facts."""
-
 _DAYS: Final = {VIX: "date", FUNDAMENTALS: "as_of", SPLITS: "date", FETCHED: "first", SERIES: "date"}
 """The column of the day from which a row counts."""
 
@@ -97,7 +94,7 @@ def facts_by_day(folder: Path) -> list[FactsOfDay]:
     found = [
         row
         for source, table in (
-            ("imported", imported.unpivot(NUMBERS, index=["symbol", "first"], variable_name="name")),
+            ("imported", imported.unpivot(recorded_facts.IMPORTED, index=["symbol", "first"], variable_name="name")),
             ("fetched", fetched),
         )
         for row in table.group_by("first", "name")
@@ -184,7 +181,7 @@ def add_fetched(folder: Path, facts: Iterable[RecordedFact]) -> None:
 
 
 def _imported(table: pl.DataFrame) -> Iterator[RecordedFact]:
-    for name in NUMBERS:
+    for name in recorded_facts.IMPORTED:
         rows = table.drop_nulls(name).select("symbol", "as_of", name).iter_rows()
         for symbol, as_of, value in cast("Iterator[tuple[str, dt.date, float]]", rows):
             yield RecordedFact(name=name, symbol=symbol, first=as_of + dt.timedelta(days=1), last=None, value=value)

@@ -18,7 +18,7 @@ from tbot_extension_web.testing.client import ask
 from tbot_extension_web.testing.given_sessions import CSRF
 from tbot_extension_web.texts import profit
 
-from tbot_core.actions.simulations import SimulationRequest
+from tbot_core.actions.simulations import SimulationRequest, write_progress
 from tbot_core.reports.html.scripts import head
 from tbot_core.reports.summary import SIMULATED_PRICES, RunSummary
 from tbot_core.status.trades import trades_document
@@ -236,6 +236,18 @@ def test_a_result_on_simulated_prices_says_so(own_app: ASGIApp, own: Path, *, si
     shown = ask(own_app, "GET", given(own, FORM, json.dumps(result.document())), VIEWER).text
     assert (SIMULATED_PRICES in shown.partition("<dt>P&amp;L")[0]) is simulated
     assert ("<td>simulated</td>" in ask(own_app, "GET", "/runs", VIEWER).text) is simulated
+
+
+def test_a_run_shows_what_its_data_lack_while_it_runs(own_app: ASGIApp, own: Path) -> None:
+    """The notes that the command line prints before the first session."""
+    place = given(own, FORM)
+    folder = own / "data" / "simulations"
+    write_progress(folder / "20180702T140000.progress", 0, 1, ["The VIX is unknown in 1 of 1 sessions."])
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        part = ask(own_app, "GET", f"{place}/progress", VIEWER | {"hx-request": "true"}).text
+    assert "0 of 1 sessions" in part
+    assert "The VIX is unknown in 1 of 1 sessions." in part
 
 
 @pytest.mark.slow
