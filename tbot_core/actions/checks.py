@@ -202,7 +202,7 @@ def start_faults(home: Path | None, sources: SettingsFiles) -> tuple[SettingsFin
     rows = _fatal(preflight_findings(subject, OF_SETTINGS), mode)
     settings = examiner.settings("replay")
     if settings is not None:
-        others = (*feed_findings(settings, plugins, live=mode == "live"), *failover_findings(settings, plugins))
+        others = (*feed_findings(settings, plugins, live=mode == "live"), *failover_findings(settings))
         rows += [row for row in others if row.level == "fail"]
     return (
         *(one for one in check_config(home, mode, plugins, examiner.examined(mode)) if one.level == "fail"),
@@ -261,7 +261,7 @@ def enabled_plugin_findings(
     yield from fact_findings(settings, plugins)
     yield from market_cap_findings(settings, plugins, progress)
     yield from vix_findings(settings, plugins, progress)
-    yield from failover_findings(settings, plugins)
+    yield from failover_findings(settings)
     paper = examiner.settings("paper")
     if paper is not None:
         yield from alert_findings(paper, plugins)
@@ -336,8 +336,8 @@ def feed_findings(settings: Settings, plugins: PluginDeclarations, *, live: bool
     yield PreflightFinding(level=level, subject="feed", message=f"The feed of {name}: {words}.", remedy=remedy)
 
 
-def failover_findings(settings: Settings, plugins: PluginDeclarations) -> Iterator[PreflightFinding]:
-    """Whether failover is possible: the brokers of FAILOVER_BROKERS are installed, and a drill passed recently."""
+def failover_findings(settings: Settings) -> Iterator[PreflightFinding]:
+    """Whether failover is possible: a drill with the brokers passed recently."""
     try:
         names = settings.brokers
         if not names[1:]:
@@ -348,15 +348,6 @@ def failover_findings(settings: Settings, plugins: PluginDeclarations) -> Iterat
         last = failover_drills.latest_drill(events_of(settings), names)
     except TbotError:
         return  # each of these faults has its own row
-    for name in names[1:]:
-        if name not in plugins.brokers:
-            sentence = f"FAILOVER_BROKERS names {name}, but no such broker is installed."
-            yield PreflightFinding(
-                level="fail",
-                subject="failover",
-                message=sentence,
-                remedy="Install it, or remove it from FAILOVER_BROKERS.",
-            )
     if words := failover_drills.drill_objection(last, SystemClock().now()):
         sentence = f"Failover is not available: {words}."
         yield PreflightFinding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from tbot_core.instance.enabled_plugins import applied_filters, running_strategies, split_names
+from tbot_core.instance.enabled_plugins import applied_filters, failover_brokers, running_strategies, split_names
 from tbot_core.instance.findings import SettingsFinding, printable_value
 from tbot_core.instance.plugin_settings import filter_switches
 from tbot_core.instance.registry import CORE, strategy_of
@@ -33,7 +33,8 @@ def missing_plugins(
     names = {kind: sorted(name for other, name in installed if other == kind) for kind, _ in installed}
     found = [*_strategies(values, names.get("strategy", [])), *_filters(values, mode, names.get("filter", []))]
     if mode in _MARKET_MODES:
-        found += _named(values, "broker", ("BROKER_NAME", "DATA_SOURCE"), names.get("broker", []))
+        brokers = ("BROKER_NAME", "DATA_SOURCE", *(["FAILOVER_BROKERS"] if failover_brokers(_texts(values)) else []))
+        found += _named(values, "broker", brokers, names.get("broker", []))
         found += _named(values, "alert", ("CRITICAL_ALERT_CHANNEL", "ROUTINE_ALERT_CHANNEL"), names.get("alert", []))
     known = [*installed, *(plugin for plugin, _ in found)]
     return (*(finding for _, finding in found), *_owners(values, known))

@@ -135,7 +135,7 @@ def test_a_fault_that_was_there_before_is_told_too(home: Path) -> None:
         ({"CRITICAL_ALERT_CHANNEL": ""}, "allowed is names separated by commas"),
         ({"CRITICAL_ALERT_CHANNEL": "pagerduty"}, "TB-SEC-051 alert"),
         ({"BROKER_NAME": "alpaca"}, "TB-SEC-051 broker"),
-        ({"FAILOVER_ENABLED": "true", "FAILOVER_BROKERS": "nowhere"}, "no such broker is installed"),
+        ({"FAILOVER_ENABLED": "true", "FAILOVER_BROKERS": "nowhere"}, "no broker nowhere is installed"),
     ],
 )
 def test_what_the_next_start_would_refuse_is_not_saved(home: Path, wanted: dict[str, str], said: str) -> None:

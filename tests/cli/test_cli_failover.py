@@ -11,6 +11,7 @@ import pytest
 
 from tbot_core import cli
 from tbot_core.actions.checks import check_instance
+from tbot_core.actions.config import check_config
 from tbot_core.cli.commands.failover import drill_outcome
 from tbot_core.journal import records
 from tbot_core.journal.projections.failover_drills import DrillStep, FailoverDrill
@@ -181,7 +182,7 @@ def test_nothing_is_confirmed_while_no_bot_runs(tmp_path: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("settings", "level", "words"),
     [
-        (TWO, "fail", "FAILOVER_BROKERS names beta, but no such broker is installed."),
+        (TWO, "fail", ".env_bot:3: FAILOVER_BROKERS=beta: no broker beta is installed"),
         (TWO, "warn", "Failover is not available: no failover drill was run with these brokers."),
         (TWO.replace("ALPHA", "beta"), "fail", "list each broker once"),
         (TWO.replace("=beta", "=paper"), "fail", "paper is a simulator and cannot take over from a broker."),
@@ -190,10 +191,15 @@ def test_nothing_is_confirmed_while_no_bot_runs(tmp_path: Path, capsys: pytest.C
     ],
 )
 def test_check_judges_the_settings_of_failover(tmp_path: Path, settings: str, level: str, words: str) -> None:
-    """An unknown broker, one named twice, a simulation, a feed that breaks with its broker, and a missing drill."""
+    """An unknown broker, one named twice, a simulation, a feed that breaks with its broker, and a missing drill.
+
+    `tbot config check` has the same findings, except that about the drill.
+    """
     home = instance(tmp_path, settings)
     found = [(row.level, str(row)) for row in check_instance(home) if words in str(row)]
     assert [one[0] for one in found] == [level]
+    of_settings = [(one.level, str(one)) for one in check_config(home, "paper") if words in str(one)]
+    assert of_settings == ([] if "drill" in words else found)
 
 
 def test_check_says_that_a_drill_was_passed(tmp_path: Path) -> None:

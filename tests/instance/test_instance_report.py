@@ -100,6 +100,10 @@ def test_variables_of_a_strategy_that_is_not_installed_say_what_they_need(tmp_pa
     [
         ("BROKER_NAME=nobody", "BROKER_NAME=nobody: no broker nobody is installed (installed: paper)."),
         ("DATA_SOURCE=nobody", "DATA_SOURCE=nobody: no broker nobody is installed (installed: paper)."),
+        (
+            "FAILOVER_BROKERS=nobody\nFAILOVER_ENABLED=true",
+            "FAILOVER_BROKERS=nobody: no broker nobody is installed (installed: paper).",
+        ),
         ("FILTERS=mine", "FILTERS=mine: no filter mine is installed (installed: price_volume)."),
         ("BROKER_NAME=NoBody", "BROKER_NAME=NoBody: no broker nobody is installed (installed: paper)."),
         ("ENABLE_BSM_FILTER=1", "ENABLE_BSM_FILTER=1: no filter black_scholes is installed"),
