@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -55,6 +55,11 @@ _ENV_FILES = frozenset({ENV_FILE, f"{ENV_FILE}{ENCRYPTED_SUFFIX}"})
 # A file of only unknown keys is no settings file, and comparing each would take a minute.
 _COMPARED = 50
 _LINES = 200
+WITHDRAWN: Final = {
+    "SIGNAL_MAX_AGE": "a signal is acted on only while its bar is the latest closed one, live as in replay and backtest"
+}
+"""The settings that there were once, each with the reason why there are none now."""
+
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 # Replaced in the fingerprint by an equivalent with fewer spellings, or irrelevant to a simulation.
 _RESOLVED = frozenset({"STRATEGY_SEQUENCE", "STRATEGY_OVERRIDE", "FILTERS"})
@@ -243,7 +248,12 @@ def _unknown(known: VariableCatalogue, entry: Assignment, *, compare: bool) -> S
 
 
 def unknown_setting(key: str, nearest: str = "") -> str:
-    """The sentence on a key of a settings file that no class declares; `nearest` is a similar name, "" without one."""
+    """The sentence on a key of a settings file that no class declares; `nearest` is a similar name, "" without one.
+
+    Of a setting that was withdrawn it has the reason.
+    """
+    if key in WITHDRAWN:
+        return f"{key} is no longer a setting: {WITHDRAWN[key]}."
     meant = f"; the nearest name is {nearest}" if nearest else ""
     return f"Unknown setting {printable_value(key)}{meant}."
 

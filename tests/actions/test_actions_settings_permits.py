@@ -118,7 +118,6 @@ ENTRY_ORDER_TYPE limit>market | market>limit
 ENTRY_LIMIT_PCT 0.002>0.003 | 0.002>0.001
 ENTRY_TTL 20s>30s | 20s>5s
 MAX_SPREAD_PCT 0.003>0.004 | 0.003>0.001
-SIGNAL_MAX_AGE 1>2 | 2>1
 ONE_TRADE_PER_SYMBOL_PER_DAY true>false | false>true
 EARNINGS_BLACKOUT true>false | false>true
 FRACTIONAL false>true | true>false

@@ -171,7 +171,7 @@ def test_settings_that_are_a_folder_are_faulty_settings(
     assert {path.name for path in tmp_path.rglob("*")} <= {".env_bot", "data", "tbot.lock"}
 
 
-SWITCHES = """SIGNAL_MAX_AGE=2
+SWITCHES = """LOT_METHOD=lifo
 TRADE_CONFIRMATION_REQUIRED=false
 NOTIFY_ON_FILL=false
 LEDGER_EXPORT_MODE=auto
@@ -193,14 +193,14 @@ def test_switches_that_nothing_acts_on_are_one_line(
     Each bears its value and the line of the file that says it.
     """
     settings = home / ".env_bot"
-    settings.write_text(f"{settings.read_text()}\n{SWITCHES}SIGNAL_MAX_AGE=2\n")
+    settings.write_text(f"{settings.read_text()}\n{SWITCHES}LOT_METHOD=lifo\n")
     assert cli.invoke([*words, "--home", str(home)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tbot: ")]
     (idle,) = [line for line in said if "its plugin is not installed" in line]
     found = sorted(idle.partition("is not installed: ")[2].removesuffix(".").split(", "))
     lines = settings.read_text().splitlines()
     expected = {
-        "SIGNAL_MAX_AGE=2",
+        "LOT_METHOD=lifo",
         "ENABLE_STRATEGY_OPTIMIZER=true",
     }
     places = {text: len(lines) - lines[::-1].index(text) for text in expected}

@@ -58,7 +58,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         settings.RiskSettings(),
         settings.SimulationSettings(),
     )
-    assert (entries.entry_order_type, entries.entry_ttl, entries.signal_max_age) == ("limit", 20.0, 1)
+    assert (entries.entry_order_type, entries.entry_ttl) == ("limit", 20.0)
     assert (entries.entry_limit_pct, entries.max_spread_pct) == (Decimal("0.002"), Decimal("0.003"))
     assert (exits.stop_loss_pct, exits.flatten_before_close, exits.stop_policy) == (Decimal("0.02"), 5, "keep")
     assert (risk.max_gross_exposure, risk.max_symbol_exposure, risk.max_orders_per_minute) == (Decimal("0.1"), None, 30)

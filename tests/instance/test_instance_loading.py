@@ -218,6 +218,13 @@ def test_an_encrypted_file_is_never_passed_over(tmp_path: Path, name: str, categ
         ("START_TIME_OPNE=14:30", "Unknown setting START_TIME_OPNE; the nearest name is START_TIME_OPEN."),
         ("seed=1", "Unknown setting seed; the nearest name is SEED."),
         ("QWERTYUIOP=hunter2", "Unknown setting QWERTYUIOP."),
+        (
+            "SIGNAL_MAX_AGE=2",
+            (
+                "SIGNAL_MAX_AGE is no longer a setting: a signal is acted on only while its bar is the latest closed "
+                "one, live as in replay and backtest."
+            ),
+        ),
         ("QWERTYUIOP=", "Unknown setting QWERTYUIOP."),
         (
             "c2VjcmV0LXZhbHVl==",

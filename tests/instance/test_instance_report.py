@@ -151,11 +151,11 @@ def test_an_absent_plugin_is_reported_once(tmp_path: Path, mode: Mode) -> None:
 
 def test_a_check_puts_faults_first_and_says_what_has_no_effect(tmp_path: Path) -> None:
     """Failing findings lead; a setting that nothing acts on is said when a file changes it."""
-    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\nSIGNAL_MAX_AGE=2\nLEDGER_EXPORT_MODE=off\nX=1\n")
+    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=open\nLOT_METHOD=lifo\nLEDGER_EXPORT_MODE=off\nX=1\n")
     found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
     assert [finding.level for finding in found[:3]] == ["warn", "warn", "ok"]
-    assert str(found[1]) == ".env_bot:2: SIGNAL_MAX_AGE=2: accepted, no effect yet."
-    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=nobody\nWEIGHTS=2\nSIGNAL_MAX_AGE=2\n")
+    assert str(found[1]) == ".env_bot:2: LOT_METHOD=lifo: accepted, no effect yet."
+    (tmp_path / ".env_bot").write_text("STRATEGY_SEQUENCE=nobody\nWEIGHTS=2\nLOT_METHOD=lifo\n")
     found = settings_report(tmp_path, mode="replay", declared=(), installed=ALL)
     assert [finding.level for finding in found] == ["fail", "fail", "warn"]
 

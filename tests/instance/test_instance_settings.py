@@ -118,7 +118,7 @@ BASE = "STRATEGY_SEQUENCE=open,mid\nSTART_TIME_MID=15:30\n"
         BASE + "DEBUG_LOG_LEVEL=quiet\nNOTIFY_ON_FILL=false\nAPI_TIMEOUT=10\n",
         BASE + "BROKER_NAME=ibkr\n",
         BASE + "FILTERS=price_volume\n",
-        BASE + "START_TIME_CLOSE=19:00\nMAX_PE_RATIO=3\nSIGNAL_MAX_AGE=2\n",
+        BASE + "START_TIME_CLOSE=19:00\nMAX_PE_RATIO=3\nLOT_METHOD=lifo\n",
         "START_TIME_MID=15:30\nSTRATEGY_SEQUENCE=open,mid,close\nSTRAT_CLOSE_ENABLED=0\n",
     ],
 )

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import attrs
 
-from tbot_core.contracts.setting import Permits, boolean, choice, count_of, duration, fraction, minutes, number, setting
+from tbot_core.contracts.setting import Permits, boolean, choice, duration, fraction, minutes, number, setting
 
 
 @attrs.frozen(kw_only=True)
@@ -39,14 +39,6 @@ class EntrySettings:
         fraction(),
         default="0.003",
         doc="Largest spread at entry, as a fraction of the mid price.",
-        permits=Permits("larger"),
-    )
-    signal_max_age: int = setting(
-        "SIGNAL_MAX_AGE",
-        count_of("bar", least=1, most=10),
-        default="1",
-        doc="Number of bars for which a signal stays valid.",
-        acted_on=False,
         permits=Permits("larger"),
     )
     one_trade_per_symbol_per_day: bool = setting(
