@@ -292,10 +292,10 @@ def backup_lines(path: Path, categories: Sequence[str]) -> Iterator[str]:
 
 
 def restore_lines(categories: tuple[str, ...], rows: Sequence[PreflightFinding]) -> Iterator[str]:
-    """The result of a restore or a drill as text: its categories, and the rows of `tbot check` that are not ok."""
+    """The result of a restore or a drill as text: its categories, and the failures and warnings of `tbot check`."""
     yield f"The backup opens. It holds {', '.join(categories) or 'only keys'}."
     yield "It holds no journal: kills, stops and armings are not restored with it."
-    yield from (f"{row.level:<5} {row.subject:<9} {row}" for row in rows if row.level != "ok")
+    yield from (f"{row.level:<5} {row.subject:<9} {row}" for row in rows if row.level in {"fail", "warn"})
     yield check_outcome([row.level for row in rows])
 
 

@@ -19,7 +19,7 @@ from tbot_core.contracts import BrokerCapabilities, FeedCoverage
 from tbot_core.errors import AccessError, SettingsError, TbotError
 from tbot_core.instance import Instance, examine_settings, load_settings, read_settings_files
 from tbot_core.instance.control_folder import known_control_folder
-from tbot_core.instance.findings import SettingsFinding
+from tbot_core.instance.findings import LEVELS, SettingsFinding
 from tbot_core.instance.preflight import APPROVAL, OF_SETTINGS, preflight_findings
 from tbot_core.instance.preflight_subject import PreflightFinding, PreflightSubject
 from tbot_core.instance.secrets import account_mode
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 _REFUSED: Final = 3
 _ON_PAPER: Final = frozenset({"dry-run", "paper"})
-_ORDER: Final = ("fail", "warn", "ok")
 _CREATION: Final = frozenset({"config", "create"})
 _FATAL: Final = frozenset({"secrets", "audit", "journal", "machine"})
 
@@ -77,7 +76,8 @@ class CheckResult:
 
 def check_outcome(levels: Sequence[str]) -> str:
     """The result of `tbot check` in one sentence, from the levels of its rows."""
-    counts = f"{levels.count('ok')} ok, {plural(levels.count('warn'), 'warning')}"
+    notes = f", {plural(levels.count('note'), 'note')}" if "note" in levels else ""
+    counts = f"{levels.count('ok')} ok{notes}, {plural(levels.count('warn'), 'warning')}"
     failed = levels.count("fail")
     return (
         f"`tbot check` failed: {plural(failed, 'failure')}, {counts}." if failed else f"`tbot check` passed: {counts}."
@@ -179,7 +179,7 @@ def check_instance(
         *creation_findings(home, plugins),
         *enabled_plugin_findings(examiner, plugins, progress, live=mode == "live"),
     ]
-    return tuple(sorted(found, key=lambda row: _ORDER.index(row.level)))
+    return tuple(sorted(found, key=lambda row: LEVELS.index(row.level)))
 
 
 def start_faults(home: Path | None, sources: SettingsFiles) -> tuple[SettingsFinding, ...]:
@@ -222,7 +222,7 @@ def _with_broker(
     # What the account has replaces what the plugin declares about the feed.
     known = any(row.subject == "feed" for row in reached)
     rows = [row for row in found if row.level != "ok" or row.subject != "feed" or not known]
-    return tuple(sorted([*rows, *reached], key=lambda row: _ORDER.index(row.level)))
+    return tuple(sorted([*rows, *reached], key=lambda row: LEVELS.index(row.level)))
 
 
 def reached_findings(home: Path | None, notify: Notify = discard) -> Iterator[PreflightFinding]:

@@ -283,7 +283,9 @@ def _warnings(
     before = {(one.keys, one.message) for one in stored.findings}
     for one in findings:
         unknown = one.where and not any(key in stored.values for key in one.keys)
-        if one.level == "warn" and (changed & set(one.keys) or (unknown and (one.keys, one.message) not in before)):
+        if one.level in {"warn", "note"} and (
+            changed & set(one.keys) or (unknown and (one.keys, one.message) not in before)
+        ):
             yield str(one) if unknown else one.message
 
 

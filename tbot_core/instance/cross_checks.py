@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,8 +16,10 @@ from tbot_core.errors import SettingsError
 from tbot_core.instance.findings import Mode, SettingsFinding
 from tbot_core.instance.plugin_settings import filter_switches, known_plugins
 from tbot_core.instance.registry import EffectiveSetting
+from tbot_core.instance.worst_day import order_shares, symbol_limit
 from tbot_core.model.calendar import FULL_SESSION_MINUTES
 from tbot_core.model.window import Window, check_windows, named_window
+from tbot_core.trading.positions.rebalance_rules import next_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +30,7 @@ _STRATEGY_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _SIMULATED_BROKER = "paper"
 _ON_PAPER = frozenset({"dry-run", "paper"})
 _SATURDAY = 5
+_DAYLIGHT_MINUTES = 60
 
 
 @attrs.frozen(kw_only=True)
@@ -70,6 +75,9 @@ def cross_check_findings(draft: SettingsDraft) -> tuple[SettingsFinding, ...]:
         _version,
         _environment,
         _budget,
+        _exposure,
+        _rebalance,
+        _notifier,
         _strategies,
         _windows,
         _pairs,
@@ -115,6 +123,111 @@ def _budget(draft: SettingsDraft) -> Iterator[SettingsFinding]:
     if risk.defense_mode_total_allocation > risk.total_allocation:
         sentence = "DEFENSE_MODE_TOTAL_ALLOCATION is larger than TOTAL_ALLOCATION: defense would raise the budget."
         yield draft.finding("warn", sentence, "DEFENSE_MODE_TOTAL_ALLOCATION", "TOTAL_ALLOCATION")
+
+
+def _exposure(draft: SettingsDraft) -> Iterator[SettingsFinding]:
+    # Orders are sized to their budget, and denied where a limit is smaller: only the k-th order that is sent makes the
+    # next one smaller, so that a first one which does not fit is denied for ever.
+    risk = draft.groups["risk"]
+    shares = [one for one in order_shares(risk) if one]
+    if draft.groups["simulation"].fixed_quantity or not shares or not draft.strategies:
+        return
+    keys = ("TOTAL_ALLOCATION", "WEIGHTS", "MAX_RISK_PER_TRADE")
+    most = symbol_limit(risk)
+    if over := [one for one in shares if one > most]:
+        sentence = (
+            f"An order of {_percent(over[0])} of equity is above MAX_SYMBOL_EXPOSURE={plain_decimal(most)}: it is "
+            f"denied (SYMBOL_EXPOSURE), and so is each one after it in the window{_unless_rounded(over[0], most)}."
+        )
+        yield draft.finding("note", sentence, "MAX_SYMBOL_EXPOSURE", *keys)
+    for setting, code, limit in (
+        ("MAX_GROSS_EXPOSURE", "GROSS_EXPOSURE", risk.max_gross_exposure),
+        ("MAX_LEVERAGE", "BUYING_POWER", risk.max_leverage),
+    ):
+        fitting = sum(total <= limit for total in accumulate(shares))
+        if fitting >= min(len(shares), risk.max_open_positions):
+            continue
+        if fitting:
+            sentence = (
+                f"{setting}={plain_decimal(limit)}: {fitting} of the {len(shares)} positions of a window fit at once; "
+                f"the next entry is denied ({code}) until one is closed."
+            )
+        else:
+            sentence = (
+                f"{setting}={plain_decimal(limit)}: no position fits. The first order of a window is "
+                f"{_percent(shares[0])} of equity, so that every entry is denied ({code})"
+                f"{_unless_rounded(shares[0], limit)}."
+            )
+        yield draft.finding("note", sentence, setting, *keys)
+
+
+def _unless_rounded(share: Decimal, limit: Decimal) -> str:
+    # Rounding down to whole shares leaves more than half of a budget, or nothing.
+    return ", unless rounding to whole shares makes it small enough" if share < 2 * limit else ""
+
+
+def _percent(share: Decimal) -> str:
+    return f"{plain_decimal(round(share * 100, 3))} %"
+
+
+def _rebalance(draft: SettingsDraft) -> Iterator[SettingsFinding]:
+    policy, exits = draft.groups["rebalance"], draft.groups["exits"]
+    if not policy.rebalance_enabled or not draft.strategies:
+        return
+    idle = [name for name in draft.strategies if name in draft.frames and not _is_checked(draft, name)]
+    if idle:
+        which = "any strategy" if len(idle) == len(draft.strategies) else ", ".join(idle)
+        sentence = (
+            f"{draft.text('REBALANCE_CHECK_INTERVAL')}: no check meets a position of {which}: each is opened and "
+            "closed between two checks, which are counted from the opening bell."
+        )
+        keys = ("REBALANCE_CHECK_INTERVAL", "REBALANCE_ENABLED")
+        windows = [f"{name.upper()}_{phase}_TIME" for name in idle for phase in ("ANALYSIS", "BREAKOUT", "MONITORING")]
+        yield draft.finding("note", sentence, *keys, *(f"START_TIME_{name.upper()}" for name in idle), *windows)
+    if policy.rebalance_threshold >= exits.stop_loss_pct and not exits.stop_atr:
+        up = ", and only a short one topped up" if policy.rebalance_top_up else ""
+        sentence = (
+            f"{draft.text('REBALANCE_THRESHOLD')} is not below STOP_LOSS_PCT={plain_decimal(exits.stop_loss_pct)}: a "
+            f"position that loses so much is closed at its stop before, so that only a long one that gains more is "
+            f"trimmed{up}."
+        )
+        yield draft.finding("note", sentence, "REBALANCE_THRESHOLD", "REBALANCE_ENABLED", "STOP_LOSS_PCT")
+
+
+def _is_checked(draft: SettingsDraft, name: str) -> bool:
+    # Whether a check meets a position of a strategy whose entries fill in the minute after their signal. Exits of a
+    # minute come first, so that one with the last exit meets none.
+    anchor, frame = draft.groups["trading"].time_anchor, draft.frames[name]
+    try:
+        window = standard_window(name, frame)
+    except (SettingsError, ValueError):
+        return True  # it has a finding of its own
+    moved = (0,) if named_window(name, frame).keeps_distance(anchor) else (0, _DAYLIGHT_MINUTES)
+    last = FULL_SESSION_MINUTES - draft.groups["exits"].flatten_before_close
+    for later in moved:
+        held = range(window.entry + 1 + later, min(window.leave + later, last) - 1)
+        if next_check(draft.groups["rebalance"], held) < held.stop:
+            return True
+    return False
+
+
+def _notifier(draft: SettingsDraft) -> Iterator[SettingsFinding]:
+    policy, risk = draft.groups["rebalance"], draft.groups["risk"]
+    if not policy.enable_rebalance_notifier or draft.groups["simulation"].fixed_quantity or not draft.strategies:
+        return
+    windows = len(draft.strategies)
+    largest = sorted(order_shares(risk) * windows, reverse=True)[: risk.max_open_positions]
+    gross = min(sum(largest, Decimal(0)), risk.max_gross_exposure, risk.max_leverage)
+    planned = risk.total_allocation * windows
+    sold = gross if any(draft.frames[name].short_type == "ShortSell" for name in draft.strategies) else Decimal(0)
+    furthest = max(planned + sold, gross - planned)
+    if 100 * furthest <= policy.rebalance_trigger_pct:
+        sentence = (
+            f"{draft.text('REBALANCE_TRIGGER_PCT')} is not reached: with these settings the cash share is at most "
+            f"{plain_decimal(round(100 * furthest, 3))} percentage points from its target, before profit and loss."
+        )
+        keys = ("REBALANCE_TRIGGER_PCT", "ENABLE_REBALANCE_NOTIFIER", "TOTAL_ALLOCATION", "WEIGHTS")
+        yield draft.finding("note", sentence, *keys)
 
 
 def _strategies(draft: SettingsDraft) -> Iterator[SettingsFinding]:

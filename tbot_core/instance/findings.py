@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 Mode: TypeAlias = Literal["replay", "demo", "backtest", "dry-run", "paper", "live"]
 SIMULATED_MODES: Final = frozenset({"replay", "demo", "backtest"})
-Level: TypeAlias = Literal["ok", "warn", "fail"]
+Level: TypeAlias = Literal["ok", "note", "warn", "fail"]
+LEVELS: Final[tuple[Level, ...]] = ("fail", "warn", "note", "ok")
+"""The order in which findings are listed. A note is for whoever set the value: it never fails, not with `--strict`."""
 
 
 @attrs.frozen(kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tbot_core.contracts.setting import plain_decimal
-from tbot_core.instance.findings import SettingsFinding, printable_value
+from tbot_core.instance.findings import LEVELS, SettingsFinding, printable_value
 from tbot_core.instance.loading import examine_settings
 from tbot_core.instance.plugin_settings import off_by_filters
 from tbot_core.instance.registry import CORE
@@ -50,8 +50,7 @@ def examined_report(
     found = [*examined.findings, *missing_plugins(examined.values, mode, installed), *_idle(examined.values)]
     if examined.settings is not None:
         found += _limits(examined.settings)
-    order = ("fail", "warn", "ok")
-    return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
+    return tuple(sorted(found, key=lambda finding: LEVELS.index(finding.level)))
 
 
 def settings_without_effect(
@@ -103,7 +102,7 @@ def _limits(settings: Settings) -> Iterator[SettingsFinding]:
         sentence = f"On the first day that an account trades live, an entry is at most {format_money(cap)}."
         yield SettingsFinding(level="ok", message=sentence, keys=("FIRST_LIVE_DAY_MAX_ORDER_NOTIONAL",))
     for note in planned.notes:
-        yield SettingsFinding(level="ok", message=note, keys=(note.split(" ")[0],))
+        yield SettingsFinding(level="note", message=note, keys=(note.split(" ")[0],))
 
 
 def format_share(fraction: Decimal) -> str:

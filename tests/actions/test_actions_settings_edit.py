@@ -95,6 +95,15 @@ def test_checks_that_are_off_are_named_with_every_change(home: Path) -> None:
     assert settings_view(home).checks_off == said
 
 
+def test_a_change_that_cannot_act_is_noted_in_its_review(home: Path) -> None:
+    """Beside the change that it is about, and beside no other."""
+    changes = {"TOTAL_ALLOCATION": "0.5", "MAX_RISK_PER_TRADE": "0.2"}
+    (said,) = plan_settings(home, changes).warnings
+    assert said.startswith("MAX_GROSS_EXPOSURE=0.1: no position fits.")
+    save(home, **changes)
+    assert plan_settings(home, {"MAX_TRADES": "3"}).warnings == ()
+
+
 def test_a_change_that_permits_more_is_known_as_one(home: Path) -> None:
     """With its reason; one that restricts beside it has none, also of a value that cannot be read now."""
     plan = plan_settings(home, {"MAX_TRADES": "3", "STOP_LOSS_PCT": "0.03", "TRADE_CONFIRMATION_REQUIRED": "true"})

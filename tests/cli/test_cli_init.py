@@ -83,7 +83,7 @@ def test_a_paper_instance_holds_only_encrypted_files(home: Path, capsys: pytest.
     assert (home / "storage" / "keys").stat().st_mode & 0o777 == 0o700
     assert all(b"STRATEGY_SEQUENCE" not in path.read_bytes() for path in home.rglob("*") if path.is_file())
     assert load_settings(home, mode="paper").trading.broker_name == "paper"
-    assert {row["level"] for row in rows(capsys, home, 0, "--strict")} == {"ok"}
+    assert {row["level"] for row in rows(capsys, home, 0, "--strict")} == {"note", "ok"}
 
 
 def test_a_paper_instance_approves_what_it_uses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

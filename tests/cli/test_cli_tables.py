@@ -208,4 +208,5 @@ def test_only_a_run_without_a_trade_names_settings() -> None:
 def test_the_outcome_of_a_check_counts_its_rows() -> None:
     """One sentence says whether the check passed, and counts failures, warnings and sound rows."""
     assert check_outcome(["warn", "ok", "ok"]) == "`tbot check` passed: 2 ok, 1 warning."
+    assert check_outcome(["note", "ok", "note"]) == "`tbot check` passed: 1 ok, 2 notes, 0 warnings."
     assert check_outcome(["fail", "warn", "warn", "ok"]) == "`tbot check` failed: 1 failure, 1 ok, 2 warnings."

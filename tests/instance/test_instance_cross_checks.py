@@ -72,7 +72,63 @@ WARNS: list[tuple[str, str]] = [
     ("TRADING_DAYS=mon,sat", "TRADING_DAYS=mon,sat: the exchange is closed on Saturday and Sunday."),
 ]
 
+CHECKED = "REBALANCE_ENABLED=true\nREBALANCE_CHECK_INTERVAL=60\nREBALANCE_THRESHOLD="
+REBALANCE = "REBALANCE_ENABLED=true\nREBALANCE_THRESHOLD=0.01\nREBALANCE_CHECK_INTERVAL="
+NOTIFIER = "ENABLE_REBALANCE_NOTIFIER=true\nREBALANCE_TRIGGER_PCT="
+
+NOTES: list[tuple[str, str]] = [
+    # `open` holds positions from the fill of minute 21 to the exits of minute 59
+    (f"{REBALANCE}3600", "REBALANCE_CHECK_INTERVAL=3600s: no check meets a position of any strategy: each is opened"),
+    (f"{REBALANCE}4000", "REBALANCE_CHECK_INTERVAL=4000s: no check meets a position of any strategy"),
+    (f"{REBALANCE}3540\nSTART_TIME_OPEN=15:28", "no check meets a position of any strategy"),
+    (f"{REBALANCE}7200\nSTART_TIME_OPEN=15:31\nSTRATEGY_SEQUENCE=open,mid", "meets a position of mid: each"),
+    (f"{REBALANCE}23100\nSTART_TIME_OPEN=20:15\nOPEN_ANALYSIS_TIME=9", "no check meets a position of any strategy"),
+    (
+        f"{CHECKED}0.02",
+        "REBALANCE_THRESHOLD=0.02 is not below STOP_LOSS_PCT=0.02: a position that loses so much is closed at its stop",
+    ),
+    (
+        f"{CHECKED}0.1\nREBALANCE_TOP_UP=1",
+        "only a long one that gains more is trimmed, and only a short one topped up.",
+    ),
+    (
+        f"{NOTIFIER}2",
+        "REBALANCE_TRIGGER_PCT=2 is not reached: with these settings the cash share is at most 2 per",
+    ),
+    (f"{NOTIFIER}4\nSHORT_TYPE_OPEN=ShortSell", "at most 4 percentage points from its target"),
+    (f"{NOTIFIER}1.5\nTOTAL_ALLOCATION=0.01\nMAX_TRADES=1", "at most 1 percentage points from its target"),
+    (
+        "TOTAL_ALLOCATION=0.5\nMAX_RISK_PER_TRADE=0.2",
+        "position fits. The first order of a window is 20 % of equity, so that every entry is denied (GROSS_EXPOSURE).",
+    ),
+    (
+        "TOTAL_ALLOCATION=0.5\nMAX_RISK_PER_TRADE=0.199",
+        "is 19.9 % of equity, so that every entry is denied (GROSS_EXPOSURE), unless rounding to whole shares makes it",
+    ),
+    (
+        "TOTAL_ALLOCATION=0.5\nMAX_RISK_PER_TRADE=0.05",
+        "MAX_GROSS_EXPOSURE=0.1: 2 of the 4 positions of a window fit at once; the next entry is denied (GROSS_",
+    ),
+    ("MAX_LEVERAGE=0.005", "MAX_LEVERAGE=0.005: no position fits. The first order of a window is 0.8 % of equity"),
+    (
+        "MAX_SYMBOL_EXPOSURE=0.005",
+        "An order of 0.8 % of equity is above MAX_SYMBOL_EXPOSURE=0.005: it is denied (SYMBOL_EXPOSURE), and so is",
+    ),
+]
+
 PASSES = [
+    f"{REBALANCE}3540",
+    f"{REBALANCE}1320",
+    "REBALANCE_CHECK_INTERVAL=3600\nREBALANCE_THRESHOLD=0.5",
+    f"{CHECKED}0.019",
+    f"{CHECKED}0.5\nSTOP_ATR=2",
+    f"{NOTIFIER}1.9",
+    f"{NOTIFIER}3.9\nSHORT_TYPE_OPEN=ShortSell",
+    f"{NOTIFIER}50\nFIXED_QUANTITY=10",
+    "TOTAL_ALLOCATION=0.5\nMAX_RISK_PER_TRADE=0.025",
+    "TOTAL_ALLOCATION=0.5\nMAX_RISK_PER_TRADE=0.05\nMAX_OPEN_POSITIONS=2",
+    "TOTAL_ALLOCATION=0.5\nMAX_RISK_PER_TRADE=0.2\nFIXED_QUANTITY=10",
+    "MAX_TRADES=0",
     "",
     "VERSION_TAG=",
     "WEIGHTS=0.5,0.5\nMAX_TRADES=2",
@@ -124,10 +180,33 @@ def test_what_will_surprise_warns(tmp_path: Path, text: str, sentence: str) -> N
     assert sentence in messages[0][1]
 
 
+@pytest.mark.parametrize(("text", "sentence"), NOTES)
+def test_what_cannot_act_is_noted(tmp_path: Path, text: str, sentence: str) -> None:
+    """A setting that the others keep from acting is said as a note, which never fails, with the file's line."""
+    notes = [message for level, message in found(tmp_path, text) if level == "note"]
+    assert len(notes) == 1
+    assert sentence in notes[0]
+    assert notes[0].startswith(".env_bot:")
+
+
 @pytest.mark.parametrize("text", PASSES)
 def test_what_holds_together_says_nothing(tmp_path: Path, text: str) -> None:
     """Settings at the edge of each rule pass in silence."""
     assert found(tmp_path, text) == []
+
+
+def test_whether_a_check_meets_a_position_follows_from_the_windows(tmp_path: Path) -> None:
+    """A window that fits no session is not judged, and with TIME_ANCHOR=utc both halves of the year are."""
+    assert [level for level, _ in found(tmp_path, f"{REBALANCE}60\nSTART_TIME_OPEN=21:00")] == ["fail"]
+    utc = f"{REBALANCE}6000\nTIME_ANCHOR=utc\nSTART_TIME_OPEN="
+    assert [level for level, _ in found(tmp_path, f"{utc}14:30")] == ["warn"]
+    assert sorted(level for level, _ in found(tmp_path, f"{utc}15:00")) == ["note", "warn"]
+
+
+def test_without_a_strategy_nothing_is_noted(tmp_path: Path) -> None:
+    """That nothing will be traded is all that there is to say."""
+    text = f"{REBALANCE}3600\n{NOTIFIER}90\nTOTAL_ALLOCATION=0.5\nMAX_RISK_PER_TRADE=0.2\nSTRATEGY_SEQUENCE="
+    assert [level for level, _ in found(tmp_path, text)] == ["warn"]
 
 
 def test_each_strategy_whose_short_signals_are_denied_is_named_once(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def _print_check(home: Path | None) -> int:
 
     found, unapproved = check_created(home, print_progress)
     for row in found.rows:
-        if row.level != "ok":
+        if row.level in {"fail", "warn"}:
             head = f"{row.level:<5} {row.subject:<9} "
             click.echo(wrapped(str(row), first=head, rest=" " * len(head)) if terminal.columns() else f"{head}{row}")
     click.echo(found.sentence)

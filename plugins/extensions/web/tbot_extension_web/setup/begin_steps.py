@@ -170,7 +170,7 @@ def _report(state: SetUpState) -> Mapping[str, Any]:
     found = examined(state)
     installed = {(it.entry.kind, it.entry.name) for it in discovery.installed_plugins()}
     findings = [*found.findings, *missing_plugins(found.values, "paper", installed)]
-    words = list(dict.fromkeys((one.level, str(one)) for one in findings if one.level != "ok"))
+    words = list(dict.fromkeys((one.level, str(one)) for one in findings if one.level in {"fail", "warn"}))
     return {
         "taken": [(f".{name}", len(text.splitlines())) for name, text in state.draft.files.items()],
         "secrets": [name for name in state.draft.answers if name != "env"],
